@@ -1,0 +1,48 @@
+package litestream
+
+import (
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/superfly/ltx"
+)
+
+// pageKey names the content of a page, for ever.
+type pageKey struct {
+	version ltx.TXID
+	pgno    uint32
+}
+
+// pageCache holds pages by what they are, so nothing in it ever goes stale.
+// It is safe for concurrent use; what it returns is read-only. A nil
+// pageCache holds nothing.
+type pageCache struct {
+	lru *lru.TwoQueueCache[pageKey, []byte]
+}
+
+// cacheEntryOverhead is what an entry takes beside its page: list element,
+// map slot and, in the two queues, the key of an evicted page.
+const cacheEntryOverhead = 256
+
+func newPageCache(size int64, pageSize uint32) *pageCache {
+	n := size / (int64(pageSize) + cacheEntryOverhead)
+	if n < 2 { // what two queues need
+		return nil
+	}
+	c, err := lru.New2Q[pageKey, []byte](int(n))
+	if err != nil {
+		return nil // not for a size of at least 2
+	}
+	return &pageCache{lru: c}
+}
+
+func (c *pageCache) get(k pageKey) ([]byte, bool) {
+	if c == nil {
+		return nil, false
+	}
+	return c.lru.Get(k)
+}
+
+func (c *pageCache) add(k pageKey, page []byte) {
+	if c != nil {
+		c.lru.Add(k, page)
+	}
+}

@@ -1,0 +1,236 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/singleflight"
+)
+
+// database is what all connections to one database share. It is safe for
+// concurrent use.
+type database struct {
+	name   string
+	opts   Options // complete
+	log    *slog.Logger
+	store  *store
+	reader *reader
+	poller *poller
+
+	// ctx ends with the database: every request and goroutine hangs on it.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+
+	// current is the newest view. Replaced by compare-and-swap: who
+	// loses builds the next view again, from what the winner published.
+	current atomic.Pointer[view]
+	number  atomic.Uint32 // last one given to a view state
+
+	refreshes singleflight.Group
+}
+
+// openDatabase builds the newest view of a replica. The context bounds the
+// opening; the database lives until close.
+func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options) (*database, error) {
+	db := &database{
+		name:  name,
+		opts:  opts,
+		log:   opts.Logger.With("db", name),
+		store: &store{client: client},
+	}
+	db.ctx, db.cancel = context.WithCancelCause(context.Background())
+	db.poller = newPoller(db)
+	if err := db.open(ctx); err != nil {
+		db.cancel(ErrClosed)
+		return nil, err
+	}
+	return db, nil
+}
+
+// planAttempts is how often a plan is made anew because a listing did not
+// hold together, or a file of it was deleted meanwhile.
+const planAttempts = 3
+
+func (db *database) open(ctx context.Context) error {
+	start := time.Now()
+	if err := db.store.init(ctx); err != nil {
+		return err
+	}
+	v, loaded, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		return planLatest(0, files)
+	})
+	if err != nil {
+		return err
+	}
+	db.reader = newReader(db.store, newPageCache(db.opts.CacheSize, v.pageSize))
+	v.state = new(viewState)
+	db.current.Store(v)
+	db.cachePages(v, loaded)
+
+	// Page 1 tells where the change counter stands, and is read first anyway.
+	page, err := db.page(ctx, v, 1)
+	if err != nil {
+		return err
+	}
+	counter, err := checkPageOne(page, v.pageSize)
+	if err != nil {
+		loc, _ := v.lookup(1)
+		return fmt.Errorf("page 1 in %s: %w", loc.file, err)
+	}
+	db.number.Store(counter)
+	db.current.Load().state.number = db.number.Add(1) // nobody else knows db yet
+	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
+		"requests", db.store.lists.Load()+db.store.reads.Load(), "duration", time.Since(start))
+	return nil
+}
+
+// stamp makes a view a state of its own.
+func (db *database) stamp(v *view) *view {
+	v.state = &viewState{number: db.number.Add(1)}
+	return v
+}
+
+// build makes a view from nothing by the plan that choose picks from a
+// listing of all files.
+func (db *database) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, keptPages, error) {
+	var err error
+	for range planAttempts {
+		var files, plan []*ltx.FileInfo
+		if files, err = db.store.listAll(ctx, false); err != nil {
+			return nil, nil, err
+		}
+		if plan, err = choose(files); err == nil {
+			v, pages, err := db.assemble(ctx, plan)
+			if !isMissing(err) {
+				return v, pages, err
+			}
+			continue
+		}
+		// Lists of several levels are not of one moment: a file that was
+		// compacted and deleted in between looks like a gap.
+		var missing *MissingError
+		if !errors.As(err, &missing) {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, err
+}
+
+// assemble makes a view from the files of a plan from nothing.
+func (db *database) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, keptPages, error) {
+	v := new(view)
+	pages := make(keptPages)
+	err := db.store.loadFiles(ctx, plan, func(l *loadedFile) (err error) {
+		if v, err = v.advance(l.file, l.index); err != nil {
+			return err
+		}
+		pages.keep(l, db.opts.CacheSize)
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return v, pages, nil
+}
+
+// keptPages are the newest versions of pages that came along with files.
+type keptPages map[uint32]keptPage
+
+type keptPage struct {
+	file *ltxFile
+	data []byte
+}
+
+// keep adds the pages of a file, replacing older ones, up to limit bytes.
+func (k keptPages) keep(l *loadedFile, limit int64) {
+	for _, p := range l.pages {
+		if _, known := k[p.pgno]; known || int64(len(k)+1)*int64(len(p.data)) <= limit {
+			k[p.pgno] = keptPage{l.file, p.data}
+		}
+	}
+}
+
+// cachePages puts pages into the cache where a view has them in that version.
+func (db *database) cachePages(v *view, pages keptPages) {
+	for pgno, p := range pages {
+		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
+			db.reader.cache.add(pageKey{loc.version, pgno}, p.data)
+		}
+	}
+}
+
+// peek returns what page does where that takes no request.
+func (db *database) peek(v *view, pgno uint32) (page []byte, ok bool) {
+	loc, ok := v.lookup(pgno)
+	if !ok {
+		return nil, true
+	}
+	page, ok = db.reader.cache.get(pageKey{loc.version, pgno})
+	if ok {
+		db.reader.hits.Add(1)
+	}
+	return page, ok
+}
+
+// page returns page pgno of a view, nil for one that was never written and
+// so is all zeros. It is read-only.
+func (db *database) page(ctx context.Context, v *view, pgno uint32) ([]byte, error) {
+	loc, ok := v.lookup(pgno)
+	if !ok {
+		return nil, nil
+	}
+	return db.reader.page(ctx, pageKey{loc.version, pgno}, func() ([]byte, error) {
+		return db.fetch(ctx, v, pgno, loc)
+	})
+}
+
+// fetch reads a page from storage, from another file if that which the view
+// knows was deleted.
+func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLoc) ([]byte, error) {
+	for attempt := 0; ; attempt++ {
+		if !loc.file.gone.Load() {
+			page, err := db.reader.frame(ctx, loc, pgno)
+			if !isMissing(err) || attempt == planAttempts {
+				return page, err
+			}
+			loc.file.gone.Store(true)
+		}
+		var err error
+		if loc, err = db.find(ctx, v, pgno, loc); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// close ends every request and goroutine of the database and waits for them,
+// as long as ctx allows.
+func (db *database) close(ctx context.Context) error {
+	db.poller.stop()
+	db.cancel(ErrClosed)
+	done := make(chan struct{})
+	go func() {
+		db.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close %s: %w", db.name, ctx.Err())
+	}
+}
+
+// withTimeout derives a context of the database's; a negative d is no limit.
+func (db *database) withTimeout(d time.Duration) (context.Context, context.CancelFunc) {
+	if d < 0 {
+		return context.WithCancel(db.ctx)
+	}
+	return context.WithTimeout(db.ctx, d)
+}

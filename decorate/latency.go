@@ -1,0 +1,163 @@
+package decorate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+)
+
+// Latency says how slow a [LatencyClient] is. The zero value is not slow at all.
+type Latency struct {
+	// PerRequest is how long a call waits before anything else happens: the
+	// time to the first byte. Zero or less: no wait. Every call is one request,
+	// a listing of any length and a deletion of any number of files too.
+	PerRequest time.Duration
+
+	// Jitter bounds a random time, evenly spread from zero up to it, that is
+	// added to PerRequest. Zero or less: nothing is added.
+	Jitter time.Duration
+
+	// Seed seeds Jitter: calls made one after the other wait for the same times
+	// in every run.
+	Seed uint64
+
+	// BytesPerSecond is the rate of each body, read or written, by itself. Zero
+	// or less: no limit.
+	BytesPerSecond float64
+
+	// TotalBytesPerSecond is the rate of all bodies together. Zero or less: no
+	// limit.
+	TotalBytesPerSecond float64
+}
+
+// LatencyClient is a client that delays the calls and bodies of the one
+// within. Waiting ends early, with the context's error, when the context is
+// done. It is safe for concurrent use.
+type LatencyClient struct {
+	decorator
+	latency Latency
+	total   *pacer
+
+	mu  sync.Mutex // guards rng
+	rng *rand.Rand
+}
+
+var (
+	_ litestream.ReplicaClient     = (*LatencyClient)(nil)
+	_ litestream.Initializer       = (*LatencyClient)(nil)
+	_ litestream.LTXFileCreator    = (*LatencyClient)(nil)
+	_ litestream.AllLTXFilesLister = (*LatencyClient)(nil)
+)
+
+// NewLatency returns a client as fast as inner or as l says, whichever is
+// slower.
+func NewLatency(inner litestream.ReplicaClient, l Latency) *LatencyClient {
+	return &LatencyClient{
+		decorator: decorator{inner},
+		latency:   l,
+		total:     newPacer(l.TotalBytesPerSecond),
+		rng:       rand.New(rand.NewPCG(l.Seed, 0)),
+	}
+}
+
+// Init implements litestream.Initializer.
+func (c *LatencyClient) Init(ctx context.Context) error {
+	if !c.supports(OpInit) {
+		return nil
+	}
+	if err := c.request(ctx, OpInit); err != nil {
+		return err
+	}
+	return c.init(ctx)
+}
+
+// LTXFiles implements litestream.ReplicaClient.
+func (c *LatencyClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if err := c.request(ctx, OpList); err != nil {
+		return nil, err
+	}
+	return c.inner.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+// AllLTXFiles implements litestream.AllLTXFilesLister.
+func (c *LatencyClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	if !c.supports(OpListAll) {
+		return nil, unsupported(OpListAll)
+	}
+	if err := c.request(ctx, OpListAll); err != nil {
+		return nil, err
+	}
+	return c.listAll(ctx, useMetadata)
+}
+
+// OpenLTXFile implements litestream.ReplicaClient.
+func (c *LatencyClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	if err := c.request(ctx, OpRead); err != nil {
+		return nil, err
+	}
+	body, err := c.inner.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil {
+		return nil, err
+	}
+	return readCloser{c.pace(ctx, body), body}, nil
+}
+
+// WriteLTXFile implements litestream.ReplicaClient.
+func (c *LatencyClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	return c.delayedPut(ctx, OpWrite, level, minTXID, maxTXID, r)
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator.
+func (c *LatencyClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	if !c.supports(OpCreate) {
+		return nil, unsupported(OpCreate)
+	}
+	return c.delayedPut(ctx, OpCreate, level, minTXID, maxTXID, r)
+}
+
+func (c *LatencyClient) delayedPut(ctx context.Context, op Op, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	if err := c.request(ctx, op); err != nil {
+		return nil, err
+	}
+	return c.put(ctx, op, level, minTXID, maxTXID, c.pace(ctx, r))
+}
+
+// DeleteLTXFiles implements litestream.ReplicaClient.
+func (c *LatencyClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	if err := c.request(ctx, OpDelete); err != nil {
+		return err
+	}
+	return c.inner.DeleteLTXFiles(ctx, a)
+}
+
+// request waits for a request's latency.
+func (c *LatencyClient) request(ctx context.Context, op Op) error {
+	d := max(c.latency.PerRequest, 0)
+	if c.latency.Jitter > 0 {
+		c.mu.Lock()
+		d += time.Duration(c.rng.Int64N(int64(c.latency.Jitter)))
+		c.mu.Unlock()
+	}
+	if err := sleep(ctx, d); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
+}
+
+// pace returns a reader of r that is as slow as a stream.
+func (c *LatencyClient) pace(ctx context.Context, r io.Reader) io.Reader {
+	return &pacedReader{ctx: ctx, r: r, own: newPacer(c.latency.BytesPerSecond), total: c.total}
+}
+
+// readCloser is a body whose Read goes through a decorator.
+type readCloser struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,84 @@
+package decorate
+
+import (
+	"context"
+	"io"
+	"math"
+	"sync"
+	"time"
+)
+
+const (
+	// paceChunk is the most that one Read of a paced body gives: small enough
+	// that streams that share a limit take turns.
+	paceChunk = 16 << 10
+
+	// paceSlack is how far behind its schedule a stream may fall and still
+	// catch up: timers wake late, and the sum of that must not slow it down.
+	paceSlack = 10 * time.Millisecond
+)
+
+// pacer is a rate limit: it tells how long to wait until bytes may pass.
+type pacer struct {
+	rate float64 // bytes a second; not positive: no limit
+
+	mu   sync.Mutex // guards next
+	next time.Time  // when the bytes so far have passed
+}
+
+func newPacer(rate float64) *pacer { return &pacer{rate: rate} }
+
+// take lets n bytes pass and returns how long that takes from now.
+func (p *pacer) take(n int) time.Duration {
+	if p.rate <= 0 || math.IsNaN(p.rate) || n == 0 {
+		return 0
+	}
+	d := float64(n) / p.rate * float64(time.Second)
+	cost := time.Duration(math.MaxInt64)
+	if d < math.MaxInt64 {
+		cost = time.Duration(d)
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	switch behind := now.Sub(p.next); {
+	case p.next.IsZero():
+		p.next = now
+	case behind > paceSlack:
+		p.next = now.Add(-paceSlack)
+	}
+	p.next = p.next.Add(cost)
+	return p.next.Sub(now)
+}
+
+// pacedReader reads as fast as its own and the common limit allow.
+type pacedReader struct {
+	ctx        context.Context
+	r          io.Reader
+	own, total *pacer
+}
+
+func (r *pacedReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p[:min(len(p), paceChunk)])
+	if sleepErr := sleep(r.ctx, max(r.own.take(n), r.total.take(n))); sleepErr != nil {
+		return 0, sleepErr
+	}
+	return n, err
+}
+
+// sleep waits until d has passed or ctx is done, which is an error even if d is
+// not positive.
+func sleep(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil || d <= 0 {
+		return err
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,315 @@
+package decorate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+)
+
+// Trace is a client that records the calls made to the one within. All its
+// methods are safe for concurrent use.
+//
+// Its String method prints them in waves, calls that started at the same time:
+// the round trips of an operation. To make waves dependable, run the operation
+// in a testing/synctest bubble with a [LatencyClient] within the Trace:
+//
+//	trace := decorate.NewTrace(decorate.NewLatency(client, decorate.Latency{PerRequest: time.Millisecond}))
+//
+// Time stands still there while anybody can run, so calls that do not wait for
+// one another start at the same instant, and one that waits for another's
+// answer starts a latency later. Outside of a bubble clock readings tend to
+// differ, and each call tends to be a wave of its own.
+type Trace struct {
+	decorator
+
+	mu     sync.Mutex // guards what follows, and the events themselves
+	events []*Event   // in order of start
+	seq    int        // starts and ends so far
+}
+
+var (
+	_ litestream.ReplicaClient     = (*Trace)(nil)
+	_ litestream.Initializer       = (*Trace)(nil)
+	_ litestream.LTXFileCreator    = (*Trace)(nil)
+	_ litestream.AllLTXFilesLister = (*Trace)(nil)
+)
+
+// Event is a call and what came of it.
+type Event struct {
+	Call
+
+	// Start is when the method was called. End is when it returned or, if it
+	// returned a body or a listing, when that was closed; zero before.
+	Start, End time.Time
+
+	// StartSeq and EndSeq are the places of start and end in the order of all
+	// starts and ends of the trace, from 1. EndSeq is 0 before the end.
+	StartSeq, EndSeq int
+
+	// Items is the number of files that the caller took from a listing.
+	Items int
+
+	// Bytes is the number of bytes that the caller took from a body, or that
+	// the client within took from the body of a write or create.
+	Bytes int64
+
+	// Err is the error of the call, of reading its body (io.EOF is none) or of
+	// closing it or its listing, whichever came first.
+	Err error
+}
+
+// Open tells whether the call has not ended: it has not returned, or its body
+// or listing has not been closed.
+func (e Event) Open() bool { return e.EndSeq == 0 }
+
+// Overlaps tells whether the two calls were under way at the same time.
+func (e Event) Overlaps(f Event) bool {
+	return (f.Open() || e.StartSeq < f.EndSeq) && (e.Open() || f.StartSeq < e.EndSeq)
+}
+
+// Counts sums up the events of a trace. Failed calls count too.
+type Counts struct {
+	Inits   int
+	Lists   int // of one level and of all
+	Reads   int
+	Writes  int // and creates
+	Deletes int // calls, of any number of files
+
+	FilesListed  int
+	FilesDeleted int // files that were to be deleted
+	BytesRead    int64
+	BytesWritten int64
+
+	Errors int // calls with an error
+	Open   int // calls that have not ended
+}
+
+// NewTrace returns a client that records the calls it makes to inner.
+func NewTrace(inner litestream.ReplicaClient) *Trace {
+	return &Trace{decorator: decorator{inner}}
+}
+
+// Events returns the calls since the last Reset, in order of start. Calls that
+// have not ended are included as they are.
+func (t *Trace) Events() []Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	events := make([]Event, len(t.events))
+	for i, e := range t.events {
+		events[i] = *e
+	}
+	return events
+}
+
+// Reset forgets all calls, also those that have not ended.
+func (t *Trace) Reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events, t.seq = nil, 0
+}
+
+// Counts sums up the calls since the last Reset.
+func (t *Trace) Counts() Counts {
+	var c Counts
+	for _, e := range t.Events() {
+		switch e.Op {
+		case OpInit:
+			c.Inits++
+		case OpList, OpListAll:
+			c.Lists++
+			c.FilesListed += e.Items
+		case OpRead:
+			c.Reads++
+			c.BytesRead += e.Bytes
+		case OpWrite, OpCreate:
+			c.Writes++
+			c.BytesWritten += e.Bytes
+		case OpDelete:
+			c.Deletes++
+			c.FilesDeleted += len(e.Files)
+		}
+		if e.Err != nil {
+			c.Errors++
+		}
+		if e.Open() {
+			c.Open++
+		}
+	}
+	return c
+}
+
+// String prints the calls since the last Reset as [Format] does.
+func (t *Trace) String() string { return Format(t.Events()) }
+
+// Init implements litestream.Initializer.
+func (t *Trace) Init(ctx context.Context) error {
+	if !t.supports(OpInit) {
+		return nil
+	}
+	e := t.start(Call{Op: OpInit})
+	err := t.init(ctx)
+	t.end(e, result{err: err})
+	return err
+}
+
+// LTXFiles implements litestream.ReplicaClient.
+func (t *Trace) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	e := t.start(Call{Op: OpList, Level: level, Seek: seek, UseMetadata: useMetadata})
+	return t.listing(e)(t.inner.LTXFiles(ctx, level, seek, useMetadata))
+}
+
+// AllLTXFiles implements litestream.AllLTXFilesLister.
+func (t *Trace) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	if !t.supports(OpListAll) {
+		return nil, unsupported(OpListAll)
+	}
+	e := t.start(Call{Op: OpListAll, UseMetadata: useMetadata})
+	return t.listing(e)(t.listAll(ctx, useMetadata))
+}
+
+// OpenLTXFile implements litestream.ReplicaClient.
+func (t *Trace) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	e := t.start(readCall(level, minTXID, maxTXID, offset, size))
+	body, err := t.inner.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil {
+		t.end(e, result{err: err})
+		return nil, err
+	}
+	return &tracedBody{countingReader: countingReader{r: body}, body: body, trace: t, event: e}, nil
+}
+
+// WriteLTXFile implements litestream.ReplicaClient.
+func (t *Trace) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	return t.tracedPut(ctx, OpWrite, level, minTXID, maxTXID, r)
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator.
+func (t *Trace) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	if !t.supports(OpCreate) {
+		return nil, unsupported(OpCreate)
+	}
+	return t.tracedPut(ctx, OpCreate, level, minTXID, maxTXID, r)
+}
+
+func (t *Trace) tracedPut(ctx context.Context, op Op, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	e := t.start(writeCall(op, level, minTXID, maxTXID))
+	counting := &countingReader{r: r}
+	info, err := t.put(ctx, op, level, minTXID, maxTXID, counting)
+	t.end(e, result{bytes: counting.n.Load(), err: err})
+	return info, err
+}
+
+// DeleteLTXFiles implements litestream.ReplicaClient.
+func (t *Trace) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	e := t.start(deleteCall(a))
+	err := t.inner.DeleteLTXFiles(ctx, a)
+	t.end(e, result{err: err})
+	return err
+}
+
+// result is the part of an event that is known at its end.
+type result struct {
+	items int
+	bytes int64
+	err   error
+}
+
+func (t *Trace) start(c Call) *Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seq++
+	e := &Event{Call: c, Start: time.Now(), StartSeq: t.seq}
+	t.events = append(t.events, e)
+	return e
+}
+
+func (t *Trace) end(e *Event, r result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !e.Open() {
+		return // closed twice
+	}
+	t.seq++
+	e.End, e.EndSeq = time.Now(), t.seq
+	e.Items, e.Bytes, e.Err = r.items, r.bytes, r.err
+}
+
+// listing returns a function that takes the results of a list call.
+func (t *Trace) listing(e *Event) func(ltx.FileIterator, error) (ltx.FileIterator, error) {
+	return func(itr ltx.FileIterator, err error) (ltx.FileIterator, error) {
+		if err != nil {
+			t.end(e, result{err: err})
+			return nil, err
+		}
+		return &tracedIterator{FileIterator: itr, trace: t, event: e}, nil
+	}
+}
+
+type tracedIterator struct {
+	ltx.FileIterator
+	trace *Trace
+	event *Event
+	items int
+}
+
+func (itr *tracedIterator) Next() bool {
+	ok := itr.FileIterator.Next()
+	if ok {
+		itr.items++
+	}
+	return ok
+}
+
+func (itr *tracedIterator) Close() error {
+	iterErr := itr.Err()
+	err := itr.FileIterator.Close()
+	itr.trace.end(itr.event, result{items: itr.items, err: firstError(iterErr, err)})
+	return err
+}
+
+type tracedBody struct {
+	countingReader
+	body  io.Closer
+	trace *Trace
+	event *Event
+}
+
+func (b *tracedBody) Close() error {
+	err := b.body.Close()
+	b.trace.end(b.event, result{bytes: b.n.Load(), err: firstError(b.err, err)})
+	return err
+}
+
+// countingReader keeps the number of bytes read and the first error that is
+// not io.EOF. The number is atomic because an HTTP transport may go on reading
+// the body of a request that has failed.
+type countingReader struct {
+	r   io.Reader
+	n   atomic.Int64
+	err error
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.n.Add(int64(n))
+	if !errors.Is(err, io.EOF) {
+		r.err = firstError(r.err, err)
+	}
+	return n, err
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+// Package file keeps the LTX files of a replica in a folder of a file system.
+//
+// The layout is that of upstream Litestream's file replicas:
+//
+//	<path>/ltx/<level>/<min>-<max>.ltx
+//
+// with a decimal level and two TXIDs of 16 hex digits. A file's modification
+// time is the timestamp of its LTX header, for whoever reads the folder with
+// other tools; copies often lose it, so it is only ever a hint here.
+//
+// Several processes may use one folder at once, on a local file system or on
+// a network file system with atomic rename and link.
+package file
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/superfly/ltx"
+)
+
+// maxLevel is litestream.SnapshotLevel, which this package cannot import.
+const maxLevel = 9
+
+const (
+	defaultFileMode fs.FileMode = 0o600
+	defaultDirMode  fs.FileMode = 0o700
+)
+
+// ReplicaClient implements litestream.ReplicaClient and
+// litestream.LTXFileCreator on a folder. Make one with [NewReplicaClient]; the
+// fields may be set until the first call of a method, and all methods are safe
+// for concurrent use.
+//
+// Beyond the contract of the interface: a level outside 0 to 9, an empty path,
+// a negative offset or size, and a body that does not begin with a valid LTX
+// header of the file's name give an error that wraps fs.ErrInvalid.
+//
+// A process that is killed while it writes leaves a file whose name begins
+// with a dot and ends in ".tmp". Listings ignore it, and it may be removed at
+// any time at which nobody writes.
+type ReplicaClient struct {
+	// FileMode is the mode of new files. Zero means 0600, for a replica holds
+	// the content of a database. The process's umask does not apply.
+	FileMode fs.FileMode
+
+	// DirMode is the mode of new folders, less the process's umask. Zero means
+	// 0700.
+	DirMode fs.FileMode
+
+	path string
+	sync func(*os.File) error // (*os.File).Sync; tests make it fail
+
+	mu   sync.Mutex         // serialises making folders, and guards dirs
+	dirs [maxLevel + 1]bool // levels whose folder is known to be durable
+}
+
+// NewReplicaClient returns a client for the replica in the folder path. It
+// touches nothing: the folder need not exist, and the first write makes it.
+func NewReplicaClient(path string) *ReplicaClient {
+	return &ReplicaClient{path: path, sync: (*os.File).Sync}
+}
+
+// Path returns the path given to NewReplicaClient.
+func (c *ReplicaClient) Path() string { return c.path }
+
+// LTXFiles implements litestream.ReplicaClient. CreatedAt is the file's
+// modification time; with useMetadata it is the timestamp of the LTX header,
+// for which each file is opened and its first 100 bytes are read, and the
+// modification time again where these are no LTX header.
+//
+// The folder is read by LTXFiles, each file's size and times by the iterator.
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	dir, err := c.levelDir(level)
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	return newIterator(ctx, dir, level, seek, useMetadata, entries), nil
+}
+
+// OpenLTXFile implements litestream.ReplicaClient.
+func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil {
+		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return body, nil
+}
+
+func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if offset < 0 || size < 0 {
+		return nil, fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
+	}
+	name, err := c.filename(level, minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	section := io.NewSectionReader(f, offset, cmp.Or(size, math.MaxInt64))
+	return &body{Reader: contextReader{ctx, section}, Closer: f}, nil
+}
+
+// DeleteLTXFiles implements litestream.ReplicaClient. It stops at the first
+// file that cannot be deleted.
+func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	touched := map[string]bool{}
+	for _, info := range a {
+		if err := c.delete(ctx, info, touched); err != nil {
+			return fmt.Errorf("delete ltx file: %w", err)
+		}
+	}
+	for dir := range touched {
+		if err := c.syncDir(dir); err != nil {
+			return fmt.Errorf("delete ltx files: %w", err)
+		}
+	}
+	return nil
+}
+
+// delete removes one file and notes its folder in touched.
+func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo, touched map[string]bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if info == nil {
+		return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
+	}
+	name, err := c.filename(info.Level, info.MinTXID, info.MaxTXID)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	touched[filepath.Dir(name)] = true
+	return nil
+}
+
+// levelDir returns the folder of a level.
+func (c *ReplicaClient) levelDir(level int) (string, error) {
+	if c.path == "" {
+		return "", fmt.Errorf("empty replica path: %w", fs.ErrInvalid)
+	}
+	if level < 0 || level > maxLevel {
+		return "", fmt.Errorf("level %d: %w", level, fs.ErrInvalid)
+	}
+	return filepath.Join(c.path, "ltx", strconv.Itoa(level)), nil
+}
+
+// filename returns the path of an LTX file.
+func (c *ReplicaClient) filename(level int, minTXID, maxTXID ltx.TXID) (string, error) {
+	dir, err := c.levelDir(level)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, ltx.FormatFilename(minTXID, maxTXID)), nil
+}
+
+// body is what OpenLTXFile returns.
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+// contextReader fails once ctx is done.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}

@@ -1,0 +1,215 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// WriteLTXFile implements litestream.ReplicaClient. The body goes to a
+// temporary file in the same folder, is flushed to disk, and is then renamed.
+func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, replace)
+	if err != nil {
+		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator. It returns
+// errors.ErrUnsupported on a file system without hard links.
+func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, create)
+	if err != nil {
+		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+// write stores a file. When publish succeeds, the temporary file has gone and
+// the file has its name.
+func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, publish func(temp, name string) error) (*ltx.FileInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	name, err := c.filename(level, minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	hdr, r, err := peekHeader(contextReader{ctx, r}, minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
+
+	temp, size, err := c.writeTemp(level, r, timestamp)
+	if err != nil {
+		return nil, err
+	}
+	// The body may have ended just as the context did.
+	if err = ctx.Err(); err == nil {
+		err = publish(temp, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(temp))
+	}
+	if err := c.syncDir(filepath.Dir(name)); err != nil {
+		return nil, err
+	}
+	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+}
+
+// peekHeader checks that r begins with the header of the named file, and
+// returns a reader of all of r.
+func peekHeader(r io.Reader, minTXID, maxTXID ltx.TXID) (ltx.Header, io.Reader, error) {
+	hdr, r, err := ltx.PeekHeader(r)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
+		return hdr, r, fmt.Errorf("read ltx header: %w (%w)", err, fs.ErrInvalid)
+	case err != nil:
+		return hdr, r, fmt.Errorf("read ltx header: %w", err)
+	}
+	if err := hdr.Validate(); err != nil {
+		return hdr, r, fmt.Errorf("validate ltx header: %w (%w)", err, fs.ErrInvalid)
+	}
+	if hdr.MinTXID != minTXID || hdr.MaxTXID != maxTXID {
+		return hdr, r, fmt.Errorf("ltx header is of %s-%s: %w", hdr.MinTXID, hdr.MaxTXID, fs.ErrInvalid)
+	}
+	return hdr, r, nil
+}
+
+// createTemp makes an empty temporary file in the folder of a level.
+func (c *ReplicaClient) createTemp(level int) (*os.File, error) {
+	f, err := c.tryCreateTemp(level)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Somebody removed a folder that we had made: make it again.
+		c.mu.Lock()
+		clear(c.dirs[:])
+		c.mu.Unlock()
+		f, err = c.tryCreateTemp(level)
+	}
+	return f, err
+}
+
+func (c *ReplicaClient) tryCreateTemp(level int) (*os.File, error) {
+	dir, err := c.levelDir(level)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.makeDir(level, dir); err != nil {
+		return nil, err
+	}
+	return os.CreateTemp(dir, ".*.tmp")
+}
+
+// makeDir makes the folder of a level durable, once in the client's life.
+func (c *ReplicaClient) makeDir(level int, dir string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dirs[level] {
+		return nil
+	}
+
+	// A folder survives power loss once its parent is flushed. Those within
+	// the replica are flushed even if they were there already: whoever made
+	// them may not have come to that yet.
+	ltxDir := filepath.Dir(dir)
+	path := filepath.Dir(ltxDir)
+	parents := []string{ltxDir, path}
+	for p := path; p != filepath.Dir(p); p = filepath.Dir(p) {
+		if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
+
+	mode := c.DirMode
+	if mode == 0 {
+		mode = defaultDirMode
+	}
+	if err := os.MkdirAll(dir, mode); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := c.syncDir(p); err != nil {
+			return err
+		}
+	}
+	c.dirs[level] = true
+	return nil
+}
+
+// writeTemp stores r durably in a temporary file in the folder of a level, and
+// returns the file's path. After an error there is no such file.
+func (c *ReplicaClient) writeTemp(level int, r io.Reader, timestamp time.Time) (temp string, size int64, err error) {
+	f, err := c.createTemp(level)
+	if err != nil {
+		return "", 0, err
+	}
+	size, err = c.fill(f, r, timestamp)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", 0, errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), size, nil
+}
+
+// fill copies r to f and flushes it to disk.
+func (c *ReplicaClient) fill(f *os.File, r io.Reader, timestamp time.Time) (size int64, err error) {
+	if mode := c.FileMode; mode != 0 && mode != defaultFileMode {
+		if err := f.Chmod(mode); err != nil {
+			return 0, err
+		}
+	}
+	if size, err = io.Copy(f, r); err != nil {
+		return 0, err
+	}
+	if err := os.Chtimes(f.Name(), timestamp, timestamp); err != nil {
+		return 0, err
+	}
+	return size, c.sync(f)
+}
+
+// replace gives the file temp another name, whatever had that name before.
+func replace(temp, name string) error { return os.Rename(temp, name) }
+
+// create gives the file temp another name, which nothing may have yet.
+func create(temp, name string) error {
+	err := os.Link(temp, name)
+	// EPERM is what link(2) gives on a file system without hard links. It
+	// cannot be about permissions: the folder just took a file of ours.
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	} else if err != nil {
+		return err
+	}
+	// The file is there now: what becomes of its first name changes nothing.
+	_ = os.Remove(temp)
+	return nil
+}
+
+// syncDir makes the entries of a folder durable.
+func (c *ReplicaClient) syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be flushed there
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // only read
+	// EINVAL is what fsync(2) gives on a file system that keeps no state of
+	// folders to flush.
+	if err := c.sync(f); err != nil && !errors.Is(err, syscall.EINVAL) {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
+}

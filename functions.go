@@ -1,0 +1,97 @@
+package litestream
+
+import (
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// RegisterFunctions gives a connection the SQL functions litestream_txid(),
+// litestream_time(), litestream_lag(), litestream_status() and litestream_history(), which
+// return what the PRAGMAs of these names do, and litestream_set_time(x),
+// which takes what the PRAGMA litestream_time takes. Unlike those of a PRAGMA, their errors
+// have a text. They are about the connection's main database.
+//
+// It is meant for the ConnectHook of a sqlite3.SQLiteDriver.
+func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
+	for _, name := range []string{"txid", "time", "status", "history"} {
+		name = "litestream_" + name
+		if err := conn.RegisterFunc(name, func() (any, error) { return queryPragma(conn, name) }, false); err != nil {
+			return fmt.Errorf("register %s: %w", name, err)
+		}
+	}
+	if err := conn.RegisterFunc("litestream_lag", func() (any, error) {
+		s, err := queryPragma(conn, "litestream_lag")
+		if err != nil {
+			return nil, err
+		}
+		var lag int64
+		_, err = fmt.Sscan(s, &lag)
+		return lag, err
+	}, false); err != nil {
+		return fmt.Errorf("register litestream_lag: %w", err)
+	}
+	if err := conn.RegisterFunc("litestream_set_time", func(x string) (any, error) {
+		if err := execPragma(conn, "litestream_time", x); err != nil {
+			return nil, err
+		}
+		return queryPragma(conn, "litestream_time")
+	}, false); err != nil {
+		return fmt.Errorf("register litestream_set_time: %w", err)
+	}
+	return nil
+}
+
+// queryPragma runs a PRAGMA on the main database from within a statement.
+func queryPragma(conn *sqlite3.SQLiteConn, name string) (string, error) {
+	rows, err := conn.Query("PRAGMA main."+name, nil)
+	if err != nil {
+		return "", pragmaError(conn, name, err)
+	}
+	defer rows.Close()
+	dest := make([]driver.Value, len(rows.Columns()))
+	if err := rows.Next(dest); err == io.EOF || err == nil && len(dest) == 0 {
+		return "", errors.New("the main database is not served by litestream")
+	} else if err != nil {
+		return "", pragmaError(conn, name, err)
+	}
+	switch s := dest[0].(type) {
+	case string:
+		return s, nil
+	case []byte:
+		return string(s), nil
+	default:
+		return fmt.Sprint(s), nil
+	}
+}
+
+func execPragma(conn *sqlite3.SQLiteConn, name, value string) error {
+	quoted := "'" + strings.ReplaceAll(value, "'", "''") + "'"
+	if _, err := conn.Exec("PRAGMA main."+name+" = "+quoted, nil); err != nil {
+		return pragmaError(conn, name, err)
+	}
+	return nil
+}
+
+// pragmaError finds the text of an error of which SQLite has a code only.
+func pragmaError(conn *sqlite3.SQLiteConn, name string, err error) error {
+	if name == "litestream_status" {
+		return err
+	}
+	s, serr := queryPragma(conn, "litestream_status")
+	if serr != nil {
+		return err
+	}
+	var status struct {
+		LastError *connError `json:"last_error"`
+	}
+	if json.Unmarshal([]byte(s), &status) == nil && status.LastError != nil && status.LastError.Op == "pragma "+name {
+		return errors.New(status.LastError.Text)
+	}
+	return err
+}

@@ -1,0 +1,254 @@
+package litestream_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/mattn/go-sqlite3"
+	"github.com/psanford/sqlite3vfs"
+	"go.uber.org/goleak"
+)
+
+// sqlite3vfs keeps its VFSs in a map without a lock, so none may be
+// registered while another is in use. These slots are registered before any
+// test; each test puts its VFS into one.
+var slots [512]slot
+
+var nextSlot atomic.Int64
+
+type slot struct {
+	vfs atomic.Pointer[litestream.VFS]
+}
+
+func (s *slot) Open(name string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	return s.vfs.Load().Open(name, flags)
+}
+
+func (s *slot) OpenURI(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	return s.vfs.Load().OpenURI(name, params, flags)
+}
+
+func (s *slot) Delete(name string, dirSync bool) error { return s.vfs.Load().Delete(name, dirSync) }
+
+func (s *slot) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
+	return s.vfs.Load().Access(name, flags)
+}
+
+func (s *slot) FullPathname(name string) string { return s.vfs.Load().FullPathname(name) }
+
+func TestMain(m *testing.M) {
+	for i := range slots {
+		if err := sqlite3vfs.RegisterVFS(slotName(int64(i)), &slots[i]); err != nil {
+			panic(err)
+		}
+	}
+	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
+	before := tempFiles()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if after := tempFiles(); code == 0 && len(after) > len(before) {
+			fmt.Fprintf(os.Stderr, "temp files left: %v\n", after)
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
+
+func tempFiles() []string {
+	names, _ := filepath.Glob(filepath.Join(os.TempDir(), "litestream-*"))
+	return names
+}
+
+func slotName(i int64) string { return "litestream-test-" + strconv.FormatInt(i, 10) }
+
+// register makes a VFS known to SQLite until the test ends, and closes it then.
+func register(t testing.TB, vfs *litestream.VFS) (name string) {
+	t.Helper()
+	i := nextSlot.Add(1) - 1
+	if i >= int64(len(slots)) {
+		t.Fatal("no slot left, add some")
+	}
+	slots[i].vfs.Store(vfs)
+	t.Cleanup(func() {
+		if err := vfs.Close(context.Background()); err != nil {
+			t.Errorf("close vfs: %v", err)
+		}
+	})
+	return slotName(i)
+}
+
+// newVFS registers a VFS over a client, with a log that goes to the test's.
+func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (name string, vfs *litestream.VFS) {
+	t.Helper()
+	var o litestream.Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = testLogger(t, nil)
+	}
+	vfs = litestream.NewVFS(client, &o)
+	return register(t, vfs), vfs
+}
+
+// testLogger logs to the test, and to a buffer if there is one.
+func testLogger(t testing.TB, also *syncBuffer) *slog.Logger {
+	w := io.Writer(t.Output())
+	if also != nil {
+		w = io.MultiWriter(w, also)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// syncBuffer is a strings.Builder for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// openDB opens a database through a registered VFS. Params follow the name
+// in the URI.
+func openDB(t testing.TB, vfsName, name string, params ...string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite3-litestream", dsn(vfsName, name, params...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func dsn(vfsName, name string, params ...string) string {
+	return "file:" + name + "?" + strings.Join(append(params, "vfs="+vfsName), "&")
+}
+
+// openConn opens one connection, which the caller may close early.
+func openConn(t testing.TB, vfsName, name string, params ...string) *sql.Conn {
+	t.Helper()
+	conn, err := openDB(t, vfsName, name, params...).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// queryText returns all rows of a query, columns separated by |, rows by newlines.
+func queryText(q querier, query string, args ...any) (string, error) {
+	rows, err := q.QueryContext(context.Background(), query, args...)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	values := make([]any, len(columns))
+	dest := make([]any, len(columns))
+	for i := range values {
+		dest[i] = &values[i]
+	}
+	var b strings.Builder
+	for n := 0; rows.Next(); n++ {
+		if err := rows.Scan(dest...); err != nil {
+			return "", err
+		}
+		if n > 0 {
+			b.WriteByte('\n')
+		}
+		for i, v := range values {
+			if i > 0 {
+				b.WriteByte('|')
+			}
+			if s, ok := v.([]byte); ok {
+				v = string(s)
+			}
+			fmt.Fprint(&b, v)
+		}
+	}
+	return b.String(), rows.Err()
+}
+
+func mustQuery(t testing.TB, q querier, query string, args ...any) string {
+	t.Helper()
+	s, err := queryText(q, query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return s
+}
+
+func mustExec(t testing.TB, q querier, query string, args ...any) {
+	t.Helper()
+	if _, err := q.ExecContext(context.Background(), query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// connStatus is what litestream_status says.
+type connStatus struct {
+	litestream.Stats
+	View struct {
+		TXID       string `json:"txid"`
+		Travelling bool   `json:"travelling"`
+	} `json:"view"`
+	LastError *struct{ Op, Text string } `json:"last_error"`
+}
+
+func status(t testing.TB, q querier) (s connStatus) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(mustQuery(t, q, "PRAGMA litestream_status")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// waitFor polls a condition until it holds, or fails the test.
+func waitFor(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// memoryClient returns an empty replica in memory.
+func memoryClient() *memory.ReplicaClient { return memory.NewReplicaClient() }

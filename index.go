@@ -1,0 +1,170 @@
+package litestream
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+// ltxFile describes one LTX file of the replica, from its validated header.
+// It is immutable, but for gone.
+type ltxFile struct {
+	level     int
+	minTXID   ltx.TXID
+	maxTXID   ltx.TXID
+	size      int64 // bytes
+	timestamp int64 // of the header, ms since the Unix epoch
+	pageSize  uint32
+	commit    uint32 // size of the database after it, pages
+
+	gone atomic.Bool // seen to be deleted
+}
+
+// fileName is how errors and logs name a file: <level>/<min>-<max>.ltx.
+func fileName(level int, minTXID, maxTXID ltx.TXID) string {
+	return fmt.Sprintf("%d/%s", level, ltx.FormatFilename(minTXID, maxTXID))
+}
+
+// fileKey is the name of a file.
+type fileKey struct {
+	level            int
+	minTXID, maxTXID ltx.TXID
+}
+
+func keyOf(info *ltx.FileInfo) fileKey { return fileKey{info.Level, info.MinTXID, info.MaxTXID} }
+
+func (k fileKey) String() string { return fileName(k.level, k.minTXID, k.maxTXID) }
+
+func (f *ltxFile) key() fileKey { return fileKey{f.level, f.minTXID, f.maxTXID} }
+
+func (f *ltxFile) String() string { return fileName(f.level, f.minTXID, f.maxTXID) }
+
+// A view is a state of the database: which frame holds each page. It is
+// immutable and safe for concurrent use; the zero view is the empty state
+// before the first transaction.
+type view struct {
+	txid      ltx.TXID
+	commit    uint32 // size, pages
+	pageSize  uint32
+	timestamp int64 // of transaction txid, ms since the Unix epoch
+	pages     pageTable
+
+	// state is shared by views that differ in where pages lie, not in what
+	// they are. Nil in a view that was not published.
+	state *viewState
+}
+
+// viewState is what connections see of a view beside its pages.
+type viewState struct {
+	// number stands in page 1 as the change counter. Within a process, no
+	// two states of a database have the same.
+	number uint32
+
+	// header is the begin of page 1 as served, kept since SQLite
+	// reads it at the start of every transaction. Nil until first read.
+	header atomic.Pointer[[sqliteHeaderSize]byte]
+
+	// moved is the newest view of this state, if files that the first one
+	// points to were deleted. Nil if there is none.
+	moved atomic.Pointer[view]
+}
+
+func (v *view) time() time.Time { return time.UnixMilli(v.timestamp).UTC() }
+
+// fileSize returns the size of the database, bytes.
+func (v *view) fileSize() int64 { return int64(v.commit) * int64(v.pageSize) }
+
+// lookup finds where page pgno is. There is none for a page beyond commit,
+// the lock page, and a free page that was never written.
+func (v *view) lookup(pgno uint32) (frameLoc, bool) { return v.pages.lookup(pgno) }
+
+// advance returns the state after a file that brings transactions beyond v.
+func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
+	if f.minTXID > v.txid+1 {
+		return nil, fmt.Errorf("apply %s: %w", f, gapError(v.txid+1, f.minTXID))
+	}
+	if f.maxTXID <= v.txid {
+		return nil, fmt.Errorf("apply %s: nothing new after transaction %s", f, v.txid)
+	}
+	if v.txid != 0 && f.pageSize != v.pageSize {
+		return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d", f, ErrCorrupt, f.pageSize, v.pageSize)
+	}
+	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp}
+	if f.minTXID == 1 {
+		// A whole database: nothing of v remains.
+		next.pages = pageTable{gen: v.pages.gen + 1}
+		next.pages.sources.gen = next.pages.gen
+	} else {
+		next.pages = *v.pages.edit()
+		if f.commit < v.commit {
+			next.pages.truncate(f.commit)
+		}
+	}
+	if index.Len() == 0 {
+		return next, nil
+	}
+	src := next.pages.sources.new(source{f, f.maxTXID})
+	eachChunk(index, func(entries []ltxio.Entry) { next.pages.put(src, entries, next.commit) })
+	return next, nil
+}
+
+// relocate returns v with the pages that file f holds in the same version
+// pointed to it, and how many there were. Versions stay as they are, and so do pages
+// whose version is outside of the file's range: it has an older or no copy
+// of them. The file must not end after v, or its pages could be newer.
+func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
+	if f.maxTXID > v.txid {
+		return nil, 0, fmt.Errorf("relocate to %s: it ends after transaction %s", f, v.txid)
+	}
+	if f.pageSize != v.pageSize {
+		return nil, 0, fmt.Errorf("relocate to %s: %w: page size is %d, not %d", f, ErrCorrupt, f.pageSize, v.pageSize)
+	}
+	next := *v
+	next.pages = *v.pages.edit()
+	srcOf := make(map[ltx.TXID]uint32) // by version
+	n := 0
+	index.Each(func(e ltxio.Entry) bool {
+		loc, ok := next.lookup(e.Pgno)
+		if !ok || loc.file == f || loc.version < f.minTXID || loc.version > f.maxTXID {
+			return true
+		}
+		src, ok := srcOf[loc.version]
+		if !ok {
+			src = next.pages.sources.new(source{f, loc.version})
+			srcOf[loc.version] = src
+		}
+		next.pages.put(src, []ltxio.Entry{e}, next.commit)
+		n++
+		return true
+	})
+	if n == 0 {
+		return v, 0, nil
+	}
+	return &next, n, nil
+}
+
+// files returns the files that pages of v lie in.
+func (v *view) files() map[fileKey]*ltxFile {
+	m := make(map[fileKey]*ltxFile)
+	v.pages.sources.each(func(s source, _ int) { m[s.file.key()] = s.file })
+	return m
+}
+
+// eachChunk cuts an index into the parts that fall into one chunk each.
+func eachChunk(index ltxio.Index, fn func([]ltxio.Entry)) {
+	buf := make([]ltxio.Entry, 0, chunkLen)
+	index.Each(func(e ltxio.Entry) bool {
+		if len(buf) > 0 && (buf[0].Pgno-1)>>chunkBits != (e.Pgno-1)>>chunkBits {
+			fn(buf)
+			buf = buf[:0]
+		}
+		buf = append(buf, e)
+		return true
+	})
+	if len(buf) > 0 {
+		fn(buf)
+	}
+}

@@ -1,0 +1,141 @@
+package ltxio
+
+import (
+	"encoding/binary"
+
+	"github.com/pierrec/lz4/v4"
+	"github.com/superfly/ltx"
+)
+
+func hasSize(frame []byte) bool {
+	return binary.BigEndian.Uint16(frame[4:])&ltx.PageHeaderFlagSize != 0
+}
+
+// DecodeFrame decompresses the frame of page pgno into dst, which has the
+// size of a page. Frame must be as long as its index entry says. On error
+// the content of dst is undefined. It does not allocate.
+func DecodeFrame(dst, frame []byte, pgno uint32) error {
+	if len(frame) <= ltx.PageHeaderSize {
+		return corrupt("frame of page %d has %d bytes", pgno, len(frame))
+	}
+	var hdr ltx.PageHeader
+	_ = hdr.UnmarshalBinary(frame) // fails on short input only
+	if hdr.Pgno != pgno {
+		return corrupt("frame of page %d says page %d", pgno, hdr.Pgno)
+	}
+	if err := hdr.Validate(); err != nil {
+		return corrupt("frame of page %d: %v", pgno, err)
+	}
+	data := frame[ltx.PageHeaderSize:]
+	if !hasSize(frame) {
+		return decodeLZ4Frame(dst, data, pgno)
+	}
+	if len(data) < 4 || uint64(binary.BigEndian.Uint32(data)) != uint64(len(data)-4) {
+		return corrupt("frame of page %d does not have the size its index entry says", pgno)
+	}
+	return decodeBlock(dst, data[4:], pgno)
+}
+
+func decodeBlock(dst, block []byte, pgno uint32) error {
+	n, err := lz4.UncompressBlock(block, dst)
+	if err != nil {
+		return corrupt("frame of page %d: %v", pgno, err)
+	}
+	if n != len(dst) {
+		return corrupt("frame of page %d decompresses to %d of %d bytes", pgno, n, len(dst))
+	}
+	return nil
+}
+
+// Fields of an LZ4 frame, from the LZ4 frame format description v1.6.4.
+const (
+	lz4Magic            = 0x184D2204
+	lz4FlagVersionMask  = 0b11 << 6
+	lz4FlagVersion      = 0b01 << 6
+	lz4FlagBlockSum     = 1 << 4
+	lz4FlagContentSize  = 1 << 3
+	lz4FlagContentSum   = 1 << 2
+	lz4FlagDictionary   = 1 << 0
+	lz4BlockStoredFlag  = 1 << 31
+	lz4DescriptorOffset = 4
+)
+
+// decodeLZ4Frame decodes a page stored as one LZ4 frame, as Litestream up to
+// v0.5.15 does. lz4.Reader would work as well, with a 4 MiB buffer a page.
+func decodeLZ4Frame(dst, b []byte, pgno uint32) error {
+	bad := func(what string) error { return corrupt("frame of page %d: lz4 frame: %s", pgno, what) }
+	// next cuts n bytes off b; nil when there are not as many.
+	next := func(n int) []byte {
+		if n < 0 || n > len(b) {
+			b = nil
+			return nil
+		}
+		p := b[:n:n]
+		b = b[n:]
+		return p
+	}
+	head := next(lz4DescriptorOffset + 2)
+	if head == nil || binary.LittleEndian.Uint32(head) != lz4Magic {
+		return bad("no magic number")
+	}
+	flags := head[lz4DescriptorOffset]
+	if flags&lz4FlagVersionMask != lz4FlagVersion || flags&lz4FlagDictionary != 0 {
+		return bad("unsupported flags")
+	}
+	if flags&lz4FlagContentSize != 0 {
+		size := next(8)
+		if size == nil || binary.LittleEndian.Uint64(size) != uint64(len(dst)) {
+			return bad("content size is not the page size")
+		}
+	}
+	if next(1) == nil { // header checksum: every field it covers was checked
+		return bad("ends early")
+	}
+	n := 0
+	for {
+		field := next(4)
+		if field == nil {
+			return bad("ends early")
+		}
+		size := binary.LittleEndian.Uint32(field)
+		if size == 0 {
+			break
+		}
+		stored := size&lz4BlockStoredFlag != 0
+		block := next(int(size &^ lz4BlockStoredFlag))
+		if block == nil {
+			return bad("block goes beyond the frame")
+		}
+		if stored {
+			if len(block) > len(dst)-n {
+				return bad("more data than a page")
+			}
+			n += copy(dst[n:], block)
+		} else {
+			m, err := lz4.UncompressBlockWithDict(block, dst[n:], dst[:n])
+			if err != nil {
+				return bad(err.Error())
+			}
+			n += m
+		}
+		if flags&lz4FlagBlockSum != 0 {
+			sum := next(4)
+			if sum == nil || binary.LittleEndian.Uint32(sum) != xxh32(block) {
+				return bad("block checksum mismatch")
+			}
+		}
+	}
+	if flags&lz4FlagContentSum != 0 {
+		sum := next(4)
+		if sum == nil || binary.LittleEndian.Uint32(sum) != xxh32(dst[:n]) {
+			return bad("content checksum mismatch")
+		}
+	}
+	if n != len(dst) {
+		return corrupt("frame of page %d decompresses to %d of %d bytes", pgno, n, len(dst))
+	}
+	if len(b) != 0 {
+		return bad("bytes after its end")
+	}
+	return nil
+}

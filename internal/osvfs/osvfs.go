@@ -1,0 +1,228 @@
+// Package osvfs opens plain local files for SQLite, through the VFS for the
+// operating system that SQLite itself brings, so that locks and recovery are
+// those of every other program that uses the file.
+package osvfs
+
+/*
+#cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
+#include <stdlib.h>
+#include "osvfs.h"
+*/
+import "C"
+
+import (
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"github.com/psanford/sqlite3vfs"
+)
+
+// Set knows which names are local files: databases that were opened here,
+// and what SQLite keeps beside them. It is safe for concurrent use.
+type Set struct {
+	mu    sync.Mutex        // duty: names
+	names map[string]string // guarded by mu; database name to absolute path, for ever
+}
+
+// NewSet returns an empty set.
+func NewSet() *Set { return &Set{names: make(map[string]string)} }
+
+// path returns where a file is: a database of the set or a companion of one,
+// whose name SQLite makes by appending a suffix that starts with a dash.
+func (s *Set) path(name string) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, ok := s.names[name]; ok {
+		return p, true
+	}
+	for i := strings.LastIndexByte(name, '-'); i > 0; i = strings.LastIndexByte(name[:i], '-') {
+		if p, ok := s.names[name[:i]]; ok {
+			return p + name[i:], true
+		}
+	}
+	return "", false
+}
+
+// Has reports whether name is a local database or a companion of one.
+func (s *Set) Has(name string) bool {
+	_, ok := s.path(name)
+	return ok
+}
+
+// Open opens a database, which joins the set, or a companion.
+func (s *Set) Open(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	path, ok := s.path(name)
+	if !ok {
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			return nil, 0, sqlite3vfs.CantOpenError
+		}
+		path = abs
+	}
+	if flags&sqlite3vfs.OpenMainDB != 0 {
+		s.mu.Lock()
+		s.names[name] = path
+		s.mu.Unlock()
+	}
+	cpath := C.CString(path)
+	defer C.free(unsafe.Pointer(cpath))
+	cparams := make([]*C.char, 0, 2*len(params)+1)
+	for k, v := range params {
+		cparams = append(cparams, C.CString(k), C.CString(v))
+	}
+	defer func() {
+		for _, p := range cparams {
+			C.free(unsafe.Pointer(p))
+		}
+	}()
+	// The array is passed to C, so it must not be Go memory that holds pointers.
+	size := C.size_t(len(cparams)+1) * C.size_t(unsafe.Sizeof(uintptr(0)))
+	array := (**C.char)(C.calloc(1, size))
+	defer C.free(unsafe.Pointer(array))
+	copy(unsafe.Slice(array, len(cparams)), cparams)
+
+	h := (*C.ls_handle)(C.calloc(1, C.sizeof_ls_handle))
+	var out C.int
+	if rc := C.ls_open(cpath, C.int(len(params)), array, C.int(flags), &out, h); rc != 0 {
+		C.free(unsafe.Pointer(h))
+		return nil, 0, toError(rc)
+	}
+	if out == 0 {
+		out = C.int(flags)
+	}
+	return &file{h}, sqlite3vfs.OpenFlag(out), nil
+}
+
+// Delete removes a file of the set.
+func (s *Set) Delete(name string, dirSync bool) error {
+	path, ok := s.path(name)
+	if !ok {
+		return sqlite3vfs.IOError
+	}
+	cpath := C.CString(path)
+	defer C.free(unsafe.Pointer(cpath))
+	var sync C.int
+	if dirSync {
+		sync = 1
+	}
+	return toError(C.ls_delete(cpath, sync))
+}
+
+// Access asks about a file of the set.
+func (s *Set) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
+	path, ok := s.path(name)
+	if !ok {
+		return false, nil
+	}
+	cpath := C.CString(path)
+	defer C.free(unsafe.Pointer(cpath))
+	var out C.int
+	rc := C.ls_access(cpath, C.int(flags), &out)
+	return out != 0, toError(rc)
+}
+
+// file is an open local file. One connection uses it.
+type file struct{ h *C.ls_handle }
+
+var _ sqlite3vfs.File = (*file)(nil)
+
+// Extended result codes of SQLite.
+const (
+	ioErrShortRead   = 522
+	ioErrDeleteNoEnt = 5898
+)
+
+func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	rc := C.ls_read(f.h, unsafe.Pointer(&p[0]), C.int(len(p)), C.ls_int64(off))
+	if rc == ioErrShortRead {
+		size, err := f.FileSize()
+		if err != nil {
+			return 0, err
+		}
+		return int(min(max(size-off, 0), int64(len(p))-1)), io.EOF
+	}
+	if rc != 0 {
+		return 0, toError(rc)
+	}
+	return len(p), nil
+}
+
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if rc := C.ls_write(f.h, unsafe.Pointer(&p[0]), C.int(len(p)), C.ls_int64(off)); rc != 0 {
+		return 0, toError(rc)
+	}
+	return len(p), nil
+}
+
+func (f *file) FileSize() (int64, error) {
+	var size C.ls_int64
+	rc := C.ls_size(f.h, &size)
+	return int64(size), toError(rc)
+}
+
+// CheckReservedLock answers the opposite of what it should: sqlite3vfs turns
+// the answer around on its way to C, and here it matters.
+func (f *file) CheckReservedLock() (bool, error) {
+	var out C.int
+	rc := C.ls_check_reserved(f.h, &out)
+	return out == 0, toError(rc)
+}
+
+func (f *file) Close() error {
+	rc := C.ls_close(f.h)
+	C.free(unsafe.Pointer(f.h))
+	return toError(rc)
+}
+
+func (f *file) Truncate(size int64) error            { return toError(C.ls_truncate(f.h, C.ls_int64(size))) }
+func (f *file) Sync(flag sqlite3vfs.SyncType) error  { return toError(C.ls_sync(f.h, C.int(flag))) }
+func (f *file) Lock(level sqlite3vfs.LockType) error { return toError(C.ls_lock(f.h, C.int(level))) }
+func (f *file) Unlock(level sqlite3vfs.LockType) error {
+	return toError(C.ls_unlock(f.h, C.int(level)))
+}
+func (f *file) SectorSize() int64 { return int64(C.ls_sector_size(f.h)) }
+func (f *file) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
+	return sqlite3vfs.DeviceCharacteristic(C.ls_characteristics(f.h))
+}
+
+// toError makes a result code one of the errors that sqlite3vfs gives back as
+// a code, the nearest it has.
+func toError(rc C.int) error {
+	switch rc {
+	case 0, ioErrDeleteNoEnt:
+		return nil // what was to be deleted is not there
+	case 266:
+		return sqlite3vfs.IOErrorRead
+	case 778:
+		return sqlite3vfs.IOErrorWrite
+	}
+	switch rc & 0xff {
+	case 3:
+		return sqlite3vfs.PermError
+	case 5:
+		return sqlite3vfs.BusyError
+	case 6:
+		return sqlite3vfs.LockedError
+	case 7:
+		return sqlite3vfs.NoMemError
+	case 8:
+		return sqlite3vfs.ReadOnlyError
+	case 10:
+		return sqlite3vfs.IOError
+	case 13:
+		return sqlite3vfs.FullError
+	case 14:
+		return sqlite3vfs.CantOpenError
+	default:
+		return sqlite3vfs.GenericError
+	}
+}

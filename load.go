@@ -1,0 +1,205 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+)
+
+// How much of a file is read to know it. A file up to wholeSize is read
+// whole, which also verifies its checksum. Otherwise one read of the head
+// brings the header and the first pages, and one of the tail the page index;
+// only if that is larger than guessed it takes one more.
+const (
+	wholeSize   = 128 << 10
+	headSize    = 64 << 10
+	minTailRead = 32 << 10
+	tailDivisor = 64 // an index entry is some 8 bytes, a frame mostly more than 500
+
+	loadConcurrency = 32
+
+	// maxLoadedBytes bounds the decoded pages kept of a file: what is small
+	// compressed can be large.
+	maxLoadedBytes = 512 << 10
+)
+
+// loadedFile is what was read of a file to know it.
+type loadedFile struct {
+	file  *ltxFile
+	index ltxio.Index
+	pages []loadedPage // decoded on the way
+	bytes int          // in pages
+}
+
+// wants reports whether another page of that size may be kept.
+func (l *loadedFile) wants(pageSize int) bool { return l.bytes+pageSize <= maxLoadedBytes }
+
+func (l *loadedFile) keep(pgno uint32, data []byte) {
+	l.pages = append(l.pages, loadedPage{pgno, data})
+	l.bytes += len(data)
+}
+
+type loadedPage struct {
+	pgno uint32
+	data []byte
+}
+
+// loadFile reads the header, the page index and, as they come with
+// these, pages of a file.
+func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
+	l, err := s.loadParts(ctx, info)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", keyOf(info), err)
+	}
+	return l, nil
+}
+
+func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
+	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
+		return nil, fmt.Errorf("%w: file has %d bytes", ErrCorrupt, info.Size)
+	}
+	if info.Size <= wholeSize {
+		return s.loadWhole(ctx, info)
+	}
+	head := make([]byte, headSize)
+	tail := make([]byte, min(max(info.Size/tailDivisor, minTailRead), info.Size-headSize))
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.read(gctx, keyOf(info), head, 0) })
+	g.Go(func() error { return s.read(gctx, keyOf(info), tail, info.Size-int64(len(tail))) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	hdr, err := ltxio.ParseHeader(head, info.MinTXID, info.MaxTXID)
+	if err != nil {
+		return nil, err
+	}
+	need, err := ltxio.TailSize(tail, info.Size)
+	if err != nil {
+		return nil, err
+	}
+	if most := ltxio.MaxTailSize(hdr); need > most {
+		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", ErrCorrupt, need, most, hdr.Commit)
+	}
+	if more := need - int64(len(tail)); more > 0 {
+		full := make([]byte, need)
+		copy(full[more:], tail)
+		if err := s.read(ctx, keyOf(info), full[:more], info.Size-need); err != nil {
+			return nil, err
+		}
+		tail = full
+	}
+	index, _, err := ltxio.ParseTail(tail, hdr, info.Size)
+	if err != nil {
+		return nil, err
+	}
+	l := &loadedFile{file: newLTXFile(info, hdr), index: index}
+	index.Each(func(e ltxio.Entry) bool {
+		end := e.Offset + int64(e.Size)
+		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
+			return false
+		}
+		page := make([]byte, hdr.PageSize)
+		if err = ltxio.DecodeFrame(page, head[e.Offset:end], e.Pgno); err != nil {
+			return false
+		}
+		l.keep(e.Pgno, page)
+		return true
+	})
+	return l, err
+}
+
+func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
+	b := make([]byte, info.Size)
+	if err := s.read(ctx, keyOf(info), b, 0); err != nil {
+		return nil, err
+	}
+	f, err := ltxio.ParseFile(b, info.MinTXID, info.MaxTXID)
+	if err != nil {
+		return nil, err
+	}
+	l := &loadedFile{file: newLTXFile(info, f.Header), index: f.Index}
+	if err := f.Verify(func(pgno uint32, page []byte) {
+		if l.wants(len(page)) {
+			l.keep(pgno, bytes.Clone(page))
+		}
+	}); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func newLTXFile(info *ltx.FileInfo, hdr ltx.Header) *ltxFile {
+	return &ltxFile{
+		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
+		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
+	}
+}
+
+// timestamp reads the timestamp in a file's header, ms since the Unix epoch.
+func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
+	if info.Size < ltxio.MinFileSize {
+		return 0, fmt.Errorf("read header of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
+	}
+	buf := make([]byte, ltx.HeaderSize)
+	if err := s.read(ctx, keyOf(info), buf, 0); err != nil {
+		return 0, err
+	}
+	hdr, err := ltxio.ParseHeader(buf, info.MinTXID, info.MaxTXID)
+	if err != nil {
+		return 0, fmt.Errorf("read header of %s: %w", keyOf(info), err)
+	}
+	return hdr.Timestamp, nil
+}
+
+// loadFiles loads files in parallel and calls fn with each, in the order
+// given. Some are held in memory at a time, not all.
+func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*loadedFile) error) error {
+	type result struct {
+		l   *loadedFile
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	g := new(errgroup.Group)
+	defer func() { cancel(); _ = g.Wait() }()
+	// A slot is taken before a file is loaded and given back after it was
+	// used, which bounds both requests and memory.
+	slots := make(chan struct{}, loadConcurrency)
+	results := make([]chan result, len(infos))
+	for i := range results {
+		results[i] = make(chan result, 1)
+	}
+	g.Go(func() error {
+		for i, info := range infos {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			g.Go(func() error {
+				l, err := s.loadFile(ctx, info)
+				results[i] <- result{l, err}
+				return nil
+			})
+		}
+		return nil
+	})
+	for i := range infos {
+		select {
+		case r := <-results[i]:
+			<-slots
+			if r.err != nil {
+				return r.err
+			}
+			if err := fn(r.l); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,296 @@
+// Package memory keeps the LTX files of a replica in memory: the reference
+// implementation of litestream.ReplicaClient, for tests. It has no latency and
+// never fails on its own; package decorate adds both.
+package memory
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// maxLevel is litestream.SnapshotLevel, which this package cannot import.
+const maxLevel = 9
+
+// ReplicaClient implements litestream.ReplicaClient, litestream.LTXFileCreator
+// and litestream.AllLTXFilesLister in memory. The zero value is an empty
+// replica. All methods are safe for concurrent use; a ReplicaClient must not
+// be copied.
+//
+// A listing and an open body stay as they were when they were asked for,
+// whatever is written or deleted meanwhile.
+//
+// Beyond the contract of the interface: a level outside 0 to 9, a negative
+// offset or size, and a body that does not begin with a valid LTX header of
+// the file's name give an error that wraps fs.ErrInvalid.
+type ReplicaClient struct {
+	mu     sync.Mutex             // guards levels; held for no I/O
+	levels [maxLevel + 1][]stored // each in order of compare
+}
+
+// stored is one LTX file. Its body is never changed.
+type stored struct {
+	minTXID, maxTXID ltx.TXID
+	createdAt        time.Time
+	body             []byte
+}
+
+// NewReplicaClient returns an empty replica.
+func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
+
+// LTXFiles implements litestream.ReplicaClient. CreatedAt is the timestamp of
+// the LTX header, with or without useMetadata.
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
+	err := ctx.Err()
+	if err == nil {
+		err = checkLevel(level)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &iterator{ctx: ctx, infos: c.infos(level, seek)}, nil
+}
+
+// AllLTXFiles implements litestream.AllLTXFilesLister.
+func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list all levels: %w", err)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var infos []ltx.FileInfo
+	for level := range c.levels {
+		infos = append(infos, c.infos(level, 0)...)
+	}
+	return &iterator{ctx: ctx, infos: infos}, nil
+}
+
+// infos describes the files of a level from seek on. The caller holds c.mu.
+func (c *ReplicaClient) infos(level int, seek ltx.TXID) []ltx.FileInfo {
+	files := c.levels[level]
+	from, _ := slices.BinarySearchFunc(files, stored{minTXID: seek}, compare)
+	infos := make([]ltx.FileInfo, 0, len(files)-from)
+	for _, f := range files[from:] {
+		infos = append(infos, *f.info(level))
+	}
+	return infos
+}
+
+// OpenLTXFile implements litestream.ReplicaClient.
+func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	b, err := c.read(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil {
+		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return io.NopCloser(contextReader{ctx, bytes.NewReader(b)}), nil
+}
+
+func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if offset < 0 || size < 0 {
+		return nil, fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
+	}
+	if err := checkLevel(level); err != nil {
+		return nil, err
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, found := c.find(level, minTXID, maxTXID)
+	if !found {
+		return nil, fs.ErrNotExist
+	}
+	b := c.levels[level][i].body
+	b = b[min(offset, int64(len(b))):]
+	if size > 0 {
+		b = b[:min(size, int64(len(b)))]
+	}
+	return b, nil
+}
+
+// WriteLTXFile implements litestream.ReplicaClient.
+func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
+	if err != nil {
+		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator.
+func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
+	if err != nil {
+		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, replace bool) (*ltx.FileInfo, error) {
+	if err := checkLevel(level); err != nil {
+		return nil, err
+	}
+	hdr, r, err := peekHeader(contextReader{ctx, r}, minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(r)
+	if err == nil {
+		err = ctx.Err() // the body may have ended just as the context did
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read body: %w", err)
+	}
+	f := stored{minTXID, maxTXID, time.UnixMilli(hdr.Timestamp).UTC(), body}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch i, found := c.find(level, minTXID, maxTXID); {
+	case !found:
+		c.levels[level] = slices.Insert(c.levels[level], i, f)
+	case replace:
+		c.levels[level][i] = f
+	default:
+		return nil, fs.ErrExist
+	}
+	return f.info(level), nil
+}
+
+// DeleteLTXFiles implements litestream.ReplicaClient.
+func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	for _, info := range a {
+		if err := c.delete(ctx, info); err != nil {
+			return fmt.Errorf("delete ltx file: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if info == nil {
+		return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
+	}
+	if err := checkLevel(info.Level); err != nil {
+		return err
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i, found := c.find(info.Level, info.MinTXID, info.MaxTXID); found {
+		c.levels[info.Level] = slices.Delete(c.levels[info.Level], i, i+1)
+	}
+	return nil
+}
+
+// find returns where a file is, or belongs, in its level. The caller holds c.mu.
+func (c *ReplicaClient) find(level int, minTXID, maxTXID ltx.TXID) (i int, found bool) {
+	return slices.BinarySearchFunc(c.levels[level], stored{minTXID: minTXID, maxTXID: maxTXID}, compare)
+}
+
+func (f stored) info(level int) *ltx.FileInfo {
+	return &ltx.FileInfo{
+		Level:     level,
+		MinTXID:   f.minTXID,
+		MaxTXID:   f.maxTXID,
+		Size:      int64(len(f.body)),
+		CreatedAt: f.createdAt,
+	}
+}
+
+// compare orders the files of a level as listings do.
+func compare(a, b stored) int {
+	return cmp.Or(cmp.Compare(a.minTXID, b.minTXID), cmp.Compare(a.maxTXID, b.maxTXID))
+}
+
+func checkLevel(level int) error {
+	if level < 0 || level > maxLevel {
+		return fmt.Errorf("level %d: %w", level, fs.ErrInvalid)
+	}
+	return nil
+}
+
+// peekHeader checks that r begins with the header of the named file, and
+// returns a reader of all of r.
+func peekHeader(r io.Reader, minTXID, maxTXID ltx.TXID) (ltx.Header, io.Reader, error) {
+	hdr, r, err := ltx.PeekHeader(r)
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
+		return hdr, r, fmt.Errorf("read ltx header: %w (%w)", err, fs.ErrInvalid)
+	case err != nil:
+		return hdr, r, fmt.Errorf("read ltx header: %w", err)
+	}
+	if err := hdr.Validate(); err != nil {
+		return hdr, r, fmt.Errorf("validate ltx header: %w (%w)", err, fs.ErrInvalid)
+	}
+	if hdr.MinTXID != minTXID || hdr.MaxTXID != maxTXID {
+		return hdr, r, fmt.Errorf("ltx header is of %s-%s: %w", hdr.MinTXID, hdr.MaxTXID, fs.ErrInvalid)
+	}
+	return hdr, r, nil
+}
+
+// contextReader fails once ctx is done.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// iterator is a listing as it was when it was asked for.
+type iterator struct {
+	ctx   context.Context
+	infos []ltx.FileInfo // what is left
+	item  *ltx.FileInfo  // nil before the first and after the last
+	err   error
+}
+
+var _ ltx.FileIterator = (*iterator)(nil)
+
+// Next implements ltx.FileIterator.
+func (itr *iterator) Next() bool {
+	itr.item = nil
+	if itr.err != nil || len(itr.infos) == 0 {
+		return false
+	}
+	if err := itr.ctx.Err(); err != nil {
+		itr.err = fmt.Errorf("list ltx files: %w", err)
+		return false
+	}
+	itr.item, itr.infos = &itr.infos[0], itr.infos[1:]
+	return true
+}
+
+// Item implements ltx.FileIterator. The info belongs to the caller.
+func (itr *iterator) Item() *ltx.FileInfo { return itr.item }
+
+// Err implements ltx.FileIterator.
+func (itr *iterator) Err() error { return itr.err }
+
+// Close implements ltx.FileIterator. It returns what Err returns.
+func (itr *iterator) Close() error {
+	itr.infos, itr.item = nil, nil
+	return itr.err
+}

@@ -1,0 +1,151 @@
+package litestream
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	DefaultPollInterval  = time.Second
+	DefaultPollIdleAfter = time.Minute
+	DefaultCacheSize     = 10 << 20
+	DefaultOpenTimeout   = 30 * time.Second
+	DefaultReadTimeout   = 30 * time.Second
+	DefaultCloseTimeout  = 30 * time.Second
+)
+
+// Options of a VFS and its databases. The zero value of each field is its
+// default. A URI parameter of a field's name in snake case (poll_interval,
+// cache_size, ...) sets it for one database.
+type Options struct {
+	// PollInterval is the time between looks for new transactions. Default
+	// 1s; negative: never look.
+	PollInterval time.Duration
+
+	// PollIdleAfter is how long after the last transaction polling goes to
+	// sleep. The next transaction wakes it, and waits up to one PollInterval for the
+	// news. Default 1m; negative: never sleep.
+	PollIdleAfter time.Duration
+
+	// CacheSize bounds the page cache of one database, in bytes. All
+	// connections share it. Default 10 MiB; negative: no cache.
+	CacheSize int64
+
+	// OpenTimeout bounds the first open of a database, ReadTimeout a read by
+	// SQLite, CloseTimeout the wait for what is under way when the last
+	// connection closes. Default 30s each; negative: no limit.
+	OpenTimeout  time.Duration
+	ReadTimeout  time.Duration
+	CloseTimeout time.Duration
+
+	// Logger gets what goes on. Default slog.Default().
+	Logger *slog.Logger
+
+	// NewClient gives the client for a database by its file name, where no
+	// replica_url parameter does. It is called once for each open database,
+	// and not concurrently for the same. A nil client without an error means
+	// that the name is a plain local file's. Default: the client given to
+	// NewVFS serves the first name that is opened, others are local files.
+	NewClient func(name string) (ReplicaClient, error)
+}
+
+// withDefaults returns o with every zero replaced. Negative time limits stay.
+func (o Options) withDefaults() Options {
+	for _, f := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{
+		{&o.PollInterval, DefaultPollInterval},
+		{&o.PollIdleAfter, DefaultPollIdleAfter},
+		{&o.OpenTimeout, DefaultOpenTimeout},
+		{&o.ReadTimeout, DefaultReadTimeout},
+		{&o.CloseTimeout, DefaultCloseTimeout},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+	}
+	if o.CacheSize == 0 {
+		o.CacheSize = DefaultCacheSize
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// settings are the options that a URI can set. They are comparable, so that
+// a later open with others can be told.
+type settings struct {
+	pollInterval, pollIdleAfter            time.Duration
+	cacheSize                              int64
+	openTimeout, readTimeout, closeTimeout time.Duration
+}
+
+func (o Options) settings() settings {
+	return settings{
+		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
+	}
+}
+
+// withParams returns o with what the parameters of a URI set. Parameters
+// that are not options, as SQLite's own, are left alone.
+func (o Options) withParams(params map[string]string) (Options, error) {
+	for name, set := range map[string]func(string) error{
+		"poll_interval":   durationSetter(&o.PollInterval),
+		"poll_idle_after": durationSetter(&o.PollIdleAfter),
+		"cache_size":      sizeSetter(&o.CacheSize),
+		"open_timeout":    durationSetter(&o.OpenTimeout),
+		"read_timeout":    durationSetter(&o.ReadTimeout),
+		"close_timeout":   durationSetter(&o.CloseTimeout),
+	} {
+		if value, ok := params[name]; ok {
+			if err := set(value); err != nil {
+				return o, fmt.Errorf("parameter %s: %w", name, err)
+			}
+		}
+	}
+	return o, nil
+}
+
+func durationSetter(p *time.Duration) func(string) error {
+	return func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("invalid duration %q, want one like 500ms or 1m30s", s)
+		}
+		*p = d
+		return nil
+	}
+}
+
+func sizeSetter(p *int64) func(string) error {
+	return func(s string) error {
+		n, err := parseSize(s)
+		if err != nil {
+			return err
+		}
+		*p = n
+		return nil
+	}
+}
+
+// parseSize parses a number of bytes: 10485760, 10MiB (powers of 1024), 10MB (of 1000).
+func parseSize(s string) (int64, error) {
+	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+	unit := strings.ToLower(strings.TrimSpace(s[len(number):]))
+	factor, ok := map[string]int64{
+		"": 1, "b": 1,
+		"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+	}[unit]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || n*factor/factor != n {
+		return 0, fmt.Errorf("invalid size %q, want one like 10485760, 10MB or 10MiB", s)
+	}
+	return n * factor, nil
+}

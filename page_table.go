@@ -1,0 +1,347 @@
+package litestream
+
+import (
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+// A page table maps page numbers to frames. It is a persistent radix tree:
+// an edit copies the nodes on the way to what it changes, and shares the
+// rest with the table it came from, so that applying a file of k pages costs
+// O(k) whatever the size of the database.
+//
+// Its leaves, chunks of 256 pages, come in two forms. A run holds frames that lie side
+// by side in one file, as in a snapshot: 4 bytes a page. Otherwise each page
+// has its own packed location: 11 bytes a page.
+const (
+	chunkBits = 8
+	chunkLen  = 1 << chunkBits
+	nodeBits  = 8
+	nodeLen   = 1 << nodeBits
+	nodeShift = chunkBits + nodeBits
+)
+
+// frameLoc is where the bytes of one page are.
+type frameLoc struct {
+	source
+	offset int64
+	size   uint32
+}
+
+// source is an LTX file in its role as the holder of pages of one version.
+// The version is the file's MaxTXID, or less for a file that pages were
+// relocated to.
+type source struct {
+	file    *ltxFile
+	version ltx.TXID
+}
+
+// pageTable is immutable, but for the edit that made it.
+type pageTable struct {
+	nodes   []*tableNode
+	sources sourceTable
+	gen     uint64
+}
+
+// A node or chunk belongs to the edit whose gen it carries, which may change
+// it in place; later edits copy it.
+type tableNode struct {
+	gen    uint64
+	chunks [nodeLen]*chunk
+}
+
+type chunk struct {
+	gen uint64
+
+	// Run form: page i is at base+rel[i], up to base+rel[i+1]; absent if
+	// that is empty.
+	rel  *[chunkLen + 1]uint32
+	base int64
+	src  uint32
+
+	// Packed form, where rel is nil: 31 bits of source, 40 of offset and 17
+	// of size; absent if the size is 0.
+	loc *[chunkLen]uint64
+	ref *[chunkLen][3]byte
+}
+
+const (
+	packedSizeBits   = 17
+	packedOffsetBits = 40
+	packedSrcShift   = packedSizeBits + packedOffsetBits
+	packedSrcBits    = 64 - packedSrcShift
+)
+
+// A frame of the largest page must fit, and the largest offset.
+var (
+	_ = [1<<packedSizeBits - 1 - (65536 + 65536/255 + 16 + 64)]struct{}{}
+	_ = [1<<packedOffsetBits - ltxio.MaxFileSize]struct{}{}
+)
+
+func (c *chunk) get(i uint32) (src uint32, offset int64, size uint32) {
+	if c.rel != nil {
+		start := c.rel[i]
+		return c.src, c.base + int64(start), c.rel[i+1] - start
+	}
+	loc, ref := c.loc[i], &c.ref[i]
+	src = uint32(loc>>packedSrcShift) | uint32(ref[0])<<packedSrcBits |
+		uint32(ref[1])<<(packedSrcBits+8) | uint32(ref[2])<<(packedSrcBits+16)
+	offset = int64(loc >> packedSizeBits & (1<<packedOffsetBits - 1))
+	return src, offset, uint32(loc & (1<<packedSizeBits - 1))
+}
+
+func (c *chunk) set(i, src uint32, offset int64, size uint32) {
+	c.loc[i] = uint64(src)<<packedSrcShift | uint64(offset)<<packedSizeBits | uint64(size)
+	src >>= packedSrcBits
+	c.ref[i] = [3]byte{byte(src), byte(src >> 8), byte(src >> 16)}
+}
+
+func (t *pageTable) chunk(pgno uint32) *chunk {
+	i := pgno - 1
+	n := i >> nodeShift
+	if pgno == 0 || n >= uint32(len(t.nodes)) || t.nodes[n] == nil {
+		return nil
+	}
+	return t.nodes[n].chunks[i>>chunkBits%nodeLen]
+}
+
+// lookup finds a page. It does not allocate.
+func (t *pageTable) lookup(pgno uint32) (frameLoc, bool) {
+	c := t.chunk(pgno)
+	if c == nil {
+		return frameLoc{}, false
+	}
+	src, offset, size := c.get((pgno - 1) % chunkLen)
+	if size == 0 {
+		return frameLoc{}, false
+	}
+	return frameLoc{source: t.sources.get(src), offset: offset, size: size}, true
+}
+
+// edit starts a new table from t, which stays as it is.
+func (t *pageTable) edit() *pageTable {
+	return &pageTable{
+		nodes:   append([]*tableNode(nil), t.nodes...),
+		sources: t.sources.edit(),
+		gen:     t.gen + 1,
+	}
+}
+
+// ownNode returns the node of a page, made the edit's own.
+func (t *pageTable) ownNode(pgno uint32) *tableNode {
+	n := int((pgno - 1) >> nodeShift)
+	for n >= len(t.nodes) {
+		t.nodes = append(t.nodes, nil)
+	}
+	node := t.nodes[n]
+	switch {
+	case node == nil:
+		node = &tableNode{gen: t.gen}
+	case node.gen != t.gen:
+		node = &tableNode{gen: t.gen, chunks: node.chunks}
+	}
+	t.nodes[n] = node
+	return node
+}
+
+// ownChunk returns the chunk of a page in packed form, made the edit's own.
+func (t *pageTable) ownChunk(pgno uint32) *chunk {
+	node := t.ownNode(pgno)
+	slot := &node.chunks[(pgno-1)>>chunkBits%nodeLen]
+	old := *slot
+	if old != nil && old.gen == t.gen && old.rel == nil {
+		return old
+	}
+	c := &chunk{gen: t.gen, loc: new([chunkLen]uint64), ref: new([chunkLen][3]byte)}
+	switch {
+	case old == nil:
+	case old.rel == nil:
+		*c.loc, *c.ref = *old.loc, *old.ref
+	default:
+		for i := range uint32(chunkLen) {
+			if src, offset, size := old.get(i); size != 0 {
+				c.set(i, src, offset, size)
+			}
+		}
+	}
+	*slot = c
+	return c
+}
+
+// put points pages of one chunk, ascending, at frames of one source.
+func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
+	first := entries[0].Pgno
+	if t.putRun(src, entries, commit) {
+		return
+	}
+	// Counted before what it replaces is uncounted: src shares a node with others.
+	t.sources.add(src, len(entries))
+	c := t.ownChunk(first)
+	for _, e := range entries {
+		i := (e.Pgno - 1) % chunkLen
+		if old, _, size := c.get(i); size != 0 {
+			t.sources.add(old, -1)
+		}
+		c.set(i, src, e.Offset, e.Size)
+	}
+}
+
+// putRun stores entries as a run where they are all that the chunk holds.
+func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
+	first := entries[0].Pgno
+	start := (first - 1) / chunkLen * chunkLen // pages before the chunk
+	old := t.chunk(first)
+	if old != nil && uint32(len(entries)) < min(chunkLen, commit-start) {
+		return false
+	}
+	base := entries[0].Offset
+	end := base
+	for _, e := range entries {
+		if e.Offset != end {
+			return false
+		}
+		end += int64(e.Size)
+	}
+	t.sources.add(src, len(entries))
+	t.releaseChunk(old, 0)
+	c := &chunk{gen: t.gen, rel: new([chunkLen + 1]uint32), base: base, src: src}
+	k := 0
+	for i := range uint32(chunkLen) {
+		size := uint32(0)
+		if k < len(entries) && entries[k].Pgno-1-start == i {
+			size = entries[k].Size
+			k++
+		}
+		c.rel[i+1] = c.rel[i] + size
+	}
+	t.ownNode(first).chunks[(first-1)>>chunkBits%nodeLen] = c
+	return true
+}
+
+// truncate removes all pages beyond commit.
+func (t *pageTable) truncate(commit uint32) {
+	keep := int((uint64(commit) + nodeLen*chunkLen - 1) >> nodeShift)
+	for _, node := range t.nodes[min(keep, len(t.nodes)):] {
+		if node == nil {
+			continue
+		}
+		for _, c := range node.chunks {
+			t.releaseChunk(c, 0)
+		}
+	}
+	t.nodes = t.nodes[:min(keep, len(t.nodes))]
+	if commit == 0 || len(t.nodes) < keep || t.nodes[keep-1] == nil {
+		return
+	}
+	last := (commit - 1) >> chunkBits % nodeLen
+	node := t.ownNode(commit)
+	for i := last + 1; i < nodeLen; i++ {
+		t.releaseChunk(node.chunks[i], 0)
+		node.chunks[i] = nil
+	}
+	if from := (commit-1)%chunkLen + 1; from < chunkLen && node.chunks[last] != nil {
+		c := t.ownChunk(commit)
+		t.releaseChunk(c, from)
+		clear(c.loc[from:])
+		clear(c.ref[from:])
+	}
+}
+
+// releaseChunk uncounts the pages of a chunk from the i-th on.
+func (t *pageTable) releaseChunk(c *chunk, from uint32) {
+	if c == nil {
+		return
+	}
+	for i := from; i < chunkLen; i++ {
+		if src, _, size := c.get(i); size != 0 {
+			t.sources.add(src, -1)
+		}
+	}
+}
+
+// A sourceTable numbers the sources of a page table and counts the pages of each, so
+// that a file without pages is forgotten. Numbers are not used again: at a
+// file a second, 31 bits last for 68 years.
+type sourceTable struct {
+	nodes []*sourceNode // nil where no source has pages any more
+	n     uint32        // sources ever added
+	gen   uint64
+}
+
+const sourceNodeLen = 64
+
+type sourceNode struct {
+	gen   uint64
+	live  int
+	slots [sourceNodeLen]struct {
+		source
+		pages int
+	}
+}
+
+func (t *sourceTable) get(src uint32) source {
+	return t.nodes[src/sourceNodeLen].slots[src%sourceNodeLen].source
+}
+
+func (t *sourceTable) edit() sourceTable {
+	return sourceTable{nodes: append([]*sourceNode(nil), t.nodes...), n: t.n, gen: t.gen + 1}
+}
+
+// new numbers a source, which has no pages yet.
+func (t *sourceTable) new(s source) uint32 {
+	src := t.n
+	t.n++
+	if int(src/sourceNodeLen) == len(t.nodes) {
+		t.nodes = append(t.nodes, nil)
+	}
+	i := src / sourceNodeLen
+	if t.nodes[i] == nil {
+		t.nodes[i] = &sourceNode{gen: t.gen}
+	}
+	node := t.own(i)
+	node.slots[src%sourceNodeLen].source = s
+	return src
+}
+
+func (t *sourceTable) own(i uint32) *sourceNode {
+	node := t.nodes[i]
+	if node.gen != t.gen {
+		node = &sourceNode{gen: t.gen, live: node.live, slots: node.slots}
+		t.nodes[i] = node
+	}
+	return node
+}
+
+// add changes the number of pages of a source.
+func (t *sourceTable) add(src uint32, pages int) {
+	node := t.own(src / sourceNodeLen)
+	slot := &node.slots[src%sourceNodeLen]
+	if slot.pages == 0 && pages > 0 {
+		node.live++
+	}
+	slot.pages += pages
+	if slot.pages > 0 {
+		return
+	}
+	slot.source = source{}
+	if node.live--; node.live == 0 {
+		// Unless it is still being filled.
+		if src/sourceNodeLen < t.n/sourceNodeLen {
+			t.nodes[src/sourceNodeLen] = nil
+		}
+	}
+}
+
+// each calls fn for every source that has pages.
+func (t *sourceTable) each(fn func(s source, pages int)) {
+	for _, node := range t.nodes {
+		if node == nil {
+			continue
+		}
+		for i := range node.slots {
+			if s := &node.slots[i]; s.pages > 0 {
+				fn(s.source, s.pages)
+			}
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package litestream
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/superfly/ltx"
+)
+
+// planLatest returns the files which, applied in order to the state after
+// transaction from (0: none), give the newest state. There are none when
+// from is the newest. Files may be of any levels and in any order.
+//
+// The errors are ErrNoDatabase and *MissingError.
+func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	if from == 0 && len(files) == 0 {
+		return nil, ErrNoDatabase
+	}
+	plan, end := extend(from, math.MaxUint64, files)
+	// Whatever ends later starts after a gap.
+	next := ltx.TXID(math.MaxUint64)
+	for _, f := range files {
+		if f.MaxTXID > end {
+			next = min(next, f.MinTXID)
+		}
+	}
+	if next != math.MaxUint64 {
+		return nil, gapError(end+1, next)
+	}
+	return plan, nil
+}
+
+// planTXID is planLatest for the state after transaction target, which is
+// beyond from. The error is ErrTxNotAvailable.
+func planTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	plan, end := extend(from, target, files)
+	if end != target {
+		return nil, fmt.Errorf("%w: %s", ErrTxNotAvailable, target)
+	}
+	return plan, nil
+}
+
+// extend lays files end to end from a transaction on, as far as limit at
+// most, taking at each step the file that reaches furthest. No other choice
+// gets further.
+func extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, end ltx.TXID) {
+	sorted := make([]*ltx.FileInfo, 0, len(files))
+	for _, f := range files {
+		if f.MaxTXID > from && f.MaxTXID <= limit {
+			sorted = append(sorted, f)
+		}
+	}
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
+	better := func(a, b *ltx.FileInfo) bool {
+		switch {
+		case b == nil || a.MaxTXID != b.MaxTXID:
+			return b == nil || a.MaxTXID > b.MaxTXID
+		case from > 0 && a.MinTXID != b.MinTXID:
+			return a.MinTXID > b.MinTXID // holds less of what is known
+		default:
+			return a.Level > b.Level // lives longer
+		}
+	}
+	end = from
+	var whole *ltx.FileInfo
+	for i := 0; ; {
+		var best *ltx.FileInfo
+		for ; i < len(sorted) && sorted[i].MinTXID <= end+1; i++ {
+			f := sorted[i]
+			switch {
+			case from > 0 && f.MinTXID == 1:
+				// A whole database is no way to bring a little news, unless
+				// there is no other.
+				if better(f, whole) {
+					whole = f
+				}
+			case f.MaxTXID > end && better(f, best):
+				best = f
+			}
+		}
+		if best == nil && whole != nil && whole.MaxTXID > end {
+			best = whole
+		}
+		if best == nil {
+			return plan, end
+		}
+		plan = append(plan, best)
+		end = best.MaxTXID
+	}
+}

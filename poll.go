@@ -1,0 +1,196 @@
+package litestream
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// pollState is what the poller of a database is doing.
+type pollState int32
+
+const (
+	pollAsleep  pollState = iota // no goroutine; the next transaction wakes it
+	pollRunning                  // a goroutine looks for news at every interval
+	pollStopped                  // the database is closed
+)
+
+func (s pollState) String() string {
+	return [...]string{"asleep", "running", "stopped"}[s]
+}
+
+// fullPollEvery is how many polls without news go by until one looks at all
+// levels: files of level 0 may be compacted and deleted before they are seen.
+const fullPollEvery = 30
+
+// poller looks for new transactions while the database is in use. There is
+// one for each database, and while it sleeps it is no goroutine and no timer.
+type poller struct {
+	db *database
+
+	lastUse  atomic.Int64 // end of the last transaction, or start of the newest, ns since the Unix epoch
+	lastPoll atomic.Int64 // last successful poll, likewise; 0 before the first
+	state    atomic.Int32 // pollState; changed under mu
+
+	mu     sync.Mutex    // duty: starting and stopping the goroutine
+	caught chan struct{} // guarded by mu; closed after the first poll since it woke
+}
+
+func newPoller(db *database) *poller { return &poller{db: db} }
+
+// use notes that a transaction starts. If the poller slept, use wakes it, and
+// waits for it to catch up, for one interval at most.
+func (p *poller) use() {
+	now := time.Now()
+	p.lastUse.Store(now.UnixNano())
+	if pollState(p.state.Load()) != pollAsleep || p.db.opts.PollInterval < 0 {
+		return
+	}
+	last := p.lastPoll.Load()
+	caught := p.wake()
+	if caught == nil || last == 0 {
+		return // just opened: there is nothing to catch up with
+	}
+	timer := time.NewTimer(p.db.opts.PollInterval)
+	defer timer.Stop()
+	select {
+	case <-caught:
+	case <-timer.C:
+	case <-p.db.ctx.Done():
+	}
+}
+
+// done notes that a transaction ends.
+func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
+
+func (p *poller) wake() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pollState(p.state.Load()) == pollAsleep {
+		p.state.Store(int32(pollRunning))
+		caught := make(chan struct{})
+		p.caught = caught
+		p.db.wg.Go(func() { p.run(caught) })
+	}
+	return p.caught
+}
+
+// stop lets no goroutine start any more. One that runs ends with the
+// database's context.
+func (p *poller) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.Store(int32(pollStopped))
+}
+
+// run polls until the database is closed or not in use. Since what was read when it was
+// opened is new, the first poll comes at once only after a sleep.
+func (p *poller) run(caught chan struct{}) {
+	opts := &p.db.opts
+	slept := p.lastPoll.Load() != 0
+	quiet := 0 // polls since the last that looked at all levels
+	if slept {
+		quiet = fullPollEvery
+	}
+	failing := false
+	timer := time.NewTimer(opts.PollInterval)
+	defer timer.Stop()
+	for first := true; ; first = false {
+		if !first || !slept {
+			select {
+			case <-timer.C:
+			case <-p.db.ctx.Done():
+				p.release(caught)
+				return
+			}
+		}
+		quiet++
+		full := quiet > fullPollEvery
+		err := p.poll(full)
+		switch {
+		case err == nil:
+			if full {
+				quiet = 0
+			}
+			p.lastPoll.Store(time.Now().UnixNano())
+			if failing {
+				p.db.log.Info("polling works again")
+			}
+			failing = false
+		case p.db.ctx.Err() == nil:
+			quiet = fullPollEvery // next time, look at everything
+			if !failing {
+				p.db.log.Warn("poll failed", "error", err)
+			}
+			failing = true
+		}
+		p.release(caught)
+		if p.sleep() {
+			return
+		}
+		timer.Reset(opts.PollInterval)
+	}
+}
+
+// release lets those go on who wait for the first poll.
+func (p *poller) release(caught chan struct{}) {
+	select {
+	case <-caught:
+	default:
+		close(caught)
+	}
+}
+
+// sleep ends the poller if no transaction ran for long enough.
+func (p *poller) sleep() bool {
+	idle := func() bool {
+		after := p.db.opts.PollIdleAfter
+		return after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
+	}
+	if !idle() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pollState(p.state.Load()) == pollStopped {
+		return true
+	}
+	p.state.Store(int32(pollAsleep))
+	// A transaction that started before it could see this counts on us.
+	if !idle() {
+		p.state.Store(int32(pollRunning))
+		return false
+	}
+	return true
+}
+
+// poll publishes a new view if there are new transactions. They are in level
+// 0, where one listing finds them, unless they were compacted already.
+func (p *poller) poll(full bool) error {
+	db := p.db
+	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+	defer cancel()
+	if !full {
+		files, err := db.store.list(ctx, 0, db.current.Load().txid+1, false)
+		if err != nil {
+			return err
+		}
+		err = db.advanceBy(ctx, files)
+		var missing *MissingError
+		if !errors.As(err, &missing) && !isMissing(err) {
+			return err
+		}
+	}
+	_, err := db.refresh()
+	return err
+}
+
+// lag returns the time since the last successful poll; false before the first.
+func (p *poller) lag() (time.Duration, bool) {
+	last := p.lastPoll.Load()
+	if last == 0 {
+		return 0, false
+	}
+	return max(0, time.Since(time.Unix(0, last))), true
+}

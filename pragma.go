@@ -1,0 +1,134 @@
+package litestream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/timeexpr"
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+)
+
+// errInvalidValue means a malformed value of a PRAGMA.
+var errInvalidValue = errors.New("invalid value")
+
+// latest is the time that follows the primary.
+const latest = "latest"
+
+// pragma is one of the PRAGMAs of a connection.
+type pragma struct {
+	get func(*conn) (string, error)
+	set func(*conn, string) error // nil: read-only
+}
+
+var pragmas = map[string]pragma{
+	"litestream_txid":    {get: func(c *conn) (string, error) { return c.view().txid.String(), nil }, set: (*conn).setTXID},
+	"litestream_time":    {get: func(c *conn) (string, error) { return formatTime(c.view().time()), nil }, set: (*conn).setTime},
+	"litestream_lag":     {get: func(c *conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
+	"litestream_status":  {get: (*conn).status},
+	"litestream_history": {get: (*conn).history},
+}
+
+// formatTime gives a time as RFC 3339, to the millisecond that LTX has.
+func formatTime(t time.Time) string { return ltx.FormatTimestamp(t) }
+
+// FileControl serves PRAGMAs. SQLite handles those that are not ours.
+func (c *conn) FileControl(_ int, name string, value *string) (result *string, err error) {
+	defer guard(c.log, "pragma", &err)
+	p, ok := pragmas[strings.ToLower(name)]
+	if !ok {
+		return nil, sqlite3vfs.NotFoundError
+	}
+	op := "pragma " + strings.ToLower(name)
+	if value == nil {
+		s, err := p.get(c)
+		if err != nil {
+			return nil, c.fail(op, err)
+		}
+		return &s, nil
+	}
+	if p.set == nil {
+		return nil, c.fail(op, fmt.Errorf("%w: it cannot be set", errInvalidValue))
+	}
+	return nil, c.fail(op, p.set(c, *value))
+}
+
+func (c *conn) setTXID(s string) error {
+	if s == latest {
+		return c.travelBy(nil)
+	}
+	txid, err := ltx.ParseTXID(strings.ToLower(s))
+	if err != nil || txid == 0 {
+		return fmt.Errorf("%w: %q is no transaction id of 16 hex digits", errInvalidValue, s)
+	}
+	return c.travelBy(func(ctx context.Context) (*view, error) { return c.db.travelTo(ctx, txid) })
+}
+
+func (c *conn) setTime(s string) error {
+	if strings.EqualFold(strings.TrimSpace(s), latest) {
+		return c.travelBy(nil)
+	}
+	t, err := timeexpr.Parse(s, time.Now())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errInvalidValue, err)
+	}
+	return c.travelBy(func(ctx context.Context) (*view, error) { return c.db.travelToTime(ctx, t) })
+}
+
+// travelBy lets the next transactions see the view that find returns; nil
+// for the newest. After an error the connection sees what it saw before.
+func (c *conn) travelBy(find func(context.Context) (*view, error)) error {
+	if c.level != sqlite3vfs.LockNone || c.unlocked {
+		return ErrInTransaction
+	}
+	if find == nil {
+		c.travel = nil
+		return nil
+	}
+	ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+	defer cancel()
+	v, err := find(ctx)
+	if err != nil {
+		return err
+	}
+	c.travel = v
+	return nil
+}
+
+func (c *conn) status() (string, error) {
+	v := c.view()
+	b, err := json.Marshal(struct {
+		Stats
+		View      viewStatus `json:"view"`
+		LastError *connError `json:"last_error"`
+	}{
+		Stats:     c.db.stats(),
+		View:      viewStatus{TXID: v.txid, Time: v.time(), Pages: v.commit, Travelling: c.travel != nil},
+		LastError: c.lastErr.Load(),
+	})
+	return string(b), err
+}
+
+// viewStatus is what litestream_status says of the connection's own view.
+type viewStatus struct {
+	TXID       ltx.TXID  `json:"txid"`
+	Time       time.Time `json:"time"`
+	Pages      uint32    `json:"pages"`
+	Travelling bool      `json:"travelling"`
+}
+
+func (c *conn) history() (string, error) {
+	ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+	defer cancel()
+	points, err := c.db.history(ctx)
+	if err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(points)
+	return string(b), err
+}

@@ -1,0 +1,174 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+)
+
+// store is a ReplicaClient as the rest of the package uses it: listings as
+// slices, reads of exact length, retries, counters. It is safe for
+// concurrent use.
+type store struct {
+	client ReplicaClient
+
+	lists     atomic.Int64
+	reads     atomic.Int64
+	readBytes atomic.Int64
+	retries   atomic.Int64
+}
+
+// Delays between attempts double from the first to the last.
+const (
+	firstRetryDelay = 50 * time.Millisecond
+	lastRetryDelay  = 2 * time.Second
+)
+
+// retry calls fn until it succeeds, fails for good, or ctx is done. Delays
+// are spread at random, so that clients that failed together do not come
+// back together.
+func (s *store) retry(ctx context.Context, fn func() error) error {
+	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
+		err := fn()
+		if err == nil || isPermanent(err) {
+			return err
+		}
+		timer := time.NewTimer(delay/2 + rand.N(delay))
+		select {
+		case <-timer.C:
+			s.retries.Add(1)
+		case <-ctx.Done():
+			timer.Stop()
+			if errors.Is(err, ctx.Err()) {
+				return err
+			}
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+func (s *store) init(ctx context.Context) error {
+	c, ok := s.client.(Initializer)
+	if !ok {
+		return nil
+	}
+	return s.retry(ctx, func() error {
+		if err := c.Init(ctx); err != nil {
+			return fmt.Errorf("init replica client: %w", err)
+		}
+		return nil
+	})
+}
+
+// list lists the files of a level from seek on.
+func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) ([]*ltx.FileInfo, error) {
+	s.lists.Add(1)
+	itr, err := s.client.LTXFiles(ctx, level, seek, useMetadata)
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	files, err := collect(itr, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	return files, nil
+}
+
+// collect reads a listing to its end and closes it. It leaves out what keep
+// refuses: a client may seek less precisely than asked.
+func collect(itr ltx.FileIterator, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
+	for itr.Next() {
+		f := itr.Item()
+		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= numLevels {
+			err = fmt.Errorf("%w: %s: no name of an ltx file", ErrCorrupt, keyOf(f))
+			break
+		}
+		if keep(f) {
+			files = append(files, f)
+		}
+	}
+	if err == nil {
+		err = itr.Err()
+	}
+	if cerr := itr.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	return files, nil
+}
+
+// listAll lists the files of all levels, in parallel where that takes more
+// than one request.
+func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
+	if c, ok := s.client.(AllLTXFilesLister); ok {
+		var files []*ltx.FileInfo
+		err := s.retry(ctx, func() error {
+			itr, err := c.AllLTXFiles(ctx, useMetadata)
+			if err == nil {
+				s.lists.Add(1)
+				files, err = collect(itr, func(*ltx.FileInfo) bool { return true })
+			}
+			if err != nil {
+				return fmt.Errorf("list all levels: %w", err)
+			}
+			return nil
+		})
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return files, err
+		}
+	}
+	var levels [numLevels][]*ltx.FileInfo
+	g, ctx := errgroup.WithContext(ctx)
+	for level := range levels {
+		g.Go(func() error {
+			return s.retry(ctx, func() (err error) {
+				levels[level], err = s.list(ctx, level, 0, useMetadata)
+				return err
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var files []*ltx.FileInfo
+	for _, level := range levels {
+		files = append(files, level...)
+	}
+	return files, nil
+}
+
+// read fills buf with the bytes of a file from offset on.
+func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+	return s.retry(ctx, func() error {
+		s.reads.Add(1)
+		r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
+		if err != nil {
+			return fmt.Errorf("open %s at %d: %w", f, offset, err)
+		}
+		n, err := io.ReadFull(r, buf)
+		s.readBytes.Add(int64(n))
+		if cerr := r.Close(); err == nil {
+			err = cerr
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("read %s at %d, %d of %d bytes: %w", f, offset, n, len(buf), err)
+		}
+		return nil
+	})
+}
+
+// isMissing reports whether err says that a file does not exist.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,280 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// travelTo returns the state after a transaction.
+func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error) {
+	if cur := db.current.Load(); cur.txid == target {
+		return cur, nil
+	}
+	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		return planTXID(0, target, files)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
+	}
+	db.stamp(v)
+	db.cachePages(v, pages)
+	return v, nil
+}
+
+// errIsCurrent ends the making of a view that is there already.
+var errIsCurrent = errors.New("is the current state")
+
+// travelToTime returns the state as it was at a time: that after the newest
+// transaction which is not younger.
+func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error) {
+	cur := db.current.Load()
+	var ms int64
+	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		p, found, err := findByTime(ctx, points(files), t.UnixMilli(), db.store.timestamp)
+		if err != nil {
+			return nil, err
+		}
+		if ms = found; p.txid == cur.txid {
+			return nil, errIsCurrent
+		}
+		return planTXID(0, p.txid, files)
+	})
+	switch {
+	case err == nil:
+		db.stamp(v)
+		db.cachePages(v, pages)
+	case errors.Is(err, errIsCurrent):
+		v = cur
+	default:
+		return nil, fmt.Errorf("travel to %s: %w", t.UTC().Format(time.RFC3339Nano), err)
+	}
+	if ms < v.timestamp {
+		// The plan ended in a snapshot, which is stamped when it was made.
+		dated := *v
+		dated.timestamp = ms
+		v = &dated
+	}
+	return v, nil
+}
+
+// point is a transaction whose state the files of a replica give, or would
+// give if there was no gap before it.
+type point struct {
+	txid      ltx.TXID
+	files     []*ltx.FileInfo // that end there
+	reachable bool
+}
+
+// dated returns the file whose timestamp is that of the transaction: of any
+// but a snapshot, if there is one.
+func (p point) dated() *ltx.FileInfo {
+	for _, f := range p.files {
+		if f.Level != SnapshotLevel {
+			return f
+		}
+	}
+	return p.files[0]
+}
+
+// points returns the points of a replica in ascending order.
+func points(files []*ltx.FileInfo) []point {
+	sorted := slices.Clone(files)
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MaxTXID, b.MaxTXID) })
+	var ps []point
+	var reached ltx.TXID // last reachable point
+	for _, f := range sorted {
+		if len(ps) == 0 || ps[len(ps)-1].txid != f.MaxTXID {
+			if n := len(ps); n > 0 && ps[n-1].reachable {
+				reached = ps[n-1].txid
+			}
+			ps = append(ps, point{txid: f.MaxTXID})
+		}
+		p := &ps[len(ps)-1]
+		p.files = append(p.files, f)
+		if f.MinTXID == 1 || reached != 0 && f.MinTXID <= reached+1 {
+			p.reachable = true
+		}
+	}
+	return ps
+}
+
+// findByTime returns the newest of the points with a timestamp <= t, and
+// that timestamp, both ms since the Unix epoch. Timestamps grow with TXIDs,
+// but for snapshots', which are stamped when they are made. What a listing says
+// of timestamps only tells where to begin; header reads a file's own, which decides.
+func findByTime(ctx context.Context, ps []point, t int64, header func(context.Context, *ltx.FileInfo) (int64, error)) (point, int64, error) {
+	if len(ps) == 0 {
+		return point{}, 0, ErrNoDatabase
+	}
+	var dated []int // of the points that have a file that is no snapshot
+	for i, p := range ps {
+		if p.dated().Level != SnapshotLevel {
+			dated = append(dated, i)
+		}
+	}
+	stamp := make(map[int]int64)
+	read := func(i int) (bool, error) {
+		if i < 0 || i >= len(dated) {
+			return i < 0, nil
+		}
+		if _, ok := stamp[dated[i]]; !ok {
+			ms, err := header(ctx, ps[dated[i]].dated())
+			if err != nil {
+				return false, err
+			}
+			stamp[dated[i]] = ms
+		}
+		return stamp[dated[i]] <= t, nil
+	}
+	guess := len(dated)
+	for i := range dated {
+		if f := ps[dated[i]].dated(); !f.CreatedAt.IsZero() && f.CreatedAt.UnixMilli() > t {
+			guess = i
+			break
+		}
+	}
+	last, err := lastTrue(len(dated), guess, read)
+	if err != nil {
+		return point{}, 0, err
+	}
+	// Points only snapshots end at may lie between.
+	best, end := -1, len(ps)
+	if last >= 0 {
+		best = dated[last]
+	}
+	if last+1 < len(dated) {
+		end = dated[last+1]
+	}
+	for i := end - 1; i > best; i-- {
+		ms, err := header(ctx, ps[i].dated())
+		if err != nil {
+			return point{}, 0, err
+		}
+		if ms <= t {
+			best, stamp[i] = i, ms
+		}
+	}
+	if best < 0 {
+		return point{}, 0, fmt.Errorf("%w: the oldest is younger", ErrTxNotAvailable)
+	}
+	if gap := gapBefore(ps, best); gap != nil {
+		return point{}, 0, gap
+	}
+	if !ps[best].reachable {
+		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", ErrTxNotAvailable, ps[best].txid)
+	}
+	if best+1 < len(ps) && stamp[best] < t {
+		// What is missing right after might be as old.
+		if gap := gapBefore(ps, best+1); gap != nil {
+			return point{}, 0, gap
+		}
+	}
+	return ps[best], stamp[best], nil
+}
+
+// gapBefore returns the error for a point that would be reachable but for
+// transactions missing between a reachable one and it.
+func gapBefore(ps []point, i int) error {
+	if ps[i].reachable {
+		return nil
+	}
+	for k := i - 1; k >= 0; k-- {
+		if ps[k].reachable {
+			next := ps[k+1].files[0].MinTXID
+			for _, f := range ps[k+1].files {
+				next = min(next, f.MinTXID)
+			}
+			return gapError(ps[k].txid+1, next)
+		}
+	}
+	return nil
+}
+
+// lastTrue returns the last of n positions at which a predicate, true up to
+// somewhere and false from there on, is true; -1 if none. It starts from a guess of
+// the first false one, and takes two calls if that is right, O(log n) if not.
+// The predicate also takes -1 (true) and n (false).
+func lastTrue(n, guess int, pred func(int) (bool, error)) (int, error) {
+	lo, hi := -1, n // pred(lo), !pred(hi)
+	below, err := pred(guess - 1)
+	if err != nil {
+		return 0, err
+	}
+	at := false
+	if below {
+		if at, err = pred(guess); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case !below:
+		hi = guess - 1
+		for step := 1; hi-step > lo; step *= 2 {
+			ok, err := pred(hi - step)
+			if err != nil {
+				return 0, err
+			}
+			if ok {
+				lo = hi - step
+				break
+			}
+			hi -= step
+		}
+	case at:
+		lo = guess
+		for step := 1; lo+step < hi; step *= 2 {
+			ok, err := pred(lo + step)
+			if err != nil {
+				return 0, err
+			}
+			if !ok {
+				hi = lo + step
+				break
+			}
+			lo += step
+		}
+	default:
+		return guess - 1, nil
+	}
+	for hi-lo > 1 {
+		mid := lo + (hi-lo)/2
+		ok, err := pred(mid)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo, nil
+}
+
+// HistoryPoint is a point in time that can be travelled to.
+type HistoryPoint struct {
+	TXID ltx.TXID  `json:"txid"`
+	Time time.Time `json:"time"`
+}
+
+// history returns the points that can be travelled to, in ascending order.
+// Times are as good as a listing has them.
+func (db *database) history(ctx context.Context) ([]HistoryPoint, error) {
+	files, err := db.store.listAll(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	hs := []HistoryPoint{}
+	for _, p := range points(files) {
+		if p.reachable {
+			hs = append(hs, HistoryPoint{TXID: p.txid, Time: p.dated().CreatedAt.UTC()})
+		}
+	}
+	return hs, nil
+}
