@@ -40,11 +40,11 @@ type database struct {
 // opening; the database lives until close.
 func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options) (*database, error) {
 	db := &database{
-		name:  name,
-		opts:  opts,
-		log:   opts.Logger.With("db", name),
-		store: &store{client: client},
+		name: name,
+		opts: opts,
+		log:  opts.Logger.With("db", name),
 	}
+	db.store = &store{client: client, log: db.log}
 	db.ctx, db.cancel = context.WithCancelCause(context.Background())
 	db.poller = newPoller(db)
 	if err := db.open(ctx); err != nil {

@@ -177,7 +177,8 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
-				return ctx.Err()
+				results[i] <- result{err: ctx.Err()}
+				continue
 			}
 			g.Go(func() error {
 				l, err := s.loadFile(ctx, info)
@@ -188,17 +189,13 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 		return nil
 	})
 	for i := range infos {
-		select {
-		case r := <-results[i]:
-			<-slots
-			if r.err != nil {
-				return r.err
-			}
-			if err := fn(r.l); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+		r := <-results[i] // soon after ctx is done, and then with the reason
+		if r.err != nil {
+			return r.err
+		}
+		<-slots
+		if err := fn(r.l); err != nil {
+			return err
 		}
 	}
 	return nil

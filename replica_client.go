@@ -19,11 +19,15 @@ const (
 // subset of those of upstream Litestream's clients, over the same types, so
 // that any of them can be used as it is.
 //
-// A file is named by (level, minTXID, maxTXID). Files are immutable: once
-// stored, the bytes under a name never change; they can only be deleted.
+// A file is named by (level, minTXID, maxTXID), with levels from 0 to
+// SnapshotLevel. Files do not change: what is under a name is deleted, or replaced by
+// the same transactions encoded again, as a whole. What a body that is open meanwhile
+// gives is one or the other or an error.
 //
 // All methods are safe for concurrent use. Every method returns soon after
-// its context is done, with an error that wraps the context's error.
+// its context is done, between reads of r where it reads one, with an error
+// that wraps the context's error. A level, an offset or a size that cannot
+// be, and a body whose header has other TXIDs than its name, are fs.ErrInvalid.
 //
 // Errors fall into three classes, which decide what a caller does next:
 //
@@ -44,8 +48,8 @@ type ReplicaClient interface {
 	// requests.
 	//
 	// The listing includes every file whose write had returned before the
-	// call. Files written or deleted meanwhile may or may not be listed. A
-	// listing is complete or ends in an error, which may come from LTXFiles
+	// call. Files written or deleted meanwhile may or may not be listed. Items
+	// stay valid after Next. A listing is complete or ends in an error, which may come from LTXFiles
 	// itself, from the iterator's Err or from its Close. The caller closes
 	// the iterator; the context must stay valid until then.
 	LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error)
@@ -55,8 +59,9 @@ type ReplicaClient interface {
 	// the bytes that there are, possibly none.
 	//
 	// A file that does not exist is fs.ErrNotExist, from OpenLTXFile itself.
-	// A body that is cut off gives an error from Read that is not io.EOF. The caller
-	// closes the reader; the context must stay valid until then.
+	// A body that is cut off, be it by the context, gives an error from Read
+	// that is not io.EOF. The caller closes the reader; the context must stay
+	// valid until then.
 	OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
 
 	// WriteLTXFile stores what r gives until io.EOF, replacing a file of the

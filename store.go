@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 // concurrent use.
 type store struct {
 	client ReplicaClient
+	log    *slog.Logger
 
 	lists     atomic.Int64
 	reads     atomic.Int64
@@ -37,7 +40,7 @@ const (
 // back together.
 func (s *store) retry(ctx context.Context, fn func() error) error {
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
-		err := fn()
+		err := s.guard(fn)
 		if err == nil || isPermanent(err) {
 			return err
 		}
@@ -55,6 +58,25 @@ func (s *store) retry(ctx context.Context, fn func() error) error {
 	}
 }
 
+// guard turns a panic of the client into an error. Calls come from goroutines
+// of their own, where it would end the process.
+func (s *store) guard(fn func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.log.Error("panic", "op", "replica client", "panic", r, "stack", string(debug.Stack()))
+			err = panicError{r}
+		}
+	}()
+	return fn()
+}
+
+// panicError is what a client panicked with. It is no use to try again.
+type panicError struct{ value any }
+
+func (e panicError) Error() string { return fmt.Sprintf("replica client panicked: %v", e.value) }
+
+func (panicError) Permanent() bool { return true }
+
 func (s *store) init(ctx context.Context) error {
 	c, ok := s.client.(Initializer)
 	if !ok {
@@ -69,13 +91,15 @@ func (s *store) init(ctx context.Context) error {
 }
 
 // list lists the files of a level from seek on.
-func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) ([]*ltx.FileInfo, error) {
+func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (files []*ltx.FileInfo, err error) {
 	s.lists.Add(1)
-	itr, err := s.client.LTXFiles(ctx, level, seek, useMetadata)
-	if err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	files, err := collect(itr, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
+	err = s.guard(func() error {
+		itr, err := s.client.LTXFiles(ctx, level, seek, useMetadata)
+		if err == nil {
+			files, err = collect(itr, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list level %d: %w", level, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -96,6 +97,10 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	case name == "" || flags&temporary != 0 && flags&sqlite3vfs.OpenMainDB == 0:
 		return new(tempFile), flags, nil
 	case flags&sqlite3vfs.OpenMainDB == 0:
+		if !v.local.Has(name) && flags&sqlite3vfs.OpenSuperJournal != 0 {
+			// It would have to be where all who recover the files look for it.
+			return nil, 0, fmt.Errorf("open %s: a transaction over several local files is not possible with a replica as main database", name)
+		}
 		if !v.local.Has(name) {
 			return nil, 0, fmt.Errorf("open %s: a read-only database has no journal", name)
 		}
@@ -127,10 +132,15 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	return c, flags | sqlite3vfs.OpenReadOnly, nil
 }
 
-// isSet reads a boolean URI parameter as SQLite does.
+// isSet reads a boolean URI parameter as SQLite does: by a number at its
+// begin, of which the low byte counts, or a word.
 func isSet(s string) bool {
+	if digits := s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]; digits != "" {
+		n, err := strconv.ParseInt(digits, 10, 32)
+		return err == nil && n&0xff != 0
+	}
 	switch strings.ToLower(s) {
-	case "1", "on", "yes", "true":
+	case "on", "yes", "true":
 		return true
 	}
 	return false

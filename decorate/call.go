@@ -50,8 +50,7 @@ type Call struct {
 	Offset int64 // of a read, in bytes
 	Size   int64 // of a read, in bytes; 0 reads to the end
 
-	// Files are the files to delete, a copy of which only Level, MinTXID and
-	// MaxTXID are set.
+	// Files are those to delete: copies, with Level, MinTXID and MaxTXID only.
 	Files []ltx.FileInfo
 }
 

@@ -267,7 +267,7 @@ func testMerged(t *testing.T, p *Primary, store memStore) {
 	if got := p.Snapshot(); got != cur {
 		t.Fatalf("snapshot of %s, want %s", got, cur)
 	}
-	f := decode(t, store[fileName{snapshotLevel, 1, cur}])
+	f := decode(t, store[fileName{SnapshotLevel, 1, cur}])
 	if len(f.pages) != int(f.Commit) {
 		t.Fatalf("snapshot has %d pages, want %d", len(f.pages), f.Commit)
 	}

@@ -33,7 +33,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-const snapshotLevel = 9
+// SnapshotLevel is the level of snapshots.
+const SnapshotLevel = 9
 
 // Store is where a Primary puts its LTX files: the part of
 // litestream.ReplicaClient, on the same terms, that a primary needs.
@@ -318,7 +319,7 @@ func (p *Primary) Snapshot() ltx.TXID {
 	if txid == 0 {
 		p.t.Fatal("snapshot: no transaction yet")
 	}
-	p.write(snapshotLevel, 1, txid, p.clock, p.history.pages(1, txid))
+	p.write(SnapshotLevel, 1, txid, p.clock, p.history.pages(1, txid))
 	return txid
 }
 

@@ -1,0 +1,249 @@
+package litestream
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+// fakeFile makes the index of a file that nobody wrote, with frames of
+// random sizes for the given pages of a database of commit pages.
+func fakeFile(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool)) (*ltxFile, ltxio.Index) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(uint64(minTXID), uint64(maxTXID)))
+	tail := make([]byte, ltx.PageHeaderSize)
+	end := uint64(ltx.HeaderSize)
+	for pgno := range pgnos {
+		size := 20 + rng.Uint64N(uint64(pageSize))
+		tail = binary.AppendUvarint(tail, uint64(pgno))
+		tail = binary.AppendUvarint(tail, end)
+		tail = binary.AppendUvarint(tail, size)
+		end += size
+	}
+	tail = append(tail, 0)
+	tail = binary.BigEndian.AppendUint64(tail, uint64(len(tail)-ltx.PageHeaderSize))
+	trailer, err := (&ltx.Trailer{FileChecksum: ltx.ChecksumFlag}).MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail = append(tail, trailer...)
+	hdr := ltx.Header{
+		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: pageSize, Commit: commit,
+		MinTXID: minTXID, MaxTXID: maxTXID, Timestamp: 1_700_000_000_000,
+	}
+	size := int64(end) + int64(len(tail))
+	index, _, err := ltxio.ParseTail(tail, hdr, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newLTXFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr), index
+}
+
+// allPages yields 1 to commit but for the lock page.
+func allPages(pageSize, commit uint32) func(func(uint32) bool) {
+	return func(yield func(uint32) bool) {
+		for pgno := uint32(1); pgno <= commit; pgno++ {
+			if pgno != ltx.LockPgno(pageSize) && !yield(pgno) {
+				return
+			}
+		}
+	}
+}
+
+// scattered yields every n-th page of 4096 bytes from first on.
+func scattered(first, n, commit uint32) func(func(uint32) bool) {
+	return func(yield func(uint32) bool) {
+		for pgno := first; pgno <= commit; pgno += n {
+			if pgno != ltx.LockPgno(4096) && !yield(pgno) {
+				return
+			}
+		}
+	}
+}
+
+func mustAdvance(t testing.TB, v *view, f *ltxFile, index ltxio.Index) *view {
+	t.Helper()
+	next, err := v.advance(f, index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
+
+// heapOf returns how much heap what build returns takes, bytes.
+func heapOf(build func() *view) (v *view, size int64) {
+	before := heapInUse()
+	v = build()
+	return v, heapInUse() - before
+}
+
+func heapInUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools held until the first
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestPromise8_IndexMemory builds the index of 2.6 million pages, 10 GB, in
+// the best case, and one in the worst, where every page was changed by another file
+// than its neighbours, and weighs them.
+func TestPromise8_IndexMemory(t *testing.T) {
+	const commit = 2_600_000
+	v, size := heapOf(func() *view {
+		f, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
+		return mustAdvance(t, new(view), f, index)
+	})
+	perPage := float64(size) / commit
+	t.Logf("one snapshot: %.2f bytes a page", perPage)
+	if perPage > 12 {
+		t.Errorf("one snapshot: %.2f bytes a page, promised are 12", perPage)
+	}
+	runtime.KeepAlive(v)
+
+	const mixed = 300_000
+	v, size = heapOf(func() *view {
+		f, index := fakeFile(t, 1, 1, 4096, mixed, allPages(4096, mixed))
+		v := mustAdvance(t, new(view), f, index)
+		for txid := ltx.TXID(2); txid <= 1025; txid++ {
+			f, index := fakeFile(t, txid, txid, 4096, mixed, scattered(uint32(txid-1), 1024, mixed))
+			v = mustAdvance(t, v, f, index)
+		}
+		return v
+	})
+	perPage = float64(size) / mixed
+	t.Logf("1024 files, pages of all mixed: %.2f bytes a page", perPage)
+	if perPage > 12 {
+		t.Errorf("pages of 1024 files mixed: %.2f bytes a page, promised are 12", perPage)
+	}
+	if files := v.files(); len(files) != 1024 {
+		t.Errorf("%d files referenced, want 1024: the snapshot has no page left", len(files))
+	}
+}
+
+// TestPromise8_LongFollowing applies many thousand files: what is
+// superseded must not pile up.
+func TestPromise8_LongFollowing(t *testing.T) {
+	const commit, cycle = 50_000, 500
+	build := func(n ltx.TXID) func() *view {
+		return func() *view {
+			f, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
+			v := mustAdvance(t, new(view), f, index)
+			for txid := ltx.TXID(2); txid <= n; txid++ {
+				f, index := fakeFile(t, txid, txid, 4096, commit, scattered(uint32(txid%cycle)+1, cycle, commit))
+				v = mustAdvance(t, v, f, index)
+			}
+			return v
+		}
+	}
+	v, short := heapOf(build(1000))
+	runtime.KeepAlive(v)
+	v, long := heapOf(build(4000))
+	t.Logf("%d bytes after 1000 files, %d after 4000", short, long)
+	if long > short+short/10 {
+		t.Errorf("the index has grown from %d bytes after 1000 files to %d after 4000", short, long)
+	}
+	runtime.KeepAlive(v)
+}
+
+func TestView_LockPage(t *testing.T) {
+	// The smallest page size puts the lock page furthest.
+	for _, pageSize := range []uint32{512, 65536} {
+		lock := ltx.LockPgno(pageSize)
+		commit := lock + 300
+		f, index := fakeFile(t, 1, 1, pageSize, commit, allPages(pageSize, commit))
+		v := mustAdvance(t, new(view), f, index)
+		for _, pgno := range []uint32{lock - 1, lock, lock + 1, commit, commit + 1, 0} {
+			_, ok := v.lookup(pgno)
+			if want := pgno != lock && pgno <= commit && pgno > 0; ok != want {
+				t.Errorf("page size %d: page %d is there: %v", pageSize, pgno, ok)
+			}
+		}
+	}
+}
+
+func TestView_Rules(t *testing.T) {
+	f1, index1 := fakeFile(t, 1, 5, 4096, 10, allPages(4096, 10))
+	v := mustAdvance(t, new(view), f1, index1)
+	gap, index := fakeFile(t, 7, 7, 4096, 10, scattered(1, 3, 10))
+	if _, err := v.advance(gap, index); err == nil {
+		t.Error("a file after a gap is applied")
+	}
+	old, index := fakeFile(t, 4, 5, 4096, 10, scattered(1, 3, 10))
+	if _, err := v.advance(old, index); err == nil {
+		t.Error("a file without news is applied")
+	}
+	other, index := fakeFile(t, 6, 6, 8192, 10, scattered(1, 3, 10))
+	if _, err := v.advance(other, index); err == nil {
+		t.Error("a file of another page size is applied")
+	}
+	newer, index := fakeFile(t, 5, 6, 4096, 10, scattered(1, 3, 10))
+	if _, _, err := v.relocate(newer, index); err == nil {
+		t.Error("pages are relocated to a file that ends after the view")
+	}
+}
+
+// BenchmarkLookup looks up random pages of a 10 GB database.
+func BenchmarkLookup(b *testing.B) {
+	const commit = 2_600_000
+	f, index := fakeFile(b, 1, 1, 4096, commit, allPages(4096, commit))
+	snapshot := mustAdvance(b, new(view), f, index)
+	mixed := snapshot
+	for txid := ltx.TXID(2); txid <= 65; txid++ {
+		f, index := fakeFile(b, txid, txid, 4096, commit, scattered(uint32(txid-1), 64, commit))
+		mixed = mustAdvance(b, mixed, f, index)
+	}
+	for _, bench := range []struct {
+		name string
+		v    *view
+	}{{"snapshot", snapshot}, {"mixed", mixed}} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			pgno := uint32(1)
+			for b.Loop() {
+				pgno = (pgno*1664525 + 1013904223) % commit
+				if _, ok := bench.v.lookup(pgno + 1); !ok && pgno+1 != ltx.LockPgno(4096) {
+					b.Fatal("page is not there")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkIndexMemory reports what the index of a 10 GB database takes.
+func BenchmarkIndexMemory(b *testing.B) {
+	const commit = 2_600_000
+	f, index := fakeFile(b, 1, 1, 4096, commit, allPages(4096, commit))
+	for b.Loop() {
+		v, size := heapOf(func() *view { return mustAdvance(b, new(view), f, index) })
+		b.ReportMetric(float64(size)/commit, "B/page")
+		runtime.KeepAlive(v)
+	}
+}
+
+// BenchmarkAdvance applies a file of 50 pages to databases of different
+// sizes, which must not matter.
+func BenchmarkAdvance(b *testing.B) {
+	for _, commit := range []uint32{10_000, 2_600_000} {
+		b.Run(formatPages(commit), func(b *testing.B) {
+			f, index := fakeFile(b, 1, 1, 4096, commit, allPages(4096, commit))
+			v := mustAdvance(b, new(view), f, index)
+			f, index = fakeFile(b, 2, 2, 4096, commit, scattered(1, commit/50, commit))
+			b.ReportAllocs()
+			for b.Loop() {
+				mustAdvance(b, v, f, index)
+			}
+		})
+	}
+}
+
+func formatPages(n uint32) string {
+	if n >= 1_000_000 {
+		return "2.6M pages"
+	}
+	return "10k pages"
+}

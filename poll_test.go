@@ -1,0 +1,252 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// slowClient is a replica in memory whose listings take a while, or fail.
+type slowClient struct {
+	*memory.ReplicaClient
+	delay atomic.Int64 // ns
+	down  atomic.Bool
+	lists atomic.Int64
+}
+
+func (c *slowClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if err := c.list(ctx); err != nil {
+		return nil, err
+	}
+	return c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+func (c *slowClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	if err := c.list(ctx); err != nil {
+		return nil, err
+	}
+	return c.ReplicaClient.AllLTXFiles(ctx, useMetadata)
+}
+
+func (c *slowClient) list(ctx context.Context) error {
+	c.lists.Add(1)
+	select {
+	case <-time.After(time.Duration(c.delay.Load())):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if c.down.Load() {
+		return errors.New("storage is down")
+	}
+	return nil
+}
+
+// inBubble opens a database of a few transactions under a simulated clock.
+func inBubble(t *testing.T, opts Options, do func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database)) {
+	client := &slowClient{ReplicaClient: memory.NewReplicaClient()}
+	client.delay.Store(int64(20 * time.Millisecond))
+	p := ltxtest.New(t, client.ReplicaClient, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (x)")
+	synctest.Test(t, func(t *testing.T) {
+		opts.Logger = slog.New(slog.DiscardHandler)
+		db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := db.close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		do(t, p, client, db)
+	})
+}
+
+func TestPoller_SleepsAndWakes(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		state := func() pollState { return pollState(db.poller.state.Load()) }
+		if state() != pollAsleep {
+			t.Fatalf("poller is %v before the first transaction", state())
+		}
+		db.poller.use()
+		db.poller.done()
+		if state() != pollRunning {
+			t.Fatalf("poller is %v", state())
+		}
+		if _, ok := db.poller.lag(); ok {
+			t.Error("there is a lag before the first poll")
+		}
+		want := p.Exec("INSERT INTO t VALUES (1)")
+		time.Sleep(DefaultPollInterval + time.Duration(client.delay.Load()))
+		synctest.Wait()
+		if got := db.current.Load().txid; got != want {
+			t.Errorf("a second later the view is %s, want %s", got, want)
+		}
+		if lag, ok := db.poller.lag(); !ok || lag != 0 {
+			t.Errorf("lag is %v, %v", lag, ok)
+		}
+
+		// Nobody reads: it falls asleep, and costs nothing.
+		time.Sleep(DefaultPollIdleAfter + time.Second)
+		if state() != pollAsleep {
+			t.Fatalf("poller is %v after a minute", state())
+		}
+		lists := client.lists.Load()
+		want = p.Exec("INSERT INTO t VALUES (2)")
+		time.Sleep(24 * time.Hour)
+		if n := client.lists.Load() - lists; n != 0 {
+			t.Errorf("%d requests while asleep", n)
+		}
+		if lag, _ := db.poller.lag(); lag < 24*time.Hour {
+			t.Errorf("lag is %v after a day", lag)
+		}
+
+		// The next transaction sees what happened meanwhile.
+		start := time.Now()
+		db.poller.use()
+		if got := db.current.Load().txid; got != want {
+			t.Errorf("after a sleep the view is %s, want %s", got, want)
+		}
+		if d := time.Since(start); d > DefaultPollInterval {
+			t.Errorf("waited %v", d)
+		}
+		db.poller.done()
+	})
+}
+
+// TestPoller_WaitsOneIntervalAtMost wakes it while storage hardly answers.
+func TestPoller_WaitsOneIntervalAtMost(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		db.poller.use()
+		time.Sleep(2 * DefaultPollIdleAfter)
+		client.delay.Store(int64(10 * time.Second))
+		start := time.Now()
+		db.poller.use()
+		if d := time.Since(start); d != DefaultPollInterval {
+			t.Errorf("waited %v, want %v", d, DefaultPollInterval)
+		}
+		start = time.Now()
+		db.poller.use() // while it is still at it
+		if d := time.Since(start); d != 0 {
+			t.Errorf("the second transaction waited %v", d)
+		}
+	})
+}
+
+func TestPoller_LongTransactionsCount(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		for range 10 {
+			db.poller.use()
+			time.Sleep(DefaultPollIdleAfter - time.Second)
+			db.poller.done()
+			if state := pollState(db.poller.state.Load()); state != pollRunning {
+				t.Fatalf("poller is %v", state)
+			}
+		}
+	})
+}
+
+func TestPoller_RecoversFromFailure(t *testing.T) {
+	inBubble(t, Options{PollIdleAfter: -1}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		db.poller.use()
+		time.Sleep(3 * time.Second)
+		client.down.Store(true)
+		time.Sleep(10 * time.Minute)
+		if lag, ok := db.poller.lag(); !ok || lag < 9*time.Minute {
+			t.Errorf("lag is %v", lag)
+		}
+		// The primary compacts and deletes while we are blind.
+		first := p.TXID() + 1
+		for i := range 5 {
+			p.Exec(fmt.Sprintf("INSERT INTO t VALUES (%d)", i))
+		}
+		p.Compact(1, first, p.TXID())
+		p.Compact(SnapshotLevel, 1, first-1)
+		p.DeleteLevelBelow(0, p.TXID()+1)
+		client.down.Store(false)
+		time.Sleep(DefaultReadTimeout + 5*time.Second)
+		if got := db.current.Load().txid; got != p.TXID() {
+			t.Errorf("the view is %s, want %s", got, p.TXID())
+		}
+		if lag, _ := db.poller.lag(); lag > 2*time.Second {
+			t.Errorf("lag is %v", lag)
+		}
+	})
+}
+
+func TestPoller_Off(t *testing.T) {
+	inBubble(t, Options{PollInterval: -1}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		lists := client.lists.Load()
+		db.poller.use()
+		time.Sleep(time.Hour)
+		if client.lists.Load() != lists {
+			t.Error("it polls although it is off")
+		}
+	})
+}
+
+// TestPoller_GapIsReported finds transactions beyond some that are missing.
+func TestPoller_GapIsReported(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		before := db.current.Load()
+		lost := p.Exec("INSERT INTO t VALUES (1)")
+		p.Exec("INSERT INTO t VALUES (2)")
+		p.Delete(0, lost, lost)
+		err := db.poller.poll(false)
+		var missing *MissingError
+		if !errors.As(err, &missing) || missing.First != lost || missing.Last != lost {
+			t.Errorf("poll: %v", err)
+		}
+		if db.current.Load() != before {
+			t.Error("the view moved over a gap")
+		}
+	})
+}
+
+func TestLastTrue_Calls(t *testing.T) {
+	const n = 5000
+	for _, tc := range []struct{ boundary, guess, most int }{
+		{3000, 3000, 2}, // the guess is right
+		{0, 0, 2}, {n, n, 2},
+		{3000, n, 26}, {3000, 0, 26}, {1, n, 26}, {n, 0, 26}, {0, n, 26},
+		{2990, 3000, 12}, // nearly
+	} {
+		calls := 0
+		got, err := lastTrue(n, tc.guess, func(i int) (bool, error) {
+			if i >= 0 && i < n {
+				calls++
+			}
+			return i < tc.boundary, nil
+		})
+		if err != nil || got != tc.boundary-1 {
+			t.Errorf("boundary %d, guess %d: got %d, %v", tc.boundary, tc.guess, got, err)
+		}
+		if calls > tc.most {
+			t.Errorf("boundary %d, guess %d: %d calls, want %d at most", tc.boundary, tc.guess, calls, tc.most)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for s, want := range map[string]int64{
+		"0": 0, "10485760": 10 << 20, "10MiB": 10 << 20, "10MB": 10e6, "1 GiB": 1 << 30, "5kb": 5000, "7b": 7, "-1": -1,
+	} {
+		if got, err := parseSize(s); err != nil || got != want {
+			t.Errorf("%q: %d, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "MiB", "10 apples", "1.5MB", "9223372036854775807KB", "10MiBMiB"} {
+		if got, err := parseSize(s); err == nil {
+			t.Errorf("%q is %d", s, got)
+		}
+	}
+}

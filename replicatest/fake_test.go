@@ -1,0 +1,176 @@
+package replicatest
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/memory"
+)
+
+// fake is a sound client, each of whose methods a mutant can replace. What it
+// replaces can still be reached by the memory client within.
+type fake struct {
+	*memory.ReplicaClient
+
+	init    func(ctx context.Context) error
+	list    func(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error)
+	listAll func(ctx context.Context, useMetadata bool) (ltx.FileIterator, error)
+	open    func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
+	write   put
+	create  put
+	delete  func(ctx context.Context, a []*ltx.FileInfo) error
+
+	mu      sync.Mutex // guards foreign
+	foreign []string
+
+	meeting *meeting // one for all clients of a store
+}
+
+func newFake(store *memory.ReplicaClient) *fake {
+	return &fake{
+		ReplicaClient: store,
+		meeting:       &meeting{second: make(chan struct{})},
+		init:          func(context.Context) error { return nil },
+		list:          store.LTXFiles,
+		listAll:       store.AllLTXFiles,
+		open:          store.OpenLTXFile,
+		write:         store.WriteLTXFile,
+		create:        store.CreateLTXFile,
+		delete:        store.DeleteLTXFiles,
+	}
+}
+
+var (
+	_ litestream.ReplicaClient     = (*fake)(nil)
+	_ litestream.Initializer       = (*fake)(nil)
+	_ litestream.LTXFileCreator    = (*fake)(nil)
+	_ litestream.AllLTXFilesLister = (*fake)(nil)
+)
+
+func (f *fake) Init(ctx context.Context) error { return f.init(ctx) }
+
+func (f *fake) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	return f.list(ctx, level, seek, useMetadata)
+}
+
+func (f *fake) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	return f.listAll(ctx, useMetadata)
+}
+
+func (f *fake) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	return f.open(ctx, level, minTXID, maxTXID, offset, size)
+}
+
+func (f *fake) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	return f.write(ctx, level, minTXID, maxTXID, r)
+}
+
+func (f *fake) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	return f.create(ctx, level, minTXID, maxTXID, r)
+}
+
+func (f *fake) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	return f.delete(ctx, a)
+}
+
+// editList changes what both kinds of listing give. edit gets the items in
+// order, and level -1 for a listing of all.
+func (f *fake) editList(edit func(level int, infos []*ltx.FileInfo) []*ltx.FileInfo) {
+	list, listAll := f.list, f.listAll
+	edited := func(level int, itr ltx.FileIterator, err error) (ltx.FileIterator, error) {
+		if err != nil {
+			return nil, err
+		}
+		infos, err := drain(itr)
+		if err != nil {
+			return nil, err
+		}
+		return &sliceIterator{infos: edit(level, infos)}, nil
+	}
+	f.list = func(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+		itr, err := list(ctx, level, seek, useMetadata)
+		return edited(level, itr, err)
+	}
+	f.listAll = func(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+		itr, err := listAll(ctx, useMetadata)
+		return edited(-1, itr, err)
+	}
+}
+
+// editBody changes the body that is read; edit gets it whole.
+func (f *fake) editBody(edit func(ctx context.Context, body []byte, offset, size int64) (io.ReadCloser, error)) {
+	open := f.open
+	f.open = func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+		r, err := open(ctx, level, minTXID, maxTXID, 0, 0)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		return edit(ctx, body, offset, size)
+	}
+}
+
+// editPut changes write and create alike.
+func (f *fake) editPut(edit func(inner put) put) {
+	f.write, f.create = edit(f.write), edit(f.create)
+}
+
+// meeting makes calls that may overlap do so.
+type meeting struct {
+	calls  atomic.Int64
+	second chan struct{}
+}
+
+// attend returns the number of the call, from 1. The first call waits for the
+// second.
+func (m *meeting) attend() int64 {
+	n := m.calls.Add(1)
+	switch n {
+	case 1:
+		<-m.second
+	case 2:
+		close(m.second)
+	}
+	return n
+}
+
+func (f *fake) placeForeign(_ *testing.T, _ litestream.ReplicaClient, _ int, name string, _ []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.foreign = append(f.foreign, name)
+}
+
+// sliceIterator lists infos as they are.
+type sliceIterator struct {
+	infos    []*ltx.FileInfo
+	item     *ltx.FileInfo
+	closeErr func(left int) error // of Close, with files left
+}
+
+func (itr *sliceIterator) Next() bool {
+	if len(itr.infos) == 0 {
+		return false
+	}
+	itr.item, itr.infos = itr.infos[0], itr.infos[1:]
+	return true
+}
+
+func (itr *sliceIterator) Item() *ltx.FileInfo { return itr.item }
+
+func (itr *sliceIterator) Err() error { return nil }
+
+func (itr *sliceIterator) Close() error {
+	if itr.closeErr != nil {
+		return itr.closeErr(len(itr.infos))
+	}
+	return nil
+}

@@ -1,0 +1,250 @@
+package replicatest
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream"
+)
+
+var initCases = []testCase{
+	{name: "may be called more than once", skip: noInit, raw: true, run: func(e *env) {
+		c := e.initializer()
+		for range 3 {
+			if err := c.Init(e.ctx); err != nil {
+				e.Fatal(err)
+			}
+		}
+		f := file{0, 1, 1}
+		e.write(f)
+		e.init(e.client)
+		e.wantList(0, 0, f)
+		e.wantBody(f, f.body())
+	}},
+
+	{name: "may be called concurrently", skip: noInit, raw: true, run: func(e *env) {
+		c := e.initializer()
+		var group errgroup.Group
+		for i := range parallelism {
+			group.Go(func() error {
+				if err := c.Init(e.ctx); err != nil {
+					return err
+				}
+				// Whoever is back from Init can go to work.
+				_, err := list(e.ctx, e.client, i%(litestream.SnapshotLevel+1), 0, false)
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			e.Fatal(err)
+		}
+	}},
+}
+
+// initializer returns the client's Init.
+func (e *env) initializer() litestream.Initializer {
+	e.Helper()
+	c, ok := e.client.(litestream.Initializer)
+	if !ok {
+		e.Fatal("client does not implement litestream.Initializer, and Properties.NoInit is false")
+	}
+	return c
+}
+
+var createCases = append(putCases((*env).creator, noCreate),
+	testCase{name: "an existing file is fs.ErrExist and does not change", skip: noCreate, run: func(e *env) {
+		for level, f := range []file{{0, 1, 1}, {1, 1, 1}} {
+			if level == 0 {
+				e.write(f)
+			} else if _, err := e.creator()(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(f.body())); err != nil {
+				e.Fatal(err)
+			}
+			for _, body := range [][]byte{f.variant(1), f.body()} {
+				_, err := e.creator()(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(body))
+				if !errors.Is(err, fs.ErrExist) {
+					e.Errorf("CreateLTXFile %s over an existing file: got error %v, want fs.ErrExist", f, err)
+				}
+				e.wantBody(f, f.body())
+				e.wantList(level, 0, f)
+			}
+		}
+	}},
+
+	testCase{name: "files of other names do not matter", skip: noCreate, run: func(e *env) {
+		for _, f := range []file{{0, 2, 2}, {0, 2, 3}, {0, 1, 2}, {1, 2, 2}} {
+			if _, err := e.creator()(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(f.body())); err != nil {
+				e.Errorf("%s: %v", f, err)
+			}
+		}
+	}},
+
+	testCase{name: "a deleted file can be created again", skip: noCreate, run: func(e *env) {
+		f := file{0, 1, 1}
+		e.write(f)
+		e.deleteFiles(f)
+		if _, err := e.creator()(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(f.variant(1))); err != nil {
+			e.Fatal(err)
+		}
+		e.wantBody(f, f.variant(1))
+	}},
+
+	testCase{name: "of concurrent calls exactly one succeeds", skip: noCreate, run: func(e *env) {
+		e.creator() // checks that there is one
+		e.race(func(int) litestream.ReplicaClient { return e.client })
+	}},
+
+	testCase{name: "of concurrent calls by several clients exactly one succeeds", skip: func(p Properties) string {
+		if p.NoCreate {
+			return noCreate(p)
+		}
+		return noReopen(p)
+	}, run: func(e *env) {
+		e.creator()
+		clients := []litestream.ReplicaClient{e.client}
+		for len(clients) < 4 {
+			clients = append(clients, e.reopen())
+		}
+		e.race(func(i int) litestream.ReplicaClient { return clients[i%len(clients)] })
+	}},
+
+	testCase{name: "a client that cannot create returns errors.ErrUnsupported and stores nothing", skip: canCreate, run: func(e *env) {
+		c, ok := e.client.(litestream.LTXFileCreator)
+		if !ok {
+			return
+		}
+		f := file{0, 1, 1}
+		_, err := c.CreateLTXFile(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(f.body()))
+		if !errors.Is(err, errors.ErrUnsupported) {
+			e.Errorf("got error %v, want errors.ErrUnsupported", err)
+		}
+		e.wantMissing(f)
+	}},
+)
+
+// race has callers create the same files at once, again and again, the i-th
+// caller with a content of its own and with client(i).
+func (e *env) race(client func(i int) litestream.ReplicaClient) {
+	e.Helper()
+	const rounds, callers = 8, 16
+	for round := range rounds {
+		f := file{0, ltx.TXID(round + 1), ltx.TXID(round + 1)}
+		var errs [callers]error
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range callers {
+			c := client(i).(litestream.LTXFileCreator)
+			wg.Go(func() {
+				body := bytes.NewReader(f.variant(uint64(i)))
+				<-start
+				_, errs[i] = c.CreateLTXFile(e.ctx, f.level, f.minTXID, f.maxTXID, body)
+			})
+		}
+		close(start)
+		wg.Wait()
+
+		winner := slices.Index(errs[:], nil)
+		if winner < 0 {
+			e.Fatalf("%s: none of %d calls succeeded; the first error is %v", f, callers, errs[0])
+		}
+		for i, err := range errs {
+			if i != winner && !errors.Is(err, fs.ErrExist) {
+				e.Fatalf("%s: call %d succeeded, and call %d got error %v, want fs.ErrExist", f, winner, i, err)
+			}
+		}
+		e.wantBody(f, f.variant(uint64(winner)))
+	}
+}
+
+var listAllCases = []testCase{
+	{name: "lists the files of every level in order", skip: noListAll, run: func(e *env) {
+		for level := litestream.SnapshotLevel; level >= 0; level-- {
+			e.write(file{level, 0x10, 0x11}, file{level, 2, 2}, file{level, 1, 9}, file{level, 1, 2})
+		}
+		for _, useMetadata := range []bool{false, true} {
+			var want []*ltx.FileInfo
+			for level := range litestream.SnapshotLevel + 1 {
+				want = append(want, e.list(level, 0, useMetadata)...)
+			}
+			got := e.listAll(useMetadata)
+			e.wantFiles("AllLTXFiles", filesOf(got), filesOf(want))
+			for i, info := range got {
+				if f := filesOf(got)[i]; info.Size != want[i].Size || !info.CreatedAt.Equal(want[i].CreatedAt) {
+					e.Errorf("%s: got %+v, want %+v as LTXFiles gives", f, *info, *want[i])
+				}
+			}
+		}
+	}},
+
+	{name: "a replica that does not exist is an empty listing", skip: noListAll, run: func(e *env) {
+		e.wantFiles("AllLTXFiles", filesOf(e.listAll(false)), []file{})
+	}},
+
+	{name: "leaves out names that are not LTX files", skip: func(p Properties) string {
+		if p.NoListAll {
+			return noListAll(p)
+		}
+		return noForeign(p)
+	}, run: func(e *env) {
+		f := file{2, 5, 5}
+		e.write(f)
+		for _, foreign := range []string{"README", "old/" + ltx.FormatFilename(7, 7), ltx.FormatFilename(7, 7) + ".tmp"} {
+			e.props.PlaceForeign(e.T, e.client, f.level, foreign, file{2, 7, 7}.body())
+		}
+		e.wantFiles("AllLTXFiles", filesOf(e.listAll(true)), []file{f})
+	}},
+
+	{name: "is complete", skip: func(p Properties) string {
+		if p.NoListAll {
+			return noListAll(p)
+		}
+		return noMany(p)
+	}, run: func(e *env) {
+		files := e.writeMany()
+		last := file{litestream.SnapshotLevel, 1, 1}
+		e.write(last)
+		e.wantFiles("AllLTXFiles", filesOf(e.listAll(false)), append(files, last))
+	}},
+
+	{name: "a client that cannot list all returns errors.ErrUnsupported", skip: canListAll, run: func(e *env) {
+		c, ok := e.client.(litestream.AllLTXFilesLister)
+		if !ok {
+			return
+		}
+		itr, err := c.AllLTXFiles(e.ctx, false)
+		if err == nil {
+			_ = itr.Close()
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			e.Errorf("got error %v, want errors.ErrUnsupported", err)
+		}
+	}},
+}
+
+// allLister returns the client's AllLTXFiles.
+func (e *env) allLister() litestream.AllLTXFilesLister {
+	e.Helper()
+	c, ok := e.client.(litestream.AllLTXFilesLister)
+	if !ok {
+		e.Fatal("client does not implement litestream.AllLTXFilesLister, and Properties.NoListAll is false")
+	}
+	return c
+}
+
+func (e *env) listAll(useMetadata bool) []*ltx.FileInfo {
+	e.Helper()
+	itr, err := e.allLister().AllLTXFiles(e.ctx, useMetadata)
+	if err != nil {
+		e.Fatalf("AllLTXFiles: %v", err)
+	}
+	infos, err := drain(itr)
+	if err != nil {
+		e.Fatalf("AllLTXFiles: %v", err)
+	}
+	return infos
+}

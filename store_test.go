@@ -1,0 +1,285 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// readClient is a replica in memory whose reads go through a function.
+type readClient struct {
+	*memory.ReplicaClient
+	open func(offset, size int64) (io.ReadCloser, error)
+}
+
+func (c readClient) OpenLTXFile(_ context.Context, _ int, _, _ ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	return c.open(offset, size)
+}
+
+func body(s string) io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }
+
+type permanentError struct{ permanent bool }
+
+func (e permanentError) Error() string   { return "store says no" }
+func (e permanentError) Permanent() bool { return e.permanent }
+
+// TestStore_RetriesTransientErrors reads through failures that pass, and
+// gives up at once on those that do not.
+func TestStore_RetriesTransientErrors(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		err     error
+		retried bool
+	}{
+		{"reset", errors.New("connection reset"), true},
+		{"time-out of a part", fmt.Errorf("tls: %w", context.DeadlineExceeded), true},
+		{"cut off", io.ErrUnexpectedEOF, true},
+		{"says it is transient", permanentError{false}, true},
+		{"says it is permanent", permanentError{true}, false},
+		{"missing", fmt.Errorf("get: %w", fs.ErrNotExist), false},
+		{"forbidden", fs.ErrPermission, false},
+		{"unsupported", errors.ErrUnsupported, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				attempts := 0
+				s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) {
+					if attempts++; attempts < 4 {
+						return nil, tc.err
+					}
+					return body("abcd"), nil
+				}}}
+				buf := make([]byte, 4)
+				err := s.read(t.Context(), fileKey{0, 1, 1}, buf, 0)
+				switch {
+				case tc.retried && (err != nil || string(buf) != "abcd" || attempts != 4):
+					t.Errorf("%q after %d attempts: %v", buf, attempts, err)
+				case !tc.retried && (!errors.Is(err, tc.err) || attempts != 1):
+					t.Errorf("%d attempts: %v", attempts, err)
+				}
+			})
+		})
+	}
+}
+
+func TestStore_ShortBodyIsRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bodies := []string{"", "abc", "abcd"}
+		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) {
+			b := bodies[0]
+			bodies = bodies[1:]
+			return body(b), nil
+		}}}
+		buf := make([]byte, 4)
+		if err := s.read(t.Context(), fileKey{0, 1, 1}, buf, 0); err != nil || string(buf) != "abcd" {
+			t.Errorf("%q, %v", buf, err)
+		}
+		if s.retries.Load() != 2 {
+			t.Errorf("%d retries, want 2", s.retries.Load())
+		}
+	})
+}
+
+// TestStore_RetryEndsWithContext keeps failing: the error names both the
+// limit and the cause.
+func TestStore_RetryEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("connection reset")
+		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return nil, broken }}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		err := s.read(ctx, fileKey{0, 1, 1}, make([]byte, 4), 0)
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, broken) {
+			t.Errorf("error is %v", err)
+		}
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("gave up after %v", d)
+		}
+		if n := s.reads.Load(); n < 20 || n > 100 {
+			t.Errorf("%d attempts in a minute", n)
+		}
+	})
+}
+
+// listClient gives one listing for every level.
+type listClient struct {
+	*memory.ReplicaClient
+	items []*ltx.FileInfo
+	err   error
+}
+
+func (c listClient) LTXFiles(context.Context, int, ltx.TXID, bool) (ltx.FileIterator, error) {
+	return &failingIterator{FileInfoSliceIterator: ltx.NewFileInfoSliceIterator(c.items), err: c.err}, nil
+}
+
+func (c listClient) AllLTXFiles(context.Context, bool) (ltx.FileIterator, error) {
+	return nil, fmt.Errorf("list: %w", errors.ErrUnsupported)
+}
+
+type failingIterator struct {
+	*ltx.FileInfoSliceIterator
+	err error
+}
+
+func (itr *failingIterator) Err() error { return itr.err }
+
+func TestStore_ListDoesNotTrust(t *testing.T) {
+	for _, item := range []*ltx.FileInfo{
+		{Level: 0, MinTXID: 5, MaxTXID: 4},
+		{Level: 0, MinTXID: 0, MaxTXID: 4},
+		{Level: -1, MinTXID: 1, MaxTXID: 4},
+		{Level: 10, MinTXID: 1, MaxTXID: 4},
+	} {
+		s := &store{client: listClient{items: []*ltx.FileInfo{item}}}
+		if _, err := s.list(t.Context(), 0, 0, false); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%v is listed: %v", keyOf(item), err)
+		}
+	}
+	// A client that seeks less precisely than asked, or lists more than one level.
+	s := &store{client: listClient{items: []*ltx.FileInfo{
+		{Level: 0, MinTXID: 3, MaxTXID: 3}, {Level: 0, MinTXID: 4, MaxTXID: 4}, {Level: 1, MinTXID: 1, MaxTXID: 4},
+	}}}
+	files, err := s.list(t.Context(), 0, 4, false)
+	if err != nil || len(files) != 1 || files[0].MaxTXID != 4 {
+		t.Errorf("got %v, %v", files, err)
+	}
+	// A listing that fails at its end is no listing.
+	broken := errors.New("page 2 of the listing is missing")
+	s = &store{client: listClient{items: []*ltx.FileInfo{{Level: 0, MinTXID: 3, MaxTXID: 3}}, err: broken}}
+	if _, err := s.list(t.Context(), 0, 0, false); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStore_ListAllFallsBack(t *testing.T) {
+	s := &store{client: listClient{items: []*ltx.FileInfo{{Level: 3, MinTXID: 1, MaxTXID: 9}}}}
+	files, err := s.listAll(t.Context(), false)
+	if err != nil || len(files) != 1 {
+		t.Errorf("got %v, %v", files, err)
+	}
+	if n := s.lists.Load(); n != numLevels {
+		t.Errorf("%d lists, want one for each of %d levels", n, numLevels)
+	}
+}
+
+// TestReader_OneFetchPerPage asks for one page many times at once.
+func TestReader_OneFetchPerPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, fail := range []error{nil, errors.New("no luck")} {
+			r := newReader(&store{}, newPageCache(DefaultCacheSize, 4096))
+			var fetches atomic.Int64
+			got := make(chan error, 20)
+			for range 20 {
+				go func() {
+					page, err := r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) {
+						fetches.Add(1)
+						time.Sleep(time.Second)
+						return bytes.Repeat([]byte{7}, 4096), fail
+					})
+					if err == nil && page[0] != 7 {
+						err = errors.New("wrong page")
+					}
+					got <- err
+				}()
+			}
+			for range 20 {
+				if err := <-got; !errors.Is(err, fail) {
+					t.Errorf("got %v, want %v", err, fail)
+				}
+			}
+			if fetches.Load() != 1 {
+				t.Errorf("%d fetches", fetches.Load())
+			}
+			if len(r.flights) != 0 {
+				t.Error("a flight is left")
+			}
+		}
+	})
+}
+
+// TestReader_WaiterOutlivesFetch has the one who fetches run into its limit:
+// who waited has its own.
+func TestReader_WaiterOutlivesFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReader(&store{}, nil)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		first := make(chan error, 1)
+		go func() {
+			_, err := r.page(short, pageKey{7, 1}, func() ([]byte, error) {
+				<-short.Done()
+				return nil, short.Err()
+			})
+			first <- err
+		}()
+		synctest.Wait()
+		page, err := r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) { return []byte{7}, nil })
+		if err != nil || len(page) != 1 {
+			t.Errorf("the one who waited gets %v, %v", page, err)
+		}
+		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the first gets %v", err)
+		}
+	})
+}
+
+// TestReader_PanicFreesWaiters panics within a fetch.
+func TestReader_PanicFreesWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReader(&store{}, nil)
+		panicked := make(chan any, 1)
+		go func() {
+			defer func() { panicked <- recover() }()
+			_, _ = r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) {
+				time.Sleep(time.Second)
+				panic("client bug")
+			})
+		}()
+		synctest.Wait()
+		if _, err := r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) { return nil, nil }); err == nil {
+			t.Error("who waited gets no error")
+		}
+		if <-panicked == nil {
+			t.Error("the panic is gone")
+		}
+	})
+}
+
+// TestPromise8_CacheSize fills the cache with far more than fits.
+func TestPromise8_CacheSize(t *testing.T) {
+	for _, pageSize := range []uint32{512, 4096, 65536} {
+		const size = 4 << 20
+		c := newPageCache(size, pageSize)
+		before := heapInUse()
+		for i := range uint32(4 * size / pageSize) {
+			c.add(pageKey{1, i + 1}, make([]byte, pageSize))
+			c.add(pageKey{2, i/2 + 1}, make([]byte, pageSize))
+			c.get(pageKey{2, i/3 + 1})
+		}
+		after := heapInUse()
+		if n := c.lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
+			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
+		}
+		t.Logf("page size %d: %d bytes of heap for a cache of %d", pageSize, after-before, size)
+		if after-before > size*115/100 {
+			t.Errorf("page size %d: the cache takes %d bytes of heap, not %d", pageSize, after-before, size)
+		}
+		runtime.KeepAlive(c)
+	}
+	if c := newPageCache(-1, 4096); c != nil {
+		t.Error("a cache of negative size is one")
+	}
+}
