@@ -33,6 +33,7 @@ type database struct {
 	current atomic.Pointer[view]
 	number  atomic.Uint32 // last one given to a view state
 
+	past      pastViews
 	refreshes singleflight.Group
 }
 

@@ -142,6 +142,20 @@ func TestPoller_WaitsOneIntervalAtMost(t *testing.T) {
 	})
 }
 
+// TestPoller_OnlyOne wakes it many times at once: there is one goroutine.
+func TestPoller_OnlyOne(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		for range 20 {
+			db.poller.wake()
+		}
+		lists := client.lists.Load()
+		time.Sleep(DefaultPollInterval + time.Millisecond)
+		if n := client.lists.Load() - lists; n != 1 {
+			t.Errorf("%d polls at a time, want 1", n)
+		}
+	})
+}
+
 func TestPoller_LongTransactionsCount(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		for range 10 {

@@ -90,7 +90,14 @@ func TestTraces(t *testing.T) {
 					mustExec(t, conn(1), "PRAGMA litestream_time = '2026-03-14T11:59:49.477Z'")
 				})
 				step("first query there", func() { mustQuery(t, conn(1), "SELECT stars FROM sandwich_ratings WHERE rowid = 4711") })
-				step("travel by transaction", func() { mustExec(t, conn(1), "PRAGMA litestream_txid = '000000000000003f'") })
+				step("another connection travels there too", func() {
+					mustExec(t, conn(0), "PRAGMA litestream_txid = '000000000000003f'")
+					mustQuery(t, conn(0), "SELECT stars FROM sandwich_ratings WHERE rowid = 4711")
+				})
+				if waves["another connection travels there too"] != 0 {
+					t.Error("a state that a connection has travelled to is not shared")
+				}
+				step("travel by transaction", func() { mustExec(t, conn(1), "PRAGMA litestream_txid = '000000000000003e'") })
 				step("travel to a time of the current transaction", func() {
 					mustExec(t, conn(1), "PRAGMA litestream_time = '2026-03-15T00:00:00Z'")
 				})

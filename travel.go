@@ -6,15 +6,57 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
+	"weak"
 
 	"github.com/superfly/ltx"
 )
 
+// pastViews knows the states that connections have travelled to, as long as
+// any holds one, so that they share it. It is safe for concurrent use.
+type pastViews struct {
+	mu     sync.Mutex                      // duty: views
+	byTXID map[ltx.TXID]weak.Pointer[view] // guarded by mu
+}
+
+func (p *pastViews) get(txid ltx.TXID) *view {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byTXID[txid].Value()
+}
+
+// add keeps a view, or returns that which somebody else added meanwhile.
+func (p *pastViews) add(v *view) *view {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byTXID == nil {
+		p.byTXID = make(map[ltx.TXID]weak.Pointer[view])
+	}
+	for txid, w := range p.byTXID {
+		if w.Value() == nil {
+			delete(p.byTXID, txid)
+		}
+	}
+	if known := p.byTXID[v.txid].Value(); known != nil {
+		return known
+	}
+	p.byTXID[v.txid] = weak.Make(v)
+	return v
+}
+
+// stateAt returns the view of a transaction if there is one already.
+func (db *database) stateAt(txid ltx.TXID) *view {
+	if cur := db.current.Load(); cur.txid == txid {
+		return cur
+	}
+	return db.past.get(txid)
+}
+
 // travelTo returns the state after a transaction.
 func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error) {
-	if cur := db.current.Load(); cur.txid == target {
-		return cur, nil
+	if v := db.stateAt(target); v != nil {
+		return v, nil
 	}
 	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return planTXID(0, target, files)
@@ -22,45 +64,44 @@ func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
 	}
-	db.stamp(v)
 	db.cachePages(v, pages)
-	return v, nil
+	return db.past.add(db.stamp(v)), nil
 }
 
-// errIsCurrent ends the making of a view that is there already.
-var errIsCurrent = errors.New("is the current state")
+// errIsKnown ends the making of a view that is there already.
+var errIsKnown = errors.New("state is known")
 
 // travelToTime returns the state as it was at a time: that after the newest
 // transaction which is not younger.
 func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error) {
-	cur := db.current.Load()
+	var known *view
 	var ms int64
 	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		p, found, err := findByTime(ctx, points(files), t.UnixMilli(), db.store.timestamp)
 		if err != nil {
 			return nil, err
 		}
-		if ms = found; p.txid == cur.txid {
-			return nil, errIsCurrent
+		ms = found
+		if known = db.stateAt(p.txid); known != nil {
+			return nil, errIsKnown
 		}
 		return planTXID(0, p.txid, files)
 	})
 	switch {
 	case err == nil:
-		db.stamp(v)
+		v.timestamp = min(v.timestamp, ms) // a snapshot is stamped when it is made
 		db.cachePages(v, pages)
-	case errors.Is(err, errIsCurrent):
-		v = cur
+		return db.past.add(db.stamp(v)), nil
+	case errors.Is(err, errIsKnown):
+		if ms < known.timestamp {
+			dated := *known
+			dated.timestamp = ms
+			return &dated, nil
+		}
+		return known, nil
 	default:
 		return nil, fmt.Errorf("travel to %s: %w", t.UTC().Format(time.RFC3339Nano), err)
 	}
-	if ms < v.timestamp {
-		// The plan ended in a snapshot, which is stamped when it was made.
-		dated := *v
-		dated.timestamp = ms
-		v = &dated
-	}
-	return v, nil
 }
 
 // point is a transaction whose state the files of a replica give, or would

@@ -25,11 +25,9 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
 )
-
-// maxLevel is litestream.SnapshotLevel, which this package cannot import.
-const maxLevel = 9
 
 const (
 	defaultFileMode fs.FileMode = 0o600
@@ -60,8 +58,8 @@ type ReplicaClient struct {
 	path string
 	sync func(*os.File) error // (*os.File).Sync; tests make it fail
 
-	mu   sync.Mutex         // serialises making folders, and guards dirs
-	dirs [maxLevel + 1]bool // levels whose folder is known to be durable
+	mu   sync.Mutex                  // serialises making folders, and guards dirs
+	dirs [clientio.MaxLevel + 1]bool // levels whose folder is known to be durable
 }
 
 // NewReplicaClient returns a client for the replica in the folder path. It
@@ -119,7 +117,7 @@ func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID lt
 		return nil, err
 	}
 	section := io.NewSectionReader(f, offset, cmp.Or(size, math.MaxInt64))
-	return &body{Reader: contextReader{ctx, section}, Closer: f}, nil
+	return &body{Reader: clientio.NewReader(ctx, section), Closer: f}, nil
 }
 
 // DeleteLTXFiles implements litestream.ReplicaClient. It stops at the first
@@ -165,8 +163,8 @@ func (c *ReplicaClient) levelDir(level int) (string, error) {
 	if c.path == "" {
 		return "", fmt.Errorf("empty replica path: %w", fs.ErrInvalid)
 	}
-	if level < 0 || level > maxLevel {
-		return "", fmt.Errorf("level %d: %w", level, fs.ErrInvalid)
+	if err := clientio.CheckLevel(level); err != nil {
+		return "", err
 	}
 	return filepath.Join(c.path, "ltx", strconv.Itoa(level)), nil
 }
@@ -184,17 +182,4 @@ func (c *ReplicaClient) filename(level int, minTXID, maxTXID ltx.TXID) (string, 
 type body struct {
 	io.Reader
 	io.Closer
-}
-
-// contextReader fails once ctx is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
 )
 
@@ -45,7 +46,7 @@ func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID l
 	if err != nil {
 		return nil, err
 	}
-	hdr, r, err := peekHeader(contextReader{ctx, r}, minTXID, maxTXID)
+	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
 	if err != nil {
 		return nil, err
 	}
@@ -66,25 +67,6 @@ func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID l
 		return nil, err
 	}
 	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
-}
-
-// peekHeader checks that r begins with the header of the named file, and
-// returns a reader of all of r.
-func peekHeader(r io.Reader, minTXID, maxTXID ltx.TXID) (ltx.Header, io.Reader, error) {
-	hdr, r, err := ltx.PeekHeader(r)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
-		return hdr, r, fmt.Errorf("read ltx header: %w (%w)", err, fs.ErrInvalid)
-	case err != nil:
-		return hdr, r, fmt.Errorf("read ltx header: %w", err)
-	}
-	if err := hdr.Validate(); err != nil {
-		return hdr, r, fmt.Errorf("validate ltx header: %w (%w)", err, fs.ErrInvalid)
-	}
-	if hdr.MinTXID != minTXID || hdr.MaxTXID != maxTXID {
-		return hdr, r, fmt.Errorf("ltx header is of %s-%s: %w", hdr.MinTXID, hdr.MaxTXID, fs.ErrInvalid)
-	}
-	return hdr, r, nil
 }
 
 // createTemp makes an empty temporary file in the folder of a level.

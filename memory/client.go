@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,11 +14,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
 )
-
-// maxLevel is litestream.SnapshotLevel, which this package cannot import.
-const maxLevel = 9
 
 // ReplicaClient implements litestream.ReplicaClient, litestream.LTXFileCreator
 // and litestream.AllLTXFilesLister in memory. The zero value is an empty
@@ -33,8 +30,8 @@ const maxLevel = 9
 // offset or size, and a body that does not begin with a valid LTX header of
 // the file's name give an error that wraps fs.ErrInvalid.
 type ReplicaClient struct {
-	mu     sync.Mutex             // guards levels; held for no I/O
-	levels [maxLevel + 1][]stored // each in order of compare
+	mu     sync.Mutex                      // guards levels; held for no I/O
+	levels [clientio.MaxLevel + 1][]stored // each in order of compare
 }
 
 // stored is one LTX file. Its body is never changed.
@@ -52,7 +49,7 @@ func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
 	err := ctx.Err()
 	if err == nil {
-		err = checkLevel(level)
+		err = clientio.CheckLevel(level)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list level %d: %w", level, err)
@@ -95,7 +92,7 @@ func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 	if err != nil {
 		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
 	}
-	return io.NopCloser(contextReader{ctx, bytes.NewReader(b)}), nil
+	return io.NopCloser(clientio.NewReader(ctx, bytes.NewReader(b))), nil
 }
 
 func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) ([]byte, error) {
@@ -105,7 +102,7 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 	if offset < 0 || size < 0 {
 		return nil, fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
 	}
-	if err := checkLevel(level); err != nil {
+	if err := clientio.CheckLevel(level); err != nil {
 		return nil, err
 	}
 
@@ -142,10 +139,10 @@ func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, m
 }
 
 func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, replace bool) (*ltx.FileInfo, error) {
-	if err := checkLevel(level); err != nil {
+	if err := clientio.CheckLevel(level); err != nil {
 		return nil, err
 	}
-	hdr, r, err := peekHeader(contextReader{ctx, r}, minTXID, maxTXID)
+	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +185,7 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
 	if info == nil {
 		return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
 	}
-	if err := checkLevel(info.Level); err != nil {
+	if err := clientio.CheckLevel(info.Level); err != nil {
 		return err
 	}
 
@@ -218,45 +215,6 @@ func (f stored) info(level int) *ltx.FileInfo {
 // compare orders the files of a level as listings do.
 func compare(a, b stored) int {
 	return cmp.Or(cmp.Compare(a.minTXID, b.minTXID), cmp.Compare(a.maxTXID, b.maxTXID))
-}
-
-func checkLevel(level int) error {
-	if level < 0 || level > maxLevel {
-		return fmt.Errorf("level %d: %w", level, fs.ErrInvalid)
-	}
-	return nil
-}
-
-// peekHeader checks that r begins with the header of the named file, and
-// returns a reader of all of r.
-func peekHeader(r io.Reader, minTXID, maxTXID ltx.TXID) (ltx.Header, io.Reader, error) {
-	hdr, r, err := ltx.PeekHeader(r)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
-		return hdr, r, fmt.Errorf("read ltx header: %w (%w)", err, fs.ErrInvalid)
-	case err != nil:
-		return hdr, r, fmt.Errorf("read ltx header: %w", err)
-	}
-	if err := hdr.Validate(); err != nil {
-		return hdr, r, fmt.Errorf("validate ltx header: %w (%w)", err, fs.ErrInvalid)
-	}
-	if hdr.MinTXID != minTXID || hdr.MaxTXID != maxTXID {
-		return hdr, r, fmt.Errorf("ltx header is of %s-%s: %w", hdr.MinTXID, hdr.MaxTXID, fs.ErrInvalid)
-	}
-	return hdr, r, nil
-}
-
-// contextReader fails once ctx is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // iterator is a listing as it was when it was asked for.

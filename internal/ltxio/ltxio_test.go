@@ -112,6 +112,20 @@ func TestEveryByteMatters(t *testing.T) {
 	}
 }
 
+// TestParseTail_SnapshotIsDense leaves a page out of a file that starts at
+// transaction 1, and so must have them all.
+func TestParseTail_SnapshotIsDense(t *testing.T) {
+	hdr := header(4096, 4, 9, 9)
+	b, _ := encode(t, hdr, []uint32{1, 2, 4})
+	if _, _, err := ParseTail(b, hdr, int64(len(b))); err != nil {
+		t.Fatal(err)
+	}
+	hdr.MinTXID = 1
+	if _, _, err := ParseTail(b, hdr, int64(len(b))); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("3 of 4 pages: %v", err)
+	}
+}
+
 // lz4Frame is a page frame as Litestream up to v0.5.15 wrote it.
 func lz4Frame(t testing.TB, pgno uint32, page []byte, opts ...lz4.Option) []byte {
 	t.Helper()

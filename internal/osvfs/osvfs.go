@@ -11,7 +11,9 @@ package osvfs
 import "C"
 
 import (
+	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -56,11 +58,10 @@ func (s *Set) Has(name string) bool {
 func (s *Set) Open(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
 	path, ok := s.path(name)
 	if !ok {
-		abs, err := filepath.Abs(name)
-		if err != nil {
+		var err error
+		if path, err = resolve(name, flags&sqlite3vfs.OpenNoFollow != 0); err != nil {
 			return nil, 0, sqlite3vfs.CantOpenError
 		}
-		path = abs
 	}
 	if flags&sqlite3vfs.OpenMainDB != 0 {
 		s.mu.Lock()
@@ -95,6 +96,41 @@ func (s *Set) Open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	}
 	return &file{h}, sqlite3vfs.OpenFlag(out), nil
 }
+
+// resolve returns the absolute path of a file, which need not exist, without
+// links. SQLite does the same before it opens one: whoever opens a file by another
+// name must find the same journal beside it, and it opens no link.
+func resolve(name string, noFollow bool) (string, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	path := abs
+	for range maxLinks {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return path, nil // opening it will tell
+		}
+		path = filepath.Join(dir, filepath.Base(path))
+		target, err := os.Readlink(path)
+		if err != nil {
+			if noFollow && path != abs {
+				return "", errLink
+			}
+			return path, nil
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(dir, target)
+		}
+		path = target
+	}
+	return "", errLink
+}
+
+// maxLinks is how many links in a row are followed.
+const maxLinks = 100
+
+var errLink = errors.New("too many symbolic links, or one where none is allowed")
 
 // Delete removes a file of the set.
 func (s *Set) Delete(name string, dirSync bool) error {

@@ -1,0 +1,175 @@
+package litestream_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/mattn/go-sqlite3"
+	"github.com/superfly/ltx"
+)
+
+// TestFunctions returns what the PRAGMAs of these names do.
+func TestFunctions(t *testing.T) {
+	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
+	conn := openConn(t, vfsName, "app.db")
+	for _, txid := range []string{"latest", "0000000000000002"} {
+		mustExec(t, conn, "PRAGMA litestream_txid = '"+txid+"'")
+		for _, name := range []string{"litestream_txid", "litestream_time", "litestream_history"} {
+			if got, want := mustQuery(t, conn, "SELECT "+name+"()"), mustQuery(t, conn, "PRAGMA "+name); got != want || got == "" {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
+		}
+		var s connStatus
+		if err := json.Unmarshal([]byte(mustQuery(t, conn, "SELECT litestream_status()")), &s); err != nil {
+			t.Fatal(err)
+		}
+		if want := status(t, conn); s.Name != "app.db" || s.TXID != want.TXID || s.View != want.View || s.PageSize != 4096 {
+			t.Errorf("status is %+v, want %+v", s, want)
+		}
+	}
+
+	// They can be used like any function, and see each statement's own view.
+	if got := mustQuery(t, conn, "SELECT litestream_txid() || ' ' || n FROM t"); got != "0000000000000002 2" {
+		t.Errorf("in a query: %s", got)
+	}
+	if got := mustQuery(t, conn, "SELECT json_extract(value, '$.txid') FROM json_each(litestream_history())"); got != "0000000000000001\n0000000000000002\n0000000000000003\n0000000000000004" {
+		t.Errorf("history:\n%s", got)
+	}
+	if got := mustQuery(t, conn, "SELECT json_extract(litestream_status(), '$.view.pages')"); got != "2" {
+		t.Errorf("%s pages", got)
+	}
+	if got := mustQuery(t, conn, "SELECT typeof(litestream_lag()), typeof(litestream_txid())"); got != "integer|text" {
+		t.Errorf("types are %s", got)
+	}
+
+	for _, c := range []struct{ expr, want string }{
+		{"'" + p.Time(3).Format(time.RFC3339) + "'", "3"},
+		{"'" + p.Time(1).Format("2006-01-02 15:04:05") + "'", "1"},
+		{"'latest'", "4"},
+		{"litestream_time()", "4"},
+		{"(SELECT json_extract(litestream_history(), '$[1].time'))", "2"},
+		{"'yesterday'", "4"},
+	} {
+		if got, want := mustQuery(t, conn, "SELECT litestream_set_time("+c.expr+")"), p.Time(ltx.TXID(c.want[0]-'0')).Format("2006-01-02T15:04:05.000Z"); got != want {
+			t.Errorf("set_time(%s) gives %s, want %s", c.expr, got, want)
+		}
+		if got := at(t, conn); got != c.want {
+			t.Errorf("set_time(%s): at transaction %s, want %s", c.expr, got, c.want)
+		}
+	}
+	if got, want := mustQuery(t, conn, "SELECT litestream_set_time(?)", p.Time(3)), p.Time(3).Format("2006-01-02T15:04:05.000Z"); got != want {
+		t.Errorf("set_time of a time.Time gives %s, want %s", got, want)
+	}
+}
+
+// TestFunctions_Errors have text.
+func TestFunctions_Errors(t *testing.T) {
+	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
+	conn := openConn(t, vfsName, "app.db")
+	mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000002'")
+	check := func(q querier, query, want string) {
+		t.Helper()
+		got, err := queryText(q, query)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, error %v, want %q", query, got, err, want)
+		}
+	}
+	check(conn, "SELECT litestream_set_time('no time at all')", "no time at all")
+	check(conn, "SELECT litestream_set_time('it''s')", "it's")
+	check(conn, "SELECT litestream_set_time('')", "invalid value")
+	check(conn, "SELECT litestream_set_time('2001-01-01')", "transaction not available")
+	check(conn, "SELECT litestream_set_time('1 day ago'), n FROM t", "within a transaction")
+	check(conn, "SELECT litestream_set_time()", "wrong number of arguments")
+	check(conn, "SELECT litestream_txid(1)", "wrong number of arguments")
+	mustExec(t, conn, "BEGIN")
+	at(t, conn)
+	check(conn, "SELECT litestream_set_time('latest')", litestream.ErrInTransaction.Error())
+	if got := at(t, conn); got != "2" {
+		t.Errorf("at transaction %s after errors", got)
+	}
+	mustExec(t, conn, "COMMIT")
+
+	// Where the main database is not a replica, they say so.
+	plain := plainConn(t, filepath.Join(t.TempDir(), "plain.db"))
+	memory := plainConn(t, ":memory:")
+	mustExec(t, plain, "ATTACH 'file:app.db?vfs="+vfsName+"' AS r")
+	for _, q := range []querier{plain, memory} {
+		for _, call := range []string{"litestream_txid()", "litestream_time()", "litestream_lag()", "litestream_status()", "litestream_history()", "litestream_set_time('latest')", "litestream_set_time('nonsense')"} {
+			check(q, "SELECT "+call, "the main database is not served by litestream")
+		}
+		if got := mustQuery(t, q, "SELECT 1 + 1"); got != "2" {
+			t.Errorf("plain SQLite says 1 + 1 is %s", got)
+		}
+	}
+	if got := mustQuery(t, plain, "PRAGMA r.litestream_txid"); got != "0000000000000004" {
+		t.Errorf("attached replica is at %s", got)
+	}
+}
+
+// TestStatus has one JSON object with everything in it, numbers as numbers.
+func TestStatus(t *testing.T) {
+	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 3)
+	conn := openConn(t, vfsName, "app.db")
+	mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000002'")
+	wantCode(t, conn, "PRAGMA litestream_time = 'never'", sqlite3.ErrError)
+	var s map[string]any
+	if err := json.Unmarshal([]byte(mustQuery(t, conn, "PRAGMA litestream_status")), &s); err != nil {
+		t.Fatal(err)
+	}
+	view, _ := s["view"].(map[string]any)
+	lastError, _ := s["last_error"].(map[string]any)
+	for _, c := range []struct{ what, got, want any }{
+		{"name", s["name"], "app.db"}, {"txid", s["txid"], "0000000000000003"}, {"pages", s["pages"], 2.0}, {"page_size", s["page_size"], 4096.0},
+		{"time", s["time"], p.Time(3).Format(time.RFC3339Nano)}, {"retries", s["retries"], 0.0},
+		{"view.txid", view["txid"], "0000000000000002"}, {"view.time", view["time"], p.Time(2).Format(time.RFC3339Nano)},
+		{"view.pages", view["pages"], 2.0}, {"view.travelling", view["travelling"], true},
+		{"last_error.op", lastError["op"], "pragma litestream_time"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s is %v, want %v", c.what, c.got, c.want)
+		}
+	}
+	for _, counter := range []string{"lists", "reads", "read_bytes"} {
+		if n, _ := s[counter].(float64); n < 1 {
+			t.Errorf("%s is %v", counter, s[counter])
+		}
+	}
+	for _, key := range []string{"lag", "poller", "cache_hits", "cache_misses"} {
+		if s[key] == nil {
+			t.Errorf("no %s", key)
+		}
+	}
+	if at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(lastError["time"])); err != nil || time.Since(at) > time.Hour {
+		t.Errorf("last_error.time is %v", lastError["time"])
+	}
+}
+
+// TestLag is -1 until a poll has succeeded.
+func TestLag(t *testing.T) {
+	client := memoryClient()
+	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
+	vfsName, _ := newVFS(t, client, &litestream.Options{PollInterval: -1})
+	conn := openConn(t, vfsName, "never.db")
+	for _, query := range []string{"PRAGMA litestream_lag", "SELECT litestream_lag()"} {
+		mustQuery(t, conn, "SELECT * FROM t")
+		if got := mustQuery(t, conn, query); got != "-1" {
+			t.Errorf("%s: %s before the first poll", query, got)
+		}
+	}
+	vfsName, _ = newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond})
+	conn = openConn(t, vfsName, "polled.db")
+	mustQuery(t, conn, "SELECT * FROM t")
+	waitFor(t, "a lag", func() bool { return mustQuery(t, conn, "PRAGMA litestream_lag") == "0" })
+	if got := mustQuery(t, conn, "SELECT litestream_lag()"); got == "-1" {
+		t.Errorf("lag is %s after a poll", got)
+	}
+	if s := status(t, conn); s.Lag < 0 || s.Poller != "running" {
+		t.Errorf("status says lag %d, poller %s", s.Lag, s.Poller)
+	}
+}

@@ -1,0 +1,317 @@
+package litestream_test
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/mattn/go-sqlite3"
+)
+
+// localFixture is a connection to a replica of three rows, and a folder for
+// files to attach.
+func localFixture(t *testing.T) (p *ltxtest.Primary, conn *sql.Conn, dir string) {
+	t.Helper()
+	client := memoryClient()
+	p = ltxtest.New(t, client, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (1), (2), (3)")
+	vfsName, _ := newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond})
+	return p, openConn(t, vfsName, "app.db"), t.TempDir()
+}
+
+func fileNames(t testing.TB, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return strings.Join(names, " ")
+}
+
+// TestLocal_Attach creates, writes and reads a local file beside a replica.
+func TestLocal_Attach(t *testing.T) {
+	for _, mode := range []string{"delete", "truncate", "persist", "memory", "off"} {
+		t.Run(mode, func(t *testing.T) {
+			p, conn, dir := localFixture(t)
+			path := filepath.Join(dir, "local.db")
+			mustExec(t, conn, "ATTACH '"+path+"' AS l")
+			mustExec(t, conn, "PRAGMA l.page_size = 512; PRAGMA l.cache_size = 5")
+			if got := mustQuery(t, conn, "PRAGMA l.journal_mode = "+mode); got != mode {
+				t.Fatalf("journal mode is %s", got)
+			}
+			mustExec(t, conn, "CREATE TABLE l.copy AS SELECT x, hex(zeroblob(1000)) AS pad FROM main.t")
+			mustExec(t, conn, "CREATE INDEX l.copy_x ON copy (x)")
+
+			// A transaction over both: of the replica it sees one state.
+			mustExec(t, conn, "BEGIN")
+			mustExec(t, conn, "INSERT INTO copy SELECT x + 10, '' FROM t")
+			p.Exec("INSERT INTO t VALUES (4)")
+			if got := mustQuery(t, conn, "SELECT count(*) FROM t"); got != "3" {
+				t.Errorf("%s rows of the replica within the transaction", got)
+			}
+			mustExec(t, conn, "COMMIT")
+			waitFor(t, "the primary's news", func() bool { return mustQuery(t, conn, "SELECT count(*) FROM t") == "4" })
+
+			if mode != "off" {
+				mustExec(t, conn, "BEGIN; UPDATE copy SET pad = hex(zeroblob(2000)), x = x + 100; INSERT INTO copy SELECT x, pad FROM copy; ROLLBACK")
+			}
+			const rows = "SELECT x, length(pad) FROM copy ORDER BY x"
+			want := "1|2000\n2|2000\n3|2000\n11|0\n12|0\n13|0"
+			if got := mustQuery(t, conn, rows); got != want {
+				t.Errorf("rows:\n%s\nwant\n%s", got, want)
+			}
+			if got := mustQuery(t, conn, "SELECT count(*) FROM t JOIN copy USING (x)"); got != "3" {
+				t.Errorf("join has %s rows", got)
+			}
+			mustExec(t, conn, "VACUUM l")
+			mustExec(t, conn, "DETACH l")
+			plain := plainConn(t, path)
+			if got := mustQuery(t, plain, rows); got != want {
+				t.Errorf("rows in plain SQLite:\n%s\nwant\n%s", got, want)
+			}
+			if got := mustQuery(t, plain, "PRAGMA integrity_check"); got != "ok" {
+				t.Errorf("integrity check: %s", got)
+			}
+			if got := fileNames(t, dir); mode == "delete" && got != "local.db" {
+				t.Errorf("files: %s", got)
+			}
+		})
+	}
+}
+
+// TestLocal_OtherWriter has another connection in the middle of a write
+// transaction, its journal in place: a read must leave it alone.
+func TestLocal_OtherWriter(t *testing.T) {
+	_, conn, dir := localFixture(t)
+	path := filepath.Join(dir, "local.db")
+	other := plainConn(t, path)
+	mustExec(t, other, "PRAGMA busy_timeout = 0; CREATE TABLE l (x); INSERT INTO l VALUES ('old')")
+	mustExec(t, conn, "ATTACH '"+path+"' AS l; PRAGMA busy_timeout = 0")
+	for i := range 2 {
+		mustExec(t, other, "BEGIN IMMEDIATE; UPDATE l SET x = 'new'")
+		if got := fileNames(t, dir); got != "local.db local.db-journal" {
+			t.Fatalf("files: %s", got)
+		}
+		if got := mustQuery(t, conn, "SELECT x FROM l.l"); got != "old" {
+			t.Errorf("%d: reads %q beside a writer", i, got)
+		}
+		if got := fileNames(t, dir); got != "local.db local.db-journal" {
+			t.Errorf("%d: files after a read: %s", i, got)
+		}
+		wantCode(t, conn, "UPDATE l.l SET x = 'mine'", sqlite3.ErrBusy)
+		mustExec(t, other, "UPDATE l SET x = x || 'er'; COMMIT")
+		if got := mustQuery(t, conn, "SELECT x FROM l.l"); got != "newer" {
+			t.Errorf("%d: reads %q after the writer's commit", i, got)
+		}
+		mustExec(t, conn, "BEGIN; UPDATE l.l SET x = 'old'")
+		wantCode(t, other, "BEGIN IMMEDIATE", sqlite3.ErrBusy)
+		if got := mustQuery(t, other, "SELECT x FROM l"); got != "newer" {
+			t.Errorf("%d: the other reads %q", i, got)
+		}
+		mustExec(t, conn, "COMMIT")
+		if got := mustQuery(t, other, "SELECT x FROM l"); got != "old" {
+			t.Errorf("%d: the other reads %q after our commit", i, got)
+		}
+	}
+}
+
+// crashedFile makes a database whose writer died in the middle of a
+// transaction: pages are overwritten, and the journal is there.
+func crashedFile(t testing.TB, path string) {
+	t.Helper()
+	source := filepath.Join(t.TempDir(), "source.db")
+	w := plainConn(t, source)
+	mustExec(t, w, "CREATE TABLE l (id INTEGER PRIMARY KEY, x); PRAGMA cache_size = 5")
+	mustExec(t, w, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO l SELECT i, hex(zeroblob(100)) FROM n")
+	mustExec(t, w, "BEGIN; UPDATE l SET x = 'half'")
+	for _, suffix := range []string{"", "-journal"} {
+		b, err := os.ReadFile(source + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if suffix == "" && !strings.Contains(string(b), "half") {
+			t.Fatal("the writer has not spilled")
+		}
+		if err := os.WriteFile(path+suffix, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustExec(t, w, "ROLLBACK")
+}
+
+// TestLocal_HotJournal opens a file whose writer crashed: its journal is
+// played back before anything is read.
+func TestLocal_HotJournal(t *testing.T) {
+	_, conn, dir := localFixture(t)
+	path := filepath.Join(dir, "local.db")
+	crashedFile(t, path)
+	mustExec(t, conn, "ATTACH '"+path+"' AS l")
+	if got := mustQuery(t, conn, "SELECT count(*), sum(x = 'half') FROM l.l"); got != "500|0" {
+		t.Errorf("rows, and those of the lost transaction: %s, want 500|0", got)
+	}
+	if got := fileNames(t, dir); got != "local.db" {
+		t.Errorf("files: %s", got)
+	}
+	if got := mustQuery(t, conn, "PRAGMA l.integrity_check"); got != "ok" {
+		t.Errorf("integrity check: %s", got)
+	}
+}
+
+// TestLocal_Names attaches by relative path, through links and with odd
+// spellings: the file, its locks and its journal are those of plain SQLite.
+func TestLocal_Names(t *testing.T) {
+	for _, c := range []struct{ name, open, real string }{
+		{"relative", "local.db", "local.db"},
+		{"dots", "sub/../sub/./local.db", "sub/local.db"},
+		{"dashes", "a-journal-b-.db", "a-journal-b-.db"},
+		{"link", "link.db", "sub/real.db"},
+		{"dangling link", "dangling.db", "sub/later.db"},
+		{"link of a link", "twice.db", "sub/real.db"},
+		{"folder link", "folder/local.db", "sub/local.db"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, conn, dir := localFixture(t)
+			t.Chdir(dir)
+			if err := os.Mkdir("sub", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, plainConn(t, "sub/real.db"), "CREATE TABLE before (x)")
+			for from, to := range map[string]string{"link.db": "sub/real.db", "twice.db": "link.db", "dangling.db": filepath.Join(dir, "sub/later.db"), "folder": "sub"} {
+				if err := os.Symlink(to, from); err != nil {
+					t.Skip(err)
+				}
+			}
+			mustExec(t, conn, "ATTACH '"+c.open+"' AS l")
+			mustExec(t, conn, "CREATE TABLE l.l (x); INSERT INTO l.l SELECT sum(x) FROM t")
+			mustExec(t, conn, "BEGIN; INSERT INTO l.l VALUES (7)")
+			if !exists(c.real + "-journal") {
+				t.Errorf("no journal beside %s", c.real)
+			}
+			plain := plainConn(t, c.real)
+			if got := mustQuery(t, plain, "SELECT x FROM l"); got != "6" {
+				t.Errorf("plain SQLite reads %q beside our transaction", got)
+			}
+			mustExec(t, conn, "ROLLBACK")
+			if got := mustQuery(t, plain, "SELECT x FROM l"); got != "6" {
+				t.Errorf("plain SQLite reads %q", got)
+			}
+			if exists(c.real + "-journal") {
+				t.Errorf("the journal beside %s is still there", c.real)
+			}
+		})
+	}
+}
+
+// TestLocal_TwoFiles writes two local files in one transaction. Plain SQLite
+// makes that atomic with a super-journal beside the main database, where everybody who
+// recovers the files must find it. There is no such place beside a replica, so the
+// transaction is refused, without harm to either file.
+func TestLocal_TwoFiles(t *testing.T) {
+	client := memoryClient()
+	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
+	var log syncBuffer
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log)})
+	conn, dir := openConn(t, vfsName, "app.db"), t.TempDir()
+	t.Chdir(dir)
+	mustExec(t, conn, "ATTACH 'a.db' AS a; ATTACH 'b.db' AS b")
+	mustExec(t, conn, "CREATE TABLE a.a (x); CREATE TABLE b.b (x); INSERT INTO a VALUES (0); INSERT INTO b VALUES (0)")
+	mustExec(t, conn, "BEGIN; UPDATE a SET x = 1; UPDATE b SET x = 1")
+	wantCode(t, conn, "COMMIT", sqlite3.ErrIoErr)
+	if want := "a transaction over several local files"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log does not say %q", want)
+	}
+	if got := mustQuery(t, conn, "SELECT a.x, b.x FROM a, b"); got != "0|0" {
+		t.Errorf("values %s, want 0|0", got)
+	}
+	if got := fileNames(t, dir); got != "a.db b.db" {
+		t.Errorf("files: %s", got)
+	}
+
+	// One at a time, or without a journal that could be found, it works.
+	mustExec(t, conn, "BEGIN; UPDATE a SET x = 2; COMMIT; BEGIN; UPDATE b SET x = 2; COMMIT")
+	mustExec(t, conn, "PRAGMA b.journal_mode = memory; BEGIN; UPDATE a SET x = x + 1; UPDATE b SET x = x + 1; COMMIT")
+	if got := mustQuery(t, conn, "SELECT a.x, b.x FROM a, b"); got != "3|3" {
+		t.Errorf("values %s, want 3|3", got)
+	}
+}
+
+// TestLocal_Errors has files that cannot be opened, and what a local file on
+// this VFS cannot do. The replica stays readable.
+func TestLocal_Errors(t *testing.T) {
+	_, conn, dir := localFixture(t)
+	path := filepath.Join(dir, "local.db")
+	wal := plainConn(t, path)
+	mustExec(t, wal, "CREATE TABLE l (x)")
+
+	wantCode(t, conn, "ATTACH '"+filepath.Join(dir, "no", "local.db")+"' AS l", sqlite3.ErrCantOpen)
+	wantCode(t, conn, "ATTACH '"+dir+"' AS l", sqlite3.ErrCantOpen)
+	wantCode(t, conn, "ATTACH 'file:"+filepath.Join(dir, "new.db")+"?mode=ro' AS l", sqlite3.ErrCantOpen)
+	if got := fileNames(t, dir); got != "local.db" {
+		t.Errorf("files: %s", got)
+	}
+	mustExec(t, conn, "ATTACH 'file:"+path+"?mode=ro' AS l")
+	wantCode(t, conn, "INSERT INTO l.l VALUES (1)", sqlite3.ErrReadonly)
+	mustExec(t, conn, "DETACH l")
+
+	// There is no shared memory for WAL mode.
+	mustExec(t, conn, "ATTACH '"+path+"' AS l")
+	if got := mustQuery(t, conn, "PRAGMA l.journal_mode = wal"); got != "delete" {
+		t.Errorf("journal mode of a local file: %s", got)
+	}
+	mustExec(t, conn, "DETACH l")
+	mustExec(t, wal, "PRAGMA journal_mode = wal; INSERT INTO l VALUES (1)")
+	wantCode(t, conn, "ATTACH '"+path+"' AS l", sqlite3.ErrCantOpen)
+
+	if got := mustQuery(t, conn, "SELECT count(*) FROM t"); got != "3" {
+		t.Errorf("%s rows of the replica", got)
+	}
+}
+
+// TestLocal_Main opens local files as main databases of the VFS, on several
+// connections.
+func TestLocal_Main(t *testing.T) {
+	client := memoryClient()
+	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
+	vfsName, vfs := newVFS(t, client, nil)
+	replica := openConn(t, vfsName, "app.db")
+	path := filepath.Join(t.TempDir(), "local.db")
+	a, b := openConn(t, vfsName, path), openConn(t, vfsName, path)
+	mustExec(t, a, "CREATE TABLE l (x)")
+	for i := range 5 {
+		mustExec(t, a, fmt.Sprintf("INSERT INTO l VALUES (%d)", i))
+		if got := mustQuery(t, b, "SELECT max(x) FROM l"); got != fmt.Sprint(i) {
+			t.Errorf("other connection sees %s, want %d", got, i)
+		}
+	}
+	mustExec(t, a, "ATTACH 'app.db' AS r")
+	if got := mustQuery(t, a, "SELECT count(*) FROM r.t"); got != "0" {
+		t.Errorf("attached replica has %s rows", got)
+	}
+	if got := mustQuery(t, a, "PRAGMA r.litestream_txid"); got != "0000000000000001" {
+		t.Errorf("attached replica is at %s", got)
+	}
+	if got := mustQuery(t, a, "PRAGMA litestream_txid"); got != "" {
+		t.Errorf("local file is at %s", got)
+	}
+	mustExec(t, a, "VACUUM; PRAGMA page_size = 8192; VACUUM")
+	mustQuery(t, b, "SELECT * FROM l")
+	if got := mustQuery(t, b, "PRAGMA page_size"); got != "8192" {
+		t.Errorf("page size is %s after VACUUM", got)
+	}
+	if got := mustQuery(t, replica, "SELECT count(*) FROM t"); got != "0" {
+		t.Errorf("%s rows of the replica", got)
+	}
+	if n := len(vfs.Stats()); n != 1 {
+		t.Errorf("%d databases, want only the replica", n)
+	}
+}

@@ -1,0 +1,205 @@
+package litestream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/mattn/go-sqlite3"
+)
+
+var errDown = errors.New("storage is down")
+
+// TestOpen_StorageDown fails within OpenTimeout, and works once storage does.
+func TestOpen_StorageDown(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		rule   decorate.Rule
+		reason string
+		atOnce bool // not retried until OpenTimeout
+	}{
+		{"down", decorate.Rule{Err: errDown}, errDown.Error(), false},
+		{"hangs", decorate.Rule{Hang: true}, "deadline exceeded", false},
+		{"reads fail", decorate.Rule{Match: decorate.Ops(decorate.OpRead), Err: errDown}, errDown.Error(), false},
+		{"reads hang", decorate.Rule{Match: decorate.Ops(decorate.OpRead), Hang: true, At: decorate.InBody, N: 10}, "deadline exceeded", false},
+		{"listing breaks", decorate.Rule{Match: decorate.Ops(decorate.OpList, decorate.OpListAll), Err: errDown, At: decorate.InBody}, errDown.Error(), false},
+		{"forbidden", decorate.Rule{Err: fs.ErrPermission}, fs.ErrPermission.Error(), true},
+		{"reads forbidden", decorate.Rule{Match: decorate.Ops(decorate.OpRead), Err: fs.ErrPermission}, fs.ErrPermission.Error(), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			client := memoryClient()
+			numberedReplica(t, client, 1)
+			fault := decorate.NewFault(client)
+			timeout := 60 * time.Millisecond
+			if c.atOnce {
+				timeout = 15 * time.Second
+			}
+			var log syncBuffer
+			vfsName, vfs := newVFS(t, fault, &litestream.Options{OpenTimeout: timeout, Logger: testLogger(t, &log)})
+			remove := fault.Add(c.rule)
+			start := time.Now()
+			for range 2 {
+				failsToOpen(t, vfsName, "app.db", &log, c.reason)
+			}
+			if d := time.Since(start); d > 10*time.Second {
+				t.Errorf("took %s", d)
+			}
+			if n := len(vfs.Stats()); n != 0 {
+				t.Errorf("%d databases", n)
+			}
+			remove()
+			db := openDB(t, vfsName, "app.db")
+			waitFor(t, "the database to open", func() bool { return result(db, "SELECT n FROM t") == "1" })
+		})
+	}
+}
+
+// TestOpen_Transient makes each call of an open fail once: it is retried.
+func TestOpen_Transient(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	for k := 1; ; k++ {
+		fault := decorate.NewFault(client)
+		fault.FailCall(k, errDown)
+		vfsName, _ := newVFS(t, fault, &litestream.Options{PollInterval: -1})
+		conn := openConn(t, vfsName, "app.db")
+		if got := at(t, conn); got != "1" {
+			t.Errorf("call %d: reads %s", k, got)
+		}
+		if fault.Faults() == 0 {
+			if k < 3 {
+				t.Errorf("only %d calls", k-1)
+			}
+			return
+		}
+		if s := status(t, conn); s.Retries != 1 {
+			t.Errorf("call %d: %d retries", k, s.Retries)
+		}
+	}
+}
+
+// TestOpen_Empty fails while there is nothing, and works when the primary
+// has come to life.
+func TestOpen_Empty(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "later")
+	client := file.NewReplicaClient(dir)
+	var log syncBuffer
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log)})
+	failsToOpen(t, vfsName, "app.db", &log, litestream.ErrNoDatabase.Error())
+	if exists(dir) {
+		t.Error("to open for reading creates a folder")
+	}
+	numberedReplica(t, client, 1)
+	if got := at(t, openConn(t, vfsName, "app.db")); got != "1" {
+		t.Errorf("reads %s", got)
+	}
+}
+
+// TestOpen_CloseCancels has VFS.Close end opens that hang.
+func TestOpen_CloseCancels(t *testing.T) {
+	fault := decorate.NewFault(memoryClient())
+	hanging := make(chan struct{}, 64)
+	fault.Add(decorate.Rule{Hang: true, Before: func(decorate.Call) { hanging <- struct{}{} }})
+	vfsName, vfs := newVFS(t, fault, &litestream.Options{OpenTimeout: -1})
+	errs := make(chan error)
+	for range 3 {
+		db := openDB(t, vfsName, "app.db")
+		go func() { errs <- db.Ping() }()
+	}
+	<-hanging
+	if err := vfs.Close(context.Background()); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	for range 3 {
+		if err := <-errs; err == nil || sqliteCode(t, err) != sqlite3.ErrCantOpen {
+			t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
+		}
+	}
+	if err := openDB(t, vfsName, "app.db").Ping(); err == nil {
+		t.Error("a closed VFS opens a database")
+	}
+}
+
+// TestOpen_ClosedVFS fails whoever is still connected, with an error and no
+// crash, and closing again is fine.
+func TestOpen_ClosedVFS(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	var log syncBuffer
+	vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond, Logger: testLogger(t, &log)})
+	conn := openConn(t, vfsName, "app.db")
+	at(t, conn)
+	for range 2 {
+		if err := vfs.Close(context.Background()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		wantCode(t, conn, "SELECT n FROM t", sqlite3.ErrIoErr)
+		wantCode(t, conn, "PRAGMA litestream_history", sqlite3.ErrIoErr)
+	}
+	if e := status(t, conn).LastError; e == nil || e.Text == "" {
+		t.Errorf("last error is %v", e)
+	}
+	failsToOpen(t, vfsName, "app.db", &log, litestream.ErrClosed.Error())
+}
+
+// TestOpen_FailureDisturbsNobody runs in a process of its own, in which the
+// replica is the first file that is opened: the one that sqlite3vfs would
+// close when xOpen fails.
+func TestOpen_FailureDisturbsNobody(t *testing.T) {
+	const child = "LITESTREAM_TEST_CHILD"
+	if os.Getenv(child) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestOpen_FailureDisturbsNobody$", "-test.v")
+		cmd.Env = append(os.Environ(), child+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v:\n%s", err, out)
+		}
+		return
+	}
+	good, bad := memoryClient(), decorate.NewFault(memoryClient())
+	numberedReplica(t, good, 1)
+	bad.Add(decorate.Rule{Err: fs.ErrPermission})
+	var log syncBuffer
+	vfsName, _ := newVFS(t, nil, &litestream.Options{
+		Logger: testLogger(t, &log),
+		NewClient: func(name string) (litestream.ReplicaClient, error) {
+			switch name {
+			case "good.db":
+				return good, nil
+			case "bad.db":
+				return bad, nil
+			case "none.db":
+				return nil, errors.New("no client")
+			}
+			return nil, nil
+		},
+	})
+	conn := openConn(t, vfsName, "good.db")
+	at(t, conn)
+	missing := filepath.Join(t.TempDir(), "no", "local.db")
+	for i := range 3 {
+		failsToOpen(t, vfsName, "bad.db", &log, fs.ErrPermission.Error())
+		failsToOpen(t, vfsName, "none.db", &log, "no client")
+		failsToOpen(t, vfsName, "good.db", &log, "parameter cache_size", "cache_size=x")
+		failsToOpen(t, vfsName, missing, &log, "CantOpen")
+		for _, name := range []string{"bad.db", "none.db", missing} {
+			wantCode(t, conn, "ATTACH '"+name+"' AS x", sqlite3.ErrCantOpen)
+			wantCode(t, conn, "SELECT * FROM x.t", sqlite3.ErrError)
+		}
+		wantCode(t, conn, "VACUUM INTO '"+missing+"'", sqlite3.ErrCantOpen)
+		mustExec(t, conn, fmt.Sprintf("CREATE TEMP TABLE temp%d AS SELECT * FROM t", i))
+		mustExec(t, conn, "PRAGMA litestream_time = 'now'")
+		if got := at(t, conn); got != "1" {
+			t.Errorf("reads %s", got)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package litestream
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/superfly/ltx"
+)
+
+// parseFiles makes files of "level:min-max" with decimal numbers.
+func parseFiles(t *testing.T, s string) []*ltx.FileInfo {
+	t.Helper()
+	var files []*ltx.FileInfo
+	for _, f := range strings.Fields(s) {
+		info := new(ltx.FileInfo)
+		if _, err := fmt.Sscanf(f, "%d:%d-%d", &info.Level, &info.MinTXID, &info.MaxTXID); err != nil {
+			t.Fatalf("%q: %v", f, err)
+		}
+		files = append(files, info)
+	}
+	return files
+}
+
+func formatFiles(files []*ltx.FileInfo) string {
+	var s []string
+	for _, f := range files {
+		s = append(s, fmt.Sprintf("%d:%d-%d", f.Level, f.MinTXID, f.MaxTXID))
+	}
+	return strings.Join(s, " ")
+}
+
+// TestPlan_Choice pins down which of several ways is taken. That every way that is there is found,
+// and leads to the right pages, is for the histories to show.
+func TestPlan_Choice(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		from  ltx.TXID
+		files string
+		want  string
+	}{
+		{"the newest snapshot", 0, "9:1-5 9:1-9 0:10-10", "9:1-9 0:10-10"},
+		{"the file that reaches furthest", 0, "9:1-9 1:10-12 2:8-14 0:15-15", "9:1-9 2:8-14 0:15-15"},
+		{"a whole database of another level", 0, "9:1-9 2:1-12 1:10-12", "2:1-12"},
+		{"of equals, the one that lives longer", 0, "1:1-9 9:1-9 0:10-10 1:10-10", "9:1-9 1:10-10"},
+		{"no whole database for a little news", 20, "9:1-25 0:21-21 0:22-22 0:23-23 0:24-24 0:25-25", "0:21-21 0:22-22 0:23-23 0:24-24 0:25-25"},
+		{"unless there is no other way", 20, "9:1-25 0:21-21 0:26-26", "0:21-21 9:1-25 0:26-26"},
+		{"news, with little that is known", 20, "1:12-25 2:3-25 1:21-22 0:21-21", "1:12-25"},
+		{"no news", 20, "9:1-20 0:20-20", ""},
+		{"no news and no files", 20, "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			plan, err := planLatest(tc.from, parseFiles(t, tc.files))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := formatFiles(plan); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestPlan_Errors(t *testing.T) {
+	if _, err := planLatest(0, nil); !errors.Is(err, ErrNoDatabase) {
+		t.Errorf("no files: %v", err)
+	}
+	for _, tc := range []struct {
+		from        ltx.TXID
+		files       string
+		first, last ltx.TXID
+	}{
+		{0, "9:1-4 0:5-5 0:7-7", 6, 6},
+		{0, "9:1-4 0:9-9 1:7-9", 5, 6},
+		{0, "0:3-3", 1, 2},
+		{4, "0:7-7", 5, 6},
+	} {
+		_, err := planLatest(tc.from, parseFiles(t, tc.files))
+		var missing *MissingError
+		if !errors.As(err, &missing) || missing.First != tc.first || missing.Last != tc.last {
+			t.Errorf("%s from %d: %v, want %d to %d missing", tc.files, tc.from, err, tc.first, tc.last)
+		}
+	}
+	if _, err := planTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, ErrTxNotAvailable) {
+		t.Errorf("in the middle of a file: %v", err)
+	}
+}

@@ -1,0 +1,94 @@
+package litestream
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/psanford/sqlite3vfs"
+)
+
+// TestTempFile does the same at random to a temporary file and to bytes, within
+// memory and beyond.
+func TestTempFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for run := range 26 {
+		f := new(tempFile)
+		var want []byte
+		largest := 1 << (10 + run%13) // bytes
+		for range 50 {
+			off, size := rng.IntN(largest), 1+rng.IntN(largest/8)
+			switch rng.IntN(4) {
+			case 0, 1:
+				p := bytes.Repeat([]byte{byte(1 + rng.IntN(255))}, size)
+				if n, err := f.WriteAt(p, int64(off)); n != size || err != nil {
+					t.Fatalf("write %d bytes at %d: %d, %v", size, off, n, err)
+				}
+				if end := off + size; end > len(want) {
+					want = append(want, make([]byte, end-len(want))...)
+				}
+				copy(want[min(off, len(want)):], p)
+			case 2:
+				if err := f.Truncate(int64(off)); err != nil {
+					t.Fatalf("truncate to %d: %v", off, err)
+				}
+				want = append(want[:min(off, len(want))], make([]byte, max(0, off-len(want)))...)
+			case 3:
+				p := make([]byte, size)
+				n, err := f.ReadAt(p, int64(off))
+				in := want[min(off, len(want)):min(off+size, len(want))]
+				if n != len(in) || !bytes.Equal(p[:n], in) || n < size && err != io.EOF || n == size && err != nil {
+					t.Fatalf("read %d bytes at %d of %d: %d, %v", size, off, len(want), n, err)
+				}
+			}
+			if size, err := f.FileSize(); size != int64(len(want)) || err != nil {
+				t.Fatalf("size is %d, %v, want %d", size, err, len(want))
+			}
+			if len(f.mem) > tempSpill {
+				t.Fatalf("%d bytes in memory", len(f.mem))
+			}
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+				t.Fatalf("files: %v, %v", entries, err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTempFile_NoDisk keeps what it has when there is no room for more.
+func TestTempFile_NoDisk(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	f := new(tempFile)
+	if _, err := f.WriteAt([]byte("kept"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(make([]byte, 1), tempSpill); err != sqlite3vfs.IOErrorWrite {
+		t.Errorf("write beyond memory: %v", err)
+	}
+	if err := f.Truncate(tempSpill + 1); err != sqlite3vfs.IOError {
+		t.Errorf("truncate beyond memory: %v", err)
+	}
+	if _, err := f.WriteAt([]byte("x"), -1); err != sqlite3vfs.IOErrorWrite {
+		t.Errorf("write before the begin: %v", err)
+	}
+	if _, err := f.ReadAt(make([]byte, 1), -1); err != sqlite3vfs.IOErrorRead {
+		t.Errorf("read before the begin: %v", err)
+	}
+	if err := f.Truncate(-1); err != sqlite3vfs.IOError {
+		t.Errorf("truncate to less than nothing: %v", err)
+	}
+	p := make([]byte, 4)
+	if _, err := f.ReadAt(p, 0); err != nil || string(p) != "kept" {
+		t.Errorf("read %q, %v", p, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,216 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+)
+
+// openFile opens a database as SQLite would, without SQLite.
+func openFile(t *testing.T, vfs *VFS, name string) *conn {
+	t.Helper()
+	f, _, err := vfs.OpenURI(name, nil, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := f.(*conn)
+	if !ok {
+		t.Fatalf("open gives a %T", f)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func newTestVFS(t *testing.T, client ReplicaClient) *VFS {
+	vfs := NewVFS(client, &Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() { _ = vfs.Close(context.Background()) })
+	return vfs
+}
+
+// fileAs reads all that a file has to tell: size, pages, and the parts of
+// page 1 that SQLite reads by themselves.
+func fileAs(t *testing.T, c *conn) (content []byte, counter uint32) {
+	t.Helper()
+	size, err := c.FileSize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = make([]byte, size)
+	if n, err := c.ReadAt(content, 0); n != len(content) || err != nil {
+		t.Fatalf("read %d of %d bytes: %v", n, len(content), err)
+	}
+	hdr := make([]byte, sqliteHeaderSize)
+	if _, err := c.ReadAt(hdr, 0); err != nil {
+		t.Fatal(err)
+	}
+	part := make([]byte, 16)
+	if _, err := c.ReadAt(part, offChangeCounter); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(hdr, content[:sqliteHeaderSize]) || !bytes.Equal(part, hdr[offChangeCounter:offChangeCounter+16]) {
+		t.Error("the header differs by how it is read")
+	}
+	return content, binary.BigEndian.Uint32(part)
+}
+
+// checkImage compares a file with an image of the primary's database.
+func checkImage(t *testing.T, what string, content, image []byte, counter uint32) {
+	t.Helper()
+	want := bytes.Clone(image)
+	patchPageOne(want, counter, uint32(len(image)))
+	if !bytes.Equal(content, want) {
+		t.Errorf("%s: the file is not the primary's, %d bytes of %d", what, len(content), len(want))
+	}
+	if content[offWriteVersion] != 1 || content[offReadVersion] != 1 {
+		t.Errorf("%s: SQLite would try WAL mode", what)
+	}
+}
+
+// TestPromise1_FileOfOneView looks at the file between SHARED and NONE,
+// while the view is replaced, through every method that SQLite has.
+func TestPromise1_FileOfOneView(t *testing.T) {
+	for _, pageSize := range []int{512, 65536} {
+		store := memory.NewReplicaClient()
+		p := ltxtest.New(t, store, ltxtest.Options{PageSize: pageSize})
+		p.Exec("CREATE TABLE t (x)")
+		p.Exec("INSERT INTO t VALUES (zeroblob(100000))")
+		c := openFile(t, newTestVFS(t, store), "app.db")
+		numbers := make(map[uint32]ltx.TXID)
+		for _, change := range []string{"INSERT INTO t VALUES (randomblob(200000))", "DELETE FROM t", "VACUUM", "CREATE TABLE u (y)"} {
+			before := p.TXID()
+			if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+				t.Fatal(err)
+			}
+			content, counter := fileAs(t, c)
+			checkImage(t, "before", content, p.Image(before), counter)
+			if other, known := numbers[counter]; known {
+				t.Errorf("states %s and %s share the number %d", other, before, counter)
+			}
+			numbers[counter] = before
+
+			p.Exec(change)
+			if err := c.db.poller.poll(false); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.db.current.Load().txid; got != p.TXID() {
+				t.Fatalf("the poll brought %s", got)
+			}
+			same, number := fileAs(t, c)
+			if !bytes.Equal(same, content) || number != counter {
+				t.Errorf("after %q the file changed under a transaction", change)
+			}
+			if err := c.Unlock(sqlite3vfs.LockNone); err != nil {
+				t.Fatal(err)
+			}
+		}
+		content, counter := fileAs(t, c)
+		checkImage(t, "after", content, p.Image(p.TXID()), counter)
+	}
+}
+
+// TestConn_Reads reads at odd places.
+func TestConn_Reads(t *testing.T) {
+	store := memory.NewReplicaClient()
+	p := ltxtest.New(t, store, ltxtest.Options{PageSize: 512})
+	p.Exec("CREATE TABLE t (x)")
+	p.Exec("INSERT INTO t VALUES (randomblob(5000))")
+	c := openFile(t, newTestVFS(t, store), "app.db")
+	content, _ := fileAs(t, c)
+	size := int64(len(content))
+	for _, tc := range []struct {
+		off  int64
+		n    int
+		want int
+	}{
+		{0, 1, 1}, {90, 20, 20}, {100, 412, 412}, {500, 30, 30}, {511, 1026, 1026}, {size - 10, 10, 10},
+		{size - 10, 20, 10}, {size, 10, 0}, {size + 5000, 10, 0}, {1 << 40, 512, 0},
+	} {
+		buf := bytes.Repeat([]byte{0xEE}, tc.n)
+		n, err := c.ReadAt(buf, tc.off)
+		if n != tc.want || (err != io.EOF) != (n == tc.n) || err != nil && err != io.EOF {
+			t.Errorf("read %d bytes at %d: %d, %v", tc.n, tc.off, n, err)
+		}
+		if n > 0 && !bytes.Equal(buf[:n], content[tc.off:tc.off+int64(n)]) {
+			t.Errorf("read %d bytes at %d: wrong bytes", tc.n, tc.off)
+		}
+	}
+	if _, err := c.ReadAt(make([]byte, 10), -1); err == nil || err == io.EOF {
+		t.Errorf("a negative offset gives %v", err)
+	}
+}
+
+// TestConn_WritesAreRefused: SQLite does not try, as the file is open for
+// reading only, but nothing depends on that.
+func TestConn_WritesAreRefused(t *testing.T) {
+	store := memory.NewReplicaClient()
+	ltxtest.New(t, store, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
+	vfs := newTestVFS(t, store)
+	_, flags, err := vfs.OpenURI("app.db", nil, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
+	if err != nil || flags&sqlite3vfs.OpenReadOnly == 0 || flags&sqlite3vfs.OpenReadWrite != 0 {
+		t.Errorf("flags are %x, %v", flags, err)
+	}
+	c := openFile(t, vfs, "app.db")
+	if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Lock(sqlite3vfs.LockReserved); err != sqlite3vfs.ReadOnlyError {
+		t.Errorf("reserved lock: %v", err)
+	}
+	if _, err := c.WriteAt(make([]byte, 512), 0); err != sqlite3vfs.ReadOnlyError {
+		t.Errorf("write: %v", err)
+	}
+	if err := c.Truncate(0); err != sqlite3vfs.ReadOnlyError {
+		t.Errorf("truncate: %v", err)
+	}
+}
+
+func TestErrorCode(t *testing.T) {
+	for _, tc := range []struct{ err, want error }{
+		{nil, nil},
+		{gapError(1, 2), sqlite3vfs.IOErrorRead},
+		{errors.Join(errors.New("x"), ErrCorrupt), sqlite3vfs.CorruptError},
+		{ErrReadOnly, sqlite3vfs.ReadOnlyError},
+		{context.DeadlineExceeded, sqlite3vfs.IOErrorRead},
+	} {
+		if got := errorCode(tc.err); got != tc.want {
+			t.Errorf("%v is %v, want %v", tc.err, got, tc.want)
+		}
+	}
+}
+
+func TestPageOne_SizeOfOldWriters(t *testing.T) {
+	page := make([]byte, 512)
+	copy(page, sqliteMagic)
+	binary.BigEndian.PutUint16(page[offPageSize:], 512)
+	binary.BigEndian.PutUint32(page[offChangeCounter:], 9)
+	binary.BigEndian.PutUint32(page[offVersionValid:], 8) // so the size is not valid
+	binary.BigEndian.PutUint32(page[offCommit:], 1234)
+	patchPageOne(page, 77, 5)
+	if got := binary.BigEndian.Uint32(page[offCommit:]); got != 5 {
+		t.Errorf("size is %d pages, want 5", got)
+	}
+	for _, off := range []int{offChangeCounter, offVersionValid} {
+		if got := binary.BigEndian.Uint32(page[off:]); got != 77 {
+			t.Errorf("number at %d is %d, want 77", off, got)
+		}
+	}
+	if _, err := checkPageOne(page, 1024); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("another page size: %v", err)
+	}
+	if _, err := checkPageOne(nil, 512); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("no page 1: %v", err)
+	}
+	page[0] = 'X'
+	if _, err := checkPageOne(page, 512); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("no database: %v", err)
+	}
+}
