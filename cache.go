@@ -9,6 +9,7 @@ import (
 type pageKey struct {
 	version ltx.TXID
 	pgno    uint32
+	epoch   uint32
 }
 
 // pageCache holds pages by what they are, so nothing in it ever goes stale.

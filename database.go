@@ -26,15 +26,18 @@ type database struct {
 	// ctx ends with the database: every request and goroutine hangs on it.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
+
+	mu     sync.Mutex     // duty: nothing begins after close
+	closed bool           // guarded by mu
+	wg     sync.WaitGroup // added to under mu
 
 	// current is the newest view. Replaced by compare-and-swap: who
 	// loses builds the next view again, from what the winner published.
 	current atomic.Pointer[view]
 	number  atomic.Uint32 // last one given to a view state
 
-	past      pastViews
-	refreshes singleflight.Group
+	past   pastViews
+	shared singleflight.Group // see share
 }
 
 // openDatabase builds the newest view of a replica. The context bounds the
@@ -115,9 +118,10 @@ func (db *database) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			continue
 		}
 		// Lists of several levels are not of one moment: a file that was
-		// compacted and deleted in between looks like a gap.
+		// compacted and deleted in between looks like a gap, or is missing
+		// when its header is read.
 		var missing *MissingError
-		if !errors.As(err, &missing) {
+		if !errors.As(err, &missing) && !isMissing(err) {
 			return nil, nil, err
 		}
 	}
@@ -162,7 +166,7 @@ func (k keptPages) keep(l *loadedFile, limit int64) {
 func (db *database) cachePages(v *view, pages keptPages) {
 	for pgno, p := range pages {
 		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
-			db.reader.cache.add(pageKey{loc.version, pgno}, p.data)
+			db.reader.cache.Load().add(pageKey{loc.version, pgno, v.epoch}, p.data)
 		}
 	}
 }
@@ -173,7 +177,7 @@ func (db *database) peek(v *view, pgno uint32) (page []byte, ok bool) {
 	if !ok {
 		return nil, true
 	}
-	page, ok = db.reader.cache.get(pageKey{loc.version, pgno})
+	page, ok = db.reader.cache.Load().get(pageKey{loc.version, pgno, v.epoch})
 	if ok {
 		db.reader.hits.Add(1)
 	}
@@ -187,21 +191,35 @@ func (db *database) page(ctx context.Context, v *view, pgno uint32) ([]byte, err
 	if !ok {
 		return nil, nil
 	}
-	return db.reader.page(ctx, pageKey{loc.version, pgno}, func() ([]byte, error) {
+	return db.reader.page(ctx, pageKey{loc.version, pgno, v.epoch}, func() ([]byte, error) {
 		return db.fetch(ctx, v, pgno, loc)
 	})
 }
 
 // fetch reads a page from storage, from another file if that which the view
-// knows was deleted.
+// knows was deleted or replaced.
 func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLoc) ([]byte, error) {
 	for attempt := 0; ; attempt++ {
+		if v.epoch != db.current.Load().epoch {
+			return nil, fmt.Errorf("read page %d as of transaction %s: %w: the replica was replaced", pgno, v.txid, errStateGone)
+		}
 		if !loc.file.gone.Load() {
 			page, err := db.reader.frame(ctx, loc, pgno)
-			if !isMissing(err) || attempt == planAttempts {
+			switch {
+			case err == nil, attempt >= planAttempts:
 				return page, err
+			case isMissing(err):
+				loc.file.gone.Store(true)
+			case errors.Is(err, ErrCorrupt):
+				// Unless the file is another one than that whose index we have.
+				files, rerr := db.refresh(ctx)
+				if files == nil || isListed(loc.file, files) {
+					return nil, errors.Join(err, rerr)
+				}
+				loc.file.gone.Store(true)
+			default:
+				return nil, err
 			}
-			loc.file.gone.Store(true)
 		}
 		var err error
 		if loc, err = db.find(ctx, v, pgno, loc); err != nil {
@@ -210,10 +228,23 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 	}
 }
 
+// begin counts something that runs in the background, unless the database is
+// closed; it ends with wg.Done.
+func (db *database) begin() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if !db.closed {
+		db.wg.Add(1)
+	}
+	return !db.closed
+}
+
 // close ends every request and goroutine of the database and waits for them,
 // as long as ctx allows.
 func (db *database) close(ctx context.Context) error {
-	db.poller.stop()
+	db.mu.Lock()
+	db.closed = true
+	db.mu.Unlock()
 	db.cancel(ErrClosed)
 	done := make(chan struct{})
 	go func() {
@@ -226,6 +257,16 @@ func (db *database) close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close %s: %w", db.name, ctx.Err())
 	}
+}
+
+// closeWithin is close with a time limit; a negative d is none.
+func (db *database) closeWithin(d time.Duration) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	if d >= 0 {
+		ctx, cancel = context.WithTimeout(context.Background(), d)
+	}
+	defer cancel()
+	return db.close(ctx)
 }
 
 // withTimeout derives a context of the database's; a negative d is no limit.

@@ -18,9 +18,16 @@ type ltxFile struct {
 	size      int64 // bytes
 	timestamp int64 // of the header, ms since the Unix epoch
 	pageSize  uint32
-	commit    uint32 // size of the database after it, pages
+	commit    uint32    // size of the database after it, pages
+	createdAt time.Time // as it was listed; zero if it was not
 
 	gone atomic.Bool // seen to be deleted
+}
+
+// isListedAs tells whether a listing means the same object. Its name alone
+// does not tell: the replica may have been emptied and begun anew.
+func (f *ltxFile) isListedAs(info *ltx.FileInfo) bool {
+	return f.size == info.Size && (f.createdAt.Equal(info.CreatedAt) || f.createdAt.IsZero() || info.CreatedAt.IsZero())
 }
 
 // fileName is how errors and logs name a file: <level>/<min>-<max>.ltx.
@@ -51,6 +58,13 @@ type view struct {
 	pageSize  uint32
 	timestamp int64 // of transaction txid, ms since the Unix epoch
 	pages     pageTable
+
+	// last is the file that brought transaction txid. Nil in the zero view.
+	last *ltxFile
+
+	// epoch counts the histories of the replica that were seen. Versions of
+	// different ones have nothing to do with each other.
+	epoch uint32
 
 	// state is shared by views that differ in where pages lie, not in what
 	// they are. Nil in a view that was not published.
@@ -92,7 +106,7 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	if v.txid != 0 && f.pageSize != v.pageSize {
 		return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d", f, ErrCorrupt, f.pageSize, v.pageSize)
 	}
-	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp}
+	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp, last: f, epoch: v.epoch}
 	if f.minTXID == 1 {
 		// A whole database: nothing of v remains.
 		next.pages = pageTable{gen: v.pages.gen + 1}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
@@ -18,6 +19,7 @@ const (
 	wholeSize   = 128 << 10
 	headSize    = 64 << 10
 	minTailRead = 32 << 10
+	maxTailRead = 4 << 20
 	tailDivisor = 64 // an index entry is some 8 bytes, a frame mostly more than 500
 
 	loadConcurrency = 32
@@ -66,7 +68,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return s.loadWhole(ctx, info)
 	}
 	head := make([]byte, headSize)
-	tail := make([]byte, min(max(info.Size/tailDivisor, minTailRead), info.Size-headSize))
+	tail := make([]byte, min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize))
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.read(gctx, keyOf(info), head, 0) })
 	g.Go(func() error { return s.read(gctx, keyOf(info), tail, info.Size-int64(len(tail))) })
@@ -84,13 +86,10 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if most := ltxio.MaxTailSize(hdr); need > most {
 		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", ErrCorrupt, need, most, hdr.Commit)
 	}
-	if more := need - int64(len(tail)); more > 0 {
-		full := make([]byte, need)
-		copy(full[more:], tail)
-		if err := s.read(ctx, keyOf(info), full[:more], info.Size-need); err != nil {
+	if need > int64(len(tail)) {
+		if tail, err = s.readRest(ctx, info, tail, need); err != nil {
 			return nil, err
 		}
-		tail = full
 	}
 	index, _, err := ltxio.ParseTail(tail, hdr, info.Size)
 	if err != nil {
@@ -112,6 +111,23 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, err
 }
 
+// readRest returns the last need bytes of a file, of which tail is the end.
+// It allocates as they arrive: that there are so many is only said so far.
+func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, need int64) ([]byte, error) {
+	var b []byte
+	more := need - int64(len(tail))
+	for int64(len(b)) < more {
+		n := int(min(more-int64(len(b)), maxTailRead))
+		b = slices.Grow(b, n)
+		part := b[len(b) : len(b)+n]
+		if err := s.read(ctx, keyOf(info), part, info.Size-need+int64(len(b))); err != nil {
+			return nil, err
+		}
+		b = b[:len(b)+n]
+	}
+	return append(b, tail...), nil
+}
+
 func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
 	b := make([]byte, info.Size)
 	if err := s.read(ctx, keyOf(info), b, 0); err != nil {
@@ -121,7 +137,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, f.Header), index: f.Index}
+	l := &loadedFile{file: newLTXFile(info, f.Header), index: f.Index.Clone()}
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
 			l.keep(pgno, bytes.Clone(page))
@@ -135,7 +151,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 func newLTXFile(info *ltx.FileInfo, hdr ltx.Header) *ltxFile {
 	return &ltxFile{
 		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
-		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
+		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit, createdAt: info.CreatedAt,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestOpen_StorageDown(t *testing.T) {
 			client := memoryClient()
 			numberedReplica(t, client, 1)
 			fault := decorate.NewFault(client)
-			timeout := 60 * time.Millisecond
+			timeout := 300 * time.Millisecond
 			if c.atOnce {
 				timeout = 15 * time.Second
 			}
@@ -61,6 +62,20 @@ func TestOpen_StorageDown(t *testing.T) {
 			db := openDB(t, vfsName, "app.db")
 			waitFor(t, "the database to open", func() bool { return result(db, "SELECT n FROM t") == "1" })
 		})
+	}
+}
+
+// TestOpen_ReasonOutlivesTimeout has the last attempt cut off: why the ones
+// before it failed is in the log all the same.
+func TestOpen_ReasonOutlivesTimeout(t *testing.T) {
+	fault := decorate.NewFault(memoryClient())
+	fault.FailCall(1, errDown)
+	fault.Add(decorate.Rule{Hang: true})
+	var log syncBuffer
+	vfsName, _ := newVFS(t, fault, &litestream.Options{OpenTimeout: time.Second, Logger: testLogger(t, &log)})
+	failsToOpen(t, vfsName, "app.db", &log, errDown.Error())
+	if want := "deadline exceeded"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log does not say %q", want)
 	}
 }
 

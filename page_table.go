@@ -174,7 +174,7 @@ func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
 	if t.putRun(src, entries, commit) {
 		return
 	}
-	// Counted before what it replaces is uncounted: src shares a node with others.
+	// Counted before what it replaces is uncounted, lest it be taken for unused.
 	t.sources.add(src, len(entries))
 	c := t.ownChunk(first)
 	for _, e := range entries {
@@ -259,12 +259,13 @@ func (t *pageTable) releaseChunk(c *chunk, from uint32) {
 	}
 }
 
-// A sourceTable numbers the sources of a page table and counts the pages of each, so
-// that a file without pages is forgotten. Numbers are not used again: at a
-// file a second, 31 bits last for 68 years.
+// A sourceTable numbers the sources of a page table and counts the pages of
+// each. A number without pages is used again: older tables, which may know it
+// as another source, have their own copies of the nodes.
 type sourceTable struct {
-	nodes []*sourceNode // nil where no source has pages any more
-	n     uint32        // sources ever added
+	nodes []*sourceNode
+	n     uint32 // numbers ever given
+	free  uint32 // a number without pages, plus 1; 0 if there is none
 	gen   uint64
 }
 
@@ -272,11 +273,13 @@ const sourceNodeLen = 64
 
 type sourceNode struct {
 	gen   uint64
-	live  int
-	slots [sourceNodeLen]struct {
-		source
-		pages int
-	}
+	slots [sourceNodeLen]sourceSlot
+}
+
+type sourceSlot struct {
+	source
+	pages int
+	next  uint32 // of a number without pages: the next such, plus 1
 }
 
 func (t *sourceTable) get(src uint32) source {
@@ -284,60 +287,48 @@ func (t *sourceTable) get(src uint32) source {
 }
 
 func (t *sourceTable) edit() sourceTable {
-	return sourceTable{nodes: append([]*sourceNode(nil), t.nodes...), n: t.n, gen: t.gen + 1}
+	return sourceTable{nodes: append([]*sourceNode(nil), t.nodes...), n: t.n, free: t.free, gen: t.gen + 1}
 }
 
-// new numbers a source, which has no pages yet.
-func (t *sourceTable) new(s source) uint32 {
-	src := t.n
-	t.n++
-	if int(src/sourceNodeLen) == len(t.nodes) {
-		t.nodes = append(t.nodes, nil)
-	}
+// slot returns the slot of a number, made the edit's own.
+func (t *sourceTable) slot(src uint32) *sourceSlot {
 	i := src / sourceNodeLen
-	if t.nodes[i] == nil {
-		t.nodes[i] = &sourceNode{gen: t.gen}
-	}
-	node := t.own(i)
-	node.slots[src%sourceNodeLen].source = s
-	return src
-}
-
-func (t *sourceTable) own(i uint32) *sourceNode {
 	node := t.nodes[i]
 	if node.gen != t.gen {
-		node = &sourceNode{gen: t.gen, live: node.live, slots: node.slots}
+		node = &sourceNode{gen: t.gen, slots: node.slots}
 		t.nodes[i] = node
 	}
-	return node
+	return &node.slots[src%sourceNodeLen]
+}
+
+// new numbers a source, which must be given pages next.
+func (t *sourceTable) new(s source) uint32 {
+	src := t.free - 1
+	if t.free == 0 {
+		src = t.n
+		t.n++
+		if int(src/sourceNodeLen) == len(t.nodes) {
+			t.nodes = append(t.nodes, &sourceNode{gen: t.gen})
+		}
+	}
+	slot := t.slot(src)
+	t.free = slot.next
+	*slot = sourceSlot{source: s}
+	return src
 }
 
 // add changes the number of pages of a source.
 func (t *sourceTable) add(src uint32, pages int) {
-	node := t.own(src / sourceNodeLen)
-	slot := &node.slots[src%sourceNodeLen]
-	if slot.pages == 0 && pages > 0 {
-		node.live++
-	}
-	slot.pages += pages
-	if slot.pages > 0 {
-		return
-	}
-	slot.source = source{}
-	if node.live--; node.live == 0 {
-		// Unless it is still being filled.
-		if src/sourceNodeLen < t.n/sourceNodeLen {
-			t.nodes[src/sourceNodeLen] = nil
-		}
+	slot := t.slot(src)
+	if slot.pages += pages; slot.pages == 0 {
+		*slot = sourceSlot{next: t.free}
+		t.free = src + 1
 	}
 }
 
 // each calls fn for every source that has pages.
 func (t *sourceTable) each(fn func(s source, pages int)) {
 	for _, node := range t.nodes {
-		if node == nil {
-			continue
-		}
 		for i := range node.slots {
 			if s := &node.slots[i]; s.pages > 0 {
 				fn(s.source, s.pages)

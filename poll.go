@@ -13,11 +13,10 @@ type pollState int32
 const (
 	pollAsleep  pollState = iota // no goroutine; the next transaction wakes it
 	pollRunning                  // a goroutine looks for news at every interval
-	pollStopped                  // the database is closed
 )
 
 func (s pollState) String() string {
-	return [...]string{"asleep", "running", "stopped"}[s]
+	return [...]string{"asleep", "running"}[s]
 }
 
 // fullPollEvery is how many polls without news go by until one looks at all
@@ -31,26 +30,36 @@ type poller struct {
 
 	lastUse  atomic.Int64 // end of the last transaction, or start of the newest, ns since the Unix epoch
 	lastPoll atomic.Int64 // last successful poll, likewise; 0 before the first
+	fresh    atomic.Int64 // when the view was last known to be the newest, likewise
 	state    atomic.Int32 // pollState; changed under mu
 
 	mu     sync.Mutex    // duty: starting and stopping the goroutine
 	caught chan struct{} // guarded by mu; closed after the first poll since it woke
 }
 
-func newPoller(db *database) *poller { return &poller{db: db} }
+// newPoller returns a sleeping poller of a database that is being opened.
+func newPoller(db *database) *poller {
+	p := &poller{db: db}
+	p.fresh.Store(time.Now().UnixNano())
+	return p
+}
+
+// isStale tells whether a poll is due.
+func (p *poller) isStale() bool {
+	return time.Since(time.Unix(0, p.fresh.Load())) >= p.db.opts.PollInterval
+}
 
 // use notes that a transaction starts. If the poller slept, use wakes it, and
 // waits for it to catch up, for one interval at most.
 func (p *poller) use() {
-	now := time.Now()
-	p.lastUse.Store(now.UnixNano())
+	p.lastUse.Store(time.Now().UnixNano())
 	if pollState(p.state.Load()) != pollAsleep || p.db.opts.PollInterval < 0 {
 		return
 	}
-	last := p.lastPoll.Load()
+	stale := p.isStale()
 	caught := p.wake()
-	if caught == nil || last == 0 {
-		return // just opened: there is nothing to catch up with
+	if caught == nil || !stale {
+		return
 	}
 	timer := time.NewTimer(p.db.opts.PollInterval)
 	defer timer.Stop()
@@ -67,44 +76,40 @@ func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
 func (p *poller) wake() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pollState(p.state.Load()) == pollAsleep {
+	if pollState(p.state.Load()) == pollAsleep && p.db.begin() {
 		p.state.Store(int32(pollRunning))
 		caught := make(chan struct{})
 		p.caught = caught
-		p.db.wg.Go(func() { p.run(caught) })
+		go func() {
+			defer p.db.wg.Done()
+			p.run(caught)
+		}()
 	}
 	return p.caught
 }
 
-// stop lets no goroutine start any more. One that runs ends with the
-// database's context.
-func (p *poller) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state.Store(int32(pollStopped))
-}
+// maxPollDelay bounds the delays between polls that fail.
+const maxPollDelay = 30 * time.Second
 
-// run polls until the database is closed or not in use. Since what was read when it was
-// opened is new, the first poll comes at once only after a sleep.
+// run polls until the database is closed or not in use.
 func (p *poller) run(caught chan struct{}) {
-	opts := &p.db.opts
-	slept := p.lastPoll.Load() != 0
+	interval := p.db.opts.PollInterval
+	delay := interval
 	quiet := 0 // polls since the last that looked at all levels
-	if slept {
-		quiet = fullPollEvery
-	}
 	failing := false
-	timer := time.NewTimer(opts.PollInterval)
+	if p.isStale() {
+		delay, quiet = 0, fullPollEvery
+	}
+	timer := time.NewTimer(delay)
 	defer timer.Stop()
-	for first := true; ; first = false {
-		if !first || !slept {
-			select {
-			case <-timer.C:
-			case <-p.db.ctx.Done():
-				p.release(caught)
-				return
-			}
+	for {
+		select {
+		case <-timer.C:
+		case <-p.db.ctx.Done():
+			p.release(caught)
+			return
 		}
+		start := time.Now()
 		quiet++
 		full := quiet > fullPollEvery
 		err := p.poll(full)
@@ -113,13 +118,16 @@ func (p *poller) run(caught chan struct{}) {
 			if full {
 				quiet = 0
 			}
+			delay = interval
 			p.lastPoll.Store(time.Now().UnixNano())
+			p.fresh.Store(start.UnixNano())
 			if failing {
 				p.db.log.Info("polling works again")
 			}
 			failing = false
 		case p.db.ctx.Err() == nil:
 			quiet = fullPollEvery // next time, look at everything
+			delay = max(min(2*delay, maxPollDelay), interval)
 			if !failing {
 				p.db.log.Warn("poll failed", "error", err)
 			}
@@ -129,7 +137,7 @@ func (p *poller) run(caught chan struct{}) {
 		if p.sleep() {
 			return
 		}
-		timer.Reset(opts.PollInterval)
+		timer.Reset(delay)
 	}
 }
 
@@ -153,9 +161,6 @@ func (p *poller) sleep() bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pollState(p.state.Load()) == pollStopped {
-		return true
-	}
 	p.state.Store(int32(pollAsleep))
 	// A transaction that started before it could see this counts on us.
 	if !idle() {
@@ -166,23 +171,34 @@ func (p *poller) sleep() bool {
 }
 
 // poll publishes a new view if there are new transactions. They are in level
-// 0, where one listing finds them, unless they were compacted already.
+// 0, where one listing finds them, unless they were compacted already. The
+// listing starts at the newest transaction that is known, whose file tells
+// whether it is still the same replica.
 func (p *poller) poll(full bool) error {
 	db := p.db
 	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
 	defer cancel()
 	if !full {
-		files, err := db.store.list(ctx, 0, db.current.Load().txid+1, false)
+		cur := db.current.Load()
+		files, err := db.store.list(ctx, 0, cur.txid, false)
 		if err != nil {
 			return err
 		}
-		err = db.advanceBy(ctx, files)
-		var missing *MissingError
-		if !errors.As(err, &missing) && !isMissing(err) {
-			return err
+		news := len(files) > 0 && files[len(files)-1].MaxTXID > cur.txid
+		known := len(files) > 0 && keyOf(files[0]) == cur.last.key()
+		switch {
+		case known && !cur.last.isListedAs(files[0]): // not the replica that it was
+		case !news:
+			return nil
+		case known:
+			err = db.advanceBy(ctx, files)
+			var missing *MissingError
+			if !errors.As(err, &missing) && !isMissing(err) {
+				return err
+			}
 		}
 	}
-	_, err := db.refresh()
+	_, err := db.refresh(ctx)
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 // It is safe for concurrent use; pages it returns are read-only.
 type reader struct {
 	store *store
-	cache *pageCache
+	cache atomic.Pointer[pageCache]
 
 	mu      sync.Mutex          // duty: at most one fetch of a page under way
 	flights map[pageKey]*flight // guarded by mu
@@ -33,19 +33,20 @@ type flight struct {
 }
 
 func newReader(s *store, cache *pageCache) *reader {
-	return &reader{
+	r := &reader{
 		store:   s,
-		cache:   cache,
 		flights: make(map[pageKey]*flight),
 		frames:  sync.Pool{New: func() any { return new([]byte) }},
 	}
+	r.cache.Store(cache)
+	return r
 }
 
 // page returns a page of which fetch gives the bytes, unless they are known or
 // somebody is fetching them.
 func (r *reader) page(ctx context.Context, key pageKey, fetch func() ([]byte, error)) ([]byte, error) {
 	for {
-		if page, ok := r.cache.get(key); ok {
+		if page, ok := r.cache.Load().get(key); ok {
 			r.hits.Add(1)
 			return page, nil
 		}
@@ -90,7 +91,7 @@ func (r *reader) fly(key pageKey, f *flight, fetch func() ([]byte, error)) ([]by
 	}()
 	f.page, f.err = fetch()
 	if f.err == nil {
-		r.cache.add(key, f.page)
+		r.cache.Load().add(key, f.page)
 	}
 	return f.page, f.err
 }

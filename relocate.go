@@ -18,26 +18,30 @@ func (db *database) find(ctx context.Context, v *view, pgno uint32, lost frameLo
 	if loc, ok := db.known(v, pgno, lost.version); ok {
 		return loc, nil
 	}
-	files, err := db.refresh()
-	if err != nil {
-		return frameLoc{}, fmt.Errorf("%s was deleted: %w", lost.file, err)
+	files, problem := db.refresh(ctx)
+	if files == nil {
+		return frameLoc{}, fmt.Errorf("%s was deleted: %w", lost.file, problem)
 	}
-	for _, f := range files {
-		if keyOf(f) == lost.file.key() {
-			lost.file.gone.Store(false) // back again, or never away
-		}
+	// A problem with the newest files need not concern this state.
+	gone := func() error {
+		return errors.Join(fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.txid, errStateGone, lost.file), problem)
 	}
+	if v.epoch != db.current.Load().epoch {
+		return frameLoc{}, gone()
+	}
+	lost.file.gone.Store(!isListed(lost.file, files))
 	if loc, ok := db.known(v, pgno, lost.version); ok {
 		return loc, nil
 	}
 	// The page has changed since: only a file that ends between its version
 	// and the view's transaction can have it.
 	for _, info := range files {
-		if info.MinTXID > lost.version || info.MaxTXID < lost.version || info.MaxTXID > v.txid || keyOf(info) == lost.file.key() {
+		if info.MinTXID > lost.version || info.MaxTXID < lost.version || info.MaxTXID > v.txid {
 			continue
 		}
 		if err := db.moveTo(ctx, v, info); err != nil {
-			return frameLoc{}, err
+			problem = errors.Join(problem, err)
+			continue
 		}
 		if loc, ok := db.known(v, pgno, lost.version); ok {
 			return loc, nil
@@ -45,39 +49,12 @@ func (db *database) find(ctx context.Context, v *view, pgno uint32, lost frameLo
 	}
 	// Or the whole state can be had in another way.
 	if plan, err := planTXID(0, v.txid, files); err == nil {
-		again, pages, err := db.assemble(ctx, plan)
-		if err != nil {
-			return frameLoc{}, err
-		}
-		again.state = v.state
-		v.state.moved.Store(again)
-		db.cachePages(again, pages)
+		problem = errors.Join(problem, db.rebuild(ctx, v, plan))
 		if loc, ok := db.known(v, pgno, lost.version); ok {
 			return loc, nil
 		}
 	}
-	return frameLoc{}, fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.txid, errStateGone, lost.file)
-}
-
-// moveTo relocates the state of v to a file. Of two calls at a time the last
-// stays; what the other found is found again.
-func (db *database) moveTo(ctx context.Context, v *view, info *ltx.FileInfo) error {
-	l, err := db.store.loadFile(ctx, info)
-	if isMissing(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	from := v
-	if moved := v.state.moved.Load(); moved != nil {
-		from = moved
-	}
-	next, n, err := from.relocate(l.file, l.index)
-	if err == nil && n > 0 {
-		v.state.moved.Store(next)
-	}
-	return err
+	return frameLoc{}, gone()
 }
 
 // known returns a place of a page version that is not known to be gone.
@@ -91,31 +68,109 @@ func (db *database) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, boo
 		}
 	}
 	// Another state will do if the page is the same in it.
-	loc, ok := db.current.Load().lookup(pgno)
-	return loc, ok && loc.version == version && !loc.file.gone.Load()
+	cur := db.current.Load()
+	loc, ok := cur.lookup(pgno)
+	return loc, ok && cur.epoch == v.epoch && loc.version == version && !loc.file.gone.Load()
+}
+
+// isListed tells whether a file is among those listed, as it was. Another
+// size means that it was replaced.
+func isListed(f *ltxFile, files []*ltx.FileInfo) bool {
+	for _, info := range files {
+		if keyOf(info) == f.key() {
+			return info.Size == f.size
+		}
+	}
+	return false
+}
+
+// moveTo relocates the state of v to a file.
+func (db *database) moveTo(ctx context.Context, v *view, info *ltx.FileInfo) error {
+	_, err := db.share(ctx, fmt.Sprintf("%p %s", v.state, keyOf(info)), func(ctx context.Context) (any, error) {
+		l, err := db.store.loadFile(ctx, info)
+		if err == nil {
+			err = v.state.relocate(v, l)
+		}
+		return nil, err
+	})
+	return err
+}
+
+// rebuild makes the state of v from the files of a plan.
+func (db *database) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) error {
+	_, err := db.share(ctx, fmt.Sprintf("%p", v.state), func(ctx context.Context) (any, error) {
+		again, pages, err := db.assemble(ctx, plan)
+		if err != nil {
+			return nil, err
+		}
+		if again.commit != v.commit || again.pageSize != v.pageSize {
+			return nil, fmt.Errorf("%w: %s: transaction %s has another size than it had", ErrCorrupt, again.last, v.txid)
+		}
+		again.epoch, again.state = v.epoch, v.state
+		v.state.moved.Store(again)
+		db.cachePages(again, pages)
+		return nil, nil
+	})
+	return err
+}
+
+// share does something under the time limit of a read, once for all callers
+// that ask for the same meanwhile. Each waits as long as its context allows.
+func (db *database) share(ctx context.Context, key string, do func(context.Context) (any, error)) (any, error) {
+	result := db.shared.DoChan(key, func() (_ any, err error) {
+		defer guard(db.log, "share", &err)
+		if !db.begin() {
+			return nil, ErrClosed
+		}
+		defer db.wg.Done()
+		ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+		defer cancel()
+		return do(ctx)
+	})
+	select {
+	case r := <-result:
+		return r.Val, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// relocate points pages of the state, of which v is a view, to a file.
+func (s *viewState) relocate(v *view, l *loadedFile) error {
+	for {
+		moved := s.moved.Load()
+		from := v
+		if moved != nil {
+			from = moved
+		}
+		next, n, err := from.relocate(l.file, l.index)
+		if err != nil || n == 0 || s.moved.CompareAndSwap(moved, next) {
+			return err
+		}
+	}
 }
 
 // refresh lists all files, brings the current view up to date, and points
-// its pages away from files that are no longer there. It returns the
-// listing. Concurrent calls share one.
-func (db *database) refresh() ([]*ltx.FileInfo, error) {
-	result, err, _ := db.refreshes.Do("", func() (any, error) {
-		ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
-		defer cancel()
-		return db.refreshNow(ctx)
-	})
+// its pages away from files that are no longer there. Concurrent calls share
+// one. The listing is returned with an error, too, unless it is the listing
+// that failed.
+func (db *database) refresh(ctx context.Context) ([]*ltx.FileInfo, error) {
+	result, err := db.share(ctx, "refresh", func(ctx context.Context) (any, error) { return db.refreshNow(ctx) })
 	files, _ := result.([]*ltx.FileInfo)
 	return files, err
 }
 
 func (db *database) refreshNow(ctx context.Context) (files []*ltx.FileInfo, err error) {
 	for range planAttempts {
+		before := db.current.Load()
 		if files, err = db.store.listAll(ctx, false); err != nil {
 			return nil, err
 		}
-		if err = db.advanceBy(ctx, files); err == nil {
-			err = db.relocateBy(ctx, files)
+		replaced, rerr := db.isReplaced(ctx, before, files)
+		if replaced {
+			return files, db.restart(ctx, before, files)
 		}
+		err = errors.Join(rerr, db.advanceBy(ctx, files), db.relocateBy(ctx, before, files))
 		var missing *MissingError
 		if !isMissing(err) && !errors.As(err, &missing) {
 			break
@@ -124,87 +179,136 @@ func (db *database) refreshNow(ctx context.Context) (files []*ltx.FileInfo, err 
 	return files, err
 }
 
-// advanceBy publishes the newest state that the files give.
+// advanceBy publishes the newest state that the files give. If it fails on
+// the way, it publishes how far it came: that is a state as well.
 func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error {
-	plan, err := planLatest(db.current.Load().txid, files)
-	if err != nil {
-		return err
-	}
-	var loaded []*loadedFile
-	pages := make(keptPages)
-	if err := db.store.loadFiles(ctx, plan, func(l *loadedFile) error {
-		pages.keep(l, db.opts.CacheSize)
-		loaded = append(loaded, &loadedFile{file: l.file, index: l.index})
-		return nil
-	}); err != nil {
-		return err
-	}
 	for {
 		cur := db.current.Load()
+		plan, err := planLatest(cur.txid, files)
+		if err != nil || len(plan) == 0 {
+			return err
+		}
 		next := cur
-		for _, l := range loaded {
-			if l.file.maxTXID <= next.txid {
-				continue // somebody else brought it
+		pages := make(keptPages)
+		err = db.store.loadFiles(ctx, plan, func(l *loadedFile) error {
+			v, err := next.advance(l.file, l.index)
+			if err == nil {
+				next = v
+				pages.keep(l, db.opts.CacheSize)
 			}
-			if next, err = next.advance(l.file, l.index); err != nil {
-				return err
+			return err
+		})
+		if next != cur {
+			if !db.current.CompareAndSwap(cur, db.stamp(next)) {
+				continue // somebody else was faster; there may be nothing left to do
 			}
-		}
-		if next == cur {
-			return nil
-		}
-		if db.current.CompareAndSwap(cur, db.stamp(next)) {
 			db.cachePages(next, pages)
 			db.log.Debug("view advanced", "from", cur.txid, "txid", next.txid, "pages", next.commit)
-			return nil
 		}
+		return err
 	}
 }
 
-// relocateBy points the pages of the current view away from files that are
-// not among those listed.
-func (db *database) relocateBy(ctx context.Context, files []*ltx.FileInfo) error {
-	cur := db.current.Load()
-	listed := make(map[fileKey]bool, len(files))
-	for _, f := range files {
-		listed[keyOf(f)] = true
+// relocateBy points the pages of the current view away from files that it
+// had before files were listed, and that are not among them.
+func (db *database) relocateBy(ctx context.Context, before *view, files []*ltx.FileInfo) error {
+	sizes := make(map[fileKey]int64, len(files))
+	for _, info := range files {
+		sizes[keyOf(info)] = info.Size
 	}
-	refs := cur.files()
 	lost := false
-	for key, f := range refs {
-		f.gone.Store(!listed[key])
-		lost = lost || !listed[key]
+	for key, f := range before.files() {
+		gone := sizes[key] != f.size // 0 if not listed
+		f.gone.Store(gone)
+		lost = lost || gone
 	}
 	if !lost {
 		return nil
 	}
-	plan, err := planTXID(0, cur.txid, files)
-	if err != nil {
-		return err
-	}
+	cur := db.current.Load()
+	has := cur.files()
+	plan, _ := extend(0, cur.txid, files) // as far as it goes
+	var problems error
 	for _, info := range plan {
-		if refs[keyOf(info)] != nil {
+		if f := has[keyOf(info)]; f != nil && !f.gone.Load() {
 			continue
 		}
 		l, err := db.store.loadFile(ctx, info)
-		if err != nil {
+		if err == nil {
+			err = db.relocateCurrent(l)
+		}
+		problems = errors.Join(problems, err)
+	}
+	return problems
+}
+
+// relocateCurrent points pages of the current view to a file.
+func (db *database) relocateCurrent(l *loadedFile) error {
+	for {
+		cur := db.current.Load()
+		next, n, err := cur.relocate(l.file, l.index)
+		if err != nil || n == 0 {
 			return err
 		}
-		for {
-			cur := db.current.Load()
-			next, n, err := cur.relocate(l.file, l.index)
-			if err != nil || n == 0 {
-				if err != nil {
-					return err
-				}
-				break
-			}
-			if db.current.CompareAndSwap(cur, next) {
-				cur.state.moved.Store(next)
-				db.log.Debug("pages relocated", "file", l.file, "pages", n)
-				break
-			}
+		if db.current.CompareAndSwap(cur, next) {
+			db.log.Debug("pages relocated", "file", l.file, "pages", n)
+			return cur.state.relocate(cur, l) // for those who have it pinned
 		}
+	}
+}
+
+// isReplaced tells whether the files are of another history than a view that
+// was made before they were listed: somebody emptied the replica and began
+// it anew. One object that is the same settles it, as do the timestamps of two
+// files of the same transactions; but not snapshots', which are stamped when
+// they are made. Where nothing can tell, it says yes: to begin again is safe.
+func (db *database) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
+	had := before.files()
+	had[before.last.key()] = before.last
+	same := len(files) == 0 // trouble, but no news
+	var suspect *ltx.FileInfo
+	var want int64
+	for _, info := range files {
+		f := had[keyOf(info)]
+		if f != nil && f.isListedAs(info) {
+			same = true
+			continue
+		}
+		if info.Level == SnapshotLevel {
+			continue
+		}
+		switch {
+		case f != nil && (suspect == nil || suspect.MaxTXID <= info.MaxTXID):
+			suspect, want = info, f.timestamp
+		case f == nil && suspect == nil && info.MaxTXID == before.txid && before.last.level != SnapshotLevel:
+			suspect, want = info, before.last.timestamp
+		}
+	}
+	if suspect == nil || same && had[keyOf(suspect)] == nil {
+		return !same, nil
+	}
+	timestamp, err := db.store.timestamp(ctx, suspect)
+	return err == nil && timestamp != want, err
+}
+
+// restart begins again with the newest state of another history. Views of
+// the one before get no more pages from storage.
+func (db *database) restart(ctx context.Context, before *view, files []*ltx.FileInfo) error {
+	plan, err := planLatest(0, files)
+	if err != nil {
+		return fmt.Errorf("the replica was replaced: %w", err)
+	}
+	next, pages, err := db.assemble(ctx, plan)
+	if err != nil {
+		return fmt.Errorf("the replica was replaced: %w", err)
+	}
+	next.epoch = before.epoch + 1
+	if next.pageSize != before.pageSize {
+		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
+	}
+	if db.current.CompareAndSwap(before, db.stamp(next)) {
+		db.cachePages(next, pages)
+		db.log.Warn("the replica was replaced by another history", "had", before.txid, "txid", next.txid)
 	}
 	return nil
 }

@@ -39,11 +39,16 @@ const (
 // are spread at random, so that clients that failed together do not come
 // back together.
 func (s *store) retry(ctx context.Context, fn func() error) error {
+	var before error // of the attempt before
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		err := s.guard(fn)
 		if err == nil || isPermanent(err) {
 			return err
 		}
+		if before != nil && errors.Is(err, ctx.Err()) {
+			return fmt.Errorf("%w: %w", err, before) // or the reason would be lost
+		}
+		before = err
 		timer := time.NewTimer(delay/2 + rand.N(delay))
 		select {
 		case <-timer.C:
@@ -173,6 +178,7 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 
 // read fills buf with the bytes of a file from offset on.
 func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+	short := -1 // where the body ended early, the last time
 	return s.retry(ctx, func() error {
 		s.reads.Add(1)
 		r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
@@ -184,8 +190,11 @@ func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) e
 		if cerr := r.Close(); err == nil {
 			err = cerr
 		}
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			if n == short {
+				return fmt.Errorf("read %s: %w: it ends at %d, before %d", f, ErrCorrupt, offset+int64(n), offset+int64(len(buf)))
+			}
+			short, err = n, io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return fmt.Errorf("read %s at %d, %d of %d bytes: %w", f, offset, n, len(buf), err)

@@ -184,7 +184,7 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 			got := make(chan error, 20)
 			for range 20 {
 				go func() {
-					page, err := r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) {
+					page, err := r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
 						fetches.Add(1)
 						time.Sleep(time.Second)
 						return bytes.Repeat([]byte{7}, 4096), fail
@@ -219,14 +219,14 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 		defer cancel()
 		first := make(chan error, 1)
 		go func() {
-			_, err := r.page(short, pageKey{7, 1}, func() ([]byte, error) {
+			_, err := r.page(short, pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
 				<-short.Done()
 				return nil, short.Err()
 			})
 			first <- err
 		}()
 		synctest.Wait()
-		page, err := r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) { return []byte{7}, nil })
+		page, err := r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
 		if err != nil || len(page) != 1 {
 			t.Errorf("the one who waited gets %v, %v", page, err)
 		}
@@ -243,13 +243,13 @@ func TestReader_PanicFreesWaiters(t *testing.T) {
 		panicked := make(chan any, 1)
 		go func() {
 			defer func() { panicked <- recover() }()
-			_, _ = r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) {
+			_, _ = r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
 				time.Sleep(time.Second)
 				panic("client bug")
 			})
 		}()
 		synctest.Wait()
-		if _, err := r.page(t.Context(), pageKey{7, 1}, func() ([]byte, error) { return nil, nil }); err == nil {
+		if _, err := r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
 			t.Error("who waited gets no error")
 		}
 		if <-panicked == nil {
@@ -265,9 +265,9 @@ func TestPromise8_CacheSize(t *testing.T) {
 		c := newPageCache(size, pageSize)
 		before := heapInUse()
 		for i := range uint32(4 * size / pageSize) {
-			c.add(pageKey{1, i + 1}, make([]byte, pageSize))
-			c.add(pageKey{2, i/2 + 1}, make([]byte, pageSize))
-			c.get(pageKey{2, i/3 + 1})
+			c.add(pageKey{version: 1, pgno: i + 1}, make([]byte, pageSize))
+			c.add(pageKey{version: 2, pgno: i/2 + 1}, make([]byte, pageSize))
+			c.get(pageKey{version: 2, pgno: i/3 + 1})
 		}
 		after := heapInUse()
 		if n := c.lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {

@@ -38,7 +38,7 @@ func (p *pastViews) add(v *view) *view {
 			delete(p.byTXID, txid)
 		}
 	}
-	if known := p.byTXID[v.txid].Value(); known != nil {
+	if known := p.byTXID[v.txid].Value(); known != nil && known.epoch == v.epoch {
 		return known
 	}
 	p.byTXID[v.txid] = weak.Make(v)
@@ -50,7 +50,10 @@ func (db *database) stateAt(txid ltx.TXID) *view {
 	if cur := db.current.Load(); cur.txid == txid {
 		return cur
 	}
-	return db.past.get(txid)
+	if v := db.past.get(txid); v != nil && v.epoch == db.current.Load().epoch {
+		return v
+	}
+	return nil
 }
 
 // travelTo returns the state after a transaction.
@@ -58,12 +61,14 @@ func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error
 	if v := db.stateAt(target); v != nil {
 		return v, nil
 	}
+	epoch := db.current.Load().epoch
 	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return planTXID(0, target, files)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
 	}
+	v.epoch = epoch
 	db.cachePages(v, pages)
 	return db.past.add(db.stamp(v)), nil
 }
@@ -74,6 +79,7 @@ var errIsKnown = errors.New("state is known")
 // travelToTime returns the state as it was at a time: that after the newest
 // transaction which is not younger.
 func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error) {
+	epoch := db.current.Load().epoch
 	var known *view
 	var ms int64
 	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
@@ -89,6 +95,7 @@ func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error
 	})
 	switch {
 	case err == nil:
+		v.epoch = epoch
 		v.timestamp = min(v.timestamp, ms) // a snapshot is stamped when it is made
 		db.cachePages(v, pages)
 		return db.past.add(db.stamp(v)), nil
@@ -123,15 +130,17 @@ func (p point) dated() *ltx.FileInfo {
 	return p.files[0]
 }
 
-// points returns the points of a replica in ascending order.
+// points returns the points of a replica in ascending order. It leaves out
+// those that lie within a file that leads past them, while the ones before
+// them have been deleted: as retention goes on, that is how level 0 begins.
 func points(files []*ltx.FileInfo) []point {
 	sorted := slices.Clone(files)
 	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MaxTXID, b.MaxTXID) })
 	var ps []point
-	var reached ltx.TXID // last reachable point
+	var reached ltx.TXID // last reachable point before the newest
 	for _, f := range sorted {
-		if len(ps) == 0 || ps[len(ps)-1].txid != f.MaxTXID {
-			if n := len(ps); n > 0 && ps[n-1].reachable {
+		if n := len(ps); n == 0 || ps[n-1].txid != f.MaxTXID {
+			if n > 0 && ps[n-1].reachable {
 				reached = ps[n-1].txid
 			}
 			ps = append(ps, point{txid: f.MaxTXID})
@@ -142,7 +151,16 @@ func points(files []*ltx.FileInfo) []point {
 			p.reachable = true
 		}
 	}
-	return ps
+	reached = 0
+	return slices.DeleteFunc(ps, func(p point) bool {
+		if p.reachable {
+			reached = p.txid
+			return false
+		}
+		return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
+			return f.MinTXID > 1 && reached != 0 && f.MinTXID <= reached+1 && f.MaxTXID > p.txid
+		})
+	})
 }
 
 // findByTime returns the newest of the points with a timestamp <= t, and

@@ -205,8 +205,7 @@ func (v *VFS) acquire(key, name string, newClient func() (ReplicaClient, error),
 	if known {
 		<-s.ready // bounded by the first one's OpenTimeout
 	} else {
-		s.db, s.err = v.openNew(name, newClient, opts)
-		close(s.ready)
+		v.openShared(key, s, name, newClient, opts)
 	}
 	err := s.err
 	if err == nil && s.settings != opts.settings() {
@@ -217,6 +216,24 @@ func (v *VFS) acquire(key, name string, newClient func() (ReplicaClient, error),
 		return nil, nil, err
 	}
 	return s.db, func() { v.release(key, s) }, nil
+}
+
+// openShared opens a database for all that wait for it. One that failed is
+// forgotten at once: who comes later tries again.
+func (v *VFS) openShared(key string, s *sharedDB, name string, newClient func() (ReplicaClient, error), opts Options) {
+	defer close(s.ready)
+	s.db, s.err = v.openNew(name, newClient, opts)
+	v.mu.Lock()
+	closed := v.closed
+	if s.err != nil && v.databases[key] == s {
+		delete(v.databases, key)
+	}
+	v.mu.Unlock()
+	if closed && s.err == nil {
+		// Close did not wait for it.
+		s.err = errors.Join(ErrClosed, s.db.closeWithin(opts.CloseTimeout))
+		s.db = nil
+	}
 }
 
 func (v *VFS) openNew(name string, newClient func() (ReplicaClient, error), opts Options) (db *database, err error) {
@@ -245,12 +262,7 @@ func (v *VFS) release(key string, s *sharedDB) {
 	if !last || s.db == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if d := s.db.opts.CloseTimeout; d > 0 {
-		ctx, cancel = context.WithTimeout(context.Background(), d)
-	}
-	defer cancel()
-	if err := s.db.close(ctx); err != nil {
+	if err := s.db.closeWithin(s.db.opts.CloseTimeout); err != nil {
 		s.db.log.Error("close failed", "error", err)
 	}
 }
@@ -269,9 +281,14 @@ func (v *VFS) Close(ctx context.Context) error {
 	for _, s := range dbs {
 		select {
 		case <-s.ready:
-		case <-ctx.Done():
-			errs = append(errs, ctx.Err())
-			continue
+		default:
+			// Whoever opens it closes it again, should ctx end before.
+			select {
+			case <-s.ready:
+			case <-ctx.Done():
+				errs = append(errs, ctx.Err())
+				continue
+			}
 		}
 		if s.db != nil {
 			errs = append(errs, s.db.close(ctx))

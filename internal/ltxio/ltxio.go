@@ -11,6 +11,7 @@
 package ltxio
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -110,6 +111,9 @@ type Index struct {
 
 // Len returns the number of pages.
 func (x Index) Len() int { return x.n }
+
+// Clone returns a copy that does not refer to the bytes it was parsed from.
+func (x Index) Clone() Index { return Index{raw: bytes.Clone(x.raw), n: x.n} }
 
 // Each calls fn for every page in ascending order until fn returns false.
 // It does not allocate.

@@ -56,17 +56,18 @@ func (s *Set) Has(name string) bool {
 
 // Open opens a database, which joins the set, or a companion.
 func (s *Set) Open(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
-	path, ok := s.path(name)
-	if !ok {
+	path, known := s.path(name)
+	if flags&sqlite3vfs.OpenMainDB != 0 {
+		// Whatever its name looks like, and wherever it led before.
 		var err error
 		if path, err = resolve(name, flags&sqlite3vfs.OpenNoFollow != 0); err != nil {
 			return nil, 0, sqlite3vfs.CantOpenError
 		}
-	}
-	if flags&sqlite3vfs.OpenMainDB != 0 {
 		s.mu.Lock()
 		s.names[name] = path
 		s.mu.Unlock()
+	} else if !known {
+		return nil, 0, sqlite3vfs.CantOpenError
 	}
 	cpath := C.CString(path)
 	defer C.free(unsafe.Pointer(cpath))

@@ -208,6 +208,12 @@ func TestSet_Links(t *testing.T) {
 	if _, _, err := set.Open(link, nil, create|sqlite3vfs.OpenNoFollow); err != sqlite3vfs.CantOpenError {
 		t.Errorf("open a link where none is allowed: %v", err)
 	}
+	if err := os.Symlink(t.TempDir(), filepath.Join(dir, "folder")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := set.Open(filepath.Join(dir, "folder", "a.db"), nil, create|sqlite3vfs.OpenNoFollow); err != sqlite3vfs.CantOpenError {
+		t.Errorf("open a file in a linked folder where no link is allowed: %v", err)
+	}
 	if _, _, err := set.Open(filepath.Join(dir, "loop.db"), nil, create); err != sqlite3vfs.CantOpenError {
 		t.Errorf("open a link to itself: %v", err)
 	}
