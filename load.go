@@ -52,9 +52,11 @@ type loadedPage struct {
 
 // loadFile reads the header, the page index and, as they come with
 // these, pages of a file.
-func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
-	l, err := s.loadParts(ctx, info)
-	if err != nil {
+func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (l *loadedFile, err error) {
+	if err := s.guard(func() error {
+		l, err = s.loadParts(ctx, info)
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("load %s: %w", keyOf(info), err)
 	}
 	return l, nil

@@ -315,3 +315,24 @@ func TestLocal_Main(t *testing.T) {
 		t.Errorf("%d databases, want only the replica", n)
 	}
 }
+
+// TestLocal_BesideReplicaURL vacuums into a local file where the VFS knows its
+// database by URL only.
+func TestLocal_BesideReplicaURL(t *testing.T) {
+	source := replicaDir(t, "snapshot-only")
+	dir := copyReplica(t, t.TempDir(), source)
+	vfsName, _ := newVFS(t, nil, nil)
+	conn := openConn(t, vfsName, "app.db", "replica_url=file://"+dir)
+	target := filepath.Join(t.TempDir(), "copy.db")
+	mustExec(t, conn, "VACUUM INTO '"+target+"'")
+	plain, err := sql.Open("sqlite3", target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	rows, sum := hashTable(t, plain, "items")
+	wantRows, want := hashTable(t, conn, "items")
+	if rows != wantRows || sum != want {
+		t.Errorf("the copy has %d rows, want %d", rows, wantRows)
+	}
+}

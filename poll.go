@@ -174,8 +174,9 @@ func (p *poller) sleep() bool {
 // 0, where one listing finds them, unless they were compacted already. The
 // listing starts at the newest transaction that is known, whose file tells
 // whether it is still the same replica.
-func (p *poller) poll(full bool) error {
+func (p *poller) poll(full bool) (err error) {
 	db := p.db
+	defer guard(db.log, "poll", &err)
 	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
 	defer cancel()
 	if !full {
@@ -198,7 +199,7 @@ func (p *poller) poll(full bool) error {
 			}
 		}
 	}
-	_, err := db.refresh(ctx)
+	_, err = db.refresh(ctx)
 	return err
 }
 

@@ -59,10 +59,11 @@ func (c *conn) FileControl(_ int, name string, value *string) (result *string, e
 }
 
 func (c *conn) setTXID(s string) error {
+	s = strings.ToLower(strings.TrimSpace(s))
 	if s == latest {
 		return c.travelBy(nil)
 	}
-	txid, err := ltx.ParseTXID(strings.ToLower(s))
+	txid, err := ltx.ParseTXID(s)
 	if err != nil || txid == 0 {
 		return fmt.Errorf("%w: %q is no transaction id of 16 hex digits", errInvalidValue, s)
 	}

@@ -49,9 +49,13 @@ var (
 // guard turns a panic into an I/O error: none may cross into C.
 func guard(log *slog.Logger, op string, err *error) {
 	if r := recover(); r != nil {
-		log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
-		*err = sqlite3vfs.IOError
+		*err = panicked(log, op, r)
 	}
+}
+
+func panicked(log *slog.Logger, op string, r any) error {
+	log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
+	return sqlite3vfs.IOError
 }
 
 // fail notes an error and makes it a code for SQLite.

@@ -17,8 +17,6 @@ import (
 	"github.com/superfly/ltx"
 )
 
-var ctx = context.Background()
-
 // memStore keeps files in memory.
 type memStore map[fileName][]byte
 

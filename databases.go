@@ -1,0 +1,127 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// sharedDB is a database with the connections that use it.
+type sharedDB struct {
+	settings settings
+	ready    chan struct{} // closed when db and err are set
+	db       *database
+	err      error
+	conns    int // guarded by VFS.mu
+}
+
+// acquire returns the database of a key, opened by the first that asks for it.
+func (v *VFS) acquire(key, name string, newClient func() (ReplicaClient, error), opts Options) (*database, func(), error) {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		return nil, nil, ErrClosed
+	}
+	s, known := v.databases[key]
+	if !known {
+		s = &sharedDB{settings: opts.settings(), ready: make(chan struct{})}
+		v.databases[key] = s
+	}
+	s.conns++
+	v.mu.Unlock()
+
+	if known {
+		<-s.ready // bounded by the first one's OpenTimeout
+	} else {
+		v.openShared(key, s, name, newClient, opts)
+	}
+	err := s.err
+	if err == nil && s.settings != opts.settings() {
+		err = fmt.Errorf("open %s: it is open with other options", name)
+	}
+	if err != nil {
+		v.release(key, s)
+		return nil, nil, err
+	}
+	return s.db, func() { v.release(key, s) }, nil
+}
+
+// openShared opens a database for all that wait for it. One that failed is
+// forgotten at once: who comes later tries again.
+func (v *VFS) openShared(key string, s *sharedDB, name string, newClient func() (ReplicaClient, error), opts Options) {
+	defer close(s.ready)
+	s.db, s.err = v.openNew(name, newClient, opts)
+	v.mu.Lock()
+	closed := v.closed
+	if s.err != nil && v.databases[key] == s {
+		delete(v.databases, key)
+	}
+	v.mu.Unlock()
+	if closed && s.err == nil {
+		// Close did not wait for it.
+		s.err = errors.Join(ErrClosed, s.db.closeWithin(opts.CloseTimeout))
+		s.db = nil
+	}
+}
+
+func (v *VFS) openNew(name string, newClient func() (ReplicaClient, error), opts Options) (db *database, err error) {
+	defer guard(opts.Logger, "open", &err)
+	client, err := newClient()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := v.openCtx, context.CancelFunc(func() {})
+	if opts.OpenTimeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, opts.OpenTimeout)
+	}
+	defer cancel()
+	return openDatabase(ctx, name, client, opts)
+}
+
+// release drops a connection, and the database with its last.
+func (v *VFS) release(key string, s *sharedDB) {
+	v.mu.Lock()
+	s.conns--
+	last := s.conns == 0 && v.databases[key] == s
+	if last {
+		delete(v.databases, key)
+	}
+	v.mu.Unlock()
+	if !last || s.db == nil {
+		return
+	}
+	if err := s.db.closeWithin(s.db.opts.CloseTimeout); err != nil {
+		s.db.log.Error("close failed", "error", err)
+	}
+}
+
+// Close ends everything that the VFS does in the background, and every
+// request under way, and waits for that as long as ctx allows. Connections
+// that are still open get errors from then on. Closing again is fine.
+func (v *VFS) Close(ctx context.Context) error {
+	v.options()
+	v.mu.Lock()
+	v.closed = true
+	dbs := v.databases
+	v.databases = make(map[string]*sharedDB)
+	v.mu.Unlock()
+	v.opening(ErrClosed)
+	var errs []error
+	for _, s := range dbs {
+		select {
+		case <-s.ready:
+		default:
+			// Whoever opens it closes it again, should ctx end before.
+			select {
+			case <-s.ready:
+			case <-ctx.Done():
+				errs = append(errs, ctx.Err())
+				continue
+			}
+		}
+		if s.db != nil {
+			errs = append(errs, s.db.close(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}

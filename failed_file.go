@@ -1,0 +1,22 @@
+package litestream
+
+import "github.com/psanford/sqlite3vfs"
+
+// failedFile stands for a file that could not be opened; see OpenURI.
+type failedFile struct{}
+
+var _ sqlite3vfs.File = failedFile{}
+
+func (failedFile) ReadAt([]byte, int64) (int, error)  { return 0, sqlite3vfs.CantOpenError }
+func (failedFile) WriteAt([]byte, int64) (int, error) { return 0, sqlite3vfs.CantOpenError }
+func (failedFile) Truncate(int64) error               { return sqlite3vfs.CantOpenError }
+func (failedFile) Sync(sqlite3vfs.SyncType) error     { return sqlite3vfs.CantOpenError }
+func (failedFile) FileSize() (int64, error)           { return 0, sqlite3vfs.CantOpenError }
+func (failedFile) Lock(sqlite3vfs.LockType) error     { return sqlite3vfs.CantOpenError }
+func (failedFile) Unlock(sqlite3vfs.LockType) error   { return nil }
+func (failedFile) CheckReservedLock() (bool, error)   { return false, sqlite3vfs.CantOpenError }
+func (failedFile) Close() error                       { return nil }
+func (failedFile) SectorSize() int64                  { return 0 }
+func (failedFile) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
+	return 0
+}
