@@ -213,7 +213,7 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 			case errors.Is(err, ErrCorrupt):
 				// Unless the file is another one than that whose index we have.
 				files, rerr := db.refresh(ctx)
-				if files == nil || isListed(loc.file, files) {
+				if files == nil || v.epoch == db.current.Load().epoch && isListed(loc.file, files) {
 					return nil, errors.Join(err, rerr)
 				}
 				loc.file.gone.Store(true)

@@ -10,7 +10,7 @@ import (
 )
 
 // ltxFile describes one LTX file of the replica, from its validated header.
-// It is immutable, but for gone.
+// It is immutable, but for gone and listed.
 type ltxFile struct {
 	level     int
 	minTXID   ltx.TXID
@@ -18,17 +18,26 @@ type ltxFile struct {
 	size      int64 // bytes
 	timestamp int64 // of the header, ms since the Unix epoch
 	pageSize  uint32
-	commit    uint32    // size of the database after it, pages
-	createdAt time.Time // as it was listed; zero if it was not
+	commit    uint32 // size of the database after it, pages
 
-	gone atomic.Bool // seen to be deleted
+	gone   atomic.Bool             // seen to be deleted
+	listed atomic.Pointer[listing] // last that is known to be of these transactions
 }
 
-// isListedAs tells whether a listing means the same object. Its name alone
-// does not tell: the replica may have been emptied and begun anew.
+// listing is what a listing tells of a file beside its name.
+type listing struct {
+	size      int64
+	createdAt time.Time // zero if it does not tell
+}
+
+// isListedAs tells whether a listing means what is known to be of the same
+// transactions. Its name alone does not tell: the replica may have been emptied and begun anew.
 func (f *ltxFile) isListedAs(info *ltx.FileInfo) bool {
-	return f.size == info.Size && (f.createdAt.Equal(info.CreatedAt) || f.createdAt.IsZero() || info.CreatedAt.IsZero())
+	l := f.listed.Load()
+	return l.size == info.Size && (l.createdAt.Equal(info.CreatedAt) || l.createdAt.IsZero() || info.CreatedAt.IsZero())
 }
+
+func (f *ltxFile) setListed(info *ltx.FileInfo) { f.listed.Store(&listing{info.Size, info.CreatedAt}) }
 
 // fileName is how errors and logs name a file: <level>/<min>-<max>.ltx.
 func fileName(level int, minTXID, maxTXID ltx.TXID) string {

@@ -150,6 +150,24 @@ func TestPromise8_LongFollowing(t *testing.T) {
 	runtime.KeepAlive(v)
 }
 
+// TestPageTable_ReusesNumbers applies many small files to a small database:
+// the table of files, which every edit copies, holds those with pages.
+func TestPageTable_ReusesNumbers(t *testing.T) {
+	const commit, files = 64, 5000
+	f, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
+	v := mustAdvance(t, new(view), f, index)
+	for txid := ltx.TXID(2); txid <= files; txid++ {
+		f, index := fakeFile(t, txid, txid, 4096, commit, scattered(uint32(txid%16)+1, 16, commit))
+		v = mustAdvance(t, v, f, index)
+	}
+	if n := len(v.files()); n != 16 {
+		t.Errorf("pages lie in %d files, want 16", n)
+	}
+	if n := len(v.pages.sources.nodes) * sourceNodeLen; n > 2*sourceNodeLen {
+		t.Errorf("%d numbers for %d files, of which 16 have pages", n, files)
+	}
+}
+
 func TestView_LockPage(t *testing.T) {
 	// The smallest page size puts the lock page furthest.
 	for _, pageSize := range []uint32{512, 65536} {

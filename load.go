@@ -151,10 +151,12 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 }
 
 func newLTXFile(info *ltx.FileInfo, hdr ltx.Header) *ltxFile {
-	return &ltxFile{
+	f := &ltxFile{
 		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
-		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit, createdAt: info.CreatedAt,
+		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
 	}
+	f.setListed(info)
+	return f
 }
 
 // timestamp reads the timestamp in a file's header, ms since the Unix epoch.

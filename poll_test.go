@@ -226,6 +226,85 @@ func TestPoller_GapIsReported(t *testing.T) {
 	})
 }
 
+// TestPoller_FirstUseLongAfterOpen has the first transaction a day after open.
+func TestPoller_FirstUseLongAfterOpen(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		time.Sleep(24 * time.Hour)
+		want := p.Exec("INSERT INTO t VALUES (1)")
+		db.poller.use()
+		defer db.poller.done()
+		if got := db.current.Load().txid; got != want {
+			t.Errorf("the first transaction sees %s, want %s", got, want)
+		}
+	})
+}
+
+// TestPoller_WakesAfterFailures has polls fail until the poller falls asleep.
+// Storage is back when the next transaction starts.
+func TestPoller_WakesAfterFailures(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		client.down.Store(true)
+		db.poller.use()
+		db.poller.done()
+		time.Sleep(24 * time.Hour)
+		if state := pollState(db.poller.state.Load()); state != pollAsleep {
+			t.Fatalf("poller is %v after a day", state)
+		}
+		client.down.Store(false)
+		want := p.Exec("INSERT INTO t VALUES (1)")
+		db.poller.use()
+		defer db.poller.done()
+		if got := db.current.Load().txid; got != want {
+			t.Errorf("the transaction sees %s, want %s", got, want)
+		}
+	})
+}
+
+// TestPoller_GapCostsFewListings has a gap that stays: the poller looks for what is
+// missing less and less often.
+func TestPoller_GapCostsFewListings(t *testing.T) {
+	inBubble(t, Options{PollIdleAfter: -1}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		lost := p.Exec("INSERT INTO t VALUES (1)")
+		p.Exec("INSERT INTO t VALUES (2)")
+		p.Delete(0, lost, lost)
+		db.poller.use()
+		before := client.lists.Load()
+		time.Sleep(10 * time.Minute)
+		const polls = 5 + 10*60/30 // while delays double, and then
+		if n := client.lists.Load() - before; n > polls*(planAttempts+1) {
+			t.Errorf("%d listings in ten minutes, want %d polls", n, polls)
+		}
+	})
+}
+
+// TestPoller_LargeBacklog finds news that take longer to load than one poll
+// may: each goes on from where the one before came to.
+func TestPoller_LargeBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newHookClient()
+		putFile(t, client, fileKey{0, 1, 1}, 3, 1, span(1, 3))
+		db := openHere(t, client, Options{ReadTimeout: 10 * time.Second, PollIdleAfter: -1})
+		const perPoll = 10 * loadConcurrency // at one second each
+		const last = ltx.TXID(3*perPoll + 1)
+		for txid := ltx.TXID(2); txid <= last; txid++ {
+			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), span(2, 2))
+		}
+		client.open = func(fileKey, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		db.poller.use()
+		time.Sleep(15 * time.Second)
+		if got := db.current.Load().txid; got == 1 || got == last {
+			t.Errorf("after one poll the view is %s", got)
+		}
+		time.Sleep(3 * time.Minute)
+		if got := db.current.Load().txid; got != last {
+			t.Errorf("after a while the view is %s, want %s", got, last)
+		}
+	})
+}
+
 func TestLastTrue_Calls(t *testing.T) {
 	const n = 5000
 	for _, tc := range []struct{ boundary, guess, most int }{

@@ -152,8 +152,8 @@ func (s *viewState) relocate(v *view, l *loadedFile) error {
 
 // refresh lists all files, brings the current view up to date, and points
 // its pages away from files that are no longer there. Concurrent calls share
-// one. The listing is returned with an error, too, unless it is the listing
-// that failed.
+// one. The listing is returned with an error, too, if it holds files of the
+// history that the current view is of.
 func (db *database) refresh(ctx context.Context) ([]*ltx.FileInfo, error) {
 	result, err := db.share(ctx, "refresh", func(ctx context.Context) (any, error) { return db.refreshNow(ctx) })
 	files, _ := result.([]*ltx.FileInfo)
@@ -166,13 +166,24 @@ func (db *database) refreshNow(ctx context.Context) (files []*ltx.FileInfo, err 
 		if files, err = db.store.listAll(ctx, false); err != nil {
 			return nil, err
 		}
-		replaced, rerr := db.isReplaced(ctx, before, files)
-		if replaced {
-			return files, db.restart(ctx, before, files)
+		if len(files) == 0 {
+			return nil, ErrNoDatabase
 		}
-		err = errors.Join(rerr, db.advanceBy(ctx, files), db.relocateBy(ctx, before, files))
+		var replaced bool
+		replaced, err = db.isReplaced(ctx, before, files)
+		switch {
+		case err == nil && !replaced:
+			err = errors.Join(db.advanceBy(ctx, files), db.relocateBy(ctx, before, files))
+		case err == nil:
+			if err = db.restart(ctx, before, files); err == nil {
+				return files, nil
+			}
+			files = nil
+		default: // nobody knows whose they are
+			files = nil
+		}
 		var missing *MissingError
-		if !isMissing(err) && !errors.As(err, &missing) {
+		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errOvertaken) {
 			break
 		}
 	}
@@ -260,36 +271,50 @@ func (db *database) relocateCurrent(l *loadedFile) error {
 // isReplaced tells whether the files are of another history than a view that
 // was made before they were listed: somebody emptied the replica and began
 // it anew. One object that is the same settles it, as do the timestamps of two
-// files of the same transactions; but not snapshots', which are stamped when
-// they are made. Where nothing can tell, it says yes: to begin again is safe.
+// files of the same transactions; snapshots, which are stamped when they are
+// made, only where these are equal. Where nothing can tell, it says yes: to begin
+// again is safe.
 func (db *database) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
 	had := before.files()
 	had[before.last.key()] = before.last
 	same := len(files) == 0 // trouble, but no news
-	var suspect *ltx.FileInfo
+	var suspect, snapshot *ltx.FileInfo
 	var want int64
 	for _, info := range files {
 		f := had[keyOf(info)]
-		if f != nil && f.isListedAs(info) {
-			same = true
-			continue
-		}
-		if info.Level == SnapshotLevel {
-			continue
-		}
 		switch {
+		case f != nil && f.isListedAs(info):
+			same = true
+		case info.Level == SnapshotLevel:
+			if f != nil {
+				snapshot = info
+			}
 		case f != nil && (suspect == nil || suspect.MaxTXID <= info.MaxTXID):
 			suspect, want = info, f.timestamp
 		case f == nil && suspect == nil && info.MaxTXID == before.txid && before.last.level != SnapshotLevel:
 			suspect, want = info, before.last.timestamp
 		}
 	}
+	if suspect == nil && !same && snapshot != nil {
+		suspect, want = snapshot, had[keyOf(snapshot)].timestamp
+	}
 	if suspect == nil || same && had[keyOf(suspect)] == nil {
 		return !same, nil
 	}
 	timestamp, err := db.store.timestamp(ctx, suspect)
-	return err == nil && timestamp != want, err
+	if err != nil || timestamp != want {
+		return err == nil, err
+	}
+	for _, info := range files {
+		if f := had[keyOf(info)]; f != nil && !f.isListedAs(info) {
+			f.setListed(info) // which spares the next one the question
+		}
+	}
+	return false, nil
 }
+
+// errOvertaken means that somebody published another view meanwhile.
+var errOvertaken = errors.New("the view was replaced meanwhile")
 
 // restart begins again with the newest state of another history. Views of
 // the one before get no more pages from storage.
@@ -306,9 +331,10 @@ func (db *database) restart(ctx context.Context, before *view, files []*ltx.File
 	if next.pageSize != before.pageSize {
 		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
 	}
-	if db.current.CompareAndSwap(before, db.stamp(next)) {
-		db.cachePages(next, pages)
-		db.log.Warn("the replica was replaced by another history", "had", before.txid, "txid", next.txid)
+	if !db.current.CompareAndSwap(before, db.stamp(next)) {
+		return fmt.Errorf("the replica was replaced: %w", errOvertaken)
 	}
+	db.cachePages(next, pages)
+	db.log.Warn("the replica was replaced by another history", "had", before.txid, "txid", next.txid)
 	return nil
 }

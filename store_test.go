@@ -92,6 +92,21 @@ func TestStore_ShortBodyIsRetried(t *testing.T) {
 	})
 }
 
+// TestStore_ShortFileIsCorrupt reads a body that ends in the same place twice:
+// that is where the file ends.
+func TestStore_ShortFileIsCorrupt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return body("abc"), nil }}}
+		err := s.read(t.Context(), fileKey{0, 1, 1}, make([]byte, 4), 100)
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "it ends at 103") {
+			t.Errorf("error is %v", err)
+		}
+		if n := s.reads.Load(); n != 2 {
+			t.Errorf("%d attempts, want 2", n)
+		}
+	})
+}
+
 // TestStore_RetryEndsWithContext keeps failing: the error names both the
 // limit and the cause.
 func TestStore_RetryEndsWithContext(t *testing.T) {

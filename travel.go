@@ -56,13 +56,26 @@ func (db *database) stateAt(txid ltx.TXID) *view {
 	return nil
 }
 
+// epochOf returns the epoch of files that were listed: that of the current
+// view, unless the replica was replaced and no poll has noticed yet.
+func (db *database) epochOf(ctx context.Context, files []*ltx.FileInfo) (uint32, error) {
+	replaced, err := db.isReplaced(ctx, db.current.Load(), files)
+	if err == nil && replaced {
+		_, err = db.refresh(ctx)
+	}
+	return db.current.Load().epoch, err
+}
+
 // travelTo returns the state after a transaction.
 func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error) {
 	if v := db.stateAt(target); v != nil {
 		return v, nil
 	}
-	epoch := db.current.Load().epoch
-	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	var epoch uint32
+	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
+		if epoch, err = db.epochOf(ctx, files); err != nil {
+			return nil, err
+		}
 		return planTXID(0, target, files)
 	})
 	if err != nil {
@@ -79,10 +92,13 @@ var errIsKnown = errors.New("state is known")
 // travelToTime returns the state as it was at a time: that after the newest
 // transaction which is not younger.
 func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error) {
-	epoch := db.current.Load().epoch
+	var epoch uint32
 	var known *view
 	var ms int64
-	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
+		if epoch, err = db.epochOf(ctx, files); err != nil {
+			return nil, err
+		}
 		p, found, err := findByTime(ctx, points(files), t.UnixMilli(), db.store.timestamp)
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/mattn/go-sqlite3"
@@ -251,6 +252,74 @@ func TestTravel_AnyState(t *testing.T) {
 	}
 	if len(sizes) < 10 {
 		t.Errorf("only %d sizes", len(sizes))
+	}
+}
+
+// TestTravel_PartlyExpiredLevel0 travels where retention has deleted the older
+// part of the files that a file of level 1 covers. What is left of them
+// leads nowhere, and is no gap.
+func TestTravel_PartlyExpiredLevel0(t *testing.T) {
+	client := memoryClient()
+	p := numberedReplica(t, client, 1)
+	for n := 2; n <= 14; n++ {
+		p.Exec("UPDATE t SET n = n + 1")
+		switch n {
+		case 4:
+			p.Snapshot()
+		case 12:
+			p.Compact(1, 5, 12)
+			p.DeleteLevelBelow(0, 8)
+		}
+	}
+	vfsName, _ := newVFS(t, client, nil)
+	conn := openConn(t, vfsName, "app.db")
+	for n := 4; n <= 14; n++ {
+		want := n
+		if n < 12 {
+			want = 4 // the newest of those before that are left
+		}
+		mustExec(t, conn, "PRAGMA litestream_time = '"+p.Time(ltx.TXID(n)).Format(time.RFC3339Nano)+"'")
+		if got := at(t, conn); got != fmt.Sprint(want) {
+			t.Errorf("time of %d: at transaction %s, want %d", n, got, want)
+		}
+	}
+}
+
+// TestTravel_RacesRetention deletes files between their listing and the
+// reading of their headers.
+func TestTravel_RacesRetention(t *testing.T) {
+	client := memoryClient()
+	p := numberedReplica(t, client, 1)
+	for range 7 {
+		p.Exec("UPDATE t SET n = n + 1")
+	}
+	fault := decorate.NewFault(client)
+	vfsName, _ := newVFS(t, fault, &litestream.Options{PollInterval: -1})
+	conn := openConn(t, vfsName, "app.db")
+	for _, c := range []struct {
+		first, last ltx.TXID // compacted
+		at          time.Time
+		want        string
+	}{
+		{1, 8, p.Time(8).Add(time.Hour), "8"},
+		{9, 10, p.Time(8).Add(1500 * time.Millisecond), "8"},
+	} {
+		for p.TXID() < c.last {
+			p.Exec("UPDATE t SET n = n + 1")
+		}
+		p.Compact(1, c.first, c.last)
+		raced := false
+		fault.Add(decorate.Rule{Match: decorate.Ops(decorate.OpListAll), Times: 1, After: func(decorate.Call, error) {
+			raced = true
+			p.DeleteLevelBelow(0, c.last+1)
+		}})
+		mustExec(t, conn, "PRAGMA litestream_time = '"+c.at.Format(time.RFC3339Nano)+"'")
+		if got := at(t, conn); got != c.want {
+			t.Errorf("%s: at transaction %s, want %s", c.at, got, c.want)
+		}
+		if !raced {
+			t.Errorf("%s: nothing was deleted after the listing", c.at)
+		}
 	}
 }
 

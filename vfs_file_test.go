@@ -66,13 +66,20 @@ func fileAs(t *testing.T, c *conn) (content []byte, counter uint32) {
 func checkImage(t *testing.T, what string, content, image []byte, counter uint32) {
 	t.Helper()
 	want := bytes.Clone(image)
-	patchPageOne(want, counter, uint32(len(image)))
+	patchPageOne(want, counter, uint32(len(image))/uint32(pageSizeOf(image)))
 	if !bytes.Equal(content, want) {
 		t.Errorf("%s: the file is not the primary's, %d bytes of %d", what, len(content), len(want))
 	}
 	if content[offWriteVersion] != 1 || content[offReadVersion] != 1 {
 		t.Errorf("%s: SQLite would try WAL mode", what)
 	}
+}
+
+func pageSizeOf(image []byte) int {
+	if n := binary.BigEndian.Uint16(image[offPageSize:]); n != 1 {
+		return int(n)
+	}
+	return 65536
 }
 
 // TestPromise1_FileOfOneView looks at the file between SHARED and NONE,
@@ -83,7 +90,8 @@ func TestPromise1_FileOfOneView(t *testing.T) {
 		p := ltxtest.New(t, store, ltxtest.Options{PageSize: pageSize})
 		p.Exec("CREATE TABLE t (x)")
 		p.Exec("INSERT INTO t VALUES (zeroblob(100000))")
-		c := openFile(t, newTestVFS(t, store), "app.db")
+		vfs := newTestVFS(t, store)
+		c, other := openFile(t, vfs, "app.db"), openFile(t, vfs, "app.db")
 		numbers := make(map[uint32]ltx.TXID)
 		for _, change := range []string{"INSERT INTO t VALUES (randomblob(200000))", "DELETE FROM t", "VACUUM", "CREATE TABLE u (y)"} {
 			before := p.TXID()
@@ -103,6 +111,9 @@ func TestPromise1_FileOfOneView(t *testing.T) {
 			}
 			if got := c.db.current.Load().txid; got != p.TXID() {
 				t.Fatalf("the poll brought %s", got)
+			}
+			if _, number := fileAs(t, other); number == counter {
+				t.Errorf("after %q another connection sees the same number", change)
 			}
 			same, number := fileAs(t, c)
 			if !bytes.Equal(same, content) || number != counter {

@@ -226,6 +226,57 @@ func TestSet_Links(t *testing.T) {
 	}
 }
 
+// TestSet_NameLikeCompanion opens a database whose name begins like that of
+// another, a link: it lies beside the link, not beside what that leads to.
+func TestSet_NameLikeCompanion(t *testing.T) {
+	dir := t.TempDir()
+	link, other := filepath.Join(dir, "a.db"), filepath.Join(dir, "a.db-2024")
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "sub", "real.db"), link); err != nil {
+		t.Skip(err)
+	}
+	set := osvfs.NewSet()
+	open(t, set, link, create)
+	open(t, set, other, create)
+	open(t, set, other+"-journal", sqlite3vfs.OpenMainJournal|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
+	for _, name := range []string{"sub/real.db", "a.db-2024", "a.db-2024-journal"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "sub")); err != nil || len(entries) != 1 {
+		t.Errorf("beside what the link leads to: %v, %v", entries, err)
+	}
+}
+
+// TestSet_OtherFolder opens one relative name in two working directories:
+// these are two databases.
+func TestSet_OtherFolder(t *testing.T) {
+	set := osvfs.NewSet()
+	for range 2 {
+		dir := t.TempDir()
+		t.Chdir(dir)
+		f, _, err := set.Open("a.db", nil, create)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size, err := f.FileSize(); size != 0 || err != nil {
+			t.Errorf("the new file has %d bytes, %v", size, err)
+		}
+		if _, err := f.WriteAt([]byte("mine"), 0); err != nil {
+			t.Error(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "a.db")); string(b) != "mine" {
+			t.Errorf("the file in this folder holds %q, %v", b, err)
+		}
+	}
+}
+
 // TestSet_OpenErrors keeps SQLite's codes and leaves no file open.
 func TestSet_OpenErrors(t *testing.T) {
 	set := osvfs.NewSet()

@@ -1,0 +1,188 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// hookClient is a replica in memory with hooks, called where they are not nil.
+// They are set while nobody uses it.
+type hookClient struct {
+	*memory.ReplicaClient
+	listed func()                     // after all levels were listed, before anybody sees it
+	open   func(fileKey, int64) error // before a read from an offset, which fails if it does
+	fetch  func(k fileKey, off int64) // after a read, before anybody sees it
+	lists  atomic.Int64               // of all levels
+	opens  atomic.Int64
+}
+
+func newHookClient() *hookClient { return &hookClient{ReplicaClient: memory.NewReplicaClient()} }
+
+func (c *hookClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	c.lists.Add(1)
+	itr, err := c.ReplicaClient.AllLTXFiles(ctx, useMetadata)
+	if c.listed != nil {
+		c.listed()
+	}
+	return itr, err
+}
+
+func (c *hookClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	c.opens.Add(1)
+	k := fileKey{level, minTXID, maxTXID}
+	if c.open != nil {
+		if err := c.open(k, offset); err != nil {
+			return nil, err
+		}
+	}
+	r, err := c.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil || c.fetch == nil {
+		return r, err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	c.fetch(k, offset)
+	return io.NopCloser(bytes.NewReader(body)), nil
+}
+
+// remove deletes files, named by their keys.
+func (c *hookClient) remove(t testing.TB, keys ...fileKey) {
+	t.Helper()
+	for _, k := range keys {
+		if err := c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: k.level, MinTXID: k.minTXID, MaxTXID: k.maxTXID}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fakePageSize is the page size of files that putFile makes.
+const fakePageSize = 512
+
+// putFile stores a file that no primary wrote: pages full of one byte, which
+// is fill, in a database of commit pages.
+func putFile(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill byte, pgnos []uint32) {
+	t.Helper()
+	pages := make(map[uint32][]byte)
+	for _, pgno := range pgnos {
+		pages[pgno] = fakePage(pgno, fill)
+	}
+	b := ltxtest.EncodeLTX(ltx.Header{
+		PageSize: fakePageSize, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: int64(k.maxTXID) * 1000,
+	}, pages, false)
+	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fakePage(pgno uint32, fill byte) []byte {
+	page := bytes.Repeat([]byte{fill}, fakePageSize)
+	if pgno == 1 {
+		copy(page, "SQLite format 3\x00\x02\x00")
+	}
+	return page
+}
+
+// span is the pages from first to last.
+func span(first, last uint32) (pgnos []uint32) {
+	for pgno := first; pgno <= last; pgno++ {
+		pgnos = append(pgnos, pgno)
+	}
+	return pgnos
+}
+
+// counterPrimary is a primary after n transactions. Each writes page 2, where
+// a counter is, and no other, but for the first, which writes pages 1 to 3.
+func counterPrimary(t *testing.T, store ltxtest.Store, n int) *ltxtest.Primary {
+	t.Helper()
+	p := ltxtest.New(t, store, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (x); CREATE TABLE still (y); INSERT INTO t VALUES (1)")
+	for range n - 1 {
+		count(p)
+	}
+	return p
+}
+
+func count(p *ltxtest.Primary) ltx.TXID { return p.Exec("UPDATE t SET x = x + 1") }
+
+// openHere opens a database without a VFS, to be closed with the test.
+func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
+	t.Helper()
+	opts.Logger = slog.New(slog.DiscardHandler)
+	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+// wantPages reads pages of a view, which must be as the primary had them.
+func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ...uint32) {
+	t.Helper()
+	image := slices.Collect(slices.Chunk(p.Image(v.txid), p.PageSize()))
+	for _, pgno := range pgnos {
+		page, err := db.page(t.Context(), v, pgno)
+		if err != nil {
+			t.Errorf("page %d as of %s: %v", pgno, v.txid, err)
+		} else if !bytes.Equal(page, image[pgno-1]) {
+			t.Errorf("page %d as of %s is not what the primary wrote", pgno, v.txid)
+		}
+	}
+}
+
+// encodeAgain replaces all files by the same in the other encoding.
+func encodeAgain(t *testing.T, client ReplicaClient) {
+	t.Helper()
+	files, err := (&store{client: client}).listAll(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, info := range files {
+		r, err := client.OpenLTXFile(t.Context(), info.Level, info.MinTXID, info.MaxTXID, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := ltx.NewDecoder(r)
+		if err := dec.DecodeHeader(); err != nil {
+			t.Fatal(err)
+		}
+		pages := make(map[uint32][]byte)
+		for {
+			var hdr ltx.PageHeader
+			page := make([]byte, dec.Header().PageSize)
+			if err := dec.DecodePage(&hdr, page); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			pages[hdr.Pgno] = page
+		}
+		if err := errors.Join(dec.Close(), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		b := ltxtest.EncodeLTX(dec.Header(), pages, true)
+		if int64(len(b)) == info.Size {
+			t.Fatalf("%s has the same size again", keyOf(info))
+		}
+		if _, err := client.WriteLTXFile(t.Context(), info.Level, info.MinTXID, info.MaxTXID, bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

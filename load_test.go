@@ -1,0 +1,85 @@
+package litestream
+
+import (
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// TestPromise8_MuchNews finds far more files than may be held at a time, and
+// the first takes longest: none can be applied before it.
+func TestPromise8_MuchNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const files = 10 * loadConcurrency
+		client := newHookClient()
+		putFile(t, client, fileKey{0, 1, 1}, 3, 1, span(1, 3))
+		db := openHere(t, client, Options{})
+		for txid := ltx.TXID(2); txid <= files+1; txid++ {
+			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), span(2, 3))
+		}
+		before := client.opens.Load()
+		var held atomic.Int64
+		client.open = func(k fileKey, _ int64) error {
+			if k.minTXID == 2 {
+				time.Sleep(time.Second) // the others get ahead as far as they can
+				held.Store(client.opens.Load() - before)
+			}
+			return nil
+		}
+		if _, err := db.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := held.Load(); n == 0 || n > loadConcurrency {
+			t.Errorf("%d files are held at a time, want %d at most", n, loadConcurrency)
+		}
+		if got := db.current.Load().txid; got != files+1 {
+			t.Errorf("the view is %s after %d files", got, files)
+		}
+	})
+}
+
+// TestPromise8_KeptPages keeps pages of many files that come along: newest
+// versions, and no more than fit.
+func TestPromise8_KeptPages(t *testing.T) {
+	const limit = 32 << 10
+	kept := make(keptPages)
+	var last *ltxFile
+	for txid := ltx.TXID(2); txid <= 51; txid++ {
+		last, _ = fakeFile(t, txid, txid, 4096, 100, scattered(2, 3, 100))
+		l := &loadedFile{file: last}
+		for pgno := range uint32(10) {
+			l.keep(pgno+uint32(txid%5)+1, make([]byte, 4096))
+		}
+		kept.keep(l, limit)
+	}
+	if n := len(kept) * 4096; n == 0 || n > limit {
+		t.Errorf("%d bytes are kept, want %d at most", n, limit)
+	}
+	if p, ok := kept[6]; !ok || p.file != last {
+		t.Error("an old version of a page is kept")
+	}
+}
+
+// TestPromise8_ListedSize has a listing say that a file is huge. Nothing is
+// allocated for it on that word alone.
+func TestPromise8_ListedSize(t *testing.T) {
+	client := newHookClient()
+	client.open = func(fileKey, int64) error { return fs.ErrPermission }
+	s := &store{client: client, log: slog.New(slog.DiscardHandler)}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := s.loadFile(t.Context(), &ltx.FileInfo{Level: 0, MinTXID: 1, MaxTXID: 1, Size: 64 << 30})
+	runtime.ReadMemStats(&after)
+	if err == nil {
+		t.Error("a file that cannot be read is loaded")
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 2*maxTailRead {
+		t.Errorf("%d bytes allocated on the word of a listing", n)
+	}
+}

@@ -1,0 +1,140 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/psanford/sqlite3vfs"
+)
+
+const openMain = sqlite3vfs.OpenMainDB | sqlite3vfs.OpenReadWrite | sqlite3vfs.OpenURI
+
+// TestClose_EndedContext closes with a context that is done already: nobody
+// waits, but everything ends. Of two things that are ready a select takes
+// any, hence the rounds.
+func TestClose_EndedContext(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 1)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		vfs := NewVFS(client, &Options{Logger: slog.New(slog.DiscardHandler)})
+		c := openFile(t, vfs, "app.db")
+		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+			t.Fatal(err)
+		}
+		_ = vfs.Close(ended) // whether it all ended in time is luck
+		if c.db.ctx.Err() == nil {
+			t.Fatal("the database lives on after the VFS was closed")
+		}
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestClose_DuringOpen gives up waiting for an open, which succeeds after
+// that. Whoever opened the database closes it.
+func TestClose_DuringOpen(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 1)
+	synctest.Test(t, func(t *testing.T) {
+		vfs := NewVFS(client, &Options{Logger: slog.New(slog.DiscardHandler)})
+		var opening *sharedDB
+		client.fetch = func(fileKey, int64) {
+			opening = vfs.databases["name app.db"]
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := vfs.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("close: %v", err)
+			}
+		}
+		f, _, _ := vfs.Open("app.db", openMain)
+		if _, failed := f.(failedFile); !failed {
+			t.Errorf("a closed VFS opens a %T", f)
+		}
+		if !errors.Is(opening.err, ErrClosed) || opening.db != nil {
+			t.Errorf("the open ends with %v, database %v", opening.err, opening.db)
+		}
+	})
+}
+
+// TestOpen_FailureIsForgotten fails one open for which others wait. Each gets
+// the error once, and the next attempt of any is a new one.
+func TestOpen_FailureIsForgotten(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 1)
+	synctest.Test(t, func(t *testing.T) {
+		const openers = 20
+		var calls atomic.Int64
+		vfs := NewVFS(nil, &Options{Logger: slog.New(slog.DiscardHandler), NewClient: func(string) (ReplicaClient, error) {
+			if calls.Add(1) == 1 {
+				time.Sleep(time.Second) // until all the others wait
+				return nil, errors.New("no luck this time")
+			}
+			return client, nil
+		}})
+		var wg sync.WaitGroup
+		for range openers {
+			wg.Go(func() {
+				f, _, _ := vfs.Open("app.db", openMain)
+				if _, failed := f.(failedFile); !failed {
+					t.Errorf("the first open gives a %T", f)
+				}
+				f, _, _ = vfs.Open("app.db", openMain)
+				if _, ok := f.(*conn); !ok {
+					t.Errorf("the second open gives a %T", f)
+				}
+			})
+		}
+		wg.Wait()
+		if n := calls.Load(); n != 2 {
+			t.Errorf("%d clients for one failure and one success", n)
+		}
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPromise9_OpenWithRefresh has an open that finds its file deleted, and
+// storage that hangs when it looks for another: OpenTimeout holds.
+func TestPromise9_OpenWithRefresh(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 1)
+	synctest.Test(t, func(t *testing.T) {
+		back := make(chan struct{})
+		client.open = func(fileKey, int64) error {
+			if client.opens.Load() > 1 {
+				return fs.ErrNotExist
+			}
+			return nil
+		}
+		client.listed = func() {
+			if client.lists.Load() > 1 {
+				<-back
+			}
+		}
+		const limit = 5 * time.Second
+		vfs := NewVFS(client, &Options{OpenTimeout: limit, ReadTimeout: time.Hour, CacheSize: -1, Logger: slog.New(slog.DiscardHandler)})
+		start := time.Now()
+		f, _, _ := vfs.Open("app.db", openMain)
+		if _, failed := f.(failedFile); !failed || client.lists.Load() != 2 {
+			t.Errorf("the open gives a %T after %d listings", f, client.lists.Load())
+		}
+		if d := time.Since(start); d != limit {
+			t.Errorf("the open took %v, want %v", d, limit)
+		}
+		close(back)
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

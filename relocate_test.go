@@ -1,0 +1,217 @@
+package litestream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+)
+
+// TestRefresh_RacesPoll has a poll bring a file that the listing of a refresh
+// does not have: it was made before.
+func TestRefresh_RacesPoll(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	p.Compact(1, 1, 3)
+	p.DeleteLevelBelow(0, 3)
+	client.listed = func() {
+		client.listed = nil
+		count(p)
+		if err := db.poller.poll(false); err != nil {
+			t.Error(err)
+		}
+		p.DeleteLevelBelow(0, 4)
+	}
+	wantPages(t, p, db, v, 3)
+	news := db.current.Load()
+	if news.txid != 4 {
+		t.Fatalf("the poll brought %s", news.txid)
+	}
+	for _, f := range news.files() {
+		if f.key() == (fileKey{0, 4, 4}) && f.gone.Load() {
+			t.Errorf("%s is taken for gone", f)
+		}
+	}
+	wantPages(t, p, db, v, 1, 2, 3)
+	wantPages(t, p, db, news, 1, 2, 3)
+}
+
+// TestFind_DespiteGap misses transactions after a state. That is no harm to
+// the state, whose files were compacted.
+func TestFind_DespiteGap(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 5)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	lost := count(p)
+	count(p)
+	p.Delete(0, lost, lost)
+	p.Compact(1, 1, 5)
+	p.DeleteLevelBelow(0, 6)
+	wantPages(t, p, db, v, 1, 2, 3)
+	var missing *MissingError
+	if _, err := db.refresh(t.Context()); !errors.As(err, &missing) {
+		t.Errorf("the gap is not reported: %v", err)
+	}
+}
+
+// TestFind_DespiteCorruptNews cannot read the file after a state.
+func TestFind_DespiteCorruptNews(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 5)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	news := count(p)
+	client.open = func(k fileKey, _ int64) error {
+		if k == (fileKey{0, news, news}) {
+			return fmt.Errorf("bit rot: %w", ErrCorrupt)
+		}
+		return nil
+	}
+	p.Compact(1, 1, 5)
+	p.DeleteLevelBelow(0, news)
+	wantPages(t, p, db, v, 1, 2, 3)
+	if _, err := db.refresh(t.Context()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("the broken file is not reported: %v", err)
+	}
+}
+
+// TestFind_EncodedAgain has a file replaced by the same transactions in
+// another encoding: frames lie elsewhere.
+func TestFind_EncodedAgain(t *testing.T) {
+	for _, polled := range []bool{false, true} {
+		client := newHookClient()
+		p := counterPrimary(t, client, 3)
+		p.Compact(1, 1, 3)
+		p.DeleteLevelBelow(0, 4)
+		db := openHere(t, client, Options{CacheSize: -1})
+		encodeAgain(t, client)
+		if polled {
+			if err := db.poller.poll(true); err != nil {
+				t.Error(err)
+			}
+		}
+		wantPages(t, p, db, db.current.Load(), 1, 2, 3)
+	}
+}
+
+// TestFind_ConcurrentMoves moves one state to many files at once. No move may
+// undo another.
+func TestFind_ConcurrentMoves(t *testing.T) {
+	const files, commit, rounds = 16, 16 * chunkLen, 20
+	f, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
+	v := mustAdvance(t, new(view), f, index)
+	f, index = fakeFile(t, 2, 2, 4096, commit, allPages(4096, commit))
+	v = mustAdvance(t, v, f, index)
+	var targets []*loadedFile
+	for i := range uint32(files) {
+		f, index := fakeFile(t, 2, 2, 4096, commit, scattered(i+1, files, commit))
+		targets = append(targets, &loadedFile{file: f, index: index})
+	}
+	for range rounds {
+		state := new(viewState)
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for _, l := range targets {
+			wg.Go(func() {
+				<-start
+				if err := state.relocate(v, l); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		moved := state.moved.Load()
+		for _, l := range targets {
+			l.index.Each(func(e ltxio.Entry) bool {
+				if loc, ok := moved.lookup(e.Pgno); !ok || loc.file != l.file || loc.offset != e.Offset {
+					t.Fatalf("page %d is not where it was moved to", e.Pgno)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// TestFind_ListedButMissing has a store that lists a file and does not have
+// it. Reads say so, soon and by a bounded number of requests.
+func TestFind_ListedButMissing(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 3)
+	synctest.Test(t, func(t *testing.T) {
+		const readers, rounds = 16, 10
+		db := openHere(t, client, Options{CacheSize: -1, ReadTimeout: -1})
+		v := db.current.Load()
+		client.open = func(fileKey, int64) error { return fs.ErrNotExist }
+		before := client.opens.Load()
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range uint32(readers) {
+			wg.Go(func() {
+				for range rounds {
+					if _, err := db.page(t.Context(), v, i%3+1); !isMissing(err) && !errors.Is(err, errStateGone) {
+						t.Errorf("page %d: %v", i%3+1, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(start); d > 0 {
+			t.Errorf("reads waited for %v", d)
+		}
+		if n, most := client.opens.Load()-before, int64(readers*rounds*(planAttempts+1)); n > most {
+			t.Errorf("%d requests for %d reads, want %d at most", n, readers*rounds, most)
+		}
+	})
+}
+
+// TestFind_LoadsOnce has many readers of an old state look for pages of one
+// deleted file, which lie in one other.
+func TestFind_LoadsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const commit, readers = 200, 64
+		client := newHookClient()
+		putFile(t, client, fileKey{SnapshotLevel, 1, 2}, commit, 2, span(1, commit))
+		putFile(t, client, fileKey{0, 3, 3}, commit, 3, span(2, commit))
+		putFile(t, client, fileKey{0, 4, 4}, commit, 3, span(1, 1))
+		db := openHere(t, client, Options{CacheSize: -1})
+		v := db.current.Load()
+		putFile(t, client, fileKey{1, 3, 4}, commit, 3, span(1, commit))
+		putFile(t, client, fileKey{0, 5, 5}, commit, 5, span(1, commit))
+		client.remove(t, fileKey{0, 3, 3}, fileKey{0, 4, 4})
+		if _, err := db.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+
+		var loads atomic.Int64
+		client.open = func(k fileKey, offset int64) error {
+			if k.level == 1 && offset == 0 {
+				loads.Add(1)
+				time.Sleep(time.Second) // until all the others wait for it
+			}
+			return nil
+		}
+		var wg sync.WaitGroup
+		for i := range uint32(readers) {
+			wg.Go(func() {
+				if page, err := db.page(t.Context(), v, i+2); err != nil || !bytes.Equal(page, fakePage(i+2, 3)) {
+					t.Errorf("page %d: %v", i+2, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := loads.Load(); n != 1 {
+			t.Errorf("the file was loaded %d times", n)
+		}
+	})
+}

@@ -1,0 +1,273 @@
+package litestream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// eachFile calls do with every file of a replica in a folder.
+func eachFile(t *testing.T, client *file.ReplicaClient, do func(name string) error) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(client.Path(), "ltx", "*", "*.ltx"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%d files, %v", len(names), err)
+	}
+	for _, name := range names {
+		if err := do(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRefresh_SameHistory replaces files by others of the same transactions,
+// as copies and tools do. That is no new history: transactions go on, and
+// once a poll has looked into it, polls cost what they did.
+func TestRefresh_SameHistory(t *testing.T) {
+	touch := func(name string) error { return os.Chtimes(name, time.Time{}, time.Now()) }
+	rewrite := func(name string) error {
+		b, err := os.ReadFile(name)
+		if err == nil {
+			err = os.Remove(name)
+		}
+		if err == nil {
+			err = os.WriteFile(name, b, 0o600)
+		}
+		return err
+	}
+	snapshotOnly := func(p *ltxtest.Primary) { p.DeleteLevelBelow(0, p.Snapshot()+1) }
+	for _, tc := range []struct {
+		name    string
+		prepare func(p *ltxtest.Primary)
+		change  func(t *testing.T, client *file.ReplicaClient)
+	}{
+		{"touched", nil, func(t *testing.T, c *file.ReplicaClient) { eachFile(t, c, touch) }},
+		{"copied", nil, func(t *testing.T, c *file.ReplicaClient) { eachFile(t, c, rewrite) }},
+		{"encoded again", nil, func(t *testing.T, c *file.ReplicaClient) { encodeAgain(t, c) }},
+		{"encoded again and touched", nil, func(t *testing.T, c *file.ReplicaClient) {
+			encodeAgain(t, c)
+			eachFile(t, c, touch)
+		}},
+		{"compacted, touched", func(p *ltxtest.Primary) {
+			p.Compact(1, 1, 4)
+			p.DeleteLevelBelow(0, p.TXID())
+		}, func(t *testing.T, c *file.ReplicaClient) { eachFile(t, c, touch) }},
+		{"snapshot only, touched", snapshotOnly, func(t *testing.T, c *file.ReplicaClient) { eachFile(t, c, touch) }},
+		{"snapshot only, encoded again", snapshotOnly, func(t *testing.T, c *file.ReplicaClient) {
+			encodeAgain(t, c)
+			eachFile(t, c, touch)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client := file.NewReplicaClient(t.TempDir())
+			p := counterPrimary(t, client, 5)
+			if tc.prepare != nil {
+				tc.prepare(p)
+			}
+			db := openHere(t, client, Options{CacheSize: -1})
+			v := db.current.Load()
+			tc.change(t, client)
+			for _, full := range []bool{false, true} {
+				if err := db.poller.poll(full); err != nil {
+					t.Errorf("poll: %v", err)
+				}
+			}
+			if got := db.current.Load(); got.epoch != v.epoch || got.state != v.state {
+				t.Errorf("the same history is taken for another: epoch %d, txid %s", got.epoch, got.txid)
+			}
+			wantPages(t, p, db, v, 1, 2, 3)
+
+			lists, reads := db.store.lists.Load(), db.store.reads.Load()
+			if err := db.poller.poll(false); err != nil {
+				t.Errorf("poll: %v", err)
+			}
+			if lists, reads = db.store.lists.Load()-lists, db.store.reads.Load()-reads; lists != 1 || reads != 0 {
+				t.Errorf("a poll without news costs %d listings and %d reads", lists, reads)
+			}
+			count(p)
+			if err := db.poller.poll(false); err != nil {
+				t.Errorf("poll: %v", err)
+			}
+			if got := db.current.Load(); got.txid != p.TXID() || got.epoch != v.epoch {
+				t.Errorf("the next transaction gives txid %s, epoch %d", got.txid, got.epoch)
+			}
+			wantPages(t, p, db, v, 1, 3)
+			wantPages(t, p, db, db.current.Load(), 1, 2, 3)
+		})
+	}
+}
+
+// TestPromise7_ReplicaEmptied finds no file any more. What is known stays,
+// polls say what is the matter, and all is well when the files are back.
+func TestPromise7_ReplicaEmptied(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	p.Compact(1, 1, 3)
+	p.DeleteLevelBelow(0, 3)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	client.remove(t, fileKey{1, 1, 3}, fileKey{0, 3, 3})
+	for range 2 {
+		if err := db.poller.poll(true); !errors.Is(err, ErrNoDatabase) {
+			t.Errorf("poll: %v", err)
+		}
+		if got := db.current.Load(); got.state != v.state {
+			t.Errorf("the view is another: %s", got.txid)
+		}
+		if _, err := db.page(t.Context(), v, 2); !errors.Is(err, ErrNoDatabase) {
+			t.Errorf("page: %v", err)
+		}
+	}
+	p.Compact(1, 1, 3)
+	if err := db.poller.poll(true); err != nil {
+		t.Errorf("poll: %v", err)
+	}
+	wantPages(t, p, db, v, 1, 2, 3)
+}
+
+// replace begins a replica anew with another history of n transactions, in
+// which every page is another. It must not be compared with counterPrimary's by size.
+func replace(t *testing.T, client *hookClient, p *ltxtest.Primary, n int) *ltxtest.Primary {
+	t.Helper()
+	for level := range numLevels {
+		p.DeleteLevelBelow(level, p.TXID()+1)
+	}
+	q := ltxtest.New(t, client, ltxtest.Options{Start: p.Time(1).Add(24 * time.Hour)})
+	q.Exec("CREATE TABLE other (x); CREATE TABLE also (y); INSERT INTO other VALUES (1000); INSERT INTO also VALUES (7)")
+	for range n - 1 {
+		q.Exec("UPDATE other SET x = x + 1")
+	}
+	return q
+}
+
+// wantOwn reads pages of a view, each of which must be the primary's or an error.
+func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ...uint32) {
+	t.Helper()
+	image := p.Image(v.txid)
+	for _, pgno := range pgnos {
+		page, err := db.page(t.Context(), v, pgno)
+		if err == nil && !bytes.Equal(page, image[int(pgno-1)*p.PageSize():][:p.PageSize()]) {
+			t.Errorf("page %d as of %s is of another history", pgno, v.txid)
+		}
+	}
+}
+
+// TestFind_NotInAnotherHistory begins a replica anew, where something is
+// still missing. The new files lead to the transaction that a view is of, but are
+// none of its.
+func TestFind_NotInAnotherHistory(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	p.Snapshot()
+	p.DeleteLevelBelow(0, 4)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	q := replace(t, client, p, 6)
+	q.Delete(0, 5, 5)
+	var missing *MissingError
+	if err := db.poller.poll(true); !errors.As(err, &missing) {
+		t.Errorf("poll: %v", err)
+	}
+	wantOwn(t, p, db, v, 1, 2, 3)
+	q.Compact(1, 4, 6)
+	if err := db.poller.poll(true); err != nil {
+		t.Errorf("poll: %v", err)
+	}
+	wantOwn(t, p, db, v, 1, 2, 3)
+	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+}
+
+// TestRefresh_UnknownHistory cannot read the header that would tell whose
+// the files are. Until it can, none of them is used.
+func TestRefresh_UnknownHistory(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	q := replace(t, client, p, 6)
+	client.open = func(k fileKey, _ int64) error {
+		if k == v.last.key() {
+			return fs.ErrPermission
+		}
+		return nil
+	}
+	if err := db.poller.poll(true); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("poll: %v", err)
+	}
+	if got := db.current.Load(); got != v {
+		t.Errorf("the view is %s, epoch %d", got.txid, got.epoch)
+	}
+	client.open = nil
+	if err := db.poller.poll(true); err != nil {
+		t.Errorf("poll: %v", err)
+	}
+	if got := db.current.Load(); got.txid != q.TXID() || got.epoch == v.epoch {
+		t.Errorf("the view is %s, epoch %d", got.txid, got.epoch)
+	}
+	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+}
+
+// TestTravel_IntoAnotherHistory travels after the replica was begun anew, before any poll
+// has noticed. Pages of both histories bear the same numbers.
+func TestTravel_IntoAnotherHistory(t *testing.T) {
+	for _, byTime := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by time=%v", byTime), func(t *testing.T) {
+			client := newHookClient()
+			p := counterPrimary(t, client, 3)
+			db := openHere(t, client, Options{CacheSize: 512 << 10})
+			db.reader.cache.Store(newPageCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
+			v := db.current.Load()
+			q := replace(t, client, p, 6)
+			var past *view
+			var err error
+			if byTime {
+				past, err = db.travelToTime(t.Context(), q.Time(2))
+			} else {
+				past, err = db.travelTo(t.Context(), 2)
+			}
+			if err != nil || past.txid != 2 {
+				t.Fatalf("travel: %v", err)
+			}
+			wantPages(t, q, db, past, 1, 2, 3)
+			wantOwn(t, p, db, v, 1, 2, 3)
+			wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+		})
+	}
+}
+
+// TestRefresh_RestartRacesPoll publishes a view while another history is
+// being loaded.
+func TestRefresh_RestartRacesPoll(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load()
+	q := replace(t, client, p, 6)
+	var race sync.Once
+	client.open = func(k fileKey, _ int64) error {
+		if k == (fileKey{0, 6, 6}) {
+			race.Do(func() {
+				same := *v
+				db.current.Store(&same)
+			})
+		}
+		return nil
+	}
+	if _, err := db.refresh(t.Context()); err != nil {
+		t.Errorf("refresh: %v", err)
+	}
+	if got := db.current.Load(); got.txid != q.TXID() || got.epoch != v.epoch+1 {
+		t.Errorf("the view is %s, epoch %d", got.txid, got.epoch)
+	}
+	wantOwn(t, p, db, v, 1, 2, 3)
+	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+}
