@@ -212,9 +212,9 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 				loc.file.gone.Store(true)
 			case errors.Is(err, ErrCorrupt):
 				// Unless the file is another one than that whose index we have.
-				files, rerr := db.refresh(ctx)
-				if files == nil || v.epoch == db.current.Load().epoch && isListed(loc.file, files) {
-					return nil, errors.Join(err, rerr)
+				seen := db.refresh(ctx)
+				if seen.files == nil || v.epoch == db.current.Load().epoch && isListed(loc.file, seen.files) {
+					return nil, errors.Join(err, seen.err())
 				}
 				loc.file.gone.Store(true)
 			default:

@@ -49,19 +49,21 @@ func (v *VFS) acquire(key, name string, newClient func() (ReplicaClient, error),
 // openShared opens a database for all that wait for it. One that failed is
 // forgotten at once: who comes later tries again.
 func (v *VFS) openShared(key string, s *sharedDB, name string, newClient func() (ReplicaClient, error), opts Options) {
-	defer close(s.ready)
-	s.db, s.err = v.openNew(name, newClient, opts)
+	db, err := v.openNew(name, newClient, opts)
 	v.mu.Lock()
-	closed := v.closed
-	if s.err != nil && v.databases[key] == s {
+	if err != nil && v.databases[key] == s {
 		delete(v.databases, key)
 	}
-	v.mu.Unlock()
-	if closed && s.err == nil {
-		// Close did not wait for it.
-		s.err = errors.Join(ErrClosed, s.db.closeWithin(opts.CloseTimeout))
-		s.db = nil
+	if !v.closed || err != nil {
+		s.db, s.err = db, err
+		close(s.ready) // under mu, so that Close finds it ready, or is seen here
+		v.mu.Unlock()
+		return
 	}
+	v.mu.Unlock()
+	// Close need not have waited for it.
+	s.err = errors.Join(ErrClosed, db.closeWithin(opts.CloseTimeout))
+	close(s.ready)
 }
 
 func (v *VFS) openNew(name string, newClient func() (ReplicaClient, error), opts Options) (db *database, err error) {

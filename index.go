@@ -18,7 +18,8 @@ type ltxFile struct {
 	size      int64 // bytes
 	timestamp int64 // of the header, ms since the Unix epoch
 	pageSize  uint32
-	commit    uint32 // size of the database after it, pages
+	commit    uint32   // size of the database after it, pages
+	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
 
 	gone   atomic.Bool             // seen to be deleted
 	listed atomic.Pointer[listing] // last that is known to be of these transactions

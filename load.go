@@ -3,6 +3,7 @@ package litestream
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -97,7 +98,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, hdr), index: index}
+	l := &loadedFile{file: newLTXFile(info, hdr, head), index: index}
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
 		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
@@ -139,7 +140,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, f.Header), index: f.Index.Clone()}
+	l := &loadedFile{file: newLTXFile(info, f.Header, b[:len(b)-ltx.TrailerSize]), index: f.Index.Clone()}
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
 			l.keep(pgno, bytes.Clone(page))
@@ -150,10 +151,13 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, nil
 }
 
-func newLTXFile(info *ltx.FileInfo, hdr ltx.Header) *ltxFile {
+func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, head []byte) *ltxFile {
 	f := &ltxFile{
 		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
 		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
+	}
+	if info.Level == SnapshotLevel {
+		f.head = sha256.Sum256(head[ltx.HeaderSize:])
 	}
 	f.setListed(info)
 	return f

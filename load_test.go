@@ -32,7 +32,7 @@ func TestPromise8_MuchNews(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := db.refresh(t.Context()); err != nil {
+		if err := db.refresh(t.Context()).err(); err != nil {
 			t.Fatal(err)
 		}
 		if n := held.Load(); n == 0 || n > loadConcurrency {

@@ -3,6 +3,9 @@ package litestream
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,5 +87,53 @@ func TestPlan_Errors(t *testing.T) {
 	}
 	if _, err := planTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, ErrTxNotAvailable) {
 		t.Errorf("in the middle of a file: %v", err)
+	}
+}
+
+// TestPoints_LeavesOutExpired compares with the definition: a point that
+// nothing leads to is left out if a file that begins right after what can be
+// reached leads past it.
+func TestPoints_LeavesOutExpired(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		var files []*ltx.FileInfo
+		for range 1 + rng.IntN(12) {
+			first := ltx.TXID(1 + rng.IntN(12))
+			if rng.IntN(4) == 0 {
+				first = 1
+			}
+			files = append(files, &ltx.FileInfo{MinTXID: first, MaxTXID: first + ltx.TXID(rng.IntN(4))})
+		}
+		reachable := map[ltx.TXID]bool{0: true}
+		for txid := ltx.TXID(1); txid < 20; txid++ {
+			reachable[txid] = slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
+				return f.MaxTXID == txid && slices.ContainsFunc(slices.Collect(maps.Keys(reachable)), func(from ltx.TXID) bool {
+					return reachable[from] && from < txid && (from > 0 || f.MinTXID == 1) && f.MinTXID <= from+1
+				})
+			})
+		}
+		var want []ltx.TXID
+		for txid := ltx.TXID(1); txid < 20; txid++ {
+			ends := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID == txid })
+			expired := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
+				return f.MinTXID > 1 && f.MaxTXID > txid && slices.ContainsFunc(slices.Collect(maps.Keys(reachable)), func(from ltx.TXID) bool {
+					return reachable[from] && from > 0 && from < txid && f.MinTXID <= from+1
+				})
+			})
+			if ends && (reachable[txid] || !expired) {
+				want = append(want, txid)
+			}
+		}
+		var got []ltx.TXID
+		for _, p := range points(files) {
+			got = append(got, p.txid)
+		}
+		if !slices.Equal(got, want) {
+			var names []string
+			for _, f := range files {
+				names = append(names, keyOf(f).String())
+			}
+			t.Fatalf("points %v, want %v, of %v", got, want, names)
+		}
 	}
 }

@@ -33,8 +33,11 @@ type poller struct {
 	fresh    atomic.Int64 // when the view was last known to be the newest, likewise
 	state    atomic.Int32 // pollState; changed under mu
 
+	catching atomic.Bool // the first poll since it woke is not over; set under mu
+
 	mu     sync.Mutex    // duty: starting and stopping the goroutine
 	caught chan struct{} // guarded by mu; closed after the first poll since it woke
+	woke   time.Time     // guarded by mu; when it did last
 }
 
 // newPoller returns a sleeping poller of a database that is being opened.
@@ -50,18 +53,19 @@ func (p *poller) isStale() bool {
 }
 
 // use notes that a transaction starts. If the poller slept, use wakes it, and
-// waits for it to catch up, for one interval at most.
+// waits for it to catch up, until one interval after it woke at most. So do
+// those that come meanwhile.
 func (p *poller) use() {
 	p.lastUse.Store(time.Now().UnixNano())
-	if pollState(p.state.Load()) != pollAsleep || p.db.opts.PollInterval < 0 {
+	if p.db.opts.PollInterval < 0 || pollState(p.state.Load()) != pollAsleep && !p.catching.Load() {
 		return
 	}
 	stale := p.isStale()
-	caught := p.wake()
+	caught, woke := p.wake()
 	if caught == nil || !stale {
 		return
 	}
-	timer := time.NewTimer(p.db.opts.PollInterval)
+	timer := time.NewTimer(p.db.opts.PollInterval - time.Since(woke))
 	defer timer.Stop()
 	select {
 	case <-caught:
@@ -73,19 +77,22 @@ func (p *poller) use() {
 // done notes that a transaction ends.
 func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
 
-func (p *poller) wake() <-chan struct{} {
+// wake starts the poller if it sleeps. It returns when it last woke, and what
+// is closed after its first poll since.
+func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pollState(p.state.Load()) == pollAsleep && p.db.begin() {
 		p.state.Store(int32(pollRunning))
 		caught := make(chan struct{})
-		p.caught = caught
+		p.caught, p.woke = caught, time.Now()
+		p.catching.Store(true)
 		go func() {
 			defer p.db.wg.Done()
 			p.run(caught)
 		}()
 	}
-	return p.caught
+	return p.caught, p.woke
 }
 
 // maxPollDelay bounds the delays between polls that fail.
@@ -146,6 +153,7 @@ func (p *poller) release(caught chan struct{}) {
 	select {
 	case <-caught:
 	default:
+		p.catching.Store(false)
 		close(caught)
 	}
 }
@@ -189,6 +197,7 @@ func (p *poller) poll(full bool) (err error) {
 		known := len(files) > 0 && keyOf(files[0]) == cur.last.key()
 		switch {
 		case known && !cur.last.isListedAs(files[0]): // not the replica that it was
+		case !known && cur.last.level == 0 && !cur.last.gone.Load(): // deleted, maybe with all others
 		case !news:
 			return nil
 		case known:
@@ -199,8 +208,12 @@ func (p *poller) poll(full bool) (err error) {
 			}
 		}
 	}
-	_, err = db.refresh(ctx)
-	return err
+	seen := db.refresh(ctx)
+	if seen.moves != nil {
+		// It concerns pages, not news, and is tried again when one is read.
+		db.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
+	}
+	return seen.news
 }
 
 // lag returns the time since the last successful poll; false before the first.

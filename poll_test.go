@@ -343,3 +343,122 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 }
+
+// TestPoller_AllWaitForCatchUp starts two transactions after a long sleep.
+// The second finds the poller awake, but has to wait like the first.
+func TestPoller_AllWaitForCatchUp(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		db.poller.use()
+		db.poller.done()
+		time.Sleep(24 * time.Hour)
+		want := p.Exec("INSERT INTO t VALUES (1)")
+		go db.poller.use()
+		time.Sleep(time.Duration(client.delay.Load()) / 2)
+		db.poller.use()
+		if got := db.current.Load().txid; got != want {
+			t.Errorf("the second transaction of the day sees %s, of yesterday, want %s", got, want)
+		}
+
+		// Together they wait one interval, not each of them.
+		db.poller.done()
+		time.Sleep(24 * time.Hour)
+		client.delay.Store(int64(time.Minute))
+		go db.poller.use()
+		time.Sleep(DefaultPollInterval / 2)
+		start := time.Now()
+		db.poller.use()
+		if d := time.Since(start); d != DefaultPollInterval/2 {
+			t.Errorf("the second waits %v", d)
+		}
+	})
+}
+
+// TestPoller_NewsDespiteLostPages has a broken file among those that pages
+// should be moved to. That delays no news.
+func TestPoller_NewsDespiteLostPages(t *testing.T) {
+	client := newHookClient()
+	p := ltxtest.New(t, client, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (x)")
+	p.Snapshot()
+	p.Exec("CREATE TABLE u (x)")
+	p.Exec("INSERT INTO u VALUES (1)")
+	client.open = func(k fileKey, _ int64) error {
+		if k.level == 1 {
+			return fmt.Errorf("bit rot: %w", ErrCorrupt)
+		}
+		return nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.close(t.Context()) }()
+		db.poller.use()
+		p.Compact(1, 2, 3)
+		p.DeleteLevelBelow(0, 4)
+		for range 3 * fullPollEvery {
+			want := p.Exec("INSERT INTO t VALUES (1)")
+			time.Sleep(2 * DefaultPollInterval)
+			if got := db.current.Load().txid; got < want {
+				t.Fatalf("two intervals later the view is %s, want %s", got, want)
+			}
+		}
+		if lists := client.lists.Load(); lists > 12 {
+			t.Errorf("%d listings of everything", lists)
+		}
+	})
+}
+
+// TestPoller_IdleCost counts the requests of ten idle minutes.
+func TestPoller_IdleCost(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		prepare func(p *ltxtest.Primary)
+		change  func(p *ltxtest.Primary)
+	}{
+		{name: "level 0"},
+		{name: "snapshot", prepare: func(p *ltxtest.Primary) { p.Snapshot() }},
+		{name: "snapshot only", prepare: func(p *ltxtest.Primary) { p.DeleteLevelBelow(0, p.Snapshot()+1) }},
+		{name: "compacted", prepare: func(p *ltxtest.Primary) {
+			p.Compact(1, 1, p.TXID())
+			p.DeleteLevelBelow(0, p.TXID()+1)
+		}},
+		{name: "compacted under it", change: func(p *ltxtest.Primary) {
+			p.Compact(1, 1, p.TXID())
+			p.DeleteLevelBelow(0, p.TXID()+1)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client := &slowClient{ReplicaClient: memory.NewReplicaClient()}
+			p := ltxtest.New(t, client.ReplicaClient, ltxtest.Options{})
+			p.Exec("CREATE TABLE t (x)")
+			p.Exec("INSERT INTO t VALUES (1)")
+			if tc.prepare != nil {
+				tc.prepare(p)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = db.close(t.Context()) }()
+				if tc.change != nil {
+					tc.change(p)
+				}
+				db.poller.use()
+				lists, reads := client.lists.Load(), db.store.reads.Load()
+				const polls = 600
+				time.Sleep(polls * DefaultPollInterval)
+				synctest.Wait()
+				lists, reads = client.lists.Load()-lists, db.store.reads.Load()-reads
+				if most := int64(polls + polls/fullPollEvery + 1); lists > most || reads > 2 {
+					t.Errorf("%d polls cost %d listings and %d reads, want %d and 2 at most", polls, lists, reads, most)
+				}
+				if got := db.current.Load(); got.txid != p.TXID() || got.epoch != 0 {
+					t.Errorf("the view is %s of history %d", got.txid, got.epoch)
+				}
+			})
+		})
+	}
+}

@@ -18,7 +18,8 @@ func (db *database) find(ctx context.Context, v *view, pgno uint32, lost frameLo
 	if loc, ok := db.known(v, pgno, lost.version); ok {
 		return loc, nil
 	}
-	files, problem := db.refresh(ctx)
+	seen := db.refresh(ctx)
+	files, problem := seen.files, seen.err()
 	if files == nil {
 		return frameLoc{}, fmt.Errorf("%s was deleted: %w", lost.file, problem)
 	}
@@ -150,44 +151,58 @@ func (s *viewState) relocate(v *view, l *loadedFile) error {
 	}
 }
 
-// refresh lists all files, brings the current view up to date, and points
-// its pages away from files that are no longer there. Concurrent calls share
-// one. The listing is returned with an error, too, if it holds files of the
-// history that the current view is of.
-func (db *database) refresh(ctx context.Context) ([]*ltx.FileInfo, error) {
-	result, err := db.share(ctx, "refresh", func(ctx context.Context) (any, error) { return db.refreshNow(ctx) })
-	files, _ := result.([]*ltx.FileInfo)
-	return files, err
+// refreshed is what a refresh came to.
+type refreshed struct {
+	// files is the listing. Nil if there is none, or if it does not hold
+	// files of the history that the current view is of.
+	files []*ltx.FileInfo
+
+	news  error // why the current view may not be the newest
+	moves error // why pages of it may point to files that are not there
 }
 
-func (db *database) refreshNow(ctx context.Context) (files []*ltx.FileInfo, err error) {
+func (r refreshed) err() error { return errors.Join(r.news, r.moves) }
+
+// refresh lists all files, brings the current view up to date, and points
+// its pages away from files that are no longer there. Concurrent calls share
+// one.
+func (db *database) refresh(ctx context.Context) refreshed {
+	result, err := db.share(ctx, "refresh", func(ctx context.Context) (any, error) { return db.refreshNow(ctx), nil })
+	if err != nil {
+		return refreshed{news: err}
+	}
+	return result.(refreshed)
+}
+
+func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 	for range planAttempts {
 		before := db.current.Load()
-		if files, err = db.store.listAll(ctx, false); err != nil {
-			return nil, err
+		files, err := db.store.listAll(ctx, false)
+		if err == nil && len(files) == 0 {
+			err = ErrNoDatabase
 		}
-		if len(files) == 0 {
-			return nil, ErrNoDatabase
+		if err != nil {
+			return refreshed{news: err}
 		}
-		var replaced bool
-		replaced, err = db.isReplaced(ctx, before, files)
+		replaced, err := db.isReplaced(ctx, before, files)
 		switch {
-		case err == nil && !replaced:
-			err = errors.Join(db.advanceBy(ctx, files), db.relocateBy(ctx, before, files))
-		case err == nil:
+		case err != nil: // nobody knows whose they are
+			r = refreshed{news: err}
+		case !replaced:
+			r = refreshed{files, db.advanceBy(ctx, files), db.relocateBy(ctx, before, files)}
+		default:
 			if err = db.restart(ctx, before, files); err == nil {
-				return files, nil
+				return refreshed{files: files}
 			}
-			files = nil
-		default: // nobody knows whose they are
-			files = nil
+			r = refreshed{news: err}
 		}
+		err = r.err()
 		var missing *MissingError
 		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errOvertaken) {
 			break
 		}
 	}
-	return files, err
+	return r
 }
 
 // advanceBy publishes the newest state that the files give. If it fails on
@@ -266,75 +281,4 @@ func (db *database) relocateCurrent(l *loadedFile) error {
 			return cur.state.relocate(cur, l) // for those who have it pinned
 		}
 	}
-}
-
-// isReplaced tells whether the files are of another history than a view that
-// was made before they were listed: somebody emptied the replica and began
-// it anew. One object that is the same settles it, as do the timestamps of two
-// files of the same transactions; snapshots, which are stamped when they are
-// made, only where these are equal. Where nothing can tell, it says yes: to begin
-// again is safe.
-func (db *database) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
-	had := before.files()
-	had[before.last.key()] = before.last
-	same := len(files) == 0 // trouble, but no news
-	var suspect, snapshot *ltx.FileInfo
-	var want int64
-	for _, info := range files {
-		f := had[keyOf(info)]
-		switch {
-		case f != nil && f.isListedAs(info):
-			same = true
-		case info.Level == SnapshotLevel:
-			if f != nil {
-				snapshot = info
-			}
-		case f != nil && (suspect == nil || suspect.MaxTXID <= info.MaxTXID):
-			suspect, want = info, f.timestamp
-		case f == nil && suspect == nil && info.MaxTXID == before.txid && before.last.level != SnapshotLevel:
-			suspect, want = info, before.last.timestamp
-		}
-	}
-	if suspect == nil && !same && snapshot != nil {
-		suspect, want = snapshot, had[keyOf(snapshot)].timestamp
-	}
-	if suspect == nil || same && had[keyOf(suspect)] == nil {
-		return !same, nil
-	}
-	timestamp, err := db.store.timestamp(ctx, suspect)
-	if err != nil || timestamp != want {
-		return err == nil, err
-	}
-	for _, info := range files {
-		if f := had[keyOf(info)]; f != nil && !f.isListedAs(info) {
-			f.setListed(info) // which spares the next one the question
-		}
-	}
-	return false, nil
-}
-
-// errOvertaken means that somebody published another view meanwhile.
-var errOvertaken = errors.New("the view was replaced meanwhile")
-
-// restart begins again with the newest state of another history. Views of
-// the one before get no more pages from storage.
-func (db *database) restart(ctx context.Context, before *view, files []*ltx.FileInfo) error {
-	plan, err := planLatest(0, files)
-	if err != nil {
-		return fmt.Errorf("the replica was replaced: %w", err)
-	}
-	next, pages, err := db.assemble(ctx, plan)
-	if err != nil {
-		return fmt.Errorf("the replica was replaced: %w", err)
-	}
-	next.epoch = before.epoch + 1
-	if next.pageSize != before.pageSize {
-		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
-	}
-	if !db.current.CompareAndSwap(before, db.stamp(next)) {
-		return fmt.Errorf("the replica was replaced: %w", errOvertaken)
-	}
-	db.cachePages(next, pages)
-	db.log.Warn("the replica was replaced by another history", "had", before.txid, "txid", next.txid)
-	return nil
 }

@@ -59,7 +59,7 @@ func TestFind_DespiteGap(t *testing.T) {
 	p.DeleteLevelBelow(0, 6)
 	wantPages(t, p, db, v, 1, 2, 3)
 	var missing *MissingError
-	if _, err := db.refresh(t.Context()); !errors.As(err, &missing) {
+	if err := db.refresh(t.Context()).err(); !errors.As(err, &missing) {
 		t.Errorf("the gap is not reported: %v", err)
 	}
 }
@@ -80,7 +80,7 @@ func TestFind_DespiteCorruptNews(t *testing.T) {
 	p.Compact(1, 1, 5)
 	p.DeleteLevelBelow(0, news)
 	wantPages(t, p, db, v, 1, 2, 3)
-	if _, err := db.refresh(t.Context()); !errors.Is(err, ErrCorrupt) {
+	if err := db.refresh(t.Context()).err(); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("the broken file is not reported: %v", err)
 	}
 }
@@ -189,7 +189,7 @@ func TestFind_LoadsOnce(t *testing.T) {
 		putFile(t, client, fileKey{1, 3, 4}, commit, 3, span(1, commit))
 		putFile(t, client, fileKey{0, 5, 5}, commit, 5, span(1, commit))
 		client.remove(t, fileKey{0, 3, 3}, fileKey{0, 4, 4})
-		if _, err := db.refresh(t.Context()); err != nil {
+		if err := db.refresh(t.Context()).err(); err != nil {
 			t.Fatal(err)
 		}
 

@@ -7,12 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/superfly/ltx"
 )
 
 // eachFile calls do with every file of a replica in a folder.
@@ -262,7 +265,7 @@ func TestRefresh_RestartRacesPoll(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := db.refresh(t.Context()); err != nil {
+	if err := db.refresh(t.Context()).err(); err != nil {
 		t.Errorf("refresh: %v", err)
 	}
 	if got := db.current.Load(); got.txid != q.TXID() || got.epoch != v.epoch+1 {
@@ -270,4 +273,88 @@ func TestRefresh_RestartRacesPoll(t *testing.T) {
 	}
 	wantOwn(t, p, db, v, 1, 2, 3)
 	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+}
+
+// TestRefresh_SnapshotTakenAgain lets an idle primary take its daily snapshot
+// once more: another object, with another timestamp, of the same history.
+func TestRefresh_SnapshotTakenAgain(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 5)
+	p.DeleteLevelBelow(0, p.Snapshot()+1)
+	db := openHere(t, client, Options{CacheSize: -1})
+	v := db.current.Load() // of an open transaction
+	p.Advance(24 * time.Hour)
+	p.Snapshot()
+	for range 2 {
+		if err := db.poller.poll(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cur := db.current.Load(); cur != v {
+		t.Errorf("the same snapshot written again made another view, of history %d", cur.epoch)
+	}
+	wantPages(t, p, db, v, 1, 2, 3)
+
+	// A snapshot of another database is not the same, whatever its size.
+	for _, page := range [][]byte{fakePage(3, 'b'), []byte(strings.Repeat("another database", fakePageSize/16))} {
+		client := newHookClient()
+		k := fileKey{SnapshotLevel, 1, 5}
+		putFile(t, client, k, 3, 'a', span(1, 3))
+		db := openHere(t, client, Options{CacheSize: -1})
+		b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: 3, MinTXID: 1, MaxTXID: 5, Timestamp: 6000},
+			map[uint32][]byte{1: fakePage(1, 'a'), 2: fakePage(2, 'a'), 3: page}, false)
+		if same := db.current.Load().last.size == int64(len(b)); same != (page[0] == 'b') {
+			t.Fatalf("same size: %v", same)
+		}
+		if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.poller.poll(true); err != nil {
+			t.Fatal(err)
+		}
+		if db.current.Load().epoch != 1 {
+			t.Errorf("a snapshot of another database is taken for the same: page 3 is %q", page[:16])
+		}
+	}
+}
+
+// TestTravel_DuringRestart replaces the replica while a travel reads files of
+// a plan that was made before.
+func TestTravel_DuringRestart(t *testing.T) {
+	client := newHookClient()
+	old := counterPrimary(t, client, 4)
+	db := openHere(t, client, Options{CacheSize: -1})
+	next := newHookClient()
+	p := ltxtest.New(t, next, ltxtest.Options{Start: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)})
+	p.Exec("CREATE TABLE u (y); INSERT INTO u VALUES (1000)")
+	for range 5 {
+		p.Exec("UPDATE u SET y = y + 1")
+	}
+	var replaced atomic.Bool
+	client.fetch = func(k fileKey, _ int64) {
+		if replaced.Swap(true) {
+			return
+		}
+		old.DeleteLevelBelow(0, 5)
+		for txid := ltx.TXID(1); txid <= p.TXID(); txid++ {
+			r, err := next.OpenLTXFile(t.Context(), 0, txid, txid, 0, 0)
+			if err == nil {
+				_, err = client.WriteLTXFile(t.Context(), 0, txid, txid, r)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if err := db.poller.poll(true); err != nil {
+			t.Error(err)
+		}
+	}
+	v, err := db.travelTo(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !replaced.Load() {
+		t.Fatal("the replica was not replaced")
+	}
+	wantPages(t, p, db, v, 1, 2)
 }

@@ -45,6 +45,7 @@ func (db *database) lagSeconds() int64 {
 // Stats returns the counters of every open database, in no particular order.
 // It is safe for concurrent use.
 func (v *VFS) Stats() []Stats {
+	v.options()
 	v.mu.Lock()
 	shared := make([]*sharedDB, 0, len(v.databases))
 	for _, s := range v.databases {

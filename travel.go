@@ -56,34 +56,40 @@ func (db *database) stateAt(txid ltx.TXID) *view {
 	return nil
 }
 
-// epochOf returns the epoch of files that were listed: that of the current
-// view, unless the replica was replaced and no poll has noticed yet.
-func (db *database) epochOf(ctx context.Context, files []*ltx.FileInfo) (uint32, error) {
-	replaced, err := db.isReplaced(ctx, db.current.Load(), files)
-	if err == nil && replaced {
-		_, err = db.refresh(ctx)
-	}
-	return db.current.Load().epoch, err
-}
-
 // travelTo returns the state after a transaction.
 func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error) {
 	if v := db.stateAt(target); v != nil {
 		return v, nil
 	}
-	var epoch uint32
-	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
-		if epoch, err = db.epochOf(ctx, files); err != nil {
-			return nil, err
-		}
+	v, err := db.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return planTXID(0, target, files)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
 	}
-	v.epoch = epoch
-	db.cachePages(v, pages)
 	return db.past.add(db.stamp(v)), nil
+}
+
+// buildPast is build for a state of the history that the current view is of.
+func (db *database) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, error) {
+	for range planAttempts {
+		var epoch uint32
+		v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
+			if epoch, err = db.epochOf(ctx, files); err != nil {
+				return nil, err
+			}
+			return choose(files)
+		})
+		if err != nil {
+			return nil, err
+		}
+		if epoch == db.current.Load().epoch {
+			v.epoch = epoch
+			db.cachePages(v, pages)
+			return v, nil
+		}
+	}
+	return nil, errOvertaken
 }
 
 // errIsKnown ends the making of a view that is there already.
@@ -92,13 +98,9 @@ var errIsKnown = errors.New("state is known")
 // travelToTime returns the state as it was at a time: that after the newest
 // transaction which is not younger.
 func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error) {
-	var epoch uint32
 	var known *view
 	var ms int64
-	v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
-		if epoch, err = db.epochOf(ctx, files); err != nil {
-			return nil, err
-		}
+	v, err := db.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		p, found, err := findByTime(ctx, points(files), t.UnixMilli(), db.store.timestamp)
 		if err != nil {
 			return nil, err
@@ -111,9 +113,7 @@ func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error
 	})
 	switch {
 	case err == nil:
-		v.epoch = epoch
 		v.timestamp = min(v.timestamp, ms) // a snapshot is stamped when it is made
-		db.cachePages(v, pages)
 		return db.past.add(db.stamp(v)), nil
 	case errors.Is(err, errIsKnown):
 		if ms < known.timestamp {
@@ -167,15 +167,18 @@ func points(files []*ltx.FileInfo) []point {
 			p.reachable = true
 		}
 	}
-	reached = 0
+	var past ltx.TXID // how far files lead that begin right after what is reachable
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
 	return slices.DeleteFunc(ps, func(p point) bool {
-		if p.reachable {
-			reached = p.txid
-			return false
+		if !p.reachable {
+			return past > p.txid
 		}
-		return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
-			return f.MinTXID > 1 && reached != 0 && f.MinTXID <= reached+1 && f.MaxTXID > p.txid
-		})
+		for ; len(sorted) > 0 && sorted[0].MinTXID <= p.txid+1; sorted = sorted[1:] {
+			if sorted[0].MinTXID > 1 {
+				past = max(past, sorted[0].MaxTXID)
+			}
+		}
+		return false
 	})
 }
 
