@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,36 +64,6 @@ func TestClose_DuringOpen(t *testing.T) {
 			t.Errorf("the open ends with %v, database %v", opening.err, opening.db)
 		}
 	})
-}
-
-// TestClose_RacesOpen closes at any moment around the end of an open, without
-// waiting. No database may be left running, whoever had to close it.
-func TestClose_RacesOpen(t *testing.T) {
-	client := newHookClient()
-	counterPrimary(t, client, 1)
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	for i := range 500 {
-		vfs := NewVFS(client, &Options{Logger: slog.New(slog.DiscardHandler)})
-		read := make(chan struct{}, 100)
-		client.fetch = func(fileKey, int64) { read <- struct{}{} }
-		opened := make(chan sqlite3vfs.File)
-		go func() {
-			f, _, _ := vfs.Open("app.db", openMain)
-			opened <- f
-		}()
-		<-read // the last request of the open
-		for range i {
-			runtime.Gosched()
-		}
-		vfs.Stats()
-		_ = vfs.Close(ended)
-		f := <-opened
-		if c, ok := f.(*conn); ok && c.db.ctx.Err() == nil {
-			t.Fatal("a database lives on after the VFS was closed")
-		}
-		_ = f.Close()
-	}
 }
 
 // TestOpen_FailureIsForgotten fails one open for which others wait. Each gets
