@@ -15,6 +15,10 @@ type pageKey struct {
 // pageCache holds pages by what they are, so nothing in it ever goes stale.
 // It is safe for concurrent use; what it returns is read-only. A nil
 // pageCache holds nothing.
+//
+// Its two queues keep what was used twice apart from what a scan brings. The
+// interior pages of b-trees are kept as if used twice from the start: SQLite
+// has them in its own cache while it scans, so that the uses do not show here.
 type pageCache struct {
 	lru *lru.TwoQueueCache[pageKey, []byte]
 }
@@ -42,8 +46,24 @@ func (c *pageCache) get(k pageKey) ([]byte, bool) {
 	return c.lru.Get(k)
 }
 
+// peek is get without counting as a use.
+func (c *pageCache) peek(k pageKey) ([]byte, bool) {
+	if c == nil {
+		return nil, false
+	}
+	return c.lru.Peek(k)
+}
+
 func (c *pageCache) add(k pageKey, page []byte) {
 	if c != nil {
 		c.lru.Add(k, page)
+	}
+}
+
+// keep is add for a page that a scan must not displace.
+func (c *pageCache) keep(k pageKey, page []byte) {
+	if c != nil {
+		c.lru.Add(k, page)
+		c.lru.Get(k)
 	}
 }

@@ -41,14 +41,14 @@ type database struct {
 }
 
 // openDatabase builds the newest view of a replica. The context bounds the
-// opening; the database lives until close.
-func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options) (*database, error) {
+// opening; the database lives until close. Its requests go through limit.
+func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *limiter) (*database, error) {
 	db := &database{
 		name: name,
 		opts: opts,
 		log:  opts.Logger.With("db", name),
 	}
-	db.store = &store{client: client, log: db.log}
+	db.store = &store{client: client, log: db.log, limit: limit}
 	db.ctx, db.cancel = context.WithCancelCause(context.Background())
 	db.poller = newPoller(db)
 	if err := db.open(ctx); err != nil {
@@ -91,7 +91,7 @@ func (db *database) open(ctx context.Context) error {
 	db.number.Store(counter)
 	db.current.Load().state.number = db.number.Add(1) // nobody else knows db yet
 	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
-		"requests", db.store.lists.Load()+db.store.reads.Load(), "duration", time.Since(start))
+		"requests", db.store.lists.Load()+db.store.totalReads(), "duration", time.Since(start))
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (k keptPages) keep(l *loadedFile, limit int64) {
 func (db *database) cachePages(v *view, pages keptPages) {
 	for pgno, p := range pages {
 		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
-			db.reader.cache.Load().add(pageKey{loc.version, pgno, v.epoch}, p.data)
+			db.reader.admit(pageKey{loc.version, pgno, v.epoch}, p.data)
 		}
 	}
 }
@@ -177,11 +177,7 @@ func (db *database) peek(v *view, pgno uint32) (page []byte, ok bool) {
 	if !ok {
 		return nil, true
 	}
-	page, ok = db.reader.cache.Load().get(pageKey{loc.version, pgno, v.epoch})
-	if ok {
-		db.reader.hits.Add(1)
-	}
-	return page, ok
+	return db.reader.known(pageKey{loc.version, pgno, v.epoch})
 }
 
 // page returns page pgno of a view, nil for one that was never written and

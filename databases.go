@@ -77,7 +77,7 @@ func (v *VFS) openNew(name string, newClient func() (ReplicaClient, error), opts
 		ctx, cancel = context.WithTimeout(ctx, opts.OpenTimeout)
 	}
 	defer cancel()
-	return openDatabase(ctx, name, client, opts)
+	return openDatabase(ctx, name, client, opts, v.limit)
 }
 
 // release drops a connection, and the database with its last.

@@ -95,8 +95,8 @@ func fakePage(pgno uint32, fill byte) []byte {
 	return page
 }
 
-// span is the pages from first to last.
-func span(first, last uint32) (pgnos []uint32) {
+// pgnoRange is the pages from first to last.
+func pgnoRange(first, last uint32) (pgnos []uint32) {
 	for pgno := first; pgno <= last; pgno++ {
 		pgnos = append(pgnos, pgno)
 	}
@@ -121,7 +121,7 @@ func count(p *ltxtest.Primary) ltx.TXID { return p.Exec("UPDATE t SET x = x + 1"
 func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
 	t.Helper()
 	opts.Logger = slog.New(slog.DiscardHandler)
-	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults())
+	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

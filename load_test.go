@@ -18,10 +18,10 @@ func TestPromise8_MuchNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const files = 10 * loadConcurrency
 		client := newHookClient()
-		putFile(t, client, fileKey{0, 1, 1}, 3, 1, span(1, 3))
+		putFile(t, client, fileKey{0, 1, 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{})
 		for txid := ltx.TXID(2); txid <= files+1; txid++ {
-			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), span(2, 3))
+			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), pgnoRange(2, 3))
 		}
 		before := client.opens.Load()
 		var held atomic.Int64

@@ -13,9 +13,12 @@ const (
 	DefaultPollInterval  = time.Second
 	DefaultPollIdleAfter = time.Minute
 	DefaultCacheSize     = 10 << 20
+	DefaultReadAheadSize = 32 << 20
 	DefaultOpenTimeout   = 30 * time.Second
 	DefaultReadTimeout   = 30 * time.Second
 	DefaultCloseTimeout  = 30 * time.Second
+
+	DefaultMaxConcurrentRequests = 128
 )
 
 // Options of a VFS and its databases. The zero value of each field is its
@@ -34,6 +37,17 @@ type Options struct {
 	// CacheSize bounds the page cache of one database, in bytes. All
 	// connections share it. Default 10 MiB; negative: no cache.
 	CacheSize int64
+
+	// ReadAheadSize bounds the pages of one database that were read ahead of
+	// a scan and not used yet, in bytes. They come on top of the cache, which
+	// a scan does not displace, and only while one runs. Default 32 MiB;
+	// negative: no read-ahead. There is none without a cache.
+	ReadAheadSize int64
+
+	// MaxConcurrentRequests bounds the requests of a VFS that are under way
+	// at a time. Those that SQLite waits for go before read-ahead. Default
+	// 128; negative: no limit.
+	MaxConcurrentRequests int
 
 	// OpenTimeout bounds the first open of a database, ReadTimeout a read by
 	// SQLite, CloseTimeout the wait for what is under way when the last
@@ -72,6 +86,12 @@ func (o Options) withDefaults() Options {
 	if o.CacheSize == 0 {
 		o.CacheSize = DefaultCacheSize
 	}
+	if o.ReadAheadSize == 0 {
+		o.ReadAheadSize = DefaultReadAheadSize
+	}
+	if o.MaxConcurrentRequests == 0 {
+		o.MaxConcurrentRequests = DefaultMaxConcurrentRequests
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -82,13 +102,13 @@ func (o Options) withDefaults() Options {
 // a later open with others can be told.
 type settings struct {
 	pollInterval, pollIdleAfter            time.Duration
-	cacheSize                              int64
+	cacheSize, readAheadSize               int64
 	openTimeout, readTimeout, closeTimeout time.Duration
 }
 
 func (o Options) settings() settings {
 	return settings{
-		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
+		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.ReadAheadSize, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
 	}
 }
 
@@ -99,6 +119,7 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 		"poll_interval":   durationSetter(&o.PollInterval),
 		"poll_idle_after": durationSetter(&o.PollIdleAfter),
 		"cache_size":      sizeSetter(&o.CacheSize),
+		"read_ahead_size": sizeSetter(&o.ReadAheadSize),
 		"open_timeout":    durationSetter(&o.OpenTimeout),
 		"read_timeout":    durationSetter(&o.ReadTimeout),
 		"close_timeout":   durationSetter(&o.CloseTimeout),

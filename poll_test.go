@@ -58,7 +58,7 @@ func inBubble(t *testing.T, opts Options, do func(t *testing.T, p *ltxtest.Prima
 	p.Exec("CREATE TABLE t (x)")
 	synctest.Test(t, func(t *testing.T) {
 		opts.Logger = slog.New(slog.DiscardHandler)
-		db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults())
+		db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,12 +282,12 @@ func TestPoller_GapCostsFewListings(t *testing.T) {
 func TestPoller_LargeBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newHookClient()
-		putFile(t, client, fileKey{0, 1, 1}, 3, 1, span(1, 3))
+		putFile(t, client, fileKey{0, 1, 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{ReadTimeout: 10 * time.Second, PollIdleAfter: -1})
 		const perPoll = 10 * loadConcurrency // at one second each
 		const last = ltx.TXID(3*perPoll + 1)
 		for txid := ltx.TXID(2); txid <= last; txid++ {
-			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), span(2, 2))
+			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), pgnoRange(2, 2))
 		}
 		client.open = func(fileKey, int64) error {
 			time.Sleep(time.Second)
@@ -389,7 +389,7 @@ func TestPoller_NewsDespiteLostPages(t *testing.T) {
 		return nil
 	}
 	synctest.Test(t, func(t *testing.T) {
-		db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults())
+		db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -438,7 +438,7 @@ func TestPoller_IdleCost(t *testing.T) {
 				tc.prepare(p)
 			}
 			synctest.Test(t, func(t *testing.T) {
-				db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults())
+				db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults(), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -447,11 +447,11 @@ func TestPoller_IdleCost(t *testing.T) {
 					tc.change(p)
 				}
 				db.poller.use()
-				lists, reads := client.lists.Load(), db.store.reads.Load()
+				lists, reads := client.lists.Load(), db.store.totalReads()
 				const polls = 600
 				time.Sleep(polls * DefaultPollInterval)
 				synctest.Wait()
-				lists, reads = client.lists.Load()-lists, db.store.reads.Load()-reads
+				lists, reads = client.lists.Load()-lists, db.store.totalReads()-reads
 				if most := int64(polls + polls/fullPollEvery + 1); lists > most || reads > 2 {
 					t.Errorf("%d polls cost %d listings and %d reads, want %d and 2 at most", polls, lists, reads, most)
 				}

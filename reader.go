@@ -7,29 +7,45 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/ltxvfs/litestream/internal/btree"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
-// reader fetches pages through the tiers: memory cache, then object storage.
-// It is safe for concurrent use; pages it returns are read-only.
+// reader fetches pages through the tiers: memory cache, pages read ahead,
+// then object storage. It is safe for concurrent use; pages it returns are
+// read-only.
 type reader struct {
-	store *store
-	cache atomic.Pointer[pageCache]
+	store  *store
+	cache  atomic.Pointer[pageCache]
+	tree   treeMap
+	usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
 
 	mu      sync.Mutex          // duty: at most one fetch of a page under way
 	flights map[pageKey]*flight // guarded by mu
+	ahead   int                 // guarded by mu; pages read ahead, landed or not
 
-	hits   atomic.Int64
-	misses atomic.Int64
+	hits     atomic.Int64 // pages found in the cache, or fetched by somebody else
+	misses   atomic.Int64 // pages fetched because they were asked for
+	early    atomic.Int64 // pages found read ahead
+	landings atomic.Int64 // pages read ahead
+	unused   atomic.Int64 // of these, given up
 
 	frames sync.Pool // *[]byte, for compressed frames
 }
 
-// flight is a fetch under way that others may wait for.
+// flight is a fetch of a page that others may wait for. One that nobody asked
+// for yet stays, after it has landed, until somebody does or it is given up.
 type flight struct {
-	done chan struct{}
-	page []byte // valid after done
-	err  error
+	done   chan struct{} // guarded by reader.mu; made by the first who waits
+	landed bool          // guarded by reader.mu
+	ahead  bool          // guarded by reader.mu; nobody asked for it yet, counts in reader.ahead
+	guess  bool          // made by read-ahead, which does not try as hard as one can
+	ticket *ticket       // guarded by reader.mu; of its request, if it queues
+
+	// Valid after it landed.
+	page     []byte
+	err      error
+	interior bool // page of a b-tree
 }
 
 func newReader(s *store, cache *pageCache) *reader {
@@ -42,36 +58,73 @@ func newReader(s *store, cache *pageCache) *reader {
 	return r
 }
 
+// known returns a page where that takes no request.
+func (r *reader) known(key pageKey) ([]byte, bool) {
+	if page, ok := r.cache.Load().get(key); ok {
+		r.hits.Add(1)
+		return page, true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.flights[key]
+	if f == nil || !f.landed {
+		return nil, false
+	}
+	r.early.Add(1)
+	r.settle(key, f)
+	return f.page, true
+}
+
+// peek is known without counting as a use of the page. It returns nil for a
+// page that is not known.
+func (r *reader) peek(key pageKey) []byte {
+	if page, ok := r.cache.Load().peek(key); ok {
+		return page
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.flights[key]; f != nil && f.landed && f.err == nil {
+		return f.page
+	}
+	return nil
+}
+
 // page returns a page of which fetch gives the bytes, unless they are known or
 // somebody is fetching them.
 func (r *reader) page(ctx context.Context, key pageKey, fetch func() ([]byte, error)) ([]byte, error) {
 	for {
-		if page, ok := r.cache.Load().get(key); ok {
-			r.hits.Add(1)
+		if page, ok := r.known(key); ok {
 			return page, nil
 		}
 		r.mu.Lock()
-		f, waiting := r.flights[key]
-		if !waiting {
-			f = &flight{done: make(chan struct{})}
+		f := r.flights[key]
+		switch {
+		case f == nil:
+			f = new(flight)
 			r.flights[key] = f
-		}
-		r.mu.Unlock()
-		if !waiting {
+			r.mu.Unlock()
 			return r.fly(key, f, fetch)
+		case f.landed:
+			r.mu.Unlock()
+			continue
+		case f.done == nil:
+			f.done = make(chan struct{})
 		}
+		done, ticket := f.done, f.ticket
+		r.mu.Unlock()
+		r.store.limit.promote(ticket)
 		select {
-		case <-f.done:
+		case <-done:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 		if f.err == nil {
-			r.hits.Add(1)
+			r.take(key, f)
 			return f.page, nil
 		}
 		// The fetch may have failed by its own deadline, or for lack of a
 		// file that this caller's view need not read from.
-		if !errors.Is(f.err, context.DeadlineExceeded) && !errors.Is(f.err, errStateGone) {
+		if !f.guess && !errors.Is(f.err, context.DeadlineExceeded) && !errors.Is(f.err, errStateGone) {
 			return nil, f.err
 		}
 		if err := ctx.Err(); err != nil {
@@ -82,31 +135,133 @@ func (r *reader) page(ctx context.Context, key pageKey, fetch func() ([]byte, er
 
 func (r *reader) fly(key pageKey, f *flight, fetch func() ([]byte, error)) ([]byte, error) {
 	r.misses.Add(1)
-	f.err = errors.New("fetch panicked") // for waiters, if it does
-	defer func() {
-		r.mu.Lock()
-		delete(r.flights, key)
-		r.mu.Unlock()
+	page, err := []byte(nil), errors.New("fetch panicked") // for waiters, if it does
+	defer func() { r.land(key, f, page, err) }()
+	page, err = fetch()
+	return page, err
+}
+
+// land ends a flight.
+func (r *reader) land(key pageKey, f *flight, page []byte, err error) {
+	interior := err == nil && r.learn(key, page)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.page, f.err, f.interior, f.landed = page, err, interior, true
+	if f.done != nil {
 		close(f.done)
-	}()
-	f.page, f.err = fetch()
-	if f.err == nil {
+	}
+	if !f.ahead || interior || err != nil {
+		r.settle(key, f)
+	}
+}
+
+// take is for who has waited for a page.
+func (r *reader) take(key pageKey, f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !f.ahead {
+		r.hits.Add(1)
+		return
+	}
+	r.early.Add(1)
+	if r.flights[key] == f {
+		r.settle(key, f)
+	}
+}
+
+// settle ends what a landed flight is more than a page in the cache. Called
+// under mu.
+func (r *reader) settle(key pageKey, f *flight) {
+	delete(r.flights, key)
+	if f.ahead {
+		f.ahead = false
+		r.ahead--
+	}
+	switch {
+	case f.err != nil:
+	case f.interior:
+		r.cache.Load().keep(key, f.page)
+	default:
 		r.cache.Load().add(key, f.page)
 	}
-	return f.page, f.err
+}
+
+// giveUp is for pages that were read ahead, and that nobody will ask for now.
+// What has landed, or will, goes to the cache.
+func (r *reader) giveUp(keys []pageKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range keys {
+		f := r.flights[key]
+		if f == nil || !f.ahead {
+			continue
+		}
+		r.unused.Add(1)
+		if f.landed {
+			r.settle(key, f)
+		} else {
+			f.ahead = false
+			r.ahead--
+		}
+	}
+}
+
+// admit puts a page into the cache that came along with others.
+func (r *reader) admit(key pageKey, page []byte) {
+	if r.learn(key, page) {
+		r.cache.Load().keep(key, page)
+	} else {
+		r.cache.Load().add(key, page)
+	}
+}
+
+// learn notes what a page tells of others, and reports whether it is an
+// interior page of a b-tree.
+func (r *reader) learn(key pageKey, page []byte) bool {
+	if key.pgno == 1 {
+		if n, ok := btree.UsableSize(page); ok {
+			r.usable.Store(int64(n))
+		}
+	}
+	p, ok := r.parse(key.pgno, page)
+	if !ok || !p.Kind().IsInterior() {
+		return false
+	}
+	r.tree.learn(key.pgno, p)
+	return true
+}
+
+// parse parses a page as one of a b-tree.
+func (r *reader) parse(pgno uint32, page []byte) (btree.Page, bool) {
+	usable := int(r.usable.Load())
+	if usable == 0 || usable > len(page) {
+		usable = len(page)
+	}
+	return btree.Parse(page, pgno, usable)
 }
 
 // frame reads and decodes one page where it lies.
 func (r *reader) frame(ctx context.Context, loc frameLoc, pgno uint32) ([]byte, error) {
-	buf := r.frames.Get().(*[]byte)
+	buf := r.buffer(int(loc.size))
 	defer r.frames.Put(buf)
-	if cap(*buf) < int(loc.size) {
-		*buf = make([]byte, loc.size)
-	}
 	frame := (*buf)[:loc.size]
 	if err := r.store.read(ctx, loc.file.key(), frame, loc.offset); err != nil {
 		return nil, err
 	}
+	return decodePage(loc, frame, pgno)
+}
+
+// buffer returns a buffer of n bytes or more, to be put back to frames.
+func (r *reader) buffer(n int) *[]byte {
+	buf := r.frames.Get().(*[]byte)
+	if cap(*buf) < n {
+		*buf = make([]byte, n)
+	}
+	*buf = (*buf)[:cap(*buf)]
+	return buf
+}
+
+func decodePage(loc frameLoc, frame []byte, pgno uint32) ([]byte, error) {
 	page := make([]byte, loc.file.pageSize)
 	if err := ltxio.DecodeFrame(page, frame, pgno); err != nil {
 		return nil, fmt.Errorf("read page %d from %s: %w", pgno, loc.file, err)

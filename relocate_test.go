@@ -181,13 +181,13 @@ func TestFind_LoadsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const commit, readers = 200, 64
 		client := newHookClient()
-		putFile(t, client, fileKey{SnapshotLevel, 1, 2}, commit, 2, span(1, commit))
-		putFile(t, client, fileKey{0, 3, 3}, commit, 3, span(2, commit))
-		putFile(t, client, fileKey{0, 4, 4}, commit, 3, span(1, 1))
+		putFile(t, client, fileKey{SnapshotLevel, 1, 2}, commit, 2, pgnoRange(1, commit))
+		putFile(t, client, fileKey{0, 3, 3}, commit, 3, pgnoRange(2, commit))
+		putFile(t, client, fileKey{0, 4, 4}, commit, 3, pgnoRange(1, 1))
 		db := openHere(t, client, Options{CacheSize: -1})
 		v := db.current.Load()
-		putFile(t, client, fileKey{1, 3, 4}, commit, 3, span(1, commit))
-		putFile(t, client, fileKey{0, 5, 5}, commit, 5, span(1, commit))
+		putFile(t, client, fileKey{1, 3, 4}, commit, 3, pgnoRange(1, commit))
+		putFile(t, client, fileKey{0, 5, 5}, commit, 5, pgnoRange(1, commit))
 		client.remove(t, fileKey{0, 3, 3}, fileKey{0, 4, 4})
 		if err := db.refresh(t.Context()).err(); err != nil {
 			t.Fatal(err)

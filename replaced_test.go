@@ -89,11 +89,11 @@ func TestRefresh_SameHistory(t *testing.T) {
 			}
 			wantPages(t, p, db, v, 1, 2, 3)
 
-			lists, reads := db.store.lists.Load(), db.store.reads.Load()
+			lists, reads := db.store.lists.Load(), db.store.totalReads()
 			if err := db.poller.poll(false); err != nil {
 				t.Errorf("poll: %v", err)
 			}
-			if lists, reads = db.store.lists.Load()-lists, db.store.reads.Load()-reads; lists != 1 || reads != 0 {
+			if lists, reads = db.store.lists.Load()-lists, db.store.totalReads()-reads; lists != 1 || reads != 0 {
 				t.Errorf("a poll without news costs %d listings and %d reads", lists, reads)
 			}
 			count(p)
@@ -299,7 +299,7 @@ func TestRefresh_SnapshotTakenAgain(t *testing.T) {
 	for _, page := range [][]byte{fakePage(3, 'b'), []byte(strings.Repeat("another database", fakePageSize/16))} {
 		client := newHookClient()
 		k := fileKey{SnapshotLevel, 1, 5}
-		putFile(t, client, k, 3, 'a', span(1, 3))
+		putFile(t, client, k, 3, 'a', pgnoRange(1, 3))
 		db := openHere(t, client, Options{CacheSize: -1})
 		b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: 3, MinTXID: 1, MaxTXID: 5, Timestamp: 6000},
 			map[uint32][]byte{1: fakePage(1, 'a'), 2: fakePage(2, 'a'), 3: page}, false)

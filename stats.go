@@ -29,7 +29,7 @@ func (db *database) stats() Stats {
 	return Stats{
 		Name: db.name, TXID: v.txid, Time: v.time(), Pages: v.commit, PageSize: v.pageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
-		Lists: db.store.lists.Load(), Reads: db.store.reads.Load(), ReadBytes: db.store.readBytes.Load(),
+		Lists: db.store.lists.Load(), Reads: db.store.totalReads(), ReadBytes: db.store.readBytes[foreground].Load() + db.store.readBytes[speculative].Load(),
 		Retries: db.store.retries.Load(), CacheHits: db.reader.hits.Load(), CacheMisses: db.reader.misses.Load(),
 	}
 }

@@ -22,11 +22,20 @@ import (
 type store struct {
 	client ReplicaClient
 	log    *slog.Logger
+	limit  *limiter // of the VFS
 
 	lists     atomic.Int64
-	reads     atomic.Int64
-	readBytes atomic.Int64
+	reads     [numClasses]atomic.Int64 // attempts
+	readBytes [numClasses]atomic.Int64
 	retries   atomic.Int64
+}
+
+// totalReads returns the number of read requests of all classes.
+func (s *store) totalReads() (n int64) {
+	for i := range s.reads {
+		n += s.reads[i].Load()
+	}
+	return n
 }
 
 // Delays between attempts double from the first to the last.
@@ -95,8 +104,19 @@ func (s *store) init(ctx context.Context) error {
 	})
 }
 
+// place waits for a place among the requests under way.
+func (s *store) place(ctx context.Context) (*ticket, error) {
+	t := s.limit.enqueue(foreground)
+	return t, s.limit.wait(ctx, t)
+}
+
 // list lists the files of a level from seek on.
 func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (files []*ltx.FileInfo, err error) {
+	t, err := s.place(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	defer s.limit.done(t)
 	s.lists.Add(1)
 	err = s.guard(func() error {
 		itr, err := s.client.LTXFiles(ctx, level, seek, useMetadata)
@@ -142,6 +162,11 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 	if c, ok := s.client.(AllLTXFilesLister); ok {
 		var files []*ltx.FileInfo
 		err := s.retry(ctx, func() error {
+			t, err := s.place(ctx)
+			if err != nil {
+				return fmt.Errorf("list all levels: %w", err)
+			}
+			defer s.limit.done(t)
 			itr, err := c.AllLTXFiles(ctx, useMetadata)
 			if err == nil {
 				s.lists.Add(1)
@@ -178,15 +203,42 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 
 // read fills buf with the bytes of a file from offset on.
 func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+	return s.readParts(ctx, foreground, nil, f, buf, offset, nil)
+}
+
+// readPart is how much of a body is handed over at a time.
+const readPart = 256 << 10
+
+// readParts is read for a class of requests, with a ticket if the caller has
+// one already. As the bytes arrive, it calls fn with those so far. After a
+// retry it begins again with fewer.
+func (s *store) readParts(ctx context.Context, class requestClass, t *ticket, f fileKey, buf []byte, offset int64, fn func([]byte)) error {
 	short := -1 // where the body ended early, the last time
 	return s.retry(ctx, func() error {
-		s.reads.Add(1)
+		if t == nil {
+			t = s.limit.enqueue(class)
+		}
+		mine := t
+		t = nil // the next attempt queues again
+		if err := s.limit.wait(ctx, mine); err != nil {
+			return fmt.Errorf("wait to read %s: %w", f, err)
+		}
+		defer s.limit.done(mine)
+		s.reads[class].Add(1)
 		r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
 		if err != nil {
 			return fmt.Errorf("open %s at %d: %w", f, offset, err)
 		}
-		n, err := io.ReadFull(r, buf)
-		s.readBytes.Add(int64(n))
+		n := 0
+		for n < len(buf) && err == nil {
+			var m int
+			m, err = io.ReadFull(r, buf[n:min(n+readPart, len(buf))])
+			n += m
+			if fn != nil && err == nil {
+				fn(buf[:n])
+			}
+		}
+		s.readBytes[class].Add(int64(n))
 		if cerr := r.Close(); err == nil {
 			err = cerr
 		}

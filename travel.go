@@ -72,24 +72,28 @@ func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error
 
 // buildPast is build for a state of the history that the current view is of.
 func (db *database) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, error) {
+	var err error
 	for range planAttempts {
-		var epoch uint32
-		v, pages, err := db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
+		epoch := db.current.Load().epoch
+		var v *view
+		var pages keptPages
+		v, pages, err = db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
 			if epoch, err = db.epochOf(ctx, files); err != nil {
 				return nil, err
 			}
 			return choose(files)
 		})
+		if epoch != db.current.Load().epoch {
+			continue // what was read may be of both histories
+		}
 		if err != nil {
 			return nil, err
 		}
-		if epoch == db.current.Load().epoch {
-			v.epoch = epoch
-			db.cachePages(v, pages)
-			return v, nil
-		}
+		v.epoch = epoch
+		db.cachePages(v, pages)
+		return v, nil
 	}
-	return nil, errOvertaken
+	return nil, cmp.Or(err, errOvertaken)
 }
 
 // errIsKnown ends the making of a view that is there already.

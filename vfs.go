@@ -35,6 +35,7 @@ type VFS struct {
 	openCtx context.Context         // of opens
 	opening context.CancelCauseFunc // ends opens under way
 	local   *osvfs.Set              // files that are no replicas
+	limit   *limiter                // of requests
 
 	mu        sync.Mutex           // duty: the registry
 	closed    bool                 // guarded by mu
@@ -67,6 +68,7 @@ func (v *VFS) options() Options {
 		v.opts = v.Options
 		v.openCtx, v.opening = context.WithCancelCause(context.Background())
 		v.local = osvfs.NewSet()
+		v.limit = newLimiter(v.opts.withDefaults().MaxConcurrentRequests)
 		v.databases = make(map[string]*sharedDB)
 	})
 	return v.opts
@@ -128,7 +130,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	if err != nil {
 		return nil, 0, err
 	}
-	c := &conn{db: db, log: db.log, release: release}
+	c := &conn{db: db, log: db.log, release: release, predictor: predictor{db: db}}
 	if isSet(params["nolock"]) || isSet(params["immutable"]) {
 		c.unlocked = true
 		c.pinned = c.view()

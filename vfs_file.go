@@ -29,6 +29,8 @@ type conn struct {
 	// is the only one then.
 	unlocked bool
 
+	predictor predictor
+
 	lastErr atomic.Pointer[connError]
 }
 
@@ -130,8 +132,15 @@ func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
 func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 	pageSize := int64(v.pageSize)
 	pgno, in := uint32(off/pageSize)+1, off%pageSize
+	whole := in == 0 && int64(len(p)) >= pageSize
 	page, ok := c.db.peek(v, pgno)
-	if !ok {
+	switch {
+	case ok && page != nil && whole:
+		c.predictor.hit(v, pgno, page)
+	case !ok:
+		if whole {
+			c.predictor.miss(v, pgno)
+		}
 		ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
 		defer cancel()
 		var err error
@@ -140,6 +149,9 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
 			return 0, err
+		}
+		if whole && page != nil {
+			c.predictor.landed(v, pgno, page)
 		}
 	}
 	if page == nil {
@@ -205,6 +217,7 @@ func (c *conn) Unlock(level sqlite3vfs.LockType) (err error) {
 	}
 	c.level = level
 	if level == sqlite3vfs.LockNone {
+		c.predictor.end()
 		if c.travel == nil {
 			c.db.poller.done()
 		}
@@ -220,6 +233,7 @@ func (c *conn) CheckReservedLock() (bool, error) { return false, nil }
 
 func (c *conn) Close() (err error) {
 	defer guard(c.log, "close", &err)
+	c.predictor.end()
 	c.pinned, c.travel = nil, nil
 	if c.release != nil {
 		c.release()

@@ -1,0 +1,202 @@
+package btree
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// maxPayload is the size of the largest record SQLite writes.
+const maxPayload = 1<<31 - 1
+
+// payload is where the record of a cell lies.
+type payload struct {
+	off   int // of its first byte in the page
+	size  int // of the whole record, bytes
+	local int // what of it is on the page; overflow pages hold the rest
+}
+
+// payload returns where the record of cell i lies, false if there is none.
+// If some of it is not on the page, the first overflow page's number follows.
+func (p Page) payload(i int) (payload, bool) {
+	off := p.cell(i)
+	if off == 0 || p.kind == InteriorTable {
+		return payload{}, false
+	}
+	if p.kind == InteriorIndex {
+		off += 4
+	}
+	n, off := varint(p.data, off)
+	if off == 0 || n == 0 || n > maxPayload {
+		return payload{}, false
+	}
+	usable, size := len(p.data), int(n)
+	maxLocal := (usable-12)*64/255 - 23
+	if p.kind == LeafTable {
+		maxLocal = usable - 35
+		if _, off = varint(p.data, off); off == 0 { // the rowid
+			return payload{}, false
+		}
+	}
+	local, end := size, off+size
+	if size > maxLocal {
+		minLocal := (usable-12)*32/255 - 23
+		if local = minLocal + (size-minLocal)%(usable-4); local > maxLocal {
+			local = minLocal
+		}
+		end = off + local + 4
+	}
+	return payload{off: off, size: size, local: local}, end <= usable
+}
+
+// Overflow returns the first page of the overflow chain of cell i and how
+// many pages the chain must have, or false if the cell has none.
+func (p Page) Overflow(i int) (first uint32, pages int, ok bool) {
+	rec, ok := p.payload(i)
+	if !ok || rec.local == rec.size {
+		return 0, 0, false
+	}
+	if first = binary.BigEndian.Uint32(p.data[rec.off+rec.local:]); first == 0 {
+		return 0, 0, false
+	}
+	perPage := len(p.data) - 4
+	return first, (rec.size - rec.local + perPage - 1) / perPage, true
+}
+
+// OverflowFrom returns how many pages the overflow chain has that starts at
+// page first and belongs to a cell of this page, 0 if there is no such chain.
+// It looks at every cell in turn.
+func (p Page) OverflowFrom(first uint32) int {
+	if first == 0 {
+		return 0
+	}
+	for i := range int(p.cells) {
+		if got, pages, ok := p.Overflow(i); ok && got == first {
+			return pages
+		}
+	}
+	return 0
+}
+
+// IndexRowid returns the last column of the record in cell i of an index's
+// page: in an ordinary secondary index, the rowid of the row. It is false if
+// the record is not all on this page, or if its last column is no integer.
+// Cells of interior pages are entries of the index as well.
+func (p Page) IndexRowid(i int) (int64, bool) {
+	if p.kind != LeafIndex && p.kind != InteriorIndex {
+		return 0, false
+	}
+	at, ok := p.payload(i)
+	if !ok || at.local != at.size {
+		return 0, false
+	}
+	rec := p.data[at.off : at.off+at.size]
+	headerSize, pos := varint(rec, 0)
+	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
+		return 0, false
+	}
+	header := rec[:headerSize]
+	var last uint64
+	end := headerSize // where the column at hand ends, at most len(rec)
+	for pos < len(header) {
+		last, pos = varint(header, pos)
+		n, ok := columnSize(last)
+		if pos == 0 || !ok || n > uint64(len(rec))-end {
+			return 0, false
+		}
+		end += n
+	}
+	if end != uint64(len(rec)) {
+		return 0, false
+	}
+	return integer(rec, last)
+}
+
+// columnSize returns how many bytes a column of the given serial type has,
+// false for a type that no record has.
+func columnSize(serial uint64) (uint64, bool) {
+	if serial >= 12 {
+		return (serial - 12) / 2, true // a blob or a text
+	}
+	sizes := [12]uint8{0, 1, 2, 3, 4, 6, 8, 8, 0, 0}
+	return uint64(sizes[serial]), serial < 10
+}
+
+// integer returns the value at the end of rec, false if its type is another.
+func integer(rec []byte, serial uint64) (int64, bool) {
+	if serial == 8 || serial == 9 {
+		return int64(serial - 8), true // constants, without a byte
+	}
+	if serial < 1 || serial > 6 {
+		return 0, false
+	}
+	n, _ := columnSize(serial)
+	b := rec[uint64(len(rec))-n:]
+	v := int64(int8(b[0]))
+	for _, c := range b[1:] {
+		v = v<<8 | int64(c)
+	}
+	return v, true
+}
+
+// varint returns the SQLite varint at b[off:] and the offset after it, 0 if
+// it goes beyond b.
+func varint(b []byte, off int) (uint64, int) {
+	if off < 0 || off >= len(b) {
+		return 0, 0
+	}
+	b = b[off:]
+	if b[0] < 0x80 {
+		return uint64(b[0]), off + 1
+	}
+	var v uint64
+	for i, c := range b[:min(len(b), 9)] {
+		if i == 8 {
+			return v<<8 | uint64(c), off + 9
+		}
+		v = v<<7 | uint64(c&0x7f)
+		if c < 0x80 {
+			return v, off + i + 1
+		}
+	}
+	return 0, 0
+}
+
+// SameKey reports whether two entries of an index page agree in all columns
+// but the last, by their bytes. It is false if either is not all on this page.
+func (p Page) SameKey(i, j int) bool {
+	a, ok := p.key(i)
+	b, ok2 := p.key(j)
+	return ok && ok2 && bytes.Equal(a.types, b.types) && bytes.Equal(a.values, b.values)
+}
+
+// key is the columns of an index entry but the last.
+type key struct{ types, values []byte }
+
+func (p Page) key(i int) (key, bool) {
+	if p.kind != LeafIndex && p.kind != InteriorIndex {
+		return key{}, false
+	}
+	at, ok := p.payload(i)
+	if !ok || at.local != at.size {
+		return key{}, false
+	}
+	rec := p.data[at.off : at.off+at.size]
+	headerSize, pos := varint(rec, 0)
+	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
+		return key{}, false
+	}
+	header, start := rec[:headerSize], pos
+	end, last, before := headerSize, uint64(0), pos // of the last column: its size, and where its type begins
+	for pos < len(header) {
+		before = pos
+		var serial uint64
+		serial, pos = varint(header, pos)
+		n, ok := columnSize(serial)
+		if pos == 0 || !ok || n > uint64(len(rec))-end {
+			return key{}, false
+		}
+		end += n
+		last = n
+	}
+	return key{header[start:before], rec[headerSize : end-last]}, true
+}

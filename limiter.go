@@ -1,0 +1,127 @@
+package litestream
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// requestClass tells who waits for a request.
+type requestClass int
+
+const (
+	foreground  requestClass = iota // SQLite does, or an open, or a poll
+	speculative                     // nobody yet: read-ahead
+	numClasses
+)
+
+// limiter bounds the requests under way. Those that are waited for go first,
+// and read-ahead never takes the last quarter of the places. It is safe for
+// concurrent use; a nil limiter has no limit.
+type limiter struct {
+	limit int
+
+	mu      sync.Mutex            // duty: what follows
+	running [numClasses]int       // guarded by mu
+	waiting [numClasses][]*ticket // guarded by mu; first come, first served
+}
+
+// ticket is a place in the queue for a request, then the right to make it.
+type ticket struct {
+	class   requestClass  // guarded by limiter.mu
+	granted chan struct{} // closed when it is its turn
+}
+
+// newLimiter returns a limiter of so many requests; nil if the limit is negative.
+func newLimiter(limit int) *limiter {
+	if limit < 0 {
+		return nil
+	}
+	return &limiter{limit: max(1, limit)}
+}
+
+// enqueue asks for a place.
+func (l *limiter) enqueue(class requestClass) *ticket {
+	if l == nil {
+		return nil
+	}
+	t := &ticket{class: class, granted: make(chan struct{})}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting[class] = append(l.waiting[class], t)
+	l.grant()
+	return t
+}
+
+// wait returns when it is the ticket's turn, or gives it back when ctx is done.
+func (l *limiter) wait(ctx context.Context, t *ticket) error {
+	if l == nil {
+		return ctx.Err()
+	}
+	select {
+	case <-t.granted:
+		return nil
+	default:
+	}
+	select {
+	case <-t.granted:
+		return nil
+	case <-ctx.Done():
+		l.done(t)
+		return ctx.Err()
+	}
+}
+
+// promote makes a request that still waits one of the foreground.
+func (l *limiter) promote(t *ticket) {
+	if l == nil || t == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.drop(t) {
+		t.class = foreground
+		l.waiting[foreground] = append(l.waiting[foreground], t)
+		l.grant()
+	}
+}
+
+// done gives a ticket back, whether its turn had come or not.
+func (l *limiter) done(t *ticket) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.drop(t) {
+		l.running[t.class]--
+	}
+	l.grant()
+}
+
+// drop takes a ticket out of the queue. It reports whether it was there.
+// Called under mu.
+func (l *limiter) drop(t *ticket) bool {
+	queue := l.waiting[t.class]
+	i := slices.Index(queue, t)
+	if i >= 0 {
+		l.waiting[t.class] = slices.Delete(queue, i, i+1)
+	}
+	return i >= 0
+}
+
+// grant gives out the places that are free. Called under mu.
+func (l *limiter) grant() {
+	for class := range numClasses {
+		most := l.limit
+		if class != foreground {
+			most = max(1, l.limit*3/4)
+		}
+		for len(l.waiting[class]) > 0 && l.running[foreground]+l.running[speculative] < most {
+			t := l.waiting[class][0]
+			l.waiting[class] = l.waiting[class][1:]
+			l.running[class]++
+			close(t.granted)
+		}
+	}
+}

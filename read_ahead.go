@@ -1,0 +1,221 @@
+package litestream
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync/atomic"
+)
+
+const (
+	// maxGap is the largest gap between two wanted frames of a file that is
+	// read through. It costs about 1 ms; another request costs more, but runs
+	// at the same time.
+	maxGap = 64 << 10
+
+	// maxSpan bounds a request for several pages, unless one alone is larger.
+	maxSpan = 1 << 20
+
+	// maxGapPages bounds how many pages of a gap are looked at.
+	maxGapPages = 1024
+)
+
+// want is a page to be read, and where it lies.
+type want struct {
+	key pageKey
+	loc frameLoc
+	f   *flight
+}
+
+func (w want) end() int64 { return w.loc.offset + int64(w.loc.size) }
+
+// span is a part of a file that one request reads, for pages of a view.
+type span struct {
+	view  *view
+	wants []want // in the order of their offsets, at least one
+	class requestClass
+}
+
+func (s span) file() *ltxFile { return s.wants[0].loc.file }
+func (s span) offset() int64  { return s.wants[0].loc.offset }
+func (s span) size() int64    { return s.wants[len(s.wants)-1].end() - s.offset() }
+
+// spans groups wants of a view that lie near each other. The span of the page
+// that is urgent, if any, begins with it, and is of the foreground.
+func spans(v *view, wants []want, urgent uint32) (all []span) {
+	slices.SortFunc(wants, func(a, b want) int {
+		if a.loc.file != b.loc.file {
+			return cmp.Or(cmp.Compare(a.loc.file.level, b.loc.file.level),
+				cmp.Compare(a.loc.file.minTXID, b.loc.file.minTXID),
+				cmp.Compare(a.loc.file.maxTXID, b.loc.file.maxTXID))
+		}
+		return cmp.Compare(a.loc.offset, b.loc.offset)
+	})
+	first := 0
+	for i := range wants {
+		w := wants[i]
+		if i > 0 {
+			last := wants[i-1]
+			near := w.loc.file == last.loc.file && w.loc.offset-last.end() <= maxGap && w.end()-wants[first].loc.offset <= maxSpan
+			if !near || w.key.pgno == urgent {
+				all = append(all, span{v, wants[first:i], speculative})
+				first = i
+			}
+		}
+	}
+	if len(wants) > 0 {
+		all = append(all, span{v, wants[first:], speculative})
+	}
+	for i := range all {
+		if urgent != 0 && all[i].wants[0].key.pgno == urgent {
+			all[i].class = foreground
+		}
+	}
+	return all
+}
+
+// readAhead starts to read pages of a view, in as few requests as they need,
+// unless they are known or being read already. It stops where the limit of
+// pages read ahead is reached, and returns how many of the pages it went
+// through. One of the pages may be urgent: somebody is going to wait for it.
+// When ended is set, what has not begun by then is not read; without ended,
+// nobody gives the pages up, and they go straight to the cache.
+func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, ended *atomic.Bool) int {
+	r := db.reader
+	cache := r.cache.Load()
+	if cache == nil || v.epoch != db.current.Load().epoch {
+		return 0
+	}
+	most := int(db.opts.ReadAheadSize / int64(v.pageSize))
+	wants := make([]want, 0, len(pgnos))
+	n := 0
+	for ; n < len(pgnos); n++ {
+		pgno := pgnos[n]
+		loc, ok := v.lookup(pgno)
+		if !ok || loc.file.gone.Load() {
+			continue
+		}
+		key := pageKey{loc.version, pgno, v.epoch}
+		if _, ok := cache.peek(key); ok {
+			continue
+		}
+		r.mu.Lock()
+		full := r.ahead >= most
+		if r.flights[key] == nil && !full {
+			f := &flight{guess: true, ahead: ended != nil && pgno != urgent}
+			if f.ahead {
+				r.ahead++
+			}
+			if pgno == urgent {
+				r.misses.Add(1)
+			}
+			r.flights[key] = f
+			wants = append(wants, want{key, loc, f})
+		}
+		r.mu.Unlock()
+		if full {
+			break
+		}
+	}
+	for _, s := range spans(v, wants, urgent) {
+		if !db.begin() {
+			r.fail(s.wants, ErrClosed)
+			continue
+		}
+		t := r.store.limit.enqueue(s.class)
+		r.mu.Lock()
+		for _, w := range s.wants {
+			w.f.ticket = t
+		}
+		r.mu.Unlock()
+		go func() {
+			defer db.wg.Done()
+			db.readSpan(s, t, ended)
+		}()
+	}
+	return n
+}
+
+// errNotWanted ends read-ahead that was given up before it began.
+var errNotWanted = errors.New("read-ahead was given up")
+
+// errReadAhead ends flights of a span that panicked.
+var errReadAhead = errors.New("read-ahead failed")
+
+// readSpan makes the request of a span, and hands the pages out as they come.
+func (db *database) readSpan(s span, t *ticket, ended *atomic.Bool) {
+	r := db.reader
+	left := s.wants
+	err := errReadAhead
+	defer guard(db.log, "read ahead", &err)
+	defer func() { r.fail(left, err) }()
+	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+	defer cancel()
+	if err = r.store.limit.wait(ctx, t); err != nil {
+		return
+	}
+	if ended != nil && ended.Load() && s.class != foreground && !r.isAwaited(left) {
+		r.store.limit.done(t)
+		err = errNotWanted
+		return
+	}
+	buf := r.buffer(int(s.size()))
+	defer r.frames.Put(buf)
+	body := (*buf)[:s.size()]
+	err = r.store.readParts(ctx, s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
+		for len(left) > 0 && left[0].end()-s.offset() <= int64(len(got)) {
+			w := left[0]
+			page, err := decodePage(w.loc, got[w.loc.offset-s.offset():w.end()-s.offset()], w.key.pgno)
+			if err == nil && w.f.guess {
+				r.landings.Add(1)
+			}
+			r.land(w.key, w.f, page, err)
+			left = left[1:]
+		}
+	})
+	if err == nil {
+		db.keepGaps(s, body)
+	}
+}
+
+// keepGaps puts pages into the cache that lay between those of a span, if
+// they are still the newest.
+func (db *database) keepGaps(s span, body []byte) {
+	for i, w := range s.wants[1:] {
+		before := s.wants[i]
+		if before.end() == w.loc.offset || w.key.pgno-before.key.pgno > maxGapPages {
+			continue
+		}
+		for pgno := before.key.pgno + 1; pgno < w.key.pgno; pgno++ {
+			loc, ok := s.view.lookup(pgno)
+			if !ok || loc.file != s.file() || loc.offset < before.end() || loc.offset+int64(loc.size) > w.loc.offset {
+				continue
+			}
+			key := pageKey{loc.version, pgno, s.view.epoch}
+			if _, known := db.reader.cache.Load().peek(key); known {
+				continue
+			}
+			start := loc.offset - s.offset()
+			if page, err := decodePage(loc, body[start:start+int64(loc.size)], pgno); err == nil {
+				db.reader.admit(key, page)
+			}
+		}
+	}
+}
+
+// isAwaited reports whether somebody waits for one of the pages.
+func (r *reader) isAwaited(wants []want) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(wants, func(w want) bool { return w.f.done != nil })
+}
+
+// fail ends the flights of pages that could not be read.
+func (r *reader) fail(wants []want, err error) {
+	if err == nil {
+		err = errReadAhead
+	}
+	for _, w := range wants {
+		r.land(w.key, w.f, nil, err)
+	}
+}

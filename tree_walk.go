@@ -1,0 +1,144 @@
+package litestream
+
+import "github.com/ltxvfs/litestream/internal/btree"
+
+// maxTreeDepth bounds climbs: a b-tree of SQLite's is not deeper.
+const maxTreeDepth = 20
+
+// treeWalk moves within the b-trees of a view over pages that are known,
+// without a request.
+type treeWalk struct {
+	r *reader
+	v *view
+}
+
+// raw returns the bytes of a page, nil if they are not known.
+func (w treeWalk) raw(pgno uint32) []byte {
+	loc, ok := w.v.lookup(pgno)
+	if !ok {
+		return nil
+	}
+	return w.r.peek(pageKey{loc.version, pgno, w.v.epoch})
+}
+
+// page returns a page of a b-tree, false if it is not known.
+func (w treeWalk) page(pgno uint32) (btree.Page, bool) {
+	b := w.raw(pgno)
+	if b == nil {
+		return btree.Page{}, false
+	}
+	return w.r.parse(pgno, b)
+}
+
+// place is where a page hangs in a b-tree.
+type place struct {
+	parent uint32
+	page   btree.Page // the parent
+	i      int        // which child it is
+}
+
+// place returns where a page hangs, false if that is not known, as for a root.
+func (w treeWalk) place(pgno uint32) (place, bool) {
+	parent, ok := w.r.tree.parent(pgno)
+	if !ok {
+		return place{}, false
+	}
+	p, ok := w.page(parent)
+	if !ok {
+		return place{}, false
+	}
+	i := p.IndexOf(pgno)
+	return place{parent, p, i}, i >= 0
+}
+
+// root returns the root of the tree that a page is in, and how many levels
+// the page is below it.
+func (w treeWalk) root(pgno uint32) (root uint32, depth int) {
+	for depth < maxTreeDepth {
+		at, ok := w.place(pgno)
+		if !ok {
+			break
+		}
+		pgno = at.parent
+		depth++
+	}
+	return pgno, depth
+}
+
+// isEdge reports whether a page is the first of its level, or the last, and
+// how many pages the level has at least.
+func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
+	for range maxTreeDepth {
+		at, ok := w.place(pgno)
+		if !ok {
+			return width > 0, width
+		}
+		if dir > 0 && at.i != 0 || dir < 0 && at.i != at.page.Children()-1 {
+			return false, 0
+		}
+		width = max(width, at.page.Children())
+		pgno = at.parent
+	}
+	return false, 0
+}
+
+// beside returns where the page right after (dir 1) or before (dir -1) hangs,
+// on the same level. If that is only known by a page that is not here,
+// missing is its number.
+func (w treeWalk) beside(at place, dir int) (_ place, missing uint32, ok bool) {
+	return w.besideWithin(at, dir, maxTreeDepth)
+}
+
+func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint32, ok bool) {
+	if i := at.i + dir; i >= 0 && i < at.page.Children() {
+		at.i = i
+		return at, 0, true
+	}
+	if depth == 0 {
+		return place{}, 0, false
+	}
+	above, ok := w.place(at.parent)
+	if !ok {
+		return place{}, 0, false
+	}
+	above, missing, ok = w.besideWithin(above, dir, depth-1)
+	if !ok {
+		return place{}, missing, false
+	}
+	next := above.pgno()
+	p, ok := w.page(next)
+	if !ok {
+		return place{}, next, false
+	}
+	if p.Children() == 0 {
+		return place{}, 0, false
+	}
+	at = place{next, p, 0}
+	if dir < 0 {
+		at.i = p.Children() - 1
+	}
+	return at, 0, true
+}
+
+// pgno returns the page that hangs there.
+func (at place) pgno() uint32 { return at.page.Child(at.i) }
+
+// covers reports whether a rowid belongs under a place in a table, as far as
+// the parent tells.
+func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.i }
+
+// descend returns the page so many levels below the root of a table where a
+// rowid belongs. If a page on the way is not known, missing is its number.
+func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
+	pgno = root
+	for range depth {
+		p, ok := w.page(pgno)
+		if !ok {
+			return 0, pgno
+		}
+		if pgno = p.Child(p.ChildFor(rowid)); pgno == 0 {
+			return 0, 0
+		}
+	}
+	return pgno, 0
+}
