@@ -133,6 +133,9 @@ func (p *predictor) follow(pgno uint32) bool {
 			continue
 		}
 		p.giveUp(skipped)
+		if loc, ok := p.view.lookup(pgno); ok {
+			p.db.reader.used(pageKey{loc.version, pgno, p.view.epoch})
+		}
 		p.use(i)
 		if len(s.pending) <= s.window-max(1, s.window/4) {
 			p.extend(s, 0)

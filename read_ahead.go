@@ -96,25 +96,21 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, ended *ato
 			continue
 		}
 		key := pageKey{loc.version, pgno, v.epoch}
-		if _, ok := cache.peek(key); ok {
+		page, cached := cache.peek(key)
+		if cached && ended == nil {
 			continue
 		}
-		r.mu.Lock()
-		full := r.ahead >= most
-		if r.flights[key] == nil && !full {
-			f := &flight{guess: true, ahead: ended != nil && pgno != urgent}
-			if f.ahead {
-				r.ahead++
-			}
+		// What is cached could be displaced by what is read before its turn comes.
+		f := &flight{guess: !cached, ahead: ended != nil && pgno != urgent, landed: cached, page: page}
+		added, full := r.register(key, f, most)
+		if full {
+			break
+		}
+		if added && !cached {
+			wants = append(wants, want{key, loc, f})
 			if pgno == urgent {
 				r.misses.Add(1)
 			}
-			r.flights[key] = f
-			wants = append(wants, want{key, loc, f})
-		}
-		r.mu.Unlock()
-		if full {
-			break
 		}
 	}
 	for _, s := range spans(v, wants, urgent) {

@@ -155,6 +155,34 @@ func (r *reader) land(key pageKey, f *flight, page []byte, err error) {
 	}
 }
 
+// register adds a flight, unless there is one of that page already, or it is
+// read ahead and there are as many as may be.
+func (r *reader) register(key pageKey, f *flight, most int) (added, full bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flights[key] != nil {
+		return false, false
+	}
+	if f.ahead {
+		if r.ahead >= most {
+			return false, true
+		}
+		r.ahead++
+	}
+	r.flights[key] = f
+	return true, false
+}
+
+// used is for a page that was read ahead, and may have been found in the
+// cache as well.
+func (r *reader) used(key pageKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.flights[key]; f != nil && f.landed {
+		r.settle(key, f)
+	}
+}
+
 // take is for who has waited for a page.
 func (r *reader) take(key pageKey, f *flight) {
 	r.mu.Lock()
@@ -196,7 +224,9 @@ func (r *reader) giveUp(keys []pageKey) {
 		if f == nil || !f.ahead {
 			continue
 		}
-		r.unused.Add(1)
+		if f.guess {
+			r.unused.Add(1)
+		}
 		if f.landed {
 			r.settle(key, f)
 		} else {

@@ -120,6 +120,24 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+func TestParseAcceptsLimits(t *testing.T) {
+	b := interiorTable(4096, 3, 10)
+	binary.BigEndian.PutUint16(b[1:], 4096-4)  // the last place of a freeblock
+	binary.BigEndian.PutUint16(b[30:], 4096-4) // and of a cell
+	binary.BigEndian.PutUint32(b[4096-4:], 77)
+	b[7] = 60
+	p, ok := Parse(b, 3, 4096)
+	if !ok {
+		t.Fatal("refused")
+	}
+	if p.Child(9) != 77 || p.IndexOf(77) != 9 {
+		t.Errorf("last cell is of child %d, which is child %d", p.Child(9), p.IndexOf(77))
+	}
+	if _, ok := p.Rowid(9); ok {
+		t.Error("a key beyond the page")
+	}
+}
+
 func TestRandomPagesRarelyPass(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	for pageSize, most := range map[int]int{512: 0, 4096: 0, 65536: 60} {
@@ -268,6 +286,9 @@ func callAll(p Page) (sum int) {
 		entry, _ := p.IndexRowid(i)
 		first, pages, _ := p.Overflow(i)
 		sum += int(child) + int(rowid) + int(entry) + pages
+		if p.SameKey(i, i+1) {
+			sum++
+		}
 		if i < 4 || i >= p.Cells()-2 || i%64 == 0 {
 			sum += p.IndexOf(child) + p.OverflowFrom(first)
 		}
