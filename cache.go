@@ -20,7 +20,16 @@ type pageKey struct {
 // interior pages of b-trees are kept as if used twice from the start: SQLite
 // has them in its own cache while it scans, so that the uses do not show here.
 type pageCache struct {
-	lru *lru.TwoQueueCache[pageKey, []byte]
+	lru   *lru.TwoQueueCache[pageKey, []byte]
+	pages int
+}
+
+// size returns how many pages fit in.
+func (c *pageCache) size() int {
+	if c == nil {
+		return 0
+	}
+	return c.pages
 }
 
 // cacheEntryOverhead is what an entry takes beside its page: list element,
@@ -36,7 +45,7 @@ func newPageCache(size int64, pageSize uint32) *pageCache {
 	if err != nil {
 		return nil // not for a size of at least 2
 	}
-	return &pageCache{lru: c}
+	return &pageCache{c, int(n)}
 }
 
 func (c *pageCache) get(k pageKey) ([]byte, bool) {

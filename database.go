@@ -48,7 +48,10 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		opts: opts,
 		log:  opts.Logger.With("db", name),
 	}
-	db.store = &store{client: client, log: db.log, limit: limit}
+	db.store = &store{client: client, log: db.log, limit: limit, run: db.run}
+	if opts.HedgeRequests {
+		db.store.hedge = new(hedge)
+	}
 	db.ctx, db.cancel = context.WithCancelCause(context.Background())
 	db.poller = newPoller(db)
 	if err := db.open(ctx); err != nil {
@@ -90,8 +93,9 @@ func (db *database) open(ctx context.Context) error {
 	}
 	db.number.Store(counter)
 	db.current.Load().state.number = db.number.Add(1) // nobody else knows db yet
+	requests, _ := db.store.totalReads()
 	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
-		"requests", db.store.lists.Load()+db.store.totalReads(), "duration", time.Since(start))
+		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
 	return nil
 }
 
@@ -222,6 +226,18 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 			return nil, err
 		}
 	}
+}
+
+// run runs something in the background, unless the database is closed.
+func (db *database) run(fn func()) bool {
+	if !db.begin() {
+		return false
+	}
+	go func() {
+		defer db.wg.Done()
+		fn()
+	}()
+	return true
 }
 
 // begin counts something that runs in the background, unless the database is

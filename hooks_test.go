@@ -186,3 +186,9 @@ func encodeAgain(t *testing.T, client ReplicaClient) {
 		}
 	}
 }
+
+// countReads returns how many read requests there were.
+func countReads(s *store) int64 {
+	n, _ := s.totalReads()
+	return n
+}

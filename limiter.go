@@ -10,7 +10,8 @@ import (
 type requestClass int
 
 const (
-	foreground  requestClass = iota // SQLite does, or an open, or a poll
+	foreground  requestClass = iota // SQLite does, for a page
+	loading                         // an open, a poll, a travel: listings, and what tells what is in a file
 	speculative                     // nobody yet: read-ahead
 	numClasses
 )
@@ -114,10 +115,10 @@ func (l *limiter) drop(t *ticket) bool {
 func (l *limiter) grant() {
 	for class := range numClasses {
 		most := l.limit
-		if class != foreground {
+		if class == speculative {
 			most = max(1, l.limit*3/4)
 		}
-		for len(l.waiting[class]) > 0 && l.running[foreground]+l.running[speculative] < most {
+		for len(l.waiting[class]) > 0 && l.running[foreground]+l.running[loading]+l.running[speculative] < most {
 			t := l.waiting[class][0]
 			l.waiting[class] = l.waiting[class][1:]
 			l.running[class]++

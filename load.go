@@ -73,8 +73,8 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	head := make([]byte, headSize)
 	tail := make([]byte, min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize))
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.read(gctx, keyOf(info), head, 0) })
-	g.Go(func() error { return s.read(gctx, keyOf(info), tail, info.Size-int64(len(tail))) })
+	g.Go(func() error { return s.load(gctx, keyOf(info), head, 0) })
+	g.Go(func() error { return s.load(gctx, keyOf(info), tail, info.Size-int64(len(tail))) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 		n := int(min(more-int64(len(b)), maxTailRead))
 		b = slices.Grow(b, n)
 		part := b[len(b) : len(b)+n]
-		if err := s.read(ctx, keyOf(info), part, info.Size-need+int64(len(b))); err != nil {
+		if err := s.load(ctx, keyOf(info), part, info.Size-need+int64(len(b))); err != nil {
 			return nil, err
 		}
 		b = b[:len(b)+n]
@@ -133,7 +133,7 @@ func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 
 func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
 	b := make([]byte, info.Size)
-	if err := s.read(ctx, keyOf(info), b, 0); err != nil {
+	if err := s.load(ctx, keyOf(info), b, 0); err != nil {
 		return nil, err
 	}
 	f, err := ltxio.ParseFile(b, info.MinTXID, info.MaxTXID)
@@ -169,7 +169,7 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 		return 0, fmt.Errorf("read header of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.HeaderSize)
-	if err := s.read(ctx, keyOf(info), buf, 0); err != nil {
+	if err := s.load(ctx, keyOf(info), buf, 0); err != nil {
 		return 0, err
 	}
 	hdr, err := ltxio.ParseHeader(buf, info.MinTXID, info.MaxTXID)

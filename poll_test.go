@@ -447,11 +447,11 @@ func TestPoller_IdleCost(t *testing.T) {
 					tc.change(p)
 				}
 				db.poller.use()
-				lists, reads := client.lists.Load(), db.store.totalReads()
+				lists, reads := client.lists.Load(), countReads(db.store)
 				const polls = 600
 				time.Sleep(polls * DefaultPollInterval)
 				synctest.Wait()
-				lists, reads = client.lists.Load()-lists, db.store.totalReads()-reads
+				lists, reads = client.lists.Load()-lists, countReads(db.store)-reads
 				if most := int64(polls + polls/fullPollEvery + 1); lists > most || reads > 2 {
 					t.Errorf("%d polls cost %d listings and %d reads, want %d and 2 at most", polls, lists, reads, most)
 				}

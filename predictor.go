@@ -17,6 +17,10 @@ const (
 	// leads to: each may be a request.
 	maxRowPages = 512
 
+	// topUp is how many pages a long scan is behind its window when more are
+	// asked for: what a few requests bring.
+	topUp = 1024
+
 	// maxSiblings is how many interior pages are read at once, when it turns
 	// out that they are interior pages: then they are all that there are on
 	// their level, or nearly so.
@@ -65,7 +69,7 @@ func (p *predictor) miss(v *view, pgno uint32) {
 		}
 	}
 	if g, window := p.guess(pgno); g != nil {
-		s := &stream{guess: g, window: window, most: max(1, int(p.db.opts.ReadAheadSize/int64(v.pageSize)))}
+		s := &stream{guess: g, window: window, fits: p.db.reader.cache.Load().size() / 2, most: max(1, int(p.db.opts.ReadAheadSize/int64(v.pageSize)))}
 		if _, ok := g.(*rowsGuess); ok {
 			s.most = min(s.most, maxRowPages)
 		}
@@ -137,7 +141,7 @@ func (p *predictor) follow(pgno uint32) bool {
 			p.db.reader.used(pageKey{loc.version, pgno, p.view.epoch})
 		}
 		p.use(i)
-		if len(s.pending) <= s.window-max(1, s.window/4) {
+		if len(s.pending) <= s.window-min(max(1, s.window/4), topUp) {
 			p.extend(s, 0)
 		}
 		return true
@@ -156,7 +160,7 @@ func (p *predictor) extend(s *stream, urgent uint32) {
 	}
 	first := len(batch)
 	batch = append(batch, s.backlog[:min(room, len(s.backlog))]...)
-	n := max(0, p.db.readAhead(p.view, batch, urgent, &s.ended)-first)
+	n := max(0, p.db.readAhead(p.view, batch, urgent, s)-first)
 	if n > 0 {
 		s.pending = append(s.pending, s.backlog[:n]...)
 		s.backlog = s.backlog[n:]

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"sync/atomic"
 )
 
 const (
@@ -31,9 +30,10 @@ func (w want) end() int64 { return w.loc.offset + int64(w.loc.size) }
 
 // span is a part of a file that one request reads, for pages of a view.
 type span struct {
-	view  *view
-	wants []want // in the order of their offsets, at least one
-	class requestClass
+	view   *view
+	stream *stream // that it is for; nil: nobody gives the pages up
+	wants  []want  // in the order of their offsets, at least one
+	class  requestClass
 }
 
 func (s span) file() *ltxFile { return s.wants[0].loc.file }
@@ -42,7 +42,7 @@ func (s span) size() int64    { return s.wants[len(s.wants)-1].end() - s.offset(
 
 // spans groups wants of a view that lie near each other. The span of the page
 // that is urgent, if any, begins with it, and is of the foreground.
-func spans(v *view, wants []want, urgent uint32) (all []span) {
+func spans(v *view, s *stream, wants []want, urgent uint32) (all []span) {
 	slices.SortFunc(wants, func(a, b want) int {
 		if a.loc.file != b.loc.file {
 			return cmp.Or(cmp.Compare(a.loc.file.level, b.loc.file.level),
@@ -58,13 +58,13 @@ func spans(v *view, wants []want, urgent uint32) (all []span) {
 			last := wants[i-1]
 			near := w.loc.file == last.loc.file && w.loc.offset-last.end() <= maxGap && w.end()-wants[first].loc.offset <= maxSpan
 			if !near || w.key.pgno == urgent {
-				all = append(all, span{v, wants[first:i], speculative})
+				all = append(all, span{v, s, wants[first:i], speculative})
 				first = i
 			}
 		}
 	}
 	if len(wants) > 0 {
-		all = append(all, span{v, wants[first:], speculative})
+		all = append(all, span{v, s, wants[first:], speculative})
 	}
 	for i := range all {
 		if urgent != 0 && all[i].wants[0].key.pgno == urgent {
@@ -78,9 +78,9 @@ func spans(v *view, wants []want, urgent uint32) (all []span) {
 // unless they are known or being read already. It stops where the limit of
 // pages read ahead is reached, and returns how many of the pages it went
 // through. One of the pages may be urgent: somebody is going to wait for it.
-// When ended is set, what has not begun by then is not read; without ended,
-// nobody gives the pages up, and they go straight to the cache.
-func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, ended *atomic.Bool) int {
+// Without a stream, nobody gives the pages up, and they go straight to the
+// cache.
+func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *stream) int {
 	r := db.reader
 	cache := r.cache.Load()
 	if cache == nil || v.epoch != db.current.Load().epoch {
@@ -97,11 +97,12 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, ended *ato
 		}
 		key := pageKey{loc.version, pgno, v.epoch}
 		page, cached := cache.peek(key)
-		if cached && ended == nil {
+		if cached && stream == nil {
 			continue
 		}
 		// What is cached could be displaced by what is read before its turn comes.
-		f := &flight{guess: !cached, ahead: ended != nil && pgno != urgent, landed: cached, page: page}
+		f := &flight{guess: !cached, ahead: stream != nil && pgno != urgent, landed: cached, page: page}
+		f.flood = f.ahead && stream.isFlood()
 		added, full := r.register(key, f, most)
 		if full {
 			break
@@ -113,7 +114,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, ended *ato
 			}
 		}
 	}
-	for _, s := range spans(v, wants, urgent) {
+	for _, s := range spans(v, stream, wants, urgent) {
 		if !db.begin() {
 			r.fail(s.wants, ErrClosed)
 			continue
@@ -126,7 +127,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, ended *ato
 		r.mu.Unlock()
 		go func() {
 			defer db.wg.Done()
-			db.readSpan(s, t, ended)
+			db.readSpan(s, t)
 		}()
 	}
 	return n
@@ -139,7 +140,7 @@ var errNotWanted = errors.New("read-ahead was given up")
 var errReadAhead = errors.New("read-ahead failed")
 
 // readSpan makes the request of a span, and hands the pages out as they come.
-func (db *database) readSpan(s span, t *ticket, ended *atomic.Bool) {
+func (db *database) readSpan(s span, t *ticket) {
 	r := db.reader
 	left := s.wants
 	err := errReadAhead
@@ -150,7 +151,7 @@ func (db *database) readSpan(s span, t *ticket, ended *atomic.Bool) {
 	if err = r.store.limit.wait(ctx, t); err != nil {
 		return
 	}
-	if ended != nil && ended.Load() && s.class != foreground && !r.isAwaited(left) {
+	if s.stream != nil && s.stream.ended.Load() && s.class != foreground && !r.isAwaited(left) {
 		r.store.limit.done(t)
 		err = errNotWanted
 		return
@@ -169,7 +170,7 @@ func (db *database) readSpan(s span, t *ticket, ended *atomic.Bool) {
 			left = left[1:]
 		}
 	})
-	if err == nil {
+	if err == nil && !s.wants[0].f.flood {
 		db.keepGaps(s, body)
 	}
 }

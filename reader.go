@@ -39,6 +39,7 @@ type flight struct {
 	done   chan struct{} // guarded by reader.mu; made by the first who waits
 	landed bool          // guarded by reader.mu
 	ahead  bool          // guarded by reader.mu; nobody asked for it yet, counts in reader.ahead
+	flood  bool          // part of a scan that would fill the cache, which it bypasses
 	guess  bool          // made by read-ahead, which does not try as hard as one can
 	ticket *ticket       // guarded by reader.mu; of its request, if it queues
 
@@ -206,7 +207,7 @@ func (r *reader) settle(key pageKey, f *flight) {
 		r.ahead--
 	}
 	switch {
-	case f.err != nil:
+	case f.err != nil, f.flood && !f.interior:
 	case f.interior:
 		r.cache.Load().keep(key, f.page)
 	default:
@@ -275,7 +276,7 @@ func (r *reader) frame(ctx context.Context, loc frameLoc, pgno uint32) ([]byte, 
 	buf := r.buffer(int(loc.size))
 	defer r.frames.Put(buf)
 	frame := (*buf)[:loc.size]
-	if err := r.store.read(ctx, loc.file.key(), frame, loc.offset); err != nil {
+	if err := r.store.readHedged(ctx, loc.file.key(), frame, loc.offset); err != nil {
 		return nil, err
 	}
 	return decodePage(loc, frame, pgno)

@@ -16,21 +16,43 @@ type Stats struct {
 	Lag      int64     `json:"lag"`       // whole seconds since the last successful poll, -1 before the first
 	Poller   string    `json:"poller"`    // asleep, running or stopped
 
-	Lists       int64 `json:"lists"` // requests
-	Reads       int64 `json:"reads"` // requests
-	ReadBytes   int64 `json:"read_bytes"`
-	Retries     int64 `json:"retries"`      // attempts beyond the first
-	CacheHits   int64 `json:"cache_hits"`   // pages
-	CacheMisses int64 `json:"cache_misses"` // pages
+	// Requests, each attempt counting, and what they brought.
+	Lists          int64 `json:"lists"`
+	Reads          int64 `json:"reads"`            // of files: the sum of the next three
+	PageReads      int64 `json:"page_reads"`       // for pages that SQLite waits for
+	LoadReads      int64 `json:"load_reads"`       // for what tells what is in a file
+	AheadReads     int64 `json:"ahead_reads"`      // for pages that nobody waits for yet
+	ReadBytes      int64 `json:"read_bytes"`       // of all reads
+	PageReadBytes  int64 `json:"page_read_bytes"`  // of PageReads
+	LoadReadBytes  int64 `json:"load_read_bytes"`  // of LoadReads
+	AheadReadBytes int64 `json:"ahead_read_bytes"` // of AheadReads
+	Retries        int64 `json:"retries"`          // attempts beyond the first
+	Hedges         int64 `json:"hedges"`           // second requests, which count in PageReads, too
+
+	// Pages that SQLite asked for, by where they were.
+	CacheHits   int64 `json:"cache_hits"`   // in the cache, or just being fetched for somebody else
+	AheadHits   int64 `json:"ahead_hits"`   // read ahead, or just being read ahead
+	CacheMisses int64 `json:"cache_misses"` // in storage
+
+	// Pages that were read ahead of use. Those that were given up may still
+	// be of use, as they go to the cache.
+	Prefetched       int64 `json:"prefetched"`
+	PrefetchedUnused int64 `json:"prefetched_unused"` // given up
 }
 
 func (db *database) stats() Stats {
-	v := db.current.Load()
+	v, s, r := db.current.Load(), db.store, db.reader
+	reads, bytes := s.totalReads()
 	return Stats{
 		Name: db.name, TXID: v.txid, Time: v.time(), Pages: v.commit, PageSize: v.pageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
-		Lists: db.store.lists.Load(), Reads: db.store.totalReads(), ReadBytes: db.store.readBytes[foreground].Load() + db.store.readBytes[speculative].Load(),
-		Retries: db.store.retries.Load(), CacheHits: db.reader.hits.Load(), CacheMisses: db.reader.misses.Load(),
+		Lists: s.lists.Load(), Reads: reads, ReadBytes: bytes,
+		PageReads: s.reads[foreground].Load(), PageReadBytes: s.readBytes[foreground].Load(),
+		LoadReads: s.reads[loading].Load(), LoadReadBytes: s.readBytes[loading].Load(),
+		AheadReads: s.reads[speculative].Load(), AheadReadBytes: s.readBytes[speculative].Load(),
+		Retries: s.retries.Load(), Hedges: s.hedges.Load(),
+		CacheHits: r.hits.Load(), AheadHits: r.early.Load(), CacheMisses: r.misses.Load(),
+		Prefetched: r.landings.Load(), PrefetchedUnused: r.unused.Load(),
 	}
 }
 

@@ -22,20 +22,24 @@ import (
 type store struct {
 	client ReplicaClient
 	log    *slog.Logger
-	limit  *limiter // of the VFS
+	limit  *limiter          // of the VFS
+	hedge  *hedge            // nil: no second requests
+	run    func(func()) bool // runs something in the background, unless the database is closed
 
 	lists     atomic.Int64
 	reads     [numClasses]atomic.Int64 // attempts
 	readBytes [numClasses]atomic.Int64
 	retries   atomic.Int64
+	hedges    atomic.Int64
 }
 
-// totalReads returns the number of read requests of all classes.
-func (s *store) totalReads() (n int64) {
+// totalReads returns the number of read requests of all classes, and their bytes.
+func (s *store) totalReads() (n, bytes int64) {
 	for i := range s.reads {
 		n += s.reads[i].Load()
+		bytes += s.readBytes[i].Load()
 	}
-	return n
+	return n, bytes
 }
 
 // Delays between attempts double from the first to the last.
@@ -106,7 +110,7 @@ func (s *store) init(ctx context.Context) error {
 
 // place waits for a place among the requests under way.
 func (s *store) place(ctx context.Context) (*ticket, error) {
-	t := s.limit.enqueue(foreground)
+	t := s.limit.enqueue(loading)
 	return t, s.limit.wait(ctx, t)
 }
 
@@ -199,6 +203,11 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 		files = append(files, level...)
 	}
 	return files, nil
+}
+
+// load is read for what tells what is in a file.
+func (s *store) load(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+	return s.readParts(ctx, loading, nil, f, buf, offset, nil)
 }
 
 // read fills buf with the bytes of a file from offset on.

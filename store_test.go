@@ -101,7 +101,7 @@ func TestStore_ShortFileIsCorrupt(t *testing.T) {
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "it ends at 103") {
 			t.Errorf("error is %v", err)
 		}
-		if n := s.totalReads(); n != 2 {
+		if n := countReads(s); n != 2 {
 			t.Errorf("%d attempts, want 2", n)
 		}
 	})
@@ -123,7 +123,7 @@ func TestStore_RetryEndsWithContext(t *testing.T) {
 		if d := time.Since(start); d != time.Minute {
 			t.Errorf("gave up after %v", d)
 		}
-		if n := s.totalReads(); n < 20 || n > 100 {
+		if n := countReads(s); n < 20 || n > 100 {
 			t.Errorf("%d attempts in a minute", n)
 		}
 	})

@@ -24,8 +24,14 @@ type stream struct {
 	newest  int         // how many of these, the last, came with the newest batch
 	backlog []uint32    // guessed, not being read
 	needs   []uint32    // being read for the guess to go on
+	used    int         // pages that the reader came to
+	fits    int         // pages that may go to the cache
 	ended   atomic.Bool // what has not begun need not be read
 }
+
+// isFlood reports whether the reader has come so far that the pages would only
+// displace each other in the cache, if they are not there yet.
+func (s *stream) isFlood() bool { return s.used > s.fits }
 
 const (
 	// A stream begins with as many pages ahead of the reader, and has
@@ -46,6 +52,7 @@ func (s *stream) follow(pgno uint32) (skipped []uint32, ok bool) {
 		return nil, false
 	}
 	skipped, s.pending = s.pending[:i], s.pending[i+1:]
+	s.used++
 	switch {
 	case i > 0:
 		s.window = max(s.window/windowGrowth, firstWindow)
