@@ -93,6 +93,11 @@ func (db *database) open(ctx context.Context) error {
 	}
 	db.number.Store(counter)
 	db.current.Load().state.number = db.number.Add(1) // nobody else knows db yet
+	if db.opts.ReadAheadSize > 0 {
+		// The next that are asked for. Those known by now cost nothing.
+		roots, schema := treeWalk{db.reader, v}.schema()
+		db.readAhead(v, append(schema, roots...), 0, nil)
+	}
 	requests, _ := db.store.totalReads()
 	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
 		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))

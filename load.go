@@ -10,6 +10,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // How much of a file is read to know it. A file up to wholeSize is read
@@ -23,7 +24,10 @@ const (
 	maxTailRead = 4 << 20
 	tailDivisor = 64 // an index entry is some 8 bytes, a frame mostly more than 500
 
-	loadConcurrency = 32
+	// A plan may have hundreds of files. As many are loaded at a time, and
+	// held until their turn comes, as are within both limits.
+	loadConcurrency = 128
+	loadMemory      = 64 << 20 // bytes
 
 	// maxLoadedBytes bounds the decoded pages kept of a file: what is small
 	// compressed can be large.
@@ -71,7 +75,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return s.loadWhole(ctx, info)
 	}
 	head := make([]byte, headSize)
-	tail := make([]byte, min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize))
+	tail := make([]byte, tailGuess(info))
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.load(gctx, keyOf(info), head, 0) })
 	g.Go(func() error { return s.load(gctx, keyOf(info), tail, info.Size-int64(len(tail))) })
@@ -112,6 +116,19 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return true
 	})
 	return l, err
+}
+
+// tailGuess returns how much of the end of a file is read at first.
+func tailGuess(info *ltx.FileInfo) int64 {
+	return min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize)
+}
+
+// loadSize returns about how much memory the loading of a file takes.
+func loadSize(info *ltx.FileInfo) int64 {
+	if info.Size <= wholeSize {
+		return max(info.Size, 0) + maxLoadedBytes/4
+	}
+	return headSize + tailGuess(info) + maxLoadedBytes/4
 }
 
 // readRest returns the last need bytes of a file, of which tail is the end.
@@ -190,8 +207,10 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 	g := new(errgroup.Group)
 	defer func() { cancel(); _ = g.Wait() }()
 	// A slot is taken before a file is loaded and given back after it was
-	// used, which bounds both requests and memory.
+	// used, and so is memory. Both in the order of use, so that no file waits
+	// for one that comes after it.
 	slots := make(chan struct{}, loadConcurrency)
+	memory := semaphore.NewWeighted(loadMemory)
 	results := make([]chan result, len(infos))
 	for i := range results {
 		results[i] = make(chan result, 1)
@@ -204,6 +223,10 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 				results[i] <- result{err: ctx.Err()}
 				continue
 			}
+			if err := memory.Acquire(ctx, loadSize(info)); err != nil {
+				results[i] <- result{err: err}
+				continue
+			}
 			g.Go(func() error {
 				l, err := s.loadFile(ctx, info)
 				results[i] <- result{l, err}
@@ -212,12 +235,13 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 		}
 		return nil
 	})
-	for i := range infos {
+	for i, info := range infos {
 		r := <-results[i] // soon after ctx is done, and then with the reason
 		if r.err != nil {
 			return r.err
 		}
 		<-slots
+		memory.Release(loadSize(info))
 		if err := fn(r.l); err != nil {
 			return err
 		}

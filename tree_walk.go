@@ -142,3 +142,36 @@ func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing ui
 	}
 	return pgno, 0
 }
+
+const (
+	maxSchemaPages = 64  // that are looked at for roots
+	maxRoots       = 128 // that are read early
+)
+
+// rootColumn is the column rootpage of sqlite_schema.
+const rootColumn = 3
+
+// schema returns the roots of tables and indexes, as the pages of the schema
+// that are known tell, and those of its pages that are not known.
+func (w treeWalk) schema() (roots, missing []uint32) {
+	pages := []uint32{1}
+	for i := 0; i < len(pages) && i < maxSchemaPages; i++ {
+		p, ok := w.page(pages[i])
+		if !ok {
+			missing = append(missing, pages[i])
+			continue
+		}
+		for c := range p.Children() {
+			pages = append(pages, p.Child(c))
+		}
+		if p.Kind() != btree.LeafTable {
+			continue
+		}
+		for c := range p.Cells() {
+			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.v.commit) && len(roots) < maxRoots {
+				roots = append(roots, uint32(root))
+			}
+		}
+	}
+	return roots, missing
+}

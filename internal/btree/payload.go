@@ -200,3 +200,32 @@ func (p Page) key(i int) (key, bool) {
 	}
 	return key{header[start:before], rec[headerSize : end-last]}, true
 }
+
+// Int returns a column of the record in cell i, counted from 0, if it is an
+// integer and the record's header and that column are on this page.
+func (p Page) Int(i, column int) (int64, bool) {
+	at, ok := p.payload(i)
+	if !ok {
+		return 0, false
+	}
+	rec := p.data[at.off : at.off+at.local]
+	headerSize, pos := varint(rec, 0)
+	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
+		return 0, false
+	}
+	header, end := rec[:headerSize], headerSize
+	for pos < len(header) {
+		var serial uint64
+		serial, pos = varint(header, pos)
+		n, ok := columnSize(serial)
+		if pos == 0 || !ok || n > uint64(len(rec))-end {
+			return 0, false
+		}
+		end += n
+		if column == 0 {
+			return integer(rec[:end], serial)
+		}
+		column--
+	}
+	return 0, false
+}
