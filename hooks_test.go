@@ -192,3 +192,14 @@ func countReads(s *store) int64 {
 	n, _ := s.totalReads()
 	return n
 }
+
+// putPages stores a file with pages as they are, in a database of commit pages.
+func putPages(t testing.TB, client ReplicaClient, k fileKey, commit uint32, pages map[uint32][]byte) {
+	t.Helper()
+	b := ltxtest.EncodeLTX(ltx.Header{
+		PageSize: fakePageSize, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: int64(k.maxTXID) * 1000,
+	}, pages, false)
+	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+}

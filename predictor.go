@@ -10,8 +10,13 @@ const (
 	// maxStreams is how many scans a connection is thought to have at a time.
 	maxStreams = 4
 
-	// recentPages is how many reads are remembered for what comes next.
-	recentPages = 16
+	// recentPages is how many reads are remembered for what comes next. With
+	// more, rows at random would look like a scan now and then.
+	recentPages = 4
+
+	// recentLeaves is how many leaves are remembered for the overflow chains
+	// of their rows: SQLite has a leaf when it reads the next row of it.
+	recentLeaves = 8
 
 	// maxRowPages bounds how many pages are read ahead for rows that an index
 	// leads to: each may be a request.
@@ -33,18 +38,26 @@ const (
 // safe for concurrent use.
 type predictor struct {
 	db      *database
-	view    *view               // that the rest is about
-	recent  [recentPages]uint32 // pages read last, a ring
-	n       int                 // pages read
-	index   uint32              // leaf of an index read last; 0 if there is none
-	streams []*stream           // the one used last comes first
+	view    *view                // that the rest is about
+	recent  [recentPages]uint32  // pages read last, a ring
+	n       int                  // pages read
+	leaves  [recentLeaves]uint32 // leaves read last, a ring
+	m       int                  // leaves read
+	index   uint32               // leaf of an index read last; 0 if there is none
+	streams []*stream            // the one used last comes first
 }
 
 // hit is told of a page that was known when it was read.
 func (p *predictor) hit(v *view, pgno uint32, page []byte) {
+	if p.db.opts.ReadAheadSize <= 0 {
+		return
+	}
 	p.at(v)
-	if len(p.streams) > 0 {
-		p.follow(pgno)
+	if !p.follow(pgno) && btree.IsLeaf(page) {
+		// Were a scan only noticed when it leaves the cache, it would wait there.
+		if w := (treeWalk{p.db.reader, v}); p.n > 0 && w.isAfter(pgno, p.recent[(p.n-1)%recentPages]) {
+			p.start(pgno, false)
+		}
 	}
 	p.note(pgno, page)
 }
@@ -56,30 +69,45 @@ func (p *predictor) miss(v *view, pgno uint32) {
 		return
 	}
 	p.at(v)
-	if p.follow(pgno) {
-		return
+	if !p.follow(pgno) {
+		p.start(pgno, true)
+	}
+}
+
+// start begins a stream, or goes on with one, if a page shows an order
+// together with those that were read before.
+func (p *predictor) start(pgno uint32, missed bool) {
+	urgent := uint32(0)
+	if missed {
+		urgent = pgno
 	}
 	for i, s := range p.streams {
 		if s.isNext(pgno) {
 			s.backlog = s.backlog[1:]
-			s.window = min(s.window*windowGrowth, s.most)
+			s.grow()
 			p.use(i)
-			p.extend(s, pgno)
+			p.extend(s, urgent)
 			return
 		}
 	}
-	if g, window := p.guess(pgno); g != nil {
-		s := &stream{guess: g, window: window, fits: p.db.reader.cache.Load().size() / 2, most: max(1, int(p.db.opts.ReadAheadSize/int64(v.pageSize)))}
-		if _, ok := g.(*rowsGuess); ok {
-			s.most = min(s.most, maxRowPages)
-		}
-		if len(p.streams) == maxStreams {
-			p.drop(p.streams[maxStreams-1])
-			p.streams = p.streams[:maxStreams-1]
-		}
-		p.streams = slices.Insert(p.streams, 0, s)
-		p.extend(s, pgno)
+	g, window := p.guess(pgno)
+	if g == nil {
+		return
 	}
+	s := &stream{
+		guess: g, window: window,
+		fits: p.db.reader.cache.Load().size() / 2,
+		most: max(1, int(p.db.opts.ReadAheadSize/int64(p.view.pageSize))),
+	}
+	if _, ok := g.(*rowsGuess); ok {
+		s.most = min(s.most, maxRowPages)
+	}
+	if len(p.streams) == maxStreams {
+		p.drop(p.streams[maxStreams-1])
+		p.streams = p.streams[:maxStreams-1]
+	}
+	p.streams = slices.Insert(p.streams, 0, s)
+	p.extend(s, urgent)
 }
 
 // landed is told of a page that was not known when it was read.
@@ -105,15 +133,19 @@ func (p *predictor) at(v *view) {
 	if p.view != v {
 		p.end()
 		p.view = v
-		p.n = 0
+		p.n, p.m = 0, 0
 	}
 }
 
 func (p *predictor) note(pgno uint32, page []byte) {
 	p.recent[p.n%recentPages] = pgno
 	p.n++
-	if btree.Kind(page[0]) == btree.LeafIndex {
-		p.index = pgno
+	if btree.IsLeaf(page) {
+		p.leaves[p.m%recentLeaves] = pgno
+		p.m++
+		if btree.Kind(page[0]) == btree.LeafIndex {
+			p.index = pgno
+		}
 	}
 }
 
@@ -199,7 +231,7 @@ func (p *predictor) guess(pgno uint32) (_ guess, window int) {
 			return g, 2 * firstWindow
 		}
 		if dir := p.direction(w, pgno, at); dir != 0 {
-			return &treeGuess{w, at, dir}, 2 * firstWindow
+			return &treeGuess{w, at, dir}, firstWindow / 2
 		}
 		for _, dir := range []int{1, -1} {
 			if edge, width := w.isEdge(pgno, dir); edge && width > 2 {
@@ -234,8 +266,8 @@ func (p *predictor) direction(w treeWalk, pgno uint32, at place) int {
 // overflow returns the rest of an overflow chain that begins with a page and
 // belongs to a row that was just read. Mostly, the pages of one follow each other.
 func (p *predictor) overflow(w treeWalk, pgno uint32) *runGuess {
-	for i := range min(p.n, 2) {
-		leaf, ok := w.page(p.recent[(p.n-1-i)%recentPages])
+	for i := range min(p.m, recentLeaves) {
+		leaf, ok := w.page(p.leaves[(p.m-1-i)%recentLeaves])
 		if !ok {
 			continue
 		}

@@ -34,13 +34,16 @@ type stream struct {
 func (s *stream) isFlood() bool { return s.used > s.fits }
 
 const (
-	// A stream begins with as many pages ahead of the reader, and has
-	// windowGrowth times as many whenever the reader comes to the newest of them.
-	firstWindow  = 8
-	windowGrowth = 4
+	// A stream begins with as many pages ahead of the reader, and gets
+	// windowGrowth times as many whenever the reader comes to the newest of
+	// them. Who has come longScan pages far gets many more.
+	firstWindow    = 8
+	windowGrowth   = 4
+	longScan       = 64
+	longScanGrowth = 16
 
 	// maxSkip is how many guessed pages a reader may leave out and still be
-	// thought to follow.
+	// thought to follow: SQLite does not ask for those that it has.
 	maxSkip = 32
 )
 
@@ -53,14 +56,21 @@ func (s *stream) follow(pgno uint32) (skipped []uint32, ok bool) {
 	}
 	skipped, s.pending = s.pending[:i], s.pending[i+1:]
 	s.used++
-	switch {
-	case i > 0:
-		s.window = max(s.window/windowGrowth, firstWindow)
-	case len(s.pending) < s.newest:
-		s.window = min(s.window*windowGrowth, s.most)
+	if len(s.pending) < s.newest {
+		s.grow()
 		s.newest = 0
 	}
 	return skipped, true
+}
+
+// grow widens the window.
+func (s *stream) grow() {
+	if s.used >= longScan {
+		s.window *= longScanGrowth
+	} else {
+		s.window *= windowGrowth
+	}
+	s.window = min(s.window, s.most)
 }
 
 // isNext reports whether a page is the next that would be guessed.

@@ -65,6 +65,13 @@ func (w treeWalk) root(pgno uint32) (root uint32, depth int) {
 	return pgno, depth
 }
 
+// isAfter reports whether a page is right after another under the same
+// parent, or right before it.
+func (w treeWalk) isAfter(pgno, before uint32) bool {
+	at, ok := w.place(pgno)
+	return ok && (before == at.page.Child(at.i-1) || before == at.page.Child(at.i+1)) && before != 0
+}
+
 // isEdge reports whether a page is the first of its level, or the last, and
 // how many pages the level has at least.
 func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {

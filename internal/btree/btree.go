@@ -34,6 +34,11 @@ const (
 	LeafTable     Kind = 13
 )
 
+// IsLeaf reports, at a glance, whether a page may be a leaf of a b-tree.
+func IsLeaf(data []byte) bool {
+	return len(data) > 0 && (Kind(data[0]) == LeafTable || Kind(data[0]) == LeafIndex)
+}
+
 // IsInterior reports whether pages of this kind have children.
 func (k Kind) IsInterior() bool { return k == InteriorIndex || k == InteriorTable }
 

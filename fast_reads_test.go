@@ -1,0 +1,306 @@
+package litestream_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// Speed in these tests is that of a simulated network, under a clock that
+// stands still otherwise: it is the same on every machine.
+const bandwidth = 80e6 // bytes a second, of each stream
+
+const fastRows = 60_000
+
+// fastReplica returns a replica of a table of some 16 MB, its rows in order, with an
+// index whose order is another; and a table of which rows are larger than pages.
+var fastReplica = sync.OnceValue(func() *memory.ReplicaClient { return memoryClient() })
+
+var fillFastReplica sync.Once
+
+func fastClient(t *testing.T) (client *memory.ReplicaClient, snapshot *ltx.FileInfo) {
+	t.Helper()
+	client = fastReplica()
+	fillFastReplica.Do(func() {
+		p := ltxtest.New(t, client, ltxtest.Options{})
+		p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER, pad TEXT); CREATE TABLE big (id INTEGER PRIMARY KEY, data TEXT)")
+		p.Exec(`WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?)
+			INSERT INTO t SELECT i, i * 7919 % ?, printf('%x%x%x%x%x%x%x%x', i * 57885161 % 4294967291 * 1073741789, i * 43112609 % 4294967291 * 1073741783,
+				i * 42643801 % 4294967291 * 1073741741, i * 37156667 % 4294967291 * 1073741723, i * 32582657 % 4294967291 * 1073741719,
+				i * 30402457 % 4294967291 * 1073741717, i * 25964951 % 4294967291 * 1073741689, i * 24036583 % 4294967291 * 1073741671) FROM c`,
+			fastRows, fastRows)
+		p.Exec("CREATE INDEX t_k ON t (k)")
+		p.Exec("INSERT INTO big SELECT id, printf('%.*c', 700000, 'y') FROM t WHERE id <= 4")
+		p.Snapshot()
+		for i := range 3 {
+			p.Exec("UPDATE t SET pad = 'new' WHERE id = ?", 1000*i+500)
+		}
+		p.DeleteLevelBelow(0, p.TXID()-2)
+	})
+	for _, f := range listFiles(t, client) {
+		if f.Level == litestream.SnapshotLevel {
+			return client, f
+		}
+	}
+	t.Fatal("no snapshot")
+	return nil, nil
+}
+
+// fastSession is one connection to that replica over a simulated network.
+type fastSession struct {
+	*sql.Conn
+	vfs    *litestream.VFS
+	client litestream.ReplicaClient
+}
+
+// simulate runs a test over a simulated network under a simulated clock.
+func simulate(t *testing.T, opts litestream.Options, do func(t *testing.T, s *fastSession, snapshot *ltx.FileInfo)) {
+	t.Helper()
+	inner, snapshot := fastClient(t)
+	synctest.Test(t, func(t *testing.T) {
+		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth})
+		opts.PollInterval = -1
+		vfsName, vfs := newVFS(t, client, &opts)
+		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer vfs.Close(context.Background())
+		defer db.Close()
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		do(t, &fastSession{conn, vfs, client}, snapshot)
+	})
+}
+
+// took runs a query and returns how long it took, and what it cost.
+func (s *fastSession) took(t *testing.T, want, query string, args ...any) (time.Duration, litestream.Stats) {
+	t.Helper()
+	before, start := s.vfs.Stats()[0], time.Now()
+	got := mustQuery(t, s.Conn, query, args...)
+	d := time.Since(start)
+	synctest.Wait()
+	if want != "" && got != want {
+		t.Errorf("%s: %s, want %s", query, got, want)
+	}
+	after := s.vfs.Stats()[0]
+	after.Reads -= before.Reads
+	after.ReadBytes -= before.ReadBytes
+	after.CacheMisses -= before.CacheMisses
+	t.Logf("%s: %v, %d requests, %d bytes, %d pages waited for", query, d, after.Reads, after.ReadBytes, after.CacheMisses)
+	return d, after
+}
+
+// download reads a file in 8 parallel streams, and returns how long that took.
+func download(t *testing.T, client litestream.ReplicaClient, f *ltx.FileInfo) time.Duration {
+	t.Helper()
+	const streams = 8
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range int64(streams) {
+		wg.Go(func() {
+			from, to := i*f.Size/streams, (i+1)*f.Size/streams
+			r, err := client.OpenLTXFile(t.Context(), f.Level, f.MinTXID, f.MaxTXID, from, to-from)
+			if err == nil {
+				_, err = io.Copy(io.Discard, r)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(start)
+}
+
+const scanQuery = "SELECT count(*), count(pad) FROM t NOT INDEXED"
+
+// TestFast_Scans reads whole trees, forward and backward, in round trips that
+// grow with the logarithm of their size.
+func TestFast_Scans(t *testing.T) {
+	for _, tc := range []struct {
+		name, query, want string
+		most              time.Duration
+	}{
+		{"forward", scanQuery, "60000|60000", 7 * latency},
+		{"backward", "SELECT count(*), count(pad) FROM (SELECT pad FROM t NOT INDEXED ORDER BY id DESC)", "60000|60000", 8 * latency},
+		{"index", "SELECT count(*), max(k) FROM (SELECT k FROM t INDEXED BY t_k WHERE k >= 0 ORDER BY k)", "60000|59999", 8 * latency},
+		{"index, backward", "SELECT count(*), min(k) FROM (SELECT k FROM t INDEXED BY t_k WHERE k >= 0 ORDER BY k DESC)", "60000|0", 8 * latency},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			simulate(t, litestream.Options{}, func(t *testing.T, s *fastSession, snapshot *ltx.FileInfo) {
+				limit := tc.most + download(t, s.client, snapshot)
+				d, cost := s.took(t, tc.want, tc.query)
+				if d > limit {
+					t.Errorf("it took %v, want %v at most", d, limit)
+				}
+				if cost.ReadBytes > 2*snapshot.Size {
+					t.Errorf("%d bytes read of a file of %d", cost.ReadBytes, snapshot.Size)
+				}
+			})
+		})
+	}
+}
+
+// TestFast_ScanKeepsInteriorPages scans far more than the cache holds. The
+// way to any row is still known.
+func TestFast_ScanKeepsInteriorPages(t *testing.T) {
+	simulate(t, litestream.Options{CacheSize: 1 << 20}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
+		// SQLite shall not keep any for us.
+		mustExec(t, s.Conn, "PRAGMA cache_size = 0")
+		s.took(t, "60000|60000", scanQuery)
+		for id := 777; id < fastRows; id += 5000 {
+			d, cost := s.took(t, "", "SELECT pad FROM t WHERE id = ?", id)
+			if cost.Reads > 1 || d > latency+latency/2 {
+				t.Errorf("row %d: %d requests, %v", id, cost.Reads, d)
+			}
+		}
+	})
+}
+
+// TestFast_RandomLookups reads rows that have nothing to do with each other.
+// Nothing is read that is not asked for.
+func TestFast_RandomLookups(t *testing.T) {
+	for _, query := range []string{"SELECT id FROM t NOT INDEXED WHERE id = ?", "SELECT id FROM t INDEXED BY t_k WHERE k = ?"} {
+		simulate(t, litestream.Options{CacheSize: 64 << 20}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
+			s.took(t, "", query, 1)
+			const lookups = 300
+			before := s.vfs.Stats()[0]
+			rng := rand.New(rand.NewPCG(1, 1))
+			for range lookups {
+				if got := mustQuery(t, s.Conn, query, 1+rng.IntN(fastRows-1)); got == "" {
+					t.Fatal("row not found")
+				}
+			}
+			after := s.vfs.Stats()[0]
+			reads, bytes := after.Reads-before.Reads, after.ReadBytes-before.ReadBytes
+			pages := after.CacheMisses - before.CacheMisses + after.AheadHits - before.AheadHits
+			// A page that was waited for was read by itself.
+			used := float64(pages) * float64(after.PageReadBytes) / float64(after.PageReads)
+			t.Logf("%d requests, %d pages, %d bytes, amplification %.2f", reads, pages, bytes, float64(bytes)/used)
+			if float64(reads) > 1.2*float64(pages) {
+				t.Errorf("%d requests for %d pages", reads, pages)
+			}
+			if float64(bytes) > 1.3*used {
+				t.Errorf("%d bytes for pages of %.0f", bytes, used)
+			}
+		})
+	}
+}
+
+// TestFast_RowsOfAnIndex reads rows in the order of an index, each of which is
+// on another page of the table.
+func TestFast_RowsOfAnIndex(t *testing.T) {
+	for _, order := range []string{"ASC", "DESC"} {
+		t.Run(order, func(t *testing.T) {
+			simulate(t, litestream.Options{}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
+				d, _ := s.took(t, "1000|0", "SELECT count(*), sum(pad = '') || '' FROM (SELECT pad FROM t INDEXED BY t_k WHERE k BETWEEN 20001 AND 21000 ORDER BY k "+order+")")
+				if most := 15 * latency; d > most {
+					t.Errorf("1000 rows took %v, want %v at most", d, most)
+				}
+			})
+		})
+	}
+}
+
+// TestFast_InterleavedScans follows several cursors at the same time.
+func TestFast_InterleavedScans(t *testing.T) {
+	simulate(t, litestream.Options{}, func(t *testing.T, s *fastSession, snapshot *ltx.FileInfo) {
+		query := fmt.Sprintf(`SELECT count(*) FROM t a NOT INDEXED CROSS JOIN t b NOT INDEXED ON b.id = a.id + %d CROSS JOIN t c NOT INDEXED ON c.id = %d - a.id
+			WHERE a.id <= %d AND a.pad || b.pad || c.pad <> ''`, fastRows/3, fastRows, fastRows/3)
+		limit := 12*latency + 2*download(t, s.client, snapshot)
+		if d, _ := s.took(t, fmt.Sprint(fastRows/3), query); d > limit {
+			t.Errorf("it took %v, want %v at most", d, limit)
+		}
+	})
+}
+
+// TestFast_LargeRows reads rows that fill hundreds of overflow pages.
+func TestFast_LargeRows(t *testing.T) {
+	simulate(t, litestream.Options{}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
+		s.took(t, "4", "SELECT count(*) FROM big")
+		for id := 1; id <= 3; id++ {
+			d, cost := s.took(t, "700000", "SELECT length(data || '') FROM big WHERE id = ?", id)
+			if d > 3*latency || cost.Reads > 4 {
+				t.Errorf("row %d: %v, %d requests", id, d, cost.Reads)
+			}
+		}
+	})
+}
+
+// TestFast_WrongGuess reads a little of what looks like the begin of a scan.
+func TestFast_WrongGuess(t *testing.T) {
+	simulate(t, litestream.Options{}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
+		for _, query := range []string{"SELECT id FROM t ORDER BY id LIMIT 1", "SELECT max(id) FROM t", "SELECT count(*) FROM (SELECT pad FROM t WHERE id BETWEEN 30000 AND 30050)"} {
+			if _, cost := s.took(t, "", query); cost.ReadBytes > 150<<10 {
+				t.Errorf("%s: %d bytes", query, cost.ReadBytes)
+			}
+		}
+	})
+}
+
+// TestFast_Cancel ends a query, a connection, the VFS in the middle of each
+// kind of read-ahead. Whatever goes on is over when the VFS is closed, and
+// nothing is left of it: TestMain looks for goroutines.
+func TestFast_Cancel(t *testing.T) {
+	const slow = 3 * time.Millisecond // on a real clock: the driver spins while it waits for a query to end
+	inner, _ := fastClient(t)
+	for name, query := range map[string]string{
+		"scan":     scanQuery,
+		"backward": "SELECT count(pad) FROM (SELECT pad FROM t NOT INDEXED ORDER BY id DESC)",
+		"rows":     "SELECT count(pad) FROM (SELECT pad FROM t INDEXED BY t_k WHERE k BETWEEN 20001 AND 21000 ORDER BY k)",
+		"overflow": "SELECT length(data || '') FROM big WHERE id = 2",
+	} {
+		for waits := range 6 {
+			for _, how := range []string{"query", "vfs"} {
+				t.Run(fmt.Sprintf("%s, %s, %d", name, how, waits), func(t *testing.T) {
+					t.Parallel()
+					client := decorate.NewTrace(decorate.NewLatency(inner, decorate.Latency{PerRequest: slow}))
+					vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
+					conn := openConn(t, vfsName, "fast.db")
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					start := client.Counts().Reads
+					done := make(chan error, 1)
+					go func() {
+						var n int
+						done <- conn.QueryRowContext(ctx, query).Scan(&n)
+					}()
+					// About as many round trips later, or at the end.
+					for reads := client.Counts().Reads; reads < start+1+waits*5 && len(done) == 0; reads = client.Counts().Reads {
+						time.Sleep(slow / 10)
+					}
+					if how == "query" {
+						cancel()
+						<-done
+						mustQuery(t, conn, "SELECT pad FROM t WHERE id = 54321") // it is still of use
+					}
+					if err := vfs.Close(t.Context()); err != nil {
+						t.Error(err)
+					}
+					if how == "vfs" {
+						<-done
+					}
+					if n := client.Counts().Open; n != 0 {
+						t.Errorf("%d requests are under way after the VFS was closed", n)
+					}
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// answer is what a request gets after a time, unless its context ends before.
+type answer struct {
+	after time.Duration
+	body  string
+	err   error
+}
+
+// answerClient gives answers, in the order of the requests.
+type answerClient struct {
+	*memory.ReplicaClient
+	mu        sync.Mutex
+	answers   []answer // guarded by mu
+	requests  int      // guarded by mu
+	cancelled int      // guarded by mu; requests whose context ended
+}
+
+func (c *answerClient) OpenLTXFile(ctx context.Context, _ int, _, _ ltx.TXID, _, _ int64) (io.ReadCloser, error) {
+	c.mu.Lock()
+	a := c.answers[0]
+	c.answers = c.answers[1:]
+	c.requests++
+	c.mu.Unlock()
+	select {
+	case <-time.After(a.after):
+		return body(a.body), a.err
+	case <-ctx.Done():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.cancelled++
+		return nil, ctx.Err()
+	}
+}
+
+// hedgeBed is a store that hedges, and what goes on behind it.
+type hedgeBed struct {
+	*store
+	client *answerClient
+	wg     sync.WaitGroup // requests under way
+}
+
+// inHedgeBed has fetches that took as long so far.
+func inHedgeBed(t *testing.T, credit float64, took []time.Duration, do func(t *testing.T, b *hedgeBed)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &hedgeBed{client: new(answerClient)}
+		b.store = &store{client: b.client, hedge: new(hedge), run: func(fn func()) bool {
+			b.wg.Go(fn)
+			return true
+		}}
+		for _, d := range took {
+			b.hedge.observe(d)
+		}
+		b.hedge.credit = credit
+		do(t, b)
+	})
+}
+
+// fetch reads four bytes with these answers. It returns how long that took.
+func (b *hedgeBed) fetch(answers ...answer) (got string, took time.Duration, err error) {
+	b.client.answers = answers
+	buf := make([]byte, 4)
+	start := time.Now()
+	err = b.readHedged(context.Background(), fileKey{0, 1, 1}, buf, 0)
+	return string(buf), time.Since(start), err
+}
+
+func times(n int, d time.Duration) (all []time.Duration) {
+	for range n {
+		all = append(all, d)
+	}
+	return all
+}
+
+// between is each millisecond from first to last.
+func between(first, last int) (all []time.Duration) {
+	for i := first; i <= last; i++ {
+		all = append(all, time.Duration(i)*time.Millisecond)
+	}
+	return all
+}
+
+func TestHedge_LearnsFirst(t *testing.T) {
+	inHedgeBed(t, maxHedgeCredit, nil, func(t *testing.T, b *hedgeBed) {
+		for i := range minHedgeSamples {
+			d := time.Millisecond
+			if i == minHedgeSamples-1 {
+				d = time.Hour
+			}
+			if got, took, err := b.fetch(answer{d, "once", nil}); got != "once" || took != d || err != nil {
+				t.Fatalf("fetch %d: %q after %v, %v", i, got, took, err)
+			}
+		}
+		if b.hedges.Load() != 0 || b.client.requests != minHedgeSamples {
+			t.Errorf("%d second requests", b.hedges.Load())
+		}
+		// Now it knows, and an hour is the longest it saw.
+		got, took, err := b.fetch(answer{2 * time.Hour, "slow", nil}, answer{time.Second, "fast", nil})
+		if got != "fast" || took != time.Hour+time.Second || err != nil {
+			t.Errorf("%q after %v, %v", got, took, err)
+		}
+		b.wg.Wait()
+	})
+}
+
+// TestHedge_Delay is longer than 19 of 20 of the last fetches took.
+func TestHedge_Delay(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		took []time.Duration
+		want time.Duration
+	}{
+		{"few", between(1, 16), 16 * time.Millisecond},
+		{"twenty", between(1, 20), 20 * time.Millisecond},
+		{"many", between(1, 64), 61 * time.Millisecond},
+		{"older ones are forgotten", append(times(200, time.Hour), between(1, 64)...), 61 * time.Millisecond},
+	} {
+		inHedgeBed(t, 0, tc.took, func(t *testing.T, b *hedgeBed) {
+			if got, ok := b.hedge.delay(); got != tc.want || !ok {
+				t.Errorf("%s: %v, %v, want %v", tc.name, got, ok, tc.want)
+			}
+		})
+	}
+}
+
+// TestHedge_Race has two requests under way. Those before took 100 ms.
+func TestHedge_Race(t *testing.T) {
+	const ms = time.Millisecond
+	denied, broken := fs.ErrPermission, fs.ErrInvalid
+	for _, tc := range []struct {
+		name          string
+		first, second answer
+		requests      int
+		body          string
+		took          time.Duration
+		err           error
+		cancelled     int
+	}{
+		{"fast", answer{99 * ms, "1st.", nil}, answer{}, 1, "1st.", 99 * ms, nil, 0},
+		{"second is faster", answer{time.Hour, "1st.", nil}, answer{50 * ms, "2nd.", nil}, 2, "2nd.", 150 * ms, nil, 1},
+		{"first is faster", answer{130 * ms, "1st.", nil}, answer{50 * ms, "2nd.", nil}, 2, "1st.", 130 * ms, nil, 1},
+		{"first fails, second runs", answer{120 * ms, "", denied}, answer{50 * ms, "2nd.", nil}, 2, "2nd.", 150 * ms, nil, 0},
+		{"second fails, first runs", answer{200 * ms, "1st.", nil}, answer{50 * ms, "", denied}, 2, "1st.", 200 * ms, nil, 0},
+		{"both fail", answer{120 * ms, "", broken}, answer{50 * ms, "", denied}, 2, "\x00\x00\x00\x00", 150 * ms, denied, 0},
+		{"fails at once", answer{50 * ms, "", denied}, answer{}, 1, "\x00\x00\x00\x00", 50 * ms, denied, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inHedgeBed(t, 1, times(minHedgeSamples, 100*ms), func(t *testing.T, b *hedgeBed) {
+				got, took, err := b.fetch(tc.first, tc.second)
+				if got != tc.body || took != tc.took || !errors.Is(err, tc.err) {
+					t.Errorf("%q after %v, %v", got, took, err)
+				}
+				start := time.Now()
+				b.wg.Wait()
+				if d := time.Since(start); d != 0 {
+					t.Errorf("the other goes on for %v", d)
+				}
+				if b.client.requests != tc.requests || b.client.cancelled != tc.cancelled || b.hedges.Load() != int64(tc.requests-1) {
+					t.Errorf("%d requests, %d cancelled, %d counted", b.client.requests, b.client.cancelled, b.hedges.Load())
+				}
+				want := minHedgeSamples + 1
+				if err != nil {
+					want-- // tells nothing of how long they take
+				}
+				if b.hedge.n != want {
+					t.Errorf("learned from %d fetches, want %d", b.hedge.n, want)
+				}
+			})
+		})
+	}
+}
+
+// TestHedge_Share has each fetch take longer than all before it.
+func TestHedge_Share(t *testing.T) {
+	const fetches = 1000
+	slower := func(t *testing.T, b *hedgeBed, n int) {
+		for i := range n {
+			a := answer{time.Duration(i+2) * time.Second, "slow", nil}
+			if got, took, err := b.fetch(a, a); got != "slow" || took != a.after || err != nil {
+				t.Fatalf("fetch %d: %q after %v, %v", i, got, took, err)
+			}
+			b.wg.Wait()
+		}
+	}
+	inHedgeBed(t, 0, times(minHedgeSamples, time.Millisecond), func(t *testing.T, b *hedgeBed) {
+		slower(t, b, fetches)
+		if n := b.hedges.Load(); n < fetches*hedgeShare-1 || n > fetches*hedgeShare {
+			t.Errorf("%d second requests", n)
+		}
+		if b.client.requests != fetches+int(b.hedges.Load()) {
+			t.Errorf("%d requests, %d of them second ones", b.client.requests, b.hedges.Load())
+		}
+	})
+	// What was not spent in a long time is not spent at once.
+	inHedgeBed(t, 0, times(minHedgeSamples, time.Millisecond), func(t *testing.T, b *hedgeBed) {
+		for range fetches {
+			b.hedge.observe(time.Millisecond)
+		}
+		if slower(t, b, 20); b.hedges.Load() != maxHedgeCredit {
+			t.Errorf("%d second requests in a row", b.hedges.Load())
+		}
+	})
+}
+
+// slowOnce is a database of a hundred pages of which none is known, and a
+// client whose next request takes a minute, whatever becomes of its context.
+func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slow func()) {
+	client = newHookClient()
+	putFile(t, client, fileKey{0, 1, 1}, 100, 7, pgnoRange(1, 100))
+	opts.PollInterval = -1
+	db = openHere(t, client, opts)
+	db.reader.cache.Load().lru.Purge()
+	return db, client, func() {
+		var once sync.Once
+		client.open = func(fileKey, int64) error {
+			sleep := time.Millisecond
+			once.Do(func() { sleep = time.Minute })
+			time.Sleep(sleep)
+			return nil
+		}
+	}
+}
+
+// TestHedge_CloseWaits closes a database while the loser of two requests has
+// not noticed.
+func TestHedge_CloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, client, slow := slowOnce(t, Options{HedgeRequests: true})
+		v := db.current.Load()
+		for range 40 { // enough for a second request
+			db.store.hedge.observe(10 * time.Millisecond)
+		}
+		slow()
+		opens, start := client.opens.Load(), time.Now()
+		page, err := db.page(t.Context(), v, 99)
+		if err != nil || len(page) == 0 || page[0] != 7 {
+			t.Errorf("page 99: %v", err)
+		}
+		if d := time.Since(start); d != 11*time.Millisecond || client.opens.Load() != opens+2 || db.stats().Hedges != 1 {
+			t.Errorf("%d requests took %v", client.opens.Load()-opens, d)
+		}
+		if err := db.close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("closed after %v", d)
+		}
+		if _, err := db.page(t.Context(), v, 98); !errors.Is(err, ErrClosed) {
+			t.Errorf("after close: %v", err)
+		}
+	})
+}
+
+func TestHedge_OffByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, client, slow := slowOnce(t, Options{})
+		v := db.current.Load()
+		for pgno := range uint32(40) {
+			if _, err := db.page(t.Context(), v, 2+pgno); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slow()
+		opens, start := client.opens.Load(), time.Now()
+		if _, err := db.page(t.Context(), v, 99); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != time.Minute || client.opens.Load() != opens+1 || db.store.hedge != nil {
+			t.Errorf("%d requests took %v", client.opens.Load()-opens, d)
+		}
+	})
+}

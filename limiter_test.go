@@ -1,0 +1,268 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// isGranted reports whether it is a ticket's turn.
+func isGranted(t *ticket) bool {
+	select {
+	case <-t.granted:
+		return true
+	default:
+		return false
+	}
+}
+
+// enqueueAll asks for a place for each of the classes that letters name.
+func enqueueAll(l *limiter, letters string) (tickets []*ticket) {
+	for _, c := range letters {
+		tickets = append(tickets, l.enqueue(requestClass(strings.IndexRune("fls", c))))
+	}
+	return tickets
+}
+
+// turns gives places back, one after the other, and returns in which order
+// the tickets get theirs.
+func turns(l *limiter, tickets []*ticket) (order []int) {
+	left := slices.Clone(tickets)
+	for {
+		i := slices.IndexFunc(left, func(t *ticket) bool { return t != nil && isGranted(t) })
+		if i < 0 {
+			return order
+		}
+		order = append(order, i)
+		l.done(left[i])
+		left[i] = nil
+	}
+}
+
+func countGranted(tickets []*ticket) (n int) {
+	for _, t := range tickets {
+		if isGranted(t) {
+			n++
+		}
+	}
+	return n
+}
+
+func wantIdle(t testing.TB, l *limiter) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for class := range numClasses {
+		if l.running[class] != 0 || len(l.waiting[class]) != 0 {
+			t.Errorf("class %d: %d running, %d waiting", class, l.running[class], len(l.waiting[class]))
+		}
+	}
+}
+
+// TestLimiter_Bound has many goroutines make requests of all classes, some of
+// which are promoted, and some of which nobody waits for in the end.
+func TestLimiter_Bound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 8
+		l := newLimiter(limit)
+		var mu sync.Mutex
+		running, most := 0, 0
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				for n := range 10 {
+					ticket := l.enqueue(requestClass(i % int(numClasses)))
+					if (i+n)%5 == 0 {
+						l.promote(ticket)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+(i+n)%7*20)*time.Millisecond)
+					if err := l.wait(ctx, ticket); err == nil {
+						mu.Lock()
+						running++
+						most = max(most, running)
+						mu.Unlock()
+						time.Sleep(time.Millisecond)
+						mu.Lock()
+						running--
+						mu.Unlock()
+						l.done(ticket)
+					}
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		if most != limit {
+			t.Errorf("%d requests at a time, want %d", most, limit)
+		}
+		wantIdle(t, l)
+	})
+}
+
+func TestLimiter_Order(t *testing.T) {
+	for waiting, want := range map[string][]int{
+		"slfslf": {2, 5, 1, 4, 0, 3},
+		"ffff":   {0, 1, 2, 3},
+		"llll":   {0, 1, 2, 3},
+		"ssss":   {0, 1, 2, 3},
+	} {
+		l := newLimiter(1)
+		held := l.enqueue(foreground)
+		tickets := enqueueAll(l, waiting)
+		if n := countGranted(tickets); n != 0 {
+			t.Fatalf("%s: %d granted", waiting, n)
+		}
+		l.done(held)
+		if order := turns(l, tickets); !slices.Equal(order, want) {
+			t.Errorf("%s: order %v, want %v", waiting, order, want)
+		}
+		wantIdle(t, l)
+	}
+}
+
+// TestLimiter_LastQuarter keeps read-ahead out of it, whoever has the rest.
+func TestLimiter_LastQuarter(t *testing.T) {
+	for limit, most := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 5: 3, 8: 6, 128: 96} {
+		l := newLimiter(limit)
+		ahead := enqueueAll(l, strings.Repeat("s", limit+1))
+		if n := countGranted(ahead); n != most {
+			t.Errorf("limit %d: %d of read-ahead at a time, want %d", limit, n, most)
+		}
+		waited := enqueueAll(l, strings.Repeat("fl", limit))
+		if n := countGranted(waited); n != limit-most {
+			t.Errorf("limit %d: %d places left, want %d", limit, n, limit-most)
+		}
+		turns(l, append(ahead, waited...))
+		wantIdle(t, l)
+
+		waited = enqueueAll(l, strings.Repeat("f", most))
+		ahead = enqueueAll(l, "s")
+		if isGranted(ahead[0]) {
+			t.Errorf("limit %d: read-ahead runs beside %d others", limit, most)
+		}
+		turns(l, append(waited, ahead...))
+		wantIdle(t, l)
+	}
+}
+
+func TestLimiter_Promote(t *testing.T) {
+	l := newLimiter(1)
+	held := l.enqueue(foreground)
+	tickets := enqueueAll(l, "sslf")
+	l.promote(tickets[1])
+	l.promote(held) // runs already
+	l.done(held)
+	l.promote(held) // has ended
+	if got, want := turns(l, tickets), []int{3, 1, 2, 0}; !slices.Equal(got, want) {
+		t.Errorf("order %v, want %v", got, want)
+	}
+	wantIdle(t, l)
+
+	// It goes at once if there is a place that read-ahead may not have.
+	l = newLimiter(4)
+	tickets = enqueueAll(l, "ssss")
+	if isGranted(tickets[3]) {
+		t.Error("read-ahead has the last place")
+	}
+	if l.promote(tickets[3]); !isGranted(tickets[3]) {
+		t.Error("it waits although there is a place")
+	}
+	turns(l, tickets)
+	wantIdle(t, l)
+	l.promote(nil) // of a fetch without a ticket
+}
+
+// TestLimiter_PromoteAgain has others come to wait for the same request. It
+// keeps its place.
+func TestLimiter_PromoteAgain(t *testing.T) {
+	l := newLimiter(1)
+	held := l.enqueue(foreground)
+	tickets := enqueueAll(l, "sff")
+	l.promote(tickets[0])
+	l.promote(tickets[1])
+	l.done(held)
+	if got, want := turns(l, tickets), []int{1, 2, 0}; !slices.Equal(got, want) {
+		t.Errorf("order %v, want %v", got, want)
+	}
+}
+
+func TestLimiter_Cancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(1)
+		held := l.enqueue(foreground)
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := l.enqueue(foreground), l.enqueue(speculative)
+		got := make(chan error, 1)
+		go func() { got <- l.wait(ctx, first) }()
+		synctest.Wait()
+		cancel()
+		if err := <-got; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		l.done(held)
+		if isGranted(first) || !isGranted(second) {
+			t.Error("the place goes to one that was given up")
+		}
+		l.done(second)
+		wantIdle(t, l)
+	})
+}
+
+// lateContext is done when somebody begins to wait for that, and calls fn then.
+type lateContext struct {
+	context.Context
+	fn func()
+}
+
+func (c lateContext) Done() <-chan struct{} {
+	c.fn()
+	return c.Context.Done()
+}
+
+// TestLimiter_CancelAtGrant has the turn come at the moment of the end.
+func TestLimiter_CancelAtGrant(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	granted := 0
+	for range 100 {
+		l := newLimiter(1)
+		held := l.enqueue(foreground)
+		ticket := l.enqueue(speculative)
+		if err := l.wait(lateContext{ctx, func() { l.done(held) }}, ticket); err == nil {
+			granted++
+			l.done(ticket)
+		}
+		wantIdle(t, l)
+	}
+	if granted == 0 || granted == 100 {
+		t.Errorf("granted %d times of 100", granted)
+	}
+}
+
+func TestLimiter_None(t *testing.T) {
+	l := newLimiter(-1)
+	if l != nil {
+		t.Fatal("a negative limit is one")
+	}
+	for range 1000 {
+		ticket := l.enqueue(speculative)
+		if err := l.wait(t.Context(), ticket); err != nil {
+			t.Fatal(err)
+		}
+		l.promote(ticket)
+	}
+	l.done(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.wait(ctx, l.enqueue(foreground)); !errors.Is(err, context.Canceled) {
+		t.Errorf("wait: %v", err)
+	}
+	if l := newLimiter(0); l == nil || l.limit != 1 {
+		t.Error("a limit of 0 is none")
+	}
+}

@@ -1,0 +1,645 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+)
+
+// oddPage is a page that looks like no other, and does not get smaller.
+func oddPage(pgno uint32, fill byte) []byte {
+	page := fakePage(pgno, fill)
+	_, _ = rand.NewChaCha8([32]byte{fill, byte(pgno), byte(pgno >> 8)}).Read(page[120:])
+	return page
+}
+
+// putOdd stores a file of odd pages in a database of commit pages.
+func putOdd(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill byte, pgnos []uint32) {
+	t.Helper()
+	pages := make(map[uint32][]byte)
+	for _, pgno := range pgnos {
+		pages[pgno] = oddPage(pgno, fill)
+	}
+	putPages(t, client, k, commit, pages)
+}
+
+// wantOdd reads pages of a view, in so many requests.
+func wantOdd(t testing.TB, db *database, v *view, fill byte, requests int64, pgnos ...uint32) {
+	t.Helper()
+	before := countReads(db.store)
+	for _, pgno := range pgnos {
+		page, err := db.page(t.Context(), v, pgno)
+		if err != nil {
+			t.Errorf("page %d: %v", pgno, err)
+		} else if !bytes.Equal(page, oddPage(pgno, fill)) {
+			t.Errorf("page %d is not what was written", pgno)
+		}
+	}
+	if n := countReads(db.store) - before; n != requests {
+		t.Errorf("pages %v take %d requests, want %d", pgnos, n, requests)
+	}
+}
+
+// wantNothingAhead wants that nothing is under way or kept for later.
+func wantNothingAhead(t testing.TB, db *database) {
+	t.Helper()
+	r := db.reader
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ahead != 0 || len(r.flights) != 0 {
+		t.Errorf("%d pages ahead, %d flights", r.ahead, len(r.flights))
+	}
+	if db.store.limit != nil {
+		wantIdle(t, db.store.limit)
+	}
+}
+
+// giveUp gives pages of a view up.
+func giveUp(db *database, v *view, pgnos ...uint32) {
+	p := predictor{db: db, view: v}
+	p.giveUp(pgnos)
+}
+
+func aheadOf(db *database) int {
+	db.reader.mu.Lock()
+	defer db.reader.mu.Unlock()
+	return db.reader.ahead
+}
+
+// bodyClient reads bodies through a function.
+type bodyClient struct {
+	*hookClient
+	through func(ctx context.Context, off int64, r io.Reader) io.Reader
+}
+
+func (c *bodyClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	r, err := c.hookClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil || c.through == nil {
+		return r, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{c.through(ctx, offset, r), r}, nil
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// breakAfter is a reader that does something after n bytes.
+func breakAfter(r io.Reader, n int64, then func() error) io.Reader {
+	return io.MultiReader(io.LimitReader(r, n), readerFunc(func([]byte) (int, error) { return 0, then() }))
+}
+
+// inReadAhead has a database of 3000 odd pages, none of them in the cache.
+func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyClient, db *database, v *view)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		client := &bodyClient{hookClient: newHookClient()}
+		putOdd(t, client, fileKey{0, 1, 1}, 3000, 1, pgnoRange(1, 3000))
+		opts.PollInterval = -1
+		db := openHere(t, client, opts)
+		db.reader.cache.Load().lru.Purge()
+		db.store.limit = newLimiter(DefaultMaxConcurrentRequests)
+		client.opens.Store(0)
+		do(t, client, db, db.current.Load())
+	})
+}
+
+func TestSpans(t *testing.T) {
+	snapshot := &ltxFile{level: SnapshotLevel, minTXID: 1, maxTXID: 9}
+	small := &ltxFile{level: 0, minTXID: 10, maxTXID: 10}
+	at := func(f *ltxFile, pgno uint32, offset int64, size uint32) want {
+		return want{pageKey{f.maxTXID, pgno, 0}, frameLoc{source{f, f.maxTXID}, offset, size}, new(flight)}
+	}
+	const far = 1 << 30
+	for _, tc := range []struct {
+		name   string
+		wants  []want
+		urgent uint32
+		want   string // a span is <level>:<pages>, with ! if it is of the foreground
+	}{
+		{"nothing", nil, 0, ""},
+		{"nothing but urgent", nil, 7, ""},
+		{"one", []want{at(small, 1, far, 9)}, 0, "0:1"},
+		{"side by side", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 0, "0:1,2,3"},
+		{"in any order", []want{at(small, 3, 120, 10), at(small, 1, 100, 10), at(small, 2, 110, 10)}, 0, "0:1,2,3"},
+		{"of two files", []want{at(snapshot, 1, 100, 10), at(small, 2, 110, 10), at(snapshot, 3, 120, 10), at(small, 4, 130, 10)}, 0, "0:2,4 9:1,3"},
+		{"largest gap", []want{at(small, 1, 100, 10), at(small, 2, 110+maxGap, 10)}, 0, "0:1,2"},
+		{"too large a gap", []want{at(small, 1, 100, 10), at(small, 2, 111+maxGap, 10)}, 0, "0:1 0:2"},
+		{"many gaps", []want{at(small, 1, 0, 10), at(small, 2, maxGap, 10), at(small, 3, 2*maxGap, 10)}, 0, "0:1,2,3"},
+		{"largest span", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, maxSpan/2), at(small, 3, maxSpan, 10)}, 0, "0:1,2 0:3"},
+		{"too large a span", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, maxSpan/2+1), at(small, 3, maxSpan+1, 10)}, 0, "0:1 0:2,3"},
+		{"one alone is larger", []want{at(small, 1, 0, 10), at(small, 2, 10, maxSpan+1), at(small, 3, maxSpan+11, 10)}, 0, "0:1 0:2 0:3"},
+		{"urgent comes first", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 1, "0:1,2!"},
+		{"urgent in the middle", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 2, "0:1 0:2,3!"},
+		{"urgent comes last", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 3, "0:1,2 0:3!"},
+		{"urgent of another file", []want{at(small, 1, 100, 10), at(snapshot, 2, 110, 10), at(snapshot, 3, 120, 10)}, 3, "0:1 9:2 9:3!"},
+		{"urgent begins the size anew", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, 10), at(small, 3, maxSpan/2+10, maxSpan/2)}, 2, "0:1 0:2,3!"},
+		{"urgent is not among them", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
+	} {
+		var got []string
+		v, st := new(view), new(stream)
+		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
+			var pgnos []string
+			for _, w := range s.wants {
+				pgnos = append(pgnos, fmt.Sprint(w.key.pgno))
+			}
+			text := fmt.Sprintf("%d:%s", s.file().level, strings.Join(pgnos, ","))
+			switch s.class {
+			case foreground:
+				text += "!"
+			case loading:
+				text += "?"
+			}
+			last := s.wants[len(s.wants)-1]
+			if s.view != v || s.stream != st || s.offset() != s.wants[0].loc.offset || s.offset()+s.size() != last.end() {
+				t.Errorf("%s: span from %d of %d bytes", tc.name, s.offset(), s.size())
+			}
+			got = append(got, text)
+		}
+		if got := strings.Join(got, " "); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestReadAhead_OneRequest reads pages of which some are far from the others.
+func TestReadAhead_OneRequest(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		near, far := pgnoRange(10, 60), pgnoRange(1000, 1020)
+		if n := db.readAhead(v, append(near, far...), 0, new(stream)); n != 72 {
+			t.Errorf("went through %d pages", n)
+		}
+		synctest.Wait()
+		if n := db.store.reads[speculative].Load(); n != 2 || client.opens.Load() != 2 {
+			t.Errorf("%d requests, want 2", n)
+		}
+		if n := aheadOf(db); n != 72 {
+			t.Errorf("%d pages ahead", n)
+		}
+		wantOdd(t, db, v, 1, 0, near...)
+		wantOdd(t, db, v, 1, 0, far...)
+		wantOdd(t, db, v, 1, 1, 61, 61) // is beyond them
+		wantNothingAhead(t, db)
+		if s := db.stats(); s.Prefetched != 72 || s.AheadHits != 72 || s.PrefetchedUnused != 0 {
+			t.Errorf("%d read ahead, %d used, %d not", s.Prefetched, s.AheadHits, s.PrefetchedUnused)
+		}
+	})
+}
+
+// TestReadAhead_Urgent has somebody wait for a page in the middle. It comes
+// with the pages after it, first, and waits for none before it.
+func TestReadAhead_Urgent(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		db.store.limit = newLimiter(1)
+		held := db.store.limit.enqueue(foreground)
+		client.open = func(fileKey, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		db.readAhead(v, pgnoRange(10, 40), 20, new(stream))
+		if n := aheadOf(db); n != 30 {
+			t.Errorf("%d pages ahead", n)
+		}
+		start := time.Now()
+		db.store.limit.done(held)
+		if page, err := db.page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
+			t.Errorf("page 20: %v", err)
+		}
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("the urgent page takes %v", d)
+		}
+		synctest.Wait()
+		wantOdd(t, db, v, 1, 0, pgnoRange(21, 40)...)
+		time.Sleep(2 * time.Second)
+		wantOdd(t, db, v, 1, 0, pgnoRange(10, 20)...)
+		if f, s := db.store.reads[foreground].Load(), db.store.reads[speculative].Load(); f != 1 || s != 1 {
+			t.Errorf("%d requests of the foreground, %d of read-ahead", f, s)
+		}
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_Gaps reads through pages that were not asked for. They are
+// kept where they are the newest.
+func TestReadAhead_Gaps(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, before *view) {
+		putOdd(t, client, fileKey{0, 2, 2}, 3000, 3, pgnoRange(14, 15))
+		if r := db.refresh(t.Context()); r.err() != nil {
+			t.Fatal(r.err())
+		}
+		v := db.current.Load()
+		cache := db.reader.cache.Load()
+		cache.lru.Purge()
+		reads := countReads(db.store)
+		db.readAhead(v, []uint32{10, 20}, 0, new(stream))
+		synctest.Wait()
+		if n := countReads(db.store) - reads; n != 1 {
+			t.Errorf("%d requests", n)
+		}
+		for _, pgno := range []uint32{9, 14, 15, 21} {
+			for version := range ltx.TXID(3) {
+				if _, ok := cache.peek(pageKey{version, pgno, 0}); ok {
+					t.Errorf("page %d is in the cache, as of transaction %s", pgno, version)
+				}
+			}
+		}
+		wantOdd(t, db, v, 1, 0, 10, 11, 12, 13, 16, 17, 18, 19, 20)
+		wantOdd(t, db, v, 3, 2, 14, 15)
+
+		// For who reads the state before, the old version is the newest.
+		cache.lru.Purge()
+		db.readAhead(before, []uint32{10, 20}, 0, new(stream))
+		synctest.Wait()
+		wantOdd(t, db, before, 1, 0, pgnoRange(10, 20)...)
+		wantOdd(t, db, v, 3, 2, 14, 15)
+		wantNothingAhead(t, db)
+	})
+}
+
+func TestReadAhead_Budget(t *testing.T) {
+	inReadAhead(t, Options{ReadAheadSize: 10*fakePageSize + 1}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		s := new(stream)
+		if n := db.readAhead(v, pgnoRange(1, 50), 0, s); n != 10 || aheadOf(db) != 10 {
+			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
+		}
+		for range 2 { // while they are under way, and after
+			if n := db.readAhead(v, pgnoRange(100, 150), 0, s); n != 0 || aheadOf(db) != 10 {
+				t.Errorf("went through %d pages more, %d are ahead", n, aheadOf(db))
+			}
+			synctest.Wait()
+		}
+		// Pages that are ahead already, and one that is waited for, cost nothing.
+		if n := db.readAhead(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || aheadOf(db) != 10 {
+			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
+		}
+		wantOdd(t, db, v, 1, 0, 3, 5)
+		if n := db.readAhead(v, pgnoRange(200, 250), 0, s); n != 2 || aheadOf(db) != 10 {
+			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
+		}
+		giveUp(db, v, pgnoRange(1, 300)...)
+		synctest.Wait()
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_GivenUp gives pages up before their request, while it is
+// under way, and after.
+func TestReadAhead_GivenUp(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		client.open = func(fileKey, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		pgnos := pgnoRange(10, 30)
+		s := new(stream)
+		db.readAhead(v, pgnos, 0, s)
+		synctest.Wait()
+		s.ended.Store(true)
+		giveUp(db, v, pgnos...)
+		if n := aheadOf(db); n != 0 {
+			t.Errorf("%d pages ahead that were given up under way", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantNothingAhead(t, db)
+		wantOdd(t, db, v, 1, 0, pgnos...)
+
+		s = new(stream)
+		pgnos = pgnoRange(1010, 1030)
+		db.readAhead(v, pgnos, 0, s)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		giveUp(db, v, pgnos...)
+		wantNothingAhead(t, db)
+		wantOdd(t, db, v, 1, 0, pgnos...)
+
+		// Two queue. One of them has a page that somebody waits for.
+		l := newLimiter(1)
+		db.store.limit = l
+		held := l.enqueue(foreground)
+		s = new(stream)
+		opens := client.opens.Load()
+		pgnos = append(pgnoRange(1510, 1530), pgnoRange(2010, 2030)...)
+		db.readAhead(v, pgnos, 0, s)
+		got := make(chan error, 1)
+		go func() {
+			page, err := db.page(t.Context(), v, 2020)
+			if err == nil && !bytes.Equal(page, oddPage(2020, 1)) {
+				err = errors.New("wrong page")
+			}
+			got <- err
+		}()
+		synctest.Wait()
+		s.ended.Store(true)
+		giveUp(db, v, pgnos...)
+		l.done(held)
+		if err := <-got; err != nil {
+			t.Errorf("who waits gets %v", err)
+		}
+		synctest.Wait()
+		if n := client.opens.Load() - opens; n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+		wantNothingAhead(t, db)
+		wantOdd(t, db, v, 1, 0, pgnoRange(2010, 2030)...)
+		wantOdd(t, db, v, 1, 1, 1510)
+		if n := db.stats().PrefetchedUnused; n != 21+21+42 {
+			t.Errorf("%d pages were of no use", n)
+		}
+	})
+}
+
+// TestReadAhead_TransactionEnds scans a part of a database.
+func TestReadAhead_TransactionEnds(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		client.open = func(fileKey, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		c := &conn{db: db, log: db.log, predictor: predictor{db: db}}
+		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+			t.Fatal(err)
+		}
+		page := make([]byte, fakePageSize)
+		most := 0
+		for pgno := uint32(10); pgno < 300; pgno++ {
+			if _, err := c.ReadAt(page, int64(pgno-1)*fakePageSize); err != nil || !bytes.Equal(page, oddPage(pgno, 1)) {
+				t.Fatalf("page %d: %v", pgno, err)
+			}
+			most = max(most, aheadOf(db))
+		}
+		if most < 100 || client.opens.Load() > 30 {
+			t.Errorf("%d pages ahead, %d requests: this is no read-ahead", most, client.opens.Load())
+		}
+		if err := c.Unlock(sqlite3vfs.LockNone); err != nil {
+			t.Fatal(err)
+		}
+		if n := aheadOf(db); n != 0 {
+			t.Errorf("%d pages ahead", n)
+		}
+		time.Sleep(time.Minute)
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_CachedStays has a page in the cache be next, and the cache
+// have other things to do meanwhile.
+func TestReadAhead_CachedStays(t *testing.T) {
+	inReadAhead(t, Options{CacheSize: 20 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		cache := db.reader.cache.Load()
+		wantOdd(t, db, v, 1, 2, 10, 20)
+		db.readAhead(v, []uint32{10, 11}, 0, new(stream))
+		synctest.Wait()
+		flush := func() {
+			for i := range uint32(200) {
+				cache.add(pageKey{version: 9, pgno: i + 1}, make([]byte, fakePageSize))
+			}
+		}
+		flush()
+		for _, pgno := range []uint32{10, 20} {
+			if _, ok := cache.peek(pageKey{1, pgno, 0}); ok {
+				t.Fatalf("page %d is still in the cache", pgno)
+			}
+		}
+		if n := client.opens.Load(); n != 3 {
+			t.Errorf("%d requests, want one for each of 10, 20 and 11", n)
+		}
+		wantOdd(t, db, v, 1, 0, 10, 11)
+		wantNothingAhead(t, db)
+		flush()
+		wantOdd(t, db, v, 1, 1, 10) // used: it need not stay any more
+		wantOdd(t, db, v, 1, 1, 20)
+	})
+}
+
+// TestReadAhead_BodyBreaksOff has the request of a span end in its middle.
+// What came is used, the rest is read again.
+func TestReadAhead_BodyBreaksOff(t *testing.T) {
+	const first, last = 100, 2300
+	for name, tc := range map[string]struct {
+		err      error // after two parts and a half
+		times    int
+		requests int64 // of the span
+		lost     bool  // what is beyond the parts
+	}{
+		"for good":       {fs.ErrPermission, 1, 1, true},
+		"once":           {errors.New("connection reset"), 1, 2, false},
+		"twice":          {errors.New("connection reset"), 2, 3, false},
+		"ends early":     {io.EOF, 1, 2, false},
+		"is short":       {io.EOF, 2, 2, true},
+		"not found late": {fs.ErrNotExist, 1, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+				broken := 0
+				client.through = func(_ context.Context, _ int64, r io.Reader) io.Reader {
+					if broken++; broken > tc.times {
+						return r
+					}
+					return breakAfter(r, 2*readPart+readPart/2, func() error { return tc.err })
+				}
+				db.readAhead(v, pgnoRange(first, last), 0, new(stream))
+				type result struct {
+					page []byte
+					err  error
+				}
+				got := make(chan result, 1)
+				go func() {
+					page, err := db.page(t.Context(), v, last)
+					got <- result{page, err}
+				}()
+				time.Sleep(time.Second)
+				if r := <-got; r.err != nil || !bytes.Equal(r.page, oddPage(last, 1)) {
+					t.Errorf("who waits gets %v", r.err)
+				}
+				from, _ := v.lookup(first)
+				if to, _ := v.lookup(last); to.offset+int64(to.size)-from.offset > maxSpan || to.offset-from.offset < 2*readPart+readPart/2 {
+					t.Fatalf("pages from %d to %d", from.offset, to.offset)
+				}
+				if n := db.store.reads[speculative].Load(); n != tc.requests {
+					t.Errorf("%d requests, want %d", n, tc.requests)
+				}
+				lost := 0
+				for pgno := uint32(first); pgno < last; pgno++ {
+					loc, _ := v.lookup(pgno)
+					requests := int64(0)
+					if tc.lost && loc.offset+int64(loc.size)-from.offset > 2*readPart {
+						requests = 1
+						lost++
+					}
+					wantOdd(t, db, v, 1, requests, pgno)
+				}
+				if tc.lost && lost < 100 {
+					t.Errorf("only %d pages were lost", lost)
+				}
+				wantNothingAhead(t, db)
+			})
+		})
+	}
+}
+
+// TestReadAhead_CorruptFrame breaks a frame in the middle of a span.
+func TestReadAhead_CorruptFrame(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		loc, _ := v.lookup(20)
+		broken := true
+		client.through = func(_ context.Context, off int64, r io.Reader) io.Reader {
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Error(err)
+			}
+			if i := loc.offset - off; broken && i >= 0 && i < int64(len(b)) {
+				b = bytes.Clone(b)
+				b[i+9]++ // of the size
+			}
+			return bytes.NewReader(b)
+		}
+		db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+		synctest.Wait()
+		if n := aheadOf(db); n != 20 || client.opens.Load() != 1 {
+			t.Errorf("%d pages ahead after %d requests", n, client.opens.Load())
+		}
+		wantOdd(t, db, v, 1, 0, append(pgnoRange(10, 19), pgnoRange(21, 30)...)...)
+		_, err := db.page(t.Context(), v, 20)
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page 20") || !strings.Contains(err.Error(), loc.file.String()) {
+			t.Errorf("page 20: %v", err)
+		}
+		wantNothingAhead(t, db)
+
+		// Between pages that are asked for, it harms nobody.
+		db.reader.cache.Load().lru.Purge()
+		db.readAhead(v, []uint32{18, 22}, 0, new(stream))
+		synctest.Wait()
+		wantOdd(t, db, v, 1, 0, 18, 19, 21, 22)
+		broken = false
+		wantOdd(t, db, v, 1, 1, 20)
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_DeletedFile has the file of a span be compacted and deleted.
+func TestReadAhead_DeletedFile(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, _ *view) {
+		pgnos := pgnoRange(10, 30)
+		putOdd(t, client, fileKey{0, 2, 2}, 3000, 3, pgnos)
+		if r := db.refresh(t.Context()); r.err() != nil {
+			t.Fatal(r.err())
+		}
+		v := db.current.Load()
+		db.reader.cache.Load().lru.Purge()
+		putOdd(t, client, fileKey{1, 2, 2}, 3000, 3, pgnos)
+		client.remove(t, fileKey{0, 2, 2})
+		client.open = func(fileKey, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		db.readAhead(v, pgnos, 0, new(stream))
+		// It waits for the span, and then finds another file.
+		if page, err := db.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
+			t.Errorf("page 15: %v", err)
+		}
+		wantNothingAhead(t, db)
+		db.reader.cache.Load().lru.Purge()
+		wantOdd(t, db, v, 3, int64(len(pgnos)), pgnos...)
+		db.reader.cache.Load().lru.Purge()
+		// Now it is known where they are.
+		db.readAhead(db.current.Load(), pgnos, 0, new(stream))
+		time.Sleep(time.Minute)
+		wantOdd(t, db, db.current.Load(), 3, 0, pgnos...)
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_Panic has the client panic during a span.
+func TestReadAhead_Panic(t *testing.T) {
+	for _, inBody := range []bool{false, true} {
+		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+			well := false
+			bug := func() {
+				if !well {
+					well = true
+					panic("client bug")
+				}
+			}
+			client.open = func(fileKey, int64) error {
+				time.Sleep(time.Second)
+				if !inBody {
+					bug()
+				}
+				return nil
+			}
+			client.through = func(_ context.Context, _ int64, r io.Reader) io.Reader {
+				if well {
+					return r
+				}
+				return breakAfter(r, 1000, func() error {
+					bug()
+					return nil
+				})
+			}
+			db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+			wantOdd(t, db, v, 1, 2, 15) // waits for the span, and then reads
+			if !well {
+				t.Error("there was no panic")
+			}
+			wantNothingAhead(t, db)
+			wantOdd(t, db, v, 1, 1, 16)
+		})
+	}
+}
+
+// TestReadAhead_Close closes a database in the middle of a span, while
+// somebody waits for a page of it, and another span queues.
+func TestReadAhead_Close(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		db.store.limit = newLimiter(1)
+		client.through = func(ctx context.Context, _ int64, r io.Reader) io.Reader {
+			return breakAfter(r, 1000, func() error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}
+		db.readAhead(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(stream))
+		got := make(chan error, 1)
+		go func() {
+			ctx, cancel := db.withTimeout(-1)
+			defer cancel()
+			_, err := db.page(ctx, v, 20)
+			got <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		if err := db.close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-got; err == nil {
+			t.Error("who waits gets no error")
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("closed after %v", d)
+		}
+		if n := client.opens.Load(); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+		wantNothingAhead(t, db)
+		if db.readAhead(v, pgnoRange(50, 60), 0, new(stream)); client.opens.Load() != 1 {
+			t.Error("reads ahead after it was closed")
+		}
+		wantNothingAhead(t, db)
+	})
+}
