@@ -180,13 +180,15 @@ func (db *database) cachePages(v *view, pages keptPages) {
 	}
 }
 
-// peek returns what page does where that takes no request.
-func (db *database) peek(v *view, pgno uint32) (page []byte, ok bool) {
+// peek returns what page does where that takes no request. Cached tells
+// whether it was in the cache.
+func (db *database) peek(v *view, pgno uint32) (page []byte, cached, ok bool) {
 	loc, ok := v.lookup(pgno)
 	if !ok {
-		return nil, true
+		return nil, false, true
 	}
-	return db.reader.known(pageKey{loc.version, pgno, v.epoch})
+	page, cached = db.reader.known(pageKey{loc.version, pgno, v.epoch})
+	return page, cached, page != nil
 }
 
 // page returns page pgno of a view, nil for one that was never written and

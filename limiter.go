@@ -80,7 +80,7 @@ func (l *limiter) promote(t *ticket) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.drop(t) {
+	if t.class != foreground && l.drop(t) {
 		t.class = foreground
 		l.waiting[foreground] = append(l.waiting[foreground], t)
 		l.grant()

@@ -47,13 +47,14 @@ type predictor struct {
 	streams []*stream            // the one used last comes first
 }
 
-// hit is told of a page that was known when it was read.
-func (p *predictor) hit(v *view, pgno uint32, page []byte) {
+// hit is told of a page that was known when it was read, in the cache or read
+// ahead.
+func (p *predictor) hit(v *view, pgno uint32, page []byte, cached bool) {
 	if p.db.opts.ReadAheadSize <= 0 {
 		return
 	}
 	p.at(v)
-	if !p.follow(pgno) && btree.IsLeaf(page) {
+	if !p.follow(pgno, cached) && btree.IsLeaf(page) {
 		// Were a scan only noticed when it leaves the cache, it would wait there.
 		if w := (treeWalk{p.db.reader, v}); p.n > 0 && w.isAfter(pgno, p.recent[(p.n-1)%recentPages]) {
 			p.start(pgno, false)
@@ -69,7 +70,7 @@ func (p *predictor) miss(v *view, pgno uint32) {
 		return
 	}
 	p.at(v)
-	if !p.follow(pgno) {
+	if !p.follow(pgno, false) {
 		p.start(pgno, true)
 	}
 }
@@ -162,14 +163,15 @@ func (p *predictor) use(i int) {
 }
 
 // follow tells the stream of which a page is the next, if there is one.
-func (p *predictor) follow(pgno uint32) bool {
+// Cached is whether the page was found in the cache.
+func (p *predictor) follow(pgno uint32, cached bool) bool {
 	for i, s := range p.streams {
 		skipped, ok := s.follow(pgno)
 		if !ok {
 			continue
 		}
 		p.giveUp(skipped)
-		if loc, ok := p.view.lookup(pgno); ok {
+		if loc, ok := p.view.lookup(pgno); ok && cached {
 			p.db.reader.used(pageKey{loc.version, pgno, p.view.epoch})
 		}
 		p.use(i)

@@ -59,8 +59,9 @@ func newReader(s *store, cache *pageCache) *reader {
 	return r
 }
 
-// known returns a page where that takes no request.
-func (r *reader) known(key pageKey) ([]byte, bool) {
+// known returns a page where that takes no request, nil if it would. Cached
+// tells whether it was in the cache.
+func (r *reader) known(key pageKey) (page []byte, cached bool) {
 	if page, ok := r.cache.Load().get(key); ok {
 		r.hits.Add(1)
 		return page, true
@@ -73,7 +74,7 @@ func (r *reader) known(key pageKey) ([]byte, bool) {
 	}
 	r.early.Add(1)
 	r.settle(key, f)
-	return f.page, true
+	return f.page, false
 }
 
 // peek is known without counting as a use of the page. It returns nil for a
@@ -94,7 +95,7 @@ func (r *reader) peek(key pageKey) []byte {
 // somebody is fetching them.
 func (r *reader) page(ctx context.Context, key pageKey, fetch func() ([]byte, error)) ([]byte, error) {
 	for {
-		if page, ok := r.known(key); ok {
+		if page, _ := r.known(key); page != nil {
 			return page, nil
 		}
 		r.mu.Lock()

@@ -133,10 +133,10 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 	pageSize := int64(v.pageSize)
 	pgno, in := uint32(off/pageSize)+1, off%pageSize
 	whole := in == 0 && int64(len(p)) >= pageSize
-	page, ok := c.db.peek(v, pgno)
+	page, cached, ok := c.db.peek(v, pgno)
 	switch {
 	case ok && page != nil && whole:
-		c.predictor.hit(v, pgno, page)
+		c.predictor.hit(v, pgno, page, cached)
 	case !ok:
 		if whole {
 			c.predictor.miss(v, pgno)

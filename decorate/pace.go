@@ -13,6 +13,11 @@ const (
 	// that streams that share a limit take turns.
 	paceChunk = 16 << 10
 
+	// paceStep is the least that a Read waits for. What is shorter is put to the
+	// next wait of the stream, or forgotten at its end: a timer would take
+	// longer than that.
+	paceStep = 500 * time.Microsecond
+
 	// paceSlack is how far behind its schedule a stream may fall and still
 	// catch up: timers wake late, and the sum of that must not slow it down.
 	paceSlack = 10 * time.Millisecond
@@ -61,7 +66,11 @@ type pacedReader struct {
 
 func (r *pacedReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p[:min(len(p), paceChunk)])
-	if sleepErr := sleep(r.ctx, max(r.own.take(n), r.total.take(n))); sleepErr != nil {
+	wait := max(r.own.take(n), r.total.take(n))
+	if wait < paceStep {
+		wait = 0
+	}
+	if sleepErr := sleep(r.ctx, wait); sleepErr != nil {
 		return 0, sleepErr
 	}
 	return n, err

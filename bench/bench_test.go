@@ -1,0 +1,223 @@
+//go:build vfs
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	upstreamlib "github.com/benbjohnson/litestream"
+	upstreamfile "github.com/benbjohnson/litestream/file"
+)
+
+func testEnv(t *testing.T) *env {
+	t.Helper()
+	cfg := quickConfig()
+	cfg.latency, cfg.bandwidth = 0, 0
+	cfg.blockRows, cfg.eventRows = 3000, 1500
+	cfg.pointPages, cfg.indexPages, cfg.smallPages = []int{500}, 5000, 1000
+	cfg.dir = t.TempDir()
+	all, err := systems()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := newEnv(cfg, all, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// testDatasets are one of each source, in each format.
+func testDatasets(t *testing.T, e *env) []*dataset {
+	t.Helper()
+	var all []*dataset
+	for _, frames := range []bool{false, true} {
+		for _, src := range []*source{blocksSource(e.blockRows), eventsSource("events", e.eventRows), pointsSource(500)} {
+			files := e.fewFiles
+			if src.change == nil {
+				files = 0
+			}
+			d, err := e.dataset(t.Context(), src, files, frames)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// Every query of every workload has the same answer everywhere.
+func TestAnswers(t *testing.T) {
+	e := testEnv(t)
+	for _, d := range testDatasets(t, e) {
+		t.Run(d.String(), func(t *testing.T) {
+			want := allAnswers(t, e, d, plainSystem())
+			for _, sys := range e.systems {
+				got := allAnswers(t, e, d, sys)
+				for query, sum := range want {
+					if got[query] != sum {
+						t.Errorf("%s: wrong answer to %s", sys.name, query)
+					}
+				}
+			}
+		})
+	}
+}
+
+func allAnswers(t *testing.T, e *env, d *dataset, sys *system) map[string]uint64 {
+	t.Helper()
+	ctx := t.Context()
+	answers := make(map[string]uint64)
+	if err := e.session(ctx, sys, d, openOptions{record: true}, func(s *session) error {
+		ask := func(query string, args ...any) error {
+			sum, err := answer(ctx, s.db, query, args...)
+			if err != nil {
+				return fmt.Errorf("%s: %w", query, err)
+			}
+			answers[fmt.Sprint(query, args)] = sum
+			return nil
+		}
+		if err := ask(d.first); err != nil {
+			return err
+		}
+		for _, look := range d.lookups {
+			keys, err := d.keys(ctx, look.key, 20, 7)
+			if err != nil {
+				return err
+			}
+			for _, key := range keys {
+				if err := ask(look.query, key); err != nil {
+					return err
+				}
+			}
+		}
+		for _, scan := range d.ranges {
+			keys, err := d.keys(ctx, scan.key, 1, 8)
+			if err != nil {
+				return err
+			}
+			if err := ask(scan.query, keys[0], 100); err != nil {
+				return err
+			}
+		}
+		for _, query := range slices.Concat(d.table, d.scans, d.counts) {
+			for _, rows := range []int{10, -1} {
+				if err := ask(query, rows); err != nil {
+					return err
+				}
+			}
+		}
+		if s.trace == nil {
+			return nil
+		}
+		requests, n, err := s.counts(ctx)
+		if requests == 0 || n == 0 {
+			t.Errorf("%s: %d requests for %d bytes", sys.name, requests, n)
+		}
+		// All but the few pages that no tree holds were read.
+		if pages := len(s.rec.take()); pages < d.pages*9/10 {
+			t.Errorf("%s: sqlite read %d of %d pages", sys.name, pages, d.pages)
+		}
+		return err
+	}); err != nil {
+		t.Fatalf("%s: %v", sys.name, err)
+	}
+	return answers
+}
+
+// What upstream restores from a replica is the file that plain SQLite is measured on.
+func TestUpstreamRestore(t *testing.T) {
+	e := testEnv(t)
+	for _, d := range testDatasets(t, e) {
+		t.Run(d.String(), func(t *testing.T) {
+			replica := upstreamlib.NewReplicaWithClient(nil, upstreamfile.NewReplicaClient(d.replica))
+			opts := upstreamlib.NewRestoreOptions()
+			opts.OutputPath = filepath.Join(t.TempDir(), "restored.db")
+			if err := replica.Restore(context.Background(), opts); err != nil {
+				t.Fatal(err)
+			}
+			restored, err := os.ReadFile(opts.OutputPath)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := os.ReadFile(d.plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(restored, want) {
+				t.Fatal("the restored database differs")
+			}
+		})
+	}
+}
+
+func TestDatasetsAreDeterministic(t *testing.T) {
+	var first map[string][]byte
+	for range 2 {
+		files := make(map[string][]byte)
+		for _, d := range testDatasets(t, testEnv(t)) {
+			paths, err := filepath.Glob(filepath.Join(d.replica, "ltx", "*", "*.ltx"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range paths {
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files[d.String()+strings.TrimPrefix(path, d.replica)] = b
+			}
+		}
+		if first == nil {
+			first = files
+		}
+		if len(files) != len(first) || len(files) == 0 {
+			t.Fatalf("%d files, then %d", len(first), len(files))
+		}
+		for name, b := range files {
+			if !bytes.Equal(b, first[name]) {
+				t.Errorf("%s differs", name)
+			}
+		}
+	}
+}
+
+// Every workload runs, and every goal finds its number.
+func TestWorkloads(t *testing.T) {
+	e := testEnv(t)
+	if err := e.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range e.results.rows {
+		for _, sys := range e.systems {
+			if sys.name == upstream && strings.Contains(row.name, "count(*)") {
+				continue // see countWorkload
+			}
+			if len(row.samples[sys.name]) == 0 {
+				t.Errorf("%s: nothing for %s", row.name, sys.name)
+			}
+		}
+	}
+	for _, g := range e.goals() {
+		if math.IsNaN(g.got) {
+			t.Errorf("goal without a number: %s", g.what)
+		}
+	}
+	if text := e.markdown(); strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
+		t.Errorf("tables:\n%s", text)
+	}
+}

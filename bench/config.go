@@ -1,0 +1,134 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"regexp"
+	"runtime"
+	"time"
+
+	"github.com/ltxvfs/litestream/decorate"
+)
+
+// config says what is measured and how.
+type config struct {
+	latency   time.Duration // of a request
+	bandwidth float64       // of a stream, bytes a second
+
+	runs     int           // of each measurement; the median counts
+	slow     time.Duration // what is not ours and takes longer runs once
+	patience time.Duration // for all runs of one measurement
+
+	frames bool // datasets as LZ4 frames instead of blocks
+
+	blockRows, eventRows int
+	largeRows            int // 0: no large dataset
+	fewFiles, manyFiles  int // of level 0
+
+	lookups   int
+	rangeRows int
+	conns     int
+
+	pointPages []int // of the databases for warm point queries
+	pointTime  time.Duration
+	indexPages int // of the database whose index is weighed
+
+	cacheSize      int64 // of caches that are weighed
+	smallPages     int   // of the database with small pages whose cache is weighed
+	smallCacheSize int64
+
+	only   *regexp.Regexp
+	dir    string
+	output string
+}
+
+func (c *config) shape() decorate.Latency {
+	return decorate.Latency{PerRequest: c.latency, BytesPerSecond: c.bandwidth}
+}
+
+func fullConfig() config {
+	return config{
+		latency: 20 * time.Millisecond, bandwidth: 80e6,
+		runs: 5, slow: 10 * time.Second, patience: 3 * time.Minute,
+		blockRows: 225_000, eventRows: 600_000,
+		fewFiles: 30, manyFiles: 500,
+		lookups: 1000, rangeRows: 1000, conns: 8,
+		pointPages: []int{10_000, 250_000, 2_000_000}, pointTime: 300 * time.Millisecond,
+		indexPages: 2_000_000,
+		cacheSize:  10 << 20, smallPages: 20_000, smallCacheSize: 2 << 20,
+	}
+}
+
+// quickConfig is for the gate: it shows that everything runs, not how fast.
+func quickConfig() config {
+	return config{
+		latency: time.Millisecond, bandwidth: 80e6,
+		runs: 1, slow: time.Second, patience: 5 * time.Second,
+		blockRows: 8_000, eventRows: 6_000,
+		fewFiles: 5, manyFiles: 20,
+		lookups: 40, rangeRows: 50, conns: 4,
+		pointPages: []int{1_000, 10_000}, pointTime: 10 * time.Millisecond,
+		indexPages: 20_000,
+		cacheSize:  256 << 10, smallPages: 2_000, smallCacheSize: 128 << 10,
+	}
+}
+
+func parseFlags(args []string) (config, error) {
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	full := fullConfig()
+	var (
+		quick   = fs.Bool("quick", false, "everything small: to see that it works")
+		latency = fs.Duration("latency", full.latency, "`time` to the first byte of a request")
+		mbps    = fs.Float64("bandwidth", full.bandwidth/1e6, "`MB/s` of each stream")
+		runs    = fs.Int("runs", full.runs, "runs of each measurement, of which the median counts")
+		slow    = fs.Duration("slow", full.slow, "what is not ours and takes longer is run once")
+		wait    = fs.Duration("patience", full.patience, "no further run of a measurement after this `time`")
+		format  = fs.String("format", "block", "of pages in the replicas: `block`, as Litestream v0.5.16 and later, or frame")
+		large   = fs.Bool("large", false, "also a database of about 2 GB")
+		only    = fs.String("only", "", "only workloads whose name matches this `regexp`")
+		dir     = fs.String("dir", "", "`folder` for datasets, which are removed at the end (default: the system's)")
+		output  = fs.String("o", "", "put the tables between the markers in this `file`, too")
+	)
+	if err := fs.Parse(args); err != nil {
+		return config{}, err
+	}
+	cfg := full
+	if *quick {
+		cfg = quickConfig()
+	}
+	// A flag that is given goes before -quick.
+	fs.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "latency":
+			cfg.latency = *latency
+		case "bandwidth":
+			cfg.bandwidth = *mbps * 1e6
+		case "runs":
+			cfg.runs = max(*runs, 1)
+		case "slow":
+			cfg.slow = *slow
+		case "patience":
+			cfg.patience = *wait
+		}
+	})
+	if *large {
+		cfg.largeRows = 10 * cfg.eventRows
+	}
+	switch *format {
+	case "block":
+	case "frame":
+		cfg.frames = true
+	default:
+		return config{}, fmt.Errorf("format %q: want block or frame", *format)
+	}
+	re, err := regexp.Compile(*only)
+	if err != nil {
+		return config{}, fmt.Errorf("flag -only: %w", err)
+	}
+	cfg.only, cfg.dir, cfg.output = re, *dir, *output
+	return cfg, nil
+}
+
+func machine() string {
+	return fmt.Sprintf("%s %s, %d cores, %s", runtime.GOARCH, runtime.GOOS, runtime.NumCPU(), runtime.Version())
+}

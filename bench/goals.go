@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// goal is what the project wants of a number.
+type goal struct {
+	what    string
+	atLeast bool // else at most
+	want    float64
+	unit    string
+	got     float64 // NaN: not measured
+}
+
+func (g goal) met() bool {
+	if g.atLeast {
+		return g.got >= g.want
+	}
+	return g.got <= g.want
+}
+
+func (e *env) goals() []goal {
+	r := &e.results
+	blocks, events := e.label("blocks", e.frames), e.label("events", e.frames)
+	few, many := openName(blocks, e.fewFiles), openName(blocks, e.manyFiles)
+	faster := func(row string) float64 { return r.time(row, upstream) / r.time(row, ours) }
+
+	// Eight round trips, and as much as one more for the processor.
+	open := (9 * e.latency).Seconds() * 1e3
+	goals := []goal{
+		{few, false, open, " ms", r.time(few, ours) * 1e3},
+		{few + ": faster than upstream", true, 10, "x", faster(few)},
+		{many, false, 2 * open, " ms", r.time(many, ours) * 1e3},
+		{many + fmt.Sprintf(": as with %d", e.fewFiles), false, 2, "x", r.time(many, ours) / r.time(few, ours)},
+	}
+	for _, d := range []label{blocks, events, e.label("blocks", !e.frames)} {
+		goals = append(goals,
+			goal{scanName(d) + ": faster than upstream", true, 100, "x", faster(scanName(d))},
+			goal{shareFigure(scanName(d)), true, 60, " %", r.value(shareFigure(scanName(d)), ours)})
+	}
+	for _, d := range []label{blocks, events} {
+		count := shareFigure(countName(d))
+		goals = append(goals, goal{count, true, 60, " %", r.value(count, ours)})
+		cold := lookupName(d, e.lookups, byPrimaryKey, "cold")
+		goals = append(goals,
+			goal{lookupFigure(d, byPrimaryKey, perLookup), false, 1.2, "", r.value(lookupFigure(d, byPrimaryKey, perLookup), ours)},
+			goal{lookupFigure(d, byPrimaryKey, amplification), false, 1.3, "", r.value(lookupFigure(d, byPrimaryKey, amplification), ours)},
+			goal{cold + ": faster than upstream", true, 2, "x", faster(cold)})
+	}
+	for _, s := range []*source{blocksSource(1), eventsSource("events", 1)} {
+		d := e.label(s.name, e.frames)
+		for _, l := range s.lookups[1:] {
+			cold := lookupName(d, e.lookups, l.name, "cold")
+			goals = append(goals,
+				goal{lookupFigure(d, l.name, perPage), false, 1.2, "", r.value(lookupFigure(d, l.name, perPage), ours)},
+				goal{lookupFigure(d, l.name, amplification), false, 1.3, "", r.value(lookupFigure(d, l.name, amplification), ours)},
+				goal{cold + ": faster than upstream", true, 2, "x", faster(cold)})
+		}
+		for _, rg := range s.ranges {
+			name := rangeName(d, e.rangeRows, rg.name)
+			goals = append(goals, goal{name + ": faster than upstream", true, 10, "x", faster(name)})
+		}
+	}
+	for _, pages := range e.pointPages {
+		name := pointsName(pages)
+		goals = append(goals, goal{name + ": of plain SQLite", false, 2, "x", r.time(name, ours) / r.time(name, plain)})
+	}
+	goals = append(goals,
+		goal{indexFigure(e.indexPages), false, 12, " bytes a page", r.value(indexFigure(e.indexPages), ours)},
+		goal{connFigure(blocks), false, 64, " KiB", r.value(connFigure(blocks), ours)})
+	for _, f := range r.figures {
+		if f.unit == cacheUnit {
+			goals = append(goals, goal{f.name, false, 115, " " + f.unit, r.value(f.name, ours)})
+		}
+	}
+	return goals
+}
+
+func (e *env) writeGoals(b *strings.Builder) {
+	goals := slices.DeleteFunc(e.goals(), func(g goal) bool { return math.IsNaN(g.got) })
+	if len(goals) == 0 {
+		return
+	}
+	b.WriteString("| goal | wanted | measured | met |\n|---|--:|--:|---|\n")
+	for _, g := range goals {
+		sign, met := "<=", "no"
+		if g.atLeast {
+			sign = ">="
+		}
+		if g.met() {
+			met = "yes"
+		}
+		fmt.Fprintf(b, "| %s | %s %s%s | %s%s | %s |\n", g.what, sign, number(g.want), g.unit, number(g.got), g.unit, met)
+	}
+	b.WriteString("\n")
+}
+
+// label is how a dataset is called in the tables.
+type label string
+
+func (l label) String() string { return string(l) }
+
+func (e *env) label(name string, frames bool) label {
+	return label((&dataset{source: &source{name: name}, frames: frames}).String())
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"sync"
+
+	"github.com/psanford/sqlite3vfs"
+)
+
+// vfs is what both VFSs under test are.
+type vfs interface {
+	sqlite3vfs.VFS
+	sqlite3vfs.URIOpener
+}
+
+// slot is a VFS known to SQLite whose inside can be replaced: a VFS can be
+// registered only while no other is in use, and never be taken back, but each
+// run wants a new one.
+type slot struct {
+	name string
+
+	mu  sync.Mutex // guards what follows
+	vfs vfs
+	rec *recorder
+}
+
+var (
+	oursSlot     = newSlot("bench-ours")
+	upstreamSlot = newSlot("bench-upstream")
+)
+
+func newSlot(name string) *slot {
+	s := &slot{name: name}
+	if err := sqlite3vfs.RegisterVFS(name, s); err != nil {
+		panic(err) // a name that is taken twice
+	}
+	return s
+}
+
+// set replaces the VFS. Files that are open stay with the one that opened them.
+func (s *slot) set(v vfs, rec *recorder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vfs, s.rec = v, rec
+}
+
+func (s *slot) get() (vfs, *recorder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.vfs, s.rec
+}
+
+func (s *slot) Open(name string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	v, rec := s.get()
+	f, out, err := v.Open(name, flags)
+	return rec.wrap(f, flags), out, err
+}
+
+func (s *slot) OpenURI(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	v, rec := s.get()
+	f, out, err := v.OpenURI(name, params, flags)
+	return rec.wrap(f, flags), out, err
+}
+
+func (s *slot) Delete(name string, dirSync bool) error {
+	v, _ := s.get()
+	return v.Delete(name, dirSync)
+}
+
+func (s *slot) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
+	v, _ := s.get()
+	return v.Access(name, flags)
+}
+
+func (s *slot) FullPathname(name string) string {
+	v, _ := s.get()
+	return v.FullPathname(name)
+}
+
+// recorder notes which pages SQLite asks for.
+type recorder struct {
+	pageSize int64
+
+	mu    sync.Mutex // guards what follows
+	known map[uint32]struct{}
+	fresh map[uint32]struct{}
+}
+
+func newRecorder(pageSize int) *recorder {
+	return &recorder{pageSize: int64(pageSize), known: make(map[uint32]struct{}), fresh: make(map[uint32]struct{})}
+}
+
+// take returns the pages that were asked for since the last call, and never before it.
+func (r *recorder) take() map[uint32]struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fresh := r.fresh
+	for pgno := range fresh {
+		r.known[pgno] = struct{}{}
+	}
+	r.fresh = make(map[uint32]struct{})
+	return fresh
+}
+
+func (r *recorder) note(pgno uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.known[pgno]; !ok {
+		r.fresh[pgno] = struct{}{}
+	}
+}
+
+// wrap returns a file that is recorded. A nil recorder records nothing, and costs nothing.
+func (r *recorder) wrap(f sqlite3vfs.File, flags sqlite3vfs.OpenFlag) sqlite3vfs.File {
+	if r == nil || f == nil || flags&sqlite3vfs.OpenMainDB == 0 {
+		return f
+	}
+	return &recordedFile{f, r}
+}
+
+type recordedFile struct {
+	sqlite3vfs.File
+	rec *recorder
+}
+
+func (f *recordedFile) ReadAt(p []byte, off int64) (int, error) {
+	f.rec.note(uint32(off/f.rec.pageSize) + 1)
+	return f.File.ReadAt(p, off)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/file"
+	_ "github.com/mattn/go-sqlite3"
+)
+
+// system is a way to read a database.
+type system struct {
+	name string
+	open func(d *dataset, o openOptions) (*session, error)
+}
+
+const (
+	ours     = "ours"
+	upstream = "upstream"
+	plain    = "plain"
+)
+
+type openOptions struct {
+	latency   decorate.Latency
+	cacheSize int64 // 0: the default of the system
+	conns     int   // 0: one
+	record    bool  // the pages that SQLite reads
+}
+
+// session is a database with nothing cached yet.
+type session struct {
+	db    *sql.DB
+	trace *decorate.Trace // nil for plain SQLite
+	rec   *recorder       // nil if pages are not recorded
+	end   func() error
+}
+
+func (s *session) close() error {
+	return errors.Join(s.db.Close(), s.end())
+}
+
+// counts returns the requests and bytes since the last call, after waiting for those under way.
+func (s *session) counts(ctx context.Context) (requests int, bytes int64, err error) {
+	if s.trace == nil {
+		return 0, 0, nil
+	}
+	defer s.trace.Reset()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		c := s.trace.Counts()
+		if c.Open == 0 || time.Now().After(deadline) {
+			return c.Lists + c.Reads, c.BytesRead, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// soFar returns what counts would.
+func (s *session) soFar() sample {
+	if s.trace == nil {
+		return sample{}
+	}
+	c := s.trace.Counts()
+	return sample{requests: c.Lists + c.Reads, bytes: c.BytesRead}
+}
+
+// decorated returns the client that both VFSs get, and its trace.
+func decorated(d *dataset, l decorate.Latency) *decorate.Trace {
+	return decorate.NewTrace(decorate.NewLatency(file.NewReplicaClient(d.replica), l))
+}
+
+// openDB gets a handle. Connections are opened by its first use, and so within what is timed.
+func openDB(dsn string, conns int) (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(max(conns, 1))
+	db.SetMaxIdleConns(max(conns, 1))
+	return db, nil
+}
+
+func oursSystem() *system {
+	return &system{ours, func(d *dataset, o openOptions) (*session, error) {
+		s := &session{trace: decorated(d, o.latency)}
+		if o.record {
+			s.rec = newRecorder(d.pageSize)
+		}
+		// Polls would be counted as requests of whatever runs meanwhile.
+		v := litestream.NewVFS(s.trace, &litestream.Options{PollInterval: -1, CacheSize: o.cacheSize, Logger: slog.New(slog.DiscardHandler)})
+		s.end = func() error { return v.Close(context.Background()) }
+		oursSlot.set(v, s.rec)
+		var err error
+		if s.db, err = openDB("file:bench.db?mode=ro&vfs="+oursSlot.name, o.conns); err != nil {
+			return nil, errors.Join(fmt.Errorf("open with ours: %w", err), s.end())
+		}
+		return s, nil
+	}}
+}
+
+func plainSystem() *system {
+	return &system{plain, func(d *dataset, o openOptions) (*session, error) {
+		db, err := openDB("file:"+d.plain, o.conns)
+		if err != nil {
+			return nil, fmt.Errorf("open with plain sqlite: %w", err)
+		}
+		return &session{db: db, end: func() error { return nil }}, nil
+	}}
+}

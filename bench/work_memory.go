@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+func indexFigure(pages int) string {
+	return fmt.Sprintf("heap of the index, %d pages in one snapshot", pages)
+}
+
+func connFigure(d fmt.Stringer) string {
+	return fmt.Sprintf("%s: heap of each further connection", d)
+}
+
+const cacheUnit = "% of CacheSize"
+
+func cacheFigure(d *dataset) string {
+	return fmt.Sprintf("%s: heap of a full cache, pages of %d bytes", d, d.pageSize)
+}
+
+// heap returns the bytes of live Go objects. SQLite's own memory is not among them.
+func heap() float64 {
+	// Twice, for pools keep their content once; and what has just been closed
+	// may have something left to do.
+	for range 3 {
+		time.Sleep(20 * time.Millisecond)
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// remote calls fn for each system but plain SQLite, which has nothing on the Go heap.
+func (e *env) remote(fn func(*system) error) error {
+	for _, sys := range e.systems {
+		if sys.name == plain {
+			continue
+		}
+		if err := fn(sys); err != nil {
+			return fmt.Errorf("%s: %w", sys.name, err)
+		}
+	}
+	return nil
+}
+
+// indexMemory weighs an open database without a cache.
+func indexMemory(ctx context.Context, e *env) (err error) {
+	d, err := e.dataset(ctx, pointsSource(e.indexPages), 0, e.frames)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.drop(d)) }()
+	return e.remote(func(sys *system) error {
+		before := heap()
+		return e.session(ctx, sys, d, openOptions{cacheSize: -1}, func(s *session) error {
+			if err := s.firstRow(ctx, d); err != nil {
+				return err
+			}
+			s.trace.Reset()
+			e.results.addFigure(indexFigure(e.indexPages), "bytes a page", sys.name, (heap()-before)/float64(d.pages))
+			return nil
+		})
+	})
+}
+
+// connMemory weighs connections beyond the first.
+func connMemory(ctx context.Context, e *env, d *dataset) error {
+	const more = 16
+	return e.remote(func(sys *system) error {
+		return e.session(ctx, sys, d, openOptions{conns: 1 + more}, func(s *session) error {
+			var conns []*sql.Conn
+			defer func() {
+				for _, c := range conns {
+					c.Close()
+				}
+			}()
+			var first float64
+			for i := range 1 + more {
+				conn, err := s.db.Conn(ctx)
+				if err != nil {
+					return err
+				}
+				conns = append(conns, conn)
+				rows, err := conn.QueryContext(ctx, d.first)
+				if err != nil {
+					return err
+				}
+				if err := rows.Close(); err != nil {
+					return err
+				}
+				s.trace.Reset()
+				if i == 0 {
+					first = heap()
+				}
+			}
+			e.results.addFigure(connFigure(d), "KiB", sys.name, (heap()-first)/more/1024)
+			return nil
+		})
+	})
+}
+
+// cacheMemory weighs a full cache: the same work is done with and without one.
+func cacheMemory(size int64) func(context.Context, *env, *dataset) error {
+	return func(ctx context.Context, e *env, d *dataset) error {
+		// Enough to fill it several times over, whatever it keeps of a scan.
+		keys, err := d.keys(ctx, d.lookup(byPrimaryKey).key, 4*int(size)/d.pageSize, 6)
+		if err != nil {
+			return err
+		}
+		return e.remote(func(sys *system) error {
+			without, err := e.weighCache(ctx, d, sys, -1, keys)
+			if err != nil {
+				return err
+			}
+			full, err := e.weighCache(ctx, d, sys, size, keys)
+			if err != nil {
+				return err
+			}
+			e.results.addFigure(cacheFigure(d), cacheUnit, sys.name, (full-without)/float64(size)*100)
+			return nil
+		})
+	}
+}
+
+// weighCache scans everything and looks up keys, and returns the heap that is in use then.
+func (e *env) weighCache(ctx context.Context, d *dataset, sys *system, size int64, keys []any) (got float64, err error) {
+	look := d.lookup(byPrimaryKey)
+	before := heap()
+	err = e.session(ctx, sys, d, openOptions{cacheSize: size}, func(s *session) error {
+		for _, query := range d.scans {
+			if _, err := answer(ctx, s.db, query, -1); err != nil {
+				return err
+			}
+			s.trace.Reset()
+		}
+		stmt, err := s.db.PrepareContext(ctx, look.query)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		for range 2 {
+			if err := e.lookUp(ctx, d, look, stmt, keys); err != nil {
+				return err
+			}
+			s.trace.Reset()
+		}
+		got = heap() - before
+		return nil
+	})
+	return got, err
+}

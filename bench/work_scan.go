@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+func scanName(d fmt.Stringer) string  { return fmt.Sprintf("%s: full scan, cold", d) }
+func tableName(d fmt.Stringer) string { return fmt.Sprintf("%s: table scan, cold", d) }
+
+func countName(d fmt.Stringer) string { return fmt.Sprintf("%s: count(*), cold", d) }
+
+func speedFigure(scan string) string { return scan + ", speed once open" }
+func shareFigure(scan string) string { return scan + ", share of the download's speed" }
+
+func downloadFigure(d fmt.Stringer) string {
+	return fmt.Sprintf("%s: download in %d streams, speed", d, downloadStreams)
+}
+
+// probeShare of a scan is run first, to see whether all of it would take too long.
+const probeShare = 0.02
+
+// tableWorkload scans the table, and leaves out the indexes between its pages.
+func tableWorkload(ctx context.Context, e *env, d *dataset) error {
+	return e.scan(ctx, d, tableName(d), d.table, nil)
+}
+
+// scanWorkload reads all tables and indexes.
+func scanWorkload(ctx context.Context, e *env, d *dataset) error {
+	done, err := e.speed(ctx, d, scanName(d))
+	if err != nil {
+		return err
+	}
+	return e.scan(ctx, d, scanName(d), d.scans, done)
+}
+
+// countWorkload reads pages as fast as SQLite can take them. It is not for
+// upstream: there is no part of it that could be run instead of all.
+func countWorkload(ctx context.Context, e *env, d *dataset) error {
+	done, err := e.speed(ctx, d, countName(d))
+	if err != nil {
+		return err
+	}
+	return e.repeat(ctx, func(ctx context.Context, sys *system) error {
+		if sys.name == upstream {
+			return nil
+		}
+		got, err := e.scanOnce(ctx, d, sys, d.counts, 0, done)
+		if err == nil {
+			e.results.add(countName(d), sys.name, got)
+		}
+		return err
+	})
+}
+
+// speed downloads the snapshot, and returns what compares a scan with that:
+// LTX bytes a second, of the pages that were used.
+func (e *env) speed(ctx context.Context, d *dataset, scan string) (scanDone, error) {
+	if err := d.loadFrameSizes(); err != nil {
+		return nil, err
+	}
+	for range e.runs {
+		speed, err := e.download(ctx, d)
+		if err != nil {
+			return nil, fmt.Errorf("download: %w", err)
+		}
+		e.results.addFigure(downloadFigure(d), "MB/s", ours, speed)
+	}
+	download := e.results.value(downloadFigure(d), ours)
+	return func(sys *system, s *session, took time.Duration) {
+		if s.rec == nil {
+			return
+		}
+		speed := float64(d.ltxBytes(s.rec.take())) / took.Seconds() / 1e6
+		e.results.addFigure(speedFigure(scan), "MB/s", sys.name, speed)
+		e.results.addFigure(shareFigure(scan), "%", sys.name, speed/download*100)
+	}, nil
+}
+
+// scanDone is told how long a scan took after the open.
+type scanDone func(sys *system, s *session, took time.Duration)
+
+// scan opens the database and runs queries that read everything, or a part of
+// it where all of it would take too long.
+func (e *env) scan(ctx context.Context, d *dataset, name string, queries []string, done scanDone) error {
+	share := make(map[string]float64)
+	for _, sys := range e.systems {
+		got, err := e.scanOnce(ctx, d, sys, queries, probeShare, nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", sys.name, err)
+		}
+		if got.whole().time > e.patience {
+			share[sys.name] = probeShare
+		}
+	}
+	return e.repeat(ctx, func(ctx context.Context, sys *system) error {
+		got, err := e.scanOnce(ctx, d, sys, queries, share[sys.name], done)
+		if err == nil {
+			e.results.add(name, sys.name, got)
+		}
+		return err
+	})
+}
+
+// scanOnce scans a share of all rows; 0: all.
+func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []string, share float64, done scanDone) (got sample, err error) {
+	rows := -1
+	if share > 0 {
+		rows = int(float64(d.rows) * share)
+	}
+	err = e.session(ctx, sys, d, openOptions{latency: e.shape(), record: done != nil}, func(s *session) error {
+		var took time.Duration
+		var open sample
+		start := time.Now()
+		got, err = s.timed(ctx, func() error {
+			if err := s.firstRow(ctx, d); err != nil {
+				return err
+			}
+			opened := time.Now()
+			open = s.soFar()
+			open.time = opened.Sub(start)
+			defer func() { took = time.Since(opened) }()
+			for _, query := range queries {
+				sum, err := answer(ctx, s.db, query, rows)
+				if err == nil {
+					err = e.check(fmt.Sprintf("%s %d %s", d, rows, query), sum)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		got.share, got.once = share, &open
+		if err == nil && done != nil {
+			done(sys, s, took)
+		}
+		return err
+	})
+	return got, err
+}
+
+const downloadStreams = 8
+
+// download reads the snapshot in as many ranges as streams, the fastest way
+// there is, and returns MB/s.
+func (e *env) download(ctx context.Context, d *dataset) (float64, error) {
+	client := decorated(d, e.shape())
+	info := d.snapshot
+	start := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range int64(downloadStreams) {
+		from, to := i*info.Size/downloadStreams, (i+1)*info.Size/downloadStreams
+		g.Go(func() error {
+			body, err := client.OpenLTXFile(ctx, info.Level, info.MinTXID, info.MaxTXID, from, to-from)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			n, err := io.Copy(io.Discard, body)
+			if err == nil && n != to-from {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	return float64(info.Size) / time.Since(start).Seconds() / 1e6, nil
+}

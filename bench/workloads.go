@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// workload is something to measure.
+type workload struct {
+	name string
+	run  func(ctx context.Context, e *env) error
+}
+
+// workloads returns all of them, in the order of the table.
+func workloads(cfg config) []workload {
+	list := []workload{
+		{"open-few", openWorkload(cfg.fewFiles)},
+		{"open-many", openWorkload(cfg.manyFiles)},
+		{"lookups-blocks-key", with((*env).blocks, lookupWorkload(byPrimaryKey))},
+		{"lookups-blocks-hash", with((*env).blocks, lookupWorkload("hash index"))},
+		{"lookups-events-key", with((*env).events, lookupWorkload(byPrimaryKey))},
+		{"lookups-events-user", with((*env).events, lookupWorkload("user index"))},
+		{"ranges-blocks", with((*env).blocks, rangeWorkload)},
+		{"ranges-events", with((*env).events, rangeWorkload)},
+		{"conns", with((*env).blocks, connsWorkload)},
+		{"table-blocks", with((*env).blocks, tableWorkload)},
+		{"scan-blocks", with((*env).blocks, scanWorkload)},
+		{"scan-events", with((*env).events, scanWorkload)},
+		{"count-blocks", with((*env).blocks, countWorkload)},
+		{"count-events", with((*env).events, countWorkload)},
+		{"format-lookups", with((*env).otherFormat, lookupWorkload(byPrimaryKey))},
+		{"format-scan", with((*env).otherFormat, scanWorkload)},
+	}
+	if cfg.largeRows > 0 {
+		list = append(list,
+			workload{"large-open", with((*env).large, openRun)},
+			workload{"large-lookups", with((*env).large, lookupWorkload(byPrimaryKey))},
+			workload{"large-ranges", with((*env).large, rangeWorkload)},
+			workload{"large-scan", with((*env).large, scanWorkload)})
+	}
+	for _, pages := range cfg.pointPages {
+		list = append(list, workload{fmt.Sprintf("points-%d", pages), pointsWorkload(pages)})
+	}
+	return append(list,
+		workload{"memory-index", indexMemory},
+		workload{"memory-conns", with((*env).blocks, connMemory)},
+		workload{"memory-cache", with((*env).blocks, cacheMemory(cfg.cacheSize))},
+		workload{"memory-cache-small-pages", with((*env).small, cacheMemory(cfg.smallCacheSize))})
+}
+
+// with makes a workload of one dataset.
+func with(make func(*env, context.Context) (*dataset, error), run func(context.Context, *env, *dataset) error) func(context.Context, *env) error {
+	return func(ctx context.Context, e *env) error {
+		d, err := make(e, ctx)
+		if err != nil {
+			return err
+		}
+		return run(ctx, e, d)
+	}
+}
+
+func (e *env) blocks(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, blocksSource(e.blockRows), e.fewFiles, e.frames)
+}
+
+func (e *env) events(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, eventsSource("events", e.eventRows), e.fewFiles, e.frames)
+}
+
+func (e *env) large(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, eventsSource("large", e.largeRows), e.fewFiles, e.frames)
+}
+
+// otherFormat is the block map in the format that the other workloads do not use.
+func (e *env) otherFormat(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, blocksSource(e.blockRows), e.fewFiles, !e.frames)
+}
+
+func (e *env) small(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, pointsSource(e.smallPages), 0, e.frames)
+}
+
+// run runs the workloads whose name matches.
+func (e *env) run(ctx context.Context) error {
+	for _, w := range workloads(e.config) {
+		if e.only != nil && !e.only.MatchString(w.name) {
+			continue
+		}
+		e.logf("%s", w.name)
+		if err := w.run(ctx, e); err != nil {
+			return fmt.Errorf("workload %s: %w", w.name, err)
+		}
+	}
+	return nil
+}
