@@ -208,7 +208,7 @@ func TestOptions_Params(t *testing.T) {
 	var log syncBuffer
 	vfsName, vfs := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log), PollInterval: -1})
 	for _, param := range []string{
-		"cache_size=1MiBs", "cache_size=", "cache_size=lots", "cache_size=1.5MB", "cache_size=99999999999GB", "cache_size=MiB",
+		"cache_size=1MiBs", "hedge_requests=maybe", "read_ahead_size=x", "cache_size=", "cache_size=lots", "cache_size=1.5MB", "cache_size=99999999999GB", "cache_size=MiB",
 		"poll_interval=1", "poll_interval=fast", "poll_interval=", "poll_idle_after=1x", "open_timeout=10", "read_timeout=soon", "close_timeout=1h1",
 	} {
 		name, _, _ := strings.Cut(param, "=")
@@ -217,13 +217,13 @@ func TestOptions_Params(t *testing.T) {
 	if n := len(vfs.Stats()); n != 0 {
 		t.Errorf("%d databases", n)
 	}
-	good := []string{"cache_size=64KiB", "poll_interval=1ms", "poll_idle_after=1h", "open_timeout=1m30s", "read_timeout=2s", "close_timeout=-1s", "unknown=1", "mode=ro"}
+	good := []string{"cache_size=64KiB", "read_ahead_size=1MiB", "hedge_requests=true", "poll_interval=1ms", "poll_idle_after=1h", "open_timeout=1m30s", "read_timeout=2s", "close_timeout=-1s", "unknown=1", "mode=ro"}
 	conn := openConn(t, vfsName, "app.db", good...)
 	p.Exec("UPDATE t SET n = 2")
 	waitFor(t, "a poll", func() bool { return at(t, conn) == "2" })
 
 	// Whoever comes later has to want the same, in whatever words.
-	openConn(t, vfsName, "app.db", "cache_size=65536", "poll_interval=0.001s", "poll_idle_after=60m", "open_timeout=90s", "read_timeout=2000ms", "close_timeout=-1000ms")
+	openConn(t, vfsName, "app.db", "cache_size=65536", "read_ahead_size=1048576", "hedge_requests=1", "poll_interval=0.001s", "poll_idle_after=60m", "open_timeout=90s", "read_timeout=2000ms", "close_timeout=-1000ms")
 	failsToOpen(t, vfsName, "app.db", &log, "open with other options", "cache_size=2MiB")
 	failsToOpen(t, vfsName, "app.db", &log, "open with other options")
 	for i := range 6 {
