@@ -81,6 +81,13 @@ func TestTraces(t *testing.T) {
 						t.Errorf("%s: requests", none)
 					}
 				}
+				step("scan of a table", func() { mustQuery(t, conn(0), "SELECT count(*), sum(stars) FROM sandwich_ratings") })
+				step("scan of it by another connection", func() {
+					mustQuery(t, conn(1), "SELECT count(*), sum(stars) FROM sandwich_ratings")
+				})
+				if waves["scan of it by another connection"] != 0 {
+					t.Error("what one connection scanned is fetched again for another")
+				}
 				step("poll without news", func() {
 					time.Sleep(litestream.DefaultPollInterval + 2*latency)
 				})
@@ -165,4 +172,44 @@ func lineDiff(want, got string) string {
 		}
 	}
 	return b.String()
+}
+
+// TestTraces_Fast compares the requests of scans and of what looks like none,
+// on a database much larger than what opening it reads.
+func TestTraces_Fast(t *testing.T) {
+	inner, _ := fastClient(t)
+	synctest.Test(t, func(t *testing.T) {
+		trace := decorate.NewTrace(decorate.NewLatency(inner, decorate.Latency{PerRequest: latency}))
+		vfsName, vfs := newVFS(t, trace, &litestream.Options{PollInterval: -1})
+		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer vfs.Close(context.Background())
+		defer db.Close()
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		var b strings.Builder
+		for _, step := range []struct{ name, query string }{
+			{"open, first row", "SELECT pad FROM t LIMIT 1"},
+			{"point query", "SELECT pad FROM t WHERE id = 44444"},
+			{"point query by an index", "SELECT pad FROM t WHERE k = 4711"},
+			{"a row of 700 kB", "SELECT length(data || '') FROM big WHERE id = 3"},
+			{"scan", scanQuery},
+		} {
+			mustQuery(t, conn, step.query)
+			synctest.Wait()
+			for trace.Counts().Open > 0 {
+				time.Sleep(latency)
+			}
+			events, c := trace.Events(), trace.Counts()
+			fmt.Fprintf(&b, "# %s: %d round trips, %d lists, %d reads, %d bytes\n%s\n",
+				step.name, len(decorate.Waves(events)), c.Lists, c.Reads, c.BytesRead, decorate.Format(events))
+			trace.Reset()
+		}
+		golden(t, "fast", b.String())
+	})
 }
