@@ -13,7 +13,7 @@ const (
 	maxGap = 64 << 10
 
 	// maxSpan bounds a request for several pages, unless one alone is larger.
-	maxSpan = 1 << 20
+	maxSpan = 512 << 10
 
 	// maxGapPages bounds how many pages of a gap are looked at.
 	maxGapPages = 1024
