@@ -268,6 +268,9 @@ func (db *database) close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		db.wg.Wait()
+		if db.reader != nil {
+			db.reader.clear()
+		}
 		close(done)
 	}()
 	select {

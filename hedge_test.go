@@ -19,6 +19,7 @@ type answer struct {
 	after time.Duration
 	body  string
 	err   error
+	deaf  bool // to the end of the context
 }
 
 // answerClient gives answers, in the order of the requests.
@@ -36,6 +37,9 @@ func (c *answerClient) OpenLTXFile(ctx context.Context, _ int, _, _ ltx.TXID, _,
 	c.answers = c.answers[1:]
 	c.requests++
 	c.mu.Unlock()
+	if a.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
 	select {
 	case <-time.After(a.after):
 		return body(a.body), a.err
@@ -52,6 +56,7 @@ type hedgeBed struct {
 	*store
 	client *answerClient
 	wg     sync.WaitGroup // requests under way
+	buf    [4]byte        // what was fetched
 }
 
 // inHedgeBed has fetches that took as long so far.
@@ -74,10 +79,10 @@ func inHedgeBed(t *testing.T, credit float64, took []time.Duration, do func(t *t
 // fetch reads four bytes with these answers. It returns how long that took.
 func (b *hedgeBed) fetch(answers ...answer) (got string, took time.Duration, err error) {
 	b.client.answers = answers
-	buf := make([]byte, 4)
+	clear(b.buf[:])
 	start := time.Now()
-	err = b.readHedged(context.Background(), fileKey{0, 1, 1}, buf, 0)
-	return string(buf), time.Since(start), err
+	err = b.readHedged(context.Background(), fileKey{0, 1, 1}, b.buf[:], 0)
+	return string(b.buf[:]), time.Since(start), err
 }
 
 func times(n int, d time.Duration) (all []time.Duration) {
@@ -102,7 +107,7 @@ func TestHedge_LearnsFirst(t *testing.T) {
 			if i == minHedgeSamples-1 {
 				d = time.Hour
 			}
-			if got, took, err := b.fetch(answer{d, "once", nil}); got != "once" || took != d || err != nil {
+			if got, took, err := b.fetch(answer{d, "once", nil, false}); got != "once" || took != d || err != nil {
 				t.Fatalf("fetch %d: %q after %v, %v", i, got, took, err)
 			}
 		}
@@ -110,7 +115,7 @@ func TestHedge_LearnsFirst(t *testing.T) {
 			t.Errorf("%d second requests", b.hedges.Load())
 		}
 		// Now it knows, and an hour is the longest it saw.
-		got, took, err := b.fetch(answer{2 * time.Hour, "slow", nil}, answer{time.Second, "fast", nil})
+		got, took, err := b.fetch(answer{2 * time.Hour, "slow", nil, false}, answer{time.Second, "fast", nil, false})
 		if got != "fast" || took != time.Hour+time.Second || err != nil {
 			t.Errorf("%q after %v, %v", got, took, err)
 		}
@@ -151,13 +156,14 @@ func TestHedge_Race(t *testing.T) {
 		err           error
 		cancelled     int
 	}{
-		{"fast", answer{99 * ms, "1st.", nil}, answer{}, 1, "1st.", 99 * ms, nil, 0},
-		{"second is faster", answer{time.Hour, "1st.", nil}, answer{50 * ms, "2nd.", nil}, 2, "2nd.", 150 * ms, nil, 1},
-		{"first is faster", answer{130 * ms, "1st.", nil}, answer{50 * ms, "2nd.", nil}, 2, "1st.", 130 * ms, nil, 1},
-		{"first fails, second runs", answer{120 * ms, "", denied}, answer{50 * ms, "2nd.", nil}, 2, "2nd.", 150 * ms, nil, 0},
-		{"second fails, first runs", answer{200 * ms, "1st.", nil}, answer{50 * ms, "", denied}, 2, "1st.", 200 * ms, nil, 0},
-		{"both fail", answer{120 * ms, "", broken}, answer{50 * ms, "", denied}, 2, "\x00\x00\x00\x00", 150 * ms, denied, 0},
-		{"fails at once", answer{50 * ms, "", denied}, answer{}, 1, "\x00\x00\x00\x00", 50 * ms, denied, 0},
+		{"fast", answer{99 * ms, "1st.", nil, false}, answer{}, 1, "1st.", 99 * ms, nil, 0},
+		{"second is faster", answer{time.Hour, "1st.", nil, false}, answer{50 * ms, "2nd.", nil, false}, 2, "2nd.", 150 * ms, nil, 1},
+		{"first is faster", answer{130 * ms, "1st.", nil, false}, answer{50 * ms, "2nd.", nil, false}, 2, "1st.", 130 * ms, nil, 1},
+		{"first fails, second runs", answer{120 * ms, "", denied, false}, answer{50 * ms, "2nd.", nil, false}, 2, "2nd.", 150 * ms, nil, 0},
+		{"second fails, first runs", answer{200 * ms, "1st.", nil, false}, answer{50 * ms, "", denied, false}, 2, "1st.", 200 * ms, nil, 0},
+		{"both fail", answer{120 * ms, "", broken, false}, answer{50 * ms, "", denied, false}, 2, "\x00\x00\x00\x00", 150 * ms, denied, 0},
+		{"the other answers all the same", answer{200 * ms, "1st.", nil, true}, answer{50 * ms, "2nd.", nil, false}, 2, "2nd.", 150 * ms, nil, 0},
+		{"fails at once", answer{50 * ms, "", denied, false}, answer{}, 1, "\x00\x00\x00\x00", 50 * ms, denied, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inHedgeBed(t, 1, times(minHedgeSamples, 100*ms), func(t *testing.T, b *hedgeBed) {
@@ -167,8 +173,11 @@ func TestHedge_Race(t *testing.T) {
 				}
 				start := time.Now()
 				b.wg.Wait()
-				if d := time.Since(start); d != 0 {
+				if d := time.Since(start); d != 0 && !tc.first.deaf {
 					t.Errorf("the other goes on for %v", d)
+				}
+				if string(b.buf[:]) != tc.body {
+					t.Errorf("in the end it is %q", b.buf)
 				}
 				if b.client.requests != tc.requests || b.client.cancelled != tc.cancelled || b.hedges.Load() != int64(tc.requests-1) {
 					t.Errorf("%d requests, %d cancelled, %d counted", b.client.requests, b.client.cancelled, b.hedges.Load())
@@ -190,7 +199,7 @@ func TestHedge_Share(t *testing.T) {
 	const fetches = 1000
 	slower := func(t *testing.T, b *hedgeBed, n int) {
 		for i := range n {
-			a := answer{time.Duration(i+2) * time.Second, "slow", nil}
+			a := answer{time.Duration(i+2) * time.Second, "slow", nil, false}
 			if got, took, err := b.fetch(a, a); got != "slow" || took != a.after || err != nil {
 				t.Fatalf("fetch %d: %q after %v, %v", i, got, took, err)
 			}

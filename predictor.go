@@ -72,6 +72,13 @@ func (p *predictor) miss(v *view, pgno uint32) {
 	p.at(v)
 	if !p.follow(pgno, false) {
 		p.start(pgno, true)
+		return
+	}
+	if loc, ok := v.lookup(pgno); ok && !p.db.reader.isFlying(pageKey{loc.version, pgno, v.epoch}) {
+		// The request failed; and so will those for the next pages have.
+		s := p.streams[0]
+		again := append([]uint32{pgno}, s.pending[:min(len(s.pending), topUp)]...)
+		p.db.readAhead(v, again, pgno, s)
 	}
 }
 

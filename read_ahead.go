@@ -120,11 +120,9 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 			continue
 		}
 		t := r.store.limit.enqueue(s.class)
-		r.mu.Lock()
-		for _, w := range s.wants {
-			w.f.ticket = t
+		if r.setTicket(s.wants, t) {
+			r.store.limit.promote(t)
 		}
-		r.mu.Unlock()
 		go func() {
 			defer db.wg.Done()
 			db.readSpan(s, t)
@@ -159,18 +157,22 @@ func (db *database) readSpan(s span, t *ticket) {
 	buf := r.buffer(int(s.size()))
 	defer r.frames.Put(buf)
 	body := (*buf)[:s.size()]
-	err = r.store.readParts(ctx, s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
-		for len(left) > 0 && left[0].end()-s.offset() <= int64(len(got)) {
-			w := left[0]
-			page, err := decodePage(w.loc, got[w.loc.offset-s.offset():w.end()-s.offset()], w.key.pgno)
-			if err == nil && w.f.guess {
-				r.landings.Add(1)
+	// No second attempt: who needs a page makes it, for as long as it may take.
+	err = r.store.guard(func() error {
+		_, err := r.store.readOnce(ctx, s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
+			for len(left) > 0 && left[0].end()-s.offset() <= int64(len(got)) {
+				w := left[0]
+				page, err := decodePage(w.loc, got[w.loc.offset-s.offset():w.end()-s.offset()], w.key.pgno)
+				if err == nil && w.f.guess {
+					r.landings.Add(1)
+				}
+				r.land(w.key, w.f, page, err)
+				left = left[1:]
 			}
-			r.land(w.key, w.f, page, err)
-			left = left[1:]
-		}
+		})
+		return err
 	})
-	if err == nil && !s.wants[0].f.flood {
+	if err == nil && !s.wants[len(s.wants)-1].f.flood {
 		db.keepGaps(s, body)
 	}
 }
@@ -198,6 +200,18 @@ func (db *database) keepGaps(s span, body []byte) {
 			}
 		}
 	}
+}
+
+// setTicket notes by which ticket pages are going to be read. It reports
+// whether somebody waits for one already.
+func (r *reader) setTicket(wants []want, t *ticket) (awaited bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range wants {
+		w.f.ticket = t
+		awaited = awaited || w.f.done != nil
+	}
+	return awaited
 }
 
 // isAwaited reports whether somebody waits for one of the pages.

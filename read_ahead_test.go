@@ -10,10 +10,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 )
@@ -234,6 +236,36 @@ func TestReadAhead_Urgent(t *testing.T) {
 	})
 }
 
+// TestReadAhead_WaitedFor has somebody wait for a page of what queues last.
+func TestReadAhead_WaitedFor(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		l := newLimiter(1)
+		db.store.limit = l
+		held := l.enqueue(foreground)
+		client.open = func(fileKey, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		db.readAhead(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(stream))
+		start := time.Now()
+		got := make(chan time.Duration, 1)
+		go func() {
+			if _, err := db.page(t.Context(), v, 1020); err != nil {
+				t.Error(err)
+			}
+			got <- time.Since(start)
+		}()
+		synctest.Wait()
+		l.done(held)
+		if d := <-got; d != time.Second {
+			t.Errorf("it takes %v", d)
+		}
+		time.Sleep(time.Minute)
+		wantOdd(t, db, v, 1, 0, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...)...)
+		wantNothingAhead(t, db)
+	})
+}
+
 // TestReadAhead_Gaps reads through pages that were not asked for. They are
 // kept where they are the newest.
 func TestReadAhead_Gaps(t *testing.T) {
@@ -268,6 +300,20 @@ func TestReadAhead_Gaps(t *testing.T) {
 		wantOdd(t, db, before, 1, 0, pgnoRange(10, 20)...)
 		wantOdd(t, db, v, 3, 2, 14, 15)
 		wantNothingAhead(t, db)
+
+		// In another file, the newest version lies where the old one does in this.
+		next := *before
+		next.pages = *before.pages.edit()
+		old, _ := before.lookup(15)
+		src := next.pages.sources.new(source{&ltxFile{minTXID: 3, maxTXID: 3, pageSize: fakePageSize}, 3})
+		next.pages.put(src, []ltxio.Entry{{Pgno: 15, Size: old.size, Offset: old.offset}}, next.commit)
+		cache.lru.Purge()
+		db.readAhead(&next, []uint32{10, 20}, 0, new(stream))
+		synctest.Wait()
+		if _, ok := cache.peek(pageKey{3, 15, 0}); ok {
+			t.Error("the old version is taken for the newest")
+		}
+		wantOdd(t, db, &next, 1, 0, 10, 14, 16, 20)
 	})
 }
 
@@ -287,6 +333,7 @@ func TestReadAhead_Budget(t *testing.T) {
 		if n := db.readAhead(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
+		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 3, 5)
 		if n := db.readAhead(v, pgnoRange(200, 250), 0, s); n != 2 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
@@ -428,63 +475,52 @@ func TestReadAhead_CachedStays(t *testing.T) {
 }
 
 // TestReadAhead_BodyBreaksOff has the request of a span end in its middle.
-// What came is used, the rest is read again.
+// What came is used. The rest is read by who needs it, and read ahead again.
 func TestReadAhead_BodyBreaksOff(t *testing.T) {
-	const first, last = 100, 2300
-	for name, tc := range map[string]struct {
-		err      error // after two parts and a half
-		times    int
-		requests int64 // of the span
-		lost     bool  // what is beyond the parts
-	}{
-		"for good":       {fs.ErrPermission, 1, 1, true},
-		"once":           {errors.New("connection reset"), 1, 2, false},
-		"twice":          {errors.New("connection reset"), 2, 3, false},
-		"ends early":     {io.EOF, 1, 2, false},
-		"is short":       {io.EOF, 2, 2, true},
-		"not found late": {fs.ErrNotExist, 1, 1, true},
+	const first, last = 100, 1100
+	const got = 2*readPart + readPart/2
+	for name, err := range map[string]error{
+		"for good": fs.ErrPermission, "reset": errors.New("connection reset"), "short": io.EOF, "gone": fs.ErrNotExist,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-				broken := 0
+				var bodies atomic.Int64
 				client.through = func(_ context.Context, _ int64, r io.Reader) io.Reader {
-					if broken++; broken > tc.times {
+					if bodies.Add(1) > 1 {
 						return r
 					}
-					return breakAfter(r, 2*readPart+readPart/2, func() error { return tc.err })
+					return breakAfter(r, got, func() error { return err })
 				}
 				db.readAhead(v, pgnoRange(first, last), 0, new(stream))
-				type result struct {
-					page []byte
-					err  error
-				}
-				got := make(chan result, 1)
+				waits := make(chan error, 1)
 				go func() {
 					page, err := db.page(t.Context(), v, last)
-					got <- result{page, err}
+					if err == nil && !bytes.Equal(page, oddPage(last, 1)) {
+						err = errors.New("the page is another")
+					}
+					waits <- err
 				}()
-				time.Sleep(time.Second)
-				if r := <-got; r.err != nil || !bytes.Equal(r.page, oddPage(last, 1)) {
-					t.Errorf("who waits gets %v", r.err)
+				if err := <-waits; err != nil {
+					t.Errorf("who waits gets %v", err)
 				}
 				from, _ := v.lookup(first)
-				if to, _ := v.lookup(last); to.offset+int64(to.size)-from.offset > maxSpan || to.offset-from.offset < 2*readPart+readPart/2 {
+				if to, _ := v.lookup(last); to.offset+int64(to.size)-from.offset > maxSpan || to.offset-from.offset < got {
 					t.Fatalf("pages from %d to %d", from.offset, to.offset)
 				}
-				if n := db.store.reads[speculative].Load(); n != tc.requests {
-					t.Errorf("%d requests, want %d", n, tc.requests)
+				if n := db.store.reads[speculative].Load(); n != 1 {
+					t.Errorf("%d requests to read ahead, want one", n)
 				}
 				lost := 0
 				for pgno := uint32(first); pgno < last; pgno++ {
 					loc, _ := v.lookup(pgno)
 					requests := int64(0)
-					if tc.lost && loc.offset+int64(loc.size)-from.offset > 2*readPart {
+					if loc.offset+int64(loc.size)-from.offset > got {
 						requests = 1
 						lost++
 					}
 					wantOdd(t, db, v, 1, requests, pgno)
 				}
-				if tc.lost && lost < 100 {
+				if lost < 100 {
 					t.Errorf("only %d pages were lost", lost)
 				}
 				wantNothingAhead(t, db)
@@ -593,7 +629,13 @@ func TestReadAhead_Panic(t *testing.T) {
 				})
 			}
 			db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
-			wantOdd(t, db, v, 1, 2, 15) // waits for the span, and then reads
+			// It waits for the span, and then reads the page alone.
+			if page, err := db.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
+				t.Errorf("page 15: %v", err)
+			}
+			if n := client.opens.Load(); n != 2 {
+				t.Errorf("%d requests, want 2", n)
+			}
 			if !well {
 				t.Error("there was no panic")
 			}
@@ -640,6 +682,71 @@ func TestReadAhead_Close(t *testing.T) {
 		if db.readAhead(v, pgnoRange(50, 60), 0, new(stream)); client.opens.Load() != 1 {
 			t.Error("reads ahead after it was closed")
 		}
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_WaiterLeaves has who waits for a page leave before it lands:
+// the client does not notice that the time is over.
+func TestReadAhead_WaiterLeaves(t *testing.T) {
+	inReadAhead(t, Options{ReadTimeout: 5 * time.Second}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		from, _ := v.lookup(20)
+		client.fetch = func(_ fileKey, off int64) {
+			if off >= from.offset {
+				time.Sleep(time.Minute)
+			}
+		}
+		c := &conn{db: db, log: db.log, predictor: predictor{db: db}}
+		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+			t.Fatal(err)
+		}
+		page, pgno := make([]byte, fakePageSize), uint32(10)
+		for ; pgno < 100; pgno++ {
+			if _, err := c.ReadAt(page, int64(pgno-1)*fakePageSize); err != nil {
+				break
+			}
+		}
+		if pgno < 20 || pgno == 100 {
+			t.Errorf("reads up to page %d", pgno)
+		}
+		if err := c.Unlock(sqlite3vfs.LockNone); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_FailedForWaiter has the request of a span fail, after somebody
+// began to wait for a page of it. Read-ahead may have no more places: who waits
+// is not held up by that.
+func TestReadAhead_FailedForWaiter(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		l := newLimiter(4)
+		db.store.limit = l
+		held := enqueueAll(l, "fff") // take long
+		failed := false
+		client.open = func(fileKey, int64) error {
+			if !failed {
+				failed = true
+				return errors.New("connection reset")
+			}
+			return nil
+		}
+		db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+		go func() {
+			time.Sleep(20 * time.Second)
+			turns(l, held)
+		}()
+		start := time.Now()
+		if _, err := db.page(t.Context(), v, 20); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("waited %v with a place free", d)
+		}
+		time.Sleep(time.Minute)
+		giveUp(db, v, pgnoRange(10, 30)...)
 		wantNothingAhead(t, db)
 	})
 }

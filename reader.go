@@ -118,6 +118,7 @@ func (r *reader) page(ctx context.Context, key pageKey, fetch func() ([]byte, er
 		select {
 		case <-done:
 		case <-ctx.Done():
+			r.giveUp([]pageKey{key})
 			return nil, ctx.Err()
 		}
 		if f.err == nil {
@@ -173,6 +174,13 @@ func (r *reader) register(key pageKey, f *flight, most int) (added, full bool) {
 	}
 	r.flights[key] = f
 	return true, false
+}
+
+// isFlying reports whether a page is being fetched, or was read ahead.
+func (r *reader) isFlying(key pageKey) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flights[key] != nil
 }
 
 // used is for a page that was read ahead, and may have been found in the
@@ -236,6 +244,14 @@ func (r *reader) giveUp(keys []pageKey) {
 			r.ahead--
 		}
 	}
+}
+
+// clear gives up whatever was read ahead.
+func (r *reader) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.flights)
+	r.ahead = 0
 }
 
 // admit puts a page into the cache that came along with others.

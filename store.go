@@ -207,61 +207,67 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 
 // load is read for what tells what is in a file.
 func (s *store) load(ctx context.Context, f fileKey, buf []byte, offset int64) error {
-	return s.readParts(ctx, loading, nil, f, buf, offset, nil)
+	return s.readAll(ctx, loading, f, buf, offset)
 }
 
 // read fills buf with the bytes of a file from offset on.
 func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) error {
-	return s.readParts(ctx, foreground, nil, f, buf, offset, nil)
+	return s.readAll(ctx, foreground, f, buf, offset)
 }
 
-// readPart is how much of a body is handed over at a time.
-const readPart = 256 << 10
-
-// readParts is read for a class of requests, with a ticket if the caller has
-// one already. As the bytes arrive, it calls fn with those so far. After a
-// retry it begins again with fewer.
-func (s *store) readParts(ctx context.Context, class requestClass, t *ticket, f fileKey, buf []byte, offset int64, fn func([]byte)) error {
+func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf []byte, offset int64) error {
 	short := -1 // where the body ended early, the last time
 	return s.retry(ctx, func() error {
-		if t == nil {
-			t = s.limit.enqueue(class)
-		}
-		mine := t
-		t = nil // the next attempt queues again
-		if err := s.limit.wait(ctx, mine); err != nil {
-			return fmt.Errorf("wait to read %s: %w", f, err)
-		}
-		defer s.limit.done(mine)
-		s.reads[class].Add(1)
-		r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
-		if err != nil {
-			return fmt.Errorf("open %s at %d: %w", f, offset, err)
-		}
-		n := 0
-		for n < len(buf) && err == nil {
-			var m int
-			m, err = io.ReadFull(r, buf[n:min(n+readPart, len(buf))])
-			n += m
-			if fn != nil && err == nil {
-				fn(buf[:n])
-			}
-		}
-		s.readBytes[class].Add(int64(n))
-		if cerr := r.Close(); err == nil {
-			err = cerr
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		n, err := s.readOnce(ctx, class, s.limit.enqueue(class), f, buf, offset, nil)
+		if errors.Is(err, errShortBody) {
 			if n == short {
 				return fmt.Errorf("read %s: %w: it ends at %d, before %d", f, ErrCorrupt, offset+int64(n), offset+int64(len(buf)))
 			}
-			short, err = n, io.ErrUnexpectedEOF
+			short = n
 		}
-		if err != nil {
-			return fmt.Errorf("read %s at %d, %d of %d bytes: %w", f, offset, n, len(buf), err)
-		}
-		return nil
+		return err
 	})
+}
+
+// errShortBody means that a body ended before it was as long as asked for. It
+// may have been cut off.
+var errShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
+
+// readPart is how much of a body is handed over at a time.
+const readPart = 64 << 10
+
+// readOnce makes one attempt to fill buf with the bytes of a file from offset
+// on, when it is the ticket's turn, and returns how many there are. As they
+// arrive, it calls fn, if there is one, with those so far.
+func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f fileKey, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
+	if err := s.limit.wait(ctx, t); err != nil {
+		return 0, fmt.Errorf("wait to read %s: %w", f, err)
+	}
+	defer s.limit.done(t)
+	s.reads[class].Add(1)
+	r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
+	if err != nil {
+		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)
+	}
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = io.ReadFull(r, buf[n:min(n+readPart, len(buf))])
+		n += m
+		if fn != nil && m > 0 {
+			fn(buf[:n])
+		}
+	}
+	s.readBytes[class].Add(int64(n))
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = errShortBody
+	}
+	if err != nil {
+		return n, fmt.Errorf("read %s at %d, %d of %d bytes: %w", f, offset, n, len(buf), err)
+	}
+	return n, nil
 }
 
 // isMissing reports whether err says that a file does not exist.

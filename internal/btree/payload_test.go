@@ -250,6 +250,9 @@ func TestInt_Values(t *testing.T) {
 					t.Fatalf("%s: page %d: no rowid", name, pgno)
 				}
 				cells++
+				if _, ok := p.Int(i, -1); ok {
+					t.Errorf("%s: page %d: a column before the first", name, pgno)
+				}
 				for column, text := range want[rowid] {
 					if name == "t" && column == 5 {
 						text = "none"
