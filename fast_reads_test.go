@@ -3,10 +3,12 @@ package litestream_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,6 +253,46 @@ func TestFast_WrongGuess(t *testing.T) {
 				t.Errorf("%s: %d bytes", query, cost.ReadBytes)
 			}
 		}
+	})
+}
+
+// flakyClient fails one in five reads of an open database, at the first try.
+type flakyClient struct {
+	litestream.ReplicaClient
+	on atomic.Bool
+	n  atomic.Int64
+}
+
+func (c *flakyClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	if c.on.Load() && c.n.Add(1)%5 == 2 {
+		return nil, errors.New("503 slow down")
+	}
+	return c.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+}
+
+// TestFast_FailingRequests scans while storage fails now and then. What was
+// to come with a request that failed is not fetched page by page.
+func TestFast_FailingRequests(t *testing.T) {
+	inner, _ := fastClient(t)
+	synctest.Test(t, func(t *testing.T) {
+		client := &flakyClient{ReplicaClient: decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth})}
+		vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
+		defer vfs.Close(context.Background())
+		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		mustQuery(t, db, "SELECT 1 FROM t")
+		client.on.Store(true)
+		start := time.Now()
+		if got := mustQuery(t, db, scanQuery); got != "60000|60000" {
+			t.Errorf("got %s", got)
+		}
+		if d, reads := time.Since(start), client.n.Load(); d > 30*latency || reads > 60 {
+			t.Errorf("it took %v and %d requests", d, reads)
+		}
+		t.Logf("%v, %d requests", time.Since(start), client.n.Load())
 	})
 }
 
