@@ -160,14 +160,13 @@ func (db *database) readSpan(s span, t *ticket) {
 	// No second attempt: who needs a page makes it, for as long as it may take.
 	err = r.store.guard(func() error {
 		_, err := r.store.readOnce(ctx, s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
-			for len(left) > 0 && left[0].end()-s.offset() <= int64(len(got)) {
-				w := left[0]
-				page, err := decodePage(w.loc, got[w.loc.offset-s.offset():w.end()-s.offset()], w.key.pgno)
-				if err == nil && w.f.guess {
-					r.landings.Add(1)
-				}
-				r.land(w.key, w.f, page, err)
-				left = left[1:]
+			n := 0
+			for n < len(left) && left[n].end()-s.offset() <= int64(len(got)) {
+				n++
+			}
+			if n > 0 {
+				r.land(decodeWants(left[:n], got, s.offset())...)
+				left = left[n:]
 			}
 		})
 		return err
@@ -175,6 +174,16 @@ func (db *database) readSpan(s span, t *ticket) {
 	if err == nil && !s.wants[len(s.wants)-1].f.flood {
 		db.keepGaps(s, body)
 	}
+}
+
+// decodeWants decodes pages from a body that begins at an offset of their file.
+func decodeWants(wants []want, body []byte, offset int64) []landing {
+	all := make([]landing, len(wants))
+	for i, w := range wants {
+		page, err := decodePage(w.loc, body[w.loc.offset-offset:w.end()-offset], w.key.pgno)
+		all[i] = landing{w.key, w.f, page, err}
+	}
+	return all
 }
 
 // keepGaps puts pages into the cache that lay between those of a span, if
@@ -226,7 +235,9 @@ func (r *reader) fail(wants []want, err error) {
 	if err == nil {
 		err = errReadAhead
 	}
-	for _, w := range wants {
-		r.land(w.key, w.f, nil, err)
+	all := make([]landing, len(wants))
+	for i, w := range wants {
+		all[i] = landing{key: w.key, f: w.f, err: err}
 	}
+	r.land(all...)
 }

@@ -139,22 +139,40 @@ func (r *reader) page(ctx context.Context, key pageKey, fetch func() ([]byte, er
 func (r *reader) fly(key pageKey, f *flight, fetch func() ([]byte, error)) ([]byte, error) {
 	r.misses.Add(1)
 	page, err := []byte(nil), errors.New("fetch panicked") // for waiters, if it does
-	defer func() { r.land(key, f, page, err) }()
+	defer func() { r.land(landing{key, f, page, err}) }()
 	page, err = fetch()
 	return page, err
 }
 
-// land ends a flight.
-func (r *reader) land(key pageKey, f *flight, page []byte, err error) {
-	interior := err == nil && r.learn(key, page)
+// landing is the end of a flight.
+type landing struct {
+	key  pageKey
+	f    *flight
+	page []byte
+	err  error
+}
+
+// land ends flights. It is called for many at a time, lest those who decode
+// pages and those who use them fight for the lock.
+func (r *reader) land(all ...landing) {
+	interior := make([]bool, len(all))
+	for i, l := range all {
+		interior[i] = l.err == nil && r.learn(l.key, l.page)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.page, f.err, f.interior, f.landed = page, err, interior, true
-	if f.done != nil {
-		close(f.done)
-	}
-	if !f.ahead || interior || err != nil {
-		r.settle(key, f)
+	for i, l := range all {
+		f := l.f
+		f.page, f.err, f.interior, f.landed = l.page, l.err, interior[i], true
+		if f.done != nil {
+			close(f.done)
+		}
+		if f.guess && f.err == nil {
+			r.landings.Add(1)
+		}
+		if !f.ahead || f.interior || f.err != nil {
+			r.settle(l.key, f)
+		}
 	}
 }
 
