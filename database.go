@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -77,6 +78,9 @@ func (db *database) open(ctx context.Context) error {
 		return err
 	}
 	db.reader = newReader(db.store, newPageCache(db.opts.CacheSize, v.pageSize))
+	if db.opts.ReadAheadSize > 0 {
+		db.reader.bodies = semaphore.NewWeighted(db.opts.ReadAheadSize)
+	}
 	v.state = new(viewState)
 	db.current.Store(v)
 	db.cachePages(v, loaded)
@@ -212,6 +216,9 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 		}
 		if !loc.file.gone.Load() {
 			page, err := db.reader.frame(ctx, loc, pgno)
+			if err == nil && v.epoch != db.current.Load().epoch {
+				continue // it may be of another history
+			}
 			switch {
 			case err == nil, attempt >= planAttempts:
 				return page, err

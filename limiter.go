@@ -16,9 +16,9 @@ const (
 	numClasses
 )
 
-// limiter bounds the requests under way. Those that are waited for go first,
-// and read-ahead never takes the last quarter of the places. It is safe for
-// concurrent use; a nil limiter has no limit.
+// limiter bounds the requests under way. Those that are waited for go first.
+// Loading never takes the last eighth of the places, and read-ahead never the
+// last quarter. It is safe for concurrent use; a nil limiter has no limit.
 type limiter struct {
 	limit int
 
@@ -115,7 +115,10 @@ func (l *limiter) drop(t *ticket) bool {
 func (l *limiter) grant() {
 	for class := range numClasses {
 		most := l.limit
-		if class == speculative {
+		switch class {
+		case loading:
+			most = max(1, l.limit*7/8)
+		case speculative:
 			most = max(1, l.limit*3/4)
 		}
 		for len(l.waiting[class]) > 0 && l.running[foreground]+l.running[loading]+l.running[speculative] < most {

@@ -105,7 +105,7 @@ func (p *predictor) start(pgno uint32, missed bool) {
 	s := &stream{
 		guess: g, window: window,
 		fits: p.db.reader.cache.Load().size() / 2,
-		most: max(1, int(p.db.opts.ReadAheadSize/int64(p.view.pageSize))),
+		most: max(1, p.most()*3/4), // one that nobody goes on with leaves room for others
 	}
 	if _, ok := g.(*rowsGuess); ok {
 		s.most = min(s.most, maxRowPages)
@@ -182,7 +182,7 @@ func (p *predictor) follow(pgno uint32, cached bool) bool {
 			p.db.reader.used(pageKey{loc.version, pgno, p.view.epoch})
 		}
 		p.use(i)
-		if len(s.pending) <= s.window-min(max(1, s.window/4), topUp) {
+		if len(s.pending) <= s.window-s.step() {
 			p.extend(s, 0)
 		}
 		return true
@@ -192,10 +192,14 @@ func (p *predictor) follow(pgno uint32, cached bool) bool {
 
 // extend reads what a stream lacks in its window, and a page that is urgent.
 func (p *predictor) extend(s *stream, urgent uint32) {
-	room := max(0, s.window-len(s.pending))
-	known := len(s.needs)
+	room := min(s.window-len(s.pending), p.db.reader.room(p.most()))
+	if urgent == 0 && room < s.step() {
+		return // others have the room, for now
+	}
+	room = max(0, room)
 	s.fill(room)
-	batch := slices.Clone(s.needs[known:])
+	batch := slices.Clone(s.needs[s.asked:])
+	s.asked = len(s.needs)
 	if urgent != 0 {
 		batch = slices.Insert(batch, 0, urgent)
 	}
@@ -208,6 +212,9 @@ func (p *predictor) extend(s *stream, urgent uint32) {
 		s.newest = n
 	}
 }
+
+// most returns how many pages of the database may be read ahead.
+func (p *predictor) most() int { return int(p.db.opts.ReadAheadSize / int64(p.view.pageSize)) }
 
 func (p *predictor) drop(s *stream) {
 	s.ended.Store(true)

@@ -97,11 +97,11 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 		}
 		key := pageKey{loc.version, pgno, v.epoch}
 		page, cached := cache.peek(key)
-		if cached && stream == nil {
+		if cached && (stream == nil || pgno == urgent) {
 			continue
 		}
 		// What is cached could be displaced by what is read before its turn comes.
-		f := &flight{guess: !cached, ahead: stream != nil && pgno != urgent, landed: cached, page: page}
+		f := &flight{guess: !cached, ahead: stream != nil && pgno != urgent, asked: pgno == urgent, landed: cached, page: page}
 		f.flood = f.ahead && stream.isFlood()
 		added, full := r.register(key, f, most)
 		if full {
@@ -109,12 +109,12 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 		}
 		if added && !cached {
 			wants = append(wants, want{key, loc, f})
-			if pgno == urgent {
-				r.misses.Add(1)
-			}
 		}
 	}
-	for _, s := range spans(v, stream, wants, urgent) {
+	all := spans(v, stream, wants, urgent)
+	// What is waited for goes first.
+	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
+	for _, s := range all {
 		if !db.begin() {
 			r.fail(s.wants, ErrClosed)
 			continue
@@ -146,6 +146,14 @@ func (db *database) readSpan(s span, t *ticket) {
 	defer func() { r.fail(left, err) }()
 	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
 	defer cancel()
+	if s.class == speculative && r.bodies != nil {
+		n := min(s.size(), db.opts.ReadAheadSize)
+		if err = r.bodies.Acquire(ctx, n); err != nil {
+			r.store.limit.done(t)
+			return
+		}
+		defer r.bodies.Release(n)
+	}
 	if err = r.store.limit.wait(ctx, t); err != nil {
 		return
 	}
@@ -164,14 +172,14 @@ func (db *database) readSpan(s span, t *ticket) {
 			for n < len(left) && left[n].end()-s.offset() <= int64(len(got)) {
 				n++
 			}
-			if n > 0 {
+			if n > 0 && s.view.epoch == db.current.Load().epoch { // else it may be of another history
 				r.land(decodeWants(left[:n], got, s.offset())...)
 				left = left[n:]
 			}
 		})
 		return err
 	})
-	if err == nil && !s.wants[len(s.wants)-1].f.flood {
+	if err == nil && len(left) == 0 && !s.wants[len(s.wants)-1].f.flood && s.view.epoch == db.current.Load().epoch {
 		db.keepGaps(s, body)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/btree"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"golang.org/x/sync/semaphore"
 )
 
 // reader fetches pages through the tiers: memory cache, pages read ahead,
@@ -30,7 +31,8 @@ type reader struct {
 	landings atomic.Int64 // pages read ahead
 	unused   atomic.Int64 // of these, given up
 
-	frames sync.Pool // *[]byte, for compressed frames
+	frames sync.Pool           // *[]byte, for compressed frames
+	bodies *semaphore.Weighted // bounds the bytes of bodies that are read ahead; nil: no bound
 }
 
 // flight is a fetch of a page that others may wait for. One that nobody asked
@@ -40,6 +42,7 @@ type flight struct {
 	landed bool          // guarded by reader.mu
 	ahead  bool          // guarded by reader.mu; nobody asked for it yet, counts in reader.ahead
 	flood  bool          // part of a scan that would fill the cache, which it bypasses
+	asked  bool          // guarded by reader.mu; somebody is going to wait for it, who has missed it
 	guess  bool          // made by read-ahead, which does not try as hard as one can
 	ticket *ticket       // guarded by reader.mu; of its request, if it queues
 
@@ -206,22 +209,38 @@ func (r *reader) isFlying(key pageKey) bool {
 func (r *reader) used(key pageKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f := r.flights[key]; f != nil && f.landed {
+	switch f := r.flights[key]; {
+	case f == nil:
+	case f.landed:
 		r.settle(key, f)
+	case f.ahead: // nobody will ask for it again
+		f.ahead = false
+		r.ahead--
 	}
+}
+
+// room returns how many pages more may be read ahead, of most.
+func (r *reader) room(most int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return max(0, most-r.ahead)
 }
 
 // take is for who has waited for a page.
 func (r *reader) take(key pageKey, f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !f.ahead {
+	switch {
+	case f.asked:
+		f.asked = false
+		r.misses.Add(1)
+	case f.ahead:
+		r.early.Add(1)
+		if r.flights[key] == f {
+			r.settle(key, f)
+		}
+	default:
 		r.hits.Add(1)
-		return
-	}
-	r.early.Add(1)
-	if r.flights[key] == f {
-		r.settle(key, f)
 	}
 }
 

@@ -233,8 +233,12 @@ func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf 
 // may have been cut off.
 var errShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
 
-// readPart is how much of a body is handed over at a time.
-const readPart = 64 << 10
+// A body is handed over in parts that grow from the first to readPart: who
+// waits for its first page shall not wait for the others.
+const (
+	firstPart = 8 << 10
+	readPart  = 64 << 10
+)
 
 // readOnce makes one attempt to fill buf with the bytes of a file from offset
 // on, when it is the ticket's turn, and returns how many there are. As they
@@ -251,7 +255,7 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f f
 	}
 	for n < len(buf) && err == nil {
 		var m int
-		m, err = io.ReadFull(r, buf[n:min(n+readPart, len(buf))])
+		m, err = io.ReadFull(r, buf[n:min(n+min(readPart, max(n, firstPart)), len(buf))])
 		n += m
 		if fn != nil && m > 0 {
 			fn(buf[:n])

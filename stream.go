@@ -23,7 +23,8 @@ type stream struct {
 	pending []uint32    // being read, or read and not asked for; in order
 	newest  int         // how many of these, the last, came with the newest batch
 	backlog []uint32    // guessed, not being read
-	needs   []uint32    // being read for the guess to go on
+	needs   []uint32    // that the guess needs to go on
+	asked   int         // how many of these were asked for
 	used    int         // pages that the reader came to
 	fits    int         // pages that may go to the cache
 	ended   atomic.Bool // what has not begun need not be read
@@ -73,6 +74,10 @@ func (s *stream) grow() {
 	s.window = min(s.window, s.most)
 }
 
+// step is how many pages a stream has to lack in its window before more are
+// asked for.
+func (s *stream) step() int { return min(max(1, s.window/4), topUp) }
+
 // isNext reports whether a page is the next that would be guessed.
 func (s *stream) isNext(pgno uint32) bool {
 	s.fill(1)
@@ -84,7 +89,11 @@ func (s *stream) fill(n int) {
 	if n > len(s.backlog) {
 		pgnos, needs := s.guess.next(n - len(s.backlog))
 		s.backlog = append(s.backlog, pgnos...)
-		s.needs = append(s.needs, needs...)
+		for _, pgno := range needs {
+			if !slices.Contains(s.needs, pgno) {
+				s.needs = append(s.needs, pgno)
+			}
+		}
 	}
 }
 
@@ -183,7 +192,10 @@ func (g *rowsGuess) next(n int) (pgnos, needs []uint32) {
 	for _, rowid := range blocked {
 		add(rowid)
 	}
-	for len(pgnos) < n && len(g.blocked) < maxBlocked {
+	for range max(n, maxBlocked) { // a corrupt index may go in circles
+		if len(pgnos) >= n || len(g.blocked) >= maxBlocked {
+			break
+		}
 		rowid, more, missing := g.entry()
 		if missing != 0 {
 			needs = append(needs, missing)
