@@ -1,0 +1,265 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/superfly/ltx"
+)
+
+// putOddAt is putOdd with a timestamp.
+func putOddAt(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill byte, pgnos []uint32, ts int64) {
+	pages := make(map[uint32][]byte)
+	for _, pgno := range pgnos {
+		pages[pgno] = oddPage(pgno, fill)
+	}
+	b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: ts}, pages, false)
+	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPromise7_ReadAheadOfAnotherHistory has a request wait while the replica
+// is replaced by another, in which frames are as large. What it brings then is
+// of the new history, and not for views of the old one.
+func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+			db.store.limit = newLimiter(1)
+			held := db.store.limit.enqueue(foreground)
+			if !direct {
+				db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+				synctest.Wait()
+			}
+			time.Sleep(5 * time.Second)
+			putOddAt(t, client, fileKey{0, 1, 1}, 3000, 7, pgnoRange(1, 3000), 777000)
+			files, err := (&store{client: client}).listAll(t.Context(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := db.store.limit
+			db.store.limit = nil // for restart only
+			if err := db.restart(t.Context(), v, files); err != nil {
+				t.Fatal(err)
+			}
+			db.store.limit = l
+			if db.current.Load().epoch == v.epoch {
+				t.Fatal("the replica was not replaced")
+			}
+			l.done(held)
+			synctest.Wait()
+			page, err := db.page(t.Context(), v, 15)
+			if err == nil && bytes.Equal(page, oddPage(15, 7)) {
+				t.Errorf("direct=%v: the view of the history before got a page of the new one", direct)
+			}
+		})
+	}
+}
+
+// TestReadAhead_CachedMeanwhile has a page come into the cache by another
+// request, while its own is under way.
+func TestReadAhead_CachedMeanwhile(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		loc, _ := v.lookup(15)
+		client.open = func(_ fileKey, off int64) error {
+			if off == loc.offset {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		p := predictor{db: db}
+		p.at(v)
+		s := &stream{guess: &runGuess{15, 20, 1}, window: 8, most: 100, fits: 1000}
+		p.streams = []*stream{s}
+		p.extend(s, 0)
+		// somebody else's span goes through the gap
+		other := new(stream)
+		db.readAhead(v, []uint32{10, 25}, 0, other)
+		synctest.Wait()
+		giveUp(db, v, 10, 25)
+		page, cached, ok := db.peek(v, 15)
+		if !ok || !cached {
+			t.Fatal("the page is not in the cache")
+		}
+		p.hit(v, 15, page, cached)
+		p.end()
+		time.Sleep(time.Minute)
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_UrgentIsCached asks for a page that somebody else has read by now.
+func TestReadAhead_UrgentIsCached(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		s := new(stream)
+		wantOdd(t, db, v, 1, 1, 10)
+		db.readAhead(v, []uint32{10, 11, 12}, 10, s)
+		synctest.Wait()
+		wantOdd(t, db, v, 1, 0, 10)
+		giveUp(db, v, 10, 11, 12)
+		wantNothingAhead(t, db)
+	})
+}
+
+// TestReadAhead_LoadsLeaveRoom reads a page while a poll loads more files than
+// there may be requests.
+func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		for i := range 200 {
+			putOdd(t, client, fileKey{0, ltx.TXID(i + 2), ltx.TXID(i + 2)}, 3000, 3, pgnoRange(14, 15))
+		}
+		client.open = func(k fileKey, off int64) error {
+			if k.minTXID > 1 {
+				time.Sleep(20 * time.Second)
+			}
+			return nil
+		}
+		go db.refresh(t.Context())
+		synctest.Wait()
+		start := time.Now()
+		if _, err := db.page(t.Context(), v, 1000); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > 0 {
+			t.Errorf("a page read waits %v for a poll's loads", d)
+		}
+		time.Sleep(2 * time.Minute)
+	})
+}
+
+// TestReadAhead_CountsOnce reads a page that is waited for together with others.
+func TestReadAhead_CountsOnce(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		before := db.stats()
+		db.readAhead(v, pgnoRange(10, 30), 10, new(stream))
+		wantOdd(t, db, v, 1, 1, 10)
+		s := db.stats()
+		if h, m := s.CacheHits-before.CacheHits, s.CacheMisses-before.CacheMisses; h != 0 || m != 1 {
+			t.Errorf("1 page: %d hits, %d misses", h, m)
+		}
+	})
+}
+
+// TestReadAhead_StalledBody has a body stall after the page that is waited for.
+func TestReadAhead_StalledBody(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		client.through = func(ctx context.Context, off int64, r io.Reader) io.Reader {
+			return breakAfter(r, 100<<10, func() error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}
+		db.readAhead(v, pgnoRange(10, 1000), 10, new(stream))
+		ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+		defer cancel()
+		start := time.Now()
+		_, err := db.page(ctx, v, 10)
+		if d := time.Since(start); err != nil || d > time.Second {
+			t.Errorf("page 10 after %v: %v", d, err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestReadAhead_LimitOfOne has places for one request only: that which is waited for.
+func TestReadAhead_LimitOfOne(t *testing.T) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		db.store.limit = newLimiter(1)
+		client.open = func(fileKey, int64) error { time.Sleep(time.Second); return nil }
+		start := time.Now()
+		db.readAhead(v, pgnoRange(10, 40), 20, new(stream))
+		_, err := db.page(t.Context(), v, 20)
+		if d := time.Since(start); err != nil || d > time.Second {
+			t.Errorf("page 20 after %v: %v", d, err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestReadAhead_IdleReader scans while another connection, which does not go
+// on, holds most of what may be read ahead.
+func TestReadAhead_IdleReader(t *testing.T) {
+	for _, two := range []bool{false, true} {
+		inReadAhead(t, Options{ReadAheadSize: 256 * fakePageSize}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+			if two {
+				db.readAhead(v, pgnoRange(2500, 2700), 0, new(stream)) // an idle reader's
+			}
+			synctest.Wait()
+			client.opens.Store(0)
+			c := &conn{db: db, log: db.log, predictor: predictor{db: db}}
+			_ = c.Lock(1)
+			page := make([]byte, fakePageSize)
+			for pgno := uint32(10); pgno < 2000; pgno++ {
+				if _, err := c.ReadAt(page, int64(pgno-1)*fakePageSize); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			_ = c.Unlock(0)
+			if n := client.opens.Load(); n > 400 {
+				t.Errorf("%d requests for 1990 pages, with an idle reader: %v", n, two)
+			}
+			time.Sleep(time.Minute)
+		})
+	}
+}
+
+// indexPage makes a page of a b-tree with these cells.
+func indexPage(kind byte, right uint32, cells ...[]byte) []byte {
+	p := make([]byte, fakePageSize)
+	p[0] = kind
+	header := 8
+	if right != 0 {
+		header = 12
+		binary.BigEndian.PutUint32(p[8:], right)
+	}
+	at := len(p)
+	for i, c := range cells {
+		at -= len(c)
+		copy(p[at:], c)
+		binary.BigEndian.PutUint16(p[header+2*i:], uint16(at))
+	}
+	binary.BigEndian.PutUint16(p[3:], uint16(len(cells)))
+	binary.BigEndian.PutUint16(p[5:], uint16(at))
+	return p
+}
+
+// TestPromise7_IndexInCircles follows an index whose interior pages have
+// children twice, so that the way to its end leads back.
+func TestPromise7_IndexInCircles(t *testing.T) {
+	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }
+	pages := map[uint32][]byte{
+		1: fakePage(1, 1), 2: fakePage(2, 1),
+		3: indexPage(5, 9, cell(8, 100)),
+		4: indexPage(2, 7, cell(6, 3, 2, 1, 5)), 5: indexPage(2, 4, cell(4, 3, 2, 1, 5)),
+		6: indexPage(10, 0, []byte{3, 2, 1, 5}), 7: indexPage(10, 0, []byte{3, 2, 1, 6}),
+		8: indexPage(13, 0), 9: indexPage(13, 0),
+	}
+	client := newHookClient()
+	putPages(t, client, fileKey{0, 1, 1}, 9, pages)
+	db := openHere(t, client, Options{PollInterval: -1})
+	v := db.current.Load()
+	db.reader.usable.Store(fakePageSize)
+	for pgno := range uint32(9) {
+		if _, err := db.page(t.Context(), v, pgno+1); err != nil {
+			t.Fatal(err)
+		}
+		db.reader.learn(pageKey{1, pgno + 1, 0}, pages[pgno+1])
+		db.reader.usable.Store(fakePageSize)
+	}
+	w := treeWalk{db.reader, v}
+	entries, ok := w.page(6)
+	if !ok {
+		t.Fatal("page 6 is no leaf")
+	}
+	g := &rowsGuess{w: w, root: 3, depth: 1, leaf: 6, entries: entries, dir: 1, last: 8}
+	if pgnos, _ := g.next(10); len(pgnos) != 0 {
+		t.Errorf("guessed pages %v", pgnos)
+	}
+}
