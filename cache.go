@@ -69,6 +69,14 @@ func (c *pageCache) add(k pageKey, page []byte) {
 	}
 }
 
+// addNew is add for a page that may be in the cache already, which does not
+// count as a use of it.
+func (c *pageCache) addNew(k pageKey, page []byte) {
+	if _, ok := c.peek(k); !ok {
+		c.add(k, page)
+	}
+}
+
 // keep is add for a page that a scan must not displace.
 func (c *pageCache) keep(k pageKey, page []byte) {
 	if c != nil {

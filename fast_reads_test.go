@@ -26,8 +26,8 @@ const bandwidth = 80e6 // bytes a second, of each stream
 
 const fastRows = 60_000
 
-// fastReplica returns a replica of a table of some 16 MB, its rows in order, with an
-// index whose order is another; and a table of which rows are larger than pages.
+// fastReplica returns a replica of a table of some 9 MB, its rows in order, with an
+// index whose order is another, and whose pages lie scattered among the table's; and a table of which rows are larger than pages.
 var fastReplica = sync.OnceValue(func() *memory.ReplicaClient { return memoryClient() })
 
 var fillFastReplica sync.Once
@@ -37,13 +37,12 @@ func fastClient(t *testing.T) (client *memory.ReplicaClient, snapshot *ltx.FileI
 	client = fastReplica()
 	fillFastReplica.Do(func() {
 		p := ltxtest.New(t, client, ltxtest.Options{})
-		p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER, pad TEXT); CREATE TABLE big (id INTEGER PRIMARY KEY, data TEXT)")
+		p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, k INTEGER, pad TEXT); CREATE TABLE big (id INTEGER PRIMARY KEY, data TEXT); CREATE INDEX t_k ON t (k)")
 		p.Exec(`WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?)
 			INSERT INTO t SELECT i, i * 7919 % ?, printf('%x%x%x%x%x%x%x%x', i * 57885161 % 4294967291 * 1073741789, i * 43112609 % 4294967291 * 1073741783,
 				i * 42643801 % 4294967291 * 1073741741, i * 37156667 % 4294967291 * 1073741723, i * 32582657 % 4294967291 * 1073741719,
 				i * 30402457 % 4294967291 * 1073741717, i * 25964951 % 4294967291 * 1073741689, i * 24036583 % 4294967291 * 1073741671) FROM c`,
 			fastRows, fastRows)
-		p.Exec("CREATE INDEX t_k ON t (k)")
 		p.Exec("INSERT INTO big SELECT id, printf('%.*c', 700000, 'y') FROM t WHERE id <= 4")
 		p.Snapshot()
 		for i := range 3 {
@@ -173,6 +172,24 @@ func TestFast_ScanKeepsInteriorPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestFast_ScanAfterScan scans a table and then an index, of which the cache
+// holds a part, interior pages among them: they stay until their turn comes.
+func TestFast_ScanAfterScan(t *testing.T) {
+	for _, cache := range []int64{1 << 20, 2 << 20, 4 << 20} {
+		simulate(t, litestream.Options{CacheSize: cache}, func(t *testing.T, s *fastSession, snapshot *ltx.FileInfo) {
+			mustExec(t, s.Conn, "PRAGMA cache_size = 0")
+			limit := 9*latency + download(t, s.client, snapshot)
+			for range 2 {
+				for _, query := range []string{scanQuery, "SELECT count(*), max(k) FROM (SELECT k FROM t INDEXED BY t_k WHERE k >= 0 ORDER BY k)"} {
+					if d, _ := s.took(t, "", query); d > limit {
+						t.Errorf("cache of %d bytes: %s took %v, want %v at most", cache, query, d, limit)
+					}
+				}
+			}
+		})
+	}
 }
 
 // TestFast_RandomLookups reads rows that have nothing to do with each other.

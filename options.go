@@ -35,7 +35,8 @@ type Options struct {
 	PollIdleAfter time.Duration
 
 	// CacheSize bounds the page cache of one database, in bytes. All
-	// connections share it. Default 10 MiB; negative: no cache.
+	// connections share it. Beside it, up to 1 MiB notes how b-trees hang
+	// together. Default 10 MiB; negative: no cache.
 	CacheSize int64
 
 	// ReadAheadSize bounds the pages of one database that were read ahead of

@@ -263,3 +263,44 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 		t.Errorf("guessed pages %v", pgnos)
 	}
 }
+
+// TestTreeWalk_KeepsWhatItGoesBy fills the cache with pages that are used
+// twice, while a guess goes by an interior page that SQLite asks for at the end only.
+func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
+	client := newHookClient()
+	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }
+	putPages(t, client, fileKey{0, 1, 1}, 4, map[uint32][]byte{
+		1: fakePage(1, 1), 2: indexPage(5, 4, cell(3, 100)), 3: indexPage(13, 0), 4: indexPage(13, 0),
+	})
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: 100 * (fakePageSize + cacheEntryOverhead)})
+	v := db.current.Load()
+	w := treeWalk{db.reader, v}
+	cache := db.reader.cache.Load()
+	for i := range uint32(10 * cache.size()) {
+		key := pageKey{version: 9, pgno: i + 1}
+		cache.add(key, make([]byte, fakePageSize))
+		cache.get(key)
+		if _, ok := w.page(2); !ok {
+			t.Fatalf("the interior page is gone after %d pages", i)
+		}
+	}
+}
+
+// TestCache_ReadAheadIsNoUse has a page that the cache holds be read ahead,
+// and used once: a scan displaces it like any other.
+func TestCache_ReadAheadIsNoUse(t *testing.T) {
+	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		cache := db.reader.cache.Load()
+		key := pageKey{1, 10, 0}
+		cache.add(key, oddPage(10, 1))
+		db.readAhead(v, []uint32{10}, 0, new(stream))
+		db.reader.used(key)
+		wantNothingAhead(t, db)
+		for i := range uint32(2 * cache.size()) {
+			cache.add(pageKey{version: 9, pgno: i + 1}, make([]byte, fakePageSize))
+		}
+		if _, ok := cache.peek(key); ok {
+			t.Error("a page that was used once outlives a scan")
+		}
+	})
+}

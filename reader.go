@@ -257,7 +257,7 @@ func (r *reader) settle(key pageKey, f *flight) {
 	case f.interior:
 		r.cache.Load().keep(key, f.page)
 	default:
-		r.cache.Load().add(key, f.page)
+		r.cache.Load().addNew(key, f.page)
 	}
 }
 

@@ -21,13 +21,19 @@ func (w treeWalk) raw(pgno uint32) []byte {
 	return w.r.peek(pageKey{loc.version, pgno, w.v.epoch})
 }
 
-// page returns a page of a b-tree, false if it is not known.
+// page returns a page of a b-tree, false if it is not known. An interior page
+// is not to leave the cache soon: a reader who follows it asks for it last.
 func (w treeWalk) page(pgno uint32) (btree.Page, bool) {
 	b := w.raw(pgno)
 	if b == nil {
 		return btree.Page{}, false
 	}
-	return w.r.parse(pgno, b)
+	p, ok := w.r.parse(pgno, b)
+	if ok && p.Kind().IsInterior() {
+		loc, _ := w.v.lookup(pgno)
+		w.r.cache.Load().get(pageKey{loc.version, pgno, w.v.epoch})
+	}
+	return p, ok
 }
 
 // place is where a page hangs in a b-tree.
