@@ -158,6 +158,32 @@ func TestFast_Scans(t *testing.T) {
 	}
 }
 
+// TestFast_ShareOfDownload scans a table as fast as a network allows: at 60%
+// or more of the speed at which 8 streams download the file, where that takes long
+// enough to get going.
+func TestFast_ShareOfDownload(t *testing.T) {
+	inner, snapshot := fastClient(t)
+	synctest.Test(t, func(t *testing.T) {
+		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth / 8})
+		vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
+		defer vfs.Close(context.Background())
+		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		mustQuery(t, db, "SELECT pad FROM t LIMIT 1")
+		start := time.Now()
+		mustQuery(t, db, scanQuery)
+		scan := time.Since(start)
+		share := float64(download(t, client, snapshot)) / float64(scan)
+		t.Logf("%v, %.0f%% of the speed of a download", scan, 100*share)
+		if share < 0.6 {
+			t.Errorf("a scan takes %v, at %.0f%% of the speed of a download", scan, 100*share)
+		}
+	})
+}
+
 // TestFast_ScanKeepsInteriorPages scans far more than the cache holds. The
 // way to any row is still known.
 func TestFast_ScanKeepsInteriorPages(t *testing.T) {
