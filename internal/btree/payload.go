@@ -82,33 +82,99 @@ func (p Page) OverflowFrom(first uint32) int {
 // the record is not all on this page, or if its last column is no integer.
 // Cells of interior pages are entries of the index as well.
 func (p Page) IndexRowid(i int) (int64, bool) {
-	if p.kind != LeafIndex && p.kind != InteriorIndex {
+	rec, ok := p.entry(i)
+	if !ok {
 		return 0, false
+	}
+	var last column
+	if !eachColumn(rec, func(c column) bool { last = c; return true }) || last.end != len(rec) {
+		return 0, false
+	}
+	return integer(rec, last.serial)
+}
+
+// SameKey reports whether two entries of an index page agree in all columns
+// but the last, by their bytes. It is false if either is not all on this page.
+func (p Page) SameKey(i, j int) bool {
+	a, ok := p.entry(i)
+	b, ok2 := p.entry(j)
+	if !ok || !ok2 {
+		return false
+	}
+	var x, y column
+	if !eachColumn(a, func(c column) bool { x = c; return true }) || !eachColumn(b, func(c column) bool { y = c; return true }) {
+		return false
+	}
+	return bytes.Equal(a[x.types:x.serialAt], b[y.types:y.serialAt]) && bytes.Equal(a[x.values:x.start], b[y.values:y.start])
+}
+
+// Int returns a column of the record in cell i, counted from 0, if it is an
+// integer and the record's header and that column are on this page.
+func (p Page) Int(i, n int) (int64, bool) {
+	at, ok := p.payload(i)
+	if !ok || n < 0 {
+		return 0, false
+	}
+	rec := p.data[at.off : at.off+at.local]
+	var found column
+	eachColumn(rec, func(c column) bool {
+		if n == 0 {
+			found = c
+		}
+		n--
+		return n >= 0
+	})
+	if n >= 0 {
+		return 0, false
+	}
+	return integer(rec[:found.end], found.serial)
+}
+
+// entry returns the record in cell i of an index's page, false if it is not
+// all on this page.
+func (p Page) entry(i int) ([]byte, bool) {
+	if p.kind != LeafIndex && p.kind != InteriorIndex {
+		return nil, false
 	}
 	at, ok := p.payload(i)
 	if !ok || at.local != at.size {
-		return 0, false
+		return nil, false
 	}
-	rec := p.data[at.off : at.off+at.size]
+	return p.data[at.off : at.off+at.size], true
+}
+
+// column is where a column of a record lies: its serial type in the header,
+// and its value, from start to end.
+type column struct {
+	serial     uint64
+	serialAt   int
+	start, end int
+
+	types, values int // where those of the first column are
+}
+
+// eachColumn calls fn with the columns of a record, until it returns false or
+// one is not within rec. It reports whether fn has seen all there are, at least one.
+func eachColumn(rec []byte, fn func(column) bool) bool {
 	headerSize, pos := varint(rec, 0)
 	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
-		return 0, false
+		return false
 	}
 	header := rec[:headerSize]
-	var last uint64
-	end := headerSize // where the column at hand ends, at most len(rec)
+	c := column{end: len(header), types: pos, values: len(header)}
 	for pos < len(header) {
-		last, pos = varint(header, pos)
-		n, ok := columnSize(last)
-		if pos == 0 || !ok || n > uint64(len(rec))-end {
-			return 0, false
+		c.serialAt, c.start = pos, c.end
+		c.serial, pos = varint(header, pos)
+		n, ok := columnSize(c.serial)
+		if pos == 0 || !ok || n > uint64(len(rec)-c.end) {
+			return false
 		}
-		end += n
+		c.end += int(n)
+		if !fn(c) {
+			return false
+		}
 	}
-	if end != uint64(len(rec)) {
-		return 0, false
-	}
-	return integer(rec, last)
+	return true
 }
 
 // columnSize returns how many bytes a column of the given serial type has,
@@ -159,73 +225,4 @@ func varint(b []byte, off int) (uint64, int) {
 		}
 	}
 	return 0, 0
-}
-
-// SameKey reports whether two entries of an index page agree in all columns
-// but the last, by their bytes. It is false if either is not all on this page.
-func (p Page) SameKey(i, j int) bool {
-	a, ok := p.key(i)
-	b, ok2 := p.key(j)
-	return ok && ok2 && bytes.Equal(a.types, b.types) && bytes.Equal(a.values, b.values)
-}
-
-// key is the columns of an index entry but the last.
-type key struct{ types, values []byte }
-
-func (p Page) key(i int) (key, bool) {
-	if p.kind != LeafIndex && p.kind != InteriorIndex {
-		return key{}, false
-	}
-	at, ok := p.payload(i)
-	if !ok || at.local != at.size {
-		return key{}, false
-	}
-	rec := p.data[at.off : at.off+at.size]
-	headerSize, pos := varint(rec, 0)
-	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
-		return key{}, false
-	}
-	header, start := rec[:headerSize], pos
-	end, last, before := headerSize, uint64(0), pos // of the last column: its size, and where its type begins
-	for pos < len(header) {
-		before = pos
-		var serial uint64
-		serial, pos = varint(header, pos)
-		n, ok := columnSize(serial)
-		if pos == 0 || !ok || n > uint64(len(rec))-end {
-			return key{}, false
-		}
-		end += n
-		last = n
-	}
-	return key{header[start:before], rec[headerSize : end-last]}, true
-}
-
-// Int returns a column of the record in cell i, counted from 0, if it is an
-// integer and the record's header and that column are on this page.
-func (p Page) Int(i, column int) (int64, bool) {
-	at, ok := p.payload(i)
-	if !ok {
-		return 0, false
-	}
-	rec := p.data[at.off : at.off+at.local]
-	headerSize, pos := varint(rec, 0)
-	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
-		return 0, false
-	}
-	header, end := rec[:headerSize], headerSize
-	for pos < len(header) {
-		var serial uint64
-		serial, pos = varint(header, pos)
-		n, ok := columnSize(serial)
-		if pos == 0 || !ok || n > uint64(len(rec))-end {
-			return 0, false
-		}
-		end += n
-		if column == 0 {
-			return integer(rec[:end], serial)
-		}
-		column--
-	}
-	return 0, false
 }
