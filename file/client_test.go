@@ -349,26 +349,6 @@ func TestReplicaClient_Modes(t *testing.T) {
 	}
 }
 
-func FuzzParseName(f *testing.F) {
-	f.Add(ltx.FormatFilename(1, 2))
-	f.Add("0000000000000002-0000000000000001.ltx")
-	f.Add("0000000000000000-0000000000000000.ltx")
-	f.Add("000000000000000A-000000000000000A.ltx")
-	f.Add("ffffffffffffffff-ffffffffffffffff.ltx\n")
-	f.Fuzz(func(t *testing.T, name string) {
-		minTXID, maxTXID, ok := file.ParseName(name)
-		if !ok {
-			return
-		}
-		if got := ltx.FormatFilename(minTXID, maxTXID); got != name {
-			t.Errorf("%q is parsed as that of %q", name, got)
-		}
-		if minTXID == 0 || minTXID > maxTXID {
-			t.Errorf("%q gives the range %d to %d", name, minTXID, maxTXID)
-		}
-	})
-}
-
 func levelDir(c *file.ReplicaClient, level int) string {
 	return filepath.Join(c.Path(), "ltx", strconv.Itoa(level))
 }

@@ -4,6 +4,3 @@ import "os"
 
 // SetSync replaces what flushes files and folders to disk.
 func (c *ReplicaClient) SetSync(sync func(*os.File) error) { c.sync = sync }
-
-// ParseName is parseName.
-var ParseName = parseName

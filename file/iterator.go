@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
 )
 
@@ -41,7 +42,7 @@ func (itr *iterator) Next() bool {
 		name := itr.entries[0].Name()
 		itr.entries = itr.entries[1:]
 
-		minTXID, maxTXID, ok := parseName(name)
+		minTXID, maxTXID, ok := clientio.ParseName(name)
 		if !ok || minTXID < itr.seek {
 			continue
 		}
@@ -110,14 +111,4 @@ func headerTime(path string, fallback time.Time) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("read ltx header: %w", err)
 	}
 	return time.UnixMilli(hdr.Timestamp).UTC(), nil
-}
-
-// parseName parses the name of an LTX file. It refuses TXIDs that no LTX
-// header can have.
-func parseName(name string) (minTXID, maxTXID ltx.TXID, ok bool) {
-	minTXID, maxTXID, err := ltx.ParseFilename(name)
-	if err != nil || minTXID == 0 || minTXID > maxTXID {
-		return 0, 0, false
-	}
-	return minTXID, maxTXID, true
 }

@@ -1,0 +1,95 @@
+package clientio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+)
+
+// CheckRange returns fs.ErrInvalid for a range that cannot be.
+func CheckRange(offset, size int64) error {
+	if offset < 0 || size < 0 || offset+size < 0 {
+		return fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
+	}
+	return nil
+}
+
+// NewBody returns a body of exactly size bytes. It fails with
+// io.ErrUnexpectedEOF where r ends before, and with the error of the context
+// where that is why r failed.
+func NewBody(ctx context.Context, r io.ReadCloser, size int64) io.ReadCloser {
+	return &body{ctx: ctx, r: r, size: size}
+}
+
+// body is a body of known length. It reads one byte further, as it were: a
+// connection is free for the next request only when its end was seen.
+type body struct {
+	ctx  context.Context
+	r    io.ReadCloser
+	size int64
+	n    int64 // read so far
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if b.n == b.size {
+		return 0, io.EOF
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.size-b.n)])
+	b.n += int64(n)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, io.EOF) && b.n == b.size:
+		return n, io.EOF
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("body ends after %d of %d bytes: %w", b.n, b.size, io.ErrUnexpectedEOF)
+	default:
+		err = fmt.Errorf("body fails after %d of %d bytes: %w", b.n, b.size, err)
+	}
+	return n, WithCause(b.ctx, err)
+}
+
+func (b *body) Close() error {
+	if b.n == b.size {
+		var end [1]byte
+		_, _ = b.r.Read(end[:]) // let the transport see the end
+	}
+	return b.r.Close()
+}
+
+// WithCause returns err, or an error that wraps both that of ctx and err if
+// ctx is done and err does not say so: some libraries hide it.
+func WithCause(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ctx.Err(), err)
+}
+
+// firstPart is what a part that is read takes at first.
+const firstPart = 64 << 10
+
+// ReadPart reads up to size bytes into memory that grows as they come. more
+// says that there may be others.
+func ReadPart(r io.Reader, size int) (part []byte, more bool, err error) {
+	for len(part) < size {
+		if len(part) == cap(part) {
+			part = slices.Grow(part, min(max(len(part), firstPart), size-len(part)))
+		}
+		n, err := r.Read(part[len(part):min(cap(part), size)])
+		part = part[:len(part)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return part, false, nil
+		case err != nil:
+			return nil, false, fmt.Errorf("read body: %w", err)
+		}
+	}
+	return part, true, nil
+}

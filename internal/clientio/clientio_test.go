@@ -1,0 +1,178 @@
+package clientio_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/superfly/ltx"
+)
+
+var errBoom = errors.New("boom")
+
+func TestBody(t *testing.T) {
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		r    io.Reader
+		want string
+		err  error
+	}{
+		{"whole", t.Context(), strings.NewReader("abcdef"), "abcdef", nil},
+		{"with its end", t.Context(), iotest.DataErrReader(strings.NewReader("abcdef")), "abcdef", nil},
+		{"by the byte", t.Context(), iotest.OneByteReader(strings.NewReader("abcdef")), "abcdef", nil},
+		{"too long", t.Context(), strings.NewReader("abcdefg"), "abcdef", nil},
+		{"cut off", t.Context(), strings.NewReader("abc"), "abc", io.ErrUnexpectedEOF},
+		{"broken", t.Context(), io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(errBoom)), "abc", errBoom},
+		{"canceled", canceled, strings.NewReader("abcdef"), "", context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := clientio.NewBody(tt.ctx, io.NopCloser(tt.r), 6)
+			got, err := io.ReadAll(body)
+			if string(got) != tt.want || !errors.Is(err, tt.err) {
+				t.Errorf("got %q, error %v, want %q, %v", got, err, tt.want, tt.err)
+			}
+			if err := body.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A library may hide that it is the context that ended.
+func TestBody_Cause(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := io.MultiReader(strings.NewReader("abc"), readerFunc(func([]byte) (int, error) { cancel(); return 0, errBoom }))
+	body := clientio.NewBody(ctx, io.NopCloser(r), 6)
+	if _, err := io.ReadAll(body); !errors.Is(err, context.Canceled) || !errors.Is(err, errBoom) {
+		t.Errorf("got error %v, want context.Canceled and boom", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestReadPart(t *testing.T) {
+	const size = 200_000
+	for _, n := range []int{0, 1, 1000, size - 1, size, size + 1, 3 * size} {
+		want := bytes.Repeat([]byte("0123456789"), n/10+1)[:n]
+		for name, r := range map[string]io.Reader{
+			"plain":       bytes.NewReader(want),
+			"data at end": iotest.DataErrReader(bytes.NewReader(want)),
+			"half":        iotest.HalfReader(bytes.NewReader(want)),
+		} {
+			var got []byte
+			for more := true; more; {
+				part, m, err := clientio.ReadPart(r, size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(part) > size || m && len(part) < size {
+					t.Errorf("%s, %d bytes: a part of %d, more is %v", name, n, len(part), m)
+				}
+				if cap(part) > 2*max(len(part), 64<<10) {
+					t.Errorf("%s, %d bytes: a part of %d takes %d", name, n, len(part), cap(part))
+				}
+				got, more = append(got, part...), m
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s: %d bytes come out as %d", name, n, len(got))
+			}
+		}
+	}
+	if _, _, err := clientio.ReadPart(iotest.ErrReader(errBoom), size); !errors.Is(err, errBoom) {
+		t.Errorf("got error %v, want boom", err)
+	}
+}
+
+func TestStatusError(t *testing.T) {
+	permanent := func(err error) bool {
+		var p interface{ Permanent() bool }
+		return errors.As(err, &p) && p.Permanent() || errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported)
+	}
+	for status, want := range map[int]bool{
+		301: true, 400: true, 401: true, 403: true, 405: true, 411: true, 501: true,
+		408: false, 425: false, 429: false, 500: false, 502: false, 503: false, 504: false,
+	} {
+		if err := clientio.StatusError(status, "text"); permanent(err) != want || !strings.Contains(err.Error(), "text") {
+			t.Errorf("%v: permanent is %v", err, !want)
+		}
+	}
+}
+
+func TestWithoutURL(t *testing.T) {
+	err := clientio.WithoutURL(&url.Error{Op: "Get", URL: "http://host/?sig=secret", Err: errBoom})
+	if !errors.Is(err, errBoom) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got %v", err)
+	}
+	if err := clientio.WithoutURL(errBoom); err != errBoom {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckRange(t *testing.T) {
+	for _, tt := range []struct {
+		offset, size int64
+		ok           bool
+	}{{0, 0, true}, {5, 0, true}, {1 << 62, 1 << 61, true}, {-1, 0, false}, {0, -1, false}, {1 << 62, 1 << 62, false}} {
+		if err := clientio.CheckRange(tt.offset, tt.size); errors.Is(err, fs.ErrInvalid) == tt.ok {
+			t.Errorf("%d bytes at %d: error %v", tt.size, tt.offset, err)
+		}
+	}
+}
+
+func TestIterator(t *testing.T) {
+	layout := clientio.NewLayout("r")
+	pages := [][]clientio.Object{
+		{{Key: "r/ltx/0/README"}, {Key: layout.Key(0, 1, 1), Size: 5}},
+		{},
+		{{Key: layout.Key(0, 2, 3), Size: 6}, {Key: layout.Key(1, 1, 3), Size: 7}},
+	}
+	pager := func(context.Context) ([]clientio.Object, bool, error) {
+		page := pages[0]
+		pages = pages[1:]
+		return page, len(pages) > 0, nil
+	}
+	itr := clientio.NewIterator(t.Context(), layout, 2, pager)
+	var got []ltx.FileInfo
+	for itr.Next() {
+		got = append(got, *itr.Item())
+	}
+	if err := itr.Close(); err != nil || itr.Next() || itr.Item() != nil {
+		t.Errorf("close: %v", err)
+	}
+	if len(got) != 1 || got[0].MinTXID != 2 || got[0].MaxTXID != 3 || got[0].Size != 6 {
+		t.Errorf("got %+v", got)
+	}
+
+	calls := 0
+	itr = clientio.NewIterator(t.Context(), layout, 0, func(context.Context) ([]clientio.Object, bool, error) {
+		calls++
+		if calls == 1 {
+			return []clientio.Object{{Key: layout.Key(0, 1, 1)}}, true, nil
+		}
+		return nil, false, errBoom
+	})
+	if !itr.Next() || itr.Next() || !errors.Is(itr.Err(), errBoom) || !errors.Is(itr.Close(), errBoom) || itr.Next() || calls != 2 {
+		t.Errorf("a page that fails: error %v after %d calls", itr.Err(), calls)
+	}
+}
+
+// Many requests at once find their connections again.
+func TestTransport(t *testing.T) {
+	if tr := clientio.NewTransport(nil); tr.MaxIdleConnsPerHost < 128 || tr.MaxIdleConns != 0 && tr.MaxIdleConns < 128 {
+		t.Errorf("keeps %d connections a host, %d in all", tr.MaxIdleConnsPerHost, tr.MaxIdleConns)
+	}
+	var _ http.RoundTripper = clientio.NewTransport(nil)
+}

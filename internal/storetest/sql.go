@@ -1,0 +1,306 @@
+package storetest
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "github.com/mattn/go-sqlite3" // the driver sqlite3
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// Store is what RunSQL tests.
+type Store struct {
+	// Addr is the host and port of the server.
+	Addr string
+
+	// NewReplica makes an empty replica, and returns what makes clients of it,
+	// over a transport or, if that is nil, their own.
+	NewReplica func(t testing.TB) func(http.RoundTripper) litestream.ReplicaClient
+}
+
+// RunSQL has SQLite query, follow and travel on a replica in a store: directly,
+// and over connections that are slow, narrow, cut up, broken and down.
+func RunSQL(t *testing.T, store Store) {
+	t.Run("direct", func(t *testing.T) {
+		client := store.NewReplica(t)
+		runSQL(t, client(nil), client(nil), &litestream.Options{})
+	})
+	for _, tt := range []struct {
+		name   string
+		toxics []Toxic
+	}{
+		{"latency", []Toxic{{Type: "latency", Attributes: map[string]any{"latency": 20, "jitter": 5}}}},
+		{"bandwidth", []Toxic{
+			{Type: "bandwidth", Attributes: map[string]any{"rate": 512}}, // KB/s
+			{Type: "latency", Attributes: map[string]any{"latency": 20}},
+		}},
+		{"slicer", []Toxic{{Type: "slicer", Attributes: map[string]any{"average_size": 200, "size_variation": 100, "delay": 50}}}}, // µs
+		{"resets", []Toxic{{Type: "reset_peer", Toxicity: 0.4, Attributes: map[string]any{"timeout": 30}}}},                        // ms
+		{"cut bodies", []Toxic{{Type: "limit_data", Attributes: map[string]any{"bytes": 150_000}}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := store.NewReplica(t)
+			proxy := NewProxy(t, store.Addr)
+			for _, toxic := range tt.toxics {
+				proxy.Add(toxic)
+			}
+			runSQL(t, client(nil), client(proxy.Transport()), &litestream.Options{ReadTimeout: time.Minute, OpenTimeout: time.Minute})
+		})
+	}
+	t.Run("down", func(t *testing.T) { runDown(t, store) })
+}
+
+// runSQL writes a replica with one client, and has SQLite read it with
+// another.
+func runSQL(t *testing.T, writer, reader litestream.ReplicaClient, opts *litestream.Options) {
+	p := newPrimary(t, writer)
+	conn := open(t, reader, opts)
+
+	const all = "SELECT count(*), sum(n), sum(length(b)) FROM t"
+	want := func(query, want string) {
+		t.Helper()
+		if got := mustQuery(t, conn, query); got != want {
+			t.Errorf("%s gives %s, want %s", query, got, want)
+		}
+	}
+	want(all, "600 180300 720000")
+	want("SELECT n, hex(substr(b, 1, 2)) FROM t WHERE id = 444", "444 0000")
+	want("PRAGMA integrity_check", "ok")
+
+	// Follow: a transaction, one that comes compacted, and one after retention.
+	before := p.TXID()
+	p.Exec("UPDATE t SET n = 0 WHERE id <= 100")
+	follow(t, conn, p.TXID())
+	want(all, "600 175250 720000")
+	p.Exec("INSERT INTO t SELECT id + 1000, 1, zeroblob(1200) FROM t WHERE id <= 50")
+	last := p.Exec("DELETE FROM t WHERE id = 1001")
+	p.Compact(1, before+1, last)
+	p.Snapshot()
+	p.DeleteLevelBelow(0, last)
+	p.Exec("UPDATE t SET n = 7 WHERE id = 600")
+	follow(t, conn, p.TXID())
+	want(all, "649 174706 778800")
+	want("PRAGMA integrity_check", "ok")
+
+	// Travel, by transaction and by time. What lies within a compacted file is no point in time.
+	mustQuery(t, conn, fmt.Sprintf("PRAGMA litestream_txid = '%s'", before-1))
+	want(all, "580 168490 696000")
+	at := p.Time(last).Add(time.Millisecond)
+	mustQuery(t, conn, fmt.Sprintf("PRAGMA litestream_time = '%s'", at.Format(time.RFC3339Nano)))
+	want("PRAGMA litestream_txid", last.String())
+	want("SELECT sum(n) FROM t", "175299")
+	if _, err := query(t.Context(), conn, "PRAGMA litestream_txid = '00000000000000ff'"); err == nil {
+		t.Error("went to a transaction that there is not")
+	}
+	mustQuery(t, conn, "PRAGMA litestream_txid = latest")
+	want(all, "649 174706 778800")
+}
+
+// newPrimary makes a replica with a snapshot of 0.7 MB, and some of every
+// kind of file.
+func newPrimary(t *testing.T, client litestream.ReplicaClient) *ltxtest.Primary {
+	t.Helper()
+	if c, ok := client.(litestream.Initializer); ok {
+		if err := c.Init(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := ltxtest.New(t, client, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, b BLOB)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 500)" +
+		" INSERT INTO t SELECT i, i, zeroblob(1200) FROM c")
+	p.Snapshot()
+	p.DeleteLevelBelow(0, p.TXID())
+	from := p.TXID() + 1
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 501 UNION ALL SELECT i + 1 FROM c WHERE i < 580)" +
+		" INSERT INTO t SELECT i, i, zeroblob(1200) FROM c")
+	p.Compact(1, from, p.TXID())
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 581 UNION ALL SELECT i + 1 FROM c WHERE i < 600)" +
+		" INSERT INTO t SELECT i, i, zeroblob(1200) FROM c")
+	return p
+}
+
+// runDown takes the store away from an open database.
+func runDown(t *testing.T, store Store) {
+	client := store.NewReplica(t)
+	p := newPrimary(t, client(nil))
+	proxy := NewProxy(t, store.Addr)
+	conn := open(t, client(proxy.Transport()), &litestream.Options{ReadTimeout: 3 * time.Second, CacheSize: -1, ReadAheadSize: -1})
+	mustQuery(t, conn, "SELECT n FROM t WHERE id = 5")
+
+	start := time.Now()
+	proxy.SetDown(true)
+	const scan = "SELECT count(*), sum(length(b)) FROM t"
+	if _, err := query(t.Context(), conn, scan); err == nil {
+		t.Error("a query succeeds without a store")
+	}
+	if d := time.Since(start); d > 30*time.Second {
+		t.Errorf("the error comes after %v", d)
+	}
+	status := mustQuery(t, conn, "PRAGMA litestream_status")
+	if !strings.Contains(status, "connection refused") && !strings.Contains(status, "connection reset") && !strings.Contains(status, "EOF") {
+		t.Errorf("litestream_status does not say why: %s", status)
+	}
+	p.Exec("UPDATE t SET n = 1")
+
+	// It comes back, to the same connection, with the news.
+	proxy.SetDown(false)
+	follow(t, conn, p.TXID())
+	if got := mustQuery(t, conn, "SELECT sum(n), count(*) FROM t"); got != "600 600" {
+		t.Errorf("after the store came back: %s", got)
+	}
+
+	// A store that hangs: an error within the time limit.
+	hang := proxy.Add(Toxic{Type: "timeout", Attributes: map[string]any{"timeout": 0}})
+	start = time.Now()
+	if _, err := query(t.Context(), conn, scan); err == nil {
+		t.Error("a query succeeds on a store that hangs")
+	}
+	if d := time.Since(start); d > 30*time.Second {
+		t.Errorf("the error comes after %v", d)
+	}
+	hang()
+	proxy.SetDown(true) // ends the connections that hang
+	proxy.SetDown(false)
+	within(t, "queries work again", func() bool {
+		_, err := query(t.Context(), conn, scan)
+		return err == nil
+	})
+}
+
+// follow waits until a connection sees a transaction.
+func follow(t testing.TB, conn *sql.Conn, txid ltx.TXID) {
+	t.Helper()
+	within(t, "see transaction "+txid.String(), func() bool {
+		got, err := query(t.Context(), conn, "PRAGMA litestream_txid")
+		return err == nil && got >= txid.String()
+	})
+}
+
+// within polls a condition until it holds, for a minute.
+func within(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
+// vfsNames counts the VFSes that are registered: SQLite keeps them for ever.
+var vfsNames atomic.Int64
+
+// open opens a database through a VFS of its own, until the test ends.
+func open(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) *sql.Conn {
+	t.Helper()
+	if opts.Logger == nil {
+		opts.Logger = Logger(t, nil)
+	}
+	if opts.PollInterval == 0 {
+		opts.PollInterval = 100 * time.Millisecond
+	}
+	vfs := litestream.NewVFS(client, opts)
+	name := fmt.Sprintf("storetest-%d", vfsNames.Add(1))
+	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := vfs.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// Logger logs at DEBUG to the test, and to w unless it is nil.
+func Logger(t testing.TB, w io.Writer) *slog.Logger {
+	out := t.Output()
+	if w != nil {
+		out = io.MultiWriter(out, w)
+	}
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// Buffer is a strings.Builder for several goroutines.
+type Buffer struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// String returns what was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func mustQuery(t testing.TB, conn *sql.Conn, text string) string {
+	t.Helper()
+	got, err := query(t.Context(), conn, text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return got
+}
+
+// query returns a result as text, values by spaces, rows by lines.
+func query(ctx context.Context, conn *sql.Conn, text string) (string, error) {
+	rows, err := conn.QueryContext(ctx, text)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	for rows.Next() {
+		values := make([]sql.NullString, len(columns))
+		dests := make([]any, len(columns))
+		for i := range values {
+			dests[i] = &values[i]
+		}
+		if err := rows.Scan(dests...); err != nil {
+			return "", err
+		}
+		words := make([]string, len(columns))
+		for i, v := range values {
+			words[i] = v.String
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return strings.Join(lines, "\n"), rows.Err()
+}
