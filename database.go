@@ -81,6 +81,9 @@ func (db *database) open(ctx context.Context) error {
 	if db.opts.ReadAheadSize > 0 {
 		db.reader.bodies = semaphore.NewWeighted(db.opts.ReadAheadSize)
 	}
+	if db.opts.HydrationEnabled {
+		db.reader.copies = newHydrator(db)
+	}
 	v.state = new(viewState)
 	db.current.Store(v)
 	db.cachePages(v, loaded)
@@ -101,6 +104,9 @@ func (db *database) open(ctx context.Context) error {
 		// The next that are asked for. Those known by now cost nothing.
 		roots, schema := treeWalk{db.reader, v}.schema()
 		db.readAhead(v, append(schema, roots...), 0, nil)
+	}
+	if db.reader.copies != nil {
+		db.reader.copies.start()
 	}
 	requests, _ := db.store.totalReads()
 	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
@@ -182,6 +188,7 @@ func (db *database) cachePages(v *view, pages keptPages) {
 			db.reader.admit(pageKey{loc.version, pgno, v.epoch}, p.data)
 		}
 	}
+	db.reader.copies.notify()
 }
 
 // peek returns what page does where that takes no request. Cached tells
@@ -203,6 +210,7 @@ func (db *database) page(ctx context.Context, v *view, pgno uint32) ([]byte, err
 		return nil, nil
 	}
 	return db.reader.page(ctx, pageKey{loc.version, pgno, v.epoch}, func() ([]byte, error) {
+		db.reader.copies.want(pgno)
 		return db.fetch(ctx, v, pgno, loc)
 	})
 }

@@ -6,20 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
 )
 
 // RegisterFunctions gives a connection the SQL functions litestream_txid(),
-// litestream_time(), litestream_lag(), litestream_status() and litestream_history(), which
-// return what the PRAGMAs of these names do, and litestream_set_time(x),
+// litestream_time(), litestream_lag(), litestream_status(), litestream_history(),
+// litestream_hydration_progress(), litestream_hydration_status() and
+// litestream_hydration_file(), which return what the PRAGMAs of these names do, and litestream_set_time(x),
 // which takes what the PRAGMA litestream_time takes. Unlike those of a PRAGMA, their errors
 // have a text. They are about the connection's main database.
 //
 // It is meant for the ConnectHook of a sqlite3.SQLiteDriver.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
-	for _, name := range []string{"txid", "time", "status", "history"} {
+	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file"} {
 		name = "litestream_" + name
 		if err := conn.RegisterFunc(name, func() (any, error) { return queryPragma(conn, name) }, false); err != nil {
 			return fmt.Errorf("register %s: %w", name, err)
@@ -35,6 +37,15 @@ func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 		return lag, err
 	}, false); err != nil {
 		return fmt.Errorf("register litestream_lag: %w", err)
+	}
+	if err := conn.RegisterFunc("litestream_hydration_progress", func() (any, error) {
+		s, err := queryPragma(conn, "litestream_hydration_progress")
+		if err != nil {
+			return nil, err
+		}
+		return strconv.ParseFloat(s, 64)
+	}, false); err != nil {
+		return fmt.Errorf("register litestream_hydration_progress: %w", err)
 	}
 	if err := conn.RegisterFunc("litestream_set_time", func(x string) (any, error) {
 		if err := execPragma(conn, "litestream_time", x); err != nil {

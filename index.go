@@ -19,6 +19,8 @@ type ltxFile struct {
 	timestamp int64 // of the header, ms since the Unix epoch
 	pageSize  uint32
 	commit    uint32   // size of the database after it, pages
+	frames    int      // pages that it holds
+	framesEnd int64    // where they end, bytes
 	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
 
 	gone   atomic.Bool             // seen to be deleted

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // requestClass tells who waits for a request.
@@ -13,17 +14,19 @@ const (
 	foreground  requestClass = iota // SQLite does, for a page
 	loading                         // an open, a poll, a travel: listings, and what tells what is in a file
 	speculative                     // nobody yet: read-ahead
+	hydrating                       // nobody: the copy of the whole database
 	numClasses
 )
 
 // limiter bounds the requests under way. Those that are waited for go first.
-// Loading never takes the last eighth of the places, and read-ahead never the
-// last quarter. It is safe for concurrent use; a nil limiter has no limit.
+// Loading never takes the last eighth of the places, read-ahead never the
+// last quarter, and hydration never the second half. It is safe for concurrent use; a nil limiter has no limit.
 type limiter struct {
 	limit int
 
 	mu      sync.Mutex            // duty: what follows
 	running [numClasses]int       // guarded by mu
+	quiet   chan struct{}         // guarded by mu; closed when only hydration runs; nil: nobody waits for that
 	waiting [numClasses][]*ticket // guarded by mu; first come, first served
 }
 
@@ -98,6 +101,45 @@ func (l *limiter) done(t *ticket) {
 		l.running[t.class]--
 	}
 	l.grant()
+	if l.quiet != nil && l.isQuiet() {
+		close(l.quiet)
+		l.quiet = nil
+	}
+}
+
+// total returns how many requests are under way. Called under mu.
+func (l *limiter) total() (n int) {
+	for _, running := range l.running {
+		n += running
+	}
+	return n
+}
+
+// isQuiet reports whether only hydration is under way. Called under mu.
+func (l *limiter) isQuiet() bool { return l.total() == l.running[hydrating] }
+
+// awaitQuiet returns when only hydration is under way, or after a time.
+func (l *limiter) awaitQuiet(ctx context.Context, most time.Duration) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	if l.isQuiet() {
+		l.mu.Unlock()
+		return
+	}
+	if l.quiet == nil {
+		l.quiet = make(chan struct{})
+	}
+	quiet := l.quiet
+	l.mu.Unlock()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-quiet:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // drop takes a ticket out of the queue. It reports whether it was there.
@@ -120,8 +162,10 @@ func (l *limiter) grant() {
 			most = max(1, l.limit*7/8)
 		case speculative:
 			most = max(1, l.limit*3/4)
+		case hydrating:
+			most = max(1, l.limit/2)
 		}
-		for len(l.waiting[class]) > 0 && l.running[foreground]+l.running[loading]+l.running[speculative] < most {
+		for len(l.waiting[class]) > 0 && l.total() < most {
 			t := l.waiting[class][0]
 			l.waiting[class] = l.waiting[class][1:]
 			l.running[class]++

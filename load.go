@@ -102,7 +102,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, hdr, head), index: index}
+	l := &loadedFile{file: newLTXFile(info, hdr, head, index, need), index: index}
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
 		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
@@ -157,7 +157,11 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, f.Header, b[:len(b)-ltx.TrailerSize]), index: f.Index.Clone()}
+	need, err := ltxio.TailSize(b, info.Size)
+	if err != nil {
+		return nil, err
+	}
+	l := &loadedFile{file: newLTXFile(info, f.Header, b[:len(b)-ltx.TrailerSize], f.Index, need), index: f.Index.Clone()}
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
 			l.keep(pgno, bytes.Clone(page))
@@ -168,10 +172,12 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, nil
 }
 
-func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, head []byte) *ltxFile {
+// newLTXFile describes a file, of which tail bytes follow the frames.
+func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, head []byte, index ltxio.Index, tail int64) *ltxFile {
 	f := &ltxFile{
 		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
 		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
+		frames: index.Len(), framesEnd: info.Size - tail,
 	}
 	if info.Level == SnapshotLevel {
 		f.head = sha256.Sum256(head[ltx.HeaderSize:])

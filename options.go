@@ -19,6 +19,7 @@ const (
 	DefaultCloseTimeout  = 30 * time.Second
 
 	DefaultMaxConcurrentRequests = 128
+	DefaultHydrationConcurrency  = 8
 )
 
 // Options of a VFS and its databases. The zero value of each field is its
@@ -61,6 +62,30 @@ type Options struct {
 	ReadTimeout  time.Duration
 	CloseTimeout time.Duration
 
+	// HydrationEnabled copies the database to a local file in the background,
+	// while queries run; pages are served from there as soon as they are. It
+	// begins with the first open of the database.
+	HydrationEnabled bool
+
+	// HydrationPath is where the local file is, and stays when the process
+	// ends, with a file of the same name and "-hydration" at its end beside it. The
+	// next process goes on with it. A second database or process with the same
+	// path uses a temporary file. Default: a temporary file without a name.
+	HydrationPath string
+
+	// HydrationConcurrency is how many requests hydration makes at a time, each of
+	// up to 1 MiB; up to 8 small ones count as one. Default 8.
+	HydrationConcurrency int
+
+	// HydrationRateLimit bounds what hydration reads from storage, in bytes a
+	// second. Default: no limit.
+	HydrationRateLimit int64
+
+	// OnHydrationProgress is called as hydration goes on, from one goroutine of
+	// each database, many times a second at most times. Hydration waits for it
+	// to return.
+	OnHydrationProgress func(HydrationProgress)
+
 	// Logger gets what goes on. Default slog.Default().
 	Logger *slog.Logger
 
@@ -97,6 +122,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxConcurrentRequests == 0 {
 		o.MaxConcurrentRequests = DefaultMaxConcurrentRequests
 	}
+	if o.HydrationConcurrency <= 0 {
+		o.HydrationConcurrency = DefaultHydrationConcurrency
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -110,11 +138,16 @@ type settings struct {
 	cacheSize, readAheadSize               int64
 	hedgeRequests                          bool
 	openTimeout, readTimeout, closeTimeout time.Duration
+	hydrationEnabled                       bool
+	hydrationPath                          string
+	hydrationConcurrency                   int
+	hydrationRateLimit                     int64
 }
 
 func (o Options) settings() settings {
 	return settings{
 		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.ReadAheadSize, o.HedgeRequests, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
+		o.HydrationEnabled, o.HydrationPath, o.HydrationConcurrency, o.HydrationRateLimit,
 	}
 }
 
@@ -130,6 +163,11 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 		"open_timeout":    durationSetter(&o.OpenTimeout),
 		"read_timeout":    durationSetter(&o.ReadTimeout),
 		"close_timeout":   durationSetter(&o.CloseTimeout),
+
+		"hydration_enabled":     boolSetter(&o.HydrationEnabled),
+		"hydration_path":        stringSetter(&o.HydrationPath),
+		"hydration_concurrency": countSetter(&o.HydrationConcurrency),
+		"hydration_rate_limit":  sizeSetter(&o.HydrationRateLimit),
 	} {
 		if value, ok := params[name]; ok {
 			if err := set(value); err != nil {
@@ -158,6 +196,24 @@ func boolSetter(p *bool) func(string) error {
 			return fmt.Errorf("invalid value %q, want true or false", s)
 		}
 		*p = b
+		return nil
+	}
+}
+
+func stringSetter(p *string) func(string) error {
+	return func(s string) error {
+		*p = s
+		return nil
+	}
+}
+
+func countSetter(p *int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n <= 0 {
+			return fmt.Errorf("invalid number %q, want one like 8", s)
+		}
+		*p = n
 		return nil
 	}
 }

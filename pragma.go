@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -32,10 +33,19 @@ var pragmas = map[string]pragma{
 	"litestream_lag":     {get: func(c *conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
 	"litestream_status":  {get: (*conn).status},
 	"litestream_history": {get: (*conn).history},
+
+	"litestream_hydration_progress": {get: func(c *conn) (string, error) { return formatPercent(c.db.reader.copies.progress()), nil }},
+	"litestream_hydration_status":   {get: func(c *conn) (string, error) { return string(c.db.reader.copies.progress().Status), nil }},
+	"litestream_hydration_file":     {get: func(c *conn) (string, error) { return c.db.reader.copies.progress().File, nil }},
 }
 
 // formatTime gives a time as RFC 3339, to the millisecond that LTX has.
 func formatTime(t time.Time) string { return ltx.FormatTimestamp(t) }
+
+// formatPercent gives a progress to one decimal, and 100 only at the end.
+func formatPercent(p HydrationProgress) string {
+	return strconv.FormatFloat(math.Floor(p.Progress*10)/10, 'f', -1, 64)
+}
 
 // FileControl serves PRAGMAs. SQLite handles those that are not ours.
 func (c *conn) FileControl(_ int, name string, value *string) (result *string, err error) {

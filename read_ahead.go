@@ -97,7 +97,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 		}
 		key := pageKey{loc.version, pgno, v.epoch}
 		page, cached := cache.peek(key)
-		if cached && (stream == nil || pgno == urgent) {
+		if cached && (stream == nil || pgno == urgent) || !cached && r.isLocal(key) {
 			continue
 		}
 		// What is cached could be displaced by what is read before its turn comes.

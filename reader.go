@@ -18,6 +18,8 @@ import (
 type reader struct {
 	store  *store
 	cache  atomic.Pointer[pageCache]
+	local  atomic.Pointer[localPages] // nil without hydration, and before it begins
+	copies *hydrator                  // is offered what was fetched; nil without hydration
 	tree   treeMap
 	usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
 
@@ -30,6 +32,7 @@ type reader struct {
 	early    atomic.Int64 // pages found read ahead
 	landings atomic.Int64 // pages read ahead
 	unused   atomic.Int64 // of these, given up
+	locals   atomic.Int64 // pages found in the local file
 
 	frames sync.Pool           // *[]byte, for compressed frames
 	bodies *semaphore.Weighted // bounds the bytes of bodies that are read ahead; nil: no bound
@@ -69,15 +72,58 @@ func (r *reader) known(key pageKey) (page []byte, cached bool) {
 		r.hits.Add(1)
 		return page, true
 	}
+	if page := r.landed(key); page != nil {
+		return page, false
+	}
+	return r.localPage(key), false
+}
+
+// landed takes a page that was read ahead, nil if it was not.
+func (r *reader) landed(key pageKey) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.flights[key]
 	if f == nil || !f.landed {
-		return nil, false
+		return nil
 	}
 	r.early.Add(1)
 	r.settle(key, f)
-	return f.page, false
+	return f.page
+}
+
+// localPage reads a page from the local file, nil if it is not there.
+func (r *reader) localPage(key pageKey) []byte {
+	l := r.local.Load()
+	if l == nil {
+		return nil
+	}
+	page, err := l.readKey(key)
+	if err != nil {
+		r.copies.broke(l, err)
+		return nil
+	}
+	r.locals.Add(1)
+	return page
+}
+
+// readLocal fills p with a page of a view from the local file, if it is there.
+func (r *reader) readLocal(v *view, pgno uint32, p []byte) bool {
+	l := r.local.Load()
+	if l == nil || int64(len(p)) != l.size {
+		return false
+	}
+	if err := l.read(v, pgno, p); err != nil {
+		r.copies.broke(l, err)
+		return false
+	}
+	r.locals.Add(1)
+	return true
+}
+
+// isLocal tells whether a page is in the local file.
+func (r *reader) isLocal(key pageKey) bool {
+	l := r.local.Load()
+	return l != nil && l.hasKey(key)
 }
 
 // peek is known without counting as a use of the page. It returns nil for a
@@ -87,9 +133,16 @@ func (r *reader) peek(key pageKey) []byte {
 		return page
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f := r.flights[key]; f != nil && f.landed && f.err == nil {
+	f := r.flights[key]
+	if f != nil && f.landed && f.err == nil {
+		defer r.mu.Unlock()
 		return f.page
+	}
+	r.mu.Unlock()
+	if l := r.local.Load(); l != nil {
+		if page, err := l.readKey(key); err == nil {
+			return page
+		}
 	}
 	return nil
 }
@@ -161,6 +214,9 @@ func (r *reader) land(all ...landing) {
 	interior := make([]bool, len(all))
 	for i, l := range all {
 		interior[i] = l.err == nil && r.learn(l.key, l.page)
+		if l.err == nil {
+			r.copies.offer(l.key, l.page)
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -293,6 +349,7 @@ func (r *reader) clear() {
 
 // admit puts a page into the cache that came along with others.
 func (r *reader) admit(key pageKey, page []byte) {
+	r.copies.offer(key, page)
 	if r.learn(key, page) {
 		r.cache.Load().keep(key, page)
 	} else {

@@ -278,6 +278,7 @@ func (db *database) relocateCurrent(l *loadedFile) error {
 		}
 		if db.current.CompareAndSwap(cur, next) {
 			db.log.Debug("pages relocated", "file", l.file, "pages", n)
+			db.reader.copies.notify()
 			return cur.state.relocate(cur, l) // for those who have it pinned
 		}
 	}

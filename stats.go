@@ -18,26 +18,33 @@ type Stats struct {
 
 	// Requests, each attempt counting, and what they brought.
 	Lists          int64 `json:"lists"`
-	Reads          int64 `json:"reads"`            // of files: the sum of the next three
+	Reads          int64 `json:"reads"`            // of files: the sum of the next four
 	PageReads      int64 `json:"page_reads"`       // for pages that SQLite waits for
 	LoadReads      int64 `json:"load_reads"`       // for what tells what is in a file
 	AheadReads     int64 `json:"ahead_reads"`      // for pages that nobody waits for yet
+	HydrationReads int64 `json:"hydration_reads"`  // for the copy of the whole database
 	ReadBytes      int64 `json:"read_bytes"`       // of all reads
 	PageReadBytes  int64 `json:"page_read_bytes"`  // of PageReads
 	LoadReadBytes  int64 `json:"load_read_bytes"`  // of LoadReads
 	AheadReadBytes int64 `json:"ahead_read_bytes"` // of AheadReads
-	Retries        int64 `json:"retries"`          // attempts beyond the first
-	Hedges         int64 `json:"hedges"`           // second requests, which count in PageReads, too
+
+	HydrationReadBytes int64 `json:"hydration_read_bytes"` // of HydrationReads
+
+	Retries int64 `json:"retries"` // attempts beyond the first
+	Hedges  int64 `json:"hedges"`  // second requests, which count in PageReads, too
 
 	// Pages that SQLite asked for, by where they were.
 	CacheHits   int64 `json:"cache_hits"`   // in the cache, or just being fetched for somebody else
 	AheadHits   int64 `json:"ahead_hits"`   // read ahead, or just being read ahead
 	CacheMisses int64 `json:"cache_misses"` // in storage
+	LocalHits   int64 `json:"local_hits"`   // in the local file
 
 	// Pages that were read ahead of use. Those that were given up may still
 	// be of use, as they go to the cache.
 	Prefetched       int64 `json:"prefetched"`
 	PrefetchedUnused int64 `json:"prefetched_unused"` // given up
+
+	Hydration HydrationProgress `json:"hydration"`
 }
 
 func (db *database) stats() Stats {
@@ -50,9 +57,11 @@ func (db *database) stats() Stats {
 		PageReads: s.reads[foreground].Load(), PageReadBytes: s.readBytes[foreground].Load(),
 		LoadReads: s.reads[loading].Load(), LoadReadBytes: s.readBytes[loading].Load(),
 		AheadReads: s.reads[speculative].Load(), AheadReadBytes: s.readBytes[speculative].Load(),
+		HydrationReads: s.reads[hydrating].Load(), HydrationReadBytes: s.readBytes[hydrating].Load(),
 		Retries: s.retries.Load(), Hedges: s.hedges.Load(),
-		CacheHits: r.hits.Load(), AheadHits: r.early.Load(), CacheMisses: r.misses.Load(),
+		CacheHits: r.hits.Load(), AheadHits: r.early.Load(), CacheMisses: r.misses.Load(), LocalHits: r.locals.Load(),
 		Prefetched: r.landings.Load(), PrefetchedUnused: r.unused.Load(),
+		Hydration: r.copies.progress(),
 	}
 }
 

@@ -133,6 +133,9 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 	pageSize := int64(v.pageSize)
 	pgno, in := uint32(off/pageSize)+1, off%pageSize
 	whole := in == 0 && int64(len(p)) >= pageSize
+	if whole && c.db.reader.readLocal(v, pgno, p[:pageSize]) {
+		return c.servedLocally(v, pgno, p[:pageSize])
+	}
 	page, cached, ok := c.db.peek(v, pgno)
 	switch {
 	case ok && page != nil && whole:
@@ -168,6 +171,25 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 		copy(p[:n], hdr[in:])
 	}
 	return n, nil
+}
+
+// servedLocally finishes the read of a page that came from the local file.
+func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
+	if r := c.db.reader; !r.copies.isComplete() {
+		// What comes next may be remote. Page is SQLite's own; nobody keeps it.
+		if loc, ok := v.lookup(pgno); ok {
+			r.learn(pageKey{loc.version, pgno, v.epoch}, page)
+		}
+		c.predictor.hit(v, pgno, page, true)
+	}
+	if pgno == 1 {
+		hdr, err := headerOf(v, page)
+		if err != nil {
+			return 0, err
+		}
+		copy(page, hdr[:])
+	}
+	return len(page), nil
 }
 
 // headerOf returns the database header as served, from page 1 as stored.

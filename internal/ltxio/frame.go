@@ -11,6 +11,59 @@ func hasSize(frame []byte) bool {
 	return binary.BigEndian.Uint16(frame[4:])&ltx.PageHeaderFlagSize != 0
 }
 
+// FrameSize returns the size of the frame that b begins with, and the number of
+// its page, where no index tells.
+func FrameSize(b []byte) (pgno uint32, size int, err error) {
+	if len(b) <= ltx.PageHeaderSize {
+		return 0, 0, corrupt("frame is cut off")
+	}
+	pgno = binary.BigEndian.Uint32(b)
+	data := b[ltx.PageHeaderSize:]
+	n := uint64(0)
+	if hasSize(b) {
+		if len(data) >= 4 {
+			n = 4 + uint64(binary.BigEndian.Uint32(data))
+		}
+	} else {
+		n = lz4FrameSize(data)
+	}
+	if n == 0 || n > uint64(len(data)) {
+		return 0, 0, corrupt("frame of page %d is cut off", pgno)
+	}
+	return pgno, ltx.PageHeaderSize + int(n), nil
+}
+
+// lz4FrameSize returns the size of the LZ4 frame that b begins with, 0 if it
+// does not end there.
+func lz4FrameSize(b []byte) uint64 {
+	if len(b) < lz4DescriptorOffset+3 || binary.LittleEndian.Uint32(b) != lz4Magic {
+		return 0
+	}
+	flags := b[lz4DescriptorOffset]
+	n := uint64(lz4DescriptorOffset + 3) // flags, block size, header checksum
+	if flags&lz4FlagContentSize != 0 {
+		n += 8
+	}
+	for {
+		if n+4 > uint64(len(b)) {
+			return 0
+		}
+		size := binary.LittleEndian.Uint32(b[n:])
+		n += 4
+		if size == 0 {
+			break
+		}
+		n += uint64(size &^ lz4BlockStoredFlag)
+		if flags&lz4FlagBlockSum != 0 {
+			n += 4
+		}
+	}
+	if flags&lz4FlagContentSum != 0 {
+		n += 4
+	}
+	return n
+}
+
 // DecodeFrame decompresses the frame of page pgno into dst, which has the
 // size of a page. Frame must be as long as its index entry says. On error
 // the content of dst is undefined. It does not allocate.

@@ -261,7 +261,8 @@ func ParseFile(b []byte, minTXID, maxTXID ltx.TXID) (*File, error) {
 // what fn saw must not be used if Verify returns an error.
 func (f *File) Verify(fn func(pgno uint32, page []byte)) error {
 	page := make([]byte, f.Header.PageSize)
-	crc := crc64.Update(0, crcTable, f.b[:ltx.HeaderSize])
+	var sum Sum
+	sum.Add(f.b[:ltx.HeaderSize])
 	end := int64(ltx.HeaderSize)
 	var err error
 	f.Index.Each(func(e Entry) bool {
@@ -270,12 +271,7 @@ func (f *File) Verify(fn func(pgno uint32, page []byte)) error {
 		if err = DecodeFrame(page, frame, e.Pgno); err != nil {
 			return false
 		}
-		n := ltx.PageHeaderSize
-		if hasSize(frame) {
-			n += 4
-		}
-		crc = crc64.Update(crc, crcTable, frame[:n])
-		crc = crc64.Update(crc, crcTable, page)
+		sum.AddFrame(frame, page)
 		if fn != nil {
 			fn(e.Pgno, page)
 		}
@@ -284,11 +280,8 @@ func (f *File) Verify(fn func(pgno uint32, page []byte)) error {
 	if err != nil {
 		return err
 	}
-	crc = crc64.Update(crc, crcTable, f.b[end:len(f.b)-ltx.ChecksumSize])
-	if sum := ltx.ChecksumFlag | ltx.Checksum(crc); sum != f.Trailer.FileChecksum {
-		return corrupt("checksum is %s, trailer says %s", sum, f.Trailer.FileChecksum)
-	}
-	return nil
+	sum.Add(f.b[end : len(f.b)-ltx.ChecksumSize])
+	return sum.Check(f.Trailer)
 }
 
 // maxEntrySize is that of the varints of a page number, an offset below

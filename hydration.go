@@ -1,0 +1,481 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/time/rate"
+
+	"github.com/ltxvfs/litestream/internal/pagefile"
+)
+
+// HydrationStatus is what a hydration is doing.
+type HydrationStatus string
+
+// The states of a hydration.
+const (
+	HydrationIdle       HydrationStatus = "idle"        // not enabled, or not begun
+	HydrationRestoring  HydrationStatus = "restoring"   // not all pages are local yet
+	HydrationCatchingUp HydrationStatus = "catching_up" // they were, and some have changed since
+	HydrationComplete   HydrationStatus = "complete"    // all pages are local
+	HydrationFailed     HydrationStatus = "failed"      // it goes on no more, or waits for the disk; reads are remote
+)
+
+// HydrationProgress is how far the hydration of a database has come.
+type HydrationProgress struct {
+	Name       string          `json:"-"` // of the database
+	Status     HydrationStatus `json:"status"`
+	Progress   float64         `json:"progress"`    // 0 to 100
+	Pages      int64           `json:"pages"`       // local pages of the newest state
+	TotalPages int64           `json:"total_pages"` // pages of the newest state
+	Bytes      int64           `json:"bytes"`       // read from storage for it
+	File       string          `json:"file"`        // the local file; a temporary one has no name any more
+	Error      string          `json:"error"`       // why it failed or pauses; empty if it goes on
+}
+
+// hydrator copies the database to a local file in the background, newest
+// versions only, and keeps up with it. Its goroutines end with the database.
+type hydrator struct {
+	db   *database
+	rate *rate.Limiter // bytes; nil: no limit
+	file *pagefile.File
+
+	// keeper is what a file at an explicit path survives restarts by; nil for a
+	// temporary one.
+	keeper *keeper
+
+	offers  chan offer
+	offered atomic.Int64  // bytes in offers
+	wake    chan struct{} // holds one if there may be a new view, or a page was offered
+	work    chan struct{} // holds one if pages may be missing
+	broken  chan error    // holds why the local file cannot be read any more
+	bytes   atomic.Int64  // read from storage
+
+	mu      sync.Mutex      // duty: what follows
+	status  HydrationStatus // guarded by mu
+	problem error           // guarded by mu; why it failed or pauses
+	since   time.Time       // guarded by mu; when this status began
+	already int64           // guarded by mu; bytes when this status began
+	step    int             // guarded by mu; tenths that were logged
+	hot     []uint32        // guarded by mu; regions that queries wait for, the newest last
+	changed bool            // guarded by mu; since it was reported
+}
+
+// offer is a page that somebody else has fetched.
+type offer struct {
+	key  pageKey
+	page []byte
+}
+
+const (
+	// maxOffered bounds the pages that wait to be written, bytes. Others are
+	// left to be read again.
+	maxOffered = 8 << 20
+	maxOffers  = 1 << 12
+
+	// regionPages is how many pages around one that a query waited for come next.
+	regionPages = 256
+	maxHot      = 64
+
+	// patience is how long hydration gives way to queries at a time.
+	patience = 200 * time.Millisecond
+
+	// Delays after errors that may pass.
+	firstHydrationDelay = time.Second
+	lastHydrationDelay  = 30 * time.Second
+)
+
+func newHydrator(db *database) *hydrator {
+	h := &hydrator{
+		db:     db,
+		offers: make(chan offer, maxOffers),
+		wake:   make(chan struct{}, 1),
+		work:   make(chan struct{}, 1),
+		broken: make(chan error, 1),
+		status: HydrationIdle,
+	}
+	if n := db.opts.HydrationRateLimit; n > 0 {
+		h.rate = rate.NewLimiter(rate.Limit(n), int(max(n/10, readPart)))
+	}
+	return h
+}
+
+// start begins to hydrate.
+func (h *hydrator) start() { h.db.run(h.run) }
+
+// run hydrates until the database is closed, or something fails for good.
+func (h *hydrator) run() {
+	var err error
+	defer func() {
+		if err != nil && h.db.ctx.Err() == nil {
+			h.fail(err)
+		}
+	}()
+	defer guard(h.db.log, "hydration", &err)
+	if err = h.open(); err != nil {
+		return
+	}
+	defer func() { err = h.close(err) }()
+	h.begin(HydrationRestoring)
+	ctx, stop := context.WithCancel(h.db.ctx)
+	var copying sync.WaitGroup
+	failed := make(chan error, 1)
+	copying.Go(func() {
+		var err error
+		defer func() { failed <- err }()
+		defer guard(h.db.log, "hydration", &err)
+		err = h.copyAll(ctx)
+	})
+	defer copying.Wait()
+	defer stop()
+	err = h.keepUp(ctx, failed)
+}
+
+// open opens the local file, and takes from it what an earlier process left.
+func (h *hydrator) open() error {
+	v := h.db.current.Load()
+	var err error
+	if path := h.db.opts.HydrationPath; path != "" {
+		h.file, h.keeper, err = openKept(h, path)
+		if errors.Is(err, pagefile.ErrLocked) {
+			h.db.log.Warn("the hydration file is in use by another database or process; a temporary one is used", "file", path)
+			h.file, err = pagefile.CreateTemp()
+		}
+	} else {
+		h.file, err = pagefile.CreateTemp()
+	}
+	if err != nil {
+		return fmt.Errorf("open hydration file: %w", err)
+	}
+	l := &localPages{file: h.file, size: int64(v.pageSize)}
+	if h.keeper != nil {
+		err = h.keeper.resume(l)
+	}
+	if err == nil && l.held.Load() == nil {
+		err = l.hold(h.db.current.Load())
+	}
+	if err != nil {
+		return errors.Join(err, h.file.Close())
+	}
+	h.db.reader.local.Store(l)
+	return nil
+}
+
+// close ends the use of the local file. Problem is why, if it is not that the
+// database is closed.
+func (h *hydrator) close(problem error) error {
+	l := h.local()
+	err := problem
+	switch {
+	case h.keeper == nil:
+	case errors.Is(problem, ErrCorrupt): // pages of it may be wrong
+		err = errors.Join(problem, h.keeper.discard(l))
+	case problem == nil && l.held.Load() != nil:
+		err = h.keeper.checkpoint(l)
+	}
+	l.drop()
+	return errors.Join(err, h.file.Close())
+}
+
+func (h *hydrator) local() *localPages { return h.db.reader.local.Load() }
+
+// offer gives a page to the local file that somebody has fetched. It does not
+// wait.
+func (h *hydrator) offer(key pageKey, page []byte) {
+	if h == nil || !h.local().wants(key) {
+		return
+	}
+	if h.offered.Add(int64(len(page))) > maxOffered {
+		h.offered.Add(-int64(len(page)))
+		return
+	}
+	select {
+	case h.offers <- offer{key, page}:
+	default:
+		h.offered.Add(-int64(len(page)))
+	}
+	signal(h.wake)
+}
+
+// notify tells that there may be a new view.
+func (h *hydrator) notify() {
+	if h != nil {
+		signal(h.wake)
+	}
+}
+
+// signal puts one into a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// broke is told why a page could not be read from the local file. If that is
+// not just that it is not there, nothing is read from it any more.
+func (h *hydrator) broke(l *localPages, err error) {
+	if err == errNotHere || h.db.ctx.Err() != nil {
+		return
+	}
+	l.drop()
+	select {
+	case h.broken <- err:
+	default:
+	}
+}
+
+// want tells that a query waits for a page: others near it come next.
+func (h *hydrator) want(pgno uint32) {
+	if h == nil || h.isComplete() {
+		return
+	}
+	region := (pgno - 1) / regionPages
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.hot {
+		if r == region {
+			return
+		}
+	}
+	if len(h.hot) == maxHot {
+		h.hot = append(h.hot[:0], h.hot[1:]...)
+	}
+	h.hot = append(h.hot, region)
+}
+
+// nextHot returns the region that a query waited for last, false if none did.
+func (h *hydrator) nextHot() (region uint32, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(h.hot)
+	if n == 0 {
+		return 0, false
+	}
+	region = h.hot[n-1]
+	h.hot = h.hot[:n-1]
+	return region, true
+}
+
+// isComplete tells whether no page is missing.
+func (h *hydrator) isComplete() bool {
+	l := h.local()
+	return l != nil && l.held.Load() != nil && l.missing() == 0
+}
+
+// keepUp follows the newest view and writes pages that are offered, until
+// copying fails or ctx is done.
+func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
+	for {
+		err := h.follow()
+		if err == nil {
+			err = h.adopt()
+		}
+		if err == nil && h.keeper != nil {
+			err = h.keeper.checkpointIfDue(h.local())
+		}
+		if err != nil && !isDiskFull(err) { // copying waits for room on the disk
+			return err
+		}
+		h.progressed()
+		signal(h.work)
+		select {
+		case <-h.wake:
+		case err := <-failed:
+			return err
+		case err := <-h.broken:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// follow makes the local file that of the newest view.
+func (h *hydrator) follow() error {
+	for {
+		l, cur := h.local(), h.db.current.Load()
+		held := l.held.Load()
+		if held == cur || held == nil { // nil: a reader found it broken
+			return nil
+		}
+		if held.pageSize != cur.pageSize {
+			// Another database: begun again in the same file.
+			l.drop()
+			if err := h.file.Reset(); err != nil {
+				return err
+			}
+			l = &localPages{file: h.file, size: int64(cur.pageSize)}
+			h.db.reader.local.Store(l)
+		}
+		var err error
+		if h.keeper != nil {
+			err = h.keeper.forget(l, held, cur)
+		} else {
+			err = l.hold(cur)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// adopt writes pages that were offered.
+func (h *hydrator) adopt() error {
+	for {
+		select {
+		case o := <-h.offers:
+			h.offered.Add(-int64(len(o.page)))
+			if err := h.follow(); err != nil {
+				return err
+			}
+			l := h.local()
+			if int64(len(o.page)) != l.size {
+				continue
+			}
+			if _, err := l.put(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// begin sets the status of a hydration that goes on.
+func (h *hydrator) begin(status HydrationStatus) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changed = true
+	h.problem = nil
+	if h.status != status {
+		h.status, h.since, h.already, h.step = status, time.Now(), h.bytes.Load(), 0
+	}
+	signal(h.wake)
+}
+
+// pauses notes why hydration does not go on for now. Another status than
+// failed means that it may come to nothing.
+func (h *hydrator) pauses(failed bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.problem == nil {
+		h.db.log.Warn("hydration pauses", "error", err)
+	}
+	h.changed = true
+	h.problem = err
+	if failed {
+		h.status = HydrationFailed
+	}
+	signal(h.wake)
+}
+
+// resumes ends a pause.
+func (h *hydrator) resumes() {
+	h.mu.Lock()
+	paused, failed := h.problem != nil, h.status == HydrationFailed
+	h.problem = nil
+	h.mu.Unlock()
+	if paused {
+		h.db.log.Info("hydration goes on")
+	}
+	if failed {
+		h.begin(HydrationRestoring)
+	}
+}
+
+// fail ends hydration. Pages are remote from now on.
+func (h *hydrator) fail(err error) {
+	if l := h.local(); l != nil {
+		l.drop()
+	}
+	h.mu.Lock()
+	h.status, h.problem = HydrationFailed, err
+	h.mu.Unlock()
+	h.db.log.Error("hydration failed", "error", err)
+	h.report()
+}
+
+// progressed changes the status by what is missing, and logs every tenth.
+func (h *hydrator) progressed() {
+	l := h.local()
+	total, missing := l.total.Load(), l.missing()
+	if l.held.Load() == nil {
+		return
+	}
+	h.mu.Lock()
+	changed := h.changed
+	h.changed = false
+	if h.status == HydrationFailed || h.status == HydrationIdle {
+		h.mu.Unlock()
+		if changed {
+			h.report()
+		}
+		return
+	}
+	before := h.status
+	step := 10
+	if total > 0 {
+		step = int(10 * (total - missing) / total)
+	}
+	done := missing == 0 && before != HydrationComplete
+	switch {
+	case done:
+		h.status, h.problem = HydrationComplete, nil
+	case missing > 0 && before == HydrationComplete:
+		h.status, h.since, h.already, h.step = HydrationCatchingUp, time.Now(), h.bytes.Load(), step
+	}
+	tenth := before == HydrationRestoring && step > h.step && !done
+	h.step = max(h.step, step)
+	took, bytes := time.Since(h.since), h.bytes.Load()-h.already
+	h.mu.Unlock()
+	switch {
+	case done && before == HydrationRestoring:
+		size := total * l.size
+		h.db.log.Info("hydration complete", "pages", total, "bytes_read", bytes, "duration", took,
+			"mb_per_s", int64(float64(size)/1e6/max(took.Seconds(), 1e-3)))
+	case tenth:
+		h.db.log.Info("hydration", "percent", step*10, "pages", total-missing, "of", total)
+	}
+	if changed || done || missing > 0 {
+		h.report()
+	}
+}
+
+// progress tells how far it has come.
+func (h *hydrator) progress() HydrationProgress {
+	if h == nil {
+		return HydrationProgress{Status: HydrationIdle}
+	}
+	h.mu.Lock()
+	p := HydrationProgress{Name: h.db.name, Status: h.status, Bytes: h.bytes.Load()}
+	if h.problem != nil {
+		p.Error = h.problem.Error()
+	}
+	h.mu.Unlock()
+	l := h.local()
+	if l == nil {
+		return p
+	}
+	p.File = l.file.Path()
+	p.Pages, p.TotalPages = l.count.Load(), l.total.Load()
+	if p.TotalPages > 0 {
+		p.Progress = 100 * float64(p.Pages) / float64(p.TotalPages)
+	}
+	if p.Status == HydrationComplete {
+		p.Progress = 100
+	}
+	return p
+}
+
+// report calls OnHydrationProgress. Only run does, one at a time.
+func (h *hydrator) report() {
+	if fn := h.db.opts.OnHydrationProgress; fn != nil {
+		fn(h.progress())
+	}
+}

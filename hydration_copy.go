@@ -1,0 +1,329 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+	"syscall"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// partSize is about how much of a file one request of a hydration reads,
+	// bytes.
+	partSize = 1 << 20
+
+	// maxBatch is how many requests count as one of HydrationConcurrency, if
+	// together they are no larger.
+	maxBatch = 8
+
+	// wholeShare is the part of a file's pages, in hundredths, of which it is
+	// read whole, so that its checksum can be compared.
+	wholeShare = 95
+
+	// gapShare is how much of what is read may be gaps between wanted pages, in
+	// hundredths. The smallest gaps are read through.
+	gapShare = 4
+)
+
+// part is a stretch of a file that one request reads.
+type part struct {
+	file        *ltxFile
+	offset, end int64
+	first, last uint32 // wanted pages lie in between
+	whole       *wholeFile
+}
+
+func (p part) size() int64 { return p.end - p.offset }
+
+// copyAll reads what is missing, whenever something is, until ctx is done or
+// it cannot go on.
+func (h *hydrator) copyAll(ctx context.Context) error {
+	delay := firstHydrationDelay
+	for {
+		select {
+		case <-h.work:
+		case <-ctx.Done():
+			return nil
+		}
+		for ctx.Err() == nil && h.local().missing() > 0 {
+			before := h.local().count.Load()
+			err := h.pass(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err == nil && h.local().count.Load() != before:
+				delay = firstHydrationDelay
+				continue
+			case err == nil: // the view moved on, or will when somebody looks
+			case isDiskFull(err):
+				h.pauses(true, err)
+			case isMissing(err), errors.Is(err, ErrCorrupt):
+				if err := h.isStale(ctx, err); err != nil {
+					return err
+				}
+			default:
+				return err
+			}
+			signal(h.wake)
+			timer := time.NewTimer(delay)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+			delay = min(2*delay, lastHydrationDelay)
+		}
+	}
+}
+
+// isDiskFull tells whether there may be room on the disk later.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isStale looks whether a file that is missing or damaged is one that the
+// replica does not have any more. It returns why not.
+func (h *hydrator) isStale(ctx context.Context, problem error) error {
+	var bad *fileError
+	held := h.local().held.Load()
+	seen := h.db.refresh(ctx)
+	switch {
+	case seen.files == nil: // nobody knows
+		h.pauses(false, errors.Join(problem, seen.news))
+		return nil
+	case errors.As(problem, &bad) && held != nil && held.epoch == h.db.current.Load().epoch && isListed(bad.file, seen.files) && !isMissing(problem):
+		return problem
+	}
+	return nil
+}
+
+// fileError is an error about the content of a file.
+type fileError struct {
+	file *ltxFile
+	error
+}
+
+func (e *fileError) Unwrap() error { return e.error }
+
+// pass reads all that is missing of the view that is held now.
+func (h *hydrator) pass(ctx context.Context) error {
+	l := h.local()
+	v, present := l.held.Load(), l.present.Load()
+	if v == nil || present == nil {
+		return nil
+	}
+	plan := h.plan(v, present)
+	g, ctx := errgroup.WithContext(ctx)
+	batches := make(chan []part)
+	g.Go(func() error {
+		defer close(batches)
+		plan.each(func(batch []part) bool {
+			select {
+			case batches <- batch:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		})
+		return nil
+	})
+	for range max(1, h.db.opts.HydrationConcurrency) {
+		g.Go(func() error {
+			for {
+				if region, ok := h.nextHot(); ok {
+					if err := h.copyParts(ctx, v, missingParts(v, present, region*regionPages+1, (region+1)*regionPages, nil)); err != nil {
+						return err
+					}
+					continue
+				}
+				batch, ok := <-batches
+				if !ok {
+					return nil
+				}
+				if err := h.copyParts(ctx, v, batch); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, w := range plan.wholes() {
+		if err := w.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyPlan says how the pages that are missing of a view are read.
+type copyPlan struct {
+	view    *view
+	present *bitmap
+	files   map[*ltxFile]*filePlan
+	gap     int64 // gaps up to this size are read through
+}
+
+// filePlan is what is to be read of one file.
+type filePlan struct {
+	file    *ltxFile
+	missing int   // pages
+	bytes   int64 // of these
+	end     int64 // of the last one
+	whole   *wholeFile
+	part    part // that is being put together
+}
+
+// plan looks at everything that is missing.
+func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
+	p := &copyPlan{view: v, present: present, files: make(map[*ltxFile]*filePlan)}
+	var gaps [64]int64 // bytes, by the logarithm of their size
+	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) bool {
+		if gap := loc.offset - f.end; f.missing > 0 && gap > 0 {
+			gaps[bits.Len64(uint64(gap))] += gap
+		}
+		f.missing++
+		f.bytes += int64(loc.size)
+		f.end = loc.offset + int64(loc.size)
+		return true
+	})
+	bytes := int64(0)
+	for _, f := range p.files {
+		if f.missing*100 >= f.file.frames*wholeShare {
+			f.whole = &wholeFile{file: f.file}
+		} else {
+			bytes += f.bytes
+		}
+	}
+	budget := bytes * gapShare / 100
+	for i, sum := range gaps {
+		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
+			break
+		}
+		p.gap = int64(1)<<i - 1
+	}
+	return p
+}
+
+// eachMissing calls fn for every page that is missing, in order, with the plan
+// of the file that it lies in.
+func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc) bool) {
+	var f *filePlan
+	p.present.missingIn(1, p.view.commit, func(pgno uint32) bool {
+		loc, ok := p.view.lookup(pgno)
+		if !ok {
+			return true
+		}
+		if f == nil || f.file != loc.file {
+			if f, ok = p.files[loc.file]; !ok {
+				f = &filePlan{file: loc.file}
+				p.files[loc.file] = f
+			}
+		}
+		return fn(f, pgno, loc)
+	})
+}
+
+// each calls fn with the parts to be read, a batch at a time.
+func (p *copyPlan) each(fn func([]part) bool) {
+	var batch []part
+	var size int64
+	flush := func() bool {
+		all := batch
+		batch, size = nil, 0
+		return len(all) == 0 || fn(all)
+	}
+	emit := func(next part) bool {
+		if size+next.size() > partSize || len(batch) == maxBatch {
+			if !flush() {
+				return false
+			}
+		}
+		batch = append(batch, next)
+		size += next.size()
+		return true
+	}
+	ok := true
+	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) bool {
+		end := loc.offset + int64(loc.size)
+		switch begun := f.part.file != nil; {
+		case !begun:
+			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
+			if f.whole != nil {
+				f.part.offset = 0
+			}
+		case f.whole != nil && loc.offset-f.part.offset >= partSize:
+			f.part.end = loc.offset
+			ok = emit(f.part)
+			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
+		case f.whole == nil && (loc.offset-f.part.end > p.gap || end-f.part.offset > partSize):
+			ok = emit(f.part)
+			f.part = part{file: f.file, offset: loc.offset, first: pgno}
+		}
+		f.part.end, f.part.last = end, pgno
+		return ok
+	})
+	for _, f := range p.files {
+		if !ok {
+			return
+		}
+		if f.whole == nil {
+			if f.part.file != nil { // else it came in between
+				ok = emit(f.part)
+			}
+			continue
+		}
+		if f.part.file == nil {
+			f.whole.skip()
+			continue
+		}
+		f.part.end = f.file.framesEnd
+		ok = emit(f.part)
+		for off, end := f.file.framesEnd, int64(0); ok && off < f.file.size; off = end {
+			if end = off + partSize; end+ltx.TrailerSize > f.file.size {
+				end = f.file.size // the trailer is not cut in two
+			}
+			ok = emit(part{file: f.file, offset: off, end: end, whole: f.whole})
+		}
+	}
+	if ok {
+		flush()
+	}
+}
+
+func (p *copyPlan) wholes() (all []*wholeFile) {
+	for _, f := range p.files {
+		if f.whole != nil {
+			all = append(all, f.whole)
+		}
+	}
+	return all
+}
+
+// missingParts returns how pages from first to last that are missing are read;
+// of one file only, unless it is nil.
+func missingParts(v *view, present *bitmap, first, last uint32, only *ltxFile) []part {
+	var parts []part
+	open := make(map[*ltxFile]int)
+	present.missingIn(first, min(last, v.commit), func(pgno uint32) bool {
+		loc, ok := v.lookup(pgno)
+		if !ok || only != nil && loc.file != only {
+			return true
+		}
+		end := loc.offset + int64(loc.size)
+		if i, ok := open[loc.file]; ok && loc.offset-parts[i].end <= maxGap && end-parts[i].offset <= partSize {
+			parts[i].end, parts[i].last = end, pgno
+			return true
+		}
+		open[loc.file] = len(parts)
+		parts = append(parts, part{file: loc.file, offset: loc.offset, end: end, first: pgno, last: pgno})
+		return true
+	})
+	return parts
+}

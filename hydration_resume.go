@@ -1,0 +1,144 @@
+package litestream
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"slices"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+)
+
+// maxWitnesses bounds the files whose headers are read to find one that the
+// replica had before.
+const maxWitnesses = 4
+
+// trusted returns which pages of the hydration file are as in the newest view,
+// or why none can be trusted.
+//
+// The replica must still have one of the files that it had when the record was
+// written: up to its last transaction, the history is known to be the same.
+// Pages that were younger are given up, and so are those that changed since,
+// by their versions in the view or, better, by the files that lead from there
+// to here: after a new snapshot, all versions are new.
+func (k *keeper) trusted(l *localPages) (trustedPages, error) {
+	none := trustedPages{}
+	v := k.h.db.current.Load()
+	rec, forgotten, err := parseRecord(k.old)
+	switch {
+	case err != nil:
+		return none, err
+	case rec.TXID == 0:
+		return none, errors.New("it was not begun")
+	case rec.PageSize != v.pageSize:
+		return none, fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.pageSize)
+	case k.file.Size() < int64(rec.Commit)*l.size:
+		return none, fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.Commit)*l.size)
+	case rec.TXID > v.txid:
+		return none, fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.txid)
+	}
+	if err := k.file.Grow(k.file.Size()); err != nil {
+		return none, err
+	}
+	page := make([]byte, l.size)
+	for _, s := range rec.Samples {
+		if s.Pgno == 0 || s.Pgno > rec.Commit {
+			return none, fmt.Errorf("%w: sample of page %d", errBadRecord, s.Pgno)
+		}
+		if forgotten.has(s.Pgno) {
+			continue
+		}
+		if err := k.file.ReadAt(page, int64(s.Pgno-1)*l.size); err != nil {
+			return none, err
+		}
+		if crc64.Checksum(page, recordTable) != s.CRC64 {
+			return none, fmt.Errorf("page %d is not what was written", s.Pgno)
+		}
+	}
+	upTo, files, err := k.witness(rec, v)
+	if err != nil {
+		return none, err
+	}
+	changed := k.changedSince(upTo, v, files)
+	set := newBitmap(v.commit)
+	n := int64(0)
+	pgno := uint32(1)
+	for _, run := range rec.runs {
+		for end := pgno + run.pages; pgno != end; pgno++ {
+			if run.version == 0 || run.version > upTo || forgotten.has(pgno) {
+				continue
+			}
+			if loc, ok := v.lookup(pgno); ok && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {
+				set.set(pgno)
+				n++
+			}
+		}
+	}
+	if v.epoch != k.h.db.current.Load().epoch {
+		return none, errors.New("the replica was replaced meanwhile")
+	}
+	return trustedPages{v, set, n}, nil
+}
+
+// witness returns the last transaction up to which the replica is known to be
+// the one that the record is of, and its files.
+func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error) {
+	ctx, cancel := k.h.db.withTimeout(-1)
+	defer cancel()
+	files, err := k.h.db.store.listAll(ctx, false)
+	if err != nil {
+		return 0, nil, err
+	}
+	listed := make(map[fileKey]*ltx.FileInfo, len(files))
+	for _, info := range files {
+		listed[keyOf(info)] = info
+	}
+	slices.SortFunc(rec.Files, func(a, b recordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
+	tries := 0
+	for _, f := range rec.Files {
+		info := listed[fileKey{f.Level, f.MinTXID, f.MaxTXID}]
+		if info == nil || info.Size != f.Size || f.MaxTXID > v.txid {
+			continue
+		}
+		if tries++; tries > maxWitnesses {
+			break
+		}
+		timestamp, err := k.h.db.store.timestamp(ctx, info)
+		if err == nil && timestamp == f.Timestamp {
+			return f.MaxTXID, files, nil
+		}
+	}
+	return 0, nil, errors.New("no file of the replica tells that it is of the same history")
+}
+
+// changedSince returns the pages that changed after a transaction, nil if that
+// cannot be told.
+func (k *keeper) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *bitmap {
+	plan, end := extend(from, v.txid, files)
+	if end != v.txid || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
+		return nil
+	}
+	ctx, cancel := k.h.db.withTimeout(-1)
+	defer cancel()
+	changed := newBitmap(v.commit)
+	err := k.h.db.store.loadFiles(ctx, plan, func(l *loadedFile) error {
+		l.index.Each(func(e ltxio.Entry) bool {
+			if e.Pgno <= v.commit {
+				changed.set(e.Pgno)
+			}
+			return true
+		})
+		for pgno := uint64(l.file.commit) + 1; pgno <= uint64(v.commit); pgno++ {
+			changed.set(uint32(pgno)) // it was cut off in between
+		}
+		return nil
+	})
+	if err != nil {
+		k.h.db.log.Debug("cannot tell what has changed since the hydration file was written", "error", err)
+		return nil
+	}
+	return changed
+}

@@ -1,0 +1,84 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// awaitHydrated waits until all pages of the newest view of a database are
+// local.
+func awaitHydrated(t testing.TB, db *database) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		l := db.reader.local.Load()
+		if l != nil && l.held.Load() == db.current.Load() && l.missing() == 0 && db.reader.copies.progress().Status == HydrationComplete {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not hydrated: %+v", db.reader.copies.progress())
+		}
+	}
+}
+
+// wantLocal compares every page of a database's local file with a state of the
+// primary.
+func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view) {
+	t.Helper()
+	image := p.Image(v.txid)
+	page := make([]byte, v.pageSize)
+	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+		want := image[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
+		if _, ok := v.lookup(pgno); !ok {
+			continue
+		}
+		if err := db.reader.local.Load().read(v, pgno, page); err != nil {
+			t.Errorf("page %d: %v", pgno, err)
+		} else if !bytes.Equal(page, want) {
+			t.Errorf("page %d as of %s is not what was written", pgno, v.txid)
+		}
+	}
+}
+
+// rowsPrimary is a primary with some 500 pages, in a snapshot, a compacted file
+// and small ones.
+func rowsPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
+	t.Helper()
+	p := ltxtest.New(t, store, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, b BLOB); CREATE INDEX i ON t (n)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1500)" +
+		" INSERT INTO t SELECT i, i, randomblob(1000) FROM c")
+	p.Snapshot()
+	p.DeleteLevelBelow(0, p.TXID())
+	from := p.TXID() + 1
+	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id % 50 = 7")
+	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id BETWEEN 100 AND 150")
+	p.Compact(1, from, p.TXID())
+	p.DeleteLevelBelow(0, p.TXID())
+	for range 5 {
+		p.Exec("UPDATE t SET n = n + 1 WHERE id = abs(random() % 1500)")
+	}
+	return p
+}
+
+func TestHydration(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.current.Load())
+	opens := client.opens.Load()
+
+	p.Exec("UPDATE t SET n = n + 1 WHERE id < 5")
+	if seen := db.refresh(context.Background()); seen.err() != nil {
+		t.Fatal(seen.err())
+	}
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.current.Load())
+	if n := client.opens.Load() - opens; n != 1 {
+		t.Errorf("a transaction takes %d reads, want 1", n)
+	}
+}

@@ -1,0 +1,91 @@
+package ltxio_test
+
+import (
+	"bytes"
+	"hash/crc64"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// Sums of parts, however a file is cut, are those of the whole.
+func TestSum_Join(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, size := range []int{0, 1, 7, 100, 5000, 300_000} {
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		want := ltx.Trailer{FileChecksum: ltx.ChecksumFlag | ltx.Checksum(crc64.Checksum(b, crc64.MakeTable(crc64.ISO)))}
+		for range 20 {
+			var joined ltxio.Sum
+			for rest := b; ; {
+				n := rng.IntN(len(rest) + 1)
+				var s ltxio.Sum
+				s.Add(rest[:n])
+				joined = joined.Join(s)
+				if rest = rest[n:]; len(rest) == 0 {
+					break
+				}
+			}
+			if err := joined.Check(want); err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+		}
+		var wrong ltxio.Sum
+		wrong.Add(append(bytes.Clone(b), 0))
+		if wrong.Check(want) == nil {
+			t.Errorf("%d bytes: another content has the same sum", size)
+		}
+	}
+}
+
+// A file is walked frame by frame, without its index, to its own checksum.
+func TestFrameSize(t *testing.T) {
+	for _, format := range []bool{false, true} {
+		pages := make(map[uint32][]byte)
+		for pgno := range uint32(20) {
+			page := make([]byte, 4096)
+			for i := range page[:pgno*200] {
+				page[i] = byte(rand.Uint32())
+			}
+			pages[pgno+1] = page
+		}
+		b := ltxtest.EncodeLTX(ltx.Header{
+			Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: 4096, Commit: 20, MinTXID: 1, MaxTXID: 3, Timestamp: 1,
+		}, pages, format)
+		f, err := ltxio.ParseFile(b, 1, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum ltxio.Sum
+		sum.Add(b[:ltx.HeaderSize])
+		page := make([]byte, 4096)
+		rest := b[ltx.HeaderSize:]
+		f.Index.Each(func(e ltxio.Entry) bool {
+			pgno, size, err := ltxio.FrameSize(rest)
+			if err != nil || pgno != e.Pgno || size != int(e.Size) {
+				t.Fatalf("page %d of %d bytes, error %v, index says %+v", pgno, size, err, e)
+			}
+			if err := ltxio.DecodeFrame(page, rest[:size], pgno); err != nil {
+				t.Fatal(err)
+			}
+			sum.AddFrame(rest[:size], page)
+			for _, short := range []int{0, 3, 5, 9, 20, size - 1} {
+				if _, _, err := ltxio.FrameSize(rest[:min(short, size-1)]); err == nil {
+					t.Fatalf("page %d: %d of %d bytes are taken for a frame", pgno, min(short, size-1), size)
+				}
+			}
+			rest = rest[size:]
+			return true
+		})
+		sum.Add(rest[:len(rest)-ltx.ChecksumSize])
+		if err := sum.Check(f.Trailer); err != nil {
+			t.Error(err)
+		}
+	}
+}

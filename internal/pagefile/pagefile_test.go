@@ -1,0 +1,175 @@
+package pagefile_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/pagefile"
+)
+
+func TestFile(t *testing.T) {
+	f, err := pagefile.Open(filepath.Join(t.TempDir(), "pages"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p := make([]byte, 4096)
+	if err := f.ReadAt(p, 0); err == nil {
+		t.Error("an empty file can be read")
+	}
+	const far = 200 << 20 // in another segment
+	if err := f.Grow(far + 8192); err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Repeat([]byte{7}, 4096)
+	for _, off := range []int64{0, 4096, far, 64<<20 - 4096, 64 << 20} {
+		if err := f.WriteAt(want, off); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.ReadAt(p, off); err != nil || !bytes.Equal(p, want) {
+			t.Errorf("at %d: error %v", off, err)
+		}
+	}
+	if err := f.ReadAt(p, 8192); err != nil || !bytes.Equal(p, make([]byte, 4096)) {
+		t.Errorf("what was not written: error %v", err)
+	}
+	if err := f.Grow(100); err != nil || f.Size() != far+8192 {
+		t.Errorf("size is %d, error %v", f.Size(), err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Error(err)
+	}
+	if err := f.ReadAt(p, -1); err == nil {
+		t.Error("read before the file")
+	}
+}
+
+// Somebody cuts the file off while it is mapped.
+func TestFile_Truncated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	f, err := pagefile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Grow(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 4096)
+	if err := f.ReadAt(p, 512<<10); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ReadAt(p, 512<<10); err == nil {
+		t.Error("read what was cut off")
+	}
+	if err := f.ReadAt(p, 0); err != nil {
+		t.Errorf("what is left: %v", err)
+	}
+}
+
+func TestFile_Lock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	f, err := pagefile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pagefile.Open(path); !errors.Is(err, pagefile.ErrLocked) {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := pagefile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !again.IsThere() || again.IsTemp() {
+		t.Error("the file is not there, or temporary")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if again.IsThere() {
+		t.Error("a removed file is there")
+	}
+	again.Close()
+}
+
+func TestFile_NotAFile(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := pagefile.Open(dir); err == nil {
+		t.Error("opened a folder")
+	}
+	if _, err := pagefile.Open(filepath.Join(dir, "none", "pages")); err == nil {
+		t.Error("opened a file in a folder that is not there")
+	}
+}
+
+func TestTemp(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	f, err := pagefile.CreateTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(f.Path()); err == nil {
+		t.Error("a temporary file can be found")
+	}
+	if err := f.Grow(8192); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 4096)
+	if err := f.ReadAt(p, 4096); err != nil {
+		t.Error(err)
+	}
+	if err := f.Reset(); err != nil || f.Size() != 0 {
+		t.Errorf("size is %d, error %v", f.Size(), err)
+	}
+	if err := f.ReadAt(p, 4096); err == nil {
+		t.Error("read from an empty file")
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := f.ReadAt(p, 0); err == nil {
+		t.Error("read from a closed file")
+	}
+	if err := f.Close(); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+// Reads go on while the file is closed: they succeed or fail.
+func TestFile_CloseWhileRead(t *testing.T) {
+	for range 20 {
+		f, err := pagefile.CreateTemp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Grow(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				p := make([]byte, 4096)
+				for f.ReadAt(p, 8192) == nil {
+					if !bytes.Equal(p, make([]byte, 4096)) {
+						t.Error("read something else")
+						return
+					}
+				}
+			})
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	}
+}

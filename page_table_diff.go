@@ -1,0 +1,57 @@
+package litestream
+
+// eachDifference calls fn, in order, for every page that two tables have in
+// different versions, or only one of them has. Parts that they share cost
+// nothing.
+func eachDifference(a, b *pageTable, fn func(pgno uint32)) {
+	for n := range uint32(max(len(a.nodes), len(b.nodes))) {
+		x, y := a.node(n), b.node(n)
+		if x == y {
+			continue
+		}
+		for k := range uint32(nodeLen) {
+			var c, d *chunk
+			if x != nil {
+				c = x.chunks[k]
+			}
+			if y != nil {
+				d = y.chunks[k]
+			}
+			if c == d {
+				continue
+			}
+			first := n<<nodeShift + k<<chunkBits + 1
+			for i := range uint32(chunkLen) {
+				if a.versionIn(c, i) != b.versionIn(d, i) {
+					fn(first + i)
+				}
+			}
+		}
+	}
+}
+
+func (t *pageTable) node(n uint32) *tableNode {
+	if n >= uint32(len(t.nodes)) {
+		return nil
+	}
+	return t.nodes[n]
+}
+
+// versionIn returns the version of the i-th page of a chunk, 0 if there is no
+// such page.
+func (t *pageTable) versionIn(c *chunk, i uint32) uint64 {
+	if c == nil {
+		return 0
+	}
+	src, _, size := c.get(i)
+	if size == 0 {
+		return 0
+	}
+	return uint64(t.sources.get(src).version)
+}
+
+// len returns how many pages there are.
+func (t *pageTable) len() (n int64) {
+	t.sources.each(func(_ source, pages int) { n += int64(pages) })
+	return n
+}
