@@ -21,7 +21,9 @@ import (
 // TestFollow_WriterAndReaders lets a primary write, grow, shrink, compact and delete while 8
 // connections check an invariant in each of their transactions: the sum of
 // all rows is zero, and every statement of a transaction sees the same.
-func TestFollow_WriterAndReaders(t *testing.T) {
+func TestFollow_WriterAndReaders(t *testing.T) { bothWays(t, testFollow_WriterAndReaders) }
+
+func testFollow_WriterAndReaders(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		cache int64
@@ -154,7 +156,9 @@ func lastError(q querier) string {
 // TestFollow_DeletedFiles deletes files under an open transaction. Where the state can
 // be had in another way the transaction goes on; where not, it gets an error that says
 // so, and the next one works.
-func TestFollow_DeletedFiles(t *testing.T) {
+func TestFollow_DeletedFiles(t *testing.T) { bothWays(t, testFollow_DeletedFiles) }
+
+func testFollow_DeletedFiles(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		retain  func(p *ltxtest.Primary, from, to ltx.TXID)
@@ -225,7 +229,9 @@ func TestFollow_DeletedFiles(t *testing.T) {
 
 // TestFollow_CompactedBeforeSeen lets files of level 0 come and go between two
 // looks: the news are in higher levels only.
-func TestFollow_CompactedBeforeSeen(t *testing.T) {
+func TestFollow_CompactedBeforeSeen(t *testing.T) { bothWays(t, testFollow_CompactedBeforeSeen) }
+
+func testFollow_CompactedBeforeSeen(t *testing.T) {
 	store := memoryClient()
 	p := newPrimary(t, store, ltxtest.Options{}, 200)
 	fault := decorate.NewFault(store)

@@ -90,6 +90,15 @@ func register(t testing.TB, vfs *litestream.VFS) (name string) {
 	return slotName(i)
 }
 
+// bothWays runs a test without hydration and with it.
+func bothWays(t *testing.T, test func(*testing.T)) {
+	t.Run("remote", test)
+	t.Run(hydrated, test)
+}
+
+// hydrated is the name of tests for which newVFS turns hydration on.
+const hydrated = "hydrated"
+
 // newVFS registers a VFS over a client, with a log that goes to the test's.
 func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (name string, vfs *litestream.VFS) {
 	t.Helper()
@@ -99,6 +108,9 @@ func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Opti
 	}
 	if o.Logger == nil {
 		o.Logger = testLogger(t, nil)
+	}
+	if strings.Contains(t.Name(), "/"+hydrated) {
+		o.HydrationEnabled = true
 	}
 	vfs = litestream.NewVFS(client, &o)
 	return register(t, vfs), vfs

@@ -152,7 +152,7 @@ func (h *hydrator) open() error {
 	if err != nil {
 		return fmt.Errorf("open hydration file: %w", err)
 	}
-	l := &localPages{file: h.file, size: int64(v.pageSize)}
+	l := newLocalPages(h.file, v.pageSize, h.db.opts.onDisk)
 	if h.keeper != nil {
 		err = h.keeper.resume(l)
 	}
@@ -310,7 +310,7 @@ func (h *hydrator) follow() error {
 			if err := h.file.Reset(); err != nil {
 				return err
 			}
-			l = &localPages{file: h.file, size: int64(cur.pageSize)}
+			l = newLocalPages(h.file, cur.pageSize, h.db.opts.onDisk)
 			h.db.reader.local.Store(l)
 		}
 		var err error

@@ -146,9 +146,11 @@ func (k *keeper) checkpoint(l *localPages) error {
 		(*set)[i].Store((*present)[i].Load())
 	}
 	// What was present before it is on disk after it.
+	l.did("sync")
 	if err := k.file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
 	}
+	l.did("synced")
 	return k.write(l, k.recordOf(held), set)
 }
 
@@ -194,9 +196,11 @@ func (k *keeper) write(l *localPages, r *record, set *bitmap) error {
 	if err != nil {
 		return err
 	}
+	l.did("write record")
 	if err := writeRecordFile(k.path, b); err != nil {
 		return fmt.Errorf("write hydration record: %w", err)
 	}
+	l.did("wrote record")
 	k.durable, k.sum, k.forgotten, k.written, k.count = set, sum, 0, time.Now(), l.count.Load()
 	return nil
 }
@@ -227,9 +231,11 @@ func (k *keeper) forget(l *localPages, held, next *view) error {
 		}
 	default:
 		b, sum := encodeForgotten(pgnos, k.sum)
+		l.did("append to record")
 		if err := appendRecordFile(k.path, b); err != nil {
 			return fmt.Errorf("append to hydration record: %w", err)
 		}
+		l.did("appended to record")
 		k.sum = sum
 		k.forgotten += len(pgnos)
 	}

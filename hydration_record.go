@@ -110,7 +110,7 @@ var errBadRecord = errors.New("the record is damaged")
 // parseRecord parses a file. It returns the pages that were appended, too.
 // What was appended and is not whole was cut off by a crash, before anything
 // was overwritten.
-func parseRecord(b []byte) (*record, *bitmap, error) {
+func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(recordMagic))
 	if !ok || len(rest) < 8 {
 		return nil, nil, fmt.Errorf("%w: it does not begin like one", errBadRecord)
@@ -146,7 +146,7 @@ func parseRecord(b []byte) (*record, *bitmap, error) {
 		left -= pages
 		r.runs = append(r.runs, versionRun{uint32(pages), ltx.TXID(version)})
 	}
-	forgotten := newBitmap(r.Commit)
+	forgotten := make(map[uint32]bool)
 	for len(rest) >= 4 {
 		n := uint64(binary.BigEndian.Uint32(rest))
 		size := 4 + 4*n
@@ -158,9 +158,7 @@ func parseRecord(b []byte) (*record, *bitmap, error) {
 			break
 		}
 		for i := range n {
-			if pgno := binary.BigEndian.Uint32(rest[4+4*i:]); pgno > 0 && pgno <= r.Commit {
-				forgotten.set(pgno)
-			}
+			forgotten[binary.BigEndian.Uint32(rest[4+4*i:])] = true
 		}
 		rest = rest[size+8:]
 	}

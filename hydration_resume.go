@@ -48,7 +48,7 @@ func (k *keeper) trusted(l *localPages) (trustedPages, error) {
 		if s.Pgno == 0 || s.Pgno > rec.Commit {
 			return none, fmt.Errorf("%w: sample of page %d", errBadRecord, s.Pgno)
 		}
-		if forgotten.has(s.Pgno) {
+		if forgotten[s.Pgno] {
 			continue
 		}
 		if err := k.file.ReadAt(page, int64(s.Pgno-1)*l.size); err != nil {
@@ -68,7 +68,7 @@ func (k *keeper) trusted(l *localPages) (trustedPages, error) {
 	pgno := uint32(1)
 	for _, run := range rec.runs {
 		for end := pgno + run.pages; pgno != end; pgno++ {
-			if run.version == 0 || run.version > upTo || forgotten.has(pgno) {
+			if run.version == 0 || run.version > upTo || forgotten[pgno] {
 				continue
 			}
 			if loc, ok := v.lookup(pgno); ok && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {

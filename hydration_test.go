@@ -9,19 +9,24 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
+// await polls a condition until it holds.
+func await(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
 // awaitHydrated waits until all pages of the newest view of a database are
 // local.
 func awaitHydrated(t testing.TB, db *database) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	await(t, "hydration", func() bool {
 		l := db.reader.local.Load()
-		if l != nil && l.held.Load() == db.current.Load() && l.missing() == 0 && db.reader.copies.progress().Status == HydrationComplete {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not hydrated: %+v", db.reader.copies.progress())
-		}
-	}
+		return l != nil && l.held.Load() == db.current.Load() && l.missing() == 0 && db.reader.copies.progress().Status == HydrationComplete
+	})
 }
 
 // wantLocal compares every page of a database's local file with a state of the

@@ -18,6 +18,7 @@ import (
 type localPages struct {
 	file *pagefile.File
 	size int64 // of a page, bytes
+	did  func(op string)
 
 	// held is the view whose pages those present are; nil: none are to be used.
 	// Before a page is overwritten, its bit is cleared, and then held replaced by
@@ -32,6 +33,13 @@ type localPages struct {
 	// mu is held for reading by those who write pages, for writing to change
 	// held. Disk writes happen under it, reads never.
 	mu sync.RWMutex
+}
+
+func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string)) *localPages {
+	if onDisk == nil {
+		onDisk = func(string) {}
+	}
+	return &localPages{file: file, size: int64(pageSize), did: onDisk}
 }
 
 // bitmap is a set of page numbers, from 1.
@@ -231,9 +239,11 @@ func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) 
 		from := i
 		for i++; i < len(versions) && wanted(i); i++ {
 		}
+		l.did("write pages")
 		if err := l.file.WriteAt(data[int64(from)*l.size:int64(i)*l.size], (int64(first)-1+int64(from))*l.size); err != nil {
 			return adopted, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
+		l.did("wrote pages")
 		for k := from; k < i; k++ {
 			if present.set(first + uint32(k)) {
 				l.count.Add(1)

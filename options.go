@@ -95,6 +95,10 @@ type Options struct {
 	// that the name is a plain local file's. Default: the client given to
 	// NewVFS serves the first name that is opened, others are local files.
 	NewClient func(name string) (ReplicaClient, error)
+
+	// onDisk is called before and after everything that hydration does to its
+	// files. Only tests set it.
+	onDisk func(op string)
 }
 
 // withDefaults returns o with every zero replaced. Negative time limits stay.

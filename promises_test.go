@@ -39,7 +39,9 @@ func newPrimary(t testing.TB, store ltxtest.Store, opts ltxtest.Options, n int) 
 
 // TestPromise1_SnapshotIsolation reads a database to the end in one
 // transaction while it is changed, shrunk, grown, compacted and polled.
-func TestPromise1_SnapshotIsolation(t *testing.T) {
+func TestPromise1_SnapshotIsolation(t *testing.T) { bothWays(t, testPromise1_SnapshotIsolation) }
+
+func testPromise1_SnapshotIsolation(t *testing.T) {
 	for _, pageSize := range []int{512, 4096, 65536} {
 		t.Run(fmt.Sprint(pageSize), func(t *testing.T) {
 			t.Parallel()
@@ -159,7 +161,9 @@ func heapAfter(do func()) int64 {
 
 // TestPromise3_ReadsNeverWait holds up, one after the other, everything that
 // reads must not wait for, and reads.
-func TestPromise3_ReadsNeverWait(t *testing.T) {
+func TestPromise3_ReadsNeverWait(t *testing.T) { bothWays(t, testPromise3_ReadsNeverWait) }
+
+func testPromise3_ReadsNeverWait(t *testing.T) {
 	const query = "SELECT count(*), sum(v), sum(length(pad)) FROM t"
 	newPages := func(t *testing.T, p *ltxtest.Primary) { p.Exec("UPDATE t SET pad = pad || 'x'") }
 
@@ -246,7 +250,9 @@ func TestPromise3_ReadsNeverWait(t *testing.T) {
 // TestPromise7_NoSilentCorruption flips bytes in the files of a replica.
 // Files that are read whole must be recognised; whatever comes from a part
 // of a file may be an error, but no crash, no hang, and no state that mixes pages.
-func TestPromise7_NoSilentCorruption(t *testing.T) {
+func TestPromise7_NoSilentCorruption(t *testing.T) { bothWays(t, testPromise7_NoSilentCorruption) }
+
+func testPromise7_NoSilentCorruption(t *testing.T) {
 	const query = "SELECT count(*), sum(v), sum(length(pad)), sum(id) FROM t"
 	for _, tc := range []struct {
 		name  string
@@ -348,7 +354,9 @@ func (c *flipClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 
 // TestPromise9_BoundedWaiting hangs storage for ever and expects every
 // operation to end within its limit, and VFS.Close to end everything.
-func TestPromise9_BoundedWaiting(t *testing.T) {
+func TestPromise9_BoundedWaiting(t *testing.T) { bothWays(t, testPromise9_BoundedWaiting) }
+
+func testPromise9_BoundedWaiting(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	hang := func(ops ...decorate.Op) decorate.Rule { return decorate.Rule{Match: decorate.Ops(ops...), Hang: true} }
 	everything := hang(decorate.OpList, decorate.OpListAll, decorate.OpRead)

@@ -1,0 +1,189 @@
+// Package abs keeps the LTX files of a replica in a container of Azure Blob
+// Storage. Importing it makes litestream.NewReplicaClientFromURL understand
+// abs:// URLs.
+//
+//	client := abs.NewReplicaClient()
+//	client.AccountName = "myaccount"
+//	client.Bucket = "mycontainer" // which must exist
+//	client.Path = "app.db"
+//
+// The layout is that of upstream Litestream:
+//
+//	<path>/ltx/<level>/<min>-<max>.ltx
+//
+// with a decimal level and two TXIDs of 16 hex digits. The metadata
+// litestreamtimestamp of a blob is the timestamp of its LTX header; every
+// listing brings it along.
+//
+// # Credentials
+//
+// The first of these that there is:
+//
+//  1. the field Credential
+//  2. the field SASToken
+//  3. the field AccountKey
+//  4. the environment variable LITESTREAM_AZURE_SAS_TOKEN
+//  5. the environment variable LITESTREAM_AZURE_ACCOUNT_KEY
+//  6. Azure's default chain: environment, workload identity, managed
+//     identity, Azure CLI. Its tokens are renewed as they expire.
+//
+// # Limits
+//
+// A write of more than one part that fails, or whose process dies, leaves
+// blocks that were never committed. Nothing lists or reads them, they cannot
+// be deleted, and the service drops them after a week. Several writers that
+// replace one file of more than one part at the same time can take each
+// other's blocks away; who loses gets a transient error.
+package abs
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"github.com/ltxvfs/litestream"
+)
+
+const (
+	// DefaultPartSize is the default of ReplicaClient.PartSize, 8 MiB.
+	DefaultPartSize = 8 << 20
+
+	// DefaultConcurrency is the default of ReplicaClient.Concurrency.
+	DefaultConcurrency = 4
+
+	// MetadataKeyTimestamp is the key of the metadata that holds the timestamp
+	// of a file's LTX header, as RFC 3339 with nanoseconds.
+	MetadataKeyTimestamp = "litestreamtimestamp"
+)
+
+// ReplicaClient implements litestream.ReplicaClient and all its optional
+// interfaces on a container of Azure Blob Storage. Make one with
+// [NewReplicaClient]; the fields may be set until the first call of a method,
+// and all methods are safe for concurrent use. A ReplicaClient must not be
+// copied.
+//
+// No method retries a request, except that the blocks of a write of several
+// parts are sent up to three times.
+type ReplicaClient struct {
+	// AccountName is the storage account. It may be empty where Endpoint is
+	// set and the credential is not an account key.
+	AccountName string
+
+	// AccountKey is one of the account's two keys, in base64.
+	AccountKey string
+
+	// SASToken is a shared access signature for the account or the container,
+	// with or without a question mark in front. It must allow to list and read,
+	// and to create, write and delete for whoever does that.
+	SASToken string
+
+	// Credential gives tokens of Microsoft Entra ID, for an https endpoint.
+	Credential azcore.TokenCredential
+
+	// Endpoint is the URL of the account. Empty means
+	// https://<AccountName>.blob.core.windows.net.
+	Endpoint string
+
+	// Bucket is the container. It must exist.
+	Bucket string
+
+	// Path is what the names of the replica's blobs begin with. It may be
+	// empty.
+	Path string
+
+	// PartSize is the size in bytes up to which a file is sent in one request,
+	// and of the parts of larger ones, of which there can be 50,000. Zero means
+	// DefaultPartSize; at most 4,000 MiB.
+	PartSize int64
+
+	// Concurrency is how many parts of one file are in memory, and sent, at
+	// once. Zero means DefaultConcurrency.
+	Concurrency int
+
+	// Transport sends all requests, those for tokens as well. Nil means one of
+	// this client's own, with the proxy of the environment and the system's
+	// certificate authorities. It sees the credentials.
+	Transport http.RoundTripper
+
+	pageSize int32 // of listings; 0 is the service's own
+
+	mu      sync.Mutex // held for no I/O
+	opening *opening   // guarded by mu; nil before the first, and after one that failed
+}
+
+var (
+	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
+	_ litestream.Initializer       = (*ReplicaClient)(nil)
+	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
+)
+
+// opening is one attempt to make a session.
+type opening struct {
+	done    chan struct{} // closed when the fields below are set
+	session *session
+	err     error
+}
+
+// NewReplicaClient returns a client without a container.
+func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
+
+// Init implements litestream.Initializer. It looks at the fields and the
+// environment, and sends no request. Every other method calls it. Fields that
+// do not do are errors that wrap fs.ErrInvalid.
+func (c *ReplicaClient) Init(ctx context.Context) error {
+	_, err := c.init(ctx)
+	return err
+}
+
+// init returns the session that all calls share. Making it may read files that
+// the environment names, so that a caller does not wait longer than it wants to.
+func (c *ReplicaClient) init(ctx context.Context) (*session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	o := c.opening
+	if o == nil {
+		o = &opening{done: make(chan struct{})}
+		c.opening = o
+		go c.open(o)
+	}
+	c.mu.Unlock()
+
+	select {
+	case <-o.done:
+		return o.session, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// open makes a session.
+func (c *ReplicaClient) open(o *opening) {
+	o.session, o.err = newSession(c)
+	if o.err != nil {
+		c.mu.Lock()
+		c.opening = nil
+		c.mu.Unlock()
+	}
+	close(o.done)
+}
+
+// Close closes the idle connections of the client's own transport. The client
+// can still be used.
+func (c *ReplicaClient) Close() error {
+	c.mu.Lock()
+	o := c.opening
+	c.mu.Unlock()
+	if o == nil {
+		return nil
+	}
+	<-o.done
+	if o.session != nil && o.session.own != nil {
+		o.session.own.CloseIdleConnections()
+	}
+	return nil
+}

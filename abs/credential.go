@@ -1,0 +1,180 @@
+package abs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// Environment variables, as upstream has them.
+const (
+	envAccountKey = "LITESTREAM_AZURE_ACCOUNT_KEY"
+	envSASToken   = "LITESTREAM_AZURE_SAS_TOKEN"
+)
+
+// credential is one of a shared key, a shared access signature and a source
+// of tokens.
+type credential struct {
+	source string // for errors: where it comes from, and nothing of it
+
+	key   *azblob.SharedKeyCredential
+	sas   string
+	valid timeRange // of sas
+	token azcore.TokenCredential
+}
+
+// timeRange is when a shared access signature is valid. Zero times are open ends.
+type timeRange struct{ from, to time.Time }
+
+// credentialOf finds the credential to use.
+func credentialOf(c *ReplicaClient, options azcore.ClientOptions) (credential, error) {
+	switch {
+	case c.Credential != nil:
+		source := "token of the field Credential"
+		return credential{source: source, token: tokenSource{c.Credential, source}}, nil
+	case c.SASToken != "":
+		return newSAS("shared access signature of the field SASToken", c.SASToken)
+	case c.AccountKey != "":
+		return newSharedKey("account key of the field AccountKey", c.AccountName, c.AccountKey)
+	case os.Getenv(envSASToken) != "":
+		return newSAS("shared access signature from "+envSASToken, os.Getenv(envSASToken))
+	case os.Getenv(envAccountKey) != "":
+		return newSharedKey("account key from "+envAccountKey, c.AccountName, os.Getenv(envAccountKey))
+	}
+	source := "token of the Azure default credential chain"
+	chain, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
+	if err != nil {
+		// All that it refuses is the value of this variable, which it shows.
+		return credential{}, fmt.Errorf("azure default credential chain: AZURE_TOKEN_CREDENTIALS has a value that it does not know: %w", fs.ErrInvalid)
+	}
+	return credential{source: source, token: tokenSource{chain, source}}, nil
+}
+
+func newSharedKey(source, account, key string) (credential, error) {
+	if account == "" {
+		return credential{}, fmt.Errorf("%s: no storage account: %w", source, fs.ErrInvalid)
+	}
+	shared, err := azblob.NewSharedKeyCredential(account, strings.TrimSpace(key))
+	if err != nil {
+		return credential{}, fmt.Errorf("%s is not base64: %w", source, fs.ErrInvalid)
+	}
+	return credential{source: source, key: shared}, nil
+}
+
+func newSAS(source, token string) (credential, error) {
+	token = strings.TrimPrefix(strings.TrimSpace(token), "?")
+	query, err := url.ParseQuery(token)
+	if err != nil || query.Get("sig") == "" {
+		return credential{}, fmt.Errorf("%s is not a query string with a signature: %w", source, fs.ErrInvalid)
+	}
+	valid := timeRange{sasTime(query.Get("st")), sasTime(query.Get("se"))}
+	return credential{source: source, sas: query.Encode(), valid: valid}, nil
+}
+
+// sasTime returns zero for what it does not understand: the service judges.
+func sasTime(s string) time.Time {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// open makes a client of a container.
+func (c credential) open(containerURL, scheme string, options *container.ClientOptions) (client *container.Client, err error) {
+	switch {
+	case c.key != nil:
+		client, err = container.NewClientWithSharedKeyCredential(containerURL, c.key, options)
+	case c.sas != "":
+		client, err = container.NewClientWithNoCredential(containerURL+"?"+c.sas, options)
+	case scheme != "https":
+		return nil, fmt.Errorf("%s: it is only sent to an https endpoint: %w", c.source, fs.ErrInvalid)
+	default:
+		client, err = container.NewClient(containerURL, c.token, options)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make client of container: %w", clientio.WithoutURL(err))
+	}
+	return client, nil
+}
+
+// tokenTimeout limits how long one caller can have others wait for a token.
+const tokenTimeout = 30 * time.Second
+
+// tokenSource gives the tokens of another source, whose errors it makes fit to
+// be shown.
+type tokenSource struct {
+	from   azcore.TokenCredential
+	source string
+}
+
+// GetToken implements azcore.TokenCredential.
+func (s tokenSource) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	tokenCtx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	token, err := s.from.GetToken(tokenCtx, options)
+	if err != nil {
+		return azcore.AccessToken{}, fmt.Errorf("get %s: %w", s.source, clientio.WithCause(tokenCtx, tokenError(err)))
+	}
+	return token, nil
+}
+
+// boundToken asks for tokens with a context of its own.
+type boundToken struct {
+	azcore.TokenCredential
+	ctx context.Context
+}
+
+// GetToken implements azcore.TokenCredential.
+func (b boundToken) GetToken(_ context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return b.TokenCredential.GetToken(b.ctx, options)
+}
+
+// entraCode is the code of an error of Microsoft Entra ID.
+var entraCode = regexp.MustCompile(`AADSTS[0-9]{1,9}`)
+
+// tokenError says why there is no token, without what azidentity's errors show
+// of requests and answers.
+func tokenError(err error) error {
+	var failed *azidentity.AuthenticationFailedError
+	var answer *azcore.ResponseError
+	var final interface{ NonRetriable() }
+	switch {
+	case errors.As(err, &failed):
+		code := cmp.Or(entraCode.FindString(err.Error()), "authentication failed")
+		if failed.RawResponse == nil {
+			return fmt.Errorf("%s", code) // which may be for want of a network
+		}
+		return tokenStatusError(failed.RawResponse.StatusCode, code)
+	case errors.As(err, &answer):
+		return tokenStatusError(answer.StatusCode, cmp.Or(cleanCode(answer.ErrorCode), "authentication failed"))
+	case errors.As(err, &final):
+		// A chain has none that is set up here.
+		return fmt.Errorf("no credential available: %w", fs.ErrPermission)
+	}
+	return clientio.WithoutURL(err)
+}
+
+func tokenStatusError(status int, text string) error {
+	if status == http.StatusBadRequest { // what Entra ID says to a wrong secret
+		return fmt.Errorf("http status %d: %s: %w", status, text, fs.ErrPermission)
+	}
+	return clientio.StatusError(status, text)
+}

@@ -1,0 +1,175 @@
+package abs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"slices"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	maxBatch          = 256 // the service's limit
+	concurrentDeletes = 16
+)
+
+// DeleteLTXFiles implements litestream.ReplicaClient. It takes a request for
+// every 256 files, or one for each where the service does not take batches.
+func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	if err := c.delete(ctx, a); err != nil {
+		return fmt.Errorf("delete ltx files: %w", err)
+	}
+	return nil
+}
+
+func (c *ReplicaClient) delete(ctx context.Context, a []*ltx.FileInfo) error {
+	s, err := c.init(ctx)
+	if err != nil {
+		return err
+	}
+	keys := make([]string, len(a))
+	for i, info := range a {
+		if info == nil {
+			return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
+		}
+		if err := clientio.CheckLevel(info.Level); err != nil {
+			return err
+		}
+		keys[i] = s.layout.Key(info.Level, info.MinTXID, info.MaxTXID)
+	}
+	for chunk := range slices.Chunk(keys, maxBatch) {
+		if err := s.deleteKeys(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteKeys deletes up to maxBatch blobs.
+func (s *session) deleteKeys(ctx context.Context, keys []string) error {
+	refused := false
+	if len(keys) > 1 && !s.noBatch.Load() {
+		err := s.deleteBatch(ctx, keys)
+		if refused = errors.Is(err, errBatchRefused); !refused {
+			return err
+		}
+	}
+	if err := s.deleteEach(ctx, keys); err != nil {
+		return err
+	}
+	if refused { // and it was not the credential that was wrong
+		s.noBatch.Store(true)
+	}
+	return nil
+}
+
+// deleteEach deletes blobs by a request for each.
+func (s *session) deleteEach(ctx context.Context, keys []string) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrentDeletes)
+	for _, key := range keys {
+		group.Go(func() error {
+			if err := groupCtx.Err(); err != nil {
+				return err
+			}
+			_, err := s.container.NewBlobClient(key).Delete(groupCtx, nil)
+			if err != nil && !hasCode(err, bloberror.BlobNotFound) {
+				return s.explain(groupCtx, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// errBatchRefused means that a batch is not what the service takes, wholly or
+// in part, with this account or credential.
+var errBatchRefused = errors.New("batch refused")
+
+// deleteBatch deletes blobs by one request.
+func (s *session) deleteBatch(ctx context.Context, keys []string) error {
+	batch, err := s.newBatch(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := batch.Delete(key, nil); err != nil {
+			return clientio.WithoutURL(err)
+		}
+	}
+	var resp *http.Response
+	answer, err := s.submit(policy.WithCaptureResponse(ctx, &resp), batch)
+	if resp != nil {
+		_ = resp.Body.Close() // the SDK does not
+	}
+	if err != nil {
+		return s.batchError(ctx, resp, err)
+	}
+	for _, item := range answer.Responses {
+		if item.Error != nil && !hasCode(item.Error, bloberror.BlobNotFound) {
+			return s.batchError(ctx, nil, item.Error)
+		}
+	}
+	return nil
+}
+
+// newBatch returns an empty batch, whose parts are signed with the session's
+// credential.
+func (s *session) newBatch(ctx context.Context) (*container.BatchBuilder, error) {
+	client := s.container
+	if s.cred.token != nil {
+		// The SDK would ask for its token without a context.
+		var err error
+		if client, err = container.NewClient(client.URL(), boundToken{s.cred.token, ctx}, nil); err != nil {
+			return nil, clientio.WithoutURL(err)
+		}
+	}
+	batch, err := client.NewBatchBuilder()
+	if err != nil {
+		return nil, clientio.WithoutURL(err)
+	}
+	return batch, nil
+}
+
+// submit sends a batch. The SDK trusts what the answer says of its own parts.
+func (s *session) submit(ctx context.Context, batch *container.BatchBuilder) (answer container.SubmitBatchResponse, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errBatchRefused
+		}
+	}()
+	return s.container.SubmitBatch(ctx, batch, nil)
+}
+
+// batchError returns the error of a batch, or of a part of it. resp is the
+// answer to the batch, if there is one.
+func (s *session) batchError(ctx context.Context, resp *http.Response, err error) error {
+	var answer *azcore.ResponseError
+	explained := s.explain(ctx, err)
+	switch {
+	case ctx.Err() != nil:
+		return explained
+	case errors.As(err, &answer):
+		switch status := answer.StatusCode; {
+		case status == http.StatusInternalServerError && answer.ErrorCode == "":
+			return errBatchRefused // all that Azurite says where a credential does not do
+		case status >= 500 && status != http.StatusNotImplemented,
+			status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+			return explained
+		}
+		return errBatchRefused
+	case resp != nil:
+		return errBatchRefused // the error is about, and may show, the answer
+	}
+	return explained
+}

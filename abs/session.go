@@ -1,0 +1,183 @@
+package abs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync/atomic"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	maxPartSize = 4000 << 20 // the service's limit for one block
+	maxParts    = 50_000     // and for the blocks of a blob
+)
+
+// session is what the methods of a ReplicaClient work with. It does not
+// change, but for what it learns of the service.
+type session struct {
+	container *container.Client
+	bucket    string
+	layout    clientio.Layout
+	cred      credential
+	own       *http.Transport // nil if it is the user's
+
+	partSize    int
+	concurrency int
+	pageSize    int32
+
+	noStartFrom atomic.Bool // the service refused the parameter
+	noBatch     atomic.Bool // the service refused batches, and took single requests
+}
+
+func newSession(c *ReplicaClient) (*session, error) {
+	s := &session{
+		bucket:      c.Bucket,
+		layout:      clientio.NewLayout(c.Path),
+		partSize:    int(cmp.Or(c.PartSize, DefaultPartSize)),
+		concurrency: cmp.Or(c.Concurrency, DefaultConcurrency),
+		pageSize:    c.pageSize,
+	}
+	if err := checkBucket(c.Bucket); err != nil {
+		return nil, err
+	}
+	if err := checkPartSize(c.PartSize); err != nil {
+		return nil, err
+	}
+	if c.Concurrency < 0 {
+		return nil, fmt.Errorf("concurrency %d: %w", c.Concurrency, fs.ErrInvalid)
+	}
+	endpoint, err := endpointOf(c)
+	if err != nil {
+		return nil, err
+	}
+
+	rt := c.Transport
+	if rt == nil {
+		s.own = clientio.NewTransport(nil)
+		rt = s.own
+	}
+	options := azcore.ClientOptions{
+		Retry:           policy.RetryOptions{MaxRetries: -1}, // callers retry
+		Telemetry:       policy.TelemetryOptions{ApplicationID: "litestream"},
+		Transport:       transporter{rt},
+		PerCallPolicies: []policy.Policy{startFromPolicy{}},
+	}
+	if s.cred, err = credentialOf(c, options); err != nil {
+		return nil, err
+	}
+	containerURL := runtime.JoinPaths(endpoint.String(), c.Bucket)
+	s.container, err = s.cred.open(containerURL, endpoint.Scheme, &container.ClientOptions{ClientOptions: options})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// endpointOf returns the URL of the account.
+func endpointOf(c *ReplicaClient) (*url.URL, error) {
+	if c.Endpoint != "" {
+		return parseEndpoint(c.Endpoint)
+	}
+	if c.AccountName == "" {
+		return nil, fmt.Errorf("no storage account and no endpoint: %w", fs.ErrInvalid)
+	}
+	if !accountName.MatchString(c.AccountName) {
+		return nil, fmt.Errorf("storage account %q is not 3 to 24 lower-case letters and digits: %w", c.AccountName, fs.ErrInvalid)
+	}
+	return &url.URL{Scheme: "https", Host: c.AccountName + ".blob.core.windows.net"}, nil
+}
+
+// parseEndpoint checks an endpoint. Its errors do not show it: people put
+// tokens there.
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("endpoint is not a url: %w", fs.ErrInvalid)
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return nil, fmt.Errorf("endpoint is not a url of http or https with a host: %w", fs.ErrInvalid)
+	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "":
+		return nil, fmt.Errorf("endpoint has more than a host and a path (a shared access signature goes to SASToken): %w", fs.ErrInvalid)
+	}
+	return u, nil
+}
+
+var (
+	accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+
+	// The service's rule, less its two containers with a dollar sign.
+	containerName = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
+)
+
+// checkBucket checks the name of a container, which becomes part of a URL.
+func checkBucket(bucket string) error {
+	switch {
+	case bucket == "":
+		return fmt.Errorf("no container: %w", fs.ErrInvalid)
+	case len(bucket) > 63 || !containerName.MatchString(bucket):
+		return fmt.Errorf("container %q is not 3 to 63 lower-case letters, digits and single hyphens: %w", bucket, fs.ErrInvalid)
+	}
+	return nil
+}
+
+func checkPartSize(size int64) error {
+	if size < 0 || size > maxPartSize {
+		return fmt.Errorf("part size %d is not between 0 and %d: %w", size, maxPartSize, fs.ErrInvalid)
+	}
+	return nil
+}
+
+// transporter sends requests for the SDK. It follows no redirects, which could
+// take a credential elsewhere, and its errors have no URLs.
+type transporter struct{ http.RoundTripper }
+
+// Do implements policy.Transporter.
+func (t transporter) Do(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return nil, clientio.WithoutURL(err)
+	}
+	// The SDK reads all answers into memory but those that are streamed.
+	if req.Context().Value(streamKey{}) == nil || resp.StatusCode >= http.StatusMultipleChoices {
+		resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxAnswer}
+	}
+	return resp, nil
+}
+
+// maxAnswer is several times what the service sends at most, a page of 5,000
+// blobs.
+const maxAnswer = 64 << 20
+
+var errAnswerTooLarge = errors.New("answer of the service is too large")
+
+// streamKey marks the context of a request whose answer is streamed.
+type streamKey struct{}
+
+// limitedBody fails where a body goes on beyond a limit.
+type limitedBody struct {
+	io.ReadCloser
+	left int64 // below zero: too large
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, errAnswerTooLarge
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errAnswerTooLarge
+	}
+	return n, err
+}

@@ -1,0 +1,82 @@
+package abs
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ltxvfs/litestream"
+)
+
+func init() {
+	litestream.RegisterReplicaClientFactory("abs", NewReplicaClientFromURL)
+}
+
+// NewReplicaClientFromURL makes a client from the parts of a URL of the form
+//
+//	abs://[account@]container/path[?parameters]
+//
+// with the parameters endpoint, account, part-size (bytes) and concurrency,
+// which set the fields of that name. Credentials come from the environment.
+// Other parameters, and values that do not do, are errors that wrap
+// fs.ErrInvalid.
+func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (litestream.ReplicaClient, error) {
+	c := NewReplicaClient()
+	c.Bucket = host
+	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")
+	if err := checkBucket(c.Bucket); err != nil {
+		return nil, err
+	}
+	if userinfo != nil {
+		if _, ok := userinfo.Password(); ok {
+			return nil, fmt.Errorf("an abs url takes no account key, set %s: %w", envAccountKey, fs.ErrInvalid)
+		}
+		c.AccountName = userinfo.Username()
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if len(query[name]) != 1 {
+			return nil, fmt.Errorf("parameter %q is there %d times: %w", name, len(query[name]), fs.ErrInvalid)
+		}
+		if err := c.setParameter(name, query[name][0]); err != nil {
+			return nil, err
+		}
+	}
+	// Now, not at the first request; the rest depends on the environment.
+	if _, err := endpointOf(c); err != nil && (c.Endpoint != "" || c.AccountName != "") {
+		return nil, err
+	}
+	return c, nil
+}
+
+// setParameter sets the field of a URL's parameter.
+func (c *ReplicaClient) setParameter(name, value string) error {
+	switch name {
+	case "endpoint":
+		c.Endpoint = value
+	case "account", "account-name":
+		if c.AccountName != "" && c.AccountName != value {
+			return fmt.Errorf("parameter %q is another account than there is already: %w", name, fs.ErrInvalid)
+		}
+		c.AccountName = value
+	case "part-size", "partSize":
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n <= 0 || n > maxPartSize {
+			return fmt.Errorf("parameter %q is not a number of bytes between 1 and %d: %w", name, maxPartSize, fs.ErrInvalid)
+		}
+		c.PartSize = n
+	case "concurrency":
+		n, err := strconv.ParseInt(value, 10, 16)
+		if err != nil || n <= 0 {
+			return fmt.Errorf("parameter %q is not a number between 1 and 32767: %w", name, fs.ErrInvalid)
+		}
+		c.Concurrency = int(n)
+	default:
+		return fmt.Errorf("unknown parameter %q: %w", name, fs.ErrInvalid)
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package abs
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// WriteLTXFile implements litestream.ReplicaClient. A body of up to PartSize
+// is sent in one request.
+func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
+	if err != nil {
+		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator. It is never
+// unsupported.
+func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
+	if err != nil {
+		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, create bool) (*ltx.FileInfo, error) {
+	s, err := c.init(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := clientio.CheckLevel(level); err != nil {
+		return nil, err
+	}
+	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
+
+	u := s.newUpload(s.layout.Key(level, minTXID, maxTXID), timestamp, create)
+	first, more, err := clientio.ReadPart(r, s.partSize)
+	if err == nil {
+		err = ctx.Err() // the body may have ended just as the context did
+	}
+	if err != nil {
+		return nil, err
+	}
+	size := int64(len(first))
+	if !more {
+		err = u.put(ctx, first)
+	} else {
+		size, err = u.putParts(ctx, first, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+}
+
+// upload is one blob on its way to the service.
+type upload struct {
+	*session
+	blob     *blockblob.Client
+	metadata map[string]*string
+	headers  *blob.HTTPHeaders
+	access   *blob.AccessConditions // nil replaces what there is
+}
+
+func (s *session) newUpload(key string, timestamp time.Time, create bool) *upload {
+	formatted, contentType := timestamp.Format(time.RFC3339Nano), "application/octet-stream"
+	u := &upload{
+		session:  s,
+		blob:     s.container.NewBlockBlobClient(key),
+		metadata: map[string]*string{MetadataKeyTimestamp: &formatted},
+		headers:  &blob.HTTPHeaders{BlobContentType: &contentType},
+	}
+	if create {
+		none := azcore.ETagAny
+		u.access = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &none}}
+	}
+	return u
+}
+
+// put sends the blob in one request.
+func (u *upload) put(ctx context.Context, body []byte) error {
+	_, err := u.blob.Upload(ctx, streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
+		HTTPHeaders: u.headers, Metadata: u.metadata, AccessConditions: u.access,
+	})
+	return u.result(ctx, err)
+}
+
+// result explains the error of the request that was to make the blob appear.
+func (u *upload) result(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case u.access != nil && (hasCode(err, bloberror.BlobAlreadyExists) || hasStatus(err, http.StatusPreconditionFailed)):
+		return fs.ErrExist
+	}
+	return u.explain(ctx, err)
+}
+
+// partRetry is for requests that may be repeated, unlike all others: what they
+// send is in memory, and changes nothing that anybody sees.
+var partRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 100 * time.Millisecond, MaxRetryDelay: 2 * time.Second}
+
+// putParts sends first and what r gives as blocks, and makes them the blob. It
+// returns the size of all. There are no more than u.concurrency parts in memory.
+func (u *upload) putParts(ctx context.Context, first []byte, r io.Reader) (size int64, err error) {
+	group, sendCtx := errgroup.WithContext(ctx)
+	fail := func(err error) { group.Go(func() error { return err }) }
+	slots := make(chan struct{}, u.concurrency)
+	slots <- struct{}{}
+
+	var ids []string
+	newID := newBlockIDs()
+	for part, more := first, true; len(part) > 0; {
+		if len(ids) == maxParts {
+			fail(clientio.Permanent(fmt.Errorf("more than %d parts of %d bytes", maxParts, u.partSize)))
+			break
+		}
+		id, body := newID(), part
+		ids = append(ids, id)
+		size += int64(len(body))
+		group.Go(func() error {
+			defer func() { <-slots }()
+			return u.putPart(sendCtx, id, body)
+		})
+		if part = nil; !more {
+			break
+		}
+		select {
+		case slots <- struct{}{}:
+			if part, more, err = clientio.ReadPart(r, u.partSize); err != nil {
+				fail(err)
+			}
+		case <-sendCtx.Done(): // a part failed, or ctx is done
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	_, err = u.blob.CommitBlockList(ctx, ids, &blockblob.CommitBlockListOptions{
+		HTTPHeaders: u.headers, Metadata: u.metadata, AccessConditions: u.access,
+	})
+	return size, u.result(ctx, err)
+}
+
+func (u *upload) putPart(ctx context.Context, id string, body []byte) error {
+	_, err := u.blob.StageBlock(policy.WithRetryOptions(ctx, partRetry), id, streaming.NopCloser(bytes.NewReader(body)), nil)
+	if err != nil {
+		return fmt.Errorf("send part: %w", u.explain(ctx, err))
+	}
+	return nil
+}
+
+// newBlockIDs returns what makes the names of an upload's blocks. Until they
+// are committed, blocks belong to the name of the blob and not to who sends
+// them: two uploads must not use the same.
+func newBlockIDs() func() string {
+	var id [20]byte
+	_, _ = rand.Read(id[:16]) // never fails
+	var n uint32
+	return func() string {
+		binary.BigEndian.PutUint32(id[16:], n)
+		n++
+		return base64.StdEncoding.EncodeToString(id[:])
+	}
+}

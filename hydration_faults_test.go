@@ -1,0 +1,202 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// The tests in this file are named after what goes wrong with the hydration of
+// upstream Litestream v0.5.18.
+
+// gate blocks reads from the middle of snapshots until it is opened: not those
+// of the page index, nor of pages near the begin.
+func gate(client *hookClient) (open func()) {
+	c := make(chan struct{})
+	client.open = func(k fileKey, off int64) error {
+		if k.level == SnapshotLevel && off > 300_000 && off < 1_300_000 {
+			<-c
+		}
+		return nil
+	}
+	return sync.OnceFunc(func() { close(c) })
+}
+
+// wantPage reads a page of a view as a connection does, and compares it.
+func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint32) {
+	t.Helper()
+	c := &conn{db: db, log: db.log, predictor: predictor{db: db}, pinned: v}
+	got := make([]byte, v.pageSize)
+	if _, err := c.ReadAt(got, int64(pgno-1)*int64(v.pageSize)); err != nil && !errors.Is(err, io.EOF) {
+		t.Errorf("page %d as of %s: %v (%+v)", pgno, v.txid, err, c.lastErr.Load())
+		return
+	}
+	want := p.Image(v.txid)[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
+	if pgno == 1 {
+		got, want = got[sqliteHeaderSize:], want[sqliteHeaderSize:]
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("page %d as of %s is not what was written", pgno, v.txid)
+	}
+}
+
+// mustRefresh brings a database up to date.
+func mustRefresh(t testing.TB, db *database) {
+	t.Helper()
+	if err := db.refresh(context.Background()).err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Upstream serves nothing from the local file until all of it is there.
+func TestHydration_ServesEachPageAtOnce(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	open := gate(client)
+	defer open()
+	db := openHere(t, client, Options{HydrationEnabled: true, HydrationConcurrency: 1, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
+	v := db.current.Load()
+	// A query brings a page to the file, and another has it from there.
+	wantPage(t, p, db, v, 20)
+	await(t, "the page to be local", func() bool { l := db.reader.local.Load(); return l != nil && l.has(v, 20) })
+	reads := db.stats().PageReads
+	wantPage(t, p, db, v, 20)
+	if n := db.stats().PageReads - reads; n > 0 {
+		t.Errorf("a page that is local takes %d requests", n)
+	}
+	if s := db.reader.copies.progress(); s.Status != HydrationRestoring || s.Progress >= 100 {
+		t.Errorf("the test comes too late: %+v", s)
+	}
+	if db.stats().LocalHits == 0 {
+		t.Error("nothing was served locally")
+	}
+	open()
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, v)
+}
+
+// Upstream loses updates that arrive while it restores.
+func TestHydration_UpdatesWhileRestoring(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	open := gate(client)
+	defer open()
+	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})
+	for range 5 {
+		p.Exec("UPDATE t SET n = n + 1, b = randomblob(1000) WHERE id % 97 = 3")
+		mustRefresh(t, db)
+	}
+	p.Exec("DELETE FROM t WHERE id > 1200; INSERT INTO t SELECT id + 5000, n, b FROM t WHERE id < 300")
+	p.Exec("VACUUM")
+	mustRefresh(t, db)
+	open()
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.current.Load())
+}
+
+// Upstream applies news to the pages that an open transaction reads.
+func TestHydration_NewsUnderAnOpenReader(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1, CacheSize: -1})
+	awaitHydrated(t, db)
+	old := db.current.Load()
+
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for !stop.Load() {
+				for pgno := uint32(1); pgno <= old.commit; pgno += 7 {
+					wantPage(t, p, db, old, pgno)
+				}
+			}
+		})
+	}
+	for range 20 {
+		p.Exec("UPDATE t SET n = n + 1, b = randomblob(1000) WHERE id % 10 = abs(random() % 10)")
+		mustRefresh(t, db)
+		awaitHydrated(t, db)
+	}
+	stop.Store(true)
+	wg.Wait()
+	wantLocal(t, p, db, db.current.Load())
+	for pgno := uint32(1); pgno <= old.commit; pgno++ {
+		wantPage(t, p, db, old, pgno)
+	}
+}
+
+// Upstream never serves pages locally again after a connection travelled in time.
+func TestHydration_ComesBackAfterTimeTravel(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	open := gate(client)
+	defer open()
+	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
+	last := p.TXID()
+	travel := func() {
+		past, err := db.travelTo(context.Background(), last-2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pgno := uint32(1); pgno <= 40; pgno++ {
+			wantPage(t, p, db, past, pgno)
+		}
+	}
+	travel() // while it restores
+	open()
+	awaitHydrated(t, db)
+	travel()
+	// What is the same then and now is local, and so is everything of now.
+	before := db.stats()
+	travel()
+	if after := db.stats(); after.LocalHits-before.LocalHits < 30 {
+		t.Errorf("of 40 pages of the past, %d are local", after.LocalHits-before.LocalHits)
+	}
+	before = db.stats()
+	v := db.current.Load()
+	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+		wantPage(t, p, db, v, pgno)
+	}
+	if after := db.stats(); after.Reads != before.Reads {
+		t.Errorf("%d requests for what is local", after.Reads-before.Reads)
+	}
+	p.Exec("UPDATE t SET n = 0")
+	mustRefresh(t, db)
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.current.Load())
+}
+
+// With upstream, two connections with one path overwrite each other's file.
+func TestHydration_TwoWithOnePath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.db")
+	client, other := newHookClient(), newHookClient()
+	p := rowsPrimary(t, client)
+	q := counterPrimary(t, other, 5)
+	db := openHere(t, client, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
+	awaitHydrated(t, db)
+	db2 := openHere(t, other, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
+	awaitHydrated(t, db2)
+	if a, b := db.reader.copies.progress().File, db2.reader.copies.progress().File; a != path || b == path || b == "" {
+		t.Errorf("files are %s and %s", a, b)
+	}
+	p.Exec("UPDATE t SET n = n + 1")
+	count(q)
+	for _, d := range []*database{db, db2} {
+		mustRefresh(t, d)
+		awaitHydrated(t, d)
+	}
+	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, q, db2, db2.current.Load())
+	if _, err := os.Stat(db2.reader.copies.progress().File); err == nil {
+		t.Error("the temporary file can be found")
+	}
+}

@@ -1,0 +1,406 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// openKeptDB opens a database with a hydration file, and what it logs.
+func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (db *database, log *logBuffer) {
+	t.Helper()
+	log = new(logBuffer)
+	opts.HydrationEnabled, opts.HydrationPath, opts.PollInterval = true, path, -1
+	opts.Logger = slog.New(slog.NewTextHandler(log, nil))
+	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db, log
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func closeDB(t testing.TB, db *database) {
+	t.Helper()
+	if err := db.close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A hydration file survives restarts: only what is new is read.
+func TestHydration_Resume(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	db, _ := openKeptDB(t, client, path, Options{})
+	awaitHydrated(t, db)
+	all := db.reader.copies.bytes.Load()
+	closeDB(t, db)
+
+	for _, change := range []func(){
+		func() {},
+		func() { p.Exec("UPDATE t SET n = n + 1 WHERE id < 20") },
+		func() { p.Exec("DELETE FROM t WHERE id > 1400"); p.Exec("VACUUM"); p.Compact(1, p.TXID()-1, p.TXID()) },
+		func() {
+			// All that is left of what the record knows is a compacted file.
+			p.Exec("UPDATE t SET n = n + 1 WHERE id < 5")
+			p.Compact(2, 1, p.TXID()-1)
+			p.Snapshot()
+			p.DeleteLevelBelow(0, p.TXID())
+		},
+	} {
+		change()
+		db, log := openKeptDB(t, client, path, Options{})
+		awaitHydrated(t, db)
+		wantLocal(t, p, db, db.current.Load())
+		if n := db.reader.copies.bytes.Load(); n > all/2 && !strings.Contains(log.String(), "VACUUM") && p.TXID() < 12 {
+			t.Errorf("%d of %d bytes are read again\n%s", n, all, log)
+		}
+		if !strings.Contains(log.String(), "hydration goes on with") {
+			t.Errorf("the file was not used:\n%s", log)
+		}
+		closeDB(t, db)
+	}
+}
+
+// After a new snapshot, all pages have new versions. Those that did not change
+// are not read again.
+func TestHydration_ResumeAfterSnapshot(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	db, _ := openKeptDB(t, client, path, Options{})
+	awaitHydrated(t, db)
+	closeDB(t, db)
+
+	from := p.TXID() + 1
+	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id < 5")
+	p.Compact(1, from, p.TXID())
+	p.Snapshot()
+	db, log := openKeptDB(t, client, path, Options{})
+	defer closeDB(t, db)
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.current.Load())
+	if n := db.reader.copies.bytes.Load(); n > 100_000 {
+		t.Errorf("%d bytes are read for a few rows\n%s", n, log)
+	}
+}
+
+// Files that are not what the record says are recognised.
+func TestHydration_BadFiles(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	good := t.TempDir()
+	db, _ := openKeptDB(t, client, filepath.Join(good, "local.db"), Options{})
+	awaitHydrated(t, db)
+	closeDB(t, db)
+	p.Exec("UPDATE t SET n = n + 1 WHERE id = 3")
+
+	other := newHookClient()
+	counterPrimary(t, other, 20)
+
+	for _, tt := range []struct {
+		name   string
+		damage func(path string) error
+		reason string
+	}{
+		{"cut off", func(path string) error { return os.Truncate(path, 4096) }, "it has 4096 bytes"},
+		{"emptied", func(path string) error { return os.Truncate(path, 0) }, "it has 0 bytes"},
+		{"other content", func(path string) error {
+			b, err := os.ReadFile(path)
+			if err == nil {
+				slices.Reverse(b)
+				err = os.WriteFile(path, b, 0o600)
+			}
+			return err
+		}, "is not what was written"},
+		{"no record", func(path string) error { return os.Remove(path + "-hydration") }, "moved aside"},
+		{"empty record", func(path string) error { return os.Truncate(path+"-hydration", 0) }, ""},
+		{"record of something else", func(path string) error {
+			return os.WriteFile(path+"-hydration", []byte(strings.Repeat("x", 1000)), 0o600)
+		}, "does not begin like one"},
+		{"half a record", func(path string) error { return os.Truncate(path+"-hydration", 100) }, "cut off"},
+		{"a bit of the record", func(path string) error {
+			b, err := os.ReadFile(path + "-hydration")
+			if err == nil {
+				b[60] ^= 1
+				err = os.WriteFile(path+"-hydration", b, 0o600)
+			}
+			return err
+		}, "checksum mismatch"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			copyDir(t, dir, good)
+			path := filepath.Join(dir, "local.db")
+			if err := tt.damage(path); err != nil {
+				t.Fatal(err)
+			}
+			db, log := openKeptDB(t, client, path, Options{})
+			defer closeDB(t, db)
+			awaitHydrated(t, db)
+			wantLocal(t, p, db, db.current.Load())
+			if !strings.Contains(log.String(), tt.reason) {
+				t.Errorf("the log does not say %q:\n%s", tt.reason, log)
+			}
+			if tt.name == "no record" {
+				if all, _ := filepath.Glob(path + ".*"); len(all) != 1 {
+					t.Errorf("the file was not kept: %v", all)
+				}
+			}
+		})
+	}
+	t.Run("another replica", func(t *testing.T) {
+		dir := t.TempDir()
+		copyDir(t, dir, good)
+		db, log := openKeptDB(t, other, filepath.Join(dir, "local.db"), Options{})
+		defer closeDB(t, db)
+		awaitHydrated(t, db)
+		if !strings.Contains(log.String(), "starts over") {
+			t.Errorf("it is not recognised:\n%s", log)
+		}
+	})
+	t.Run("a replica that went back", func(t *testing.T) {
+		dir := t.TempDir()
+		copyDir(t, dir, good)
+		again := newHookClient()
+		q := rowsPrimary(t, again) // the same transactions, other rows
+		db, log := openKeptDB(t, again, filepath.Join(dir, "local.db"), Options{})
+		defer closeDB(t, db)
+		awaitHydrated(t, db)
+		wantLocal(t, q, db, db.current.Load())
+		_ = log
+	})
+}
+
+func copyDir(t testing.TB, to, from string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// crashCopies keeps what a crash would leave of a hydration file and its
+// record: of a process, and of the machine, which loses what was not synced, or
+// parts of it.
+type crashCopies struct {
+	t    *testing.T
+	path string
+	dir  string
+	rng  *rand.Rand
+
+	mu     sync.Mutex
+	synced []byte // guarded by mu; the file as it was last synced
+	copies []string
+	ops    map[string]int
+}
+
+func (c *crashCopies) did(op string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data, err := os.ReadFile(c.path)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	if op == "synced" {
+		c.synced = data
+	}
+	c.ops[op]++
+	if n := c.ops[op]; n > 12 && n%9 != 0 {
+		return // enough of these
+	}
+	power := bytes.Clone(c.synced)
+	torn := bytes.Clone(c.synced)
+	if len(torn) < len(data) {
+		torn = append(torn, make([]byte, len(data)-len(torn))...)
+	}
+	for off := 0; off < len(data); off += 512 {
+		if c.rng.IntN(2) == 0 {
+			copy(torn[off:min(off+512, len(torn))], data[off:min(off+512, len(data))])
+		}
+	}
+	for kind, data := range map[string][]byte{"process": data, "power": power, "torn": torn} {
+		dir := filepath.Join(c.dir, fmt.Sprintf("%s-%d-%s", strings.ReplaceAll(op, " ", "_"), c.ops[op], kind))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			c.t.Error(err)
+			return
+		}
+		record, err := os.ReadFile(c.path + "-hydration")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "local.db-hydration"), record, 0o600)
+		} else if os.IsNotExist(err) {
+			err = nil
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "local.db"), data, 0o600)
+		}
+		if err != nil {
+			c.t.Error(err)
+		}
+		c.copies = append(c.copies, dir)
+	}
+}
+
+// TestHydration_Crash reopens what is left after a crash at every write and
+// sync, with the replica as it was to become later.
+func TestHydration_Crash(t *testing.T) {
+	client := newHookClient()
+	p := smallPrimary(t, client)
+	c := &crashCopies{t: t, dir: t.TempDir(), path: filepath.Join(t.TempDir(), "local.db"), rng: rand.New(rand.NewPCG(1, 1)), ops: make(map[string]int)}
+	for range 3 {
+		db, _ := openKeptDB(t, client, c.path, Options{onDisk: c.did, HydrationConcurrency: 2})
+		awaitHydrated(t, db)
+		for i := range 4 {
+			p.Exec(fmt.Sprintf("UPDATE t SET n = n + 1, b = randomblob(100) WHERE id %% 20 = %d", i))
+			mustRefresh(t, db)
+			awaitHydrated(t, db)
+		}
+		closeDB(t, db)
+		p.Exec("DELETE FROM t WHERE id % 3 = 1")
+		p.Exec("VACUUM")
+		p.Exec("INSERT INTO t SELECT NULL, n, b FROM t")
+	}
+	for _, op := range []string{"write pages", "wrote pages", "sync", "synced", "write record", "wrote record", "append to record", "appended to record"} {
+		if c.ops[op] == 0 {
+			t.Errorf("nothing was done like %q: %v", op, c.ops)
+		}
+	}
+	used := 0
+	for _, dir := range c.copies {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			db, log := openKeptDB(t, client, filepath.Join(dir, "local.db"), Options{})
+			defer closeDB(t, db)
+			awaitHydrated(t, db)
+			wantLocal(t, p, db, db.current.Load())
+			if strings.Contains(log.String(), "goes on with what") {
+				used++
+			}
+		})
+	}
+	if used < len(c.copies)/2 {
+		t.Errorf("of %d files, %d were of use", len(c.copies), used)
+	}
+}
+
+// smallPrimary is a primary with some 50 small pages.
+func smallPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
+	t.Helper()
+	p := ltxtest.New(t, store, ltxtest.Options{PageSize: 512})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, b BLOB)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 150)" +
+		" INSERT INTO t SELECT i, i, randomblob(100) FROM c")
+	p.Snapshot()
+	return p
+}
+
+// A record that is cut off anywhere is refused, or lists no page too many.
+func TestHydration_RecordCutOff(t *testing.T) {
+	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
+	r.runs = []versionRun{{300, 5}, {1, 0}, {699, 7}}
+	b, sum, err := r.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := len(b)
+	ends := []int{base}
+	var lists [][]uint32
+	for i := range 5 {
+		list := []uint32{uint32(i*10 + 1), uint32(i*10 + 2), 999}
+		var more []byte
+		more, sum = encodeForgotten(list, sum)
+		b = append(b, more...)
+		ends = append(ends, len(b))
+		lists = append(lists, list)
+	}
+	for n := range len(b) + 1 {
+		got, forgotten, err := parseRecord(b[:n])
+		if n < base {
+			if err == nil {
+				t.Fatalf("%d of %d bytes are a record", n, base)
+			}
+			continue
+		}
+		if err != nil || got.TXID != 7 || !slices.Equal(got.runs, r.runs) {
+			t.Fatalf("%d bytes: %+v, error %v", n, got, err)
+		}
+		for i, list := range lists {
+			for _, pgno := range list[:2] {
+				if forgotten[pgno] != (n >= ends[i+1]) {
+					t.Fatalf("%d bytes: page %d", n, pgno)
+				}
+			}
+		}
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []recordFile{{0, 7, 7, 100, 1}}, Samples: []sample{{1, 2}}}}
+	r.runs = []versionRun{{30, 5}, {1, 0}, {69, 7}}
+	b, sum, err := r.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	more, _ := encodeForgotten([]uint32{1, 2, 100}, sum)
+	f.Add(b)
+	f.Add(append(b, more...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n := len(recordMagic) + 8; len(b) > n+8 {
+			// Nearly all would fail for their checksum: try those that do not.
+			again := &record{}
+			again.PageSize, again.Commit = 512, 100
+			for i, c := range b[n:] {
+				if i < 20 {
+					again.runs = append(again.runs, versionRun{uint32(c), ltx.TXID(c % 3)})
+				}
+			}
+			if enc, _, err := again.encode(); err == nil {
+				checkRecord(t, append(enc, b[n:]...))
+			}
+		}
+		checkRecord(t, b)
+	})
+}
+
+// checkRecord wants no page beyond the commit.
+func checkRecord(t *testing.T, b []byte) {
+	r, _, err := parseRecord(b)
+	if err != nil {
+		return
+	}
+	n := uint64(0)
+	for _, run := range r.runs {
+		n += uint64(run.pages)
+	}
+	if n > uint64(r.Commit) {
+		t.Errorf("%d pages of %d", n, r.Commit)
+	}
+}
