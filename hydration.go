@@ -110,15 +110,32 @@ func (h *hydrator) start() { h.db.run(h.run) }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *hydrator) run() {
-	var err error
-	defer func() {
-		if err != nil && h.db.ctx.Err() == nil {
-			h.fail(err)
+	for {
+		err := h.hydrate()
+		if h.db.ctx.Err() != nil {
+			return
 		}
-	}()
+		if !isDiskFull(err) {
+			h.fail(err)
+			return
+		}
+		h.pauses(true, err)
+		h.report()
+		timer := time.NewTimer(lastHydrationDelay)
+		select {
+		case <-timer.C:
+		case <-h.db.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// hydrate is run with the local file that it opens.
+func (h *hydrator) hydrate() (err error) {
 	defer guard(h.db.log, "hydration", &err)
-	if err = h.open(); err != nil {
-		return
+	if err := h.open(); err != nil {
+		return err
 	}
 	defer func() { err = h.close(err) }()
 	h.begin(HydrationRestoring)
@@ -133,7 +150,7 @@ func (h *hydrator) run() {
 	})
 	defer copying.Wait()
 	defer stop()
-	err = h.keepUp(ctx, failed)
+	return h.keepUp(ctx, failed)
 }
 
 // open opens the local file, and takes from it what an earlier process left.

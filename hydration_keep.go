@@ -146,11 +146,9 @@ func (k *keeper) checkpoint(l *localPages) error {
 		(*set)[i].Store((*present)[i].Load())
 	}
 	// What was present before it is on disk after it.
-	l.did("sync")
-	if err := k.file.Sync(); err != nil {
+	if err := l.do("sync", k.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
 	}
-	l.did("synced")
 	return k.write(l, k.recordOf(held), set)
 }
 
@@ -160,7 +158,7 @@ func (k *keeper) recordOf(v *view) *record {
 	files := v.files()
 	files[v.last.key()] = v.last
 	for _, f := range files {
-		r.Files = append(r.Files, recordFile{f.level, f.minTXID, f.maxTXID, f.size, f.timestamp})
+		r.Files = append(r.Files, recordFile{f.level, f.minTXID, f.maxTXID, f.size, f.checksum})
 	}
 	return r
 }
@@ -196,11 +194,9 @@ func (k *keeper) write(l *localPages, r *record, set *bitmap) error {
 	if err != nil {
 		return err
 	}
-	l.did("write record")
-	if err := writeRecordFile(k.path, b); err != nil {
+	if err := l.do("write record", func() error { return writeRecordFile(k.path, b) }); err != nil {
 		return fmt.Errorf("write hydration record: %w", err)
 	}
-	l.did("wrote record")
 	k.durable, k.sum, k.forgotten, k.written, k.count = set, sum, 0, time.Now(), l.count.Load()
 	return nil
 }
@@ -231,11 +227,9 @@ func (k *keeper) forget(l *localPages, held, next *view) error {
 		}
 	default:
 		b, sum := encodeForgotten(pgnos, k.sum)
-		l.did("append to record")
-		if err := appendRecordFile(k.path, b); err != nil {
+		if err := l.do("append to record", func() error { return appendRecordFile(k.path, b) }); err != nil {
 			return fmt.Errorf("append to hydration record: %w", err)
 		}
-		l.did("appended to record")
 		k.sum = sum
 		k.forgotten += len(pgnos)
 	}

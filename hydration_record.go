@@ -40,11 +40,11 @@ type recordHeader struct {
 
 // recordFile tells one LTX file from others of the same name.
 type recordFile struct {
-	Level     int      `json:"level"`
-	MinTXID   ltx.TXID `json:"min_txid"`
-	MaxTXID   ltx.TXID `json:"max_txid"`
-	Size      int64    `json:"size"`
-	Timestamp int64    `json:"timestamp"` // of its header
+	Level    int          `json:"level"`
+	MinTXID  ltx.TXID     `json:"min_txid"`
+	MaxTXID  ltx.TXID     `json:"max_txid"`
+	Size     int64        `json:"size"`
+	Checksum ltx.Checksum `json:"checksum"` // of its trailer
 }
 
 // sample is the content of a page.

@@ -12,7 +12,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
-// maxWitnesses bounds the files whose headers are read to find one that the
+// maxWitnesses bounds the files whose checksums are read to find one that the
 // replica had before.
 const maxWitnesses = 4
 
@@ -106,8 +106,8 @@ func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error
 		if tries++; tries > maxWitnesses {
 			break
 		}
-		timestamp, err := k.h.db.store.timestamp(ctx, info)
-		if err == nil && timestamp == f.Timestamp {
+		checksum, err := k.h.db.store.checksum(ctx, info)
+		if err == nil && checksum == f.Checksum {
 			return f.MaxTXID, files, nil
 		}
 	}

@@ -21,6 +21,7 @@ type ltxFile struct {
 	commit    uint32   // size of the database after it, pages
 	frames    int      // pages that it holds
 	framesEnd int64    // where they end, bytes
+	checksum  ltx.Checksum
 	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
 
 	gone   atomic.Bool             // seen to be deleted

@@ -98,11 +98,12 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 			return nil, err
 		}
 	}
-	index, _, err := ltxio.ParseTail(tail, hdr, info.Size)
+	index, trailer, err := ltxio.ParseTail(tail, hdr, info.Size)
 	if err != nil {
 		return nil, err
 	}
 	l := &loadedFile{file: newLTXFile(info, hdr, head, index, need), index: index}
+	l.file.checksum = trailer.FileChecksum
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
 		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
@@ -162,6 +163,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return nil, err
 	}
 	l := &loadedFile{file: newLTXFile(info, f.Header, b[:len(b)-ltx.TrailerSize], f.Index, need), index: f.Index.Clone()}
+	l.file.checksum = f.Trailer.FileChecksum
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
 			l.keep(pgno, bytes.Clone(page))
@@ -200,6 +202,22 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 		return 0, fmt.Errorf("read header of %s: %w", keyOf(info), err)
 	}
 	return hdr.Timestamp, nil
+}
+
+// checksum reads the checksum in a file's trailer.
+func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
+	if info.Size < ltxio.MinFileSize {
+		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
+	}
+	buf := make([]byte, ltx.TrailerSize)
+	if err := s.load(ctx, keyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
+		return 0, err
+	}
+	var trailer ltx.Trailer
+	if err := trailer.UnmarshalBinary(buf); err != nil {
+		return 0, fmt.Errorf("read trailer of %s: %w: %w", keyOf(info), ErrCorrupt, err)
+	}
+	return trailer.FileChecksum, nil
 }
 
 // loadFiles loads files in parallel and calls fn with each, in the order

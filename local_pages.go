@@ -17,8 +17,8 @@ import (
 // concurrent use; who reads takes no lock.
 type localPages struct {
 	file *pagefile.File
-	size int64 // of a page, bytes
-	did  func(op string)
+	size int64                 // of a page, bytes
+	did  func(op string) error // Options.onDisk
 
 	// held is the view whose pages those present are; nil: none are to be used.
 	// Before a page is overwritten, its bit is cleared, and then held replaced by
@@ -35,11 +35,22 @@ type localPages struct {
 	mu sync.RWMutex
 }
 
-func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string)) *localPages {
+func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string) error) *localPages {
 	if onDisk == nil {
-		onDisk = func(string) {}
+		onDisk = func(string) error { return nil }
 	}
 	return &localPages{file: file, size: int64(pageSize), did: onDisk}
+}
+
+// do does something to the files.
+func (l *localPages) do(op string, fn func() error) error {
+	if err := l.did("before: " + op); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	return l.did("after: " + op)
 }
 
 // bitmap is a set of page numbers, from 1.
@@ -239,11 +250,11 @@ func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) 
 		from := i
 		for i++; i < len(versions) && wanted(i); i++ {
 		}
-		l.did("write pages")
-		if err := l.file.WriteAt(data[int64(from)*l.size:int64(i)*l.size], (int64(first)-1+int64(from))*l.size); err != nil {
+		if err := l.do("write pages", func() error {
+			return l.file.WriteAt(data[int64(from)*l.size:int64(i)*l.size], (int64(first)-1+int64(from))*l.size)
+		}); err != nil {
 			return adopted, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
-		l.did("wrote pages")
 		for k := from; k < i; k++ {
 			if present.set(first + uint32(k)) {
 				l.count.Add(1)

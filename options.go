@@ -97,8 +97,8 @@ type Options struct {
 	NewClient func(name string) (ReplicaClient, error)
 
 	// onDisk is called before and after everything that hydration does to its
-	// files. Only tests set it.
-	onDisk func(op string)
+	// files, which fails if it does. Only tests set it.
+	onDisk func(op string) error
 }
 
 // withDefaults returns o with every zero replaced. Negative time limits stay.

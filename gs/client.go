@@ -1,0 +1,231 @@
+// Package gs keeps the LTX files of a replica in Google Cloud Storage.
+//
+//	client := gs.NewReplicaClient()
+//	client.Bucket, client.Path = "bucket", "databases/app.db"
+//
+// or, once the package is imported, litestream.NewReplicaClientFromURL with
+// gs://bucket/databases/app.db. The layout is that of upstream Litestream:
+//
+//	<path>/ltx/<level>/<min>-<max>.ltx
+//
+// with a decimal level and two TXIDs of 16 hex digits. The metadata
+// litestream-timestamp of an object is the timestamp of its LTX header, and
+// comes with listings.
+//
+// Credentials are Google's application default credentials: the file that
+// GOOGLE_APPLICATION_CREDENTIALS names, else that of gcloud auth
+// application-default login, else the metadata server of the machine. They
+// are never sent over plain http.
+//
+// The store has everything that litestream.ReplicaClient and its optional
+// interfaces want, but no deletion of many objects in one request.
+package gs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// ReplicaClientType is the URL scheme of the package.
+const ReplicaClientType = "gs"
+
+// MetadataKeyTimestamp is the metadata key of the timestamp of an LTX header,
+// in RFC 3339 with nanoseconds.
+const MetadataKeyTimestamp = "litestream-timestamp"
+
+func init() {
+	litestream.RegisterReplicaClientFactory(ReplicaClientType, NewReplicaClientFromURL)
+}
+
+var (
+	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
+	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ litestream.Initializer       = (*ReplicaClient)(nil)
+)
+
+// ReplicaClient implements litestream.ReplicaClient, LTXFileCreator,
+// AllLTXFilesLister and Initializer on a bucket. The fields may be set until
+// the first call of a method; all methods are safe for concurrent use. A
+// ReplicaClient must not be copied.
+//
+// It makes one attempt at each request, but for the parts of large files,
+// which it sends again for up to 32 seconds each: to retry is up to the
+// caller, by the classes of errors of litestream.ReplicaClient. A bucket that
+// does not exist is a permanent error, from every method. An error for want
+// of permission says where the credentials came from.
+type ReplicaClient struct {
+	// Bucket is the name of the bucket. Required.
+	Bucket string
+
+	// Path is what the names of all objects begin with, without slashes at
+	// its ends. Empty: the replica is at the root of the bucket.
+	Path string
+
+	// Endpoint is the URL of another server than storage.googleapis.com: a
+	// private endpoint, or an emulator. Over plain http no credentials are
+	// used. Empty: the environment variable STORAGE_EMULATOR_HOST, a host or
+	// a URL, which never gets credentials; without it, Google's.
+	Endpoint string
+
+	// PartSize is the size of files, in bytes, up to which they are sent in
+	// one request, and of the parts in which larger ones are sent, rounded up
+	// to multiples of 256 KiB. A write takes up to twice that of memory.
+	// Zero: 8 MiB.
+	PartSize int64
+
+	// Transport makes all requests, but those to the metadata server: the
+	// place for proxies and private certificate authorities. It should hold
+	// many idle connections to one host. Nil: one made for this client.
+	Transport http.RoundTripper
+
+	connecting flight[*session]
+	session    atomic.Pointer[session] // nil before Init has succeeded
+}
+
+// NewReplicaClient returns a client without a bucket.
+func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
+
+// Init finds credentials. It makes no requests but, where there are no others,
+// to find a metadata server. To call it is optional: every method does.
+// Concurrent callers wait for one attempt, each as long as its context lasts.
+func (c *ReplicaClient) Init(ctx context.Context) error {
+	_, err := c.connect(ctx)
+	return err
+}
+
+// Close closes idle connections, of the transport that the client made. The
+// client can still be used.
+func (c *ReplicaClient) Close() error {
+	if s := c.session.Load(); s != nil && c.Transport == nil {
+		s.closeIdle()
+	}
+	return nil
+}
+
+// connect returns the session, which it makes at first.
+func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if s := c.session.Load(); s != nil {
+		return s, nil
+	}
+	s, err := c.connecting.do(ctx, connectTimeout, func(ctx context.Context) (*session, error) {
+		if s := c.session.Load(); s != nil {
+			return s, nil
+		}
+		s, err := newSession(ctx, c)
+		if err == nil {
+			c.session.Store(s)
+		}
+		return s, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to google cloud storage: %w", err)
+	}
+	return s, nil
+}
+
+// LTXFiles implements litestream.ReplicaClient. CreatedAt is the timestamp of
+// the LTX header, or that of the object where its metadata was lost; it needs
+// no further requests.
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
+	err := clientio.CheckLevel(level)
+	var s *session
+	if err == nil {
+		s, err = c.connect(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	start := ""
+	if seek > 0 {
+		start = s.layout.Seek(level, seek)
+	}
+	next := s.pager(ctx, fmt.Sprintf("list level %d", level), s.layout.Prefix(level), start)
+	return clientio.NewIterator(ctx, s.layout, seek, next), nil
+}
+
+// AllLTXFiles implements litestream.AllLTXFilesLister, on the terms of
+// LTXFiles, with one flat listing.
+func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list all levels: %w", err)
+	}
+	next := s.pager(ctx, "list all levels", s.layout.CommonPrefix(), "")
+	return clientio.NewIterator(ctx, s.layout, 0, next), nil
+}
+
+// OpenLTXFile implements litestream.ReplicaClient, with one request.
+func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil {
+		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return body, nil
+}
+
+func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	if err := clientio.CheckLevel(level); err != nil {
+		return nil, err
+	}
+	if err := clientio.CheckRange(offset, size); err != nil {
+		return nil, err
+	}
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.open(ctx, s.layout.Key(level, minTXID, maxTXID), offset, size)
+}
+
+// deletions is how many objects are deleted at once.
+const deletions = 16
+
+// DeleteLTXFiles implements litestream.ReplicaClient. It deletes 16 files at
+// once, each with a request, and stops after the first that cannot be deleted.
+func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	s, err := c.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("delete ltx files: %w", err)
+	}
+	for _, info := range a {
+		err := fmt.Errorf("nil file info: %w", fs.ErrInvalid)
+		if info != nil {
+			err = clientio.CheckLevel(info.Level)
+		}
+		if err != nil {
+			return fmt.Errorf("delete ltx files: %w", err)
+		}
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(deletions)
+	for _, info := range a {
+		if groupCtx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			if err := s.delete(groupCtx, s.layout.Key(info.Level, info.MinTXID, info.MaxTXID)); err != nil {
+				return fmt.Errorf("delete ltx file %d/%s: %w", info.Level, ltx.FormatFilename(info.MinTXID, info.MaxTXID), err)
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	if err == nil {
+		err = ctx.Err()
+	}
+	return clientio.WithCause(ctx, err)
+}

@@ -1,0 +1,112 @@
+package gs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"cloud.google.com/go/auth"
+	"cloud.google.com/go/auth/credentials"
+	"cloud.google.com/go/compute/metadata"
+	"cloud.google.com/go/storage"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	credentialsEnv = "GOOGLE_APPLICATION_CREDENTIALS"
+
+	cloudPlatformScope = "https://www.googleapis.com/auth/cloud-platform"
+
+	// probeTimeout is for finding a metadata server: it answers at once.
+	probeTimeout = 8 * time.Second
+)
+
+// findCredentials finds application default credentials, in Google's order,
+// and says which they are. Those that are files ask for tokens over base.
+func findCredentials(ctx context.Context, base http.RoundTripper) (*tokenSource, error) {
+	opts := &credentials.DetectOptions{
+		Scopes: []string{storage.ScopeFullControl, cloudPlatformScope}, // as upstream has them
+		Client: &http.Client{Transport: base, CheckRedirect: noRedirect},
+		// It would log tokens, if an environment variable asks for that.
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	if name := os.Getenv(credentialsEnv); name != "" {
+		return newTokenSource("credentials from "+credentialsEnv, func() (*auth.Credentials, error) { return loadFile(name, opts) })
+	}
+	if name := gcloudFile(); name != "" {
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			return newTokenSource("credentials from gcloud", func() (*auth.Credentials, error) { return loadFile(name, opts) })
+		}
+	}
+	if onGoogleCloud(ctx) {
+		return newTokenSource("credentials from the metadata server", func() (*auth.Credentials, error) { return credentials.DetectDefault(opts) })
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, denied("no credentials: %s is not set, gcloud auth application-default login was not run, and there is no metadata server", credentialsEnv)
+}
+
+// gcloudFile returns where gcloud auth application-default login leaves
+// credentials, or "".
+func gcloudFile() string {
+	const name = "application_default_credentials.json"
+	if runtime.GOOS == "windows" {
+		return filepath.Join(os.Getenv("APPDATA"), "gcloud", name)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".config", "gcloud", name)
+}
+
+// loadFile reads a credentials file. Errors say nothing of its content.
+func loadFile(name string, opts *credentials.DetectOptions) (*auth.Credentials, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, denied("read credentials file: %v", err) // not fs.ErrNotExist, which is about LTX files
+	}
+	var file struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
+		return nil, denied("credentials file is not valid json")
+	}
+	creds, err := credentials.NewCredentialsFromJSON(credentials.CredType(file.Type), b, opts)
+	if err != nil {
+		return nil, denied("credentials file of type %.40q is incomplete or not supported", file.Type)
+	}
+	return creds, nil
+}
+
+// onGoogleCloud reports whether there is a metadata server. The function that
+// the library has for that remembers what it found when its context was done.
+func onGoogleCloud(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	tr := clientio.NewTransport(nil)
+	tr.Proxy = nil
+	defer tr.CloseIdleConnections()
+	found := make(chan bool, 1)
+	go func() {
+		found <- metadata.NewClient(&http.Client{Transport: tr, Timeout: probeTimeout}).OnGCEWithContext(ctx)
+	}()
+	select {
+	case ok := <-found:
+		return ok
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// noRedirect keeps a request, and what it carries, from going elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

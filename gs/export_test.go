@@ -1,0 +1,6 @@
+package gs
+
+var (
+	ResolveEndpoint   = resolveEndpoint
+	ParseContentRange = parseContentRange
+)

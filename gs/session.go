@@ -1,0 +1,143 @@
+package gs
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"cloud.google.com/go/storage"
+	"google.golang.org/api/option"
+	raw "google.golang.org/api/storage/v1"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	// connectTimeout is beyond what the search for a metadata server takes.
+	connectTimeout = 15 * time.Second
+
+	defaultPartSize = 8 << 20
+	maxPartSize     = math.MaxInt32
+
+	emulatorEnv = "STORAGE_EMULATOR_HOST"
+
+	// apiPath is the path of the JSON API.
+	apiPath = "/storage/v1/"
+)
+
+// session is a client with its fields checked and its credentials found. It
+// does not change.
+type session struct {
+	bucketName string
+	layout     clientio.Layout
+	partSize   int
+
+	http    *http.Client // with credentials
+	bucket  *storage.BucketHandle
+	objects *raw.ObjectsService // of the same service, for what bucket hides of a download
+	source  string              // where the credentials came from
+
+	closeIdle   func()
+	bucketFound atomic.Bool // some request has shown that the bucket exists
+}
+
+func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
+	if c.Bucket == "" {
+		return nil, fmt.Errorf("no bucket is set: %w", fs.ErrInvalid)
+	}
+	partSize := c.PartSize
+	if partSize == 0 {
+		partSize = defaultPartSize
+	}
+	if partSize < 0 || partSize > maxPartSize {
+		return nil, fmt.Errorf("part size of %d bytes: %w", partSize, fs.ErrInvalid)
+	}
+	endpoint, anonymous, err := resolveEndpoint(c.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+
+	base := c.Transport
+	closeIdle := func() {}
+	if base == nil {
+		tr := clientio.NewTransport(nil)
+		base, closeIdle = tr, tr.CloseIdleConnections
+	}
+	source := "no credentials, which are only used over https"
+	var creds *tokenSource
+	if !anonymous {
+		if creds, err = findCredentials(ctx, base); err != nil {
+			return nil, err
+		}
+		source = creds.source
+	}
+	hc := &http.Client{
+		Transport:     &transport{base: base, creds: creds},
+		CheckRedirect: noRedirect,
+	}
+
+	// The transport has the credentials: the libraries need not look for any.
+	opts := []option.ClientOption{option.WithHTTPClient(hc), option.WithoutAuthentication()}
+	if endpoint != "" {
+		opts = append(opts, option.WithEndpoint(endpoint))
+	}
+	client, err := storage.NewClient(ctx, opts...)
+	if err != nil {
+		return nil, clientio.Permanent(fmt.Errorf("make storage client: %w", clientio.WithoutURL(err)))
+	}
+	client.SetRetry(storage.WithPolicy(storage.RetryNever))
+	service, err := raw.NewService(ctx, opts...)
+	if err != nil {
+		return nil, clientio.Permanent(fmt.Errorf("make storage service: %w", clientio.WithoutURL(err)))
+	}
+	return &session{
+		bucketName: c.Bucket,
+		layout:     clientio.NewLayout(c.Path),
+		partSize:   int(partSize),
+		http:       hc,
+		bucket:     client.Bucket(c.Bucket),
+		objects:    service.Objects,
+		source:     source,
+		closeIdle:  closeIdle,
+	}, nil
+}
+
+// resolveEndpoint returns the URL of the JSON API, empty for Google's, and
+// whether to go there without credentials.
+func resolveEndpoint(endpoint string) (apiURL string, anonymous bool, err error) {
+	name := "endpoint"
+	if endpoint == "" {
+		if endpoint = os.Getenv(emulatorEnv); endpoint == "" {
+			return "", false, nil
+		}
+		name, anonymous = emulatorEnv, true
+		if !strings.Contains(endpoint, "://") {
+			endpoint = "http://" + endpoint
+		}
+	}
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil:
+		// The error would quote what may hold a password.
+		return "", false, fmt.Errorf("%s is not a url: %w", name, fs.ErrInvalid)
+	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "":
+		return "", false, fmt.Errorf("%s needs a scheme and a host, like https://example.com: %w", name, fs.ErrInvalid)
+	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "":
+		return "", false, fmt.Errorf("%s has more than a scheme, a host and a path: %w", name, fs.ErrInvalid)
+	}
+	path := u.Path
+	if anonymous || strings.Trim(path, "/") == "" {
+		path = apiPath
+	}
+	if !strings.HasSuffix(path, "/") {
+		path += "/"
+	}
+	return u.Scheme + "://" + u.Host + path, anonymous || u.Scheme == "http", nil
+}

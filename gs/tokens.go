@@ -1,0 +1,145 @@
+package gs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/auth"
+	"cloud.google.com/go/compute/metadata"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// tokenTimeout is for one token, whoever waits for it.
+const tokenTimeout = 30 * time.Second
+
+// tokenSource gives access tokens by one source of credentials. The library
+// has such caches too, but who waits for those cannot stop waiting.
+type tokenSource struct {
+	source string // for errors, like "credentials from GOOGLE_APPLICATION_CREDENTIALS"
+	load   func() (*auth.Credentials, error)
+	fetch  flight[*grant]
+
+	mu      sync.Mutex        // guards what follows; held for no I/O
+	creds   *auth.Credentials // nil: to be loaded again, for they may have been renewed
+	current *grant            // nil, or may have expired
+}
+
+// grant is what lets a request in.
+type grant struct {
+	token        *auth.Token
+	quotaProject string // whom to charge; usually empty
+}
+
+// newTokenSource returns a source with its credentials loaded.
+func newTokenSource(source string, load func() (*auth.Credentials, error)) (*tokenSource, error) {
+	creds, err := load()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	return &tokenSource{source: source, load: load, creds: creds}, nil
+}
+
+// grant returns one that is valid. Errors are tokenErrors, or those of ctx.
+func (s *tokenSource) grant(ctx context.Context) (*grant, error) {
+	s.mu.Lock()
+	g := s.current
+	s.mu.Unlock()
+	if g != nil && g.token.IsValid() {
+		return g, nil
+	}
+	return s.fetch.do(ctx, tokenTimeout, s.refresh)
+}
+
+// reject makes the source get another grant than g, which did not let a
+// request in.
+func (s *tokenSource) reject(g *grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == g {
+		s.current, s.creds = nil, nil
+	}
+}
+
+// refresh gets a grant, of which the credentials may have one still.
+func (s *tokenSource) refresh(ctx context.Context) (*grant, error) {
+	s.mu.Lock()
+	creds, current := s.creds, s.current
+	s.mu.Unlock()
+	g, creds, err := s.get(ctx, creds)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.creds = nil
+		return nil, &tokenError{fmt.Errorf("%s: %w", s.source, err)}
+	}
+	if current != nil && current.token == g.token {
+		return current, nil
+	}
+	s.creds, s.current = creds, g
+	return g, nil
+}
+
+func (s *tokenSource) get(ctx context.Context, creds *auth.Credentials) (*grant, *auth.Credentials, error) {
+	if creds == nil {
+		var err error
+		if creds, err = s.load(); err != nil {
+			return nil, nil, err
+		}
+	}
+	token, err := creds.Token(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("get access token: %w", classifyToken(err))
+	}
+	quotaProject, err := creds.QuotaProjectID(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("find quota project: %w", classifyToken(err))
+	}
+	return &grant{token: token, quotaProject: quotaProject}, creds, nil
+}
+
+// classifyToken returns the error of a request for a token in its class.
+func classifyToken(err error) error {
+	var aerr *auth.Error
+	var merr *metadata.Error
+	var undefined metadata.NotDefinedError
+	var nerr net.Error
+	switch {
+	case errors.As(err, &aerr) && aerr.Response != nil:
+		return tokenStatusError(aerr)
+	case errors.As(err, &merr):
+		return clientio.StatusError(merr.Code, http.StatusText(merr.Code))
+	case errors.As(err, &undefined):
+		return denied("this machine has no service account")
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &nerr):
+		return clientio.WithoutURL(err)
+	}
+	return errors.New(shorten(clientio.WithoutURL(err).Error()))
+}
+
+// tokenStatusError returns the error for a refusal, of which RFC 6749 says
+// what it looks like.
+func tokenStatusError(aerr *auth.Error) error {
+	status := aerr.Response.StatusCode
+	var body struct {
+		Code        string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	text := http.StatusText(status)
+	if json.Unmarshal(aerr.Body, &body) == nil && body.Code != "" {
+		text = shorten(body.Code + ": " + body.Description)
+	}
+	text += skew(aerr.Response.Header)
+	err := clientio.StatusError(status, text)
+	if status == http.StatusBadRequest { // invalid_grant and the like
+		return fmt.Errorf("%w (%w)", err, fs.ErrPermission)
+	}
+	return err
+}

@@ -1,0 +1,66 @@
+package gs
+
+import (
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/ltxvfs/litestream"
+)
+
+// NewReplicaClientFromURL makes a client from the parts of a URL,
+// gs://bucket/path, with the parameters endpoint and part-size, which are the
+// fields of their names; a size may have a unit, as in 16MiB. It does no I/O.
+// Errors do not quote values.
+func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, userinfo *url.Userinfo) (litestream.ReplicaClient, error) {
+	if scheme != ReplicaClientType {
+		return nil, fmt.Errorf("url scheme is not %s: %w", ReplicaClientType, fs.ErrInvalid)
+	}
+	if userinfo != nil {
+		return nil, fmt.Errorf("url holds credentials, set %s instead: %w", credentialsEnv, fs.ErrInvalid)
+	}
+	if host == "" || strings.ContainsAny(host, ":[]") {
+		return nil, fmt.Errorf("url has no bucket, want one like gs://bucket/path: %w", fs.ErrInvalid)
+	}
+	c := NewReplicaClient()
+	c.Bucket = host
+	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")
+	for name, values := range query {
+		if len(values) != 1 || values[0] == "" {
+			return nil, fmt.Errorf("url parameter %q needs one value: %w", name, fs.ErrInvalid)
+		}
+		value := values[0]
+		switch name {
+		case "endpoint":
+			if _, _, err := resolveEndpoint(value); err != nil {
+				return nil, fmt.Errorf("url parameter %q: %w", name, err)
+			}
+			c.Endpoint = value
+		case "part-size":
+			n, ok := parseSize(value)
+			if !ok {
+				return nil, fmt.Errorf("url parameter %q is no size up to 2GiB, like 16777216 or 16MiB: %w", name, fs.ErrInvalid)
+			}
+			c.PartSize = n
+		default:
+			return nil, fmt.Errorf("unknown url parameter %q: %w", name, fs.ErrInvalid)
+		}
+	}
+	return c, nil
+}
+
+// parseSize parses a part size, with the units of litestream's options.
+func parseSize(s string) (int64, bool) {
+	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	factor, ok := map[string]int64{
+		"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+	}[strings.ToLower(s[len(number):])]
+	n, err := strconv.ParseUint(number, 10, 31)
+	if !ok || err != nil || n == 0 || int64(n)*factor > maxPartSize {
+		return 0, false
+	}
+	return int64(n) * factor, true
+}

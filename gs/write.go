@@ -1,0 +1,144 @@
+package gs
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"cloud.google.com/go/storage"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	// writeStep is how much of a large file is handed over at once.
+	writeStep = 256 << 10
+
+	abortTimeout = 5 * time.Second
+
+	contentType = "application/octet-stream"
+)
+
+// WriteLTXFile implements litestream.ReplicaClient.
+func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
+	if err != nil {
+		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator. After an error that is
+// not fs.ErrExist the file may be there.
+func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
+	if err != nil {
+		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, create bool) (*ltx.FileInfo, error) {
+	if err := clientio.CheckLevel(level); err != nil {
+		return nil, err
+	}
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
+	size, err := s.write(ctx, s.layout.Key(level, minTXID, maxTXID), timestamp, r, create)
+	if err != nil {
+		return nil, err
+	}
+	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+}
+
+// write stores an object and returns its size.
+func (s *session) write(ctx context.Context, key string, timestamp time.Time, r io.Reader, create bool) (int64, error) {
+	part, more, err := clientio.ReadPart(r, s.partSize)
+	if err != nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+
+	up := &upload{}
+	uploadCtx, cancel := context.WithCancel(withUpload(ctx, up))
+	defer cancel() // all that undoes a writer that is not closed
+	object := s.bucket.Object(key)
+	if create {
+		object = object.If(storage.Conditions{DoesNotExist: true})
+	}
+	w := object.NewWriter(uploadCtx)
+	w.ContentType = contentType
+	w.Metadata = map[string]string{MetadataKeyTimestamp: timestamp.Format(time.RFC3339Nano)}
+	if more {
+		w.ChunkSize = s.partSize // the checksum goes with the last part
+	} else {
+		w.ChunkSize = 0
+		w.SendCRC32C, w.CRC32C = true, crc32.Checksum(part, crc32.MakeTable(crc32.Castagnoli))
+	}
+	size, readErr, err := send(w, part, more, r)
+	if readErr == nil && err == nil {
+		err = w.Close()
+	}
+	if readErr == nil && err == nil {
+		s.bucketFound.Store(true)
+		return size, nil
+	}
+
+	cancel()
+	session, ambiguous := up.state()
+	s.abort(ctx, session)
+	switch {
+	case readErr != nil:
+		return 0, readErr
+	case create && statusOf(err) == http.StatusPreconditionFailed && ambiguous:
+		return 0, fmt.Errorf("an attempt failed, and the next found a file, which may be its own: %w", errAmbiguous)
+	case create && statusOf(err) == http.StatusPreconditionFailed:
+		return 0, fmt.Errorf("object %s/%s: %w", s.bucketName, key, fs.ErrExist)
+	}
+	return 0, s.fail(ctx, err)
+}
+
+// send hands a file over, of which part was read.
+func send(w io.Writer, part []byte, more bool, r io.Reader) (size int64, readErr, err error) {
+	for {
+		n, err := w.Write(part)
+		size += int64(n)
+		if err != nil || !more {
+			return size, nil, err
+		}
+		if part, more, err = clientio.ReadPart(r, writeStep); err != nil {
+			return size, err, nil
+		}
+	}
+}
+
+// abort has the service forget a resumable upload. Should that fail, it does
+// so by itself in a week.
+func (s *session) abort(ctx context.Context, session string) {
+	if session == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, session, nil)
+	if err != nil {
+		return
+	}
+	if resp, err := s.http.Do(req); err == nil {
+		_ = resp.Body.Close() // says nothing of interest
+	}
+}

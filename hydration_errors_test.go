@@ -1,0 +1,467 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+)
+
+// wantAll reads every page of the newest view as a connection does.
+func wantAll(t testing.TB, p *ltxtest.Primary, db *database) {
+	t.Helper()
+	v := db.current.Load()
+	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+		wantPage(t, p, db, v, pgno)
+	}
+}
+
+// A disk that is full for a while: queries are right, and hydration goes on
+// when there is room.
+func TestHydration_DiskFull(t *testing.T) {
+	for _, op := range []string{"write pages", "sync", "write record"} {
+		t.Run(op, func(t *testing.T) {
+			client := newHookClient()
+			p := rowsPrimary(t, client)
+			path := filepath.Join(t.TempDir(), "local.db")
+			synctest.Test(t, func(t *testing.T) {
+				var full atomic.Bool
+				n := 0
+				db, _ := openKeptDB(t, client, path, Options{HydrationConcurrency: 1, onDisk: func(did string) error {
+					if did != "before: "+op {
+						return nil
+					}
+					if n++; n == 2 {
+						full.Store(true)
+					}
+					if full.Load() {
+						return fmt.Errorf("write %s: %w", path, syscall.ENOSPC)
+					}
+					return nil
+				}})
+				defer closeDB(t, db)
+				time.Sleep(5 * time.Second)
+				p2 := db.reader.copies.progress()
+				if op == "write pages" && (p2.Status != HydrationFailed || !strings.Contains(p2.Error, "no space")) {
+					t.Errorf("with a full disk: %+v", p2)
+				}
+				wantAll(t, p, db)
+				full.Store(false)
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if got := db.reader.copies.progress(); got.Status != HydrationComplete || got.Error != "" {
+					t.Fatalf("with room again: %+v", got)
+				}
+				wantLocal(t, p, db, db.current.Load())
+			})
+		})
+	}
+}
+
+// A disk that fails: nothing is read from it any more.
+func TestHydration_DiskFails(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	var n atomic.Int64
+	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1, onDisk: func(op string) error {
+		if n.Add(1) == 5 {
+			return syscall.EIO
+		}
+		return nil
+	}})
+	await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
+	if got := db.reader.copies.progress(); !strings.Contains(got.Error, syscall.EIO.Error()) {
+		t.Errorf("got %+v", got)
+	}
+	wantAll(t, p, db)
+	if db.stats().LocalHits > 0 && db.reader.local.Load().held.Load() != nil {
+		t.Error("it is still in use")
+	}
+}
+
+// Somebody cuts the file off, or removes it, while it is in use.
+func TestHydration_FileChangedUnderUs(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	t.Run("cut off", func(t *testing.T) {
+		db, _ := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
+		defer closeDB(t, db)
+		awaitHydrated(t, db)
+		if err := os.Truncate(path, 4096); err != nil {
+			t.Fatal(err)
+		}
+		wantAll(t, p, db)
+		await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
+		wantAll(t, p, db)
+	})
+	t.Run("removed", func(t *testing.T) {
+		db, _ := openKeptDB(t, client, path, Options{})
+		awaitHydrated(t, db)
+		if err := errors.Join(os.Remove(path), os.Remove(path+"-hydration")); err != nil {
+			t.Fatal(err)
+		}
+		wantAll(t, p, db)
+		p.Exec("UPDATE t SET n = n + 1")
+		mustRefresh(t, db)
+		wantAll(t, p, db)
+		closeDB(t, db)
+		if _, err := os.Stat(path + "-hydration"); err == nil {
+			t.Error("there is a record of a file that there is not")
+		}
+	})
+}
+
+func TestHydration_PathNotUsable(t *testing.T) {
+	client := newHookClient()
+	p := smallPrimary(t, client)
+	dir := t.TempDir()
+	for _, path := range []string{dir, filepath.Join(dir, "none", "local.db"), "/proc/none"} {
+		db := openHere(t, client, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
+		await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
+		if got := db.reader.copies.progress(); !strings.Contains(got.Error, path) {
+			t.Errorf("%s: %+v", path, got)
+		}
+		wantAll(t, p, db)
+	}
+}
+
+// Storage that fails for minutes, hangs, or cuts bodies off.
+func TestHydration_StorageFails(t *testing.T) {
+	for name, fault := range map[string]func(ctx context.Context, r io.Reader) io.Reader{
+		"errors":  func(context.Context, io.Reader) io.Reader { return iotest.ErrReader(errors.New("connection reset")) },
+		"cut off": func(_ context.Context, r io.Reader) io.Reader { return io.LimitReader(r, 1+rand.Int64N(5000)) },
+		"hangs": func(ctx context.Context, _ io.Reader) io.Reader {
+			return readerFunc(func([]byte) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+		},
+		"one byte": func(_ context.Context, r io.Reader) io.Reader { return r },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem := newHookClient()
+			p := rowsPrimary(t, mem)
+			synctest.Test(t, func(t *testing.T) {
+				client := &bodyClient{hookClient: mem}
+				var bad atomic.Bool
+				client.through = func(ctx context.Context, _ int64, r io.Reader) io.Reader {
+					if bad.Load() {
+						return fault(ctx, r)
+					}
+					return r
+				}
+				open := make(chan struct{})
+				mem.open = func(k fileKey, off int64) error {
+					if k.level == SnapshotLevel && off == 0 {
+						select {
+						case <-open:
+						default:
+							return nil // of the open
+						}
+						if bad.Load() && name == "errors" {
+							return errors.New("service unavailable")
+						}
+					}
+					return nil
+				}
+				db := openHere(t, client, Options{HydrationEnabled: true, HydrationRateLimit: 100_000, PollInterval: -1})
+				bad.Store(name != "one byte")
+				close(open)
+				time.Sleep(5 * time.Minute)
+				if got := db.reader.copies.progress(); name != "one byte" && (got.Status != HydrationRestoring || got.Error == "") {
+					t.Errorf("while storage fails: %+v", got)
+				}
+				bad.Store(false)
+				time.Sleep(5 * time.Minute)
+				if got := db.reader.copies.progress(); got.Status != HydrationComplete || got.Error != "" {
+					t.Errorf("after it works again: %+v", got)
+				}
+				wantLocal(t, p, db, db.current.Load())
+			})
+		})
+	}
+}
+
+// A file whose checksum is wrong ends hydration, which names it, and removes
+// what came from it.
+func TestHydration_ChecksumMismatch(t *testing.T) {
+	client := newHookClient()
+	p := bigPrimary(t, client)
+	snapshot := keyOfLevel(t, client, SnapshotLevel)
+	r, err := client.OpenLTXFile(t.Context(), snapshot.level, snapshot.minTXID, snapshot.maxTXID, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)-1] ^= 1
+	if _, err := client.WriteLTXFile(t.Context(), snapshot.level, snapshot.minTXID, snapshot.maxTXID, bytes.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "local.db")
+	db, _ := openKeptDB(t, client, path, Options{})
+	await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
+	if got := db.reader.copies.progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
+		t.Errorf("got %+v", got)
+	}
+	wantAll(t, p, db)
+	closeDB(t, db)
+	b, err := os.ReadFile(path + "-hydration")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec, _, err := parseRecord(b); err != nil || len(rec.runs) > 0 {
+		t.Errorf("the record still lists pages: %+v, error %v", rec, err)
+	}
+}
+
+func keyOfLevel(t testing.TB, client ReplicaClient, level int) fileKey {
+	t.Helper()
+	itr, err := client.LTXFiles(t.Context(), level, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer itr.Close()
+	if !itr.Next() {
+		t.Fatalf("no file of level %d", level)
+	}
+	return keyOf(itr.Item())
+}
+
+// The primary deletes files while they are hydrated from.
+func TestHydration_FilesDeleted(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	deleted := false
+	client.open = func(k fileKey, off int64) error {
+		if k.level == SnapshotLevel && off > 300_000 && off < 1_300_000 && !deleted {
+			deleted = true
+			from := p.TXID()
+			p.Exec("UPDATE t SET n = n + 1 WHERE id = 7")
+			p.Snapshot()
+			p.Delete(SnapshotLevel, 1, keyOfLevel(t, client, SnapshotLevel).maxTXID)
+			p.DeleteLevelBelow(1, from)
+			p.DeleteLevelBelow(0, from)
+		}
+		return nil
+	}
+	db := openHere(t, client, Options{HydrationEnabled: true, HydrationConcurrency: 1, PollInterval: -1})
+	awaitHydrated(t, db)
+	if !deleted {
+		t.Error("nothing was deleted")
+	}
+	wantLocal(t, p, db, db.current.Load())
+}
+
+// bigPrimary is a primary with a snapshot of 5 MB, and nothing else.
+func bigPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
+	t.Helper()
+	p := ltxtest.New(t, store, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, b BLOB)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 5000) INSERT INTO t SELECT i, i, randomblob(1000) FROM c")
+	p.Snapshot()
+	p.DeleteLevelBelow(0, p.TXID())
+	return p
+}
+
+// Only the newest version of a page is read: a third of the snapshot's pages
+// are superseded.
+func TestHydration_NewestVersionsOnly(t *testing.T) {
+	for name, change := range map[string]string{
+		"one stretch": "UPDATE t SET b = randomblob(1000) WHERE id BETWEEN 500 AND 2000",
+		"scattered":   "UPDATE t SET b = randomblob(1000) WHERE id % 9 = 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newHookClient()
+			p := bigPrimary(t, client)
+			p.Exec(change)
+			db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})
+			awaitHydrated(t, db)
+			wantLocal(t, p, db, db.current.Load())
+			least, superseded := int64(0), 0
+			v := db.current.Load()
+			for pgno := uint32(1); pgno <= v.commit; pgno++ {
+				if loc, ok := v.lookup(pgno); ok {
+					least += int64(loc.size)
+					if loc.file.level == 0 {
+						superseded++
+					}
+				}
+			}
+			if share := float64(superseded) / float64(v.commit); share < 0.25 || share > 0.5 {
+				t.Fatalf("%.0f %% are superseded", 100*share)
+			}
+			got := db.stats().HydrationReadBytes
+			t.Logf("%d bytes, %d at least, %d requests", got, least, db.stats().HydrationReads)
+			if float64(got) > 1.05*float64(least) {
+				t.Errorf("%d bytes are read, %d would do", got, least)
+			}
+		})
+	}
+}
+
+// What lies near a page that a query waits for comes next.
+func TestHydration_HotRegionsNext(t *testing.T) {
+	client := newHookClient()
+	p := bigPrimary(t, client)
+	synctest.Test(t, func(t *testing.T) {
+		db := openHere(t, client, Options{
+			HydrationEnabled: true, HydrationConcurrency: 1, HydrationRateLimit: 200_000, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1,
+		})
+		time.Sleep(time.Second) // the first part is under way
+		v := db.current.Load()
+		hot := v.commit - 20
+		wantPage(t, p, db, v, hot)
+		wantPage(t, p, db, v, hot-1)
+		near := func() bool {
+			for pgno := hot - 10; pgno <= hot+10; pgno++ {
+				if _, ok := v.lookup(pgno); ok && !db.reader.local.Load().has(v, pgno) {
+					return false
+				}
+			}
+			return true
+		}
+		for !near() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		l := db.reader.local.Load()
+		if l.missing() == 0 {
+			t.Error("everything is local before what is near the query")
+		}
+		reads := db.stats().PageReads
+		wantPage(t, p, db, v, hot)
+		if n := db.stats().PageReads - reads; n != 0 {
+			t.Errorf("%d requests for a page that was fetched", n)
+		}
+	})
+}
+
+// Queries come before hydration on a link that is full.
+func TestHydration_YieldsToQueries(t *testing.T) {
+	l := newLimiter(16)
+	synctest.Test(t, func(t *testing.T) {
+		waited := func() time.Duration {
+			start := time.Now()
+			l.awaitQuiet(t.Context(), patience)
+			return time.Since(start)
+		}
+		if d := waited(); d != 0 {
+			t.Errorf("waits %v for nothing", d)
+		}
+		for _, class := range []requestClass{foreground, loading, speculative} {
+			ticket := l.enqueue(class)
+			if d := waited(); d != patience {
+				t.Errorf("waits %v for class %d", d, class)
+			}
+			go func() {
+				time.Sleep(patience / 2)
+				l.done(ticket)
+			}()
+			if d := waited(); d != patience/2 {
+				t.Errorf("waits %v for a request of class %d that ends", d, class)
+			}
+		}
+		var hydrations []*ticket
+		for range 16 {
+			hydrations = append(hydrations, l.enqueue(hydrating))
+		}
+		if n := l.running[hydrating]; n != 8 {
+			t.Errorf("hydration has %d of 16 places", n)
+		}
+		if d := waited(); d != 0 {
+			t.Errorf("waits %v for hydration", d)
+		}
+		for _, ticket := range hydrations {
+			l.done(ticket)
+		}
+	})
+}
+
+// What a query waits for, at the 99th of 100, is not much longer while the
+// database is hydrated over the same link.
+func TestHydration_QueryLatency(t *testing.T) {
+	mem := memory.NewReplicaClient()
+	p := ltxtest.New(t, mem, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 20000) INSERT INTO t SELECT i, randomblob(1000) FROM c")
+	p.Snapshot()
+	p99 := func(hydrate bool) (d time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			client := newSlowLink(mem, 20*time.Millisecond, 20e6)
+			opts := Options{HydrationEnabled: hydrate, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1}
+			opts = opts.withDefaults()
+			db, err := openDatabase(t.Context(), "app.db", client, opts, newLimiter(DefaultMaxConcurrentRequests))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeDB(t, db)
+			v := db.current.Load()
+			rng := rand.New(rand.NewPCG(1, 1))
+			var all []time.Duration
+			for range 100 {
+				pgno := 1 + rng.Uint32N(v.commit)
+				start := time.Now()
+				if _, err := db.page(t.Context(), v, pgno); err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, time.Since(start))
+				time.Sleep(5 * time.Millisecond)
+			}
+			if hydrate && db.reader.copies.progress().Status != HydrationRestoring {
+				t.Errorf("hydration was over too soon: %+v", db.reader.copies.progress())
+			}
+			slices.Sort(all)
+			d = all[98]
+		})
+		return d
+	}
+	without, with := p99(false), p99(true)
+	t.Logf("p99 %v without hydration, %v with", without, with)
+	if with > without*3/2 {
+		t.Errorf("p99 %v without hydration, %v with", without, with)
+	}
+}
+
+// slowLink delays requests, and has their bodies share a link.
+type slowLink struct {
+	*memory.ReplicaClient
+	delay time.Duration
+	link  chan struct{} // held while a piece of a body passes
+	rate  float64       // bytes a second
+}
+
+func newSlowLink(c *memory.ReplicaClient, delay time.Duration, rate float64) *slowLink {
+	return &slowLink{c, delay, make(chan struct{}, 1), rate}
+}
+
+func (c *slowLink) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	time.Sleep(c.delay)
+	r, err := c.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(readerFunc(func(p []byte) (int, error) {
+		n, err := r.Read(p[:min(len(p), 16<<10)])
+		c.link <- struct{}{}
+		time.Sleep(time.Duration(float64(n) / c.rate * 1e9))
+		<-c.link
+		return n, err
+	})), nil
+}
