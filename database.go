@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type database struct {
 	store  *store
 	reader *reader
 	poller *poller
+	client io.Closer // closed with the database; nil if that is up to somebody else
 
 	// ctx ends with the database: every request and goroutine hangs on it.
 	ctx    context.Context
@@ -285,6 +287,11 @@ func (db *database) close(ctx context.Context) error {
 		db.wg.Wait()
 		if db.reader != nil {
 			db.reader.clear()
+		}
+		if db.client != nil {
+			if err := db.client.Close(); err != nil {
+				db.log.Error("close of the replica client failed", "error", err)
+			}
 		}
 		close(done)
 	}()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // sharedDB is a database with the connections that use it.
@@ -16,7 +17,7 @@ type sharedDB struct {
 }
 
 // acquire returns the database of a key, opened by the first that asks for it.
-func (v *VFS) acquire(key, name string, newClient func() (ReplicaClient, error), opts Options) (*database, func(), error) {
+func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
 	v.mu.Lock()
 	if v.closed {
 		v.mu.Unlock()
@@ -48,7 +49,7 @@ func (v *VFS) acquire(key, name string, newClient func() (ReplicaClient, error),
 
 // openShared opens a database for all that wait for it. One that failed is
 // forgotten at once: who comes later tries again.
-func (v *VFS) openShared(key string, s *sharedDB, name string, newClient func() (ReplicaClient, error), opts Options) {
+func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClientFunc, opts Options) {
 	db, err := v.openNew(name, newClient, opts)
 	v.mu.Lock()
 	if err != nil && v.databases[key] == s {
@@ -66,9 +67,9 @@ func (v *VFS) openShared(key string, s *sharedDB, name string, newClient func() 
 	close(s.ready)
 }
 
-func (v *VFS) openNew(name string, newClient func() (ReplicaClient, error), opts Options) (db *database, err error) {
+func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *database, err error) {
 	defer guard(opts.Logger, "open", &err)
-	client, err := newClient()
+	client, owned, err := newClient()
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +78,19 @@ func (v *VFS) openNew(name string, newClient func() (ReplicaClient, error), opts
 		ctx, cancel = context.WithTimeout(ctx, opts.OpenTimeout)
 	}
 	defer cancel()
-	return openDatabase(ctx, name, client, opts, v.limit)
+	db, err = openDatabase(ctx, name, client, opts, v.limit)
+	if c, ok := client.(io.Closer); ok && owned {
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		db.client = c
+	}
+	return db, err
 }
+
+// newClientFunc gives the client for a database. Owned tells that nobody else
+// has it, so that it is closed with the database.
+type newClientFunc func() (client ReplicaClient, owned bool, err error)
 
 // release drops a connection, and the database with its last.
 func (v *VFS) release(key string, s *sharedDB) {

@@ -18,9 +18,9 @@ type ltxFile struct {
 	size      int64 // bytes
 	timestamp int64 // of the header, ms since the Unix epoch
 	pageSize  uint32
-	commit    uint32   // size of the database after it, pages
-	frames    int      // pages that it holds
-	framesEnd int64    // where they end, bytes
+	commit    uint32 // size of the database after it, pages
+	frames    int    // pages that it holds
+	framesEnd int64  // where they end, bytes
 	checksum  ltx.Checksum
 	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/ltxvfs/litestream/file"
@@ -32,6 +33,9 @@ func RegisterReplicaClientFactory(scheme string, factory ReplicaClientFactory) {
 // registered for its scheme. The scheme file is always there:
 // file:///absolute/path, or file:relative/path. It is safe for concurrent use.
 func NewReplicaClientFromURL(rawURL string) (ReplicaClient, error) {
+	if rest, ok := strings.CutPrefix(rawURL, "s3://arn:"); ok {
+		rawURL = "s3:arn:" + rest // as a host, an ARN has too many colons
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		// The error of url.Parse quotes the URL, which may hold a password.

@@ -201,18 +201,10 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 		}
 	}
 	stamp := make(map[int]int64)
-	read := func(i int) (bool, error) {
-		if i < 0 || i >= len(dated) {
-			return i < 0, nil
-		}
-		if _, ok := stamp[dated[i]]; !ok {
-			ms, err := header(ctx, ps[dated[i]].dated())
-			if err != nil {
-				return false, err
-			}
-			stamp[dated[i]] = ms
-		}
-		return stamp[dated[i]] <= t, nil
+	read := func(i int) (int64, error) {
+		ms, err := header(ctx, ps[dated[i]].dated())
+		stamp[dated[i]] = ms
+		return ms, err
 	}
 	guess := len(dated)
 	for i := range dated {
@@ -221,7 +213,7 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 			break
 		}
 	}
-	last, err := lastTrue(len(dated), guess, read)
+	last, err := lastUpTo(t, len(dated), guess, read)
 	if err != nil {
 		return point{}, 0, err
 	}
@@ -278,62 +270,42 @@ func gapBefore(ps []point, i int) error {
 	return nil
 }
 
-// lastTrue returns the last of n positions at which a predicate, true up to
-// somewhere and false from there on, is true; -1 if none. It starts from a guess of
-// the first false one, and takes two calls if that is right, O(log n) if not.
-// The predicate also takes -1 (true) and n (false).
-func lastTrue(n, guess int, pred func(int) (bool, error)) (int, error) {
-	lo, hi := -1, n // pred(lo), !pred(hi)
-	below, err := pred(guess - 1)
-	if err != nil {
-		return 0, err
+// lastUpTo returns the last of n values in ascending order that is <= t, -1 if
+// none is. It starts from a guess of the first greater one, and reads two values
+// if that is right. If not, it reads both ends and then, in turn, where t would be
+// if the values between two that are known lay on a line, right after that, and
+// the middle: O(log n) values, far fewer where they do.
+func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
+	lo, hi := -1, n // value lo is <= t, value hi is greater
+	var below, above int64
+	probe := func(i int) error {
+		if i <= lo || i >= hi {
+			return nil
+		}
+		value, err := read(i)
+		switch {
+		case err != nil:
+			return err
+		case value <= t:
+			lo, below = i, value
+		default:
+			hi, above = i, value
+		}
+		return nil
 	}
-	at := false
-	if below {
-		if at, err = pred(guess); err != nil {
+	for _, i := range []int{guess - 1, guess, 0, n - 1} {
+		if err := probe(i); err != nil {
 			return 0, err
 		}
 	}
-	switch {
-	case !below:
-		hi = guess - 1
-		for step := 1; hi-step > lo; step *= 2 {
-			ok, err := pred(hi - step)
-			if err != nil {
-				return 0, err
-			}
-			if ok {
-				lo = hi - step
-				break
-			}
-			hi -= step
+	for turn := 0; hi-lo > 1; turn++ {
+		i := lo + (hi-lo)/2
+		if turn%3 < 2 && above > below {
+			i = lo + turn%3 + int(float64(hi-lo)*(float64(t-below)/float64(above-below)))
+			i = min(max(i, lo+1), hi-1)
 		}
-	case at:
-		lo = guess
-		for step := 1; lo+step < hi; step *= 2 {
-			ok, err := pred(lo + step)
-			if err != nil {
-				return 0, err
-			}
-			if !ok {
-				hi = lo + step
-				break
-			}
-			lo += step
-		}
-	default:
-		return guess - 1, nil
-	}
-	for hi-lo > 1 {
-		mid := lo + (hi-lo)/2
-		ok, err := pred(mid)
-		if err != nil {
+		if err := probe(i); err != nil {
 			return 0, err
-		}
-		if ok {
-			lo = mid
-		} else {
-			hi = mid
 		}
 	}
 	return lo, nil

@@ -158,18 +158,21 @@ var errNotReplica = errors.New("not a replica")
 
 // route tells which database a name means, and how to get a client for it;
 // nil for a local file.
-func (v *VFS) route(name string, params map[string]string) (key string, newClient func() (ReplicaClient, error)) {
+func (v *VFS) route(name string, params map[string]string) (key string, newClient newClientFunc) {
 	if url := params["replica_url"]; url != "" {
-		return "url " + url, func() (ReplicaClient, error) { return NewReplicaClientFromURL(url) }
+		return "url " + url, func() (ReplicaClient, bool, error) {
+			client, err := NewReplicaClientFromURL(url)
+			return client, true, err
+		}
 	}
 	key = "name " + name
 	if newClient := v.options().NewClient; newClient != nil {
-		return key, func() (ReplicaClient, error) {
+		return key, func() (ReplicaClient, bool, error) {
 			client, err := newClient(name)
 			if err == nil && client == nil {
 				err = errNotReplica
 			}
-			return client, err
+			return client, false, err
 		}
 	}
 	v.mu.Lock()
@@ -178,8 +181,8 @@ func (v *VFS) route(name string, params map[string]string) (key string, newClien
 		if len(v.databases) > 0 {
 			return key, nil // beside databases that came by URL
 		}
-		return key, func() (ReplicaClient, error) {
-			return nil, errors.New("no replica client: give one to NewVFS, or set Options.NewClient or the parameter replica_url")
+		return key, func() (ReplicaClient, bool, error) {
+			return nil, false, errors.New("no replica client: give one to NewVFS, or set Options.NewClient or the parameter replica_url")
 		}
 	}
 	if v.bound == "" {
@@ -188,7 +191,7 @@ func (v *VFS) route(name string, params map[string]string) (key string, newClien
 	if v.bound != name {
 		return key, nil
 	}
-	return key, func() (ReplicaClient, error) { return v.client, nil }
+	return key, func() (ReplicaClient, bool, error) { return v.client, false, nil }
 }
 
 func (v *VFS) boundName() string {

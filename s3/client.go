@@ -1,0 +1,161 @@
+// Package s3 keeps the LTX files of a replica in a bucket of Amazon S3 or of
+// a service that speaks its protocol: Cloudflare R2, Tigris, Backblaze B2,
+// DigitalOcean Spaces, MinIO, Hetzner, Supabase, Wasabi, Scaleway, Filebase,
+// Google Cloud Storage by its XML API, and others.
+//
+//	client := s3.NewReplicaClient()
+//	client.Bucket, client.Path = "backups", "app.db"
+//	vfs := litestream.NewVFS(client, nil)
+//
+// The layout is that of upstream Litestream:
+//
+//	<path>/<level as 4 hex digits>/<min>-<max>.ltx
+//
+// with the timestamp of the LTX header in the metadata litestream-timestamp.
+// Importing the package makes litestream.NewReplicaClientFromURL understand
+// URLs of the scheme s3.
+//
+// Directory buckets (S3 Express) cannot hold a replica: they do not list in
+// order.
+package s3
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/ltxvfs/litestream"
+)
+
+var (
+	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
+	_ litestream.Initializer       = (*ReplicaClient)(nil)
+	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
+)
+
+// ReplicaClient implements litestream.ReplicaClient,
+// litestream.LTXFileCreator and litestream.AllLTXFilesLister on a bucket. Make
+// one with [NewReplicaClient]; the fields may be set until the first call of a
+// method, and all methods are safe for concurrent use.
+//
+// Beyond the contract of the interface: a wrong configuration is an error that
+// wraps fs.ErrInvalid; a bucket that does not exist is a permanent error; wrong
+// credentials are fs.ErrPermission, and the error says where they come from. No
+// error and no log has a credential in it. Requests are not repeated, except
+// those that store a part of a large file, and one whose time the server
+// refuses, which goes out again with the server's.
+type ReplicaClient struct {
+	// AccessKeyID and SecretAccessKey are the credentials, both or none, with
+	// SessionToken if they are temporary. Empty: AWS_ACCESS_KEY_ID and
+	// AWS_SECRET_ACCESS_KEY, else LITESTREAM_ACCESS_KEY_ID,
+	// LITESTREAM_SECRET_ACCESS_KEY and LITESTREAM_SESSION_TOKEN, else what the
+	// AWS SDK finds: profiles, web identities, container and instance roles,
+	// renewed as they expire.
+	AccessKeyID, SecretAccessKey, SessionToken string
+
+	// Region of the bucket. Empty: what the endpoint's host says, us-east-1 at
+	// endpoints that do not say, and without an endpoint what AWS answers when
+	// asked for the bucket, once.
+	Region string
+
+	// Bucket is the name of the bucket, or the ARN of an access point. Required.
+	Bucket string
+
+	// Path is what names begin with, without slashes at its ends. Empty: names
+	// begin with a slash, as upstream has it.
+	Path string
+
+	// Endpoint is the address of the service, like https://host:9000; without
+	// a scheme it is https, or http at local addresses. Empty:
+	// LITESTREAM_S3_ENDPOINT, else AWS_ENDPOINT_URL_S3 and what else the AWS
+	// SDK knows, else AWS.
+	Endpoint string
+
+	// ForcePathStyle puts the bucket into the path of requests, not into their
+	// host. It is on for services that need it, IP addresses, and hosts with a
+	// port.
+	ForcePathStyle bool
+
+	// SkipVerify accepts any certificate. It cannot be combined with Transport.
+	SkipVerify bool
+
+	// SignPayload covers bodies by signatures; NewReplicaClient sets it. If
+	// false, that is left to TLS, where there is TLS.
+	SignPayload bool
+
+	// RequireContentMD5 sends Content-MD5 with batches of deletions, next to
+	// the checksum of the SDK, which not every service knows; NewReplicaClient
+	// sets it. PutObjectContentMD5 sends it with files too, for buckets with
+	// object lock at such services.
+	RequireContentMD5, PutObjectContentMD5 bool
+
+	// NoConditionalPut says that the server does not know If-None-Match, or
+	// ignores it: CreateLTXFile returns errors.ErrUnsupported. It is on for
+	// Google's.
+	NoConditionalPut bool
+
+	// StorageClass of new files. Empty: the bucket's.
+	StorageClass string
+
+	// PartSize is the number of bytes up to which a file is stored in one
+	// request. Larger ones are stored in parts of that size, up to 10,000. At
+	// least 5 MiB; 0 means 8 MiB, and 16 MiB at Tigris.
+	PartSize int64
+
+	// Concurrency is the number of parts of a file that are stored at once, and
+	// so that many are in memory. 0 means 5, and 2 at R2 and Tigris.
+	Concurrency int
+
+	// MetadataConcurrency is the number of requests at once of a listing with
+	// useMetadata, which takes one for each file. 0 means 50.
+	MetadataConcurrency int
+
+	// SSECustomerKey has the server encrypt files with a key that it does not
+	// keep: 32 bytes in base64. SSECustomerAlgorithm may be empty or AES256, and
+	// SSECustomerKeyMD5 is worked out if empty. It takes TLS, except on local
+	// addresses.
+	SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 string
+
+	// SSEKMSKeyID has AWS encrypt files with a key of its key management
+	// service. It cannot be combined with SSECustomerKey.
+	SSEKMSKeyID string
+
+	// Transport makes the requests to the store; those for credentials go by
+	// the AWS SDK's own. Nil: one that is made for many reads at once, with the
+	// proxy of the environment and the authorities of AWS_CA_BUNDLE.
+	Transport http.RoundTripper
+
+	// Logger gets what the AWS SDK warns of. Nil: slog.Default().
+	Logger *slog.Logger
+
+	virtualHost bool // ForcePathStyle is false on purpose
+
+	mu      sync.Mutex // duty: who connects; not held while connecting
+	conn    *conn      // guarded by mu; nil before Init
+	attempt *attempt   // guarded by mu; the one under way, or nil
+}
+
+// NewReplicaClient returns a client with the defaults, which needs a Bucket.
+func NewReplicaClient() *ReplicaClient {
+	return &ReplicaClient{SignPayload: true, RequireContentMD5: true}
+}
+
+// Close closes idle connections of the transport that the client made. The
+// client can still be used.
+func (c *ReplicaClient) Close() error {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn != nil && conn.closeIdle != nil {
+		conn.closeIdle()
+	}
+	return nil
+}
+
+func (c *ReplicaClient) logger() *slog.Logger {
+	if c.Logger != nil {
+		return c.Logger
+	}
+	return slog.Default()
+}

@@ -1,0 +1,223 @@
+package s3
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	defaultRegion              = "us-east-1"
+	defaultPartSize            = 8 << 20
+	minPartSize                = 5 << 20
+	defaultConcurrency         = 5
+	defaultMetadataConcurrency = 50
+)
+
+// conn is a client that is ready. It does not change but for what it learns
+// of the server. It is safe for concurrent use.
+type conn struct {
+	api       *s3.Client
+	creds     *credentials
+	bucket    string
+	layout    clientio.Layout
+	closeIdle func() // nil: the transport is the caller's
+	log       *slog.Logger
+
+	partSize            int
+	concurrency         int
+	metadataConcurrency int
+	storageClass        string
+	sse                 encryption
+
+	noConditionalPut bool
+	warnNoCreate     sync.Once
+	singleDeletes    atomic.Bool // the server does not know batches
+}
+
+// bucketNames are those of AWS, old ones included, and a little more.
+var bucketNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
+
+func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	ep, err := newEndpoint(cmp.Or(c.Endpoint, os.Getenv("LITESTREAM_S3_ENDPOINT")))
+	if err != nil {
+		return nil, err
+	}
+	static, source, err := c.staticCredentials()
+	if err != nil {
+		return nil, err
+	}
+	log := c.logger()
+	load := []func(*config.LoadOptions) error{config.WithLogger(sdkLogger(log))}
+	if static != nil {
+		load = append(load, config.WithCredentialsProvider(static))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		// It may quote a line of a file with keys.
+		return nil, clientio.WithCause(ctx, clientio.Permanent(errors.New("load aws configuration: "+configProblem(err))))
+	}
+	if ep.url == "" {
+		if base := aws.ToString(s3.NewFromConfig(cfg).Options().BaseEndpoint); base != "" {
+			if ep, err = newEndpoint(base); err != nil {
+				return nil, err
+			}
+		}
+	}
+	sse, err := c.encryption(ep)
+	if err != nil {
+		return nil, err
+	}
+	creds := &credentials{provider: cfg.Credentials, source: source, secrets: []string{c.SSECustomerKey}}
+	svc := ep.service
+	made := &conn{
+		creds:               creds,
+		bucket:              c.Bucket,
+		layout:              clientio.NewHexLayout(c.Path),
+		log:                 log,
+		partSize:            cmp.Or(int(c.PartSize), svc.partSize, defaultPartSize),
+		concurrency:         cmp.Or(c.Concurrency, svc.concurrency, defaultConcurrency),
+		metadataConcurrency: cmp.Or(c.MetadataConcurrency, defaultMetadataConcurrency),
+		storageClass:        c.StorageClass,
+		sse:                 sse,
+		noConditionalPut:    c.NoConditionalPut || svc.noConditionalPut,
+	}
+	made.singleDeletes.Store(svc.singleDeletes)
+
+	transport := c.Transport
+	if transport == nil {
+		own := clientio.NewTransport(tlsConfig(cfg, c.SkipVerify))
+		transport, made.closeIdle = own, own.CloseIdleConnections
+	}
+	region := cmp.Or(c.Region, arnRegion(c.Bucket), ep.region)
+	made.api = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.Credentials = creds
+		o.HTTPClient = roundTripper{transport}
+		o.Retryer, o.RetryMaxAttempts = skewRetryer{}, 0
+		o.Region = cmp.Or(region, cfg.Region, defaultRegion)
+		o.UseARNRegion = true
+		o.UsePathStyle = c.ForcePathStyle || ep.pathStyle && !c.virtualHost
+		if ep.url != "" {
+			o.BaseEndpoint = aws.String(ep.url)
+		}
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		o.DisableLogOutputChecksumValidationSkipped = true
+		o.APIOptions = append(o.APIOptions, c.middleware(svc, ep.plain())...)
+	})
+	if region == "" && !isARN(c.Bucket) {
+		// With an endpoint there is always a region.
+		if region, err = made.findRegion(ctx); err != nil {
+			return nil, fmt.Errorf("find region of bucket: %w", err)
+		}
+		opts := made.api.Options()
+		opts.Region = region
+		made.api = s3.New(opts)
+	}
+	return made, nil
+}
+
+// validate checks what can be checked without the environment.
+func (c *ReplicaClient) validate() error {
+	invalid := func(what string) error { return fmt.Errorf("%s: %w", what, fs.ErrInvalid) }
+	switch {
+	case c.Bucket == "":
+		return invalid("bucket is not set")
+	case !bucketNames.MatchString(c.Bucket) && !isARN(c.Bucket):
+		return invalid("bucket name has characters or a length that no bucket name has")
+	case strings.HasPrefix(c.Path, "/") || strings.HasSuffix(c.Path, "/"):
+		return invalid("path begins or ends with a slash")
+	case c.PartSize != 0 && c.PartSize < minPartSize:
+		return invalid("part size is below 5 MiB")
+	case c.PartSize > 5<<30:
+		return invalid("part size is above 5 GiB")
+	case c.Concurrency < 0 || c.MetadataConcurrency < 0:
+		return invalid("concurrency is negative")
+	case c.SkipVerify && c.Transport != nil:
+		return invalid("SkipVerify is set along with Transport, which verifies or does not")
+	}
+	return nil
+}
+
+// tlsConfig returns that of the SDK's transport, with what AWS_CA_BUNDLE says.
+func tlsConfig(cfg aws.Config, skipVerify bool) *tls.Config {
+	out := &tls.Config{MinVersion: tls.VersionTLS12}
+	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		if sdk := client.GetTransport().TLSClientConfig; sdk != nil {
+			out = sdk.Clone()
+		}
+	}
+	out.InsecureSkipVerify = skipVerify
+	return out
+}
+
+// findRegion asks AWS where the bucket is. That takes no permission: refusals
+// say it too.
+func (c *conn) findRegion(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	out, err := c.api.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &c.bucket}, func(o *s3.Options) {
+		o.Credentials = nil // anonymous
+	})
+	if err == nil && aws.ToString(out.BucketRegion) != "" {
+		return *out.BucketRegion, nil
+	}
+	if region := bucketRegion(err); region != "" {
+		return region, nil
+	}
+	switch status := errorStatus(err); {
+	case err != nil && (status == 0 || status >= 500 || status == http.StatusTooManyRequests):
+		return "", c.failure(ctx, err)
+	case status == http.StatusNotFound:
+		return "", clientio.Permanent(errors.New("http status 404: bucket does not exist"))
+	}
+	return "", clientio.Permanent(errors.New("server does not tell: set the region"))
+}
+
+// roundTripper is a transport as the SDK wants it. It follows no redirect: the
+// key of SSE-C would go along.
+type roundTripper struct{ http.RoundTripper }
+
+func (r roundTripper) Do(req *http.Request) (*http.Response, error) { return r.RoundTrip(req) }
+
+// sdkLogger passes on what the SDK warns of.
+func sdkLogger(log *slog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(class logging.Classification, format string, v ...any) {
+		if class == logging.Warn {
+			log.Warn("aws sdk", "message", fmt.Sprintf(format, v...))
+		}
+	})
+}
+
+func isARN(bucket string) bool { return strings.HasPrefix(bucket, "arn:") }
+
+// arnRegion returns the region in the ARN of an access point: arn, partition,
+// service, region.
+func arnRegion(bucket string) string {
+	if parts := strings.SplitN(bucket, ":", 5); len(parts) == 5 && isARN(bucket) {
+		return parts[3]
+	}
+	return ""
+}

@@ -1,0 +1,169 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	sdkcredentials "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// staticCredentials returns the credentials of the fields or of the
+// environment, and what to call them; nil means those of the AWS SDK.
+func (c *ReplicaClient) staticCredentials() (aws.CredentialsProvider, string, error) {
+	if c.AccessKeyID != "" || c.SecretAccessKey != "" {
+		if c.AccessKeyID == "" || c.SecretAccessKey == "" {
+			return nil, "", fmt.Errorf("one of AccessKeyID and SecretAccessKey is set without the other: %w", fs.ErrInvalid)
+		}
+		return sdkcredentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
+			"the client's AccessKeyID", nil
+	}
+	if os.Getenv("AWS_ACCESS_KEY_ID") != "" && os.Getenv("AWS_SECRET_ACCESS_KEY") != "" {
+		return nil, "AWS_ACCESS_KEY_ID", nil
+	}
+	id, secret := os.Getenv("LITESTREAM_ACCESS_KEY_ID"), os.Getenv("LITESTREAM_SECRET_ACCESS_KEY")
+	switch {
+	case id != "" && secret != "":
+		return sdkcredentials.NewStaticCredentialsProvider(id, secret, os.Getenv("LITESTREAM_SESSION_TOKEN")),
+			"LITESTREAM_ACCESS_KEY_ID", nil
+	case id != "" || secret != "":
+		return nil, "", fmt.Errorf("one of LITESTREAM_ACCESS_KEY_ID and LITESTREAM_SECRET_ACCESS_KEY is set without the other: %w", fs.ErrInvalid)
+	}
+	return nil, "", nil
+}
+
+// credentials remembers what its provider gave last, for errors. It is safe
+// for concurrent use.
+type credentials struct {
+	provider aws.CredentialsProvider
+	source   string   // what to call them; empty: as the SDK does
+	secrets  []string // others that no error may show
+
+	last atomic.Pointer[aws.Credentials]
+}
+
+// Retrieve implements aws.CredentialsProvider.
+func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	v, err := c.provider.Retrieve(ctx)
+	if err != nil {
+		return v, clientio.WithCause(ctx, &credentialsError{err})
+	}
+	c.last.Store(&v)
+	return v, nil
+}
+
+// String says where the credentials are from.
+func (c *credentials) String() string {
+	last := c.last.Load()
+	switch {
+	case c.source != "":
+		return c.source
+	case last == nil || last.Source == "":
+		return "the aws credential chain"
+	}
+	return last.Source
+}
+
+// renew has the provider get new credentials, if it can.
+func (c *credentials) renew() bool {
+	last := c.last.Load()
+	cache, ok := c.provider.(*aws.CredentialsCache)
+	if !ok || last == nil || !last.CanExpire {
+		return false
+	}
+	cache.Invalidate()
+	return true
+}
+
+// redact returns a server's message without anything secret, and not too long.
+func (c *credentials) redact(message string) string {
+	secrets := c.secrets
+	if last := c.last.Load(); last != nil {
+		secrets = append([]string{last.SessionToken, last.SecretAccessKey, last.AccessKeyID}, secrets...)
+	}
+	for _, secret := range secrets {
+		if secret != "" {
+			message = strings.ReplaceAll(message, secret, "[redacted]")
+		}
+	}
+	message = strings.Join(strings.Fields(message), " ")
+	const limit = 300
+	if len(message) > limit {
+		message = strings.ToValidUTF8(message[:limit], "") + "..."
+	}
+	return message
+}
+
+// credentialsError is why there are no credentials. Its text is made of parts
+// that are known to be no secrets: the SDK's quotes the output of a
+// credential process, and URLs.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string {
+	var (
+		process *processcreds.ProviderError
+		exit    *exec.ExitError
+		api     smithy.APIError
+		uerr    *url.Error
+		perr    *fs.PathError
+	)
+	reason := "none found"
+	switch {
+	case errors.As(e.err, &process):
+		reason = "credential_process gives none"
+		if errors.As(e.err, &exit) {
+			reason = "credential_process fails: " + exit.Error()
+		}
+	case errors.As(e.err, &api):
+		reason = api.ErrorCode()
+	case errors.As(e.err, &uerr):
+		reason = uerr.Err.Error()
+	case errors.As(e.err, &perr):
+		reason = perr.Error()
+	}
+	return "get credentials from the aws credential chain: " + reason +
+		" (AWS_ACCESS_KEY_ID and LITESTREAM_ACCESS_KEY_ID are not set)"
+}
+
+// classify returns e in the class that it has for a caller.
+func (e *credentialsError) classify() error {
+	var resp *smithyhttp.ResponseError
+	var uerr *url.Error
+	status := 0
+	if errors.As(e.err, &resp) {
+		status = resp.HTTPStatusCode()
+	}
+	if status >= 500 || status == http.StatusTooManyRequests || status == 0 && errors.As(e.err, &uerr) {
+		return errors.New(e.Error()) // who hands them out may come back
+	}
+	return fmt.Errorf("%s (%w)", e, fs.ErrPermission)
+}
+
+// configProblem says what is wrong with the AWS configuration, without quoting it.
+func configProblem(err error) string {
+	var perr *fs.PathError
+	var profile config.SharedConfigProfileNotExistError
+	switch {
+	case errors.As(err, &profile):
+		return "profile " + profile.Profile + " does not exist"
+	case errors.As(err, &perr):
+		return perr.Error()
+	case os.Getenv("AWS_CA_BUNDLE") != "":
+		return "a setting is malformed, perhaps the file of AWS_CA_BUNDLE"
+	}
+	return "a setting or a file is malformed"
+}

@@ -1,0 +1,56 @@
+package s3
+
+import (
+	"crypto/md5"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// encryption is what requests say about encryption by the server; nil is
+// nothing.
+type encryption struct {
+	algorithm, key, keyMD5 *string // SSE-C: of every request for a file
+	kmsKeyID               *string // SSE-KMS: of those that create one
+	method                 types.ServerSideEncryption
+}
+
+func (c *ReplicaClient) encryption(ep endpoint) (e encryption, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w: %w", err, fs.ErrInvalid)
+		}
+	}()
+	if c.SSEKMSKeyID != "" {
+		if c.SSECustomerKey != "" {
+			return e, errors.New("both sse customer key and sse kms key are set")
+		}
+		return encryption{kmsKeyID: &c.SSEKMSKeyID, method: types.ServerSideEncryptionAwsKms}, nil
+	}
+	if c.SSECustomerKey == "" {
+		if c.SSECustomerAlgorithm != "" || c.SSECustomerKeyMD5 != "" {
+			return e, errors.New("sse customer algorithm or md5 is set without a key")
+		}
+		return e, nil
+	}
+	if c.SSECustomerAlgorithm != "" && c.SSECustomerAlgorithm != "AES256" {
+		return e, errors.New("sse customer algorithm is not AES256")
+	}
+	key, err := base64.StdEncoding.DecodeString(c.SSECustomerKey)
+	if err != nil || len(key) != 32 {
+		return e, errors.New("sse customer key is not 32 bytes in base64")
+	}
+	sum := md5.Sum(key)
+	keyMD5 := base64.StdEncoding.EncodeToString(sum[:])
+	if c.SSECustomerKeyMD5 != "" && c.SSECustomerKeyMD5 != keyMD5 {
+		return e, errors.New("sse customer key md5 is not that of the key")
+	}
+	if ep.plain() && !ep.local() {
+		return e, errors.New("sse customer key would go over the network without tls")
+	}
+	algorithm, value := "AES256", c.SSECustomerKey
+	return encryption{algorithm: &algorithm, key: &value, keyMD5: &keyMD5}, nil
+}

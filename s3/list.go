@@ -1,0 +1,163 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// metadataTimestamp is the metadata with the timestamp of the LTX header, in
+// RFC 3339 with nanoseconds.
+const metadataTimestamp = "litestream-timestamp"
+
+// LTXFiles implements litestream.ReplicaClient. CreatedAt is when the object
+// was stored; with useMetadata it is the timestamp in the object's metadata,
+// which takes a request for each file, and the former again where there is
+// none.
+//
+// LTXFiles itself makes no request but those of Init: the iterator does.
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	err := clientio.CheckLevel(level)
+	if err == nil {
+		err = ctx.Err()
+	}
+	var conn *conn
+	if err == nil {
+		conn, err = c.connect(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	l := &listing{conn: conn, what: fmt.Sprintf("level %d", level), prefix: conn.layout.Prefix(level), useMetadata: useMetadata}
+	if seek > 0 {
+		l.after = conn.layout.Seek(level, seek)
+	}
+	return clientio.NewIterator(ctx, conn.layout, seek, l.next), nil
+}
+
+// AllLTXFiles implements litestream.AllLTXFilesLister: one request for each
+// 1,000 files.
+func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list all levels: %w", err)
+	}
+	l := &listing{conn: conn, what: "all levels", prefix: conn.layout.CommonPrefix(), useMetadata: useMetadata}
+	return clientio.NewIterator(ctx, conn.layout, 0, l.next), nil
+}
+
+// listing fetches the pages of a listing.
+type listing struct {
+	conn        *conn
+	what        string
+	prefix      string
+	after       string // names from there on; empty: all
+	useMetadata bool
+
+	token   *string // of the next page; nil before the first
+	lastKey string
+}
+
+// next implements clientio.Pager.
+func (l *listing) next(ctx context.Context) ([]clientio.Object, bool, error) {
+	page, more, err := l.page(ctx)
+	if err == nil && l.useMetadata {
+		page, err = l.conn.withTimestamps(ctx, page)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list %s: %w", l.what, err)
+	}
+	return page, more, nil
+}
+
+func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
+	in := &s3.ListObjectsV2Input{Bucket: &l.conn.bucket, Prefix: &l.prefix, ContinuationToken: l.token}
+	if l.after != "" && l.token == nil {
+		in.StartAfter = &l.after
+	}
+	out, err := l.conn.api.ListObjectsV2(ctx, in)
+	if err != nil {
+		return nil, false, l.conn.failure(ctx, err)
+	}
+	page := make([]clientio.Object, 0, len(out.Contents))
+	for _, o := range out.Contents {
+		key := aws.ToString(o.Key)
+		if _, _, _, ok := l.conn.layout.Parse(key); !ok {
+			continue
+		}
+		if key <= l.lastKey {
+			return nil, false, clientio.Permanent(errors.New("server does not list in order of name"))
+		}
+		l.lastKey = key
+		page = append(page, clientio.Object{Key: key, Size: aws.ToInt64(o.Size), CreatedAt: aws.ToTime(o.LastModified)})
+	}
+	if !aws.ToBool(out.IsTruncated) {
+		return page, false, nil
+	}
+	token := out.NextContinuationToken
+	if aws.ToString(token) == "" || l.token != nil && *token == *l.token {
+		return nil, false, clientio.Permanent(errors.New("server cuts the listing without saying how to go on"))
+	}
+	l.token = token
+	return page, true, nil
+}
+
+// withTimestamps looks the timestamps of a page up. Objects that are gone by
+// now are left out.
+func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]clientio.Object, error) {
+	gone := make([]bool, len(page))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.metadataConcurrency)
+	for i := range page {
+		g.Go(func() error {
+			if err := gctx.Err(); err != nil {
+				return err // another one has failed
+			}
+			at, ok, err := c.timestamp(gctx, page[i].Key)
+			gone[i] = !ok
+			if !at.IsZero() {
+				page[i].CreatedAt = at
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, clientio.WithCause(ctx, err)
+	}
+	kept := page[:0]
+	for i, o := range page {
+		if !gone[i] {
+			kept = append(kept, o)
+		}
+	}
+	return kept, nil
+}
+
+// timestamp returns the timestamp in an object's metadata, or zero, and
+// whether there is such an object.
+func (c *conn) timestamp(ctx context.Context, key string) (time.Time, bool, error) {
+	out, err := c.api.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &c.bucket, Key: &key,
+		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
+	})
+	if errorStatus(err) == http.StatusNotFound {
+		return time.Time{}, false, nil // it was there when it was listed, and so was the bucket
+	}
+	if err != nil {
+		return time.Time{}, true, fmt.Errorf("look up timestamp: %w", c.failure(ctx, err))
+	}
+	at, err := time.Parse(time.RFC3339Nano, out.Metadata[metadataTimestamp])
+	if err != nil {
+		at = aws.ToTime(out.LastModified)
+	}
+	return at, true, nil
+}

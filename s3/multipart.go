@@ -1,0 +1,135 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	maxParts     = 10_000
+	partAttempts = 3
+	abortTimeout = 10 * time.Second
+)
+
+// multipart stores first and then r in parts, and returns the size of all.
+func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, error) {
+	c := p.conn
+	made, err := c.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+		Bucket: &c.bucket, Key: &p.key,
+		Metadata: p.metadata, StorageClass: types.StorageClass(c.storageClass),
+		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
+		ServerSideEncryption: c.sse.method, SSEKMSKeyId: c.sse.kmsKeyID,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("begin upload: %w", c.failure(ctx, err))
+	}
+	parts, size, err := p.parts(ctx, made.UploadId, first, r)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		_, err = c.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+			Bucket: &c.bucket, Key: &p.key, UploadId: made.UploadId, IfNoneMatch: p.ifNoneMatch,
+			MultipartUpload:      &types.CompletedMultipartUpload{Parts: parts},
+			SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
+		})
+		err = p.failure(ctx, err)
+	}
+	if err != nil {
+		p.abort(ctx, made.UploadId)
+		return 0, clientio.WithCause(ctx, err)
+	}
+	return size, nil
+}
+
+// parts stores the parts of an upload, several at once. No more of them than
+// that are in memory.
+func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Reader) (parts []types.CompletedPart, size int64, err error) {
+	g, gctx := errgroup.WithContext(ctx)
+	slots := make(chan struct{}, p.conn.concurrency)
+	done := make([]*types.CompletedPart, 0, 16)
+	err = func() error {
+		for part, more := first, true; ; {
+			select {
+			case slots <- struct{}{}:
+			case <-gctx.Done():
+				return gctx.Err()
+			}
+			if part == nil {
+				var err error
+				if part, more, err = clientio.ReadPart(r, p.conn.partSize); err != nil {
+					return err
+				}
+			}
+			if len(part) > 0 {
+				if len(done) == maxParts {
+					return clientio.Permanent(fmt.Errorf("file has more than %d parts of %d bytes: set a larger part size", maxParts, p.conn.partSize))
+				}
+				made := &types.CompletedPart{PartNumber: aws.Int32(int32(len(done) + 1))}
+				done = append(done, made)
+				size += int64(len(part))
+				body := part
+				g.Go(func() error {
+					defer func() { <-slots }()
+					return p.part(gctx, uploadID, made, body)
+				})
+			}
+			if part = nil; !more {
+				return nil
+			}
+		}
+	}()
+	// If a part has failed, that is why the loop has ended.
+	if partErr := g.Wait(); partErr != nil {
+		err = partErr
+	}
+	for _, made := range done {
+		parts = append(parts, *made)
+	}
+	return slices.Clip(parts), size, err
+}
+
+// part stores one part, again if need be: that does nothing twice.
+func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedPart, body []byte) error {
+	out, err := p.conn.api.UploadPart(ctx, &s3.UploadPartInput{
+		Bucket: &p.conn.bucket, Key: &p.key, UploadId: uploadID, PartNumber: made.PartNumber,
+		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
+		SSECustomerAlgorithm: p.conn.sse.algorithm, SSECustomerKey: p.conn.sse.key, SSECustomerKeyMD5: p.conn.sse.keyMD5,
+	}, func(o *s3.Options) {
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = partAttempts })
+	})
+	if err == nil && aws.ToString(out.ETag) == "" {
+		return errors.New("upload part: server gives no etag")
+	}
+	if err != nil {
+		return fmt.Errorf("upload part %d: %w", *made.PartNumber, p.conn.failure(ctx, err))
+	}
+	made.ETag = out.ETag
+	return nil
+}
+
+// abort has the server forget an upload, even if ctx is done. What it does not
+// forget is invisible, but costs money: so it is logged.
+func (p *put) abort(ctx context.Context, uploadID *string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	_, err := p.conn.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &p.conn.bucket, Key: &p.key, UploadId: uploadID,
+	})
+	if err != nil && errorCode(err) != "NoSuchUpload" {
+		p.conn.log.Warn("abort s3 multipart upload", "key", p.key, "error", p.conn.failure(ctx, err))
+	}
+}

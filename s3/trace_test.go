@@ -1,0 +1,265 @@
+package s3_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/s3"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files in testdata")
+
+// recorder is a transport that writes requests down.
+type recorder struct {
+	inner http.RoundTripper
+	root  string // what is left out at the start of names
+
+	mu   sync.Mutex
+	reqs []*recorded // guarded by mu
+}
+
+type recorded struct {
+	what  string
+	bytes int // of the body that was read; not of listings, whose dates differ
+}
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.inner.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	_, name, _ := strings.Cut(req.URL.Path, r.root)
+	what := req.Method + " " + name
+	list := req.URL.Query().Has("list-type")
+	if list {
+		q := req.URL.Query()
+		what = fmt.Sprintf("LIST %s", strings.TrimPrefix(q.Get("prefix"), r.root))
+		if q.Has("start-after") {
+			what += " after " + strings.TrimPrefix(q.Get("start-after"), r.root)
+		}
+		if q.Has("continuation-token") {
+			what += " continued"
+		}
+	}
+	if rng := req.Header.Get("Range"); rng != "" {
+		what += " " + rng
+	}
+	rec := &recorded{what: fmt.Sprintf("%s: %d", what, resp.StatusCode)}
+	r.mu.Lock()
+	r.reqs = append(r.reqs, rec)
+	r.mu.Unlock()
+	if !list {
+		resp.Body = &countingBody{resp.Body, r, rec}
+	}
+	return resp, nil
+}
+
+type countingBody struct {
+	io.ReadCloser
+	r   *recorder
+	rec *recorded
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.r.mu.Lock()
+	b.rec.bytes += n
+	b.r.mu.Unlock()
+	return n, err
+}
+
+// take returns the requests since the last call, in order of text: those at
+// once come in any order.
+func (r *recorder) take() (reqs int, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lines []string
+	total := 0
+	for _, rec := range r.reqs {
+		line := rec.what
+		if !strings.HasPrefix(line, "LIST") {
+			line += fmt.Sprintf(", %d bytes", rec.bytes)
+		}
+		lines, total = append(lines, line), total+rec.bytes
+	}
+	slices.Sort(lines)
+	n := len(r.reqs)
+	r.reqs = nil
+	return n, fmt.Sprintf("%d requests, %d bytes of files\n%s\n", n, total, strings.Join(lines, "\n"))
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+// record returns a client of a replica whose requests are written down.
+func (s *server) record(t testing.TB, path string) (*s3.ReplicaClient, *recorder) {
+	r := &recorder{inner: s.ownTransport(t), root: path + "/"}
+	return s.client(t, path, r), r
+}
+
+// Opening a replica of a snapshot and 30 files of level 0: one listing, and
+// one read of each file.
+func TestTrace_Open(t *testing.T) {
+	s := testServer(t)
+	noEnvironment(t)
+	path := newPath()
+	p := ltxtest.New(t, s.client(t, path, nil), ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 2000) INSERT INTO t SELECT i, zeroblob(200) FROM c")
+	at := p.Snapshot()
+	p.DeleteLevelBelow(0, at+1)
+	for i := range 30 {
+		p.Exec("UPDATE t SET b = zeroblob(199) WHERE id = ?", i*50+1)
+	}
+	c, rec := s.record(t, path)
+	db, err := openVFS(t, c, &litestream.Options{Logger: storetest.Logger(t, nil), PollInterval: time.Hour, ReadAheadSize: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := db.QueryRow("SELECT count(*) FROM sqlite_master").Scan(&n); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	_, text := rec.take()
+	if strings.Count(text, "LIST") != 1 {
+		t.Errorf("%d listings", strings.Count(text, "LIST"))
+	}
+	golden(t, "open.txt", text)
+}
+
+// Going back in time among 5,000 files, of which a listing tells nothing but
+// that they were copied just now.
+func TestTrace_Travel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 5,000 files")
+	}
+	s := testServer(t)
+	noEnvironment(t)
+	path := newPath()
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	timestamp := func(txid ltx.TXID) time.Time { return start.Add(time.Duration(txid) * time.Second) }
+	files := manyFiles(t, s.client(t, path, nil), timestamp)
+	if files != 5000 {
+		t.Fatalf("%d files", files)
+	}
+
+	c, rec := s.record(t, path)
+	db, err := openVFS(t, c, &litestream.Options{Logger: storetest.Logger(t, nil), PollInterval: time.Hour, ReadAheadSize: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, text := rec.take()
+	golden(t, "travel-open.txt", text)
+	t.Logf("open: %d requests", n)
+	for _, target := range []ltx.TXID{1234, 2345, 3987} {
+		to := timestamp(target).Add(300 * time.Millisecond)
+		if _, err := db.Exec("PRAGMA litestream_time = '" + to.Format(time.RFC3339Nano) + "'"); err != nil {
+			t.Fatal(err)
+		}
+		var txid string
+		if err := db.QueryRow("PRAGMA litestream_txid").Scan(&txid); err != nil || txid != target.String() {
+			t.Errorf("at %s, %v, want %s", txid, err, target)
+		}
+		n, text := rec.take()
+		if n > 30 {
+			t.Errorf("%d requests to travel to %d", n, target)
+		}
+		t.Logf("to %d: %d requests", target, n)
+		golden(t, fmt.Sprintf("travel-%d.txt", target), text)
+	}
+}
+
+// manyFiles stores 4,000 transactions in files of level 0, and what compaction
+// of 5 files at a time makes of them, and snapshots.
+func manyFiles(t *testing.T, c *s3.ReplicaClient, timestamp func(ltx.TXID) time.Time) (n int) {
+	p := ltxtest.New(t, memory.NewReplicaClient(), ltxtest.Options{PageSize: 512})
+	p.Exec("CREATE TABLE t (x)")
+	image := p.Image(p.TXID())
+	commit := uint32(len(image) / 512)
+	pages := map[uint32][]byte{}
+	for pgno := uint32(1); pgno <= commit; pgno++ {
+		pages[pgno] = image[(pgno-1)*512 : pgno*512]
+	}
+	const last = 4000
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(64)
+	var infos []*ltx.FileInfo
+	for level, span := range map[int]ltx.TXID{0: 1, 1: 5, 2: 25, 3: 125, 9: 500} {
+		for maxTXID := span; maxTXID <= last; maxTXID += span {
+			minTXID := maxTXID - span + 1
+			if level == 9 {
+				minTXID = 1
+			}
+			infos = append(infos, &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID})
+			group.Go(func() error {
+				body := ltxtest.EncodeLTX(ltx.Header{
+					PageSize: 512, Commit: commit, MinTXID: minTXID, MaxTXID: maxTXID, Timestamp: timestamp(maxTXID).UnixMilli(),
+				}, pages, false)
+				_, err := c.WriteLTXFile(ctx, level, minTXID, maxTXID, bytes.NewReader(body))
+				return err
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.DeleteLTXFiles(context.Background(), infos); err != nil {
+			t.Error(err)
+		}
+	})
+	return len(infos)
+}
+
+// A listing begins at the seek key, and asks for nothing before.
+func TestTrace_Seek(t *testing.T) {
+	s := testServer(t)
+	noEnvironment(t)
+	c, rec := s.record(t, newPath())
+	for _, txid := range []ltx.TXID{4, 5, 6} {
+		write(t, c, 0, txid, file(t, txid, 4096))
+	}
+	rec.take()
+	itr, err := c.LTXFiles(t.Context(), 0, 5, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files, err := ltx.SliceFileIterator(itr); err != nil || len(files) != 2 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	if _, text := rec.take(); text != "1 requests, 0 bytes of files\nLIST 0000/ after 0000/0000000000000005: 200\n" {
+		t.Error(text)
+	}
+}

@@ -1,0 +1,187 @@
+package s3
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ltxvfs/litestream"
+)
+
+func init() { litestream.RegisterReplicaClientFactory("s3", NewReplicaClientFromURL) }
+
+// NewReplicaClientFromURL makes a client from the parts of a URL like
+//
+//	s3://bucket/path?region=eu-west-1
+//	s3://bucket.fra1.digitaloceanspaces.com/path
+//	s3://bucket/path?endpoint=https://minio.example.com
+//	s3:arn:aws:s3:eu-west-1:123456789012:accesspoint/name/path
+//
+// Parameters are named like the fields of [ReplicaClient], in words with
+// hyphens or as upstream has them: endpoint, region, force-path-style,
+// skip-verify, sign-payload, require-content-md5, put-object-content-md5,
+// conditional-put, part-size, concurrency, metadata-concurrency, storage-class,
+// sse-customer-algorithm, sse-customer-key, sse-customer-key-md5 and
+// sse-kms-key-id. Any other parameter, and a user in the URL, is an error.
+// Errors name parameters and show no values.
+func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (litestream.ReplicaClient, error) {
+	if userinfo != nil {
+		return nil, invalidURL("url has a user: credentials come from the environment, like AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	}
+	c := NewReplicaClient()
+	arn := urlPath // in a URL without slashes, it is the path
+	if host != "" {
+		arn = host + "/" + strings.TrimPrefix(urlPath, "/")
+	}
+	if isARN(arn) {
+		var ok bool
+		if c.Bucket, urlPath, ok = cutARN(arn); !ok {
+			return nil, invalidURL("url has an ARN that is not of an access point")
+		}
+	} else {
+		at, err := parseHost(host)
+		if err != nil {
+			return nil, invalidURL(err.Error())
+		}
+		c.Bucket, c.Region, c.Endpoint = at.bucket, at.region, at.endpoint
+	}
+	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")
+	if err := c.setParameters(query); err != nil {
+		return nil, err
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	if _, err := newEndpoint(c.Endpoint); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func invalidURL(text string) error { return fmt.Errorf("%s (%w)", text, fs.ErrInvalid) }
+
+// cutARN cuts what follows the ARN of an access point, which is
+// arn:partition:service:region:account:accesspoint/name.
+func cutARN(s string) (arn, rest string, ok bool) {
+	const marker = ":accesspoint/"
+	i := strings.Index(s, marker)
+	if i < 0 {
+		return "", "", false
+	}
+	name, rest, _ := strings.Cut(s[i+len(marker):], "/")
+	return s[:i] + marker + name, rest, name != ""
+}
+
+// setParameters sets the fields that the query of a URL names.
+func (c *ReplicaClient) setParameters(query url.Values) error {
+	parameters := map[string]func(string) error{
+		"endpoint":               text(&c.Endpoint),
+		"region":                 text(&c.Region),
+		"force-path-style":       boolean(&c.ForcePathStyle),
+		"skip-verify":            boolean(&c.SkipVerify),
+		"sign-payload":           boolean(&c.SignPayload),
+		"require-content-md5":    boolean(&c.RequireContentMD5),
+		"put-object-content-md5": boolean(&c.PutObjectContentMD5),
+		"sign-accept-encoding":   boolean(new(bool)), // upstream's: ours never is
+		"conditional-put": func(value string) error {
+			var can bool
+			err := boolean(&can)(value)
+			c.NoConditionalPut = !can
+			return err
+		},
+		"part-size":              number(&c.PartSize),
+		"concurrency":            number(&c.Concurrency),
+		"metadata-concurrency":   number(&c.MetadataConcurrency),
+		"storage-class":          text(&c.StorageClass),
+		"sse-customer-algorithm": text(&c.SSECustomerAlgorithm),
+		"sse-customer-key":       text(&c.SSECustomerKey),
+		"sse-customer-key-md5":   text(&c.SSECustomerKeyMD5),
+		"sse-kms-key-id":         text(&c.SSEKMSKeyID),
+	}
+	byName := make(map[string]string, 2*len(parameters))
+	for name := range parameters {
+		byName[name], byName[camelCase(name)] = name, name
+	}
+	seen := map[string]bool{}
+	for _, given := range sortedKeys(query) {
+		name, ok := byName[given]
+		switch values := query[given]; {
+		case !ok:
+			return fmt.Errorf("unknown parameter %q: %w", given, fs.ErrInvalid)
+		case len(values) != 1 || seen[name]:
+			return fmt.Errorf("parameter %s is there more than once: %w", name, fs.ErrInvalid)
+		default:
+			if err := parameters[name](values[0]); err != nil {
+				return fmt.Errorf("parameter %s %w (%w)", name, err, fs.ErrInvalid)
+			}
+		}
+		seen[name] = true
+	}
+	if seen["endpoint"] && !seen["force-path-style"] {
+		c.ForcePathStyle = true // as upstream has it
+	}
+	c.virtualHost = seen["force-path-style"] && !c.ForcePathStyle
+	return nil
+}
+
+func text(field *string) func(string) error {
+	return func(value string) error {
+		if value == "" {
+			return errors.New("is empty")
+		}
+		*field = value
+		return nil
+	}
+}
+
+func boolean(field *bool) func(string) error {
+	return func(value string) error {
+		switch strings.ToLower(value) {
+		case "true", "t", "yes", "1":
+			*field = true
+		case "false", "f", "no", "0":
+			*field = false
+		default:
+			return errors.New("is neither true nor false")
+		}
+		return nil
+	}
+}
+
+func number[T int | int64](field *T) func(string) error {
+	return func(value string) error {
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n <= 0 || int64(T(n)) != n {
+			return errors.New("is no positive number")
+		}
+		*field = T(n)
+		return nil
+	}
+}
+
+func sortedKeys(query url.Values) []string {
+	names := make([]string, 0, len(query))
+	for name := range query {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// camelCase returns upstream's other spelling of a name.
+func camelCase(name string) string {
+	words := strings.Split(name, "-")
+	for i, word := range words[1:] {
+		if word == "md5" {
+			words[i+1] = "MD5"
+		} else {
+			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	return strings.Join(words, "")
+}

@@ -1,0 +1,137 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// WriteLTXFile implements litestream.ReplicaClient. A file of up to PartSize
+// is stored by one request.
+func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
+	if err != nil {
+		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+// CreateLTXFile implements litestream.LTXFileCreator. It returns
+// errors.ErrUnsupported if the server says that it knows no conditional puts,
+// or NoConditionalPut does. A server that ignores conditions without saying so
+// is not found out: see NoConditionalPut. An error that is none of these, nor
+// permanent, does not tell whether the file was stored.
+func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
+	if err != nil {
+		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
+	}
+	return info, nil
+}
+
+func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, create bool) (*ltx.FileInfo, error) {
+	if err := clientio.CheckLevel(level); err != nil {
+		return nil, err
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if create && conn.noConditionalPut {
+		return nil, conn.noCreate(errors.New("server knows no conditional puts"))
+	}
+	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
+	if err != nil {
+		return nil, err
+	}
+	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
+	p := &put{
+		conn:     conn,
+		key:      conn.layout.Key(level, minTXID, maxTXID),
+		metadata: map[string]string{metadataTimestamp: timestamp.Format(time.RFC3339Nano)},
+	}
+	if create {
+		p.ifNoneMatch = aws.String("*")
+	}
+	size, err := p.store(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+}
+
+// noCreate returns the error for a server that cannot create, and logs it
+// the first time.
+func (c *conn) noCreate(err error) error {
+	c.warnNoCreate.Do(func() {
+		c.log.Warn("s3 server cannot create files conditionally: nothing keeps two writers apart", "bucket", c.bucket, "error", err)
+	})
+	return fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+}
+
+// put is the writing of one file.
+type put struct {
+	conn        *conn
+	key         string
+	metadata    map[string]string
+	ifNoneMatch *string // nil: replaces
+}
+
+// store stores r and returns its size.
+func (p *put) store(ctx context.Context, r io.Reader) (int64, error) {
+	first, more, err := clientio.ReadPart(r, p.conn.partSize)
+	if more && err == nil {
+		// A body may end just there.
+		var next [1]byte
+		switch _, err = io.ReadFull(r, next[:]); {
+		case err == nil:
+			return p.multipart(ctx, first, io.MultiReader(bytes.NewReader(next[:]), r))
+		case errors.Is(err, io.EOF):
+			err = nil
+		default:
+			err = fmt.Errorf("read body: %w", err)
+		}
+	}
+	if err == nil {
+		err = ctx.Err() // the body may have ended just as the context did
+	}
+	if err != nil {
+		return 0, clientio.WithCause(ctx, err)
+	}
+	_, err = p.conn.api.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &p.conn.bucket, Key: &p.key, Body: bytes.NewReader(first), ContentLength: aws.Int64(int64(len(first))),
+		Metadata: p.metadata, IfNoneMatch: p.ifNoneMatch, StorageClass: types.StorageClass(p.conn.storageClass),
+		SSECustomerAlgorithm: p.conn.sse.algorithm, SSECustomerKey: p.conn.sse.key, SSECustomerKeyMD5: p.conn.sse.keyMD5,
+		ServerSideEncryption: p.conn.sse.method, SSEKMSKeyId: p.conn.sse.kmsKeyID,
+	})
+	return int64(len(first)), p.failure(ctx, err)
+}
+
+// failure makes of an error of the request that gives the file its name one in
+// the class that it has.
+func (p *put) failure(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if p.ifNoneMatch != nil {
+		switch errorStatus(err) {
+		case http.StatusPreconditionFailed:
+			return fmt.Errorf("%w: %w", p.conn.failure(ctx, err), fs.ErrExist)
+		case http.StatusNotImplemented:
+			return p.conn.noCreate(p.conn.failure(ctx, err))
+		}
+	}
+	return p.conn.failure(ctx, err)
+}
