@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
@@ -43,6 +44,11 @@ type HydrationProgress struct {
 type hydrator struct {
 	db   *database
 	rate *rate.Limiter // bytes; nil: no limit
+
+	// streams bounds requests, maxBatch for each of HydrationConcurrency.
+	streams *semaphore.Weighted
+	runs    sync.Pool // *[]byte of runSize, for decoded pages
+
 	file *pagefile.File
 
 	// keeper is what a file at an explicit path survives restarts by; nil for a
@@ -98,6 +104,9 @@ func newHydrator(db *database) *hydrator {
 		work:   make(chan struct{}, 1),
 		broken: make(chan error, 1),
 		status: HydrationIdle,
+
+		streams: semaphore.NewWeighted(int64(db.opts.HydrationConcurrency) * maxBatch),
+		runs:    sync.Pool{New: func() any { b := make([]byte, 0, runSize); return &b }},
 	}
 	if n := db.opts.HydrationRateLimit; n > 0 {
 		h.rate = rate.NewLimiter(rate.Limit(n), int(max(n/10, readPart)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/bits"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -22,11 +23,11 @@ const (
 
 	// wholeShare is the part of a file's pages, in hundredths, of which it is
 	// read whole, so that its checksum can be compared.
-	wholeShare = 95
+	wholeShare = 97
 
 	// gapShare is how much of what is read may be gaps between wanted pages, in
 	// hundredths. The smallest gaps are read through.
-	gapShare = 4
+	gapShare = 2
 )
 
 // part is a stretch of a file that one request reads.
@@ -132,7 +133,8 @@ func (h *hydrator) pass(ctx context.Context) error {
 		})
 		return nil
 	})
-	for range max(1, h.db.opts.HydrationConcurrency) {
+	// While some decode, others may read.
+	for range h.db.opts.HydrationConcurrency + runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
 			for {
 				if region, ok := h.nextHot(); ok {

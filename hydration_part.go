@@ -54,7 +54,9 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 		return nil // it may be of another history
 	}
 	defer signal(h.wake)
-	w := &runWriter{l: h.local(), epoch: v.epoch, pageSize: int(v.pageSize)}
+	run := h.runs.Get().(*[]byte)
+	defer h.runs.Put(run)
+	w := &runWriter{l: h.local(), epoch: v.epoch, pageSize: int(v.pageSize), data: (*run)[:0]}
 	switch {
 	case p.whole == nil:
 		err = h.decodeWanted(v, p, body, w)
@@ -188,6 +190,11 @@ func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset 
 		}
 	}
 	timer.Stop()
+	cost := min(max(1, int64(len(buf))*maxBatch/partSize), maxBatch)
+	if err := h.streams.Acquire(ctx, cost); err != nil {
+		return 0, err
+	}
+	defer h.streams.Release(cost)
 	t := s.limit.enqueue(hydrating)
 	if err := s.limit.wait(ctx, t); err != nil {
 		return 0, err
@@ -235,9 +242,6 @@ const runSize = 256 << 10
 
 // next returns where to decode a page to.
 func (w *runWriter) next(pgno uint32, version ltx.TXID) ([]byte, error) {
-	if w.data == nil {
-		w.data = make([]byte, 0, max(runSize, w.pageSize))
-	}
 	if n := uint32(len(w.versions)); n > 0 && (pgno != w.first+n || len(w.data)+w.pageSize > cap(w.data)) {
 		if err := w.flush(); err != nil {
 			return nil, err

@@ -65,6 +65,20 @@ func (e *env) goals() []goal {
 			goals = append(goals, goal{name + ": faster than upstream", true, 10, "x", faster(name)})
 		}
 	}
+	for _, d := range []label{blocks, events, e.label("large", e.frames)} {
+		ratio := func(what string) float64 {
+			return r.time(hydratedName(d, what), ours) / r.time(hydratedName(d, what), plain)
+		}
+		lookups := fmt.Sprintf("%d lookups by primary key", e.lookups)
+		goals = append(goals,
+			goal{hydrateShareFigure(d), false, 1.25, "x", r.value(hydrateShareFigure(d), ours)},
+			goal{hydrateName(d) + ": faster than upstream", true, 3, "x", faster(hydrateName(d))},
+			goal{hydrateBytesFigure(d), false, 1.05, "x", r.value(hydrateBytesFigure(d), ours)},
+			goal{hydrateCPUFigure(d), true, 400, " MB/s", r.value(hydrateCPUFigure(d), ours)},
+			goal{hydrateHeapFigure(d), false, 64, " MiB", r.value(hydrateHeapFigure(d), ours)},
+			goal{hydratedName(d, "full scan") + ", of plain SQLite", false, 1.15, "x", ratio("full scan")},
+			goal{hydratedName(d, lookups) + ", of plain SQLite", false, 1.3, "x", ratio(lookups)})
+	}
 	for _, pages := range e.pointPages {
 		name := pointsName(pages)
 		goals = append(goals, goal{name + ": of plain SQLite", false, 2, "x", r.time(name, ours) / r.time(name, plain)})

@@ -31,6 +31,8 @@ type openOptions struct {
 	cacheSize int64 // 0: the default of the system
 	conns     int   // 0: one
 	record    bool  // the pages that SQLite reads
+	hydrate   bool
+	client    litestream.ReplicaClient // instead of the folder's, if there is one; for ours
 }
 
 // session is a database with nothing cached yet.
@@ -39,6 +41,9 @@ type session struct {
 	trace *decorate.Trace // nil for plain SQLite
 	rec   *recorder       // nil if pages are not recorded
 	end   func() error
+
+	// isHydrated tells whether everything is local. Nil without hydration.
+	isHydrated func(context.Context, *session) (bool, error)
 }
 
 func (s *session) close() error {
@@ -92,11 +97,19 @@ func openDB(dsn string, conns int) (*sql.DB, error) {
 func oursSystem() *system {
 	return &system{ours, func(d *dataset, o openOptions) (*session, error) {
 		s := &session{trace: decorated(d, o.latency)}
+		if o.client != nil {
+			s.trace = decorate.NewTrace(o.client)
+		}
 		if o.record {
 			s.rec = newRecorder(d.pageSize)
 		}
 		// Polls would be counted as requests of whatever runs meanwhile.
-		v := litestream.NewVFS(s.trace, &litestream.Options{PollInterval: -1, CacheSize: o.cacheSize, Logger: slog.New(slog.DiscardHandler)})
+		v := litestream.NewVFS(s.trace, &litestream.Options{
+			PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: slog.New(slog.DiscardHandler),
+		})
+		if o.hydrate {
+			s.isHydrated = pragmaIs("litestream_hydration_status", "complete")
+		}
 		s.end = func() error { return v.Close(context.Background()) }
 		oursSlot.set(v, s.rec)
 		var err error
@@ -105,6 +118,18 @@ func oursSystem() *system {
 		}
 		return s, nil
 	}}
+}
+
+// pragmaIs tells whether a PRAGMA has a value.
+func pragmaIs(name, want string) func(context.Context, *session) (bool, error) {
+	return func(ctx context.Context, s *session) (bool, error) {
+		var got string
+		err := s.db.QueryRowContext(ctx, "PRAGMA "+name).Scan(&got)
+		if got == string(litestream.HydrationFailed) {
+			err = errors.New("hydration failed")
+		}
+		return got == want, err
+	}
 }
 
 func plainSystem() *system {

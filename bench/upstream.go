@@ -29,6 +29,9 @@ func upstreamSystem() *system {
 		if o.cacheSize != 0 {
 			v.CacheSize = int(max(o.cacheSize, 1)) // one page, at least
 		}
+		if v.HydrationEnabled = o.hydrate; o.hydrate {
+			s.isHydrated = pragmaIs("litestream_hydration_progress", "100.0")
+		}
 		upstreamSlot.set(v, s.rec)
 		var err error
 		if s.db, err = openDB("file:bench.db?mode=ro&vfs="+upstreamSlot.name, o.conns); err != nil {

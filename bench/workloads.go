@@ -28,6 +28,8 @@ func workloads(cfg config) []workload {
 		{"scan-events", with((*env).events, scanWorkload)},
 		{"count-blocks", with((*env).blocks, countWorkload)},
 		{"count-events", with((*env).events, countWorkload)},
+		{"hydrate-blocks", with((*env).blocks, hydrateWorkload)},
+		{"hydrate-events", with((*env).events, hydrateWorkload)},
 		{"format-lookups", with((*env).otherFormat, lookupWorkload(byPrimaryKey))},
 		{"format-scan", with((*env).otherFormat, scanWorkload)},
 	}
@@ -36,7 +38,8 @@ func workloads(cfg config) []workload {
 			workload{"large-open", with((*env).large, openRun)},
 			workload{"large-lookups", with((*env).large, lookupWorkload(byPrimaryKey))},
 			workload{"large-ranges", with((*env).large, rangeWorkload)},
-			workload{"large-scan", with((*env).large, scanWorkload)})
+			workload{"large-scan", with((*env).large, scanWorkload)},
+			workload{"large-hydrate", with((*env).large, hydrateWorkload)})
 	}
 	for _, pages := range cfg.pointPages {
 		list = append(list, workload{fmt.Sprintf("points-%d", pages), pointsWorkload(pages)})
