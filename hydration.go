@@ -68,7 +68,7 @@ type hydrator struct {
 	since   time.Time       // guarded by mu; when this status began
 	already int64           // guarded by mu; bytes when this status began
 	step    int             // guarded by mu; tenths that were logged
-	hot     []uint32        // guarded by mu; regions that queries wait for, the newest last
+	hot     []uint32        // guarded by mu; pages that queries waited for, the newest last
 	changed bool            // guarded by mu; since it was reported
 }
 
@@ -84,9 +84,8 @@ const (
 	maxOffered = 8 << 20
 	maxOffers  = 1 << 12
 
-	// regionPages is how many pages around one that a query waited for come next.
-	regionPages = 256
-	maxHot      = 64
+	// maxHot is how many pages that queries waited for are remembered.
+	maxHot = 64
 
 	// patience is how long hydration gives way to queries at a time.
 	patience = 200 * time.Millisecond
@@ -261,31 +260,25 @@ func (h *hydrator) want(pgno uint32) {
 	if h == nil || h.isComplete() {
 		return
 	}
-	region := (pgno - 1) / regionPages
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, r := range h.hot {
-		if r == region {
-			return
-		}
-	}
 	if len(h.hot) == maxHot {
 		h.hot = append(h.hot[:0], h.hot[1:]...)
 	}
-	h.hot = append(h.hot, region)
+	h.hot = append(h.hot, pgno)
 }
 
-// nextHot returns the region that a query waited for last, false if none did.
-func (h *hydrator) nextHot() (region uint32, ok bool) {
+// nextHot returns the page that a query waited for last, false if none did.
+func (h *hydrator) nextHot() (pgno uint32, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := len(h.hot)
 	if n == 0 {
 		return 0, false
 	}
-	region = h.hot[n-1]
+	pgno = h.hot[n-1]
 	h.hot = h.hot[:n-1]
-	return region, true
+	return pgno, true
 }
 
 // isComplete tells whether no page is missing.

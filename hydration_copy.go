@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/bits"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -119,33 +120,15 @@ func (h *hydrator) pass(ctx context.Context) error {
 		return nil
 	}
 	plan := h.plan(v, present)
+	work := &copyWork{batches: plan.batches()}
 	g, ctx := errgroup.WithContext(ctx)
-	batches := make(chan []part)
-	g.Go(func() error {
-		defer close(batches)
-		plan.each(func(batch []part) bool {
-			select {
-			case batches <- batch:
-				return true
-			case <-ctx.Done():
-				return false
-			}
-		})
-		return nil
-	})
 	// While some decode, others may read.
-	for range h.db.opts.HydrationConcurrency + runtime.GOMAXPROCS(0) {
+	for range min(h.db.opts.HydrationConcurrency+runtime.GOMAXPROCS(0), len(work.batches)) {
 		g.Go(func() error {
 			for {
-				if region, ok := h.nextHot(); ok {
-					if err := h.copyParts(ctx, v, missingParts(v, present, region*regionPages+1, (region+1)*regionPages, nil)); err != nil {
-						return err
-					}
-					continue
-				}
-				batch, ok := <-batches
-				if !ok {
-					return nil
+				batch := work.next(h.nextHot)
+				if batch == nil || ctx.Err() != nil {
+					return ctx.Err()
 				}
 				if err := h.copyParts(ctx, v, batch); err != nil {
 					return err
@@ -162,6 +145,46 @@ func (h *hydrator) pass(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// copyWork hands out what is to be read, in order, but first what is near a
+// page that a query waits for.
+type copyWork struct {
+	mu      sync.Mutex // duty: nothing is read twice
+	batches [][]part   // guarded by mu; nil: handed out
+	first   int        // guarded by mu; none before it is left
+}
+
+// next returns the next batch, nil after the last.
+func (w *copyWork) next(hot func() (pgno uint32, ok bool)) []part {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		pgno, ok := hot()
+		if !ok {
+			break
+		}
+		for i := w.first; i < len(w.batches); i++ {
+			for _, p := range w.batches[i] {
+				if p.first != 0 && p.first <= pgno && pgno <= p.last {
+					return w.take(i)
+				}
+			}
+		}
+	}
+	for ; w.first < len(w.batches); w.first++ {
+		if w.batches[w.first] != nil {
+			return w.take(w.first)
+		}
+	}
+	return nil
+}
+
+// take hands a batch out. Called under mu.
+func (w *copyWork) take(i int) []part {
+	batch := w.batches[i]
+	w.batches[i] = nil
+	return batch
 }
 
 // copyPlan says how the pages that are missing of a view are read.
@@ -232,26 +255,19 @@ func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc) b
 	})
 }
 
-// each calls fn with the parts to be read, a batch at a time.
-func (p *copyPlan) each(fn func([]part) bool) {
-	var batch []part
+// batches returns the parts to be read.
+func (p *copyPlan) batches() (all [][]part) {
 	var size int64
-	flush := func() bool {
-		all := batch
-		batch, size = nil, 0
-		return len(all) == 0 || fn(all)
-	}
-	emit := func(next part) bool {
-		if size+next.size() > partSize || len(batch) == maxBatch {
-			if !flush() {
-				return false
-			}
+	emit := func(next part) {
+		last := len(all) - 1
+		if last < 0 || size+next.size() > partSize || len(all[last]) == maxBatch {
+			all = append(all, []part{next})
+			size = next.size()
+			return
 		}
-		batch = append(batch, next)
+		all[last] = append(all[last], next)
 		size += next.size()
-		return true
 	}
-	ok := true
 	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) bool {
 		end := loc.offset + int64(loc.size)
 		switch begun := f.part.file != nil; {
@@ -262,41 +278,35 @@ func (p *copyPlan) each(fn func([]part) bool) {
 			}
 		case f.whole != nil && loc.offset-f.part.offset >= partSize:
 			f.part.end = loc.offset
-			ok = emit(f.part)
+			emit(f.part)
 			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
 		case f.whole == nil && (loc.offset-f.part.end > p.gap || end-f.part.offset > partSize):
-			ok = emit(f.part)
+			emit(f.part)
 			f.part = part{file: f.file, offset: loc.offset, first: pgno}
 		}
 		f.part.end, f.part.last = end, pgno
-		return ok
+		return true
 	})
 	for _, f := range p.files {
-		if !ok {
-			return
-		}
-		if f.whole == nil {
-			if f.part.file != nil { // else it came in between
-				ok = emit(f.part)
+		switch {
+		case f.part.file == nil: // others have read it since
+			if f.whole != nil {
+				f.whole.skip()
 			}
-			continue
-		}
-		if f.part.file == nil {
-			f.whole.skip()
-			continue
-		}
-		f.part.end = f.file.framesEnd
-		ok = emit(f.part)
-		for off, end := f.file.framesEnd, int64(0); ok && off < f.file.size; off = end {
-			if end = off + partSize; end+ltx.TrailerSize > f.file.size {
-				end = f.file.size // the trailer is not cut in two
+		case f.whole == nil:
+			emit(f.part)
+		default:
+			f.part.end = f.file.framesEnd
+			emit(f.part)
+			for off, end := f.file.framesEnd, int64(0); off < f.file.size; off = end {
+				if end = off + partSize; end+ltx.TrailerSize > f.file.size {
+					end = f.file.size // the trailer is not cut in two
+				}
+				emit(part{file: f.file, offset: off, end: end, whole: f.whole})
 			}
-			ok = emit(part{file: f.file, offset: off, end: end, whole: f.whole})
 		}
 	}
-	if ok {
-		flush()
-	}
+	return all
 }
 
 func (p *copyPlan) wholes() (all []*wholeFile) {
@@ -308,22 +318,20 @@ func (p *copyPlan) wholes() (all []*wholeFile) {
 	return all
 }
 
-// missingParts returns how pages from first to last that are missing are read;
-// of one file only, unless it is nil.
-func missingParts(v *view, present *bitmap, first, last uint32, only *ltxFile) []part {
+// missingParts returns how pages of a part that are missing are read by
+// themselves.
+func missingParts(v *view, present *bitmap, all part) []part {
 	var parts []part
-	open := make(map[*ltxFile]int)
-	present.missingIn(first, min(last, v.commit), func(pgno uint32) bool {
+	present.missingIn(all.first, all.last, func(pgno uint32) bool {
 		loc, ok := v.lookup(pgno)
-		if !ok || only != nil && loc.file != only {
+		if !ok || loc.file != all.file {
 			return true
 		}
 		end := loc.offset + int64(loc.size)
-		if i, ok := open[loc.file]; ok && loc.offset-parts[i].end <= maxGap && end-parts[i].offset <= partSize {
+		if i := len(parts) - 1; i >= 0 && loc.offset-parts[i].end <= maxGap {
 			parts[i].end, parts[i].last = end, pgno
 			return true
 		}
-		open[loc.file] = len(parts)
 		parts = append(parts, part{file: loc.file, offset: loc.offset, end: end, first: pgno, last: pgno})
 		return true
 	})

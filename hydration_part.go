@@ -18,7 +18,7 @@ import (
 
 // copyParts reads parts at the same time and writes their pages.
 func (h *hydrator) copyParts(ctx context.Context, v *view, parts []part) error {
-	if len(parts) == 1 { // as mostly
+	if len(parts) == 1 { // mostly
 		return h.copyPart(ctx, v, parts[0])
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -42,7 +42,7 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 		return nil // others have read it
 	} else if p.whole != nil && missing < int(p.last-p.first+1)/2 {
 		p.whole.skip()
-		return h.copyParts(ctx, v, missingParts(v, h.local().present.Load(), p.first, p.last, p.file))
+		return h.copyParts(ctx, v, missingParts(v, h.local().present.Load(), p))
 	}
 	buf := h.db.reader.buffer(int(p.size()))
 	defer h.db.reader.frames.Put(buf)
@@ -137,20 +137,14 @@ func (h *hydrator) decodeAll(v *view, p part, body []byte, w *runWriter) error {
 
 // read reads a part of a file, again and again while storage does not answer.
 func (h *hydrator) read(ctx context.Context, f *ltxFile, buf []byte, offset int64) error {
-	short := -1
 	for delay := firstHydrationDelay; ; delay = min(2*delay, lastHydrationDelay) {
-		n, err := h.readOnce(ctx, f, buf, offset)
+		err := h.readOnce(ctx, f, buf, offset)
 		switch {
 		case err == nil:
 			h.resumes()
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errShortBody):
-			if n == short { // not cut off, but over
-				return &fileError{f, fmt.Errorf("hydrate from %s: %w: it ends at %d", f, ErrCorrupt, offset+int64(n))}
-			}
-			short = n
 		case isMissing(err):
 			f.gone.Store(true)
 			return err
@@ -174,7 +168,7 @@ var errStalled = errors.New("no bytes came within the time limit of a read")
 
 // readOnce makes one request, gives way to queries as its bytes come, and
 // keeps to the rate limit.
-func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset int64) (n int, err error) {
+func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset int64) (err error) {
 	s := h.db.store
 	limit := h.db.opts.ReadTimeout
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -192,29 +186,29 @@ func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset 
 	timer.Stop()
 	cost := min(max(1, int64(len(buf))*maxBatch/partSize), maxBatch)
 	if err := h.streams.Acquire(ctx, cost); err != nil {
-		return 0, err
+		return err
 	}
 	defer h.streams.Release(cost)
 	t := s.limit.enqueue(hydrating)
 	if err := s.limit.wait(ctx, t); err != nil {
-		return 0, err
+		return err
 	}
 	seen := 0
 	err = s.guard(func() error {
 		rearm()
-		n, err = s.readOnce(ctx, hydrating, t, f.key(), buf, offset, func(got []byte) {
+		n, err := s.readOnce(ctx, hydrating, t, f.key(), buf, offset, func(got []byte) {
 			timer.Stop()
 			h.pace(ctx, len(got)-seen)
 			seen = len(got)
 			rearm()
 		})
+		h.bytes.Add(int64(n))
 		return err
 	})
-	h.bytes.Add(int64(n))
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
 		err = fmt.Errorf("read %s: %w", f, errStalled)
 	}
-	return n, err
+	return err
 }
 
 // pace waits until n bytes that came may be followed by others.

@@ -238,6 +238,10 @@ var errShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
 const (
 	firstPart = 8 << 10
 	readPart  = 64 << 10
+
+	// hydrationPart is as long as nobody who comes meanwhile has to wait for
+	// what is under way: hydration gives way between parts.
+	hydrationPart = 16 << 10
 )
 
 // readOnce makes one attempt to fill buf with the bytes of a file from offset
@@ -253,9 +257,13 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f f
 	if err != nil {
 		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)
 	}
+	most := readPart
+	if class == hydrating {
+		most = hydrationPart
+	}
 	for n < len(buf) && err == nil {
 		var m int
-		m, err = io.ReadFull(r, buf[n:min(n+min(readPart, max(n, firstPart)), len(buf))])
+		m, err = io.ReadFull(r, buf[n:min(n+min(most, max(n, firstPart)), len(buf))])
 		n += m
 		if fn != nil && m > 0 {
 			fn(buf[:n])

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/storage"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	upstreamlib "github.com/benbjohnson/litestream"
+	upstreamabs "github.com/benbjohnson/litestream/abs"
+	upstreamgs "github.com/benbjohnson/litestream/gs"
+	upstreams3 "github.com/benbjohnson/litestream/s3"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/abs"
+	"github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/s3"
+)
+
+// interopClient is what each of our clients of object stores is.
+type interopClient interface {
+	litestream.ReplicaClient
+	litestream.AllLTXFilesLister
+	Close() error
+}
+
+// connectFunc returns a client of upstream's and one of ours for a path.
+type connectFunc func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient)
+
+// interopStores are the stores that both have clients of. Each makes a bucket
+// of its own on the server, or skips the test where there is none.
+var interopStores = []struct {
+	name    string
+	connect func(*testing.T) connectFunc
+}{
+	{"s3", connectS3},
+	{"gcs", connectGCS},
+	{"azure", connectAzure},
+}
+
+// What the servers of scripts/servers take. Azurite's are public and the same
+// everywhere.
+const (
+	s3Key, s3Secret, s3Region = "testkey", "testsecret", "us-east-1"
+
+	azureAccount = "devstoreaccount1"
+	azureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+func newBucketName() string { return fmt.Sprintf("interop-%d", time.Now().UnixNano()) }
+
+func connectS3(t *testing.T) connectFunc {
+	endpoint, bucket := storetest.Server(t, "LITESTREAM_TEST_S3").String(), newBucketName()
+	t.Setenv("AWS_CA_BUNDLE", "") // upstream's client does not start with one
+	admin := awss3.New(awss3.Options{
+		Region: s3Region, BaseEndpoint: &endpoint, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(s3Key, s3Secret, ""),
+	})
+	if _, err := admin.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &bucket}); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		theirs := upstreams3.NewReplicaClient()
+		theirs.AccessKeyID, theirs.SecretAccessKey, theirs.Region = s3Key, s3Secret, s3Region
+		theirs.Endpoint, theirs.Bucket, theirs.Path, theirs.ForcePathStyle = endpoint, bucket, path, true
+		our := s3.NewReplicaClient()
+		our.AccessKeyID, our.SecretAccessKey, our.Region = s3Key, s3Secret, s3Region
+		our.Endpoint, our.Bucket, our.Path, our.ForcePathStyle = endpoint, bucket, path, true
+		our.Logger = testLogger(t)
+		return theirs, closeAfter(t, our)
+	}
+}
+
+func connectGCS(t *testing.T) connectFunc {
+	server, bucket := storetest.Server(t, "LITESTREAM_TEST_GCS"), newBucketName()
+	t.Setenv("STORAGE_EMULATOR_HOST", server.String()) // upstream has no other way
+	admin, err := storage.NewClient(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if err := admin.Bucket(bucket).Create(t.Context(), "interop", nil); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		theirs := upstreamgs.NewReplicaClient()
+		theirs.Bucket, theirs.Path = bucket, path
+		our := gs.NewReplicaClient()
+		our.Bucket, our.Path = bucket, path
+		return theirs, closeAfter(t, our)
+	}
+}
+
+func connectAzure(t *testing.T) connectFunc {
+	endpoint, bucket := storetest.Server(t, "LITESTREAM_TEST_AZURE").JoinPath(azureAccount).String(), newBucketName()
+	t.Setenv("LITESTREAM_AZURE_SAS_TOKEN", "") // it would go before the key
+	credential, err := azblob.NewSharedKeyCredential(azureAccount, azureKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := azblob.NewClientWithSharedKeyCredential(endpoint, credential, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.CreateContainer(t.Context(), bucket, nil); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		theirs := upstreamabs.NewReplicaClient()
+		theirs.AccountName, theirs.AccountKey = azureAccount, azureKey
+		theirs.Endpoint, theirs.Bucket, theirs.Path = endpoint, bucket, path
+		our := abs.NewReplicaClient()
+		our.AccountName, our.AccountKey = azureAccount, azureKey
+		our.Endpoint, our.Bucket, our.Path = endpoint, bucket, path
+		return theirs, closeAfter(t, our)
+	}
+}
+
+// closeAfter closes a client when the test ends.
+func closeAfter(t *testing.T, client interopClient) interopClient {
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
