@@ -60,6 +60,7 @@ type hydrator struct {
 	wake    chan struct{} // holds one if there may be a new view, or a page was offered
 	work    chan struct{} // holds one if pages may be missing
 	broken  chan error    // holds why the local file cannot be read any more
+	over    atomic.Bool   // it failed for good
 	bytes   atomic.Int64  // read from storage
 
 	mu      sync.Mutex      // duty: what follows
@@ -104,7 +105,8 @@ func newHydrator(db *database) *hydrator {
 		broken: make(chan error, 1),
 		status: HydrationIdle,
 
-		streams: semaphore.NewWeighted(int64(db.opts.HydrationConcurrency) * maxBatch),
+		// Half of one more, so that what is small need not wait for what is not.
+		streams: semaphore.NewWeighted(int64(db.opts.HydrationConcurrency)*maxBatch + maxBatch/2),
 		runs:    sync.Pool{New: func() any { b := make([]byte, 0, runSize); return &b }},
 	}
 	if n := db.opts.HydrationRateLimit; n > 0 {
@@ -123,11 +125,11 @@ func (h *hydrator) run() {
 		if h.db.ctx.Err() != nil {
 			return
 		}
-		if !isDiskFull(err) {
+		if !isDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.fail(err)
 			return
 		}
-		h.pauses(true, err)
+		h.pauses(isDiskFull(err), err)
 		h.report()
 		timer := time.NewTimer(lastHydrationDelay)
 		select {
@@ -181,7 +183,7 @@ func (h *hydrator) open() error {
 	if h.keeper != nil {
 		err = h.keeper.resume(l)
 	}
-	if err == nil && l.held.Load() == nil {
+	if err == nil && l.view() == nil {
 		err = l.hold(h.db.current.Load())
 	}
 	if err != nil {
@@ -200,7 +202,7 @@ func (h *hydrator) close(problem error) error {
 	case h.keeper == nil:
 	case errors.Is(problem, ErrCorrupt): // pages of it may be wrong
 		err = errors.Join(problem, h.keeper.discard(l))
-	case problem == nil && l.held.Load() != nil:
+	case problem == nil:
 		err = h.keeper.checkpoint(l)
 	}
 	l.drop()
@@ -212,7 +214,7 @@ func (h *hydrator) local() *localPages { return h.db.reader.local.Load() }
 // offer gives a page to the local file that somebody has fetched. It does not
 // wait.
 func (h *hydrator) offer(key pageKey, page []byte) {
-	if h == nil || !h.local().wants(key) {
+	if h == nil || h.over.Load() || !h.local().wants(key) {
 		return
 	}
 	if h.offered.Add(int64(len(page))) > maxOffered {
@@ -245,7 +247,7 @@ func signal(c chan struct{}) {
 // broke is told why a page could not be read from the local file. If that is
 // not just that it is not there, nothing is read from it any more.
 func (h *hydrator) broke(l *localPages, err error) {
-	if err == errNotHere || h.db.ctx.Err() != nil {
+	if err == errNotHere || h.db.ctx.Err() != nil || l != h.local() {
 		return
 	}
 	l.drop()
@@ -284,27 +286,39 @@ func (h *hydrator) nextHot() (pgno uint32, ok bool) {
 // isComplete tells whether no page is missing.
 func (h *hydrator) isComplete() bool {
 	l := h.local()
-	return l != nil && l.held.Load() != nil && l.missing() == 0
+	return l != nil && l.view() != nil && l.missing() == 0
 }
 
 // keepUp follows the newest view and writes pages that are offered, until
 // copying fails or ctx is done.
 func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
+	var retry <-chan time.Time // nil unless the disk was full
 	for {
-		err := h.follow()
-		if err == nil {
-			err = h.adopt()
-		}
-		if err == nil && h.keeper != nil {
-			err = h.keeper.checkpointIfDue(h.local())
-		}
-		if err != nil && !isDiskFull(err) { // copying waits for room on the disk
+		select {
+		case err := <-h.broken:
 			return err
+		case <-retry:
+			retry = nil
+			h.resumes()
+		default:
+		}
+		if retry == nil {
+			err := h.maintain()
+			if err != nil && !isDiskFull(err) {
+				return err
+			}
+			if err != nil {
+				h.pauses(true, err)
+				retry = time.After(lastHydrationDelay)
+			}
 		}
 		h.progressed()
 		signal(h.work)
 		select {
 		case <-h.wake:
+		case <-retry:
+			retry = nil
+			h.resumes()
 		case err := <-failed:
 			return err
 		case err := <-h.broken:
@@ -315,22 +329,43 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 	}
 }
 
+// maintain does what there is to be done now.
+func (h *hydrator) maintain() error {
+	err := h.follow()
+	if err == nil {
+		err = h.adopt()
+	}
+	if err == nil && h.keeper != nil {
+		err = h.keeper.checkpointIfDue(h.local())
+	}
+	return err
+}
+
 // follow makes the local file that of the newest view.
 func (h *hydrator) follow() error {
 	for {
 		l, cur := h.local(), h.db.current.Load()
-		held := l.held.Load()
+		held := l.view()
 		if held == cur || held == nil { // nil: a reader found it broken
 			return nil
 		}
 		if held.pageSize != cur.pageSize {
 			// Another database: begun again in the same file.
+			if h.keeper != nil {
+				if err := h.keeper.discard(l); err != nil {
+					return err
+				}
+			}
 			l.drop()
 			if err := h.file.Reset(); err != nil {
 				return err
 			}
 			l = newLocalPages(h.file, cur.pageSize, h.db.opts.onDisk)
 			h.db.reader.local.Store(l)
+			if err := l.hold(cur); err != nil {
+				return err
+			}
+			continue
 		}
 		var err error
 		if h.keeper != nil {
@@ -410,8 +445,9 @@ func (h *hydrator) resumes() {
 
 // fail ends hydration. Pages are remote from now on.
 func (h *hydrator) fail(err error) {
-	if l := h.local(); l != nil {
-		l.drop()
+	h.over.Store(true)
+	for len(h.offers) > 0 {
+		<-h.offers // nobody else takes them now
 	}
 	h.mu.Lock()
 	h.status, h.problem = HydrationFailed, err
@@ -424,7 +460,7 @@ func (h *hydrator) fail(err error) {
 func (h *hydrator) progressed() {
 	l := h.local()
 	total, missing := l.total.Load(), l.missing()
-	if l.held.Load() == nil {
+	if l.view() == nil {
 		return
 	}
 	h.mu.Lock()
@@ -494,6 +530,8 @@ func (h *hydrator) progress() HydrationProgress {
 
 // report calls OnHydrationProgress. Only run does, one at a time.
 func (h *hydrator) report() {
+	var err error
+	defer guard(h.db.log, "OnHydrationProgress", &err)
 	if fn := h.db.opts.OnHydrationProgress; fn != nil {
 		fn(h.progress())
 	}

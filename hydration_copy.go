@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// partSize is about how much of a file one request of a hydration reads,
-	// bytes.
-	partSize = 1 << 20
+	// partSize is about the most of a file that one request of a hydration
+	// reads, bytes.
+	partSize    = 1 << 20
+	minPartSize = 64 << 10
 
 	// maxBatch is how many requests count as one of HydrationConcurrency, if
 	// together they are no larger.
@@ -45,6 +46,7 @@ func (p part) size() int64 { return p.end - p.offset }
 // it cannot go on.
 func (h *hydrator) copyAll(ctx context.Context) error {
 	delay := firstHydrationDelay
+	paused := false
 	for {
 		select {
 		case <-h.work:
@@ -63,8 +65,9 @@ func (h *hydrator) copyAll(ctx context.Context) error {
 			case err == nil: // the view moved on, or will when somebody looks
 			case isDiskFull(err):
 				h.pauses(true, err)
+				paused = true
 			case isMissing(err), errors.Is(err, ErrCorrupt):
-				if err := h.isStale(ctx, err); err != nil {
+				if err := h.checkStale(ctx, err); err != nil {
 					return err
 				}
 			default:
@@ -80,6 +83,10 @@ func (h *hydrator) copyAll(ctx context.Context) error {
 			}
 			delay = min(2*delay, lastHydrationDelay)
 		}
+		if paused && ctx.Err() == nil {
+			h.resumes() // whoever brought the rest
+			paused = false
+		}
 	}
 }
 
@@ -88,25 +95,25 @@ func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// isStale looks whether a file that is missing or damaged is one that the
-// replica does not have any more. It returns why not.
-func (h *hydrator) isStale(ctx context.Context, problem error) error {
-	var bad *fileError
-	held := h.local().held.Load()
+// checkStale looks whether a file that is missing or damaged is one that the
+// replica does not have any more. It returns the problem if it is not.
+func (h *hydrator) checkStale(ctx context.Context, problem error) error {
 	seen := h.db.refresh(ctx)
-	switch {
-	case seen.files == nil: // nobody knows
+	if seen.files == nil { // nobody knows
 		h.pauses(false, errors.Join(problem, seen.news))
 		return nil
-	case errors.As(problem, &bad) && held != nil && held.epoch == h.db.current.Load().epoch && isListed(bad.file, seen.files) && !isMissing(problem):
+	}
+	var bad *fileError
+	if errors.As(problem, &bad) && bad.epoch == h.db.current.Load().epoch && isListed(bad.file, seen.files) && !isMissing(problem) {
 		return problem
 	}
 	return nil
 }
 
-// fileError is an error about the content of a file.
+// fileError is an error about the content of a file of an epoch.
 type fileError struct {
-	file *ltxFile
+	file  *ltxFile
+	epoch uint32
 	error
 }
 
@@ -114,11 +121,11 @@ func (e *fileError) Unwrap() error { return e.error }
 
 // pass reads all that is missing of the view that is held now.
 func (h *hydrator) pass(ctx context.Context) error {
-	l := h.local()
-	v, present := l.held.Load(), l.present.Load()
-	if v == nil || present == nil {
+	held := h.local().held.Load()
+	if held == nil {
 		return nil
 	}
+	v, present := held.view, held.present
 	plan := h.plan(v, present)
 	work := &copyWork{batches: plan.batches()}
 	g, ctx := errgroup.WithContext(ctx)
@@ -139,8 +146,11 @@ func (h *hydrator) pass(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if v.epoch != h.db.current.Load().epoch {
+		return nil // what was read may be of another history
+	}
 	for _, w := range plan.wholes() {
-		if err := w.check(); err != nil {
+		if err := w.check(v.epoch); err != nil {
 			return err
 		}
 	}
@@ -192,6 +202,7 @@ type copyPlan struct {
 	view    *view
 	present *bitmap
 	files   map[*ltxFile]*filePlan
+	size    int64 // of a part, so that all streams end at about the same time
 	gap     int64 // gaps up to this size are read through
 }
 
@@ -200,7 +211,7 @@ type filePlan struct {
 	file    *ltxFile
 	missing int   // pages
 	bytes   int64 // of these
-	end     int64 // of the last one
+	end     int64 // of the last one seen
 	whole   *wholeFile
 	part    part // that is being put together
 }
@@ -208,24 +219,34 @@ type filePlan struct {
 // plan looks at everything that is missing.
 func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 	p := &copyPlan{view: v, present: present, files: make(map[*ltxFile]*filePlan)}
-	var gaps [64]int64 // bytes, by the logarithm of their size
 	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) bool {
-		if gap := loc.offset - f.end; f.missing > 0 && gap > 0 {
-			gaps[bits.Len64(uint64(gap))] += gap
-		}
 		f.missing++
 		f.bytes += int64(loc.size)
-		f.end = loc.offset + int64(loc.size)
 		return true
 	})
-	bytes := int64(0)
+	bytes, total := int64(0), int64(0)
 	for _, f := range p.files {
+		total += f.bytes
 		if f.missing*100 >= f.file.frames*wholeShare {
 			f.whole = &wholeFile{file: f.file}
 		} else {
 			bytes += f.bytes
 		}
 	}
+	streams := int64(h.db.opts.HydrationConcurrency)
+	rounds := (total-1)/(streams*partSize) + 1
+	p.size = max(total/(streams*rounds), minPartSize)
+	if bytes == 0 {
+		return p
+	}
+	var gaps [64]int64 // bytes, by the logarithm of their size
+	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) bool {
+		if gap := loc.offset - f.end; f.end > 0 && gap > 0 && f.whole == nil {
+			gaps[bits.Len64(uint64(gap))] += gap
+		}
+		f.end = loc.offset + int64(loc.size)
+		return true
+	})
 	budget := bytes * gapShare / 100
 	for i, sum := range gaps {
 		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
@@ -260,7 +281,7 @@ func (p *copyPlan) batches() (all [][]part) {
 	var size int64
 	emit := func(next part) {
 		last := len(all) - 1
-		if last < 0 || size+next.size() > partSize || len(all[last]) == maxBatch {
+		if last < 0 || size+next.size() > p.size || len(all[last]) == maxBatch {
 			all = append(all, []part{next})
 			size = next.size()
 			return
@@ -272,15 +293,25 @@ func (p *copyPlan) batches() (all [][]part) {
 		end := loc.offset + int64(loc.size)
 		switch begun := f.part.file != nil; {
 		case !begun:
+			if f.whole != nil && loc.offset > p.size {
+				f.whole.skip()
+				f.whole = nil
+			}
 			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
 			if f.whole != nil {
 				f.part.offset = 0
 			}
-		case f.whole != nil && loc.offset-f.part.offset >= partSize:
+		case f.whole != nil && loc.offset-f.part.end > p.size:
+			// So much is local in between that it is not worth the checksum.
+			f.whole.skip()
+			f.whole = nil
+			emit(f.part)
+			f.part = part{file: f.file, offset: loc.offset, first: pgno}
+		case f.whole != nil && loc.offset-f.part.offset >= p.size:
 			f.part.end = loc.offset
 			emit(f.part)
 			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
-		case f.whole == nil && (loc.offset-f.part.end > p.gap || end-f.part.offset > partSize):
+		case f.whole == nil && (loc.offset-f.part.end > p.gap || end-f.part.offset > p.size):
 			emit(f.part)
 			f.part = part{file: f.file, offset: loc.offset, first: pgno}
 		}
@@ -295,11 +326,14 @@ func (p *copyPlan) batches() (all [][]part) {
 			}
 		case f.whole == nil:
 			emit(f.part)
+		case f.file.framesEnd-f.part.end > p.size:
+			f.whole.skip()
+			emit(f.part)
 		default:
 			f.part.end = f.file.framesEnd
 			emit(f.part)
 			for off, end := f.file.framesEnd, int64(0); off < f.file.size; off = end {
-				if end = off + partSize; end+ltx.TrailerSize > f.file.size {
+				if end = off + p.size; end+ltx.TrailerSize > f.file.size {
 					end = f.file.size // the trailer is not cut in two
 				}
 				emit(part{file: f.file, offset: off, end: end, whole: f.whole})

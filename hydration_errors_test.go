@@ -91,7 +91,7 @@ func TestHydration_DiskFails(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	wantAll(t, p, db)
-	if db.stats().LocalHits > 0 && db.reader.local.Load().held.Load() != nil {
+	if db.stats().LocalHits > 0 && db.reader.local.Load().view() != nil {
 		t.Error("it is still in use")
 	}
 }

@@ -38,8 +38,10 @@ type keeper struct {
 	durable   *bitmap // pages that the record lists
 	sum       uint64  // checksum that goes on with what is appended
 	forgotten int     // pages appended since it was written
+	torn      bool    // what was appended last may be there in part
 	written   time.Time
-	count     int64 // pages present when it was written
+	count     int64 // pages present when a checkpoint was made, -1 if something else was written since
+	complete  bool  // a checkpoint was made when all pages were
 }
 
 // openKept opens the hydration file at a path.
@@ -72,12 +74,14 @@ func openKept(h *hydrator, path string) (*pagefile.File, *keeper, error) {
 func (k *keeper) resume(l *localPages) error {
 	if len(k.old) > 0 {
 		pages, err := k.trusted(l)
-		k.old = nil
 		if k.h.db.ctx.Err() != nil {
 			return context.Cause(k.h.db.ctx)
 		}
 		if err == nil {
 			return k.begin(l, pages)
+		}
+		if errors.Is(err, errUnknown) {
+			return err
 		}
 		k.h.db.log.Warn("the hydration file cannot be used, hydration starts over", "file", k.file.Path(), "reason", err)
 	}
@@ -89,11 +93,6 @@ func (k *keeper) resume(l *localPages) error {
 		return err
 	}
 	return k.begin(l, trustedPages{})
-}
-
-// discard has the record list no pages.
-func (k *keeper) discard(l *localPages) error {
-	return k.write(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(bitmap))
 }
 
 // trustedPages are pages of a hydration file that are as in a view.
@@ -121,18 +120,20 @@ func (k *keeper) begin(l *localPages, pages trustedPages) error {
 // adopt makes pages present of which it is known that they are in the file.
 // Nobody uses l yet.
 func (l *localPages) adopt(set *bitmap, n int64) {
-	present := l.present.Load()
+	present := l.held.Load().present
 	for i := range *present {
 		(*present)[i].Store((*set)[i].Load())
 	}
 	l.count.Store(n)
 }
 
-// checkpointIfDue is checkpoint, where enough has changed for long enough.
+// checkpointIfDue is checkpoint, where something has changed for long enough,
+// or all pages are there for the first time.
 func (k *keeper) checkpointIfDue(l *localPages) error {
-	count := l.count.Load()
-	if count == k.count && k.forgotten == 0 || time.Since(k.written) < checkpointEvery && l.missing() > 0 ||
-		time.Since(k.written) < checkpointEvery && k.count == l.total.Load() {
+	switch {
+	case l.view() == nil, l.count.Load() == k.count && k.forgotten == 0:
+		return nil
+	case time.Since(k.written) < checkpointEvery && (k.complete || l.missing() > 0):
 		return nil
 	}
 	return k.checkpoint(l)
@@ -140,16 +141,24 @@ func (k *keeper) checkpointIfDue(l *localPages) error {
 
 // checkpoint has the record list every page that is present.
 func (k *keeper) checkpoint(l *localPages) error {
-	held, present := l.held.Load(), l.present.Load()
-	set := newBitmap(held.commit)
-	for i := range *set {
-		(*set)[i].Store((*present)[i].Load())
+	held := l.held.Load()
+	if held == nil {
+		return nil // somebody found the file broken
 	}
+	set := held.present.clone()
+	count, complete := l.count.Load(), l.missing() == 0
 	// What was present before it is on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
 	}
-	return k.write(l, k.recordOf(held), set)
+	if err := k.file.CheckSize(); err != nil {
+		return err
+	}
+	if err := k.write(l, held.view, set); err != nil {
+		return err
+	}
+	k.count, k.complete = count, complete
+	return nil
 }
 
 // recordOf returns a record of a view, without its pages.
@@ -163,26 +172,30 @@ func (k *keeper) recordOf(v *view) *record {
 	return r
 }
 
-// write replaces the record by one of some pages of the view that is held.
-func (k *keeper) write(l *localPages, r *record, set *bitmap) error {
-	if !k.file.IsThere() {
-		return fmt.Errorf("the hydration file %s was removed or replaced", k.file.Path())
-	}
-	held := l.held.Load()
+// discard has the record list no pages.
+func (k *keeper) discard(l *localPages) error {
+	k.complete = false
+	return k.replace(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(bitmap))
+}
+
+// write replaces the record by one of some pages of a view.
+func (k *keeper) write(l *localPages, v *view, set *bitmap) error {
+	r := k.recordOf(v)
 	var pgnos []uint32
-	if r.Commit > 0 {
-		step := max(1, r.Commit/maxSamples)
-		for pgno := uint32(1); pgno <= r.Commit; pgno++ {
-			version := ltx.TXID(0)
-			if loc, ok := held.lookup(pgno); ok && set.has(pgno) {
-				version = loc.version
-				if len(pgnos) < maxSamples && (len(pgnos) == 0 || pgno-pgnos[len(pgnos)-1] >= step) {
-					pgnos = append(pgnos, pgno)
-				}
+	step := max(1, v.commit/maxSamples)
+	var w runsWriter
+	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+		version := ltx.TXID(0)
+		if loc, ok := v.lookup(pgno); ok && set.has(pgno) {
+			version = loc.version
+			if len(pgnos) < maxSamples && (len(pgnos) == 0 || pgno-pgnos[len(pgnos)-1] >= step) {
+				pgnos = append(pgnos, pgno)
 			}
-			r.runs = appendRun(r.runs, version)
 		}
+		w.add(version)
 	}
+	w.flush()
+	r.runs = w.b
 	for _, pgno := range pgnos {
 		page := make([]byte, l.size)
 		if err := k.file.ReadAt(page, int64(pgno-1)*l.size); err != nil {
@@ -190,14 +203,31 @@ func (k *keeper) write(l *localPages, r *record, set *bitmap) error {
 		}
 		r.Samples = append(r.Samples, sample{pgno, crc64.Checksum(page, recordTable)})
 	}
+	return k.replace(l, r, set)
+}
+
+// replace replaces the record by one that lists a set of pages.
+func (k *keeper) replace(l *localPages, r *record, set *bitmap) error {
+	if err := k.checkThere(); err != nil {
+		return err
+	}
 	b, sum, err := r.encode()
 	if err != nil {
 		return err
 	}
+	k.torn = true // until it is known to be the new one
 	if err := l.do("write record", func() error { return writeRecordFile(k.path, b) }); err != nil {
 		return fmt.Errorf("write hydration record: %w", err)
 	}
-	k.durable, k.sum, k.forgotten, k.written, k.count = set, sum, 0, time.Now(), l.count.Load()
+	k.durable, k.sum, k.forgotten, k.torn, k.written, k.count = set, sum, 0, false, time.Now(), -1
+	return nil
+}
+
+// checkThere returns an error if the record would be that of another file.
+func (k *keeper) checkThere() error {
+	if !k.file.IsThere() {
+		return fmt.Errorf("the hydration file %s was removed or replaced", k.file.Path())
+	}
 	return nil
 }
 
@@ -216,22 +246,35 @@ func (k *keeper) forget(l *localPages, held, next *view) error {
 			pgnos = append(pgnos, pgno)
 		}
 	})
+	if len(pgnos) > 0 {
+		if err := k.exclude(l, held, pgnos); err != nil {
+			return err
+		}
+	}
+	return l.hold(next)
+}
+
+// exclude takes pages out of the record.
+func (k *keeper) exclude(l *localPages, held *view, pgnos []uint32) error {
+	if k.torn || k.forgotten+len(pgnos) > maxForgotten {
+		set := k.durable.clone()
+		for _, pgno := range pgnos {
+			set.clear(pgno)
+		}
+		return k.write(l, held, set)
+	}
+	if err := k.checkThere(); err != nil {
+		return err
+	}
+	b, sum := encodeForgotten(pgnos, k.sum)
+	k.torn = true // until it is known to be there
+	if err := l.do("append to record", func() error { return appendRecordFile(k.path, b) }); err != nil {
+		return fmt.Errorf("append to hydration record: %w", err)
+	}
 	for _, pgno := range pgnos {
 		k.durable.clear(pgno)
 	}
-	switch {
-	case len(pgnos) == 0:
-	case k.forgotten+len(pgnos) > maxForgotten:
-		if err := k.write(l, k.recordOf(held), k.durable); err != nil {
-			return err
-		}
-	default:
-		b, sum := encodeForgotten(pgnos, k.sum)
-		if err := l.do("append to record", func() error { return appendRecordFile(k.path, b) }); err != nil {
-			return fmt.Errorf("append to hydration record: %w", err)
-		}
-		k.sum = sum
-		k.forgotten += len(pgnos)
-	}
-	return l.hold(next)
+	k.sum, k.torn = sum, false
+	k.forgotten += len(pgnos)
+	return nil
 }

@@ -3,6 +3,7 @@ package litestream
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -323,7 +324,7 @@ func smallPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 // A record that is cut off anywhere is refused, or lists no page too many.
 func TestHydration_RecordCutOff(t *testing.T) {
 	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
-	r.runs = []versionRun{{300, 5}, {1, 0}, {699, 7}}
+	r.runs = makeRuns(300, 5, 1, 0, 699, 7)
 	b, sum, err := r.encode()
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +348,7 @@ func TestHydration_RecordCutOff(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || got.TXID != 7 || !slices.Equal(got.runs, r.runs) {
+		if err != nil || got.TXID != 7 || !bytes.Equal(got.runs, r.runs) {
 			t.Fatalf("%d bytes: %+v, error %v", n, got, err)
 		}
 		for i, list := range lists {
@@ -360,9 +361,17 @@ func TestHydration_RecordCutOff(t *testing.T) {
 	}
 }
 
+// makeRuns encodes pairs of a number of pages and their version.
+func makeRuns(pairs ...uint64) (b []byte) {
+	for _, x := range pairs {
+		b = binary.AppendUvarint(b, x)
+	}
+	return b
+}
+
 func FuzzParseRecord(f *testing.F) {
 	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []recordFile{{0, 7, 7, 100, 1}}, Samples: []sample{{1, 2}}}}
-	r.runs = []versionRun{{30, 5}, {1, 0}, {69, 7}}
+	r.runs = makeRuns(30, 5, 1, 0, 69, 7)
 	b, sum, err := r.encode()
 	if err != nil {
 		f.Fatal(err)
@@ -375,11 +384,7 @@ func FuzzParseRecord(f *testing.F) {
 			// Nearly all would fail for their checksum: try those that do not.
 			again := &record{}
 			again.PageSize, again.Commit = 512, 100
-			for i, c := range b[n:] {
-				if i < 20 {
-					again.runs = append(again.runs, versionRun{uint32(c), ltx.TXID(c % 3)})
-				}
-			}
+			again.runs = b[n:]
 			if enc, _, err := again.encode(); err == nil {
 				checkRecord(t, append(enc, b[n:]...))
 			}
@@ -395,10 +400,12 @@ func checkRecord(t *testing.T, b []byte) {
 		return
 	}
 	n := uint64(0)
-	for _, run := range r.runs {
-		n += uint64(run.pages)
-	}
-	if n > uint64(r.Commit) {
+	if !eachRun(r.runs, r.Commit, func(first, pages uint32, _ ltx.TXID) {
+		if uint64(first) != n+1 {
+			t.Errorf("page %d follows page %d", first, n)
+		}
+		n += uint64(pages)
+	}) || n > uint64(r.Commit) {
 		t.Errorf("%d pages of %d", n, r.Commit)
 	}
 }

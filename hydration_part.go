@@ -34,15 +34,24 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 	if p.file.gone.Load() {
 		return fmt.Errorf("read %s: %w", p.file, fs.ErrNotExist)
 	}
-	if missing := h.missingOf(v, p); p.first == 0 {
-		if p.whole.isSkipped() {
+	held := h.local().held.Load()
+	if held == nil || held.view.epoch != v.epoch {
+		p.whole.skip()
+		return nil // of another history
+	}
+	if p.whole.isSkipped() {
+		if p.first == 0 {
 			return nil
 		}
-	} else if p.whole == nil && missing == 0 {
+		p.whole = nil
+	}
+	switch missing := missingOf(v, held.present, p); {
+	case p.first == 0:
+	case p.whole == nil && missing == 0:
 		return nil // others have read it
-	} else if p.whole != nil && missing < int(p.last-p.first+1)/2 {
+	case p.whole != nil && missing < int(p.last-p.first+1)/2:
 		p.whole.skip()
-		return h.copyParts(ctx, v, missingParts(v, h.local().present.Load(), p))
+		return h.copyParts(ctx, v, missingParts(v, held.present, p))
 	}
 	buf := h.db.reader.buffer(int(p.size()))
 	defer h.db.reader.frames.Put(buf)
@@ -51,6 +60,7 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 		return err
 	}
 	if v.epoch != h.db.current.Load().epoch {
+		p.whole.skip()
 		return nil // it may be of another history
 	}
 	defer signal(h.wake)
@@ -59,7 +69,7 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 	w := &runWriter{l: h.local(), epoch: v.epoch, pageSize: int(v.pageSize), data: (*run)[:0]}
 	switch {
 	case p.whole == nil:
-		err = h.decodeWanted(v, p, body, w)
+		err = decodeWanted(v, held.present, p, body, w)
 	case p.offset < p.file.framesEnd:
 		err = h.decodeAll(v, p, body, w)
 	default:
@@ -69,17 +79,17 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 		err = w.flush()
 	}
 	if errors.Is(err, ErrCorrupt) {
-		return &fileError{p.file, fmt.Errorf("hydrate from %s: %w", p.file, err)}
+		return &fileError{p.file, v.epoch, fmt.Errorf("hydrate from %s: %w", p.file, err)}
+	}
+	if err == nil {
+		h.resumes()
 	}
 	return err
 }
 
 // missingOf returns how many pages that lie in a part are still missing.
-func (h *hydrator) missingOf(v *view, p part) (n int) {
-	if p.first == 0 {
-		return 0
-	}
-	h.local().present.Load().missingIn(p.first, p.last, func(pgno uint32) bool {
+func missingOf(v *view, present *bitmap, p part) (n int) {
+	present.missingIn(p.first, p.last, func(pgno uint32) bool {
 		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
 			n++
 		}
@@ -89,8 +99,8 @@ func (h *hydrator) missingOf(v *view, p part) (n int) {
 }
 
 // decodeWanted writes the pages of a part that are still missing.
-func (h *hydrator) decodeWanted(v *view, p part, body []byte, w *runWriter) (err error) {
-	w.l.present.Load().missingIn(p.first, p.last, func(pgno uint32) bool {
+func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (err error) {
+	present.missingIn(p.first, p.last, func(pgno uint32) bool {
 		loc, ok := v.lookup(pgno)
 		if !ok || loc.file != p.file || loc.offset < p.offset || loc.offset+int64(loc.size) > p.end {
 			return true
@@ -141,7 +151,6 @@ func (h *hydrator) read(ctx context.Context, f *ltxFile, buf []byte, offset int6
 		err := h.readOnce(ctx, f, buf, offset)
 		switch {
 		case err == nil:
-			h.resumes()
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -184,6 +193,11 @@ func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset 
 		}
 	}
 	timer.Stop()
+	for n := len(buf); h.rate != nil && n > 0; n -= h.rate.Burst() {
+		if err := h.rate.WaitN(ctx, min(n, h.rate.Burst())); err != nil {
+			return err
+		}
+	}
 	cost := min(max(1, int64(len(buf))*maxBatch/partSize), maxBatch)
 	if err := h.streams.Acquire(ctx, cost); err != nil {
 		return err
@@ -193,13 +207,11 @@ func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset 
 	if err := s.limit.wait(ctx, t); err != nil {
 		return err
 	}
-	seen := 0
 	err = s.guard(func() error {
 		rearm()
-		n, err := s.readOnce(ctx, hydrating, t, f.key(), buf, offset, func(got []byte) {
+		n, err := s.readOnce(ctx, hydrating, t, f.key(), buf, offset, func([]byte) {
 			timer.Stop()
-			h.pace(ctx, len(got)-seen)
-			seen = len(got)
+			s.limit.awaitQuiet(ctx, patience)
 			rearm()
 		})
 		h.bytes.Add(int64(n))
@@ -209,14 +221,6 @@ func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset 
 		err = fmt.Errorf("read %s: %w", f, errStalled)
 	}
 	return err
-}
-
-// pace waits until n bytes that came may be followed by others.
-func (h *hydrator) pace(ctx context.Context, n int) {
-	h.db.store.limit.awaitQuiet(ctx, patience)
-	if h.rate != nil {
-		_ = h.rate.WaitN(ctx, n) // fails only with ctx
-	}
 }
 
 // runWriter writes pages that are decoded one after the other, those side by
@@ -297,24 +301,33 @@ func (w *wholeFile) addTail(p part, body []byte) error {
 }
 
 func (w *wholeFile) isSkipped() bool {
+	if w == nil {
+		return false
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.skipped
 }
 
-// skip gives up the checksum.
+// skip gives up the checksum. A nil wholeFile has none.
 func (w *wholeFile) skip() {
+	if w == nil {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.skipped = true
 }
 
 // check compares the checksum, if every part was read.
-func (w *wholeFile) check() error {
+func (w *wholeFile) check(epoch uint32) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.skipped || w.trailer == nil {
 		return nil
+	}
+	if w.trailer.FileChecksum != w.file.checksum {
+		return fmt.Errorf("%s was written again: %w", w.file, fs.ErrNotExist)
 	}
 	slices.SortFunc(w.sums, func(a, b sumAt) int { return cmp.Compare(a.offset, b.offset) })
 	var sum ltxio.Sum
@@ -322,7 +335,7 @@ func (w *wholeFile) check() error {
 		sum = sum.Join(s.sum)
 	}
 	if err := sum.Check(*w.trailer); err != nil {
-		return &fileError{w.file, fmt.Errorf("hydrate from %s: %w", w.file, err)}
+		return &fileError{w.file, epoch, fmt.Errorf("hydrate from %s: %w", w.file, err)}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ import (
 // from the one before. Numbers are big-endian.
 type record struct {
 	recordHeader
-	runs []versionRun
+	runs []byte // pairs of varints, as in the file
 }
 
 type recordHeader struct {
@@ -53,11 +53,47 @@ type sample struct {
 	CRC64 uint64 `json:"crc64"`
 }
 
-// versionRun is a number of pages that follow each other and have the same
-// version; 0 if they are not there.
-type versionRun struct {
-	pages   uint32
+// runsWriter encodes the versions of pages, one after the other.
+type runsWriter struct {
+	b       []byte
+	pages   uint64
 	version ltx.TXID
+}
+
+func (w *runsWriter) add(version ltx.TXID) {
+	if version != w.version {
+		w.flush()
+		w.version = version
+	}
+	w.pages++
+}
+
+func (w *runsWriter) flush() {
+	if w.pages > 0 {
+		w.b = binary.AppendUvarint(w.b, w.pages)
+		w.b = binary.AppendUvarint(w.b, uint64(w.version))
+		w.pages = 0
+	}
+}
+
+// eachRun calls fn with the first of pages that follow each other and have the
+// same version, their number, and the version: 0 if they are not there. It
+// returns false if that cannot be of a database of so many pages.
+func eachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.TXID)) bool {
+	for left := uint64(commit); len(b) > 0; {
+		pages, n := binary.Uvarint(b)
+		if n <= 0 {
+			return false
+		}
+		version, m := binary.Uvarint(b[n:])
+		if m <= 0 || pages == 0 || pages > left {
+			return false
+		}
+		fn(uint32(uint64(commit)-left)+1, uint32(pages), ltx.TXID(version))
+		left -= pages
+		b = b[n+m:]
+	}
+	return true
 }
 
 const (
@@ -67,15 +103,6 @@ const (
 
 var recordTable = crc64.MakeTable(crc64.ECMA)
 
-// appendRun adds a page to runs.
-func appendRun(runs []versionRun, version ltx.TXID) []versionRun {
-	if n := len(runs); n > 0 && runs[n-1].version == version {
-		runs[n-1].pages++
-		return runs
-	}
-	return append(runs, versionRun{1, version})
-}
-
 // encode returns the file's begin, and its checksum, which goes on with what is
 // appended.
 func (r *record) encode() ([]byte, uint64, error) {
@@ -83,13 +110,12 @@ func (r *record) encode() ([]byte, uint64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	body := append(header, '\n')
-	for _, run := range r.runs {
-		body = binary.AppendUvarint(body, uint64(run.pages))
-		body = binary.AppendUvarint(body, uint64(run.version))
-	}
-	b := append([]byte(recordMagic), binary.BigEndian.AppendUint64(nil, uint64(len(body)))...)
-	b = append(b, body...)
+	b := make([]byte, 0, len(recordMagic)+8+len(header)+1+len(r.runs)+8)
+	b = append(b, recordMagic...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(header)+1+len(r.runs)))
+	b = append(b, header...)
+	b = append(b, '\n')
+	b = append(b, r.runs...)
 	sum := crc64.Checksum(b, recordTable)
 	return binary.BigEndian.AppendUint64(b, sum), sum, nil
 }
@@ -133,18 +159,8 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	if !ltx.IsValidPageSize(r.PageSize) {
 		return nil, nil, fmt.Errorf("%w: page size %d", errBadRecord, r.PageSize)
 	}
-	for left := uint64(r.Commit); len(runs) > 0; {
-		pages, n := binary.Uvarint(runs)
-		if n <= 0 {
-			return nil, nil, fmt.Errorf("%w: pages", errBadRecord)
-		}
-		version, m := binary.Uvarint(runs[n:])
-		if m <= 0 || pages == 0 || pages > left {
-			return nil, nil, fmt.Errorf("%w: pages", errBadRecord)
-		}
-		runs = runs[n+m:]
-		left -= pages
-		r.runs = append(r.runs, versionRun{uint32(pages), ltx.TXID(version)})
+	if r.runs = runs; !eachRun(runs, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
+		return nil, nil, fmt.Errorf("%w: pages", errBadRecord)
 	}
 	forgotten := make(map[uint32]bool)
 	for len(rest) >= 4 {

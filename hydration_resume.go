@@ -16,6 +16,10 @@ import (
 // replica had before.
 const maxWitnesses = 4
 
+// errUnknown means that storage does not tell whether a hydration file can be
+// used. It may later.
+var errUnknown = errors.New("it is not known whether the hydration file can be used")
+
 // trusted returns which pages of the hydration file are as in the newest view,
 // or why none can be trusted.
 //
@@ -65,18 +69,18 @@ func (k *keeper) trusted(l *localPages) (trustedPages, error) {
 	changed := k.changedSince(upTo, v, files)
 	set := newBitmap(v.commit)
 	n := int64(0)
-	pgno := uint32(1)
-	for _, run := range rec.runs {
-		for end := pgno + run.pages; pgno != end; pgno++ {
-			if run.version == 0 || run.version > upTo || forgotten[pgno] {
-				continue
-			}
-			if loc, ok := v.lookup(pgno); ok && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {
+	eachRun(rec.runs, rec.Commit, func(first, pages uint32, version ltx.TXID) {
+		if version == 0 || version > upTo {
+			return
+		}
+		for pgno := uint64(first); pgno < uint64(first)+uint64(pages) && pgno <= uint64(v.commit); pgno++ {
+			pgno := uint32(pgno)
+			if loc, ok := v.lookup(pgno); ok && !forgotten[pgno] && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {
 				set.set(pgno)
 				n++
 			}
 		}
-	}
+	})
 	if v.epoch != k.h.db.current.Load().epoch {
 		return none, errors.New("the replica was replaced meanwhile")
 	}
@@ -90,7 +94,7 @@ func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error
 	defer cancel()
 	files, err := k.h.db.store.listAll(ctx, false)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	listed := make(map[fileKey]*ltx.FileInfo, len(files))
 	for _, info := range files {
@@ -107,8 +111,11 @@ func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error
 			break
 		}
 		checksum, err := k.h.db.store.checksum(ctx, info)
-		if err == nil && checksum == f.Checksum {
+		switch {
+		case err == nil && checksum == f.Checksum:
 			return f.MaxTXID, files, nil
+		case err != nil && !isMissing(err) && !errors.Is(err, ErrCorrupt):
+			return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 		}
 	}
 	return 0, nil, errors.New("no file of the replica tells that it is of the same history")

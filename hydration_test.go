@@ -25,7 +25,7 @@ func awaitHydrated(t testing.TB, db *database) {
 	t.Helper()
 	await(t, "hydration", func() bool {
 		l := db.reader.local.Load()
-		return l != nil && l.held.Load() == db.current.Load() && l.missing() == 0 && db.reader.copies.progress().Status == HydrationComplete
+		return l != nil && l.view() == db.current.Load() && l.missing() == 0 && db.reader.copies.progress().Status == HydrationComplete
 	})
 }
 

@@ -16,30 +16,62 @@ import (
 // one out where another view has it in the same version. It is safe for
 // concurrent use; who reads takes no lock.
 type localPages struct {
-	file *pagefile.File
-	size int64                 // of a page, bytes
-	did  func(op string) error // Options.onDisk
+	file   *pagefile.File
+	size   int64                           // of a page, bytes
+	did    func(op string) error           // Options.onDisk
+	readAt func(p []byte, off int64) error // that of the file; tests change it
 
-	// held is the view whose pages those present are; nil: none are to be used.
-	// Before a page is overwritten, its bit is cleared, and then held replaced by
-	// a view that has it in another version. A reader looks at both before and
-	// after it reads, and that the bitmap is still the same one: it is not where
-	// everything was dropped in between.
-	held    atomic.Pointer[view] // replaced under mu
-	present atomic.Pointer[bitmap]
-	count   atomic.Int64 // pages present
-	total   atomic.Int64 // pages in held
+	held  atomic.Pointer[heldPages] // replaced under mu; nil: nothing is to be used
+	count atomic.Int64              // pages present
+	total atomic.Int64              // pages of the view
 
 	// mu is held for reading by those who write pages, for writing to change
 	// held. Disk writes happen under it, reads never.
 	mu sync.RWMutex
 }
 
+// heldPages says what is in the file: the pages of a view whose bits are set.
+//
+// Before a page is overwritten, its bit is cleared, and after that a view that
+// has it in another version takes the place of the one before. So a reader who
+// finds the same bitmap after reading as before, with the bit set and the
+// version that it wants, has read that version. Where everything is dropped,
+// the next bitmap is another one.
+type heldPages struct {
+	view    *view
+	present *bitmap
+}
+
+// has tells whether a page is there in the version of another view.
+func (s *heldPages) has(v *view, pgno uint32) bool {
+	if s == nil || s.view.epoch != v.epoch || !s.present.has(pgno) {
+		return false
+	}
+	if s.view == v {
+		return true
+	}
+	a, ok := s.view.lookup(pgno)
+	if !ok {
+		return false
+	}
+	b, ok := v.lookup(pgno)
+	return ok && a.version == b.version
+}
+
+// hasKey is has by the version itself.
+func (s *heldPages) hasKey(key pageKey) bool {
+	if s == nil || s.view.epoch != key.epoch || !s.present.has(key.pgno) {
+		return false
+	}
+	loc, ok := s.view.lookup(key.pgno)
+	return ok && loc.version == key.version
+}
+
 func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string) error) *localPages {
 	if onDisk == nil {
 		onDisk = func(string) error { return nil }
 	}
-	return &localPages{file: file, size: int64(pageSize), did: onDisk}
+	return &localPages{file: file, size: int64(pageSize), did: onDisk, readAt: file.ReadAt}
 }
 
 // do does something to the files.
@@ -61,9 +93,18 @@ func newBitmap(pages uint32) *bitmap {
 	return &b
 }
 
+// clone returns a copy.
+func (b *bitmap) clone() *bitmap {
+	c := make(bitmap, len(*b))
+	for i := range c {
+		c[i].Store((*b)[i].Load())
+	}
+	return &c
+}
+
 func (b *bitmap) has(pgno uint32) bool {
 	i := uint64(pgno) - 1
-	return b != nil && i/64 < uint64(len(*b)) && (*b)[i/64].Load()>>(i%64)&1 != 0
+	return i/64 < uint64(len(*b)) && (*b)[i/64].Load()>>(i%64)&1 != 0
 }
 
 // set adds a page, and reports whether it was not there.
@@ -83,9 +124,14 @@ func (b *bitmap) clear(pgno uint32) bool {
 	return (*b)[i/64].And(^bit)&bit != 0
 }
 
-// missingIn returns, of the pages from first to last, those that are not
-// there, one after the other, until fn returns false.
+// missingIn calls fn with the pages from first to last that are not there, one
+// after the other, until it returns false. What the set has no room for is left
+// out.
 func (b *bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {
+	if first == 0 {
+		return
+	}
+	last = uint32(min(uint64(last), uint64(len(*b))*64))
 	for i := uint64(first) - 1; i < uint64(last); {
 		word := ^(*b)[i/64].Load() >> (i % 64)
 		if word == 0 {
@@ -107,64 +153,43 @@ var errNotHere = errors.New("page is not here")
 // read fills p with a page of a view, or returns errNotHere, or why the file
 // cannot be read.
 func (l *localPages) read(v *view, pgno uint32, p []byte) error {
-	before := l.present.Load()
-	if !before.has(pgno) || !l.isSame(l.held.Load(), v, pgno) {
+	before := l.held.Load()
+	if !before.has(v, pgno) {
 		return errNotHere
 	}
-	if err := l.file.ReadAt(p, int64(pgno-1)*l.size); err != nil {
-		return err
+	err := l.readAt(p, int64(pgno-1)*l.size)
+	if after := l.held.Load(); after == nil || after.present != before.present || !after.has(v, pgno) {
+		return errNotHere // it may have been overwritten meanwhile, or the file emptied
 	}
-	if l.present.Load() != before || !l.has(v, pgno) {
-		return errNotHere // it may have been overwritten meanwhile
-	}
-	return nil
-}
-
-// has tells whether a page of a view is here.
-func (l *localPages) has(v *view, pgno uint32) bool {
-	return l.present.Load().has(pgno) && l.isSame(l.held.Load(), v, pgno)
-}
-
-// isSame tells whether two views have a page in the same version.
-func (l *localPages) isSame(held, v *view, pgno uint32) bool {
-	if held == nil || held.epoch != v.epoch {
-		return false
-	}
-	if held == v {
-		return true
-	}
-	a, ok := held.lookup(pgno)
-	if !ok {
-		return false
-	}
-	b, ok := v.lookup(pgno)
-	return ok && a.version == b.version
-}
-
-// hasKey is has by the version itself.
-func (l *localPages) hasKey(key pageKey) bool {
-	held := l.held.Load()
-	if held == nil || held.epoch != key.epoch || !l.present.Load().has(key.pgno) {
-		return false
-	}
-	loc, ok := held.lookup(key.pgno)
-	return ok && loc.version == key.version
+	return err
 }
 
 // readKey is read by the version itself, into new memory.
 func (l *localPages) readKey(key pageKey) ([]byte, error) {
-	before := l.present.Load()
-	if !l.hasKey(key) {
+	before := l.held.Load()
+	if !before.hasKey(key) {
 		return nil, errNotHere
 	}
 	p := make([]byte, l.size)
-	if err := l.file.ReadAt(p, int64(key.pgno-1)*l.size); err != nil {
-		return nil, err
-	}
-	if l.present.Load() != before || !l.hasKey(key) {
+	err := l.readAt(p, int64(key.pgno-1)*l.size)
+	if after := l.held.Load(); after == nil || after.present != before.present || !after.hasKey(key) {
 		return nil, errNotHere
 	}
-	return p, nil
+	return p, err
+}
+
+// has tells whether a page of a view is here.
+func (l *localPages) has(v *view, pgno uint32) bool { return l.held.Load().has(v, pgno) }
+
+// hasKey is has by the version itself.
+func (l *localPages) hasKey(key pageKey) bool { return l.held.Load().hasKey(key) }
+
+// view returns the view whose pages are here, nil if there is none any more.
+func (l *localPages) view() *view {
+	if held := l.held.Load(); held != nil {
+		return held.view
+	}
+	return nil
 }
 
 // hold makes the pages those of another view. What it has in other versions
@@ -175,17 +200,19 @@ func (l *localPages) hold(next *view) error {
 	if err := l.file.Grow(next.fileSize()); err != nil {
 		return err
 	}
-	held, present := l.held.Load(), l.present.Load()
-	if held == nil || held.epoch != next.epoch {
+	held := l.held.Load()
+	var present *bitmap
+	if held == nil || held.view.epoch != next.epoch {
 		present = newBitmap(next.commit)
 		l.count.Store(0)
 	} else {
-		eachDifference(&held.pages, &next.pages, func(pgno uint32) {
+		present = held.present
+		eachDifference(&held.view.pages, &next.pages, func(pgno uint32) {
 			if present.clear(pgno) {
 				l.count.Add(-1)
 			}
 		})
-		if had := uint64(len(*present)); had < (uint64(next.commit)+63)/64 {
+		if uint64(len(*present)) < (uint64(next.commit)+63)/64 {
 			larger := newBitmap(next.commit)
 			for i := range *present {
 				(*larger)[i].Store((*present)[i].Load())
@@ -194,9 +221,7 @@ func (l *localPages) hold(next *view) error {
 		}
 	}
 	l.total.Store(next.pages.len())
-	// Readers of the old set see the bits that were cleared, or the new view.
-	l.held.Store(next)
-	l.present.Store(present)
+	l.held.Store(&heldPages{next, present})
 	return nil
 }
 
@@ -205,7 +230,6 @@ func (l *localPages) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held.Store(nil)
-	l.present.Store(nil)
 	l.count.Store(0)
 	l.total.Store(0)
 }
@@ -217,11 +241,14 @@ func (l *localPages) wants(key pageKey) bool {
 		return true
 	}
 	held := l.held.Load()
-	if held == nil || held.epoch != key.epoch || key.version > held.txid {
+	if held == nil {
+		return false
+	}
+	if held.view.epoch != key.epoch || key.version > held.view.txid {
 		return true
 	}
-	loc, ok := held.lookup(key.pgno)
-	return ok && loc.version == key.version && !l.present.Load().has(key.pgno)
+	loc, ok := held.view.lookup(key.pgno)
+	return ok && loc.version == key.version && !held.present.has(key.pgno)
 }
 
 // missing returns how many pages of the view that is held are not here.
@@ -233,14 +260,17 @@ func (l *localPages) missing() int64 { return l.total.Load() - l.count.Load() }
 func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) (adopted int, err error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	held, present := l.held.Load(), l.present.Load()
-	if held == nil || held.epoch != epoch {
+	held := l.held.Load()
+	if held == nil || held.view.epoch != epoch {
 		return 0, nil
 	}
 	wanted := func(i int) bool {
 		pgno := first + uint32(i)
-		loc, ok := held.lookup(pgno)
-		return ok && loc.version == versions[i] && !present.has(pgno)
+		loc, ok := held.view.lookup(pgno)
+		return ok && loc.version == versions[i] && !held.present.has(pgno)
+	}
+	if err := l.file.CheckSize(); err != nil {
+		return 0, err
 	}
 	for i := 0; i < len(versions); {
 		if !wanted(i) {
@@ -256,7 +286,7 @@ func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) 
 			return adopted, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
 		for k := from; k < i; k++ {
-			if present.set(first + uint32(k)) {
+			if held.present.set(first + uint32(k)) {
 				l.count.Add(1)
 				adopted++
 			}

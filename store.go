@@ -241,7 +241,7 @@ const (
 
 	// hydrationPart is as long as nobody who comes meanwhile has to wait for
 	// what is under way: hydration gives way between parts.
-	hydrationPart = 16 << 10
+	hydrationPart = 8 << 10
 )
 
 // readOnce makes one attempt to fill buf with the bytes of a file from offset

@@ -89,6 +89,19 @@ func (f *File) IsTemp() bool { return f.temp }
 // IsThere reports whether the file can still be found by its path.
 func (f *File) IsThere() bool { return isAt(f.f, f.path) }
 
+// CheckSize tells whether somebody else has cut the file off. What is written
+// after that would leave a hole, which reads as zeros.
+func (f *File) CheckSize() error {
+	info, err := f.f.Stat()
+	if err != nil {
+		return err
+	}
+	if want := f.Size(); info.Size() < want {
+		return fmt.Errorf("%s was cut off: it has %d of %d bytes", f.path, info.Size(), want)
+	}
+	return nil
+}
+
 // Size returns how long the file is, as far as this File knows, bytes.
 func (f *File) Size() int64 {
 	f.mu.Lock()
@@ -117,13 +130,11 @@ func (f *File) mapTo(n int64) error {
 		maps = *old
 	}
 	had := len(maps)
+	n = min(n, maxMapped())
 	for int64(len(maps))*segmentSize < n {
 		m, err := mapSegment(f.f, int64(len(maps))*segmentSize, segmentSize)
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil // reads are system calls
-		}
 		if err != nil {
-			return nil // the address space may be limited; likewise
+			break // reads are system calls: there is no such thing here, or no room
 		}
 		maps = append(maps[:len(maps):len(maps)], m)
 	}

@@ -1,4 +1,4 @@
-//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+//go:build !(darwin || freebsd || linux)
 
 package pagefile
 
@@ -11,5 +11,7 @@ func mapSegment(*os.File, int64, int) ([]byte, error) { return nil, errors.ErrUn
 
 func unmap([]byte) error { return nil }
 
-// lock does nothing: here, nobody is kept from opening the file twice.
-func lock(*os.File) error { return nil }
+func maxMapped() int64 { return 0 }
+
+// lock fails: here, nothing would keep others from opening the file.
+func lock(*os.File) error { return ErrLocked }

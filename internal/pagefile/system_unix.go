@@ -1,16 +1,31 @@
-//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+//go:build darwin || freebsd || linux
 
 package pagefile
 
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"strconv"
 	"syscall"
 )
 
 func mapSegment(f *os.File, off int64, n int) ([]byte, error) {
 	return syscall.Mmap(int(f.Fd()), off, n, syscall.PROT_READ, syscall.MAP_SHARED)
+}
+
+// maxMapped returns how much of a file may be mapped, bytes: address space can
+// be scarce, and the Go heap needs some.
+func maxMapped() int64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &limit); err == nil && uint64(limit.Cur) < 1<<46 {
+		return int64(limit.Cur / 8)
+	}
+	if strconv.IntSize == 32 {
+		return 256 << 20
+	}
+	return math.MaxInt64
 }
 
 func unmap(m []byte) error { return syscall.Munmap(m) }

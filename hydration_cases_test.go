@@ -1,0 +1,295 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+)
+
+// A replica is replaced by a smaller one while a part of it is under way.
+func TestHydration_ReplacedBySmaller(t *testing.T) {
+	client := newHookClient()
+	bigPrimary(t, client)
+	open := make(chan struct{})
+	var hit atomic.Bool
+	body := &bodyClient{hookClient: client, through: func(_ context.Context, off int64, r io.Reader) io.Reader {
+		return readerFunc(func(b []byte) (int, error) {
+			if off > 1_000_000 && off < 4_000_000 {
+				hit.Store(true)
+				<-open
+			}
+			return r.Read(b)
+		})
+	}}
+	db, log := openKeptDB(t, body, filepath.Join(t.TempDir(), "local.db"), Options{HydrationConcurrency: 1})
+	defer closeDB(t, db)
+	await(t, "hydration", hit.Load)
+	snapshot := keyOfLevel(t, client, SnapshotLevel)
+	if err := client.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: SnapshotLevel, MinTXID: snapshot.minTXID, MaxTXID: snapshot.maxTXID}}); err != nil {
+		t.Fatal(err)
+	}
+	p := ltxtest.New(t, client, ltxtest.Options{Start: time.Now()})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+	p.Exec("INSERT INTO t VALUES (1)")
+	mustRefresh(t, db)
+	await(t, "the other replica", func() bool { return db.reader.local.Load().view() == db.current.Load() })
+	close(open)
+	awaitHydrated(t, db)
+	if strings.Contains(log.String(), "panic") {
+		t.Error(log)
+	}
+	wantLocal(t, p, db, db.current.Load())
+}
+
+// Parts keep their size, however much of a file is local.
+func TestHydration_PartSize(t *testing.T) {
+	const commit = 200_000
+	file, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
+	v := mustAdvance(t, new(view), file, index)
+	h := &hydrator{db: &database{opts: Options{}.withDefaults()}}
+	set := func(from, to uint32) func(*bitmap) {
+		return func(b *bitmap) {
+			for pgno := from; pgno < to; pgno++ {
+				b.set(pgno)
+			}
+		}
+	}
+	none := func(*bitmap) {}
+	for name, local := range map[string]struct{ before, meanwhile func(*bitmap) }{
+		"nothing":          {none, none},
+		"the begin":        {set(1, 4000), none},
+		"the end":          {set(commit-4000, commit+1), none},
+		"the middle":       {set(50_000, 54_000), none},
+		"half":             {set(1, commit/2), none},
+		"a scan was ahead": {none, set(300, 199_000)},
+	} {
+		present := newBitmap(commit)
+		local.before(present)
+		plan := h.plan(v, present)
+		local.meanwhile(present)
+		missing := make(map[uint32]bool)
+		present.missingIn(1, commit, func(pgno uint32) bool { missing[pgno] = true; return true })
+		for _, batch := range plan.batches() {
+			for _, p := range batch {
+				if p.size() > 2*partSize || p.size() <= 0 {
+					t.Errorf("%s: a part of %d bytes", name, p.size())
+				}
+				for pgno := p.first; pgno != 0 && pgno <= p.last; pgno++ {
+					delete(missing, pgno)
+				}
+			}
+		}
+		if len(missing) > 0 {
+			t.Errorf("%s: %d pages are in no part", name, len(missing))
+		}
+	}
+}
+
+// readRecord reads the record of a hydration file, and counts its pages.
+func readRecord(path string) (rec *record, forgotten map[uint32]bool, pages int64, err error) {
+	b, err := os.ReadFile(path + "-hydration")
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if rec, forgotten, err = parseRecord(b); err != nil {
+		return nil, nil, 0, err
+	}
+	eachRun(rec.runs, rec.Commit, func(_, n uint32, version ltx.TXID) {
+		if version != 0 {
+			pages += int64(n)
+		}
+	})
+	return rec, forgotten, pages, nil
+}
+
+// awaitRecord waits until the record lists all pages of the newest view.
+func awaitRecord(t *testing.T, db *database, path string) {
+	t.Helper()
+	await(t, "checkpoint", func() bool {
+		rec, _, n, err := readRecord(path)
+		return err == nil && rec.TXID == db.current.Load().txid && n == db.current.Load().pages.len()
+	})
+}
+
+// An append to the record fails: what was to be appended is not trusted later,
+// nor is what was appended after it lost.
+func TestHydration_FailedAppend(t *testing.T) {
+	for _, when := range []string{"before", "after"} {
+		t.Run(when, func(t *testing.T) {
+			client := newHookClient()
+			p := rowsPrimary(t, client)
+			base := p.TXID()
+			dir, crash := t.TempDir(), t.TempDir()
+			path := filepath.Join(dir, "local.db")
+			var fail atomic.Bool
+			synctest.Test(t, func(t *testing.T) {
+				db, _ := openKeptDB(t, client, path, Options{onDisk: func(op string) error {
+					if op == when+": append to record" && fail.Swap(false) {
+						return fmt.Errorf("append: %w", syscall.ENOSPC)
+					}
+					return nil
+				}})
+				defer closeDB(t, db)
+				awaitHydrated(t, db)
+				awaitRecord(t, db, path)
+				fail.Store(true)
+				p.Exec("UPDATE t SET b = randomblob(1000) WHERE id = 304")
+				mustRefresh(t, db)
+				await(t, "failure", func() bool { return !fail.Load() })
+				synctest.Wait()
+				if got := db.reader.copies.progress(); got.Status != HydrationFailed || !strings.Contains(got.Error, "no space") {
+					t.Errorf("with a full disk: %+v", got)
+				}
+				time.Sleep(time.Minute)
+				p.Exec("UPDATE t SET b = randomblob(1000) WHERE id = 604")
+				mustRefresh(t, db)
+				awaitHydrated(t, db)
+				// The process is killed, and the replica goes back to where the record began.
+				copyDir(t, crash, dir)
+			})
+			for txid := base + 1; txid <= p.TXID(); txid++ {
+				p.Delete(0, txid, txid)
+			}
+			db, _ := openKeptDB(t, client, filepath.Join(crash, "local.db"), Options{})
+			defer closeDB(t, db)
+			awaitHydrated(t, db)
+			wantLocal(t, p, db, db.current.Load())
+		})
+	}
+}
+
+// A reader finds the file broken just when there are news.
+func TestHydration_BrokenAndNews(t *testing.T) {
+	client := newHookClient()
+	smallPrimary(t, client)
+	db, log := openKeptDB(t, client, filepath.Join(t.TempDir(), "local.db"), Options{})
+	defer closeDB(t, db)
+	awaitHydrated(t, db)
+	h := db.reader.copies
+	l := h.local()
+	l.drop()
+	h.notify()
+	h.broke(l, errors.New("the disk is bad"))
+	await(t, "failure", func() bool { return h.progress().Status == HydrationFailed })
+	if got := h.progress(); !strings.Contains(got.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {
+		t.Errorf("%+v\n%s", got, log)
+	}
+}
+
+// Storage does not answer when the file is to be compared with the replica: it
+// is kept, and asked again later.
+func TestHydration_ResumeWithoutAnAnswer(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	db, _ := openKeptDB(t, client, path, Options{})
+	awaitHydrated(t, db)
+	closeDB(t, db)
+	synctest.Test(t, func(t *testing.T) {
+		db, log := openKeptDB(t, &deniedClient{hookClient: client}, path, Options{})
+		defer closeDB(t, db)
+		time.Sleep(time.Second)
+		if got := db.reader.copies.progress(); !strings.Contains(got.Error, "denied") {
+			t.Errorf("it does not say why it waits: %+v", got)
+		}
+		wantAll(t, p, db)
+		time.Sleep(time.Hour)
+		awaitHydrated(t, db)
+		wantLocal(t, p, db, db.current.Load())
+		if strings.Contains(log.String(), "starts over") || !strings.Contains(log.String(), "goes on with what") {
+			t.Error(log)
+		}
+	})
+}
+
+// deniedClient refuses the second listing, that of a hydration that begins.
+type deniedClient struct {
+	*hookClient
+	n atomic.Int64
+}
+
+func (c *deniedClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	if c.n.Add(1) == 2 {
+		return nil, fmt.Errorf("denied: %w", os.ErrPermission)
+	}
+	return c.hookClient.AllLTXFiles(ctx, useMetadata)
+}
+
+// A query does not wait for a hydration that keeps to a rate, however few
+// requests there may be.
+func TestHydration_FewPlaces(t *testing.T) {
+	for _, n := range []int{1, 2, 4} {
+		client := newHookClient()
+		p := bigPrimary(t, client)
+		synctest.Test(t, func(t *testing.T) {
+			opts := Options{HydrationEnabled: true, PollInterval: -1, HydrationRateLimit: 100_000, CacheSize: -1, ReadAheadSize: -1}
+			db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), newLimiter(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeDB(t, db)
+			time.Sleep(2 * time.Second)
+			start := time.Now()
+			wantPage(t, p, db, db.current.Load(), 1000)
+			if d := time.Since(start); d > time.Second {
+				t.Errorf("%d places: a read takes %v", n, d)
+			}
+			start = time.Now()
+			if err := db.refresh(t.Context()).err(); err != nil || time.Since(start) > 2*time.Second {
+				t.Errorf("%d places: a poll takes %v: %v", n, time.Since(start), err)
+			}
+		})
+	}
+}
+
+// The record is not written anew for every transaction, even if each makes the
+// database larger.
+func TestHydration_RecordsAreFew(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	synctest.Test(t, func(t *testing.T) {
+		var n atomic.Int64
+		db, _ := openKeptDB(t, client, path, Options{onDisk: func(op string) error {
+			if op == "before: write record" {
+				n.Add(1)
+			}
+			return nil
+		}})
+		defer closeDB(t, db)
+		awaitHydrated(t, db)
+		awaitRecord(t, db, path)
+		before := n.Load()
+		for range 50 {
+			p.Exec("INSERT INTO t VALUES (NULL, 1, randomblob(9000))")
+			mustRefresh(t, db)
+			awaitHydrated(t, db)
+			time.Sleep(time.Second)
+		}
+		if got := n.Load() - before; got > 6 || got < 3 {
+			t.Errorf("%d records are written in 50 seconds", got)
+		}
+	})
+}
+
+// OnHydrationProgress panics: hydration ends, the process does not.
+func TestHydration_CallbackPanics(t *testing.T) {
+	client := newHookClient()
+	p := smallPrimary(t, client)
+	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1, OnHydrationProgress: func(HydrationProgress) { panic("boom") }})
+	awaitHydrated(t, db)
+	wantAll(t, p, db)
+}

@@ -1,0 +1,193 @@
+package litestream
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/pagefile"
+)
+
+// somePages is a local file of ten pages of the first of two views, of which
+// the second has page 5 in another version. A page is filled with its version.
+func somePages(t *testing.T) (l *localPages, v1, v2 *view) {
+	t.Helper()
+	f, err := pagefile.CreateTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	l = newLocalPages(f, 4096, nil)
+	file1, index1 := fakeFile(t, 1, 1, 4096, 10, allPages(4096, 10))
+	v1 = mustAdvance(t, new(view), file1, index1)
+	file2, index2 := fakeFile(t, 2, 2, 4096, 10, func(yield func(uint32) bool) { yield(5) })
+	v2 = mustAdvance(t, v1, file2, index2)
+	hold(t, l, v1)
+	putPage(t, l, 0, 5, 1)
+	return l, v1, v2
+}
+
+func hold(t *testing.T, l *localPages, v *view) {
+	t.Helper()
+	if err := l.hold(v); err != nil {
+		t.Error(err)
+	}
+}
+
+func putPage(t *testing.T, l *localPages, epoch, pgno uint32, version ltx.TXID) {
+	t.Helper()
+	if _, err := l.put(epoch, pgno, []ltx.TXID{version}, bytes.Repeat([]byte{byte(version)}, 4096)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Things happen before and after the bytes of a page are read: a reader gets
+// its version or nothing.
+func TestLocalPages_ReadMeanwhile(t *testing.T) {
+	for name, step := range map[string]func(t *testing.T, l *localPages, v1, v2 *view){
+		"nothing":     func(*testing.T, *localPages, *view, *view) {},
+		"held":        func(t *testing.T, l *localPages, _, v2 *view) { hold(t, l, v2) },
+		"overwritten": func(t *testing.T, l *localPages, _, v2 *view) { hold(t, l, v2); putPage(t, l, 0, 5, 2) },
+		"dropped":     func(_ *testing.T, l *localPages, _, _ *view) { l.drop() },
+		"dropped, and there again": func(t *testing.T, l *localPages, v1, _ *view) {
+			l.drop()
+			if err := l.file.Reset(); err != nil {
+				t.Error(err)
+			}
+			hold(t, l, v1)
+			putPage(t, l, 0, 5, 1)
+		},
+		"another history": func(t *testing.T, l *localPages, _, _ *view) {
+			file, index := fakeFile(t, 1, 1, 4096, 10, allPages(4096, 10))
+			next := mustAdvance(t, new(view), file, index)
+			next.epoch = 1
+			hold(t, l, next)
+			putPage(t, l, 1, 5, 1)
+		},
+	} {
+		for _, when := range []string{"before", "after"} {
+			for of := range 2 {
+				l, v1, v2 := somePages(t)
+				v, want := []*view{v1, v2}[of], byte(of+1)
+				if of == 1 {
+					hold(t, l, v1)
+				}
+				l.readAt = func(p []byte, off int64) error {
+					if when == "before" {
+						step(t, l, v1, v2)
+					}
+					err := l.file.ReadAt(p, off)
+					if when == "after" {
+						step(t, l, v1, v2)
+					}
+					return err
+				}
+				p := make([]byte, 4096)
+				switch err := l.read(v, 5, p); {
+				case err == nil && !bytes.Equal(p, bytes.Repeat([]byte{want}, 4096)):
+					t.Errorf("%s %s: version %d reads as %d", name, when, want, p[0])
+				case err == nil && name == "another history":
+					t.Errorf("%s %s: a page of another history", name, when)
+				case err != nil && err != errNotHere:
+					t.Errorf("%s %s: %v", name, when, err)
+				case err == errNotHere && name == "nothing" && of == 0:
+					t.Errorf("%s %s: it is not there", name, when)
+				}
+			}
+		}
+	}
+}
+
+// Readers of many views read while pages are overwritten again and again.
+func TestLocalPages_Concurrent(t *testing.T) {
+	const pages, views = 300, 400
+	f, err := pagefile.CreateTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l := newLocalPages(f, 512, nil)
+	file, index := fakeFile(t, 1, 1, 512, pages, allPages(512, pages))
+	all := []*view{mustAdvance(t, new(view), file, index)}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for txid := ltx.TXID(2); txid <= views; txid++ {
+		file, index := fakeFile(t, txid, txid, 512, pages+uint32(txid), func(yield func(uint32) bool) {
+			for pgno := uint32(1); pgno <= pages; pgno++ {
+				if rng.IntN(10) == 0 && !yield(pgno) {
+					return
+				}
+			}
+		})
+		all = append(all, mustAdvance(t, all[len(all)-1], file, index))
+	}
+	page := func(pgno uint32, version ltx.TXID) []byte {
+		p := make([]byte, 512)
+		for i := 0; i < len(p); i += 8 {
+			binary.BigEndian.PutUint64(p[i:], uint64(pgno)<<32|uint64(version))
+		}
+		return p
+	}
+	hold(t, l, all[0])
+	var newest atomic.Int64
+	var stop atomic.Bool
+	var found atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(i), 2))
+			p := make([]byte, 512)
+			for !stop.Load() {
+				n := int(newest.Load())
+				v := all[max(0, n-rng.IntN(3))]
+				pgno := 1 + rng.Uint32N(pages)
+				if l.read(v, pgno, p) != nil {
+					continue
+				}
+				found.Add(1)
+				if loc, _ := v.lookup(pgno); !bytes.Equal(p, page(pgno, loc.version)) {
+					t.Errorf("page %d of view %s is wrong", pgno, v.txid)
+					return
+				}
+			}
+		})
+	}
+	for i, v := range all {
+		hold(t, l, v)
+		newest.Store(int64(i))
+		for pgno := uint32(1); pgno <= pages; pgno++ {
+			loc, _ := v.lookup(pgno)
+			if _, err := l.put(0, pgno, []ltx.TXID{loc.version}, page(pgno, loc.version)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	if found.Load() == 0 {
+		t.Error("nothing was found")
+	}
+}
+
+func TestBitmap_MissingIn(t *testing.T) {
+	b := newBitmap(200)
+	for pgno := uint32(1); pgno <= 200; pgno += 3 {
+		b.set(pgno)
+	}
+	for _, r := range [][2]uint32{{1, 200}, {1, 1}, {2, 2}, {64, 65}, {60, 130}, {199, 5000}, {0, 10}, {7, 3}} {
+		var want, got []uint32
+		for pgno := r[0]; pgno >= 1 && pgno <= min(r[1], 256); pgno++ {
+			if !b.has(pgno) {
+				want = append(want, pgno)
+			}
+		}
+		b.missingIn(r[0], r[1], func(pgno uint32) bool { got = append(got, pgno); return true })
+		if len(got) != len(want) || len(got) > 0 && (got[0] != want[0] || got[len(got)-1] != want[len(want)-1]) {
+			t.Errorf("%v: got %v, want %v", r, got, want)
+		}
+	}
+}
