@@ -28,6 +28,12 @@
 // the text of a PRAGMA's error: it is in the log, and in litestream_status. RegisterFunctions
 // offers the same as SQL functions.
 //
+// # Hydration
+//
+// With Options.HydrationEnabled, the whole database comes to a local file in
+// the background. Queries need not wait for that: each page is served from
+// there once it is, and from storage before.
+//
 // # Other files
 //
 // Temporary files are kept in memory and, when they grow, in unlinked files.
