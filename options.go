@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
 // Defaults of Options.
@@ -224,27 +225,11 @@ func countSetter(p *int) func(string) error {
 
 func sizeSetter(p *int64) func(string) error {
 	return func(s string) error {
-		n, err := parseSize(s)
+		n, err := bytesize.Parse(s)
 		if err != nil {
 			return err
 		}
 		*p = n
 		return nil
 	}
-}
-
-// parseSize parses a number of bytes: 10485760, 10MiB (powers of 1024), 10MB (of 1000).
-func parseSize(s string) (int64, error) {
-	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-	unit := strings.ToLower(strings.TrimSpace(s[len(number):]))
-	factor, ok := map[string]int64{
-		"": 1, "b": 1,
-		"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
-		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
-	}[unit]
-	n, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || n*factor/factor != n {
-		return 0, fmt.Errorf("invalid size %q, want one like 10485760, 10MB or 10MiB", s)
-	}
-	return n * factor, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
 func init() {
@@ -21,7 +22,7 @@ func init() {
 //
 //	abs://[account@]container/path[?parameters]
 //
-// with the parameters endpoint, account, part-size (bytes) and concurrency,
+// with the parameters endpoint, account, part-size and concurrency,
 // which set the fields of that name. Credentials come from the environment.
 // Other parameters, and values that do not do, are errors that wrap
 // fs.ErrInvalid.
@@ -64,9 +65,9 @@ func (c *ReplicaClient) setParameter(name, value string) error {
 		}
 		c.AccountName = value
 	case "part-size", "partSize":
-		n, err := strconv.ParseInt(value, 10, 64)
+		n, err := bytesize.Parse(value)
 		if err != nil || n <= 0 || n > maxPartSize {
-			return fmt.Errorf("parameter %q is not a number of bytes between 1 and %d: %w", name, maxPartSize, fs.ErrInvalid)
+			return fmt.Errorf("parameter %q is no size up to %d, like 16777216 or 16MiB: %w", name, maxPartSize, fs.ErrInvalid)
 		}
 		c.PartSize = n
 	case "concurrency":

@@ -5,10 +5,10 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
 // NewReplicaClientFromURL makes a client from the parts of a URL,
@@ -40,8 +40,8 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 			}
 			c.Endpoint = value
 		case "part-size":
-			n, ok := parseSize(value)
-			if !ok {
+			n, err := bytesize.Parse(value)
+			if err != nil || n <= 0 || n > maxPartSize {
 				return nil, fmt.Errorf("url parameter %q is no size up to 2GiB, like 16777216 or 16MiB: %w", name, fs.ErrInvalid)
 			}
 			c.PartSize = n
@@ -50,17 +50,4 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 		}
 	}
 	return c, nil
-}
-
-// parseSize parses a part size, with the units of litestream's options.
-func parseSize(s string) (int64, bool) {
-	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-	factor, ok := map[string]int64{
-		"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
-	}[strings.ToLower(s[len(number):])]
-	n, err := strconv.ParseUint(number, 10, 31)
-	if !ok || err != nil || n == 0 || int64(n)*factor > maxPartSize {
-		return 0, false
-	}
-	return int64(n) * factor, true
 }

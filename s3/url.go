@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
 func init() { litestream.RegisterReplicaClientFactory("s3", NewReplicaClientFromURL) }
@@ -94,7 +95,7 @@ func (c *ReplicaClient) setParameters(query url.Values) error {
 			c.NoConditionalPut = !can
 			return err
 		},
-		"part-size":              number(&c.PartSize),
+		"part-size":              size(&c.PartSize),
 		"concurrency":            number(&c.Concurrency),
 		"metadata-concurrency":   number(&c.MetadataConcurrency),
 		"storage-class":          text(&c.StorageClass),
@@ -160,6 +161,18 @@ func number[T int | int64](field *T) func(string) error {
 			return errors.New("is no positive number")
 		}
 		*field = T(n)
+		return nil
+	}
+}
+
+// size sets a field to a number of bytes.
+func size(field *int64) func(string) error {
+	return func(value string) error {
+		n, err := bytesize.Parse(value)
+		if err != nil || n <= 0 {
+			return errors.New("is no size, like 16777216 or 16MiB")
+		}
+		*field = n
 		return nil
 	}
 }

@@ -160,7 +160,7 @@ func TestURL_Errors(t *testing.T) {
 		"s3://b/p?region=":                            "parameter region is empty",
 		"s3://b/p?region=a&region=b":                  "parameter region is there more than once",
 		"s3://b/p?part-size=6000000&partSize=6000000": "parameter part-size is there more than once",
-		"s3://b/p?part-size=" + esc:                   "parameter part-size is no positive number",
+		"s3://b/p?part-size=" + esc:                   "parameter part-size is no size",
 		"s3://b/p?part-size=1000":                     "part size is below 5 MiB",
 		"s3://b/p?concurrency=0":                      "parameter concurrency is no positive number",
 		"s3://b/p?skip-verify=" + esc:                 "parameter skip-verify is neither true nor false",

@@ -31,6 +31,6 @@ func NewTransport(config *tls.Config) *http.Transport {
 		IdleConnTimeout:       idleConnTimeout,
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true,  // lengths are those of ranges
-		ForceAttemptHTTP2:     false, // one connection for all would share one congestion window
+		ForceAttemptHTTP2:     false, // measured in gs: less bulk, for twice the processor time
 	}
 }

@@ -1,0 +1,25 @@
+// Package bytesize parses sizes as users write them.
+package bytesize
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Parse parses a number of bytes: 10485760, 10MiB (powers of 1024), 10MB (of
+// 1000).
+func Parse(s string) (int64, error) {
+	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+	unit := strings.ToLower(strings.TrimSpace(s[len(number):]))
+	factor, ok := map[string]int64{
+		"": 1, "b": 1,
+		"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+	}[unit]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || n*factor/factor != n {
+		return 0, fmt.Errorf("invalid size %q, want one like 10485760, 10MB or 10MiB", s)
+	}
+	return n * factor, nil
+}
