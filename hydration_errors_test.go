@@ -43,12 +43,12 @@ func TestHydration_DiskFull(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "local.db")
 			synctest.Test(t, func(t *testing.T) {
 				var full atomic.Bool
-				n := 0
+				var n atomic.Int64
 				db, _ := openKeptDB(t, client, path, Options{HydrationConcurrency: 1, onDisk: func(did string) error {
 					if did != "before: "+op {
 						return nil
 					}
-					if n++; n == 2 {
+					if n.Add(1) == 2 {
 						full.Store(true)
 					}
 					if full.Load() {
@@ -249,10 +249,9 @@ func keyOfLevel(t testing.TB, client ReplicaClient, level int) fileKey {
 func TestHydration_FilesDeleted(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
-	deleted := false
+	var deleted atomic.Bool
 	client.open = func(k fileKey, off int64) error {
-		if k.level == SnapshotLevel && off > 300_000 && off < 1_300_000 && !deleted {
-			deleted = true
+		if k.level == SnapshotLevel && off > 300_000 && off < 1_300_000 && !deleted.Swap(true) {
 			from := p.TXID()
 			p.Exec("UPDATE t SET n = n + 1 WHERE id = 7")
 			p.Snapshot()
@@ -264,7 +263,7 @@ func TestHydration_FilesDeleted(t *testing.T) {
 	}
 	db := openHere(t, client, Options{HydrationEnabled: true, HydrationConcurrency: 1, PollInterval: -1})
 	awaitHydrated(t, db)
-	if !deleted {
+	if !deleted.Load() {
 		t.Error("nothing was deleted")
 	}
 	wantLocal(t, p, db, db.current.Load())

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
@@ -30,6 +32,22 @@ func gate(client *hookClient) (open func()) {
 	return sync.OnceFunc(func() { close(c) })
 }
 
+// images are those that imageOf has made: each takes its time.
+var images sync.Map
+
+// imageOf returns the database as it was at a view, read-only.
+func imageOf(p *ltxtest.Primary, v *view) []byte {
+	type key struct {
+		p    *ltxtest.Primary
+		txid ltx.TXID
+	}
+	image, ok := images.Load(key{p, v.txid})
+	if !ok {
+		image, _ = images.LoadOrStore(key{p, v.txid}, p.Image(v.txid))
+	}
+	return image.([]byte)
+}
+
 // wantPage reads a page of a view as a connection does, and compares it.
 func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint32) {
 	t.Helper()
@@ -39,7 +57,7 @@ func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint
 		t.Errorf("page %d as of %s: %v (%+v)", pgno, v.txid, err, c.lastErr.Load())
 		return
 	}
-	want := p.Image(v.txid)[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
+	want := imageOf(p, v)[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
 	if pgno == 1 {
 		got, want = got[sqliteHeaderSize:], want[sqliteHeaderSize:]
 	}

@@ -154,7 +154,7 @@ func TestHydration_ShareOfDownload(t *testing.T) {
 // connections, with files that the primary deletes.
 func TestHydration_ManyReaders(t *testing.T) {
 	store := memoryClient()
-	p := newPrimary(t, store, ltxtest.Options{PageSize: 1024}, 3000)
+	p := newPrimary(t, store, ltxtest.Options{PageSize: 1024}, 1000)
 	vfsName, _ := newVFS(t, store, &litestream.Options{HydrationEnabled: true, PollInterval: fastPoll, CacheSize: uncached, HydrationPath: filepath.Join(t.TempDir(), "local.db")})
 	conns := make([]*sql.Conn, 4)
 	for i := range conns {
@@ -182,7 +182,7 @@ func TestHydration_ManyReaders(t *testing.T) {
 		})
 	}
 	from := ltx.TXID(1)
-	for i := range 60 {
+	for i := range 30 {
 		txid := p.Exec(fmt.Sprintf("UPDATE t SET pad = hex(randomblob(%d)) WHERE id %% 7 = %d", 50+i, i%7))
 		p.Exec("UPDATE t SET v = -v")
 		if i%10 == 9 {

@@ -33,7 +33,7 @@ func awaitHydrated(t testing.TB, db *database) {
 // primary.
 func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view) {
 	t.Helper()
-	image := p.Image(v.txid)
+	image := imageOf(p, v)
 	page := make([]byte, v.pageSize)
 	for pgno := uint32(1); pgno <= v.commit; pgno++ {
 		want := image[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
