@@ -207,6 +207,9 @@ func TestWorkloads(t *testing.T) {
 			if sys.name == upstream && strings.Contains(row.name, "count(*)") {
 				continue // see countWorkload
 			}
+			if sys.name == plain && strings.HasSuffix(row.name, "hydration, from nothing") {
+				continue // it has the file
+			}
 			if len(row.samples[sys.name]) == 0 {
 				t.Errorf("%s: nothing for %s", row.name, sys.name)
 			}

@@ -65,7 +65,11 @@ func (e *env) goals() []goal {
 			goals = append(goals, goal{name + ": faster than upstream", true, 10, "x", faster(name)})
 		}
 	}
-	for _, d := range []label{blocks, events, e.label("large", e.frames)} {
+	hydrated := []label{blocks, events}
+	if e.largeRows > 0 {
+		hydrated = append(hydrated, e.label("large", e.frames))
+	}
+	for _, d := range hydrated {
 		ratio := func(what string) float64 {
 			return r.time(hydratedName(d, what), ours) / r.time(hydratedName(d, what), plain)
 		}
