@@ -99,6 +99,9 @@ func bothWays(t *testing.T, test func(*testing.T)) {
 // hydrated is the name of tests for which newVFS turns hydration on.
 const hydrated = "hydrated"
 
+// isHydrated tells whether a test is run with hydration by bothWays.
+func isHydrated(t testing.TB) bool { return strings.Contains(t.Name(), "/"+hydrated) }
+
 // newVFS registers a VFS over a client, with a log that goes to the test's.
 func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (name string, vfs *litestream.VFS) {
 	t.Helper()
@@ -109,7 +112,7 @@ func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Opti
 	if o.Logger == nil {
 		o.Logger = testLogger(t, nil)
 	}
-	if strings.Contains(t.Name(), "/"+hydrated) {
+	if isHydrated(t) {
 		o.HydrationEnabled = true
 	}
 	vfs = litestream.NewVFS(client, &o)

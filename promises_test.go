@@ -281,12 +281,14 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 				}
 				rng := rand.New(rand.NewPCG(7, 7))
 				broken := &flipClient{ReplicaClient: healthy}
-				vfs := litestream.NewVFS(nil, &litestream.Options{
+				vfsName, _ := newVFS(t, nil, &litestream.Options{
 					NewClient: func(string) (litestream.ReplicaClient, error) { return broken, nil },
 					Logger:    testLogger(discardTB{t}, nil),
 				})
-				vfsName := register(t, vfs)
 				noticed := 0
+				if isHydrated(t) {
+					tc.flips /= 4
+				}
 				for range tc.flips {
 					f := files[rng.IntN(len(files))]
 					broken.flip(f, rng.Int64N(f.Size), byte(1+rng.IntN(255)))
