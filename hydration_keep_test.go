@@ -115,6 +115,38 @@ func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	}
 }
 
+// After a restart with one page in a hundred changed, at most two bytes in a
+// hundred are read again.
+func TestHydration_RestartReadsLittle(t *testing.T) {
+	client := newHookClient()
+	p := bigPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	db, _ := openKeptDB(t, client, path, Options{})
+	awaitHydrated(t, db)
+	all := db.reader.copies.bytes.Load()
+	closeDB(t, db)
+	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id BETWEEN 2000 AND 2043")
+	db, log := openKeptDB(t, client, path, Options{})
+	defer closeDB(t, db)
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.current.Load())
+	v, changed := db.current.Load(), 0
+	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+		if loc, ok := v.lookup(pgno); ok && loc.file.level == 0 {
+			changed++
+		}
+	}
+	if share := float64(changed) / float64(v.commit); share < 0.008 || share > 0.012 {
+		t.Fatalf("%.1f %% of the pages have changed", 100*share)
+	}
+	// The index of the file that changed them is read once more, to know which they are.
+	read := db.reader.copies.bytes.Load() + v.last.size
+	t.Logf("%d of %d bytes", read, all)
+	if read*50 > all {
+		t.Errorf("%d of %d bytes are read again\n%s", read, all, log)
+	}
+}
+
 // Files that are not what the record says are recognised.
 func TestHydration_BadFiles(t *testing.T) {
 	client := newHookClient()

@@ -26,6 +26,7 @@ type limiter struct {
 
 	mu      sync.Mutex            // duty: what follows
 	running [numClasses]int       // guarded by mu
+	queried time.Time             // guarded by mu; when a request for a query ended last
 	quiet   chan struct{}         // guarded by mu; closed when only hydration runs; nil: nobody waits for that
 	waiting [numClasses][]*ticket // guarded by mu; first come, first served
 }
@@ -100,6 +101,9 @@ func (l *limiter) done(t *ticket) {
 	if !l.drop(t) {
 		l.running[t.class]--
 	}
+	if t.class == foreground || t.class == speculative {
+		l.queried = time.Now()
+	}
 	l.grant()
 	if l.quiet != nil && l.isQuiet() {
 		close(l.quiet)
@@ -117,6 +121,17 @@ func (l *limiter) total() (n int) {
 
 // isQuiet reports whether only hydration is under way. Called under mu.
 func (l *limiter) isQuiet() bool { return l.total() == l.running[hydrating] }
+
+// isQueried reports whether a query has asked for something within the last
+// second.
+func (l *limiter) isQueried() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.isQuiet() || !l.queried.IsZero() && time.Since(l.queried) < time.Second
+}
 
 // awaitQuiet returns when only hydration is under way, or after a time.
 func (l *limiter) awaitQuiet(ctx context.Context, most time.Duration) {

@@ -239,8 +239,8 @@ const (
 	firstPart = 8 << 10
 	readPart  = 64 << 10
 
-	// hydrationPart is as long as nobody who comes meanwhile has to wait for
-	// what is under way: hydration gives way between parts.
+	// hydrationPart is so small that a query need not wait for what is under
+	// way: hydration gives way between parts.
 	hydrationPart = 8 << 10
 )
 
@@ -257,12 +257,12 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f f
 	if err != nil {
 		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)
 	}
-	most := readPart
-	if class == hydrating {
-		most = hydrationPart
-	}
 	for n < len(buf) && err == nil {
 		var m int
+		most := readPart
+		if class == hydrating && s.limit.isQueried() {
+			most = hydrationPart
+		}
 		m, err = io.ReadFull(r, buf[n:min(n+min(most, max(n, firstPart)), len(buf))])
 		n += m
 		if fn != nil && m > 0 {

@@ -42,8 +42,9 @@ type session struct {
 	rec   *recorder       // nil if pages are not recorded
 	end   func() error
 
-	// isHydrated tells whether everything is local. Nil without hydration.
-	isHydrated func(context.Context, *session) (bool, error)
+	// hydration tells how much is local, in hundredths, and whether all is. Nil
+	// without hydration.
+	hydration func(context.Context, *session) (progress float64, done bool, err error)
 }
 
 func (s *session) close() error {
@@ -108,7 +109,15 @@ func oursSystem() *system {
 			PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: slog.New(slog.DiscardHandler),
 		})
 		if o.hydrate {
-			s.isHydrated = pragmaIs("litestream_hydration_status", "complete")
+			s.hydration = func(ctx context.Context, s *session) (progress float64, done bool, err error) {
+				err = s.db.QueryRowContext(ctx, "PRAGMA litestream_hydration_progress").Scan(&progress)
+				if err != nil || progress < 100 {
+					return progress, false, err
+				}
+				var status string
+				err = s.db.QueryRowContext(ctx, "PRAGMA litestream_hydration_status").Scan(&status)
+				return progress, status == string(litestream.HydrationComplete), err
+			}
 		}
 		s.end = func() error { return v.Close(context.Background()) }
 		oursSlot.set(v, s.rec)
@@ -118,18 +127,6 @@ func oursSystem() *system {
 		}
 		return s, nil
 	}}
-}
-
-// pragmaIs tells whether a PRAGMA has a value.
-func pragmaIs(name, want string) func(context.Context, *session) (bool, error) {
-	return func(ctx context.Context, s *session) (bool, error) {
-		var got string
-		err := s.db.QueryRowContext(ctx, "PRAGMA "+name).Scan(&got)
-		if got == string(litestream.HydrationFailed) {
-			err = errors.New("hydration failed")
-		}
-		return got == want, err
-	}
 }
 
 func plainSystem() *system {

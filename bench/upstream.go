@@ -30,7 +30,10 @@ func upstreamSystem() *system {
 			v.CacheSize = int(max(o.cacheSize, 1)) // one page, at least
 		}
 		if v.HydrationEnabled = o.hydrate; o.hydrate {
-			s.isHydrated = pragmaIs("litestream_hydration_progress", "100.0")
+			s.hydration = func(ctx context.Context, s *session) (progress float64, done bool, err error) {
+				err = s.db.QueryRowContext(ctx, "PRAGMA litestream_hydration_progress").Scan(&progress)
+				return progress, progress >= 100, err
+			}
 		}
 		upstreamSlot.set(v, s.rec)
 		var err error

@@ -30,6 +30,10 @@ func hydrateShareFigure(d fmt.Stringer) string {
 	return fmt.Sprintf("%s: hydration, of the download's time", d)
 }
 
+func hydrateHalfFigure(d fmt.Stringer) string {
+	return fmt.Sprintf("%s: hydration, time until half of all pages are local, of the whole", d)
+}
+
 func hydrateBytesFigure(d fmt.Stringer) string {
 	return fmt.Sprintf("%s: hydration, bytes read of those needed", d)
 }
@@ -70,9 +74,10 @@ func hydrateWorkload(ctx context.Context, e *env, d *dataset) error {
 	}
 	err = e.repeat(ctx, func(ctx context.Context, sys *system) error {
 		return e.session(ctx, sys, d, openOptions{latency: e.shape(), hydrate: true}, func(s *session) error {
-			if s.isHydrated != nil {
+			if s.hydration != nil {
 				peak := watchHeap()
-				got, err := s.timed(ctx, func() error { return e.awaitHydrated(ctx, d, s) })
+				var half time.Duration
+				got, err := s.timed(ctx, func() (err error) { half, err = e.awaitHydrated(ctx, d, s); return err })
 				heap := peak()
 				if err != nil {
 					return err
@@ -80,6 +85,9 @@ func hydrateWorkload(ctx context.Context, e *env, d *dataset) error {
 				e.results.add(hydrateName(d), sys.name, got)
 				e.results.addFigure(hydrateShareFigure(d), "x", sys.name, got.time.Seconds()*1e3/download)
 				e.results.addFigure(hydrateBytesFigure(d), "x", sys.name, float64(got.bytes)/float64(needed))
+				if sys.name == ours { // upstream's serves none before all are
+					e.results.addFigure(hydrateHalfFigure(d), "%", sys.name, 100*half.Seconds()/got.time.Seconds())
+				}
 				e.results.addFigure(hydrateHeapFigure(d), "MiB", sys.name, heap/(1<<20))
 			} else if err := s.firstRow(ctx, d); err != nil {
 				return err
@@ -130,19 +138,24 @@ func (e *env) readHydrated(ctx context.Context, d *dataset, sys *system, s *sess
 	return nil
 }
 
-// awaitHydrated gets a row, and waits for the rest.
-func (e *env) awaitHydrated(ctx context.Context, d *dataset, s *session) error {
+// awaitHydrated gets a row, and waits for the rest. Half is when every second
+// page was local.
+func (e *env) awaitHydrated(ctx context.Context, d *dataset, s *session) (half time.Duration, err error) {
+	start := time.Now()
 	if err := s.firstRow(ctx, d); err != nil {
-		return err
+		return 0, err
 	}
 	for {
-		done, err := s.isHydrated(ctx, s)
+		progress, done, err := s.hydration(ctx, s)
+		if half == 0 && progress >= 50 {
+			half = time.Since(start)
+		}
 		if err != nil || done {
-			return err
+			return half, err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -158,7 +171,7 @@ func (e *env) hydrateCPU(ctx context.Context, d *dataset) error {
 	for range e.runs {
 		err := e.session(ctx, e.systems[0], d, openOptions{hydrate: true, client: client}, func(s *session) error {
 			before := processorTime()
-			if err := e.awaitHydrated(ctx, d, s); err != nil {
+			if _, err := e.awaitHydrated(ctx, d, s); err != nil {
 				return err
 			}
 			took := processorTime() - before
