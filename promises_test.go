@@ -216,6 +216,9 @@ func testPromise3_ReadsNeverWait(t *testing.T) {
 	})
 
 	t.Run("another connection's read", func(t *testing.T) {
+		if isHydrated(t) {
+			t.Skip("once everything is local, there is no read to hold up")
+		}
 		store := memoryClient()
 		newPrimary(t, store, ltxtest.Options{}, 3000)
 		fault := decorate.NewFault(store)
