@@ -67,7 +67,11 @@ func testFollow_WriterAndReaders(t *testing.T) {
 
 			rng := rand.New(rand.NewPCG(1, 2))
 			var deleted ltx.TXID
-			for range 60 {
+			rounds := 60
+			if isHydrated(t) {
+				rounds = 20
+			}
+			for range rounds {
 				switch rng.IntN(8) {
 				case 0:
 					p.Exec("INSERT INTO ballast (b) SELECT randomblob(3000) FROM t LIMIT 50")

@@ -262,7 +262,7 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 		rows  int
 		flips int
 		whole bool // files are small enough to be read whole
-	}{{"whole files", 300, 120, true}, {"ranges", 8000, 120, false}} {
+	}{{"whole files", 300, 120, true}, {"ranges", 8000, 60, false}} {
 		for _, frames := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/lz4 frames=%v", tc.name, frames), func(t *testing.T) {
 				t.Parallel()
