@@ -1,6 +1,3 @@
 package gs
 
-var (
-	ResolveEndpoint   = resolveEndpoint
-	ParseContentRange = parseContentRange
-)
+var ResolveEndpoint = resolveEndpoint

@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"google.golang.org/api/googleapi"
 
@@ -23,11 +21,7 @@ func (s *session) open(ctx context.Context, key string, offset, size int64) (io.
 	call := s.objects.Get(s.bucketName, key).Context(ctx)
 	ranged := offset > 0 || size > 0
 	if ranged {
-		value := fmt.Sprintf("bytes=%d-", offset)
-		if size > 0 {
-			value += strconv.FormatInt(offset+size-1, 10)
-		}
-		call.Header().Set("Range", value)
+		call.Header().Set("Range", clientio.RangeHeader(offset, size))
 	}
 	resp, err := call.Download()
 	if err != nil {
@@ -49,9 +43,8 @@ func (s *session) openFailed(ctx context.Context, key string, offset int64, err 
 		// The range is beyond the end, unless the service says otherwise.
 		var gerr *googleapi.Error
 		errors.As(err, &gerr)
-		total, ok := strings.CutPrefix(gerr.Header.Get("Content-Range"), "bytes */")
-		if n, err := strconv.ParseInt(total, 10, 64); ok && (err != nil || n > offset) {
-			return nil, fmt.Errorf("range from %d on was refused, of an object of %q bytes", offset, total)
+		if header := gerr.Header.Get("Content-Range"); !clientio.EndsBefore(header, offset) {
+			return nil, fmt.Errorf("range from %d on was refused, and the content range is %.80q", offset, header)
 		}
 		s.bucketFound.Store(true)
 		return clientio.NewBody(ctx, http.NoBody, 0), nil
@@ -83,39 +76,5 @@ func bodyLength(resp *http.Response, ranged bool, offset, size int64) (int64, er
 	if resp.StatusCode != http.StatusPartialContent {
 		return 0, clientio.Permanent(fmt.Errorf("server ignores ranges: http status %d", resp.StatusCode))
 	}
-	header := resp.Header.Get("Content-Range")
-	first, last, total, ok := parseContentRange(header)
-	want := total - 1
-	if size > 0 {
-		want = min(want, offset+size-1)
-	}
-	if !ok || first != offset || last != want {
-		return 0, fmt.Errorf("content range %.80q for a range at %d of %d bytes", header, offset, size)
-	}
-	length := last - first + 1
-	if resp.ContentLength >= 0 && resp.ContentLength != length {
-		return 0, fmt.Errorf("length %d for content range %.80q", resp.ContentLength, header)
-	}
-	return length, nil
-}
-
-// parseContentRange parses "bytes <first>-<last>/<total>".
-func parseContentRange(s string) (first, last, total int64, ok bool) {
-	s, ok = strings.CutPrefix(s, "bytes ")
-	firstText, s, ok1 := strings.Cut(s, "-")
-	lastText, totalText, ok2 := strings.Cut(s, "/")
-	if !ok || !ok1 || !ok2 {
-		return 0, 0, 0, false
-	}
-	for _, field := range []struct {
-		to   *int64
-		text string
-	}{{&first, firstText}, {&last, lastText}, {&total, totalText}} {
-		n, err := strconv.ParseUint(field.text, 10, 63) // no signs
-		if err != nil {
-			return 0, 0, 0, false
-		}
-		*field.to = int64(n)
-	}
-	return first, last, total, first <= last && last < total
+	return clientio.RangeLength(resp.Header.Get("Content-Range"), resp.ContentLength, offset, size)
 }

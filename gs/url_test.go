@@ -144,15 +144,3 @@ func FuzzNewReplicaClientFromURL(f *testing.F) {
 		}
 	})
 }
-
-func FuzzParseContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 0-99/100", "bytes */100", "bytes 5-4/3", "bytes -1-2/3", "bytes 0-9223372036854775807/9223372036854775807"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		first, last, total, ok := gs.ParseContentRange(s)
-		if ok && (first < 0 || last < first || total <= last) {
-			t.Errorf("%q: %d-%d/%d", s, first, last, total)
-		}
-	})
-}

@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -46,11 +44,8 @@ func (c *conn) open(ctx context.Context, key string, offset, size int64) (io.Rea
 		Bucket: &c.bucket, Key: &key,
 		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
 	}
-	switch {
-	case size > 0:
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+size-1))
-	case offset > 0:
-		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
+	if offset > 0 || size > 0 {
+		in.Range = aws.String(clientio.RangeHeader(offset, size))
 	}
 	out, err := c.api.GetObject(ctx, in)
 	switch {
@@ -76,12 +71,7 @@ func isBeyond(err error, offset int64) bool {
 	if !errors.As(err, &resp) {
 		return false
 	}
-	total, ok := strings.CutPrefix(resp.Response.Header.Get("Content-Range"), "bytes */")
-	if !ok {
-		return true
-	}
-	n, err := strconv.ParseInt(total, 10, 64)
-	return err != nil || n <= offset
+	return clientio.EndsBefore(resp.Response.Header.Get("Content-Range"), offset)
 }
 
 // bodySize returns the number of bytes that the body must have, of a range if
@@ -100,25 +90,9 @@ func bodySize(out *s3.GetObjectOutput, ranged bool, offset, size int64) (int64, 
 	if out.ContentRange == nil {
 		return 0, clientio.Permanent(errors.New("server ignores the range asked for"))
 	}
-	first, last, total, ok := parseContentRange(*out.ContentRange)
-	wantLast := total - 1
-	if size > 0 {
-		wantLast = min(wantLast, offset+size-1)
+	n, err := clientio.RangeLength(*out.ContentRange, length, offset, size)
+	if err != nil {
+		return 0, clientio.Permanent(err)
 	}
-	if !ok || first != offset || last != wantLast || length >= 0 && length != last-first+1 {
-		return 0, clientio.Permanent(errors.New("server sends another range than asked for"))
-	}
-	return last - first + 1, nil
-}
-
-// parseContentRange parses a header like "bytes 5-9/20".
-func parseContentRange(s string) (first, last, total int64, ok bool) {
-	s, ok = strings.CutPrefix(s, "bytes ")
-	bounds, all, ok2 := strings.Cut(s, "/")
-	from, to, ok3 := strings.Cut(bounds, "-")
-	first, err1 := strconv.ParseInt(from, 10, 64)
-	last, err2 := strconv.ParseInt(to, 10, 64)
-	total, err3 := strconv.ParseInt(all, 10, 64)
-	ok = ok && ok2 && ok3 && errors.Join(err1, err2, err3) == nil && 0 <= first && first <= last && last < total
-	return first, last, total, ok
+	return n, nil
 }

@@ -1,0 +1,62 @@
+package clientio
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// RangeHeader returns the value of the HTTP header Range for size bytes from
+// offset on, 0 being all there are.
+func RangeHeader(offset, size int64) string {
+	if size == 0 {
+		return fmt.Sprintf("bytes=%d-", offset)
+	}
+	return fmt.Sprintf("bytes=%d-%d", offset, offset+size-1)
+}
+
+// RangeLength returns the length of the body of an answer with status 206 to
+// such a request. It checks that the answer is the range that was asked for, as
+// far as there is one, by its Content-Range, and by its Content-Length unless
+// that is negative.
+func RangeLength(contentRange string, contentLength, offset, size int64) (int64, error) {
+	first, last, total, ok := parseContentRange(contentRange)
+	want := total - 1
+	if size > 0 {
+		want = min(want, offset+size-1)
+	}
+	n := last - first + 1
+	if !ok || first != offset || last != want || contentLength >= 0 && contentLength != n {
+		return 0, fmt.Errorf("asked for %d bytes at %d, got content range %.80q and length %d", size, offset, contentRange, contentLength)
+	}
+	return n, nil
+}
+
+// EndsBefore tells whether an object has nothing from offset on, for all that
+// the Content-Range of an answer with status 416 says, if it has one.
+func EndsBefore(contentRange string, offset int64) bool {
+	text, ok := strings.CutPrefix(contentRange, "bytes */")
+	if !ok {
+		return true
+	}
+	total, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && total <= offset
+}
+
+// parseContentRange parses a header like "bytes 5-9/20". A range may be empty
+// and end right before it begins, as Azurite has it.
+func parseContentRange(s string) (first, last, total int64, ok bool) {
+	s, ok = strings.CutPrefix(s, "bytes ")
+	bounds, all, ok1 := strings.Cut(s, "/")
+	from, to, ok2 := strings.Cut(bounds, "-")
+	ok = ok && ok1 && ok2
+	for _, field := range []struct {
+		to   *int64
+		text string
+	}{{&first, from}, {&last, to}, {&total, all}} {
+		n, err := strconv.ParseUint(field.text, 10, 63) // no signs
+		*field.to = int64(n)
+		ok = ok && err == nil
+	}
+	return first, last, total, ok && first <= last+1 && last < total
+}
