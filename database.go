@@ -39,6 +39,10 @@ type database struct {
 	current atomic.Pointer[view]
 	number  atomic.Uint32 // last one given to a view state
 
+	// arriving counts views that were published, but whose pages that came along
+	// are not handed out yet.
+	arriving atomic.Int32
+
 	past   pastViews
 	shared singleflight.Group // see share
 }

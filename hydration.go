@@ -165,6 +165,10 @@ func (h *hydrator) hydrate() (err error) {
 
 // open opens the local file, and takes from it what an earlier process left.
 func (h *hydrator) open() error {
+	select {
+	case <-h.broken: // of the file before
+	default:
+	}
 	v := h.db.current.Load()
 	var err error
 	if path := h.db.opts.HydrationPath; path != "" {
@@ -392,7 +396,7 @@ func (h *hydrator) adopt() error {
 			if int64(len(o.page)) != l.size {
 				continue
 			}
-			if _, err := l.put(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page); err != nil {
+			if err := l.put(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page); err != nil {
 				return err
 			}
 		default:
@@ -413,8 +417,8 @@ func (h *hydrator) begin(status HydrationStatus) {
 	signal(h.wake)
 }
 
-// pauses notes why hydration does not go on for now. Another status than
-// failed means that it may come to nothing.
+// pauses notes why hydration does not go on for now. Failed changes the status,
+// too: for trouble that somebody has to see to.
 func (h *hydrator) pauses(failed bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

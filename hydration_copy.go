@@ -46,12 +46,15 @@ func (p part) size() int64 { return p.end - p.offset }
 // it cannot go on.
 func (h *hydrator) copyAll(ctx context.Context) error {
 	delay := firstHydrationDelay
-	paused := false
+	paused, caughtUp := false, false
 	for {
 		select {
 		case <-h.work:
 		case <-ctx.Done():
 			return nil
+		}
+		if h.db.arriving.Load() > 0 || caughtUp && h.offered.Load() > 0 {
+			continue // the pages are there in a moment, and then there is work again
 		}
 		for ctx.Err() == nil && h.local().missing() > 0 {
 			before := h.local().count.Load()
@@ -87,6 +90,7 @@ func (h *hydrator) copyAll(ctx context.Context) error {
 			h.resumes() // whoever brought the rest
 			paused = false
 		}
+		caughtUp = true
 	}
 }
 
@@ -133,7 +137,7 @@ func (h *hydrator) pass(ctx context.Context) error {
 	for range min(h.db.opts.HydrationConcurrency+runtime.GOMAXPROCS(0), len(work.batches)) {
 		g.Go(func() error {
 			for {
-				batch := work.next(h.nextHot)
+				batch := h.nextBatch(work)
 				if batch == nil || ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -157,31 +161,45 @@ func (h *hydrator) pass(ctx context.Context) error {
 	return nil
 }
 
-// copyWork hands out what is to be read, in order, but first what is near a
-// page that a query waits for.
+// nextBatch returns what is to be read next: what is near a page that a query
+// waited for, else the next in order.
+func (h *hydrator) nextBatch(work *copyWork) []part {
+	for {
+		pgno, ok := h.nextHot()
+		if !ok {
+			return work.next()
+		}
+		if batch := work.near(pgno); batch != nil {
+			return batch
+		}
+	}
+}
+
+// copyWork hands out what is to be read.
 type copyWork struct {
 	mu      sync.Mutex // duty: nothing is read twice
 	batches [][]part   // guarded by mu; nil: handed out
 	first   int        // guarded by mu; none before it is left
 }
 
-// next returns the next batch, nil after the last.
-func (w *copyWork) next(hot func() (pgno uint32, ok bool)) []part {
+// near returns the batch that a page lies in, nil if it was handed out.
+func (w *copyWork) near(pgno uint32) []part {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for {
-		pgno, ok := hot()
-		if !ok {
-			break
-		}
-		for i := w.first; i < len(w.batches); i++ {
-			for _, p := range w.batches[i] {
-				if p.first != 0 && p.first <= pgno && pgno <= p.last {
-					return w.take(i)
-				}
+	for i := w.first; i < len(w.batches); i++ {
+		for _, p := range w.batches[i] {
+			if p.first != 0 && p.first <= pgno && pgno <= p.last {
+				return w.take(i)
 			}
 		}
 	}
+	return nil
+}
+
+// next returns the next batch, nil after the last.
+func (w *copyWork) next() []part {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for ; w.first < len(w.batches); w.first++ {
 		if w.batches[w.first] != nil {
 			return w.take(w.first)
@@ -219,10 +237,9 @@ type filePlan struct {
 // plan looks at everything that is missing.
 func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 	p := &copyPlan{view: v, present: present, files: make(map[*ltxFile]*filePlan)}
-	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) bool {
+	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
 		f.missing++
 		f.bytes += int64(loc.size)
-		return true
 	})
 	bytes, total := int64(0), int64(0)
 	for _, f := range p.files {
@@ -240,12 +257,11 @@ func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 		return p
 	}
 	var gaps [64]int64 // bytes, by the logarithm of their size
-	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) bool {
+	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
 		if gap := loc.offset - f.end; f.end > 0 && gap > 0 && f.whole == nil {
 			gaps[bits.Len64(uint64(gap))] += gap
 		}
 		f.end = loc.offset + int64(loc.size)
-		return true
 	})
 	budget := bytes * gapShare / 100
 	for i, sum := range gaps {
@@ -259,7 +275,7 @@ func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 
 // eachMissing calls fn for every page that is missing, in order, with the plan
 // of the file that it lies in.
-func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc) bool) {
+func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc)) {
 	var f *filePlan
 	p.present.missingIn(1, p.view.commit, func(pgno uint32) bool {
 		loc, ok := p.view.lookup(pgno)
@@ -272,7 +288,8 @@ func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc) b
 				p.files[loc.file] = f
 			}
 		}
-		return fn(f, pgno, loc)
+		fn(f, pgno, loc)
+		return true
 	})
 }
 
@@ -289,7 +306,7 @@ func (p *copyPlan) batches() (all [][]part) {
 		all[last] = append(all[last], next)
 		size += next.size()
 	}
-	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) bool {
+	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) {
 		end := loc.offset + int64(loc.size)
 		switch begun := f.part.file != nil; {
 		case !begun:
@@ -316,7 +333,6 @@ func (p *copyPlan) batches() (all [][]part) {
 			f.part = part{file: f.file, offset: loc.offset, first: pgno}
 		}
 		f.part.end, f.part.last = end, pgno
-		return true
 	})
 	for _, f := range p.files {
 		switch {

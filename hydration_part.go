@@ -71,7 +71,7 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 	case p.whole == nil:
 		err = decodeWanted(v, held.present, p, body, w)
 	case p.offset < p.file.framesEnd:
-		err = h.decodeAll(v, p, body, w)
+		err = decodeAll(v, p, body, w)
 	default:
 		err = p.whole.addTail(p, body)
 	}
@@ -116,7 +116,7 @@ func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (
 
 // decodeAll decodes every frame of a part, sums them up, and writes those that
 // are of the view.
-func (h *hydrator) decodeAll(v *view, p part, body []byte, w *runWriter) error {
+func decodeAll(v *view, p part, body []byte, w *runWriter) error {
 	var sum ltxio.Sum
 	rest, offset := body, p.offset
 	if offset == 0 {
@@ -255,7 +255,7 @@ func (w *runWriter) next(pgno uint32, version ltx.TXID) ([]byte, error) {
 
 // flush writes what was decoded.
 func (w *runWriter) flush() error {
-	_, err := w.l.put(w.epoch, w.first, w.versions, w.data)
+	err := w.l.put(w.epoch, w.first, w.versions, w.data)
 	w.versions, w.data = w.versions[:0], w.data[:0]
 	return err
 }

@@ -255,14 +255,13 @@ func (l *localPages) wants(key pageKey) bool {
 func (l *localPages) missing() int64 { return l.total.Load() - l.count.Load() }
 
 // put writes pages side by side, from first on, with their versions, unless
-// they are here, or not of the view that is held. Adopted reports how many
-// were new.
-func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) (adopted int, err error) {
+// they are here, or not of the view that is held.
+func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	held := l.held.Load()
 	if held == nil || held.view.epoch != epoch {
-		return 0, nil
+		return nil
 	}
 	wanted := func(i int) bool {
 		pgno := first + uint32(i)
@@ -270,7 +269,7 @@ func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) 
 		return ok && loc.version == versions[i] && !held.present.has(pgno)
 	}
 	if err := l.file.CheckSize(); err != nil {
-		return 0, err
+		return err
 	}
 	for i := 0; i < len(versions); {
 		if !wanted(i) {
@@ -283,14 +282,13 @@ func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) 
 		if err := l.do("write pages", func() error {
 			return l.file.WriteAt(data[int64(from)*l.size:int64(i)*l.size], (int64(first)-1+int64(from))*l.size)
 		}); err != nil {
-			return adopted, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
+			return fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
 		for k := from; k < i; k++ {
 			if held.present.set(first + uint32(k)) {
 				l.count.Add(1)
-				adopted++
 			}
 		}
 	}
-	return adopted, nil
+	return nil
 }

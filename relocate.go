@@ -225,10 +225,16 @@ func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error 
 			return err
 		})
 		if next != cur {
-			if !db.current.CompareAndSwap(cur, db.stamp(next)) {
+			db.arriving.Add(1)
+			published := db.current.CompareAndSwap(cur, db.stamp(next))
+			if published {
+				db.cachePages(next, pages)
+			}
+			db.arriving.Add(-1)
+			db.reader.copies.notify()
+			if !published {
 				continue // somebody else was faster; there may be nothing left to do
 			}
-			db.cachePages(next, pages)
 			db.log.Debug("view advanced", "from", cur.txid, "txid", next.txid, "pages", next.commit)
 		}
 		return err

@@ -209,13 +209,13 @@ func TestRead_WrongAnswers(t *testing.T) {
 		{"416 within the file", 90, 10, 416, "bytes */100", "", "http status 416", true},
 		{"416 for all of it", 0, 0, 416, "", "", "http status 416", true},
 		{"ignores the range", 10, 20, 200, "", body, "ignores the range", true},
-		{"another start", 10, 20, 206, "bytes 0-19/100", body[:20], "another range", true},
-		{"an earlier start", 10, 20, 206, "bytes 5-29/100", body[5:30], "another range", true},
-		{"too little", 10, 20, 206, "bytes 10-19/100", body[10:20], "another range", true},
-		{"too much", 10, 20, 206, "bytes 10-99/100", body[10:], "another range", true},
-		{"no total", 10, 20, 206, "bytes 10-29/*", body[10:30], "another range", true},
-		{"nonsense", 10, 20, 206, "bytes 29-10/100", body[10:30], "another range", true},
-		{"other length than the range", 10, 20, 206, "bytes 10-29/100", body[10:25], "another range", true},
+		{"another start", 10, 20, 206, "bytes 0-19/100", body[:20], "content range", true},
+		{"an earlier start", 10, 20, 206, "bytes 5-29/100", body[5:30], "content range", true},
+		{"too little", 10, 20, 206, "bytes 10-19/100", body[10:20], "content range", true},
+		{"too much", 10, 20, 206, "bytes 10-99/100", body[10:], "content range", true},
+		{"no total", 10, 20, 206, "bytes 10-29/*", body[10:30], "content range", true},
+		{"nonsense", 10, 20, 206, "bytes 29-10/100", body[10:30], "content range", true},
+		{"other length than the range", 10, 20, 206, "bytes 10-29/100", body[10:25], "content range", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := fakeClient(t, func(w http.ResponseWriter, _ *http.Request) {
