@@ -43,6 +43,8 @@ type database struct {
 	// are not handed out yet.
 	arriving atomic.Int32
 
+	writer *writer
+
 	past   pastViews
 	shared singleflight.Group // see share
 }
@@ -61,6 +63,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 	}
 	db.ctx, db.cancel = context.WithCancelCause(context.Background())
 	db.poller = newPoller(db)
+	db.writer = newWriter(db)
 	if err := db.open(ctx); err != nil {
 		db.cancel(ErrClosed)
 		return nil, err
@@ -80,10 +83,13 @@ func (db *database) open(ctx context.Context) error {
 	v, loaded, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return planLatest(0, files)
 	})
+	if errors.Is(err, ErrNoDatabase) && db.opts.WriteEnabled {
+		v, err = new(view), nil // the first commit creates it
+	}
 	if err != nil {
 		return err
 	}
-	db.reader = newReader(db.store, newPageCache(db.opts.CacheSize, v.pageSize))
+	db.reader = newReader(db.store, newPageCache(db.opts.CacheSize, max(v.pageSize, minPageSize)))
 	if db.opts.ReadAheadSize > 0 {
 		db.reader.bodies = semaphore.NewWeighted(db.opts.ReadAheadSize)
 	}
@@ -92,9 +98,30 @@ func (db *database) open(ctx context.Context) error {
 	}
 	v.state = new(viewState)
 	db.current.Store(v)
-	db.cachePages(v, loaded)
+	db.writer.confirm(start)
+	if v.commit > 0 {
+		db.cachePages(v, loaded)
+		if err := db.readPageOne(ctx, v); err != nil {
+			return err
+		}
+	}
+	if db.opts.WriteEnabled {
+		if err := db.writer.enable(ctx); err != nil {
+			return err
+		}
+	}
+	if db.reader.copies != nil {
+		db.reader.copies.start()
+	}
+	requests, _ := db.store.totalReads()
+	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
+		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
+	return nil
+}
 
-	// Page 1 tells where the change counter stands, and is read first anyway.
+// readPageOne reads page 1 of the view that a database is opened with. It tells
+// where the change counter stands, and is read first anyway.
+func (db *database) readPageOne(ctx context.Context, v *view) error {
 	page, err := db.page(ctx, v, 1)
 	if err != nil {
 		return err
@@ -111,12 +138,6 @@ func (db *database) open(ctx context.Context) error {
 		roots, schema := treeWalk{db.reader, v}.schema()
 		db.readAhead(v, append(schema, roots...), 0, nil)
 	}
-	if db.reader.copies != nil {
-		db.reader.copies.start()
-	}
-	requests, _ := db.store.totalReads()
-	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
-		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
 	return nil
 }
 
@@ -124,6 +145,16 @@ func (db *database) open(ctx context.Context) error {
 func (db *database) stamp(v *view) *view {
 	v.state = &viewState{number: db.number.Add(1)}
 	return v
+}
+
+// skipNumber has a number not be given to a state.
+func (db *database) skipNumber(n uint32) {
+	for {
+		last := db.number.Load()
+		if last >= n || db.number.CompareAndSwap(last, n) {
+			return
+		}
+	}
 }
 
 // build makes a view from nothing by the plan that choose picks from a
@@ -204,6 +235,9 @@ func (db *database) peek(v *view, pgno uint32) (page []byte, cached, ok bool) {
 	if !ok {
 		return nil, false, true
 	}
+	if loc.file.segment != nil {
+		return nil, false, false
+	}
 	page, cached = db.reader.known(pageKey{loc.version, pgno, v.epoch})
 	return page, cached, page != nil
 }
@@ -214,6 +248,13 @@ func (db *database) page(ctx context.Context, v *view, pgno uint32) ([]byte, err
 	loc, ok := v.lookup(pgno)
 	if !ok {
 		return nil, nil
+	}
+	if loc.file.segment != nil {
+		page := make([]byte, v.pageSize)
+		return page, readSegment(loc, pgno, page)
+	}
+	if v.base != nil {
+		v = v.base // which knows where it is by now
 	}
 	return db.reader.page(ctx, pageKey{loc.version, pgno, v.epoch}, func() ([]byte, error) {
 		db.reader.copies.want(pgno)
@@ -282,6 +323,7 @@ func (db *database) begin() bool {
 // close ends every request and goroutine of the database and waits for them,
 // as long as ctx allows.
 func (db *database) close(ctx context.Context) error {
+	err := db.writer.close(ctx)
 	db.mu.Lock()
 	db.closed = true
 	db.mu.Unlock()
@@ -301,10 +343,23 @@ func (db *database) close(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("close %s: %w", db.name, ctx.Err())
+		err = errors.Join(err, ctx.Err())
 	}
+	if err != nil {
+		return fmt.Errorf("close %s: %w", db.name, err)
+	}
+	return nil
+}
+
+// closeInTime is close with CloseTimeout as a limit beside that of ctx.
+func (db *database) closeInTime(ctx context.Context) error {
+	if d := db.opts.CloseTimeout; d >= 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	return db.close(ctx)
 }
 
 // closeWithin is close with a time limit; a negative d is none.

@@ -109,9 +109,41 @@ func (v *VFS) release(key string, s *sharedDB) {
 	}
 }
 
-// Close ends everything that the VFS does in the background, and every
-// request under way, and waits for that as long as ctx allows. Connections
-// that are still open get errors from then on. Closing again is fine.
+// Sync has everything that was committed to a database reach the replica
+// before it returns. The name is that of its file, as it was opened. It is safe
+// for concurrent use.
+func (v *VFS) Sync(ctx context.Context, name string) error {
+	v.options()
+	name = v.FullPathname(name)
+	v.mu.Lock()
+	var found []*sharedDB
+	for _, s := range v.databases {
+		select {
+		case <-s.ready:
+			if s.db != nil && s.db.name == name {
+				found = append(found, s)
+			}
+		default: // nobody has written to it yet
+		}
+	}
+	v.mu.Unlock()
+	if len(found) == 0 {
+		return fmt.Errorf("sync %s: it is not open", name)
+	}
+	var errs []error
+	for _, s := range found {
+		if err := s.db.sync(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("sync %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close syncs what is committed and not on the replica, ends everything that
+// the VFS does in the background, and every request under way, and waits for
+// that as long as ctx and CloseTimeout allow. It returns why something could not
+// be synced; where that is kept is logged. Connections that are still open get
+// errors from then on. Closing again is fine.
 func (v *VFS) Close(ctx context.Context) error {
 	v.options()
 	v.mu.Lock()
@@ -134,7 +166,7 @@ func (v *VFS) Close(ctx context.Context) error {
 			}
 		}
 		if s.db != nil {
-			errs = append(errs, s.db.close(ctx))
+			errs = append(errs, s.db.closeInTime(ctx))
 		}
 	}
 	return errors.Join(errs...)

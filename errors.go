@@ -22,6 +22,15 @@ var (
 	// ErrClosed means that the VFS was closed.
 	ErrClosed = errors.New("vfs is closed")
 
+	// ErrConflict means that another writer has written to the replica. The
+	// database is read-only from then on; what was committed and is not on the
+	// replica is kept in files whose path is logged.
+	ErrConflict = errors.New("another writer has written to the replica")
+
+	// ErrBufferInUse means that another process, or another database of this
+	// one, has the write buffer at the same path.
+	ErrBufferInUse = errors.New("write buffer is in use")
+
 	// ErrReadOnly means an attempt to write to a database that is open for
 	// reading only.
 	ErrReadOnly = errors.New("database is read-only")

@@ -57,6 +57,7 @@ type hydrator struct {
 
 	offers  chan offer
 	offered atomic.Int64  // bytes in offers
+	room    chan struct{} // holds one if there may be room in offers
 	wake    chan struct{} // holds one if there may be a new view, or a page was offered
 	work    chan struct{} // holds one if pages may be missing
 	broken  chan error    // holds why the local file cannot be read any more
@@ -100,6 +101,7 @@ func newHydrator(db *database) *hydrator {
 	h := &hydrator{
 		db:     db,
 		offers: make(chan offer, maxOffers),
+		room:   make(chan struct{}, 1),
 		wake:   make(chan struct{}, 1),
 		work:   make(chan struct{}, 1),
 		broken: make(chan error, 1),
@@ -231,6 +233,19 @@ func (h *hydrator) offer(key pageKey, page []byte) {
 		h.offered.Add(-int64(len(page)))
 	}
 	signal(h.wake)
+}
+
+// offerSurely is offer, but waits while there is no room, as long as ctx allows.
+func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte) {
+	for h != nil && !h.over.Load() && h.offered.Load()+int64(len(page)) > maxOffered || h != nil && len(h.offers) == cap(h.offers) {
+		signal(h.wake)
+		select {
+		case <-h.room:
+		case <-ctx.Done():
+			return
+		}
+	}
+	h.offer(key, page)
 }
 
 // notify tells that there may be a new view.
@@ -389,6 +404,7 @@ func (h *hydrator) adopt() error {
 		select {
 		case o := <-h.offers:
 			h.offered.Add(-int64(len(o.page)))
+			signal(h.room)
 			if err := h.follow(); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 )
@@ -23,6 +24,10 @@ type ltxFile struct {
 	framesEnd int64  // where they end, bytes
 	checksum  ltx.Checksum
 	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
+
+	// segment is what stands for a part of the write buffer, nil for what is on
+	// the replica. Of the rest only level and pageSize mean something then.
+	segment *commitlog.Segment
 
 	gone   atomic.Bool             // seen to be deleted
 	listed atomic.Pointer[listing] // last that is known to be of these transactions
@@ -78,6 +83,10 @@ type view struct {
 	// epoch counts the histories of the replica that were seen. Versions of
 	// different ones have nothing to do with each other.
 	epoch uint32
+
+	// base is the state on the replica that commits of the write buffer change.
+	// Nil in a view without such commits.
+	base *view
 
 	// state is shared by views that differ in where pages lie, not in what
 	// they are. Nil in a view that was not published.

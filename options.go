@@ -21,6 +21,9 @@ const (
 
 	DefaultMaxConcurrentRequests = 128
 	DefaultHydrationConcurrency  = 8
+
+	DefaultWriteSyncInterval  = time.Second
+	DefaultWriteBufferMaxSize = 1 << 30
 )
 
 // Options of a VFS and its databases. The zero value of each field is its
@@ -87,6 +90,32 @@ type Options struct {
 	// to return.
 	OnHydrationProgress func(HydrationProgress)
 
+	// WriteEnabled lets connections write. Commits are kept in a write buffer,
+	// are seen by all connections of this process at once, and are on the replica after
+	// WriteSyncInterval; an empty replica becomes a new database. There may be
+	// one writer for a replica. PRAGMA litestream_write_enabled changes it for a database
+	// that is open. Default false.
+	WriteEnabled bool
+
+	// WriteSyncInterval is the time from a commit to the upload of all there
+	// are. Default 1s; negative: only PRAGMA litestream_sync, VFS.Sync and closing upload.
+	WriteSyncInterval time.Duration
+
+	// WriteBufferPath is where commits are kept until they are on the replica, in
+	// files of that name with a dash and a number at the end. The next process
+	// with the same path uploads what one that was killed has left. No two databases
+	// may have the same. Default: temporary files, which are lost with the process.
+	WriteBufferPath string
+
+	// WriteBufferMaxSize bounds the pages of commits that are not on the replica,
+	// bytes. Beyond that, who wants to write gets SQLITE_BUSY. Default 1 GiB.
+	WriteBufferMaxSize int64
+
+	// SyncOnCommit has COMMIT return when the replica has the commit. Those of
+	// several connections share an upload. If COMMIT fails for lack of the replica, the commit
+	// is in the write buffer all the same. Default false.
+	SyncOnCommit bool
+
 	// Logger gets what goes on. Default slog.Default().
 	Logger *slog.Logger
 
@@ -97,7 +126,7 @@ type Options struct {
 	// NewVFS serves the first name that is opened, others are local files.
 	NewClient func(name string) (ReplicaClient, error)
 
-	// onDisk is called before and after everything that hydration does to its
+	// onDisk is called before and after everything that hydration and the write buffer do to their
 	// files, which fails if it does. Only tests set it.
 	onDisk func(op string) error
 }
@@ -113,6 +142,7 @@ func (o Options) withDefaults() Options {
 		{&o.OpenTimeout, DefaultOpenTimeout},
 		{&o.ReadTimeout, DefaultReadTimeout},
 		{&o.CloseTimeout, DefaultCloseTimeout},
+		{&o.WriteSyncInterval, DefaultWriteSyncInterval},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -129,6 +159,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HydrationConcurrency <= 0 {
 		o.HydrationConcurrency = DefaultHydrationConcurrency
+	}
+	if o.WriteBufferMaxSize <= 0 {
+		o.WriteBufferMaxSize = DefaultWriteBufferMaxSize
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -147,12 +180,18 @@ type settings struct {
 	hydrationPath                          string
 	hydrationConcurrency                   int
 	hydrationRateLimit                     int64
+	writeEnabled                           bool
+	writeSyncInterval                      time.Duration
+	writeBufferPath                        string
+	writeBufferMaxSize                     int64
+	syncOnCommit                           bool
 }
 
 func (o Options) settings() settings {
 	return settings{
 		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.ReadAheadSize, o.HedgeRequests, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
 		o.HydrationEnabled, o.HydrationPath, o.HydrationConcurrency, o.HydrationRateLimit,
+		o.WriteEnabled, o.WriteSyncInterval, o.WriteBufferPath, o.WriteBufferMaxSize, o.SyncOnCommit,
 	}
 }
 
@@ -173,6 +212,12 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 		"hydration_path":        stringSetter(&o.HydrationPath),
 		"hydration_concurrency": countSetter(&o.HydrationConcurrency),
 		"hydration_rate_limit":  sizeSetter(&o.HydrationRateLimit),
+
+		"write_enabled":   boolSetter(&o.WriteEnabled),
+		"sync_interval":   durationSetter(&o.WriteSyncInterval),
+		"buffer_path":     stringSetter(&o.WriteBufferPath),
+		"buffer_max_size": sizeSetter(&o.WriteBufferMaxSize),
+		"sync_on_commit":  boolSetter(&o.SyncOnCommit),
 	} {
 		if value, ok := params[name]; ok {
 			if err := set(value); err != nil {

@@ -9,6 +9,7 @@ import (
 // documentation has it.
 const (
 	sqliteHeaderSize = 100
+	minPageSize      = 512
 	sqliteMagic      = "SQLite format 3\x00"
 
 	offPageSize      = 16 // u16, 1 means 65536

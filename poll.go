@@ -187,8 +187,10 @@ func (p *poller) poll(full bool) (err error) {
 	defer guard(db.log, "poll", &err)
 	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
 	defer cancel()
-	if !full {
-		cur := db.current.Load()
+	if db.writer.isWriting() {
+		return nil // whoever writes knows what is new
+	}
+	if cur := db.current.Load(); !full && cur.last != nil {
 		files, err := db.store.list(ctx, 0, cur.txid, false)
 		if err != nil {
 			return err

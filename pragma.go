@@ -34,6 +34,9 @@ var pragmas = map[string]pragma{
 	"litestream_status":  {get: (*conn).status},
 	"litestream_history": {get: (*conn).history},
 
+	"litestream_write_enabled": {get: func(c *conn) (string, error) { return c.db.writer.isEnabled(), nil }, set: (*conn).setWriteEnabled},
+	"litestream_sync":          {get: (*conn).syncNow},
+
 	"litestream_hydration_progress": {get: func(c *conn) (string, error) { return formatPercent(c.db.reader.copies.progress()), nil }},
 	"litestream_hydration_status":   {get: func(c *conn) (string, error) { return string(c.db.reader.copies.progress().Status), nil }},
 	"litestream_hydration_file":     {get: func(c *conn) (string, error) { return c.db.reader.copies.progress().File, nil }},

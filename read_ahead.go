@@ -92,7 +92,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 	for ; n < len(pgnos); n++ {
 		pgno := pgnos[n]
 		loc, ok := v.lookup(pgno)
-		if !ok || loc.file.gone.Load() {
+		if !ok || loc.file.segment != nil || loc.file.gone.Load() {
 			continue
 		}
 		key := pageKey{loc.version, pgno, v.epoch}

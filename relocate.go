@@ -179,6 +179,9 @@ func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 		before := db.current.Load()
 		files, err := db.store.listAll(ctx, false)
 		if err == nil && len(files) == 0 {
+			if before.last == nil {
+				return refreshed{files: files} // not created yet, or not synced
+			}
 			err = ErrNoDatabase
 		}
 		if err != nil {
@@ -210,6 +213,9 @@ func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error {
 	for {
 		cur := db.current.Load()
+		if cur.txid == 0 && len(files) == 0 {
+			return nil
+		}
 		plan, err := planLatest(cur.txid, files)
 		if err != nil || len(plan) == 0 {
 			return err
@@ -226,14 +232,20 @@ func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error 
 		})
 		if next != cur {
 			db.arriving.Add(1)
-			published := db.current.CompareAndSwap(cur, db.stamp(next))
-			if published {
+			failed := db.replace(cur, db.stamp(next))
+			if failed == nil {
+				if cur.pageSize != next.pageSize {
+					db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
+				}
 				db.cachePages(next, pages)
 			}
 			db.arriving.Add(-1)
 			db.reader.copies.notify()
-			if !published {
+			if failed == errOvertaken {
 				continue // somebody else was faster; there may be nothing left to do
+			}
+			if failed != nil {
+				return failed
 			}
 			db.log.Debug("view advanced", "from", cur.txid, "txid", next.txid, "pages", next.commit)
 		}

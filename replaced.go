@@ -16,6 +16,9 @@ import (
 // if these differ their content is compared. Where nothing can tell, it says
 // yes: to begin again is safe.
 func (db *database) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
+	if before.last == nil {
+		return false, nil // there was none
+	}
 	had := before.files()
 	had[before.last.key()] = before.last
 	same := len(files) == 0 // trouble, but no news
@@ -102,8 +105,8 @@ func (db *database) restart(ctx context.Context, before *view, files []*ltx.File
 	if next.pageSize != before.pageSize {
 		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
 	}
-	if !db.current.CompareAndSwap(before, db.stamp(next)) {
-		return fmt.Errorf("the replica was replaced: %w", errOvertaken)
+	if err := db.replace(before, db.stamp(next)); err != nil {
+		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	db.cachePages(next, pages)
 	db.log.Warn("the replica was replaced by another history, or nothing tells that it is the same", "had", before.txid, "txid", next.txid)

@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -44,11 +45,15 @@ type Stats struct {
 	Prefetched       int64 `json:"prefetched"`
 	PrefetchedUnused int64 `json:"prefetched_unused"` // given up
 
+	Creates int64 `json:"creates"` // attempts to make a file
+	Deletes int64 `json:"deletes"` // requests that delete files
+
 	Hydration HydrationProgress `json:"hydration"`
+	Write     WriteStats        `json:"write"`
 }
 
 func (db *database) stats() Stats {
-	v, s, r := db.current.Load(), db.store, db.reader
+	v, s, r := db.newest(), db.store, db.reader
 	reads, bytes := s.totalReads()
 	return Stats{
 		Name: db.name, TXID: v.txid, Time: v.time(), Pages: v.commit, PageSize: v.pageSize,
@@ -61,8 +66,45 @@ func (db *database) stats() Stats {
 		Retries: s.retries.Load(), Hedges: s.hedges.Load(),
 		CacheHits: r.hits.Load(), AheadHits: r.early.Load(), CacheMisses: r.misses.Load(), LocalHits: r.locals.Load(),
 		Prefetched: r.landings.Load(), PrefetchedUnused: r.unused.Load(),
-		Hydration: r.copies.progress(),
+		Creates: s.creates.Load(), Deletes: s.deletes.Load(),
+		Hydration: r.copies.progress(), Write: db.writer.stats(),
 	}
+}
+
+// WriteStats is the state of write mode of one database.
+type WriteStats struct {
+	Enabled   bool   `json:"enabled"`
+	Commits   int64  `json:"commits"`   // since the database was opened
+	Recovered int64  `json:"recovered"` // of an earlier process
+	Syncs     int64  `json:"syncs"`     // files that were uploaded
+	Failures  int64  `json:"failures"`  // of syncs
+	Unsynced  int64  `json:"unsynced"`  // bytes of pages in the write buffer
+	Buffer    string `json:"buffer"`    // path of the write buffer; empty: temporary files
+	Error     string `json:"error"`     // why the last sync failed, or write mode ended; empty if it did not
+}
+
+func (w *writer) stats() WriteStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.counts
+	s.Unsynced = w.unsynced()
+	if s.Enabled = w.buffer != nil; s.Enabled {
+		s.Buffer = w.buffer.path
+	}
+	if err := cmp.Or(w.lost.err, w.problem); err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}
+
+// isEnabled is PRAGMA litestream_write_enabled.
+func (w *writer) isEnabled() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.buffer != nil && !w.stopping {
+		return "1"
+	}
+	return "0"
 }
 
 func (db *database) lagSeconds() int64 {

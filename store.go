@@ -31,6 +31,10 @@ type store struct {
 	readBytes [numClasses]atomic.Int64
 	retries   atomic.Int64
 	hedges    atomic.Int64
+	creates   atomic.Int64
+	deletes   atomic.Int64
+
+	cannotCreate atomic.Bool // only if there is none
 }
 
 // totalReads returns the number of read requests of all classes, and their bytes.
@@ -227,6 +231,61 @@ func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf 
 		}
 		return err
 	})
+}
+
+// create makes a file that encode writes, unless one of its name exists. Where
+// the client cannot see to that itself, only a look before can. It is one
+// attempt.
+func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
+	s.creates.Add(1)
+	write := s.client.WriteLTXFile
+	if c, ok := s.client.(LTXFileCreator); ok && !s.cannotCreate.Load() {
+		write = c.CreateLTXFile
+	} else if err := s.checkFree(ctx, f); err != nil {
+		return nil, err
+	}
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.CloseWithError(s.guard(func() error { return encode(w) }))
+	}()
+	err = s.guard(func() error {
+		info, err = write(ctx, f.level, f.minTXID, f.maxTXID, r)
+		return err
+	})
+	_ = r.Close()
+	<-done
+	if errors.Is(err, errors.ErrUnsupported) && !s.cannotCreate.Swap(true) {
+		s.log.Warn("storage cannot create a file only if there is none: two writers may not notice each other at once")
+		return s.create(ctx, f, encode)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", f, err)
+	}
+	return info, nil
+}
+
+// checkFree returns fs.ErrExist if there is a file.
+func (s *store) checkFree(ctx context.Context, f fileKey) error {
+	files, err := s.list(ctx, f.level, f.minTXID, false)
+	if err != nil {
+		return err
+	}
+	if isIn(f, files) {
+		return fmt.Errorf("create %s: %w", f, fs.ErrExist)
+	}
+	return nil
+}
+
+// delete deletes files.
+func (s *store) delete(ctx context.Context, keys ...fileKey) error {
+	infos := make([]*ltx.FileInfo, len(keys))
+	for i, k := range keys {
+		infos[i] = &ltx.FileInfo{Level: k.level, MinTXID: k.minTXID, MaxTXID: k.maxTXID}
+	}
+	s.deletes.Add(1)
+	return s.guard(func() error { return s.client.DeleteLTXFiles(ctx, infos) })
 }
 
 // errShortBody means that a body ended before it was as long as asked for. It

@@ -103,15 +103,12 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	switch {
 	case name == "" || flags&temporary != 0 && flags&sqlite3vfs.OpenMainDB == 0:
 		return new(tempFile), flags, nil
-	case flags&sqlite3vfs.OpenMainDB == 0:
-		if !v.local.Has(name) && flags&sqlite3vfs.OpenSuperJournal != 0 {
-			// It would have to be where all who recover the files look for it.
-			return nil, 0, fmt.Errorf("open %s: a transaction over several local files is not possible with a replica as main database", name)
-		}
-		if !v.local.Has(name) {
-			return nil, 0, fmt.Errorf("open %s: a read-only database has no journal", name)
-		}
+	case flags&sqlite3vfs.OpenMainDB == 0 && v.local.Has(name):
 		return v.openLocal(name, params, flags)
+	case flags&sqlite3vfs.OpenSuperJournal != 0:
+		return &superJournal{check: v.checkJournals}, flags, nil
+	case flags&sqlite3vfs.OpenMainDB == 0:
+		return v.openJournal(name, params, flags)
 	}
 	opts, err := v.options().withParams(params)
 	if err != nil {
@@ -135,8 +132,42 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 		c.unlocked = true
 		c.pinned = c.view()
 	}
-	flags &^= sqlite3vfs.OpenReadWrite | sqlite3vfs.OpenCreate
-	return c, flags | sqlite3vfs.OpenReadOnly, nil
+	return c, flags, nil
+}
+
+// checkJournals refuses a super-journal that names the journal of a local file:
+// it would have to be where all who recover the file look for it.
+func (v *VFS) checkJournals(names []byte) error {
+	for name := range strings.SplitSeq(string(names), "\x00") {
+		if v.local.Has(name) {
+			return fmt.Errorf("a transaction over %s and another database is not possible with a replica as main database", name)
+		}
+	}
+	return nil
+}
+
+// openJournal opens the rollback journal of a connection that writes.
+func (v *VFS) openJournal(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	main := strings.TrimSuffix(name, "-journal")
+	v.mu.Lock()
+	s := v.databases[keyOfName(main, params)]
+	v.mu.Unlock()
+	if s != nil {
+		<-s.ready // as it is to whoever writes
+		if c := s.db.writer.holder(); c != nil {
+			c.journal = &journalFile{c: c}
+			return c.journal, flags, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("open %s: nobody writes to the database", name)
+}
+
+// keyOfName returns the key of the database that a name means.
+func keyOfName(name string, params map[string]string) string {
+	if url := params["replica_url"]; url != "" {
+		return "url " + url
+	}
+	return "name " + name
 }
 
 // isSet reads a boolean URI parameter as SQLite does: by a number at its
@@ -159,13 +190,13 @@ var errNotReplica = errors.New("not a replica")
 // route tells which database a name means, and how to get a client for it;
 // nil for a local file.
 func (v *VFS) route(name string, params map[string]string) (key string, newClient newClientFunc) {
+	key = keyOfName(name, params)
 	if url := params["replica_url"]; url != "" {
-		return "url " + url, func() (ReplicaClient, bool, error) {
+		return key, func() (ReplicaClient, bool, error) {
 			client, err := NewReplicaClientFromURL(url)
 			return client, true, err
 		}
 	}
-	key = "name " + name
 	if newClient := v.options().NewClient; newClient != nil {
 		return key, func() (ReplicaClient, bool, error) {
 			client, err := newClient(name)

@@ -31,6 +31,20 @@ type conn struct {
 
 	predictor predictor
 
+	tx *transaction // nil below LockReserved
+
+	// appended are commits that are in the write buffer, and not finished.
+	appended []*localCommit
+
+	// again is set once something was committed under the lock that is held: a
+	// connection with locking_mode=EXCLUSIVE does not change the counter then.
+	again bool
+
+	journal *journalFile // nil if none is open
+
+	// committed is the number of the last commit of this connection.
+	committed uint64
+
 	lastErr atomic.Pointer[connError]
 }
 
@@ -66,7 +80,9 @@ func (c *conn) fail(op string, err error) error {
 		return nil
 	}
 	c.lastErr.Store(&connError{Time: time.Now().UTC(), Op: op, Text: err.Error(), err: err})
-	c.log.Error(op+" failed", "error", err)
+	if !errors.Is(err, errBusy) { // which SQLite tries again
+		c.log.Error(op+" failed", "error", err)
+	}
 	return errorCode(err)
 }
 
@@ -76,8 +92,12 @@ func errorCode(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ErrReadOnly):
+	case errors.Is(err, errBusy):
+		return sqlite3vfs.BusyError
+	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrConflict):
 		return sqlite3vfs.ReadOnlyError
+	case isDiskFull(err):
+		return sqlite3vfs.FullError
 	case errors.Is(err, ErrCorrupt):
 		return sqlite3vfs.CorruptError
 	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue):
@@ -95,7 +115,7 @@ func (c *conn) view() *view {
 	case c.travel != nil:
 		return c.travel
 	default:
-		return c.db.current.Load()
+		return c.db.newest()
 	}
 }
 
@@ -105,6 +125,13 @@ func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
 		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
 	}
 	v := c.view()
+	if c.tx.changes() {
+		n, err := c.readChanged(v, p, off)
+		if err == io.EOF {
+			return n, err
+		}
+		return n, c.fail("read", err)
+	}
 	if off+int64(len(p)) <= sqliteHeaderSize {
 		// Within every transaction's begin: the change counter.
 		if hdr := v.state.header.Load(); hdr != nil {
@@ -128,11 +155,32 @@ func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// readChanged is ReadAt of who has changed something.
+func (c *conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		m, done, err := c.tx.read(p[n:], off)
+		if !done {
+			m, err = c.readPage(v, p[n:], off)
+		}
+		if err != nil {
+			return n, err
+		}
+		n += m
+		off += int64(m)
+	}
+	return n, nil
+}
+
 // readPage fills p from the page that holds offset off, to its end at most.
 func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 	pageSize := int64(v.pageSize)
 	pgno, in := uint32(off/pageSize)+1, off%pageSize
 	whole := in == 0 && int64(len(p)) >= pageSize
+	if v.base != nil {
+		if n, done, err := c.readCommitted(v, pgno, p, in); done {
+			return n, err
+		}
+	}
 	if whole && c.db.reader.readLocal(v, pgno, p[:pageSize]) {
 		return c.servedLocally(v, pgno, p[:pageSize])
 	}
@@ -207,27 +255,67 @@ func headerOf(v *view, page []byte) (*[sqliteHeaderSize]byte, error) {
 	return hdr, nil
 }
 
+// readCommitted is readPage for one that is in the write buffer. Done tells
+// whether it is.
+func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
+	loc, ok := v.lookup(pgno)
+	if !ok || loc.file.segment == nil {
+		return 0, false, nil
+	}
+	page := p
+	if in != 0 || int64(len(p)) < int64(v.pageSize) {
+		page = make([]byte, v.pageSize)
+	}
+	page = page[:v.pageSize]
+	if err := readSegment(loc, pgno, page); err != nil {
+		return 0, true, err
+	}
+	if in == 0 && len(p) >= len(page) {
+		c.predictor.hit(v, pgno, page, true)
+	}
+	if pgno == 1 {
+		hdr, err := headerOf(v, page)
+		if err != nil {
+			return 0, true, err
+		}
+		copy(page, hdr[:])
+	}
+	if in == 0 && len(p) >= len(page) {
+		return len(page), true, nil
+	}
+	return copy(p, page[in:]), true, nil
+}
+
 func (c *conn) FileSize() (n int64, err error) {
 	defer guard(c.log, "file size", &err)
+	if c.tx.changes() {
+		return int64(c.tx.size) * int64(c.tx.pageSize), nil
+	}
 	return c.view().fileSize(), nil
 }
 
-// Lock pins a view at SHARED. Nothing here waits for another connection.
+// Lock pins a view at SHARED, and takes the writer's place at RESERVED. Readers
+// and the writer need not wait for each other.
 func (c *conn) Lock(level sqlite3vfs.LockType) (err error) {
 	defer guard(c.log, "lock", &err)
-	if level > sqlite3vfs.LockShared {
-		return c.fail("lock", ErrReadOnly)
-	}
 	if level <= c.level {
 		return nil
 	}
 	if c.db.ctx.Err() != nil {
 		return c.fail("lock", context.Cause(c.db.ctx))
 	}
-	if c.travel == nil {
-		c.db.poller.use()
+	if c.level == sqlite3vfs.LockNone {
+		if c.travel == nil {
+			c.db.poller.use()
+		}
+		c.pinned = c.view()
+		c.level = sqlite3vfs.LockShared
 	}
-	c.pinned = c.view()
+	if level >= sqlite3vfs.LockReserved && c.tx == nil {
+		if err := c.reserve(); err != nil {
+			return c.fail("lock", err)
+		}
+	}
 	c.level = level
 	return nil
 }
@@ -236,6 +324,9 @@ func (c *conn) Unlock(level sqlite3vfs.LockType) (err error) {
 	defer guard(c.log, "unlock", &err)
 	if level >= c.level {
 		return nil
+	}
+	if level < sqlite3vfs.LockReserved && c.tx != nil {
+		err = c.endTransaction()
 	}
 	c.level = level
 	if level == sqlite3vfs.LockNone {
@@ -247,7 +338,7 @@ func (c *conn) Unlock(level sqlite3vfs.LockType) (err error) {
 			c.pinned = nil
 		}
 	}
-	return nil
+	return c.fail("commit", err)
 }
 
 // CheckReservedLock is asked only when a journal exists, and none ever does.
@@ -255,19 +346,22 @@ func (c *conn) CheckReservedLock() (bool, error) { return false, nil }
 
 func (c *conn) Close() (err error) {
 	defer guard(c.log, "close", &err)
+	if c.tx != nil {
+		err = c.endTransaction()
+	}
 	c.predictor.end()
 	c.pinned, c.travel = nil, nil
 	if c.release != nil {
 		c.release()
 		c.release = nil
 	}
-	return nil
+	return c.fail("close", err)
 }
 
-func (c *conn) WriteAt([]byte, int64) (int, error) { return 0, c.fail("write", ErrReadOnly) }
-func (c *conn) Truncate(int64) error               { return c.fail("truncate", ErrReadOnly) }
-func (c *conn) Sync(sqlite3vfs.SyncType) error     { return nil }
-func (c *conn) SectorSize() int64                  { return 4096 }
+func (c *conn) SectorSize() int64 { return 4096 }
+
+// DeviceCharacteristics says what the write buffer can promise: of a page that
+// is written, its neighbours are safe, and a commit is there whole or not at all.
 func (c *conn) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
 	return sqlite3vfs.IocapPowersafeOverwrite
 }

@@ -54,7 +54,7 @@ func eventsSource(name string, rows int) *source {
 		scans: []string{
 			"SELECT count(*), sum(length(body)) FROM (SELECT body FROM events NOT INDEXED LIMIT ?)",
 			"SELECT count(*), sum(user) FROM (SELECT user FROM events INDEXED BY events_user WHERE user >= 0 ORDER BY user LIMIT ?)",
-			"SELECT count(*), sum(ts) FROM (SELECT ts FROM events INDEXED BY events_ts WHERE ts >= 0 ORDER BY ts LIMIT ?)",
+			"SELECT count(*), total(ts) FROM (SELECT ts FROM events INDEXED BY events_ts WHERE ts >= 0 ORDER BY ts LIMIT ?)",
 		},
 	}
 }

@@ -1,0 +1,121 @@
+package litestream
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+// localCommit is a transaction of this process that is not on the replica yet.
+type localCommit struct {
+	commitlog.Commit
+	segment *segment
+	number  uint64 // of the commits of this database since it was opened
+}
+
+// version is that of the pages of a commit. TXIDs do not get so high.
+func (c *localCommit) version() ltx.TXID { return localVersion | ltx.TXID(c.number) }
+
+const localVersion ltx.TXID = 1 << 63
+
+// segment is a part of the write buffer: the commits that become one LTX file.
+// Its fields are guarded by writer.mu, but for log and file.
+type segment struct {
+	log  *commitlog.Segment // written to under writer.files
+	file *ltxFile           // stands for it in page tables
+
+	pages   map[uint32]segmentPage // newest versions
+	commit  uint32                 // size after the newest commit, pages
+	least   uint32                 // the smallest size since Base, pages
+	newest  int64                  // timestamp of the newest commit
+	last    uint64                 // number of the newest commit
+	commits int
+	bytes   int64 // of all commits
+}
+
+// segmentPage is where a page is in a segment.
+type segmentPage struct {
+	offset  int64
+	version ltx.TXID
+}
+
+func newSegment(log *commitlog.Segment) *segment {
+	return &segment{
+		log: log, file: &ltxFile{level: -1, pageSize: log.PageSize, segment: log},
+		pages: make(map[uint32]segmentPage), commit: log.State.Commit, least: log.State.Commit, newest: log.State.Timestamp,
+	}
+}
+
+// txid returns the transaction that the segment becomes.
+func (s *segment) txid() ltx.TXID { return s.log.Base + 1 }
+
+// add adds a commit that was appended to the log.
+func (s *segment) add(c *localCommit) {
+	if c.Size < s.commit {
+		maps.DeleteFunc(s.pages, func(pgno uint32, _ segmentPage) bool { return pgno > c.Size })
+	}
+	for i, pgno := range c.Pgnos {
+		s.pages[pgno] = segmentPage{s.log.PageOffset(&c.Commit, i), c.version()}
+	}
+	s.commit, s.least = c.Size, min(s.least, c.Size)
+	s.newest, s.last = c.Timestamp, c.number
+	s.commits++
+	s.bytes += int64(len(c.Pgnos)) * int64(s.log.PageSize)
+}
+
+// withCommit returns the state after a commit.
+func (v *view) withCommit(c *localCommit) *view {
+	next := v.local(c.segment, c.Size, c.Size)
+	next.timestamp = c.Timestamp
+	if len(c.Pgnos) == 0 {
+		return next // it was merely cut off
+	}
+	src := next.pages.sources.new(source{c.segment.file, c.version()})
+	for i, pgno := range c.Pgnos {
+		next.pages.put(src, []ltxio.Entry{{Pgno: pgno, Size: next.pageSize, Offset: c.segment.log.PageOffset(&c.Commit, i)}}, next.commit)
+	}
+	return next
+}
+
+// withSegment returns the state after all commits of a segment.
+func (v *view) withSegment(s *segment) *view {
+	next := v.local(s, s.least, s.commit)
+	next.timestamp = s.newest
+	sources := make(map[ltx.TXID]uint32)
+	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
+		p := s.pages[pgno]
+		src, ok := sources[p.version]
+		if !ok {
+			src = next.pages.sources.new(source{s.file, p.version})
+			sources[p.version] = src
+		}
+		next.pages.put(src, []ltxio.Entry{{Pgno: pgno, Size: next.pageSize, Offset: p.offset}}, next.commit)
+	}
+	return next
+}
+
+// local starts a state that v becomes by commits of a segment.
+func (v *view) local(s *segment, least, commit uint32) *view {
+	next := *v
+	if next.base == nil {
+		next.base = v
+	}
+	next.pageSize, next.commit, next.state = s.log.PageSize, commit, nil
+	next.pages = *v.pages.edit()
+	if least < v.commit {
+		next.pages.truncate(least)
+	}
+	return &next
+}
+
+// readSegment reads a page that is in the write buffer.
+func readSegment(loc frameLoc, pgno uint32, p []byte) error {
+	if err := loc.file.segment.ReadAt(p, loc.offset); err != nil {
+		return fmt.Errorf("read page %d from the write buffer: %w", pgno, err)
+	}
+	return nil
+}

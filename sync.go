@@ -1,0 +1,484 @@
+package litestream
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+const (
+	// surely is how long after a look at the replica nobody can have written to
+	// it unseen: that takes a file of level 0 to be compacted and deleted.
+	surely = 10 * time.Second
+
+	// uploadRate is what an upload is given time for, bytes a second, on top of
+	// ReadTimeout.
+	uploadRate = 1 << 20
+
+	// unfinishedDelay is how long a sync waits for a commit to be finished.
+	unfinishedDelay = time.Millisecond
+
+	// Delays between syncs that fail.
+	firstSyncDelay = 100 * time.Millisecond
+	lastSyncDelay  = 30 * time.Second
+
+	// offerPatience is how long a sync waits for hydration to take its pages.
+	offerPatience = 2 * time.Second
+
+	// gatherStep is how long SyncOnCommit waits for more commits to go along,
+	// as long as some come, gatherMost at most.
+	gatherStep = time.Millisecond
+	gatherMost = 8 * time.Millisecond
+)
+
+// syncAll syncs every WriteSyncInterval, until everything is on the replica.
+func (w *writer) syncAll() {
+	delay := w.db.opts.WriteSyncInterval
+	failed := firstSyncDelay
+	for {
+		var due <-chan time.Time // never, if negative
+		timer := (*time.Timer)(nil)
+		if delay >= 0 {
+			timer = time.NewTimer(delay)
+			due = timer.C
+		}
+		select {
+		case <-due:
+		case <-w.kick:
+		case <-w.db.ctx.Done():
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+		if w.db.opts.SyncOnCommit {
+			w.gather()
+		}
+		err := w.syncOnce()
+		if err == errUnfinished {
+			delay = unfinishedDelay
+			continue
+		}
+		switch {
+		case err == nil:
+			delay, failed = w.db.opts.WriteSyncInterval, firstSyncDelay
+		case w.db.ctx.Err() == nil:
+			delay = failed/2 + rand.N(failed)
+			failed = min(2*failed, lastSyncDelay)
+		}
+		if w.ended(err) {
+			return
+		}
+	}
+}
+
+// gather waits for more commits, as long as they come.
+func (w *writer) gather() {
+	before := uint64(0)
+	for range gatherMost / gatherStep {
+		n := w.newestCommit()
+		if n == before {
+			return
+		}
+		before = n
+		time.Sleep(gatherStep)
+	}
+}
+
+// ended notes how a sync ended, and reports whether there is nothing more to
+// do.
+func (w *writer) ended(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && w.problem == nil && w.db.ctx.Err() == nil && !errors.Is(err, ErrConflict) {
+		w.db.log.Warn("sync failed, and is tried again", "error", err, "bytes", w.unsynced())
+	}
+	if err == nil && w.problem != nil {
+		w.db.log.Info("sync works again")
+	}
+	if err != nil {
+		w.counts.Failures++
+	}
+	w.problem = err
+	w.change()
+	if len(w.segments) == 0 || w.db.ctx.Err() != nil {
+		w.running = false
+		return true
+	}
+	return false
+}
+
+// errUnfinished means that a commit is just being finished.
+var errUnfinished = errors.New("a commit is not finished")
+
+// syncOnce uploads all commits there are.
+func (w *writer) syncOnce() (err error) {
+	defer guard(w.db.log, "sync", &err)
+	w.mu.Lock()
+	b := w.buffer
+	until := w.number
+	w.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	for {
+		b.rotate(func(active *segment) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.open == 0 && active.commits > 0
+		})
+		w.mu.Lock()
+		var s *segment
+		if len(w.segments) > 0 && w.synced < until {
+			s = w.segments[0]
+		}
+		w.mu.Unlock()
+		switch {
+		case s == nil:
+			return nil
+		case b.isActive(s):
+			return errUnfinished
+		}
+		if err := w.upload(s); err != nil {
+			return err
+		}
+	}
+}
+
+// upload makes a segment a file of the replica.
+func (w *writer) upload(s *segment) error {
+	limit := w.db.opts.ReadTimeout
+	if limit >= 0 {
+		limit += time.Duration(s.bytes/uploadRate) * time.Second
+	}
+	ctx, cancel := w.db.withTimeout(limit)
+	defer cancel()
+	if !w.isSure() {
+		if err := w.lookAhead(ctx, s); err != nil {
+			return err
+		}
+	}
+	start := time.Now()
+	e := &encoding{}
+	info, err := w.db.store.create(ctx, fileKey{0, s.txid(), s.txid()}, func(dst io.Writer) error {
+		*e = encoding{}
+		return e.encode(dst, s)
+	})
+	if errors.Is(err, fs.ErrExist) {
+		*e = encoding{}
+		if err := e.encode(io.Discard, s); err != nil {
+			return err
+		}
+		info, err = w.findOwn(ctx, s, e)
+	}
+	if err != nil {
+		return err
+	}
+	if info.Size != e.size {
+		return fmt.Errorf("upload %s: storage says %d bytes, not %d", keyOf(info), info.Size, e.size)
+	}
+	if err := w.verify(ctx, s); err != nil {
+		return err
+	}
+	w.db.log.Debug("synced", "txid", s.txid(), "commits", s.commits, "pages", len(s.pages), "bytes", e.size, "duration", time.Since(start))
+	return w.publish(s, e, info)
+}
+
+// isSure tells whether nobody can have written unseen since the replica was
+// looked at. Not all clocks go on while a machine is suspended.
+func (w *writer) isSure() bool {
+	at := *w.confirmed.Load()
+	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
+}
+
+// lookAhead looks whether somebody has written beyond the state that a segment
+// changes.
+func (w *writer) lookAhead(ctx context.Context, s *segment) error {
+	at := time.Now()
+	files, err := w.db.store.listAll(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.MaxTXID >= s.txid() && keyOf(f) != (fileKey{0, s.txid(), s.txid()}) {
+			return w.lose(fmt.Errorf("%s is there", keyOf(f)))
+		}
+	}
+	if err := w.checkHistory(ctx, files); err != nil {
+		return err
+	}
+	w.confirm(at)
+	return nil
+}
+
+// checkHistory looks whether files are still of the history that we know.
+func (w *writer) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
+	cur := w.db.current.Load()
+	if cur.last == nil {
+		return nil
+	}
+	if len(files) == 0 {
+		return w.lose(errors.New("the replica was emptied"))
+	}
+	replaced, err := w.db.isReplaced(ctx, cur, files)
+	if err == nil && replaced {
+		err = w.lose(errors.New("the replica was begun anew"))
+	}
+	return err
+}
+
+// findOwn looks whether the file that has the name of a segment's is the segment's: its
+// upload may have succeeded without our being told.
+func (w *writer) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
+	files, err := w.db.store.list(ctx, 0, s.txid(), false)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.MinTXID != s.txid() {
+			continue
+		}
+		if f.MaxTXID == s.txid() && f.Size == e.size {
+			sum, err := w.db.store.checksum(ctx, f)
+			if err != nil {
+				return nil, err
+			}
+			if sum == e.trailer.FileChecksum {
+				return f, nil
+			}
+		}
+		return nil, w.lose(fmt.Errorf("%s is another's", keyOf(f)))
+	}
+	return nil, fmt.Errorf("%s was there, and is not listed", fileKey{0, s.txid(), s.txid()})
+}
+
+// verify looks, after the file of a segment was made, whether the name was not
+// merely free again: because the transaction had been another's before, which
+// was compacted and deleted.
+func (w *writer) verify(ctx context.Context, s *segment) error {
+	at := time.Now()
+	own := fileKey{0, s.txid(), s.txid()}
+	if w.isSure() {
+		base := w.db.current.Load().last
+		seek := own.minTXID
+		if base != nil && base.level == 0 {
+			seek = base.minTXID
+		}
+		files, err := w.db.store.list(ctx, 0, seek, false)
+		if err != nil {
+			return err
+		}
+		if isIn(own, files) && (seek == own.minTXID || isListed(base, files)) {
+			w.confirm(at)
+			return nil
+		}
+	}
+	files, err := w.db.store.listAll(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
+			// Whatever is in there counts. Ours would be a second one.
+			err := w.lose(fmt.Errorf("%s is there", keyOf(f)))
+			return errors.Join(err, w.db.store.delete(ctx, own))
+		}
+	}
+	others := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return keyOf(f) == own })
+	if err := w.checkHistory(ctx, others); err != nil {
+		if errors.Is(err, ErrConflict) {
+			err = errors.Join(err, w.db.store.delete(ctx, own))
+		}
+		return err
+	}
+	if !isIn(own, files) {
+		return w.lose(fmt.Errorf("%s was deleted", own))
+	}
+	w.confirm(at)
+	return nil
+}
+
+func isIn(k fileKey, files []*ltx.FileInfo) bool {
+	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return keyOf(f) == k })
+}
+
+// publish has views point to the file of a segment, and gives its pages to the other
+// tiers.
+func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
+	f := newLTXFile(info, e.hdr, nil, e.index, e.tail)
+	f.checksum = e.trailer.FileChecksum
+	db := w.db
+	db.arriving.Add(1)
+	defer func() {
+		db.arriving.Add(-1)
+		db.reader.copies.notify()
+	}()
+	next, b, err := w.publishFile(s, f, e.index)
+	if err != nil {
+		return err
+	}
+	if err := b.remove(s.log); err != nil {
+		db.log.Warn("a segment of the write buffer was not removed", "error", err)
+	}
+	budget := db.opts.CacheSize / 2
+	offering, stop := context.WithTimeout(db.ctx, offerPatience)
+	defer stop()
+	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
+		loc, ok := next.lookup(pgno)
+		if !ok || loc.file != f {
+			continue
+		}
+		page := make([]byte, s.log.PageSize)
+		if err := s.read(pgno, page); err != nil {
+			return nil // it can be had from the replica
+		}
+		key := pageKey{loc.version, pgno, next.epoch}
+		db.reader.copies.offerSurely(offering, key, page)
+		if budget -= int64(len(page)); budget >= 0 {
+			db.reader.admit(key, page)
+		}
+	}
+	return nil
+}
+
+// publishFile is publish for views.
+func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, *writeBuffer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.segments) == 0 || w.segments[0] != s {
+		return nil, nil, fmt.Errorf("publish %s: %w", f, cmp.Or(w.lost.err, ErrClosed))
+	}
+	for {
+		cur := w.db.current.Load()
+		next, err := cur.advance(f, index)
+		if err != nil {
+			return nil, nil, err
+		}
+		local := w.local.Load()
+		rest := w.segments[1:]
+		if len(rest) == 0 {
+			next.state = local.state
+		} else {
+			w.db.stamp(next)
+		}
+		if !w.db.current.CompareAndSwap(cur, next) {
+			continue // pages of it were moved
+		}
+		w.segments = rest
+		if len(rest) == 0 {
+			w.local.Store(nil)
+		} else {
+			v := next
+			for _, s := range rest {
+				v = v.withSegment(s)
+			}
+			v.state = local.state
+			w.local.Store(v)
+		}
+		if w.format = s.log.Format; w.format == [2]byte{} {
+			w.format = [2]byte{1, 1} // as SQLite wrote it
+		}
+		w.formatOf = next.state
+		w.synced = s.last
+		w.counts.Syncs++
+		w.change()
+		return next, w.buffer, nil
+	}
+}
+
+// read fills p with a page of a segment, as it is in its LTX file.
+func (s *segment) read(pgno uint32, p []byte) error {
+	if err := s.log.ReadAt(p, s.pages[pgno].offset); err != nil {
+		return fmt.Errorf("read page %d from the write buffer: %w", pgno, err)
+	}
+	if pgno == 1 && s.log.Format != [2]byte{} {
+		copy(p[offWriteVersion:], s.log.Format[:])
+	}
+	return nil
+}
+
+// encoding is what is known of a segment's LTX file after it was encoded. The
+// same segment always gives the same bytes.
+type encoding struct {
+	hdr     ltx.Header
+	trailer ltx.Trailer
+	index   ltxio.Index
+	size    int64
+	tail    int64 // bytes that follow the frames
+}
+
+// encode writes the LTX file of a segment that gets no commits any more.
+func (e *encoding) encode(dst io.Writer, s *segment) error {
+	e.hdr = ltx.Header{
+		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: s.log.PageSize, Commit: s.commit,
+		MinTXID: s.txid(), MaxTXID: s.txid(), Timestamp: s.newest,
+	}
+	tee := &teeWriter{w: dst}
+	enc, err := ltx.NewEncoder(tee)
+	if err == nil {
+		err = enc.EncodeHeader(e.hdr)
+	}
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", s.txid(), err)
+	}
+	page := make([]byte, s.log.PageSize)
+	put := func(pgno uint32) error {
+		clear(page)
+		if _, ok := s.pages[pgno]; ok {
+			if err := s.read(pgno, page); err != nil {
+				return err
+			}
+		}
+		return enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page)
+	}
+	least := s.least
+	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
+		if pgno > least {
+			break
+		}
+		if err := put(pgno); err != nil {
+			return fmt.Errorf("encode %s: %w", s.txid(), err)
+		}
+	}
+	// What is new in the database has to be there, be it all zeros.
+	lock := ltx.LockPgno(s.log.PageSize)
+	for pgno := least + 1; pgno <= s.commit; pgno++ {
+		if pgno == lock {
+			continue
+		}
+		if err := put(pgno); err != nil {
+			return fmt.Errorf("encode %s: %w", s.txid(), err)
+		}
+	}
+	tee.keep = true
+	if err := enc.Close(); err != nil {
+		return fmt.Errorf("encode %s: %w", s.txid(), err)
+	}
+	e.size, e.tail = enc.N(), int64(tee.kept.Len())
+	e.index, e.trailer, err = ltxio.ParseTail(tee.kept.Bytes(), e.hdr, e.size)
+	return err
+}
+
+// teeWriter keeps a copy of what it writes, if it is to.
+type teeWriter struct {
+	w    io.Writer
+	keep bool
+	kept bytes.Buffer
+}
+
+func (t *teeWriter) Write(p []byte) (int, error) {
+	if t.keep {
+		t.kept.Write(p)
+	}
+	return t.w.Write(p)
+}

@@ -1,0 +1,174 @@
+package litestream
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/superfly/ltx"
+)
+
+// transaction is what a connection that holds the writer's place has changed
+// and not committed. Nobody else sees it. It is not safe for concurrent use.
+type transaction struct {
+	view     *view // that it changes
+	pageSize uint32
+	slots    map[uint32]int64 // where pages are in data, in pages
+	data     tempFile
+	used     int64  // slots ever given
+	size     uint32 // of the database now, pages
+	least    uint32 // the smallest size since it began
+	counter  uint32 // change counter in page 1
+	dirty    bool   // something changed
+	resized  bool   // by a truncation after the commit
+	err      error  // a write that failed: nothing of it may be committed
+}
+
+var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
+
+func newTransaction(v *view) *transaction {
+	return &transaction{
+		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
+		size: v.commit, least: v.commit, counter: v.state.number,
+	}
+}
+
+// write notes a page. After an error nothing of the transaction is committed.
+func (tx *transaction) write(p []byte, off int64) error {
+	if tx.err == nil {
+		tx.err = tx.writePage(p, off)
+	}
+	return tx.err
+}
+
+func (tx *transaction) writePage(p []byte, off int64) error {
+	if tx.pageSize == 0 && ltx.IsValidPageSize(uint32(len(p))) {
+		tx.pageSize = uint32(len(p)) // of a new database
+	}
+	size := int64(tx.pageSize)
+	switch {
+	case size == 0 || off < 0 || off%size != 0 || int64(len(p)) != size:
+		return fmt.Errorf("write %d bytes at %d to pages of %d: %w", len(p), off, size, errPageSize)
+	case off/size >= 1<<32-2:
+		return fmt.Errorf("write at %d: the database would be too large", off)
+	}
+	pgno := uint32(off/size) + 1
+	if pgno == ltx.LockPgno(tx.pageSize) {
+		return fmt.Errorf("write page %d: it is the lock page", pgno)
+	}
+	slot, known := tx.slots[pgno]
+	if !known {
+		slot = tx.used
+	}
+	if _, err := tx.data.WriteAt(p, slot*size); err != nil {
+		return fmt.Errorf("write page %d to a temporary file: %w", pgno, err)
+	}
+	tx.slots[pgno], tx.used = slot, max(tx.used, slot+1)
+	tx.size = max(tx.size, pgno)
+	if pgno == 1 {
+		tx.counter = binary.BigEndian.Uint32(p[offChangeCounter:])
+	}
+	tx.dirty = true
+	return nil
+}
+
+// truncate sets the size.
+func (tx *transaction) truncate(size int64) error {
+	if tx.err != nil {
+		return tx.err
+	}
+	if tx.pageSize == 0 || size < 0 || size%int64(tx.pageSize) != 0 || size/int64(tx.pageSize) >= 1<<32-1 {
+		tx.err = fmt.Errorf("truncate to %d bytes: %w", size, errPageSize)
+		return tx.err
+	}
+	n := uint32(size / int64(tx.pageSize))
+	if n < tx.size {
+		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
+	}
+	if n != tx.size {
+		tx.size, tx.least, tx.dirty = n, min(tx.least, n), true
+	}
+	return nil
+}
+
+// changes tells whether a read has to look here first.
+func (tx *transaction) changes() bool { return tx != nil && tx.dirty }
+
+// read fills p from what the transaction has of the page that holds offset
+// off. Done reports whether it has to say anything of it; at the end of the database
+// n is 0.
+func (tx *transaction) read(p []byte, off int64) (n int, done bool, err error) {
+	size := int64(tx.pageSize)
+	pgno, in := uint32(off/size)+1, off%size
+	if pgno > tx.size {
+		return 0, true, io.EOF
+	}
+	p = p[:min(int64(len(p)), size-in)]
+	if slot, ok := tx.slots[pgno]; ok {
+		n, err := tx.data.ReadAt(p, slot*size+in)
+		if n == len(p) {
+			err = nil
+		}
+		return n, true, err
+	}
+	if pgno > tx.least {
+		clear(p) // cut off and grown again
+		return len(p), true, nil
+	}
+	return 0, false, nil
+}
+
+// isCommit tells whether what is there is a commit, and not what a rollback
+// left: SQLite changes the counter in every commit of a connection that took its lock for it.
+func (tx *transaction) isCommit() bool {
+	return tx.dirty && (tx.counter != tx.view.state.number || tx.resized)
+}
+
+// commitSize returns the size that the database has after the commit. Page 1 tells:
+// SQLite truncates the file later.
+func (tx *transaction) commitSize() (uint32, error) {
+	if tx.resized {
+		return tx.size, nil
+	}
+	slot, ok := tx.slots[1]
+	if !ok {
+		return tx.size, nil
+	}
+	hdr := make([]byte, sqliteHeaderSize)
+	if _, err := tx.data.ReadAt(hdr, slot*int64(tx.pageSize)); err != nil && err != io.EOF {
+		return 0, fmt.Errorf("read page 1 of the transaction: %w", err)
+	}
+	if _, err := checkPageOne(hdr, tx.pageSize); err != nil {
+		return 0, fmt.Errorf("page 1 of the transaction: %w", err)
+	}
+	n := binary.BigEndian.Uint32(hdr[offCommit:])
+	if n == 0 || binary.BigEndian.Uint32(hdr[offChangeCounter:]) != binary.BigEndian.Uint32(hdr[offVersionValid:]) {
+		n = tx.size
+	}
+	return n, nil
+}
+
+// pgnos returns the pages that it changed, up to a size, in ascending order.
+func (tx *transaction) pgnos(size uint32) []uint32 {
+	all := slices.Sorted(maps.Keys(tx.slots))
+	n, _ := slices.BinarySearch(all, size+1)
+	return all[:n]
+}
+
+// page fills p with a page that it changed.
+func (tx *transaction) page(pgno uint32, p []byte) error {
+	n, err := tx.data.ReadAt(p, tx.slots[pgno]*int64(tx.pageSize))
+	if n == len(p) {
+		return nil
+	}
+	return fmt.Errorf("read page %d of the transaction: %w", pgno, err)
+}
+
+// drop forgets what was changed.
+func (tx *transaction) drop() error {
+	clear(tx.slots)
+	return tx.data.Close()
+}

@@ -1,0 +1,328 @@
+package litestream
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/pagefile"
+)
+
+// writeBuffer is the files that segments are kept in: beside WriteBufferPath,
+// with a dash and a number at the end, or temporary ones. The file at the path
+// itself is empty, and locked as long as the buffer is open. It is safe for
+// concurrent use.
+type writeBuffer struct {
+	path string // empty: temporary files
+	log  *slog.Logger
+	did  func(op string) error // Options.onDisk
+	lock *pagefile.File        // nil: temporary files
+
+	// mu is held across writes to the local disk, which only commits, and
+	// what begins or ends a segment, wait for.
+	mu     sync.Mutex          // duty: the files
+	closed bool                // guarded by mu
+	next   uint64              // guarded by mu; number of the next segment
+	files  map[uint64]*os.File // guarded by mu; by number
+	active *segment            // guarded by mu; that commits go to; nil: to a new one
+}
+
+// openWriteBuffer opens a buffer. What it holds is for recoverSegments.
+func openWriteBuffer(path string, log *slog.Logger, did func(string) error) (*writeBuffer, error) {
+	if did == nil {
+		did = func(string) error { return nil }
+	}
+	b := &writeBuffer{path: path, log: log, did: did, next: 1, files: make(map[uint64]*os.File)}
+	if path == "" {
+		return b, nil
+	}
+	var err error
+	b.lock, err = pagefile.Open(path)
+	if errors.Is(err, pagefile.ErrLocked) {
+		err = ErrBufferInUse
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open write buffer %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// isTemp tells whether nothing of the buffer outlives the process.
+func (b *writeBuffer) isTemp() bool { return b.path == "" }
+
+// segmentPath returns the path of a segment.
+func (b *writeBuffer) segmentPath(number uint64) string {
+	return fmt.Sprintf("%s-%08d", b.path, number)
+}
+
+// do does something to the files, between what tests want to know of it.
+func (b *writeBuffer) do(op string, fn func() error) error {
+	if err := b.did("before: " + op); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	return b.did("after: " + op)
+}
+
+// numbers returns the segments that are there, in order.
+func (b *writeBuffer) numbers() ([]uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.list()
+}
+
+// list is numbers, under mu.
+func (b *writeBuffer) list() ([]uint64, error) {
+	if b.isTemp() {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(filepath.Dir(b.path))
+	if err != nil {
+		return nil, fmt.Errorf("list write buffer: %w", err)
+	}
+	var all []uint64
+	for _, e := range entries {
+		text, ok := strings.CutPrefix(e.Name(), filepath.Base(b.path)+"-")
+		if n, err := strconv.ParseUint(text, 10, 64); ok && err == nil && filepath.Base(b.segmentPath(n)) == e.Name() {
+			all = append(all, n)
+			b.next = max(b.next, n+1)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// open reads a segment that an earlier process left. Lost is how many bytes at
+// its end are no whole commit.
+func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *commitlog.Segment, lost int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f, err := os.OpenFile(b.segmentPath(number), os.O_RDWR, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	s, lost, err = commitlog.Open(f, fn)
+	if err == nil && s.Number != number {
+		err = fmt.Errorf("%w: its header says number %d", commitlog.ErrInvalid, s.Number)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("read %s: %w", f.Name(), err), f.Close())
+	}
+	b.files[number] = f
+	return s, lost, nil
+}
+
+// append adds a commit to the active segment, or to a new one that begins with
+// header, and sets its offset. Durable has it survive the loss of power.
+// Appended is called with the segment, before it can be rotated.
+func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	if b.active == nil {
+		log, err := b.create(header())
+		if err != nil {
+			return err
+		}
+		b.active = newSegment(log)
+	}
+	log := b.active.log
+	size, digest := log.Mark()
+	err := b.do("append commit", func() error { return log.Append(c, page) })
+	if err == nil && durable && !b.isTemp() {
+		err = b.do("sync segment", log.Sync)
+		if err != nil {
+			// What the system did not write once it may never write.
+			b.active = nil
+		}
+	}
+	if err != nil {
+		if log.Size() > size {
+			err = errors.Join(err, log.Undo(size, digest))
+		}
+		return fmt.Errorf("write commit to the write buffer: %w", err)
+	}
+	appended(b.active)
+	return nil
+}
+
+// rotate has the next commits go to another segment, if may allows it.
+func (b *writeBuffer) rotate(may func(active *segment) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.active != nil && may(b.active) {
+		b.active = nil
+	}
+}
+
+// isActive tells whether a segment may get more commits.
+func (b *writeBuffer) isActive(s *segment) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.active == s
+}
+
+// create makes the file of a new segment, durable if commits are to be. Called
+// under mu.
+func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err error) {
+	h.Number = b.next
+	var f *os.File
+	err = b.do("create segment", func() error {
+		if b.isTemp() {
+			f, err = os.CreateTemp("", "litestream-*.tmp")
+		} else {
+			f, err = os.OpenFile(b.segmentPath(h.Number), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		}
+		return err
+	})
+	if f != nil {
+		b.next++ // whatever becomes of the file
+	}
+	if err == nil && b.isTemp() {
+		_ = os.Remove(f.Name()) // if that cannot be, remove does it
+	}
+	if err == nil {
+		err = b.do("write header", func() error {
+			s, err = commitlog.Create(f, h)
+			return err
+		})
+	}
+	if err == nil && !b.isTemp() {
+		err = b.do("sync folder", func() error { return syncDir(filepath.Dir(b.path)) })
+	}
+	if err != nil {
+		if f != nil {
+			err = errors.Join(err, f.Close(), removeFile(f.Name()))
+		}
+		return nil, fmt.Errorf("create segment of the write buffer: %w", err)
+	}
+	b.files[h.Number] = f
+	return s, nil
+}
+
+// remove removes a segment that is on the replica. Views that are pinned may
+// go on reading it: the file is closed when the last is gone.
+func (b *writeBuffer) remove(s *commitlog.Segment) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.files[s.Number]
+	delete(b.files, s.Number)
+	return b.do("remove segment", func() error { return removeFile(f.Name()) })
+}
+
+// keepAside gives segments that cannot be replayed, and must not be lost, new
+// names, or names at all. They make a buffer of their own.
+func (b *writeBuffer) keepAside(segments []*commitlog.Segment) (path string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.active = nil
+	if len(segments) == 0 {
+		return "", nil
+	}
+	if b.isTemp() {
+		f, err := os.CreateTemp("", "litestream-buffer-*.kept")
+		if err != nil {
+			return "", err
+		}
+		path = f.Name()
+		if err := f.Close(); err != nil {
+			return path, err
+		}
+	} else {
+		path = b.asidePath()
+	}
+	kept := &writeBuffer{path: path}
+	for _, s := range segments {
+		name := kept.segmentPath(s.Number)
+		if b.isTemp() {
+			err = copySegment(name, s)
+		} else {
+			delete(b.files, s.Number)
+			err = b.do("rename segment", func() error { return os.Rename(b.segmentPath(s.Number), name) })
+		}
+		if err != nil {
+			return path, err
+		}
+	}
+	return path, b.do("sync folder", func() error { return syncDir(filepath.Dir(path)) })
+}
+
+// rename keeps a file aside that could not even be read as a segment.
+func (b *writeBuffer) rename(number uint64) (path string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	path = (&writeBuffer{path: b.asidePath()}).segmentPath(number)
+	return path, b.do("rename segment", func() error { return os.Rename(b.segmentPath(number), path) })
+}
+
+// asidePath returns the path of a new buffer beside this one.
+func (b *writeBuffer) asidePath() string {
+	at := b.path + ".kept-" + time.Now().UTC().Format("20060102T150405.000")
+	for n := 1; ; n++ {
+		path := at
+		if n > 1 {
+			path += "-" + strconv.Itoa(n)
+		}
+		if taken, err := filepath.Glob(path + "-*"); len(taken) == 0 || err != nil {
+			return path
+		}
+	}
+}
+
+func copySegment(name string, s *commitlog.Segment) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = s.CopyTo(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// close closes all files and gives up the lock. Segments stay where they are.
+func (b *writeBuffer) close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	var errs []error
+	if b.active != nil && b.active.log.IsEmpty() {
+		errs = append(errs, removeFile(b.files[b.active.log.Number].Name()))
+	}
+	b.active = nil
+	for number, f := range b.files {
+		errs = append(errs, f.Close())
+		if b.isTemp() {
+			errs = append(errs, removeFile(f.Name()))
+		}
+		delete(b.files, number)
+	}
+	if b.lock != nil {
+		if n, err := b.list(); err == nil && len(n) == 0 {
+			errs = append(errs, removeFile(b.path)) // nothing is left to be recovered
+		}
+		errs = append(errs, b.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/superfly/ltx"
+)
+
+// recovery is what an earlier process left in a write buffer.
+type recovery struct {
+	segments []*segment // that follow the state of the replica, the oldest first
+
+	db  *database
+	b   *writeBuffer
+	why error // why what follows cannot be replayed
+}
+
+// recoverBuffer reads the segments of a buffer. Those that are on the replica
+// already are removed; those that do not belong there are kept aside.
+func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view) (*recovery, error) {
+	numbers, err := b.numbers()
+	if err != nil {
+		return nil, err
+	}
+	r := &recovery{db: db, b: b}
+	for _, n := range numbers {
+		if err := r.add(ctx, n, base); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.segments) > 0 {
+		last := r.segments[len(r.segments)-1]
+		db.log.Info("commits were found in the write buffer", "segments", len(r.segments), "last", last.txid(), "pages", last.commit)
+	}
+	return r, nil
+}
+
+// add reads a segment.
+func (r *recovery) add(ctx context.Context, number uint64, base *view) error {
+	var s *segment
+	var commits []commitlog.Commit
+	log, lost, err := r.b.open(number, func(c commitlog.Commit) error {
+		commits = append(commits, c)
+		return nil
+	})
+	if errors.Is(err, commitlog.ErrInvalid) || errors.Is(err, commitlog.ErrVersion) {
+		path, rerr := r.b.rename(number)
+		r.db.log.Error("a segment of the write buffer cannot be read, and is kept", "kept", path, "error", err)
+		r.why = errors.Join(r.why, err)
+		return rerr
+	}
+	if err != nil {
+		return err
+	}
+	if lost > 0 {
+		r.db.log.Warn("the write buffer ends in a commit that was not written whole", "segment", number, "bytes", lost)
+	}
+	if len(commits) == 0 {
+		return r.b.remove(log) // made for a commit that never was
+	}
+	s = newSegment(log)
+	for _, c := range commits {
+		s.add(&localCommit{Commit: c, segment: s})
+	}
+	done, err := r.isSynced(ctx, s, base)
+	if err != nil {
+		return err
+	}
+	if done {
+		r.db.log.Info("a segment of the write buffer is on the replica already", "txid", s.txid())
+		return r.b.remove(log)
+	}
+	if r.why == nil {
+		r.why = r.mismatch(s, base)
+	}
+	if r.why != nil {
+		path, kerr := r.b.keepAside([]*commitlog.Segment{log})
+		r.db.log.Error("commits in the write buffer cannot be replayed, and are kept",
+			"error", r.why, "base", s.log.Base, "commits", s.commits, "kept", path)
+		return kerr
+	}
+	r.segments = append(r.segments, s)
+	return nil
+}
+
+// mismatch returns why a segment does not follow what is there.
+func (r *recovery) mismatch(s *segment, base *view) error {
+	if n := len(r.segments); n > 0 {
+		before := r.segments[n-1]
+		if s.log.Base != before.txid() || s.log.Before != before.log.Sum() || s.log.PageSize != before.log.PageSize {
+			return errors.New("it does not follow the segment before it")
+		}
+		return nil
+	}
+	want := s.log.State
+	switch {
+	case s.log.Base != base.txid:
+		return fmt.Errorf("it follows transaction %s, and the replica is at %s", s.log.Base, base.txid)
+	case base.last == nil:
+		return nil
+	case s.log.PageSize != base.pageSize || want.Commit != base.commit:
+		return errors.New("it is of another database")
+	case want.Checksum != 0 && (fileKey{want.Level, want.MinTXID, want.MaxTXID}) == base.last.key():
+		if want.Checksum != base.last.checksum {
+			return errors.New("it is of another history of the database: the newest file has another checksum")
+		}
+	case want.Timestamp != base.timestamp:
+		// A file that was compacted since has the timestamp of its last part.
+		return errors.New("it is of another history of the database: the newest transaction has another time")
+	}
+	return nil
+}
+
+// isSynced tells whether a segment was uploaded by a process that did not come to remove
+// it.
+func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, error) {
+	if s.txid() > base.txid || len(r.segments) > 0 {
+		return false, nil
+	}
+	e := &encoding{}
+	if err := e.encode(io.Discard, s); err != nil {
+		return false, err
+	}
+	if base.last != nil && base.txid == s.txid() {
+		if base.last.level == 0 {
+			return base.last.checksum == e.trailer.FileChecksum, nil
+		}
+		return base.last.level != SnapshotLevel && base.timestamp == s.newest && base.commit == s.commit, nil
+	}
+	files, err := r.db.store.list(ctx, 0, s.txid(), false)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range files {
+		if keyOf(f) == (fileKey{0, s.txid(), s.txid()}) {
+			sum, err := r.db.store.checksum(ctx, f)
+			return err == nil && sum == e.trailer.FileChecksum, err
+		}
+	}
+	return false, nil
+}
+
+// number gives the pages of a recovered segment a version, by the number of its
+// last commit.
+func (s *segment) number(n uint64) {
+	s.last = n
+	version := localVersion | ltx.TXID(n)
+	for pgno, p := range s.pages {
+		p.version = version
+		s.pages[pgno] = p
+	}
+}

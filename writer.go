@@ -1,0 +1,352 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+)
+
+// writer is write mode of a database: who may write, and the commits that are
+// not on the replica yet. It is safe for concurrent use.
+type writer struct {
+	db   *database
+	turn chan struct{} // holds one while write mode is turned on or off
+	kick chan struct{} // holds one if a sync is due now
+
+	// local is the newest view, with commits that are not on the replica; nil
+	// if there are none. Stored under mu.
+	local atomic.Pointer[view]
+
+	mu       sync.Mutex    // duty: what follows
+	buffer   *writeBuffer  // guarded by mu; nil: write mode is off
+	stopping bool          // guarded by mu; no transaction begins any more
+	owner    *conn         // guarded by mu; that writes
+	segments []*segment    // guarded by mu; with finished commits, the oldest first
+	open     int           // guarded by mu; commits in the buffer that are not finished
+	number   uint64        // guarded by mu; of the newest commit
+	synced   uint64        // guarded by mu; number of the newest commit that is on the replica
+	lost     lostCommits   // guarded by mu
+	running  bool          // guarded by mu; the goroutine that syncs
+	problem  error         // guarded by mu; of the last sync, nil if it worked
+	counts   WriteStats    // guarded by mu
+	format   [2]byte       // guarded by mu; bytes 18 and 19 of page 1 on the replica
+	formatOf *viewState    // guarded by mu; the state of the replica that has them
+	changed  chan struct{} // guarded by mu; closed when any of this changes
+
+	confirmed atomic.Pointer[time.Time] // when nobody was known to write but us
+}
+
+// lostCommits are those that another writer's came instead of.
+type lostCommits struct {
+	from, to uint64 // numbers, the first not included
+	err      error  // nil: there are none, or write mode was turned on again
+}
+
+func newWriter(db *database) *writer {
+	w := &writer{db: db, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), changed: make(chan struct{})}
+	w.confirm(time.Now())
+	return w
+}
+
+// confirm notes when the newest state that we know was the newest.
+func (w *writer) confirm(t time.Time) { w.confirmed.Store(&t) }
+
+// change wakes those who wait for a change. Called under mu.
+func (w *writer) change() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// newest returns the newest view.
+func (db *database) newest() *view {
+	if v := db.writer.local.Load(); v != nil {
+		return v
+	}
+	return db.current.Load()
+}
+
+// errWriting means that news of the replica have to wait, or mean a conflict.
+var errWriting = errors.New("there are commits that are not on the replica yet")
+
+// replace publishes a view of the replica, unless there is another than cur by now, or
+// commits of this process that would not be in it.
+func (db *database) replace(cur, next *view) error {
+	w := db.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if cur.state != next.state && w.isBusy() {
+		return errWriting
+	}
+	if !db.current.CompareAndSwap(cur, next) {
+		return errOvertaken
+	}
+	return nil
+}
+
+// isBusy tells whether somebody writes, or has. Called under mu.
+func (w *writer) isBusy() bool { return w.owner != nil || w.local.Load() != nil }
+
+// isWriting is isBusy for others.
+func (w *writer) isWriting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.isBusy()
+}
+
+// errBusy means that somebody else writes, or has written since the
+// transaction began.
+var errBusy = errors.New("database is busy")
+
+// begin gives a connection the writer's place, if the state that it sees is
+// the newest.
+func (w *writer) begin(c *conn) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	newest := w.db.newest()
+	switch {
+	case w.owner == c:
+		return nil
+	case w.buffer == nil:
+		return cmp.Or(w.lost.err, ErrReadOnly)
+	case w.stopping:
+		return fmt.Errorf("%w: write mode is being turned off", ErrReadOnly)
+	case w.owner != nil:
+		return fmt.Errorf("%w: another connection writes", errBusy)
+	case c.pinned.state != newest.state:
+		return fmt.Errorf("%w: the transaction sees an older state", errBusy)
+	case w.unsynced() >= w.db.opts.WriteBufferMaxSize:
+		return fmt.Errorf("%w: the write buffer is full, and waits for the replica: %w", errBusy, w.problem)
+	}
+	w.owner = c
+	c.pinned = newest
+	return nil
+}
+
+// end gives the writer's place back.
+func (w *writer) end(c *conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.owner == c {
+		w.owner = nil
+		w.change()
+	}
+}
+
+// holder returns the connection that has the writer's place, nil if none has.
+func (w *writer) holder() *conn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.owner
+}
+
+// unsynced returns the bytes that are not on the replica. Called under mu.
+func (w *writer) unsynced() (n int64) {
+	for _, s := range w.segments {
+		n += s.bytes
+	}
+	return n
+}
+
+// append writes a commit to the buffer. It is not seen by others before it is finished.
+func (w *writer) append(tx *transaction, durable bool) (*localCommit, error) {
+	size, err := tx.commitSize()
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	b := w.buffer
+	err = w.lost.err
+	w.mu.Unlock()
+	if b == nil {
+		return nil, cmp.Or(err, ErrClosed)
+	}
+	if err := w.learnFormat(); err != nil {
+		return nil, err
+	}
+	c := &localCommit{Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
+	c.Timestamp = max(time.Now().UnixMilli(), tx.view.timestamp+1)
+	err = b.append(&c.Commit, durable,
+		func() commitlog.Header { return w.header(tx) },
+		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
+		func(s *segment) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.open++
+			w.number++
+			c.segment, c.number = s, w.number
+		})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// header returns what a new segment begins with.
+func (w *writer) header(tx *transaction) commitlog.Header {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.segments); n > 0 {
+		s := w.segments[n-1]
+		return commitlog.Header{
+			PageSize: tx.pageSize, Format: s.log.Format, Base: s.txid(), Before: s.log.Sum(),
+			State: commitlog.State{Commit: s.commit, Timestamp: s.newest},
+		}
+	}
+	cur := w.db.current.Load()
+	h := commitlog.Header{PageSize: tx.pageSize, Base: cur.txid}
+	if cur.last != nil {
+		h.Format = w.format
+		h.State = stateOf(cur)
+	}
+	return h
+}
+
+// learnFormat reads page 1 as it is on the replica, if it is another's: it is to
+// go on saying how the database is to be opened.
+func (w *writer) learnFormat() error {
+	cur := w.db.current.Load()
+	w.mu.Lock()
+	known := w.formatOf == cur.state || cur.commit == 0
+	w.mu.Unlock()
+	if known {
+		return nil
+	}
+	ctx, cancel := w.db.withTimeout(w.db.opts.ReadTimeout)
+	defer cancel()
+	page, err := w.db.page(ctx, cur, 1)
+	if err != nil {
+		return err
+	}
+	if _, err := checkPageOne(page, cur.pageSize); err != nil {
+		return fmt.Errorf("page 1 as of transaction %s: %w", cur.txid, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.format, w.formatOf = [2]byte(page[offWriteVersion:]), cur.state
+	return nil
+}
+
+// stateOf describes a state of the replica.
+func stateOf(v *view) commitlog.State {
+	return commitlog.State{
+		Commit: v.commit, Timestamp: v.timestamp,
+		Level: v.last.level, MinTXID: v.last.minTXID, MaxTXID: v.last.maxTXID, Checksum: v.last.checksum,
+	}
+}
+
+// finish has all see commits that were appended, and returns what they see.
+// Counter is the change counter that SQLite wrote.
+func (w *writer) finish(commits []*localCommit, counter uint32) (*view, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open -= len(commits)
+	if w.lost.err != nil {
+		return nil, w.lost.err
+	}
+	v := w.db.newest()
+	for _, c := range commits {
+		if n := len(w.segments); n == 0 || w.segments[n-1] != c.segment {
+			w.segments = append(w.segments, c.segment)
+		}
+		v = v.withCommit(c)
+		c.segment.add(c)
+		w.counts.Commits++
+	}
+	if w.db.newest().pageSize == 0 {
+		w.db.reader.cache.Store(newPageCache(w.db.opts.CacheSize, v.pageSize))
+	}
+	// With the number that SQLite wrote, the connection keeps its pages.
+	if w.db.number.CompareAndSwap(counter-1, counter) {
+		v.state = &viewState{number: counter}
+	} else {
+		w.db.stamp(v)
+	}
+	w.local.Store(v)
+	w.startSync()
+	w.change()
+	return v, nil
+}
+
+// startSync starts the goroutine that syncs, unless it runs. Called under mu.
+func (w *writer) startSync() {
+	if !w.running && len(w.segments) > 0 {
+		w.running = w.db.run(w.syncAll)
+	}
+	if w.db.opts.SyncOnCommit || w.unsynced() >= w.db.opts.WriteBufferMaxSize {
+		signal(w.kick)
+	}
+}
+
+// newestCommit returns the number of the newest commit that others see.
+func (w *writer) newestCommit() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.segments); n > 0 {
+		return w.segments[n-1].last
+	}
+	return w.synced
+}
+
+// sync has everything that is committed reach the replica.
+func (w *writer) sync(ctx context.Context) error {
+	return w.await(ctx, w.newestCommit())
+}
+
+// await waits until a commit is on the replica.
+func (w *writer) await(ctx context.Context, number uint64) error {
+	for {
+		w.mu.Lock()
+		lost, done, problem, changed := w.lost, w.synced >= number, w.problem, w.changed
+		w.mu.Unlock()
+		switch {
+		case number > lost.from && number <= lost.to:
+			return cmp.Or(lost.err, ErrConflict)
+		case done:
+			return nil
+		}
+		signal(w.kick)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx)), problem)
+		}
+	}
+}
+
+// lose ends write mode, because somebody else has written. Commits that are
+// not on the replica are kept aside.
+func (w *writer) lose(why error) error {
+	err := fmt.Errorf("%w: %w", ErrConflict, why)
+	w.mu.Lock()
+	b, segments := w.buffer, w.segments
+	w.lost = lostCommits{from: w.synced, to: w.number, err: err}
+	w.buffer, w.segments = nil, nil
+	w.synced = w.number
+	w.local.Store(nil)
+	w.change()
+	w.mu.Unlock()
+	if b == nil {
+		return err
+	}
+	path, kerr := b.keepAside(logsOf(segments))
+	w.db.log.Error("another writer has written to the replica: this database is read-only now, and follows it",
+		"error", why, "commits", w.lost.to-w.lost.from, "kept", path)
+	if kerr = errors.Join(kerr, b.close()); kerr != nil {
+		w.db.log.Error("keeping the write buffer failed", "error", kerr)
+	}
+	w.db.poller.wake()
+	return err
+}
+
+func logsOf(segments []*segment) (logs []*commitlog.Segment) {
+	for _, s := range segments {
+		logs = append(logs, s.log)
+	}
+	return logs
+}
