@@ -267,3 +267,41 @@ func waitFor(t testing.TB, what string, cond func() bool) {
 
 // memoryClient returns an empty replica in memory.
 func memoryClient() *memory.ReplicaClient { return memory.NewReplicaClient() }
+
+// reuseSlot reserves a slot for a test that puts one VFS after the other there,
+// and closes them itself. The slot is free again when the test ends.
+func reuseSlot(t testing.TB) (name string) {
+	t.Helper()
+	freeSlots.Lock()
+	defer freeSlots.Unlock()
+	if n := len(freeSlots.names); n > 0 {
+		name = freeSlots.names[n-1]
+		freeSlots.names = freeSlots.names[:n-1]
+	} else {
+		i := nextSlot.Add(1) - 1
+		if i >= int64(len(slots)) {
+			t.Fatal("no slot left, add some")
+		}
+		name = slotName(i)
+	}
+	t.Cleanup(func() {
+		freeSlots.Lock()
+		defer freeSlots.Unlock()
+		freeSlots.names = append(freeSlots.names, name)
+	})
+	return name
+}
+
+var freeSlots struct {
+	sync.Mutex
+	names []string
+}
+
+// setSlot puts a VFS into a slot.
+func setSlot(name string, vfs *litestream.VFS) {
+	i, err := strconv.Atoi(strings.TrimPrefix(name, slotName(0)[:len(slotName(0))-1]))
+	if err != nil {
+		panic(err)
+	}
+	slots[i].vfs.Store(vfs)
+}
