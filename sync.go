@@ -135,7 +135,8 @@ func (w *writer) syncOnce() (err error) {
 		b.rotate(func(active *segment) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return w.open == 0 && active.commits > 0
+			// While others wait for their upload, it may as well grow.
+			return w.open == 0 && len(w.segments) > 0 && w.segments[0] == active
 		})
 		w.mu.Lock()
 		var s *segment

@@ -131,6 +131,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	if isSet(params["nolock"]) || isSet(params["immutable"]) {
 		c.unlocked = true
 		c.pinned = c.view()
+		flags = flags&^(sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate) | sqlite3vfs.OpenReadOnly
 	}
 	return c, flags, nil
 }
