@@ -210,6 +210,9 @@ func (c *conn) setWriteEnabled(s string) error {
 	if err := boolSetter(&on)(s); err != nil {
 		return fmt.Errorf("%w: %w", errInvalidValue, err)
 	}
+	if on && c.readOnly {
+		return fmt.Errorf("%w: this connection is; open it with mode=rw to write later", ErrReadOnly)
+	}
 	if c.tx != nil {
 		return ErrInTransaction
 	}

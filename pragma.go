@@ -34,7 +34,7 @@ var pragmas = map[string]pragma{
 	"litestream_status":  {get: (*conn).status},
 	"litestream_history": {get: (*conn).history},
 
-	"litestream_write_enabled": {get: func(c *conn) (string, error) { return c.db.writer.isEnabled(), nil }, set: (*conn).setWriteEnabled},
+	"litestream_write_enabled": {get: (*conn).writeEnabled, set: (*conn).setWriteEnabled},
 	"litestream_sync":          {get: (*conn).syncNow},
 
 	"litestream_hydration_progress": {get: func(c *conn) (string, error) { return formatPercent(c.db.reader.copies.progress()), nil }},
@@ -69,6 +69,14 @@ func (c *conn) FileControl(_ int, name string, value *string) (result *string, e
 		return nil, c.fail(op, fmt.Errorf("%w: it cannot be set", errInvalidValue))
 	}
 	return nil, c.fail(op, p.set(c, *value))
+}
+
+// writeEnabled returns 1 if the database can be written to, else 0.
+func (c *conn) writeEnabled() (string, error) {
+	if c.db.writer.isEnabled() {
+		return "1", nil
+	}
+	return "0", nil
 }
 
 func (c *conn) setTXID(s string) error {

@@ -208,7 +208,8 @@ func TestSQL_WritesAreRefused(t *testing.T) {
 			}
 		}
 		if strings.Join(params, "") == "mode=ro" { // SQLite knows it for a read transaction then
-			mustExec(t, conn, "BEGIN IMMEDIATE; COMMIT")
+			mustExec(t, conn, "BEGIN IMMEDIATE")
+			mustExec(t, conn, "COMMIT")
 		}
 		if got := mustQuery(t, conn, "SELECT count(*) FROM t"); got != "0" {
 			t.Errorf("%v: %s rows", params, got)

@@ -97,14 +97,11 @@ func (w *writer) stats() WriteStats {
 	return s
 }
 
-// isEnabled is PRAGMA litestream_write_enabled.
-func (w *writer) isEnabled() string {
+// isEnabled tells whether connections may write.
+func (w *writer) isEnabled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.buffer != nil && !w.stopping {
-		return "1"
-	}
-	return "0"
+	return w.buffer != nil && !w.stopping
 }
 
 func (db *database) lagSeconds() int64 {

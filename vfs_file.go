@@ -29,6 +29,8 @@ type conn struct {
 	// is the only one then.
 	unlocked bool
 
+	readOnly bool // SQLite does not try to write
+
 	predictor predictor
 
 	tx *transaction // nil below LockReserved
