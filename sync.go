@@ -331,6 +331,11 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	if err := b.remove(s.log); err != nil {
 		db.log.Warn("a segment of the write buffer was not removed", "error", err)
 	}
+	w.mu.Lock()
+	w.synced = s.last
+	w.counts.Syncs++
+	w.change()
+	w.mu.Unlock()
 	budget := db.opts.CacheSize / 2
 	offering, stop := context.WithTimeout(db.ctx, offerPatience)
 	defer stop()
@@ -390,9 +395,6 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 			w.format = [2]byte{1, 1} // as SQLite wrote it
 		}
 		w.formatOf = next.state
-		w.synced = s.last
-		w.counts.Syncs++
-		w.change()
 		return next, w.buffer, nil
 	}
 }

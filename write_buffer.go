@@ -219,6 +219,9 @@ func (b *writeBuffer) remove(s *commitlog.Segment) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f := b.files[s.Number]
+	if f == nil {
+		return nil // it was closed meanwhile
+	}
 	delete(b.files, s.Number)
 	return b.do("remove segment", func() error { return removeFile(f.Name()) })
 }

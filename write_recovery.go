@@ -47,6 +47,10 @@ func (r *recovery) add(ctx context.Context, number uint64, base *view) error {
 		commits = append(commits, c)
 		return nil
 	})
+	if errors.Is(err, commitlog.ErrNoHeader) {
+		r.db.log.Info("a segment of the write buffer ends before its first commit", "error", err)
+		return removeFile(r.b.segmentPath(number))
+	}
 	if errors.Is(err, commitlog.ErrInvalid) || errors.Is(err, commitlog.ErrVersion) {
 		path, rerr := r.b.rename(number)
 		r.db.log.Error("a segment of the write buffer cannot be read, and is kept", "kept", path, "error", err)

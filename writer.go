@@ -30,6 +30,7 @@ type writer struct {
 	segments []*segment    // guarded by mu; with finished commits, the oldest first
 	open     int           // guarded by mu; commits in the buffer that are not finished
 	number   uint64        // guarded by mu; of the newest commit
+	finished uint64        // guarded by mu; number of the newest commit that others see
 	synced   uint64        // guarded by mu; number of the newest commit that is on the replica
 	lost     lostCommits   // guarded by mu
 	running  bool          // guarded by mu; the goroutine that syncs
@@ -256,6 +257,7 @@ func (w *writer) finish(commits []*localCommit, counter uint32) (*view, error) {
 		}
 		v = v.withCommit(c)
 		c.segment.add(c)
+		w.finished = c.number
 		w.counts.Commits++
 	}
 	if w.db.newest().pageSize == 0 {
@@ -287,10 +289,7 @@ func (w *writer) startSync() {
 func (w *writer) newestCommit() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n := len(w.segments); n > 0 {
-		return w.segments[n-1].last
-	}
-	return w.synced
+	return w.finished
 }
 
 // sync has everything that is committed reach the replica.
@@ -327,7 +326,7 @@ func (w *writer) lose(why error) error {
 	b, segments := w.buffer, w.segments
 	w.lost = lostCommits{from: w.synced, to: w.number, err: err}
 	w.buffer, w.segments = nil, nil
-	w.synced = w.number
+	w.synced, w.finished = w.number, w.number
 	w.local.Store(nil)
 	w.change()
 	w.mu.Unlock()

@@ -83,6 +83,7 @@ func (w *writer) takeUp(b *writeBuffer, base *view, r *recovery) error {
 			w.number += uint64(s.commits)
 			w.counts.Recovered += int64(s.commits)
 			s.number(w.number)
+			w.finished = w.number
 			v = v.withSegment(s)
 		}
 		if cur.pageSize == 0 {

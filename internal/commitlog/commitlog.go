@@ -20,6 +20,7 @@ package commitlog
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -48,9 +49,12 @@ const (
 )
 
 var (
-	// ErrInvalid means that a file is no segment, or that its header was not
-	// written whole.
+	// ErrInvalid means that a file is no segment.
 	ErrInvalid = errors.New("not a segment of a write buffer")
+
+	// ErrNoHeader means that not even the header of a segment was written whole,
+	// so that there cannot be a commit.
+	ErrNoHeader = errors.New("segment of a write buffer ends before its first commit")
 
 	// ErrVersion means that a segment was written by a newer version.
 	ErrVersion = errors.New("segment of a write buffer is of a newer version")
@@ -233,12 +237,14 @@ func Open(f *os.File, fn func(Commit) error) (s *Segment, lost int64, err error)
 		return nil, 0, err
 	}
 	b := make([]byte, headerSize)
-	if _, err := f.ReadAt(b, 0); err == io.EOF {
-		return nil, 0, fmt.Errorf("%w: it has %d bytes", ErrInvalid, info.Size())
-	} else if err != nil {
+	n, err := f.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
 		return nil, 0, err
 	}
 	s, err = parseHeader(b)
+	if err != nil && (n < headerSize || errors.Is(err, ErrInvalid) && info.Size() == headerSize) && isCutOff(b[:n]) {
+		err = ErrNoHeader
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -253,6 +259,13 @@ func Open(f *os.File, fn func(Commit) error) (s *Segment, lost int64, err error)
 			return s, info.Size() - s.end, nil
 		}
 	}
+}
+
+// isCutOff tells whether there may be the begin of a header, of which a crash
+// left no more, or zeros instead.
+func isCutOff(b []byte) bool {
+	n := min(len(b), len(magic))
+	return string(b[:n]) == magic[:n] || len(bytes.Trim(b, "\x00")) == 0
 }
 
 func parseHeader(b []byte) (*Segment, error) {

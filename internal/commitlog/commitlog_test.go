@@ -122,7 +122,7 @@ func TestSegment_CutOff(t *testing.T) {
 		s, lost, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil })
 		switch {
 		case n < 96:
-			if !errors.Is(err, commitlog.ErrInvalid) {
+			if !errors.Is(err, commitlog.ErrNoHeader) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 			commits = -1
