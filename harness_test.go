@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/killtest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
 	"github.com/psanford/sqlite3vfs"
@@ -51,6 +53,7 @@ func (s *slot) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
 func (s *slot) FullPathname(name string) string { return s.vfs.Load().FullPathname(name) }
 
 func TestMain(m *testing.M) {
+	killtest.Child(func(store string) (litestream.ReplicaClient, error) { return file.NewReplicaClient(store), nil })
 	for i := range slots {
 		if err := sqlite3vfs.RegisterVFS(slotName(int64(i)), &slots[i]); err != nil {
 			panic(err)

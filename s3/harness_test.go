@@ -18,12 +18,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/killtest"
 	"github.com/ltxvfs/litestream/internal/storetest"
 	"github.com/ltxvfs/litestream/replicatest"
 	"github.com/ltxvfs/litestream/s3"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	killtest.Child(litestream.NewReplicaClientFromURL)
+	goleak.VerifyTestMain(m)
+}
 
 // Credentials of the test server, and of all others here.
 const (

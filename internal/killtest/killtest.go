@@ -1,0 +1,282 @@
+// Package killtest kills processes that write to a database, again and again,
+// and looks whether all that they acknowledged is there.
+//
+// A process that is to be killed is the test binary itself: TestMain has to
+// begin with Child.
+package killtest
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/mattn/go-sqlite3" // the driver sqlite3
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+)
+
+const (
+	variable = "LITESTREAM_KILLTEST" // has the task of a child
+	writers  = 4                     // connections of a child
+	rows     = 3                     // of each transaction
+)
+
+// task is what a child is to do.
+type task struct {
+	Store  string // as newClient understands it
+	Buffer string // WriteBufferPath
+	Seed   uint64
+	Acked  [writers]int // transactions that were acknowledged, by connection
+	End    bool         // look at what is there, sync and end
+}
+
+// Child runs the process that is to be killed, if this is it, and does not
+// return then.
+func Child(newClient func(store string) (litestream.ReplicaClient, error)) {
+	text := os.Getenv(variable)
+	if text == "" {
+		return
+	}
+	if err := child(text, newClient); err != nil {
+		fmt.Println("FAILED", strings.ReplaceAll(err.Error(), "\n", " / "))
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func child(text string, newClient func(string) (litestream.ReplicaClient, error)) error {
+	var k task
+	if err := json.Unmarshal([]byte(text), &k); err != nil {
+		return err
+	}
+	client, err := newClient(k.Store)
+	if err != nil {
+		return err
+	}
+	creator, ok := client.(litestream.LTXFileCreator)
+	if !ok {
+		return errors.New("the client cannot create files")
+	}
+	vfs := litestream.NewVFS(&faults{ReplicaClient: client, creator: creator, rng: rand.New(rand.NewPCG(k.Seed, 1)), on: !k.End}, &litestream.Options{
+		WriteEnabled: true, WriteBufferPath: k.Buffer, WriteSyncInterval: 20 * time.Millisecond,
+		HydrationEnabled: k.Seed%3 == 0,
+		Logger:           slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err := sqlite3vfs.RegisterVFS("killtest", vfs); err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite3", "file:kill.db?vfs=killtest&_busy_timeout=30000&_txlock=immediate")
+	if err != nil {
+		return err
+	}
+	db.SetMaxIdleConns(writers)
+	if _, err := db.Exec("CREATE TABLE IF NOT EXISTS c (conn INTEGER, n INTEGER, k INTEGER, pad BLOB, PRIMARY KEY (conn, n, k))"); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	have, err := look(db, k.Acked)
+	if err != nil {
+		return err
+	}
+	fmt.Println("OK")
+	if k.End {
+		if err := db.Close(); err != nil {
+			return err
+		}
+		return vfs.Close(context.Background())
+	}
+	errs := make(chan error)
+	for conn := range writers {
+		go func() { errs <- write(db, conn, have[conn], rand.New(rand.NewPCG(k.Seed, uint64(conn)+2))) }()
+	}
+	return <-errs
+}
+
+// look looks whether the transactions that were acknowledged are there, and
+// only whole ones. It returns how many there are, by connection.
+func look(db *sql.DB, acked [writers]int) (have [writers]int, err error) {
+	var check string
+	if err := db.QueryRow("PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
+		return have, fmt.Errorf("integrity check: %s, %w", check, err)
+	}
+	list, err := db.Query("SELECT conn, count(*), count(DISTINCT n), max(n) FROM c GROUP BY conn")
+	if err != nil {
+		return have, err
+	}
+	defer list.Close()
+	for list.Next() {
+		var conn, all, transactions, last int
+		if err := list.Scan(&conn, &all, &transactions, &last); err != nil {
+			return have, err
+		}
+		if all != rows*last || transactions != last {
+			return have, fmt.Errorf("connection %d: %d rows of %d transactions up to %d", conn, all, transactions, last)
+		}
+		have[conn] = last
+	}
+	for conn, n := range acked {
+		if have[conn] < n {
+			return have, fmt.Errorf("connection %d: %d transactions, %d were acknowledged", conn, have[conn], n)
+		}
+	}
+	return have, list.Err()
+}
+
+// write writes transactions until it is killed.
+func write(db *sql.DB, conn, n int, rng *rand.Rand) error {
+	c, err := db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	modes := []string{"DELETE", "TRUNCATE", "PERSIST", "MEMORY"}
+	if _, err := c.ExecContext(context.Background(), "PRAGMA journal_mode="+modes[rng.IntN(len(modes))]); err != nil {
+		return err
+	}
+	for {
+		n++
+		tx, err := c.BeginTx(context.Background(), nil)
+		if err != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+		for k := range rows {
+			if _, err := tx.Exec("INSERT INTO c VALUES (?, ?, ?, zeroblob(?))", conn, n, k, rng.IntN(2000)); err != nil {
+				return fmt.Errorf("insert: %w", err)
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		fmt.Printf("ACK %d %d\n", conn, n)
+	}
+}
+
+// faults is a client whose requests are slow and fail at random, some after
+// they have been carried out.
+type faults struct {
+	litestream.ReplicaClient
+	creator litestream.LTXFileCreator
+	on      bool
+
+	mu  sync.Mutex
+	rng *rand.Rand // guarded by mu
+}
+
+var errFault = errors.New("injected fault")
+
+// roll says what happens to a request.
+func (f *faults) roll() (before, after bool) {
+	if !f.on {
+		return false, false
+	}
+	f.mu.Lock()
+	k, delay := f.rng.IntN(10), time.Duration(f.rng.IntN(10))*time.Millisecond
+	f.mu.Unlock()
+	time.Sleep(delay)
+	return k == 0, k == 1
+}
+
+func (f *faults) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	before, after := f.roll()
+	if before {
+		return nil, errFault
+	}
+	info, err := f.creator.CreateLTXFile(ctx, level, minTXID, maxTXID, r)
+	if err == nil && after {
+		return nil, errFault
+	}
+	return info, err
+}
+
+func (f *faults) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if before, _ := f.roll(); before {
+		return nil, errFault
+	}
+	return f.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+// Run kills a writer many times at random moments, and returns the transactions that
+// were acknowledged, by connection. All of the replica is synced then.
+func Run(t *testing.T, store string, kills int) {
+	k := task{Store: store, Buffer: filepath.Join(t.TempDir(), "buffer")}
+	rng := rand.New(rand.NewPCG(uint64(kills), 3))
+	total := 0
+	for i := range kills {
+		k.Seed = uint64(i)
+		total += k.run(t, rng.IntN(25), time.Duration(rng.IntN(3000))*time.Microsecond)
+	}
+	k.End = true
+	k.run(t, 0, 0)
+	t.Logf("%d kills, %d transactions acknowledged", kills, total)
+	if left, _ := filepath.Glob(k.Buffer + "*"); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// run starts a process, and kills it some time after so many transactions.
+func (k *task) run(t *testing.T, transactions int, later time.Duration) (acked int) {
+	t.Helper()
+	text, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), variable+"="+string(text))
+	var log strings.Builder
+	cmd.Stderr = &log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fail := func(format string, args ...any) {
+		t.Helper()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		t.Fatalf("process %d: %s\n%s", k.Seed, fmt.Sprintf(format, args...), log.String())
+	}
+	ok := false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var conn, n int
+		switch line := lines.Text(); {
+		case line == "OK":
+			ok = true
+		case strings.HasPrefix(line, "ACK "):
+			if _, err := fmt.Sscanf(line, "ACK %d %d", &conn, &n); err != nil {
+				fail("%s", line)
+			}
+			if n <= k.Acked[conn] {
+				fail("transaction %d of connection %d again", n, conn)
+			}
+			k.Acked[conn] = n
+			acked++
+		default:
+			fail("%s", line)
+		}
+		if ok && !k.End && acked == transactions {
+			time.Sleep(later)
+			_ = cmd.Process.Kill() // what it has written to the pipe is still read
+		}
+	}
+	err = cmd.Wait()
+	if !ok || k.End && err != nil {
+		fail("it ended: %v", err)
+	}
+	return acked
+}
