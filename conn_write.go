@@ -101,7 +101,8 @@ func (c *conn) finish() error {
 		tx.err = err
 		return err
 	}
-	c.pinned, c.committed = v, commits[len(commits)-1].number
+	c.pin(v)
+	c.committed = commits[len(commits)-1].number
 	err = tx.drop()
 	c.tx = newTransaction(v)
 	return err

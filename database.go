@@ -32,6 +32,7 @@ type database struct {
 
 	mu     sync.Mutex     // duty: nothing begins after close
 	closed bool           // guarded by mu
+	conns  map[*conn]bool // guarded by mu
 	wg     sync.WaitGroup // added to under mu
 
 	// current is the newest view. Replaced by compare-and-swap: who
@@ -53,9 +54,10 @@ type database struct {
 // opening; the database lives until close. Its requests go through limit.
 func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *limiter) (*database, error) {
 	db := &database{
-		name: name,
-		opts: opts,
-		log:  opts.Logger.With("db", name),
+		name:  name,
+		opts:  opts,
+		log:   opts.Logger.With("db", name),
+		conns: make(map[*conn]bool),
 	}
 	db.store = &store{client: client, log: db.log, limit: limit, run: db.run}
 	if opts.HedgeRequests {
@@ -295,6 +297,20 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 			return nil, err
 		}
 	}
+}
+
+// join notes a connection.
+func (db *database) join(c *conn) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.conns[c] = true
+}
+
+// leave forgets a connection.
+func (db *database) leave(c *conn) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	delete(db.conns, c)
 }
 
 // run runs something in the background, unless the database is closed.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/bytesize"
@@ -24,6 +25,9 @@ const (
 
 	DefaultWriteSyncInterval  = time.Second
 	DefaultWriteBufferMaxSize = 1 << 30
+	DefaultSnapshotInterval   = 24 * time.Hour
+	DefaultSnapshotRetention  = 24 * time.Hour
+	DefaultL0Retention        = 5 * time.Minute
 )
 
 // Options of a VFS and its databases. The zero value of each field is its
@@ -111,6 +115,26 @@ type Options struct {
 	// bytes. Beyond that, who wants to write gets SQLITE_BUSY. Default 1 GiB.
 	WriteBufferMaxSize int64
 
+	// CompactionEnabled merges the files that write mode makes, and deletes those
+	// that are not needed any more. Default nil, which is true.
+	CompactionEnabled *bool
+
+	// CompactionLevels are the times after which files of each level are merged
+	// into one of the next, from level 0 on; at most 8. Default 30s, 5m and 1h.
+	CompactionLevels []time.Duration
+
+	// SnapshotInterval is the time after which a file of the whole database is
+	// made, if it has changed. Default 24h; negative: none is made.
+	SnapshotInterval time.Duration
+
+	// SnapshotRetention is how long snapshots are kept, and what lies between
+	// them: how far one can travel back. The newest stays. Default 24h; negative: for ever.
+	SnapshotRetention time.Duration
+
+	// L0Retention is how long files of level 0 are kept after they were made, once
+	// they are in level 1. Default 5m; negative: for ever.
+	L0Retention time.Duration
+
 	// SyncOnCommit has COMMIT return when the replica has the commit. Those of
 	// several connections share an upload. If COMMIT fails for lack of the replica, the commit
 	// is in the write buffer all the same. Default false.
@@ -143,6 +167,9 @@ func (o Options) withDefaults() Options {
 		{&o.ReadTimeout, DefaultReadTimeout},
 		{&o.CloseTimeout, DefaultCloseTimeout},
 		{&o.WriteSyncInterval, DefaultWriteSyncInterval},
+		{&o.SnapshotInterval, DefaultSnapshotInterval},
+		{&o.SnapshotRetention, DefaultSnapshotRetention},
+		{&o.L0Retention, DefaultL0Retention},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -160,6 +187,10 @@ func (o Options) withDefaults() Options {
 	if o.HydrationConcurrency <= 0 {
 		o.HydrationConcurrency = DefaultHydrationConcurrency
 	}
+	if o.CompactionLevels == nil {
+		o.CompactionLevels = defaultCompactionLevels()
+	}
+	o.CompactionLevels = o.CompactionLevels[:min(len(o.CompactionLevels), maxCompactionLevels)]
 	if o.WriteBufferMaxSize <= 0 {
 		o.WriteBufferMaxSize = DefaultWriteBufferMaxSize
 	}
@@ -168,6 +199,14 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// defaultCompactionLevels are those of Litestream.
+func defaultCompactionLevels() []time.Duration {
+	return []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour}
+}
+
+// compacts tells whether write mode merges files.
+func (o Options) compacts() bool { return o.CompactionEnabled == nil || *o.CompactionEnabled }
 
 // settings are the options that a URI can set. They are comparable, so that
 // a later open with others can be told.
@@ -185,6 +224,10 @@ type settings struct {
 	writeBufferPath                        string
 	writeBufferMaxSize                     int64
 	syncOnCommit                           bool
+	compacts                               bool
+	compactionLevels                       string
+	snapshotInterval, snapshotRetention    time.Duration
+	l0Retention                            time.Duration
 }
 
 func (o Options) settings() settings {
@@ -192,6 +235,7 @@ func (o Options) settings() settings {
 		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.ReadAheadSize, o.HedgeRequests, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
 		o.HydrationEnabled, o.HydrationPath, o.HydrationConcurrency, o.HydrationRateLimit,
 		o.WriteEnabled, o.WriteSyncInterval, o.WriteBufferPath, o.WriteBufferMaxSize, o.SyncOnCommit,
+		o.compacts(), fmt.Sprint(o.CompactionLevels), o.SnapshotInterval, o.SnapshotRetention, o.L0Retention,
 	}
 }
 
@@ -218,6 +262,15 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 		"buffer_path":     stringSetter(&o.WriteBufferPath),
 		"buffer_max_size": sizeSetter(&o.WriteBufferMaxSize),
 		"sync_on_commit":  boolSetter(&o.SyncOnCommit),
+
+		"compaction_enabled": func(s string) error {
+			o.CompactionEnabled = new(bool)
+			return boolSetter(o.CompactionEnabled)(s)
+		},
+		"compaction_levels":  durationsSetter(&o.CompactionLevels),
+		"snapshot_interval":  durationSetter(&o.SnapshotInterval),
+		"snapshot_retention": durationSetter(&o.SnapshotRetention),
+		"l0_retention":       durationSetter(&o.L0Retention),
 	} {
 		if value, ok := params[name]; ok {
 			if err := set(value); err != nil {
@@ -235,6 +288,27 @@ func durationSetter(p *time.Duration) func(string) error {
 			return fmt.Errorf("invalid duration %q, want one like 500ms or 1m30s", s)
 		}
 		*p = d
+		return nil
+	}
+}
+
+// maxCompactionLevels is how many levels there are between 0 and snapshots.
+const maxCompactionLevels = SnapshotLevel - 1
+
+func durationsSetter(p *[]time.Duration) func(string) error {
+	return func(s string) error {
+		var all []time.Duration
+		for text := range strings.SplitSeq(s, ",") {
+			var d time.Duration
+			if err := durationSetter(&d)(strings.TrimSpace(text)); err != nil {
+				return err
+			}
+			if d <= 0 || len(all) == maxCompactionLevels {
+				return fmt.Errorf("invalid durations %q, want up to %d like 30s,5m,1h", s, maxCompactionLevels)
+			}
+			all = append(all, d)
+		}
+		*p = all
 		return nil
 	}
 }

@@ -109,7 +109,7 @@ func (c *conn) travelBy(find func(context.Context) (*view, error)) error {
 		return ErrInTransaction
 	}
 	if find == nil {
-		c.travel = nil
+		c.travelTo(nil)
 		return nil
 	}
 	ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
@@ -118,7 +118,7 @@ func (c *conn) travelBy(find func(context.Context) (*view, error)) error {
 	if err != nil {
 		return err
 	}
-	c.travel = v
+	c.travelTo(v)
 	return nil
 }
 

@@ -334,6 +334,7 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	w.mu.Lock()
 	w.synced = s.last
 	w.counts.Syncs++
+	w.startCompaction()
 	w.change()
 	w.mu.Unlock()
 	budget := db.opts.CacheSize / 2

@@ -130,7 +130,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	c := &conn{db: db, log: db.log, release: release, predictor: predictor{db: db}}
 	if isSet(params["nolock"]) || isSet(params["immutable"]) {
 		c.unlocked = true
-		c.pinned = c.view()
+		c.pin(c.view())
 	}
 	// SQLite takes BEGIN IMMEDIATE for BEGIN where a file is read-only, so that
 	// those who only read may say so, too. Who says mode=rw may want to write later.
@@ -138,6 +138,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 		flags = flags&^(sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate) | sqlite3vfs.OpenReadOnly
 	}
 	c.readOnly = flags&sqlite3vfs.OpenReadOnly != 0
+	db.join(c)
 	return c, flags, nil
 }
 

@@ -25,6 +25,9 @@ type conn struct {
 	pinned *view // what all reads see while level >= LockShared
 	travel *view // pinned instead of the current view; nil: follow it
 
+	// The same, for others: what the views need must not be deleted.
+	held, past atomic.Pointer[view]
+
 	// unlocked is set where SQLite was told to take no locks: the first view
 	// is the only one then.
 	unlocked bool
@@ -107,6 +110,18 @@ func errorCode(err error) error {
 	default:
 		return sqlite3vfs.IOErrorRead
 	}
+}
+
+// pin sets what all reads see; nil: what is newest.
+func (c *conn) pin(v *view) {
+	c.pinned = v
+	c.held.Store(v)
+}
+
+// travelTo sets what the next transactions see; nil: what is newest.
+func (c *conn) travelTo(v *view) {
+	c.travel = v
+	c.past.Store(v)
 }
 
 // view is what the connection sees now.
@@ -310,7 +325,7 @@ func (c *conn) Lock(level sqlite3vfs.LockType) (err error) {
 		if c.travel == nil {
 			c.db.poller.use()
 		}
-		c.pinned = c.view()
+		c.pin(c.view())
 		c.level = sqlite3vfs.LockShared
 	}
 	if level >= sqlite3vfs.LockReserved && c.tx == nil {
@@ -337,7 +352,7 @@ func (c *conn) Unlock(level sqlite3vfs.LockType) (err error) {
 			c.db.poller.done()
 		}
 		if !c.unlocked {
-			c.pinned = nil
+			c.pin(nil)
 		}
 	}
 	return c.fail("commit", err)
@@ -352,7 +367,9 @@ func (c *conn) Close() (err error) {
 		err = c.endTransaction()
 	}
 	c.predictor.end()
-	c.pinned, c.travel = nil, nil
+	c.pin(nil)
+	c.travelTo(nil)
+	c.db.leave(c)
 	if c.release != nil {
 		c.release()
 		c.release = nil

@@ -18,27 +18,29 @@ type writer struct {
 	db   *database
 	turn chan struct{} // holds one while write mode is turned on or off
 	kick chan struct{} // holds one if a sync is due now
+	news chan struct{} // holds one if there is something to compact
 
 	// local is the newest view, with commits that are not on the replica; nil
 	// if there are none. Stored under mu.
 	local atomic.Pointer[view]
 
-	mu       sync.Mutex    // duty: what follows
-	buffer   *writeBuffer  // guarded by mu; nil: write mode is off
-	stopping bool          // guarded by mu; no transaction begins any more
-	owner    *conn         // guarded by mu; that writes
-	segments []*segment    // guarded by mu; with finished commits, the oldest first
-	open     int           // guarded by mu; commits in the buffer that are not finished
-	number   uint64        // guarded by mu; of the newest commit
-	finished uint64        // guarded by mu; number of the newest commit that others see
-	synced   uint64        // guarded by mu; number of the newest commit that is on the replica
-	lost     lostCommits   // guarded by mu
-	running  bool          // guarded by mu; the goroutine that syncs
-	problem  error         // guarded by mu; of the last sync, nil if it worked
-	counts   WriteStats    // guarded by mu
-	format   [2]byte       // guarded by mu; bytes 18 and 19 of page 1 on the replica
-	formatOf *viewState    // guarded by mu; the state of the replica that has them
-	changed  chan struct{} // guarded by mu; closed when any of this changes
+	mu         sync.Mutex    // duty: what follows
+	buffer     *writeBuffer  // guarded by mu; nil: write mode is off
+	stopping   bool          // guarded by mu; no transaction begins any more
+	owner      *conn         // guarded by mu; that writes
+	segments   []*segment    // guarded by mu; with finished commits, the oldest first
+	open       int           // guarded by mu; commits in the buffer that are not finished
+	number     uint64        // guarded by mu; of the newest commit
+	finished   uint64        // guarded by mu; number of the newest commit that others see
+	synced     uint64        // guarded by mu; number of the newest commit that is on the replica
+	lost       lostCommits   // guarded by mu
+	running    bool          // guarded by mu; the goroutine that syncs
+	compacting bool          // guarded by mu; the goroutine that compacts
+	problem    error         // guarded by mu; of the last sync, nil if it worked
+	counts     WriteStats    // guarded by mu
+	format     [2]byte       // guarded by mu; bytes 18 and 19 of page 1 on the replica
+	formatOf   *viewState    // guarded by mu; the state of the replica that has them
+	changed    chan struct{} // guarded by mu; closed when any of this changes
 
 	confirmed atomic.Pointer[time.Time] // when nobody was known to write but us
 }
@@ -50,7 +52,7 @@ type lostCommits struct {
 }
 
 func newWriter(db *database) *writer {
-	w := &writer{db: db, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), changed: make(chan struct{})}
+	w := &writer{db: db, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), news: make(chan struct{}, 1), changed: make(chan struct{})}
 	w.confirm(time.Now())
 	return w
 }
@@ -125,7 +127,7 @@ func (w *writer) begin(c *conn) error {
 		return fmt.Errorf("%w: the write buffer is full, and waits for the replica: %w", errBusy, w.problem)
 	}
 	w.owner = c
-	c.pinned = newest
+	c.pin(newest)
 	return nil
 }
 

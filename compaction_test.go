@@ -1,0 +1,270 @@
+package litestream_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// fastCompaction are options with which a lot is compacted in little time.
+func fastCompaction(o *litestream.Options) {
+	o.WriteSyncInterval = time.Second
+	o.CompactionLevels = []time.Duration{3 * time.Second, 30 * time.Second, 3 * time.Minute}
+	o.L0Retention = 20 * time.Second
+	o.SnapshotInterval, o.SnapshotRetention = 5*time.Minute, 10*time.Minute
+}
+
+// levels returns how many files there are, by level, and checks that no
+// transactions are missing between those of a level, but for what is kept of
+// level 0 because it is pinned.
+func levels(t testing.TB, client *memory.ReplicaClient) (n [10]int) {
+	t.Helper()
+	itr, err := client.AllLTXFiles(context.Background(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last [10]ltx.TXID
+	for itr.Next() {
+		f := itr.Item()
+		if f.Level > 0 && f.Level < litestream.SnapshotLevel && n[f.Level] > 0 && f.MinTXID > last[f.Level]+1 {
+			t.Errorf("level %d: %s follows %s", f.Level, f.MinTXID, last[f.Level])
+		}
+		n[f.Level]++
+		last[f.Level] = max(last[f.Level], f.MaxTXID)
+	}
+	return n
+}
+
+// TestCompaction writes for half an hour.
+func TestCompaction(t *testing.T) {
+	client := memoryClient()
+	synctest.Test(t, func(t *testing.T) {
+		vfsName, vfs := newVFS(t, client, &litestream.Options{WriteEnabled: true, CacheSize: -1, PollInterval: -1})
+		fastCompaction(&vfs.Options)
+		defer vfs.Close(context.Background())
+		db, old := openDB(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, pad); INSERT INTO t VALUES (0, zeroblob(50000))")
+		mustExec(t, db, "PRAGMA litestream_sync")
+		mustExec(t, old, "BEGIN")
+		wantSQL(t, old, "SELECT count(*) FROM t", "1")
+		rng := rand.New(rand.NewPCG(1, 1))
+		const n = 900
+		for i := range n {
+			mustExec(t, db, "INSERT INTO t VALUES (?, zeroblob(?)); UPDATE t SET pad = randomblob(length(pad)) WHERE id = ?", i+1, rng.IntN(6000), rng.IntN(i+1))
+			if i%100 == 99 {
+				mustExec(t, db, "DELETE FROM t WHERE id > 0 AND id % 3 = 0; VACUUM")
+			}
+			time.Sleep(2 * time.Second)
+		}
+		got := levels(t, client)
+		for level, most := range []int{20, 330, 40, 8, 0, 0, 0, 0, 0, 4} {
+			if got[level] > most || got[level] == 0 && most > 0 {
+				t.Errorf("level %d has %d files, want up to %d", level, got[level], most)
+			}
+		}
+		// What was pinned all the time can still be read.
+		wantSQL(t, old, "SELECT count(*), sum(length(pad)), sum(pad = zeroblob(50000)) FROM t", "1|50000|1")
+		wantSQL(t, old, "PRAGMA integrity_check", "ok")
+		mustExec(t, old, "COMMIT")
+		mustExec(t, db, "PRAGMA litestream_sync")
+
+		readName, reading := newVFS(t, client, &litestream.Options{PollInterval: -1})
+		defer reading.Close(context.Background())
+		reader := openConn(t, readName, "app.db")
+		for _, query := range []string{"SELECT count(*), sum(length(pad)), max(id) FROM t", "PRAGMA integrity_check", "PRAGMA litestream_txid"} {
+			wantSQL(t, reader, query, mustQuery(t, db, query))
+		}
+		var history []litestream.HistoryPoint
+		if err := json.Unmarshal([]byte(mustQuery(t, reader, "PRAGMA litestream_history")), &history); err != nil {
+			t.Fatal(err)
+		}
+		if len(history) < 20 {
+			t.Errorf("%d points in time", len(history))
+		}
+		for _, p := range history {
+			mustExec(t, reader, "PRAGMA litestream_txid = '"+p.TXID.String()+"'")
+			wantSQL(t, reader, "PRAGMA integrity_check", "ok")
+		}
+	})
+}
+
+// raceClient is what one of several writers sees of a replica. It stops for a
+// while at times, as a process that is suspended, and knows which files were made.
+type raceClient struct {
+	*memory.ReplicaClient
+	race *race
+}
+
+// race is what all writers know of each other.
+type race struct {
+	mu    sync.Mutex
+	rng   *rand.Rand
+	made  map[ltx.TXID][32]byte // the first file of each transaction, of level 0
+	twice int
+	acked map[string]bool // rows
+	told  int
+}
+
+func (r *race) pause(ctx context.Context) error {
+	r.mu.Lock()
+	d := time.Duration(r.rng.IntN(100)) * time.Millisecond
+	if r.rng.IntN(60) == 0 {
+		d = time.Duration(20+r.rng.IntN(40)) * time.Second // longer than L0Retention
+	}
+	r.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *raceClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	body, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.race.pause(ctx); err != nil {
+		return nil, err
+	}
+	info, err := c.ReplicaClient.CreateLTXFile(ctx, level, minTXID, maxTXID, strings.NewReader(string(body)))
+	if err == nil && level == 0 {
+		c.race.mu.Lock()
+		sum := sha256.Sum256(body)
+		if first, known := c.race.made[minTXID]; !known {
+			c.race.made[minTXID] = sum
+		} else if first != sum {
+			c.race.twice++ // compacted and deleted meanwhile
+		}
+		c.race.mu.Unlock()
+	}
+	if perr := c.race.pause(ctx); perr != nil {
+		return nil, perr
+	}
+	return info, err
+}
+
+func (c *raceClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if err := c.race.pause(ctx); err != nil {
+		return nil, err
+	}
+	return c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+// TestPromise6_Race has writers write to one replica for minutes, with
+// pauses longer than files of level 0 are kept.
+func TestPromise6_Race(t *testing.T) {
+	for _, writers := range []int{2, 5} {
+		t.Run(fmt.Sprint(writers), func(t *testing.T) {
+			for seed := range uint64(4) {
+				synctest.Test(t, func(t *testing.T) { testRace(t, writers, seed) })
+			}
+		})
+	}
+}
+
+func testRace(t *testing.T, writers int, seed uint64) {
+	client := memoryClient()
+	r := &race{rng: rand.New(rand.NewPCG(seed, 1)), made: make(map[ltx.TXID][32]byte), acked: make(map[string]bool)}
+	firstName, first := newVFS(t, client, writing())
+	mustExec(t, openDB(t, firstName, "app.db"), "CREATE TABLE t (row TEXT PRIMARY KEY)")
+	if err := first.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for w := range writers {
+		vfsName, vfs := newVFS(t, &raceClient{ReplicaClient: client, race: r}, &litestream.Options{WriteEnabled: true, ReadTimeout: 5 * time.Minute})
+		fastCompaction(&vfs.Options)
+		vfs.Options.WriteSyncInterval = -1
+		wg.Go(func() {
+			defer vfs.Close(context.Background())
+			db := openConn(t, vfsName, "app.db")
+			for n := range 60 {
+				_ = r.pause(context.Background())
+				row := fmt.Sprintf("%d-%d", w, n)
+				if _, err := db.ExecContext(context.Background(), "INSERT INTO t VALUES (?)", row); err != nil {
+					again(t, db)
+					continue
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+				err := vfs.Sync(ctx, "app.db")
+				cancel()
+				switch {
+				case err == nil:
+					r.mu.Lock()
+					r.acked[row] = true
+					r.mu.Unlock()
+				case errors.Is(err, litestream.ErrConflict):
+					r.mu.Lock()
+					r.told++
+					r.mu.Unlock()
+					again(t, db)
+				default:
+					t.Errorf("sync: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	readName, reading := newVFS(t, client, nil)
+	defer reading.Close(context.Background())
+	reader := openConn(t, readName, "app.db")
+	wantSQL(t, reader, "PRAGMA integrity_check", "ok")
+	there := make(map[string]bool)
+	for _, row := range strings.Split(mustQuery(t, reader, "SELECT row FROM t"), "\n") {
+		there[row] = true
+	}
+	for row := range r.acked {
+		if !there[row] {
+			t.Errorf("row %s was acknowledged, and is not there", row)
+		}
+	}
+	levels(t, client)
+	itr, err := client.LTXFiles(context.Background(), 0, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for itr.Next() {
+		txid := itr.Item().MinTXID
+		body, err := client.OpenLTXFile(context.Background(), 0, txid, txid, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(body)
+		if err != nil || sha256.Sum256(b) != r.made[txid] && r.made[txid] != [32]byte{} {
+			t.Errorf("transaction %s is not the first that was made, %v", txid, err)
+		}
+	}
+	t.Logf("%d writers: %d rows acknowledged, %d conflicts, %d names used again", writers, len(r.acked), r.told, r.twice)
+	if r.told == 0 || len(r.acked) == 0 {
+		t.Error("nobody was in anybody's way")
+	}
+}
+
+// again makes a writer of a loser.
+func again(t *testing.T, db querier) {
+	t.Helper()
+	for range 20 {
+		if _, err := db.ExecContext(context.Background(), "PRAGMA litestream_write_enabled = 1"); err == nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	t.Error("a loser cannot write again")
+}
