@@ -3,6 +3,7 @@ package litestream
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/psanford/sqlite3vfs"
 )
@@ -121,8 +122,8 @@ func (c *conn) journalFinal() error {
 
 // endTransaction ends what began with reserve.
 func (c *conn) endTransaction() error {
-	before := c.committed
 	err := c.journalFinal()
+	committed := c.again
 	if c.tx.counter != c.tx.view.state.number {
 		// SQLite may go on with pages that it thinks are those of this number.
 		c.db.skipNumber(c.tx.counter)
@@ -130,7 +131,7 @@ func (c *conn) endTransaction() error {
 	_ = c.tx.drop()
 	c.tx, c.again = nil, false
 	c.db.writer.end(c)
-	if err == nil && c.committed != before && c.db.opts.SyncOnCommit {
+	if err == nil && committed && c.db.opts.SyncOnCommit {
 		ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
 		defer cancel()
 		err = c.db.writer.await(ctx, c.committed)
@@ -208,8 +209,12 @@ func (f *superJournal) WriteAt(p []byte, off int64) (int, error) {
 // setWriteEnabled turns write mode of the database on or off.
 func (c *conn) setWriteEnabled(s string) error {
 	var on bool
-	if err := boolSetter(&on)(s); err != nil {
-		return fmt.Errorf("%w: %w", errInvalidValue, err)
+	switch strings.ToLower(strings.TrimSpace(s)) { // the words that SQLite takes
+	case "1", "on", "yes", "true":
+		on = true
+	case "0", "off", "no", "false":
+	default:
+		return fmt.Errorf("%w: %q is neither on nor off", errInvalidValue, s)
 	}
 	if on && c.readOnly {
 		return fmt.Errorf("%w: this connection is; open it with mode=rw to write later", ErrReadOnly)

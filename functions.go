@@ -21,7 +21,7 @@ import (
 //
 // It is meant for the ConnectHook of a sqlite3.SQLiteDriver.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
-	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file", "sync"} {
+	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file", "sync", "write_enabled"} {
 		name = "litestream_" + name
 		if err := conn.RegisterFunc(name, func() (any, error) { return queryPragma(conn, name) }, false); err != nil {
 			return fmt.Errorf("register %s: %w", name, err)

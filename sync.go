@@ -36,16 +36,18 @@ const (
 	// offerPatience is how long a sync waits for hydration to take its pages.
 	offerPatience = 2 * time.Second
 
-	// gatherStep is how long SyncOnCommit waits for more commits to go along,
-	// as long as some come, gatherMost at most.
-	gatherStep = time.Millisecond
-	gatherMost = 8 * time.Millisecond
+	// With SyncOnCommit, a sync waits for those to commit again who did so
+	// before: up to a part of the time that the last sync took, and gatherMost.
+	gatherStep = 500 * time.Microsecond
+	gatherPart = 2
+	gatherMost = 50 * time.Millisecond
 )
 
 // syncAll syncs every WriteSyncInterval, until everything is on the replica.
 func (w *writer) syncAll() {
 	delay := w.db.opts.WriteSyncInterval
 	failed := firstSyncDelay
+	took := time.Duration(0) // the last sync
 	for {
 		var due <-chan time.Time // never, if negative
 		timer := (*time.Timer)(nil)
@@ -62,9 +64,11 @@ func (w *writer) syncAll() {
 			timer.Stop()
 		}
 		if w.db.opts.SyncOnCommit {
-			w.gather()
+			w.gather(took)
 		}
+		start := time.Now()
 		err := w.syncOnce()
+		took = time.Since(start)
 		if err == errUnfinished {
 			delay = unfinishedDelay
 			continue
@@ -82,17 +86,33 @@ func (w *writer) syncAll() {
 	}
 }
 
-// gather waits for more commits, as long as they come.
-func (w *writer) gather() {
-	before := uint64(0)
-	for range gatherMost / gatherStep {
-		n := w.newestCommit()
-		if n == before {
+// gather waits until as many wait for a sync as when the last one ended.
+func (w *writer) gather(took time.Duration) {
+	until := time.Now().Add(min(took/gatherPart, gatherMost))
+	for time.Now().Before(until) {
+		w.mu.Lock()
+		all := w.countWaiting() >= w.expected
+		w.mu.Unlock()
+		if all {
 			return
 		}
-		before = n
 		time.Sleep(gatherStep)
 	}
+}
+
+// countWaiting returns how many wait for a sync. Called under mu.
+func (w *writer) countWaiting() (n int) {
+	for _, k := range w.waiting {
+		n += k
+	}
+	return n
+}
+
+// released forgets those who wait for commits that are synced now, and notes
+// how many may come back. Called under mu.
+func (w *writer) released() {
+	w.expected = w.countWaiting()
+	maps.DeleteFunc(w.waiting, func(number uint64, _ int) bool { return number <= w.synced })
 }
 
 // ended notes how a sync ended, and reports whether there is nothing more to
@@ -132,22 +152,22 @@ func (w *writer) syncOnce() (err error) {
 		return nil
 	}
 	for {
-		b.rotate(func(active *segment) bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			// While others wait for their upload, it may as well grow.
-			return w.open == 0 && len(w.segments) > 0 && w.segments[0] == active
-		})
 		w.mu.Lock()
 		var s *segment
 		if len(w.segments) > 0 && w.synced < until {
 			s = w.segments[0]
 		}
 		w.mu.Unlock()
-		switch {
-		case s == nil:
+		if s == nil {
 			return nil
-		case b.isActive(s):
+		}
+		// While others wait for their upload, the newest may as well grow.
+		b.rotate(func(active *segment) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.open == 0 && active == s
+		})
+		if b.isActive(s) {
 			return errUnfinished
 		}
 		if err := w.upload(s); err != nil {
@@ -334,6 +354,7 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	w.mu.Lock()
 	w.synced = s.last
 	w.counts.Syncs++
+	w.released()
 	w.startCompaction()
 	w.change()
 	w.mu.Unlock()

@@ -59,6 +59,11 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 	if pgno == ltx.LockPgno(tx.pageSize) {
 		return fmt.Errorf("write page %d: it is the lock page", pgno)
 	}
+	if pgno == 1 {
+		if hdr := int64(binary.BigEndian.Uint16(p[offPageSize:])); hdr != size && (hdr != 1 || size != 65536) {
+			return fmt.Errorf("write page 1, which says page size %d, not %d: %w", hdr, size, errPageSize)
+		}
+	}
 	slot, known := tx.slots[pgno]
 	if !known {
 		slot = tx.used

@@ -24,23 +24,25 @@ type writer struct {
 	// if there are none. Stored under mu.
 	local atomic.Pointer[view]
 
-	mu         sync.Mutex    // duty: what follows
-	buffer     *writeBuffer  // guarded by mu; nil: write mode is off
-	stopping   bool          // guarded by mu; no transaction begins any more
-	owner      *conn         // guarded by mu; that writes
-	segments   []*segment    // guarded by mu; with finished commits, the oldest first
-	open       int           // guarded by mu; commits in the buffer that are not finished
-	number     uint64        // guarded by mu; of the newest commit
-	finished   uint64        // guarded by mu; number of the newest commit that others see
-	synced     uint64        // guarded by mu; number of the newest commit that is on the replica
-	lost       lostCommits   // guarded by mu
-	running    bool          // guarded by mu; the goroutine that syncs
-	compacting bool          // guarded by mu; the goroutine that compacts
-	problem    error         // guarded by mu; of the last sync, nil if it worked
-	counts     WriteStats    // guarded by mu
-	format     [2]byte       // guarded by mu; bytes 18 and 19 of page 1 on the replica
-	formatOf   *viewState    // guarded by mu; the state of the replica that has them
-	changed    chan struct{} // guarded by mu; closed when any of this changes
+	mu         sync.Mutex     // duty: what follows
+	buffer     *writeBuffer   // guarded by mu; nil: write mode is off
+	stopping   bool           // guarded by mu; no transaction begins any more
+	owner      *conn          // guarded by mu; that writes
+	segments   []*segment     // guarded by mu; with finished commits, the oldest first
+	open       int            // guarded by mu; commits in the buffer that are not finished
+	number     uint64         // guarded by mu; of the newest commit
+	finished   uint64         // guarded by mu; number of the newest commit that others see
+	synced     uint64         // guarded by mu; number of the newest commit that is on the replica
+	lost       lostCommits    // guarded by mu
+	running    bool           // guarded by mu; the goroutine that syncs
+	compacting bool           // guarded by mu; the goroutine that compacts
+	waiting    map[uint64]int // guarded by mu; how many wait for a commit to be synced, by its number
+	expected   int            // guarded by mu; how many did when the last sync ended
+	problem    error          // guarded by mu; of the last sync, nil if it worked
+	counts     WriteStats     // guarded by mu
+	format     [2]byte        // guarded by mu; bytes 18 and 19 of page 1 on the replica
+	formatOf   *viewState     // guarded by mu; the state of the replica that has them
+	changed    chan struct{}  // guarded by mu; closed when any of this changes
 
 	confirmed atomic.Pointer[time.Time] // when nobody was known to write but us
 }
@@ -52,7 +54,7 @@ type lostCommits struct {
 }
 
 func newWriter(db *database) *writer {
-	w := &writer{db: db, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), news: make(chan struct{}, 1), changed: make(chan struct{})}
+	w := &writer{db: db, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), news: make(chan struct{}, 1), changed: make(chan struct{}), waiting: make(map[uint64]int)}
 	w.confirm(time.Now())
 	return w
 }
@@ -301,6 +303,16 @@ func (w *writer) sync(ctx context.Context) error {
 
 // await waits until a commit is on the replica.
 func (w *writer) await(ctx context.Context, number uint64) error {
+	w.mu.Lock()
+	w.waiting[number]++
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.waiting[number]--; w.waiting[number] <= 0 {
+			delete(w.waiting, number)
+		}
+	}()
 	for {
 		w.mu.Lock()
 		lost, done, problem, changed := w.lost, w.synced >= number, w.problem, w.changed

@@ -1,0 +1,350 @@
+package litestream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// TestWrite_PageSizes creates databases of all page sizes.
+func TestWrite_PageSizes(t *testing.T) {
+	for size := 512; size <= 65536; size *= 2 {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			client := memoryClient()
+			vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.HydrationEnabled = true }))
+			db := openConn(t, vfsName, "app.db")
+			mustExec(t, db, fmt.Sprintf("PRAGMA page_size=%d; CREATE TABLE t (v); INSERT INTO t VALUES (randomblob(200000))", size))
+			mustExec(t, db, "PRAGMA litestream_sync")
+			mustExec(t, db, "INSERT INTO t VALUES (randomblob(1000))")
+			mustExec(t, db, "PRAGMA litestream_sync")
+			readName, _ := newVFS(t, client, nil)
+			reader := openDB(t, readName, "app.db")
+			wantSQL(t, reader, "PRAGMA page_size", fmt.Sprint(size))
+			wantSQL(t, reader, "SELECT hex(v) FROM t", mustQuery(t, db, "SELECT hex(v) FROM t"))
+			wantSQL(t, reader, "PRAGMA integrity_check", "ok")
+		})
+	}
+}
+
+// TestWrite_KeepsWAL has a database that says it is in WAL mode go on saying so.
+func TestWrite_KeepsWAL(t *testing.T) {
+	client := memoryClient()
+	p := ltxtest.New(t, client, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (v)")
+	vfsName, _ := newVFS(t, client, writing())
+	db := openDB(t, vfsName, "app.db")
+	mustExec(t, db, "INSERT INTO t VALUES (1)")
+	mustExec(t, db, "PRAGMA litestream_sync")
+	mustExec(t, db, "INSERT INTO t VALUES (2)")
+	mustExec(t, db, "PRAGMA litestream_sync")
+	path := filepath.Join(t.TempDir(), "restored.db")
+	restore(t, client, path)
+	b, err := os.ReadFile(path)
+	if err != nil || b[18] != 2 || b[19] != 2 {
+		t.Errorf("format is %v, want 2, 2, %v", b[18:20], err)
+	}
+}
+
+// TestWrite_Hydration wants pages that were synced to be local without a read.
+func TestWrite_Hydration(t *testing.T) {
+	client := memoryClient()
+	p := ltxtest.New(t, client, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+	vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.HydrationEnabled, o.CacheSize = true, -1 }))
+	db := openConn(t, vfsName, "app.db")
+	waitFor(t, "hydration", func() bool { return mustQuery(t, db, "PRAGMA litestream_hydration_status") == "complete" })
+	mustExec(t, db, "PRAGMA cache_size=1")
+	before := vfs.Stats()[0].HydrationReads + vfs.Stats()[0].PageReads
+	for range 5 {
+		mustExec(t, db, "INSERT INTO t (v) VALUES (randomblob(300000))")
+		wantSQL(t, db, "SELECT sum(length(v)) % 300000 FROM t", "0")
+		mustExec(t, db, "PRAGMA litestream_sync")
+		waitFor(t, "hydration", func() bool {
+			s := vfs.Stats()[0]
+			return s.Hydration.Pages == int64(s.Pages)
+		})
+		wantSQL(t, db, "PRAGMA integrity_check", "ok")
+	}
+	if after := vfs.Stats()[0].HydrationReads + vfs.Stats()[0].PageReads; after != before {
+		t.Errorf("%d pages or parts were read", after-before)
+	}
+	if vfs.Stats()[0].LocalHits == 0 {
+		t.Error("no page was read from the local file")
+	}
+}
+
+// TestWrite_VacuumPageSize is refused, and does no harm.
+func TestWrite_VacuumPageSize(t *testing.T) {
+	var log syncBuffer
+	vfsName, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.Logger = testLogger(t, &log) }))
+	db := openConn(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES (zeroblob(100000)); DELETE FROM t; INSERT INTO t VALUES (1)")
+	if _, err := db.ExecContext(t.Context(), "PRAGMA page_size=8192; VACUUM"); err == nil {
+		t.Error("the page size changes")
+	}
+	if !strings.Contains(log.String(), "page size of a database cannot change") {
+		t.Error("the log does not say why")
+	}
+	wantSQL(t, db, "PRAGMA integrity_check", "ok")
+	mustExec(t, db, "INSERT INTO t VALUES (2)")
+	mustExec(t, db, "PRAGMA litestream_sync")
+	other := openConn(t, vfsName, "app.db")
+	wantSQL(t, other, "SELECT group_concat(v) FROM t", "1,2")
+	mustExec(t, other, "VACUUM")
+	wantSQL(t, other, "PRAGMA page_count", "2")
+}
+
+// TestWrite_Attached commits to two replicas and a local file at once.
+func TestWrite_Attached(t *testing.T) {
+	clients := map[string]*memory.ReplicaClient{"a.db": memoryClient(), "b.db": memoryClient()}
+	vfsName, vfs := newVFS(t, nil, writing(func(o *litestream.Options) {
+		o.NewClient = func(name string) (litestream.ReplicaClient, error) {
+			if c := clients[name]; c != nil {
+				return c, nil
+			}
+			return nil, nil
+		}
+	}))
+	db := openConn(t, vfsName, "a.db")
+	local := filepath.Join(t.TempDir(), "local.db")
+	mustExec(t, db, "ATTACH 'b.db' AS b; ATTACH '"+local+"' AS c; CREATE TABLE main.t (v); CREATE TABLE b.t (v); CREATE TABLE c.t (v)")
+	mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO b.t VALUES (2); COMMIT")
+	mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (3); INSERT INTO b.t VALUES (4); ROLLBACK")
+	wantSQL(t, db, "SELECT (SELECT group_concat(v) FROM main.t) || ' ' || (SELECT group_concat(v) FROM b.t)", "1 2")
+	// A local file would look for the super-journal after a crash, in vain.
+	if _, err := db.ExecContext(t.Context(), "BEGIN; INSERT INTO main.t VALUES (5); INSERT INTO c.t VALUES (6); COMMIT"); err == nil {
+		t.Error("a transaction over a replica and a local file is committed")
+		mustExec(t, db, "ROLLBACK")
+	} else if _, err := db.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Log(err)
+	}
+	wantSQL(t, db, "SELECT (SELECT group_concat(v) FROM main.t) || ' ' || (SELECT count(*) FROM c.t)", "1 0")
+	mustExec(t, db, "INSERT INTO c.t VALUES (7)")
+	for name := range clients {
+		if err := vfs.Sync(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if vfs.Sync(t.Context(), "nowhere.db") == nil {
+		t.Error("a database that is not open is synced")
+	}
+}
+
+// TestWrite_AtRunTime turns write mode on and off.
+func TestWrite_AtRunTime(t *testing.T) {
+	client := memoryClient()
+	p := ltxtest.New(t, client, ltxtest.Options{Rollback: true})
+	p.Exec("CREATE TABLE t (v)")
+	vfsName, _ := newVFS(t, client, &litestream.Options{WriteSyncInterval: -1, PollInterval: time.Hour})
+	db, plain := openConn(t, vfsName, "app.db", "mode=rw"), openConn(t, vfsName, "app.db")
+	wantSQL(t, db, "PRAGMA litestream_write_enabled", "0")
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (0)"); err == nil {
+		t.Error("a reader writes")
+	}
+	if _, err := plain.ExecContext(t.Context(), "PRAGMA litestream_write_enabled = 1"); err == nil {
+		t.Error("a connection that SQLite takes for read-only turns write mode on")
+	}
+	mustExec(t, db, "PRAGMA litestream_write_enabled = on")
+	wantSQL(t, db, "SELECT litestream_write_enabled()", "1")
+	mustExec(t, db, "INSERT INTO t VALUES (1)")
+	wantSQL(t, plain, "SELECT v FROM t", "1")
+
+	mustExec(t, db, "BEGIN; INSERT INTO t VALUES (2)")
+	if _, err := db.ExecContext(t.Context(), "PRAGMA litestream_write_enabled = 0"); err == nil {
+		t.Error("write mode is turned off within a transaction")
+	}
+	off := make(chan error, 1)
+	other := openConn(t, vfsName, "app.db", "mode=rw")
+	go func() {
+		_, err := other.ExecContext(context.Background(), "PRAGMA litestream_write_enabled = 0")
+		off <- err
+	}()
+	waitFor(t, "write mode to end", func() bool { return mustQuery(t, plain, "PRAGMA litestream_write_enabled") == "0" })
+	mustExec(t, db, "COMMIT")
+	if err := <-off; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (3)"); err == nil {
+		t.Error("a reader writes")
+	}
+	reader, _ := newVFS(t, client, nil)
+	wantSQL(t, openDB(t, reader, "app.db"), "SELECT group_concat(v) FROM t", "1,2")
+	if _, err := db.ExecContext(t.Context(), "PRAGMA litestream_write_enabled = maybe"); err == nil {
+		t.Error("a malformed value is taken")
+	}
+}
+
+// TestWrite_CatchesUp has a reader become a writer that has not seen what is
+// new.
+func TestWrite_CatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := memoryClient()
+		p := ltxtest.New(t, client, ltxtest.Options{})
+		p.Exec("CREATE TABLE t (v)")
+		vfsName, vfs := newVFS(t, client, &litestream.Options{WriteSyncInterval: -1, PollInterval: -1})
+		defer vfs.Close(context.Background())
+		db := openConn(t, vfsName, "app.db", "mode=rw")
+		wantSQL(t, db, "SELECT count(*) FROM t", "0")
+		time.Sleep(time.Hour)
+		p.Exec("INSERT INTO t VALUES (1)")
+		mustExec(t, db, "PRAGMA litestream_write_enabled = 1; INSERT INTO t VALUES (2)")
+		wantSQL(t, db, "SELECT group_concat(v) FROM t", "1,2")
+		wantSQL(t, db, "PRAGMA litestream_sync", "0000000000000003")
+	})
+}
+
+// TestWrite_Travel looks at the past in a database that is written to.
+func TestWrite_Travel(t *testing.T) {
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	db, past := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+	mustExec(t, db, "PRAGMA litestream_sync")
+	mustExec(t, db, "INSERT INTO t VALUES (2)")
+	mustExec(t, past, "PRAGMA litestream_txid = '0000000000000001'")
+	wantSQL(t, past, "SELECT group_concat(v) FROM t", "1")
+	if _, err := past.ExecContext(t.Context(), "INSERT INTO t VALUES (3)"); err == nil || !strings.Contains(err.Error(), "readonly") {
+		t.Errorf("the past is written to: %v", err)
+	}
+	mustExec(t, db, "PRAGMA litestream_sync")
+	mustExec(t, db, "INSERT INTO t VALUES (4)")
+	wantSQL(t, past, "SELECT group_concat(v) FROM t", "1")
+	mustExec(t, past, "PRAGMA litestream_txid = latest")
+	wantSQL(t, past, "SELECT group_concat(v) FROM t", "1,2,4")
+	mustExec(t, past, "INSERT INTO t VALUES (5)")
+	wantSQL(t, db, "SELECT group_concat(v) FROM t", "1,2,4,5")
+}
+
+// TestWrite_BufferInUse opens a second database with the same buffer.
+func TestWrite_BufferInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "buffer")
+	first, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
+	mustExec(t, openDB(t, first, "app.db"), "CREATE TABLE t (v)")
+	var log syncBuffer
+	second, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = path, testLogger(t, &log) }))
+	if err := openDB(t, second, "app.db").Ping(); err == nil {
+		t.Error("two databases have one buffer")
+	}
+	if !strings.Contains(log.String(), "in use") {
+		t.Error("the log does not say why")
+	}
+	bad, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath = filepath.Join(path, "below") }))
+	if err := openDB(t, bad, "app.db").Ping(); err == nil {
+		t.Error("a database opens without its buffer")
+	}
+}
+
+// TestWrite_Clock has the clock of the writer be behind that of the replica.
+func TestWrite_Clock(t *testing.T) {
+	client := memoryClient()
+	p := ltxtest.New(t, client, ltxtest.Options{})
+	p.Advance(100 * 365 * 24 * time.Hour)
+	p.Exec("CREATE TABLE t (v)")
+	vfsName, _ := newVFS(t, client, writing())
+	db := openDB(t, vfsName, "app.db")
+	last := p.Time(p.TXID())
+	for range 3 {
+		mustExec(t, db, "INSERT INTO t VALUES (1)")
+		mustExec(t, db, "PRAGMA litestream_sync")
+		at, err := time.Parse(time.RFC3339, mustQuery(t, db, "PRAGMA litestream_time"))
+		if err != nil || !at.After(last) {
+			t.Errorf("the next transaction is of %s, after %s, %v", at, last, err)
+		}
+		last = at
+	}
+}
+
+// TestWrite_SyncOnCommit has many connections wait for the replica, which takes
+// a while to answer.
+func TestWrite_SyncOnCommit(t *testing.T) {
+	client := decorate.NewTrace(decorate.NewLatency(memoryClient(), decorate.Latency{PerRequest: 20 * time.Millisecond}))
+	vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.SyncOnCommit = true }))
+	db := openDB(t, vfsName, "app.db", "_txlock=immediate", "_busy_timeout=20000")
+	mustExec(t, db, "CREATE TABLE t (v)")
+	if n := vfs.Stats()[0].Write.Syncs; n != 1 {
+		t.Errorf("%d syncs after a commit, want 1", n)
+	}
+	const writers, each = 16, 10
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				if _, err := db.Exec("INSERT INTO t VALUES (1)"); err != nil {
+					t.Error(err)
+				}
+				if s := vfs.Stats()[0].Write; s.Unsynced > 0 && s.Commits == 0 {
+					t.Error("commits are not synced")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantSQL(t, db, "SELECT count(*) FROM t", fmt.Sprint(writers*each))
+	syncs := vfs.Stats()[0].Write.Syncs - 1
+	t.Logf("%d commits in %d syncs", writers*each, syncs)
+	if syncs > writers*each/3 {
+		t.Errorf("%d commits take %d syncs", writers*each, syncs)
+	}
+}
+
+// TestWrite_SyncOnCommitFails tells who commits that the replica does not have
+// it, and keeps it nevertheless.
+func TestWrite_SyncOnCommitFails(t *testing.T) {
+	client := faulty()
+	vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.SyncOnCommit, o.ReadTimeout = true, 200*time.Millisecond }))
+	db := openConn(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE t (v)")
+	down := make(chan struct{})
+	client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		select {
+		case <-down:
+			return do()
+		default:
+			return nil, errors.New("storage is down")
+		}
+	}
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO t VALUES (1)"); err == nil {
+		t.Error("a commit that is not on the replica is acknowledged")
+	}
+	wantSQL(t, db, "SELECT v FROM t", "1")
+	close(down)
+	wantSQL(t, db, "PRAGMA litestream_sync", "0000000000000002")
+}
+
+// TestWrite_Files leaves nothing open or behind of many syncs.
+func TestWrite_Files(t *testing.T) {
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("there is no /proc/self/fd to count open files with")
+		}
+		return len(names)
+	}
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	db := openDB(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE t (v)")
+	before := open()
+	for range 300 {
+		mustExec(t, db, "INSERT INTO t VALUES (1)")
+		mustExec(t, db, "PRAGMA litestream_sync")
+	}
+	waitFor(t, "files to be closed", func() bool { collectGarbage(); return open() <= before+5 })
+}
+
+func collectGarbage() {
+	runtime.GC()
+	runtime.GC()
+}
