@@ -170,6 +170,7 @@ func (c *raceClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, use
 // TestPromise6_Race has writers write to one replica for minutes, with
 // pauses longer than files of level 0 are kept.
 func TestPromise6_Race(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what losers keep
 	for _, writers := range []int{2, 5} {
 		t.Run(fmt.Sprint(writers), func(t *testing.T) {
 			for seed := range uint64(4) {

@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 	before := tempFiles()
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if after := tempFiles(); code == 0 && len(after) > len(before) {
-			fmt.Fprintf(os.Stderr, "temp files left: %v\n", after)
+			fmt.Fprintf(os.Stderr, "%d temp files left, as %v\n", len(after)-len(before), after[:min(len(after), 5)])
 			code = 1
 		}
 		os.Exit(code)

@@ -68,11 +68,11 @@ func (w *writer) syncAll() {
 		}
 		start := time.Now()
 		err := w.syncOnce()
-		took = time.Since(start)
 		if err == errUnfinished {
 			delay = unfinishedDelay
 			continue
 		}
+		took = time.Since(start)
 		switch {
 		case err == nil:
 			delay, failed = w.db.opts.WriteSyncInterval, firstSyncDelay
@@ -141,20 +141,16 @@ func (w *writer) ended(err error) bool {
 // errUnfinished means that a commit is just being finished.
 var errUnfinished = errors.New("a commit is not finished")
 
-// syncOnce uploads all commits there are.
+// syncOnce uploads the commits that there are when it begins.
 func (w *writer) syncOnce() (err error) {
 	defer guard(w.db.log, "sync", &err)
 	w.mu.Lock()
 	b := w.buffer
-	until := w.number
 	w.mu.Unlock()
-	if b == nil {
-		return nil
-	}
-	for {
+	for rotated := false; b != nil; {
 		w.mu.Lock()
 		var s *segment
-		if len(w.segments) > 0 && w.synced < until {
+		if len(w.segments) > 0 {
 			s = w.segments[0]
 		}
 		w.mu.Unlock()
@@ -162,18 +158,25 @@ func (w *writer) syncOnce() (err error) {
 			return nil
 		}
 		// While others wait for their upload, the newest may as well grow.
-		b.rotate(func(active *segment) bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.open == 0 && active == s
-		})
 		if b.isActive(s) {
-			return errUnfinished
+			if rotated {
+				return nil // it was begun since
+			}
+			b.rotate(func(active *segment) bool {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return w.open == 0 && active == s
+			})
+			if b.isActive(s) {
+				return errUnfinished
+			}
+			rotated = true
 		}
 		if err := w.upload(s); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // upload makes a segment a file of the replica.
