@@ -14,6 +14,8 @@ import (
 type localCommit struct {
 	commitlog.Commit
 	segment *segment
+	buffer  *writeBuffer
+	mark    mark   // before it
 	number  uint64 // of the commits of this database since it was opened
 }
 
@@ -34,6 +36,7 @@ type segment struct {
 	newest  int64                  // timestamp of the newest commit
 	last    uint64                 // number of the newest commit
 	commits int
+	open    int   // commits that are appended and not finished
 	bytes   int64 // of all commits
 }
 

@@ -406,16 +406,22 @@ func (db *database) neededFiles() map[fileKey]bool {
 		}
 	}
 	add(db.current.Load())
-	db.mu.Lock()
-	var pins []*view
-	for c := range db.conns {
-		pins = append(pins, c.held.Load(), c.past.Load())
-	}
-	db.mu.Unlock()
-	for _, v := range pins {
-		if v != nil {
-			add(v)
-		}
+	for _, v := range db.pinned() {
+		add(v)
 	}
 	return needed
+}
+
+// pinned returns the views that connections have pinned.
+func (db *database) pinned() (pins []*view) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for c := range db.conns {
+		for _, v := range []*view{c.held.Load(), c.past.Load()} {
+			if v != nil {
+				pins = append(pins, v)
+			}
+		}
+	}
+	return pins
 }

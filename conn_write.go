@@ -14,7 +14,17 @@ import (
 // the steps after the writes may be missing, by journal_mode, synchronous and locking_mode.
 // At each of them the file is in a consistent state: committed, or rolled
 // back. The first makes the commit part of the write buffer; the finalised
-// journal, or the end of the lock, shows it to others.
+// journal, or the end of the lock where there is none, shows it to others. After
+// an error SQLite may give up its lock without that, and then nothing counts.
+
+// journalState is how far the journal of the transaction has come.
+type journalState int
+
+const (
+	journalNone  journalState = iota // there is none: journal_mode MEMORY or OFF, or nothing was written yet
+	journalOpen                      // until it is finalised, nothing counts
+	journalFinal                     // what was written before, counts
+)
 
 // reserve takes the writer's place.
 func (c *conn) reserve() error {
@@ -24,7 +34,7 @@ func (c *conn) reserve() error {
 	if err := c.db.writer.begin(c); err != nil {
 		return err
 	}
-	c.tx, c.again = newTransaction(c.pinned), false
+	c.tx, c.again, c.journalState = newTransaction(c.pinned), false, journalNone
 	return nil
 }
 
@@ -32,6 +42,9 @@ func (c *conn) WriteAt(p []byte, off int64) (n int, err error) {
 	defer guard(c.log, "write", &err)
 	if c.tx == nil {
 		return 0, c.fail("write", ErrReadOnly)
+	}
+	if c.journalState == journalFinal {
+		c.journalState = journalOpen // with locking_mode=EXCLUSIVE, of the next transaction
 	}
 	if err := c.tx.write(p, off); err != nil {
 		return 0, c.fail("write", err)
@@ -60,60 +73,75 @@ func (c *conn) Sync(sqlite3vfs.SyncType) (err error) {
 	if err := c.seal(true); err != nil {
 		return c.fail("commit", err)
 	}
-	if c.journal == nil {
+	if c.journalState == journalNone {
 		// There is nothing that SQLite could tell us more by.
 		err = c.finish()
 	}
 	return c.fail("commit", err)
 }
 
+// isRollback tells whether what was written is what a rollback left. Every
+// commit changes the counter, but for those with locking_mode=EXCLUSIVE after the first.
+func (c *conn) isRollback() bool {
+	return !c.again && !c.tx.resized && c.tx.counter == c.tx.view.state.number.Load()
+}
+
 // seal makes what was written a part of the write buffer, unless it is what a
 // rollback left. Durable is whether it is to survive the loss of power.
 func (c *conn) seal(durable bool) error {
 	tx := c.tx
-	switch {
-	case tx.err != nil:
-		return tx.err
-	case !tx.dirty:
-		return nil
-	case !tx.isCommit() && !c.again && len(c.appended) == 0:
-		return nil
+	if tx.err != nil || !tx.dirty || c.isRollback() {
+		return nil // after an error, SQLite can only be rolling back
 	}
 	commit, err := c.db.writer.append(tx, durable)
 	if err != nil {
 		tx.err = err
 		return err
 	}
-	tx.dirty, tx.resized = false, false
+	tx.dirty, tx.resized, tx.sealed = false, false, true
 	c.appended = append(c.appended, commit)
 	return nil
 }
 
-// finish has others see what was sealed.
+// finish has others see what was sealed, or drops what was rolled back.
 func (c *conn) finish() error {
+	if c.tx.err != nil || c.isRollback() {
+		return c.startAgain(c.tx.view)
+	}
 	if len(c.appended) == 0 {
 		return nil
 	}
-	tx := c.tx
-	commits := c.appended
-	c.appended, c.again = nil, true
-	v, err := c.db.writer.finish(commits, tx.counter)
+	v, err := c.db.writer.finish(c.appended, c.tx)
 	if err != nil {
-		tx.err = err
+		c.tx.err = err
 		return err
 	}
+	c.committed = c.appended[len(c.appended)-1].number
+	c.appended, c.again = nil, true
 	c.pin(v)
-	c.committed = commits[len(commits)-1].number
-	err = tx.drop()
+	return c.startAgain(v)
+}
+
+// startAgain drops what was changed and goes on with a state.
+func (c *conn) startAgain(v *view) error {
+	if c.tx.counter != c.tx.view.state.number.Load() {
+		// SQLite may go on with pages that it thinks are those of this number.
+		c.db.skipNumber(c.tx.counter)
+	}
+	c.db.writer.takeBack(c.appended)
+	c.appended = nil
+	err := c.tx.drop()
 	c.tx = newTransaction(v)
 	return err
 }
 
-// journalFinal is told that the journal says: what was written, counts.
-func (c *conn) journalFinal() error {
+// journalIsFinal is told that the journal was finalised: what was written,
+// counts.
+func (c *conn) journalIsFinal() error {
 	if c.tx == nil {
 		return nil
 	}
+	c.journalState = journalFinal
 	if err := c.seal(false); err != nil {
 		return err
 	}
@@ -121,15 +149,17 @@ func (c *conn) journalFinal() error {
 }
 
 // endTransaction ends what began with reserve.
-func (c *conn) endTransaction() error {
-	err := c.journalFinal()
-	committed := c.again
-	if c.tx.counter != c.tx.view.state.number {
-		// SQLite may go on with pages that it thinks are those of this number.
-		c.db.skipNumber(c.tx.counter)
+func (c *conn) endTransaction() (err error) {
+	if c.journalState != journalOpen || c.tx.resized {
+		if err = c.seal(false); err == nil && len(c.appended) > 0 {
+			err = c.finish()
+		}
 	}
+	committed := c.again
+	_ = c.startAgain(c.tx.view)
 	_ = c.tx.drop()
 	c.tx, c.again = nil, false
+	c.db.journals.forget(c.journalName, c)
 	c.db.writer.end(c)
 	if err == nil && committed && c.db.opts.SyncOnCommit {
 		ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
@@ -137,73 +167,6 @@ func (c *conn) endTransaction() error {
 		err = c.db.writer.await(ctx, c.committed)
 	}
 	return err
-}
-
-// journalFile is the rollback journal of a connection that writes. It lives as
-// long as it is open: nothing is to be rolled back after a crash.
-type journalFile struct {
-	tempFile
-	c *conn
-}
-
-// zeroedHeader is how much SQLite writes zeros over, for a journal that stays.
-const zeroedHeader = 28
-
-func (f *journalFile) WriteAt(p []byte, off int64) (n int, err error) {
-	defer guard(f.c.log, "write journal", &err)
-	if off == 0 && len(p) >= zeroedHeader && isZero(p) {
-		if err := f.c.journalFinal(); err != nil {
-			return 0, f.c.fail("commit", err)
-		}
-	}
-	return f.tempFile.WriteAt(p, off)
-}
-
-func (f *journalFile) Truncate(size int64) (err error) {
-	defer guard(f.c.log, "truncate journal", &err)
-	if size == 0 {
-		if err := f.c.journalFinal(); err != nil {
-			return f.c.fail("commit", err)
-		}
-	}
-	return f.tempFile.Truncate(size)
-}
-
-// Close comes before the journal is deleted. After an error it comes without
-// that, but then nothing counts as a commit.
-func (f *journalFile) Close() (err error) {
-	defer guard(f.c.log, "close journal", &err)
-	if f.c.journal == f {
-		f.c.journal = nil
-	}
-	err = f.c.fail("commit", f.c.journalFinal())
-	if cerr := f.tempFile.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
-
-func isZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// superJournal ties the journals of several databases together that SQLite
-// commits at once. It lives in memory: each database commits for itself.
-type superJournal struct {
-	tempFile
-	check func(names []byte) error // refuses databases that would look for it after a crash
-}
-
-func (f *superJournal) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.check(p); err != nil {
-		return 0, sqlite3vfs.IOErrorWrite
-	}
-	return f.tempFile.WriteAt(p, off)
 }
 
 // setWriteEnabled turns write mode of the database on or off.
@@ -225,7 +188,7 @@ func (c *conn) setWriteEnabled(s string) error {
 	ctx, cancel := c.db.withTimeout(c.db.opts.CloseTimeout)
 	defer cancel()
 	if on {
-		return c.db.writer.enable(ctx)
+		return c.db.writer.enable(ctx, true)
 	}
 	return c.db.writer.disable(ctx)
 }

@@ -38,13 +38,15 @@ type database struct {
 	// current is the newest view. Replaced by compare-and-swap: who
 	// loses builds the next view again, from what the winner published.
 	current atomic.Pointer[view]
-	number  atomic.Uint32 // last one given to a view state
+	number  atomic.Uint32 // last one given to a state that was the newest, upwards
+	aside   atomic.Uint32 // last one given to another state, downwards
 
 	// arriving counts views that were published, but whose pages that came along
 	// are not handed out yet.
 	arriving atomic.Int32
 
-	writer *writer
+	writer   *writer
+	journals *journals // of the VFS; nil without one
 
 	past   pastViews
 	shared singleflight.Group // see share
@@ -108,7 +110,7 @@ func (db *database) open(ctx context.Context) error {
 		}
 	}
 	if db.opts.WriteEnabled {
-		if err := db.writer.enable(ctx); err != nil {
+		if err := db.writer.enable(ctx, false); err != nil {
 			return err
 		}
 	}
@@ -134,7 +136,8 @@ func (db *database) readPageOne(ctx context.Context, v *view) error {
 		return fmt.Errorf("page 1 in %s: %w", loc.file, err)
 	}
 	db.number.Store(counter)
-	db.current.Load().state.number = db.number.Add(1) // nobody else knows db yet
+	db.current.Load().state.number.Store(db.number.Add(1)) // nobody else knows db yet
+	db.aside.Store(counter)
 	if db.opts.ReadAheadSize > 0 {
 		// The next that are asked for. Those known by now cost nothing.
 		roots, schema := treeWalk{db.reader, v}.schema()
@@ -145,7 +148,16 @@ func (db *database) readPageOne(ctx context.Context, v *view) error {
 
 // stamp makes a view a state of its own.
 func (db *database) stamp(v *view) *view {
-	v.state = &viewState{number: db.number.Add(1)}
+	v.state = new(viewState)
+	v.state.number.Store(db.number.Add(1))
+	return v
+}
+
+// stampAside is stamp for a state that is not the newest. Whoever writes to the
+// newest changes its number to the next, so that must be free.
+func (db *database) stampAside(v *view) *view {
+	v.state = new(viewState)
+	v.state.number.Store(db.aside.Add(^uint32(0)))
 	return v
 }
 

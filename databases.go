@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // sharedDB is a database with the connections that use it.
@@ -14,6 +15,9 @@ type sharedDB struct {
 	db       *database
 	err      error
 	conns    int // guarded by VFS.mu
+
+	closing bool          // guarded by VFS.mu; its last connection was closed
+	closed  chan struct{} // closed when it is closed
 }
 
 // acquire returns the database of a key, opened by the first that asks for it.
@@ -24,8 +28,15 @@ func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (
 		return nil, nil, ErrClosed
 	}
 	s, known := v.databases[key]
+	if known && s.closing {
+		v.mu.Unlock()
+		if err := v.awaitClosed(s, opts.OpenTimeout); err != nil {
+			return nil, nil, fmt.Errorf("open %s: %w", name, err)
+		}
+		return v.acquire(key, name, newClient, opts)
+	}
 	if !known {
-		s = &sharedDB{settings: opts.settings(), ready: make(chan struct{})}
+		s = &sharedDB{settings: opts.settings(), ready: make(chan struct{}), closed: make(chan struct{})}
 		v.databases[key] = s
 	}
 	s.conns++
@@ -79,6 +90,9 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *d
 	}
 	defer cancel()
 	db, err = openDatabase(ctx, name, client, opts, v.limit)
+	if err == nil {
+		db.journals = &v.journals
+	}
 	if c, ok := client.(io.Closer); ok && owned {
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
@@ -97,16 +111,66 @@ func (v *VFS) release(key string, s *sharedDB) {
 	v.mu.Lock()
 	s.conns--
 	last := s.conns == 0 && v.databases[key] == s
-	if last {
+	s.closing = s.closing || last // who opens it now waits until it is closed
+	v.mu.Unlock()
+	if !last {
+		return
+	}
+	if s.db != nil {
+		if err := s.db.closeWithin(s.db.opts.CloseTimeout); err != nil {
+			s.db.log.Error("close failed", "error", err)
+			v.mu.Lock()
+			v.failed = append(v.failed, err)
+			v.mu.Unlock()
+		}
+	}
+	v.mu.Lock()
+	if v.databases[key] == s {
 		delete(v.databases, key)
 	}
 	v.mu.Unlock()
-	if !last || s.db == nil {
-		return
+	close(s.closed)
+}
+
+// awaitClosed waits until a database is closed, whose last connection was.
+func (v *VFS) awaitClosed(s *sharedDB, limit time.Duration) error {
+	ctx, cancel := v.openCtx, context.CancelFunc(func() {})
+	if limit > 0 {
+		ctx, cancel = context.WithTimeout(ctx, limit)
 	}
-	if err := s.db.closeWithin(s.db.opts.CloseTimeout); err != nil {
-		s.db.log.Error("close failed", "error", err)
+	defer cancel()
+	select {
+	case <-s.closed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("it is just being closed: %w", context.Cause(ctx))
 	}
+}
+
+// close closes the database once it is open, or waits for whoever does.
+func (s *sharedDB) close(ctx context.Context, closing bool) error {
+	if closing {
+		select {
+		case <-s.closed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-s.ready:
+	default:
+		// Whoever opens it closes it again, should ctx end before.
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if s.db == nil {
+		return nil
+	}
+	return s.db.closeInTime(ctx)
 }
 
 // Sync has everything that was committed to a database reach the replica
@@ -150,24 +214,21 @@ func (v *VFS) Close(ctx context.Context) error {
 	v.closed = true
 	dbs := v.databases
 	v.databases = make(map[string]*sharedDB)
+	errs := make(chan error, len(dbs))
+	for _, s := range dbs {
+		closing := s.closing
+		s.closing = true
+		go func() { errs <- s.close(ctx, closing) }()
+	}
 	v.mu.Unlock()
 	v.opening(ErrClosed)
-	var errs []error
-	for _, s := range dbs {
-		select {
-		case <-s.ready:
-		default:
-			// Whoever opens it closes it again, should ctx end before.
-			select {
-			case <-s.ready:
-			case <-ctx.Done():
-				errs = append(errs, ctx.Err())
-				continue
-			}
-		}
-		if s.db != nil {
-			errs = append(errs, s.db.closeInTime(ctx))
-		}
+	var all []error
+	for range dbs {
+		all = append(all, <-errs)
 	}
-	return errors.Join(errs...)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all = append(all, v.failed...)
+	v.failed = nil
+	return errors.Join(all...)
 }

@@ -96,8 +96,8 @@ type view struct {
 // viewState is what connections see of a view beside its pages.
 type viewState struct {
 	// number stands in page 1 as the change counter. Within a process, no
-	// two states of a database have the same.
-	number uint32
+	// two states of a database have the same. It can change: see writer.finish.
+	number atomic.Uint32
 
 	// header is the begin of page 1 as served, kept since SQLite
 	// reads it at the start of every transaction. Nil until first read.

@@ -80,6 +80,9 @@ func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
 // wake starts the poller if it sleeps. It returns when it last woke, and what
 // is closed after its first poll since.
 func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
+	if p.db.opts.PollInterval < 0 {
+		return nil, time.Time{}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pollState(p.state.Load()) == pollAsleep && p.db.begin() {
@@ -214,6 +217,9 @@ func (p *poller) poll(full bool) (err error) {
 	if seen.moves != nil {
 		// It concerns pages, not news, and is tried again when one is read.
 		db.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
+	}
+	if errors.Is(seen.news, errWriting) {
+		return nil // it is for the next sync to notice
 	}
 	return seen.news
 }

@@ -55,7 +55,7 @@ func (c *conn) FileControl(_ int, name string, value *string) (result *string, e
 	defer guard(c.log, "pragma", &err)
 	p, ok := pragmas[strings.ToLower(name)]
 	if !ok {
-		return nil, sqlite3vfs.NotFoundError
+		return nil, c.watchPragma(strings.ToLower(name), value)
 	}
 	op := "pragma " + strings.ToLower(name)
 	if value == nil {
@@ -69,6 +69,19 @@ func (c *conn) FileControl(_ int, name string, value *string) (result *string, e
 		return nil, c.fail(op, fmt.Errorf("%w: it cannot be set", errInvalidValue))
 	}
 	return nil, c.fail(op, p.set(c, *value))
+}
+
+// watchPragma looks at a PRAGMA that is SQLite's. With locking_mode=EXCLUSIVE it
+// would go to WAL mode without shared memory, and look for a log that cannot be.
+func (c *conn) watchPragma(name string, value *string) error {
+	switch {
+	case value == nil:
+	case name == "locking_mode":
+		c.exclusive = strings.EqualFold(*value, "exclusive")
+	case name == "journal_mode" && strings.EqualFold(*value, "wal") && c.exclusive:
+		return c.fail("pragma journal_mode", fmt.Errorf("%w: there is no WAL mode", errInvalidValue))
+	}
+	return sqlite3vfs.NotFoundError
 }
 
 // writeEnabled returns 1 if the database can be written to, else 0.

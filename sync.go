@@ -33,6 +33,9 @@ const (
 	firstSyncDelay = 100 * time.Millisecond
 	lastSyncDelay  = 30 * time.Second
 
+	// impatientDelay bounds the delay after an error if somebody waits for a sync.
+	impatientDelay = time.Second
+
 	// offerPatience is how long a sync waits for hydration to take its pages.
 	offerPatience = 2 * time.Second
 
@@ -46,23 +49,10 @@ const (
 // syncAll syncs every WriteSyncInterval, until everything is on the replica.
 func (w *writer) syncAll() {
 	delay := w.db.opts.WriteSyncInterval
-	failed := firstSyncDelay
-	took := time.Duration(0) // the last sync
+	failed := time.Duration(0) // delay after an error; 0: there was none
+	took := time.Duration(0)   // the last sync
 	for {
-		var due <-chan time.Time // never, if negative
-		timer := (*time.Timer)(nil)
-		if delay >= 0 {
-			timer = time.NewTimer(delay)
-			due = timer.C
-		}
-		select {
-		case <-due:
-		case <-w.kick:
-		case <-w.db.ctx.Done():
-		}
-		if timer != nil {
-			timer.Stop()
-		}
+		w.pause(delay, failed > 0)
 		if w.db.opts.SyncOnCommit {
 			w.gather(took)
 		}
@@ -73,15 +63,41 @@ func (w *writer) syncAll() {
 			continue
 		}
 		took = time.Since(start)
-		switch {
-		case err == nil:
-			delay, failed = w.db.opts.WriteSyncInterval, firstSyncDelay
-		case w.db.ctx.Err() == nil:
+		delay = w.db.opts.WriteSyncInterval
+		if err != nil {
+			failed = min(max(2*failed, firstSyncDelay), lastSyncDelay)
 			delay = failed/2 + rand.N(failed)
-			failed = min(2*failed, lastSyncDelay)
+		} else {
+			failed = 0
 		}
 		if w.ended(err) {
 			return
+		}
+	}
+}
+
+// pause waits until the next sync is due, or somebody waits for it. After an
+// error that is no reason to try again at once. A negative delay is for ever.
+func (w *writer) pause(delay time.Duration, failing bool) {
+	start := time.Now()
+	timer := time.NewTimer(max(delay, 0))
+	defer timer.Stop()
+	due := timer.C
+	if delay < 0 {
+		due = nil
+	}
+	select {
+	case <-due:
+		return
+	case <-w.db.ctx.Done():
+		return
+	case <-w.kick:
+	}
+	if failing {
+		timer.Reset(min(delay, impatientDelay) - time.Since(start))
+		select {
+		case <-timer.C:
+		case <-w.db.ctx.Done():
 		}
 	}
 }
@@ -165,12 +181,18 @@ func (w *writer) syncOnce() (err error) {
 			b.rotate(func(active *segment) bool {
 				w.mu.Lock()
 				defer w.mu.Unlock()
-				return w.open == 0 && active == s
+				return s.open == 0 && active == s
 			})
 			if b.isActive(s) {
 				return errUnfinished
 			}
 			rotated = true
+		}
+		w.mu.Lock()
+		open := s.open
+		w.mu.Unlock()
+		if open > 0 {
+			return errUnfinished // though nothing more can be appended, as the disk failed
 		}
 		if err := w.upload(s); err != nil {
 			return err
@@ -340,6 +362,7 @@ func isIn(k fileKey, files []*ltx.FileInfo) bool {
 // tiers.
 func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	f := newLTXFile(info, e.hdr, nil, e.index, e.tail)
+	f.setListed(&ltx.FileInfo{Size: info.Size}) // a listing may have another time
 	f.checksum = e.trailer.FileChecksum
 	db := w.db
 	db.arriving.Add(1)
@@ -361,6 +384,7 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	w.startCompaction()
 	w.change()
 	w.mu.Unlock()
+	defer w.retire(s) // its pages are needed once more
 	budget := db.opts.CacheSize / 2
 	offering, stop := context.WithTimeout(db.ctx, offerPatience)
 	defer stop()
@@ -400,7 +424,7 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 		if len(rest) == 0 {
 			next.state = local.state
 		} else {
-			w.db.stamp(next)
+			w.db.stampAside(next)
 		}
 		if !w.db.current.CompareAndSwap(cur, next) {
 			continue // pages of it were moved

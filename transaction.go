@@ -22,7 +22,8 @@ type transaction struct {
 	size     uint32 // of the database now, pages
 	least    uint32 // the smallest size since it began
 	counter  uint32 // change counter in page 1
-	dirty    bool   // something changed
+	dirty    bool   // something changed that is not sealed
+	sealed   bool   // something is in the write buffer, and not finished
 	resized  bool   // by a truncation after the commit
 	err      error  // a write that failed: nothing of it may be committed
 }
@@ -32,15 +33,17 @@ var errPageSize = errors.New("the page size of a database cannot change: LTX fil
 func newTransaction(v *view) *transaction {
 	return &transaction{
 		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
-		size: v.commit, least: v.commit, counter: v.state.number,
+		size: v.commit, least: v.commit, counter: v.state.number.Load(),
 	}
 }
 
-// write notes a page. After an error nothing of the transaction is committed.
+// write notes a page. After an error nothing of the transaction is committed:
+// what SQLite writes then is to undo it, and ignored.
 func (tx *transaction) write(p []byte, off int64) error {
-	if tx.err == nil {
-		tx.err = tx.writePage(p, off)
+	if tx.err != nil {
+		return nil
 	}
+	tx.err = tx.writePage(p, off)
 	return tx.err
 }
 
@@ -83,7 +86,7 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 // truncate sets the size.
 func (tx *transaction) truncate(size int64) error {
 	if tx.err != nil {
-		return tx.err
+		return nil
 	}
 	if tx.pageSize == 0 || size < 0 || size%int64(tx.pageSize) != 0 || size/int64(tx.pageSize) >= 1<<32-1 {
 		tx.err = fmt.Errorf("truncate to %d bytes: %w", size, errPageSize)
@@ -92,6 +95,9 @@ func (tx *transaction) truncate(size int64) error {
 	n := uint32(size / int64(tx.pageSize))
 	if n < tx.size {
 		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
+		if n == 0 {
+			tx.counter = tx.view.state.number.Load() // a new database that is not to be
+		}
 	}
 	if n != tx.size {
 		tx.size, tx.least, tx.dirty = n, min(tx.least, n), true
@@ -100,7 +106,7 @@ func (tx *transaction) truncate(size int64) error {
 }
 
 // changes tells whether a read has to look here first.
-func (tx *transaction) changes() bool { return tx != nil && tx.dirty }
+func (tx *transaction) changes() bool { return tx != nil && tx.err == nil && (tx.dirty || tx.sealed) }
 
 // read fills p from what the transaction has of the page that holds offset
 // off. Done reports whether it has to say anything of it; at the end of the database
@@ -124,12 +130,6 @@ func (tx *transaction) read(p []byte, off int64) (n int, done bool, err error) {
 		return len(p), true, nil
 	}
 	return 0, false, nil
-}
-
-// isCommit tells whether what is there is a commit, and not what a rollback
-// left: SQLite changes the counter in every commit of a connection that took its lock for it.
-func (tx *transaction) isCommit() bool {
-	return tx.dirty && (tx.counter != tx.view.state.number || tx.resized)
 }
 
 // commitSize returns the size that the database has after the commit. Page 1 tells:

@@ -30,17 +30,19 @@ type VFS struct {
 
 	client ReplicaClient // serves the first name opened; nil if there is none
 
-	start   sync.Once               // sets what follows, at the first use
-	opts    Options                 // as they were then
-	openCtx context.Context         // of opens
-	opening context.CancelCauseFunc // ends opens under way
-	local   *osvfs.Set              // files that are no replicas
-	limit   *limiter                // of requests
+	start    sync.Once               // sets what follows, at the first use
+	opts     Options                 // as they were then
+	openCtx  context.Context         // of opens
+	opening  context.CancelCauseFunc // ends opens under way
+	local    *osvfs.Set              // files that are no replicas
+	journals journals                // of databases that are written to
+	limit    *limiter                // of requests
 
 	mu        sync.Mutex           // duty: the registry
 	closed    bool                 // guarded by mu
 	bound     string               // guarded by mu; the name that client serves, "" before the first
 	databases map[string]*sharedDB // guarded by mu, by key
+	failed    []error              // guarded by mu; of closes that Close is to tell of
 }
 
 var (
@@ -106,6 +108,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	case flags&sqlite3vfs.OpenMainDB == 0 && v.local.Has(name):
 		return v.openLocal(name, params, flags)
 	case flags&sqlite3vfs.OpenSuperJournal != 0:
+		v.journals.setSuper(name, true)
 		return &superJournal{check: v.checkJournals}, flags, nil
 	case flags&sqlite3vfs.OpenMainDB == 0:
 		return v.openJournal(name, params, flags)
@@ -162,7 +165,8 @@ func (v *VFS) openJournal(name string, params map[string]string, flags sqlite3vf
 	if s != nil {
 		<-s.ready // as it is to whoever writes
 		if c := s.db.writer.holder(); c != nil {
-			c.journal = &journalFile{c: c}
+			c.journal = &journalFile{c: c, name: name, all: &v.journals}
+			c.journalName, c.journalState = name, journalOpen
 			return c.journal, flags, nil
 		}
 	}
@@ -249,6 +253,10 @@ func (v *VFS) Delete(name string, dirSync bool) (err error) {
 	if v.local.Has(name) {
 		return v.local.Delete(name, dirSync)
 	}
+	v.journals.setSuper(name, false)
+	if c := v.journals.deleted(name); c != nil {
+		return c.fail("commit", c.journalIsFinal())
+	}
 	return nil
 }
 
@@ -259,7 +267,7 @@ func (v *VFS) Access(name string, flags sqlite3vfs.AccessFlag) (ok bool, err err
 	if v.local.Has(name) {
 		return v.local.Access(name, flags)
 	}
-	return false, nil
+	return v.journals.hasSuper(name), nil
 }
 
 // guard is guard with the VFS's log.

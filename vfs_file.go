@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -32,7 +33,8 @@ type conn struct {
 	// is the only one then.
 	unlocked bool
 
-	readOnly bool // SQLite does not try to write
+	readOnly  bool // SQLite does not try to write
+	exclusive bool // locking_mode, as far as PRAGMAs tell
 
 	predictor predictor
 
@@ -45,7 +47,9 @@ type conn struct {
 	// connection with locking_mode=EXCLUSIVE does not change the counter then.
 	again bool
 
-	journal *journalFile // nil if none is open
+	journal      *journalFile // nil if none is open
+	journalName  string       // of the last one
+	journalState journalState
 
 	// committed is the number of the last commit of this connection.
 	committed uint64
@@ -116,6 +120,20 @@ func errorCode(err error) error {
 func (c *conn) pin(v *view) {
 	c.pinned = v
 	c.held.Store(v)
+}
+
+// pinNewest pins what the connection is to see. What only older views need may
+// be closed as soon as a newer one is there, so it must still be the newest after it
+// was pinned.
+func (c *conn) pinNewest() {
+	for {
+		c.pin(nil)
+		v := c.view()
+		c.pin(v)
+		if c.travel != nil || v == c.db.newest() {
+			return
+		}
+	}
 }
 
 // travelTo sets what the next transactions see; nil: what is newest.
@@ -267,8 +285,12 @@ func headerOf(v *view, page []byte) (*[sqliteHeaderSize]byte, error) {
 	}
 	hdr := new([sqliteHeaderSize]byte)
 	copy(hdr[:], page)
-	patchPageOne(hdr[:], v.state.number, v.commit)
+	number := v.state.number.Load()
+	patchPageOne(hdr[:], number, v.commit)
 	v.state.header.Store(hdr)
+	if v.state.number.Load() != number {
+		v.state.header.Store(nil) // it was just given another
+	}
 	return hdr, nil
 }
 
@@ -285,6 +307,10 @@ func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 	}
 	page = page[:v.pageSize]
 	if err := readSegment(loc, pgno, page); err != nil {
+		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
+			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.pageSize)) // nothing was pinned
+			return n, true, err
+		}
 		return 0, true, err
 	}
 	if in == 0 && len(p) >= len(page) {
@@ -325,7 +351,7 @@ func (c *conn) Lock(level sqlite3vfs.LockType) (err error) {
 		if c.travel == nil {
 			c.db.poller.use()
 		}
-		c.pin(c.view())
+		c.pinNewest()
 		c.level = sqlite3vfs.LockShared
 	}
 	if level >= sqlite3vfs.LockReserved && c.tx == nil {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 )
@@ -34,6 +36,9 @@ type writeBuffer struct {
 	next   uint64              // guarded by mu; number of the next segment
 	files  map[uint64]*os.File // guarded by mu; by number
 	active *segment            // guarded by mu; that commits go to; nil: to a new one
+
+	// unsynced are the segments that may not survive the loss of power; guarded by mu.
+	unsynced map[*commitlog.Segment]bool
 }
 
 // openWriteBuffer opens a buffer. What it holds is for recoverSegments.
@@ -41,7 +46,7 @@ func openWriteBuffer(path string, log *slog.Logger, did func(string) error) (*wr
 	if did == nil {
 		did = func(string) error { return nil }
 	}
-	b := &writeBuffer{path: path, log: log, did: did, next: 1, files: make(map[uint64]*os.File)}
+	b := &writeBuffer{path: path, log: log, did: did, next: 1, files: make(map[uint64]*os.File), unsynced: make(map[*commitlog.Segment]bool)}
 	if path == "" {
 		return b, nil
 	}
@@ -126,7 +131,7 @@ func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *c
 // append adds a commit to the active segment, or to a new one that begins with
 // header, and sets its offset. Durable has it survive the loss of power.
 // Appended is called with the segment, before it can be rotated.
-func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment)) error {
+func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment, mark)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -140,23 +145,56 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 		b.active = newSegment(log)
 	}
 	log := b.active.log
-	size, digest := log.Mark()
+	m := markOf(log)
 	err := b.do("append commit", func() error { return log.Append(c, page) })
-	if err == nil && durable && !b.isTemp() {
-		err = b.do("sync segment", log.Sync)
-		if err != nil {
-			// What the system did not write once it may never write.
-			b.active = nil
+	if err == nil && !b.isTemp() {
+		b.unsynced[log] = true
+		if durable {
+			err = b.syncLogs()
 		}
 	}
 	if err != nil {
-		if log.Size() > size {
-			err = errors.Join(err, log.Undo(size, digest))
+		if log.Size() > m.size {
+			_ = log.Undo(m.size, m.digest) // what fails is to cut the file off, and it is written over
 		}
 		return fmt.Errorf("write commit to the write buffer: %w", err)
 	}
-	appended(b.active)
+	appended(b.active, m)
 	return nil
+}
+
+// syncLogs has all that was appended survive the loss of power: a commit is of
+// no use without those before it. Called under mu.
+func (b *writeBuffer) syncLogs() error {
+	for log := range b.unsynced {
+		if err := b.do("sync segment", log.Sync); err != nil {
+			// What the system did not write once it may never write.
+			b.active = nil
+			return err
+		}
+		delete(b.unsynced, log)
+	}
+	return nil
+}
+
+// mark is a place in a segment that commits can be taken back to.
+type mark struct {
+	size   int64
+	digest xxhash.Digest
+}
+
+func markOf(log *commitlog.Segment) (m mark) {
+	m.size, m.digest = log.Mark()
+	return m
+}
+
+// undo takes back what was appended to a segment since a mark.
+func (b *writeBuffer) undo(s *segment, m mark) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as above
+	}
 }
 
 // rotate has the next commits go to another segment, if may allows it.
@@ -223,6 +261,7 @@ func (b *writeBuffer) remove(s *commitlog.Segment) error {
 		return nil // it was closed meanwhile
 	}
 	delete(b.files, s.Number)
+	delete(b.unsynced, s)
 	return b.do("remove segment", func() error { return removeFile(f.Name()) })
 }
 
@@ -250,10 +289,10 @@ func (b *writeBuffer) keepAside(segments []*commitlog.Segment) (path string, err
 	kept := &writeBuffer{path: path}
 	for _, s := range segments {
 		name := kept.segmentPath(s.Number)
+		delete(b.files, s.Number) // views that are pinned may go on reading it
 		if b.isTemp() {
 			err = copySegment(name, s)
 		} else {
-			delete(b.files, s.Number)
 			err = b.do("rename segment", func() error { return os.Rename(b.segmentPath(s.Number), name) })
 		}
 		if err != nil {

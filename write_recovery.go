@@ -14,9 +14,10 @@ import (
 type recovery struct {
 	segments []*segment // that follow the state of the replica, the oldest first
 
-	db  *database
-	b   *writeBuffer
-	why error // why what follows cannot be replayed
+	db    *database
+	b     *writeBuffer
+	aside []*commitlog.Segment // that cannot be replayed
+	why   error                // why
 }
 
 // recoverBuffer reads the segments of a buffer. Those that are on the replica
@@ -29,6 +30,13 @@ func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view
 	r := &recovery{db: db, b: b}
 	for _, n := range numbers {
 		if err := r.add(ctx, n, base); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.aside) > 0 {
+		path, err := b.keepAside(r.aside)
+		db.log.Error("commits in the write buffer cannot be replayed, and are kept", "error", r.why, "segments", len(r.aside), "kept", path)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -54,7 +62,6 @@ func (r *recovery) add(ctx context.Context, number uint64, base *view) error {
 	if errors.Is(err, commitlog.ErrInvalid) || errors.Is(err, commitlog.ErrVersion) {
 		path, rerr := r.b.rename(number)
 		r.db.log.Error("a segment of the write buffer cannot be read, and is kept", "kept", path, "error", err)
-		r.why = errors.Join(r.why, err)
 		return rerr
 	}
 	if err != nil {
@@ -78,45 +85,71 @@ func (r *recovery) add(ctx context.Context, number uint64, base *view) error {
 		r.db.log.Info("a segment of the write buffer is on the replica already", "txid", s.txid())
 		return r.b.remove(log)
 	}
-	if r.why == nil {
-		r.why = r.mismatch(s, base)
+	why, err := r.mismatch(ctx, s, base)
+	if err != nil {
+		return err
 	}
-	if r.why != nil {
-		path, kerr := r.b.keepAside([]*commitlog.Segment{log})
-		r.db.log.Error("commits in the write buffer cannot be replayed, and are kept",
-			"error", r.why, "base", s.log.Base, "commits", s.commits, "kept", path)
-		return kerr
+	if why != nil {
+		r.why = errors.Join(r.why, fmt.Errorf("%d commits after transaction %s: %w", s.commits, s.log.Base, why))
+		r.aside = append(r.aside, log)
+		return nil
 	}
 	r.segments = append(r.segments, s)
 	return nil
 }
 
 // mismatch returns why a segment does not follow what is there.
-func (r *recovery) mismatch(s *segment, base *view) error {
+func (r *recovery) mismatch(ctx context.Context, s *segment, base *view) (why, err error) {
 	if n := len(r.segments); n > 0 {
 		before := r.segments[n-1]
 		if s.log.Base != before.txid() || s.log.Before != before.log.Sum() || s.log.PageSize != before.log.PageSize {
-			return errors.New("it does not follow the segment before it")
+			return errors.New("it does not follow the segment before it"), nil
 		}
-		return nil
+		return nil, nil
 	}
 	want := s.log.State
+	wantKey := fileKey{want.Level, want.MinTXID, want.MaxTXID}
 	switch {
 	case s.log.Base != base.txid:
-		return fmt.Errorf("it follows transaction %s, and the replica is at %s", s.log.Base, base.txid)
+		return fmt.Errorf("the replica is at transaction %s", base.txid), nil
 	case base.last == nil:
-		return nil
+		return nil, nil
 	case s.log.PageSize != base.pageSize || want.Commit != base.commit:
-		return errors.New("it is of another database")
-	case want.Checksum != 0 && (fileKey{want.Level, want.MinTXID, want.MaxTXID}) == base.last.key():
+		return errors.New("it is of another database"), nil
+	case want.Checksum != 0 && wantKey == base.last.key():
 		if want.Checksum != base.last.checksum {
-			return errors.New("it is of another history of the database: the newest file has another checksum")
+			return errors.New("it is of another history of the database: the newest file has another checksum"), nil
 		}
+	case base.last.level == SnapshotLevel && want.Timestamp <= base.timestamp:
+		// Snapshots are stamped when they are made. The file may still be there.
+		return r.mismatchFile(ctx, wantKey, want.Checksum)
 	case want.Timestamp != base.timestamp:
 		// A file that was compacted since has the timestamp of its last part.
-		return errors.New("it is of another history of the database: the newest transaction has another time")
+		return errors.New("it is of another history of the database: the newest transaction has another time"), nil
 	}
-	return nil
+	return nil, nil
+}
+
+// mismatchFile is mismatch by the checksum of a file, if it is there.
+func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Checksum) (why, err error) {
+	if want == 0 {
+		return nil, nil
+	}
+	files, err := r.db.store.list(ctx, key.level, key.minTXID, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if keyOf(f) != key {
+			continue
+		}
+		sum, err := r.db.store.checksum(ctx, f)
+		if err == nil && sum != want {
+			why = fmt.Errorf("it is of another history of the database: %s has another checksum", key)
+		}
+		return why, err
+	}
+	return nil, nil
 }
 
 // isSynced tells whether a segment was uploaded by a process that did not come to remove

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type writer struct {
 
 	mu         sync.Mutex     // duty: what follows
 	buffer     *writeBuffer   // guarded by mu; nil: write mode is off
+	closed     bool           // guarded by mu; with the database
+	retired    []*segment     // guarded by mu; on the replica, but maybe in use by views
 	stopping   bool           // guarded by mu; no transaction begins any more
 	owner      *conn          // guarded by mu; that writes
 	segments   []*segment     // guarded by mu; with finished commits, the oldest first
@@ -166,30 +169,57 @@ func (w *writer) append(tx *transaction, durable bool) (*localCommit, error) {
 	}
 	w.mu.Lock()
 	b := w.buffer
-	err = w.lost.err
+	err = w.check(tx.view, b)
 	w.mu.Unlock()
-	if b == nil {
-		return nil, cmp.Or(err, ErrClosed)
+	if err != nil {
+		return nil, err
 	}
 	if err := w.learnFormat(); err != nil {
 		return nil, err
 	}
-	c := &localCommit{Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
+	c := &localCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
 	c.Timestamp = max(time.Now().UnixMilli(), tx.view.timestamp+1)
 	err = b.append(&c.Commit, durable,
 		func() commitlog.Header { return w.header(tx) },
 		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
-		func(s *segment) {
+		func(s *segment, m mark) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.open++
+			s.open++
 			w.number++
-			c.segment, c.number = s, w.number
+			c.segment, c.mark, c.number = s, m, w.number
 		})
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// check tells whether a transaction that changes a state can be committed to a
+// buffer. Called under mu.
+func (w *writer) check(v *view, b *writeBuffer) error {
+	switch {
+	case b == nil || w.buffer != b:
+		return cmp.Or(w.lost.err, ErrClosed)
+	case v.state != w.db.newest().state:
+		return cmp.Or(w.lost.err, ErrConflict)
+	}
+	return nil
+}
+
+// takeBack forgets commits that were appended, and are not to be.
+func (w *writer) takeBack(commits []*localCommit) {
+	if len(commits) == 0 {
+		return
+	}
+	c := commits[0]
+	c.buffer.undo(c.segment, c.mark)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open -= len(commits)
+	c.segment.open -= len(commits)
+	w.change()
 }
 
 // header returns what a new segment begins with.
@@ -246,16 +276,17 @@ func stateOf(v *view) commitlog.State {
 }
 
 // finish has all see commits that were appended, and returns what they see.
-// Counter is the change counter that SQLite wrote.
-func (w *writer) finish(commits []*localCommit, counter uint32) (*view, error) {
+func (w *writer) finish(commits []*localCommit, tx *transaction) (*view, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.open -= len(commits)
-	if w.lost.err != nil {
-		return nil, w.lost.err
+	if err := w.check(tx.view, commits[0].buffer); err != nil {
+		return nil, err // they are taken back
 	}
-	v := w.db.newest()
+	w.open -= len(commits)
+	before := w.db.newest()
+	v := before
 	for _, c := range commits {
+		c.segment.open--
 		if n := len(w.segments); n == 0 || w.segments[n-1] != c.segment {
 			w.segments = append(w.segments, c.segment)
 		}
@@ -264,13 +295,22 @@ func (w *writer) finish(commits []*localCommit, counter uint32) (*view, error) {
 		w.finished = c.number
 		w.counts.Commits++
 	}
-	if w.db.newest().pageSize == 0 {
+	if before.pageSize == 0 {
 		w.db.reader.cache.Store(newPageCache(w.db.opts.CacheSize, v.pageSize))
 	}
-	// With the number that SQLite wrote, the connection keeps its pages.
-	if w.db.number.CompareAndSwap(counter-1, counter) {
-		v.state = &viewState{number: counter}
-	} else {
+	number := tx.counter
+	switch {
+	case w.db.number.CompareAndSwap(number-1, number):
+		// With the number that SQLite wrote, the connection keeps its pages.
+		v.state = new(viewState)
+		v.state.number.Store(number)
+	case number == before.state.number.Load():
+		// With locking_mode=EXCLUSIVE SQLite does not change it again. So that it does not
+		// take its pages for those of the state before, that gets another number.
+		w.db.stamp(v)
+		before.state.number.Store(w.db.aside.Add(^uint32(0)))
+		before.state.header.Store(nil)
+	default:
 		w.db.stamp(v)
 	}
 	w.local.Store(v)
@@ -289,16 +329,15 @@ func (w *writer) startSync() {
 	}
 }
 
-// newestCommit returns the number of the newest commit that others see.
-func (w *writer) newestCommit() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.finished
-}
-
 // sync has everything that is committed reach the replica.
 func (w *writer) sync(ctx context.Context) error {
-	return w.await(ctx, w.newestCommit())
+	w.mu.Lock()
+	number, lost := w.finished, w.lost
+	w.mu.Unlock()
+	if number <= lost.to {
+		return lost.err // nil if write mode was turned on again since
+	}
+	return w.await(ctx, number)
 }
 
 // await waits until a commit is on the replica.
@@ -313,7 +352,8 @@ func (w *writer) await(ctx context.Context, number uint64) error {
 			delete(w.waiting, number)
 		}
 	}()
-	for {
+	signal(w.kick)
+	for ended := false; ; {
 		w.mu.Lock()
 		lost, done, problem, changed := w.lost, w.synced >= number, w.problem, w.changed
 		w.mu.Unlock()
@@ -322,10 +362,13 @@ func (w *writer) await(ctx context.Context, number uint64) error {
 			return cmp.Or(lost.err, ErrConflict)
 		case done:
 			return nil
+		case ended:
+			return errors.Join(ErrClosed, problem)
 		}
-		signal(w.kick)
 		select {
 		case <-changed:
+		case <-w.db.ctx.Done():
+			ended = true
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx)), problem)
 		}
@@ -341,6 +384,13 @@ func (w *writer) lose(why error) error {
 	w.lost = lostCommits{from: w.synced, to: w.number, err: err}
 	w.buffer, w.segments = nil, nil
 	w.synced, w.finished = w.number, w.number
+	if local := w.local.Load(); local != nil {
+		// The next number may be in the pages of who is just writing.
+		cur := w.db.current.Load()
+		w.db.skipNumber(local.state.number.Load() + 1)
+		again := *cur
+		w.db.current.CompareAndSwap(cur, w.db.stamp(&again))
+	}
 	w.local.Store(nil)
 	w.change()
 	w.mu.Unlock()
@@ -355,6 +405,32 @@ func (w *writer) lose(why error) error {
 	}
 	w.db.poller.wake()
 	return err
+}
+
+// retire closes the files of segments that are on the replica, once no
+// connection has pinned a view with pages there.
+func (w *writer) retire(s *segment) {
+	pins := w.db.pinned()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.retired = slices.DeleteFunc(append(w.retired, s), func(s *segment) bool {
+		for _, v := range pins {
+			if v.uses(s) {
+				return false
+			}
+		}
+		_ = s.log.Close() // it was only read since it was synced
+		return true
+	})
+}
+
+// uses tells whether a view has pages in a segment.
+func (v *view) uses(s *segment) (uses bool) {
+	if v.base == nil {
+		return false
+	}
+	v.pages.sources.each(func(src source, _ int) { uses = uses || src.file == s.file })
+	return uses
 }
 
 func logsOf(segments []*segment) (logs []*commitlog.Segment) {

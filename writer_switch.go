@@ -4,45 +4,61 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // take waits for the turn to switch write mode, which is given back with done.
 func (w *writer) take(ctx context.Context) (done func(), err error) {
+	done = func() { <-w.turn }
+	select {
+	case w.turn <- struct{}{}: // though ctx may be done
+		return done, nil
+	default:
+	}
 	select {
 	case w.turn <- struct{}{}:
-		return func() { <-w.turn }, nil
+		return done, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
 // enable turns write mode on, and takes up what an earlier process left in the
-// write buffer.
-func (w *writer) enable(ctx context.Context) error {
+// write buffer. CatchUp is to be false for a database that was just opened.
+func (w *writer) enable(ctx context.Context, catchUp bool) error {
 	done, err := w.take(ctx)
 	if err != nil {
 		return fmt.Errorf("turn write mode on: %w", err)
 	}
 	defer done()
 	w.mu.Lock()
-	on := w.buffer != nil
+	on, closed, owner := w.buffer != nil, w.closed, w.owner
 	w.mu.Unlock()
-	if on {
+	switch {
+	case closed:
+		err = ErrClosed
+	case on:
 		return nil
+	case owner != nil:
+		err = fmt.Errorf("%w: a transaction from before write mode ended is under way", errBusy)
+	default:
+		err = w.start(ctx, catchUp)
 	}
-	if err := w.start(ctx); err != nil {
+	if err != nil {
 		return fmt.Errorf("turn write mode on: %w", err)
 	}
 	return nil
 }
 
-func (w *writer) start(ctx context.Context) error {
+func (w *writer) start(ctx context.Context, catchUp bool) error {
 	db := w.db
-	if !w.isSure() {
+	if catchUp {
+		at := time.Now()
 		seen := db.refresh(ctx)
 		if seen.news != nil {
 			return seen.news
 		}
+		w.confirm(at)
 	}
 	if _, ok := db.store.client.(LTXFileCreator); !ok {
 		db.log.Warn("the replica client cannot create a file only if there is none: two writers may not notice each other at once")
@@ -72,7 +88,10 @@ func (w *writer) takeUp(b *writeBuffer, base *view, r *recovery) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	cur := w.db.current.Load()
-	if cur.state != base.state {
+	switch {
+	case w.closed:
+		return ErrClosed
+	case cur.state != base.state:
 		return errOvertaken
 	}
 	w.buffer, w.stopping = b, false
@@ -108,8 +127,7 @@ func (w *writer) disable(ctx context.Context) error {
 	w.mu.Lock()
 	w.stopping = true
 	w.mu.Unlock()
-	err = w.awaitEnd(ctx)
-	if err == nil {
+	if err = w.awaitEnd(ctx); err == nil {
 		err = w.sync(ctx)
 	}
 	w.mu.Lock()
@@ -151,14 +169,30 @@ func (w *writer) awaitEnd(ctx context.Context) error {
 // kept.
 func (w *writer) close(ctx context.Context) error {
 	w.mu.Lock()
-	w.stopping = true
+	w.stopping, w.closed = true, true
 	w.mu.Unlock()
-	err := w.sync(ctx)
-	w.mu.Lock()
-	b, segments := w.buffer, w.segments
-	w.buffer = nil
-	w.change()
-	w.mu.Unlock()
+	done, err := w.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	var b *writeBuffer
+	var segments []*segment
+	for ended := false; !ended; {
+		err = w.awaitFinished(ctx)
+		if serr := w.sync(ctx); err == nil {
+			err = serr
+		}
+		w.mu.Lock()
+		// Who was writing when it began may have committed since.
+		ended = err != nil || w.open == 0 && len(w.segments) == 0
+		if ended {
+			b, segments = w.buffer, w.segments
+			w.buffer = nil
+			w.change()
+		}
+		w.mu.Unlock()
+	}
 	if b == nil {
 		return err
 	}
@@ -173,4 +207,21 @@ func (w *writer) close(ctx context.Context) error {
 		err = errors.Join(err, kerr)
 	}
 	return errors.Join(err, b.close())
+}
+
+// awaitFinished waits until no commit is half done.
+func (w *writer) awaitFinished(ctx context.Context) error {
+	for {
+		w.mu.Lock()
+		open, changed := w.open, w.changed
+		w.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("a commit is under way: %w", ctx.Err())
+		}
+	}
 }

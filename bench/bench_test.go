@@ -210,6 +210,9 @@ func TestWorkloads(t *testing.T) {
 			if sys.name == plain && strings.HasSuffix(row.name, "hydration, from nothing") {
 				continue // it has the file
 			}
+			if sys.name == plain && strings.HasPrefix(row.name, "write: ") && (strings.Contains(row.name, "uploads") || strings.Contains(row.name, "syncs")) {
+				continue // it does not upload anything
+			}
 			if len(row.samples[sys.name]) == 0 {
 				t.Errorf("%s: nothing for %s", row.name, sys.name)
 			}

@@ -37,6 +37,15 @@ type config struct {
 	smallPages     int   // of the database with small pages whose cache is weighed
 	smallCacheSize int64
 
+	commits       int // one by one
+	uploadLatency time.Duration
+	uploadTime    time.Duration // of commits and reads during uploads
+	uploadRows    int           // in the database then
+	bulkRows      int           // in one transaction
+	syncs         int
+	writers       int // with SyncOnCommit
+	writerCommits int // of each of them
+
 	only   *regexp.Regexp
 	dir    string
 	output string
@@ -56,6 +65,8 @@ func fullConfig() config {
 		pointPages: []int{10_000, 250_000, 2_000_000}, pointTime: 300 * time.Millisecond,
 		indexPages: 2_000_000,
 		cacheSize:  10 << 20, smallPages: 20_000, smallCacheSize: 2 << 20,
+		commits: 1000, uploadLatency: 500 * time.Millisecond, uploadTime: 3 * time.Second, uploadRows: 10_000,
+		bulkRows: 100_000, syncs: 20, writers: 16, writerCommits: 40,
 	}
 }
 
@@ -70,6 +81,8 @@ func quickConfig() config {
 		pointPages: []int{1_000, 10_000}, pointTime: 10 * time.Millisecond,
 		indexPages: 20_000,
 		cacheSize:  256 << 10, smallPages: 2_000, smallCacheSize: 128 << 10,
+		commits: 100, uploadLatency: 50 * time.Millisecond, uploadTime: 200 * time.Millisecond, uploadRows: 1000,
+		bulkRows: 2000, syncs: 5, writers: 4, writerCommits: 5,
 	}
 }
 

@@ -87,7 +87,20 @@ func (e *env) goals() []goal {
 		name := pointsName(pages)
 		goals = append(goals, goal{name + ": of plain SQLite", false, 2, "x", r.time(name, ours) / r.time(name, plain)})
 	}
+	for _, synchronous := range []string{"FULL", "OFF"} {
+		for _, percent := range []int{50, 99} {
+			name := commitName(synchronous, percent)
+			goals = append(goals, goal{name + ": of plain SQLite", false, 1.5, "x", r.time(name, ours) / r.time(name, plain)})
+		}
+	}
+	bulk := bulkName(e.bulkRows)
 	goals = append(goals,
+		goal{besideFigure("commits"), false, 1.5, "x", r.value(besideFigure("commits"), ours)},
+		goal{besideFigure("reads"), false, 1.5, "x", r.value(besideFigure("reads"), ours)},
+		goal{bulk + ": of plain SQLite", false, 1.5, "x", r.time(bulk, ours) / r.time(bulk, plain)},
+		goal{syncCreates, false, 1, "", r.value(syncCreates, ours)},
+		goal{syncLists, false, 1, "", r.value(syncLists, ours)},
+		goal{groupFigure(e.writers, perSync), true, 8, "", r.value(groupFigure(e.writers, perSync), ours)},
 		goal{indexFigure(e.indexPages), false, 12, " bytes a page", r.value(indexFigure(e.indexPages), ours)},
 		goal{connFigure(blocks), false, 64, " KiB", r.value(connFigure(blocks), ours)})
 	for _, f := range r.figures {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type upstreamPrimary struct {
 	db      *upstreamlib.DB
 	app     *sql.DB // the application's connections
 	history []point
+	close   func() // before the test ends
 }
 
 // point is what the database was after a transaction.
@@ -31,7 +33,13 @@ type point struct {
 
 func newUpstreamPrimary(t *testing.T, client upstreamlib.ReplicaClient) *upstreamPrimary {
 	t.Helper()
-	db := upstreamlib.NewDB(filepath.Join(t.TempDir(), "app.db"))
+	return newUpstreamPrimaryAt(t, client, filepath.Join(t.TempDir(), "app.db"))
+}
+
+// newUpstreamPrimaryAt replicates a database that may be there already.
+func newUpstreamPrimaryAt(t *testing.T, client upstreamlib.ReplicaClient, path string) *upstreamPrimary {
+	t.Helper()
+	db := upstreamlib.NewDB(path)
 	db.MonitorInterval = 0 // off, like the other two monitors
 	db.Replica = upstreamlib.NewReplicaWithClient(db, client)
 	db.Replica.MonitorEnabled = false
@@ -43,12 +51,13 @@ func newUpstreamPrimary(t *testing.T, client upstreamlib.ReplicaClient) *upstrea
 	if err := p.store.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := p.store.Close(context.Background()); err != nil {
+	p.close = sync.OnceFunc(func() {
+		if err := errors.Join(p.app.Close(), p.store.Close(context.Background())); err != nil {
 			t.Error(err)
 		}
 	})
 	p.app = openSQLite(t, db.Path())
+	t.Cleanup(p.close)
 	return p
 }
 

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +23,11 @@ import (
 const followTime = 30 * time.Second
 
 // interopReader is a connection of SQLite's through our VFS.
-type interopReader struct{ conn *sql.Conn }
+type interopReader struct {
+	conn  *sql.Conn
+	vfs   *litestream.VFS
+	close func() // before the test ends
+}
 
 // vfsCount numbers the VFSes: SQLite keeps their names for ever.
 var vfsCount atomic.Int64
@@ -29,36 +35,34 @@ var vfsCount atomic.Int64
 // openReader opens a replica until the test ends.
 func openReader(t *testing.T, client litestream.ReplicaClient) *interopReader {
 	t.Helper()
-	vfs := litestream.NewVFS(client, &litestream.Options{PollInterval: 50 * time.Millisecond, Logger: testLogger(t)})
+	return openReplica(t, client, "mode=ro", &litestream.Options{PollInterval: 50 * time.Millisecond, Logger: testLogger(t)})
+}
+
+// openReplica opens a replica until the test ends.
+func openReplica(t *testing.T, client litestream.ReplicaClient, mode string, opts *litestream.Options) *interopReader {
+	t.Helper()
+	vfs := litestream.NewVFS(client, opts)
 	name := fmt.Sprintf("interop-%d", vfsCount.Add(1))
 	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := vfs.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+name)
+	db, err := sql.Open("sqlite3", "file:app.db?"+mode+"&vfs="+name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	// Travel is a connection's own, so it has to be the same one.
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := conn.Close(); err != nil {
+	r := &interopReader{conn: conn, vfs: vfs}
+	r.close = sync.OnceFunc(func() {
+		if err := errors.Join(conn.Close(), db.Close(), vfs.Close(context.Background())); err != nil {
 			t.Error(err)
 		}
 	})
-	return &interopReader{conn}
+	t.Cleanup(r.close)
+	return r
 }
 
 func (r *interopReader) query(t *testing.T, query string) string {

@@ -38,7 +38,11 @@ func (s sample) whole() sample {
 type results struct {
 	rows    []*row
 	figures []*figure
+	notes   []string
 }
+
+// note has a text be put below the tables.
+func (r *results) note(text string) { r.notes = append(r.notes, text) }
 
 type row struct {
 	name    string

@@ -14,10 +14,12 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 )
 
-// system is a way to read a database.
+// system is a way to use a database.
 type system struct {
 	name string
 	open func(d *dataset, o openOptions) (*session, error)
+
+	write func(o writeOptions) (*session, error) // a database that can be written to
 }
 
 const (
@@ -45,7 +47,15 @@ type session struct {
 	// hydration tells how much is local, in hundredths, and whether all is. Nil
 	// without hydration.
 	hydration func(context.Context, *session) (progress float64, done bool, err error)
+
+	// sync has what is committed uploaded. Nil if it cannot be written to, or is
+	// plain SQLite's.
+	sync func(context.Context) error
+	vfs  *litestream.VFS // nil if it cannot be written to, or is not ours
 }
+
+// quiet is the log of all VFSs.
+var quiet = slog.New(slog.DiscardHandler)
 
 func (s *session) close() error {
 	return errors.Join(s.db.Close(), s.end())
@@ -60,7 +70,7 @@ func (s *session) counts(ctx context.Context) (requests int, bytes int64, err er
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		c := s.trace.Counts()
 		if c.Open == 0 || time.Now().After(deadline) {
-			return c.Lists + c.Reads, c.BytesRead, nil
+			return c.Lists + c.Reads + c.Writes + c.Deletes, c.BytesRead + c.BytesWritten, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -96,7 +106,7 @@ func openDB(dsn string, conns int) (*sql.DB, error) {
 }
 
 func oursSystem() *system {
-	return &system{ours, func(d *dataset, o openOptions) (*session, error) {
+	return &system{name: ours, write: write, open: func(d *dataset, o openOptions) (*session, error) {
 		s := &session{trace: decorated(d, o.latency)}
 		if o.client != nil {
 			s.trace = decorate.NewTrace(o.client)
@@ -106,7 +116,7 @@ func oursSystem() *system {
 		}
 		// Polls would be counted as requests of whatever runs meanwhile.
 		v := litestream.NewVFS(s.trace, &litestream.Options{
-			PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: slog.New(slog.DiscardHandler),
+			PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: quiet,
 		})
 		if o.hydrate {
 			s.hydration = func(ctx context.Context, s *session) (progress float64, done bool, err error) {
@@ -130,7 +140,7 @@ func oursSystem() *system {
 }
 
 func plainSystem() *system {
-	return &system{plain, func(d *dataset, o openOptions) (*session, error) {
+	return &system{name: plain, write: writePlain, open: func(d *dataset, o openOptions) (*session, error) {
 		db, err := openDB("file:"+d.plain, o.conns)
 		if err != nil {
 			return nil, fmt.Errorf("open with plain sqlite: %w", err)

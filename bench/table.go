@@ -14,6 +14,9 @@ func (e *env) markdown() string {
 		machine(), sqliteVersion(), upstreamVersion(), e.latency, e.bandwidth/1e6, e.runs)
 	e.results.writeRows(&b, e.runs)
 	e.results.writeFigures(&b)
+	for _, note := range e.results.notes {
+		b.WriteString(note + "\n\n")
+	}
 	e.writeGoals(&b)
 	return b.String()
 }

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	upstreamlib "github.com/benbjohnson/litestream"
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/superfly/ltx"
 )
 
 // systems returns ours, upstream's and plain SQLite.
@@ -19,12 +22,12 @@ func systems() ([]*system, error) {
 }
 
 func upstreamSystem() *system {
-	return &system{upstream, func(d *dataset, o openOptions) (*session, error) {
+	return &system{name: upstream, write: writeUpstream, open: func(d *dataset, o openOptions) (*session, error) {
 		s := &session{trace: decorated(d, o.latency), end: func() error { return nil }}
 		if o.record {
 			s.rec = newRecorder(d.pageSize)
 		}
-		v := upstreamlib.NewVFS(upstreamClient{s.trace}, slog.New(slog.DiscardHandler))
+		v := upstreamlib.NewVFS(upstreamClient{s.trace}, quiet)
 		v.PollInterval = 24 * time.Hour // it can't be switched off
 		if o.cacheSize != 0 {
 			v.CacheSize = int(max(o.cacheSize, 1)) // one page, at least
@@ -42,6 +45,39 @@ func upstreamSystem() *system {
 		}
 		return s, nil
 	}}
+}
+
+// writeUpstream opens a database with the write mode of upstream's.
+func writeUpstream(o writeOptions) (*session, error) {
+	s := &session{trace: decorate.NewTrace(o.client), end: func() error { return nil }}
+	v := upstreamlib.NewVFS(upstreamClient{s.trace}, quiet)
+	v.PollInterval = 24 * time.Hour // it can't be switched off
+	v.WriteEnabled, v.WriteSyncInterval, v.WriteBufferPath = true, o.interval, filepath.Join(o.dir, "buffer")
+	last := ltx.TXID(0).String()
+	s.sync = func(ctx context.Context) error { return s.awaitNext(ctx, &last) }
+	upstreamSlot.set(v, nil)
+	var err error
+	if s.db, err = openDB(o.dsn(writtenDB+"?vfs="+upstreamSlot.name), o.conns); err != nil {
+		return nil, fmt.Errorf("open with upstream's: %w", err)
+	}
+	return s, nil
+}
+
+// awaitNext waits for the transaction after the last that was waited for.
+func (s *session) awaitNext(ctx context.Context, last *string) error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Microsecond) {
+		var txid string
+		err := s.db.QueryRowContext(ctx, "PRAGMA litestream_txid").Scan(&txid)
+		switch {
+		case err != nil:
+			return err
+		case txid > *last:
+			*last = txid
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("the transaction after %s does not come", txid)
+		}
+	}
 }
 
 // upstreamClient makes a client of ours one of upstream's.

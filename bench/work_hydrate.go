@@ -267,9 +267,14 @@ func list(ctx context.Context, client litestream.ReplicaClient) (files []*ltx.Fi
 	return files, nil
 }
 
-// inMemory copies a replica.
+// inMemory copies the replica of a dataset.
 func inMemory(ctx context.Context, d *dataset) (litestream.ReplicaClient, error) {
-	from, to := file.NewReplicaClient(d.replica), memory.NewReplicaClient()
+	return copyReplica(ctx, file.NewReplicaClient(d.replica))
+}
+
+// copyReplica copies a replica into memory.
+func copyReplica(ctx context.Context, from litestream.ReplicaClient) (litestream.ReplicaClient, error) {
+	to := memory.NewReplicaClient()
 	files, err := list(ctx, from)
 	if err != nil {
 		return nil, err

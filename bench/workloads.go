@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // workload is something to measure.
@@ -44,7 +45,14 @@ func workloads(cfg config) []workload {
 	for _, pages := range cfg.pointPages {
 		list = append(list, workload{fmt.Sprintf("points-%d", pages), pointsWorkload(pages)})
 	}
+	for _, synchronous := range []string{"FULL", "OFF"} {
+		list = append(list, workload{"write-commits-" + strings.ToLower(synchronous), commitsWorkload(synchronous)})
+	}
 	return append(list,
+		workload{"write-uploads", besideUploads},
+		workload{"write-bulk", bulkWorkload},
+		workload{"write-syncs", syncsWorkload},
+		workload{"write-group", groupWorkload},
 		workload{"memory-index", indexMemory},
 		workload{"memory-conns", with((*env).blocks, connMemory)},
 		workload{"memory-cache", with((*env).blocks, cacheMemory(cfg.cacheSize))},

@@ -1,3 +1,5 @@
+#include <pthread.h>
+#include <stdint.h>
 #include "osvfs.h"
 #include <stdlib.h>
 
@@ -63,3 +65,5 @@ int ls_access(const char *path, int flags, int *out) {
   ls_vfs *vfs = os_vfs();
   return vfs ? vfs->xAccess(vfs, path, flags, out) : LS_CANTOPEN;
 }
+
+unsigned long long ls_thread(void) { return (unsigned long long)(uintptr_t)pthread_self(); }

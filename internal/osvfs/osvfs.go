@@ -22,6 +22,10 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
+// ThreadID returns a number that the calling thread has, and no other that runs. It
+// means something where SQLite calls, on the thread of whoever called SQLite.
+func ThreadID() uint64 { return uint64(C.ls_thread()) }
+
 // Set knows which names are local files: databases that were opened here,
 // and what SQLite keeps beside them. It is safe for concurrent use.
 type Set struct {

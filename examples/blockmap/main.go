@@ -1,0 +1,158 @@
+// Command blockmap is a metadata service for a file system on object storage,
+// in the manner of JuiceFS: it knows of which blocks, in which objects, a file
+// consists. Its own state is on object storage, too, in one SQLite database.
+//
+//	go run ./examples/blockmap [-addr host:port] [-replica url or folder] [-buffer path] [-sync interval]
+//
+//	curl -X PUT -d '[{"object":"blocks/1","offset":0,"length":4096}]' http://$addr/files/a.txt
+//	curl http://$addr/files/a.txt
+//	curl http://$addr/healthz
+//
+// It can start on a machine that has nothing of the database. A PUT that was answered
+// with 204 is in the write buffer, and soon on the replica. With -buffer it
+// survives kill -9: the next process with the same buffer takes it up.
+//
+// There may be one such process for a replica. It asks nobody for a password.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/psanford/sqlite3vfs"
+
+	"github.com/ltxvfs/litestream"
+	_ "github.com/ltxvfs/litestream/abs"
+	"github.com/ltxvfs/litestream/file"
+	_ "github.com/ltxvfs/litestream/gs"
+	_ "github.com/ltxvfs/litestream/s3"
+)
+
+const (
+	vfsName = "blockmap"
+	dbName  = "blockmap.db"
+
+	endTimeout = 10 * time.Second // of each step of the end
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "blockmap:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx is done, and then ends in order.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("blockmap", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	addr := flags.String("addr", "127.0.0.1:0", "`address` to listen on")
+	replica := flags.String("replica", "", "`url` or folder of the replica (default: a temporary folder)")
+	buffer := flags.String("buffer", "", "`path` of the write buffer (default: temporary files)")
+	interval := flags.Duration("sync", litestream.DefaultWriteSyncInterval, "`time` from a commit to its upload")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *replica == "" {
+		if *replica, err = os.MkdirTemp("", "blockmap-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(*replica)) }()
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	client, err := newClient(*replica)
+	if err != nil {
+		return err
+	}
+	vfs := litestream.NewVFS(client, &litestream.Options{
+		WriteEnabled: true, WriteBufferPath: *buffer, WriteSyncInterval: *interval, CloseTimeout: endTimeout, Logger: log,
+	})
+	if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {
+		return fmt.Errorf("register vfs: %w", err)
+	}
+	// What follows goes on when ctx is done, until it has ended in order.
+	running := context.WithoutCancel(ctx)
+	defer func() { err = errors.Join(err, closeVFS(running, vfs)) }()
+	s, err := openStore(ctx, vfsName, dbName)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", *replica, err)
+	}
+	defer func() { err = errors.Join(err, closeStore(running, s, vfs)) }()
+
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "addr", listener.Addr(), "replica", *replica, "buffer", *buffer)
+	fmt.Fprintf(stdout, "http://%s\n", listener.Addr())
+	return serve(ctx, log, listener, &http.Server{
+		Handler:           newHandler(s, log),
+		BaseContext:       func(net.Listener) context.Context { return running },
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	})
+}
+
+// newClient takes whatever does not look like a URL as the folder of a replica.
+func newClient(replica string) (litestream.ReplicaClient, error) {
+	if strings.Contains(replica, "://") || strings.HasPrefix(replica, "file:") {
+		return litestream.NewReplicaClientFromURL(replica)
+	}
+	return file.NewReplicaClient(replica), nil
+}
+
+// serve answers requests until ctx is done, and those that came before it.
+func serve(ctx context.Context, log *slog.Logger, listener net.Listener, srv *http.Server) error {
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+		log.Info("shutting down")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("shut down: %w", err), srv.Close())
+	}
+	return nil
+}
+
+// closeStore has all commits reach the replica before it closes the store. The
+// last connection's close would sync as well, but can only log an error.
+func closeStore(ctx context.Context, s *store, vfs *litestream.VFS) error {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	return errors.Join(vfs.Sync(ctx, dbName), s.close())
+}
+
+// closeVFS ends what the VFS does in the background. It, too, syncs.
+func closeVFS(ctx context.Context, vfs *litestream.VFS) error {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	return vfs.Close(ctx)
+}
