@@ -17,7 +17,8 @@ type journals struct {
 	super  map[string]bool             // guarded by mu; super-journals that are there
 }
 
-// close notes that the journal of a connection was closed.
+// close notes that the journal of a connection was closed, within its
+// transaction. There is one at most for each database.
 func (j *journals) close(name string, c *conn) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -122,7 +123,9 @@ func (f *journalFile) Close() (err error) {
 	defer guard(f.c.log, "close journal", &err)
 	if f.c.journal == f {
 		f.c.journal = nil
-		f.all.close(f.name, f.c)
+		if f.c.tx != nil { // else it was one that stays, of a transaction that has ended
+			f.all.close(f.name, f.c)
+		}
 	}
 	return f.tempFile.Close()
 }

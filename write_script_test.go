@@ -336,7 +336,7 @@ func (s *script) check() {
 			want = dump(s.t, s.plain)
 		}
 		if got := dump(s.t, c); got != want {
-			s.t.Fatalf("connection %d (of %d) sees %.300q, want %.300q", i, s.conn, got, want)
+			s.t.Fatalf("connection %d (of %d; %v; exclusive %v, hydration %v) sees %.300q, want %.300q", i, s.conn, s.setup, s.exclusive, s.opts.HydrationEnabled, got, want)
 		}
 		if ok := mustQuery(s.t, c, "PRAGMA integrity_check"); ok != "ok" {
 			s.t.Errorf("connection %d (of %d): %s", i, s.conn, ok)

@@ -97,8 +97,11 @@ func (db *database) replace(cur, next *view) error {
 	return nil
 }
 
-// isBusy tells whether somebody writes, or has. Called under mu.
-func (w *writer) isBusy() bool { return w.owner != nil || w.local.Load() != nil }
+// isBusy tells whether somebody writes, or has. Who began before write mode
+// ended cannot commit. Called under mu.
+func (w *writer) isBusy() bool {
+	return w.buffer != nil && (w.owner != nil || w.local.Load() != nil)
+}
 
 // isWriting is isBusy for others.
 func (w *writer) isWriting() bool {
@@ -403,7 +406,7 @@ func (w *writer) lose(why error) error {
 	if kerr = errors.Join(kerr, b.close()); kerr != nil {
 		w.db.log.Error("keeping the write buffer failed", "error", kerr)
 	}
-	w.db.poller.wake()
+	w.db.run(func() { w.db.refresh(w.db.ctx) })
 	return err
 }
 

@@ -1,0 +1,483 @@
+package litestream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+)
+
+// TestPromise1_NumberOfPast writes with the number that a state of the past
+// would have, if its numbers went upwards, too: SQLite would keep its pages.
+func TestPromise1_NumberOfPast(t *testing.T) {
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	c := openConn(t, vfsName, "app.db")
+	mustExec(t, c, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+	mustExec(t, c, "PRAGMA litestream_sync")
+	mustExec(t, c, "UPDATE t SET v = 2")
+	mustExec(t, c, "PRAGMA litestream_sync")
+	for v := 3; v < 6; v++ {
+		mustExec(t, c, "PRAGMA litestream_txid = '0000000000000001'")
+		wantSQL(t, c, "SELECT v FROM t", "1")
+		mustExec(t, c, "PRAGMA litestream_txid = latest")
+		wantSQL(t, c, "SELECT v FROM t", fmt.Sprint(v-1))
+		mustExec(t, c, fmt.Sprintf("UPDATE t SET v = %d", v))
+	}
+	mustExec(t, c, "PRAGMA litestream_txid = '0000000000000001'")
+	wantSQL(t, c, "SELECT v FROM t", "1")
+}
+
+// TestPromise1_NumberOfExclusive commits twice without SQLite's changing its
+// counter, and looks at the state in between.
+func TestPromise1_NumberOfExclusive(t *testing.T) {
+	vfsName, vfs := newVFS(t, memoryClient(), writing())
+	c, other := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+	mustExec(t, c, "CREATE TABLE t (v); INSERT INTO t VALUES (0)")
+	mustExec(t, c, "PRAGMA locking_mode=EXCLUSIVE; UPDATE t SET v = 1")
+	if err := vfs.Sync(t.Context(), "app.db"); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, other, "PRAGMA litestream_txid = '0000000000000001'")
+	wantSQL(t, other, "SELECT v FROM t", "1")
+	mustExec(t, c, "UPDATE t SET v = 2")
+	mustExec(t, c, "PRAGMA locking_mode=NORMAL")
+	wantSQL(t, c, "SELECT v FROM t", "2")
+	mustExec(t, c, "PRAGMA litestream_txid = '0000000000000001'")
+	wantSQL(t, c, "SELECT v FROM t", "1")
+	mustExec(t, other, "PRAGMA litestream_txid = latest")
+	wantSQL(t, other, "SELECT v FROM t", "2")
+}
+
+// TestPromise1_NumberOfLost loses against another writer while a transaction is
+// open that changes what is lost.
+func TestPromise1_NumberOfLost(t *testing.T) {
+	client := faulty()
+	gates := map[int64]chan struct{}{2: make(chan struct{}), 3: make(chan struct{})}
+	entered := make(chan struct{}, 2)
+	var n atomic.Int64
+	client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		if gate := gates[n.Add(1)]; gate != nil {
+			entered <- struct{}{}
+			<-gate
+		}
+		return do()
+	}
+	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	slot := reuseSlot(t)
+	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testLogger(t, nil) }))
+	setSlot(slot, vfs)
+	a := openConn(t, slot, "app.db")
+	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+	mustExec(t, a, "PRAGMA litestream_sync")
+	mustExec(t, a, "UPDATE t SET v = 2")
+	synced := make(chan error, 2)
+	go func() { synced <- vfs.Sync(context.Background(), "app.db") }()
+	<-entered
+	mustExec(t, a, "UPDATE t SET v = 3") // part of the next file
+	go func() { synced <- vfs.Sync(context.Background(), "app.db") }()
+	mustExec(t, a, "BEGIN IMMEDIATE; UPDATE t SET v = 4")
+	close(gates[2])
+	<-entered
+	otherName, _ := newVFS(t, client, writing())
+	x := openConn(t, otherName, "app.db")
+	mustExec(t, x, "UPDATE t SET v = 9")
+	mustExec(t, x, "PRAGMA litestream_sync")
+	close(gates[3])
+	waitFor(t, "conflict", func() bool { return mustQuery(t, x, "SELECT 1") == "1" && len(synced) == 2 })
+	if _, err := a.ExecContext(t.Context(), "COMMIT"); err == nil {
+		t.Error("a transaction on what was lost is committed")
+		mustExec(t, a, "SELECT 1")
+	}
+	_, _ = a.ExecContext(t.Context(), "ROLLBACK")
+	b := openConn(t, slot, "app.db")
+	if got, want := mustQuery(t, a, "SELECT v FROM t"), mustQuery(t, b, "SELECT v FROM t"); got != want || want == "4" {
+		t.Errorf("one connection sees %s, another %s", got, want)
+	}
+	if err := vfs.Close(t.Context()); !errors.Is(err, litestream.ErrConflict) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// TestPromise4_SuperJournal has a transaction over two databases fail at the
+// second.
+func TestPromise4_SuperJournal(t *testing.T) {
+	clients := map[string]*memory.ReplicaClient{"a.db": memoryClient(), "b.db": memoryClient()}
+	vfsName, _ := newVFS(t, nil, writing(func(o *litestream.Options) {
+		o.NewClient = func(name string) (litestream.ReplicaClient, error) { return clients[name], nil }
+	}))
+	dir := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a := openConn(t, vfsName, "a.db")
+	mustExec(t, a, "ATTACH ? AS b", dsn(vfsName, "b.db", "buffer_path="+filepath.Join(dir, "buffer")))
+	mustExec(t, a, "CREATE TABLE main.t (v); CREATE TABLE b.t (v); INSERT INTO main.t VALUES (1); INSERT INTO b.t VALUES (1)")
+	mustExec(t, a, "PRAGMA litestream_sync; PRAGMA b.litestream_sync")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, a, "BEGIN; UPDATE main.t SET v = 2; UPDATE b.t SET v = 2")
+	if _, err := a.ExecContext(t.Context(), "COMMIT"); err == nil {
+		t.Fatal("a commit without a write buffer succeeds")
+	}
+	_, _ = a.ExecContext(t.Context(), "ROLLBACK")
+	wantSQL(t, a, "SELECT v FROM b.t", "1")
+	wantSQL(t, a, "SELECT v FROM main.t", "1")
+	wantSQL(t, openConn(t, vfsName, "a.db"), "SELECT v FROM t", "1")
+	mustExec(t, a, "UPDATE main.t SET v = 3")
+	mustExec(t, a, "PRAGMA litestream_sync")
+	wantSQL(t, openConn(t, vfsName, "a.db"), "SELECT v FROM t", "3")
+}
+
+// TestPromise4_GivenUp does what SQLite does after errors that it cannot roll
+// back from: it closes the journal and gives up its lock.
+func TestPromise4_GivenUp(t *testing.T) {
+	for _, sealed := range []bool{false, true} {
+		vfsName, vfs := newVFS(t, memoryClient(), writing())
+		a := openConn(t, vfsName, "app.db")
+		mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+		mustExec(t, a, "PRAGMA litestream_sync")
+		f, _, err := vfs.Open("app.db", sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
+		page := make([]byte, 4096)
+		var journal sqlite3vfs.File
+		for _, step := range []func() error{
+			func() error { return err },
+			func() error { return f.Lock(sqlite3vfs.LockShared) },
+			func() error { _, err := f.ReadAt(page, 0); return err },
+			func() error { return f.Lock(sqlite3vfs.LockReserved) },
+			func() (err error) {
+				journal, _, err = vfs.Open("app.db-journal", sqlite3vfs.OpenMainJournal)
+				return err
+			},
+			func() error { return f.Lock(sqlite3vfs.LockExclusive) },
+			func() error { page[27]++; page[95]++; _, err := f.WriteAt(page, 0); return err },
+			func() error {
+				if !sealed {
+					_, err := f.WriteAt(make([]byte, 4096), 4096)
+					return err
+				}
+				if err := f.Sync(0); err != nil {
+					return err
+				}
+				if _, err := f.WriteAt(page[:100], 0); err == nil { // stands for any error
+					return errors.New("a write of 100 bytes succeeds")
+				}
+				return nil
+			},
+			func() error { return journal.Close() },
+			func() error { return f.Unlock(sqlite3vfs.LockNone) },
+			func() error { return f.Close() },
+		} {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantSQL(t, a, "SELECT v FROM t", "1")
+		mustExec(t, a, "INSERT INTO t VALUES (2)")
+		wantSQL(t, a, "PRAGMA litestream_sync", "0000000000000002")
+		wantSQL(t, a, "PRAGMA integrity_check", "ok")
+	}
+}
+
+// TestWrite_NewRollback rolls back what was spilled of a new database, which
+// then gets another page size.
+func TestWrite_NewRollback(t *testing.T) {
+	for _, mode := range []string{"DELETE", "MEMORY", "TRUNCATE", "PERSIST", "OFF"} {
+		for _, sync := range []string{"OFF", "FULL"} {
+			vfsName, _ := newVFS(t, memoryClient(), writing())
+			c := openConn(t, vfsName, "app.db")
+			mustExec(t, c, "PRAGMA cache_size=3; PRAGMA synchronous="+sync+"; PRAGMA journal_mode="+mode)
+			mustExec(t, c, "BEGIN; CREATE TABLE t (v); WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<100) INSERT INTO t SELECT zeroblob(2000) FROM c")
+			if _, err := c.ExecContext(t.Context(), "ROLLBACK"); err != nil && mode != "OFF" {
+				t.Error(mode, err)
+			}
+			mustExec(t, c, "PRAGMA page_size=8192")
+			mustExec(t, c, "CREATE TABLE u (v)")
+			wantSQL(t, c, "SELECT group_concat(name) FROM sqlite_master", "u")
+			wantSQL(t, c, "PRAGMA litestream_sync", "0000000000000001")
+		}
+	}
+}
+
+// TestWrite_ReopenWhileClosing opens a database while the last sync of its last
+// connection is under way.
+func TestWrite_ReopenWhileClosing(t *testing.T) {
+	for _, path := range []string{"", filepath.Join(t.TempDir(), "buffer")} {
+		client := faulty()
+		uploading, release := make(chan struct{}), make(chan struct{})
+		var n atomic.Int64
+		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			if n.Add(1) == 2 {
+				close(uploading)
+				<-release
+			}
+			return do()
+		}
+		vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
+		db := openDB(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+		mustExec(t, db, "PRAGMA litestream_sync")
+		mustExec(t, db, "INSERT INTO t VALUES (2)")
+		closed := make(chan error, 1)
+		go func() { closed <- db.Close() }()
+		<-uploading
+		opened := make(chan error, 1)
+		next := openDB(t, vfsName, "app.db")
+		go func() { opened <- next.Ping() }()
+		close(release)
+		if err := errors.Join(<-closed, <-opened); err != nil {
+			t.Fatal(err)
+		}
+		wantSQL(t, next, "SELECT group_concat(v) FROM t", "1,2")
+	}
+}
+
+// TestWrite_CloseWhileWriting closes the VFS while commits come: those that are
+// acknowledged are on the replica, or Close says that they are not.
+func TestWrite_CloseWhileWriting(t *testing.T) {
+	slot, readSlot := reuseSlot(t), reuseSlot(t)
+	for i := range 60 {
+		client := memoryClient()
+		path := filepath.Join(t.TempDir(), "buffer")
+		vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.Logger, o.WriteBufferPath = testLogger(t, nil), path }))
+		setSlot(slot, vfs)
+		c := openConn(t, slot, "app.db")
+		mustExec(t, c, "CREATE TABLE t (v)")
+		acked, enough := 0, make(chan struct{})
+		done := make(chan struct{})
+		least := rand.IntN(20)
+		go func() {
+			defer close(done)
+			for {
+				if acked == least {
+					close(enough)
+				}
+				if _, err := c.ExecContext(context.Background(), "INSERT INTO t VALUES (1)"); err != nil {
+					return
+				}
+				acked++
+			}
+		}()
+		<-enough
+		err := vfs.Close(t.Context())
+		<-done
+		_ = c.Close()
+		reading := litestream.NewVFS(client, &litestream.Options{Logger: testLogger(t, nil)})
+		setSlot(readSlot, reading)
+		reader := openConn(t, readSlot, "app.db")
+		if got := mustQuery(t, reader, "SELECT count(*) FROM t"); err != nil || got != fmt.Sprint(acked) {
+			t.Fatalf("%d: %d acknowledged, %s there, close: %v", i, acked, got, err)
+		}
+		_ = reader.Close()
+		if err := reading.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+			t.Errorf("%d: %v are left", i, left)
+		}
+	}
+}
+
+// TestWrite_Delays counts the attempts while storage is down and somebody
+// waits, and the polls while polling is off.
+func TestWrite_Delays(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	synctest.Test(t, func(t *testing.T) {
+		client := faulty()
+		var creates, lists atomic.Int64
+		down := true
+		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			creates.Add(1)
+			if down {
+				return nil, errors.New("storage is down")
+			}
+			return do()
+		}
+		client.list = func() error { lists.Add(1); return nil }
+		vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.PollInterval = -1 }))
+		defer vfs.Close(context.Background())
+		c := openConn(t, vfsName, "app.db")
+		mustExec(t, c, "CREATE TABLE t (v)")
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := vfs.Sync(ctx, "app.db"); err == nil {
+			t.Error("a sync succeeds while storage is down")
+		}
+		if n := creates.Load(); n < 5 || n > 40 {
+			t.Errorf("%d attempts in 20 s", n)
+		}
+		down = false
+		if err := vfs.Sync(context.Background(), "app.db"); err != nil {
+			t.Error(err)
+		}
+		mustExec(t, c, "PRAGMA litestream_write_enabled = 0")
+		before := lists.Load()
+		time.Sleep(10 * time.Minute)
+		if n := lists.Load() - before; n > 0 {
+			t.Errorf("%d lists with polling off", n)
+		}
+	})
+}
+
+// TestWrite_SyncAfterClose waits for a sync that does not come any more.
+func TestWrite_SyncAfterClose(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	client := faulty()
+	trying := make(chan struct{}, 1000)
+	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		trying <- struct{}{}
+		return nil, errors.New("storage is down")
+	}
+	slot := reuseSlot(t)
+	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.CloseTimeout, o.Logger = 1, testLogger(t, nil) }))
+	setSlot(slot, vfs)
+	c := openConn(t, slot, "app.db")
+	mustExec(t, c, "CREATE TABLE t (v)")
+	done := make(chan error, 1)
+	go func() { done <- vfs.Sync(context.Background(), "app.db") }()
+	<-trying
+	if err := vfs.Close(t.Context()); err == nil {
+		t.Error("close says that all is well")
+	}
+	if err := <-done; !errors.Is(err, litestream.ErrClosed) {
+		t.Errorf("sync: %v", err)
+	}
+}
+
+// TestWrite_HandedOver has another process take over within the time that
+// nobody can have written unseen in.
+func TestWrite_HandedOver(t *testing.T) {
+	client := memoryClient()
+	firstName, _ := newVFS(t, client, writing())
+	a := openConn(t, firstName, "app.db")
+	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+	mustExec(t, a, "PRAGMA litestream_sync")
+	nextName, _ := newVFS(t, client, &litestream.Options{PollInterval: -1, WriteSyncInterval: -1})
+	b := openConn(t, nextName, "app.db", "mode=rw")
+	wantSQL(t, b, "SELECT group_concat(v) FROM t", "1")
+	mustExec(t, a, "INSERT INTO t VALUES (2)")
+	mustExec(t, a, "PRAGMA litestream_write_enabled = 0")
+	mustExec(t, b, "PRAGMA litestream_write_enabled = 1")
+	wantSQL(t, b, "SELECT group_concat(v) FROM t", "1,2")
+	mustExec(t, b, "INSERT INTO t VALUES (3)")
+	wantSQL(t, b, "PRAGMA litestream_sync", "0000000000000003")
+}
+
+// TestWrite_LoserReads has a transaction go on reading what was lost, and the
+// loser write again.
+func TestWrite_LoserReads(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	client := memoryClient()
+	loserName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.PollInterval = time.Hour }))
+	a, b, w := openConn(t, loserName, "app.db"), openConn(t, loserName, "app.db"), openConn(t, loserName, "app.db")
+	mustExec(t, a, "PRAGMA page_size=512; CREATE TABLE t (v)")
+	mustExec(t, a, "PRAGMA litestream_sync")
+	winnerName, _ := newVFS(t, client, writing())
+	x := openConn(t, winnerName, "app.db")
+	mustExec(t, x, "INSERT INTO t VALUES ('x')")
+	mustExec(t, x, "PRAGMA litestream_sync")
+	mustExec(t, a, "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<100) INSERT INTO t SELECT zeroblob(200) FROM c")
+	mustExec(t, b, "PRAGMA cache_size=1; BEGIN")
+	wantSQL(t, b, "SELECT count(*) FROM (SELECT 1 FROM t LIMIT 1)", "1")
+	mustExec(t, w, "BEGIN IMMEDIATE; DELETE FROM t")
+	if _, err := a.ExecContext(t.Context(), "PRAGMA litestream_sync"); err == nil {
+		t.Fatal("no conflict")
+	}
+	wantSQL(t, b, "SELECT sum(length(v)) FROM t", "20000")
+	mustExec(t, b, "COMMIT")
+	waitFor(t, "the winner's state", func() bool { return mustQuery(t, a, "SELECT v FROM t") == "x" })
+	if _, err := a.ExecContext(t.Context(), "PRAGMA litestream_write_enabled = 1"); err == nil {
+		t.Error("write mode begins while a transaction on what was lost is open")
+	}
+	if _, err := w.ExecContext(t.Context(), "COMMIT"); err == nil {
+		t.Error("a transaction on what was lost is committed")
+	}
+	_, _ = w.ExecContext(t.Context(), "ROLLBACK")
+	mustExec(t, a, "PRAGMA litestream_write_enabled = 1")
+	if err := vfs.Sync(t.Context(), "app.db"); err != nil {
+		t.Errorf("there is nothing to sync: %v", err)
+	}
+	mustExec(t, a, "PRAGMA litestream_write_enabled = 0")
+	mustExec(t, a, "PRAGMA litestream_write_enabled = 1; INSERT INTO t VALUES ('y')")
+	wantSQL(t, w, "SELECT group_concat(v) FROM t", "x,y")
+	wantSQL(t, w, "PRAGMA integrity_check", "ok")
+}
+
+// TestWrite_RefusedExclusive has a write be refused to a connection that does
+// not give up its lock.
+func TestWrite_RefusedExclusive(t *testing.T) {
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	c := openConn(t, vfsName, "app.db")
+	mustExec(t, c, "CREATE TABLE t (v)")
+	mustExec(t, c, "PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t VALUES (1)")
+	mustExec(t, c, "PRAGMA page_size=8192")
+	if _, err := c.ExecContext(t.Context(), "VACUUM"); err == nil {
+		t.Fatal("the page size changes")
+	}
+	if _, err := c.ExecContext(t.Context(), "PRAGMA journal_mode=WAL"); err == nil {
+		t.Error("there is WAL mode")
+	}
+	wantSQL(t, c, "SELECT v FROM t", "1")
+	mustExec(t, c, "INSERT INTO t VALUES (2)")
+	mustExec(t, c, "PRAGMA locking_mode=NORMAL")
+	wantSQL(t, c, "SELECT group_concat(v) FROM t", "1,2")
+	wantSQL(t, openConn(t, vfsName, "app.db"), "SELECT group_concat(v) FROM t", "1,2")
+}
+
+// TestWrite_RecoverOnSnapshot finds a snapshot of the transaction that the
+// buffer follows, which was made later.
+func TestWrite_RecoverOnSnapshot(t *testing.T) {
+	client := memoryClient()
+	path := filepath.Join(t.TempDir(), "buffer")
+	vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
+	db := openDB(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+	mustExec(t, db, "PRAGMA litestream_sync")
+	mustExec(t, db, "INSERT INTO t VALUES (2)")
+	r, err := client.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := ltx.NewDecoder(r)
+	if err := dec.DecodeHeader(); err != nil {
+		t.Fatal(err)
+	}
+	hdr := dec.Header()
+	hdr.Timestamp += 1000
+	var b bytes.Buffer
+	enc, err := ltx.NewEncoder(&b)
+	if err == nil {
+		err = enc.EncodeHeader(hdr)
+	}
+	for page := make([]byte, hdr.PageSize); err == nil; {
+		var frame ltx.PageHeader
+		if err = dec.DecodePage(&frame, page); err == nil {
+			err = enc.EncodePage(ltx.PageHeader{Pgno: frame.Pgno}, page)
+		}
+	}
+	if err != io.EOF {
+		t.Fatal(err)
+	}
+	if err := enc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.WriteLTXFile(t.Context(), litestream.SnapshotLevel, 1, 1, &b); err != nil {
+		t.Fatal(err)
+	}
+	left := copyBuffer(t, path)
+	nextName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = left }))
+	wantSQL(t, openDB(t, nextName, "app.db"), "SELECT group_concat(v) FROM t", "1,2")
+}
