@@ -15,7 +15,13 @@
 //
 // A transaction reads one state of the database, from its first read to its
 // end, whatever the primary does meanwhile. Reads wait for storage only, and
-// not for each other. Databases are read-only.
+// not for each other.
+//
+// # Writing
+//
+// With Options.WriteEnabled, connections write. A commit is kept in local files,
+// is seen by the whole process at once, and is on the replica a second later. There is
+// one writer for a replica: whoever finds that another has written gets ErrConflict.
 //
 // # Time travel
 //
