@@ -227,7 +227,7 @@ func TestLocal_TwoFiles(t *testing.T) {
 	mustExec(t, conn, "CREATE TABLE a.a (x); CREATE TABLE b.b (x); INSERT INTO a VALUES (0); INSERT INTO b VALUES (0)")
 	mustExec(t, conn, "BEGIN; UPDATE a SET x = 1; UPDATE b SET x = 1")
 	wantCode(t, conn, "COMMIT", sqlite3.ErrIoErr)
-	if want := "a transaction over several local files"; !strings.Contains(log.String(), want) {
+	if want := "a transaction over the local file"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log does not say %q", want)
 	}
 	if got := mustQuery(t, conn, "SELECT a.x, b.x FROM a, b"); got != "0|0" {

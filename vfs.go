@@ -150,7 +150,9 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 func (v *VFS) checkJournals(names []byte) error {
 	for name := range strings.SplitSeq(string(names), "\x00") {
 		if v.local.Has(name) {
-			return fmt.Errorf("a transaction over %s and another database is not possible with a replica as main database", name)
+			err := fmt.Errorf("a transaction over the local file of %s and another database is not possible with a replica as main database", name)
+			v.options().withDefaults().Logger.Error("write of super-journal failed", "error", err)
+			return err
 		}
 	}
 	return nil
