@@ -322,9 +322,12 @@ func TestWrite_BadBuffer(t *testing.T) {
 		"a segment without the one before": func(t *testing.T, client *memory.ReplicaClient) string {
 			clone := &storeFault{ReplicaClient: cloneReplica(t, client)}
 			path := filepath.Join(t.TempDir(), "buffer")
-			vfsName, _ := newVFS(t, clone, writing(func(o *litestream.Options) {
-				o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout = path, 1, 300*time.Millisecond
+			vfsName := reuseSlot(t)
+			vfs := litestream.NewVFS(clone, writing(func(o *litestream.Options) {
+				o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout, o.Logger = path, 1, 300*time.Millisecond, testLogger(t, nil)
 			}))
+			setSlot(vfsName, vfs)
+			t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
 			db := openDB(t, vfsName, "app.db")
 			mustExec(t, db, "INSERT INTO t VALUES ('there')")
 			var once sync.Once
