@@ -357,13 +357,16 @@ func (c *compactor) pruneSnapshots(ctx context.Context, files []*ltx.FileInfo, e
 			oldest = min(oldest, f.MaxTXID)
 		}
 	}
-	// Of each level the newest stays: it tells where to go on.
+	// Of each level the newest stays: it tells where to go on. So does what the
+	// next level does not have yet.
 	newest := make(map[int]ltx.TXID)
 	for _, f := range files {
 		newest[f.Level] = max(newest[f.Level], f.MaxTXID)
 	}
+	top := len(c.db.opts.CompactionLevels)
 	for _, f := range files {
-		if f.Level > 0 && f.Level < SnapshotLevel && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] {
+		compacted := f.Level >= top || f.MaxTXID <= newest[f.Level+1]
+		if f.Level > 0 && f.Level < SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {
 			old = append(old, f)
 		}
 	}

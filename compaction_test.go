@@ -269,3 +269,36 @@ func again(t *testing.T, db querier) {
 	}
 	t.Error("a loser cannot write again")
 }
+
+// TestCompaction_GoesOn makes a snapshot before files of level 1 are in level 2,
+// which needs them.
+func TestCompaction_GoesOn(t *testing.T) {
+	client := memoryClient()
+	synctest.Test(t, func(t *testing.T) {
+		vfsName, vfs := newVFS(t, client, &litestream.Options{
+			WriteEnabled: true, PollInterval: -1, L0Retention: 2 * time.Second, SnapshotRetention: time.Second,
+			CompactionLevels: []time.Duration{3 * time.Second, 30 * time.Second}, SnapshotInterval: 85 * time.Second,
+		})
+		defer vfs.Close(context.Background())
+		db := openDB(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE t (v)")
+		for range 300 {
+			mustExec(t, db, "INSERT INTO t VALUES (1)")
+			time.Sleep(time.Second)
+		}
+		files, err := client.LTXFiles(context.Background(), 2, 0, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := ltx.TXID(0)
+		for files.Next() {
+			last = files.Item().MaxTXID
+		}
+		if last < 200 {
+			t.Errorf("level 2 ends at %s", last)
+		}
+		if n := levels(t, client); n[1] > 40 || n[2] > 6 {
+			t.Errorf("%v files are left", n)
+		}
+	})
+}

@@ -34,7 +34,7 @@ func (c *conn) reserve() error {
 	if err := c.db.writer.begin(c); err != nil {
 		return err
 	}
-	c.tx, c.again, c.journalState = newTransaction(c.pinned), false, journalNone
+	c.tx, c.again, c.journalState = newTransaction(c.pinned, c.memory), false, journalNone
 	return nil
 }
 
@@ -106,7 +106,8 @@ func (c *conn) seal(durable bool) error {
 // finish has others see what was sealed, or drops what was rolled back.
 func (c *conn) finish() error {
 	if c.tx.err != nil || c.isRollback() {
-		return c.startAgain(c.tx.view)
+		c.startAgain(c.tx.view)
+		return nil
 	}
 	if len(c.appended) == 0 {
 		return nil
@@ -119,20 +120,20 @@ func (c *conn) finish() error {
 	c.committed = c.appended[len(c.appended)-1].number
 	c.appended, c.again = nil, true
 	c.pin(v)
-	return c.startAgain(v)
+	c.startAgain(v)
+	return nil
 }
 
 // startAgain drops what was changed and goes on with a state.
-func (c *conn) startAgain(v *view) error {
+func (c *conn) startAgain(v *view) {
 	if c.tx.counter != c.tx.view.state.number.Load() {
 		// SQLite may go on with pages that it thinks are those of this number.
 		c.db.skipNumber(c.tx.counter)
 	}
 	c.db.writer.takeBack(c.appended)
 	c.appended = nil
-	err := c.tx.drop()
-	c.tx = newTransaction(v)
-	return err
+	c.memory = c.tx.drop()
+	c.tx = newTransaction(v, c.memory)
 }
 
 // journalIsFinal is told that the journal was finalised: what was written,
@@ -156,8 +157,7 @@ func (c *conn) endTransaction() (err error) {
 		}
 	}
 	committed := c.again
-	_ = c.startAgain(c.tx.view)
-	_ = c.tx.drop()
+	c.startAgain(c.tx.view)
 	c.tx, c.again = nil, false
 	c.db.journals.forget(c.journalName, c)
 	c.db.writer.end(c)

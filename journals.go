@@ -127,6 +127,7 @@ func (f *journalFile) Close() (err error) {
 			f.all.close(f.name, f.c)
 		}
 	}
+	f.c.journalMemory = f.mem[:0]
 	return f.tempFile.Close()
 }
 

@@ -350,6 +350,11 @@ func (r *reader) clear() {
 // admit puts a page into the cache that came along with others.
 func (r *reader) admit(key pageKey, page []byte) {
 	r.copies.offer(key, page)
+	r.keep(key, page)
+}
+
+// keep puts a page into the cache.
+func (r *reader) keep(key pageKey, page []byte) {
 	if r.learn(key, page) {
 		r.cache.Load().keep(key, page)
 	} else {

@@ -370,6 +370,20 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 		db.arriving.Add(-1)
 		db.reader.copies.notify()
 	}()
+	// Who looks at the next view finds its pages, as nobody had to read them.
+	key := func(pgno uint32) pageKey { return pageKey{s.txid(), pgno, db.current.Load().epoch} }
+	budget := db.opts.CacheSize / 2
+	pgnos := slices.Sorted(maps.Keys(s.pages))
+	for _, pgno := range pgnos {
+		if budget -= int64(s.log.PageSize); budget < 0 {
+			break
+		}
+		page := make([]byte, s.log.PageSize)
+		if err := s.read(pgno, page); err != nil {
+			return err
+		}
+		db.reader.keep(key(pgno), page)
+	}
 	next, b, err := w.publishFile(s, f, e.index)
 	if err != nil {
 		return err
@@ -385,23 +399,20 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	w.change()
 	w.mu.Unlock()
 	defer w.retire(s) // its pages are needed once more
-	budget := db.opts.CacheSize / 2
+	if db.reader.copies == nil {
+		return nil
+	}
 	offering, stop := context.WithTimeout(db.ctx, offerPatience)
 	defer stop()
-	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
-		loc, ok := next.lookup(pgno)
-		if !ok || loc.file != f {
+	for _, pgno := range pgnos {
+		if loc, ok := next.lookup(pgno); !ok || loc.file != f {
 			continue
 		}
 		page := make([]byte, s.log.PageSize)
 		if err := s.read(pgno, page); err != nil {
 			return nil // it can be had from the replica
 		}
-		key := pageKey{loc.version, pgno, next.epoch}
-		db.reader.copies.offerSurely(offering, key, page)
-		if budget -= int64(len(page)); budget >= 0 {
-			db.reader.admit(key, page)
-		}
+		db.reader.copies.offerSurely(offering, key(pgno), page)
 	}
 	return nil
 }
@@ -474,6 +485,9 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 	e.hdr = ltx.Header{
 		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: s.log.PageSize, Commit: s.commit,
 		MinTXID: s.txid(), MaxTXID: s.txid(), Timestamp: s.newest,
+		// A Litestream primary that goes on from here looks for where it was in a WAL:
+		// at its begin, in one that is not the same.
+		WALOffset: walHeaderSize,
 	}
 	tee := &teeWriter{w: dst}
 	enc, err := ltx.NewEncoder(tee)
@@ -520,6 +534,9 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 	e.index, e.trailer, err = ltxio.ParseTail(tee.kept.Bytes(), e.hdr, e.size)
 	return err
 }
+
+// walHeaderSize is that of a WAL of SQLite's, bytes.
+const walHeaderSize = 32
 
 // teeWriter keeps a copy of what it writes, if it is to.
 type teeWriter struct {

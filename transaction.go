@@ -30,8 +30,9 @@ type transaction struct {
 
 var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
 
-func newTransaction(v *view) *transaction {
+func newTransaction(v *view, memory []byte) *transaction {
 	return &transaction{
+		data: tempFile{mem: memory[:0]},
 		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
 		size: v.commit, least: v.commit, counter: v.state.number.Load(),
 	}
@@ -172,8 +173,9 @@ func (tx *transaction) page(pgno uint32, p []byte) error {
 	return fmt.Errorf("read page %d of the transaction: %w", pgno, err)
 }
 
-// drop forgets what was changed.
-func (tx *transaction) drop() error {
-	clear(tx.slots)
-	return tx.data.Close()
+// drop forgets what was changed, and returns memory for the next transaction.
+func (tx *transaction) drop() []byte {
+	memory := tx.data.mem
+	_ = tx.data.Close() // there was nothing to be kept
+	return memory[:0]
 }

@@ -40,6 +40,9 @@ type conn struct {
 
 	tx *transaction // nil below LockReserved
 
+	// Of the last transaction and its journal, for the next.
+	memory, journalMemory []byte
+
 	// appended are commits that are in the write buffer, and not finished.
 	appended []*localCommit
 
