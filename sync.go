@@ -1,7 +1,6 @@
 package litestream
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -457,97 +456,4 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 		w.formatOf = next.state
 		return next, w.buffer, nil
 	}
-}
-
-// read fills p with a page of a segment, as it is in its LTX file.
-func (s *segment) read(pgno uint32, p []byte) error {
-	if err := s.log.ReadAt(p, s.pages[pgno].offset); err != nil {
-		return fmt.Errorf("read page %d from the write buffer: %w", pgno, err)
-	}
-	if pgno == 1 && s.log.Format != [2]byte{} {
-		copy(p[offWriteVersion:], s.log.Format[:])
-	}
-	return nil
-}
-
-// encoding is what is known of a segment's LTX file after it was encoded. The
-// same segment always gives the same bytes.
-type encoding struct {
-	hdr     ltx.Header
-	trailer ltx.Trailer
-	index   ltxio.Index
-	size    int64
-	tail    int64 // bytes that follow the frames
-}
-
-// encode writes the LTX file of a segment that gets no commits any more.
-func (e *encoding) encode(dst io.Writer, s *segment) error {
-	e.hdr = ltx.Header{
-		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: s.log.PageSize, Commit: s.commit,
-		MinTXID: s.txid(), MaxTXID: s.txid(), Timestamp: s.newest,
-		// A Litestream primary that goes on from here looks for where it was in a WAL:
-		// at its begin, in one that is not the same.
-		WALOffset: walHeaderSize,
-	}
-	tee := &teeWriter{w: dst}
-	enc, err := ltx.NewEncoder(tee)
-	if err == nil {
-		err = enc.EncodeHeader(e.hdr)
-	}
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", s.txid(), err)
-	}
-	page := make([]byte, s.log.PageSize)
-	put := func(pgno uint32) error {
-		clear(page)
-		if _, ok := s.pages[pgno]; ok {
-			if err := s.read(pgno, page); err != nil {
-				return err
-			}
-		}
-		return enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page)
-	}
-	least := s.least
-	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
-		if pgno > least {
-			break
-		}
-		if err := put(pgno); err != nil {
-			return fmt.Errorf("encode %s: %w", s.txid(), err)
-		}
-	}
-	// What is new in the database has to be there, be it all zeros.
-	lock := ltx.LockPgno(s.log.PageSize)
-	for pgno := least + 1; pgno <= s.commit; pgno++ {
-		if pgno == lock {
-			continue
-		}
-		if err := put(pgno); err != nil {
-			return fmt.Errorf("encode %s: %w", s.txid(), err)
-		}
-	}
-	tee.keep = true
-	if err := enc.Close(); err != nil {
-		return fmt.Errorf("encode %s: %w", s.txid(), err)
-	}
-	e.size, e.tail = enc.N(), int64(tee.kept.Len())
-	e.index, e.trailer, err = ltxio.ParseTail(tee.kept.Bytes(), e.hdr, e.size)
-	return err
-}
-
-// walHeaderSize is that of a WAL of SQLite's, bytes.
-const walHeaderSize = 32
-
-// teeWriter keeps a copy of what it writes, if it is to.
-type teeWriter struct {
-	w    io.Writer
-	keep bool
-	kept bytes.Buffer
-}
-
-func (t *teeWriter) Write(p []byte) (int, error) {
-	if t.keep {
-		t.kept.Write(p)
-	}
-	return t.w.Write(p)
 }
