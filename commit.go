@@ -36,8 +36,10 @@ type segment struct {
 	newest  int64                  // timestamp of the newest commit
 	last    uint64                 // number of the newest commit
 	commits int
-	open    int   // commits that are appended and not finished
-	bytes   int64 // of all commits
+	open    int // commits that are appended and not finished
+
+	unfinished mark  // before the first of those
+	bytes      int64 // of all commits
 }
 
 // segmentPage is where a page is in a segment.

@@ -1,7 +1,6 @@
 package litestream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,14 +22,13 @@ type compactor struct {
 	prune time.Time   // when files of level 0 may be old enough to be deleted; zero: there are none
 }
 
-// wholeInput is how large a file may be that is read into memory to be merged,
-// bytes. Larger ones are read as they are needed.
-const wholeInput = 256 << 10
-
 // compactAll runs until everything is compacted, or write mode ends.
 func (w *writer) compactAll() {
 	db := w.db
 	c := &compactor{db: db, due: make([]time.Time, len(db.opts.CompactionLevels)+1)}
+	if err := c.begin(); err != nil {
+		db.log.Warn("compaction does not know what an earlier process has left", "error", err)
+	}
 	c.news()
 	for {
 		at, ok := c.next()
@@ -46,8 +44,10 @@ func (w *writer) compactAll() {
 		}
 		timer.Stop()
 		if db.ctx.Err() != nil || !w.isEnabled() {
-			w.endCompaction()
-			return
+			if w.endCompaction() {
+				return
+			}
+			continue
 		}
 		if err := c.run(); err != nil && db.ctx.Err() == nil {
 			db.log.Warn("compaction failed, and is tried again", "error", err)
@@ -76,6 +76,46 @@ func (w *writer) endCompaction() bool {
 	}
 	w.compacting = false
 	return true
+}
+
+// begin has what earlier processes have left be compacted when it is due.
+func (c *compactor) begin() error {
+	ctx, cancel := c.within(0)
+	defer cancel()
+	files, err := c.db.store.listAll(ctx, false)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	var made [numLevels]time.Time // of the newest file of each level
+	var last [numLevels]ltx.TXID
+	oldest := time.Now()
+	for _, f := range files {
+		if last[f.Level] < f.MaxTXID {
+			last[f.Level], made[f.Level] = f.MaxTXID, f.CreatedAt
+		}
+		if f.CreatedAt.Before(oldest) {
+			oldest = f.CreatedAt
+		}
+	}
+	for level := 1; level < len(c.due); level++ {
+		if last[level] < last[level-1] {
+			from := oldest
+			if last[level] > 0 {
+				from = made[level]
+			}
+			c.due[level] = from.Add(c.db.opts.CompactionLevels[level-1])
+		}
+	}
+	if last[1] > 0 && c.db.opts.L0Retention >= 0 {
+		c.prune = time.Now().Add(c.db.opts.L0Retention)
+	}
+	if c.db.opts.SnapshotInterval > 0 {
+		if last[SnapshotLevel] > 0 {
+			oldest = made[SnapshotLevel]
+		}
+		c.snap = oldest.Add(c.db.opts.SnapshotInterval)
+	}
+	return nil
 }
 
 // news notes that there may be new files of level 0.
@@ -129,7 +169,10 @@ func (c *compactor) run() (err error) {
 		if !isDue(&c.due[level]) {
 			continue
 		}
-		made, err := c.compact(level)
+		made, more, err := c.compact(level)
+		if more {
+			c.due[level] = now
+		}
 		retry(&c.due[level], err)
 		if made {
 			c.dueIn(level + 1)
@@ -159,13 +202,13 @@ func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
 }
 
 // compact merges the files of the level below that follow what a level has. It
-// reports whether there were any.
-func (c *compactor) compact(level int) (made bool, err error) {
+// reports whether there were any, and whether there are more than go at once.
+func (c *compactor) compact(level int) (made, more bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
 	have, err := c.db.store.list(ctx, level, 0, false)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	last := ltx.TXID(0)
 	for _, f := range have {
@@ -177,7 +220,7 @@ func (c *compactor) compact(level int) (made bool, err error) {
 	}
 	files, err := c.db.store.list(ctx, level-1, seek, false)
 	if err != nil || len(files) == 0 {
-		return false, err
+		return false, false, err
 	}
 	if last == 0 {
 		last = files[0].MinTXID - 1
@@ -185,13 +228,15 @@ func (c *compactor) compact(level int) (made bool, err error) {
 	// What we do not know yet is not merged: who has lost may have left it.
 	inputs, _ := extend(last, c.db.current.Load().txid, files)
 	if len(inputs) == 0 {
-		return false, nil
+		return false, false, nil
 	}
+	all := len(inputs)
+	inputs = atOnce(inputs)
 	info, err := c.merge(level, inputs)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	return true, c.moveTo(info)
+	return true, len(inputs) < all, c.moveTo(info)
 }
 
 // merge makes one file of a level of files that follow each other.
@@ -210,9 +255,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	info, err := c.db.store.create(ctx, key, func(w io.Writer) error {
 		readers := make([]io.Reader, len(inputs))
 		for i, f := range inputs {
-			r := &inputReader{ctx: ctx, s: c.db.store, info: f}
-			defer r.close()
-			readers[i] = r
+			readers[i] = &inputReader{ctx: ctx, s: c.db.store, info: f}
 		}
 		compactor, err := ltx.NewCompactor(w, readers)
 		if err != nil {
@@ -254,59 +297,70 @@ func (c *compactor) snapshot() error {
 	if err != nil {
 		return err
 	}
-	known := c.db.current.Load().txid
-	plan, end := extend(0, known, files)
-	if end == 0 || len(plan) == 1 && plan[0].Level == SnapshotLevel {
-		return nil // there is nothing new
-	}
-	info, err := c.merge(SnapshotLevel, plan)
-	if err == nil {
-		err = c.moveTo(info)
-	}
-	if err != nil {
-		return err
-	}
-	return c.pruneSnapshots(ctx, files, end)
-}
-
-// inputReader reads a file that is merged, opened at the first read.
-type inputReader struct {
-	ctx  context.Context
-	s    *store
-	info *ltx.FileInfo
-	r    io.ReadCloser
-}
-
-func (r *inputReader) Read(p []byte) (int, error) {
-	if r.r == nil {
-		if err := r.open(); err != nil {
-			return 0, err
-		}
-	}
-	return r.r.Read(p)
-}
-
-func (r *inputReader) open() (err error) {
-	if r.info.Size <= wholeInput {
-		b := make([]byte, r.info.Size)
-		if err := r.s.load(r.ctx, keyOf(r.info), b, 0); err != nil {
-			return err
-		}
-		r.r = io.NopCloser(bytes.NewReader(b))
+	plan, end := extend(0, c.db.current.Load().txid, files)
+	if end == 0 {
 		return nil
 	}
-	r.s.reads[loading].Add(1)
-	r.r, err = r.s.client.OpenLTXFile(r.ctx, r.info.Level, r.info.MinTXID, r.info.MaxTXID, 0, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", keyOf(r.info), err)
+	if len(plan) > 1 || plan[0].Level != SnapshotLevel {
+		plan = atOnce(plan)
+		end = plan[len(plan)-1].MaxTXID
+		info, err := c.merge(SnapshotLevel, plan)
+		if err == nil {
+			err = c.moveTo(info)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.pruneSnapshots(files, end); err != nil {
+		// The next snapshot does it: this one is not to be made again.
+		c.db.log.Warn("old snapshots were not deleted", "error", err)
 	}
 	return nil
 }
 
-func (r *inputReader) close() {
-	if r.r != nil {
-		_ = r.r.Close()
+// Inputs of a merge are read in parts of inputPart at most, and together with
+// what waits of each may take inputMemory.
+const (
+	inputPart   = 1 << 20
+	inputMemory = 64 << 20
+)
+
+// atOnce returns as many of the files, from the first on, as are merged at once.
+func atOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
+	memory := int64(0)
+	for i, f := range files {
+		if memory += min(f.Size, inputPart); memory > inputMemory && i > 1 {
+			return files[:i]
+		}
 	}
+	return files
+}
+
+// inputReader reads a file that is merged, in parts.
+type inputReader struct {
+	ctx    context.Context
+	s      *store
+	info   *ltx.FileInfo
+	offset int64  // of what was not read yet
+	rest   []byte // that was read
+}
+
+func (r *inputReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		n := min(r.info.Size-r.offset, inputPart)
+		if n <= 0 {
+			return 0, io.EOF
+		}
+		r.rest = make([]byte, n)
+		if err := r.s.load(r.ctx, keyOf(r.info), r.rest, r.offset); err != nil {
+			return 0, err
+		}
+		r.offset += n
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
 }
 
 // pruneLevel0 deletes files of level 0 that are in level 1 and old enough. It
@@ -341,10 +395,12 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 
 // pruneSnapshots deletes snapshots that are old enough, and what lies before the
 // oldest that stays. End is the transaction of the newest, which is there already.
-func (c *compactor) pruneSnapshots(ctx context.Context, files []*ltx.FileInfo, end ltx.TXID) error {
+func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	if c.db.opts.SnapshotRetention < 0 {
 		return nil
 	}
+	ctx, cancel := c.within(0)
+	defer cancel()
 	limit := time.Now().Add(-c.db.opts.SnapshotRetention)
 	var old []*ltx.FileInfo
 	oldest := end

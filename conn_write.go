@@ -43,8 +43,12 @@ func (c *conn) WriteAt(p []byte, off int64) (n int, err error) {
 	if c.tx == nil {
 		return 0, c.fail("write", ErrReadOnly)
 	}
-	if c.journalState == journalFinal {
-		c.journalState = journalOpen // with locking_mode=EXCLUSIVE, of the next transaction
+	// With locking_mode=EXCLUSIVE, and where a cursor is open, the journal may stay
+	// open for the next transaction; or not, as journal_mode can change.
+	if c.journal != nil {
+		c.journalState = journalOpen
+	} else if c.journalState == journalFinal {
+		c.journalState = journalNone
 	}
 	if err := c.tx.write(p, off); err != nil {
 		return 0, c.fail("write", err)
@@ -112,15 +116,13 @@ func (c *conn) finish() error {
 	if len(c.appended) == 0 {
 		return nil
 	}
-	v, err := c.db.writer.finish(c.appended, c.tx)
-	if err != nil {
+	if err := c.db.writer.finish(c, c.appended); err != nil {
 		c.tx.err = err
 		return err
 	}
 	c.committed = c.appended[len(c.appended)-1].number
 	c.appended, c.again = nil, true
-	c.pin(v)
-	c.startAgain(v)
+	c.startAgain(c.pinned)
 	return nil
 }
 

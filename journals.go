@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -28,7 +29,9 @@ func (j *journals) close(name string, c *conn) {
 	if j.closed[name] == nil {
 		j.closed[name] = make(map[*conn]uint64)
 	}
-	j.closed[name][c] = osvfs.ThreadID()
+	thread := osvfs.ThreadID()
+	maps.DeleteFunc(j.closed[name], func(_ *conn, t uint64) bool { return t == thread }) // those were not deleted
+	j.closed[name][c] = thread
 }
 
 // forget forgets the journal of a connection.
@@ -54,6 +57,7 @@ func (j *journals) deleted(name string) *conn {
 			found = c
 		}
 	}
+	delete(j.closed[name], found)
 	return found
 }
 

@@ -137,7 +137,8 @@ type Options struct {
 
 	// SyncOnCommit has COMMIT return when the replica has the commit. Those of
 	// several connections share an upload. If COMMIT fails for lack of the replica, the commit
-	// is in the write buffer all the same. Default false.
+	// is in the write buffer all the same. With PRAGMA locking_mode=EXCLUSIVE it does not wait.
+	// Default false.
 	SyncOnCommit bool
 
 	// Logger gets what goes on. Default slog.Default().

@@ -323,7 +323,8 @@ func (w *writer) verify(ctx context.Context, s *segment) error {
 		if err != nil {
 			return err
 		}
-		if isIn(own, files) && (seek == own.minTXID || isListed(base, files)) {
+		newer := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > own.maxTXID })
+		if isIn(own, files) && !newer && (seek == own.minTXID || isListed(base, files)) {
 			w.confirm(at)
 			return nil
 		}

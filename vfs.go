@@ -133,7 +133,6 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	c := &conn{db: db, log: db.log, release: release, predictor: predictor{db: db}}
 	if isSet(params["nolock"]) || isSet(params["immutable"]) {
 		c.unlocked = true
-		c.pin(c.view())
 	}
 	// SQLite takes BEGIN IMMEDIATE for BEGIN where a file is read-only, so that
 	// those who only read may say so, too. Who says mode=rw may want to write later.
@@ -142,6 +141,9 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	}
 	c.readOnly = flags&sqlite3vfs.OpenReadOnly != 0
 	db.join(c)
+	if c.unlocked {
+		c.pinNewest()
+	}
 	return c, flags, nil
 }
 

@@ -157,6 +157,7 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 		if log.Size() > m.size {
 			_ = log.Undo(m.size, m.digest) // what fails is to cut the file off, and it is written over
 		}
+		b.dropEmpty(log)
 		return fmt.Errorf("write commit to the write buffer: %w", err)
 	}
 	appended(b.active, m)
@@ -194,6 +195,24 @@ func (b *writeBuffer) undo(s *segment, m mark) {
 	defer b.mu.Unlock()
 	if !b.closed {
 		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as above
+		b.dropEmpty(s.log)
+	}
+}
+
+// dropEmpty removes a segment without commits: by the time of the next, another
+// header may be right. Called under mu.
+func (b *writeBuffer) dropEmpty(log *commitlog.Segment) {
+	f := b.files[log.Number]
+	if !log.IsEmpty() || f == nil {
+		return
+	}
+	if b.active != nil && b.active.log == log {
+		b.active = nil
+	}
+	delete(b.files, log.Number)
+	delete(b.unsynced, log)
+	if err := errors.Join(f.Close(), b.do("remove segment", func() error { return removeFile(f.Name()) })); err != nil {
+		b.log.Warn("an empty segment of the write buffer was not removed", "error", err)
 	}
 }
 
@@ -342,9 +361,6 @@ func (b *writeBuffer) close() error {
 	defer b.mu.Unlock()
 	b.closed = true
 	var errs []error
-	if b.active != nil && b.active.log.IsEmpty() {
-		errs = append(errs, removeFile(b.files[b.active.log.Number].Name()))
-	}
 	b.active = nil
 	for number, f := range b.files {
 		errs = append(errs, f.Close())

@@ -348,3 +348,69 @@ func collectGarbage() {
 	runtime.GC()
 	runtime.GC()
 }
+
+// listOnly is a replica that cannot create a file only if there is none.
+type listOnly struct{ litestream.ReplicaClient }
+
+// TestWrite_WithoutCreate has two writers on a store that cannot keep them
+// apart: a look before each upload has to do.
+func TestWrite_WithoutCreate(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	var log syncBuffer
+	client := listOnly{memoryClient()}
+	opts := writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testLogger(t, &log) })
+	slot := reuseSlot(t)
+	vfs := litestream.NewVFS(client, opts)
+	setSlot(slot, vfs)
+	a := openConn(t, slot, "app.db")
+	if !strings.Contains(log.String(), "two writers may not notice") {
+		t.Error("the log does not say that two writers may not notice each other")
+	}
+	mustExec(t, a, "CREATE TABLE t (v)")
+	mustExec(t, a, "PRAGMA litestream_sync")
+	otherName, _ := newVFS(t, client, writing())
+	b := openConn(t, otherName, "app.db")
+	mustExec(t, b, "INSERT INTO t VALUES ('b')")
+	mustExec(t, b, "PRAGMA litestream_sync")
+	mustExec(t, a, "INSERT INTO t VALUES ('a')")
+	if _, err := a.ExecContext(t.Context(), "PRAGMA litestream_sync"); err == nil {
+		t.Error("both writers succeed")
+	}
+	waitFor(t, "the winner's state", func() bool { return mustQuery(t, a, "SELECT v FROM t") == "b" })
+	if err := vfs.Close(t.Context()); !errors.Is(err, litestream.ErrConflict) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// TestWrite_DownForAnHour commits every ten seconds while storage is down.
+func TestWrite_DownForAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := faulty()
+		down := true
+		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			if down {
+				return nil, errors.New("storage is down")
+			}
+			return do()
+		}
+		vfsName, vfs := newVFS(t, client, &litestream.Options{WriteEnabled: true})
+		defer vfs.Close(context.Background())
+		db := openConn(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE t (v)")
+		for range 360 {
+			mustExec(t, db, "INSERT INTO t VALUES (1)")
+			time.Sleep(10 * time.Second)
+		}
+		if s := status(t, db).Write; s.Syncs != 0 || s.Failures < 60 || !strings.Contains(s.Error, "storage is down") {
+			t.Errorf("after an hour: %+v", s)
+		}
+		down = false
+		time.Sleep(time.Minute)
+		if s := status(t, db).Write; s.Unsynced != 0 || s.Error != "" || s.Syncs > 3 {
+			t.Errorf("a minute later: %+v", s)
+		}
+		readName, reading := newVFS(t, client, nil)
+		defer reading.Close(context.Background())
+		wantSQL(t, openConn(t, readName, "app.db"), "SELECT count(*) FROM t", "360")
+	})
+}

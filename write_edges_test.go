@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -480,4 +481,77 @@ func TestWrite_RecoverOnSnapshot(t *testing.T) {
 	left := copyBuffer(t, path)
 	nextName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = left }))
 	wantSQL(t, openDB(t, nextName, "app.db"), "SELECT group_concat(v) FROM t", "1,2")
+}
+
+// TestPromise4_JournalModes changes journal_mode where the journal stays open:
+// with locking_mode=EXCLUSIVE, and while a cursor is open.
+func TestPromise4_JournalModes(t *testing.T) {
+	modes := []string{"DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"}
+	for _, from := range modes {
+		for _, to := range modes {
+			vfsName, _ := newVFS(t, memoryClient(), writing())
+			a, b := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+			mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1), (2); PRAGMA journal_mode="+from)
+			mustExec(t, a, "PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t VALUES (3)")
+			mustExec(t, a, "PRAGMA journal_mode="+to)
+			mustExec(t, a, "INSERT INTO t VALUES (4)")
+			wantSQL(t, b, "SELECT count(*) FROM t", "4")
+			mustExec(t, a, "PRAGMA locking_mode=NORMAL")
+			wantSQL(t, a, "SELECT count(*) FROM t", "4")
+			wantSQL(t, b, "SELECT count(*) FROM t", "4")
+
+			mustExec(t, a, "PRAGMA journal_mode="+from)
+			rows, err := a.QueryContext(t.Context(), "SELECT v FROM t")
+			if err != nil || !rows.Next() {
+				t.Fatal(err)
+			}
+			mustExec(t, a, "INSERT INTO t VALUES (5)")
+			mustExec(t, a, "BEGIN IMMEDIATE")
+			mustExec(t, a, "PRAGMA journal_mode="+to)
+			mustExec(t, a, "INSERT INTO t VALUES (6); COMMIT")
+			wantSQL(t, b, "SELECT count(*) FROM t", "6")
+			if err := rows.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wantSQL(t, a, "SELECT count(*) FROM t", "6")
+			wantSQL(t, b, "SELECT count(*) FROM t", "6")
+			mustExec(t, b, "INSERT INTO t VALUES (7)")
+			wantSQL(t, a, "SELECT count(*) FROM t", "7")
+			wantSQL(t, a, "PRAGMA integrity_check", "ok")
+			if t.Failed() {
+				t.Fatalf("from %s to %s", from, to)
+			}
+		}
+	}
+}
+
+// TestWrite_StaleSegment has the first commit of a segment fail, and another
+// writer write before the next.
+func TestWrite_StaleSegment(t *testing.T) {
+	client := memoryClient()
+	var full atomic.Bool
+	opts := writing(func(o *litestream.Options) { o.WriteBufferPath = filepath.Join(t.TempDir(), "buffer") })
+	litestream.OnDisk(opts, func(op string) error {
+		if full.Load() && op == "before: append commit" {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	vfsName, _ := newVFS(t, client, opts)
+	a := openConn(t, vfsName, "app.db")
+	mustExec(t, a, "CREATE TABLE t (v)")
+	mustExec(t, a, "PRAGMA litestream_sync")
+	full.Store(true)
+	if _, err := a.ExecContext(t.Context(), "INSERT INTO t VALUES (0)"); err == nil {
+		t.Fatal("a commit to a full disk succeeds")
+	}
+	full.Store(false)
+	otherName, _ := newVFS(t, client, writing())
+	b := openConn(t, otherName, "app.db")
+	mustExec(t, b, "INSERT INTO t VALUES (1)")
+	mustExec(t, b, "PRAGMA litestream_sync")
+	waitFor(t, "the other's commit", func() bool { return mustQuery(t, a, "SELECT group_concat(v) FROM t") == "1" })
+	mustExec(t, a, "INSERT INTO t VALUES (2)")
+	wantSQL(t, a, "PRAGMA litestream_sync", "0000000000000003")
+	wantSQL(t, a, "SELECT group_concat(v) FROM t", "1,2")
 }

@@ -250,9 +250,13 @@ func (s *script) step() {
 			s.ends()
 		}
 	case k < 25:
-		if !s.inTx && !s.exclusive {
+		if !s.inTx {
+			synchronous := pick(s.rng, "OFF", "NORMAL", "FULL")
+			if s.exclusive { // or nothing would tell where transactions end
+				synchronous = "NORMAL"
+			}
+			mustExec(s.t, s.conns[s.conn], "PRAGMA synchronous="+synchronous)
 			mustExec(s.t, s.conns[s.conn], "PRAGMA journal_mode="+pick(s.rng, "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"))
-			mustExec(s.t, s.conns[s.conn], "PRAGMA synchronous="+pick(s.rng, "OFF", "NORMAL", "FULL"))
 		}
 	case k < 26:
 		s.goExclusive()

@@ -33,6 +33,7 @@ type writer struct {
 	owner      *conn          // guarded by mu; that writes
 	segments   []*segment     // guarded by mu; with finished commits, the oldest first
 	open       int            // guarded by mu; commits in the buffer that are not finished
+	opened     *segment       // guarded by mu; that the newest of them went to
 	number     uint64         // guarded by mu; of the newest commit
 	finished   uint64         // guarded by mu; number of the newest commit that others see
 	synced     uint64         // guarded by mu; number of the newest commit that is on the replica
@@ -188,9 +189,13 @@ func (w *writer) append(tx *transaction, durable bool) (*localCommit, error) {
 		func(s *segment, m mark) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			if s.open == 0 {
+				s.unfinished = m
+			}
 			w.open++
 			s.open++
 			w.number++
+			w.opened = s
 			c.segment, c.mark, c.number = s, m, w.number
 		})
 	if err != nil {
@@ -278,24 +283,25 @@ func stateOf(v *view) commitlog.State {
 	}
 }
 
-// finish has all see commits that were appended, and returns what they see.
-func (w *writer) finish(commits []*localCommit, tx *transaction) (*view, error) {
+// finish has all see commits that a connection has appended.
+func (w *writer) finish(c *conn, commits []*localCommit) error {
+	tx := c.tx
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.check(tx.view, commits[0].buffer); err != nil {
-		return nil, err // they are taken back
+		return err // they are taken back
 	}
 	w.open -= len(commits)
 	before := w.db.newest()
 	v := before
-	for _, c := range commits {
-		c.segment.open--
-		if n := len(w.segments); n == 0 || w.segments[n-1] != c.segment {
-			w.segments = append(w.segments, c.segment)
+	for _, k := range commits {
+		k.segment.open--
+		if n := len(w.segments); n == 0 || w.segments[n-1] != k.segment {
+			w.segments = append(w.segments, k.segment)
 		}
-		v = v.withCommit(c)
-		c.segment.add(c)
-		w.finished = c.number
+		v = v.withCommit(k)
+		k.segment.add(k)
+		w.finished = k.number
 		w.counts.Commits++
 	}
 	if before.pageSize == 0 {
@@ -317,9 +323,10 @@ func (w *writer) finish(commits []*localCommit, tx *transaction) (*view, error) 
 		w.db.stamp(v)
 	}
 	w.local.Store(v)
+	c.pin(v) // before it can be replaced
 	w.startSync()
 	w.change()
-	return v, nil
+	return nil
 }
 
 // startSync starts the goroutine that syncs, unless it runs. Called under mu.
@@ -385,6 +392,7 @@ func (w *writer) lose(why error) error {
 	w.mu.Lock()
 	b, segments := w.buffer, w.segments
 	w.lost = lostCommits{from: w.synced, to: w.number, err: err}
+	undo := w.unfinished()
 	w.buffer, w.segments = nil, nil
 	w.synced, w.finished = w.number, w.number
 	if local := w.local.Load(); local != nil {
@@ -400,6 +408,7 @@ func (w *writer) lose(why error) error {
 	if b == nil {
 		return err
 	}
+	undo(b)
 	path, kerr := b.keepAside(logsOf(segments))
 	w.db.log.Error("another writer has written to the replica: this database is read-only now, and follows it",
 		"error", why, "commits", w.lost.to-w.lost.from, "kept", path)
@@ -408,6 +417,17 @@ func (w *writer) lose(why error) error {
 	}
 	w.db.run(func() { w.db.refresh(w.db.ctx) })
 	return err
+}
+
+// unfinished returns what takes back the commits that are appended and not
+// finished, lest they are found there later. Called under mu.
+func (w *writer) unfinished() func(*writeBuffer) {
+	s := w.opened
+	if s == nil || s.open == 0 {
+		return func(*writeBuffer) {}
+	}
+	m := s.unfinished
+	return func(b *writeBuffer) { b.undo(s, m) }
 }
 
 // retire closes the files of segments that are on the replica, once no

@@ -178,6 +178,7 @@ func (w *writer) close(ctx context.Context) error {
 	defer done()
 	var b *writeBuffer
 	var segments []*segment
+	var undo func(*writeBuffer)
 	for ended := false; !ended; {
 		err = w.awaitFinished(ctx)
 		if serr := w.sync(ctx); err == nil {
@@ -187,7 +188,7 @@ func (w *writer) close(ctx context.Context) error {
 		// Who was writing when it began may have committed since.
 		ended = err != nil || w.open == 0 && len(w.segments) == 0
 		if ended {
-			b, segments = w.buffer, w.segments
+			b, segments, undo = w.buffer, w.segments, w.unfinished()
 			w.buffer = nil
 			w.change()
 		}
@@ -196,6 +197,7 @@ func (w *writer) close(ctx context.Context) error {
 	if b == nil {
 		return err
 	}
+	undo(b)
 	if len(segments) > 0 {
 		path := b.path
 		var kerr error
