@@ -276,6 +276,7 @@ func TestWrite_StorageDown(t *testing.T) {
 		t.Error("close says that all is well")
 	}
 	down.Store(false)
+	opts.CloseTimeout = 0
 	vfsName, _ = newVFS(t, client, opts)
 	again := openDB(t, vfsName, "app.db")
 	wantSQL(t, again, "SELECT count(*) FROM t", rows)

@@ -98,12 +98,15 @@ func TestWriteLTXFile_Parts(t *testing.T) {
 		}
 	}
 
-	failures = 3
+	mu.Lock()
+	failures, commits = 3, 0
 	clear(attempts)
-	commits = 0
+	mu.Unlock()
 	if _, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); err == nil || permanent(err) || !strings.Contains(err.Error(), "ServerBusy") {
 		t.Errorf("got error %v", err)
 	}
+	mu.Lock() // other parts may still be under way
+	defer mu.Unlock()
 	if commits > 0 {
 		t.Error("parts are committed without one of them")
 	}
