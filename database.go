@@ -161,11 +161,14 @@ func (db *database) stampAside(v *view) *view {
 	return v
 }
 
-// skipNumber has a number not be given to a state.
+// farNumber is how far numbers are that will not be given out soon.
+const farNumber = 1 << 16
+
+// skipNumber has a number not be given to a state, if it is one of the next.
 func (db *database) skipNumber(n uint32) {
 	for {
 		last := db.number.Load()
-		if last >= n || db.number.CompareAndSwap(last, n) {
+		if n-last-1 >= farNumber || db.number.CompareAndSwap(last, n) {
 			return
 		}
 	}

@@ -17,5 +17,5 @@ func TestKill(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", s.key)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s.secret)
 	u := url.URL{Scheme: "s3", Host: s.bucket, Path: newPath(), RawQuery: url.Values{"endpoint": {s.endpoint}, "region": {"us-east-1"}}.Encode()}
-	killtest.Run(t, u.String(), *kills)
+	killtest.Run(t, u.String(), *kills, nil)
 }

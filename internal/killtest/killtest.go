@@ -43,6 +43,8 @@ type task struct {
 	Seed   uint64
 	Acked  [writers]int // transactions that were acknowledged, by connection
 	End    bool         // look at what is there, sync and end
+
+	There [writers]int `json:"-"` // transactions that the last process found, by connection
 }
 
 // Child runs the process that is to be killed, if this is it, and does not
@@ -92,7 +94,7 @@ func child(text string, newClient func(string) (litestream.ReplicaClient, error)
 	if err != nil {
 		return err
 	}
-	fmt.Println("OK")
+	fmt.Println("OK", have)
 	if k.End {
 		if err := db.Close(); err != nil {
 			return err
@@ -209,21 +211,45 @@ func (f *faults) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMeta
 	return f.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
 }
 
-// Run kills a writer many times at random moments, and returns the transactions that
-// were acknowledged, by connection. All of the replica is synced then.
-func Run(t *testing.T, store string, kills int) {
+// Run kills a writer many times at random moments. Each time the next one looks
+// whether all that was acknowledged is there. Now and then, and in the end, one ends by
+// itself, which syncs; then restore, if it is not nil, is to restore the replica to a
+// file, which must hold the same.
+func Run(t *testing.T, store string, kills int, restore func(t *testing.T) (path string)) {
 	k := task{Store: store, Buffer: filepath.Join(t.TempDir(), "buffer")}
 	rng := rand.New(rand.NewPCG(uint64(kills), 3))
 	total := 0
 	for i := range kills {
 		k.Seed = uint64(i)
 		total += k.run(t, rng.IntN(25), time.Duration(rng.IntN(3000))*time.Microsecond)
+		if i%endEvery == endEvery-1 || i == kills-1 {
+			k.End = true
+			k.run(t, 0, 0)
+			k.End = false
+			if restore != nil {
+				k.checkRestored(t, restore(t))
+			}
+		}
 	}
-	k.End = true
-	k.run(t, 0, 0)
 	t.Logf("%d kills, %d transactions acknowledged", kills, total)
 	if left, _ := filepath.Glob(k.Buffer + "*"); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// endEvery is how many processes are killed for each that is not.
+const endEvery = 10
+
+// checkRestored looks at a database file that was restored.
+func (k *task) checkRestored(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if have, err := look(db, k.Acked); err != nil || have != k.There {
+		t.Errorf("restored: %v transactions, want %v, %v", have, k.There, err)
 	}
 }
 
@@ -255,7 +281,10 @@ func (k *task) run(t *testing.T, transactions int, later time.Duration) (acked i
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		var conn, n int
 		switch line := lines.Text(); {
-		case line == "OK":
+		case strings.HasPrefix(line, "OK "):
+			if _, err := fmt.Sscanf(line, "OK [%d %d %d %d]", &k.There[0], &k.There[1], &k.There[2], &k.There[3]); err != nil {
+				fail("%s", line)
+			}
 			ok = true
 		case strings.HasPrefix(line, "ACK "):
 			if _, err := fmt.Sscanf(line, "ACK %d %d", &conn, &n); err != nil {
