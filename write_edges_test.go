@@ -299,10 +299,11 @@ func TestWrite_Delays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := faulty()
 		var creates, lists atomic.Int64
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
 			creates.Add(1)
-			if down {
+			if down.Load() {
 				return nil, errors.New("storage is down")
 			}
 			return do()
@@ -320,7 +321,7 @@ func TestWrite_Delays(t *testing.T) {
 		if n := creates.Load(); n < 5 || n > 40 {
 			t.Errorf("%d attempts in 20 s", n)
 		}
-		down = false
+		down.Store(false)
 		if err := vfs.Sync(context.Background(), "app.db"); err != nil {
 			t.Error(err)
 		}
