@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -24,7 +25,7 @@ func BenchmarkWarmPointQuery(b *testing.B) {
 	for _, pages := range []int{10_000, 1_000_000} {
 		b.Run(fmt.Sprintf("%d pages", pages), func(b *testing.B) {
 			plain, store, rows := benchDatabase(b, pages)
-			vfsName, _ := newVFS(b, store, &litestream.Options{Logger: testLogger(discardTB{b}, nil)})
+			vfsName, _ := newVFS(b, store, &litestream.Options{Logger: testlog.New(discardTB{b}, nil)})
 			ours := benchStmt(b, "file:app.db?vfs="+vfsName)
 			theirs := benchStmt(b, "file:"+plain+"?mode=ro")
 

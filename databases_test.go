@@ -14,6 +14,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
 )
@@ -27,7 +28,7 @@ func numberedReplica(t testing.TB, store ltxtest.Store, n int) *ltxtest.Primary 
 }
 
 // failsToOpen wants SQLITE_CANTOPEN, and the reason in the log.
-func failsToOpen(t testing.TB, vfsName, name string, log *syncBuffer, reason string, params ...string) {
+func failsToOpen(t testing.TB, vfsName, name string, log *testlog.Buffer, reason string, params ...string) {
 	t.Helper()
 	before := len(log.String())
 	err := openDB(t, vfsName, name, params...).Ping()
@@ -50,10 +51,10 @@ func TestDatabases_NewClient(t *testing.T) {
 		primaries = append(primaries, numberedReplica(t, client, i))
 	}
 	var calls sync.Map
-	var log syncBuffer
+	var log testlog.Buffer
 	vfsName, vfs := newVFS(t, nil, &litestream.Options{
 		PollInterval: time.Millisecond,
-		Logger:       testLogger(t, &log),
+		Logger:       testlog.New(t, &log),
 		NewClient: func(name string) (litestream.ReplicaClient, error) {
 			n, _ := calls.LoadOrStore(name, new(atomic.Int64))
 			n.(*atomic.Int64).Add(1)
@@ -177,8 +178,8 @@ func TestDatabases_ReplicaURL(t *testing.T) {
 // TestDatabases_BadURL fails with the reason in the log, but for secrets.
 func TestDatabases_BadURL(t *testing.T) {
 	litestream.RegisterReplicaClientFactory("broken-test", nil)
-	var log syncBuffer
-	vfsName, vfs := newVFS(t, nil, &litestream.Options{Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, vfs := newVFS(t, nil, &litestream.Options{Logger: testlog.New(t, &log)})
 	for url, reason := range map[string]string{
 		"nosuch://bucket/path":            `no replica client is registered for url scheme \"nosuch\"`,
 		"broken-test://bucket/path":       `no replica client is registered for url scheme \"broken-test\"`,
@@ -205,8 +206,8 @@ func TestDatabases_BadURL(t *testing.T) {
 func TestOptions_Params(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
-	var log syncBuffer
-	vfsName, vfs := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log), PollInterval: -1})
+	var log testlog.Buffer
+	vfsName, vfs := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), PollInterval: -1})
 	for _, param := range []string{
 		"cache_size=1MiBs", "hedge_requests=maybe", "read_ahead_size=x", "cache_size=", "cache_size=lots", "cache_size=1.5MB", "cache_size=99999999999GB", "cache_size=MiB",
 		"poll_interval=1", "poll_interval=fast", "poll_interval=", "poll_idle_after=1x", "open_timeout=10", "read_timeout=soon", "close_timeout=1h1",
@@ -286,8 +287,8 @@ func TestNewVFS(t *testing.T) {
 	// Fields can be set until the first open.
 	fault := decorate.NewFault(client)
 	vfs := litestream.NewVFS(fault, &litestream.Options{OpenTimeout: time.Hour})
-	var log syncBuffer
-	vfs.Logger = testLogger(t, &log)
+	var log testlog.Buffer
+	vfs.Logger = testlog.New(t, &log)
 	vfs.OpenTimeout = 20 * time.Millisecond
 	vfs.PollInterval = -1
 	vfsName := register(t, vfs)

@@ -15,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/superfly/ltx"
 )
 
@@ -268,7 +269,7 @@ func TestFollow_ManyDatabases(t *testing.T) {
 	newPrimary(t, store, ltxtest.Options{}, 200)
 	trace := decorate.NewTrace(store)
 	vfsName, vfs := newVFS(t, nil, &litestream.Options{
-		PollInterval: time.Second, PollIdleAfter: time.Nanosecond, Logger: testLogger(discardTB{t}, nil),
+		PollInterval: time.Second, PollIdleAfter: time.Nanosecond, Logger: testlog.New(discardTB{t}, nil),
 		NewClient: func(string) (litestream.ReplicaClient, error) { return trace, nil },
 		CacheSize: uncached, // pages are counted apart
 	})

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/killtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
 	"github.com/psanford/sqlite3vfs"
@@ -113,40 +112,13 @@ func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Opti
 		o = *opts
 	}
 	if o.Logger == nil {
-		o.Logger = testLogger(t, nil)
+		o.Logger = testlog.New(t, nil)
 	}
 	if isHydrated(t) {
 		o.HydrationEnabled = true
 	}
 	vfs = litestream.NewVFS(client, &o)
 	return register(t, vfs), vfs
-}
-
-// testLogger logs to the test, and to a buffer if there is one.
-func testLogger(t testing.TB, also *syncBuffer) *slog.Logger {
-	w := io.Writer(t.Output())
-	if also != nil {
-		w = io.MultiWriter(w, also)
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// syncBuffer is a strings.Builder for several goroutines.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder // guarded by mu
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // openDB opens a database through a registered VFS. Params follow the name

@@ -10,6 +10,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -138,8 +139,8 @@ func TestPromise7_ReplicaBegunAnew(t *testing.T) {
 
 func beginAnew(t *testing.T, store litestream.ReplicaClient, cache int64, older, newer *lineage) {
 	putFiles(t, store, older.files)
-	var log syncBuffer
-	vfsName, _ := newVFS(t, store, &litestream.Options{PollInterval: fastPoll, CacheSize: cache, Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, store, &litestream.Options{PollInterval: fastPoll, CacheSize: cache, Logger: testlog.New(t, &log)})
 	reader, traveller := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
 	mustExec(t, reader, "PRAGMA cache_size = 0")
 	mustExec(t, traveller, "PRAGMA cache_size = 0")

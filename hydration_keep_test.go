@@ -17,12 +17,13 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 // openKeptDB opens a database with a hydration file, and what it logs.
-func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (db *database, log *logBuffer) {
+func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (db *database, log *testlog.Buffer) {
 	t.Helper()
-	log = new(logBuffer)
+	log = new(testlog.Buffer)
 	opts.HydrationEnabled, opts.HydrationPath, opts.PollInterval = true, path, -1
 	opts.Logger = slog.New(slog.NewTextHandler(log, nil))
 	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
@@ -30,23 +31,6 @@ func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (
 		t.Fatal(err)
 	}
 	return db, log
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func closeDB(t testing.TB, db *database) {

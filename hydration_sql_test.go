@@ -18,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 // TestHydration_SQL sees a hydration by PRAGMAs, functions, Stats, the log and
@@ -26,7 +27,7 @@ func TestHydration_SQL(t *testing.T) {
 	store := memoryClient()
 	p := newPrimary(t, store, ltxtest.Options{}, 2000)
 	path := filepath.Join(t.TempDir(), "local.db")
-	var log syncBuffer
+	var log testlog.Buffer
 	var mu sync.Mutex
 	var seen []litestream.HydrationProgress
 	vfsName, vfs := newVFS(t, store, &litestream.Options{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -219,8 +220,8 @@ func TestLocal_Names(t *testing.T) {
 func TestLocal_TwoFiles(t *testing.T) {
 	client := memoryClient()
 	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
-	var log syncBuffer
-	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
 	conn, dir := openConn(t, vfsName, "app.db"), t.TempDir()
 	t.Chdir(dir)
 	mustExec(t, conn, "ATTACH 'a.db' AS a; ATTACH 'b.db' AS b")

@@ -15,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -45,8 +46,8 @@ func TestOpen_StorageDown(t *testing.T) {
 			if c.atOnce {
 				timeout = 15 * time.Second
 			}
-			var log syncBuffer
-			vfsName, vfs := newVFS(t, fault, &litestream.Options{OpenTimeout: timeout, Logger: testLogger(t, &log)})
+			var log testlog.Buffer
+			vfsName, vfs := newVFS(t, fault, &litestream.Options{OpenTimeout: timeout, Logger: testlog.New(t, &log)})
 			remove := fault.Add(c.rule)
 			start := time.Now()
 			for range 2 {
@@ -71,8 +72,8 @@ func TestOpen_ReasonOutlivesTimeout(t *testing.T) {
 	fault := decorate.NewFault(memoryClient())
 	fault.FailCall(1, errDown)
 	fault.Add(decorate.Rule{Hang: true})
-	var log syncBuffer
-	vfsName, _ := newVFS(t, fault, &litestream.Options{OpenTimeout: time.Second, Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, fault, &litestream.Options{OpenTimeout: time.Second, Logger: testlog.New(t, &log)})
 	failsToOpen(t, vfsName, "app.db", &log, errDown.Error())
 	if want := "deadline exceeded"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log does not say %q", want)
@@ -108,8 +109,8 @@ func TestOpen_Transient(t *testing.T) {
 func TestOpen_Empty(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	client := file.NewReplicaClient(dir)
-	var log syncBuffer
-	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
 	failsToOpen(t, vfsName, "app.db", &log, litestream.ErrNoDatabase.Error())
 	if exists(dir) {
 		t.Error("to open for reading creates a folder")
@@ -150,8 +151,8 @@ func TestOpen_CloseCancels(t *testing.T) {
 func TestOpen_ClosedVFS(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
-	var log syncBuffer
-	vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond, Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond, Logger: testlog.New(t, &log)})
 	conn := openConn(t, vfsName, "app.db")
 	at(t, conn)
 	for range 2 {
@@ -183,9 +184,9 @@ func TestOpen_FailureDisturbsNobody(t *testing.T) {
 	good, bad := memoryClient(), decorate.NewFault(memoryClient())
 	numberedReplica(t, good, 1)
 	bad.Add(decorate.Rule{Err: fs.ErrPermission})
-	var log syncBuffer
+	var log testlog.Buffer
 	vfsName, _ := newVFS(t, nil, &litestream.Options{
-		Logger: testLogger(t, &log),
+		Logger: testlog.New(t, &log),
 		NewClient: func(name string) (litestream.ReplicaClient, error) {
 			switch name {
 			case "good.db":

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
 	"github.com/superfly/ltx"
@@ -114,8 +115,8 @@ func TestPanics_AtOpen(t *testing.T) {
 			if where == "AllLTXFiles" {
 				client = panickyAll{c}
 			}
-			var log syncBuffer
-			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log)})
+			var log testlog.Buffer
+			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
 			c.set(where)
 			start := time.Now()
 			failsToOpen(t, vfsName, "app.db", &log, "panic in "+where)
@@ -144,9 +145,9 @@ func TestPanics_NewClient(t *testing.T) {
 	litestream.RegisterReplicaClientFactory("panic-test", func(string, string, string, url.Values, *url.Userinfo) (litestream.ReplicaClient, error) {
 		return newClient()
 	})
-	var log syncBuffer
+	var log testlog.Buffer
 	vfsName, _ := newVFS(t, nil, &litestream.Options{
-		Logger:    testLogger(t, &log),
+		Logger:    testlog.New(t, &log),
 		NewClient: func(string) (litestream.ReplicaClient, error) { return newClient() },
 	})
 	for _, params := range [][]string{nil, {"replica_url=panic-test://x"}} {
@@ -170,8 +171,8 @@ func TestPanics_InUse(t *testing.T) {
 			if where == "AllLTXFiles" {
 				client = panickyAll{c}
 			}
-			var log syncBuffer
-			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log), PollInterval: time.Millisecond, CacheSize: -1})
+			var log testlog.Buffer
+			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), PollInterval: time.Millisecond, CacheSize: -1})
 			conn := openConn(t, vfsName, "app.db")
 			mustExec(t, conn, "PRAGMA cache_size = 5")
 			const scan = "SELECT count(*), sum(length(x)) FROM big"

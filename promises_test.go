@@ -17,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/superfly/ltx"
 )
 
@@ -286,7 +287,7 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 				broken := &flipClient{ReplicaClient: healthy}
 				vfsName, _ := newVFS(t, nil, &litestream.Options{
 					NewClient: func(string) (litestream.ReplicaClient, error) { return broken, nil },
-					Logger:    testLogger(discardTB{t}, nil),
+					Logger:    testlog.New(discardTB{t}, nil),
 				})
 				noticed := 0
 				if isHydrated(t) {
@@ -371,8 +372,8 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		newPrimary(t, store, ltxtest.Options{}, 100)
 		fault := decorate.NewFault(store)
 		remove := fault.Add(everything)
-		var log syncBuffer
-		vfsName, _ := newVFS(t, fault, &litestream.Options{OpenTimeout: limit, Logger: testLogger(t, &log)})
+		var log testlog.Buffer
+		vfsName, _ := newVFS(t, fault, &litestream.Options{OpenTimeout: limit, Logger: testlog.New(t, &log)})
 		db := openDB(t, vfsName, "app.db")
 		if err := db.Ping(); err == nil || !strings.Contains(err.Error(), "unable to open database file") {
 			t.Errorf("open: %v, want SQLITE_CANTOPEN", err)

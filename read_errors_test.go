@@ -16,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
 )
@@ -28,15 +29,15 @@ const (
 
 // bigReplica is one whose pages are read one by one, each from storage: there
 // is no cache.
-func bigReplica(t *testing.T, opts litestream.Options) (client *memory.ReplicaClient, fault *decorate.Fault, conn *sql.Conn, log *syncBuffer) {
+func bigReplica(t *testing.T, opts litestream.Options) (client *memory.ReplicaClient, fault *decorate.Fault, conn *sql.Conn, log *testlog.Buffer) {
 	t.Helper()
 	client = memoryClient()
 	p := numberedReplica(t, client, 1)
 	p.Exec("CREATE TABLE big (x, y)")
 	p.Exec("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80) INSERT INTO big SELECT zeroblob(4000), i FROM n")
 	fault = decorate.NewFault(client)
-	log = new(syncBuffer)
-	opts.Logger, opts.CacheSize, opts.PollInterval = testLogger(t, log), -1, -1
+	log = new(testlog.Buffer)
+	opts.Logger, opts.CacheSize, opts.PollInterval = testlog.New(t, log), -1, -1
 	vfsName, _ := newVFS(t, fault, &opts)
 	conn = openConn(t, vfsName, "app.db")
 	mustExec(t, conn, "PRAGMA cache_size = 5")
@@ -45,7 +46,7 @@ func bigReplica(t *testing.T, opts litestream.Options) (client *memory.ReplicaCl
 }
 
 // wantFailure wants the text of an error in status and log.
-func wantFailure(t testing.TB, conn *sql.Conn, log *syncBuffer, texts ...string) {
+func wantFailure(t testing.TB, conn *sql.Conn, log *testlog.Buffer, texts ...string) {
 	t.Helper()
 	e := status(t, conn).LastError
 	for _, text := range texts {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 // Replicas written by a real Litestream primary: those in testdata, and more
@@ -318,9 +319,9 @@ func TestReplicas_Broken(t *testing.T) {
 				}
 			}
 
-			var log syncBuffer
+			var log testlog.Buffer
 			client := file.NewReplicaClient(dir)
-			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testLogger(t, &log)})
+			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
 			if err := openDB(t, vfsName, "app.db").Ping(); err == nil {
 				t.Error("the latest state opens")
 			} else if !strings.Contains(err.Error(), "unable to open database file") {
@@ -372,8 +373,8 @@ func TestReplicas_Broken(t *testing.T) {
 }
 
 func TestReplicas_Empty(t *testing.T) {
-	var log syncBuffer
-	vfsName, _ := newVFS(t, file.NewReplicaClient(t.TempDir()), &litestream.Options{Logger: testLogger(t, &log)})
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, file.NewReplicaClient(t.TempDir()), &litestream.Options{Logger: testlog.New(t, &log)})
 	if err := openDB(t, vfsName, "app.db").Ping(); err == nil || !strings.Contains(err.Error(), "unable to open database file") {
 		t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
 	}

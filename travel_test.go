@@ -13,12 +13,13 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/mattn/go-sqlite3"
 	"github.com/superfly/ltx"
 )
 
 // travelFixture has a table n with the number of the transaction.
-func travelFixture(t *testing.T, opts ltxtest.Options, txns int) (p *ltxtest.Primary, vfsName string, log *syncBuffer) {
+func travelFixture(t *testing.T, opts ltxtest.Options, txns int) (p *ltxtest.Primary, vfsName string, log *testlog.Buffer) {
 	t.Helper()
 	client := memoryClient()
 	p = ltxtest.New(t, client, opts)
@@ -26,8 +27,8 @@ func travelFixture(t *testing.T, opts ltxtest.Options, txns int) (p *ltxtest.Pri
 	for range txns - 1 {
 		p.Exec("UPDATE t SET n = n + 1")
 	}
-	log = new(syncBuffer)
-	vfsName, _ = newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond, Logger: testLogger(t, log)})
+	log = new(testlog.Buffer)
+	vfsName, _ = newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond, Logger: testlog.New(t, log)})
 	return p, vfsName, log
 }
 

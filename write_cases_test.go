@@ -17,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -90,8 +91,8 @@ func TestWrite_Hydration(t *testing.T) {
 
 // TestWrite_VacuumPageSize is refused, and does no harm.
 func TestWrite_VacuumPageSize(t *testing.T) {
-	var log syncBuffer
-	vfsName, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.Logger = testLogger(t, &log) }))
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.Logger = testlog.New(t, &log) }))
 	db := openConn(t, vfsName, "app.db")
 	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES (zeroblob(100000)); DELETE FROM t; INSERT INTO t VALUES (1)")
 	if _, err := db.ExecContext(t.Context(), "PRAGMA page_size=8192; VACUUM"); err == nil {
@@ -234,8 +235,8 @@ func TestWrite_BufferInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "buffer")
 	first, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
 	mustExec(t, openDB(t, first, "app.db"), "CREATE TABLE t (v)")
-	var log syncBuffer
-	second, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = path, testLogger(t, &log) }))
+	var log testlog.Buffer
+	second, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = path, testlog.New(t, &log) }))
 	if err := openDB(t, second, "app.db").Ping(); err == nil {
 		t.Error("two databases have one buffer")
 	}
@@ -360,9 +361,9 @@ type listOnly struct{ litestream.ReplicaClient }
 // apart: a look before each upload has to do.
 func TestWrite_WithoutCreate(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
-	var log syncBuffer
+	var log testlog.Buffer
 	client := listOnly{memoryClient()}
-	opts := writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testLogger(t, &log) })
+	opts := writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, &log) })
 	slot := reuseSlot(t)
 	vfs := litestream.NewVFS(client, opts)
 	setSlot(slot, vfs)

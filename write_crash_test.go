@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -177,7 +178,7 @@ func testCrash(t *testing.T, journal, synchronous string) {
 // reopen opens what a crash left.
 func reopen(t *testing.T, slot string, k crashCopy) {
 	t.Helper()
-	vfs := litestream.NewVFS(k.client, writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = k.buffer, testLogger(t, nil) }))
+	vfs := litestream.NewVFS(k.client, writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = k.buffer, testlog.New(t, nil) }))
 	setSlot(slot, vfs)
 	db := openConn(t, slot, "app.db")
 	defer db.Close()
@@ -324,7 +325,7 @@ func TestWrite_BadBuffer(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "buffer")
 			vfsName := reuseSlot(t)
 			vfs := litestream.NewVFS(clone, writing(func(o *litestream.Options) {
-				o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout, o.Logger = path, 1, 300*time.Millisecond, testLogger(t, nil)
+				o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout, o.Logger = path, 1, 300*time.Millisecond, testlog.New(t, nil)
 			}))
 			setSlot(vfsName, vfs)
 			t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
@@ -349,8 +350,8 @@ func TestWrite_BadBuffer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := replica(t)
 			path := make(t, client)
-			var log syncBuffer
-			vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = path, testLogger(t, &log) }))
+			var log testlog.Buffer
+			vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = path, testlog.New(t, &log) }))
 			db := openDB(t, vfsName, "app.db")
 			wantSQL(t, db, "SELECT group_concat(v) FROM t", "here")
 			mustExec(t, db, "INSERT INTO t VALUES ('more')")

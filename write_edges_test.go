@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
@@ -78,7 +79,7 @@ func TestPromise1_NumberOfLost(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
 	slot := reuseSlot(t)
-	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testLogger(t, nil) }))
+	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, nil) }))
 	setSlot(slot, vfs)
 	a := openConn(t, slot, "app.db")
 	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
@@ -253,7 +254,7 @@ func TestWrite_CloseWhileWriting(t *testing.T) {
 	for i := range 60 {
 		client := memoryClient()
 		path := filepath.Join(t.TempDir(), "buffer")
-		vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.Logger, o.WriteBufferPath = testLogger(t, nil), path }))
+		vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.Logger, o.WriteBufferPath = testlog.New(t, nil), path }))
 		setSlot(slot, vfs)
 		c := openConn(t, slot, "app.db")
 		mustExec(t, c, "CREATE TABLE t (v)")
@@ -276,7 +277,7 @@ func TestWrite_CloseWhileWriting(t *testing.T) {
 		err := vfs.Close(t.Context())
 		<-done
 		_ = c.Close()
-		reading := litestream.NewVFS(client, &litestream.Options{Logger: testLogger(t, nil)})
+		reading := litestream.NewVFS(client, &litestream.Options{Logger: testlog.New(t, nil)})
 		setSlot(readSlot, reading)
 		reader := openConn(t, readSlot, "app.db")
 		if got := mustQuery(t, reader, "SELECT count(*) FROM t"); err != nil || got != fmt.Sprint(acked) {
@@ -344,7 +345,7 @@ func TestWrite_SyncAfterClose(t *testing.T) {
 		return nil, errors.New("storage is down")
 	}
 	slot := reuseSlot(t)
-	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.CloseTimeout, o.Logger = 1, testLogger(t, nil) }))
+	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.CloseTimeout, o.Logger = 1, testlog.New(t, nil) }))
 	setSlot(slot, vfs)
 	c := openConn(t, slot, "app.db")
 	mustExec(t, c, "CREATE TABLE t (v)")

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -288,8 +289,8 @@ func TestWrite_KeptTemporary(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	client := faulty()
 	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) { return nil, fs.ErrPermission }
-	var log syncBuffer
-	opts := writing(func(o *litestream.Options) { o.CloseTimeout, o.Logger = 1, testLogger(t, &log) })
+	var log testlog.Buffer
+	opts := writing(func(o *litestream.Options) { o.CloseTimeout, o.Logger = 1, testlog.New(t, &log) })
 	vfsName, vfs := newVFS(t, client, opts)
 	mustExec(t, openDB(t, vfsName, "app.db"), "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
 	if err := vfs.Close(t.Context()); err == nil {

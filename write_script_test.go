@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -89,7 +90,7 @@ func runScript(t *testing.T, seed uint64) {
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	if s.show {
-		s.opts.Logger = testLogger(t, nil)
+		s.opts.Logger = testlog.New(t, nil)
 	}
 	if s.rng.IntN(2) == 0 {
 		s.opts.WriteBufferPath = filepath.Join(dir, "buffer")

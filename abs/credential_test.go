@@ -27,7 +27,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 // clearEnv has a test find no credential in its environment.
@@ -287,7 +287,7 @@ func TestSecrets(t *testing.T) {
 		secrets = append(secrets, query.Get("sig"), url.QueryEscape(query.Get("sig")))
 	}
 
-	var log storetest.Buffer
+	var log testlog.Buffer
 	note := func(err error) {
 		if err != nil {
 			fmt.Fprintln(&log, err)
@@ -310,7 +310,7 @@ func TestSecrets(t *testing.T) {
 	clients["plain http"].Credential = &tokens{}
 
 	for name, c := range clients {
-		opts := &litestream.Options{Logger: storetest.Logger(t, &log), OpenTimeout: time.Second, ReadTimeout: time.Second, PollInterval: 10 * time.Millisecond}
+		opts := &litestream.Options{Logger: testlog.New(t, &log), OpenTimeout: time.Second, ReadTimeout: time.Second, PollInterval: 10 * time.Millisecond}
 		vfs := litestream.NewVFS(c, opts)
 		vfsName := fmt.Sprintf("abs-secrets-%d", vfsNames.Add(1))
 		if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {

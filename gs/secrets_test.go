@@ -20,7 +20,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 // No error, no log of ours at DEBUG, and none of the libraries when they are
@@ -31,8 +31,8 @@ func TestNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out storetest.Buffer
-	logger := storetest.Logger(t, &out)
+	var out testlog.Buffer
+	logger := testlog.New(t, &out)
 	before := slog.Default()
 	slog.SetDefault(logger) // takes package log along
 	t.Cleanup(func() { slog.SetDefault(before) })

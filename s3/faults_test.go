@@ -17,7 +17,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/s3"
 )
 
@@ -162,8 +162,8 @@ func TestAnswers_Create(t *testing.T) {
 			}
 			refuse(tt.status, tt.code, "message")(w, req)
 		})
-		var logged storetest.Buffer
-		c.Logger = storetest.Logger(t, &logged)
+		var logged testlog.Buffer
+		c.Logger = testlog.New(t, &logged)
 		err := operations["create"](t.Context(), c)
 		if warned := strings.Contains(logged.String(), "cannot create"); warned != (tt.want == errors.ErrUnsupported) {
 			t.Errorf("%s: warned is %v", tt.code, warned)

@@ -20,6 +20,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/killtest"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/replicatest"
 	"github.com/ltxvfs/litestream/s3"
 )
@@ -110,7 +111,7 @@ func (s *server) client(t testing.TB, path string, transport http.RoundTripper) 
 	c.AccessKeyID, c.SecretAccessKey = s.key, s.secret
 	c.Endpoint, c.Bucket, c.Path = s.endpoint, s.bucket, path
 	c.Transport = transport
-	c.Logger = storetest.Logger(t, nil)
+	c.Logger = testlog.New(t, nil)
 	t.Cleanup(func() { c.Close() })
 	return c
 }

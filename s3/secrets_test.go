@@ -16,7 +16,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 var vfsNames atomic.Int64
@@ -49,8 +49,8 @@ func TestNoSecrets(t *testing.T) {
 	noEnvironment(t)
 	const token = "s3cr3t-token"
 	sseKey := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
-	var out storetest.Buffer
-	log := storetest.Logger(t, &out)
+	var out testlog.Buffer
+	log := testlog.New(t, &out)
 	report := func(err error) {
 		if err != nil {
 			log.Info("error", "error", err, "full", fmt.Sprintf("%+v %#v", err, err.Error()))

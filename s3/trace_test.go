@@ -20,7 +20,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/ltxvfs/litestream/s3"
 )
@@ -144,7 +144,7 @@ func TestTrace_Open(t *testing.T) {
 		p.Exec("UPDATE t SET b = zeroblob(199) WHERE id = ?", i*50+1)
 	}
 	c, rec := s.record(t, path)
-	db, err := openVFS(t, c, &litestream.Options{Logger: storetest.Logger(t, nil), PollInterval: time.Hour, ReadAheadSize: -1})
+	db, err := openVFS(t, c, &litestream.Options{Logger: testlog.New(t, nil), PollInterval: time.Hour, ReadAheadSize: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestTrace_Travel(t *testing.T) {
 	}
 
 	c, rec := s.record(t, path)
-	db, err := openVFS(t, c, &litestream.Options{Logger: storetest.Logger(t, nil), PollInterval: time.Hour, ReadAheadSize: -1})
+	db, err := openVFS(t, c, &litestream.Options{Logger: testlog.New(t, nil), PollInterval: time.Hour, ReadAheadSize: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +16,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
 // Store is what RunSQL tests.
@@ -210,7 +208,7 @@ var vfsNames atomic.Int64
 func open(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) *sql.Conn {
 	t.Helper()
 	if opts.Logger == nil {
-		opts.Logger = Logger(t, nil)
+		opts.Logger = testlog.New(t, nil)
 	}
 	if opts.PollInterval == 0 {
 		opts.PollInterval = 100 * time.Millisecond
@@ -238,35 +236,6 @@ func open(t testing.TB, client litestream.ReplicaClient, opts *litestream.Option
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
-}
-
-// Logger logs at DEBUG to the test, and to w unless it is nil.
-func Logger(t testing.TB, w io.Writer) *slog.Logger {
-	out := t.Output()
-	if w != nil {
-		out = io.MultiWriter(out, w)
-	}
-	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// Buffer is a strings.Builder for several goroutines.
-type Buffer struct {
-	mu sync.Mutex
-	b  strings.Builder // guarded by mu
-}
-
-// Write implements io.Writer.
-func (b *Buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-// String returns what was written so far.
-func (b *Buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func mustQuery(t testing.TB, conn *sql.Conn, text string) string {
