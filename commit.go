@@ -25,9 +25,10 @@ func (c *localCommit) version() ltx.TXID { return localVersion | ltx.TXID(c.numb
 const localVersion ltx.TXID = 1 << 63
 
 // segment is a part of the write buffer: the commits that become one LTX file.
-// Its fields are guarded by writer.mu, but for log and file.
+// Its fields are guarded by writer.mu, but for log and file; once it gets no more
+// commits they do not change.
 type segment struct {
-	log  *commitlog.Segment // written to under writer.files
+	log  *commitlog.Segment // written to under writeBuffer.mu
 	file *ltxFile           // stands for it in page tables
 
 	pages   map[uint32]segmentPage // newest versions

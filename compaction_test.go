@@ -302,3 +302,26 @@ func TestCompaction_GoesOn(t *testing.T) {
 		}
 	})
 }
+
+// TestCompaction_Resumes has short-lived processes write, of which none lives as
+// long as it takes to compact.
+func TestCompaction_Resumes(t *testing.T) {
+	client := memoryClient()
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			vfsName, vfs := newVFS(t, client, &litestream.Options{WriteEnabled: true, PollInterval: -1})
+			db := openConn(t, vfsName, "app.db")
+			mustExec(t, db, "CREATE TABLE IF NOT EXISTS t (v); INSERT INTO t VALUES (1)")
+			mustExec(t, db, "PRAGMA litestream_sync")
+			time.Sleep(5 * time.Second)
+			if err := vfs.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+			_ = db.Close()
+			time.Sleep(20 * time.Minute)
+		}
+	})
+	if n := levels(t, client); n[1] < 5 || n[2] < 3 || n[3] == 0 {
+		t.Errorf("files by level: %v", n)
+	}
+}

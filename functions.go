@@ -14,8 +14,8 @@ import (
 
 // RegisterFunctions gives a connection the SQL functions litestream_txid(),
 // litestream_time(), litestream_lag(), litestream_status(), litestream_history(),
-// litestream_hydration_progress(), litestream_hydration_status() and
-// litestream_hydration_file(), which return what the PRAGMAs of these names do, and litestream_set_time(x),
+// litestream_hydration_progress(), litestream_hydration_status(), litestream_hydration_file(),
+// litestream_sync() and litestream_write_enabled(), which return what the PRAGMAs of these names do, and litestream_set_time(x),
 // which takes what the PRAGMA litestream_time takes. Unlike those of a PRAGMA, their errors
 // have a text. They are about the connection's main database.
 //

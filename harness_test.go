@@ -272,6 +272,18 @@ var freeSlots struct {
 	names []string
 }
 
+// newVFSOnly is newVFS without closing it, for a test that looks at how that goes.
+func newVFSOnly(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (name string, vfs *litestream.VFS) {
+	t.Helper()
+	o := *opts
+	if o.Logger == nil {
+		o.Logger = testlog.New(t, nil)
+	}
+	name, vfs = reuseSlot(t), litestream.NewVFS(client, &o)
+	setSlot(name, vfs)
+	return name, vfs
+}
+
 // setSlot puts a VFS into a slot.
 func setSlot(name string, vfs *litestream.VFS) {
 	i, err := strconv.Atoi(strings.TrimPrefix(name, slotName(0)[:len(slotName(0))-1]))

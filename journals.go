@@ -131,7 +131,7 @@ func (f *journalFile) Close() (err error) {
 			f.all.close(f.name, f.c)
 		}
 	}
-	f.c.journalMemory = f.mem[:0]
+	f.c.journalMemory = f.spare()
 	return f.tempFile.Close()
 }
 

@@ -10,9 +10,9 @@ import (
 // Stats are counters of one database since it was opened.
 type Stats struct {
 	Name     string    `json:"name"`
-	TXID     ltx.TXID  `json:"txid"` // newest known
-	Time     time.Time `json:"time"` // of that transaction
-	Pages    uint32    `json:"pages"`
+	TXID     ltx.TXID  `json:"txid"`      // newest known on the replica
+	Time     time.Time `json:"time"`      // of that transaction
+	Pages    uint32    `json:"pages"`     // of the newest state, on the replica or not yet
 	PageSize uint32    `json:"page_size"` // bytes
 	Lag      int64     `json:"lag"`       // whole seconds since the last successful poll, -1 before the first
 	Poller   string    `json:"poller"`    // asleep, running or stopped

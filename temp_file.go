@@ -68,6 +68,19 @@ func (f *tempFile) growTo(n int64) {
 	}
 }
 
+// maxSpare is how much memory of a file that is closed is kept for the next,
+// bytes: what small transactions need, for connections may be many.
+const maxSpare = 64 << 10
+
+// spare returns the file's memory for another one, if that is worth it. The file
+// is to be closed next.
+func (f *tempFile) spare() []byte {
+	if cap(f.mem) > maxSpare {
+		return nil
+	}
+	return f.mem[:0]
+}
+
 func (f *tempFile) spill() error {
 	disk, err := os.CreateTemp("", "litestream-*.tmp")
 	if err != nil {

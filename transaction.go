@@ -32,7 +32,7 @@ var errPageSize = errors.New("the page size of a database cannot change: LTX fil
 
 func newTransaction(v *view, memory []byte) *transaction {
 	return &transaction{
-		data: tempFile{mem: memory[:0]},
+		data: tempFile{mem: memory},
 		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
 		size: v.commit, least: v.commit, counter: v.state.number.Load(),
 	}
@@ -175,7 +175,7 @@ func (tx *transaction) page(pgno uint32, p []byte) error {
 
 // drop forgets what was changed, and returns memory for the next transaction.
 func (tx *transaction) drop() []byte {
-	memory := tx.data.mem
+	memory := tx.data.spare()
 	_ = tx.data.Close() // there was nothing to be kept
-	return memory[:0]
+	return memory
 }

@@ -169,7 +169,7 @@ func (v *VFS) openJournal(name string, params map[string]string, flags sqlite3vf
 	if s != nil {
 		<-s.ready // as it is to whoever writes
 		if c := s.db.writer.holder(); c != nil {
-			c.journal = &journalFile{tempFile: tempFile{mem: c.journalMemory[:0]}, c: c, name: name, all: &v.journals}
+			c.journal = &journalFile{tempFile: tempFile{mem: c.journalMemory}, c: c, name: name, all: &v.journals}
 			c.journalName, c.journalState = name, journalOpen
 			return c.journal, flags, nil
 		}

@@ -130,8 +130,9 @@ func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *c
 
 // append adds a commit to the active segment, or to a new one that begins with
 // header, and sets its offset. Durable has it survive the loss of power.
-// Appended is called with the segment, before it can be rotated.
-func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment, mark)) error {
+// Appended is called with the segment, before it can be rotated, and may refuse
+// the commit, which is taken back then.
+func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment, mark) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -153,6 +154,9 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 			err = b.syncLogs()
 		}
 	}
+	if err == nil {
+		err = appended(b.active, m)
+	}
 	if err != nil {
 		if log.Size() > m.size {
 			_ = log.Undo(m.size, m.digest) // what fails is to cut the file off, and it is written over
@@ -160,7 +164,6 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 		b.dropEmpty(log)
 		return fmt.Errorf("write commit to the write buffer: %w", err)
 	}
-	appended(b.active, m)
 	return nil
 }
 

@@ -363,10 +363,7 @@ func TestWrite_WithoutCreate(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
 	var log testlog.Buffer
 	client := listOnly{memoryClient()}
-	opts := writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, &log) })
-	slot := reuseSlot(t)
-	vfs := litestream.NewVFS(client, opts)
-	setSlot(slot, vfs)
+	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, &log) }))
 	a := openConn(t, slot, "app.db")
 	if !strings.Contains(log.String(), "two writers may not notice") {
 		t.Error("the log does not say that two writers may not notice each other")

@@ -254,102 +254,108 @@ func TestWrite_DiskFull(t *testing.T) {
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT count(*) FROM t", fmt.Sprint(rows))
 }
 
+// leaveBuffer makes a buffer with a commit to a replica, as a process leaves it
+// that is killed.
+func leaveBuffer(t *testing.T, client litestream.ReplicaClient, query string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "buffer")
+	vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
+	db := openDB(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE IF NOT EXISTS t (v)")
+	mustSync(t, vfs)
+	mustExec(t, db, query)
+	return copyBuffer(t, path)
+}
+
+// writeReplica runs a query on a replica in write mode.
+func writeReplica(t *testing.T, client litestream.ReplicaClient, query string) {
+	t.Helper()
+	vfsName, vfs := newVFS(t, client, writing())
+	mustExec(t, openDB(t, vfsName, "app.db"), query)
+	mustSync(t, vfs)
+}
+
+func mustSync(t testing.TB, vfs *litestream.VFS) {
+	t.Helper()
+	if err := vfs.Sync(t.Context(), "app.db"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damageSegment changes the first segment of a buffer.
+func damageSegment(t *testing.T, path string, change func([]byte) []byte) string {
+	t.Helper()
+	names, _ := filepath.Glob(path + "-*")
+	b, err := os.ReadFile(names[0])
+	if err == nil {
+		err = os.WriteFile(names[0], change(b), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// leaveSecondSegment makes a buffer with a segment that follows one which is not
+// there.
+func leaveSecondSegment(t *testing.T, client *memory.ReplicaClient) string {
+	clone := &storeFault{ReplicaClient: cloneReplica(t, client)}
+	path := filepath.Join(t.TempDir(), "buffer")
+	vfsName, vfs := newVFSOnly(t, clone, writing(func(o *litestream.Options) {
+		o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout = path, 1, 300*time.Millisecond
+	}))
+	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
+	db := openDB(t, vfsName, "app.db")
+	mustExec(t, db, insertThere)
+	var once sync.Once
+	clone.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		once.Do(func() { mustExec(t, db, insertThere) })
+		return nil, errors.New("storage is down")
+	}
+	if _, err := db.Exec("PRAGMA litestream_sync"); err == nil {
+		t.Fatal("a sync succeeds while storage is down")
+	}
+	copied := copyBuffer(t, path)
+	names, _ := filepath.Glob(copied + "-*")
+	if err := os.Remove(names[0]); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+const insertThere = "INSERT INTO t VALUES ('there')"
+
 // TestWrite_BadBuffer opens buffers that do not belong to the replica. None is
 // replayed, and none is lost.
 func TestWrite_BadBuffer(t *testing.T) {
-	// left makes a buffer with a commit to a replica.
-	left := func(t *testing.T, client litestream.ReplicaClient, sql string) string {
-		path := filepath.Join(t.TempDir(), "buffer")
-		vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
-		db := openDB(t, vfsName, "app.db")
-		mustExec(t, db, "CREATE TABLE IF NOT EXISTS t (v)")
-		if err := vfs.Sync(t.Context(), "app.db"); err != nil {
-			t.Fatal(err)
-		}
-		mustExec(t, db, sql)
-		return copyBuffer(t, path)
-	}
-	replica := func(t *testing.T) *memory.ReplicaClient {
-		client := memoryClient()
-		vfsName, vfs := newVFS(t, client, writing())
-		mustExec(t, openDB(t, vfsName, "app.db"), "CREATE TABLE t (v); INSERT INTO t VALUES ('here')")
-		if err := vfs.Sync(t.Context(), "app.db"); err != nil {
-			t.Fatal(err)
-		}
-		return client
-	}
-	damage := func(t *testing.T, path string, fn func([]byte) []byte) {
-		names, _ := filepath.Glob(path + "-*")
-		b, err := os.ReadFile(names[0])
-		if err == nil {
-			err = os.WriteFile(names[0], fn(b), 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, make := range map[string]func(t *testing.T, client *memory.ReplicaClient) string{
+	for name, leave := range map[string]func(t *testing.T, client *memory.ReplicaClient) string{
 		"another database": func(t *testing.T, _ *memory.ReplicaClient) string {
-			return left(t, memoryClient(), "INSERT INTO t VALUES ('there')")
+			return leaveBuffer(t, memoryClient(), insertThere)
 		},
 		"another page size": func(t *testing.T, _ *memory.ReplicaClient) string {
 			other := memoryClient()
-			vfsName, vfs := newVFS(t, other, writing())
-			mustExec(t, openDB(t, vfsName, "app.db"), "PRAGMA page_size=8192; CREATE TABLE t (v)")
-			if err := vfs.Sync(t.Context(), "app.db"); err != nil {
-				t.Fatal(err)
-			}
-			return left(t, other, "INSERT INTO t VALUES ('there')")
+			writeReplica(t, other, "PRAGMA page_size=8192; CREATE TABLE t (v)")
+			return leaveBuffer(t, other, insertThere)
 		},
 		"the replica went on": func(t *testing.T, client *memory.ReplicaClient) string {
-			path := left(t, cloneReplica(t, client), "INSERT INTO t VALUES ('there')")
-			vfsName, vfs := newVFS(t, client, writing())
-			mustExec(t, openDB(t, vfsName, "app.db"), "INSERT INTO t VALUES ('on'); DELETE FROM t WHERE v = 'on'")
-			if err := vfs.Sync(t.Context(), "app.db"); err != nil {
-				t.Fatal(err)
-			}
+			path := leaveBuffer(t, cloneReplica(t, client), insertThere)
+			writeReplica(t, client, "INSERT INTO t VALUES ('on'); DELETE FROM t WHERE v = 'on'")
 			return path
 		},
 		"a newer version": func(t *testing.T, client *memory.ReplicaClient) string {
-			path := left(t, cloneReplica(t, client), "INSERT INTO t VALUES ('there')")
-			damage(t, path, func(b []byte) []byte { b[7]++; return b })
-			return path
+			path := leaveBuffer(t, cloneReplica(t, client), insertThere)
+			return damageSegment(t, path, func(b []byte) []byte { b[7]++; return b })
 		},
 		"no segment": func(t *testing.T, client *memory.ReplicaClient) string {
-			path := left(t, cloneReplica(t, client), "INSERT INTO t VALUES ('there')")
-			damage(t, path, func([]byte) []byte { return []byte("some other file") })
-			return path
+			path := leaveBuffer(t, cloneReplica(t, client), insertThere)
+			return damageSegment(t, path, func([]byte) []byte { return []byte("some other file") })
 		},
-		"a segment without the one before": func(t *testing.T, client *memory.ReplicaClient) string {
-			clone := &storeFault{ReplicaClient: cloneReplica(t, client)}
-			path := filepath.Join(t.TempDir(), "buffer")
-			vfsName := reuseSlot(t)
-			vfs := litestream.NewVFS(clone, writing(func(o *litestream.Options) {
-				o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout, o.Logger = path, 1, 300*time.Millisecond, testlog.New(t, nil)
-			}))
-			setSlot(vfsName, vfs)
-			t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
-			db := openDB(t, vfsName, "app.db")
-			mustExec(t, db, "INSERT INTO t VALUES ('there')")
-			var once sync.Once
-			clone.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
-				once.Do(func() { mustExec(t, db, "INSERT INTO t VALUES ('there')") })
-				return nil, errors.New("storage is down")
-			}
-			if _, err := db.Exec("PRAGMA litestream_sync"); err == nil {
-				t.Fatal("a sync succeeds while storage is down")
-			}
-			copied := copyBuffer(t, path)
-			names, _ := filepath.Glob(copied + "-*")
-			if err := os.Remove(names[0]); err != nil {
-				t.Fatal(err)
-			}
-			return copied
-		},
+		"a segment without the one before": leaveSecondSegment,
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := replica(t)
-			path := make(t, client)
+			client := memoryClient()
+			writeReplica(t, client, "CREATE TABLE t (v); INSERT INTO t VALUES ('here')")
+			path := leave(t, client)
 			var log testlog.Buffer
 			vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath, o.Logger = path, testlog.New(t, &log) }))
 			db := openDB(t, vfsName, "app.db")

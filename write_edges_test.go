@@ -67,20 +67,9 @@ func TestPromise1_NumberOfExclusive(t *testing.T) {
 // open that changes what is lost.
 func TestPromise1_NumberOfLost(t *testing.T) {
 	client := faulty()
-	gates := map[int64]chan struct{}{2: make(chan struct{}), 3: make(chan struct{})}
-	entered := make(chan struct{}, 2)
-	var n atomic.Int64
-	client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
-		if gate := gates[n.Add(1)]; gate != nil {
-			entered <- struct{}{}
-			<-gate
-		}
-		return do()
-	}
+	entered, release := client.hold(2, 3)
 	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
-	slot := reuseSlot(t)
-	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, nil) }))
-	setSlot(slot, vfs)
+	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval = time.Hour }))
 	a := openConn(t, slot, "app.db")
 	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
 	mustExec(t, a, "PRAGMA litestream_sync")
@@ -91,13 +80,13 @@ func TestPromise1_NumberOfLost(t *testing.T) {
 	mustExec(t, a, "UPDATE t SET v = 3") // part of the next file
 	go func() { synced <- vfs.Sync(context.Background(), "app.db") }()
 	mustExec(t, a, "BEGIN IMMEDIATE; UPDATE t SET v = 4")
-	close(gates[2])
+	release()
 	<-entered
 	otherName, _ := newVFS(t, client, writing())
 	x := openConn(t, otherName, "app.db")
 	mustExec(t, x, "UPDATE t SET v = 9")
 	mustExec(t, x, "PRAGMA litestream_sync")
-	close(gates[3])
+	release()
 	waitFor(t, "conflict", func() bool { return mustQuery(t, x, "SELECT 1") == "1" && len(synced) == 2 })
 	if _, err := a.ExecContext(t.Context(), "COMMIT"); err == nil {
 		t.Error("a transaction on what was lost is committed")
@@ -219,15 +208,7 @@ func TestWrite_NewRollback(t *testing.T) {
 func TestWrite_ReopenWhileClosing(t *testing.T) {
 	for _, path := range []string{"", filepath.Join(t.TempDir(), "buffer")} {
 		client := faulty()
-		uploading, release := make(chan struct{}), make(chan struct{})
-		var n atomic.Int64
-		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
-			if n.Add(1) == 2 {
-				close(uploading)
-				<-release
-			}
-			return do()
-		}
+		uploading, release := client.hold(2)
 		vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
 		db := openDB(t, vfsName, "app.db")
 		mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
@@ -239,7 +220,7 @@ func TestWrite_ReopenWhileClosing(t *testing.T) {
 		opened := make(chan error, 1)
 		next := openDB(t, vfsName, "app.db")
 		go func() { opened <- next.Ping() }()
-		close(release)
+		release()
 		if err := errors.Join(<-closed, <-opened); err != nil {
 			t.Fatal(err)
 		}
@@ -344,9 +325,7 @@ func TestWrite_SyncAfterClose(t *testing.T) {
 		trying <- struct{}{}
 		return nil, errors.New("storage is down")
 	}
-	slot := reuseSlot(t)
-	vfs := litestream.NewVFS(client, writing(func(o *litestream.Options) { o.CloseTimeout, o.Logger = 1, testlog.New(t, nil) }))
-	setSlot(slot, vfs)
+	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.CloseTimeout = 1 }))
 	c := openConn(t, slot, "app.db")
 	mustExec(t, c, "CREATE TABLE t (v)")
 	done := make(chan error, 1)

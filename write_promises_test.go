@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,22 @@ func (c *storeFault) LTXFiles(ctx context.Context, level int, seek ltx.TXID, use
 		}
 	}
 	return c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+// hold has the n-th uploads wait until release is called, once for each.
+// Entered receives something when one begins to wait. It is for a client that
+// nobody uses yet.
+func (c *storeFault) hold(n ...int64) (entered <-chan struct{}, release func()) {
+	begun, gate := make(chan struct{}, len(n)), make(chan struct{})
+	var uploads atomic.Int64
+	c.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		if slices.Contains(n, uploads.Add(1)) {
+			begun <- struct{}{}
+			<-gate
+		}
+		return do()
+	}
+	return begun, func() { gate <- struct{}{} }
 }
 
 func faulty() *storeFault { return &storeFault{ReplicaClient: memory.NewReplicaClient()} }
@@ -116,6 +133,7 @@ func TestPromise2_CommitIsSeenAtOnce(t *testing.T) {
 // a transaction, and while an upload does not come to an end; and commits then.
 func TestPromise3_WriteAndSync(t *testing.T) {
 	client := faulty()
+	uploading, release := client.hold(1)
 	vfsName, vfs := newVFS(t, client, writing())
 	a, b := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
 	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
@@ -123,12 +141,6 @@ func TestPromise3_WriteAndSync(t *testing.T) {
 	wantSQL(t, b, "SELECT v FROM t", "1")
 	mustExec(t, a, "COMMIT")
 
-	uploading, release := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
-		once.Do(func() { close(uploading); <-release })
-		return do()
-	}
 	synced := make(chan error, 1)
 	go func() { synced <- vfs.Sync(t.Context(), "app.db") }()
 	<-uploading
@@ -136,7 +148,7 @@ func TestPromise3_WriteAndSync(t *testing.T) {
 	mustExec(t, b, "UPDATE t SET v = 3")
 	wantSQL(t, a, "SELECT v FROM t", "3")
 	mustExec(t, a, "UPDATE t SET v = 4")
-	close(release)
+	release()
 	if err := <-synced; err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package litestream_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -62,5 +61,4 @@ func TestWrite(t *testing.T) {
 	waitFor(t, "all transactions", func() bool {
 		return mustQuery(t, reader, "SELECT count(*) FROM t") == "102"
 	})
-	_ = context.Background
 }

@@ -32,8 +32,7 @@ type writer struct {
 	stopping   bool           // guarded by mu; no transaction begins any more
 	owner      *conn          // guarded by mu; that writes
 	segments   []*segment     // guarded by mu; with finished commits, the oldest first
-	open       int            // guarded by mu; commits in the buffer that are not finished
-	opened     *segment       // guarded by mu; that the newest of them went to
+	opened     *segment       // guarded by mu; that the newest appended commit went to
 	number     uint64         // guarded by mu; of the newest commit
 	finished   uint64         // guarded by mu; number of the newest commit that others see
 	synced     uint64         // guarded by mu; number of the newest commit that is on the replica
@@ -186,17 +185,20 @@ func (w *writer) append(tx *transaction, durable bool) (*localCommit, error) {
 	err = b.append(&c.Commit, durable,
 		func() commitlog.Header { return w.header(tx) },
 		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
-		func(s *segment, m mark) {
+		func(s *segment, m mark) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			if err := w.check(tx.view, b); err != nil {
+				return err // write mode has ended meanwhile
+			}
 			if s.open == 0 {
 				s.unfinished = m
 			}
-			w.open++
 			s.open++
 			w.number++
 			w.opened = s
 			c.segment, c.mark, c.number = s, m, w.number
+			return nil
 		})
 	if err != nil {
 		return nil, err
@@ -225,7 +227,6 @@ func (w *writer) takeBack(commits []*localCommit) {
 	c.buffer.undo(c.segment, c.mark)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.open -= len(commits)
 	c.segment.open -= len(commits)
 	w.change()
 }
@@ -291,7 +292,6 @@ func (w *writer) finish(c *conn, commits []*localCommit) error {
 	if err := w.check(tx.view, commits[0].buffer); err != nil {
 		return err // they are taken back
 	}
-	w.open -= len(commits)
 	before := w.db.newest()
 	v := before
 	for _, k := range commits {
@@ -419,14 +419,17 @@ func (w *writer) lose(why error) error {
 	return err
 }
 
+// isHalfDone tells whether there are commits that are appended and not finished.
+// Called under mu.
+func (w *writer) isHalfDone() bool { return w.opened != nil && w.opened.open > 0 }
+
 // unfinished returns what takes back the commits that are appended and not
 // finished, lest they are found there later. Called under mu.
 func (w *writer) unfinished() func(*writeBuffer) {
-	s := w.opened
-	if s == nil || s.open == 0 {
+	if !w.isHalfDone() {
 		return func(*writeBuffer) {}
 	}
-	m := s.unfinished
+	s, m := w.opened, w.opened.unfinished
 	return func(b *writeBuffer) { b.undo(s, m) }
 }
 

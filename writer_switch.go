@@ -186,7 +186,7 @@ func (w *writer) close(ctx context.Context) error {
 		}
 		w.mu.Lock()
 		// Who was writing when it began may have committed since.
-		ended = err != nil || w.open == 0 && len(w.segments) == 0
+		ended = err != nil || !w.isHalfDone() && len(w.segments) == 0
 		if ended {
 			b, segments, undo = w.buffer, w.segments, w.unfinished()
 			w.buffer = nil
@@ -215,9 +215,9 @@ func (w *writer) close(ctx context.Context) error {
 func (w *writer) awaitFinished(ctx context.Context) error {
 	for {
 		w.mu.Lock()
-		open, changed := w.open, w.changed
+		halfDone, changed := w.isHalfDone(), w.changed
 		w.mu.Unlock()
-		if open == 0 {
+		if !halfDone {
 			return nil
 		}
 		select {
