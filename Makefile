@@ -2,3 +2,8 @@
 .PHONY: test
 test:
 	scripts/check
+
+# The loadable extension for this machine, in build/.
+.PHONY: extension
+extension:
+	scripts/extension

@@ -26,7 +26,7 @@ type compactor struct {
 func (w *writer) compactAll() {
 	db := w.db
 	c := &compactor{db: db, due: make([]time.Time, len(db.opts.CompactionLevels)+1)}
-	if err := c.begin(); err != nil {
+	if err := c.begin(); err != nil && !errors.Is(err, context.Canceled) {
 		db.log.Warn("compaction does not know what an earlier process has left", "error", err)
 	}
 	c.news()

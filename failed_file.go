@@ -3,9 +3,14 @@ package litestream
 import "github.com/psanford/sqlite3vfs"
 
 // failedFile stands for a file that could not be opened; see OpenURI.
-type failedFile struct{}
+type failedFile struct {
+	err error // why
+}
 
 var _ sqlite3vfs.File = failedFile{}
+
+// OpenError returns why the file could not be opened.
+func (f failedFile) OpenError() error { return f.err }
 
 func (failedFile) ReadAt([]byte, int64) (int, error)  { return 0, sqlite3vfs.CantOpenError }
 func (failedFile) WriteAt([]byte, int64) (int, error) { return 0, sqlite3vfs.CantOpenError }

@@ -1,3 +1,5 @@
+//go:build !SQLITE3VFS_LOADABLE_EXT
+
 package litestream
 
 import (
@@ -62,14 +64,14 @@ func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 func queryPragma(conn *sqlite3.SQLiteConn, name string) (string, error) {
 	rows, err := conn.Query("PRAGMA main."+name, nil)
 	if err != nil {
-		return "", pragmaError(conn, name, err)
+		return "", errorOfPragma(conn, name, err)
 	}
 	defer rows.Close()
 	dest := make([]driver.Value, len(rows.Columns()))
 	if err := rows.Next(dest); err == io.EOF || err == nil && len(dest) == 0 {
 		return "", errors.New("the main database is not served by litestream")
 	} else if err != nil {
-		return "", pragmaError(conn, name, err)
+		return "", errorOfPragma(conn, name, err)
 	}
 	switch s := dest[0].(type) {
 	case string:
@@ -84,13 +86,13 @@ func queryPragma(conn *sqlite3.SQLiteConn, name string) (string, error) {
 func execPragma(conn *sqlite3.SQLiteConn, name, value string) error {
 	quoted := "'" + strings.ReplaceAll(value, "'", "''") + "'"
 	if _, err := conn.Exec("PRAGMA main."+name+" = "+quoted, nil); err != nil {
-		return pragmaError(conn, name, err)
+		return errorOfPragma(conn, name, err)
 	}
 	return nil
 }
 
-// pragmaError finds the text of an error of which SQLite has a code only.
-func pragmaError(conn *sqlite3.SQLiteConn, name string, err error) error {
+// errorOfPragma finds the text of an error of which SQLite has a code only.
+func errorOfPragma(conn *sqlite3.SQLiteConn, name string, err error) error {
 	if name == "litestream_status" {
 		return err
 	}

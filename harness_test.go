@@ -27,9 +27,7 @@ import (
 // sqlite3vfs keeps its VFSs in a map without a lock, so none may be
 // registered while another is in use. These slots are registered before any
 // test; each test puts its VFS into one.
-var slots [512]slot
-
-var nextSlot atomic.Int64
+var slots [128]slot
 
 type slot struct {
 	vfs atomic.Pointer[litestream.VFS]
@@ -54,7 +52,7 @@ func (s *slot) FullPathname(name string) string { return s.vfs.Load().FullPathna
 func TestMain(m *testing.M) {
 	killtest.Child(func(store string) (litestream.ReplicaClient, error) { return file.NewReplicaClient(store), nil })
 	for i := range slots {
-		if err := sqlite3vfs.RegisterVFS(slotName(int64(i)), &slots[i]); err != nil {
+		if err := sqlite3vfs.RegisterVFS(slotName(i), &slots[i]); err != nil {
 			panic(err)
 		}
 	}
@@ -74,22 +72,19 @@ func tempFiles() []string {
 	return names
 }
 
-func slotName(i int64) string { return "litestream-test-" + strconv.FormatInt(i, 10) }
+func slotName(i int) string { return "litestream-test-" + strconv.Itoa(i) }
 
 // register makes a VFS known to SQLite until the test ends, and closes it then.
 func register(t testing.TB, vfs *litestream.VFS) (name string) {
 	t.Helper()
-	i := nextSlot.Add(1) - 1
-	if i >= int64(len(slots)) {
-		t.Fatal("no slot left, add some")
-	}
-	slots[i].vfs.Store(vfs)
+	name = reuseSlot(t)
+	setSlot(name, vfs)
 	t.Cleanup(func() {
 		if err := vfs.Close(context.Background()); err != nil {
 			t.Errorf("close vfs: %v", err)
 		}
 	})
-	return slotName(i)
+	return name
 }
 
 // bothWays runs a test without hydration and with it.
@@ -252,12 +247,11 @@ func reuseSlot(t testing.TB) (name string) {
 	if n := len(freeSlots.names); n > 0 {
 		name = freeSlots.names[n-1]
 		freeSlots.names = freeSlots.names[:n-1]
+	} else if freeSlots.next < len(slots) {
+		name = slotName(freeSlots.next)
+		freeSlots.next++
 	} else {
-		i := nextSlot.Add(1) - 1
-		if i >= int64(len(slots)) {
-			t.Fatal("no slot left, add some")
-		}
-		name = slotName(i)
+		t.Fatal("no slot left, add some")
 	}
 	t.Cleanup(func() {
 		freeSlots.Lock()
@@ -269,7 +263,8 @@ func reuseSlot(t testing.TB) (name string) {
 
 var freeSlots struct {
 	sync.Mutex
-	names []string
+	next  int      // guarded by Mutex; index of the first that was never used
+	names []string // guarded by Mutex; of others
 }
 
 // newVFSOnly is newVFS without closing it, for a test that looks at how that goes.

@@ -51,25 +51,43 @@ func formatPercent(p HydrationProgress) string {
 }
 
 // FileControl serves PRAGMAs. SQLite handles those that are not ours.
-func (c *conn) FileControl(_ int, name string, value *string) (result *string, err error) {
-	defer guard(c.log, "pragma", &err)
-	p, ok := pragmas[strings.ToLower(name)]
-	if !ok {
-		return nil, c.watchPragma(strings.ToLower(name), value)
+func (c *conn) FileControl(_ int, name string, value *string) (*string, error) {
+	result, err := c.Pragma(name, value)
+	if e, ok := err.(pragmaError); ok {
+		err = e.code
 	}
-	op := "pragma " + strings.ToLower(name)
-	if value == nil {
-		s, err := p.get(c)
-		if err != nil {
-			return nil, c.fail(op, err)
-		}
-		return &s, nil
-	}
-	if p.set == nil {
-		return nil, c.fail(op, fmt.Errorf("%w: it cannot be set", errInvalidValue))
-	}
-	return nil, c.fail(op, p.set(c, *value))
+	return result, err
 }
+
+// Pragma is FileControl with an error that has a text; the code of it is in its tree.
+func (c *conn) Pragma(name string, value *string) (result *string, err error) {
+	defer guard(c.log, "pragma", &err)
+	name = strings.ToLower(name)
+	p, ok := pragmas[name]
+	if !ok {
+		return nil, c.watchPragma(name, value)
+	}
+	switch {
+	case value != nil && p.set == nil:
+		err = fmt.Errorf("%w: it cannot be set", errInvalidValue)
+	case value != nil:
+		err = p.set(c, *value)
+	default:
+		var s string
+		s, err = p.get(c)
+		result = &s
+	}
+	if err != nil {
+		return nil, pragmaError{code: c.fail("pragma "+name, err), err: err}
+	}
+	return result, nil
+}
+
+// pragmaError is the error of a PRAGMA, and its code for SQLite.
+type pragmaError struct{ code, err error }
+
+func (e pragmaError) Error() string   { return e.err.Error() }
+func (e pragmaError) Unwrap() []error { return []error{e.code, e.err} }
 
 // watchPragma looks at a PRAGMA that is SQLite's. With locking_mode=EXCLUSIVE it
 // would go to WAL mode without shared memory, and look for a log that cannot be.
@@ -79,7 +97,8 @@ func (c *conn) watchPragma(name string, value *string) error {
 	case name == "locking_mode":
 		c.exclusive = strings.EqualFold(*value, "exclusive")
 	case name == "journal_mode" && strings.EqualFold(*value, "wal") && c.exclusive:
-		return c.fail("pragma journal_mode", fmt.Errorf("%w: there is no WAL mode", errInvalidValue))
+		err := fmt.Errorf("%w: there is no WAL mode", errInvalidValue)
+		return pragmaError{code: c.fail("pragma journal_mode", err), err: err}
 	}
 	return sqlite3vfs.NotFoundError
 }

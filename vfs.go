@@ -85,7 +85,8 @@ func (v *VFS) Open(name string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sql
 //
 // It never returns an error. After a failed open sqlite3vfs closes whichever file
 // was opened first in the process. A file that fails at its first use,
-// reading the database header, makes SQLite's open fail with the same code.
+// reading the database header, makes SQLite's open fail with the same code. It has
+// a method OpenError() error.
 func (v *VFS) OpenURI(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (f sqlite3vfs.File, out sqlite3vfs.OpenFlag, _ error) {
 	log := v.options().withDefaults().Logger
 	var err error
@@ -95,7 +96,7 @@ func (v *VFS) OpenURI(name string, params map[string]string, flags sqlite3vfs.Op
 	}()
 	if err != nil {
 		log.Error("open failed", "db", name, "error", err)
-		return failedFile{}, flags, nil
+		return failedFile{err}, flags, nil
 	}
 	return f, out, nil
 }

@@ -1,5 +1,5 @@
-#include <pthread.h>
-#include <stdint.h>
+//go:build !SQLITE3VFS_LOADABLE_EXT
+
 #include "osvfs.h"
 #include <stdlib.h>
 
@@ -65,5 +65,3 @@ int ls_access(const char *path, int flags, int *out) {
   ls_vfs *vfs = os_vfs();
   return vfs ? vfs->xAccess(vfs, path, flags, out) : LS_CANTOPEN;
 }
-
-unsigned long long ls_thread(void) { return (unsigned long long)(uintptr_t)pthread_self(); }

@@ -1,3 +1,5 @@
+//go:build !SQLITE3VFS_LOADABLE_EXT
+
 // Package osvfs opens plain local files for SQLite, through the VFS for the
 // operating system that SQLite itself brings, so that locks and recovery are
 // those of every other program that uses the file.
@@ -21,10 +23,6 @@ import (
 
 	"github.com/psanford/sqlite3vfs"
 )
-
-// ThreadID returns a number that the calling thread has, and no other that runs. It
-// means something where SQLite calls, on the thread of whoever called SQLite.
-func ThreadID() uint64 { return uint64(C.ls_thread()) }
 
 // Set knows which names are local files: databases that were opened here,
 // and what SQLite keeps beside them. It is safe for concurrent use.

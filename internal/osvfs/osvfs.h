@@ -60,6 +60,5 @@ int ls_sector_size(ls_handle *h);
 int ls_characteristics(ls_handle *h);
 int ls_delete(const char *path, int dirsync);
 int ls_access(const char *path, int flags, int *out);
-unsigned long long ls_thread(void);
 
 #endif

@@ -1,0 +1,110 @@
+//go:build SQLITE3VFS_LOADABLE_EXT
+
+// Command litestream-vfs is the loadable extension: a shared library that gives any
+// program with SQLite 3.31 or later the VFS "litestream".
+//
+//	go build -tags SQLITE3VFS_LOADABLE_EXT -buildmode=c-shared -o litestream.so ./cmd/litestream-vfs
+//
+// vfs.c is the VFS as SQLite sees it, extension.c what loading does and the SQL functions. Both
+// leave what is not C's to the functions here, by handles.
+package main
+
+/*
+#cgo CFLAGS: -fvisibility=hidden
+#include <stdlib.h>
+#include "vfs.h"
+*/
+import "C"
+
+import (
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/ltxvfs/litestream"
+	_ "github.com/ltxvfs/litestream/abs"
+	_ "github.com/ltxvfs/litestream/file"
+	_ "github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/internal/extension"
+	_ "github.com/ltxvfs/litestream/s3"
+)
+
+func main() {}
+
+// What the process has of the extension.
+var (
+	logs   extension.Log
+	logger = logs.Logger()
+	router extension.Router
+	vfs    = litestream.NewVFS(nil, &litestream.Options{Logger: logger})
+)
+
+// environment reads the environment as C has it, and lets Go have it, too, for the
+// SDKs of the stores: Go's own copy is of when the library was loaded.
+func environment() extension.Environment {
+	e := make(extension.Environment)
+	for i := C.int(0); ; i++ {
+		s := C.ls_environment(i)
+		if s == nil {
+			break
+		}
+		name, value, ok := strings.Cut(C.GoString(s), "=")
+		if !ok || name == "" {
+			continue
+		}
+		e[name] = value
+	}
+	for _, s := range os.Environ() {
+		if name, _, _ := strings.Cut(s, "="); name != "" {
+			if _, ok := e[name]; !ok {
+				_ = os.Unsetenv(name)
+			}
+		}
+	}
+	for name, value := range e {
+		if old, ok := os.LookupEnv(name); !ok || old != value {
+			_ = os.Setenv(name, value)
+		}
+	}
+	return e
+}
+
+// litestreamConfigure reads the environment when the extension is loaded. It returns what is
+// wrong, nil if nothing is.
+//
+//export litestreamConfigure
+func litestreamConfigure(isDefault *C.int) (wrong *C.char) {
+	defer guard("load", func() { wrong = C.CString("panic, see the log") })
+	e := environment()
+	err := logs.Configure(e)
+	if err == nil {
+		err = e.Check()
+	}
+	if err != nil {
+		return C.CString(err.Error())
+	}
+	if is, _ := e.IsDefaultVFS(); is {
+		*isDefault = 1
+	}
+	return nil
+}
+
+// guard, deferred, keeps a panic from C.
+func guard(op string, failed func()) {
+	if r := recover(); r != nil {
+		logger.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
+		failed()
+	}
+}
+
+// uriParams returns the parameters of a name that SQLite gave to xOpen.
+func uriParams(name *C.char) map[string]string {
+	params := make(map[string]string)
+	for i := C.int(0); ; i++ {
+		key := C.ls_uri_key(name, i)
+		if key == nil {
+			return params
+		}
+		params[C.GoString(key)] = C.GoString(C.ls_uri_parameter(name, key))
+	}
+}

@@ -1,0 +1,340 @@
+//go:build SQLITE3VFS_LOADABLE_EXT
+
+// The VFS as SQLite sees it: replicas are served by the Go side, everything else
+// by the VFS that was the default when this one was registered, on files that are
+// wholly its own. So plain files keep WAL, memory maps and locks of other processes.
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "_cgo_export.h"
+
+extern char **environ;
+
+static sqlite3_vfs *os;  // of the operating system
+static sqlite3_vfs vfs;
+
+// --- fork
+
+static volatile int forked;
+static pthread_mutex_t boundLock = PTHREAD_MUTEX_INITIALIZER;
+static char *bound;
+
+static void afterFork(void) { forked = 1; }
+
+static void installWatch(void) { pthread_atfork(0, 0, afterFork); }
+
+void ls_watch_fork(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, installWatch);
+}
+
+// Go's threads are not there after fork: whoever calls it waits for ever.
+int ls_is_forked(void) {
+  static volatile int told;
+  if (!forked) return 0;
+  if (!told) {
+    static const char text[] = LS_FORKED "\n";
+    told = 1;
+    ssize_t ignored = write(2, text, sizeof text - 1);
+    (void)ignored;
+  }
+  return 1;
+}
+
+void ls_set_bound(const char *path) {
+  char *copy = strdup(path);
+  pthread_mutex_lock(&boundLock);
+  free(bound);
+  bound = copy;
+  pthread_mutex_unlock(&boundLock);
+}
+
+// --- files
+
+static int fileClose(sqlite3_file *f) {
+  if (ls_is_forked()) return SQLITE_OK;
+  return litestreamClose(((ls_file*)f)->handle);
+}
+
+static int fileRead(sqlite3_file *f, void *p, int n, sqlite3_int64 off) {
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamRead(((ls_file*)f)->handle, p, n, off);
+}
+
+static int fileWrite(sqlite3_file *f, const void *p, int n, sqlite3_int64 off) {
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamWrite(((ls_file*)f)->handle, (void*)p, n, off);
+}
+
+static int fileTruncate(sqlite3_file *f, sqlite3_int64 size) {
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamTruncate(((ls_file*)f)->handle, size);
+}
+
+static int fileSync(sqlite3_file *f, int flags) {
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamSync(((ls_file*)f)->handle, flags);
+}
+
+static int fileSize(sqlite3_file *f, sqlite3_int64 *size) {
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamSize(((ls_file*)f)->handle, size);
+}
+
+static int fileLock(sqlite3_file *f, int level) {
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamLock(((ls_file*)f)->handle, level);
+}
+
+static int fileUnlock(sqlite3_file *f, int level) {
+  if (ls_is_forked()) return SQLITE_OK;
+  return litestreamUnlock(((ls_file*)f)->handle, level);
+}
+
+static int fileCheckReserved(sqlite3_file *f, int *out) {
+  *out = 0;
+  if (ls_is_forked()) return SQLITE_MISUSE;
+  return litestreamCheckReserved(((ls_file*)f)->handle, out);
+}
+
+static int fileSectorSize(sqlite3_file *f) {
+  if (ls_is_forked()) return 4096;
+  return litestreamSectorSize(((ls_file*)f)->handle);
+}
+
+static int fileCharacteristics(sqlite3_file *f) {
+  if (ls_is_forked()) return 0;
+  return litestreamCharacteristics(((ls_file*)f)->handle);
+}
+
+// requestPragma gives SQLite the text of a PRAGMA's error, too.
+static int requestPragma(ls_file *f, char **arg) {
+  ls_request r = {arg[1], arg[2], 0, 0};
+  int rc;
+  if (ls_is_forked()) {
+    arg[0] = sqlite3_mprintf("%s", LS_FORKED);
+    return SQLITE_MISUSE;
+  }
+  rc = litestreamRequest(f->handle, &r);
+  if (rc == SQLITE_NOTFOUND) return rc;
+  if (r.error) {
+    arg[0] = sqlite3_mprintf("%s", r.error);
+  } else if (r.result) {
+    arg[0] = sqlite3_mprintf("%s", r.result);
+  }
+  free(r.result);
+  free(r.error);
+  return rc;
+}
+
+static int fileControl(sqlite3_file *file, int op, void *arg) {
+  ls_file *f = (ls_file*)file;
+  switch (op) {
+  case SQLITE_FCNTL_PRAGMA:
+    return requestPragma(f, arg);
+  case SQLITE_FCNTL_VFSNAME:
+    *(char**)arg = sqlite3_mprintf("%s", LS_NAME);
+    return SQLITE_OK;
+  case LS_FCNTL_FILE:
+    *(ls_file**)arg = f;
+    return SQLITE_OK;
+  case LS_FCNTL_REQUEST:
+    if (ls_is_forked()) {
+      ((ls_request*)arg)->error = strdup(LS_FORKED);
+      return SQLITE_MISUSE;
+    }
+    return litestreamRequest(f->handle, arg);
+  }
+  return SQLITE_NOTFOUND;
+}
+
+// Version 1: no shared memory, so SQLite does not try WAL mode, and no memory map.
+static const sqlite3_io_methods fileMethods = {
+  1, fileClose, fileRead, fileWrite, fileTruncate, fileSync, fileSize, fileLock, fileUnlock,
+  fileCheckReserved, fileControl, fileSectorSize, fileCharacteristics,
+};
+
+// --- files that could not be opened
+//
+// If xOpen fails, sqlite3_open says no more than that it did. So it gives a file that
+// looks empty to the look at the header which comes with opening, and fails at its
+// first use. In between SQLite calls the automatic extension, whose error has a text.
+
+static int failedClose(sqlite3_file *f) {
+  free(((ls_file*)f)->error);
+  return SQLITE_OK;
+}
+
+static int failedRead(sqlite3_file *f, void *p, int n, sqlite3_int64 off) {
+  (void)f, (void)off;
+  memset(p, 0, n);
+  return SQLITE_IOERR_SHORT_READ;
+}
+
+static int failedWrite(sqlite3_file *f, const void *p, int n, sqlite3_int64 off) {
+  (void)f, (void)p, (void)n, (void)off;
+  return SQLITE_CANTOPEN;
+}
+
+static int failedSize(sqlite3_file *f, sqlite3_int64 *size) {
+  (void)f;
+  *size = 0;
+  return SQLITE_CANTOPEN;
+}
+
+static int failedTruncate(sqlite3_file *f, sqlite3_int64 size) { return (void)f, (void)size, SQLITE_CANTOPEN; }
+static int failedSync(sqlite3_file *f, int flags) { return (void)f, (void)flags, SQLITE_CANTOPEN; }
+static int failedLock(sqlite3_file *f, int level) { return (void)f, (void)level, SQLITE_CANTOPEN; }
+static int failedUnlock(sqlite3_file *f, int level) { return (void)f, (void)level, SQLITE_OK; }
+static int failedCheckReserved(sqlite3_file *f, int *out) { return (void)f, *out = 0, SQLITE_CANTOPEN; }
+static int failedSectorSize(sqlite3_file *f) { return (void)f, 4096; }
+static int failedCharacteristics(sqlite3_file *f) { return (void)f, 0; }
+
+static int failedControl(sqlite3_file *file, int op, void *arg) {
+  ls_file *f = (ls_file*)file;
+  switch (op) {
+  case LS_FCNTL_FILE:
+    *(ls_file**)arg = f;
+    return SQLITE_OK;
+  case LS_FCNTL_REQUEST:
+    ((ls_request*)arg)->error = strdup(f->error ? f->error : "out of memory");
+    return SQLITE_CANTOPEN;
+  }
+  return SQLITE_NOTFOUND;
+}
+
+static const sqlite3_io_methods failedMethods = {
+  1, failedClose, failedRead, failedWrite, failedTruncate, failedSync, failedSize, failedLock, failedUnlock,
+  failedCheckReserved, failedControl, failedSectorSize, failedCharacteristics,
+};
+
+// --- the VFS
+
+// openForked opens a database in a forked process: plain files, as far as no Go is
+// needed to tell that they are.
+static int openForked(const char *name, ls_file *f, int flags, int *out) {
+  int ours = !(vfs.zName && sqlite3_vfs_find(0) == &vfs) || sqlite3_uri_parameter(name, "replica_url") ||
+             sqlite3_uri_parameter(name, "vfs");
+  pthread_mutex_lock(&boundLock);
+  if (bound && strcmp(bound, name) == 0) ours = 1;
+  pthread_mutex_unlock(&boundLock);
+  if (!ours) return os->xOpen(os, name, &f->base, flags, out);
+  ls_is_forked();
+  f->error = strdup(LS_FORKED);
+  f->base.pMethods = &failedMethods;
+  return SQLITE_OK;
+}
+
+static int vfsOpen(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags, int *out) {
+  const int temporary = SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_TRANSIENT_DB | SQLITE_OPEN_SUBJOURNAL;
+  ls_file *f = (ls_file*)file;
+  int got = flags;
+  (void)v;
+  memset(f, 0, sizeof *f);
+  if (!name || flags & temporary) return os->xOpen(os, name, file, flags, out);
+  if (forked) {
+    if (flags & SQLITE_OPEN_MAIN_DB) return openForked(name, f, flags, out);
+    return os->xOpen(os, name, file, flags, out);
+  }
+  switch (litestreamOpen((char*)name, flags, sqlite3_vfs_find(0) == &vfs, &got, &f->handle, &f->error)) {
+  case LS_LOCAL:
+    return os->xOpen(os, name, file, flags, out);
+  case LS_OPENED:
+    f->base.pMethods = &fileMethods;
+    break;
+  default:
+    if (!(flags & SQLITE_OPEN_MAIN_DB)) {
+      free(f->error);
+      return SQLITE_CANTOPEN;
+    }
+    f->base.pMethods = &failedMethods;
+  }
+  if (out) *out = got;
+  return SQLITE_OK;
+}
+
+static int vfsDelete(sqlite3_vfs *v, const char *name, int sync) {
+  int rc;
+  (void)v;
+  if (!forked && litestreamDelete((char*)name, sync, &rc)) return rc;
+  return os->xDelete(os, name, sync);
+}
+
+static int vfsAccess(sqlite3_vfs *v, const char *name, int flags, int *out) {
+  int rc;
+  (void)v;
+  if (!forked && litestreamAccess((char*)name, flags, out, &rc)) return rc;
+  return os->xAccess(os, name, flags, out);
+}
+
+static int vfsFullPathname(sqlite3_vfs *v, const char *name, int n, char *out) {
+  int rc = os->xFullPathname(os, name, n, out);
+  (void)v;
+  if ((rc & 0xff) == SQLITE_CANTOPEN && name[0] == '/' && (int)strlen(name) < n) {
+    strcpy(out, name);  // a replica's need not be a path that can be
+    return SQLITE_OK;
+  }
+  return rc;
+}
+
+static void *vfsDlOpen(sqlite3_vfs *v, const char *path) { return (void)v, os->xDlOpen(os, path); }
+static void vfsDlError(sqlite3_vfs *v, int n, char *text) { (void)v, os->xDlError(os, n, text); }
+static void (*vfsDlSym(sqlite3_vfs *v, void *h, const char *name))(void) { return (void)v, os->xDlSym(os, h, name); }
+static void vfsDlClose(sqlite3_vfs *v, void *h) { (void)v, os->xDlClose(os, h); }
+static int vfsRandomness(sqlite3_vfs *v, int n, char *out) { return (void)v, os->xRandomness(os, n, out); }
+static int vfsSleep(sqlite3_vfs *v, int us) { return (void)v, os->xSleep(os, us); }
+static int vfsCurrentTime(sqlite3_vfs *v, double *t) { return (void)v, os->xCurrentTime(os, t); }
+static int vfsLastError(sqlite3_vfs *v, int n, char *text) { return (void)v, os->xGetLastError ? os->xGetLastError(os, n, text) : 0; }
+
+static int vfsCurrentTimeInt64(sqlite3_vfs *v, sqlite3_int64 *t) {
+  double days;
+  int rc;
+  (void)v;
+  if (os->iVersion >= 2 && os->xCurrentTimeInt64) return os->xCurrentTimeInt64(os, t);
+  rc = os->xCurrentTime(os, &days);
+  *t = (sqlite3_int64)(days * 86400000.0);
+  return rc;
+}
+
+int ls_vfs_is_registered(void) { return sqlite3_vfs_find(LS_NAME) != 0; }
+
+int ls_vfs_register(int makeDefault) {
+  if (!vfs.zName) {
+    os = sqlite3_vfs_find(0);
+    if (!os) return SQLITE_ERROR;
+    vfs = (sqlite3_vfs){
+      .iVersion = 2,
+      .szOsFile = os->szOsFile > (int)sizeof(ls_file) ? os->szOsFile : (int)sizeof(ls_file),
+      .mxPathname = os->mxPathname,
+      .zName = LS_NAME,
+      .xOpen = vfsOpen,
+      .xDelete = vfsDelete,
+      .xAccess = vfsAccess,
+      .xFullPathname = vfsFullPathname,
+      .xDlOpen = vfsDlOpen,
+      .xDlError = vfsDlError,
+      .xDlSym = vfsDlSym,
+      .xDlClose = vfsDlClose,
+      .xRandomness = vfsRandomness,
+      .xSleep = vfsSleep,
+      .xCurrentTime = vfsCurrentTime,
+      .xGetLastError = vfsLastError,
+      .xCurrentTimeInt64 = vfsCurrentTimeInt64,
+    };
+  }
+  return sqlite3_vfs_register(&vfs, makeDefault);
+}
+
+// --- for the Go side
+
+const char *ls_uri_key(const char *name, int n) { return sqlite3_uri_key(name, n); }
+const char *ls_uri_parameter(const char *name, const char *key) { return sqlite3_uri_parameter(name, key); }
+const char *ls_environment(int n) { return environ ? environ[n] : 0; }
+
+int ls_access_local(const char *path) {
+  int there = 0;
+  return os->xAccess(os, path, SQLITE_ACCESS_EXISTS, &there) == SQLITE_OK && there;
+}

@@ -1,0 +1,57 @@
+// What the C files of the extension share, and its Go side includes.
+#ifndef LITESTREAM_VFS_H
+#define LITESTREAM_VFS_H
+
+#include <stdint.h>
+
+// A pointer of our own to SQLite's functions: other extensions in the process
+// export one by the usual name.
+#define sqlite3_api litestream_sqlite3_api
+#include "sqlite3ext.h"
+extern const sqlite3_api_routines *sqlite3_api __attribute__((visibility("hidden")));
+
+// The name of the VFS.
+#define LS_NAME "litestream"
+
+// What litestreamOpen decides about a file.
+enum { LS_OPENED, LS_LOCAL, LS_FAILED };
+
+// ls_file is what SQLite has of a file of ours.
+typedef struct ls_file {
+  sqlite3_file base;
+  uintptr_t handle; // of the Go side
+  char *error;      // why it could not be opened, by malloc
+} ls_file;
+
+// ls_request is a PRAGMA or function on its way to the Go side. What comes back is
+// by malloc; result is NULL for none.
+typedef struct ls_request {
+  const char *name;
+  const char *value; // NULL: none
+  char *result;
+  char *error;
+} ls_request;
+
+// LS_FCNTL_REQUEST passes an ls_request, and LS_FCNTL_FILE an ls_file** that gets the
+// file, if it is one of ours. SQLite leaves codes from 100 on to others.
+#define LS_FCNTL_REQUEST 0x4c530001
+#define LS_FCNTL_FILE 0x4c530002
+
+// LS_FORKED is what is wrong in a process that was forked.
+#define LS_FORKED \
+  "litestream: this process was forked from one that had loaded the extension, which does not work after fork: " \
+  "start it anew, as multiprocessing does with its start method spawn, or load the extension after the fork"
+
+int ls_vfs_register(int makeDefault);  // an SQLite result code
+int ls_vfs_is_registered(void);        // as the VFS of that name
+int ls_is_forked(void);                // tells so on standard error, once
+void ls_watch_fork(void);
+void ls_set_bound(const char *path);   // the file name that LITESTREAM_REPLICA_URL is for
+
+// For the Go side, which cannot call through SQLite's table.
+const char *ls_uri_key(const char *name, int n);
+const char *ls_uri_parameter(const char *name, const char *key);
+int ls_access_local(const char *path);  // whether there is a file
+const char *ls_environment(int n);      // its variables, NULL after the last
+
+#endif

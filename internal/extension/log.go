@@ -1,0 +1,68 @@
+package extension
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+)
+
+// Log is where an extension logs to: standard error, or the file and from the level
+// that the environment says. Its zero value logs to standard error. It is safe
+// for concurrent use.
+type Log struct {
+	level slog.LevelVar
+
+	mu   sync.Mutex
+	path string   // guarded by mu; of file
+	file *os.File // guarded by mu; nil: standard error
+}
+
+// Configure follows what the environment says now. An error names the variable, and changes nothing.
+func (l *Log) Configure(environment Environment) error {
+	level := slog.LevelInfo
+	if s := environment[LogLevel]; s != "" {
+		if err := level.UnmarshalText([]byte(s)); err != nil {
+			return fmt.Errorf("%s: invalid level %q, want debug, info, warn or error", LogLevel, s)
+		}
+	}
+	path := environment[LogFile]
+	l.mu.Lock()
+	same := path == l.path
+	l.mu.Unlock()
+	if !same {
+		var file *os.File
+		if path != "" {
+			var err error
+			if file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+				return fmt.Errorf("%s: %w", LogFile, err)
+			}
+		}
+		l.mu.Lock()
+		file, l.file, l.path = l.file, file, path
+		l.mu.Unlock()
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+	l.level.Set(level)
+	return nil
+}
+
+// Logger returns a logger that writes text to where the log goes at the time.
+func (l *Log) Logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: &l.level}))
+}
+
+// Write writes a line. A log that cannot be written to is not worth an error.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	var w io.Writer = os.Stderr
+	if l.file != nil {
+		w = l.file
+	}
+	_, _ = w.Write(p)
+	l.mu.Unlock()
+	return len(p), nil
+}

@@ -1,0 +1,150 @@
+package extension
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// Router decides which file names are replicas, and which are files of the
+// operating system. A name is never both. Its zero value knows no names. It is
+// safe for concurrent use.
+type Router struct {
+	mu       sync.Mutex
+	bound    string              // guarded by mu; the name that LITESTREAM_REPLICA_URL was for first
+	replicas map[string]*replica // guarded by mu; names that are open
+	local    map[string]bool     // guarded by mu; names that were opened, for ever: nothing tells of their close
+}
+
+type replica struct {
+	url   string // of LITESTREAM_REPLICA_URL, "" if the name had a URL of its own
+	opens int
+}
+
+// Name is a database's file name, and what is known about how it was given.
+type Name struct {
+	Path   string            // absolute
+	Params map[string]string // of the URI
+
+	// Named is set where the URI names the VFS, which means a replica.
+	Named bool
+
+	// Default is set if the extension is SQLite's default VFS, so that anything may come here.
+	Default bool
+
+	// Exists tells whether there is a file of this name. It is asked where that decides.
+	Exists func() bool
+}
+
+// ErrNoReplica means that nothing says where the replica is.
+var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give replica_url=... in the file name")
+
+// Open decides about a database that is to be opened. If it is a replica, url is
+// that of the environment, or "" if the name's own, and the caller calls Close for
+// the path when the database is closed.
+//
+//   - A name with a replica_url is a replica.
+//   - A name that says vfs=litestream is that of the environment.
+//   - Of others, the first is that of the environment, the rest are local. With
+//     the default VFS, so are those of files that exist.
+func (r *Router) Open(n Name, environment Environment) (url string, local bool, err error) {
+	url = environment[ReplicaURL]
+	own := n.Params["replica_url"] != ""
+	exists := !own && !n.Named && n.Default && n.Exists()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case own:
+		return "", false, r.add(n.Path, "")
+	case n.Named && url == "":
+		return "", false, ErrNoReplica
+	case n.Named, url != "" && !exists && (r.bound == "" || r.bound == n.Path):
+		if err := r.add(n.Path, url); err != nil {
+			return "", false, err
+		}
+		if r.bound == "" {
+			r.bound = n.Path
+		}
+		return url, false, nil
+	case !n.Default && url == "" && len(r.replicas) == 0:
+		return "", false, ErrNoReplica
+	case r.replicas[n.Path] != nil:
+		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
+	}
+	if r.local == nil {
+		r.local = make(map[string]bool)
+	}
+	r.local[n.Path] = true
+	return "", true, nil
+}
+
+// add notes an open of a replica. The caller holds mu.
+func (r *Router) add(path, url string) error {
+	if r.local[path] {
+		return fmt.Errorf("%s was opened as a local file before", path)
+	}
+	open := r.replicas[path]
+	if open == nil {
+		if r.replicas == nil {
+			r.replicas = make(map[string]*replica)
+		}
+		open = &replica{url: url}
+		r.replicas[path] = open
+	}
+	if url != "" && open.url != "" && open.url != url {
+		return fmt.Errorf("%s is open with another %s", path, ReplicaURL)
+	}
+	if url != "" {
+		open.url = url
+	}
+	open.opens++
+	return nil
+}
+
+// Close takes one open of a replica back.
+func (r *Router) Close(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	open := r.replicas[path]
+	if open.opens--; open.opens == 0 {
+		delete(r.replicas, path)
+	}
+}
+
+// Companion tells whether a file beside a database, such as its journal, is one of
+// a replica that is open, and which URL of the environment that has.
+func (r *Router) Companion(path string) (url string, is bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := len(path); i > 0; i = strings.LastIndexByte(path[:i], '-') {
+		if open := r.replicas[path[:i]]; open != nil {
+			return open.url, true
+		}
+		if r.local[path[:i]] {
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// Bound returns the name that LITESTREAM_REPLICA_URL is for, "" before it was opened.
+func (r *Router) Bound() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bound
+}
+
+// NamesLocal tells whether a super-journal names the journal of a local file: one of
+// a replica, which is in memory, would not be there when that file is recovered.
+func (r *Router) NamesLocal(journals []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range strings.SplitSeq(string(journals), "\x00") {
+		if r.local[strings.TrimSuffix(name, "-journal")] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,137 @@
+package extension_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/extension"
+)
+
+// step is an open or a close, and what becomes of it.
+type step struct {
+	path     string
+	own      bool // replica_url in the name
+	named    bool // vfs=litestream in the name
+	defaults bool
+	exists   bool
+	env      string // LITESTREAM_REPLICA_URL
+	close    bool
+	want     string // "own", "env", "local", "error"
+}
+
+func TestRouter(t *testing.T) {
+	for name, steps := range map[string][]step{
+		"its own URL": {
+			{path: "/a", own: true, want: "own"},
+			{path: "/a", own: true, env: "s3://b", want: "own"},
+		},
+		"no URL": {
+			{path: "/a", named: true, want: "error"},
+			{path: "/a", want: "error"},
+		},
+		"named, so of the environment": {
+			{path: "/a", named: true, env: "s3://b", want: "env"},
+			{path: "/b", named: true, env: "s3://b", want: "env"},
+			{path: "/c", env: "s3://b", want: "local"}, // attached
+			{path: "/c", named: true, env: "s3://b", want: "error"},
+		},
+		"not named: the first": {
+			{path: "/a", env: "s3://b", want: "env"},
+			{path: "/a", env: "s3://b", want: "env"},
+			{path: "/b", env: "s3://b", want: "local"},
+			{path: "/a", close: true},
+			{path: "/a", close: true},
+			{path: "/a", env: "s3://c", want: "env"},
+			{path: "/b", own: true, want: "error"},
+		},
+		"another URL while it is open": {
+			{path: "/a", env: "s3://b", want: "env"},
+			{path: "/a", env: "s3://c", want: "error"},
+			{path: "/a", close: true},
+			{path: "/a", env: "s3://c", want: "env"},
+		},
+		"attached to one with a URL of its own": {
+			{path: "/a", own: true, want: "own"},
+			{path: "/b", want: "local"},
+			{path: "/a", want: "error"},
+		},
+		"default": {
+			{path: "/here", defaults: true, exists: true, env: "s3://b", want: "local"},
+			{path: "/a", defaults: true, env: "s3://b", want: "env"},
+			{path: "/new", defaults: true, env: "s3://b", want: "local"},
+			{path: "/a", defaults: true, env: "s3://b", want: "env"},
+			{path: "/x", defaults: true, own: true, want: "own"},
+		},
+		"default without a URL": {
+			{path: "/a", defaults: true, want: "local"},
+			{path: "/b", defaults: true, named: true, want: "error"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r extension.Router
+			for i, s := range steps {
+				if s.close {
+					r.Close(s.path)
+					continue
+				}
+				n := extension.Name{Path: s.path, Named: s.named, Default: s.defaults, Exists: func() bool { return s.exists }}
+				if s.own {
+					n.Params = map[string]string{"replica_url": "s3://own"}
+				}
+				url, local, err := r.Open(n, extension.Environment{extension.ReplicaURL: s.env})
+				got := "own"
+				switch {
+				case err != nil:
+					got = "error"
+				case local:
+					got = "local"
+				case url != "":
+					got = "env"
+				}
+				if got != s.want {
+					t.Fatalf("step %d: %s, %v; want %s", i, got, err, s.want)
+				}
+			}
+		})
+	}
+}
+
+func TestRouter_Companion(t *testing.T) {
+	var r extension.Router
+	env := extension.Environment{extension.ReplicaURL: "s3://b"}
+	open := func(n extension.Name) {
+		t.Helper()
+		if _, _, err := r.Open(n, env); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(extension.Name{Path: "/my-app.db"})
+	open(extension.Name{Path: "/my-app.db-local"})
+	open(extension.Name{Path: "/own", Params: map[string]string{"replica_url": "s3://own"}})
+	for path, want := range map[string]bool{
+		"/my-app.db-journal":       true,
+		"/my-app.db-mj1234abcd9EF": true,
+		"/own-journal":             true,
+		"/my-app.db-local-journal": false, // of the local file
+		"/other-journal":           false,
+		"/my":                      false,
+		"-":                        false,
+		"":                         false,
+	} {
+		if _, is := r.Companion(path); is != want {
+			t.Errorf("%q: %v", path, is)
+		}
+	}
+	if url, _ := r.Companion("/my-app.db-journal"); url != "s3://b" {
+		t.Errorf("URL %q", url)
+	}
+	if r.NamesLocal([]byte("/own-journal\x00/my-app.db-journal\x00")) || !r.NamesLocal([]byte("/own-journal\x00/my-app.db-local-journal\x00")) {
+		t.Error("super-journal misread")
+	}
+	if r.Bound() != "/my-app.db" {
+		t.Error(r.Bound())
+	}
+	if _, _, err := new(extension.Router).Open(extension.Name{Path: "/a", Named: true}, nil); !errors.Is(err, extension.ErrNoReplica) {
+		t.Error(err)
+	}
+}
