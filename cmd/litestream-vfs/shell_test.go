@@ -1,0 +1,238 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const replicaURL = "LITESTREAM_REPLICA_URL="
+
+func TestShell_Read(t *testing.T) {
+	url := sandwiches(t)
+	open := ".open file:app.db?vfs=litestream"
+	const want = `4988|1.0
+0000000000000045|0000000000000045
+2026-03-14T11:59:48.309Z
+4988|2.994
+0000000000000001
+0000000000000045
+4988`
+	lines := []string{
+		"SELECT count(*), round(avg(stars), 3) FROM sandwich_ratings;",
+		"SELECT litestream_txid() || '|' || litestream_txid();",
+		"SELECT litestream_set_time('2026-03-14 11:59:49');",
+		"SELECT count(*), round(avg(stars), 3) FROM sandwich_ratings;",
+		"SELECT litestream_set_txid('0000000000000001');",
+		"PRAGMA litestream_time = latest;",
+		"PRAGMA litestream_txid;",
+		"SELECT count(*) FROM sandwich_ratings;",
+	}
+	wantShell(t, "", []string{replicaURL + url}, want, append([]string{open}, lines...)...)
+	wantShell(t, "", nil, want, append([]string{open + "&replica_url=" + url}, lines...)...)
+}
+
+func TestShell_Functions(t *testing.T) {
+	got, _ := shell(t, "", []string{replicaURL + sandwiches(t)}, ".open file:app.db?vfs=litestream",
+		"SELECT typeof(litestream_txid()), typeof(litestream_time()), typeof(litestream_lag()), typeof(litestream_hydration_progress()), litestream_hydration_status(), litestream_hydration_file(), litestream_write_enabled();",
+		"SELECT json_extract(litestream_status(), '$.view.txid'), json_array_length(litestream_history()) > 10, litestream_set_time(NULL) IS NULL;",
+		"SELECT litestream_time();")
+	const want = "text|text|integer|real|idle||0\n0000000000000045|1|1\n2026-03-14T11:59:55.753Z\n"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestShell_Follow: a shell sees what another process writes, and stays in the past
+// when it was sent there.
+func TestShell_Follow(t *testing.T) {
+	env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_POLL_INTERVAL=20ms", "LITESTREAM_SYNC_INTERVAL=-1s"}
+	write := append(env, "LITESTREAM_WRITE_ENABLED=true")
+	writer := newSession(t, write)
+	if got := writer.run(".open file:w.db?vfs=litestream", "CREATE TABLE t (v); INSERT INTO t VALUES (1);", "SELECT litestream_sync();"); got != "0000000000000001" {
+		t.Fatalf("sync: %q", got)
+	}
+	reader := newSession(t, env)
+	if got := reader.run(".open file:r.db?vfs=litestream", "SELECT v FROM t;"); got != "1" {
+		t.Fatalf("read: %q", got)
+	}
+	if got := writer.run("UPDATE t SET v = 2; SELECT litestream_sync();"); got != "0000000000000002" {
+		t.Fatalf("sync: %q", got)
+	}
+	reader.until("2", "SELECT v FROM t;")
+	if got := reader.run("SELECT litestream_set_txid('0000000000000001'); SELECT v FROM t;"); got != "0000000000000001\n1" {
+		t.Fatalf("travel: %q", got)
+	}
+	writer.run("UPDATE t SET v = 3; SELECT litestream_sync();")
+	reader.until("1\n3", "PRAGMA litestream_txid = '0000000000000001'; SELECT v FROM t; PRAGMA litestream_txid = latest; SELECT v FROM t;")
+}
+
+func TestShell_Write(t *testing.T) {
+	for name, url := range map[string]string{"file": "file://" + t.TempDir(), "s3": ""} {
+		t.Run(name, func(t *testing.T) {
+			env := []string{"LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_BUFFER_PATH=" + filepath.Join(t.TempDir(), "buffer")}
+			if url == "" {
+				url, env = s3URL(t, env)
+			}
+			env = append(env, replicaURL+url)
+			wantShell(t, "", env, "0000000000000001\nok\n1000\n1", ".open file:app.db?vfs=litestream",
+				"CREATE TABLE t (id INTEGER PRIMARY KEY, v); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, hex(randomblob(100)) FROM n;",
+				"SELECT litestream_sync();", "PRAGMA integrity_check;", "BEGIN; DELETE FROM t WHERE id > 1; ROLLBACK;", "SELECT count(*) FROM t;", "SELECT litestream_write_enabled();")
+			// Closing syncs.
+			wantShell(t, "", env, "", ".open file:app.db?vfs=litestream", "DELETE FROM t WHERE id > 500;")
+			wantShell(t, "", env, "0000000000000002|500\nok", ".open file:app.db?vfs=litestream&mode=ro",
+				"SELECT litestream_txid(), count(*) FROM t;", "PRAGMA integrity_check;")
+		})
+	}
+}
+
+// s3URL is a URL on the S3 server of the tests, and an environment with credentials for it.
+func s3URL(t testing.TB, env []string) (string, []string) {
+	t.Helper()
+	from := "scripts/servers start"
+	endpoint, bucket := variable(t, "LITESTREAM_TEST_S3", from), variable(t, "LITESTREAM_TEST_S3_BUCKET", from)
+	name := strings.ReplaceAll(t.Name(), "/", "-") + filepath.Base(t.TempDir()) + fmt.Sprint(os.Getpid())
+	return "s3://" + bucket + "/" + name + "?endpoint=" + endpoint, append(env, "AWS_ACCESS_KEY_ID=testkey", "AWS_SECRET_ACCESS_KEY=testsecret")
+}
+
+// TestShell_Hydrate: a path alone enables hydration, and the file is there for the next process.
+func TestShell_Hydrate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.db")
+	s := newSession(t, []string{replicaURL + sandwiches(t), "LITESTREAM_HYDRATION_PATH=" + path, "LITESTREAM_LOG_LEVEL=error"})
+	s.run(".open file:app.db?vfs=litestream")
+	s.until("complete|100.0", "SELECT litestream_hydration_status(), litestream_hydration_progress();")
+	if got := s.run("SELECT litestream_hydration_file();", "SELECT count(*) FROM sandwich_ratings;"); got != path+"\n4988" {
+		t.Error(got)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != 72*4096 {
+		t.Error(info, err)
+	}
+}
+
+// TestShell_Errors: the text of an error reaches whoever uses SQLite.
+func TestShell_Errors(t *testing.T) {
+	url := sandwiches(t)
+	const open = ".open file:app.db?vfs=litestream"
+	for _, c := range []struct {
+		name  string
+		env   []string
+		lines []string
+		want  string
+	}{
+		{"no URL", nil, []string{open}, "no replica: set LITESTREAM_REPLICA_URL, or give replica_url="},
+		{"bad URL", nil, []string{open + "&replica_url=foo://x"}, `no replica client is registered for url scheme "foo"`},
+		{"bad URL in the environment", []string{replicaURL + "foo://x"}, nil, `LITESTREAM_REPLICA_URL: no replica client is registered for url scheme "foo"`},
+		{"bad variable", []string{"LITESTREAM_POLL_INTERVAL=often"}, nil, `LITESTREAM_POLL_INTERVAL: invalid duration "often"`},
+		{"bad parameter", []string{replicaURL + url}, []string{open + "&cache_size=big"}, `parameter cache_size: invalid size "big"`},
+		{"no database", []string{replicaURL + "file://" + t.TempDir()}, []string{open}, "replica holds no database"},
+		{"storage down", []string{replicaURL + "s3://b/x?endpoint=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=k", "AWS_SECRET_ACCESS_KEY=s", "LITESTREAM_OPEN_TIMEOUT=300ms"},
+			[]string{open}, "connection refused"},
+		{"read-only", []string{replicaURL + url}, []string{open, "DELETE FROM sandwich_ratings;"}, "attempt to write a readonly database"},
+		{"unknown time", []string{replicaURL + url}, []string{open, "SELECT litestream_set_time('whenever');"}, `parse time "whenever": unknown form`},
+		{"unknown time, PRAGMA", []string{replicaURL + url}, []string{open, "PRAGMA litestream_time = 'whenever';"}, `parse time "whenever": unknown form`},
+		{"too early", []string{replicaURL + url}, []string{open, "PRAGMA litestream_time = '1999-01-01';"}, "1999-01-01"},
+		{"unknown transaction", []string{replicaURL + url}, []string{open, "PRAGMA litestream_txid = '00000000000000ff';"}, "00000000000000ff"},
+		{"not a setting", []string{replicaURL + url}, []string{open, "PRAGMA litestream_lag = 3;"}, "it cannot be set"},
+		{"in a transaction", []string{replicaURL + url}, []string{open, "BEGIN; SELECT 1 FROM sandwich_ratings LIMIT 1;", "PRAGMA litestream_time = 'yesterday';"}, "transaction"},
+		{"another main database", nil, []string{"SELECT litestream_txid();"}, "the main database is not served by litestream"},
+		{"another main database, set", nil, []string{"SELECT litestream_set_time('now');"}, "the main database is not served by litestream"},
+		{"setter in a view", nil, []string{"CREATE VIEW v AS SELECT litestream_set_time('now');", "SELECT * FROM v;"}, "unsafe use of litestream_set_time()"},
+		{"sync in a view", nil, []string{"CREATE VIEW v AS SELECT litestream_sync();", "SELECT * FROM v;"}, "unsafe use of litestream_sync()"},
+		{"other options", []string{replicaURL + url}, []string{open, "ATTACH 'file:app.db?vfs=litestream&cache_size=1MiB' AS other;", "SELECT * FROM other.sandwich_ratings;"}, "unable to open database"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			// The log goes elsewhere, so that what is found is SQLite's message.
+			env := append(c.env, "LITESTREAM_LOG_FILE="+filepath.Join(t.TempDir(), "log"))
+			if _, stderr := shell(t, "", env, c.lines...); !strings.Contains(stderr, c.want) {
+				t.Errorf("%q, want %q", stderr, c.want)
+			}
+		})
+	}
+}
+
+// TestShell_Load: whichever name the file has and however often it is loaded; a second copy is refused.
+func TestShell_Load(t *testing.T) {
+	so := extension(t)
+	dir := t.TempDir()
+	for _, name := range []string{"litestream-vfs.so", "other.so"} {
+		if err := os.Symlink(so, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := []string{replicaURL + sandwiches(t)}
+	const count = "SELECT count(*) FROM sandwich_ratings;"
+	for _, load := range []string{so, strings.TrimSuffix(so, ".so"), filepath.Join(dir, "litestream-vfs"), filepath.Join(dir, "other.so"), so + " sqlite3_litestream_init", so + " sqlite3_litestreamvfs_init"} {
+		wantShell(t, "", env, "4988\n4988", ".load "+load, ".load "+load, ".open file:app.db?vfs=litestream", count, ".load "+load, count)
+	}
+	// While a function is in use.
+	wantShell(t, "", env, "0000000000000045|", ".open file:app.db?vfs=litestream", "SELECT litestream_txid(), load_extension('"+so+"');")
+
+	b, err := os.ReadFile(so)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "copy.so"), b, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr := shell(t, "", nil, ".load "+filepath.Join(dir, "copy.so")); !strings.Contains(stderr, "a VFS of that name is registered already") {
+		t.Error(stderr)
+	}
+}
+
+// TestShell_Attach: the past beside the present, and local files beside a replica.
+func TestShell_Attach(t *testing.T) {
+	env := []string{replicaURL + sandwiches(t)}
+	dir := t.TempDir()
+	wantShell(t, dir, env, "2026-03-14T11:59:48.309Z\n4988\nok\n4988\nwal\n1", ".open file:app.db?vfs=litestream",
+		"ATTACH 'file:app.db?vfs=litestream' AS past;",
+		"PRAGMA past.litestream_time = '2026-03-14 11:59:49';",
+		"PRAGMA past.litestream_time;", "SELECT count(*) FROM past.sandwich_ratings AS p JOIN main.sandwich_ratings AS m USING (id) WHERE m.stars = 1;",
+		"VACUUM INTO 'copy.db';",
+		"ATTACH 'copy.db' AS copy;", "PRAGMA copy.integrity_check;", "SELECT count(*) FROM copy.sandwich_ratings;",
+		"ATTACH 'local.db' AS local;", "PRAGMA local.journal_mode = wal;",
+		"CREATE TABLE local.t (v); INSERT INTO local.t VALUES (1); SELECT v FROM local.t;")
+	for _, name := range []string{"copy.db", "local.db"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestShell_SeveralDatabases: a transaction over several replicas commits, one over a
+// replica and an attached local file is refused, the other way round it commits.
+func TestShell_SeveralDatabases(t *testing.T) {
+	a, b := "file:a.db?vfs=litestream&write_enabled=1&replica_url=file://"+t.TempDir(), "file:b.db?vfs=litestream&write_enabled=1&replica_url=file://"+t.TempDir()
+	both := "BEGIN; INSERT INTO main.t VALUES (2); INSERT INTO other.t VALUES (2); COMMIT;"
+	counts := "SELECT (SELECT count(*) FROM main.t), (SELECT count(*) FROM other.t);"
+	dir := t.TempDir()
+	wantShell(t, dir, nil, "0|0\n1|1", ".open "+a, "ATTACH '"+b+"' AS other;", "CREATE TABLE main.t (v); CREATE TABLE other.t (v);", counts, both, counts)
+	wantShell(t, dir, nil, "1|1", ".open "+a, "ATTACH '"+b+"' AS other;", counts)
+
+	got, stderr := shell(t, dir, nil, ".open "+a, "ATTACH 'local.db' AS other;", "CREATE TABLE other.t (v);", both, "ROLLBACK;", counts)
+	if got != "1|0\n" || !strings.Contains(stderr, "disk I/O error") {
+		t.Errorf("%q, %q", got, stderr)
+	}
+	wantShell(t, dir, []string{"LITESTREAM_DEFAULT_VFS=true"}, "0|1\n1|2\nok", ".open local.db", "ATTACH '"+b+"' AS other;", counts, both, counts, "PRAGMA integrity_check;")
+	if left, _ := filepath.Glob(filepath.Join(dir, "*-*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestShell_DefaultVFS: names that cannot say which VFS they want.
+func TestShell_DefaultVFS(t *testing.T) {
+	dir := t.TempDir()
+	env := []string{"LITESTREAM_DEFAULT_VFS=true", replicaURL + sandwiches(t)}
+	wantShell(t, dir, nil, "wal", ".open here.db", "PRAGMA journal_mode = wal;", "CREATE TABLE t (v);")
+	wantShell(t, dir, env, "wal\n1\n1048576\n1\n4988|0000000000000045\n4988\n0",
+		".open here.db", "PRAGMA journal_mode = wal;", "INSERT INTO t VALUES (1); SELECT count(*) FROM t;", "PRAGMA mmap_size = 1048576;", "SELECT count(*) FROM t;",
+		".open app.db", "SELECT count(*), litestream_txid() FROM sandwich_ratings;",
+		".open ./app.db", "SELECT count(*) FROM sandwich_ratings;",
+		".open new.db", "CREATE TABLE n (v); SELECT count(*) FROM n;")
+	for name, there := range map[string]bool{"here.db": true, "app.db": false, "new.db": true} {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

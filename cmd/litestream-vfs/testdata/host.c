@@ -1,0 +1,65 @@
+// A program that loads the extension, and opens, queries and closes databases
+// again and again: host LIBRARY ROUNDS URI SQL EXPECTED. It prints what malloc and
+// the process have in use after a tenth of the rounds and at the end.
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sqlite3.h"
+
+static void fail(const char *what, const char *why) {
+  fprintf(stderr, "host: %s: %s\n", what, why);
+  exit(1);
+}
+
+static void load(const char *library) {
+  sqlite3 *db;
+  char *err = 0;
+  if (sqlite3_open(":memory:", &db)) fail("open", sqlite3_errmsg(db));
+  sqlite3_enable_load_extension(db, 1);
+  if (sqlite3_load_extension(db, library, 0, &err)) fail("load", err);
+  sqlite3_close(db);
+}
+
+static void query(const char *uri, const char *sql, const char *want) {
+  sqlite3 *db;
+  sqlite3_stmt *stmt;
+  const char *got;
+  if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, 0)) fail("open", sqlite3_errmsg(db));
+  if (sqlite3_prepare_v2(db, sql, -1, &stmt, 0)) fail("prepare", sqlite3_errmsg(db));
+  if (sqlite3_step(stmt) != SQLITE_ROW) fail("step", sqlite3_errmsg(db));
+  got = (const char*)sqlite3_column_text(stmt, 0);
+  if (!got || strcmp(got, want)) fail("result", got ? got : "null");
+  sqlite3_finalize(stmt);
+  // What fails must not leak either.
+  if (sqlite3_exec(db, "PRAGMA litestream_time = 'whenever'", 0, 0, 0) == SQLITE_OK) fail("travel", "no error");
+  if (sqlite3_close(db)) fail("close", "busy");
+  if (sqlite3_open_v2("file:x?vfs=litestream&replica_url=foo://x", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, 0) == SQLITE_OK)
+    fail("bad URL", "no error");
+  sqlite3_close(db);
+}
+
+static void report(int round) {
+  long pages = 0, resident = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (!f || fscanf(f, "%ld %ld", &pages, &resident) != 2) fail("statm", "unreadable");
+  fclose(f);
+  printf("round %d malloc %zu sqlite %lld resident %ld\n", round, mallinfo2().uordblks, sqlite3_memory_used(),
+         resident * sysconf(_SC_PAGESIZE));
+  fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+  int i, rounds;
+  if (argc != 6) fail("usage", "host LIBRARY ROUNDS URI SQL EXPECTED");
+  rounds = atoi(argv[2]);
+  for (i = 1; i <= rounds; i++) {
+    load(argv[1]);
+    query(argv[3], argv[4], argv[5]);
+    if (i == rounds / 10 || i == rounds) report(i);
+  }
+  return 0;
+}
