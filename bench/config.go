@@ -46,6 +46,9 @@ type config struct {
 	writers       int // with SyncOnCommit
 	writerCommits int // of each of them
 
+	programSize  int // of speedtest1
+	programBlobs int // of kvtest's database
+
 	only   *regexp.Regexp
 	dir    string
 	output string
@@ -67,6 +70,7 @@ func fullConfig() config {
 		cacheSize:  10 << 20, smallPages: 20_000, smallCacheSize: 2 << 20,
 		commits: 1000, uploadLatency: 500 * time.Millisecond, uploadTime: 3 * time.Second, uploadRows: 10_000,
 		bulkRows: 100_000, syncs: 20, writers: 16, writerCommits: 40,
+		programSize: 100, programBlobs: 5000,
 	}
 }
 
@@ -83,6 +87,7 @@ func quickConfig() config {
 		cacheSize:  256 << 10, smallPages: 2_000, smallCacheSize: 128 << 10,
 		commits: 100, uploadLatency: 50 * time.Millisecond, uploadTime: 200 * time.Millisecond, uploadRows: 1000,
 		bulkRows: 2000, syncs: 5, writers: 4, writerCommits: 5,
+		programSize: 5, programBlobs: 100,
 	}
 }
 
