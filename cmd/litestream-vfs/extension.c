@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "_cgo_export.h"
 
@@ -39,44 +38,58 @@ static const function functions[] = {
   {"litestream_set_write_enabled", "litestream_write_enabled", 1, SQLITE_INTEGER, 1},
 };
 
-// request asks the main database; 0 if a result was given to the function.
-static void request(sqlite3_context *c, const function *f, ls_request *r) {
+// ask passes a request to the main database, and says whether that went well; if not, the
+// function has its error.
+static int ask(sqlite3_context *c, ls_request *r) {
   int rc = sqlite3_file_control(sqlite3_context_db_handle(c), "main", LS_FCNTL_REQUEST, r);
   if (r->error) {
     sqlite3_result_error(c, r->error, -1);
-    if (rc) sqlite3_result_error_code(c, rc);
-    sqlite3_result_error(c, r->error, -1);
-  } else if (rc == SQLITE_NOTFOUND || rc == SQLITE_ERROR) {
+    sqlite3_result_error_code(c, rc);  // which leaves the text
+  } else if (rc) {  // it was not for us
     sqlite3_result_error(c, "the main database is not served by litestream", -1);
-  } else if (rc) {
-    sqlite3_result_error_code(c, rc);
-  } else if (r->result && f->type == SQLITE_INTEGER) {
-    sqlite3_result_int64(c, strtoll(r->result, 0, 10));
-  } else if (r->result && f->type == SQLITE_FLOAT) {
-    sqlite3_result_double(c, strtod(r->result, 0));
-  } else if (r->result) {
-    sqlite3_result_text(c, r->result, -1, SQLITE_TRANSIENT);
   }
-  free(r->result);
-  free(r->error);
+  return rc == SQLITE_OK;
+}
+
+// decimal reads digits with a point, whatever the host's locale has instead of one.
+static double decimal(const char *s) {
+  double n = 0, unit = 1;
+  int fraction = 0;
+  for (; *s == '.' || (*s >= '0' && *s <= '9'); s++) {
+    if (*s == '.') {
+      fraction = 1;
+      continue;
+    }
+    n = 10 * n + (*s - '0');
+    if (fraction) unit *= 10;
+  }
+  return n / unit;
 }
 
 static void call(sqlite3_context *c, int n, sqlite3_value **args) {
   const function *f = sqlite3_user_data(c);
-  ls_request r = {f->pragma ? f->pragma : f->name, 0, 0, 0};
+  const char *pragma = f->pragma ? f->pragma : f->name;
+  ls_request set = {pragma, 0, 0, 0}, get = {pragma, 0, 0, 0};
   if (n == 1) {
-    ls_request set = {r.name, (const char*)sqlite3_value_text(args[0]), 0, 0};
-    int rc;
+    set.value = (const char*)sqlite3_value_text(args[0]);
     if (!set.value) return;  // NULL of NULL
-    rc = sqlite3_file_control(sqlite3_context_db_handle(c), "main", LS_FCNTL_REQUEST, &set);
-    free(set.result);
-    if (set.error || rc) {
-      sqlite3_result_error(c, set.error ? set.error : "the main database is not served by litestream", -1);
-      free(set.error);
-      return;
+  }
+  if ((n == 0 || ask(c, &set)) && ask(c, &get) && get.result) {
+    switch (f->type) {
+    case SQLITE_INTEGER:
+      sqlite3_result_int64(c, strtoll(get.result, 0, 10));
+      break;
+    case SQLITE_FLOAT:
+      sqlite3_result_double(c, decimal(get.result));
+      break;
+    default:
+      sqlite3_result_text(c, get.result, -1, SQLITE_TRANSIENT);
     }
   }
-  request(c, f, &r);
+  free(set.result);
+  free(set.error);
+  free(get.result);
+  free(get.error);
 }
 
 static int addFunctions(sqlite3 *db) {

@@ -20,6 +20,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
@@ -37,11 +38,15 @@ var (
 	logger = logs.Logger()
 	router extension.Router
 	vfs    = litestream.NewVFS(nil, &litestream.Options{Logger: logger})
+
+	environments sync.Mutex // duty: one reads and copies the environment at a time
 )
 
 // environment reads the environment as C has it, and lets Go have it, too, for the
 // SDKs of the stores: Go's own copy is of when the library was loaded.
 func environment() extension.Environment {
+	environments.Lock()
+	defer environments.Unlock()
 	e := make(extension.Environment)
 	for i := C.int(0); ; i++ {
 		s := C.ls_environment(i)
@@ -52,7 +57,9 @@ func environment() extension.Environment {
 		if !ok || name == "" {
 			continue
 		}
-		e[name] = value
+		if _, ok := e[name]; !ok { // as getenv does, the first counts
+			e[name] = value
+		}
 	}
 	for _, s := range os.Environ() {
 		if name, _, _ := strings.Cut(s, "="); name != "" {

@@ -3,6 +3,7 @@ package extension
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 )
@@ -116,18 +117,18 @@ func (r *Router) Close(path string) {
 // Companion tells whether a file beside a database, such as its journal, is one of
 // a replica that is open, and which URL of the environment that has.
 func (r *Router) Companion(path string) (url string, is bool) {
+	main := companion.ReplaceAllString(path, "")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := len(path); i > 0; i = strings.LastIndexByte(path[:i], '-') {
-		if open := r.replicas[path[:i]]; open != nil {
-			return open.url, true
-		}
-		if r.local[path[:i]] {
-			return "", false
-		}
+	open := r.replicas[main]
+	if open == nil {
+		return "", false
 	}
-	return "", false
+	return open.url, true
 }
+
+// companion is what SQLite appends to the name of a database for those of other files.
+var companion = regexp.MustCompile(`-(journal|wal|mj[0-9A-F]{9})$`)
 
 // Bound returns the name that LITESTREAM_REPLICA_URL is for, "" before it was opened.
 func (r *Router) Bound() string {

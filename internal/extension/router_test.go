@@ -110,7 +110,7 @@ func TestRouter_Companion(t *testing.T) {
 	open(extension.Name{Path: "/own", Params: map[string]string{"replica_url": "s3://own"}})
 	for path, want := range map[string]bool{
 		"/my-app.db-journal":       true,
-		"/my-app.db-mj1234abcd9EF": true,
+		"/my-app.db-mj12AB349EF":   true,
 		"/own-journal":             true,
 		"/my-app.db-local-journal": false, // of the local file
 		"/other-journal":           false,
