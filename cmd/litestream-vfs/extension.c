@@ -135,6 +135,7 @@ static int load(char **err, const sqlite3_api_routines *api) {
     *err = sqlite3_mprintf("litestream: a VFS of that name is registered already, maybe by another copy of this library");
     return SQLITE_ERROR;
   }
+  ls_keep_loaded(api);  // Node.js unloads an addon, and SQLite with it, when no thread uses it any more
   ls_watch_fork();
   text = litestreamConfigure(&isDefault);
   if (text) {

@@ -11,6 +11,7 @@ package main
 
 /*
 #cgo CFLAGS: -fvisibility=hidden
+#cgo linux LDFLAGS: -ldl
 #include <stdlib.h>
 #include "vfs.h"
 */
@@ -21,6 +22,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
@@ -42,25 +44,22 @@ var (
 	environments sync.Mutex // duty: one reads and copies the environment at a time
 )
 
-// environment reads the environment as C has it, and lets Go have it, too, for the
-// SDKs of the stores: Go's own copy is of when the library was loaded.
+// environment reads the environment as C has it, and makes Go's that for the SDKs of
+// the stores: Go's own copy is of when the library was loaded.
 func environment() extension.Environment {
 	environments.Lock()
 	defer environments.Unlock()
 	e := make(extension.Environment)
-	for i := C.int(0); ; i++ {
-		s := C.ls_environment(i)
-		if s == nil {
-			break
-		}
+	var n C.int
+	all := C.ls_environment(&n)
+	for _, s := range unsafe.Slice(all, n) {
 		name, value, ok := strings.Cut(C.GoString(s), "=")
-		if !ok || name == "" {
-			continue
-		}
-		if _, ok := e[name]; !ok { // as getenv does, the first counts
+		C.free(unsafe.Pointer(s))
+		if _, has := e[name]; ok && !has { // as for getenv, the first counts
 			e[name] = value
 		}
 	}
+	C.free(unsafe.Pointer(all))
 	for _, s := range os.Environ() {
 		if name, _, _ := strings.Cut(s, "="); name != "" {
 			if _, ok := e[name]; !ok {

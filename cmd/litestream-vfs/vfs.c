@@ -4,6 +4,9 @@
 // by the VFS that was the default when this one was registered, on files that are
 // wholly its own. So plain files keep WAL, memory maps and locks of other processes.
 
+#define _GNU_SOURCE  // dladdr
+
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +58,7 @@ void ls_set_bound(const char *path) {
 // --- files
 
 static int fileClose(sqlite3_file *f) {
-  if (ls_is_forked()) return SQLITE_OK;
+  if (forked) return SQLITE_OK;  // which every child does that ends
   return litestreamClose(((ls_file*)f)->handle);
 }
 
@@ -90,7 +93,7 @@ static int fileLock(sqlite3_file *f, int level) {
 }
 
 static int fileUnlock(sqlite3_file *f, int level) {
-  if (ls_is_forked()) return SQLITE_OK;
+  if (forked) return SQLITE_OK;
   return litestreamUnlock(((ls_file*)f)->handle, level);
 }
 
@@ -332,7 +335,45 @@ int ls_vfs_register(int makeDefault) {
 
 const char *ls_uri_key(const char *name, int n) { return sqlite3_uri_key(name, n); }
 const char *ls_uri_parameter(const char *name, const char *key) { return sqlite3_uri_parameter(name, key); }
-const char *ls_environment(int n) { return environ ? environ[n] : 0; }
+
+// ls_environment copies the pointers first, until it finds them twice: another thread
+// may be at changing them, which no function of C protects from.
+char **ls_environment(int *n) {
+  char **all = 0;
+  int tries, i, size = 0, same = 0;
+  for (tries = 0; tries < 100 && !same; tries++) {
+    char **e = environ;
+    same = all != 0;
+    for (i = 0; e && e[i]; i++) {
+      if (i >= size) {
+        char **more = realloc(all, (size + 64) * sizeof *all);
+        if (!more) break;
+        memset(more + size, 0, 64 * sizeof *all);
+        all = more;
+        size += 64;
+      }
+      if (all[i] != e[i]) same = 0;
+      all[i] = e[i];
+    }
+    if (i < size && all[i]) {
+      memset(all + i, 0, (size - i) * sizeof *all);
+      same = 0;
+    }
+    *n = i;
+  }
+  for (i = 0; i < *n; i++) all[i] = strdup(all[i]);
+  return all;
+}
+
+// Go's os.Setenv is to change Go's copy of the environment, not the host's, which
+// other threads may be reading: this is what runtime/cgo calls for C's.
+int setenv(const char *name, const char *value, int overwrite) { return (void)name, (void)value, (void)overwrite, 0; }
+int unsetenv(const char *name) { return (void)name, 0; }
+
+void ls_keep_loaded(const void *in) {
+  Dl_info info;
+  if (dladdr((void*)in, &info) && info.dli_fname) dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
 
 int ls_access_local(const char *path) {
   int there = 0;

@@ -45,6 +45,7 @@ typedef struct ls_request {
 int ls_vfs_register(int makeDefault);  // an SQLite result code
 int ls_vfs_is_registered(void);        // as the VFS of that name
 int ls_is_forked(void);                // tells so on standard error, once
+void ls_keep_loaded(const void *in);   // the library that an address is in
 void ls_watch_fork(void);
 void ls_set_bound(const char *path);   // the file name that LITESTREAM_REPLICA_URL is for
 
@@ -52,6 +53,6 @@ void ls_set_bound(const char *path);   // the file name that LITESTREAM_REPLICA_
 const char *ls_uri_key(const char *name, int n);
 const char *ls_uri_parameter(const char *name, const char *key);
 int ls_access_local(const char *path);  // whether there is a file
-const char *ls_environment(int n);      // its variables, NULL after the last
+char **ls_environment(int *n);          // a copy of its variables, all by malloc; NULL if there are none
 
 #endif

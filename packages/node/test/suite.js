@@ -1,0 +1,241 @@
+'use strict';
+// The tests of both SQLite packages.
+
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const { describe, it } = require('node:test');
+
+const litestream = require('@ltxvfs/litestream-vfs');
+const adapters = require('./adapters.js');
+const { Program, deadPort, eventually, latest, manifest, sandwiches, stores, tables, tempPath } = require('./helper.js');
+
+function suite(name) {
+  const adapter = adapters[name];
+
+  // using opens a replica for f, which is all that is open meanwhile.
+  async function using(url, options, f, readonly) {
+    const db = adapter.open(url, options, readonly);
+    try {
+      return await f(db);
+    } finally {
+      db.close();
+    }
+  }
+
+  async function withProgram(f) {
+    const program = new Program(name);
+    let result;
+    try {
+      result = await f(program);
+    } catch (err) {
+      program.process.kill();
+      throw err;
+    }
+    await program.end();
+    return result;
+  }
+
+  describe('reading', () => {
+    it('finds every row of the newest transaction', () => using(sandwiches(), {}, (db) => {
+      assert.deepEqual(tables(db), latest.tables);
+      assert.equal(db.get('PRAGMA integrity_check'), 'ok');
+      assert.equal(db.get('SELECT litestream_txid()'), manifest.txid);
+      assert.equal(db.get('PRAGMA litestream_txid'), manifest.txid);
+    }));
+
+    it('shows several connections the same', () => {
+      const url = sandwiches();
+      return using(url, {}, (a) => using(url, {}, (b) => {
+        assert.deepEqual(tables(a), latest.tables);
+        assert.deepEqual(tables(b), latest.tables);
+      }));
+    });
+
+    it('loads as often as it is asked to', () => using(sandwiches(), {}, (db) => {
+      const memory = adapter.memory();
+      litestream.load(memory.db);
+      litestream.load(memory.db);
+      const other = adapter.memory();
+      litestream.load(other.db);
+      assert.throws(() => other.get('SELECT litestream_txid()'), { message: 'the main database is not served by litestream' });
+      memory.close();
+      other.close();
+      assert.equal(db.get('SELECT count(*) FROM sandwich_ratings'), latest.tables.sandwich_ratings.rows);
+    }));
+  });
+
+  describe('time travel', () => {
+    it('goes to every time, by function', () => using(sandwiches(), {}, (db) => {
+      for (const { time, at_or_before_txid: txid } of manifest.times) {
+        if (!txid) {
+          assert.throws(() => db.get('SELECT litestream_set_time(?)', time), /transaction not available/, time);
+          continue;
+        }
+        const got = db.get('SELECT litestream_set_time(?)', time);
+        assert.equal(db.get('SELECT litestream_txid()'), txid, time);
+        assert.equal(db.get('SELECT litestream_time()'), got);
+        assert.ok(got <= time, `${got} is after ${time}`);
+      }
+    }));
+
+    it('goes to transactions, by PRAGMA, each connection for itself', () => {
+      const url = sandwiches();
+      return using(url, {}, (past) => using(url, {}, (now) => {
+        for (const point of manifest.points.filter((p, i) => i % 8 === 0)) {
+          past.exec(`PRAGMA litestream_txid = '${point.txid}'`);
+          assert.deepEqual(tables(past), point.tables, point.txid);
+        }
+        assert.deepEqual(tables(now), latest.tables);
+        past.exec("PRAGMA litestream_time = 'latest'");
+        assert.deepEqual(tables(past), latest.tables);
+      }));
+    });
+
+    it('says what is wrong with a time', () => using(sandwiches(), {}, (db) => {
+      const unknown = /parse time "yesteryear": unknown form; try/;
+      assert.throws(() => db.get("SELECT litestream_set_time('yesteryear')"), unknown);
+      assert.throws(() => db.exec("PRAGMA litestream_time = 'yesteryear'"), unknown);
+      for (const txid of manifest.unavailable_txids) {
+        assert.throws(() => db.exec(`PRAGMA litestream_txid = '${txid}'`), /transaction not available/);
+      }
+      assert.deepEqual(tables(db), latest.tables);
+    }));
+  });
+
+  for (const store of stores) {
+    describe(`replica on ${store.name}`, { skip: store.skip }, () => {
+      it('is written here and read in another process', async () => {
+        const url = store.url();
+        await using(url, { write_enabled: true, sync_interval: '-1s', buffer_path: tempPath('buffer') }, async (db) => {
+          db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)');
+          db.exec("BEGIN; INSERT INTO t (text) VALUES ('one'), ('two'), ('three'); COMMIT");
+          const before = db.get('SELECT litestream_sync()');
+          assert.equal(before, '0000000000000001');
+          db.exec("UPDATE t SET text = 'gone'");
+          assert.equal(db.get('SELECT litestream_sync()'), '0000000000000002');
+
+          await withProgram(async (program) => {
+            await program.ask({ open: url, options: { poll_interval: '50ms' } });
+            const rows = await program.ask({ sql: 'SELECT text, litestream_txid() AS txid FROM t' });
+            assert.deepEqual(rows, ['gone', 'gone', 'gone'].map((text) => ({ text, txid: '0000000000000002' })));
+            await program.ask({ sql: `PRAGMA litestream_txid = '${before}'` });
+            assert.deepEqual(await program.ask({ sql: 'SELECT text FROM t' }), [{ text: 'one' }, { text: 'two' }, { text: 'three' }]);
+            await assert.rejects(program.ask({ sql: 'DELETE FROM t' }), /readonly database/);
+          });
+        });
+      });
+
+      it('is followed as another process writes', async () => {
+        const url = store.url();
+        await withProgram(async (program) => {
+          await program.ask({ open: url, options: { write_enabled: true, sync_interval: '50ms' } });
+          await program.ask({ sql: 'CREATE TABLE t (x)' });
+          await program.ask({ sql: 'SELECT litestream_sync()' });
+          await using(url, { poll_interval: '50ms' }, async (db) => {
+            const count = db.db.prepare('SELECT count(*) AS n, sum(x) AS sum FROM t');
+            for (let i = 1; i <= 5; i++) {
+              await program.ask({ sql: `INSERT INTO t VALUES (${i})` });
+              await eventually(i, () => count.get().n);
+              assert.equal(count.get().sum, (i * (i + 1)) / 2);
+            }
+            assert.ok(db.get('SELECT litestream_lag()') <= 5);
+          });
+        });
+      });
+    });
+  }
+
+  describe('hydration', () => {
+    it('brings the database to a local file', async () => {
+      const file = tempPath('hydrated.db');
+      await using(sandwiches(), { hydration_enabled: true, hydration_path: file }, async (db) => {
+        await eventually('complete', () => db.get('SELECT litestream_hydration_status()'));
+        assert.equal(db.get('SELECT litestream_hydration_progress()'), 100);
+        assert.equal(db.get('SELECT litestream_hydration_file()'), file);
+        assert.deepEqual(tables(db), latest.tables);
+      });
+      await withProgram(async (program) => {
+        await program.ask({ local: file });
+        const [{ n }] = await program.ask({ sql: 'SELECT count(*) AS n FROM sandwich_ratings' });
+        assert.equal(n, latest.tables.sandwich_ratings.rows);
+      });
+    });
+  });
+
+  describe('local files', () => {
+    it('are SQLite\'s own, in WAL mode too', async () => {
+      const file = tempPath('local.db');
+      fs.writeFileSync(file, '');
+      await using(sandwiches(), {}, async (replica) => {
+        const db = adapter.local(file);
+        assert.equal(db.get('PRAGMA journal_mode = WAL'), 'wal');
+        db.exec('CREATE TABLE t (x); INSERT INTO t VALUES (1), (2)');
+        assert.ok(fs.statSync(file + '-wal').size > 0);
+        await withProgram(async (program) => {
+          await program.ask({ local: file });
+          assert.deepEqual(await program.ask({ sql: 'SELECT sum(x) AS sum FROM t' }), [{ sum: 3 }]);
+          await program.ask({ sql: 'INSERT INTO t VALUES (4)' });
+          assert.equal(db.get('SELECT sum(x) FROM t'), 7);
+          db.exec('BEGIN IMMEDIATE');
+          await program.ask({ sql: 'PRAGMA busy_timeout = 0' });
+          await assert.rejects(program.ask({ sql: 'INSERT INTO t VALUES (8)' }), { message: 'database is locked' });
+          db.exec('ROLLBACK');
+        });
+        assert.equal(db.get('PRAGMA integrity_check'), 'ok');
+        db.close();
+
+        const made = tempPath('made.db');
+        const fresh = adapter.local(made);
+        fresh.exec('CREATE TABLE t (x)');
+        assert.equal(fs.readFileSync(made).toString('latin1', 0, 15), 'SQLite format 3');
+        fresh.close();
+        assert.equal(replica.get('SELECT litestream_txid()'), manifest.txid);
+      });
+    });
+  });
+
+  describe('errors', () => {
+    it('of a URL', () => {
+      assert.throws(() => adapter.open('nosuch://bucket/x', {}), /no replica client is registered for url scheme "nosuch"/);
+      assert.throws(() => adapter.open('s3://bucket/x?colour=red', {}), /colour/);
+    });
+
+    it('of a replica that is not there', () => {
+      assert.throws(() => adapter.open('file://' + tempPath('nothing'), {}), /replica holds no database/);
+    });
+
+    it('of an option', () => {
+      assert.throws(() => adapter.open(sandwiches(), { poll_interval: 'soon' }), /invalid duration "soon", want one like 500ms or 1m30s/);
+      assert.throws(() => adapter.open(sandwiches(), { pollInterval: '1s' }), { name: 'TypeError', message: 'no option "pollInterval"' });
+    });
+
+    it('of storage that is down, in time', async () => {
+      const port = await deadPort();
+      const start = Date.now();
+      assert.throws(
+        () => adapter.open(`s3://bucket/x?endpoint=http://127.0.0.1:${port}`, { open_timeout: '1s' }),
+        new RegExp(`127\\.0\\.0\\.1:${port}: connect: connection refused`),
+      );
+      assert.ok(Date.now() - start < 10_000, `it took ${Date.now() - start} ms`);
+    });
+
+    it('of writing what is for reading', async () => {
+      await using(sandwiches(), {}, (db) => {
+        assert.throws(() => db.exec('DELETE FROM sandwich_ratings'), { message: 'attempt to write a readonly database' });
+        assert.deepEqual(tables(db), latest.tables);
+      });
+      await using(sandwiches(), { write_enabled: true }, (db) => {
+        assert.throws(() => db.exec('DELETE FROM sandwich_ratings'), { message: 'attempt to write a readonly database' });
+      }, true);
+    });
+
+    it('of other options than the first open had', () => {
+      const url = sandwiches();
+      return using(url, {}, () => {
+        assert.throws(() => adapter.open(url, { cache_size: '1MiB' }), /options/);
+      });
+    });
+  });
+}
+
+module.exports = suite;
