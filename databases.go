@@ -49,7 +49,7 @@ func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (
 	}
 	err := s.err
 	if err == nil && s.settings != opts.settings() {
-		err = fmt.Errorf("open %s: it is open with other options", name)
+		err = errors.New("it is open with other options")
 	}
 	if err != nil {
 		v.release(key, s)

@@ -180,10 +180,7 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 				s.lists.Add(1)
 				files, err = collect(itr, func(*ltx.FileInfo) bool { return true })
 			}
-			if err != nil {
-				return fmt.Errorf("list all levels: %w", err)
-			}
-			return nil
+			return err // of which the client says what failed
 		})
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return files, err

@@ -22,6 +22,7 @@ type transaction struct {
 	size     uint32 // of the database now, pages
 	least    uint32 // the smallest size since it began
 	counter  uint32 // change counter in page 1
+	wal      bool   // page 1 says WAL mode, other than what is read back
 	dirty    bool   // something changed that is not sealed
 	sealed   bool   // something is in the write buffer, and not finished
 	resized  bool   // by a truncation after the commit
@@ -79,6 +80,7 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 	tx.size = max(tx.size, pgno)
 	if pgno == 1 {
 		tx.counter = binary.BigEndian.Uint32(p[offChangeCounter:])
+		tx.wal = p[offWriteVersion] != 1 || p[offReadVersion] != 1
 	}
 	tx.dirty = true
 	return nil

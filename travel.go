@@ -3,6 +3,7 @@ package litestream
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -315,6 +316,14 @@ func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error)
 type HistoryPoint struct {
 	TXID ltx.TXID  `json:"txid"`
 	Time time.Time `json:"time"`
+}
+
+// MarshalJSON writes the time as litestream_time does, so that both compare as text.
+func (p HistoryPoint) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		TXID ltx.TXID `json:"txid"`
+		Time string   `json:"time"`
+	}{p.TXID, formatTime(p.Time)})
 }
 
 // history returns the points that can be travelled to, in ascending order.

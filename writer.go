@@ -308,6 +308,9 @@ func (w *writer) finish(c *conn, commits []*localCommit) error {
 		w.db.reader.cache.Store(newPageCache(w.db.opts.CacheSize, v.pageSize))
 	}
 	number := tx.counter
+	if tx.wal {
+		w.db.skipNumber(number) // so that the connection reads page 1 again
+	}
 	switch {
 	case w.db.number.CompareAndSwap(number-1, number):
 		// With the number that SQLite wrote, the connection keeps its pages.

@@ -18,6 +18,7 @@ package main
 import "C"
 
 import (
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -81,6 +82,7 @@ func environment() extension.Environment {
 //export litestreamConfigure
 func litestreamConfigure(isDefault *C.int) (wrong *C.char) {
 	defer guard("load", func() { wrong = C.CString("panic, see the log") })
+	slog.SetDefault(logger) // for the SDKs of the stores
 	e := environment()
 	err := logs.Configure(e)
 	if err == nil {

@@ -127,6 +127,8 @@ static int requestPragma(ls_file *f, char **arg) {
     arg[0] = sqlite3_mprintf("%s", r.error);
   } else if (r.result) {
     arg[0] = sqlite3_mprintf("%s", r.result);
+  } else if (rc == SQLITE_OK) {
+    rc = SQLITE_NOTFOUND;  // with SQLITE_OK there would be a column without a name, which CPython takes for a lack of memory
   }
   free(r.result);
   free(r.error);
@@ -221,9 +223,12 @@ static const sqlite3_io_methods failedMethods = {
 static int openForked(const char *name, ls_file *f, int flags, int *out) {
   int ours = !(vfs.zName && sqlite3_vfs_find(0) == &vfs) || sqlite3_uri_parameter(name, "replica_url") ||
              sqlite3_uri_parameter(name, "vfs");
-  pthread_mutex_lock(&boundLock);
-  if (bound && strcmp(bound, name) == 0) ours = 1;
-  pthread_mutex_unlock(&boundLock);
+  if (!ours) {
+    const char *url = getenv("LITESTREAM_REPLICA_URL");
+    pthread_mutex_lock(&boundLock);
+    ours = bound ? strcmp(bound, name) == 0 : url && *url && !ls_access_local(name);
+    pthread_mutex_unlock(&boundLock);
+  }
   if (!ours) return os->xOpen(os, name, &f->base, flags, out);
   ls_is_forked();
   f->error = strdup(LS_FORKED);

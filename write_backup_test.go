@@ -1,0 +1,53 @@
+package litestream_test
+
+import (
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// TestWrite_BackupOfWAL: a database in WAL mode is copied onto a replica by SQLite's
+// backup interface, with its mode, and the connection goes on.
+func TestWrite_BackupOfWAL(t *testing.T) {
+	local, err := sql.Open("sqlite3", filepath.Join(t.TempDir(), "local.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	mustExec(t, local, "PRAGMA journal_mode = WAL; CREATE TABLE t (v); INSERT INTO t VALUES (1), (2)")
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	dst := openConn(t, vfsName, "app.db")
+	src, err := local.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	for range 2 {
+		backup(t, dst, src)
+		wantSQL(t, dst, "SELECT count(*) FROM t", "2")
+		mustExec(t, dst, "INSERT INTO t VALUES (3)")
+		wantSQL(t, dst, "SELECT count(*) FROM t", "3")
+		wantSQL(t, openConn(t, vfsName, "app.db"), "SELECT count(*) FROM t", "3")
+	}
+	wantSQL(t, dst, "PRAGMA integrity_check", "ok")
+}
+
+func backup(t testing.TB, dst, src *sql.Conn) {
+	t.Helper()
+	err := dst.Raw(func(to any) error {
+		return src.Raw(func(from any) error {
+			b, err := to.(*sqlite3.SQLiteConn).Backup("main", from.(*sqlite3.SQLiteConn), "main")
+			if err != nil {
+				return err
+			}
+			_, err = b.Step(-1)
+			return errors.Join(err, b.Finish())
+		})
+	})
+	if err != nil {
+		t.Fatalf("backup: %v", err)
+	}
+}
