@@ -15,7 +15,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc64"
 
 	"github.com/pierrec/lz4/v4"
 	"github.com/superfly/ltx"
@@ -228,8 +227,6 @@ func parseIndex(raw []byte, hdr ltx.Header, framesEnd int64) (Index, error) {
 	}
 	return Index{raw: raw, n: n}, nil
 }
-
-var crcTable = crc64.MakeTable(crc64.ISO)
 
 // File is a whole LTX file in memory.
 type File struct {

@@ -17,7 +17,7 @@ type Sum struct {
 
 // Add adds bytes that are not part of a frame.
 func (s *Sum) Add(b []byte) {
-	s.crc = crc64.Update(s.crc, crcTable, b)
+	s.crc = updateCRC(s.crc, b)
 	s.n += int64(len(b))
 }
 
