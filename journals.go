@@ -1,6 +1,8 @@
 package litestream
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"strings"
@@ -16,7 +18,42 @@ type journals struct {
 	mu     sync.Mutex                  // duty: what follows
 	closed map[string]map[*conn]uint64 // guarded by mu; by name: whose was closed, and by which thread
 	super  map[string]bool             // guarded by mu; super-journals that are there
+	mains  map[string]int              // guarded by mu; names of databases, and how often they are open
 }
+
+// join notes that a database was opened by a name, leave that it was closed.
+func (j *journals) join(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.mains == nil {
+		j.mains = make(map[string]int)
+	}
+	j.mains[name]++
+}
+
+func (j *journals) leave(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.mains[name]--; j.mains[name] == 0 {
+		delete(j.mains, name)
+	}
+}
+
+// isOurs tells whether a journal, by its name, is of a database that is open here, and not
+// of a file that is named alike.
+func (j *journals) isOurs(name string) bool {
+	j.mu.Lock()
+	ours := j.mains[strings.TrimSuffix(name, journalSuffix)] > 0
+	j.mu.Unlock()
+	if ours {
+		_, err := os.Lstat(name)
+		ours = errors.Is(err, fs.ErrNotExist)
+	}
+	return ours
+}
+
+// journalSuffix is what SQLite appends to the name of a database for its journal.
+const journalSuffix = "-journal"
 
 // close notes that the journal of a connection was closed, within its
 // transaction. There is one at most for each database.

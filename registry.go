@@ -38,12 +38,8 @@ func NewReplicaClientFromURL(rawURL string) (ReplicaClient, error) {
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		// The error of url.Parse quotes the URL, which may hold a password.
-		var uerr *url.Error
-		if errors.As(err, &uerr) {
-			err = uerr.Err
-		}
-		return nil, fmt.Errorf("parse replica url: %w", err)
+		// The error of url.Parse quotes parts of the URL, which may hold a password.
+		return nil, errors.New("parse replica url: malformed, or something in it is not percent-encoded")
 	}
 	if u.Scheme == "" {
 		return nil, fmt.Errorf("replica url %q has no scheme, want one like s3://bucket/path or file:///path", u.Redacted())

@@ -131,7 +131,12 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	if err != nil {
 		return nil, 0, err
 	}
-	c := &conn{db: db, log: db.log, release: release, predictor: predictor{db: db}}
+	v.journals.join(name)
+	leave := func() {
+		v.journals.leave(name)
+		release()
+	}
+	c := &conn{db: db, log: db.log, release: leave, predictor: predictor{db: db}}
 	if isSet(params["nolock"]) || isSet(params["immutable"]) {
 		c.unlocked = true
 	}
@@ -148,11 +153,11 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	return c, flags, nil
 }
 
-// checkJournals refuses a super-journal that names the journal of a local file:
-// it would have to be where all who recover the file look for it.
+// checkJournals refuses a super-journal that names the journal of a local file, whichever
+// VFS that is of: it would have to be where all who recover the file look for it.
 func (v *VFS) checkJournals(names []byte) error {
 	for name := range strings.SplitSeq(string(names), "\x00") {
-		if v.local.Has(name) {
+		if name != "" && !v.journals.isOurs(name) {
 			err := fmt.Errorf("a transaction over the local file of %s and another database is not possible with a replica as main database", name)
 			v.options().withDefaults().Logger.Error("write of super-journal failed", "error", err)
 			return err
@@ -163,7 +168,10 @@ func (v *VFS) checkJournals(names []byte) error {
 
 // openJournal opens the rollback journal of a connection that writes.
 func (v *VFS) openJournal(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
-	main := strings.TrimSuffix(name, "-journal")
+	if flags&sqlite3vfs.OpenWAL != 0 {
+		return nil, 0, fmt.Errorf("open %s: there is no WAL mode", name)
+	}
+	main := strings.TrimSuffix(name, journalSuffix)
 	v.mu.Lock()
 	s := v.databases[keyOfName(main, params)]
 	v.mu.Unlock()

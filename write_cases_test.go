@@ -2,6 +2,7 @@ package litestream_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -127,15 +128,18 @@ func TestWrite_Attached(t *testing.T) {
 	mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO b.t VALUES (2); COMMIT")
 	mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (3); INSERT INTO b.t VALUES (4); ROLLBACK")
 	wantSQL(t, db, "SELECT (SELECT group_concat(v) FROM main.t) || ' ' || (SELECT group_concat(v) FROM b.t)", "1 2")
-	// A local file would look for the super-journal after a crash, in vain.
-	if _, err := db.ExecContext(t.Context(), "BEGIN; INSERT INTO main.t VALUES (5); INSERT INTO c.t VALUES (6); COMMIT"); err == nil {
-		t.Error("a transaction over a replica and a local file is committed")
-		mustExec(t, db, "ROLLBACK")
-	} else if _, err := db.ExecContext(t.Context(), "ROLLBACK"); err != nil {
-		t.Log(err)
+	// A local file would look for the super-journal after a crash, in vain; one of another VFS, too.
+	other := filepath.Join(t.TempDir(), "other.db")
+	mustExec(t, db, "ATTACH 'file:"+other+"?vfs=unix' AS d; CREATE TABLE d.t (v)")
+	for _, schema := range []string{"c", "d"} {
+		if _, err := db.ExecContext(t.Context(), "BEGIN; INSERT INTO main.t VALUES (5); INSERT INTO "+schema+".t VALUES (6); COMMIT"); err == nil {
+			t.Errorf("a transaction over a replica and the local file %s is committed", schema)
+		} else if _, err := db.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+			t.Log(err)
+		}
+		wantSQL(t, db, "SELECT (SELECT group_concat(v) FROM main.t) || ' ' || (SELECT count(*) FROM "+schema+".t)", "1 0")
+		mustExec(t, db, "INSERT INTO "+schema+".t VALUES (7)")
 	}
-	wantSQL(t, db, "SELECT (SELECT group_concat(v) FROM main.t) || ' ' || (SELECT count(*) FROM c.t)", "1 0")
-	mustExec(t, db, "INSERT INTO c.t VALUES (7)")
 	for name := range clients {
 		if err := vfs.Sync(t.Context(), name); err != nil {
 			t.Error(err)
@@ -144,6 +148,32 @@ func TestWrite_Attached(t *testing.T) {
 	if vfs.Sync(t.Context(), "nowhere.db") == nil {
 		t.Error("a database that is not open is synced")
 	}
+}
+
+// TestWrite_NoWAL: where SQLite thinks that there can be a WAL, as the lock is held for ever,
+// nothing is committed to one.
+func TestWrite_NoWAL(t *testing.T) {
+	vfsName, _ := newVFS(t, nil, writing())
+	name := "file:app.db?vfs=" + vfsName + "&replica_url=file://" + t.TempDir()
+	db, err := sql.Open("sqlite3", ":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	mustExec(t, db, "PRAGMA locking_mode = EXCLUSIVE; ATTACH '"+name+"' AS r; CREATE TABLE r.t (v)")
+	for _, query := range []string{"PRAGMA r.journal_mode = WAL", "INSERT INTO r.t VALUES (1)"} {
+		_, err = db.Exec(query)
+	}
+	if err == nil {
+		t.Error("written in WAL mode")
+	}
+	reader, err := sql.Open("sqlite3", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	wantSQL(t, reader, "SELECT count(*) FROM t", "0")
 }
 
 // TestWrite_AtRunTime turns write mode on and off.

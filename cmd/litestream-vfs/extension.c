@@ -45,8 +45,10 @@ static int ask(sqlite3_context *c, ls_request *r) {
   if (r->error) {
     sqlite3_result_error(c, r->error, -1);
     sqlite3_result_error_code(c, rc);  // which leaves the text
-  } else if (rc) {  // it was not for us
+  } else if (rc == SQLITE_NOTFOUND) {
     sqlite3_result_error(c, "the main database is not served by litestream", -1);
+  } else if (rc) {
+    sqlite3_result_error_code(c, rc);
   }
   return rc == SQLITE_OK;
 }
@@ -108,12 +110,11 @@ static int addFunctions(sqlite3 *db) {
 static int connected(sqlite3 *db, char **err, const sqlite3_api_routines *api) {
   ls_file *f = 0;
   (void)api;
-  if (sqlite3_file_control(db, "main", LS_FCNTL_FILE, &f) != SQLITE_OK || !f) return SQLITE_OK;
-  if (f->error) {
+  if (sqlite3_file_control(db, "main", LS_FCNTL_FILE, &f) == SQLITE_OK && f && f->error) {
     *err = sqlite3_mprintf("%s", f->error);
     return SQLITE_CANTOPEN;
   }
-  return addFunctions(db);
+  return addFunctions(db);  // a replica may yet be attached
 }
 
 // --- loading
@@ -125,7 +126,11 @@ static int loaded;
 static int load(char **err, const sqlite3_api_routines *api) {
   int isDefault = 0, rc;
   char *text;
-  if (loaded) return SQLITE_OK;
+  if (loaded) {
+    // SQLite forgets what was registered when it is shut down and initialized.
+    rc = ls_vfs_register(0);
+    return rc == SQLITE_OK ? sqlite3_auto_extension((void (*)(void))connected) : rc;
+  }
   sqlite3_api = api;
   if (sqlite3_libversion_number() < MIN_VERSION) {
     *err = sqlite3_mprintf("litestream: SQLite %s is too old, 3.31 is the oldest that will do", sqlite3_libversion());
@@ -136,7 +141,6 @@ static int load(char **err, const sqlite3_api_routines *api) {
     return SQLITE_ERROR;
   }
   ls_keep_loaded(api);  // Node.js unloads an addon, and SQLite with it, when no thread uses it any more
-  ls_watch_fork();
   text = litestreamConfigure(&isDefault);
   if (text) {
     *err = sqlite3_mprintf("litestream: %s", text);

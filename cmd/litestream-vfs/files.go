@@ -65,7 +65,7 @@ func open(cname *C.char, flags sqlite3vfs.OpenFlag, isDefault bool) (f *handle, 
 		Params:  params,
 		Named:   params["vfs"] != "",
 		Default: isDefault,
-		Exists:  func() bool { return C.ls_access_local(cname) != 0 },
+		Exists:  func() bool { return C.ls_exists(cname) != 0 },
 	}, env)
 	if err != nil {
 		logger.Error("open failed", "db", path, "error", err)
@@ -123,25 +123,7 @@ func openCompanion(cname *C.char, path string, flags sqlite3vfs.OpenFlag) (f *ha
 	if err != nil {
 		return nil, 0, false, err
 	}
-	if flags&sqlite3vfs.OpenSuperJournal != 0 {
-		file = superJournal{file, path}
-	}
 	return &handle{File: file}, out, false, nil
-}
-
-// superJournal is one of a replica, which local files cannot have.
-type superJournal struct {
-	sqlite3vfs.File
-	path string
-}
-
-func (f superJournal) WriteAt(p []byte, off int64) (int, error) {
-	if router.NamesLocal(p) {
-		logger.Error("write of super-journal failed", "file", f.path,
-			"error", "a transaction over a local file and another database is not possible with a replica as main database")
-		return 0, sqlite3vfs.IOErrorWrite
-	}
-	return f.File.WriteAt(p, off)
 }
 
 //export litestreamClose
@@ -233,7 +215,7 @@ func litestreamCharacteristics(h C.uintptr_t) (bits C.int) {
 //
 //export litestreamRequest
 func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
-	defer guard("pragma", func() { rc = ioError })
+	defer guard("pragma", func() { rc, r.error = ioError, C.CString("panic, see the log") })
 	f, ok := fileOf(h).File.(requester)
 	if !ok {
 		return notFound
@@ -255,6 +237,14 @@ func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 		r.result = C.CString(*result)
 	}
 	return 0
+}
+
+// litestreamNotOpened says that the open of a local file has failed.
+//
+//export litestreamNotOpened
+func litestreamNotOpened(name *C.char) {
+	defer guard("open", func() {})
+	router.NotOpened(C.GoString(name))
 }
 
 // litestreamDelete deletes a companion of a replica, and returns 0 for other files.

@@ -224,8 +224,12 @@ func TestShell_SeveralDatabases(t *testing.T) {
 func TestShell_DefaultVFS(t *testing.T) {
 	dir := t.TempDir()
 	env := []string{"LITESTREAM_DEFAULT_VFS=true", replicaURL + sandwiches(t)}
+	if err := os.WriteFile(filepath.Join(dir, "empty.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	wantShell(t, dir, nil, "wal", ".open here.db", "PRAGMA journal_mode = wal;", "CREATE TABLE t (v);")
-	wantShell(t, dir, env, "wal\n1\n1048576\n1\n4988|0000000000000045\n4988\n0",
+	wantShell(t, dir, env, "0\nwal\n1\n1048576\n1\n4988|0000000000000045\n4988\n0",
+		".open empty.db", "SELECT count(*) FROM sqlite_schema;",
 		".open here.db", "PRAGMA journal_mode = wal;", "INSERT INTO t VALUES (1); SELECT count(*) FROM t;", "PRAGMA mmap_size = 1048576;", "SELECT count(*) FROM t;",
 		".open app.db", "SELECT count(*), litestream_txid() FROM sandwich_ratings;",
 		".open ./app.db", "SELECT count(*) FROM sandwich_ratings;",

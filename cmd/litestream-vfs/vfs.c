@@ -7,9 +7,12 @@
 #define _GNU_SOURCE  // dladdr
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "_cgo_export.h"
@@ -18,21 +21,17 @@ extern char **environ;
 
 static sqlite3_vfs *os;  // of the operating system
 static sqlite3_vfs vfs;
+static int madeDefault;
 
 // --- fork
 
 static volatile int forked;
-static pthread_mutex_t boundLock = PTHREAD_MUTEX_INITIALIZER;
-static char *bound;
+static char *bound;  // atomic: a child may be forked whenever
 
 static void afterFork(void) { forked = 1; }
 
-static void installWatch(void) { pthread_atfork(0, 0, afterFork); }
-
-void ls_watch_fork(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, installWatch);
-}
+// Go runs from when the library is loaded, before SQLite calls it.
+__attribute__((constructor)) static void watchFork(void) { pthread_atfork(0, 0, afterFork); }
 
 // Go's threads are not there after fork: whoever calls it waits for ever.
 int ls_is_forked(void) {
@@ -48,11 +47,8 @@ int ls_is_forked(void) {
 }
 
 void ls_set_bound(const char *path) {
-  char *copy = strdup(path);
-  pthread_mutex_lock(&boundLock);
-  free(bound);
-  bound = copy;
-  pthread_mutex_unlock(&boundLock);
+  const char *old = __atomic_load_n(&bound, __ATOMIC_ACQUIRE);
+  if (!old && *path) __atomic_store_n(&bound, strdup(path), __ATOMIC_RELEASE);  // it stays
 }
 
 // --- files
@@ -218,38 +214,56 @@ static const sqlite3_io_methods failedMethods = {
 
 // --- the VFS
 
-// openForked opens a database in a forked process: plain files, as far as no Go is
-// needed to tell that they are.
-static int openForked(const char *name, ls_file *f, int flags, int *out) {
-  int ours = !(vfs.zName && sqlite3_vfs_find(0) == &vfs) || sqlite3_uri_parameter(name, "replica_url") ||
-             sqlite3_uri_parameter(name, "vfs");
-  if (!ours) {
-    const char *url = getenv("LITESTREAM_REPLICA_URL");
-    pthread_mutex_lock(&boundLock);
-    ours = bound ? strcmp(bound, name) == 0 : url && *url && !ls_access_local(name);
-    pthread_mutex_unlock(&boundLock);
+static int isDefault(void) { return madeDefault || sqlite3_vfs_find(0) == &vfs; }
+
+// isOursForked tells, without Go, whether a file may be a replica's or its journal.
+static int isOursForked(const char *name, int flags) {
+  const char *first = __atomic_load_n(&bound, __ATOMIC_ACQUIRE), *url = getenv("LITESTREAM_REPLICA_URL");
+  if (!isDefault() || sqlite3_uri_parameter(name, "replica_url") || sqlite3_uri_parameter(name, "vfs")) return 1;
+  if (first) {
+    size_t n = strlen(first);
+    return strncmp(first, name, n) == 0 && (name[n] == 0 || name[n] == '-');
   }
-  if (!ours) return os->xOpen(os, name, &f->base, flags, out);
+  return flags & SQLITE_OPEN_MAIN_DB && url && *url && !ls_exists(name);
+}
+
+// openForked opens a file in a forked process: plain ones, as far as it can be told that they are.
+static int openForked(const char *name, ls_file *f, int flags, int *out) {
+  if (!isOursForked(name, flags)) return os->xOpen(os, name, &f->base, flags, out);
   ls_is_forked();
+  if (!(flags & SQLITE_OPEN_MAIN_DB)) return SQLITE_CANTOPEN;
   f->error = strdup(LS_FORKED);
   f->base.pMethods = &failedMethods;
   return SQLITE_OK;
 }
 
+// keepStandardFiles has none of our files be number 0, 1 or 2, where programs write that
+// think these are the standard ones. SQLite sees to it for its own.
+static void keepStandardFiles(void) {
+  int fd;
+  for (fd = 0; fd < 3; fd++) {
+    while (fcntl(fd, F_GETFD) < 0) {
+      int null = open("/dev/null", O_RDWR);
+      if (null < 0) return;
+      if (null > fd) close(null);
+    }
+  }
+}
+
 static int vfsOpen(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags, int *out) {
   const int temporary = SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_TRANSIENT_DB | SQLITE_OPEN_SUBJOURNAL;
   ls_file *f = (ls_file*)file;
-  int got = flags;
+  int got = flags, rc;
   (void)v;
   memset(f, 0, sizeof *f);
   if (!name || flags & temporary) return os->xOpen(os, name, file, flags, out);
-  if (forked) {
-    if (flags & SQLITE_OPEN_MAIN_DB) return openForked(name, f, flags, out);
-    return os->xOpen(os, name, file, flags, out);
-  }
-  switch (litestreamOpen((char*)name, flags, sqlite3_vfs_find(0) == &vfs, &got, &f->handle, &f->error)) {
+  if (forked) return openForked(name, f, flags, out);
+  keepStandardFiles();
+  switch (litestreamOpen((char*)name, flags, isDefault(), &got, &f->handle, &f->error)) {
   case LS_LOCAL:
-    return os->xOpen(os, name, file, flags, out);
+    rc = os->xOpen(os, name, file, flags, out);
+    if (rc && flags & SQLITE_OPEN_MAIN_DB) litestreamNotOpened((char*)name);
+    return rc;
   case LS_OPENED:
     f->base.pMethods = &fileMethods;
     break;
@@ -310,6 +324,11 @@ static int vfsCurrentTimeInt64(sqlite3_vfs *v, sqlite3_int64 *t) {
 int ls_vfs_is_registered(void) { return sqlite3_vfs_find(LS_NAME) != 0; }
 
 int ls_vfs_register(int makeDefault) {
+  if (makeDefault) madeDefault = 1;
+  if (vfs.zName && sqlite3_vfs_find(LS_NAME)) {
+    // Whoever is the default now may stand before us, unless SQLite has begun anew.
+    return madeDefault && sqlite3_vfs_find(0) == os ? sqlite3_vfs_register(&vfs, 1) : SQLITE_OK;
+  }
   if (!vfs.zName) {
     os = sqlite3_vfs_find(0);
     if (!os) return SQLITE_ERROR;
@@ -333,7 +352,7 @@ int ls_vfs_register(int makeDefault) {
       .xCurrentTimeInt64 = vfsCurrentTimeInt64,
     };
   }
-  return sqlite3_vfs_register(&vfs, makeDefault);
+  return sqlite3_vfs_register(&vfs, madeDefault);
 }
 
 // --- for the Go side
@@ -380,7 +399,7 @@ void ls_keep_loaded(const void *in) {
   if (dladdr((void*)in, &info) && info.dli_fname) dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
-int ls_access_local(const char *path) {
-  int there = 0;
-  return os->xAccess(os, path, SQLITE_ACCESS_EXISTS, &there) == SQLITE_OK && there;
+int ls_exists(const char *path) {
+  struct stat st;
+  return lstat(path, &st) == 0 || errno != ENOENT;
 }

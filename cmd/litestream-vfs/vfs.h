@@ -42,17 +42,16 @@ typedef struct ls_request {
   "litestream: this process was forked from one that had loaded the extension, which does not work after fork: " \
   "start it anew, as multiprocessing does with its start method spawn, or load the extension after the fork"
 
-int ls_vfs_register(int makeDefault);  // an SQLite result code
+int ls_vfs_register(int makeDefault);  // an SQLite result code; again, after SQLite was initialized anew
 int ls_vfs_is_registered(void);        // as the VFS of that name
 int ls_is_forked(void);                // tells so on standard error, once
 void ls_keep_loaded(const void *in);   // the library that an address is in
-void ls_watch_fork(void);
 void ls_set_bound(const char *path);   // the file name that LITESTREAM_REPLICA_URL is for
 
 // For the Go side, which cannot call through SQLite's table.
 const char *ls_uri_key(const char *name, int n);
 const char *ls_uri_parameter(const char *name, const char *key);
-int ls_access_local(const char *path);  // whether there is a file
+int ls_exists(const char *path);        // whether there is a file, or that cannot be told
 char **ls_environment(int *n);          // a copy of its variables, all by malloc; NULL if there are none
 
 #endif

@@ -2,10 +2,10 @@ package extension
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 )
 
 // Log is where an extension logs to: standard error, or the file and from the level
@@ -58,11 +58,19 @@ func (l *Log) Logger() *slog.Logger {
 // Write writes a line. A log that cannot be written to is not worth an error.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
-	var w io.Writer = os.Stderr
+	defer l.mu.Unlock()
 	if l.file != nil {
-		w = l.file
+		_, _ = l.file.Write(p)
+		return len(p), nil
 	}
-	_, _ = w.Write(p)
-	l.mu.Unlock()
+	// Not os.Stderr, which ends the process with SIGPIPE if nobody reads, whatever
+	// the host thinks of that signal.
+	for rest := p; len(rest) > 0; {
+		n, err := syscall.Write(2, rest)
+		if err != nil && err != syscall.EINTR {
+			break
+		}
+		rest = rest[max(n, 0):]
+	}
 	return len(p), nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"sync"
 )
 
@@ -15,7 +14,7 @@ type Router struct {
 	mu       sync.Mutex
 	bound    string              // guarded by mu; the name that LITESTREAM_REPLICA_URL was for first
 	replicas map[string]*replica // guarded by mu; names that are open
-	local    map[string]bool     // guarded by mu; names that were opened, for ever: nothing tells of their close
+	local    map[string]int      // guarded by mu; names that were opened, and how often: nothing tells of their close
 }
 
 type replica struct {
@@ -47,8 +46,8 @@ var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give repli
 //
 //   - A name with a replica_url is a replica.
 //   - A name that says vfs=litestream is that of the environment.
-//   - Of others, the first is that of the environment, the rest are local. With
-//     the default VFS, so are those of files that exist.
+//   - Of others, the first is that of the environment, and stays it; the rest are
+//     local. With the default VFS, a file that exists is never the first.
 func (r *Router) Open(n Name, environment Environment) (url string, local bool, err error) {
 	url = environment[ReplicaURL]
 	own := n.Params["replica_url"] != ""
@@ -56,12 +55,13 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	isFirst := r.bound == "" && !exists && r.local[n.Path] == 0
 	switch {
 	case own:
 		return "", false, r.add(n.Path, "")
 	case n.Named && url == "":
 		return "", false, ErrNoReplica
-	case n.Named, url != "" && !exists && (r.bound == "" || r.bound == n.Path):
+	case n.Named, url != "" && (isFirst || r.bound == n.Path):
 		if err := r.add(n.Path, url); err != nil {
 			return "", false, err
 		}
@@ -75,15 +75,24 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
 	}
 	if r.local == nil {
-		r.local = make(map[string]bool)
+		r.local = make(map[string]int)
 	}
-	r.local[n.Path] = true
+	r.local[n.Path]++
 	return "", true, nil
+}
+
+// NotOpened takes the open of a local file back that has failed.
+func (r *Router) NotOpened(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.local[path]--; r.local[path] <= 0 {
+		delete(r.local, path)
+	}
 }
 
 // add notes an open of a replica. The caller holds mu.
 func (r *Router) add(path, url string) error {
-	if r.local[path] {
+	if r.local[path] > 0 {
 		return fmt.Errorf("%s was opened as a local file before", path)
 	}
 	open := r.replicas[path]
@@ -135,17 +144,4 @@ func (r *Router) Bound() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.bound
-}
-
-// NamesLocal tells whether a super-journal names the journal of a local file: one of
-// a replica, which is in memory, would not be there when that file is recovered.
-func (r *Router) NamesLocal(journals []byte) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name := range strings.SplitSeq(string(journals), "\x00") {
-		if r.local[strings.TrimSuffix(name, "-journal")] {
-			return true
-		}
-	}
-	return false
 }

@@ -16,6 +16,7 @@ type step struct {
 	exists   bool
 	env      string // LITESTREAM_REPLICA_URL
 	close    bool
+	failed   bool   // the open of the local file
 	want     string // "own", "env", "local", "error"
 }
 
@@ -61,6 +62,17 @@ func TestRouter(t *testing.T) {
 			{path: "/new", defaults: true, env: "s3://b", want: "local"},
 			{path: "/a", defaults: true, env: "s3://b", want: "env"},
 			{path: "/x", defaults: true, own: true, want: "own"},
+			{path: "/a", defaults: true, exists: true, env: "s3://b", want: "env"}, // once bound
+		},
+		"local before there was a URL": {
+			{path: "/a", defaults: true, want: "local"},
+			{path: "/a", defaults: true, env: "s3://b", want: "local"},
+			{path: "/b", defaults: true, env: "s3://b", want: "env"},
+		},
+		"local, could not be opened": {
+			{path: "/a", defaults: true, want: "local"},
+			{path: "/a", failed: true},
+			{path: "/a", defaults: true, env: "s3://b", want: "env"},
 		},
 		"default without a URL": {
 			{path: "/a", defaults: true, want: "local"},
@@ -72,6 +84,10 @@ func TestRouter(t *testing.T) {
 			for i, s := range steps {
 				if s.close {
 					r.Close(s.path)
+					continue
+				}
+				if s.failed {
+					r.NotOpened(s.path)
 					continue
 				}
 				n := extension.Name{Path: s.path, Named: s.named, Default: s.defaults, Exists: func() bool { return s.exists }}
@@ -124,9 +140,6 @@ func TestRouter_Companion(t *testing.T) {
 	}
 	if url, _ := r.Companion("/my-app.db-journal"); url != "s3://b" {
 		t.Errorf("URL %q", url)
-	}
-	if r.NamesLocal([]byte("/own-journal\x00/my-app.db-journal\x00")) || !r.NamesLocal([]byte("/own-journal\x00/my-app.db-local-journal\x00")) {
-		t.Error("super-journal misread")
 	}
 	if r.Bound() != "/my-app.db" {
 		t.Error(r.Bound())

@@ -61,5 +61,9 @@ int main(int argc, char **argv) {
     query(argv[3], argv[4], argv[5]);
     if (i == rounds / 10 || i == rounds) report(i);
   }
+  // SQLite forgets what was registered; loading again brings it back.
+  if (sqlite3_shutdown() || sqlite3_initialize()) fail("initialize", "error");
+  load(argv[1]);
+  query(argv[3], "SELECT typeof(litestream_txid())", "text");
   return 0;
 }

@@ -269,6 +269,27 @@ class TestSignals(Case):
             """
         self.assertEqual(self.run_script(script, self.sandwiches())[0], "BrokenPipeError")
 
+    def test_nobody_reads_the_log(self):
+        """Standard error may be a pipe whose reader is gone, and standard input closed."""
+        script = """
+            import json, os, sqlite3, sys, litestream_vfs
+            litestream_vfs.load(sqlite3.connect(":memory:"))
+            reader, writer = os.pipe()
+            os.dup2(writer, 2)
+            os.close(writer)
+            os.close(reader)
+            os.close(0)
+            try:
+                litestream_vfs.connect("foo://bar")
+            except sqlite3.OperationalError as e:
+                text = str(e)
+            conn = litestream_vfs.connect(sys.argv[1])
+            print(json.dumps([text, conn.execute("SELECT count(*) FROM sandwich_ratings").fetchone()[0], os.readlink("/proc/self/fd/0")]))
+            """
+        text, rows, standard_input = self.run_script(script, self.sandwiches())[0]
+        self.assertIn('no replica client is registered for url scheme "foo"', text)
+        self.assertEqual([rows, standard_input], [4988, "/dev/null"])
+
     def test_crash_of_the_host(self):
         """A crash that is not the library's is reported by faulthandler, and ends the process as ever."""
         for order in ("before", "after"):

@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import json
 import queue
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -77,6 +78,9 @@ class Threads:
 
     def test_100_connections(self):
         """8 threads write and read on 100 connections, while another keeps Python busy."""
+        # Else each call of SQLite, after which its thread wants Python's lock back, would take 5 ms.
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.0001)
         url, connections, threads, each = self.replica(), 100, 8, 8
         options = {"write_enabled": True, "isolation_level": None, "timeout": 50, "check_same_thread": False}
         with contextlib.closing(litestream_vfs.connect(url, **options)) as conn:
