@@ -118,7 +118,7 @@ function suite(name) {
             await program.ask({ open: url, options: { poll_interval: '50ms' } });
             const rows = await program.ask({ sql: 'SELECT text, litestream_txid() AS txid FROM t' });
             assert.deepEqual(rows, ['gone', 'gone', 'gone'].map((text) => ({ text, txid: '0000000000000002' })));
-            await program.ask({ sql: `PRAGMA litestream_txid = '${before}'` });
+            await program.ask({ sql: `SELECT litestream_set_txid('${before}')` });
             assert.deepEqual(await program.ask({ sql: 'SELECT text FROM t' }), [{ text: 'one' }, { text: 'two' }, { text: 'three' }]);
             await assert.rejects(program.ask({ sql: 'DELETE FROM t' }), /readonly database/);
           });
