@@ -147,7 +147,7 @@ func TestURL_Errors(t *testing.T) {
 		"s3://":                                       "bucket is not set",
 		"s3:///path":                                  "bucket is not set",
 		"s3://-b/path":                                "bucket name",
-		"s3://b c/path":                               "invalid character",
+		"s3://b c/path":                               "not percent-encoded",
 		"s3://user:" + esc + "@b/p":                   "url has a user",
 		"s3://s3.wasabisys.com/p":                     "without a bucket",
 		"s3://fra1.digitaloceanspaces.com/p":          "DigitalOcean Spaces without a bucket",
