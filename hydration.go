@@ -171,6 +171,7 @@ func (h *hydrator) open() error {
 	case <-h.broken: // of the file before
 	default:
 	}
+	// All of this is about one view: the next may have pages of another size.
 	v := h.db.current.Load()
 	var err error
 	if path := h.db.opts.HydrationPath; path != "" {
@@ -187,10 +188,9 @@ func (h *hydrator) open() error {
 	}
 	l := newLocalPages(h.file, v.pageSize, h.db.opts.onDisk)
 	if h.keeper != nil {
-		err = h.keeper.resume(l)
-	}
-	if err == nil && l.view() == nil {
-		err = l.hold(h.db.current.Load())
+		err = h.keeper.resume(l, v)
+	} else {
+		err = l.hold(v)
 	}
 	if err != nil {
 		return errors.Join(err, h.file.Close())

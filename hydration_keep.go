@@ -70,15 +70,16 @@ func openKept(h *hydrator, path string) (*pagefile.File, *keeper, error) {
 	return file, k, nil
 }
 
-// resume has the local pages begin with those that an earlier process left.
-func (k *keeper) resume(l *localPages) error {
+// resume has the local pages begin with those that an earlier process left, as
+// far as they are of a view.
+func (k *keeper) resume(l *localPages, v *view) error {
 	if len(k.old) > 0 {
-		pages, err := k.trusted(l)
+		pages, err := k.trusted(l, v)
 		if k.h.db.ctx.Err() != nil {
 			return context.Cause(k.h.db.ctx)
 		}
 		if err == nil {
-			return k.begin(l, pages)
+			return k.begin(l, v, pages)
 		}
 		if errors.Is(err, errUnknown) {
 			return err
@@ -92,21 +93,16 @@ func (k *keeper) resume(l *localPages) error {
 	if err := k.file.Reset(); err != nil {
 		return err
 	}
-	return k.begin(l, trustedPages{})
+	return k.begin(l, v, trustedPages{})
 }
 
 // trustedPages are pages of a hydration file that are as in a view.
 type trustedPages struct {
-	view *view
-	set  *bitmap
-	n    int64
+	set *bitmap // nil: none
+	n   int64
 }
 
-func (k *keeper) begin(l *localPages, pages trustedPages) error {
-	v := pages.view
-	if v == nil {
-		v = k.h.db.current.Load()
-	}
+func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 	if err := l.hold(v); err != nil {
 		return err
 	}
@@ -165,7 +161,9 @@ func (k *keeper) checkpoint(l *localPages) error {
 func (k *keeper) recordOf(v *view) *record {
 	r := &record{recordHeader: recordHeader{PageSize: v.pageSize, Commit: v.commit, TXID: v.txid}}
 	files := v.files()
-	files[v.last.key()] = v.last
+	if v.last != nil { // else the database is yet to be made
+		files[v.last.key()] = v.last
+	}
 	for _, f := range files {
 		r.Files = append(r.Files, recordFile{f.level, f.minTXID, f.maxTXID, f.size, f.checksum})
 	}

@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -423,5 +425,62 @@ func checkRecord(t *testing.T, b []byte) {
 		n += uint64(pages)
 	}) || n > uint64(r.Commit) {
 		t.Errorf("%d pages of %d", n, r.Commit)
+	}
+}
+
+// While the file is opened, the view moves on to pages of another size: those of
+// a database that was just made, or of another replica.
+func TestHydration_PageSizeChangesAtOpen(t *testing.T) {
+	for _, tc := range []struct{ name, before, after string }{
+		{"new database", "", "512"},
+		{"smaller pages", "4096", "512"},
+		{"larger pages", "512", "4096"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client := newHookClient()
+			primary := func(pageSize string, start time.Time) *ltxtest.Primary {
+				n, err := strconv.Atoi(pageSize)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := ltxtest.New(t, client, ltxtest.Options{PageSize: n, Start: start})
+				p.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(20000))")
+				return p
+			}
+			start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+			opts := Options{WriteEnabled: tc.before == ""} // else there has to be something
+			var old *ltxtest.Primary
+			if tc.before != "" {
+				old = primary(tc.before, start)
+			}
+			opening, proceed := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			opts.onDisk = func(string) error {
+				once.Do(func() { close(opening); <-proceed })
+				return nil
+			}
+			db, log := openKeptDB(t, client, filepath.Join(t.TempDir(), "local.db"), opts)
+			defer closeDB(t, db)
+			defer func() {
+				if t.Failed() || strings.Contains(log.String(), "panic") {
+					t.Errorf("log:\n%s", log)
+				}
+			}()
+			<-opening
+			if old != nil {
+				old.DeleteLevelBelow(0, old.TXID()+1)
+			}
+			p := primary(tc.after, start.Add(24*time.Hour))
+			if err := db.poller.poll(true); err != nil {
+				t.Error(err)
+			}
+			close(proceed)
+			awaitHydrated(t, db)
+			if got := db.current.Load().pageSize; int(got) != p.PageSize() {
+				t.Fatalf("page size %d", got)
+			}
+			wantAll(t, p, db)
+			wantLocal(t, p, db, db.current.Load())
+		})
 	}
 }

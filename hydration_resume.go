@@ -20,17 +20,16 @@ const maxWitnesses = 4
 // used. It may later.
 var errUnknown = errors.New("it is not known whether the hydration file can be used")
 
-// trusted returns which pages of the hydration file are as in the newest view,
-// or why none can be trusted.
+// trusted returns which pages of the hydration file are as in a view, or why
+// none can be trusted.
 //
 // The replica must still have one of the files that it had when the record was
 // written: up to its last transaction, the history is known to be the same.
 // Pages that were younger are given up, and so are those that changed since,
 // by their versions in the view or, better, by the files that lead from there
 // to here: after a new snapshot, all versions are new.
-func (k *keeper) trusted(l *localPages) (trustedPages, error) {
+func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 	none := trustedPages{}
-	v := k.h.db.current.Load()
 	rec, forgotten, err := parseRecord(k.old)
 	switch {
 	case err != nil:
@@ -84,7 +83,7 @@ func (k *keeper) trusted(l *localPages) (trustedPages, error) {
 	if v.epoch != k.h.db.current.Load().epoch {
 		return none, errors.New("the replica was replaced meanwhile")
 	}
-	return trustedPages{v, set, n}, nil
+	return trustedPages{set, n}, nil
 }
 
 // witness returns the last transaction up to which the replica is known to be

@@ -195,6 +195,9 @@ func (l *localPages) view() *view {
 // hold makes the pages those of another view. What it has in other versions
 // is not present any more.
 func (l *localPages) hold(next *view) error {
+	if int64(next.pageSize) != l.size {
+		return fmt.Errorf("a file of pages of %d bytes cannot hold those of %d", l.size, next.pageSize)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.file.Grow(next.fileSize()); err != nil {

@@ -365,13 +365,17 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	f.setListed(&ltx.FileInfo{Size: info.Size}) // a listing may have another time
 	f.checksum = e.trailer.FileChecksum
 	db := w.db
+	epoch, err := w.epochOf(s)
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", f, err)
+	}
 	db.arriving.Add(1)
 	defer func() {
 		db.arriving.Add(-1)
 		db.reader.copies.notify()
 	}()
 	// Who looks at the next view finds its pages, as nobody had to read them.
-	key := func(pgno uint32) pageKey { return pageKey{s.txid(), pgno, db.current.Load().epoch} }
+	key := func(pgno uint32) pageKey { return pageKey{s.txid(), pgno, epoch} }
 	budget := db.opts.CacheSize / 2
 	pgnos := slices.Sorted(maps.Keys(s.pages))
 	for _, pgno := range pgnos {
@@ -415,6 +419,17 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 		db.reader.copies.offerSurely(offering, key(pgno), page)
 	}
 	return nil
+}
+
+// epochOf returns the epoch of a segment, the first of those that there are: while it is, the
+// epoch stays.
+func (w *writer) epochOf(s *segment) (uint32, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.segments) == 0 || w.segments[0] != s {
+		return 0, cmp.Or(w.lost.err, ErrClosed)
+	}
+	return w.db.current.Load().epoch, nil
 }
 
 // publishFile is publish for views.

@@ -248,6 +248,9 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 		clear(p[:n])
 		return int(n), nil
 	}
+	if int64(len(page)) != pageSize {
+		return 0, fmt.Errorf("page %d has %d bytes, not %d", pgno, len(page), pageSize)
+	}
 	n := copy(p, page[in:])
 	if pgno == 1 && in < sqliteHeaderSize {
 		hdr, err := headerOf(v, page)

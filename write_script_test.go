@@ -58,6 +58,7 @@ type script struct {
 	client *memory.ReplicaClient
 	opts   litestream.Options
 	slot   string
+	log    testlog.Buffer // errors
 	vfs    *litestream.VFS
 	db     *sql.DB
 	conns  []*sql.Conn
@@ -87,13 +88,16 @@ func runScript(t *testing.T, seed uint64) {
 	s.opts = litestream.Options{
 		WriteEnabled: true, WriteSyncInterval: -1, PollInterval: -1,
 		HydrationEnabled: s.rng.IntN(3) == 0, CacheSize: []int64{-1, 16 << 10, 10 << 20}[s.rng.IntN(3)],
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	if s.show {
 		s.opts.Logger = testlog.New(t, nil)
 	}
 	if s.rng.IntN(2) == 0 {
 		s.opts.WriteBufferPath = filepath.Join(dir, "buffer")
+	}
+	if s.opts.HydrationEnabled && s.rng.IntN(2) == 0 {
+		s.opts.HydrationPath = filepath.Join(dir, "hydrated")
 	}
 	s.setup = make([]string, 1+s.rng.IntN(8)*s.rng.IntN(2))
 	for i := range s.setup {
@@ -124,6 +128,9 @@ func runScript(t *testing.T, seed uint64) {
 	s.openAll()
 	s.check()
 	s.checkRestored(dir)
+	if log := s.log.String(); strings.Contains(log, "panic") || strings.Contains(log, "hydration") {
+		s.t.Errorf("log:\n%s", log)
+	}
 }
 
 func pick[T any](rng *rand.Rand, all ...T) T { return all[rng.IntN(len(all))] }
