@@ -447,3 +447,56 @@ func TestWrite_DownForAnHour(t *testing.T) {
 		wantSQL(t, openConn(t, readName, "app.db"), "SELECT count(*) FROM t", "360")
 	})
 }
+
+// Everything works before the first commit of a new database, and after it, with
+// hydration in both ways.
+func TestWrite_NothingYet(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		t.Run(fmt.Sprintf("kept=%v", kept), func(t *testing.T) {
+			log := new(testlog.Buffer)
+			vfsName, vfs := newVFS(t, memoryClient(), writing(func(o *litestream.Options) {
+				o.HydrationEnabled, o.Logger = true, testlog.New(t, log)
+				if kept {
+					o.HydrationPath = filepath.Join(t.TempDir(), "hydrated")
+				}
+			}))
+			db := openDB(t, vfsName, "app.db")
+			ask := func(txid string) {
+				t.Helper()
+				for query, want := range map[string]string{
+					"PRAGMA litestream_txid":               txid,
+					"PRAGMA litestream_write_enabled":      "1",
+					"PRAGMA litestream_hydration_progress": "100",
+					"PRAGMA litestream_hydration_status":   "complete",
+				} {
+					waitFor(t, query, func() bool { return mustQuery(t, db, query) == want })
+				}
+				for _, query := range []string{"time", "lag", "history", "hydration_file"} {
+					mustQuery(t, db, "PRAGMA litestream_"+query)
+				}
+				if status := mustQuery(t, db, "PRAGMA litestream_status"); !strings.Contains(status, txid) {
+					t.Errorf("status: %s", status)
+				}
+			}
+			ask("0000000000000000")
+			wantSQL(t, db, "PRAGMA litestream_sync", "0000000000000000")
+			wantSQL(t, db, "SELECT count(*) FROM sqlite_master", "0")
+			for _, travel := range []string{"litestream_time = '2020-01-01'", "litestream_txid = '0000000000000001'"} {
+				if _, err := db.Exec("PRAGMA " + travel); err == nil {
+					t.Errorf("%s: no error", travel)
+				}
+			}
+			mustExec(t, db, "PRAGMA litestream_time = LATEST")
+			mustExec(t, db, "CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+			wantSQL(t, db, "PRAGMA litestream_sync", "0000000000000001")
+			ask("0000000000000001")
+			wantSQL(t, db, "SELECT x FROM t", "1")
+			if err := vfs.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if text := log.String(); strings.Contains(text, "panic") || strings.Contains(text, "hydration failed") {
+				t.Errorf("log: %s", text)
+			}
+		})
+	}
+}
