@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,19 +58,25 @@ func TestMain(m *testing.M) {
 		}
 	}
 	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
-	before := tempFiles()
+	dir, err := os.MkdirTemp("", "litestream-test-") // of this process alone
+	if err == nil {
+		err = os.Setenv("TMPDIR", dir)
+	}
+	if err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if after := tempFiles(); code == 0 && len(after) > len(before) {
-			fmt.Fprintf(os.Stderr, "%d temp files left, as %v\n", len(after)-len(before), after[:min(len(after), 5)])
+		left, err := filepath.Glob(filepath.Join(dir, "litestream-*"))
+		if code == 0 && len(left) > 0 {
+			fmt.Fprintf(os.Stderr, "%d temp files left, as %v\n", len(left), left[:min(len(left), 5)])
+			code = 1
+		}
+		if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 		os.Exit(code)
 	}))
-}
-
-func tempFiles() []string {
-	names, _ := filepath.Glob(filepath.Join(os.TempDir(), "litestream-*"))
-	return names
 }
 
 func slotName(i int) string { return "litestream-test-" + strconv.Itoa(i) }
