@@ -62,6 +62,7 @@ type hydrator struct {
 	work    chan struct{} // holds one if pages may be missing
 	broken  chan error    // holds why the local file cannot be read any more
 	over    atomic.Bool   // it failed for good
+	idle    atomic.Bool   // nobody takes offers for a while
 	bytes   atomic.Int64  // read from storage
 
 	mu      sync.Mutex      // duty: what follows
@@ -127,10 +128,11 @@ func (h *hydrator) run() {
 		if h.db.ctx.Err() != nil {
 			return
 		}
-		if !isDiskFull(err) && !errors.Is(err, errUnknown) {
+		if errors.Is(err, ErrCorrupt) || !isDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.fail(err)
 			return
 		}
+		h.rest(true)
 		h.pauses(isDiskFull(err), err)
 		h.report()
 		timer := time.NewTimer(lastHydrationDelay)
@@ -150,6 +152,7 @@ func (h *hydrator) hydrate() (err error) {
 		return err
 	}
 	defer func() { err = h.close(err) }()
+	h.rest(false)
 	h.begin(HydrationRestoring)
 	ctx, stop := context.WithCancel(h.db.ctx)
 	var copying sync.WaitGroup
@@ -207,7 +210,9 @@ func (h *hydrator) close(problem error) error {
 	switch {
 	case h.keeper == nil:
 	case errors.Is(problem, ErrCorrupt): // pages of it may be wrong
-		err = errors.Join(problem, h.keeper.discard(l))
+		l.drop()
+		// Without them the record is refused, should it be impossible to replace it.
+		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
 		err = h.keeper.checkpoint(l)
 	}
@@ -235,9 +240,11 @@ func (h *hydrator) offer(key pageKey, page []byte) {
 	signal(h.wake)
 }
 
-// offerSurely is offer, but waits while there is no room, as long as ctx allows.
+// offerSurely is offer, but waits while there is no room, as long as ctx allows and
+// somebody makes room.
 func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte) {
-	for h != nil && !h.over.Load() && h.offered.Load()+int64(len(page)) > maxOffered || h != nil && len(h.offers) == cap(h.offers) {
+	isFull := func() bool { return h.offered.Load()+int64(len(page)) > maxOffered || len(h.offers) == cap(h.offers) }
+	for h != nil && !h.over.Load() && !h.idle.Load() && isFull() {
 		signal(h.wake)
 		select {
 		case <-h.room:
@@ -246,6 +253,12 @@ func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte) {
 		}
 	}
 	h.offer(key, page)
+}
+
+// rest notes whether offers are left lying.
+func (h *hydrator) rest(idle bool) {
+	h.idle.Store(idle)
+	signal(h.room)
 }
 
 // notify tells that there may be a new view.
@@ -331,6 +344,7 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 				retry = time.After(lastHydrationDelay)
 			}
 		}
+		h.rest(retry != nil)
 		h.progressed()
 		signal(h.work)
 		select {
@@ -382,6 +396,7 @@ func (h *hydrator) follow() error {
 			l = newLocalPages(h.file, cur.pageSize, h.db.opts.onDisk)
 			h.db.reader.local.Store(l)
 			if err := l.hold(cur); err != nil {
+				h.broke(l, err) // it holds nothing, so it is of no use to try that again
 				return err
 			}
 			continue
@@ -466,6 +481,7 @@ func (h *hydrator) resumes() {
 // fail ends hydration. Pages are remote from now on.
 func (h *hydrator) fail(err error) {
 	h.over.Store(true)
+	signal(h.room)
 	for len(h.offers) > 0 {
 		<-h.offers // nobody else takes them now
 	}

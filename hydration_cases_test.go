@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -292,4 +293,51 @@ func TestHydration_CallbackPanics(t *testing.T) {
 	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1, OnHydrationProgress: func(HydrationProgress) { panic("boom") }})
 	awaitHydrated(t, db)
 	wantAll(t, p, db)
+}
+
+// The replica is begun anew, with a shorter file of the same name, while hydration
+// asks again and again for a part of the old one.
+func TestHydration_ReplacedByShorter(t *testing.T) {
+	for _, polls := range []bool{true, false} {
+		t.Run(fmt.Sprintf("polls=%v", polls), func(t *testing.T) {
+			client := newHookClient()
+			var fails atomic.Bool
+			client.open = func(fileKey, int64) error {
+				if fails.Load() {
+					return errors.New("storage does not answer")
+				}
+				return nil
+			}
+			start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+			old := ltxtest.New(t, client, ltxtest.Options{Start: start})
+			old.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(3000000))")
+			path := filepath.Join(t.TempDir(), "local.db")
+			synctest.Test(t, func(t *testing.T) {
+				var once sync.Once
+				db, log := openKeptDB(t, client, path, Options{onDisk: func(string) error {
+					once.Do(func() { fails.Store(true) })
+					return nil
+				}})
+				defer closeDB(t, db)
+				time.Sleep(10 * time.Second)
+				if db.reader.copies.progress().Error == "" {
+					t.Error("no read has failed")
+				}
+				old.DeleteLevelBelow(0, old.TXID()+1)
+				p := ltxtest.New(t, client, ltxtest.Options{Start: start.Add(time.Hour)})
+				p.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(1000000))")
+				fails.Store(false)
+				if polls {
+					if err := db.poller.poll(true); err != nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(2 * time.Minute)
+				if got := db.reader.copies.progress(); got.Status != HydrationComplete || got.Error != "" {
+					t.Fatalf("%+v\n%s", got, log)
+				}
+				wantLocal(t, p, db, db.current.Load())
+			})
+		})
+	}
 }

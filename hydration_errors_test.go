@@ -203,18 +203,7 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	client := newHookClient()
 	p := bigPrimary(t, client)
 	snapshot := keyOfLevel(t, client, SnapshotLevel)
-	r, err := client.OpenLTXFile(t.Context(), snapshot.level, snapshot.minTXID, snapshot.maxTXID, 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body[len(body)-1] ^= 1
-	if _, err := client.WriteLTXFile(t.Context(), snapshot.level, snapshot.minTXID, snapshot.maxTXID, bytes.NewReader(body)); err != nil {
-		t.Fatal(err)
-	}
+	damageTrailer(t, client, snapshot)
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
@@ -230,6 +219,24 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	if rec, _, err := parseRecord(b); err != nil || len(rec.runs) > 0 {
 		t.Errorf("the record still lists pages: %+v, error %v", rec, err)
 	}
+}
+
+// damageTrailer makes the checksum of a file wrong, and returns its size.
+func damageTrailer(t testing.TB, client ReplicaClient, k fileKey) (size int64) {
+	t.Helper()
+	r, err := client.OpenLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)-1] ^= 1
+	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	return int64(len(body))
 }
 
 func keyOfLevel(t testing.TB, client ReplicaClient, level int) fileKey {
@@ -465,4 +472,38 @@ func (c *slowLink) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID 
 		<-c.link
 		return n, err
 	})), nil
+}
+
+// A file turns out to be damaged while the disk is full: what the record lists of it
+// is not served, now or by the next process.
+func TestHydration_DamageAndDiskFull(t *testing.T) {
+	client := newHookClient()
+	bigPrimary(t, client)
+	size := damageTrailer(t, client, keyOfLevel(t, client, SnapshotLevel))
+	path := filepath.Join(t.TempDir(), "local.db")
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		opts := Options{HydrationRateLimit: size / 60, onDisk: func(op string) error {
+			if full.Load() && op == "before: write record" {
+				return fmt.Errorf("write: %w", syscall.ENOSPC)
+			}
+			return nil
+		}}
+		db, log := openKeptDB(t, client, path, opts)
+		time.Sleep(58 * time.Second) // the record lists pages by now
+		full.Store(true)
+		time.Sleep(40 * time.Second)
+		full.Store(false)
+		time.Sleep(5 * time.Minute)
+		if got := db.reader.copies.progress(); got.Status != HydrationFailed {
+			t.Errorf("%+v\n%s", got, log)
+		}
+		closeDB(t, db)
+		db, log = openKeptDB(t, client, path, opts)
+		time.Sleep(time.Second)
+		if got := db.reader.copies.progress(); got.Pages > 100 || strings.Contains(log.String(), "goes on with") {
+			t.Errorf("%+v\n%s", got, log)
+		}
+		closeDB(t, db)
+	})
 }

@@ -56,7 +56,7 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 	buf := h.db.reader.buffer(int(p.size()))
 	defer h.db.reader.frames.Put(buf)
 	body := (*buf)[:p.size()]
-	if err := h.read(ctx, p.file, body, p.offset); err != nil {
+	if err := h.read(ctx, p.file, v.epoch, body, p.offset); err != nil {
 		return err
 	}
 	if v.epoch != h.db.current.Load().epoch {
@@ -145,15 +145,21 @@ func decodeAll(v *view, p part, body []byte, w *runWriter) error {
 	return nil
 }
 
-// read reads a part of a file, again and again while storage does not answer.
-func (h *hydrator) read(ctx context.Context, f *ltxFile, buf []byte, offset int64) error {
+// read reads a part of a file of an epoch, again and again while storage does not answer.
+// It gives up without an error if the epoch ends.
+func (h *hydrator) read(ctx context.Context, f *ltxFile, epoch uint32, buf []byte, offset int64) error {
 	for delay := firstHydrationDelay; ; delay = min(2*delay, lastHydrationDelay) {
 		err := h.readOnce(ctx, f, buf, offset)
+		if errors.Is(err, errShortBody) || err != nil && isPermanent(err) {
+			h.db.refresh(ctx) // the file may be another history's, which has the name again
+		}
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case epoch != h.db.current.Load().epoch:
+			return nil
 		case isMissing(err):
 			f.gone.Store(true)
 			return err

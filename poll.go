@@ -209,7 +209,7 @@ func (p *poller) poll(full bool) (err error) {
 			err = db.advanceBy(ctx, files)
 			var missing *MissingError
 			if !errors.As(err, &missing) && !isMissing(err) {
-				return err
+				return unlessWriting(err)
 			}
 		}
 	}
@@ -218,10 +218,16 @@ func (p *poller) poll(full bool) (err error) {
 		// It concerns pages, not news, and is tried again when one is read.
 		db.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
 	}
-	if errors.Is(seen.news, errWriting) {
-		return nil // it is for the next sync to notice
+	return unlessWriting(seen.news)
+}
+
+// unlessWriting leaves out that somebody of this process has begun to write: what is
+// new is for the next sync to notice.
+func unlessWriting(err error) error {
+	if errors.Is(err, errWriting) {
+		return nil
 	}
-	return seen.news
+	return err
 }
 
 // lag returns the time since the last successful poll; false before the first.

@@ -468,3 +468,23 @@ func TestPoller_IdleCost(t *testing.T) {
 		})
 	}
 }
+
+// Somebody of this process begins to write while a poll loads what is new: that is
+// no failure of the poll.
+func TestPoll_WhileWritingBegins(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 2)
+	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1})
+	c := &conn{db: db, log: db.log}
+	c.pinNewest()
+	count(p)
+	begun := false
+	client.open = func(fileKey, int64) error {
+		begun = true
+		return db.writer.begin(c)
+	}
+	if err := db.poller.poll(false); err != nil || !begun {
+		t.Errorf("poll: %v, begun: %v", err, begun)
+	}
+	db.writer.end(c)
+}

@@ -231,6 +231,9 @@ func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error 
 			return err
 		})
 		if next != cur {
+			if cur.last == nil {
+				next.epoch++ // who looked for the past of nothing may have found another history
+			}
 			db.arriving.Add(1)
 			failed := db.replace(cur, db.stamp(next))
 			if failed == nil {

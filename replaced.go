@@ -102,11 +102,11 @@ func (db *database) restart(ctx context.Context, before *view, files []*ltx.File
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	next.epoch = before.epoch + 1
-	if next.pageSize != before.pageSize {
-		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
-	}
 	if err := db.replace(before, db.stamp(next)); err != nil {
 		return fmt.Errorf("the replica was replaced: %w", err)
+	}
+	if next.pageSize != before.pageSize {
+		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
 	}
 	db.cachePages(next, pages)
 	db.log.Warn("the replica was replaced by another history, or nothing tells that it is the same", "had", before.txid, "txid", next.txid)

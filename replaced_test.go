@@ -358,3 +358,60 @@ func TestTravel_DuringRestart(t *testing.T) {
 	}
 	wantPages(t, p, db, v, 1, 2)
 }
+
+// TestPromise8_RestartRefused replaces the replica by one with smaller pages while
+// somebody writes. The view stays for now, and so does the bound of its cache.
+func TestPromise8_RestartRefused(t *testing.T) {
+	client := newHookClient()
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	a := ltxtest.New(t, client, ltxtest.Options{Start: start, PageSize: 65536})
+	a.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(2000000))")
+	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1, CacheSize: 1 << 20})
+	want := db.reader.cache.Load().size()
+	c := &conn{db: db, log: db.log}
+	c.pinNewest()
+	if err := db.writer.begin(c); err != nil {
+		t.Fatal(err)
+	}
+	defer db.writer.end(c)
+	a.DeleteLevelBelow(0, a.TXID()+1)
+	b := ltxtest.New(t, client, ltxtest.Options{Start: start.Add(time.Hour), PageSize: 512})
+	b.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(20000))")
+	if seen := db.refresh(t.Context()); !errors.Is(seen.err(), errWriting) {
+		t.Fatal(seen.err())
+	}
+	if got := db.reader.cache.Load().size(); got != want {
+		t.Errorf("%d pages of %d bytes may be kept, before %d", got, db.current.Load().pageSize, want)
+	}
+}
+
+// TestPromise7_PastOfNothing looks at the past of what was made since the database was
+// opened empty, and is replaced before anybody polls.
+func TestPromise7_PastOfNothing(t *testing.T) {
+	client := newHookClient()
+	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1})
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	a := ltxtest.New(t, client, ltxtest.Options{Start: start})
+	a.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(3000000))")
+	old, err := db.travelTo(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPages(t, a, db, old, 1, 2, 300, 500, 700)
+	a.DeleteLevelBelow(0, a.TXID()+1)
+	b := ltxtest.New(t, client, ltxtest.Options{Start: start.Add(time.Hour)})
+	b.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(3000000))")
+	b.Exec("INSERT INTO t VALUES (1)")
+	if err := db.refresh(t.Context()).err(); err != nil {
+		t.Fatal(err)
+	}
+	wantPages(t, b, db, db.current.Load(), 1, 2, 300, 500, 700)
+	v, err := db.travelTo(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v == old {
+		t.Error("the past is that of another database")
+	}
+	wantPages(t, b, db, v, 1, 2, 300, 500, 700)
+}

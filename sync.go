@@ -159,13 +159,14 @@ var errUnfinished = errors.New("a commit is not finished")
 // syncOnce uploads the commits that there are when it begins.
 func (w *writer) syncOnce() (err error) {
 	defer guard(w.db.log, "sync", &err)
-	w.mu.Lock()
-	b := w.buffer
-	w.mu.Unlock()
-	for rotated := false; b != nil; {
+	var of *writeBuffer // that was rotated
+	for {
+		// The two belong together: at any time write mode may be turned off, once all is
+		// synced, and on again with another buffer.
 		w.mu.Lock()
+		b := w.buffer
 		var s *segment
-		if len(w.segments) > 0 {
+		if b != nil && len(w.segments) > 0 {
 			s = w.segments[0]
 		}
 		w.mu.Unlock()
@@ -174,7 +175,7 @@ func (w *writer) syncOnce() (err error) {
 		}
 		// While others wait for their upload, the newest may as well grow.
 		if b.isActive(s) {
-			if rotated {
+			if of == b {
 				return nil // it was begun since
 			}
 			b.rotate(func(active *segment) bool {
@@ -185,7 +186,7 @@ func (w *writer) syncOnce() (err error) {
 			if b.isActive(s) {
 				return errUnfinished
 			}
-			rotated = true
+			of = b
 		}
 		w.mu.Lock()
 		open := s.open
@@ -197,7 +198,6 @@ func (w *writer) syncOnce() (err error) {
 			return err
 		}
 	}
-	return nil
 }
 
 // upload makes a segment a file of the replica.
@@ -392,7 +392,9 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	if err := b.remove(s.log); err != nil {
+	if b == nil {
+		// Closing gave up waiting. The next process finds that the segment is on the replica.
+	} else if err := b.remove(s.log); err != nil {
 		db.log.Warn("a segment of the write buffer was not removed", "error", err)
 	}
 	w.mu.Lock()

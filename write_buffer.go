@@ -124,6 +124,9 @@ func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *c
 	if err != nil {
 		return nil, 0, errors.Join(fmt.Errorf("read %s: %w", f.Name(), err), f.Close())
 	}
+	if again := b.files[number]; again != nil {
+		_ = again.Close() // it was only read
+	}
 	b.files[number] = f
 	return s, lost, nil
 }

@@ -66,11 +66,17 @@ func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
 		// SQLite never shrinks a database to nothing.
 		return hdr, corrupt("header says a database of 0 pages")
 	}
+	if hdr.Commit > maxCommit {
+		return hdr, corrupt("header says a database of %d pages", hdr.Commit)
+	}
 	if hdr.Timestamp < 0 || hdr.Timestamp > maxTimestamp {
 		return hdr, corrupt("header says timestamp %d", hdr.Timestamp)
 	}
 	return hdr, nil
 }
+
+// maxCommit is how many pages a database may have, as SQLite documents it.
+const maxCommit = 1<<32 - 2
 
 // maxTimestamp is the end of the year 9999, the last RFC 3339 can express.
 const maxTimestamp = 253402300799999

@@ -262,3 +262,17 @@ func FuzzDecodeFrame(f *testing.F) {
 		}
 	})
 }
+
+// A database has 4294967294 pages at most.
+func TestParseHeader_Commit(t *testing.T) {
+	for commit, ok := range map[uint32]bool{0: false, 1: true, 1<<32 - 2: true, 1<<32 - 1: false} {
+		hdr := header(4096, commit, 7, 9)
+		b, err := hdr.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseHeader(b, 7, 9); (err == nil) != ok {
+			t.Errorf("%d pages: %v", commit, err)
+		}
+	}
+}
