@@ -55,7 +55,12 @@ func sandwiches(t testing.TB) string {
 // environment, that works in an empty folder.
 func command(t testing.TB, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	return commandWithin(t, timeout, env, name, args...)
+}
+
+func commandWithin(t testing.TB, limit time.Duration, env []string, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = t.TempDir()

@@ -9,12 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // rounds of loading, opening, querying and closing.
 const (
 	hostRounds     = 1000
-	valgrindRounds = 30 // 1,000 with LITESTREAM_TEST_VALGRIND_ROUNDS=1000; they take minutes
+	valgrindRounds = 30 // 1,000 with LITESTREAM_TEST_VALGRIND_ROUNDS=1000; they take many minutes
+
+	hostTimeout = time.Hour // that of go test is less, unless it was told otherwise
 )
 
 // host compiles testdata/host.c with a SQLite of its own, and returns how to run it.
@@ -36,7 +39,7 @@ func host(t *testing.T, library string, rounds int) []string {
 // rounds and at the end, and standard error.
 func runHost(t *testing.T, args []string) (inUse [2]int64, stderr string) {
 	t.Helper()
-	cmd := command(t, []string{"LITESTREAM_LOG_FILE=" + os.DevNull}, args[0], args[1:]...)
+	cmd := commandWithin(t, hostTimeout, []string{"LITESTREAM_LOG_FILE=" + os.DevNull}, args[0], args[1:]...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
