@@ -414,7 +414,7 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		vfsName, vfs := newVFS(t, fault, &litestream.Options{
 			OpenTimeout: -1, ReadTimeout: -1, PollInterval: fastPoll, CacheSize: uncached,
 			HydrationRateLimit: 100_000, // or the query may need no storage
-			NewClient: func(string) (litestream.ReplicaClient, error) { return fault, nil },
+			NewClient:          func(string) (litestream.ReplicaClient, error) { return fault, nil },
 		})
 		before := runtime.NumGoroutine()
 		reading, opening := openConn(t, vfsName, "a.db"), openDB(t, vfsName, "b.db")
