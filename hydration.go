@@ -152,7 +152,6 @@ func (h *hydrator) hydrate() (err error) {
 		return err
 	}
 	defer func() { err = h.close(err) }()
-	h.rest(false)
 	h.begin(HydrationRestoring)
 	ctx, stop := context.WithCancel(h.db.ctx)
 	var copying sync.WaitGroup

@@ -150,22 +150,25 @@ func decodeAll(v *view, p part, body []byte, w *runWriter) error {
 func (h *hydrator) read(ctx context.Context, f *ltxFile, epoch uint32, buf []byte, offset int64) error {
 	for delay := firstHydrationDelay; ; delay = min(2*delay, lastHydrationDelay) {
 		err := h.readOnce(ctx, f, buf, offset)
-		if errors.Is(err, errShortBody) || err != nil && isPermanent(err) {
-			h.db.refresh(ctx) // the file may be another history's, which has the name again
-		}
+		isOver := func() bool { return epoch != h.db.current.Load().epoch }
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case epoch != h.db.current.Load().epoch:
+		case isOver():
 			return nil
 		case isMissing(err):
 			f.gone.Store(true)
 			return err
-		case isPermanent(err) && !errors.Is(err, context.Canceled):
-			// Credentials, say, that somebody may put right.
-			delay = lastHydrationDelay
+		case errors.Is(err, errShortBody), isPermanent(err) && !errors.Is(err, context.Canceled):
+			// The file may be another history's, which has the name again.
+			if h.db.refresh(ctx); isOver() {
+				return nil
+			}
+			if isPermanent(err) {
+				delay = lastHydrationDelay // credentials, say, that somebody may put right
+			}
 		}
 		h.pauses(false, err)
 		timer := time.NewTimer(delay)

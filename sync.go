@@ -392,10 +392,10 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	if b == nil {
-		// Closing gave up waiting. The next process finds that the segment is on the replica.
-	} else if err := b.remove(s.log); err != nil {
-		db.log.Warn("a segment of the write buffer was not removed", "error", err)
+	if b != nil { // else closing gave up waiting; the next process finds the segment on the replica
+		if err := b.remove(s.log); err != nil {
+			db.log.Warn("a segment of the write buffer was not removed", "error", err)
+		}
 	}
 	w.mu.Lock()
 	w.synced = s.last
@@ -428,18 +428,24 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 func (w *writer) epochOf(s *segment) (uint32, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.db.current.Load().epoch, w.checkFirst(s)
+}
+
+// checkFirst returns why a segment is not the first of those that there are any more.
+// Called under mu.
+func (w *writer) checkFirst(s *segment) error {
 	if len(w.segments) == 0 || w.segments[0] != s {
-		return 0, cmp.Or(w.lost.err, ErrClosed)
+		return cmp.Or(w.lost.err, ErrClosed)
 	}
-	return w.db.current.Load().epoch, nil
+	return nil
 }
 
 // publishFile is publish for views.
 func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, *writeBuffer, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.segments) == 0 || w.segments[0] != s {
-		return nil, nil, fmt.Errorf("publish %s: %w", f, cmp.Or(w.lost.err, ErrClosed))
+	if err := w.checkFirst(s); err != nil {
+		return nil, nil, fmt.Errorf("publish %s: %w", f, err)
 	}
 	for {
 		cur := w.db.current.Load()
