@@ -1,7 +1,16 @@
-# Everything that a change has to pass; installs what it needs.
+# The gate: everything that a change has to pass. It installs what it needs.
 .PHONY: test
 test:
 	scripts/check
+
+# For every few minutes: no servers, no race detector.
+.PHONY: fast
+fast:
+	scripts/check fast
+
+# One step of the gate, as in make step-fuzz. scripts/check list prints their names.
+step-%:
+	scripts/check $*
 
 # The loadable extension for this machine, in build/.
 .PHONY: extension
