@@ -181,6 +181,9 @@ func (c *conn) setWriteEnabled(s string) error {
 	default:
 		return fmt.Errorf("%w: %q is neither on nor off", errInvalidValue, s)
 	}
+	if err := c.db.opts.allow("write_enabled", s); err != nil {
+		return err
+	}
 	if on && c.readOnly {
 		return fmt.Errorf("%w: this connection is; open it with mode=rw to write later", ErrReadOnly)
 	}

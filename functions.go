@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ltxvfs/litestream/internal/sqlfunc"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -21,9 +22,12 @@ import (
 // which takes what the PRAGMA litestream_time takes. Unlike those of a PRAGMA, their errors
 // have a text. They are about the connection's main database.
 //
+// litestream_sync() and litestream_set_time(x) cannot be called from views, triggers and other
+// parts of a schema.
+//
 // It is meant for the ConnectHook of a sqlite3.SQLiteDriver.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
-	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file", "sync", "write_enabled"} {
+	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file", "write_enabled"} {
 		name = "litestream_" + name
 		if err := conn.RegisterFunc(name, func() (any, error) { return queryPragma(conn, name) }, false); err != nil {
 			return fmt.Errorf("register %s: %w", name, err)
@@ -49,12 +53,30 @@ func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 	}, false); err != nil {
 		return fmt.Errorf("register litestream_hydration_progress: %w", err)
 	}
-	if err := conn.RegisterFunc("litestream_set_time", func(x string) (any, error) {
-		if err := execPragma(conn, "litestream_time", x); err != nil {
+	return registerSetters(conn)
+}
+
+// registerSetters registers the functions that change something, or upload. Nobody is to call
+// one by reading a view that somebody else has written.
+func registerSetters(conn *sqlite3.SQLiteConn) error {
+	err := sqlfunc.RegisterDirectOnly(conn, "litestream_sync", 0, func([]*string) (*string, error) {
+		s, err := queryPragma(conn, "litestream_sync")
+		return &s, err
+	})
+	if err != nil {
+		return fmt.Errorf("register litestream_sync: %w", err)
+	}
+	err = sqlfunc.RegisterDirectOnly(conn, "litestream_set_time", 1, func(args []*string) (*string, error) {
+		if args[0] == nil {
+			return nil, nil // NULL of NULL
+		}
+		if err := execPragma(conn, "litestream_time", *args[0]); err != nil {
 			return nil, err
 		}
-		return queryPragma(conn, "litestream_time")
-	}, false); err != nil {
+		s, err := queryPragma(conn, "litestream_time")
+		return &s, err
+	})
+	if err != nil {
 		return fmt.Errorf("register litestream_set_time: %w", err)
 	}
 	return nil

@@ -173,3 +173,57 @@ func TestLag(t *testing.T) {
 		t.Errorf("status says lag %d, poller %s", s.Lag, s.Poller)
 	}
 }
+
+// TestFunctions_DirectOnly: what changes something, or takes long, cannot be called from
+// views, triggers and other parts of a database's schema, which an attacker may have
+// written. The others can.
+func TestFunctions_DirectOnly(t *testing.T) {
+	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
+	schema := []string{
+		"CREATE VIEW %[1]s.v AS SELECT %[2]s AS x",
+		"CREATE TABLE %[1]s.a (x); CREATE TRIGGER %[1]s.g AFTER INSERT ON a BEGIN SELECT %[2]s; END",
+		"CREATE TABLE %[1]s.d (x DEFAULT (%[2]s), y)",
+		"CREATE TABLE %[1]s.c (x CHECK (%[2]s IS NOT NULL))",
+	}
+	uses := []string{"SELECT x FROM %s.v", "INSERT INTO %s.a VALUES (1)", "INSERT INTO %s.d (y) VALUES (1)", "INSERT INTO %s.c VALUES (1)"}
+	for _, call := range []string{"litestream_sync()", "litestream_set_time('latest')", "litestream_set_time(NULL)"} {
+		name, _, _ := strings.Cut(call, "(")
+		for i, statement := range schema {
+			conn := openConn(t, vfsName, "app.db")
+			mustExec(t, conn, "PRAGMA trusted_schema = ON; ATTACH ':memory:' AS local")
+			statement = fmt.Sprintf(statement, "local", call)
+			_, err := conn.ExecContext(t.Context(), statement)
+			if err == nil {
+				_, err = queryText(conn, fmt.Sprintf(uses[i], "local"))
+			}
+			if err == nil || !strings.Contains(err.Error(), "unsafe use of "+name+"()") {
+				t.Errorf("%s: %v", statement, err)
+			}
+		}
+		if _, err := queryText(openConn(t, vfsName, "app.db"), "SELECT "+call); err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+	conn := openConn(t, vfsName, "app.db")
+	mustExec(t, conn, "CREATE TEMP VIEW v AS SELECT litestream_txid() AS x, litestream_lag() AS y")
+	if got := mustQuery(t, conn, "SELECT x FROM v"); got != "0000000000000004" {
+		t.Errorf("a view says %s", got)
+	}
+	flags := mustQuery(t, conn, "SELECT group_concat(name || ' ' || (flags & 0x80000 <> 0), ', ' ORDER BY name) FROM pragma_function_list WHERE name LIKE 'litestream%'")
+	if want := "litestream_history 0, litestream_hydration_file 0, litestream_hydration_progress 0, litestream_hydration_status 0, litestream_lag 0, litestream_set_time 1, litestream_status 0, litestream_sync 1, litestream_time 0, litestream_txid 0, litestream_write_enabled 0"; flags != want {
+		t.Errorf("directonly: %s", flags)
+	}
+}
+
+// TestFunctions_Arguments of any type are taken as text, and NULL gives NULL, as in the
+// extension.
+func TestFunctions_Arguments(t *testing.T) {
+	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
+	conn := openConn(t, vfsName, "app.db")
+	if got := mustQuery(t, conn, "SELECT litestream_set_time(NULL) IS NULL, litestream_set_time(CAST('latest' AS BLOB)) = litestream_time()"); got != "1|1" {
+		t.Error(got)
+	}
+	if got, err := queryText(conn, "SELECT litestream_set_time(-1)"); err == nil || !strings.Contains(err.Error(), `"-1"`) {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -146,6 +146,18 @@ type Options struct {
 	// NewVFS serves the first name that is opened, others are local files.
 	NewClient func(name string) (ReplicaClient, error)
 
+	// AllowParameter tells whether SQL may set an option of this library: by a
+	// parameter of a file name, as in ATTACH, and by PRAGMA litestream_write_enabled,
+	// which counts as the parameter write_enabled. It is asked about replica_url and the
+	// names that OptionNames returns. The parameters that are SQLite's own (vfs, mode,
+	// cache, ...) and unknown ones are not asked about. Where it returns false, the open
+	// or the PRAGMA fails. It must be safe for concurrent use. Default nil: all.
+	AllowParameter func(name, value string) bool
+
+	// LocalFiles says whether names without a replica may be plain local files.
+	// Default: AllLocalFiles.
+	LocalFiles LocalFiles
+
 	// onDisk is called before and after everything that hydration and the write buffer do to their
 	// files, which fails if it does. Only tests set it.
 	onDisk func(op string) error

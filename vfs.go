@@ -114,14 +114,20 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	case flags&sqlite3vfs.OpenMainDB == 0:
 		return v.openJournal(name, params, flags)
 	}
-	opts, err := v.options().withParams(params)
+	opts := v.options()
+	if err := opts.allowParams(params); err != nil {
+		return nil, 0, err
+	}
+	opts, err := opts.withParams(params)
 	if err != nil {
 		return nil, 0, err
 	}
 	opts = opts.withDefaults()
 	key, newClient := v.route(name, params)
 	if newClient == nil {
-		opts.Logger.Info("opened as a local file", "file", name, "replica", v.boundName())
+		if opts.LocalFiles == AllLocalFiles {
+			opts.Logger.Info("opened as a local file", "file", name, "replica", v.boundName())
+		}
 		return v.openLocal(name, params, flags)
 	}
 	db, release, err := v.acquire(key, name, newClient, opts)
@@ -188,7 +194,7 @@ func (v *VFS) openJournal(name string, params map[string]string, flags sqlite3vf
 
 // keyOfName returns the key of the database that a name means.
 func keyOfName(name string, params map[string]string) string {
-	if url := params["replica_url"]; url != "" {
+	if url := params[replicaURL]; url != "" {
 		return "url " + url
 	}
 	return "name " + name
@@ -215,7 +221,7 @@ var errNotReplica = errors.New("not a replica")
 // nil for a local file.
 func (v *VFS) route(name string, params map[string]string) (key string, newClient newClientFunc) {
 	key = keyOfName(name, params)
-	if url := params["replica_url"]; url != "" {
+	if url := params[replicaURL]; url != "" {
 		return key, func() (ReplicaClient, bool, error) {
 			client, err := NewReplicaClientFromURL(url)
 			return client, true, err
@@ -255,7 +261,11 @@ func (v *VFS) boundName() string {
 	return v.bound
 }
 
+// openLocal opens a plain local file, or a companion of one that is open.
 func (v *VFS) openLocal(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
+	if v.options().LocalFiles == NoLocalFiles {
+		return nil, 0, fmt.Errorf("open %s: it has no replica, and local files are not allowed", name)
+	}
 	return v.local.Open(name, params, flags)
 }
 

@@ -112,7 +112,7 @@ func errorCode(err error) error {
 		return sqlite3vfs.FullError
 	case errors.Is(err, ErrCorrupt):
 		return sqlite3vfs.CorruptError
-	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue):
+	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue), errors.Is(err, errNotAllowed):
 		return sqlite3vfs.GenericError
 	default:
 		return sqlite3vfs.IOErrorRead

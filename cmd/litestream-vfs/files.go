@@ -224,6 +224,12 @@ func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 	if r.value != nil {
 		s := C.GoString(r.value)
 		value = &s
+		if parameter, ok := extension.ParameterOf(C.GoString(r.name)); ok {
+			if err := environment().Allow(map[string]string{parameter: s}); err != nil {
+				r.error = C.CString(err.Error())
+				return genericError
+			}
+		}
 	}
 	result, err := f.Pragma(C.GoString(r.name), value)
 	if err == sqlite3vfs.NotFoundError {
@@ -282,6 +288,7 @@ func litestreamAccess(name *C.char, flags C.int, out, rc *C.int) (ours C.int) {
 
 // Result codes of SQLite.
 const (
+	genericError     = 1
 	ioError          = 10
 	notFound         = 12
 	ioErrorShortRead = 522
@@ -293,7 +300,7 @@ var codes = []struct {
 	err  error
 	code C.int
 }{
-	{sqlite3vfs.GenericError, 1},
+	{sqlite3vfs.GenericError, genericError},
 	{sqlite3vfs.PermError, 3},
 	{sqlite3vfs.BusyError, 5},
 	{sqlite3vfs.LockedError, 6},

@@ -139,6 +139,9 @@ func TestShell_Errors(t *testing.T) {
 		{"another main database", nil, []string{"SELECT litestream_txid();"}, "the main database is not served by litestream"},
 		{"another main database, set", nil, []string{"SELECT litestream_set_time('now');"}, "the main database is not served by litestream"},
 		{"setter in a view", nil, []string{"CREATE VIEW v AS SELECT litestream_set_time('now');", "SELECT * FROM v;"}, "unsafe use of litestream_set_time()"},
+		{"bad list of parameters", []string{"LITESTREAM_URI_PARAMETERS=cache_size,cash_size"}, nil, `LITESTREAM_URI_PARAMETERS: unknown parameter "cash_size"`},
+		{"bad value for local files", []string{"LITESTREAM_LOCAL_FILES=few"}, nil, `LITESTREAM_LOCAL_FILES: invalid value "few", want all or none`},
+		{"setter in a trigger", nil, []string{"CREATE TABLE t (v); CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT litestream_set_write_enabled(1); END;", "INSERT INTO t VALUES (1);"}, "unsafe use of litestream_set_write_enabled()"},
 		{"sync in a view", nil, []string{"CREATE VIEW v AS SELECT litestream_sync();", "SELECT * FROM v;"}, "unsafe use of litestream_sync()"},
 		{"other options", []string{replicaURL + url}, []string{open, "ATTACH 'file:app.db?vfs=litestream&cache_size=1MiB' AS other;", "SELECT * FROM other.sandwich_ratings;"}, "unable to open database"},
 	} {
@@ -238,5 +241,44 @@ func TestShell_DefaultVFS(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestShell_Restricted: names and PRAGMAs set no more than LITESTREAM_URI_PARAMETERS lists, and
+// LITESTREAM_LOCAL_FILES=none keeps SQL from other files.
+func TestShell_Restricted(t *testing.T) {
+	dir := t.TempDir()
+	logFile := filepath.Join(t.TempDir(), "log")
+	env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_LOG_FILE=" + logFile, "LITESTREAM_URI_PARAMETERS=cache_size", "LITESTREAM_LOCAL_FILES=none"}
+	const open = ".open file:app.db?vfs=litestream&cache_size=1MiB"
+	secret := t.TempDir()
+	for _, c := range []struct{ statement, want, stderr string }{
+		{"ATTACH 'file:y?vfs=litestream&mode=rwc&replica_url=file://" + secret + "' AS x;", "parameter replica_url is not allowed", "unable to open database"},
+		{"ATTACH 'file:y?vfs=litestream&buffer_path=" + secret + "/b' AS x;", "parameter buffer_path is not allowed", "unable to open database"},
+		{"ATTACH 'file:y?vfs=litestream&write_enabled=true' AS x;", "parameter write_enabled is not allowed", "unable to open database"},
+		{"ATTACH 'local.db' AS x;", "LITESTREAM_LOCAL_FILES allows no local files", "unable to open database"},
+		{"VACUUM INTO 'local.db';", "LITESTREAM_LOCAL_FILES allows no local files", "unable to open database"},
+		{"PRAGMA litestream_write_enabled = 0;", "", "parameter write_enabled is not allowed"},
+		{"SELECT litestream_set_write_enabled(0);", "", "parameter write_enabled is not allowed"},
+	} {
+		if err := os.WriteFile(logFile, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, stderr := shell(t, dir, env, open, "CREATE TABLE IF NOT EXISTS t (v);", c.statement, "CREATE TABLE x.t (v);", "SELECT litestream_write_enabled();")
+		if got != "1\n" || !strings.Contains(stderr, c.stderr) || strings.Contains(stderr, secret) {
+			t.Errorf("%s: %q, %q", c.statement, got, stderr)
+		}
+		if log, err := os.ReadFile(logFile); err != nil || !strings.Contains(string(log), c.want) || strings.Contains(string(log), secret) {
+			t.Errorf("%s: the log says %s, %v", c.statement, log, err)
+		}
+	}
+	for _, folder := range []string{dir, secret} {
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, %v", folder, left, err)
+		}
+	}
+	// An empty list is one.
+	if _, stderr := shell(t, "", append(env, "LITESTREAM_URI_PARAMETERS="), open); !strings.Contains(stderr, "parameter cache_size is not allowed") {
+		t.Error(stderr)
 	}
 }

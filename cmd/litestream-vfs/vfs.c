@@ -229,10 +229,12 @@ static int isOursForked(const char *name, int flags) {
 
 // openForked opens a file in a forked process: plain ones, as far as it can be told that they are.
 static int openForked(const char *name, ls_file *f, int flags, int *out) {
-  if (!isOursForked(name, flags)) return os->xOpen(os, name, &f->base, flags, out);
-  ls_is_forked();
-  if (!(flags & SQLITE_OPEN_MAIN_DB)) return SQLITE_CANTOPEN;
-  f->error = strdup(LS_FORKED);
+  const char *local = getenv("LITESTREAM_LOCAL_FILES");
+  int ours = isOursForked(name, flags), isMain = flags & SQLITE_OPEN_MAIN_DB;
+  if (!ours && !(isMain && local && strcmp(local, "none") == 0)) return os->xOpen(os, name, &f->base, flags, out);
+  if (ours) ls_is_forked();
+  if (!isMain) return SQLITE_CANTOPEN;
+  f->error = strdup(ours ? LS_FORKED : "litestream: LITESTREAM_LOCAL_FILES allows no local files");
   f->base.pMethods = &failedMethods;
   return SQLITE_OK;
 }

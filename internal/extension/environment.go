@@ -6,6 +6,7 @@ package extension
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,10 +20,17 @@ const (
 	LogLevel   = "LITESTREAM_LOG_LEVEL"
 	LogFile    = "LITESTREAM_LOG_FILE"
 
+	// URIParameters lists the parameters that a file name may set.
+	URIParameters = "LITESTREAM_URI_PARAMETERS"
+
+	// LocalFiles says whether names without a replica may be local files.
+	LocalFiles = "LITESTREAM_LOCAL_FILES"
+
 	prefix = "LITESTREAM_"
 )
 
-// Environment is a process environment. An empty variable is as good as none.
+// Environment is a process environment. An empty variable is as good as none, but for
+// URIParameters: an empty list is one.
 type Environment map[string]string
 
 // Check returns an error that names a malformed variable, of those that the
@@ -36,8 +44,62 @@ func (e Environment) Check() error {
 	if _, err := e.IsDefaultVFS(); err != nil {
 		return err
 	}
+	if _, _, err := e.uriParameters(); err != nil {
+		return err
+	}
+	if _, err := e.localFiles(); err != nil {
+		return err
+	}
 	_, err := e.Params(nil)
 	return err
+}
+
+// replicaURL is the parameter of a file name that says where the replica is.
+const replicaURL = "replica_url"
+
+// uriParameters returns the list of URIParameters. Restricted is false if there is none.
+func (e Environment) uriParameters() (names []string, restricted bool, err error) {
+	list, restricted := e[URIParameters]
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case name == "":
+		case name != replicaURL && !slices.Contains(litestream.OptionNames(), name):
+			return nil, true, fmt.Errorf("%s: unknown parameter %q, want a list like replica_url,cache_size", URIParameters, name)
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, restricted, nil
+}
+
+// Allow returns an error if SQL may not set one of some parameters.
+func (e Environment) Allow(params map[string]string) error {
+	allowed, restricted, err := e.uriParameters()
+	if err != nil || !restricted {
+		return err
+	}
+	for _, name := range append(litestream.OptionNames(), replicaURL) {
+		if _, given := params[name]; given && !slices.Contains(allowed, name) {
+			return fmt.Errorf("parameter %s is not allowed: %s does not list it", name, URIParameters)
+		}
+	}
+	return nil
+}
+
+// ParameterOf returns the parameter that sets what a PRAGMA sets. Ok is false if there is none.
+func ParameterOf(pragma string) (name string, ok bool) {
+	return "write_enabled", strings.EqualFold(pragma, "litestream_write_enabled")
+}
+
+// localFiles returns which names without a replica may be local files.
+func (e Environment) localFiles() (l litestream.LocalFiles, err error) {
+	if s := e[LocalFiles]; s != "" {
+		if err = l.UnmarshalText([]byte(s)); err != nil {
+			return l, fmt.Errorf("%s: %w", LocalFiles, err)
+		}
+	}
+	return l, nil
 }
 
 // IsDefaultVFS tells whether SQLite is to use the extension where a file name

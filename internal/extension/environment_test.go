@@ -2,6 +2,7 @@ package extension_test
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestEnvironment_Params(t *testing.T) {
 
 // TestEnvironment_Malformed: whichever option is malformed, the error names its variable.
 func TestEnvironment_Malformed(t *testing.T) {
-	variables := []string{"LITESTREAM_DEFAULT_VFS", "LITESTREAM_REPLICA_URL"}
+	variables := []string{"LITESTREAM_DEFAULT_VFS", "LITESTREAM_REPLICA_URL", "LITESTREAM_URI_PARAMETERS", "LITESTREAM_LOCAL_FILES"}
 	for _, name := range litestream.OptionNames() {
 		if !strings.HasSuffix(name, "_path") { // anything is a path
 			variables = append(variables, "LITESTREAM_"+strings.ToUpper(name))
@@ -52,5 +53,43 @@ func TestEnvironment_Malformed(t *testing.T) {
 	}
 	if err := (extension.Environment{"LITESTREAM_REPLICA_URL": "file:///x", "LITESTREAM_DEFAULT_VFS": "true", "LITESTREAM_FOO": "?"}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEnvironment_Allow: an unset list allows all parameters, an empty one none.
+func TestEnvironment_Allow(t *testing.T) {
+	all := map[string]string{"replica_url": "s3://user:Pa55@b", "vfs": "litestream", "mode": "rw", "unknown": "1"}
+	for _, name := range litestream.OptionNames() {
+		all[name] = "Pa55"
+	}
+	check := func(e extension.Environment, refused ...string) {
+		t.Helper()
+		for name, value := range all {
+			err := e.Allow(map[string]string{name: value})
+			if got := err != nil; got != slices.Contains(refused, name) {
+				t.Errorf("%v: %s: %v", e, name, err)
+			}
+			if err != nil && (!strings.HasPrefix(err.Error(), "parameter "+name+" is not allowed: ") || strings.Contains(err.Error(), "Pa55")) {
+				t.Errorf("%v: %v", e, err)
+			}
+		}
+		if err := e.Allow(all); (err != nil) != (len(refused) > 0) {
+			t.Errorf("%v: all: %v", e, err)
+		}
+	}
+	refused := append(litestream.OptionNames(), "replica_url")
+	check(nil)
+	check(extension.Environment{"LITESTREAM_URI_PARAMETERS": ""}, refused...)
+	check(extension.Environment{"LITESTREAM_URI_PARAMETERS": " , "}, refused...)
+	check(extension.Environment{"LITESTREAM_URI_PARAMETERS": strings.Join(refused, ", ")})
+	check(extension.Environment{"LITESTREAM_URI_PARAMETERS": "cache_size,replica_url"},
+		slices.DeleteFunc(refused, func(name string) bool { return name == "cache_size" || name == "replica_url" })...)
+	if err := (extension.Environment{"LITESTREAM_URI_PARAMETERS": "cache_size,cash_size"}).Check(); err == nil || !strings.Contains(err.Error(), `unknown parameter "cash_size"`) {
+		t.Error(err)
+	}
+	for pragma, want := range map[string]bool{"litestream_write_enabled": true, "LITESTREAM_WRITE_ENABLED": true, "litestream_time": false, "journal_mode": false} {
+		if name, ok := extension.ParameterOf(pragma); ok != want || ok && name != "write_enabled" {
+			t.Errorf("%s: %s, %v", pragma, name, ok)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"sync"
+
+	"github.com/ltxvfs/litestream"
 )
 
 // Router decides which file names are replicas, and which are files of the
@@ -40,6 +42,9 @@ type Name struct {
 // ErrNoReplica means that nothing says where the replica is.
 var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give replica_url=... in the file name")
 
+// ErrNoLocalFiles means that a name has no replica, and may not be a local file's.
+var ErrNoLocalFiles = errors.New("it has no replica, and " + LocalFiles + " allows no local files")
+
 // Open decides about a database that is to be opened. If it is a replica, url is
 // that of the environment, or "" if the name's own, and the caller calls Close for
 // the path when the database is closed.
@@ -47,10 +52,20 @@ var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give repli
 //   - A name with a replica_url is a replica.
 //   - A name that says vfs=litestream is that of the environment.
 //   - Of others, the first is that of the environment, and stays it; the rest are
-//     local. With the default VFS, a file that exists is never the first.
+//     local, unless LITESTREAM_LOCAL_FILES forbids that. With the default VFS, a file
+//     that exists is never the first.
+//
+// Parameters that LITESTREAM_URI_PARAMETERS does not allow are errors.
 func (r *Router) Open(n Name, environment Environment) (url string, local bool, err error) {
+	if err := environment.Allow(n.Params); err != nil {
+		return "", false, err
+	}
+	files, err := environment.localFiles()
+	if err != nil {
+		return "", false, err
+	}
 	url = environment[ReplicaURL]
-	own := n.Params["replica_url"] != ""
+	own := n.Params[replicaURL] != ""
 	exists := !own && !n.Named && n.Default && n.Exists()
 
 	r.mu.Lock()
@@ -73,6 +88,8 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 		return "", false, ErrNoReplica
 	case r.replicas[n.Path] != nil:
 		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
+	case files == litestream.NoLocalFiles:
+		return "", false, ErrNoLocalFiles
 	}
 	if r.local == nil {
 		r.local = make(map[string]int)

@@ -2,6 +2,7 @@ package extension_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/extension"
@@ -146,5 +147,28 @@ func TestRouter_Companion(t *testing.T) {
 	}
 	if _, _, err := new(extension.Router).Open(extension.Name{Path: "/a", Named: true}, nil); !errors.Is(err, extension.ErrNoReplica) {
 		t.Error(err)
+	}
+}
+
+// TestRouter_Restricted: what the environment forbids is refused, and leaves no trace.
+func TestRouter_Restricted(t *testing.T) {
+	env := extension.Environment{extension.ReplicaURL: "s3://b", extension.URIParameters: "cache_size", extension.LocalFiles: "none"}
+	var r extension.Router
+	if _, _, err := r.Open(extension.Name{Path: "/own", Params: map[string]string{"replica_url": "s3://own"}}, env); err == nil || !strings.HasPrefix(err.Error(), "parameter replica_url is not allowed") {
+		t.Error(err)
+	}
+	for range 2 {
+		if url, local, err := r.Open(extension.Name{Path: "/a", Params: map[string]string{"cache_size": "1"}}, env); err != nil || local || url != "s3://b" {
+			t.Error(url, local, err)
+		}
+	}
+	for _, n := range []extension.Name{{Path: "/local"}, {Path: "/local", Default: true, Exists: func() bool { return true }}, {Path: "/a-journal"}} {
+		if _, local, err := r.Open(n, env); !errors.Is(err, extension.ErrNoLocalFiles) || local {
+			t.Errorf("%s: %v, %v", n.Path, local, err)
+		}
+	}
+	delete(env, extension.LocalFiles)
+	if _, local, err := r.Open(extension.Name{Path: "/local"}, env); err != nil || !local {
+		t.Error(local, err)
 	}
 }

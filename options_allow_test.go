@@ -1,0 +1,132 @@
+package litestream_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/mattn/go-sqlite3"
+)
+
+// TestAllowParameter refuses parameters that a name may not set, in ATTACH and
+// in sql.Open, before they have any effect. The error names them, and no value.
+func TestAllowParameter(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	var log testlog.Buffer
+	vfsName, vfs := newVFS(t, client, &litestream.Options{
+		Logger:         testlog.New(t, &log),
+		AllowParameter: func(name, value string) bool { return name == "cache_size" && value != "3MiB" },
+	})
+	dir := t.TempDir()
+	conn := openConn(t, vfsName, "app.db", "cache_size=2MiB", "cache=private", "mode=rw")
+	for _, name := range append(litestream.OptionNames(), "replica_url") {
+		value := "Pa55-" + dir + "/here"
+		switch name {
+		case "replica_url":
+			value = "file://user:Pa55@" + dir
+		case "cache_size":
+			value = "3MiB" // which the value decides
+		}
+		before := len(log.String())
+		err := wantCode(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&"+name+"="+value+"' AS x", sqlite3.ErrCantOpen)
+		got := log.String()[before:]
+		if want := "parameter " + name + " is not allowed"; !strings.Contains(got, want) || strings.Contains(got, "Pa55") || strings.Contains(got, dir) {
+			t.Errorf("%v; the log says %s, want %q and no value", err, got, want)
+		}
+		failsToOpen(t, vfsName, "other.db", &log, "parameter "+name+" is not allowed", name+"="+value)
+	}
+	mustExec(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&cache_size=2MiB&unknown=1&mode=ro' AS x")
+	if n := len(vfs.Stats()); n != 1 {
+		t.Errorf("%d databases", n)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if mustQuery(t, conn, "PRAGMA litestream_write_enabled") != "0" {
+		t.Error("write mode is on")
+	}
+	wantCode(t, conn, "PRAGMA litestream_write_enabled = 1", sqlite3.ErrError)
+	if s := status(t, conn); s.LastError == nil || !strings.Contains(s.LastError.Text, "parameter write_enabled is not allowed") {
+		t.Errorf("last error: %+v", s.LastError)
+	}
+	if mustQuery(t, conn, "PRAGMA litestream_write_enabled") != "0" {
+		t.Error("a PRAGMA turned write mode on")
+	}
+}
+
+// TestAllowParameter_Default allows all, as do names that only set what is allowed.
+func TestAllowParameter_Default(t *testing.T) {
+	url := "file://" + t.TempDir()
+	for _, allow := range []func(string, string) bool{
+		nil,
+		func(name, value string) bool {
+			return slices.Contains([]string{"write_enabled", "buffer_path"}, name) || name == "replica_url" && value == url
+		},
+	} {
+		vfsName, _ := newVFS(t, nil, &litestream.Options{AllowParameter: allow})
+		conn := openConn(t, vfsName, "app.db", "replica_url="+url, "write_enabled=true", "buffer_path="+filepath.Join(t.TempDir(), "buffer"))
+		mustExec(t, conn, "CREATE TABLE IF NOT EXISTS t (x)")
+		mustExec(t, conn, "PRAGMA litestream_write_enabled = 0")
+	}
+}
+
+// TestLocalFiles_None refuses every name without a replica, and leaves temporary
+// files alone.
+func TestLocalFiles_None(t *testing.T) {
+	t.Chdir(t.TempDir())
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	var log testlog.Buffer
+	const want = "it has no replica, and local files are not allowed"
+	check := func(vfsName string) {
+		t.Helper()
+		conn := openConn(t, vfsName, "app.db")
+		for _, statement := range []string{"ATTACH 'local.db' AS x", "ATTACH 'file:local.db?mode=ro' AS x", "ATTACH 'file:app.db-journal' AS x", "VACUUM INTO 'local.db'"} {
+			before := len(log.String())
+			wantCode(t, conn, statement, sqlite3.ErrCantOpen)
+			if got := log.String()[before:]; !strings.Contains(got, want) {
+				t.Errorf("%s: the log says %q", statement, got)
+			}
+		}
+		failsToOpen(t, vfsName, "local.db", &log, want)
+		mustExec(t, conn, "ATTACH '' AS temporary; CREATE TABLE temporary.t (x); INSERT INTO temporary.t SELECT n FROM main.t; CREATE TEMP TABLE u (x)")
+		mustExec(t, conn, "ATTACH ':memory:' AS memory; CREATE TABLE memory.t (x)")
+		if got := at(t, conn); got != "1" {
+			t.Errorf("reads %s", got)
+		}
+	}
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), LocalFiles: litestream.NoLocalFiles})
+	check(vfsName)
+	vfsName, _ = newVFS(t, nil, &litestream.Options{Logger: testlog.New(t, &log), LocalFiles: litestream.NoLocalFiles,
+		NewClient: func(name string) (litestream.ReplicaClient, error) {
+			if name == "app.db" {
+				return client, nil
+			}
+			return nil, nil
+		}})
+	check(vfsName)
+	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+func TestLocalFiles_Text(t *testing.T) {
+	for _, want := range []litestream.LocalFiles{litestream.AllLocalFiles, litestream.NoLocalFiles} {
+		var got litestream.LocalFiles = -1
+		if err := got.UnmarshalText([]byte(want.String())); err != nil || got != want {
+			t.Errorf("%v: %v, %v", want, got, err)
+		}
+	}
+	var l litestream.LocalFiles
+	if err := l.UnmarshalText([]byte("some")); err == nil || !strings.Contains(err.Error(), `invalid value "some", want all or none`) {
+		t.Error(err)
+	}
+	if got := litestream.LocalFiles(7).String(); got != "LocalFiles(7)" {
+		t.Error(got)
+	}
+}
