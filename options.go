@@ -27,7 +27,8 @@ const (
 
 // Options of a VFS and its databases. The zero value of each field is its
 // default. A URI parameter of a field's name in snake case (poll_interval,
-// cache_size, ...) sets it for one database.
+// cache_size, ...) sets it for one database. Numbers and durations have ranges, far
+// beyond what is of use; one that is out of range makes every open fail.
 type Options struct {
 	// PollInterval is the time between looks for new transactions. Default
 	// 1s; negative: never look.

@@ -13,7 +13,7 @@ const replicaURL = "replica_url"
 // allowParams asks AllowParameter about the parameters of a file name.
 func (o Options) allowParams(params map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if _, ok := optionSetters[name]; !ok && name != replicaURL {
+		if _, ok := findOption(name); !ok && name != replicaURL {
 			continue
 		}
 		if err := o.allow(name, params[name]); err != nil {

@@ -2,7 +2,6 @@ package litestream
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,84 +10,81 @@ import (
 	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
-// settings are the options that a URI can set. They are comparable, so that
-// a later open with others can be told.
-type settings struct {
-	pollInterval, pollIdleAfter            time.Duration
-	cacheSize, readAheadSize               int64
-	hedgeRequests                          bool
-	openTimeout, readTimeout, closeTimeout time.Duration
-	hydrationEnabled                       bool
-	hydrationPath                          string
-	hydrationConcurrency                   int
-	hydrationRateLimit                     int64
-	writeEnabled                           bool
-	writeSyncInterval                      time.Duration
-	writeBufferPath                        string
-	writeBufferMaxSize                     int64
-	syncOnCommit                           bool
-	compacts                               bool
-	compactionLevels                       string
-	snapshotInterval, snapshotRetention    time.Duration
-	l0Retention                            time.Duration
+// option is a field of Options that text can set, or that has a range.
+type option struct {
+	name  string             // of the URI parameter; "" if there is none
+	field string             // of Options
+	in    limits             // of numbers
+	at    func(*Options) any // a pointer to the field
 }
 
-func (o Options) settings() settings {
-	return settings{
-		o.PollInterval, o.PollIdleAfter, o.CacheSize, o.ReadAheadSize, o.HedgeRequests, o.OpenTimeout, o.ReadTimeout, o.CloseTimeout,
-		o.HydrationEnabled, o.HydrationPath, o.HydrationConcurrency, o.HydrationRateLimit,
-		o.WriteEnabled, o.WriteSyncInterval, o.WriteBufferPath, o.WriteBufferMaxSize, o.SyncOnCommit,
-		o.compacts(), fmt.Sprint(o.CompactionLevels), o.SnapshotInterval, o.SnapshotRetention, o.L0Retention,
-	}
+// optionTable has the options in the order of their documentation.
+var optionTable = []option{
+	{"poll_interval", "PollInterval", anyDuration, func(o *Options) any { return &o.PollInterval }},
+	{"poll_idle_after", "PollIdleAfter", anyDuration, func(o *Options) any { return &o.PollIdleAfter }},
+	{"cache_size", "CacheSize", limits{-1 << 40, 1 << 40}, func(o *Options) any { return &o.CacheSize }},
+	{"read_ahead_size", "ReadAheadSize", limits{-64 << 30, 64 << 30}, func(o *Options) any { return &o.ReadAheadSize }},
+	{"", "MaxConcurrentRequests", limits{-1 << 16, 1 << 16}, func(o *Options) any { return &o.MaxConcurrentRequests }},
+	{"hedge_requests", "HedgeRequests", limits{}, func(o *Options) any { return &o.HedgeRequests }},
+	{"open_timeout", "OpenTimeout", anyDuration, func(o *Options) any { return &o.OpenTimeout }},
+	{"read_timeout", "ReadTimeout", anyDuration, func(o *Options) any { return &o.ReadTimeout }},
+	{"close_timeout", "CloseTimeout", anyDuration, func(o *Options) any { return &o.CloseTimeout }},
+	{"hydration_enabled", "HydrationEnabled", limits{}, func(o *Options) any { return &o.HydrationEnabled }},
+	{"hydration_path", "HydrationPath", limits{}, func(o *Options) any { return &o.HydrationPath }},
+	{"hydration_concurrency", "HydrationConcurrency", limits{1, 1 << 10}, func(o *Options) any { return &o.HydrationConcurrency }},
+	{"hydration_rate_limit", "HydrationRateLimit", limits{-16 << 30, 16 << 30}, func(o *Options) any { return &o.HydrationRateLimit }},
+	{"write_enabled", "WriteEnabled", limits{}, func(o *Options) any { return &o.WriteEnabled }},
+	{"sync_interval", "WriteSyncInterval", anyDuration, func(o *Options) any { return &o.WriteSyncInterval }},
+	{"buffer_path", "WriteBufferPath", limits{}, func(o *Options) any { return &o.WriteBufferPath }},
+	{"buffer_max_size", "WriteBufferMaxSize", limits{0, 1 << 50}, func(o *Options) any { return &o.WriteBufferMaxSize }},
+	{"sync_on_commit", "SyncOnCommit", limits{}, func(o *Options) any { return &o.SyncOnCommit }},
+	{"compaction_enabled", "CompactionEnabled", limits{}, func(o *Options) any { return &o.CompactionEnabled }},
+	{"compaction_levels", "CompactionLevels", positive, func(o *Options) any { return &o.CompactionLevels }},
+	{"snapshot_interval", "SnapshotInterval", anyDuration, func(o *Options) any { return &o.SnapshotInterval }},
+	{"snapshot_retention", "SnapshotRetention", anyDuration, func(o *Options) any { return &o.SnapshotRetention }},
+	{"l0_retention", "L0Retention", anyDuration, func(o *Options) any { return &o.L0Retention }},
 }
 
-// optionSetters set the options that have a URI parameter, by its name.
-var optionSetters = map[string]func(o *Options, value string) error{
-	"poll_interval":         func(o *Options, s string) error { return setDuration(&o.PollInterval, s) },
-	"poll_idle_after":       func(o *Options, s string) error { return setDuration(&o.PollIdleAfter, s) },
-	"cache_size":            func(o *Options, s string) error { return setSize(&o.CacheSize, s) },
-	"read_ahead_size":       func(o *Options, s string) error { return setSize(&o.ReadAheadSize, s) },
-	"hedge_requests":        func(o *Options, s string) error { return setBool(&o.HedgeRequests, s) },
-	"open_timeout":          func(o *Options, s string) error { return setDuration(&o.OpenTimeout, s) },
-	"read_timeout":          func(o *Options, s string) error { return setDuration(&o.ReadTimeout, s) },
-	"close_timeout":         func(o *Options, s string) error { return setDuration(&o.CloseTimeout, s) },
-	"hydration_enabled":     func(o *Options, s string) error { return setBool(&o.HydrationEnabled, s) },
-	"hydration_path":        func(o *Options, s string) error { return setString(&o.HydrationPath, s) },
-	"hydration_concurrency": func(o *Options, s string) error { return setCount(&o.HydrationConcurrency, s) },
-	"hydration_rate_limit":  func(o *Options, s string) error { return setSize(&o.HydrationRateLimit, s) },
-	"write_enabled":         func(o *Options, s string) error { return setBool(&o.WriteEnabled, s) },
-	"sync_interval":         func(o *Options, s string) error { return setDuration(&o.WriteSyncInterval, s) },
-	"buffer_path":           func(o *Options, s string) error { return setString(&o.WriteBufferPath, s) },
-	"buffer_max_size":       func(o *Options, s string) error { return setSize(&o.WriteBufferMaxSize, s) },
-	"sync_on_commit":        func(o *Options, s string) error { return setBool(&o.SyncOnCommit, s) },
-	"compaction_levels":     func(o *Options, s string) error { return setDurations(&o.CompactionLevels, s) },
-	"snapshot_interval":     func(o *Options, s string) error { return setDuration(&o.SnapshotInterval, s) },
-	"snapshot_retention":    func(o *Options, s string) error { return setDuration(&o.SnapshotRetention, s) },
-	"l0_retention":          func(o *Options, s string) error { return setDuration(&o.L0Retention, s) },
-	"compaction_enabled": func(o *Options, s string) error {
-		o.CompactionEnabled = new(bool)
-		return setBool(o.CompactionEnabled, s)
-	},
-}
+// maxCompactionLevels is how many levels there are between 0 and snapshots.
+const maxCompactionLevels = SnapshotLevel - 1
 
 // OptionNames returns the names of the options that Set knows, sorted.
-func OptionNames() []string { return slices.Sorted(maps.Keys(optionSetters)) }
+func OptionNames() []string {
+	var names []string
+	for _, opt := range optionTable {
+		if opt.name != "" {
+			names = append(names, opt.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// findOption returns the option that a URI parameter sets.
+func findOption(name string) (option, bool) {
+	i := slices.IndexFunc(optionTable, func(opt option) bool { return opt.name == name && name != "" })
+	if i < 0 {
+		return option{}, false
+	}
+	return optionTable[i], true
+}
 
 // Set sets an option by the name of its URI parameter, such as poll_interval, from
-// text. It fails if there is none of that name, or if the text is malformed.
+// text. It fails if there is none of that name, or if the text is malformed or
+// out of range.
 func (o *Options) Set(name, value string) error {
-	set, ok := optionSetters[name]
+	opt, ok := findOption(name)
 	if !ok {
 		return fmt.Errorf("no option %q", name)
 	}
-	return set(o, value)
+	return opt.set(o, value)
 }
 
 // withParams returns o with what the parameters of a URI set. Parameters
 // that are not options, as SQLite's own, are left alone.
 func (o Options) withParams(params map[string]string) (Options, error) {
 	for name, value := range params {
-		if _, ok := optionSetters[name]; !ok {
+		if _, ok := findOption(name); !ok {
 			continue
 		}
 		if err := o.Set(name, value); err != nil {
@@ -98,32 +94,106 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 	return o, nil
 }
 
-func setDuration(p *time.Duration, s string) error {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return fmt.Errorf("invalid duration %q, want one like 500ms or 1m30s", s)
+// settings are the values of the options that a URI can set, so that a later
+// open with others can be told.
+type settings string
+
+func (o Options) settings() settings {
+	var b strings.Builder
+	for _, opt := range optionTable {
+		switch value := opt.at(&o).(type) {
+		case *time.Duration:
+			fmt.Fprintln(&b, opt.name, *value)
+		case *int64:
+			fmt.Fprintln(&b, opt.name, *value)
+		case *int:
+			fmt.Fprintln(&b, opt.name, *value)
+		case *bool:
+			fmt.Fprintln(&b, opt.name, *value)
+		case *string:
+			fmt.Fprintf(&b, "%s %q\n", opt.name, *value)
+		case *[]time.Duration:
+			fmt.Fprintln(&b, opt.name, *value)
+		case **bool:
+			fmt.Fprintln(&b, opt.name, *value == nil || **value)
+		}
 	}
-	*p = d
+	return settings(b.String())
+}
+
+// validate returns an error that names the first field that is out of range.
+func (o Options) validate() error {
+	for _, opt := range optionTable {
+		var err error
+		switch value := opt.at(&o).(type) {
+		case *time.Duration:
+			err = opt.in.checkDuration(*value, value.String())
+		case *int64:
+			err = opt.in.checkSize(*value, strconv.FormatInt(*value, 10))
+		case *int:
+			err = opt.in.checkCount(int64(*value), strconv.Itoa(*value))
+		case *[]time.Duration:
+			err = opt.in.checkDurations(*value, fmt.Sprint(*value))
+		}
+		if err != nil {
+			return fmt.Errorf("option %s: %w", opt.field, err)
+		}
+	}
+	if o.LocalFiles != AllLocalFiles && o.LocalFiles != NoLocalFiles {
+		return fmt.Errorf("option LocalFiles: invalid value %v, want all or none", o.LocalFiles)
+	}
 	return nil
 }
 
-// maxCompactionLevels is how many levels there are between 0 and snapshots.
-const maxCompactionLevels = SnapshotLevel - 1
-
-func setDurations(p *[]time.Duration, s string) error {
-	var all []time.Duration
-	for text := range strings.SplitSeq(s, ",") {
-		var d time.Duration
-		if err := setDuration(&d, strings.TrimSpace(text)); err != nil {
-			return err
+// set sets the option from text.
+func (opt option) set(o *Options, s string) (err error) {
+	quoted := strconv.Quote(s)
+	switch at := opt.at(o).(type) {
+	case *time.Duration:
+		d, perr := time.ParseDuration(s)
+		if err = opt.in.checkDuration(d, quoted); perr != nil {
+			err = opt.in.durationError(quoted)
 		}
-		if d <= 0 || len(all) == maxCompactionLevels {
-			return fmt.Errorf("invalid durations %q, want up to %d like 30s,5m,1h", s, maxCompactionLevels)
+		return assign(at, d, err)
+	case *int64:
+		n, perr := bytesize.Parse(s)
+		if err = opt.in.checkSize(n, quoted); perr != nil {
+			err = opt.in.sizeError(quoted)
 		}
-		all = append(all, d)
+		return assign(at, n, err)
+	case *int:
+		n, perr := strconv.Atoi(s)
+		if err = opt.in.checkCount(int64(n), quoted); perr != nil || n == 0 {
+			err = opt.in.countError(quoted)
+		}
+		return assign(at, n, err)
+	case *[]time.Duration:
+		var all []time.Duration
+		for text := range strings.SplitSeq(s, ",") {
+			d, err := time.ParseDuration(strings.TrimSpace(text))
+			if err != nil {
+				return opt.in.durationsError(quoted)
+			}
+			all = append(all, d)
+		}
+		return assign(at, all, opt.in.checkDurations(all, quoted))
+	case *bool:
+		return setBool(at, s)
+	case **bool:
+		b := new(bool)
+		return assign(at, b, setBool(b, s))
+	case *string:
+		return assign(at, s, nil)
 	}
-	*p = all
-	return nil
+	return fmt.Errorf("option %s cannot be set from text", opt.field)
+}
+
+// assign sets a field, unless there is an error, which it returns.
+func assign[T any](field *T, value T, err error) error {
+	if err == nil {
+		*field = value
+	}
+	return err
 }
 
 func setBool(p *bool, s string) error {
@@ -132,28 +202,5 @@ func setBool(p *bool, s string) error {
 		return fmt.Errorf("invalid value %q, want true or false", s)
 	}
 	*p = b
-	return nil
-}
-
-func setString(p *string, s string) error {
-	*p = s
-	return nil
-}
-
-func setCount(p *int, s string) error {
-	n, err := strconv.Atoi(s)
-	if err != nil || n <= 0 {
-		return fmt.Errorf("invalid number %q, want one like 8", s)
-	}
-	*p = n
-	return nil
-}
-
-func setSize(p *int64, s string) error {
-	n, err := bytesize.Parse(s)
-	if err != nil {
-		return err
-	}
-	*p = n
 	return nil
 }

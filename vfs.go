@@ -118,6 +118,9 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	if err := opts.allowParams(params); err != nil {
 		return nil, 0, err
 	}
+	if err := opts.validate(); err != nil {
+		return nil, 0, err
+	}
 	opts, err := opts.withParams(params)
 	if err != nil {
 		return nil, 0, err

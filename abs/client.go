@@ -99,7 +99,7 @@ type ReplicaClient struct {
 	PartSize int64
 
 	// Concurrency is how many parts of one file are in memory, and sent, at
-	// once. Zero means DefaultConcurrency.
+	// once. Zero means DefaultConcurrency; at most 1,000.
 	Concurrency int
 
 	// Transport sends all requests, those for tokens as well. Nil means one of

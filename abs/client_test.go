@@ -21,6 +21,7 @@ func TestInit(t *testing.T) {
 		"part size":    func(c *abs.ReplicaClient) { c.PartSize = -1 },
 		"large part":   func(c *abs.ReplicaClient) { c.PartSize = 5 << 30 },
 		"concurrency":  func(c *abs.ReplicaClient) { c.Concurrency = -1 },
+		"much at once": func(c *abs.ReplicaClient) { c.Concurrency = 1001 },
 	} {
 		c := fake(t, func(http.ResponseWriter, *http.Request) { t.Error("a request") })
 		good := [...]any{c.AccountName, c.Endpoint, c.Bucket}

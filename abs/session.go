@@ -22,6 +22,8 @@ import (
 const (
 	maxPartSize = 4000 << 20 // the service's limit for one block
 	maxParts    = 50_000     // and for the blocks of a blob
+
+	maxConcurrency = 1000
 )
 
 // session is what the methods of a ReplicaClient work with. It does not
@@ -55,8 +57,8 @@ func newSession(c *ReplicaClient) (*session, error) {
 	if err := checkPartSize(c.PartSize); err != nil {
 		return nil, err
 	}
-	if c.Concurrency < 0 {
-		return nil, fmt.Errorf("concurrency %d: %w", c.Concurrency, fs.ErrInvalid)
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		return nil, fmt.Errorf("concurrency %d is not between 0 and %d: %w", c.Concurrency, maxConcurrency, fs.ErrInvalid)
 	}
 	endpoint, err := endpointOf(c)
 	if err != nil {

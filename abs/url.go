@@ -71,11 +71,11 @@ func (c *ReplicaClient) setParameter(name, value string) error {
 		}
 		c.PartSize = n
 	case "concurrency":
-		n, err := strconv.ParseInt(value, 10, 16)
-		if err != nil || n <= 0 {
-			return fmt.Errorf("parameter %q is not a number between 1 and 32767: %w", name, fs.ErrInvalid)
+		n, err := strconv.Atoi(value)
+		if err != nil || n <= 0 || n > maxConcurrency {
+			return fmt.Errorf("parameter %q is not a number between 1 and %d: %w", name, maxConcurrency, fs.ErrInvalid)
 		}
-		c.Concurrency = int(n)
+		c.Concurrency = n
 	default:
 		return fmt.Errorf("unknown parameter %q: %w", name, fs.ErrInvalid)
 	}

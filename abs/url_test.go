@@ -71,6 +71,8 @@ func TestNewReplicaClientFromURL(t *testing.T) {
 		{"abs://container/path?part-size=4194304001", `"part-size"`},
 		{"abs://container/path?concurrency=", `"concurrency"`},
 		{"abs://container/path?concurrency=99999", `"concurrency"`},
+		{"abs://container/path?concurrency=1001", `"concurrency" is not a number between 1 and 1000`},
+		{"abs://container/path?concurrency=9223372036854775808", `"concurrency"`},
 	} {
 		client, err := litestream.NewReplicaClientFromURL(tt.url)
 		if err == nil || client != nil || !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {

@@ -100,15 +100,15 @@ type ReplicaClient struct {
 
 	// PartSize is the number of bytes up to which a file is stored in one
 	// request. Larger ones are stored in parts of that size, up to 10,000. At
-	// least 5 MiB; 0 means 8 MiB, and 16 MiB at Tigris.
+	// least 5 MiB and at most 5 GiB; 0 means 8 MiB, and 16 MiB at Tigris.
 	PartSize int64
 
 	// Concurrency is the number of parts of a file that are stored at once, and
-	// so that many are in memory. 0 means 5, and 2 at R2 and Tigris.
+	// so that many are in memory; at most 1,000. 0 means 5, and 2 at R2 and Tigris.
 	Concurrency int
 
 	// MetadataConcurrency is the number of requests at once of a listing with
-	// useMetadata, which takes one for each file. 0 means 50.
+	// useMetadata, which takes one for each file; at most 1,000. 0 means 50.
 	MetadataConcurrency int
 
 	// SSECustomerKey has the server encrypt files with a key that it does not

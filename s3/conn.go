@@ -31,6 +31,7 @@ const (
 	minPartSize                = 5 << 20
 	defaultConcurrency         = 5
 	defaultMetadataConcurrency = 50
+	maxConcurrency             = 1000
 )
 
 // conn is a client that is ready. It does not change but for what it learns
@@ -155,6 +156,8 @@ func (c *ReplicaClient) validate() error {
 		return invalid("part size is above 5 GiB")
 	case c.Concurrency < 0 || c.MetadataConcurrency < 0:
 		return invalid("concurrency is negative")
+	case c.Concurrency > maxConcurrency || c.MetadataConcurrency > maxConcurrency:
+		return invalid(fmt.Sprintf("concurrency is above %d", maxConcurrency))
 	case c.SkipVerify && c.Transport != nil:
 		return invalid("SkipVerify is set along with Transport, which verifies or does not")
 	}

@@ -154,13 +154,14 @@ func boolean(field *bool) func(string) error {
 	}
 }
 
-func number[T int | int64](field *T) func(string) error {
+// number sets a field to a number from 1 to maxConcurrency.
+func number(field *int) func(string) error {
 	return func(value string) error {
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || n <= 0 || int64(T(n)) != n {
-			return errors.New("is no positive number")
+		n, err := strconv.Atoi(value)
+		if err != nil || n <= 0 || n > maxConcurrency {
+			return fmt.Errorf("is no positive number up to %d", maxConcurrency)
 		}
-		*field = T(n)
+		*field = n
 		return nil
 	}
 }

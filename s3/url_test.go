@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io/fs"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -144,32 +145,37 @@ const inURL = "s3cr3t/value"
 func TestURL_Errors(t *testing.T) {
 	esc := url.QueryEscape(inURL)
 	for rawURL, want := range map[string]string{
-		"s3://":                                       "bucket is not set",
-		"s3:///path":                                  "bucket is not set",
-		"s3://-b/path":                                "bucket name",
-		"s3://b c/path":                               "not percent-encoded",
-		"s3://user:" + esc + "@b/p":                   "url has a user",
-		"s3://s3.wasabisys.com/p":                     "without a bucket",
-		"s3://fra1.digitaloceanspaces.com/p":          "DigitalOcean Spaces without a bucket",
-		"s3://localhost:9000/p":                       "without a bucket",
-		"s3://127.0.0.1:9000/p":                       "without a bucket",
-		"s3://[::1]:9000/p":                           "without a bucket",
-		"s3:arn:aws:s3:eu-west-1:1:b/p":               "ARN",
-		"s3:arn:aws:s3:r:1:accesspoint/":              "ARN",
-		"s3://b/p?bukket=" + esc:                      `unknown parameter "bukket"`,
-		"s3://b/p?region=":                            "parameter region is empty",
-		"s3://b/p?region=a&region=b":                  "parameter region is there more than once",
-		"s3://b/p?part-size=6000000&partSize=6000000": "parameter part-size is there more than once",
-		"s3://b/p?part-size=" + esc:                   "parameter part-size is no size",
-		"s3://b/p?part-size=1000":                     "part size is below 5 MiB",
-		"s3://b/p?concurrency=0":                      "parameter concurrency is no positive number",
-		"s3://b/p?skip-verify=" + esc:                 "parameter skip-verify is neither true nor false",
-		"s3://b/p?conditional-put=" + esc:             "parameter conditional-put is neither true nor false",
-		"s3://b/p?endpoint=ftp://host":                "scheme other than http",
-		"s3://b/p?endpoint=https://u:s3cr3t@host":     "endpoint has user information",
-		"s3://b/p?endpoint=https://host/%3Fx=" + esc:  "endpoint has a query",
-		"s3://b/p?endpoint=https://:1/":               "endpoint is no address",
-		"s3://b/p?endpoint=%25zz" + esc:               "endpoint is no address",
+		"s3://":                                             "bucket is not set",
+		"s3:///path":                                        "bucket is not set",
+		"s3://-b/path":                                      "bucket name",
+		"s3://b c/path":                                     "not percent-encoded",
+		"s3://user:" + esc + "@b/p":                         "url has a user",
+		"s3://s3.wasabisys.com/p":                           "without a bucket",
+		"s3://fra1.digitaloceanspaces.com/p":                "DigitalOcean Spaces without a bucket",
+		"s3://localhost:9000/p":                             "without a bucket",
+		"s3://127.0.0.1:9000/p":                             "without a bucket",
+		"s3://[::1]:9000/p":                                 "without a bucket",
+		"s3:arn:aws:s3:eu-west-1:1:b/p":                     "ARN",
+		"s3:arn:aws:s3:r:1:accesspoint/":                    "ARN",
+		"s3://b/p?bukket=" + esc:                            `unknown parameter "bukket"`,
+		"s3://b/p?region=":                                  "parameter region is empty",
+		"s3://b/p?region=a&region=b":                        "parameter region is there more than once",
+		"s3://b/p?part-size=6000000&partSize=6000000":       "parameter part-size is there more than once",
+		"s3://b/p?part-size=" + esc:                         "parameter part-size is no size",
+		"s3://b/p?part-size=1000":                           "part size is below 5 MiB",
+		"s3://b/p?concurrency=0":                            "parameter concurrency is no positive number",
+		"s3://b/p?concurrency=9223372036854775807":          "parameter concurrency is no positive number up to 1000",
+		"s3://b/p?metadata-concurrency=1001":                "parameter metadata-concurrency is no positive number up to 1000",
+		"s3://b/p?metadata-concurrency=9223372036854775808": "parameter metadata-concurrency is no positive number up to 1000",
+		"s3://b/p?part-size=9223372036854775807":            "part size is above 5 GiB",
+		"s3://b/p?part-size=9223372036854775807GiB":         "parameter part-size is no size",
+		"s3://b/p?skip-verify=" + esc:                       "parameter skip-verify is neither true nor false",
+		"s3://b/p?conditional-put=" + esc:                   "parameter conditional-put is neither true nor false",
+		"s3://b/p?endpoint=ftp://host":                      "scheme other than http",
+		"s3://b/p?endpoint=https://u:s3cr3t@host":           "endpoint has user information",
+		"s3://b/p?endpoint=https://host/%3Fx=" + esc:        "endpoint has a query",
+		"s3://b/p?endpoint=https://:1/":                     "endpoint is no address",
+		"s3://b/p?endpoint=%25zz" + esc:                     "endpoint is no address",
 	} {
 		_, err := litestream.NewReplicaClientFromURL(rawURL)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), inURL) || strings.Contains(err.Error(), esc) {
@@ -188,6 +194,9 @@ func TestInit_Errors(t *testing.T) {
 		"SkipVerify":              func(c *s3.ReplicaClient) { c.SkipVerify, c.Transport = true, http.DefaultTransport },
 		"below 5 MiB":             func(c *s3.ReplicaClient) { c.PartSize = -1 },
 		"concurrency is negative": func(c *s3.ReplicaClient) { c.Concurrency = -1 },
+		"concurrency is above":    func(c *s3.ReplicaClient) { c.Concurrency = math.MaxInt },
+		"above 1000":              func(c *s3.ReplicaClient) { c.MetadataConcurrency = 1001 },
+		"above 5 GiB":             func(c *s3.ReplicaClient) { c.PartSize = math.MaxInt64 },
 		"without the other":       func(c *s3.ReplicaClient) { c.SecretAccessKey = "" },
 		"32 bytes in base64":      func(c *s3.ReplicaClient) { c.SSECustomerKey = key[:20] },
 		"without a key":           func(c *s3.ReplicaClient) { c.SSECustomerAlgorithm = "AES256" },

@@ -1,4 +1,4 @@
-// Package bytesize parses sizes as users write them.
+// Package bytesize parses and formats sizes as users write them.
 package bytesize
 
 import (
@@ -22,4 +22,17 @@ func Parse(s string) (int64, error) {
 		return 0, fmt.Errorf("invalid size %q, want one like 10485760, 10MB or 10MiB", s)
 	}
 	return n * factor, nil
+}
+
+// Format writes a number of bytes in the largest unit that gives a whole number, so that
+// Parse takes it.
+func Format(n int64) string {
+	unit := ""
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.FormatInt(n, 10) + unit
 }
