@@ -50,10 +50,40 @@ func (c *conn) WriteAt(p []byte, off int64) (n int, err error) {
 	} else if c.journalState == journalFinal {
 		c.journalState = journalNone
 	}
+	if off == 0 && c.tx.err == nil {
+		if err := c.refuseWAL(p); err != nil {
+			c.tx.err = err
+			return 0, c.fail("write", err)
+		}
+	}
 	if err := c.tx.write(p, off); err != nil {
 		return 0, c.fail("write", err)
 	}
 	return len(p), nil
+}
+
+// refuseWAL returns an error for a page 1 by which SQLite goes to WAL mode: once it was
+// committed, a connection with locking_mode=EXCLUSIVE could do nothing any more. The copy of
+// a database in WAL mode that SQLite's backup makes is none of these: it changes the
+// schema cookie as well, and SQLite reads page 1 again when it has given up its lock. Where
+// it does not give it up, that is refused, too.
+func (c *conn) refuseWAL(page []byte) error {
+	if len(page) < sqliteHeaderSize || page[offWriteVersion] < 2 && page[offReadVersion] < 2 {
+		return nil
+	}
+	if !c.exclusive && !c.triedWAL {
+		var cookie [4]byte // zeros for a new database
+		if c.tx.size > 0 {
+			if _, err := c.readChanged(c.tx.view, cookie[:], offSchemaCookie); err != nil {
+				return err
+			}
+		}
+		if string(cookie[:]) != string(page[offSchemaCookie:offSchemaCookie+4]) {
+			return nil
+		}
+	}
+	c.triedWAL = true // and SQLite goes on thinking that it is in WAL mode
+	return errNoWAL
 }
 
 func (c *conn) Truncate(size int64) (err error) {

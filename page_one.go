@@ -17,6 +17,7 @@ const (
 	offReadVersion   = 19
 	offChangeCounter = 24
 	offCommit        = 28 // size in pages, valid if offVersionValid equals offChangeCounter
+	offSchemaCookie  = 40 // changed with the schema
 	offVersionValid  = 92
 )
 

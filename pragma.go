@@ -89,19 +89,24 @@ type pragmaError struct{ code, err error }
 func (e pragmaError) Error() string   { return e.err.Error() }
 func (e pragmaError) Unwrap() []error { return []error{e.code, e.err} }
 
-// watchPragma looks at a PRAGMA that is SQLite's. With locking_mode=EXCLUSIVE it
-// would go to WAL mode without shared memory, and look for a log that cannot be.
+// watchPragma looks at a PRAGMA that is SQLite's. With locking_mode=EXCLUSIVE SQLite
+// would go to WAL mode without shared memory, and look for a log that cannot be. The
+// file hears of that mode only if the PRAGMA names its database, or none and it is the
+// main one. A lock that is held tells, too: outside of a transaction, for which SQLite has an
+// error itself, it means that mode. What neither tells, WriteAt refuses.
 func (c *conn) watchPragma(name string, value *string) error {
 	switch {
 	case value == nil:
 	case name == "locking_mode":
 		c.exclusive = strings.EqualFold(*value, "exclusive")
-	case name == "journal_mode" && strings.EqualFold(*value, "wal") && c.exclusive:
-		err := fmt.Errorf("%w: there is no WAL mode", errInvalidValue)
-		return pragmaError{code: c.fail("pragma journal_mode", err), err: err}
+	case name == "journal_mode" && strings.EqualFold(*value, "wal") && (c.exclusive || c.level != sqlite3vfs.LockNone):
+		return pragmaError{code: c.fail("pragma journal_mode", errNoWAL), err: errNoWAL}
 	}
 	return sqlite3vfs.NotFoundError
 }
+
+// errNoWAL means an attempt to go to WAL mode.
+var errNoWAL = fmt.Errorf("%w: there is no WAL mode", errInvalidValue)
 
 // writeEnabled returns 1 if the database can be written to, else 0.
 func (c *conn) writeEnabled() (string, error) {

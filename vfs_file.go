@@ -35,6 +35,7 @@ type conn struct {
 
 	readOnly  bool // SQLite does not try to write
 	exclusive bool // locking_mode, as far as PRAGMAs tell
+	triedWAL  bool // SQLite tried to go to WAL mode
 
 	predictor predictor
 

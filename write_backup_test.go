@@ -51,3 +51,29 @@ func backup(t testing.TB, dst, src *sql.Conn) {
 		t.Fatalf("backup: %v", err)
 	}
 }
+
+// TestWrite_BackupOfWALExclusive: onto a connection that keeps its lock, SQLite's backup of a
+// database in WAL mode is refused, for it could not go on after that.
+func TestWrite_BackupOfWALExclusive(t *testing.T) {
+	src := plainConn(t, filepath.Join(t.TempDir(), "local.db"))
+	mustExec(t, src, "PRAGMA journal_mode = WAL; CREATE TABLE t (v); INSERT INTO t VALUES (1), (2)")
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	dst := openConn(t, vfsName, "app.db", "_locking_mode=EXCLUSIVE")
+	mustExec(t, dst, "CREATE TABLE t (v)")
+	err := dst.Raw(func(to any) error {
+		return src.Raw(func(from any) error {
+			b, err := to.(*sqlite3.SQLiteConn).Backup("main", from.(*sqlite3.SQLiteConn), "main")
+			if err != nil {
+				return err
+			}
+			_, err = b.Step(-1)
+			return errors.Join(err, b.Finish())
+		})
+	})
+	if err == nil {
+		t.Error("no error")
+	}
+	mustExec(t, dst, "INSERT INTO t VALUES (3)")
+	wantSQL(t, dst, "SELECT count(*) FROM t", "1")
+	wantSQL(t, dst, "PRAGMA integrity_check", "ok")
+}

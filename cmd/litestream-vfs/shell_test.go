@@ -282,3 +282,27 @@ func TestShell_Restricted(t *testing.T) {
 		t.Error(stderr)
 	}
 }
+
+// TestShell_WAL: a connection that keeps its lock cannot go to WAL mode, whether the replica
+// hears of that or not, and goes on.
+func TestShell_WAL(t *testing.T) {
+	const exclusive = "PRAGMA locking_mode = EXCLUSIVE;"
+	for name, c := range map[string]struct {
+		lines  []string
+		pragma string
+	}{
+		"main":              {[]string{".open file:app.db?vfs=litestream", exclusive, "CREATE TABLE t (v); INSERT INTO t VALUES (1);"}, "PRAGMA journal_mode = WAL;"},
+		"attached":          {[]string{exclusive, "ATTACH 'file:app.db?vfs=litestream' AS r;", "CREATE TABLE r.t (v); INSERT INTO t VALUES (1);"}, "PRAGMA r.journal_mode = WAL;"},
+		"attached, unheard": {[]string{exclusive, "ATTACH 'file:app.db?vfs=litestream' AS r;", "CREATE TABLE r.t (v); INSERT INTO t VALUES (1);"}, "PRAGMA journal_mode = WAL;"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_LOG_LEVEL=error"}
+			lines := append(c.lines, c.pragma, "INSERT INTO t VALUES (2);", "SELECT 'holds ' || group_concat(v) FROM t;", c.pragma, "DELETE FROM t WHERE v = 1; SELECT 'holds ' || group_concat(v) FROM t;")
+			got, stderr := shell(t, "", env, lines...)
+			if !strings.Contains(got, "holds 1,2\n") || !strings.Contains(got, "holds 2\n") || strings.Contains(got, "wal") || !strings.Contains(stderr, "there is no WAL mode") {
+				t.Errorf("%q, %q", got, stderr)
+			}
+			wantShell(t, "", env, "2\nok", ".open file:app.db?vfs=litestream&mode=ro", "SELECT v FROM t; PRAGMA integrity_check;")
+		})
+	}
+}
