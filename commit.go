@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -120,8 +121,18 @@ func (v *view) local(s *segment, least, commit uint32) *view {
 
 // readSegment reads a page that is in the write buffer.
 func readSegment(loc frameLoc, pgno uint32, p []byte) error {
-	if err := loc.file.segment.ReadAt(p, loc.offset); err != nil {
-		return fmt.Errorf("read page %d from the write buffer: %w", pgno, err)
+	return readCommitted(loc.file.segment, pgno, loc.offset, p)
+}
+
+// readCommitted reads a page of a segment. One that is not what was committed
+// is ErrCorrupt.
+func readCommitted(log *commitlog.Segment, pgno uint32, off int64, p []byte) error {
+	err := log.ReadPage(pgno, off, p)
+	if errors.Is(err, commitlog.ErrDamaged) {
+		err = fmt.Errorf("%w: %w; the segment is kept, and nothing of it is uploaded", ErrCorrupt, err)
+	}
+	if err != nil {
+		return fmt.Errorf("read page %d from the write buffer %s: %w", pgno, log.Path(), err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
@@ -19,7 +20,8 @@ import (
 // concurrent use.
 type database struct {
 	name   string
-	opts   Options // complete
+	owner  commitlog.Owner // what write buffers are for
+	opts   Options         // complete
 	log    *slog.Logger
 	store  *store
 	reader *reader
@@ -57,6 +59,7 @@ type database struct {
 func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *limiter) (*database, error) {
 	db := &database{
 		name:  name,
+		owner: ownerOf(client, opts.replicaURL, name),
 		opts:  opts,
 		log:   opts.Logger.With("db", name),
 		conns: make(map[*conn]bool),

@@ -31,6 +31,10 @@ var (
 	// one, has the write buffer at the same path.
 	ErrBufferInUse = errors.New("write buffer is in use")
 
+	// ErrForeignBuffer means that a write buffer has commits of another
+	// database. It is left as it is.
+	ErrForeignBuffer = errors.New("write buffer is another database's")
+
 	// ErrReadOnly means an attempt to write to a database that is open for
 	// reading only.
 	ErrReadOnly = errors.New("database is read-only")

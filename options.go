@@ -159,6 +159,10 @@ type Options struct {
 	// Default: AllLocalFiles.
 	LocalFiles LocalFiles
 
+	// replicaURL is the URL that the client was made from; empty: it came
+	// without one.
+	replicaURL string
+
 	// onDisk is called before and after everything that hydration and the write buffer do to their
 	// files, which fails if it does. Only tests set it.
 	onDisk func(op string) error

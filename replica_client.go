@@ -87,6 +87,17 @@ type Initializer interface {
 	Init(ctx context.Context) error
 }
 
+// ReplicaIdentifier is an optional interface of a ReplicaClient that can tell
+// its replica from others. A write buffer notes which replica it is for.
+type ReplicaIdentifier interface {
+	// ReplicaIdentity returns a text that names the place where the replica
+	// is. It is the same for every client of that place, in every process and
+	// with any credentials, and another one for any other place. It has no
+	// secrets: it is logged and written to disk. Empty means that it is not
+	// known. It does no I/O.
+	ReplicaIdentity() string
+}
+
 // LTXFileCreator is an optional interface of a ReplicaClient whose store can
 // create a file only if none of that name exists.
 type LTXFileCreator interface {

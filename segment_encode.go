@@ -13,8 +13,8 @@ import (
 
 // read fills p with a page of a segment, as it is in its LTX file.
 func (s *segment) read(pgno uint32, p []byte) error {
-	if err := s.log.ReadAt(p, s.pages[pgno].offset); err != nil {
-		return fmt.Errorf("read page %d from the write buffer: %w", pgno, err)
+	if err := readCommitted(s.log, pgno, s.pages[pgno].offset, p); err != nil {
+		return err
 	}
 	if pgno == 1 && s.log.Format != [2]byte{} {
 		copy(p[offWriteVersion:], s.log.Format[:])

@@ -126,6 +126,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 		return nil, 0, err
 	}
 	opts = opts.withDefaults()
+	opts.replicaURL = params["replica_url"]
 	key, newClient := v.route(name, params)
 	if newClient == nil {
 		if opts.LocalFiles == AllLocalFiles {

@@ -11,23 +11,21 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
-	"github.com/ltxvfs/litestream/internal/pagefile"
 )
 
 // writeBuffer is the files that segments are kept in: beside WriteBufferPath,
 // with a dash and a number at the end, or temporary ones. The file at the path
-// itself is empty, and locked as long as the buffer is open. It is safe for
-// concurrent use.
+// itself is locked as long as the buffer is open. It is safe for concurrent
+// use.
 type writeBuffer struct {
 	path string // empty: temporary files
 	log  *slog.Logger
 	did  func(op string) error // Options.onDisk
-	lock *pagefile.File        // nil: temporary files
+	lock *bufferLock           // nil: temporary files
 
 	// mu is held across writes to the local disk, which only commits, and
 	// what begins or ends a segment, wait for.
@@ -51,11 +49,7 @@ func openWriteBuffer(path string, log *slog.Logger, did func(string) error) (*wr
 		return b, nil
 	}
 	var err error
-	b.lock, err = pagefile.Open(path)
-	if errors.Is(err, pagefile.ErrLocked) {
-		err = ErrBufferInUse
-	}
-	if err != nil {
+	if b.lock, err = openBufferLock(path); err != nil {
 		return nil, fmt.Errorf("open write buffer %s: %w", path, err)
 	}
 	return b, nil
@@ -108,27 +102,27 @@ func (b *writeBuffer) list() ([]uint64, error) {
 	return all, nil
 }
 
-// open reads a segment that an earlier process left. Lost is how many bytes at
-// its end are no whole commit.
-func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *commitlog.Segment, lost int64, err error) {
+// open reads a segment that an earlier process left. The tail is what follows
+// its last commit.
+func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *commitlog.Segment, tail commitlog.Tail, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f, err := os.OpenFile(b.segmentPath(number), os.O_RDWR, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, tail, err
 	}
-	s, lost, err = commitlog.Open(f, fn)
+	s, tail, err = commitlog.Open(f, fn)
 	if err == nil && s.Number != number {
-		err = fmt.Errorf("%w: its header says number %d", commitlog.ErrInvalid, s.Number)
+		err = fmt.Errorf("%w: its header says number %d", commitlog.ErrDamaged, s.Number)
 	}
 	if err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("read %s: %w", f.Name(), err), f.Close())
+		return nil, tail, errors.Join(fmt.Errorf("read %s: %w", f.Name(), err), f.Close())
 	}
 	if again := b.files[number]; again != nil {
 		_ = again.Close() // it was only read
 	}
 	b.files[number] = f
-	return s, lost, nil
+	return s, tail, nil
 }
 
 // append adds a commit to the active segment, or to a new one that begins with
@@ -158,10 +152,14 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 		}
 	}
 	if err == nil {
+		err = b.do("note commit", func() error { return b.lock.acknowledge(log, log.Size()) })
+	}
+	if err == nil {
 		err = appended(b.active, m)
 	}
 	if err != nil {
 		if log.Size() > m.size {
+			_ = b.lock.acknowledge(log, m.size)
 			_ = log.Undo(m.size, m.digest) // what fails is to cut the file off, and it is written over
 		}
 		b.dropEmpty(log)
@@ -200,6 +198,7 @@ func (b *writeBuffer) undo(s *segment, m mark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
+		_ = b.lock.acknowledge(s.log, m.size)
 		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as above
 		b.dropEmpty(s.log)
 	}
@@ -290,75 +289,17 @@ func (b *writeBuffer) remove(s *commitlog.Segment) error {
 	return b.do("remove segment", func() error { return removeFile(f.Name()) })
 }
 
-// keepAside gives segments that cannot be replayed, and must not be lost, new
-// names, or names at all. They make a buffer of their own.
-func (b *writeBuffer) keepAside(segments []*commitlog.Segment) (path string, err error) {
+// removeNumber removes a segment that an earlier process left, and that nobody
+// reads.
+func (b *writeBuffer) removeNumber(number uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.active = nil
-	if len(segments) == 0 {
-		return "", nil
+	var err error
+	if f := b.files[number]; f != nil {
+		delete(b.files, number)
+		err = f.Close()
 	}
-	if b.isTemp() {
-		f, err := os.CreateTemp("", "litestream-buffer-*.kept")
-		if err != nil {
-			return "", err
-		}
-		path = f.Name()
-		if err := f.Close(); err != nil {
-			return path, err
-		}
-	} else {
-		path = b.asidePath()
-	}
-	kept := &writeBuffer{path: path}
-	for _, s := range segments {
-		name := kept.segmentPath(s.Number)
-		delete(b.files, s.Number) // views that are pinned may go on reading it
-		if b.isTemp() {
-			err = copySegment(name, s)
-		} else {
-			err = b.do("rename segment", func() error { return os.Rename(b.segmentPath(s.Number), name) })
-		}
-		if err != nil {
-			return path, err
-		}
-	}
-	return path, b.do("sync folder", func() error { return syncDir(filepath.Dir(path)) })
-}
-
-// rename keeps a file aside that could not even be read as a segment.
-func (b *writeBuffer) rename(number uint64) (path string, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	path = (&writeBuffer{path: b.asidePath()}).segmentPath(number)
-	return path, b.do("rename segment", func() error { return os.Rename(b.segmentPath(number), path) })
-}
-
-// asidePath returns the path of a new buffer beside this one.
-func (b *writeBuffer) asidePath() string {
-	at := b.path + ".kept-" + time.Now().UTC().Format("20060102T150405.000")
-	for n := 1; ; n++ {
-		path := at
-		if n > 1 {
-			path += "-" + strconv.Itoa(n)
-		}
-		if taken, err := filepath.Glob(path + "-*"); len(taken) == 0 || err != nil {
-			return path
-		}
-	}
-}
-
-func copySegment(name string, s *commitlog.Segment) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	err = s.CopyTo(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return errors.Join(err, b.do("remove segment", func() error { return removeFile(b.segmentPath(number)) }))
 }
 
 // close closes all files and gives up the lock. Segments stay where they are.
@@ -379,7 +320,7 @@ func (b *writeBuffer) close() error {
 		if n, err := b.list(); err == nil && len(n) == 0 {
 			errs = append(errs, removeFile(b.path)) // nothing is left to be recovered
 		}
-		errs = append(errs, b.lock.Close())
+		errs = append(errs, b.lock.file.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,18 +11,41 @@ import (
 	"github.com/superfly/ltx"
 )
 
+// fate is what becomes of a segment that an earlier process left.
+type fate int
+
+const (
+	fateReplay fate = iota // its commits are committed again
+	fateSynced             // they are on the replica
+	fateEmpty              // there are none
+	fateKeep               // it is kept aside
+)
+
+// leftSegment is a segment that an earlier process left.
+type leftSegment struct {
+	number uint64
+	log    *commitlog.Segment // nil: it cannot be read as one
+	s      *segment           // its commits; nil: there are none
+	tail   commitlog.Tail
+	fate   fate
+	why    error // why something of it is not replayed, nor on the replica; nil: all is
+}
+
 // recovery is what an earlier process left in a write buffer.
 type recovery struct {
 	segments []*segment // that follow the state of the replica, the oldest first
+	kept     string     // where what is not replayed is kept; empty: there is nothing
 
-	db    *database
-	b     *writeBuffer
-	aside []*commitlog.Segment // that cannot be replayed
-	why   error                // why
+	db   *database
+	b    *writeBuffer
+	left []*leftSegment
 }
 
 // recoverBuffer reads the segments of a buffer. Those that are on the replica
-// already are removed; those that do not belong there are kept aside.
+// already are removed. What cannot be replayed is kept aside: segments that do
+// not belong there, and those that something is damaged of, as a whole, though
+// the commits before the damage are replayed. Nothing is changed before all
+// have been read.
 func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view) (*recovery, error) {
 	numbers, err := b.numbers()
 	if err != nil {
@@ -29,16 +53,26 @@ func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view
 	}
 	r := &recovery{db: db, b: b}
 	for _, n := range numbers {
-		if err := r.add(ctx, n, base); err != nil {
-			return nil, err
+		l, err := r.read(n)
+		if err == nil {
+			err = r.judge(ctx, l, base)
 		}
-	}
-	if len(r.aside) > 0 {
-		path, err := b.keepAside(r.aside)
-		db.log.Error("commits in the write buffer cannot be replayed, and are kept", "error", r.why, "segments", len(r.aside), "kept", path)
 		if err != nil {
 			return nil, err
 		}
+		r.left = append(r.left, l)
+	}
+	if err := r.checkOwner(base); err != nil {
+		return nil, err
+	}
+	if err := r.keep(); err != nil {
+		return nil, err
+	}
+	if err := r.clear(); err != nil {
+		return nil, err
+	}
+	if err := b.do("begin commits", b.lock.begin); err != nil {
+		return nil, err
 	}
 	if len(r.segments) > 0 {
 		last := r.segments[len(r.segments)-1]
@@ -47,54 +81,159 @@ func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view
 	return r, nil
 }
 
-// add reads a segment.
-func (r *recovery) add(ctx context.Context, number uint64, base *view) error {
-	var s *segment
+// read reads a segment.
+func (r *recovery) read(number uint64) (*leftSegment, error) {
+	l := &leftSegment{number: number}
 	var commits []commitlog.Commit
-	log, lost, err := r.b.open(number, func(c commitlog.Commit) error {
+	log, tail, err := r.b.open(number, func(c commitlog.Commit) error {
 		commits = append(commits, c)
 		return nil
 	})
-	if errors.Is(err, commitlog.ErrNoHeader) {
-		r.db.log.Info("a segment of the write buffer ends before its first commit", "error", err)
-		return removeFile(r.b.segmentPath(number))
+	switch {
+	case errors.Is(err, commitlog.ErrNoHeader):
+		l.fate = fateEmpty
+		return l, nil
+	case errors.Is(err, commitlog.ErrInvalid), errors.Is(err, commitlog.ErrDamaged), errors.Is(err, commitlog.ErrVersion):
+		l.fate, l.why = fateKeep, err
+		return l, nil
+	case err != nil:
+		return nil, err
 	}
-	if errors.Is(err, commitlog.ErrInvalid) || errors.Is(err, commitlog.ErrVersion) {
-		path, rerr := r.b.rename(number)
-		r.db.log.Error("a segment of the write buffer cannot be read, and is kept", "kept", path, "error", err)
-		return rerr
+	l.log, l.tail = log, tail
+	if len(commits) > 0 {
+		l.s = newSegment(log)
+		for _, c := range commits {
+			l.s.add(&localCommit{Commit: c, segment: l.s})
+		}
 	}
-	if err != nil {
-		return err
+	return l, nil
+}
+
+// judge decides what becomes of a segment.
+func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view) error {
+	if l.log == nil {
+		return nil
 	}
-	if lost > 0 {
-		r.db.log.Warn("the write buffer ends in a commit that was not written whole", "segment", number, "bytes", lost)
+	l.why = r.lost(l)
+	switch {
+	case l.s == nil && l.why == nil:
+		l.fate = fateEmpty
+		return nil
+	case l.s == nil:
+		l.fate = fateKeep
+		return nil
 	}
-	if len(commits) == 0 {
-		return r.b.remove(log) // made for a commit that never was
-	}
-	s = newSegment(log)
-	for _, c := range commits {
-		s.add(&localCommit{Commit: c, segment: s})
-	}
-	done, err := r.isSynced(ctx, s, base)
+	done, err := r.isSynced(ctx, l.s, base)
 	if err != nil {
 		return err
 	}
 	if done {
-		r.db.log.Info("a segment of the write buffer is on the replica already", "txid", s.txid())
-		return r.b.remove(log)
+		l.fate = fateSynced
+		return nil
 	}
-	why, err := r.mismatch(ctx, s, base)
+	why, err := r.mismatch(ctx, l.s, base)
 	if err != nil {
 		return err
 	}
 	if why != nil {
-		r.why = errors.Join(r.why, fmt.Errorf("%d commits after transaction %s: %w", s.commits, s.log.Base, why))
-		r.aside = append(r.aside, log)
+		l.fate = fateKeep
+		l.why = errors.Join(l.why, fmt.Errorf("segment %d, %d commits after transaction %s: %w", l.number, l.s.commits, l.s.log.Base, why))
 		return nil
 	}
-	r.segments = append(r.segments, s)
+	r.segments = append(r.segments, l.s)
+	return nil
+}
+
+// checkOwner refuses a buffer that is another database's, so that it can still
+// be recovered where it belongs. A replica may have got another name: if it is
+// not empty, its state decides, and commits that follow it are replayed.
+func (r *recovery) checkOwner(base *view) error {
+	for _, l := range r.left {
+		if l.log == nil {
+			continue
+		}
+		switch {
+		case l.log.Owner == commitlog.Owner{}:
+			if l.fate == fateReplay && base.last == nil {
+				r.db.log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
+			}
+		case isSameOwner(l.log.Owner, r.db.owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
+		case base.last == nil || l.fate == fateKeep || l.why != nil:
+			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that one with this path to upload them, or give this one another path",
+				ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.db.owner))
+		default:
+			r.db.log.Info("the write buffer was for another replica, whose state this one has", "segment", l.number, "was", l.log.Owner.Replica, "is", r.db.owner.Replica)
+		}
+	}
+	return nil
+}
+
+// lost returns why a segment has, or may have, lost commits that were
+// acknowledged.
+func (r *recovery) lost(l *leftSegment) error {
+	if n := r.b.lock.missing(l.log); n > 0 {
+		return fmt.Errorf("segment %d is damaged after %d bytes: %d more were acknowledged: %w", l.number, l.log.Size(), n, cmp.Or(l.tail.Err, errNoMore))
+	}
+	if l.tail.HasData() && r.b.lock.wasAcknowledged(l.log) {
+		// It may be a commit that was not written whole when power was lost. But
+		// nothing proves that it was never acknowledged.
+		return fmt.Errorf("segment %d is damaged, or its last commit was not written whole: %d bytes after the last commit: %w", l.number, l.tail.Size, l.tail.Err)
+	}
+	return nil
+}
+
+var errNoMore = errors.New("there is nothing more")
+
+// keep keeps aside what is neither replayed nor on the replica.
+func (r *recovery) keep() (err error) {
+	var kept []keptSegment
+	var why error
+	for _, l := range r.left {
+		if l.why != nil {
+			why = errors.Join(why, l.why)
+			kept = append(kept, keptSegment{number: l.number, log: l.log, copied: l.fate == fateReplay})
+		}
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	r.kept, err = r.b.keepAside(kept)
+	r.db.log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
+	if err != nil {
+		return err
+	}
+	return r.b.do("forget commits", r.b.lock.forget)
+}
+
+// clear removes segments that nothing is to be replayed of, and what follows
+// the last commit of others: what has to be kept of it is by now, and the next
+// process may not know any more that it was not acknowledged.
+func (r *recovery) clear() error {
+	for _, l := range r.left {
+		switch {
+		case l.why != nil || l.tail.Size == 0:
+		case l.tail.Zeros:
+			r.db.log.Warn("a segment of the write buffer ends in zeros", "segment", l.number, "bytes", l.tail.Size)
+		default:
+			r.db.log.Info("the write buffer ends in a commit that was not acknowledged", "segment", l.number, "bytes", l.tail.Size)
+		}
+		switch {
+		case l.fate == fateReplay && l.tail.Size > 0:
+			if err := r.b.do("cut segment", l.log.Cut); err != nil {
+				return fmt.Errorf("cut %s off after its last commit: %w", l.log.Path(), err)
+			}
+			continue
+		case l.fate == fateReplay || l.why != nil:
+			continue
+		case l.fate == fateSynced:
+			r.db.log.Info("a segment of the write buffer is on the replica already", "txid", l.s.txid())
+		default:
+			r.db.log.Info("a segment of the write buffer has no commit", "segment", l.number)
+		}
+		if err := r.b.removeNumber(l.number); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -238,12 +238,13 @@ func (w *writer) header(tx *transaction) commitlog.Header {
 	if n := len(w.segments); n > 0 {
 		s := w.segments[n-1]
 		return commitlog.Header{
+			Owner:    w.db.owner,
 			PageSize: tx.pageSize, Format: s.log.Format, Base: s.txid(), Before: s.log.Sum(),
 			State: commitlog.State{Commit: s.commit, Timestamp: s.newest},
 		}
 	}
 	cur := w.db.current.Load()
-	h := commitlog.Header{PageSize: tx.pageSize, Base: cur.txid}
+	h := commitlog.Header{Owner: w.db.owner, PageSize: tx.pageSize, Base: cur.txid}
 	if cur.last != nil {
 		h.Format = w.format
 		h.State = stateOf(cur)
@@ -357,6 +358,7 @@ func (w *writer) sync(ctx context.Context) error {
 func (w *writer) await(ctx context.Context, number uint64) error {
 	w.mu.Lock()
 	w.waiting[number]++
+	failures := w.counts.Failures
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -369,12 +371,15 @@ func (w *writer) await(ctx context.Context, number uint64) error {
 	for ended := false; ; {
 		w.mu.Lock()
 		lost, done, problem, changed := w.lost, w.synced >= number, w.problem, w.changed
+		failed := w.counts.Failures > failures
 		w.mu.Unlock()
 		switch {
 		case number > lost.from && number <= lost.to:
 			return cmp.Or(lost.err, ErrConflict)
 		case done:
 			return nil
+		case failed && errors.Is(problem, commitlog.ErrDamaged):
+			return problem // waiting does not help
 		case ended:
 			return errors.Join(ErrClosed, problem)
 		}
@@ -412,7 +417,7 @@ func (w *writer) lose(why error) error {
 		return err
 	}
 	undo(b)
-	path, kerr := b.keepAside(logsOf(segments))
+	path, kerr := b.keepAside(toKeep(segments))
 	w.db.log.Error("another writer has written to the replica: this database is read-only now, and follows it",
 		"error", why, "commits", w.lost.to-w.lost.from, "kept", path)
 	if kerr = errors.Join(kerr, b.close()); kerr != nil {
@@ -462,9 +467,10 @@ func (v *view) uses(s *segment) (uses bool) {
 	return uses
 }
 
-func logsOf(segments []*segment) (logs []*commitlog.Segment) {
+// toKeep returns segments for keepAside.
+func toKeep(segments []*segment) (kept []keptSegment) {
 	for _, s := range segments {
-		logs = append(logs, s.log)
+		kept = append(kept, keptSegment{number: s.log.Number, log: s.log})
 	}
-	return logs
+	return kept
 }

@@ -202,7 +202,7 @@ func (w *writer) close(ctx context.Context) error {
 		path := b.path
 		var kerr error
 		if b.isTemp() {
-			path, kerr = b.keepAside(logsOf(segments))
+			path, kerr = b.keepAside(toKeep(segments))
 		}
 		w.db.log.Error("commits are not on the replica; open the database with this path for the write buffer to sync them",
 			"kept", path, "error", err)

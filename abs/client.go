@@ -118,6 +118,7 @@ var (
 	_ litestream.Initializer       = (*ReplicaClient)(nil)
 	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
 	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ litestream.ReplicaIdentifier = (*ReplicaClient)(nil)
 )
 
 // opening is one attempt to make a session.

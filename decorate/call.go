@@ -93,6 +93,15 @@ type decorator struct {
 // Unwrap returns the client within.
 func (d decorator) Unwrap() litestream.ReplicaClient { return d.inner }
 
+// ReplicaIdentity implements litestream.ReplicaIdentifier: it is that of the
+// client within.
+func (d decorator) ReplicaIdentity() string {
+	if inner, ok := d.inner.(litestream.ReplicaIdentifier); ok {
+		return inner.ReplicaIdentity()
+	}
+	return ""
+}
+
 // supports tells whether the innermost client has the optional interface that
 // op belongs to: a decorator's own method set says nothing.
 func (d decorator) supports(op Op) bool {

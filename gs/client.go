@@ -51,6 +51,7 @@ var (
 	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
 	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
 	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ litestream.ReplicaIdentifier = (*ReplicaClient)(nil)
 	_ litestream.Initializer       = (*ReplicaClient)(nil)
 )
 

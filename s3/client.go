@@ -32,6 +32,7 @@ var (
 	_ litestream.Initializer       = (*ReplicaClient)(nil)
 	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
 	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ litestream.ReplicaIdentifier = (*ReplicaClient)(nil)
 )
 
 // ReplicaClient implements litestream.ReplicaClient,

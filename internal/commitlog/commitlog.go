@@ -8,53 +8,68 @@
 //	         database u8 u8, zero u16, number u64, base TXID u64, sum at the end
 //	         of the segment before u64, salt u64, state as of base: commit u32,
 //	         level u32, min TXID u64, max TXID u64, file checksum u64,
-//	         timestamp i64; sum u64
-//	page     1 u32, pgno u32, page
+//	         timestamp i64; owner: length of replica u16, length of name u16,
+//	         replica, name; sum u64
+//	page     1 u32, pgno u32, sum of the page u64, page
 //	commit   2 u32, pages u32, size of the database in pages u32, zero u32,
 //	         timestamp i64, sum u64
 //
-// A sum is XXH64 of all of the file before it. As in SQLite's WAL, what counts
-// is what is followed by the record of a commit with the right sum; the rest is
-// what a crash cut off.
+// The sum of a page is XXH64 of its number and its content, with the salt and
+// its place in the file as seed. The other sums are XXH64 of all of the file
+// before them but the content of pages. As in SQLite's WAL, a page counts if
+// the record of a commit with the right sum follows it.
+//
+// Version 1 has no owner and no sums of pages: its sums are of all of the file
+// before them. Such segments are read, and not written.
 package commitlog
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/superfly/ltx"
 )
 
 const (
-	magic   = "LTXCLOG"
-	version = 1
+	magic      = "LTXCLOG"
+	version    = 2
+	oldVersion = 1
 
-	headerSize = 96
-	pageHeader = 8
-	commitSize = 32
+	fixedSize     = 88 // of a header, before the owner
+	oldHeaderSize = fixedSize + sumSize
+	ownerSize     = 4 // lengths of the owner's two texts
+	maxHeaderSize = fixedSize + ownerSize + 2*MaxOwnerText + sumSize
+	sumSize       = 8
+
+	pageHeader    = 16
+	oldPageHeader = 8
+	commitSize    = 32
 
 	pageRecord   = 1
 	commitRecord = 2
 
 	// runSize is how much is written at once, bytes.
 	runSize = 256 << 10
+
+	// MaxOwnerText is the longest text of an Owner, bytes.
+	MaxOwnerText = 4096
 )
 
 var (
-	// ErrInvalid means that a file is no segment.
+	// ErrInvalid means that a file cannot be recognised as a segment.
 	ErrInvalid = errors.New("not a segment of a write buffer")
 
-	// ErrNoHeader means that not even the header of a segment was written whole,
-	// so that there cannot be a commit.
-	ErrNoHeader = errors.New("segment of a write buffer ends before its first commit")
+	// ErrDamaged means that a segment, or a page of it, is not as it was written.
+	ErrDamaged = errors.New("segment of a write buffer is damaged")
+
+	// ErrNoHeader means that a file has nothing in it, or nothing but zeros.
+	ErrNoHeader = errors.New("segment of a write buffer is empty")
 
 	// ErrVersion means that a segment was written by a newer version.
 	ErrVersion = errors.New("segment of a write buffer is of a newer version")
@@ -68,6 +83,13 @@ type Header struct {
 	Base     ltx.TXID // state that the first commit changes; 0: an empty database
 	Before   uint64   // sum at the end of the segment that the first commit follows; 0: it follows State
 	State    State    // as of Base, where Before is 0; else only Commit and Timestamp
+	Owner    Owner    // the database that the commits are of
+}
+
+// Owner tells a database from others.
+type Owner struct {
+	Replica string // identity of the replica; empty: not known
+	Name    string // of the database file; empty: not known
 }
 
 // State tells a state of a database from others.
@@ -89,28 +111,34 @@ type Commit struct {
 	Offset    int64    // of the first of them in the segment, see Segment.PageOffset
 }
 
-// Segment is a file of commits. Append is for one at a time; ReadAt may be
+// Segment is a file of commits. Append is for one at a time; ReadPage may be
 // called concurrently with it.
 type Segment struct {
 	Header
 
 	f      *os.File
+	old    map[int64]uint64 // sums of pages by offset, of version 1; nil: they are in the file
+	salt   uint64
+	start  int64         // of the first commit
 	end    int64         // of the last commit
-	digest xxhash.Digest // of all up to there
+	digest xxhash.Digest // of what the sum of the next commit is of, up to there
 	buf    []byte        // of Append
 }
 
 // Create writes the header of a new segment to an empty file.
 func Create(f *os.File, h Header) (*Segment, error) {
-	b := make([]byte, 0, headerSize)
+	if len(h.Owner.Replica) > MaxOwnerText || len(h.Owner.Name) > MaxOwnerText {
+		return nil, fmt.Errorf("create segment: its owner has texts of %d and %d bytes, want at most %d", len(h.Owner.Replica), len(h.Owner.Name), MaxOwnerText)
+	}
+	var salt [8]byte
+	_, _ = rand.Read(salt[:]) // never fails
+	b := make([]byte, 0, fixedSize+ownerSize+len(h.Owner.Replica)+len(h.Owner.Name)+sumSize)
 	b = append(append(b, magic...), version)
 	b = binary.BigEndian.AppendUint32(b, h.PageSize)
 	b = append(b, h.Format[0], h.Format[1], 0, 0)
 	b = binary.BigEndian.AppendUint64(b, h.Number)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Base))
 	b = binary.BigEndian.AppendUint64(b, h.Before)
-	var salt [8]byte
-	_, _ = rand.Read(salt[:]) // never fails
 	b = append(b, salt[:]...)
 	b = binary.BigEndian.AppendUint32(b, h.State.Commit)
 	b = binary.BigEndian.AppendUint32(b, uint32(h.State.Level))
@@ -118,20 +146,25 @@ func Create(f *os.File, h Header) (*Segment, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(h.State.MaxTXID))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.State.Checksum))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.State.Timestamp))
-	s := &Segment{Header: h, f: f, end: headerSize}
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.Owner.Replica)))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.Owner.Name)))
+	b = append(append(b, h.Owner.Replica...), h.Owner.Name...)
+	s := &Segment{Header: h, f: f, salt: binary.BigEndian.Uint64(salt[:])}
 	s.digest.Reset()
+	_, _ = s.digest.Write(b)
 	b = s.sum(b)
+	s.start, s.end = int64(len(b)), int64(len(b))
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// sum ends b with the sum of all before, and adds all to the digest.
+// sum ends b with the sum of all that the digest has, and adds that to the
+// digest.
 func (s *Segment) sum(b []byte) []byte {
-	_, _ = s.digest.Write(b)
 	b = binary.BigEndian.AppendUint64(b, s.digest.Sum64())
-	_, _ = s.digest.Write(b[len(b)-8:])
+	_, _ = s.digest.Write(b[len(b)-sumSize:])
 	return b
 }
 
@@ -141,18 +174,32 @@ func (s *Segment) Sum() uint64 { return s.digest.Sum64() }
 // Size returns where the last commit ends, bytes.
 func (s *Segment) Size() int64 { return s.end }
 
+// Salt returns a number that no other segment has.
+func (s *Segment) Salt() uint64 { return s.salt }
+
 // IsEmpty tells whether there is no commit.
-func (s *Segment) IsEmpty() bool { return s.end == headerSize }
+func (s *Segment) IsEmpty() bool { return s.end == s.start }
 
 // PageOffset returns where the i-th page of a commit is.
 func (s *Segment) PageOffset(c *Commit, i int) int64 {
-	return c.Offset + int64(i)*(pageHeader+int64(s.PageSize))
+	return c.Offset + int64(i)*(s.pageHeader()+int64(s.PageSize))
+}
+
+// pageHeader returns how many bytes there are in front of a page.
+func (s *Segment) pageHeader() int64 {
+	if s.old != nil {
+		return oldPageHeader
+	}
+	return pageHeader
 }
 
 // Append writes a commit behind the last, and sets its offset. Page is called
 // with the index of each of its pages, to fill in. After an error the segment
 // is as it was before.
 func (s *Segment) Append(c *Commit, page func(i int, p []byte) error) error {
+	if s.old != nil {
+		return fmt.Errorf("append to a segment of version %d: %w", oldVersion, errors.ErrUnsupported)
+	}
 	before := s.digest
 	if err := s.append(c, page); err != nil {
 		s.digest = before
@@ -175,24 +222,28 @@ func (s *Segment) append(c *Commit, page func(i int, p []byte) error) error {
 	}
 	for i, pgno := range c.Pgnos {
 		if len(b) > 0 && len(b)+pageHeader+int(s.PageSize) > runSize {
-			_, _ = s.digest.Write(b)
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		b = binary.BigEndian.AppendUint32(b, pageRecord)
-		b = binary.BigEndian.AppendUint32(b, pgno)
 		n := len(b)
-		b = append(b, make([]byte, s.PageSize)...)
-		if err := page(i, b[n:]); err != nil {
+		b = append(b, make([]byte, pageHeader+int(s.PageSize))...)
+		head, content := b[n:n+pageHeader], b[n+pageHeader:]
+		if err := page(i, content); err != nil {
 			return err
 		}
+		binary.BigEndian.PutUint32(head, pageRecord)
+		binary.BigEndian.PutUint32(head[4:], pgno)
+		binary.BigEndian.PutUint64(head[8:], s.pageSum(pgno, at+int64(n)+pageHeader, content))
+		_, _ = s.digest.Write(head)
 	}
+	n := len(b)
 	b = binary.BigEndian.AppendUint32(b, commitRecord)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(c.Pgnos)))
 	b = binary.BigEndian.AppendUint32(b, c.Size)
 	b = binary.BigEndian.AppendUint32(b, 0)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Timestamp))
+	_, _ = s.digest.Write(b[n:])
 	b = s.sum(b)
 	s.buf = b // its memory
 	if err := flush(); err != nil {
@@ -211,10 +262,60 @@ func (s *Segment) Undo(size int64, digest xxhash.Digest) error {
 // Mark returns what Undo needs to take back what is appended from now on.
 func (s *Segment) Mark() (size int64, digest xxhash.Digest) { return s.end, s.digest }
 
-// ReadAt fills p with what is at an offset.
-func (s *Segment) ReadAt(p []byte, off int64) error {
-	_, err := s.f.ReadAt(p, off)
+// pageSum returns the sum of a page at an offset.
+func (s *Segment) pageSum(pgno uint32, off int64, page []byte) uint64 {
+	var d xxhash.Digest
+	d.ResetWithSeed(s.salt + uint64(off))
+	var number [4]byte
+	binary.BigEndian.PutUint32(number[:], pgno)
+	_, _ = d.Write(number[:])
+	_, _ = d.Write(page)
+	return d.Sum64()
+}
+
+// records holds buffers for pages with what is in front of them.
+var records = sync.Pool{New: func() any { return new([]byte) }}
+
+// ReadPage fills p with the page that a commit has at an offset. The error is
+// ErrDamaged if it is not what was committed.
+func (s *Segment) ReadPage(pgno uint32, off int64, p []byte) error {
+	if s.old != nil {
+		if _, err := s.f.ReadAt(p, off); err != nil {
+			return s.readError(pgno, off, err)
+		}
+		if sum, ok := s.old[off]; !ok || sum != s.pageSum(pgno, off, p) {
+			return s.pageError(pgno, off)
+		}
+		return nil
+	}
+	buf := records.Get().(*[]byte)
+	defer records.Put(buf)
+	if n := pageHeader + len(p); cap(*buf) < n {
+		*buf = make([]byte, n)
+	}
+	b := (*buf)[:pageHeader+len(p)]
+	if _, err := s.f.ReadAt(b, off-pageHeader); err != nil {
+		return s.readError(pgno, off, err)
+	}
+	copy(p, b[pageHeader:])
+	if binary.BigEndian.Uint32(b) != pageRecord || binary.BigEndian.Uint32(b[4:]) != pgno ||
+		binary.BigEndian.Uint64(b[8:]) != s.pageSum(pgno, off, p) {
+		return s.pageError(pgno, off)
+	}
+	return nil
+}
+
+// readError says where a page could not be read. A page that the end of the
+// file cuts off is damaged.
+func (s *Segment) readError(pgno uint32, off int64, err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it was cut off before page %d at %d ends", ErrDamaged, pgno, off)
+	}
 	return err
+}
+
+func (s *Segment) pageError(pgno uint32, off int64) error {
+	return fmt.Errorf("%w: page %d at %d is not what was committed", ErrDamaged, pgno, off)
 }
 
 // Sync has what was written survive the loss of power.
@@ -223,132 +324,23 @@ func (s *Segment) Sync() error { return s.f.Sync() }
 // Close closes the file.
 func (s *Segment) Close() error { return s.f.Close() }
 
-// CopyTo writes all of the commits to another file.
+// Path returns the path that the file was opened with.
+func (s *Segment) Path() string { return s.f.Name() }
+
+// Cut removes what follows the last commit, durably.
+func (s *Segment) Cut() error {
+	if err := s.f.Truncate(s.end); err != nil {
+		return err
+	}
+	return s.f.Sync()
+}
+
+// CopyTo writes the file as it is to another one.
 func (s *Segment) CopyTo(w io.Writer) error {
-	_, err := io.Copy(w, io.NewSectionReader(s.f, 0, s.end))
+	info, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, io.NewSectionReader(s.f, 0, info.Size()))
 	return err
-}
-
-// Open reads a segment, and calls fn with each commit. Lost is how many bytes
-// follow the last, of one that is not whole.
-func Open(f *os.File, fn func(Commit) error) (s *Segment, lost int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	b := make([]byte, headerSize)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && err != io.EOF {
-		return nil, 0, err
-	}
-	s, err = parseHeader(b)
-	if err != nil && (n < headerSize || errors.Is(err, ErrInvalid) && info.Size() == headerSize) && isCutOff(b[:n]) {
-		err = ErrNoHeader
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	s.f = f
-	r := bufio.NewReaderSize(io.NewSectionReader(f, headerSize, info.Size()-headerSize), runSize)
-	for {
-		ok, err := s.next(r, info.Size(), fn)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !ok {
-			return s, info.Size() - s.end, nil
-		}
-	}
-}
-
-// isCutOff tells whether there may be the begin of a header, of which a crash
-// left no more, or zeros instead.
-func isCutOff(b []byte) bool {
-	n := min(len(b), len(magic))
-	return string(b[:n]) == magic[:n] || len(bytes.Trim(b, "\x00")) == 0
-}
-
-func parseHeader(b []byte) (*Segment, error) {
-	if string(b[:len(magic)]) != magic {
-		return nil, ErrInvalid
-	}
-	if b[len(magic)] != version {
-		return nil, fmt.Errorf("%w: %d", ErrVersion, b[len(magic)])
-	}
-	s := &Segment{end: headerSize}
-	s.digest.Reset()
-	_, _ = s.digest.Write(b[:headerSize-8])
-	if s.digest.Sum64() != binary.BigEndian.Uint64(b[headerSize-8:]) {
-		return nil, fmt.Errorf("%w: its header has another sum", ErrInvalid)
-	}
-	_, _ = s.digest.Write(b[headerSize-8:])
-	s.PageSize = binary.BigEndian.Uint32(b[8:])
-	s.Format = [2]byte(b[12:])
-	s.Number = binary.BigEndian.Uint64(b[16:])
-	s.Base = ltx.TXID(binary.BigEndian.Uint64(b[24:]))
-	s.Before = binary.BigEndian.Uint64(b[32:])
-	s.State = State{
-		Commit:    binary.BigEndian.Uint32(b[48:]),
-		Level:     int(binary.BigEndian.Uint32(b[52:])),
-		MinTXID:   ltx.TXID(binary.BigEndian.Uint64(b[56:])),
-		MaxTXID:   ltx.TXID(binary.BigEndian.Uint64(b[64:])),
-		Checksum:  ltx.Checksum(binary.BigEndian.Uint64(b[72:])),
-		Timestamp: int64(binary.BigEndian.Uint64(b[80:])),
-	}
-	if !ltx.IsValidPageSize(s.PageSize) || s.Base >= math.MaxUint64/4 {
-		return nil, fmt.Errorf("%w: its header says page size %d, base %d", ErrInvalid, s.PageSize, uint64(s.Base))
-	}
-	return s, nil
-}
-
-// next reads a commit. It reports false where there is no whole one any more.
-func (s *Segment) next(r io.Reader, size int64, fn func(Commit) error) (ok bool, err error) {
-	c := Commit{Offset: s.end + pageHeader}
-	digest, at := s.digest, s.end
-	ends := func(err error) (bool, error) {
-		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = nil
-		}
-		return false, err
-	}
-	var head [commitSize]byte
-	page := make([]byte, s.PageSize)
-	lock := ltx.LockPgno(s.PageSize)
-	for {
-		if _, err := io.ReadFull(r, head[:pageHeader]); err != nil {
-			return ends(err)
-		}
-		kind, n := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
-		if kind != pageRecord {
-			if kind != commitRecord || int(n) != len(c.Pgnos) {
-				return false, nil
-			}
-			break
-		}
-		if n == 0 || n == lock || len(c.Pgnos) > 0 && n <= c.Pgnos[len(c.Pgnos)-1] {
-			return false, nil
-		}
-		if _, err := io.ReadFull(r, page); err != nil {
-			return ends(err)
-		}
-		_, _ = digest.Write(head[:pageHeader])
-		_, _ = digest.Write(page)
-		c.Pgnos = append(c.Pgnos, n)
-		at += pageHeader + int64(len(page))
-	}
-	if _, err := io.ReadFull(r, head[pageHeader:]); err != nil {
-		return ends(err)
-	}
-	_, _ = digest.Write(head[:commitSize-8])
-	if digest.Sum64() != binary.BigEndian.Uint64(head[commitSize-8:]) {
-		return false, nil
-	}
-	_, _ = digest.Write(head[commitSize-8:])
-	c.Size = binary.BigEndian.Uint32(head[8:])
-	c.Timestamp = int64(binary.BigEndian.Uint64(head[16:]))
-	if c.Size == 0 || len(c.Pgnos) > 0 && c.Pgnos[len(c.Pgnos)-1] > c.Size {
-		return false, nil
-	}
-	s.digest, s.end = digest, at+commitSize
-	return true, fn(c)
 }

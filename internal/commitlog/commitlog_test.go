@@ -17,7 +17,12 @@ const pageSize = 512
 var header = commitlog.Header{
 	PageSize: pageSize, Format: [2]byte{2, 2}, Number: 7, Base: 41, Before: 99,
 	State: commitlog.State{Commit: 10, Timestamp: 1700000000000, Level: 9, MinTXID: 1, MaxTXID: 41, Checksum: 1<<63 | 5},
+	Owner: commitlog.Owner{Replica: "s3://bucket/path", Name: "app.db"},
 }
+
+// headerSize is how long the header is: 88 bytes, two lengths, the owner and
+// the sum.
+const headerSize = 88 + 4 + len("s3://bucket/path") + len("app.db") + 8
 
 // fill is what page pgno is full of after the n-th commit.
 func fill(n int, pgno uint32) []byte { return bytes.Repeat([]byte{byte(n*31) + byte(pgno)}, pageSize) }
@@ -47,7 +52,7 @@ func write(t testing.TB, path string, commits int) *commitlog.Segment {
 }
 
 // read opens a segment and checks that the pages of its commits are as written.
-func read(t testing.TB, path string) (s *commitlog.Segment, commits int, lost int64, err error) {
+func read(t testing.TB, path string) (s *commitlog.Segment, commits int, tail commitlog.Tail, err error) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -55,12 +60,12 @@ func read(t testing.TB, path string) (s *commitlog.Segment, commits int, lost in
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	var all []commitlog.Commit
-	s, lost, err = commitlog.Open(f, func(c commitlog.Commit) error {
+	s, tail, err = commitlog.Open(f, func(c commitlog.Commit) error {
 		all = append(all, c)
 		return nil
 	})
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, 0, tail, err
 	}
 	for n, c := range all {
 		if c.Timestamp != int64(n) || c.Size != uint32(n+20) || len(c.Pgnos) != n+1 {
@@ -68,20 +73,20 @@ func read(t testing.TB, path string) (s *commitlog.Segment, commits int, lost in
 		}
 		page := make([]byte, pageSize)
 		for i, pgno := range c.Pgnos {
-			if err := s.ReadAt(page, s.PageOffset(&c, i)); err != nil || !bytes.Equal(page, fill(n, pgno)) {
+			if err := s.ReadPage(pgno, s.PageOffset(&c, i), page); err != nil || !bytes.Equal(page, fill(n, pgno)) {
 				t.Errorf("page %d of commit %d is not what was written, %v", pgno, n, err)
 			}
 		}
 	}
-	return s, len(all), lost, nil
+	return s, len(all), tail, nil
 }
 
 func TestSegment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	written := write(t, path, 19)
-	s, commits, lost, err := read(t, path)
-	if err != nil || commits != 19 || lost != 0 || s.Header != header {
-		t.Errorf("%d commits, %d bytes lost, %v, header %+v", commits, lost, err, s.Header)
+	s, commits, tail, err := read(t, path)
+	if err != nil || commits != 19 || tail.Size != 0 || s.Header != header {
+		t.Errorf("%d commits, %d bytes lost, %v, header %+v", commits, tail.Size, err, s.Header)
 	}
 	if s.Sum() != written.Sum() || s.Size() != written.Size() || s.IsEmpty() {
 		t.Errorf("sum %x, size %d, want %x, %d", s.Sum(), s.Size(), written.Sum(), written.Size())
@@ -119,15 +124,15 @@ func TestSegment_CutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		commits := 0
-		s, lost, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil })
+		s, tail, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil })
 		switch {
-		case n < 96:
-			if !errors.Is(err, commitlog.ErrNoHeader) {
+		case n < headerSize:
+			if want := map[bool]error{true: commitlog.ErrNoHeader, false: commitlog.ErrDamaged}[n == 0]; !errors.Is(err, want) {
 				t.Fatalf("%d bytes: %v", n, err)
 			}
 			commits = -1
-		case err != nil || s.Size()+lost != int64(n):
-			t.Fatalf("%d bytes: %d and %d lost, %v", n, s.Size(), lost, err)
+		case err != nil || s.Size()+tail.Size != int64(n):
+			t.Fatalf("%d bytes: %d and %d lost, %v", n, s.Size(), tail.Size, err)
 		case commits < last || commits > last+1:
 			t.Fatalf("%d bytes: %d commits after %d", n, commits, last)
 		}
@@ -148,8 +153,8 @@ func TestSegment_Flipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := []int{96, 96 + 8 + pageSize + 32}
-	ends = append(ends, ends[1]+2*(8+pageSize)+32, len(b))
+	ends := []int{headerSize, headerSize + 16 + pageSize + 32}
+	ends = append(ends, ends[1]+2*(16+pageSize)+32, len(b))
 	for i := range b {
 		bad := slices.Clone(b)
 		bad[i] ^= 0x10
@@ -169,7 +174,7 @@ func TestSegment_Flipped(t *testing.T) {
 				want = k
 			}
 		}
-		if want < 0 && err == nil || want >= 0 && (err != nil || commits != want) {
+		if want < 0 && !errors.Is(err, commitlog.ErrDamaged) && !errors.Is(err, commitlog.ErrVersion) || want >= 0 && (err != nil || commits != want) {
 			t.Fatalf("byte %d: %d commits, %v, want %d", i, commits, err, want)
 		}
 	}
@@ -199,14 +204,14 @@ func TestSegment_Failed(t *testing.T) {
 		if err := s.Append(c, func(i int, p []byte) error { copy(p, fill(2, c.Pgnos[i])); return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if _, commits, lost, err := read(t, path); err != nil || commits != 3 || lost != 0 {
-			t.Errorf("%d commits, %d bytes lost, %v", commits, lost, err)
+		if _, commits, tail, err := read(t, path); err != nil || commits != 3 || tail.Size != 0 {
+			t.Errorf("%d commits, %d bytes lost, %v", commits, tail.Size, err)
 		}
 		if err := s.Undo(size, digest); err != nil {
 			t.Fatal(err)
 		}
-		if _, commits, lost, err := read(t, path); err != nil || commits != 2 || lost != 0 {
-			t.Errorf("%d commits, %d bytes lost, %v", commits, lost, err)
+		if _, commits, tail, err := read(t, path); err != nil || commits != 2 || tail.Size != 0 {
+			t.Errorf("%d commits, %d bytes lost, %v", commits, tail.Size, err)
 		}
 	}
 }
@@ -227,6 +232,77 @@ func TestOpen_NewerVersion(t *testing.T) {
 	}
 }
 
+// TestOpen_OldVersion reads what version 1 wrote.
+func TestOpen_OldVersion(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "version1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "a")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := header
+	want.Owner = commitlog.Owner{}
+	s, commits, tail, err := read(t, path)
+	if err != nil || commits != 3 || tail.Size != 0 || s.Header != want {
+		t.Fatalf("%d commits, %d bytes lost, %v, header %+v", commits, tail.Size, err, s.Header)
+	}
+	if err := s.Append(&commitlog.Commit{Size: 9}, nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("append to version 1: %v", err)
+	}
+	for i := range b {
+		bad := slices.Clone(b)
+		bad[i] ^= 0x20
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, commits, tail, err := read(t, path); err == nil && (commits == 3 || !tail.HasData()) {
+			t.Fatalf("byte %d: %d commits, %d bytes of a tail", i, commits, tail.Size)
+		}
+	}
+}
+
+// TestSegment_Misplaced has a block of the file come back at another place,
+// as a disk may have it: no page of it counts.
+func TestSegment_Misplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	s := write(t, path, 3)
+	var all []commitlog.Commit
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, _, err := commitlog.Open(f, func(c commitlog.Commit) error { all = append(all, c); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	const record = 16 + pageSize
+	from, to := s.PageOffset(&all[1], 0)-16, s.PageOffset(&all[2], 0)-16 // of the same page
+	b := make([]byte, record)
+	if _, err := f.ReadAt(b, from); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(b, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReadPage(1, to+16, b[:pageSize]); !errors.Is(err, commitlog.ErrDamaged) {
+		t.Errorf("a page of another place: %v", err)
+	}
+	if err := s.ReadPage(3, from+16, b[:pageSize]); !errors.Is(err, commitlog.ErrDamaged) {
+		t.Errorf("a page of another number: %v", err)
+	}
+	if err := s.ReadPage(1, from+16, b[:pageSize]); err != nil {
+		t.Errorf("a page where it was written: %v", err)
+	}
+	if err := f.Truncate(to + 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReadPage(1, to+16, b[:pageSize]); !errors.Is(err, commitlog.ErrDamaged) {
+		t.Errorf("a page that was cut off: %v", err)
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "a")
 	write(f, path, 2)
@@ -236,6 +312,12 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:200])
+	old, err := os.ReadFile(filepath.Join("testdata", "version1"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(old)
+	f.Add(make([]byte, 200))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "a")
 		if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -247,12 +329,12 @@ func FuzzOpen(f *testing.F) {
 		}
 		defer file.Close()
 		var all []commitlog.Commit
-		s, lost, err := commitlog.Open(file, func(c commitlog.Commit) error { all = append(all, c); return nil })
+		s, tail, err := commitlog.Open(file, func(c commitlog.Commit) error { all = append(all, c); return nil })
 		if err != nil {
 			return
 		}
-		if s.Size()+lost != int64(len(b)) {
-			t.Errorf("%d and %d of %d bytes", s.Size(), lost, len(b))
+		if s.Size()+tail.Size != int64(len(b)) {
+			t.Errorf("%d and %d of %d bytes", s.Size(), tail.Size, len(b))
 		}
 		page := make([]byte, s.PageSize)
 		for _, c := range all {
@@ -260,7 +342,7 @@ func FuzzOpen(f *testing.F) {
 				if pgno == 0 || pgno > c.Size {
 					t.Errorf("page %d of %d", pgno, c.Size)
 				}
-				if err := s.ReadAt(page, s.PageOffset(&c, i)); err != nil {
+				if err := s.ReadPage(pgno, s.PageOffset(&c, i), page); err != nil {
 					t.Errorf("page %d: %v", pgno, err)
 				}
 			}

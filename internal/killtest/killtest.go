@@ -304,6 +304,11 @@ func (k *task) run(t *testing.T, transactions int, later time.Duration) (acked i
 		}
 	}
 	err = cmd.Wait()
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "level=ERROR") {
+			t.Logf("process %d: %s", k.Seed, line)
+		}
+	}
 	if !ok || k.End && err != nil {
 		fail("it ended: %v", err)
 	}

@@ -1,0 +1,13 @@
+package file
+
+import "path/filepath"
+
+// ReplicaIdentity implements litestream.ReplicaIdentifier: it is the absolute
+// path of the folder as a URL.
+func (c *ReplicaClient) ReplicaIdentity() string {
+	path, err := filepath.Abs(c.path)
+	if err != nil {
+		return "" // nobody knows where the process is
+	}
+	return "file://" + filepath.ToSlash(path)
+}

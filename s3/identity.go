@@ -1,0 +1,21 @@
+package s3
+
+import (
+	"cmp"
+	"os"
+	"strings"
+)
+
+// ReplicaIdentity implements litestream.ReplicaIdentifier: it is bucket and
+// path, and the endpoint where that is not AWS, as far as fields and
+// environment variables say. Region and credentials are not part of it.
+func (c *ReplicaClient) ReplicaIdentity() string {
+	id := "s3://" + c.Bucket + "/" + c.Path
+	address := cmp.Or(c.Endpoint, os.Getenv("LITESTREAM_S3_ENDPOINT"), os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
+	ep, err := newEndpoint(address)
+	if err != nil || ep.url == "" {
+		return id
+	}
+	_, hostPath, _ := strings.Cut(ep.url, "://")
+	return id + "?endpoint=" + hostPath
+}

@@ -1,0 +1,99 @@
+package litestream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+)
+
+// keptSegment is a segment that is to be kept aside.
+type keptSegment struct {
+	number uint64
+	log    *commitlog.Segment // nil: it cannot be read as one
+	copied bool               // it stays where it is as well
+}
+
+// keepAside gives segments that are not replayed, and must not be lost, new
+// names, or names at all. They make a buffer of their own.
+func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.active = nil
+	if len(segments) == 0 {
+		return "", nil
+	}
+	if b.isTemp() {
+		f, err := os.CreateTemp("", "litestream-buffer-*.kept")
+		if err != nil {
+			return "", err
+		}
+		path = f.Name()
+		if err := f.Close(); err != nil {
+			return path, err
+		}
+	} else {
+		path = b.asidePath()
+	}
+	kept := &writeBuffer{path: path}
+	for _, s := range segments {
+		name := kept.segmentPath(s.number)
+		if s.copied || b.isTemp() {
+			err = b.do("copy segment", func() error { return b.copySegment(name, s.log) })
+		} else {
+			err = b.do("rename segment", func() error { return os.Rename(b.segmentPath(s.number), name) })
+		}
+		if err != nil {
+			return path, fmt.Errorf("keep %s as %s: %w", b.segmentPath(s.number), name, err)
+		}
+		if !s.copied {
+			delete(b.files, s.number) // views that are pinned may go on reading it
+		}
+	}
+	return path, b.do("sync folder", func() error { return syncDir(filepath.Dir(path)) })
+}
+
+// asidePath returns the path of a new buffer beside this one.
+func (b *writeBuffer) asidePath() string {
+	at := b.path + ".kept-" + time.Now().UTC().Format("20060102T150405.000")
+	for n := 1; ; n++ {
+		path := at
+		if n > 1 {
+			path += "-" + strconv.Itoa(n)
+		}
+		if taken, err := filepath.Glob(path + "-*"); len(taken) == 0 || err != nil {
+			return path
+		}
+	}
+}
+
+// copySegment copies the file of a segment as it is. Damage of what was
+// committed goes along, and is logged.
+func (b *writeBuffer) copySegment(name string, s *commitlog.Segment) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = s.CopyTo(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		again, _, rerr := commitlog.Open(f, func(commitlog.Commit) error { return nil })
+		if rerr == nil && (again.Sum() != s.Sum() || again.Size() != s.Size()) {
+			rerr = commitlog.ErrDamaged
+		}
+		if rerr != nil {
+			b.log.Error("a segment of the write buffer is not as it was written, and is kept as it is", "kept", name, "error", rerr)
+		}
+	}
+	return errors.Join(err, f.Close())
+}
