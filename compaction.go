@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -20,12 +22,21 @@ type compactor struct {
 	due   []time.Time // by level, from 1; zero: there is nothing to compact
 	snap  time.Time   // when the next snapshot is due; zero: there is nothing new
 	prune time.Time   // when files of level 0 may be old enough to be deleted; zero: there are none
+
+	grow time.Time // when a snapshot is due because the newest was outgrown; zero: it was not
+
+	from   [numLevels]ltx.TXID // where the newest file of a level begins, if that is known
+	pruned ltx.TXID            // where the file of level 1 begins that has the newest deleted one of level 0
+
+	problems map[string]error // of what does not go on, by what it is
+	there    map[fileKey]bool // files that this process has made, or read
 }
 
 // compactAll runs until everything is compacted, or write mode ends.
 func (w *writer) compactAll() {
 	db := w.db
-	c := &compactor{db: db, due: make([]time.Time, len(db.opts.CompactionLevels)+1)}
+	c := &compactor{db: db, due: make([]time.Time, len(db.opts.CompactionLevels)+1),
+		problems: make(map[string]error), there: make(map[fileKey]bool)}
 	if err := c.begin(); err != nil && !errors.Is(err, context.Canceled) {
 		db.log.Warn("compaction does not know what an earlier process has left", "error", err)
 	}
@@ -49,16 +60,14 @@ func (w *writer) compactAll() {
 			}
 			continue
 		}
-		if err := c.run(); err != nil && db.ctx.Err() == nil {
-			db.log.Warn("compaction failed, and is tried again", "error", err)
-		}
+		c.run()
 	}
 }
 
 // startCompaction starts the goroutine that compacts, or tells it that there is
 // something new. Called under mu.
 func (w *writer) startCompaction() {
-	if !w.db.opts.compacts() {
+	if w.db.opts.CompactionDisabled {
 		return
 	}
 	signal(w.news)
@@ -115,6 +124,9 @@ func (c *compactor) begin() error {
 		}
 		c.snap = oldest.Add(c.db.opts.SnapshotInterval)
 	}
+	if plan, _ := extend(0, c.db.current.Load().txid, files); isOutgrown(plan) {
+		c.growSnapshot()
+	}
 	return nil
 }
 
@@ -125,6 +137,9 @@ func (c *compactor) news() {
 	}
 	if c.snap.IsZero() && c.db.opts.SnapshotInterval > 0 {
 		c.snap = time.Now().Add(c.db.opts.SnapshotInterval)
+	}
+	if c.db.writer.takeOutgrown() {
+		c.growSnapshot()
 	}
 }
 
@@ -137,7 +152,7 @@ func (c *compactor) dueIn(level int) {
 
 // next returns when there is something to do.
 func (c *compactor) next() (at time.Time, ok bool) {
-	for _, t := range append([]time.Time{c.snap, c.prune}, c.due...) {
+	for _, t := range append([]time.Time{c.snap, c.grow, c.prune}, c.due...) {
 		if !t.IsZero() && (!ok || t.Before(at)) {
 			at, ok = t, true
 		}
@@ -148,55 +163,111 @@ func (c *compactor) next() (at time.Time, ok bool) {
 // compactionRetry is how long after an error it is tried again.
 const compactionRetry = 10 * time.Second
 
+// stalledRetry is that where files are missing.
+const stalledRetry = time.Minute
+
+// errLevelGap means that files of a level cannot be merged, as some before them
+// are missing.
+var errLevelGap = errors.New("files are missing")
+
 // run does what is due.
-func (c *compactor) run() (err error) {
+func (c *compactor) run() {
+	var err error
+	defer func() { c.report("compaction", err) }()
 	defer guard(c.db.log, "compaction", &err)
 	now := time.Now()
-	isDue := func(t *time.Time) bool {
-		if t.IsZero() || t.After(now) {
-			return false
-		}
-		*t = time.Time{}
-		return true
-	}
-	retry := func(t *time.Time, e error) {
-		if e != nil {
-			err = errors.Join(err, e)
-			*t = time.Now().Add(compactionRetry)
-		}
-	}
+	merged := false
 	for level := 1; level < len(c.due); level++ {
-		if !isDue(&c.due[level]) {
+		if !isDue(&c.due[level], now) {
 			continue
 		}
 		made, more, err := c.compact(level)
 		if more {
 			c.due[level] = now
 		}
-		retry(&c.due[level], err)
+		c.ended(fmt.Sprintf("level %d", level), &c.due[level], err)
 		if made {
+			merged = merged || level > 1
 			c.dueIn(level + 1)
 			if level == 1 && c.prune.IsZero() && c.db.opts.L0Retention >= 0 {
 				c.prune = now.Add(c.db.opts.L0Retention)
 			}
 		}
 	}
-	if isDue(&c.prune) {
+	if isDue(&c.prune, now) {
 		again, err := c.pruneLevel0(now)
 		c.prune = again
-		retry(&c.prune, err)
+		c.ended("retention of level 0", &c.prune, err)
 	}
-	if isDue(&c.snap) {
-		retry(&c.snap, c.snapshot())
+	if merged {
+		c.ended("look at snapshots", nil, c.checkGrowth())
 	}
-	return err
+	if isDue(&c.grow, now) {
+		made, err := c.snapshot(false)
+		if made && !c.snap.IsZero() {
+			c.snap = now.Add(c.db.opts.SnapshotInterval)
+		}
+		c.ended("snapshot", &c.grow, err)
+	}
+	if isDue(&c.snap, now) {
+		_, err := c.snapshot(true)
+		c.ended("snapshot", &c.snap, err)
+	}
+}
+
+// isDue tells whether a time has come, and forgets it then.
+func isDue(t *time.Time, now time.Time) bool {
+	if t.IsZero() || t.After(now) {
+		return false
+	}
+	*t = time.Time{}
+	return true
+}
+
+// ended notes how something ended, and has it be tried again after an error.
+func (c *compactor) ended(what string, due *time.Time, err error) {
+	if err != nil && due != nil {
+		*due = time.Now().Add(compactionRetry)
+		if errors.Is(err, errLevelGap) {
+			*due = time.Now().Add(stalledRetry)
+		}
+	}
+	c.report(what, err)
+}
+
+// report says once that something does not go on, and once that all does.
+func (c *compactor) report(what string, err error) {
+	if c.db.ctx.Err() != nil {
+		return
+	}
+	had := len(c.problems) > 0
+	if err == nil {
+		delete(c.problems, what)
+	} else {
+		c.problems[what] = err
+	}
+	text := ""
+	for _, what := range slices.Sorted(maps.Keys(c.problems)) {
+		text += fmt.Sprintf("; %s: %v", what, c.problems[what])
+	}
+	text = strings.TrimPrefix(text, "; ")
+	w := c.db.writer
+	w.mu.Lock()
+	w.counts.Compaction = text
+	w.mu.Unlock()
+	switch {
+	case text != "" && !had:
+		c.db.log.Warn("compaction does not go on, and is tried again", "error", text)
+	case text == "" && had:
+		c.db.log.Info("compaction goes on")
+	}
 }
 
 // within makes a context for requests that read and write so many bytes.
 func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
 	limit := c.db.opts.ReadTimeout
 	if limit >= 0 {
-		limit += time.Duration(bytes/uploadRate) * time.Second
+		limit += timeFor(bytes)
 	}
 	return c.db.withTimeout(limit)
 }
@@ -206,17 +277,13 @@ func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
 func (c *compactor) compact(level int) (made, more bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	have, err := c.db.store.list(ctx, level, 0, false)
+	last, err := c.end(ctx, level)
 	if err != nil {
 		return false, false, err
 	}
-	last := ltx.TXID(0)
-	for _, f := range have {
-		last = max(last, f.MaxTXID)
-	}
 	seek := last + 1
 	if level > 1 {
-		seek = 0 // those of several writers may overlap
+		seek = c.from[level] // those of several writers may overlap
 	}
 	files, err := c.db.store.list(ctx, level-1, seek, false)
 	if err != nil || len(files) == 0 {
@@ -226,9 +293,13 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 		last = files[0].MinTXID - 1
 	}
 	// What we do not know yet is not merged: who has lost may have left it.
-	inputs, _ := extend(last, c.db.current.Load().txid, files)
+	limit := c.db.current.Load().txid
+	inputs, _ := extend(last, limit, files)
 	if len(inputs) == 0 {
-		return false, false, nil
+		inputs, err = c.afterGap(ctx, level, last, limit, files)
+	}
+	if err != nil || len(inputs) == 0 {
+		return false, false, err
 	}
 	all := len(inputs)
 	inputs = atOnce(inputs)
@@ -237,6 +308,47 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 		return false, false, err
 	}
 	return true, len(inputs) < all, c.moveTo(info)
+}
+
+// end returns the newest transaction of a level. It lists the newest files only,
+// once it knows where they begin.
+func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err error) {
+	files, err := c.db.store.list(ctx, level, c.from[level], false)
+	if err == nil && len(files) == 0 && c.from[level] > 0 {
+		files, err = c.db.store.list(ctx, level, 0, false)
+	}
+	c.from[level] = 0
+	for _, f := range files {
+		if f.MaxTXID > last {
+			last, c.from[level] = f.MaxTXID, f.MinTXID
+		}
+	}
+	return last, err
+}
+
+// afterGap returns what is merged into a level whose next files are missing from
+// the level below. If other files give the newest state all the same, as a
+// snapshot that was made for that reason does, it is what comes after the gap.
+func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	next := ltx.TXID(0)
+	for _, f := range files {
+		if f.MinTXID > last+1 && f.MaxTXID <= limit && (next == 0 || f.MinTXID < next) {
+			next = f.MinTXID
+		}
+	}
+	if next == 0 {
+		return nil, nil // there is nothing to merge
+	}
+	all, err := c.db.store.listAll(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if _, end := extend(0, limit, all); end != limit {
+		c.db.writer.suspect()
+		return nil, fmt.Errorf("%w: level %d has none from %s to %s", errLevelGap, level-1, last+1, next-1)
+	}
+	inputs, _ := extend(next-1, limit, files)
+	return inputs, nil
 }
 
 // merge makes one file of a level of files that follow each other.
@@ -270,6 +382,8 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	if err != nil {
 		return nil, fmt.Errorf("compact to level %d: %w", level, err)
 	}
+	c.there[key] = true
+	c.db.writer.made(info)
 	c.db.log.Debug("compacted", "file", keyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
 	return info, nil
 }
@@ -287,36 +401,6 @@ func (c *compactor) moveTo(info *ltx.FileInfo) error {
 		return err
 	}
 	return c.db.relocateCurrent(l)
-}
-
-// snapshot makes a file of the whole database.
-func (c *compactor) snapshot() error {
-	ctx, cancel := c.within(0)
-	defer cancel()
-	files, err := c.db.store.listAll(ctx, false)
-	if err != nil {
-		return err
-	}
-	plan, end := extend(0, c.db.current.Load().txid, files)
-	if end == 0 {
-		return nil
-	}
-	if len(plan) > 1 || plan[0].Level != SnapshotLevel {
-		plan = atOnce(plan)
-		end = plan[len(plan)-1].MaxTXID
-		info, err := c.merge(SnapshotLevel, plan)
-		if err == nil {
-			err = c.moveTo(info)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := c.pruneSnapshots(files, end); err != nil {
-		// The next snapshot does it: this one is not to be made again.
-		c.db.log.Warn("old snapshots were not deleted", "error", err)
-	}
-	return nil
 }
 
 // Inputs of a merge are read in parts of inputPart at most, and together with
@@ -361,126 +445,4 @@ func (r *inputReader) Read(p []byte) (int, error) {
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
-}
-
-// pruneLevel0 deletes files of level 0 that are in level 1 and old enough. It
-// returns when to look again, zero if nothing is left to be deleted.
-func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
-	ctx, cancel := c.within(0)
-	defer cancel()
-	compacted, err := c.db.store.list(ctx, 1, 0, false)
-	if err != nil {
-		return again, err
-	}
-	last := ltx.TXID(0)
-	for _, f := range compacted {
-		last = max(last, f.MaxTXID)
-	}
-	files, err := c.db.store.list(ctx, 0, 0, false)
-	if err != nil {
-		return again, err
-	}
-	var old []*ltx.FileInfo
-	for i, f := range files {
-		if f.MaxTXID > last || i == len(files)-1 {
-			break // the newest stays: the next one follows it
-		}
-		if age := now.Sub(f.CreatedAt); age < c.db.opts.L0Retention {
-			return now.Add(c.db.opts.L0Retention - max(age, 0)), c.delete(ctx, old)
-		}
-		old = append(old, f)
-	}
-	return again, c.delete(ctx, old)
-}
-
-// pruneSnapshots deletes snapshots that are old enough, and what lies before the
-// oldest that stays. End is the transaction of the newest, which is there already.
-func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
-	if c.db.opts.SnapshotRetention < 0 {
-		return nil
-	}
-	ctx, cancel := c.within(0)
-	defer cancel()
-	limit := time.Now().Add(-c.db.opts.SnapshotRetention)
-	var old []*ltx.FileInfo
-	oldest := end
-	for _, f := range files {
-		switch {
-		case f.Level != SnapshotLevel || f.MaxTXID == end:
-		case f.CreatedAt.Before(limit):
-			old = append(old, f)
-		default:
-			oldest = min(oldest, f.MaxTXID)
-		}
-	}
-	// Of each level the newest stays: it tells where to go on. So does what the
-	// next level does not have yet.
-	newest := make(map[int]ltx.TXID)
-	for _, f := range files {
-		newest[f.Level] = max(newest[f.Level], f.MaxTXID)
-	}
-	top := len(c.db.opts.CompactionLevels)
-	for _, f := range files {
-		compacted := f.Level >= top || f.MaxTXID <= newest[f.Level+1]
-		if f.Level > 0 && f.Level < SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {
-			old = append(old, f)
-		}
-	}
-	return c.delete(ctx, old)
-}
-
-// delete deletes files, but not those that the newest view, or one that a
-// connection has pinned, points to.
-func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
-	needed := c.db.neededFiles()
-	files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return needed[keyOf(f)] })
-	if len(files) == 0 {
-		return nil
-	}
-	keys := make([]fileKey, len(files))
-	for i, f := range files {
-		keys[i] = keyOf(f)
-	}
-	if err := c.db.store.delete(ctx, keys...); err != nil {
-		return fmt.Errorf("delete files that were compacted: %w", err)
-	}
-	c.db.log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])
-	return nil
-}
-
-// neededFiles returns the files that views in use point to.
-func (db *database) neededFiles() map[fileKey]bool {
-	needed := make(map[fileKey]bool)
-	add := func(v *view) {
-		for _, v := range []*view{v, v.base} {
-			if v == nil {
-				continue
-			}
-			for key := range v.files() {
-				needed[key] = true
-			}
-			if v.last != nil {
-				needed[v.last.key()] = true
-			}
-		}
-	}
-	add(db.current.Load())
-	for _, v := range db.pinned() {
-		add(v)
-	}
-	return needed
-}
-
-// pinned returns the views that connections have pinned.
-func (db *database) pinned() (pins []*view) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	for c := range db.conns {
-		for _, v := range []*view{c.held.Load(), c.past.Load()} {
-			if v != nil {
-				pins = append(pins, v)
-			}
-		}
-	}
-	return pins
 }

@@ -38,3 +38,31 @@ func TestPromise8_SpareMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestCompaction_Outgrown says when a snapshot is due.
+func TestCompaction_Outgrown(t *testing.T) {
+	for _, tc := range []struct {
+		base  int64
+		above []int64 // how many files, of how many bytes each
+		want  bool
+	}{
+		{base: 0, above: []int64{0, 0}, want: false},
+		{base: 100, above: []int64{10, 1000}, want: false}, // so little does not matter
+		{base: 100, above: []int64{11, 100_000}, want: true},
+		{base: 2 << 20, above: []int64{2, 1 << 20}, want: false},
+		{base: 2 << 20, above: []int64{3, 1 << 20}, want: true},
+		{base: 1 << 40, above: []int64{1000, 100}, want: false},
+		{base: 1 << 40, above: []int64{1001, 100}, want: true},
+	} {
+		plan := []*ltx.FileInfo{{Size: tc.base}}
+		for range tc.above[0] {
+			plan = append(plan, &ltx.FileInfo{Size: tc.above[1]})
+		}
+		if got := isOutgrown(plan); got != tc.want {
+			t.Errorf("%d files of %d bytes above %d: %v", tc.above[0], tc.above[1], tc.base, got)
+		}
+	}
+	if isOutgrown(nil) {
+		t.Error("nothing is outgrown")
+	}
+}

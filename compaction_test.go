@@ -70,7 +70,7 @@ func TestCompaction(t *testing.T) {
 			time.Sleep(2 * time.Second)
 		}
 		got := levels(t, client)
-		for level, most := range []int{20, 330, 40, 8, 0, 0, 0, 0, 0, 4} {
+		for level, most := range []int{20, 330, 40, 8, 0, 0, 0, 0, 0, 8} {
 			if got[level] > most || got[level] == 0 && most > 0 {
 				t.Errorf("level %d has %d files, want up to %d", level, got[level], most)
 			}

@@ -87,11 +87,15 @@ func (db *database) open(ctx context.Context) error {
 	if err := db.store.init(ctx); err != nil {
 		return err
 	}
-	v, loaded, err := db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		return planLatest(0, files)
-	})
+	v, known, loaded, err := db.buildNewest(ctx)
 	if errors.Is(err, ErrNoDatabase) && db.opts.WriteEnabled {
-		v, err = new(view), nil // the first commit creates it
+		v = new(view) // the first commit creates it
+		if err = db.confirmEmpty(ctx); errors.Is(err, errWrongListing) {
+			wrong := err
+			if v, known, loaded, err = db.buildNewest(ctx); errors.Is(err, ErrNoDatabase) {
+				err = wrong
+			}
+		}
 	}
 	if err != nil {
 		return err
@@ -105,7 +109,7 @@ func (db *database) open(ctx context.Context) error {
 	}
 	v.state = new(viewState)
 	db.current.Store(v)
-	db.writer.confirm(start)
+	db.writer.openedWith(start, known.plan, known.listed)
 	if v.commit > 0 {
 		db.cachePages(v, loaded)
 		if err := db.readPageOne(ctx, v); err != nil {
@@ -124,6 +128,19 @@ func (db *database) open(ctx context.Context) error {
 	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
 		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
 	return nil
+}
+
+// openedFiles are the files that a database was opened with.
+type openedFiles struct{ plan, listed []*ltx.FileInfo }
+
+// buildNewest makes the newest view.
+func (db *database) buildNewest(ctx context.Context) (v *view, from openedFiles, pages keptPages, err error) {
+	v, pages, err = db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		plan, err := planLatest(0, files)
+		from = openedFiles{plan, files}
+		return plan, err
+	})
+	return v, from, pages, err
 }
 
 // readPageOne reads page 1 of the view that a database is opened with. It tells

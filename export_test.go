@@ -1,5 +1,10 @@
 package litestream
 
+import "github.com/superfly/ltx"
+
 // OnDisk has fn called before and after everything that is done to local
 // files, which fails if fn does.
 func OnDisk(o *Options, fn func(op string) error) { o.onDisk = fn }
+
+// PlanLatest returns the files that give the newest state.
+func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return planLatest(0, files) }

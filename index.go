@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,11 @@ type fileKey struct {
 func keyOf(info *ltx.FileInfo) fileKey { return fileKey{info.Level, info.MinTXID, info.MaxTXID} }
 
 func (k fileKey) String() string { return fileName(k.level, k.minTXID, k.maxTXID) }
+
+// compare orders names by level, then by transactions.
+func (k fileKey) compare(other fileKey) int {
+	return cmp.Or(cmp.Compare(k.level, other.level), cmp.Compare(k.minTXID, other.minTXID), cmp.Compare(k.maxTXID, other.maxTXID))
+}
 
 func (f *ltxFile) key() fileKey { return fileKey{f.level, f.minTXID, f.maxTXID} }
 

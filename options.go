@@ -20,8 +20,6 @@ const (
 
 	DefaultWriteSyncInterval  = time.Second
 	DefaultWriteBufferMaxSize = 1 << 30
-	DefaultSnapshotInterval   = 24 * time.Hour
-	DefaultSnapshotRetention  = 24 * time.Hour
 	DefaultL0Retention        = 5 * time.Minute
 )
 
@@ -111,24 +109,31 @@ type Options struct {
 	// bytes. Beyond that, who wants to write gets SQLITE_BUSY. Default 1 GiB.
 	WriteBufferMaxSize int64
 
-	// CompactionEnabled merges the files that write mode makes, and deletes those
-	// that are not needed any more. Default nil, which is true.
-	CompactionEnabled *bool
+	// CompactionDisabled leaves the files that write mode makes as they are: none
+	// is merged, no snapshot is made and nothing is deleted. Default false.
+	CompactionDisabled bool
 
 	// CompactionLevels are the times after which files of each level are merged
-	// into one of the next, from level 0 on; at most 8. Default 30s, 5m and 1h.
+	// into one of the next, from level 0 on; at most 8. Default 30s, 5m, 1h and
+	// 24h.
 	CompactionLevels []time.Duration
 
-	// SnapshotInterval is the time after which a file of the whole database is
-	// made, if it has changed. Default 24h; negative: none is made.
+	// SnapshotInterval is the time after which a file of the whole database, a
+	// snapshot, is made if the database has changed. Default: SnapshotRetention
+	// if that is set, else none. A snapshot is always made when the files above
+	// the newest one are together larger than it is, or more than 1,000, so that
+	// an open and a restore read at most about twice the database. Negative:
+	// no snapshot is ever made.
 	SnapshotInterval time.Duration
 
-	// SnapshotRetention is how long snapshots are kept, and what lies between
-	// them: how far one can travel back. The newest stays. Default 24h; negative: for ever.
+	// SnapshotRetention is how long snapshots are kept, and the files between
+	// them, including those of a Litestream primary that wrote to the replica
+	// before: how far one can travel back. The newest snapshot stays. Default:
+	// for ever, as if negative.
 	SnapshotRetention time.Duration
 
 	// L0Retention is how long files of level 0 are kept after they were made, once
-	// they are in level 1. Default 5m; negative: for ever.
+	// a file of level 1 has the same transactions. Default 5m; negative: for ever.
 	L0Retention time.Duration
 
 	// SyncOnCommit has COMMIT return when the replica has the commit. Those of
@@ -180,8 +185,6 @@ func (o Options) withDefaults() Options {
 		{&o.ReadTimeout, DefaultReadTimeout},
 		{&o.CloseTimeout, DefaultCloseTimeout},
 		{&o.WriteSyncInterval, DefaultWriteSyncInterval},
-		{&o.SnapshotInterval, DefaultSnapshotInterval},
-		{&o.SnapshotRetention, DefaultSnapshotRetention},
 		{&o.L0Retention, DefaultL0Retention},
 	} {
 		if *f.value == 0 {
@@ -200,6 +203,10 @@ func (o Options) withDefaults() Options {
 	if o.HydrationConcurrency <= 0 {
 		o.HydrationConcurrency = DefaultHydrationConcurrency
 	}
+	o.SnapshotRetention = max(o.SnapshotRetention, 0)
+	if o.SnapshotInterval == 0 {
+		o.SnapshotInterval = o.SnapshotRetention // without snapshots nothing gets old enough
+	}
 	if o.CompactionLevels == nil {
 		o.CompactionLevels = defaultCompactionLevels()
 	}
@@ -213,10 +220,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// defaultCompactionLevels are those of Litestream.
+// defaultCompactionLevels are those of Litestream, and one for what Litestream
+// makes its daily snapshots of.
 func defaultCompactionLevels() []time.Duration {
-	return []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour}
+	return []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour, 24 * time.Hour}
 }
-
-// compacts tells whether write mode merges files.
-func (o Options) compacts() bool { return o.CompactionEnabled == nil || *o.CompactionEnabled }

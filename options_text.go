@@ -38,7 +38,7 @@ var optionTable = []option{
 	{"buffer_path", "WriteBufferPath", limits{}, func(o *Options) any { return &o.WriteBufferPath }},
 	{"buffer_max_size", "WriteBufferMaxSize", limits{0, 1 << 50}, func(o *Options) any { return &o.WriteBufferMaxSize }},
 	{"sync_on_commit", "SyncOnCommit", limits{}, func(o *Options) any { return &o.SyncOnCommit }},
-	{"compaction_enabled", "CompactionEnabled", limits{}, func(o *Options) any { return &o.CompactionEnabled }},
+	{"compaction_disabled", "CompactionDisabled", limits{}, func(o *Options) any { return &o.CompactionDisabled }},
 	{"compaction_levels", "CompactionLevels", positive, func(o *Options) any { return &o.CompactionLevels }},
 	{"snapshot_interval", "SnapshotInterval", anyDuration, func(o *Options) any { return &o.SnapshotInterval }},
 	{"snapshot_retention", "SnapshotRetention", anyDuration, func(o *Options) any { return &o.SnapshotRetention }},
@@ -114,8 +114,6 @@ func (o Options) settings() settings {
 			fmt.Fprintf(&b, "%s %q\n", opt.name, *value)
 		case *[]time.Duration:
 			fmt.Fprintln(&b, opt.name, *value)
-		case **bool:
-			fmt.Fprintln(&b, opt.name, *value == nil || **value)
 		}
 	}
 	return settings(b.String())
@@ -179,9 +177,6 @@ func (opt option) set(o *Options, s string) (err error) {
 		return assign(at, all, opt.in.checkDurations(all, quoted))
 	case *bool:
 		return setBool(at, s)
-	case **bool:
-		b := new(bool)
-		return assign(at, b, setBool(b, s))
 	case *string:
 		return assign(at, s, nil)
 	}

@@ -182,12 +182,19 @@ func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 			if before.last == nil {
 				return refreshed{files: files} // not created yet, or not synced
 			}
+			db.writer.suspect()
 			err = ErrNoDatabase
 		}
 		if err != nil {
 			return refreshed{news: err}
 		}
 		replaced, err := db.isReplaced(ctx, before, files)
+		if replaced && db.writer.isEnabled() {
+			replaced, err = db.writer.secondLook(ctx, before, files)
+		}
+		if err == nil && !replaced {
+			db.writer.saw(before, files)
+		}
 		switch {
 		case err != nil: // nobody knows whose they are
 			r = refreshed{news: err}

@@ -81,6 +81,9 @@ type WriteStats struct {
 	Unsynced  int64  `json:"unsynced"`  // bytes of pages in the write buffer
 	Buffer    string `json:"buffer"`    // path of the write buffer; empty: temporary files
 	Error     string `json:"error"`     // why the last sync failed, or write mode ended; empty if it did not
+
+	Mended     int64  `json:"mended"`     // snapshots that were made because files of the replica were missing
+	Compaction string `json:"compaction"` // why compaction does not go on; empty if it does
 }
 
 func (w *writer) stats() WriteStats {

@@ -35,6 +35,7 @@ type store struct {
 	deletes   atomic.Int64
 
 	cannotCreate atomic.Bool // only if there is none
+	byLevel      atomic.Bool // it cannot list all levels at once
 }
 
 // totalReads returns the number of read requests of all classes, and their bytes.
@@ -185,7 +186,19 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return files, err
 		}
+		s.byLevel.Store(true)
 	}
+	return s.listLevels(ctx, useMetadata)
+}
+
+// listsAllAtOnce tells whether a listing of all levels is about one request.
+func (s *store) listsAllAtOnce() bool {
+	_, ok := s.client.(AllLTXFilesLister)
+	return ok && !s.byLevel.Load()
+}
+
+// listLevels lists the files of all levels, each by itself.
+func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
 	var levels [numLevels][]*ltx.FileInfo
 	g, ctx := errgroup.WithContext(ctx)
 	for level := range levels {

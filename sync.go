@@ -17,10 +17,6 @@ import (
 )
 
 const (
-	// surely is how long after a look at the replica nobody can have written to
-	// it unseen: that takes a file of level 0 to be compacted and deleted.
-	surely = 10 * time.Second
-
 	// uploadRate is what an upload is given time for, bytes a second, on top of
 	// ReadTimeout.
 	uploadRate = 1 << 20
@@ -145,8 +141,9 @@ func (w *writer) ended(err error) bool {
 		w.counts.Failures++
 	}
 	w.problem = err
+	w.attempts++
 	w.change()
-	if len(w.segments) == 0 || w.db.ctx.Err() != nil {
+	if len(w.segments) == 0 && !w.isDoubtful() || w.db.ctx.Err() != nil {
 		w.running = false
 		return true
 	}
@@ -169,7 +166,11 @@ func (w *writer) syncOnce() (err error) {
 		if b != nil && len(w.segments) > 0 {
 			s = w.segments[0]
 		}
+		doubtful := w.isDoubtful()
 		w.mu.Unlock()
+		if s == nil && doubtful {
+			return w.lookAgain()
+		}
 		if s == nil {
 			return nil
 		}
@@ -204,7 +205,7 @@ func (w *writer) syncOnce() (err error) {
 func (w *writer) upload(s *segment) error {
 	limit := w.db.opts.ReadTimeout
 	if limit >= 0 {
-		limit += time.Duration(s.bytes/uploadRate) * time.Second
+		limit += timeFor(s.bytes)
 	}
 	ctx, cancel := w.db.withTimeout(limit)
 	defer cancel()
@@ -232,130 +233,29 @@ func (w *writer) upload(s *segment) error {
 	if info.Size != e.size {
 		return fmt.Errorf("upload %s: storage says %d bytes, not %d", keyOf(info), info.Size, e.size)
 	}
-	if err := w.verify(ctx, s); err != nil {
+	if err := w.verify(ctx, s, info); err != nil {
 		return err
 	}
 	w.db.log.Debug("synced", "txid", s.txid(), "commits", s.commits, "pages", len(s.pages), "bytes", e.size, "duration", time.Since(start))
-	return w.publish(s, e, info)
-}
-
-// isSure tells whether nobody can have written unseen since the replica was
-// looked at. Not all clocks go on while a machine is suspended.
-func (w *writer) isSure() bool {
-	at := *w.confirmed.Load()
-	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
-}
-
-// lookAhead looks whether somebody has written beyond the state that a segment
-// changes.
-func (w *writer) lookAhead(ctx context.Context, s *segment) error {
-	at := time.Now()
-	files, err := w.db.store.listAll(ctx, false)
-	if err != nil {
+	if err := w.publish(s, e, info); err != nil {
 		return err
 	}
-	for _, f := range files {
-		if f.MaxTXID >= s.txid() && keyOf(f) != (fileKey{0, s.txid(), s.txid()}) {
-			return w.lose(fmt.Errorf("%s is there", keyOf(f)))
-		}
-	}
-	if err := w.checkHistory(ctx, files); err != nil {
-		return err
-	}
-	w.confirm(at)
+	w.settle(ctx)
 	return nil
 }
 
-// checkHistory looks whether files are still of the history that we know.
-func (w *writer) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
-	cur := w.db.current.Load()
-	if cur.last == nil {
-		return nil
-	}
-	if len(files) == 0 {
-		return w.lose(errors.New("the replica was emptied"))
-	}
-	replaced, err := w.db.isReplaced(ctx, cur, files)
-	if err == nil && replaced {
-		err = w.lose(errors.New("the replica was begun anew"))
-	}
-	return err
-}
+// timeFor returns how long the transfer of so many bytes may take.
+func timeFor(bytes int64) time.Duration { return time.Duration(bytes/uploadRate) * time.Second }
 
-// findOwn looks whether the file that has the name of a segment's is the segment's: its
-// upload may have succeeded without our being told.
-func (w *writer) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
-	files, err := w.db.store.list(ctx, 0, s.txid(), false)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		if f.MinTXID != s.txid() {
-			continue
-		}
-		if f.MaxTXID == s.txid() && f.Size == e.size {
-			sum, err := w.db.store.checksum(ctx, f)
-			if err != nil {
-				return nil, err
-			}
-			if sum == e.trailer.FileChecksum {
-				return f, nil
-			}
-		}
-		return nil, w.lose(fmt.Errorf("%s is another's", keyOf(f)))
-	}
-	return nil, fmt.Errorf("%s was there, and is not listed", fileKey{0, s.txid(), s.txid()})
-}
-
-// verify looks, after the file of a segment was made, whether the name was not
-// merely free again: because the transaction had been another's before, which
-// was compacted and deleted.
-func (w *writer) verify(ctx context.Context, s *segment) error {
-	at := time.Now()
-	own := fileKey{0, s.txid(), s.txid()}
-	if w.isSure() {
-		base := w.db.current.Load().last
-		seek := own.minTXID
-		if base != nil && base.level == 0 {
-			seek = base.minTXID
-		}
-		files, err := w.db.store.list(ctx, 0, seek, false)
-		if err != nil {
-			return err
-		}
-		newer := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > own.maxTXID })
-		if isIn(own, files) && !newer && (seek == own.minTXID || isListed(base, files)) {
-			w.confirm(at)
-			return nil
-		}
-	}
-	files, err := w.db.store.listAll(ctx, false)
-	if err != nil {
+// lookAgain looks at all levels, without a segment to upload.
+func (w *writer) lookAgain() error {
+	ctx, cancel := w.db.withTimeout(w.db.opts.ReadTimeout)
+	defer cancel()
+	if err := w.look(ctx); err != nil {
 		return err
 	}
-	for _, f := range files {
-		if f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
-			// Whatever is in there counts. Ours would be a second one.
-			err := w.lose(fmt.Errorf("%s is there", keyOf(f)))
-			return errors.Join(err, w.db.store.delete(ctx, own))
-		}
-	}
-	others := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return keyOf(f) == own })
-	if err := w.checkHistory(ctx, others); err != nil {
-		if errors.Is(err, ErrConflict) {
-			err = errors.Join(err, w.db.store.delete(ctx, own))
-		}
-		return err
-	}
-	if !isIn(own, files) {
-		return w.lose(fmt.Errorf("%s was deleted", own))
-	}
-	w.confirm(at)
+	w.settle(ctx)
 	return nil
-}
-
-func isIn(k fileKey, files []*ltx.FileInfo) bool {
-	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return keyOf(f) == k })
 }
 
 // publish has views point to the file of a segment, and gives its pages to the other
@@ -464,6 +364,9 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 			continue // pages of it were moved
 		}
 		w.segments = rest
+		if w.known.files != nil {
+			w.known.files = append(slices.Clip(w.known.files), &ltx.FileInfo{MinTXID: f.minTXID, MaxTXID: f.maxTXID, Size: f.size})
+		}
 		if len(rest) == 0 {
 			w.local.Store(nil)
 		} else {

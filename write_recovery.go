@@ -250,6 +250,9 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view) (why, e
 	wantKey := fileKey{want.Level, want.MinTXID, want.MaxTXID}
 	switch {
 	case s.log.Base != base.txid:
+		if err := r.checkBehind(ctx, s, base); err != nil {
+			return nil, err
+		}
 		return fmt.Errorf("the replica is at transaction %s", base.txid), nil
 	case base.last == nil:
 		return nil, nil
@@ -301,23 +304,38 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, 
 	if err := e.encode(io.Discard, s); err != nil {
 		return false, err
 	}
-	if base.last != nil && base.txid == s.txid() {
+	if base.last != nil && base.txid == s.txid() && base.last.level != SnapshotLevel {
 		if base.last.level == 0 {
 			return base.last.checksum == e.trailer.FileChecksum, nil
 		}
-		return base.last.level != SnapshotLevel && base.timestamp == s.newest && base.commit == s.commit, nil
+		return base.timestamp == s.newest && base.commit == s.commit, nil
 	}
-	files, err := r.db.store.list(ctx, 0, s.txid(), false)
-	if err != nil {
-		return false, err
+	sum, err := r.db.store.checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
+	if isMissing(err) || errors.Is(err, ErrCorrupt) {
+		return false, nil
 	}
-	for _, f := range files {
-		if keyOf(f) == (fileKey{0, s.txid(), s.txid()}) {
-			sum, err := r.db.store.checksum(ctx, f)
-			return err == nil && sum == e.trailer.FileChecksum, err
-		}
+	return err == nil && sum == e.trailer.FileChecksum, err
+}
+
+// checkBehind returns an error if a replica that has not got to the state that a
+// segment follows may have got there all the same: it is empty, or the file of
+// that state can be read, so that the listing is wrong.
+func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view) error {
+	if s.log.Base < base.txid {
+		return nil
 	}
-	return false, nil
+	at := fileKey{s.log.State.Level, s.log.State.MinTXID, s.log.State.MaxTXID}
+	err := r.db.store.load(ctx, at, make([]byte, ltx.HeaderSize), 0)
+	switch {
+	case err == nil, errors.Is(err, ErrCorrupt):
+		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.txid, at)
+	case !isMissing(err):
+		return err
+	case base.last == nil:
+		return fmt.Errorf("%w, and write buffer %s has commits that follow transaction %s: restore the replica, or set another path for the write buffer to begin a new database",
+			ErrNoDatabase, r.b.path, s.log.Base)
+	}
+	return nil
 }
 
 // number gives the pages of a recovered segment a version, by the number of its

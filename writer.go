@@ -37,6 +37,8 @@ type writer struct {
 	finished   uint64         // guarded by mu; number of the newest commit that others see
 	synced     uint64         // guarded by mu; number of the newest commit that is on the replica
 	lost       lostCommits    // guarded by mu
+	known      known          // guarded by mu
+	attempts   uint64         // guarded by mu; syncs that ended, in success or not
 	running    bool           // guarded by mu; the goroutine that syncs
 	compacting bool           // guarded by mu; the goroutine that compacts
 	waiting    map[uint64]int // guarded by mu; how many wait for a commit to be synced, by its number
@@ -335,7 +337,7 @@ func (w *writer) finish(c *conn, commits []*localCommit) error {
 
 // startSync starts the goroutine that syncs, unless it runs. Called under mu.
 func (w *writer) startSync() {
-	if !w.running && len(w.segments) > 0 {
+	if !w.running && (len(w.segments) > 0 || w.isDoubtful()) {
 		w.running = w.db.run(w.syncAll)
 	}
 	if w.db.opts.SyncOnCommit || w.unsynced() >= w.db.opts.WriteBufferMaxSize {
@@ -358,7 +360,7 @@ func (w *writer) sync(ctx context.Context) error {
 func (w *writer) await(ctx context.Context, number uint64) error {
 	w.mu.Lock()
 	w.waiting[number]++
-	failures := w.counts.Failures
+	attempts, doubtful := w.attempts, w.isDoubtful()
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
@@ -370,15 +372,20 @@ func (w *writer) await(ctx context.Context, number uint64) error {
 	signal(w.kick)
 	for ended := false; ; {
 		w.mu.Lock()
-		lost, done, problem, changed := w.lost, w.synced >= number, w.problem, w.changed
-		failed := w.counts.Failures > failures
+		lost, done, problem, changed := w.lost, w.synced >= number && !w.isDoubtful(), w.problem, w.changed
+		hole := w.known.hole
+		tried := w.attempts > attempts // else what is wrong may be over by now
 		w.mu.Unlock()
 		switch {
 		case number > lost.from && number <= lost.to:
 			return cmp.Or(lost.err, ErrConflict)
+		case done && doubtful:
+			return lost.err // what the doubts were about
 		case done:
 			return nil
-		case failed && errors.Is(problem, commitlog.ErrDamaged):
+		case tried && hole != nil:
+			return hole
+		case tried && errors.Is(problem, commitlog.ErrDamaged):
 			return problem // waiting does not help
 		case ended:
 			return errors.Join(ErrClosed, problem)
@@ -401,7 +408,7 @@ func (w *writer) lose(why error) error {
 	b, segments := w.buffer, w.segments
 	w.lost = lostCommits{from: w.synced, to: w.number, err: err}
 	undo := w.unfinished()
-	w.buffer, w.segments = nil, nil
+	w.buffer, w.segments, w.known = nil, nil, known{}
 	w.synced, w.finished = w.number, w.number
 	if local := w.local.Load(); local != nil {
 		// The next number may be in the pages of who is just writing.

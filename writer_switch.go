@@ -94,7 +94,7 @@ func (w *writer) takeUp(b *writeBuffer, base *view, r *recovery) error {
 	case cur.state != base.state:
 		return errOvertaken
 	}
-	w.buffer, w.stopping = b, false
+	w.buffer, w.stopping, w.known = b, false, known{files: w.known.files, others: w.known.others, at: w.known.at}
 	w.lost.err = nil
 	if len(r.segments) > 0 {
 		v := cur

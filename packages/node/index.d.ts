@@ -19,7 +19,7 @@ export interface Options {
   buffer_path?: string;
   buffer_max_size?: number | string;
   sync_on_commit?: boolean;
-  compaction_enabled?: boolean;
+  compaction_disabled?: boolean;
   /** Durations with commas between them, such as `30s,5m,1h`. */
   compaction_levels?: string;
   snapshot_interval?: string;

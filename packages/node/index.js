@@ -10,7 +10,7 @@ const optionNames = new Set([
   'open_timeout', 'read_timeout', 'close_timeout',
   'hydration_enabled', 'hydration_path', 'hydration_concurrency', 'hydration_rate_limit',
   'write_enabled', 'sync_interval', 'buffer_path', 'buffer_max_size', 'sync_on_commit',
-  'compaction_enabled', 'compaction_levels', 'snapshot_interval', 'snapshot_retention', 'l0_retention',
+  'compaction_disabled', 'compaction_levels', 'snapshot_interval', 'snapshot_retention', 'l0_retention',
 ]);
 
 // The file name of what open opens. No such file must exist, but better-sqlite3

@@ -15,7 +15,7 @@ module LitestreamVfs
     open_timeout read_timeout close_timeout
     hydration_enabled hydration_path hydration_concurrency hydration_rate_limit
     write_enabled sync_interval buffer_path buffer_max_size sync_on_commit
-    compaction_enabled compaction_levels snapshot_interval snapshot_retention l0_retention
+    compaction_disabled compaction_levels snapshot_interval snapshot_retention l0_retention
   ].freeze
 
   class << self

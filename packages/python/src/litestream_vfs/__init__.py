@@ -72,7 +72,7 @@ class Options(TypedDict, total=False):
     buffer_path: Path
     buffer_max_size: Size
     sync_on_commit: bool
-    compaction_enabled: bool
+    compaction_disabled: bool
     compaction_levels: Union[str, Sequence[Duration]]
     snapshot_interval: Duration
     snapshot_retention: Duration
@@ -264,7 +264,7 @@ _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "buffer_path": _path,
     "buffer_max_size": _int,
     "sync_on_commit": _bool,
-    "compaction_enabled": _bool,
+    "compaction_disabled": _bool,
     "compaction_levels": _durations,
     "snapshot_interval": _duration,
     "snapshot_retention": _duration,

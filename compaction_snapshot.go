@@ -1,0 +1,158 @@
+package litestream
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// A snapshot is outgrown if the files above it are larger than it is, and than
+// outgrownLeast, or more than outgrownMost. As no snapshot is larger than the one
+// before and the files above that together, all snapshots together are at most
+// twice as large as what was written; and an open reads the indexes of
+// so many files at most.
+const (
+	outgrownLeast = 1 << 20 // bytes
+	outgrownMost  = 1000    // files
+)
+
+// isOutgrown tells whether the first file of a plan from nothing, which is a
+// whole database, is outgrown.
+func isOutgrown(plan []*ltx.FileInfo) bool {
+	if len(plan) < 2 {
+		return false
+	}
+	above := int64(0)
+	for _, f := range plan[1:] {
+		above += f.Size
+	}
+	return above > max(plan[0].Size, outgrownLeast) || len(plan)-1 > outgrownMost
+}
+
+// takeOutgrown tells whether a look at all levels found the newest snapshot
+// outgrown since it was called last.
+func (w *writer) takeOutgrown() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.known.outgrown
+	w.known.outgrown = false
+	return was
+}
+
+// growSnapshot has a snapshot be made now.
+func (c *compactor) growSnapshot() {
+	if c.db.opts.SnapshotInterval >= 0 && c.grow.IsZero() {
+		c.grow = time.Now()
+	}
+}
+
+// checkGrowth looks whether the newest snapshot is outgrown, unless a sync has
+// just looked.
+func (c *compactor) checkGrowth() error {
+	w := c.db.writer
+	if !w.isLookDue() {
+		return nil
+	}
+	ctx, cancel := c.within(0)
+	defer cancel()
+	cur := c.db.current.Load()
+	files, err := c.db.store.listAll(ctx, false)
+	if err != nil {
+		return err
+	}
+	w.saw(cur, files)
+	if plan, _ := extend(0, cur.txid, files); isOutgrown(plan) {
+		c.growSnapshot()
+	}
+	return nil
+}
+
+// snapshot makes a file of the whole database: always, or only if the newest
+// is outgrown.
+func (c *compactor) snapshot(always bool) (made bool, err error) {
+	ctx, cancel := c.within(0)
+	defer cancel()
+	files, err := c.db.store.listAll(ctx, false)
+	if err != nil {
+		return false, err
+	}
+	plan, end := extend(0, c.db.current.Load().txid, files)
+	if end == 0 || !always && !isOutgrown(plan) {
+		return false, nil
+	}
+	if len(plan) > 1 || plan[0].Level != SnapshotLevel {
+		plan = atOnce(plan)
+		info, err := c.merge(SnapshotLevel, plan)
+		if err == nil {
+			err = c.moveTo(info)
+		}
+		if err != nil {
+			return false, err
+		}
+		if made = info != nil; made {
+			files = append(files, info)
+		}
+		end = plan[len(plan)-1].MaxTXID
+	}
+	if err := c.pruneSnapshots(files, end); err != nil {
+		return made, fmt.Errorf("delete old snapshots: %w", err)
+	}
+	return made, nil
+}
+
+// pruneSnapshots deletes snapshots that are old enough, and what lies before the
+// oldest that stays. End is the transaction of the newest, which is there already.
+func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
+	if c.db.opts.SnapshotRetention == 0 {
+		return nil
+	}
+	ctx, cancel := c.within(0)
+	defer cancel()
+	old := c.oldFiles(files, end)
+	// What stays has to give the newest state, and to be there.
+	txid := c.db.current.Load().txid
+	_, had := extend(0, txid, files)
+	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
+	plan, has := extend(0, txid, left)
+	if len(old) == 0 || len(plan) == 0 {
+		return nil
+	}
+	if has != had {
+		return fmt.Errorf("without %d of them, transaction %s would be lost", len(old), had)
+	}
+	if err := c.checkThere(ctx, plan[0]); err != nil {
+		return err
+	}
+	return c.delete(ctx, old)
+}
+
+// oldFiles returns the files that SnapshotRetention does not keep.
+func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
+	limit := time.Now().Add(-c.db.opts.SnapshotRetention)
+	oldest := end
+	for _, f := range files {
+		switch {
+		case f.Level != SnapshotLevel || f.MaxTXID == end:
+		case f.CreatedAt.Before(limit):
+			old = append(old, f)
+		default:
+			oldest = min(oldest, f.MaxTXID)
+		}
+	}
+	// Of each level the newest stays: it tells where to go on. So does what the
+	// next level does not have yet.
+	newest := make(map[int]ltx.TXID)
+	for _, f := range files {
+		newest[f.Level] = max(newest[f.Level], f.MaxTXID)
+	}
+	top := len(c.db.opts.CompactionLevels)
+	for _, f := range files {
+		compacted := f.Level >= top || f.MaxTXID <= newest[f.Level+1]
+		if f.Level > 0 && f.Level < SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {
+			old = append(old, f)
+		}
+	}
+	return old
+}

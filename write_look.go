@@ -1,0 +1,396 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+const (
+	// surely is how long after a look at the replica nobody can have written to
+	// it unseen: that takes a file of level 0 to be compacted and deleted.
+	surely = 10 * time.Second
+
+	// wholeLook is how long after a look at all levels a sync makes the next
+	// one. Where the store lists all levels at once, a look costs no request
+	// more than a listing of level 0, so it comes after surely.
+	wholeLook = time.Minute
+
+	// listPage is how many files a store lists in one request, or about so. Of
+	// a replica with more of them there are fewer looks.
+	listPage = 1000
+
+	// mostKnown bounds the files that the writer remembers beside those that
+	// give the newest state.
+	mostKnown = 10_000
+)
+
+// errWrongListing means that a listing lacks a file which can be read. Nothing
+// is decided by such a listing; the sync is tried again.
+var errWrongListing = errors.New("the listing of the replica is wrong")
+
+// known is what the writer knows of the files of the replica. Guarded by
+// writer.mu.
+type known struct {
+	files    []*ltx.FileInfo // that gave the newest state at the last look at all levels, and those written since
+	others   []*ltx.FileInfo // that were listed then, or made since, if they are not too many
+	at       time.Time       // of the last look at all levels that found the replica whole
+	listed   int             // how many files that look listed
+	suspect  bool            // something says that files are missing: the next sync looks at all levels
+	hole     error           // which files are missing, nil if none is
+	mended   *ltx.FileInfo   // snapshot that fills a hole, until views point to it
+	outgrown bool            // a snapshot is due
+}
+
+// openedWith notes the files that a database was opened with.
+func (w *writer) openedWith(at time.Time, plan, listed []*ltx.FileInfo) {
+	w.looked(at, plan, listed)
+	w.confirm(at)
+}
+
+// confirmEmpty looks in other ways whether a replica is empty, of which a
+// listing of all levels says so: level by level, and by reading what the first
+// transaction of a database is in. Whether it is known by another name, nothing
+// but a listing tells.
+func (db *database) confirmEmpty(ctx context.Context) error {
+	files, err := db.store.listLevels(ctx, false)
+	if err != nil {
+		return err
+	}
+	first := fileKey{0, 1, 1}
+	if len(files) > 0 {
+		first = keyOf(files[0])
+	} else if err := db.store.load(ctx, first, make([]byte, ltx.HeaderSize), 0); isMissing(err) {
+		return nil
+	} else if err != nil && !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", errWrongListing, first)
+}
+
+// isSure tells whether nobody can have written unseen since the replica was
+// looked at. Not all clocks go on while a machine is suspended.
+func (w *writer) isSure() bool {
+	at := *w.confirmed.Load()
+	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
+}
+
+// isLookDue tells whether the next look is to be one at all levels.
+func (w *writer) isLookDue() bool {
+	limit := wholeLook
+	if w.db.store.listsAllAtOnce() {
+		limit = surely
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	limit *= time.Duration(1 + w.known.listed/listPage)
+	return w.known.suspect || time.Since(w.known.at) >= limit
+}
+
+// suspect has the next sync look at all levels, which need not wait for a
+// commit.
+func (w *writer) suspect() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.buffer != nil {
+		w.known.suspect = true
+		w.startSync()
+	}
+}
+
+// isDoubtful tells whether the replica may lack files. Called under mu.
+func (w *writer) isDoubtful() bool {
+	return w.buffer != nil && (w.known.suspect || w.known.hole != nil)
+}
+
+// lookAhead looks whether another writer has written beyond the state that a
+// segment changes.
+func (w *writer) lookAhead(ctx context.Context, s *segment) error {
+	at, cur := time.Now(), w.db.current.Load()
+	files, err := w.db.store.listAll(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.MaxTXID >= s.txid() && keyOf(f) != (fileKey{0, s.txid(), s.txid()}) {
+			return w.lose(fmt.Errorf("%s is there", keyOf(f)))
+		}
+	}
+	if err := w.checkHistory(ctx, files); err != nil {
+		return err
+	}
+	w.saw(cur, files)
+	w.confirm(at)
+	return nil
+}
+
+// saw compares a view with a listing of all levels that was made after it. If the
+// files do not give the view, the next sync finds out why.
+func (w *writer) saw(v *view, files []*ltx.FileInfo) {
+	if !w.isEnabled() {
+		return
+	}
+	if _, end := extend(0, v.txid, files); end != v.txid {
+		w.suspect()
+	}
+}
+
+// checkHistory ends write mode if files are of another history than ours.
+func (w *writer) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
+	cur := w.db.current.Load()
+	replaced := false
+	var err error
+	if len(files) > 0 {
+		replaced, err = w.db.isReplaced(ctx, cur, files)
+	}
+	if err == nil && (replaced || len(files) == 0) {
+		replaced, err = w.secondLook(ctx, cur, files)
+	}
+	if err == nil && replaced {
+		err = w.lose(errors.New("the replica was begun anew"))
+	}
+	return err
+}
+
+// secondLook tells whether the replica is of another history than a view, when
+// a listing has none of the files that the view has. It reads the newest file
+// instead of listing it: if that can be read, the listing is wrong, which is an
+// error. If it is missing, another history has to show itself by files that we
+// do not know; files that are merely missing are a hole in ours.
+func (w *writer) secondLook(ctx context.Context, v *view, files []*ltx.FileInfo) (replaced bool, err error) {
+	if v.last == nil {
+		return false, nil
+	}
+	newest := &ltx.FileInfo{Level: v.last.level, MinTXID: v.last.minTXID, MaxTXID: v.last.maxTXID, Size: v.last.size}
+	switch sum, err := w.db.store.checksum(ctx, newest); {
+	case err == nil && sum == v.last.checksum:
+		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.last)
+	case err == nil, errors.Is(err, ErrCorrupt):
+		return true, nil
+	case !isMissing(err):
+		return false, err
+	}
+	have := w.knownFiles()
+	agrees := false
+	var unknown *ltx.FileInfo // the newest
+	for _, f := range files {
+		switch k := have[keyOf(f)]; {
+		case k != nil && !isSameFile(k, f):
+			return true, nil
+		case k != nil:
+			agrees = true
+		case f.MinTXID <= v.txid && (unknown == nil || unknown.MaxTXID < f.MaxTXID): // else it may be our own next
+			unknown = f
+		}
+	}
+	if agrees || unknown == nil {
+		return false, nil
+	}
+	timestamp, err := w.db.store.timestamp(ctx, unknown)
+	if err == nil && timestamp <= v.timestamp {
+		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", errWrongListing, v.last, keyOf(unknown))
+	}
+	return err == nil, err
+}
+
+// knownFiles returns all files that are known to be of our history, by name.
+func (w *writer) knownFiles() map[fileKey]*ltx.FileInfo {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fileSet(slices.Concat(w.known.others, w.known.files))
+}
+
+// made notes a file that this process has made of others.
+func (w *writer) made(info *ltx.FileInfo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known.others = append(slices.Clip(w.known.others), info)
+}
+
+// isSameFile compares what listings, or the answer to an upload, say of a file.
+func isSameFile(a, b *ltx.FileInfo) bool {
+	return a.Size == b.Size && (a.CreatedAt.IsZero() || b.CreatedAt.IsZero() || a.CreatedAt.Equal(b.CreatedAt))
+}
+
+// fileSet returns files by name.
+func fileSet(files []*ltx.FileInfo) map[fileKey]*ltx.FileInfo {
+	set := make(map[fileKey]*ltx.FileInfo, len(files))
+	for _, f := range files {
+		set[keyOf(f)] = f
+	}
+	return set
+}
+
+// findOwn looks whether the file that has the name of a segment's is the segment's: its
+// upload may have succeeded without our being told.
+func (w *writer) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
+	files, err := w.db.store.list(ctx, 0, s.txid(), false)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.MinTXID != s.txid() {
+			continue
+		}
+		if f.MaxTXID == s.txid() && f.Size == e.size {
+			sum, err := w.db.store.checksum(ctx, f)
+			if err != nil {
+				return nil, err
+			}
+			if sum == e.trailer.FileChecksum {
+				return f, nil
+			}
+		}
+		return nil, w.lose(fmt.Errorf("%s is another's", keyOf(f)))
+	}
+	return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, fileKey{0, s.txid(), s.txid()})
+}
+
+// verify looks, after the file of a segment was made, whether the name was not
+// merely free again: because the transaction had been another's before, which
+// was compacted and deleted. From time to time it looks whether the files of
+// all levels give the newest state, too.
+func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
+	at := time.Now()
+	own := keyOf(info)
+	base := w.db.current.Load().last
+	// The first transaction of a database has to be alone, on every level.
+	if base != nil && w.isSure() && !w.isLookDue() {
+		seek := own.minTXID
+		if base.level == 0 {
+			seek = base.minTXID
+		}
+		files, err := w.db.store.list(ctx, 0, seek, false)
+		if err != nil {
+			return err
+		}
+		newer := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > own.maxTXID })
+		if isIn(own, files) && !newer && (seek == own.minTXID || isListed(base, files)) {
+			w.confirm(at)
+			return nil
+		}
+	}
+	files, err := w.db.store.listAll(ctx, false)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	ours := []fileKey{own}
+	if w.known.mended != nil {
+		ours = append(ours, keyOf(w.known.mended))
+	}
+	w.mu.Unlock()
+	others := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(ours, keyOf(f)) })
+	for _, f := range others {
+		if base == nil || f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
+			// Whatever is in there counts. Ours would be a second one.
+			err := w.lose(fmt.Errorf("%s is there", keyOf(f)))
+			return errors.Join(err, w.db.store.delete(ctx, own))
+		}
+	}
+	if err := w.checkHistory(ctx, others); err != nil {
+		if errors.Is(err, ErrConflict) {
+			err = errors.Join(err, w.db.store.delete(ctx, own))
+		}
+		return err
+	}
+	if !isIn(own, files) {
+		return w.checkOwn(ctx, info)
+	}
+	return w.checkWhole(ctx, at, s, files)
+}
+
+// checkOwn returns why a file that was just uploaded is not listed.
+func (w *writer) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
+	_, err := w.db.store.checksum(ctx, info)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, keyOf(info))
+	case isMissing(err):
+		return fmt.Errorf("%s was uploaded, and was deleted: %w", keyOf(info), err)
+	}
+	return err
+}
+
+func isIn(k fileKey, files []*ltx.FileInfo) bool {
+	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return keyOf(f) == k })
+}
+
+// look looks at all levels while there is nothing to upload.
+func (w *writer) look(ctx context.Context) error {
+	at := time.Now()
+	files, err := w.db.store.listAll(ctx, false)
+	if err != nil {
+		return err
+	}
+	cur := w.db.current.Load()
+	if slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > cur.txid }) {
+		// Another writer has written, and nothing of ours is in its way.
+		w.looked(at, nil, files)
+		return w.db.refresh(ctx).news
+	}
+	if err := w.checkHistory(ctx, files); err != nil {
+		return err
+	}
+	return w.checkWhole(ctx, at, nil, files)
+}
+
+// checkWhole looks whether the files that are listed give the newest state on
+// the replica: that after a segment, which was just uploaded, or the current one
+// if there is none. If they do not, it fills the hole, or fails.
+func (w *writer) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
+	target := w.db.current.Load().txid
+	if s != nil {
+		target = s.txid()
+	}
+	plan, end := extend(0, target, files)
+	if end != target {
+		// Files that are compacted between the lists of two levels look like a gap.
+		var err error
+		if files, err = w.db.store.listLevels(ctx, false); err != nil {
+			return err
+		}
+		plan, end = extend(0, target, files)
+	}
+	if end != target {
+		snapshot, err := w.mend(ctx, s, files, gapAfter(end, target, files))
+		if err != nil {
+			return err
+		}
+		plan = []*ltx.FileInfo{snapshot}
+	}
+	w.looked(at, plan, files)
+	w.confirm(at)
+	return nil
+}
+
+// gapAfter describes the gap that ends a plan which does not reach a transaction.
+func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
+	next := target + 1
+	for _, f := range files {
+		if f.MaxTXID > end {
+			next = min(next, f.MinTXID)
+		}
+	}
+	return gapError(end+1, next)
+}
+
+// looked notes that a look at all levels found the replica whole, and the files
+// that give its newest state, of those that were listed.
+func (w *writer) looked(at time.Time, plan, listed []*ltx.FileInfo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := &w.known
+	k.listed = len(listed)
+	if k.others = listed; len(listed) > mostKnown {
+		k.others = nil
+	}
+	k.files, k.at, k.suspect, k.hole = plan, at, false, nil
+	if k.outgrown = isOutgrown(plan); k.outgrown && w.buffer != nil {
+		w.startCompaction()
+	}
+}

@@ -1,0 +1,215 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/superfly/ltx"
+)
+
+// mend fills a hole: it makes a snapshot of the newest state, from the pages that
+// can still be read. A file counts as missing if reading it says so, too. S is
+// a segment that was just uploaded, or nil.
+func (w *writer) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
+	missing, err := w.missing(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkNewer(ctx, files); err != nil {
+		return nil, err
+	}
+	lacks := fmt.Errorf("%w%s", gap, namesOf(missing))
+	info, err := w.createSnapshot(s)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", errWrongListing, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.known.hole = fmt.Errorf("%w; commits stay in the write buffer until the files are back: %w", lacks, err)
+		return nil, w.known.hole
+	}
+	w.known.mended = info
+	w.counts.Mended++
+	w.db.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states are lost",
+		"error", lacks, "snapshot", keyOf(info), "bytes", info.Size)
+	return info, nil
+}
+
+// mostMissing bounds the files that are read to see whether they are missing.
+const mostMissing = 32
+
+// missing returns the files that gave the newest state, and that are neither
+// listed nor to be read. One that can be read means that the listing is wrong.
+func (w *writer) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	w.mu.Lock()
+	want := fileSet(w.known.files)
+	w.mu.Unlock()
+	cur := w.db.current.Load()
+	has := cur.files()
+	if cur.last != nil {
+		has[cur.last.key()] = cur.last
+	}
+	for key, f := range has {
+		want[key] = &ltx.FileInfo{Level: f.level, MinTXID: f.minTXID, MaxTXID: f.maxTXID, Size: f.size}
+	}
+	for _, f := range files {
+		delete(want, keyOf(f))
+	}
+	var missing []*ltx.FileInfo
+	for _, key := range slices.SortedFunc(maps.Keys(want), fileKey.compare) {
+		if len(missing) == mostMissing {
+			break
+		}
+		f := want[key]
+		_, err := w.db.store.checksum(ctx, f)
+		switch {
+		case err == nil:
+			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, keyOf(f))
+		case !isMissing(err):
+			return nil, err
+		}
+		missing = append(missing, f)
+	}
+	return missing, nil
+}
+
+// namesOf names missing files for an error.
+func namesOf(files []*ltx.FileInfo) string {
+	const most = 5
+	var names []string
+	for _, f := range files[:min(len(files), most)] {
+		names = append(names, keyOf(f).String())
+	}
+	switch {
+	case len(names) == 0:
+		return ""
+	case len(files) > most:
+		names = append(names, "...")
+	}
+	return " (missing: " + strings.Join(names, ", ") + ")"
+}
+
+// checkNewer ends write mode if a file that we do not know is younger than the
+// newest transaction that we know: another writer went on from an older state.
+// Snapshots do not tell, as some are stamped when they are made.
+func (w *writer) checkNewer(ctx context.Context, files []*ltx.FileInfo) error {
+	have := w.knownFiles()
+	cur := w.db.current.Load()
+	var newest *ltx.FileInfo
+	for _, f := range files {
+		if f.Level < SnapshotLevel && f.MaxTXID <= cur.txid && have[keyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
+			newest = f
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	timestamp, err := w.db.store.timestamp(ctx, newest)
+	if err == nil && timestamp > cur.timestamp {
+		err = w.lose(fmt.Errorf("%s is younger than our transaction %s", keyOf(newest), cur.txid))
+	}
+	return err
+}
+
+// createSnapshot makes a file of the newest state on the replica, or of that
+// after a segment.
+func (w *writer) createSnapshot(s *segment) (*ltx.FileInfo, error) {
+	db := w.db
+	cur := db.current.Load()
+	hdr := ltx.Header{
+		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: cur.pageSize, Commit: cur.commit,
+		MinTXID: 1, MaxTXID: cur.txid, Timestamp: cur.timestamp,
+	}
+	if s != nil {
+		hdr.Commit, hdr.MaxTXID, hdr.Timestamp = s.commit, s.txid(), s.newest
+	}
+	limit := db.opts.ReadTimeout
+	if limit >= 0 {
+		limit += 2 * timeFor(int64(hdr.Commit)*int64(hdr.PageSize))
+	}
+	ctx, cancel := db.withTimeout(limit)
+	defer cancel()
+	return db.store.create(ctx, fileKey{SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}, func(dst io.Writer) error {
+		enc, err := ltx.NewEncoder(dst)
+		if err == nil {
+			err = enc.EncodeHeader(hdr)
+		}
+		if err != nil {
+			return err
+		}
+		page := make([]byte, hdr.PageSize)
+		lock := ltx.LockPgno(hdr.PageSize)
+		for pgno := uint32(1); pgno <= hdr.Commit; pgno++ {
+			if pgno == lock {
+				continue
+			}
+			if err := w.readPage(ctx, cur, s, pgno, page); err != nil {
+				return err
+			}
+			if err := enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page); err != nil {
+				return err
+			}
+		}
+		return enc.Close()
+	})
+}
+
+// mendAhead is how many pages are read together for a snapshot.
+const mendAhead = 256
+
+// readPage reads a page as it is after a segment, from wherever it is.
+func (w *writer) readPage(ctx context.Context, cur *view, s *segment, pgno uint32, p []byte) error {
+	if s != nil {
+		if _, ok := s.pages[pgno]; ok {
+			return s.read(pgno, p)
+		}
+		if pgno > s.least {
+			clear(p)
+			return nil
+		}
+	}
+	if pgno%mendAhead == 1 {
+		pgnos := make([]uint32, mendAhead)
+		for i := range pgnos {
+			pgnos[i] = pgno + uint32(i)
+		}
+		w.db.readAhead(cur, pgnos, 0, nil)
+	}
+	page, err := w.db.page(ctx, cur, pgno)
+	if err != nil {
+		return err
+	}
+	if page == nil {
+		clear(p) // it was never written
+	} else {
+		copy(p, page)
+	}
+	return nil
+}
+
+// settle points the pages of the current view to the snapshot that fills a
+// hole, once the view has got there.
+func (w *writer) settle(ctx context.Context) {
+	w.mu.Lock()
+	info := w.known.mended
+	if info == nil || info.MaxTXID > w.db.current.Load().txid {
+		w.mu.Unlock()
+		return
+	}
+	w.known.mended = nil
+	w.mu.Unlock()
+	l, err := w.db.store.loadFile(ctx, info)
+	if err == nil {
+		err = w.db.relocateCurrent(l)
+	}
+	if err != nil {
+		w.db.log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it
+	}
+}
