@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -173,7 +174,7 @@ func TestPromise6_Race(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // for what losers keep
 	for _, writers := range []int{2, 5} {
 		t.Run(fmt.Sprint(writers), func(t *testing.T) {
-			for seed := range uint64(4) {
+			for seed := range uint64(testscale.Repeats(4)) {
 				synctest.Test(t, func(t *testing.T) { testRace(t, writers, seed) })
 			}
 		})

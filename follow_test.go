@@ -16,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/superfly/ltx"
 )
 
@@ -68,9 +69,9 @@ func testFollow_WriterAndReaders(t *testing.T) {
 
 			rng := rand.New(rand.NewPCG(1, 2))
 			var deleted ltx.TXID
-			rounds := 60
+			rounds := testscale.Repeats(60)
 			if isHydrated(t) {
-				rounds = 20
+				rounds = testscale.Repeats(20)
 			}
 			for range rounds {
 				switch rng.IntN(8) {
@@ -264,7 +265,7 @@ func testFollow_CompactedBeforeSeen(t *testing.T) {
 // TestFollow_ManyDatabases opens 1,000 databases through one VFS and leaves
 // them idle.
 func TestFollow_ManyDatabases(t *testing.T) {
-	const n = 1000
+	const n = 250
 	store := memoryClient()
 	newPrimary(t, store, ltxtest.Options{}, 200)
 	trace := decorate.NewTrace(store)

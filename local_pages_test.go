@@ -11,6 +11,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
 // somePages is a local file of ten pages of the first of two views, of which
@@ -105,7 +106,8 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 
 // Readers of many views read while pages are overwritten again and again.
 func TestLocalPages_Concurrent(t *testing.T) {
-	const pages, views = 300, 400
+	const pages = 300
+	views := ltx.TXID(testscale.Repeats(400))
 	f, err := pagefile.CreateTemp()
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/superfly/ltx"
 )
 
@@ -293,7 +294,7 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 				if isHydrated(t) {
 					tc.flips /= 4
 				}
-				for range tc.flips {
+				for range testscale.Repeats(tc.flips) {
 					f := files[rng.IntN(len(files))]
 					broken.flip(f, rng.Int64N(f.Size), byte(1+rng.IntN(255)))
 					got, err := func() (string, error) {

@@ -1,21 +1,23 @@
 package litestream_test
 
 import (
+	"cmp"
 	"flag"
 	"path/filepath"
 	"testing"
 
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/killtest"
+	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
-var kills = flag.Int("kills", 150, "how often TestPromise5_Kill kills a process")
+var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0: 120, or 30 with the race detector or -short")
 
 // TestPromise5_Kill kills processes that write, at random moments, while storage
 // fails now and then.
 func TestPromise5_Kill(t *testing.T) {
 	dir := t.TempDir()
-	killtest.Run(t, dir, *kills, func(t *testing.T) string {
+	killtest.Run(t, dir, cmp.Or(*kills, testscale.Repeats(120)), func(t *testing.T) string {
 		path := filepath.Join(t.TempDir(), "restored.db")
 		restore(t, file.NewReplicaClient(dir), path)
 		return path

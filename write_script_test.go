@@ -1,6 +1,7 @@
 package litestream_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"flag"
@@ -15,12 +16,13 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
 
 var (
-	scripts    = flag.Int("scripts", 2000, "random scripts that TestWrite_Scripts runs")
+	scripts    = flag.Int("scripts", 0, "random scripts that TestWrite_Scripts runs; 0: 1,000, or 250 with the race detector or -short")
 	scriptSeed = flag.Uint64("script", 0, "the only script that TestWrite_Scripts runs, and shows; 0: all")
 )
 
@@ -32,7 +34,7 @@ func TestWrite_Scripts(t *testing.T) {
 		runScript(t, *scriptSeed)
 		return
 	}
-	n := *scripts
+	n := cmp.Or(*scripts, testscale.Repeats(1000))
 	const workers = 4
 	for w := range workers {
 		t.Run(fmt.Sprint(w), func(t *testing.T) {
