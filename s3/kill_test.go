@@ -8,7 +8,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/killtest"
 )
 
-var kills = flag.Int("kills", 60, "how often TestKill kills a process")
+var kills = flag.Int("kills", 30, "how often TestKill kills a process")
 
 // TestKill kills processes that write to a real server, at random moments.
 func TestKill(t *testing.T) {
