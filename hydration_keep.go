@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc64"
+	"io/fs"
 	"os"
 	"time"
 
@@ -44,31 +45,36 @@ type keeper struct {
 	complete  bool  // a checkpoint was made when all pages were
 }
 
-// openKept opens the hydration file at a path.
+// openKept opens the hydration file at a path. A file that has no record beside
+// it might be anybody's, and is refused, as is a record that is none.
 func openKept(h *hydrator, path string) (*pagefile.File, *keeper, error) {
-	file, err := pagefile.Open(path)
+	k := &keeper{h: h, path: path + recordSuffix}
+	old, err := readRecordFile(k.path)
 	if err != nil {
 		return nil, nil, err
 	}
-	k := &keeper{h: h, file: file, path: path + "-hydration"}
-	k.old, err = readRecordFile(k.path)
-	if err == nil && k.old == nil && file.Size() > 0 {
-		// Nobody knows what it is, so it is not for us to overwrite.
-		aside := fmt.Sprintf("%s.%d", path, time.Now().UnixMilli())
-		h.db.log.Warn("the file at the hydration path is no hydration file; it is moved aside", "file", path, "to", aside)
-		if err = errors.Join(os.Rename(path, aside), file.Close()); err == nil {
-			k.file, err = pagefile.Open(path)
+	k.file, err = pagefile.Open(path, func(_ *os.File, info fs.FileInfo) error {
+		if info.Size() > 0 && old == nil {
+			return fmt.Errorf("there is no record of a hydration at %s; remove the file, or give another path", k.path)
 		}
-		if err != nil {
-			return nil, nil, err
-		}
-		return k.file, k, nil
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	// Another process may have written another one before the file was locked.
+	if k.old, err = readRecordFile(k.path); err == nil && k.old == nil && k.file.Size() > 0 {
+		err = fmt.Errorf("%s was removed just now", k.path)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, file.Close())
+		return nil, nil, errors.Join(err, k.file.Close())
 	}
-	return file, k, nil
+	return k.file, k, nil
 }
+
+// recordSuffix is what the path of a record has at its end, after that of the
+// hydration file.
+const recordSuffix = "-hydration"
 
 // resume has the local pages begin with those that an earlier process left, as
 // far as they are of a view.

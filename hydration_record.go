@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
 // record says what is in a hydration file, in a file beside it: which pages,
@@ -181,9 +183,20 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	return r, forgotten, nil
 }
 
-// readRecordFile reads the file of a record, nil if there is none.
+// isRecord recognises the file of a record.
+var isRecord = ownfile.BeginsWith(recordMagic)
+
+// isRecordTemp recognises what a killed process left that was about to write
+// the file of a record.
+func isRecordTemp(f *os.File, info fs.FileInfo) error {
+	n := min(info.Size(), int64(len(recordMagic)))
+	return ownfile.BeginsWith(recordMagic[:n])(f, info)
+}
+
+// readRecordFile reads the file of a record, nil if there is none, or nothing in
+// it.
 func readRecordFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := ownfile.Open(path, os.O_RDONLY, isRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -195,32 +208,23 @@ func readRecordFile(path string) ([]byte, error) {
 	if err == nil && len(b) > maxRecordSize {
 		return nil, fmt.Errorf("%w: it is too large", errBadRecord)
 	}
+	if len(b) == 0 {
+		return nil, err
+	}
 	return b, err
 }
 
 // writeRecordFile replaces the file of a record.
 func writeRecordFile(path string, b []byte) error {
-	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := ownfile.Replace(path, b, isRecordTemp); err != nil {
 		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp))
 	}
 	return syncDir(filepath.Dir(path))
 }
 
 // appendRecordFile appends to the file of a record.
 func appendRecordFile(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := ownfile.Open(path, os.O_RDWR|os.O_APPEND, isRecord)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
 // keptSegment is a segment that is to be kept aside.
@@ -46,7 +47,7 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 		if s.copied || b.isTemp() {
 			err = b.do("copy segment", func() error { return b.copySegment(name, s.log) })
 		} else {
-			err = b.do("rename segment", func() error { return os.Rename(b.segmentPath(s.number), name) })
+			err = b.do("rename segment", func() error { return ownfile.Rename(b.segmentPath(s.number), name) })
 		}
 		if err != nil {
 			return path, fmt.Errorf("keep %s as %s: %w", b.segmentPath(s.number), name, err)
@@ -75,7 +76,7 @@ func (b *writeBuffer) asidePath() string {
 // copySegment copies the file of a segment as it is. Damage of what was
 // committed goes along, and is logged.
 func (b *writeBuffer) copySegment(name string, s *commitlog.Segment) error {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := ownfile.Create(name)
 	if err != nil {
 		return err
 	}

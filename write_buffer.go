@@ -15,6 +15,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
 // writeBuffer is the files that segments are kept in: beside WriteBufferPath,
@@ -35,6 +36,10 @@ type writeBuffer struct {
 	files  map[uint64]*os.File // guarded by mu; by number
 	active *segment            // guarded by mu; that commits go to; nil: to a new one
 
+	// strangers are empty files with names of segments that need not be ours;
+	// guarded by mu.
+	strangers map[uint64]bool
+
 	// unsynced are the segments that may not survive the loss of power; guarded by mu.
 	unsynced map[*commitlog.Segment]bool
 }
@@ -44,7 +49,7 @@ func openWriteBuffer(path string, log *slog.Logger, did func(string) error) (*wr
 	if did == nil {
 		did = func(string) error { return nil }
 	}
-	b := &writeBuffer{path: path, log: log, did: did, next: 1, files: make(map[uint64]*os.File), unsynced: make(map[*commitlog.Segment]bool)}
+	b := &writeBuffer{path: path, log: log, did: did, next: 1, files: make(map[uint64]*os.File), unsynced: make(map[*commitlog.Segment]bool), strangers: make(map[uint64]bool)}
 	if path == "" {
 		return b, nil
 	}
@@ -107,11 +112,14 @@ func (b *writeBuffer) list() ([]uint64, error) {
 func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *commitlog.Segment, tail commitlog.Tail, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f, err := os.OpenFile(b.segmentPath(number), os.O_RDWR, 0)
+	f, err := ownfile.Open(b.segmentPath(number), os.O_RDWR, nil)
 	if err != nil {
 		return nil, tail, err
 	}
 	s, tail, err = commitlog.Open(f, fn)
+	if errors.Is(err, commitlog.ErrInvalid) && !b.lock.isOurs {
+		err = fmt.Errorf("%w: %w", ownfile.ErrForeign, err) // nothing says that it is not somebody else's
+	}
 	if err == nil && s.Number != number {
 		err = fmt.Errorf("%w: its header says number %d", commitlog.ErrDamaged, s.Number)
 	}
@@ -216,7 +224,7 @@ func (b *writeBuffer) dropEmpty(log *commitlog.Segment) {
 	}
 	delete(b.files, log.Number)
 	delete(b.unsynced, log)
-	if err := errors.Join(f.Close(), b.do("remove segment", func() error { return removeFile(f.Name()) })); err != nil {
+	if err := errors.Join(b.do("remove segment", func() error { return ownfile.Remove(f, f.Name()) }), f.Close()); err != nil {
 		b.log.Warn("an empty segment of the write buffer was not removed", "error", err)
 	}
 }
@@ -246,7 +254,7 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 		if b.isTemp() {
 			f, err = os.CreateTemp("", "litestream-*.tmp")
 		} else {
-			f, err = os.OpenFile(b.segmentPath(h.Number), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+			f, err = ownfile.Create(b.segmentPath(h.Number))
 		}
 		return err
 	})
@@ -267,7 +275,7 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 	}
 	if err != nil {
 		if f != nil {
-			err = errors.Join(err, f.Close(), removeFile(f.Name()))
+			err = errors.Join(err, ownfile.Remove(f, f.Name()), f.Close())
 		}
 		return nil, fmt.Errorf("create segment of the write buffer: %w", err)
 	}
@@ -286,7 +294,14 @@ func (b *writeBuffer) remove(s *commitlog.Segment) error {
 	}
 	delete(b.files, s.Number)
 	delete(b.unsynced, s)
-	return b.do("remove segment", func() error { return removeFile(f.Name()) })
+	return b.do("remove segment", func() error { return ownfile.Remove(f, f.Name()) })
+}
+
+// ignore leaves an empty file alone that need not be ours.
+func (b *writeBuffer) ignore(number uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.strangers[number] = true
 }
 
 // removeNumber removes a segment that an earlier process left, and that nobody
@@ -294,12 +309,21 @@ func (b *writeBuffer) remove(s *commitlog.Segment) error {
 func (b *writeBuffer) removeNumber(number uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var err error
-	if f := b.files[number]; f != nil {
-		delete(b.files, number)
-		err = f.Close()
+	f := b.files[number]
+	if f == nil { // there is no header
+		return b.do("remove segment", func() error {
+			return ownfile.RemoveOwn(b.segmentPath(number), func(f *os.File, _ fs.FileInfo) error {
+				_, _, err := commitlog.Open(f, func(commitlog.Commit) error { return nil })
+				if errors.Is(err, commitlog.ErrNoHeader) {
+					err = nil
+				}
+				return err
+			})
+		})
 	}
-	return errors.Join(err, b.do("remove segment", func() error { return removeFile(b.segmentPath(number)) }))
+	delete(b.files, number)
+	err := b.do("remove segment", func() error { return ownfile.Remove(f, f.Name()) })
+	return errors.Join(err, f.Close())
 }
 
 // close closes all files and gives up the lock. Segments stay where they are.
@@ -310,24 +334,16 @@ func (b *writeBuffer) close() error {
 	var errs []error
 	b.active = nil
 	for number, f := range b.files {
-		errs = append(errs, f.Close())
 		if b.isTemp() {
-			errs = append(errs, removeFile(f.Name()))
+			errs = append(errs, ownfile.Remove(f, f.Name()))
 		}
+		errs = append(errs, f.Close())
 		delete(b.files, number)
 	}
 	if b.lock != nil {
-		if n, err := b.list(); err == nil && len(n) == 0 {
-			errs = append(errs, removeFile(b.path)) // nothing is left to be recovered
-		}
-		errs = append(errs, b.lock.file.Close())
+		n, err := b.list()
+		n = slices.DeleteFunc(n, func(number uint64) bool { return b.strangers[number] })
+		errs = append(errs, b.lock.close(err == nil && len(n) == 0))
 	}
 	return errors.Join(errs...)
-}
-
-func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -23,6 +23,10 @@ import (
 // that was never whole.
 type bufferLock struct {
 	file *pagefile.File
+
+	isOurs bool // an earlier process had it and left it, so that segments beside it are ours
+	begun  bool // write mode has begun with it
+
 	left watermark // what an earlier process left; the zero value: nothing
 	now  watermark // without a segment: that of this process before its first commit
 }
@@ -82,36 +86,46 @@ var bootID = sync.OnceValue(func() (id [16]byte) {
 	return id
 })
 
-// openBufferLock opens the file at a path, or makes it, and locks it.
+// openBufferLock opens the file at a path, or makes it, and locks it. One that
+// is there is ours or empty, and stays as it is before begin.
 func openBufferLock(path string) (*bufferLock, error) {
-	file, err := pagefile.Open(path)
+	file, err := pagefile.Open(path, ownfile.BeginsWith(lockMagic))
 	if errors.Is(err, pagefile.ErrLocked) {
 		err = ErrBufferInUse
 	}
 	if err != nil {
 		return nil, err
 	}
-	l := &bufferLock{file: file, now: watermark{boot: bootID()}}
+	l := &bufferLock{file: file, isOurs: file.Size() > 0, now: watermark{boot: bootID()}}
 	b := make([]byte, min(file.Size(), int64(lockSize)))
-	if err := file.ReadAt(b, 0); err != nil {
-		return nil, errors.Join(err, file.Close())
+	if err = file.ReadAt(b, 0); err == nil && file.IsNew() {
+		err = l.write(watermark{})
 	}
-	l.left = parseWatermark(b)
-	info, err := os.Lstat(path)
+	var info os.FileInfo
+	if err == nil {
+		info, err = os.Lstat(path)
+	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	l.now.file = ownfile.Number(info)
-	if l.left == (watermark{}) {
-		// It is ours from now on. What it says counts once recovery has ended.
-		if err := l.write(watermark{}); err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
-	}
+	l.left, l.now.file = parseWatermark(b), ownfile.Number(info)
 	return l, nil
 }
 
 func (l *bufferLock) write(m watermark) error { return l.file.WriteAt(m.encode(), 0) }
+
+// close gives up the lock. The file is removed if nothing is left to be
+// recovered; one that was empty is empty again.
+func (l *bufferLock) close(isEmpty bool) error {
+	var err error
+	switch isNew := l.file.IsNew(); {
+	case !l.begun && isNew, l.begun && isEmpty && (isNew || l.isOurs):
+		err = l.file.Remove()
+	case l.begun && isEmpty:
+		err = l.file.Reset()
+	}
+	return errors.Join(err, l.file.Close())
+}
 
 // acknowledge notes that the commits of a segment up to an offset are
 // acknowledged, or are about to be.
@@ -133,9 +147,14 @@ func (l *bufferLock) forget() error {
 	return l.write(l.left)
 }
 
-// begin notes that commits that are acknowledged will be noted from now on.
+// begin makes the file ours, if it is not, and notes that commits that are
+// acknowledged will be noted from now on.
 func (l *bufferLock) begin() error {
-	if l == nil || l.left != (watermark{}) {
+	if l == nil {
+		return nil
+	}
+	l.begun = true
+	if l.left != (watermark{}) {
 		return nil // that goes on holding until the first one is
 	}
 	return l.write(l.now)

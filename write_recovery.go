@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/superfly/ltx"
 )
 
@@ -90,6 +91,8 @@ func (r *recovery) read(number uint64) (*leftSegment, error) {
 		return nil
 	})
 	switch {
+	case errors.Is(err, ownfile.ErrForeign):
+		return nil, err
 	case errors.Is(err, commitlog.ErrNoHeader):
 		l.fate = fateEmpty
 		return l, nil
@@ -227,6 +230,9 @@ func (r *recovery) clear() error {
 			continue
 		case l.fate == fateSynced:
 			r.db.log.Info("a segment of the write buffer is on the replica already", "txid", l.s.txid())
+		case l.log == nil && !r.b.lock.isOurs:
+			r.b.ignore(l.number)
+			continue
 		default:
 			r.db.log.Info("a segment of the write buffer has no commit", "segment", l.number)
 		}

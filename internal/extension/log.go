@@ -1,11 +1,15 @@
 package extension
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
 // Log is where an extension logs to: standard error, or the file and from the level
@@ -35,7 +39,7 @@ func (l *Log) Configure(environment Environment) error {
 		var file *os.File
 		if path != "" {
 			var err error
-			if file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+			if file, err = openLog(path); err != nil {
 				return fmt.Errorf("%s: %w", LogFile, err)
 			}
 		}
@@ -48,6 +52,27 @@ func (l *Log) Configure(environment Environment) error {
 	}
 	l.level.Set(level)
 	return nil
+}
+
+// logBegin is what every line of a log begins with.
+const logBegin = slog.TimeKey + "="
+
+// openLog opens a file to append to, or makes it, for this user only. What is
+// there has to be empty or a log, or the device that takes anything.
+func openLog(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil {
+		if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+			return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		}
+	}
+	f, err := ownfile.Create(path)
+	if err == nil {
+		err = f.Close() // other processes append to it, too
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return ownfile.Open(path, os.O_RDWR|os.O_APPEND, ownfile.BeginsWith(logBegin))
 }
 
 // Logger returns a logger that writes text to where the log goes at the time.

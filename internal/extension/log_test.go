@@ -50,3 +50,60 @@ func TestLog(t *testing.T) {
 		}
 	}
 }
+
+// TestLog_Files gives files that are not logs, or no files at all: they are
+// not touched.
+func TestLog_Files(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(path("database"), []byte("SQLite format 3\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path("log"), []byte("time=2026-01-01T00:00:00Z level=INFO msg=before\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("log", path("link")); err != nil {
+		t.Skip(err)
+	}
+	var log extension.Log
+	configure := func(name string) error {
+		return log.Configure(extension.Environment{extension.LogFile: name})
+	}
+	for _, name := range []string{"database", "link"} {
+		if err := configure(path(name)); err == nil || !strings.HasPrefix(err.Error(), extension.LogFile+": ") || !strings.Contains(err.Error(), "not touched") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := configure(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("a folder: %v", err)
+	}
+	if b, err := os.ReadFile(path("database")); err != nil || string(b) != "SQLite format 3\x00" {
+		t.Errorf("the database is %q, %v", b, err)
+	}
+	for _, name := range []string{path("log"), path("new"), os.DevNull} {
+		if err := configure(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		log.Logger().Info("after")
+	}
+	if b, err := os.ReadFile(path("log")); err != nil || strings.Count(string(b), "\n") != 2 || !strings.Contains(string(b), "before") {
+		t.Errorf("the log is %q, %v", b, err)
+	}
+	if info, err := os.Stat(path("new")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("a new log has mode %v, %v", info.Mode(), err)
+	}
+	// Two processes append to one file.
+	if err := configure(path("new")); err != nil {
+		t.Fatal(err)
+	}
+	var other extension.Log
+	if err := other.Configure(extension.Environment{extension.LogFile: path("new")}); err != nil {
+		t.Fatal(err)
+	}
+	log.Logger().Info("one")
+	other.Logger().Info("two")
+	log.Logger().Info("three")
+	if b, err := os.ReadFile(path("new")); err != nil || strings.Count(string(b), "\n") != 4 {
+		t.Errorf("the log of two is %q, %v", b, err)
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
 // ErrLocked means that another process, or another File of this one, has the
@@ -27,6 +29,8 @@ type File struct {
 	f    *os.File
 	path string
 	temp bool // the path is not the file's any more, or is to be removed
+
+	created bool // by Open
 
 	maps   atomic.Pointer[[][]byte] // memory maps of the segments; nil where there are none
 	closed atomic.Bool
@@ -48,36 +52,25 @@ func CreateTemp() (*File, error) {
 }
 
 // Open opens a file, or makes an empty one, and locks it against others that
-// open it so. The error is ErrLocked if somebody has.
-func Open(path string) (*File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// open it so. The error is ErrLocked if somebody has, and ownfile.ErrForeign if
+// there is something that ours does not recognise.
+func Open(path string, ours ownfile.Check) (*File, error) {
+	f, created, err := ownfile.OpenOrCreate(path, ours)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("open %s: not a regular file", path)
-	}
-	if err == nil {
-		err = lock(f)
-	}
-	if err == nil && !isAt(f, path) {
+	err = lock(f)
+	if err == nil && !ownfile.IsAt(f, path) {
 		err = fmt.Errorf("open %s: %w", path, ErrLocked) // by who put another one there meanwhile
+	}
+	var info os.FileInfo
+	if err == nil {
+		info, err = f.Stat() // it may have changed before it was locked
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &File{f: f, path: path, size: info.Size()}, nil
-}
-
-// isAt reports whether a path is that of an open file.
-func isAt(f *os.File, path string) bool {
-	a, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	b, err := os.Stat(path)
-	return err == nil && os.SameFile(a, b)
+	return &File{f: f, path: path, size: info.Size(), created: created}, nil
 }
 
 // Path returns the file's path. That of a temporary file is mostly gone.
@@ -87,7 +80,13 @@ func (f *File) Path() string { return f.path }
 func (f *File) IsTemp() bool { return f.temp }
 
 // IsThere reports whether the file can still be found by its path.
-func (f *File) IsThere() bool { return isAt(f.f, f.path) }
+func (f *File) IsThere() bool { return ownfile.IsAt(f.f, f.path) }
+
+// IsNew reports whether Open made the file.
+func (f *File) IsNew() bool { return f.created }
+
+// Remove removes the file's name, if it still is the file's.
+func (f *File) Remove() error { return ownfile.Remove(f.f, f.path) }
 
 // CheckSize tells whether somebody else has cut the file off. What is written
 // after that would leave a hole, which reads as zeros.
@@ -214,11 +213,9 @@ func (f *File) Close() error {
 			errs = append(errs, unmap(m))
 		}
 	}
-	errs = append(errs, f.f.Close())
 	if f.temp {
-		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, f.Remove())
 	}
+	errs = append(errs, f.f.Close())
 	return errors.Join(errs...)
 }

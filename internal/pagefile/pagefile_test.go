@@ -12,7 +12,7 @@ import (
 )
 
 func TestFile(t *testing.T) {
-	f, err := pagefile.Open(filepath.Join(t.TempDir(), "pages"))
+	f, err := pagefile.Open(filepath.Join(t.TempDir(), "pages"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestFile(t *testing.T) {
 // Somebody cuts the file off while it is mapped.
 func TestFile_Truncated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pages")
-	f, err := pagefile.Open(path)
+	f, err := pagefile.Open(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,17 +76,17 @@ func TestFile_Truncated(t *testing.T) {
 
 func TestFile_Lock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pages")
-	f, err := pagefile.Open(path)
+	f, err := pagefile.Open(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pagefile.Open(path); !errors.Is(err, pagefile.ErrLocked) {
+	if _, err := pagefile.Open(path, nil); !errors.Is(err, pagefile.ErrLocked) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := pagefile.Open(path)
+	again, err := pagefile.Open(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,10 +104,10 @@ func TestFile_Lock(t *testing.T) {
 
 func TestFile_NotAFile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := pagefile.Open(dir); err == nil {
+	if _, err := pagefile.Open(dir, nil); err == nil {
 		t.Error("opened a folder")
 	}
-	if _, err := pagefile.Open(filepath.Join(dir, "none", "pages")); err == nil {
+	if _, err := pagefile.Open(filepath.Join(dir, "none", "pages"), nil); err == nil {
 		t.Error("opened a file in a folder that is not there")
 	}
 }

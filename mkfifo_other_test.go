@@ -1,0 +1,7 @@
+//go:build !(darwin || freebsd || linux)
+
+package litestream_test
+
+import "errors"
+
+func mkfifo(string) error { return errors.ErrUnsupported }
