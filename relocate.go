@@ -202,6 +202,7 @@ func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 			r = refreshed{files, db.advanceBy(ctx, files), db.relocateBy(ctx, before, files)}
 		default:
 			if err = db.restart(ctx, before, files); err == nil {
+				db.writer.forget()
 				return refreshed{files: files}
 			}
 			r = refreshed{news: err}

@@ -276,16 +276,16 @@ func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) er
 	return info, nil
 }
 
-// checkFree returns fs.ErrExist if there is a file.
+// checkFree returns fs.ErrExist if there is a file. It reads the file, as a
+// listing that lacks it would have it be overwritten.
 func (s *store) checkFree(ctx context.Context, f fileKey) error {
-	files, err := s.list(ctx, f.level, f.minTXID, false)
-	if err != nil {
+	switch err := s.load(ctx, f, make([]byte, ltx.HeaderSize), 0); {
+	case isMissing(err):
+		return nil
+	case err != nil && !errors.Is(err, ErrCorrupt):
 		return err
 	}
-	if isIn(f, files) {
-		return fmt.Errorf("create %s: %w", f, fs.ErrExist)
-	}
-	return nil
+	return fmt.Errorf("create %s: %w", f, fs.ErrExist)
 }
 
 // delete deletes files.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -256,5 +257,85 @@ func TestCompaction_Stalls(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// lostSnapshots makes snapshots, and does not say so.
+type lostSnapshots struct {
+	*liar
+	lost atomic.Int64
+}
+
+func (c *lostSnapshots) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	info, err := c.liar.CreateLTXFile(ctx, level, minTXID, maxTXID, r)
+	if err == nil && level == litestream.SnapshotLevel {
+		c.lost.Add(1)
+		return nil, errors.New("connection reset")
+	}
+	return info, err
+}
+
+// TestPromise5_MendedReplyLost loses the reply to the upload of the snapshot that
+// fills a hole. It is not another writer's.
+func TestPromise5_MendedReplyLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &lostSnapshots{liar: &liar{ReplicaClient: memoryClient()}}
+		slot, vfs := newVFSOnly(t, client, &litestream.Options{WriteEnabled: true, WriteSyncInterval: -1, PollInterval: -1, CompactionDisabled: true, Logger: testlog.New(t, nil)})
+		defer vfs.Close(context.Background())
+		db := openConn(t, slot, "app.db")
+		for _, query := range []string{"CREATE TABLE t (v)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"} {
+			mustExec(t, db, query)
+			mustSync(t, vfs)
+		}
+		client.take(t, holes["middle"])
+		client.take(t, holes["first"])
+		time.Sleep(time.Hour)
+		mustExec(t, db, "INSERT INTO t VALUES (3)")
+		if err := trySync(vfs, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if client.lost.Load() == 0 {
+			t.Error("no snapshot was made")
+		}
+		for range 3 {
+			time.Sleep(time.Hour)
+			mustExec(t, db, "INSERT INTO t VALUES (4)")
+			mustSync(t, vfs)
+		}
+		if got, err := readFresh(t, client, "SELECT group_concat(v) FROM t"); err != nil || got != "1,2,3,4,4,4" {
+			t.Errorf("a fresh reader gets %q, %v", got, err)
+		}
+	})
+}
+
+// plainLiar is a store that can neither create a file only if there is none,
+// nor list all levels at once.
+type plainLiar struct{ litestream.ReplicaClient }
+
+// TestPromise6_OverwritesNothingHidden has a store that cannot create a file
+// only if there is none, and whose listings are empty: the look before an upload is
+// at the file.
+func TestPromise6_OverwritesNothingHidden(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	client := &liar{ReplicaClient: memoryClient()}
+	slot, vfs := newVFSOnly(t, plainLiar{client}, writing(func(o *litestream.Options) {
+		o.PollInterval, o.CloseTimeout, o.ReadTimeout, o.CompactionDisabled = -1, 100*time.Millisecond, 100*time.Millisecond, true
+	}))
+	a := openConn(t, slot, "app.db")
+	mustExec(t, a, "CREATE TABLE t (v)")
+	mustSync(t, vfs)
+	otherName, other := newVFS(t, client, writing(func(o *litestream.Options) { o.CompactionDisabled = true }))
+	b := openConn(t, otherName, "app.db")
+	mustExec(t, b, "INSERT INTO t VALUES ('b')")
+	mustSync(t, other)
+	client.lie(func(_ int, f *ltx.FileInfo) bool { return f.MaxTXID > 1 })
+	mustExec(t, a, "INSERT INTO t VALUES ('a')")
+	if err := trySync(vfs, 200*time.Millisecond); err == nil {
+		t.Error("both writers succeed")
+	}
+	_ = vfs.Close(t.Context())
+	client.lie(nil)
+	if got, err := readFresh(t, client, "SELECT v FROM t"); err != nil || got != "b" {
+		t.Errorf("a fresh reader gets %q, %v", got, err)
 	}
 }

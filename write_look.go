@@ -42,13 +42,16 @@ type known struct {
 	listed   int             // how many files that look listed
 	suspect  bool            // something says that files are missing: the next sync looks at all levels
 	hole     error           // which files are missing, nil if none is
-	mended   *ltx.FileInfo   // snapshot that fills a hole, until views point to it
+	mending  fileKey         // name of a snapshot that fills a hole, from before it is made until views point to it
+	mended   *ltx.FileInfo   // that snapshot, nil if nothing tells whether it was made
 	outgrown bool            // a snapshot is due
 }
 
 // openedWith notes the files that a database was opened with.
 func (w *writer) openedWith(at time.Time, plan, listed []*ltx.FileInfo) {
-	w.looked(at, plan, listed)
+	if w.db.opts.WriteEnabled {
+		w.looked(at, plan, listed)
+	}
 	w.confirm(at)
 }
 
@@ -115,8 +118,8 @@ func (w *writer) lookAhead(ctx context.Context, s *segment) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		if f.MaxTXID >= s.txid() && keyOf(f) != (fileKey{0, s.txid(), s.txid()}) {
+	for _, f := range w.withoutOwn(files, s) {
+		if f.MaxTXID >= s.txid() {
 			return w.lose(fmt.Errorf("%s is there", keyOf(f)))
 		}
 	}
@@ -204,6 +207,13 @@ func (w *writer) knownFiles() map[fileKey]*ltx.FileInfo {
 	return fileSet(slices.Concat(w.known.others, w.known.files))
 }
 
+// forget forgets all files: the replica has another history now.
+func (w *writer) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known = known{}
+}
+
 // made notes a file that this process has made of others.
 func (w *writer) made(info *ltx.FileInfo) {
 	w.mu.Lock()
@@ -278,13 +288,7 @@ func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) err
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	ours := []fileKey{own}
-	if w.known.mended != nil {
-		ours = append(ours, keyOf(w.known.mended))
-	}
-	w.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(ours, keyOf(f)) })
+	others := w.withoutOwn(files, s)
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
 			// Whatever is in there counts. Ours would be a second one.
@@ -302,6 +306,15 @@ func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) err
 		return w.checkOwn(ctx, info)
 	}
 	return w.checkWhole(ctx, at, s, files)
+}
+
+// withoutOwn returns files without those that this process has made of a segment.
+func (w *writer) withoutOwn(files []*ltx.FileInfo, s *segment) []*ltx.FileInfo {
+	own := fileKey{0, s.txid(), s.txid()}
+	w.mu.Lock()
+	mending := w.known.mending
+	w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return keyOf(f) == own || keyOf(f) == mending })
 }
 
 // checkOwn returns why a file that was just uploaded is not listed.

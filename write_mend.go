@@ -25,19 +25,21 @@ func (w *writer) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, ga
 		return nil, err
 	}
 	lacks := fmt.Errorf("%w%s", gap, namesOf(missing))
-	info, err := w.createSnapshot(s)
-	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", errWrongListing, err)
-	}
+	info, unreadable, err := w.createSnapshot(s)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil {
-		w.known.hole = fmt.Errorf("%w; commits stay in the write buffer until the files are back: %w", lacks, err)
+	switch {
+	case unreadable != nil:
+		w.known.hole = fmt.Errorf("%w; commits stay in the write buffer until the files are back: %w", lacks, unreadable)
 		return nil, w.known.hole
+	case errors.Is(err, fs.ErrExist):
+		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", errWrongListing, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", lacks, err)
 	}
 	w.known.mended = info
 	w.counts.Mended++
-	w.db.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states are lost",
+	w.db.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
 		"error", lacks, "snapshot", keyOf(info), "bytes", info.Size)
 	return info, nil
 }
@@ -119,8 +121,8 @@ func (w *writer) checkNewer(ctx context.Context, files []*ltx.FileInfo) error {
 }
 
 // createSnapshot makes a file of the newest state on the replica, or of that
-// after a segment.
-func (w *writer) createSnapshot(s *segment) (*ltx.FileInfo, error) {
+// after a segment. Unreadable is why a page of it cannot be read.
+func (w *writer) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err error) {
 	db := w.db
 	cur := db.current.Load()
 	hdr := ltx.Header{
@@ -136,7 +138,12 @@ func (w *writer) createSnapshot(s *segment) (*ltx.FileInfo, error) {
 	}
 	ctx, cancel := db.withTimeout(limit)
 	defer cancel()
-	return db.store.create(ctx, fileKey{SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}, func(dst io.Writer) error {
+	key := fileKey{SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}
+	w.mu.Lock()
+	w.known.mending, w.known.mended = key, nil
+	w.mu.Unlock()
+	info, err = db.store.create(ctx, key, func(dst io.Writer) error {
+		unreadable = nil
 		enc, err := ltx.NewEncoder(dst)
 		if err == nil {
 			err = enc.EncodeHeader(hdr)
@@ -150,8 +157,8 @@ func (w *writer) createSnapshot(s *segment) (*ltx.FileInfo, error) {
 			if pgno == lock {
 				continue
 			}
-			if err := w.readPage(ctx, cur, s, pgno, page); err != nil {
-				return err
+			if unreadable = w.readPage(ctx, cur, s, pgno, page); unreadable != nil {
+				return unreadable
 			}
 			if err := enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page); err != nil {
 				return err
@@ -159,6 +166,7 @@ func (w *writer) createSnapshot(s *segment) (*ltx.FileInfo, error) {
 		}
 		return enc.Close()
 	})
+	return info, unreadable, err
 }
 
 // mendAhead is how many pages are read together for a snapshot.
@@ -199,12 +207,15 @@ func (w *writer) readPage(ctx context.Context, cur *view, s *segment, pgno uint3
 func (w *writer) settle(ctx context.Context) {
 	w.mu.Lock()
 	info := w.known.mended
-	if info == nil || info.MaxTXID > w.db.current.Load().txid {
+	if w.known.mending.maxTXID > w.db.current.Load().txid {
 		w.mu.Unlock()
 		return
 	}
-	w.known.mended = nil
+	w.known.mending, w.known.mended = fileKey{}, nil
 	w.mu.Unlock()
+	if info == nil {
+		return
+	}
 	l, err := w.db.store.loadFile(ctx, info)
 	if err == nil {
 		err = w.db.relocateCurrent(l)
