@@ -110,7 +110,8 @@ type Options struct {
 	WriteBufferMaxSize int64
 
 	// CompactionDisabled leaves the files that write mode makes as they are: none
-	// is merged, no snapshot is made and nothing is deleted. Default false.
+	// is merged, nothing is deleted, and no snapshot is made but to stand for
+	// files that are missing. Default false.
 	CompactionDisabled bool
 
 	// CompactionLevels are the times after which files of each level are merged

@@ -80,7 +80,7 @@ func holed(t *testing.T, client *liar, o *litestream.Options) (db querier, vfs *
 // at hand: it makes a snapshot.
 func TestPromise5_HoleIsMended(t *testing.T) {
 	for name, which := range holes {
-		for _, how := range []string{"idle", "busy", "committed", "hydrated"} {
+		for _, how := range []string{"idle", "busy", "committed", "hydrated", "reopened", "enabled"} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { testMended(t, how, which) })
 			})
@@ -100,10 +100,13 @@ func testMended(t *testing.T, how string, which func(*ltx.FileInfo) bool) {
 	if how == "hydrated" {
 		waitForHydration(t, db)
 	}
+	if how == "reopened" || how == "enabled" {
+		db = reopenHoled(t, client, vfs, *o, how == "reopened")
+	}
 	client.take(t, which)
 	want := 6
 	switch how {
-	case "idle", "hydrated":
+	case "idle", "hydrated", "reopened", "enabled":
 		time.Sleep(time.Hour)
 		mustExec(t, db, "INSERT INTO t VALUES (5)")
 		mustExec(t, db, "PRAGMA litestream_sync")
@@ -138,6 +141,22 @@ func testMended(t *testing.T, how string, which func(*ltx.FileInfo) bool) {
 			t.Errorf("got %q, %v, want %d", got, err, want)
 		}
 	}
+}
+
+// reopenHoled opens a replica that another process has written, and reads all of it.
+// Write mode is on from the begin, or turned on later.
+func reopenHoled(t *testing.T, client *liar, before *litestream.VFS, o litestream.Options, enabled bool) querier {
+	t.Helper()
+	if err := before.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	o.WriteEnabled = enabled
+	name, vfs := newVFSOnly(t, client, &o)
+	db := openConn(t, name, "app.db", "mode=rw")
+	t.Cleanup(func() { _ = vfs.Close(context.Background()) })
+	wantSQL(t, db, "PRAGMA integrity_check", "ok")
+	mustExec(t, db, "PRAGMA litestream_write_enabled = 1")
+	return db
 }
 
 // waitForHydration waits until a database is local.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
@@ -326,4 +328,29 @@ func copyFile(t testing.TB, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestWrite_Requests counts what syncs ask of storage: one upload and one listing
+// each, be it of level 0 or of all levels. A sync of nothing asks nothing.
+func TestWrite_Requests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vfsName, vfs := newVFS(t, memoryClient(), &litestream.Options{WriteEnabled: true, WriteSyncInterval: -1, PollInterval: -1, CompactionDisabled: true})
+		defer vfs.Close(context.Background())
+		db := openConn(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE t (v)")
+		mustExec(t, db, "PRAGMA litestream_sync")
+		before := vfs.Stats()[0]
+		const n = 100
+		for i := range n {
+			mustExec(t, db, "INSERT INTO t VALUES (?)", i)
+			mustExec(t, db, "PRAGMA litestream_sync")
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Hour)
+		mustExec(t, db, "PRAGMA litestream_sync")
+		after := vfs.Stats()[0]
+		if lists, reads, creates := after.Lists-before.Lists, after.Reads-before.Reads, after.Creates-before.Creates; lists != n || reads != 0 || creates != n {
+			t.Errorf("%d syncs: %d lists, %d reads, %d uploads", n, lists, reads, creates)
+		}
+	})
 }
