@@ -259,7 +259,7 @@ func (k keptPages) keep(l *loadedFile, limit int64) {
 func (db *database) cachePages(v *view, pages keptPages) {
 	for pgno, p := range pages {
 		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
-			db.reader.admit(pageKey{loc.version, pgno, v.epoch}, p.data)
+			db.reader.admit(pageKey{loc.version, pgno, v.epoch}, p.data, p.file.isWhole)
 		}
 	}
 	db.reader.copies.notify()
@@ -272,7 +272,7 @@ func (db *database) peek(v *view, pgno uint32) (page []byte, cached, ok bool) {
 	if !ok {
 		return nil, false, true
 	}
-	if loc.file.segment != nil {
+	if loc.file.segment != nil || loc.file.wrong.Load() != nil {
 		return nil, false, false
 	}
 	page, cached = db.reader.known(pageKey{loc.version, pgno, v.epoch})
@@ -289,6 +289,9 @@ func (db *database) page(ctx context.Context, v *view, pgno uint32) ([]byte, err
 	if loc.file.segment != nil {
 		page := make([]byte, v.pageSize)
 		return page, readSegment(loc, pgno, page)
+	}
+	if err := loc.checkTrusted(pgno); err != nil {
+		return nil, err
 	}
 	if v.base != nil {
 		v = v.base // which knows where it is by now

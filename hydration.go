@@ -21,9 +21,9 @@ type HydrationStatus string
 // The states of a hydration.
 const (
 	HydrationIdle       HydrationStatus = "idle"        // not enabled, or not begun
-	HydrationRestoring  HydrationStatus = "restoring"   // not all pages are local yet
+	HydrationRestoring  HydrationStatus = "restoring"   // not all pages are local and compared yet
 	HydrationCatchingUp HydrationStatus = "catching_up" // they were, and some have changed since
-	HydrationComplete   HydrationStatus = "complete"    // all pages are local
+	HydrationComplete   HydrationStatus = "complete"    // all pages are local, and all checksums that can be compared are right
 	HydrationFailed     HydrationStatus = "failed"      // it goes on no more, or waits for the disk; reads are remote
 )
 
@@ -31,12 +31,18 @@ const (
 type HydrationProgress struct {
 	Name       string          `json:"-"` // of the database
 	Status     HydrationStatus `json:"status"`
-	Progress   float64         `json:"progress"`    // 0 to 100
+	Progress   float64         `json:"progress"`    // 0 to 100, which it is when it is complete
 	Pages      int64           `json:"pages"`       // local pages of the newest state
 	TotalPages int64           `json:"total_pages"` // pages of the newest state
-	Bytes      int64           `json:"bytes"`       // read from storage for it
-	File       string          `json:"file"`        // the local file; a temporary one has no name any more
-	Error      string          `json:"error"`       // why it failed or pauses; empty if it goes on
+
+	// Of Pages, those that a checksum of an LTX file covers that was compared, and
+	// those of which none can be: too little of their files is needed.
+	VerifiedPages     int64 `json:"verified_pages"`
+	UnverifiablePages int64 `json:"unverifiable_pages"`
+
+	Bytes int64  `json:"bytes"` // read from storage for it
+	File  string `json:"file"`  // the local file; a temporary one has no name any more
+	Error string `json:"error"` // why it failed or pauses; empty if it goes on
 }
 
 // hydrator copies the database to a local file in the background, newest
@@ -77,8 +83,9 @@ type hydrator struct {
 
 // offer is a page that somebody else has fetched.
 type offer struct {
-	key  pageKey
-	page []byte
+	key      pageKey
+	page     []byte
+	compared bool // it came with a whole file whose checksum is right
 }
 
 const (
@@ -89,6 +96,10 @@ const (
 
 	// maxHot is how many pages that queries waited for are remembered.
 	maxHot = 64
+
+	// mostProgress is that of a hydration that is not complete, though all pages
+	// may be local.
+	mostProgress = 99.9
 
 	// patience is how long hydration gives way to queries at a time.
 	patience = 200 * time.Millisecond
@@ -123,10 +134,18 @@ func (h *hydrator) start() { h.db.run(h.run) }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *hydrator) run() {
-	for {
+	for again := false; ; {
 		err := h.hydrate()
 		if h.db.ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errLocalWrong) {
+			h.db.forgetServed()
+			if !again {
+				again = true
+				h.db.log.Warn("hydration starts over", "reason", err)
+				continue
+			}
 		}
 		if errors.Is(err, ErrCorrupt) || !isDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.fail(err)
@@ -208,7 +227,7 @@ func (h *hydrator) close(problem error) error {
 	err := problem
 	switch {
 	case h.keeper == nil:
-	case errors.Is(problem, ErrCorrupt): // pages of it may be wrong
+	case errors.Is(problem, ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
 		l.drop()
 		// Without them the record is refused, should it be impossible to replace it.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
@@ -221,9 +240,9 @@ func (h *hydrator) close(problem error) error {
 
 func (h *hydrator) local() *localPages { return h.db.reader.local.Load() }
 
-// offer gives a page to the local file that somebody has fetched. It does not
-// wait.
-func (h *hydrator) offer(key pageKey, page []byte) {
+// offer gives a page to the local file that somebody has fetched, maybe in a
+// whole file whose checksum was compared. It does not wait.
+func (h *hydrator) offer(key pageKey, page []byte, compared bool) {
 	if h == nil || h.over.Load() || !h.local().wants(key) {
 		return
 	}
@@ -232,7 +251,7 @@ func (h *hydrator) offer(key pageKey, page []byte) {
 		return
 	}
 	select {
-	case h.offers <- offer{key, page}:
+	case h.offers <- offer{key, page, compared}:
 	default:
 		h.offered.Add(-int64(len(page)))
 	}
@@ -241,7 +260,7 @@ func (h *hydrator) offer(key pageKey, page []byte) {
 
 // offerSurely is offer, but waits while there is no room, as long as ctx allows and
 // somebody makes room.
-func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte) {
+func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte, compared bool) {
 	isFull := func() bool { return h.offered.Load()+int64(len(page)) > maxOffered || len(h.offers) == cap(h.offers) }
 	for h != nil && !h.over.Load() && !h.idle.Load() && isFull() {
 		signal(h.wake)
@@ -251,7 +270,7 @@ func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte) {
 			return
 		}
 	}
-	h.offer(key, page)
+	h.offer(key, page, compared)
 }
 
 // rest notes whether offers are left lying.
@@ -314,10 +333,10 @@ func (h *hydrator) nextHot() (pgno uint32, ok bool) {
 	return pgno, true
 }
 
-// isComplete tells whether no page is missing.
+// isComplete tells whether no page is missing, and none is to be compared.
 func (h *hydrator) isComplete() bool {
 	l := h.local()
-	return l != nil && l.view() != nil && l.missing() == 0
+	return l != nil && l.isComplete()
 }
 
 // keepUp follows the newest view and writes pages that are offered, until
@@ -426,8 +445,12 @@ func (h *hydrator) adopt() error {
 			if int64(len(o.page)) != l.size {
 				continue
 			}
-			if err := l.put(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page); err != nil {
+			already, err := l.write(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page)
+			if err != nil {
 				return err
+			}
+			if o.compared && already == 0 {
+				l.settleKey(o.key)
 			}
 		default:
 			return nil
@@ -509,15 +532,16 @@ func (h *hydrator) progressed() {
 		return
 	}
 	before := h.status
+	complete := l.isComplete()
 	step := 10
-	if total > 0 {
-		step = int(10 * (total - missing) / total)
+	if !complete {
+		step = min(int(10*(total-missing)/max(total, 1)), 9)
 	}
-	done := missing == 0 && before != HydrationComplete
+	done := complete && before != HydrationComplete
 	switch {
 	case done:
 		h.status, h.problem = HydrationComplete, nil
-	case missing > 0 && before == HydrationComplete:
+	case !complete && before == HydrationComplete:
 		h.status, h.since, h.already, h.step = HydrationCatchingUp, time.Now(), h.bytes.Load(), step
 	}
 	tenth := before == HydrationRestoring && step > h.step && !done
@@ -528,11 +552,11 @@ func (h *hydrator) progressed() {
 	case done && before == HydrationRestoring:
 		size := total * l.size
 		h.db.log.Info("hydration complete", "pages", total, "bytes_read", bytes, "duration", took,
-			"mb_per_s", int64(float64(size)/1e6/max(took.Seconds(), 1e-3)))
+			"mb_per_s", int64(float64(size)/1e6/max(took.Seconds(), 1e-3)), "verified", l.compared.Load())
 	case tenth:
 		h.db.log.Info("hydration", "percent", step*10, "pages", total-missing, "of", total)
 	}
-	if changed || done || missing > 0 {
+	if changed || done || !complete {
 		h.report()
 	}
 }
@@ -554,11 +578,16 @@ func (h *hydrator) progress() HydrationProgress {
 	}
 	p.File = l.file.Path()
 	p.Pages, p.TotalPages = l.count.Load(), l.total.Load()
+	p.VerifiedPages = l.compared.Load()
+	p.UnverifiablePages = max(0, l.settled.Load()-p.VerifiedPages)
 	if p.TotalPages > 0 {
-		p.Progress = 100 * float64(p.Pages) / float64(p.TotalPages)
+		p.Progress = min(100*float64(p.Pages)/float64(p.TotalPages), mostProgress)
 	}
-	if p.Status == HydrationComplete {
+	switch {
+	case p.Status == HydrationComplete && l.isComplete():
 		p.Progress = 100
+	case p.Status == HydrationComplete: // of the state before
+		p.Status = HydrationCatchingUp
 	}
 	return p
 }

@@ -3,6 +3,7 @@ package litestream
 import (
 	"context"
 	"errors"
+	"math"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -23,8 +24,9 @@ const (
 	// together they are no larger.
 	maxBatch = 8
 
-	// wholeShare is the part of a file's pages, in hundredths, of which it is
-	// read whole, so that its checksum can be compared.
+	// wholeShare is the part of a file's pages, in hundredths, that must be
+	// needed for the others to be read as well, so that its checksum can be
+	// compared.
 	wholeShare = 97
 
 	// gapShare is how much of what is read may be gaps between wanted pages, in
@@ -37,7 +39,8 @@ type part struct {
 	file        *ltxFile
 	offset, end int64
 	first, last uint32 // wanted pages lie in between
-	whole       *wholeFile
+	pages       int    // wanted pages
+	whole       bool   // all frames of it are summed up for the file's checksum
 }
 
 func (p part) size() int64 { return p.end - p.offset }
@@ -56,13 +59,18 @@ func (h *hydrator) copyAll(ctx context.Context) error {
 		if h.db.arriving.Load() > 0 || caughtUp && h.offered.Load() > 0 {
 			continue // the pages are there in a moment, and then there is work again
 		}
-		for ctx.Err() == nil && h.local().missing() > 0 {
-			before := h.local().count.Load()
-			err := h.pass(ctx)
+		for ctx.Err() == nil && h.local().held.Load() != nil && !h.isComplete() {
+			l := h.local()
+			count, settled := l.count.Load(), l.settled.Load()
+			step := h.pass
+			if l.missing() == 0 {
+				step = h.compare
+			}
+			err := step(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return nil
-			case err == nil && h.local().count.Load() != before:
+			case err == nil && (l.count.Load() != count || l.settled.Load() != settled):
 				delay = firstHydrationDelay
 				continue
 			case err == nil: // the view moved on, or will when somebody looks
@@ -109,6 +117,9 @@ func (h *hydrator) checkStale(ctx context.Context, problem error) error {
 	}
 	var bad *fileError
 	if errors.As(problem, &bad) && bad.epoch == h.db.current.Load().epoch && isListed(bad.file, seen.files) && !isMissing(problem) {
+		if bad.wrong {
+			h.db.distrust(bad.file, problem)
+		}
 		return problem
 	}
 	return nil
@@ -118,6 +129,7 @@ func (h *hydrator) checkStale(ctx context.Context, problem error) error {
 type fileError struct {
 	file  *ltxFile
 	epoch uint32
+	wrong bool // its checksum is: any page may be
 	error
 }
 
@@ -147,18 +159,7 @@ func (h *hydrator) pass(ctx context.Context) error {
 			}
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if v.epoch != h.db.current.Load().epoch {
-		return nil // what was read may be of another history
-	}
-	for _, w := range plan.wholes() {
-		if err := w.check(v.epoch); err != nil {
-			return err
-		}
-	}
-	return nil
+	return g.Wait()
 }
 
 // nextBatch returns what is to be read next: what is near a page that a query
@@ -230,8 +231,9 @@ type filePlan struct {
 	missing int   // pages
 	bytes   int64 // of these
 	end     int64 // of the last one seen
-	whole   *wholeFile
-	part    part // that is being put together
+	whole   bool  // the frames between these are read, too, for the file's checksum
+	local   bool  // some pages are not missing
+	part    part  // that is being put together
 }
 
 // plan looks at everything that is missing.
@@ -241,29 +243,23 @@ func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 		f.missing++
 		f.bytes += int64(loc.size)
 	})
-	bytes, total := int64(0), int64(0)
+	total := int64(0)
+	needed := v.pagesOf()
 	for _, f := range p.files {
 		total += f.bytes
-		if f.missing*100 >= f.file.frames*wholeShare {
-			f.whole = &wholeFile{file: f.file}
-		} else {
-			bytes += f.bytes
-		}
+		f.whole, f.local = isComparable(f.file, needed[f.file]), f.missing < needed[f.file]
 	}
 	streams := int64(h.db.opts.HydrationConcurrency)
 	rounds := (total-1)/(streams*partSize) + 1
 	p.size = max(total/(streams*rounds), minPartSize)
-	if bytes == 0 {
-		return p
-	}
 	var gaps [64]int64 // bytes, by the logarithm of their size
 	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
-		if gap := loc.offset - f.end; f.end > 0 && gap > 0 && f.whole == nil {
+		if gap := loc.offset - f.end; f.end > 0 && gap > 0 {
 			gaps[bits.Len64(uint64(gap))] += gap
 		}
 		f.end = loc.offset + int64(loc.size)
 	})
-	budget := bytes * gapShare / 100
+	budget := total * gapShare / 100
 	for i, sum := range gaps {
 		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
 			break
@@ -277,13 +273,10 @@ func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 // of the file that it lies in.
 func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc)) {
 	var f *filePlan
-	p.present.missingIn(1, p.view.commit, func(pgno uint32) bool {
-		loc, ok := p.view.lookup(pgno)
-		if !ok {
-			return true
-		}
+	p.view.pages.eachMissing(p.present, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
 		if f == nil || f.file != loc.file {
-			if f, ok = p.files[loc.file]; !ok {
+			known := false
+			if f, known = p.files[loc.file]; !known {
 				f = &filePlan{file: loc.file}
 				p.files[loc.file] = f
 			}
@@ -308,73 +301,66 @@ func (p *copyPlan) batches() (all [][]part) {
 	}
 	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) {
 		end := loc.offset + int64(loc.size)
+		begin := part{file: f.file, offset: loc.offset, first: pgno, whole: f.whole}
 		switch begun := f.part.file != nil; {
+		case !begun && f.whole && p.isRest(f, ltx.HeaderSize, loc.offset, 1, pgno-1):
+			begin.offset = ltx.HeaderSize
+			f.part = begin
 		case !begun:
-			if f.whole != nil && loc.offset > p.size {
-				f.whole.skip()
-				f.whole = nil
-			}
-			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
-			if f.whole != nil {
-				f.part.offset = 0
-			}
-		case f.whole != nil && loc.offset-f.part.end > p.size:
-			// So much is local in between that it is not worth the checksum.
-			f.whole.skip()
-			f.whole = nil
+			f.part = begin
+		case f.whole && !p.isRest(f, f.part.end, loc.offset, f.part.last+1, pgno-1),
+			!f.whole && (loc.offset-f.part.end > p.gap || end-f.part.offset > p.size):
 			emit(f.part)
-			f.part = part{file: f.file, offset: loc.offset, first: pgno}
-		case f.whole != nil && loc.offset-f.part.offset >= p.size:
+			f.part = begin
+		case f.whole && loc.offset-f.part.offset >= p.size:
 			f.part.end = loc.offset
 			emit(f.part)
-			f.part = part{file: f.file, offset: loc.offset, whole: f.whole, first: pgno}
-		case f.whole == nil && (loc.offset-f.part.end > p.gap || end-f.part.offset > p.size):
-			emit(f.part)
-			f.part = part{file: f.file, offset: loc.offset, first: pgno}
+			f.part = begin
 		}
 		f.part.end, f.part.last = end, pgno
+		f.part.pages++
 	})
 	for _, f := range p.files {
-		switch {
-		case f.part.file == nil: // others have read it since
-			if f.whole != nil {
-				f.whole.skip()
-			}
-		case f.whole == nil:
-			emit(f.part)
-		case f.file.framesEnd-f.part.end > p.size:
-			f.whole.skip()
-			emit(f.part)
-		default:
-			f.part.end = f.file.framesEnd
-			emit(f.part)
-			for off, end := f.file.framesEnd, int64(0); off < f.file.size; off = end {
-				if end = off + p.size; end+ltx.TrailerSize > f.file.size {
-					end = f.file.size // the trailer is not cut in two
-				}
-				emit(part{file: f.file, offset: off, end: end, whole: f.whole})
-			}
+		if f.part.file == nil {
+			continue // others have read it since
 		}
+		if f.whole && p.isRest(f, f.part.end, f.file.framesEnd, f.part.last+1, math.MaxUint32) {
+			f.part.end = f.file.framesEnd
+		}
+		emit(f.part)
 	}
 	return all
 }
 
-func (p *copyPlan) wholes() (all []*wholeFile) {
-	for _, f := range p.files {
-		if f.whole != nil {
-			all = append(all, f.whole)
-		}
+// isRest tells whether a gap between missing pages of a file is read as well:
+// it is not larger than a part, and hardly more of it than of other gaps is
+// frames of pages from first to last that are local.
+func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bool {
+	if end <= offset {
+		return true
 	}
-	return all
+	if end-offset > p.size {
+		return false
+	}
+	if !f.local {
+		return true
+	}
+	local := int64(0)
+	p.view.pages.eachMissing(nil, first, last, func(_ uint32, loc frameLoc) bool {
+		if loc.file == f.file {
+			local += int64(loc.size)
+		}
+		return local <= p.gap
+	})
+	return local <= p.gap
 }
 
 // missingParts returns how pages of a part that are missing are read by
 // themselves.
 func missingParts(v *view, present *bitmap, all part) []part {
 	var parts []part
-	present.missingIn(all.first, all.last, func(pgno uint32) bool {
-		loc, ok := v.lookup(pgno)
-		if !ok || loc.file != all.file {
+	v.pages.eachMissing(present, all.first, all.last, func(pgno uint32, loc frameLoc) bool {
+		if loc.file != all.file {
 			return true
 		}
 		end := loc.offset + int64(loc.size)

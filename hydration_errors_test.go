@@ -198,19 +198,50 @@ func TestHydration_StorageFails(t *testing.T) {
 }
 
 // A file whose checksum is wrong ends hydration, which names it, and removes
-// what came from it.
+// what came from it. No page of it is served any more, by no view, as nobody can
+// tell which are right; the others are.
 func TestHydration_ChecksumMismatch(t *testing.T) {
 	client := newHookClient()
 	p := bigPrimary(t, client)
 	snapshot := keyOfLevel(t, client, SnapshotLevel)
 	damageTrailer(t, client, snapshot)
+	p.Exec("UPDATE t SET n = 0 WHERE id BETWEEN 300 AND 400")
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
+	before := db.current.Load()
+	past, err := db.travelTo(t.Context(), snapshot.maxTXID)
+	if err != nil {
+		t.Fatal(err)
+	}
 	await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
 	if got := db.reader.copies.progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
 		t.Errorf("got %+v", got)
 	}
-	wantAll(t, p, db)
+	v := db.current.Load()
+	if v.state.number.Load() == before.state.number.Load() {
+		t.Error("SQLite goes on with what it has cached")
+	}
+	again, err := db.travelTo(t.Context(), snapshot.maxTXID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []*view{v, before, past, again} {
+		right := 0
+		for pgno := uint32(1); pgno <= v.commit; pgno++ {
+			if loc, _ := v.lookup(pgno); loc.file.key() != snapshot {
+				wantPage(t, p, db, v, pgno)
+				right++
+				continue
+			}
+			c := &conn{db: db, log: db.log, predictor: predictor{db: db}, pinned: v}
+			if _, err := c.ReadAt(make([]byte, v.pageSize), int64(pgno-1)*int64(v.pageSize)); err == nil || !strings.Contains(c.lastErr.Load().Text, snapshot.String()) {
+				t.Fatalf("page %d as of %s: error %v, %+v", pgno, v.txid, err, c.lastErr.Load())
+			}
+		}
+		if v.txid != snapshot.maxTXID && right == 0 {
+			t.Errorf("no page as of %s is right", v.txid)
+		}
+	}
 	closeDB(t, db)
 	b, err := os.ReadFile(path + "-hydration")
 	if err != nil {

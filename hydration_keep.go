@@ -42,7 +42,8 @@ type keeper struct {
 	torn      bool    // what was appended last may be there in part
 	written   time.Time
 	count     int64 // pages present when a checkpoint was made, -1 if something else was written since
-	complete  bool  // a checkpoint was made when all pages were
+	compared  int64 // pages that a checksum covered then
+	complete  bool  // a checkpoint was made when hydration was complete
 }
 
 // openKept opens the hydration file at a path. A file that has no record beside
@@ -104,8 +105,10 @@ func (k *keeper) resume(l *localPages, v *view) error {
 
 // trustedPages are pages of a hydration file that are as in a view.
 type trustedPages struct {
-	set *bitmap // nil: none
-	n   int64
+	set      *bitmap // nil: none
+	n        int64
+	compared *bitmap // of these, pages that a compared checksum covers
+	covered  int64
 }
 
 func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
@@ -113,7 +116,7 @@ func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 		return err
 	}
 	if pages.set != nil {
-		l.adopt(pages.set, pages.n)
+		l.adopt(pages)
 		k.h.db.log.Info("hydration goes on with what is in the file", "file", k.file.Path(), "pages", pages.n, "of", l.total.Load())
 	}
 	return k.checkpoint(l)
@@ -121,21 +124,20 @@ func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 
 // adopt makes pages present of which it is known that they are in the file.
 // Nobody uses l yet.
-func (l *localPages) adopt(set *bitmap, n int64) {
-	present := l.held.Load().present
-	for i := range *present {
-		(*present)[i].Store((*set)[i].Load())
-	}
-	l.count.Store(n)
+func (l *localPages) adopt(pages trustedPages) {
+	l.held.Store(&heldPages{l.view(), pages.set, pages.compared.clone(), pages.compared})
+	l.count.Store(pages.n)
+	l.settled.Store(pages.covered)
+	l.compared.Store(pages.covered)
 }
 
 // checkpointIfDue is checkpoint, where something has changed for long enough,
-// or all pages are there for the first time.
+// or hydration is complete for the first time.
 func (k *keeper) checkpointIfDue(l *localPages) error {
 	switch {
-	case l.view() == nil, l.count.Load() == k.count && k.forgotten == 0:
+	case l.view() == nil, l.count.Load() == k.count && l.compared.Load() == k.compared && k.forgotten == 0:
 		return nil
-	case time.Since(k.written) < checkpointEvery && (k.complete || l.missing() > 0):
+	case time.Since(k.written) < checkpointEvery && (k.complete || !l.isComplete()):
 		return nil
 	}
 	return k.checkpoint(l)
@@ -148,7 +150,7 @@ func (k *keeper) checkpoint(l *localPages) error {
 		return nil // somebody found the file broken
 	}
 	set := held.present.clone()
-	count, complete := l.count.Load(), l.missing() == 0
+	count, compared, complete := l.count.Load(), l.compared.Load(), l.isComplete()
 	// What was present before it is on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
@@ -159,7 +161,7 @@ func (k *keeper) checkpoint(l *localPages) error {
 	if err := k.write(l, held.view, set); err != nil {
 		return err
 	}
-	k.count, k.complete = count, complete
+	k.count, k.compared, k.complete = count, compared, k.complete || complete
 	return nil
 }
 
@@ -186,20 +188,31 @@ func (k *keeper) discard(l *localPages) error {
 func (k *keeper) write(l *localPages, v *view, set *bitmap) error {
 	r := k.recordOf(v)
 	var pgnos []uint32
-	step := max(1, v.commit/maxSamples)
-	var w runsWriter
-	for pgno := uint32(1); pgno <= v.commit; pgno++ {
-		version := ltx.TXID(0)
-		if loc, ok := v.lookup(pgno); ok && set.has(pgno) {
-			version = loc.version
-			if len(pgnos) < maxSamples && (len(pgnos) == 0 || pgno-pgnos[len(pgnos)-1] >= step) {
-				pgnos = append(pgnos, pgno)
-			}
+	var w, compared runsWriter
+	held := l.held.Load()
+	n, next := int64(0), uint32(1)
+	step := max(1, v.pages.len()/maxSamples)
+	v.pages.eachMissing(nil, 1, v.commit, func(pgno uint32, loc frameLoc) bool {
+		if !set.has(pgno) {
+			return true
 		}
-		w.add(version)
-	}
+		covers := ltx.TXID(0)
+		if held != nil && held.compared.has(pgno) {
+			covers = 1
+		}
+		w.add(0, pgno-next)
+		w.add(loc.version, 1)
+		compared.add(0, pgno-next)
+		compared.add(covers, 1)
+		if next = pgno + 1; n%step == 0 && len(pgnos) < maxSamples {
+			pgnos = append(pgnos, pgno)
+		}
+		n++
+		return true
+	})
 	w.flush()
-	r.runs = w.b
+	compared.flush()
+	r.runs, r.Compared = w.b, compared.b
 	for _, pgno := range pgnos {
 		page := make([]byte, l.size)
 		if err := k.file.ReadAt(page, int64(pgno-1)*l.size); err != nil {

@@ -1,13 +1,10 @@
 package litestream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -36,21 +33,12 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 	}
 	held := h.local().held.Load()
 	if held == nil || held.view.epoch != v.epoch {
-		p.whole.skip()
 		return nil // of another history
 	}
-	if p.whole.isSkipped() {
-		if p.first == 0 {
-			return nil
-		}
-		p.whole = nil
-	}
 	switch missing := missingOf(v, held.present, p); {
-	case p.first == 0:
-	case p.whole == nil && missing == 0:
+	case missing == 0:
 		return nil // others have read it
-	case p.whole != nil && missing < int(p.last-p.first+1)/2:
-		p.whole.skip()
+	case p.whole && missing < p.pages/2:
 		return h.copyParts(ctx, v, missingParts(v, held.present, p))
 	}
 	buf := h.db.reader.buffer(int(p.size()))
@@ -60,26 +48,26 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 		return err
 	}
 	if v.epoch != h.db.current.Load().epoch {
-		p.whole.skip()
 		return nil // it may be of another history
 	}
 	defer signal(h.wake)
 	run := h.runs.Get().(*[]byte)
 	defer h.runs.Put(run)
 	w := &runWriter{l: h.local(), epoch: v.epoch, pageSize: int(v.pageSize), data: (*run)[:0]}
-	switch {
-	case p.whole == nil:
+	var sum ltxio.Sum
+	if p.whole {
+		sum, err = decodeAll(v, p, body, w)
+	} else {
 		err = decodeWanted(v, held.present, p, body, w)
-	case p.offset < p.file.framesEnd:
-		err = decodeAll(v, p, body, w)
-	default:
-		err = p.whole.addTail(p, body)
 	}
 	if err == nil {
 		err = w.flush()
 	}
 	if errors.Is(err, ErrCorrupt) {
-		return &fileError{p.file, v.epoch, fmt.Errorf("hydrate from %s: %w", p.file, err)}
+		return &fileError{file: p.file, epoch: v.epoch, error: fmt.Errorf("hydrate from %s: %w", p.file, err)}
+	}
+	if err == nil && p.whole && w.already == 0 { // else it is not what was written
+		w.l.sums.add(p.file, stretch{p.offset, p.end, sum})
 	}
 	if err == nil {
 		h.resumes()
@@ -89,8 +77,8 @@ func (h *hydrator) copyPart(ctx context.Context, v *view, p part) (err error) {
 
 // missingOf returns how many pages that lie in a part are still missing.
 func missingOf(v *view, present *bitmap, p part) (n int) {
-	present.missingIn(p.first, p.last, func(pgno uint32) bool {
-		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
+	v.pages.eachMissing(present, p.first, p.last, func(_ uint32, loc frameLoc) bool {
+		if loc.file == p.file {
 			n++
 		}
 		return true
@@ -100,9 +88,8 @@ func missingOf(v *view, present *bitmap, p part) (n int) {
 
 // decodeWanted writes the pages of a part that are still missing.
 func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (err error) {
-	present.missingIn(p.first, p.last, func(pgno uint32) bool {
-		loc, ok := v.lookup(pgno)
-		if !ok || loc.file != p.file || loc.offset < p.offset || loc.offset+int64(loc.size) > p.end {
+	v.pages.eachMissing(present, p.first, p.last, func(pgno uint32, loc frameLoc) bool {
+		if loc.file != p.file || loc.offset < p.offset || loc.offset+int64(loc.size) > p.end {
 			return true
 		}
 		var page []byte
@@ -114,35 +101,33 @@ func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (
 	return err
 }
 
-// decodeAll decodes every frame of a part, sums them up, and writes those that
-// are of the view.
-func decodeAll(v *view, p part, body []byte, w *runWriter) error {
-	var sum ltxio.Sum
-	rest, offset := body, p.offset
-	if offset == 0 {
-		sum.Add(body[:ltx.HeaderSize])
-		rest, offset = body[ltx.HeaderSize:], ltx.HeaderSize
-	}
+// decodeAll sums up every frame of a part, and writes the pages that are of the
+// view. Of pages that are local already, what is local counts.
+func decodeAll(v *view, p part, body []byte, w *runWriter) (sum ltxio.Sum, err error) {
+	offset := p.offset
 	scratch := make([]byte, v.pageSize)
-	for len(rest) > 0 {
+	for rest := body; len(rest) > 0; {
 		pgno, size, err := ltxio.FrameSize(rest)
 		if err != nil {
-			return err
+			return sum, err
 		}
-		page := scratch
+		page, known := scratch, false
 		if loc, ok := v.lookup(pgno); ok && loc.file == p.file && loc.offset == offset && int(loc.size) == size {
-			if page, err = w.next(pgno, loc.version); err != nil {
-				return err
+			if known = w.l.read(v, pgno, scratch) == nil; !known {
+				if page, err = w.next(pgno, loc.version); err != nil {
+					return sum, err
+				}
 			}
 		}
-		if err := ltxio.DecodeFrame(page, rest[:size], pgno); err != nil {
-			return err
+		if !known {
+			if err := ltxio.DecodeFrame(page, rest[:size], pgno); err != nil {
+				return sum, err
+			}
 		}
 		sum.AddFrame(rest[:size], page)
 		rest, offset = rest[size:], offset+int64(size)
 	}
-	p.whole.add(p.offset, sum)
-	return nil
+	return sum, nil
 }
 
 // read reads a part of a file of an epoch, again and again while storage does not answer.
@@ -242,6 +227,7 @@ type runWriter struct {
 	first    uint32
 	versions []ltx.TXID
 	data     []byte
+	already  int // pages that were local when they were to be written
 }
 
 // runSize is how much is written at once, bytes.
@@ -264,87 +250,8 @@ func (w *runWriter) next(pgno uint32, version ltx.TXID) ([]byte, error) {
 
 // flush writes what was decoded.
 func (w *runWriter) flush() error {
-	err := w.l.put(w.epoch, w.first, w.versions, w.data)
+	already, err := w.l.write(w.epoch, w.first, w.versions, w.data)
+	w.already += already
 	w.versions, w.data = w.versions[:0], w.data[:0]
 	return err
-}
-
-// wholeFile adds up the checksum of a file that is read whole, in parts.
-type wholeFile struct {
-	file *ltxFile
-
-	mu      sync.Mutex   // duty: what follows
-	sums    []sumAt      // guarded by mu
-	trailer *ltx.Trailer // guarded by mu
-	skipped bool         // guarded by mu; a part is not read
-}
-
-type sumAt struct {
-	offset int64
-	sum    ltxio.Sum
-}
-
-func (w *wholeFile) add(offset int64, sum ltxio.Sum) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sums = append(w.sums, sumAt{offset, sum})
-}
-
-// addTail adds a part of what follows the frames.
-func (w *wholeFile) addTail(p part, body []byte) error {
-	var sum ltxio.Sum
-	// The checksum of the file is not part of what it is over.
-	sum.Add(body[:min(int64(len(body)), w.file.size-ltx.ChecksumSize-p.offset)])
-	w.add(p.offset, sum)
-	if p.end < w.file.size {
-		return nil
-	}
-	trailer := new(ltx.Trailer)
-	if err := trailer.UnmarshalBinary(body[len(body)-ltx.TrailerSize:]); err != nil {
-		return fmt.Errorf("%w: trailer: %w", ErrCorrupt, err)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.trailer = trailer
-	return nil
-}
-
-func (w *wholeFile) isSkipped() bool {
-	if w == nil {
-		return false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.skipped
-}
-
-// skip gives up the checksum. A nil wholeFile has none.
-func (w *wholeFile) skip() {
-	if w == nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.skipped = true
-}
-
-// check compares the checksum, if every part was read.
-func (w *wholeFile) check(epoch uint32) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.skipped || w.trailer == nil {
-		return nil
-	}
-	if w.trailer.FileChecksum != w.file.checksum {
-		return fmt.Errorf("%s was written again: %w", w.file, fs.ErrNotExist)
-	}
-	slices.SortFunc(w.sums, func(a, b sumAt) int { return cmp.Compare(a.offset, b.offset) })
-	var sum ltxio.Sum
-	for _, s := range w.sums {
-		sum = sum.Join(s.sum)
-	}
-	if err := sum.Check(*w.trailer); err != nil {
-		return &fileError{w.file, epoch, fmt.Errorf("hydrate from %s: %w", w.file, err)}
-	}
-	return nil
 }

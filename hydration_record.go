@@ -38,6 +38,10 @@ type recordHeader struct {
 	TXID     ltx.TXID     `json:"txid"`
 	Files    []recordFile `json:"files"`   // of the replica, that had the pages
 	Samples  []sample     `json:"samples"` // of the hydration file
+
+	// Compared are runs as those that follow the header, with 1 for pages that a
+	// compared checksum covers.
+	Compared []byte `json:"compared,omitempty"`
 }
 
 // recordFile tells one LTX file from others of the same name.
@@ -55,19 +59,23 @@ type sample struct {
 	CRC64 uint64 `json:"crc64"`
 }
 
-// runsWriter encodes the versions of pages, one after the other.
+// runsWriter encodes the versions of pages, in order.
 type runsWriter struct {
 	b       []byte
 	pages   uint64
 	version ltx.TXID
 }
 
-func (w *runsWriter) add(version ltx.TXID) {
+// add adds pages of one version.
+func (w *runsWriter) add(version ltx.TXID, pages uint32) {
+	if pages == 0 {
+		return
+	}
 	if version != w.version {
 		w.flush()
 		w.version = version
 	}
-	w.pages++
+	w.pages += uint64(pages)
 }
 
 func (w *runsWriter) flush() {
@@ -163,6 +171,9 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	}
 	if r.runs = runs; !eachRun(runs, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
 		return nil, nil, fmt.Errorf("%w: pages", errBadRecord)
+	}
+	if !eachRun(r.Compared, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
+		return nil, nil, fmt.Errorf("%w: compared pages", errBadRecord)
 	}
 	forgotten := make(map[uint32]bool)
 	for len(rest) >= 4 {

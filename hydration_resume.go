@@ -38,8 +38,8 @@ func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 		return none, errors.New("it was not begun")
 	case rec.PageSize != v.pageSize:
 		return none, fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.pageSize)
-	case k.file.Size() < int64(rec.Commit)*l.size:
-		return none, fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.Commit)*l.size)
+	case k.file.Size() < int64(rec.end())*l.size:
+		return none, fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
 	case rec.TXID > v.txid:
 		return none, fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.txid)
 	}
@@ -66,24 +66,35 @@ func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 		return none, err
 	}
 	changed := k.changedSince(upTo, v, files)
-	set := newBitmap(v.commit)
-	n := int64(0)
-	eachRun(rec.runs, rec.Commit, func(first, pages uint32, version ltx.TXID) {
+	end := v.pages.end()
+	pages := trustedPages{set: newBitmap(end), compared: newBitmap(end)}
+	eachRun(rec.runs, rec.Commit, func(first, n uint32, version ltx.TXID) {
 		if version == 0 || version > upTo {
 			return
 		}
-		for pgno := uint64(first); pgno < uint64(first)+uint64(pages) && pgno <= uint64(v.commit); pgno++ {
-			pgno := uint32(pgno)
-			if loc, ok := v.lookup(pgno); ok && !forgotten[pgno] && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {
-				set.set(pgno)
-				n++
+		v.pages.eachMissing(nil, first, first+(n-1), func(pgno uint32, loc frameLoc) bool {
+			if !forgotten[pgno] && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {
+				pages.set.set(pgno)
+				pages.n++
 			}
+			return true
+		})
+	})
+	eachRun(rec.Compared, rec.Commit, func(first, n uint32, covers ltx.TXID) {
+		if covers == 0 {
+			return
 		}
+		v.pages.eachMissing(nil, first, first+(n-1), func(pgno uint32, _ frameLoc) bool {
+			if pages.set.has(pgno) && pages.compared.set(pgno) {
+				pages.covered++
+			}
+			return true
+		})
 	})
 	if v.epoch != k.h.db.current.Load().epoch {
 		return none, errors.New("the replica was replaced meanwhile")
 	}
-	return trustedPages{set, n}, nil
+	return pages, nil
 }
 
 // witness returns the last transaction up to which the replica is known to be
@@ -120,26 +131,40 @@ func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error
 	return 0, nil, errors.New("no file of the replica tells that it is of the same history")
 }
 
+// end returns the last page that a record lists.
+func (r *record) end() (last uint32) {
+	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
+		if version != 0 {
+			last = first + (n - 1)
+		}
+	})
+	return last
+}
+
+// changes are pages that changed.
+type changes struct {
+	pages *bitmap
+	least uint32 // all pages beyond it did
+}
+
+func (c *changes) has(pgno uint32) bool { return pgno > c.least || c.pages.has(pgno) }
+
 // changedSince returns the pages that changed after a transaction, nil if that
 // cannot be told.
-func (k *keeper) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *bitmap {
+func (k *keeper) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *changes {
 	plan, end := extend(from, v.txid, files)
 	if end != v.txid || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
 		return nil
 	}
 	ctx, cancel := k.h.db.withTimeout(-1)
 	defer cancel()
-	changed := newBitmap(v.commit)
+	changed := &changes{newBitmap(v.pages.end()), v.commit}
 	err := k.h.db.store.loadFiles(ctx, plan, func(l *loadedFile) error {
 		l.index.Each(func(e ltxio.Entry) bool {
-			if e.Pgno <= v.commit {
-				changed.set(e.Pgno)
-			}
+			changed.pages.set(e.Pgno)
 			return true
 		})
-		for pgno := uint64(l.file.commit) + 1; pgno <= uint64(v.commit); pgno++ {
-			changed.set(uint32(pgno)) // it was cut off in between
-		}
+		changed.least = min(changed.least, l.file.commit) // what lies beyond was cut off in between
 		return nil
 	})
 	if err != nil {

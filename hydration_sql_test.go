@@ -42,7 +42,7 @@ func TestHydration_SQL(t *testing.T) {
 	conn := openConn(t, vfsName, "app.db", "hydration_path="+path, "hydration_concurrency=2", "hydration_rate_limit=100MB")
 	waitFor(t, "hydration", func() bool { return mustQuery(t, conn, "PRAGMA litestream_hydration_status") == "complete" })
 	for query, want := range map[string]string{
-		"PRAGMA litestream_hydration_progress":   "100",
+		"PRAGMA litestream_hydration_progress":   "100.0",
 		"PRAGMA litestream_hydration_file":       path,
 		"SELECT litestream_hydration_progress()": "100",
 		"SELECT litestream_hydration_status()":   "complete",
@@ -98,7 +98,7 @@ func TestHydration_Off(t *testing.T) {
 	newPrimary(t, store, ltxtest.Options{}, 10)
 	vfsName, _ := newVFS(t, store, nil)
 	conn := openConn(t, vfsName, "app.db")
-	for name, want := range map[string]string{"status": "idle", "progress": "0", "file": ""} {
+	for name, want := range map[string]string{"status": "idle", "progress": "0.0", "file": ""} {
 		if got := mustQuery(t, conn, "PRAGMA litestream_hydration_"+name); got != want {
 			t.Errorf("litestream_hydration_%s is %q, want %q", name, got, want)
 		}

@@ -24,13 +24,18 @@ type ltxFile struct {
 	frames    int    // pages that it holds
 	framesEnd int64  // where they end, bytes
 	checksum  ltx.Checksum
+	framesCRC uint64   // what checksum says of the frames
 	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
 
 	// segment is what stands for a part of the write buffer, nil for what is on
 	// the replica. Of the rest only level and pageSize mean something then.
 	segment *commitlog.Segment
 
-	gone   atomic.Bool             // seen to be deleted
+	gone    atomic.Bool // seen to be deleted
+	sized   bool        // frames say their size
+	isWhole bool        // it was read whole, or written here, and has its checksum
+
+	wrong  atomic.Pointer[error]   // why no page is read from it any more, nil if pages are
 	listed atomic.Pointer[listing] // last that is known to be of these transactions
 }
 

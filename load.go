@@ -64,6 +64,7 @@ func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (l *loadedFile
 	}); err != nil {
 		return nil, fmt.Errorf("load %s: %w", keyOf(info), err)
 	}
+	s.markWrong(l.file)
 	return l, nil
 }
 
@@ -103,7 +104,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return nil, err
 	}
 	l := &loadedFile{file: newLTXFile(info, hdr, head, index, need), index: index}
-	l.file.checksum = trailer.FileChecksum
+	l.file.setChecksum(trailer.FileChecksum, head, tail[int64(len(tail))-need:])
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
 		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
@@ -163,7 +164,8 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return nil, err
 	}
 	l := &loadedFile{file: newLTXFile(info, f.Header, b[:len(b)-ltx.TrailerSize], f.Index, need), index: f.Index.Clone()}
-	l.file.checksum = f.Trailer.FileChecksum
+	l.file.setChecksum(f.Trailer.FileChecksum, b, b[info.Size-need:])
+	l.file.isWhole = true
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
 			l.keep(pgno, bytes.Clone(page))

@@ -3,7 +3,6 @@ package litestream
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -25,6 +24,10 @@ type localPages struct {
 	count atomic.Int64              // pages present
 	total atomic.Int64              // pages of the view
 
+	settled  atomic.Int64 // pages in heldPages.settled
+	compared atomic.Int64 // pages in heldPages.compared
+	sums     fileSums     // of what was read and written here
+
 	// mu is held for reading by those who write pages, for writing to change
 	// held. Disk writes happen under it, reads never.
 	mu sync.RWMutex
@@ -40,6 +43,11 @@ type localPages struct {
 type heldPages struct {
 	view    *view
 	present *bitmap
+
+	// settled has the present pages of which it is known whether a compared
+	// checksum covers them, and compared those that one covers. A page leaves
+	// both when it leaves present.
+	settled, compared *bitmap
 }
 
 // has tells whether a page is there in the version of another view.
@@ -83,67 +91,6 @@ func (l *localPages) do(op string, fn func() error) error {
 		return err
 	}
 	return l.did("after: " + op)
-}
-
-// bitmap is a set of page numbers, from 1.
-type bitmap []atomic.Uint64
-
-func newBitmap(pages uint32) *bitmap {
-	b := make(bitmap, (uint64(pages)+63)/64)
-	return &b
-}
-
-// clone returns a copy.
-func (b *bitmap) clone() *bitmap {
-	c := make(bitmap, len(*b))
-	for i := range c {
-		c[i].Store((*b)[i].Load())
-	}
-	return &c
-}
-
-func (b *bitmap) has(pgno uint32) bool {
-	i := uint64(pgno) - 1
-	return i/64 < uint64(len(*b)) && (*b)[i/64].Load()>>(i%64)&1 != 0
-}
-
-// set adds a page, and reports whether it was not there.
-func (b *bitmap) set(pgno uint32) bool {
-	i := uint64(pgno) - 1
-	bit := uint64(1) << (i % 64)
-	return (*b)[i/64].Or(bit)&bit == 0
-}
-
-// clear removes a page, and reports whether it was there.
-func (b *bitmap) clear(pgno uint32) bool {
-	i := uint64(pgno) - 1
-	if i/64 >= uint64(len(*b)) {
-		return false
-	}
-	bit := uint64(1) << (i % 64)
-	return (*b)[i/64].And(^bit)&bit != 0
-}
-
-// missingIn calls fn with the pages from first to last that are not there, one
-// after the other, until it returns false. What the set has no room for is left
-// out.
-func (b *bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {
-	if first == 0 {
-		return
-	}
-	last = uint32(min(uint64(last), uint64(len(*b))*64))
-	for i := uint64(first) - 1; i < uint64(last); {
-		word := ^(*b)[i/64].Load() >> (i % 64)
-		if word == 0 {
-			i = (i/64 + 1) * 64
-			continue
-		}
-		i += uint64(bits.TrailingZeros64(word))
-		if i >= uint64(last) || !fn(uint32(i)+1) {
-			return
-		}
-		i++
-	}
 }
 
 // errNotHere means that a page is not in the local file in the version that
@@ -200,32 +147,46 @@ func (l *localPages) hold(next *view) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.file.Grow(next.fileSize()); err != nil {
+	if err := l.file.Grow(next.localSize()); err != nil {
 		return err
 	}
+	end := next.pages.end()
 	held := l.held.Load()
-	var present *bitmap
 	if held == nil || held.view.epoch != next.epoch {
-		present = newBitmap(next.commit)
 		l.count.Store(0)
+		l.settled.Store(0)
+		l.compared.Store(0)
+		l.sums.forget(nil)
+		held = &heldPages{present: newBitmap(end), settled: newBitmap(end), compared: newBitmap(end)}
 	} else {
-		present = held.present
 		eachDifference(&held.view.pages, &next.pages, func(pgno uint32) {
-			if present.clear(pgno) {
+			if held.present.clear(pgno) {
 				l.count.Add(-1)
 			}
-		})
-		if uint64(len(*present)) < (uint64(next.commit)+63)/64 {
-			larger := newBitmap(next.commit)
-			for i := range *present {
-				(*larger)[i].Store((*present)[i].Load())
+			if held.settled.clear(pgno) {
+				l.settled.Add(-1)
 			}
-			present = larger
-		}
+			if held.compared.clear(pgno) {
+				l.compared.Add(-1)
+			}
+		})
 	}
 	l.total.Store(next.pages.len())
-	l.held.Store(&heldPages{next, present})
+	l.held.Store(&heldPages{next, held.present.roomFor(end), held.settled.roomFor(end), held.compared.roomFor(end)})
 	return nil
+}
+
+// localSlack is how much larger than twice its pages a local file may be made.
+const localSlack = 64 << 20
+
+// localSize returns how long the local file of a view is: as the database,
+// unless nearly all of that are pages that do not exist.
+func (v *view) localSize() int64 {
+	n := int64(v.pages.end()) * int64(v.pageSize)
+	if size := v.fileSize(); size <= 2*n+localSlack {
+		return size
+	}
+	return n
 }
 
 // drop forgets everything: nothing is served from here until the next hold.
@@ -235,6 +196,9 @@ func (l *localPages) drop() {
 	l.held.Store(nil)
 	l.count.Store(0)
 	l.total.Store(0)
+	l.settled.Store(0)
+	l.compared.Store(0)
+	l.sums.forget(nil)
 }
 
 // wants tells whether a page would be of use here, or may be soon. A nil
@@ -257,22 +221,42 @@ func (l *localPages) wants(key pageKey) bool {
 // missing returns how many pages of the view that is held are not here.
 func (l *localPages) missing() int64 { return l.total.Load() - l.count.Load() }
 
+// isComplete tells whether all pages are here, and the checksum of every file
+// that can be compared was compared.
+func (l *localPages) isComplete() bool {
+	return l.held.Load() != nil && l.missing() == 0 && l.settled.Load() == l.total.Load()
+}
+
 // put writes pages side by side, from first on, with their versions, unless
 // they are here, or not of the view that is held.
 func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) error {
+	_, err := l.write(epoch, first, versions, data)
+	return err
+}
+
+// write is put, and returns how many of the pages were here already, maybe with
+// other bytes.
+func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte) (already int, err error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	held := l.held.Load()
 	if held == nil || held.view.epoch != epoch {
-		return nil
+		return 0, nil
 	}
 	wanted := func(i int) bool {
 		pgno := first + uint32(i)
 		loc, ok := held.view.lookup(pgno)
-		return ok && loc.version == versions[i] && !held.present.has(pgno)
+		if !ok || loc.version != versions[i] {
+			return false
+		}
+		if held.present.has(pgno) {
+			already++
+			return false
+		}
+		return true
 	}
 	if err := l.file.CheckSize(); err != nil {
-		return err
+		return 0, err
 	}
 	for i := 0; i < len(versions); {
 		if !wanted(i) {
@@ -285,13 +269,15 @@ func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) 
 		if err := l.do("write pages", func() error {
 			return l.file.WriteAt(data[int64(from)*l.size:int64(i)*l.size], (int64(first)-1+int64(from))*l.size)
 		}); err != nil {
-			return fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
+			return already, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
 		for k := from; k < i; k++ {
 			if held.present.set(first + uint32(k)) {
 				l.count.Add(1)
+			} else {
+				already++ // another write came in between, and was overwritten
 			}
 		}
 	}
-	return nil
+	return already, nil
 }

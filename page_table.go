@@ -118,6 +118,72 @@ func (t *pageTable) lookup(pgno uint32) (frameLoc, bool) {
 	return frameLoc{source: t.sources.get(src), offset: offset, size: size}, true
 }
 
+// eachMissing calls fn, in order, with the pages from first to last that are
+// not in a set, until it returns false. It takes time for the pages that there
+// are, not for those up to last. Pages that the set has no room for are left
+// out; a nil set has none.
+func (t *pageTable) eachMissing(set *bitmap, first, last uint32, fn func(pgno uint32, loc frameLoc) bool) {
+	if first == 0 || first > last {
+		return
+	}
+	for n := int(first-1) >> nodeShift; n < len(t.nodes) && n <= int(last-1)>>nodeShift; n++ {
+		node := t.nodes[n]
+		if node == nil {
+			continue
+		}
+		for k, c := range node.chunks {
+			before := uint32(n)<<nodeShift | uint32(k)<<chunkBits // pages before the chunk
+			if c == nil || before > last-1 || before+(chunkLen-1) < first-1 {
+				continue
+			}
+			from, to := max(first-1, before)+1, min(last-1, before+(chunkLen-1))+1
+			if !t.eachMissingOf(c, before, set, from, to, fn) {
+				return
+			}
+		}
+	}
+}
+
+// eachMissingOf is eachMissing for one chunk.
+func (t *pageTable) eachMissingOf(c *chunk, before uint32, set *bitmap, from, to uint32, fn func(pgno uint32, loc frameLoc) bool) bool {
+	more := true
+	visit := func(pgno uint32) bool {
+		src, offset, size := c.get(pgno - 1 - before)
+		if size != 0 {
+			more = fn(pgno, frameLoc{source: t.sources.get(src), offset: offset, size: size})
+		}
+		return more
+	}
+	if set != nil {
+		set.missingIn(from, to, visit)
+		return more
+	}
+	for pgno := from; visit(pgno) && pgno != to; pgno++ {
+	}
+	return more
+}
+
+// end returns the last page that there is, 0 if there is none.
+func (t *pageTable) end() uint32 {
+	for n := len(t.nodes) - 1; n >= 0; n-- {
+		if t.nodes[n] == nil {
+			continue
+		}
+		for k := nodeLen - 1; k >= 0; k-- {
+			c := t.nodes[n].chunks[k]
+			if c == nil {
+				continue
+			}
+			for i := chunkLen - 1; i >= 0; i-- {
+				if _, _, size := c.get(uint32(i)); size != 0 {
+					return uint32(n)<<nodeShift | uint32(k)<<chunkBits | uint32(i) + 1
+				}
+			}
+		}
+	}
+	return 0
+}
+
 // edit starts a new table from t, which stays as it is.
 func (t *pageTable) edit() *pageTable {
 	return &pageTable{

@@ -47,7 +47,7 @@ func formatTime(t time.Time) string { return ltx.FormatTimestamp(t) }
 
 // formatPercent gives a progress to one decimal, and 100 only at the end.
 func formatPercent(p HydrationProgress) string {
-	return strconv.FormatFloat(math.Floor(p.Progress*10)/10, 'f', -1, 64)
+	return strconv.FormatFloat(math.Floor(p.Progress*10)/10, 'f', 1, 64)
 }
 
 // FileControl serves PRAGMAs. SQLite handles those that are not ours.

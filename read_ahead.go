@@ -92,7 +92,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 	for ; n < len(pgnos); n++ {
 		pgno := pgnos[n]
 		loc, ok := v.lookup(pgno)
-		if !ok || loc.file.segment != nil || loc.file.gone.Load() {
+		if !ok || loc.file.segment != nil || loc.file.gone.Load() || loc.file.wrong.Load() != nil {
 			continue
 		}
 		key := pageKey{loc.version, pgno, v.epoch}
@@ -213,7 +213,7 @@ func (db *database) keepGaps(s span, body []byte) {
 			}
 			start := loc.offset - s.offset()
 			if page, err := decodePage(loc, body[start:start+int64(loc.size)], pgno); err == nil {
-				db.reader.admit(key, page)
+				db.reader.admit(key, page, false)
 			}
 		}
 	}

@@ -215,7 +215,7 @@ func (r *reader) land(all ...landing) {
 	for i, l := range all {
 		interior[i] = l.err == nil && r.learn(l.key, l.page)
 		if l.err == nil {
-			r.copies.offer(l.key, l.page)
+			r.copies.offer(l.key, l.page, false)
 		}
 	}
 	r.mu.Lock()
@@ -347,9 +347,10 @@ func (r *reader) clear() {
 	r.ahead = 0
 }
 
-// admit puts a page into the cache that came along with others.
-func (r *reader) admit(key pageKey, page []byte) {
-	r.copies.offer(key, page)
+// admit puts a page into the cache that came along with others, maybe in a
+// whole file whose checksum was compared.
+func (r *reader) admit(key pageKey, page []byte, compared bool) {
+	r.copies.offer(key, page, compared)
 	r.keep(key, page)
 }
 
@@ -412,6 +413,9 @@ func decodePage(loc frameLoc, frame []byte, pgno uint32) ([]byte, error) {
 	page := make([]byte, loc.file.pageSize)
 	if err := ltxio.DecodeFrame(page, frame, pgno); err != nil {
 		return nil, fmt.Errorf("read page %d from %s: %w", pgno, loc.file, err)
+	}
+	if err := loc.checkTrusted(pgno); err != nil {
+		return nil, err
 	}
 	return page, nil
 }

@@ -29,7 +29,8 @@ type encoding struct {
 	trailer ltx.Trailer
 	index   ltxio.Index
 	size    int64
-	tail    int64 // bytes that follow the frames
+	tail    int64     // bytes that follow the frames
+	ends    [2][]byte // the file's begin, and what follows the frames
 }
 
 // encode writes the LTX file of a segment that gets no commits any more.
@@ -83,21 +84,29 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 		return fmt.Errorf("encode %s: %w", s.txid(), err)
 	}
 	e.size, e.tail = enc.N(), int64(tee.kept.Len())
-	e.index, e.trailer, err = ltxio.ParseTail(tee.kept.Bytes(), e.hdr, e.size)
-	return err
+	if e.index, e.trailer, err = ltxio.ParseTail(tee.kept.Bytes(), e.hdr, e.size); err != nil {
+		return err
+	}
+	e.ends = [2][]byte{tee.head, tee.kept.Bytes()}
+	return nil
 }
 
 // walHeaderSize is that of a WAL of SQLite's, bytes.
 const walHeaderSize = 32
 
-// teeWriter keeps a copy of what it writes, if it is to.
+// teeWriter keeps a copy of the begin of what it writes, and of the rest if it
+// is to.
 type teeWriter struct {
 	w    io.Writer
+	head []byte // up to the flags of the first frame
 	keep bool
 	kept bytes.Buffer
 }
 
 func (t *teeWriter) Write(p []byte) (int, error) {
+	if n := ltx.HeaderSize + ltx.PageHeaderSize - len(t.head); n > 0 {
+		t.head = append(t.head, p[:min(n, len(p))]...)
+	}
 	if t.keep {
 		t.kept.Write(p)
 	}

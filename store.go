@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,8 @@ type store struct {
 
 	cannotCreate atomic.Bool // only if there is none
 	byLevel      atomic.Bool // it cannot list all levels at once
+
+	wrong sync.Map // error by wrongFile: files that are not read from any more
 }
 
 // totalReads returns the number of read requests of all classes, and their bytes.

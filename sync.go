@@ -263,7 +263,8 @@ func (w *writer) lookAgain() error {
 func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	f := newLTXFile(info, e.hdr, nil, e.index, e.tail)
 	f.setListed(&ltx.FileInfo{Size: info.Size}) // a listing may have another time
-	f.checksum = e.trailer.FileChecksum
+	f.setChecksum(e.trailer.FileChecksum, e.ends[0], e.ends[1])
+	f.isWhole = true
 	db := w.db
 	epoch, err := w.epochOf(s)
 	if err != nil {
@@ -318,7 +319,7 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 		if err := s.read(pgno, page); err != nil {
 			return nil // it can be had from the replica
 		}
-		db.reader.copies.offerSurely(offering, key(pgno), page)
+		db.reader.copies.offerSurely(offering, key(pgno), page, true)
 	}
 	return nil
 }

@@ -27,6 +27,18 @@ func (p *pastViews) get(txid ltx.TXID) *view {
 	return p.byTXID[txid].Value()
 }
 
+// all returns the states that are in use.
+func (p *pastViews) all() (views []*view) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.byTXID {
+		if v := w.Value(); v != nil {
+			views = append(views, v)
+		}
+	}
+	return views
+}
+
 // add keeps a view, or returns that which somebody else added meanwhile.
 func (p *pastViews) add(v *view) *view {
 	p.mu.Lock()

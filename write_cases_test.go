@@ -464,7 +464,7 @@ func TestWrite_NothingYet(t *testing.T) {
 				for query, want := range map[string]string{
 					"PRAGMA litestream_txid":               txid,
 					"PRAGMA litestream_write_enabled":      "1",
-					"PRAGMA litestream_hydration_progress": "100",
+					"PRAGMA litestream_hydration_progress": "100.0",
 					"PRAGMA litestream_hydration_status":   "complete",
 				} {
 					waitFor(t, query, func() bool { return mustQuery(t, db, query) == want })

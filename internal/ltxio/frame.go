@@ -11,6 +11,19 @@ func hasSize(frame []byte) bool {
 	return binary.BigEndian.Uint16(frame[4:])&ltx.PageHeaderFlagSize != 0
 }
 
+// FrameHeaderSize returns the size of what precedes the page in frames that say
+// their size, or do not, bytes.
+func FrameHeaderSize(sized bool) int64 {
+	if sized {
+		return ltx.PageHeaderSize + 4
+	}
+	return ltx.PageHeaderSize
+}
+
+// IsSized tells whether a frame says its size. Writers do it in all frames of
+// a file, or in none. b begins with the frame.
+func IsSized(b []byte) bool { return len(b) >= ltx.PageHeaderSize && hasSize(b) }
+
 // FrameSize returns the size of the frame that b begins with, and the number of
 // its page, where no index tells.
 func FrameSize(b []byte) (pgno uint32, size int, err error) {

@@ -1,6 +1,7 @@
 package ltxio
 
 import (
+	"encoding/binary"
 	"hash/crc64"
 
 	"github.com/superfly/ltx"
@@ -31,6 +32,21 @@ func (s *Sum) AddFrame(frame, page []byte) {
 	s.Add(page)
 }
 
+// AddPage is AddFrame of a frame of which the page is known, the size, and
+// whether it says that size itself; see IsSized.
+func (s *Sum) AddPage(pgno, frameSize uint32, sized bool, page []byte) {
+	var hdr [ltx.PageHeaderSize + 4]byte
+	binary.BigEndian.PutUint32(hdr[:], pgno)
+	if !sized {
+		s.Add(hdr[:ltx.PageHeaderSize])
+	} else {
+		binary.BigEndian.PutUint16(hdr[4:], ltx.PageHeaderFlagSize)
+		binary.BigEndian.PutUint32(hdr[ltx.PageHeaderSize:], frameSize-uint32(len(hdr)))
+		s.Add(hdr[:])
+	}
+	s.Add(page)
+}
+
 // Join returns the sum of a stretch and the one that follows it.
 func (s Sum) Join(next Sum) Sum {
 	return Sum{crc: mulX(s.crc, uint64(next.n)*8) ^ next.crc, n: s.n + next.n}
@@ -43,6 +59,20 @@ func (s Sum) Check(trailer ltx.Trailer) error {
 		return corrupt("checksum is %s, trailer says %s", sum, trailer.FileChecksum)
 	}
 	return nil
+}
+
+// FramesCRC returns what CheckFrames needs to know of a file: its checksum,
+// without what precedes its frames, of n bytes with pages uncompressed, and
+// what follows them.
+func FramesCRC(checksum ltx.Checksum, head Sum, n int64, tail Sum) uint64 {
+	return uint64(checksum) ^ tail.crc ^ mulX(head.crc, uint64(n+tail.n)*8)
+}
+
+// CheckFrames tells whether s can be the sum of all frames of a file, which tail
+// bytes follow up to its checksum.
+func (s Sum) CheckFrames(framesCRC uint64, n, tail int64) bool {
+	diff := framesCRC ^ mulX(s.crc, uint64(tail)*8)
+	return s.n == n && diff&^uint64(ltx.ChecksumFlag) == 0
 }
 
 // In what follows, a uint64 is a polynomial over GF(2), its highest bit the

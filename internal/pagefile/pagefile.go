@@ -23,6 +23,10 @@ var ErrLocked = errors.New("file is in use")
 // beyond the end of the file, and stay as they are when it grows.
 const segmentSize = 64 << 20
 
+// mostMapped is how much of a file is mapped at most, bytes. What lies beyond
+// is read by system calls: a process may have some 65,000 maps, all told.
+const mostMapped = 512 << 30
+
 // File is a local file. It is safe for concurrent use, but for Close, which
 // no write may be under way for; reads may be.
 type File struct {
@@ -129,13 +133,13 @@ func (f *File) mapTo(n int64) error {
 		maps = *old
 	}
 	had := len(maps)
-	n = min(n, maxMapped())
+	n = min(n, maxMapped(), mostMapped)
 	for int64(len(maps))*segmentSize < n {
 		m, err := mapSegment(f.f, int64(len(maps))*segmentSize, segmentSize)
 		if err != nil {
 			break // reads are system calls: there is no such thing here, or no room
 		}
-		maps = append(maps[:len(maps):len(maps)], m)
+		maps = append(maps, m) // beyond what readers of the old slice see
 	}
 	if len(maps) > had {
 		f.maps.Store(&maps)

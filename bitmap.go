@@ -1,0 +1,123 @@
+package litestream
+
+import (
+	"math/bits"
+	"sync/atomic"
+)
+
+// bitmap is a set of page numbers from 1 to a limit. It takes memory where it
+// has pages, not for all up to the limit. It is safe for concurrent use.
+type bitmap struct {
+	words  uint64                    // room, in words of 64 pages
+	leaves []atomic.Pointer[bitLeaf] // nil where no page is
+}
+
+// bitLeaf holds 4096 pages.
+type bitLeaf [leafWords]atomic.Uint64
+
+const leafWords = 64
+
+func newBitmap(pages uint32) *bitmap {
+	words := (uint64(pages) + 63) / 64
+	return &bitmap{words, make([]atomic.Pointer[bitLeaf], (words+leafWords-1)/leafWords)}
+}
+
+// clone returns a copy.
+func (b *bitmap) clone() *bitmap {
+	c := &bitmap{b.words, make([]atomic.Pointer[bitLeaf], len(b.leaves))}
+	for i := range b.leaves {
+		from := b.leaves[i].Load()
+		if from == nil {
+			continue
+		}
+		leaf := new(bitLeaf)
+		for k := range leaf {
+			leaf[k].Store(from[k].Load())
+		}
+		c.leaves[i].Store(leaf)
+	}
+	return c
+}
+
+// roomFor returns a bitmap with room for so many pages that takes the place of
+// b: what b has room for stays the same memory, but for leaves that b has not
+// got yet.
+func (b *bitmap) roomFor(pages uint32) *bitmap {
+	if (uint64(pages)+63)/64 <= b.words {
+		return b
+	}
+	larger := newBitmap(pages)
+	for i := range b.leaves {
+		larger.leaves[i].Store(b.leaves[i].Load())
+	}
+	return larger
+}
+
+// word returns the word that a page is in, nil if no page is there.
+func (b *bitmap) word(i uint64) *atomic.Uint64 {
+	if i >= b.words {
+		return nil
+	}
+	leaf := b.leaves[i/leafWords].Load()
+	if leaf == nil {
+		return nil
+	}
+	return &leaf[i%leafWords]
+}
+
+func (b *bitmap) has(pgno uint32) bool {
+	i := uint64(pgno) - 1
+	w := b.word(i / 64)
+	return w != nil && w.Load()>>(i%64)&1 != 0
+}
+
+// set adds a page, and reports whether it was not there. A page that there is
+// no room for is not added.
+func (b *bitmap) set(pgno uint32) bool {
+	i := uint64(pgno) - 1
+	if i/64 >= b.words {
+		return false
+	}
+	slot := &b.leaves[i/64/leafWords]
+	if slot.Load() == nil {
+		slot.CompareAndSwap(nil, new(bitLeaf))
+	}
+	bit := uint64(1) << (i % 64)
+	return slot.Load()[i/64%leafWords].Or(bit)&bit == 0
+}
+
+// clear removes a page, and reports whether it was there.
+func (b *bitmap) clear(pgno uint32) bool {
+	i := uint64(pgno) - 1
+	w := b.word(i / 64)
+	if w == nil {
+		return false
+	}
+	bit := uint64(1) << (i % 64)
+	return w.And(^bit)&bit != 0
+}
+
+// missingIn calls fn with the pages from first to last that are not there, one
+// after the other, until it returns false. What the set has no room for is left
+// out.
+func (b *bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {
+	if first == 0 {
+		return
+	}
+	last = uint32(min(uint64(last), b.words*64))
+	for i := uint64(first) - 1; i < uint64(last); {
+		word := ^uint64(0)
+		if w := b.word(i / 64); w != nil {
+			word = ^w.Load()
+		}
+		if word >>= i % 64; word == 0 {
+			i = (i/64 + 1) * 64
+			continue
+		}
+		i += uint64(bits.TrailingZeros64(word))
+		if i >= uint64(last) || !fn(uint32(i)+1) {
+			return
+		}
+		i++
+	}
+}

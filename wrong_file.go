@@ -1,0 +1,67 @@
+package litestream
+
+import (
+	"fmt"
+
+	"github.com/superfly/ltx"
+)
+
+// wrongFile names a file whose content does not have its checksum.
+type wrongFile struct {
+	fileKey
+	checksum ltx.Checksum
+}
+
+// distrust ends the use of a file whose checksum is wrong: nobody can tell which
+// of its pages are. What was served of it cannot be taken back, but no page is
+// from now on, and SQLite reads again what it has cached.
+func (db *database) distrust(f *ltxFile, problem error) {
+	db.store.wrong.Store(wrongFile{f.key(), f.checksum}, problem)
+	mark := func(v *view) {
+		for _, v := range []*view{v, v.base, v.state.moved.Load()} {
+			if v == nil {
+				continue
+			}
+			for _, g := range v.files() {
+				db.store.markWrong(g)
+			}
+		}
+	}
+	for _, v := range append(db.pinned(), db.past.all()...) {
+		mark(v)
+	}
+	mark(db.current.Load())
+	db.forgetServed()
+}
+
+// forgetServed has nothing be served any more from the local file and the
+// cache, and SQLite read again what it has cached, as pages were wrong.
+func (db *database) forgetServed() {
+	for {
+		cur := db.current.Load()
+		if l := db.reader.local.Load(); l != nil {
+			l.drop()
+		}
+		db.reader.cache.Store(newPageCache(db.opts.CacheSize, max(cur.pageSize, minPageSize)))
+		again := *cur
+		if db.replace(cur, db.stamp(&again)) != errOvertaken {
+			return // a transaction that is under way makes a state of its own
+		}
+	}
+}
+
+// markWrong has pages of a file be refused if its content is known to be wrong.
+func (s *store) markWrong(f *ltxFile) {
+	if problem, ok := s.wrong.Load(wrongFile{f.key(), f.checksum}); ok {
+		err := problem.(error)
+		f.wrong.Store(&err)
+	}
+}
+
+// checkTrusted returns an error if a page must not be had from where it lies.
+func (loc frameLoc) checkTrusted(pgno uint32) error {
+	if problem := loc.file.wrong.Load(); problem != nil {
+		return fmt.Errorf("read page %d from %s: %w", pgno, loc.file, *problem)
+	}
+	return nil
+}
