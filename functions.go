@@ -27,22 +27,22 @@ import (
 //
 // It is meant for the ConnectHook of a sqlite3.SQLiteDriver.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
-	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file", "write_enabled"} {
+	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file"} {
 		name = "litestream_" + name
 		if err := conn.RegisterFunc(name, func() (any, error) { return queryPragma(conn, name) }, false); err != nil {
 			return fmt.Errorf("register %s: %w", name, err)
 		}
 	}
-	if err := conn.RegisterFunc("litestream_lag", func() (any, error) {
-		s, err := queryPragma(conn, "litestream_lag")
-		if err != nil {
-			return nil, err
+	for _, name := range []string{"litestream_lag", "litestream_write_enabled"} {
+		if err := conn.RegisterFunc(name, func() (any, error) {
+			s, err := queryPragma(conn, name)
+			if err != nil {
+				return nil, err
+			}
+			return strconv.ParseInt(s, 10, 64)
+		}, false); err != nil {
+			return fmt.Errorf("register %s: %w", name, err)
 		}
-		var lag int64
-		_, err = fmt.Sscan(s, &lag)
-		return lag, err
-	}, false); err != nil {
-		return fmt.Errorf("register litestream_lag: %w", err)
 	}
 	if err := conn.RegisterFunc("litestream_hydration_progress", func() (any, error) {
 		s, err := queryPragma(conn, "litestream_hydration_progress")

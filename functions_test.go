@@ -227,3 +227,36 @@ func TestFunctions_Arguments(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// A function has the type that it has in the extension, and the text that the
+// PRAGMA of its name gives.
+func TestFunctions_SameAsPragmas(t *testing.T) {
+	store := memoryClient()
+	newPrimary(t, store, ltxtest.Options{}, 10)
+	for name, hydrated := range map[string]bool{"remote": false, "hydrated": true} {
+		t.Run(name, func(t *testing.T) {
+			vfsName, _ := newVFS(t, store, &litestream.Options{HydrationEnabled: hydrated, PollInterval: -1})
+			conn := openConn(t, vfsName, "app.db")
+			if hydrated {
+				waitFor(t, "hydration", func() bool { return mustQuery(t, conn, "PRAGMA litestream_hydration_status") == "complete" })
+			}
+			for name, kind := range map[string]string{
+				"txid": "text", "time": "text", "lag": "integer", "history": "text", "status": "text",
+				"write_enabled": "integer", "hydration_progress": "real", "hydration_status": "text", "hydration_file": "text",
+			} {
+				f := "litestream_" + name + "()"
+				if got := mustQuery(t, conn, "SELECT typeof("+f+")"); got != kind {
+					t.Errorf("%s is %s, want %s", f, got, kind)
+				}
+				text, pragma := mustQuery(t, conn, "SELECT "+f+" || ''"), mustQuery(t, conn, "PRAGMA litestream_"+name)
+				if name != "status" && text != pragma { // that has counters
+					t.Errorf("%s gives %q, the PRAGMA %q", f, text, pragma)
+				}
+			}
+			want := map[bool]string{false: "0.0", true: "100.0"}[hydrated]
+			if got := mustQuery(t, conn, "PRAGMA litestream_hydration_progress"); got != want {
+				t.Errorf("progress is %s, want %s", got, want)
+			}
+		})
+	}
+}

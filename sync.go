@@ -222,7 +222,7 @@ func (w *writer) upload(s *segment) error {
 	})
 	if errors.Is(err, fs.ErrExist) {
 		*e = encoding{}
-		if err := e.encode(io.Discard, s); err != nil {
+		if err := e.encode(discard{ctx}, s); err != nil {
 			return err
 		}
 		info, err = w.findOwn(ctx, s, e)
@@ -243,6 +243,11 @@ func (w *writer) upload(s *segment) error {
 	w.settle(ctx)
 	return nil
 }
+
+// discard is a writer that keeps nothing, until its context ends.
+type discard struct{ ctx context.Context }
+
+func (d discard) Write(p []byte) (int, error) { return len(p), d.ctx.Err() }
 
 // timeFor returns how long the transfer of so many bytes may take.
 func timeFor(bytes int64) time.Duration { return time.Duration(bytes/uploadRate) * time.Second }
