@@ -291,7 +291,9 @@ func (db *database) page(ctx context.Context, v *view, pgno uint32) ([]byte, err
 		return page, readSegment(loc, pgno, page)
 	}
 	if err := loc.checkTrusted(pgno); err != nil {
-		return nil, err
+		if loc, ok = db.known(v, pgno, loc.version); !ok {
+			return nil, err
+		}
 	}
 	if v.base != nil {
 		v = v.base // which knows where it is by now

@@ -2,15 +2,20 @@ package litestream
 
 import (
 	"context"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
 )
@@ -146,6 +151,89 @@ func TestHugeCommit_Follow(t *testing.T) {
 		}
 		if p := db.reader.copies.progress(); p.Pages != v.pages.len() || v.commit != commit {
 			t.Errorf("%+v of a database of %d pages", p, v.commit)
+		}
+	}
+}
+
+// Pages that lie far apart take memory for themselves, in the index and in sets
+// of pages, not for those in between.
+func TestHugeCommit_FarApart(t *testing.T) {
+	const pages, apart = 100_000, 1 << 12
+	v, size := heapOf(func() *view {
+		f, index := fakeFile(t, 1, 1, 4096, 1, allPages(4096, 1))
+		v := mustAdvance(t, new(view), f, index)
+		f, index = fakeFile(t, 2, 2, 4096, hugeCommit, scattered(2, apart, pages*apart))
+		return mustAdvance(t, v, f, index)
+	})
+	if n := v.pages.len(); n < pages {
+		t.Fatalf("%d pages", n)
+	}
+	if perPage := float64(size) / pages; perPage > 300 {
+		t.Errorf("%.0f bytes a page in the index", perPage)
+	}
+	before := heapInUse()
+	set := newBitmap(v.pages.end())
+	v.pages.eachMissing(set, 1, math.MaxUint32, func(pgno uint32, _ frameLoc) bool { set.set(pgno); return true })
+	if perPage := float64(heapInUse()-before) / pages; perPage > 600 {
+		t.Errorf("%.0f bytes a page in a set", perPage)
+	}
+	runtime.KeepAlive(set)
+	runtime.KeepAlive(v)
+}
+
+// A table is what a map is, whatever form its chunks have, and older tables
+// stay as they are.
+func TestPageTable_Forms(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 7))
+	type place struct {
+		version ltx.TXID
+		size    uint32
+	}
+	var views []*view
+	var models []map[uint32]place
+	model := make(map[uint32]place)
+	v := new(view)
+	const most = 4 * chunkLen
+	for txid := ltx.TXID(1); txid <= 150; txid++ {
+		commit := most - rng.Uint32N(most/2)
+		var pgnos []uint32
+		switch {
+		case txid == 1:
+			commit = most
+			pgnos = pgnoRange(1, most)
+		case rng.IntN(3) == 0:
+			from := 1 + rng.Uint32N(commit)
+			pgnos = pgnoRange(from, min(commit, from+rng.Uint32N(600)))
+		default:
+			for pgno := 1 + rng.Uint32N(80); pgno <= commit; pgno += 1 + rng.Uint32N(80) {
+				pgnos = append(pgnos, pgno)
+			}
+		}
+		f, index := fakeFile(t, txid, txid, 4096, commit, slices.Values(pgnos))
+		v = mustAdvance(t, v, f, index)
+		model = maps.Clone(model)
+		maps.DeleteFunc(model, func(pgno uint32, _ place) bool { return pgno > commit })
+		index.Each(func(e ltxio.Entry) bool { model[e.Pgno] = place{txid, e.Size}; return true })
+		views, models = append(views, v), append(models, model)
+	}
+	for i, v := range views {
+		got := make(map[uint32]place)
+		v.pages.eachMissing(nil, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
+			got[pgno] = place{loc.version, loc.size}
+			return true
+		})
+		if !maps.Equal(got, models[i]) {
+			t.Fatalf("view %d has other pages", i+1)
+		}
+		last := slices.Max(slices.Collect(maps.Keys(got)))
+		if v.pages.len() != int64(len(got)) || v.pages.end() != last {
+			t.Errorf("view %d has %d pages up to %d, want %d up to %d", i+1, v.pages.len(), v.pages.end(), len(got), last)
+		}
+		for pgno := range uint32(most + 10) {
+			loc, ok := v.lookup(pgno)
+			if want, known := models[i][pgno]; ok != known || ok && (want != place{loc.version, loc.size}) {
+				t.Fatalf("page %d of view %d: %+v, %v", pgno, i+1, loc, ok)
+			}
 		}
 	}
 }

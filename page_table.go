@@ -1,6 +1,9 @@
 package litestream
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 )
@@ -10,9 +13,11 @@ import (
 // rest with the table it came from, so that applying a file of k pages costs
 // O(k) whatever the size of the database.
 //
-// Its leaves, chunks of 256 pages, come in two forms. A run holds frames that lie side
-// by side in one file, as in a snapshot: 4 bytes a page. Otherwise each page
-// has its own packed location: 11 bytes a page.
+// Its leaves, chunks of 256 pages, come in three forms. A run holds frames that
+// lie side by side in one file, as in a snapshot: 4 bytes a page. Otherwise each
+// page has its own packed location: 11 bytes a page that may be there, or 16 a
+// page that is, where these are few. So the size of a table follows its pages,
+// however far apart they are.
 const (
 	chunkBits = 8
 	chunkLen  = 1 << chunkBits
@@ -53,17 +58,30 @@ type tableNode struct {
 type chunk struct {
 	gen uint64
 
-	// Run form: page i is at base+rel[i], up to base+rel[i+1]; absent if
-	// that is empty.
-	rel  *[chunkLen + 1]uint32
-	base int64
-	src  uint32
-
-	// Packed form, where rel is nil: 31 bits of source, 40 of offset and 17
-	// of size; absent if the size is 0.
-	loc *[chunkLen]uint64
-	ref *[chunkLen][3]byte
+	run *runPages          // run form
+	few *[]fewPage         // few pages, ascending
+	loc *[chunkLen]uint64  // packed form, where the others are nil
+	ref *[chunkLen][3]byte // likewise
 }
+
+// runPages are frames of one source: page i is at base+rel[i], up to
+// base+rel[i+1]; absent if that is empty.
+type runPages struct {
+	rel  [chunkLen + 1]uint32
+	src  uint32
+	base int64
+}
+
+// fewPage is a page in packed form: 31 bits of source, 40 of offset and 17 of
+// size; absent if the size is 0.
+type fewPage struct {
+	loc uint64
+	ref [3]byte
+	i   uint8
+}
+
+// maxFew is how many pages of a chunk are few.
+const maxFew = 16
 
 const (
 	packedSizeBits   = 17
@@ -79,21 +97,72 @@ var (
 )
 
 func (c *chunk) get(i uint32) (src uint32, offset int64, size uint32) {
-	if c.rel != nil {
-		start := c.rel[i]
-		return c.src, c.base + int64(start), c.rel[i+1] - start
+	switch {
+	case c.run != nil:
+		start := c.run.rel[i]
+		return c.run.src, c.run.base + int64(start), c.run.rel[i+1] - start
+	case c.few != nil:
+		for _, p := range *c.few {
+			if uint32(p.i) == i {
+				return unpack(p.loc, &p.ref)
+			}
+		}
+		return 0, 0, 0
 	}
-	loc, ref := c.loc[i], &c.ref[i]
+	return unpack(c.loc[i], &c.ref[i])
+}
+
+func unpack(loc uint64, ref *[3]byte) (src uint32, offset int64, size uint32) {
 	src = uint32(loc>>packedSrcShift) | uint32(ref[0])<<packedSrcBits |
 		uint32(ref[1])<<(packedSrcBits+8) | uint32(ref[2])<<(packedSrcBits+16)
 	offset = int64(loc >> packedSizeBits & (1<<packedOffsetBits - 1))
 	return src, offset, uint32(loc & (1<<packedSizeBits - 1))
 }
 
-func (c *chunk) set(i, src uint32, offset int64, size uint32) {
-	c.loc[i] = uint64(src)<<packedSrcShift | uint64(offset)<<packedSizeBits | uint64(size)
+func pack(src uint32, offset int64, size uint32) (loc uint64, ref [3]byte) {
+	loc = uint64(src)<<packedSrcShift | uint64(offset)<<packedSizeBits | uint64(size)
 	src >>= packedSrcBits
-	c.ref[i] = [3]byte{byte(src), byte(src >> 8), byte(src >> 16)}
+	return loc, [3]byte{byte(src), byte(src >> 8), byte(src >> 16)}
+}
+
+// set points a page of a chunk in packed form, or of few pages, to a frame. A
+// chunk of few gets the packed form when they are more than that.
+func (c *chunk) set(i, src uint32, offset int64, size uint32) {
+	loc, ref := pack(src, offset, size)
+	if c.few == nil {
+		c.loc[i], c.ref[i] = loc, ref
+		return
+	}
+	k, known := slices.BinarySearchFunc(*c.few, i, func(p fewPage, i uint32) int { return cmp.Compare(uint32(p.i), i) })
+	switch {
+	case known:
+		(*c.few)[k] = fewPage{loc, ref, uint8(i)}
+	case len(*c.few) < maxFew:
+		*c.few = slices.Insert(*c.few, k, fewPage{loc, ref, uint8(i)})
+	default:
+		c.unfold()
+		c.loc[i], c.ref[i] = loc, ref
+	}
+}
+
+// unfold gives a chunk of few pages the packed form.
+func (c *chunk) unfold() {
+	few := *c.few
+	c.few, c.loc, c.ref = nil, new([chunkLen]uint64), new([chunkLen][3]byte)
+	for _, p := range few {
+		c.loc[p.i], c.ref[p.i] = p.loc, p.ref
+	}
+}
+
+// cut removes the pages from the i-th on from a chunk in packed form, or of few
+// pages.
+func (c *chunk) cut(i uint32) {
+	if c.few != nil {
+		*c.few = slices.DeleteFunc(*c.few, func(p fewPage) bool { return uint32(p.i) >= i })
+		return
+	}
+	clear(c.loc[i:])
+	clear(c.ref[i:])
 }
 
 func (t *pageTable) chunk(pgno uint32) *chunk {
@@ -210,20 +279,27 @@ func (t *pageTable) ownNode(pgno uint32) *tableNode {
 	return node
 }
 
-// ownChunk returns the chunk of a page in packed form, made the edit's own.
+// ownChunk returns the chunk of a page in packed form, or of few pages, made the
+// edit's own.
 func (t *pageTable) ownChunk(pgno uint32) *chunk {
 	node := t.ownNode(pgno)
 	slot := &node.chunks[(pgno-1)>>chunkBits%nodeLen]
 	old := *slot
-	if old != nil && old.gen == t.gen && old.rel == nil {
+	if old != nil && old.gen == t.gen && old.run == nil {
 		return old
 	}
-	c := &chunk{gen: t.gen, loc: new([chunkLen]uint64), ref: new([chunkLen][3]byte)}
+	c := &chunk{gen: t.gen}
 	switch {
 	case old == nil:
-	case old.rel == nil:
-		*c.loc, *c.ref = *old.loc, *old.ref
+		c.few = new([]fewPage)
+	case old.few != nil:
+		few := slices.Clone(*old.few)
+		c.few = &few
+	case old.run == nil:
+		loc, ref := *old.loc, *old.ref
+		c.loc, c.ref = &loc, &ref
 	default:
+		c.loc, c.ref = new([chunkLen]uint64), new([chunkLen][3]byte)
 		for i := range uint32(chunkLen) {
 			if src, offset, size := old.get(i); size != 0 {
 				c.set(i, src, offset, size)
@@ -260,6 +336,9 @@ func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) boo
 	if old != nil && uint32(len(entries)) < min(chunkLen, commit-start) {
 		return false
 	}
+	if len(entries) <= maxFew && uint32(len(entries)) < min(chunkLen, commit-start) {
+		return false // they take less as few
+	}
 	base := entries[0].Offset
 	end := base
 	for _, e := range entries {
@@ -270,7 +349,7 @@ func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) boo
 	}
 	t.sources.add(src, len(entries))
 	t.releaseChunk(old, 0)
-	c := &chunk{gen: t.gen, rel: new([chunkLen + 1]uint32), base: base, src: src}
+	run := &runPages{base: base, src: src}
 	k := 0
 	for i := range uint32(chunkLen) {
 		size := uint32(0)
@@ -278,9 +357,9 @@ func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) boo
 			size = entries[k].Size
 			k++
 		}
-		c.rel[i+1] = c.rel[i] + size
+		run.rel[i+1] = run.rel[i] + size
 	}
-	t.ownNode(first).chunks[(first-1)>>chunkBits%nodeLen] = c
+	t.ownNode(first).chunks[(first-1)>>chunkBits%nodeLen] = &chunk{gen: t.gen, run: run}
 	return true
 }
 
@@ -308,8 +387,7 @@ func (t *pageTable) truncate(commit uint32) {
 	if from := (commit-1)%chunkLen + 1; from < chunkLen && node.chunks[last] != nil {
 		c := t.ownChunk(commit)
 		t.releaseChunk(c, from)
-		clear(c.loc[from:])
-		clear(c.ref[from:])
+		c.cut(from)
 	}
 }
 

@@ -58,20 +58,21 @@ func (db *database) find(ctx context.Context, v *view, pgno uint32, lost frameLo
 	return frameLoc{}, gone()
 }
 
-// known returns a place of a page version that is not known to be gone.
+// known returns a place of a page version that is not known to be gone, or
+// wrong.
 func (db *database) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool) {
 	for _, same := range []*view{v, v.state.moved.Load()} {
 		if same == nil {
 			continue
 		}
-		if loc, ok := same.lookup(pgno); ok && !loc.file.gone.Load() {
+		if loc, ok := same.lookup(pgno); ok && loc.isUsable() {
 			return loc, true
 		}
 	}
 	// Another state will do if the page is the same in it.
 	cur := db.current.Load()
 	loc, ok := cur.lookup(pgno)
-	return loc, ok && cur.epoch == v.epoch && loc.version == version && !loc.file.gone.Load()
+	return loc, ok && cur.epoch == v.epoch && loc.version == version && loc.isUsable()
 }
 
 // isListed tells whether a file is among those listed, as it was. Another

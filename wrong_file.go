@@ -65,3 +65,7 @@ func (loc frameLoc) checkTrusted(pgno uint32) error {
 	}
 	return nil
 }
+
+// isUsable tells whether a page can be read from where it lies, as far as is
+// known.
+func (loc frameLoc) isUsable() bool { return !loc.file.gone.Load() && loc.file.wrong.Load() == nil }
