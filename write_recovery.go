@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/ownfile"
@@ -307,7 +306,7 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, 
 		return false, nil
 	}
 	e := &encoding{}
-	if err := e.encode(io.Discard, s); err != nil {
+	if err := e.encode(discard{ctx}, s); err != nil {
 		return false, err
 	}
 	if base.last != nil && base.txid == s.txid() && base.last.level != SnapshotLevel {

@@ -89,3 +89,59 @@ func TestFrameSize(t *testing.T) {
 		}
 	}
 }
+
+// The checksum of a file is found again from sums of its head, pages and tail,
+// and not if a bit of a page differs.
+func TestSum_CheckFrames(t *testing.T) {
+	for _, format := range []bool{false, true} {
+		pages := make(map[uint32][]byte)
+		for pgno := range uint32(30) {
+			page := make([]byte, 4096)
+			for i := range page[:pgno*100] {
+				page[i] = byte(rand.Uint32())
+			}
+			pages[pgno+1] = page
+		}
+		b := ltxtest.EncodeLTX(ltx.Header{PageSize: 4096, Commit: 30, MinTXID: 1, MaxTXID: 3, Timestamp: 1}, pages, format)
+		f, err := ltxio.ParseFile(b, 1, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		need, err := ltxio.TailSize(b, int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sized := ltxio.IsSized(b[ltx.HeaderSize:])
+		if sized == format {
+			t.Fatalf("frames are sized: %v", sized)
+		}
+		n := 30 * (4096 + ltxio.FrameHeaderSize(sized))
+		var head, tail ltxio.Sum
+		head.Add(b[:ltx.HeaderSize])
+		tail.Add(b[int64(len(b))-need : len(b)-ltx.ChecksumSize])
+		crc := ltxio.FramesCRC(f.Trailer.FileChecksum, head, n, tail)
+		frames := func() (all ltxio.Sum) {
+			f.Index.Each(func(e ltxio.Entry) bool {
+				var s ltxio.Sum
+				s.AddPage(e.Pgno, e.Size, sized, pages[e.Pgno])
+				all = all.Join(s)
+				return true
+			})
+			return all
+		}
+		if !frames().CheckFrames(crc, n, need-ltx.ChecksumSize) {
+			t.Errorf("sized %v: the checksum is not found again", sized)
+		}
+		for range 200 {
+			page, i, mask := pages[1+rand.Uint32N(30)], rand.IntN(4096), byte(1)<<rand.IntN(8)
+			page[i] ^= mask
+			if frames().CheckFrames(crc, n, need-ltx.ChecksumSize) {
+				t.Errorf("sized %v: a flipped bit is not found", sized)
+			}
+			page[i] ^= mask
+		}
+		if frames().CheckFrames(crc, n+1, need-ltx.ChecksumSize) {
+			t.Error("the number of bytes does not count")
+		}
+	}
+}
