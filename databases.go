@@ -178,7 +178,7 @@ func (s *sharedDB) close(ctx context.Context, closing bool) error {
 // for concurrent use.
 func (v *VFS) Sync(ctx context.Context, name string) error {
 	v.options()
-	name = v.FullPathname(name)
+	name = cleanName(name)
 	v.mu.Lock()
 	var found []*sharedDB
 	for _, s := range v.databases {

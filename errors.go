@@ -35,6 +35,11 @@ var (
 	// database. It is left as it is.
 	ErrForeignBuffer = errors.New("write buffer is another database's")
 
+	// ErrSharedCache means an attempt to open a replica with SQLite's shared cache.
+	// Its connections would go to another time together, and it takes
+	// replicas with the same file name for one.
+	ErrSharedCache = errors.New("a replica cannot be opened with SQLite's shared cache: say cache=private")
+
 	// ErrReadOnly means an attempt to write to a database that is open for
 	// reading only.
 	ErrReadOnly = errors.New("database is read-only")

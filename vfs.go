@@ -37,6 +37,7 @@ type VFS struct {
 	local    *osvfs.Set              // files that are no replicas
 	journals journals                // of databases that are written to
 	limit    *limiter                // of requests
+	resolved resolvedNames           // by SQLite, before it opens them
 
 	mu        sync.Mutex           // duty: the registry
 	closed    bool                 // guarded by mu
@@ -114,6 +115,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	case flags&sqlite3vfs.OpenMainDB == 0:
 		return v.openJournal(name, params, flags)
 	}
+	shared := v.resolved.open(name, params, flags)
 	opts := v.options()
 	if err := opts.allowParams(params); err != nil {
 		return nil, 0, err
@@ -134,12 +136,19 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 		}
 		return v.openLocal(name, params, flags)
 	}
+	if mayBeLocal := opts.NewClient != nil && params[replicaURL] == ""; shared && !mayBeLocal {
+		return nil, 0, fmt.Errorf("open %s: %w", name, ErrSharedCache)
+	}
 	db, release, err := v.acquire(key, name, newClient, opts)
 	if errors.Is(err, errNotReplica) {
 		return v.openLocal(name, params, flags)
 	}
 	if err != nil {
 		return nil, 0, err
+	}
+	if shared {
+		release()
+		return nil, 0, fmt.Errorf("open %s: %w", name, ErrSharedCache)
 	}
 	v.journals.join(name)
 	leave := func() {
@@ -306,6 +315,12 @@ func (v *VFS) guard(op string, err *error) {
 
 // FullPathname makes different spellings of a name one.
 func (v *VFS) FullPathname(name string) string {
+	name = cleanName(name)
+	v.resolved.resolve(name)
+	return name
+}
+
+func cleanName(name string) string {
 	if name == "" {
 		return name
 	}

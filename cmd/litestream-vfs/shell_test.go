@@ -306,3 +306,19 @@ func TestShell_WAL(t *testing.T) {
 		})
 	}
 }
+
+// TestShell_SharedCache: a replica is not opened for SQLite's shared cache, and the text says so.
+func TestShell_SharedCache(t *testing.T) {
+	env := []string{replicaURL + sandwiches(t), "LITESTREAM_LOG_LEVEL=error"}
+	const count, want = "SELECT count(*) FROM sandwich_ratings;", "cannot be opened with SQLite's shared cache: say cache=private"
+	if got, stderr := shell(t, "", env, ".open file:app.db?vfs=litestream&cache=shared", count); got != "" || !strings.Contains(stderr, "automatic extension loading failed: litestream: open") || !strings.Contains(stderr, want) {
+		t.Errorf("%q, %q", got, stderr)
+	}
+	got, stderr := shell(t, "", env, ".open file:app.db?vfs=litestream&cache=private", "ATTACH 'file:app.db?vfs=litestream&cache=shared' AS x;", "SELECT count(*) FROM x.sandwich_ratings;", count)
+	if got != "4988\n" || !strings.Contains(stderr, want) {
+		t.Errorf("%q, %q", got, stderr)
+	}
+	// Local files are SQLite's business.
+	wantShell(t, "", append(env, "LITESTREAM_DEFAULT_VFS=true"), "4988\n1", ".open file:app.db?vfs=litestream", count,
+		".open file:local.db?vfs=unix", "CREATE TABLE t (v);", ".open file:local.db?cache=shared", "INSERT INTO t VALUES (1); SELECT v FROM t;")
+}

@@ -252,16 +252,47 @@ static void keepStandardFiles(void) {
   }
 }
 
+// --- SQLite's shared cache
+//
+// SQLite keeps from a VFS that it opens a file for that. But it has the name resolved twice
+// then: to look for a file that is open, and to open it.
+
+static __thread struct {
+  uint64_t name;  // a hash of what was resolved last, 0 once it is open
+  int times;      // in a row
+} resolved;
+
+static uint64_t hashOf(const char *s) {
+  uint64_t h = 14695981039346656037u;  // FNV-1a
+  for (; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211u;
+  return h | 1;
+}
+
+static void noteResolved(const char *name) {
+  uint64_t h = hashOf(name);
+  if (resolved.name != h) resolved.times = 0;
+  resolved.name = h;
+  resolved.times++;
+}
+
+// isForSharedCache tells whether the main database that is opened now is to be shared.
+static int isForSharedCache(const char *name) {
+  int is = resolved.name == hashOf(name) && resolved.times > 1;
+  resolved.name = 0;
+  return is;
+}
+
 static int vfsOpen(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags, int *out) {
   const int temporary = SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_TRANSIENT_DB | SQLITE_OPEN_SUBJOURNAL;
   ls_file *f = (ls_file*)file;
-  int got = flags, rc;
+  int got = flags, shared = 0, rc;
   (void)v;
   memset(f, 0, sizeof *f);
   if (!name || flags & temporary) return os->xOpen(os, name, file, flags, out);
+  if (flags & SQLITE_OPEN_MAIN_DB && isForSharedCache(name)) shared = SQLITE_OPEN_SHAREDCACHE;
   if (forked) return openForked(name, f, flags, out);
   keepStandardFiles();
-  switch (litestreamOpen((char*)name, flags, isDefault(), &got, &f->handle, &f->error)) {
+  switch (litestreamOpen((char*)name, flags | shared, isDefault(), &got, &f->handle, &f->error)) {
   case LS_LOCAL:
     rc = os->xOpen(os, name, file, flags, out);
     if (rc && flags & SQLITE_OPEN_MAIN_DB) litestreamNotOpened((char*)name);
@@ -299,8 +330,9 @@ static int vfsFullPathname(sqlite3_vfs *v, const char *name, int n, char *out) {
   (void)v;
   if ((rc & 0xff) == SQLITE_CANTOPEN && name[0] == '/' && (int)strlen(name) < n) {
     strcpy(out, name);  // a replica's need not be a path that can be
-    return SQLITE_OK;
+    rc = SQLITE_OK;
   }
+  if ((rc & 0xff) == SQLITE_OK) noteResolved(out);
   return rc;
 }
 

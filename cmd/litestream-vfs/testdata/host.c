@@ -1,6 +1,7 @@
 // A program that loads the extension, and opens, queries and closes databases
 // again and again: host LIBRARY ROUNDS URI SQL EXPECTED. It prints what malloc and
-// the process have in use after a tenth of the rounds and at the end.
+// the process have in use after a tenth of the rounds and at the end, and checks what
+// takes SQLite's C interface.
 
 #include <malloc.h>
 #include <stdio.h>
@@ -42,6 +43,23 @@ static void query(const char *uri, const char *sql, const char *want) {
   sqlite3_close(db);
 }
 
+// sharedCache opens a replica where SQLite shares caches by default, and by the flag of an open.
+static void sharedCache(const char *uri, const char *sql, const char *want) {
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI;
+  char private[1000];
+  sqlite3 *db;
+  int i;
+  snprintf(private, sizeof private, "%s&cache=private", uri);
+  for (i = 0; i < 4; i++) {
+    sqlite3_enable_shared_cache(i % 2 == 0);
+    if (sqlite3_open_v2(uri, &db, flags | (i % 2 ? SQLITE_OPEN_SHAREDCACHE : 0), 0) == SQLITE_OK) fail("shared cache", "no error");
+    if (!strstr(sqlite3_errmsg(db), "say cache=private")) fail("shared cache", sqlite3_errmsg(db));
+    sqlite3_close(db);
+    query(private, sql, want);
+  }
+  query(uri, sql, want);
+}
+
 static void report(int round) {
   long pages = 0, resident = 0;
   FILE *f = fopen("/proc/self/statm", "r");
@@ -61,6 +79,7 @@ int main(int argc, char **argv) {
     query(argv[3], argv[4], argv[5]);
     if (i == rounds / 10 || i == rounds) report(i);
   }
+  sharedCache(argv[3], argv[4], argv[5]);
   // SQLite forgets what was registered; loading again brings it back.
   if (sqlite3_shutdown() || sqlite3_initialize()) fail("initialize", "error");
   load(argv[1]);
