@@ -107,6 +107,14 @@ func (w *writer) isEnabled() bool {
 	return w.buffer != nil && !w.stopping
 }
 
+// mayWrite tells whether a connection that is opened may get to write. While write mode is
+// being turned off it may, for that can fail.
+func (w *writer) mayWrite() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buffer != nil && !w.closed
+}
+
 func (db *database) lagSeconds() int64 {
 	lag, ok := db.poller.lag()
 	if !ok {

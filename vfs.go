@@ -161,7 +161,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	}
 	// SQLite takes BEGIN IMMEDIATE for BEGIN where a file is read-only, so that
 	// those who only read may say so, too. Who says mode=rw may want to write later.
-	if c.unlocked || flags&sqlite3vfs.OpenCreate != 0 && !db.writer.isEnabled() {
+	if c.unlocked || flags&sqlite3vfs.OpenCreate != 0 && !db.writer.mayWrite() {
 		flags = flags&^(sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate) | sqlite3vfs.OpenReadOnly
 	}
 	c.readOnly = flags&sqlite3vfs.OpenReadOnly != 0

@@ -127,8 +127,10 @@ func (w *writer) begin(c *conn) error {
 		return nil
 	case w.buffer == nil:
 		return cmp.Or(w.lost.err, ErrReadOnly)
-	case w.stopping:
-		return fmt.Errorf("%w: write mode is being turned off", ErrReadOnly)
+	case w.closed:
+		return fmt.Errorf("%w: it is being closed", ErrReadOnly)
+	case w.stopping: // nobody knows yet whether that succeeds
+		return fmt.Errorf("%w: write mode is being turned off", errBusy)
 	case w.owner != nil:
 		return fmt.Errorf("%w: another connection writes", errBusy)
 	case c.pinned.state != newest.state:

@@ -1,0 +1,77 @@
+package litestream_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/mattn/go-sqlite3"
+)
+
+// TestWrite_TurnedOffWhileWriting: as long as litestream_write_enabled = 0 waits, nobody
+// knows whether it succeeds. Others who want to write meanwhile find the database busy, and
+// read-only once it is.
+func TestWrite_TurnedOffWhileWriting(t *testing.T) {
+	for _, succeeds := range []bool{true, false} {
+		client := memoryClient()
+		ltxtest.New(t, client, ltxtest.Options{Rollback: true}).Exec("CREATE TABLE t (v)")
+		closeTimeout := time.Minute
+		if !succeeds {
+			closeTimeout = 200 * time.Millisecond
+		}
+		vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.CloseTimeout = closeTimeout }))
+		writer := openConn(t, vfsName, "app.db")
+		switcher, other := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+		waiting := openConn(t, vfsName, "app.db", "_busy_timeout=20000")
+		mustExec(t, other, "PRAGMA busy_timeout = 0")
+		mustExec(t, writer, "BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+		wantCode(t, other, "INSERT INTO t VALUES (2)", sqlite3.ErrBusy)
+
+		off := make(chan error, 1)
+		go func() { off <- execErr(switcher, "PRAGMA litestream_write_enabled = 0") }()
+		waitFor(t, "write mode to be turned off", func() bool {
+			err := execErr(other, "INSERT INTO t VALUES (2)")
+			if err == nil {
+				t.Fatal("two writers")
+			}
+			if code := sqliteCode(t, err); code != sqlite3.ErrBusy {
+				t.Fatalf("while it is being turned off: %v, want SQLITE_BUSY", err)
+			}
+			s := status(t, other)
+			return s.LastError != nil && s.LastError.Text == "database is busy: write mode is being turned off"
+		})
+		late := openConn(t, vfsName, "app.db") // is not taken for a reader for good
+		waited := make(chan error, 1)
+		go func() { waited <- execErr(waiting, "INSERT INTO t VALUES (3)") }()
+		if succeeds {
+			mustExec(t, writer, "COMMIT")
+			if err := <-off; err != nil {
+				t.Error(err)
+			}
+			if err := <-waited; err == nil || sqliteCode(t, err) != sqlite3.ErrReadonly {
+				t.Errorf("who waited: %v, want SQLITE_READONLY", err)
+			}
+			wantCode(t, other, "INSERT INTO t VALUES (4)", sqlite3.ErrReadonly)
+			wantSQL(t, other, "SELECT group_concat(v) FROM t", "1")
+			continue
+		}
+		if err := <-off; err == nil {
+			t.Error("turned off while a transaction is under way")
+		}
+		mustExec(t, writer, "COMMIT")
+		if err := <-waited; err != nil {
+			t.Errorf("who waited: %v", err)
+		}
+		mustExec(t, other, "INSERT INTO t VALUES (4)")
+		mustExec(t, late, "INSERT INTO t VALUES (5)")
+		wantSQL(t, other, "SELECT group_concat(v) FROM t", "1,3,4,5")
+	}
+}
+
+func execErr(c *sql.Conn, query string) error {
+	_, err := c.ExecContext(context.Background(), query)
+	return err
+}
