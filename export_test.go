@@ -8,3 +8,11 @@ func OnDisk(o *Options, fn func(op string) error) { o.onDisk = fn }
 
 // PlanLatest returns the files that give the newest state.
 func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return planLatest(0, files) }
+
+// TempFolders replaces the folders that SQLite's temporary files may be in, until
+// restore is called.
+func TempFolders(folders ...string) (restore func()) {
+	before := tempFolders
+	tempFolders = func() []string { return folders }
+	return func() { tempFolders = before }
+}

@@ -271,7 +271,7 @@ func TestSQL_Spills(t *testing.T) {
 		mustExec(t, q, "PRAGMA cache_size = 10; PRAGMA temp_store = file; PRAGMA temp.cache_size = 10")
 	}
 	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
+	t.Setenv("SQLITE_TMPDIR", dir)
 	conn := openConn(t, vfsName, "app.db")
 	tune(conn)
 	for _, q := range queries {
@@ -290,7 +290,7 @@ func TestSQL_Spills(t *testing.T) {
 
 	// They did spill: where there is no disk, the same is an error, and the
 	// connection goes on.
-	t.Setenv("TMPDIR", filepath.Join(dir, "missing"))
+	defer litestream.TempFolders(filepath.Join(dir, "missing"))()
 	conn = openConn(t, vfsName, "app.db")
 	tune(conn)
 	wantCode(t, conn, sort, sqlite3.ErrIoErr)

@@ -13,7 +13,8 @@ const tempSpill = 1 << 20
 
 // tempFile is a temporary database or journal of SQLite: sorts, temp tables,
 // statement journals. It lives in memory, and beyond tempSpill in a file
-// that is unlinked at once, so that a killed process leaves nothing behind.
+// where SQLite's own would be, which is unlinked at once, so that a killed process
+// leaves nothing behind.
 // One connection uses it; it is not safe for concurrent use.
 type tempFile struct {
 	mem  []byte
@@ -82,7 +83,11 @@ func (f *tempFile) spare() []byte {
 }
 
 func (f *tempFile) spill() error {
-	disk, err := os.CreateTemp("", "litestream-*.tmp")
+	dir, err := tempFolder()
+	if err != nil {
+		return err
+	}
+	disk, err := os.CreateTemp(dir, "litestream-*.tmp")
 	if err != nil {
 		return fmt.Errorf("create temp file: %w", err)
 	}

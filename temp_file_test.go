@@ -15,7 +15,7 @@ import (
 // memory and beyond.
 func TestTempFile(t *testing.T) {
 	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
+	t.Setenv("SQLITE_TMPDIR", dir)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for run := range 26 {
 		f := new(tempFile)
@@ -64,7 +64,7 @@ func TestTempFile(t *testing.T) {
 
 // TestTempFile_NoDisk keeps what it has when there is no room for more.
 func TestTempFile_NoDisk(t *testing.T) {
-	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	defer TempFolders("", filepath.Join(t.TempDir(), "missing"))()
 	f := new(tempFile)
 	if _, err := f.WriteAt([]byte("kept"), 0); err != nil {
 		t.Fatal(err)

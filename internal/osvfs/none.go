@@ -25,3 +25,7 @@ func (*Set) Delete(string, bool) error { return sqlite3vfs.IOError }
 
 // Access reports false.
 func (*Set) Access(string, sqlite3vfs.AccessFlag) (bool, error) { return false, nil }
+
+// TempDirectory returns "": SQLite's table of functions for extensions does not have the
+// variable.
+func TempDirectory() string { return "" }

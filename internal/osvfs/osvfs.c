@@ -2,12 +2,21 @@
 
 #include "osvfs.h"
 #include <stdlib.h>
+#include <string.h>
 
 // Of the SQLite library that the program is linked with.
 extern ls_vfs *sqlite3_vfs_find(const char *name);
 extern char *sqlite3_create_filename(const char *db, const char *journal, const char *wal, int nparam, const char **params);
 extern void sqlite3_free_filename(char *name);
 
+extern char *sqlite3_temp_directory;
+extern char *sqlite3_mprintf(const char *format, ...);
+extern void sqlite3_free(void *p);
+extern void *sqlite3_mutex_alloc(int which);
+extern void sqlite3_mutex_enter(void *mutex);
+extern void sqlite3_mutex_leave(void *mutex);
+
+#define LS_MUTEX_TEMPDIR 11  // SQLite changes the folder under this one
 #define LS_CANTOPEN 14
 #define LS_NOMEM 7
 
@@ -64,4 +73,21 @@ int ls_delete(const char *path, int dirsync) {
 int ls_access(const char *path, int flags, int *out) {
   ls_vfs *vfs = os_vfs();
   return vfs ? vfs->xAccess(vfs, path, flags, out) : LS_CANTOPEN;
+}
+
+char *ls_temp_directory(void) {
+  void *mutex = sqlite3_mutex_alloc(LS_MUTEX_TEMPDIR);
+  char *copy;
+  sqlite3_mutex_enter(mutex);
+  copy = sqlite3_temp_directory ? strdup(sqlite3_temp_directory) : 0;
+  sqlite3_mutex_leave(mutex);
+  return copy;
+}
+
+void ls_set_temp_directory(const char *path) {
+  void *mutex = sqlite3_mutex_alloc(LS_MUTEX_TEMPDIR);
+  sqlite3_mutex_enter(mutex);
+  sqlite3_free(sqlite3_temp_directory);
+  sqlite3_temp_directory = path && *path ? sqlite3_mprintf("%s", path) : 0;
+  sqlite3_mutex_leave(mutex);
 }

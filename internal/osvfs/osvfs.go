@@ -163,6 +163,27 @@ func (s *Set) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
 	return out != 0, toError(rc)
 }
 
+// TempDirectory returns sqlite3_temp_directory, the folder for temporary files that a
+// program can set; "" if it has not.
+func TempDirectory() string {
+	dir := C.ls_temp_directory()
+	defer C.free(unsafe.Pointer(dir))
+	return C.GoString(dir)
+}
+
+// SetTempDirectory sets sqlite3_temp_directory, for tests, and returns what sets it back.
+func SetTempDirectory(dir string) (restore func()) {
+	old := TempDirectory()
+	setTempDirectory(dir)
+	return func() { setTempDirectory(old) }
+}
+
+func setTempDirectory(dir string) {
+	path := C.CString(dir)
+	defer C.free(unsafe.Pointer(path))
+	C.ls_set_temp_directory(path)
+}
+
 // file is an open local file. One connection uses it.
 type file struct{ h *C.ls_handle }
 

@@ -61,4 +61,8 @@ int ls_characteristics(ls_handle *h);
 int ls_delete(const char *path, int dirsync);
 int ls_access(const char *path, int flags, int *out);
 
+// A copy of sqlite3_temp_directory, by malloc, NULL if it is not set; and setting it, for tests.
+char *ls_temp_directory(void);
+void ls_set_temp_directory(const char *path);
+
 #endif
