@@ -110,9 +110,9 @@ type viewState struct {
 	// two states of a database have the same. It can change: see writer.finish.
 	number atomic.Uint32
 
-	// header is the begin of page 1 as served, kept since SQLite
-	// reads it at the start of every transaction. Nil until first read.
-	header atomic.Pointer[[sqliteHeaderSize]byte]
+	// pageOne is what page 1 as served has other than as stored, kept since SQLite
+	// reads the header at the start of every transaction. Nil until first read.
+	pageOne atomic.Pointer[servedPageOne]
 
 	// moved is the newest view of this state, if files that the first one
 	// points to were deleted. Nil if there is none.

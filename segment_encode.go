@@ -17,7 +17,7 @@ func (s *segment) read(pgno uint32, p []byte) error {
 		return err
 	}
 	if pgno == 1 && s.log.Format != [2]byte{} {
-		copy(p[offWriteVersion:], s.log.Format[:])
+		setFormat(p, s.log.Format)
 	}
 	return nil
 }

@@ -173,8 +173,8 @@ func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
 	}
 	if off+int64(len(p)) <= sqliteHeaderSize {
 		// Within every transaction's begin: the change counter.
-		if hdr := v.state.header.Load(); hdr != nil {
-			return copy(p, hdr[off:]), nil
+		if served := v.state.pageOne.Load(); served != nil {
+			return copy(p, served.header[off:]), nil
 		}
 	}
 	if off >= v.fileSize() {
@@ -253,12 +253,12 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("page %d has %d bytes, not %d", pgno, len(page), pageSize)
 	}
 	n := copy(p, page[in:])
-	if pgno == 1 && in < sqliteHeaderSize {
-		hdr, err := headerOf(v, page)
+	if pgno == 1 {
+		served, err := servedOf(v, page)
 		if err != nil {
 			return 0, err
 		}
-		copy(p[:n], hdr[in:])
+		served.put(p[:n], in, pageSize)
 	}
 	return n, nil
 }
@@ -273,32 +273,30 @@ func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 		c.predictor.hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
-		hdr, err := headerOf(v, page)
+		served, err := servedOf(v, page)
 		if err != nil {
 			return 0, err
 		}
-		copy(page, hdr[:])
+		served.put(page, 0, int64(len(page)))
 	}
 	return len(page), nil
 }
 
-// headerOf returns the database header as served, from page 1 as stored.
-func headerOf(v *view, page []byte) (*[sqliteHeaderSize]byte, error) {
-	if hdr := v.state.header.Load(); hdr != nil {
-		return hdr, nil
+// servedOf returns what page 1 as served has other than page, which is as stored.
+func servedOf(v *view, page []byte) (*servedPageOne, error) {
+	if served := v.state.pageOne.Load(); served != nil {
+		return served, nil
 	}
 	if _, err := checkPageOne(page, v.pageSize); err != nil {
 		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
 	}
-	hdr := new([sqliteHeaderSize]byte)
-	copy(hdr[:], page)
 	number := v.state.number.Load()
-	patchPageOne(hdr[:], number, v.commit)
-	v.state.header.Store(hdr)
+	served := servePageOne(page, number, v.commit)
+	v.state.pageOne.Store(served)
 	if v.state.number.Load() != number {
-		v.state.header.Store(nil) // it was just given another
+		v.state.pageOne.Store(nil) // it was just given another
 	}
-	return hdr, nil
+	return served, nil
 }
 
 // readCommitted is readPage for one that is in the write buffer. Done tells
@@ -324,11 +322,11 @@ func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 		c.predictor.hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
-		hdr, err := headerOf(v, page)
+		served, err := servedOf(v, page)
 		if err != nil {
 			return 0, true, err
 		}
-		copy(page, hdr[:])
+		served.put(page, 0, int64(len(page)))
 	}
 	if in == 0 && len(p) >= len(page) {
 		return len(page), true, nil

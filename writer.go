@@ -326,7 +326,7 @@ func (w *writer) finish(c *conn, commits []*localCommit) error {
 		// take its pages for those of the state before, that gets another number.
 		w.db.stamp(v)
 		before.state.number.Store(w.db.aside.Add(^uint32(0)))
-		before.state.header.Store(nil)
+		before.state.pageOne.Store(nil)
 	default:
 		w.db.stamp(v)
 	}

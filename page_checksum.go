@@ -1,0 +1,81 @@
+package litestream
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// SQLite's extension cksumvfs keeps a checksum in the last 8 bytes of each page of a
+// database that reserves 8 bytes: two sums over the little-endian 32-bit words before
+// them, each of which takes up the other. What changes bytes of page 1 changes the
+// checksum along, if it was right before.
+
+const (
+	pageChecksumSize = 8
+	offReserved      = 20 // bytes at the end of each page that SQLite does not use
+)
+
+// pageChecksum returns the checksum of a page.
+func pageChecksum(page []byte) (sum [pageChecksumSize]byte) {
+	var s1, s2 uint32
+	for p := page[:len(page)-pageChecksumSize]; len(p) >= 8; p = p[8:] {
+		s1 += binary.LittleEndian.Uint32(p) + s2
+		s2 += binary.LittleEndian.Uint32(p[4:]) + s1
+	}
+	binary.LittleEndian.PutUint32(sum[:], s1)
+	binary.LittleEndian.PutUint32(sum[4:], s2)
+	return sum
+}
+
+// hasPageChecksum tells whether page 1 has its checksum at its end.
+func hasPageChecksum(page []byte) bool {
+	return len(page) >= minPageSize && page[offReserved] == pageChecksumSize &&
+		pageChecksum(page) == [pageChecksumSize]byte(page[len(page)-pageChecksumSize:])
+}
+
+// setFormat changes what page 1 says of how the database is to be opened, and its
+// checksum along.
+func setFormat(page []byte, format [2]byte) {
+	checked := hasPageChecksum(page)
+	copy(page[offWriteVersion:], format[:])
+	if checked {
+		sum := pageChecksum(page)
+		copy(page[len(page)-pageChecksumSize:], sum[:])
+	}
+}
+
+// servedPageOne is what page 1 as served has other than as stored.
+type servedPageOne struct {
+	header   [sqliteHeaderSize]byte
+	checked  bool                   // page 1 has a checksum
+	checksum [pageChecksumSize]byte // if so, at its end
+}
+
+// servePageOne makes it for page 1 as stored.
+func servePageOne(page []byte, number, commit uint32) *servedPageOne {
+	s := new(servedPageOne)
+	copy(s.header[:], page)
+	patchPageOne(s.header[:], number, commit)
+	if s.checked = hasPageChecksum(page); s.checked {
+		page = slices.Clone(page)
+		copy(page, s.header[:])
+		s.checksum = pageChecksum(page)
+	}
+	return s
+}
+
+// put puts it into p, which is page 1 from an offset on.
+func (s *servedPageOne) put(p []byte, off, pageSize int64) {
+	if off < sqliteHeaderSize {
+		copy(p, s.header[off:])
+	}
+	at := pageSize - pageChecksumSize // where the checksum is
+	if !s.checked || off+int64(len(p)) <= at {
+		return
+	}
+	if off <= at {
+		copy(p[at-off:], s.checksum[:])
+	} else {
+		copy(p, s.checksum[off-at:])
+	}
+}

@@ -1,0 +1,199 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/mattn/go-sqlite3"
+	"github.com/psanford/sqlite3vfs"
+	"github.com/superfly/ltx"
+)
+
+// cksum is the checksum of cksumvfs over all but the last 8 bytes, by its description.
+func cksum(page []byte) []byte {
+	var s1, s2 uint32
+	for i := 0; i < len(page)-8; i += 8 {
+		s1 += binary.LittleEndian.Uint32(page[i:]) + s2
+		s2 += binary.LittleEndian.Uint32(page[i+4:]) + s1
+	}
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, s1), s2)
+}
+
+// reservedImage makes a database in WAL mode that has so many bytes reserved in each page.
+func reservedImage(t *testing.T, pageSize, reserved int) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plain.db")
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = conn.Raw(func(c any) error {
+		const reserveBytes = 38 // SQLITE_FCNTL_RESERVE_BYTES
+		return c.(*sqlite3.SQLiteConn).SetFileControlInt("main", reserveBytes, reserved)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA page_size = %d; CREATE TABLE t (x); INSERT INTO t VALUES (hex(randomblob(100000)))", pageSize)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image[offReserved] != byte(reserved) || len(image)%pageSize != 0 {
+		t.Fatalf("%d bytes reserved, %d bytes in all", image[offReserved], len(image))
+	}
+	image[offWriteVersion], image[offReadVersion] = 2, 2
+	return image
+}
+
+// storeImage makes an image the snapshot of a replica.
+func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient {
+	t.Helper()
+	pages := make(map[uint32][]byte)
+	for p := range slices.Chunk(image, pageSize) {
+		pages[uint32(len(pages)+1)] = p
+	}
+	hdr := ltx.Header{PageSize: uint32(pageSize), Commit: uint32(len(pages)), MinTXID: 1, MaxTXID: 1, Timestamp: time.Now().UnixMilli()}
+	store := memory.NewReplicaClient()
+	if _, err := store.WriteLTXFile(t.Context(), SnapshotLevel, 1, 1, bytes.NewReader(ltxtest.EncodeLTX(hdr, pages, false))); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// wantChecksums reads page 1 in every way, and tells whether its checksum is right.
+func wantChecksums(t *testing.T, what string, c *conn, want bool) (page []byte) {
+	t.Helper()
+	content, _ := fileAs(t, c)
+	size := pageSizeOf(content)
+	page = content[:size]
+	if got := bytes.Equal(cksum(page), page[size-8:]); got != want {
+		t.Errorf("%s: the checksum of page 1 is right: %v, want %v", what, got, want)
+	}
+	for _, r := range [][2]int{{0, size}, {0, 100}, {24, 40}, {18, 20}, {size - 8, size}, {size - 4, size}, {size - 20, size - 2}, {95, size - 3}, {100, size}} {
+		part := make([]byte, r[1]-r[0])
+		if _, err := c.ReadAt(part, int64(r[0])); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(part, page[r[0]:r[1]]) {
+			t.Errorf("%s: bytes %d to %d differ by how they are read", what, r[0], r[1])
+		}
+	}
+	return page
+}
+
+// TestPageChecksum: a checksum of cksumvfs in page 1 is right as served and as stored, if it
+// was right before; what else is there is left alone.
+func TestPageChecksum(t *testing.T) {
+	for _, pageSize := range []int{512, 4096, 65536} {
+		for _, c := range []struct {
+			name     string
+			reserved int
+			spoil    func(image []byte)
+			want     bool
+		}{
+			{"right", 8, func(image []byte) {
+				for p := range slices.Chunk(image, pageSize) {
+					copy(p[pageSize-8:], cksum(p))
+				}
+			}, true},
+			{"wrong", 8, func(image []byte) { copy(image[pageSize-8:], "no check") }, false},
+			{"none", 0, func(image []byte) { copy(image[pageSize-8:], cksum(image[:pageSize])) }, false},
+			{"other", 12, func(image []byte) { copy(image[pageSize-8:], cksum(image[:pageSize])) }, false},
+		} {
+			t.Run(fmt.Sprint(c.name, pageSize), func(t *testing.T) {
+				image := reservedImage(t, pageSize, c.reserved)
+				c.spoil(image)
+				testPageChecksum(t, image, pageSize, c.want)
+			})
+		}
+	}
+}
+
+func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
+	store := storeImage(t, image, pageSize)
+	for _, hydrated := range []bool{false, true} {
+		vfs := newTestVFS(t, store)
+		vfs.HydrationEnabled, vfs.WriteEnabled, vfs.WriteSyncInterval = hydrated, true, -1
+		f, other := openFile(t, vfs, "app.db"), openFile(t, vfs, "app.db")
+		if hydrated {
+			for deadline := time.Now().Add(20 * time.Second); f.db.reader.copies.progress().Status != HydrationComplete; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("it is not hydrated")
+				}
+			}
+		}
+		page := wantChecksums(t, "as served", f, want)
+		if !want && !bytes.Equal(page[sqliteHeaderSize:], image[sqliteHeaderSize:pageSize]) {
+			t.Error("page 1 was changed beyond its header")
+		}
+
+		// A commit as of SQLite with cksumvfs.
+		for _, level := range []sqlite3vfs.LockType{sqlite3vfs.LockShared, sqlite3vfs.LockReserved, sqlite3vfs.LockExclusive} {
+			if err := f.Lock(level); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page = bytes.Clone(page)
+		number := binary.BigEndian.Uint32(page[offChangeCounter:]) + 1
+		binary.BigEndian.PutUint32(page[offChangeCounter:], number)
+		binary.BigEndian.PutUint32(page[offVersionValid:], number)
+		binary.BigEndian.PutUint32(page[60:], number) // user_version
+		if want {
+			copy(page[pageSize-8:], cksum(page))
+		}
+		if _, err := f.WriteAt(page, 0); err != nil {
+			t.Fatal(err)
+		}
+		wantChecksums(t, "in the transaction", f, want)
+		if err := f.Sync(sqlite3vfs.SyncNormal); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Unlock(sqlite3vfs.LockNone); err != nil {
+			t.Fatal(err)
+		}
+		wantChecksums(t, "as committed", other, want)
+		if err := vfs.Sync(context.Background(), "app.db"); err != nil {
+			t.Fatal(err)
+		}
+		wantChecksums(t, "as synced", other, want)
+
+		// What is stored says WAL mode, as before.
+		reader := newTestVFS(t, store)
+		again := openFile(t, reader, "app.db")
+		stored, err := again.db.page(t.Context(), again.db.current.Load(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored[offWriteVersion] != 2 || stored[offReadVersion] != 2 || binary.BigEndian.Uint32(stored[60:]) != number {
+			t.Errorf("stored: versions %d and %d, user version %d, want %d", stored[offWriteVersion], stored[offReadVersion], binary.BigEndian.Uint32(stored[60:]), number)
+		}
+		if got := bytes.Equal(cksum(stored), stored[pageSize-8:]); got != want {
+			t.Errorf("as stored, the checksum is right: %v, want %v", got, want)
+		}
+		wantChecksums(t, "read back", again, want)
+		if err := vfs.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
