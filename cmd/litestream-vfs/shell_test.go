@@ -322,3 +322,17 @@ func TestShell_SharedCache(t *testing.T) {
 	wantShell(t, "", append(env, "LITESTREAM_DEFAULT_VFS=true"), "4988\n1", ".open file:app.db?vfs=litestream", count,
 		".open file:local.db?vfs=unix", "CREATE TABLE t (v);", ".open file:local.db?cache=shared", "INSERT INTO t VALUES (1); SELECT v FROM t;")
 }
+
+// TestShell_Checksums: SQLite's cksumvfs, in front of the extension, finds the checksums right that
+// it has written itself, whoever opens the database.
+func TestShell_Checksums(t *testing.T) {
+	cksumvfs := client(t, "LITESTREAM_TEST_CKSUMVFS")
+	env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_DEFAULT_VFS=true", "LITESTREAM_LOG_LEVEL=error"}
+	for i := range 3 {
+		wantShell(t, "", env, fmt.Sprintf("8\n1\n%d\nok", i+1), ".load "+cksumvfs, ".open file:app.db?vfs=cksmvfs", ".filectrl reserve_bytes 8",
+			"CREATE TABLE IF NOT EXISTS t (v);", "PRAGMA checksum_verification;", "INSERT INTO t SELECT hex(randomblob(10000));",
+			"SELECT count(*) FROM t;", "PRAGMA integrity_check;")
+	}
+	wantShell(t, "", env, "3\nok\n2\n1", ".load "+cksumvfs, ".open file:app.db?vfs=cksmvfs&mode=ro", "SELECT count(*) FROM t;", "PRAGMA integrity_check;",
+		"PRAGMA litestream_txid = '0000000000000002';", "SELECT count(*) FROM t;", "PRAGMA checksum_verification;")
+}
