@@ -186,6 +186,7 @@ func TestCredential_Batch(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		batch = string(body)
 		w.Header().Set("Content-Type", "multipart/mixed; boundary=b")
+		w.Header().Set("X-Ms-Request-Id", "request-1")
 		w.WriteHeader(http.StatusAccepted)
 		for i := range 2 {
 			fmt.Fprintf(w, "--b\r\nContent-Type: application/http\r\nContent-ID: %d\r\n\r\nHTTP/1.1 202 Accepted\r\n\r\n", i)

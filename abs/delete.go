@@ -82,7 +82,7 @@ func (s *session) deleteEach(ctx context.Context, keys []string) error {
 			if err := groupCtx.Err(); err != nil {
 				return err
 			}
-			_, err := s.container.NewBlobClient(key).Delete(groupCtx, nil)
+			_, err := s.container.NewBlobClient(key).Delete(asking(groupCtx, requestDelete), nil)
 			if err != nil && !hasCode(err, bloberror.BlobNotFound) {
 				return s.explain(groupCtx, err)
 			}
@@ -108,12 +108,15 @@ func (s *session) deleteBatch(ctx context.Context, keys []string) error {
 		}
 	}
 	var resp *http.Response
-	answer, err := s.submit(policy.WithCaptureResponse(ctx, &resp), batch)
+	answer, err := s.submit(policy.WithCaptureResponse(asking(ctx, requestBatch), &resp), batch)
 	if resp != nil {
 		_ = resp.Body.Close() // the SDK does not
 	}
 	if err != nil {
 		return s.batchError(ctx, resp, err)
+	}
+	if len(answer.Responses) != len(keys) {
+		return errBatchRefused // it does not tell what became of each
 	}
 	for _, item := range answer.Responses {
 		if item.Error != nil && !hasCode(item.Error, bloberror.BlobNotFound) {
@@ -159,6 +162,8 @@ func (s *session) batchError(ctx context.Context, resp *http.Response, err error
 	switch {
 	case ctx.Err() != nil:
 		return explained
+	case errors.As(err, new(*clientio.AnswerError)):
+		return errBatchRefused // single requests prove themselves
 	case errors.As(err, &answer):
 		switch status := answer.StatusCode; {
 		case status == http.StatusInternalServerError && answer.ErrorCode == "":

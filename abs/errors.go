@@ -23,9 +23,13 @@ const maxSkew = 15 * time.Minute
 // answers.
 func (s *session) explain(ctx context.Context, err error) error {
 	var answer *azcore.ResponseError
-	if errors.As(err, &answer) {
+	var wrong *clientio.AnswerError
+	switch {
+	case errors.As(err, &wrong):
+		err = wrong.Show(nil)
+	case errors.As(err, &answer):
 		err = s.explainAnswer(answer)
-	} else {
+	default:
 		err = clientio.WithoutURL(err)
 	}
 	return clientio.WithCause(ctx, err)

@@ -37,10 +37,15 @@ func permanent(err error) bool {
 	return false
 }
 
-// fake returns a client of a server that does what a test wants.
+// fake returns a client of a server that does what a test wants. Its answers
+// have the headers of the service.
 func fake(t testing.TB, handler http.HandlerFunc) *abs.ReplicaClient {
 	t.Helper()
-	server := httptest.NewServer(handler)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Ms-Request-Id", "request-1")
+		w.Header().Set("Etag", `"x"`)
+		handler(w, r)
+	}))
 	t.Cleanup(server.Close)
 	c := abs.NewReplicaClient()
 	c.AccountName, c.AccountKey, c.Endpoint = account, accountKey, server.URL+"/"+account

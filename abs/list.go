@@ -64,14 +64,15 @@ func (s *session) pager(op, prefix, startFrom string) clientio.Pager {
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", op, s.explain(ctx, err))
 		}
-		if page.NextMarker == nil || *page.NextMarker == "" {
-			return objects(page), false, nil
+		found, err := s.objects(page, prefix)
+		if err == nil && *page.NextMarker != "" && *page.NextMarker == marker {
+			err = errors.New("listing does not go on")
 		}
-		if *page.NextMarker == marker {
-			return nil, false, fmt.Errorf("%s: %w", op, errSamePage)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", op, err)
 		}
 		marker = *page.NextMarker
-		return objects(page), true, nil
+		return found, marker != "", nil
 	}
 }
 
@@ -85,24 +86,37 @@ func (s *session) page(ctx context.Context, prefix, marker string) (container.Li
 	if s.pageSize > 0 {
 		options.MaxResults = &s.pageSize
 	}
-	return s.container.NewListBlobsFlatPager(options).NextPage(ctx)
+	return s.container.NewListBlobsFlatPager(options).NextPage(asking(ctx, requestList))
 }
 
-var errSamePage = errors.New("listing does not go on")
-
-// objects returns what a page tells of its blobs.
-func objects(page container.ListBlobsFlatResponse) []clientio.Object {
-	if page.Segment == nil {
-		return nil
+// objects returns what a page tells of its blobs. It checks that the page is
+// whole, and about what was asked for.
+func (s *session) objects(page container.ListBlobsFlatResponse, prefix string) ([]clientio.Object, error) {
+	switch {
+	case page.Segment == nil || page.NextMarker == nil:
+		return nil, errors.New("answer is no whole page of a listing")
+	case page.ContainerName != nil && *page.ContainerName != "" && *page.ContainerName != s.bucket:
+		return nil, errors.New("answer is a listing of another container")
+	case page.Prefix != nil && *page.Prefix != "" && *page.Prefix != prefix:
+		return nil, errors.New("answer is a listing of another path")
 	}
 	a := make([]clientio.Object, 0, len(page.Segment.BlobItems))
 	for _, item := range page.Segment.BlobItems {
-		if item == nil || item.Name == nil || item.Properties == nil || item.Properties.ContentLength == nil {
+		if item == nil || item.Name == nil {
+			return nil, errors.New("answer lists a blob without its name")
+		}
+		if !strings.HasPrefix(*item.Name, prefix) {
+			return nil, errors.New("answer lists names that were not asked for")
+		}
+		if _, _, _, ok := s.layout.Parse(*item.Name); !ok {
 			continue // a folder, say
+		}
+		if item.Properties == nil || item.Properties.ContentLength == nil {
+			return nil, errors.New("answer lists a file without its size")
 		}
 		a = append(a, clientio.Object{Key: *item.Name, Size: *item.Properties.ContentLength, CreatedAt: createdAt(item)})
 	}
-	return a
+	return a, nil
 }
 
 // createdAt returns the best hint of an LTX header's timestamp.

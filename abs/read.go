@@ -2,6 +2,7 @@ package abs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -37,7 +38,7 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 	}
 
 	var resp *http.Response
-	getCtx := policy.WithCaptureResponse(context.WithValue(ctx, streamKey{}, true), &resp)
+	getCtx := policy.WithCaptureResponse(asking(ctx, requestRead), &resp)
 	got, err := s.container.NewBlobClient(s.layout.Key(level, minTXID, maxTXID)).
 		DownloadStream(getCtx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset, Count: size}})
 	switch {
@@ -52,11 +53,24 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 		return nil, s.explain(ctx, err)
 	}
 	n, err := checkAnswer(resp, offset, size)
-	if err != nil {
+	isObject := clientio.IsObject(resp.Header, storePrefix)
+	if err == nil && !isObject && (clientio.IsPage(resp.Header) || resp.StatusCode != http.StatusPartialContent && (offset > 0 || size > 0)) {
+		err = errors.New("answer is not the range of a blob")
+	}
+	switch {
+	case err != nil && isObject:
 		_ = got.Body.Close() // a body that nobody wants
 		return nil, err
+	case err != nil:
+		return nil, clientio.RefuseBody(resp, err.Error()).Show(nil)
 	}
-	return clientio.NewBody(ctx, got.Body, n), nil
+	body := clientio.NewBody(ctx, got.Body, n)
+	if !isObject && resp.StatusCode == http.StatusOK {
+		return clientio.CheckBegin(body, func(begin []byte) error {
+			return clientio.NewAnswerError(resp, begin, "answer is no ltx file").Show(nil)
+		}), nil
+	}
+	return body, nil
 }
 
 // checkAnswer checks that an answer is that to a request for size bytes at

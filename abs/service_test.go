@@ -256,14 +256,14 @@ func TestLTXFiles_Answers(t *testing.T) {
 		files            int
 	}{
 		{"nothing", page("", ""), "", 0},
-		{"no list of blobs", "<EnumerationResults></EnumerationResults>", "", 0},
-		{"a blob without anything", page("<Blob></Blob>", ""), "", 0},
-		{"a blob without properties", page("<Blob>"+name+"</Blob>", ""), "", 0},
-		{"a blob without a length", page("<Blob>"+name+"<Properties></Properties></Blob>", ""), "", 0},
+		{"no list of blobs", "<EnumerationResults></EnumerationResults>", "no whole page", 0},
+		{"a blob without anything", page("<Blob></Blob>", ""), "without its name", 0},
+		{"a blob without properties", page("<Blob>"+name+"</Blob>", ""), "without its size", 0},
+		{"a blob without a length", page("<Blob>"+name+"<Properties></Properties></Blob>", ""), "without its size", 0},
 		{"a blob without times", page("<Blob>"+name+"<Properties><Content-Length>5</Content-Length></Properties></Blob>", ""), "", 1},
 		{"the same page for ever", page("", "again"), "listing does not go on", 0},
-		{"not xml", "{}", "EOF", 0},
-		{"cut off", page("", "")[:60], "EOF", 0},
+		{"not xml", "{}", "no xml", 0},
+		{"cut off", page("", "")[:60], "cut off", 0},
 		{"too large", strings.Repeat(" ", 65<<20), "too large", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

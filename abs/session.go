@@ -2,9 +2,7 @@ package abs
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -73,7 +71,7 @@ func newSession(c *ReplicaClient) (*session, error) {
 	options := azcore.ClientOptions{
 		Retry:           policy.RetryOptions{MaxRetries: -1}, // callers retry
 		Telemetry:       policy.TelemetryOptions{ApplicationID: "litestream"},
-		Transport:       transporter{rt},
+		Transport:       newTransporter(rt),
 		PerCallPolicies: []policy.Policy{startFromPolicy{}},
 	}
 	if s.cred, err = credentialOf(c, options); err != nil {
@@ -145,41 +143,17 @@ func checkPartSize(size int64) error {
 // take a credential elsewhere, and its errors have no URLs.
 type transporter struct{ http.RoundTripper }
 
+// newTransporter returns what sends the requests for blobs, and those for
+// tokens, by base.
+func newTransporter(base http.RoundTripper) transporter {
+	return transporter{clientio.Checked(base, wanted)}
+}
+
 // Do implements policy.Transporter.
 func (t transporter) Do(req *http.Request) (*http.Response, error) {
 	resp, err := t.RoundTrip(req)
 	if err != nil {
 		return nil, clientio.WithoutURL(err)
 	}
-	// The SDK reads all answers into memory but those that are streamed.
-	if req.Context().Value(streamKey{}) == nil || resp.StatusCode >= http.StatusMultipleChoices {
-		resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxAnswer}
-	}
 	return resp, nil
-}
-
-// maxAnswer is several times what the service sends at most, a page of 5,000
-// blobs.
-const maxAnswer = 64 << 20
-
-var errAnswerTooLarge = errors.New("answer of the service is too large")
-
-// streamKey marks the context of a request whose answer is streamed.
-type streamKey struct{}
-
-// limitedBody fails where a body goes on beyond a limit.
-type limitedBody struct {
-	io.ReadCloser
-	left int64 // below zero: too large
-}
-
-func (b *limitedBody) Read(p []byte) (int, error) {
-	if b.left < 0 {
-		return 0, errAnswerTooLarge
-	}
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, errAnswerTooLarge
-	}
-	return n, err
 }

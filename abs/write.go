@@ -104,7 +104,7 @@ func (s *session) newUpload(key string, timestamp time.Time, create bool) *uploa
 
 // put sends the blob in one request.
 func (u *upload) put(ctx context.Context, body []byte) error {
-	_, err := u.blob.Upload(ctx, streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
+	_, err := u.blob.Upload(asking(ctx, requestPut), streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
 		HTTPHeaders: u.headers, Metadata: u.metadata, AccessConditions: u.access,
 	})
 	return u.result(ctx, err)
@@ -164,14 +164,14 @@ func (u *upload) putParts(ctx context.Context, first []byte, r io.Reader) (size 
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	_, err = u.blob.CommitBlockList(ctx, ids, &blockblob.CommitBlockListOptions{
+	_, err = u.blob.CommitBlockList(asking(ctx, requestPut), ids, &blockblob.CommitBlockListOptions{
 		HTTPHeaders: u.headers, Metadata: u.metadata, AccessConditions: u.access,
 	})
 	return size, u.result(ctx, err)
 }
 
 func (u *upload) putPart(ctx context.Context, id string, body []byte) error {
-	_, err := u.blob.StageBlock(policy.WithRetryOptions(ctx, partRetry), id, streaming.NopCloser(bytes.NewReader(body)), nil)
+	_, err := u.blob.StageBlock(policy.WithRetryOptions(asking(ctx, requestBlock), partRetry), id, streaming.NopCloser(bytes.NewReader(body)), nil)
 	if err != nil {
 		return fmt.Errorf("send part: %w", u.explain(ctx, err))
 	}

@@ -154,7 +154,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	if seek > 0 {
 		start = s.layout.Seek(level, seek)
 	}
-	next := s.pager(ctx, fmt.Sprintf("list level %d", level), s.layout.Prefix(level), start)
+	next := s.pager(fmt.Sprintf("list level %d", level), s.layout.Prefix(level), start)
 	return clientio.NewIterator(ctx, s.layout, seek, next), nil
 }
 
@@ -165,7 +165,7 @@ func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterat
 	if err != nil {
 		return nil, fmt.Errorf("list all levels: %w", err)
 	}
-	next := s.pager(ctx, "list all levels", s.layout.CommonPrefix(), "")
+	next := s.pager("list all levels", s.layout.CommonPrefix(), "")
 	return clientio.NewIterator(ctx, s.layout, 0, next), nil
 }
 

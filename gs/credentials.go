@@ -34,7 +34,7 @@ const (
 func findCredentials(ctx context.Context, base http.RoundTripper) (*tokenSource, error) {
 	opts := &credentials.DetectOptions{
 		Scopes: []string{storage.ScopeFullControl, cloudPlatformScope}, // as upstream has them
-		Client: &http.Client{Transport: base, CheckRedirect: noRedirect},
+		Client: &http.Client{Transport: clientio.Limited(base), CheckRedirect: noRedirect},
 		// It would log tokens, if an environment variable asks for that.
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -47,7 +47,7 @@ func findCredentials(ctx context.Context, base http.RoundTripper) (*tokenSource,
 		}
 	}
 	if onGoogleCloud(ctx) {
-		return newTokenSource("credentials from the metadata server", func() (*auth.Credentials, error) { return credentials.DetectDefault(opts) })
+		return newTokenSource("credentials from the metadata server", func() (*auth.Credentials, error) { return metadataCredentials(opts.Scopes), nil })
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func newGoogle(t *testing.T) *google {
 			g.api(w, r)
 			return
 		}
-		reply(w, 200, map[string]any{})
+		reply(w, 200, listing)
 	})
 	return g
 }
@@ -339,7 +339,7 @@ func TestCredentials_PlainHTTP(t *testing.T) {
 		if r.Header.Get("Authorization") != "" {
 			t.Error("credentials over plain http")
 		}
-		reply(w, 200, map[string]any{})
+		reply(w, 200, listing)
 	})
 	if _, err := list(t.Context(), s.client(t)); err != nil {
 		t.Error(err)

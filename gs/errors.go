@@ -39,9 +39,12 @@ func statusOf(err error) int {
 func (s *session) fail(ctx context.Context, err error) error {
 	var terr *tokenError
 	var gerr *googleapi.Error
+	var wrong *clientio.AnswerError
 	switch {
 	case errors.As(err, &terr):
 		err = terr
+	case errors.As(err, &wrong):
+		err = wrong.Show(nil)
 	case errors.As(err, &gerr):
 		err = s.statusError(gerr)
 	default:

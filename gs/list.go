@@ -2,12 +2,14 @@ package gs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strings"
 	"time"
 
-	"cloud.google.com/go/storage"
-	"google.golang.org/api/iterator"
+	raw "google.golang.org/api/storage/v1"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
@@ -16,35 +18,62 @@ import (
 const pageSize = 1000
 
 // pager lists the objects with a prefix from a name on, if it is not empty.
-func (s *session) pager(ctx context.Context, operation, prefix, start string) clientio.Pager {
-	query := &storage.Query{Prefix: prefix, StartOffset: start, Projection: storage.ProjectionNoACL}
-	err := query.SetAttrSelection([]string{"Name", "Size", "Metadata", "Created"})
-	pager := iterator.NewPager(s.bucket.Objects(ctx, query), pageSize, "")
+func (s *session) pager(operation, prefix, start string) clientio.Pager {
+	token := "" // of the next page
 	return func(ctx context.Context) ([]clientio.Object, bool, error) {
-		var attrs []*storage.ObjectAttrs
-		var token string
-		if err == nil {
-			token, err = pager.NextPage(&attrs)
+		objects, next, err := s.page(ctx, prefix, start, token)
+		if err == nil && next != "" && next == token {
+			err = errors.New("listing does not go on")
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("%s: %w", operation, s.fail(ctx, err))
+			return nil, false, fmt.Errorf("%s: %w", operation, err)
 		}
-		s.bucketFound.Store(true)
-		objects := make([]clientio.Object, len(attrs))
-		for i, a := range attrs {
-			objects[i] = clientio.Object{Key: a.Name, Size: a.Size, CreatedAt: createdAt(a)}
-		}
+		token = next
 		return objects, token != "", nil
 	}
 }
 
+// page fetches a page of a listing, by the token of the page before. The
+// listings of package storage leave out the kind of the answer, without which
+// an empty one is an empty JSON object.
+func (s *session) page(ctx context.Context, prefix, start, token string) ([]clientio.Object, string, error) {
+	call := s.objects.List(s.bucketName).Context(ctx).Prefix(prefix).Projection("noAcl").MaxResults(pageSize).
+		Fields("kind", "nextPageToken", "items(bucket,name,size,metadata,timeCreated)")
+	if start != "" {
+		call.StartOffset(start)
+	}
+	if token != "" {
+		call.PageToken(token)
+	}
+	answer, err := call.Do()
+	if err != nil {
+		return nil, "", s.fail(ctx, err)
+	}
+	objects := make([]clientio.Object, 0, len(answer.Items))
+	for _, item := range answer.Items {
+		switch {
+		case item == nil || !strings.HasPrefix(item.Name, prefix):
+			return nil, "", errors.New("answer lists names that were not asked for")
+		case item.Bucket != "" && item.Bucket != s.bucketName:
+			return nil, "", errors.New("answer is a listing of another bucket")
+		case item.Size > math.MaxInt64:
+			return nil, "", errors.New("answer lists a file of an impossible size")
+		}
+		objects = append(objects, clientio.Object{Key: item.Name, Size: int64(item.Size), CreatedAt: createdAt(item)})
+	}
+	s.bucketFound.Store(true)
+	return objects, answer.NextPageToken, nil
+}
+
 // createdAt returns the timestamp of the LTX header, or that of the object
 // where a copy has lost it.
-func createdAt(a *storage.ObjectAttrs) time.Time {
-	if t, err := time.Parse(time.RFC3339Nano, a.Metadata[MetadataKeyTimestamp]); err == nil {
-		return t
+func createdAt(item *raw.Object) time.Time {
+	for _, text := range []string{item.Metadata[MetadataKeyTimestamp], item.TimeCreated} {
+		if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			return t
+		}
 	}
-	return a.Created
+	return time.Time{}
 }
 
 // delete deletes an object, if there is one.
@@ -56,8 +85,17 @@ func (s *session) delete(ctx context.Context, key string) error {
 		return nil
 	case statusOf(err) == http.StatusNotFound:
 		return s.checkBucket(ctx, key)
+	case errors.As(err, new(*clientio.AnswerError)) && s.isGone(ctx, key):
+		return nil
 	}
 	return s.fail(ctx, err)
+}
+
+// isGone reports whether a listing shows that there is no object of a name. It
+// is for emulators, which do not say clearly that they have deleted one.
+func (s *session) isGone(ctx context.Context, key string) bool {
+	objects, _, err := s.page(ctx, key, "", "")
+	return err == nil && len(objects) == 0
 }
 
 // checkBucket returns an error if what is missing is not an object but the
@@ -67,8 +105,8 @@ func (s *session) checkBucket(ctx context.Context, key string) error {
 	if s.bucketFound.Load() {
 		return nil
 	}
-	if _, _, err := s.pager(ctx, "look for bucket", key, "")(ctx); err != nil {
-		return err
+	if _, _, err := s.page(ctx, key, "", ""); err != nil {
+		return fmt.Errorf("look for bucket: %w", err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestLTXFiles_Requests(t *testing.T) {
 				"metadata": map[string]string{"litestream-timestamp": "2025-01-02T03:04:05.678901234Z"},
 			})
 		}
-		answer := map[string]any{"items": items}
+		answer := map[string]any{"kind": "storage#objects", "items": items}
 		if start+1000 <= files {
 			answer["nextPageToken"] = fmt.Sprint(start + 1000)
 		}
@@ -50,7 +50,7 @@ func TestLTXFiles_Requests(t *testing.T) {
 	if asked := s.asked(); len(asked) != 3 {
 		t.Errorf("requests: %q", asked)
 	}
-	for _, want := range []string{" 1000 nextPageToken,", "metadata", "name", "size", "timeCreated", " noAcl"} {
+	for _, want := range []string{" 1000 kind,nextPageToken,", "metadata", "name", "size", "timeCreated", " noAcl"} {
 		if !strings.Contains(queries[0], want) || strings.Contains(queries[0], "acl") {
 			t.Errorf("query is %q, want it with %q and without acl", queries[0], want)
 		}
@@ -96,7 +96,7 @@ func TestLTXFiles_FailsLater(t *testing.T) {
 		for i := range items {
 			items[i] = map[string]any{"name": "db/ltx/0/" + ltx.FormatFilename(ltx.TXID(i+1), ltx.TXID(i+1))}
 		}
-		reply(w, 200, map[string]any{"items": items, "nextPageToken": "2"})
+		reply(w, 200, map[string]any{"kind": "storage#objects", "items": items, "nextPageToken": "2"})
 	})
 	infos, err := list(t.Context(), s.client(t))
 	wantError(t, err, "transient", "list level 0", "503")

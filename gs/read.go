@@ -27,13 +27,31 @@ func (s *session) open(ctx context.Context, key string, offset, size int64) (io.
 	if err != nil {
 		return s.openFailed(ctx, key, offset, err)
 	}
-	s.bucketFound.Store(true)
-	length, err := bodyLength(resp, ranged, offset, size)
-	if err != nil {
-		_ = resp.Body.Close() // says nothing of interest
-		return nil, err
+	return s.body(ctx, resp, ranged, offset, size)
+}
+
+// body returns the body of an answer to a read, after checking that it is one.
+func (s *session) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
+	length, wrong := bodyLength(resp, ranged, offset, size)
+	isObject := clientio.IsObject(resp.Header, storePrefix)
+	if wrong == nil && clientio.IsPage(resp.Header) {
+		wrong = errors.New("answer is a page")
 	}
-	return clientio.NewBody(ctx, resp.Body, length), nil
+	switch {
+	case wrong != nil && isObject:
+		_ = resp.Body.Close() // says nothing of interest
+		return nil, wrong
+	case wrong != nil:
+		return nil, clientio.RefuseBody(resp, wrong.Error()).Show(nil)
+	}
+	s.bucketFound.Store(true)
+	body := clientio.NewBody(ctx, resp.Body, length)
+	if !ranged && !isObject {
+		return clientio.CheckBegin(body, func(begin []byte) error {
+			return clientio.NewAnswerError(resp, begin, "answer is no ltx file").Show(nil)
+		}), nil
+	}
+	return body, nil
 }
 
 // openFailed returns what there is of an object that the service did not give.

@@ -117,7 +117,7 @@ func TestOpenLTXFile_NotFound(t *testing.T) {
 	bucketExists := true
 	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if bucketExists && strings.HasSuffix(r.URL.Path, "/o") {
-			reply(w, 200, map[string]any{})
+			reply(w, 200, listing)
 			return
 		}
 		refuse(w, 404, "notFound", "Not found.")
@@ -233,7 +233,7 @@ func TestOpenLTXFile_Invalid(t *testing.T) {
 
 // A client that was closed, even before its first use, goes on working.
 func TestClose(t *testing.T) {
-	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]any{}) })
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, listing) })
 	c := s.client(t)
 	for range 3 {
 		if err := c.Close(); err != nil {

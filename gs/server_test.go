@@ -53,6 +53,8 @@ func unstartedServer(t testing.TB, handle http.HandlerFunc) *server {
 		s.mu.Lock()
 		s.requests = append(s.requests, r.Method+" "+r.URL.Path)
 		s.mu.Unlock()
+		w.Header().Set("X-Goog-Generation", "1")
+		w.Header().Set("Etag", `"x"`)
 		handle(w, r)
 	}))
 	t.Cleanup(s.Close)
@@ -82,6 +84,9 @@ func (s *server) client(t testing.TB) *gs.ReplicaClient {
 	t.Cleanup(func() { c.Close() })
 	return c
 }
+
+// listing is the answer to a listing of nothing.
+var listing = map[string]any{"kind": "storage#objects"}
 
 // reply answers in the format of the service.
 func reply(w http.ResponseWriter, status int, v any) {

@@ -79,7 +79,7 @@ func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
 		source = creds.source
 	}
 	hc := &http.Client{
-		Transport:     &transport{base: base, creds: creds},
+		Transport:     &transport{base: clientio.Checked(base, wanted), creds: creds},
 		CheckRedirect: noRedirect,
 	}
 

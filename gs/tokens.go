@@ -98,6 +98,9 @@ func (s *tokenSource) get(ctx context.Context, creds *auth.Credentials) (*grant,
 	if err != nil {
 		return nil, nil, fmt.Errorf("get access token: %w", classifyToken(err))
 	}
+	if token.Value == "" {
+		return nil, nil, errors.New("get access token: answer has no token")
+	}
 	quotaProject, err := creds.QuotaProjectID(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("find quota project: %w", classifyToken(err))

@@ -2,14 +2,9 @@ package gs
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"sync"
 )
-
-// maxErrorBody is how much is read of an error, in bytes: the libraries read
-// all that there is.
-const maxErrorBody = 64 << 10
 
 // transport adds credentials to requests, and notes what becomes of those of
 // an upload.
@@ -46,15 +41,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode == http.StatusUnauthorized && given != nil {
 		t.creds.reject(given)
 	}
-	if resp.StatusCode >= 300 {
-		resp.Body = &limitedBody{Reader: io.LimitReader(resp.Body, maxErrorBody), Closer: resp.Body}
-	}
 	return resp, nil
-}
-
-type limitedBody struct {
-	io.Reader
-	io.Closer
 }
 
 // upload is what the transport notes of the requests of one upload, which its

@@ -94,8 +94,10 @@ func (s *session) write(ctx context.Context, key string, timestamp time.Time, r 
 		err = w.Close()
 	}
 	if readErr == nil && err == nil {
-		s.bucketFound.Store(true)
-		return size, nil
+		if err = checkStored(w, s.bucketName, key, size); err == nil {
+			s.bucketFound.Store(true)
+			return size, nil
+		}
 	}
 
 	cancel()
@@ -110,6 +112,20 @@ func (s *session) write(ctx context.Context, key string, timestamp time.Time, r 
 		return 0, fmt.Errorf("object %s/%s: %w", s.bucketName, key, fs.ErrExist)
 	}
 	return 0, s.fail(ctx, err)
+}
+
+// checkStored checks that the answer to an upload is about what was sent.
+func checkStored(w *storage.Writer, bucket, key string, size int64) error {
+	a := w.Attrs()
+	switch {
+	case a.Name != key, a.Bucket != bucket:
+		return fmt.Errorf("answer to the upload is about another object: %w", errAmbiguous)
+	case a.Size != size:
+		return fmt.Errorf("answer to the upload is about an object of %d bytes, not %d: %w", a.Size, size, errAmbiguous)
+	case w.SendCRC32C && a.CRC32C != 0 && a.CRC32C != w.CRC32C:
+		return fmt.Errorf("answer to the upload is about an object with another checksum: %w", errAmbiguous)
+	}
+	return nil
 }
 
 // send hands a file over, of which part was read.

@@ -54,10 +54,13 @@ func (u *uploads) serve(t *testing.T) *server {
 			u.got = append(u.got, b...)
 			if !last {
 				w.Header().Set("X-Http-Status-Code-Override", "308")
+				w.Header().Set("Range", fmt.Sprintf("bytes=0-%d", len(u.got)-1))
 				return
 			}
 			u.stored = true
-			reply(w, 200, map[string]any{"size": fmt.Sprint(len(u.got))})
+			reply(w, 200, map[string]any{
+				"kind": "storage#object", "bucket": "bucket", "name": "db/ltx/0/" + ltx.FormatFilename(1, 1), "size": fmt.Sprint(len(u.got)),
+			})
 		}
 	})
 	return s

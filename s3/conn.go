@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
@@ -47,6 +49,7 @@ type conn struct {
 	partSize            int
 	concurrency         int
 	metadataConcurrency int
+	maxPartBackoff      time.Duration // between attempts at a part
 	storageClass        string
 	sse                 encryption
 
@@ -71,7 +74,9 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	log := c.logger()
-	load := []func(*config.LoadOptions) error{config.WithLogger(sdkLogger(log))}
+	load := []func(*config.LoadOptions) error{
+		config.WithLogger(sdkLogger(log)), config.WithAPIOptions([]func(*middleware.Stack) error{limitAnswers}),
+	}
 	if static != nil {
 		load = append(load, config.WithCredentialsProvider(static))
 	}
@@ -101,6 +106,7 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		partSize:            cmp.Or(int(c.PartSize), svc.partSize, defaultPartSize),
 		concurrency:         cmp.Or(c.Concurrency, svc.concurrency, defaultConcurrency),
 		metadataConcurrency: cmp.Or(c.MetadataConcurrency, defaultMetadataConcurrency),
+		maxPartBackoff:      retry.DefaultMaxBackoff,
 		storageClass:        c.StorageClass,
 		sse:                 sse,
 		noConditionalPut:    c.NoConditionalPut || svc.noConditionalPut,
@@ -115,7 +121,7 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 	region := cmp.Or(c.Region, arnRegion(c.Bucket), ep.region)
 	made.api = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.Credentials = creds
-		o.HTTPClient = roundTripper{transport}
+		o.HTTPClient = roundTripper{clientio.Checked(transport, wanted)}
 		o.Retryer, o.RetryMaxAttempts = skewRetryer{}, 0
 		o.Region = cmp.Or(region, cfg.Region, defaultRegion)
 		o.UseARNRegion = true

@@ -20,7 +20,7 @@ import (
 	"github.com/ltxvfs/litestream/s3"
 )
 
-const emptyListing = "<ListBucketResult></ListBucketResult>"
+const emptyListing = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 // keyOf returns the access key that signed a request.
 func keyOf(req *http.Request) string {

@@ -69,6 +69,10 @@ func (c *conn) failure(ctx context.Context, err error) error {
 	if errors.As(err, &cerr) {
 		return clientio.WithCause(ctx, cerr.classify())
 	}
+	var wrong *clientio.AnswerError
+	if errors.As(err, &wrong) {
+		return clientio.WithCause(ctx, wrong.Show(c.creds.redact))
+	}
 	if status := errorStatus(err); status != 0 {
 		return clientio.WithCause(ctx, c.answer(err, status))
 	}

@@ -1,6 +1,9 @@
 package s3
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Resolved is how a client makes its requests.
 type Resolved struct {
@@ -30,4 +33,14 @@ func Resolve(ctx context.Context, c *ReplicaClient) (Resolved, error) {
 		r.Endpoint = *o.BaseEndpoint
 	}
 	return r, nil
+}
+
+// SetPartSize connects c and gives it a part size that may be less than S3
+// takes. It does not wait before it sends a part again.
+func SetPartSize(ctx context.Context, c *ReplicaClient, size int) error {
+	conn, err := c.connect(ctx)
+	if err == nil {
+		conn.partSize, conn.maxPartBackoff = size, time.Millisecond
+	}
+	return err
 }

@@ -26,11 +26,16 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// fakeClient returns a client of a server that handle is.
+// fakeClient returns a client of a server that handle is. Answers have the
+// headers that those of S3 have.
 func fakeClient(t testing.TB, handle http.HandlerFunc) *s3.ReplicaClient {
 	t.Helper()
 	noEnvironment(t)
-	srv := httptest.NewServer(handle)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Amz-Request-Id", "request")
+		w.Header().Set("Etag", `"x"`)
+		handle(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	s := &server{endpoint: srv.URL, key: testKey, secret: testSecret, bucket: "bucket"}
 	return s.client(t, "r", nil)
@@ -335,7 +340,7 @@ func TestClockSkew(t *testing.T) {
 			refuse(403, "RequestTimeTooSkewed", "The difference is too large.")(w, req)
 			return
 		}
-		_, _ = io.WriteString(w, "<ListBucketResult></ListBucketResult>")
+		_, _ = io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 	})
 	for range 2 {
 		if _, err := list(t.Context(), c, false); err != nil {

@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
@@ -88,11 +93,20 @@ func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 	if err != nil {
 		return nil, false, l.conn.failure(ctx, err)
 	}
+	if err := l.check(out); err != nil {
+		return nil, false, err
+	}
 	page := make([]clientio.Object, 0, len(out.Contents))
 	for _, o := range out.Contents {
 		key := aws.ToString(o.Key)
+		if !strings.HasPrefix(key, l.prefix) {
+			return nil, false, errors.New("answer lists names that were not asked for")
+		}
 		if _, _, _, ok := l.conn.layout.Parse(key); !ok {
 			continue
+		}
+		if o.Size == nil {
+			return nil, false, errors.New("answer lists a file without its size")
 		}
 		if key <= l.lastKey {
 			return nil, false, clientio.Permanent(errors.New("server does not list in order of name"))
@@ -105,10 +119,38 @@ func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 	}
 	token := out.NextContinuationToken
 	if aws.ToString(token) == "" || l.token != nil && *token == *l.token {
-		return nil, false, clientio.Permanent(errors.New("server cuts the listing without saying how to go on"))
+		return nil, false, errors.New("server cuts the listing without saying how to go on")
 	}
 	l.token = token
 	return page, true, nil
+}
+
+// check checks that an answer is about what was asked for, as far as it tells.
+// What most servers repeat, others may leave out.
+func (l *listing) check(out *s3.ListObjectsV2Output) error {
+	prefix := aws.ToString(out.Prefix)
+	if out.EncodingType == types.EncodingTypeUrl {
+		if decoded, err := url.QueryUnescape(prefix); err == nil {
+			prefix = decoded
+		}
+	}
+	switch {
+	case out.IsTruncated == nil:
+		return errors.New("answer does not tell whether it is the whole listing")
+	case out.Name != nil && *out.Name != l.conn.bucket && !hasOtherName(l.conn.bucket):
+		return errors.New("answer is a listing of another bucket")
+	case prefix != "" && prefix != l.prefix:
+		return errors.New("answer is a listing of another path")
+	case aws.ToInt32(out.KeyCount) > 0 && len(out.Contents) == 0 && len(out.CommonPrefixes) == 0:
+		return errors.New("answer counts names that it does not list")
+	}
+	return nil
+}
+
+// hasOtherName reports whether a bucket may have another name in answers: the
+// alias or the ARN of an access point.
+func hasOtherName(bucket string) bool {
+	return isARN(bucket) || strings.HasSuffix(bucket, "-s3alias") || strings.HasSuffix(bucket, "--ol-s3")
 }
 
 // withTimestamps looks the timestamps of a page up. Objects that are gone by
@@ -122,7 +164,7 @@ func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]cl
 			if err := gctx.Err(); err != nil {
 				return err // another one has failed
 			}
-			at, ok, err := c.timestamp(gctx, page[i].Key)
+			at, ok, err := c.timestamp(gctx, page[i])
 			gone[i] = !ok
 			if !at.IsZero() {
 				page[i].CreatedAt = at
@@ -142,11 +184,11 @@ func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]cl
 	return kept, nil
 }
 
-// timestamp returns the timestamp in an object's metadata, or zero, and
-// whether there is such an object.
-func (c *conn) timestamp(ctx context.Context, key string) (time.Time, bool, error) {
+// timestamp returns the timestamp in the metadata of an object that was listed,
+// or zero, and whether there is such an object still.
+func (c *conn) timestamp(ctx context.Context, o clientio.Object) (time.Time, bool, error) {
 	out, err := c.api.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket: &c.bucket, Key: &key,
+		Bucket: &c.bucket, Key: &o.Key,
 		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
 	})
 	if errorStatus(err) == http.StatusNotFound {
@@ -154,6 +196,11 @@ func (c *conn) timestamp(ctx context.Context, key string) (time.Time, bool, erro
 	}
 	if err != nil {
 		return time.Time{}, true, fmt.Errorf("look up timestamp: %w", c.failure(ctx, err))
+	}
+	resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
+	if ok && !clientio.IsObject(resp.Header, storePrefixes...) && (clientio.IsPage(resp.Header) || resp.ContentLength != o.Size) {
+		wrong := clientio.NewAnswerError(resp.Response, nil, "answer tells nothing of the file")
+		return time.Time{}, true, fmt.Errorf("look up timestamp: %w", wrong)
 	}
 	at, err := time.Parse(time.RFC3339Nano, out.Metadata[metadataTimestamp])
 	if err != nil {

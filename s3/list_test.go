@@ -21,14 +21,16 @@ import (
 // A listing that a server cuts, or does not sort, is an error and no end.
 func TestList_WrongAnswers(t *testing.T) {
 	name := func(txid ltx.TXID) string {
-		return "<Contents><Key>r/0000/" + ltx.FormatFilename(txid, txid) + "</Key></Contents>"
+		return "<Contents><Key>r/0000/" + ltx.FormatFilename(txid, txid) + "</Key><Size>5</Size></Contents>"
 	}
+	const whole = "<IsTruncated>false</IsTruncated>"
 	for what, answer := range map[string]string{
-		"order":    name(2) + name(1),
-		"twice":    name(1) + name(1),
+		"order":    whole + name(2) + name(1),
+		"twice":    whole + name(1) + name(1),
+		"no size":  whole + "<Contents><Key>r/0000/" + ltx.FormatFilename(1, 1) + "</Key></Contents>",
 		"no token": name(1) + "<IsTruncated>true</IsTruncated>",
 		"loop":     "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>",
-		"garbage":  "<Contents",
+		"garbage":  whole + "<Contents",
 	} {
 		c := fakeClient(t, func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "<ListBucketResult>"+answer+"</ListBucketResult>")
@@ -44,9 +46,9 @@ func TestTimestamps(t *testing.T) {
 	const files = 40
 	c := fakeClient(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != http.MethodHead {
-			_, _ = io.WriteString(w, "<ListBucketResult>")
+			_, _ = io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated>")
 			for txid := ltx.TXID(1); txid <= files; txid++ {
-				fmt.Fprintf(w, "<Contents><Key>r/0000/%s</Key><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>", ltx.FormatFilename(txid, txid))
+				fmt.Fprintf(w, "<Contents><Key>r/0000/%s</Key><Size>5</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>", ltx.FormatFilename(txid, txid))
 			}
 			_, _ = io.WriteString(w, "</ListBucketResult>")
 			return
@@ -82,7 +84,7 @@ func TestTimestamps(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		fmt.Fprintf(w, "<ListBucketResult><Contents><Key>r/0000/%s</Key></Contents></ListBucketResult>", ltx.FormatFilename(1, 1))
+		fmt.Fprintf(w, "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>r/0000/%s</Key><Size>5</Size></Contents></ListBucketResult>", ltx.FormatFilename(1, 1))
 	})
 	if _, err := list(t.Context(), c, true); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v", err)
@@ -101,6 +103,8 @@ func TestTimestamps_Concurrency(t *testing.T) {
 		c.MetadataConcurrency = limit
 		c.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
 			resp := answer(req, 200, "", "")
+			resp.Header.Set("Etag", `"x"`)
+			resp.Header.Set("X-Amz-Request-Id", "r")
 			if req.Method == http.MethodHead {
 				heads.Add(1)
 				under.Add(1)
@@ -110,9 +114,9 @@ func TestTimestamps_Concurrency(t *testing.T) {
 			}
 			var b strings.Builder
 			for txid := ltx.TXID(1); txid <= files; txid++ {
-				fmt.Fprintf(&b, "<Contents><Key>r/0000/%s</Key></Contents>", ltx.FormatFilename(txid, txid))
+				fmt.Fprintf(&b, "<Contents><Key>r/0000/%s</Key><Size>5</Size></Contents>", ltx.FormatFilename(txid, txid))
 			}
-			resp.Body = io.NopCloser(strings.NewReader("<ListBucketResult>" + b.String() + "</ListBucketResult>"))
+			resp.Body = io.NopCloser(strings.NewReader("<ListBucketResult><IsTruncated>false</IsTruncated>" + b.String() + "</ListBucketResult>"))
 			return resp, nil
 		})
 		done := make(chan error, 1)

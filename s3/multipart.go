@@ -36,17 +36,25 @@ func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, 
 	if err != nil {
 		return 0, fmt.Errorf("begin upload: %w", c.failure(ctx, err))
 	}
+	if key := aws.ToString(made.Key); aws.ToString(made.UploadId) == "" || key != "" && key != p.key {
+		return 0, errors.New("begin upload: answer is not about an upload of the file")
+	}
 	parts, size, err := p.parts(ctx, made.UploadId, first, r)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		_, err = c.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		var done *s3.CompleteMultipartUploadOutput
+		done, err = c.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 			Bucket: &c.bucket, Key: &p.key, UploadId: made.UploadId, IfNoneMatch: p.ifNoneMatch,
 			MultipartUpload:      &types.CompletedMultipartUpload{Parts: parts},
 			SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
 		})
-		err = p.failure(ctx, err)
+		if err = p.failure(ctx, err); err == nil {
+			if key := aws.ToString(done.Key); key != "" && key != p.key {
+				err = errors.New("complete upload: answer is about another file")
+			}
+		}
 	}
 	if err != nil {
 		p.abort(ctx, made.UploadId)
@@ -109,7 +117,9 @@ func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedP
 		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
 		SSECustomerAlgorithm: p.conn.sse.algorithm, SSECustomerKey: p.conn.sse.key, SSECustomerKeyMD5: p.conn.sse.keyMD5,
 	}, func(o *s3.Options) {
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = partAttempts })
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff = partAttempts, p.conn.maxPartBackoff
+		})
 	})
 	if err == nil && aws.ToString(out.ETag) == "" {
 		return errors.New("upload part: server gives no etag")

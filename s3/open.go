@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/superfly/ltx"
@@ -56,12 +57,11 @@ func (c *conn) open(ctx context.Context, key string, offset, size int64) (io.Rea
 	case err != nil:
 		return nil, c.failure(ctx, err)
 	}
-	n, err := bodySize(out, in.Range != nil, offset, size)
-	if err != nil {
-		_ = out.Body.Close()
-		return nil, err
+	resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
+	if !ok {
+		return nil, errors.New("no answer") // the SDK always has it
 	}
-	return clientio.NewBody(ctx, out.Body, n), nil
+	return c.body(ctx, resp.Response, in.Range != nil, offset, size)
 }
 
 // isBeyond reports whether the object ends before offset, for all that the
@@ -74,25 +74,44 @@ func isBeyond(err error, offset int64) bool {
 	return clientio.EndsBefore(resp.Response.Header.Get("Content-Range"), offset)
 }
 
-// bodySize returns the number of bytes that the body must have, of a range if
-// ranged. It checks that the server sends what was asked for.
-func bodySize(out *s3.GetObjectOutput, ranged bool, offset, size int64) (int64, error) {
-	length := int64(-1)
-	if out.ContentLength != nil {
-		length = *out.ContentLength
+// body returns the body of an answer to a read, of a range if ranged. It
+// checks that the server sends what was asked for.
+func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
+	n, wrong := bodySize(resp, ranged, offset, size)
+	isObject := clientio.IsObject(resp.Header, storePrefixes...)
+	if wrong == "" && clientio.IsPage(resp.Header) {
+		wrong = "answer is a page"
 	}
-	if !ranged {
-		if length < 0 || out.ContentRange != nil {
-			return 0, clientio.Permanent(errors.New("server does not tell the size of the file"))
-		}
-		return length, nil
+	switch {
+	case wrong != "" && isObject:
+		_ = resp.Body.Close() // nobody wants it
+		return nil, clientio.Permanent(errors.New(wrong))
+	case wrong != "":
+		return nil, clientio.RefuseBody(resp, wrong).Show(c.creds.redact)
+	case !ranged && !isObject:
+		body := clientio.NewBody(ctx, resp.Body, n)
+		return clientio.CheckBegin(body, func(begin []byte) error {
+			return clientio.NewAnswerError(resp, begin, "answer is no ltx file").Show(c.creds.redact)
+		}), nil
 	}
-	if out.ContentRange == nil {
-		return 0, clientio.Permanent(errors.New("server ignores the range asked for"))
+	return clientio.NewBody(ctx, resp.Body, n), nil
+}
+
+// bodySize returns the number of bytes that the body of an answer must have,
+// or what is wrong with the answer.
+func bodySize(resp *http.Response, ranged bool, offset, size int64) (n int64, wrong string) {
+	contentRange := resp.Header.Get("Content-Range")
+	switch {
+	case !ranged && (resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || contentRange != ""):
+		return 0, "server does not tell the size of the file"
+	case !ranged:
+		return resp.ContentLength, ""
+	case resp.StatusCode != http.StatusPartialContent || contentRange == "":
+		return 0, "server ignores the range asked for"
 	}
-	n, err := clientio.RangeLength(*out.ContentRange, length, offset, size)
+	n, err := clientio.RangeLength(contentRange, resp.ContentLength, offset, size)
 	if err != nil {
-		return 0, clientio.Permanent(err)
+		return 0, err.Error()
 	}
-	return n, nil
+	return n, ""
 }

@@ -162,9 +162,11 @@ func TestEncryption_Headers(t *testing.T) {
 		}
 		mu.Unlock()
 		w.Header().Set("Etag", `"x"`)
+		w.Header().Set("X-Amz-Request-Id", "request")
 		switch {
 		case strings.HasPrefix(what, "LIST"):
-			_, _ = io.WriteString(w, "<ListBucketResult><Contents><Key>r/0000/0000000000000001-0000000000000001.ltx</Key></Contents></ListBucketResult>")
+			_, _ = io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated>"+
+				"<Contents><Key>r/0000/0000000000000001-0000000000000001.ltx</Key><Size>5</Size></Contents></ListBucketResult>")
 		case strings.HasPrefix(what, "BEGIN"):
 			_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
 		case strings.HasPrefix(what, "COMPLETE"):

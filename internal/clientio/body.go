@@ -1,12 +1,15 @@
 package clientio
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+
+	"github.com/superfly/ltx"
 )
 
 // CheckRange returns fs.ErrInvalid for a range that cannot be.
@@ -92,4 +95,52 @@ func ReadPart(r io.Reader, size int) (part []byte, more bool, err error) {
 		}
 	}
 	return part, true, nil
+}
+
+// CheckBegin returns a reader of r, the body of a whole LTX file or of its
+// first bytes, that fails with the error wrong makes of what comes if that does
+// not begin as LTX files do.
+func CheckBegin(r io.ReadCloser, wrong func(begin []byte) error) io.ReadCloser {
+	return &begin{ReadCloser: r, wrong: wrong}
+}
+
+type begin struct {
+	io.ReadCloser
+	wrong   func([]byte) error
+	checked bool
+	peeked  []byte // what was read and not returned yet
+	err     error  // after peeked
+}
+
+func (b *begin) Read(p []byte) (int, error) {
+	if !b.checked {
+		if b.err = b.check(); b.err != nil && len(b.peeked) == 0 {
+			return 0, b.err
+		}
+	}
+	if len(b.peeked) > 0 {
+		n := copy(p, b.peeked)
+		b.peeked = b.peeked[n:]
+		return n, nil
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// check reads enough to tell a page or a message from an LTX file.
+func (b *begin) check() error {
+	b.checked = true
+	peeked := make([]byte, 512)
+	n, err := io.ReadAtLeast(b.ReadCloser, peeked, len(ltx.Magic))
+	peeked = peeked[:n]
+	if bytes.HasPrefix(peeked, []byte(ltx.Magic)) {
+		b.peeked = peeked
+		return err
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return b.wrong(peeked)
 }

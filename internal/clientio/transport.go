@@ -13,6 +13,8 @@ const (
 	maxIdleConns    = 128
 	idleConnTimeout = 90 * time.Second
 
+	maxHeaderBytes = 256 << 10 // of one answer, several times what the stores send
+
 	// Who waits for a connection gets an error, and may try again, long before its time is up.
 	dialTimeout = 5 * time.Second
 	tlsTimeout  = 5 * time.Second
@@ -22,15 +24,16 @@ const (
 // one host. Config may be nil.
 func NewTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       config,
-		TLSHandshakeTimeout:   tlsTimeout,
-		MaxIdleConns:          maxIdleConns,
-		MaxIdleConnsPerHost:   maxIdleConns,
-		IdleConnTimeout:       idleConnTimeout,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true,  // lengths are those of ranges
-		ForceAttemptHTTP2:     false, // measured in gs: less bulk, for twice the processor time
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    tlsTimeout,
+		MaxIdleConns:           maxIdleConns,
+		MaxIdleConnsPerHost:    maxIdleConns,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		IdleConnTimeout:        idleConnTimeout,
+		ExpectContinueTimeout:  time.Second,
+		DisableCompression:     true,  // lengths are those of ranges
+		ForceAttemptHTTP2:      false, // measured in gs: less bulk, for twice the processor time
 	}
 }

@@ -1,0 +1,162 @@
+package storetest
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Bucket is the bucket of the services that tests make in their own process.
+const Bucket = "bucket"
+
+// Service is a small store in the process of a test, which answers as the real
+// one does. Its ServeHTTP is safe for concurrent use.
+type Service interface {
+	http.Handler
+
+	// Set makes objects all that there is.
+	Set(objects map[string][]byte)
+
+	// Get returns an object.
+	Get(key string) ([]byte, bool)
+}
+
+// object is one of a service's objects.
+type object struct {
+	body      []byte
+	timestamp string // metadata of the LTX header
+}
+
+// objects are those of a service.
+type objects struct {
+	mu      sync.Mutex
+	byKey   map[string]object   // guarded by mu
+	parts   map[string][][]byte // guarded by mu; of uploads under way
+	uploads int                 // guarded by mu; made so far
+}
+
+var stored = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// Set implements Service.
+func (o *objects) Set(bodies map[string][]byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.byKey, o.parts = map[string]object{}, map[string][][]byte{}
+	for key, body := range bodies {
+		o.byKey[key] = object{body: body, timestamp: stored.Format(time.RFC3339Nano)}
+	}
+}
+
+// Get implements Service.
+func (o *objects) Get(key string) ([]byte, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	found, ok := o.byKey[key]
+	return found.body, ok
+}
+
+func (o *objects) find(key string) (object, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	found, ok := o.byKey[key]
+	return found, ok
+}
+
+// keys returns the names with a prefix, in order.
+func (o *objects) keys(prefix string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Sorted(func(yield func(string) bool) {
+		for key := range maps.Keys(o.byKey) {
+			if strings.HasPrefix(key, prefix) && !yield(key) {
+				return
+			}
+		}
+	})
+}
+
+// put stores an object, unless create is set and there is one.
+func (o *objects) put(key string, body []byte, timestamp string, create bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, ok := o.byKey[key]; ok && create {
+		return false
+	}
+	o.byKey[key] = object{body, timestamp}
+	return true
+}
+
+func (o *objects) delete(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.byKey, key)
+}
+
+// begin begins an upload.
+func (o *objects) begin() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.uploads++
+	return fmt.Sprintf("upload-%d", o.uploads)
+}
+
+// part adds a part to an upload, by its number from 1 on.
+func (o *objects) part(id string, number int, body []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.parts[id]) < number {
+		o.parts[id] = append(o.parts[id], nil)
+	}
+	o.parts[id][number-1] = body
+}
+
+// whole returns the parts of an upload together.
+func (o *objects) whole(id string) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Concat(o.parts[id]...)
+}
+
+func etag(body []byte) string { return fmt.Sprintf(`"%08x"`, crc32.ChecksumIEEE(body)) }
+
+// serveBody answers a read with all of a body, or the range that is asked for
+// in the header of a name.
+func serveBody(w http.ResponseWriter, r *http.Request, rangeHeader string, body []byte) {
+	w.Header().Set("Etag", etag(body))
+	w.Header().Set("Last-Modified", stored.Format(http.TimeFormat))
+	w.Header().Set("Content-Type", "application/octet-stream")
+	first, last, ranged := int64(0), int64(len(body))-1, false
+	if text, ok := strings.CutPrefix(r.Header.Get(rangeHeader), "bytes="); ok {
+		from, to, _ := strings.Cut(text, "-")
+		first, _ = strconv.ParseInt(from, 10, 64)
+		if n, err := strconv.ParseInt(to, 10, 64); err == nil {
+			last = min(last, n)
+		}
+		ranged = true
+	}
+	if ranged && first > last {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", len(body)))
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(last-first+1))
+	if ranged {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, len(body)))
+		w.WriteHeader(http.StatusPartialContent)
+	}
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body[first : last+1])
+	}
+}
+
+func readBody(r *http.Request) []byte {
+	body, _ := io.ReadAll(r.Body)
+	return body
+}

@@ -1,0 +1,98 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// maxListing is the limit of a page of a listing, in bytes. A thousand names of
+// the longest there are take less than half of it.
+const maxListing = 16 << 20
+
+// storePrefixes are what headers begin with that only S3 sends, or Google's
+// service for S3.
+var storePrefixes = []string{"X-Amz-", "X-Goog-"}
+
+// wanted says what the answer to a request of the SDK has to be like. The SDK
+// takes an answer with status 200 for a success whatever else is in it.
+func wanted(req *http.Request) clientio.Answer {
+	switch awsmiddleware.GetOperationName(req.Context()) {
+	case "GetObject":
+		return clientio.Answer{Data: true} // bodySize checks it
+	case "ListObjectsV2":
+		return clientio.Answer{Limit: maxListing, Check: wantDocument("ListBucketResult")}
+	case "CreateMultipartUpload":
+		return clientio.Answer{Check: wantDocument("InitiateMultipartUploadResult")}
+	case "CompleteMultipartUpload":
+		// An error comes with status 200 if it is found late. The SDK knows that.
+		return clientio.Answer{Check: wantDocument("CompleteMultipartUploadResult", "Error")}
+	case "DeleteObjects":
+		return clientio.Answer{Check: wantDocument("DeleteResult")}
+	case "PutObject", "UploadPart":
+		return clientio.Answer{Check: checkStored}
+	case "DeleteObject", "AbortMultipartUpload":
+		return clientio.Answer{Check: checkDeleted}
+	case "HeadBucket":
+		return clientio.Answer{Check: func(resp *http.Response, _ []byte) string {
+			if !clientio.IsStore(resp.Header, storePrefixes...) {
+				return "answer tells nothing of a bucket"
+			}
+			return ""
+		}}
+	}
+	return clientio.Answer{} // HeadObject: timestamp checks it
+}
+
+func wantDocument(roots ...string) func(*http.Response, []byte) string {
+	return func(_ *http.Response, body []byte) string { return clientio.CheckXML(body, roots...) }
+}
+
+// checkStored checks the answer to what stores something.
+func checkStored(resp *http.Response, body []byte) string {
+	switch {
+	case resp.Header.Get("Etag") == "":
+		return "answer does not tell the etag of what was stored"
+	case clientio.IsPage(resp.Header):
+		return "answer is a page"
+	case len(bytes.TrimSpace(body)) > 0 && clientio.CheckXML(body, "PutObjectResult", "UploadPartResult") != "":
+		return "answer has a body that says something else"
+	}
+	return ""
+}
+
+// checkDeleted checks the answer to the deletion of one thing.
+func checkDeleted(resp *http.Response, body []byte) string {
+	if resp.StatusCode == http.StatusNoContent {
+		return ""
+	}
+	if !clientio.IsStore(resp.Header, storePrefixes...) || len(bytes.TrimSpace(body)) > 0 {
+		return "answer does not tell of a deletion"
+	}
+	return ""
+}
+
+// limitAnswers limits the answers of those that hand out credentials, which
+// the SDK reads whole.
+func limitAnswers(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("LitestreamLimit", func(
+		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+	) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleDeserialize(ctx, in)
+		resp, ok := out.RawResponse.(*smithyhttp.Response)
+		if ok && resp.Body != nil && awsmiddleware.GetServiceID(ctx) != "S3" {
+			resp.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.LimitReader(resp.Body, clientio.MaxAnswer), resp.Body}
+		}
+		return out, metadata, err
+	}), middleware.After)
+}

@@ -1,0 +1,43 @@
+package s3_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/s3"
+)
+
+// answerTest is a test of answers with a service of the test's own.
+func answerTest(t *testing.T) storetest.AnswerTest {
+	noEnvironment(t)
+	tr := clientio.NewTransport(nil)
+	t.Cleanup(tr.CloseIdleConnections)
+	const partSize = 64 << 10
+	return storetest.AnswerTest{
+		Service: storetest.NewS3(), Key: clientio.NewHexLayout("db").Key, LargeBody: partSize,
+		NewClient: func(t testing.TB, url string) litestream.ReplicaClient {
+			s := &server{endpoint: url, key: testKey, secret: testSecret, bucket: storetest.Bucket}
+			c := s.client(t, "db", tr)
+			if err := s3.SetPartSize(t.Context(), c, partSize); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		},
+		Natural: func(r *http.Request) int {
+			switch {
+			case r.Method == http.MethodDelete:
+				return http.StatusNoContent
+			case r.Header.Get("Range") != "":
+				return http.StatusPartialContent
+			}
+			return http.StatusOK
+		},
+	}
+}
+
+func TestWrongAnswers(t *testing.T) { storetest.RunWrongAnswers(t, answerTest(t)) }
+
+func TestEndlessAnswers(t *testing.T) { storetest.RunEndlessAnswers(t, answerTest(t), 16<<20) }
