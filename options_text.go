@@ -81,8 +81,12 @@ func (o *Options) Set(name, value string) error {
 }
 
 // withParams returns o with what the parameters of a URI set. Parameters
-// that are not options, as SQLite's own, are left alone.
+// that are not options, as SQLite's own, are left alone, unless they seem to be
+// part of a replica_url.
 func (o Options) withParams(params map[string]string) (Options, error) {
+	if err := checkStrayParams(params); err != nil {
+		return o, err
+	}
 	for name, value := range params {
 		if _, ok := findOption(name); !ok {
 			continue

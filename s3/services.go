@@ -113,7 +113,7 @@ func newEndpoint(address string) (endpoint, error) {
 		return invalid("is no address like https://host:port")
 	case u.User != nil:
 		return invalid("has user information")
-	case u.RawQuery != "" || u.Fragment != "":
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return invalid("has a query or a fragment")
 	}
 	host := strings.ToLower(u.Hostname())

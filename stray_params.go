@@ -1,0 +1,29 @@
+package litestream
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// sqliteParams are the parameters of file names that SQLite and its extensions
+// know. Those of drivers begin with an underscore.
+var sqliteParams = []string{"vfs", "mode", "cache", "psow", "nolock", "immutable", "modeof", "key", "hexkey", "textkey"}
+
+// checkStrayParams returns an error for a parameter of a file name that nobody
+// knows, if its replica_url has parameters: it is most likely one of these,
+// behind an & that is not percent-encoded. SQLite ignores what it does not know,
+// and the replica would be looked for elsewhere.
+func checkStrayParams(params map[string]string) error {
+	if !strings.Contains(params["replica_url"], "?") {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		_, ours := findOption(name)
+		if !ours && name != "replica_url" && !strings.HasPrefix(name, "_") && !slices.Contains(sqliteParams, name) {
+			return fmt.Errorf("unknown parameter %q behind a replica_url with parameters: write & as %%26 in replica_url", name)
+		}
+	}
+	return nil
+}
