@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"strings"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -87,25 +86,6 @@ func (c *credentials) renew() bool {
 	}
 	cache.Invalidate()
 	return true
-}
-
-// redact returns a server's message without anything secret, and not too long.
-func (c *credentials) redact(message string) string {
-	secrets := c.secrets
-	if last := c.last.Load(); last != nil {
-		secrets = append([]string{last.SessionToken, last.SecretAccessKey, last.AccessKeyID}, secrets...)
-	}
-	for _, secret := range secrets {
-		if secret != "" {
-			message = strings.ReplaceAll(message, secret, "[redacted]")
-		}
-	}
-	message = strings.Join(strings.Fields(message), " ")
-	const limit = 300
-	if len(message) > limit {
-		message = strings.ToValidUTF8(message[:limit], "") + "..."
-	}
-	return message
 }
 
 // credentialsError is why there are no credentials. Its text is made of parts

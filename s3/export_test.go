@@ -3,6 +3,8 @@ package s3
 import (
 	"context"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Resolved is how a client makes its requests.
@@ -43,4 +45,11 @@ func SetPartSize(ctx context.Context, c *ReplicaClient, size int) error {
 		conn.partSize, conn.maxPartBackoff = size, time.Millisecond
 	}
 	return err
+}
+
+// Redact takes credentials out of a message.
+func Redact(id, secret, message string) string {
+	c := &credentials{}
+	c.last.Store(&aws.Credentials{AccessKeyID: id, SecretAccessKey: secret})
+	return c.redact(message)
 }
