@@ -19,7 +19,7 @@ const (
 	storePrefix = "X-Ms-"
 )
 
-// request is a kind of request for blobs. Requests for tokens are none.
+// request is a kind of request.
 type request string
 
 const (
@@ -29,6 +29,7 @@ const (
 	requestBlock  request = "block" // stores a part of one
 	requestDelete request = "delete"
 	requestBatch  request = "batch"
+	requestToken  request = "token" // sent on the way to one of the others
 )
 
 // requestKey is the key of a context's request.

@@ -2,6 +2,7 @@ package abs_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream"
@@ -41,3 +42,29 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 func TestWrongAnswers(t *testing.T) { storetest.RunWrongAnswers(t, answerTest(t)) }
 
 func TestEndlessAnswers(t *testing.T) { storetest.RunEndlessAnswers(t, answerTest(t), 64<<20) }
+
+// Those that hand out tokens cannot send without an end either.
+func TestEndlessAnswers_Tokens(t *testing.T) {
+	for name, value := range map[string]string{
+		"AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_CLIENT_SECRET": "secret", "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
+		"LITESTREAM_AZURE_ACCOUNT_KEY": "", "LITESTREAM_AZURE_SAS_TOKEN": "",
+	} {
+		t.Setenv(name, value)
+	}
+	url, check := storetest.EndlessServer(t)
+	tr := clientio.NewTransport(nil)
+	t.Cleanup(tr.CloseIdleConnections)
+	c := abs.NewReplicaClient()
+	c.Endpoint, c.Bucket = "https://account.example.com", "bucket"
+	c.Transport = roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(url, "http://")
+		return tr.RoundTrip(r)
+	})
+	_, err := listAll(t.Context(), c, 0)
+	check(err)
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

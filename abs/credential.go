@@ -127,7 +127,7 @@ type tokenSource struct {
 
 // GetToken implements azcore.TokenCredential.
 func (s tokenSource) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	tokenCtx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	tokenCtx, cancel := context.WithTimeout(asking(ctx, requestToken), tokenTimeout)
 	defer cancel()
 	token, err := s.from.GetToken(tokenCtx, options)
 	if err != nil {

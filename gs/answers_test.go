@@ -2,6 +2,7 @@ package gs_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream"
@@ -38,3 +39,36 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 func TestWrongAnswers(t *testing.T) { storetest.RunWrongAnswers(t, answerTest(t)) }
 
 func TestEndlessAnswers(t *testing.T) { storetest.RunEndlessAnswers(t, answerTest(t), 16<<20) }
+
+// Those that hand out tokens cannot send without an end either.
+func TestEndlessAnswers_Tokens(t *testing.T) {
+	for name, use := range map[string]func(t *testing.T, url string){
+		"metadata server": func(t *testing.T, url string) {
+			noCredentials(t)
+			t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(url, "http://"))
+		},
+		"service account": func(t *testing.T, url string) { setCredentials(t, url) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, check := storetest.EndlessServer(t)
+			use(t, url)
+			c := gs.NewReplicaClient()
+			c.Bucket, c.Endpoint = "bucket", "https://127.0.0.1:1"
+			t.Cleanup(func() { c.Close() })
+			_, err := list(t.Context(), c)
+			check(err)
+		})
+	}
+}
+
+// An answer without a token is none, and not one that is refused.
+func TestTokens_None(t *testing.T) {
+	tokens := newServer(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]any{"expires_in": 3600}) })
+	setCredentials(t, tokens.URL)
+	asked := newTLSServer(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, listing) })
+	_, err := list(t.Context(), asked.client(t))
+	wantError(t, err, "transient", "no token")
+	if requests := asked.asked(); len(requests) > 0 {
+		t.Errorf("requests without a token: %q", requests)
+	}
+}

@@ -87,7 +87,7 @@ func limitAnswers(stack *middleware.Stack) error {
 	) (middleware.DeserializeOutput, middleware.Metadata, error) {
 		out, metadata, err := next.HandleDeserialize(ctx, in)
 		resp, ok := out.RawResponse.(*smithyhttp.Response)
-		if ok && resp.Body != nil && awsmiddleware.GetServiceID(ctx) != "S3" {
+		if ok && resp.Body != nil {
 			resp.Body = struct {
 				io.Reader
 				io.Closer

@@ -41,3 +41,13 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 func TestWrongAnswers(t *testing.T) { storetest.RunWrongAnswers(t, answerTest(t)) }
 
 func TestEndlessAnswers(t *testing.T) { storetest.RunEndlessAnswers(t, answerTest(t), 16<<20) }
+
+// Those that hand out credentials cannot send without an end either.
+func TestEndlessAnswers_Credentials(t *testing.T) {
+	noEnvironment(t)
+	url, check := storetest.EndlessServer(t)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url+"/credentials")
+	s := &server{endpoint: "http://127.0.0.1:1", bucket: "bucket"}
+	_, err := list(t.Context(), s.client(t, "db", nil), false)
+	check(err)
+}

@@ -85,6 +85,7 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		// It may quote a line of a file with keys.
 		return nil, clientio.WithCause(ctx, clientio.Permanent(errors.New("load aws configuration: "+configProblem(err))))
 	}
+	cfg.APIOptions = nil // limitAnswers is for those that hand out credentials
 	if ep.url == "" {
 		if base := aws.ToString(s3.NewFromConfig(cfg).Options().BaseEndpoint); base != "" {
 			if ep, err = newEndpoint(base); err != nil {

@@ -291,7 +291,7 @@ func RunWrongAnswers(t *testing.T, at AnswerTest) {
 	})
 }
 
-// Endless answers never end. They count what was sent of them.
+// endless answers never end. It counts what was sent of them.
 type endless struct{ sent atomic.Int64 }
 
 // send answers without an end, with something of which the beginning is right.
@@ -313,10 +313,12 @@ func (e *endless) send(w http.ResponseWriter, r *http.Request, begin string, sta
 	}
 }
 
+// sockets is the most that is on its way between client and server, in bytes.
+const sockets = 16 << 20
+
 // RunEndlessAnswers checks that answers without an end, with any status, cost a
 // client no more than limit bytes of network and of memory.
 func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
-	const sockets = 16 << 20 // what is on its way between client and server
 	bodies := []WrongAnswer{{Name: "endless white space", Body: " "}, {Name: "endless text", Body: "<Message>endless"}}
 	var e endless
 	statuses := func(r *http.Request) []int {
@@ -347,4 +349,25 @@ func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
 			t.Errorf("answer took %d MiB of memory, want at most %d: %v", used>>20, (8*limit+sockets)>>20, err)
 		}
 	})
+}
+
+// EndlessServer returns the URL of a server whose answers do not end, and a
+// check that they cost a client of it no more than a few MiB each.
+func EndlessServer(t testing.TB) (url string, check func(err error)) {
+	const most = 4<<20 + sockets
+	var e endless
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		w.Header().Set("Metadata-Flavor", "Google")
+		e.send(w, r, `{"access_token": "`, http.StatusOK)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, func(err error) {
+		t.Helper()
+		n, sent := requests.Load(), e.sent.Load()
+		if err == nil || n == 0 || sent > n*most {
+			t.Errorf("server could send %d MiB with %d answers: %v", sent>>20, n, err)
+		}
+	}
 }
