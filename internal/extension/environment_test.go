@@ -51,6 +51,12 @@ func TestEnvironment_Malformed(t *testing.T) {
 			t.Errorf("%s: %v", variable, err)
 		}
 	}
+	for _, rest := range []string{"?endpoint=http://minio:9000/%zz", "?a=b;c=d", "?x=1", "#x", "%zz"} {
+		err := extension.Environment{"LITESTREAM_REPLICA_URL": "file:///x" + rest}.Check()
+		if err == nil || !strings.HasPrefix(err.Error(), "LITESTREAM_REPLICA_URL: ") {
+			t.Errorf("%s: %v", rest, err)
+		}
+	}
 	if err := (extension.Environment{"LITESTREAM_REPLICA_URL": "file:///x", "LITESTREAM_DEFAULT_VFS": "true", "LITESTREAM_FOO": "?"}).Check(); err != nil {
 		t.Error(err)
 	}
