@@ -1,0 +1,126 @@
+package clientio_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// responder is a transport that answers.
+type responder func() *http.Response
+
+func (r responder) RoundTrip(*http.Request) (*http.Response, error) { return r(), nil }
+
+func response(status int, contentType string, body io.Reader) *http.Response {
+	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), ContentLength: -1}
+}
+
+func TestCheckXML(t *testing.T) {
+	for _, tt := range []struct{ body, want string }{
+		{`<Root></Root>`, ""},
+		{"\ufeff <?xml version=\"1.0\"?>\n<!-- c --><Root xmlns=\"x\"><a/></Root>\n", ""},
+		{`<Root/>`, ""},
+		{`<Root a="b" />`, ""},
+		{`<Other></Other>`, ""},
+		{`<p:Root xmlns:p="x"></p:Root >`, ""},
+		{``, "no xml"},
+		{`  `, "no xml"},
+		{`OK`, "no xml"},
+		{`{"Root":1}`, "no xml"},
+		{`OK <Root></Root>`, "no xml"},
+		{`<!DOCTYPE html><Root></Root>`, "no xml"},
+		{`<html><Root></Root></html>`, `"html"`},
+		{`<Root>`, "cut off"},
+		{`<Root><a></a>`, "cut off"},
+		{`<Root><a/>`, "cut off"},
+		{`<Root><Root/>`, "cut off"},
+		{`<Root></Root><html></html>`, "cut off"},
+		{`<Root></Root>x`, "cut off"},
+		{`<Root></Roo`, "cut off"},
+		{`<Roo`, "no xml"},
+	} {
+		if got := clientio.CheckXML([]byte(tt.body), "Root", "Other"); got != tt.want && (tt.want == "" || !strings.Contains(got, tt.want)) {
+			t.Errorf("%s: got %q, want %q", tt.body, got, tt.want)
+		}
+	}
+}
+
+// The error of a wrong answer says what came, and nothing that may be secret.
+func TestAnswerError(t *testing.T) {
+	const secret = "AKIAIOSFODNN7EXAMPLE/wJalrXUtnFEMI"
+	for _, tt := range []struct{ contentType, body, want string }{
+		{"text/html; charset=utf-8", "<html><title>Guest\n WiFi</title><p>" + secret, `http status 200, text/html: no listing: something else than the store may have answered, with "Guest WiFi"`},
+		{"", "", `http status 200: no listing: something else than the store may have answered, with "nothing"`},
+		{"text/plain", "x\x00y  " + secret + " " + strings.Repeat("long ", 100), `with "x\x00y [...] long long`},
+		{"nonsense;;;", "short", `http status 200: no listing`},
+		{"text/plain", "password", `with "[redacted]"`},
+	} {
+		err := clientio.NewAnswerError(response(200, tt.contentType, nil), []byte(tt.body), "no listing").
+			Show(func(s string) string { return strings.ReplaceAll(s, "password", "[redacted]") })
+		if text := err.Error(); !strings.Contains(text, tt.want) || strings.Contains(text, secret) || len(text) > 300 {
+			t.Errorf("%q: got %s, want %s", tt.body, text, tt.want)
+		}
+		if !errors.As(err, new(*clientio.AnswerError)) {
+			t.Errorf("%T is no AnswerError", err)
+		}
+	}
+}
+
+// Bodies end at their limits, an error's in silence.
+func TestChecked_Limits(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		answer clientio.Answer
+		size   int
+		want   int // -1: an error
+	}{
+		{200, clientio.Answer{Limit: 10}, 10, 10},
+		{200, clientio.Answer{Limit: 10}, 11, -1},
+		{200, clientio.Answer{}, clientio.MaxAnswer, clientio.MaxAnswer},
+		{200, clientio.Answer{}, clientio.MaxAnswer + 1, -1},
+		{403, clientio.Answer{Limit: 10}, clientio.MaxErrorText + 1, clientio.MaxErrorText},
+		{304, clientio.Answer{Data: true}, clientio.MaxErrorText + 1, clientio.MaxErrorText},
+		{206, clientio.Answer{Data: true}, clientio.MaxAnswer + 1, clientio.MaxAnswer + 1},
+		{202, clientio.Answer{Data: true}, clientio.MaxAnswer + 1, -1},
+	} {
+		tr := clientio.Checked(responder(func() *http.Response {
+			return response(tt.status, "", bytes.NewReader(make([]byte, tt.size)))
+		}), func(*http.Request) clientio.Answer { return tt.answer })
+		resp, err := tr.RoundTrip(nil)
+		if err != nil {
+			if tt.want >= 0 {
+				t.Errorf("%+v: %v", tt, err)
+			}
+			continue
+		}
+		if b, err := io.ReadAll(resp.Body); err != nil || len(b) != tt.want {
+			t.Errorf("%d of %d bytes, limit %d: got %d, %v", tt.status, tt.size, tt.answer.Limit, len(b), err)
+		}
+	}
+}
+
+func TestCheckBegin(t *testing.T) {
+	wrong := errors.New("wrong")
+	for body, want := range map[string]error{
+		"LTX1": nil, "LTX1" + strings.Repeat("x", 2000): nil, "LTX": wrong, "": wrong, "LTX2": wrong, "<html>": wrong,
+	} {
+		for _, step := range []int{1, 3, 4096} {
+			r := clientio.CheckBegin(io.NopCloser(strings.NewReader(body)), func([]byte) error { return wrong })
+			var got []byte
+			var err error
+			for p := make([]byte, step); err == nil; {
+				var n int
+				n, err = r.Read(p)
+				got = append(got, p[:n]...)
+			}
+			if want == nil && (err != io.EOF || string(got) != body) || want != nil && (!errors.Is(err, want) || len(got) > 0) {
+				t.Errorf("%.10q in steps of %d: %d bytes, %v", body, step, len(got), err)
+			}
+		}
+	}
+}
