@@ -38,6 +38,8 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 
 func TestWrongAnswers(t *testing.T) { storetest.RunWrongAnswers(t, answerTest(t)) }
 
+func TestWrongRefusals(t *testing.T) { storetest.RunWrongRefusals(t, answerTest(t)) }
+
 func TestEndlessAnswers(t *testing.T) { storetest.RunEndlessAnswers(t, answerTest(t), 16<<20) }
 
 // Those that hand out tokens cannot send without an end either.

@@ -103,8 +103,7 @@ func excerpt(body []byte) string {
 // body is closed.
 func (a Answer) receive(resp *http.Response) error {
 	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
-		resp.Body = limitedBody{io.LimitReader(resp.Body, MaxErrorText), resp.Body}
-		return nil
+		return receiveError(resp)
 	}
 	if a.Data && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent) {
 		if wrong := a.check(resp, nil); wrong != "" {
@@ -129,6 +128,38 @@ func (a Answer) receive(resp *http.Response) error {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// receiveError limits the body of an error. One that would mean that a file is
+// missing, or there already, or too short, must not be a page: then something
+// else than the store has refused.
+func receiveError(resp *http.Response) error {
+	switch resp.StatusCode {
+	case http.StatusNotFound, http.StatusGone, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+	default:
+		resp.Body = limitedBody{io.LimitReader(resp.Body, MaxErrorText), resp.Body}
+		return nil
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, MaxErrorText)) // what came of it says enough
+	_ = resp.Body.Close()                                          // nothing more is wanted
+	if isHTML(resp.Header, body) {
+		return NewAnswerError(resp, body, "answer is a page")
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// isHTML reports whether the body of an error is a page, or would be if the
+// request had been one for it. Google's type of plain texts is that of pages.
+func isHTML(h http.Header, body []byte) bool {
+	body = bytes.TrimSpace(body)
+	switch {
+	case strings.HasPrefix(http.DetectContentType(body), "text/html"):
+		return true
+	case !IsPage(h):
+		return false
+	}
+	return len(body) == 0 || body[0] == '<' || bytes.HasPrefix(body, []byte("\xff\xfe")) || bytes.HasPrefix(body, []byte("\xfe\xff"))
 }
 
 func (a Answer) check(resp *http.Response, body []byte) string {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -287,6 +289,25 @@ func RunWrongAnswers(t *testing.T, at AnswerTest) {
 			t.Errorf("error is permanent: %v", err)
 		case err != nil && len(err.Error()) > 1000:
 			t.Errorf("error is too long: %v", err)
+		}
+	})
+}
+
+// RunWrongRefusals checks that no refusal of something else than the store makes a
+// client believe that a file is missing, or there already, or ends earlier.
+func RunWrongRefusals(t *testing.T, at AnswerTest) {
+	var pages []WrongAnswer
+	for _, a := range WrongAnswers() {
+		if strings.HasPrefix(a.Header["Content-Type"], "text/html") && a.Header["Content-Range"] == "" {
+			pages = append(pages, a)
+		}
+	}
+	statuses := func(*http.Request) []int { return []int{404, 409, 410, 412, 416} }
+	send := func(w http.ResponseWriter, _ *http.Request, a WrongAnswer, status int) { a.send(w, status) }
+	at.each(t, pages, send, statuses, func(t *testing.T, a WrongAnswer, err error) {
+		t.Helper()
+		if errors.Is(err, errWrong) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+			t.Error(err)
 		}
 	})
 }
