@@ -72,7 +72,8 @@ type Options struct {
 	// HydrationPath is where the local file is, and stays when the process
 	// ends, with a file of the same name and "-hydration" at its end beside it. The
 	// next process goes on with it. A second database or process with the same
-	// path uses a temporary file. Default: a temporary file without a name.
+	// path uses a temporary file. A file without that beside it is refused.
+	// Default: a temporary file without a name.
 	HydrationPath string
 
 	// HydrationConcurrency is how many requests hydration makes at a time, each of
@@ -102,7 +103,8 @@ type Options struct {
 	// WriteBufferPath is where commits are kept until they are on the replica, in
 	// files of that name with a dash and a number at the end. The next process
 	// with the same path uploads what one that was killed has left. No two databases
-	// may have the same. Default: temporary files, which are lost with the process.
+	// may have the same, and a file that is not a write buffer's is refused.
+	// Default: temporary files, which are lost with the process.
 	WriteBufferPath string
 
 	// WriteBufferMaxSize bounds the pages of commits that are not on the replica,
