@@ -125,11 +125,11 @@ func readSegment(loc frameLoc, pgno uint32, p []byte) error {
 }
 
 // readCommitted reads a page of a segment. One that is not what was committed
-// is ErrCorrupt.
+// is commitlog.ErrDamaged.
 func readCommitted(log *commitlog.Segment, pgno uint32, off int64, p []byte) error {
 	err := log.ReadPage(pgno, off, p)
 	if errors.Is(err, commitlog.ErrDamaged) {
-		err = fmt.Errorf("%w: %w; the segment is kept, and nothing of it is uploaded", ErrCorrupt, err)
+		err = fmt.Errorf("%w; the segment is kept, and nothing of it is uploaded", err)
 	}
 	if err != nil {
 		return fmt.Errorf("read page %d from the write buffer %s: %w", pgno, log.Path(), err)

@@ -290,7 +290,7 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 		}
 		page := make([]byte, s.log.PageSize)
 		if err := s.read(pgno, page); err != nil {
-			return err
+			break // it was right when it was uploaded, and can be had from there
 		}
 		db.reader.keep(key(pgno), page)
 	}

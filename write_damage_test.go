@@ -323,26 +323,7 @@ func TestPromise7_DamagedBeforeUpload(t *testing.T) {
 	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES ('before')")
 	mustSyncConn(t, db)
 	mustExec(t, db, "INSERT INTO t VALUES ('committed')")
-	damage := func(from, to string) {
-		t.Helper()
-		names, _ := filepath.Glob(path + "-*")
-		if len(names) != 1 {
-			t.Fatalf("segments are %v, want one", names)
-		}
-		f, err := os.OpenFile(names[0], os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		b, err := os.ReadFile(names[0])
-		at := bytes.LastIndex(b, []byte(from))
-		if at < 0 || err != nil {
-			t.Fatalf("%q is not in the segment, %v", from, err)
-		}
-		if _, err := f.WriteAt([]byte(to), int64(at)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	damage := func(from, to string) { changeOnDisk(t, path, from, to) }
 	damage("committed", "COMMITTED")
 	if _, err := db.ExecContext(t.Context(), "PRAGMA litestream_sync"); err == nil {
 		t.Error("a sync of a damaged buffer succeeds")
@@ -363,6 +344,45 @@ func TestPromise7_DamagedBeforeUpload(t *testing.T) {
 	mustSyncConn(t, db)
 	again, _ := newVFS(t, client, nil)
 	wantSQL(t, openDB(t, again, "app.db"), "SELECT group_concat(v) FROM t", "before,committed")
+}
+
+// changeOnDisk replaces a text in the only segment of a buffer.
+func changeOnDisk(t *testing.T, path, from, to string) {
+	t.Helper()
+	names, _ := filepath.Glob(path + "-*")
+	if len(names) != 1 {
+		t.Fatalf("segments are %v, want one", names)
+	}
+	f, err := os.OpenFile(names[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := os.ReadFile(names[0])
+	at := bytes.LastIndex(b, []byte(from))
+	if at < 0 || err != nil {
+		t.Fatalf("%q is not in the segment, %v", from, err)
+	}
+	if _, err := f.WriteAt([]byte(to), int64(at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPromise7_DamagedAfterUpload damages a page that was uploaded, before the
+// segment is removed: the sync succeeds, and the page comes from the replica.
+func TestPromise7_DamagedAfterUpload(t *testing.T) {
+	client := faulty()
+	path := filepath.Join(t.TempDir(), "buffer")
+	vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))
+	db := openConn(t, vfsName, "app.db")
+	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES ('committed')")
+	client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		info, err := do()
+		changeOnDisk(t, path, "committed", "COMMITTED")
+		return info, err
+	}
+	mustSyncConn(t, db)
+	wantSQL(t, openConn(t, vfsName, "app.db"), "SELECT v FROM t", "committed")
 }
 
 func mustSyncConn(t testing.TB, q querier) {
