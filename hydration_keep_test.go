@@ -450,8 +450,10 @@ func TestHydration_PageSizeChangesAtOpen(t *testing.T) {
 			}
 			opening, proceed := make(chan struct{}), make(chan struct{})
 			var once sync.Once
-			opts.onDisk = func(string) error {
-				once.Do(func() { close(opening); <-proceed })
+			opts.onDisk = func(op string) error {
+				if op == "before: write record" { // and not what the writer does before
+					once.Do(func() { close(opening); <-proceed })
+				}
 				return nil
 			}
 			db, log := openKeptDB(t, client, filepath.Join(t.TempDir(), "local.db"), opts)
