@@ -283,7 +283,7 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 	}
 	seek := last + 1
 	if level > 1 {
-		seek = c.from[level] // those of several writers may overlap
+		seek = c.from[level]
 	}
 	files, err := c.db.store.list(ctx, level-1, seek, false)
 	if err != nil || len(files) == 0 {
@@ -338,6 +338,16 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 	}
 	if next == 0 {
 		return nil, nil // there is nothing to merge
+	}
+	if level > 1 {
+		// Those of several writers may overlap, and begin anywhere.
+		older, err := c.db.store.list(ctx, level-1, 0, false)
+		if err != nil {
+			return nil, err
+		}
+		if inputs, _ := extend(last, limit, older); len(inputs) > 0 {
+			return inputs, nil
+		}
 	}
 	all, err := c.db.store.listAll(ctx, false)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,6 +118,33 @@ type race struct {
 	twice int
 	acked map[string]bool // rows
 	told  int
+	lying bool     // listings are wrong at times
+	order []string // files in the order in which they were made
+}
+
+// fileText names a file.
+func fileText(f *ltx.FileInfo) string { return fmt.Sprint(f.Level, f.MinTXID, f.MaxTXID) }
+
+// lie leaves out files of a listing at times.
+func (r *race) lie(itr ltx.FileIterator, err error) (ltx.FileIterator, error) {
+	if err != nil || !r.lying {
+		return itr, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// A listing that has a file has those that were made before it, or it has none of
+	// them: else nobody could tell who was first.
+	since := r.order[len(r.order)-min(r.rng.IntN(10), len(r.order)):]
+	hides := pick(r.rng, lies["empty"], lies["no level 0"], lies["no oldest"], lies["no snapshot"],
+		func(f *ltx.FileInfo, _ ltx.TXID) bool { return slices.Contains(since, fileText(f)) })
+	lie := r.rng.IntN(4) == 0
+	var files []*ltx.FileInfo
+	for itr.Next() {
+		if f := itr.Item(); !lie || !hides(f, 0) {
+			files = append(files, f)
+		}
+	}
+	return ltx.NewFileInfoSliceIterator(files), itr.Close()
 }
 
 func (r *race) pause(ctx context.Context) error {
@@ -145,6 +173,11 @@ func (c *raceClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxT
 		return nil, err
 	}
 	info, err := c.ReplicaClient.CreateLTXFile(ctx, level, minTXID, maxTXID, strings.NewReader(string(body)))
+	if err == nil {
+		c.race.mu.Lock()
+		c.race.order = append(c.race.order, fileText(info))
+		c.race.mu.Unlock()
+	}
 	if err == nil && level == 0 {
 		c.race.mu.Lock()
 		sum := sha256.Sum256(body)
@@ -165,7 +198,19 @@ func (c *raceClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, use
 	if err := c.race.pause(ctx); err != nil {
 		return nil, err
 	}
-	return c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+	return c.race.lie(c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata))
+}
+
+func (c *raceClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	return c.race.lie(c.ReplicaClient.AllLTXFiles(ctx, useMetadata))
+}
+
+// TestPromise6_RaceOfLies is TestPromise6_Race with listings that are wrong at times.
+func TestPromise6_RaceOfLies(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what losers keep
+	for seed := range uint64(6) {
+		synctest.Test(t, func(t *testing.T) { testRace(t, 2, seed, true) })
+	}
 }
 
 // TestPromise6_Race has writers write to one replica for minutes, with
@@ -175,15 +220,15 @@ func TestPromise6_Race(t *testing.T) {
 	for _, writers := range []int{2, 5} {
 		t.Run(fmt.Sprint(writers), func(t *testing.T) {
 			for seed := range uint64(testscale.Repeats(4)) {
-				synctest.Test(t, func(t *testing.T) { testRace(t, writers, seed) })
+				synctest.Test(t, func(t *testing.T) { testRace(t, writers, seed, false) })
 			}
 		})
 	}
 }
 
-func testRace(t *testing.T, writers int, seed uint64) {
+func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 	client := memoryClient()
-	r := &race{rng: rand.New(rand.NewPCG(seed, 1)), made: make(map[ltx.TXID][32]byte), acked: make(map[string]bool)}
+	r := &race{rng: rand.New(rand.NewPCG(seed, 1)), made: make(map[ltx.TXID][32]byte), acked: make(map[string]bool), lying: lying}
 	firstName, first := newVFS(t, client, writing())
 	mustExec(t, openDB(t, firstName, "app.db"), "CREATE TABLE t (row TEXT PRIMARY KEY)")
 	if err := first.Close(t.Context()); err != nil {
@@ -196,7 +241,19 @@ func testRace(t *testing.T, writers int, seed uint64) {
 		vfs.Options.WriteSyncInterval = -1
 		wg.Go(func() {
 			defer vfs.Close(context.Background())
-			db := openConn(t, vfsName, "app.db")
+			pool := openDB(t, vfsName, "app.db")
+			db, err := pool.Conn(context.Background())
+			for range 100 { // of lies
+				if err == nil {
+					break
+				}
+				db, err = pool.Conn(context.Background())
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer db.Close()
 			for n := range 60 {
 				_ = r.pause(context.Background())
 				row := fmt.Sprintf("%d-%d", w, n)
@@ -237,7 +294,9 @@ func testRace(t *testing.T, writers int, seed uint64) {
 			t.Errorf("row %s was acknowledged, and is not there", row)
 		}
 	}
-	levels(t, client)
+	if !lying {
+		levels(t, client) // else a level may begin anew
+	}
 	itr, err := client.LTXFiles(context.Background(), 0, 0, false)
 	if err != nil {
 		t.Fatal(err)

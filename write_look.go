@@ -178,6 +178,10 @@ func (w *writer) checkWhole(ctx context.Context, at time.Time, s *segment, files
 		}
 		plan, end = extend(0, target, files)
 	}
+	if beyond := slices.IndexFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > target }); end != target && beyond >= 0 {
+		// Another writer goes on while this one would make up for what is missing.
+		return fmt.Errorf("%w, and %s is another writer's", gapAfter(end, target, files), keyOf(files[beyond]))
+	}
 	if end != target {
 		snapshot, err := w.mend(ctx, s, files, gapAfter(end, target, files))
 		if err != nil {

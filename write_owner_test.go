@@ -146,7 +146,9 @@ func TestWrite_BufferOfEmptiedReplica(t *testing.T) {
 	if err := os.Rename(dir, dir+"-gone"); err != nil {
 		t.Fatal(err)
 	}
-	openRefused(t, file.NewReplicaClient(dir), "app.db", path)
+	if log := openRefused(t, file.NewReplicaClient(dir), "app.db", path); !strings.Contains(log, "set another path for the write buffer") {
+		t.Errorf("the log does not say what to do: %s", log)
+	}
 	if err := os.Rename(dir+"-gone", dir); err != nil {
 		t.Fatal(err)
 	}

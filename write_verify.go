@@ -63,6 +63,16 @@ func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) err
 	if err != nil {
 		return err
 	}
+	if base != nil && base.level == 0 && !isListed(base, files) {
+		// The newest file of level 0 stays, unless another writer has made newer
+		// ones, which a listing that is wrong may lack.
+		again, err := w.db.store.listLevels(ctx, false)
+		if err != nil {
+			return err
+		}
+		have := fileSet(files)
+		files = append(files, slices.DeleteFunc(again, func(f *ltx.FileInfo) bool { return have[keyOf(f)] != nil })...)
+	}
 	others := w.withoutOwn(files, s)
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
