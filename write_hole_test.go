@@ -358,3 +358,36 @@ func TestPromise6_OverwritesNothingHidden(t *testing.T) {
 		t.Errorf("a fresh reader gets %q, %v", got, err)
 	}
 }
+
+// TestPromise9_CloseInDoubt closes a writer that has nothing to upload, while a
+// listing is wrong. It does not wait for that to end; of a hole that is known, it
+// tells.
+func TestPromise9_CloseInDoubt(t *testing.T) {
+	for _, vanished := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			client := &liar{ReplicaClient: memoryClient()}
+			db, vfs := holed(t, client, &litestream.Options{WriteEnabled: true, CacheSize: -1, CompactionDisabled: true, Logger: testlog.New(t, nil)})
+			if vanished {
+				client.take(t, holes["first"])
+			} else {
+				client.lie(func(_ int, f *ltx.FileInfo) bool { return holes["first"](f) })
+			}
+			for range 60 { // polls, of which some list all levels
+				mustQuery(t, db, "SELECT max(rowid) FROM t")
+				time.Sleep(time.Second)
+			}
+			if s := status(t, db).Write; s.Error == "" || s.Unsynced > 0 {
+				t.Errorf("vanished=%v: status %+v", vanished, s)
+			}
+			start := time.Now()
+			err := vfs.Close(context.Background())
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("vanished=%v: closing takes %v", vanished, took)
+			}
+			var missing *litestream.MissingError
+			if got := errors.As(err, &missing); got != vanished {
+				t.Errorf("vanished=%v: close: %v", vanished, err)
+			}
+		})
+	}
+}

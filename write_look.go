@@ -105,9 +105,11 @@ func (w *writer) suspect() {
 	}
 }
 
-// isDoubtful tells whether the replica may lack files. Called under mu.
+// isDoubtful tells whether the replica may lack files, and a sync is to find out
+// although there is nothing to upload. Closing does not wait for that. Called
+// under mu.
 func (w *writer) isDoubtful() bool {
-	return w.buffer != nil && (w.known.suspect || w.known.hole != nil)
+	return w.buffer != nil && !w.closed && (w.known.suspect || w.known.hole != nil)
 }
 
 // lookAhead looks whether another writer has written beyond the state that a

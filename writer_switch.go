@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -189,6 +190,7 @@ func (w *writer) close(ctx context.Context) error {
 		ended = err != nil || !w.isHalfDone() && len(w.segments) == 0
 		if ended {
 			b, segments, undo = w.buffer, w.segments, w.unfinished()
+			err = cmp.Or(err, w.known.hole)
 			w.buffer = nil
 			w.change()
 		}
