@@ -42,6 +42,8 @@ type segment struct {
 
 	unfinished mark  // before the first of those
 	bytes      int64 // of all commits
+
+	listed *ltx.FileInfo // how the replica lists its file; nil before it was seen there
 }
 
 // segmentPage is where a page is in a segment.

@@ -410,7 +410,7 @@ func (c *compactor) moveTo(info *ltx.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	return c.db.relocateCurrent(l)
+	return c.db.relocateIfKnown(l)
 }
 
 // Inputs of a merge are read in parts of inputPart at most, and together with
@@ -447,7 +447,7 @@ func (r *inputReader) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		r.rest = make([]byte, n)
-		if err := r.s.load(r.ctx, keyOf(r.info), r.rest, r.offset); err != nil {
+		if err := r.s.load(asListed(r.ctx, r.info), keyOf(r.info), r.rest, r.offset); err != nil {
 			return 0, err
 		}
 		r.offset += n

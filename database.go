@@ -51,6 +51,8 @@ type database struct {
 	journals *journals // of the VFS; nil without one
 
 	past   pastViews
+	seen   atomic.Pointer[seenFiles]
+	anew   atomic.Bool        // the next refresh is to begin another epoch
 	shared singleflight.Group // see share
 }
 
@@ -110,6 +112,7 @@ func (db *database) open(ctx context.Context) error {
 	v.state = new(viewState)
 	db.current.Store(v)
 	db.writer.openedWith(start, known.plan, known.listed)
+	db.remember(v.epoch, known.listed)
 	if v.commit > 0 {
 		db.cachePages(v, loaded)
 		if err := db.readPageOne(ctx, v); err != nil {

@@ -129,7 +129,7 @@ func (m *model) store(level int, first, last ltx.TXID) *modelFile {
 	if m.rng.IntN(3) == 0 {
 		f.info.CreatedAt = time.UnixMilli(1_700_000_000_000 + m.rng.Int64N(20000)) // a copy's
 	}
-	f.file = newLTXFile(f.info, hdr, make([]byte, ltx.HeaderSize), f.index, int64(len(tail)))
+	f.file = newLTXFile(f.info, hdr, f.index, int64(len(tail)))
 	m.files[f.file.key()] = f
 	m.made[f.file.key()] = f
 	return f

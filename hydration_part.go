@@ -203,7 +203,7 @@ func (h *hydrator) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset 
 	}
 	err = s.guard(func() error {
 		rearm()
-		n, err := s.readOnce(ctx, hydrating, t, f.key(), buf, offset, func([]byte) {
+		n, err := s.readOnce(f.reading(ctx), hydrating, t, f.key(), buf, offset, func([]byte) {
 			timer.Stop()
 			s.limit.awaitQuiet(ctx, patience)
 			rearm()

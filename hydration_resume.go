@@ -106,6 +106,12 @@ func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	}
+	// The replica may have been replaced since the view was made.
+	if epoch, err := k.h.db.epochOf(ctx, files); err != nil {
+		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
+	} else if epoch != v.epoch {
+		return 0, nil, errors.New("the replica was replaced meanwhile")
+	}
 	listed := make(map[fileKey]*ltx.FileInfo, len(files))
 	for _, info := range files {
 		listed[keyOf(info)] = info

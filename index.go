@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,7 @@ import (
 )
 
 // ltxFile describes one LTX file of the replica, from its validated header.
-// It is immutable, but for gone and listed.
+// It is immutable, but for what it is known by on the replica.
 type ltxFile struct {
 	level     int
 	minTXID   ltx.TXID
@@ -24,35 +25,68 @@ type ltxFile struct {
 	frames    int    // pages that it holds
 	framesEnd int64  // where they end, bytes
 	checksum  ltx.Checksum
-	framesCRC uint64   // what checksum says of the frames
-	head      [32]byte // SHA-256 of what follows the header at the begin of a snapshot, as much as loading reads
+	framesCRC uint64 // what checksum says of the frames
+	header    []byte // of a snapshot
 
 	// segment is what stands for a part of the write buffer, nil for what is on
 	// the replica. Of the rest only level and pageSize mean something then.
 	segment *commitlog.Segment
 
 	gone    atomic.Bool // seen to be deleted
+	stale   atomic.Bool // what has its name now has other content
 	sized   bool        // frames say their size
 	isWhole bool        // it was read whole, or written here, and has its checksum
 
-	wrong  atomic.Pointer[error]   // why no page is read from it any more, nil if pages are
-	listed atomic.Pointer[listing] // last that is known to be of these transactions
+	wrong   atomic.Pointer[error]   // why no page is read from it any more, nil if pages are
+	listed  atomic.Pointer[listing] // last that is known to be of these transactions
+	version atomic.Pointer[string]  // last that is known to have this content; nil if there is none
 }
 
 // listing is what a listing tells of a file beside its name.
 type listing struct {
 	size      int64
 	createdAt time.Time // zero if it does not tell
+	version   string    // empty if it does not tell
 }
 
-// isListedAs tells whether a listing means what is known to be of the same
-// transactions. Its name alone does not tell: the replica may have been emptied and begun anew.
+func listingOf(info *ltx.FileInfo) listing {
+	return listing{info.Size, info.CreatedAt, versionOf(info)}
+}
+
+// is tells whether two listings mean the same file, as far as they tell.
+func (l listing) is(m listing) bool {
+	switch {
+	case l.size != m.size:
+		return false
+	case l.version != "" && m.version != "":
+		return l.version == m.version
+	default:
+		return l.createdAt.Equal(m.createdAt) || l.createdAt.IsZero() || m.createdAt.IsZero()
+	}
+}
+
+// isListedAs tells whether a listing means the file that is known. Its name
+// alone does not tell: another history may have a file of that name.
 func (f *ltxFile) isListedAs(info *ltx.FileInfo) bool {
-	l := f.listed.Load()
-	return l.size == info.Size && (l.createdAt.Equal(info.CreatedAt) || l.createdAt.IsZero() || info.CreatedAt.IsZero())
+	return f.listed.Load().is(listingOf(info))
 }
 
-func (f *ltxFile) setListed(info *ltx.FileInfo) { f.listed.Store(&listing{info.Size, info.CreatedAt}) }
+// setListed notes how a file of the same transactions is listed.
+func (f *ltxFile) setListed(info *ltx.FileInfo) {
+	l := listingOf(info)
+	f.listed.Store(&l)
+}
+
+// setContent notes whether a file that is listed, of the same transactions, has
+// the same content in the same places.
+func (f *ltxFile) setContent(info *ltx.FileInfo, same bool) {
+	f.stale.Store(!same)
+	if version := versionOf(info); same && version != "" {
+		f.version.Store(&version)
+	}
+	f.setListed(info)
+	f.gone.Store(!same)
+}
 
 // fileName is how errors and logs name a file: <level>/<min>-<max>.ltx.
 func fileName(level int, minTXID, maxTXID ltx.TXID) string {
@@ -95,6 +129,14 @@ type view struct {
 	// different ones have nothing to do with each other.
 	epoch uint32
 
+	// stamps are timestamps of transactions, in ascending order of TXID. They
+	// are never changed.
+	stamps []stamp
+
+	// doubtful are transactions that the replica may have others of than those
+	// that led here. No page of v is of any of them. They are never changed.
+	doubtful []txidRange
+
 	// base is the state on the replica that commits of the write buffer change.
 	// Nil in a view without such commits.
 	base *view
@@ -136,11 +178,21 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	if f.maxTXID <= v.txid {
 		return nil, fmt.Errorf("apply %s: nothing new after transaction %s", f, v.txid)
 	}
+	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp, last: f, epoch: v.epoch, doubtful: v.doubtful}
+	whole := f.minTXID == 1
 	if v.txid != 0 && f.pageSize != v.pageSize {
-		return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d", f, ErrCorrupt, f.pageSize, v.pageSize)
+		// Somebody has replaced the primary's database by another.
+		if whole = whole || f.holdsAll(); !whole {
+			return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d, and pages are missing: %w", f, ErrCorrupt, f.pageSize, v.pageSize, errOtherPageSize)
+		}
+		next.epoch++
+		next.doubtful = nil
 	}
-	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp, last: f, epoch: v.epoch}
-	if f.minTXID == 1 {
+	if next.epoch == v.epoch {
+		next.stamps = v.stamps
+	}
+	next.stamps = addStamp(next.stamps, f)
+	if whole {
 		// A whole database: nothing of v remains.
 		next.pages = pageTable{gen: v.pages.gen + 1}
 		next.pages.sources.gen = next.pages.gen
@@ -156,6 +208,18 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	src := next.pages.sources.new(source{f, f.maxTXID})
 	eachChunk(index, func(entries []ltxio.Entry) { next.pages.put(src, entries, next.commit) })
 	return next, nil
+}
+
+// errOtherPageSize means that a file has pages of another size than the ones before.
+var errOtherPageSize = errors.New("page size has changed")
+
+// holdsAll tells whether a file holds every page of the database.
+func (f *ltxFile) holdsAll() bool {
+	pages := f.commit
+	if pages >= ltx.LockPgno(f.pageSize) {
+		pages--
+	}
+	return uint32(f.frames) == pages
 }
 
 // relocate returns v with the pages that file f holds in the same version

@@ -41,7 +41,7 @@ func fakeFile(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLTXFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, make([]byte, ltx.HeaderSize), index, int64(len(tail))), index
+	return newLTXFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, index, int64(len(tail))), index
 }
 
 // allPages yields 1 to commit but for the lock page.

@@ -3,7 +3,6 @@ package litestream
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -72,6 +71,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
 		return nil, fmt.Errorf("%w: file has %d bytes", ErrCorrupt, info.Size)
 	}
+	ctx = asListed(ctx, info) // or its parts could be those of several files
 	if info.Size <= wholeSize {
 		return s.loadWhole(ctx, info)
 	}
@@ -103,7 +103,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, hdr, head, index, need), index: index}
+	l := &loadedFile{file: newLTXFile(info, hdr, index, need), index: index}
 	l.file.setChecksum(trailer.FileChecksum, head, tail[int64(len(tail))-need:])
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
@@ -163,7 +163,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, f.Header, b[:len(b)-ltx.TrailerSize], f.Index, need), index: f.Index.Clone()}
+	l := &loadedFile{file: newLTXFile(info, f.Header, f.Index, need), index: f.Index.Clone()}
 	l.file.setChecksum(f.Trailer.FileChecksum, b, b[info.Size-need:])
 	l.file.isWhole = true
 	if err := f.Verify(func(pgno uint32, page []byte) {
@@ -177,26 +177,32 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 }
 
 // newLTXFile describes a file, of which tail bytes follow the frames.
-func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, head []byte, index ltxio.Index, tail int64) *ltxFile {
+func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int64) *ltxFile {
 	f := &ltxFile{
 		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
 		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
 		frames: index.Len(), framesEnd: info.Size - tail,
 	}
 	if info.Level == SnapshotLevel {
-		f.head = sha256.Sum256(head[ltx.HeaderSize:])
+		f.header, _ = hdr.MarshalBinary() // it never fails
 	}
-	f.setListed(info)
+	f.setContent(info, true)
 	return f
+}
+
+// header reads a file's header.
+func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
+	if info.Size < ltxio.MinFileSize {
+		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
+	}
+	buf := make([]byte, ltx.HeaderSize)
+	return buf, s.load(asListed(ctx, info), keyOf(info), buf, 0)
 }
 
 // timestamp reads the timestamp in a file's header, ms since the Unix epoch.
 func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
-	if info.Size < ltxio.MinFileSize {
-		return 0, fmt.Errorf("read header of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
-	}
-	buf := make([]byte, ltx.HeaderSize)
-	if err := s.load(ctx, keyOf(info), buf, 0); err != nil {
+	buf, err := s.header(ctx, info)
+	if err != nil {
 		return 0, err
 	}
 	hdr, err := ltxio.ParseHeader(buf, info.MinTXID, info.MaxTXID)
@@ -212,7 +218,7 @@ func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum,
 		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.TrailerSize)
-	if err := s.load(ctx, keyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
+	if err := s.load(asListed(ctx, info), keyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
 		return 0, err
 	}
 	var trailer ltx.Trailer

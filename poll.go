@@ -33,6 +33,8 @@ type poller struct {
 	fresh    atomic.Int64 // when the view was last known to be the newest, likewise
 	state    atomic.Int32 // pollState; changed under mu
 
+	problem atomic.Pointer[connError] // why polls fail, and since when; nil if they do not
+
 	catching atomic.Bool // the first poll since it woke is not over; set under mu
 
 	mu     sync.Mutex    // duty: starting and stopping the goroutine
@@ -131,6 +133,7 @@ func (p *poller) run(caught chan struct{}) {
 			delay = interval
 			p.lastPoll.Store(time.Now().UnixNano())
 			p.fresh.Store(start.UnixNano())
+			p.problem.Store(nil)
 			if failing {
 				p.db.log.Info("polling works again")
 			}
@@ -138,6 +141,11 @@ func (p *poller) run(caught chan struct{}) {
 		case p.db.ctx.Err() == nil:
 			quiet = fullPollEvery // next time, look at everything
 			delay = max(min(2*delay, maxPollDelay), interval)
+			since := time.Now().UTC()
+			if before := p.problem.Load(); before != nil {
+				since = before.Time
+			}
+			p.problem.Store(&connError{Time: since, Op: "poll", Text: err.Error(), err: err})
 			if !failing {
 				p.db.log.Warn("poll failed", "error", err)
 			}
@@ -203,12 +211,13 @@ func (p *poller) poll(full bool) (err error) {
 		switch {
 		case known && !cur.last.isListedAs(files[0]): // not the replica that it was
 		case !known && cur.last.level == 0 && !cur.last.gone.Load(): // deleted, maybe with all others
+		case !known && len(files) > 0 && !news && !db.isSeen(cur.epoch, files[0]): // maybe another's
 		case !news:
 			return nil
 		case known:
-			err = db.advanceBy(ctx, files)
+			err = db.advanceBy(ctx, cur, cur.txid, files)
 			var missing *MissingError
-			if !errors.As(err, &missing) && !isMissing(err) {
+			if !errors.As(err, &missing) && !isMissing(err) && !errors.Is(err, errOtherPageSize) {
 				return unlessWriting(err)
 			}
 		}

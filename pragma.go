@@ -168,9 +168,19 @@ func (c *conn) status() (string, error) {
 	}{
 		Stats:     c.db.stats(),
 		View:      viewStatus{TXID: v.txid, Time: v.time(), Pages: v.commit, Travelling: c.travel != nil},
-		LastError: c.lastErr.Load(),
+		LastError: c.lastError(),
 	})
 	return string(b), err
+}
+
+// lastError returns the connection's last error, or why polls fail if they do
+// so since then. Nil: there is none.
+func (c *conn) lastError() *connError {
+	own, poll := c.lastErr.Load(), c.db.poller.problem.Load()
+	if poll != nil && (own == nil || own.Time.Before(poll.Time)) {
+		return poll
+	}
+	return own
 }
 
 // viewStatus is what litestream_status says of the connection's own view.

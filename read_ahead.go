@@ -167,7 +167,7 @@ func (db *database) readSpan(s span, t *ticket) {
 	body := (*buf)[:s.size()]
 	// No second attempt: who needs a page makes it, for as long as it may take.
 	err = r.store.guard(func() error {
-		_, err := r.store.readOnce(ctx, s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
+		_, err := r.store.readOnce(s.file().reading(ctx), s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
 			n := 0
 			for n < len(left) && left[n].end()-s.offset() <= int64(len(got)) {
 				n++

@@ -393,7 +393,7 @@ func (r *reader) frame(ctx context.Context, loc frameLoc, pgno uint32) ([]byte, 
 	buf := r.buffer(int(loc.size))
 	defer r.frames.Put(buf)
 	frame := (*buf)[:loc.size]
-	if err := r.store.readHedged(ctx, loc.file.key(), frame, loc.offset); err != nil {
+	if err := r.store.readHedged(loc.file.reading(ctx), loc.file.key(), frame, loc.offset); err != nil {
 		return nil, err
 	}
 	return decodePage(loc, frame, pgno)

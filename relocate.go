@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
 )
 
 // errStateGone means that no file holds a page as it was any more.
@@ -37,7 +38,7 @@ func (db *database) find(ctx context.Context, v *view, pgno uint32, lost frameLo
 	// The page has changed since: only a file that ends between its version
 	// and the view's transaction can have it.
 	for _, info := range files {
-		if info.MinTXID > lost.version || info.MaxTXID < lost.version || info.MaxTXID > v.txid {
+		if info.MinTXID > lost.version || info.MaxTXID < lost.version || info.MaxTXID > v.txid || db.current.Load().isDoubtful(info.MaxTXID) {
 			continue
 		}
 		if err := db.moveTo(ctx, v, info); err != nil {
@@ -49,7 +50,7 @@ func (db *database) find(ctx context.Context, v *view, pgno uint32, lost frameLo
 		}
 	}
 	// Or the whole state can be had in another way.
-	if plan, err := planTXID(0, v.txid, files); err == nil {
+	if plan, err := planTXID(0, v.txid, files); err == nil && !hasDoubtful(db.current.Load(), plan) {
 		problem = errors.Join(problem, db.rebuild(ctx, v, plan))
 		if loc, ok := db.known(v, pgno, lost.version); ok {
 			return loc, nil
@@ -75,12 +76,11 @@ func (db *database) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, boo
 	return loc, ok && cur.epoch == v.epoch && loc.version == version && loc.isUsable()
 }
 
-// isListed tells whether a file is among those listed, as it was. Another
-// size means that it was replaced.
+// isListed tells whether a file is among those listed, as it was.
 func isListed(f *ltxFile, files []*ltx.FileInfo) bool {
 	for _, info := range files {
 		if keyOf(info) == f.key() {
-			return info.Size == f.size
+			return f.isListedAs(info) && !f.stale.Load()
 		}
 	}
 	return false
@@ -176,6 +176,7 @@ func (db *database) refresh(ctx context.Context) refreshed {
 }
 
 func (db *database) refreshNow(ctx context.Context) (r refreshed) {
+	back := false // a listing ended before what is known
 	for range planAttempts {
 		before := db.current.Load()
 		files, err := db.store.listAll(ctx, false)
@@ -189,25 +190,14 @@ func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 		if err != nil {
 			return refreshed{news: err}
 		}
-		replaced, err := db.isReplaced(ctx, before, files)
-		if replaced && db.writer.isEnabled() {
-			replaced, err = db.writer.secondLook(ctx, before, files)
+		j, err := db.judge(ctx, before, files)
+		if err == nil && j.back && !back {
+			// Lists of several levels are not of one moment.
+			back = true
+			r = refreshed{news: fmt.Errorf("the replica ends before transaction %s, which it had", before.txid)}
+			continue
 		}
-		if err == nil && !replaced {
-			db.writer.saw(before, files)
-		}
-		switch {
-		case err != nil: // nobody knows whose they are
-			r = refreshed{news: err}
-		case !replaced:
-			r = refreshed{files, db.advanceBy(ctx, files), db.relocateBy(ctx, before, files)}
-		default:
-			if err = db.restart(ctx, before, files); err == nil {
-				db.writer.forget()
-				return refreshed{files: files}
-			}
-			r = refreshed{news: err}
-		}
+		r = db.follow(ctx, before, files, j, err)
 		err = r.err()
 		var missing *MissingError
 		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errOvertaken) {
@@ -217,15 +207,63 @@ func (db *database) refreshNow(ctx context.Context) (r refreshed) {
 	return r
 }
 
-// advanceBy publishes the newest state that the files give. If it fails on
-// the way, it publishes how far it came: that is a state as well.
-func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error {
+// follow brings the current view up to date with files of which it is known how
+// they relate to a view that was the current one before they were listed. Err is
+// why that is not known.
+func (db *database) follow(ctx context.Context, before *view, files []*ltx.FileInfo, j judgement, err error) (r refreshed) {
+	if err != nil {
+		return refreshed{news: err} // nobody knows whose they are
+	}
+	other := j.verdict == otherHistory || j.verdict == unknownHistory && j.upTo == 0
+	if other && db.writer.isEnabled() {
+		if other, err = db.writer.secondLook(ctx, before, files); err != nil {
+			return refreshed{news: err}
+		}
+		j.upTo = before.txid // or files of it are merely missing
+	}
+	other = other || db.anew.Swap(false)
+	if !other {
+		db.writer.saw(before, files)
+		r.news = db.advanceBy(ctx, before, j.upTo, files)
+		other = errors.Is(r.news, errDisagrees) || errors.Is(r.news, errOtherPageSize)
+	}
+	if other {
+		if err := db.restart(ctx, before, files); err != nil {
+			return refreshed{news: errors.Join(r.news, err)}
+		}
+		db.writer.forget()
+		return refreshed{files: files}
+	}
+	if r.news != nil && j.verdict == unknownHistory {
+		return r
+	}
+	r.files = files
+	if db.current.Load().epoch == before.epoch {
+		r.moves = db.relocateBy(ctx, before, files, j.loaded)
+		if r.err() == nil {
+			db.remember(before.epoch, files)
+		}
+	}
+	return r
+}
+
+// advanceBy publishes the newest state that the files give, which are known to
+// hold the transactions of a view, the current one when they were listed, as far
+// as one. If it fails on the way, it publishes how far it came: that is a state as
+// well.
+func (db *database) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, files []*ltx.FileInfo) error {
 	for {
 		cur := db.current.Load()
+		if cur.epoch != before.epoch || upTo < before.txid && cur.txid != before.txid {
+			return errOvertaken
+		}
 		if cur.txid == 0 && len(files) == 0 {
 			return nil
 		}
 		plan, err := planLatest(cur.txid, files)
+		if err == nil && len(plan) == 0 && upTo < before.txid {
+			err = fmt.Errorf("transaction %s: %w, or nothing tells that it is not", cur.txid, errDisagrees)
+		}
 		if err != nil || len(plan) == 0 {
 			return err
 		}
@@ -233,6 +271,9 @@ func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error 
 		pages := make(keptPages)
 		err = db.store.loadFiles(ctx, plan, func(l *loadedFile) error {
 			v, err := next.advance(l.file, l.index)
+			if err == nil && next == cur && upTo < before.txid {
+				v, err = bridge(cur, v, l.file, l.index, upTo)
+			}
 			if err == nil {
 				next = v
 				pages.keep(l, db.opts.CacheSize)
@@ -266,42 +307,86 @@ func (db *database) advanceBy(ctx context.Context, files []*ltx.FileInfo) error 
 }
 
 // relocateBy points the pages of the current view away from files that it
-// had before files were listed, and that are not among them.
-func (db *database) relocateBy(ctx context.Context, before *view, files []*ltx.FileInfo) error {
-	sizes := make(map[fileKey]int64, len(files))
-	for _, info := range files {
-		sizes[keyOf(info)] = info.Size
-	}
-	lost := false
-	for key, f := range before.files() {
-		gone := sizes[key] != f.size // 0 if not listed
-		f.gone.Store(gone)
-		lost = lost || gone
-	}
+// had before files were listed, and that are not among them. One of these may be
+// loaded already.
+func (db *database) relocateBy(ctx context.Context, before *view, files []*ltx.FileInfo, loaded *loadedFile) error {
+	lost, problems := db.checkListed(ctx, before, files)
 	if !lost {
-		return nil
+		return problems
 	}
 	cur := db.current.Load()
 	has := cur.files()
 	plan, _ := extend(0, cur.txid, files) // as far as it goes
-	var problems error
 	for _, info := range plan {
 		if f := has[keyOf(info)]; f != nil && !f.gone.Load() {
 			continue
 		}
-		l, err := db.store.loadFile(ctx, info)
+		var err error
+		l := loaded
+		if l == nil || l.file.key() != keyOf(info) {
+			l, err = db.store.loadFile(ctx, info)
+		}
 		if err == nil {
-			err = db.relocateCurrent(l)
+			err = db.relocateCurrent(l, func(cur *view) bool { return cur.epoch == before.epoch })
 		}
 		problems = errors.Join(problems, err)
 	}
 	return problems
 }
 
-// relocateCurrent points pages of the current view to a file.
-func (db *database) relocateCurrent(l *loadedFile) error {
+// maxChecks is how many files are checked at once.
+const maxChecks = 16
+
+// checkListed notes which of the files that a view had are gone. One that is
+// listed with another version or time, as copies are, is the same if its content
+// is, which is asked once. It reports whether any is gone.
+func (db *database) checkListed(ctx context.Context, before *view, files []*ltx.FileInfo) (lost bool, err error) {
+	listed := make(map[fileKey]*ltx.FileInfo, len(files))
+	for _, info := range files {
+		listed[keyOf(info)] = info
+	}
+	had := before.files()
+	last := before.last
+	if last != nil {
+		had[last.key()] = last
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxChecks)
+	for key, f := range had {
+		info := listed[key]
+		switch {
+		case info == nil:
+			f.gone.Store(true)
+		case f.isListedAs(info):
+			f.gone.Store(f.stale.Load())
+			if !f.stale.Load() && f.version.Load() == nil {
+				f.setContent(info, true)
+			}
+		default:
+			g.Go(func() error {
+				same, err := db.isSameContent(ctx, f, info)
+				if err == nil {
+					f.setContent(info, same)
+				}
+				return err
+			})
+		}
+	}
+	err = g.Wait()
+	for _, f := range had {
+		lost = lost || f.gone.Load()
+	}
+	return lost, err
+}
+
+// relocateCurrent points pages of the current view to a file, if the view is
+// one of which that is allowed.
+func (db *database) relocateCurrent(l *loadedFile, allowed func(*view) bool) error {
 	for {
 		cur := db.current.Load()
+		if !allowed(cur) || l.file.pageSize != cur.pageSize {
+			return nil // of a page size that the database had before, it has no page
+		}
 		next, n, err := cur.relocate(l.file, l.index)
 		if err != nil || n == 0 {
 			return err
@@ -312,4 +397,13 @@ func (db *database) relocateCurrent(l *loadedFile) error {
 			return cur.state.relocate(cur, l) // for those who have it pinned
 		}
 	}
+}
+
+// relocateIfKnown points pages of the current view to a file, if the timestamp
+// of its last transaction tells that it is of the same history.
+func (db *database) relocateIfKnown(l *loadedFile) error {
+	return db.relocateCurrent(l, func(cur *view) bool {
+		timestamp, ok := cur.stampOf(l.file.maxTXID)
+		return ok && timestamp == l.file.timestamp
+	})
 }

@@ -17,6 +17,8 @@ type Stats struct {
 	Lag      int64     `json:"lag"`       // whole seconds since the last successful poll, -1 before the first
 	Poller   string    `json:"poller"`    // asleep, running or stopped
 
+	PollError string `json:"poll_error"` // why the last poll failed; empty if it did not
+
 	// Requests, each attempt counting, and what they brought.
 	Lists          int64 `json:"lists"`
 	Reads          int64 `json:"reads"`            // of files: the sum of the next four
@@ -55,10 +57,15 @@ type Stats struct {
 func (db *database) stats() Stats {
 	v, s, r := db.newest(), db.store, db.reader
 	reads, bytes := s.totalReads()
+	problem := ""
+	if e := db.poller.problem.Load(); e != nil {
+		problem = e.Text
+	}
 	return Stats{
 		Name: db.name, TXID: v.txid, Time: v.time(), Pages: v.commit, PageSize: v.pageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
-		Lists: s.lists.Load(), Reads: reads, ReadBytes: bytes,
+		PollError: problem,
+		Lists:     s.lists.Load(), Reads: reads, ReadBytes: bytes,
 		PageReads: s.reads[foreground].Load(), PageReadBytes: s.readBytes[foreground].Load(),
 		LoadReads: s.reads[loading].Load(), LoadReadBytes: s.readBytes[loading].Load(),
 		AheadReads: s.reads[speculative].Load(), AheadReadBytes: s.readBytes[speculative].Load(),

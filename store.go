@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 )
@@ -38,7 +39,8 @@ type store struct {
 	cannotCreate atomic.Bool // only if there is none
 	byLevel      atomic.Bool // it cannot list all levels at once
 
-	wrong sync.Map // error by wrongFile: files that are not read from any more
+	wrong    sync.Map // error by wrongFile: files that are not read from any more
+	versions versionCheck
 }
 
 // totalReads returns the number of read requests of all classes, and their bytes.
@@ -131,9 +133,10 @@ func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 	defer s.limit.done(t)
 	s.lists.Add(1)
 	err = s.guard(func() error {
+		ctx, versions := s.noteVersions(ctx)
 		itr, err := s.client.LTXFiles(ctx, level, seek, useMetadata)
 		if err == nil {
-			files, err = collect(itr, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
+			files, err = collect(itr, versions, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
 		}
 		return err
 	})
@@ -143,14 +146,33 @@ func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 	return files, nil
 }
 
+// noteVersions returns the context of a listing, and where the versions of its
+// items are noted.
+func (s *store) noteVersions(ctx context.Context) (context.Context, map[*ltx.FileInfo]string) {
+	versions := make(map[*ltx.FileInfo]string, 1)
+	n := s.versions.lists.Add(1)
+	return clientio.WithVersionNoter(ctx, func(info *ltx.FileInfo, version string) {
+		clear(versions) // of the item before
+		versions[info] = version
+		if s.versions.isUseless(n, info, version) && !s.versions.useless.Swap(true) {
+			s.log.Warn("storage lists a file with another version than it reads it with: files that are replaced while they are read may not be noticed",
+				"file", keyOf(info), "version", version)
+		}
+	}), versions
+}
+
 // collect reads a listing to its end and closes it. It leaves out what keep
-// refuses: a client may seek less precisely than asked.
-func collect(itr ltx.FileIterator, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
+// refuses: a client may seek less precisely than asked. The versions of items
+// are noted while they are read.
+func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
 	for itr.Next() {
 		f := itr.Item()
 		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= numLevels {
 			err = fmt.Errorf("%w: %s: no name of an ltx file", ErrCorrupt, keyOf(f))
 			break
+		}
+		if version := versions[f]; version != "" {
+			f = withVersion(f, version)
 		}
 		if keep(f) {
 			files = append(files, f)
@@ -179,10 +201,11 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 				return fmt.Errorf("list all levels: %w", err)
 			}
 			defer s.limit.done(t)
+			ctx, versions := s.noteVersions(ctx)
 			itr, err := c.AllLTXFiles(ctx, useMetadata)
 			if err == nil {
 				s.lists.Add(1)
-				files, err = collect(itr, func(*ltx.FileInfo) bool { return true })
+				files, err = collect(itr, versions, func(*ltx.FileInfo) bool { return true })
 			}
 			return err // of which the client says what failed
 		})
@@ -325,8 +348,12 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f f
 	}
 	defer s.limit.done(t)
 	s.reads[class].Add(1)
+	if s.versions.useless.Load() {
+		ctx = clientio.WithVersion(ctx, "")
+	}
 	r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
 	if err != nil {
+		s.versions.mismatched(f, err)
 		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)
 	}
 	for n < len(buf) && err == nil {

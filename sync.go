@@ -266,8 +266,11 @@ func (w *writer) lookAgain() error {
 // publish has views point to the file of a segment, and gives its pages to the other
 // tiers.
 func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
-	f := newLTXFile(info, e.hdr, nil, e.index, e.tail)
-	f.setListed(&ltx.FileInfo{Size: info.Size}) // a listing may have another time
+	f := newLTXFile(info, e.hdr, e.index, e.tail)
+	f.setContent(&ltx.FileInfo{Size: info.Size}, true) // a listing may have another time
+	if s.listed != nil && s.listed.Size == info.Size {
+		f.setContent(s.listed, true)
+	}
 	f.setChecksum(e.trailer.FileChecksum, e.ends[0], e.ends[1])
 	f.isWhole = true
 	db := w.db

@@ -94,7 +94,11 @@ func (db *database) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) 
 			if epoch, err = db.epochOf(ctx, files); err != nil {
 				return nil, err
 			}
-			return choose(files)
+			plan, err := choose(files)
+			if err == nil {
+				err = db.settle(ctx, plan)
+			}
+			return plan, err
 		})
 		if epoch != db.current.Load().epoch {
 			continue // what was read may be of both histories

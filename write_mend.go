@@ -218,7 +218,7 @@ func (w *writer) settle(ctx context.Context) {
 	}
 	l, err := w.db.store.loadFile(ctx, info)
 	if err == nil {
-		err = w.db.relocateCurrent(l)
+		err = w.db.relocateCurrent(l, func(*view) bool { return true }) // it was made of this view
 	}
 	if err != nil {
 		w.db.log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it

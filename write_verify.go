@@ -53,6 +53,7 @@ func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) err
 		if err != nil {
 			return err
 		}
+		s.setListed(files)
 		newer := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > own.maxTXID })
 		if isIn(own, files) && !newer && (seek == own.minTXID || isListed(base, files)) {
 			w.confirm(at)
@@ -90,7 +91,17 @@ func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) err
 	if !isIn(own, files) {
 		return w.checkOwn(ctx, info)
 	}
+	s.setListed(files)
 	return w.checkWhole(ctx, at, s, files)
+}
+
+// setListed notes how the file of a segment is listed.
+func (s *segment) setListed(files []*ltx.FileInfo) {
+	for _, f := range files {
+		if keyOf(f) == (fileKey{0, s.txid(), s.txid()}) {
+			s.listed = f
+		}
+	}
 }
 
 // withoutOwn returns files without those that this process has made of a segment.

@@ -114,9 +114,17 @@ func (s *session) objects(page container.ListBlobsFlatResponse, prefix string) (
 		if item.Properties == nil || item.Properties.ContentLength == nil {
 			return nil, errors.New("answer lists a file without its size")
 		}
-		a = append(a, clientio.Object{Key: *item.Name, Size: *item.Properties.ContentLength, CreatedAt: createdAt(item)})
+		a = append(a, clientio.Object{Key: *item.Name, Size: *item.Properties.ContentLength, CreatedAt: createdAt(item), Version: version(item)})
 	}
 	return a, nil
+}
+
+// version returns a blob's ETag.
+func version(item *container.BlobItem) string {
+	if item.Properties.ETag == nil {
+		return ""
+	}
+	return string(*item.Properties.ETag)
 }
 
 // createdAt returns the best hint of an LTX header's timestamp.

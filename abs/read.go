@@ -57,6 +57,12 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 	if err == nil && !isObject && (clientio.IsPage(resp.Header) || resp.StatusCode != http.StatusPartialContent && (offset > 0 || size > 0)) {
 		err = errors.New("answer is not the range of a blob")
 	}
+	if isObject || err == nil && resp.StatusCode == http.StatusPartialContent {
+		if err := clientio.CheckVersion(ctx, resp.Header.Get("ETag")); err != nil {
+			_ = got.Body.Close() // of another version
+			return nil, err
+		}
+	}
 	switch {
 	case err != nil && isObject:
 		_ = got.Body.Close() // a body that nobody wants

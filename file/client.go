@@ -116,8 +116,30 @@ func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID lt
 	if err != nil {
 		return nil, err
 	}
+	if err := checkVersion(ctx, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	section := io.NewSectionReader(f, offset, cmp.Or(size, math.MaxInt64))
 	return &body{Reader: clientio.NewReader(ctx, section), Closer: f}, nil
+}
+
+// version tells files of one name apart, as far as size and modification time
+// do. Inodes are left out: some network file systems make them up anew.
+func version(fi fs.FileInfo) string {
+	return fmt.Sprintf("%d-%d", fi.Size(), fi.ModTime().UnixNano())
+}
+
+// checkVersion returns an error if a file is not in the version that the context
+// asks for.
+func checkVersion(ctx context.Context, f *os.File) error {
+	if clientio.Version(ctx) == "" {
+		return nil
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return clientio.CheckVersion(ctx, version(fi))
 }
 
 // DeleteLTXFiles implements litestream.ReplicaClient. It stops at the first

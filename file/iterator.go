@@ -46,7 +46,7 @@ func (itr *iterator) Next() bool {
 		if !ok || minTXID < itr.seek {
 			continue
 		}
-		info, err := itr.stat(name)
+		info, version, err := itr.stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted since the folder was read
 		} else if err != nil {
@@ -56,30 +56,32 @@ func (itr *iterator) Next() bool {
 		if info != nil {
 			info.Level, info.MinTXID, info.MaxTXID = itr.level, minTXID, maxTXID
 			itr.item = info
+			clientio.NoteVersion(itr.ctx, info, version)
 			return true
 		}
 	}
 	return false
 }
 
-// stat returns size and time of a file, or nil if it is not a regular file.
-func (itr *iterator) stat(name string) (*ltx.FileInfo, error) {
+// stat returns size, time and version of a file, or nil if it is not a regular
+// file.
+func (itr *iterator) stat(name string) (*ltx.FileInfo, string, error) {
 	if err := itr.ctx.Err(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	path := filepath.Join(itr.dir, name)
 	fi, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, nil
+		return nil, "", nil
 	}
 	info := &ltx.FileInfo{Size: fi.Size(), CreatedAt: fi.ModTime().UTC()}
 	if itr.useMetadata {
 		info.CreatedAt, err = headerTime(path, info.CreatedAt)
 	}
-	return info, err
+	return info, version(fi), err
 }
 
 // Item implements ltx.FileIterator. The info belongs to the caller.

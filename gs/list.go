@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func (s *session) pager(operation, prefix, start string) clientio.Pager {
 // an empty one is an empty JSON object.
 func (s *session) page(ctx context.Context, prefix, start, token string) ([]clientio.Object, string, error) {
 	call := s.objects.List(s.bucketName).Context(ctx).Prefix(prefix).Projection("noAcl").MaxResults(pageSize).
-		Fields("kind", "nextPageToken", "items(bucket,name,size,metadata,timeCreated)")
+		Fields("kind", "nextPageToken", "items(bucket,name,size,metadata,timeCreated,generation)")
 	if start != "" {
 		call.StartOffset(start)
 	}
@@ -59,10 +60,19 @@ func (s *session) page(ctx context.Context, prefix, start, token string) ([]clie
 		case item.Size > math.MaxInt64:
 			return nil, "", errors.New("answer lists a file of an impossible size")
 		}
-		objects = append(objects, clientio.Object{Key: item.Name, Size: int64(item.Size), CreatedAt: createdAt(item)})
+		objects = append(objects, clientio.Object{Key: item.Name, Size: int64(item.Size), CreatedAt: createdAt(item), Version: version(item)})
 	}
 	s.bucketFound.Store(true)
 	return objects, answer.NextPageToken, nil
+}
+
+// version returns the generation of an object, which no other object of that
+// name ever has.
+func version(item *raw.Object) string {
+	if item.Generation == 0 {
+		return ""
+	}
+	return strconv.FormatInt(item.Generation, 10)
 }
 
 // createdAt returns the timestamp of the LTX header, or that of the object

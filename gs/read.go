@@ -37,6 +37,12 @@ func (s *session) body(ctx context.Context, resp *http.Response, ranged bool, of
 	if wrong == nil && clientio.IsPage(resp.Header) {
 		wrong = errors.New("answer is a page")
 	}
+	if isObject || wrong == nil && ranged {
+		if err := clientio.CheckVersion(ctx, resp.Header.Get("X-Goog-Generation")); err != nil {
+			_ = resp.Body.Close() // of another version
+			return nil, err
+		}
+	}
 	switch {
 	case wrong != nil && isObject:
 		_ = resp.Body.Close() // says nothing of interest

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ import (
 // be copied.
 //
 // A listing and an open body stay as they were when they were asked for,
-// whatever is written or deleted meanwhile.
+// whatever is written or deleted meanwhile. Each write gives a file another
+// version, see litestream.FileVersion.
 //
 // Beyond the contract of the interface: a level outside 0 to 9, a negative
 // offset or size, and a body that does not begin with a valid LTX header of
@@ -32,6 +34,7 @@ import (
 type ReplicaClient struct {
 	mu     sync.Mutex                      // guards levels; held for no I/O
 	levels [clientio.MaxLevel + 1][]stored // each in order of compare
+	writes uint64                          // guarded by mu; files that were ever stored
 }
 
 // stored is one LTX file. Its body is never changed.
@@ -39,6 +42,7 @@ type stored struct {
 	minTXID, maxTXID ltx.TXID
 	createdAt        time.Time
 	body             []byte
+	version          string // no other file ever had it
 }
 
 // NewReplicaClient returns an empty replica.
@@ -57,7 +61,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &iterator{ctx: ctx, infos: c.infos(level, seek)}, nil
+	return &iterator{ctx: ctx, files: c.files(level, seek)}, nil
 }
 
 // AllLTXFiles implements litestream.AllLTXFilesLister.
@@ -68,22 +72,28 @@ func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterat
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var infos []ltx.FileInfo
+	var files []listed
 	for level := range c.levels {
-		infos = append(infos, c.infos(level, 0)...)
+		files = append(files, c.files(level, 0)...)
 	}
-	return &iterator{ctx: ctx, infos: infos}, nil
+	return &iterator{ctx: ctx, files: files}, nil
 }
 
-// infos describes the files of a level from seek on. The caller holds c.mu.
-func (c *ReplicaClient) infos(level int, seek ltx.TXID) []ltx.FileInfo {
+// listed is a file as a listing has it.
+type listed struct {
+	info    ltx.FileInfo
+	version string
+}
+
+// files describes the files of a level from seek on. The caller holds c.mu.
+func (c *ReplicaClient) files(level int, seek ltx.TXID) []listed {
 	files := c.levels[level]
 	from, _ := slices.BinarySearchFunc(files, stored{minTXID: seek}, compare)
-	infos := make([]ltx.FileInfo, 0, len(files)-from)
+	items := make([]listed, 0, len(files)-from)
 	for _, f := range files[from:] {
-		infos = append(infos, *f.info(level))
+		items = append(items, listed{*f.info(level), f.version})
 	}
-	return infos
+	return items
 }
 
 // OpenLTXFile implements litestream.ReplicaClient.
@@ -111,6 +121,9 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 	i, found := c.find(level, minTXID, maxTXID)
 	if !found {
 		return nil, fs.ErrNotExist
+	}
+	if err := clientio.CheckVersion(ctx, c.levels[level][i].version); err != nil {
+		return nil, err
 	}
 	b := c.levels[level][i].body
 	b = b[min(offset, int64(len(b))):]
@@ -153,10 +166,12 @@ func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID l
 	if err != nil {
 		return nil, fmt.Errorf("read body: %w", err)
 	}
-	f := stored{minTXID, maxTXID, time.UnixMilli(hdr.Timestamp).UTC(), body}
+	f := stored{minTXID: minTXID, maxTXID: maxTXID, createdAt: time.UnixMilli(hdr.Timestamp).UTC(), body: body}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.writes++
+	f.version = strconv.FormatUint(c.writes, 10)
 	switch i, found := c.find(level, minTXID, maxTXID); {
 	case !found:
 		c.levels[level] = slices.Insert(c.levels[level], i, f)
@@ -220,8 +235,8 @@ func compare(a, b stored) int {
 // iterator is a listing as it was when it was asked for.
 type iterator struct {
 	ctx   context.Context
-	infos []ltx.FileInfo // what is left
-	item  *ltx.FileInfo  // nil before the first and after the last
+	files []listed      // what is left
+	item  *ltx.FileInfo // nil before the first and after the last
 	err   error
 }
 
@@ -230,14 +245,16 @@ var _ ltx.FileIterator = (*iterator)(nil)
 // Next implements ltx.FileIterator.
 func (itr *iterator) Next() bool {
 	itr.item = nil
-	if itr.err != nil || len(itr.infos) == 0 {
+	if itr.err != nil || len(itr.files) == 0 {
 		return false
 	}
 	if err := itr.ctx.Err(); err != nil {
 		itr.err = fmt.Errorf("list ltx files: %w", err)
 		return false
 	}
-	itr.item, itr.infos = &itr.infos[0], itr.infos[1:]
+	itr.item = &itr.files[0].info
+	clientio.NoteVersion(itr.ctx, itr.item, itr.files[0].version)
+	itr.files = itr.files[1:]
 	return true
 }
 
@@ -249,6 +266,6 @@ func (itr *iterator) Err() error { return itr.err }
 
 // Close implements ltx.FileIterator. It returns what Err returns.
 func (itr *iterator) Close() error {
-	itr.infos, itr.item = nil, nil
+	itr.files, itr.item = nil, nil
 	return itr.err
 }

@@ -34,6 +34,10 @@ type Properties struct {
 	// litestream.AllLTXFilesLister, or that AllLTXFiles is unsupported.
 	NoListAll bool
 
+	// NoVersions says that listings do not tell the versions of files, see
+	// litestream.NoteFileVersion.
+	NoVersions bool
+
 	// NoTimestamps says that a listing with useMetadata cannot tell the
 	// timestamps of LTX headers.
 	NoTimestamps bool
@@ -110,6 +114,7 @@ func groups() []group {
 	return []group{
 		{"LTXFiles", listCases},
 		{"OpenLTXFile", openCases},
+		{"Versions", versionCases},
 		{"WriteLTXFile", writeCases},
 		{"DeleteLTXFiles", deleteCases},
 		{"Init", initCases},

@@ -112,7 +112,7 @@ func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 			return nil, false, clientio.Permanent(errors.New("server does not list in order of name"))
 		}
 		l.lastKey = key
-		page = append(page, clientio.Object{Key: key, Size: aws.ToInt64(o.Size), CreatedAt: aws.ToTime(o.LastModified)})
+		page = append(page, clientio.Object{Key: key, Size: aws.ToInt64(o.Size), CreatedAt: aws.ToTime(o.LastModified), Version: aws.ToString(o.ETag)})
 	}
 	if !aws.ToBool(out.IsTruncated) {
 		return page, false, nil

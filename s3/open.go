@@ -82,6 +82,12 @@ func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offse
 	if wrong == "" && clientio.IsPage(resp.Header) {
 		wrong = "answer is a page"
 	}
+	if isObject || wrong == "" && ranged {
+		if err := clientio.CheckVersion(ctx, resp.Header.Get("ETag")); err != nil {
+			_ = resp.Body.Close() // of another version
+			return nil, err
+		}
+	}
 	switch {
 	case wrong != "" && isObject:
 		_ = resp.Body.Close() // nobody wants it

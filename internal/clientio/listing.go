@@ -12,6 +12,7 @@ type Object struct {
 	Key       string
 	Size      int64
 	CreatedAt time.Time // the best hint of the LTX header's timestamp
+	Version   string    // see NoteVersion; empty if the store does not tell
 }
 
 // A Pager fetches the next page of a listing, in order of key, and says
@@ -48,6 +49,7 @@ func (itr *iterator) Next() bool {
 				continue
 			}
 			itr.item = &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: o.Size, CreatedAt: o.CreatedAt.UTC()}
+			NoteVersion(itr.ctx, itr.item, o.Version)
 			return true
 		}
 		if !itr.more {

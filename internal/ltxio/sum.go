@@ -75,6 +75,17 @@ func (s Sum) CheckFrames(framesCRC uint64, n, tail int64) bool {
 	return s.n == n && diff&^uint64(ltx.ChecksumFlag) == 0
 }
 
+// IsSameBehind tells by the checksums of two files whether they have the same
+// content behind headers that differ. The content is that of so many bytes that
+// the checksum is over.
+func IsSameBehind(header1 []byte, sum1 ltx.Checksum, header2 []byte, sum2 ltx.Checksum, rest int64) bool {
+	var a, b Sum
+	a.Add(header1)
+	b.Add(header2)
+	difference := ltx.Checksum(mulX(a.crc^b.crc, uint64(rest)*8))
+	return (sum1^sum2^difference)|ltx.ChecksumFlag == ltx.ChecksumFlag
+}
+
 // In what follows, a uint64 is a polynomial over GF(2), its highest bit the
 // coefficient of x^0, modulo that of the CRC.
 

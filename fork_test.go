@@ -1,0 +1,537 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+var (
+	forkSeeds = flag.Int("fork-histories", 600, "random histories with rollback and fork")
+	forkSeed  = flag.Int64("fork-seed", -1, "play this history only")
+)
+
+// forkPage is the content of a page: the number that its writer gave it. All
+// contents have the same size when they are compressed, so that files of two
+// histories can have the same layout.
+type forkPage uint32
+
+// forkState is a database after a transaction.
+type forkState struct {
+	pageSize  uint32
+	pages     []forkPage // by page number from 1
+	changed   []uint32   // by the transaction
+	timestamp int64
+}
+
+func (s *forkState) image(pgno uint32) []byte {
+	page := make([]byte, s.pageSize)
+	for i := 0; i < len(page); i += 4 {
+		binary.BigEndian.PutUint32(page[i:], uint32(s.pages[pgno-1])|0xf0000000)
+	}
+	if pgno == 1 {
+		copy(page, "SQLite format 3\x00")
+		binary.BigEndian.PutUint16(page[16:], uint16(s.pageSize))
+		page[18], page[19] = 1, 1
+	}
+	return page
+}
+
+// forkTape is a history: the states by TXID, of which the first is empty. A fork
+// shares the states before it.
+type forkTape []*forkState
+
+func (t forkTape) txid() ltx.TXID { return ltx.TXID(len(t) - 1) }
+
+// forkWorld is a bucket, those who have written to it, and a follower.
+type forkWorld struct {
+	t      *testing.T
+	rng    *rand.Rand
+	bucket *memory.ReplicaClient
+	clock  int64
+	number forkPage // the last content that was given out
+
+	tape   forkTape             // what the bucket holds now
+	tapes  []forkTape           // that it ever held
+	made   map[fileKey]ltx.TXID // files of the bucket, by the newest transaction
+	copies []forkCopy
+	calm   bool // nobody rolls the bucket back, and the follower is awake
+	plain  bool // the bucket does not tell versions
+
+	db      *database
+	opts    Options
+	readers []*forkReader
+}
+
+// forkCopy is a copy of the bucket.
+type forkCopy struct {
+	tape  forkTape
+	files map[fileKey][]byte
+}
+
+// forkReader is an open transaction: the states that its pages can be of.
+type forkReader struct {
+	v     *view
+	could []*forkState
+}
+
+func newForkWorld(t *testing.T, seed int64) *forkWorld {
+	w := &forkWorld{
+		t: t, rng: rand.New(rand.NewPCG(uint64(seed), 13)), bucket: memory.NewReplicaClient(),
+		clock: 1_700_000_000_000, tape: forkTape{{}}, made: make(map[fileKey]ltx.TXID),
+	}
+	w.calm, w.plain = w.rng.IntN(5) == 0, w.rng.IntN(4) == 0
+	w.opts = Options{
+		PollInterval: -1, CacheSize: []int64{-1, 8 << 10, 1 << 20}[w.rng.IntN(3)], ReadAheadSize: -1,
+		HydrationEnabled: w.rng.IntN(3) == 0 && !w.plain, HydrationConcurrency: 1,
+	}
+	if w.opts.HydrationEnabled && w.rng.IntN(4) == 0 {
+		w.opts.HydrationPath = filepath.Join(t.TempDir(), "copy")
+	}
+	return w
+}
+
+// commit runs a transaction and stores its file.
+func (w *forkWorld) commit(pageSize uint32) {
+	prev := w.tape[len(w.tape)-1]
+	w.clock += int64(w.rng.IntN(3)) * 700
+	next := &forkState{pageSize: pageSize, timestamp: w.clock}
+	n := len(prev.pages)
+	switch r := w.rng.IntN(6); {
+	case n == 0 || prev.pageSize != pageSize:
+		n = 1 + w.rng.IntN(12)
+	case r == 0:
+		n += w.rng.IntN(4)
+	case r == 1:
+		n = 1 + w.rng.IntN(n)
+	}
+	next.pages = make([]forkPage, n)
+	if prev.pageSize == pageSize {
+		copy(next.pages, prev.pages)
+	}
+	for i := range next.pages {
+		if next.pages[i] == 0 || w.rng.IntN(4) == 0 || i == 0 && w.rng.IntN(2) == 0 {
+			w.number++
+			next.pages[i] = w.number
+			next.changed = append(next.changed, uint32(i+1))
+		}
+	}
+	if len(next.changed) == 0 {
+		w.number++
+		next.pages[0], next.changed = w.number, []uint32{1}
+	}
+	w.tape = append(slices.Clip(slices.Clone(w.tape)), next)
+	w.tapes[len(w.tapes)-1] = w.tape
+	w.put(0, w.tape.txid(), w.tape.txid())
+}
+
+// put stores the file of a level for transactions of the tape, unless their
+// pages are of two sizes.
+func (w *forkWorld) put(level int, first, last ltx.TXID) {
+	s := w.tape[last]
+	pages := make(map[uint32][]byte)
+	for txid := first; txid <= last; txid++ {
+		if w.tape[txid].pageSize != s.pageSize && level != SnapshotLevel {
+			return
+		}
+		for _, pgno := range w.tape[txid].changed {
+			if int(pgno) <= len(s.pages) && w.tape[txid].pageSize == s.pageSize {
+				pages[pgno] = s.image(pgno)
+			}
+		}
+	}
+	at := s.timestamp
+	if level == SnapshotLevel {
+		at = w.clock + int64(w.rng.IntN(2000))
+	}
+	b := ltxtest.EncodeLTX(ltx.Header{
+		PageSize: s.pageSize, Commit: uint32(len(s.pages)), MinTXID: first, MaxTXID: last, Timestamp: at,
+	}, pages, false)
+	w.write(fileKey{level, first, last}, b)
+}
+
+func (w *forkWorld) write(k fileKey, b []byte) {
+	if _, err := w.bucket.WriteLTXFile(w.t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.made[k] = k.maxTXID
+}
+
+func (w *forkWorld) remove(k fileKey) {
+	if err := w.bucket.DeleteLTXFiles(w.t.Context(), []*ltx.FileInfo{{Level: k.level, MinTXID: k.minTXID, MaxTXID: k.maxTXID}}); err != nil {
+		w.t.Fatal(err)
+	}
+	delete(w.made, k)
+}
+
+func (w *forkWorld) keys() []fileKey {
+	return slices.SortedFunc(maps.Keys(w.made), func(a, b fileKey) int {
+		return slices.Compare([]uint64{uint64(a.level), uint64(a.minTXID), uint64(a.maxTXID)}, []uint64{uint64(b.level), uint64(b.minTXID), uint64(b.maxTXID)})
+	})
+}
+
+// last returns the newest transaction in a level.
+func (w *forkWorld) last(level int) (last ltx.TXID) {
+	for k := range w.made {
+		if k.level == level {
+			last = max(last, k.maxTXID)
+		}
+	}
+	return last
+}
+
+// compact does what a primary does: it merges what a level does not have yet.
+func (w *forkWorld) compact(level int) {
+	first, last := w.last(level)+1, w.tape.txid()
+	if level > 1 {
+		last = w.last(level - 1)
+	}
+	if first <= last {
+		w.put(level, first, last)
+	}
+}
+
+// retain deletes files of level 0 that are in level 1, and what lies before the
+// newest snapshot.
+func (w *forkWorld) retain() {
+	newest, snapshot := w.last(1), w.last(SnapshotLevel)
+	some := w.rng.IntN(2) == 0 // by far
+	for _, k := range w.keys() {
+		switch {
+		case k.level == 0 && k.maxTXID <= newest && (some || k.maxTXID+ltx.TXID(w.rng.IntN(4)) <= newest):
+			w.remove(k)
+		case k.level > 0 && k.maxTXID < snapshot && w.rng.IntN(2) == 0:
+			w.remove(k)
+		}
+	}
+}
+
+// snapshot stores a snapshot. The level does not say whether the pages of the
+// transactions before had the same size.
+func (w *forkWorld) snapshot() {
+	last := w.tape.txid()
+	s := w.tape[last]
+	pages := make(map[uint32][]byte)
+	for pgno := uint32(1); pgno <= uint32(len(s.pages)); pgno++ {
+		pages[pgno] = s.image(pgno)
+	}
+	b := ltxtest.EncodeLTX(ltx.Header{
+		PageSize: s.pageSize, Commit: uint32(len(s.pages)), MinTXID: 1, MaxTXID: last, Timestamp: w.clock + int64(w.rng.IntN(2000)),
+	}, pages, false)
+	w.write(fileKey{SnapshotLevel, 1, last}, b)
+}
+
+func (w *forkWorld) read(k fileKey) []byte {
+	r, err := w.bucket.OpenLTXFile(w.t.Context(), k.level, k.minTXID, k.maxTXID, 0, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer r.Close()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(r); err != nil {
+		w.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// copyBucket keeps a copy for later.
+func (w *forkWorld) copyBucket() {
+	c := forkCopy{w.tape, make(map[fileKey][]byte)}
+	for _, k := range w.keys() {
+		c.files[k] = w.read(k)
+	}
+	w.copies = append(w.copies, c)
+}
+
+// moveBucket has all files written again, as a copy to another bucket does.
+func (w *forkWorld) moveBucket() {
+	for _, k := range w.keys() {
+		b := w.read(k)
+		if w.rng.IntN(4) == 0 {
+			b = encodeOtherwise(w.t, b)
+		}
+		w.write(k, b)
+	}
+}
+
+// encodeOtherwise encodes a file with frames of another kind.
+func encodeOtherwise(t *testing.T, b []byte) []byte {
+	hdr, _, err := ltx.PeekHeader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ltxio.ParseFile(b, hdr.MinTXID, hdr.MaxTXID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := make(map[uint32][]byte)
+	if err := f.Verify(func(pgno uint32, page []byte) { pages[pgno] = bytes.Clone(page) }); err != nil {
+		t.Fatal(err)
+	}
+	return ltxtest.EncodeLTX(f.Header, pages, true)
+}
+
+// rollBack restores a copy, and has another writer go on from there.
+func (w *forkWorld) rollBack() {
+	if len(w.copies) == 0 {
+		return
+	}
+	w.clock += 10_000 // it takes a while
+	c := w.copies[len(w.copies)-1]
+	if w.rng.IntN(3) == 0 {
+		c = w.copies[w.rng.IntN(len(w.copies))]
+	}
+	for _, k := range w.keys() {
+		w.remove(k)
+	}
+	for k, b := range c.files {
+		w.write(k, b)
+	}
+	w.tape = slices.Clip(c.tape)
+	w.tapes = append(w.tapes, w.tape)
+}
+
+// unversioned is a bucket that does not tell versions.
+type unversioned struct{ *memory.ReplicaClient }
+
+func (c unversioned) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	return c.ReplicaClient.LTXFiles(clientio.WithVersionNoter(ctx, func(*ltx.FileInfo, string) {}), level, seek, useMetadata)
+}
+
+func (c unversioned) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	return c.ReplicaClient.AllLTXFiles(clientio.WithVersionNoter(ctx, func(*ltx.FileInfo, string) {}), useMetadata)
+}
+
+// open opens the follower.
+func (w *forkWorld) open() {
+	w.opts.Logger = slog.New(slog.DiscardHandler)
+	client := ReplicaClient(w.bucket)
+	if w.plain {
+		client = unversioned{w.bucket}
+	}
+	db, err := openDatabase(w.t.Context(), "app.db", client, w.opts.withDefaults(), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.db = db
+}
+
+func (w *forkWorld) close() {
+	if err := w.db.close(context.Background()); err != nil {
+		w.t.Error(err)
+	}
+	w.readers = nil
+}
+
+// pin begins a transaction, which sees a view.
+func (w *forkWorld) pin(v *view) *forkReader {
+	r := &forkReader{v: v}
+	for _, tape := range w.tapes {
+		if v.txid <= tape.txid() && !slices.Contains(r.could, tape[v.txid]) {
+			r.could = append(r.could, tape[v.txid])
+		}
+	}
+	w.readers = append(w.readers, r)
+	return r
+}
+
+// readPage reads a page as a connection does.
+func (w *forkWorld) readPage(v *view, pgno uint32) ([]byte, error) {
+	page := make([]byte, v.pageSize)
+	if w.db.reader.readLocal(v, pgno, page) {
+		return page, nil
+	}
+	return w.db.page(w.t.Context(), v, pgno)
+}
+
+// check reads pages of a transaction, which must all be of one state. It says
+// whether all could be read.
+func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
+	whole = true
+	r.could = slices.DeleteFunc(r.could, func(s *forkState) bool {
+		return int(r.v.commit) != len(s.pages) || r.v.pageSize != s.pageSize
+	})
+	for pgno := uint32(1); pgno <= r.v.commit; pgno++ {
+		if w.rng.IntN(share) > 0 {
+			continue
+		}
+		page, err := w.readPage(r.v, pgno)
+		if err != nil {
+			if !errors.Is(err, errStateGone) && !errors.Is(err, ErrNoDatabase) {
+				return false, fmt.Errorf("page %d as of %s: %w", pgno, r.v.txid, err)
+			}
+			whole = false
+			continue
+		}
+		r.could = slices.DeleteFunc(r.could, func(s *forkState) bool { return !bytes.Equal(page, s.image(pgno)) })
+		if len(r.could) == 0 {
+			return false, fmt.Errorf("page %d as of %s, epoch %d, is of no state that its other pages are of", pgno, r.v.txid, r.v.epoch)
+		}
+	}
+	return whole, nil
+}
+
+// poll looks for news. One that looks at everything must find the newest state.
+func (w *forkWorld) poll(full bool) error {
+	before := w.db.current.Load()
+	for range 2 { // the first may share a look that hydration took before
+		if err := w.db.poller.poll(full); err != nil {
+			return fmt.Errorf("poll: %w", err)
+		}
+		if !full || !w.opts.HydrationEnabled {
+			break
+		}
+	}
+	cur := w.db.current.Load()
+	if full {
+		r := &forkReader{v: cur, could: []*forkState{w.tape[min(cur.txid, w.tape.txid())]}}
+		whole, err := w.check(r, 1)
+		if err == nil && !whole {
+			err = errStateGone
+		}
+		if err != nil || cur.txid != w.tape.txid() {
+			return fmt.Errorf("after a poll it is %s, epoch %d, and the bucket is at %s (before: %s, epoch %d): %w",
+				cur.txid, cur.epoch, w.tape.txid(), before.txid, before.epoch, err)
+		}
+	}
+	return nil
+}
+
+// travel begins a transaction in the past of what the bucket holds now.
+func (w *forkWorld) travel() error {
+	target := 1 + ltx.TXID(w.rng.Uint64N(uint64(w.tape.txid())))
+	v, err := w.db.travelTo(w.t.Context(), target)
+	if errors.Is(err, ErrTxNotAvailable) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("travel to %d: %w", target, err)
+	}
+	_, err = w.check(w.pin(v), 2)
+	return err
+}
+
+// step does something at random, as the bucket's side or as the follower.
+func (w *forkWorld) step() error {
+	switch r := w.rng.IntN(40); {
+	case r < 12:
+		w.commit(w.tape[len(w.tape)-1].pageSize)
+	case r < 15:
+		w.compact(1)
+	case r == 15:
+		w.compact(2)
+	case r == 16:
+		w.snapshot()
+	case r < 20:
+		w.retain()
+	case r == 20:
+		w.copyBucket()
+	case r == 21:
+		w.moveBucket()
+	case r == 22 && !w.calm:
+		if w.rng.IntN(4) == 0 {
+			w.commit(512 + 1024 - w.tape[len(w.tape)-1].pageSize)
+		}
+	case r < 25 && !w.calm:
+		w.rollBack()
+		for range w.rng.IntN(10) {
+			w.commit(w.tape[len(w.tape)-1].pageSize)
+			if w.rng.IntN(6) == 0 {
+				w.compact(1)
+			}
+		}
+		if w.rng.IntN(2) == 0 {
+			w.compact(1)
+			w.retain()
+		}
+		if w.plain { // until a poll, nothing tells two frames in the same place apart
+			return w.poll(true)
+		}
+	case r < 31:
+		return w.poll(w.rng.IntN(2) == 0)
+	case r < 34:
+		_, err := w.check(w.pin(w.db.current.Load()), 2)
+		return err
+	case r < 36:
+		return w.travel()
+	case r == 36 && w.rng.IntN(3) == 0:
+		w.close()
+		w.open()
+	default:
+		if len(w.readers) > 0 {
+			_, err := w.check(w.readers[w.rng.IntN(len(w.readers))], 2)
+			return err
+		}
+	}
+	return nil
+}
+
+// playFork plays one history and returns what is wrong.
+func playFork(t *testing.T, seed int64) error {
+	w := newForkWorld(t, seed)
+	w.tapes = []forkTape{w.tape}
+	for range 1 + w.rng.IntN(5) {
+		w.commit(512)
+	}
+	w.copyBucket()
+	w.open()
+	defer func() { w.close() }()
+	for i := range 60 {
+		err := w.step()
+		if err == nil && w.calm {
+			err = w.poll(w.rng.IntN(10) == 0)
+		}
+		if err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+	}
+	if err := w.poll(true); err != nil {
+		return err
+	}
+	if v := w.db.current.Load(); w.calm && v.epoch != 0 {
+		return fmt.Errorf("one history has %d epochs", v.epoch+1)
+	}
+	for _, r := range w.readers {
+		if _, err := w.check(r, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestHistories_RollbackAndFork plays random histories of a bucket that is
+// compacted, copied, rolled back and written to by others from there, under a
+// follower with open transactions. Each transaction sees one state that a history had,
+// and a poll of all levels finds the newest of the present one.
+func TestHistories_RollbackAndFork(t *testing.T) {
+	first, end := int64(0), int64(*forkSeeds)
+	if *forkSeed >= 0 {
+		first, end = *forkSeed, *forkSeed+1
+	}
+	const workers = 6
+	for worker := range int64(workers) {
+		t.Run(fmt.Sprint(worker), func(t *testing.T) {
+			t.Parallel()
+			for seed := first + worker; seed < end; seed += workers {
+				if err := playFork(t, seed); err != nil {
+					t.Fatalf("history %d (-fork-seed=%d): %v", seed, seed, err)
+				}
+			}
+		})
+	}
+}

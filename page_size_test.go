@@ -1,0 +1,183 @@
+package litestream
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// replacedDatabase is a primary whose database is replaced by one with larger
+// pages, while it goes on counting transactions.
+type replacedDatabase struct {
+	client *hookClient
+	old    *ltxtest.Primary // transactions 1 and 2
+	next   *ltxtest.Primary // its transactions 1 and 2 are 3 and 4 on the replica
+}
+
+func newReplacedDatabase(t *testing.T) *replacedDatabase {
+	d := &replacedDatabase{client: newHookClient()}
+	d.old = counterPrimary(t, d.client, 2)
+	d.next = ltxtest.New(t, memory.NewReplicaClient(), ltxtest.Options{PageSize: 8192, Start: d.old.Time(2).Add(time.Minute)})
+	d.next.Exec("CREATE TABLE u (x); CREATE TABLE still (y); INSERT INTO u VALUES (100)")
+	d.next.Exec("UPDATE u SET x = x + 1")
+	return d
+}
+
+// put stores the new database, as of a transaction of the replica, as a file
+// with its pages, or those that the transaction changed.
+func (d *replacedDatabase) put(t *testing.T, level int, minTXID, maxTXID ltx.TXID, whole bool) {
+	t.Helper()
+	size := d.next.PageSize()
+	image := d.next.Image(maxTXID - 2)
+	pages := make(map[uint32][]byte)
+	for i := 0; i < len(image); i += size {
+		page := image[i:][:size]
+		if whole || !bytes.Equal(page, d.next.Image(maxTXID - 3)[i:][:size]) {
+			pages[uint32(i/size+1)] = page
+		}
+	}
+	b := ltxtest.EncodeLTX(ltx.Header{
+		PageSize: uint32(size), Commit: uint32(len(image) / size), MinTXID: minTXID, MaxTXID: maxTXID,
+		Timestamp: d.next.Time(maxTXID - 2).UnixMilli(),
+	}, pages, false)
+	if _, err := d.client.WriteLTXFile(t.Context(), level, minTXID, maxTXID, bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// want checks that a database has the newest state, and that a view of the one
+// before has none of its pages.
+func (d *replacedDatabase) want(t *testing.T, db *database, before *view) {
+	t.Helper()
+	cur := db.current.Load()
+	if cur.txid != 4 || cur.pageSize != 8192 || cur.epoch == before.epoch {
+		t.Fatalf("the view is of transaction %s, with pages of %d bytes, epoch %d", cur.txid, cur.pageSize, cur.epoch)
+	}
+	image := d.next.Image(2)
+	for pgno := uint32(1); pgno <= cur.commit; pgno++ {
+		page, err := db.page(t.Context(), cur, pgno)
+		if err != nil || !bytes.Equal(page, image[int(pgno-1)*8192:][:8192]) {
+			t.Errorf("page %d is not that of the new database: %v", pgno, err)
+		}
+	}
+	wantOwn(t, d.old, db, before, 1, 2, 3)
+}
+
+// TestFollow_PageSizeChanged has an open follower go on from what holds the whole
+// database, as a fresh open does, however the news come.
+func TestFollow_PageSizeChanged(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		put  func(t *testing.T, d *replacedDatabase)
+	}{
+		{"whole file and snapshot", func(t *testing.T, d *replacedDatabase) {
+			d.put(t, 0, 3, 3, true)
+			d.put(t, SnapshotLevel, 1, 3, true)
+			d.put(t, 0, 4, 4, false)
+		}},
+		{"whole file", func(t *testing.T, d *replacedDatabase) {
+			d.put(t, 0, 3, 3, true)
+			d.put(t, 0, 4, 4, false)
+		}},
+		{"snapshot", func(t *testing.T, d *replacedDatabase) {
+			d.put(t, SnapshotLevel, 1, 3, true)
+			d.put(t, 0, 4, 4, false)
+		}},
+		{"snapshot, and a file with some of the pages", func(t *testing.T, d *replacedDatabase) {
+			d.put(t, SnapshotLevel, 1, 4, true)
+			d.put(t, 0, 4, 4, false)
+			d.put(t, 0, 3, 4, false)
+		}},
+		{"whole file of a higher level", func(t *testing.T, d *replacedDatabase) {
+			d.put(t, 1, 3, 4, true)
+		}},
+	} {
+		for _, hydrated := range []bool{false, true} {
+			name := tc.name
+			if hydrated {
+				name += ", hydrated"
+			}
+			t.Run(name, func(t *testing.T) {
+				d := newReplacedDatabase(t)
+				db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1, HydrationEnabled: hydrated})
+				before := db.current.Load()
+				tc.put(t, d)
+				if err := db.poller.poll(false); err != nil {
+					t.Fatalf("poll: %v", err)
+				}
+				if db.current.Load().txid != 4 { // nothing in level 0 told
+					if err := db.poller.poll(true); err != nil {
+						t.Fatalf("poll: %v", err)
+					}
+				}
+				d.want(t, db, before)
+				if hydrated {
+					awaitHydrated(t, db)
+					d.want(t, db, before)
+				}
+			})
+		}
+	}
+}
+
+// TestFollow_PageSizeChangedWithoutTheRest finds that only some pages are there
+// in the new size. The state before stays, and the poll says what is missing.
+func TestFollow_PageSizeChangedWithoutTheRest(t *testing.T) {
+	d := newReplacedDatabase(t)
+	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1})
+	before := db.current.Load()
+	d.put(t, 0, 3, 4, false)
+	err := db.poller.poll(false)
+	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page size is 8192, not 4096") {
+		t.Errorf("poll: %v", err)
+	}
+	if db.current.Load() != before {
+		t.Errorf("the view is of transaction %s", db.current.Load().txid)
+	}
+	wantPages(t, d.old, db, before, 1, 2, 3)
+	d.client.remove(t, fileKey{0, 3, 4})
+	d.put(t, 0, 3, 3, true)
+	d.put(t, 0, 4, 4, false)
+	if err := db.poller.poll(true); err != nil {
+		t.Fatal(err)
+	}
+	d.want(t, db, before)
+}
+
+// TestWrite_PageSizeChanged is open for writing when another writer replaces the
+// database. Who has nothing to write goes on from there; commits that wait are
+// kept aside.
+func TestWrite_PageSizeChanged(t *testing.T) {
+	d := newReplacedDatabase(t)
+	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1, WriteEnabled: true, WriteSyncInterval: time.Hour})
+	before := db.current.Load()
+	c := &conn{db: db, log: db.log}
+	c.pinNewest()
+	if err := db.writer.begin(c); err != nil {
+		t.Fatal(err)
+	}
+	d.put(t, 0, 3, 3, true)
+	d.put(t, 0, 4, 4, false)
+	if err := db.refresh(t.Context()).err(); !errors.Is(err, errWriting) {
+		t.Errorf("refresh while a connection writes: %v", err)
+	}
+	if db.current.Load() != before {
+		t.Error("the view changes under a transaction that writes")
+	}
+	db.writer.end(c)
+	if err := db.poller.poll(false); err != nil {
+		t.Fatal(err)
+	}
+	d.want(t, db, before)
+	c.pinNewest()
+	if err := db.writer.begin(c); err != nil {
+		t.Errorf("write after the change: %v", err)
+	}
+	db.writer.end(c)
+}
