@@ -43,8 +43,11 @@ func withVersion(info *ltx.FileInfo, version string) *ltx.FileInfo {
 
 // versionOf returns the version of a file that was listed, empty if it is not
 // known.
-func versionOf(info *ltx.FileInfo) string {
-	version, ok := strings.CutPrefix(info.CreatedAt.Location().String(), versionZone)
+func versionOf(info *ltx.FileInfo) string { return versionIn(info.CreatedAt) }
+
+// versionIn returns the version that a time bears, empty if it bears none.
+func versionIn(t time.Time) string {
+	version, ok := strings.CutPrefix(t.Location().String(), versionZone)
 	if !ok {
 		return ""
 	}

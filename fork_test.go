@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	forkSeeds = flag.Int("fork-histories", 600, "random histories with rollback and fork")
+	forkSeeds = flag.Int("fork-histories", 500, "random histories with rollback and fork")
 	forkSeed  = flag.Int64("fork-seed", -1, "play this history only")
 )
 

@@ -25,8 +25,8 @@ type ltxFile struct {
 	frames    int    // pages that it holds
 	framesEnd int64  // where they end, bytes
 	checksum  ltx.Checksum
-	framesCRC uint64 // what checksum says of the frames
-	header    []byte // of a snapshot
+	framesCRC uint64                // what checksum says of the frames
+	header    *[ltx.HeaderSize]byte // of a snapshot
 
 	// segment is what stands for a part of the write buffer, nil for what is on
 	// the replica. Of the rest only level and pageSize mean something then.
@@ -45,21 +45,21 @@ type ltxFile struct {
 // listing is what a listing tells of a file beside its name.
 type listing struct {
 	size      int64
-	createdAt time.Time // zero if it does not tell
-	version   string    // empty if it does not tell
+	createdAt time.Time // zero if it does not tell; its location can be a version
 }
 
 func listingOf(info *ltx.FileInfo) listing {
-	return listing{info.Size, info.CreatedAt, versionOf(info)}
+	return listing{info.Size, info.CreatedAt}
 }
 
 // is tells whether two listings mean the same file, as far as they tell.
 func (l listing) is(m listing) bool {
+	v, w := versionIn(l.createdAt), versionIn(m.createdAt)
 	switch {
 	case l.size != m.size:
 		return false
-	case l.version != "" && m.version != "":
-		return l.version == m.version
+	case v != "" && w != "":
+		return v == w
 	default:
 		return l.createdAt.Equal(m.createdAt) || l.createdAt.IsZero() || m.createdAt.IsZero()
 	}

@@ -151,7 +151,7 @@ func (db *database) isSameContent(ctx context.Context, f *ltxFile, info *ltx.Fil
 	content := f.size - f.framesEnd - ltx.ChecksumSize
 	for _, perFrame := range []int64{ltx.PageHeaderSize, ltx.PageHeaderSize + 4} { // in both encodings
 		rest := content + int64(f.frames)*(perFrame+int64(f.pageSize))
-		if ltxio.IsSameBehind(f.header, f.checksum, header, sum, rest) {
+		if ltxio.IsSameBehind(f.header[:], f.checksum, header, sum, rest) {
 			return true, nil
 		}
 	}

@@ -184,7 +184,8 @@ func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int6
 		frames: index.Len(), framesEnd: info.Size - tail,
 	}
 	if info.Level == SnapshotLevel {
-		f.header, _ = hdr.MarshalBinary() // it never fails
+		header, _ := hdr.MarshalBinary() // it never fails
+		f.header = (*[ltx.HeaderSize]byte)(header)
 	}
 	f.setContent(info, true)
 	return f

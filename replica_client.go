@@ -29,6 +29,10 @@ const (
 // that wraps the context's error. A level, an offset or a size that cannot
 // be, and a body whose header has other TXIDs than its name, are fs.ErrInvalid.
 //
+// A client whose store tells versions of a file apart calls NoteFileVersion for
+// the items of its listings, and CheckFileVersion where it reads: so a reader
+// notices that a file was replaced.
+//
 // Errors fall into three classes, which decide what a caller does next:
 //
 //   - missing: errors.Is(err, fs.ErrNotExist). Only OpenLTXFile returns it.
