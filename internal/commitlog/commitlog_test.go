@@ -252,6 +252,9 @@ func TestOpen_OldVersion(t *testing.T) {
 		t.Errorf("append to version 1: %v", err)
 	}
 	for i := range b {
+		if i > 120 && i%13 != 0 {
+			continue // each is a file that stays open until the end
+		}
 		bad := slices.Clone(b)
 		bad[i] ^= 0x20
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
