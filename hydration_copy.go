@@ -30,7 +30,8 @@ const (
 	wholeShare = 97
 
 	// gapShare is how much of what is read may be gaps between wanted pages, in
-	// hundredths. The smallest gaps are read through.
+	// hundredths, with what is read for checksums. The smallest gaps are read
+	// through.
 	gapShare = 2
 )
 
@@ -243,23 +244,27 @@ func (h *hydrator) plan(v *view, present *bitmap) *copyPlan {
 		f.missing++
 		f.bytes += int64(loc.size)
 	})
-	total := int64(0)
+	total, rest := int64(0), int64(0)
 	needed := v.pagesOf()
 	for _, f := range p.files {
+		n := needed[f.file]
 		total += f.bytes
-		f.whole, f.local = isComparable(f.file, needed[f.file]), f.missing < needed[f.file]
+		f.whole, f.local = isComparable(f.file, n), f.missing < n
+		if f.whole {
+			rest += f.file.framesEnd * int64(f.file.frames-n) / int64(f.file.frames) // about
+		}
 	}
 	streams := int64(h.db.opts.HydrationConcurrency)
 	rounds := (total-1)/(streams*partSize) + 1
 	p.size = max(total/(streams*rounds), minPartSize)
 	var gaps [64]int64 // bytes, by the logarithm of their size
 	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
-		if gap := loc.offset - f.end; f.end > 0 && gap > 0 {
+		if gap := loc.offset - f.end; f.end > 0 && gap > 0 && !f.whole {
 			gaps[bits.Len64(uint64(gap))] += gap
 		}
 		f.end = loc.offset + int64(loc.size)
 	})
-	budget := total * gapShare / 100
+	budget := total*gapShare/100 - rest
 	for i, sum := range gaps {
 		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
 			break
