@@ -88,6 +88,7 @@ func answer(status int, code, contentType, body string) *http.Response {
 		resp.Header.Set("X-Ms-Error-Code", code)
 	}
 	resp.Header.Set("Content-Type", contentType)
+	resp.Header.Set("X-Ms-Request-Id", "request-1") // as all answers of the service
 	return resp
 }
 
