@@ -3,6 +3,7 @@ package litestream
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -102,8 +103,13 @@ func (db *database) interrogate(ctx context.Context, j *judgement, before *view,
 		case !dated || info.Level == SnapshotLevel:
 			continue
 		default:
-			if j.loaded, err = db.store.loadFile(ctx, info); err == nil {
+			j.loaded, err = db.store.loadFile(ctx, info)
+			switch {
+			case err == nil:
 				same = j.loaded.file.timestamp == want
+			case errors.Is(err, ErrCorrupt) && j.upTo > 0:
+				// A damaged file delays no news: that others are the same has to do.
+				same, err = true, nil
 			}
 		}
 		if err != nil {
