@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,12 +18,13 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
 
 var (
-	forkSeeds = flag.Int("fork-histories", 500, "random histories with rollback and fork")
+	forkSeeds = flag.Int("fork-histories", 0, "random histories with rollback and fork; 0: 800, or 200 with the race detector or -short")
 	forkSeed  = flag.Int64("fork-seed", -1, "play this history only")
 )
 
@@ -519,7 +521,7 @@ func playFork(t *testing.T, seed int64) error {
 // follower with open transactions. Each transaction sees one state that a history had,
 // and a poll of all levels finds the newest of the present one.
 func TestHistories_RollbackAndFork(t *testing.T) {
-	first, end := int64(0), int64(*forkSeeds)
+	first, end := int64(0), int64(cmp.Or(*forkSeeds, testscale.Repeats(800)))
 	if *forkSeed >= 0 {
 		first, end = *forkSeed, *forkSeed+1
 	}

@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,10 +18,11 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/memory"
 )
 
-var flips = flag.Int("flips", 100, "flipped bits for each size of file in TestHydration_FlippedBits")
+var flips = flag.Int("flips", 0, "flipped bits for each size of file in TestHydration_FlippedBits; 0: 100, or 25 with the race detector or -short")
 
 // flipClient is a replica one of whose files has one bit flipped, whoever reads
 // it.
@@ -151,10 +153,11 @@ func TestHydration_FlippedBits(t *testing.T) {
 			if n := client.bytes.Load(); n > total*105/100+128<<10 {
 				t.Errorf("%d bytes were read of %d", n, total)
 			}
-			for k := range *flips {
+			n := cmp.Or(*flips, testscale.Repeats(100))
+			for k := range n {
 				client := &flipClient{ReplicaClient: inner, file: snapshot, mask: 1 << rng.Uint32N(8)}
 				frames := int64(size) * 96 / 100
-				client.offset = ltx.HeaderSize + (frames*int64(k)+rng.Int64N(frames))/int64(*flips)
+				client.offset = ltx.HeaderSize + (frames*int64(k)+rng.Int64N(frames))/int64(n)
 				what := fmt.Sprintf("bit %#x of byte %d", client.mask, client.offset)
 				if _, err := hydrationEnd(t, client, want, what); err != nil && !strings.Contains(err.Error(), snapshot.String()) {
 					t.Errorf("%s: the error does not name the file: %v", what, err)

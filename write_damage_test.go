@@ -2,9 +2,11 @@ package litestream_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -20,6 +22,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -145,13 +148,7 @@ func mutate(rng *rand.Rand, segments map[string][]byte) string {
 	}
 }
 
-// damageRuns is how many buffers TestPromise5_DamagedBuffer damages.
-func damageRuns() int {
-	if n, err := strconv.Atoi(os.Getenv("LITESTREAM_DAMAGE_RUNS")); err == nil {
-		return n
-	}
-	return 1000
-}
+var damages = flag.Int("damages", 0, "buffers that TestPromise5_DamagedBuffer damages; 0: 1,000, or 250 with the race detector or -short")
 
 // TestPromise5_DamagedBuffer damages what a killed process left of its buffer:
 // every acknowledged commit is replayed, or kept byte for byte, and the log
@@ -159,7 +156,7 @@ func damageRuns() int {
 func TestPromise5_DamagedBuffer(t *testing.T) {
 	left := leaveTwoSegments(t)
 	const workers = 8 // as most of the time the disk is waited for
-	runs := damageRuns()
+	runs := cmp.Or(*damages, testscale.Repeats(1000))
 	var total recovered
 	var mu sync.Mutex // guards total
 	t.Run("buffers", func(t *testing.T) {

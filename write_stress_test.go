@@ -1,6 +1,7 @@
 package litestream_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -17,10 +18,11 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/superfly/ltx"
 )
 
-var stresses = flag.Int("stresses", 60, "random runs of TestPromise5_Stress")
+var stresses = flag.Int("stresses", 0, "random runs of TestPromise5_Stress; 0: 60, or 15 with the race detector or -short")
 
 // TestPromise5_Stress has a writer commit while listings are wrong and files
 // vanish, for a while or until the end. It never gives up, as nobody else writes.
@@ -28,7 +30,7 @@ var stresses = flag.Int("stresses", 60, "random runs of TestPromise5_Stress")
 // and once all files are back, so is every commit.
 func TestPromise5_Stress(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	for seed := range uint64(*stresses) {
+	for seed := range uint64(cmp.Or(*stresses, testscale.Repeats(60))) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "buffer")
 			synctest.Test(t, func(t *testing.T) { newStress(t, seed, path).run() })
