@@ -22,7 +22,7 @@ import (
 	"github.com/ltxvfs/litestream/memory"
 )
 
-var flips = flag.Int("flips", 0, "flipped bits for each size of file in TestHydration_FlippedBits; 0: 100, or 25 with the race detector or -short")
+var flips = flag.Int("flips", 0, "flipped bits for each size of file in TestHydration_FlippedBits; 0: 100, or 25 with -short")
 
 // flipClient is a replica one of whose files has one bit flipped, whoever reads
 // it.
@@ -127,6 +127,7 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 // few pages of. Hydration is never complete with a wrong page, and is complete
 // without a flip. More are flipped with -flips.
 func TestHydration_FlippedBits(t *testing.T) {
+	testscale.NeedsNoRace(t, "it repeats what TestHydration_ChecksumMismatch does once")
 	for i, size := range []int{64 << 10, 128 << 10, 200 << 10, 400 << 10, 800 << 10, 2 << 20, 5 << 20, 16 << 20} {
 		t.Run(fmt.Sprintf("%dKiB", size>>10), func(t *testing.T) {
 			t.Parallel()

@@ -94,7 +94,7 @@ func heapInUse() int64 {
 // the best case, and one in the worst, where every page was changed by another file
 // than its neighbours, and weighs them.
 func TestPromise8_IndexMemory(t *testing.T) {
-	testscale.NeedsNoRace(t)
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
 	const commit = 2_600_000
 	v, size := heapOf(func() *view {
 		f, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
@@ -155,7 +155,7 @@ func TestPromise8_Hydration(t *testing.T) {
 // TestPromise8_LongFollowing applies many thousand files: what is
 // superseded must not pile up.
 func TestPromise8_LongFollowing(t *testing.T) {
-	testscale.NeedsNoRace(t)
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
 	const commit, cycle = 50_000, 500
 	build := func(n ltx.TXID) func() *view {
 		return func() *view {
@@ -197,7 +197,7 @@ func TestPageTable_ReusesNumbers(t *testing.T) {
 }
 
 func TestView_LockPage(t *testing.T) {
-	testscale.NeedsNoRace(t)
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
 	// The smallest page size puts the lock page furthest.
 	for _, pageSize := range []uint32{512, 65536} {
 		lock := ltx.LockPgno(pageSize)

@@ -17,11 +17,14 @@ func Repeats(full int) int {
 	return full
 }
 
-// NeedsNoRace skips a test of one goroutine under the race detector, which
-// could only make it slower.
-func NeedsNoRace(t testing.TB) {
+// OneGoroutine is why a test says nothing under the race detector.
+const OneGoroutine = "it has one goroutine"
+
+// NeedsNoRace skips a test under the race detector that could only be slower
+// there, and says why.
+func NeedsNoRace(t testing.TB, why string) {
 	t.Helper()
 	if race {
-		t.Skip("it has one goroutine, so there is nothing for the race detector; it runs without")
+		t.Skipf("%s, so there is nothing for the race detector; it runs without", why)
 	}
 }
