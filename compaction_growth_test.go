@@ -13,6 +13,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/superfly/ltx"
 )
 
@@ -38,6 +39,7 @@ func (c *meter) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID l
 // was compacted is deleted, and yet what is written, what is kept and what an
 // open reads are bounded by what was committed.
 func TestCompaction_Growth(t *testing.T) {
+	testscale.NeedsNoRace(t, "it writes for months of simulated time what TestCompaction writes for half an hour")
 	for name, w := range map[string]struct {
 		setUp string
 		write func(rng *rand.Rand, i int) string
