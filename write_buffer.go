@@ -133,6 +133,20 @@ func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *c
 	return s, tail, nil
 }
 
+// begin has commits be added behind those that were replayed, whose segments
+// may not survive the loss of power yet: who wrote them need not have synced them.
+func (b *writeBuffer) begin(replayed []*segment) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.unsynced)
+	var last *commitlog.Segment
+	for _, s := range replayed {
+		last = s.log
+		b.unsynced[last] = true
+	}
+	return b.do("begin commits", func() error { return b.lock.begin(last, b.next-1) })
+}
+
 // append adds a commit to the active segment, or to a new one that begins with
 // header, and sets its offset. Durable has it survive the loss of power.
 // Appended is called with the segment, before it can be rotated, and may refuse

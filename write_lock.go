@@ -28,7 +28,7 @@ type bufferLock struct {
 	begun  bool // write mode has begun with it
 
 	left watermark // what an earlier process left; the zero value: nothing
-	now  watermark // without a segment: that of this process before its first commit
+	now  watermark // without a commit: that of this process before its first
 }
 
 // watermark is where the last acknowledged commit ends. It is written before
@@ -148,16 +148,24 @@ func (l *bufferLock) forget() error {
 }
 
 // begin makes the file ours, if it is not, and notes that commits that are
-// acknowledged will be noted from now on.
-func (l *bufferLock) begin() error {
+// acknowledged will be noted from now on. Those that were replayed can be seen by
+// others, which is as good as acknowledged: last is the segment of the last of
+// them, nil if there are none. Number is that of the last segment that there
+// was. The file is ours, and known to be, after the loss of power, too.
+func (l *bufferLock) begin(last *commitlog.Segment, number uint64) error {
 	if l == nil {
 		return nil
 	}
 	l.begun = true
-	if l.left != (watermark{}) {
-		return nil // that goes on holding until the first one is
+	l.now.number = number
+	m := l.now
+	if last != nil {
+		m.number, m.salt, m.end = last.Number, last.Salt(), last.Size()
 	}
-	return l.write(l.now)
+	if err := l.write(m); err != nil {
+		return err
+	}
+	return l.file.Sync()
 }
 
 // isExact tells whether what an earlier process left says all that it

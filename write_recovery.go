@@ -71,7 +71,7 @@ func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view
 	if err := r.clear(); err != nil {
 		return nil, err
 	}
-	if err := b.do("begin commits", b.lock.begin); err != nil {
+	if err := b.begin(r.segments); err != nil {
 		return nil, err
 	}
 	if len(r.segments) > 0 {
