@@ -209,17 +209,23 @@ func (w *writer) upload(s *segment) error {
 	}
 	ctx, cancel := w.db.withTimeout(limit)
 	defer cancel()
+	there := false
 	if !w.isSure() {
-		if err := w.lookAhead(ctx, s); err != nil {
+		var err error
+		if there, err = w.lookAhead(ctx, s); err != nil {
 			return err
 		}
 	}
 	start := time.Now()
 	e := &encoding{}
-	info, err := w.db.store.create(ctx, fileKey{0, s.txid(), s.txid()}, func(dst io.Writer) error {
-		*e = encoding{}
-		return e.encode(dst, s)
-	})
+	var info *ltx.FileInfo
+	err := fs.ErrExist
+	if !there {
+		info, err = w.db.store.create(ctx, fileKey{0, s.txid(), s.txid()}, func(dst io.Writer) error {
+			*e = encoding{}
+			return e.encode(dst, s)
+		})
+	}
 	if errors.Is(err, fs.ErrExist) {
 		*e = encoding{}
 		if err := e.encode(discard{ctx}, s); err != nil {

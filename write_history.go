@@ -9,21 +9,28 @@ import (
 	"github.com/superfly/ltx"
 )
 
+// errBegunAnew is why write mode ends if the replica has another history.
+var errBegunAnew = errors.New("the replica was begun anew")
+
 // checkHistory ends write mode if files are of another history than ours.
 func (w *writer) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
-	cur := w.db.current.Load()
-	replaced := false
-	var err error
-	if len(files) > 0 {
-		replaced, err = w.db.isReplaced(ctx, cur, files)
-	}
-	if err == nil && (replaced || len(files) == 0) {
-		replaced, err = w.secondLook(ctx, cur, files)
-	}
-	if err == nil && replaced {
-		err = w.lose(errors.New("the replica was begun anew"))
+	other, err := w.isOtherHistory(ctx, files)
+	if err == nil && other {
+		err = w.lose(errBegunAnew)
 	}
 	return err
+}
+
+// isOtherHistory tells whether files are of another history than ours.
+func (w *writer) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
+	cur := w.db.current.Load()
+	if len(files) > 0 {
+		other, err = w.db.isReplaced(ctx, cur, files)
+	}
+	if err == nil && (other || len(files) == 0) {
+		other, err = w.secondLook(ctx, cur, files)
+	}
+	return other, err
 }
 
 // secondLook tells whether the replica is of another history than a view, when

@@ -113,24 +113,29 @@ func (w *writer) isDoubtful() bool {
 }
 
 // lookAhead looks whether another writer has written beyond the state that a
-// segment changes.
-func (w *writer) lookAhead(ctx context.Context, s *segment) error {
+// segment changes. It reports whether the file of the segment is there already,
+// which findOwn and verify judge: where a sync failed after its upload, others may
+// have gone on from the file, or must not find it.
+func (w *writer) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
 	at, cur := time.Now(), w.db.current.Load()
 	files, err := w.db.store.listAll(ctx, false)
 	if err != nil {
-		return err
+		return false, err
+	}
+	if isIn(fileKey{0, s.txid(), s.txid()}, files) {
+		return true, nil
 	}
 	for _, f := range w.withoutOwn(files, s) {
 		if f.MaxTXID >= s.txid() {
-			return w.lose(fmt.Errorf("%s is there", keyOf(f)))
+			return false, w.lose(fmt.Errorf("%s is there", keyOf(f)))
 		}
 	}
 	if err := w.checkHistory(ctx, files); err != nil {
-		return err
+		return false, err
 	}
 	w.saw(cur, files)
 	w.confirm(at)
-	return nil
+	return false, nil
 }
 
 // saw compares a view with a listing of all levels that was made after it. If the

@@ -21,8 +21,13 @@ func (w *writer) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, ga
 	if err != nil {
 		return nil, err
 	}
-	if err := w.checkNewer(ctx, files); err != nil {
+	switch why, err := w.overtaken(ctx, files); {
+	case err != nil:
 		return nil, err
+	case why != nil && s != nil:
+		return nil, w.giveWay(ctx, fileKey{0, s.txid(), s.txid()}, why)
+	case why != nil:
+		return nil, w.lose(why)
 	}
 	lacks := fmt.Errorf("%w%s", gap, namesOf(missing))
 	info, unreadable, err := w.createSnapshot(s)
@@ -98,10 +103,10 @@ func namesOf(files []*ltx.FileInfo) string {
 	return " (missing: " + strings.Join(names, ", ") + ")"
 }
 
-// checkNewer ends write mode if a file that we do not know is younger than the
-// newest transaction that we know: another writer went on from an older state.
-// Snapshots do not tell, as some are stamped when they are made.
-func (w *writer) checkNewer(ctx context.Context, files []*ltx.FileInfo) error {
+// overtaken returns why write mode is to end: a file that we do not know is
+// younger than the newest transaction that we know, as another writer went on from
+// an older state. Snapshots do not tell, as some are stamped when they are made.
+func (w *writer) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err error) {
 	have := w.knownFiles()
 	cur := w.db.current.Load()
 	var newest *ltx.FileInfo
@@ -111,13 +116,13 @@ func (w *writer) checkNewer(ctx context.Context, files []*ltx.FileInfo) error {
 		}
 	}
 	if newest == nil {
-		return nil
+		return nil, nil
 	}
 	timestamp, err := w.db.store.timestamp(ctx, newest)
 	if err == nil && timestamp > cur.timestamp {
-		err = w.lose(fmt.Errorf("%s is younger than our transaction %s", keyOf(newest), cur.txid))
+		why = fmt.Errorf("%s is younger than our transaction %s", keyOf(newest), cur.txid)
 	}
-	return err
+	return why, err
 }
 
 // createSnapshot makes a file of the newest state on the replica, or of that

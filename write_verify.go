@@ -78,21 +78,28 @@ func (w *writer) verify(ctx context.Context, s *segment, info *ltx.FileInfo) err
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
 			// Whatever is in there counts. Ours would be a second one.
-			err := w.lose(fmt.Errorf("%s is there", keyOf(f)))
-			return errors.Join(err, w.db.store.delete(ctx, own))
+			return w.giveWay(ctx, own, fmt.Errorf("%s is there", keyOf(f)))
 		}
 	}
-	if err := w.checkHistory(ctx, others); err != nil {
-		if errors.Is(err, ErrConflict) {
-			err = errors.Join(err, w.db.store.delete(ctx, own))
-		}
+	switch other, err := w.isOtherHistory(ctx, others); {
+	case err != nil:
 		return err
+	case other:
+		return w.giveWay(ctx, own, errBegunAnew)
 	}
 	if !isIn(own, files) {
 		return w.checkOwn(ctx, info)
 	}
 	s.setListed(files)
 	return w.checkWhole(ctx, at, s, files)
+}
+
+// giveWay deletes a file that was just made, and then ends write mode: who waits
+// for the sync may close the database as soon as that has ended, and others would
+// follow a file that is left.
+func (w *writer) giveWay(ctx context.Context, own fileKey, why error) error {
+	err := w.db.store.delete(ctx, own)
+	return errors.Join(w.lose(why), err)
 }
 
 // setListed notes how the file of a segment is listed.

@@ -1,0 +1,150 @@
+package litestream_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/superfly/ltx"
+)
+
+// slowDelete is a client that takes a second to delete.
+type slowDelete struct{ *storeFault }
+
+func (c slowDelete) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	select {
+	case <-time.After(time.Second):
+		return c.storeFault.DeleteLTXFiles(ctx, a)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// write runs a query on a replica in write mode, and closes it.
+func write(t *testing.T, client litestream.ReplicaClient, query string) {
+	t.Helper()
+	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = -1, testlog.New(t, nil) }))
+	db := openConn(t, slot, "app.db")
+	mustExec(t, db, query)
+	_ = db.Close()
+	if err := vfs.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPromise6_LoserLeavesNothing has a writer lose just after it has made a file
+// of a transaction that was another's, which was compacted. It closes the database as soon as
+// it is told: its file is gone by then.
+func TestPromise6_LoserLeavesNothing(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	synctest.Test(t, func(t *testing.T) {
+		client := faulty()
+		write(t, client, "CREATE TABLE t (v)")
+		write(t, client, "INSERT INTO t VALUES (1)")
+		other := cloneReplica(t, client.ReplicaClient)
+		write(t, other, "INSERT INTO t VALUES ('theirs')")
+		theirs := readFile(t, other, 0, 3, 3)
+		slot, vfs := newVFSOnly(t, slowDelete{client}, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = -1, testlog.New(t, nil) }))
+		db := openConn(t, slot, "app.db")
+		mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+		time.Sleep(15 * time.Second)
+		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			if _, err := client.WriteLTXFile(context.Background(), 1, 3, 3, strings.NewReader(theirs)); err != nil {
+				t.Error(err)
+			}
+			return do()
+		}
+		if err := vfs.Sync(context.Background(), "app.db"); !errors.Is(err, litestream.ErrConflict) {
+			t.Errorf("sync: %v, want a conflict", err)
+		}
+		_ = db.Close()
+		_ = vfs.Close(context.Background()) // says it again
+		itr, err := client.LTXFiles(context.Background(), 0, 3, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for itr.Next() {
+			t.Errorf("the loser's transaction %s is left on the replica", itr.Item().MinTXID)
+		}
+	})
+}
+
+// readFile returns the content of a file of a replica.
+func readFile(t *testing.T, client *memory.ReplicaClient, level int, minTXID, maxTXID ltx.TXID) string {
+	t.Helper()
+	r, err := client.OpenLTXFile(context.Background(), level, minTXID, maxTXID, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// lateList is a client that does something after an upload when files are listed.
+type lateList struct {
+	*storeFault
+	uploaded bool
+	late     func() error
+}
+
+func (c *lateList) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	if c.uploaded && c.late != nil {
+		late := c.late
+		c.late = nil
+		if err := late(); err != nil {
+			return nil, err
+		}
+	}
+	return c.storeFault.AllLTXFiles(ctx, useMetadata)
+}
+
+// TestPromise6_FollowedBeforeConfirmed has a sync upload a transaction, and fail before
+// it has looked whether that is the only one. Another writer goes on from the
+// transaction meanwhile: it is on the replica, and no conflict.
+func TestPromise6_FollowedBeforeConfirmed(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what a loser keeps
+	synctest.Test(t, func(t *testing.T) {
+		client := &lateList{storeFault: faulty()}
+		raw := client.ReplicaClient
+		write(t, raw, "CREATE TABLE t (v)")
+		write(t, raw, "INSERT INTO t VALUES (1)")
+		slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
+			o.PollInterval, o.Logger, o.CompactionDisabled = -1, testlog.New(t, nil), true
+		}))
+		defer vfs.Close(context.Background())
+		db := openConn(t, slot, "app.db")
+		mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+		time.Sleep(15 * time.Second)
+		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			client.uploaded = true
+			return do()
+		}
+		client.late = func() error {
+			write(t, raw, "INSERT INTO t VALUES ('theirs')")
+			time.Sleep(time.Minute)
+			return errors.New("the listing takes too long")
+		}
+		if err := vfs.Sync(context.Background(), "app.db"); err != nil {
+			t.Errorf("sync: %v", err)
+		}
+		if client.late != nil {
+			t.Error("nobody has followed")
+		}
+		if got, err := readFresh(t, raw, "SELECT group_concat(v) FROM t"); err != nil || got != "1,mine,theirs" {
+			t.Errorf("a fresh reader gets %q, %v", got, err)
+		}
+		if got, err := queryText(db, "SELECT v FROM t WHERE v = 'mine'"); err != nil || got != "mine" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
