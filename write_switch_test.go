@@ -20,7 +20,10 @@ func TestPromise4_SwitchWhileSyncEnds(t *testing.T) {
 	client := faulty()
 	var stuck atomic.Bool
 	disk := make(chan struct{})
-	opts := writing(func(o *litestream.Options) { o.HydrationEnabled, o.PollInterval = true, -1 })
+	opts := writing(func(o *litestream.Options) {
+		o.HydrationEnabled, o.PollInterval = true, -1
+		o.CompactionLevels = []time.Duration{time.Millisecond} // in the way of nothing
+	})
 	litestream.OnDisk(opts, func(op string) error {
 		if op == "before: write pages" && stuck.Load() {
 			<-disk
