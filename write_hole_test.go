@@ -391,3 +391,36 @@ func TestPromise9_CloseInDoubt(t *testing.T) {
 		})
 	}
 }
+
+// TestPromise5_HoleAfterConflict takes files from under a writer that has lost, and was
+// turned on again. It has committed nothing since, and its sync fails all the same.
+func TestPromise5_HoleAfterConflict(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	synctest.Test(t, func(t *testing.T) {
+		client := &liar{ReplicaClient: memoryClient()}
+		db, vfs := holed(t, client, &litestream.Options{WriteEnabled: true, CacheSize: -1, Logger: testlog.New(t, nil), CompactionDisabled: true})
+		defer vfs.Close(context.Background())
+		write(t, client, "INSERT INTO t VALUES ('theirs')")
+		mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+		if err := trySync(vfs, 25*time.Second); !errors.Is(err, litestream.ErrConflict) {
+			t.Fatalf("sync: %v, want a conflict", err)
+		}
+		mustExec(t, db, "PRAGMA litestream_write_enabled = 1")
+		if err := trySync(vfs, 25*time.Second); err != nil {
+			t.Errorf("a sync of nothing: %v", err)
+		}
+		names, putBack := client.take(t, holes["first"])
+		for range 60 { // until a poll lists everything
+			_, _ = queryText(db, "SELECT count(*) FROM t")
+			time.Sleep(time.Second)
+		}
+		if err := trySync(vfs, 25*time.Second); err == nil || !strings.Contains(err.Error(), names[0]) {
+			t.Errorf("sync with a hole: %v, want an error that names %s", err, names[0])
+		}
+		putBack()
+		time.Sleep(time.Minute)
+		if err := trySync(vfs, 25*time.Second); err != nil {
+			t.Errorf("sync after the files are back: %v", err)
+		}
+	})
+}

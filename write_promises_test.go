@@ -358,3 +358,23 @@ func TestWrite_Requests(t *testing.T) {
 		}
 	})
 }
+
+// TestWrite_SyncOfNothing does not have the next commit be synced before it is due.
+func TestWrite_SyncOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vfsName, vfs := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.PollInterval = -1 }))
+		defer vfs.Close(context.Background())
+		db := openConn(t, vfsName, "app.db")
+		for n := range 3 {
+			mustExec(t, db, "PRAGMA litestream_sync")
+			mustExec(t, db, "PRAGMA litestream_sync")
+			before := vfs.Stats()[0].Write.Syncs
+			mustExec(t, db, fmt.Sprintf("CREATE TABLE t%d (v)", n))
+			synctest.Wait()
+			time.Sleep(time.Hour)
+			if after := vfs.Stats()[0].Write.Syncs; after != before {
+				t.Errorf("commit %d was synced though nothing asked for it", n)
+			}
+		}
+	})
+}

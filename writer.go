@@ -352,8 +352,12 @@ func (w *writer) sync(ctx context.Context) error {
 	w.mu.Lock()
 	number, lost := w.finished, w.lost
 	w.mu.Unlock()
-	if number <= lost.to {
-		return lost.err // nil if write mode was turned on again since
+	switch {
+	case number > lost.to:
+	case lost.err != nil:
+		return lost.err
+	default: // write mode was turned on again since, and nothing was committed
+		number = 0
 	}
 	return w.await(ctx, number)
 }
@@ -361,8 +365,12 @@ func (w *writer) sync(ctx context.Context) error {
 // await waits until a commit is on the replica.
 func (w *writer) await(ctx context.Context, number uint64) error {
 	w.mu.Lock()
-	w.waiting[number]++
 	attempts, doubtful := w.attempts, w.isDoubtful()
+	if w.synced >= number && !doubtful && (number <= w.lost.from || number > w.lost.to) {
+		w.mu.Unlock()
+		return nil // and the next commit need not be synced at once
+	}
+	w.waiting[number]++
 	w.mu.Unlock()
 	defer func() {
 		w.mu.Lock()
