@@ -44,9 +44,25 @@ func (db *database) forgetServed() {
 		}
 		db.reader.cache.Store(newPageCache(db.opts.CacheSize, max(cur.pageSize, minPageSize)))
 		again := *cur
-		if db.replace(cur, db.stamp(&again)) != errOvertaken {
-			return // a transaction that is under way makes a state of its own
+		switch db.replace(cur, db.stamp(&again)) {
+		case nil:
+			return
+		case errWriting:
+			db.writer.stampLocal() // the next sync publishes that
+			return
 		}
+	}
+}
+
+// stampLocal makes the newest view, if it has commits that are not on the replica, another
+// state, so that SQLite reads again what it has cached. A transaction that is
+// under way makes a state of its own.
+func (w *writer) stampLocal() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if local := w.local.Load(); local != nil && w.owner == nil {
+		again := *local
+		w.local.Store(w.db.stamp(&again))
 	}
 }
 
