@@ -282,7 +282,11 @@ func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Check
 	if want == 0 {
 		return nil, nil
 	}
-	files, err := r.db.store.list(ctx, key.level, key.minTXID, false)
+	var files []*ltx.FileInfo
+	err = r.db.store.retry(ctx, func() (err error) {
+		files, err = r.db.store.list(ctx, key.level, key.minTXID, false)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
