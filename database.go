@@ -52,7 +52,8 @@ type database struct {
 
 	past   pastViews
 	seen   atomic.Pointer[seenFiles]
-	anew   atomic.Bool        // the next refresh is to begin another epoch
+	turns  atomic.Int64       // refreshes that have begun
+	ending atomic.Int64       // epoch that the next refresh is to end, plus 1; 0: none
 	shared singleflight.Group // see share
 }
 
@@ -326,7 +327,7 @@ func (db *database) fetch(ctx context.Context, v *view, pgno uint32, loc frameLo
 				loc.file.gone.Store(true)
 			case errors.Is(err, ErrCorrupt):
 				// Unless the file is another one than that whose index we have.
-				seen := db.refresh(ctx)
+				seen := db.refreshAnew(ctx)
 				if seen.files == nil || v.epoch == db.current.Load().epoch && isListed(loc.file, seen.files) {
 					return nil, errors.Join(err, seen.err())
 				}

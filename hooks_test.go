@@ -196,9 +196,14 @@ func countReads(s *store) int64 {
 // putPages stores a file with pages as they are, in a database of commit pages.
 func putPages(t testing.TB, client ReplicaClient, k fileKey, commit uint32, pages map[uint32][]byte) {
 	t.Helper()
-	b := ltxtest.EncodeLTX(ltx.Header{
-		PageSize: fakePageSize, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: int64(k.maxTXID) * 1000,
-	}, pages, false)
+	putLTX(t, client, k, ltx.Header{PageSize: fakePageSize, Commit: commit, Timestamp: int64(k.maxTXID) * 1000}, pages)
+}
+
+// putLTX stores a file with a header that lacks its transactions.
+func putLTX(t testing.TB, client ReplicaClient, k fileKey, hdr ltx.Header, pages map[uint32][]byte) {
+	t.Helper()
+	hdr.MinTXID, hdr.MaxTXID = k.minTXID, k.maxTXID
+	b := ltxtest.EncodeLTX(hdr, pages, false)
 	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func isDiskFull(err error) bool {
 // checkStale looks whether a file that is missing or damaged is one that the
 // replica does not have any more. It returns the problem if it is not.
 func (h *hydrator) checkStale(ctx context.Context, problem error) error {
-	seen := h.db.refresh(ctx)
+	seen := h.db.refreshAnew(ctx)
 	if seen.files == nil { // nobody knows
 		h.pauses(false, errors.Join(problem, seen.news))
 		return nil

@@ -102,12 +102,13 @@ func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error) {
 	ctx, cancel := k.h.db.withTimeout(-1)
 	defer cancel()
+	before := k.h.db.current.Load()
 	files, err := k.h.db.store.listAll(ctx, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	// The replica may have been replaced since the view was made.
-	if epoch, err := k.h.db.epochOf(ctx, files); err != nil {
+	if epoch, err := k.h.db.epochOf(ctx, before, files); err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	} else if epoch != v.epoch {
 		return 0, nil, errors.New("the replica was replaced meanwhile")

@@ -34,6 +34,9 @@ type judgement struct {
 	// levels that is not of one moment can look like that, too.
 	back bool
 
+	// damaged means that a file might tell more if it could be read.
+	damaged bool
+
 	loaded *loadedFile // a file that it took, nil if none
 }
 
@@ -108,8 +111,8 @@ func (db *database) interrogate(ctx context.Context, j *judgement, before *view,
 			case err == nil:
 				same = j.loaded.file.timestamp == want
 			case errors.Is(err, ErrCorrupt) && j.upTo > 0:
-				// A damaged file delays no news: that others are the same has to do.
-				same, err = true, nil
+				j.damaged = true // the others may tell enough
+				continue
 			}
 		}
 		if err != nil {

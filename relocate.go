@@ -158,6 +158,8 @@ type refreshed struct {
 	// files of the history that the current view is of.
 	files []*ltx.FileInfo
 
+	turn int64 // the how many-th refresh it is
+
 	news  error // why the current view may not be the newest
 	moves error // why pages of it may point to files that are not there
 }
@@ -168,11 +170,27 @@ func (r refreshed) err() error { return errors.Join(r.news, r.moves) }
 // its pages away from files that are no longer there. Concurrent calls share
 // one.
 func (db *database) refresh(ctx context.Context) refreshed {
-	result, err := db.share(ctx, "refresh", func(ctx context.Context) (any, error) { return db.refreshNow(ctx), nil })
+	result, err := db.share(ctx, "refresh", func(ctx context.Context) (any, error) {
+		turn := db.turns.Add(1)
+		r := db.refreshNow(ctx)
+		r.turn = turn
+		return r, nil
+	})
 	if err != nil {
 		return refreshed{news: err}
 	}
 	return result.(refreshed)
+}
+
+// refreshAnew is refresh, which may share one that began after it was called, but
+// none that lists what was there before.
+func (db *database) refreshAnew(ctx context.Context) refreshed {
+	before := db.turns.Load()
+	for {
+		if r := db.refresh(ctx); r.turn == 0 || r.turn > before {
+			return r
+		}
+	}
 }
 
 func (db *database) refreshNow(ctx context.Context) (r refreshed) {
@@ -221,18 +239,23 @@ func (db *database) follow(ctx context.Context, before *view, files []*ltx.FileI
 		}
 		j.upTo = before.txid // or files of it are merely missing
 	}
-	other = other || db.anew.Swap(false)
+	other = other || db.ending.Load() == int64(before.epoch)+1
 	if !other {
 		db.writer.saw(before, files)
 		r.news = db.advanceBy(ctx, before, j.upTo, files)
 		other = errors.Is(r.news, errDisagrees) || errors.Is(r.news, errOtherPageSize)
 	}
 	if other {
-		if err := db.restart(ctx, before, files); err != nil {
+		err := db.restart(ctx, before, files)
+		if err == nil {
+			db.writer.forget()
+			return refreshed{files: files}
+		}
+		if j.verdict == otherHistory || !j.damaged || !errors.Is(err, ErrCorrupt) {
 			return refreshed{news: errors.Join(r.news, err)}
 		}
-		db.writer.forget()
-		return refreshed{files: files}
+		// A damaged file delays no news: that others are the same has to do.
+		r.news = db.advanceBy(ctx, before, before.txid, files)
 	}
 	if r.news != nil && j.verdict == unknownHistory {
 		return r

@@ -37,12 +37,12 @@ func (db *database) restart(ctx context.Context, before *view, files []*ltx.File
 	return nil
 }
 
-// epochOf returns the epoch of files that were listed: that of the current
-// view, unless the replica was replaced and no poll has noticed yet.
-func (db *database) epochOf(ctx context.Context, files []*ltx.FileInfo) (uint32, error) {
-	j, err := db.judge(ctx, db.current.Load(), files)
+// epochOf returns the epoch of files that were listed after a view was the current
+// one: that of the view, unless the replica was replaced and no poll has noticed yet.
+func (db *database) epochOf(ctx context.Context, before *view, files []*ltx.FileInfo) (uint32, error) {
+	j, err := db.judge(ctx, before, files)
 	if err == nil && j.verdict != sameHistory {
-		err = db.refresh(ctx).err()
+		err = db.refreshAnew(ctx).err() // one that began earlier may have seen other files
 	}
 	return db.current.Load().epoch, err
 }
@@ -58,12 +58,18 @@ func (db *database) settle(ctx context.Context, plan []*ltx.FileInfo) error {
 		return nil
 	}
 	if doubtful {
-		db.anew.Store(true)
+		ending := int64(cur.epoch) + 1
+		db.ending.Store(ending)
+		defer db.ending.CompareAndSwap(ending, 0)
 	}
-	if err := db.refresh(ctx).err(); err != nil {
+	if err := db.refreshAnew(ctx).err(); err != nil {
 		return err
 	}
-	if len(plan) > 0 && plan[len(plan)-1].MaxTXID > db.current.Load().txid {
+	cur = db.current.Load()
+	if hasDoubtful(cur, plan) {
+		return errOvertaken
+	}
+	if len(plan) > 0 && plan[len(plan)-1].MaxTXID > cur.txid {
 		return fmt.Errorf("%s: %w", keyOf(plan[len(plan)-1]), fs.ErrNotExist) // it was there a moment ago
 	}
 	return nil

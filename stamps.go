@@ -14,7 +14,7 @@ import (
 type stamp struct {
 	txid      ltx.TXID
 	timestamp int64  // ms since the Unix epoch
-	dated     bool   // the timestamp is that of the transaction; a snapshot's is not
+	dated     bool   // the timestamp is that of the transaction, which a snapshot's is not, and a doubtful one's may not be
 	commit    uint32 // size of the database after it, pages
 }
 
@@ -100,6 +100,10 @@ func bridge(cur, v *view, f *ltxFile, index ltxio.Index, upTo ltx.TXID) (*view, 
 		return nil, fmt.Errorf("apply %s: %w: it lacks pages that were cut off before transaction %s", f, errDisagrees, cur.txid)
 	}
 	v.doubtful = append(slices.Clip(slices.Clone(v.doubtful)), txidRange{upTo, cur.txid})
-	v.stamps = slices.DeleteFunc(slices.Clone(v.stamps), func(s stamp) bool { return v.isDoubtful(s.txid) })
+	v.stamps = slices.Clone(v.stamps)
+	for i := range v.stamps {
+		s := &v.stamps[i]
+		s.dated = s.dated && !v.isDoubtful(s.txid)
+	}
 	return v, nil
 }

@@ -60,10 +60,11 @@ func (p *pastViews) add(v *view) *view {
 
 // stateAt returns the view of a transaction if there is one already.
 func (db *database) stateAt(txid ltx.TXID) *view {
-	if cur := db.current.Load(); cur.txid == txid {
+	cur := db.current.Load()
+	if cur.txid == txid {
 		return cur
 	}
-	if v := db.past.get(txid); v != nil && v.epoch == db.current.Load().epoch {
+	if v := db.past.get(txid); v != nil && v.epoch == cur.epoch && !cur.isDoubtful(txid) {
 		return v
 	}
 	return nil
@@ -87,12 +88,16 @@ func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error
 func (db *database) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, error) {
 	var err error
 	for range planAttempts {
-		epoch := db.current.Load().epoch
+		before := db.current.Load()
+		epoch := before.epoch
 		var v *view
 		var pages keptPages
-		v, pages, err = db.build(ctx, func(files []*ltx.FileInfo) (_ []*ltx.FileInfo, err error) {
-			if epoch, err = db.epochOf(ctx, files); err != nil {
+		v, pages, err = db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+			switch now, err := db.epochOf(ctx, before, files); {
+			case err != nil:
 				return nil, err
+			case now != epoch:
+				return nil, errOvertaken
 			}
 			plan, err := choose(files)
 			if err == nil {
@@ -100,8 +105,8 @@ func (db *database) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) 
 			}
 			return plan, err
 		})
-		if epoch != db.current.Load().epoch {
-			continue // what was read may be of both histories
+		if epoch != db.current.Load().epoch || errors.Is(err, errOvertaken) {
+			continue // what was listed or read may be of both histories
 		}
 		if err != nil {
 			return nil, err

@@ -1,0 +1,277 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+// TestTravel_SharesNoEarlierLook travels in a replica that was rolled back and
+// written to, while a poll is under way whose listing is of before. The state that
+// it gets is not of the epoch of the old history: its pages have the same numbers.
+func TestTravel_SharesNoEarlierLook(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 20)
+	p.Compact(1, 1, 10)
+	q := forkOf(t, 10, 12)
+	synctest.Test(t, func(t *testing.T) {
+		db := openHere(t, client, Options{PollInterval: -1})
+		old := db.current.Load()
+		polled := make(chan struct{})
+		poll := make(chan error, 1)
+		client.listed = func() {
+			client.listed = nil
+			<-polled
+		}
+		go func() { poll <- db.poller.poll(true) }()
+		synctest.Wait() // it has listed
+		become(t, client, q, 1, 0, 0)
+		var past *view
+		travelled := make(chan error, 1)
+		go func() {
+			var err error
+			past, err = db.travelTo(t.Context(), 18)
+			travelled <- err
+		}()
+		synctest.Wait() // it waits for the poll
+		close(polled)
+		if err := errors.Join(<-poll, <-travelled); err != nil {
+			t.Fatal(err)
+		}
+		if past.epoch == old.epoch {
+			t.Error("the state has the epoch of another history")
+		}
+		wantPages(t, q, db, past, 1, 2, 3)
+		wantOwn(t, p, db, old, 1, 2, 3)
+	})
+}
+
+// bridged is a database whose replica was rolled back to transaction 10 and
+// written to, which nothing tells: one file covers all that a poll missed. Past is
+// the state after transaction 15 of the old history, and first that after 20.
+func bridged(t *testing.T, client *hookClient) (db *database, past, first *view) {
+	t.Helper()
+	db = openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	first = db.current.Load()
+	past, err := db.travelTo(t.Context(), 15)
+	if err != nil {
+		t.Fatal(err)
+	}
+	become(t, client, forkOf(t, 10, 12), 23, 11, 22)
+	if err := db.poller.poll(true); err != nil {
+		t.Fatal(err)
+	}
+	if cur := db.current.Load(); cur.txid != 22 || cur.epoch != first.epoch || !cur.isDoubtful(15) {
+		t.Fatalf("a poll leads to %s, epoch %d", cur.txid, cur.epoch)
+	}
+	return db, past, first
+}
+
+// putFork stores the file of level 1 that the fork at 10 has for transactions from
+// 11 on.
+func putFork(t *testing.T, client *hookClient, last ltx.TXID) {
+	t.Helper()
+	q := forkOf(t, 10, 12)
+	size := q.PageSize()
+	pages := make(map[uint32][]byte)
+	for i, image := 0, q.Image(last); i < len(image); i += size {
+		if was := q.Image(10); i >= len(was) || !bytes.Equal(image[i:][:size], was[i:][:size]) {
+			pages[uint32(i/size+1)] = image[i:][:size]
+		}
+	}
+	putLTX(t, client, fileKey{1, 11, last}, ltx.Header{
+		PageSize: uint32(size), Commit: uint32(len(q.Image(last)) / size), Timestamp: q.Time(last).UnixMilli(),
+	}, pages)
+}
+
+// TestTravel_DoubtEndsEpoch travels to a transaction that is doubtful, while a look
+// is under way that began before. That does not do for it, and once another epoch
+// has begun, no other does.
+func TestTravel_DoubtEndsEpoch(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 20).Compact(1, 1, 10)
+	q := forkOf(t, 10, 12)
+	synctest.Test(t, func(t *testing.T) {
+		db, _, first := bridged(t, client)
+		putFork(t, client, 18)
+		looked := make(chan struct{})
+		go db.share(t.Context(), "refresh", func(context.Context) (any, error) {
+			turn := db.turns.Add(1)
+			<-looked
+			return refreshed{turn: turn}, nil
+		})
+		synctest.Wait()
+		var past *view
+		travelled := make(chan error, 1)
+		go func() {
+			var err error
+			past, err = db.travelTo(t.Context(), 18)
+			travelled <- err
+		}()
+		synctest.Wait()
+		close(looked)
+		if err := <-travelled; err != nil {
+			t.Fatal(err)
+		}
+		if past.epoch == first.epoch {
+			t.Error("the state has the epoch of another history")
+		}
+		wantPages(t, q, db, past, 1, 2, 3)
+		if err := db.poller.poll(true); err != nil {
+			t.Fatal(err)
+		}
+		if cur := db.current.Load(); cur.epoch != past.epoch {
+			t.Errorf("a poll begins epoch %d, after %d", cur.epoch, past.epoch)
+		}
+	})
+}
+
+// TestTravel_DoubtfulPast travels to a transaction that another connection sees as
+// the old history had it. The replica cannot give it any more.
+func TestTravel_DoubtfulPast(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 20).Compact(1, 1, 10)
+	db, past, _ := bridged(t, client)
+	if v, err := db.travelTo(t.Context(), past.txid); !errors.Is(err, ErrTxNotAvailable) {
+		t.Errorf("got a state of the old history: %v, %v", v == past, err)
+	}
+}
+
+// TestFind_NotInDoubt looks for pages of the old history where files of the other
+// one end at the same transactions.
+func TestFind_NotInDoubt(t *testing.T) {
+	for _, last := range []ltx.TXID{15, 20} {
+		client := newHookClient()
+		p := counterPrimary(t, client, 20)
+		p.Compact(1, 1, 10)
+		db, past, first := bridged(t, client)
+		putFork(t, client, last)
+		wantOwn(t, p, db, past, 1, 2, 3)
+		wantOwn(t, p, db, first, 1, 2, 3)
+	}
+}
+
+// TestFollow_BridgeBeginsTooLate has a file cover what a poll missed, but not all
+// that the other history has changed before.
+func TestFollow_BridgeBeginsTooLate(t *testing.T) {
+	client := newHookClient()
+	putFile(t, client, fileKey{1, 1, 10}, 3, 'a', pgnoRange(1, 3))
+	putFile(t, client, fileKey{0, 11, 11}, 3, 'b', []uint32{2})
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	before := db.current.Load()
+	client.remove(t, fileKey{0, 11, 11})
+	putFile(t, client, fileKey{1, 11, 11}, 3, 'c', []uint32{3})
+	putFile(t, client, fileKey{1, 12, 13}, 3, 'd', []uint32{2})
+	// The file of transaction 11 tells nothing.
+	client.open = func(k fileKey, _ int64) error {
+		if k == (fileKey{1, 11, 11}) {
+			client.open = nil
+			return ltxio.ErrCorrupt
+		}
+		return nil
+	}
+	if err := db.poller.poll(true); err != nil {
+		t.Fatal(err)
+	}
+	cur := db.current.Load()
+	for pgno, fill := range []byte{'a', 'd', 'c'} {
+		page, err := db.page(t.Context(), cur, uint32(pgno+1))
+		if err != nil || !bytes.Equal(page, fakePage(uint32(pgno+1), fill)) {
+			t.Errorf("page %d as of %s, epoch %d (before: %d): %.40q, %v", pgno+1, cur.txid, cur.epoch, before.epoch, page, err)
+		}
+	}
+}
+
+// TestBridge_KeepsSizes forgets no size of the database by what becomes doubtful.
+func TestBridge_KeepsSizes(t *testing.T) {
+	cur := &view{txid: 100, commit: 9, pageSize: fakePageSize}
+	for txid := ltx.TXID(31); txid <= 100; txid++ {
+		size := uint32(9)
+		if txid == 95 {
+			size = 4
+		}
+		cur.stamps = addStamp(cur.stamps, &ltxFile{maxTXID: txid, timestamp: int64(txid), commit: size})
+	}
+	f := &ltxFile{level: 1, minTXID: 91, maxTXID: 110, timestamp: 110, pageSize: fakePageSize, commit: 4, frames: 0}
+	next, err := cur.advance(f, ltxio.Index{})
+	if err == nil {
+		next, err = bridge(cur, next, f, ltxio.Index{}, 90)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := next.stampOf(95); ok {
+		t.Error("the time of a doubtful transaction is known")
+	}
+	if got := next.leastSince(92); got != 4 {
+		t.Errorf("the least size since transaction 92 is %d, not 4", got)
+	}
+	if got := next.leastSince(30); got != 0 {
+		t.Errorf("the least size since transaction 30 is %d, although that of 32 is forgotten", got)
+	}
+}
+
+// TestFollow_DamagedDelaysNoNews has the one file be damaged that would tell whether
+// the replica has the transactions that are known. Nothing speaks against it.
+func TestFollow_DamagedDelaysNoNews(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 20)
+	p.Compact(1, 1, 10)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	old := db.current.Load()
+	p.Compact(1, 11, 20)
+	p.DeleteLevelBelow(0, 21)
+	count(p)
+	client.open = func(k fileKey, _ int64) error {
+		if k == (fileKey{1, 11, 20}) {
+			return ltxio.ErrCorrupt
+		}
+		return nil
+	}
+	if err := db.poller.poll(true); err != nil {
+		t.Fatal(err)
+	}
+	cur := db.current.Load()
+	if cur.txid != 21 || cur.epoch != old.epoch {
+		t.Errorf("a poll leads to %s, epoch %d", cur.txid, cur.epoch)
+	}
+	wantPages(t, p, db, cur, 1, 2, 3)
+}
+
+// TestPoll_SeesOtherFileThatIsNoNews has another history end where the one before
+// did. The file of level 0 that a poll lists is not the one by which the newest
+// transaction is known.
+func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 20)
+	p.Compact(1, 1, 10)
+	p.Compact(1, 11, 20)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	old := db.current.Load()
+	if old.last.level != 1 {
+		t.Fatalf("transaction 20 is known by %s", old.last)
+	}
+	lists := client.lists.Load()
+	if err := db.poller.poll(false); err != nil {
+		t.Fatal(err)
+	}
+	if n := client.lists.Load() - lists; n != 0 {
+		t.Errorf("a poll without news lists all levels %d times", n)
+	}
+	q := forkOf(t, 10, 10)
+	become(t, client, q, 1, 0, 0)
+	if err := db.poller.poll(false); err != nil {
+		t.Fatal(err)
+	}
+	cur := db.current.Load()
+	if cur.epoch == old.epoch {
+		t.Error("a poll does not notice the other history")
+	}
+	wantPages(t, q, db, cur, 1, 2, 3)
+	wantOwn(t, p, db, old, 1, 2, 3)
+}
