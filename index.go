@@ -137,6 +137,10 @@ type view struct {
 	// that led here. No page of v is of any of them. They are never changed.
 	doubtful []txidRange
 
+	// own means that this process wrote its newest transaction: page 1 as stored has
+	// the schema cookie that was served.
+	own bool
+
 	// base is the state on the replica that commits of the write buffer change.
 	// Nil in a view without such commits.
 	base *view
@@ -162,6 +166,20 @@ type viewState struct {
 }
 
 func (v *view) time() time.Time { return time.UnixMilli(v.timestamp).UTC() }
+
+// cookieStep tells schema cookies of two epochs apart. Changes of the schema
+// count by one.
+const cookieStep = 0x9e3779b1
+
+// cookieShift is by how much the schema cookie as served differs from that which is
+// stored. SQLite keeps a schema while the cookie is the same, and two histories can
+// have the same one with other tables in the same places.
+func (v *view) cookieShift() uint32 {
+	if v.own {
+		return 0
+	}
+	return v.epoch * cookieStep
+}
 
 // fileSize returns the size of the database, bytes.
 func (v *view) fileSize() int64 { return int64(v.commit) * int64(v.pageSize) }

@@ -52,10 +52,12 @@ type servedPageOne struct {
 }
 
 // servePageOne makes it for page 1 as stored.
-func servePageOne(page []byte, number, commit uint32) *servedPageOne {
+func servePageOne(page []byte, number, commit, shift uint32) *servedPageOne {
 	s := new(servedPageOne)
 	copy(s.header[:], page)
 	patchPageOne(s.header[:], number, commit)
+	cookie := s.header[offSchemaCookie : offSchemaCookie+4]
+	binary.BigEndian.PutUint32(cookie, binary.BigEndian.Uint32(cookie)+shift)
 	if s.checked = hasPageChecksum(page); s.checked {
 		page = slices.Clone(page)
 		copy(page, s.header[:])

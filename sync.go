@@ -368,6 +368,7 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 		if err != nil {
 			return nil, nil, err
 		}
+		next.own = true
 		local := w.local.Load()
 		rest := w.segments[1:]
 		if len(rest) == 0 {

@@ -254,7 +254,7 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 	}
 	n := copy(p, page[in:])
 	if pgno == 1 {
-		served, err := servedOf(v, page)
+		served, err := servedOf(v, page, v.cookieShift())
 		if err != nil {
 			return 0, err
 		}
@@ -273,7 +273,7 @@ func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 		c.predictor.hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
-		served, err := servedOf(v, page)
+		served, err := servedOf(v, page, v.cookieShift())
 		if err != nil {
 			return 0, err
 		}
@@ -282,8 +282,9 @@ func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 	return len(page), nil
 }
 
-// servedOf returns what page 1 as served has other than page, which is as stored.
-func servedOf(v *view, page []byte) (*servedPageOne, error) {
+// servedOf returns what page 1 as served has other than page, which is as stored: a
+// schema cookie that is higher by shift, among others.
+func servedOf(v *view, page []byte, shift uint32) (*servedPageOne, error) {
 	if served := v.state.pageOne.Load(); served != nil {
 		return served, nil
 	}
@@ -291,7 +292,7 @@ func servedOf(v *view, page []byte) (*servedPageOne, error) {
 		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
 	}
 	number := v.state.number.Load()
-	served := servePageOne(page, number, v.commit)
+	served := servePageOne(page, number, v.commit, shift)
 	v.state.pageOne.Store(served)
 	if v.state.number.Load() != number {
 		v.state.pageOne.Store(nil) // it was just given another
@@ -322,7 +323,7 @@ func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 		c.predictor.hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
-		served, err := servedOf(v, page)
+		served, err := servedOf(v, page, 0) // SQLite wrote what it was served
 		if err != nil {
 			return 0, true, err
 		}
