@@ -11,13 +11,13 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// pagesPrimary is a primary with some 400 pages, which all of its kind have the same,
+// pagesPrimary is a primary with some 60 pages, which all of its kind have the same,
 // after n transactions. Each changes some of the pages.
 func pagesPrimary(t *testing.T, n int) *ltxtest.Primary {
 	t.Helper()
 	p := ltxtest.New(t, memory.NewReplicaClient(), ltxtest.Options{})
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, pad TEXT)")
-	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1500)" +
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 200)" +
 		" INSERT INTO t SELECT i, 0, printf('%01000d', i * 7919) FROM c")
 	for p.TXID() < ltx.TXID(n) {
 		p.Exec("UPDATE t SET n = n + 1 WHERE id % 40 = ?", int(p.TXID()))
@@ -29,6 +29,15 @@ func pagesPrimary(t *testing.T, n int) *ltxtest.Primary {
 // rolled back, and another writer has passed the transaction that the file is of. The
 // pages of the common past stay; no page of the old history does.
 func TestHydration_RecordAcrossFork(t *testing.T) {
+	p, forks := pagesPrimary(t, 20), make(map[int]*ltxtest.Primary)
+	for _, more := range []int{10, 12} {
+		q := pagesPrimary(t, 10)
+		q.Advance(time.Hour)
+		for i := range more {
+			q.Exec("UPDATE t SET n = n + 1000 WHERE id % 50 = ?", i)
+		}
+		forks[more] = q
+	}
 	for _, tc := range []struct {
 		name                   string
 		level0From, level1From ltx.TXID
@@ -45,12 +54,8 @@ func TestHydration_RecordAcrossFork(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			client := newHookClient()
-			become(t, client, pagesPrimary(t, 20), 11, 11, 20)
-			q := pagesPrimary(t, 10)
-			q.Advance(time.Hour)
-			for i := range tc.more {
-				q.Exec("UPDATE t SET n = n + 1000 WHERE id % 50 = ?", i)
-			}
+			become(t, client, p, 11, 11, 20)
+			q := forks[tc.more]
 			path := filepath.Join(t.TempDir(), "local.db")
 			db, _ := openKeptDB(t, client, path, Options{})
 			awaitHydrated(t, db)
