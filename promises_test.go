@@ -392,7 +392,10 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		store := memoryClient()
 		newPrimary(t, store, ltxtest.Options{}, 5000)
 		fault := decorate.NewFault(store)
-		vfsName, _ := newVFS(t, fault, &litestream.Options{ReadTimeout: limit, PollInterval: -1, CacheSize: uncached})
+		vfsName, _ := newVFS(t, fault, &litestream.Options{
+			ReadTimeout: limit, PollInterval: -1, CacheSize: uncached,
+			HydrationRateLimit: 100_000, // or the query may need no storage
+		})
 		conn := openConn(t, vfsName, "app.db")
 		mustQuery(t, conn, "SELECT 1 FROM t LIMIT 1")
 		remove := fault.Add(everything)
