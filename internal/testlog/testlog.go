@@ -9,9 +9,33 @@ import (
 	"testing"
 )
 
+// output is the output of a test until the test ends. A VFS whose Close was
+// given little time may log a little later, when testing.T must not be used.
+type output struct {
+	mu sync.Mutex
+	w  io.Writer // guarded by mu; nil once the test has ended
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.w == nil {
+		return len(p), nil
+	}
+	return o.w.Write(p)
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.w = nil
+}
+
 // New logs at DEBUG to the test, and to w unless it is nil.
 func New(t testing.TB, w io.Writer) *slog.Logger {
-	out := t.Output()
+	testOutput := &output{w: t.Output()}
+	t.Cleanup(testOutput.end)
+	out := io.Writer(testOutput)
 	if w != nil {
 		out = io.MultiWriter(out, w)
 	}
