@@ -41,7 +41,7 @@ describe('package', () => {
 
   it('knows all options', () => {
     const source = fs.readFileSync(path.join(root, 'options_text.go'), 'utf8');
-    const names = [...source.matchAll(/^\t"(\w+)": +func/gm)].map((match) => match[1]);
+    const names = [...source.matchAll(/^\t\{"(\w+)", "[A-Z]/gm)].map((match) => match[1]);
     assert.ok(names.length > 20);
     for (const name of names) litestream.uri('file:///x', { [name]: '1' });
     const types = fs.readFileSync(path.join(path.dirname(require.resolve('@ltxvfs/litestream-vfs')), 'index.d.ts'), 'utf8');
