@@ -110,7 +110,7 @@ func TestPromise7_RolledBackAndForked(t *testing.T) {
 					t.Fatalf("a poll leads to %s, epoch %d, want %s of another", cur.txid, cur.epoch, q.TXID())
 				}
 				if covered && cur.epoch == old.epoch {
-					// Until somebody looks at what is doubtful.
+					// Until a reader looks at what is doubtful.
 					if v, err := db.travelTo(t.Context(), tc.level1To); err != nil || v.txid != tc.level1To {
 						t.Fatal(err)
 					} else {

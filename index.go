@@ -199,7 +199,7 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp, last: f, epoch: v.epoch, doubtful: v.doubtful}
 	whole := f.minTXID == 1
 	if v.txid != 0 && f.pageSize != v.pageSize {
-		// Somebody has replaced the primary's database by another.
+		// The primary's database was replaced by another one.
 		if whole = whole || f.holdsAll(); !whole {
 			return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d, and pages are missing: %w", f, ErrCorrupt, f.pageSize, v.pageSize, errOtherPageSize)
 		}
