@@ -69,10 +69,11 @@ func newSession(c *ReplicaClient) (*session, error) {
 		rt = s.own
 	}
 	options := azcore.ClientOptions{
-		Retry:           policy.RetryOptions{MaxRetries: -1}, // callers retry
-		Telemetry:       policy.TelemetryOptions{ApplicationID: "litestream"},
-		Transport:       newTransporter(rt),
-		PerCallPolicies: []policy.Policy{startFromPolicy{}},
+		Retry:            policy.RetryOptions{MaxRetries: -1}, // callers retry
+		Telemetry:        policy.TelemetryOptions{ApplicationID: "litestream"},
+		Transport:        newTransporter(rt),
+		PerCallPolicies:  []policy.Policy{startFromPolicy{}},
+		PerRetryPolicies: []policy.Policy{bodyPolicy{}},
 	}
 	if s.cred, err = credentialOf(c, options); err != nil {
 		return nil, err

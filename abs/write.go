@@ -103,8 +103,8 @@ func (s *session) newUpload(key string, timestamp time.Time, create bool) *uploa
 }
 
 // put sends the blob in one request.
-func (u *upload) put(ctx context.Context, body []byte) error {
-	_, err := u.blob.Upload(asking(ctx, requestPut), streaming.NopCloser(bytes.NewReader(body)), &blockblob.UploadOptions{
+func (u *upload) put(ctx context.Context, content []byte) error {
+	_, err := u.blob.Upload(asking(ctx, requestPut), newBody(content), &blockblob.UploadOptions{
 		HTTPHeaders: u.headers, Metadata: u.metadata, AccessConditions: u.access,
 	})
 	return u.result(ctx, err)
@@ -125,6 +125,29 @@ func (u *upload) result(ctx context.Context, err error) error {
 // send is in memory, and changes nothing that anybody sees.
 var partRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 100 * time.Millisecond, MaxRetryDelay: 2 * time.Second}
 
+// body is the content of a request that is in memory.
+type body struct {
+	io.ReadSeekCloser
+	content []byte
+}
+
+func newBody(content []byte) *body {
+	return &body{streaming.NopCloser(bytes.NewReader(content)), content}
+}
+
+// bodyPolicy gives each try of a request its own reader of the body. Without
+// it, all tries share one reader, and the transport may still be reading for a
+// try that the server answered early when the SDK rewinds for the next one.
+type bodyPolicy struct{}
+
+// Do implements policy.Policy.
+func (bodyPolicy) Do(req *policy.Request) (*http.Response, error) {
+	if b, ok := req.Body().(*body); ok {
+		req.Raw().Body = io.NopCloser(bytes.NewReader(b.content))
+	}
+	return req.Next()
+}
+
 // putParts sends first and what r gives as blocks, and makes them the blob. It
 // returns the size of all. There are no more than u.concurrency parts in memory.
 func (u *upload) putParts(ctx context.Context, first []byte, r io.Reader) (size int64, err error) {
@@ -140,12 +163,12 @@ func (u *upload) putParts(ctx context.Context, first []byte, r io.Reader) (size 
 			fail(clientio.Permanent(fmt.Errorf("more than %d parts of %d bytes", maxParts, u.partSize)))
 			break
 		}
-		id, body := newID(), part
+		id, content := newID(), part
 		ids = append(ids, id)
-		size += int64(len(body))
+		size += int64(len(content))
 		group.Go(func() error {
 			defer func() { <-slots }()
-			return u.putPart(sendCtx, id, body)
+			return u.putPart(sendCtx, id, content)
 		})
 		if part = nil; !more {
 			break
@@ -170,8 +193,8 @@ func (u *upload) putParts(ctx context.Context, first []byte, r io.Reader) (size 
 	return size, u.result(ctx, err)
 }
 
-func (u *upload) putPart(ctx context.Context, id string, body []byte) error {
-	_, err := u.blob.StageBlock(policy.WithRetryOptions(asking(ctx, requestBlock), partRetry), id, streaming.NopCloser(bytes.NewReader(body)), nil)
+func (u *upload) putPart(ctx context.Context, id string, content []byte) error {
+	_, err := u.blob.StageBlock(policy.WithRetryOptions(asking(ctx, requestBlock), partRetry), id, newBody(content), nil)
 	if err != nil {
 		return fmt.Errorf("send part: %w", u.explain(ctx, err))
 	}

@@ -117,6 +117,52 @@ func TestWriteLTXFile_Parts(t *testing.T) {
 	}
 }
 
+// TestWriteLTXFile_AnsweredEarly has the server refuse blocks before it has read
+// them. The transport goes on reading what it sends while the next try begins,
+// and may not take anything from that.
+func TestWriteLTXFile_AnsweredEarly(t *testing.T) {
+	var mu sync.Mutex
+	early := map[string]io.Reader{} // what the transport still reads, by block
+	sent := map[string][]byte{}
+	c := fake(t, func(http.ResponseWriter, *http.Request) { t.Error("a request reaches the server") })
+	record(c, func(r *http.Request) *http.Response {
+		mu.Lock()
+		defer mu.Unlock()
+		id := r.URL.Query().Get("blockid")
+		created := answer(http.StatusCreated, "", "", "")
+		created.Header.Set("Etag", `"x"`)
+		if id == "" {
+			return created
+		}
+		if early[id] == nil {
+			early[id] = r.Body
+			return answer(http.StatusServiceUnavailable, "ServerBusy", "", "")
+		}
+		if _, err := early[id].Read(make([]byte, 10)); err != nil {
+			t.Error(err)
+		}
+		content, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		sent[id] = content
+		return created
+	})
+	c.PartSize = 64 << 10
+	content := encode(t, 1, 0, 200<<10)
+	if _, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	for id, part := range sent {
+		if !bytes.Contains(content, part) || len(part) != 64<<10 && !bytes.HasSuffix(content, part) {
+			t.Errorf("block %s has %d bytes of another content", id, len(part))
+		}
+	}
+	if want := (len(content) + 64<<10 - 1) / (64 << 10); len(sent) != want {
+		t.Errorf("%d blocks, want %d", len(sent), want)
+	}
+}
+
 // What failed writes leave behind does not disturb those that come after.
 func TestCreateLTXFile_Leftovers(t *testing.T) {
 	blobs := newContainer(t)
