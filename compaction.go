@@ -51,10 +51,10 @@ func (w *writer) compactAll() {
 		case <-timer.C:
 		case <-w.news:
 			c.news()
-		case <-db.ctx.Done():
+		case <-db.tasks.Context().Done():
 		}
 		timer.Stop()
-		if db.ctx.Err() != nil || !w.isEnabled() {
+		if db.tasks.Closed() || !w.isEnabled() {
 			if w.endCompaction() {
 				return
 			}
@@ -72,7 +72,7 @@ func (w *writer) startCompaction() {
 	}
 	signal(w.news)
 	if !w.compacting {
-		w.compacting = w.db.run(w.compactAll)
+		w.compacting = w.db.tasks.Go(w.compactAll)
 	}
 }
 
@@ -80,7 +80,7 @@ func (w *writer) startCompaction() {
 func (w *writer) endCompaction() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.news) > 0 && w.buffer != nil && w.db.ctx.Err() == nil {
+	if len(w.news) > 0 && w.buffer != nil && !w.db.tasks.Closed() {
 		return false
 	}
 	w.compacting = false
@@ -237,7 +237,7 @@ func (c *compactor) ended(what string, due *time.Time, err error) {
 
 // report says once that something does not go on, and once that all does.
 func (c *compactor) report(what string, err error) {
-	if c.db.ctx.Err() != nil {
+	if c.db.tasks.Closed() {
 		return
 	}
 	had := len(c.problems) > 0
@@ -269,7 +269,7 @@ func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
 	if limit >= 0 {
 		limit += timeFor(bytes)
 	}
-	return c.db.withTimeout(limit)
+	return c.db.tasks.WithTimeout(limit)
 }
 
 // compact merges the files of the level below that follow what a level has. It

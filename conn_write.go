@@ -117,7 +117,7 @@ func (c *conn) Sync(sqlite3vfs.SyncType) (err error) {
 // isRollback tells whether what was written is what a rollback left. Every
 // commit changes the counter, but for those with locking_mode=EXCLUSIVE after the first.
 func (c *conn) isRollback() bool {
-	return !c.again && !c.tx.resized && c.tx.counter == c.tx.view.state.number.Load()
+	return !c.again && !c.tx.resized && c.tx.counter == c.tx.view.state.counter.Load()
 }
 
 // seal makes what was written a part of the write buffer, unless it is what a
@@ -158,9 +158,9 @@ func (c *conn) finish() error {
 
 // startAgain drops what was changed and goes on with a state.
 func (c *conn) startAgain(v *view) {
-	if c.tx.counter != c.tx.view.state.number.Load() {
+	if c.tx.counter != c.tx.view.state.counter.Load() {
 		// SQLite may go on with pages that it thinks are those of this number.
-		c.db.skipNumber(c.tx.counter)
+		c.db.skipCounter(c.tx.counter)
 	}
 	c.db.writer.takeBack(c.appended)
 	c.appended = nil
@@ -194,7 +194,7 @@ func (c *conn) endTransaction() (err error) {
 	c.db.journals.forget(c.journalName, c)
 	c.db.writer.end(c)
 	if err == nil && committed && c.db.opts.SyncOnCommit {
-		ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+		ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 		defer cancel()
 		err = c.db.writer.await(ctx, c.committed)
 	}
@@ -220,7 +220,7 @@ func (c *conn) setWriteEnabled(s string) error {
 	if c.tx != nil {
 		return ErrInTransaction
 	}
-	ctx, cancel := c.db.withTimeout(c.db.opts.CloseTimeout)
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.CloseTimeout)
 	defer cancel()
 	if on {
 		return c.db.writer.enable(ctx, true)
@@ -230,7 +230,7 @@ func (c *conn) setWriteEnabled(s string) error {
 
 // syncNow is PRAGMA litestream_sync.
 func (c *conn) syncNow() (string, error) {
-	ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 	defer cancel()
 	if err := c.db.sync(ctx); err != nil {
 		return "", err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
@@ -28,24 +29,13 @@ type database struct {
 	poller *poller
 	client io.Closer // closed with the database; nil if that is up to somebody else
 
-	// ctx ends with the database: every request and goroutine hangs on it.
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	views
 
-	mu     sync.Mutex     // duty: nothing begins after close
-	closed bool           // guarded by mu
-	conns  map[*conn]bool // guarded by mu
-	wg     sync.WaitGroup // added to under mu
+	// tasks are all goroutines and requests of the database; they end with it.
+	tasks *task.Group
 
-	// current is the newest view. Replaced by compare-and-swap: who
-	// loses builds the next view again, from what the winner published.
-	current atomic.Pointer[view]
-	number  atomic.Uint32 // last one given to a state that was the newest, upwards
-	aside   atomic.Uint32 // last one given to another state, downwards
-
-	// arriving counts views that were published, but whose pages that came along
-	// are not handed out yet.
-	arriving atomic.Int32
+	mu    sync.Mutex     // duty: conns
+	conns map[*conn]bool // guarded by mu
 
 	writer   *writer
 	journals *journals // of the VFS; nil without one
@@ -66,16 +56,16 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		opts:  opts,
 		log:   opts.Logger.With("db", name),
 		conns: make(map[*conn]bool),
+		tasks: task.NewGroup(),
 	}
-	db.store = &store{client: client, log: db.log, limit: limit, run: db.run}
+	db.store = &store{client: client, log: db.log, limit: limit, run: db.tasks.Go}
 	if opts.HedgeRequests {
 		db.store.hedge = new(hedge)
 	}
-	db.ctx, db.cancel = context.WithCancelCause(context.Background())
 	db.poller = newPoller(db)
 	db.writer = newWriter(db)
 	if err := db.open(ctx); err != nil {
-		db.cancel(ErrClosed)
+		db.tasks.Close(ErrClosed)
 		return nil, err
 	}
 	return db, nil
@@ -159,43 +149,15 @@ func (db *database) readPageOne(ctx context.Context, v *view) error {
 		loc, _ := v.lookup(1)
 		return fmt.Errorf("page 1 in %s: %w", loc.file, err)
 	}
-	db.number.Store(counter)
-	db.current.Load().state.number.Store(db.number.Add(1)) // nobody else knows db yet
-	db.aside.Store(counter)
+	db.counter.Store(counter)
+	db.current.Load().state.counter.Store(db.counter.Add(1)) // nobody else knows db yet
+	db.oldCounter.Store(counter)
 	if db.opts.ReadAheadSize > 0 {
 		// The next that are asked for. Those known by now cost nothing.
 		roots, schema := treeWalk{db.reader, v}.schema()
 		db.readAhead(v, append(schema, roots...), 0, nil)
 	}
 	return nil
-}
-
-// stamp makes a view a state of its own.
-func (db *database) stamp(v *view) *view {
-	v.state = new(viewState)
-	v.state.number.Store(db.number.Add(1))
-	return v
-}
-
-// stampAside is stamp for a state that is not the newest. Whoever writes to the
-// newest changes its number to the next, so that must be free.
-func (db *database) stampAside(v *view) *view {
-	v.state = new(viewState)
-	v.state.number.Store(db.aside.Add(^uint32(0)))
-	return v
-}
-
-// farNumber is how far numbers are that will not be given out soon.
-const farNumber = 1 << 16
-
-// skipNumber has a number not be given to a state, if it is one of the next.
-func (db *database) skipNumber(n uint32) {
-	for {
-		last := db.number.Load()
-		if n-last-1 >= farNumber || db.number.CompareAndSwap(last, n) {
-			return
-		}
-	}
 }
 
 // build makes a view from nothing by the plan that choose picks from a
@@ -357,40 +319,14 @@ func (db *database) leave(c *conn) {
 	delete(db.conns, c)
 }
 
-// run runs something in the background, unless the database is closed.
-func (db *database) run(fn func()) bool {
-	if !db.begin() {
-		return false
-	}
-	go func() {
-		defer db.wg.Done()
-		fn()
-	}()
-	return true
-}
-
-// begin counts something that runs in the background, unless the database is
-// closed; it ends with wg.Done.
-func (db *database) begin() bool {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	if !db.closed {
-		db.wg.Add(1)
-	}
-	return !db.closed
-}
-
 // close ends every request and goroutine of the database and waits for them,
 // as long as ctx allows.
 func (db *database) close(ctx context.Context) error {
 	err := db.writer.close(ctx)
-	db.mu.Lock()
-	db.closed = true
-	db.mu.Unlock()
-	db.cancel(ErrClosed)
+	db.tasks.Close(ErrClosed)
 	done := make(chan struct{})
 	go func() {
-		db.wg.Wait()
+		db.tasks.Wait()
 		if db.reader != nil {
 			db.reader.clear()
 		}
@@ -414,28 +350,14 @@ func (db *database) close(ctx context.Context) error {
 
 // closeInTime is close with CloseTimeout as a limit beside that of ctx.
 func (db *database) closeInTime(ctx context.Context) error {
-	if d := db.opts.CloseTimeout; d >= 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
-	}
+	ctx, cancel := task.WithTimeout(ctx, db.opts.CloseTimeout)
+	defer cancel()
 	return db.close(ctx)
 }
 
 // closeWithin is close with a time limit; a negative d is none.
 func (db *database) closeWithin(d time.Duration) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	if d >= 0 {
-		ctx, cancel = context.WithTimeout(context.Background(), d)
-	}
+	ctx, cancel := task.WithTimeout(context.Background(), d)
 	defer cancel()
 	return db.close(ctx)
-}
-
-// withTimeout derives a context of the database's; a negative d is no limit.
-func (db *database) withTimeout(d time.Duration) (context.Context, context.CancelFunc) {
-	if d < 0 {
-		return context.WithCancel(db.ctx)
-	}
-	return context.WithTimeout(db.ctx, d)
 }

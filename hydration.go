@@ -96,13 +96,13 @@ func newHydrator(db *database) *hydrator {
 }
 
 // start begins to hydrate.
-func (h *hydrator) start() { h.db.run(h.run) }
+func (h *hydrator) start() { h.db.tasks.Go(h.run) }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *hydrator) run() {
 	for again := false; ; {
 		err := h.hydrate()
-		if h.db.ctx.Err() != nil {
+		if h.db.tasks.Closed() {
 			return
 		}
 		if errors.Is(err, errLocalWrong) {
@@ -123,7 +123,7 @@ func (h *hydrator) run() {
 		timer := time.NewTimer(lastHydrationDelay)
 		select {
 		case <-timer.C:
-		case <-h.db.ctx.Done():
+		case <-h.db.tasks.Context().Done():
 			timer.Stop()
 			return
 		}
@@ -138,7 +138,7 @@ func (h *hydrator) hydrate() (err error) {
 	}
 	defer func() { err = h.close(err) }()
 	h.begin(HydrationRestoring)
-	ctx, stop := context.WithCancel(h.db.ctx)
+	ctx, stop := context.WithCancel(h.db.tasks.Context())
 	var copying sync.WaitGroup
 	failed := make(chan error, 1)
 	copying.Go(func() {
@@ -263,7 +263,7 @@ func signal(c chan struct{}) {
 // broke is told why a page could not be read from the local file. If that is
 // not just that it is not there, nothing is read from it any more.
 func (h *hydrator) broke(l *localPages, err error) {
-	if err == errNotHere || h.db.ctx.Err() != nil || l != h.local() {
+	if err == errNotHere || h.db.tasks.Closed() || l != h.local() {
 		return
 	}
 	l.drop()

@@ -218,7 +218,7 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	v := db.current.Load()
-	if v.state.number.Load() == before.state.number.Load() {
+	if v.state.counter.Load() == before.state.counter.Load() {
 		t.Error("SQLite goes on with what it has cached")
 	}
 	again, err := db.travelTo(t.Context(), snapshot.maxTXID)

@@ -82,8 +82,8 @@ const recordSuffix = "-hydration"
 func (k *keeper) resume(l *localPages, v *view) error {
 	if len(k.old) > 0 {
 		pages, err := k.trusted(l, v)
-		if k.h.db.ctx.Err() != nil {
-			return context.Cause(k.h.db.ctx)
+		if k.h.db.tasks.Closed() {
+			return context.Cause(k.h.db.tasks.Context())
 		}
 		if err == nil {
 			return k.begin(l, v, pages)

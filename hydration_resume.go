@@ -100,7 +100,7 @@ func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 // witness returns the last transaction up to which the replica is known to be
 // the one that the record is of, and its files.
 func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error) {
-	ctx, cancel := k.h.db.withTimeout(-1)
+	ctx, cancel := k.h.db.tasks.WithTimeout(-1)
 	defer cancel()
 	before := k.h.db.current.Load()
 	files, err := k.h.db.store.listAll(ctx, false)
@@ -163,7 +163,7 @@ func (k *keeper) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *ch
 	if end != v.txid || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
 		return nil
 	}
-	ctx, cancel := k.h.db.withTimeout(-1)
+	ctx, cancel := k.h.db.tasks.WithTimeout(-1)
 	defer cancel()
 	changed := &changes{newBitmap(v.pages.end()), v.commit}
 	err := k.h.db.store.loadFiles(ctx, plan, func(l *loadedFile) error {

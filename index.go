@@ -152,9 +152,9 @@ type view struct {
 
 // viewState is what connections see of a view beside its pages.
 type viewState struct {
-	// number stands in page 1 as the change counter. Within a process, no
-	// two states of a database have the same. It can change: see writer.finish.
-	number atomic.Uint32
+	// counter stands in page 1 as the change counter. Within a process, no two
+	// states of a database have the same. It can change: see writer.finish.
+	counter atomic.Uint32
 
 	// pageOne is what page 1 as served has other than as stored, kept since SQLite
 	// reads the header at the start of every transaction. Nil until first read.

@@ -31,7 +31,7 @@ func TestClose_EndedContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = vfs.Close(ended) // whether it all ended in time is luck
-		if c.db.ctx.Err() == nil {
+		if !c.db.tasks.Closed() {
 			t.Fatal("the database lives on after the VFS was closed")
 		}
 		if err := vfs.Close(t.Context()); err != nil {

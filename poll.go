@@ -72,7 +72,7 @@ func (p *poller) use() {
 	select {
 	case <-caught:
 	case <-timer.C:
-	case <-p.db.ctx.Done():
+	case <-p.db.tasks.Context().Done():
 	}
 }
 
@@ -87,13 +87,13 @@ func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pollState(p.state.Load()) == pollAsleep && p.db.begin() {
+	if pollState(p.state.Load()) == pollAsleep && p.db.tasks.Begin() {
 		p.state.Store(int32(pollRunning))
 		caught := make(chan struct{})
 		p.caught, p.woke = caught, time.Now()
 		p.catching.Store(true)
 		go func() {
-			defer p.db.wg.Done()
+			defer p.db.tasks.End()
 			p.run(caught)
 		}()
 	}
@@ -117,7 +117,7 @@ func (p *poller) run(caught chan struct{}) {
 	for {
 		select {
 		case <-timer.C:
-		case <-p.db.ctx.Done():
+		case <-p.db.tasks.Context().Done():
 			p.release(caught)
 			return
 		}
@@ -138,7 +138,7 @@ func (p *poller) run(caught chan struct{}) {
 				p.db.log.Info("polling works again")
 			}
 			failing = false
-		case p.db.ctx.Err() == nil:
+		case !p.db.tasks.Closed():
 			quiet = fullPollEvery // next time, look at everything
 			delay = max(min(2*delay, maxPollDelay), interval)
 			since := time.Now().UTC()
@@ -196,7 +196,7 @@ func (p *poller) sleep() bool {
 func (p *poller) poll(full bool) (err error) {
 	db := p.db
 	defer guard(db.log, "poll", &err)
-	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+	ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
 	defer cancel()
 	if db.writer.isWriting() {
 		return nil // whoever writes knows what is new

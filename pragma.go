@@ -149,7 +149,7 @@ func (c *conn) travelBy(find func(context.Context) (*view, error)) error {
 		c.travelTo(nil)
 		return nil
 	}
-	ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 	defer cancel()
 	v, err := find(ctx)
 	if err != nil {
@@ -192,7 +192,7 @@ type viewStatus struct {
 }
 
 func (c *conn) history() (string, error) {
-	ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 	defer cancel()
 	points, err := c.db.history(ctx)
 	if err != nil {

@@ -115,7 +115,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 	// What is waited for goes first.
 	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
 	for _, s := range all {
-		if !db.begin() {
+		if !db.tasks.Begin() {
 			r.fail(s.wants, ErrClosed)
 			continue
 		}
@@ -124,7 +124,7 @@ func (db *database) readAhead(v *view, pgnos []uint32, urgent uint32, stream *st
 			r.store.limit.promote(t)
 		}
 		go func() {
-			defer db.wg.Done()
+			defer db.tasks.End()
 			db.readSpan(s, t)
 		}()
 	}
@@ -144,7 +144,7 @@ func (db *database) readSpan(s span, t *ticket) {
 	err := errReadAhead
 	defer guard(db.log, "read ahead", &err)
 	defer func() { r.fail(left, err) }()
-	ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+	ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
 	defer cancel()
 	if s.class == speculative && r.bodies != nil {
 		n := min(s.size(), db.opts.ReadAheadSize)

@@ -162,7 +162,7 @@ func TestReadAhead_StalledBody(t *testing.T) {
 			})
 		}
 		db.readAhead(v, pgnoRange(10, 1000), 10, new(stream))
-		ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+		ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
 		defer cancel()
 		start := time.Now()
 		_, err := db.page(ctx, v, 10)

@@ -659,7 +659,7 @@ func TestReadAhead_Close(t *testing.T) {
 		db.readAhead(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(stream))
 		got := make(chan error, 1)
 		go func() {
-			ctx, cancel := db.withTimeout(-1)
+			ctx, cancel := db.tasks.WithTimeout(-1)
 			defer cancel()
 			_, err := db.page(ctx, v, 20)
 			got <- err

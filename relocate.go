@@ -121,11 +121,11 @@ func (db *database) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) 
 func (db *database) share(ctx context.Context, key string, do func(context.Context) (any, error)) (any, error) {
 	result := db.shared.DoChan(key, func() (_ any, err error) {
 		defer guard(db.log, "share", &err)
-		if !db.begin() {
+		if !db.tasks.Begin() {
 			return nil, ErrClosed
 		}
-		defer db.wg.Done()
-		ctx, cancel := db.withTimeout(db.opts.ReadTimeout)
+		defer db.tasks.End()
+		ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
 		defer cancel()
 		return do(ctx)
 	})
@@ -308,7 +308,7 @@ func (db *database) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, 
 				next.epoch++ // who looked for the past of nothing may have found another history
 			}
 			db.arriving.Add(1)
-			failed := db.replace(cur, db.stamp(next))
+			failed := db.replace(cur, db.newState(next))
 			if failed == nil {
 				if cur.pageSize != next.pageSize {
 					db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))

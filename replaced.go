@@ -25,7 +25,7 @@ func (db *database) restart(ctx context.Context, before *view, files []*ltx.File
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	next.epoch = before.epoch + 1
-	if err := db.replace(before, db.stamp(next)); err != nil {
+	if err := db.replace(before, db.newState(next)); err != nil {
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	if next.pageSize != before.pageSize {

@@ -84,7 +84,7 @@ func (w *writer) pause(delay time.Duration, failing bool) {
 	select {
 	case <-due:
 		return
-	case <-w.db.ctx.Done():
+	case <-w.db.tasks.Context().Done():
 		return
 	case <-w.kick:
 	}
@@ -92,7 +92,7 @@ func (w *writer) pause(delay time.Duration, failing bool) {
 		timer.Reset(min(delay, impatientDelay) - time.Since(start))
 		select {
 		case <-timer.C:
-		case <-w.db.ctx.Done():
+		case <-w.db.tasks.Context().Done():
 		}
 	}
 }
@@ -131,7 +131,7 @@ func (w *writer) released() {
 func (w *writer) ended(err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil && w.problem == nil && w.db.ctx.Err() == nil && !errors.Is(err, ErrConflict) {
+	if err != nil && w.problem == nil && !w.db.tasks.Closed() && !errors.Is(err, ErrConflict) {
 		w.db.log.Warn("sync failed, and is tried again", "error", err, "bytes", w.unsynced())
 	}
 	if err == nil && w.problem != nil {
@@ -143,7 +143,7 @@ func (w *writer) ended(err error) bool {
 	w.problem = err
 	w.attempts++
 	w.change()
-	if len(w.segments) == 0 && !w.isDoubtful() || w.db.ctx.Err() != nil {
+	if len(w.segments) == 0 && !w.isDoubtful() || w.db.tasks.Closed() {
 		w.running = false
 		return true
 	}
@@ -207,7 +207,7 @@ func (w *writer) upload(s *segment) error {
 	if limit >= 0 {
 		limit += timeFor(s.bytes)
 	}
-	ctx, cancel := w.db.withTimeout(limit)
+	ctx, cancel := w.db.tasks.WithTimeout(limit)
 	defer cancel()
 	there := false
 	if !w.isSure() {
@@ -260,7 +260,7 @@ func timeFor(bytes int64) time.Duration { return time.Duration(bytes/uploadRate)
 
 // lookAgain looks at all levels, without a segment to upload.
 func (w *writer) lookAgain() error {
-	ctx, cancel := w.db.withTimeout(w.db.opts.ReadTimeout)
+	ctx, cancel := w.db.tasks.WithTimeout(w.db.opts.ReadTimeout)
 	defer cancel()
 	if err := w.look(ctx); err != nil {
 		return err
@@ -323,7 +323,7 @@ func (w *writer) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	if db.reader.copies == nil {
 		return nil
 	}
-	offering, stop := context.WithTimeout(db.ctx, offerPatience)
+	offering, stop := context.WithTimeout(db.tasks.Context(), offerPatience)
 	defer stop()
 	for _, pgno := range pgnos {
 		if loc, ok := next.lookup(pgno); !ok || loc.file != f {
@@ -369,12 +369,12 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 			return nil, nil, err
 		}
 		next.own = true
-		local := w.local.Load()
+		local := w.db.local.Load()
 		rest := w.segments[1:]
 		if len(rest) == 0 {
 			next.state = local.state
 		} else {
-			w.db.stampAside(next)
+			w.db.newOldState(next)
 		}
 		if !w.db.current.CompareAndSwap(cur, next) {
 			continue // pages of it were moved
@@ -384,14 +384,14 @@ func (w *writer) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, 
 			w.known.files = append(slices.Clip(w.known.files), &ltx.FileInfo{MinTXID: f.minTXID, MaxTXID: f.maxTXID, Size: f.size})
 		}
 		if len(rest) == 0 {
-			w.local.Store(nil)
+			w.db.local.Store(nil)
 		} else {
 			v := next
 			for _, s := range rest {
 				v = v.withSegment(s)
 			}
 			v.state = local.state
-			w.local.Store(v)
+			w.db.local.Store(v)
 		}
 		if w.format = s.log.Format; w.format == [2]byte{} {
 			w.format = [2]byte{1, 1} // as SQLite wrote it

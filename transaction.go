@@ -35,7 +35,7 @@ func newTransaction(v *view, memory []byte) *transaction {
 	return &transaction{
 		data: tempFile{mem: memory},
 		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
-		size: v.commit, least: v.commit, counter: v.state.number.Load(),
+		size: v.commit, least: v.commit, counter: v.state.counter.Load(),
 	}
 }
 
@@ -99,7 +99,7 @@ func (tx *transaction) truncate(size int64) error {
 	if n < tx.size {
 		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
 		if n == 0 {
-			tx.counter = tx.view.state.number.Load() // a new database that is not to be
+			tx.counter = tx.view.state.counter.Load() // a new database that is not to be
 		}
 	}
 	if n != tx.size {

@@ -81,7 +81,7 @@ func (db *database) travelTo(ctx context.Context, target ltx.TXID) (*view, error
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
 	}
-	return db.past.add(db.stampAside(v)), nil
+	return db.past.add(db.newOldState(v)), nil
 }
 
 // buildPast is build for a state of the history that the current view is of.
@@ -140,7 +140,7 @@ func (db *database) travelToTime(ctx context.Context, t time.Time) (*view, error
 	switch {
 	case err == nil:
 		v.timestamp = min(v.timestamp, ms) // a snapshot is stamped when it is made
-		return db.past.add(db.stampAside(v)), nil
+		return db.past.add(db.newOldState(v)), nil
 	case errors.Is(err, errIsKnown):
 		if ms < known.timestamp {
 			dated := *known

@@ -231,7 +231,7 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 		if whole {
 			c.predictor.miss(v, pgno)
 		}
-		ctx, cancel := c.db.withTimeout(c.db.opts.ReadTimeout)
+		ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 		defer cancel()
 		var err error
 		if page, err = c.db.page(ctx, v, pgno); err != nil {
@@ -291,10 +291,10 @@ func servedOf(v *view, page []byte, shift uint32) (*servedPageOne, error) {
 	if _, err := checkPageOne(page, v.pageSize); err != nil {
 		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
 	}
-	number := v.state.number.Load()
+	number := v.state.counter.Load()
 	served := servePageOne(page, number, v.commit, shift)
 	v.state.pageOne.Store(served)
-	if v.state.number.Load() != number {
+	if v.state.counter.Load() != number {
 		v.state.pageOne.Store(nil) // it was just given another
 	}
 	return served, nil
@@ -350,8 +350,8 @@ func (c *conn) Lock(level sqlite3vfs.LockType) (err error) {
 	if level <= c.level {
 		return nil
 	}
-	if c.db.ctx.Err() != nil {
-		return c.fail("lock", context.Cause(c.db.ctx))
+	if c.db.tasks.Closed() {
+		return c.fail("lock", context.Cause(c.db.tasks.Context()))
 	}
 	if c.level == sqlite3vfs.LockNone {
 		if c.travel == nil {

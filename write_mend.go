@@ -141,7 +141,7 @@ func (w *writer) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 	if limit >= 0 {
 		limit += 2 * timeFor(int64(hdr.Commit)*int64(hdr.PageSize))
 	}
-	ctx, cancel := db.withTimeout(limit)
+	ctx, cancel := db.tasks.WithTimeout(limit)
 	defer cancel()
 	key := fileKey{SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}
 	w.mu.Lock()

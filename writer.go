@@ -21,10 +21,6 @@ type writer struct {
 	kick chan struct{} // holds one if a sync is due now
 	news chan struct{} // holds one if there is something to compact
 
-	// local is the newest view, with commits that are not on the replica; nil
-	// if there are none. Stored under mu.
-	local atomic.Pointer[view]
-
 	mu         sync.Mutex     // duty: what follows
 	buffer     *writeBuffer   // guarded by mu; nil: write mode is off
 	closed     bool           // guarded by mu; with the database
@@ -73,14 +69,6 @@ func (w *writer) change() {
 	w.changed = make(chan struct{})
 }
 
-// newest returns the newest view.
-func (db *database) newest() *view {
-	if v := db.writer.local.Load(); v != nil {
-		return v
-	}
-	return db.current.Load()
-}
-
 // errWriting means that news of the replica have to wait, or mean a conflict.
 var errWriting = errors.New("there are commits that are not on the replica yet")
 
@@ -102,7 +90,7 @@ func (db *database) replace(cur, next *view) error {
 // isBusy tells whether somebody writes, or has. Who began before write mode
 // ended cannot commit. Called under mu.
 func (w *writer) isBusy() bool {
-	return w.buffer != nil && (w.owner != nil || w.local.Load() != nil)
+	return w.buffer != nil && (w.owner != nil || w.db.local.Load() != nil)
 }
 
 // isWriting is isBusy for others.
@@ -266,7 +254,7 @@ func (w *writer) learnFormat() error {
 	if known {
 		return nil
 	}
-	ctx, cancel := w.db.withTimeout(w.db.opts.ReadTimeout)
+	ctx, cancel := w.db.tasks.WithTimeout(w.db.opts.ReadTimeout)
 	defer cancel()
 	page, err := w.db.page(ctx, cur, 1)
 	if err != nil {
@@ -314,23 +302,23 @@ func (w *writer) finish(c *conn, commits []*localCommit) error {
 	}
 	number := tx.counter
 	if tx.wal {
-		w.db.skipNumber(number) // so that the connection reads page 1 again
+		w.db.skipCounter(number) // so that the connection reads page 1 again
 	}
 	switch {
-	case w.db.number.CompareAndSwap(number-1, number):
+	case w.db.counter.CompareAndSwap(number-1, number):
 		// With the number that SQLite wrote, the connection keeps its pages.
 		v.state = new(viewState)
-		v.state.number.Store(number)
-	case number == before.state.number.Load():
+		v.state.counter.Store(number)
+	case number == before.state.counter.Load():
 		// With locking_mode=EXCLUSIVE SQLite does not change it again. So that it does not
 		// take its pages for those of the state before, that gets another number.
-		w.db.stamp(v)
-		before.state.number.Store(w.db.aside.Add(^uint32(0)))
+		w.db.newState(v)
+		before.state.counter.Store(w.db.oldCounter.Add(^uint32(0)))
 		before.state.pageOne.Store(nil)
 	default:
-		w.db.stamp(v)
+		w.db.newState(v)
 	}
-	w.local.Store(v)
+	w.db.local.Store(v)
 	c.pin(v) // before it can be replaced
 	w.startSync()
 	w.change()
@@ -340,7 +328,7 @@ func (w *writer) finish(c *conn, commits []*localCommit) error {
 // startSync starts the goroutine that syncs, unless it runs. Called under mu.
 func (w *writer) startSync() {
 	if !w.running && (len(w.segments) > 0 || w.isDoubtful()) {
-		w.running = w.db.run(w.syncAll)
+		w.running = w.db.tasks.Go(w.syncAll)
 	}
 	if w.db.opts.SyncOnCommit || w.unsynced() >= w.db.opts.WriteBufferMaxSize {
 		signal(w.kick)
@@ -402,7 +390,7 @@ func (w *writer) await(ctx context.Context, number uint64) error {
 		}
 		select {
 		case <-changed:
-		case <-w.db.ctx.Done():
+		case <-w.db.tasks.Context().Done():
 			ended = true
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx)), problem)
@@ -420,14 +408,14 @@ func (w *writer) lose(why error) error {
 	undo := w.unfinished()
 	w.buffer, w.segments, w.known = nil, nil, known{}
 	w.synced, w.finished = w.number, w.number
-	if local := w.local.Load(); local != nil {
+	if local := w.db.local.Load(); local != nil {
 		// The next number may be in the pages of who is just writing.
 		cur := w.db.current.Load()
-		w.db.skipNumber(local.state.number.Load() + 1)
+		w.db.skipCounter(local.state.counter.Load() + 1)
 		again := *cur
-		w.db.current.CompareAndSwap(cur, w.db.stamp(&again))
+		w.db.current.CompareAndSwap(cur, w.db.newState(&again))
 	}
-	w.local.Store(nil)
+	w.db.local.Store(nil)
 	w.change()
 	w.mu.Unlock()
 	if b == nil {
@@ -440,7 +428,7 @@ func (w *writer) lose(why error) error {
 	if kerr = errors.Join(kerr, b.close()); kerr != nil {
 		w.db.log.Error("keeping the write buffer failed", "error", kerr)
 	}
-	w.db.run(func() { w.db.refresh(w.db.ctx) })
+	w.db.tasks.Go(func() { w.db.refresh(w.db.tasks.Context()) })
 	return err
 }
 

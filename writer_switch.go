@@ -110,7 +110,7 @@ func (w *writer) takeUp(b *writeBuffer, base *view, r *recovery) error {
 			w.db.reader.cache.Store(newPageCache(w.db.opts.CacheSize, v.pageSize))
 		}
 		w.segments = r.segments
-		w.local.Store(w.db.stamp(v))
+		w.db.local.Store(w.db.newState(v))
 		w.startSync()
 	}
 	w.change()

@@ -44,7 +44,7 @@ func (db *database) forgetServed() {
 		}
 		db.reader.cache.Store(newPageCache(db.opts.CacheSize, max(cur.pageSize, minPageSize)))
 		again := *cur
-		switch db.replace(cur, db.stamp(&again)) {
+		switch db.replace(cur, db.newState(&again)) {
 		case nil:
 			return
 		case errWriting:
@@ -60,9 +60,9 @@ func (db *database) forgetServed() {
 func (w *writer) stampLocal() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if local := w.local.Load(); local != nil && w.owner == nil {
+	if local := w.db.local.Load(); local != nil && w.owner == nil {
 		again := *local
-		w.local.Store(w.db.stamp(&again))
+		w.db.local.Store(w.db.newState(&again))
 	}
 }
 

@@ -1,0 +1,61 @@
+package litestream
+
+import "sync/atomic"
+
+// views is the states of a database that connections can pin. Each view is
+// immutable; the newest are published here by atomic pointers.
+type views struct {
+	// current is the newest state of the replica. A goroutine that publishes
+	// another one replaces it by compare-and-swap; if that fails, it starts
+	// again from the view that was published meanwhile.
+	current atomic.Pointer[view]
+
+	// local is the newest state with the commits that are not on the replica
+	// yet; nil if there are none. It is stored under the writer's lock.
+	local atomic.Pointer[view]
+
+	counter    atomic.Uint32 // change counter of the newest state, counted upwards
+	oldCounter atomic.Uint32 // change counter that another state got last, counted downwards
+
+	// arriving counts views that were published while the pages that came with
+	// their files are still being handed out.
+	arriving atomic.Int32
+}
+
+// newest returns the state that a new transaction sees.
+func (s *views) newest() *view {
+	if v := s.local.Load(); v != nil {
+		return v
+	}
+	return s.current.Load()
+}
+
+// newState makes v a state of its own, the newest one.
+func (s *views) newState(v *view) *view {
+	v.state = new(viewState)
+	v.state.counter.Store(s.counter.Add(1))
+	return v
+}
+
+// newOldState makes v a state of its own that is not the newest. SQLite
+// increments the counter of the newest state when it commits, so the counter of
+// any other state must not be one of the next.
+func (s *views) newOldState(v *view) *view {
+	v.state = new(viewState)
+	v.state.counter.Store(s.oldCounter.Add(^uint32(0)))
+	return v
+}
+
+// farCounter is the distance from which on a counter is not given out soon.
+const farCounter = 1 << 16
+
+// skipCounter excludes n from the counters that states get, if it is one of the
+// next.
+func (s *views) skipCounter(n uint32) {
+	for {
+		last := s.counter.Load()
+		if n-last-1 >= farCounter || s.counter.CompareAndSwap(last, n) {
+			return
+		}
+	}
+}
