@@ -5,34 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/task"
-	"github.com/superfly/ltx"
 	"golang.org/x/sync/semaphore"
-	"golang.org/x/sync/singleflight"
 )
 
 // database is what all connections to one database share. It is safe for
 // concurrent use.
 type database struct {
+	*index
+
 	name   string
 	owner  commitlog.Owner // what write buffers are for
 	opts   Options         // complete
-	log    *slog.Logger
-	store  *store
 	reader *reader
 	poller *poller
 	client io.Closer // closed with the database; nil if that is up to somebody else
-
-	views
-
-	// tasks are all goroutines and requests of the database; they end with it.
-	tasks *task.Group
 
 	mu    sync.Mutex     // duty: conns
 	conns map[*conn]bool // guarded by mu
@@ -40,11 +31,6 @@ type database struct {
 	writer   *writer
 	journals *journals // of the VFS; nil without one
 
-	past   pastViews
-	seen   atomic.Pointer[seenFiles]
-	turns  atomic.Int64       // refreshes that have begun
-	ending atomic.Int64       // epoch that the next refresh is to end, plus 1; 0: none
-	shared singleflight.Group // see share
 }
 
 // openDatabase builds the newest view of a replica. The context bounds the
@@ -54,26 +40,26 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		name:  name,
 		owner: ownerOf(client, opts.replicaURL, name),
 		opts:  opts,
-		log:   opts.Logger.With("db", name),
 		conns: make(map[*conn]bool),
-		tasks: task.NewGroup(),
 	}
-	db.store = &store{client: client, log: db.log, limit: limit, run: db.tasks.Go}
+	log, tasks := opts.Logger.With("db", name), task.NewGroup()
+	requests := &store{client: client, log: log, limit: limit, run: tasks.Go}
 	if opts.HedgeRequests {
-		db.store.hedge = new(hedge)
+		requests.hedge = new(hedge)
 	}
-	db.poller = newPoller(db)
+	db.index = &index{
+		store: requests, tasks: tasks, log: log,
+		cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.pinned,
+	}
 	db.writer = newWriter(db)
+	db.index.writer = db.writer
+	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.poll)
 	if err := db.open(ctx); err != nil {
 		db.tasks.Close(ErrClosed)
 		return nil, err
 	}
 	return db, nil
 }
-
-// planAttempts is how often a plan is made anew because a listing did not
-// hold together, or a file of it was deleted meanwhile.
-const planAttempts = 3
 
 func (db *database) open(ctx context.Context) error {
 	start := time.Now()
@@ -93,19 +79,20 @@ func (db *database) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db.reader = newReader(db.store, newPageCache(db.opts.CacheSize, max(v.pageSize, minPageSize)))
+	db.reader = newReader(db.store, db.opts.CacheSize, max(v.pageSize, minPageSize))
 	if db.opts.ReadAheadSize > 0 {
 		db.reader.bodies = semaphore.NewWeighted(db.opts.ReadAheadSize)
 	}
 	if db.opts.HydrationEnabled {
 		db.reader.copies = newHydrator(db)
 	}
+	db.index.pages = db.reader
 	v.state = new(viewState)
 	db.current.Store(v)
 	db.writer.openedWith(start, known.plan, known.listed)
 	db.remember(v.epoch, known.listed)
 	if v.commit > 0 {
-		db.cachePages(v, loaded)
+		db.reader.cachePages(v, loaded)
 		if err := db.readPageOne(ctx, v); err != nil {
 			return err
 		}
@@ -122,19 +109,6 @@ func (db *database) open(ctx context.Context) error {
 	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
 		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
 	return nil
-}
-
-// openedFiles are the files that a database was opened with.
-type openedFiles struct{ plan, listed []*ltx.FileInfo }
-
-// buildNewest makes the newest view.
-func (db *database) buildNewest(ctx context.Context) (v *view, from openedFiles, pages keptPages, err error) {
-	v, pages, err = db.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		plan, err := planLatest(0, files)
-		from = openedFiles{plan, files}
-		return plan, err
-	})
-	return v, from, pages, err
 }
 
 // readPageOne reads page 1 of the view that a database is opened with. It tells
@@ -160,50 +134,6 @@ func (db *database) readPageOne(ctx context.Context, v *view) error {
 	return nil
 }
 
-// build makes a view from nothing by the plan that choose picks from a
-// listing of all files.
-func (db *database) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, keptPages, error) {
-	var err error
-	for range planAttempts {
-		var files, plan []*ltx.FileInfo
-		if files, err = db.store.listAll(ctx, false); err != nil {
-			return nil, nil, err
-		}
-		if plan, err = choose(files); err == nil {
-			v, pages, err := db.assemble(ctx, plan)
-			if !isMissing(err) {
-				return v, pages, err
-			}
-			continue
-		}
-		// Lists of several levels are not of one moment: a file that was
-		// compacted and deleted in between looks like a gap, or is missing
-		// when its header is read.
-		var missing *MissingError
-		if !errors.As(err, &missing) && !isMissing(err) {
-			return nil, nil, err
-		}
-	}
-	return nil, nil, err
-}
-
-// assemble makes a view from the files of a plan from nothing.
-func (db *database) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, keptPages, error) {
-	v := new(view)
-	pages := make(keptPages)
-	err := db.store.loadFiles(ctx, plan, func(l *loadedFile) (err error) {
-		if v, err = v.advance(l.file, l.index); err != nil {
-			return err
-		}
-		pages.keep(l, db.opts.CacheSize)
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return v, pages, nil
-}
-
 // keptPages are the newest versions of pages that came along with files.
 type keptPages map[uint32]keptPage
 
@@ -221,15 +151,28 @@ func (k keptPages) keep(l *loadedFile, limit int64) {
 	}
 }
 
-// cachePages puts pages into the cache where a view has them in that version.
-func (db *database) cachePages(v *view, pages keptPages) {
+// cachePages implements pageSink.
+func (r *reader) cachePages(v *view, pages keptPages) {
 	for pgno, p := range pages {
 		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
-			db.reader.admit(pageKey{loc.version, pgno, v.epoch}, p.data, p.file.isWhole)
+			r.admit(pageKey{loc.version, pgno, v.epoch}, p.data, p.file.isWhole)
 		}
 	}
-	db.reader.copies.notify()
+	r.copies.notify()
 }
+
+// reset implements pageSink.
+func (r *reader) reset(pageSize uint32) { r.cache.Store(newPageCache(r.cacheSize, pageSize)) }
+
+// dropLocal implements pageSink.
+func (r *reader) dropLocal() {
+	if l := r.local.Load(); l != nil {
+		l.drop()
+	}
+}
+
+// notify implements pageSink.
+func (r *reader) notify() { r.copies.notify() }
 
 // peek returns what page does where that takes no request. Cached tells
 // whether it was in the cache.

@@ -1,299 +1,170 @@
 package litestream
 
 import (
-	"cmp"
+	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/commitlog"
-	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/singleflight"
 )
 
-// ltxFile describes one LTX file of the replica, from its validated header.
-// It is immutable, but for what it is known by on the replica.
-type ltxFile struct {
-	level     int
-	minTXID   ltx.TXID
-	maxTXID   ltx.TXID
-	size      int64 // bytes
-	timestamp int64 // of the header, ms since the Unix epoch
-	pageSize  uint32
-	commit    uint32 // size of the database after it, pages
-	frames    int    // pages that it holds
-	framesEnd int64  // where they end, bytes
-	checksum  ltx.Checksum
-	framesCRC uint64                // what checksum says of the frames
-	header    *[ltx.HeaderSize]byte // of a snapshot
+// index makes the views of a database: it lists the files of the replica, plans
+// which of them give a state, loads these, and publishes what comes of them. It
+// tells histories of the replica apart, and points pages away from files that
+// were deleted. It is safe for concurrent use.
+type index struct {
+	views
 
-	// segment is what stands for a part of the write buffer, nil for what is on
-	// the replica. Of the rest only level and pageSize mean something then.
-	segment *commitlog.Segment
+	store *store
+	tasks *task.Group
+	log   *slog.Logger
 
-	gone    atomic.Bool // seen to be deleted
-	stale   atomic.Bool // what has its name now has other content
-	sized   bool        // frames say their size
-	isWhole bool        // it was read whole, or written here, and has its checksum
+	cacheSize   int64         // bytes of pages that are kept when they come with files
+	readTimeout time.Duration // of what many callers share; negative: no limit
 
-	wrong   atomic.Pointer[error]   // why no page is read from it any more, nil if pages are
-	listed  atomic.Pointer[listing] // last that is known to be of these transactions
-	version atomic.Pointer[string]  // last that is known to have this content; nil if there is none
+	pages  pageSink
+	writer writeMode
+
+	// inUse returns the views that connections have pinned.
+	inUse func() []*view
+
+	past   pastViews
+	seen   atomic.Pointer[seenFiles]
+	turns  atomic.Int64       // refreshes that have begun
+	ending atomic.Int64       // epoch that the next refresh is to end, plus 1; 0: none
+	shared singleflight.Group // see share
 }
 
-// listing is what a listing tells of a file beside its name.
-type listing struct {
-	size      int64
-	createdAt time.Time // zero if it does not tell; its location can be a version
+// pageSink takes the pages that come with the files of a view. It is what the
+// index needs of the source of pages.
+type pageSink interface {
+	// cachePages takes pages that a view has in that version. The view is
+	// published.
+	cachePages(v *view, pages keptPages)
+
+	// reset drops the cached pages, and makes room for pages of a size.
+	reset(pageSize uint32)
+
+	// dropLocal drops the pages of the local file.
+	dropLocal()
+
+	// notify tells that a view was published, or that pages of it have moved.
+	notify()
 }
 
-func listingOf(info *ltx.FileInfo) listing {
-	return listing{info.Size, info.CreatedAt}
+// writeMode is what the index needs of the writer of a database. News of the
+// replica mean a conflict, or have to wait, while there are commits that are not
+// on the replica.
+type writeMode interface {
+	// replace publishes next as the newest view of the replica. It returns
+	// errOvertaken if cur is not the newest one any more, and errWriting if
+	// there are commits that would not be in next.
+	replace(cur, next *view) error
+
+	isEnabled() bool
+	isWriting() bool
+
+	// suspect makes the writer look at the replica again: files seem to be
+	// missing.
+	suspect()
+
+	// secondLook decides whether files that seem to be of another history
+	// are, before the index drops what this process has written.
+	secondLook(ctx context.Context, before *view, files []*ltx.FileInfo) (other bool, err error)
+
+	// saw takes a listing of the history that the view before is of.
+	saw(before *view, files []*ltx.FileInfo)
+
+	// forget drops what saw took: the history has ended.
+	forget()
+
+	// stampLocal makes the newest view another state, so that SQLite reads
+	// again what it has cached.
+	stampLocal()
 }
 
-// is tells whether two listings mean the same file, as far as they tell.
-func (l listing) is(m listing) bool {
-	v, w := versionIn(l.createdAt), versionIn(m.createdAt)
-	switch {
-	case l.size != m.size:
-		return false
-	case v != "" && w != "":
-		return v == w
-	default:
-		return l.createdAt.Equal(m.createdAt) || l.createdAt.IsZero() || m.createdAt.IsZero()
-	}
-}
+// planAttempts is how often a plan is made anew because a listing did not
+// hold together, or a file of it was deleted meanwhile.
+const planAttempts = 3
 
-// isListedAs tells whether a listing means the file that is known. Its name
-// alone does not tell: another history may have a file of that name.
-func (f *ltxFile) isListedAs(info *ltx.FileInfo) bool {
-	return f.listed.Load().is(listingOf(info))
-}
+// openedFiles are the files that a database was opened with.
+type openedFiles struct{ plan, listed []*ltx.FileInfo }
 
-// setListed notes how a file of the same transactions is listed.
-func (f *ltxFile) setListed(info *ltx.FileInfo) {
-	l := listingOf(info)
-	f.listed.Store(&l)
-}
-
-// setContent notes whether a file that is listed, of the same transactions, has
-// the same content in the same places.
-func (f *ltxFile) setContent(info *ltx.FileInfo, same bool) {
-	f.stale.Store(!same)
-	if version := versionOf(info); same && version != "" {
-		f.version.Store(&version)
-	}
-	f.setListed(info)
-	f.gone.Store(!same)
-}
-
-// fileName is how errors and logs name a file: <level>/<min>-<max>.ltx.
-func fileName(level int, minTXID, maxTXID ltx.TXID) string {
-	return fmt.Sprintf("%d/%s", level, ltx.FormatFilename(minTXID, maxTXID))
-}
-
-// fileKey is the name of a file.
-type fileKey struct {
-	level            int
-	minTXID, maxTXID ltx.TXID
-}
-
-func keyOf(info *ltx.FileInfo) fileKey { return fileKey{info.Level, info.MinTXID, info.MaxTXID} }
-
-func (k fileKey) String() string { return fileName(k.level, k.minTXID, k.maxTXID) }
-
-// compare orders names by level, then by transactions.
-func (k fileKey) compare(other fileKey) int {
-	return cmp.Or(cmp.Compare(k.level, other.level), cmp.Compare(k.minTXID, other.minTXID), cmp.Compare(k.maxTXID, other.maxTXID))
-}
-
-func (f *ltxFile) key() fileKey { return fileKey{f.level, f.minTXID, f.maxTXID} }
-
-func (f *ltxFile) String() string { return fileName(f.level, f.minTXID, f.maxTXID) }
-
-// A view is a state of the database: which frame holds each page. It is
-// immutable and safe for concurrent use; the zero view is the empty state
-// before the first transaction.
-type view struct {
-	txid      ltx.TXID
-	commit    uint32 // size, pages
-	pageSize  uint32
-	timestamp int64 // of transaction txid, ms since the Unix epoch
-	pages     pageTable
-
-	// last is the file that brought transaction txid. Nil in the zero view.
-	last *ltxFile
-
-	// epoch counts the histories of the replica that were seen. Versions of
-	// different ones have nothing to do with each other.
-	epoch uint32
-
-	// stamps are timestamps of transactions, in ascending order of TXID. They
-	// are never changed.
-	stamps []stamp
-
-	// doubtful are transactions that the replica may have others of than those
-	// that led here. No page of v is of any of them. They are never changed.
-	doubtful []txidRange
-
-	// own means that this process wrote its newest transaction: page 1 as stored has
-	// the schema cookie that was served.
-	own bool
-
-	// base is the state on the replica that commits of the write buffer change.
-	// Nil in a view without such commits.
-	base *view
-
-	// state is shared by views that differ in where pages lie, not in what
-	// they are. Nil in a view that was not published.
-	state *viewState
-}
-
-// viewState is what connections see of a view beside its pages.
-type viewState struct {
-	// counter stands in page 1 as the change counter. Within a process, no two
-	// states of a database have the same. It can change: see writer.finish.
-	counter atomic.Uint32
-
-	// pageOne is what page 1 as served has other than as stored, kept since SQLite
-	// reads the header at the start of every transaction. Nil until first read.
-	pageOne atomic.Pointer[servedPageOne]
-
-	// moved is the newest view of this state, if files that the first one
-	// points to were deleted. Nil if there is none.
-	moved atomic.Pointer[view]
-}
-
-func (v *view) time() time.Time { return time.UnixMilli(v.timestamp).UTC() }
-
-// cookieStep tells schema cookies of two epochs apart. Changes of the schema
-// count by one.
-const cookieStep = 0x9e3779b1
-
-// cookieShift is by how much the schema cookie as served differs from that which is
-// stored. SQLite keeps a schema while the cookie is the same, and two histories can
-// have the same one with other tables in the same places.
-func (v *view) cookieShift() uint32 {
-	if v.own {
-		return 0
-	}
-	return v.epoch * cookieStep
-}
-
-// fileSize returns the size of the database, bytes.
-func (v *view) fileSize() int64 { return int64(v.commit) * int64(v.pageSize) }
-
-// lookup finds where page pgno is. There is none for a page beyond commit,
-// the lock page, and a free page that was never written.
-func (v *view) lookup(pgno uint32) (frameLoc, bool) { return v.pages.lookup(pgno) }
-
-// advance returns the state after a file that brings transactions beyond v.
-func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
-	if f.minTXID > v.txid+1 {
-		return nil, fmt.Errorf("apply %s: %w", f, gapError(v.txid+1, f.minTXID))
-	}
-	if f.maxTXID <= v.txid {
-		return nil, fmt.Errorf("apply %s: nothing new after transaction %s", f, v.txid)
-	}
-	next := &view{txid: f.maxTXID, commit: f.commit, pageSize: f.pageSize, timestamp: f.timestamp, last: f, epoch: v.epoch, doubtful: v.doubtful}
-	whole := f.minTXID == 1
-	if v.txid != 0 && f.pageSize != v.pageSize {
-		// The primary's database was replaced by another one.
-		if whole = whole || f.holdsAll(); !whole {
-			return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d, and pages are missing: %w", f, ErrCorrupt, f.pageSize, v.pageSize, errOtherPageSize)
-		}
-		next.epoch++
-		next.doubtful = nil
-	}
-	if next.epoch == v.epoch {
-		next.stamps = v.stamps
-	}
-	next.stamps = addStamp(next.stamps, f)
-	if whole {
-		// A whole database: nothing of v remains.
-		next.pages = pageTable{gen: v.pages.gen + 1}
-		next.pages.sources.gen = next.pages.gen
-	} else {
-		next.pages = *v.pages.edit()
-		if f.commit < v.commit {
-			next.pages.truncate(f.commit)
-		}
-	}
-	if index.Len() == 0 {
-		return next, nil
-	}
-	src := next.pages.sources.new(source{f, f.maxTXID})
-	eachChunk(index, func(entries []ltxio.Entry) { next.pages.put(src, entries, next.commit) })
-	return next, nil
-}
-
-// errOtherPageSize means that a file has pages of another size than the ones before.
-var errOtherPageSize = errors.New("page size has changed")
-
-// holdsAll tells whether a file holds every page of the database.
-func (f *ltxFile) holdsAll() bool {
-	pages := f.commit
-	if pages >= ltx.LockPgno(f.pageSize) {
-		pages--
-	}
-	return uint32(f.frames) == pages
-}
-
-// relocate returns v with the pages that file f holds in the same version
-// pointed to it, and how many there were. Versions stay as they are, and so do pages
-// whose version is outside of the file's range: it has an older or no copy
-// of them. The file must not end after v, or its pages could be newer.
-func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
-	if f.maxTXID > v.txid {
-		return nil, 0, fmt.Errorf("relocate to %s: it ends after transaction %s", f, v.txid)
-	}
-	if f.pageSize != v.pageSize {
-		return nil, 0, fmt.Errorf("relocate to %s: %w: page size is %d, not %d", f, ErrCorrupt, f.pageSize, v.pageSize)
-	}
-	next := *v
-	next.pages = *v.pages.edit()
-	srcOf := make(map[ltx.TXID]uint32) // by version
-	n := 0
-	index.Each(func(e ltxio.Entry) bool {
-		loc, ok := next.lookup(e.Pgno)
-		if !ok || loc.file == f || loc.version < f.minTXID || loc.version > f.maxTXID {
-			return true
-		}
-		src, ok := srcOf[loc.version]
-		if !ok {
-			src = next.pages.sources.new(source{f, loc.version})
-			srcOf[loc.version] = src
-		}
-		next.pages.put(src, []ltxio.Entry{e}, next.commit)
-		n++
-		return true
+// buildNewest makes the newest view.
+func (x *index) buildNewest(ctx context.Context) (v *view, from openedFiles, pages keptPages, err error) {
+	v, pages, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		plan, err := planLatest(0, files)
+		from = openedFiles{plan, files}
+		return plan, err
 	})
-	if n == 0 {
-		return v, 0, nil
-	}
-	return &next, n, nil
+	return v, from, pages, err
 }
 
-// files returns the files that pages of v lie in.
-func (v *view) files() map[fileKey]*ltxFile {
-	m := make(map[fileKey]*ltxFile)
-	v.pages.sources.each(func(s source, _ int) { m[s.file.key()] = s.file })
-	return m
-}
-
-// eachChunk cuts an index into the parts that fall into one chunk each.
-func eachChunk(index ltxio.Index, fn func([]ltxio.Entry)) {
-	buf := make([]ltxio.Entry, 0, chunkLen)
-	index.Each(func(e ltxio.Entry) bool {
-		if len(buf) > 0 && (buf[0].Pgno-1)>>chunkBits != (e.Pgno-1)>>chunkBits {
-			fn(buf)
-			buf = buf[:0]
+// build makes a view from nothing by the plan that choose picks from a
+// listing of all files.
+func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, keptPages, error) {
+	var err error
+	for range planAttempts {
+		var files, plan []*ltx.FileInfo
+		if files, err = x.store.listAll(ctx, false); err != nil {
+			return nil, nil, err
 		}
-		buf = append(buf, e)
-		return true
+		if plan, err = choose(files); err == nil {
+			v, pages, err := x.assemble(ctx, plan)
+			if !isMissing(err) {
+				return v, pages, err
+			}
+			continue
+		}
+		// Lists of several levels are not of one moment: a file that was
+		// compacted and deleted in between looks like a gap, or is missing
+		// when its header is read.
+		var missing *MissingError
+		if !errors.As(err, &missing) && !isMissing(err) {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, err
+}
+
+// assemble makes a view from the files of a plan from nothing.
+func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, keptPages, error) {
+	v := new(view)
+	pages := make(keptPages)
+	err := x.store.loadFiles(ctx, plan, func(l *loadedFile) (err error) {
+		if v, err = v.advance(l.file, l.index); err != nil {
+			return err
+		}
+		pages.keep(l, x.cacheSize)
+		return nil
 	})
-	if len(buf) > 0 {
-		fn(buf)
+	if err != nil {
+		return nil, nil, err
+	}
+	return v, pages, nil
+}
+
+// share does something under the time limit of a read, once for all callers
+// that ask for the same meanwhile. Each waits as long as its context allows.
+func (x *index) share(ctx context.Context, key string, do func(context.Context) (any, error)) (any, error) {
+	result := x.shared.DoChan(key, func() (_ any, err error) {
+		defer guard(x.log, "share", &err)
+		if !x.tasks.Begin() {
+			return nil, ErrClosed
+		}
+		defer x.tasks.End()
+		ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
+		defer cancel()
+		return do(ctx)
+	})
+	select {
+	case r := <-result:
+		return r.Val, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }

@@ -49,13 +49,13 @@ type judgement struct {
 // it was, which takes no request. If not, a file that ends at a known transaction
 // is asked for its timestamp, which is that of the transaction. Snapshots are
 // stamped when they are made; one that was made again is compared by its checksum.
-func (db *database) judge(ctx context.Context, before *view, files []*ltx.FileInfo) (j judgement, err error) {
+func (x *index) judge(ctx context.Context, before *view, files []*ltx.FileInfo) (j judgement, err error) {
 	if before.last == nil || len(files) == 0 {
 		return judgement{upTo: before.txid}, nil // there was none; or trouble, but no news
 	}
 	had := before.files()
 	had[before.last.key()] = before.last
-	seen := db.seenIn(before.epoch)
+	seen := x.seenIn(before.epoch)
 	var newest ltx.TXID
 	for _, info := range files {
 		newest = max(newest, info.MaxTXID)
@@ -68,7 +68,7 @@ func (db *database) judge(ctx context.Context, before *view, files []*ltx.FileIn
 		}
 	}
 	if j.upTo < before.txid {
-		if err := db.interrogate(ctx, &j, before, had, files); err != nil {
+		if err := x.interrogate(ctx, &j, before, had, files); err != nil {
 			return j, err
 		}
 	}
@@ -84,7 +84,7 @@ func (db *database) judge(ctx context.Context, before *view, files []*ltx.FileIn
 
 // interrogate reads the header of a file that ends at a known transaction, the
 // newest there is.
-func (db *database) interrogate(ctx context.Context, j *judgement, before *view, had map[fileKey]*ltxFile, files []*ltx.FileInfo) error {
+func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had map[fileKey]*ltxFile, files []*ltx.FileInfo) error {
 	var suspects []*ltx.FileInfo
 	for _, info := range files {
 		if info.MaxTXID > j.upTo && info.MaxTXID <= before.txid {
@@ -102,11 +102,11 @@ func (db *database) interrogate(ctx context.Context, j *judgement, before *view,
 		var err error
 		switch {
 		case f != nil:
-			same, err = db.isSameTransactions(ctx, f, info)
+			same, err = x.isSameTransactions(ctx, f, info)
 		case !dated || info.Level == SnapshotLevel:
 			continue
 		default:
-			j.loaded, err = db.store.loadFile(ctx, info)
+			j.loaded, err = x.store.loadFile(ctx, info)
 			switch {
 			case err == nil:
 				same = j.loaded.file.timestamp == want
@@ -130,13 +130,13 @@ func (db *database) interrogate(ctx context.Context, j *judgement, before *view,
 
 // isSameTransactions tells whether a file that is listed holds the transactions
 // of one that is known, encoded again maybe: then it has another size.
-func (db *database) isSameTransactions(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
-	timestamp, err := db.store.timestamp(ctx, info)
+func (x *index) isSameTransactions(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
+	timestamp, err := x.store.timestamp(ctx, info)
 	switch {
 	case err != nil:
 		return false, err
 	case info.Size == f.size:
-		same, err := db.isSameContent(ctx, f, info)
+		same, err := x.isSameContent(ctx, f, info)
 		return same && (timestamp == f.timestamp || f.level == SnapshotLevel), err
 	}
 	return timestamp == f.timestamp, nil
@@ -145,15 +145,15 @@ func (db *database) isSameTransactions(ctx context.Context, f *ltxFile, info *lt
 // isSameContent tells whether a file that is listed has the content of one that
 // is known, in the same places: whether it differs in nothing but the header, in
 // which a snapshot has the time at which it was made.
-func (db *database) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
+func (x *index) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
 	if info.Size != f.size {
 		return false, nil
 	}
-	sum, err := db.store.checksum(ctx, info)
+	sum, err := x.store.checksum(ctx, info)
 	if err != nil || sum == f.checksum || f.level != SnapshotLevel {
 		return err == nil && sum == f.checksum, err
 	}
-	header, err := db.store.header(ctx, info)
+	header, err := x.store.header(ctx, info)
 	if err != nil {
 		return false, err
 	}
@@ -170,47 +170,10 @@ func (db *database) isSameContent(ctx context.Context, f *ltxFile, info *ltx.Fil
 // isReplaced tells whether files are known to be of another history than a view
 // that was made before they were listed. That they end earlier does not tell:
 // some of them may have been lost.
-func (db *database) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
-	j, err := db.judge(ctx, before, files)
+func (x *index) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
+	j, err := x.judge(ctx, before, files)
 	if err != nil {
 		return false, err
 	}
 	return j.verdict == otherHistory && !j.back || j.verdict != sameHistory && j.upTo == 0, nil
-}
-
-// seenFiles are files of an epoch as a listing had them.
-type seenFiles struct {
-	epoch uint32
-	files map[fileKey]listing
-}
-
-// maxSeen bounds the files that are remembered: those that end last.
-const maxSeen = 1024
-
-// remember notes files that are known to be of an epoch.
-func (db *database) remember(epoch uint32, files []*ltx.FileInfo) {
-	if len(files) > maxSeen {
-		files = slices.Clone(files)
-		slices.SortFunc(files, func(a, b *ltx.FileInfo) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
-		files = files[:maxSeen]
-	}
-	seen := &seenFiles{epoch, make(map[fileKey]listing, len(files))}
-	for _, info := range files {
-		seen.files[keyOf(info)] = listingOf(info)
-	}
-	db.seen.Store(seen)
-}
-
-// seenIn returns the files of an epoch that were noted last, nil if none were.
-func (db *database) seenIn(epoch uint32) map[fileKey]listing {
-	if seen := db.seen.Load(); seen != nil && seen.epoch == epoch {
-		return seen.files
-	}
-	return nil
-}
-
-// isSeen tells whether a listing means a file that is known to be of an epoch.
-func (db *database) isSeen(epoch uint32, info *ltx.FileInfo) bool {
-	l, ok := db.seenIn(epoch)[keyOf(info)]
-	return ok && l.is(listingOf(info))
 }

@@ -176,21 +176,6 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, nil
 }
 
-// newLTXFile describes a file, of which tail bytes follow the frames.
-func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int64) *ltxFile {
-	f := &ltxFile{
-		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
-		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
-		frames: index.Len(), framesEnd: info.Size - tail,
-	}
-	if info.Level == SnapshotLevel {
-		header, _ := hdr.MarshalBinary() // it never fails
-		f.header = (*[ltx.HeaderSize]byte)(header)
-	}
-	f.setContent(info, true)
-	return f
-}
-
 // header reads a file's header.
 func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
 	if info.Size < ltxio.MinFileSize {

@@ -2,9 +2,12 @@ package litestream
 
 import (
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // pollState is what the poller of a database is doing.
@@ -26,7 +29,13 @@ const fullPollEvery = 30
 // poller looks for new transactions while the database is in use. There is
 // one for each database, and while it sleeps it is no goroutine and no timer.
 type poller struct {
-	db *database
+	interval  time.Duration // between polls; negative: there are none
+	idleAfter time.Duration // from when on it sleeps; negative: it does not
+	tasks     *task.Group
+	log       *slog.Logger
+
+	// poll looks for news once, at all levels or not.
+	poll func(full bool) error
 
 	lastUse  atomic.Int64 // end of the last transaction, or start of the newest, ns since the Unix epoch
 	lastPoll atomic.Int64 // last successful poll, likewise; 0 before the first
@@ -43,15 +52,15 @@ type poller struct {
 }
 
 // newPoller returns a sleeping poller of a database that is being opened.
-func newPoller(db *database) *poller {
-	p := &poller{db: db}
+func newPoller(interval, idleAfter time.Duration, tasks *task.Group, log *slog.Logger, poll func(full bool) error) *poller {
+	p := &poller{interval: interval, idleAfter: idleAfter, tasks: tasks, log: log, poll: poll}
 	p.fresh.Store(time.Now().UnixNano())
 	return p
 }
 
 // isStale tells whether a poll is due.
 func (p *poller) isStale() bool {
-	return time.Since(time.Unix(0, p.fresh.Load())) >= p.db.opts.PollInterval
+	return time.Since(time.Unix(0, p.fresh.Load())) >= p.interval
 }
 
 // use notes that a transaction starts. If the poller slept, use wakes it, and
@@ -59,7 +68,7 @@ func (p *poller) isStale() bool {
 // those that come meanwhile.
 func (p *poller) use() {
 	p.lastUse.Store(time.Now().UnixNano())
-	if p.db.opts.PollInterval < 0 || pollState(p.state.Load()) != pollAsleep && !p.catching.Load() {
+	if p.interval < 0 || pollState(p.state.Load()) != pollAsleep && !p.catching.Load() {
 		return
 	}
 	stale := p.isStale()
@@ -67,12 +76,12 @@ func (p *poller) use() {
 	if caught == nil || !stale {
 		return
 	}
-	timer := time.NewTimer(p.db.opts.PollInterval - time.Since(woke))
+	timer := time.NewTimer(p.interval - time.Since(woke))
 	defer timer.Stop()
 	select {
 	case <-caught:
 	case <-timer.C:
-	case <-p.db.tasks.Context().Done():
+	case <-p.tasks.Context().Done():
 	}
 }
 
@@ -82,18 +91,18 @@ func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
 // wake starts the poller if it sleeps. It returns when it last woke, and what
 // is closed after its first poll since.
 func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
-	if p.db.opts.PollInterval < 0 {
+	if p.interval < 0 {
 		return nil, time.Time{}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pollState(p.state.Load()) == pollAsleep && p.db.tasks.Begin() {
+	if pollState(p.state.Load()) == pollAsleep && p.tasks.Begin() {
 		p.state.Store(int32(pollRunning))
 		caught := make(chan struct{})
 		p.caught, p.woke = caught, time.Now()
 		p.catching.Store(true)
 		go func() {
-			defer p.db.tasks.End()
+			defer p.tasks.End()
 			p.run(caught)
 		}()
 	}
@@ -105,7 +114,7 @@ const maxPollDelay = 30 * time.Second
 
 // run polls until the database is closed or not in use.
 func (p *poller) run(caught chan struct{}) {
-	interval := p.db.opts.PollInterval
+	interval := p.interval
 	delay := interval
 	quiet := 0 // polls since the last that looked at all levels
 	failing := false
@@ -117,7 +126,7 @@ func (p *poller) run(caught chan struct{}) {
 	for {
 		select {
 		case <-timer.C:
-		case <-p.db.tasks.Context().Done():
+		case <-p.tasks.Context().Done():
 			p.release(caught)
 			return
 		}
@@ -135,10 +144,10 @@ func (p *poller) run(caught chan struct{}) {
 			p.fresh.Store(start.UnixNano())
 			p.problem.Store(nil)
 			if failing {
-				p.db.log.Info("polling works again")
+				p.log.Info("polling works again")
 			}
 			failing = false
-		case !p.db.tasks.Closed():
+		case !p.tasks.Closed():
 			quiet = fullPollEvery // next time, look at everything
 			delay = max(min(2*delay, maxPollDelay), interval)
 			since := time.Now().UTC()
@@ -147,7 +156,7 @@ func (p *poller) run(caught chan struct{}) {
 			}
 			p.problem.Store(&connError{Time: since, Op: "poll", Text: err.Error(), err: err})
 			if !failing {
-				p.db.log.Warn("poll failed", "error", err)
+				p.log.Warn("poll failed", "error", err)
 			}
 			failing = true
 		}
@@ -172,7 +181,7 @@ func (p *poller) release(caught chan struct{}) {
 // sleep ends the poller if no transaction ran for long enough.
 func (p *poller) sleep() bool {
 	idle := func() bool {
-		after := p.db.opts.PollIdleAfter
+		after := p.idleAfter
 		return after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
 	}
 	if !idle() {
@@ -193,16 +202,15 @@ func (p *poller) sleep() bool {
 // 0, where one listing finds them, unless they were compacted already. The
 // listing starts at the newest transaction that is known, whose file tells
 // whether it is still the same replica.
-func (p *poller) poll(full bool) (err error) {
-	db := p.db
-	defer guard(db.log, "poll", &err)
-	ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
+func (x *index) poll(full bool) (err error) {
+	defer guard(x.log, "poll", &err)
+	ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
 	defer cancel()
-	if db.writer.isWriting() {
+	if x.writer.isWriting() {
 		return nil // whoever writes knows what is new
 	}
-	if cur := db.current.Load(); !full && cur.last != nil {
-		files, err := db.store.list(ctx, 0, cur.txid, false)
+	if cur := x.current.Load(); !full && cur.last != nil {
+		files, err := x.store.list(ctx, 0, cur.txid, false)
 		if err != nil {
 			return err
 		}
@@ -211,21 +219,21 @@ func (p *poller) poll(full bool) (err error) {
 		switch {
 		case known && !cur.last.isListedAs(files[0]): // not the replica that it was
 		case !known && cur.last.level == 0 && !cur.last.gone.Load(): // deleted, maybe with all others
-		case !known && len(files) > 0 && !news && !db.isSeen(cur.epoch, files[0]): // maybe another's
+		case !known && len(files) > 0 && !news && !x.isSeen(cur.epoch, files[0]): // maybe another's
 		case !news:
 			return nil
 		case known:
-			err = db.advanceBy(ctx, cur, cur.txid, files)
+			err = x.advanceBy(ctx, cur, cur.txid, files)
 			var missing *MissingError
 			if !errors.As(err, &missing) && !isMissing(err) && !errors.Is(err, errOtherPageSize) {
 				return unlessWriting(err)
 			}
 		}
 	}
-	seen := db.refresh(ctx)
+	seen := x.refresh(ctx)
 	if seen.moves != nil {
 		// It concerns pages, not news, and is tried again when one is read.
-		db.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
+		x.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
 	}
 	return unlessWriting(seen.news)
 }

@@ -16,8 +16,11 @@ import (
 // then object storage. It is safe for concurrent use; pages it returns are
 // read-only.
 type reader struct {
-	store  *store
-	cache  atomic.Pointer[pageCache]
+	store *store
+	cache atomic.Pointer[pageCache]
+
+	cacheSize int64 // bytes
+
 	local  atomic.Pointer[localPages] // nil without hydration, and before it begins
 	copies *hydrator                  // is offered what was fetched; nil without hydration
 	tree   treeMap
@@ -55,13 +58,13 @@ type flight struct {
 	interior bool // page of a b-tree
 }
 
-func newReader(s *store, cache *pageCache) *reader {
+func newReader(s *store, cacheSize int64, pageSize uint32) *reader {
 	r := &reader{
-		store:   s,
+		store: s, cacheSize: cacheSize,
 		flights: make(map[pageKey]*flight),
 		frames:  sync.Pool{New: func() any { return new([]byte) }},
 	}
-	r.cache.Store(cache)
+	r.reset(pageSize)
 	return r
 }
 

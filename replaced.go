@@ -15,57 +15,57 @@ var errOvertaken = errors.New("the view was replaced meanwhile")
 
 // restart begins again with the newest state of another history. Views of
 // the one before get no more pages from storage.
-func (db *database) restart(ctx context.Context, before *view, files []*ltx.FileInfo) error {
+func (x *index) restart(ctx context.Context, before *view, files []*ltx.FileInfo) error {
 	plan, err := planLatest(0, files)
 	if err != nil {
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
-	next, pages, err := db.assemble(ctx, plan)
+	next, pages, err := x.assemble(ctx, plan)
 	if err != nil {
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	next.epoch = before.epoch + 1
-	if err := db.replace(before, db.newState(next)); err != nil {
+	if err := x.writer.replace(before, x.newState(next)); err != nil {
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	if next.pageSize != before.pageSize {
-		db.reader.cache.Store(newPageCache(db.opts.CacheSize, next.pageSize))
+		x.pages.reset(next.pageSize)
 	}
-	db.remember(next.epoch, files)
-	db.cachePages(next, pages)
-	db.log.Warn("the replica was replaced by another history, or nothing tells that it is the same", "had", before.txid, "txid", next.txid)
+	x.remember(next.epoch, files)
+	x.pages.cachePages(next, pages)
+	x.log.Warn("the replica was replaced by another history, or nothing tells that it is the same", "had", before.txid, "txid", next.txid)
 	return nil
 }
 
 // epochOf returns the epoch of files that were listed after a view was the current
 // one: that of the view, unless the replica was replaced and no poll has noticed yet.
-func (db *database) epochOf(ctx context.Context, before *view, files []*ltx.FileInfo) (uint32, error) {
-	j, err := db.judge(ctx, before, files)
+func (x *index) epochOf(ctx context.Context, before *view, files []*ltx.FileInfo) (uint32, error) {
+	j, err := x.judge(ctx, before, files)
 	if err == nil && j.verdict != sameHistory {
-		err = db.refreshAnew(ctx).err() // one that began earlier may have seen other files
+		err = x.refreshAnew(ctx).err() // one that began earlier may have seen other files
 	}
-	return db.current.Load().epoch, err
+	return x.current.Load().epoch, err
 }
 
 // settle makes sure that what a plan leads to can be told from another history
 // later: that the current view knows its transactions. It begins another epoch if
 // the plan has files of which nothing tells whether they end at the transactions
 // that are known by the same numbers.
-func (db *database) settle(ctx context.Context, plan []*ltx.FileInfo) error {
-	cur := db.current.Load()
+func (x *index) settle(ctx context.Context, plan []*ltx.FileInfo) error {
+	cur := x.current.Load()
 	doubtful := hasDoubtful(cur, plan)
 	if !doubtful && (len(plan) == 0 || plan[len(plan)-1].MaxTXID <= cur.txid) {
 		return nil
 	}
 	if doubtful {
 		ending := int64(cur.epoch) + 1
-		db.ending.Store(ending)
-		defer db.ending.CompareAndSwap(ending, 0)
+		x.ending.Store(ending)
+		defer x.ending.CompareAndSwap(ending, 0)
 	}
-	if err := db.refreshAnew(ctx).err(); err != nil {
+	if err := x.refreshAnew(ctx).err(); err != nil {
 		return err
 	}
-	cur = db.current.Load()
+	cur = x.current.Load()
 	if hasDoubtful(cur, plan) {
 		return errOvertaken
 	}

@@ -194,7 +194,7 @@ func TestStore_ListAllFallsBack(t *testing.T) {
 func TestReader_OneFetchPerPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fail := range []error{nil, errors.New("no luck")} {
-			r := newReader(&store{}, newPageCache(DefaultCacheSize, 4096))
+			r := newReader(&store{}, DefaultCacheSize, 4096)
 			var fetches atomic.Int64
 			got := make(chan error, 20)
 			for range 20 {
@@ -229,7 +229,7 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 // who waited has its own.
 func TestReader_WaiterOutlivesFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReader(&store{}, nil)
+		r := newReader(&store{}, 0, 4096)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		first := make(chan error, 1)
@@ -254,7 +254,7 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 // TestReader_PanicFreesWaiters panics within a fetch.
 func TestReader_PanicFreesWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReader(&store{}, nil)
+		r := newReader(&store{}, 0, 4096)
 		panicked := make(chan any, 1)
 		go func() {
 			defer func() { panicked <- recover() }()

@@ -74,14 +74,13 @@ var errWriting = errors.New("there are commits that are not on the replica yet")
 
 // replace publishes a view of the replica, unless there is another than cur by now, or
 // commits of this process that would not be in it.
-func (db *database) replace(cur, next *view) error {
-	w := db.writer
+func (w *writer) replace(cur, next *view) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if cur.state != next.state && w.isBusy() {
 		return errWriting
 	}
-	if !db.current.CompareAndSwap(cur, next) {
+	if !w.db.current.CompareAndSwap(cur, next) {
 		return errOvertaken
 	}
 	return nil

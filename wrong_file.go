@@ -15,40 +15,38 @@ type wrongFile struct {
 // distrust ends the use of a file whose checksum is wrong: nobody can tell which
 // of its pages are. What was served of it cannot be taken back, but no page is
 // from now on, and SQLite reads again what it has cached.
-func (db *database) distrust(f *ltxFile, problem error) {
-	db.store.wrong.Store(wrongFile{f.key(), f.checksum}, problem)
+func (x *index) distrust(f *ltxFile, problem error) {
+	x.store.wrong.Store(wrongFile{f.key(), f.checksum}, problem)
 	mark := func(v *view) {
 		for _, v := range []*view{v, v.base, v.state.moved.Load()} {
 			if v == nil {
 				continue
 			}
 			for _, g := range v.files() {
-				db.store.markWrong(g)
+				x.store.markWrong(g)
 			}
 		}
 	}
-	for _, v := range append(db.pinned(), db.past.all()...) {
+	for _, v := range append(x.inUse(), x.past.all()...) {
 		mark(v)
 	}
-	mark(db.current.Load())
-	db.forgetServed()
+	mark(x.current.Load())
+	x.forgetServed()
 }
 
 // forgetServed has nothing be served any more from the local file and the
 // cache, and SQLite read again what it has cached, as pages were wrong.
-func (db *database) forgetServed() {
+func (x *index) forgetServed() {
 	for {
-		cur := db.current.Load()
-		if l := db.reader.local.Load(); l != nil {
-			l.drop()
-		}
-		db.reader.cache.Store(newPageCache(db.opts.CacheSize, max(cur.pageSize, minPageSize)))
+		cur := x.current.Load()
+		x.pages.dropLocal()
+		x.pages.reset(max(cur.pageSize, minPageSize))
 		again := *cur
-		switch db.replace(cur, db.newState(&again)) {
+		switch x.writer.replace(cur, x.newState(&again)) {
 		case nil:
 			return
 		case errWriting:
-			db.writer.stampLocal() // the next sync publishes that
+			x.writer.stampLocal() // the next sync publishes that
 			return
 		}
 	}

@@ -1,0 +1,190 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/superfly/ltx"
+)
+
+// point is a transaction whose state the files of a replica give, or would
+// give if there was no gap before it.
+type point struct {
+	txid      ltx.TXID
+	files     []*ltx.FileInfo // that end there
+	reachable bool
+}
+
+// dated returns the file whose timestamp is that of the transaction: of any
+// but a snapshot, if there is one.
+func (p point) dated() *ltx.FileInfo {
+	for _, f := range p.files {
+		if f.Level != SnapshotLevel {
+			return f
+		}
+	}
+	return p.files[0]
+}
+
+// points returns the points of a replica in ascending order. It leaves out
+// those that lie within a file that leads past them, while the ones before
+// them have been deleted: as retention goes on, that is how level 0 begins.
+func points(files []*ltx.FileInfo) []point {
+	sorted := slices.Clone(files)
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MaxTXID, b.MaxTXID) })
+	var ps []point
+	var reached ltx.TXID // last reachable point before the newest
+	for _, f := range sorted {
+		if n := len(ps); n == 0 || ps[n-1].txid != f.MaxTXID {
+			if n > 0 && ps[n-1].reachable {
+				reached = ps[n-1].txid
+			}
+			ps = append(ps, point{txid: f.MaxTXID})
+		}
+		p := &ps[len(ps)-1]
+		p.files = append(p.files, f)
+		if f.MinTXID == 1 || reached != 0 && f.MinTXID <= reached+1 {
+			p.reachable = true
+		}
+	}
+	var past ltx.TXID // how far files lead that begin right after what is reachable
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
+	return slices.DeleteFunc(ps, func(p point) bool {
+		if !p.reachable {
+			return past > p.txid
+		}
+		for ; len(sorted) > 0 && sorted[0].MinTXID <= p.txid+1; sorted = sorted[1:] {
+			if sorted[0].MinTXID > 1 {
+				past = max(past, sorted[0].MaxTXID)
+			}
+		}
+		return false
+	})
+}
+
+// findByTime returns the newest of the points with a timestamp <= t, and
+// that timestamp, both ms since the Unix epoch. Timestamps grow with TXIDs,
+// but for snapshots', which are stamped when they are made. What a listing says
+// of timestamps only tells where to begin; header reads a file's own, which decides.
+func findByTime(ctx context.Context, ps []point, t int64, header func(context.Context, *ltx.FileInfo) (int64, error)) (point, int64, error) {
+	if len(ps) == 0 {
+		return point{}, 0, ErrNoDatabase
+	}
+	var dated []int // of the points that have a file that is no snapshot
+	for i, p := range ps {
+		if p.dated().Level != SnapshotLevel {
+			dated = append(dated, i)
+		}
+	}
+	stamp := make(map[int]int64)
+	read := func(i int) (int64, error) {
+		ms, err := header(ctx, ps[dated[i]].dated())
+		stamp[dated[i]] = ms
+		return ms, err
+	}
+	guess := len(dated)
+	for i := range dated {
+		if f := ps[dated[i]].dated(); !f.CreatedAt.IsZero() && f.CreatedAt.UnixMilli() > t {
+			guess = i
+			break
+		}
+	}
+	last, err := lastUpTo(t, len(dated), guess, read)
+	if err != nil {
+		return point{}, 0, err
+	}
+	// Points only snapshots end at may lie between.
+	best, end := -1, len(ps)
+	if last >= 0 {
+		best = dated[last]
+	}
+	if last+1 < len(dated) {
+		end = dated[last+1]
+	}
+	for i := end - 1; i > best; i-- {
+		ms, err := header(ctx, ps[i].dated())
+		if err != nil {
+			return point{}, 0, err
+		}
+		if ms <= t {
+			best, stamp[i] = i, ms
+		}
+	}
+	if best < 0 {
+		return point{}, 0, fmt.Errorf("%w: the oldest is younger", ErrTxNotAvailable)
+	}
+	if gap := gapBefore(ps, best); gap != nil {
+		return point{}, 0, gap
+	}
+	if !ps[best].reachable {
+		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", ErrTxNotAvailable, ps[best].txid)
+	}
+	if best+1 < len(ps) && stamp[best] < t {
+		// What is missing right after might be as old.
+		if gap := gapBefore(ps, best+1); gap != nil {
+			return point{}, 0, gap
+		}
+	}
+	return ps[best], stamp[best], nil
+}
+
+// gapBefore returns the error for a point that would be reachable but for
+// transactions missing between a reachable one and it.
+func gapBefore(ps []point, i int) error {
+	if ps[i].reachable {
+		return nil
+	}
+	for k := i - 1; k >= 0; k-- {
+		if ps[k].reachable {
+			next := ps[k+1].files[0].MinTXID
+			for _, f := range ps[k+1].files {
+				next = min(next, f.MinTXID)
+			}
+			return gapError(ps[k].txid+1, next)
+		}
+	}
+	return nil
+}
+
+// lastUpTo returns the last of n values in ascending order that is <= t, -1 if
+// none is. It starts from a guess of the first greater one, and reads two values
+// if that is right. If not, it reads both ends and then, in turn, where t would be
+// if the values between two that are known lay on a line, right after that, and
+// the middle: O(log n) values, far fewer where they do.
+func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
+	lo, hi := -1, n // value lo is <= t, value hi is greater
+	var below, above int64
+	probe := func(i int) error {
+		if i <= lo || i >= hi {
+			return nil
+		}
+		value, err := read(i)
+		switch {
+		case err != nil:
+			return err
+		case value <= t:
+			lo, below = i, value
+		default:
+			hi, above = i, value
+		}
+		return nil
+	}
+	for _, i := range []int{guess - 1, guess, 0, n - 1} {
+		if err := probe(i); err != nil {
+			return 0, err
+		}
+	}
+	for turn := 0; hi-lo > 1; turn++ {
+		i := lo + (hi-lo)/2
+		if turn%3 < 2 && above > below {
+			i = lo + turn%3 + int(float64(hi-lo)*(float64(t-below)/float64(above-below)))
+			i = min(max(i, lo+1), hi-1)
+		}
+		if err := probe(i); err != nil {
+			return 0, err
+		}
+	}
+	return lo, nil
+}

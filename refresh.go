@@ -1,0 +1,186 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/superfly/ltx"
+)
+
+// refreshed is what a refresh came to.
+type refreshed struct {
+	// files is the listing. Nil if there is none, or if it does not hold
+	// files of the history that the current view is of.
+	files []*ltx.FileInfo
+
+	turn int64 // the how many-th refresh it is
+
+	news  error // why the current view may not be the newest
+	moves error // why pages of it may point to files that are not there
+}
+
+func (r refreshed) err() error { return errors.Join(r.news, r.moves) }
+
+// refresh lists all files, brings the current view up to date, and points
+// its pages away from files that are no longer there. Concurrent calls share
+// one.
+func (x *index) refresh(ctx context.Context) refreshed {
+	result, err := x.share(ctx, "refresh", func(ctx context.Context) (any, error) {
+		turn := x.turns.Add(1)
+		r := x.refreshNow(ctx)
+		r.turn = turn
+		return r, nil
+	})
+	if err != nil {
+		return refreshed{news: err}
+	}
+	return result.(refreshed)
+}
+
+// refreshAnew is refresh, which may share one that began after it was called, but
+// none that lists what was there before.
+func (x *index) refreshAnew(ctx context.Context) refreshed {
+	before := x.turns.Load()
+	for {
+		if r := x.refresh(ctx); r.turn == 0 || r.turn > before {
+			return r
+		}
+	}
+}
+
+func (x *index) refreshNow(ctx context.Context) (r refreshed) {
+	back := false // a listing ended before what is known
+	for range planAttempts {
+		before := x.current.Load()
+		files, err := x.store.listAll(ctx, false)
+		if err == nil && len(files) == 0 {
+			if before.last == nil {
+				return refreshed{files: files} // not created yet, or not synced
+			}
+			x.writer.suspect()
+			err = ErrNoDatabase
+		}
+		if err != nil {
+			return refreshed{news: err}
+		}
+		j, err := x.judge(ctx, before, files)
+		if err == nil && j.back && !back {
+			// Lists of several levels are not of one moment.
+			back = true
+			r = refreshed{news: fmt.Errorf("the replica ends before transaction %s, which it had", before.txid)}
+			continue
+		}
+		r = x.follow(ctx, before, files, j, err)
+		err = r.err()
+		var missing *MissingError
+		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errOvertaken) {
+			break
+		}
+	}
+	return r
+}
+
+// follow brings the current view up to date with files of which it is known how
+// they relate to a view that was the current one before they were listed. Err is
+// why that is not known.
+func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo, j judgement, err error) (r refreshed) {
+	if err != nil {
+		return refreshed{news: err} // nobody knows whose they are
+	}
+	other := j.verdict == otherHistory || j.verdict == unknownHistory && j.upTo == 0
+	if other && x.writer.isEnabled() {
+		if other, err = x.writer.secondLook(ctx, before, files); err != nil {
+			return refreshed{news: err}
+		}
+		j.upTo = before.txid // or files of it are merely missing
+	}
+	other = other || x.ending.Load() == int64(before.epoch)+1
+	if !other {
+		x.writer.saw(before, files)
+		r.news = x.advanceBy(ctx, before, j.upTo, files)
+		other = errors.Is(r.news, errDisagrees) || errors.Is(r.news, errOtherPageSize)
+	}
+	if other {
+		err := x.restart(ctx, before, files)
+		if err == nil {
+			x.writer.forget()
+			return refreshed{files: files}
+		}
+		if j.verdict == otherHistory || !j.damaged || !errors.Is(err, ErrCorrupt) {
+			return refreshed{news: errors.Join(r.news, err)}
+		}
+		// A damaged file delays no news: that others are the same has to do.
+		r.news = x.advanceBy(ctx, before, before.txid, files)
+	}
+	if r.news != nil && j.verdict == unknownHistory {
+		return r
+	}
+	r.files = files
+	if x.current.Load().epoch == before.epoch {
+		r.moves = x.relocateBy(ctx, before, files, j.loaded)
+		if r.err() == nil {
+			x.remember(before.epoch, files)
+		}
+	}
+	return r
+}
+
+// advanceBy publishes the newest state that the files give, which are known to
+// hold the transactions of a view, the current one when they were listed, as far
+// as one. If it fails on the way, it publishes how far it came: that is a state as
+// well.
+func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, files []*ltx.FileInfo) error {
+	for {
+		cur := x.current.Load()
+		if cur.epoch != before.epoch || upTo < before.txid && cur.txid != before.txid {
+			return errOvertaken
+		}
+		if cur.txid == 0 && len(files) == 0 {
+			return nil
+		}
+		plan, err := planLatest(cur.txid, files)
+		if err == nil && len(plan) == 0 && upTo < before.txid {
+			err = fmt.Errorf("transaction %s: %w, or nothing tells that it is not", cur.txid, errDisagrees)
+		}
+		if err != nil || len(plan) == 0 {
+			return err
+		}
+		next := cur
+		pages := make(keptPages)
+		err = x.store.loadFiles(ctx, plan, func(l *loadedFile) error {
+			v, err := next.advance(l.file, l.index)
+			if err == nil && next == cur && upTo < before.txid {
+				v, err = bridge(cur, v, l.file, l.index, upTo)
+			}
+			if err == nil {
+				next = v
+				pages.keep(l, x.cacheSize)
+			}
+			return err
+		})
+		if next != cur {
+			if cur.last == nil {
+				next.epoch++ // who looked for the past of nothing may have found another history
+			}
+			x.arriving.Add(1)
+			failed := x.writer.replace(cur, x.newState(next))
+			if failed == nil {
+				if cur.pageSize != next.pageSize {
+					x.pages.reset(next.pageSize)
+				}
+				x.pages.cachePages(next, pages)
+			}
+			x.arriving.Add(-1)
+			x.pages.notify()
+			if failed == errOvertaken {
+				continue // somebody else was faster; there may be nothing left to do
+			}
+			if failed != nil {
+				return failed
+			}
+			x.log.Debug("view advanced", "from", cur.txid, "txid", next.txid, "pages", next.commit)
+		}
+		return err
+	}
+}
