@@ -10,6 +10,7 @@ import (
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
@@ -146,12 +147,12 @@ func (h *hydrator) read(ctx context.Context, f *ltxFile, epoch uint32, buf []byt
 		case isMissing(err):
 			f.gone.Store(true)
 			return err
-		case errors.Is(err, errShortBody), isPermanent(err) && !errors.Is(err, context.Canceled):
+		case errors.Is(err, errShortBody), errs.IsPermanent(err) && !errors.Is(err, context.Canceled):
 			// The file may be another history's, which has the name again.
 			if h.db.refresh(ctx); isOver() {
 				return nil
 			}
-			if isPermanent(err) {
+			if errs.IsPermanent(err) {
 				delay = lastHydrationDelay // credentials, say, that somebody may put right
 			}
 		}

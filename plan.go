@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -27,7 +28,7 @@ func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		}
 	}
 	if next != math.MaxUint64 {
-		return nil, gapError(end+1, next)
+		return nil, errs.Gap(end+1, next)
 	}
 	return plan, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -142,7 +143,7 @@ func gapBefore(ps []point, i int) error {
 			for _, f := range ps[k+1].files {
 				next = min(next, f.MinTXID)
 			}
-			return gapError(ps[k].txid+1, next)
+			return errs.Gap(ps[k].txid+1, next)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 )
@@ -65,7 +66,7 @@ func (s *store) retry(ctx context.Context, fn func() error) error {
 	var before error // of the attempt before
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		err := s.guard(fn)
-		if err == nil || isPermanent(err) {
+		if err == nil || errs.IsPermanent(err) {
 			return err
 		}
 		if before != nil && errors.Is(err, ctx.Err()) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/psanford/sqlite3vfs"
@@ -187,7 +188,7 @@ func TestConn_WritesAreRefused(t *testing.T) {
 func TestErrorCode(t *testing.T) {
 	for _, tc := range []struct{ err, want error }{
 		{nil, nil},
-		{gapError(1, 2), sqlite3vfs.IOErrorRead},
+		{errs.Gap(1, 2), sqlite3vfs.IOErrorRead},
 		{errors.Join(errors.New("x"), ErrCorrupt), sqlite3vfs.CorruptError},
 		{ErrReadOnly, sqlite3vfs.ReadOnlyError},
 		{context.DeadlineExceeded, sqlite3vfs.IOErrorRead},

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 )
@@ -89,7 +90,7 @@ func (v *view) lookup(pgno uint32) (frameLoc, bool) { return v.pages.lookup(pgno
 // advance returns the state after a file that brings transactions beyond v.
 func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	if f.minTXID > v.txid+1 {
-		return nil, fmt.Errorf("apply %s: %w", f, gapError(v.txid+1, f.minTXID))
+		return nil, fmt.Errorf("apply %s: %w", f, errs.Gap(v.txid+1, f.minTXID))
 	}
 	if f.maxTXID <= v.txid {
 		return nil, fmt.Errorf("apply %s: nothing new after transaction %s", f, v.txid)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -209,7 +210,7 @@ func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
 			next = min(next, f.MinTXID)
 		}
 	}
-	return gapError(end+1, next)
+	return errs.Gap(end+1, next)
 }
 
 // looked notes that a look at all levels found the replica whole, and the files

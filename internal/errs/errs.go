@@ -1,0 +1,60 @@
+// Package errs has the errors that callers of the library branch on. The root
+// package exports them under the same names and documents them.
+package errs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/superfly/ltx"
+)
+
+// Errors of opening, reading, writing and time travel.
+var (
+	ErrCorrupt        = ltxio.ErrCorrupt
+	ErrNoDatabase     = errors.New("replica holds no database")
+	ErrClosed         = errors.New("vfs is closed")
+	ErrConflict       = errors.New("another writer has written to the replica")
+	ErrBufferInUse    = errors.New("write buffer is in use")
+	ErrForeignBuffer  = errors.New("write buffer is another database's")
+	ErrReadOnly       = errors.New("database is read-only")
+	ErrTxNotAvailable = errors.New("transaction not available")
+)
+
+// MissingError means that a replica has a gap: it holds transactions beyond
+// some that none of its files holds.
+type MissingError struct {
+	First, Last ltx.TXID // inclusive
+}
+
+func (e *MissingError) Error() string {
+	if e.First == e.Last {
+		return fmt.Sprintf("replica has a gap: no file holds transaction %s", e.First)
+	}
+	return fmt.Sprintf("replica has a gap: no file holds transactions %s to %s", e.First, e.Last)
+}
+
+// Gap returns a MissingError for the transactions from first up to, not
+// including, next.
+func Gap(first, next ltx.TXID) error { return &MissingError{First: first, Last: next - 1} }
+
+// IsPermanent reports whether an operation that failed with err fails again if
+// it is repeated, by the classes that the contract of replica clients documents.
+func IsPermanent(err error) bool {
+	var p interface{ Permanent() bool }
+	if errors.As(err, &p) {
+		return p.Permanent()
+	}
+	for _, target := range []error{
+		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, fs.ErrExist, errors.ErrUnsupported,
+		context.Canceled, ErrCorrupt, ErrClosed,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
