@@ -11,24 +11,6 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// NoteFileVersion is for the listings of a ReplicaClient whose store tells
-// objects of one name apart, by an ETag or a generation: it hands on the
-// version of an item, before Next returns true for it. The context is that of
-// the listing. See FileVersion.
-func NoteFileVersion(ctx context.Context, info *ltx.FileInfo, version string) {
-	clientio.NoteVersion(ctx, info, version)
-}
-
-// FileVersion returns the version of the file that OpenLTXFile is to read, as
-// a listing has told it, or an empty string if any will do. A client that calls
-// NoteFileVersion returns CheckFileVersion's error, and no bytes, if the file
-// has another version.
-func FileVersion(ctx context.Context) string { return clientio.Version(ctx) }
-
-// CheckFileVersion returns an error that wraps fs.ErrNotExist if the context of
-// a read asks for another version than that which was got.
-func CheckFileVersion(ctx context.Context, got string) error { return clientio.CheckVersion(ctx, got) }
-
 // versionZone is what the name of a location begins with that is a version.
 const versionZone = "version "
 

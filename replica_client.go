@@ -2,122 +2,89 @@ package litestream
 
 import (
 	"context"
-	"io"
 
 	"github.com/superfly/ltx"
+
+	_ "github.com/ltxvfs/litestream/file" // registers the URL scheme file
+	"github.com/ltxvfs/litestream/replica"
 )
 
 const (
-	// SnapshotLevel is the compaction level that holds snapshots, LTX files
-	// with MinTXID 1 that hold a whole database. It is the highest level.
-	SnapshotLevel = 9
+	// SnapshotLevel is the compaction level that holds snapshots: LTX files
+	// with MinTXID 1 that contain a whole database. It is the highest level.
+	SnapshotLevel = replica.SnapshotLevel
 
 	numLevels = SnapshotLevel + 1
 )
 
-// ReplicaClient stores the LTX files of one database. Its methods are a
-// subset of those of upstream Litestream's clients, over the same types, so
-// that any of them can be used as it is.
-//
-// A file is named by (level, minTXID, maxTXID), with levels from 0 to
-// SnapshotLevel. Files do not change: what is under a name is deleted, or replaced by
-// the same transactions encoded again, as a whole. What a body that is open meanwhile
-// gives is one or the other or an error.
-//
-// All methods are safe for concurrent use. Every method returns soon after
-// its context is done, between reads of r where it reads one, with an error
-// that wraps the context's error. A level, an offset or a size that cannot
-// be, and a body whose header has other TXIDs than its name, are fs.ErrInvalid.
-//
-// A client whose store tells versions of a file apart calls NoteFileVersion for
-// the items of its listings, and CheckFileVersion where it reads: so a reader
-// notices that a file was replaced.
-//
-// Errors fall into three classes, which decide what a caller does next:
-//
-//   - missing: errors.Is(err, fs.ErrNotExist). Only OpenLTXFile returns it.
-//   - permanent: errors.Is(err, fs.ErrPermission), fs.ErrInvalid,
-//     fs.ErrExist or errors.ErrUnsupported, or an error that implements
-//     interface{ Permanent() bool } and returns true. Not retried.
-//   - transient: everything else. Retried until the operation's time limit.
-type ReplicaClient interface {
-	// LTXFiles lists the files of one level with MinTXID >= seek, in
-	// ascending order of MinTXID, then MaxTXID. A level without files, and
-	// a replica that does not exist yet, give an empty listing and no
-	// error. Names that are not LTX files are left out.
-	//
-	// Each item has Level, MinTXID, MaxTXID and Size. CreatedAt is a hint of
-	// the timestamp in the file's header, as cheap as the store has it; with
-	// useMetadata it is as good as the store can tell, which may cost more
-	// requests.
-	//
-	// The listing includes every file whose write had returned before the
-	// call. Files written or deleted meanwhile may or may not be listed. Items
-	// stay valid after Next. A listing is complete or ends in an error, which may come from LTXFiles
-	// itself, from the iterator's Err or from its Close. The caller closes
-	// the iterator; the context must stay valid until then.
-	LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error)
+// The contract of a store is in package replica, which stores import instead of
+// the engine. These are its types under the names that a program uses.
+type (
+	// ReplicaClient stores the LTX files of one database. Packages s3, gs, abs,
+	// file and memory have implementations, and a client of upstream Litestream
+	// is one without an adapter. See [replica.Client] for the contract: which
+	// methods it has, what each of them promises, and the classes of errors.
+	ReplicaClient = replica.Client
 
-	// OpenLTXFile reads size bytes of a file from offset on; a size of 0
-	// reads to the end. A range that goes beyond the end of the file gives
-	// the bytes that there are, possibly none.
-	//
-	// A file that does not exist is fs.ErrNotExist, from OpenLTXFile itself.
-	// A body that is cut off, be it by the context, gives an error from Read
-	// that is not io.EOF. The caller closes the reader; the context must stay
-	// valid until then.
-	OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
+	// Initializer is an optional interface of a ReplicaClient. Init prepares
+	// the client for use: credentials, connections, look-ups of buckets. It is
+	// called before any other method, possibly more than once and concurrently.
+	Initializer = replica.Initializer
 
-	// WriteLTXFile stores what r gives until io.EOF, replacing a file of the
-	// same name. It reads the LTX header from r for the timestamp. The file
-	// appears whole, and is durable, when WriteLTXFile returns; after an
-	// error, including one from r, it is there whole or not at all.
-	//
-	// The returned info has Level, MinTXID, MaxTXID, Size, and the timestamp
-	// of the header as CreatedAt.
-	WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error)
+	// ReplicaIdentifier is an optional interface of a ReplicaClient that can
+	// tell its replica from other replicas. ReplicaIdentity returns a text
+	// without secrets that names the place of the replica. A write buffer
+	// records which replica it belongs to.
+	ReplicaIdentifier = replica.Identifier
 
-	// DeleteLTXFiles deletes files. Of each, Level, MinTXID and MaxTXID are
-	// used. A file that does not exist is not an error. After an error, some
-	// of the files may be gone.
-	DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error
+	// LTXFileCreator is an optional interface of a ReplicaClient whose store
+	// can create a file on the condition that no file of that name exists.
+	// It keeps two writers of one replica apart.
+	LTXFileCreator = replica.LTXFileCreator
+
+	// AllLTXFilesLister is an optional interface of a ReplicaClient whose
+	// store can list all levels in one pass, for about the cost of listing one
+	// level.
+	AllLTXFilesLister = replica.AllLTXFilesLister
+
+	// ReplicaClientFactory makes a client from the parts of a replica URL. It
+	// does no I/O. The user information may be nil.
+	ReplicaClientFactory = replica.Factory
+)
+
+// RegisterReplicaClientFactory makes NewReplicaClientFromURL, and with it the
+// URI parameter replica_url, understand a URL scheme. A later registration of
+// the same scheme replaces an earlier one. It is safe for concurrent use.
+func RegisterReplicaClientFactory(scheme string, factory ReplicaClientFactory) {
+	replica.Register(scheme, factory)
 }
 
-// Initializer is an optional interface of a ReplicaClient. Init prepares a
-// client for use (credentials, connections, bucket look-ups). It is called
-// before any other method, possibly more than once and concurrently; a call
-// after a successful one does nothing.
-type Initializer interface {
-	Init(ctx context.Context) error
+// NewReplicaClientFromURL makes a client from a URL, with the factory that is
+// registered for the URL's scheme. The scheme file is always registered:
+// file:///absolute/path, or file:relative/path. Importing package s3, gs or abs
+// registers the scheme of that name.
+//
+// A URL is an error if a part of it would be ignored: if it is not
+// percent-encoded correctly, has a semicolon between parameters or a fragment,
+// or has a parameter that the scheme does not know. Errors do not show the URL,
+// which may contain a password. It is safe for concurrent use.
+func NewReplicaClientFromURL(rawURL string) (ReplicaClient, error) {
+	return replica.NewFromURL(rawURL)
 }
 
-// ReplicaIdentifier is an optional interface of a ReplicaClient that can tell
-// its replica from others. A write buffer notes which replica it is for.
-type ReplicaIdentifier interface {
-	// ReplicaIdentity returns a text that names the place where the replica
-	// is. It is the same for every client of that place, in every process and
-	// with any credentials, and another one for any other place. It has no
-	// secrets: it is logged and written to disk. Empty means that it is not
-	// known. It does no I/O.
-	ReplicaIdentity() string
+// NoteFileVersion reports the version of an item of a listing to the reader of
+// the listing. See [replica.NoteFileVersion].
+func NoteFileVersion(ctx context.Context, info *ltx.FileInfo, version string) {
+	replica.NoteFileVersion(ctx, info, version)
 }
 
-// LTXFileCreator is an optional interface of a ReplicaClient whose store can
-// create a file only if none of that name exists.
-type LTXFileCreator interface {
-	// CreateLTXFile is like WriteLTXFile, but when a file of that name
-	// exists it changes nothing and returns an error that
-	// errors.Is(err, fs.ErrExist). Of any number of concurrent calls for one
-	// name exactly one succeeds. A client that turns out to be unable to do
-	// that returns errors.ErrUnsupported and stores nothing.
-	CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error)
-}
+// FileVersion returns the version of the file that OpenLTXFile has to read, as
+// a listing has reported it, or an empty string if it may read any version. See
+// [replica.FileVersion].
+func FileVersion(ctx context.Context) string { return replica.FileVersion(ctx) }
 
-// AllLTXFilesLister is an optional interface of a ReplicaClient whose store
-// can list all levels in one pass, for about the cost of listing one.
-type AllLTXFilesLister interface {
-	// AllLTXFiles lists the files of every level, in ascending order of
-	// level, MinTXID and MaxTXID, under the terms of LTXFiles. A client that
-	// turns out to be unable to do that returns errors.ErrUnsupported.
-	AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error)
+// CheckFileVersion returns an error that wraps fs.ErrNotExist if the context of
+// a read asks for another version than got. See [replica.CheckFileVersion].
+func CheckFileVersion(ctx context.Context, got string) error {
+	return replica.CheckFileVersion(ctx, got)
 }

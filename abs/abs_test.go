@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"sync/atomic"
 	"testing"
@@ -21,10 +20,10 @@ import (
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
@@ -146,7 +145,7 @@ func withSAS(t testing.TB, c *abs.ReplicaClient, token string) *abs.ReplicaClien
 func properties() replicatest.Properties {
 	return replicatest.Properties{
 		LargeBody: 1 << 20, // four parts of those below
-		PlaceForeign: func(t *testing.T, c litestream.ReplicaClient, level int, name string, body []byte) {
+		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			client := c.(*abs.ReplicaClient)
 			key, err := azblob.NewSharedKeyCredential(account, accountKey)
 			if err != nil {
@@ -162,7 +161,7 @@ func properties() replicatest.Properties {
 				t.Fatal(err)
 			}
 		},
-		Reopen: func(t *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient {
+		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			client := c.(*abs.ReplicaClient)
 			d := abs.NewReplicaClient()
 			d.AccountName, d.AccountKey, d.SASToken = client.AccountName, client.AccountKey, client.SASToken
@@ -183,7 +182,7 @@ func small(c *abs.ReplicaClient) *abs.ReplicaClient {
 func TestConformance(t *testing.T) {
 	server(t)
 	t.Run("key", func(t *testing.T) {
-		replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient { return small(newClient(t)) }, properties())
+		replicatest.Run(t, func(t *testing.T) replica.Client { return small(newClient(t)) }, properties())
 	})
 	// All but the cases with many files, which take long.
 	props := properties()
@@ -191,28 +190,14 @@ func TestConformance(t *testing.T) {
 	t.Run("account SAS", func(t *testing.T) {
 		token := accountSAS(t, sas.AccountPermissions{Read: true, Write: true, Create: true, Delete: true, List: true},
 			time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-		replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient { return small(withSAS(t, newClient(t), token)) }, props)
+		replicatest.Run(t, func(t *testing.T) replica.Client { return small(withSAS(t, newClient(t), token)) }, props)
 	})
 	t.Run("container SAS", func(t *testing.T) {
-		replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient {
+		replicatest.Run(t, func(t *testing.T) replica.Client {
 			c := newClient(t)
 			permissions := sas.ContainerPermissions{Read: true, Write: true, Create: true, Delete: true, List: true}
 			return small(withSAS(t, c, "?"+containerSAS(t, c.Bucket, permissions, time.Now().Add(time.Hour))))
 		}, props)
-	})
-}
-
-func TestSQL(t *testing.T) {
-	storetest.RunSQL(t, storetest.Store{
-		Addr: server(t).Host,
-		NewReplica: func(t testing.TB) func(http.RoundTripper) litestream.ReplicaClient {
-			bucket := bucketOf(t, newContainer(t))
-			return func(rt http.RoundTripper) litestream.ReplicaClient {
-				c := keyClient(t, bucket)
-				c.Transport = rt
-				return c
-			}
-		},
 	})
 }
 

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // answerTest is a test of answers with a service of the test's own.
@@ -19,7 +19,7 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 	const partSize = 64 << 10
 	return storetest.AnswerTest{
 		Service: storetest.NewAzure(), Key: clientio.NewLayout("db").Key, LargeBody: partSize,
-		NewClient: func(_ testing.TB, url string) litestream.ReplicaClient {
+		NewClient: func(_ testing.TB, url string) replica.Client {
 			c := abs.NewReplicaClient()
 			c.AccountName, c.AccountKey, c.Endpoint = account, accountKey, url+"/"+account
 			c.Bucket, c.Path, c.PartSize, c.Transport = storetest.Bucket, "db", partSize, tr

@@ -43,7 +43,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 const (
@@ -58,7 +58,7 @@ const (
 	MetadataKeyTimestamp = "litestreamtimestamp"
 )
 
-// ReplicaClient implements litestream.ReplicaClient and all its optional
+// ReplicaClient implements replica.Client and all its optional
 // interfaces on a container of Azure Blob Storage. Make one with
 // [NewReplicaClient]; the fields may be set until the first call of a method,
 // and all methods are safe for concurrent use. A ReplicaClient must not be
@@ -114,11 +114,11 @@ type ReplicaClient struct {
 }
 
 var (
-	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
-	_ litestream.Initializer       = (*ReplicaClient)(nil)
-	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
-	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
-	_ litestream.ReplicaIdentifier = (*ReplicaClient)(nil)
+	_ replica.Client            = (*ReplicaClient)(nil)
+	_ replica.Initializer       = (*ReplicaClient)(nil)
+	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ replica.Identifier        = (*ReplicaClient)(nil)
 )
 
 // opening is one attempt to make a session.
@@ -131,7 +131,7 @@ type opening struct {
 // NewReplicaClient returns a client without a container.
 func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 
-// Init implements litestream.Initializer. It looks at the fields and the
+// Init implements replica.Initializer. It looks at the fields and the
 // environment, and sends no request. Every other method calls it. Fields that
 // do not do are errors that wrap fs.ErrInvalid.
 func (c *ReplicaClient) Init(ctx context.Context) error {

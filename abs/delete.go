@@ -23,7 +23,7 @@ const (
 	concurrentDeletes = 16
 )
 
-// DeleteLTXFiles implements litestream.ReplicaClient. It takes a request for
+// DeleteLTXFiles implements replica.Client. It takes a request for
 // every 256 files, or one for each where the service does not take batches.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	if err := c.delete(ctx, a); err != nil {

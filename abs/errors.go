@@ -19,7 +19,7 @@ import (
 const maxSkew = 15 * time.Minute
 
 // explain turns an error of the SDK into one of the classes of
-// litestream.ReplicaClient, without what the SDK's errors show of requests and
+// replica.Client, without what the SDK's errors show of requests and
 // answers.
 func (s *session) explain(ctx context.Context, err error) error {
 	var answer *azcore.ResponseError

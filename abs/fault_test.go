@@ -23,7 +23,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/storetest"
 )
 
-// permanent reports whether an error is one, by litestream.ReplicaClient.
+// permanent reports whether an error is one, by replica.Client.
 func permanent(err error) bool {
 	var p interface{ Permanent() bool }
 	if errors.As(err, &p) {

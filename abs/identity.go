@@ -2,7 +2,7 @@ package abs
 
 import "strings"
 
-// ReplicaIdentity implements litestream.ReplicaIdentifier: it is the host and
+// ReplicaIdentity implements replica.Identifier: it is the host and
 // path of the account, the container and the path. Credentials are not part of
 // it.
 func (c *ReplicaClient) ReplicaIdentity() string {

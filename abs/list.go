@@ -15,7 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// LTXFiles implements litestream.ReplicaClient. It takes a request for every
+// LTXFiles implements replica.Client. It takes a request for every
 // 5,000 files, which the iterator sends. CreatedAt is the timestamp of the LTX
 // header, with or without useMetadata, or the blob's modification time if it
 // has no such metadata.
@@ -35,7 +35,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	return clientio.NewIterator(ctx, s.layout, seek, pager), nil
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister, on the terms of
+// AllLTXFiles implements replica.AllLTXFilesLister, on the terms of
 // LTXFiles.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
 	s, err := c.init(ctx)

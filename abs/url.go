@@ -10,12 +10,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/bytesize"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 func init() {
-	litestream.RegisterReplicaClientFactory("abs", NewReplicaClientFromURL)
+	replica.Register("abs", NewReplicaClientFromURL)
 }
 
 // NewReplicaClientFromURL makes a client from the parts of a URL of the form
@@ -26,7 +26,7 @@ func init() {
 // which set the fields of that name. Credentials come from the environment.
 // Other parameters, and values that do not do, are errors that wrap
 // fs.ErrInvalid.
-func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (litestream.ReplicaClient, error) {
+func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	c := NewReplicaClient()
 	c.Bucket = host
 	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")

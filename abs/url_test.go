@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 func TestNewReplicaClientFromURL(t *testing.T) {
@@ -35,7 +35,7 @@ func TestNewReplicaClientFromURL(t *testing.T) {
 		{"abs://container/path?account=myaccount&part-size=1048576&concurrency=7", fields{account: "myaccount", bucket: "container", path: "path", partSize: 1 << 20, concurrency: 7}},
 		{"abs://myaccount@container/path?account-name=myaccount&partSize=4194304000", fields{account: "myaccount", bucket: "container", path: "path", partSize: 4000 << 20}},
 	} {
-		client, err := litestream.NewReplicaClientFromURL(tt.url)
+		client, err := replica.NewFromURL(tt.url)
 		if err != nil {
 			t.Errorf("%s: %v", tt.url, err)
 			continue
@@ -74,7 +74,7 @@ func TestNewReplicaClientFromURL(t *testing.T) {
 		{"abs://container/path?concurrency=1001", `"concurrency" is not a number between 1 and 1000`},
 		{"abs://container/path?concurrency=9223372036854775808", `"concurrency"`},
 	} {
-		client, err := litestream.NewReplicaClientFromURL(tt.url)
+		client, err := replica.NewFromURL(tt.url)
 		if err == nil || client != nil || !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got error %v, want one with %q", tt.url, err, tt.want)
 		}

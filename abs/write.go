@@ -24,7 +24,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// WriteLTXFile implements litestream.ReplicaClient. A body of up to PartSize
+// WriteLTXFile implements replica.Client. A body of up to PartSize
 // is sent in one request.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
@@ -34,7 +34,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 	return info, nil
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator. It is never
+// CreateLTXFile implements replica.LTXFileCreator. It is never
 // unsupported.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)

@@ -1,4 +1,4 @@
-// Package decorate wraps a litestream.ReplicaClient to see what is asked of
+// Package decorate wraps a replica.Client to see what is asked of
 // it ([Trace]), to make it as slow as a store far away ([LatencyClient]) and to
 // make it fail ([Fault]). It is meant for tests and benchmarks.
 //
@@ -19,7 +19,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // Op names a method of a ReplicaClient or of one of its optional interfaces.
@@ -87,16 +87,16 @@ func Ops(ops ...Op) func(Call) bool {
 
 // decorator is what the decorators have in common.
 type decorator struct {
-	inner litestream.ReplicaClient
+	inner replica.Client
 }
 
 // Unwrap returns the client within.
-func (d decorator) Unwrap() litestream.ReplicaClient { return d.inner }
+func (d decorator) Unwrap() replica.Client { return d.inner }
 
-// ReplicaIdentity implements litestream.ReplicaIdentifier: it is that of the
+// ReplicaIdentity implements replica.Identifier: it is that of the
 // client within.
 func (d decorator) ReplicaIdentity() string {
-	if inner, ok := d.inner.(litestream.ReplicaIdentifier); ok {
+	if inner, ok := d.inner.(replica.Identifier); ok {
 		return inner.ReplicaIdentity()
 	}
 	return ""
@@ -111,11 +111,11 @@ func (d decorator) supports(op Op) bool {
 	ok := true
 	switch op {
 	case OpInit:
-		_, ok = d.inner.(litestream.Initializer)
+		_, ok = d.inner.(replica.Initializer)
 	case OpCreate:
-		_, ok = d.inner.(litestream.LTXFileCreator)
+		_, ok = d.inner.(replica.LTXFileCreator)
 	case OpListAll:
-		_, ok = d.inner.(litestream.AllLTXFilesLister)
+		_, ok = d.inner.(replica.AllLTXFilesLister)
 	}
 	return ok
 }
@@ -127,17 +127,17 @@ func unsupported(op Op) error { return fmt.Errorf("%s ltx files: %w", op, errors
 // affirmed.
 
 func (d decorator) init(ctx context.Context) error {
-	return d.inner.(litestream.Initializer).Init(ctx)
+	return d.inner.(replica.Initializer).Init(ctx)
 }
 
 func (d decorator) listAll(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
-	return d.inner.(litestream.AllLTXFilesLister).AllLTXFiles(ctx, useMetadata)
+	return d.inner.(replica.AllLTXFilesLister).AllLTXFiles(ctx, useMetadata)
 }
 
 // put calls WriteLTXFile or CreateLTXFile, as op says.
 func (d decorator) put(ctx context.Context, op Op, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	if op == OpCreate {
-		return d.inner.(litestream.LTXFileCreator).CreateLTXFile(ctx, level, minTXID, maxTXID, r)
+		return d.inner.(replica.LTXFileCreator).CreateLTXFile(ctx, level, minTXID, maxTXID, r)
 	}
 	return d.inner.WriteLTXFile(ctx, level, minTXID, maxTXID, r)
 }

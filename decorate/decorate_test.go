@@ -10,9 +10,9 @@ import (
 	"github.com/superfly/ltx"
 	"go.uber.org/goleak"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
@@ -22,43 +22,43 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // full is a decorator as tests see it.
 type full interface {
-	litestream.ReplicaClient
-	litestream.Initializer
-	litestream.LTXFileCreator
-	litestream.AllLTXFilesLister
-	Unwrap() litestream.ReplicaClient
+	replica.Client
+	replica.Initializer
+	replica.LTXFileCreator
+	replica.AllLTXFilesLister
+	Unwrap() replica.Client
 }
 
 // decorators make each of the decorators, and all of them.
-var decorators = map[string]func(litestream.ReplicaClient) full{
-	"trace": func(c litestream.ReplicaClient) full { return decorate.NewTrace(c) },
-	"latency": func(c litestream.ReplicaClient) full {
+var decorators = map[string]func(replica.Client) full{
+	"trace": func(c replica.Client) full { return decorate.NewTrace(c) },
+	"latency": func(c replica.Client) full {
 		return decorate.NewLatency(c, decorate.Latency{PerRequest: 1, Jitter: 1, BytesPerSecond: 1e12, TotalBytesPerSecond: 1e12})
 	},
-	"fault": func(c litestream.ReplicaClient) full { return decorate.NewFault(c) },
-	"all": func(c litestream.ReplicaClient) full {
+	"fault": func(c replica.Client) full { return decorate.NewFault(c) },
+	"all": func(c replica.Client) full {
 		return decorate.NewTrace(decorate.NewLatency(decorate.NewFault(c), decorate.Latency{}))
 	},
 }
 
 // plain has none of the optional interfaces.
-type plain struct{ litestream.ReplicaClient }
+type plain struct{ replica.Client }
 
 // initialized has an Init that fails.
-type initialized struct{ litestream.ReplicaClient }
+type initialized struct{ replica.Client }
 
 func (initialized) Init(context.Context) error { return errBoom }
 
 func TestConformance(t *testing.T) {
 	for name, wrap := range decorators {
 		t.Run(name, func(t *testing.T) {
-			replicatest.Run(t, func(*testing.T) litestream.ReplicaClient {
+			replicatest.Run(t, func(*testing.T) replica.Client {
 				return wrap(memory.NewReplicaClient())
 			}, replicatest.Properties{LargeBody: 1 << 20, ManyFiles: 50})
 		})
 	}
 	t.Run("plain", func(t *testing.T) {
-		replicatest.Run(t, func(*testing.T) litestream.ReplicaClient {
+		replicatest.Run(t, func(*testing.T) replica.Client {
 			return decorators["all"](plain{memory.NewReplicaClient()})
 		}, replicatest.Properties{NoInit: true, NoCreate: true, NoListAll: true, ManyFiles: -1, LargeBody: -1})
 	})
@@ -121,7 +121,7 @@ func encode(t *testing.T, minTXID, maxTXID ltx.TXID) []byte {
 }
 
 // write stores a file, and returns its body.
-func write(t *testing.T, c litestream.ReplicaClient, level int, minTXID, maxTXID ltx.TXID) []byte {
+func write(t *testing.T, c replica.Client, level int, minTXID, maxTXID ltx.TXID) []byte {
 	t.Helper()
 	body := encode(t, minTXID, maxTXID)
 	if _, err := c.WriteLTXFile(t.Context(), level, minTXID, maxTXID, bytes.NewReader(body)); err != nil {
@@ -131,7 +131,7 @@ func write(t *testing.T, c litestream.ReplicaClient, level int, minTXID, maxTXID
 }
 
 // read reads a range of a file and closes the body.
-func read(ctx context.Context, c litestream.ReplicaClient, level int, minTXID, maxTXID ltx.TXID, offset, size int64) ([]byte, error) {
+func read(ctx context.Context, c replica.Client, level int, minTXID, maxTXID ltx.TXID, offset, size int64) ([]byte, error) {
 	r, err := c.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func read(ctx context.Context, c litestream.ReplicaClient, level int, minTXID, m
 }
 
 // list lists a level and closes the listing.
-func list(ctx context.Context, c litestream.ReplicaClient, level int, seek ltx.TXID) ([]*ltx.FileInfo, error) {
+func list(ctx context.Context, c replica.Client, level int, seek ltx.TXID) ([]*ltx.FileInfo, error) {
 	itr, err := c.LTXFiles(ctx, level, seek, false)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // Point is where in a call a [Rule] makes it fail.
@@ -83,10 +83,10 @@ type Fault struct {
 }
 
 var (
-	_ litestream.ReplicaClient     = (*Fault)(nil)
-	_ litestream.Initializer       = (*Fault)(nil)
-	_ litestream.LTXFileCreator    = (*Fault)(nil)
-	_ litestream.AllLTXFilesLister = (*Fault)(nil)
+	_ replica.Client            = (*Fault)(nil)
+	_ replica.Initializer       = (*Fault)(nil)
+	_ replica.LTXFileCreator    = (*Fault)(nil)
+	_ replica.AllLTXFilesLister = (*Fault)(nil)
 )
 
 // activeRule is a rule that has been added.
@@ -105,7 +105,7 @@ func (r *activeRule) acts(c Call) bool {
 }
 
 // NewFault returns a client that does what inner does until it has rules.
-func NewFault(inner litestream.ReplicaClient) *Fault {
+func NewFault(inner replica.Client) *Fault {
 	return &Fault{decorator: decorator{inner}}
 }
 
@@ -149,7 +149,7 @@ func (f *Fault) Calls() int { return int(f.calls.Load()) }
 // A call that is to fail in its body counts when that is read so far.
 func (f *Fault) Faults() int { return int(f.faults.Load()) }
 
-// Init implements litestream.Initializer.
+// Init implements replica.Initializer.
 func (f *Fault) Init(ctx context.Context) error {
 	if !f.supports(OpInit) {
 		return nil
@@ -160,7 +160,7 @@ func (f *Fault) Init(ctx context.Context) error {
 	return err
 }
 
-// LTXFiles implements litestream.ReplicaClient.
+// LTXFiles implements replica.Client.
 func (f *Fault) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	c := Call{Op: OpList, Level: level, Seek: seek, UseMetadata: useMetadata}
 	return run(ctx, f, c, closeListing, func(in *incident) (ltx.FileIterator, error) {
@@ -169,7 +169,7 @@ func (f *Fault) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetad
 	})
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister.
+// AllLTXFiles implements replica.AllLTXFilesLister.
 func (f *Fault) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	if !f.supports(OpListAll) {
 		return nil, unsupported(OpListAll)
@@ -181,7 +181,7 @@ func (f *Fault) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIter
 	})
 }
 
-// OpenLTXFile implements litestream.ReplicaClient.
+// OpenLTXFile implements replica.Client.
 func (f *Fault) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	c := readCall(level, minTXID, maxTXID, offset, size)
 	return run(ctx, f, c, closeBody, func(in *incident) (io.ReadCloser, error) {
@@ -193,12 +193,12 @@ func (f *Fault) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx
 	})
 }
 
-// WriteLTXFile implements litestream.ReplicaClient.
+// WriteLTXFile implements replica.Client.
 func (f *Fault) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return f.faultyPut(ctx, OpWrite, level, minTXID, maxTXID, r)
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator.
+// CreateLTXFile implements replica.LTXFileCreator.
 func (f *Fault) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	if !f.supports(OpCreate) {
 		return nil, unsupported(OpCreate)
@@ -215,7 +215,7 @@ func (f *Fault) faultyPut(ctx context.Context, op Op, level int, minTXID, maxTXI
 	})
 }
 
-// DeleteLTXFiles implements litestream.ReplicaClient.
+// DeleteLTXFiles implements replica.Client.
 func (f *Fault) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	_, err := run(ctx, f, deleteCall(a), nil, func(*incident) (struct{}, error) {
 		return struct{}{}, f.inner.DeleteLTXFiles(ctx, a)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // faulty returns a fault around a store with one file, and the file's body.
@@ -27,7 +27,7 @@ func faulty(t *testing.T) (*decorate.Fault, *memory.ReplicaClient, []byte) {
 }
 
 // listed returns how many files a level has.
-func listed(t *testing.T, c litestream.ReplicaClient, level int) int {
+func listed(t *testing.T, c replica.Client, level int) int {
 	t.Helper()
 	infos, err := list(t.Context(), c, level, 0)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // Latency says how slow a [LatencyClient] is. The zero value is not slow at all.
@@ -50,15 +50,15 @@ type LatencyClient struct {
 }
 
 var (
-	_ litestream.ReplicaClient     = (*LatencyClient)(nil)
-	_ litestream.Initializer       = (*LatencyClient)(nil)
-	_ litestream.LTXFileCreator    = (*LatencyClient)(nil)
-	_ litestream.AllLTXFilesLister = (*LatencyClient)(nil)
+	_ replica.Client            = (*LatencyClient)(nil)
+	_ replica.Initializer       = (*LatencyClient)(nil)
+	_ replica.LTXFileCreator    = (*LatencyClient)(nil)
+	_ replica.AllLTXFilesLister = (*LatencyClient)(nil)
 )
 
 // NewLatency returns a client as fast as inner or as l says, whichever is
 // slower.
-func NewLatency(inner litestream.ReplicaClient, l Latency) *LatencyClient {
+func NewLatency(inner replica.Client, l Latency) *LatencyClient {
 	return &LatencyClient{
 		decorator: decorator{inner},
 		latency:   l,
@@ -67,7 +67,7 @@ func NewLatency(inner litestream.ReplicaClient, l Latency) *LatencyClient {
 	}
 }
 
-// Init implements litestream.Initializer.
+// Init implements replica.Initializer.
 func (c *LatencyClient) Init(ctx context.Context) error {
 	if !c.supports(OpInit) {
 		return nil
@@ -78,7 +78,7 @@ func (c *LatencyClient) Init(ctx context.Context) error {
 	return c.init(ctx)
 }
 
-// LTXFiles implements litestream.ReplicaClient.
+// LTXFiles implements replica.Client.
 func (c *LatencyClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	if err := c.request(ctx, OpList); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (c *LatencyClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	return c.inner.LTXFiles(ctx, level, seek, useMetadata)
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister.
+// AllLTXFiles implements replica.AllLTXFilesLister.
 func (c *LatencyClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	if !c.supports(OpListAll) {
 		return nil, unsupported(OpListAll)
@@ -97,7 +97,7 @@ func (c *LatencyClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.
 	return c.listAll(ctx, useMetadata)
 }
 
-// OpenLTXFile implements litestream.ReplicaClient.
+// OpenLTXFile implements replica.Client.
 func (c *LatencyClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	if err := c.request(ctx, OpRead); err != nil {
 		return nil, err
@@ -109,12 +109,12 @@ func (c *LatencyClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 	return readCloser{c.pace(ctx, body), body}, nil
 }
 
-// WriteLTXFile implements litestream.ReplicaClient.
+// WriteLTXFile implements replica.Client.
 func (c *LatencyClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return c.delayedPut(ctx, OpWrite, level, minTXID, maxTXID, r)
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator.
+// CreateLTXFile implements replica.LTXFileCreator.
 func (c *LatencyClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	if !c.supports(OpCreate) {
 		return nil, unsupported(OpCreate)
@@ -129,7 +129,7 @@ func (c *LatencyClient) delayedPut(ctx context.Context, op Op, level int, minTXI
 	return c.put(ctx, op, level, minTXID, maxTXID, c.pace(ctx, r))
 }
 
-// DeleteLTXFiles implements litestream.ReplicaClient.
+// DeleteLTXFiles implements replica.Client.
 func (c *LatencyClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	if err := c.request(ctx, OpDelete); err != nil {
 		return err

@@ -11,9 +11,9 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // took returns how long f takes.
@@ -128,7 +128,7 @@ func TestLatency_Context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.NewReplicaClient()
 		write(t, store, 0, 1, 1)
-		within := func(d time.Duration, l decorate.Latency, call func(context.Context, litestream.ReplicaClient) error) {
+		within := func(d time.Duration, l decorate.Latency, call func(context.Context, replica.Client) error) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), d)
 			defer cancel()
@@ -140,16 +140,16 @@ func TestLatency_Context(t *testing.T) {
 			wantTook(t, "the call", got, d)
 		}
 		slow := decorate.Latency{PerRequest: time.Hour}
-		within(time.Second, slow, func(ctx context.Context, c litestream.ReplicaClient) error {
+		within(time.Second, slow, func(ctx context.Context, c replica.Client) error {
 			_, err := list(ctx, c, 0, 0)
 			return err
 		})
 		trickle := decorate.Latency{BytesPerSecond: 1e-300}
-		within(time.Second, trickle, func(ctx context.Context, c litestream.ReplicaClient) error {
+		within(time.Second, trickle, func(ctx context.Context, c replica.Client) error {
 			_, err := read(ctx, c, 0, 1, 1, 0, 0)
 			return err
 		})
-		within(time.Second, trickle, func(ctx context.Context, c litestream.ReplicaClient) error {
+		within(time.Second, trickle, func(ctx context.Context, c replica.Client) error {
 			_, err := c.WriteLTXFile(ctx, 0, 2, 2, bytes.NewReader(encode(t, 2, 2)))
 			return err
 		})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // Trace is a client that records the calls made to the one within. All its
@@ -35,10 +35,10 @@ type Trace struct {
 }
 
 var (
-	_ litestream.ReplicaClient     = (*Trace)(nil)
-	_ litestream.Initializer       = (*Trace)(nil)
-	_ litestream.LTXFileCreator    = (*Trace)(nil)
-	_ litestream.AllLTXFilesLister = (*Trace)(nil)
+	_ replica.Client            = (*Trace)(nil)
+	_ replica.Initializer       = (*Trace)(nil)
+	_ replica.LTXFileCreator    = (*Trace)(nil)
+	_ replica.AllLTXFilesLister = (*Trace)(nil)
 )
 
 // Event is a call and what came of it.
@@ -92,7 +92,7 @@ type Counts struct {
 }
 
 // NewTrace returns a client that records the calls it makes to inner.
-func NewTrace(inner litestream.ReplicaClient) *Trace {
+func NewTrace(inner replica.Client) *Trace {
 	return &Trace{decorator: decorator{inner}}
 }
 
@@ -148,7 +148,7 @@ func (t *Trace) Counts() Counts {
 // String prints the calls since the last Reset as [Format] does.
 func (t *Trace) String() string { return Format(t.Events()) }
 
-// Init implements litestream.Initializer.
+// Init implements replica.Initializer.
 func (t *Trace) Init(ctx context.Context) error {
 	if !t.supports(OpInit) {
 		return nil
@@ -159,13 +159,13 @@ func (t *Trace) Init(ctx context.Context) error {
 	return err
 }
 
-// LTXFiles implements litestream.ReplicaClient.
+// LTXFiles implements replica.Client.
 func (t *Trace) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	e := t.start(Call{Op: OpList, Level: level, Seek: seek, UseMetadata: useMetadata})
 	return t.listing(e)(t.inner.LTXFiles(ctx, level, seek, useMetadata))
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister.
+// AllLTXFiles implements replica.AllLTXFilesLister.
 func (t *Trace) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	if !t.supports(OpListAll) {
 		return nil, unsupported(OpListAll)
@@ -174,7 +174,7 @@ func (t *Trace) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIter
 	return t.listing(e)(t.listAll(ctx, useMetadata))
 }
 
-// OpenLTXFile implements litestream.ReplicaClient.
+// OpenLTXFile implements replica.Client.
 func (t *Trace) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	e := t.start(readCall(level, minTXID, maxTXID, offset, size))
 	body, err := t.inner.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
@@ -185,12 +185,12 @@ func (t *Trace) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx
 	return &tracedBody{countingReader: countingReader{r: body}, body: body, trace: t, event: e}, nil
 }
 
-// WriteLTXFile implements litestream.ReplicaClient.
+// WriteLTXFile implements replica.Client.
 func (t *Trace) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return t.tracedPut(ctx, OpWrite, level, minTXID, maxTXID, r)
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator.
+// CreateLTXFile implements replica.LTXFileCreator.
 func (t *Trace) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	if !t.supports(OpCreate) {
 		return nil, unsupported(OpCreate)
@@ -206,7 +206,7 @@ func (t *Trace) tracedPut(ctx context.Context, op Op, level int, minTXID, maxTXI
 	return info, err
 }
 
-// DeleteLTXFiles implements litestream.ReplicaClient.
+// DeleteLTXFiles implements replica.Client.
 func (t *Trace) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	e := t.start(deleteCall(a))
 	err := t.inner.DeleteLTXFiles(ctx, a)

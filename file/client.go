@@ -34,8 +34,8 @@ const (
 	defaultDirMode  fs.FileMode = 0o700
 )
 
-// ReplicaClient implements litestream.ReplicaClient and
-// litestream.LTXFileCreator on a folder. Make one with [NewReplicaClient]; the
+// ReplicaClient implements replica.Client and
+// replica.LTXFileCreator on a folder. Make one with [NewReplicaClient]; the
 // fields may be set until the first call of a method, and all methods are safe
 // for concurrent use.
 //
@@ -71,7 +71,7 @@ func NewReplicaClient(path string) *ReplicaClient {
 // Path returns the path given to NewReplicaClient.
 func (c *ReplicaClient) Path() string { return c.path }
 
-// LTXFiles implements litestream.ReplicaClient. CreatedAt is the file's
+// LTXFiles implements replica.Client. CreatedAt is the file's
 // modification time; with useMetadata it is the timestamp of the LTX header,
 // for which each file is opened and its first 100 bytes are read, and the
 // modification time again where these are no LTX header.
@@ -92,7 +92,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	return newIterator(ctx, dir, level, seek, useMetadata, entries), nil
 }
 
-// OpenLTXFile implements litestream.ReplicaClient.
+// OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
 	if err != nil {
@@ -142,7 +142,7 @@ func checkVersion(ctx context.Context, f *os.File) error {
 	return clientio.CheckVersion(ctx, version(fi))
 }
 
-// DeleteLTXFiles implements litestream.ReplicaClient. It stops at the first
+// DeleteLTXFiles implements replica.Client. It stops at the first
 // file that cannot be deleted.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	touched := map[string]bool{}

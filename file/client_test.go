@@ -17,14 +17,14 @@ import (
 	"github.com/superfly/ltx"
 	"go.uber.org/goleak"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
 var (
-	_ litestream.ReplicaClient  = (*file.ReplicaClient)(nil)
-	_ litestream.LTXFileCreator = (*file.ReplicaClient)(nil)
+	_ replica.Client         = (*file.ReplicaClient)(nil)
+	_ replica.LTXFileCreator = (*file.ReplicaClient)(nil)
 )
 
 var errBoom = errors.New("boom")
@@ -32,13 +32,13 @@ var errBoom = errors.New("boom")
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
-	replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient {
+	replicatest.Run(t, func(t *testing.T) replica.Client {
 		return file.NewReplicaClient(filepath.Join(t.TempDir(), "some", "replica"))
 	}, replicatest.Properties{
 		NoInit:    true,
 		NoListAll: true,
 		LargeBody: 2 << 20, // there are no parts
-		PlaceForeign: func(t *testing.T, c litestream.ReplicaClient, level int, name string, body []byte) {
+		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			path := filepath.Join(levelDir(c.(*file.ReplicaClient), level), name)
 			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 				t.Fatal(err)
@@ -47,7 +47,7 @@ func TestConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		Reopen: func(_ *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient {
+		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			return file.NewReplicaClient(c.(*file.ReplicaClient).Path())
 		},
 	})

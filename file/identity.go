@@ -2,7 +2,7 @@ package file
 
 import "path/filepath"
 
-// ReplicaIdentity implements litestream.ReplicaIdentifier: it is the absolute
+// ReplicaIdentity implements replica.Identifier: it is the absolute
 // path of the folder as a URL.
 func (c *ReplicaClient) ReplicaIdentity() string {
 	path, err := filepath.Abs(c.path)

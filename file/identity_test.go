@@ -4,11 +4,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/replica"
 )
 
-var _ litestream.ReplicaIdentifier = (*file.ReplicaClient)(nil)
+var _ replica.Identifier = (*file.ReplicaClient)(nil)
 
 func TestReplicaIdentity(t *testing.T) {
 	dir := t.TempDir()

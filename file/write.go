@@ -16,7 +16,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// WriteLTXFile implements litestream.ReplicaClient. The body goes to a
+// WriteLTXFile implements replica.Client. The body goes to a
 // temporary file in the same folder, is flushed to disk, and is then renamed.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, replace)
@@ -26,7 +26,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 	return info, nil
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator. It returns
+// CreateLTXFile implements replica.LTXFileCreator. It returns
 // errors.ErrUnsupported on a file system without hard links.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, create)

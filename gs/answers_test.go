@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // answerTest is a test of answers with a service of the test's own.
@@ -19,7 +19,7 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 	const partSize = 256 << 10 // the least there is
 	return storetest.AnswerTest{
 		Service: storetest.NewGCS(), Key: clientio.NewLayout("db").Key, LargeBody: partSize,
-		NewClient: func(_ testing.TB, url string) litestream.ReplicaClient {
+		NewClient: func(_ testing.TB, url string) replica.Client {
 			c := gs.NewReplicaClient()
 			c.Bucket, c.Path, c.Endpoint, c.PartSize, c.Transport = storetest.Bucket, "db", url, partSize, tr
 			return c

@@ -17,7 +17,7 @@
 // application-default login, else the metadata server of the machine. They
 // are never sent over plain http.
 //
-// The store has everything that litestream.ReplicaClient and its optional
+// The store has everything that replica.Client and its optional
 // interfaces want, but no deletion of many objects in one request.
 package gs
 
@@ -32,8 +32,8 @@ import (
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // ReplicaClientType is the URL scheme of the package.
@@ -44,25 +44,25 @@ const ReplicaClientType = "gs"
 const MetadataKeyTimestamp = "litestream-timestamp"
 
 func init() {
-	litestream.RegisterReplicaClientFactory(ReplicaClientType, NewReplicaClientFromURL)
+	replica.Register(ReplicaClientType, NewReplicaClientFromURL)
 }
 
 var (
-	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
-	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
-	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
-	_ litestream.ReplicaIdentifier = (*ReplicaClient)(nil)
-	_ litestream.Initializer       = (*ReplicaClient)(nil)
+	_ replica.Client            = (*ReplicaClient)(nil)
+	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ replica.Identifier        = (*ReplicaClient)(nil)
+	_ replica.Initializer       = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements litestream.ReplicaClient, LTXFileCreator,
+// ReplicaClient implements replica.Client, LTXFileCreator,
 // AllLTXFilesLister and Initializer on a bucket. The fields may be set until
 // the first call of a method; all methods are safe for concurrent use. A
 // ReplicaClient must not be copied.
 //
 // It makes one attempt at each request, but for the parts of large files,
 // which it sends again for up to 32 seconds each: to retry is up to the
-// caller, by the classes of errors of litestream.ReplicaClient. A bucket that
+// caller, by the classes of errors of replica.Client. A bucket that
 // does not exist is a permanent error, from every method. An error for want
 // of permission says where the credentials came from.
 type ReplicaClient struct {
@@ -138,7 +138,7 @@ func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// LTXFiles implements litestream.ReplicaClient. CreatedAt is the timestamp of
+// LTXFiles implements replica.Client. CreatedAt is the timestamp of
 // the LTX header, or that of the object where its metadata was lost; it needs
 // no further requests.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
@@ -158,7 +158,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	return clientio.NewIterator(ctx, s.layout, seek, next), nil
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister, on the terms of
+// AllLTXFiles implements replica.AllLTXFilesLister, on the terms of
 // LTXFiles, with one flat listing.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
 	s, err := c.connect(ctx)
@@ -169,7 +169,7 @@ func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterat
 	return clientio.NewIterator(ctx, s.layout, 0, next), nil
 }
 
-// OpenLTXFile implements litestream.ReplicaClient, with one request.
+// OpenLTXFile implements replica.Client, with one request.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
 	if err != nil {
@@ -195,7 +195,7 @@ func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID lt
 // deletions is how many objects are deleted at once.
 const deletions = 16
 
-// DeleteLTXFiles implements litestream.ReplicaClient. It deletes 16 files at
+// DeleteLTXFiles implements replica.Client. It deletes 16 files at
 // once, each with a request, and stops after the first that cannot be deleted.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	s, err := c.connect(ctx)

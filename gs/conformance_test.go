@@ -3,7 +3,6 @@ package gs_test
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,10 +10,10 @@ import (
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/option"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
@@ -53,11 +52,11 @@ func newClient(t testing.TB, bucket string) *gs.ReplicaClient {
 
 func properties() replicatest.Properties {
 	return replicatest.Properties{
-		PlaceForeign: func(t *testing.T, c litestream.ReplicaClient, level int, name string, body []byte) {
+		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			client := c.(*gs.ReplicaClient)
 			place(t, client, fmt.Sprintf("%s/ltx/%d/%s", client.Path, level, name), body)
 		},
-		Reopen: func(t *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient {
+		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			client := newClient(t, c.(*gs.ReplicaClient).Bucket)
 			client.PartSize = c.(*gs.ReplicaClient).PartSize
 			return client
@@ -84,7 +83,7 @@ func place(t testing.TB, c *gs.ReplicaClient, key string, body []byte) {
 
 func TestConformance(t *testing.T) {
 	emulator(t)
-	replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient {
+	replicatest.Run(t, func(t *testing.T) replica.Client {
 		return newClient(t, newBucket(t).BucketName())
 	}, properties())
 }
@@ -95,23 +94,9 @@ func TestConformance_Parts(t *testing.T) {
 	props := properties()
 	props.LargeBody = 1 << 20
 	props.ManyFiles = -1
-	replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient {
+	replicatest.Run(t, func(t *testing.T) replica.Client {
 		c := newClient(t, newBucket(t).BucketName())
 		c.PartSize = 200
 		return c
 	}, props)
-}
-
-func TestSQL(t *testing.T) {
-	storetest.RunSQL(t, storetest.Store{
-		Addr: strings.TrimPrefix(emulator(t), "http://"),
-		NewReplica: func(t testing.TB) func(http.RoundTripper) litestream.ReplicaClient {
-			bucket := newBucket(t).BucketName()
-			return func(tr http.RoundTripper) litestream.ReplicaClient {
-				c := newClient(t, bucket)
-				c.Transport = tr
-				return c
-			}
-		},
-	})
 }

@@ -2,7 +2,7 @@ package gs
 
 import "strings"
 
-// ReplicaIdentity implements litestream.ReplicaIdentifier: it is bucket and
+// ReplicaIdentity implements replica.Identifier: it is bucket and
 // path, and the endpoint where that is not Google's. Credentials are not part
 // of it.
 func (c *ReplicaClient) ReplicaIdentity() string {

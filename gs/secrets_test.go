@@ -1,3 +1,5 @@
+//go:build cgo
+
 package gs_test
 
 import (
@@ -21,6 +23,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // No error, no log of ours at DEBUG, and none of the libraries when they are
@@ -109,7 +112,7 @@ func TestNoSecrets(t *testing.T) {
 	_, err = parts.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body(t, 200)))
 	said(err)
 	for _, s := range []string{"gs://user:secretpassword@bucket/a", "gs://bucket/a?token=secretpassword", "gs://bucket/%zz?endpoint=https://user:secretpassword@host"} {
-		_, err := litestream.NewReplicaClientFromURL(s)
+		_, err := replica.NewFromURL(s)
 		said(err)
 	}
 

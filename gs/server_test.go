@@ -172,7 +172,7 @@ func read(ctx context.Context, c *gs.ReplicaClient, offset, size int64) ([]byte,
 	return b, errors.Join(err, r.Close())
 }
 
-// class returns the class of an error, as litestream.ReplicaClient has them.
+// class returns the class of an error, as replica.Client has them.
 func class(err error) string {
 	var p interface{ Permanent() bool }
 	switch {

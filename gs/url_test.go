@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // fields are those of a client that a URL can set.
@@ -52,7 +52,7 @@ func TestNewReplicaClientFromURL(t *testing.T) {
 		{url: "gs://bucket/a?part-size=9223372036854775807GB", err: `"part-size"`},
 	} {
 		t.Run(tt.url, func(t *testing.T) {
-			client, err := litestream.NewReplicaClientFromURL(tt.url)
+			client, err := replica.NewFromURL(tt.url)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "secret") {
 					t.Fatalf("got error %v, want one with %s and without values", err, tt.err)

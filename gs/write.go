@@ -24,7 +24,7 @@ const (
 	contentType = "application/octet-stream"
 )
 
-// WriteLTXFile implements litestream.ReplicaClient.
+// WriteLTXFile implements replica.Client.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
 	if err != nil {
@@ -33,7 +33,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 	return info, nil
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator. After an error that is
+// CreateLTXFile implements replica.LTXFileCreator. After an error that is
 // not fs.ErrExist the file may be there.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)

@@ -1,5 +1,5 @@
 // Package memory keeps the LTX files of a replica in memory: the reference
-// implementation of litestream.ReplicaClient, for tests. It has no latency and
+// implementation of replica.Client, for tests. It has no latency and
 // never fails on its own; package decorate adds both.
 package memory
 
@@ -19,14 +19,14 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// ReplicaClient implements litestream.ReplicaClient, litestream.LTXFileCreator
-// and litestream.AllLTXFilesLister in memory. The zero value is an empty
+// ReplicaClient implements replica.Client, replica.LTXFileCreator
+// and replica.AllLTXFilesLister in memory. The zero value is an empty
 // replica. All methods are safe for concurrent use; a ReplicaClient must not
 // be copied.
 //
 // A listing and an open body stay as they were when they were asked for,
 // whatever is written or deleted meanwhile. Each write gives a file another
-// version, see litestream.FileVersion.
+// version, see replica.FileVersion.
 //
 // Beyond the contract of the interface: a level outside 0 to 9, a negative
 // offset or size, and a body that does not begin with a valid LTX header of
@@ -48,7 +48,7 @@ type stored struct {
 // NewReplicaClient returns an empty replica.
 func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 
-// LTXFiles implements litestream.ReplicaClient. CreatedAt is the timestamp of
+// LTXFiles implements replica.Client. CreatedAt is the timestamp of
 // the LTX header, with or without useMetadata.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
 	err := ctx.Err()
@@ -64,7 +64,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	return &iterator{ctx: ctx, files: c.files(level, seek)}, nil
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister.
+// AllLTXFiles implements replica.AllLTXFilesLister.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list all levels: %w", err)
@@ -96,7 +96,7 @@ func (c *ReplicaClient) files(level int, seek ltx.TXID) []listed {
 	return items
 }
 
-// OpenLTXFile implements litestream.ReplicaClient.
+// OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	b, err := c.read(ctx, level, minTXID, maxTXID, offset, size)
 	if err != nil {
@@ -133,7 +133,7 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 	return b, nil
 }
 
-// WriteLTXFile implements litestream.ReplicaClient.
+// WriteLTXFile implements replica.Client.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
 	if err != nil {
@@ -142,7 +142,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 	return info, nil
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator.
+// CreateLTXFile implements replica.LTXFileCreator.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
 	if err != nil {
@@ -183,7 +183,7 @@ func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID l
 	return f.info(level), nil
 }
 
-// DeleteLTXFiles implements litestream.ReplicaClient.
+// DeleteLTXFiles implements replica.Client.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	for _, info := range a {
 		if err := c.delete(ctx, info); err != nil {

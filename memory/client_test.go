@@ -11,26 +11,26 @@ import (
 	"github.com/superfly/ltx"
 	"go.uber.org/goleak"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
 var (
-	_ litestream.ReplicaClient     = (*memory.ReplicaClient)(nil)
-	_ litestream.LTXFileCreator    = (*memory.ReplicaClient)(nil)
-	_ litestream.AllLTXFilesLister = (*memory.ReplicaClient)(nil)
+	_ replica.Client            = (*memory.ReplicaClient)(nil)
+	_ replica.LTXFileCreator    = (*memory.ReplicaClient)(nil)
+	_ replica.AllLTXFilesLister = (*memory.ReplicaClient)(nil)
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
-	replicatest.Run(t, func(*testing.T) litestream.ReplicaClient {
+	replicatest.Run(t, func(*testing.T) replica.Client {
 		return memory.NewReplicaClient()
 	}, replicatest.Properties{
 		NoInit:    true,
 		LargeBody: 1 << 20, // there are no parts
-		Reopen:    func(_ *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient { return c },
+		Reopen:    func(_ *testing.T, c replica.Client) replica.Client { return c },
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // env is what a case works with. Its methods end the case if they fail, except
@@ -24,7 +24,7 @@ type env struct {
 	*testing.T
 	ctx    context.Context
 	props  Properties
-	client litestream.ReplicaClient
+	client replica.Client
 }
 
 // file names an LTX file.
@@ -80,9 +80,9 @@ func (f file) encode(spec FileSpec) []byte {
 }
 
 // init calls Init if the client has it.
-func (e *env) init(c litestream.ReplicaClient) {
+func (e *env) init(c replica.Client) {
 	e.Helper()
-	if c, ok := c.(litestream.Initializer); ok {
+	if c, ok := c.(replica.Initializer); ok {
 		if err := c.Init(e.ctx); err != nil {
 			e.Fatalf("Init: %v", err)
 		}
@@ -90,7 +90,7 @@ func (e *env) init(c litestream.ReplicaClient) {
 }
 
 // reopen returns a further client of the replica.
-func (e *env) reopen() litestream.ReplicaClient {
+func (e *env) reopen() replica.Client {
 	e.Helper()
 	c := e.props.Reopen(e.T, e.client)
 	e.init(c)
@@ -103,9 +103,9 @@ type put func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Re
 // creator returns the client's CreateLTXFile.
 func (e *env) creator() put {
 	e.Helper()
-	c, ok := e.client.(litestream.LTXFileCreator)
+	c, ok := e.client.(replica.LTXFileCreator)
 	if !ok {
-		e.Fatal("client does not implement litestream.LTXFileCreator, and Properties.NoCreate is false")
+		e.Fatal("client does not implement replica.LTXFileCreator, and Properties.NoCreate is false")
 	}
 	return c.CreateLTXFile
 }
@@ -137,7 +137,7 @@ func (e *env) read(f file, offset, size int64) []byte {
 	return b
 }
 
-func read(ctx context.Context, c litestream.ReplicaClient, f file, offset, size int64) (_ []byte, err error) {
+func read(ctx context.Context, c replica.Client, f file, offset, size int64) (_ []byte, err error) {
 	body, err := c.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, size)
 	if err != nil {
 		return nil, fmt.Errorf("OpenLTXFile %s: %w", f, err)
@@ -184,7 +184,7 @@ func (e *env) list(level int, seek ltx.TXID, useMetadata bool) []*ltx.FileInfo {
 	return infos
 }
 
-func list(ctx context.Context, c litestream.ReplicaClient, level int, seek ltx.TXID, useMetadata bool) ([]*ltx.FileInfo, error) {
+func list(ctx context.Context, c replica.Client, level int, seek ltx.TXID, useMetadata bool) ([]*ltx.FileInfo, error) {
 	itr, err := c.LTXFiles(ctx, level, seek, useMetadata)
 	if err != nil {
 		return nil, fmt.Errorf("LTXFiles level %d: %w", level, err)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // fake is a sound client, each of whose methods a mutant can replace. What it
@@ -47,10 +47,10 @@ func newFake(store *memory.ReplicaClient) *fake {
 }
 
 var (
-	_ litestream.ReplicaClient     = (*fake)(nil)
-	_ litestream.Initializer       = (*fake)(nil)
-	_ litestream.LTXFileCreator    = (*fake)(nil)
-	_ litestream.AllLTXFilesLister = (*fake)(nil)
+	_ replica.Client            = (*fake)(nil)
+	_ replica.Initializer       = (*fake)(nil)
+	_ replica.LTXFileCreator    = (*fake)(nil)
+	_ replica.AllLTXFilesLister = (*fake)(nil)
 )
 
 func (f *fake) Init(ctx context.Context) error { return f.init(ctx) }
@@ -143,7 +143,7 @@ func (m *meeting) attend() int64 {
 	return n
 }
 
-func (f *fake) placeForeign(_ *testing.T, _ litestream.ReplicaClient, _ int, name string, _ []byte) {
+func (f *fake) placeForeign(_ *testing.T, _ replica.Client, _ int, name string, _ []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.foreign = append(f.foreign, name)

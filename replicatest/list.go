@@ -10,7 +10,7 @@ import (
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // parallelism is how many calls a case makes at once where it makes many.
@@ -19,7 +19,7 @@ const parallelism = 16
 var listCases = []testCase{
 	{name: "lists the files of one level", run: func(e *env) {
 		var want []file
-		for level := range litestream.SnapshotLevel + 1 {
+		for level := range replica.SnapshotLevel + 1 {
 			want = append(want, file{level, 1, ltx.TXID(level + 1)})
 		}
 		e.write(want...)
@@ -58,11 +58,11 @@ var listCases = []testCase{
 	{name: "a level without files is an empty listing", run: func(e *env) {
 		e.write(file{0, 1, 1}, file{2, 1, 1})
 		e.wantList(1, 0)
-		e.wantList(litestream.SnapshotLevel, 0)
+		e.wantList(replica.SnapshotLevel, 0)
 	}},
 
 	{name: "a replica that does not exist is an empty listing", run: func(e *env) {
-		for level := range litestream.SnapshotLevel + 1 {
+		for level := range replica.SnapshotLevel + 1 {
 			e.wantList(level, 0)
 			e.wantList(level, 1)
 		}
@@ -85,7 +85,7 @@ var listCases = []testCase{
 	}},
 
 	{name: "items have level and TXIDs and size", run: func(e *env) {
-		for i, f := range []file{{0, 1, 1}, {3, 2, 0xabc}, {litestream.SnapshotLevel, 1, 0xdef}} {
+		for i, f := range []file{{0, 1, 1}, {3, 2, 0xabc}, {replica.SnapshotLevel, 1, 0xdef}} {
 			body := f.sized(0, i+1)
 			e.writeBody(f, body)
 			for _, useMetadata := range []bool{false, true} {

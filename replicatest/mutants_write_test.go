@@ -11,8 +11,8 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // editInfo changes what write and create return.
@@ -231,7 +231,7 @@ var writeMutants = []mutant{
 		name:   "stores later",
 		killed: []string{"WriteLTXFile/is durable when it returns"},
 		props: func(p *Properties) {
-			p.Reopen = func(*testing.T, litestream.ReplicaClient) litestream.ReplicaClient {
+			p.Reopen = func(*testing.T, replica.Client) replica.Client {
 				return newFake(memory.NewReplicaClient()) // which has seen nothing yet
 			}
 		},

@@ -9,7 +9,7 @@ import (
 	"math"
 	"testing/iotest"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 var openCases = []testCase{
@@ -48,7 +48,7 @@ var openCases = []testCase{
 	}},
 
 	{name: "files differ by level and both TXIDs", run: func(e *env) {
-		files := []file{{0, 1, 1}, {1, 1, 1}, {0, 1, 2}, {0, 2, 2}, {litestream.SnapshotLevel, 1, 2}}
+		files := []file{{0, 1, 1}, {1, 1, 1}, {0, 1, 2}, {0, 2, 2}, {replica.SnapshotLevel, 1, 2}}
 		e.write(files...)
 		for _, f := range files {
 			e.wantBody(f, f.body())
@@ -99,7 +99,7 @@ var openCases = []testCase{
 	}},
 
 	{name: "a large body can be read whole and in ranges", skip: noLarge, run: func(e *env) {
-		f := file{litestream.SnapshotLevel, 1, 7}
+		f := file{replica.SnapshotLevel, 1, 7}
 		body := e.large(f)
 		e.writeBody(f, body)
 		e.wantBody(f, body)
@@ -115,7 +115,7 @@ var openCases = []testCase{
 	}},
 
 	{name: "a body that is cut off does not end in io.EOF", skip: noLarge, run: func(e *env) {
-		f := file{litestream.SnapshotLevel, 1, 7}
+		f := file{replica.SnapshotLevel, 1, 7}
 		body := e.large(f)
 		e.writeBody(f, body)
 		ctx, cancel := context.WithCancel(e.ctx)

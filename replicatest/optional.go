@@ -10,7 +10,7 @@ import (
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 var initCases = []testCase{
@@ -37,7 +37,7 @@ var initCases = []testCase{
 					return err
 				}
 				// Whoever is back from Init can go to work.
-				_, err := list(e.ctx, e.client, i%(litestream.SnapshotLevel+1), 0, false)
+				_, err := list(e.ctx, e.client, i%(replica.SnapshotLevel+1), 0, false)
 				return err
 			})
 		}
@@ -48,11 +48,11 @@ var initCases = []testCase{
 }
 
 // initializer returns the client's Init.
-func (e *env) initializer() litestream.Initializer {
+func (e *env) initializer() replica.Initializer {
 	e.Helper()
-	c, ok := e.client.(litestream.Initializer)
+	c, ok := e.client.(replica.Initializer)
 	if !ok {
-		e.Fatal("client does not implement litestream.Initializer, and Properties.NoInit is false")
+		e.Fatal("client does not implement replica.Initializer, and Properties.NoInit is false")
 	}
 	return c
 }
@@ -96,7 +96,7 @@ var createCases = append(putCases((*env).creator, noCreate),
 
 	testCase{name: "of concurrent calls exactly one succeeds", skip: noCreate, run: func(e *env) {
 		e.creator() // checks that there is one
-		e.race(func(int) litestream.ReplicaClient { return e.client })
+		e.race(func(int) replica.Client { return e.client })
 	}},
 
 	testCase{name: "of concurrent calls by several clients exactly one succeeds", skip: func(p Properties) string {
@@ -106,15 +106,15 @@ var createCases = append(putCases((*env).creator, noCreate),
 		return noReopen(p)
 	}, run: func(e *env) {
 		e.creator()
-		clients := []litestream.ReplicaClient{e.client}
+		clients := []replica.Client{e.client}
 		for len(clients) < 4 {
 			clients = append(clients, e.reopen())
 		}
-		e.race(func(i int) litestream.ReplicaClient { return clients[i%len(clients)] })
+		e.race(func(i int) replica.Client { return clients[i%len(clients)] })
 	}},
 
 	testCase{name: "a client that cannot create returns errors.ErrUnsupported and stores nothing", skip: canCreate, run: func(e *env) {
-		c, ok := e.client.(litestream.LTXFileCreator)
+		c, ok := e.client.(replica.LTXFileCreator)
 		if !ok {
 			return
 		}
@@ -129,7 +129,7 @@ var createCases = append(putCases((*env).creator, noCreate),
 
 // race has callers create the same files at once, again and again, the i-th
 // caller with a content of its own and with client(i).
-func (e *env) race(client func(i int) litestream.ReplicaClient) {
+func (e *env) race(client func(i int) replica.Client) {
 	e.Helper()
 	const rounds, callers = 8, 16
 	for round := range rounds {
@@ -138,7 +138,7 @@ func (e *env) race(client func(i int) litestream.ReplicaClient) {
 		start := make(chan struct{})
 		var wg sync.WaitGroup
 		for i := range callers {
-			c := client(i).(litestream.LTXFileCreator)
+			c := client(i).(replica.LTXFileCreator)
 			wg.Go(func() {
 				body := bytes.NewReader(f.variant(uint64(i)))
 				<-start
@@ -163,12 +163,12 @@ func (e *env) race(client func(i int) litestream.ReplicaClient) {
 
 var listAllCases = []testCase{
 	{name: "lists the files of every level in order", skip: noListAll, run: func(e *env) {
-		for level := litestream.SnapshotLevel; level >= 0; level-- {
+		for level := replica.SnapshotLevel; level >= 0; level-- {
 			e.write(file{level, 0x10, 0x11}, file{level, 2, 2}, file{level, 1, 9}, file{level, 1, 2})
 		}
 		for _, useMetadata := range []bool{false, true} {
 			var want []*ltx.FileInfo
-			for level := range litestream.SnapshotLevel + 1 {
+			for level := range replica.SnapshotLevel + 1 {
 				want = append(want, e.list(level, 0, useMetadata)...)
 			}
 			got := e.listAll(useMetadata)
@@ -206,13 +206,13 @@ var listAllCases = []testCase{
 		return noMany(p)
 	}, run: func(e *env) {
 		files := e.writeMany()
-		last := file{litestream.SnapshotLevel, 1, 1}
+		last := file{replica.SnapshotLevel, 1, 1}
 		e.write(last)
 		e.wantFiles("AllLTXFiles", filesOf(e.listAll(false)), append(files, last))
 	}},
 
 	{name: "a client that cannot list all returns errors.ErrUnsupported", skip: canListAll, run: func(e *env) {
-		c, ok := e.client.(litestream.AllLTXFilesLister)
+		c, ok := e.client.(replica.AllLTXFilesLister)
 		if !ok {
 			return
 		}
@@ -227,11 +227,11 @@ var listAllCases = []testCase{
 }
 
 // allLister returns the client's AllLTXFiles.
-func (e *env) allLister() litestream.AllLTXFilesLister {
+func (e *env) allLister() replica.AllLTXFilesLister {
 	e.Helper()
-	c, ok := e.client.(litestream.AllLTXFilesLister)
+	c, ok := e.client.(replica.AllLTXFilesLister)
 	if !ok {
-		e.Fatal("client does not implement litestream.AllLTXFilesLister, and Properties.NoListAll is false")
+		e.Fatal("client does not implement replica.AllLTXFilesLister, and Properties.NoListAll is false")
 	}
 	return c
 }

@@ -1,8 +1,8 @@
 // Package replicatest is the conformance suite for implementations of
-// litestream.ReplicaClient: a sub-test for each sentence of its contract.
+// replica.Client: a sub-test for each sentence of its contract.
 //
 //	func TestConformance(t *testing.T) {
-//		replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient {
+//		replicatest.Run(t, func(t *testing.T) replica.Client {
 //			return file.NewReplicaClient(t.TempDir())
 //		}, replicatest.Properties{NoInit: true, NoListAll: true})
 //	}
@@ -16,26 +16,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // Properties says what a store cannot do, and gives the suite means to look at
 // it from outside. With the zero value it does everything. A case that is
 // skipped names the property.
 type Properties struct {
-	// NoInit says that the client does not implement litestream.Initializer.
+	// NoInit says that the client does not implement replica.Initializer.
 	NoInit bool
 
 	// NoCreate says that the client does not implement
-	// litestream.LTXFileCreator, or that CreateLTXFile is unsupported.
+	// replica.LTXFileCreator, or that CreateLTXFile is unsupported.
 	NoCreate bool
 
 	// NoListAll says that the client does not implement
-	// litestream.AllLTXFilesLister, or that AllLTXFiles is unsupported.
+	// replica.AllLTXFilesLister, or that AllLTXFiles is unsupported.
 	NoListAll bool
 
 	// NoVersions says that listings do not tell the versions of files, see
-	// litestream.NoteFileVersion.
+	// replica.NoteFileVersion.
 	NoVersions bool
 
 	// NoTimestamps says that a listing with useMetadata cannot tell the
@@ -63,11 +63,11 @@ type Properties struct {
 	// PlaceForeign puts something that is no LTX file among those of a level of
 	// c. The name is relative to the level, and may contain a slash. Nil: the
 	// case is skipped.
-	PlaceForeign func(t *testing.T, c litestream.ReplicaClient, level int, name string, body []byte)
+	PlaceForeign func(t *testing.T, c replica.Client, level int, name string, body []byte)
 
 	// Reopen returns a further client for the replica of c, as another process
 	// would use it. Nil: cases with several clients are skipped.
-	Reopen func(t *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient
+	Reopen func(t *testing.T, c replica.Client) replica.Client
 }
 
 const (
@@ -93,7 +93,7 @@ func (p Properties) withDefaults() Properties {
 // its test, and returns a client of an empty replica that no other case uses.
 // The suite calls Init where a client has it, and closes nothing: newClient can
 // leave that to t.Cleanup.
-func Run(t *testing.T, newClient func(t *testing.T) litestream.ReplicaClient, props Properties) {
+func Run(t *testing.T, newClient func(t *testing.T) replica.Client, props Properties) {
 	props = props.withDefaults()
 	for _, group := range groups() {
 		t.Run(group.name, func(t *testing.T) {
@@ -133,7 +133,7 @@ type testCase struct {
 	run  func(*env)
 }
 
-func (tc testCase) test(t *testing.T, newClient func(*testing.T) litestream.ReplicaClient, props Properties) {
+func (tc testCase) test(t *testing.T, newClient func(*testing.T) replica.Client, props Properties) {
 	if tc.skip != nil {
 		if property := tc.skip(props); property != "" {
 			t.Skip("Properties." + property)

@@ -10,8 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,8 +23,8 @@ const pageSize = 40
 const childEnv = "REPLICATEST_CHILD"
 
 // suiteProps are those of a fake, with a smaller workload.
-func suiteProps(mutate func(*fake)) (newClient func(*testing.T) litestream.ReplicaClient, props Properties) {
-	newClient = func(*testing.T) litestream.ReplicaClient {
+func suiteProps(mutate func(*fake)) (newClient func(*testing.T) replica.Client, props Properties) {
+	newClient = func(*testing.T) replica.Client {
 		f := newFake(memory.NewReplicaClient())
 		mutate(f)
 		return f
@@ -32,10 +32,10 @@ func suiteProps(mutate func(*fake)) (newClient func(*testing.T) litestream.Repli
 	return newClient, Properties{
 		ManyFiles: 2 * pageSize,
 		LargeBody: 256 << 10,
-		PlaceForeign: func(t *testing.T, c litestream.ReplicaClient, level int, name string, body []byte) {
+		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			c.(*fake).placeForeign(t, c, level, name, body)
 		},
-		Reopen: func(_ *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient {
+		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			f := newFake(c.(*fake).ReplicaClient)
 			f.meeting = c.(*fake).meeting
 			mutate(f)
@@ -51,11 +51,11 @@ func TestRun_Sound(t *testing.T) {
 }
 
 // plain has none of the optional interfaces.
-type plain struct{ litestream.ReplicaClient }
+type plain struct{ replica.Client }
 
 // TestRun_Plain shows that it passes one without optional interfaces.
 func TestRun_Plain(t *testing.T) {
-	Run(t, func(*testing.T) litestream.ReplicaClient {
+	Run(t, func(*testing.T) replica.Client {
 		return plain{memory.NewReplicaClient()}
 	}, Properties{NoInit: true, NoCreate: true, NoListAll: true, NoTimestamps: true, ManyFiles: -1, LargeBody: -1})
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 var writeCases = append(putCases(func(e *env) put { return e.client.WriteLTXFile }, nil),
@@ -77,7 +77,7 @@ func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 		}},
 
 		{name: "stores at every level", skip: skip, run: func(e *env) {
-			for level := range litestream.SnapshotLevel + 1 {
+			for level := range replica.SnapshotLevel + 1 {
 				f := file{level, 1, 0x10}
 				if _, err := method(e)(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(f.body())); err != nil {
 					e.Fatalf("%s: %v", f, err)
@@ -87,7 +87,7 @@ func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 		}},
 
 		{name: "returns level and TXIDs and size and the header timestamp", skip: skip, run: func(e *env) {
-			for i, f := range []file{{0, 1, 1}, {litestream.SnapshotLevel, 1, 0xffffff}} {
+			for i, f := range []file{{0, 1, 1}, {replica.SnapshotLevel, 1, 0xffffff}} {
 				body := f.sized(0, i+1)
 				info, err := method(e)(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(body))
 				if err != nil {
@@ -149,7 +149,7 @@ func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 		}},
 
 		{name: "stores a large body", skip: skipOr(noLarge), run: func(e *env) {
-			f := file{litestream.SnapshotLevel, 1, 7}
+			f := file{replica.SnapshotLevel, 1, 7}
 			body := e.large(f)
 			info, err := method(e)(e.ctx, f.level, f.minTXID, f.maxTXID, io.MultiReader(bytes.NewReader(body)))
 			if err != nil {
@@ -160,7 +160,7 @@ func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 		}},
 
 		{name: "after an error from r in a large body there is no file", skip: skipOr(noLarge), run: func(e *env) {
-			f := file{litestream.SnapshotLevel, 1, 7}
+			f := file{replica.SnapshotLevel, 1, 7}
 			body := e.large(f)
 			for _, n := range []int{len(body) / 2, len(body)} {
 				if _, err := method(e)(e.ctx, f.level, f.minTXID, f.maxTXID, failing(body[:n])); err == nil {

@@ -4,9 +4,9 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/s3"
 )
 
@@ -18,7 +18,7 @@ func answerTest(t *testing.T) storetest.AnswerTest {
 	const partSize = 64 << 10
 	return storetest.AnswerTest{
 		Service: storetest.NewS3(), Key: clientio.NewHexLayout("db").Key, LargeBody: partSize,
-		NewClient: func(t testing.TB, url string) litestream.ReplicaClient {
+		NewClient: func(t testing.TB, url string) replica.Client {
 			s := &server{endpoint: url, key: testKey, secret: testSecret, bucket: storetest.Bucket}
 			c := s.client(t, "db", tr)
 			if err := s3.SetPartSize(t.Context(), c, partSize); err != nil {

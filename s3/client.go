@@ -24,19 +24,19 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 var (
-	_ litestream.ReplicaClient     = (*ReplicaClient)(nil)
-	_ litestream.Initializer       = (*ReplicaClient)(nil)
-	_ litestream.LTXFileCreator    = (*ReplicaClient)(nil)
-	_ litestream.AllLTXFilesLister = (*ReplicaClient)(nil)
-	_ litestream.ReplicaIdentifier = (*ReplicaClient)(nil)
+	_ replica.Client            = (*ReplicaClient)(nil)
+	_ replica.Initializer       = (*ReplicaClient)(nil)
+	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
+	_ replica.Identifier        = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements litestream.ReplicaClient,
-// litestream.LTXFileCreator and litestream.AllLTXFilesLister on a bucket. Make
+// ReplicaClient implements replica.Client,
+// replica.LTXFileCreator and replica.AllLTXFilesLister on a bucket. Make
 // one with [NewReplicaClient]; the fields may be set until the first call of a
 // method, and all methods are safe for concurrent use.
 //

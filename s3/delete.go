@@ -21,7 +21,7 @@ const (
 	deleteConcurrency = 16   // where there are no batches
 )
 
-// DeleteLTXFiles implements litestream.ReplicaClient: one request for each
+// DeleteLTXFiles implements replica.Client: one request for each
 // 1,000 files, or one for each file where the server knows no batches.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	if err := c.delete(ctx, a); err != nil {

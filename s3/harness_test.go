@@ -17,16 +17,21 @@ import (
 	"github.com/superfly/ltx"
 	"go.uber.org/goleak"
 
-	"github.com/ltxvfs/litestream"
-	"github.com/ltxvfs/litestream/internal/killtest"
 	"github.com/ltxvfs/litestream/internal/storetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 	"github.com/ltxvfs/litestream/s3"
 )
 
+// child runs the process that TestKill kills, and does not return in that
+// process. It is nil without cgo, where there is no TestKill.
+var child func()
+
 func TestMain(m *testing.M) {
-	killtest.Child(litestream.NewReplicaClientFromURL)
+	if child != nil {
+		child()
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -142,17 +147,17 @@ func (s *server) head(t testing.TB, key string) *sdk.HeadObjectOutput {
 func TestConformance(t *testing.T) {
 	s := testServer(t)
 	noEnvironment(t)
-	replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient { return s.newClient(t) }, s.properties())
+	replicatest.Run(t, func(t *testing.T) replica.Client { return s.newClient(t) }, s.properties())
 }
 
 // properties are those of servers that do everything.
 func (s *server) properties() replicatest.Properties {
 	return replicatest.Properties{
 		LargeBody: 11 << 20, // two parts
-		PlaceForeign: func(t *testing.T, c litestream.ReplicaClient, level int, name string, body []byte) {
+		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			s.put(t, fmt.Sprintf("%s/%04x/%s", c.(*s3.ReplicaClient).Path, level, name), body)
 		},
-		Reopen: func(t *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient {
+		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return s.client(t, c.(*s3.ReplicaClient).Path, nil)
 		},
 	}
@@ -165,7 +170,7 @@ func TestConformance_FewFeatures(t *testing.T) {
 	noEnvironment(t)
 	props := s.properties()
 	props.NoCreate, props.ManyFiles, props.LargeBody = true, 40, -1
-	replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient {
+	replicatest.Run(t, func(t *testing.T) replica.Client {
 		c := s.newClient(t)
 		c.NoConditionalPut = true
 		c.Transport = noBatches{s.ownTransport(t)}
@@ -202,15 +207,6 @@ func answer(req *http.Request, status int, code, message string) *http.Response 
 	return resp
 }
 
-func TestSQL(t *testing.T) {
-	s := testServer(t)
-	noEnvironment(t)
-	storetest.RunSQL(t, storetest.Store{Addr: s.addr, NewReplica: func(t testing.TB) func(http.RoundTripper) litestream.ReplicaClient {
-		path := newPath()
-		return func(tr http.RoundTripper) litestream.ReplicaClient { return s.client(t, path, tr) }
-	}})
-}
-
 // file returns a valid LTX file of about size bytes.
 func file(t testing.TB, txid ltx.TXID, size int) []byte {
 	t.Helper()
@@ -223,14 +219,14 @@ func file(t testing.TB, txid ltx.TXID, size int) []byte {
 	return b
 }
 
-func write(t testing.TB, c litestream.ReplicaClient, level int, txid ltx.TXID, body []byte) {
+func write(t testing.TB, c replica.Client, level int, txid ltx.TXID, body []byte) {
 	t.Helper()
 	if _, err := c.WriteLTXFile(t.Context(), level, txid, txid, bytes.NewReader(body)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func read(ctx context.Context, c litestream.ReplicaClient, level int, txid ltx.TXID, offset, size int64) ([]byte, error) {
+func read(ctx context.Context, c replica.Client, level int, txid ltx.TXID, offset, size int64) ([]byte, error) {
 	body, err := c.OpenLTXFile(ctx, level, txid, txid, offset, size)
 	if err != nil {
 		return nil, err
@@ -239,7 +235,7 @@ func read(ctx context.Context, c litestream.ReplicaClient, level int, txid ltx.T
 	return io.ReadAll(body)
 }
 
-func list(ctx context.Context, c litestream.ReplicaClient, useMetadata bool) ([]*ltx.FileInfo, error) {
+func list(ctx context.Context, c replica.Client, useMetadata bool) ([]*ltx.FileInfo, error) {
 	itr, err := c.LTXFiles(ctx, 0, 0, useMetadata)
 	if err != nil {
 		return nil, err

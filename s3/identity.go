@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ReplicaIdentity implements litestream.ReplicaIdentifier: it is bucket and
+// ReplicaIdentity implements replica.Identifier: it is bucket and
 // path, and the endpoint where that is not AWS, as far as fields and
 // environment variables say. Region and credentials are not part of it.
 func (c *ReplicaClient) ReplicaIdentity() string {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 	_ "github.com/ltxvfs/litestream/s3"
 )
 
@@ -14,11 +14,11 @@ func TestReplicaIdentity(t *testing.T) {
 	}
 	identity := func(url string) string {
 		t.Helper()
-		client, err := litestream.NewReplicaClientFromURL(url)
+		client, err := replica.NewFromURL(url)
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := client.(litestream.ReplicaIdentifier).ReplicaIdentity()
+		id := client.(replica.Identifier).ReplicaIdentity()
 		if strings.Contains(id, "secret") {
 			t.Errorf("the identity of %s is %s", url, id)
 		}

@@ -12,7 +12,7 @@ type attempt struct {
 	err  error
 }
 
-// Init implements litestream.Initializer. It reads the environment and the
+// Init implements replica.Initializer. It reads the environment and the
 // AWS configuration files, and asks AWS for the bucket's region where that is
 // not known; nothing else goes over the network. Concurrent callers wait for
 // one attempt. Calling it is optional.

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package s3_test
 
 import (
@@ -6,7 +8,12 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/killtest"
+	"github.com/ltxvfs/litestream/replica"
 )
+
+func init() {
+	child = func() { killtest.Child(replica.NewFromURL) }
+}
 
 var kills = flag.Int("kills", 30, "how often TestKill kills a process")
 

@@ -24,7 +24,7 @@ import (
 // RFC 3339 with nanoseconds.
 const metadataTimestamp = "litestream-timestamp"
 
-// LTXFiles implements litestream.ReplicaClient. CreatedAt is when the object
+// LTXFiles implements replica.Client. CreatedAt is when the object
 // was stored; with useMetadata it is the timestamp in the object's metadata,
 // which takes a request for each file, and the former again where there is
 // none.
@@ -49,7 +49,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	return clientio.NewIterator(ctx, conn.layout, seek, l.next), nil
 }
 
-// AllLTXFiles implements litestream.AllLTXFilesLister: one request for each
+// AllLTXFiles implements replica.AllLTXFilesLister: one request for each
 // 1,000 files.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	conn, err := c.connect(ctx)

@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 	"github.com/ltxvfs/litestream/s3"
 )
@@ -43,10 +43,10 @@ func TestMinIO(t *testing.T) {
 	s := minio(t)
 	props := s.properties()
 	props.ManyFiles = 1010
-	props.Reopen = func(t *testing.T, c litestream.ReplicaClient) litestream.ReplicaClient {
+	props.Reopen = func(t *testing.T, c replica.Client) replica.Client {
 		return s.client(t, c.(*s3.ReplicaClient).Path, s.transport)
 	}
-	replicatest.Run(t, func(t *testing.T) litestream.ReplicaClient { return s.client(t, newPath(), s.transport) }, props)
+	replicatest.Run(t, func(t *testing.T) replica.Client { return s.client(t, newPath(), s.transport) }, props)
 }
 
 // A server that encrypts with the client's key, for which it wants TLS.

@@ -17,7 +17,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// OpenLTXFile implements litestream.ReplicaClient.
+// OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
 	if err != nil {

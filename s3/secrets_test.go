@@ -1,47 +1,23 @@
+//go:build cgo
+
 package s3_test
 
 import (
-	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	_ "github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/replica"
 )
-
-var vfsNames atomic.Int64
-
-// openVFS opens a database of a client.
-func openVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (*sql.DB, error) {
-	t.Helper()
-	vfs := litestream.NewVFS(client, opts)
-	name := fmt.Sprintf("s3-test-%d", vfsNames.Add(1))
-	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.SetMaxOpenConns(1)
-	t.Cleanup(func() {
-		db.Close()
-		if err := vfs.Close(t.Context()); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
-	})
-	return db, db.Ping()
-}
 
 // No log and no error has anything in it that would let someone in.
 func TestNoSecrets(t *testing.T) {
@@ -120,7 +96,7 @@ func TestNoSecrets(t *testing.T) {
 		"s3://" + testKey + ":" + testSecret + "@bucket/path", "s3://bucket/path?sse-customer-key=" + sseKey + "&part-size=" + testSecret,
 		"s3://bucket/path?endpoint=https://u:" + testSecret + "@host", "s3://" + testKey + ":" + testSecret + "@:x/%zz",
 	} {
-		_, err := litestream.NewReplicaClientFromURL(rawURL)
+		_, err := replica.NewFromURL(rawURL)
 		if err == nil {
 			t.Errorf("%s: no error", rawURL)
 		}

@@ -10,11 +10,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/bytesize"
+	"github.com/ltxvfs/litestream/replica"
 )
 
-func init() { litestream.RegisterReplicaClientFactory("s3", NewReplicaClientFromURL) }
+func init() { replica.Register("s3", NewReplicaClientFromURL) }
 
 // NewReplicaClientFromURL makes a client from the parts of a URL like
 //
@@ -30,7 +30,7 @@ func init() { litestream.RegisterReplicaClientFactory("s3", NewReplicaClientFrom
 // sse-customer-algorithm, sse-customer-key, sse-customer-key-md5 and
 // sse-kms-key-id. Any other parameter, and a user in the URL, is an error.
 // Errors name parameters and show no values.
-func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (litestream.ReplicaClient, error) {
+func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	if userinfo != nil {
 		return nil, invalidURL("url has a user: credentials come from the environment, like AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}

@@ -10,13 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/s3"
 )
 
 func fromURL(t testing.TB, rawURL string) *s3.ReplicaClient {
 	t.Helper()
-	c, err := litestream.NewReplicaClientFromURL(rawURL)
+	c, err := replica.NewFromURL(rawURL)
 	if err != nil {
 		t.Fatalf("%s: %v", rawURL, err)
 	}
@@ -177,7 +177,7 @@ func TestURL_Errors(t *testing.T) {
 		"s3://b/p?endpoint=https://:1/":                     "endpoint is no address",
 		"s3://b/p?endpoint=%25zz" + esc:                     "endpoint is no address",
 	} {
-		_, err := litestream.NewReplicaClientFromURL(rawURL)
+		_, err := replica.NewFromURL(rawURL)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), inURL) || strings.Contains(err.Error(), esc) {
 			t.Errorf("%s: got %v, want %q", rawURL, err, want)
 		}
@@ -228,7 +228,7 @@ func FuzzURL(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, rawURL string) {
-		client, err := litestream.NewReplicaClientFromURL(rawURL)
+		client, err := replica.NewFromURL(rawURL)
 		c, ok := client.(*s3.ReplicaClient)
 		if err != nil || !ok {
 			return

@@ -18,7 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// WriteLTXFile implements litestream.ReplicaClient. A file of up to PartSize
+// WriteLTXFile implements replica.Client. A file of up to PartSize
 // is stored by one request.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
@@ -28,7 +28,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 	return info, nil
 }
 
-// CreateLTXFile implements litestream.LTXFileCreator. It returns
+// CreateLTXFile implements replica.LTXFileCreator. It returns
 // errors.ErrUnsupported if the server says that it knows no conditional puts,
 // or NoConditionalPut does. A server that ignores conditions without saying so
 // is not found out: see NoConditionalPut. An error that is none of these, nor

@@ -1,5 +1,5 @@
 // Package clientio holds what every replica client does with the bodies it
-// reads and writes, on the terms of litestream.ReplicaClient.
+// reads and writes, on the terms of replica.Client.
 package clientio
 
 import (

@@ -18,7 +18,7 @@ func (e permanent) Unwrap() error { return e.error }
 func (permanent) Permanent() bool { return true }
 
 // StatusError returns the error for an HTTP status that is not a success, in
-// the class that litestream.ReplicaClient wants: fs.ErrPermission for 401 and
+// the class that replica.Client wants: fs.ErrPermission for 401 and
 // 403, transient for 408, 425, 429 and 5xx but 501, permanent for the others.
 // What 404, 409 and 412 mean is up to the caller, who may not have asked for
 // what is missing.

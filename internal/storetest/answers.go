@@ -17,7 +17,7 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
@@ -30,7 +30,7 @@ type AnswerTest struct {
 
 	// NewClient returns a client of a replica in the bucket Bucket of a server,
 	// which stores more than LargeBody bytes in parts.
-	NewClient func(t testing.TB, url string) litestream.ReplicaClient
+	NewClient func(t testing.TB, url string) replica.Client
 	LargeBody int
 
 	// Natural returns the status with which the store answers a request that
@@ -41,7 +41,7 @@ type AnswerTest struct {
 // operation is a kind of request, or of some that belong together.
 type operation struct {
 	name string
-	run  func(ctx context.Context, c litestream.ReplicaClient) error
+	run  func(ctx context.Context, c replica.Client) error
 
 	// done says what is wrong if run has succeeded. It may be nil.
 	done func() error
@@ -111,7 +111,7 @@ func (f *files) read(name string, offset, size int64) operation {
 		end = min(end, offset+size)
 	}
 	want := f.small[min(offset, end):end]
-	return operation{name: name, run: func(ctx context.Context, c litestream.ReplicaClient) error {
+	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		r, err := c.OpenLTXFile(ctx, 0, 1, 1, offset, size)
 		if err != nil {
 			return err
@@ -128,8 +128,8 @@ func (f *files) read(name string, offset, size int64) operation {
 var errWrong = errors.New("wrong success")
 
 // list is an operation that lists the two files.
-func list(name string, open func(context.Context, litestream.ReplicaClient) (ltx.FileIterator, error)) operation {
-	return operation{name: name, run: func(ctx context.Context, c litestream.ReplicaClient) error {
+func list(name string, open func(context.Context, replica.Client) (ltx.FileIterator, error)) operation {
+	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		itr, err := open(ctx, c)
 		if err != nil {
 			return err
@@ -152,10 +152,10 @@ func list(name string, open func(context.Context, litestream.ReplicaClient) (ltx
 
 // write is an operation that stores body as 0/3-3.
 func (f *files) write(name string, body []byte, create bool) operation {
-	return operation{name: name, run: func(ctx context.Context, c litestream.ReplicaClient) error {
+	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		store := c.WriteLTXFile
 		if create {
-			store = c.(litestream.LTXFileCreator).CreateLTXFile
+			store = c.(replica.LTXFileCreator).CreateLTXFile
 		}
 		_, err := store(ctx, 0, 3, 3, bytes.NewReader(body))
 		return err
@@ -169,7 +169,7 @@ func (f *files) write(name string, body []byte, create bool) operation {
 
 // remove is an operation that deletes files.
 func (f *files) remove(name string, txids ...ltx.TXID) operation {
-	return operation{name: name, run: func(ctx context.Context, c litestream.ReplicaClient) error {
+	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		var infos []*ltx.FileInfo
 		for _, txid := range txids {
 			infos = append(infos, &ltx.FileInfo{MinTXID: txid, MaxTXID: txid})
@@ -187,17 +187,17 @@ func (f *files) remove(name string, txids ...ltx.TXID) operation {
 
 func (f *files) operations() []operation {
 	return []operation{
-		list("list", func(ctx context.Context, c litestream.ReplicaClient) (ltx.FileIterator, error) {
+		list("list", func(ctx context.Context, c replica.Client) (ltx.FileIterator, error) {
 			return c.LTXFiles(ctx, 0, 0, false)
 		}),
-		list("list from", func(ctx context.Context, c litestream.ReplicaClient) (ltx.FileIterator, error) {
+		list("list from", func(ctx context.Context, c replica.Client) (ltx.FileIterator, error) {
 			return c.LTXFiles(ctx, 0, 1, false)
 		}),
-		list("list with metadata", func(ctx context.Context, c litestream.ReplicaClient) (ltx.FileIterator, error) {
+		list("list with metadata", func(ctx context.Context, c replica.Client) (ltx.FileIterator, error) {
 			return c.LTXFiles(ctx, 0, 0, true)
 		}),
-		list("list all", func(ctx context.Context, c litestream.ReplicaClient) (ltx.FileIterator, error) {
-			return c.(litestream.AllLTXFilesLister).AllLTXFiles(ctx, false)
+		list("list all", func(ctx context.Context, c replica.Client) (ltx.FileIterator, error) {
+			return c.(replica.AllLTXFilesLister).AllLTXFiles(ctx, false)
 		}),
 		f.read("read all", 0, 0),
 		f.read("read the beginning", 0, 100),

@@ -1,4 +1,6 @@
-package storetest
+//go:build cgo
+
+package sqltest
 
 import (
 	"testing"
@@ -8,7 +10,7 @@ import (
 )
 
 // The suite itself is right about a store that never fails.
-func TestRunSQL_Memory(t *testing.T) {
+func TestRun_Memory(t *testing.T) {
 	client := memory.NewReplicaClient()
-	runSQL(t, client, client, &litestream.Options{})
+	run(t, client, client, &litestream.Options{})
 }

@@ -1,4 +1,9 @@
-package storetest
+//go:build cgo
+
+// Package sqltest has SQLite work on a replica in an object store, through the
+// whole engine. It needs cgo, unlike package storetest, which tests a client
+// alone.
+package sqltest
 
 import (
 	"context"
@@ -16,54 +21,58 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/storetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/replica"
 )
 
-// Store is what RunSQL tests.
+// Store is the store that Run tests.
 type Store struct {
 	// Addr is the host and port of the server.
 	Addr string
 
-	// NewReplica makes an empty replica, and returns what makes clients of it,
-	// over a transport or, if that is nil, their own.
-	NewReplica func(t testing.TB) func(http.RoundTripper) litestream.ReplicaClient
+	// NewReplica makes an empty replica, and returns a function that makes
+	// clients of it. The clients use the function's transport, or one of their
+	// own if that is nil.
+	NewReplica func(t testing.TB) func(http.RoundTripper) replica.Client
 }
 
-// RunSQL has SQLite query, follow and travel on a replica in a store: directly,
-// and over connections that are slow, narrow, cut up, broken and down.
-func RunSQL(t *testing.T, store Store) {
+// Run has SQLite query, follow and travel on a replica in a store, over a direct
+// connection and over connections that are slow, narrow, cut up, broken and
+// down.
+func Run(t *testing.T, store Store) {
 	t.Run("direct", func(t *testing.T) {
 		client := store.NewReplica(t)
-		runSQL(t, client(nil), client(nil), &litestream.Options{})
+		run(t, client(nil), client(nil), &litestream.Options{})
 	})
 	for _, tt := range []struct {
 		name   string
-		toxics []Toxic
+		toxics []storetest.Toxic
 	}{
-		{"latency", []Toxic{{Type: "latency", Attributes: map[string]any{"latency": 20, "jitter": 5}}}},
-		{"bandwidth", []Toxic{
+		{"latency", []storetest.Toxic{{Type: "latency", Attributes: map[string]any{"latency": 20, "jitter": 5}}}},
+		{"bandwidth", []storetest.Toxic{
 			{Type: "bandwidth", Attributes: map[string]any{"rate": 512}}, // KB/s
 			{Type: "latency", Attributes: map[string]any{"latency": 20}},
 		}},
-		{"slicer", []Toxic{{Type: "slicer", Attributes: map[string]any{"average_size": 200, "size_variation": 100, "delay": 50}}}}, // µs
-		{"resets", []Toxic{{Type: "reset_peer", Toxicity: 0.4, Attributes: map[string]any{"timeout": 30}}}},                        // ms
-		{"cut bodies", []Toxic{{Type: "limit_data", Attributes: map[string]any{"bytes": 150_000}}}},
+		{"slicer", []storetest.Toxic{{Type: "slicer", Attributes: map[string]any{"average_size": 200, "size_variation": 100, "delay": 50}}}}, // µs
+		{"resets", []storetest.Toxic{{Type: "reset_peer", Toxicity: 0.4, Attributes: map[string]any{"timeout": 30}}}},                        // ms
+		{"cut bodies", []storetest.Toxic{{Type: "limit_data", Attributes: map[string]any{"bytes": 150_000}}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			client := store.NewReplica(t)
-			proxy := NewProxy(t, store.Addr)
+			proxy := storetest.NewProxy(t, store.Addr)
 			for _, toxic := range tt.toxics {
 				proxy.Add(toxic)
 			}
-			runSQL(t, client(nil), client(proxy.Transport()), &litestream.Options{ReadTimeout: time.Minute, OpenTimeout: time.Minute})
+			run(t, client(nil), client(proxy.Transport()), &litestream.Options{ReadTimeout: time.Minute, OpenTimeout: time.Minute})
 		})
 	}
 	t.Run("down", func(t *testing.T) { runDown(t, store) })
 }
 
-// runSQL writes a replica with one client, and has SQLite read it with
+// run writes a replica with one client, and has SQLite read it with
 // another.
-func runSQL(t *testing.T, writer, reader litestream.ReplicaClient, opts *litestream.Options) {
+func run(t *testing.T, writer, reader replica.Client, opts *litestream.Options) {
 	p := newPrimary(t, writer)
 	conn := open(t, reader, opts)
 
@@ -109,9 +118,9 @@ func runSQL(t *testing.T, writer, reader litestream.ReplicaClient, opts *litestr
 
 // newPrimary makes a replica with a snapshot of 0.7 MB, and some of every
 // kind of file.
-func newPrimary(t *testing.T, client litestream.ReplicaClient) *ltxtest.Primary {
+func newPrimary(t *testing.T, client replica.Client) *ltxtest.Primary {
 	t.Helper()
-	if c, ok := client.(litestream.Initializer); ok {
+	if c, ok := client.(replica.Initializer); ok {
 		if err := c.Init(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +144,7 @@ func newPrimary(t *testing.T, client litestream.ReplicaClient) *ltxtest.Primary 
 func runDown(t *testing.T, store Store) {
 	client := store.NewReplica(t)
 	p := newPrimary(t, client(nil))
-	proxy := NewProxy(t, store.Addr)
+	proxy := storetest.NewProxy(t, store.Addr)
 	conn := open(t, client(proxy.Transport()), &litestream.Options{ReadTimeout: 3 * time.Second, CacheSize: -1, ReadAheadSize: -1})
 	mustQuery(t, conn, "SELECT n FROM t WHERE id = 5")
 
@@ -165,7 +174,7 @@ func runDown(t *testing.T, store Store) {
 	// cache what it read last, unless there are news.
 	p.Exec("UPDATE t SET n = 2")
 	follow(t, conn, p.TXID())
-	hang := proxy.Add(Toxic{Type: "timeout", Attributes: map[string]any{"timeout": 0}})
+	hang := proxy.Add(storetest.Toxic{Type: "timeout", Attributes: map[string]any{"timeout": 0}})
 	start = time.Now()
 	if _, err := query(t.Context(), conn, scan); err == nil {
 		t.Error("a query succeeds on a store that hangs")
@@ -205,7 +214,7 @@ func within(t testing.TB, what string, cond func() bool) {
 var vfsNames atomic.Int64
 
 // open opens a database through a VFS of its own, until the test ends.
-func open(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) *sql.Conn {
+func open(t testing.TB, client replica.Client, opts *litestream.Options) *sql.Conn {
 	t.Helper()
 	if opts.Logger == nil {
 		opts.Logger = testlog.New(t, nil)

@@ -1,0 +1,51 @@
+//go:build cgo
+
+package s3_test
+
+import (
+	"database/sql"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	_ "github.com/mattn/go-sqlite3"
+	"github.com/psanford/sqlite3vfs"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/storetest/sqltest"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+var vfsNames atomic.Int64
+
+// openVFS opens a database of a client.
+func openVFS(t testing.TB, client replica.Client, opts *litestream.Options) (*sql.DB, error) {
+	t.Helper()
+	vfs := litestream.NewVFS(client, opts)
+	name := fmt.Sprintf("s3-test-%d", vfsNames.Add(1))
+	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() {
+		db.Close()
+		if err := vfs.Close(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+	})
+	return db, db.Ping()
+}
+
+func TestSQL(t *testing.T) {
+	s := testServer(t)
+	noEnvironment(t)
+	sqltest.Run(t, sqltest.Store{Addr: s.addr, NewReplica: func(t testing.TB) func(http.RoundTripper) replica.Client {
+		path := newPath()
+		return func(tr http.RoundTripper) replica.Client { return s.client(t, path, tr) }
+	}})
+}
