@@ -10,11 +10,11 @@ import (
 
 // sharedDB is a database with the connections that use it.
 type sharedDB struct {
-	settings settings
-	ready    chan struct{} // closed when db and err are set
-	db       *database
-	err      error
-	conns    int // guarded by VFS.mu
+	opts  Options       // complete
+	ready chan struct{} // closed when db and err are set
+	db    *database
+	err   error
+	conns int // guarded by VFS.mu
 
 	closing bool          // guarded by VFS.mu; its last connection was closed
 	closed  chan struct{} // closed when it is closed
@@ -36,7 +36,7 @@ func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (
 		return v.acquire(key, name, newClient, opts)
 	}
 	if !known {
-		s = &sharedDB{settings: opts.settings(), ready: make(chan struct{}), closed: make(chan struct{})}
+		s = &sharedDB{opts: opts, ready: make(chan struct{}), closed: make(chan struct{})}
 		v.databases[key] = s
 	}
 	s.conns++
@@ -48,8 +48,8 @@ func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (
 		v.openShared(key, s, name, newClient, opts)
 	}
 	err := s.err
-	if err == nil && s.settings != opts.settings() {
-		err = errors.New("it is open with other options")
+	if err == nil {
+		err = opts.checkSame(s.opts)
 	}
 	if err != nil {
 		v.release(key, s)

@@ -201,6 +201,26 @@ func TestDatabases_BadURL(t *testing.T) {
 	}
 }
 
+// TestOptions_Differ names the option, and both values, of an open that asks for
+// something else than the database is open with.
+func TestOptions_Differ(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), PollInterval: -1})
+	openConn(t, vfsName, "app.db", "cache_size=64KiB")
+	for param, want := range map[string]string{
+		"cache_size=2MiB":                          "cache_size is 64KiB, not 2MiB",
+		"cache_size=65536&read_timeout=1m":         "read_timeout is 30s, not 1m0s",
+		"cache_size=64KiB&hydration_path=/ab":      `hydration_path is \"\", not \"/ab\"`,
+		"cache_size=64KiB&write_enabled=true":      "write_enabled is false, not true",
+		"cache_size=64KiB&compaction_levels=1m":    "compaction_levels is 30s,5m0s,1h0m0s,24h0m0s, not 1m0s",
+		"cache_size=64KiB&hydration_concurrency=1": "hydration_concurrency is 8, not 1",
+	} {
+		failsToOpen(t, vfsName, "app.db", &log, "it is open with other options: "+want, param)
+	}
+}
+
 // TestOptions_Params sets options by URI. What is malformed is an error
 // that names the parameter.
 func TestOptions_Params(t *testing.T) {

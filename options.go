@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 )
@@ -176,55 +177,19 @@ type Options struct {
 	onDisk func(op string) error
 }
 
-// withDefaults returns o with every zero replaced. Negative time limits stay.
+// withDefaults returns o with every zero replaced by its default. Negative
+// values stay, where they mean something.
 func (o Options) withDefaults() Options {
-	for _, f := range []struct {
-		value *time.Duration
-		def   time.Duration
-	}{
-		{&o.PollInterval, DefaultPollInterval},
-		{&o.PollIdleAfter, DefaultPollIdleAfter},
-		{&o.OpenTimeout, DefaultOpenTimeout},
-		{&o.ReadTimeout, DefaultReadTimeout},
-		{&o.CloseTimeout, DefaultCloseTimeout},
-		{&o.WriteSyncInterval, DefaultWriteSyncInterval},
-		{&o.L0Retention, DefaultL0Retention},
-	} {
-		if *f.value == 0 {
-			*f.value = f.def
-		}
-	}
-	if o.CacheSize == 0 {
-		o.CacheSize = DefaultCacheSize
-	}
-	if o.ReadAheadSize == 0 {
-		o.ReadAheadSize = DefaultReadAheadSize
-	}
-	if o.MaxConcurrentRequests == 0 {
-		o.MaxConcurrentRequests = DefaultMaxConcurrentRequests
-	}
-	if o.HydrationConcurrency <= 0 {
-		o.HydrationConcurrency = DefaultHydrationConcurrency
-	}
+	o.HydrationConcurrency, o.WriteBufferMaxSize = max(o.HydrationConcurrency, 0), max(o.WriteBufferMaxSize, 0)
 	o.SnapshotRetention = max(o.SnapshotRetention, 0)
-	if o.SnapshotInterval == 0 {
-		o.SnapshotInterval = o.SnapshotRetention // without snapshots nothing gets old enough
-	}
-	if o.CompactionLevels == nil {
-		o.CompactionLevels = defaultCompactionLevels()
+	// Without snapshots no file gets old enough to be deleted.
+	o.SnapshotInterval = cmp.Or(o.SnapshotInterval, o.SnapshotRetention)
+	for _, opt := range optionTable {
+		opt.setDefault(&o)
 	}
 	o.CompactionLevels = o.CompactionLevels[:min(len(o.CompactionLevels), maxCompactionLevels)]
-	if o.WriteBufferMaxSize <= 0 {
-		o.WriteBufferMaxSize = DefaultWriteBufferMaxSize
-	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
 	return o
-}
-
-// defaultCompactionLevels are those of Litestream, and one for what Litestream
-// makes its daily snapshots of.
-func defaultCompactionLevels() []time.Duration {
-	return []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour, 24 * time.Hour}
 }

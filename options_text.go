@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,40 +11,48 @@ import (
 	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
-// option is a field of Options that text can set, or that has a range.
+// option is a field of Options that text can set, or that has a range or a
+// default.
 type option struct {
-	name  string             // of the URI parameter; "" if there is none
+	name  string             // of the URI parameter; empty if there is none
 	field string             // of Options
+	def   any                // what zero stands for; nil: zero itself
 	in    limits             // of numbers
 	at    func(*Options) any // a pointer to the field
 }
 
-// optionTable has the options in the order of their documentation.
+// optionTable has the options in the order of their documentation. The
+// defaults, the ranges, the URI parameters and the variables of the environment
+// come from it, and the comparison with the options of a database that is open.
 var optionTable = []option{
-	{"poll_interval", "PollInterval", anyDuration, func(o *Options) any { return &o.PollInterval }},
-	{"poll_idle_after", "PollIdleAfter", anyDuration, func(o *Options) any { return &o.PollIdleAfter }},
-	{"cache_size", "CacheSize", limits{-1 << 40, 1 << 40}, func(o *Options) any { return &o.CacheSize }},
-	{"read_ahead_size", "ReadAheadSize", limits{-64 << 30, 64 << 30}, func(o *Options) any { return &o.ReadAheadSize }},
-	{"", "MaxConcurrentRequests", limits{-1 << 16, 1 << 16}, func(o *Options) any { return &o.MaxConcurrentRequests }},
-	{"hedge_requests", "HedgeRequests", limits{}, func(o *Options) any { return &o.HedgeRequests }},
-	{"open_timeout", "OpenTimeout", anyDuration, func(o *Options) any { return &o.OpenTimeout }},
-	{"read_timeout", "ReadTimeout", anyDuration, func(o *Options) any { return &o.ReadTimeout }},
-	{"close_timeout", "CloseTimeout", anyDuration, func(o *Options) any { return &o.CloseTimeout }},
-	{"hydration_enabled", "HydrationEnabled", limits{}, func(o *Options) any { return &o.HydrationEnabled }},
-	{"hydration_path", "HydrationPath", limits{}, func(o *Options) any { return &o.HydrationPath }},
-	{"hydration_concurrency", "HydrationConcurrency", limits{1, 1 << 10}, func(o *Options) any { return &o.HydrationConcurrency }},
-	{"hydration_rate_limit", "HydrationRateLimit", limits{-16 << 30, 16 << 30}, func(o *Options) any { return &o.HydrationRateLimit }},
-	{"write_enabled", "WriteEnabled", limits{}, func(o *Options) any { return &o.WriteEnabled }},
-	{"sync_interval", "WriteSyncInterval", anyDuration, func(o *Options) any { return &o.WriteSyncInterval }},
-	{"buffer_path", "WriteBufferPath", limits{}, func(o *Options) any { return &o.WriteBufferPath }},
-	{"buffer_max_size", "WriteBufferMaxSize", limits{0, 1 << 50}, func(o *Options) any { return &o.WriteBufferMaxSize }},
-	{"sync_on_commit", "SyncOnCommit", limits{}, func(o *Options) any { return &o.SyncOnCommit }},
-	{"compaction_disabled", "CompactionDisabled", limits{}, func(o *Options) any { return &o.CompactionDisabled }},
-	{"compaction_levels", "CompactionLevels", positive, func(o *Options) any { return &o.CompactionLevels }},
-	{"snapshot_interval", "SnapshotInterval", anyDuration, func(o *Options) any { return &o.SnapshotInterval }},
-	{"snapshot_retention", "SnapshotRetention", anyDuration, func(o *Options) any { return &o.SnapshotRetention }},
-	{"l0_retention", "L0Retention", anyDuration, func(o *Options) any { return &o.L0Retention }},
+	{"poll_interval", "PollInterval", DefaultPollInterval, anyDuration, func(o *Options) any { return &o.PollInterval }},
+	{"poll_idle_after", "PollIdleAfter", DefaultPollIdleAfter, anyDuration, func(o *Options) any { return &o.PollIdleAfter }},
+	{"cache_size", "CacheSize", int64(DefaultCacheSize), limits{-1 << 40, 1 << 40}, func(o *Options) any { return &o.CacheSize }},
+	{"read_ahead_size", "ReadAheadSize", int64(DefaultReadAheadSize), limits{-64 << 30, 64 << 30}, func(o *Options) any { return &o.ReadAheadSize }},
+	{"", "MaxConcurrentRequests", DefaultMaxConcurrentRequests, limits{-1 << 16, 1 << 16}, func(o *Options) any { return &o.MaxConcurrentRequests }},
+	{"hedge_requests", "HedgeRequests", nil, limits{}, func(o *Options) any { return &o.HedgeRequests }},
+	{"open_timeout", "OpenTimeout", DefaultOpenTimeout, anyDuration, func(o *Options) any { return &o.OpenTimeout }},
+	{"read_timeout", "ReadTimeout", DefaultReadTimeout, anyDuration, func(o *Options) any { return &o.ReadTimeout }},
+	{"close_timeout", "CloseTimeout", DefaultCloseTimeout, anyDuration, func(o *Options) any { return &o.CloseTimeout }},
+	{"hydration_enabled", "HydrationEnabled", nil, limits{}, func(o *Options) any { return &o.HydrationEnabled }},
+	{"hydration_path", "HydrationPath", nil, limits{}, func(o *Options) any { return &o.HydrationPath }},
+	{"hydration_concurrency", "HydrationConcurrency", DefaultHydrationConcurrency, limits{1, 1 << 10}, func(o *Options) any { return &o.HydrationConcurrency }},
+	{"hydration_rate_limit", "HydrationRateLimit", nil, limits{-16 << 30, 16 << 30}, func(o *Options) any { return &o.HydrationRateLimit }},
+	{"write_enabled", "WriteEnabled", nil, limits{}, func(o *Options) any { return &o.WriteEnabled }},
+	{"sync_interval", "WriteSyncInterval", DefaultWriteSyncInterval, anyDuration, func(o *Options) any { return &o.WriteSyncInterval }},
+	{"buffer_path", "WriteBufferPath", nil, limits{}, func(o *Options) any { return &o.WriteBufferPath }},
+	{"buffer_max_size", "WriteBufferMaxSize", int64(DefaultWriteBufferMaxSize), limits{0, 1 << 50}, func(o *Options) any { return &o.WriteBufferMaxSize }},
+	{"sync_on_commit", "SyncOnCommit", nil, limits{}, func(o *Options) any { return &o.SyncOnCommit }},
+	{"compaction_disabled", "CompactionDisabled", nil, limits{}, func(o *Options) any { return &o.CompactionDisabled }},
+	{"compaction_levels", "CompactionLevels", defaultCompactionLevels, positive, func(o *Options) any { return &o.CompactionLevels }},
+	{"snapshot_interval", "SnapshotInterval", nil, anyDuration, func(o *Options) any { return &o.SnapshotInterval }},
+	{"snapshot_retention", "SnapshotRetention", nil, anyDuration, func(o *Options) any { return &o.SnapshotRetention }},
+	{"l0_retention", "L0Retention", DefaultL0Retention, anyDuration, func(o *Options) any { return &o.L0Retention }},
 }
+
+// defaultCompactionLevels are the levels of Litestream, and one at the interval
+// of Litestream's daily snapshots.
+var defaultCompactionLevels = []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour, 24 * time.Hour}
 
 // maxCompactionLevels is how many levels there are between 0 and snapshots.
 const maxCompactionLevels = SnapshotLevel - 1
@@ -98,29 +107,62 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 	return o, nil
 }
 
-// settings are the values of the options that a URI can set, so that a later
-// open with others can be told.
-type settings string
-
-func (o Options) settings() settings {
-	var b strings.Builder
-	for _, opt := range optionTable {
-		switch value := opt.at(&o).(type) {
-		case *time.Duration:
-			fmt.Fprintln(&b, opt.name, *value)
-		case *int64:
-			fmt.Fprintln(&b, opt.name, *value)
-		case *int:
-			fmt.Fprintln(&b, opt.name, *value)
-		case *bool:
-			fmt.Fprintln(&b, opt.name, *value)
-		case *string:
-			fmt.Fprintf(&b, "%s %q\n", opt.name, *value)
-		case *[]time.Duration:
-			fmt.Fprintln(&b, opt.name, *value)
+// setDefault replaces the zero value of the option by the default.
+func (opt option) setDefault(o *Options) {
+	switch at := opt.at(o).(type) {
+	case *time.Duration:
+		*at = cmp.Or(*at, valueOr(opt.def, *at))
+	case *int64:
+		*at = cmp.Or(*at, valueOr(opt.def, *at))
+	case *int:
+		*at = cmp.Or(*at, valueOr(opt.def, *at))
+	case *[]time.Duration:
+		if *at == nil {
+			*at = slices.Clone(valueOr(opt.def, *at))
 		}
 	}
-	return settings(b.String())
+}
+
+// valueOr returns a default, or other if there is none.
+func valueOr[T any](def any, other T) T {
+	if def == nil {
+		return other
+	}
+	return def.(T)
+}
+
+// text returns the value of the option in the form that Set takes.
+func (opt option) text(o Options) string {
+	switch at := opt.at(&o).(type) {
+	case *time.Duration:
+		return at.String()
+	case *int64:
+		return bytesize.Format(*at)
+	case *int:
+		return strconv.Itoa(*at)
+	case *bool:
+		return strconv.FormatBool(*at)
+	case *string:
+		return strconv.Quote(*at)
+	case *[]time.Duration:
+		texts := make([]string, len(*at))
+		for i, d := range *at {
+			texts[i] = d.String()
+		}
+		return strings.Join(texts, ",")
+	}
+	return ""
+}
+
+// checkSame returns an error that names an option in which o differs from the
+// options that a database is open with. Both have their defaults.
+func (o Options) checkSame(open Options) error {
+	for _, opt := range optionTable {
+		if asked, has := opt.text(o), opt.text(open); asked != has {
+			return fmt.Errorf("it is open with other options: %s is %s, not %s", cmp.Or(opt.name, opt.field), has, asked)
+		}
+	}
+	return nil
 }
 
 // validate returns an error that names the first field that is out of range.

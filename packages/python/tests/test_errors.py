@@ -64,7 +64,7 @@ class TestOpen(Case):
     def test_options_of_a_database_that_is_open(self):
         url = self.sandwiches()
         self.connect(url, name="app.db", cache_size=1 << 20)
-        with self.assertRaisesRegex(sqlite3.OperationalError, "^litestream: open .*/app.db: it is open with other options$"):
+        with self.assertRaisesRegex(sqlite3.OperationalError, "^litestream: open .*/app.db: it is open with other options: cache_size is 1MiB, not 2MiB$"):
             self.connect(url, name="app.db", cache_size=2 << 20)
         self.assertEqual(one(self.connect(url, cache_size="1MiB"), "SELECT count(*) FROM sandwich_ratings"), 4988)
 
