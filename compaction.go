@@ -4,94 +4,171 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"maps"
-	"slices"
-	"strings"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// compactor merges files of the replica into larger ones of higher levels, and
-// deletes what is not needed any more, while write mode is on. Levels, times
-// and names are Litestream's. Only its goroutine uses it.
-type compactor struct {
-	db    *database
-	due   []time.Time // by level, from 1; zero: there is nothing to compact
-	snap  time.Time   // when the next snapshot is due; zero: there is nothing new
-	prune time.Time   // when files of level 0 may be old enough to be deleted; zero: there are none
+// compactionDeps is what compaction needs of the rest of a database.
+type compactionDeps struct {
+	store *store
+	views *views
+	tasks *task.Group
+	log   *slog.Logger
+	opts  compactionOptions
 
-	grow time.Time // when a snapshot is due because the newest was outgrown; zero: it was not
-
-	from   [numLevels]ltx.TXID // where the newest file of a level begins, if that is known
-	pruned ltx.TXID            // where the file of level 1 begins that has the newest deleted one of level 0
-
-	problems map[string]error // of what does not go on, by what it is
-	there    map[fileKey]bool // files that this process has made, or read
+	enabled func() bool             // reports whether write mode is on
+	suspect func()                  // is told that files are missing
+	pinned  func() []*view          // returns the views that connections read
+	pointTo func(*loadedFile) error // points pages of the current view to a file, if that is of its history
+	notes   compactionNotes
 }
 
-// compactAll runs until everything is compacted, or write mode ends.
-func (w *writer) compactAll() {
-	db := w.db
-	c := &compactor{db: db, due: make([]time.Time, len(db.opts.CompactionLevels)+1),
-		problems: make(map[string]error), there: make(map[fileKey]bool)}
-	if err := c.begin(); err != nil && !errors.Is(err, context.Canceled) {
-		db.log.Warn("compaction does not know what an earlier process has left", "error", err)
+// compactionOptions are the Options that concern compaction.
+type compactionOptions struct {
+	disabled          bool
+	levels            []time.Duration
+	l0Retention       time.Duration
+	snapshotInterval  time.Duration
+	snapshotRetention time.Duration
+	readTimeout       time.Duration
+}
+
+// compactionNotes is what compaction and write mode tell each other of the
+// files of the replica. It is safe for concurrent use.
+type compactionNotes interface {
+	// made notes a file that compaction has made of others.
+	made(info *ltx.FileInfo)
+
+	// saw compares a view with a listing of all levels that was made after it.
+	saw(v *view, files []*ltx.FileInfo)
+
+	// isLookDue reports whether the last look at all levels is long ago.
+	isLookDue() bool
+
+	// takeOutgrown reports whether a look at all levels found the newest
+	// snapshot outgrown since it was called last.
+	takeOutgrown() bool
+}
+
+// compaction merges files of the replica into larger ones of higher levels, and
+// deletes what is not needed any more, while write mode is on. Levels, times
+// and names are Litestream's. It is safe for concurrent use.
+type compaction struct {
+	*compactionDeps
+	news chan struct{} // holds one if there is something to compact
+
+	mu struct {
+		sync.Mutex // duty: all of this; only that of task.Group is taken under it
+		running    bool
+		problem    string // why it does not go on; empty if it does
 	}
-	c.news()
+}
+
+func newCompaction(deps *compactionDeps) *compaction {
+	return &compaction{compactionDeps: deps, news: make(chan struct{}, 1)}
+}
+
+// start starts the goroutine that compacts, or tells it that there is something
+// new.
+func (c *compaction) start() {
+	if c.opts.disabled {
+		return
+	}
+	signal(c.news)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.running {
+		c.mu.running = c.tasks.Go(c.run)
+	}
+}
+
+// end notes that the goroutine ends, unless there is something new. It reports
+// whether it ends.
+func (c *compaction) end() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.news) > 0 && !c.tasks.Closed() {
+		return false
+	}
+	c.mu.running = false
+	return true
+}
+
+// setProblem notes why compaction does not go on.
+func (c *compaction) setProblem(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.problem = text
+}
+
+// problem returns why compaction does not go on, an empty text if it does.
+func (c *compaction) problem() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.problem
+}
+
+// run compacts until everything is compacted, or write mode ends.
+func (c *compaction) run() {
+	r := newCompactor(c.compactionDeps, c.setProblem)
+	if err := r.begin(); err != nil && !errors.Is(err, context.Canceled) {
+		c.log.Warn("compaction does not know what an earlier process has left", "error", err)
+	}
+	r.news()
 	for {
-		at, ok := c.next()
-		if !ok && w.endCompaction() {
+		at, ok := r.due.next()
+		if !ok && c.end() {
 			return
 		}
 		timer := time.NewTimer(time.Until(at))
 		select {
 		case <-timer.C:
-		case <-w.news:
-			c.news()
-		case <-db.tasks.Context().Done():
+		case <-c.news:
+			r.news()
+		case <-c.tasks.Context().Done():
 		}
 		timer.Stop()
-		if db.tasks.Closed() || !w.isEnabled() {
-			if w.endCompaction() {
+		if c.tasks.Closed() || !c.enabled() {
+			if c.end() {
 				return
 			}
 			continue
 		}
-		c.run()
+		r.run()
 	}
 }
 
-// startCompaction starts the goroutine that compacts, or tells it that there is
-// something new. Called under mu.
-func (w *writer) startCompaction() {
-	if w.db.opts.CompactionDisabled {
-		return
-	}
-	signal(w.news)
-	if !w.compacting {
-		w.compacting = w.db.tasks.Go(w.compactAll)
-	}
+// compactor is what the goroutine that compacts knows. It is not safe for
+// concurrent use.
+type compactor struct {
+	*compactionDeps
+	due      schedule
+	problems problems
+
+	from   [numLevels]ltx.TXID // where the newest file of a level begins, if that is known
+	pruned ltx.TXID            // where the file of level 1 begins that has the newest deleted one of level 0
+	there  map[fileKey]bool    // files that this process has made, or read
 }
 
-// endCompaction notes that the goroutine ends, unless there is something new.
-func (w *writer) endCompaction() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.news) > 0 && w.buffer != nil && !w.db.tasks.Closed() {
-		return false
+func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
+	return &compactor{
+		compactionDeps: deps,
+		due:            newSchedule(deps.opts),
+		problems:       problems{log: deps.log, tasks: deps.tasks, report: report, of: make(map[string]error)},
+		there:          make(map[fileKey]bool),
 	}
-	w.compacting = false
-	return true
 }
 
 // begin has what earlier processes have left be compacted when it is due.
 func (c *compactor) begin() error {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	files, err := c.db.store.listAll(ctx, false)
+	files, err := c.store.listAll(ctx, false)
 	if err != nil || len(files) == 0 {
 		return err
 	}
@@ -106,122 +183,87 @@ func (c *compactor) begin() error {
 			oldest = f.CreatedAt
 		}
 	}
-	for level := 1; level < len(c.due); level++ {
+	for level := 1; level < len(c.due.levels); level++ {
 		if last[level] < last[level-1] {
 			from := oldest
 			if last[level] > 0 {
 				from = made[level]
 			}
-			c.due[level] = from.Add(c.db.opts.CompactionLevels[level-1])
+			c.due.levels[level] = from.Add(c.opts.levels[level-1])
 		}
 	}
-	if last[1] > 0 && c.db.opts.L0Retention >= 0 {
-		c.prune = time.Now().Add(c.db.opts.L0Retention)
+	if last[1] > 0 && c.opts.l0Retention >= 0 {
+		c.due.retention = time.Now().Add(c.opts.l0Retention)
 	}
-	if c.db.opts.SnapshotInterval > 0 {
+	if c.opts.snapshotInterval > 0 {
 		if last[SnapshotLevel] > 0 {
 			oldest = made[SnapshotLevel]
 		}
-		c.snap = oldest.Add(c.db.opts.SnapshotInterval)
+		c.due.snapshot = oldest.Add(c.opts.snapshotInterval)
 	}
-	if plan, _ := extend(0, c.db.current.Load().txid, files); isOutgrown(plan) {
-		c.growSnapshot()
+	if plan, _ := extend(0, c.views.current.Load().txid, files); isOutgrown(plan) {
+		c.due.grow()
 	}
 	return nil
 }
 
 // news notes that there may be new files of level 0.
 func (c *compactor) news() {
-	if len(c.due) > 1 {
-		c.dueIn(1)
-	}
-	if c.snap.IsZero() && c.db.opts.SnapshotInterval > 0 {
-		c.snap = time.Now().Add(c.db.opts.SnapshotInterval)
-	}
-	if c.db.writer.takeOutgrown() {
-		c.growSnapshot()
+	c.due.news()
+	if c.notes.takeOutgrown() {
+		c.due.grow()
 	}
 }
-
-// dueIn has a level be compacted after its interval, unless it is due already.
-func (c *compactor) dueIn(level int) {
-	if level < len(c.due) && c.due[level].IsZero() {
-		c.due[level] = time.Now().Add(c.db.opts.CompactionLevels[level-1])
-	}
-}
-
-// next returns when there is something to do.
-func (c *compactor) next() (at time.Time, ok bool) {
-	for _, t := range append([]time.Time{c.snap, c.grow, c.prune}, c.due...) {
-		if !t.IsZero() && (!ok || t.Before(at)) {
-			at, ok = t, true
-		}
-	}
-	return at, ok
-}
-
-// compactionRetry is how long after an error it is tried again.
-const compactionRetry = 10 * time.Second
-
-// stalledRetry is that where files are missing.
-const stalledRetry = time.Minute
-
-// errLevelGap means that files of a level cannot be merged, as some before them
-// are missing.
-var errLevelGap = errors.New("files are missing")
 
 // run does what is due.
 func (c *compactor) run() {
 	var err error
-	defer func() { c.report("compaction", err) }()
-	defer guard(c.db.log, "compaction", &err)
+	defer func() { c.problems.note("compaction", err) }()
+	defer guard(c.log, "compaction", &err)
 	now := time.Now()
-	merged := false
-	for level := 1; level < len(c.due); level++ {
-		if !isDue(&c.due[level], now) {
-			continue
-		}
-		made, more, err := c.compact(level)
-		if more {
-			c.due[level] = now
-		}
-		c.ended(fmt.Sprintf("level %d", level), &c.due[level], err)
-		if made {
-			merged = merged || level > 1
-			c.dueIn(level + 1)
-			if level == 1 && c.prune.IsZero() && c.db.opts.L0Retention >= 0 {
-				c.prune = now.Add(c.db.opts.L0Retention)
-			}
-		}
-	}
-	if isDue(&c.prune, now) {
+	merged := c.compactLevels(now)
+	if isDue(&c.due.retention, now) {
 		again, err := c.pruneLevel0(now)
-		c.prune = again
-		c.ended("retention of level 0", &c.prune, err)
+		c.due.retention = again
+		c.ended("retention of level 0", &c.due.retention, err)
 	}
 	if merged {
 		c.ended("look at snapshots", nil, c.checkGrowth())
 	}
-	if isDue(&c.grow, now) {
+	if isDue(&c.due.growth, now) {
 		made, err := c.snapshot(false)
-		if made && !c.snap.IsZero() {
-			c.snap = now.Add(c.db.opts.SnapshotInterval)
+		if made && !c.due.snapshot.IsZero() {
+			c.due.snapshot = now.Add(c.opts.snapshotInterval)
 		}
-		c.ended("snapshot", &c.grow, err)
+		c.ended("snapshot", &c.due.growth, err)
 	}
-	if isDue(&c.snap, now) {
+	if isDue(&c.due.snapshot, now) {
 		_, err := c.snapshot(true)
-		c.ended("snapshot", &c.snap, err)
+		c.ended("snapshot", &c.due.snapshot, err)
 	}
 }
 
-// isDue tells whether a time has come, and forgets it then.
-func isDue(t *time.Time, now time.Time) bool {
-	if t.IsZero() || t.After(now) {
-		return false
+// compactLevels compacts to the levels that are due. It reports whether a file
+// of a level above 1 was made.
+func (c *compactor) compactLevels(now time.Time) (merged bool) {
+	for level := 1; level < len(c.due.levels); level++ {
+		if !isDue(&c.due.levels[level], now) {
+			continue
+		}
+		made, more, err := c.compact(level)
+		if more {
+			c.due.levels[level] = now
+		}
+		c.ended(fmt.Sprintf("level %d", level), &c.due.levels[level], err)
+		if made {
+			merged = merged || level > 1
+			c.due.in(level + 1)
+			if level == 1 && c.due.retention.IsZero() && c.opts.l0Retention >= 0 {
+				c.due.retention = now.Add(c.opts.l0Retention)
+			}
+		}
 	}
-	*t = time.Time{}
-	return true
+	return merged
 }
 
 // ended notes how something ended, and has it be tried again after an error.
@@ -232,227 +274,10 @@ func (c *compactor) ended(what string, due *time.Time, err error) {
 			*due = time.Now().Add(stalledRetry)
 		}
 	}
-	c.report(what, err)
-}
-
-// report says once that something does not go on, and once that all does.
-func (c *compactor) report(what string, err error) {
-	if c.db.tasks.Closed() {
-		return
-	}
-	had := len(c.problems) > 0
-	if err == nil {
-		delete(c.problems, what)
-	} else {
-		c.problems[what] = err
-	}
-	text := ""
-	for _, what := range slices.Sorted(maps.Keys(c.problems)) {
-		text += fmt.Sprintf("; %s: %v", what, c.problems[what])
-	}
-	text = strings.TrimPrefix(text, "; ")
-	w := c.db.writer
-	w.mu.Lock()
-	w.counts.Compaction = text
-	w.mu.Unlock()
-	switch {
-	case text != "" && !had:
-		c.db.log.Warn("compaction does not go on, and is tried again", "error", text)
-	case text == "" && had:
-		c.db.log.Info("compaction goes on")
-	}
+	c.problems.note(what, err)
 }
 
 // within makes a context for requests that read and write so many bytes.
 func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
-	limit := c.db.opts.ReadTimeout
-	if limit >= 0 {
-		limit += timeFor(bytes)
-	}
-	return c.db.tasks.WithTimeout(limit)
-}
-
-// compact merges the files of the level below that follow what a level has. It
-// reports whether there were any, and whether there are more than go at once.
-func (c *compactor) compact(level int) (made, more bool, err error) {
-	ctx, cancel := c.within(0)
-	defer cancel()
-	last, err := c.end(ctx, level)
-	if err != nil {
-		return false, false, err
-	}
-	seek := last + 1
-	if level > 1 {
-		seek = c.from[level]
-	}
-	files, err := c.db.store.list(ctx, level-1, seek, false)
-	if err != nil || len(files) == 0 {
-		return false, false, err
-	}
-	if last == 0 {
-		last = files[0].MinTXID - 1
-	}
-	// What we do not know yet is not merged: who has lost may have left it.
-	limit := c.db.current.Load().txid
-	inputs, _ := extend(last, limit, files)
-	if len(inputs) == 0 {
-		inputs, err = c.afterGap(ctx, level, last, limit, files)
-	}
-	if err != nil || len(inputs) == 0 {
-		return false, false, err
-	}
-	all := len(inputs)
-	inputs = atOnce(inputs)
-	info, err := c.merge(level, inputs)
-	if err != nil {
-		return false, false, err
-	}
-	return true, len(inputs) < all, c.moveTo(info)
-}
-
-// end returns the newest transaction of a level. It lists the newest files only,
-// once it knows where they begin.
-func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err error) {
-	files, err := c.db.store.list(ctx, level, c.from[level], false)
-	if err == nil && len(files) == 0 && c.from[level] > 0 {
-		files, err = c.db.store.list(ctx, level, 0, false)
-	}
-	c.from[level] = 0
-	for _, f := range files {
-		if f.MaxTXID > last {
-			last, c.from[level] = f.MaxTXID, f.MinTXID
-		}
-	}
-	return last, err
-}
-
-// afterGap returns what is merged into a level whose next files are missing from
-// the level below. If other files give the newest state all the same, as a
-// snapshot that was made for that reason does, it is what comes after the gap.
-func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-	next := ltx.TXID(0)
-	for _, f := range files {
-		if f.MinTXID > last+1 && f.MaxTXID <= limit && (next == 0 || f.MinTXID < next) {
-			next = f.MinTXID
-		}
-	}
-	if next == 0 {
-		return nil, nil // there is nothing to merge
-	}
-	if level > 1 {
-		// Those of several writers may overlap, and begin anywhere.
-		older, err := c.db.store.list(ctx, level-1, 0, false)
-		if err != nil {
-			return nil, err
-		}
-		if inputs, _ := extend(last, limit, older); len(inputs) > 0 {
-			return inputs, nil
-		}
-	}
-	all, err := c.db.store.listAll(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	if _, end := extend(0, limit, all); end != limit {
-		c.db.writer.suspect()
-		return nil, fmt.Errorf("%w: level %d has none from %s to %s", errLevelGap, level-1, last+1, next-1)
-	}
-	inputs, _ := extend(next-1, limit, files)
-	return inputs, nil
-}
-
-// merge makes one file of a level of files that follow each other.
-func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, error) {
-	var size int64
-	for _, f := range inputs {
-		size += f.Size
-	}
-	start := time.Now()
-	ctx, cancel := c.within(2 * size)
-	defer cancel()
-	key := fileKey{level, inputs[0].MinTXID, inputs[len(inputs)-1].MaxTXID}
-	if level == SnapshotLevel {
-		key.minTXID = 1
-	}
-	info, err := c.db.store.create(ctx, key, func(w io.Writer) error {
-		readers := make([]io.Reader, len(inputs))
-		for i, f := range inputs {
-			readers[i] = &inputReader{ctx: ctx, s: c.db.store, info: f}
-		}
-		compactor, err := ltx.NewCompactor(w, readers)
-		if err != nil {
-			return err
-		}
-		compactor.HeaderFlags = ltx.HeaderFlagNoChecksum
-		return compactor.Compact(ctx)
-	})
-	if errors.Is(err, fs.ErrExist) {
-		return nil, nil // somebody has done it
-	}
-	if err != nil {
-		return nil, fmt.Errorf("compact to level %d: %w", level, err)
-	}
-	c.there[key] = true
-	c.db.writer.made(info)
-	c.db.log.Debug("compacted", "file", keyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
-	return info, nil
-}
-
-// moveTo points the pages of the newest view to a file, lest those that it is
-// made of are needed. Without a file it does nothing.
-func (c *compactor) moveTo(info *ltx.FileInfo) error {
-	if info == nil {
-		return nil
-	}
-	ctx, cancel := c.within(0)
-	defer cancel()
-	l, err := c.db.store.loadFile(ctx, info)
-	if err != nil {
-		return err
-	}
-	return c.db.relocateIfKnown(l)
-}
-
-// Inputs of a merge are read in parts of inputPart at most, and together with
-// what waits of each may take inputMemory.
-const (
-	inputPart   = 1 << 20
-	inputMemory = 64 << 20
-)
-
-// atOnce returns as many of the files, from the first on, as are merged at once.
-func atOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
-	memory := int64(0)
-	for i, f := range files {
-		if memory += min(f.Size, inputPart); memory > inputMemory && i > 1 {
-			return files[:i]
-		}
-	}
-	return files
-}
-
-// inputReader reads a file that is merged, in parts.
-type inputReader struct {
-	ctx    context.Context
-	s      *store
-	info   *ltx.FileInfo
-	offset int64  // of what was not read yet
-	rest   []byte // that was read
-}
-
-func (r *inputReader) Read(p []byte) (int, error) {
-	if len(r.rest) == 0 {
-		n := min(r.info.Size-r.offset, inputPart)
-		if n <= 0 {
-			return 0, io.EOF
-		}
-		r.rest = make([]byte, n)
-		if err := r.s.load(asListed(r.ctx, r.info), keyOf(r.info), r.rest, r.offset); err != nil {
-			return 0, err
-		}
-		r.offset += n
-	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
+	return c.tasks.WithTransfer(c.opts.readTimeout, bytes)
 }

@@ -14,11 +14,11 @@ import (
 func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	compacted, err := c.db.store.list(ctx, 1, c.pruned, false)
+	compacted, err := c.store.list(ctx, 1, c.pruned, false)
 	if err != nil {
 		return again, err
 	}
-	files, err := c.db.store.list(ctx, 0, 0, false)
+	files, err := c.store.list(ctx, 0, 0, false)
 	if err != nil {
 		return again, err
 	}
@@ -34,8 +34,8 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		if compacted[in].MinTXID > f.MinTXID {
 			continue // it is in a gap of level 1
 		}
-		if age := now.Sub(f.CreatedAt); age < c.db.opts.L0Retention {
-			again = now.Add(c.db.opts.L0Retention - max(age, 0))
+		if age := now.Sub(f.CreatedAt); age < c.opts.l0Retention {
+			again = now.Add(c.opts.l0Retention - max(age, 0))
 			break
 		}
 		if err := c.checkThere(ctx, compacted[in]); err != nil {
@@ -50,17 +50,17 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	return again, err
 }
 
-// mostThere bounds the files that a compactor knows to be there.
+// mostThere bounds the files that a compactor remembers to be there.
 const mostThere = 10_000
 
-// checkThere reads the end of a file that is listed, before something is
-// deleted for which it stands. That is done once for each, and not for those
-// that this process has made.
+// checkThere reads the end of a file that is listed, before files are deleted
+// for which it stands. It does so once for each file, and not for files that
+// this process has made.
 func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 	if c.there[keyOf(f)] {
 		return nil
 	}
-	if _, err := c.db.store.checksum(ctx, f); err != nil {
+	if _, err := c.store.checksum(ctx, f); err != nil {
 		return fmt.Errorf("%s is listed, and nothing is deleted while it cannot be read: %w", keyOf(f), err)
 	}
 	if len(c.there) >= mostThere {
@@ -73,7 +73,7 @@ func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 // delete deletes files, but not those that the newest view, or one that a
 // connection has pinned, points to.
 func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
-	needed := c.db.neededFiles()
+	needed := c.needed()
 	files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return needed[keyOf(f)] })
 	if len(files) == 0 {
 		return nil
@@ -82,17 +82,19 @@ func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 	for i, f := range files {
 		keys[i] = keyOf(f)
 	}
-	if err := c.db.store.delete(ctx, keys...); err != nil {
+	if err := c.store.delete(ctx, keys...); err != nil {
 		return fmt.Errorf("delete files that were compacted: %w", err)
 	}
-	c.db.log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])
+	c.log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])
 	return nil
 }
 
-// neededFiles returns the files that views in use point to.
-func (db *database) neededFiles() map[fileKey]bool {
+// needed returns the files that the current view, and those that connections
+// read, point to.
+func (c *compactor) needed() map[fileKey]bool {
 	needed := make(map[fileKey]bool)
-	add := func(v *view) {
+	cur := c.views.current.Load() // before the others: one that is pinned later is no older
+	for _, v := range append(c.pinned(), cur) {
 		for _, v := range []*view{v, v.base} {
 			if v == nil {
 				continue
@@ -105,23 +107,5 @@ func (db *database) neededFiles() map[fileKey]bool {
 			}
 		}
 	}
-	add(db.current.Load())
-	for _, v := range db.pinned() {
-		add(v)
-	}
 	return needed
-}
-
-// pinned returns the views that connections have pinned.
-func (db *database) pinned() (pins []*view) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	for c := range db.conns {
-		for _, v := range []*view{c.held.Load(), c.past.Load()} {
-			if v != nil {
-				pins = append(pins, v)
-			}
-		}
-	}
-	return pins
 }

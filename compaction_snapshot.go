@@ -8,17 +8,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// A snapshot is outgrown if the files above it are larger than it is, and than
-// outgrownLeast, or more than outgrownMost. As no snapshot is larger than the one
-// before and the files above that together, all snapshots together are at most
-// twice as large as what was written; and an open reads the indexes of
-// so many files at most.
+// A snapshot is outgrown if the files above it are together larger than it is,
+// and than outgrownLeast, or more than outgrownMost. No snapshot is larger than
+// the one before and the files above that together, so all snapshots together
+// are at most twice as large as what was written. An open reads the indexes of at
+// most outgrownMost files.
 const (
 	outgrownLeast = 1 << 20 // bytes
 	outgrownMost  = 1000    // files
 )
 
-// isOutgrown tells whether the first file of a plan from nothing, which is a
+// isOutgrown reports whether the first file of a plan from nothing, which is a
 // whole database, is outgrown.
 func isOutgrown(plan []*ltx.FileInfo) bool {
 	if len(plan) < 2 {
@@ -31,40 +31,22 @@ func isOutgrown(plan []*ltx.FileInfo) bool {
 	return above > max(plan[0].Size, outgrownLeast) || len(plan)-1 > outgrownMost
 }
 
-// takeOutgrown tells whether a look at all levels found the newest snapshot
-// outgrown since it was called last.
-func (w *writer) takeOutgrown() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	was := w.known.outgrown
-	w.known.outgrown = false
-	return was
-}
-
-// growSnapshot has a snapshot be made now.
-func (c *compactor) growSnapshot() {
-	if c.db.opts.SnapshotInterval >= 0 && c.grow.IsZero() {
-		c.grow = time.Now()
-	}
-}
-
 // checkGrowth looks whether the newest snapshot is outgrown, unless a sync has
 // just looked.
 func (c *compactor) checkGrowth() error {
-	w := c.db.writer
-	if !w.isLookDue() {
+	if !c.notes.isLookDue() {
 		return nil
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
-	cur := c.db.current.Load()
-	files, err := c.db.store.listAll(ctx, false)
+	cur := c.views.current.Load()
+	files, err := c.store.listAll(ctx, false)
 	if err != nil {
 		return err
 	}
-	w.saw(cur, files)
+	c.notes.saw(cur, files)
 	if plan, _ := extend(0, cur.txid, files); isOutgrown(plan) {
-		c.growSnapshot()
+		c.due.grow()
 	}
 	return nil
 }
@@ -74,11 +56,11 @@ func (c *compactor) checkGrowth() error {
 func (c *compactor) snapshot(always bool) (made bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	files, err := c.db.store.listAll(ctx, false)
+	files, err := c.store.listAll(ctx, false)
 	if err != nil {
 		return false, err
 	}
-	plan, end := extend(0, c.db.current.Load().txid, files)
+	plan, end := extend(0, c.views.current.Load().txid, files)
 	if end == 0 || !always && !isOutgrown(plan) {
 		return false, nil
 	}
@@ -86,7 +68,7 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 		plan = atOnce(plan)
 		info, err := c.merge(SnapshotLevel, plan)
 		if err == nil {
-			err = c.moveTo(info)
+			err = c.use(info)
 		}
 		if err != nil {
 			return false, err
@@ -105,14 +87,14 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 // pruneSnapshots deletes snapshots that are old enough, and what lies before the
 // oldest that stays. End is the transaction of the newest, which is there already.
 func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
-	if c.db.opts.SnapshotRetention == 0 {
+	if c.opts.snapshotRetention == 0 {
 		return nil
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
 	old := c.oldFiles(files, end)
-	// What stays has to give the newest state, and to be there.
-	txid := c.db.current.Load().txid
+	// The files that stay have to give the newest state, and to be there.
+	txid := c.views.current.Load().txid
 	_, had := extend(0, txid, files)
 	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
 	plan, has := extend(0, txid, left)
@@ -130,7 +112,7 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 
 // oldFiles returns the files that SnapshotRetention does not keep.
 func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
-	limit := time.Now().Add(-c.db.opts.SnapshotRetention)
+	limit := time.Now().Add(-c.opts.snapshotRetention)
 	oldest := end
 	for _, f := range files {
 		switch {
@@ -141,13 +123,13 @@ func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.Fi
 			oldest = min(oldest, f.MaxTXID)
 		}
 	}
-	// Of each level the newest stays: it tells where to go on. So does what the
-	// next level does not have yet.
+	// The newest file of each level stays, as it tells where to go on. So do files
+	// whose transactions the next level does not have yet.
 	newest := make(map[int]ltx.TXID)
 	for _, f := range files {
 		newest[f.Level] = max(newest[f.Level], f.MaxTXID)
 	}
-	top := len(c.db.opts.CompactionLevels)
+	top := len(c.opts.levels)
 	for _, f := range files {
 		compacted := f.Level >= top || f.MaxTXID <= newest[f.Level+1]
 		if f.Level > 0 && f.Level < SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {

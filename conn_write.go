@@ -1,7 +1,6 @@
 package litestream
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -146,7 +145,7 @@ func (c *conn) finish() error {
 	if len(c.appended) == 0 {
 		return nil
 	}
-	if err := c.db.writer.finish(c, c.appended); err != nil {
+	if err := c.db.writer.finish(c, c.tx, c.appended); err != nil {
 		c.tx.err = err
 		return err
 	}
@@ -237,6 +236,3 @@ func (c *conn) syncNow() (string, error) {
 	}
 	return c.db.current.Load().txid.String(), nil
 }
-
-// sync has everything that is committed reach the replica.
-func (db *database) sync(ctx context.Context) error { return db.writer.sync(ctx) }

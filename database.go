@@ -51,8 +51,6 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		store: requests, tasks: tasks, log: log,
 		cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.pinned,
 	}
-	db.writer = newWriter(db)
-	db.index.writer = db.writer
 	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.poll)
 	if err := db.open(ctx); err != nil {
 		db.tasks.Close(ErrClosed)
@@ -69,7 +67,7 @@ func (db *database) open(ctx context.Context) error {
 	v, known, loaded, err := db.buildNewest(ctx)
 	if errors.Is(err, ErrNoDatabase) && db.opts.WriteEnabled {
 		v = new(view) // the first commit creates it
-		if err = db.confirmEmpty(ctx); errors.Is(err, errWrongListing) {
+		if err = confirmEmpty(ctx, db.store); errors.Is(err, errWrongListing) {
 			wrong := err
 			if v, known, loaded, err = db.buildNewest(ctx); errors.Is(err, ErrNoDatabase) {
 				err = wrong
@@ -86,7 +84,8 @@ func (db *database) open(ctx context.Context) error {
 	if db.opts.HydrationEnabled {
 		db.reader.copies = newHydrator(db)
 	}
-	db.index.pages = db.reader
+	db.writer = newWriter(db)
+	db.index.pages, db.index.writer = db.reader, db.writer
 	v.state = new(viewState)
 	db.current.Store(v)
 	db.writer.openedWith(start, known.plan, known.listed)
@@ -260,6 +259,20 @@ func (db *database) leave(c *conn) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	delete(db.conns, c)
+}
+
+// pinned returns the views that connections have pinned.
+func (db *database) pinned() (pins []*view) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for c := range db.conns {
+		for _, v := range []*view{c.held.Load(), c.past.Load()} {
+			if v != nil {
+				pins = append(pins, v)
+			}
+		}
+	}
+	return pins
 }
 
 // close ends every request and goroutine of the database and waits for them,

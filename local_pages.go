@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/ltxvfs/litestream/internal/diskhook"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/superfly/ltx"
 )
@@ -17,7 +18,7 @@ import (
 type localPages struct {
 	file   *pagefile.File
 	size   int64                           // of a page, bytes
-	did    func(op string) error           // Options.onDisk
+	disk   diskhook.Hook                   // Options.onDisk
 	readAt func(p []byte, off int64) error // that of the file; tests change it
 
 	held  atomic.Pointer[heldPages] // replaced under mu; nil: nothing is to be used
@@ -76,22 +77,11 @@ func (s *heldPages) hasKey(key pageKey) bool {
 }
 
 func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string) error) *localPages {
-	if onDisk == nil {
-		onDisk = func(string) error { return nil }
-	}
-	return &localPages{file: file, size: int64(pageSize), did: onDisk, readAt: file.ReadAt}
+	return &localPages{file: file, size: int64(pageSize), disk: onDisk, readAt: file.ReadAt}
 }
 
-// do does something to the files.
-func (l *localPages) do(op string, fn func() error) error {
-	if err := l.did("before: " + op); err != nil {
-		return err
-	}
-	if err := fn(); err != nil {
-		return err
-	}
-	return l.did("after: " + op)
-}
+// do runs an operation on the files.
+func (l *localPages) do(op string, fn func() error) error { return l.disk.Do(op, fn) }
 
 // errNotHere means that a page is not in the local file in the version that
 // was asked for.

@@ -1,7 +1,6 @@
 package litestream
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -91,35 +90,6 @@ type WriteStats struct {
 
 	Mended     int64  `json:"mended"`     // snapshots that were made because files of the replica were missing
 	Compaction string `json:"compaction"` // why compaction does not go on; empty if it does
-}
-
-func (w *writer) stats() WriteStats {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.counts
-	s.Unsynced = w.unsynced()
-	if s.Enabled = w.buffer != nil; s.Enabled {
-		s.Buffer = w.buffer.path
-	}
-	if err := cmp.Or(w.lost.err, w.problem); err != nil {
-		s.Error = err.Error()
-	}
-	return s
-}
-
-// isEnabled tells whether connections may write.
-func (w *writer) isEnabled() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.buffer != nil && !w.stopping
-}
-
-// mayWrite tells whether a connection that is opened may get to write. While write mode is
-// being turned off it may, for that can fail.
-func (w *writer) mayWrite() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.buffer != nil && !w.closed
 }
 
 func (db *database) lagSeconds() int64 {

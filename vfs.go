@@ -196,7 +196,7 @@ func (v *VFS) openJournal(name string, params map[string]string, flags sqlite3vf
 	v.mu.Unlock()
 	if s != nil {
 		<-s.ready // as it is to whoever writes
-		if c := s.db.writer.holder(); c != nil {
+		if c, ok := s.db.writer.holder().(*conn); ok {
 			c.journal = &journalFile{tempFile: tempFile{mem: c.journalMemory}, c: c, name: name, all: &v.journals}
 			c.journalName, c.journalState = name, journalOpen
 			return c.journal, flags, nil

@@ -52,7 +52,7 @@ type view struct {
 // viewState is what connections see of a view beside its pages.
 type viewState struct {
 	// counter stands in page 1 as the change counter. Within a process, no two
-	// states of a database have the same. It can change: see writer.finish.
+	// states of a database have the same. It can change: see views.countCommit.
 	counter atomic.Uint32
 
 	// pageOne is what page 1 as served has other than as stored, kept since SQLite

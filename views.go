@@ -11,7 +11,8 @@ type views struct {
 	current atomic.Pointer[view]
 
 	// local is the newest state with the commits that are not on the replica
-	// yet; nil if there are none. It is stored under the writer's lock.
+	// yet; nil if there are none. It is stored under the lock of the queue of
+	// commits.
 	local atomic.Pointer[view]
 
 	counter    atomic.Uint32 // change counter of the newest state, counted upwards
@@ -57,5 +58,29 @@ func (s *views) skipCounter(n uint32) {
 		if n-last-1 >= farCounter || s.counter.CompareAndSwap(last, n) {
 			return
 		}
+	}
+}
+
+// countCommit makes v, which a commit leads to from before, a state of its own.
+// Number is the change counter that SQLite wrote. Given that one, v leaves the
+// connection that committed its page cache; readAgain is set if it must read
+// page 1 again. It is called under the lock that local is stored under.
+func (s *views) countCommit(before, v *view, number uint32, readAgain bool) {
+	if readAgain {
+		s.skipCounter(number)
+	}
+	switch {
+	case s.counter.CompareAndSwap(number-1, number):
+		v.state = new(viewState)
+		v.state.counter.Store(number)
+	case number == before.state.counter.Load():
+		// With locking_mode=EXCLUSIVE, SQLite does not change the counter again.
+		// Another connection must not take the pages of the state before for those
+		// of this one, so the state before gets another counter.
+		s.newState(v)
+		before.state.counter.Store(s.oldCounter.Add(^uint32(0)))
+		before.state.pageOne.Store(nil)
+	default:
+		s.newState(v)
 	}
 }

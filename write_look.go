@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -12,63 +13,68 @@ import (
 )
 
 const (
-	// surely is how long after a look at the replica nobody can have written to
-	// it unseen: that takes a file of level 0 to be compacted and deleted.
+	// surely is how long after a look at the replica no other writer can have
+	// written to it unseen: that takes a file of level 0 to be compacted and
+	// deleted.
 	surely = 10 * time.Second
 
 	// wholeLook is how long after a look at all levels a sync makes the next
-	// one. Where the store lists all levels at once, a look costs no request
-	// more than a listing of level 0, so it comes after surely.
+	// one. Where the store lists all levels at once, a look costs no more
+	// requests than a listing of level 0, so it comes after surely.
 	wholeLook = time.Minute
 
-	// listPage is how many files a store lists in one request, or about so. Of
-	// a replica with more of them there are fewer looks.
+	// listPage is how many files a store lists in one request, or about so. A
+	// replica with more of them is looked at less often.
 	listPage = 1000
-
-	// mostKnown bounds the files that the writer remembers beside those that
-	// give the newest state.
-	mostKnown = 10_000
 )
 
 // errWrongListing means that a listing lacks a file which can be read. Nothing
 // is decided by such a listing; the sync is tried again.
 var errWrongListing = errors.New("the listing of the replica is wrong")
 
-// known is what the writer knows of the files of the replica. Guarded by
-// writer.mu.
-type known struct {
-	files    []*ltx.FileInfo // that gave the newest state at the last look at all levels, and those written since
-	others   []*ltx.FileInfo // that were listed then, or made since, if they are not too many
-	at       time.Time       // of the last look at all levels that found the replica whole
-	listed   int             // how many files that look listed
-	suspect  bool            // something says that files are missing: the next sync looks at all levels
-	hole     error           // which files are missing, nil if none is
-	mending  fileKey         // name of a snapshot that fills a hole, from before it is made until views point to it
-	mended   *ltx.FileInfo   // that snapshot, nil if nothing tells whether it was made
-	outgrown bool            // a snapshot is due
+// inspector looks at the replica for files of another writer, and for files
+// that are missing. The goroutine that syncs uses it; confirm, saw, openedWith,
+// secondLook and what it knows of files are safe for concurrent use.
+type inspector struct {
+	*writeDeps
+	queue  *queue
+	known  *knownFiles
+	mender *mender
+
+	// confirmed is when no other writer was known to have written.
+	confirmed atomic.Pointer[time.Time]
 }
+
+func newInspector(deps *writeDeps, q *queue) *inspector {
+	i := &inspector{writeDeps: deps, queue: q, known: q.known, mender: &mender{deps, q, q.known}}
+	i.confirm(time.Now())
+	return i
+}
+
+// confirm notes that at a time the newest state that we know was the newest.
+func (i *inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
 
 // openedWith notes the files that a database was opened with.
-func (w *writer) openedWith(at time.Time, plan, listed []*ltx.FileInfo) {
-	if w.db.opts.WriteEnabled {
-		w.looked(at, plan, listed)
+func (i *inspector) openedWith(at time.Time, plan, listed []*ltx.FileInfo) {
+	if i.opts.enabled {
+		i.looked(at, plan, listed)
 	}
-	w.confirm(at)
+	i.confirm(at)
 }
 
-// confirmEmpty looks in other ways whether a replica is empty, of which a
-// listing of all levels says so: level by level, and by reading what the first
-// transaction of a database is in. Whether it is known by another name, nothing
-// but a listing tells.
-func (db *database) confirmEmpty(ctx context.Context) error {
-	files, err := db.store.listLevels(ctx, false)
+// confirmEmpty looks in other ways whether a replica is empty, after a listing
+// of all levels said so: level by level, and by reading the file that the first
+// transaction of a database is in. If that is known by another name, only a
+// listing tells.
+func confirmEmpty(ctx context.Context, s *store) error {
+	files, err := s.listLevels(ctx, false)
 	if err != nil {
 		return err
 	}
 	first := fileKey{0, 1, 1}
 	if len(files) > 0 {
 		first = keyOf(files[0])
-	} else if err := db.store.load(ctx, first, make([]byte, ltx.HeaderSize), 0); isMissing(err) {
+	} else if err := s.load(ctx, first, make([]byte, ltx.HeaderSize), 0); isMissing(err) {
 		return nil
 	} else if err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
@@ -76,104 +82,94 @@ func (db *database) confirmEmpty(ctx context.Context) error {
 	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", errWrongListing, first)
 }
 
-// isSure tells whether nobody can have written unseen since the replica was
-// looked at. Not all clocks go on while a machine is suspended.
-func (w *writer) isSure() bool {
-	at := *w.confirmed.Load()
+// isSure reports whether no other writer can have written unseen since the
+// replica was looked at. Not all clocks go on while a machine is suspended.
+func (i *inspector) isSure() bool {
+	at := *i.confirmed.Load()
 	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
 }
 
-// isLookDue tells whether the next look is to be one at all levels.
-func (w *writer) isLookDue() bool {
+// isLookDue reports whether the next look is to be one at all levels.
+func (i *inspector) isLookDue() bool {
 	limit := wholeLook
-	if w.db.store.listsAllAtOnce() {
+	if i.store.listsAllAtOnce() {
 		limit = surely
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	limit *= time.Duration(1 + w.known.listed/listPage)
-	return w.known.suspect || time.Since(w.known.at) >= limit
-}
-
-// suspect has the next sync look at all levels, which need not wait for a
-// commit.
-func (w *writer) suspect() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.buffer != nil {
-		w.known.suspect = true
-		w.startSync()
-	}
-}
-
-// isDoubtful tells whether the replica may lack files, and a sync is to find out
-// although there is nothing to upload. Closing does not wait for that. Called
-// under mu.
-func (w *writer) isDoubtful() bool {
-	return w.buffer != nil && !w.closed && (w.known.suspect || w.known.hole != nil)
+	return i.known.isLookDue(limit)
 }
 
 // lookAhead looks whether another writer has written beyond the state that a
-// segment changes. It reports whether the file of the segment is there already,
-// which findOwn and verify judge: where a sync failed after its upload, others may
-// have gone on from the file, or must not find it.
-func (w *writer) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
-	at, cur := time.Now(), w.db.current.Load()
-	files, err := w.db.store.listAll(ctx, false)
+// segment changes. It reports whether the file of the segment is there already:
+// a sync may have failed after its upload, and others may have gone on from the
+// file. That is for findOwn and verify to judge.
+func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
+	at, cur := time.Now(), i.views.current.Load()
+	files, err := i.store.listAll(ctx, false)
 	if err != nil {
 		return false, err
 	}
-	if isIn(fileKey{0, s.txid(), s.txid()}, files) {
+	if isIn(s.key(), files) {
 		return true, nil
 	}
-	for _, f := range w.withoutOwn(files, s) {
+	for _, f := range i.withoutOwn(files, s) {
 		if f.MaxTXID >= s.txid() {
-			return false, w.lose(fmt.Errorf("%s is there", keyOf(f)))
+			return false, i.queue.lose(fmt.Errorf("%s is there", keyOf(f)))
 		}
 	}
-	if err := w.checkHistory(ctx, files); err != nil {
+	if err := i.checkHistory(ctx, files); err != nil {
 		return false, err
 	}
-	w.saw(cur, files)
-	w.confirm(at)
+	i.saw(cur, files)
+	i.confirm(at)
 	return false, nil
 }
 
-// saw compares a view with a listing of all levels that was made after it. If the
-// files do not give the view, the next sync finds out why.
-func (w *writer) saw(v *view, files []*ltx.FileInfo) {
-	if !w.isEnabled() {
+// saw compares a view with a listing of all levels that was made after it. If
+// the files do not give the view, the next sync finds out why.
+func (i *inspector) saw(v *view, files []*ltx.FileInfo) {
+	if !i.queue.isEnabled() {
 		return
 	}
 	if _, end := extend(0, v.txid, files); end != v.txid {
-		w.suspect()
+		i.queue.suspect()
 	}
 }
 
+// lookAgain looks at all levels without a segment to upload.
+func (i *inspector) lookAgain() error {
+	ctx, cancel := i.tasks.WithTimeout(i.opts.readTimeout)
+	defer cancel()
+	if err := i.look(ctx); err != nil {
+		return err
+	}
+	i.settle(ctx)
+	return nil
+}
+
 // look looks at all levels while there is nothing to upload.
-func (w *writer) look(ctx context.Context) error {
+func (i *inspector) look(ctx context.Context) error {
 	at := time.Now()
-	files, err := w.db.store.listAll(ctx, false)
+	files, err := i.store.listAll(ctx, false)
 	if err != nil {
 		return err
 	}
-	cur := w.db.current.Load()
+	cur := i.views.current.Load()
 	if slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > cur.txid }) {
 		// Another writer has written, and nothing of ours is in its way.
-		w.looked(at, nil, files)
-		return w.db.refresh(ctx).news
+		i.looked(at, nil, files)
+		return i.index.catchUp(ctx)
 	}
-	if err := w.checkHistory(ctx, files); err != nil {
+	if err := i.checkHistory(ctx, files); err != nil {
 		return err
 	}
-	return w.checkWhole(ctx, at, nil, files)
+	return i.checkWhole(ctx, at, nil, files)
 }
 
 // checkWhole looks whether the files that are listed give the newest state on
 // the replica: that after a segment, which was just uploaded, or the current one
-// if there is none. If they do not, it fills the hole, or fails.
-func (w *writer) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
-	target := w.db.current.Load().txid
+// if s is nil. If they do not, it fills the hole, or fails.
+func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
+	target := i.views.current.Load().txid
 	if s != nil {
 		target = s.txid()
 	}
@@ -181,7 +177,7 @@ func (w *writer) checkWhole(ctx context.Context, at time.Time, s *segment, files
 	if end != target {
 		// Files that are compacted between the lists of two levels look like a gap.
 		var err error
-		if files, err = w.db.store.listLevels(ctx, false); err != nil {
+		if files, err = i.store.listLevels(ctx, false); err != nil {
 			return err
 		}
 		plan, end = extend(0, target, files)
@@ -191,14 +187,14 @@ func (w *writer) checkWhole(ctx context.Context, at time.Time, s *segment, files
 		return fmt.Errorf("%w, and %s is another writer's", gapAfter(end, target, files), keyOf(files[beyond]))
 	}
 	if end != target {
-		snapshot, err := w.mend(ctx, s, files, gapAfter(end, target, files))
+		snapshot, err := i.mend(ctx, s, files, gapAfter(end, target, files))
 		if err != nil {
 			return err
 		}
 		plan = []*ltx.FileInfo{snapshot}
 	}
-	w.looked(at, plan, files)
-	w.confirm(at)
+	i.looked(at, plan, files)
+	i.confirm(at)
 	return nil
 }
 
@@ -215,16 +211,18 @@ func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
 
 // looked notes that a look at all levels found the replica whole, and the files
 // that give its newest state, of those that were listed.
-func (w *writer) looked(at time.Time, plan, listed []*ltx.FileInfo) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	k := &w.known
-	k.listed = len(listed)
-	if k.others = listed; len(listed) > mostKnown {
-		k.others = nil
-	}
-	k.files, k.at, k.suspect, k.hole = plan, at, false, nil
-	if k.outgrown = isOutgrown(plan); k.outgrown && w.buffer != nil {
-		w.startCompaction()
+func (i *inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
+	if i.known.looked(at, plan, listed) && i.queue.mode().hasBuffer() {
+		i.compact()
 	}
 }
+
+// forget forgets all files, as the replica has another history now.
+func (i *inspector) forget() { i.known.forget() }
+
+// made notes a file that compaction has made of others.
+func (i *inspector) made(info *ltx.FileInfo) { i.known.made(info) }
+
+// takeOutgrown reports whether a look at all levels found the newest snapshot
+// outgrown since takeOutgrown was called last.
+func (i *inspector) takeOutgrown() bool { return i.known.takeOutgrown() }

@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,38 +14,53 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// mend fills a hole: it makes a snapshot of the newest state, from the pages that
-// can still be read. A file counts as missing if reading it says so, too. S is
-// a segment that was just uploaded, or nil.
-func (w *writer) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
-	missing, err := w.missing(ctx, files)
+// mender makes up for files that are missing: it makes a snapshot of the newest
+// state, and has views point to that. The goroutine that syncs uses it.
+type mender struct {
+	*writeDeps
+	queue *queue
+	known *knownFiles
+}
+
+// mend fills a hole: it makes a snapshot of the newest state, from the pages
+// that can still be read. A file counts as missing if reading it says so, too. S
+// is a segment that was just uploaded, or nil.
+func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
+	missing, err := i.mender.missing(ctx, files)
 	if err != nil {
 		return nil, err
 	}
-	switch why, err := w.overtaken(ctx, files); {
+	switch why, err := i.mender.overtaken(ctx, files); {
 	case err != nil:
 		return nil, err
 	case why != nil && s != nil:
-		return nil, w.giveWay(ctx, fileKey{0, s.txid(), s.txid()}, why)
+		return nil, i.giveWay(ctx, s.key(), why)
 	case why != nil:
-		return nil, w.lose(why)
+		return nil, i.queue.lose(why)
 	}
-	lacks := fmt.Errorf("%w%s", gap, namesOf(missing))
-	info, unreadable, err := w.createSnapshot(s)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	return i.mender.fill(s, fmt.Errorf("%w%s", gap, namesOf(missing)))
+}
+
+// settle points the pages of the current view to the snapshot that fills a
+// hole, once the view has got there.
+func (i *inspector) settle(ctx context.Context) { i.mender.settle(ctx) }
+
+// fill makes the snapshot. Lacks describes what it makes up for.
+func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
+	info, unreadable, err := m.createSnapshot(s)
 	switch {
 	case unreadable != nil:
-		w.known.hole = fmt.Errorf("%w; commits stay in the write buffer until the files are back: %w", lacks, unreadable)
-		return nil, w.known.hole
+		hole := fmt.Errorf("%w; commits stay in the write buffer until the files are back: %w", lacks, unreadable)
+		m.known.setHole(hole)
+		return nil, hole
 	case errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", errWrongListing, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", lacks, err)
 	}
-	w.known.mended = info
-	w.counts.Mended++
-	w.db.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
+	m.known.setMended(info)
+	m.queue.countMended()
+	m.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
 		"error", lacks, "snapshot", keyOf(info), "bytes", info.Size)
 	return info, nil
 }
@@ -53,12 +69,11 @@ func (w *writer) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, ga
 const mostMissing = 32
 
 // missing returns the files that gave the newest state, and that are neither
-// listed nor to be read. One that can be read means that the listing is wrong.
-func (w *writer) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-	w.mu.Lock()
-	want := fileSet(w.known.files)
-	w.mu.Unlock()
-	cur := w.db.current.Load()
+// listed nor can be read. A file that can be read means that the listing is
+// wrong, which is an error.
+func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	want := m.known.newest()
+	cur := m.views.current.Load()
 	has := cur.files()
 	if cur.last != nil {
 		has[cur.last.key()] = cur.last
@@ -75,7 +90,7 @@ func (w *writer) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 			break
 		}
 		f := want[key]
-		_, err := w.db.store.checksum(ctx, f)
+		_, err := m.store.checksum(ctx, f)
 		switch {
 		case err == nil:
 			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, keyOf(f))
@@ -103,12 +118,12 @@ func namesOf(files []*ltx.FileInfo) string {
 	return " (missing: " + strings.Join(names, ", ") + ")"
 }
 
-// overtaken returns why write mode is to end: a file that we do not know is
-// younger than the newest transaction that we know, as another writer went on from
-// an older state. Snapshots do not tell, as some are stamped when they are made.
-func (w *writer) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err error) {
-	have := w.knownFiles()
-	cur := w.db.current.Load()
+// overtaken returns why write mode is to end: a file that is not known is
+// younger than the newest transaction that is, as another writer went on from an
+// older state. Snapshots do not tell, as some are stamped when they are made.
+func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err error) {
+	have := m.known.all()
+	cur := m.views.current.Load()
 	var newest *ltx.FileInfo
 	for _, f := range files {
 		if f.Level < SnapshotLevel && f.MaxTXID <= cur.txid && have[keyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
@@ -118,7 +133,7 @@ func (w *writer) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 	if newest == nil {
 		return nil, nil
 	}
-	timestamp, err := w.db.store.timestamp(ctx, newest)
+	timestamp, err := m.store.timestamp(ctx, newest)
 	if err == nil && timestamp > cur.timestamp {
 		why = fmt.Errorf("%s is younger than our transaction %s", keyOf(newest), cur.txid)
 	}
@@ -127,9 +142,8 @@ func (w *writer) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 
 // createSnapshot makes a file of the newest state on the replica, or of that
 // after a segment. Unreadable is why a page of it cannot be read.
-func (w *writer) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err error) {
-	db := w.db
-	cur := db.current.Load()
+func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err error) {
+	cur := m.views.current.Load()
 	hdr := ltx.Header{
 		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: cur.pageSize, Commit: cur.commit,
 		MinTXID: 1, MaxTXID: cur.txid, Timestamp: cur.timestamp,
@@ -137,48 +151,49 @@ func (w *writer) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 	if s != nil {
 		hdr.Commit, hdr.MaxTXID, hdr.Timestamp = s.commit, s.txid(), s.newest
 	}
-	limit := db.opts.ReadTimeout
-	if limit >= 0 {
-		limit += 2 * timeFor(int64(hdr.Commit)*int64(hdr.PageSize))
-	}
-	ctx, cancel := db.tasks.WithTimeout(limit)
+	size := int64(hdr.Commit) * int64(hdr.PageSize)
+	ctx, cancel := m.tasks.WithTransfer(m.opts.readTimeout, 2*size) // it is read and written
 	defer cancel()
 	key := fileKey{SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}
-	w.mu.Lock()
-	w.known.mending, w.known.mended = key, nil
-	w.mu.Unlock()
-	info, err = db.store.create(ctx, key, func(dst io.Writer) error {
-		unreadable = nil
-		enc, err := ltx.NewEncoder(dst)
-		if err == nil {
-			err = enc.EncodeHeader(hdr)
-		}
-		if err != nil {
-			return err
-		}
-		page := make([]byte, hdr.PageSize)
-		lock := ltx.LockPgno(hdr.PageSize)
-		for pgno := uint32(1); pgno <= hdr.Commit; pgno++ {
-			if pgno == lock {
-				continue
-			}
-			if unreadable = w.readPage(ctx, cur, s, pgno, page); unreadable != nil {
-				return unreadable
-			}
-			if err := enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page); err != nil {
-				return err
-			}
-		}
-		return enc.Close()
+	m.known.setMending(key)
+	info, err = m.store.create(ctx, key, func(dst io.Writer) (err error) {
+		unreadable, err = m.encodeSnapshot(ctx, dst, hdr, cur, s)
+		return cmp.Or(unreadable, err)
 	})
 	return info, unreadable, err
+}
+
+// encodeSnapshot writes a snapshot. Unreadable is why a page of it cannot be
+// read.
+func (m *mender) encodeSnapshot(ctx context.Context, dst io.Writer, hdr ltx.Header, cur *view, s *segment) (unreadable, err error) {
+	enc, err := ltx.NewEncoder(dst)
+	if err == nil {
+		err = enc.EncodeHeader(hdr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	page := make([]byte, hdr.PageSize)
+	lock := ltx.LockPgno(hdr.PageSize)
+	for pgno := uint32(1); pgno <= hdr.Commit; pgno++ {
+		if pgno == lock {
+			continue
+		}
+		if err := m.readPage(ctx, cur, s, pgno, page); err != nil {
+			return err, nil
+		}
+		if err := enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page); err != nil {
+			return nil, err
+		}
+	}
+	return nil, enc.Close()
 }
 
 // mendAhead is how many pages are read together for a snapshot.
 const mendAhead = 256
 
 // readPage reads a page as it is after a segment, from wherever it is.
-func (w *writer) readPage(ctx context.Context, cur *view, s *segment, pgno uint32, p []byte) error {
+func (m *mender) readPage(ctx context.Context, cur *view, s *segment, pgno uint32, p []byte) error {
 	if s != nil {
 		if _, ok := s.pages[pgno]; ok {
 			return s.read(pgno, p)
@@ -193,9 +208,9 @@ func (w *writer) readPage(ctx context.Context, cur *view, s *segment, pgno uint3
 		for i := range pgnos {
 			pgnos[i] = pgno + uint32(i)
 		}
-		w.db.readAhead(cur, pgnos, 0, nil)
+		m.pages.prefetch(cur, pgnos)
 	}
-	page, err := w.db.page(ctx, cur, pgno)
+	page, err := m.pages.page(ctx, cur, pgno)
 	if err != nil {
 		return err
 	}
@@ -209,23 +224,16 @@ func (w *writer) readPage(ctx context.Context, cur *view, s *segment, pgno uint3
 
 // settle points the pages of the current view to the snapshot that fills a
 // hole, once the view has got there.
-func (w *writer) settle(ctx context.Context) {
-	w.mu.Lock()
-	info := w.known.mended
-	if w.known.mending.maxTXID > w.db.current.Load().txid {
-		w.mu.Unlock()
-		return
-	}
-	w.known.mending, w.known.mended = fileKey{}, nil
-	w.mu.Unlock()
+func (m *mender) settle(ctx context.Context) {
+	info := m.known.takeMended(m.views.current.Load().txid)
 	if info == nil {
 		return
 	}
-	l, err := w.db.store.loadFile(ctx, info)
+	l, err := m.store.loadFile(ctx, info)
 	if err == nil {
-		err = w.db.relocateCurrent(l, func(*view) bool { return true }) // it was made of this view
+		err = m.index.pointTo(l)
 	}
 	if err != nil {
-		w.db.log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it
+		m.log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it
 	}
 }

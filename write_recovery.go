@@ -36,7 +36,7 @@ type recovery struct {
 	segments []*segment // that follow the state of the replica, the oldest first
 	kept     string     // where what is not replayed is kept; empty: there is nothing
 
-	db   *database
+	*writeDeps
 	b    *writeBuffer
 	left []*leftSegment
 }
@@ -46,12 +46,12 @@ type recovery struct {
 // not belong there, and those that something is damaged of, as a whole, though
 // the commits before the damage are replayed. Nothing is changed before all
 // have been read.
-func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view) (*recovery, error) {
+func recoverBuffer(ctx context.Context, deps *writeDeps, b *writeBuffer, base *view) (*recovery, error) {
 	numbers, err := b.numbers()
 	if err != nil {
 		return nil, err
 	}
-	r := &recovery{db: db, b: b}
+	r := &recovery{writeDeps: deps, b: b}
 	for _, n := range numbers {
 		l, err := r.read(n)
 		if err == nil {
@@ -76,7 +76,7 @@ func recoverBuffer(ctx context.Context, db *database, b *writeBuffer, base *view
 	}
 	if len(r.segments) > 0 {
 		last := r.segments[len(r.segments)-1]
-		db.log.Info("commits were found in the write buffer", "segments", len(r.segments), "last", last.txid(), "pages", last.commit)
+		r.log.Info("commits were found in the write buffer", "segments", len(r.segments), "last", last.txid(), "pages", last.commit)
 	}
 	return r, nil
 }
@@ -157,14 +157,14 @@ func (r *recovery) checkOwner(base *view) error {
 		switch {
 		case l.log.Owner == commitlog.Owner{}:
 			if l.fate == fateReplay && base.last == nil {
-				r.db.log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
+				r.log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
 			}
-		case isSameOwner(l.log.Owner, r.db.owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
+		case isSameOwner(l.log.Owner, r.owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
 		case base.last == nil || l.fate == fateKeep || l.why != nil:
 			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that one with this path to upload them, or give this one another path",
-				ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.db.owner))
+				ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.owner))
 		default:
-			r.db.log.Info("the write buffer was for another replica, whose state this one has", "segment", l.number, "was", l.log.Owner.Replica, "is", r.db.owner.Replica)
+			r.log.Info("the write buffer was for another replica, whose state this one has", "segment", l.number, "was", l.log.Owner.Replica, "is", r.owner.Replica)
 		}
 	}
 	return nil
@@ -200,7 +200,7 @@ func (r *recovery) keep() (err error) {
 		return nil
 	}
 	r.kept, err = r.b.keepAside(kept)
-	r.db.log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
+	r.log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
 	if err != nil {
 		return err
 	}
@@ -215,9 +215,9 @@ func (r *recovery) clear() error {
 		switch {
 		case l.why != nil || l.tail.Size == 0:
 		case l.tail.Zeros:
-			r.db.log.Warn("a segment of the write buffer ends in zeros", "segment", l.number, "bytes", l.tail.Size)
+			r.log.Warn("a segment of the write buffer ends in zeros", "segment", l.number, "bytes", l.tail.Size)
 		default:
-			r.db.log.Info("the write buffer ends in a commit that was not acknowledged", "segment", l.number, "bytes", l.tail.Size)
+			r.log.Info("the write buffer ends in a commit that was not acknowledged", "segment", l.number, "bytes", l.tail.Size)
 		}
 		switch {
 		case l.fate == fateReplay && l.tail.Size > 0:
@@ -228,12 +228,12 @@ func (r *recovery) clear() error {
 		case l.fate == fateReplay || l.why != nil:
 			continue
 		case l.fate == fateSynced:
-			r.db.log.Info("a segment of the write buffer is on the replica already", "txid", l.s.txid())
+			r.log.Info("a segment of the write buffer is on the replica already", "txid", l.s.txid())
 		case l.log == nil && !r.b.lock.isOurs:
 			r.b.ignore(l.number)
 			continue
 		default:
-			r.db.log.Info("a segment of the write buffer has no commit", "segment", l.number)
+			r.log.Info("a segment of the write buffer has no commit", "segment", l.number)
 		}
 		if err := r.b.removeNumber(l.number); err != nil {
 			return err
@@ -283,8 +283,8 @@ func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Check
 		return nil, nil
 	}
 	var files []*ltx.FileInfo
-	err = r.db.store.retry(ctx, func() (err error) {
-		files, err = r.db.store.list(ctx, key.level, key.minTXID, false)
+	err = r.store.retry(ctx, func() (err error) {
+		files, err = r.store.list(ctx, key.level, key.minTXID, false)
 		return err
 	})
 	if err != nil {
@@ -294,7 +294,7 @@ func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Check
 		if keyOf(f) != key {
 			continue
 		}
-		sum, err := r.db.store.checksum(ctx, f)
+		sum, err := r.store.checksum(ctx, f)
 		if err == nil && sum != want {
 			why = fmt.Errorf("it is of another history of the database: %s has another checksum", key)
 		}
@@ -319,7 +319,7 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, 
 		}
 		return base.timestamp == s.newest && base.commit == s.commit, nil
 	}
-	sum, err := r.db.store.checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
+	sum, err := r.store.checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
 	if isMissing(err) || errors.Is(err, ErrCorrupt) {
 		return false, nil
 	}
@@ -334,7 +334,7 @@ func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view) erro
 		return nil
 	}
 	at := fileKey{s.log.State.Level, s.log.State.MinTXID, s.log.State.MaxTXID}
-	err := r.db.store.load(ctx, at, make([]byte, ltx.HeaderSize), 0)
+	err := r.store.load(ctx, at, make([]byte, ltx.HeaderSize), 0)
 	switch {
 	case err == nil, errors.Is(err, ErrCorrupt):
 		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.txid, at)
@@ -345,15 +345,4 @@ func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view) erro
 			ErrNoDatabase, r.b.path, s.log.Base)
 	}
 	return nil
-}
-
-// number gives the pages of a recovered segment a version, by the number of its
-// last commit.
-func (s *segment) number(n uint64) {
-	s.last = n
-	version := localVersion | ltx.TXID(n)
-	for pgno, p := range s.pages {
-		p.version = version
-		s.pages[pgno] = p
-	}
 }

@@ -52,18 +52,6 @@ func (x *index) forgetServed() {
 	}
 }
 
-// stampLocal makes the newest view, if it has commits that are not on the replica, another
-// state, so that SQLite reads again what it has cached. A transaction that is
-// under way makes a state of its own.
-func (w *writer) stampLocal() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if local := w.db.local.Load(); local != nil && w.owner == nil {
-		again := *local
-		w.db.local.Store(w.db.newState(&again))
-	}
-}
-
 // markWrong has pages of a file be refused if its content is known to be wrong.
 func (s *store) markWrong(f *ltxFile) {
 	if problem, ok := s.wrong.Load(wrongFile{f.key(), f.checksum}); ok {

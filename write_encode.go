@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
@@ -22,24 +20,24 @@ func (s *segment) read(pgno uint32, p []byte) error {
 	return nil
 }
 
-// encoding is what is known of a segment's LTX file after it was encoded. The
-// same segment always gives the same bytes.
+// encoding is the metadata of a segment's LTX file, known after it was encoded.
+// The same segment always gives the same bytes.
 type encoding struct {
 	hdr     ltx.Header
 	trailer ltx.Trailer
 	index   ltxio.Index
 	size    int64
-	tail    int64     // bytes that follow the frames
-	ends    [2][]byte // the file's begin, and what follows the frames
+	tail    int64     // bytes behind the frames
+	ends    [2][]byte // the begin of the file, and those bytes
 }
 
-// encode writes the LTX file of a segment that gets no commits any more.
+// encode writes the LTX file of a segment. The segment gets no commits any more.
 func (e *encoding) encode(dst io.Writer, s *segment) error {
 	e.hdr = ltx.Header{
 		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: s.log.PageSize, Commit: s.commit,
 		MinTXID: s.txid(), MaxTXID: s.txid(), Timestamp: s.newest,
-		// A Litestream primary that goes on from here looks for where it was in a WAL:
-		// at its begin, in one that is not the same.
+		// A Litestream primary that goes on from here looks for its place in a WAL. It
+		// finds another WAL, and begins at its begin.
 		WALOffset: walHeaderSize,
 	}
 	tee := &teeWriter{w: dst}
@@ -61,7 +59,7 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 		return enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page)
 	}
 	least := s.least
-	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
+	for _, pgno := range s.pgnos() {
 		if pgno > least {
 			break
 		}
@@ -69,7 +67,7 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 			return fmt.Errorf("encode %s: %w", s.txid(), err)
 		}
 	}
-	// What is new in the database has to be there, be it all zeros.
+	// A page that is new in the database has to be there, even if it is all zeros.
 	lock := ltx.LockPgno(s.log.PageSize)
 	for pgno := least + 1; pgno <= s.commit; pgno++ {
 		if pgno == lock {
@@ -91,11 +89,11 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 	return nil
 }
 
-// walHeaderSize is that of a WAL of SQLite's, bytes.
+// walHeaderSize is the size of the header of SQLite's WAL, bytes.
 const walHeaderSize = 32
 
-// teeWriter keeps a copy of the begin of what it writes, and of the rest if it
-// is to.
+// teeWriter keeps a copy of the begin of what it writes, and of what it writes
+// while keep is set.
 type teeWriter struct {
 	w    io.Writer
 	head []byte // up to the flags of the first frame

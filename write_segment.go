@@ -16,18 +16,20 @@ type localCommit struct {
 	commitlog.Commit
 	segment *segment
 	buffer  *writeBuffer
-	mark    mark   // before it
-	number  uint64 // of the commits of this database since it was opened
+	mark    mark   // the place in the segment before it
+	number  uint64 // counts the commits of this database since it was opened
 }
 
-// version is that of the pages of a commit. TXIDs do not get so high.
+// version returns the version of the pages of a commit. TXIDs do not get so
+// high.
 func (c *localCommit) version() ltx.TXID { return localVersion | ltx.TXID(c.number) }
 
 const localVersion ltx.TXID = 1 << 63
 
 // segment is a part of the write buffer: the commits that become one LTX file.
-// Its fields are guarded by writer.mu, but for log and file; once it gets no more
-// commits they do not change.
+// The queue's lock guards its fields, except log and file. Once the segment gets
+// no more commits, they do not change, except listed, which belongs to the
+// goroutine that syncs.
 type segment struct {
 	log  *commitlog.Segment // written to under writeBuffer.mu
 	file *ltxFile           // stands for it in page tables
@@ -37,11 +39,11 @@ type segment struct {
 	least   uint32                 // the smallest size since Base, pages
 	newest  int64                  // timestamp of the newest commit
 	last    uint64                 // number of the newest commit
-	commits int
-	open    int // commits that are appended and not finished
+	commits int                    // how many are finished
+	open    int                    // how many are appended and not finished
 
-	unfinished mark  // before the first of those
-	bytes      int64 // of all commits
+	unfinished mark  // the place before the first of those that are not finished
+	bytes      int64 // of all pages of all commits
 
 	listed *ltx.FileInfo // how the replica lists its file; nil before it was seen there
 }
@@ -76,9 +78,23 @@ func (s *segment) add(c *localCommit) {
 	s.bytes += int64(len(c.Pgnos)) * int64(s.log.PageSize)
 }
 
-// withCommit returns the state after a commit.
-func (v *view) withCommit(c *localCommit) *view {
-	next := v.local(c.segment, c.Size, c.Size)
+// pgnos returns the pages of the segment, in ascending order.
+func (s *segment) pgnos() []uint32 { return slices.Sorted(maps.Keys(s.pages)) }
+
+// number gives the pages of a recovered segment a version, by the number of its
+// last commit.
+func (s *segment) number(n uint64) {
+	s.last = n
+	version := localVersion | ltx.TXID(n)
+	for pgno, p := range s.pages {
+		p.version = version
+		s.pages[pgno] = p
+	}
+}
+
+// withCommit returns the state that a commit leads to from v.
+func withCommit(v *view, c *localCommit) *view {
+	next := localView(v, c.segment, c.Size, c.Size)
 	next.timestamp = c.Timestamp
 	if len(c.Pgnos) == 0 {
 		return next // it was merely cut off
@@ -90,12 +106,12 @@ func (v *view) withCommit(c *localCommit) *view {
 	return next
 }
 
-// withSegment returns the state after all commits of a segment.
-func (v *view) withSegment(s *segment) *view {
-	next := v.local(s, s.least, s.commit)
+// withSegment returns the state that all commits of a segment lead to from v.
+func withSegment(v *view, s *segment) *view {
+	next := localView(v, s, s.least, s.commit)
 	next.timestamp = s.newest
 	sources := make(map[ltx.TXID]uint32)
-	for _, pgno := range slices.Sorted(maps.Keys(s.pages)) {
+	for _, pgno := range s.pgnos() {
 		p := s.pages[pgno]
 		src, ok := sources[p.version]
 		if !ok {
@@ -107,8 +123,10 @@ func (v *view) withSegment(s *segment) *view {
 	return next
 }
 
-// local starts a state that v becomes by commits of a segment.
-func (v *view) local(s *segment, least, commit uint32) *view {
+// localView returns a copy of v that commits of a segment are to be added to.
+// Of v it has the pages up to least, which is the smallest size that the
+// database has on the way to commit.
+func localView(v *view, s *segment, least, commit uint32) *view {
 	next := *v
 	if next.base == nil {
 		next.base = v
@@ -121,13 +139,13 @@ func (v *view) local(s *segment, least, commit uint32) *view {
 	return &next
 }
 
-// readSegment reads a page that is in the write buffer.
+// readSegment fills p with a page that is in the write buffer.
 func readSegment(loc frameLoc, pgno uint32, p []byte) error {
 	return readCommitted(loc.file.segment, pgno, loc.offset, p)
 }
 
-// readCommitted reads a page of a segment. One that is not what was committed
-// is commitlog.ErrDamaged.
+// readCommitted fills p with a page of a segment. The error is
+// commitlog.ErrDamaged if the page is not what was committed.
 func readCommitted(log *commitlog.Segment, pgno uint32, off int64, p []byte) error {
 	err := log.ReadPage(pgno, off, p)
 	if errors.Is(err, commitlog.ErrDamaged) {

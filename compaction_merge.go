@@ -1,0 +1,203 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// errLevelGap means that files of a level cannot be merged, as some before them
+// are missing.
+var errLevelGap = errors.New("files are missing")
+
+// compact merges the files of the level below that follow what a level has. It
+// reports whether there were any, and whether there are more than go at once.
+func (c *compactor) compact(level int) (made, more bool, err error) {
+	ctx, cancel := c.within(0)
+	defer cancel()
+	last, err := c.end(ctx, level)
+	if err != nil {
+		return false, false, err
+	}
+	seek := last + 1
+	if level > 1 {
+		seek = c.from[level]
+	}
+	files, err := c.store.list(ctx, level-1, seek, false)
+	if err != nil || len(files) == 0 {
+		return false, false, err
+	}
+	if last == 0 {
+		last = files[0].MinTXID - 1
+	}
+	// What is not known yet is not merged: a writer that has lost may have left it.
+	limit := c.views.current.Load().txid
+	inputs, _ := extend(last, limit, files)
+	if len(inputs) == 0 {
+		inputs, err = c.afterGap(ctx, level, last, limit, files)
+	}
+	if err != nil || len(inputs) == 0 {
+		return false, false, err
+	}
+	all := len(inputs)
+	inputs = atOnce(inputs)
+	info, err := c.merge(level, inputs)
+	if err != nil {
+		return false, false, err
+	}
+	return true, len(inputs) < all, c.use(info)
+}
+
+// end returns the newest transaction of a level. It lists the newest files only,
+// once it knows where they begin.
+func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err error) {
+	files, err := c.store.list(ctx, level, c.from[level], false)
+	if err == nil && len(files) == 0 && c.from[level] > 0 {
+		files, err = c.store.list(ctx, level, 0, false)
+	}
+	c.from[level] = 0
+	for _, f := range files {
+		if f.MaxTXID > last {
+			last, c.from[level] = f.MaxTXID, f.MinTXID
+		}
+	}
+	return last, err
+}
+
+// afterGap returns the files that are merged into a level whose next files are
+// missing from the level below. If other files give the newest state all the
+// same, as a snapshot that was made for that reason does, these are the files
+// after the gap.
+func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	next := ltx.TXID(0)
+	for _, f := range files {
+		if f.MinTXID > last+1 && f.MaxTXID <= limit && (next == 0 || f.MinTXID < next) {
+			next = f.MinTXID
+		}
+	}
+	if next == 0 {
+		return nil, nil // there is nothing to merge
+	}
+	if level > 1 {
+		// Files of several writers may overlap, and begin anywhere.
+		older, err := c.store.list(ctx, level-1, 0, false)
+		if err != nil {
+			return nil, err
+		}
+		if inputs, _ := extend(last, limit, older); len(inputs) > 0 {
+			return inputs, nil
+		}
+	}
+	all, err := c.store.listAll(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if _, end := extend(0, limit, all); end != limit {
+		c.suspect()
+		return nil, fmt.Errorf("%w: level %d has none from %s to %s", errLevelGap, level-1, last+1, next-1)
+	}
+	inputs, _ := extend(next-1, limit, files)
+	return inputs, nil
+}
+
+// merge makes one file of a level of inputs that follow each other. It returns
+// nil if there is a file of that name.
+func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, error) {
+	var size int64
+	for _, f := range inputs {
+		size += f.Size
+	}
+	start := time.Now()
+	ctx, cancel := c.within(2 * size)
+	defer cancel()
+	key := fileKey{level, inputs[0].MinTXID, inputs[len(inputs)-1].MaxTXID}
+	if level == SnapshotLevel {
+		key.minTXID = 1
+	}
+	info, err := c.store.create(ctx, key, func(w io.Writer) error {
+		readers := make([]io.Reader, len(inputs))
+		for i, f := range inputs {
+			readers[i] = &inputReader{ctx: ctx, s: c.store, info: f}
+		}
+		merger, err := ltx.NewCompactor(w, readers)
+		if err != nil {
+			return err
+		}
+		merger.HeaderFlags = ltx.HeaderFlagNoChecksum
+		return merger.Compact(ctx)
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return nil, nil // another process has made it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compact to level %d: %w", level, err)
+	}
+	c.there[key] = true
+	c.notes.made(info)
+	c.log.Debug("compacted", "file", keyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
+	return info, nil
+}
+
+// use points the pages of the newest view to a file, so that the files that it
+// was made of are not needed any more. A nil file does nothing.
+func (c *compactor) use(info *ltx.FileInfo) error {
+	if info == nil {
+		return nil
+	}
+	ctx, cancel := c.within(0)
+	defer cancel()
+	l, err := c.store.loadFile(ctx, info)
+	if err != nil {
+		return err
+	}
+	return c.pointTo(l)
+}
+
+// Inputs of a merge are read in parts of inputPart at most. Together, the parts
+// of all inputs may take inputMemory.
+const (
+	inputPart   = 1 << 20
+	inputMemory = 64 << 20
+)
+
+// atOnce returns as many of the files, from the first on, as are merged at once.
+func atOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
+	memory := int64(0)
+	for i, f := range files {
+		if memory += min(f.Size, inputPart); memory > inputMemory && i > 1 {
+			return files[:i]
+		}
+	}
+	return files
+}
+
+// inputReader reads a file that is merged, in parts.
+type inputReader struct {
+	ctx    context.Context
+	s      *store
+	info   *ltx.FileInfo
+	offset int64  // up to which the file was read
+	rest   []byte // that was read, and not returned yet
+}
+
+func (r *inputReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		n := min(r.info.Size-r.offset, inputPart)
+		if n <= 0 {
+			return 0, io.EOF
+		}
+		r.rest = make([]byte, n)
+		if err := r.s.load(asListed(r.ctx, r.info), keyOf(r.info), r.rest, r.offset); err != nil {
+			return 0, err
+		}
+		r.offset += n
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}

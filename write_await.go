@@ -1,0 +1,122 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+)
+
+// waiters are the goroutines that wait for commits to be synced.
+type waiters struct {
+	byNumber map[uint64]int // how many wait, by the number of the commit
+	expected int            // how many waited when the last sync ended
+}
+
+// add counts n more that wait for a commit.
+func (w *waiters) add(number uint64, n int) {
+	if w.byNumber[number] += n; w.byNumber[number] <= 0 {
+		delete(w.byNumber, number)
+	}
+}
+
+// len returns how many wait.
+func (w *waiters) len() (n int) {
+	for _, k := range w.byNumber {
+		n += k
+	}
+	return n
+}
+
+// release forgets those that wait for commits that are synced, and expects as
+// many as there were to come back.
+func (w *waiters) release(synced uint64) {
+	w.expected = w.len()
+	maps.DeleteFunc(w.byNumber, func(number uint64, _ int) bool { return number <= synced })
+}
+
+// sync returns when everything that is committed is on the replica.
+func (q *queue) sync(ctx context.Context) error {
+	q.mu.Lock()
+	number, lost := q.mu.finished, q.mu.lost
+	q.mu.Unlock()
+	switch {
+	case number > lost.to:
+	case lost.err != nil:
+		return lost.err
+	default: // write mode was turned on again since, and nothing was committed
+		number = 0
+	}
+	return q.await(ctx, number)
+}
+
+// has reports whether a commit was lost.
+func (l *lostCommits) has(number uint64) bool { return number > l.from && number <= l.to }
+
+// await returns when a commit is on the replica, and nothing is doubtful any
+// more.
+func (q *queue) await(ctx context.Context, number uint64) error {
+	q.mu.Lock()
+	attempts, doubtful := q.mu.attempts, q.isDoubtful()
+	if q.mu.synced >= number && !doubtful && !q.mu.lost.has(number) {
+		q.mu.Unlock()
+		return nil // and the next commit need not be synced at once
+	}
+	q.mu.waiting.add(number, 1)
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.mu.waiting.add(number, -1)
+	}()
+	signal(q.kick)
+	for ended := false; ; {
+		q.mu.Lock()
+		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.isDoubtful(), q.mu.problem, q.mu.changed
+		hole := q.known.hole()
+		tried := q.mu.attempts > attempts // else what is wrong may be over by now
+		q.mu.Unlock()
+		switch {
+		case lost.has(number):
+			return cmp.Or(lost.err, ErrConflict)
+		case done && doubtful:
+			return lost.err // what the doubts were about
+		case done:
+			return nil
+		case tried && hole != nil:
+			return hole
+		case tried && errors.Is(problem, commitlog.ErrDamaged):
+			return problem // waiting does not help
+		case ended:
+			return errors.Join(ErrClosed, problem)
+		}
+		select {
+		case <-changed:
+		case <-q.tasks.Context().Done():
+			ended = true
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx)), problem)
+		}
+	}
+}
+
+// awaitUntil returns when a condition holds, which is called under mu. It
+// returns the error of ctx if that is done before.
+func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) error {
+	for {
+		q.mu.Lock()
+		done, changed := holds(&q.mu.queueState), q.mu.changed
+		q.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+)
+
+// append writes a commit to the write buffer. Other connections do not see it
+// before finish. If durable is set, it survives the loss of power.
+func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
+	size, err := tx.commitSize()
+	if err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	b := q.mu.buffer
+	err = q.mu.check(q.views, tx.view, b)
+	q.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := q.learnFormat(); err != nil {
+		return nil, err
+	}
+	c := &localCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
+	c.Timestamp = max(time.Now().UnixMilli(), tx.view.timestamp+1)
+	err = b.append(&c.Commit, durable,
+		func() commitlog.Header { return q.header(tx) },
+		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
+		func(s *segment, m mark) error {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			if err := q.mu.check(q.views, tx.view, b); err != nil {
+				return err // write mode has ended meanwhile
+			}
+			if s.open == 0 {
+				s.unfinished = m
+			}
+			s.open++
+			q.mu.appended++
+			q.mu.opened = s
+			c.segment, c.mark, c.number = s, m, q.mu.appended
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// check returns why a transaction that changes view v cannot be committed to a
+// buffer, nil if it can.
+func (s *queueState) check(views *views, v *view, b *writeBuffer) error {
+	switch {
+	case b == nil || s.buffer != b:
+		return cmp.Or(s.lost.err, ErrClosed)
+	case v.state != views.newest().state:
+		return cmp.Or(s.lost.err, ErrConflict)
+	}
+	return nil
+}
+
+// takeBack removes commits from the write buffer that were appended and not
+// finished.
+func (q *queue) takeBack(commits []*localCommit) {
+	if len(commits) == 0 {
+		return
+	}
+	c := commits[0]
+	c.buffer.undo(c.segment, c.mark)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c.segment.open -= len(commits)
+	q.mu.change()
+}
+
+// header returns the header of a new segment.
+func (q *queue) header(tx *transaction) commitlog.Header {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.mu.segments); n > 0 {
+		s := q.mu.segments[n-1]
+		return commitlog.Header{
+			Owner:    q.owner,
+			PageSize: tx.pageSize, Format: s.log.Format, Base: s.txid(), Before: s.log.Sum(),
+			State: commitlog.State{Commit: s.commit, Timestamp: s.newest},
+		}
+	}
+	cur := q.views.current.Load()
+	h := commitlog.Header{Owner: q.owner, PageSize: tx.pageSize, Base: cur.txid}
+	if cur.last != nil {
+		h.Format = q.format.get()
+		h.State = stateOf(cur)
+	}
+	return h
+}
+
+// stateOf describes a state of the replica.
+func stateOf(v *view) commitlog.State {
+	return commitlog.State{
+		Commit: v.commit, Timestamp: v.timestamp,
+		Level: v.last.level, MinTXID: v.last.minTXID, MaxTXID: v.last.maxTXID, Checksum: v.last.checksum,
+	}
+}
+
+// finish makes commits that a connection has appended visible to all
+// connections.
+func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.mu.check(q.views, tx.view, commits[0].buffer); err != nil {
+		return err // the caller takes them back
+	}
+	before := q.views.newest()
+	v := before
+	for _, c := range commits {
+		c.segment.open--
+		if n := len(q.mu.segments); n == 0 || q.mu.segments[n-1] != c.segment {
+			q.mu.segments = append(q.mu.segments, c.segment)
+		}
+		v = withCommit(v, c)
+		c.segment.add(c)
+		q.mu.finished = c.number
+		q.mu.counts.commits++
+	}
+	if before.pageSize == 0 {
+		q.tiers.reset(v.pageSize)
+	}
+	q.views.countCommit(before, v, tx.counter, tx.wal)
+	q.views.local.Store(v)
+	h.pin(v) // before it can be replaced
+	q.startSync()
+	q.mu.change()
+	return nil
+}
+
+// pageOneFormat is what page 1 on the replica says about how the database is to
+// be opened: bytes 18 and 19. Commits leave that as it is. It is safe for
+// concurrent use.
+type pageOneFormat struct {
+	mu struct {
+		sync.Mutex // duty: both
+		bytes      [2]byte
+		of         *viewState // the state of the replica that has them
+	}
+}
+
+// get returns the format.
+func (f *pageOneFormat) get() [2]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.bytes
+}
+
+// isOf reports whether the format is that of a state.
+func (f *pageOneFormat) isOf(s *viewState) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.of == s
+}
+
+// set notes the format of a state.
+func (f *pageOneFormat) set(s *viewState, bytes [2]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.bytes, f.mu.of = bytes, s
+}
+
+// learnFormat reads the format from the replica, if a file of another process
+// may have changed it.
+func (q *queue) learnFormat() error {
+	cur := q.views.current.Load()
+	if cur.commit == 0 || q.format.isOf(cur.state) {
+		return nil
+	}
+	ctx, cancel := q.tasks.WithTimeout(q.opts.readTimeout)
+	defer cancel()
+	page, err := q.readPageOne(ctx, cur)
+	if err != nil {
+		return err
+	}
+	q.format.set(cur.state, [2]byte(page[offWriteVersion:]))
+	return nil
+}
+
+// readPageOne reads page 1 as it is stored.
+func (d *writeDeps) readPageOne(ctx context.Context, v *view) ([]byte, error) {
+	page, err := d.pages.page(ctx, v, 1)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := checkPageOne(page, v.pageSize); err != nil {
+		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
+	}
+	return page, nil
+}

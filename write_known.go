@@ -1,0 +1,198 @@
+package litestream
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+// mostKnown bounds the files that are remembered beside those that give the
+// newest state.
+const mostKnown = 10_000
+
+// knownFiles is what write mode knows of the files of the replica. It is safe
+// for concurrent use. Its lock is the last of those of write mode: it is taken
+// under the queue's, and no other is taken under it.
+//
+// It is apart from the files that the index remembers for telling histories
+// apart: those are of an epoch and keep what a listing says of each, in polls
+// as well. These are of write mode: they tell which files are missing, and end
+// when another writer has written.
+type knownFiles struct {
+	mu struct {
+		sync.Mutex // duty: all of this
+		knownState
+	}
+}
+
+// knownState is what knownFiles guards.
+type knownState struct {
+	files    []*ltx.FileInfo // that gave the newest state at the last look at all levels, and those uploaded since
+	others   []*ltx.FileInfo // that were listed then, or made since; nil if they were too many
+	at       time.Time       // of the last look at all levels that found the replica whole
+	listed   int             // how many files that look listed
+	suspect  bool            // files may be missing: the next sync looks at all levels
+	hole     error           // which files are missing; nil if none is
+	mending  fileKey         // name of the snapshot that fills a hole, from before its creation until views point to it
+	mended   *ltx.FileInfo   // that snapshot; nil until it is known to be made
+	outgrown bool            // the newest snapshot is outgrown, and compaction was not told yet
+}
+
+// looked notes that a look at all levels found the replica whole. Plan is the
+// files that give its newest state, of those that were listed. It reports
+// whether the newest snapshot is outgrown.
+func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrown bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.listed = len(listed)
+	if k.mu.others = listed; len(listed) > mostKnown {
+		k.mu.others = nil
+	}
+	k.mu.files, k.mu.at, k.mu.suspect, k.mu.hole = plan, at, false, nil
+	k.mu.outgrown = isOutgrown(plan)
+	return k.mu.outgrown
+}
+
+// uploaded notes the file of a segment.
+func (k *knownFiles) uploaded(info *ltx.FileInfo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mu.files != nil {
+		k.mu.files = append(slices.Clip(k.mu.files), info)
+	}
+}
+
+// made notes a file that compaction has made of others.
+func (k *knownFiles) made(info *ltx.FileInfo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.others = append(slices.Clip(k.mu.others), info)
+}
+
+// newest returns the files that give the newest state, by name.
+func (k *knownFiles) newest() map[fileKey]*ltx.FileInfo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fileSet(k.mu.files)
+}
+
+// all returns all files that are known to be of our history, by name.
+func (k *knownFiles) all() map[fileKey]*ltx.FileInfo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fileSet(slices.Concat(k.mu.others, k.mu.files))
+}
+
+// forget forgets all files: the replica has another history, or write mode has
+// ended.
+func (k *knownFiles) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.knownState = knownState{}
+}
+
+// begin keeps of what was known what still holds when write mode is turned on.
+func (k *knownFiles) begin() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.knownState = knownState{files: k.mu.files, others: k.mu.others, at: k.mu.at}
+}
+
+// suspect notes that files may be missing.
+func (k *knownFiles) suspect() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.suspect = true
+}
+
+// isDoubtful reports whether files are missing, or may be.
+func (k *knownFiles) isDoubtful() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mu.suspect || k.mu.hole != nil
+}
+
+// isLookDue reports whether the next sync is to look at all levels: something
+// is suspect, or the last look is longer ago than limit, which is meant for a
+// replica of few files.
+func (k *knownFiles) isLookDue(limit time.Duration) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	limit *= time.Duration(1 + k.mu.listed/listPage)
+	return k.mu.suspect || time.Since(k.mu.at) >= limit
+}
+
+// takeOutgrown reports whether a look at all levels found the newest snapshot
+// outgrown since takeOutgrown was called last.
+func (k *knownFiles) takeOutgrown() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was := k.mu.outgrown
+	k.mu.outgrown = false
+	return was
+}
+
+// hole returns which files are missing, nil if none is.
+func (k *knownFiles) hole() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mu.hole
+}
+
+// setHole notes which files are missing, and cannot be replaced.
+func (k *knownFiles) setHole(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.hole = err
+}
+
+// mending returns the name of the snapshot that is being made to fill a hole,
+// the zero value if there is none.
+func (k *knownFiles) mending() fileKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mu.mending
+}
+
+// setMending notes the name of a snapshot before it is made.
+func (k *knownFiles) setMending(key fileKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.mending, k.mu.mended = key, nil
+}
+
+// setMended notes that the snapshot was made.
+func (k *knownFiles) setMended(info *ltx.FileInfo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.mended = info
+}
+
+// takeMended returns the snapshot that fills a hole, once the current view, as
+// of transaction txid, has got there; nil if there is none.
+func (k *knownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mu.mending.maxTXID > txid {
+		return nil
+	}
+	info := k.mu.mended
+	k.mu.mending, k.mu.mended = fileKey{}, nil
+	return info
+}
+
+// isSameFile compares what listings, or the answer to an upload, say of a file.
+func isSameFile(a, b *ltx.FileInfo) bool {
+	return a.Size == b.Size && (a.CreatedAt.IsZero() || b.CreatedAt.IsZero() || a.CreatedAt.Equal(b.CreatedAt))
+}
+
+// fileSet returns files by name.
+func fileSet(files []*ltx.FileInfo) map[fileKey]*ltx.FileInfo {
+	set := make(map[fileKey]*ltx.FileInfo, len(files))
+	for _, f := range files {
+		set[keyOf(f)] = f
+	}
+	return set
+}

@@ -1,0 +1,207 @@
+package litestream
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+)
+
+// oldest returns the segment that is uploaded next, nil if there is none, with
+// the write buffer that it is in. Without a segment, doubtful says whether a
+// sync is to look at the replica all the same.
+//
+// Segment and buffer belong together: at any time write mode may be turned off,
+// once all is synced, and on again with another buffer.
+func (q *queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.mu.buffer != nil && len(q.mu.segments) > 0 {
+		s = q.mu.segments[0]
+	}
+	return s, q.mu.buffer, q.isDoubtful()
+}
+
+// isFinished reports whether all commits of a segment are finished.
+func (q *queue) isFinished(s *segment) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return s.open == 0
+}
+
+// allWait reports whether as many goroutines wait for a sync as when the last
+// one ended.
+func (q *queue) allWait() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.waiting.len() >= q.mu.waiting.expected
+}
+
+// syncEnded notes how a sync ended. It reports whether the goroutine that syncs
+// is to end, as there is nothing more to do.
+func (q *queue) syncEnded(err error) (done bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err != nil && q.mu.problem == nil && !q.tasks.Closed() && !errors.Is(err, ErrConflict) {
+		q.log.Warn("sync failed, and is tried again", "error", err, "bytes", q.mu.unsynced())
+	}
+	if err == nil && q.mu.problem != nil {
+		q.log.Info("sync works again")
+	}
+	if err != nil {
+		q.mu.counts.failures++
+	}
+	q.mu.problem = err
+	q.mu.attempts++
+	q.mu.change()
+	if len(q.mu.segments) == 0 && !q.isDoubtful() || q.tasks.Closed() {
+		q.mu.running = false
+		return true
+	}
+	return false
+}
+
+// epochOf returns the epoch of the pages of the oldest segment. While the
+// segment is the oldest, the epoch stays.
+func (q *queue) epochOf(s *segment) (uint32, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.views.current.Load().epoch, q.mu.checkOldest(s)
+}
+
+// checkOldest returns why a segment is not the oldest any more, nil if it is.
+func (s *queueState) checkOldest(first *segment) error {
+	if len(s.segments) == 0 || s.segments[0] != first {
+		return cmp.Or(s.lost.err, ErrClosed)
+	}
+	return nil
+}
+
+// publish replaces the oldest segment by the file that was made of it: it makes
+// the current view one that has the file, and the view of the commits behind it
+// one that is based on that. It returns the current view, and the write buffer
+// that the segment is in; nil if closing gave up waiting, and the next process
+// finds the segment on the replica.
+func (q *queue) publish(s *segment, f *ltxFile, index ltxio.Index) (*view, *writeBuffer, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.mu.checkOldest(s); err != nil {
+		return nil, nil, fmt.Errorf("publish %s: %w", f, err)
+	}
+	for {
+		cur := q.views.current.Load()
+		next, err := cur.advance(f, index)
+		if err != nil {
+			return nil, nil, err
+		}
+		next.own = true
+		local := q.views.local.Load()
+		rest := q.mu.segments[1:]
+		if len(rest) == 0 {
+			next.state = local.state
+		} else {
+			q.views.newOldState(next)
+		}
+		if !q.views.current.CompareAndSwap(cur, next) {
+			continue // pages of it were moved
+		}
+		q.mu.segments = rest
+		q.known.uploaded(&ltx.FileInfo{MinTXID: f.minTXID, MaxTXID: f.maxTXID, Size: f.size})
+		if len(rest) == 0 {
+			q.views.local.Store(nil)
+		} else {
+			v := next
+			for _, s := range rest {
+				v = withSegment(v, s)
+			}
+			v.state = local.state
+			q.views.local.Store(v)
+		}
+		format := s.log.Format
+		if format == [2]byte{} {
+			format = [2]byte{1, 1} // as SQLite wrote it
+		}
+		q.format.set(next.state, format)
+		return next, q.mu.buffer, nil
+	}
+}
+
+// published notes that the commits up to a number are on the replica.
+func (q *queue) published(number uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.synced = number
+	q.mu.counts.syncs++
+	q.mu.waiting.release(number)
+	q.compact()
+	q.mu.change()
+}
+
+// countMended counts a snapshot that fills a hole.
+func (q *queue) countMended() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.counts.mended++
+}
+
+// lose ends write mode, because another writer has written. Commits that are
+// not on the replica are kept aside. It returns the error that those who wait
+// for them get.
+func (q *queue) lose(why error) error {
+	err := fmt.Errorf("%w: %w", ErrConflict, why)
+	q.mu.Lock()
+	b, segments := q.mu.buffer, q.mu.segments
+	q.mu.lost = lostCommits{from: q.mu.synced, to: q.mu.appended, err: err}
+	lost := q.mu.lost.to - q.mu.lost.from
+	undo := q.mu.unfinished()
+	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.lost(), nil, nil
+	q.known.forget()
+	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
+	if local := q.views.local.Load(); local != nil {
+		// The next number may be in pages of the connection that is just writing.
+		cur := q.views.current.Load()
+		q.views.skipCounter(local.state.counter.Load() + 1)
+		again := *cur
+		q.views.current.CompareAndSwap(cur, q.views.newState(&again))
+	}
+	q.views.local.Store(nil)
+	q.mu.change()
+	q.mu.Unlock()
+	if b == nil {
+		return err
+	}
+	undo(b)
+	path, kerr := b.keepAside(toKeep(segments))
+	q.log.Error("another writer has written to the replica: this database is read-only now, and follows it",
+		"error", why, "commits", lost, "kept", path)
+	if kerr = errors.Join(kerr, b.close()); kerr != nil {
+		q.log.Error("keeping the write buffer failed", "error", kerr)
+	}
+	q.tasks.Go(func() { _ = q.index.catchUp(q.tasks.Context()) })
+	return err
+}
+
+// isHalfDone reports whether there are commits that are appended and not
+// finished.
+func (s *queueState) isHalfDone() bool { return s.opened != nil && s.opened.open > 0 }
+
+// unfinished returns a func that takes back the commits that are appended and
+// not finished, so that the next process does not find them.
+func (s *queueState) unfinished() func(*writeBuffer) {
+	if !s.isHalfDone() {
+		return func(*writeBuffer) {}
+	}
+	opened, m := s.opened, s.opened.unfinished
+	return func(b *writeBuffer) { b.undo(opened, m) }
+}
+
+// toKeep returns segments for keepAside.
+func toKeep(segments []*segment) (kept []keptSegment) {
+	for _, s := range segments {
+		kept = append(kept, keptSegment{number: s.log.Number, log: s.log})
+	}
+	return kept
+}

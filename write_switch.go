@@ -1,0 +1,245 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// modeSwitch turns write mode of a database on and off. It is safe for
+// concurrent use.
+type modeSwitch struct {
+	*writeDeps
+	queue     *queue
+	inspector *inspector
+	turn      chan struct{} // holds one while write mode is turned on or off
+}
+
+func newModeSwitch(deps *writeDeps, q *queue, i *inspector) *modeSwitch {
+	return &modeSwitch{writeDeps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
+}
+
+// take waits for the turn to switch write mode. The caller gives it back with
+// done.
+func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
+	done = func() { <-m.turn }
+	select {
+	case m.turn <- struct{}{}: // though ctx may be done
+		return done, nil
+	default:
+	}
+	select {
+	case m.turn <- struct{}{}:
+		return done, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// enable turns write mode on, and takes up what an earlier process left in the
+// write buffer. CatchUp is false for a database that was just opened.
+func (m *modeSwitch) enable(ctx context.Context, catchUp bool) error {
+	done, err := m.take(ctx)
+	if err != nil {
+		return fmt.Errorf("turn write mode on: %w", err)
+	}
+	defer done()
+	switch mode := m.queue.mode(); {
+	case mode.isClosed():
+		err = ErrClosed
+	case mode.hasBuffer():
+		return nil
+	case m.queue.holder() != nil:
+		err = fmt.Errorf("%w: a transaction from before write mode ended is under way", errBusy)
+	default:
+		err = m.start(ctx, catchUp)
+	}
+	if err != nil {
+		return fmt.Errorf("turn write mode on: %w", err)
+	}
+	return nil
+}
+
+// start opens the write buffer, recovers what is in it, and begins write mode.
+func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
+	if catchUp {
+		at := time.Now()
+		if err := m.index.catchUp(ctx); err != nil {
+			return err
+		}
+		m.inspector.confirm(at)
+	}
+	if _, ok := m.store.client.(LTXFileCreator); !ok {
+		m.log.Warn("the replica client cannot create a file only if there is none: two writers may not notice each other at once")
+	}
+	b, err := openWriteBuffer(m.opts.bufferPath, m.log, m.opts.disk)
+	if err != nil {
+		return err
+	}
+	for range planAttempts {
+		var r *recovery
+		base := m.views.current.Load()
+		if r, err = recoverBuffer(ctx, m.writeDeps, b, base); err != nil {
+			break
+		}
+		if err = m.queue.takeUp(b, base, r.segments); err != errOvertaken {
+			break
+		}
+	}
+	if err != nil {
+		return errors.Join(err, b.close())
+	}
+	return nil
+}
+
+// takeUp begins write mode with the segments that were recovered for a state of
+// the replica. It returns errOvertaken if that is not the current one any more.
+func (q *queue) takeUp(b *writeBuffer, base *view, recovered []*segment) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	cur := q.views.current.Load()
+	switch {
+	case q.mu.mode.isClosed():
+		return ErrClosed
+	case cur.state != base.state:
+		return errOvertaken
+	}
+	q.mu.mode, q.mu.buffer = modeOn, b
+	q.known.begin()
+	q.mu.lost.err = nil
+	if len(recovered) > 0 {
+		v := cur
+		for _, s := range recovered {
+			q.mu.appended += uint64(s.commits)
+			q.mu.counts.recovered += int64(s.commits)
+			s.number(q.mu.appended)
+			q.mu.finished = q.mu.appended
+			v = withSegment(v, s)
+		}
+		if cur.pageSize == 0 {
+			q.tiers.reset(v.pageSize)
+		}
+		q.mu.segments = recovered
+		q.views.local.Store(q.views.newState(v))
+		q.startSync()
+	}
+	q.mu.change()
+	return nil
+}
+
+// disable turns write mode off, once the transaction that is under way has
+// ended and everything is on the replica.
+func (m *modeSwitch) disable(ctx context.Context) error {
+	done, err := m.take(ctx)
+	if err != nil {
+		return fmt.Errorf("turn write mode off: %w", err)
+	}
+	defer done()
+	m.queue.stop()
+	err = m.queue.awaitUntil(ctx, func(s *queueState) bool { return s.holder == nil })
+	if err != nil {
+		err = fmt.Errorf("a transaction is under way: %w", err)
+	} else {
+		err = m.queue.sync(ctx)
+	}
+	b := m.queue.stopped(err == nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("turn write mode off: %w", err)
+	case b == nil:
+		return nil // it was off already
+	}
+	m.followAgain()
+	return b.close()
+}
+
+// stop has no transaction begin any more, until stopped.
+func (q *queue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.mode = q.mu.mode.stopping()
+}
+
+// stopped ends write mode if everything is synced, and else resumes it. It
+// returns the buffer that was given up, nil if none was.
+func (q *queue) stopped(synced bool) (b *writeBuffer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if synced {
+		b = q.mu.buffer
+		q.mu.mode, q.mu.buffer = q.mu.mode.ended(), nil
+	} else {
+		q.mu.mode = q.mu.mode.resumed()
+	}
+	q.mu.change()
+	return b
+}
+
+// close syncs, and ends write mode with the database. What cannot be synced is
+// kept.
+func (m *modeSwitch) close(ctx context.Context) error {
+	m.queue.closing()
+	done, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	var rest leftover
+	for ended := false; !ended; {
+		err = m.queue.awaitUntil(ctx, func(s *queueState) bool { return !s.isHalfDone() })
+		if err != nil {
+			err = fmt.Errorf("a commit is under way: %w", err)
+		}
+		if serr := m.queue.sync(ctx); err == nil {
+			err = serr
+		}
+		rest, ended, err = m.queue.closed(err)
+	}
+	if rest.buffer == nil {
+		return err
+	}
+	b := rest.buffer
+	rest.undo(b)
+	if len(rest.segments) > 0 {
+		path := b.path
+		var kerr error
+		if b.isTemp() {
+			path, kerr = b.keepAside(toKeep(rest.segments))
+		}
+		m.log.Error("commits are not on the replica; open the database with this path for the write buffer to sync them",
+			"kept", path, "error", err)
+		err = errors.Join(err, kerr)
+	}
+	return errors.Join(err, b.close())
+}
+
+// closing has no transaction begin any more.
+func (q *queue) closing() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.mode = q.mu.mode.closing()
+}
+
+// leftover is what a queue has left when it is closed.
+type leftover struct {
+	buffer   *writeBuffer       // nil: write mode was off
+	segments []*segment         // that are not on the replica
+	undo     func(*writeBuffer) // takes back commits that were not finished
+}
+
+// closed ends write mode with the database if everything is synced, or cannot
+// be, which err says. Else the caller tries again: a connection that was writing
+// may have committed since.
+func (q *queue) closed(err error) (rest leftover, ended bool, _ error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err == nil && (q.mu.isHalfDone() || len(q.mu.segments) > 0) {
+		return rest, false, nil
+	}
+	rest = leftover{q.mu.buffer, q.mu.segments, q.mu.unfinished()}
+	q.mu.mode, q.mu.buffer = q.mu.mode.ended(), nil
+	q.mu.change()
+	return rest, true, cmp.Or(err, q.known.hole())
+}

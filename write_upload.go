@@ -1,0 +1,317 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+)
+
+const (
+	// unfinishedDelay is how long a sync waits for a commit to be finished.
+	unfinishedDelay = time.Millisecond
+
+	// Delays between syncs that fail.
+	firstSyncDelay = 100 * time.Millisecond
+	lastSyncDelay  = 30 * time.Second
+
+	// impatientDelay bounds the delay after an error while a goroutine waits for
+	// a sync.
+	impatientDelay = time.Second
+
+	// offerPatience is how long a sync waits for hydration to take its pages.
+	offerPatience = 2 * time.Second
+
+	// With SyncOnCommit, a sync waits for the connections that it released to
+	// commit again: for a part of the time that the last sync took, and for
+	// gatherMost at most.
+	gatherStep = 500 * time.Microsecond
+	gatherPart = 2
+	gatherMost = 50 * time.Millisecond
+)
+
+// uploader makes files of the replica of the segments of a queue. One goroutine
+// uses it at a time: the queue starts it, and it ends when nothing is left.
+type uploader struct {
+	*writeDeps
+	queue     *queue
+	inspector *inspector
+
+	// retired are segments that are on the replica, and whose files are still
+	// open, as views that connections have pinned may have pages there.
+	retired []*segment
+}
+
+// run syncs every WriteSyncInterval, until everything is on the replica.
+func (u *uploader) run() {
+	delay := u.opts.syncInterval
+	failed := time.Duration(0) // delay after an error; 0: there was none
+	took := time.Duration(0)   // the last sync
+	for {
+		u.pause(delay, failed > 0)
+		if u.opts.syncOnCommit {
+			u.gather(took)
+		}
+		start := time.Now()
+		err := u.syncOnce()
+		if err == errUnfinished {
+			delay = unfinishedDelay
+			continue
+		}
+		took = time.Since(start)
+		delay = u.opts.syncInterval
+		if err != nil {
+			failed = min(max(2*failed, firstSyncDelay), lastSyncDelay)
+			delay = failed/2 + rand.N(failed)
+		} else {
+			failed = 0
+		}
+		if u.queue.syncEnded(err) {
+			return
+		}
+	}
+}
+
+// pause returns when the next sync is due, or a goroutine waits for it. After an
+// error, that a goroutine waits is no reason to try again at once. A negative
+// delay is for ever.
+func (u *uploader) pause(delay time.Duration, failing bool) {
+	start := time.Now()
+	timer := time.NewTimer(max(delay, 0))
+	defer timer.Stop()
+	due := timer.C
+	if delay < 0 {
+		due = nil
+	}
+	select {
+	case <-due:
+		return
+	case <-u.tasks.Context().Done():
+		return
+	case <-u.queue.kick:
+	}
+	if failing {
+		timer.Reset(min(delay, impatientDelay) - time.Since(start))
+		select {
+		case <-timer.C:
+		case <-u.tasks.Context().Done():
+		}
+	}
+}
+
+// gather waits until as many goroutines wait for a sync as when the last one
+// ended, which took so long.
+func (u *uploader) gather(took time.Duration) {
+	until := time.Now().Add(min(took/gatherPart, gatherMost))
+	for time.Now().Before(until) && !u.queue.allWait() {
+		time.Sleep(gatherStep)
+	}
+}
+
+// errUnfinished means that a commit is just being finished.
+var errUnfinished = errors.New("a commit is not finished")
+
+// syncOnce uploads the commits that there are when it begins.
+func (u *uploader) syncOnce() (err error) {
+	defer guard(u.log, "sync", &err)
+	var rotated *writeBuffer // whose segment was ended here
+	for {
+		s, b, doubtful := u.queue.oldest()
+		if s == nil && doubtful {
+			return u.inspector.lookAgain()
+		}
+		if s == nil {
+			return nil
+		}
+		// While the others are uploaded, the newest segment can as well grow.
+		if b.isActive(s) {
+			if rotated == b {
+				return nil // it was begun since
+			}
+			b.rotate(func(active *segment) bool { return active == s && u.queue.isFinished(s) })
+			if b.isActive(s) {
+				return errUnfinished
+			}
+			rotated = b
+		}
+		if !u.queue.isFinished(s) {
+			return errUnfinished // though nothing more can be appended, as the disk failed
+		}
+		if err := u.uploadSegment(s); err != nil {
+			return err
+		}
+	}
+}
+
+// uploadSegment makes a segment a file of the replica.
+func (u *uploader) uploadSegment(s *segment) error {
+	ctx, cancel := u.tasks.WithTransfer(u.opts.readTimeout, s.bytes)
+	defer cancel()
+	there := false
+	if !u.inspector.isSure() {
+		var err error
+		if there, err = u.inspector.lookAhead(ctx, s); err != nil {
+			return err
+		}
+	}
+	start := time.Now()
+	e, info, err := u.create(ctx, s, there)
+	if err != nil {
+		return err
+	}
+	if info.Size != e.size {
+		return fmt.Errorf("upload %s: storage says %d bytes, not %d", keyOf(info), info.Size, e.size)
+	}
+	if err := u.inspector.verify(ctx, s, info); err != nil {
+		return err
+	}
+	u.log.Debug("synced", "txid", s.txid(), "commits", s.commits, "pages", len(s.pages), "bytes", e.size, "duration", time.Since(start))
+	if err := u.publish(s, e, info); err != nil {
+		return err
+	}
+	u.inspector.settle(ctx)
+	return nil
+}
+
+// create makes the file of a segment. If a file of its name is there, or there
+// says so, it is to be the segment's: from an upload whose answer was lost.
+func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
+	e, err = new(encoding), fs.ErrExist
+	if !there {
+		info, err = u.store.create(ctx, fileKey{0, s.txid(), s.txid()}, func(dst io.Writer) error {
+			*e = encoding{}
+			return e.encode(dst, s)
+		})
+	}
+	if errors.Is(err, fs.ErrExist) {
+		*e = encoding{}
+		if err := e.encode(discard{ctx}, s); err != nil {
+			return nil, nil, err
+		}
+		info, err = u.inspector.findOwn(ctx, s, e)
+	}
+	return e, info, err
+}
+
+// discard is a writer that keeps nothing, until its context ends.
+type discard struct{ ctx context.Context }
+
+func (d discard) Write(p []byte) (int, error) { return len(p), d.ctx.Err() }
+
+// newFile returns the file that a segment was encoded as.
+func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *ltxFile {
+	f := newLTXFile(info, e.hdr, e.index, e.tail)
+	f.setContent(&ltx.FileInfo{Size: info.Size}, true) // a listing may have another time
+	if s.listed != nil && s.listed.Size == info.Size {
+		f.setContent(s.listed, true)
+	}
+	f.setChecksum(e.trailer.FileChecksum, e.ends[0], e.ends[1])
+	f.isWhole = true
+	return f
+}
+
+// publish makes views point to the file of a segment, and gives its pages to
+// the tiers.
+func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
+	f := e.newFile(s, info)
+	epoch, err := u.queue.epochOf(s)
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", f, err)
+	}
+	u.views.arriving.Add(1)
+	defer func() {
+		u.views.arriving.Add(-1)
+		u.tiers.notify()
+	}()
+	u.keepPages(s, epoch) // before a connection looks for them
+	next, err := u.publishFile(s, f, e.index)
+	if err != nil {
+		return err
+	}
+	defer u.retire(s) // its pages are needed once more
+	if u.tiers.takesOffers() {
+		u.offerPages(s, f, next, epoch)
+	}
+	return nil
+}
+
+// publishFile is publish without the pages. It returns the view that was
+// published.
+func (u *uploader) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, error) {
+	next, b, err := u.queue.publish(s, f, index)
+	if err != nil {
+		return nil, err
+	}
+	if b != nil {
+		if err := b.remove(s.log); err != nil {
+			u.log.Warn("a segment of the write buffer was not removed", "error", err)
+		}
+	}
+	u.queue.published(s.last)
+	return next, nil
+}
+
+// keepPages puts pages of a segment into the memory cache, so that nothing has
+// to read them from its file.
+func (u *uploader) keepPages(s *segment, epoch uint32) {
+	budget := u.opts.cacheSize / 2
+	for _, pgno := range s.pgnos() {
+		if budget -= int64(s.log.PageSize); budget < 0 {
+			break
+		}
+		page := make([]byte, s.log.PageSize)
+		if err := s.read(pgno, page); err != nil {
+			break // it was right when it was uploaded, and can be had from there
+		}
+		u.tiers.keep(pageKey{s.txid(), pgno, epoch}, page)
+	}
+}
+
+// offerPages gives the pages of a segment to the local file, where a view has
+// them in that version.
+func (u *uploader) offerPages(s *segment, f *ltxFile, v *view, epoch uint32) {
+	ctx, cancel := context.WithTimeout(u.tasks.Context(), offerPatience)
+	defer cancel()
+	for _, pgno := range s.pgnos() {
+		if loc, ok := v.lookup(pgno); !ok || loc.file != f {
+			continue
+		}
+		page := make([]byte, s.log.PageSize)
+		if err := s.read(pgno, page); err != nil {
+			return // it can be had from the replica
+		}
+		u.tiers.offer(ctx, pageKey{s.txid(), pgno, epoch}, page)
+	}
+}
+
+// retire closes the files of segments that are on the replica, once no
+// connection has pinned a view with pages there.
+func (u *uploader) retire(s *segment) {
+	pinned := u.pinned()
+	var rest []*segment
+	for _, s := range append(u.retired, s) {
+		if isUsed(s, pinned) {
+			rest = append(rest, s)
+		} else {
+			_ = s.log.Close() // it was only read since it was synced
+		}
+	}
+	u.retired = rest
+}
+
+// isUsed reports whether one of some views has pages in a segment.
+func isUsed(s *segment, views []*view) (used bool) {
+	for _, v := range views {
+		if v.base != nil {
+			v.pages.sources.each(func(src source, _ int) { used = used || src.file == s.file })
+		}
+	}
+	return used
+}
