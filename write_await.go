@@ -120,3 +120,11 @@ func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 		}
 	}
 }
+
+// update changes the state, and wakes the goroutines that wait for a change.
+func (q *queue) update(fn func(*queueState)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	fn(&q.mu.queueState)
+	q.mu.change()
+}

@@ -1,8 +1,6 @@
 package litestream
 
-import (
-	"context"
-)
+import "context"
 
 // writer is write mode of a database: its parts, put together. It is safe for
 // concurrent use.
@@ -50,11 +48,11 @@ func newWriter(db *database) *writer {
 			snapshotRetention: db.opts.SnapshotRetention,
 			readTimeout:       db.opts.ReadTimeout,
 		},
-		enabled: w.queue.isEnabled,
+		enabled: w.isEnabled,
 		suspect: w.queue.suspect,
 		pinned:  db.pinned,
 		pointTo: db.relocateIfKnown,
-		notes:   w.inspector,
+		notes:   compactionFiles{w.inspector, w.queue.known},
 	})
 	return w
 }
@@ -89,6 +87,18 @@ func (x writeIndex) pointTo(l *loadedFile) error {
 // sync returns when everything that is committed is on the replica.
 func (db *database) sync(ctx context.Context) error { return db.writer.sync(ctx) }
 
+// compactionFiles is what compaction and write mode tell each other.
+type compactionFiles struct {
+	*inspector
+	*knownFiles
+}
+
+// isEnabled reports whether connections may write.
+func (w *writer) isEnabled() bool { return w.mode() == modeOn }
+
+// forget forgets all files of the replica, as it has another history now.
+func (w *writer) forget() { w.queue.known.forget() }
+
 // mayWrite reports whether a connection that is opened may get to write. While
 // write mode is being turned off it may, as that can fail.
 func (w *writer) mayWrite() bool {
@@ -102,7 +112,7 @@ func (w *writer) stats() WriteStats {
 	stats := WriteStats{
 		Enabled: s.mode.hasBuffer(),
 		Commits: s.counts.commits, Recovered: s.counts.recovered,
-		Syncs: s.counts.syncs, Failures: s.counts.failures, Mended: s.counts.mended,
+		Syncs: s.counts.syncs, Failures: s.counts.failures, Mended: w.queue.known.mends(),
 		Unsynced: s.unsynced, Buffer: s.buffer,
 		Compaction: w.compaction.problem(),
 	}

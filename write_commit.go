@@ -2,9 +2,6 @@ package litestream
 
 import (
 	"cmp"
-	"context"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
@@ -24,7 +21,7 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := q.learnFormat(); err != nil {
+	if err := q.format.learn(); err != nil {
 		return nil, err
 	}
 	c := &localCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
@@ -137,65 +134,4 @@ func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) er
 	q.startSync()
 	q.mu.change()
 	return nil
-}
-
-// pageOneFormat is what page 1 on the replica says about how the database is to
-// be opened: bytes 18 and 19. Commits leave that as it is. It is safe for
-// concurrent use.
-type pageOneFormat struct {
-	mu struct {
-		sync.Mutex // duty: both
-		bytes      [2]byte
-		of         *viewState // the state of the replica that has them
-	}
-}
-
-// get returns the format.
-func (f *pageOneFormat) get() [2]byte {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.mu.bytes
-}
-
-// isOf reports whether the format is that of a state.
-func (f *pageOneFormat) isOf(s *viewState) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.mu.of == s
-}
-
-// set notes the format of a state.
-func (f *pageOneFormat) set(s *viewState, bytes [2]byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.mu.bytes, f.mu.of = bytes, s
-}
-
-// learnFormat reads the format from the replica, if a file of another process
-// may have changed it.
-func (q *queue) learnFormat() error {
-	cur := q.views.current.Load()
-	if cur.commit == 0 || q.format.isOf(cur.state) {
-		return nil
-	}
-	ctx, cancel := q.tasks.WithTimeout(q.opts.readTimeout)
-	defer cancel()
-	page, err := q.readPageOne(ctx, cur)
-	if err != nil {
-		return err
-	}
-	q.format.set(cur.state, [2]byte(page[offWriteVersion:]))
-	return nil
-}
-
-// readPageOne reads page 1 as it is stored.
-func (d *writeDeps) readPageOne(ctx context.Context, v *view) ([]byte, error) {
-	page, err := d.pages.page(ctx, v, 1)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := checkPageOne(page, v.pageSize); err != nil {
-		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
-	}
-	return page, nil
 }

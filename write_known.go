@@ -24,6 +24,7 @@ type knownFiles struct {
 	mu struct {
 		sync.Mutex // duty: all of this
 		knownState
+		mends int64 // snapshots that were made to fill a hole, since the database was opened
 	}
 }
 
@@ -100,8 +101,8 @@ func (k *knownFiles) begin() {
 	k.mu.knownState = knownState{files: k.mu.files, others: k.mu.others, at: k.mu.at}
 }
 
-// suspect notes that files may be missing.
-func (k *knownFiles) suspect() {
+// setSuspect notes that files may be missing.
+func (k *knownFiles) setSuspect() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.suspect = true
@@ -114,10 +115,10 @@ func (k *knownFiles) isDoubtful() bool {
 	return k.mu.suspect || k.mu.hole != nil
 }
 
-// isLookDue reports whether the next sync is to look at all levels: something
-// is suspect, or the last look is longer ago than limit, which is meant for a
+// isOlder reports whether the next sync is to look at all levels: files may be
+// missing, or the last look is longer ago than limit, which is meant for a
 // replica of few files.
-func (k *knownFiles) isLookDue(limit time.Duration) bool {
+func (k *knownFiles) isOlder(limit time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	limit *= time.Duration(1 + k.mu.listed/listPage)
@@ -168,6 +169,14 @@ func (k *knownFiles) setMended(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mended = info
+	k.mu.mends++
+}
+
+// mends returns how many snapshots were made to fill a hole.
+func (k *knownFiles) mends() int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mu.mends
 }
 
 // takeMended returns the snapshot that fills a hole, once the current view, as

@@ -46,7 +46,7 @@ type inspector struct {
 }
 
 func newInspector(deps *writeDeps, q *queue) *inspector {
-	i := &inspector{writeDeps: deps, queue: q, known: q.known, mender: &mender{deps, q, q.known}}
+	i := &inspector{writeDeps: deps, queue: q, known: q.known, mender: &mender{deps, q.known}}
 	i.confirm(time.Now())
 	return i
 }
@@ -95,7 +95,7 @@ func (i *inspector) isLookDue() bool {
 	if i.store.listsAllAtOnce() {
 		limit = surely
 	}
-	return i.known.isLookDue(limit)
+	return i.known.isOlder(limit)
 }
 
 // lookAhead looks whether another writer has written beyond the state that a
@@ -111,7 +111,7 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 	if isIn(s.key(), files) {
 		return true, nil
 	}
-	for _, f := range i.withoutOwn(files, s) {
+	for _, f := range without(files, s.key(), i.known.mending()) {
 		if f.MaxTXID >= s.txid() {
 			return false, i.queue.lose(fmt.Errorf("%s is there", keyOf(f)))
 		}
@@ -127,7 +127,7 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 // saw compares a view with a listing of all levels that was made after it. If
 // the files do not give the view, the next sync finds out why.
 func (i *inspector) saw(v *view, files []*ltx.FileInfo) {
-	if !i.queue.isEnabled() {
+	if i.queue.mode() != modeOn {
 		return
 	}
 	if _, end := extend(0, v.txid, files); end != v.txid {
@@ -142,7 +142,7 @@ func (i *inspector) lookAgain() error {
 	if err := i.look(ctx); err != nil {
 		return err
 	}
-	i.settle(ctx)
+	i.mender.settle(ctx)
 	return nil
 }
 
@@ -216,13 +216,3 @@ func (i *inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
 		i.compact()
 	}
 }
-
-// forget forgets all files, as the replica has another history now.
-func (i *inspector) forget() { i.known.forget() }
-
-// made notes a file that compaction has made of others.
-func (i *inspector) made(info *ltx.FileInfo) { i.known.made(info) }
-
-// takeOutgrown reports whether a look at all levels found the newest snapshot
-// outgrown since takeOutgrown was called last.
-func (i *inspector) takeOutgrown() bool { return i.known.takeOutgrown() }

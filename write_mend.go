@@ -18,7 +18,6 @@ import (
 // state, and has views point to that. The goroutine that syncs uses it.
 type mender struct {
 	*writeDeps
-	queue *queue
 	known *knownFiles
 }
 
@@ -41,10 +40,6 @@ func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo,
 	return i.mender.fill(s, fmt.Errorf("%w%s", gap, namesOf(missing)))
 }
 
-// settle points the pages of the current view to the snapshot that fills a
-// hole, once the view has got there.
-func (i *inspector) settle(ctx context.Context) { i.mender.settle(ctx) }
-
 // fill makes the snapshot. Lacks describes what it makes up for.
 func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 	info, unreadable, err := m.createSnapshot(s)
@@ -59,7 +54,6 @@ func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 		return nil, fmt.Errorf("%w: %w", lacks, err)
 	}
 	m.known.setMended(info)
-	m.queue.countMended()
 	m.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
 		"error", lacks, "snapshot", keyOf(info), "bytes", info.Size)
 	return info, nil

@@ -140,13 +140,6 @@ func (q *queue) published(number uint64) {
 	q.mu.change()
 }
 
-// countMended counts a snapshot that fills a hole.
-func (q *queue) countMended() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.mu.counts.mended++
-}
-
 // lose ends write mode, because another writer has written. Commits that are
 // not on the replica are kept aside. It returns the error that those who wait
 // for them get.

@@ -143,11 +143,11 @@ type lostCommits struct {
 
 // writeCounts are counted since the database was opened.
 type writeCounts struct {
-	commits, recovered, syncs, failures, mended int64
+	commits, recovered, syncs, failures int64
 }
 
 func newQueue(deps *writeDeps) *queue {
-	q := &queue{writeDeps: deps, known: new(knownFiles), format: new(pageOneFormat), kick: make(chan struct{}, 1)}
+	q := &queue{writeDeps: deps, known: new(knownFiles), format: &pageOneFormat{writeDeps: deps}, kick: make(chan struct{}, 1)}
 	q.mu.changed = make(chan struct{})
 	q.mu.waiting.byNumber = make(map[uint64]int)
 	return q
@@ -248,9 +248,6 @@ func (q *queue) holder() slotHolder {
 	return q.mu.holder
 }
 
-// isEnabled reports whether connections may write.
-func (q *queue) isEnabled() bool { return q.mode() == modeOn }
-
 // mode returns the mode.
 func (q *queue) mode() queueMode {
 	q.mu.Lock()
@@ -283,7 +280,7 @@ func (q *queue) suspect() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.mu.mode.hasBuffer() {
-		q.known.suspect()
+		q.known.setSuspect()
 		q.startSync()
 	}
 }

@@ -137,50 +137,35 @@ func (m *modeSwitch) disable(ctx context.Context) error {
 		return fmt.Errorf("turn write mode off: %w", err)
 	}
 	defer done()
-	m.queue.stop()
+	m.queue.update(func(s *queueState) { s.mode = s.mode.stopping() }) // no transaction begins
 	err = m.queue.awaitUntil(ctx, func(s *queueState) bool { return s.holder == nil })
 	if err != nil {
 		err = fmt.Errorf("a transaction is under way: %w", err)
 	} else {
 		err = m.queue.sync(ctx)
 	}
-	b := m.queue.stopped(err == nil)
+	var rest leftover
+	m.queue.update(func(s *queueState) {
+		if err == nil {
+			rest = s.giveUp()
+		} else {
+			s.mode = s.mode.resumed()
+		}
+	})
 	switch {
 	case err != nil:
 		return fmt.Errorf("turn write mode off: %w", err)
-	case b == nil:
+	case rest.buffer == nil:
 		return nil // it was off already
 	}
 	m.followAgain()
-	return b.close()
-}
-
-// stop has no transaction begin any more, until stopped.
-func (q *queue) stop() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.mu.mode = q.mu.mode.stopping()
-}
-
-// stopped ends write mode if everything is synced, and else resumes it. It
-// returns the buffer that was given up, nil if none was.
-func (q *queue) stopped(synced bool) (b *writeBuffer) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if synced {
-		b = q.mu.buffer
-		q.mu.mode, q.mu.buffer = q.mu.mode.ended(), nil
-	} else {
-		q.mu.mode = q.mu.mode.resumed()
-	}
-	q.mu.change()
-	return b
+	return rest.buffer.close()
 }
 
 // close syncs, and ends write mode with the database. What cannot be synced is
 // kept.
 func (m *modeSwitch) close(ctx context.Context) error {
-	m.queue.closing()
+	m.queue.update(func(s *queueState) { s.mode = s.mode.closing() }) // no transaction begins
 	done, err := m.take(ctx)
 	if err != nil {
 		return err
@@ -195,7 +180,14 @@ func (m *modeSwitch) close(ctx context.Context) error {
 		if serr := m.queue.sync(ctx); err == nil {
 			err = serr
 		}
-		rest, ended, err = m.queue.closed(err)
+		m.queue.update(func(s *queueState) {
+			// A connection that was writing when this began may have committed since.
+			ended = err != nil || !s.isHalfDone() && len(s.segments) == 0
+			if ended {
+				rest = s.giveUp()
+				err = cmp.Or(err, m.queue.known.hole())
+			}
+		})
 	}
 	if rest.buffer == nil {
 		return err
@@ -215,31 +207,16 @@ func (m *modeSwitch) close(ctx context.Context) error {
 	return errors.Join(err, b.close())
 }
 
-// closing has no transaction begin any more.
-func (q *queue) closing() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.mu.mode = q.mu.mode.closing()
-}
-
-// leftover is what a queue has left when it is closed.
+// leftover is what a queue has left when write mode ends.
 type leftover struct {
 	buffer   *writeBuffer       // nil: write mode was off
 	segments []*segment         // that are not on the replica
 	undo     func(*writeBuffer) // takes back commits that were not finished
 }
 
-// closed ends write mode with the database if everything is synced, or cannot
-// be, which err says. Else the caller tries again: a connection that was writing
-// may have committed since.
-func (q *queue) closed(err error) (rest leftover, ended bool, _ error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err == nil && (q.mu.isHalfDone() || len(q.mu.segments) > 0) {
-		return rest, false, nil
-	}
-	rest = leftover{q.mu.buffer, q.mu.segments, q.mu.unfinished()}
-	q.mu.mode, q.mu.buffer = q.mu.mode.ended(), nil
-	q.mu.change()
-	return rest, true, cmp.Or(err, q.known.hole())
+// giveUp ends write mode, and returns what is left.
+func (s *queueState) giveUp() leftover {
+	rest := leftover{s.buffer, s.segments, s.unfinished()}
+	s.mode, s.buffer = s.mode.ended(), nil
+	return rest
 }

@@ -176,7 +176,7 @@ func (u *uploader) uploadSegment(s *segment) error {
 	if err := u.publish(s, e, info); err != nil {
 		return err
 	}
-	u.inspector.settle(ctx)
+	u.inspector.mender.settle(ctx)
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 		have := fileSet(files)
 		files = append(files, slices.DeleteFunc(again, func(f *ltx.FileInfo) bool { return have[keyOf(f)] != nil })...)
 	}
-	others := i.withoutOwn(files, s)
+	others := without(files, own, i.known.mending())
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
 			// Whatever is in there counts. Ours would be a second one.
@@ -130,11 +130,9 @@ func (s *segment) setListed(files []*ltx.FileInfo) {
 	}
 }
 
-// withoutOwn returns files without those that this process has made of a
-// segment.
-func (i *inspector) withoutOwn(files []*ltx.FileInfo, s *segment) []*ltx.FileInfo {
-	own, mending := s.key(), i.known.mending()
-	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return keyOf(f) == own || keyOf(f) == mending })
+// without returns files without those of some names.
+func without(files []*ltx.FileInfo, keys ...fileKey) []*ltx.FileInfo {
+	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(keys, keyOf(f)) })
 }
 
 // checkOwn returns why a file that was just uploaded is not listed.
