@@ -11,6 +11,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // compactionDeps is what compaction needs of the rest of a database.
@@ -196,8 +197,8 @@ func (c *compactor) begin() error {
 		c.due.retention = time.Now().Add(c.opts.l0Retention)
 	}
 	if c.opts.snapshotInterval > 0 {
-		if last[SnapshotLevel] > 0 {
-			oldest = made[SnapshotLevel]
+		if last[replica.SnapshotLevel] > 0 {
+			oldest = made[replica.SnapshotLevel]
 		}
 		c.due.snapshot = oldest.Add(c.opts.snapshotInterval)
 	}

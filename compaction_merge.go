@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // errLevelGap means that files of a level cannot be merged, as some before them
@@ -116,7 +118,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	ctx, cancel := c.within(2 * size)
 	defer cancel()
 	key := fileKey{level, inputs[0].MinTXID, inputs[len(inputs)-1].MaxTXID}
-	if level == SnapshotLevel {
+	if level == replica.SnapshotLevel {
 		key.minTXID = 1
 	}
 	info, err := c.store.create(ctx, key, func(w io.Writer) error {

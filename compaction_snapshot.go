@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // A snapshot is outgrown if the files above it are together larger than it is,
@@ -64,9 +66,9 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 	if end == 0 || !always && !isOutgrown(plan) {
 		return false, nil
 	}
-	if len(plan) > 1 || plan[0].Level != SnapshotLevel {
+	if len(plan) > 1 || plan[0].Level != replica.SnapshotLevel {
 		plan = atOnce(plan)
-		info, err := c.merge(SnapshotLevel, plan)
+		info, err := c.merge(replica.SnapshotLevel, plan)
 		if err == nil {
 			err = c.use(info)
 		}
@@ -116,7 +118,7 @@ func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.Fi
 	oldest := end
 	for _, f := range files {
 		switch {
-		case f.Level != SnapshotLevel || f.MaxTXID == end:
+		case f.Level != replica.SnapshotLevel || f.MaxTXID == end:
 		case f.CreatedAt.Before(limit):
 			old = append(old, f)
 		default:
@@ -132,7 +134,7 @@ func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.Fi
 	top := len(c.opts.levels)
 	for _, f := range files {
 		compacted := f.Level >= top || f.MaxTXID <= newest[f.Level+1]
-		if f.Level > 0 && f.Level < SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {
+		if f.Level > 0 && f.Level < replica.SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {
 			old = append(old, f)
 		}
 	}

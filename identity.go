@@ -3,7 +3,6 @@ package litestream
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -42,25 +41,4 @@ func shorten(s string) string {
 	}
 	sum := sha256.Sum256([]byte(s))
 	return s[:1024] + "...sha256:" + hex.EncodeToString(sum[:])
-}
-
-// isSameOwner tells whether a write buffer that is for one database may be for
-// another. The identities of replicas decide where both are known; a database
-// may be opened by several names.
-func isSameOwner(a, b commitlog.Owner) bool {
-	switch {
-	case a == commitlog.Owner{} || b == commitlog.Owner{}:
-		return true // of a version that did not say
-	case a.Replica != "" && b.Replica != "":
-		return a.Replica == b.Replica
-	}
-	return a.Name == b.Name
-}
-
-// describeOwner names a database in errors.
-func describeOwner(o commitlog.Owner) string {
-	if o.Replica == "" {
-		return fmt.Sprintf("database %s", o.Name)
-	}
-	return fmt.Sprintf("database %s of replica %s", o.Name, o.Replica)
 }

@@ -13,19 +13,20 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// keptSegment is a segment that is to be kept aside.
+// keptSegment is a segment that is kept aside.
 type keptSegment struct {
 	number uint64
-	log    *commitlog.Segment // nil: it cannot be read as one
-	copied bool               // it stays where it is as well
+	log    *commitlog.Segment // nil: the file cannot be read as a segment
+	copied bool               // the file stays where it is as well
 }
 
-// keepAside gives segments that are not replayed, and must not be lost, new
-// names, or names at all. They make a buffer of their own.
+// keepAside keeps segments that are neither on the replica nor replayed. It
+// gives them new names, or names if their files are temporary. Under these they
+// are a buffer of their own, at the path that is returned.
 func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.active = nil
+	b.mu.active = nil
 	if len(segments) == 0 {
 		return "", nil
 	}
@@ -53,7 +54,7 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 			return path, fmt.Errorf("keep %s as %s: %w", b.segmentPath(s.number), name, err)
 		}
 		if !s.copied {
-			delete(b.files, s.number) // views that are pinned may go on reading it
+			delete(b.mu.files, s.number) // views that are pinned may go on reading it
 		}
 	}
 	return path, b.do("sync folder", func() error { return syncDir(filepath.Dir(path)) })
@@ -73,8 +74,8 @@ func (b *writeBuffer) asidePath() string {
 	}
 }
 
-// copySegment copies the file of a segment as it is. Damage of what was
-// committed goes along, and is logged.
+// copySegment copies the file of a segment as it is. Damage is copied as well,
+// and is logged.
 func (b *writeBuffer) copySegment(name string, s *commitlog.Segment) error {
 	f, err := ownfile.Create(name)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/errs"
 )
 
 // waiters are the goroutines that wait for commits to be synced.
@@ -81,7 +82,7 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 		q.mu.Unlock()
 		switch {
 		case lost.has(number):
-			return cmp.Or(lost.err, ErrConflict)
+			return cmp.Or(lost.err, errs.ErrConflict)
 		case done && doubtful:
 			return lost.err // what the doubts were about
 		case done:
@@ -91,7 +92,7 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 		case tried && errors.Is(problem, commitlog.ErrDamaged):
 			return problem // waiting does not help
 		case ended:
-			return errors.Join(ErrClosed, problem)
+			return errors.Join(errs.ErrClosed, problem)
 		}
 		select {
 		case <-changed:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/errs"
 )
 
 // append writes a commit to the write buffer. Other connections do not see it
@@ -55,9 +56,9 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 func (s *queueState) check(views *views, v *view, b *writeBuffer) error {
 	switch {
 	case b == nil || s.buffer != b:
-		return cmp.Or(s.lost.err, ErrClosed)
+		return cmp.Or(s.lost.err, errs.ErrClosed)
 	case v.state != views.newest().state:
-		return cmp.Or(s.lost.err, ErrConflict)
+		return cmp.Or(s.lost.err, errs.ErrConflict)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/errs"
 )
 
 // errBegunAnew is why write mode ends if the replica has another history.
@@ -45,7 +47,7 @@ func (i *inspector) secondLook(ctx context.Context, v *view, files []*ltx.FileIn
 	switch sum, err := i.store.checksum(ctx, newest); {
 	case err == nil && sum == v.last.checksum:
 		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.last)
-	case err == nil, errors.Is(err, ErrCorrupt):
+	case err == nil, errors.Is(err, errs.ErrCorrupt):
 		return true, nil
 	case !isMissing(err):
 		return false, err

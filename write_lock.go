@@ -13,22 +13,23 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 )
 
 // bufferLock is the file at the path of a write buffer. Its lock keeps other
-// processes off, and its content says how far commits were acknowledged.
-// After a process was killed, that tells a commit that was damaged from one
-// that was never whole.
+// processes off. Its content says how far commits were acknowledged: after a
+// process was killed, that tells a commit that was damaged from one that was
+// never written whole.
 type bufferLock struct {
 	file *pagefile.File
 
-	isOurs bool // an earlier process had it and left it, so that segments beside it are ours
+	isOurs bool // an earlier process has left it, so segments beside it are ours
 	begun  bool // write mode has begun with it
 
-	left watermark // what an earlier process left; the zero value: nothing
-	now  watermark // without a commit: that of this process before its first
+	left watermark // that an earlier process left; the zero value: none
+	now  watermark // of this process before its first commit
 }
 
 // watermark is where the last acknowledged commit ends. It is written before
@@ -56,8 +57,8 @@ func (m watermark) encode() []byte {
 	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
 }
 
-// parseWatermark parses the content of a lock file. It is the zero value where
-// there is none, or none that is whole.
+// parseWatermark parses the content of a lock file. It returns the zero value if
+// there is no watermark, or it is damaged.
 func parseWatermark(b []byte) (m watermark) {
 	rest, ok := bytes.CutPrefix(b, []byte(lockMagic))
 	if !ok || len(b) < lockSize || xxhash.Sum64(b[:lockSize-8]) != binary.BigEndian.Uint64(b[lockSize-8:]) {
@@ -72,8 +73,8 @@ func parseWatermark(b []byte) (m watermark) {
 	return m
 }
 
-// bootID returns what tells this start of the machine from others, zero where
-// the system does not say.
+// bootID returns an identifier of this start of the machine, zero where the
+// system has none.
 var bootID = sync.OnceValue(func() (id [16]byte) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -86,12 +87,12 @@ var bootID = sync.OnceValue(func() (id [16]byte) {
 	return id
 })
 
-// openBufferLock opens the file at a path, or makes it, and locks it. One that
-// is there is ours or empty, and stays as it is before begin.
+// openBufferLock opens the file at a path, or makes it, and locks it. A file
+// that is there must be ours or empty. It stays as it is until begin.
 func openBufferLock(path string) (*bufferLock, error) {
 	file, err := pagefile.Open(path, ownfile.BeginsWith(lockMagic))
 	if errors.Is(err, pagefile.ErrLocked) {
-		err = ErrBufferInUse
+		err = errs.ErrBufferInUse
 	}
 	if err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func openBufferLock(path string) (*bufferLock, error) {
 func (l *bufferLock) write(m watermark) error { return l.file.WriteAt(m.encode(), 0) }
 
 // close gives up the lock. The file is removed if nothing is left to be
-// recovered; one that was empty is empty again.
+// recovered. If it was there before and empty, it is made empty again.
 func (l *bufferLock) close(isEmpty bool) error {
 	var err error
 	switch isNew := l.file.IsNew(); {
@@ -127,8 +128,8 @@ func (l *bufferLock) close(isEmpty bool) error {
 	return errors.Join(err, l.file.Close())
 }
 
-// acknowledge notes that the commits of a segment up to an offset are
-// acknowledged, or are about to be.
+// acknowledge notes that the commits of a segment up to an offset are, or are
+// about to be, acknowledged.
 func (l *bufferLock) acknowledge(s *commitlog.Segment, end int64) error {
 	if l == nil {
 		return nil
@@ -141,17 +142,18 @@ func (l *bufferLock) acknowledge(s *commitlog.Segment, end int64) error {
 	return nil
 }
 
-// forget notes that nothing is known of what an earlier process left.
+// forget notes that nothing is known of the commits that an earlier process
+// left.
 func (l *bufferLock) forget() error {
 	l.left = watermark{}
 	return l.write(l.left)
 }
 
-// begin makes the file ours, if it is not, and notes that commits that are
-// acknowledged will be noted from now on. Those that were replayed can be seen by
-// others, which is as good as acknowledged: last is the segment of the last of
-// them, nil if there are none. Number is that of the last segment that there
-// was. The file is ours, and known to be, after the loss of power, too.
+// begin makes the file ours, also after the loss of power, and notes that from
+// now on it says which commits are acknowledged. Commits that were replayed can
+// be seen by other connections, so they count as acknowledged: last is the
+// segment of the last of them, nil if there are none. Number is the number of the
+// last segment that there was.
 func (l *bufferLock) begin(last *commitlog.Segment, number uint64) error {
 	if l == nil {
 		return nil
@@ -168,16 +170,15 @@ func (l *bufferLock) begin(last *commitlog.Segment, number uint64) error {
 	return l.file.Sync()
 }
 
-// isExact tells whether what an earlier process left says all that it
-// acknowledged: the machine was not started again since, and the file is not a
-// copy.
+// isExact reports whether the watermark that an earlier process left is exact:
+// the machine was not started again since, and the file is not a copy.
 func (l *bufferLock) isExact() bool {
 	return l.left.boot == l.now.boot && l.now.boot != [16]byte{} &&
 		l.left.file == l.now.file && l.now.file != 0
 }
 
-// wasAcknowledged tells whether what follows the last whole commit of a
-// segment may have been acknowledged. It is false only if that is proven.
+// wasAcknowledged reports whether a commit behind the last whole one of a segment
+// may have been acknowledged. It is false only if that is proven.
 func (l *bufferLock) wasAcknowledged(s *commitlog.Segment) bool {
 	switch {
 	case !l.isExact():
@@ -188,8 +189,7 @@ func (l *bufferLock) wasAcknowledged(s *commitlog.Segment) bool {
 	return l.left.number != s.Number || l.left.salt != s.Salt() || l.left.end != s.Size()
 }
 
-// missing returns how many bytes of acknowledged commits a segment does not
-// have.
+// missing returns how many bytes of acknowledged commits a segment lacks.
 func (l *bufferLock) missing(s *commitlog.Segment) int64 {
 	if l.left.number != s.Number || l.left.salt != s.Salt() {
 		return 0

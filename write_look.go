@@ -8,8 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/errs"
 )
 
 const (
@@ -76,7 +77,7 @@ func confirmEmpty(ctx context.Context, s *store) error {
 		first = keyOf(files[0])
 	} else if err := s.load(ctx, first, make([]byte, ltx.HeaderSize), 0); isMissing(err) {
 		return nil
-	} else if err != nil && !errors.Is(err, ErrCorrupt) {
+	} else if err != nil && !errors.Is(err, errs.ErrCorrupt) {
 		return err
 	}
 	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", errWrongListing, first)

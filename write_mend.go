@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // mender makes up for files that are missing: it makes a snapshot of the newest
@@ -120,7 +122,7 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 	cur := m.views.current.Load()
 	var newest *ltx.FileInfo
 	for _, f := range files {
-		if f.Level < SnapshotLevel && f.MaxTXID <= cur.txid && have[keyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
+		if f.Level < replica.SnapshotLevel && f.MaxTXID <= cur.txid && have[keyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
 			newest = f
 		}
 	}
@@ -148,7 +150,7 @@ func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 	size := int64(hdr.Commit) * int64(hdr.PageSize)
 	ctx, cancel := m.tasks.WithTransfer(m.opts.readTimeout, 2*size) // it is read and written
 	defer cancel()
-	key := fileKey{SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}
+	key := fileKey{replica.SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}
 	m.known.setMending(key)
 	info, err = m.store.create(ctx, key, func(dst io.Writer) (err error) {
 		unreadable, err = m.encodeSnapshot(ctx, dst, hdr, cur, s)

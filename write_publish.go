@@ -7,6 +7,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
@@ -45,7 +46,7 @@ func (q *queue) allWait() bool {
 func (q *queue) syncEnded(err error) (done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err != nil && q.mu.problem == nil && !q.tasks.Closed() && !errors.Is(err, ErrConflict) {
+	if err != nil && q.mu.problem == nil && !q.tasks.Closed() && !errors.Is(err, errs.ErrConflict) {
 		q.log.Warn("sync failed, and is tried again", "error", err, "bytes", q.mu.unsynced())
 	}
 	if err == nil && q.mu.problem != nil {
@@ -75,7 +76,7 @@ func (q *queue) epochOf(s *segment) (uint32, error) {
 // checkOldest returns why a segment is not the oldest any more, nil if it is.
 func (s *queueState) checkOldest(first *segment) error {
 	if len(s.segments) == 0 || s.segments[0] != first {
-		return cmp.Or(s.lost.err, ErrClosed)
+		return cmp.Or(s.lost.err, errs.ErrClosed)
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func (q *queue) published(number uint64) {
 // not on the replica are kept aside. It returns the error that those who wait
 // for them get.
 func (q *queue) lose(why error) error {
-	err := fmt.Errorf("%w: %w", ErrConflict, why)
+	err := fmt.Errorf("%w: %w", errs.ErrConflict, why)
 	q.mu.Lock()
 	b, segments := q.mu.buffer, q.mu.segments
 	q.mu.lost = lostCommits{from: q.mu.synced, to: q.mu.appended, err: err}

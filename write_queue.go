@@ -9,10 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/diskhook"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
-	"github.com/superfly/ltx"
 )
 
 // writeDeps is what the parts of write mode need of the rest of the database.
@@ -214,9 +216,9 @@ func (q *queue) begin(h slotHolder) error {
 	case q.mu.holder == h:
 		return nil
 	case !q.mu.mode.hasBuffer():
-		return cmp.Or(q.mu.lost.err, ErrReadOnly)
+		return cmp.Or(q.mu.lost.err, errs.ErrReadOnly)
 	case q.mu.mode == modeClosing:
-		return fmt.Errorf("%w: it is being closed", ErrReadOnly)
+		return fmt.Errorf("%w: it is being closed", errs.ErrReadOnly)
 	case q.mu.mode == modeStopping: // which may fail, and then writes go on
 		return fmt.Errorf("%w: write mode is being turned off", errBusy)
 	case q.mu.holder != nil:

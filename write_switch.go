@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // modeSwitch turns write mode of a database on and off. It is safe for
@@ -48,7 +51,7 @@ func (m *modeSwitch) enable(ctx context.Context, catchUp bool) error {
 	defer done()
 	switch mode := m.queue.mode(); {
 	case mode.isClosed():
-		err = ErrClosed
+		err = errs.ErrClosed
 	case mode.hasBuffer():
 		return nil
 	case m.queue.holder() != nil:
@@ -71,7 +74,7 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 		}
 		m.inspector.confirm(at)
 	}
-	if _, ok := m.store.client.(LTXFileCreator); !ok {
+	if _, ok := m.store.client.(replica.LTXFileCreator); !ok {
 		m.log.Warn("the replica client cannot create a file only if there is none: two writers may not notice each other at once")
 	}
 	b, err := openWriteBuffer(m.opts.bufferPath, m.log, m.opts.disk)
@@ -102,7 +105,7 @@ func (q *queue) takeUp(b *writeBuffer, base *view, recovered []*segment) error {
 	cur := q.views.current.Load()
 	switch {
 	case q.mu.mode.isClosed():
-		return ErrClosed
+		return errs.ErrClosed
 	case cur.state != base.state:
 		return errOvertaken
 	}

@@ -1,0 +1,125 @@
+package litestream
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ownfile"
+)
+
+// append adds a commit to the active segment, or to a new one that begins with
+// header, and sets the offset of the commit. If durable is set, it survives the
+// loss of power. Append calls appended with the segment before that can be
+// rotated. If appended fails, the commit is taken back.
+func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment, mark) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.closed {
+		return errs.ErrClosed
+	}
+	if b.mu.active == nil {
+		log, err := b.create(header())
+		if err != nil {
+			return err
+		}
+		b.mu.active = newSegment(log)
+	}
+	log := b.mu.active.log
+	m := markOf(log)
+	err := b.do("append commit", func() error { return log.Append(c, page) })
+	if err == nil && !b.isTemp() {
+		b.mu.unsynced[log] = true
+		if durable {
+			err = b.syncLogs()
+		}
+	}
+	if err == nil {
+		err = b.do("note commit", func() error { return b.lock.acknowledge(log, log.Size()) })
+	}
+	if err == nil {
+		err = appended(b.mu.active, m)
+	}
+	if err != nil {
+		if log.Size() > m.size {
+			_ = b.lock.acknowledge(log, m.size)
+			_ = log.Undo(m.size, m.digest) // if the file cannot be cut off, the next commit is written over it
+		}
+		b.dropEmpty(log)
+		return fmt.Errorf("write commit to the write buffer: %w", err)
+	}
+	return nil
+}
+
+// syncLogs makes everything that was appended survive the loss of power: a
+// commit is of no use without those before it. It is called under mu.
+func (b *writeBuffer) syncLogs() error {
+	for log := range b.mu.unsynced {
+		if err := b.do("sync segment", log.Sync); err != nil {
+			// What the system did not write when it was asked, it may never write.
+			b.mu.active = nil
+			return err
+		}
+		delete(b.mu.unsynced, log)
+	}
+	return nil
+}
+
+// mark is a place in a segment that commits can be taken back to.
+type mark struct {
+	size   int64
+	digest xxhash.Digest
+}
+
+func markOf(log *commitlog.Segment) (m mark) {
+	m.size, m.digest = log.Mark()
+	return m
+}
+
+// undo takes back what was appended to a segment since a mark.
+func (b *writeBuffer) undo(s *segment, m mark) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.mu.closed {
+		_ = b.lock.acknowledge(s.log, m.size)
+		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as above
+		b.dropEmpty(s.log)
+	}
+}
+
+// dropEmpty removes a segment if it has no commits: at the time of the next
+// commit, another header may be right. It is called under mu.
+func (b *writeBuffer) dropEmpty(log *commitlog.Segment) {
+	f := b.mu.files[log.Number]
+	if !log.IsEmpty() || f == nil {
+		return
+	}
+	if b.mu.active != nil && b.mu.active.log == log {
+		b.mu.active = nil
+	}
+	delete(b.mu.files, log.Number)
+	delete(b.mu.unsynced, log)
+	if err := errors.Join(b.do("remove segment", func() error { return ownfile.Remove(f, f.Name()) }), f.Close()); err != nil {
+		b.log.Warn("an empty segment of the write buffer was not removed", "error", err)
+	}
+}
+
+// rotate ends the active segment if may allows it: the next commit goes to a new
+// one.
+func (b *writeBuffer) rotate(may func(active *segment) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.active != nil && may(b.mu.active) {
+		b.mu.active = nil
+	}
+}
+
+// isActive reports whether a segment may get more commits.
+func (b *writeBuffer) isActive(s *segment) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.active == s
+}

@@ -1,0 +1,171 @@
+package litestream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// judge decides what becomes of a segment.
+func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view) error {
+	if l.log == nil {
+		return nil
+	}
+	l.why = r.lost(l)
+	switch {
+	case l.s == nil && l.why == nil:
+		l.fate = fateEmpty
+		return nil
+	case l.s == nil:
+		l.fate = fateKeep
+		return nil
+	}
+	done, err := r.isSynced(ctx, l.s, base)
+	if err != nil {
+		return err
+	}
+	if done {
+		l.fate = fateSynced
+		return nil
+	}
+	why, err := r.mismatch(ctx, l.s, base)
+	if err != nil {
+		return err
+	}
+	if why != nil {
+		l.fate = fateKeep
+		l.why = errors.Join(l.why, fmt.Errorf("segment %d, %d commits after transaction %s: %w", l.number, l.s.commits, l.s.log.Base, why))
+		return nil
+	}
+	r.segments = append(r.segments, l.s)
+	return nil
+}
+
+// lost returns why a segment lacks commits that were acknowledged, or may lack
+// them; nil if it lacks none.
+func (r *recovery) lost(l *leftSegment) error {
+	if n := r.b.lock.missing(l.log); n > 0 {
+		return fmt.Errorf("segment %d is damaged after %d bytes: %d more were acknowledged: %w", l.number, l.log.Size(), n, cmp.Or(l.tail.Err, errNoMore))
+	}
+	if l.tail.HasData() && r.b.lock.wasAcknowledged(l.log) {
+		// It may be a commit that was not written whole when power was lost. But
+		// nothing proves that it was never acknowledged.
+		return fmt.Errorf("segment %d is damaged, or its last commit was not written whole: %d bytes after the last commit: %w", l.number, l.tail.Size, l.tail.Err)
+	}
+	return nil
+}
+
+var errNoMore = errors.New("there is nothing more")
+
+// mismatch returns why a segment does not follow the segment before it, or the
+// state of the replica if it is the first; nil if it does.
+func (r *recovery) mismatch(ctx context.Context, s *segment, base *view) (why, err error) {
+	if n := len(r.segments); n > 0 {
+		before := r.segments[n-1]
+		if s.log.Base != before.txid() || s.log.Before != before.log.Sum() || s.log.PageSize != before.log.PageSize {
+			return errors.New("it does not follow the segment before it"), nil
+		}
+		return nil, nil
+	}
+	want := s.log.State
+	wantKey := fileKey{want.Level, want.MinTXID, want.MaxTXID}
+	switch {
+	case s.log.Base != base.txid:
+		if err := r.checkBehind(ctx, s, base); err != nil {
+			return nil, err
+		}
+		return fmt.Errorf("the replica is at transaction %s", base.txid), nil
+	case base.last == nil:
+		return nil, nil
+	case s.log.PageSize != base.pageSize || want.Commit != base.commit:
+		return errors.New("it is of another database"), nil
+	case want.Checksum != 0 && wantKey == base.last.key():
+		if want.Checksum != base.last.checksum {
+			return errors.New("it is of another history of the database: the newest file has another checksum"), nil
+		}
+	case base.last.level == replica.SnapshotLevel && want.Timestamp <= base.timestamp:
+		// A snapshot is stamped when it is made. The file that the segment names may
+		// still be there.
+		return r.mismatchFile(ctx, wantKey, want.Checksum)
+	case want.Timestamp != base.timestamp:
+		// A file that was compacted since has the timestamp of its last part.
+		return errors.New("it is of another history of the database: the newest transaction has another time"), nil
+	}
+	return nil, nil
+}
+
+// mismatchFile is mismatch by the checksum of a file, if it is there.
+func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Checksum) (why, err error) {
+	if want == 0 {
+		return nil, nil
+	}
+	var files []*ltx.FileInfo
+	err = r.store.retry(ctx, func() (err error) {
+		files, err = r.store.list(ctx, key.level, key.minTXID, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if keyOf(f) != key {
+			continue
+		}
+		sum, err := r.store.checksum(ctx, f)
+		if err == nil && sum != want {
+			why = fmt.Errorf("it is of another history of the database: %s has another checksum", key)
+		}
+		return why, err
+	}
+	return nil, nil
+}
+
+// isSynced reports whether a segment is on the replica: the process that
+// uploaded it may have ended before it removed the segment.
+func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, error) {
+	if s.txid() > base.txid || len(r.segments) > 0 {
+		return false, nil
+	}
+	e := &encoding{}
+	if err := e.encode(discard{ctx}, s); err != nil {
+		return false, err
+	}
+	if base.last != nil && base.txid == s.txid() && base.last.level != replica.SnapshotLevel {
+		if base.last.level == 0 {
+			return base.last.checksum == e.trailer.FileChecksum, nil
+		}
+		return base.timestamp == s.newest && base.commit == s.commit, nil
+	}
+	sum, err := r.store.checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
+	if isMissing(err) || errors.Is(err, errs.ErrCorrupt) {
+		return false, nil
+	}
+	return err == nil && sum == e.trailer.FileChecksum, err
+}
+
+// checkBehind returns an error if the replica seems to be at an earlier state
+// than the one that a segment follows, and may not be: the file of that state can
+// be read, so the listing is wrong, or the replica is empty.
+func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view) error {
+	if s.log.Base < base.txid {
+		return nil
+	}
+	at := fileKey{s.log.State.Level, s.log.State.MinTXID, s.log.State.MaxTXID}
+	err := r.store.load(ctx, at, make([]byte, ltx.HeaderSize), 0)
+	switch {
+	case err == nil, errors.Is(err, errs.ErrCorrupt):
+		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.txid, at)
+	case !isMissing(err):
+		return err
+	case base.last == nil:
+		return fmt.Errorf("%w, and write buffer %s has commits that follow transaction %s: restore the replica, or set another path for the write buffer to begin a new database",
+			errs.ErrNoDatabase, r.b.path, s.log.Base)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package litestream
+
+import (
+	"fmt"
+	"sync"
+)
+
+// pageOneFormat is what page 1 on the replica says about how the database is to
+// be opened: bytes 18 and 19. Commits leave that as it is. It is safe for
+// concurrent use.
+type pageOneFormat struct {
+	*writeDeps
+
+	mu struct {
+		sync.Mutex // duty: both
+		bytes      [2]byte
+		of         *viewState // the state of the replica that has them
+	}
+}
+
+// get returns the format.
+func (f *pageOneFormat) get() [2]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.bytes
+}
+
+// isOf reports whether the format is that of a state.
+func (f *pageOneFormat) isOf(s *viewState) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.of == s
+}
+
+// set notes the format of a state.
+func (f *pageOneFormat) set(s *viewState, bytes [2]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.bytes, f.mu.of = bytes, s
+}
+
+// learn reads the format from the replica, if a file of another process may have
+// changed it.
+func (f *pageOneFormat) learn() error {
+	cur := f.views.current.Load()
+	if cur.commit == 0 || f.isOf(cur.state) {
+		return nil
+	}
+	ctx, cancel := f.tasks.WithTimeout(f.opts.readTimeout)
+	defer cancel()
+	page, err := f.pages.page(ctx, cur, 1)
+	if err != nil {
+		return err
+	}
+	if _, err := checkPageOne(page, cur.pageSize); err != nil {
+		return fmt.Errorf("page 1 as of transaction %s: %w", cur.txid, err)
+	}
+	f.set(cur.state, [2]byte(page[offWriteVersion:]))
+	return nil
+}

@@ -1,0 +1,28 @@
+package litestream
+
+import (
+	"fmt"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+)
+
+// isSameOwner reports whether a write buffer of one database may be used for
+// another. The identities of their replicas decide where both are known, as a
+// database may be opened by several names.
+func isSameOwner(a, b commitlog.Owner) bool {
+	switch {
+	case a == commitlog.Owner{} || b == commitlog.Owner{}:
+		return true // of a version that did not say
+	case a.Replica != "" && b.Replica != "":
+		return a.Replica == b.Replica
+	}
+	return a.Name == b.Name
+}
+
+// describeOwner names a database in errors.
+func describeOwner(o commitlog.Owner) string {
+	if o.Replica == "" {
+		return fmt.Sprintf("database %s", o.Name)
+	}
+	return fmt.Sprintf("database %s of replica %s", o.Name, o.Replica)
+}
