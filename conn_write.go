@@ -90,7 +90,7 @@ func (c *conn) Truncate(size int64) (err error) {
 	if c.tx == nil {
 		return c.fail("truncate", ErrReadOnly)
 	}
-	if !c.tx.dirty && c.again && size != c.tx.view.fileSize() {
+	if !c.tx.isDirty() && c.again && size != c.tx.view.fileSize() {
 		c.tx.resized = true // not what page 1 said
 	}
 	return c.fail("truncate", c.tx.truncate(size))
@@ -123,7 +123,7 @@ func (c *conn) isRollback() bool {
 // rollback left. Durable is whether it is to survive the loss of power.
 func (c *conn) seal(durable bool) error {
 	tx := c.tx
-	if tx.err != nil || !tx.dirty || c.isRollback() {
+	if tx.err != nil || !tx.isDirty() || c.isRollback() {
 		return nil // after an error, SQLite can only be rolling back
 	}
 	commit, err := c.db.writer.append(tx, durable)
@@ -131,7 +131,7 @@ func (c *conn) seal(durable bool) error {
 		tx.err = err
 		return err
 	}
-	tx.dirty, tx.resized, tx.sealed = false, false, true
+	tx.seal()
 	c.appended = append(c.appended, commit)
 	return nil
 }

@@ -11,22 +11,33 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// transaction is what a connection that holds the writer's place has changed
-// and not committed. Nobody else sees it. It is not safe for concurrent use.
+// txState says how much of a transaction is in the write buffer.
+type txState int
+
+const (
+	txClean    txState = iota // nothing was changed
+	txDirty                   // something was changed, and nothing is in the write buffer
+	txSealed                  // all that was changed is in the write buffer, and not finished
+	txReopened                // something was changed after txSealed
+)
+
+func (s txState) String() string { return [...]string{"clean", "dirty", "sealed", "reopened"}[s] }
+
+// transaction is what a connection that holds the writer slot has changed and
+// not committed. No other connection sees it. It is not safe for concurrent use.
 type transaction struct {
 	view     *view // that it changes
+	state    txState
 	pageSize uint32
 	slots    map[uint32]int64 // where pages are in data, in pages
 	data     tempFile
-	used     int64  // slots ever given
+	used     int64  // slots that were ever given
 	size     uint32 // of the database now, pages
-	least    uint32 // the smallest size since it began
+	least    uint32 // the smallest size since the transaction began, pages
 	counter  uint32 // change counter in page 1
-	wal      bool   // page 1 says WAL mode, other than what is read back
-	dirty    bool   // something changed that is not sealed
-	sealed   bool   // something is in the write buffer, and not finished
-	resized  bool   // by a truncation after the commit
-	err      error  // a write that failed: nothing of it may be committed
+	wal      bool   // page 1 says WAL mode; it does not when it is read back
+	resized  bool   // size is what SQLite set after a commit, not what page 1 says
+	err      error  // why a write failed: nothing may be committed; nil if none did
 }
 
 var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
@@ -40,7 +51,7 @@ func newTransaction(v *view, memory []byte) *transaction {
 }
 
 // write notes a page. After an error nothing of the transaction is committed:
-// what SQLite writes then is to undo it, and ignored.
+// SQLite writes only to undo it, and that is ignored.
 func (tx *transaction) write(p []byte, off int64) error {
 	if tx.err != nil {
 		return nil
@@ -82,7 +93,7 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 		tx.counter = binary.BigEndian.Uint32(p[offChangeCounter:])
 		tx.wal = p[offWriteVersion] != 1 || p[offReadVersion] != 1
 	}
-	tx.dirty = true
+	tx.change()
 	return nil
 }
 
@@ -99,21 +110,38 @@ func (tx *transaction) truncate(size int64) error {
 	if n < tx.size {
 		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
 		if n == 0 {
-			tx.counter = tx.view.state.counter.Load() // a new database that is not to be
+			tx.counter = tx.view.state.counter.Load() // a new database was rolled back
 		}
 	}
 	if n != tx.size {
-		tx.size, tx.least, tx.dirty = n, min(tx.least, n), true
+		tx.size, tx.least = n, min(tx.least, n)
+		tx.change()
 	}
 	return nil
 }
 
-// changes tells whether a read has to look here first.
-func (tx *transaction) changes() bool { return tx != nil && tx.err == nil && (tx.dirty || tx.sealed) }
+// change notes that something was changed.
+func (tx *transaction) change() {
+	switch tx.state {
+	case txClean:
+		tx.state = txDirty
+	case txSealed:
+		tx.state = txReopened
+	}
+}
 
-// read fills p from what the transaction has of the page that holds offset
-// off. Done reports whether it has to say anything of it; at the end of the database
-// n is 0.
+// seal notes that everything that was changed is in the write buffer.
+func (tx *transaction) seal() { tx.state, tx.resized = txSealed, false }
+
+// isDirty reports whether something was changed that is not in the write buffer.
+func (tx *transaction) isDirty() bool { return tx.state == txDirty || tx.state == txReopened }
+
+// changes reports whether a read has to look here first.
+func (tx *transaction) changes() bool { return tx != nil && tx.err == nil && tx.state != txClean }
+
+// read fills p from the page that holds offset off, to the end of the page at
+// most. Done reports whether the transaction has changed that page; at the end of
+// the database done is set, and the error is io.EOF.
 func (tx *transaction) read(p []byte, off int64) (n int, done bool, err error) {
 	size := int64(tx.pageSize)
 	pgno, in := uint32(off/size)+1, off%size
@@ -135,8 +163,8 @@ func (tx *transaction) read(p []byte, off int64) (n int, done bool, err error) {
 	return 0, false, nil
 }
 
-// commitSize returns the size that the database has after the commit. Page 1 tells:
-// SQLite truncates the file later.
+// commitSize returns the size that the database has after the commit, pages. Page
+// 1 says it, as SQLite truncates the file later.
 func (tx *transaction) commitSize() (uint32, error) {
 	if tx.resized {
 		return tx.size, nil
@@ -159,14 +187,14 @@ func (tx *transaction) commitSize() (uint32, error) {
 	return n, nil
 }
 
-// pgnos returns the pages that it changed, up to a size, in ascending order.
+// pgnos returns the pages that were changed, up to a size, in ascending order.
 func (tx *transaction) pgnos(size uint32) []uint32 {
 	all := slices.Sorted(maps.Keys(tx.slots))
 	n, _ := slices.BinarySearch(all, size+1)
 	return all[:n]
 }
 
-// page fills p with a page that it changed.
+// page fills p with a page that was changed.
 func (tx *transaction) page(pgno uint32, p []byte) error {
 	n, err := tx.data.ReadAt(p, tx.slots[pgno]*int64(tx.pageSize))
 	if n == len(p) {
@@ -178,6 +206,6 @@ func (tx *transaction) page(pgno uint32, p []byte) error {
 // drop forgets what was changed, and returns memory for the next transaction.
 func (tx *transaction) drop() []byte {
 	memory := tx.data.spare()
-	_ = tx.data.Close() // there was nothing to be kept
+	_ = tx.data.Close() // nothing of it is kept
 	return memory
 }

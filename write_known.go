@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
-
 )
 
 // mostKnown bounds the files that are remembered beside those that give the
