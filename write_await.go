@@ -61,7 +61,7 @@ func (l *lostCommits) has(number uint64) bool { return number > l.from && number
 // more.
 func (q *queue) await(ctx context.Context, number uint64) error {
 	q.mu.Lock()
-	attempts, doubtful := q.mu.attempts, q.isDoubtful()
+	attempts, doubtful := q.mu.attempts, q.mu.isDoubtful(q.known)
 	if q.mu.synced >= number && !doubtful && !q.mu.lost.has(number) {
 		q.mu.Unlock()
 		return nil // and the next commit need not be synced at once
@@ -76,7 +76,7 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 	signal(q.kick)
 	for ended := false; ; {
 		q.mu.Lock()
-		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.isDoubtful(), q.mu.problem, q.mu.changed
+		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.known), q.mu.problem, q.mu.changed
 		hole := q.known.hole()
 		tried := q.mu.attempts > attempts // else what is wrong may be over by now
 		q.mu.Unlock()

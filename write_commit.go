@@ -28,7 +28,11 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 	c := &localCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
 	c.Timestamp = max(time.Now().UnixMilli(), tx.view.timestamp+1)
 	err = b.append(&c.Commit, durable,
-		func() commitlog.Header { return q.header(tx) },
+		func() commitlog.Header {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			return q.mu.header(q.writeDeps, q.format, tx.pageSize)
+		},
 		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
 		func(s *segment, m mark) error {
 			q.mu.Lock()
@@ -77,22 +81,20 @@ func (q *queue) takeBack(commits []*localCommit) {
 	q.mu.change()
 }
 
-// header returns the header of a new segment.
-func (q *queue) header(tx *transaction) commitlog.Header {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if n := len(q.mu.segments); n > 0 {
-		s := q.mu.segments[n-1]
-		return commitlog.Header{
-			Owner:    q.owner,
-			PageSize: tx.pageSize, Format: s.log.Format, Base: s.txid(), Before: s.log.Sum(),
-			State: commitlog.State{Commit: s.commit, Timestamp: s.newest},
-		}
+// header returns the header of a new segment: it follows the newest segment, or
+// the current view if there is none.
+func (s *queueState) header(deps *writeDeps, format *pageOneFormat, pageSize uint32) commitlog.Header {
+	h := commitlog.Header{Owner: deps.owner, PageSize: pageSize}
+	if n := len(s.segments); n > 0 {
+		last := s.segments[n-1]
+		h.Format, h.Base, h.Before = last.log.Format, last.txid(), last.log.Sum()
+		h.State = commitlog.State{Commit: last.commit, Timestamp: last.newest}
+		return h
 	}
-	cur := q.views.current.Load()
-	h := commitlog.Header{Owner: q.owner, PageSize: tx.pageSize, Base: cur.txid}
+	cur := deps.views.current.Load()
+	h.Base = cur.txid
 	if cur.last != nil {
-		h.Format = q.format.get()
+		h.Format = format.get()
 		h.State = stateOf(cur)
 	}
 	return h

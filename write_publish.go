@@ -23,7 +23,7 @@ func (q *queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
 	if q.mu.buffer != nil && len(q.mu.segments) > 0 {
 		s = q.mu.segments[0]
 	}
-	return s, q.mu.buffer, q.isDoubtful()
+	return s, q.mu.buffer, q.mu.isDoubtful(q.known)
 }
 
 // isFinished reports whether all commits of a segment are finished.
@@ -58,7 +58,7 @@ func (q *queue) syncEnded(err error) (done bool) {
 	q.mu.problem = err
 	q.mu.attempts++
 	q.mu.change()
-	if len(q.mu.segments) == 0 && !q.isDoubtful() || q.tasks.Closed() {
+	if len(q.mu.segments) == 0 && !q.mu.isDoubtful(q.known) || q.tasks.Closed() {
 		q.mu.running = false
 		return true
 	}
@@ -142,8 +142,8 @@ func (q *queue) published(number uint64) {
 }
 
 // lose ends write mode, because another writer has written. Commits that are
-// not on the replica are kept aside. It returns the error that those who wait
-// for them get.
+// not on the replica are kept aside. It returns the error that callers get which
+// wait for them.
 func (q *queue) lose(why error) error {
 	err := fmt.Errorf("%w: %w", errs.ErrConflict, why)
 	q.mu.Lock()

@@ -176,6 +176,12 @@ func (s *queueState) unsynced() (n int64) {
 	return n
 }
 
+// isDoubtful reports whether the replica may lack files, and a sync is to find
+// out although there is nothing to upload. Closing does not wait for that.
+func (s *queueState) isDoubtful(known *knownFiles) bool {
+	return s.mode.hasBuffer() && !s.mode.isClosed() && known.isDoubtful()
+}
+
 // errWriting means that news of the replica have to wait, or mean a conflict.
 var errWriting = errors.New("there are commits that are not on the replica yet")
 
@@ -269,13 +275,6 @@ func (q *queue) stampLocal() {
 	}
 }
 
-// isDoubtful reports whether the replica may lack files, and a sync is to find
-// out although there is nothing to upload. Closing does not wait for that.
-// It is called under mu.
-func (q *queue) isDoubtful() bool {
-	return q.mu.mode.hasBuffer() && !q.mu.mode.isClosed() && q.known.isDoubtful()
-}
-
 // suspect has the next sync look at all levels of the replica. That sync need
 // not wait for a commit.
 func (q *queue) suspect() {
@@ -290,7 +289,7 @@ func (q *queue) suspect() {
 // startSync starts the goroutine that syncs, unless it runs. It is called under
 // mu.
 func (q *queue) startSync() {
-	if !q.mu.running && (len(q.mu.segments) > 0 || q.isDoubtful()) {
+	if !q.mu.running && (len(q.mu.segments) > 0 || q.mu.isDoubtful(q.known)) {
 		q.mu.running = q.tasks.Go(q.upload)
 	}
 	if q.opts.syncOnCommit || q.mu.unsynced() >= q.opts.bufferMaxSize {

@@ -87,7 +87,7 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 		if r, err = recoverBuffer(ctx, m.writeDeps, b, base); err != nil {
 			break
 		}
-		if err = m.queue.takeUp(b, base, r.segments); err != errOvertaken {
+		if err = m.takeUp(b, base, r.segments); err != errOvertaken {
 			break
 		}
 	}
@@ -99,37 +99,39 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 
 // takeUp begins write mode with the segments that were recovered for a state of
 // the replica. It returns errOvertaken if that is not the current one any more.
-func (q *queue) takeUp(b *writeBuffer, base *view, recovered []*segment) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	cur := q.views.current.Load()
-	switch {
-	case q.mu.mode.isClosed():
-		return errs.ErrClosed
-	case cur.state != base.state:
-		return errOvertaken
-	}
-	q.mu.mode, q.mu.buffer = modeOn, b
-	q.known.begin()
-	q.mu.lost.err = nil
-	if len(recovered) > 0 {
+func (m *modeSwitch) takeUp(b *writeBuffer, base *view, recovered []*segment) (err error) {
+	m.queue.update(func(s *queueState) {
+		cur := m.views.current.Load()
+		switch {
+		case s.mode.isClosed():
+			err = errs.ErrClosed
+			return
+		case cur.state != base.state:
+			err = errOvertaken
+			return
+		}
+		s.mode, s.buffer = modeOn, b
+		m.queue.known.begin()
+		s.lost.err = nil
+		if len(recovered) == 0 {
+			return
+		}
 		v := cur
-		for _, s := range recovered {
-			q.mu.appended += uint64(s.commits)
-			q.mu.counts.recovered += int64(s.commits)
-			s.number(q.mu.appended)
-			q.mu.finished = q.mu.appended
-			v = withSegment(v, s)
+		for _, segment := range recovered {
+			s.appended += uint64(segment.commits)
+			s.counts.recovered += int64(segment.commits)
+			segment.number(s.appended)
+			s.finished = s.appended
+			v = withSegment(v, segment)
 		}
 		if cur.pageSize == 0 {
-			q.tiers.reset(v.pageSize)
+			m.tiers.reset(v.pageSize)
 		}
-		q.mu.segments = recovered
-		q.views.local.Store(q.views.newState(v))
-		q.startSync()
-	}
-	q.mu.change()
-	return nil
+		s.segments = recovered
+		m.views.local.Store(m.views.newState(v))
+		m.queue.startSync()
+	})
+	return err
 }
 
 // disable turns write mode off, once the transaction that is under way has
