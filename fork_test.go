@@ -355,10 +355,10 @@ func (w *forkWorld) pin(v *view) *forkReader {
 // readPage reads a page as a connection does.
 func (w *forkWorld) readPage(v *view, pgno uint32) ([]byte, error) {
 	page := make([]byte, v.pageSize)
-	if w.db.reader.readLocal(v, pgno, page) {
+	if w.db.pages.readLocal(v, pgno, page) {
 		return page, nil
 	}
-	return w.db.page(w.t.Context(), v, pgno)
+	return w.db.pages.page(w.t.Context(), v, pgno)
 }
 
 // check reads pages of a transaction, which must all be of one state. It says

@@ -138,7 +138,7 @@ func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ..
 	t.Helper()
 	image := slices.Collect(slices.Chunk(p.Image(v.txid), p.PageSize()))
 	for _, pgno := range pgnos {
-		page, err := db.page(t.Context(), v, pgno)
+		page, err := db.pages.page(t.Context(), v, pgno)
 		if err != nil {
 			t.Errorf("page %d as of %s: %v", pgno, v.txid, err)
 		} else if !bytes.Equal(page, image[pgno-1]) {

@@ -104,16 +104,16 @@ func TestHugeCommit(t *testing.T) {
 				}
 				within(t, "hydration", func() {
 					await(t, "an end", func() bool {
-						s := db.reader.copies.progress().Status
+						s := db.hydrator.progress().Status
 						return s == HydrationComplete || s == HydrationFailed // some disks have no files of 16 TB
 					})
 				})
-				if p := db.reader.copies.progress(); p.Status == HydrationFailed && len(far) == 0 || p.Status == HydrationComplete && p.Pages != v.pages.len() {
+				if p := db.hydrator.progress(); p.Status == HydrationFailed && len(far) == 0 || p.Status == HydrationComplete && p.Pages != v.pages.len() {
 					t.Errorf("%+v\n%s", p, log)
 				}
 				within(t, "queries", func() {
 					for _, pgno := range append([]uint32{1, 2, 20, 150, 5000, 1 << 31, hugeCommit}, far...) {
-						c := &conn{db: db, log: db.log, predictor: predictor{db: db}, pinned: v}
+						c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher), pinned: v}
 						if _, err := c.ReadAt(make([]byte, 4096), int64(pgno-1)*4096); err != nil {
 							t.Errorf("page %d: %v", pgno, c.lastErr.Load())
 						}
@@ -145,11 +145,11 @@ func TestHugeCommit_Follow(t *testing.T) {
 		v := db.current.Load()
 		for pgno, page := range want {
 			got := make([]byte, 4096)
-			if err := db.reader.local.Load().read(v, pgno, got); err != nil || string(got) != string(page) {
+			if err := db.hydrator.local().read(v, pgno, got); err != nil || string(got) != string(page) {
 				t.Errorf("page %d of %d: error %v", pgno, commit, err)
 			}
 		}
-		if p := db.reader.copies.progress(); p.Pages != v.pages.len() || v.commit != commit {
+		if p := db.hydrator.progress(); p.Pages != v.pages.len() || v.commit != commit {
 			t.Errorf("%+v of a database of %d pages", p, v.commit)
 		}
 	}

@@ -4,69 +4,77 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/superfly/ltx"
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// hydrator copies the database to a local file in the background, newest
-// versions only, and keeps up with it. Its goroutines end with the database.
+// hydrator copies the database to a local file in the background, only the
+// newest page versions, and keeps up with it. Queries read from the file
+// through its tier. Its goroutines end with the database.
 type hydrator struct {
-	db   *database
-	rate *rate.Limiter // bytes; nil: no limit
+	*replicaAccess
+	opts   hydrateOptions
+	tier   *localTier
+	state  *hydrationState
+	copier *copier
 
-	// streams bounds requests, maxBatch for each of HydrationConcurrency.
-	streams *semaphore.Weighted
-	runs    sync.Pool // *[]byte of runSize, for decoded pages
-
-	file *pagefile.File
-
-	// keeper is what a file at an explicit path survives restarts by; nil for a
-	// temporary one.
-	keeper *keeper
-
-	offers  chan offer
-	offered atomic.Int64  // bytes in offers
-	room    chan struct{} // holds one if there may be room in offers
-	wake    chan struct{} // holds one if there may be a new view, or a page was offered
-	work    chan struct{} // holds one if pages may be missing
-	broken  chan error    // holds why the local file cannot be read any more
-	over    atomic.Bool   // it failed for good
-	idle    atomic.Bool   // nobody takes offers for a while
-	bytes   atomic.Int64  // read from storage
-
-	mu      sync.Mutex      // duty: what follows
-	status  HydrationStatus // guarded by mu
-	problem error           // guarded by mu; why it failed or pauses
-	since   time.Time       // guarded by mu; when this status began
-	already int64           // guarded by mu; bytes when this status began
-	step    int             // guarded by mu; tenths that were logged
-	hot     []uint32        // guarded by mu; pages that queries waited for, the newest last
-	changed bool            // guarded by mu; since it was reported
+	// Used by run only.
+	file   *pagefile.File
+	keeper *keeper // makes a file at an explicit path survive restarts; nil for a temporary one
 }
 
-// offer is a page that somebody else has fetched.
-type offer struct {
-	key      pageKey
-	page     []byte
-	compared bool // it came with a whole file whose checksum is right
+// hydrateOptions are the options of hydration.
+type hydrateOptions struct {
+	name        string        // of the database
+	path        string        // of the local file; empty: a temporary one
+	concurrency int           // requests at a time
+	rateLimit   int64         // bytes a second; 0: none
+	readTimeout time.Duration // how long a request may bring no bytes; negative: no limit
+
+	onProgress func(HydrationProgress) // nil: not called
+	onDisk     func(op string) error   // called before and after disk operations; nil: not called
 }
+
+// replicaAccess is what hydration uses of a database and its replica.
+type replicaAccess struct {
+	log     *slog.Logger
+	tasks   *task.Group
+	store   *store
+	views   *views
+	buffers *bufferPool // for compressed frames
+
+	// refresh brings the current view up to date with the replica.
+	refresh func(context.Context)
+
+	// refreshAnew is refresh that does not rely on a listing from before the
+	// call. It returns the files that the replica has, nil if that is not known,
+	// and the error that may be why.
+	refreshAnew func(context.Context) ([]*ltx.FileInfo, error)
+
+	// epochOf returns the epoch of files that were listed after a view was the
+	// current one.
+	epochOf func(ctx context.Context, before *view, files []*ltx.FileInfo) (uint32, error)
+
+	// distrust ends the use of a file whose content does not have its checksum.
+	distrust func(f *ltxFile, problem error)
+
+	// forgetServed drops the pages that the tiers have, and has SQLite read
+	// again what it has cached, because pages were wrong.
+	forgetServed func()
+}
+
+// isCurrent reports whether an epoch is that of the current view. What is read
+// after it has ended may be of another history.
+func (r *replicaAccess) isCurrent(epoch uint32) bool { return epoch == r.views.epoch() }
 
 const (
-	// maxOffered bounds the pages that wait to be written, bytes. Others are
-	// left to be read again.
-	maxOffered = 8 << 20
-	maxOffers  = 1 << 12
-
-	// maxHot is how many pages that queries waited for are remembered.
-	maxHot = 64
-
 	// patience is how long hydration gives way to queries at a time.
 	patience = 200 * time.Millisecond
 
@@ -75,119 +83,150 @@ const (
 	lastHydrationDelay  = 30 * time.Second
 )
 
-func newHydrator(db *database) *hydrator {
-	h := &hydrator{
-		db:     db,
-		offers: make(chan offer, maxOffers),
-		room:   make(chan struct{}, 1),
-		wake:   make(chan struct{}, 1),
-		work:   make(chan struct{}, 1),
-		broken: make(chan error, 1),
-		status: HydrationIdle,
-
-		// Half of one more, so that what is small need not wait for what is not.
-		streams: semaphore.NewWeighted(int64(db.opts.HydrationConcurrency)*maxBatch + maxBatch/2),
-		runs:    sync.Pool{New: func() any { b := make([]byte, 0, runSize); return &b }},
+func newHydrator(r *replicaAccess, opts hydrateOptions) *hydrator {
+	tier := newLocalTier(r.tasks.Closed)
+	state := newHydrationState(r.log, tier.wake)
+	return &hydrator{
+		replicaAccess: r,
+		opts:          opts,
+		tier:          tier,
+		state:         state,
+		copier:        newCopier(r, opts, tier, state),
 	}
-	if n := db.opts.HydrationRateLimit; n > 0 {
-		h.rate = rate.NewLimiter(rate.Limit(n), int(max(n/10, readPart)))
-	}
-	return h
 }
 
 // start begins to hydrate.
-func (h *hydrator) start() { h.db.tasks.Go(h.run) }
+func (h *hydrator) start() { h.tasks.Go(h.run) }
+
+// progress tells how far hydration has come. A nil hydrator is idle.
+func (h *hydrator) progress() HydrationProgress {
+	if h == nil {
+		return HydrationProgress{Status: HydrationIdle}
+	}
+	return progressOf(h.opts.name, h.state, h.local())
+}
+
+// report calls OnHydrationProgress. Only run does, so calls do not overlap.
+func (h *hydrator) report() {
+	var err error
+	defer guard(h.log, "OnHydrationProgress", &err)
+	if fn := h.opts.onProgress; fn != nil {
+		fn(h.progress())
+	}
+}
+
+func (h *hydrator) local() *localPages { return h.tier.local.Load() }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *hydrator) run() {
 	for again := false; ; {
 		err := h.hydrate()
-		if h.db.tasks.Closed() {
+		if h.tasks.Closed() {
 			return
 		}
 		if errors.Is(err, errLocalWrong) {
-			h.db.forgetServed()
+			h.forgetServed()
 			if !again {
 				again = true
-				h.db.log.Warn("hydration starts over", "reason", err)
+				h.log.Warn("hydration starts over", "reason", err)
 				continue
 			}
 		}
 		if errors.Is(err, ErrCorrupt) || !isDiskFull(err) && !errors.Is(err, errUnknown) {
-			h.fail(err)
+			h.tier.offers.refuse()
+			h.state.fail(err)
+			h.report()
 			return
 		}
-		h.rest(true)
-		h.pauses(isDiskFull(err), err)
+		h.tier.offers.set(offersPaused)
+		if isDiskFull(err) {
+			h.state.pauseFailed(err)
+		} else {
+			h.state.pause(err)
+		}
 		h.report()
-		timer := time.NewTimer(lastHydrationDelay)
-		select {
-		case <-timer.C:
-		case <-h.db.tasks.Context().Done():
-			timer.Stop()
+		if !sleep(h.tasks.Context(), lastHydrationDelay) {
 			return
 		}
 	}
 }
 
+// sleep waits for d. It reports false if ctx is done before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		timer.Stop()
+		return false
+	}
+}
+
 // hydrate is run with the local file that it opens.
 func (h *hydrator) hydrate() (err error) {
-	defer guard(h.db.log, "hydration", &err)
+	defer guard(h.log, "hydration", &err)
 	if err := h.open(); err != nil {
 		return err
 	}
 	defer func() { err = h.close(err) }()
-	h.begin(HydrationRestoring)
-	ctx, stop := context.WithCancel(h.db.tasks.Context())
+	h.state.begin(HydrationRestoring)
+	ctx, stop := context.WithCancel(h.tasks.Context())
 	var copying sync.WaitGroup
 	failed := make(chan error, 1)
 	copying.Go(func() {
 		var err error
 		defer func() { failed <- err }()
-		defer guard(h.db.log, "hydration", &err)
-		err = h.copyAll(ctx)
+		defer guard(h.log, "hydration", &err)
+		err = h.copier.copyAll(ctx)
 	})
 	defer copying.Wait()
 	defer stop()
 	return h.keepUp(ctx, failed)
 }
 
-// open opens the local file, and takes from it what an earlier process left.
+// open opens the local file, with the pages that an earlier process left in
+// it.
 func (h *hydrator) open() error {
 	select {
-	case <-h.broken: // of the file before
+	case <-h.tier.broken: // of the file before
 	default:
 	}
 	// All of this is about one view: the next may have pages of another size.
-	v := h.db.current.Load()
-	var err error
-	if path := h.db.opts.HydrationPath; path != "" {
-		h.file, h.keeper, err = openKept(h, path)
-		if errors.Is(err, pagefile.ErrLocked) {
-			h.db.log.Warn("the hydration file is in use by another database or process; a temporary one is used", "file", path)
-			h.file, err = pagefile.CreateTemp()
-		}
-	} else {
-		h.file, err = pagefile.CreateTemp()
-	}
-	if err != nil {
+	v := h.views.current.Load()
+	if err := h.openFile(); err != nil {
 		return fmt.Errorf("open hydration file: %w", err)
 	}
-	l := newLocalPages(h.file, v.pageSize, h.db.opts.onDisk)
+	l := newLocalPages(h.file, v.pageSize, h.opts.onDisk)
+	var err error
 	if h.keeper != nil {
-		err = h.keeper.resume(l, v)
+		err = h.keeper.resume(l, v, h.replicaAccess)
 	} else {
 		err = l.hold(v)
 	}
 	if err != nil {
 		return errors.Join(err, h.file.Close())
 	}
-	h.db.reader.local.Store(l)
+	h.tier.local.Store(l)
 	return nil
 }
 
-// close ends the use of the local file. Problem is why, if it is not that the
-// database is closed.
+// openFile opens the file at the path of the options. If there is none, or
+// another process uses the file, it creates a temporary one.
+func (h *hydrator) openFile() (err error) {
+	if path := h.opts.path; path != "" {
+		h.file, h.keeper, err = openKept(path, h.log)
+		if !errors.Is(err, pagefile.ErrLocked) {
+			return err
+		}
+		h.log.Warn("the hydration file is in use by another database or process; a temporary one is used", "file", path)
+	}
+	h.file, err = pagefile.CreateTemp()
+	return err
+}
+
+// close ends the use of the local file. Problem is why, nil if the database is
+// closed.
 func (h *hydrator) close(problem error) error {
 	l := h.local()
 	err := problem
@@ -195,7 +234,7 @@ func (h *hydrator) close(problem error) error {
 	case h.keeper == nil:
 	case errors.Is(problem, ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
 		l.drop()
-		// Without them the record is refused, should it be impossible to replace it.
+		// If the record cannot be replaced, it is refused because the pages are gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
 		err = h.keeper.checkpoint(l)
@@ -204,118 +243,17 @@ func (h *hydrator) close(problem error) error {
 	return errors.Join(err, h.file.Close())
 }
 
-func (h *hydrator) local() *localPages { return h.db.reader.local.Load() }
-
-// offer gives a page to the local file that somebody has fetched, maybe in a
-// whole file whose checksum was compared. It does not wait.
-func (h *hydrator) offer(key pageKey, page []byte, compared bool) {
-	if h == nil || h.over.Load() || !h.local().wants(key) {
-		return
-	}
-	if h.offered.Add(int64(len(page))) > maxOffered {
-		h.offered.Add(-int64(len(page)))
-		return
-	}
-	select {
-	case h.offers <- offer{key, page, compared}:
-	default:
-		h.offered.Add(-int64(len(page)))
-	}
-	signal(h.wake)
-}
-
-// offerSurely is offer, but waits while there is no room, as long as ctx allows and
-// somebody makes room.
-func (h *hydrator) offerSurely(ctx context.Context, key pageKey, page []byte, compared bool) {
-	isFull := func() bool { return h.offered.Load()+int64(len(page)) > maxOffered || len(h.offers) == cap(h.offers) }
-	for h != nil && !h.over.Load() && !h.idle.Load() && isFull() {
-		signal(h.wake)
-		select {
-		case <-h.room:
-		case <-ctx.Done():
-			return
-		}
-	}
-	h.offer(key, page, compared)
-}
-
-// rest notes whether offers are left lying.
-func (h *hydrator) rest(idle bool) {
-	h.idle.Store(idle)
-	signal(h.room)
-}
-
-// notify tells that there may be a new view.
-func (h *hydrator) notify() {
-	if h != nil {
-		signal(h.wake)
-	}
-}
-
-// signal puts one into a channel that holds one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// broke is told why a page could not be read from the local file. If that is
-// not just that it is not there, nothing is read from it any more.
-func (h *hydrator) broke(l *localPages, err error) {
-	if err == errNotHere || h.db.tasks.Closed() || l != h.local() {
-		return
-	}
-	l.drop()
-	select {
-	case h.broken <- err:
-	default:
-	}
-}
-
-// want tells that a query waits for a page: others near it come next.
-func (h *hydrator) want(pgno uint32) {
-	if h == nil || h.isComplete() {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.hot) == maxHot {
-		h.hot = append(h.hot[:0], h.hot[1:]...)
-	}
-	h.hot = append(h.hot, pgno)
-}
-
-// nextHot returns the page that a query waited for last, false if none did.
-func (h *hydrator) nextHot() (pgno uint32, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := len(h.hot)
-	if n == 0 {
-		return 0, false
-	}
-	pgno = h.hot[n-1]
-	h.hot = h.hot[:n-1]
-	return pgno, true
-}
-
-// isComplete tells whether no page is missing, and none is to be compared.
-func (h *hydrator) isComplete() bool {
-	l := h.local()
-	return l != nil && l.isComplete()
-}
-
-// keepUp follows the newest view and writes pages that are offered, until
+// keepUp follows the newest view and writes the pages that are offered, until
 // copying fails or ctx is done.
 func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 	var retry <-chan time.Time // nil unless the disk was full
 	for {
 		select {
-		case err := <-h.broken:
+		case err := <-h.tier.broken:
 			return err
 		case <-retry:
 			retry = nil
-			h.resumes()
+			h.state.resume()
 		default:
 		}
 		if retry == nil {
@@ -324,21 +262,27 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 			if err != nil {
-				h.pauses(true, err)
+				h.state.pauseFailed(err)
 				retry = time.After(lastHydrationDelay)
 			}
 		}
-		h.rest(retry != nil)
-		h.progressed()
-		signal(h.work)
+		if retry != nil {
+			h.tier.offers.set(offersPaused)
+		} else {
+			h.tier.offers.set(offersTaken)
+		}
+		if h.state.update(h.local()) {
+			h.report()
+		}
+		signal(h.copier.work)
 		select {
-		case <-h.wake:
+		case <-h.tier.wake:
 		case <-retry:
 			retry = nil
-			h.resumes()
+			h.state.resume()
 		case err := <-failed:
 			return err
-		case err := <-h.broken:
+		case err := <-h.tier.broken:
 			return err
 		case <-ctx.Done():
 			return nil
@@ -346,7 +290,7 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// maintain does what there is to be done now.
+// maintain does what there is to do now.
 func (h *hydrator) maintain() error {
 	err := h.follow()
 	if err == nil {
@@ -358,37 +302,21 @@ func (h *hydrator) maintain() error {
 	return err
 }
 
-// follow makes the local file that of the newest view.
+// follow makes the local file hold the newest view.
 func (h *hydrator) follow() error {
 	for {
-		l, cur := h.local(), h.db.current.Load()
+		l, cur := h.local(), h.views.current.Load()
 		held := l.view()
 		if held == cur || held == nil { // nil: a reader found it broken
 			return nil
 		}
-		if held.pageSize != cur.pageSize {
-			// Another database: begun again in the same file.
-			if h.keeper != nil {
-				if err := h.keeper.discard(l); err != nil {
-					return err
-				}
-			}
-			l.drop()
-			if err := h.file.Reset(); err != nil {
-				return err
-			}
-			l = newLocalPages(h.file, cur.pageSize, h.db.opts.onDisk)
-			h.db.reader.local.Store(l)
-			if err := l.hold(cur); err != nil {
-				h.broke(l, err) // it holds nothing, so it is of no use to try that again
-				return err
-			}
-			continue
-		}
 		var err error
-		if h.keeper != nil {
+		switch {
+		case held.pageSize != cur.pageSize:
+			err = h.restart(l, cur)
+		case h.keeper != nil:
 			err = h.keeper.forget(l, held, cur)
-		} else {
+		default:
 			err = l.hold(cur)
 		}
 		if err != nil {
@@ -397,85 +325,51 @@ func (h *hydrator) follow() error {
 	}
 }
 
-// adopt writes pages that were offered.
+// restart empties the file for a view with pages of another size.
+func (h *hydrator) restart(l *localPages, cur *view) error {
+	if h.keeper != nil {
+		if err := h.keeper.discard(l); err != nil {
+			return err
+		}
+	}
+	l.drop()
+	if err := h.file.Reset(); err != nil {
+		return err
+	}
+	l = newLocalPages(h.file, cur.pageSize, h.opts.onDisk)
+	h.tier.local.Store(l)
+	err := l.hold(cur)
+	if err != nil {
+		h.tier.broke(l, err) // it holds nothing, so trying that again is of no use
+	}
+	return err
+}
+
+// adopt writes the pages that were offered.
 func (h *hydrator) adopt() error {
 	for {
-		select {
-		case o := <-h.offers:
-			h.offered.Add(-int64(len(o.page)))
-			signal(h.room)
-			if err := h.follow(); err != nil {
-				return err
-			}
-			l := h.local()
-			if int64(len(o.page)) != l.size {
-				continue
-			}
-			already, err := l.write(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page)
-			if err != nil {
-				return err
-			}
-			if o.compared && already == 0 {
-				l.settleKey(o.key)
-			}
-		default:
+		o, ok := h.tier.offers.take()
+		if !ok {
 			return nil
+		}
+		if err := h.follow(); err != nil {
+			return err
+		}
+		l := h.local()
+		if int64(len(o.page)) != l.size {
+			continue
+		}
+		already, err := l.write(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page)
+		if err != nil {
+			return err
+		}
+		if o.verified && already == 0 {
+			l.settleKey(o.key)
 		}
 	}
 }
 
-// begin sets the status of a hydration that goes on.
-func (h *hydrator) begin(status HydrationStatus) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.changed = true
-	h.problem = nil
-	if h.status != status {
-		h.status, h.since, h.already, h.step = status, time.Now(), h.bytes.Load(), 0
-	}
-	signal(h.wake)
-}
-
-// pauses notes why hydration does not go on for now. Failed changes the status,
-// too: for trouble that somebody has to see to.
-func (h *hydrator) pauses(failed bool, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.problem == nil {
-		h.db.log.Warn("hydration pauses", "error", err)
-	}
-	h.changed = true
-	h.problem = err
-	if failed {
-		h.status = HydrationFailed
-	}
-	signal(h.wake)
-}
-
-// resumes ends a pause.
-func (h *hydrator) resumes() {
-	h.mu.Lock()
-	paused, failed := h.problem != nil, h.status == HydrationFailed
-	h.problem = nil
-	h.mu.Unlock()
-	if paused {
-		h.db.log.Info("hydration goes on")
-	}
-	if failed {
-		h.begin(HydrationRestoring)
-	}
-}
-
-// fail ends hydration. Pages are remote from now on.
-func (h *hydrator) fail(err error) {
-	h.over.Store(true)
-	signal(h.room)
-	for len(h.offers) > 0 {
-		<-h.offers // nobody else takes them now
-	}
-	h.mu.Lock()
-	h.status, h.problem = HydrationFailed, err
-	h.mu.Unlock()
-	h.db.log.Error("hydration failed", "error", err)
-	h.report()
+// isDiskFull reports whether there may be room on the disk later.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -46,7 +46,7 @@ func TestHydration_ReplacedBySmaller(t *testing.T) {
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY)")
 	p.Exec("INSERT INTO t VALUES (1)")
 	mustRefresh(t, db)
-	await(t, "the other replica", func() bool { return db.reader.local.Load().view() == db.current.Load() })
+	await(t, "the other replica", func() bool { return db.hydrator.local().view() == db.current.Load() })
 	close(open)
 	awaitHydrated(t, db)
 	if strings.Contains(log.String(), "panic") {
@@ -60,7 +60,6 @@ func TestHydration_PartSize(t *testing.T) {
 	const commit = 200_000
 	file, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
 	v := mustAdvance(t, new(view), file, index)
-	h := &hydrator{db: &database{opts: Options{}.withDefaults()}}
 	set := func(from, to uint32) func(*bitmap) {
 		return func(b *bitmap) {
 			for pgno := from; pgno < to; pgno++ {
@@ -79,7 +78,7 @@ func TestHydration_PartSize(t *testing.T) {
 	} {
 		present := newBitmap(commit)
 		local.before(present)
-		plan := h.plan(v, present)
+		plan := newCopyPlan(v, present, DefaultHydrationConcurrency)
 		local.meanwhile(present)
 		missing := make(map[uint32]bool)
 		present.missingIn(1, commit, func(pgno uint32) bool { missing[pgno] = true; return true })
@@ -151,7 +150,7 @@ func TestHydration_FailedAppend(t *testing.T) {
 				mustRefresh(t, db)
 				await(t, "failure", func() bool { return !fail.Load() })
 				synctest.Wait()
-				if got := db.reader.copies.progress(); got.Status != HydrationFailed || !strings.Contains(got.Error, "no space") {
+				if got := db.hydrator.progress(); got.Status != HydrationFailed || !strings.Contains(got.Error, "no space") {
 					t.Errorf("with a full disk: %+v", got)
 				}
 				time.Sleep(time.Minute)
@@ -179,11 +178,11 @@ func TestHydration_BrokenAndNews(t *testing.T) {
 	db, log := openKeptDB(t, client, filepath.Join(t.TempDir(), "local.db"), Options{})
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
-	h := db.reader.copies
+	h := db.hydrator
 	l := h.local()
 	l.drop()
-	h.notify()
-	h.broke(l, errors.New("the disk is bad"))
+	h.tier.notify()
+	h.tier.broke(l, errors.New("the disk is bad"))
 	await(t, "failure", func() bool { return h.progress().Status == HydrationFailed })
 	if got := h.progress(); !strings.Contains(got.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {
 		t.Errorf("%+v\n%s", got, log)
@@ -203,7 +202,7 @@ func TestHydration_ResumeWithoutAnAnswer(t *testing.T) {
 		db, log := openKeptDB(t, &deniedClient{hookClient: client}, path, Options{})
 		defer closeDB(t, db)
 		time.Sleep(time.Second)
-		if got := db.reader.copies.progress(); !strings.Contains(got.Error, "denied") {
+		if got := db.hydrator.progress(); !strings.Contains(got.Error, "denied") {
 			t.Errorf("it does not say why it waits: %+v", got)
 		}
 		wantAll(t, p, db)
@@ -320,7 +319,7 @@ func TestHydration_ReplacedByShorter(t *testing.T) {
 				}})
 				defer closeDB(t, db)
 				time.Sleep(10 * time.Second)
-				if db.reader.copies.progress().Error == "" {
+				if db.hydrator.progress().Error == "" {
 					t.Error("no read has failed")
 				}
 				old.DeleteLevelBelow(0, old.TXID()+1)
@@ -333,7 +332,7 @@ func TestHydration_ReplacedByShorter(t *testing.T) {
 					}
 				}
 				time.Sleep(2 * time.Minute)
-				if got := db.reader.copies.progress(); got.Status != HydrationComplete || got.Error != "" {
+				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
 					t.Fatalf("%+v\n%s", got, log)
 				}
 				wantLocal(t, p, db, db.current.Load())

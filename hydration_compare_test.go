@@ -58,7 +58,7 @@ func awaitEnd(t *testing.T, db *database) HydrationProgress {
 	t.Helper()
 	var p HydrationProgress
 	await(t, "an end", func() bool {
-		p = db.reader.copies.progress()
+		p = db.hydrator.progress()
 		return p.Status == HydrationComplete || p.Status == HydrationFailed
 	})
 	return p
@@ -82,7 +82,7 @@ func TestHydration_ComparesWhatQueriesRead(t *testing.T) {
 				defer closeDB(t, db)
 				v := db.current.Load()
 				for pgno := range want {
-					if _, err := db.page(t.Context(), v, pgno); err != nil {
+					if _, err := db.pages.page(t.Context(), v, pgno); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -113,8 +113,8 @@ func TestHydration_ComparesWhatWasKept(t *testing.T) {
 			open := make(chan struct{})
 			half := &gateClient{flipClient: client, key: client.file, from: 1_500_000, open: open}
 			db, log := openKeptDB(t, half, path, Options{HydrationConcurrency: 4})
-			await(t, "most pages", func() bool { return db.reader.copies.progress().Pages > 600 })
-			if p := db.reader.copies.progress(); p.Status != HydrationRestoring || p.Progress >= 100 || p.VerifiedPages > 100 {
+			await(t, "most pages", func() bool { return db.hydrator.progress().Pages > 600 })
+			if p := db.hydrator.progress(); p.Status != HydrationRestoring || p.Progress >= 100 || p.VerifiedPages > 100 {
 				t.Errorf("%+v\n%s", p, log)
 			}
 			closeDB(t, db)
@@ -172,7 +172,7 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 	open := make(chan struct{})
 	half := &gateClient{flipClient: client, key: client.file, from: 1_500_000, open: open}
 	db, _ := openKeptDB(t, half, path, Options{HydrationConcurrency: 4})
-	await(t, "most pages", func() bool { return db.reader.copies.progress().Pages > 600 })
+	await(t, "most pages", func() bool { return db.hydrator.progress().Pages > 600 })
 	closeDB(t, db)
 	close(open)
 	rec, _, _, err := readRecord(path)
@@ -194,14 +194,14 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 	}
 	db, log := openKeptDB(t, client, path, Options{})
 	defer closeDB(t, db)
-	await(t, "hydration", func() bool { return db.reader.copies.progress().Status == HydrationComplete })
+	await(t, "hydration", func() bool { return db.hydrator.progress().Status == HydrationComplete })
 	if !strings.Contains(log.String(), "starts over") {
 		t.Errorf("it is not noticed:\n%s", log)
 	}
 	v := db.current.Load()
 	for pgno, page := range want {
 		got := make([]byte, 4096)
-		if err := db.reader.local.Load().read(v, pgno, got); err != nil || string(got) != string(page) {
+		if err := db.hydrator.local().read(v, pgno, got); err != nil || string(got) != string(page) {
 			t.Errorf("page %d: error %v", pgno, err)
 		}
 	}
@@ -229,7 +229,7 @@ func TestHydration_ComparesHistories(t *testing.T) {
 				t.Helper()
 				awaitHydrated(t, db)
 				wantLocal(t, p, db, db.current.Load())
-				l, s := db.reader.local.Load(), db.reader.copies.progress()
+				l, s := db.hydrator.local(), db.hydrator.progress()
 				if s.VerifiedPages+s.UnverifiablePages != s.Pages || l.isComplete() != (s.Status == HydrationComplete) {
 					t.Errorf("%+v\n%s", s, log)
 				}

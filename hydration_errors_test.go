@@ -58,7 +58,7 @@ func TestHydration_DiskFull(t *testing.T) {
 				}})
 				defer closeDB(t, db)
 				time.Sleep(5 * time.Second)
-				p2 := db.reader.copies.progress()
+				p2 := db.hydrator.progress()
 				if op == "write pages" && (p2.Status != HydrationFailed || !strings.Contains(p2.Error, "no space")) {
 					t.Errorf("with a full disk: %+v", p2)
 				}
@@ -66,7 +66,7 @@ func TestHydration_DiskFull(t *testing.T) {
 				full.Store(false)
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
-				if got := db.reader.copies.progress(); got.Status != HydrationComplete || got.Error != "" {
+				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
 					t.Fatalf("with room again: %+v", got)
 				}
 				wantLocal(t, p, db, db.current.Load())
@@ -86,12 +86,12 @@ func TestHydration_DiskFails(t *testing.T) {
 		}
 		return nil
 	}})
-	await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
-	if got := db.reader.copies.progress(); !strings.Contains(got.Error, syscall.EIO.Error()) {
+	await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
+	if got := db.hydrator.progress(); !strings.Contains(got.Error, syscall.EIO.Error()) {
 		t.Errorf("got %+v", got)
 	}
 	wantAll(t, p, db)
-	if db.stats().LocalHits > 0 && db.reader.local.Load().view() != nil {
+	if db.stats().LocalHits > 0 && db.hydrator.local().view() != nil {
 		t.Error("it is still in use")
 	}
 }
@@ -109,7 +109,7 @@ func TestHydration_FileChangedUnderUs(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantAll(t, p, db)
-		await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
+		await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
 		wantAll(t, p, db)
 	})
 	t.Run("removed", func(t *testing.T) {
@@ -135,8 +135,8 @@ func TestHydration_PathNotUsable(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{dir, filepath.Join(dir, "none", "local.db"), "/proc/none"} {
 		db := openHere(t, client, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
-		await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
-		if got := db.reader.copies.progress(); !strings.Contains(got.Error, path) {
+		await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
+		if got := db.hydrator.progress(); !strings.Contains(got.Error, path) {
 			t.Errorf("%s: %+v", path, got)
 		}
 		wantAll(t, p, db)
@@ -183,12 +183,12 @@ func TestHydration_StorageFails(t *testing.T) {
 				bad.Store(name != "one byte")
 				close(open)
 				time.Sleep(5 * time.Minute)
-				if got := db.reader.copies.progress(); name != "one byte" && (got.Status != HydrationRestoring || got.Error == "") {
+				if got := db.hydrator.progress(); name != "one byte" && (got.Status != HydrationRestoring || got.Error == "") {
 					t.Errorf("while storage fails: %+v", got)
 				}
 				bad.Store(false)
 				time.Sleep(5 * time.Minute)
-				if got := db.reader.copies.progress(); got.Status != HydrationComplete || got.Error != "" {
+				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
 					t.Errorf("after it works again: %+v", got)
 				}
 				wantLocal(t, p, db, db.current.Load())
@@ -213,8 +213,8 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "failure", func() bool { return db.reader.copies.progress().Status == HydrationFailed })
-	if got := db.reader.copies.progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
+	await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
+	if got := db.hydrator.progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
 		t.Errorf("got %+v", got)
 	}
 	v := db.current.Load()
@@ -233,7 +233,7 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 				right++
 				continue
 			}
-			c := &conn{db: db, log: db.log, predictor: predictor{db: db}, pinned: v}
+			c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher), pinned: v}
 			if _, err := c.ReadAt(make([]byte, v.pageSize), int64(pgno-1)*int64(v.pageSize)); err == nil || !strings.Contains(c.lastErr.Load().Text, snapshot.String()) {
 				t.Fatalf("page %d as of %s: error %v, %+v", pgno, v.txid, err, c.lastErr.Load())
 			}
@@ -369,7 +369,7 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		wantPage(t, p, db, v, hot-1)
 		near := func() bool {
 			for pgno := hot - 10; pgno <= hot+10; pgno++ {
-				if _, ok := v.lookup(pgno); ok && !db.reader.local.Load().has(v, pgno) {
+				if _, ok := v.lookup(pgno); ok && !db.hydrator.local().held.Load().has(v, pgno) {
 					return false
 				}
 			}
@@ -378,7 +378,7 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		for !near() {
 			time.Sleep(10 * time.Millisecond)
 		}
-		l := db.reader.local.Load()
+		l := db.hydrator.local()
 		if l.missing() == 0 {
 			t.Error("everything is local before what is near the query")
 		}
@@ -453,12 +453,12 @@ func TestHydration_QueryLatency(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 1))
 			var all []time.Duration
 			for range 100 {
-				if hydrate && db.reader.copies.progress().Status == HydrationComplete {
-					t.Errorf("hydration was over too soon: %+v", db.reader.copies.progress())
+				if hydrate && db.hydrator.progress().Status == HydrationComplete {
+					t.Errorf("hydration was over too soon: %+v", db.hydrator.progress())
 				}
 				pgno := 1 + rng.Uint32N(v.commit)
 				start := time.Now()
-				if _, err := db.page(t.Context(), v, pgno); err != nil {
+				if _, err := db.pages.page(t.Context(), v, pgno); err != nil {
 					t.Fatal(err)
 				}
 				all = append(all, time.Since(start))
@@ -526,13 +526,13 @@ func TestHydration_DamageAndDiskFull(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		full.Store(false)
 		time.Sleep(5 * time.Minute)
-		if got := db.reader.copies.progress(); got.Status != HydrationFailed {
+		if got := db.hydrator.progress(); got.Status != HydrationFailed {
 			t.Errorf("%+v\n%s", got, log)
 		}
 		closeDB(t, db)
 		db, log = openKeptDB(t, client, path, opts)
 		time.Sleep(time.Second)
-		if got := db.reader.copies.progress(); got.Pages > 100 || strings.Contains(log.String(), "goes on with") {
+		if got := db.hydrator.progress(); got.Pages > 100 || strings.Contains(log.String(), "goes on with") {
 			t.Errorf("%+v\n%s", got, log)
 		}
 		closeDB(t, db)

@@ -51,7 +51,7 @@ func imageOf(p *ltxtest.Primary, v *view) []byte {
 // wantPage reads a page of a view as a connection does, and compares it.
 func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint32) {
 	t.Helper()
-	c := &conn{db: db, log: db.log, predictor: predictor{db: db}, pinned: v}
+	c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher), pinned: v}
 	got := make([]byte, v.pageSize)
 	if _, err := c.ReadAt(got, int64(pgno-1)*int64(v.pageSize)); err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("page %d as of %s: %v (%+v)", pgno, v.txid, err, c.lastErr.Load())
@@ -84,13 +84,13 @@ func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	v := db.current.Load()
 	// A query brings a page to the file, and another has it from there.
 	wantPage(t, p, db, v, 20)
-	await(t, "the page to be local", func() bool { l := db.reader.local.Load(); return l != nil && l.has(v, 20) })
+	await(t, "the page to be local", func() bool { l := db.hydrator.local(); return l != nil && l.held.Load().has(v, 20) })
 	reads := db.stats().PageReads
 	wantPage(t, p, db, v, 20)
 	if n := db.stats().PageReads - reads; n > 0 {
 		t.Errorf("a page that is local takes %d requests", n)
 	}
-	if s := db.reader.copies.progress(); s.Status != HydrationRestoring || s.Progress >= 100 {
+	if s := db.hydrator.progress(); s.Status != HydrationRestoring || s.Progress >= 100 {
 		t.Errorf("the test comes too late: %+v", s)
 	}
 	if db.stats().LocalHits == 0 {
@@ -203,7 +203,7 @@ func TestHydration_TwoWithOnePath(t *testing.T) {
 	awaitHydrated(t, db)
 	db2 := openHere(t, other, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
 	awaitHydrated(t, db2)
-	if a, b := db.reader.copies.progress().File, db2.reader.copies.progress().File; a != path || b == path || b == "" {
+	if a, b := db.hydrator.progress().File, db2.hydrator.progress().File; a != path || b == path || b == "" {
 		t.Errorf("files are %s and %s", a, b)
 	}
 	p.Exec("UPDATE t SET n = n + 1")
@@ -214,7 +214,7 @@ func TestHydration_TwoWithOnePath(t *testing.T) {
 	}
 	wantLocal(t, p, db, db.current.Load())
 	wantLocal(t, q, db2, db2.current.Load())
-	if _, err := os.Stat(db2.reader.copies.progress().File); err == nil {
+	if _, err := os.Stat(db2.hydrator.progress().File); err == nil {
 		t.Error("the temporary file can be found")
 	}
 }

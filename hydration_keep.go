@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc64"
 	"io/fs"
+	"log/slog"
 	"os"
 	"time"
 
@@ -30,7 +31,7 @@ const (
 // record of it. One goroutine uses it, that which changes what the local pages
 // are of.
 type keeper struct {
-	h    *hydrator
+	log  *slog.Logger
 	file *pagefile.File
 	path string // of the record
 
@@ -48,8 +49,8 @@ type keeper struct {
 
 // openKept opens the hydration file at a path. A file that has no record beside
 // it might be anybody's, and is refused, as is a record that is none.
-func openKept(h *hydrator, path string) (*pagefile.File, *keeper, error) {
-	k := &keeper{h: h, path: path + recordSuffix}
+func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
+	k := &keeper{log: log, path: path + recordSuffix}
 	old, err := readRecordFile(k.path)
 	if err != nil {
 		return nil, nil, err
@@ -79,11 +80,11 @@ const recordSuffix = "-hydration"
 
 // resume has the local pages begin with those that an earlier process left, as
 // far as they are of a view.
-func (k *keeper) resume(l *localPages, v *view) error {
+func (k *keeper) resume(l *localPages, v *view, r *replicaAccess) error {
 	if len(k.old) > 0 {
-		pages, err := k.trusted(l, v)
-		if k.h.db.tasks.Closed() {
-			return context.Cause(k.h.db.tasks.Context())
+		pages, err := k.trusted(l, v, r)
+		if r.tasks.Closed() {
+			return context.Cause(r.tasks.Context())
 		}
 		if err == nil {
 			return k.begin(l, v, pages)
@@ -91,7 +92,7 @@ func (k *keeper) resume(l *localPages, v *view) error {
 		if errors.Is(err, errUnknown) {
 			return err
 		}
-		k.h.db.log.Warn("the hydration file cannot be used, hydration starts over", "file", k.file.Path(), "reason", err)
+		k.log.Warn("the hydration file cannot be used, hydration starts over", "file", k.file.Path(), "reason", err)
 	}
 	// In this order: a file that is not empty has a record.
 	if err := k.discard(l); err != nil {
@@ -117,7 +118,7 @@ func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 	}
 	if pages.set != nil {
 		l.adopt(pages)
-		k.h.db.log.Info("hydration goes on with what is in the file", "file", k.file.Path(), "pages", pages.n, "of", l.total.Load())
+		k.log.Info("hydration goes on with what is in the file", "file", k.file.Path(), "pages", pages.n, "of", l.total.Load())
 	}
 	return k.checkpoint(l)
 }

@@ -50,7 +50,7 @@ func TestHydration_Resume(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	awaitHydrated(t, db)
-	all := db.reader.copies.bytes.Load()
+	all := db.hydrator.state.read.Load()
 	closeDB(t, db)
 
 	for _, change := range []func(){
@@ -69,7 +69,7 @@ func TestHydration_Resume(t *testing.T) {
 		db, log := openKeptDB(t, client, path, Options{})
 		awaitHydrated(t, db)
 		wantLocal(t, p, db, db.current.Load())
-		if n := db.reader.copies.bytes.Load(); n > all/2 && !strings.Contains(log.String(), "VACUUM") && p.TXID() < 12 {
+		if n := db.hydrator.state.read.Load(); n > all/2 && !strings.Contains(log.String(), "VACUUM") && p.TXID() < 12 {
 			t.Errorf("%d of %d bytes are read again\n%s", n, all, log)
 		}
 		if !strings.Contains(log.String(), "hydration goes on with") {
@@ -97,7 +97,7 @@ func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
 	wantLocal(t, p, db, db.current.Load())
-	if n := db.reader.copies.bytes.Load(); n > 100_000 {
+	if n := db.hydrator.state.read.Load(); n > 100_000 {
 		t.Errorf("%d bytes are read for a few rows\n%s", n, log)
 	}
 }
@@ -110,7 +110,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	awaitHydrated(t, db)
-	all := db.reader.copies.bytes.Load()
+	all := db.hydrator.state.read.Load()
 	closeDB(t, db)
 	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id BETWEEN 2000 AND 2043")
 	db, log := openKeptDB(t, client, path, Options{})
@@ -127,7 +127,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 		t.Fatalf("%.1f %% of the pages have changed", 100*share)
 	}
 	// The index of the file that changed them is read once more, to know which they are.
-	read := db.reader.copies.bytes.Load() + v.last.size
+	read := db.hydrator.state.read.Load() + v.last.size
 	t.Logf("%d of %d bytes", read, all)
 	if read*50 > all {
 		t.Errorf("%d of %d bytes are read again\n%s", read, all, log)

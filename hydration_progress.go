@@ -1,7 +1,5 @@
 package litestream
 
-import "time"
-
 // HydrationStatus is what a hydration is doing.
 type HydrationStatus string
 
@@ -32,69 +30,15 @@ type HydrationProgress struct {
 	Error string `json:"error"` // why it failed or pauses; empty if it goes on
 }
 
-// mostProgress is that of a hydration that is not complete, though all pages
-// may be local.
+// mostProgress is the progress of a hydration that is not complete, even if all
+// pages are local.
 const mostProgress = 99.9
 
-// progressed changes the status by what is missing, and logs every tenth.
-func (h *hydrator) progressed() {
-	l := h.local()
-	total, missing := l.total.Load(), l.missing()
-	if l.view() == nil {
-		return
-	}
-	h.mu.Lock()
-	changed := h.changed
-	h.changed = false
-	if h.status == HydrationFailed || h.status == HydrationIdle {
-		h.mu.Unlock()
-		if changed {
-			h.report()
-		}
-		return
-	}
-	before := h.status
-	complete := l.isComplete()
-	step := 10
-	if !complete {
-		step = min(int(10*(total-missing)/max(total, 1)), 9)
-	}
-	done := complete && before != HydrationComplete
-	switch {
-	case done:
-		h.status, h.problem = HydrationComplete, nil
-	case !complete && before == HydrationComplete:
-		h.status, h.since, h.already, h.step = HydrationCatchingUp, time.Now(), h.bytes.Load(), step
-	}
-	tenth := before == HydrationRestoring && step > h.step && !done
-	h.step = max(h.step, step)
-	took, bytes := time.Since(h.since), h.bytes.Load()-h.already
-	h.mu.Unlock()
-	switch {
-	case done && before == HydrationRestoring:
-		size := total * l.size
-		h.db.log.Info("hydration complete", "pages", total, "bytes_read", bytes, "duration", took,
-			"mb_per_s", int64(float64(size)/1e6/max(took.Seconds(), 1e-3)), "verified", l.compared.Load())
-	case tenth:
-		h.db.log.Info("hydration", "percent", step*10, "pages", total-missing, "of", total)
-	}
-	if changed || done || !complete {
-		h.report()
-	}
-}
-
-// progress tells how far it has come.
-func (h *hydrator) progress() HydrationProgress {
-	if h == nil {
-		return HydrationProgress{Status: HydrationIdle}
-	}
-	h.mu.Lock()
-	p := HydrationProgress{Name: h.db.name, Status: h.status, Bytes: h.bytes.Load()}
-	if h.problem != nil {
-		p.Error = h.problem.Error()
-	}
-	h.mu.Unlock()
-	l := h.local()
+// progressOf returns how far a hydration into a local file has come. L is nil
+// before there is one.
+func progressOf(name string, s *hydrationState, l *localPages) HydrationProgress {
+	p := s.progress()
+	p.Name = name
 	if l == nil {
 		return p
 	}
@@ -112,13 +56,4 @@ func (h *hydrator) progress() HydrationProgress {
 		p.Status = HydrationCatchingUp
 	}
 	return p
-}
-
-// report calls OnHydrationProgress. Only run does, one at a time.
-func (h *hydrator) report() {
-	var err error
-	defer guard(h.db.log, "OnHydrationProgress", &err)
-	if fn := h.db.opts.OnHydrationProgress; fn != nil {
-		fn(h.progress())
-	}
 }

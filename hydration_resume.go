@@ -12,63 +12,90 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
-// maxWitnesses bounds the files whose checksums are read to find one that the
-// replica had before.
+// maxWitnesses bounds how many files are read to find one that the replica had
+// when a record was written.
 const maxWitnesses = 4
 
 // errUnknown means that storage does not tell whether a hydration file can be
-// used. It may later.
+// used. It may tell later.
 var errUnknown = errors.New("it is not known whether the hydration file can be used")
 
-// trusted returns which pages of the hydration file are as in a view, or why
-// none can be trusted.
+// trusted returns the pages of the hydration file that are as in a view, or
+// why none can be trusted.
 //
 // The replica must still have one of the files that it had when the record was
-// written: up to its last transaction, the history is known to be the same.
-// Pages that were younger are given up, and so are those that changed since,
-// by their versions in the view or, better, by the files that lead from there
-// to here: after a new snapshot, all versions are new.
-func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
+// written: up to the last transaction of that file, the history is known to be
+// the same. Younger pages are given up. So are pages that changed since, as
+// their versions in the view tell or, better, the files that lead from there
+// to the view: a new snapshot gives every page a new version.
+func (k *keeper) trusted(l *localPages, v *view, r *replicaAccess) (trustedPages, error) {
 	none := trustedPages{}
+	rec, forgotten, err := k.oldRecord(l, v)
+	if err != nil {
+		return none, err
+	}
+	if err := k.checkSamples(l, rec, forgotten); err != nil {
+		return none, err
+	}
+	upTo, files, err := r.witness(rec, v)
+	if err != nil {
+		return none, err
+	}
+	pages := rec.pagesOf(v, upTo, forgotten, r.changedSince(upTo, v, files))
+	if !r.isCurrent(v.epoch) {
+		return none, errors.New("the replica was replaced meanwhile")
+	}
+	return pages, nil
+}
+
+// oldRecord returns the record that an earlier process left, and the pages
+// that it excludes. An error tells why it cannot be of a view.
+func (k *keeper) oldRecord(l *localPages, v *view) (*record, map[uint32]bool, error) {
 	rec, forgotten, err := parseRecord(k.old)
 	switch {
 	case err != nil:
-		return none, err
 	case rec.TXID == 0:
-		return none, errors.New("it was not begun")
+		err = errors.New("it was not begun")
 	case rec.PageSize != v.pageSize:
-		return none, fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.pageSize)
+		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.pageSize)
 	case k.file.Size() < int64(rec.end())*l.size:
-		return none, fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
+		err = fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
 	case rec.TXID > v.txid:
-		return none, fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.txid)
+		err = fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.txid)
 	}
+	return rec, forgotten, err
+}
+
+// checkSamples compares some pages of the file with a record.
+func (k *keeper) checkSamples(l *localPages, rec *record, forgotten map[uint32]bool) error {
 	if err := k.file.Grow(k.file.Size()); err != nil {
-		return none, err
+		return err
 	}
 	page := make([]byte, l.size)
 	for _, s := range rec.Samples {
 		if s.Pgno == 0 || s.Pgno > rec.Commit {
-			return none, fmt.Errorf("%w: sample of page %d", errBadRecord, s.Pgno)
+			return fmt.Errorf("%w: sample of page %d", errBadRecord, s.Pgno)
 		}
 		if forgotten[s.Pgno] {
 			continue
 		}
 		if err := k.file.ReadAt(page, int64(s.Pgno-1)*l.size); err != nil {
-			return none, err
+			return err
 		}
 		if crc64.Checksum(page, recordTable) != s.CRC64 {
-			return none, fmt.Errorf("page %d is not what was written", s.Pgno)
+			return fmt.Errorf("page %d is not what was written", s.Pgno)
 		}
 	}
-	upTo, files, err := k.witness(rec, v)
-	if err != nil {
-		return none, err
-	}
-	changed := k.changedSince(upTo, v, files)
+	return nil
+}
+
+// pagesOf returns the pages of a record that are as in a view. UpTo is the last
+// transaction that both have, and changed are the pages that changed after it,
+// nil if that is not known.
+func (r *record) pagesOf(v *view, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
 	end := v.pages.end()
 	pages := trustedPages{set: newBitmap(end), compared: newBitmap(end)}
-	eachRun(rec.runs, rec.Commit, func(first, n uint32, version ltx.TXID) {
+	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
 		if version == 0 || version > upTo {
 			return
 		}
@@ -80,7 +107,7 @@ func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 			return true
 		})
 	})
-	eachRun(rec.Compared, rec.Commit, func(first, n uint32, covers ltx.TXID) {
+	eachRun(r.Compared, r.Commit, func(first, n uint32, covers ltx.TXID) {
 		if covers == 0 {
 			return
 		}
@@ -91,24 +118,21 @@ func (k *keeper) trusted(l *localPages, v *view) (trustedPages, error) {
 			return true
 		})
 	})
-	if v.epoch != k.h.db.current.Load().epoch {
-		return none, errors.New("the replica was replaced meanwhile")
-	}
-	return pages, nil
+	return pages
 }
 
-// witness returns the last transaction up to which the replica is known to be
-// the one that the record is of, and its files.
-func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error) {
-	ctx, cancel := k.h.db.tasks.WithTimeout(-1)
+// witness returns the last transaction up to which the replica is known to have
+// the history of a record, and the files of the replica.
+func (r *replicaAccess) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error) {
+	ctx, cancel := r.tasks.WithTimeout(-1)
 	defer cancel()
-	before := k.h.db.current.Load()
-	files, err := k.h.db.store.listAll(ctx, false)
+	before := r.views.current.Load()
+	files, err := r.store.listAll(ctx, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	// The replica may have been replaced since the view was made.
-	if epoch, err := k.h.db.epochOf(ctx, before, files); err != nil {
+	if epoch, err := r.epochOf(ctx, before, files); err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	} else if epoch != v.epoch {
 		return 0, nil, errors.New("the replica was replaced meanwhile")
@@ -127,7 +151,7 @@ func (k *keeper) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error
 		if tries++; tries > maxWitnesses {
 			break
 		}
-		checksum, err := k.h.db.store.checksum(ctx, info)
+		checksum, err := r.store.checksum(ctx, info)
 		switch {
 		case err == nil && checksum == f.Checksum:
 			return f.MaxTXID, files, nil
@@ -151,31 +175,31 @@ func (r *record) end() (last uint32) {
 // changes are pages that changed.
 type changes struct {
 	pages *bitmap
-	least uint32 // all pages beyond it did
+	least uint32 // all pages beyond this one changed
 }
 
 func (c *changes) has(pgno uint32) bool { return pgno > c.least || c.pages.has(pgno) }
 
-// changedSince returns the pages that changed after a transaction, nil if that
-// cannot be told.
-func (k *keeper) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *changes {
+// changedSince returns the pages of a view that changed after a transaction,
+// nil if that cannot be told.
+func (r *replicaAccess) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *changes {
 	plan, end := extend(from, v.txid, files)
 	if end != v.txid || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
 		return nil
 	}
-	ctx, cancel := k.h.db.tasks.WithTimeout(-1)
+	ctx, cancel := r.tasks.WithTimeout(-1)
 	defer cancel()
 	changed := &changes{newBitmap(v.pages.end()), v.commit}
-	err := k.h.db.store.loadFiles(ctx, plan, func(l *loadedFile) error {
+	err := r.store.loadFiles(ctx, plan, func(l *loadedFile) error {
 		l.index.Each(func(e ltxio.Entry) bool {
 			changed.pages.set(e.Pgno)
 			return true
 		})
-		changed.least = min(changed.least, l.file.commit) // what lies beyond was cut off in between
+		changed.least = min(changed.least, l.file.commit) // pages beyond it were cut off in between
 		return nil
 	})
 	if err != nil {
-		k.h.db.log.Debug("cannot tell what has changed since the hydration file was written", "error", err)
+		r.log.Debug("cannot tell what has changed since the hydration file was written", "error", err)
 		return nil
 	}
 	return changed

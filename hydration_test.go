@@ -24,8 +24,8 @@ func await(t testing.TB, what string, cond func() bool) {
 func awaitHydrated(t testing.TB, db *database) {
 	t.Helper()
 	await(t, "hydration", func() bool {
-		l := db.reader.local.Load()
-		return l != nil && l.view() == db.current.Load() && l.missing() == 0 && db.reader.copies.progress().Status == HydrationComplete
+		l := db.hydrator.local()
+		return l != nil && l.view() == db.current.Load() && l.missing() == 0 && db.hydrator.progress().Status == HydrationComplete
 	})
 }
 
@@ -40,7 +40,7 @@ func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view) {
 		if _, ok := v.lookup(pgno); !ok {
 			continue
 		}
-		if err := db.reader.local.Load().read(v, pgno, page); err != nil {
+		if err := db.hydrator.local().read(v, pgno, page); err != nil {
 			t.Errorf("page %d: %v", pgno, err)
 		} else if !bytes.Equal(page, want) {
 			t.Errorf("page %d as of %s is not what was written", pgno, v.txid)

@@ -133,7 +133,6 @@ func TestPromise8_Hydration(t *testing.T) {
 	const commit = 400_000
 	file, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
 	v := mustAdvance(t, new(view), file, index)
-	h := &hydrator{db: &database{opts: Options{}.withDefaults()}}
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -142,7 +141,7 @@ func TestPromise8_Hydration(t *testing.T) {
 	}
 	before := heap()
 	present := newBitmap(commit)
-	work := h.plan(v, present).batches()
+	work := newCopyPlan(v, present, DefaultHydrationConcurrency).batches()
 	grown := int64(heap()) - int64(before)
 	if perPage := float64(grown) / commit; perPage > 1 {
 		t.Errorf("%.2f bytes a page, 10 GB of pages of 4 KiB are %.0f MB", perPage, perPage*2.6)

@@ -137,7 +137,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		vfs.HydrationEnabled, vfs.WriteEnabled, vfs.WriteSyncInterval = hydrated, true, -1
 		f, other := openFile(t, vfs, "app.db"), openFile(t, vfs, "app.db")
 		if hydrated {
-			for deadline := time.Now().Add(20 * time.Second); f.db.reader.copies.progress().Status != HydrationComplete; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(20 * time.Second); f.db.hydrator.progress().Status != HydrationComplete; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("it is not hydrated")
 				}
@@ -181,7 +181,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		// What is stored says WAL mode, as before.
 		reader := newTestVFS(t, store)
 		again := openFile(t, reader, "app.db")
-		stored, err := again.db.page(t.Context(), again.db.current.Load(), 1)
+		stored, err := again.db.pages.page(t.Context(), again.db.current.Load(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}

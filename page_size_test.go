@@ -61,7 +61,7 @@ func (d *replacedDatabase) want(t *testing.T, db *database, before *view) {
 	}
 	image := d.next.Image(2)
 	for pgno := uint32(1); pgno <= cur.commit; pgno++ {
-		page, err := db.page(t.Context(), cur, pgno)
+		page, err := db.pages.page(t.Context(), cur, pgno)
 		if err != nil || !bytes.Equal(page, image[int(pgno-1)*8192:][:8192]) {
 			t.Errorf("page %d is not that of the new database: %v", pgno, err)
 		}

@@ -37,9 +37,9 @@ var pragmas = map[string]pragma{
 	"litestream_write_enabled": {get: (*conn).writeEnabled, set: (*conn).setWriteEnabled},
 	"litestream_sync":          {get: (*conn).syncNow},
 
-	"litestream_hydration_progress": {get: func(c *conn) (string, error) { return formatPercent(c.db.reader.copies.progress()), nil }},
-	"litestream_hydration_status":   {get: func(c *conn) (string, error) { return string(c.db.reader.copies.progress().Status), nil }},
-	"litestream_hydration_file":     {get: func(c *conn) (string, error) { return c.db.reader.copies.progress().File, nil }},
+	"litestream_hydration_progress": {get: func(c *conn) (string, error) { return formatPercent(c.db.hydrator.progress()), nil }},
+	"litestream_hydration_status":   {get: func(c *conn) (string, error) { return string(c.db.hydrator.progress().Status), nil }},
+	"litestream_hydration_file":     {get: func(c *conn) (string, error) { return c.db.hydrator.progress().File, nil }},
 }
 
 // formatTime gives a time as RFC 3339, to the millisecond that LTX has.

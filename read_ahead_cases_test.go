@@ -34,7 +34,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 			db.store.limit = newLimiter(1)
 			held := db.store.limit.enqueue(foreground)
 			if !direct {
-				db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+				db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
 				synctest.Wait()
 			}
 			time.Sleep(5 * time.Second)
@@ -54,7 +54,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 			}
 			l.done(held)
 			synctest.Wait()
-			page, err := db.page(t.Context(), v, 15)
+			page, err := db.pages.page(t.Context(), v, 15)
 			if err == nil && bytes.Equal(page, oddPage(15, 7)) {
 				t.Errorf("direct=%v: the view of the history before got a page of the new one", direct)
 			}
@@ -73,17 +73,17 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 			}
 			return nil
 		}
-		p := predictor{db: db}
+		p := newPredictor(db.prefetcher)
 		p.at(v)
-		s := &stream{guess: &runGuess{15, 20, 1}, window: 8, most: 100, fits: 1000}
-		p.streams = []*stream{s}
+		s := &scan{pattern: &runPattern{15, 20, 1}, window: 8, limit: 100, cacheable: 1000}
+		p.scans = []*scan{s}
 		p.extend(s, 0)
 		// somebody else's span goes through the gap
-		other := new(stream)
-		db.readAhead(v, []uint32{10, 25}, 0, other)
+		other := new(scan)
+		db.prefetcher.prefetch(v, []uint32{10, 25}, 0, other)
 		synctest.Wait()
 		giveUp(db, v, 10, 25)
-		page, cached, ok := db.peek(v, 15)
+		page, cached, ok := db.pages.known(v, 15)
 		if !ok || !cached {
 			t.Fatal("the page is not in the cache")
 		}
@@ -97,9 +97,9 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 // TestReadAhead_UrgentIsCached asks for a page that somebody else has read by now.
 func TestReadAhead_UrgentIsCached(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		s := new(stream)
+		s := new(scan)
 		wantOdd(t, db, v, 1, 1, 10)
-		db.readAhead(v, []uint32{10, 11, 12}, 10, s)
+		db.prefetcher.prefetch(v, []uint32{10, 11, 12}, 10, s)
 		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 10)
 		giveUp(db, v, 10, 11, 12)
@@ -123,7 +123,7 @@ func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
 		go db.refresh(t.Context())
 		synctest.Wait()
 		start := time.Now()
-		if _, err := db.page(t.Context(), v, 1000); err != nil {
+		if _, err := db.pages.page(t.Context(), v, 1000); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(start); d > 0 {
@@ -138,8 +138,8 @@ func TestReadAhead_CountsOnce(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
 		client.open = func(fileKey, int64) error { time.Sleep(time.Millisecond); return nil }
 		before, requests := db.stats(), countReads(db.store)
-		db.readAhead(v, pgnoRange(10, 30), 10, new(stream))
-		if _, err := db.page(t.Context(), v, 10); err != nil {
+		db.prefetcher.prefetch(v, pgnoRange(10, 30), 10, new(scan))
+		if _, err := db.pages.page(t.Context(), v, 10); err != nil {
 			t.Error(err)
 		}
 		if n := countReads(db.store) - requests; n != 1 {
@@ -161,11 +161,11 @@ func TestReadAhead_StalledBody(t *testing.T) {
 				return ctx.Err()
 			})
 		}
-		db.readAhead(v, pgnoRange(10, 1000), 10, new(stream))
+		db.prefetcher.prefetch(v, pgnoRange(10, 1000), 10, new(scan))
 		ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
 		defer cancel()
 		start := time.Now()
-		_, err := db.page(ctx, v, 10)
+		_, err := db.pages.page(ctx, v, 10)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 10 after %v: %v", d, err)
 		}
@@ -179,8 +179,8 @@ func TestReadAhead_LimitOfOne(t *testing.T) {
 		db.store.limit = newLimiter(1)
 		client.open = func(fileKey, int64) error { time.Sleep(time.Second); return nil }
 		start := time.Now()
-		db.readAhead(v, pgnoRange(10, 40), 20, new(stream))
-		_, err := db.page(t.Context(), v, 20)
+		db.prefetcher.prefetch(v, pgnoRange(10, 40), 20, new(scan))
+		_, err := db.pages.page(t.Context(), v, 20)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 20 after %v: %v", d, err)
 		}
@@ -194,11 +194,11 @@ func TestReadAhead_IdleReader(t *testing.T) {
 	for _, two := range []bool{false, true} {
 		inReadAhead(t, Options{ReadAheadSize: 256 * fakePageSize}, func(t *testing.T, client *bodyClient, db *database, v *view) {
 			if two {
-				db.readAhead(v, pgnoRange(2500, 2700), 0, new(stream)) // an idle reader's
+				db.prefetcher.prefetch(v, pgnoRange(2500, 2700), 0, new(scan)) // an idle reader's
 			}
 			synctest.Wait()
 			client.opens.Store(0)
-			c := &conn{db: db, log: db.log, predictor: predictor{db: db}}
+			c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
 			_ = c.Lock(1)
 			page := make([]byte, fakePageSize)
 			for pgno := uint32(10); pgno < 2000; pgno++ {
@@ -251,21 +251,21 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 	putPages(t, client, fileKey{0, 1, 1}, 9, pages)
 	db := openHere(t, client, Options{PollInterval: -1})
 	v := db.current.Load()
-	db.reader.usable.Store(fakePageSize)
+	db.pages.trees.usable.Store(fakePageSize)
 	for pgno := range uint32(9) {
-		if _, err := db.page(t.Context(), v, pgno+1); err != nil {
+		if _, err := db.pages.page(t.Context(), v, pgno+1); err != nil {
 			t.Fatal(err)
 		}
-		db.reader.learn(pageKey{1, pgno + 1, 0}, pages[pgno+1])
-		db.reader.usable.Store(fakePageSize)
+		db.pages.trees.learn(pgno+1, pages[pgno+1])
+		db.pages.trees.usable.Store(fakePageSize)
 	}
-	w := treeWalk{db.reader, v}
+	w := treeWalk{db.pages, v}
 	entries, ok := w.page(6)
 	if !ok {
 		t.Fatal("page 6 is no leaf")
 	}
-	g := &rowsGuess{w: w, root: 3, depth: 1, leaf: 6, entries: entries, dir: 1, last: 8}
-	if pgnos, _ := g.next(10); len(pgnos) != 0 {
+	rows := &rowsPattern{w: w, root: 3, depth: 1, leaf: 6, entries: entries, dir: 1, last: 8}
+	if pgnos, _ := rows.next(10); len(pgnos) != 0 {
 		t.Errorf("guessed pages %v", pgnos)
 	}
 }
@@ -280,8 +280,8 @@ func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 	})
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: 100 * (fakePageSize + cacheEntryOverhead)})
 	v := db.current.Load()
-	w := treeWalk{db.reader, v}
-	cache := db.reader.cache.Load()
+	w := treeWalk{db.pages, v}
+	cache := db.pages.cache.Load()
 	for i := range uint32(10 * cache.size()) {
 		key := pageKey{version: 9, pgno: i + 1}
 		cache.add(key, make([]byte, fakePageSize))
@@ -296,11 +296,11 @@ func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 // and used once: a scan displaces it like any other.
 func TestCache_ReadAheadIsNoUse(t *testing.T) {
 	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		cache := db.reader.cache.Load()
+		cache := db.pages.cache.Load()
 		key := pageKey{1, 10, 0}
 		cache.add(key, oddPage(10, 1))
-		db.readAhead(v, []uint32{10}, 0, new(stream))
-		db.reader.used(key)
+		db.prefetcher.prefetch(v, []uint32{10}, 0, new(scan))
+		db.pages.flights.use(key)
 		wantNothingAhead(t, db)
 		for i := range uint32(2 * cache.size()) {
 			cache.add(pageKey{version: 9, pgno: i + 1}, make([]byte, fakePageSize))

@@ -42,7 +42,7 @@ func wantOdd(t testing.TB, db *database, v *view, fill byte, requests int64, pgn
 	t.Helper()
 	before := countReads(db.store)
 	for _, pgno := range pgnos {
-		page, err := db.page(t.Context(), v, pgno)
+		page, err := db.pages.page(t.Context(), v, pgno)
 		if err != nil {
 			t.Errorf("page %d: %v", pgno, err)
 		} else if !bytes.Equal(page, oddPage(pgno, fill)) {
@@ -57,11 +57,11 @@ func wantOdd(t testing.TB, db *database, v *view, fill byte, requests int64, pgn
 // wantNothingAhead wants that nothing is under way or kept for later.
 func wantNothingAhead(t testing.TB, db *database) {
 	t.Helper()
-	r := db.reader
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ahead != 0 || len(r.flights) != 0 {
-		t.Errorf("%d pages ahead, %d flights", r.ahead, len(r.flights))
+	flights := db.pages.flights
+	flights.mu.Lock()
+	defer flights.mu.Unlock()
+	if flights.mu.unclaimed != 0 || len(flights.mu.of) != 0 {
+		t.Errorf("%d pages ahead, %d flights", flights.mu.unclaimed, len(flights.mu.of))
 	}
 	if db.store.limit != nil {
 		wantIdle(t, db.store.limit)
@@ -70,14 +70,14 @@ func wantNothingAhead(t testing.TB, db *database) {
 
 // giveUp gives pages of a view up.
 func giveUp(db *database, v *view, pgnos ...uint32) {
-	p := predictor{db: db, view: v}
+	p := predictor{prefetcher: db.prefetcher, view: v}
 	p.giveUp(pgnos)
 }
 
 func aheadOf(db *database) int {
-	db.reader.mu.Lock()
-	defer db.reader.mu.Unlock()
-	return db.reader.ahead
+	db.pages.flights.mu.Lock()
+	defer db.pages.flights.mu.Unlock()
+	return db.pages.flights.mu.unclaimed
 }
 
 // bodyClient reads bodies through a function.
@@ -114,7 +114,7 @@ func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyC
 		putOdd(t, client, fileKey{0, 1, 1}, 3000, 1, pgnoRange(1, 3000))
 		opts.PollInterval = -1
 		db := openHere(t, client, opts)
-		db.reader.cache.Load().lru.Purge()
+		db.pages.cache.Load().lru.Purge()
 		db.store.limit = newLimiter(DefaultMaxConcurrentRequests)
 		client.opens.Store(0)
 		do(t, client, db, db.current.Load())
@@ -154,7 +154,7 @@ func TestSpans(t *testing.T) {
 		{"urgent is not among them", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
 	} {
 		var got []string
-		v, st := new(view), new(stream)
+		v, st := new(view), new(scan)
 		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
 			var pgnos []string
 			for _, w := range s.wants {
@@ -168,7 +168,7 @@ func TestSpans(t *testing.T) {
 				text += "?"
 			}
 			last := s.wants[len(s.wants)-1]
-			if s.view != v || s.stream != st || s.offset() != s.wants[0].loc.offset || s.offset()+s.size() != last.end() {
+			if s.view != v || s.scan != st || s.offset() != s.wants[0].loc.offset || s.offset()+s.size() != last.end() {
 				t.Errorf("%s: span from %d of %d bytes", tc.name, s.offset(), s.size())
 			}
 			got = append(got, text)
@@ -183,7 +183,7 @@ func TestSpans(t *testing.T) {
 func TestReadAhead_OneRequest(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
 		near, far := pgnoRange(10, 60), pgnoRange(1000, 1020)
-		if n := db.readAhead(v, append(near, far...), 0, new(stream)); n != 72 {
+		if n := db.prefetcher.prefetch(v, append(near, far...), 0, new(scan)); n != 72 {
 			t.Errorf("went through %d pages", n)
 		}
 		synctest.Wait()
@@ -213,13 +213,13 @@ func TestReadAhead_Urgent(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.readAhead(v, pgnoRange(10, 40), 20, new(stream))
+		db.prefetcher.prefetch(v, pgnoRange(10, 40), 20, new(scan))
 		if n := aheadOf(db); n != 30 {
 			t.Errorf("%d pages ahead", n)
 		}
 		start := time.Now()
 		db.store.limit.done(held)
-		if page, err := db.page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
+		if page, err := db.pages.page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
 			t.Errorf("page 20: %v", err)
 		}
 		if d := time.Since(start); d != time.Second {
@@ -246,11 +246,11 @@ func TestReadAhead_WaitedFor(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.readAhead(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(stream))
+		db.prefetcher.prefetch(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(scan))
 		start := time.Now()
 		got := make(chan time.Duration, 1)
 		go func() {
-			if _, err := db.page(t.Context(), v, 1020); err != nil {
+			if _, err := db.pages.page(t.Context(), v, 1020); err != nil {
 				t.Error(err)
 			}
 			got <- time.Since(start)
@@ -275,10 +275,10 @@ func TestReadAhead_Gaps(t *testing.T) {
 			t.Fatal(r.err())
 		}
 		v := db.current.Load()
-		cache := db.reader.cache.Load()
+		cache := db.pages.cache.Load()
 		cache.lru.Purge()
 		reads := countReads(db.store)
-		db.readAhead(v, []uint32{10, 20}, 0, new(stream))
+		db.prefetcher.prefetch(v, []uint32{10, 20}, 0, new(scan))
 		synctest.Wait()
 		if n := countReads(db.store) - reads; n != 1 {
 			t.Errorf("%d requests", n)
@@ -295,7 +295,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 
 		// For who reads the state before, the old version is the newest.
 		cache.lru.Purge()
-		db.readAhead(before, []uint32{10, 20}, 0, new(stream))
+		db.prefetcher.prefetch(before, []uint32{10, 20}, 0, new(scan))
 		synctest.Wait()
 		wantOdd(t, db, before, 1, 0, pgnoRange(10, 20)...)
 		wantOdd(t, db, v, 3, 2, 14, 15)
@@ -308,7 +308,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 		src := next.pages.sources.new(source{&ltxFile{minTXID: 3, maxTXID: 3, pageSize: fakePageSize}, 3})
 		next.pages.put(src, []ltxio.Entry{{Pgno: 15, Size: old.size, Offset: old.offset}}, next.commit)
 		cache.lru.Purge()
-		db.readAhead(&next, []uint32{10, 20}, 0, new(stream))
+		db.prefetcher.prefetch(&next, []uint32{10, 20}, 0, new(scan))
 		synctest.Wait()
 		if _, ok := cache.peek(pageKey{3, 15, 0}); ok {
 			t.Error("the old version is taken for the newest")
@@ -319,23 +319,23 @@ func TestReadAhead_Gaps(t *testing.T) {
 
 func TestReadAhead_Budget(t *testing.T) {
 	inReadAhead(t, Options{ReadAheadSize: 10*fakePageSize + 1}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		s := new(stream)
-		if n := db.readAhead(v, pgnoRange(1, 50), 0, s); n != 10 || aheadOf(db) != 10 {
+		s := new(scan)
+		if n := db.prefetcher.prefetch(v, pgnoRange(1, 50), 0, s); n != 10 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
 		for range 2 { // while they are under way, and after
-			if n := db.readAhead(v, pgnoRange(100, 150), 0, s); n != 0 || aheadOf(db) != 10 {
+			if n := db.prefetcher.prefetch(v, pgnoRange(100, 150), 0, s); n != 0 || aheadOf(db) != 10 {
 				t.Errorf("went through %d pages more, %d are ahead", n, aheadOf(db))
 			}
 			synctest.Wait()
 		}
 		// Pages that are ahead already, and one that is waited for, cost nothing.
-		if n := db.readAhead(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || aheadOf(db) != 10 {
+		if n := db.prefetcher.prefetch(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
 		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 3, 5)
-		if n := db.readAhead(v, pgnoRange(200, 250), 0, s); n != 2 || aheadOf(db) != 10 {
+		if n := db.prefetcher.prefetch(v, pgnoRange(200, 250), 0, s); n != 2 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
 		giveUp(db, v, pgnoRange(1, 300)...)
@@ -353,8 +353,8 @@ func TestReadAhead_GivenUp(t *testing.T) {
 			return nil
 		}
 		pgnos := pgnoRange(10, 30)
-		s := new(stream)
-		db.readAhead(v, pgnos, 0, s)
+		s := new(scan)
+		db.prefetcher.prefetch(v, pgnos, 0, s)
 		synctest.Wait()
 		s.ended.Store(true)
 		giveUp(db, v, pgnos...)
@@ -366,9 +366,9 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		wantNothingAhead(t, db)
 		wantOdd(t, db, v, 1, 0, pgnos...)
 
-		s = new(stream)
+		s = new(scan)
 		pgnos = pgnoRange(1010, 1030)
-		db.readAhead(v, pgnos, 0, s)
+		db.prefetcher.prefetch(v, pgnos, 0, s)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		giveUp(db, v, pgnos...)
@@ -379,13 +379,13 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		l := newLimiter(1)
 		db.store.limit = l
 		held := l.enqueue(foreground)
-		s = new(stream)
+		s = new(scan)
 		opens := client.opens.Load()
 		pgnos = append(pgnoRange(1510, 1530), pgnoRange(2010, 2030)...)
-		db.readAhead(v, pgnos, 0, s)
+		db.prefetcher.prefetch(v, pgnos, 0, s)
 		got := make(chan error, 1)
 		go func() {
-			page, err := db.page(t.Context(), v, 2020)
+			page, err := db.pages.page(t.Context(), v, 2020)
 			if err == nil && !bytes.Equal(page, oddPage(2020, 1)) {
 				err = errors.New("wrong page")
 			}
@@ -418,7 +418,7 @@ func TestReadAhead_TransactionEnds(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		c := &conn{db: db, log: db.log, predictor: predictor{db: db}}
+		c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
 		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
 			t.Fatal(err)
 		}
@@ -448,9 +448,9 @@ func TestReadAhead_TransactionEnds(t *testing.T) {
 // have other things to do meanwhile.
 func TestReadAhead_CachedStays(t *testing.T) {
 	inReadAhead(t, Options{CacheSize: 20 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		cache := db.reader.cache.Load()
+		cache := db.pages.cache.Load()
 		wantOdd(t, db, v, 1, 2, 10, 20)
-		db.readAhead(v, []uint32{10, 11}, 0, new(stream))
+		db.prefetcher.prefetch(v, []uint32{10, 11}, 0, new(scan))
 		synctest.Wait()
 		flush := func() {
 			for i := range uint32(200) {
@@ -491,10 +491,10 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 					}
 					return breakAfter(r, got, func() error { return err })
 				}
-				db.readAhead(v, pgnoRange(first, last), 0, new(stream))
+				db.prefetcher.prefetch(v, pgnoRange(first, last), 0, new(scan))
 				waits := make(chan error, 1)
 				go func() {
-					page, err := db.page(t.Context(), v, last)
+					page, err := db.pages.page(t.Context(), v, last)
 					if err == nil && !bytes.Equal(page, oddPage(last, 1)) {
 						err = errors.New("the page is another")
 					}
@@ -545,21 +545,21 @@ func TestReadAhead_CorruptFrame(t *testing.T) {
 			}
 			return bytes.NewReader(b)
 		}
-		db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+		db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
 		synctest.Wait()
 		if n := aheadOf(db); n != 20 || client.opens.Load() != 1 {
 			t.Errorf("%d pages ahead after %d requests", n, client.opens.Load())
 		}
 		wantOdd(t, db, v, 1, 0, append(pgnoRange(10, 19), pgnoRange(21, 30)...)...)
-		_, err := db.page(t.Context(), v, 20)
+		_, err := db.pages.page(t.Context(), v, 20)
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page 20") || !strings.Contains(err.Error(), loc.file.String()) {
 			t.Errorf("page 20: %v", err)
 		}
 		wantNothingAhead(t, db)
 
 		// Between pages that are asked for, it harms nobody.
-		db.reader.cache.Load().lru.Purge()
-		db.readAhead(v, []uint32{18, 22}, 0, new(stream))
+		db.pages.cache.Load().lru.Purge()
+		db.prefetcher.prefetch(v, []uint32{18, 22}, 0, new(scan))
 		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 18, 19, 21, 22)
 		broken = false
@@ -577,24 +577,24 @@ func TestReadAhead_DeletedFile(t *testing.T) {
 			t.Fatal(r.err())
 		}
 		v := db.current.Load()
-		db.reader.cache.Load().lru.Purge()
+		db.pages.cache.Load().lru.Purge()
 		putOdd(t, client, fileKey{1, 2, 2}, 3000, 3, pgnos)
 		client.remove(t, fileKey{0, 2, 2})
 		client.open = func(fileKey, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.readAhead(v, pgnos, 0, new(stream))
+		db.prefetcher.prefetch(v, pgnos, 0, new(scan))
 		// It waits for the span, and then finds another file.
-		if page, err := db.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
+		if page, err := db.pages.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
 			t.Errorf("page 15: %v", err)
 		}
 		wantNothingAhead(t, db)
-		db.reader.cache.Load().lru.Purge()
+		db.pages.cache.Load().lru.Purge()
 		wantOdd(t, db, v, 3, int64(len(pgnos)), pgnos...)
-		db.reader.cache.Load().lru.Purge()
+		db.pages.cache.Load().lru.Purge()
 		// Now it is known where they are.
-		db.readAhead(db.current.Load(), pgnos, 0, new(stream))
+		db.prefetcher.prefetch(db.current.Load(), pgnos, 0, new(scan))
 		time.Sleep(time.Minute)
 		wantOdd(t, db, db.current.Load(), 3, 0, pgnos...)
 		wantNothingAhead(t, db)
@@ -628,9 +628,9 @@ func TestReadAhead_Panic(t *testing.T) {
 					return nil
 				})
 			}
-			db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+			db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
 			// It waits for the span, and then reads the page alone.
-			if page, err := db.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
+			if page, err := db.pages.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
 				t.Errorf("page 15: %v", err)
 			}
 			if n := client.opens.Load(); n != 2 {
@@ -656,12 +656,12 @@ func TestReadAhead_Close(t *testing.T) {
 				return ctx.Err()
 			})
 		}
-		db.readAhead(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(stream))
+		db.prefetcher.prefetch(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(scan))
 		got := make(chan error, 1)
 		go func() {
 			ctx, cancel := db.tasks.WithTimeout(-1)
 			defer cancel()
-			_, err := db.page(ctx, v, 20)
+			_, err := db.pages.page(ctx, v, 20)
 			got <- err
 		}()
 		synctest.Wait()
@@ -679,7 +679,7 @@ func TestReadAhead_Close(t *testing.T) {
 			t.Errorf("%d requests", n)
 		}
 		wantNothingAhead(t, db)
-		if db.readAhead(v, pgnoRange(50, 60), 0, new(stream)); client.opens.Load() != 1 {
+		if db.prefetcher.prefetch(v, pgnoRange(50, 60), 0, new(scan)); client.opens.Load() != 1 {
 			t.Error("reads ahead after it was closed")
 		}
 		wantNothingAhead(t, db)
@@ -696,7 +696,7 @@ func TestReadAhead_WaiterLeaves(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 		}
-		c := &conn{db: db, log: db.log, predictor: predictor{db: db}}
+		c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
 		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
 			t.Fatal(err)
 		}
@@ -733,13 +733,13 @@ func TestReadAhead_FailedForWaiter(t *testing.T) {
 			}
 			return nil
 		}
-		db.readAhead(v, pgnoRange(10, 30), 0, new(stream))
+		db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
 		go func() {
 			time.Sleep(20 * time.Second)
 			turns(l, held)
 		}()
 		start := time.Now()
-		if _, err := db.page(t.Context(), v, 20); err != nil {
+		if _, err := db.pages.page(t.Context(), v, 20); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(start); d > time.Second {

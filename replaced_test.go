@@ -126,7 +126,7 @@ func TestPromise7_ReplicaEmptied(t *testing.T) {
 		if got := db.current.Load(); got.state != v.state {
 			t.Errorf("the view is another: %s", got.txid)
 		}
-		if _, err := db.page(t.Context(), v, 2); !errors.Is(err, ErrNoDatabase) {
+		if _, err := db.pages.page(t.Context(), v, 2); !errors.Is(err, ErrNoDatabase) {
 			t.Errorf("page: %v", err)
 		}
 	}
@@ -157,7 +157,7 @@ func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ...u
 	t.Helper()
 	image := p.Image(v.txid)
 	for _, pgno := range pgnos {
-		page, err := db.page(t.Context(), v, pgno)
+		page, err := db.pages.page(t.Context(), v, pgno)
 		if err == nil && !bytes.Equal(page, image[int(pgno-1)*p.PageSize():][:p.PageSize()]) {
 			t.Errorf("page %d as of %s is of another history", pgno, v.txid)
 		}
@@ -227,7 +227,7 @@ func TestTravel_IntoAnotherHistory(t *testing.T) {
 			client := newHookClient()
 			p := counterPrimary(t, client, 3)
 			db := openHere(t, client, Options{CacheSize: 512 << 10})
-			db.reader.cache.Store(newPageCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
+			db.pages.cache.Store(newPageCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
 			v := db.current.Load()
 			q := replace(t, client, p, 6)
 			var past *view
@@ -367,7 +367,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	a := ltxtest.New(t, client, ltxtest.Options{Start: start, PageSize: 65536})
 	a.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(2000000))")
 	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1, CacheSize: 1 << 20})
-	want := db.reader.cache.Load().size()
+	want := db.pages.cache.Load().size()
 	c := &conn{db: db, log: db.log}
 	c.pinNewest()
 	if err := db.writer.begin(c); err != nil {
@@ -380,7 +380,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	if seen := db.refresh(t.Context()); !errors.Is(seen.err(), errWriting) {
 		t.Fatal(seen.err())
 	}
-	if got := db.reader.cache.Load().size(); got != want {
+	if got := db.pages.cache.Load().size(); got != want {
 		t.Errorf("%d pages of %d bytes may be kept, before %d", got, db.current.Load().pageSize, want)
 	}
 }

@@ -54,7 +54,7 @@ type Stats struct {
 }
 
 func (db *database) stats() Stats {
-	v, s, r := db.newest(), db.store, db.reader
+	v, s, pages := db.newest(), db.store, db.pages.counts()
 	reads, bytes := s.totalReads()
 	problem := ""
 	if e := db.poller.problem.Load(); e != nil {
@@ -70,10 +70,10 @@ func (db *database) stats() Stats {
 		AheadReads: s.reads[speculative].Load(), AheadReadBytes: s.readBytes[speculative].Load(),
 		HydrationReads: s.reads[hydrating].Load(), HydrationReadBytes: s.readBytes[hydrating].Load(),
 		Retries: s.retries.Load(), Hedges: s.hedges.Load(),
-		CacheHits: r.hits.Load(), AheadHits: r.early.Load(), CacheMisses: r.misses.Load(), LocalHits: r.locals.Load(),
-		Prefetched: r.landings.Load(), PrefetchedUnused: r.unused.Load(),
+		CacheHits: pages.hits, AheadHits: pages.prefetchHits, CacheMisses: pages.misses, LocalHits: pages.localHits,
+		Prefetched: pages.prefetched, PrefetchedUnused: pages.unused,
 		Creates: s.creates.Load(), Deletes: s.deletes.Load(),
-		Hydration: r.copies.progress(), Write: db.writer.stats(),
+		Hydration: db.hydrator.progress(), Write: db.writer.stats(),
 	}
 }
 

@@ -194,12 +194,12 @@ func TestStore_ListAllFallsBack(t *testing.T) {
 func TestReader_OneFetchPerPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fail := range []error{nil, errors.New("no luck")} {
-			r := newReader(&store{}, DefaultCacheSize, 4096)
+			r := newPageSource(&store{}, nil, pageOptions{cacheSize: DefaultCacheSize}, 4096)
 			var fetches atomic.Int64
 			got := make(chan error, 20)
 			for range 20 {
 				go func() {
-					page, err := r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+					page, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
 						fetches.Add(1)
 						time.Sleep(time.Second)
 						return bytes.Repeat([]byte{7}, 4096), fail
@@ -218,7 +218,7 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 			if fetches.Load() != 1 {
 				t.Errorf("%d fetches", fetches.Load())
 			}
-			if len(r.flights) != 0 {
+			if len(r.flights.mu.of) != 0 {
 				t.Error("a flight is left")
 			}
 		}
@@ -229,19 +229,19 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 // who waited has its own.
 func TestReader_WaiterOutlivesFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReader(&store{}, 0, 4096)
+		r := newPageSource(&store{}, nil, pageOptions{}, 4096)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		first := make(chan error, 1)
 		go func() {
-			_, err := r.page(short, pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+			_, err := r.version(short, pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
 				<-short.Done()
 				return nil, short.Err()
 			})
 			first <- err
 		}()
 		synctest.Wait()
-		page, err := r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
+		page, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
 		if err != nil || len(page) != 1 {
 			t.Errorf("the one who waited gets %v, %v", page, err)
 		}
@@ -254,17 +254,17 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 // TestReader_PanicFreesWaiters panics within a fetch.
 func TestReader_PanicFreesWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReader(&store{}, 0, 4096)
+		r := newPageSource(&store{}, nil, pageOptions{}, 4096)
 		panicked := make(chan any, 1)
 		go func() {
 			defer func() { panicked <- recover() }()
-			_, _ = r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+			_, _ = r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
 				time.Sleep(time.Second)
 				panic("client bug")
 			})
 		}()
 		synctest.Wait()
-		if _, err := r.page(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
+		if _, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
 			t.Error("who waited gets no error")
 		}
 		if <-panicked == nil {

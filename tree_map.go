@@ -2,36 +2,71 @@ package litestream
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/ltxvfs/litestream/internal/btree"
 )
 
-// treeMap remembers which interior page of a b-tree has which children, so
-// that a page leads to those beside it. What it says may be outdated, and is
-// to be confirmed by the parent. Its size is bounded: of two generations, the older is
-// dropped when the younger is full. It is safe for concurrent use; the zero
-// value is empty.
-type treeMap struct {
-	mu         sync.Mutex        // duty: what follows
-	young, old map[uint32]uint32 // guarded by mu; parent by child
+// trees is what pages that were read tell of the b-trees they are in. It is
+// safe for concurrent use; the zero value knows nothing.
+type trees struct {
+	treeMap
+	usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
 }
 
-// treeMapSize is how many children a generation holds at least: those of the
-// leaves of a database of some 128 MB with pages of 4 KiB.
+// learn notes what a page tells of other pages. It reports whether it is an
+// interior page of a b-tree.
+func (t *trees) learn(pgno uint32, page []byte) (interior bool) {
+	if pgno == 1 {
+		if n, ok := btree.UsableSize(page); ok {
+			t.usable.Store(int64(n))
+		}
+	}
+	p, ok := t.parse(pgno, page)
+	if !ok || !p.Kind().IsInterior() {
+		return false
+	}
+	t.add(pgno, p)
+	return true
+}
+
+// parse parses a page as one of a b-tree.
+func (t *trees) parse(pgno uint32, page []byte) (btree.Page, bool) {
+	usable := int(t.usable.Load())
+	if usable == 0 || usable > len(page) {
+		usable = len(page)
+	}
+	return btree.Parse(page, pgno, usable)
+}
+
+// treeMap maps pages of b-trees to their parents, so that a page leads to its
+// neighbours. An answer may be outdated, and has to be confirmed by the parent
+// page. The map has two generations and drops the older one when the younger
+// one is full, which bounds its size. It is safe for concurrent use; the zero
+// value is empty.
+type treeMap struct {
+	mu struct {
+		sync.Mutex                   // duty: the generations
+		young, old map[uint32]uint32 // parent by child
+	}
+}
+
+// treeMapSize is how many children a generation holds before it is full. It is
+// enough for the leaves of a database of 128 MB with pages of 4 KiB.
 const treeMapSize = 32 << 10
 
-// learn notes the children of an interior page.
-func (m *treeMap) learn(pgno uint32, p btree.Page) {
+// add notes the children of an interior page.
+func (m *treeMap) add(pgno uint32, p btree.Page) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.young) >= treeMapSize {
-		m.young, m.old = nil, m.young
+	if len(m.mu.young) >= treeMapSize {
+		m.mu.young, m.mu.old = nil, m.mu.young
 	}
-	if m.young == nil {
-		m.young = make(map[uint32]uint32)
+	if m.mu.young == nil {
+		m.mu.young = make(map[uint32]uint32)
 	}
 	for i := range p.Children() {
-		m.young[p.Child(i)] = pgno
+		m.mu.young[p.Child(i)] = pgno
 	}
 }
 
@@ -39,9 +74,9 @@ func (m *treeMap) learn(pgno uint32, p btree.Page) {
 func (m *treeMap) parent(pgno uint32) (uint32, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	parent, ok := m.young[pgno]
+	parent, ok := m.mu.young[pgno]
 	if !ok {
-		parent, ok = m.old[pgno]
+		parent, ok = m.mu.old[pgno]
 	}
 	return parent, ok
 }

@@ -33,7 +33,7 @@ func learnAll(t *testing.T, m *treeMap, pgno uint32, children ...uint32) {
 	if !ok {
 		t.Fatalf("page %d is none", pgno)
 	}
-	m.learn(pgno, p)
+	m.add(pgno, p)
 }
 
 func wantParent(t *testing.T, m *treeMap, pgno, want uint32) {
@@ -70,7 +70,7 @@ func TestTreeMap_Bounded(t *testing.T) {
 		}
 		learnAll(t, &m, 100+i, children...)
 		wantParent(t, &m, child(0), map[bool]uint32{true: 100}[i*width < treeMapSize*2])
-		if n := len(m.young) + len(m.old); n > 2*(treeMapSize+width) {
+		if n := len(m.mu.young) + len(m.mu.old); n > 2*(treeMapSize+width) {
 			t.Fatalf("%d children are known", n)
 		}
 	}
@@ -79,8 +79,8 @@ func TestTreeMap_Bounded(t *testing.T) {
 		i := pages*width - 1 - k
 		wantParent(t, &m, child(i), 100+i/width)
 	}
-	if len(m.old) < treeMapSize {
-		t.Errorf("the older generation has %d children", len(m.old))
+	if len(m.mu.old) < treeMapSize {
+		t.Errorf("the older generation has %d children", len(m.mu.old))
 	}
 	// What is learned again counts as new, and replaces what was.
 	learnAll(t, &m, 99, child(pages*width-treeMapSize), child(pages*width-1))
@@ -105,7 +105,7 @@ func TestTreeWalk_Place(t *testing.T) {
 	before := db.current.Load()
 	want := func(v *view, pgno, parent uint32, i int) {
 		t.Helper()
-		at, ok := treeWalk{db.reader, v}.place(pgno)
+		at, ok := treeWalk{db.pages, v}.place(pgno)
 		if ok != (parent != 0) || ok && (at.parent != parent || at.i != i || at.pgno() != pgno) {
 			t.Errorf("as of %s, page %d is child %d of %d, %v", v.txid, pgno, at.i, at.parent, ok)
 		}
@@ -134,10 +134,10 @@ func TestTreeWalk_Place(t *testing.T) {
 	want(before, 9, 0, 0)
 
 	// A parent that is not here confirms nothing, and is not asked for.
-	db.reader.cache.Load().lru.Purge()
+	db.pages.cache.Load().lru.Purge()
 	opens := client.opens.Load()
 	want(v, 4, 0, 0)
-	if _, err := db.page(t.Context(), v, 3); err != nil {
+	if _, err := db.pages.page(t.Context(), v, 3); err != nil {
 		t.Fatal(err)
 	}
 	want(v, 4, 3, 0)

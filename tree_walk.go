@@ -2,14 +2,14 @@ package litestream
 
 import "github.com/ltxvfs/litestream/internal/btree"
 
-// maxTreeDepth bounds climbs: a b-tree of SQLite's is not deeper.
+// maxTreeDepth bounds climbs. No b-tree of SQLite is deeper.
 const maxTreeDepth = 20
 
-// treeWalk moves within the b-trees of a view over pages that are known,
+// treeWalk moves within the b-trees of a view, over pages that are known
 // without a request.
 type treeWalk struct {
-	r *reader
-	v *view
+	pages *pageSource
+	v     *view
 }
 
 // raw returns the bytes of a page, nil if they are not known.
@@ -18,34 +18,36 @@ func (w treeWalk) raw(pgno uint32) []byte {
 	if !ok {
 		return nil
 	}
-	return w.r.peek(pageKey{loc.version, pgno, w.v.epoch})
+	return w.pages.peek(pageKey{loc.version, pgno, w.v.epoch})
 }
 
-// page returns a page of a b-tree, false if it is not known. An interior page
-// is not to leave the cache soon: a reader who follows it asks for it last.
+// page returns a page of a b-tree, false if it is not known. This counts as a
+// use of an interior page, so that it is not evicted: a reader that follows a
+// prediction asks for it last.
 func (w treeWalk) page(pgno uint32) (btree.Page, bool) {
 	b := w.raw(pgno)
 	if b == nil {
 		return btree.Page{}, false
 	}
-	p, ok := w.r.parse(pgno, b)
+	p, ok := w.pages.trees.parse(pgno, b)
 	if ok && p.Kind().IsInterior() {
 		loc, _ := w.v.lookup(pgno)
-		w.r.cache.Load().get(pageKey{loc.version, pgno, w.v.epoch})
+		w.pages.cache.Load().get(pageKey{loc.version, pgno, w.v.epoch})
 	}
 	return p, ok
 }
 
-// place is where a page hangs in a b-tree.
+// place is the position of a page in a b-tree.
 type place struct {
 	parent uint32
 	page   btree.Page // the parent
 	i      int        // which child it is
 }
 
-// place returns where a page hangs, false if that is not known, as for a root.
+// place returns the position of a page, false if it is not known or the page
+// is a root.
 func (w treeWalk) place(pgno uint32) (place, bool) {
-	parent, ok := w.r.tree.parent(pgno)
+	parent, ok := w.pages.trees.parent(pgno)
 	if !ok {
 		return place{}, false
 	}
@@ -57,8 +59,8 @@ func (w treeWalk) place(pgno uint32) (place, bool) {
 	return place{parent, p, i}, i >= 0
 }
 
-// root returns the root of the tree that a page is in, and how many levels
-// the page is below it.
+// root returns the root of the tree of a page, and how many levels the page is
+// below it.
 func (w treeWalk) root(pgno uint32) (root uint32, depth int) {
 	for depth < maxTreeDepth {
 		at, ok := w.place(pgno)
@@ -78,8 +80,8 @@ func (w treeWalk) isAfter(pgno, before uint32) bool {
 	return ok && (before == at.page.Child(at.i-1) || before == at.page.Child(at.i+1)) && before != 0
 }
 
-// isEdge reports whether a page is the first of its level, or the last, and
-// how many pages the level has at least.
+// isEdge reports whether a page is the first of its level (dir 1) or the last
+// (dir -1), and the least number of pages of the level.
 func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
 	for range maxTreeDepth {
 		at, ok := w.place(pgno)
@@ -95,9 +97,9 @@ func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
 	return false, 0
 }
 
-// beside returns where the page right after (dir 1) or before (dir -1) hangs,
-// on the same level. If that is only known by a page that is not here,
-// missing is its number.
+// beside returns the position right after (dir 1) or before (dir -1) another
+// one, on the same level. If it depends on a page that is not known, missing
+// is the number of that page.
 func (w treeWalk) beside(at place, dir int) (_ place, missing uint32, ok bool) {
 	return w.besideWithin(at, dir, maxTreeDepth)
 }
@@ -133,15 +135,15 @@ func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint3
 	return at, 0, true
 }
 
-// pgno returns the page that hangs there.
+// pgno returns the page at the position.
 func (at place) pgno() uint32 { return at.page.Child(at.i) }
 
-// covers reports whether a rowid belongs under a place in a table, as far as
-// the parent tells.
+// covers reports whether the parent leads to the position for a rowid of its
+// table.
 func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.i }
 
-// descend returns the page so many levels below the root of a table where a
-// rowid belongs. If a page on the way is not known, missing is its number.
+// descend returns the page for a rowid that is depth levels below the root of
+// a table. If a page on the way is not known, missing is its number.
 func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
 	pgno = root
 	for range depth {
@@ -157,15 +159,15 @@ func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing ui
 }
 
 const (
-	maxSchemaPages = 64  // that are looked at for roots
-	maxRoots       = 128 // that are read early
+	maxSchemaPages = 64  // pages of the schema that are searched for roots
+	maxRoots       = 128 // roots that are prefetched
 )
 
 // rootColumn is the column rootpage of sqlite_schema.
 const rootColumn = 3
 
-// schema returns the roots of tables and indexes, as the pages of the schema
-// that are known tell, and those of its pages that are not known.
+// schema returns the roots of tables and indexes that the known pages of the
+// schema list, and the pages of the schema that are not known.
 func (w treeWalk) schema() (roots, missing []uint32) {
 	pages := []uint32{1}
 	for i := 0; i < len(pages) && i < maxSchemaPages; i++ {

@@ -155,7 +155,7 @@ func (v *VFS) open(name string, params map[string]string, flags sqlite3vfs.OpenF
 		v.journals.leave(name)
 		release()
 	}
-	c := &conn{db: db, log: db.log, release: leave, predictor: predictor{db: db}}
+	c := &conn{db: db, log: db.log, release: leave, predictor: newPredictor(db.prefetcher)}
 	if isSet(params["nolock"]) || isSet(params["immutable"]) {
 		c.unlocked = true
 	}

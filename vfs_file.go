@@ -220,10 +220,10 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 			return n, err
 		}
 	}
-	if whole && c.db.reader.readLocal(v, pgno, p[:pageSize]) {
+	if whole && c.db.pages.readLocal(v, pgno, p[:pageSize]) {
 		return c.servedLocally(v, pgno, p[:pageSize])
 	}
-	page, cached, ok := c.db.peek(v, pgno)
+	page, cached, ok := c.db.pages.known(v, pgno)
 	switch {
 	case ok && page != nil && whole:
 		c.predictor.hit(v, pgno, page, cached)
@@ -234,14 +234,14 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 		ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 		defer cancel()
 		var err error
-		if page, err = c.db.page(ctx, v, pgno); err != nil {
+		if page, err = c.db.pages.page(ctx, v, pgno); err != nil {
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
 			return 0, err
 		}
 		if whole && page != nil {
-			c.predictor.landed(v, pgno, page)
+			c.predictor.fetched(v, pgno, page)
 		}
 	}
 	if page == nil {
@@ -265,10 +265,10 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 
 // servedLocally finishes the read of a page that came from the local file.
 func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
-	if r := c.db.reader; !r.copies.isComplete() {
-		// What comes next may be remote. Page is SQLite's own; nobody keeps it.
-		if loc, ok := v.lookup(pgno); ok {
-			r.learn(pageKey{loc.version, pgno, v.epoch}, page)
+	if pages := c.db.pages; !pages.local.isComplete() {
+		// The next page may be remote. This one belongs to SQLite and is not kept.
+		if _, ok := v.lookup(pgno); ok {
+			pages.trees.learn(pgno, page)
 		}
 		c.predictor.hit(v, pgno, page, true)
 	}

@@ -27,7 +27,7 @@ func newWriter(db *database) *writer {
 			cacheSize:     db.opts.CacheSize,
 			disk:          db.opts.onDisk,
 		},
-		tiers:       writeTiers{db.reader},
+		tiers:       writeTiers{db.pages},
 		pages:       writePages{db},
 		index:       writeIndex{db.index},
 		pinned:      db.pinned,
@@ -57,23 +57,24 @@ func newWriter(db *database) *writer {
 	return w
 }
 
-// writeTiers gives pages of files that are uploaded to the tiers of a reader.
-type writeTiers struct{ *reader }
+// writeTiers gives the pages of files that are uploaded to the tiers that pages
+// are read from.
+type writeTiers struct{ *pageSource }
 
-func (t writeTiers) takesOffers() bool { return t.copies != nil }
+func (t writeTiers) takesOffers() bool { return t.local != noTier{} }
 
 func (t writeTiers) offer(ctx context.Context, key pageKey, page []byte) {
-	t.copies.offerSurely(ctx, key, page, true)
+	t.local.offerWait(ctx, key, page, true)
 }
 
 // writePages reads pages for write mode.
 type writePages struct{ db *database }
 
 func (p writePages) page(ctx context.Context, v *view, pgno uint32) ([]byte, error) {
-	return p.db.page(ctx, v, pgno)
+	return p.db.pages.page(ctx, v, pgno)
 }
 
-func (p writePages) prefetch(v *view, pgnos []uint32) { p.db.readAhead(v, pgnos, 0, nil) }
+func (p writePages) prefetch(v *view, pgnos []uint32) { p.db.prefetcher.prefetch(v, pgnos, 0, nil) }
 
 // writeIndex is the index for write mode.
 type writeIndex struct{ *index }

@@ -5,26 +5,28 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// pageKey names the content of a page, for ever.
+// pageKey names the content of a page. That content never changes.
 type pageKey struct {
 	version ltx.TXID
 	pgno    uint32
 	epoch   uint32
 }
 
-// pageCache holds pages by what they are, so nothing in it ever goes stale.
-// It is safe for concurrent use; what it returns is read-only. A nil
-// pageCache holds nothing.
+// pageCache maps page versions to their content, so nothing in it ever goes
+// stale. It is safe for concurrent use; the pages that it returns are
+// read-only. A nil pageCache holds nothing.
 //
-// Its two queues keep what was used twice apart from what a scan brings. The
-// interior pages of b-trees are kept as if used twice from the start: SQLite
-// has them in its own cache while it scans, so that the uses do not show here.
+// The cache is an LRU of two queues: a page that was used once is evicted
+// before one that was used twice, so a scan does not displace what queries
+// use. Interior pages of b-trees count as used twice from the start, because
+// SQLite keeps them in its own cache during a scan and their further uses do
+// not show here.
 type pageCache struct {
 	lru   *lru.TwoQueueCache[pageKey, []byte]
 	pages int
 }
 
-// size returns how many pages fit in.
+// size returns how many pages the cache has room for.
 func (c *pageCache) size() int {
 	if c == nil {
 		return 0
@@ -32,18 +34,18 @@ func (c *pageCache) size() int {
 	return c.pages
 }
 
-// cacheEntryOverhead is what an entry takes beside its page: list element,
-// map slot and, in the two queues, the key of an evicted page.
+// cacheEntryOverhead is the memory that an entry takes beside its page: a list
+// element, a map slot, and the key of an evicted page in one of the queues.
 const cacheEntryOverhead = 256
 
 func newPageCache(size int64, pageSize uint32) *pageCache {
 	n := size / (int64(pageSize) + cacheEntryOverhead)
-	if n < 2 { // what two queues need
+	if n < 2 { // two queues need at least two entries
 		return nil
 	}
 	c, err := lru.New2Q[pageKey, []byte](int(n))
 	if err != nil {
-		return nil // not for a size of at least 2
+		return nil // does not happen for a size of at least 2
 	}
 	return &pageCache{c, int(n)}
 }
@@ -69,8 +71,8 @@ func (c *pageCache) add(k pageKey, page []byte) {
 	}
 }
 
-// addNew is add for a page that may be in the cache already, which does not
-// count as a use of it.
+// addNew is add for a page that may be in the cache already. Adding it does
+// not count as a use.
 func (c *pageCache) addNew(k pageKey, page []byte) {
 	if _, ok := c.peek(k); !ok {
 		c.add(k, page)

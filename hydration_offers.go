@@ -1,0 +1,146 @@
+package litestream
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// offer is a page that was fetched for another purpose than hydration.
+type offer struct {
+	key      pageKey
+	page     []byte
+	verified bool // it came with a whole file whose checksum is right
+}
+
+const (
+	// maxOffered bounds the offers that wait to be written, bytes. Pages that are
+	// offered beyond that are read again later.
+	maxOffered = 8 << 20
+	maxOffers  = 1 << 12
+)
+
+// offerQueue holds the pages that were offered and are not written yet. It is
+// safe for concurrent use.
+type offerQueue struct {
+	offers chan offer
+	bytes  atomic.Int64  // in offers
+	room   chan struct{} // holds one if there may be room in offers
+	wake   chan struct{} // holds one if hydration has something to do
+	state  atomic.Int32  // offerState
+}
+
+// offerState tells whether hydration takes offers out of the queue.
+type offerState int32
+
+const (
+	offersTaken   offerState = iota
+	offersPaused             // they are left in the queue for a while
+	offersRefused            // hydration failed for good
+)
+
+func (s offerState) String() string { return [...]string{"taken", "paused", "refused"}[s] }
+
+func newOfferQueue(wake chan struct{}) offerQueue {
+	return offerQueue{offers: make(chan offer, maxOffers), room: make(chan struct{}, 1), wake: wake}
+}
+
+func (q *offerQueue) is(s offerState) bool { return offerState(q.state.Load()) == s }
+
+// set notes whether offers are taken. It lets those go on that wait for room.
+func (q *offerQueue) set(s offerState) {
+	q.state.Store(int32(s))
+	signal(q.room)
+}
+
+// put adds an offer, if there is room. It does not wait.
+func (q *offerQueue) put(o offer) {
+	if q.bytes.Add(int64(len(o.page))) > maxOffered {
+		q.bytes.Add(-int64(len(o.page)))
+		return
+	}
+	select {
+	case q.offers <- o:
+	default:
+		q.bytes.Add(-int64(len(o.page)))
+	}
+	signal(q.wake)
+}
+
+// wait returns when there is room for n bytes, or offers are not taken. It
+// reports false if ctx is done before.
+func (q *offerQueue) wait(ctx context.Context, n int) bool {
+	isFull := func() bool { return q.bytes.Load()+int64(n) > maxOffered || len(q.offers) == cap(q.offers) }
+	for q.is(offersTaken) && isFull() {
+		signal(q.wake)
+		select {
+		case <-q.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// take takes the oldest offer out, false if there is none.
+func (q *offerQueue) take() (offer, bool) {
+	select {
+	case o := <-q.offers:
+		q.bytes.Add(-int64(len(o.page)))
+		signal(q.room)
+		return o, true
+	default:
+		return offer{}, false
+	}
+}
+
+// refuse empties the queue for good.
+func (q *offerQueue) refuse() {
+	q.set(offersRefused)
+	for len(q.offers) > 0 {
+		<-q.offers // no other goroutine takes them any more
+	}
+}
+
+// signal puts one into a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// maxHot is how many pages that queries waited for are remembered.
+const maxHot = 64
+
+// hotPages are the pages that queries waited for last. It is safe for
+// concurrent use; the zero value is empty.
+type hotPages struct {
+	mu struct {
+		sync.Mutex          // duty: pgnos
+		pgnos      []uint32 // the newest last
+	}
+}
+
+// add adds a page. It takes the place of the oldest if there are many.
+func (h *hotPages) add(pgno uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.mu.pgnos) == maxHot {
+		h.mu.pgnos = append(h.mu.pgnos[:0], h.mu.pgnos[1:]...)
+	}
+	h.mu.pgnos = append(h.mu.pgnos, pgno)
+}
+
+// take takes the newest page out, false if there is none.
+func (h *hotPages) take() (pgno uint32, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(h.mu.pgnos)
+	if n == 0 {
+		return 0, false
+	}
+	pgno = h.mu.pgnos[n-1]
+	h.mu.pgnos = h.mu.pgnos[:n-1]
+	return pgno, true
+}

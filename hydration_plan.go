@@ -1,0 +1,244 @@
+package litestream
+
+import (
+	"math"
+	"math/bits"
+	"sync"
+
+	"github.com/superfly/ltx"
+)
+
+const (
+	// partSize is about the most of a file that one request of a hydration
+	// reads, bytes.
+	partSize    = 1 << 20
+	minPartSize = 64 << 10
+
+	// maxBatch is how many requests count as one of HydrationConcurrency, if
+	// together they are no larger.
+	maxBatch = 8
+
+	// wholeShare is the part of a file's pages, in hundredths, that must be
+	// needed for the others to be read as well, so that its checksum can be
+	// compared.
+	wholeShare = 97
+
+	// gapShare is how much of what is read may be gaps between wanted pages, in
+	// hundredths, with what is read for checksums. The smallest gaps are read
+	// through.
+	gapShare = 2
+)
+
+// part is a stretch of a file that one request reads.
+type part struct {
+	file        *ltxFile
+	offset, end int64
+	first, last uint32 // wanted pages lie in between
+	pages       int    // wanted pages
+	whole       bool   // all frames of it are summed up for the file's checksum
+}
+
+func (p part) size() int64 { return p.end - p.offset }
+
+// copyWork hands out what is to be read.
+type copyWork struct {
+	mu      sync.Mutex // duty: nothing is read twice
+	batches [][]part   // guarded by mu; nil: handed out
+	first   int        // guarded by mu; none before it is left
+}
+
+// near returns the batch that a page lies in, nil if it was handed out.
+func (w *copyWork) near(pgno uint32) []part {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := w.first; i < len(w.batches); i++ {
+		for _, p := range w.batches[i] {
+			if p.first != 0 && p.first <= pgno && pgno <= p.last {
+				return w.take(i)
+			}
+		}
+	}
+	return nil
+}
+
+// next returns the next batch, nil after the last.
+func (w *copyWork) next() []part {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ; w.first < len(w.batches); w.first++ {
+		if w.batches[w.first] != nil {
+			return w.take(w.first)
+		}
+	}
+	return nil
+}
+
+// take hands a batch out. Called under mu.
+func (w *copyWork) take(i int) []part {
+	batch := w.batches[i]
+	w.batches[i] = nil
+	return batch
+}
+
+// copyPlan says how the pages that are missing of a view are read.
+type copyPlan struct {
+	view    *view
+	present *bitmap
+	files   map[*ltxFile]*filePlan
+	size    int64 // of a part, so that all streams end at about the same time
+	gap     int64 // gaps up to this size are read through
+}
+
+// filePlan is what is to be read of one file.
+type filePlan struct {
+	file    *ltxFile
+	missing int   // pages
+	bytes   int64 // of these
+	end     int64 // of the last one seen
+	whole   bool  // the frames between these are read, too, for the file's checksum
+	local   bool  // some pages are not missing
+	part    part  // that is being put together
+}
+
+// newCopyPlan plans how the pages of a view that are not present are read by a
+// number of requests at a time.
+func newCopyPlan(v *view, present *bitmap, concurrency int) *copyPlan {
+	p := &copyPlan{view: v, present: present, files: make(map[*ltxFile]*filePlan)}
+	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
+		f.missing++
+		f.bytes += int64(loc.size)
+	})
+	total, rest := int64(0), int64(0)
+	needed := v.pagesOf()
+	for _, f := range p.files {
+		n := needed[f.file]
+		total += f.bytes
+		f.whole, f.local = isComparable(f.file, n), f.missing < n
+		if f.whole {
+			rest += f.file.framesEnd * int64(f.file.frames-n) / int64(f.file.frames) // about
+		}
+	}
+	streams := int64(concurrency)
+	rounds := (total-1)/(streams*partSize) + 1
+	p.size = max(total/(streams*rounds), minPartSize)
+	var gaps [64]int64 // bytes, by the logarithm of their size
+	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
+		if gap := loc.offset - f.end; f.end > 0 && gap > 0 && !f.whole {
+			gaps[bits.Len64(uint64(gap))] += gap
+		}
+		f.end = loc.offset + int64(loc.size)
+	})
+	budget := total*gapShare/100 - rest
+	for i, sum := range gaps {
+		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
+			break
+		}
+		p.gap = int64(1)<<i - 1
+	}
+	return p
+}
+
+// eachMissing calls fn for every page that is missing, in order, with the plan
+// of the file that it lies in.
+func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc)) {
+	var f *filePlan
+	p.view.pages.eachMissing(p.present, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
+		if f == nil || f.file != loc.file {
+			known := false
+			if f, known = p.files[loc.file]; !known {
+				f = &filePlan{file: loc.file}
+				p.files[loc.file] = f
+			}
+		}
+		fn(f, pgno, loc)
+		return true
+	})
+}
+
+// batches returns the parts to be read.
+func (p *copyPlan) batches() (all [][]part) {
+	var size int64
+	emit := func(next part) {
+		last := len(all) - 1
+		if last < 0 || size+next.size() > p.size || len(all[last]) == maxBatch {
+			all = append(all, []part{next})
+			size = next.size()
+			return
+		}
+		all[last] = append(all[last], next)
+		size += next.size()
+	}
+	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) {
+		end := loc.offset + int64(loc.size)
+		begin := part{file: f.file, offset: loc.offset, first: pgno, whole: f.whole}
+		switch begun := f.part.file != nil; {
+		case !begun && f.whole && p.isRest(f, ltx.HeaderSize, loc.offset, 1, pgno-1):
+			begin.offset = ltx.HeaderSize
+			f.part = begin
+		case !begun:
+			f.part = begin
+		case f.whole && !p.isRest(f, f.part.end, loc.offset, f.part.last+1, pgno-1),
+			!f.whole && (loc.offset-f.part.end > p.gap || end-f.part.offset > p.size):
+			emit(f.part)
+			f.part = begin
+		case f.whole && loc.offset-f.part.offset >= p.size:
+			f.part.end = loc.offset
+			emit(f.part)
+			f.part = begin
+		}
+		f.part.end, f.part.last = end, pgno
+		f.part.pages++
+	})
+	for _, f := range p.files {
+		if f.part.file == nil {
+			continue // others have read it since
+		}
+		if f.whole && p.isRest(f, f.part.end, f.file.framesEnd, f.part.last+1, math.MaxUint32) {
+			f.part.end = f.file.framesEnd
+		}
+		emit(f.part)
+	}
+	return all
+}
+
+// isRest tells whether a gap between missing pages of a file is read as well:
+// it is not larger than a part, and hardly more of it than of other gaps is
+// frames of pages from first to last that are local.
+func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bool {
+	if end <= offset {
+		return true
+	}
+	if end-offset > p.size {
+		return false
+	}
+	if !f.local {
+		return true
+	}
+	local := int64(0)
+	p.view.pages.eachMissing(nil, first, last, func(_ uint32, loc frameLoc) bool {
+		if loc.file == f.file {
+			local += int64(loc.size)
+		}
+		return local <= p.gap
+	})
+	return local <= p.gap
+}
+
+// missingParts returns how pages of a part that are missing are read by
+// themselves.
+func missingParts(v *view, present *bitmap, all part) []part {
+	var parts []part
+	v.pages.eachMissing(present, all.first, all.last, func(pgno uint32, loc frameLoc) bool {
+		if loc.file != all.file {
+			return true
+		}
+		end := loc.offset + int64(loc.size)
+		if i := len(parts) - 1; i >= 0 && loc.offset-parts[i].end <= maxGap {
+			parts[i].end, parts[i].last = end, pgno
+			return true
+		}
+		parts = append(parts, part{file: loc.file, offset: loc.offset, end: end, first: pgno, last: pgno})
+		return true
+	})
+	return parts
+}

@@ -1,0 +1,110 @@
+package litestream
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// localTier is the tier of a database that is hydrated: its local file, and
+// what queries tell hydration of pages that are not in it. It is safe for
+// concurrent use.
+type localTier struct {
+	local  atomic.Pointer[localPages] // nil before hydration begins
+	offers offerQueue
+	hot    hotPages
+	wake   chan struct{} // holds one if there may be a new view, or an offer
+	broken chan error    // holds why the local file cannot be read any more
+	closed func() bool   // the database is closed
+}
+
+var _ tier = (*localTier)(nil)
+
+func newLocalTier(closed func() bool) *localTier {
+	wake := make(chan struct{}, 1)
+	return &localTier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}
+}
+
+func (t *localTier) read(key pageKey) []byte {
+	l := t.local.Load()
+	if l == nil {
+		return nil
+	}
+	page, err := l.readKey(key)
+	if err != nil {
+		t.broke(l, err)
+		return nil
+	}
+	return page
+}
+
+func (t *localTier) peek(key pageKey) []byte {
+	if l := t.local.Load(); l != nil {
+		if page, err := l.readKey(key); err == nil {
+			return page
+		}
+	}
+	return nil
+}
+
+func (t *localTier) readView(v *view, pgno uint32, p []byte) bool {
+	l := t.local.Load()
+	if l == nil || int64(len(p)) != l.size {
+		return false
+	}
+	if err := l.read(v, pgno, p); err != nil {
+		t.broke(l, err)
+		return false
+	}
+	return true
+}
+
+func (t *localTier) has(key pageKey) bool {
+	l := t.local.Load()
+	return l != nil && l.hasKey(key)
+}
+
+func (t *localTier) offer(key pageKey, page []byte, verified bool) {
+	if !t.offers.is(offersRefused) && t.local.Load().wants(key) {
+		t.offers.put(offer{key, page, verified})
+	}
+}
+
+func (t *localTier) offerWait(ctx context.Context, key pageKey, page []byte, verified bool) {
+	if t.offers.wait(ctx, len(page)) {
+		t.offer(key, page, verified)
+	}
+}
+
+func (t *localTier) want(pgno uint32) {
+	if !t.isComplete() {
+		t.hot.add(pgno)
+	}
+}
+
+func (t *localTier) notify() { signal(t.wake) }
+
+// isComplete reports whether every page of the view that is held is here, and
+// no checksum is left to be compared.
+func (t *localTier) isComplete() bool {
+	l := t.local.Load()
+	return l != nil && l.isComplete()
+}
+
+func (t *localTier) drop() {
+	if l := t.local.Load(); l != nil {
+		l.drop()
+	}
+}
+
+// broke ends the use of a local file that could not be read. It does nothing
+// if the page was just not there.
+func (t *localTier) broke(l *localPages, err error) {
+	if err == errNotHere || t.closed() || l != t.local.Load() {
+		return
+	}
+	l.drop()
+	select {
+	case t.broken <- err:
+	default:
+	}
+}

@@ -1,0 +1,94 @@
+package litestream
+
+import (
+	"context"
+	"math"
+)
+
+// sumBack reads the pages of a file back that no stretch has, and makes
+// stretches of them. It returns what is not local.
+func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps []gap, err error) {
+	f := t.file
+	page := make([]byte, l.size)
+	var run stretch
+	flush := func() {
+		if run.end > run.offset {
+			l.sums.add(f, run)
+		}
+	}
+	missing := func(offset, end int64) {
+		if n := len(gaps); n > 0 && gaps[n-1].end == offset {
+			gaps[n-1].end = end
+			return
+		}
+		gaps = append(gaps, gap{offset, end})
+	}
+	walkFile(v, t, l.sums.of(f), func(pgno uint32, loc frameLoc) bool {
+		end := loc.offset + int64(loc.size)
+		switch err = l.read(v, pgno, page); {
+		case err == errNotHere: // it has changed since, or another history begins
+			err = nil
+			missing(loc.offset, end)
+			return true
+		case err != nil:
+			return false
+		}
+		if run.end != loc.offset || run.end-run.offset >= partSize {
+			flush()
+			run = stretch{offset: loc.offset}
+		}
+		run.sum.AddPage(pgno, loc.size, f.sized, page)
+		run.end = end
+		return ctx.Err() == nil
+	}, missing)
+	flush()
+	return gaps, err
+}
+
+// settle notes whether a compared checksum covers the pages of a file that are
+// not settled yet.
+func (l *localPages) settle(ctx context.Context, of *heldPages, f *ltxFile, compared bool) {
+	const batch = 1024
+	pgnos := make([]uint32, 0, batch)
+	note := func() {
+		l.mu.RLock()
+		defer l.mu.RUnlock()
+		held := l.held.Load()
+		for _, pgno := range pgnos {
+			if held.has(of.view, pgno) {
+				l.settlePage(held, pgno, compared)
+			}
+		}
+		pgnos = pgnos[:0]
+	}
+	of.view.pages.eachMissing(of.settled, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
+		if loc.file == f {
+			pgnos = append(pgnos, pgno)
+		}
+		if len(pgnos) == batch {
+			note()
+		}
+		return ctx.Err() == nil
+	})
+	note()
+}
+
+// settleKey is settle for a page that a compared checksum covers.
+func (l *localPages) settleKey(key pageKey) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if held := l.held.Load(); held.hasKey(key) {
+		l.settlePage(held, key.pgno, true)
+	}
+}
+
+// settlePage is settle for a page that is present. Called under mu.
+func (l *localPages) settlePage(held *heldPages, pgno uint32, compared bool) {
+	if !held.settled.set(pgno) {
+		return
+	}
+	l.settled.Add(1)
+	if compared && held.compared.set(pgno) {
+		l.compared.Add(1)
+	}
+}

@@ -1,0 +1,228 @@
+package litestream
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ltxvfs/litestream/internal/task"
+)
+
+// prefetcher fetches pages that are going to be asked for, many with one
+// request. It is safe for concurrent use.
+type prefetcher struct {
+	pages   *pageSource
+	tasks   *task.Group
+	timeout time.Duration // of a request; negative: none
+
+	bodies *semaphore.Weighted // bounds the bytes of bodies in memory; nil: no bound
+}
+
+// newPrefetcher returns a prefetcher whose requests belong to a group.
+func newPrefetcher(pages *pageSource, tasks *task.Group, timeout time.Duration) *prefetcher {
+	p := &prefetcher{pages: pages, tasks: tasks, timeout: timeout}
+	if n := pages.opts.prefetchSize; n > 0 {
+		p.bodies = semaphore.NewWeighted(n)
+	}
+	return p
+}
+
+// isEnabled reports whether pages may be prefetched for scans.
+func (p *prefetcher) isEnabled() bool { return p.pages.opts.prefetchSize > 0 }
+
+// limit returns how many pages of a view may be prefetched and not asked for
+// yet.
+func (p *prefetcher) limit(v *view) int { return int(p.pages.opts.prefetchSize / int64(v.pageSize)) }
+
+// schema prefetches the pages of a new database that SQLite asks for first:
+// those of the schema, and the roots of tables and indexes.
+func (p *prefetcher) schema(v *view) {
+	if p.isEnabled() {
+		roots, schema := treeWalk{p.pages, v}.schema()
+		p.prefetch(v, append(schema, roots...), 0, nil)
+	}
+}
+
+// prefetch starts to fetch pages of a view in few requests. It leaves out the
+// pages that are known or in flight. It stops where the limit of prefetched
+// pages is reached, and returns how many of the pages it went through. The
+// caller is about to wait for the urgent page, unless that is 0. Without a scan
+// the pages are not given up, and go to the cache at once.
+func (p *prefetcher) prefetch(v *view, pgnos []uint32, urgent uint32, s *scan) int {
+	if p.pages.cache.Load() == nil || v.epoch != p.pages.locator.epoch() {
+		return 0
+	}
+	limit := p.limit(v)
+	wants := make([]want, 0, len(pgnos))
+	n := 0
+	for ; n < len(pgnos); n++ {
+		w, origin := p.want(v, pgnos[n], urgent, s)
+		if w.f == nil {
+			continue
+		}
+		added, full := p.pages.flights.register(w.key, w.f, limit)
+		if full {
+			break
+		}
+		if added && origin == byPrefetch {
+			wants = append(wants, w)
+		}
+	}
+	all := spans(v, s, wants, urgent)
+	// The span that a reader waits for goes first.
+	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
+	for _, s := range all {
+		p.begin(s)
+	}
+	return n
+}
+
+// want returns what is to be fetched for a page, without a flight if nothing
+// is.
+func (p *prefetcher) want(v *view, pgno, urgent uint32, s *scan) (want, origin) {
+	loc, ok := v.lookup(pgno)
+	if !ok || loc.file.segment != nil || loc.file.gone.Load() || loc.file.wrong.Load() != nil {
+		return want{}, 0
+	}
+	forScan := s != nil && pgno != urgent
+	key := pageKey{loc.version, pgno, v.epoch}
+	page, cached := p.pages.cache.Load().peek(key)
+	if cached && !forScan || !cached && p.pages.local.has(key) {
+		return want{}, 0
+	}
+	f := &flight{origin: byPrefetch}
+	if cached {
+		// It could be evicted by what is fetched before its turn comes.
+		f.origin, f.phase, f.page = fromCache, landed, page
+	}
+	switch {
+	case forScan:
+		f.claim = unclaimed
+		if s.bypassesCache() {
+			f.admission = admitNot
+		}
+	case pgno == urgent:
+		f.claim = missed
+	}
+	return want{key, loc, f}, f.origin
+}
+
+// begin makes the request of a span in the background.
+func (p *prefetcher) begin(s span) {
+	if !p.tasks.Begin() {
+		p.fail(s.wants, ErrClosed)
+		return
+	}
+	limit := p.pages.store.limit
+	t := limit.enqueue(s.class)
+	if p.pages.flights.setTicket(s.wants, t) {
+		limit.promote(t)
+	}
+	go func() {
+		defer p.tasks.End()
+		p.read(s, t)
+	}()
+}
+
+// errNotWanted ends the flights of a span that was given up before its request
+// began.
+var errNotWanted = errors.New("prefetch was given up")
+
+// errPrefetch ends the flights of a span whose request panicked.
+var errPrefetch = errors.New("prefetch failed")
+
+// read makes the request of a span, and lands the pages as they arrive.
+func (p *prefetcher) read(s span, t *ticket) {
+	limit := p.pages.store.limit
+	left := s.wants
+	err := errPrefetch
+	defer guard(p.pages.store.log, "read ahead", &err)
+	defer func() { p.fail(left, err) }()
+	ctx, cancel := p.tasks.WithTimeout(p.timeout)
+	defer cancel()
+	if s.class == speculative && p.bodies != nil {
+		n := min(s.size(), p.pages.opts.prefetchSize)
+		if err = p.bodies.Acquire(ctx, n); err != nil {
+			limit.done(t)
+			return
+		}
+		defer p.bodies.Release(n)
+	}
+	if err = limit.wait(ctx, t); err != nil {
+		return
+	}
+	if s.scan != nil && s.scan.ended.Load() && s.class != foreground && !p.pages.flights.isAwaited(left) {
+		limit.done(t)
+		err = errNotWanted
+		return
+	}
+	bypassed := s.wants[len(s.wants)-1].f.admission == admitNot
+	buf := p.pages.buffers.get(int(s.size()))
+	defer p.pages.buffers.put(buf)
+	body := (*buf)[:s.size()]
+	// There is no second attempt: a reader that needs a page makes its own, for
+	// as long as it may take.
+	err = p.pages.store.guard(func() error {
+		_, err := p.pages.store.readOnce(s.file().reading(ctx), s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
+			left = p.landArrived(s, left, got)
+		})
+		return err
+	})
+	if err == nil && len(left) == 0 && !bypassed && s.view.epoch == p.pages.locator.epoch() {
+		p.keepGaps(s, body)
+	}
+}
+
+// landArrived lands the first of wants whose frames are in what has arrived of
+// a span, and returns the others.
+func (p *prefetcher) landArrived(s span, wants []want, got []byte) (left []want) {
+	n := 0
+	for n < len(wants) && wants[n].end()-s.offset() <= int64(len(got)) {
+		n++
+	}
+	if n == 0 || s.view.epoch != p.pages.locator.epoch() { // then it may be of another history
+		return wants
+	}
+	p.pages.land(decodeWants(wants[:n], got, s.offset())...)
+	return wants[n:]
+}
+
+// keepGaps puts the pages that lie between those of a span into the cache,
+// unless the view has newer versions of them.
+func (p *prefetcher) keepGaps(s span, body []byte) {
+	for i, w := range s.wants[1:] {
+		before := s.wants[i]
+		if before.end() == w.loc.offset || w.key.pgno-before.key.pgno > maxGapPages {
+			continue
+		}
+		for pgno := before.key.pgno + 1; pgno < w.key.pgno; pgno++ {
+			loc, ok := s.view.lookup(pgno)
+			if !ok || loc.file != s.file() || loc.offset < before.end() || loc.offset+int64(loc.size) > w.loc.offset {
+				continue
+			}
+			key := pageKey{loc.version, pgno, s.view.epoch}
+			if _, known := p.pages.cache.Load().peek(key); known {
+				continue
+			}
+			start := loc.offset - s.offset()
+			if page, err := decodePage(loc, body[start:start+int64(loc.size)], pgno); err == nil {
+				p.pages.admit(key, page, false)
+			}
+		}
+	}
+}
+
+// fail ends the flights of pages that could not be fetched.
+func (p *prefetcher) fail(wants []want, err error) {
+	if err == nil {
+		err = errPrefetch
+	}
+	all := make([]landing, len(wants))
+	for i, w := range wants {
+		all[i] = landing{key: w.key, f: w.f, err: err}
+	}
+	p.pages.land(all...)
+}

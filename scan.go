@@ -1,0 +1,109 @@
+package litestream
+
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// scan is a run of reads that seems to follow a pattern. It belongs to the
+// predictor of one connection.
+type scan struct {
+	pattern   pattern
+	limit     int         // most pages ahead of the reader
+	window    int         // pages ahead of the reader, for now
+	pending   []uint32    // prefetched or in flight, and not asked for; in order
+	newest    int         // number of the last pages of pending that came with the newest batch
+	backlog   []uint32    // predicted, not fetched yet
+	needs     []uint32    // pages that the pattern needs to go on
+	requested int         // number of the first pages of needs that were fetched
+	read      int         // pages that the reader has come to
+	cacheable int         // pages that may go to the cache
+	ended     atomic.Bool // fetches that have not begun are not needed
+}
+
+// bypassesCache reports whether the reader has come so far that further pages
+// would only displace each other in the cache.
+func (s *scan) bypassesCache() bool { return s.read > s.cacheable }
+
+const (
+	// A scan begins with firstWindow pages ahead of the reader. The window grows
+	// windowGrowth times whenever the reader comes to the newest batch, and
+	// longScanGrowth times once it has read longScan pages.
+	firstWindow    = 8
+	windowGrowth   = 4
+	longScan       = 64
+	longScanGrowth = 16
+
+	// maxSkip is how many predicted pages a reader may leave out and still
+	// follow the scan: SQLite does not ask for pages that it has.
+	maxSkip = 32
+)
+
+// follow reports whether a page is among the next pages of the scan. It
+// returns the pages that the reader left out before it.
+func (s *scan) follow(pgno uint32) (skipped []uint32, ok bool) {
+	i := slices.Index(s.pending[:min(len(s.pending), maxSkip)], pgno)
+	if i < 0 {
+		return nil, false
+	}
+	skipped, s.pending = s.pending[:i], s.pending[i+1:]
+	s.read++
+	if len(s.pending) < s.newest {
+		s.grow()
+		s.newest = 0
+	}
+	return skipped, true
+}
+
+// grow widens the window.
+func (s *scan) grow() {
+	if s.read >= longScan {
+		s.window *= longScanGrowth
+	} else {
+		s.window *= windowGrowth
+	}
+	s.window = min(s.window, s.limit)
+}
+
+// step is how many pages the window has to lack before more are fetched.
+func (s *scan) step() int { return min(max(1, s.window/4), topUp) }
+
+// isNext reports whether a page is the next one of the pattern.
+func (s *scan) isNext(pgno uint32) bool {
+	s.fill(1)
+	return len(s.backlog) > 0 && s.backlog[0] == pgno
+}
+
+// fill makes the backlog n pages long, if the pattern has as many.
+func (s *scan) fill(n int) {
+	if n > len(s.backlog) {
+		pgnos, needs := s.pattern.next(n - len(s.backlog))
+		s.backlog = append(s.backlog, pgnos...)
+		for _, pgno := range needs {
+			if !slices.Contains(s.needs, pgno) {
+				s.needs = append(s.needs, pgno)
+			}
+		}
+	}
+}
+
+// batch returns the pages to fetch next: those that the pattern needs, then up
+// to n of the backlog. First is the index of the latter.
+func (s *scan) batch(urgent uint32, n int) (pgnos []uint32, first int) {
+	s.fill(n)
+	if urgent != 0 {
+		pgnos = append(pgnos, urgent)
+	}
+	pgnos = append(pgnos, s.needs[s.requested:]...)
+	s.requested = len(s.needs)
+	return append(pgnos, s.backlog[:min(n, len(s.backlog))]...), len(pgnos)
+}
+
+// fetched notes that the first n pages of the backlog are being fetched.
+func (s *scan) fetched(n int) {
+	if n > 0 {
+		s.pending = append(s.pending, s.backlog[:n]...)
+		s.backlog = s.backlog[n:]
+		s.newest = n
+	}
+}

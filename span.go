@@ -1,0 +1,86 @@
+package litestream
+
+import (
+	"cmp"
+	"slices"
+)
+
+const (
+	// maxGap is the largest gap between two wanted frames of a file that one
+	// request reads through, bytes. Reading it takes about 1 ms; another request
+	// takes longer, but runs at the same time.
+	maxGap = 64 << 10
+
+	// maxSpan bounds a request for several pages, bytes. A single page may be
+	// larger.
+	maxSpan = 512 << 10
+
+	// maxGapPages bounds how many pages of a gap go to the cache.
+	maxGapPages = 1024
+)
+
+// want is a page to be fetched, and where it lies.
+type want struct {
+	key pageKey
+	loc frameLoc
+	f   *flight
+}
+
+func (w want) end() int64 { return w.loc.offset + int64(w.loc.size) }
+
+// span is a part of a file that one request reads, for pages of a view.
+type span struct {
+	view  *view
+	scan  *scan  // that the pages are for; nil: they are not given up
+	wants []want // in the order of their offsets, at least one
+	class requestClass
+}
+
+func (s span) file() *ltxFile { return s.wants[0].loc.file }
+func (s span) offset() int64  { return s.wants[0].loc.offset }
+func (s span) size() int64    { return s.wants[len(s.wants)-1].end() - s.offset() }
+
+// spans groups wants of a view that lie near each other. The span of the
+// urgent page, if there is one, begins with that page and is of the
+// foreground.
+func spans(v *view, s *scan, wants []want, urgent uint32) (all []span) {
+	slices.SortFunc(wants, func(a, b want) int {
+		if a.loc.file != b.loc.file {
+			return cmp.Or(cmp.Compare(a.loc.file.level, b.loc.file.level),
+				cmp.Compare(a.loc.file.minTXID, b.loc.file.minTXID),
+				cmp.Compare(a.loc.file.maxTXID, b.loc.file.maxTXID))
+		}
+		return cmp.Compare(a.loc.offset, b.loc.offset)
+	})
+	first := 0
+	for i := range wants {
+		w := wants[i]
+		if i > 0 {
+			last := wants[i-1]
+			near := w.loc.file == last.loc.file && w.loc.offset-last.end() <= maxGap && w.end()-wants[first].loc.offset <= maxSpan
+			if !near || w.key.pgno == urgent {
+				all = append(all, span{v, s, wants[first:i], speculative})
+				first = i
+			}
+		}
+	}
+	if len(wants) > 0 {
+		all = append(all, span{v, s, wants[first:], speculative})
+	}
+	for i := range all {
+		if urgent != 0 && all[i].wants[0].key.pgno == urgent {
+			all[i].class = foreground
+		}
+	}
+	return all
+}
+
+// decodeWants decodes pages from a body that begins at an offset of their file.
+func decodeWants(wants []want, body []byte, offset int64) []landing {
+	all := make([]landing, len(wants))
+	for i, w := range wants {
+		page, err := decodePage(w.loc, body[w.loc.offset-offset:w.end()-offset], w.key.pgno)
+		all[i] = landing{key: w.key, f: w.f, page: page, err: err}
+	}
+	return all
+}
