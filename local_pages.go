@@ -115,9 +115,6 @@ func (l *localPages) readKey(key pageKey) ([]byte, error) {
 	return p, err
 }
 
-// has tells whether a page of a view is here.
-func (l *localPages) has(v *view, pgno uint32) bool { return l.held.Load().has(v, pgno) }
-
 // hasKey is has by the version itself.
 func (l *localPages) hasKey(key pageKey) bool { return l.held.Load().hasKey(key) }
 

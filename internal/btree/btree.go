@@ -214,15 +214,6 @@ func (p Page) Rowid(i int) (int64, bool) {
 	return int64(key), next != 0
 }
 
-// Holds reports whether a cell of this leaf of a table has exactly that rowid.
-func (p Page) Holds(rowid int64) bool {
-	if p.kind != LeafTable {
-		return false
-	}
-	key, ok := p.Rowid(p.search(rowid))
-	return ok && key == rowid
-}
-
 // search returns the first cell whose key is at least rowid, the number of
 // cells if there is none, or -1 if it met a cell that has no key.
 func (p Page) search(rowid int64) int {

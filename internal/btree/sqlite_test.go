@@ -240,7 +240,7 @@ func (w *walker) walk(t *testing.T, name string, pgno uint32, depth int, visit f
 		return
 	}
 	w.interior++
-	if p.Children() != p.Cells()+1 || p.Child(-1) != 0 || p.Child(p.Children()) != 0 || p.IndexOf(pgno) != -1 || p.Holds(0) {
+	if p.Children() != p.Cells()+1 || p.Child(-1) != 0 || p.Child(p.Children()) != 0 || p.IndexOf(pgno) != -1 || holds(p, 0) {
 		t.Errorf("page %d has %d cells and %d children", pgno, p.Cells(), p.Children())
 	}
 	for i := range p.Children() {
@@ -319,12 +319,12 @@ func (w *walker) table(t *testing.T, name string, root uint32) {
 	}
 	for _, rowid := range want {
 		leaf, p := w.descend(t, root, rowid)
-		if leaf != leafOf[rowid] || !p.Holds(rowid) {
+		if leaf != leafOf[rowid] || !holds(p, rowid) {
 			t.Fatalf("%s: rowid %d leads to page %d, not %d", name, rowid, leaf, leafOf[rowid])
 		}
 		for _, other := range []int64{rowid - 1, rowid + 1} { // may wrap around
 			leaf, p := w.descend(t, root, other)
-			if at, ok := leafOf[other]; p.Holds(other) != ok || ok && at != leaf {
+			if at, ok := leafOf[other]; holds(p, other) != ok || ok && at != leaf {
 				t.Fatalf("%s: rowid %d leads to page %d", name, other, leaf)
 			}
 		}
@@ -363,7 +363,7 @@ func (w *walker) index(t *testing.T, name string, root uint32, table string, lon
 			t.Errorf("%s: page %d is of kind %d", name, pgno, p.Kind())
 		}
 		for i := from; i < to; i++ {
-			if _, ok := p.Rowid(i); ok || p.Holds(0) {
+			if _, ok := p.Rowid(i); ok || holds(p, 0) {
 				t.Errorf("%s: page %d has keys of a table", name, pgno)
 			}
 			rowid, ok := p.IndexRowid(i)

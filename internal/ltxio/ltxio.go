@@ -82,7 +82,8 @@ const maxCommit = 1<<32 - 2
 const maxTimestamp = 253402300799999
 
 // TailSize returns how many bytes at the end of a file of fileSize bytes
-// ParseTail needs, as told by tail, its last bytes (at least MinTailSize).
+// ParseTail needs. Tail is the last bytes of the file, at least the size of its
+// page index and its trailer.
 func TailSize(tail []byte, fileSize int64) (int64, error) {
 	if fileSize < MinFileSize || fileSize > MaxFileSize {
 		return 0, corrupt("file has %d bytes", fileSize)
@@ -96,9 +97,6 @@ func TailSize(tail []byte, fileSize int64) (int64, error) {
 	}
 	return int64(n) + ltx.PageHeaderSize + indexFooterSize, nil
 }
-
-// MinTailSize is the least TailSize needs.
-const MinTailSize = indexFooterSize
 
 // Entry is where one page lies in a file.
 type Entry struct {

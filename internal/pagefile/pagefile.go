@@ -80,9 +80,6 @@ func Open(path string, ours ownfile.Check) (*File, error) {
 // Path returns the file's path. That of a temporary file is mostly gone.
 func (f *File) Path() string { return f.path }
 
-// IsTemp reports whether the file goes away when it is closed.
-func (f *File) IsTemp() bool { return f.temp }
-
 // IsThere reports whether the file can still be found by its path.
 func (f *File) IsThere() bool { return ownfile.IsAt(f.f, f.path) }
 

@@ -90,8 +90,8 @@ func TestFile_Lock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !again.IsThere() || again.IsTemp() {
-		t.Error("the file is not there, or temporary")
+	if !again.IsThere() {
+		t.Error("the file is not there")
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
