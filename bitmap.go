@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// bitmap is a set of page numbers from 1 to a limit. It takes memory where it
-// has pages, not for all up to the limit. It is safe for concurrent use.
+// bitmap is a set of page numbers from 1 to a limit. It takes memory only for
+// ranges in which it has pages. It is safe for concurrent use.
 type bitmap struct {
-	words  uint64                    // room, in words of 64 pages
-	leaves []atomic.Pointer[bitLeaf] // nil where no page is
+	words  uint64                    // limit, in words of 64 pages
+	leaves []atomic.Pointer[bitLeaf] // nil where the set has no page
 }
 
 // bitLeaf holds 4096 pages.
@@ -39,9 +39,8 @@ func (b *bitmap) clone() *bitmap {
 	return c
 }
 
-// roomFor returns a bitmap with room for so many pages that takes the place of
-// b: what b has room for stays the same memory, but for leaves that b has not
-// got yet.
+// roomFor returns a bitmap with room for more pages, which replaces b. It shares
+// the leaves that b has.
 func (b *bitmap) roomFor(pages uint32) *bitmap {
 	if (uint64(pages)+63)/64 <= b.words {
 		return b
@@ -53,7 +52,7 @@ func (b *bitmap) roomFor(pages uint32) *bitmap {
 	return larger
 }
 
-// word returns the word that a page is in, nil if no page is there.
+// word returns word i, nil if it is empty.
 func (b *bitmap) word(i uint64) *atomic.Uint64 {
 	if i >= b.words {
 		return nil
@@ -71,8 +70,8 @@ func (b *bitmap) has(pgno uint32) bool {
 	return w != nil && w.Load()>>(i%64)&1 != 0
 }
 
-// set adds a page, and reports whether it was not there. A page that there is
-// no room for is not added.
+// set adds a page, unless it is beyond the limit. It reports whether that
+// changed the set.
 func (b *bitmap) set(pgno uint32) bool {
 	i := uint64(pgno) - 1
 	if i/64 >= b.words {
@@ -86,7 +85,7 @@ func (b *bitmap) set(pgno uint32) bool {
 	return slot.Load()[i/64%leafWords].Or(bit)&bit == 0
 }
 
-// clear removes a page, and reports whether it was there.
+// clear removes a page. It reports whether that changed the set.
 func (b *bitmap) clear(pgno uint32) bool {
 	i := uint64(pgno) - 1
 	w := b.word(i / 64)
@@ -97,9 +96,8 @@ func (b *bitmap) clear(pgno uint32) bool {
 	return w.And(^bit)&bit != 0
 }
 
-// missingIn calls fn with the pages from first to last that are not there, one
-// after the other, until it returns false. What the set has no room for is left
-// out.
+// missingIn calls fn with the pages from first to last that are not in the set,
+// in order, until fn returns false. Pages beyond the limit are left out.
 func (b *bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {
 	if first == 0 {
 		return

@@ -11,35 +11,15 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
-// setChecksum notes the checksum of a file. Head is its begin with the first
-// bytes of its first frame, and tail what follows the frames.
-func (f *ltxFile) setChecksum(checksum ltx.Checksum, head, tail []byte) {
-	var before, after ltxio.Sum
-	before.Add(head[:ltx.HeaderSize])
-	after.Add(tail[:len(tail)-ltx.ChecksumSize])
-	f.checksum, f.sized = checksum, ltxio.IsSized(head[ltx.HeaderSize:])
-	f.framesCRC = ltxio.FramesCRC(checksum, before, f.framesSize(), after)
-}
-
-// framesSize returns the size of the frames with pages uncompressed, bytes.
-func (f *ltxFile) framesSize() int64 {
-	return int64(f.frames) * (ltxio.FrameHeaderSize(f.sized) + int64(f.pageSize))
-}
-
-// hasFrames tells whether a sum is that of all frames.
-func (f *ltxFile) hasFrames(sum ltxio.Sum) bool {
-	return sum.CheckFrames(f.framesCRC, f.framesSize(), f.size-f.framesEnd-ltx.ChecksumSize)
-}
-
-// stretch is the sum of frames of a file that follow each other.
+// stretch is the sum of successive frames of a file.
 type stretch struct {
 	offset, end int64
 	sum         ltxio.Sum
 }
 
-// fileSums are stretches of files. The pages of a stretch that a local file
-// has were written to it from the bytes that were summed up, or read back from
-// it. It is safe for concurrent use; the zero value is empty.
+// fileSums are stretches of files. For the pages of a stretch that are in the
+// local file, the bytes that were summed up are those that were written to it,
+// or read back from it. It is safe for concurrent use; the zero value is empty.
 type fileSums struct {
 	mu struct {
 		sync.Mutex
@@ -56,7 +36,7 @@ func (s *fileSums) add(f *ltxFile, part stretch) {
 	s.mu.of[f] = append(s.mu.of[f], part)
 }
 
-// of returns the stretches of a file, by their offsets.
+// of returns the stretches of a file in the order of their offsets.
 func (s *fileSums) of(f *ltxFile) []stretch {
 	s.mu.Lock()
 	parts := slices.Clone(s.mu.of[f])
@@ -79,27 +59,27 @@ func (s *fileSums) forget(keep map[*ltxFile]*fileTally) {
 // fileTally counts the pages of a view in a file.
 type fileTally struct {
 	file    *ltxFile
-	open    int // not settled
-	all     int
-	settled *bitmap // pages that need no look; nil: all do
+	open    int     // pages that are not settled
+	all     int     // pages
+	settled *bitmap // pages to leave out; nil: none
 }
 
-// pagesOf returns how many pages of a view lie in each file.
-func (v *view) pagesOf() map[*ltxFile]int {
+// pagesPerFile returns how many pages of a view lie in each file.
+func pagesPerFile(v *view) map[*ltxFile]int {
 	all := make(map[*ltxFile]int)
 	v.pages.sources.each(func(s source, pages int) { all[s.file] += pages })
 	return all
 }
 
-// isComparable tells whether so much of a file is needed that the rest of it is
-// read for its checksum.
+// isComparable reports whether so many pages of a file are needed that the rest
+// of it is read to compare its checksum.
 func isComparable(f *ltxFile, needed int) bool { return needed*100 >= f.frames*wholeShare }
 
-// unsettled returns the files that have pages that are not settled. The largest
-// number of these comes first: the fewer are left, the less there is to look
-// through for the others.
+// unsettled returns the files with pages that are not settled. Those with the
+// most such pages come first, because the search for the pages of a file goes
+// through all that are not settled.
 func (s *heldPages) unsettled() []*fileTally {
-	all := s.view.pagesOf()
+	all := pagesPerFile(s.view)
 	tallies := make(map[*ltxFile]*fileTally)
 	s.view.pages.eachMissing(s.settled, 1, math.MaxUint32, func(_ uint32, loc frameLoc) bool {
 		t := tallies[loc.file]
@@ -126,9 +106,9 @@ func (s *heldPages) unsettled() []*fileTally {
 // gap is a part of a file whose frames are not summed up.
 type gap struct{ offset, end int64 }
 
-// walkFile walks through the frames of a file. It calls local for those of
-// pages of a view, and gap for others; stretches are gone over. Without local,
-// pages of the view are gone over, too.
+// walkFile walks through the frames of a file. It calls local for the frames of
+// pages of a view, and gap for others. It skips stretches, and pages of the view
+// if local is nil.
 func walkFile(v *view, t *fileTally, stretches []stretch, local func(pgno uint32, loc frameLoc) bool, gap func(offset, end int64)) {
 	w := fileWalk{stretches: stretches, pos: ltx.HeaderSize, gap: gap}
 	v.pages.eachMissing(t.settled, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
@@ -146,12 +126,12 @@ func walkFile(v *view, t *fileTally, stretches []stretch, local func(pgno uint32
 }
 
 type fileWalk struct {
-	stretches []stretch // not gone over yet
+	stretches []stretch // that are not passed yet
 	pos       int64
 	gap       func(offset, end int64)
 }
 
-// isAtStretch tells whether a stretch begins here.
+// isAtStretch reports whether a stretch begins here.
 func (w *fileWalk) isAtStretch() bool {
 	for len(w.stretches) > 0 && w.stretches[0].offset < w.pos {
 		w.stretches = w.stretches[1:]
@@ -159,7 +139,7 @@ func (w *fileWalk) isAtStretch() bool {
 	return len(w.stretches) > 0 && w.stretches[0].offset == w.pos
 }
 
-// goTo goes on to an offset, or the end of the stretch that it lies in.
+// goTo goes on to an offset, or to the end of the stretch that covers it.
 func (w *fileWalk) goTo(offset int64) {
 	for w.pos < offset {
 		if w.isAtStretch() {

@@ -21,9 +21,8 @@ type comparer struct {
 	concurrency int
 }
 
-// compare compares the checksums of the files that pages of the view lie in
-// that are not settled yet. All pages of the view are local, or were a moment
-// ago.
+// compare compares the checksums of the files with pages that are not settled.
+// It is called when all pages of the view are local.
 func (c *comparer) compare(ctx context.Context) error {
 	l := c.tier.local.Load()
 	held := l.held.Load()
@@ -49,7 +48,7 @@ func (c *comparer) compare(ctx context.Context) error {
 			return err
 		}
 		if !compared && isComparable(t.file, t.all) && held.view != c.views.current.Load() {
-			return nil // again, with what is the newest view by then
+			return nil // the comparison is repeated with the newest view
 		}
 		l.settle(ctx, held, t.file, compared || t.file.isWhole)
 		delete(keep, t.file)
@@ -58,8 +57,8 @@ func (c *comparer) compare(ctx context.Context) error {
 	return nil
 }
 
-// compareFile compares the checksum of a file, if not too much of it is to be
-// read for that. It reports whether it did.
+// compareFile compares the checksum of a file, unless that takes reading too
+// much of it. It reports whether it did.
 func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view, t *fileTally) (bool, error) {
 	f, missing := t.file, int64(0)
 	walkFile(v, t, l.sums.of(f), nil, func(offset, end int64) { missing += end - offset })
@@ -91,7 +90,7 @@ func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view, t *f
 	return c.isCurrent(v.epoch), nil
 }
 
-// sumGaps reads gaps of a file, and makes stretches of them.
+// sumGaps reads the gaps of a file, and makes stretches of them.
 func (c *comparer) sumGaps(ctx context.Context, l *localPages, v *view, f *ltxFile, gaps []gap) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxBatch * c.concurrency)
@@ -112,13 +111,13 @@ func (c *comparer) sumGaps(ctx context.Context, l *localPages, v *view, f *ltxFi
 	return g.Wait()
 }
 
-// errLocalWrong means that a page of the local file is not what the replica
-// has, though the file that it came from is intact.
+// errLocalWrong means that a page of the local file is not as on the replica,
+// where its file is intact.
 var errLocalWrong = errors.New("the local file is damaged")
 
-// reread reads a file once more whose frames do not have its checksum, and
-// returns what is wrong: the file, or a page of it that is local. Nothing is
-// wrong where frames tell their size in another manner than it seemed.
+// reread reads a file again after its frames did not have its checksum. It
+// returns what is wrong: the file, or a page of the local file. Nothing is wrong
+// if some frames of the file have another header format than the first one.
 func (c *comparer) reread(ctx context.Context, l *localPages, v *view, f *ltxFile) error {
 	var sum ltxio.Sum
 	head := make([]byte, ltx.HeaderSize)
@@ -142,7 +141,7 @@ func (c *comparer) reread(ctx context.Context, l *localPages, v *view, f *ltxFil
 	case terr != nil:
 		return terr
 	case !c.isCurrent(v.epoch):
-		return nil // it is another file's, or nothing was read
+		return nil // the trailer is that of another file, or was not read
 	case trailer.FileChecksum != f.checksum:
 		return fmt.Errorf("%s was written again: %w", f, fs.ErrNotExist)
 	}

@@ -140,10 +140,11 @@ func (c *copier) pass(ctx context.Context) error {
 		return nil
 	}
 	v := held.view
-	work := &copyWork{batches: newCopyPlan(v, held.present, c.concurrency).batches()}
+	batches := newCopyPlan(v, held.present, c.concurrency).batches()
+	work := newCopyWork(batches)
 	g, ctx := errgroup.WithContext(ctx)
 	// While some goroutines decode pages, others read.
-	for range min(c.concurrency+runtime.GOMAXPROCS(0), len(work.batches)) {
+	for range min(c.concurrency+runtime.GOMAXPROCS(0), len(batches)) {
 		g.Go(func() error {
 			for {
 				batch := c.nextBatch(work)

@@ -16,39 +16,41 @@ import (
 )
 
 const (
-	// checkpointEvery is the least time between two checkpoints of a hydration
-	// file that changes.
+	// checkpointEvery is the time between two checkpoints of a hydration file
+	// that changes.
 	checkpointEvery = 10 * time.Second
 
-	// maxForgotten is how many pages are appended to a record before it is
-	// written anew.
+	// maxForgotten is how many pages are excluded by appending to a record, before
+	// the record is replaced.
 	maxForgotten = 1 << 18
 
+	// maxSamples is how many pages a record has checksums of.
 	maxSamples = 32
 )
 
-// keeper makes a hydration file survive restarts and crashes: it keeps the
-// record of it. One goroutine uses it, that which changes what the local pages
-// are of.
+// keeper writes the record of a hydration file, which makes the file survive
+// restarts and crashes. It is used by one goroutine, which is the one that
+// changes the view of the local pages.
 type keeper struct {
 	log  *slog.Logger
 	file *pagefile.File
 	path string // of the record
 
-	old []byte // the record that was there when the file was opened
+	old []byte // the record as it was when the file was opened
 
-	durable   *bitmap // pages that the record lists
-	sum       uint64  // checksum that goes on with what is appended
-	forgotten int     // pages appended since it was written
-	torn      bool    // what was appended last may be there in part
-	written   time.Time
-	count     int64 // pages present when a checkpoint was made, -1 if something else was written since
-	compared  int64 // pages that a checksum covered then
-	complete  bool  // a checkpoint was made when hydration was complete
+	durable   *bitmap   // pages that the record lists
+	sum       uint64    // checksum of the record, which appending continues
+	forgotten int       // pages appended since the record was replaced
+	torn      bool      // the last write of the record may have failed midway
+	written   time.Time // when the record was replaced
+	count     int64     // pages present at the last checkpoint, -1 if the record was replaced since
+	compared  int64     // pages that a compared checksum covered then
+	complete  bool      // a checkpoint was made when hydration was complete
 }
 
-// openKept opens the hydration file at a path. A file that has no record beside
-// it might be anybody's, and is refused, as is a record that is none.
+// openKept opens the hydration file at a path. It refuses a file without a
+// record beside it, which another program may have made, and a record that does
+// not begin like one.
 func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
 	k := &keeper{log: log, path: path + recordSuffix}
 	old, err := readRecordFile(k.path)
@@ -64,7 +66,7 @@ func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Another process may have written another one before the file was locked.
+	// Another process may have replaced the record before the file was locked.
 	if k.old, err = readRecordFile(k.path); err == nil && k.old == nil && k.file.Size() > 0 {
 		err = fmt.Errorf("%s was removed just now", k.path)
 	}
@@ -74,12 +76,12 @@ func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
 	return k.file, k, nil
 }
 
-// recordSuffix is what the path of a record has at its end, after that of the
-// hydration file.
+// recordSuffix is appended to the path of a hydration file for that of its
+// record.
 const recordSuffix = "-hydration"
 
-// resume has the local pages begin with those that an earlier process left, as
-// far as they are of a view.
+// resume makes the local pages hold a view, with the pages of it that an earlier
+// process left.
 func (k *keeper) resume(l *localPages, v *view, r *replicaAccess) error {
 	if len(k.old) > 0 {
 		pages, err := k.trusted(l, v, r)
@@ -94,7 +96,7 @@ func (k *keeper) resume(l *localPages, v *view, r *replicaAccess) error {
 		}
 		k.log.Warn("the hydration file cannot be used, hydration starts over", "file", k.file.Path(), "reason", err)
 	}
-	// In this order: a file that is not empty has a record.
+	// The record comes first, because a file that is not empty has one.
 	if err := k.discard(l); err != nil {
 		return err
 	}
@@ -107,11 +109,13 @@ func (k *keeper) resume(l *localPages, v *view, r *replicaAccess) error {
 // trustedPages are pages of a hydration file that are as in a view.
 type trustedPages struct {
 	set      *bitmap // nil: none
-	n        int64
-	compared *bitmap // of these, pages that a compared checksum covers
-	covered  int64
+	n        int64   // pages in set
+	compared *bitmap // pages of set that a compared checksum covers
+	covered  int64   // pages in compared
 }
 
+// begin makes the local pages hold a view with the pages that are trusted, and
+// writes the first record of it.
 func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 	if err := l.hold(v); err != nil {
 		return err
@@ -123,8 +127,7 @@ func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 	return k.checkpoint(l)
 }
 
-// adopt makes pages present of which it is known that they are in the file.
-// Nobody uses l yet.
+// adopt makes pages present that are in the file. No other goroutine uses l yet.
 func (l *localPages) adopt(pages trustedPages) {
 	l.held.Store(&heldPages{l.view(), pages.set, pages.compared.clone(), pages.compared})
 	l.count.Store(pages.n)
@@ -132,8 +135,8 @@ func (l *localPages) adopt(pages trustedPages) {
 	l.compared.Store(pages.covered)
 }
 
-// checkpointIfDue is checkpoint, where something has changed for long enough,
-// or hydration is complete for the first time.
+// checkpointIfDue is checkpoint if something has changed and the last checkpoint
+// is long ago, or hydration is complete for the first time.
 func (k *keeper) checkpointIfDue(l *localPages) error {
 	switch {
 	case l.view() == nil, l.count.Load() == k.count && l.compared.Load() == k.compared && k.forgotten == 0:
@@ -144,15 +147,15 @@ func (k *keeper) checkpointIfDue(l *localPages) error {
 	return k.checkpoint(l)
 }
 
-// checkpoint has the record list every page that is present.
+// checkpoint replaces the record by one that lists every page that is present.
 func (k *keeper) checkpoint(l *localPages) error {
 	held := l.held.Load()
 	if held == nil {
-		return nil // somebody found the file broken
+		return nil // a reader found the file broken
 	}
 	set := held.present.clone()
 	count, compared, complete := l.count.Load(), l.compared.Load(), l.isComplete()
-	// What was present before it is on disk after it.
+	// The pages that were present before the sync are on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
 	}
@@ -170,7 +173,7 @@ func (k *keeper) checkpoint(l *localPages) error {
 func (k *keeper) recordOf(v *view) *record {
 	r := &record{recordHeader: recordHeader{PageSize: v.pageSize, Commit: v.commit, TXID: v.txid}}
 	files := v.files()
-	if v.last != nil { // else the database is yet to be made
+	if v.last != nil { // nil if the database is yet to be created
 		files[v.last.key()] = v.last
 	}
 	for _, f := range files {
@@ -179,13 +182,13 @@ func (k *keeper) recordOf(v *view) *record {
 	return r
 }
 
-// discard has the record list no pages.
+// discard replaces the record by one that lists no pages.
 func (k *keeper) discard(l *localPages) error {
 	k.complete = false
 	return k.replace(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(bitmap))
 }
 
-// write replaces the record by one of some pages of a view.
+// write replaces the record by one that lists some pages of a view.
 func (k *keeper) write(l *localPages, v *view, set *bitmap) error {
 	r := k.recordOf(v)
 	var pgnos []uint32
@@ -224,7 +227,7 @@ func (k *keeper) write(l *localPages, v *view, set *bitmap) error {
 	return k.replace(l, r, set)
 }
 
-// replace replaces the record by one that lists a set of pages.
+// replace writes a record, which lists a set of pages.
 func (k *keeper) replace(l *localPages, r *record, set *bitmap) error {
 	if err := k.checkThere(); err != nil {
 		return err
@@ -233,7 +236,7 @@ func (k *keeper) replace(l *localPages, r *record, set *bitmap) error {
 	if err != nil {
 		return err
 	}
-	k.torn = true // until it is known to be the new one
+	k.torn = true // until the write has succeeded
 	if err := l.do("write record", func() error { return writeRecordFile(k.path, b) }); err != nil {
 		return fmt.Errorf("write hydration record: %w", err)
 	}
@@ -241,7 +244,8 @@ func (k *keeper) replace(l *localPages, r *record, set *bitmap) error {
 	return nil
 }
 
-// checkThere returns an error if the record would be that of another file.
+// checkThere returns an error if the file is not at its path any more: the
+// record would be that of another file.
 func (k *keeper) checkThere() error {
 	if !k.file.IsThere() {
 		return fmt.Errorf("the hydration file %s was removed or replaced", k.file.Path())
@@ -249,8 +253,9 @@ func (k *keeper) checkThere() error {
 	return nil
 }
 
-// forget makes another view the one that is held. Pages that it has in other
-// versions are out of the record before anybody overwrites them.
+// forget makes next the view that is held. Before that, it excludes the pages
+// that next has in other versions from the record, because they may be
+// overwritten afterwards.
 func (k *keeper) forget(l *localPages, held, next *view) error {
 	if held.epoch != next.epoch {
 		if err := k.discard(l); err != nil {
@@ -272,7 +277,7 @@ func (k *keeper) forget(l *localPages, held, next *view) error {
 	return l.hold(next)
 }
 
-// exclude takes pages out of the record.
+// exclude takes pages out of the record, by appending them where that does.
 func (k *keeper) exclude(l *localPages, held *view, pgnos []uint32) error {
 	if k.torn || k.forgotten+len(pgnos) > maxForgotten {
 		set := k.durable.clone()
@@ -285,7 +290,7 @@ func (k *keeper) exclude(l *localPages, held *view, pgnos []uint32) error {
 		return err
 	}
 	b, sum := encodeForgotten(pgnos, k.sum)
-	k.torn = true // until it is known to be there
+	k.torn = true // until the write has succeeded
 	if err := l.do("append to record", func() error { return appendRecordFile(k.path, b) }); err != nil {
 		return fmt.Errorf("append to hydration record: %w", err)
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
-// copyParts reads parts at the same time and writes their pages.
+// copyParts reads parts concurrently and writes their pages.
 func (c *copier) copyParts(ctx context.Context, v *view, parts []part) error {
-	if len(parts) == 1 { // mostly
+	if len(parts) == 1 { // as most batches have
 		return c.copyPart(ctx, v, parts[0])
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -25,6 +25,7 @@ func (c *copier) copyParts(ctx context.Context, v *view, parts []part) error {
 	return g.Wait()
 }
 
+// copyPart reads a part and writes the pages that are still missing.
 func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 	defer guard(c.log, "hydration", &err)
 	if p.file.gone.Load() {
@@ -36,7 +37,7 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 	}
 	switch missing := missingOf(v, held.present, p); {
 	case missing == 0:
-		return nil // others have read it
+		return nil // its pages have become local since
 	case p.whole && missing < p.pages/2:
 		return c.copyParts(ctx, v, missingParts(v, held.present, p))
 	}
@@ -65,7 +66,7 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 	if errors.Is(err, ErrCorrupt) {
 		return &fileError{file: p.file, epoch: v.epoch, error: fmt.Errorf("hydrate from %s: %w", p.file, err)}
 	}
-	if err == nil && p.whole && w.already == 0 { // else it is not what was written
+	if err == nil && p.whole && w.already == 0 { // else the sum is not that of what is in the file
 		w.l.sums.add(p.file, stretch{p.offset, p.end, sum})
 	}
 	if err == nil {
@@ -74,7 +75,7 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 	return err
 }
 
-// missingOf returns how many pages that lie in a part are still missing.
+// missingOf returns how many pages in a part are still missing.
 func missingOf(v *view, present *bitmap, p part) (n int) {
 	v.pages.eachMissing(present, p.first, p.last, func(_ uint32, loc frameLoc) bool {
 		if loc.file == p.file {
@@ -100,8 +101,8 @@ func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (
 	return err
 }
 
-// decodeAll sums up every frame of a part, and writes the pages that are of the
-// view. Of pages that are local already, what is local counts.
+// decodeAll sums up all frames of a part, and writes the pages of the view. For
+// pages that are local already, it sums up the local bytes.
 func decodeAll(v *view, p part, body []byte, w *runWriter) (sum ltxio.Sum, err error) {
 	offset := p.offset
 	scratch := make([]byte, v.pageSize)
@@ -129,8 +130,8 @@ func decodeAll(v *view, p part, body []byte, w *runWriter) (sum ltxio.Sum, err e
 	return sum, nil
 }
 
-// runWriter writes pages that are decoded one after the other, those side by
-// side at once.
+// runWriter writes pages that are decoded one after the other. Successive pages
+// are written at once.
 type runWriter struct {
 	l        *localPages
 	epoch    uint32
@@ -139,13 +140,13 @@ type runWriter struct {
 	first    uint32
 	versions []ltx.TXID
 	data     []byte
-	already  int // pages that were local when they were to be written
+	already  int // pages that were local before they could be written
 }
 
-// runSize is how much is written at once, bytes.
+// runSize is the most that is written at once, bytes.
 const runSize = 256 << 10
 
-// next returns where to decode a page to.
+// next returns the buffer to decode the next page into.
 func (w *runWriter) next(pgno uint32, version ltx.TXID) ([]byte, error) {
 	if n := uint32(len(w.versions)); n > 0 && (pgno != w.first+n || len(w.data)+w.pageSize > cap(w.data)) {
 		if err := w.flush(); err != nil {
@@ -160,7 +161,7 @@ func (w *runWriter) next(pgno uint32, version ltx.TXID) ([]byte, error) {
 	return w.data[len(w.data)-w.pageSize:], nil
 }
 
-// flush writes what was decoded.
+// flush writes the pages that were decoded.
 func (w *runWriter) flush() error {
 	already, err := w.l.write(w.epoch, w.first, w.versions, w.data)
 	w.already += already

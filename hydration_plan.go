@@ -9,23 +9,19 @@ import (
 )
 
 const (
-	// partSize is about the most of a file that one request of a hydration
-	// reads, bytes.
+	// partSize is about the most that one request of a hydration reads, bytes.
 	partSize    = 1 << 20
 	minPartSize = 64 << 10
 
-	// maxBatch is how many requests count as one of HydrationConcurrency, if
-	// together they are no larger.
+	// maxBatch is how many small requests count as one request of partSize.
 	maxBatch = 8
 
-	// wholeShare is the part of a file's pages, in hundredths, that must be
-	// needed for the others to be read as well, so that its checksum can be
-	// compared.
+	// wholeShare is the percentage of a file's pages from which on the other
+	// pages are read as well, so that its checksum can be compared.
 	wholeShare = 97
 
-	// gapShare is how much of what is read may be gaps between wanted pages, in
-	// hundredths, with what is read for checksums. The smallest gaps are read
-	// through.
+	// gapShare is the percentage of what is read that may be gaps between wanted
+	// pages or be read for checksums. The smallest gaps are read through.
 	gapShare = 2
 )
 
@@ -33,26 +29,34 @@ const (
 type part struct {
 	file        *ltxFile
 	offset, end int64
-	first, last uint32 // wanted pages lie in between
-	pages       int    // wanted pages
-	whole       bool   // all frames of it are summed up for the file's checksum
+	first, last uint32 // range of the wanted pages
+	pages       int    // number of wanted pages
+	whole       bool   // all its frames are summed up for the file's checksum
 }
 
 func (p part) size() int64 { return p.end - p.offset }
 
-// copyWork hands out what is to be read.
+// copyWork hands out batches of parts. It is safe for concurrent use.
 type copyWork struct {
-	mu      sync.Mutex // duty: nothing is read twice
-	batches [][]part   // guarded by mu; nil: handed out
-	first   int        // guarded by mu; none before it is left
+	mu struct {
+		sync.Mutex          // duty: no batch is handed out twice
+		batches    [][]part // nil where handed out
+		first      int      // all before it are handed out
+	}
 }
 
-// near returns the batch that a page lies in, nil if it was handed out.
+func newCopyWork(batches [][]part) *copyWork {
+	w := new(copyWork)
+	w.mu.batches = batches
+	return w
+}
+
+// near returns the batch that a page is in, nil if it was handed out.
 func (w *copyWork) near(pgno uint32) []part {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := w.first; i < len(w.batches); i++ {
-		for _, p := range w.batches[i] {
+	for i := w.mu.first; i < len(w.mu.batches); i++ {
+		for _, p := range w.mu.batches[i] {
 			if p.first != 0 && p.first <= pgno && pgno <= p.last {
 				return w.take(i)
 			}
@@ -65,9 +69,9 @@ func (w *copyWork) near(pgno uint32) []part {
 func (w *copyWork) next() []part {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for ; w.first < len(w.batches); w.first++ {
-		if w.batches[w.first] != nil {
-			return w.take(w.first)
+	for ; w.mu.first < len(w.mu.batches); w.mu.first++ {
+		if w.mu.batches[w.mu.first] != nil {
+			return w.take(w.mu.first)
 		}
 	}
 	return nil
@@ -75,29 +79,29 @@ func (w *copyWork) next() []part {
 
 // take hands a batch out. Called under mu.
 func (w *copyWork) take(i int) []part {
-	batch := w.batches[i]
-	w.batches[i] = nil
+	batch := w.mu.batches[i]
+	w.mu.batches[i] = nil
 	return batch
 }
 
 // copyPlan says how the pages that are missing of a view are read.
 type copyPlan struct {
 	view    *view
-	present *bitmap
+	present *bitmap // pages that are local
 	files   map[*ltxFile]*filePlan
-	size    int64 // of a part, so that all streams end at about the same time
-	gap     int64 // gaps up to this size are read through
+	size    int64 // of a part; all streams end at about the same time
+	gap     int64 // largest gap that is read through
 }
 
 // filePlan is what is to be read of one file.
 type filePlan struct {
 	file    *ltxFile
 	missing int   // pages
-	bytes   int64 // of these
-	end     int64 // of the last one seen
-	whole   bool  // the frames between these are read, too, for the file's checksum
+	bytes   int64 // of the frames of missing pages
+	end     int64 // of the frame seen last
+	whole   bool  // all frames are read, for the file's checksum
 	local   bool  // some pages are not missing
-	part    part  // that is being put together
+	part    part  // that batches is putting together
 }
 
 // newCopyPlan plans how the pages of a view that are not present are read by a
@@ -109,13 +113,13 @@ func newCopyPlan(v *view, present *bitmap, concurrency int) *copyPlan {
 		f.bytes += int64(loc.size)
 	})
 	total, rest := int64(0), int64(0)
-	needed := v.pagesOf()
+	needed := pagesPerFile(v)
 	for _, f := range p.files {
 		n := needed[f.file]
 		total += f.bytes
 		f.whole, f.local = isComparable(f.file, n), f.missing < n
 		if f.whole {
-			rest += f.file.framesEnd * int64(f.file.frames-n) / int64(f.file.frames) // about
+			rest += f.file.framesEnd * int64(f.file.frames-n) / int64(f.file.frames) // an estimate
 		}
 	}
 	streams := int64(concurrency)
@@ -138,8 +142,8 @@ func newCopyPlan(v *view, present *bitmap, concurrency int) *copyPlan {
 	return p
 }
 
-// eachMissing calls fn for every page that is missing, in order, with the plan
-// of the file that it lies in.
+// eachMissing calls fn for every missing page, in order, with the plan of its
+// file.
 func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc)) {
 	var f *filePlan
 	p.view.pages.eachMissing(p.present, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
@@ -155,7 +159,8 @@ func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc)) 
 	})
 }
 
-// batches returns the parts to be read.
+// batches returns the parts to read, in groups of about the size of one
+// request.
 func (p *copyPlan) batches() (all [][]part) {
 	var size int64
 	emit := func(next part) {
@@ -191,7 +196,7 @@ func (p *copyPlan) batches() (all [][]part) {
 	})
 	for _, f := range p.files {
 		if f.part.file == nil {
-			continue // others have read it since
+			continue // its pages have become local since
 		}
 		if f.whole && p.isRest(f, f.part.end, f.file.framesEnd, f.part.last+1, math.MaxUint32) {
 			f.part.end = f.file.framesEnd
@@ -201,9 +206,9 @@ func (p *copyPlan) batches() (all [][]part) {
 	return all
 }
 
-// isRest tells whether a gap between missing pages of a file is read as well:
-// it is not larger than a part, and hardly more of it than of other gaps is
-// frames of pages from first to last that are local.
+// isRest reports whether a gap between missing pages of a file is read for its
+// checksum. It must not be larger than a part, and not have more bytes of the
+// local pages from first to last than a gap that is read through.
 func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bool {
 	if end <= offset {
 		return true
@@ -224,8 +229,7 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 	return local <= p.gap
 }
 
-// missingParts returns how pages of a part that are missing are read by
-// themselves.
+// missingParts returns parts with only the missing pages of a part.
 func missingParts(v *view, present *bitmap, all part) []part {
 	var parts []part
 	v.pages.eachMissing(present, all.first, all.last, func(pgno uint32, loc frameLoc) bool {

@@ -17,16 +17,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// record says what is in a hydration file, in a file beside it: which pages,
-// as of which transaction, of which history. It lists no page that is not
+// record tells what is in a hydration file: which pages, as of which transaction
+// of which history. It is in a file of its own, and lists only pages that are
 // safely on disk.
 //
-// The file begins with recordMagic, the size of what follows as a u64, a JSON
-// header on a line, and pairs of varints (number of pages, version or 0) for
-// the pages from 1 on; the CRC-64 of all that. What follows are the pages that
-// are to be overwritten since, appended before they are: each time their
-// number as a u32, the page numbers, and the CRC-64 of both, which goes on
-// from the one before. Numbers are big-endian.
+// The file consists of recordMagic, the size of the next two parts as a u64, a
+// JSON header on a line, pairs of varints (number of pages, version or 0) for
+// the pages from 1 on, and the CRC-64 of all these. Then come the pages that may
+// have been overwritten since. They are appended before that: their number as a
+// u32, the page numbers, and the CRC-64 of both, which continues the one before.
+// Numbers are big-endian.
 type record struct {
 	recordHeader
 	runs []byte // pairs of varints, as in the file
@@ -36,15 +36,15 @@ type recordHeader struct {
 	PageSize uint32       `json:"page_size"`
 	Commit   uint32       `json:"commit"`
 	TXID     ltx.TXID     `json:"txid"`
-	Files    []recordFile `json:"files"`   // of the replica, that had the pages
+	Files    []recordFile `json:"files"`   // of the replica, which had the pages
 	Samples  []sample     `json:"samples"` // of the hydration file
 
-	// Compared are runs as those that follow the header, with 1 for pages that a
+	// Compared are runs like those after the header, with 1 for pages that a
 	// compared checksum covers.
 	Compared []byte `json:"compared,omitempty"`
 }
 
-// recordFile tells one LTX file from others of the same name.
+// recordFile tells an LTX file from others of the same name.
 type recordFile struct {
 	Level    int          `json:"level"`
 	MinTXID  ltx.TXID     `json:"min_txid"`
@@ -53,13 +53,13 @@ type recordFile struct {
 	Checksum ltx.Checksum `json:"checksum"` // of its trailer
 }
 
-// sample is the content of a page.
+// sample is the checksum of a page.
 type sample struct {
 	Pgno  uint32 `json:"pgno"`
 	CRC64 uint64 `json:"crc64"`
 }
 
-// runsWriter encodes the versions of pages, in order.
+// runsWriter encodes the versions of pages as runs.
 type runsWriter struct {
 	b       []byte
 	pages   uint64
@@ -86,9 +86,9 @@ func (w *runsWriter) flush() {
 	}
 }
 
-// eachRun calls fn with the first of pages that follow each other and have the
-// same version, their number, and the version: 0 if they are not there. It
-// returns false if that cannot be of a database of so many pages.
+// eachRun calls fn for each run of successive pages of the same version, which
+// is 0 for pages that are not listed. It returns false if the runs are not those
+// of a database of commit pages.
 func eachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.TXID)) bool {
 	for left := uint64(commit); len(b) > 0; {
 		pages, n := binary.Uvarint(b)
@@ -113,8 +113,8 @@ const (
 
 var recordTable = crc64.MakeTable(crc64.ECMA)
 
-// encode returns the file's begin, and its checksum, which goes on with what is
-// appended.
+// encode returns the file without appended pages, and its checksum, which
+// appending continues.
 func (r *record) encode() ([]byte, uint64, error) {
 	header, err := json.Marshal(r.recordHeader)
 	if err != nil {
@@ -130,8 +130,8 @@ func (r *record) encode() ([]byte, uint64, error) {
 	return binary.BigEndian.AppendUint64(b, sum), sum, nil
 }
 
-// encodeForgotten returns what is appended for pages that are to be
-// overwritten.
+// encodeForgotten returns what is appended to a record with a checksum for pages
+// that are about to be overwritten, and the next checksum.
 func encodeForgotten(pgnos []uint32, sum uint64) ([]byte, uint64) {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(pgnos)))
 	for _, pgno := range pgnos {
@@ -143,9 +143,9 @@ func encodeForgotten(pgnos []uint32, sum uint64) ([]byte, uint64) {
 
 var errBadRecord = errors.New("the record is damaged")
 
-// parseRecord parses a file. It returns the pages that were appended, too.
-// What was appended and is not whole was cut off by a crash, before anything
-// was overwritten.
+// parseRecord parses the file of a record. It returns the pages that were
+// appended as well. It ignores appended bytes that are not complete: a crash cut
+// them off before a page was overwritten.
 func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(recordMagic))
 	if !ok || len(rest) < 8 {
@@ -194,18 +194,18 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	return r, forgotten, nil
 }
 
-// isRecord recognises the file of a record.
+// isRecord accepts the file of a record.
 var isRecord = ownfile.BeginsWith(recordMagic)
 
-// isRecordTemp recognises what a killed process left that was about to write
-// the file of a record.
+// isRecordTemp accepts the temporary file of a process that was killed while it
+// wrote the file of a record.
 func isRecordTemp(f *os.File, info fs.FileInfo) error {
 	n := min(info.Size(), int64(len(recordMagic)))
 	return ownfile.BeginsWith(recordMagic[:n])(f, info)
 }
 
-// readRecordFile reads the file of a record, nil if there is none, or nothing in
-// it.
+// readRecordFile reads the file of a record. It returns nil if there is none, or
+// it is empty.
 func readRecordFile(path string) ([]byte, error) {
 	f, err := ownfile.Open(path, os.O_RDONLY, isRecord)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -246,8 +246,8 @@ func appendRecordFile(path string, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncDir has the names in a folder survive the loss of power, where the
-// system can.
+// syncDir makes the names in a folder survive a loss of power, where the system
+// supports that.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

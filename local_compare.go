@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// sumBack reads the pages of a file back that no stretch has, and makes
-// stretches of them. It returns what is not local.
+// sumBack reads back the local pages of a file that are in no stretch, and makes
+// stretches of them. It returns the gaps that are left.
 func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps []gap, err error) {
 	f := t.file
 	page := make([]byte, l.size)
@@ -26,7 +26,7 @@ func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps [
 	walkFile(v, t, l.sums.of(f), func(pgno uint32, loc frameLoc) bool {
 		end := loc.offset + int64(loc.size)
 		switch err = l.read(v, pgno, page); {
-		case err == errNotHere: // it has changed since, or another history begins
+		case err == errNotHere: // the page has changed since, or another history has begun
 			err = nil
 			missing(loc.offset, end)
 			return true
@@ -45,8 +45,8 @@ func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps [
 	return gaps, err
 }
 
-// settle notes whether a compared checksum covers the pages of a file that are
-// not settled yet.
+// settle settles the pages of a file. Compared tells whether a compared checksum
+// covers them.
 func (l *localPages) settle(ctx context.Context, of *heldPages, f *ltxFile, compared bool) {
 	const batch = 1024
 	pgnos := make([]uint32, 0, batch)
@@ -73,7 +73,7 @@ func (l *localPages) settle(ctx context.Context, of *heldPages, f *ltxFile, comp
 	note()
 }
 
-// settleKey is settle for a page that a compared checksum covers.
+// settleKey settles a page that a compared checksum covers.
 func (l *localPages) settleKey(key pageKey) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -82,7 +82,7 @@ func (l *localPages) settleKey(key pageKey) {
 	}
 }
 
-// settlePage is settle for a page that is present. Called under mu.
+// settlePage settles a page that is present. Called under mu.
 func (l *localPages) settlePage(held *heldPages, pgno uint32, compared bool) {
 	if !held.settled.set(pgno) {
 		return

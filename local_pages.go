@@ -11,47 +11,47 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// localPages is a tier: a local file, in which page pgno is at
-// (pgno-1)*pageSize. It holds pages of one view, not all of them, and hands
-// one out where another view has it in the same version. It is safe for
-// concurrent use; who reads takes no lock.
+// localPages is a local file in which page pgno is at (pgno-1)*pageSize. It
+// holds some pages of one view, and serves a page to every view that has it in
+// the same version. It is safe for concurrent use; reads take no lock.
 type localPages struct {
 	file   *pagefile.File
 	size   int64                           // of a page, bytes
 	disk   diskhook.Hook                   // Options.onDisk
 	readAt func(p []byte, off int64) error // that of the file; tests change it
 
-	held  atomic.Pointer[heldPages] // replaced under mu; nil: nothing is to be used
+	held  atomic.Pointer[heldPages] // replaced under mu; nil: no page is served
 	count atomic.Int64              // pages present
 	total atomic.Int64              // pages of the view
 
 	settled  atomic.Int64 // pages in heldPages.settled
 	compared atomic.Int64 // pages in heldPages.compared
-	sums     fileSums     // of what was read and written here
+	sums     fileSums     // of frames whose pages are here
 
-	// mu is held for reading by those who write pages, for writing to change
-	// held. Disk writes happen under it, reads never.
+	// mu is read-locked to write pages, and locked to change held. Disk writes
+	// happen under it, reads do not.
 	mu sync.RWMutex
 }
 
-// heldPages says what is in the file: the pages of a view whose bits are set.
+// heldPages tells what is in the file: those pages of a view whose bits are
+// set in present.
 //
-// Before a page is overwritten, its bit is cleared, and after that a view that
-// has it in another version takes the place of the one before. So a reader who
-// finds the same bitmap after reading as before, with the bit set and the
-// version that it wants, has read that version. Where everything is dropped,
+// Before a page is overwritten, its bit is cleared, and then the view is
+// replaced by one that has the page in another version. So a reader has read
+// the version it wants if it finds, before and after the read, the same bitmap
+// with the bit set, and a view with that version. When every page is dropped,
 // the next bitmap is another one.
 type heldPages struct {
 	view    *view
 	present *bitmap
 
-	// settled has the present pages of which it is known whether a compared
-	// checksum covers them, and compared those that one covers. A page leaves
-	// both when it leaves present.
+	// compared has the present pages that a compared checksum covers. Settled
+	// has them, and the pages that no checksum can be compared for. A page
+	// leaves both when it leaves present.
 	settled, compared *bitmap
 }
 
-// has tells whether a page is there in the version of another view.
+// has reports whether a page is there in the version that v has.
 func (s *heldPages) has(v *view, pgno uint32) bool {
 	if s == nil || s.view.epoch != v.epoch || !s.present.has(pgno) {
 		return false
@@ -67,7 +67,7 @@ func (s *heldPages) has(v *view, pgno uint32) bool {
 	return ok && a.version == b.version
 }
 
-// hasKey is has by the version itself.
+// hasKey is has for a page version.
 func (s *heldPages) hasKey(key pageKey) bool {
 	if s == nil || s.view.epoch != key.epoch || !s.present.has(key.pgno) {
 		return false
@@ -83,12 +83,12 @@ func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string) err
 // do runs an operation on the files.
 func (l *localPages) do(op string, fn func() error) error { return l.disk.Do(op, fn) }
 
-// errNotHere means that a page is not in the local file in the version that
+// errNotHere means that the local file does not have a page in the version that
 // was asked for.
 var errNotHere = errors.New("page is not here")
 
-// read fills p with a page of a view, or returns errNotHere, or why the file
-// cannot be read.
+// read fills p with a page of a view. The error is errNotHere, or that of the
+// file.
 func (l *localPages) read(v *view, pgno uint32, p []byte) error {
 	before := l.held.Load()
 	if !before.has(v, pgno) {
@@ -96,12 +96,12 @@ func (l *localPages) read(v *view, pgno uint32, p []byte) error {
 	}
 	err := l.readAt(p, int64(pgno-1)*l.size)
 	if after := l.held.Load(); after == nil || after.present != before.present || !after.has(v, pgno) {
-		return errNotHere // it may have been overwritten meanwhile, or the file emptied
+		return errNotHere // the page may have been overwritten meanwhile, or the file emptied
 	}
 	return err
 }
 
-// readKey is read by the version itself, into new memory.
+// readKey is read for a page version, into new memory.
 func (l *localPages) readKey(key pageKey) ([]byte, error) {
 	before := l.held.Load()
 	if !before.hasKey(key) {
@@ -115,10 +115,10 @@ func (l *localPages) readKey(key pageKey) ([]byte, error) {
 	return p, err
 }
 
-// hasKey is has by the version itself.
+// hasKey reports whether a page version is here.
 func (l *localPages) hasKey(key pageKey) bool { return l.held.Load().hasKey(key) }
 
-// view returns the view whose pages are here, nil if there is none any more.
+// view returns the view whose pages are here, nil if every page was dropped.
 func (l *localPages) view() *view {
 	if held := l.held.Load(); held != nil {
 		return held.view
@@ -126,15 +126,15 @@ func (l *localPages) view() *view {
 	return nil
 }
 
-// hold makes the pages those of another view. What it has in other versions
-// is not present any more.
+// hold makes next the view that is held. Pages that it has in other versions
+// are not present any more.
 func (l *localPages) hold(next *view) error {
 	if int64(next.pageSize) != l.size {
 		return fmt.Errorf("a file of pages of %d bytes cannot hold those of %d", l.size, next.pageSize)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.file.Grow(next.localSize()); err != nil {
+	if err := l.file.Grow(localSize(next)); err != nil {
 		return err
 	}
 	end := next.pages.end()
@@ -163,12 +163,12 @@ func (l *localPages) hold(next *view) error {
 	return nil
 }
 
-// localSlack is how much larger than twice its pages a local file may be made.
+// localSlack is how many bytes a local file may be longer than twice its pages.
 const localSlack = 64 << 20
 
-// localSize returns how long the local file of a view is: as the database,
-// unless nearly all of that are pages that do not exist.
-func (v *view) localSize() int64 {
+// localSize returns the length of the local file of a view. It is that of the
+// database, unless hardly any of its pages exist.
+func localSize(v *view) int64 {
 	n := int64(v.pages.end()) * int64(v.pageSize)
 	if size := v.fileSize(); size <= 2*n+localSlack {
 		return size
@@ -176,7 +176,7 @@ func (v *view) localSize() int64 {
 	return n
 }
 
-// drop forgets everything: nothing is served from here until the next hold.
+// drop forgets every page. None is served until the next hold.
 func (l *localPages) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -188,8 +188,8 @@ func (l *localPages) drop() {
 	l.sums.forget(nil)
 }
 
-// wants tells whether a page would be of use here, or may be soon. A nil
-// localPages is about to be made.
+// wants reports whether a page is of use here, or may be soon. A nil localPages
+// is one that is about to be opened.
 func (l *localPages) wants(key pageKey) bool {
 	if l == nil {
 		return true
@@ -208,21 +208,16 @@ func (l *localPages) wants(key pageKey) bool {
 // missing returns how many pages of the view that is held are not here.
 func (l *localPages) missing() int64 { return l.total.Load() - l.count.Load() }
 
-// isComplete tells whether all pages are here, and the checksum of every file
-// that can be compared was compared.
+// isComplete reports whether all pages are here, and every checksum that can be
+// compared was.
 func (l *localPages) isComplete() bool {
 	return l.held.Load() != nil && l.missing() == 0 && l.settled.Load() == l.total.Load()
 }
 
-// put writes pages side by side, from first on, with their versions, unless
-// they are here, or not of the view that is held.
-func (l *localPages) put(epoch, first uint32, versions []ltx.TXID, data []byte) error {
-	_, err := l.write(epoch, first, versions, data)
-	return err
-}
-
-// write is put, and returns how many of the pages were here already, maybe with
-// other bytes.
+// write writes successive pages from first on, which have these versions. It
+// leaves out the pages that are here already, and those that are not of the
+// view that is held. It returns how many were here already, with these bytes or
+// others.
 func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte) (already int, err error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -262,7 +257,7 @@ func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte
 			if held.present.set(first + uint32(k)) {
 				l.count.Add(1)
 			} else {
-				already++ // another write came in between, and was overwritten
+				already++ // another goroutine has written it meanwhile, and this write replaced it
 			}
 		}
 	}

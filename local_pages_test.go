@@ -42,7 +42,7 @@ func hold(t *testing.T, l *localPages, v *view) {
 
 func putPage(t *testing.T, l *localPages, epoch, pgno uint32, version ltx.TXID) {
 	t.Helper()
-	if err := l.put(epoch, pgno, []ltx.TXID{version}, bytes.Repeat([]byte{byte(version)}, 4096)); err != nil {
+	if _, err := l.write(epoch, pgno, []ltx.TXID{version}, bytes.Repeat([]byte{byte(version)}, 4096)); err != nil {
 		t.Error(err)
 	}
 }
@@ -163,7 +163,7 @@ func TestLocalPages_Concurrent(t *testing.T) {
 		newest.Store(int64(i))
 		for pgno := uint32(1); pgno <= pages; pgno++ {
 			loc, _ := v.lookup(pgno)
-			if err := l.put(0, pgno, []ltx.TXID{loc.version}, page(pgno, loc.version)); err != nil {
+			if _, err := l.write(0, pgno, []ltx.TXID{loc.version}, page(pgno, loc.version)); err != nil {
 				t.Error(err)
 			}
 		}
