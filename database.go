@@ -163,7 +163,7 @@ func (db *database) close(ctx context.Context) error {
 	go func() {
 		db.tasks.Wait()
 		if db.pages != nil {
-			db.pages.flights.clear()
+			db.pages.clear()
 		}
 		if db.client != nil {
 			if err := db.client.Close(); err != nil {

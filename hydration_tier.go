@@ -17,8 +17,6 @@ type localTier struct {
 	closed func() bool   // the database is closed
 }
 
-var _ tier = (*localTier)(nil)
-
 func newLocalTier(closed func() bool) *localTier {
 	wake := make(chan struct{}, 1)
 	return &localTier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}

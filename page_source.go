@@ -37,21 +37,23 @@ type pageOptions struct {
 // locator finds where page versions lie on the replica, which moves them when
 // it compacts files. It is safe for concurrent use.
 type locator interface {
-	// epoch returns that of the current view. Pages of a view of another epoch
-	// must not be read from storage any more.
+	// epoch returns the epoch of the current view. Pages of a view of another
+	// epoch must not be read from storage any more.
 	epoch() uint32
 
-	// known returns a place of a page version that is usable as far as is
-	// known, without a request. The version is that which v has of the page.
+	// known returns a place of page pgno of v, which has it in this version. It
+	// makes no request. It reports false if no place is known that is neither
+	// deleted nor wrong.
 	known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool)
 
-	// find is known for a place that is lost: it looks for another one on the
-	// replica. An error that wraps errStateGone means that there is none.
+	// find looks on the replica for another place of page pgno of v than lost,
+	// whose file was deleted or replaced. An error that wraps errStateGone means
+	// that there is none.
 	find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (frameLoc, error)
 
-	// isStillListed lists the files of the replica anew. It reports whether f, of
-	// an epoch, is among them as it was, or that is not known. The error is what
-	// went wrong meanwhile, and does not exclude an answer.
+	// isStillListed lists the files of the replica anew. It reports whether f, a
+	// file of an epoch, is among them with the same content, or may be. The error
+	// is what went wrong on the way. There may be an error beside either answer.
 	isStillListed(ctx context.Context, epoch uint32, f *ltxFile) (bool, error)
 }
 
@@ -64,7 +66,8 @@ func newPageSource(s *store, l locator, opts pageOptions, pageSize uint32) *page
 	return p
 }
 
-var _ pageSink = (*pageSource)(nil)
+// setLocal makes t the local tier. It is called before the first read.
+func (s *pageSource) setLocal(t tier) { s.local = t }
 
 // reset replaces the cache by an empty one for pages of a size.
 func (s *pageSource) reset(pageSize uint32) {
@@ -109,13 +112,16 @@ func (s *pageSource) page(ctx context.Context, v *view, pgno uint32) ([]byte, er
 		}
 	}
 	if v.base != nil {
-		v = v.base // which knows where it is by now
+		v = v.base // the view of the replica knows where the page is by now
 	}
 	return s.version(ctx, pageKey{loc.version, pgno, v.epoch}, func() ([]byte, error) {
 		s.local.want(pgno)
 		return s.fetch(ctx, v, pgno, loc)
 	})
 }
+
+// isAllLocal reports whether no read of the newest view needs storage.
+func (s *pageSource) isAllLocal() bool { return s.local.isComplete() }
 
 // readLocal fills p with a page of a view from the local tier, if it is there.
 func (s *pageSource) readLocal(v *view, pgno uint32, p []byte) bool {
@@ -202,7 +208,7 @@ func (s *pageSource) fly(key pageKey, f *flight, fetch func() ([]byte, error)) (
 func (s *pageSource) land(all ...landing) {
 	for i := range all {
 		if l := &all[i]; l.err == nil {
-			l.interior = s.trees.learn(l.key.pgno, l.page)
+			l.interior = s.learn(l.key.pgno, l.page)
 			s.local.offer(l.key, l.page, false)
 		}
 	}
@@ -276,9 +282,25 @@ func (s *pageSource) admit(key pageKey, page []byte, verified bool) {
 	s.keep(key, page)
 }
 
+// offerWait gives the local tier a page of a file whose checksum is right. It
+// waits until the tier has room, as long as ctx allows.
+func (s *pageSource) offerWait(ctx context.Context, key pageKey, page []byte) {
+	s.local.offerWait(ctx, key, page, true)
+}
+
+// learn notes what a page tells of b-trees. It reports whether it is an
+// interior page of one.
+func (s *pageSource) learn(pgno uint32, page []byte) (interior bool) {
+	return s.trees.learn(pgno, page)
+}
+
+// clear forgets the pages that were prefetched. It is called when no fetch is
+// under way any more.
+func (s *pageSource) clear() { s.flights.clear() }
+
 // keep puts a page into the cache.
 func (s *pageSource) keep(key pageKey, page []byte) {
-	if s.trees.learn(key.pgno, page) {
+	if s.learn(key.pgno, page) {
 		s.cache.Load().keep(key, page)
 	} else {
 		s.cache.Load().add(key, page)

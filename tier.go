@@ -42,8 +42,8 @@ type tier interface {
 	// notify tells that another view may have become the current one.
 	notify()
 
-	// isComplete reports whether no read of the newest view it knows of needs
-	// storage.
+	// isComplete reports whether no read of the newest view that the tier knows of
+	// needs storage.
 	isComplete() bool
 
 	// drop forgets every page, because some may be wrong.

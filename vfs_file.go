@@ -265,10 +265,10 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 
 // servedLocally finishes the read of a page that came from the local file.
 func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
-	if pages := c.db.pages; !pages.local.isComplete() {
+	if pages := c.db.pages; !pages.isAllLocal() {
 		// The next page may be remote. This one belongs to SQLite and is not kept.
 		if _, ok := v.lookup(pgno); ok {
-			pages.trees.learn(pgno, page)
+			pages.learn(pgno, page)
 		}
 		c.predictor.hit(v, pgno, page, true)
 	}

@@ -23,6 +23,9 @@ type views struct {
 	arriving atomic.Int32
 }
 
+// epoch returns the epoch of the current view.
+func (s *views) epoch() uint32 { return s.current.Load().epoch }
+
 // newest returns the state that a new transaction sees.
 func (s *views) newest() *view {
 	if v := s.local.Load(); v != nil {

@@ -64,7 +64,7 @@ type writeTiers struct{ *pageSource }
 func (t writeTiers) takesOffers() bool { return t.local != noTier{} }
 
 func (t writeTiers) offer(ctx context.Context, key pageKey, page []byte) {
-	t.local.offerWait(ctx, key, page, true)
+	t.pageSource.offerWait(ctx, key, page)
 }
 
 // writePages reads pages for write mode.

@@ -82,8 +82,8 @@ const maxCommit = 1<<32 - 2
 const maxTimestamp = 253402300799999
 
 // TailSize returns how many bytes at the end of a file of fileSize bytes
-// ParseTail needs. Tail is the last bytes of the file, at least the size of its
-// page index and its trailer.
+// ParseTail needs. Tail is the last bytes of the file, at least those after the
+// entries of its page index.
 func TailSize(tail []byte, fileSize int64) (int64, error) {
 	if fileSize < MinFileSize || fileSize > MaxFileSize {
 		return 0, corrupt("file has %d bytes", fileSize)
