@@ -138,7 +138,7 @@ func (t *flights) join(key pageKey) joined {
 	f := t.mu.of[key]
 	switch {
 	case f == nil:
-		f = new(flight)
+		f = &flight{origin: byReader, claim: claimed}
 		t.mu.of[key] = f
 		return joined{flight: f, begun: true}
 	case f.phase == landed:

@@ -1,31 +1,32 @@
 package litestream
 
-// HydrationStatus is what a hydration is doing.
+// HydrationStatus tells what a hydration is doing.
 type HydrationStatus string
 
 // The states of a hydration.
 const (
-	HydrationIdle       HydrationStatus = "idle"        // not enabled, or not begun
-	HydrationRestoring  HydrationStatus = "restoring"   // not all pages are local and compared yet
-	HydrationCatchingUp HydrationStatus = "catching_up" // they were, and some have changed since
-	HydrationComplete   HydrationStatus = "complete"    // all pages are local, and all checksums that can be compared are right
-	HydrationFailed     HydrationStatus = "failed"      // it goes on no more, or waits for the disk; reads are remote
+	HydrationIdle       HydrationStatus = "idle"        // it is not enabled, or has not begun
+	HydrationRestoring  HydrationStatus = "restoring"   // some pages are not local yet, or not verified
+	HydrationCatchingUp HydrationStatus = "catching_up" // it was complete, and pages have changed since
+	HydrationComplete   HydrationStatus = "complete"    // all pages are local, and every checksum that can be compared is right
+	HydrationFailed     HydrationStatus = "failed"      // it has ended, or waits for room on the disk; reads are remote
 )
 
-// HydrationProgress is how far the hydration of a database has come.
+// HydrationProgress tells how far the hydration of a database has come.
 type HydrationProgress struct {
 	Name       string          `json:"-"` // of the database
 	Status     HydrationStatus `json:"status"`
-	Progress   float64         `json:"progress"`    // 0 to 100, which it is when it is complete
+	Progress   float64         `json:"progress"`    // percent; 100 only if it is complete
 	Pages      int64           `json:"pages"`       // local pages of the newest state
 	TotalPages int64           `json:"total_pages"` // pages of the newest state
 
-	// Of Pages, those that a checksum of an LTX file covers that was compared, and
-	// those of which none can be: too little of their files is needed.
+	// VerifiedPages are local pages that the checksum of an LTX file covers, which
+	// was compared. For UnverifiablePages no checksum can be compared, because too
+	// little of their files is needed.
 	VerifiedPages     int64 `json:"verified_pages"`
 	UnverifiablePages int64 `json:"unverifiable_pages"`
 
-	Bytes int64  `json:"bytes"` // read from storage for it
+	Bytes int64  `json:"bytes"` // read from storage by hydration
 	File  string `json:"file"`  // the local file; a temporary one has no name any more
 	Error string `json:"error"` // why it failed or pauses; empty if it goes on
 }

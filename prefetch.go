@@ -59,7 +59,7 @@ func (p *prefetcher) prefetch(v *view, pgnos []uint32, urgent uint32, s *scan) i
 	wants := make([]want, 0, len(pgnos))
 	n := 0
 	for ; n < len(pgnos); n++ {
-		w, origin := p.want(v, pgnos[n], urgent, s)
+		w := p.want(v, pgnos[n], urgent, s)
 		if w.f == nil {
 			continue
 		}
@@ -67,7 +67,7 @@ func (p *prefetcher) prefetch(v *view, pgnos []uint32, urgent uint32, s *scan) i
 		if full {
 			break
 		}
-		if added && origin == byPrefetch {
+		if added && w.f.origin == byPrefetch {
 			wants = append(wants, w)
 		}
 	}
@@ -82,16 +82,16 @@ func (p *prefetcher) prefetch(v *view, pgnos []uint32, urgent uint32, s *scan) i
 
 // want returns what is to be fetched for a page, without a flight if nothing
 // is.
-func (p *prefetcher) want(v *view, pgno, urgent uint32, s *scan) (want, origin) {
+func (p *prefetcher) want(v *view, pgno, urgent uint32, s *scan) want {
 	loc, ok := v.lookup(pgno)
 	if !ok || loc.file.segment != nil || loc.file.gone.Load() || loc.file.wrong.Load() != nil {
-		return want{}, 0
+		return want{}
 	}
 	forScan := s != nil && pgno != urgent
 	key := pageKey{loc.version, pgno, v.epoch}
 	page, cached := p.pages.cache.Load().peek(key)
 	if cached && !forScan || !cached && p.pages.local.has(key) {
-		return want{}, 0
+		return want{}
 	}
 	f := &flight{origin: byPrefetch}
 	if cached {
@@ -107,7 +107,7 @@ func (p *prefetcher) want(v *view, pgno, urgent uint32, s *scan) (want, origin) 
 	case pgno == urgent:
 		f.claim = missed
 	}
-	return want{key, loc, f}, f.origin
+	return want{key, loc, f}
 }
 
 // begin makes the request of a span in the background.
