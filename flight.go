@@ -83,6 +83,8 @@ func (a admission) String() string { return [...]string{"new", "not", "kept"}[a]
 
 // flights is the table of fetches: at most one of a page is under way. It
 // hands the pages on to the cache. It is safe for concurrent use.
+//
+// Lock order: flights.mu, then the lock of the cache.
 type flights struct {
 	cache  *atomic.Pointer[pageCache]
 	counts *pageCounters

@@ -29,7 +29,7 @@ type localPages struct {
 	sums     fileSums     // of frames whose pages are here
 
 	// mu is read-locked to write pages, and locked to change held. Disk writes
-	// happen under it, reads do not.
+	// happen under it, reads do not. Lock order: mu, then that of sums.
 	mu sync.RWMutex
 }
 

@@ -266,12 +266,12 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 	}
 	rows := &rowsPattern{w: w, root: 3, depth: 1, leaf: 6, entries: entries, dir: 1, last: 8}
 	if pgnos, _ := rows.next(10); len(pgnos) != 0 {
-		t.Errorf("guessed pages %v", pgnos)
+		t.Errorf("predicted pages %v", pgnos)
 	}
 }
 
 // TestTreeWalk_KeepsWhatItGoesBy fills the cache with pages that are used
-// twice, while a guess goes by an interior page that SQLite asks for at the end only.
+// twice, while a pattern passes an interior page that SQLite asks for at the end only.
 func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 	client := newHookClient()
 	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }
