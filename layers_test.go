@@ -1,0 +1,368 @@
+package litestream_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ltxvfs/litestream"
+
+// layer says what packages of this module may import of it.
+type layer struct {
+	// packages are patterns: a path within the module, "." for the root, or a
+	// path that ends in "/..." for everything below it. A package belongs to
+	// the first layer that matches it.
+	packages []string
+
+	// may are the patterns of the packages that may be imported, directly or
+	// by way of others.
+	may []string
+}
+
+// contract is what every store is built on.
+var contract = []string{"replica", "internal/clientio"}
+
+// layers are ordered from the packages that know nothing of their callers to
+// the programs. A new package below internal/ needs no entry unless it stands
+// above the root.
+var layers = []layer{
+	{packages: []string{"internal/clientio"}},
+	{packages: []string{"replica"}, may: []string{"internal/clientio"}},
+	{packages: []string{"memory"}, may: contract},
+	{packages: []string{"file", "s3", "gs", "abs"}, may: append([]string{"internal/bytesize"}, contract...)},
+	{packages: []string{"decorate"}, may: contract},
+	{packages: []string{"replicatest"}, may: contract},
+
+	// Parts of programs, and tests that run the whole library.
+	{packages: []string{"internal/extension", "internal/killtest"}, may: []string{".", "replica", "file", "internal/..."}},
+	{packages: []string{"internal/storetest/sqltest"}, may: []string{".", "replica", "file", "replicatest", "internal/..."}},
+	// Tests of stores, which have the conformance suite write their files.
+	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest"}, contract...)},
+
+	// The mechanisms of the engine: never the root, never a store.
+	{packages: []string{"internal/..."}, may: []string{"replica", "internal/..."}},
+	{packages: []string{"."}, may: []string{"replica", "file", "internal/..."}},
+
+	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
+	{packages: []string{"cmd/...", "examples/..."}, may: []string{
+		".", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
+	}},
+}
+
+// highInternal are the packages below internal/ that stand above the root. The
+// root and the mechanisms must not import them, although "internal/..." matches
+// them.
+var highInternal = []string{"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest"}
+
+// drivers are the packages that bind SQLite to Go, with all that is below them.
+var drivers = []string{"github.com/mattn/go-sqlite3", "github.com/psanford/sqlite3vfs", "github.com/ncruces/go-sqlite3"}
+
+// adapters are patterns of path.Match for the files that may import a driver. A
+// pattern goes when no file that it matches imports one any more.
+var adapters = []string{
+	// The library.
+	"conn_write.go",
+	"failed_file.go",
+	"functions.go",
+	"journals.go",
+	"pragma.go",
+	"shared_cache.go",
+	"temp_file.go",
+	"vfs.go",
+	"vfs_file.go",
+	"internal/osvfs/*.go",
+	"internal/sharedcache/*.go",
+	"internal/sqlfunc/*.go",
+
+	// Helpers of tests.
+	"internal/killtest/*.go",
+	"internal/ltxtest/*.go",
+	"internal/storetest/sqltest/*.go",
+
+	// Programs.
+	"cmd/litestream-vfs/*.go",
+	"examples/*/*.go",
+}
+
+// imports maps a package to the packages that it imports. Paths of this module
+// are relative to it, and "." is the root.
+type imports map[string][]string
+
+// isOurs tells whether a path of an import graph is in this module.
+func (g imports) isOurs(pkg string) bool {
+	_, ok := g[pkg]
+	return ok
+}
+
+// matches tells whether a pattern of a layer matches a package.
+func matches(pattern, pkg string) bool {
+	if dir, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return strings.HasPrefix(pkg, dir+"/")
+	}
+	return pattern == pkg
+}
+
+func matchesAny(patterns []string, pkg string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, pkg) })
+}
+
+// layerOf returns the layer of a package, or nil.
+func layerOf(layers []layer, pkg string) *layer {
+	i := slices.IndexFunc(layers, func(l layer) bool { return matchesAny(l.packages, pkg) })
+	if i < 0 {
+		return nil
+	}
+	return &layers[i]
+}
+
+// mayImport tells whether the layer allows a package. The packages of high need
+// a layer that may import the root, or that names them.
+func (l *layer) mayImport(pkg string, high []string) bool {
+	if slices.Contains(high, pkg) && !slices.Contains(l.may, ".") {
+		return slices.Contains(l.may, pkg)
+	}
+	return matchesAny(l.may, pkg)
+}
+
+// checkLayers returns what is wrong with an import graph: one line for each
+// package that is in no layer, and one for each package that its layer forbids,
+// with a shortest chain of imports that leads to it. A chain ends at the first
+// forbidden package.
+func checkLayers(g imports, layers []layer, high []string) (wrong []string) {
+	for _, from := range slices.Sorted(maps.Keys(g)) {
+		l := layerOf(layers, from)
+		if l == nil {
+			wrong = append(wrong, fmt.Sprintf("%s is in no layer", from))
+			continue
+		}
+		chains := map[string]string{from: ""} // by the package at the end
+		for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
+			for _, dep := range g[queue[0]] {
+				if _, ok := chains[dep]; ok || !g.isOurs(dep) {
+					continue
+				}
+				chains[dep] = chains[queue[0]] + " -> " + dep
+				if l.mayImport(dep, high) {
+					queue = append(queue, dep)
+				} else {
+					wrong = append(wrong, fmt.Sprintf("%s must not import %s: %s%s", from, dep, from, chains[dep]))
+				}
+			}
+		}
+	}
+	return wrong
+}
+
+// checkDrivers returns what is wrong with the imports of files: files that
+// import a driver and are no adapters, and patterns without such a file.
+func checkDrivers(files imports, drivers, adapters []string) (wrong []string) {
+	used := map[string]bool{}
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		i := slices.IndexFunc(files[file], func(dep string) bool {
+			return slices.ContainsFunc(drivers, func(d string) bool { return dep == d || strings.HasPrefix(dep, d+"/") })
+		})
+		if i < 0 {
+			continue
+		}
+		adapter := slices.IndexFunc(adapters, func(pattern string) bool { ok, err := path.Match(pattern, file); return ok && err == nil })
+		if adapter < 0 {
+			wrong = append(wrong, fmt.Sprintf("%s imports the driver %s and is no adapter", file, files[file][i]))
+		} else {
+			used[adapters[adapter]] = true
+		}
+	}
+	for _, pattern := range adapters {
+		if !used[pattern] {
+			wrong = append(wrong, fmt.Sprintf("no file that matches %s imports a driver", pattern))
+		}
+	}
+	return wrong
+}
+
+// listImports adds the imports of this module's packages to g, without those of
+// tests, as they are with the build tags.
+func listImports(t *testing.T, g imports, tags string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	relative := func(pkg string) string {
+		if pkg == module {
+			return "."
+		}
+		return strings.TrimPrefix(pkg, module+"/")
+	}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := relative(pkg.ImportPath)
+		for _, dep := range pkg.Imports {
+			if dep = relative(dep); !slices.Contains(g[name], dep) {
+				g[name] = append(g[name], dep)
+			}
+		}
+		if g[name] == nil {
+			g[name] = []string{}
+		}
+	}
+}
+
+// parseImports returns the imports of all files of this module but those of
+// tests, whatever their build constraints are.
+func parseImports(t *testing.T) imports {
+	t.Helper()
+	files := imports{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			_, err := os.Stat(filepath.Join(name, "go.mod"))
+			if base := entry.Name(); name != "." && (err == nil || base == "testdata" || base == "node_modules" || base[0] == '.' || base[0] == '_') {
+				return fs.SkipDir // another module, or no code of this one
+			}
+			return nil
+		case !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		for _, spec := range parsed.Imports {
+			files[name] = append(files[name], strings.Trim(spec.Path.Value, `"`))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// No package imports one that stands above it, and only adapters import a
+// driver of SQLite.
+func TestLayers(t *testing.T) {
+	g := imports{}
+	listImports(t, g, "")
+	listImports(t, g, "SQLITE3VFS_LOADABLE_EXT")
+	for _, wrong := range checkLayers(g, layers, highInternal) {
+		t.Error(wrong)
+	}
+	for _, wrong := range checkDrivers(parseImports(t), drivers, adapters) {
+		t.Error(wrong)
+	}
+}
+
+// The rules of this module reject every import that goes upwards.
+func TestLayers_Rules(t *testing.T) {
+	base := imports{
+		"internal/clientio": {"context"}, "internal/bytesize": {}, "internal/view": {}, "internal/pages": {"internal/view"},
+		"internal/killtest": {"."}, "internal/extension": {"."}, "internal/ltxtest": {"github.com/mattn/go-sqlite3"},
+		"internal/storetest": {"replicatest"}, "internal/storetest/sqltest": {".", "internal/storetest"},
+		"replica": {"internal/clientio"}, "file": {"replica"}, "memory": {"internal/clientio"}, "s3": {"replica", "internal/bytesize"},
+		"decorate": {"replica"}, "replicatest": {"replica"},
+		".":                  {"replica", "file", "internal/pages"},
+		"cmd/litestream-vfs": {".", "s3", "internal/extension"}, "examples/query": {".", "memory", "internal/ltxtest"},
+	}
+	for _, tt := range []struct {
+		from, to string
+		want     string // the line of the error, or part of it; empty: allowed
+	}{
+		{"internal/pages", "internal/bytesize", ""},
+		{"internal/pages", "replica", ""},
+		{"s3", "internal/clientio", ""},
+		{"examples/query", "gs", ""}, // not in this graph
+		{"cmd/litestream-vfs", "decorate", ""},
+		{"s3", ".", "s3 must not import .: s3 -> ."},
+		{"memory", ".", "memory must not import .: memory -> ."},
+		{"decorate", ".", "decorate must not import ."},
+		{"replicatest", ".", "replicatest must not import ."},
+		{"replica", ".", "replica must not import ."},
+		{"replica", "memory", "replica must not import memory: replica -> memory"},
+		{"replica", "internal/view", "replica must not import internal/view"},
+		{"internal/clientio", "internal/bytesize", "internal/clientio must not import internal/bytesize"},
+		{"internal/clientio", "replica", "internal/clientio must not import replica"},
+		{"s3", "file", "s3 must not import file"},
+		{"s3", "internal/pages", "s3 must not import internal/pages: s3 -> internal/pages"},
+		{"decorate", "internal/view", "decorate must not import internal/view"},
+		{"internal/view", ".", "internal/pages must not import .: internal/pages -> internal/view -> ."},
+		{"internal/view", "file", "internal/view must not import file"},
+		{"internal/view", "memory", "internal/view must not import memory"},
+		{"internal/view", "decorate", "internal/view must not import decorate"},
+		{"internal/view", "internal/killtest", "internal/view must not import internal/killtest"},
+		{"internal/view", "internal/storetest", "internal/view must not import internal/storetest"},
+		{"internal/storetest", ".", "internal/storetest must not import .: internal/storetest -> ."},
+		{"replicatest", "internal/view", "internal/storetest must not import internal/view: internal/storetest -> replicatest -> internal/view"},
+		{".", "s3", ". must not import s3"},
+		{".", "replicatest", ". must not import replicatest"},
+		{".", "internal/extension", ". must not import internal/extension"},
+		{".", "cmd/litestream-vfs", ". must not import cmd/litestream-vfs"},
+		{"internal/extension", "cmd/litestream-vfs", "internal/extension must not import cmd/litestream-vfs"},
+		{"cmd/litestream-vfs", "examples/query", "cmd/litestream-vfs must not import examples/query"},
+	} {
+		g := maps.Clone(base)
+		g[tt.from] = append(slices.Clone(g[tt.from]), tt.to)
+		wrong := checkLayers(g, layers, highInternal)
+		if found := slices.ContainsFunc(wrong, func(s string) bool { return strings.HasPrefix(s, tt.want) }); tt.want == "" && len(wrong) > 0 || tt.want != "" && !found {
+			t.Errorf("import of %s by %s: got %q, want %q", tt.to, tt.from, wrong, tt.want)
+		}
+	}
+	g := maps.Clone(base)
+	g["extra"] = []string{}
+	if wrong := checkLayers(g, layers, highInternal); !slices.Equal(wrong, []string{"extra is in no layer"}) {
+		t.Errorf("a package in no layer: got %q", wrong)
+	}
+}
+
+func TestLayers_Drivers(t *testing.T) {
+	drivers, adapters := []string{"d/sqlite"}, []string{"driver_*.go", "a/*.go"}
+	base := imports{"driver_vfs.go": {"d/sqlite"}, "a/a.go": {"fmt", "d/sqlite"}, "a/b.go": {"fmt"}, "b/b.go": {"example.com/m/a"}}
+	for _, tt := range []struct {
+		file string
+		deps []string
+		want []string
+	}{
+		{"driver_functions.go", []string{"d/sqlite"}, nil},
+		{"a/c.go", []string{"d/sqlite/vfs"}, nil},
+		{"c/c.go", []string{"d/sqlitex", "e/d/sqlite"}, nil},
+		{"vfs.go", []string{"fmt", "d/sqlite"}, []string{"vfs.go imports the driver d/sqlite and is no adapter"}},
+		{"c/c.go", []string{"d/sqlite/vfs"}, []string{"c/c.go imports the driver d/sqlite/vfs and is no adapter"}},
+		{"c/driver_vfs.go", []string{"d/sqlite"}, []string{"c/driver_vfs.go imports the driver d/sqlite and is no adapter"}},
+		{"a/d/d.go", []string{"d/sqlite"}, []string{"a/d/d.go imports the driver d/sqlite and is no adapter"}},
+		{"a/a.go", []string{"fmt"}, []string{"no file that matches a/*.go imports a driver"}},
+	} {
+		files := maps.Clone(base)
+		files[tt.file] = tt.deps
+		if got := checkDrivers(files, drivers, adapters); !slices.Equal(got, tt.want) {
+			t.Errorf("%s imports %q: got %q, want %q", tt.file, tt.deps, got, tt.want)
+		}
+	}
+}
