@@ -39,10 +39,10 @@ package abs
 import (
 	"context"
 	"net/http"
-	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -109,8 +109,7 @@ type ReplicaClient struct {
 
 	pageSize int32 // of listings; 0 is the service's own
 
-	mu      sync.Mutex // held for no I/O
-	opening *opening   // guarded by mu; nil before the first, and after one that failed
+	session clientio.Shared[session]
 }
 
 var (
@@ -121,13 +120,6 @@ var (
 	_ replica.Identifier        = (*ReplicaClient)(nil)
 )
 
-// opening is one attempt to make a session.
-type opening struct {
-	done    chan struct{} // closed when the fields below are set
-	session *session
-	err     error
-}
-
 // NewReplicaClient returns a client without a container.
 func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 
@@ -135,56 +127,21 @@ func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 // environment, and sends no request. Every other method calls it. Fields that
 // do not do are errors that wrap fs.ErrInvalid.
 func (c *ReplicaClient) Init(ctx context.Context) error {
-	_, err := c.init(ctx)
+	_, err := c.connect(ctx)
 	return err
 }
 
-// init returns the session that all calls share. Making it may read files that
-// the environment names, so that a caller does not wait longer than it wants to.
-func (c *ReplicaClient) init(ctx context.Context) (*session, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	o := c.opening
-	if o == nil {
-		o = &opening{done: make(chan struct{})}
-		c.opening = o
-		go c.open(o)
-	}
-	c.mu.Unlock()
-
-	select {
-	case <-o.done:
-		return o.session, o.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// open makes a session.
-func (c *ReplicaClient) open(o *opening) {
-	o.session, o.err = newSession(c)
-	if o.err != nil {
-		c.mu.Lock()
-		c.opening = nil
-		c.mu.Unlock()
-	}
-	close(o.done)
+// connect returns the session that all calls share. Making it may read files
+// that the environment names, and these reads ignore the context.
+func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
+	return c.session.Get(ctx, func(context.Context) (*session, error) { return newSession(c) })
 }
 
 // Close closes the idle connections of the client's own transport. The client
 // can still be used.
 func (c *ReplicaClient) Close() error {
-	c.mu.Lock()
-	o := c.opening
-	c.mu.Unlock()
-	if o == nil {
-		return nil
-	}
-	<-o.done
-	if o.session != nil && o.session.own != nil {
-		o.session.own.CloseIdleConnections()
+	if s := c.session.Peek(); s != nil && s.own != nil {
+		s.own.CloseIdleConnections()
 	}
 	return nil
 }

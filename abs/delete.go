@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"slices"
 
@@ -33,18 +32,15 @@ func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) e
 }
 
 func (c *ReplicaClient) delete(ctx context.Context, a []*ltx.FileInfo) error {
-	s, err := c.init(ctx)
+	s, err := c.connect(ctx)
 	if err != nil {
+		return err
+	}
+	if err := clientio.CheckInfos(a); err != nil {
 		return err
 	}
 	keys := make([]string, len(a))
 	for i, info := range a {
-		if info == nil {
-			return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
-		}
-		if err := clientio.CheckLevel(info.Level); err != nil {
-			return err
-		}
 		keys[i] = s.layout.Key(info.Level, info.MinTXID, info.MaxTXID)
 	}
 	for chunk := range slices.Chunk(keys, maxBatch) {

@@ -3,7 +3,6 @@ package abs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -19,40 +18,26 @@ import (
 // 5,000 files, which the iterator sends. CreatedAt is the timestamp of the LTX
 // header, with or without useMetadata, or the blob's modification time if it
 // has no such metadata.
-func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
-	s, err := c.init(ctx)
-	if err == nil {
-		err = clientio.CheckLevel(level)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	startFrom := ""
-	if seek > 0 {
-		startFrom = s.layout.Seek(level, seek)
-	}
-	pager := s.pager(fmt.Sprintf("list level %d", level), s.layout.Prefix(level), startFrom)
-	return clientio.NewIterator(ctx, s.layout, seek, pager), nil
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	return clientio.List(ctx, level, seek, useMetadata, c.connect)
 }
 
 // AllLTXFiles implements replica.AllLTXFilesLister, on the terms of
 // LTXFiles.
-func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
-	s, err := c.init(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list all levels: %w", err)
-	}
-	return clientio.NewIterator(ctx, s.layout, 0, s.pager("list all levels", s.layout.CommonPrefix(), "")), nil
+func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	return clientio.ListAll(ctx, useMetadata, c.connect)
 }
 
-// pager lists the blobs whose names begin with prefix; where the service can,
-// from a name on.
-func (s *session) pager(op, prefix, startFrom string) clientio.Pager {
+// Layout implements clientio.Lister.
+func (s *session) Layout() clientio.Layout { return s.layout }
+
+// Pager implements clientio.Lister. Metadata comes with every listing.
+func (s *session) Pager(prefix, start string, _ bool) clientio.Pager {
 	marker := "" // of the next page
 	return func(ctx context.Context) ([]clientio.Object, bool, error) {
 		pageCtx := ctx
-		if startFrom != "" && marker == "" && !s.noStartFrom.Load() {
-			pageCtx = context.WithValue(ctx, startFromKey{}, startFrom)
+		if start != "" && marker == "" && !s.noStartFrom.Load() {
+			pageCtx = context.WithValue(ctx, startFromKey{}, start)
 		}
 		page, err := s.page(pageCtx, prefix, marker)
 		if pageCtx != ctx && hasStatus(err, http.StatusBadRequest) {
@@ -62,14 +47,14 @@ func (s *session) pager(op, prefix, startFrom string) clientio.Pager {
 			}
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("%s: %w", op, s.explain(ctx, err))
+			return nil, false, s.explain(ctx, err)
 		}
 		found, err := s.objects(page, prefix)
 		if err == nil && *page.NextMarker != "" && *page.NextMarker == marker {
 			err = errors.New("listing does not go on")
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("%s: %w", op, err)
+			return nil, false, err
 		}
 		marker = *page.NextMarker
 		return found, marker != "", nil

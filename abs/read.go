@@ -18,28 +18,14 @@ import (
 
 // OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	body, err := c.read(ctx, level, minTXID, maxTXID, offset, size)
-	if err != nil {
-		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return body, nil
+	return clientio.Open(ctx, clientio.NewFile(level, minTXID, maxTXID), offset, size, c.connect, (*session).open)
 }
 
-func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	s, err := c.init(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
-	if err := clientio.CheckRange(offset, size); err != nil {
-		return nil, err
-	}
-
+// open reads a range of a file, to its end if size is 0.
+func (s *session) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
 	var resp *http.Response
 	getCtx := policy.WithCaptureResponse(asking(ctx, requestRead), &resp)
-	got, err := s.container.NewBlobClient(s.layout.Key(level, minTXID, maxTXID)).
+	_, err := s.container.NewBlobClient(s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)).
 		DownloadStream(getCtx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset, Count: size}})
 	switch {
 	case hasCode(err, bloberror.BlobNotFound):
@@ -52,31 +38,19 @@ func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID lt
 	case err != nil:
 		return nil, s.explain(ctx, err)
 	}
-	n, err := checkAnswer(resp, offset, size)
+	n, wrong := checkAnswer(resp, offset, size)
 	isObject := clientio.IsObject(resp.Header, storePrefix)
-	if err == nil && !isObject && (clientio.IsPage(resp.Header) || resp.StatusCode != http.StatusPartialContent && (offset > 0 || size > 0)) {
-		err = errors.New("answer is not the range of a blob")
+	if wrong == nil && !isObject && (clientio.IsPage(resp.Header) || resp.StatusCode != http.StatusPartialContent && (offset > 0 || size > 0)) {
+		wrong = errors.New("answer is not the range of a blob")
 	}
-	if isObject || err == nil && resp.StatusCode == http.StatusPartialContent {
-		if err := clientio.CheckVersion(ctx, resp.Header.Get("ETag")); err != nil {
-			_ = got.Body.Close() // of another version
-			return nil, err
-		}
-	}
-	switch {
-	case err != nil && isObject:
-		_ = got.Body.Close() // a body that nobody wants
-		return nil, err
-	case err != nil:
-		return nil, clientio.RefuseBody(resp, err.Error()).Show(nil)
-	}
-	body := clientio.NewBody(ctx, got.Body, n)
-	if !isObject && resp.StatusCode == http.StatusOK {
-		return clientio.CheckBegin(body, func(begin []byte) error {
-			return clientio.NewAnswerError(resp, begin, "answer is no ltx file").Show(nil)
-		}), nil
-	}
-	return body, nil
+	return clientio.ObjectAnswer{
+		Response: resp,
+		IsObject: isObject,
+		Ranged:   resp.StatusCode == http.StatusPartialContent,
+		Length:   n,
+		Version:  resp.Header.Get("ETag"),
+		Wrong:    wrong,
+	}.Body(ctx)
 }
 
 // checkAnswer checks that an answer is that to a request for size bytes at

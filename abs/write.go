@@ -24,58 +24,31 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// WriteLTXFile implements replica.Client. A body of up to PartSize
-// is sent in one request.
+// WriteLTXFile implements replica.Client. A body of up to PartSize is sent in
+// one request.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
-	if err != nil {
-		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Write(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }
 
-// CreateLTXFile implements replica.LTXFileCreator. It is never
-// unsupported.
+// CreateLTXFile implements replica.LTXFileCreator. It is never unsupported.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
-	if err != nil {
-		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }
 
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, create bool) (*ltx.FileInfo, error) {
-	s, err := c.init(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
-	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
-	if err != nil {
-		return nil, err
-	}
-	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
-
-	u := s.newUpload(s.layout.Key(level, minTXID, maxTXID), timestamp, create)
-	first, more, err := clientio.ReadPart(r, s.partSize)
+// write stores a file and returns its size.
+func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error) {
+	u := s.newUpload(file)
+	first, more, err := clientio.ReadPart(file.Body, s.partSize)
 	if err == nil {
 		err = ctx.Err() // the body may have ended just as the context did
 	}
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return 0, err
+	case more:
+		return u.putParts(ctx, first, file.Body)
 	}
-	size := int64(len(first))
-	if !more {
-		err = u.put(ctx, first)
-	} else {
-		size, err = u.putParts(ctx, first, r)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+	return int64(len(first)), u.put(ctx, first)
 }
 
 // upload is one blob on its way to the service.
@@ -87,15 +60,15 @@ type upload struct {
 	access   *blob.AccessConditions // nil replaces what there is
 }
 
-func (s *session) newUpload(key string, timestamp time.Time, create bool) *upload {
-	formatted, contentType := timestamp.Format(time.RFC3339Nano), "application/octet-stream"
+func (s *session) newUpload(file clientio.Upload) *upload {
+	formatted, contentType := file.Timestamp.Format(time.RFC3339Nano), "application/octet-stream"
 	u := &upload{
 		session:  s,
-		blob:     s.container.NewBlockBlobClient(key),
+		blob:     s.container.NewBlockBlobClient(s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)),
 		metadata: map[string]*string{MetadataKeyTimestamp: &formatted},
 		headers:  &blob.HTTPHeaders{BlobContentType: &contentType},
 	}
-	if create {
+	if file.Create {
 		none := azcore.ETagAny
 		u.access = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &none}}
 	}

@@ -94,21 +94,24 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 
 // OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
-	if err != nil {
-		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return body, nil
+	return clientio.Open(ctx, clientio.NewFile(level, minTXID, maxTXID), offset, size, c.ready, (*ReplicaClient).open)
 }
 
-func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+// ready returns the client itself, unless the context is done or there is no
+// path.
+func (c *ReplicaClient) ready(ctx context.Context) (*ReplicaClient, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if offset < 0 || size < 0 {
-		return nil, fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
+	if c.path == "" {
+		return nil, errNoPath
 	}
-	name, err := c.filename(level, minTXID, maxTXID)
+	return c, nil
+}
+
+// open reads a range of a file, to its end if size is 0.
+func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
+	name, err := c.filename(file)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +167,10 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo, touched 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if info == nil {
-		return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
+	if err := clientio.CheckInfo(info); err != nil {
+		return err
 	}
-	name, err := c.filename(info.Level, info.MinTXID, info.MaxTXID)
+	name, err := c.filename(clientio.NewFile(info.Level, info.MinTXID, info.MaxTXID))
 	if err != nil {
 		return err
 	}
@@ -180,10 +183,12 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo, touched 
 	return nil
 }
 
+var errNoPath = fmt.Errorf("empty replica path: %w", fs.ErrInvalid)
+
 // levelDir returns the folder of a level.
 func (c *ReplicaClient) levelDir(level int) (string, error) {
 	if c.path == "" {
-		return "", fmt.Errorf("empty replica path: %w", fs.ErrInvalid)
+		return "", errNoPath
 	}
 	if err := clientio.CheckLevel(level); err != nil {
 		return "", err
@@ -192,12 +197,12 @@ func (c *ReplicaClient) levelDir(level int) (string, error) {
 }
 
 // filename returns the path of an LTX file.
-func (c *ReplicaClient) filename(level int, minTXID, maxTXID ltx.TXID) (string, error) {
-	dir, err := c.levelDir(level)
+func (c *ReplicaClient) filename(file clientio.File) (string, error) {
+	dir, err := c.levelDir(file.Level)
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(dir, ltx.FormatFilename(minTXID, maxTXID)), nil
+	return filepath.Join(dir, ltx.FormatFilename(file.MinTXID, file.MaxTXID)), nil
 }
 
 // body is what OpenLTXFile returns.

@@ -19,54 +19,36 @@ import (
 // WriteLTXFile implements replica.Client. The body goes to a
 // temporary file in the same folder, is flushed to disk, and is then renamed.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, replace)
-	if err != nil {
-		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Write(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
 }
 
 // CreateLTXFile implements replica.LTXFileCreator. It returns
 // errors.ErrUnsupported on a file system without hard links.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, create)
-	if err != nil {
-		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
 }
 
-// write stores a file. When publish succeeds, the temporary file has gone and
-// the file has its name.
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, publish func(temp, name string) error) (*ltx.FileInfo, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	name, err := c.filename(level, minTXID, maxTXID)
+// write stores a file and returns its size. When it gives the file its name, the
+// temporary file is gone.
+func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64, error) {
+	name, err := c.filename(file.File)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
+	temp, size, err := c.writeTemp(file.Level, file.Body, file.Timestamp)
 	if err != nil {
-		return nil, err
-	}
-	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
-
-	temp, size, err := c.writeTemp(level, r, timestamp)
-	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	// The body may have ended just as the context did.
-	if err = ctx.Err(); err == nil {
-		err = publish(temp, name)
+	if err = ctx.Err(); err == nil && file.Create {
+		err = create(temp, name)
+	} else if err == nil {
+		err = os.Rename(temp, name)
 	}
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(temp))
+		return 0, errors.Join(err, os.Remove(temp))
 	}
-	if err := c.syncDir(filepath.Dir(name)); err != nil {
-		return nil, err
-	}
-	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+	return size, c.syncDir(filepath.Dir(name))
 }
 
 // createTemp makes an empty temporary file in the folder of a level.
@@ -159,9 +141,6 @@ func (c *ReplicaClient) fill(f *os.File, r io.Reader, timestamp time.Time) (size
 	}
 	return size, c.sync(f)
 }
-
-// replace gives the file temp another name, whatever had that name before.
-func replace(temp, name string) error { return os.Rename(temp, name) }
 
 // create gives the file temp another name, which nothing may have yet.
 func create(temp, name string) error {

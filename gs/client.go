@@ -25,9 +25,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"sync/atomic"
 
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
@@ -90,8 +88,7 @@ type ReplicaClient struct {
 	// many idle connections to one host. Nil: one made for this client.
 	Transport http.RoundTripper
 
-	connecting flight[*session]
-	session    atomic.Pointer[session] // nil before Init has succeeded
+	session clientio.Shared[session]
 }
 
 // NewReplicaClient returns a client without a bucket.
@@ -108,29 +105,21 @@ func (c *ReplicaClient) Init(ctx context.Context) error {
 // Close closes idle connections, of the transport that the client made. The
 // client can still be used.
 func (c *ReplicaClient) Close() error {
-	if s := c.session.Load(); s != nil && c.Transport == nil {
+	if s := c.session.Peek(); s != nil && c.Transport == nil {
 		s.closeIdle()
 	}
 	return nil
 }
 
-// connect returns the session, which it makes at first.
+// connect returns the session, and makes it at the first call.
 func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if s := c.session.Load(); s != nil {
-		return s, nil
-	}
-	s, err := c.connecting.do(ctx, connectTimeout, func(ctx context.Context) (*session, error) {
-		if s := c.session.Load(); s != nil {
-			return s, nil
-		}
-		s, err := newSession(ctx, c)
-		if err == nil {
-			c.session.Store(s)
-		}
-		return s, err
+	s, err := c.session.Get(ctx, func(ctx context.Context) (*session, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		return newSession(ctx, c)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to google cloud storage: %w", err)
@@ -141,55 +130,19 @@ func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
 // LTXFiles implements replica.Client. CreatedAt is the timestamp of
 // the LTX header, or that of the object where its metadata was lost; it needs
 // no further requests.
-func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
-	err := clientio.CheckLevel(level)
-	var s *session
-	if err == nil {
-		s, err = c.connect(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	start := ""
-	if seek > 0 {
-		start = s.layout.Seek(level, seek)
-	}
-	next := s.pager(fmt.Sprintf("list level %d", level), s.layout.Prefix(level), start)
-	return clientio.NewIterator(ctx, s.layout, seek, next), nil
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	return clientio.List(ctx, level, seek, useMetadata, c.connect)
 }
 
 // AllLTXFiles implements replica.AllLTXFilesLister, on the terms of
 // LTXFiles, with one flat listing.
-func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
-	s, err := c.connect(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list all levels: %w", err)
-	}
-	next := s.pager("list all levels", s.layout.CommonPrefix(), "")
-	return clientio.NewIterator(ctx, s.layout, 0, next), nil
+func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	return clientio.ListAll(ctx, useMetadata, c.connect)
 }
 
 // OpenLTXFile implements replica.Client, with one request.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
-	if err != nil {
-		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return body, nil
-}
-
-func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
-	if err := clientio.CheckRange(offset, size); err != nil {
-		return nil, err
-	}
-	s, err := c.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.open(ctx, s.layout.Key(level, minTXID, maxTXID), offset, size)
+	return clientio.Open(ctx, clientio.NewFile(level, minTXID, maxTXID), offset, size, c.connect, (*session).open)
 }
 
 // deletions is how many objects are deleted at once.
@@ -202,14 +155,8 @@ func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) e
 	if err != nil {
 		return fmt.Errorf("delete ltx files: %w", err)
 	}
-	for _, info := range a {
-		err := fmt.Errorf("nil file info: %w", fs.ErrInvalid)
-		if info != nil {
-			err = clientio.CheckLevel(info.Level)
-		}
-		if err != nil {
-			return fmt.Errorf("delete ltx files: %w", err)
-		}
+	if err := clientio.CheckInfos(a); err != nil {
+		return fmt.Errorf("delete ltx files: %w", err)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(deletions)

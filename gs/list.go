@@ -18,19 +18,19 @@ import (
 // pageSize is the most objects that the service lists at once.
 const pageSize = 1000
 
-// pager lists the objects with a prefix from a name on, if it is not empty.
-func (s *session) pager(operation, prefix, start string) clientio.Pager {
+// Layout implements clientio.Lister.
+func (s *session) Layout() clientio.Layout { return s.layout }
+
+// Pager implements clientio.Lister. Metadata comes with every listing.
+func (s *session) Pager(prefix, start string, _ bool) clientio.Pager {
 	token := "" // of the next page
 	return func(ctx context.Context) ([]clientio.Object, bool, error) {
 		objects, next, err := s.page(ctx, prefix, start, token)
 		if err == nil && next != "" && next == token {
 			err = errors.New("listing does not go on")
 		}
-		if err != nil {
-			return nil, false, fmt.Errorf("%s: %w", operation, err)
-		}
 		token = next
-		return objects, token != "", nil
+		return objects, token != "", err
 	}
 }
 

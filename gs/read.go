@@ -13,11 +13,12 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// open reads a range of an object, to its end if size is 0.
+// open reads a range of a file, to its end if size is 0.
 //
 // The reader of package storage would ask again, silently, when a body is cut
 // off, and take a whole object for a range at its start.
-func (s *session) open(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
+func (s *session) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
+	key := s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
 	call := s.objects.Get(s.bucketName, key).Context(ctx)
 	ranged := offset > 0 || size > 0
 	if ranged {
@@ -33,31 +34,21 @@ func (s *session) open(ctx context.Context, key string, offset, size int64) (io.
 // body returns the body of an answer to a read, after checking that it is one.
 func (s *session) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
 	length, wrong := bodyLength(resp, ranged, offset, size)
-	isObject := clientio.IsObject(resp.Header, storePrefix)
 	if wrong == nil && clientio.IsPage(resp.Header) {
 		wrong = errors.New("answer is a page")
 	}
-	if isObject || wrong == nil && ranged {
-		if err := clientio.CheckVersion(ctx, resp.Header.Get("X-Goog-Generation")); err != nil {
-			_ = resp.Body.Close() // of another version
-			return nil, err
-		}
+	body, err := clientio.ObjectAnswer{
+		Response: resp,
+		IsObject: clientio.IsObject(resp.Header, storePrefix),
+		Ranged:   ranged,
+		Length:   length,
+		Version:  resp.Header.Get("X-Goog-Generation"),
+		Wrong:    wrong,
+	}.Body(ctx)
+	if err == nil {
+		s.bucketFound.Store(true)
 	}
-	switch {
-	case wrong != nil && isObject:
-		_ = resp.Body.Close() // says nothing of interest
-		return nil, wrong
-	case wrong != nil:
-		return nil, clientio.RefuseBody(resp, wrong.Error()).Show(nil)
-	}
-	s.bucketFound.Store(true)
-	body := clientio.NewBody(ctx, resp.Body, length)
-	if !ranged && !isObject {
-		return clientio.CheckBegin(body, func(begin []byte) error {
-			return clientio.NewAnswerError(resp, begin, "answer is no ltx file").Show(nil)
-		}), nil
-	}
-	return body, nil
+	return body, err
 }
 
 // openFailed returns what there is of an object that the service did not give.

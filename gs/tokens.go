@@ -25,7 +25,7 @@ const tokenTimeout = 30 * time.Second
 type tokenSource struct {
 	source string // for errors, like "credentials from GOOGLE_APPLICATION_CREDENTIALS"
 	load   func() (*auth.Credentials, error)
-	fetch  flight[*grant]
+	fetch  clientio.Flight[*grant]
 
 	mu      sync.Mutex        // guards what follows; held for no I/O
 	creds   *auth.Credentials // nil: to be loaded again, for they may have been renewed
@@ -47,7 +47,8 @@ func newTokenSource(source string, load func() (*auth.Credentials, error)) (*tok
 	return &tokenSource{source: source, load: load, creds: creds}, nil
 }
 
-// grant returns one that is valid. Errors are tokenErrors, or those of ctx.
+// grant returns a grant that is valid. An error is a tokenError, or the error
+// of ctx.
 func (s *tokenSource) grant(ctx context.Context) (*grant, error) {
 	s.mu.Lock()
 	g := s.current
@@ -55,7 +56,11 @@ func (s *tokenSource) grant(ctx context.Context) (*grant, error) {
 	if g != nil && g.token.IsValid() {
 		return g, nil
 	}
-	return s.fetch.do(ctx, tokenTimeout, s.refresh)
+	return s.fetch.Do(ctx, func(ctx context.Context) (*grant, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tokenTimeout)
+		defer cancel()
+		return s.refresh(ctx)
+	})
 }
 
 // reject makes the source get another grant than g, which did not let a

@@ -26,46 +26,19 @@ const (
 
 // WriteLTXFile implements replica.Client.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
-	if err != nil {
-		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Write(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }
 
-// CreateLTXFile implements replica.LTXFileCreator. After an error that is
-// not fs.ErrExist the file may be there.
+// CreateLTXFile implements replica.LTXFileCreator. After an error that is not
+// fs.ErrExist the file may be there.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
-	if err != nil {
-		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
-}
-
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, create bool) (*ltx.FileInfo, error) {
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
-	s, err := c.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
-	if err != nil {
-		return nil, err
-	}
-	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
-	size, err := s.write(ctx, s.layout.Key(level, minTXID, maxTXID), timestamp, r, create)
-	if err != nil {
-		return nil, err
-	}
-	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }
 
 // write stores an object and returns its size.
-func (s *session) write(ctx context.Context, key string, timestamp time.Time, r io.Reader, create bool) (int64, error) {
-	part, more, err := clientio.ReadPart(r, s.partSize)
+func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error) {
+	key := s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
+	part, more, err := clientio.ReadPart(file.Body, s.partSize)
 	if err != nil {
 		return 0, err
 	}
@@ -77,19 +50,19 @@ func (s *session) write(ctx context.Context, key string, timestamp time.Time, r 
 	uploadCtx, cancel := context.WithCancel(withUpload(ctx, up))
 	defer cancel() // all that undoes a writer that is not closed
 	object := s.bucket.Object(key)
-	if create {
+	if file.Create {
 		object = object.If(storage.Conditions{DoesNotExist: true})
 	}
 	w := object.NewWriter(uploadCtx)
 	w.ContentType = contentType
-	w.Metadata = map[string]string{MetadataKeyTimestamp: timestamp.Format(time.RFC3339Nano)}
+	w.Metadata = map[string]string{MetadataKeyTimestamp: file.Timestamp.Format(time.RFC3339Nano)}
 	if more {
 		w.ChunkSize = s.partSize // the checksum goes with the last part
 	} else {
 		w.ChunkSize = 0
 		w.SendCRC32C, w.CRC32C = true, crc32.Checksum(part, crc32.MakeTable(crc32.Castagnoli))
 	}
-	size, readErr, err := send(w, part, more, r)
+	size, readErr, err := send(w, part, more, file.Body)
 	if readErr == nil && err == nil {
 		err = w.Close()
 	}
@@ -106,9 +79,9 @@ func (s *session) write(ctx context.Context, key string, timestamp time.Time, r 
 	switch {
 	case readErr != nil:
 		return 0, readErr
-	case create && statusOf(err) == http.StatusPreconditionFailed && ambiguous:
+	case file.Create && statusOf(err) == http.StatusPreconditionFailed && ambiguous:
 		return 0, fmt.Errorf("an attempt failed, and the next found a file, which may be its own: %w", errAmbiguous)
-	case create && statusOf(err) == http.StatusPreconditionFailed:
+	case file.Create && statusOf(err) == http.StatusPreconditionFailed:
 		return 0, fmt.Errorf("object %s/%s: %w", s.bucketName, key, fs.ErrExist)
 	}
 	return 0, s.fail(ctx, err)

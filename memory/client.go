@@ -98,89 +98,67 @@ func (c *ReplicaClient) files(level int, seek ltx.TXID) []listed {
 
 // OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	b, err := c.read(ctx, level, minTXID, maxTXID, offset, size)
-	if err != nil {
-		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return io.NopCloser(clientio.NewReader(ctx, bytes.NewReader(b))), nil
+	return clientio.Open(ctx, clientio.NewFile(level, minTXID, maxTXID), offset, size, c.ready, (*ReplicaClient).open)
 }
 
-func (c *ReplicaClient) read(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if offset < 0 || size < 0 {
-		return nil, fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
-	}
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
+// ready returns the client itself, unless the context is done.
+func (c *ReplicaClient) ready(ctx context.Context) (*ReplicaClient, error) { return c, ctx.Err() }
 
+// open returns a body of size bytes of a file from offset on, of all of them if
+// size is 0.
+func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i, found := c.find(level, minTXID, maxTXID)
+	i, found := c.find(file)
 	if !found {
 		return nil, fs.ErrNotExist
 	}
-	if err := clientio.CheckVersion(ctx, c.levels[level][i].version); err != nil {
+	f := c.levels[file.Level][i]
+	if err := clientio.CheckVersion(ctx, f.version); err != nil {
 		return nil, err
 	}
-	b := c.levels[level][i].body
+	b := f.body
 	b = b[min(offset, int64(len(b))):]
 	if size > 0 {
 		b = b[:min(size, int64(len(b)))]
 	}
-	return b, nil
+	return io.NopCloser(clientio.NewReader(ctx, bytes.NewReader(b))), nil
 }
 
 // WriteLTXFile implements replica.Client.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
-	if err != nil {
-		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Write(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
 }
 
 // CreateLTXFile implements replica.LTXFileCreator.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
-	if err != nil {
-		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
 }
 
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, replace bool) (*ltx.FileInfo, error) {
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
-	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(r)
+// write stores a file and returns its size.
+func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64, error) {
+	body, err := io.ReadAll(file.Body)
 	if err == nil {
 		err = ctx.Err() // the body may have ended just as the context did
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read body: %w", err)
+		return 0, fmt.Errorf("read body: %w", err)
 	}
-	f := stored{minTXID: minTXID, maxTXID: maxTXID, createdAt: time.UnixMilli(hdr.Timestamp).UTC(), body: body}
+	f := stored{minTXID: file.MinTXID, maxTXID: file.MaxTXID, createdAt: file.Timestamp, body: body}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.writes++
 	f.version = strconv.FormatUint(c.writes, 10)
-	switch i, found := c.find(level, minTXID, maxTXID); {
+	switch i, found := c.find(file.File); {
 	case !found:
-		c.levels[level] = slices.Insert(c.levels[level], i, f)
-	case replace:
-		c.levels[level][i] = f
+		c.levels[file.Level] = slices.Insert(c.levels[file.Level], i, f)
+	case file.Create:
+		return 0, fs.ErrExist
 	default:
-		return nil, fs.ErrExist
+		c.levels[file.Level][i] = f
 	}
-	return f.info(level), nil
+	return int64(len(body)), nil
 }
 
 // DeleteLTXFiles implements replica.Client.
@@ -197,24 +175,21 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if info == nil {
-		return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
-	}
-	if err := clientio.CheckLevel(info.Level); err != nil {
+	if err := clientio.CheckInfo(info); err != nil {
 		return err
 	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i, found := c.find(info.Level, info.MinTXID, info.MaxTXID); found {
+	if i, found := c.find(clientio.NewFile(info.Level, info.MinTXID, info.MaxTXID)); found {
 		c.levels[info.Level] = slices.Delete(c.levels[info.Level], i, i+1)
 	}
 	return nil
 }
 
 // find returns where a file is, or belongs, in its level. The caller holds c.mu.
-func (c *ReplicaClient) find(level int, minTXID, maxTXID ltx.TXID) (i int, found bool) {
-	return slices.BinarySearchFunc(c.levels[level], stored{minTXID: minTXID, maxTXID: maxTXID}, compare)
+func (c *ReplicaClient) find(file clientio.File) (i int, found bool) {
+	return slices.BinarySearchFunc(c.levels[file.Level], stored{minTXID: file.MinTXID, maxTXID: file.MaxTXID}, compare)
 }
 
 func (f stored) info(level int) *ltx.FileInfo {

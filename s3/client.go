@@ -22,8 +22,8 @@ package s3
 import (
 	"log/slog"
 	"net/http"
-	"sync"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -132,9 +132,7 @@ type ReplicaClient struct {
 
 	virtualHost bool // ForcePathStyle is false on purpose
 
-	mu      sync.Mutex // duty: who connects; not held while connecting
-	conn    *conn      // guarded by mu; nil before Init
-	attempt *attempt   // guarded by mu; the one under way, or nil
+	conn clientio.Shared[conn]
 }
 
 // NewReplicaClient returns a client with the defaults, which needs a Bucket.
@@ -145,10 +143,7 @@ func NewReplicaClient() *ReplicaClient {
 // Close closes idle connections of the transport that the client made. The
 // client can still be used.
 func (c *ReplicaClient) Close() error {
-	c.mu.Lock()
-	conn := c.conn
-	c.mu.Unlock()
-	if conn != nil && conn.closeIdle != nil {
+	if conn := c.conn.Peek(); conn != nil && conn.closeIdle != nil {
 		conn.closeIdle()
 	}
 	return nil

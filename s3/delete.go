@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"slices"
 
@@ -31,13 +30,8 @@ func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) e
 }
 
 func (c *ReplicaClient) delete(ctx context.Context, a []*ltx.FileInfo) error {
-	for _, info := range a {
-		if info == nil {
-			return fmt.Errorf("nil file info: %w", fs.ErrInvalid)
-		}
-		if err := clientio.CheckLevel(info.Level); err != nil {
-			return err
-		}
+	if err := clientio.CheckInfos(a); err != nil {
+		return err
 	}
 	conn, err := c.connect(ctx)
 	if err != nil {

@@ -31,41 +31,29 @@ const metadataTimestamp = "litestream-timestamp"
 //
 // LTXFiles itself makes no request but those of Init: the iterator does.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
-	err := clientio.CheckLevel(level)
-	if err == nil {
-		err = ctx.Err()
-	}
-	var conn *conn
-	if err == nil {
-		conn, err = c.connect(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	l := &listing{conn: conn, what: fmt.Sprintf("level %d", level), prefix: conn.layout.Prefix(level), useMetadata: useMetadata}
-	if seek > 0 {
-		l.after = conn.layout.Seek(level, seek)
-	}
-	return clientio.NewIterator(ctx, conn.layout, seek, l.next), nil
+	return clientio.List(ctx, level, seek, useMetadata, c.connect)
 }
 
 // AllLTXFiles implements replica.AllLTXFilesLister: one request for each
 // 1,000 files.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list all levels: %w", err)
-	}
-	l := &listing{conn: conn, what: "all levels", prefix: conn.layout.CommonPrefix(), useMetadata: useMetadata}
-	return clientio.NewIterator(ctx, conn.layout, 0, l.next), nil
+	return clientio.ListAll(ctx, useMetadata, c.connect)
+}
+
+// Layout implements clientio.Lister.
+func (c *conn) Layout() clientio.Layout { return c.layout }
+
+// Pager implements clientio.Lister.
+func (c *conn) Pager(prefix, start string, useMetadata bool) clientio.Pager {
+	l := &listing{conn: c, prefix: prefix, start: start, useMetadata: useMetadata}
+	return l.next
 }
 
 // listing fetches the pages of a listing.
 type listing struct {
 	conn        *conn
-	what        string
 	prefix      string
-	after       string // names from there on; empty: all
+	start       string // the name to begin at; empty: the first
 	useMetadata bool
 
 	token   *string // of the next page; nil before the first
@@ -78,16 +66,13 @@ func (l *listing) next(ctx context.Context) ([]clientio.Object, bool, error) {
 	if err == nil && l.useMetadata {
 		page, err = l.conn.withTimestamps(ctx, page)
 	}
-	if err != nil {
-		return nil, false, fmt.Errorf("list %s: %w", l.what, err)
-	}
-	return page, more, nil
+	return page, more, err
 }
 
 func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 	in := &s3.ListObjectsV2Input{Bucket: &l.conn.bucket, Prefix: &l.prefix, ContinuationToken: l.token}
-	if l.after != "" && l.token == nil {
-		in.StartAfter = &l.after
+	if l.start != "" && l.token == nil {
+		in.StartAfter = &l.start
 	}
 	out, err := l.conn.api.ListObjectsV2(ctx, in)
 	if err != nil {

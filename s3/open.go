@@ -19,28 +19,11 @@ import (
 
 // OpenLTXFile implements replica.Client.
 func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	body, err := c.open(ctx, level, minTXID, maxTXID, offset, size)
-	if err != nil {
-		return nil, fmt.Errorf("open ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return body, nil
+	return clientio.Open(ctx, clientio.NewFile(level, minTXID, maxTXID), offset, size, c.connect, (*conn).open)
 }
 
-func (c *ReplicaClient) open(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
-	if err := clientio.CheckRange(offset, size); err != nil {
-		return nil, err
-	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return conn.open(ctx, conn.layout.Key(level, minTXID, maxTXID), offset, size)
-}
-
-func (c *conn) open(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
+func (c *conn) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
+	key := c.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
 	in := &s3.GetObjectInput{
 		Bucket: &c.bucket, Key: &key,
 		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
@@ -78,46 +61,35 @@ func isBeyond(err error, offset int64) bool {
 // checks that the server sends what was asked for.
 func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
 	n, wrong := bodySize(resp, ranged, offset, size)
-	isObject := clientio.IsObject(resp.Header, storePrefixes...)
-	if wrong == "" && clientio.IsPage(resp.Header) {
-		wrong = "answer is a page"
+	if wrong == nil && clientio.IsPage(resp.Header) {
+		wrong = clientio.Permanent(errors.New("answer is a page"))
 	}
-	if isObject || wrong == "" && ranged {
-		if err := clientio.CheckVersion(ctx, resp.Header.Get("ETag")); err != nil {
-			_ = resp.Body.Close() // of another version
-			return nil, err
-		}
-	}
-	switch {
-	case wrong != "" && isObject:
-		_ = resp.Body.Close() // nobody wants it
-		return nil, clientio.Permanent(errors.New(wrong))
-	case wrong != "":
-		return nil, clientio.RefuseBody(resp, wrong).Show(c.creds.redact)
-	case !ranged && !isObject:
-		body := clientio.NewBody(ctx, resp.Body, n)
-		return clientio.CheckBegin(body, func(begin []byte) error {
-			return clientio.NewAnswerError(resp, begin, "answer is no ltx file").Show(c.creds.redact)
-		}), nil
-	}
-	return clientio.NewBody(ctx, resp.Body, n), nil
+	return clientio.ObjectAnswer{
+		Response: resp,
+		IsObject: clientio.IsObject(resp.Header, storePrefixes...),
+		Ranged:   ranged,
+		Length:   n,
+		Version:  resp.Header.Get("ETag"),
+		Wrong:    wrong,
+		Redact:   c.creds.redact,
+	}.Body(ctx)
 }
 
 // bodySize returns the number of bytes that the body of an answer must have,
-// or what is wrong with the answer.
-func bodySize(resp *http.Response, ranged bool, offset, size int64) (n int64, wrong string) {
+// or what is wrong with the answer, which is permanent.
+func bodySize(resp *http.Response, ranged bool, offset, size int64) (int64, error) {
 	contentRange := resp.Header.Get("Content-Range")
 	switch {
 	case !ranged && (resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || contentRange != ""):
-		return 0, "server does not tell the size of the file"
+		return 0, clientio.Permanent(errors.New("server does not tell the size of the file"))
 	case !ranged:
-		return resp.ContentLength, ""
+		return resp.ContentLength, nil
 	case resp.StatusCode != http.StatusPartialContent || contentRange == "":
-		return 0, "server ignores the range asked for"
+		return 0, clientio.Permanent(errors.New("server ignores the range asked for"))
 	}
 	n, err := clientio.RangeLength(contentRange, resp.ContentLength, offset, size)
 	if err != nil {
-		return 0, err.Error()
+		return 0, clientio.Permanent(err)
 	}
-	return n, ""
+	return n, nil
 }

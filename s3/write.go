@@ -18,14 +18,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// WriteLTXFile implements replica.Client. A file of up to PartSize
-// is stored by one request.
+// WriteLTXFile implements replica.Client. A file of up to PartSize is stored by
+// one request.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, false)
-	if err != nil {
-		return nil, fmt.Errorf("write ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Write(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*conn).write)
 }
 
 // CreateLTXFile implements replica.LTXFileCreator. It returns
@@ -34,42 +30,32 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 // is not found out: see NoConditionalPut. An error that is none of these, nor
 // permanent, does not tell whether the file was stored.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	info, err := c.write(ctx, level, minTXID, maxTXID, r, true)
-	if err != nil {
-		return nil, fmt.Errorf("create ltx file %d/%s: %w", level, ltx.FormatFilename(minTXID, maxTXID), err)
-	}
-	return info, nil
+	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connectToCreate, (*conn).write)
 }
 
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, create bool) (*ltx.FileInfo, error) {
-	if err := clientio.CheckLevel(level); err != nil {
-		return nil, err
-	}
+// connectToCreate is connect for files that must not exist yet.
+func (c *ReplicaClient) connectToCreate(ctx context.Context) (*conn, error) {
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if create && conn.noConditionalPut {
+	if conn.noConditionalPut {
 		return nil, conn.noCreate(errors.New("server knows no conditional puts"))
 	}
-	hdr, r, err := clientio.PeekHeader(clientio.NewReader(ctx, r), minTXID, maxTXID)
-	if err != nil {
-		return nil, err
-	}
-	timestamp := time.UnixMilli(hdr.Timestamp).UTC()
+	return conn, nil
+}
+
+// write stores a file and returns its size.
+func (c *conn) write(ctx context.Context, file clientio.Upload) (int64, error) {
 	p := &put{
-		conn:     conn,
-		key:      conn.layout.Key(level, minTXID, maxTXID),
-		metadata: map[string]string{metadataTimestamp: timestamp.Format(time.RFC3339Nano)},
+		conn:     c,
+		key:      c.layout.Key(file.Level, file.MinTXID, file.MaxTXID),
+		metadata: map[string]string{metadataTimestamp: file.Timestamp.Format(time.RFC3339Nano)},
 	}
-	if create {
+	if file.Create {
 		p.ifNoneMatch = aws.String("*")
 	}
-	size, err := p.store(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return &ltx.FileInfo{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: size, CreatedAt: timestamp}, nil
+	return p.store(ctx, file.Body)
 }
 
 // noCreate returns the error for a server that cannot create, and logs it

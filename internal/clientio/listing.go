@@ -2,6 +2,7 @@ package clientio
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -18,6 +19,56 @@ type Object struct {
 // A Pager fetches the next page of a listing, in order of key, and says
 // whether there are more.
 type Pager func(ctx context.Context) (page []Object, more bool, err error)
+
+// Lister is a connection to an object store that can list it.
+type Lister interface {
+	// Layout returns the names of the files of the replica.
+	Layout() Layout
+
+	// Pager returns a pager of the objects whose names begin with prefix. Where
+	// the store can, the listing begins at the name start, unless that is empty.
+	Pager(prefix, start string, useMetadata bool) Pager
+}
+
+// List does what LTXFiles of a client of an object store does.
+func List[S Lister](ctx context.Context, level int, seek ltx.TXID, useMetadata bool, connect func(context.Context) (S, error)) (ltx.FileIterator, error) {
+	err := CheckLevel(level)
+	var s S
+	if err == nil {
+		s, err = connect(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	layout, start := s.Layout(), ""
+	if seek > 0 {
+		start = layout.Seek(level, seek)
+	}
+	next := s.Pager(layout.Prefix(level), start, useMetadata)
+	return NewIterator(ctx, layout, seek, next.named(fmt.Sprintf("level %d", level))), nil
+}
+
+// ListAll does what AllLTXFiles of a client of an object store does.
+func ListAll[S Lister](ctx context.Context, useMetadata bool, connect func(context.Context) (S, error)) (ltx.FileIterator, error) {
+	s, err := connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list all levels: %w", err)
+	}
+	layout := s.Layout()
+	next := s.Pager(layout.CommonPrefix(), "", useMetadata)
+	return NewIterator(ctx, layout, 0, next.named("all levels")), nil
+}
+
+// named returns a pager whose errors say what it lists.
+func (next Pager) named(what string) Pager {
+	return func(ctx context.Context) ([]Object, bool, error) {
+		page, more, err := next(ctx)
+		if err != nil {
+			return nil, false, fmt.Errorf("list %s: %w", what, err)
+		}
+		return page, more, nil
+	}
+}
 
 // NewIterator returns an iterator over the LTX files among the objects of a
 // listing that have MinTXID >= seek. It fetches pages as it comes to them.
