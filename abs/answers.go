@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxListing is several times what the service sends at most, a page of
-	// 5,000 blobs.
+	// maxListing is several times the size of the largest answer of the
+	// service, a page of 5,000 blobs.
 	maxListing = 64 << 20
 
-	// storePrefix is what headers of the service begin with.
+	// storePrefix is the prefix of the service's own headers.
 	storePrefix = "X-Ms-"
 )
 
@@ -29,10 +29,10 @@ const (
 	requestBlock  request = "block" // stores a part of one
 	requestDelete request = "delete"
 	requestBatch  request = "batch"
-	requestToken  request = "token" // sent on the way to one of the others
+	requestToken  request = "token" // sent before one of the others
 )
 
-// requestKey is the key of a context's request.
+// requestKey is the key of the request in a context.
 type requestKey struct{}
 
 // asking returns a context for requests of a kind.
@@ -40,8 +40,8 @@ func asking(ctx context.Context, kind request) context.Context {
 	return context.WithValue(ctx, requestKey{}, kind)
 }
 
-// wanted says what the answer to a request of the SDK has to be like. The SDK
-// checks the status, and takes most documents for empty ones.
+// wanted returns what the answer to a request of the SDK must be like. The SDK
+// checks the status, but takes most other documents for empty ones.
 func wanted(req *http.Request) clientio.Answer {
 	switch kind, _ := req.Context().Value(requestKey{}).(request); kind {
 	case requestRead:
@@ -80,8 +80,8 @@ func wanted(req *http.Request) clientio.Answer {
 	return clientio.Answer{}
 }
 
-// checkStore checks the status of a success, and that the service's headers
-// are there.
+// checkStore checks the status of a success, and that it has the service's
+// headers.
 func checkStore(resp *http.Response, status int) string {
 	switch {
 	case resp.StatusCode != status:

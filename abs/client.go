@@ -58,25 +58,24 @@ const (
 	MetadataKeyTimestamp = "litestreamtimestamp"
 )
 
-// ReplicaClient implements replica.Client and all its optional
-// interfaces on a container of Azure Blob Storage. Make one with
-// [NewReplicaClient]; the fields may be set until the first call of a method,
-// and all methods are safe for concurrent use. A ReplicaClient must not be
-// copied.
+// ReplicaClient implements replica.Client and all its optional interfaces on a
+// container of Azure Blob Storage. Make one with [NewReplicaClient]. The fields
+// may be set until the first call of a method. All methods are safe for
+// concurrent use. A ReplicaClient must not be copied.
 //
 // No method retries a request, except that the blocks of a write of several
 // parts are sent up to three times.
 type ReplicaClient struct {
-	// AccountName is the storage account. It may be empty where Endpoint is
-	// set and the credential is not an account key.
+	// AccountName is the storage account. It may be empty if Endpoint is set
+	// and the credential is not an account key.
 	AccountName string
 
 	// AccountKey is one of the account's two keys, in base64.
 	AccountKey string
 
 	// SASToken is a shared access signature for the account or the container,
-	// with or without a question mark in front. It must allow to list and read,
-	// and to create, write and delete for whoever does that.
+	// with or without a question mark in front. It must permit listing and
+	// reading, and for writers also creating, writing and deleting.
 	SASToken string
 
 	// Credential gives tokens of Microsoft Entra ID, for an https endpoint.
@@ -89,25 +88,25 @@ type ReplicaClient struct {
 	// Bucket is the container. It must exist.
 	Bucket string
 
-	// Path is what the names of the replica's blobs begin with. It may be
-	// empty.
+	// Path is the text that the names of the replica's blobs begin with. It may
+	// be empty.
 	Path string
 
-	// PartSize is the size in bytes up to which a file is sent in one request,
-	// and of the parts of larger ones, of which there can be 50,000. Zero means
-	// DefaultPartSize; at most 4,000 MiB.
+	// PartSize is the number of bytes up to which a file is sent in one
+	// request. A larger file is sent in up to 50,000 parts of that size. Zero
+	// means DefaultPartSize; at most 4,000 MiB.
 	PartSize int64
 
-	// Concurrency is how many parts of one file are in memory, and sent, at
-	// once. Zero means DefaultConcurrency; at most 1,000.
+	// Concurrency is the number of parts of one file that are in memory, and
+	// are sent, at the same time. Zero means DefaultConcurrency; at most 1,000.
 	Concurrency int
 
-	// Transport sends all requests, those for tokens as well. Nil means one of
-	// this client's own, with the proxy of the environment and the system's
-	// certificate authorities. It sees the credentials.
+	// Transport sends all requests, including those for tokens. It sees the
+	// credentials. Nil means a transport of this client, with the proxy of the
+	// environment and the system's certificate authorities.
 	Transport http.RoundTripper
 
-	pageSize int32 // of listings; 0 is the service's own
+	pageSize int32 // of listings; 0 means the default of the service
 
 	session clientio.Shared[session]
 }
@@ -123,9 +122,9 @@ var (
 // NewReplicaClient returns a client without a container.
 func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 
-// Init implements replica.Initializer. It looks at the fields and the
-// environment, and sends no request. Every other method calls it. Fields that
-// do not do are errors that wrap fs.ErrInvalid.
+// Init implements replica.Initializer. It checks the fields and the
+// environment, and sends no request. Calling it is optional, because every
+// method connects. An invalid field is an error that wraps fs.ErrInvalid.
 func (c *ReplicaClient) Init(ctx context.Context) error {
 	_, err := c.connect(ctx)
 	return err

@@ -22,16 +22,15 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// Environment variables, as upstream has them.
+// The environment variables are those of upstream.
 const (
 	envAccountKey = "LITESTREAM_AZURE_ACCOUNT_KEY"
 	envSASToken   = "LITESTREAM_AZURE_SAS_TOKEN"
 )
 
-// credential is one of a shared key, a shared access signature and a source
-// of tokens.
+// credential is a shared key, a shared access signature or a source of tokens.
 type credential struct {
-	source string // for errors: where it comes from, and nothing of it
+	source string // for errors: the place where it comes from
 
 	key   *azblob.SharedKeyCredential
 	sas   string
@@ -39,10 +38,11 @@ type credential struct {
 	token azcore.TokenCredential
 }
 
-// timeRange is when a shared access signature is valid. Zero times are open ends.
+// timeRange is the time in which a shared access signature is valid. Zero times
+// are open ends.
 type timeRange struct{ from, to time.Time }
 
-// credentialOf finds the credential to use.
+// credentialOf returns the credential of a client.
 func credentialOf(c *ReplicaClient, options azcore.ClientOptions) (credential, error) {
 	switch {
 	case c.Credential != nil:
@@ -60,7 +60,8 @@ func credentialOf(c *ReplicaClient, options azcore.ClientOptions) (credential, e
 	source := "token of the Azure default credential chain"
 	chain, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
 	if err != nil {
-		// All that it refuses is the value of this variable, which it shows.
+		// The only thing that it refuses is the value of this variable, and its
+		// error shows the value.
 		return credential{}, fmt.Errorf("azure default credential chain: AZURE_TOKEN_CREDENTIALS has a value that it does not know: %w", fs.ErrInvalid)
 	}
 	return credential{source: source, token: tokenSource{chain, source}}, nil
@@ -87,7 +88,8 @@ func newSAS(source, token string) (credential, error) {
 	return credential{source: source, sas: query.Encode(), valid: valid}, nil
 }
 
-// sasTime returns zero for what it does not understand: the service judges.
+// sasTime parses a time of a shared access signature. It returns zero for a
+// format that it does not know, because the service decides.
 func sasTime(s string) time.Time {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z", time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
@@ -115,11 +117,12 @@ func (c credential) open(containerURL, scheme string, options *container.ClientO
 	return client, nil
 }
 
-// tokenTimeout limits how long one caller can have others wait for a token.
+// tokenTimeout limits a request for a token, and with it the time that other
+// callers wait for it.
 const tokenTimeout = 30 * time.Second
 
-// tokenSource gives the tokens of another source, whose errors it makes fit to
-// be shown.
+// tokenSource returns the tokens of another source, and removes secrets from
+// its errors.
 type tokenSource struct {
 	from   azcore.TokenCredential
 	source string
@@ -136,7 +139,7 @@ func (s tokenSource) GetToken(ctx context.Context, options policy.TokenRequestOp
 	return token, nil
 }
 
-// boundToken asks for tokens with a context of its own.
+// boundToken requests tokens with a context of its own.
 type boundToken struct {
 	azcore.TokenCredential
 	ctx context.Context
@@ -147,11 +150,11 @@ func (b boundToken) GetToken(_ context.Context, options policy.TokenRequestOptio
 	return b.TokenCredential.GetToken(b.ctx, options)
 }
 
-// entraCode is the code of an error of Microsoft Entra ID.
+// entraCode matches the code of an error of Microsoft Entra ID.
 var entraCode = regexp.MustCompile(`AADSTS[0-9]{1,9}`)
 
-// tokenError says why there is no token, without what azidentity's errors show
-// of requests and answers.
+// tokenError returns the reason why there is no token, without the requests and
+// answers in azidentity's errors.
 func tokenError(err error) error {
 	var failed *azidentity.AuthenticationFailedError
 	var answer *azcore.ResponseError
@@ -160,20 +163,20 @@ func tokenError(err error) error {
 	case errors.As(err, &failed):
 		code := cmp.Or(entraCode.FindString(err.Error()), "authentication failed")
 		if failed.RawResponse == nil {
-			return fmt.Errorf("%s", code) // which may be for want of a network
+			return fmt.Errorf("%s", code) // possibly because there is no network
 		}
 		return tokenStatusError(failed.RawResponse.StatusCode, code)
 	case errors.As(err, &answer):
 		return tokenStatusError(answer.StatusCode, cmp.Or(cleanCode(answer.ErrorCode), "authentication failed"))
 	case errors.As(err, &final):
-		// A chain has none that is set up here.
+		// No source of the chain is set up on this machine.
 		return fmt.Errorf("no credential available: %w", fs.ErrPermission)
 	}
 	return clientio.WithoutURL(err)
 }
 
 func tokenStatusError(status int, text string) error {
-	if status == http.StatusBadRequest { // what Entra ID says to a wrong secret
+	if status == http.StatusBadRequest { // the status of Entra ID for a wrong secret
 		return fmt.Errorf("http status %d: %s: %w", status, text, fs.ErrPermission)
 	}
 	return clientio.StatusError(status, text)

@@ -22,8 +22,8 @@ const (
 	concurrentDeletes = 16
 )
 
-// DeleteLTXFiles implements replica.Client. It takes a request for
-// every 256 files, or one for each where the service does not take batches.
+// DeleteLTXFiles implements replica.Client. It takes a request for 256 files,
+// or for each file if the service does not accept batches.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	if err := c.delete(ctx, a); err != nil {
 		return fmt.Errorf("delete ltx files: %w", err)
@@ -63,13 +63,13 @@ func (s *session) deleteKeys(ctx context.Context, keys []string) error {
 	if err := s.deleteEach(ctx, keys); err != nil {
 		return err
 	}
-	if refused { // and it was not the credential that was wrong
+	if refused { // and the credential was not the reason
 		s.noBatch.Store(true)
 	}
 	return nil
 }
 
-// deleteEach deletes blobs by a request for each.
+// deleteEach deletes blobs with a request for each.
 func (s *session) deleteEach(ctx context.Context, keys []string) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentDeletes)
@@ -88,11 +88,11 @@ func (s *session) deleteEach(ctx context.Context, keys []string) error {
 	return group.Wait()
 }
 
-// errBatchRefused means that a batch is not what the service takes, wholly or
+// errBatchRefused means that the service does not accept a batch, as a whole or
 // in part, with this account or credential.
 var errBatchRefused = errors.New("batch refused")
 
-// deleteBatch deletes blobs by one request.
+// deleteBatch deletes blobs with one request.
 func (s *session) deleteBatch(ctx context.Context, keys []string) error {
 	batch, err := s.newBatch(ctx)
 	if err != nil {
@@ -106,13 +106,13 @@ func (s *session) deleteBatch(ctx context.Context, keys []string) error {
 	var resp *http.Response
 	answer, err := s.submit(policy.WithCaptureResponse(asking(ctx, requestBatch), &resp), batch)
 	if resp != nil {
-		_ = resp.Body.Close() // the SDK does not
+		_ = resp.Body.Close() // the SDK does not close it
 	}
 	if err != nil {
 		return s.batchError(ctx, resp, err)
 	}
 	if len(answer.Responses) != len(keys) {
-		return errBatchRefused // it does not tell what became of each
+		return errBatchRefused // the answer lacks the result of a part
 	}
 	for _, item := range answer.Responses {
 		if item.Error != nil && !hasCode(item.Error, bloberror.BlobNotFound) {
@@ -122,12 +122,12 @@ func (s *session) deleteBatch(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// newBatch returns an empty batch, whose parts are signed with the session's
+// newBatch returns an empty batch. Its parts will be signed with the session's
 // credential.
 func (s *session) newBatch(ctx context.Context) (*container.BatchBuilder, error) {
 	client := s.container
 	if s.cred.token != nil {
-		// The SDK would ask for its token without a context.
+		// By default the SDK requests the token without a context.
 		var err error
 		if client, err = container.NewClient(client.URL(), boundToken{s.cred.token, ctx}, nil); err != nil {
 			return nil, clientio.WithoutURL(err)
@@ -140,7 +140,8 @@ func (s *session) newBatch(ctx context.Context) (*container.BatchBuilder, error)
 	return batch, nil
 }
 
-// submit sends a batch. The SDK trusts what the answer says of its own parts.
+// submit sends a batch. The SDK does not check what the answer says about its
+// parts.
 func (s *session) submit(ctx context.Context, batch *container.BatchBuilder) (answer container.SubmitBatchResponse, err error) {
 	defer func() {
 		if recover() != nil {
@@ -151,7 +152,7 @@ func (s *session) submit(ctx context.Context, batch *container.BatchBuilder) (an
 }
 
 // batchError returns the error of a batch, or of a part of it. resp is the
-// answer to the batch, if there is one.
+// answer to the batch, or nil.
 func (s *session) batchError(ctx context.Context, resp *http.Response, err error) error {
 	var answer *azcore.ResponseError
 	explained := s.explain(ctx, err)
@@ -159,18 +160,18 @@ func (s *session) batchError(ctx context.Context, resp *http.Response, err error
 	case ctx.Err() != nil:
 		return explained
 	case errors.As(err, new(*clientio.AnswerError)):
-		return errBatchRefused // single requests prove themselves
+		return errBatchRefused // the results of single requests are certain
 	case errors.As(err, &answer):
 		switch status := answer.StatusCode; {
 		case status == http.StatusInternalServerError && answer.ErrorCode == "":
-			return errBatchRefused // all that Azurite says where a credential does not do
+			return errBatchRefused // the only answer of Azurite to an insufficient credential
 		case status >= 500 && status != http.StatusNotImplemented,
 			status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
 			return explained
 		}
 		return errBatchRefused
 	case resp != nil:
-		return errBatchRefused // the error is about, and may show, the answer
+		return errBatchRefused // the error describes the answer, and may quote it
 	}
 	return explained
 }

@@ -15,12 +15,11 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// maxSkew is by how much the service lets the clocks differ.
+// maxSkew is the difference between the clocks that the service tolerates.
 const maxSkew = 15 * time.Minute
 
-// explain turns an error of the SDK into one of the classes of
-// replica.Client, without what the SDK's errors show of requests and
-// answers.
+// explain returns an error of the SDK in one of the classes of replica.Client,
+// without the requests and answers in the SDK's errors.
 func (s *session) explain(ctx context.Context, err error) error {
 	var answer *azcore.ResponseError
 	var wrong *clientio.AnswerError
@@ -48,7 +47,8 @@ func (s *session) explainAnswer(answer *azcore.ResponseError) error {
 	case code == string(bloberror.ContainerNotFound):
 		return clientio.Permanent(fmt.Errorf("container %q does not exist (%s)", s.bucket, text))
 	case code == string(bloberror.InvalidBlockList):
-		// Somebody else wrote to this name, and so took away our blocks.
+		// Another client wrote to this name, which discarded the blocks of this
+		// one.
 		return fmt.Errorf("blocks are gone, there is another writer of this file (%s)", text)
 	case code == string(bloberror.InvalidAuthenticationInfo),
 		answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
@@ -58,8 +58,8 @@ func (s *session) explainAnswer(answer *azcore.ResponseError) error {
 	return clientio.StatusError(answer.StatusCode, text)
 }
 
-// whyRefused says why the service, by whose clock it is now, does not accept a
-// credential. Zero means that its clock is not known.
+// whyRefused returns the reason why the service does not accept a credential.
+// now is the time of the service's clock, or zero if that is not known.
 func (s *session) whyRefused(code string, now time.Time) string {
 	skew := time.Since(now)
 	if now.IsZero() {
@@ -94,7 +94,7 @@ func (s *session) whyRefused(code string, now time.Time) string {
 
 var codePattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,80}$`)
 
-// cleanCode returns an error code, or nothing if it does not look like one.
+// cleanCode returns an error code, or "" if the text does not look like one.
 func cleanCode(code string) string {
 	if codePattern.MatchString(code) {
 		return code
@@ -102,7 +102,8 @@ func cleanCode(code string) string {
 	return ""
 }
 
-// requestID returns the service's name of a request, which its operators ask for.
+// requestID returns the service's identifier of a request, which its operators
+// ask for.
 func requestID(resp *http.Response) string {
 	if resp == nil {
 		return ""
@@ -110,7 +111,7 @@ func requestID(resp *http.Response) string {
 	return cleanCode(resp.Header.Get("X-Ms-Request-Id"))
 }
 
-// dateOf returns when the service answered, or zero.
+// dateOf returns the time of an answer by the service's clock, or zero.
 func dateOf(resp *http.Response) time.Time {
 	if resp == nil {
 		return time.Time{}

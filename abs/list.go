@@ -14,16 +14,14 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// LTXFiles implements replica.Client. It takes a request for every
-// 5,000 files, which the iterator sends. CreatedAt is the timestamp of the LTX
-// header, with or without useMetadata, or the blob's modification time if it
-// has no such metadata.
+// LTXFiles implements replica.Client. The iterator sends a request for every
+// 5,000 files. CreatedAt is the timestamp of the LTX header, with or without
+// useMetadata, or the blob's modification time if it has no such metadata.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	return clientio.List(ctx, level, seek, useMetadata, c.connect)
 }
 
-// AllLTXFiles implements replica.AllLTXFilesLister, on the terms of
-// LTXFiles.
+// AllLTXFiles implements replica.AllLTXFilesLister like LTXFiles.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	return clientio.ListAll(ctx, useMetadata, c.connect)
 }
@@ -41,7 +39,8 @@ func (s *session) Pager(prefix, start string, _ bool) clientio.Pager {
 		}
 		page, err := s.page(pageCtx, prefix, marker)
 		if pageCtx != ctx && hasStatus(err, http.StatusBadRequest) {
-			// Whatever it dislikes: see whether it is the parameter.
+			// The parameter may be the reason for the refusal. If the request
+			// succeeds without it, it was.
 			if page, err = s.page(ctx, prefix, marker); err == nil {
 				s.noStartFrom.Store(true)
 			}
@@ -61,8 +60,8 @@ func (s *session) Pager(prefix, start string, _ bool) clientio.Pager {
 	}
 }
 
-// page fetches one page of a listing. An SDK pager is of no use after an
-// error.
+// page fetches one page of a listing. A pager of the SDK cannot be used after
+// an error.
 func (s *session) page(ctx context.Context, prefix, marker string) (container.ListBlobsFlatResponse, error) {
 	options := &container.ListBlobsFlatOptions{Prefix: &prefix, Include: container.ListBlobsInclude{Metadata: true}}
 	if marker != "" {
@@ -74,8 +73,8 @@ func (s *session) page(ctx context.Context, prefix, marker string) (container.Li
 	return s.container.NewListBlobsFlatPager(options).NextPage(asking(ctx, requestList))
 }
 
-// objects returns what a page tells of its blobs. It checks that the page is
-// whole, and about what was asked for.
+// objects returns the blobs of a page. It checks that the page is complete and
+// belongs to its request.
 func (s *session) objects(page container.ListBlobsFlatResponse, prefix string) ([]clientio.Object, error) {
 	switch {
 	case page.Segment == nil || page.NextMarker == nil:
@@ -94,7 +93,7 @@ func (s *session) objects(page container.ListBlobsFlatResponse, prefix string) (
 			return nil, errors.New("answer lists names that were not asked for")
 		}
 		if _, _, _, ok := s.layout.Parse(*item.Name); !ok {
-			continue // a folder, say
+			continue // for example a folder
 		}
 		if item.Properties == nil || item.Properties.ContentLength == nil {
 			return nil, errors.New("answer lists a file without its size")
@@ -112,7 +111,7 @@ func version(item *container.BlobItem) string {
 	return string(*item.Properties.ETag)
 }
 
-// createdAt returns the best hint of an LTX header's timestamp.
+// createdAt returns the best approximation of an LTX header's timestamp.
 func createdAt(item *container.BlobItem) time.Time {
 	for key, value := range item.Metadata {
 		if value == nil || !strings.EqualFold(key, MetadataKeyTimestamp) {
@@ -130,11 +129,11 @@ func createdAt(item *container.BlobItem) time.Time {
 	return time.Time{}
 }
 
-// startFromKey is the key of a context's value of the parameter startFrom.
+// startFromKey is the key of the parameter startFrom in a context.
 type startFromKey struct{}
 
-// startFromPolicy adds the parameter to requests: the SDK has an option for
-// it, and does not send it.
+// startFromPolicy adds the parameter to requests. The SDK has an option for it,
+// but does not send it.
 type startFromPolicy struct{}
 
 // Do implements policy.Policy.

@@ -53,8 +53,8 @@ func (s *session) open(ctx context.Context, file clientio.File, offset, size int
 	}.Body(ctx)
 }
 
-// checkAnswer checks that an answer is that to a request for size bytes at
-// offset, size 0 being all, and returns the length of its body.
+// checkAnswer checks that an answer has the bytes that were asked for, where a
+// size of 0 means all, and returns the length of its body.
 func checkAnswer(resp *http.Response, offset, size int64) (int64, error) {
 	if resp.StatusCode != http.StatusPartialContent {
 		n := resp.ContentLength
@@ -62,7 +62,7 @@ func checkAnswer(resp *http.Response, offset, size int64) (int64, error) {
 		case n < 0:
 			return 0, fmt.Errorf("answer has no Content-Length: %w", io.ErrUnexpectedEOF)
 		case n == 0, offset == 0 && (size == 0 || n <= size):
-			return n, nil // all of the file
+			return n, nil // the whole file
 		}
 		return 0, clientio.Permanent(fmt.Errorf("asked for %d bytes at %d, got a whole file of %d: ranges are ignored", size, offset, n))
 	}
@@ -74,8 +74,8 @@ func checkAnswer(resp *http.Response, offset, size int64) (int64, error) {
 	return n, nil
 }
 
-// checkUnsatisfiable checks that an answer without the range at offset, which
-// begins at the end of the file or beyond, does not say otherwise.
+// checkUnsatisfiable checks that an answer with status 416 does not contradict
+// that the file ends at or before offset.
 func checkUnsatisfiable(resp *http.Response, offset int64) error {
 	if resp == nil {
 		return nil

@@ -19,19 +19,19 @@ import (
 
 const (
 	maxPartSize = 4000 << 20 // the service's limit for one block
-	maxParts    = 50_000     // and for the blocks of a blob
+	maxParts    = 50_000     // the service's limit for the blocks of a blob
 
 	maxConcurrency = 1000
 )
 
-// session is what the methods of a ReplicaClient work with. It does not
-// change, but for what it learns of the service.
+// session is the connection of a ReplicaClient. It does not change, except for
+// what it learns about the service.
 type session struct {
 	container *container.Client
 	bucket    string
 	layout    clientio.Layout
 	cred      credential
-	own       *http.Transport // nil if it is the user's
+	own       *http.Transport // nil if the transport is the user's
 
 	partSize    int
 	concurrency int
@@ -100,8 +100,8 @@ func endpointOf(c *ReplicaClient) (*url.URL, error) {
 	return &url.URL{Scheme: "https", Host: c.AccountName + ".blob.core.windows.net"}, nil
 }
 
-// parseEndpoint checks an endpoint. Its errors do not show it: people put
-// tokens there.
+// parseEndpoint checks an endpoint. Its errors do not show the endpoint, which
+// may contain a token.
 func parseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	switch {
@@ -118,7 +118,7 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 var (
 	accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 
-	// The service's rule, less its two containers with a dollar sign.
+	// The rule of the service, without its two containers with a dollar sign.
 	containerName = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 )
 
@@ -141,11 +141,11 @@ func checkPartSize(size int64) error {
 }
 
 // transporter sends requests for the SDK. It follows no redirects, which could
-// take a credential elsewhere, and its errors have no URLs.
+// take a credential to another address, and its errors contain no URLs.
 type transporter struct{ http.RoundTripper }
 
-// newTransporter returns what sends the requests for blobs, and those for
-// tokens, by base.
+// newTransporter returns a transporter for the requests for blobs and for
+// tokens. It sends them with base.
 func newTransporter(base http.RoundTripper) transporter {
 	return transporter{clientio.Checked(base, wanted)}
 }

@@ -22,10 +22,9 @@ func init() {
 //
 //	abs://[account@]container/path[?parameters]
 //
-// with the parameters endpoint, account, part-size and concurrency,
-// which set the fields of that name. Credentials come from the environment.
-// Other parameters, and values that do not do, are errors that wrap
-// fs.ErrInvalid.
+// with the parameters endpoint, account, part-size and concurrency, which set
+// the fields of that name. Credentials come from the environment. An unknown
+// parameter and an invalid value are errors that wrap fs.ErrInvalid.
 func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	c := NewReplicaClient()
 	c.Bucket = host
@@ -47,7 +46,8 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 			return nil, err
 		}
 	}
-	// Now, not at the first request; the rest depends on the environment.
+	// These checks do not wait for the first request. The others depend on the
+	// environment.
 	if _, err := endpointOf(c); err != nil && (c.Endpoint != "" || c.AccountName != "") {
 		return nil, err
 	}

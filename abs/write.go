@@ -51,13 +51,13 @@ func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error
 	return int64(len(first)), u.put(ctx, first)
 }
 
-// upload is one blob on its way to the service.
+// upload is the sending of one blob.
 type upload struct {
 	*session
 	blob     *blockblob.Client
 	metadata map[string]*string
 	headers  *blob.HTTPHeaders
-	access   *blob.AccessConditions // nil replaces what there is
+	access   *blob.AccessConditions // nil if the blob may replace another one
 }
 
 func (s *session) newUpload(file clientio.Upload) *upload {
@@ -83,7 +83,8 @@ func (u *upload) put(ctx context.Context, content []byte) error {
 	return u.result(ctx, err)
 }
 
-// result explains the error of the request that was to make the blob appear.
+// result returns the error of the request that makes the blob visible, in its
+// class.
 func (u *upload) result(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -94,11 +95,11 @@ func (u *upload) result(ctx context.Context, err error) error {
 	return u.explain(ctx, err)
 }
 
-// partRetry is for requests that may be repeated, unlike all others: what they
-// send is in memory, and changes nothing that anybody sees.
+// partRetry is for the only requests that are repeated. Their bodies are in
+// memory, and their effect is not visible yet.
 var partRetry = policy.RetryOptions{MaxRetries: 2, RetryDelay: 100 * time.Millisecond, MaxRetryDelay: 2 * time.Second}
 
-// body is the content of a request that is in memory.
+// body is the body of a request, in memory.
 type body struct {
 	io.ReadSeekCloser
 	content []byte
@@ -121,8 +122,8 @@ func (bodyPolicy) Do(req *policy.Request) (*http.Response, error) {
 	return req.Next()
 }
 
-// putParts sends first and what r gives as blocks, and makes them the blob. It
-// returns the size of all. There are no more than u.concurrency parts in memory.
+// putParts sends first and r as blocks, and makes them the blob. It returns the
+// size of the blob. At most u.concurrency parts are in memory.
 func (u *upload) putParts(ctx context.Context, first []byte, r io.Reader) (size int64, err error) {
 	group, sendCtx := errgroup.WithContext(ctx)
 	fail := func(err error) { group.Go(func() error { return err }) }
@@ -174,9 +175,9 @@ func (u *upload) putPart(ctx context.Context, id string, content []byte) error {
 	return nil
 }
 
-// newBlockIDs returns what makes the names of an upload's blocks. Until they
-// are committed, blocks belong to the name of the blob and not to who sends
-// them: two uploads must not use the same.
+// newBlockIDs returns a function that makes the IDs of an upload's blocks.
+// Blocks that are not committed belong to the name of the blob, and not to
+// their sender, so two uploads must not use the same IDs.
 func newBlockIDs() func() string {
 	var id [20]byte
 	_, _ = rand.Read(id[:16]) // never fails

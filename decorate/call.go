@@ -1,14 +1,14 @@
-// Package decorate wraps a replica.Client to see what is asked of
-// it ([Trace]), to make it as slow as a store far away ([LatencyClient]) and to
+// Package decorate wraps a replica.Client to record the calls that are made to
+// it ([Trace]), to make it as slow as a distant store ([LatencyClient]) and to
 // make it fail ([Fault]). It is meant for tests and benchmarks.
 //
-// Decorators nest in any order. Each implements every optional interface: where
-// the client within lacks one, Init does nothing and the other methods return
-// an error that wraps errors.ErrUnsupported, which is neither traced, delayed
-// nor counted.
+// Decorators nest in any order. Each of them implements every optional
+// interface. If the inner client lacks one, Init does nothing, and the other
+// methods return an error that wraps errors.ErrUnsupported. Such a call is not
+// traced, delayed or counted.
 //
-// All of them use the time package's clock and timers, and so run in virtual
-// time within a testing/synctest bubble.
+// All decorators use the clock and the timers of package time, so they run in
+// virtual time within a testing/synctest bubble.
 package decorate
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// Op names a method of a ReplicaClient or of one of its optional interfaces.
+// Op names a method of a replica.Client or of one of its optional interfaces.
 type Op string
 
 // The operations, one for each method.
@@ -36,8 +36,8 @@ const (
 	OpDelete  Op = "delete"   // DeleteLTXFiles
 )
 
-// Call says what was asked of a client. Fields that are not among a method's
-// arguments are zero.
+// Call describes a call of a method. Fields that are not among the arguments of
+// the method are zero.
 type Call struct {
 	Op    Op
 	Level int // of a list, read, write or create
@@ -50,7 +50,8 @@ type Call struct {
 	Offset int64 // of a read, in bytes
 	Size   int64 // of a read, in bytes; 0 reads to the end
 
-	// Files are those to delete: copies, with Level, MinTXID and MaxTXID only.
+	// Files are copies of the infos of the files to delete, with Level, MinTXID
+	// and MaxTXID only.
 	Files []ltx.FileInfo
 }
 
@@ -72,7 +73,7 @@ func deleteCall(a []*ltx.FileInfo) Call {
 	return Call{Op: OpDelete, Files: files}
 }
 
-// Ops returns a predicate for [Rule] that is true of calls of the given
+// Ops returns a predicate for [Rule] that matches the calls of the given
 // operations.
 func Ops(ops ...Op) func(Call) bool {
 	return func(c Call) bool {
@@ -85,16 +86,16 @@ func Ops(ops ...Op) func(Call) bool {
 	}
 }
 
-// decorator is what the decorators have in common.
+// decorator is the common part of the decorators.
 type decorator struct {
 	inner replica.Client
 }
 
-// Unwrap returns the client within.
+// Unwrap returns the inner client.
 func (d decorator) Unwrap() replica.Client { return d.inner }
 
-// ReplicaIdentity implements replica.Identifier: it is that of the
-// client within.
+// ReplicaIdentity implements replica.Identifier. It returns the identity of the
+// inner client.
 func (d decorator) ReplicaIdentity() string {
 	if inner, ok := d.inner.(replica.Identifier); ok {
 		return inner.ReplicaIdentity()
@@ -103,7 +104,7 @@ func (d decorator) ReplicaIdentity() string {
 }
 
 // supports tells whether the innermost client has the optional interface that
-// op belongs to: a decorator's own method set says nothing.
+// op belongs to. The method set of a decorator has all of them.
 func (d decorator) supports(op Op) bool {
 	if inner, ok := d.inner.(interface{ supports(Op) bool }); ok {
 		return inner.supports(op)
@@ -120,11 +121,12 @@ func (d decorator) supports(op Op) bool {
 	return ok
 }
 
-// unsupported is the error for an operation that supports denies.
+// unsupported returns the error for an operation that the innermost client does
+// not support.
 func unsupported(op Op) error { return fmt.Errorf("%s ltx files: %w", op, errors.ErrUnsupported) }
 
-// The following call a method of an optional interface that supports has
-// affirmed.
+// These functions call a method of an optional interface, after supports has
+// returned true.
 
 func (d decorator) init(ctx context.Context) error {
 	return d.inner.(replica.Initializer).Init(ctx)
@@ -134,7 +136,7 @@ func (d decorator) listAll(ctx context.Context, useMetadata bool) (ltx.FileItera
 	return d.inner.(replica.AllLTXFilesLister).AllLTXFiles(ctx, useMetadata)
 }
 
-// put calls WriteLTXFile or CreateLTXFile, as op says.
+// put calls WriteLTXFile or CreateLTXFile, depending on op.
 func (d decorator) put(ctx context.Context, op Op, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	if op == OpCreate {
 		return d.inner.(replica.LTXFileCreator).CreateLTXFile(ctx, level, minTXID, maxTXID, r)

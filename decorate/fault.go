@@ -12,73 +12,74 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// Point is where in a call a [Rule] makes it fail.
+// Point is the point of a call at which a [Rule] makes it fail.
 type Point int
 
 const (
-	// AtStart fails instead of calling the client within: nothing is stored or
+	// AtStart fails instead of calling the inner client. Nothing is stored or
 	// deleted.
 	AtStart Point = iota
 
-	// AtEnd calls the client within, drops its answer and fails: what was to
-	// be stored or deleted is, and the caller does not get to know.
+	// AtEnd calls the inner client, discards its result and fails. The files
+	// are stored or deleted, but the caller does not learn that.
 	AtEnd
 
 	// InBody fails after Rule.N bytes of the body that is read or written, or
-	// after that many files of a listing, in place of what would come next, the
-	// end included. Nothing fails if the end comes earlier, or if the operation
-	// has no body.
+	// after Rule.N files of a listing. The failure takes the place of the next
+	// bytes, the next file or the end. Nothing fails if the end comes earlier,
+	// or if the operation has no body.
 	InBody
 )
 
-// Rule says which calls of a [Fault] fail, and how.
+// Rule says which calls of a [Fault] fail, and how they fail.
 type Rule struct {
-	// Match tells which calls the rule is about; nil: all of them. It may be
-	// called concurrently.
+	// Match tells whether the rule applies to a call. Nil: it applies to all
+	// calls. Match may be called concurrently.
 	Match func(Call) bool
 
-	// Skip is how many matching calls go through before the rule acts. Zero or
-	// less: none.
+	// Skip is the number of matching calls before the rule begins to act. Zero
+	// or less: none.
 	Skip int
 
-	// Times is on how many calls the rule acts. Zero or less: on all that
-	// come.
+	// Times is the number of calls on which the rule acts. Zero or less: it
+	// acts on all calls.
 	Times int
 
-	// Before and After are called, if not nil, before and after a call on which
-	// the rule acts, with the error that the caller gets; a body or a listing is
-	// not read yet then. They may be called concurrently, and may block.
+	// Before and After, if not nil, are called before and after a call on which
+	// the rule acts. After gets the error that the caller gets. A body or a
+	// listing has not been read at that time. Both may be called concurrently,
+	// and may block.
 	Before func(Call)
 	After  func(Call, error)
 
-	// Err is the error that the call fails with. Nil: it does not fail, unless
-	// Hang is set.
+	// Err is the error of the call. Nil: the call does not fail, unless Hang is
+	// set.
 	Err error
 
-	// Hang fails the call with its context's error, but not before that context
-	// is done.
+	// Hang makes the call wait until its context is done, and fail with the
+	// context's error.
 	Hang bool
 
-	// At is where the call fails.
+	// At is the point at which the call fails.
 	At Point
 
-	// N is where InBody fails: the number of bytes of a body, or of files of a
-	// listing, that come through. Zero or less: none.
+	// N is the number of bytes of a body, or of files of a listing, before
+	// InBody fails. Zero or less: none.
 	N int64
 }
 
-// Fault is a client that fails as it is told to, and else does what the one
-// within does. Rules can be set and cleared at any time; they apply to calls
+// Fault is a client that fails by rules, and otherwise passes calls on to the
+// inner client. Rules can be added and removed at any time. They apply to calls
 // that start later. All methods are safe for concurrent use.
 //
-// The rules of a call are looked at in the order in which they were added: all
-// hooks are called, and the first rule with a failure decides.
+// Rules apply to a call in the order in which they were added. All their hooks
+// are called, and the first rule with a failure decides.
 type Fault struct {
 	decorator
 	calls  atomic.Int64
 	faults atomic.Int64
 
-	mu    sync.Mutex // guards rules; the slice is replaced, never changed
+	mu    sync.Mutex // guards rules; the slice is replaced and never changed
 	rules []*activeRule
 }
 
@@ -89,7 +90,7 @@ var (
 	_ replica.AllLTXFilesLister = (*Fault)(nil)
 )
 
-// activeRule is a rule that has been added.
+// activeRule is a rule that was added.
 type activeRule struct {
 	Rule
 	seen atomic.Int64 // matching calls
@@ -104,13 +105,13 @@ func (r *activeRule) acts(c Call) bool {
 	return n > 0 && (r.Times <= 0 || n <= int64(r.Times))
 }
 
-// NewFault returns a client that does what inner does until it has rules.
+// NewFault returns a client that passes calls on to inner until it has rules.
 func NewFault(inner replica.Client) *Fault {
 	return &Fault{decorator: decorator{inner}}
 }
 
-// Add adds a rule. The function it returns removes it again; a second call of
-// that does nothing.
+// Add adds a rule and returns a function that removes it. Further calls of that
+// function do nothing.
 func (f *Fault) Add(r Rule) (remove func()) {
 	added := &activeRule{Rule: r}
 	f.mu.Lock()
@@ -124,9 +125,9 @@ func (f *Fault) Add(r Rule) (remove func()) {
 	}
 }
 
-// FailCall makes the k-th call from now on fail with err instead of being
-// made; k counts from 1. It is short for a Rule, and returns what Add returns.
-// A script that is run for k = 1, 2, ... until [Fault.Faults] stays 0 has met a
+// FailCall makes the k-th call from now on fail with err instead of being made.
+// k counts from 1. FailCall is short for a Rule, and returns the result of Add.
+// A script that runs for k = 1, 2, ... until [Fault.Faults] stays 0 has seen a
 // failure of each of its calls.
 func (f *Fault) FailCall(k int, err error) (remove func()) {
 	return f.Add(Rule{Skip: k - 1, Times: 1, Err: err})
@@ -141,12 +142,13 @@ func (f *Fault) Reset() {
 	f.faults.Store(0)
 }
 
-// Calls returns the number of calls since the last Reset, whatever became of
-// them.
+// Calls returns the number of calls since the last Reset, with and without
+// failures.
 func (f *Fault) Calls() int { return int(f.calls.Load()) }
 
-// Faults returns how many calls have been made to fail since the last Reset.
-// A call that is to fail in its body counts when that is read so far.
+// Faults returns the number of calls that failed by a rule since the last
+// Reset. A call that fails in its body counts when the body has been read up to
+// that point.
 func (f *Fault) Faults() int { return int(f.faults.Load()) }
 
 // Init implements replica.Initializer.

@@ -12,9 +12,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Waves groups events by their start times, earliest first. Within a wave they
-// are in order of operation, level, TXIDs and range, so the order in which
-// goroutines happened to run does not show.
+// Waves groups events by their start times, earliest first. Within a wave,
+// events are in order of operation, level, TXIDs and range, so the order in
+// which goroutines ran does not matter.
 func Waves(events []Event) [][]Event {
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, func(a, b Event) int {
@@ -42,7 +42,7 @@ func Waves(events []Event) [][]Event {
 	return waves
 }
 
-// Format prints events, a line each, in waves: see [Waves]. TXIDs are in hex,
+// Format prints events in waves, one per line: see [Waves]. TXIDs are in hex,
 // as in the names of files. For example
 //
 //	wave 1: list level=0 seek=1 -> 30 files
@@ -50,9 +50,9 @@ func Waves(events []Event) [][]Event {
 //	wave 2: read 9/0000000000000001-000000000000001d offset=0 size=65536 -> 65536 bytes
 //	wave 2: read 0/000000000000001e-000000000000001e offset=90 to end -> error: not exist
 //
-// Standard errors are printed in a word or two, others as their text. Neither
-// times nor the order of calls in a wave show, so the text is fit for a golden
-// file. No events give an empty string.
+// Standard errors are printed as a word or two, other errors as their text. The
+// text does not depend on times or on the order of calls in a wave, so it suits
+// a golden file. Without events it is empty.
 func Format(events []Event) string {
 	var b strings.Builder
 	for i, wave := range Waves(events) {
@@ -99,7 +99,8 @@ func formatName(level int, minTXID, maxTXID ltx.TXID) string {
 	return fmt.Sprintf("%d/%s-%s", level, minTXID, maxTXID)
 }
 
-// formatFiles prints one name, or how many there are and the first and last.
+// formatFiles prints one name, or the number of names with the first and the
+// last.
 func formatFiles(files []ltx.FileInfo) string {
 	if len(files) == 0 {
 		return plural(0, "file")
@@ -132,7 +133,7 @@ func formatResult(e Event) string {
 	}
 }
 
-// formatError names the class of an error, whose text may hold paths and
+// formatError names the class of an error. Its text may contain paths and
 // request numbers.
 func formatError(err error) string {
 	for _, class := range []struct {

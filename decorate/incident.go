@@ -7,16 +7,16 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// incident is what rules do to one call.
+// incident is the effect of the rules on one call.
 type incident struct {
 	ctx   context.Context
 	fault *Fault
 	hooks []*activeRule // the rules that act, in order
-	rule  *activeRule   // the one among them that decides how the call fails, or nil
+	rule  *activeRule   // the rule that decides how the call fails, or nil
 }
 
-// run makes a call through the rules of f. What do returns is given to drop, if
-// that is not nil, where it does not reach the caller.
+// run makes a call under the rules of f. If the result of do does not reach the
+// caller, drop gets it, unless drop is nil.
 func run[T any](ctx context.Context, f *Fault, c Call, drop func(T), do func(*incident) (T, error)) (T, error) {
 	in := f.incident(ctx, c)
 	for _, r := range in.hooks {
@@ -81,7 +81,7 @@ func (in *incident) fail() error {
 	return in.rule.Err
 }
 
-// reader returns a reader of r that fails where the rule says.
+// reader returns a reader of r that fails at the point of the rule.
 func (in *incident) reader(r io.Reader) io.Reader {
 	return &faultyReader{r: r, left: in.rule.N, in: in}
 }
@@ -100,7 +100,7 @@ func closeBody(body io.ReadCloser) { _ = body.Close() }
 
 type faultyReader struct {
 	r    io.Reader
-	left int64 // bytes that still come through
+	left int64 // bytes that are still passed on
 	in   *incident
 	err  error
 }
@@ -119,7 +119,7 @@ func (r *faultyReader) Read(p []byte) (int, error) {
 
 type faultyIterator struct {
 	ltx.FileIterator
-	left int64 // files that still come through
+	left int64 // files that are still passed on
 	in   *incident
 	err  error
 }

@@ -13,23 +13,24 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// Latency says how slow a [LatencyClient] is. The zero value is not slow at all.
+// Latency says how slow a [LatencyClient] is. The zero value adds no delay.
 type Latency struct {
-	// PerRequest is how long a call waits before anything else happens: the
-	// time to the first byte. Zero or less: no wait. Every call is one request,
-	// a listing of any length and a deletion of any number of files too.
+	// PerRequest is the time that a call waits before it does anything else,
+	// which is the time to the first byte. Zero or less: no wait. Every call is
+	// one request, including a listing of any length and a deletion of any
+	// number of files.
 	PerRequest time.Duration
 
-	// Jitter bounds a random time, evenly spread from zero up to it, that is
-	// added to PerRequest. Zero or less: nothing is added.
+	// Jitter bounds a random time that is added to PerRequest. It is spread
+	// evenly from zero to the bound. Zero or less: nothing is added.
 	Jitter time.Duration
 
-	// Seed seeds Jitter: calls made one after the other wait for the same times
-	// in every run.
+	// Seed seeds Jitter. Calls one after the other wait for the same times in
+	// every run.
 	Seed uint64
 
-	// BytesPerSecond is the rate of each body, read or written, by itself. Zero
-	// or less: no limit.
+	// BytesPerSecond is the rate of each single body that is read or written.
+	// Zero or less: no limit.
 	BytesPerSecond float64
 
 	// TotalBytesPerSecond is the rate of all bodies together. Zero or less: no
@@ -37,9 +38,9 @@ type Latency struct {
 	TotalBytesPerSecond float64
 }
 
-// LatencyClient is a client that delays the calls and bodies of the one
-// within. Waiting ends early, with the context's error, when the context is
-// done. It is safe for concurrent use.
+// LatencyClient is a client that delays the calls and bodies of the inner
+// client. When the context is done, it stops waiting and fails with the
+// context's error. It is safe for concurrent use.
 type LatencyClient struct {
 	decorator
 	latency Latency
@@ -56,8 +57,8 @@ var (
 	_ replica.AllLTXFilesLister = (*LatencyClient)(nil)
 )
 
-// NewLatency returns a client as fast as inner or as l says, whichever is
-// slower.
+// NewLatency returns a client that is as slow as inner or as l says, whichever
+// is slower.
 func NewLatency(inner replica.Client, l Latency) *LatencyClient {
 	return &LatencyClient{
 		decorator: decorator{inner},
@@ -137,7 +138,7 @@ func (c *LatencyClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) e
 	return c.inner.DeleteLTXFiles(ctx, a)
 }
 
-// request waits for a request's latency.
+// request waits for the latency of a request.
 func (c *LatencyClient) request(ctx context.Context, op Op) error {
 	d := max(c.latency.PerRequest, 0)
 	if c.latency.Jitter > 0 {
@@ -151,12 +152,12 @@ func (c *LatencyClient) request(ctx context.Context, op Op) error {
 	return nil
 }
 
-// pace returns a reader of r that is as slow as a stream.
+// pace returns a reader of r with the rate limits of a stream.
 func (c *LatencyClient) pace(ctx context.Context, r io.Reader) io.Reader {
 	return &pacedReader{ctx: ctx, r: r, own: newPacer(c.latency.BytesPerSecond), total: c.total}
 }
 
-// readCloser is a body whose Read goes through a decorator.
+// readCloser is a body whose Read is that of a decorator.
 type readCloser struct {
 	io.Reader
 	io.Closer

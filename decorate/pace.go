@@ -9,26 +9,27 @@ import (
 )
 
 const (
-	// paceChunk is the most that one Read of a paced body gives: small enough
-	// that streams that share a limit take turns.
+	// paceChunk is the greatest number of bytes that one Read of a paced body
+	// returns. It is small, so that streams that share a limit take turns.
 	paceChunk = 16 << 10
 
-	// paceStep is the least that a Read waits for. What is shorter is put to the
-	// next wait of the stream, or forgotten at its end: a timer would take
-	// longer than that.
+	// paceStep is the shortest time that a Read waits. A shorter wait is added
+	// to the next wait of the stream, or dropped at its end, because a timer
+	// takes longer.
 	paceStep = 500 * time.Microsecond
 
-	// paceSlack is how far behind its schedule a stream may fall and still
-	// catch up: timers wake late, and the sum of that must not slow it down.
+	// paceSlack is the time by which a stream may be behind its schedule and
+	// still catch up. Timers wake late, and the sum of these delays must not
+	// slow a stream down.
 	paceSlack = 10 * time.Millisecond
 )
 
-// pacer is a rate limit: it tells how long to wait until bytes may pass.
+// pacer is a rate limit. It tells how long to wait until bytes may pass.
 type pacer struct {
 	rate float64 // bytes a second; not positive: no limit
 
 	mu   sync.Mutex // guards next
-	next time.Time  // when the bytes so far have passed
+	next time.Time  // time at which all bytes so far have passed
 }
 
 func newPacer(rate float64) *pacer { return &pacer{rate: rate} }
@@ -76,8 +77,8 @@ func (r *pacedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sleep waits until d has passed or ctx is done, which is an error even if d is
-// not positive.
+// sleep waits until d has passed. It returns an error if ctx is done first, or
+// is done already, even if d is not positive.
 func sleep(ctx context.Context, d time.Duration) error {
 	if err := ctx.Err(); err != nil || d <= 0 {
 		return err

@@ -13,25 +13,26 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// Trace is a client that records the calls made to the one within. All its
-// methods are safe for concurrent use.
+// Trace is a client that records the calls that are made to the inner client.
+// All its methods are safe for concurrent use.
 //
-// Its String method prints them in waves, calls that started at the same time:
-// the round trips of an operation. To make waves dependable, run the operation
-// in a testing/synctest bubble with a [LatencyClient] within the Trace:
+// Its String method prints the calls in waves. A wave holds the calls that
+// started at the same time, so the waves are the round trips of an operation.
+// To get the same waves in every run, run the operation in a testing/synctest
+// bubble with a [LatencyClient] within the Trace:
 //
 //	trace := decorate.NewTrace(decorate.NewLatency(client, decorate.Latency{PerRequest: time.Millisecond}))
 //
-// Time stands still there while anybody can run, so calls that do not wait for
-// one another start at the same instant, and one that waits for another's
-// answer starts a latency later. Outside of a bubble clock readings tend to
-// differ, and each call tends to be a wave of its own.
+// In a bubble, time stands still while a goroutine can run. Calls that do not
+// wait for one another start at the same instant, and a call that waits for the
+// result of another one starts a latency later. Outside of a bubble the
+// readings of the clock usually differ, and each call is a wave of its own.
 type Trace struct {
 	decorator
 
-	mu     sync.Mutex // guards what follows, and the events themselves
+	mu     sync.Mutex // guards the other fields and the events
 	events []*Event   // in order of start
-	seq    int        // starts and ends so far
+	seq    int        // number of starts and ends so far
 }
 
 var (
@@ -41,35 +42,36 @@ var (
 	_ replica.AllLTXFilesLister = (*Trace)(nil)
 )
 
-// Event is a call and what came of it.
+// Event is a call and its result.
 type Event struct {
 	Call
 
-	// Start is when the method was called. End is when it returned or, if it
-	// returned a body or a listing, when that was closed; zero before.
+	// Start is the time of the call. End is the time at which the method
+	// returned or, if it returned a body or a listing, at which that was
+	// closed. End is zero before that.
 	Start, End time.Time
 
-	// StartSeq and EndSeq are the places of start and end in the order of all
-	// starts and ends of the trace, from 1. EndSeq is 0 before the end.
+	// StartSeq and EndSeq are the positions of start and end in the order of
+	// all starts and ends of the trace, from 1. EndSeq is 0 before the end.
 	StartSeq, EndSeq int
 
-	// Items is the number of files that the caller took from a listing.
+	// Items is the number of files that the caller has read from a listing.
 	Items int
 
-	// Bytes is the number of bytes that the caller took from a body, or that
-	// the client within took from the body of a write or create.
+	// Bytes is the number of bytes that the caller has read from a body, or
+	// that the inner client has read from the body of a write or create.
 	Bytes int64
 
-	// Err is the error of the call, of reading its body (io.EOF is none) or of
-	// closing it or its listing, whichever came first.
+	// Err is the first error of the call, of reading its body, or of closing
+	// its body or listing. io.EOF does not count.
 	Err error
 }
 
-// Open tells whether the call has not ended: it has not returned, or its body
-// or listing has not been closed.
+// Open tells whether the call has not ended, because it has not returned, or
+// because its body or listing has not been closed.
 func (e Event) Open() bool { return e.EndSeq == 0 }
 
-// Overlaps tells whether the two calls were under way at the same time.
+// Overlaps tells whether the two calls were in progress at the same time.
 func (e Event) Overlaps(f Event) bool {
 	return (f.Open() || e.StartSeq < f.EndSeq) && (e.Open() || f.StartSeq < e.EndSeq)
 }
@@ -80,10 +82,10 @@ type Counts struct {
 	Lists   int // of one level and of all
 	Reads   int
 	Writes  int // and creates
-	Deletes int // calls, of any number of files
+	Deletes int // calls, each for any number of files
 
 	FilesListed  int
-	FilesDeleted int // files that were to be deleted
+	FilesDeleted int // files in the arguments of deletions
 	BytesRead    int64
 	BytesWritten int64
 
@@ -91,13 +93,13 @@ type Counts struct {
 	Open   int // calls that have not ended
 }
 
-// NewTrace returns a client that records the calls it makes to inner.
+// NewTrace returns a client that records the calls that it passes on to inner.
 func NewTrace(inner replica.Client) *Trace {
 	return &Trace{decorator: decorator{inner}}
 }
 
-// Events returns the calls since the last Reset, in order of start. Calls that
-// have not ended are included as they are.
+// Events returns the calls since the last Reset, in order of start. It includes
+// calls that have not ended.
 func (t *Trace) Events() []Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,7 +110,7 @@ func (t *Trace) Events() []Event {
 	return events
 }
 
-// Reset forgets all calls, also those that have not ended.
+// Reset discards all calls, including those that have not ended.
 func (t *Trace) Reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -234,7 +236,7 @@ func (t *Trace) end(e *Event, r result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !e.Open() {
-		return // closed twice
+		return // it was closed twice
 	}
 	t.seq++
 	e.End, e.EndSeq = time.Now(), t.seq
@@ -287,9 +289,9 @@ func (b *tracedBody) Close() error {
 	return err
 }
 
-// countingReader keeps the number of bytes read and the first error that is
-// not io.EOF. The number is atomic because an HTTP transport may go on reading
-// the body of a request that has failed.
+// countingReader counts the bytes that were read, and keeps the first error
+// that is not io.EOF. The count is atomic because an HTTP transport may
+// continue to read the body of a request that has failed.
 type countingReader struct {
 	r   io.Reader
 	n   atomic.Int64

@@ -5,11 +5,13 @@
 //	<path>/ltx/<level>/<min>-<max>.ltx
 //
 // with a decimal level and two TXIDs of 16 hex digits. A file's modification
-// time is the timestamp of its LTX header, for whoever reads the folder with
-// other tools; copies often lose it, so it is only ever a hint here.
+// time is the timestamp of its LTX header. Copies often lose it, so this
+// package takes it for an approximation only.
 //
-// Several processes may use one folder at once, on a local file system or on
-// a network file system with atomic rename and link.
+// Several processes may use one folder at the same time, on a local file system
+// or on a network file system with atomic rename and link.
+//
+// Importing the package registers the URL scheme file.
 package file
 
 import (
@@ -34,21 +36,20 @@ const (
 	defaultDirMode  fs.FileMode = 0o700
 )
 
-// ReplicaClient implements replica.Client and
-// replica.LTXFileCreator on a folder. Make one with [NewReplicaClient]; the
-// fields may be set until the first call of a method, and all methods are safe
-// for concurrent use.
+// ReplicaClient implements replica.Client and replica.LTXFileCreator on a
+// folder. Make one with [NewReplicaClient]. The fields may be set until the
+// first call of a method, and all methods are safe for concurrent use.
 //
-// Beyond the contract of the interface: a level outside 0 to 9, an empty path,
-// a negative offset or size, and a body that does not begin with a valid LTX
-// header of the file's name give an error that wraps fs.ErrInvalid.
+// A level outside 0 to 9, an empty path, a negative offset or size, and a body
+// that does not begin with a valid LTX header of the file's name give an error
+// that wraps fs.ErrInvalid.
 //
-// A process that is killed while it writes leaves a file whose name begins
-// with a dot and ends in ".tmp". Listings ignore it, and it may be removed at
-// any time at which nobody writes.
+// A process that is killed while it writes leaves a file whose name begins with
+// a dot and ends in ".tmp". Listings ignore that file, and it may be removed
+// while no process writes.
 type ReplicaClient struct {
-	// FileMode is the mode of new files. Zero means 0600, for a replica holds
-	// the content of a database. The process's umask does not apply.
+	// FileMode is the mode of new files. Zero means 0600, because a replica
+	// contains the data of a database. The process's umask does not apply.
 	FileMode fs.FileMode
 
 	// DirMode is the mode of new folders, less the process's umask. Zero means
@@ -56,14 +57,14 @@ type ReplicaClient struct {
 	DirMode fs.FileMode
 
 	path string
-	sync func(*os.File) error // (*os.File).Sync; tests make it fail
+	sync func(*os.File) error // (*os.File).Sync, which tests replace
 
-	mu   sync.Mutex                  // serialises making folders, and guards dirs
-	dirs [clientio.MaxLevel + 1]bool // levels whose folder is known to be durable
+	mu   sync.Mutex                  // guards dirs; held while a folder is made
+	dirs [clientio.MaxLevel + 1]bool // the levels whose folder is known to be durable
 }
 
-// NewReplicaClient returns a client for the replica in the folder path. It
-// touches nothing: the folder need not exist, and the first write makes it.
+// NewReplicaClient returns a client for the replica in the folder path. It does
+// no I/O. The first write makes the folder if it does not exist.
 func NewReplicaClient(path string) *ReplicaClient {
 	return &ReplicaClient{path: path, sync: (*os.File).Sync}
 }
@@ -71,12 +72,13 @@ func NewReplicaClient(path string) *ReplicaClient {
 // Path returns the path given to NewReplicaClient.
 func (c *ReplicaClient) Path() string { return c.path }
 
-// LTXFiles implements replica.Client. CreatedAt is the file's
-// modification time; with useMetadata it is the timestamp of the LTX header,
-// for which each file is opened and its first 100 bytes are read, and the
-// modification time again where these are no LTX header.
+// LTXFiles implements replica.Client. CreatedAt is the file's modification
+// time. With useMetadata it is the timestamp of the LTX header, which takes
+// opening each file and reading its first 100 bytes. If these are no LTX
+// header, it is the modification time again.
 //
-// The folder is read by LTXFiles, each file's size and times by the iterator.
+// LTXFiles reads the folder, and the iterator reads the size and the times of
+// each file.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list level %d: %w", level, err)
@@ -126,14 +128,15 @@ func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, si
 	return &body{Reader: clientio.NewReader(ctx, section), Closer: f}, nil
 }
 
-// version tells files of one name apart, as far as size and modification time
-// do. Inodes are left out: some network file systems make them up anew.
+// version returns a text that differs between two files of one name, as far as
+// size and modification time differ. It does not use inodes, because some
+// network file systems change them.
 func version(fi fs.FileInfo) string {
 	return fmt.Sprintf("%d-%d", fi.Size(), fi.ModTime().UnixNano())
 }
 
-// checkVersion returns an error if a file is not in the version that the context
-// asks for.
+// checkVersion returns an error if a file does not have the version that the
+// context asks for.
 func checkVersion(ctx context.Context, f *os.File) error {
 	if clientio.Version(ctx) == "" {
 		return nil
@@ -145,8 +148,8 @@ func checkVersion(ctx context.Context, f *os.File) error {
 	return clientio.CheckVersion(ctx, version(fi))
 }
 
-// DeleteLTXFiles implements replica.Client. It stops at the first
-// file that cannot be deleted.
+// DeleteLTXFiles implements replica.Client. It stops at the first file that
+// cannot be deleted.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	touched := map[string]bool{}
 	for _, info := range a {
@@ -205,7 +208,7 @@ func (c *ReplicaClient) filename(file clientio.File) (string, error) {
 	return filepath.Join(dir, ltx.FormatFilename(file.MinTXID, file.MaxTXID)), nil
 }
 
-// body is what OpenLTXFile returns.
+// body is the body that OpenLTXFile returns.
 type body struct {
 	io.Reader
 	io.Closer

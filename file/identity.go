@@ -7,7 +7,7 @@ import "path/filepath"
 func (c *ReplicaClient) ReplicaIdentity() string {
 	path, err := filepath.Abs(c.path)
 	if err != nil {
-		return "" // nobody knows where the process is
+		return "" // the folder of the process is not known
 	}
 	return "file://" + filepath.ToSlash(path)
 }

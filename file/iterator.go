@@ -14,7 +14,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// iterator lists one level's folder. It looks at a file when it comes to it.
+// iterator lists the folder of one level. It reads the size and the times of a
+// file when it comes to the file.
 type iterator struct {
 	ctx         context.Context
 	dir         string
@@ -22,15 +23,15 @@ type iterator struct {
 	seek        ltx.TXID
 	useMetadata bool
 
-	entries []fs.DirEntry // what is left, in order of name
+	entries []fs.DirEntry // the entries that are left, in order of name
 	item    *ltx.FileInfo // nil before the first and after the last
 	err     error
 }
 
 var _ ltx.FileIterator = (*iterator)(nil)
 
-// newIterator returns an iterator over entries, which are in order of name as
-// os.ReadDir gives them: of fixed-width hex names that is the order of TXIDs.
+// newIterator returns an iterator over entries. os.ReadDir returns them in
+// order of name, which for hex names of fixed width is the order of TXIDs.
 func newIterator(ctx context.Context, dir string, level int, seek ltx.TXID, useMetadata bool, entries []fs.DirEntry) *iterator {
 	return &iterator{ctx: ctx, dir: dir, level: level, seek: seek, useMetadata: useMetadata, entries: entries}
 }

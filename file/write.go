@@ -16,8 +16,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// WriteLTXFile implements replica.Client. The body goes to a
-// temporary file in the same folder, is flushed to disk, and is then renamed.
+// WriteLTXFile implements replica.Client. It writes the body to a temporary
+// file in the same folder, flushes that to disk, and renames it.
 func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return clientio.Write(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
 }
@@ -28,8 +28,8 @@ func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, m
 	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
 }
 
-// write stores a file and returns its size. When it gives the file its name, the
-// temporary file is gone.
+// write stores a file and returns its size. If it succeeds, the temporary file
+// no longer exists.
 func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64, error) {
 	name, err := c.filename(file.File)
 	if err != nil {
@@ -55,7 +55,7 @@ func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64,
 func (c *ReplicaClient) createTemp(level int) (*os.File, error) {
 	f, err := c.tryCreateTemp(level)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Somebody removed a folder that we had made: make it again.
+		// A folder that this client has made was removed. It is made again.
 		c.mu.Lock()
 		clear(c.dirs[:])
 		c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *ReplicaClient) tryCreateTemp(level int) (*os.File, error) {
 	return os.CreateTemp(dir, ".*.tmp")
 }
 
-// makeDir makes the folder of a level durable, once in the client's life.
+// makeDir makes the folder of a level durable, once in the life of the client.
 func (c *ReplicaClient) makeDir(level int, dir string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,9 +83,9 @@ func (c *ReplicaClient) makeDir(level int, dir string) error {
 		return nil
 	}
 
-	// A folder survives power loss once its parent is flushed. Those within
-	// the replica are flushed even if they were there already: whoever made
-	// them may not have come to that yet.
+	// A folder survives power loss after its parent was flushed. The folders
+	// within the replica are flushed even if they exist, because the process
+	// that made them may not have flushed them yet.
 	ltxDir := filepath.Dir(dir)
 	path := filepath.Dir(ltxDir)
 	parents := []string{ltxDir, path}
@@ -113,7 +113,7 @@ func (c *ReplicaClient) makeDir(level int, dir string) error {
 }
 
 // writeTemp stores r durably in a temporary file in the folder of a level, and
-// returns the file's path. After an error there is no such file.
+// returns the path of the file. After an error the file does not exist.
 func (c *ReplicaClient) writeTemp(level int, r io.Reader, timestamp time.Time) (temp string, size int64, err error) {
 	f, err := c.createTemp(level)
 	if err != nil {
@@ -142,17 +142,19 @@ func (c *ReplicaClient) fill(f *os.File, r io.Reader, timestamp time.Time) (size
 	return size, c.sync(f)
 }
 
-// create gives the file temp another name, which nothing may have yet.
+// create renames the file temp, unless a file of the new name exists.
 func create(temp, name string) error {
 	err := os.Link(temp, name)
-	// EPERM is what link(2) gives on a file system without hard links. It
-	// cannot be about permissions: the folder just took a file of ours.
+	// link(2) returns EPERM on a file system without hard links. It does not
+	// mean a missing permission here, because the folder has just accepted a
+	// file.
 	if errors.Is(err, syscall.EPERM) {
 		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	} else if err != nil {
 		return err
 	}
-	// The file is there now: what becomes of its first name changes nothing.
+	// The file has its name now. It does not matter if removing the other name
+	// fails.
 	_ = os.Remove(temp)
 	return nil
 }
@@ -166,9 +168,9 @@ func (c *ReplicaClient) syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }() // only read
-	// EINVAL is what fsync(2) gives on a file system that keeps no state of
-	// folders to flush.
+	defer func() { _ = f.Close() }() // the file was only read
+	// fsync(2) returns EINVAL on a file system that has no state of folders to
+	// flush.
 	if err := c.sync(f); err != nil && !errors.Is(err, syscall.EINVAL) {
 		return fmt.Errorf("sync folder: %w", err)
 	}

@@ -10,25 +10,24 @@ import (
 )
 
 const (
-	// maxListing is the limit of a page of a listing, in bytes. A thousand
-	// objects with the longest names and the most metadata that there can be
-	// take less.
+	// maxListing is the limit in bytes of a page of a listing. A thousand
+	// objects with the longest names and the most metadata take less.
 	maxListing = 16 << 20
 
-	// storePrefix is what headers of the service begin with.
+	// storePrefix is the prefix of the service's own headers.
 	storePrefix = "X-Goog-"
 
 	kindObjects = "storage#objects"
 	kindObject  = "storage#object"
 )
 
-// wanted says what the answer to a request has to be like. The libraries take
-// an answer with status 200 for a success whatever else is in it.
+// wanted returns what the answer to a request must be like. The libraries take
+// every answer with status 200 for a success, whatever its body is.
 func wanted(req *http.Request) clientio.Answer {
 	query := req.URL.Query()
 	switch {
 	case query.Has("upload_id") && req.Method == http.MethodDelete:
-		return clientio.Answer{} // nobody cares
+		return clientio.Answer{} // the answer does not matter
 	case query.Get("uploadType") == "resumable" && !query.Has("upload_id"):
 		return clientio.Answer{Check: func(resp *http.Response, _ []byte) string { return checkSession(req.URL, resp) }}
 	case query.Has("upload_id"):
@@ -43,7 +42,7 @@ func wanted(req *http.Request) clientio.Answer {
 	return clientio.Answer{Limit: maxListing, Check: wantKind(kindObjects)}
 }
 
-// wantKind returns a check that an answer is a whole JSON object of a kind.
+// wantKind returns a check that an answer is a complete JSON object of a kind.
 func wantKind(kind string) func(*http.Response, []byte) string {
 	return func(_ *http.Response, body []byte) string {
 		var got struct {
@@ -59,8 +58,8 @@ func wantKind(kind string) func(*http.Response, []byte) string {
 	}
 }
 
-// checkSession checks the answer that begins a resumable upload. The requests
-// that follow go where it says, with credentials.
+// checkSession checks the answer that begins a resumable upload. The next
+// requests of the upload go to the address in that answer, with credentials.
 func checkSession(asked *url.URL, resp *http.Response) string {
 	session, err := url.Parse(resp.Header.Get("Location"))
 	switch {
@@ -72,10 +71,10 @@ func checkSession(asked *url.URL, resp *http.Response) string {
 	return ""
 }
 
-// checkPart returns a check of the answer to a part of a resumable upload, by
-// the Content-Range of the request. The library takes the answer to any part
-// for the end of the upload unless it says that it goes on, and waits for ever
-// if the file has not ended.
+// checkPart returns a check of the answer to a part of a resumable upload, for
+// a request with that Content-Range. Unless the answer says that the upload
+// goes on, the library takes it for the end of the upload, and if the file has
+// not ended, it waits for ever.
 func checkPart(contentRange string) func(*http.Response, []byte) string {
 	sent, total, _ := strings.Cut(strings.TrimPrefix(contentRange, "bytes "), "/")
 	if total != "*" {

@@ -53,39 +53,40 @@ var (
 	_ replica.Initializer       = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements replica.Client, LTXFileCreator,
-// AllLTXFilesLister and Initializer on a bucket. The fields may be set until
-// the first call of a method; all methods are safe for concurrent use. A
-// ReplicaClient must not be copied.
+// ReplicaClient implements replica.Client, LTXFileCreator, AllLTXFilesLister
+// and Initializer on a bucket. The fields may be set until the first call of a
+// method. All methods are safe for concurrent use. A ReplicaClient must not be
+// copied.
 //
-// It makes one attempt at each request, but for the parts of large files,
-// which it sends again for up to 32 seconds each: to retry is up to the
-// caller, by the classes of errors of replica.Client. A bucket that
-// does not exist is a permanent error, from every method. An error for want
-// of permission says where the credentials came from.
+// It makes one attempt at each request. Only the parts of large files are sent
+// again, for up to 32 seconds each. The caller decides about other retries, by
+// the classes of errors of replica.Client. A bucket that does not exist is a
+// permanent error of every method. An error about missing permission says where
+// the credentials came from.
 type ReplicaClient struct {
 	// Bucket is the name of the bucket. Required.
 	Bucket string
 
-	// Path is what the names of all objects begin with, without slashes at
-	// its ends. Empty: the replica is at the root of the bucket.
+	// Path is the text that the names of all objects begin with, without
+	// slashes at its ends. Empty: the replica is at the root of the bucket.
 	Path string
 
 	// Endpoint is the URL of another server than storage.googleapis.com: a
-	// private endpoint, or an emulator. Over plain http no credentials are
-	// used. Empty: the environment variable STORAGE_EMULATOR_HOST, a host or
-	// a URL, which never gets credentials; without it, Google's.
+	// private endpoint, or an emulator. The client sends no credentials over
+	// plain http. Empty: the host or URL in the environment variable
+	// STORAGE_EMULATOR_HOST, which never gets credentials, else the server of
+	// Google.
 	Endpoint string
 
-	// PartSize is the size of files, in bytes, up to which they are sent in
-	// one request, and of the parts in which larger ones are sent, rounded up
-	// to multiples of 256 KiB. A write takes up to twice that of memory.
-	// Zero: 8 MiB.
+	// PartSize is the number of bytes up to which a file is sent in one
+	// request. A larger file is sent in parts of that size, rounded up to a
+	// multiple of 256 KiB. A write takes up to twice that much memory. Zero: 8
+	// MiB.
 	PartSize int64
 
-	// Transport makes all requests, but those to the metadata server: the
-	// place for proxies and private certificate authorities. It should hold
-	// many idle connections to one host. Nil: one made for this client.
+	// Transport makes all requests except those to the metadata server. It is
+	// the place for proxies and private certificate authorities, and should
+	// keep many idle connections to one host. Nil: a transport of this client.
 	Transport http.RoundTripper
 
 	session clientio.Shared[session]
@@ -94,15 +95,16 @@ type ReplicaClient struct {
 // NewReplicaClient returns a client without a bucket.
 func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 
-// Init finds credentials. It makes no requests but, where there are no others,
-// to find a metadata server. To call it is optional: every method does.
-// Concurrent callers wait for one attempt, each as long as its context lasts.
+// Init finds credentials. Its only request is the search for a metadata server,
+// if there are no other credentials. Calling Init is optional, because every
+// method connects. Concurrent callers share one attempt, and each of them waits
+// as long as its context lasts.
 func (c *ReplicaClient) Init(ctx context.Context) error {
 	_, err := c.connect(ctx)
 	return err
 }
 
-// Close closes idle connections, of the transport that the client made. The
+// Close closes the idle connections of the transport that the client made. The
 // client can still be used.
 func (c *ReplicaClient) Close() error {
 	if s := c.session.Peek(); s != nil && c.Transport == nil {
@@ -127,15 +129,15 @@ func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// LTXFiles implements replica.Client. CreatedAt is the timestamp of
-// the LTX header, or that of the object where its metadata was lost; it needs
-// no further requests.
+// LTXFiles implements replica.Client. CreatedAt is the timestamp of the LTX
+// header, or the creation time of the object if its metadata was lost. It needs
+// no extra requests.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	return clientio.List(ctx, level, seek, useMetadata, c.connect)
 }
 
-// AllLTXFiles implements replica.AllLTXFilesLister, on the terms of
-// LTXFiles, with one flat listing.
+// AllLTXFiles implements replica.AllLTXFilesLister like LTXFiles, with one flat
+// listing.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	return clientio.ListAll(ctx, useMetadata, c.connect)
 }
@@ -145,11 +147,11 @@ func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 	return clientio.Open(ctx, clientio.NewFile(level, minTXID, maxTXID), offset, size, c.connect, (*session).open)
 }
 
-// deletions is how many objects are deleted at once.
+// deletions is the number of objects that are deleted at the same time.
 const deletions = 16
 
-// DeleteLTXFiles implements replica.Client. It deletes 16 files at
-// once, each with a request, and stops after the first that cannot be deleted.
+// DeleteLTXFiles implements replica.Client. It deletes 16 files at the same
+// time, with a request for each, and stops after the first failure.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	s, err := c.connect(ctx)
 	if err != nil {

@@ -25,17 +25,19 @@ const (
 
 	cloudPlatformScope = "https://www.googleapis.com/auth/cloud-platform"
 
-	// probeTimeout is for finding a metadata server: it answers at once.
+	// probeTimeout limits the search for a metadata server, which answers at
+	// once if it exists.
 	probeTimeout = 8 * time.Second
 )
 
-// findCredentials finds application default credentials, in Google's order,
-// and says which they are. Those that are files ask for tokens over base.
+// findCredentials finds application default credentials, in Google's order, and
+// names their source. Credentials from files request tokens over base.
 func findCredentials(ctx context.Context, base http.RoundTripper) (*tokenSource, error) {
 	opts := &credentials.DetectOptions{
-		Scopes: []string{storage.ScopeFullControl, cloudPlatformScope}, // as upstream has them
+		Scopes: []string{storage.ScopeFullControl, cloudPlatformScope}, // the scopes of upstream
 		Client: &http.Client{Transport: clientio.Limited(base), CheckRedirect: noRedirect},
-		// It would log tokens, if an environment variable asks for that.
+		// The logger of the library logs tokens if an environment variable asks
+		// for that.
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	if name := os.Getenv(credentialsEnv); name != "" {
@@ -55,8 +57,8 @@ func findCredentials(ctx context.Context, base http.RoundTripper) (*tokenSource,
 	return nil, denied("no credentials: %s is not set, gcloud auth application-default login was not run, and there is no metadata server", credentialsEnv)
 }
 
-// gcloudFile returns where gcloud auth application-default login leaves
-// credentials, or "".
+// gcloudFile returns the path at which gcloud auth application-default login
+// stores credentials, or "".
 func gcloudFile() string {
 	const name = "application_default_credentials.json"
 	if runtime.GOOS == "windows" {
@@ -69,11 +71,11 @@ func gcloudFile() string {
 	return filepath.Join(home, ".config", "gcloud", name)
 }
 
-// loadFile reads a credentials file. Errors say nothing of its content.
+// loadFile reads a credentials file. Errors do not show its content.
 func loadFile(name string, opts *credentials.DetectOptions) (*auth.Credentials, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return nil, denied("read credentials file: %v", err) // not fs.ErrNotExist, which is about LTX files
+		return nil, denied("read credentials file: %v", err) // without fs.ErrNotExist, which means a missing LTX file
 	}
 	var file struct {
 		Type string `json:"type"`
@@ -88,8 +90,8 @@ func loadFile(name string, opts *credentials.DetectOptions) (*auth.Credentials, 
 	return creds, nil
 }
 
-// onGoogleCloud reports whether there is a metadata server. The function that
-// the library has for that remembers what it found when its context was done.
+// onGoogleCloud reports whether there is a metadata server. The function of the
+// library remembers its result even if its context was done.
 func onGoogleCloud(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -108,5 +110,6 @@ func onGoogleCloud(ctx context.Context) bool {
 	}
 }
 
-// noRedirect keeps a request, and what it carries, from going elsewhere.
+// noRedirect keeps a request and its credentials from being sent to another
+// address.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -14,18 +14,19 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// errAmbiguous is a transient error: it is not known whether a file was stored.
+// errAmbiguous is a transient error after which it is not known whether a file
+// was stored.
 var errAmbiguous = errors.New("outcome of the upload is unknown")
 
 const (
 	maxMessage = 300 // bytes of a message of the service
 
-	// maxSkew is how far apart clocks may be: Google takes no more than five
-	// minutes.
+	// maxSkew is the difference between two clocks from which on it may be the
+	// reason for a refusal. Google tolerates at most five minutes.
 	maxSkew = 4 * time.Minute
 )
 
-// statusOf returns the HTTP status that an error is about, or 0.
+// statusOf returns the HTTP status in an error, or 0.
 func statusOf(err error) int {
 	var gerr *googleapi.Error
 	if errors.As(err, &gerr) {
@@ -34,8 +35,8 @@ func statusOf(err error) int {
 	return 0
 }
 
-// fail returns the error of a request in its class, without what may be
-// secret of it. What 412 and a missing object mean is up to the caller.
+// fail returns the error of a request in its class, without secrets. The caller
+// decides what 412 and a missing object mean.
 func (s *session) fail(ctx context.Context, err error) error {
 	var terr *tokenError
 	var gerr *googleapi.Error
@@ -59,7 +60,8 @@ func (s *session) statusError(gerr *googleapi.Error) error {
 	case http.StatusNotFound:
 		return clientio.Permanent(fmt.Errorf("http status %d: no bucket %s, or not for %s: %s", gerr.Code, s.bucketName, s.source, text))
 	case http.StatusConflict:
-		// Of other requests at the same time: none of ours conflicts with what is there.
+		// The conflict is with a request at the same time. No request conflicts
+		// with stored objects.
 		return fmt.Errorf("http status %d: %s", gerr.Code, text)
 	case http.StatusUnauthorized:
 		return fmt.Errorf("%s: token is not accepted, it may have expired or been revoked%s: %w",
@@ -83,8 +85,8 @@ func isRateLimit(gerr *googleapi.Error) bool {
 	return false
 }
 
-// messageOf returns what the service says in its own format, never a body of
-// whatever is in between.
+// messageOf returns the message of an error in the service's own format. It
+// never returns the body of another server's answer.
 func messageOf(gerr *googleapi.Error) string {
 	if gerr.Message == "" {
 		return http.StatusText(gerr.Code)
@@ -92,7 +94,7 @@ func messageOf(gerr *googleapi.Error) string {
 	return shorten(gerr.Message)
 }
 
-// shorten makes one short line of a text.
+// shorten returns a text as one short line.
 func shorten(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > maxMessage {
@@ -101,8 +103,8 @@ func shorten(text string) string {
 	return text
 }
 
-// skew says by how much the clock of this host differs from that of a server,
-// if that may be why the server refuses.
+// skew says by how much the clock of this host differs from the clock of a
+// server, if that may be the reason for a refusal.
 func skew(h http.Header) string {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {

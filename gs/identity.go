@@ -2,9 +2,9 @@ package gs
 
 import "strings"
 
-// ReplicaIdentity implements replica.Identifier: it is bucket and
-// path, and the endpoint where that is not Google's. Credentials are not part
-// of it.
+// ReplicaIdentity implements replica.Identifier. The identity consists of
+// bucket and path, and of the endpoint if that is not Google's. Credentials are
+// not part of it.
 func (c *ReplicaClient) ReplicaIdentity() string {
 	id := "gs://" + c.Bucket + "/" + c.Path
 	api, _, err := resolveEndpoint(c.Endpoint)

@@ -15,7 +15,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// pageSize is the most objects that the service lists at once.
+// pageSize is the greatest number of objects that the service lists in one
+// answer.
 const pageSize = 1000
 
 // Layout implements clientio.Lister.
@@ -34,9 +35,9 @@ func (s *session) Pager(prefix, start string, _ bool) clientio.Pager {
 	}
 }
 
-// page fetches a page of a listing, by the token of the page before. The
-// listings of package storage leave out the kind of the answer, without which
-// an empty one is an empty JSON object.
+// page fetches a page of a listing, with the token in the page before. The
+// listings of package storage do not request the kind of the answer, without
+// which an empty listing is an empty JSON object.
 func (s *session) page(ctx context.Context, prefix, start, token string) ([]clientio.Object, string, error) {
 	call := s.objects.List(s.bucketName).Context(ctx).Prefix(prefix).Projection("noAcl").MaxResults(pageSize).
 		Fields("kind", "nextPageToken", "items(bucket,name,size,metadata,timeCreated,generation)")
@@ -66,8 +67,8 @@ func (s *session) page(ctx context.Context, prefix, start, token string) ([]clie
 	return objects, answer.NextPageToken, nil
 }
 
-// version returns the generation of an object, which no other object of that
-// name ever has.
+// version returns the generation of an object. No other object of that name
+// ever has the same.
 func version(item *raw.Object) string {
 	if item.Generation == 0 {
 		return ""
@@ -75,8 +76,8 @@ func version(item *raw.Object) string {
 	return strconv.FormatInt(item.Generation, 10)
 }
 
-// createdAt returns the timestamp of the LTX header, or that of the object
-// where a copy has lost it.
+// createdAt returns the timestamp of the LTX header, or the creation time of
+// the object if a copy has lost the timestamp.
 func createdAt(item *raw.Object) time.Time {
 	for _, text := range []string{item.Metadata[MetadataKeyTimestamp], item.TimeCreated} {
 		if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
@@ -86,7 +87,7 @@ func createdAt(item *raw.Object) time.Time {
 	return time.Time{}
 }
 
-// delete deletes an object, if there is one.
+// delete deletes an object, if it exists.
 func (s *session) delete(ctx context.Context, key string) error {
 	err := s.bucket.Object(key).Delete(ctx)
 	switch {
@@ -101,16 +102,16 @@ func (s *session) delete(ctx context.Context, key string) error {
 	return s.fail(ctx, err)
 }
 
-// isGone reports whether a listing shows that there is no object of a name. It
-// is for emulators, which do not say clearly that they have deleted one.
+// isGone reports whether a listing shows that no object has a name. It is for
+// emulators whose answer to a deletion is ambiguous.
 func (s *session) isGone(ctx context.Context, key string) bool {
 	objects, _, err := s.page(ctx, key, "", "")
 	return err == nil && len(objects) == 0
 }
 
-// checkBucket returns an error if what is missing is not an object but the
-// bucket: the service answers 404 to both. It makes a request unless some
-// other was successful before.
+// checkBucket returns an error if the bucket, and not just an object, is
+// missing. The service answers 404 in both cases. checkBucket makes a request,
+// unless another request has succeeded before.
 func (s *session) checkBucket(ctx context.Context, key string) error {
 	if s.bucketFound.Load() {
 		return nil

@@ -19,15 +19,16 @@ import (
 
 const (
 	metadataDial    = 2 * time.Second
-	metadataTimeout = 5 * time.Second // of a request
+	metadataTimeout = 5 * time.Second // limit of a request
 )
 
 // metadataCredentials returns the credentials of the machine's service account.
-// Those of the library read whatever a metadata server sends into memory.
+// The library's own credentials read an answer of a metadata server into memory
+// without a limit.
 func metadataCredentials(scopes []string) *auth.Credentials {
 	tr := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: metadataDial}).DialContext,
-		DisableKeepAlives:      true, // one request an hour
+		DisableKeepAlives:      true, // there is one request an hour
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	client := metadata.NewClient(&http.Client{Transport: clientio.Limited(tr), Timeout: metadataTimeout})
@@ -51,7 +52,7 @@ func (m *metadataTokens) Token(ctx context.Context) (*auth.Token, error) {
 	}
 	var answer struct {
 		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"` // seconds
+		ExpiresIn   int    `json:"expires_in"` // in seconds
 		TokenType   string `json:"token_type"`
 	}
 	if json.Unmarshal([]byte(text), &answer) != nil || answer.AccessToken == "" || answer.ExpiresIn <= 0 {

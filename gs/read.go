@@ -15,8 +15,8 @@ import (
 
 // open reads a range of a file, to its end if size is 0.
 //
-// The reader of package storage would ask again, silently, when a body is cut
-// off, and take a whole object for a range at its start.
+// It does not use the reader of package storage, which silently asks again when
+// a body is cut off, and accepts a whole object as a range at its start.
 func (s *session) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
 	key := s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
 	call := s.objects.Get(s.bucketName, key).Context(ctx)
@@ -31,7 +31,7 @@ func (s *session) open(ctx context.Context, file clientio.File, offset, size int
 	return s.body(ctx, resp, ranged, offset, size)
 }
 
-// body returns the body of an answer to a read, after checking that it is one.
+// body returns the body of an answer to a read, after checking the answer.
 func (s *session) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
 	length, wrong := bodyLength(resp, ranged, offset, size)
 	if wrong == nil && clientio.IsPage(resp.Header) {
@@ -51,11 +51,12 @@ func (s *session) body(ctx context.Context, resp *http.Response, ranged bool, of
 	return body, err
 }
 
-// openFailed returns what there is of an object that the service did not give.
+// openFailed returns an empty body if the range is beyond the end of the
+// object, and otherwise the error of a read.
 func (s *session) openFailed(ctx context.Context, key string, offset int64, err error) (io.ReadCloser, error) {
 	switch statusOf(err) {
 	case http.StatusRequestedRangeNotSatisfiable:
-		// The range is beyond the end, unless the service says otherwise.
+		// The range is beyond the end, unless the header says otherwise.
 		var gerr *googleapi.Error
 		errors.As(err, &gerr)
 		if header := gerr.Header.Get("Content-Range"); !clientio.EndsBefore(header, offset) {
@@ -72,10 +73,10 @@ func (s *session) openFailed(ctx context.Context, key string, offset int64, err 
 	return nil, s.fail(ctx, err)
 }
 
-// bodyLength checks that a response is what was asked for, and returns the
-// length of its body.
+// bodyLength checks that a response is the range or the object that was asked
+// for, and returns the length of its body.
 func bodyLength(resp *http.Response, ranged bool, offset, size int64) (int64, error) {
-	// Google unpacks such an object as it sends it, whole.
+	// Google decompresses such an object and sends it whole.
 	if encoding := resp.Header.Get("X-Goog-Stored-Content-Encoding"); encoding != "" && encoding != "identity" {
 		return 0, clientio.Permanent(fmt.Errorf("object is stored with content encoding %q", encoding))
 	}

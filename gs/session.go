@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// connectTimeout is beyond what the search for a metadata server takes.
+	// connectTimeout is longer than the search for a metadata server takes.
 	connectTimeout = 15 * time.Second
 
 	defaultPartSize = 8 << 20
@@ -32,20 +32,20 @@ const (
 	apiPath = "/storage/v1/"
 )
 
-// session is a client with its fields checked and its credentials found. It
-// does not change.
+// session is a client whose fields were checked and whose credentials were
+// found. It does not change.
 type session struct {
 	bucketName string
 	layout     clientio.Layout
 	partSize   int
 
-	http    *http.Client // with credentials
+	http    *http.Client // adds credentials
 	bucket  *storage.BucketHandle
-	objects *raw.ObjectsService // of the same service, for what bucket hides of a download
+	objects *raw.ObjectsService // of the same service; it shows more of a download than bucket
 	source  string              // where the credentials came from
 
 	closeIdle   func()
-	bucketFound atomic.Bool // some request has shown that the bucket exists
+	bucketFound atomic.Bool // a request has shown that the bucket exists
 }
 
 func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
@@ -83,7 +83,8 @@ func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
 		CheckRedirect: noRedirect,
 	}
 
-	// The transport has the credentials: the libraries need not look for any.
+	// The transport adds credentials, so the libraries do not have to look for
+	// any.
 	opts := []option.ClientOption{option.WithHTTPClient(hc), option.WithoutAuthentication()}
 	if endpoint != "" {
 		opts = append(opts, option.WithEndpoint(endpoint))
@@ -110,7 +111,7 @@ func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
 }
 
 // resolveEndpoint returns the URL of the JSON API, empty for Google's, and
-// whether to go there without credentials.
+// whether requests go there without credentials.
 func resolveEndpoint(endpoint string) (apiURL string, anonymous bool, err error) {
 	name := "endpoint"
 	if endpoint == "" {
@@ -125,7 +126,7 @@ func resolveEndpoint(endpoint string) (apiURL string, anonymous bool, err error)
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil:
-		// The error would quote what may hold a password.
+		// The error of the parser quotes the URL, which may contain a password.
 		return "", false, fmt.Errorf("%s is not a url: %w", name, fs.ErrInvalid)
 	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "":
 		return "", false, fmt.Errorf("%s needs a scheme and a host, like https://example.com: %w", name, fs.ErrInvalid)

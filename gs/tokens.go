@@ -17,28 +17,28 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// tokenTimeout is for one token, whoever waits for it.
+// tokenTimeout limits the request for one token.
 const tokenTimeout = 30 * time.Second
 
-// tokenSource gives access tokens by one source of credentials. The library
-// has such caches too, but who waits for those cannot stop waiting.
+// tokenSource gets access tokens from one source of credentials. The library
+// has such caches, too, but a caller that waits for one cannot stop waiting.
 type tokenSource struct {
 	source string // for errors, like "credentials from GOOGLE_APPLICATION_CREDENTIALS"
 	load   func() (*auth.Credentials, error)
 	fetch  clientio.Flight[*grant]
 
-	mu      sync.Mutex        // guards what follows; held for no I/O
-	creds   *auth.Credentials // nil: to be loaded again, for they may have been renewed
-	current *grant            // nil, or may have expired
+	mu      sync.Mutex        // guards creds and current; held for no I/O
+	creds   *auth.Credentials // nil if they must be loaded again, because they may have been renewed
+	current *grant            // nil or possibly expired
 }
 
-// grant is what lets a request in.
+// grant is an access token, with the project that is charged.
 type grant struct {
 	token        *auth.Token
-	quotaProject string // whom to charge; usually empty
+	quotaProject string // the project that is charged; usually empty
 }
 
-// newTokenSource returns a source with its credentials loaded.
+// newTokenSource returns a source whose credentials are loaded.
 func newTokenSource(source string, load func() (*auth.Credentials, error)) (*tokenSource, error) {
 	creds, err := load()
 	if err != nil {
@@ -63,8 +63,8 @@ func (s *tokenSource) grant(ctx context.Context) (*grant, error) {
 	})
 }
 
-// reject makes the source get another grant than g, which did not let a
-// request in.
+// reject makes the source replace g, because the service has refused a request
+// with it.
 func (s *tokenSource) reject(g *grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *tokenSource) reject(g *grant) {
 	}
 }
 
-// refresh gets a grant, of which the credentials may have one still.
+// refresh gets a grant. The credentials may still have a valid one.
 func (s *tokenSource) refresh(ctx context.Context) (*grant, error) {
 	s.mu.Lock()
 	creds, current := s.creds, s.current
@@ -132,8 +132,7 @@ func classifyToken(err error) error {
 	return errors.New(shorten(clientio.WithoutURL(err).Error()))
 }
 
-// tokenStatusError returns the error for a refusal, of which RFC 6749 says
-// what it looks like.
+// tokenStatusError returns the error for a refusal in the format of RFC 6749.
 func tokenStatusError(aerr *auth.Error) error {
 	status := aerr.Response.StatusCode
 	var body struct {
@@ -146,7 +145,7 @@ func tokenStatusError(aerr *auth.Error) error {
 	}
 	text += skew(aerr.Response.Header)
 	err := clientio.StatusError(status, text)
-	if status == http.StatusBadRequest { // invalid_grant and the like
+	if status == http.StatusBadRequest { // like invalid_grant
 		return fmt.Errorf("%w (%w)", err, fs.ErrPermission)
 	}
 	return err

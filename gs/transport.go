@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// transport adds credentials to requests, and notes what becomes of those of
-// an upload.
+// transport adds credentials to requests, and records the results of the
+// requests of an upload.
 type transport struct {
 	base  http.RoundTripper
 	creds *tokenSource // nil: none
@@ -21,7 +21,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		var err error
 		if given, err = t.creds.grant(ctx); err != nil {
 			if req.Body != nil {
-				_ = req.Body.Close() // as RoundTrip has to
+				_ = req.Body.Close() // RoundTrip has to close it
 			}
 			return nil, err
 		}
@@ -44,12 +44,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// upload is what the transport notes of the requests of one upload, which its
-// context names.
+// upload is the record of the requests of one upload. The context of the
+// requests carries it.
 type upload struct {
 	mu      sync.Mutex
-	session string // guarded by mu: the URL of a resumable upload, as good as a credential
-	failed  bool   // guarded by mu: a request may have been carried out, or not
+	session string // guarded by mu; URL of a resumable upload, which is a credential
+	failed  bool   // guarded by mu; the result of a request is unknown
 }
 
 type uploadKey struct{}
@@ -69,8 +69,8 @@ func (u *upload) observe(resp *http.Response, err error) {
 	}
 }
 
-// state returns the URL of the resumable upload, or "", and whether it is
-// unknown what became of some request.
+// state returns the URL of the resumable upload, or "", and whether the result
+// of a request is unknown.
 func (u *upload) state() (session string, failed bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

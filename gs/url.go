@@ -11,10 +11,10 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// NewReplicaClientFromURL makes a client from the parts of a URL,
-// gs://bucket/path, with the parameters endpoint and part-size, which are the
-// fields of their names; a size may have a unit, as in 16MiB. It does no I/O.
-// Errors do not quote values.
+// NewReplicaClientFromURL makes a client from the parts of a URL
+// gs://bucket/path. The parameters endpoint and part-size set the fields of
+// these names. A size may have a unit, as in 16MiB. NewReplicaClientFromURL
+// does no I/O, and its errors do not quote values.
 func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	if scheme != ReplicaClientType {
 		return nil, fmt.Errorf("url scheme is not %s: %w", ReplicaClientType, fs.ErrInvalid)

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// writeStep is how much of a large file is handed over at once.
+	// writeStep is the number of bytes of a large file that are passed on at
+	// once.
 	writeStep = 256 << 10
 
 	abortTimeout = 5 * time.Second
@@ -30,7 +31,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 }
 
 // CreateLTXFile implements replica.LTXFileCreator. After an error that is not
-// fs.ErrExist the file may be there.
+// fs.ErrExist the file may have been stored.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }
@@ -48,7 +49,7 @@ func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error
 
 	up := &upload{}
 	uploadCtx, cancel := context.WithCancel(withUpload(ctx, up))
-	defer cancel() // all that undoes a writer that is not closed
+	defer cancel() // nothing else undoes a writer that is not closed
 	object := s.bucket.Object(key)
 	if file.Create {
 		object = object.If(storage.Conditions{DoesNotExist: true})
@@ -57,7 +58,7 @@ func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error
 	w.ContentType = contentType
 	w.Metadata = map[string]string{MetadataKeyTimestamp: file.Timestamp.Format(time.RFC3339Nano)}
 	if more {
-		w.ChunkSize = s.partSize // the checksum goes with the last part
+		w.ChunkSize = s.partSize // the service gets the checksum with the last part
 	} else {
 		w.ChunkSize = 0
 		w.SendCRC32C, w.CRC32C = true, crc32.Checksum(part, crc32.MakeTable(crc32.Castagnoli))
@@ -87,7 +88,8 @@ func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error
 	return 0, s.fail(ctx, err)
 }
 
-// checkStored checks that the answer to an upload is about what was sent.
+// checkStored checks that the answer to an upload describes the file that was
+// sent.
 func checkStored(w *storage.Writer, bucket, key string, size int64) error {
 	a := w.Attrs()
 	switch {
@@ -101,7 +103,7 @@ func checkStored(w *storage.Writer, bucket, key string, size int64) error {
 	return nil
 }
 
-// send hands a file over, of which part was read.
+// send passes a file on to w: part, which was read before, and then r.
 func send(w io.Writer, part []byte, more bool, r io.Reader) (size int64, readErr, err error) {
 	for {
 		n, err := w.Write(part)
@@ -115,8 +117,8 @@ func send(w io.Writer, part []byte, more bool, r io.Reader) (size int64, readErr
 	}
 }
 
-// abort has the service forget a resumable upload. Should that fail, it does
-// so by itself in a week.
+// abort makes the service discard a resumable upload. If that fails, the
+// service does so by itself after a week.
 func (s *session) abort(ctx context.Context, session string) {
 	if session == "" {
 		return
@@ -128,6 +130,6 @@ func (s *session) abort(ctx context.Context, session string) {
 		return
 	}
 	if resp, err := s.http.Do(req); err == nil {
-		_ = resp.Body.Close() // says nothing of interest
+		_ = resp.Body.Close() // the answer does not matter
 	}
 }

@@ -1,6 +1,6 @@
-// Package memory keeps the LTX files of a replica in memory: the reference
-// implementation of replica.Client, for tests. It has no latency and
-// never fails on its own; package decorate adds both.
+// Package memory keeps the LTX files of a replica in memory. It is the
+// reference implementation of replica.Client, for tests. It has no latency and
+// never fails by itself; package decorate adds both.
 package memory
 
 import (
@@ -19,37 +19,36 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// ReplicaClient implements replica.Client, replica.LTXFileCreator
-// and replica.AllLTXFilesLister in memory. The zero value is an empty
-// replica. All methods are safe for concurrent use; a ReplicaClient must not
-// be copied.
+// ReplicaClient implements replica.Client, replica.LTXFileCreator and
+// replica.AllLTXFilesLister in memory. The zero value is an empty replica. All
+// methods are safe for concurrent use. A ReplicaClient must not be copied.
 //
-// A listing and an open body stay as they were when they were asked for,
-// whatever is written or deleted meanwhile. Each write gives a file another
-// version, see replica.FileVersion.
+// A listing shows the files, and an open body shows the content, at the time of
+// the call, whatever is written or deleted meanwhile. Each write gives a file
+// another version, see replica.FileVersion.
 //
-// Beyond the contract of the interface: a level outside 0 to 9, a negative
-// offset or size, and a body that does not begin with a valid LTX header of
-// the file's name give an error that wraps fs.ErrInvalid.
+// A level outside 0 to 9, a negative offset or size, and a body that does not
+// begin with a valid LTX header of the file's name give an error that wraps
+// fs.ErrInvalid.
 type ReplicaClient struct {
 	mu     sync.Mutex                      // guards levels; held for no I/O
 	levels [clientio.MaxLevel + 1][]stored // each in order of compare
-	writes uint64                          // guarded by mu; files that were ever stored
+	writes uint64                          // guarded by mu; number of writes so far
 }
 
-// stored is one LTX file. Its body is never changed.
+// stored is one LTX file. Its body never changes.
 type stored struct {
 	minTXID, maxTXID ltx.TXID
 	createdAt        time.Time
 	body             []byte
-	version          string // no other file ever had it
+	version          string // no other file has ever had it
 }
 
 // NewReplicaClient returns an empty replica.
 func NewReplicaClient() *ReplicaClient { return &ReplicaClient{} }
 
-// LTXFiles implements replica.Client. CreatedAt is the timestamp of
-// the LTX header, with or without useMetadata.
+// LTXFiles implements replica.Client. CreatedAt is the timestamp of the LTX
+// header, with or without useMetadata.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
 	err := ctx.Err()
 	if err == nil {
@@ -79,13 +78,14 @@ func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterat
 	return &iterator{ctx: ctx, files: files}, nil
 }
 
-// listed is a file as a listing has it.
+// listed is a file at the time of a listing.
 type listed struct {
 	info    ltx.FileInfo
 	version string
 }
 
-// files describes the files of a level from seek on. The caller holds c.mu.
+// files returns the files of a level with MinTXID >= seek. The caller holds
+// c.mu.
 func (c *ReplicaClient) files(level int, seek ltx.TXID) []listed {
 	files := c.levels[level]
 	from, _ := slices.BinarySearchFunc(files, stored{minTXID: seek}, compare)
@@ -104,8 +104,8 @@ func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 // ready returns the client itself, unless the context is done.
 func (c *ReplicaClient) ready(ctx context.Context) (*ReplicaClient, error) { return c, ctx.Err() }
 
-// open returns a body of size bytes of a file from offset on, of all of them if
-// size is 0.
+// open returns a body of size bytes of a file from offset on. A size of 0 means
+// all of them.
 func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +187,8 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
 	return nil
 }
 
-// find returns where a file is, or belongs, in its level. The caller holds c.mu.
+// find returns the place of a file in its level, and whether the file exists.
+// The caller holds c.mu.
 func (c *ReplicaClient) find(file clientio.File) (i int, found bool) {
 	return slices.BinarySearchFunc(c.levels[file.Level], stored{minTXID: file.MinTXID, maxTXID: file.MaxTXID}, compare)
 }
@@ -202,15 +203,15 @@ func (f stored) info(level int) *ltx.FileInfo {
 	}
 }
 
-// compare orders the files of a level as listings do.
+// compare orders the files of a level like a listing.
 func compare(a, b stored) int {
 	return cmp.Or(cmp.Compare(a.minTXID, b.minTXID), cmp.Compare(a.maxTXID, b.maxTXID))
 }
 
-// iterator is a listing as it was when it was asked for.
+// iterator is a listing of the files at the time of the call.
 type iterator struct {
 	ctx   context.Context
-	files []listed      // what is left
+	files []listed      // the files that are left
 	item  *ltx.FileInfo // nil before the first and after the last
 	err   error
 }

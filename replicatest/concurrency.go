@@ -13,7 +13,7 @@ import (
 var concurrencyCases = []testCase{
 	{name: "writers and readers at once", run: func(e *env) {
 		const writers, filesEach, readers, rounds = 8, 6, 4, 12
-		bodies := map[file][]byte{} // complete before anybody looks at it
+		bodies := map[file][]byte{} // complete before another goroutine reads it
 		var shares [writers][]file
 		for w := range shares {
 			for i := range filesEach {
@@ -99,7 +99,8 @@ var concurrencyCases = []testCase{
 	}},
 }
 
-// writeAndCheck writes files that nobody else does, and looks at each at once.
+// writeAndCheck writes files that no other goroutine writes, and checks each of
+// them at once.
 func (e *env) writeAndCheck(files []file, bodies map[file][]byte) error {
 	for _, f := range files {
 		if _, err := e.client.WriteLTXFile(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(bodies[f])); err != nil {
@@ -120,7 +121,7 @@ func (e *env) writeAndCheck(files []file, bodies map[file][]byte) error {
 	return nil
 }
 
-// readAllOf reads every file that is listed of a level.
+// readAllOf reads every file in a listing of a level.
 func (e *env) readAllOf(level int, bodies map[file][]byte) error {
 	infos, err := list(e.ctx, e.client, level, 0, false)
 	if err != nil {

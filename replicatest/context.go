@@ -56,8 +56,8 @@ var contextCases = []testCase{
 	}},
 }
 
-// doneCase is the case of a method whose context was done before. call calls
-// it for the file f, which exists.
+// doneCase is the case of a method whose context is done before the call. call
+// calls the method for the file f, which exists.
 func doneCase(method string, skip func(Properties) string, call func(*env, context.Context, file) error) testCase {
 	return testCase{name: method + " returns the error of its context", skip: skip, run: func(e *env) {
 		f := file{0, 1, 1}
@@ -69,19 +69,20 @@ func doneCase(method string, skip func(Properties) string, call func(*env, conte
 			e.Errorf("got error %v, want context.Canceled", err)
 		}
 
-		e.write(f) // it may have been deleted
+		e.write(f) // the call may have deleted it
 		expired, cancel := context.WithDeadline(e.ctx, time.Unix(0, 0))
 		defer cancel()
 		if err := call(e, expired, f); !errors.Is(err, context.DeadlineExceeded) {
 			e.Errorf("got error %v, want context.DeadlineExceeded", err)
 		}
-		// The client still works.
+		// The client can still be used.
 		e.write(f)
 		e.wantBody(f, f.body())
 	}}
 }
 
-// cancelWithin cancels a write's context when half of the body has been read.
+// cancelWithin cancels the context of a write after half of the body has been
+// read.
 func (e *env) cancelWithin(store put) {
 	e.Helper()
 	f := file{0, 1, 1}
@@ -97,7 +98,7 @@ func (e *env) cancelWithin(store put) {
 	if _, err := store(ctx, f.level, f.minTXID, f.maxTXID, r); !errors.Is(err, context.Canceled) {
 		e.Errorf("got error %v, want context.Canceled", err)
 	}
-	// Whole, or not at all.
+	// The file is either complete or absent.
 	if len(e.list(f.level, 0, false)) > 0 {
 		e.wantBody(f, body)
 	} else {

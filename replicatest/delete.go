@@ -31,7 +31,7 @@ var deleteCases = []testCase{
 	}},
 
 	{name: "a file that does not exist is no error", run: func(e *env) {
-		e.deleteFiles(file{0, 1, 1}) // there is no replica yet
+		e.deleteFiles(file{0, 1, 1}) // the replica does not exist yet
 		e.write(file{0, 1, 1}, file{0, 3, 3})
 		e.deleteFiles(file{0, 2, 2}, file{0, 1, 1}, file{5, 1, 1}, file{0, 1, 1})
 		e.wantList(0, 0, file{0, 3, 3})
@@ -60,7 +60,7 @@ var deleteCases = []testCase{
 	}},
 }
 
-// deleteFiles deletes files by infos with nothing but level and TXIDs.
+// deleteFiles deletes files by infos that have only a level and TXIDs.
 func (e *env) deleteFiles(files ...file) {
 	e.Helper()
 	infos := make([]*ltx.FileInfo, len(files))

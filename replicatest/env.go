@@ -18,8 +18,8 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// env is what a case works with. Its methods end the case if they fail, except
-// that those that return an error leave that to their caller.
+// env is the environment of a case. Its methods end the case if they fail.
+// Methods that return an error leave that to their caller.
 type env struct {
 	*testing.T
 	ctx    context.Context
@@ -45,19 +45,20 @@ func compareFiles(a, b file) int {
 	return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(a.minTXID, b.minTXID), cmp.Compare(a.maxTXID, b.maxTXID))
 }
 
-// timestamp is the header timestamp of a file: one that no store would come to
-// by itself, another one for each MaxTXID, and with milliseconds.
+// timestamp returns the header timestamp of a file. It is different for each
+// MaxTXID, has milliseconds, and is far from any time that a store would use by
+// itself.
 func (f file) timestamp() time.Time {
 	return time.UnixMilli(1_000_000_000_123 + int64(f.maxTXID%1_000_000)*1001).UTC()
 }
 
-// body returns the content of f: always the same.
+// body returns the content of f, which is always the same.
 func (f file) body() []byte { return f.variant(0) }
 
-// variant returns a content for f that differs from those of other seeds.
+// variant returns a content for f that is different for each seed.
 func (f file) variant(seed uint64) []byte { return f.sized(seed, 2) }
 
-// sized is variant with a number of pages.
+// sized is variant with a given number of pages.
 func (f file) sized(seed uint64, pages int) []byte {
 	return f.encode(FileSpec{Pages: pages, Seed: seed})
 }
@@ -67,19 +68,19 @@ func (e *env) large(f file) []byte {
 	return f.encode(FileSpec{PageSize: ltx.MaxPageSize, Pages: max(e.props.LargeBody/ltx.MaxPageSize, 1)})
 }
 
-// encode makes an LTX file by spec, with the names and time of f.
+// encode makes an LTX file by spec, with the TXIDs and the timestamp of f.
 func (f file) encode(spec FileSpec) []byte {
 	spec.MinTXID, spec.MaxTXID = f.minTXID, f.maxTXID
 	spec.Timestamp = f.timestamp()
-	spec.Seed = spec.Seed<<8 | uint64(f.level) // levels differ
+	spec.Seed = spec.Seed<<8 | uint64(f.level) // the content depends on the level
 	b, err := spec.Encode()
 	if err != nil {
-		panic(err) // the suite's own files are valid
+		panic(err) // the files of the suite are valid
 	}
 	return b
 }
 
-// init calls Init if the client has it.
+// init calls Init, if the client has it.
 func (e *env) init(c replica.Client) {
 	e.Helper()
 	if c, ok := c.(replica.Initializer); ok {
@@ -89,7 +90,7 @@ func (e *env) init(c replica.Client) {
 	}
 }
 
-// reopen returns a further client of the replica.
+// reopen returns another client of the replica.
 func (e *env) reopen() replica.Client {
 	e.Helper()
 	c := e.props.Reopen(e.T, e.client)
@@ -97,7 +98,7 @@ func (e *env) reopen() replica.Client {
 	return c
 }
 
-// put is WriteLTXFile or CreateLTXFile.
+// put is the type of WriteLTXFile and CreateLTXFile.
 type put func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error)
 
 // creator returns the client's CreateLTXFile.
@@ -233,7 +234,7 @@ func (e *env) wantFiles(what string, got, want []file) {
 	}
 }
 
-// formatFiles prints files, but not a thousand of them.
+// formatFiles prints files, or only some of them if there are many.
 func formatFiles(files []file) string {
 	const most = 20
 	names := make([]string, 0, most)

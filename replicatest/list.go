@@ -13,7 +13,8 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// parallelism is how many calls a case makes at once where it makes many.
+// parallelism is the number of calls that a case with many calls makes at the
+// same time.
 const parallelism = 16
 
 var listCases = []testCase{
@@ -36,7 +37,7 @@ var listCases = []testCase{
 		e.wantList(0, 2, a, b, c)
 		e.wantList(0, 3, b, c)
 		e.wantList(0, 0x1e, b, c)
-		e.wantList(0, 0x1f, c) // within b
+		e.wantList(0, 0x1f, c) // between the TXIDs of b
 		e.wantList(0, 0x100, c)
 		e.wantList(0, 0x101)
 		e.wantList(0, math.MaxUint64)
@@ -148,7 +149,7 @@ var listCases = []testCase{
 			}
 		}
 		next()
-		e.deleteFiles(gone...) // one that was listed and one that was not
+		e.deleteFiles(gone...) // a file that was listed and a file that was not
 		next()
 		e.write(file{0, 1, 2}, file{0, 3, 3}, file{0, 9, 9})
 		rest, err := drain(itr)
@@ -178,7 +179,7 @@ var listCases = []testCase{
 	}},
 }
 
-// wantTime checks a timestamp against that in the header of f.
+// wantTime checks a timestamp against the timestamp in the header of f.
 func (e *env) wantTime(f file, got time.Time, precision time.Duration) {
 	e.Helper()
 	if d := got.Sub(f.timestamp()).Abs(); d > precision {
@@ -186,7 +187,7 @@ func (e *env) wantTime(f file, got time.Time, precision time.Duration) {
 	}
 }
 
-// writeMany stores Properties.ManyFiles files at level 0 and returns them in
+// writeMany stores Properties.ManyFiles files at level 0, and returns them in
 // order.
 func (e *env) writeMany() []file {
 	e.Helper()

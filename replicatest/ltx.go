@@ -19,29 +19,30 @@ const (
 
 // FileSpec describes an LTX file to make. Only the TXIDs are required.
 type FileSpec struct {
-	// MinTXID and MaxTXID are the range of transactions. A MinTXID of 1 makes a
-	// snapshot.
+	// MinTXID and MaxTXID are the range of transactions. A file with a MinTXID
+	// of 1 is a snapshot.
 	MinTXID, MaxTXID ltx.TXID
 
-	// Timestamp is the header's timestamp, kept to the millisecond. Zero: the
-	// Unix epoch.
+	// Timestamp is the timestamp in the header, in milliseconds. Zero: the Unix
+	// epoch.
 	Timestamp time.Time
 
-	// PageSize is in bytes, a power of two from 512 to 65536. Zero: 512.
+	// PageSize is the page size in bytes, a power of two from 512 to 65536.
+	// Zero: 512.
 	PageSize int
 
-	// Pages is the number of pages, which are 1 to Pages; it is the database's
-	// size too. Zero: 1.
+	// Pages is the number of pages, and also the size of the database. The
+	// pages are 1 to Pages. Zero: 1.
 	Pages int
 
-	// Seed changes the content of the pages, which is random and hardly
+	// Seed determines the content of the pages, which is random and hardly
 	// compressible.
 	Seed uint64
 }
 
-// Encode returns the bytes of the LTX file: the same for the same FileSpec. It
-// fails if the TXIDs, page size or number of pages are not valid in an LTX
-// file.
+// Encode returns the bytes of the LTX file, which are the same for the same
+// FileSpec. It fails if an LTX file cannot have the TXIDs, the page size or the
+// number of pages.
 func (s FileSpec) Encode() ([]byte, error) {
 	if s.PageSize == 0 {
 		s.PageSize = defaultPageSize

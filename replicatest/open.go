@@ -56,7 +56,7 @@ var openCases = []testCase{
 	}},
 
 	{name: "a missing file is fs.ErrNotExist", run: func(e *env) {
-		e.wantOpenMissing(file{0, 1, 1}) // there is no replica yet
+		e.wantOpenMissing(file{0, 1, 1}) // the replica does not exist yet
 		e.write(file{0, 2, 5})
 		for _, f := range []file{{0, 2, 4}, {0, 3, 5}, {1, 2, 5}, {0, 6, 6}} {
 			e.wantOpenMissing(f)
@@ -129,7 +129,7 @@ var openCases = []testCase{
 		if _, err := io.ReadFull(r, got); err != nil {
 			e.Fatal(err)
 		}
-		cancel() // the only cut that every store can be made to suffer
+		cancel() // the only way to cut off a body that works for every store
 		rest, err := io.ReadAll(r)
 		if got = append(got, rest...); err == nil && len(got) < len(body) {
 			e.Fatalf("%s: body ended in io.EOF after %d of %d bytes", f, len(got), len(body))
@@ -161,8 +161,8 @@ func (e *env) writeSample() (file, []byte) {
 	return f, body
 }
 
-// wantOpenMissing checks that OpenLTXFile itself finds no such file, whatever
-// the range.
+// wantOpenMissing checks that OpenLTXFile itself returns fs.ErrNotExist for a
+// file, whatever the range is.
 func (e *env) wantOpenMissing(f file) {
 	e.Helper()
 	for _, r := range [][2]int64{{0, 0}, {0, 100}, {100, 0}, {1 << 20, 1}} {

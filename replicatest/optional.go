@@ -36,7 +36,7 @@ var initCases = []testCase{
 				if err := c.Init(e.ctx); err != nil {
 					return err
 				}
-				// Whoever is back from Init can go to work.
+				// A caller that returns from Init can use the client.
 				_, err := list(e.ctx, e.client, i%(replica.SnapshotLevel+1), 0, false)
 				return err
 			})
@@ -127,8 +127,8 @@ var createCases = append(putCases((*env).creator, noCreate),
 	}},
 )
 
-// race has callers create the same files at once, again and again, the i-th
-// caller with a content of its own and with client(i).
+// race makes callers create the same files at the same time, for several files.
+// The i-th caller has a content of its own, and uses client(i).
 func (e *env) race(client func(i int) replica.Client) {
 	e.Helper()
 	const rounds, callers = 8, 16

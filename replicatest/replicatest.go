@@ -1,5 +1,5 @@
 // Package replicatest is the conformance suite for implementations of
-// replica.Client: a sub-test for each sentence of its contract.
+// replica.Client. It has a sub-test for each sentence of the contract.
 //
 //	func TestConformance(t *testing.T) {
 //		replicatest.Run(t, func(t *testing.T) replica.Client {
@@ -7,8 +7,8 @@
 //		}, replicatest.Properties{NoInit: true, NoListAll: true})
 //	}
 //
-// Run it with the race detector: that all methods are safe for concurrent use
-// is part of the contract.
+// Run it with the race detector, because the contract includes that all methods
+// are safe for concurrent use.
 package replicatest
 
 import (
@@ -19,22 +19,22 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// Properties says what a store cannot do, and gives the suite means to look at
-// it from outside. With the zero value it does everything. A case that is
-// skipped names the property.
+// Properties says what a store cannot do, and gives the suite means to change
+// and reopen the store. The zero value is for a store that can do everything. A
+// skipped case names the property.
 type Properties struct {
 	// NoInit says that the client does not implement replica.Initializer.
 	NoInit bool
 
-	// NoCreate says that the client does not implement
-	// replica.LTXFileCreator, or that CreateLTXFile is unsupported.
+	// NoCreate says that the client does not implement replica.LTXFileCreator,
+	// or that CreateLTXFile is unsupported.
 	NoCreate bool
 
 	// NoListAll says that the client does not implement
 	// replica.AllLTXFilesLister, or that AllLTXFiles is unsupported.
 	NoListAll bool
 
-	// NoVersions says that listings do not tell the versions of files, see
+	// NoVersions says that listings do not report the versions of files, see
 	// replica.NoteFileVersion.
 	NoVersions bool
 
@@ -42,31 +42,31 @@ type Properties struct {
 	// timestamps of LTX headers.
 	NoTimestamps bool
 
-	// TimestampPrecision is how far the timestamps of a listing with
-	// useMetadata may be from those of LTX headers. Zero: not at all.
+	// TimestampPrecision is the greatest difference between the timestamps of a
+	// listing with useMetadata and those of LTX headers. Zero: none.
 	TimestampPrecision time.Duration
 
 	// ManyFiles is the number of files in the cases that look for limits of
-	// listings and deletions; it should be above the store's page size. Zero:
-	// 1,100. Negative: these cases are skipped.
+	// listings and deletions. It should be greater than the store's page size.
+	// Zero: 1,100. Negative: these cases are skipped.
 	ManyFiles int
 
-	// LargeBody is the number of bytes, roughly, in the cases with large
-	// bodies; it should be above the store's part size. Zero: 8 MiB. Negative:
-	// these cases are skipped.
+	// LargeBody is the approximate number of bytes in the cases with large
+	// bodies. It should be greater than the store's part size. Zero: 8 MiB.
+	// Negative: these cases are skipped.
 	LargeBody int
 
-	// Timeout limits each case, by the context that the client gets. Zero: one
-	// minute.
+	// Timeout limits each case, through the context that the client gets. Zero:
+	// one minute.
 	Timeout time.Duration
 
-	// PlaceForeign puts something that is no LTX file among those of a level of
-	// c. The name is relative to the level, and may contain a slash. Nil: the
-	// case is skipped.
+	// PlaceForeign stores an object that is no LTX file among the files of a
+	// level of c. The name is relative to the level, and may contain a slash.
+	// Nil: the case is skipped.
 	PlaceForeign func(t *testing.T, c replica.Client, level int, name string, body []byte)
 
-	// Reopen returns a further client for the replica of c, as another process
-	// would use it. Nil: cases with several clients are skipped.
+	// Reopen returns another client of the replica of c, like the client of
+	// another process. Nil: cases with several clients are skipped.
 	Reopen func(t *testing.T, c replica.Client) replica.Client
 }
 
@@ -89,10 +89,10 @@ func (p Properties) withDefaults() Properties {
 	return p
 }
 
-// Run runs the suite. newClient is called at least once for each case, from
-// its test, and returns a client of an empty replica that no other case uses.
-// The suite calls Init where a client has it, and closes nothing: newClient can
-// leave that to t.Cleanup.
+// Run runs the suite. It calls newClient at least once for each case, with the
+// test of the case. newClient returns a client of an empty replica that no
+// other case uses. The suite calls Init if the client has it, and closes
+// nothing; newClient can use t.Cleanup for that.
 func Run(t *testing.T, newClient func(t *testing.T) replica.Client, props Properties) {
 	props = props.withDefaults()
 	for _, group := range groups() {
@@ -128,8 +128,8 @@ func groups() []group {
 // testCase is one sentence of the contract.
 type testCase struct {
 	name string
-	skip func(Properties) string // the property that skips the case, or ""
-	raw  bool                    // do not call Init
+	skip func(Properties) string // returns the property that skips the case, or ""
+	raw  bool                    // Init is not called
 	run  func(*env)
 }
 
@@ -148,7 +148,7 @@ func (tc testCase) test(t *testing.T, newClient func(*testing.T) replica.Client,
 	tc.run(e)
 }
 
-// Reasons to skip a case.
+// These functions return the property that skips a case, or "".
 
 func noInit(p Properties) string     { return name("NoInit", p.NoInit) }
 func noCreate(p Properties) string   { return name("NoCreate", p.NoCreate) }

@@ -60,7 +60,7 @@ var versionCases = []testCase{
 	}},
 }
 
-// version returns the version of a file as a listing tells it.
+// version returns the version of a file that a listing reports.
 func (e *env) version(f file) string {
 	e.Helper()
 	version := ""

@@ -16,7 +16,7 @@ var writeCases = append(putCases(func(e *env) put { return e.client.WriteLTXFile
 	testCase{name: "replaces a file of the same name", run: func(e *env) {
 		f := file{0, 1, 1}
 		for i := range 4 {
-			body := f.sized(uint64(i), []int{3, 1, 2, 2}[i]) // shorter, longer, as long
+			body := f.sized(uint64(i), []int{3, 1, 2, 2}[i]) // shorter, longer, of the same length
 			info := e.writeBody(f, body)
 			e.wantInfo(f, info, len(body))
 			e.wantBody(f, body)
@@ -46,7 +46,7 @@ var writeCases = append(putCases(func(e *env) put { return e.client.WriteLTXFile
 	}},
 )
 
-// putCases are the cases that WriteLTXFile and CreateLTXFile share.
+// putCases are the common cases of WriteLTXFile and CreateLTXFile.
 func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 	skipOr := func(further func(Properties) string) func(Properties) string {
 		return func(p Properties) string {
@@ -63,9 +63,9 @@ func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 				func(r io.Reader) io.Reader { return r },
 				iotest.OneByteReader,
 				iotest.HalfReader,
-				iotest.DataErrReader,                                     // io.EOF along with the last bytes
-				func(r io.Reader) io.Reader { return io.MultiReader(r) }, // no size to be seen
-				func(r io.Reader) io.Reader { return &hesitant{r: r} },   // 0, nil now and then
+				iotest.DataErrReader,                                     // returns io.EOF with the last bytes
+				func(r io.Reader) io.Reader { return io.MultiReader(r) }, // does not show its size
+				func(r io.Reader) io.Reader { return &hesitant{r: r} },   // sometimes returns 0, nil
 			} {
 				f := file{i, 2, ltx.TXID(i + 2)}
 				if _, err := store(e.ctx, f.level, f.minTXID, f.maxTXID, wrap(bytes.NewReader(f.body()))); err != nil {
@@ -172,7 +172,7 @@ func putCases(method func(*env) put, skip func(Properties) string) []testCase {
 	}
 }
 
-// wantInfo checks what a write returned.
+// wantInfo checks the info that a write has returned.
 func (e *env) wantInfo(f file, info *ltx.FileInfo, size int) {
 	e.Helper()
 	if info == nil {
@@ -185,15 +185,15 @@ func (e *env) wantInfo(f file, info *ltx.FileInfo, size int) {
 	e.wantTime(f, info.CreatedAt, 0)
 }
 
-// errReader is what failing readers fail with.
+// errReader is the error of failing readers.
 var errReader = errors.New("reader fails on purpose")
 
-// failing gives b, then errReader.
+// failing returns b, then errReader.
 func failing(b []byte) io.Reader {
 	return io.MultiReader(bytes.NewReader(b), iotest.ErrReader(errReader))
 }
 
-// hesitant gives no bytes and no error every other time.
+// hesitant returns no bytes and no error at every other Read.
 type hesitant struct {
 	r    io.Reader
 	call int

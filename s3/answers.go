@@ -13,16 +13,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// maxListing is the limit of a page of a listing, in bytes. A thousand names of
-// the longest there are take less than half of it.
+// maxListing is the limit in bytes of a page of a listing. A thousand names of
+// the greatest length take less than half of it.
 const maxListing = 16 << 20
 
-// storePrefixes are what headers begin with that only S3 sends, or Google's
-// service for S3.
+// storePrefixes are the prefixes of headers that only S3, or Google's service
+// for S3, sends.
 var storePrefixes = []string{"X-Amz-", "X-Goog-"}
 
-// wanted says what the answer to a request of the SDK has to be like. The SDK
-// takes an answer with status 200 for a success whatever else is in it.
+// wanted returns what the answer to a request of the SDK must be like. The SDK
+// takes every answer with status 200 for a success, whatever its body is.
 func wanted(req *http.Request) clientio.Answer {
 	switch awsmiddleware.GetOperationName(req.Context()) {
 	case "GetObject":
@@ -32,7 +32,8 @@ func wanted(req *http.Request) clientio.Answer {
 	case "CreateMultipartUpload":
 		return clientio.Answer{Check: wantDocument("InitiateMultipartUploadResult")}
 	case "CompleteMultipartUpload":
-		// An error comes with status 200 if it is found late. The SDK knows that.
+		// An error that the server finds late comes with status 200. The SDK
+		// handles it.
 		return clientio.Answer{Check: wantDocument("CompleteMultipartUploadResult", "Error")}
 	case "DeleteObjects":
 		return clientio.Answer{Check: wantDocument("DeleteResult")}
@@ -55,7 +56,7 @@ func wantDocument(roots ...string) func(*http.Response, []byte) string {
 	return func(_ *http.Response, body []byte) string { return clientio.CheckXML(body, roots...) }
 }
 
-// checkStored checks the answer to what stores something.
+// checkStored checks the answer to a request that stores something.
 func checkStored(resp *http.Response, body []byte) string {
 	switch {
 	case resp.Header.Get("Etag") == "":
@@ -68,7 +69,7 @@ func checkStored(resp *http.Response, body []byte) string {
 	return ""
 }
 
-// checkDeleted checks the answer to the deletion of one thing.
+// checkDeleted checks the answer to a request that deletes one object.
 func checkDeleted(resp *http.Response, body []byte) string {
 	if resp.StatusCode == http.StatusNoContent {
 		return ""
@@ -79,8 +80,8 @@ func checkDeleted(resp *http.Response, body []byte) string {
 	return ""
 }
 
-// limitAnswers limits the answers of those that hand out credentials, which
-// the SDK reads whole.
+// limitAnswers limits the answers of the services that hand out credentials,
+// because the SDK reads these answers to their end.
 func limitAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("LitestreamLimit", func(
 		ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,

@@ -35,99 +35,105 @@ var (
 	_ replica.Identifier        = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements replica.Client,
-// replica.LTXFileCreator and replica.AllLTXFilesLister on a bucket. Make
-// one with [NewReplicaClient]; the fields may be set until the first call of a
-// method, and all methods are safe for concurrent use.
+// ReplicaClient implements replica.Client, replica.LTXFileCreator and
+// replica.AllLTXFilesLister on a bucket. Make one with [NewReplicaClient]. The
+// fields may be set until the first call of a method, and all methods are safe
+// for concurrent use.
 //
-// Beyond the contract of the interface: a wrong configuration is an error that
-// wraps fs.ErrInvalid; a bucket that does not exist is a permanent error; wrong
-// credentials are fs.ErrPermission, and the error says where they come from. No
-// error and no log has a credential in it. Requests are not repeated, except
-// those that store a part of a large file, and one whose time the server
-// refuses, which goes out again with the server's.
+// A wrong configuration is an error that wraps fs.ErrInvalid. A bucket that
+// does not exist is a permanent error. Wrong credentials are fs.ErrPermission,
+// and the error says where they come from. No error and no log contains a
+// credential.
+//
+// A method does not repeat a request, with two exceptions: a request that
+// stores a part of a large file, and a request whose time the server refuses.
+// The latter is sent again with the time of the server.
 type ReplicaClient struct {
 	// AccessKeyID and SecretAccessKey are the credentials, both or none, with
 	// SessionToken if they are temporary. Empty: AWS_ACCESS_KEY_ID and
 	// AWS_SECRET_ACCESS_KEY, else LITESTREAM_ACCESS_KEY_ID,
-	// LITESTREAM_SECRET_ACCESS_KEY and LITESTREAM_SESSION_TOKEN, else what the
-	// AWS SDK finds: profiles, web identities, container and instance roles,
-	// renewed as they expire.
+	// LITESTREAM_SECRET_ACCESS_KEY and LITESTREAM_SESSION_TOKEN, else the
+	// credentials that the AWS SDK finds: profiles, web identities, container
+	// and instance roles, renewed as they expire.
 	AccessKeyID, SecretAccessKey, SessionToken string
 
-	// Region of the bucket. Empty: what the endpoint's host says, us-east-1 at
-	// endpoints that do not say, and without an endpoint what AWS answers when
-	// asked for the bucket, once.
+	// Region is the region of the bucket. Empty: the region in the endpoint's
+	// host, or us-east-1 if the host has none. Without an endpoint the client
+	// asks AWS for the region of the bucket, once.
 	Region string
 
 	// Bucket is the name of the bucket, or the ARN of an access point. Required.
 	Bucket string
 
-	// Path is what names begin with, without slashes at its ends. Empty: names
-	// begin with a slash, as upstream has it.
+	// Path is the text that all names begin with, without slashes at its ends.
+	// If it is empty, names begin with a slash, as in upstream Litestream.
 	Path string
 
-	// Endpoint is the address of the service, like https://host:9000; without
-	// a scheme it is https, or http at local addresses. Empty:
-	// LITESTREAM_S3_ENDPOINT, else AWS_ENDPOINT_URL_S3 and what else the AWS
-	// SDK knows, else AWS.
+	// Endpoint is the address of the service, like https://host:9000. Without a
+	// scheme it is https, or http at local addresses. Empty:
+	// LITESTREAM_S3_ENDPOINT, else AWS_ENDPOINT_URL_S3 and the other settings
+	// of the AWS SDK, else AWS.
 	Endpoint string
 
-	// ForcePathStyle puts the bucket into the path of requests, not into their
-	// host. It is on for services that need it, IP addresses, and hosts with a
-	// port.
+	// ForcePathStyle puts the bucket into the path of requests instead of their
+	// host. It is on for services that need it, for IP addresses, and for hosts
+	// with a port.
 	ForcePathStyle bool
 
 	// SkipVerify accepts any certificate. It cannot be combined with Transport.
 	SkipVerify bool
 
-	// SignPayload covers bodies by signatures; NewReplicaClient sets it. If
-	// false, that is left to TLS, where there is TLS.
+	// SignPayload includes bodies in the signatures. NewReplicaClient sets it.
+	// If it is false, only TLS protects bodies; without TLS they are signed
+	// anyway.
 	SignPayload bool
 
-	// RequireContentMD5 sends Content-MD5 with batches of deletions, next to
-	// the checksum of the SDK, which not every service knows; NewReplicaClient
-	// sets it. PutObjectContentMD5 sends it with files too, for buckets with
-	// object lock at such services.
+	// RequireContentMD5 sends Content-MD5 with batches of deletions, in
+	// addition to the checksum of the SDK, which some services do not know.
+	// NewReplicaClient sets it. PutObjectContentMD5 sends it with files, too,
+	// for buckets with object lock at such services.
 	RequireContentMD5, PutObjectContentMD5 bool
 
 	// NoConditionalPut says that the server does not know If-None-Match, or
-	// ignores it: CreateLTXFile returns errors.ErrUnsupported. It is on for
-	// Google's.
+	// ignores it. CreateLTXFile then returns errors.ErrUnsupported. It is on
+	// for Google Cloud Storage.
 	NoConditionalPut bool
 
-	// StorageClass of new files. Empty: the bucket's.
+	// StorageClass is the storage class of new files. Empty: the default of the
+	// bucket.
 	StorageClass string
 
 	// PartSize is the number of bytes up to which a file is stored in one
-	// request. Larger ones are stored in parts of that size, up to 10,000. At
+	// request. A larger file is stored in up to 10,000 parts of that size. At
 	// least 5 MiB and at most 5 GiB; 0 means 8 MiB, and 16 MiB at Tigris.
 	PartSize int64
 
-	// Concurrency is the number of parts of a file that are stored at once, and
-	// so that many are in memory; at most 1,000. 0 means 5, and 2 at R2 and Tigris.
+	// Concurrency is the number of parts of a file that are stored, and are in
+	// memory, at the same time. At most 1,000; 0 means 5, and 2 at R2 and
+	// Tigris.
 	Concurrency int
 
-	// MetadataConcurrency is the number of requests at once of a listing with
-	// useMetadata, which takes one for each file; at most 1,000. 0 means 50.
+	// MetadataConcurrency is the number of concurrent requests of a listing
+	// with useMetadata, which takes one request for each file. At most 1,000; 0
+	// means 50.
 	MetadataConcurrency int
 
-	// SSECustomerKey has the server encrypt files with a key that it does not
-	// keep: 32 bytes in base64. SSECustomerAlgorithm may be empty or AES256, and
-	// SSECustomerKeyMD5 is worked out if empty. It takes TLS, except on local
-	// addresses.
+	// SSECustomerKey makes the server encrypt files with a key that it does not
+	// keep: 32 bytes in base64. SSECustomerAlgorithm is empty or AES256, and an
+	// empty SSECustomerKeyMD5 is computed. The server must be reached by TLS or
+	// at a local address.
 	SSECustomerAlgorithm, SSECustomerKey, SSECustomerKeyMD5 string
 
-	// SSEKMSKeyID has AWS encrypt files with a key of its key management
+	// SSEKMSKeyID makes AWS encrypt files with a key of its key management
 	// service. It cannot be combined with SSECustomerKey.
 	SSEKMSKeyID string
 
-	// Transport makes the requests to the store; those for credentials go by
-	// the AWS SDK's own. Nil: one that is made for many reads at once, with the
-	// proxy of the environment and the authorities of AWS_CA_BUNDLE.
+	// Transport makes the requests to the store. Requests for credentials use
+	// the transport of the AWS SDK. Nil: a transport for many concurrent reads,
+	// with the proxy of the environment and the authorities of AWS_CA_BUNDLE.
 	Transport http.RoundTripper
 
-	// Logger gets what the AWS SDK warns of. Nil: slog.Default().
+	// Logger gets the warnings of the AWS SDK. Nil: slog.Default().
 	Logger *slog.Logger
 
 	virtualHost bool // ForcePathStyle is false on purpose

@@ -36,29 +36,30 @@ const (
 	maxConcurrency             = 1000
 )
 
-// conn is a client that is ready. It does not change but for what it learns
-// of the server. It is safe for concurrent use.
+// conn is a client that is ready for requests. It does not change, except for
+// what it learns about the server. It is safe for concurrent use.
 type conn struct {
 	api       *s3.Client
 	creds     *credentials
 	bucket    string
 	layout    clientio.Layout
-	closeIdle func() // nil: the transport is the caller's
+	closeIdle func() // nil if the transport is the caller's
 	log       *slog.Logger
 
 	partSize            int
 	concurrency         int
 	metadataConcurrency int
-	maxPartBackoff      time.Duration // between attempts at a part
+	maxPartBackoff      time.Duration // longest delay between attempts at a part
 	storageClass        string
 	sse                 encryption
 
 	noConditionalPut bool
 	warnNoCreate     sync.Once
-	singleDeletes    atomic.Bool // the server does not know batches
+	singleDeletes    atomic.Bool // the server knows no batches of deletions
 }
 
-// bucketNames are those of AWS, old ones included, and a little more.
+// bucketNames matches the bucket names of AWS, including old ones, and some
+// more.
 var bucketNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 
 func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
@@ -82,10 +83,10 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		// It may quote a line of a file with keys.
+		// The error may quote a line of a file with keys.
 		return nil, clientio.WithCause(ctx, clientio.Permanent(errors.New("load aws configuration: "+configProblem(err))))
 	}
-	cfg.APIOptions = nil // limitAnswers is for those that hand out credentials
+	cfg.APIOptions = nil // limitAnswers is only for the services that hand out credentials
 	if ep.url == "" {
 		if base := aws.ToString(s3.NewFromConfig(cfg).Options().BaseEndpoint); base != "" {
 			if ep, err = newEndpoint(base); err != nil {
@@ -136,7 +137,7 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		o.APIOptions = append(o.APIOptions, c.middleware(svc, ep.plain())...)
 	})
 	if region == "" && !isARN(c.Bucket) {
-		// With an endpoint there is always a region.
+		// An endpoint always has a region.
 		if region, err = made.findRegion(ctx); err != nil {
 			return nil, fmt.Errorf("find region of bucket: %w", err)
 		}
@@ -147,7 +148,8 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 	return made, nil
 }
 
-// validate checks what can be checked without the environment.
+// validate checks the fields, as far as that is possible without the
+// environment.
 func (c *ReplicaClient) validate() error {
 	invalid := func(what string) error { return fmt.Errorf("%s: %w", what, fs.ErrInvalid) }
 	switch {
@@ -171,7 +173,8 @@ func (c *ReplicaClient) validate() error {
 	return nil
 }
 
-// tlsConfig returns that of the SDK's transport, with what AWS_CA_BUNDLE says.
+// tlsConfig returns the configuration of the SDK's transport, including
+// AWS_CA_BUNDLE.
 func tlsConfig(cfg aws.Config, skipVerify bool) *tls.Config {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -183,8 +186,8 @@ func tlsConfig(cfg aws.Config, skipVerify bool) *tls.Config {
 	return out
 }
 
-// findRegion asks AWS where the bucket is. That takes no permission: refusals
-// say it too.
+// findRegion asks AWS for the region of the bucket. It needs no permission,
+// because a refusal contains the region, too.
 func (c *conn) findRegion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -206,13 +209,13 @@ func (c *conn) findRegion(ctx context.Context) (string, error) {
 	return "", clientio.Permanent(errors.New("server does not tell: set the region"))
 }
 
-// roundTripper is a transport as the SDK wants it. It follows no redirect: the
-// key of SSE-C would go along.
+// roundTripper is a transport with the interface of the SDK. It follows no
+// redirect, because the key of SSE-C would be sent to the new address.
 type roundTripper struct{ http.RoundTripper }
 
 func (r roundTripper) Do(req *http.Request) (*http.Response, error) { return r.RoundTrip(req) }
 
-// sdkLogger passes on what the SDK warns of.
+// sdkLogger passes on the warnings of the SDK.
 func sdkLogger(log *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(class logging.Classification, format string, v ...any) {
 		if class == logging.Warn {
@@ -223,8 +226,8 @@ func sdkLogger(log *slog.Logger) logging.Logger {
 
 func isARN(bucket string) bool { return strings.HasPrefix(bucket, "arn:") }
 
-// arnRegion returns the region in the ARN of an access point: arn, partition,
-// service, region.
+// arnRegion returns the region in the ARN of an access point, which begins with
+// arn:partition:service:region.
 func arnRegion(bucket string) string {
 	if parts := strings.SplitN(bucket, ":", 5); len(parts) == 5 && isARN(bucket) {
 		return parts[3]

@@ -22,7 +22,8 @@ import (
 )
 
 // staticCredentials returns the credentials of the fields or of the
-// environment, and what to call them; nil means those of the AWS SDK.
+// environment, and the name of their source. Nil means the credentials of the
+// AWS SDK.
 func (c *ReplicaClient) staticCredentials() (aws.CredentialsProvider, string, error) {
 	if c.AccessKeyID != "" || c.SecretAccessKey != "" {
 		if c.AccessKeyID == "" || c.SecretAccessKey == "" {
@@ -45,12 +46,12 @@ func (c *ReplicaClient) staticCredentials() (aws.CredentialsProvider, string, er
 	return nil, "", nil
 }
 
-// credentials remembers what its provider gave last, for errors. It is safe
-// for concurrent use.
+// credentials remembers the last credentials of its provider, for errors. It is
+// safe for concurrent use.
 type credentials struct {
 	provider aws.CredentialsProvider
-	source   string   // what to call them; empty: as the SDK does
-	secrets  []string // others that no error may show
+	source   string   // name of their source; empty: the name that the SDK gives it
+	secrets  []string // other texts that no error may show
 
 	last atomic.Pointer[aws.Credentials]
 }
@@ -65,7 +66,7 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return v, nil
 }
 
-// String says where the credentials are from.
+// String returns the name of the source of the credentials.
 func (c *credentials) String() string {
 	last := c.last.Load()
 	switch {
@@ -77,7 +78,7 @@ func (c *credentials) String() string {
 	return last.Source
 }
 
-// renew has the provider get new credentials, if it can.
+// renew makes the provider get new credentials, if it can.
 func (c *credentials) renew() bool {
 	last := c.last.Load()
 	cache, ok := c.provider.(*aws.CredentialsCache)
@@ -88,9 +89,9 @@ func (c *credentials) renew() bool {
 	return true
 }
 
-// credentialsError is why there are no credentials. Its text is made of parts
-// that are known to be no secrets: the SDK's quotes the output of a
-// credential process, and URLs.
+// credentialsError says why there are no credentials. Its text consists of
+// parts that are known to contain no secrets. The text of the SDK quotes URLs
+// and the output of a credential process.
 type credentialsError struct{ err error }
 
 func (e *credentialsError) Error() string {
@@ -119,7 +120,7 @@ func (e *credentialsError) Error() string {
 		" (AWS_ACCESS_KEY_ID and LITESTREAM_ACCESS_KEY_ID are not set)"
 }
 
-// classify returns e in the class that it has for a caller.
+// classify returns e in the class that its cause has.
 func (e *credentialsError) classify() error {
 	var resp *smithyhttp.ResponseError
 	var uerr *url.Error
@@ -128,12 +129,13 @@ func (e *credentialsError) classify() error {
 		status = resp.HTTPStatusCode()
 	}
 	if status >= 500 || status == http.StatusTooManyRequests || status == 0 && errors.As(e.err, &uerr) {
-		return errors.New(e.Error()) // who hands them out may come back
+		return errors.New(e.Error()) // the service that hands them out may come back
 	}
 	return fmt.Errorf("%s (%w)", e, fs.ErrPermission)
 }
 
-// configProblem says what is wrong with the AWS configuration, without quoting it.
+// configProblem says what is wrong with the AWS configuration, without quoting
+// it.
 func configProblem(err error) string {
 	var perr *fs.PathError
 	var profile config.SharedConfigProfileNotExistError

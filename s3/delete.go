@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	deleteBatch       = 1000 // the most that S3 takes
-	deleteConcurrency = 16   // where there are no batches
+	deleteBatch       = 1000 // the limit of S3
+	deleteConcurrency = 16   // where the server knows no batches
 )
 
-// DeleteLTXFiles implements replica.Client: one request for each
-// 1,000 files, or one for each file where the server knows no batches.
+// DeleteLTXFiles implements replica.Client, with one request for 1,000 files,
+// or for each file where the server knows no batches.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	if err := c.delete(ctx, a); err != nil {
 		return fmt.Errorf("delete ltx files: %w", err)
@@ -91,7 +91,7 @@ func (c *conn) deleteSingly(ctx context.Context, keys []string) error {
 	for _, key := range keys {
 		g.Go(func() error {
 			if err := gctx.Err(); err != nil {
-				return err // another one has failed
+				return err // another request has failed
 			}
 			_, err := c.api.DeleteObject(gctx, &s3.DeleteObjectInput{Bucket: &c.bucket, Key: &key})
 			if err == nil || errorCode(err) == "NoSuchKey" {

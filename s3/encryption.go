@@ -10,11 +10,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// encryption is what requests say about encryption by the server; nil is
-// nothing.
+// encryption holds the fields of requests that concern encryption by the
+// server. Nil fields are not sent.
 type encryption struct {
-	algorithm, key, keyMD5 *string // SSE-C: of every request for a file
-	kmsKeyID               *string // SSE-KMS: of those that create one
+	algorithm, key, keyMD5 *string // SSE-C: sent with every request for a file
+	kmsKeyID               *string // SSE-KMS: sent with requests that create a file
 	method                 types.ServerSideEncryption
 }
 

@@ -18,9 +18,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// Codes of errors whose status says less than they do.
+// Codes of errors that say more than the status.
 var (
-	refusedCodes = []string{ // credentials, whatever the status
+	refusedCodes = []string{ // the credentials, whatever the status is
 		"XAdminUserNotFound", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken", "ExpiredTokenException",
 		"TokenRefreshRequired", "SignatureDoesNotMatch", "AccessDenied",
 	}
@@ -28,7 +28,7 @@ var (
 	skewCodes    = []string{"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}
 	regionCodes  = []string{"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
-	// Nothing but the request's way there failed, or the moment.
+	// Only the way of the request failed, or the server did at that moment.
 	passingCodes = []string{
 		"RequestTimeout", "RequestCanceled", "SlowDown", "InternalError", "ServiceUnavailable", "TemporaryRedirect",
 		"ConditionalRequestConflict", "OperationAborted", "NoSuchUpload", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch",
@@ -62,8 +62,7 @@ func bucketRegion(err error) string {
 	return ""
 }
 
-// failure makes of an error of the SDK one in the class that it has, with
-// nothing secret in it.
+// failure returns an error of the SDK in its class, without secrets.
 func (c *conn) failure(ctx context.Context, err error) error {
 	var cerr *credentialsError
 	if errors.As(err, &cerr) {
@@ -77,11 +76,11 @@ func (c *conn) failure(ctx context.Context, err error) error {
 		return clientio.WithCause(ctx, c.answer(err, status))
 	}
 	if ctx.Err() != nil {
-		return ctx.Err() // what else may be said of it says only that
+		return ctx.Err() // the other error says no more
 	}
 	var send *smithyhttp.RequestSendError
 	if !errors.As(err, &send) {
-		// Before anything was sent: what the SDK thinks of the request.
+		// The SDK refused the request before it sent anything.
 		return clientio.Permanent(errors.New(c.creds.redact(err.Error())))
 	}
 	err = clientio.WithoutURL(send.Err)
@@ -102,8 +101,8 @@ func (c *conn) answer(err error, status int) error {
 	return c.verdict(status, errorCode(err), message, bucketRegion(err))
 }
 
-// verdict is the error for a status, a code and a message of the server,
-// which may be 0 or empty.
+// verdict returns the error for a status, a code and a message of the server.
+// The status may be 0, and the texts may be empty.
 func (c *conn) verdict(status int, code, message, region string) error {
 	text := c.creds.redact(cmp.Or(code, http.StatusText(status)))
 	if message = c.creds.redact(message); message != "" && message != text {
@@ -142,8 +141,9 @@ func joinNonEmpty(a, b string) string {
 	return a + ": " + b
 }
 
-// skewRetryer retries what failed for the time alone: the SDK has learnt the
-// server's from the answer. Everything else is up to the caller.
+// skewRetryer retries a request that failed because of its time. The SDK has
+// learnt the time of the server from the answer. The caller decides about all
+// other errors.
 type skewRetryer struct{ aws.NopRetryer }
 
 // IsErrorRetryable implements aws.Retryer.

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// Init implements replica.Initializer. It reads the environment and the
-// AWS configuration files, and asks AWS for the bucket's region where that is
-// not known; nothing else goes over the network. Concurrent callers wait for
-// one attempt. Calling it is optional.
+// Init implements replica.Initializer. It reads the environment and the AWS
+// configuration files, and asks AWS for the region of the bucket if that is not
+// known. It sends no other requests. Concurrent callers share one attempt.
+// Calling Init is optional, because every method connects.
 func (c *ReplicaClient) Init(ctx context.Context) error {
 	_, err := c.connect(ctx)
 	return err

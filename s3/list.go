@@ -20,22 +20,22 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// metadataTimestamp is the metadata with the timestamp of the LTX header, in
-// RFC 3339 with nanoseconds.
+// metadataTimestamp is the key of the metadata that holds the timestamp of the
+// LTX header, in RFC 3339 with nanoseconds.
 const metadataTimestamp = "litestream-timestamp"
 
-// LTXFiles implements replica.Client. CreatedAt is when the object
-// was stored; with useMetadata it is the timestamp in the object's metadata,
-// which takes a request for each file, and the former again where there is
-// none.
+// LTXFiles implements replica.Client. CreatedAt is the time at which the object
+// was stored. With useMetadata it is the timestamp in the object's metadata, if
+// there is one, which takes a request for each file.
 //
-// LTXFiles itself makes no request but those of Init: the iterator does.
+// LTXFiles itself makes no request except those of Init. The iterator makes the
+// others.
 func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	return clientio.List(ctx, level, seek, useMetadata, c.connect)
 }
 
-// AllLTXFiles implements replica.AllLTXFilesLister: one request for each
-// 1,000 files.
+// AllLTXFiles implements replica.AllLTXFilesLister, with one request for 1,000
+// files.
 func (c *ReplicaClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	return clientio.ListAll(ctx, useMetadata, c.connect)
 }
@@ -53,7 +53,7 @@ func (c *conn) Pager(prefix, start string, useMetadata bool) clientio.Pager {
 type listing struct {
 	conn        *conn
 	prefix      string
-	start       string // the name to begin at; empty: the first
+	start       string // the name to begin at; empty: the first name
 	useMetadata bool
 
 	token   *string // of the next page; nil before the first
@@ -110,8 +110,9 @@ func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 	return page, true, nil
 }
 
-// check checks that an answer is about what was asked for, as far as it tells.
-// What most servers repeat, others may leave out.
+// check checks that an answer belongs to its request, as far as the answer
+// tells. Most servers repeat the bucket and the prefix, and some leave them
+// out.
 func (l *listing) check(out *s3.ListObjectsV2Output) error {
 	prefix := aws.ToString(out.Prefix)
 	if out.EncodingType == types.EncodingTypeUrl {
@@ -132,14 +133,14 @@ func (l *listing) check(out *s3.ListObjectsV2Output) error {
 	return nil
 }
 
-// hasOtherName reports whether a bucket may have another name in answers: the
-// alias or the ARN of an access point.
+// hasOtherName reports whether answers may give a bucket another name, because
+// the name in the request is the alias or the ARN of an access point.
 func hasOtherName(bucket string) bool {
 	return isARN(bucket) || strings.HasSuffix(bucket, "-s3alias") || strings.HasSuffix(bucket, "--ol-s3")
 }
 
-// withTimestamps looks the timestamps of a page up. Objects that are gone by
-// now are left out.
+// withTimestamps sets CreatedAt of the objects of a page to the timestamps in
+// their metadata. It leaves out objects that have been deleted meanwhile.
 func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]clientio.Object, error) {
 	gone := make([]bool, len(page))
 	g, gctx := errgroup.WithContext(ctx)
@@ -147,7 +148,7 @@ func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]cl
 	for i := range page {
 		g.Go(func() error {
 			if err := gctx.Err(); err != nil {
-				return err // another one has failed
+				return err // another request has failed
 			}
 			at, ok, err := c.timestamp(gctx, page[i])
 			gone[i] = !ok
@@ -170,14 +171,14 @@ func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]cl
 }
 
 // timestamp returns the timestamp in the metadata of an object that was listed,
-// or zero, and whether there is such an object still.
+// or zero, and whether the object still exists.
 func (c *conn) timestamp(ctx context.Context, o clientio.Object) (time.Time, bool, error) {
 	out, err := c.api.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: &c.bucket, Key: &o.Key,
 		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,
 	})
 	if errorStatus(err) == http.StatusNotFound {
-		return time.Time{}, false, nil // it was there when it was listed, and so was the bucket
+		return time.Time{}, false, nil // the object was deleted after the listing; the bucket exists
 	}
 	if err != nil {
 		return time.Time{}, true, fmt.Errorf("look up timestamp: %w", c.failure(ctx, err))

@@ -13,10 +13,11 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// middleware returns what is changed of the SDK's requests.
+// middleware returns the changes to the requests of the SDK.
 func (c *ReplicaClient) middleware(svc service, plain bool) []func(*middleware.Stack) error {
 	out := []func(*middleware.Stack) error{
-		// Proxies, and Google, change Accept-Encoding, which breaks the signature.
+		// Proxies and Google change Accept-Encoding, which breaks a signature
+		// that covers it.
 		beforeSigning("LitestreamHeaders", func(_ context.Context, req *smithyhttp.Request) error {
 			req.Header.Del("Accept-Encoding")
 			for name, value := range svc.headers {
@@ -36,8 +37,8 @@ func (c *ReplicaClient) middleware(svc service, plain bool) []func(*middleware.S
 		}
 		return addContentMD5(req)
 	}))
-	// Without TLS nothing else would protect the body. Left to itself, the SDK
-	// signs some and others not.
+	// Without TLS nothing else protects the body. By default the SDK signs only
+	// some bodies.
 	if !c.SignPayload && !plain {
 		return append(out, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 	}
@@ -48,7 +49,8 @@ func (c *ReplicaClient) middleware(svc service, plain bool) []func(*middleware.S
 	})
 }
 
-// beforeSigning returns what changes requests before they are signed.
+// beforeSigning returns a middleware that changes requests before they are
+// signed.
 func beforeSigning(id string, change func(context.Context, *smithyhttp.Request) error) func(*middleware.Stack) error {
 	m := middleware.FinalizeMiddlewareFunc(id, func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
 		middleware.FinalizeOutput, middleware.Metadata, error,

@@ -24,7 +24,7 @@ const (
 	abortTimeout = 10 * time.Second
 )
 
-// multipart stores first and then r in parts, and returns the size of all.
+// multipart stores first and then r in parts, and returns the size of the file.
 func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, error) {
 	c := p.conn
 	made, err := c.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
@@ -63,8 +63,8 @@ func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, 
 	return size, nil
 }
 
-// parts stores the parts of an upload, several at once. No more of them than
-// that are in memory.
+// parts stores the parts of an upload, several at the same time. Only these
+// parts are in memory.
 func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Reader) (parts []types.CompletedPart, size int64, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	slots := make(chan struct{}, p.conn.concurrency)
@@ -100,7 +100,7 @@ func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Re
 			}
 		}
 	}()
-	// If a part has failed, that is why the loop has ended.
+	// If a part has failed, the failure is the reason for the end of the loop.
 	if partErr := g.Wait(); partErr != nil {
 		err = partErr
 	}
@@ -110,7 +110,8 @@ func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Re
 	return slices.Clip(parts), size, err
 }
 
-// part stores one part, again if need be: that does nothing twice.
+// part stores one part, with several attempts if necessary. Storing a part
+// twice does no harm.
 func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedPart, body []byte) error {
 	out, err := p.conn.api.UploadPart(ctx, &s3.UploadPartInput{
 		Bucket: &p.conn.bucket, Key: &p.key, UploadId: uploadID, PartNumber: made.PartNumber,
@@ -131,8 +132,8 @@ func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedP
 	return nil
 }
 
-// abort has the server forget an upload, even if ctx is done. What it does not
-// forget is invisible, but costs money: so it is logged.
+// abort makes the server discard an upload, even if ctx is done. It logs a
+// failure, because an upload that remains is invisible and costs money.
 func (p *put) abort(ctx context.Context, uploadID *string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()

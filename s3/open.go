@@ -42,13 +42,13 @@ func (c *conn) open(ctx context.Context, file clientio.File, offset, size int64)
 	}
 	resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
 	if !ok {
-		return nil, errors.New("no answer") // the SDK always has it
+		return nil, errors.New("no answer") // the SDK always has one
 	}
 	return c.body(ctx, resp.Response, in.Range != nil, offset, size)
 }
 
-// isBeyond reports whether the object ends before offset, for all that the
-// server says with status 416.
+// isBeyond reports whether the object ends at or before offset, according to
+// the answer with status 416.
 func isBeyond(err error, offset int64) bool {
 	var resp *smithyhttp.ResponseError
 	if !errors.As(err, &resp) {
@@ -57,8 +57,8 @@ func isBeyond(err error, offset int64) bool {
 	return clientio.EndsBefore(resp.Response.Header.Get("Content-Range"), offset)
 }
 
-// body returns the body of an answer to a read, of a range if ranged. It
-// checks that the server sends what was asked for.
+// body returns the body of an answer to a read. It checks that the server sends
+// the range, or the whole object, that was asked for.
 func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
 	n, wrong := bodySize(resp, ranged, offset, size)
 	if wrong == nil && clientio.IsPage(resp.Header) {
@@ -75,8 +75,8 @@ func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offse
 	}.Body(ctx)
 }
 
-// bodySize returns the number of bytes that the body of an answer must have,
-// or what is wrong with the answer, which is permanent.
+// bodySize returns the number of bytes that the body of an answer must have. If
+// the answer is wrong, it returns a permanent error.
 func bodySize(resp *http.Response, ranged bool, offset, size int64) (int64, error) {
 	contentRange := resp.Header.Get("Content-Range")
 	switch {

@@ -10,20 +10,21 @@ import (
 const (
 	redacted = "[redacted]"
 
-	// minSecret is the length from which on a credential is taken out wherever
-	// it is. Shorter ones are parts of other words.
+	// minSecret is the length from which a credential is removed everywhere in
+	// a text. A shorter one may be a part of another word.
 	minSecret = 6
 
 	maxMessage = 300 // bytes
 )
 
-// redact returns a server's message without anything secret, and not too long.
+// redact returns a message of the server, cut to a moderate length and without
+// secrets.
 func (c *credentials) redact(message string) string {
 	secrets := slices.Clone(c.secrets)
 	if last := c.last.Load(); last != nil {
 		secrets = append(secrets, last.SessionToken, last.SecretAccessKey, last.AccessKeyID)
 	}
-	// One may be a part of another.
+	// One secret may be a part of another one.
 	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, secret := range secrets {
 		switch {
@@ -40,8 +41,8 @@ func (c *credentials) redact(message string) string {
 	return message
 }
 
-// redactValue takes a short secret out of the places of values: between quotes
-// or tags, and behind an equals sign or a colon.
+// redactValue removes a short secret where it is a value: between quotes or
+// tags, and after an equals sign or a colon.
 func redactValue(message, secret string) string {
 	value := regexp.MustCompile(`(["'=:>])` + regexp.QuoteMeta(secret) + `(["'<&,;)\s]|$)`)
 	return value.ReplaceAllString(message, "${1}"+redacted+"${2}")

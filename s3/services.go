@@ -11,37 +11,38 @@ import (
 	"strings"
 )
 
-// service is what is different at a service.
+// service describes how a service differs from AWS.
 type service struct {
 	name string
 
-	// host matches the service's endpoints, with a bucket before them or not.
-	// Its groups are bucket, endpoint and, where it is in there, region.
+	// host matches the service's endpoints, with or without a bucket in front.
+	// Its groups are bucket, endpoint and, if the endpoint contains it, region.
 	host *regexp.Regexp
 
-	region           string // where host has none
+	region           string // if host has no such group
 	pathStyle        bool
-	partSize         int // 0: as everywhere
-	concurrency      int // 0: as everywhere
+	partSize         int // 0: the default
+	concurrency      int // 0: the default
 	noContentMD5     bool
 	singleDeletes    bool
 	noConditionalPut bool
-	headers          map[string]string // of every request
+	headers          map[string]string // sent with every request
 }
 
-// services are those that are known by their hosts. None of them takes
-// unsigned bodies for sure, so bodies are signed unless told otherwise.
+// services are the services that are recognised by their hosts. None of them is
+// sure to accept unsigned bodies, so bodies are signed unless the user decides
+// otherwise.
 var services = []service{
 	{name: "AWS", host: hostPattern(`s3\.(?:dualstack\.)?(?P<region>[a-z]{2}[a-z0-9-]*-\d+)\.amazonaws\.com(?:\.cn)?`)},
 	{name: "AWS, anywhere", host: hostPattern(`s3\.amazonaws\.com`)},
 	{
 		name: "Cloudflare R2", host: hostPattern(`[0-9a-z]+(?:\.(?:eu|fedramp))?\.r2\.cloudflarestorage\.com`),
-		region: "auto", concurrency: 2, // it refuses many at once
+		region: "auto", concurrency: 2, // it refuses many requests at the same time
 	},
 	{
 		name: "Tigris", host: hostPattern(`(?:fly\.storage\.tigris\.dev|t3\.storage\.dev|t3\.storageapi\.dev)`),
 		region: "auto", partSize: 16 << 20, concurrency: 2, noContentMD5: true,
-		headers: map[string]string{"X-Tigris-Consistent": "true"}, // or reads may be old
+		headers: map[string]string{"X-Tigris-Consistent": "true"}, // without it reads may return old content
 	},
 	{name: "Backblaze B2", host: hostPattern(`s3\.(?P<region>[a-z0-9-]+)\.backblazeb2\.com`), pathStyle: true},
 	{name: "DigitalOcean Spaces", host: hostPattern(`(?P<region>[a-z0-9]+)\.digitaloceanspaces\.com`)},
@@ -53,20 +54,21 @@ var services = []service{
 	{name: "Filebase", host: hostPattern(`s3\.filebase\.(?:com|io)`), region: defaultRegion, pathStyle: true},
 	{name: "Neon", host: hostPattern(`br-[^.]+\.storage\.[^.]+\.(?P<region>[^.]+)\.[^.]+\.neon\.tech`), pathStyle: true},
 	{
-		// Its XML API knows no batches of deletions, and conditional puts only
-		// by a header that S3's requests may not have.
+		// Its XML API has no batches of deletions. Its conditional puts need a
+		// header that requests signed for S3 must not have.
 		name: "Google Cloud Storage", host: hostPattern(`storage(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com`),
 		region: "auto", pathStyle: true, singleDeletes: true, noConditionalPut: true,
 	},
 }
 
-// hostPattern returns the pattern of hosts that are those of an endpoint, or a
-// bucket's name with these.
+// hostPattern returns a pattern for the hosts of an endpoint, with or without
+// the name of a bucket in front.
 func hostPattern(endpoint string) *regexp.Regexp {
 	return regexp.MustCompile(`^(?:(?P<bucket>.+?)\.)??(?P<endpoint>` + endpoint + `)$`)
 }
 
-// findService returns what a host without a port is at which service.
+// findService returns the service of a host without a port, and the place that
+// the host names.
 func findService(host string) (svc service, bucket, endpoint, region string, ok bool) {
 	for _, svc := range services {
 		m := svc.host.FindStringSubmatch(host)
@@ -86,7 +88,7 @@ func findService(host string) (svc service, bucket, endpoint, region string, ok 
 type endpoint struct {
 	url       string // without a slash at its end
 	host      string // without port
-	region    string // never empty if there is a url
+	region    string // not empty if there is a url
 	pathStyle bool
 	service   service
 }
@@ -95,8 +97,8 @@ func (e endpoint) plain() bool { return strings.HasPrefix(e.url, "http://") }
 
 func (e endpoint) local() bool { return isLocal(e.host) }
 
-// newEndpoint takes an address apart, like https://host:port/path, or one
-// without a scheme. Errors do not show it: people put passwords there.
+// newEndpoint parses an address like https://host:port/path, with or without
+// the scheme. Errors do not show the address, which may contain a password.
 func newEndpoint(address string) (endpoint, error) {
 	if address == "" {
 		return endpoint{}, nil
@@ -138,15 +140,15 @@ func newEndpoint(address string) (endpoint, error) {
 	return e, nil
 }
 
-// location is what the host of a URL says.
+// location is the place that the host of a URL names.
 type location struct {
 	bucket   string
 	region   string // may be empty
 	endpoint string // empty: AWS
 }
 
-// parseHost parses the host of an s3 URL: a bucket, or a bucket with the host of
-// a service, or with a host and a port.
+// parseHost parses the host of an s3 URL: a bucket, or a bucket with the host
+// of a service, or a bucket with a host and a port.
 func parseHost(hostport string) (location, error) {
 	host, port := hostport, ""
 	if h, p, err := net.SplitHostPort(hostport); err == nil {
@@ -184,8 +186,8 @@ func isIP(host string) bool {
 	return err == nil
 }
 
-// isLocal reports whether a host is one that mostly has no TLS: this machine,
-// or one of a private network.
+// isLocal reports whether a host usually has no TLS: this machine, or a host of
+// a private network.
 func isLocal(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()

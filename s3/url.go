@@ -35,7 +35,7 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 		return nil, invalidURL("url has a user: credentials come from the environment, like AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}
 	c := NewReplicaClient()
-	arn := urlPath // in a URL without slashes, it is the path
+	arn := urlPath // a URL without slashes has it in the path
 	if host != "" {
 		arn = host + "/" + strings.TrimPrefix(urlPath, "/")
 	}
@@ -66,7 +66,7 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 
 func invalidURL(text string) error { return fmt.Errorf("%s (%w)", text, fs.ErrInvalid) }
 
-// cutARN cuts what follows the ARN of an access point, which is
+// cutARN cuts a text after the ARN of an access point, which is
 // arn:partition:service:region:account:accesspoint/name.
 func cutARN(s string) (arn, rest string, ok bool) {
 	const marker = ":accesspoint/"
@@ -88,7 +88,7 @@ func (c *ReplicaClient) setParameters(query url.Values) error {
 		"sign-payload":           boolean(&c.SignPayload),
 		"require-content-md5":    boolean(&c.RequireContentMD5),
 		"put-object-content-md5": boolean(&c.PutObjectContentMD5),
-		"sign-accept-encoding":   boolean(new(bool)), // upstream's: ours never is
+		"sign-accept-encoding":   boolean(new(bool)), // known to upstream; this client never signs it
 		"conditional-put": func(value string) error {
 			var can bool
 			err := boolean(&can)(value)
@@ -124,7 +124,7 @@ func (c *ReplicaClient) setParameters(query url.Values) error {
 		seen[name] = true
 	}
 	if seen["endpoint"] && !seen["force-path-style"] {
-		c.ForcePathStyle = true // as upstream has it
+		c.ForcePathStyle = true // as upstream does
 	}
 	c.virtualHost = seen["force-path-style"] && !c.ForcePathStyle
 	return nil

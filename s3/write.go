@@ -25,10 +25,10 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 }
 
 // CreateLTXFile implements replica.LTXFileCreator. It returns
-// errors.ErrUnsupported if the server says that it knows no conditional puts,
-// or NoConditionalPut does. A server that ignores conditions without saying so
-// is not found out: see NoConditionalPut. An error that is none of these, nor
-// permanent, does not tell whether the file was stored.
+// errors.ErrUnsupported if NoConditionalPut is set, or if the server says that
+// it knows no conditional puts. It cannot detect a server that ignores
+// conditions silently, see NoConditionalPut. After a transient error it is not
+// known whether the file was stored.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connectToCreate, (*conn).write)
 }
@@ -58,8 +58,8 @@ func (c *conn) write(ctx context.Context, file clientio.Upload) (int64, error) {
 	return p.store(ctx, file.Body)
 }
 
-// noCreate returns the error for a server that cannot create, and logs it
-// the first time.
+// noCreate returns the error for a server that cannot create files
+// conditionally. It logs the error the first time.
 func (c *conn) noCreate(err error) error {
 	c.warnNoCreate.Do(func() {
 		c.log.Warn("s3 server cannot create files conditionally: nothing keeps two writers apart", "bucket", c.bucket, "error", err)
@@ -72,14 +72,14 @@ type put struct {
 	conn        *conn
 	key         string
 	metadata    map[string]string
-	ifNoneMatch *string // nil: replaces
+	ifNoneMatch *string // nil if the file may replace another one
 }
 
 // store stores r and returns its size.
 func (p *put) store(ctx context.Context, r io.Reader) (int64, error) {
 	first, more, err := clientio.ReadPart(r, p.conn.partSize)
 	if more && err == nil {
-		// A body may end just there.
+		// The body may end exactly here.
 		var next [1]byte
 		switch _, err = io.ReadFull(r, next[:]); {
 		case err == nil:
@@ -105,8 +105,8 @@ func (p *put) store(ctx context.Context, r io.Reader) (int64, error) {
 	return int64(len(first)), p.failure(ctx, err)
 }
 
-// failure makes of an error of the request that gives the file its name one in
-// the class that it has.
+// failure returns an error of the request that makes the file visible, in its
+// class.
 func (p *put) failure(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

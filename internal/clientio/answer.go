@@ -15,38 +15,38 @@ import (
 // Limits of bodies that hold no LTX data, in bytes.
 const (
 	// MaxErrorText is how much is read of the body of an error. The rest is
-	// ignored: what an error says comes first.
+	// ignored, because an error begins with what matters.
 	MaxErrorText = 64 << 10
 
-	// MaxAnswer is the limit of answers that have a few fields: tokens, and
-	// what the stores say to puts and deletions.
+	// MaxAnswer is the limit of answers with a few fields: tokens, and the
+	// answers of the stores to puts and deletions.
 	MaxAnswer = 4 << 20
 )
 
-// An Answer says what the answer to a request is like if something of the
-// store sent it. Other things answer with success, too: captive portals,
-// proxies, load balancers, web servers at a wrong address.
+// An Answer describes how a store answers a request. Other servers answer with
+// success, too: captive portals, proxies, load balancers, web servers at a
+// wrong address.
 type Answer struct {
-	// Data says that a success with status 200 or 206 has LTX data as its
-	// body, which is passed on. The reader of the body checks it.
+	// Data says that a success with status 200 or 206 has LTX data as its body.
+	// The body is passed on, and its reader checks it.
 	Data bool
 
-	// Limit is the limit of the body of a success, in bytes, unless it is
-	// data. Zero: MaxAnswer.
+	// Limit is the limit in bytes of the body of a success that is not data.
+	// Zero: MaxAnswer.
 	Limit int64
 
-	// Check returns what is wrong with a success, of which it gets the whole
-	// body unless it is data: "" if nothing is. Nil: everything will do.
+	// Check returns what is wrong with a success, or "". It gets the whole
+	// body, or nil if the body is data. A nil Check accepts every success.
 	Check func(resp *http.Response, body []byte) string
 }
 
-// AnswerError says that an answer with a status of success is not an answer of
-// the store. It is transient. Its text has nothing of the answer's body.
+// AnswerError means that an answer with a status of success does not come from
+// the store. It is transient. Its text contains nothing of the answer's body.
 type AnswerError struct {
 	Status int
 	Type   string // media type, or empty
-	Wrong  string // what is wrong with it
-	text   string // what it begins with, without long words
+	Wrong  string // what is wrong with the answer
+	text   string // the beginning of the body, without long words
 }
 
 func (e *AnswerError) Error() string {
@@ -57,8 +57,8 @@ func (e *AnswerError) Error() string {
 	return text + ": " + e.Wrong + ": something else than the store may have answered"
 }
 
-// Show returns e with the beginning of the answer, without what redact takes
-// away, if it is not nil.
+// Show returns e with the beginning of the answer. redact, if not nil, removes
+// secrets from it.
 func (e *AnswerError) Show(redact func(string) string) error {
 	const limit = 100
 	text := e.text
@@ -88,8 +88,8 @@ var (
 	longWord = regexp.MustCompile(`[0-9A-Za-z+/=_%~.-]{20,}`)
 )
 
-// excerpt returns the title of a page of HTML, or what another text begins
-// with. It leaves out long words, which may be keys, tokens or signatures.
+// excerpt returns the title of an HTML page, or the beginning of any other
+// text. It leaves out long words, which may be keys, tokens or signatures.
 func excerpt(body []byte) string {
 	body = body[:min(len(body), 4<<10)]
 	if m := title.FindSubmatch(body); m != nil {
@@ -99,8 +99,8 @@ func excerpt(body []byte) string {
 	return longWord.ReplaceAllString(text, "[...]")
 }
 
-// receive holds an answer against a, and limits its body. After an error the
-// body is closed.
+// receive checks an answer against a, and limits its body. It closes the body
+// if it returns an error.
 func (a Answer) receive(resp *http.Response) error {
 	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
 		return receiveError(resp)
@@ -116,7 +116,7 @@ func (a Answer) receive(resp *http.Response) error {
 		limit = MaxAnswer
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	_ = resp.Body.Close() // all of it that matters was read
+	_ = resp.Body.Close() // the rest does not matter
 	switch {
 	case err != nil:
 		return fmt.Errorf("read answer: %w", err)
@@ -130,9 +130,9 @@ func (a Answer) receive(resp *http.Response) error {
 	return nil
 }
 
-// receiveError limits the body of an error. One that would mean that a file is
-// missing, or there already, or too short, must not be a page: then something
-// else than the store has refused.
+// receiveError limits the body of an error. An error that would mean that a
+// file is missing, exists already or is too short must not be a page: then
+// another server than the store has refused the request.
 func receiveError(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusNotFound, http.StatusGone, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
@@ -140,8 +140,8 @@ func receiveError(resp *http.Response) error {
 		resp.Body = limitedBody{io.LimitReader(resp.Body, MaxErrorText), resp.Body}
 		return nil
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, MaxErrorText)) // what came of it says enough
-	_ = resp.Body.Close()                                          // nothing more is wanted
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, MaxErrorText)) // the part that was read says enough
+	_ = resp.Body.Close()                                          // the rest does not matter
 	if isHTML(resp.Header, body) {
 		return NewAnswerError(resp, body, "answer is a page")
 	}
@@ -149,8 +149,9 @@ func receiveError(resp *http.Response) error {
 	return nil
 }
 
-// isHTML reports whether the body of an error is a page, or would be if the
-// request had been one for it. Google's type of plain texts is that of pages.
+// isHTML reports whether the body of an error is a page, or would be one if the
+// method of the request allowed a body. Google sends plain text with the media
+// type of a page.
 func isHTML(h http.Header, body []byte) bool {
 	body = bytes.TrimSpace(body)
 	switch {
@@ -174,14 +175,15 @@ type limitedBody struct {
 	io.Closer
 }
 
-// Checked returns a transport that holds the answers of another one against
-// what they have to be like. Errors of answers that are not are AnswerErrors.
+// Checked returns a transport that checks the answers of base against the
+// Answer that want returns for the request. An answer that fails the check is
+// an AnswerError.
 func Checked(base http.RoundTripper, want func(*http.Request) Answer) http.RoundTripper {
 	return checked{base, want}
 }
 
-// Limited returns a transport that limits the bodies of all answers, but
-// takes any.
+// Limited returns a transport that limits the bodies of all answers, and
+// accepts every answer.
 func Limited(base http.RoundTripper) http.RoundTripper {
 	return checked{base, func(*http.Request) Answer { return Answer{} }}
 }
@@ -203,9 +205,9 @@ func (c checked) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// CheckXML says what is wrong with the document of an answer, which has to
-// have one of some root elements and to be whole. What is in the root is not
-// looked at.
+// CheckXML returns what is wrong with the document of an answer, or "". The
+// document must have one of the root elements and must be complete. CheckXML
+// does not look at the content of the root element.
 func CheckXML(body []byte, roots ...string) string {
 	root, err := xmlRoot(body)
 	if err != nil {
@@ -239,8 +241,8 @@ func xmlRoot(body []byte) (string, error) {
 	}
 }
 
-// checkXMLEnd checks that a document ends with the tag that closes its root, or
-// is an empty root.
+// checkXMLEnd checks that a document ends with the closing tag of its root, or
+// that the root is empty.
 func checkXMLEnd(body []byte, root string) string {
 	body = bytes.TrimSpace(body)
 	if bytes.HasSuffix(body, []byte("/>")) && bytes.LastIndexByte(body, '<') == bytes.Index(body, []byte("<"+root)) {
@@ -260,22 +262,22 @@ func checkXMLEnd(body []byte, root string) string {
 	return ""
 }
 
-// IsPage reports whether an answer says that it is a page for people, which
-// nothing that the stores send is.
+// IsPage reports whether an answer declares itself as an HTML page. The stores
+// send no pages.
 func IsPage(h http.Header) bool {
 	mediaType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	return mediaType == "text/html" || mediaType == "application/xhtml+xml"
 }
 
-// IsObject reports whether headers are those that a store sends with one of its
-// objects: an entity tag, something with one of the prefixes that only its
-// headers have, and not the type of a page.
+// IsObject reports whether a store has sent an object with these headers: an
+// entity tag, a header with one of the prefixes that only stores use, and a
+// media type other than that of a page.
 func IsObject(h http.Header, prefixes ...string) bool {
 	return h.Get("Etag") != "" && !IsPage(h) && IsStore(h, prefixes...)
 }
 
-// IsStore reports whether there is a header with one of the prefixes that only
-// those of a store have.
+// IsStore reports whether a header has one of the prefixes that only stores
+// use.
 func IsStore(h http.Header, prefixes ...string) bool {
 	for name := range h {
 		for _, prefix := range prefixes {
@@ -287,10 +289,10 @@ func IsStore(h http.Header, prefixes ...string) bool {
 	return false
 }
 
-// RefuseBody returns the error for an answer whose body nobody read, and closes
-// it.
+// RefuseBody returns the error for an answer whose body was not read, and
+// closes the body.
 func RefuseBody(resp *http.Response, wrong string) *AnswerError {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // for the error's text
-	_ = resp.Body.Close()                                   // nobody wants it
+	_ = resp.Body.Close()                                   // the error says what matters
 	return NewAnswerError(resp, body, wrong)
 }

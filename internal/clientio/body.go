@@ -12,7 +12,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// CheckRange returns fs.ErrInvalid for a range that cannot be.
+// CheckRange returns fs.ErrInvalid for a range with a negative offset or size,
+// or with an end beyond the largest offset.
 func CheckRange(offset, size int64) error {
 	if offset < 0 || size < 0 || offset+size < 0 {
 		return fmt.Errorf("range at %d of %d bytes: %w", offset, size, fs.ErrInvalid)
@@ -20,20 +21,21 @@ func CheckRange(offset, size int64) error {
 	return nil
 }
 
-// NewBody returns a body of exactly size bytes. It fails with
-// io.ErrUnexpectedEOF where r ends before, and with the error of the context
-// where that is why r failed.
+// NewBody returns a body of exactly size bytes. If r ends earlier, the body
+// fails with io.ErrUnexpectedEOF. If r fails because ctx is done, the error
+// wraps the error of ctx.
 func NewBody(ctx context.Context, r io.ReadCloser, size int64) io.ReadCloser {
 	return &body{ctx: ctx, r: r, size: size}
 }
 
-// body is a body of known length. It reads one byte further, as it were: a
-// connection is free for the next request only when its end was seen.
+// body is a body of known length. Close reads one byte beyond the length,
+// because a connection is only free for the next request after its reader has
+// seen the end.
 type body struct {
 	ctx  context.Context
 	r    io.ReadCloser
 	size int64
-	n    int64 // read so far
+	n    int64 // bytes read so far
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -61,13 +63,14 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) Close() error {
 	if b.n == b.size {
 		var end [1]byte
-		_, _ = b.r.Read(end[:]) // let the transport see the end
+		_, _ = b.r.Read(end[:]) // lets the transport see the end
 	}
 	return b.r.Close()
 }
 
-// WithCause returns err, or an error that wraps both that of ctx and err if
-// ctx is done and err does not say so: some libraries hide it.
+// WithCause returns err, unless ctx is done and err does not say so, because
+// some libraries hide it. Then it returns an error that wraps both the error of
+// ctx and err.
 func WithCause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) {
 		return err
@@ -75,11 +78,11 @@ func WithCause(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ctx.Err(), err)
 }
 
-// firstPart is what a part that is read takes at first.
+// firstPart is the capacity in bytes that a part begins with.
 const firstPart = 64 << 10
 
-// ReadPart reads up to size bytes into memory that grows as they come. more
-// says that there may be others.
+// ReadPart reads up to size bytes of r. The memory grows with what has been
+// read. more says that r may have more bytes.
 func ReadPart(r io.Reader, size int) (part []byte, more bool, err error) {
 	for len(part) < size {
 		if len(part) == cap(part) {
@@ -97,9 +100,9 @@ func ReadPart(r io.Reader, size int) (part []byte, more bool, err error) {
 	return part, true, nil
 }
 
-// CheckBegin returns a reader of r, the body of a whole LTX file or of its
-// first bytes, that fails with the error wrong makes of what comes if that does
-// not begin as LTX files do.
+// CheckBegin returns a reader of r, which is the body of a whole LTX file or of
+// its first bytes. If the body does not begin like an LTX file, the reader
+// fails with the error that wrong makes of the first bytes.
 func CheckBegin(r io.ReadCloser, wrong func(begin []byte) error) io.ReadCloser {
 	return &begin{ReadCloser: r, wrong: wrong}
 }
@@ -108,8 +111,8 @@ type begin struct {
 	io.ReadCloser
 	wrong   func([]byte) error
 	checked bool
-	peeked  []byte // what was read and not returned yet
-	err     error  // after peeked
+	peeked  []byte // bytes that were read and not returned yet
+	err     error  // returned after peeked
 }
 
 func (b *begin) Read(p []byte) (int, error) {
@@ -129,7 +132,7 @@ func (b *begin) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// check reads enough to tell a page or a message from an LTX file.
+// check reads as much as it takes to tell a page or a message from an LTX file.
 func (b *begin) check() error {
 	b.checked = true
 	peeked := make([]byte, 512)

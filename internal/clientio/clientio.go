@@ -1,5 +1,6 @@
-// Package clientio holds what every replica client does with the bodies it
-// reads and writes, on the terms of replica.Client.
+// Package clientio holds the code that the clients of all stores share: how
+// they check arguments, name files, connect once, judge answers and read and
+// write bodies, as replica.Client asks for.
 package clientio
 
 import (
@@ -12,10 +13,10 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// MaxLevel is the highest level, that of snapshots.
+// MaxLevel is the highest level, which holds snapshots.
 const MaxLevel = 9
 
-// CheckLevel returns fs.ErrInvalid for a level that there is not.
+// CheckLevel returns fs.ErrInvalid for a level that does not exist.
 func CheckLevel(level int) error {
 	if level < 0 || level > MaxLevel {
 		return fmt.Errorf("level %d: %w", level, fs.ErrInvalid)
@@ -23,8 +24,8 @@ func CheckLevel(level int) error {
 	return nil
 }
 
-// PeekHeader checks that r begins with the header of the named file, and
-// returns a reader of all of r.
+// PeekHeader checks that r begins with the LTX header of the named file, and
+// returns the header and a reader of all of r.
 func PeekHeader(r io.Reader, minTXID, maxTXID ltx.TXID) (ltx.Header, io.Reader, error) {
 	hdr, r, err := ltx.PeekHeader(r)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"net/url"
 )
 
-// Permanent returns err as one that it is no use to retry.
+// Permanent returns err as an error that the caller does not retry.
 func Permanent(err error) error { return permanent{err} }
 
 type permanent struct{ error }
@@ -18,10 +18,10 @@ func (e permanent) Unwrap() error { return e.error }
 func (permanent) Permanent() bool { return true }
 
 // StatusError returns the error for an HTTP status that is not a success, in
-// the class that replica.Client wants: fs.ErrPermission for 401 and
-// 403, transient for 408, 425, 429 and 5xx but 501, permanent for the others.
-// What 404, 409 and 412 mean is up to the caller, who may not have asked for
-// what is missing.
+// the class that replica.Client asks for: fs.ErrPermission for 401 and 403,
+// transient for 408, 425, 429 and 5xx except 501, and permanent for all others.
+// The caller decides what 404, 409 and 412 mean, because that depends on the
+// request.
 func StatusError(status int, text string) error {
 	err := fmt.Errorf("http status %d: %s", status, text)
 	switch status {
@@ -38,8 +38,8 @@ func StatusError(status int, text string) error {
 	return Permanent(err)
 }
 
-// WithoutURL returns err without the URL that net/http puts in front: it may
-// hold a signature.
+// WithoutURL returns err without the URL that net/http puts in front of it. The
+// URL may contain a signature.
 func WithoutURL(err error) error {
 	var uerr *url.Error
 	if errors.As(err, &uerr) {

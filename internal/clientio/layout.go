@@ -9,8 +9,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Layout says how an object store names the LTX files of a replica. Listed by
-// name, files are in the order of level, MinTXID and MaxTXID.
+// Layout says how an object store names the LTX files of a replica. In the
+// order of their names, files are in order of level, MinTXID and MaxTXID.
 type Layout struct {
 	root  string // with a slash at the end
 	level func(level int) string
@@ -23,8 +23,8 @@ func NewLayout(replicaPath string) Layout {
 }
 
 // NewHexLayout returns the layout <path>/<level>/<name>, with a level of four
-// hex digits. As upstream has it, the path is taken as it is, so that names
-// begin with a slash where it is empty.
+// hex digits. Upstream does not clean the path, so neither does this: the names
+// of an empty path begin with a slash.
 func NewHexLayout(replicaPath string) Layout {
 	return Layout{root: replicaPath + "/", level: func(level int) string { return fmt.Sprintf("%04x", level) }}
 }
@@ -34,20 +34,20 @@ func (l Layout) Key(level int, minTXID, maxTXID ltx.TXID) string {
 	return l.Prefix(level) + ltx.FormatFilename(minTXID, maxTXID)
 }
 
-// Prefix returns what the names of all files of a level begin with.
+// Prefix returns the text that the names of all files of a level begin with.
 func (l Layout) Prefix(level int) string { return l.root + l.level(level) + "/" }
 
-// CommonPrefix returns what the names of all files of all levels begin with,
-// and few others.
+// CommonPrefix returns the text that the names of all files of all levels begin
+// with. Few other names do.
 func (l Layout) CommonPrefix() string {
 	return l.root + strings.TrimSuffix(l.level(0), "0")
 }
 
-// Seek returns a name between those of the files with MinTXID < seek and the
-// others of the level.
+// Seek returns a name after those of the level's files with MinTXID < seek, and
+// before those of its other files.
 func (l Layout) Seek(level int, seek ltx.TXID) string { return l.Prefix(level) + seek.String() }
 
-// Parse takes a name apart. It refuses all that Key does not give.
+// Parse splits a name into its parts. It accepts only names that Key returns.
 func (l Layout) Parse(key string) (level int, minTXID, maxTXID ltx.TXID, ok bool) {
 	rest, ok := strings.CutPrefix(key, l.root)
 	if !ok {
@@ -66,8 +66,8 @@ func (l Layout) Parse(key string) (level int, minTXID, maxTXID ltx.TXID, ok bool
 	return 0, 0, 0, false
 }
 
-// ParseName parses the name of an LTX file. It refuses TXIDs that no LTX
-// header can have, and what FormatFilename does not give.
+// ParseName parses the name of an LTX file. It accepts only names that
+// FormatFilename returns, with TXIDs that an LTX header can have.
 func ParseName(name string) (minTXID, maxTXID ltx.TXID, ok bool) {
 	minTXID, maxTXID, err := ltx.ParseFilename(name)
 	if err != nil || minTXID == 0 || minTXID > maxTXID || name != ltx.FormatFilename(minTXID, maxTXID) {

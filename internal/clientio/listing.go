@@ -8,16 +8,16 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Object is what a listing tells of an object.
+// Object is an object as a listing describes it.
 type Object struct {
 	Key       string
 	Size      int64
-	CreatedAt time.Time // the best hint of the LTX header's timestamp
-	Version   string    // see NoteVersion; empty if the store does not tell
+	CreatedAt time.Time // the best approximation of the LTX header's timestamp
+	Version   string    // see NoteVersion; empty if the store has none
 }
 
-// A Pager fetches the next page of a listing, in order of key, and says
-// whether there are more.
+// A Pager fetches the next page of a listing, in order of key. more says that
+// there are more pages.
 type Pager func(ctx context.Context) (page []Object, more bool, err error)
 
 // Lister is a connection to an object store that can list it.
@@ -30,7 +30,7 @@ type Lister interface {
 	Pager(prefix, start string, useMetadata bool) Pager
 }
 
-// List does what LTXFiles of a client of an object store does.
+// List implements LTXFiles for a client of an object store.
 func List[S Lister](ctx context.Context, level int, seek ltx.TXID, useMetadata bool, connect func(context.Context) (S, error)) (ltx.FileIterator, error) {
 	err := CheckLevel(level)
 	var s S
@@ -48,7 +48,7 @@ func List[S Lister](ctx context.Context, level int, seek ltx.TXID, useMetadata b
 	return NewIterator(ctx, layout, seek, next.named(fmt.Sprintf("level %d", level))), nil
 }
 
-// ListAll does what AllLTXFiles of a client of an object store does.
+// ListAll implements AllLTXFiles for a client of an object store.
 func ListAll[S Lister](ctx context.Context, useMetadata bool, connect func(context.Context) (S, error)) (ltx.FileIterator, error) {
 	s, err := connect(ctx)
 	if err != nil {
@@ -70,8 +70,8 @@ func (next Pager) named(what string) Pager {
 	}
 }
 
-// NewIterator returns an iterator over the LTX files among the objects of a
-// listing that have MinTXID >= seek. It fetches pages as it comes to them.
+// NewIterator returns an iterator over the LTX files with MinTXID >= seek among
+// the objects of a listing. It fetches a page when it needs it.
 func NewIterator(ctx context.Context, layout Layout, seek ltx.TXID, next Pager) ltx.FileIterator {
 	return &iterator{ctx: ctx, layout: layout, seek: seek, next: next, more: true}
 }
@@ -82,7 +82,7 @@ type iterator struct {
 	seek   ltx.TXID
 	next   Pager
 
-	page []Object // what is left of it
+	page []Object // the items that are left
 	more bool
 	item *ltx.FileInfo // nil before the first and after the last
 	err  error

@@ -6,11 +6,11 @@ import (
 	"net/http"
 )
 
-// ObjectAnswer is the answer to a read of an object, and what the client of the
-// store has found out about it.
+// ObjectAnswer is the answer to a read of an object, with the findings of the
+// store's client.
 type ObjectAnswer struct {
 	Response *http.Response
-	IsObject bool                // see the function IsObject
+	IsObject bool                // the store has sent it, see the function IsObject
 	Ranged   bool                // the body is a range of the object
 	Length   int64               // of the body
 	Version  string              // see CheckVersion
@@ -18,8 +18,9 @@ type ObjectAnswer struct {
 	Redact   func(string) string // takes secrets out of the text of an answer; nil: there are none
 }
 
-// Body returns the body, or closes it and returns an error. An answer that is
-// wrong, and does not show that it is one of the store, is an AnswerError.
+// Body returns the body, or closes it and returns an error. The error is an
+// AnswerError if the answer is wrong and does not show that it comes from the
+// store.
 func (a ObjectAnswer) Body(ctx context.Context) (io.ReadCloser, error) {
 	if a.IsObject || a.Wrong == nil && a.Ranged {
 		if err := CheckVersion(ctx, a.Version); err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // RangeHeader returns the value of the HTTP header Range for size bytes from
-// offset on, 0 being all there are.
+// offset on. A size of 0 means all of them.
 func RangeHeader(offset, size int64) string {
 	if size == 0 {
 		return fmt.Sprintf("bytes=%d-", offset)
@@ -16,9 +16,9 @@ func RangeHeader(offset, size int64) string {
 }
 
 // RangeLength returns the length of the body of an answer with status 206 to
-// such a request. It checks that the answer is the range that was asked for, as
-// far as there is one, by its Content-Range, and by its Content-Length unless
-// that is negative.
+// such a request. It checks that the Content-Range is the range that was asked
+// for, cut off at the end of the object, and that the Content-Length agrees
+// unless it is negative.
 func RangeLength(contentRange string, contentLength, offset, size int64) (int64, error) {
 	first, last, total, ok := parseContentRange(contentRange)
 	want := total - 1
@@ -32,8 +32,9 @@ func RangeLength(contentRange string, contentLength, offset, size int64) (int64,
 	return n, nil
 }
 
-// EndsBefore tells whether an object has nothing from offset on, for all that
-// the Content-Range of an answer with status 416 says, if it has one.
+// EndsBefore tells whether an object ends at or before offset, according to the
+// Content-Range of an answer with status 416. An answer without that header is
+// believed.
 func EndsBefore(contentRange string, offset int64) bool {
 	text, ok := strings.CutPrefix(contentRange, "bytes */")
 	if !ok {
@@ -44,7 +45,7 @@ func EndsBefore(contentRange string, offset int64) bool {
 }
 
 // parseContentRange parses a header like "bytes 5-9/20". A range may be empty
-// and end right before it begins, as Azurite has it.
+// and end right before it begins, because Azurite sends such ranges.
 func parseContentRange(s string) (first, last, total int64, ok bool) {
 	s, ok = strings.CutPrefix(s, "bytes ")
 	bounds, all, ok1 := strings.Cut(s, "/")
@@ -54,7 +55,7 @@ func parseContentRange(s string) (first, last, total int64, ok bool) {
 		to   *int64
 		text string
 	}{{&first, from}, {&last, to}, {&total, all}} {
-		n, err := strconv.ParseUint(field.text, 10, 63) // no signs
+		n, err := strconv.ParseUint(field.text, 10, 63) // accepts no signs
 		*field.to = int64(n)
 		ok = ok && err == nil
 	}

@@ -8,20 +8,22 @@ import (
 )
 
 const (
-	// A database reads up to 128 ranges at once, litestream.DefaultMaxConcurrentRequests.
-	// Connections that it does not find open again cost it a round trip or three.
+	// A database reads up to 128 ranges at once, see
+	// litestream.DefaultMaxConcurrentRequests. Opening a connection costs up to
+	// three round trips.
 	maxIdleConns    = 128
 	idleConnTimeout = 90 * time.Second
 
-	maxHeaderBytes = 256 << 10 // of one answer, several times what the stores send
+	maxHeaderBytes = 256 << 10 // of one answer; the stores send a fraction of that
 
-	// Who waits for a connection gets an error, and may try again, long before its time is up.
+	// A caller that waits for a connection gets an error early enough to try
+	// again within its time limit.
 	dialTimeout = 5 * time.Second
 	tlsTimeout  = 5 * time.Second
 )
 
-// NewTransport returns a transport for many small ranged reads at once from
-// one host. Config may be nil.
+// NewTransport returns a transport for many small ranged reads at once from one
+// host. config may be nil.
 func NewTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
@@ -33,7 +35,7 @@ func NewTransport(config *tls.Config) *http.Transport {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		IdleConnTimeout:        idleConnTimeout,
 		ExpectContinueTimeout:  time.Second,
-		DisableCompression:     true,  // lengths are those of ranges
-		ForceAttemptHTTP2:      false, // measured in gs: less bulk, for twice the processor time
+		DisableCompression:     true,  // compressed bodies have other lengths than their ranges
+		ForceAttemptHTTP2:      false, // measured in gs: HTTP/2 has less throughput and takes twice the CPU time
 	}
 }

@@ -9,22 +9,22 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// A version names the content that a file has now, like an ETag. A listing
-// tells the version of each file to the function that its context carries; a
-// read whose context carries a version gives the bytes of that version only.
+// A version names the current content of a file, like an ETag. A listing
+// reports the version of each file to the function that its context carries. A
+// read whose context carries a version returns the bytes of that version only.
 type (
 	versionKey struct{}
 	noterKey   struct{}
 )
 
-// WithVersionNoter returns a context for a listing, which calls fn with each
-// item whose version is known, before Next returns true for it.
+// WithVersionNoter returns a context for a listing. The listing calls fn for
+// each item whose version is known, before Next returns true for the item.
 func WithVersionNoter(ctx context.Context, fn func(info *ltx.FileInfo, version string)) context.Context {
 	return context.WithValue(ctx, noterKey{}, fn)
 }
 
-// NoteVersion tells the version of an item of a listing to the noter of its
-// context. An empty version says nothing.
+// NoteVersion reports the version of an item of a listing to the function of
+// the listing's context. It does not report an empty version.
 func NoteVersion(ctx context.Context, info *ltx.FileInfo, version string) {
 	if fn, ok := ctx.Value(noterKey{}).(func(*ltx.FileInfo, string)); ok && version != "" {
 		fn(info, version)
@@ -32,20 +32,21 @@ func NoteVersion(ctx context.Context, info *ltx.FileInfo, version string) {
 }
 
 // WithVersion returns a context for reading a file in the version that a
-// listing told.
+// listing has reported.
 func WithVersion(ctx context.Context, version string) context.Context {
 	return context.WithValue(ctx, versionKey{}, version)
 }
 
-// Version returns the version that a read is to be of. It is empty if any
-// will do.
+// Version returns the version that a read has to return. It is empty if the
+// read may return any version.
 func Version(ctx context.Context) string {
 	version, _ := ctx.Value(versionKey{}).(string)
 	return version
 }
 
-// OtherVersionError means that a file has another version than that which was
-// asked for, which no longer exists. It is fs.ErrNotExist.
+// OtherVersionError means that the version of a file that was asked for no
+// longer exists, because the file has another version now. It is
+// fs.ErrNotExist.
 type OtherVersionError struct {
 	Want, Got string
 }
@@ -57,9 +58,9 @@ func (e *OtherVersionError) Error() string {
 // Unwrap returns fs.ErrNotExist.
 func (*OtherVersionError) Unwrap() error { return fs.ErrNotExist }
 
-// CheckVersion returns an error if a file has another version than that which
-// the context asks for. An empty version says nothing. Quotes, which some
-// services put around ETags in some answers only, do not count.
+// CheckVersion returns an error if a file has another version than the context
+// asks for. An empty version matches every version. Quotes do not count: some
+// services put them around an ETag in some answers only.
 func CheckVersion(ctx context.Context, got string) error {
 	want := Version(ctx)
 	if want == "" || got == "" || strings.Trim(got, `"`) == strings.Trim(want, `"`) {

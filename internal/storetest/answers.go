@@ -21,37 +21,38 @@ import (
 	"github.com/ltxvfs/litestream/replicatest"
 )
 
-// AnswerTest says what tests of answers work with.
+// AnswerTest describes a store to the tests of its answers.
 type AnswerTest struct {
 	Service Service
 
 	// Key returns the name of an object.
 	Key func(level int, minTXID, maxTXID ltx.TXID) string
 
-	// NewClient returns a client of a replica in the bucket Bucket of a server,
-	// which stores more than LargeBody bytes in parts.
+	// NewClient returns a client of a replica in the bucket Bucket of a server.
+	// The client stores more than LargeBody bytes in parts.
 	NewClient func(t testing.TB, url string) replica.Client
 	LargeBody int
 
-	// Natural returns the status with which the store answers a request that
+	// Natural returns the status of the store's answer to a request that
 	// succeeds.
 	Natural func(r *http.Request) int
 }
 
-// operation is a kind of request, or of some that belong together.
+// operation is a call of a client, or several calls that belong together.
 type operation struct {
 	name string
 	run  func(ctx context.Context, c replica.Client) error
 
-	// done says what is wrong if run has succeeded. It may be nil.
+	// done returns what is wrong after run has succeeded. It may be nil.
 	done func() error
 }
 
-// answerServer is a server whose k-th answer is not the service's.
+// answerServer is a server that answers as the service does, except for the
+// k-th request.
 type answerServer struct {
 	*httptest.Server
 	wrong    atomic.Pointer[func(w http.ResponseWriter, r *http.Request)]
-	at       atomic.Int64 // the request that gets the wrong answer, from 1 on
+	at       atomic.Int64 // number of the request that gets the wrong answer, from 1
 	requests atomic.Int64
 }
 
@@ -69,21 +70,20 @@ func newAnswerServer(t testing.TB, service Service) *answerServer {
 	return s
 }
 
-// aim has the k-th request from now on get a wrong answer.
+// aim makes the server answer the k-th request from now on with wrong.
 func (s *answerServer) aim(k int64, wrong func(http.ResponseWriter, *http.Request)) {
 	s.wrong.Store(&wrong)
 	s.at.Store(k)
 	s.requests.Store(0)
 }
 
-// files are the LTX files that there are before each operation, by level and
-// TXID.
+// files are the LTX files that exist before each operation, by level and TXID.
 type files struct {
 	at    AnswerTest
 	small []byte // 0/1-1
 	other []byte // 0/2-2
-	fresh []byte // 0/3-3, which is not there
-	large []byte // the same, in parts
+	fresh []byte // 0/3-3, which does not exist
+	large []byte // 0/3-3, stored in parts
 }
 
 func newFiles(t testing.TB, at AnswerTest) *files {
@@ -99,12 +99,12 @@ func newFiles(t testing.TB, at AnswerTest) *files {
 	return &files{at: at, small: encode(1, 1), other: encode(2, 1), fresh: encode(3, 1), large: large}
 }
 
-// reset puts the service back to what there is before an operation.
+// reset restores the objects of the service to those before an operation.
 func (f *files) reset() {
 	f.at.Service.Set(map[string][]byte{f.at.Key(0, 1, 1): f.small, f.at.Key(0, 2, 2): f.other})
 }
 
-// read is an operation that reads.
+// read returns an operation that reads a range of a file.
 func (f *files) read(name string, offset, size int64) operation {
 	end := int64(len(f.small))
 	if size > 0 {
@@ -124,10 +124,10 @@ func (f *files) read(name string, offset, size int64) operation {
 	}}
 }
 
-// errWrong is the error of operations that succeed with something wrong.
+// errWrong is the error of operations that succeed with a wrong result.
 var errWrong = errors.New("wrong success")
 
-// list is an operation that lists the two files.
+// list returns an operation that lists the two files.
 func list(name string, open func(context.Context, replica.Client) (ltx.FileIterator, error)) operation {
 	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		itr, err := open(ctx, c)
@@ -150,7 +150,7 @@ func list(name string, open func(context.Context, replica.Client) (ltx.FileItera
 	}}
 }
 
-// write is an operation that stores body as 0/3-3.
+// write returns an operation that stores body as 0/3-3.
 func (f *files) write(name string, body []byte, create bool) operation {
 	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		store := c.WriteLTXFile
@@ -167,7 +167,7 @@ func (f *files) write(name string, body []byte, create bool) operation {
 	}}
 }
 
-// remove is an operation that deletes files.
+// remove returns an operation that deletes files.
 func (f *files) remove(name string, txids ...ltx.TXID) operation {
 	return operation{name: name, run: func(ctx context.Context, c replica.Client) error {
 		var infos []*ltx.FileInfo
@@ -215,7 +215,7 @@ func (f *files) operations() []operation {
 }
 
 // each runs every operation of a client against a server whose k-th answer is
-// one of the answers, for every k, and calls check with what became of it.
+// one of the answers, for every k. It calls check with the result.
 func (at AnswerTest) each(t *testing.T, answers []WrongAnswer, send func(w http.ResponseWriter, r *http.Request, a WrongAnswer, status int),
 	statuses func(r *http.Request) []int, check func(t *testing.T, a WrongAnswer, err error),
 ) {
@@ -243,7 +243,8 @@ func (at AnswerTest) each(t *testing.T, answers []WrongAnswer, send func(w http.
 							more.Store(variant+1 < len(all))
 							send(w, r, a, all[variant])
 						})
-						// What a client has learnt of the server is no part of it.
+						// A new client does not know what another one has
+						// learnt about the server.
 						c := at.NewClient(t, server.URL)
 						ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 						err := op.run(ctx, c)
@@ -252,7 +253,7 @@ func (at AnswerTest) each(t *testing.T, answers []WrongAnswer, send func(w http.
 							err = fmt.Errorf("%w: %w", errWrong, op.done())
 						}
 						if server.requests.Load() < k {
-							break // fewer requests than with a right answer
+							break // the operation made fewer than k requests
 						}
 						check(t, a, err)
 						if t.Failed() {
@@ -268,9 +269,9 @@ func (at AnswerTest) each(t *testing.T, answers []WrongAnswer, send func(w http.
 	}
 }
 
-// RunWrongAnswers checks that nothing that a client of a store does succeeds by
-// an answer that is none of the store, or not to what it asked for, and that
-// the error is transient and says what came.
+// RunWrongAnswers checks that no operation of a client succeeds with an answer
+// that does not come from the store, or that belongs to another request. The
+// error must be transient and show the answer.
 func RunWrongAnswers(t *testing.T, at AnswerTest) {
 	statuses := func(r *http.Request) []int {
 		if natural := at.Natural(r); natural != http.StatusOK && natural != http.StatusNoContent {
@@ -293,8 +294,9 @@ func RunWrongAnswers(t *testing.T, at AnswerTest) {
 	})
 }
 
-// RunWrongRefusals checks that no refusal of something else than the store makes a
-// client believe that a file is missing, or there already, or ends earlier.
+// RunWrongRefusals checks that a refusal by another server than the store does
+// not make a client believe that a file is missing, exists already or ends
+// earlier.
 func RunWrongRefusals(t *testing.T, at AnswerTest) {
 	var pages []WrongAnswer
 	for _, a := range WrongAnswers() {
@@ -312,10 +314,10 @@ func RunWrongRefusals(t *testing.T, at AnswerTest) {
 	})
 }
 
-// endless answers never end. It counts what was sent of them.
+// endless sends answers that never end, and counts the bytes that it has sent.
 type endless struct{ sent atomic.Int64 }
 
-// send answers without an end, with something of which the beginning is right.
+// send answers without an end, after a correct beginning.
 func (e *endless) send(w http.ResponseWriter, r *http.Request, begin string, status int) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.Header().Set("X-Amz-Request-Id", "r")
@@ -334,11 +336,11 @@ func (e *endless) send(w http.ResponseWriter, r *http.Request, begin string, sta
 	}
 }
 
-// sockets is the most that is on its way between client and server, in bytes.
+// sockets is the greatest number of bytes in flight between client and server.
 const sockets = 16 << 20
 
 // RunEndlessAnswers checks that answers without an end, with any status, cost a
-// client no more than limit bytes of network and of memory.
+// client at most limit bytes of network traffic and of memory.
 func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
 	bodies := []WrongAnswer{{Name: "endless white space", Body: " "}, {Name: "endless text", Body: "<Message>endless"}}
 	var e endless
@@ -373,7 +375,7 @@ func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
 }
 
 // EndlessServer returns the URL of a server whose answers do not end, and a
-// check that they cost a client of it no more than a few MiB each.
+// check that one of these answers costs a client at most a few MiB.
 func EndlessServer(t testing.TB) (url string, check func(err error)) {
 	const most = 4<<20 + sockets
 	var e endless

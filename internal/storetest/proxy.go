@@ -21,12 +21,12 @@ type Proxy struct {
 	addr string
 }
 
-// Toxic is something that a Proxy does to connections, as Toxiproxy's manual
-// has it: latency, bandwidth, slicer, reset_peer, limit_data, timeout.
+// Toxic is an effect of a Proxy on connections, in the terms of Toxiproxy's
+// manual: latency, bandwidth, slicer, reset_peer, limit_data, timeout.
 type Toxic struct {
 	Type       string         `json:"type"`
-	Stream     string         `json:"stream,omitempty"` // upstream or downstream, which is the default
-	Toxicity   float64        `json:"toxicity"`         // part of the connections; 0 means all
+	Stream     string         `json:"stream,omitempty"` // upstream, or downstream, the default
+	Toxicity   float64        `json:"toxicity"`         // fraction of the connections; 0 means all
 	Attributes map[string]any `json:"attributes"`
 }
 
@@ -44,8 +44,8 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	return p
 }
 
-// Add has the proxy do something to connections from now on, and returns what
-// ends it.
+// Add makes the proxy apply a toxic to connections from now on. It returns a
+// function that ends the effect.
 func (p *Proxy) Add(toxic Toxic) (remove func()) {
 	p.t.Helper()
 	if toxic.Toxicity == 0 {
@@ -56,18 +56,19 @@ func (p *Proxy) Add(toxic Toxic) (remove func()) {
 	return func() { p.call(http.MethodDelete, "/toxics/"+made.Name, nil, nil) }
 }
 
-// SetDown breaks all connections, and refuses new ones, or takes them again.
+// SetDown breaks all connections and refuses new ones, or accepts new ones
+// again.
 func (p *Proxy) SetDown(down bool) {
 	p.t.Helper()
 	p.call(http.MethodPost, "", map[string]any{"enabled": !down}, nil)
 }
 
-// Dial connects to the proxy, whatever the address.
+// Dial connects to the proxy, whatever the address is.
 func (p *Proxy) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, p.addr)
 }
 
-// Transport returns a client's usual transport, but through the proxy.
+// Transport returns the usual transport of a client, through the proxy.
 func (p *Proxy) Transport() *http.Transport {
 	tr := clientio.NewTransport(nil)
 	tr.Proxy = nil
@@ -76,14 +77,14 @@ func (p *Proxy) Transport() *http.Transport {
 	return tr
 }
 
-// call asks Toxiproxy for something.
+// call sends a request to Toxiproxy.
 func (p *Proxy) call(method, path string, request, response any) {
 	p.t.Helper()
 	body, err := json.Marshal(request)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	// Not the test's context, which is done when it cleans up.
+	// The context of the test is done while the test cleans up.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, p.api+path, bytes.NewReader(body))

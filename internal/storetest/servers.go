@@ -1,5 +1,6 @@
-// Package storetest tests the clients of object stores against real servers,
-// which scripts/servers starts.
+// Package storetest tests the clients of object stores: against the real
+// servers that scripts/servers starts, and against small services within the
+// process that can answer wrongly.
 package storetest
 
 import (
@@ -8,8 +9,8 @@ import (
 	"testing"
 )
 
-// Server returns the address of a test server by the name of its environment
-// variable. Where there is none, the test is skipped, or fails if
+// Server returns the address of a test server, from the environment variable of
+// that name. If the variable is not set, the test is skipped, or fails if
 // LITESTREAM_TEST_ALL is set.
 func Server(t testing.TB, variable string) *url.URL {
 	t.Helper()

@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// Bucket is the bucket of the services that tests make in their own process.
+// Bucket is the bucket of the services within the process of a test.
 const Bucket = "bucket"
 
-// Service is a small store in the process of a test, which answers as the real
-// one does. Its ServeHTTP is safe for concurrent use.
+// Service is a small store in the process of a test. It answers like the real
+// store. Its ServeHTTP is safe for concurrent use.
 type Service interface {
 	http.Handler
 
-	// Set makes objects all that there is.
+	// Set replaces all objects of the store.
 	Set(objects map[string][]byte)
 
 	// Get returns an object.
@@ -31,15 +31,15 @@ type Service interface {
 // object is one of a service's objects.
 type object struct {
 	body      []byte
-	timestamp string // metadata of the LTX header
+	timestamp string // the timestamp of the LTX header, in the metadata
 }
 
-// objects are those of a service.
+// objects are the objects of a service.
 type objects struct {
 	mu      sync.Mutex
 	byKey   map[string]object   // guarded by mu
-	parts   map[string][][]byte // guarded by mu; of uploads under way
-	uploads int                 // guarded by mu; made so far
+	parts   map[string][][]byte // guarded by mu; the parts of unfinished uploads
+	uploads int                 // guarded by mu; number of uploads so far
 }
 
 var stored = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -82,7 +82,7 @@ func (o *objects) keys(prefix string) []string {
 	})
 }
 
-// put stores an object, unless create is set and there is one.
+// put stores an object, unless create is set and the object exists.
 func (o *objects) put(key string, body []byte, timestamp string, create bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -107,7 +107,7 @@ func (o *objects) begin() string {
 	return fmt.Sprintf("upload-%d", o.uploads)
 }
 
-// part adds a part to an upload, by its number from 1 on.
+// part adds a part to an upload, by its number from 1.
 func (o *objects) part(id string, number int, body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -126,8 +126,8 @@ func (o *objects) whole(id string) []byte {
 
 func etag(body []byte) string { return fmt.Sprintf(`"%08x"`, crc32.ChecksumIEEE(body)) }
 
-// serveBody answers a read with all of a body, or the range that is asked for
-// in the header of a name.
+// serveBody answers a read with the whole body, or with the range in the header
+// rangeHeader.
 func serveBody(w http.ResponseWriter, r *http.Request, rangeHeader string, body []byte) {
 	w.Header().Set("Etag", etag(body))
 	w.Header().Set("Last-Modified", stored.Format(http.TimeFormat))

@@ -30,7 +30,7 @@ type gcsUpload struct {
 	body     []byte
 }
 
-// gcsResource is what the service tells of an object.
+// gcsResource is the description of an object in an answer.
 type gcsResource struct {
 	Kind        string            `json:"kind"`
 	Name        string            `json:"name"`
@@ -93,7 +93,8 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// multipartUpload returns what is in an upload of one request.
+// multipartUpload returns the name, the metadata and the content of an upload
+// with one request.
 func multipartUpload(r *http.Request) (resource gcsResource, body []byte) {
 	_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	reader := multipart.NewReader(bytes.NewReader(readBody(r)), params["boundary"])
@@ -106,7 +107,7 @@ func multipartUpload(r *http.Request) (resource gcsResource, body []byte) {
 	return resource, body
 }
 
-// resume takes a part of a resumable upload.
+// resume stores a part of a resumable upload.
 func (s *gcsService) resume(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method == http.MethodDelete {
 		w.WriteHeader(499)

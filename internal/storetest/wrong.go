@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// WrongAnswer is an answer with a status of success that is none of the store
-// to what was asked for.
+// WrongAnswer is an answer with a status of success that does not come from the
+// store, or belongs to another request.
 type WrongAnswer struct {
 	Name   string
 	Header map[string]string
@@ -18,7 +18,7 @@ type WrongAnswer struct {
 
 const portal = `<!DOCTYPE html><html><head><title>Guest WiFi</title></head><body><p>Please sign in.</p></body></html>`
 
-// Headers of all answers of a store, and those of pages.
+// These are headers of all answers of a store, and of pages.
 var (
 	ofStore = map[string]string{"X-Amz-Request-Id": "r", "X-Ms-Request-Id": "r", "X-Ms-Version": "2024-11-04", "X-Guploader-Uploadid": "r"}
 	page    = map[string]string{"Content-Type": "text/html; charset=utf-8"}
@@ -27,7 +27,7 @@ var (
 	asJSON  = map[string]string{"Content-Type": "application/json"}
 )
 
-// with returns headers together.
+// with returns the union of headers.
 func with(headers ...map[string]string) map[string]string {
 	all := map[string]string{}
 	for _, h := range headers {
@@ -119,12 +119,12 @@ func noise(n int) string {
 	return string(b)
 }
 
-// send answers with a wrong answer.
+// send sends the wrong answer.
 func (a WrongAnswer) send(w http.ResponseWriter, status int) {
 	for name := range w.Header() {
 		w.Header().Del(name)
 	}
-	w.Header()["Content-Type"] = nil // net/http would guess one
+	w.Header()["Content-Type"] = nil // keeps net/http from guessing one
 	for name, value := range a.Header {
 		w.Header().Set(name, value)
 	}

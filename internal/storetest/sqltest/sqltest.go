@@ -70,8 +70,8 @@ func Run(t *testing.T, store Store) {
 	t.Run("down", func(t *testing.T) { runDown(t, store) })
 }
 
-// run writes a replica with one client, and has SQLite read it with
-// another.
+// run writes a replica with one client, and makes SQLite read it through the
+// other.
 func run(t *testing.T, writer, reader replica.Client, opts *litestream.Options) {
 	p := newPrimary(t, writer)
 	conn := open(t, reader, opts)
@@ -87,7 +87,8 @@ func run(t *testing.T, writer, reader replica.Client, opts *litestream.Options) 
 	want("SELECT n, hex(substr(b, 1, 2)) FROM t WHERE id = 444", "444 0000")
 	want("PRAGMA integrity_check", "ok")
 
-	// Follow: a transaction, one that comes compacted, and one after retention.
+	// The connection follows a single transaction, transactions that come
+	// compacted, and a transaction after retention.
 	before := p.TXID()
 	p.Exec("UPDATE t SET n = 0 WHERE id <= 100")
 	follow(t, conn, p.TXID())
@@ -102,7 +103,8 @@ func run(t *testing.T, writer, reader replica.Client, opts *litestream.Options) 
 	want(all, "649 174706 778800")
 	want("PRAGMA integrity_check", "ok")
 
-	// Travel, by transaction and by time. What lies within a compacted file is no point in time.
+	// The connection travels by transaction and by time. A transaction within a
+	// compacted file is no point in time.
 	mustQuery(t, conn, fmt.Sprintf("PRAGMA litestream_txid = '%s'", before-1))
 	want(all, "580 168490 696000")
 	at := p.Time(last).Add(time.Millisecond)
@@ -116,8 +118,8 @@ func run(t *testing.T, writer, reader replica.Client, opts *litestream.Options) 
 	want(all, "649 174706 778800")
 }
 
-// newPrimary makes a replica with a snapshot of 0.7 MB, and some of every
-// kind of file.
+// newPrimary makes a replica with a snapshot of 0.7 MB and a few files of the
+// other levels.
 func newPrimary(t *testing.T, client replica.Client) *ltxtest.Primary {
 	t.Helper()
 	if c, ok := client.(replica.Initializer); ok {
@@ -140,7 +142,7 @@ func newPrimary(t *testing.T, client replica.Client) *ltxtest.Primary {
 	return p
 }
 
-// runDown takes the store away from an open database.
+// runDown makes the store unreachable for an open database.
 func runDown(t *testing.T, store Store) {
 	client := store.NewReplica(t)
 	p := newPrimary(t, client(nil))
@@ -163,15 +165,17 @@ func runDown(t *testing.T, store Store) {
 	}
 	p.Exec("UPDATE t SET n = 1")
 
-	// It comes back, to the same connection, with the news.
+	// The store is reachable again. The same connection sees the new
+	// transaction.
 	proxy.SetDown(false)
 	follow(t, conn, p.TXID())
 	if got := mustQuery(t, conn, "SELECT sum(n), count(*) FROM t"); got != "600 600" {
 		t.Errorf("after the store came back: %s", got)
 	}
 
-	// A store that hangs: an error within the time limit. SQLite has in its own
-	// cache what it read last, unless there are news.
+	// The store hangs, which must be an error within the time limit. SQLite has
+	// the pages of the last query in its own cache until there is a new
+	// transaction.
 	p.Exec("UPDATE t SET n = 2")
 	follow(t, conn, p.TXID())
 	hang := proxy.Add(storetest.Toxic{Type: "timeout", Attributes: map[string]any{"timeout": 0}})
@@ -183,7 +187,7 @@ func runDown(t *testing.T, store Store) {
 		t.Errorf("the error comes after %v", d)
 	}
 	hang()
-	proxy.SetDown(true) // ends the connections that hang
+	proxy.SetDown(true) // breaks the connections that hang
 	proxy.SetDown(false)
 	within(t, "queries work again", func() bool {
 		_, err := query(t.Context(), conn, scan)
@@ -210,10 +214,11 @@ func within(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// vfsNames counts the VFSes that are registered: SQLite keeps them for ever.
+// vfsNames counts the registered VFSes, which SQLite keeps for ever.
 var vfsNames atomic.Int64
 
-// open opens a database through a VFS of its own, until the test ends.
+// open opens a database through a VFS of its own. Both are closed when the test
+// ends.
 func open(t testing.TB, client replica.Client, opts *litestream.Options) *sql.Conn {
 	t.Helper()
 	if opts.Logger == nil {
@@ -256,7 +261,8 @@ func mustQuery(t testing.TB, conn *sql.Conn, text string) string {
 	return got
 }
 
-// query returns a result as text, values by spaces, rows by lines.
+// query returns a result as text. Spaces separate values, and line breaks
+// separate rows.
 func query(ctx context.Context, conn *sql.Conn, text string) (string, error) {
 	rows, err := conn.QueryContext(ctx, text)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/ltxvfs/litestream/memory"
 )
 
-// The suite itself is right about a store that never fails.
+// The suite passes with a store that never fails.
 func TestRun_Memory(t *testing.T) {
 	client := memory.NewReplicaClient()
 	run(t, client, client, &litestream.Options{})
