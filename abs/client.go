@@ -12,12 +12,12 @@
 //	<path>/ltx/<level>/<min>-<max>.ltx
 //
 // with a decimal level and two TXIDs of 16 hex digits. The metadata
-// litestreamtimestamp of a blob is the timestamp of its LTX header; every
-// listing brings it along.
+// litestreamtimestamp of a blob is the timestamp of its LTX header. Listings
+// include it.
 //
 // # Credentials
 //
-// The first of these that there is:
+// The client uses the first of these that is set:
 //
 //  1. the field Credential
 //  2. the field SASToken
@@ -31,9 +31,9 @@
 //
 // A write of more than one part that fails, or whose process dies, leaves
 // blocks that were never committed. Nothing lists or reads them, they cannot
-// be deleted, and the service drops them after a week. Several writers that
-// replace one file of more than one part at the same time can take each
-// other's blocks away; who loses gets a transient error.
+// be deleted, and the service drops them after a week. Writers that replace the
+// same file of more than one part at the same time can discard each other's
+// blocks. A writer whose blocks are discarded gets a transient error.
 package abs
 
 import (

@@ -79,8 +79,10 @@ type Fault struct {
 	calls  atomic.Int64
 	faults atomic.Int64
 
-	mu    sync.Mutex // guards rules; the slice is replaced and never changed
-	rules []*activeRule
+	mu struct {
+		sync.Mutex
+		rules []*activeRule // replaced by another slice, and never changed
+	}
 }
 
 var (
@@ -116,12 +118,12 @@ func (f *Fault) Add(r Rule) (remove func()) {
 	added := &activeRule{Rule: r}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rules = append(slices.Clip(f.rules), added)
+	f.mu.rules = append(slices.Clip(f.mu.rules), added)
 
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.rules = slices.DeleteFunc(slices.Clone(f.rules), func(r *activeRule) bool { return r == added })
+		f.mu.rules = slices.DeleteFunc(slices.Clone(f.mu.rules), func(r *activeRule) bool { return r == added })
 	}
 }
 
@@ -137,7 +139,7 @@ func (f *Fault) FailCall(k int, err error) (remove func()) {
 func (f *Fault) Reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rules = nil
+	f.mu.rules = nil
 	f.calls.Store(0)
 	f.faults.Store(0)
 }

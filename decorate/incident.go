@@ -51,7 +51,7 @@ func attempt[T any](in *incident, drop func(T), do func(*incident) (T, error)) (
 // incident counts a call and finds the rules that act on it.
 func (f *Fault) incident(ctx context.Context, c Call) *incident {
 	f.mu.Lock()
-	rules := f.rules
+	rules := f.mu.rules
 	f.mu.Unlock()
 
 	f.calls.Add(1)

@@ -46,8 +46,10 @@ type LatencyClient struct {
 	latency Latency
 	total   *pacer
 
-	mu  sync.Mutex // guards rng
-	rng *rand.Rand
+	mu struct {
+		sync.Mutex
+		rng *rand.Rand
+	}
 }
 
 var (
@@ -60,12 +62,13 @@ var (
 // NewLatency returns a client that is as slow as inner or as l says, whichever
 // is slower.
 func NewLatency(inner replica.Client, l Latency) *LatencyClient {
-	return &LatencyClient{
+	c := &LatencyClient{
 		decorator: decorator{inner},
 		latency:   l,
 		total:     newPacer(l.TotalBytesPerSecond),
-		rng:       rand.New(rand.NewPCG(l.Seed, 0)),
 	}
+	c.mu.rng = rand.New(rand.NewPCG(l.Seed, 0))
+	return c
 }
 
 // Init implements replica.Initializer.
@@ -143,7 +146,7 @@ func (c *LatencyClient) request(ctx context.Context, op Op) error {
 	d := max(c.latency.PerRequest, 0)
 	if c.latency.Jitter > 0 {
 		c.mu.Lock()
-		d += time.Duration(c.rng.Int64N(int64(c.latency.Jitter)))
+		d += time.Duration(c.mu.rng.Int64N(int64(c.latency.Jitter)))
 		c.mu.Unlock()
 	}
 	if err := sleep(ctx, d); err != nil {

@@ -28,8 +28,10 @@ const (
 type pacer struct {
 	rate float64 // bytes a second; not positive: no limit
 
-	mu   sync.Mutex // guards next
-	next time.Time  // time at which all bytes so far have passed
+	mu struct {
+		sync.Mutex
+		next time.Time // time at which all bytes so far have passed
+	}
 }
 
 func newPacer(rate float64) *pacer { return &pacer{rate: rate} }
@@ -48,14 +50,14 @@ func (p *pacer) take(n int) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	switch behind := now.Sub(p.next); {
-	case p.next.IsZero():
-		p.next = now
+	switch behind := now.Sub(p.mu.next); {
+	case p.mu.next.IsZero():
+		p.mu.next = now
 	case behind > paceSlack:
-		p.next = now.Add(-paceSlack)
+		p.mu.next = now.Add(-paceSlack)
 	}
-	p.next = p.next.Add(cost)
-	return p.next.Sub(now)
+	p.mu.next = p.mu.next.Add(cost)
+	return p.mu.next.Sub(now)
 }
 
 // pacedReader reads as fast as its own and the common limit allow.

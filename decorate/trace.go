@@ -30,9 +30,11 @@ import (
 type Trace struct {
 	decorator
 
-	mu     sync.Mutex // guards the other fields and the events
-	events []*Event   // in order of start
-	seq    int        // number of starts and ends so far
+	mu struct {
+		sync.Mutex          // guards the events, too
+		events     []*Event // in order of start
+		seq        int      // number of starts and ends so far
+	}
 }
 
 var (
@@ -76,7 +78,7 @@ func (e Event) Overlaps(f Event) bool {
 	return (f.Open() || e.StartSeq < f.EndSeq) && (e.Open() || f.StartSeq < e.EndSeq)
 }
 
-// Counts sums up the events of a trace. Failed calls count too.
+// Counts holds the totals of a trace. Failed calls count, too.
 type Counts struct {
 	Inits   int
 	Lists   int // of one level and of all
@@ -103,8 +105,8 @@ func NewTrace(inner replica.Client) *Trace {
 func (t *Trace) Events() []Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	events := make([]Event, len(t.events))
-	for i, e := range t.events {
+	events := make([]Event, len(t.mu.events))
+	for i, e := range t.mu.events {
 		events[i] = *e
 	}
 	return events
@@ -114,7 +116,7 @@ func (t *Trace) Events() []Event {
 func (t *Trace) Reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.events, t.seq = nil, 0
+	t.mu.events, t.mu.seq = nil, 0
 }
 
 // Counts sums up the calls since the last Reset.
@@ -226,9 +228,9 @@ type result struct {
 func (t *Trace) start(c Call) *Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.seq++
-	e := &Event{Call: c, Start: time.Now(), StartSeq: t.seq}
-	t.events = append(t.events, e)
+	t.mu.seq++
+	e := &Event{Call: c, Start: time.Now(), StartSeq: t.mu.seq}
+	t.mu.events = append(t.mu.events, e)
 	return e
 }
 
@@ -238,8 +240,8 @@ func (t *Trace) end(e *Event, r result) {
 	if !e.Open() {
 		return // it was closed twice
 	}
-	t.seq++
-	e.End, e.EndSeq = time.Now(), t.seq
+	t.mu.seq++
+	e.End, e.EndSeq = time.Now(), t.mu.seq
 	e.Items, e.Bytes, e.Err = r.items, r.bytes, r.err
 }
 

@@ -25,7 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
+	"sync/atomic"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
@@ -59,8 +59,7 @@ type ReplicaClient struct {
 	path string
 	sync func(*os.File) error // (*os.File).Sync, which tests replace
 
-	mu   sync.Mutex                  // guards dirs; held while a folder is made
-	dirs [clientio.MaxLevel + 1]bool // the levels whose folder is known to be durable
+	durable [clientio.MaxLevel + 1]atomic.Bool // whether the folder of a level is known to be durable
 }
 
 // NewReplicaClient returns a client for the replica in the folder path. It does

@@ -56,9 +56,9 @@ func (c *ReplicaClient) createTemp(level int) (*os.File, error) {
 	f, err := c.tryCreateTemp(level)
 	if errors.Is(err, fs.ErrNotExist) {
 		// A folder that this client has made was removed. It is made again.
-		c.mu.Lock()
-		clear(c.dirs[:])
-		c.mu.Unlock()
+		for i := range c.durable {
+			c.durable[i].Store(false)
+		}
 		f, err = c.tryCreateTemp(level)
 	}
 	return f, err
@@ -76,10 +76,9 @@ func (c *ReplicaClient) tryCreateTemp(level int) (*os.File, error) {
 }
 
 // makeDir makes the folder of a level durable, once in the life of the client.
+// Concurrent first calls do the same work, which does no harm.
 func (c *ReplicaClient) makeDir(level int, dir string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dirs[level] {
+	if c.durable[level].Load() {
 		return nil
 	}
 
@@ -108,7 +107,7 @@ func (c *ReplicaClient) makeDir(level int, dir string) error {
 			return err
 		}
 	}
-	c.dirs[level] = true
+	c.durable[level].Store(true)
 	return nil
 }
 

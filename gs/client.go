@@ -13,12 +13,12 @@
 // comes with listings.
 //
 // Credentials are Google's application default credentials: the file that
-// GOOGLE_APPLICATION_CREDENTIALS names, else that of gcloud auth
+// GOOGLE_APPLICATION_CREDENTIALS names, else the file of gcloud auth
 // application-default login, else the metadata server of the machine. They
 // are never sent over plain http.
 //
-// The store has everything that replica.Client and its optional
-// interfaces want, but no deletion of many objects in one request.
+// The client implements every optional interface of package replica. It deletes
+// each file with a request of its own.
 package gs
 
 import (

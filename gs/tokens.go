@@ -27,9 +27,11 @@ type tokenSource struct {
 	load   func() (*auth.Credentials, error)
 	fetch  clientio.Flight[*grant]
 
-	mu      sync.Mutex        // guards creds and current; held for no I/O
-	creds   *auth.Credentials // nil if they must be loaded again, because they may have been renewed
-	current *grant            // nil or possibly expired
+	mu struct {
+		sync.Mutex                   // held for no I/O
+		creds      *auth.Credentials // nil if they must be loaded again, because they may have been renewed
+		current    *grant            // nil or possibly expired
+	}
 }
 
 // grant is an access token, with the project that is charged.
@@ -44,14 +46,16 @@ func newTokenSource(source string, load func() (*auth.Credentials, error)) (*tok
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
-	return &tokenSource{source: source, load: load, creds: creds}, nil
+	s := &tokenSource{source: source, load: load}
+	s.mu.creds = creds
+	return s, nil
 }
 
 // grant returns a grant that is valid. An error is a tokenError, or the error
 // of ctx.
 func (s *tokenSource) grant(ctx context.Context) (*grant, error) {
 	s.mu.Lock()
-	g := s.current
+	g := s.mu.current
 	s.mu.Unlock()
 	if g != nil && g.token.IsValid() {
 		return g, nil
@@ -68,27 +72,27 @@ func (s *tokenSource) grant(ctx context.Context) (*grant, error) {
 func (s *tokenSource) reject(g *grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == g {
-		s.current, s.creds = nil, nil
+	if s.mu.current == g {
+		s.mu.current, s.mu.creds = nil, nil
 	}
 }
 
 // refresh gets a grant. The credentials may still have a valid one.
 func (s *tokenSource) refresh(ctx context.Context) (*grant, error) {
 	s.mu.Lock()
-	creds, current := s.creds, s.current
+	creds, current := s.mu.creds, s.mu.current
 	s.mu.Unlock()
 	g, creds, err := s.get(ctx, creds)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.creds = nil
+		s.mu.creds = nil
 		return nil, &tokenError{fmt.Errorf("%s: %w", s.source, err)}
 	}
 	if current != nil && current.token == g.token {
 		return current, nil
 	}
-	s.creds, s.current = creds, g
+	s.mu.creds, s.mu.current = creds, g
 	return g, nil
 }
 

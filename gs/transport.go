@@ -47,9 +47,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // upload is the record of the requests of one upload. The context of the
 // requests carries it.
 type upload struct {
-	mu      sync.Mutex
-	session string // guarded by mu; URL of a resumable upload, which is a credential
-	failed  bool   // guarded by mu; the result of a request is unknown
+	mu struct {
+		sync.Mutex
+		session string // URL of a resumable upload, which is a credential
+		failed  bool   // the result of a request is unknown
+	}
 }
 
 type uploadKey struct{}
@@ -63,9 +65,9 @@ func (u *upload) observe(resp *http.Response, err error) {
 	defer u.mu.Unlock()
 	switch {
 	case err != nil, resp.StatusCode >= 500, resp.StatusCode == http.StatusRequestTimeout:
-		u.failed = true
+		u.mu.failed = true
 	case resp.StatusCode == http.StatusOK && resp.Header.Get("Location") != "":
-		u.session = resp.Header.Get("Location")
+		u.mu.session = resp.Header.Get("Location")
 	}
 }
 
@@ -74,5 +76,5 @@ func (u *upload) observe(resp *http.Response, err error) {
 func (u *upload) state() (session string, failed bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.session, u.failed
+	return u.mu.session, u.mu.failed
 }

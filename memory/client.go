@@ -31,9 +31,11 @@ import (
 // begin with a valid LTX header of the file's name give an error that wraps
 // fs.ErrInvalid.
 type ReplicaClient struct {
-	mu     sync.Mutex                      // guards levels; held for no I/O
-	levels [clientio.MaxLevel + 1][]stored // each in order of compare
-	writes uint64                          // guarded by mu; number of writes so far
+	mu struct {
+		sync.Mutex                                 // held for no I/O
+		levels     [clientio.MaxLevel + 1][]stored // each in order of compare
+		writes     uint64                          // number of writes so far
+	}
 }
 
 // stored is one LTX file. Its body never changes.
@@ -72,7 +74,7 @@ func (c *ReplicaClient) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterat
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var files []listed
-	for level := range c.levels {
+	for level := range c.mu.levels {
 		files = append(files, c.files(level, 0)...)
 	}
 	return &iterator{ctx: ctx, files: files}, nil
@@ -87,7 +89,7 @@ type listed struct {
 // files returns the files of a level with MinTXID >= seek. The caller holds
 // c.mu.
 func (c *ReplicaClient) files(level int, seek ltx.TXID) []listed {
-	files := c.levels[level]
+	files := c.mu.levels[level]
 	from, _ := slices.BinarySearchFunc(files, stored{minTXID: seek}, compare)
 	items := make([]listed, 0, len(files)-from)
 	for _, f := range files[from:] {
@@ -113,7 +115,7 @@ func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, si
 	if !found {
 		return nil, fs.ErrNotExist
 	}
-	f := c.levels[file.Level][i]
+	f := c.mu.levels[file.Level][i]
 	if err := clientio.CheckVersion(ctx, f.version); err != nil {
 		return nil, err
 	}
@@ -148,15 +150,15 @@ func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64,
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writes++
-	f.version = strconv.FormatUint(c.writes, 10)
+	c.mu.writes++
+	f.version = strconv.FormatUint(c.mu.writes, 10)
 	switch i, found := c.find(file.File); {
 	case !found:
-		c.levels[file.Level] = slices.Insert(c.levels[file.Level], i, f)
+		c.mu.levels[file.Level] = slices.Insert(c.mu.levels[file.Level], i, f)
 	case file.Create:
 		return 0, fs.ErrExist
 	default:
-		c.levels[file.Level][i] = f
+		c.mu.levels[file.Level][i] = f
 	}
 	return int64(len(body)), nil
 }
@@ -182,7 +184,7 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i, found := c.find(clientio.NewFile(info.Level, info.MinTXID, info.MaxTXID)); found {
-		c.levels[info.Level] = slices.Delete(c.levels[info.Level], i, i+1)
+		c.mu.levels[info.Level] = slices.Delete(c.mu.levels[info.Level], i, i+1)
 	}
 	return nil
 }
@@ -190,7 +192,7 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
 // find returns the place of a file in its level, and whether the file exists.
 // The caller holds c.mu.
 func (c *ReplicaClient) find(file clientio.File) (i int, found bool) {
-	return slices.BinarySearchFunc(c.levels[file.Level], stored{minTXID: file.MinTXID, maxTXID: file.MaxTXID}, compare)
+	return slices.BinarySearchFunc(c.mu.levels[file.Level], stored{minTXID: file.MinTXID, maxTXID: file.MaxTXID}, compare)
 }
 
 func (f stored) info(level int) *ltx.FileInfo {

@@ -4,7 +4,7 @@
 //
 // A store implements [Client], and those of the optional interfaces
 // [Initializer], [Identifier], [LTXFileCreator] and [AllLTXFilesLister] that it
-// can. It makes itself known to users who configure a replica by URL:
+// can. It registers a factory for URLs of its scheme:
 //
 //	func init() { replica.Register("myscheme", newFromURL) }
 //

@@ -15,8 +15,8 @@
 // Importing the package makes litestream.NewReplicaClientFromURL understand
 // URLs of the scheme s3.
 //
-// Directory buckets (S3 Express) cannot hold a replica: they do not list in
-// order.
+// Directory buckets (S3 Express) cannot hold a replica, because they do not
+// list names in order.
 package s3
 
 import (
