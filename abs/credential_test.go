@@ -27,7 +27,7 @@ func clearEnv(t *testing.T) {
 	for _, name := range []string{"LITESTREAM_AZURE_ACCOUNT_KEY", "LITESTREAM_AZURE_SAS_TOKEN", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"} {
 		t.Setenv(name, "")
 	}
-	t.Setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential") // of the chain, the one that asks nobody
+	t.Setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential") // the only credential of the chain that sends no request
 }
 
 func TestCredentials(t *testing.T) {

@@ -332,7 +332,8 @@ func TestRequests_NotRetried(t *testing.T) {
 	}
 }
 
-// A server that does not answer holds nobody longer than the context says.
+// A server that does not answer delays a caller no longer than its context
+// lasts.
 func TestErrors_Slow(t *testing.T) {
 	for name, call := range methods(t) {
 		arrived := make(chan struct{}, 1)

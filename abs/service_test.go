@@ -197,7 +197,7 @@ func TestLTXFiles_StartFrom(t *testing.T) {
 	})
 }
 
-// Blobs that somebody copied without their metadata, or with other letters.
+// These blobs were copied without their metadata, or with other letters.
 func TestLTXFiles_Timestamps(t *testing.T) {
 	blobs := newContainer(t)
 	c := keyClient(t, bucketOf(t, blobs))
@@ -229,7 +229,7 @@ func TestLTXFiles_Timestamps(t *testing.T) {
 	}
 }
 
-// The letters of a key may be large or small, whoever wrote it.
+// The letters of a key may be large or small, whatever client wrote it.
 func TestLTXFiles_MetadataCase(t *testing.T) {
 	c := fake(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")

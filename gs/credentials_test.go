@@ -299,7 +299,7 @@ func TestCredentials_Metadata(t *testing.T) {
 	c := g.client(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
-	for range 2 { // one who asks, and one who waits for that
+	for range 2 { // one caller asks, and one waits for it
 		go func() {
 			_, err := list(ctx, c)
 			done <- err

@@ -242,7 +242,7 @@ func setCredentials(t *testing.T, tokenURL string) string {
 	return key
 }
 
-// noCredentials hides those of whoever runs the test.
+// noCredentials hides the credentials of the user that runs the test.
 func noCredentials(t *testing.T) {
 	t.Helper()
 	home := t.TempDir()

@@ -92,7 +92,7 @@ func TestCreateLTXFile_Parts(t *testing.T) {
 	}
 }
 
-// Whoever cannot know whether it was it that stored a file does not say
+// A client that cannot know whether it has stored a file itself does not return
 // fs.ErrExist.
 func TestCreateLTXFile_Ambiguous(t *testing.T) {
 	b := body(t, 200)

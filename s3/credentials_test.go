@@ -239,8 +239,8 @@ func TestRegion(t *testing.T) {
 	}
 }
 
-// Who waits for another one's Init has a context of their own, and that one's
-// giving up is not theirs.
+// A call of Init that waits for another one has a context of its own. If the
+// caller of the other one gives up, that is no error of this call.
 func TestInit_Waiting(t *testing.T) {
 	noEnvironment(t)
 	c := s3.NewReplicaClient()

@@ -287,7 +287,8 @@ func TestRead_Chunked(t *testing.T) {
 	}
 }
 
-// Whoever waits gets the error of their context, and why.
+// A caller that waits gets the error of its context, and the reason for the
+// wait.
 func TestSlowServer(t *testing.T) {
 	for name, do := range operations {
 		t.Run(name, func(t *testing.T) {

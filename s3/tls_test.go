@@ -29,8 +29,8 @@ import (
 	"github.com/ltxvfs/litestream/s3"
 )
 
-// authority returns a certificate of 127.0.0.1 by an authority that nobody
-// knows, and the authority's in PEM.
+// authority returns a certificate of 127.0.0.1 by an authority that no machine
+// trusts, and the certificate of the authority in PEM.
 func authority(t testing.TB) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -220,7 +220,7 @@ func TestMultipart_Bounded(t *testing.T) {
 	}
 }
 
-// A conditional put that nobody answers is not known to have failed.
+// A conditional put without an answer is not known to have failed.
 func TestCreate_Ambiguous(t *testing.T) {
 	s := testServer(t)
 	noEnvironment(t)
