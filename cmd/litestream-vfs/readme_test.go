@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// TestReadme runs the session in README.md, on the S3 server: what follows a prompt there
-// is what it prints.
+// TestReadme runs the session in docs/extension.md on the S3 server: the text
+// after each prompt there is what the shell prints.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "extension.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, found := strings.Cut(string(readme), "```console\n$ export AWS")
+	_, text, found := strings.Cut(string(page), "```console\n$ export AWS")
 	text, _, ended := strings.Cut(text, "```")
 	if !found || !ended {
 		t.Fatal("no session")

@@ -1,0 +1,79 @@
+package docs_test
+
+import (
+	"database/sql"
+	"log"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/abs"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/s3"
+	"github.com/mattn/go-sqlite3"
+)
+
+// The examples here are the code in the pages of this folder. They are
+// compiled, and TestBlocks_Go compares them with the pages.
+
+var client litestream.ReplicaClient
+
+func Example_options() {
+	vfs := litestream.NewVFS(client, &litestream.Options{CacheSize: 64 << 20})
+	vfs.PollInterval = 5 * time.Second
+}
+
+func Example_untrustedSQL() {
+	vfs := litestream.NewVFS(client, &litestream.Options{
+		AllowParameter: func(name, value string) bool { return name == "cache_size" },
+		LocalFiles:     litestream.NoLocalFiles,
+	})
+	_ = vfs
+}
+
+func Example_hydration() {
+	vfs := litestream.NewVFS(client, &litestream.Options{
+		HydrationEnabled: true,
+		HydrationPath:    "/var/lib/app/ratings.copy", // stays when the process ends
+		OnHydrationProgress: func(p litestream.HydrationProgress) {
+			log.Printf("%s: %.0f %%", p.Status, p.Progress)
+		},
+	})
+	_ = vfs
+}
+
+func Example_writing() {
+	vfs := litestream.NewVFS(client, &litestream.Options{WriteEnabled: true, WriteBufferPath: "/var/lib/app/buffer"})
+	_ = vfs
+}
+
+func Example_functions() {
+	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
+}
+
+func Example_s3() {
+	client := s3.NewReplicaClient()
+	client.Bucket, client.Path = "backups", "app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_gs() {
+	client := gs.NewReplicaClient()
+	client.Bucket, client.Path = "bucket", "databases/app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_abs() {
+	client := abs.NewReplicaClient()
+	client.AccountName, client.Bucket, client.Path = "myaccount", "mycontainer", "app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_file() {
+	client := file.NewReplicaClient("/var/backups/app")
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
