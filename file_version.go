@@ -11,23 +11,23 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// versionZone is what the name of a location begins with that is a version.
+// versionZone is the prefix of the name of a time zone that carries a version.
 const versionZone = "version "
 
-// withVersion returns a copy of what a listing tells of a file, with its
-// version. ltx.FileInfo has no field for it, so the location of CreatedAt bears
-// its name, which goes wherever the file's description goes.
+// withVersion returns a copy of info that carries the version of the file.
+// ltx.FileInfo has no field for the version, so the name of the time zone of
+// CreatedAt carries it. Copies of the info keep it.
 func withVersion(info *ltx.FileInfo, version string) *ltx.FileInfo {
 	c := *info
 	c.CreatedAt = c.CreatedAt.In(time.FixedZone(versionZone+version, 0))
 	return &c
 }
 
-// versionOf returns the version of a file that was listed, empty if it is not
+// versionOf returns the version of a listed file, or "" if the version is not
 // known.
 func versionOf(info *ltx.FileInfo) string { return versionIn(info.CreatedAt) }
 
-// versionIn returns the version that a time bears, empty if it bears none.
+// versionIn returns the version that t carries, or "" if t carries none.
 func versionIn(t time.Time) string {
 	version, ok := strings.CutPrefix(t.Location().String(), versionZone)
 	if !ok {
@@ -36,13 +36,14 @@ func versionIn(t time.Time) string {
 	return version
 }
 
-// asListed returns a context for reading a file as it was listed.
+// asListed returns a context for reading the version of the file that was
+// listed.
 func asListed(ctx context.Context, info *ltx.FileInfo) context.Context {
 	return clientio.WithVersion(ctx, versionOf(info))
 }
 
-// reading returns a context for reading the file that f describes, not another
-// one of its name.
+// reading returns a context for reading the version of the file that f
+// describes. The read fails if another file of the same name has replaced it.
 func (f *ltxFile) reading(ctx context.Context) context.Context {
 	if version := f.version.Load(); version != nil {
 		ctx = clientio.WithVersion(ctx, *version)
@@ -50,23 +51,24 @@ func (f *ltxFile) reading(ctx context.Context) context.Context {
 	return ctx
 }
 
-// versionCheck finds out whether a store has one version of a file in a
-// listing, and another where the same file is read. If so, versions say nothing
-// about what is read.
+// versionCheck detects stores that return one version of a file in listings and
+// another one in reads of the same file. Versions say nothing about the bytes
+// that such a store returns.
 type versionCheck struct {
-	lists   atomic.Int64 // that have begun
+	lists   atomic.Int64 // number of listings started
 	suspect atomic.Pointer[suspectVersion]
 	useless atomic.Bool
 }
 
-// suspectVersion is a version that a listing told, and a read did not find.
+// suspectVersion is a version that a listing returned and a read did not
+// confirm.
 type suspectVersion struct {
 	key     fileKey
 	version string
-	lists   int64 // that had begun when it was read
+	lists   int64 // number of listings started before the read
 }
 
-// mismatched notes the error of a read.
+// mismatched records the error of a read.
 func (c *versionCheck) mismatched(k fileKey, err error) {
 	var other *clientio.OtherVersionError
 	if errors.As(err, &other) {
@@ -74,9 +76,9 @@ func (c *versionCheck) mismatched(k fileKey, err error) {
 	}
 }
 
-// isUseless tells whether a listing, the n-th, shows that versions are of no use:
-// it tells the same of a file as one before, which reading it did not confirm
-// in between.
+// isUseless reports whether the n-th listing shows that versions are of no use.
+// That is so if the listing returns the suspect version once more, although it
+// started after the read that did not confirm that version.
 func (c *versionCheck) isUseless(n int64, info *ltx.FileInfo, version string) bool {
 	s := c.suspect.Load()
 	return s != nil && n > s.lists && keyOf(info) == s.key && version == s.version

@@ -8,23 +8,24 @@ import (
 )
 
 const (
-	hedgeSamples    = 64   // fetches that the delay is learned from
-	minHedgeSamples = 16   // before that, nothing is hedged
-	hedgeQuantile   = 0.95 // of their durations: a second request is made after as long
-	hedgeShare      = 0.03 // second requests per fetch, in the long run
-	maxHedgeCredit  = 3    // second requests in a row
+	hedgeSamples    = 64   // number of fetches from which the delay is estimated
+	minHedgeSamples = 16   // number of fetches before the first second request
+	hedgeQuantile   = 0.95 // quantile of the durations after which a second request is sent
+	hedgeShare      = 0.03 // long-term average of second requests per fetch
+	maxHedgeCredit  = 3    // maximum number of second requests in a row
 )
 
-// hedge decides when a fetch that takes long gets a second request. It is
-// safe for concurrent use.
+// hedge decides when a slow fetch gets a second request. It is safe for
+// concurrent use.
 type hedge struct {
-	mu     sync.Mutex                  // duty: what follows
-	recent [hedgeSamples]time.Duration // guarded by mu; a ring
-	n      int                         // guarded by mu; fetches ever
-	credit float64                     // guarded by mu; second requests that may be made
+	mu     sync.Mutex                  // guards the fields below
+	recent [hedgeSamples]time.Duration // guarded by mu; ring of the newest durations
+	n      int                         // guarded by mu; number of fetches so far
+	credit float64                     // guarded by mu; number of second requests that may be sent
 }
 
-// delay returns after which time a fetch is slow, false if that is not known yet.
+// delay returns the duration after which a fetch counts as slow. It returns
+// false while there are too few samples.
 func (h *hedge) delay() (time.Duration, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -37,7 +38,7 @@ func (h *hedge) delay() (time.Duration, bool) {
 	return samples[int(hedgeQuantile*float64(len(samples)))], true
 }
 
-// observe learns from a fetch.
+// observe adds the duration of a fetch to the samples.
 func (h *hedge) observe(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -46,7 +47,8 @@ func (h *hedge) observe(d time.Duration) {
 	h.credit = min(h.credit+hedgeShare, maxHedgeCredit)
 }
 
-// spend reports whether a second request may be made, and counts it.
+// spend reports whether a second request may be sent, and deducts it from the
+// credit if so.
 func (h *hedge) spend() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -57,8 +59,8 @@ func (h *hedge) spend() bool {
 	return true
 }
 
-// readHedged is read, with a second request if the first takes long. The one
-// that succeeds first counts, and the other is cancelled.
+// readHedged is read with a second request if the first one is slow. The first
+// request that succeeds provides the result, and the other one is cancelled.
 func (s *store) readHedged(ctx context.Context, f fileKey, buf []byte, offset int64) error {
 	if s.hedge == nil {
 		return s.read(ctx, f, buf, offset)

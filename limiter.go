@@ -7,37 +7,39 @@ import (
 	"time"
 )
 
-// requestClass tells who waits for a request.
+// requestClass says what a request is made for.
 type requestClass int
 
 const (
-	foreground  requestClass = iota // SQLite does, for a page
-	loading                         // an open, a poll, a travel: listings, and what tells what is in a file
-	speculative                     // nobody yet: read-ahead
-	hydrating                       // nobody: the copy of the whole database
+	foreground  requestClass = iota // SQLite waits for a page
+	loading                         // an open, a poll or a time travel waits for a listing or for the description of a file
+	speculative                     // read-ahead; no query waits for it yet
+	hydrating                       // the copy of the whole database; no query waits for it
 	numClasses
 )
 
-// limiter bounds the requests under way. Those that are waited for go first.
-// Loading never takes the last eighth of the places, read-ahead never the
-// last quarter, and hydration never the second half. It is safe for concurrent use; a nil limiter has no limit.
+// limiter bounds the number of requests in flight. Classes have the priority of
+// their order. Loading never takes the last eighth of the places, read-ahead
+// never the last quarter, and hydration never the second half. A limiter is
+// safe for concurrent use. A nil limiter has no limit.
 type limiter struct {
 	limit int
 
-	mu      sync.Mutex            // duty: what follows
+	mu      sync.Mutex            // guards the fields below
 	running [numClasses]int       // guarded by mu
-	queried time.Time             // guarded by mu; when a request for a query ended last
-	quiet   chan struct{}         // guarded by mu; closed when only hydration runs; nil: nobody waits for that
-	waiting [numClasses][]*ticket // guarded by mu; first come, first served
+	queried time.Time             // guarded by mu; when the last request for a query ended
+	quiet   chan struct{}         // guarded by mu; closed when only hydration runs; nil if no goroutine waits for that
+	waiting [numClasses][]*ticket // guarded by mu; in order of arrival
 }
 
-// ticket is a place in the queue for a request, then the right to make it.
+// ticket is a place in the queue and, once granted, the right to make one
+// request.
 type ticket struct {
 	class   requestClass  // guarded by limiter.mu
-	granted chan struct{} // closed when it is its turn
+	granted chan struct{} // closed when the request may start
 }
 
-// newLimiter returns a limiter of so many requests; nil if the limit is negative.
+// newLimiter returns a limiter of limit requests, or nil if limit is negative.
 func newLimiter(limit int) *limiter {
 	if limit < 0 {
 		return nil
@@ -45,7 +47,7 @@ func newLimiter(limit int) *limiter {
 	return &limiter{limit: max(1, limit)}
 }
 
-// enqueue asks for a place.
+// enqueue adds a request to the queue and returns its ticket.
 func (l *limiter) enqueue(class requestClass) *ticket {
 	if l == nil {
 		return nil
@@ -58,7 +60,8 @@ func (l *limiter) enqueue(class requestClass) *ticket {
 	return t
 }
 
-// wait returns when it is the ticket's turn, or gives it back when ctx is done.
+// wait returns when the ticket is granted. If ctx is done first, wait returns
+// the ticket to the limiter and returns the error of ctx.
 func (l *limiter) wait(ctx context.Context, t *ticket) error {
 	if l == nil {
 		return ctx.Err()
@@ -77,7 +80,7 @@ func (l *limiter) wait(ctx context.Context, t *ticket) error {
 	}
 }
 
-// promote makes a request that still waits one of the foreground.
+// promote moves a request that still waits to the foreground class.
 func (l *limiter) promote(t *ticket) {
 	if l == nil || t == nil {
 		return
@@ -91,7 +94,7 @@ func (l *limiter) promote(t *ticket) {
 	}
 }
 
-// done gives a ticket back, whether its turn had come or not.
+// done returns a ticket, whether it has been granted or not.
 func (l *limiter) done(t *ticket) {
 	if l == nil {
 		return
@@ -111,7 +114,7 @@ func (l *limiter) done(t *ticket) {
 	}
 }
 
-// total returns how many requests are under way. Called under mu.
+// total returns the number of requests in flight. The caller holds mu.
 func (l *limiter) total() (n int) {
 	for _, running := range l.running {
 		n += running
@@ -119,11 +122,11 @@ func (l *limiter) total() (n int) {
 	return n
 }
 
-// isQuiet reports whether only hydration is under way. Called under mu.
+// isQuiet reports whether no requests but those of hydration are in flight. The
+// caller holds mu.
 func (l *limiter) isQuiet() bool { return l.total() == l.running[hydrating] }
 
-// isQueried reports whether a query has asked for something within the last
-// second.
+// isQueried reports whether a query made a request within the last second.
 func (l *limiter) isQueried() bool {
 	if l == nil {
 		return false
@@ -133,7 +136,8 @@ func (l *limiter) isQueried() bool {
 	return !l.isQuiet() || !l.queried.IsZero() && time.Since(l.queried) < time.Second
 }
 
-// awaitQuiet returns when only hydration is under way, or after a time.
+// awaitQuiet returns when only hydration has requests in flight, when most has
+// passed, or when ctx is done.
 func (l *limiter) awaitQuiet(ctx context.Context, most time.Duration) {
 	if l == nil {
 		return
@@ -157,8 +161,8 @@ func (l *limiter) awaitQuiet(ctx context.Context, most time.Duration) {
 	}
 }
 
-// drop takes a ticket out of the queue. It reports whether it was there.
-// Called under mu.
+// drop removes a ticket from the queue and reports whether the ticket was
+// there. The caller holds mu.
 func (l *limiter) drop(t *ticket) bool {
 	queue := l.waiting[t.class]
 	i := slices.Index(queue, t)
@@ -168,7 +172,7 @@ func (l *limiter) drop(t *ticket) bool {
 	return i >= 0
 }
 
-// grant gives out the places that are free. Called under mu.
+// grant grants the free places to waiting tickets. The caller holds mu.
 func (l *limiter) grant() {
 	for class := range numClasses {
 		most := l.limit

@@ -12,36 +12,37 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// How much of a file is read to know it. A file up to wholeSize is read
-// whole, which also verifies its checksum. Otherwise one read of the head
-// brings the header and the first pages, and one of the tail the page index;
-// only if that is larger than guessed it takes one more.
+// These constants determine how much of a file is read to load it. A file of at
+// most wholeSize bytes is read whole, which also verifies its checksum. Of a
+// larger file, one read of the head returns the header and the first pages, and
+// one read of the tail returns the page index. A third read is needed only if
+// the page index is larger than estimated.
 const (
 	wholeSize   = 128 << 10
 	headSize    = 64 << 10
 	minTailRead = 32 << 10
 	maxTailRead = 4 << 20
-	tailDivisor = 64 // an index entry is some 8 bytes, a frame mostly more than 500
+	tailDivisor = 64 // an index entry has about 8 bytes, most frames more than 500
 
-	// A plan may have hundreds of files. As many are loaded at a time, and
-	// held until their turn comes, as are within both limits.
+	// A plan may have hundreds of files. Files are loaded in parallel and held
+	// until they are used, as many as these two limits allow.
 	loadConcurrency = 128
 	loadMemory      = 64 << 20 // bytes
 
-	// maxLoadedBytes bounds the decoded pages kept of a file: what is small
-	// compressed can be large.
+	// maxLoadedBytes limits the decoded pages that are kept of one file,
+	// because a small compressed file can hold large pages.
 	maxLoadedBytes = 512 << 10
 )
 
-// loadedFile is what was read of a file to know it.
+// loadedFile holds the parts of a file that were read to load it.
 type loadedFile struct {
 	file  *ltxFile
 	index ltxio.Index
-	pages []loadedPage // decoded on the way
-	bytes int          // in pages
+	pages []loadedPage // pages that these parts contained, decoded
+	bytes int          // total size of pages
 }
 
-// wants reports whether another page of that size may be kept.
+// wants reports whether another page of pageSize bytes may be kept.
 func (l *loadedFile) wants(pageSize int) bool { return l.bytes+pageSize <= maxLoadedBytes }
 
 func (l *loadedFile) keep(pgno uint32, data []byte) {
@@ -54,8 +55,8 @@ type loadedPage struct {
 	data []byte
 }
 
-// loadFile reads the header, the page index and, as they come with
-// these, pages of a file.
+// loadFile reads the header and the page index of a file, and keeps pages that
+// these reads return, too.
 func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (l *loadedFile, err error) {
 	if err := s.guard(func() error {
 		l, err = s.loadParts(ctx, info)
@@ -71,7 +72,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
 		return nil, fmt.Errorf("%w: file has %d bytes", ErrCorrupt, info.Size)
 	}
-	ctx = asListed(ctx, info) // or its parts could be those of several files
+	ctx = asListed(ctx, info) // all parts must come from the same version of the file
 	if info.Size <= wholeSize {
 		return s.loadWhole(ctx, info)
 	}
@@ -120,12 +121,12 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, err
 }
 
-// tailGuess returns how much of the end of a file is read at first.
+// tailGuess returns how many bytes at the end of a file the first read covers.
 func tailGuess(info *ltx.FileInfo) int64 {
 	return min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize)
 }
 
-// loadSize returns about how much memory the loading of a file takes.
+// loadSize estimates the memory that loading a file takes, in bytes.
 func loadSize(info *ltx.FileInfo) int64 {
 	if info.Size <= wholeSize {
 		return max(info.Size, 0) + maxLoadedBytes/4
@@ -133,8 +134,9 @@ func loadSize(info *ltx.FileInfo) int64 {
 	return headSize + tailGuess(info) + maxLoadedBytes/4
 }
 
-// readRest returns the last need bytes of a file, of which tail is the end.
-// It allocates as they arrive: that there are so many is only said so far.
+// readRest returns the last need bytes of a file; tail holds the end of them.
+// It grows the buffer as the bytes arrive, because need comes from the file and
+// is not verified yet.
 func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, need int64) ([]byte, error) {
 	var b []byte
 	more := need - int64(len(tail))
@@ -176,7 +178,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, nil
 }
 
-// header reads a file's header.
+// header reads the header of a file.
 func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
 	if info.Size < ltxio.MinFileSize {
 		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
@@ -185,7 +187,8 @@ func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) 
 	return buf, s.load(asListed(ctx, info), keyOf(info), buf, 0)
 }
 
-// timestamp reads the timestamp in a file's header, ms since the Unix epoch.
+// timestamp reads the timestamp in the header of a file, in milliseconds since
+// the Unix epoch.
 func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
 	buf, err := s.header(ctx, info)
 	if err != nil {
@@ -198,7 +201,7 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 	return hdr.Timestamp, nil
 }
 
-// checksum reads the checksum in a file's trailer.
+// checksum reads the checksum in the trailer of a file.
 func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
 	if info.Size < ltxio.MinFileSize {
 		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
@@ -214,8 +217,8 @@ func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum,
 	return trailer.FileChecksum, nil
 }
 
-// loadFiles loads files in parallel and calls fn with each, in the order
-// given. Some are held in memory at a time, not all.
+// loadFiles loads files in parallel and calls fn with each of them in the given
+// order. It holds only a part of the files in memory at a time.
 func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*loadedFile) error) error {
 	type result struct {
 		l   *loadedFile
@@ -224,9 +227,9 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 	ctx, cancel := context.WithCancel(ctx)
 	g := new(errgroup.Group)
 	defer func() { cancel(); _ = g.Wait() }()
-	// A slot is taken before a file is loaded and given back after it was
-	// used, and so is memory. Both in the order of use, so that no file waits
-	// for one that comes after it.
+	// The loader takes a slot and memory before it loads a file, and the loop
+	// below returns both after the file is used. Slots and memory are taken in
+	// the order of use, so that no file waits for a later one.
 	slots := make(chan struct{}, loadConcurrency)
 	memory := semaphore.NewWeighted(loadMemory)
 	results := make([]chan result, len(infos))
@@ -254,7 +257,7 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 		return nil
 	})
 	for i, info := range infos {
-		r := <-results[i] // soon after ctx is done, and then with the reason
+		r := <-results[i] // arrives soon after ctx is done, too, with the reason
 		if r.err != nil {
 			return r.err
 		}

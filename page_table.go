@@ -8,16 +8,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// A page table maps page numbers to frames. It is a persistent radix tree:
-// an edit copies the nodes on the way to what it changes, and shares the
-// rest with the table it came from, so that applying a file of k pages costs
-// O(k) whatever the size of the database.
+// A page table maps page numbers to frames. It is a persistent radix tree: an
+// edit copies the nodes on the path to each change and shares the rest with the
+// table it started from. Applying a file of k pages therefore costs O(k),
+// whatever the size of the database.
 //
-// Its leaves, chunks of 256 pages, come in three forms. A run holds frames that
-// lie side by side in one file, as in a snapshot: 4 bytes a page. Otherwise each
-// page has its own packed location: 11 bytes a page that may be there, or 16 a
-// page that is, where these are few. So the size of a table follows its pages,
-// however far apart they are.
+// The leaves are chunks of 256 pages and have three forms. A run holds frames
+// that are adjacent in one file, as in a snapshot, and takes 4 bytes a page.
+// The packed form holds a location for each page of the chunk and takes 11
+// bytes a page, present or not. The form for few pages takes 16 bytes for each
+// page that is present. The size of a table is therefore proportional to the
+// number of pages, however far apart they are.
 const (
 	chunkBits = 8
 	chunkLen  = 1 << chunkBits
@@ -26,29 +27,28 @@ const (
 	nodeShift = chunkBits + nodeBits
 )
 
-// frameLoc is where the bytes of one page are.
+// frameLoc is the location of the frame of one page.
 type frameLoc struct {
 	source
 	offset int64
 	size   uint32
 }
 
-// source is an LTX file in its role as the holder of pages of one version.
-// The version is the file's MaxTXID, or less for a file that pages were
-// relocated to.
+// source is an LTX file that holds pages of one version. The version is the
+// file's MaxTXID, or less if pages were relocated to the file.
 type source struct {
 	file    *ltxFile
 	version ltx.TXID
 }
 
-// pageTable is immutable, but for the edit that made it.
+// pageTable is immutable once the edit that created it has ended.
 type pageTable struct {
 	nodes   []*tableNode
 	sources sourceTable
 	gen     uint64
 }
 
-// A node or chunk belongs to the edit whose gen it carries, which may change
+// A node or chunk belongs to the edit with the same gen. That edit may change
 // it in place; later edits copy it.
 type tableNode struct {
 	gen    uint64
@@ -59,28 +59,29 @@ type chunk struct {
 	gen uint64
 
 	run *runPages          // run form
-	few *[]fewPage         // few pages, ascending
-	loc *[chunkLen]uint64  // packed form, where the others are nil
-	ref *[chunkLen][3]byte // likewise
+	few *[]fewPage         // form for few pages, in ascending order
+	loc *[chunkLen]uint64  // packed form, if run and few are nil
+	ref *[chunkLen][3]byte // packed form, like loc
 }
 
-// runPages are frames of one source: page i is at base+rel[i], up to
-// base+rel[i+1]; absent if that is empty.
+// runPages holds frames of one source: the frame of page i starts at
+// base+rel[i] and ends at base+rel[i+1]. The page is absent if that range is
+// empty.
 type runPages struct {
 	rel  [chunkLen + 1]uint32
 	src  uint32
 	base int64
 }
 
-// fewPage is a page in packed form: 31 bits of source, 40 of offset and 17 of
-// size; absent if the size is 0.
+// fewPage is a page in packed form: 31 bits of source, 40 bits of offset and 17
+// bits of size. The page is absent if the size is 0.
 type fewPage struct {
 	loc uint64
 	ref [3]byte
 	i   uint8
 }
 
-// maxFew is how many pages of a chunk are few.
+// maxFew is the maximum number of pages of a chunk in the form for few pages.
 const maxFew = 16
 
 const (
@@ -90,7 +91,7 @@ const (
 	packedSrcBits    = 64 - packedSrcShift
 )
 
-// A frame of the largest page must fit, and the largest offset.
+// The frame of the largest page and the largest offset must fit.
 var (
 	_ = [1<<packedSizeBits - 1 - (65536 + 65536/255 + 16 + 64)]struct{}{}
 	_ = [1<<packedOffsetBits - ltxio.MaxFileSize]struct{}{}
@@ -125,8 +126,9 @@ func pack(src uint32, offset int64, size uint32) (loc uint64, ref [3]byte) {
 	return loc, [3]byte{byte(src), byte(src >> 8), byte(src >> 16)}
 }
 
-// set points a page of a chunk in packed form, or of few pages, to a frame. A
-// chunk of few gets the packed form when they are more than that.
+// set points a page to a frame. The chunk is in packed form or in the form for
+// few pages. In the latter, set converts it to packed form when it has more
+// than maxFew pages.
 func (c *chunk) set(i, src uint32, offset int64, size uint32) {
 	loc, ref := pack(src, offset, size)
 	if c.few == nil {
@@ -145,7 +147,7 @@ func (c *chunk) set(i, src uint32, offset int64, size uint32) {
 	}
 }
 
-// unfold gives a chunk of few pages the packed form.
+// unfold converts a chunk from the form for few pages to packed form.
 func (c *chunk) unfold() {
 	few := *c.few
 	c.few, c.loc, c.ref = nil, new([chunkLen]uint64), new([chunkLen][3]byte)
@@ -154,8 +156,8 @@ func (c *chunk) unfold() {
 	}
 }
 
-// cut removes the pages from the i-th on from a chunk in packed form, or of few
-// pages.
+// cut removes page i and all later pages from a chunk. The chunk is in packed
+// form or in the form for few pages.
 func (c *chunk) cut(i uint32) {
 	if c.few != nil {
 		*c.few = slices.DeleteFunc(*c.few, func(p fewPage) bool { return uint32(p.i) >= i })
@@ -174,7 +176,7 @@ func (t *pageTable) chunk(pgno uint32) *chunk {
 	return t.nodes[n].chunks[i>>chunkBits%nodeLen]
 }
 
-// lookup finds a page. It does not allocate.
+// lookup returns the location of a page. It does not allocate.
 func (t *pageTable) lookup(pgno uint32) (frameLoc, bool) {
 	c := t.chunk(pgno)
 	if c == nil {
@@ -187,10 +189,10 @@ func (t *pageTable) lookup(pgno uint32) (frameLoc, bool) {
 	return frameLoc{source: t.sources.get(src), offset: offset, size: size}, true
 }
 
-// eachMissing calls fn, in order, with the pages from first to last that are
-// not in a set, until it returns false. It takes time for the pages that there
-// are, not for those up to last. Pages that the set has no room for are left
-// out; a nil set has none.
+// eachMissing calls fn, in ascending order, with the pages from first to last
+// that are not in set, until fn returns false. Its cost depends on the number
+// of pages in the table, not on last. It skips pages beyond the capacity of
+// set. If set is nil, eachMissing visits all pages in the range.
 func (t *pageTable) eachMissing(set *bitmap, first, last uint32, fn func(pgno uint32, loc frameLoc) bool) {
 	if first == 0 || first > last {
 		return
@@ -201,7 +203,7 @@ func (t *pageTable) eachMissing(set *bitmap, first, last uint32, fn func(pgno ui
 			continue
 		}
 		for k, c := range node.chunks {
-			before := uint32(n)<<nodeShift | uint32(k)<<chunkBits // pages before the chunk
+			before := uint32(n)<<nodeShift | uint32(k)<<chunkBits // number of pages before the chunk
 			if c == nil || before > last-1 || before+(chunkLen-1) < first-1 {
 				continue
 			}
@@ -232,7 +234,8 @@ func (t *pageTable) eachMissingOf(c *chunk, before uint32, set *bitmap, from, to
 	return more
 }
 
-// end returns the last page that there is, 0 if there is none.
+// end returns the number of the last page in the table, or 0 if the table is
+// empty.
 func (t *pageTable) end() uint32 {
 	for n := len(t.nodes) - 1; n >= 0; n-- {
 		if t.nodes[n] == nil {
@@ -253,7 +256,7 @@ func (t *pageTable) end() uint32 {
 	return 0
 }
 
-// edit starts a new table from t, which stays as it is.
+// edit returns a copy of t that can be changed. It leaves t unchanged.
 func (t *pageTable) edit() *pageTable {
 	return &pageTable{
 		nodes:   append([]*tableNode(nil), t.nodes...),
@@ -262,7 +265,8 @@ func (t *pageTable) edit() *pageTable {
 	}
 }
 
-// ownNode returns the node of a page, made the edit's own.
+// ownNode returns the node of a page. It copies the node first if the node
+// belongs to an earlier edit.
 func (t *pageTable) ownNode(pgno uint32) *tableNode {
 	n := int((pgno - 1) >> nodeShift)
 	for n >= len(t.nodes) {
@@ -279,8 +283,9 @@ func (t *pageTable) ownNode(pgno uint32) *tableNode {
 	return node
 }
 
-// ownChunk returns the chunk of a page in packed form, or of few pages, made the
-// edit's own.
+// ownChunk returns the chunk of a page in packed form or in the form for few
+// pages. It copies the chunk first if the chunk belongs to an earlier edit or
+// is a run.
 func (t *pageTable) ownChunk(pgno uint32) *chunk {
 	node := t.ownNode(pgno)
 	slot := &node.chunks[(pgno-1)>>chunkBits%nodeLen]
@@ -310,13 +315,15 @@ func (t *pageTable) ownChunk(pgno uint32) *chunk {
 	return c
 }
 
-// put points pages of one chunk, ascending, at frames of one source.
+// put points pages to frames of one source. The pages belong to one chunk and
+// are in ascending order.
 func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
 	first := entries[0].Pgno
 	if t.putRun(src, entries, commit) {
 		return
 	}
-	// Counted before what it replaces is uncounted, lest it be taken for unused.
+	// Count the new pages before the old ones are subtracted. Otherwise the
+	// source could reach 0 pages and be released.
 	t.sources.add(src, len(entries))
 	c := t.ownChunk(first)
 	for _, e := range entries {
@@ -328,16 +335,17 @@ func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
 	}
 }
 
-// putRun stores entries as a run where they are all that the chunk holds.
+// putRun stores entries as a run if they are all the pages that the chunk
+// holds. It reports whether it did.
 func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 	first := entries[0].Pgno
-	start := (first - 1) / chunkLen * chunkLen // pages before the chunk
+	start := (first - 1) / chunkLen * chunkLen // number of pages before the chunk
 	old := t.chunk(first)
 	if old != nil && uint32(len(entries)) < min(chunkLen, commit-start) {
 		return false
 	}
 	if len(entries) <= maxFew && uint32(len(entries)) < min(chunkLen, commit-start) {
-		return false // they take less as few
+		return false // the form for few pages is smaller
 	}
 	base := entries[0].Offset
 	end := base
@@ -391,7 +399,8 @@ func (t *pageTable) truncate(commit uint32) {
 	}
 }
 
-// releaseChunk uncounts the pages of a chunk from the i-th on.
+// releaseChunk subtracts the pages of a chunk, from page number from on, from
+// the counts of their sources.
 func (t *pageTable) releaseChunk(c *chunk, from uint32) {
 	if c == nil {
 		return
@@ -403,13 +412,14 @@ func (t *pageTable) releaseChunk(c *chunk, from uint32) {
 	}
 }
 
-// A sourceTable numbers the sources of a page table and counts the pages of
-// each. A number without pages is used again: older tables, which may know it
-// as another source, have their own copies of the nodes.
+// A sourceTable assigns numbers to the sources of a page table and counts the
+// pages of each source. A number without pages is reused. Older tables, in
+// which the number may stand for another source, have their own copies of the
+// nodes.
 type sourceTable struct {
 	nodes []*sourceNode
-	n     uint32 // numbers ever given
-	free  uint32 // a number without pages, plus 1; 0 if there is none
+	n     uint32 // number of source numbers in use or free
+	free  uint32 // first number without pages, plus 1; 0 if there is none
 	gen   uint64
 }
 
@@ -423,7 +433,7 @@ type sourceNode struct {
 type sourceSlot struct {
 	source
 	pages int
-	next  uint32 // of a number without pages: the next such, plus 1
+	next  uint32 // in a free slot: the next free number, plus 1
 }
 
 func (t *sourceTable) get(src uint32) source {
@@ -434,7 +444,8 @@ func (t *sourceTable) edit() sourceTable {
 	return sourceTable{nodes: append([]*sourceNode(nil), t.nodes...), n: t.n, free: t.free, gen: t.gen + 1}
 }
 
-// slot returns the slot of a number, made the edit's own.
+// slot returns the slot of a source number. It copies the node first if the
+// node belongs to an earlier edit.
 func (t *sourceTable) slot(src uint32) *sourceSlot {
 	i := src / sourceNodeLen
 	node := t.nodes[i]
@@ -445,7 +456,7 @@ func (t *sourceTable) slot(src uint32) *sourceSlot {
 	return &node.slots[src%sourceNodeLen]
 }
 
-// new numbers a source, which must be given pages next.
+// new assigns a number to a source. The caller must add pages to it next.
 func (t *sourceTable) new(s source) uint32 {
 	src := t.free - 1
 	if t.free == 0 {
@@ -461,7 +472,8 @@ func (t *sourceTable) new(s source) uint32 {
 	return src
 }
 
-// add changes the number of pages of a source.
+// add adds pages to the page count of a source and frees its number when the
+// count reaches 0.
 func (t *sourceTable) add(src uint32, pages int) {
 	slot := t.slot(src)
 	if slot.pages += pages; slot.pages == 0 {

@@ -1,8 +1,8 @@
 package litestream
 
-// eachDifference calls fn, in order, for every page that two tables have in
-// different versions, or only one of them has. Parts that they share cost
-// nothing.
+// eachDifference calls fn, in ascending order, for every page that the two
+// tables hold in different versions or that only one of them holds. Parts that
+// the tables share cost nothing.
 func eachDifference(a, b *pageTable, fn func(pgno uint32)) {
 	for n := range uint32(max(len(a.nodes), len(b.nodes))) {
 		x, y := a.node(n), b.node(n)
@@ -37,8 +37,8 @@ func (t *pageTable) node(n uint32) *tableNode {
 	return t.nodes[n]
 }
 
-// versionIn returns the version of the i-th page of a chunk, 0 if there is no
-// such page.
+// versionIn returns the version of page i of a chunk, or 0 if the chunk does
+// not hold the page.
 func (t *pageTable) versionIn(c *chunk, i uint32) uint64 {
 	if c == nil {
 		return 0
@@ -50,7 +50,7 @@ func (t *pageTable) versionIn(c *chunk, i uint32) uint64 {
 	return uint64(t.sources.get(src).version)
 }
 
-// len returns how many pages there are.
+// len returns the number of pages in the table.
 func (t *pageTable) len() (n int64) {
 	t.sources.each(func(_ source, pages int) { n += int64(pages) })
 	return n

@@ -7,10 +7,11 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// pastViews knows the states that connections have travelled to, as long as
-// any holds one, so that they share it. It is safe for concurrent use.
+// pastViews caches the views that connections have travelled to, while at least
+// one connection holds them. Connections that travel to the same transaction
+// share one view. It is safe for concurrent use.
 type pastViews struct {
-	mu     sync.Mutex                      // duty: views
+	mu     sync.Mutex                      // guards byTXID
 	byTXID map[ltx.TXID]weak.Pointer[view] // guarded by mu
 }
 
@@ -20,7 +21,7 @@ func (p *pastViews) get(txid ltx.TXID) *view {
 	return p.byTXID[txid].Value()
 }
 
-// all returns the states that are in use.
+// all returns the views that are in use.
 func (p *pastViews) all() (views []*view) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -32,7 +33,8 @@ func (p *pastViews) all() (views []*view) {
 	return views
 }
 
-// add keeps a view, or returns that which somebody else added meanwhile.
+// add stores v and returns it. If another goroutine has added a view of the
+// same transaction and epoch meanwhile, add returns that view.
 func (p *pastViews) add(v *view) *view {
 	p.mu.Lock()
 	defer p.mu.Unlock()

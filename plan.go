@@ -10,9 +10,10 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// planLatest returns the files which, applied in order to the state after
-// transaction from (0: none), give the newest state. There are none when
-// from is the newest. Files may be of any levels and in any order.
+// planLatest returns the files that give the newest state when they are
+// applied, in order, to the state after transaction from. If from is 0, they
+// are applied to an empty database. planLatest returns no files if from is the
+// newest transaction. The given files may be of any levels and in any order.
 //
 // The errors are ErrNoDatabase and *MissingError.
 func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
@@ -20,7 +21,7 @@ func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return nil, ErrNoDatabase
 	}
 	plan, end := extend(from, math.MaxUint64, files)
-	// Whatever ends later starts after a gap.
+	// A file that ends after end starts after a gap.
 	next := ltx.TXID(math.MaxUint64)
 	for _, f := range files {
 		if f.MaxTXID > end {
@@ -33,8 +34,9 @@ func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	return plan, nil
 }
 
-// planTXID is planLatest for the state after transaction target, which is
-// beyond from. The error is ErrTxNotAvailable.
+// planTXID is planLatest for the state after transaction target, which must be
+// greater than from. It returns ErrTxNotAvailable if the files do not give that
+// state.
 func planTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	plan, end := extend(from, target, files)
 	if end != target {
@@ -43,9 +45,8 @@ func planTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, er
 	return plan, nil
 }
 
-// extend lays files end to end from a transaction on, as far as limit at
-// most, taking at each step the file that reaches furthest. No other choice
-// gets further.
+// extend chains files from transaction from up to limit at most. At each step
+// it takes the file that reaches furthest; no other choice gets further.
 func extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, end ltx.TXID) {
 	sorted := make([]*ltx.FileInfo, 0, len(files))
 	for _, f := range files {
@@ -59,9 +60,9 @@ func extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, 
 		case b == nil || a.MaxTXID != b.MaxTXID:
 			return b == nil || a.MaxTXID > b.MaxTXID
 		case from > 0 && a.MinTXID != b.MinTXID:
-			return a.MinTXID > b.MinTXID // holds less of what is known
+			return a.MinTXID > b.MinTXID // contains fewer transactions that are known already
 		default:
-			return a.Level > b.Level // lives longer
+			return a.Level > b.Level // higher levels are retained longer
 		}
 	}
 	end = from
@@ -72,8 +73,8 @@ func extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, 
 			f := sorted[i]
 			switch {
 			case from > 0 && f.MinTXID == 1:
-				// A whole database is no way to bring a little news, unless
-				// there is no other.
+				// Do not read a whole database to apply a few transactions,
+				// unless there is no other way.
 				if better(f, whole) {
 					whole = f
 				}

@@ -10,16 +10,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// point is a transaction whose state the files of a replica give, or would
-// give if there was no gap before it.
+// point is a transaction whose state the files of a replica give, or would give
+// if no transactions were missing before it.
 type point struct {
 	txid      ltx.TXID
-	files     []*ltx.FileInfo // that end there
+	files     []*ltx.FileInfo // files that end at txid
 	reachable bool
 }
 
-// dated returns the file whose timestamp is that of the transaction: of any
-// but a snapshot, if there is one.
+// dated returns the file whose timestamp is the timestamp of the transaction.
+// Any file but a snapshot qualifies. If there are only snapshots, dated returns
+// one of them.
 func (p point) dated() *ltx.FileInfo {
 	for _, f := range p.files {
 		if f.Level != SnapshotLevel {
@@ -29,14 +30,14 @@ func (p point) dated() *ltx.FileInfo {
 	return p.files[0]
 }
 
-// points returns the points of a replica in ascending order. It leaves out
-// those that lie within a file that leads past them, while the ones before
-// them have been deleted: as retention goes on, that is how level 0 begins.
+// points returns the points of a replica in ascending order. It leaves out an
+// unreachable point if a file leads past it from a reachable one. Level 0
+// begins with such points when retention has deleted the files before them.
 func points(files []*ltx.FileInfo) []point {
 	sorted := slices.Clone(files)
 	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MaxTXID, b.MaxTXID) })
 	var ps []point
-	var reached ltx.TXID // last reachable point before the newest
+	var reached ltx.TXID // last reachable point before the newest point
 	for _, f := range sorted {
 		if n := len(ps); n == 0 || ps[n-1].txid != f.MaxTXID {
 			if n > 0 && ps[n-1].reachable {
@@ -50,7 +51,7 @@ func points(files []*ltx.FileInfo) []point {
 			p.reachable = true
 		}
 	}
-	var past ltx.TXID // how far files lead that begin right after what is reachable
+	var past ltx.TXID // greatest MaxTXID of files that begin right after a reachable point
 	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
 	return slices.DeleteFunc(ps, func(p point) bool {
 		if !p.reachable {
@@ -65,15 +66,16 @@ func points(files []*ltx.FileInfo) []point {
 	})
 }
 
-// findByTime returns the newest of the points with a timestamp <= t, and
-// that timestamp, both ms since the Unix epoch. Timestamps grow with TXIDs,
-// but for snapshots', which are stamped when they are made. What a listing says
-// of timestamps only tells where to begin; header reads a file's own, which decides.
+// findByTime returns the newest point with a timestamp of at most t, and that
+// timestamp. Both are in milliseconds since the Unix epoch. Timestamps ascend
+// with TXIDs, except those of snapshots, which carry the time of their
+// creation. The timestamps of a listing only tell where the search begins; the
+// timestamps that header reads from the files decide.
 func findByTime(ctx context.Context, ps []point, t int64, header func(context.Context, *ltx.FileInfo) (int64, error)) (point, int64, error) {
 	if len(ps) == 0 {
 		return point{}, 0, ErrNoDatabase
 	}
-	var dated []int // of the points that have a file that is no snapshot
+	var dated []int // indexes of the points with a file that is not a snapshot
 	for i, p := range ps {
 		if p.dated().Level != SnapshotLevel {
 			dated = append(dated, i)
@@ -96,7 +98,7 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 	if err != nil {
 		return point{}, 0, err
 	}
-	// Points only snapshots end at may lie between.
+	// Points at which only snapshots end may lie in between.
 	best, end := -1, len(ps)
 	if last >= 0 {
 		best = dated[last]
@@ -123,7 +125,8 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", ErrTxNotAvailable, ps[best].txid)
 	}
 	if best+1 < len(ps) && stamp[best] < t {
-		// What is missing right after might be as old.
+		// A transaction missing right after the point might also be no younger
+		// than t.
 		if gap := gapBefore(ps, best+1); gap != nil {
 			return point{}, 0, gap
 		}
@@ -131,8 +134,9 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 	return ps[best], stamp[best], nil
 }
 
-// gapBefore returns the error for a point that would be reachable but for
-// transactions missing between a reachable one and it.
+// gapBefore returns the error for point i if it is unreachable because
+// transactions are missing between it and an earlier reachable point. Otherwise
+// gapBefore returns nil.
 func gapBefore(ps []point, i int) error {
 	if ps[i].reachable {
 		return nil
@@ -149,13 +153,14 @@ func gapBefore(ps []point, i int) error {
 	return nil
 }
 
-// lastUpTo returns the last of n values in ascending order that is <= t, -1 if
-// none is. It starts from a guess of the first greater one, and reads two values
-// if that is right. If not, it reads both ends and then, in turn, where t would be
-// if the values between two that are known lay on a line, right after that, and
-// the middle: O(log n) values, far fewer where they do.
+// lastUpTo returns the index of the last of n ascending values that is <= t, or
+// -1 if there is none. It starts from a guess of the first index with a greater
+// value. If the guess is right, lastUpTo reads two values. If not, it reads the
+// first and the last value and then probes, in turn, the interpolated index,
+// the index after that, and the middle of the remaining range. It reads O(log
+// n) values, and far fewer if the values grow evenly.
 func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
-	lo, hi := -1, n // value lo is <= t, value hi is greater
+	lo, hi := -1, n // value lo is <= t, value hi is > t
 	var below, above int64
 	probe := func(i int) error {
 		if i <= lo || i >= hi {

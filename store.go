@@ -19,32 +19,33 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// store is a ReplicaClient as the rest of the package uses it: listings as
-// slices, reads of exact length, retries, counters. It is safe for
-// concurrent use.
+// store wraps a ReplicaClient for the rest of the package: it returns listings
+// as slices, reads an exact number of bytes, retries, and counts requests. It
+// is safe for concurrent use.
 type store struct {
 	client ReplicaClient
 	log    *slog.Logger
-	limit  *limiter          // of the VFS
-	hedge  *hedge            // nil: no second requests
-	run    func(func()) bool // runs something in the background, unless the database is closed
+	limit  *limiter          // shared by all databases of the VFS
+	hedge  *hedge            // nil if slow reads get no second request
+	run    func(func()) bool // runs a function in the background, unless the database is closed
 
 	lists     atomic.Int64
-	reads     [numClasses]atomic.Int64 // attempts
+	reads     [numClasses]atomic.Int64 // number of attempts
 	readBytes [numClasses]atomic.Int64
 	retries   atomic.Int64
 	hedges    atomic.Int64
 	creates   atomic.Int64
 	deletes   atomic.Int64
 
-	cannotCreate atomic.Bool // only if there is none
-	byLevel      atomic.Bool // it cannot list all levels at once
+	cannotCreate atomic.Bool // set once the client refused to create a file only if it does not exist
+	byLevel      atomic.Bool // set once the client refused to list all levels at once
 
-	wrong    sync.Map // error by wrongFile: files that are not read from any more
+	wrong    sync.Map // errors by wrongFile; these files are not read any more
 	versions versionCheck
 }
 
-// totalReads returns the number of read requests of all classes, and their bytes.
+// totalReads returns the number of read requests of all classes and the number
+// of bytes they returned.
 func (s *store) totalReads() (n, bytes int64) {
 	for i := range s.reads {
 		n += s.reads[i].Load()
@@ -53,24 +54,25 @@ func (s *store) totalReads() (n, bytes int64) {
 	return n, bytes
 }
 
-// Delays between attempts double from the first to the last.
+// The delay between two attempts doubles from firstRetryDelay up to
+// lastRetryDelay.
 const (
 	firstRetryDelay = 50 * time.Millisecond
 	lastRetryDelay  = 2 * time.Second
 )
 
-// retry calls fn until it succeeds, fails for good, or ctx is done. Delays
-// are spread at random, so that clients that failed together do not come
-// back together.
+// retry calls fn until it succeeds, fails permanently, or ctx is done. It
+// randomizes the delays, so that clients that failed together do not retry
+// together.
 func (s *store) retry(ctx context.Context, fn func() error) error {
-	var before error // of the attempt before
+	var before error // error of the previous attempt
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
 		err := s.guard(fn)
 		if err == nil || errs.IsPermanent(err) {
 			return err
 		}
 		if before != nil && errors.Is(err, ctx.Err()) {
-			return fmt.Errorf("%w: %w", err, before) // or the reason would be lost
+			return fmt.Errorf("%w: %w", err, before) // keep the reason, which ctx.Err() would hide
 		}
 		before = err
 		timer := time.NewTimer(delay/2 + rand.N(delay))
@@ -87,8 +89,8 @@ func (s *store) retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// guard turns a panic of the client into an error. Calls come from goroutines
-// of their own, where it would end the process.
+// guard turns a panic of the client into an error. The client is called on
+// goroutines where a panic would end the process.
 func (s *store) guard(fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -99,7 +101,8 @@ func (s *store) guard(fn func() error) (err error) {
 	return fn()
 }
 
-// panicError is what a client panicked with. It is no use to try again.
+// panicError holds the value that a client panicked with. The call is not
+// retried.
 type panicError struct{ value any }
 
 func (e panicError) Error() string { return fmt.Sprintf("replica client panicked: %v", e.value) }
@@ -119,13 +122,13 @@ func (s *store) init(ctx context.Context) error {
 	})
 }
 
-// place waits for a place among the requests under way.
+// place waits until another request may start.
 func (s *store) place(ctx context.Context) (*ticket, error) {
 	t := s.limit.enqueue(loading)
 	return t, s.limit.wait(ctx, t)
 }
 
-// list lists the files of a level from seek on.
+// list lists the files of a level whose MinTXID is at least seek.
 func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (files []*ltx.FileInfo, err error) {
 	t, err := s.place(ctx)
 	if err != nil {
@@ -147,13 +150,13 @@ func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 	return files, nil
 }
 
-// noteVersions returns the context of a listing, and where the versions of its
-// items are noted.
+// noteVersions returns the context for a listing and the map that receives the
+// version of the current item.
 func (s *store) noteVersions(ctx context.Context) (context.Context, map[*ltx.FileInfo]string) {
 	versions := make(map[*ltx.FileInfo]string, 1)
 	n := s.versions.lists.Add(1)
 	return clientio.WithVersionNoter(ctx, func(info *ltx.FileInfo, version string) {
-		clear(versions) // of the item before
+		clear(versions) // drop the previous item
 		versions[info] = version
 		if s.versions.isUseless(n, info, version) && !s.versions.useless.Swap(true) {
 			s.log.Warn("storage lists a file with another version than it reads it with: files that are replaced while they are read may not be noticed",
@@ -162,9 +165,10 @@ func (s *store) noteVersions(ctx context.Context) (context.Context, map[*ltx.Fil
 	}), versions
 }
 
-// collect reads a listing to its end and closes it. It leaves out what keep
-// refuses: a client may seek less precisely than asked. The versions of items
-// are noted while they are read.
+// collect reads a listing to its end and closes it. It drops the files that
+// keep rejects, because a client may return files before the position it was
+// asked for. The iterator adds the versions of items to versions while it is
+// read.
 func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
 	for itr.Next() {
 		f := itr.Item()
@@ -191,8 +195,8 @@ func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(
 	return files, nil
 }
 
-// listAll lists the files of all levels, in parallel where that takes more
-// than one request.
+// listAll lists the files of all levels. It sends the requests in parallel if
+// it takes more than one.
 func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
 	if c, ok := s.client.(AllLTXFilesLister); ok {
 		var files []*ltx.FileInfo
@@ -208,7 +212,7 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 				s.lists.Add(1)
 				files, err = collect(itr, versions, func(*ltx.FileInfo) bool { return true })
 			}
-			return err // of which the client says what failed
+			return err // the client's error names the operation
 		})
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return files, err
@@ -218,13 +222,14 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 	return s.listLevels(ctx, useMetadata)
 }
 
-// listsAllAtOnce tells whether a listing of all levels is about one request.
+// listsAllAtOnce reports whether a listing of all levels takes about one
+// request.
 func (s *store) listsAllAtOnce() bool {
 	_, ok := s.client.(AllLTXFilesLister)
 	return ok && !s.byLevel.Load()
 }
 
-// listLevels lists the files of all levels, each by itself.
+// listLevels lists the files of all levels with one listing a level.
 func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
 	var levels [numLevels][]*ltx.FileInfo
 	g, ctx := errgroup.WithContext(ctx)
@@ -246,7 +251,8 @@ func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 	return files, nil
 }
 
-// load is read for what tells what is in a file.
+// load is read for the parts that describe a file: its header, page index and
+// trailer.
 func (s *store) load(ctx context.Context, f fileKey, buf []byte, offset int64) error {
 	return s.readAll(ctx, loading, f, buf, offset)
 }
@@ -257,7 +263,7 @@ func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) e
 }
 
 func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf []byte, offset int64) error {
-	short := -1 // where the body ended early, the last time
+	short := -1 // length of the body when it last ended early
 	return s.retry(ctx, func() error {
 		n, err := s.readOnce(ctx, class, s.limit.enqueue(class), f, buf, offset, nil)
 		if errors.Is(err, errShortBody) {
@@ -270,9 +276,9 @@ func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf 
 	})
 }
 
-// create makes a file that encode writes, unless one of its name exists. Where
-// the client cannot see to that itself, only a look before can. It is one
-// attempt.
+// create creates a file with the content that encode writes, unless a file of
+// that name exists. If the client cannot create files conditionally, create
+// checks for an existing file first. It makes one attempt.
 func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
 	s.creates.Add(1)
 	write := s.client.WriteLTXFile
@@ -303,8 +309,8 @@ func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) er
 	return info, nil
 }
 
-// checkFree returns fs.ErrExist if there is a file. It reads the file, as a
-// listing that lacks it would have it be overwritten.
+// checkFree returns fs.ErrExist if the file exists. It reads the file: a
+// listing could miss it, and the file would be overwritten.
 func (s *store) checkFree(ctx context.Context, f fileKey) error {
 	switch err := s.load(ctx, f, make([]byte, ltx.HeaderSize), 0); {
 	case isMissing(err):
@@ -325,24 +331,24 @@ func (s *store) delete(ctx context.Context, keys ...fileKey) error {
 	return s.guard(func() error { return s.client.DeleteLTXFiles(ctx, infos) })
 }
 
-// errShortBody means that a body ended before it was as long as asked for. It
-// may have been cut off.
+// errShortBody means that a body ended before the requested length. The
+// connection may have been cut off.
 var errShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
 
-// A body is handed over in parts that grow from the first to readPart: who
-// waits for its first page shall not wait for the others.
+// A body is delivered in parts that grow from firstPart to readPart, so that a
+// caller that waits for the first page does not wait for the rest.
 const (
 	firstPart = 8 << 10
 	readPart  = 64 << 10
 
-	// hydrationPart is so small that a query need not wait for what is under
-	// way: hydration gives way between parts.
+	// hydrationPart is small because hydration yields to queries between two
+	// parts. A query does not have to wait for a large part in flight.
 	hydrationPart = 8 << 10
 )
 
-// readOnce makes one attempt to fill buf with the bytes of a file from offset
-// on, when it is the ticket's turn, and returns how many there are. As they
-// arrive, it calls fn, if there is one, with those so far.
+// readOnce waits for the ticket and makes one attempt to fill buf with the
+// bytes of a file from offset on. It returns the number of bytes read. If fn is
+// not nil, readOnce calls it after each part with all bytes read so far.
 func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f fileKey, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
 	if err := s.limit.wait(ctx, t); err != nil {
 		return 0, fmt.Errorf("wait to read %s: %w", f, err)
