@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// index makes the views of a database: it lists the files of the replica, plans
-// which of them give a state, loads these, and publishes what comes of them. It
-// tells histories of the replica apart, and points pages away from files that
-// were deleted. It is safe for concurrent use.
+// index builds the views of a database: it lists the files of the replica,
+// plans which of them give a state, loads these files, and publishes the
+// result. It tells histories of the replica apart and points pages away from
+// files that were deleted. It is safe for concurrent use.
 type index struct {
 	views
 
@@ -23,8 +23,8 @@ type index struct {
 	tasks *task.Group
 	log   *slog.Logger
 
-	cacheSize   int64         // bytes of pages that are kept when they come with files
-	readTimeout time.Duration // of what many callers share; negative: no limit
+	cacheSize   int64         // bytes of pages that are kept when they arrive with files
+	readTimeout time.Duration // limit of shared operations; negative: no limit
 
 	pages  pageSink
 	writer writeMode
@@ -34,67 +34,68 @@ type index struct {
 
 	past   pastViews
 	seen   atomic.Pointer[seenFiles]
-	turns  atomic.Int64       // refreshes that have begun
-	ending atomic.Int64       // epoch that the next refresh is to end, plus 1; 0: none
-	shared singleflight.Group // see share
+	turns  atomic.Int64       // number of refreshes started
+	ending atomic.Int64       // epoch that the next refresh has to end, plus 1; 0 if there is none
+	shared singleflight.Group // deduplicates operations; see share
 }
 
-// pageSink takes the pages that come with the files of a view. It is what the
-// index needs of the source of pages.
+// pageSink receives the pages that arrive with the files of a view. The source
+// of pages implements it.
 type pageSink interface {
-	// cachePages takes pages that a view has in that version. The view is
-	// published.
+	// cachePages adds pages to the cache that a published view has in that
+	// version.
 	cachePages(v *view, pages keptPages)
 
-	// reset drops the cached pages, and makes room for pages of a size.
+	// reset drops the cached pages and prepares the cache for pages of pageSize
+	// bytes.
 	reset(pageSize uint32)
 
 	// dropLocal drops the pages of the local file.
 	dropLocal()
 
-	// notify tells that a view was published, or that pages of it have moved.
+	// notify is called when a view was published or pages of it were relocated.
 	notify()
 }
 
-// writeMode is what the index needs of the writer of a database. News of the
-// replica mean a conflict, or have to wait, while there are commits that are not
-// on the replica.
+// writeMode is the part of the writer that the index needs. While there are
+// commits that are not on the replica, news of the replica mean a conflict or
+// have to wait.
 type writeMode interface {
 	// replace publishes next as the newest view of the replica. It returns
-	// errOvertaken if cur is not the newest one any more, and errWriting if
-	// there are commits that would not be in next.
+	// errOvertaken if cur is not the newest view any more, and errWriting if
+	// next would lack commits that are not on the replica yet.
 	replace(cur, next *view) error
 
 	isEnabled() bool
 	isWriting() bool
 
-	// suspect makes the writer look at the replica again: files seem to be
-	// missing.
+	// suspect makes the writer check the replica again, because files seem to
+	// be missing.
 	suspect()
 
 	// secondLook decides whether files that seem to be of another history
-	// are, before the index drops what this process has written.
+	// really are, before the index drops what this process has written.
 	secondLook(ctx context.Context, before *view, files []*ltx.FileInfo) (other bool, err error)
 
 	// saw takes a listing of the history that the view before is of.
 	saw(before *view, files []*ltx.FileInfo)
 
-	// forget drops what saw took: the history has ended.
+	// forget drops the listings that saw took, because the history has ended.
 	forget()
 
-	// stampLocal makes the newest view another state, so that SQLite reads
-	// again what it has cached.
+	// stampLocal gives the newest view a new state, so that SQLite drops its
+	// cache.
 	stampLocal()
 }
 
-// planAttempts is how often a plan is made anew because a listing did not
-// hold together, or a file of it was deleted meanwhile.
+// planAttempts is the number of attempts to make a plan. An attempt fails if a
+// listing was inconsistent or one of its files was deleted meanwhile.
 const planAttempts = 3
 
-// openedFiles are the files that a database was opened with.
+// openedFiles holds the files that a database was opened with.
 type openedFiles struct{ plan, listed []*ltx.FileInfo }
 
-// buildNewest makes the newest view.
+// buildNewest builds the newest view.
 func (x *index) buildNewest(ctx context.Context) (v *view, from openedFiles, pages keptPages, err error) {
 	v, pages, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		plan, err := planLatest(0, files)
@@ -104,8 +105,8 @@ func (x *index) buildNewest(ctx context.Context) (v *view, from openedFiles, pag
 	return v, from, pages, err
 }
 
-// build makes a view from nothing by the plan that choose picks from a
-// listing of all files.
+// build builds a view from the empty state. The function choose makes the plan
+// from a listing of all files.
 func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, keptPages, error) {
 	var err error
 	for range planAttempts {
@@ -120,8 +121,8 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 			}
 			continue
 		}
-		// Lists of several levels are not of one moment: a file that was
-		// compacted and deleted in between looks like a gap, or is missing
+		// The listings of the levels are not taken at one moment. A file that
+		// is compacted and deleted in between looks like a gap, or is missing
 		// when its header is read.
 		var missing *MissingError
 		if !errors.As(err, &missing) && !isMissing(err) {
@@ -131,7 +132,7 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 	return nil, nil, err
 }
 
-// assemble makes a view from the files of a plan from nothing.
+// assemble builds a view from the empty state with the files of a plan.
 func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, keptPages, error) {
 	v := new(view)
 	pages := make(keptPages)
@@ -148,8 +149,9 @@ func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, kept
 	return v, pages, nil
 }
 
-// share does something under the time limit of a read, once for all callers
-// that ask for the same meanwhile. Each waits as long as its context allows.
+// share runs do once for all concurrent callers that use the same key. The time
+// limit of a read applies to do. Each caller waits as long as its own context
+// allows.
 func (x *index) share(ctx context.Context, key string, do func(context.Context) (any, error)) (any, error) {
 	result := x.shared.DoChan(key, func() (_ any, err error) {
 		defer guard(x.log, "share", &err)

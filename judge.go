@@ -10,48 +10,49 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// verdict tells whether files that were listed are of the history that a view
-// is of.
+// verdict says whether the listed files belong to the history of a view.
 type verdict int
 
 const (
-	sameHistory    verdict = iota // they hold the view's transaction
-	unknownHistory                // nothing tells whether they do
-	otherHistory                  // they hold another transaction, or end before it
+	sameHistory    verdict = iota // the files hold the transaction of the view
+	unknownHistory                // it is not known whether they do
+	otherHistory                  // the files hold another transaction, or end before it
 )
 
 func (v verdict) String() string { return [...]string{"same", "unknown", "other"}[v] }
 
-// judgement is what a listing tells of a view's history.
+// judgement is what a listing reveals about the history of a view.
 type judgement struct {
 	verdict verdict
 
-	// upTo is the newest of the view's transactions that the files are known to
-	// hold. 0: there is none.
+	// upTo is the newest transaction of the view that the files are known to
+	// hold, or 0 if there is none.
 	upTo ltx.TXID
 
-	// back means that the files end before the view. A listing of several
-	// levels that is not of one moment can look like that, too.
+	// back means that the files end before the view. The listings of several
+	// levels are not taken at one moment and can look like that, too.
 	back bool
 
-	// damaged means that a file might tell more if it could be read.
+	// damaged means that a file that could not be read might have decided.
 	damaged bool
 
-	loaded *loadedFile // a file that it took, nil if none
+	loaded *loadedFile // a file that judge loaded on the way; nil if it loaded none
 }
 
-// judge tells whether files are of the history of a view that was made before
-// they were listed, or whether somebody has emptied the replica, or rolled it
-// back to an older copy, and another writer has gone on from there.
+// judge decides whether the listed files are of the history of view before,
+// which was made before they were listed. They are of another history if the
+// replica was emptied, or if it was rolled back to an older copy and another
+// writer has continued from there.
 //
-// One transaction that is the same means that all before it are: so the newest
-// one decides. It is the same if an object that is known to hold it is listed as
-// it was, which takes no request. If not, a file that ends at a known transaction
-// is asked for its timestamp, which is that of the transaction. Snapshots are
-// stamped when they are made; one that was made again is compared by its checksum.
+// If one transaction is the same, all earlier ones are the same, so the newest
+// one decides. It is the same if an object that is known to hold it is listed
+// as before; this takes no request. Otherwise judge reads the timestamp of a
+// file that ends at a known transaction and compares it with the timestamp of
+// the transaction. A snapshot carries the time of its creation. If it was
+// created again, its checksum is compared.
 func (x *index) judge(ctx context.Context, before *view, files []*ltx.FileInfo) (j judgement, err error) {
 	if before.last == nil || len(files) == 0 {
-		return judgement{upTo: before.txid}, nil // there was none; or trouble, but no news
+		return judgement{upTo: before.txid}, nil // the view has no file, or the replica has none, which is a problem but no news
 	}
 	had := before.files()
 	had[before.last.key()] = before.last
@@ -82,8 +83,8 @@ func (x *index) judge(ctx context.Context, before *view, files []*ltx.FileInfo) 
 	return j, nil
 }
 
-// interrogate reads the header of a file that ends at a known transaction, the
-// newest there is.
+// interrogate reads the header of a file that ends at a known transaction. It
+// takes the newest such file.
 func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had map[fileKey]*ltxFile, files []*ltx.FileInfo) error {
 	var suspects []*ltx.FileInfo
 	for _, info := range files {
@@ -91,7 +92,8 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had
 			suspects = append(suspects, info)
 		}
 	}
-	// Of those that end at one transaction, a known one takes the smallest read.
+	// Of the files that end at one transaction, the one at the lowest level
+	// takes the smallest read.
 	slices.SortStableFunc(suspects, func(a, b *ltx.FileInfo) int {
 		return cmp.Or(cmp.Compare(b.MaxTXID, a.MaxTXID), cmp.Compare(a.Level, b.Level))
 	})
@@ -111,7 +113,7 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had
 			case err == nil:
 				same = j.loaded.file.timestamp == want
 			case errors.Is(err, ErrCorrupt) && j.upTo > 0:
-				j.damaged = true // the others may tell enough
+				j.damaged = true // other files may decide
 				continue
 			}
 		}
@@ -128,8 +130,8 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had
 	return nil
 }
 
-// isSameTransactions tells whether a file that is listed holds the transactions
-// of one that is known, encoded again maybe: then it has another size.
+// isSameTransactions reports whether the listed file holds the transactions of
+// the known file f. If f was encoded again, the listed file has another size.
 func (x *index) isSameTransactions(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
 	timestamp, err := x.store.timestamp(ctx, info)
 	switch {
@@ -142,9 +144,9 @@ func (x *index) isSameTransactions(ctx context.Context, f *ltxFile, info *ltx.Fi
 	return timestamp == f.timestamp, nil
 }
 
-// isSameContent tells whether a file that is listed has the content of one that
-// is known, in the same places: whether it differs in nothing but the header, in
-// which a snapshot has the time at which it was made.
+// isSameContent reports whether the listed file has the content of the known
+// file f in the same places. Only the headers may differ, and only those of
+// snapshots, which contain the time of their creation.
 func (x *index) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
 	if info.Size != f.size {
 		return false, nil
@@ -158,7 +160,7 @@ func (x *index) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInf
 		return false, err
 	}
 	content := f.size - f.framesEnd - ltx.ChecksumSize
-	for _, perFrame := range []int64{ltx.PageHeaderSize, ltx.PageHeaderSize + 4} { // in both encodings
+	for _, perFrame := range []int64{ltx.PageHeaderSize, ltx.PageHeaderSize + 4} { // one size for each encoding
 		rest := content + int64(f.frames)*(perFrame+int64(f.pageSize))
 		if ltxio.IsSameBehind(f.header[:], f.checksum, header, sum, rest) {
 			return true, nil
@@ -167,9 +169,9 @@ func (x *index) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInf
 	return false, nil
 }
 
-// isReplaced tells whether files are known to be of another history than a view
-// that was made before they were listed. That they end earlier does not tell:
-// some of them may have been lost.
+// isReplaced reports whether the files are known to be of another history than
+// view before, which was made before they were listed. Files that end earlier
+// than the view do not prove that, because some files may have been lost.
 func (x *index) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
 	j, err := x.judge(ctx, before, files)
 	if err != nil {

@@ -11,47 +11,50 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// ltxFile describes one LTX file of the replica, from its validated header.
-// It is immutable, but for what it is known by on the replica.
+// ltxFile describes one LTX file of the replica, from its validated header. It
+// is immutable except for the atomic fields, which record what is known about
+// the object on the replica.
 type ltxFile struct {
 	level     int
 	minTXID   ltx.TXID
 	maxTXID   ltx.TXID
 	size      int64 // bytes
-	timestamp int64 // of the header, ms since the Unix epoch
+	timestamp int64 // from the header, in milliseconds since the Unix epoch
 	pageSize  uint32
-	commit    uint32 // size of the database after it, pages
-	frames    int    // pages that it holds
-	framesEnd int64  // where they end, bytes
+	commit    uint32 // size of the database after the file, in pages
+	frames    int    // number of pages in the file
+	framesEnd int64  // offset of the end of the frames, in bytes
 	checksum  ltx.Checksum
-	framesCRC uint64                // what checksum says of the frames
-	header    *[ltx.HeaderSize]byte // of a snapshot
+	framesCRC uint64                // part of checksum that covers the frames
+	header    *[ltx.HeaderSize]byte // nil if the file is not a snapshot
 
-	// segment is what stands for a part of the write buffer, nil for what is on
-	// the replica. Of the rest only level and pageSize mean something then.
+	// segment is set if this value stands for a segment of the write buffer; it
+	// is nil for a file of the replica. With a segment, only level and pageSize
+	// are valid of the other fields.
 	segment *commitlog.Segment
 
-	gone    atomic.Bool // seen to be deleted
-	stale   atomic.Bool // what has its name now has other content
-	sized   bool        // frames say their size
-	isWhole bool        // it was read whole, or written here, and has its checksum
+	gone    atomic.Bool // the file is known to be deleted
+	stale   atomic.Bool // the object of this name has other content now
+	sized   bool        // frames contain their size
+	isWhole bool        // the file was read whole, or written here, and matches its checksum
 
-	wrong   atomic.Pointer[error]   // why no page is read from it any more, nil if pages are
-	listed  atomic.Pointer[listing] // last that is known to be of these transactions
-	version atomic.Pointer[string]  // last that is known to have this content; nil if there is none
+	wrong   atomic.Pointer[error]   // why pages of the file must not be read any more; nil if they may be
+	listed  atomic.Pointer[listing] // newest listing of a file that is known to hold these transactions
+	version atomic.Pointer[string]  // newest version that is known to have this content; nil if there is none
 }
 
-// listing is what a listing tells of a file beside its name.
+// listing is what a listing says about a file besides its name.
 type listing struct {
 	size      int64
-	createdAt time.Time // zero if it does not tell; its location can be a version
+	createdAt time.Time // zero if the listing has no time; the time zone can carry a version
 }
 
 func listingOf(info *ltx.FileInfo) listing {
 	return listing{info.Size, info.CreatedAt}
 }
 
-// is tells whether two listings mean the same file, as far as they tell.
+// is reports whether two listings describe the same file, as far as they can
+// tell.
 func (l listing) is(m listing) bool {
 	v, w := versionIn(l.createdAt), versionIn(m.createdAt)
 	switch {
@@ -64,20 +67,20 @@ func (l listing) is(m listing) bool {
 	}
 }
 
-// isListedAs tells whether a listing means the file that is known. Its name
-// alone does not tell: another history may have a file of that name.
+// isListedAs reports whether info describes this file. The name alone does not
+// decide, because another history may have a file of the same name.
 func (f *ltxFile) isListedAs(info *ltx.FileInfo) bool {
 	return f.listed.Load().is(listingOf(info))
 }
 
-// setListed notes how a file of the same transactions is listed.
+// setListed records the listing of a file that holds the same transactions.
 func (f *ltxFile) setListed(info *ltx.FileInfo) {
 	l := listingOf(info)
 	f.listed.Store(&l)
 }
 
-// setContent notes whether a file that is listed, of the same transactions, has
-// the same content in the same places.
+// setContent records whether a listed file with the same transactions has the
+// same content in the same places.
 func (f *ltxFile) setContent(info *ltx.FileInfo, same bool) {
 	f.stale.Store(!same)
 	if version := versionOf(info); same && version != "" {
@@ -87,12 +90,13 @@ func (f *ltxFile) setContent(info *ltx.FileInfo, same bool) {
 	f.gone.Store(!same)
 }
 
-// fileName is how errors and logs name a file: <level>/<min>-<max>.ltx.
+// fileName formats the name of a file for errors and logs:
+// <level>/<min>-<max>.ltx.
 func fileName(level int, minTXID, maxTXID ltx.TXID) string {
 	return fmt.Sprintf("%d/%s", level, ltx.FormatFilename(minTXID, maxTXID))
 }
 
-// fileKey is the name of a file.
+// fileKey identifies a file by its name.
 type fileKey struct {
 	level            int
 	minTXID, maxTXID ltx.TXID
@@ -102,7 +106,7 @@ func keyOf(info *ltx.FileInfo) fileKey { return fileKey{info.Level, info.MinTXID
 
 func (k fileKey) String() string { return fileName(k.level, k.minTXID, k.maxTXID) }
 
-// compare orders names by level, then by transactions.
+// compare orders keys by level, then by TXIDs.
 func (k fileKey) compare(other fileKey) int {
 	return cmp.Or(cmp.Compare(k.level, other.level), cmp.Compare(k.minTXID, other.minTXID), cmp.Compare(k.maxTXID, other.maxTXID))
 }
@@ -111,7 +115,7 @@ func (f *ltxFile) key() fileKey { return fileKey{f.level, f.minTXID, f.maxTXID} 
 
 func (f *ltxFile) String() string { return fileName(f.level, f.minTXID, f.maxTXID) }
 
-// newLTXFile describes a file, of which tail bytes follow the frames.
+// newLTXFile describes a file in which tail bytes follow the frames.
 func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int64) *ltxFile {
 	f := &ltxFile{
 		level: info.Level, minTXID: info.MinTXID, maxTXID: info.MaxTXID, size: info.Size,
@@ -119,7 +123,7 @@ func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int6
 		frames: index.Len(), framesEnd: info.Size - tail,
 	}
 	if info.Level == SnapshotLevel {
-		header, _ := hdr.MarshalBinary() // it never fails
+		header, _ := hdr.MarshalBinary() // MarshalBinary never returns an error
 		f.header = (*[ltx.HeaderSize]byte)(header)
 	}
 	f.setContent(info, true)

@@ -10,62 +10,64 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// pollState is what the poller of a database is doing.
+// pollState is the state of a poller.
 type pollState int32
 
 const (
-	pollAsleep  pollState = iota // no goroutine; the next transaction wakes it
-	pollRunning                  // a goroutine looks for news at every interval
+	pollAsleep  pollState = iota // no goroutine runs; the next transaction starts one
+	pollRunning                  // a goroutine polls at every interval
 )
 
 func (s pollState) String() string {
 	return [...]string{"asleep", "running"}[s]
 }
 
-// fullPollEvery is how many polls without news go by until one looks at all
-// levels: files of level 0 may be compacted and deleted before they are seen.
+// fullPollEvery is the number of polls without news after which one poll lists
+// all levels. Files of level 0 may be compacted and deleted before a poll sees
+// them.
 const fullPollEvery = 30
 
-// poller looks for new transactions while the database is in use. There is
-// one for each database, and while it sleeps it is no goroutine and no timer.
+// poller looks for new transactions while the database is in use. Each database
+// has one. While it sleeps, it takes neither a goroutine nor a timer.
 type poller struct {
-	interval  time.Duration // between polls; negative: there are none
-	idleAfter time.Duration // from when on it sleeps; negative: it does not
+	interval  time.Duration // between polls; negative disables polling
+	idleAfter time.Duration // time without a transaction after which it sleeps; negative: never
 	tasks     *task.Group
 	log       *slog.Logger
 
-	// poll looks for news once, at all levels or not.
+	// poll looks for new transactions once. If full is true, it lists all
+	// levels.
 	poll func(full bool) error
 
-	lastUse  atomic.Int64 // end of the last transaction, or start of the newest, ns since the Unix epoch
-	lastPoll atomic.Int64 // last successful poll, likewise; 0 before the first
-	fresh    atomic.Int64 // when the view was last known to be the newest, likewise
+	lastUse  atomic.Int64 // end of the last transaction or start of the newest, in nanoseconds since the Unix epoch
+	lastPoll atomic.Int64 // last successful poll, in the same unit; 0 before the first
+	fresh    atomic.Int64 // when the view was last known to be the newest, in the same unit
 	state    atomic.Int32 // pollState; changed under mu
 
-	problem atomic.Pointer[connError] // why polls fail, and since when; nil if they do not
+	problem atomic.Pointer[connError] // why polls fail, and since when; nil if they succeed
 
-	catching atomic.Bool // the first poll since it woke is not over; set under mu
+	catching atomic.Bool // true until the first poll after a wake-up ends; set under mu
 
-	mu     sync.Mutex    // duty: starting and stopping the goroutine
-	caught chan struct{} // guarded by mu; closed after the first poll since it woke
-	woke   time.Time     // guarded by mu; when it did last
+	mu     sync.Mutex    // guards the start and the stop of the goroutine, and the fields below
+	caught chan struct{} // guarded by mu; closed after the first poll since the last wake-up
+	woke   time.Time     // guarded by mu; time of the last wake-up
 }
 
-// newPoller returns a sleeping poller of a database that is being opened.
+// newPoller returns a sleeping poller for a database that is being opened.
 func newPoller(interval, idleAfter time.Duration, tasks *task.Group, log *slog.Logger, poll func(full bool) error) *poller {
 	p := &poller{interval: interval, idleAfter: idleAfter, tasks: tasks, log: log, poll: poll}
 	p.fresh.Store(time.Now().UnixNano())
 	return p
 }
 
-// isStale tells whether a poll is due.
+// isStale reports whether a poll is due.
 func (p *poller) isStale() bool {
 	return time.Since(time.Unix(0, p.fresh.Load())) >= p.interval
 }
 
-// use notes that a transaction starts. If the poller slept, use wakes it, and
-// waits for it to catch up, until one interval after it woke at most. So do
-// those that come meanwhile.
+// use records that a transaction starts. If the poller sleeps, use wakes it and
+// waits until the first poll ends, for one interval after the wake-up at most.
+// Transactions that start during that time wait as well.
 func (p *poller) use() {
 	p.lastUse.Store(time.Now().UnixNano())
 	if p.interval < 0 || pollState(p.state.Load()) != pollAsleep && !p.catching.Load() {
@@ -85,11 +87,11 @@ func (p *poller) use() {
 	}
 }
 
-// done notes that a transaction ends.
+// done records that a transaction has ended.
 func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
 
-// wake starts the poller if it sleeps. It returns when it last woke, and what
-// is closed after its first poll since.
+// wake starts the poller if it sleeps. It returns the time of the last wake-up
+// and a channel that is closed after the first poll since then.
 func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
 	if p.interval < 0 {
 		return nil, time.Time{}
@@ -109,14 +111,14 @@ func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
 	return p.caught, p.woke
 }
 
-// maxPollDelay bounds the delays between polls that fail.
+// maxPollDelay limits the delay between polls that fail.
 const maxPollDelay = 30 * time.Second
 
-// run polls until the database is closed or not in use.
+// run polls until the database is closed or is not in use any more.
 func (p *poller) run(caught chan struct{}) {
 	interval := p.interval
 	delay := interval
-	quiet := 0 // polls since the last that looked at all levels
+	quiet := 0 // polls since the last full poll
 	failing := false
 	if p.isStale() {
 		delay, quiet = 0, fullPollEvery
@@ -148,7 +150,7 @@ func (p *poller) run(caught chan struct{}) {
 			}
 			failing = false
 		case !p.tasks.Closed():
-			quiet = fullPollEvery // next time, look at everything
+			quiet = fullPollEvery // the next poll lists all levels
 			delay = max(min(2*delay, maxPollDelay), interval)
 			since := time.Now().UTC()
 			if before := p.problem.Load(); before != nil {
@@ -168,7 +170,7 @@ func (p *poller) run(caught chan struct{}) {
 	}
 }
 
-// release lets those go on who wait for the first poll.
+// release wakes the transactions that wait for the first poll.
 func (p *poller) release(caught chan struct{}) {
 	select {
 	case <-caught:
@@ -178,7 +180,8 @@ func (p *poller) release(caught chan struct{}) {
 	}
 }
 
-// sleep ends the poller if no transaction ran for long enough.
+// sleep stops the poller if no transaction ran for idleAfter, and reports
+// whether it did.
 func (p *poller) sleep() bool {
 	idle := func() bool {
 		after := p.idleAfter
@@ -190,7 +193,8 @@ func (p *poller) sleep() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.Store(int32(pollAsleep))
-	// A transaction that started before it could see this counts on us.
+	// A transaction that started before this state was visible did not wake the
+	// poller. Check again for it.
 	if !idle() {
 		p.state.Store(int32(pollRunning))
 		return false
@@ -198,16 +202,16 @@ func (p *poller) sleep() bool {
 	return true
 }
 
-// poll publishes a new view if there are new transactions. They are in level
-// 0, where one listing finds them, unless they were compacted already. The
-// listing starts at the newest transaction that is known, whose file tells
-// whether it is still the same replica.
+// poll publishes a new view if there are new transactions. One listing of level
+// 0 finds them unless they have been compacted already. The listing starts at
+// the newest known transaction; the file of that transaction shows whether the
+// replica is still the same.
 func (x *index) poll(full bool) (err error) {
 	defer guard(x.log, "poll", &err)
 	ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
 	defer cancel()
 	if x.writer.isWriting() {
-		return nil // whoever writes knows what is new
+		return nil // the writer of this process knows the newest transaction
 	}
 	if cur := x.current.Load(); !full && cur.last != nil {
 		files, err := x.store.list(ctx, 0, cur.txid, false)
@@ -217,9 +221,9 @@ func (x *index) poll(full bool) (err error) {
 		news := len(files) > 0 && files[len(files)-1].MaxTXID > cur.txid
 		known := len(files) > 0 && keyOf(files[0]) == cur.last.key()
 		switch {
-		case known && !cur.last.isListedAs(files[0]): // not the replica that it was
-		case !known && cur.last.level == 0 && !cur.last.gone.Load(): // deleted, maybe with all others
-		case !known && len(files) > 0 && !news && !x.isSeen(cur.epoch, files[0]): // maybe another's
+		case known && !cur.last.isListedAs(files[0]): // the replica was replaced
+		case !known && cur.last.level == 0 && !cur.last.gone.Load(): // the file was deleted, maybe with all others
+		case !known && len(files) > 0 && !news && !x.isSeen(cur.epoch, files[0]): // the file may belong to another history
 		case !news:
 			return nil
 		case known:
@@ -232,14 +236,15 @@ func (x *index) poll(full bool) (err error) {
 	}
 	seen := x.refresh(ctx)
 	if seen.moves != nil {
-		// It concerns pages, not news, and is tried again when one is read.
+		// The problem concerns locations of pages, not news. Reading one of
+		// these pages tries again.
 		x.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
 	}
 	return unlessWriting(seen.news)
 }
 
-// unlessWriting leaves out that somebody of this process has begun to write: what is
-// new is for the next sync to notice.
+// unlessWriting returns nil for errWriting: if this process has begun to write,
+// the next sync notices what is new.
 func unlessWriting(err error) error {
 	if errors.Is(err, errWriting) {
 		return nil
@@ -247,7 +252,8 @@ func unlessWriting(err error) error {
 	return err
 }
 
-// lag returns the time since the last successful poll; false before the first.
+// lag returns the time since the last successful poll. It returns false before
+// the first one.
 func (p *poller) lag() (time.Duration, bool) {
 	last := p.lastPoll.Load()
 	if last == 0 {

@@ -8,23 +8,23 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// refreshed is what a refresh came to.
+// refreshed is the result of a refresh.
 type refreshed struct {
-	// files is the listing. Nil if there is none, or if it does not hold
-	// files of the history that the current view is of.
+	// files is the listing. It is nil if the listing failed, or if it does not
+	// hold files of the history of the current view.
 	files []*ltx.FileInfo
 
-	turn int64 // the how many-th refresh it is
+	turn int64 // number of this refresh, counted from 1
 
 	news  error // why the current view may not be the newest
-	moves error // why pages of it may point to files that are not there
+	moves error // why pages of the current view may point to deleted files
 }
 
 func (r refreshed) err() error { return errors.Join(r.news, r.moves) }
 
-// refresh lists all files, brings the current view up to date, and points
-// its pages away from files that are no longer there. Concurrent calls share
-// one.
+// refresh lists all files, advances the current view to the newest state, and
+// points its pages away from files that do not exist any more. Concurrent calls
+// share one refresh.
 func (x *index) refresh(ctx context.Context) refreshed {
 	result, err := x.share(ctx, "refresh", func(ctx context.Context) (any, error) {
 		turn := x.turns.Add(1)
@@ -38,8 +38,8 @@ func (x *index) refresh(ctx context.Context) refreshed {
 	return result.(refreshed)
 }
 
-// refreshAnew is refresh, which may share one that began after it was called, but
-// none that lists what was there before.
+// refreshAnew is refresh, but the shared refresh must have begun after
+// refreshAnew was called. An earlier one may have listed older files.
 func (x *index) refreshAnew(ctx context.Context) refreshed {
 	before := x.turns.Load()
 	for {
@@ -50,7 +50,7 @@ func (x *index) refreshAnew(ctx context.Context) refreshed {
 }
 
 func (x *index) refreshNow(ctx context.Context) (r refreshed) {
-	back := false // a listing ended before what is known
+	back := false // a listing ended before the current view
 	for range planAttempts {
 		before := x.current.Load()
 		files, err := x.store.listAll(ctx, false)
@@ -66,7 +66,8 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 		}
 		j, err := x.judge(ctx, before, files)
 		if err == nil && j.back && !back {
-			// Lists of several levels are not of one moment.
+			// The listings of the levels are not taken at one moment, so list
+			// again.
 			back = true
 			r = refreshed{news: fmt.Errorf("the replica ends before transaction %s, which it had", before.txid)}
 			continue
@@ -81,19 +82,19 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 	return r
 }
 
-// follow brings the current view up to date with files of which it is known how
-// they relate to a view that was the current one before they were listed. Err is
-// why that is not known.
+// follow advances the current view with the listed files. The judgement j says
+// how the files relate to view before, which was the current view before they
+// were listed; err is the reason if there is no judgement.
 func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo, j judgement, err error) (r refreshed) {
 	if err != nil {
-		return refreshed{news: err} // nobody knows whose they are
+		return refreshed{news: err} // the history of the files is unknown
 	}
 	other := j.verdict == otherHistory || j.verdict == unknownHistory && j.upTo == 0
 	if other && x.writer.isEnabled() {
 		if other, err = x.writer.secondLook(ctx, before, files); err != nil {
 			return refreshed{news: err}
 		}
-		j.upTo = before.txid // or files of it are merely missing
+		j.upTo = before.txid // files of the history may be missing
 	}
 	other = other || x.ending.Load() == int64(before.epoch)+1
 	if !other {
@@ -110,7 +111,8 @@ func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo,
 		if j.verdict == otherHistory || !j.damaged || !errors.Is(err, ErrCorrupt) {
 			return refreshed{news: errors.Join(r.news, err)}
 		}
-		// A damaged file delays no news: that others are the same has to do.
+		// A damaged file does not delay news. The other files are evidence
+		// enough.
 		r.news = x.advanceBy(ctx, before, before.txid, files)
 	}
 	if r.news != nil && j.verdict == unknownHistory {
@@ -126,10 +128,10 @@ func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo,
 	return r
 }
 
-// advanceBy publishes the newest state that the files give, which are known to
-// hold the transactions of a view, the current one when they were listed, as far
-// as one. If it fails on the way, it publishes how far it came: that is a state as
-// well.
+// advanceBy publishes the newest state that the files give. The files are known
+// to hold the transactions of view before, which was current when they were
+// listed, up to upTo. If advanceBy fails on the way, it publishes the state it
+// has reached, which is a complete state, too.
 func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, files []*ltx.FileInfo) error {
 	for {
 		cur := x.current.Load()
@@ -161,7 +163,7 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 		})
 		if next != cur {
 			if cur.last == nil {
-				next.epoch++ // who looked for the past of nothing may have found another history
+				next.epoch++ // a goroutine that looked for a past state of the empty replica may have found another history
 			}
 			x.arriving.Add(1)
 			failed := x.writer.replace(cur, x.newState(next))
@@ -174,7 +176,7 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 			x.arriving.Add(-1)
 			x.pages.notify()
 			if failed == errOvertaken {
-				continue // somebody else was faster; there may be nothing left to do
+				continue // another goroutine has published a view; there may be nothing left to do
 			}
 			if failed != nil {
 				return failed

@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// errStateGone means that no file holds a page as it was any more.
+// errStateGone means that no file holds a page in the required version any
+// more.
 var errStateGone = errors.New("state is no longer available")
 
-// find looks for another place of a page than lost, whose file was deleted by
-// the primary's retention. The same content may be in a file of a higher
-// level: one that ends at a transaction up to which the page did not change.
+// find returns another location of a page whose location lost is in a file that
+// the primary's retention has deleted. A file of a higher level may have the
+// same content: one that ends at a transaction up to which the page did not
+// change.
 func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (frameLoc, error) {
 	if loc, ok := x.known(v, pgno, lost.version); ok {
 		return loc, nil
@@ -24,7 +26,7 @@ func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (
 	if files == nil {
 		return frameLoc{}, fmt.Errorf("%s was deleted: %w", lost.file, problem)
 	}
-	// A problem with the newest files need not concern this state.
+	// A problem with the newest files need not affect this state.
 	gone := func() error {
 		return errors.Join(fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.txid, errStateGone, lost.file), problem)
 	}
@@ -35,8 +37,8 @@ func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (
 	if loc, ok := x.known(v, pgno, lost.version); ok {
 		return loc, nil
 	}
-	// The page has changed since: only a file that ends between its version
-	// and the view's transaction can have it.
+	// The page has changed since. Only a file that ends between the version of
+	// the page and the view's transaction can hold it.
 	for _, info := range files {
 		if info.MinTXID > lost.version || info.MaxTXID < lost.version || info.MaxTXID > v.txid || x.current.Load().isDoubtful(info.MaxTXID) {
 			continue
@@ -49,7 +51,7 @@ func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (
 			return loc, nil
 		}
 	}
-	// Or the whole state can be had in another way.
+	// Other files may still give the whole state.
 	if plan, err := planTXID(0, v.txid, files); err == nil && !hasDoubtful(x.current.Load(), plan) {
 		problem = errors.Join(problem, x.rebuild(ctx, v, plan))
 		if loc, ok := x.known(v, pgno, lost.version); ok {
@@ -59,7 +61,7 @@ func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (
 	return frameLoc{}, gone()
 }
 
-// known returns a place of a page version that is not known to be gone, or
+// known returns a location of a page version that is not known to be deleted or
 // wrong.
 func (x *index) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool) {
 	for _, same := range []*view{v, v.state.moved.Load()} {
@@ -70,13 +72,13 @@ func (x *index) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool) {
 			return loc, true
 		}
 	}
-	// Another state will do if the page is the same in it.
+	// The current view may hold the page in the same version.
 	cur := x.current.Load()
 	loc, ok := cur.lookup(pgno)
 	return loc, ok && cur.epoch == v.epoch && loc.version == version && loc.isUsable()
 }
 
-// isListed tells whether a file is among those listed, as it was.
+// isListed reports whether a file is listed, and unchanged.
 func isListed(f *ltxFile, files []*ltx.FileInfo) bool {
 	for _, info := range files {
 		if keyOf(info) == f.key() {
@@ -98,7 +100,7 @@ func (x *index) moveTo(ctx context.Context, v *view, info *ltx.FileInfo) error {
 	return err
 }
 
-// rebuild makes the state of v from the files of a plan.
+// rebuild builds the state of v again from the files of a plan.
 func (x *index) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) error {
 	_, err := x.share(ctx, fmt.Sprintf("%p", v.state), func(ctx context.Context) (any, error) {
 		again, pages, err := x.assemble(ctx, plan)
@@ -116,7 +118,7 @@ func (x *index) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) erro
 	return err
 }
 
-// relocate points pages of the state, of which v is a view, to a file.
+// relocate points pages of the state to a file; v is a view of the state.
 func (s *viewState) relocate(v *view, l *loadedFile) error {
 	for {
 		moved := s.moved.Load()
@@ -131,9 +133,9 @@ func (s *viewState) relocate(v *view, l *loadedFile) error {
 	}
 }
 
-// relocateBy points the pages of the current view away from files that it
-// had before files were listed, and that are not among them. One of these may be
-// loaded already.
+// relocateBy points pages of the current view away from files that view before
+// had when files were listed and that are not in the listing. If loaded is not
+// nil, it is a file that needs no second read.
 func (x *index) relocateBy(ctx context.Context, before *view, files []*ltx.FileInfo, loaded *loadedFile) error {
 	lost, problems := x.checkListed(ctx, before, files)
 	if !lost {
@@ -141,7 +143,7 @@ func (x *index) relocateBy(ctx context.Context, before *view, files []*ltx.FileI
 	}
 	cur := x.current.Load()
 	has := cur.files()
-	plan, _ := extend(0, cur.txid, files) // as far as it goes
+	plan, _ := extend(0, cur.txid, files) // may end before cur.txid
 	for _, info := range plan {
 		if f := has[keyOf(info)]; f != nil && !f.gone.Load() {
 			continue
@@ -159,12 +161,12 @@ func (x *index) relocateBy(ctx context.Context, before *view, files []*ltx.FileI
 	return problems
 }
 
-// maxChecks is how many files are checked at once.
+// maxChecks is the number of files that are checked in parallel.
 const maxChecks = 16
 
-// checkListed notes which of the files that a view had are gone. One that is
-// listed with another version or time, as copies are, is the same if its content
-// is, which is asked once. It reports whether any is gone.
+// checkListed records which files of view before are gone, and reports whether
+// any is. A copy of a file is listed with another version or time. It is the
+// same file if its content is the same, which takes requests only once.
 func (x *index) checkListed(ctx context.Context, before *view, files []*ltx.FileInfo) (lost bool, err error) {
 	listed := make(map[fileKey]*ltx.FileInfo, len(files))
 	for _, info := range files {
@@ -204,13 +206,13 @@ func (x *index) checkListed(ctx context.Context, before *view, files []*ltx.File
 	return lost, err
 }
 
-// relocateCurrent points pages of the current view to a file, if the view is
-// one of which that is allowed.
+// relocateCurrent points pages of the current view to a file if allowed accepts
+// the view.
 func (x *index) relocateCurrent(l *loadedFile, allowed func(*view) bool) error {
 	for {
 		cur := x.current.Load()
 		if !allowed(cur) || l.file.pageSize != cur.pageSize {
-			return nil // of a page size that the database had before, it has no page
+			return nil // the file has an earlier page size and holds no page of this view
 		}
 		next, n, err := cur.relocate(l.file, l.index)
 		if err != nil || n == 0 {
@@ -219,13 +221,13 @@ func (x *index) relocateCurrent(l *loadedFile, allowed func(*view) bool) error {
 		if x.current.CompareAndSwap(cur, next) {
 			x.log.Debug("pages relocated", "file", l.file, "pages", n)
 			x.pages.notify()
-			return cur.state.relocate(cur, l) // for those who have it pinned
+			return cur.state.relocate(cur, l) // for transactions that have the view pinned
 		}
 	}
 }
 
-// relocateIfKnown points pages of the current view to a file, if the timestamp
-// of its last transaction tells that it is of the same history.
+// relocateIfKnown points pages of the current view to a file if the timestamp
+// of the file's last transaction shows that it is of the same history.
 func (x *index) relocateIfKnown(l *loadedFile) error {
 	return x.relocateCurrent(l, func(cur *view) bool {
 		timestamp, ok := cur.stampOf(l.file.maxTXID)

@@ -10,11 +10,11 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// errOvertaken means that somebody published another view meanwhile.
+// errOvertaken means that another goroutine published a view meanwhile.
 var errOvertaken = errors.New("the view was replaced meanwhile")
 
-// restart begins again with the newest state of another history. Views of
-// the one before get no more pages from storage.
+// restart publishes the newest state of another history. Views of the previous
+// history get no more pages from storage.
 func (x *index) restart(ctx context.Context, before *view, files []*ltx.FileInfo) error {
 	plan, err := planLatest(0, files)
 	if err != nil {
@@ -37,20 +37,21 @@ func (x *index) restart(ctx context.Context, before *view, files []*ltx.FileInfo
 	return nil
 }
 
-// epochOf returns the epoch of files that were listed after a view was the current
-// one: that of the view, unless the replica was replaced and no poll has noticed yet.
+// epochOf returns the epoch of files that were listed after view before was the
+// current one. It is the epoch of that view, unless the replica was replaced
+// and no poll has noticed it yet.
 func (x *index) epochOf(ctx context.Context, before *view, files []*ltx.FileInfo) (uint32, error) {
 	j, err := x.judge(ctx, before, files)
 	if err == nil && j.verdict != sameHistory {
-		err = x.refreshAnew(ctx).err() // one that began earlier may have seen other files
+		err = x.refreshAnew(ctx).err() // a refresh that began earlier may have seen other files
 	}
 	return x.current.Load().epoch, err
 }
 
-// settle makes sure that what a plan leads to can be told from another history
-// later: that the current view knows its transactions. It begins another epoch if
-// the plan has files of which nothing tells whether they end at the transactions
-// that are known by the same numbers.
+// settle makes sure that the state a plan gives can be told from another
+// history later: the current view must know its transactions. If it is unknown
+// whether files of the plan end at the transactions that the current view has
+// under the same numbers, settle begins another epoch.
 func (x *index) settle(ctx context.Context, plan []*ltx.FileInfo) error {
 	cur := x.current.Load()
 	doubtful := hasDoubtful(cur, plan)
@@ -70,13 +71,13 @@ func (x *index) settle(ctx context.Context, plan []*ltx.FileInfo) error {
 		return errOvertaken
 	}
 	if len(plan) > 0 && plan[len(plan)-1].MaxTXID > cur.txid {
-		return fmt.Errorf("%s: %w", keyOf(plan[len(plan)-1]), fs.ErrNotExist) // it was there a moment ago
+		return fmt.Errorf("%s: %w", keyOf(plan[len(plan)-1]), fs.ErrNotExist) // the file was listed a moment ago
 	}
 	return nil
 }
 
-// hasDoubtful tells whether one of the files ends at a transaction that is
-// doubtful in a view.
+// hasDoubtful reports whether one of the files ends at a transaction that is
+// doubtful in v.
 func hasDoubtful(v *view, files []*ltx.FileInfo) bool {
 	return slices.ContainsFunc(files, func(info *ltx.FileInfo) bool { return v.isDoubtful(info.MaxTXID) })
 }

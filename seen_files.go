@@ -7,16 +7,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// seenFiles are files of an epoch as a listing had them.
+// seenFiles holds files of one epoch as a listing returned them.
 type seenFiles struct {
 	epoch uint32
 	files map[fileKey]listing
 }
 
-// maxSeen bounds the files that are remembered: those that end last.
+// maxSeen limits the number of files that are remembered. Files with the
+// greatest MaxTXID are kept.
 const maxSeen = 1024
 
-// remember notes files that are known to be of an epoch.
+// remember records files that are known to be of an epoch.
 func (x *index) remember(epoch uint32, files []*ltx.FileInfo) {
 	if len(files) > maxSeen {
 		files = slices.Clone(files)
@@ -30,7 +31,8 @@ func (x *index) remember(epoch uint32, files []*ltx.FileInfo) {
 	x.seen.Store(seen)
 }
 
-// seenIn returns the files of an epoch that were noted last, nil if none were.
+// seenIn returns the files of an epoch that were recorded last, or nil if there
+// are none.
 func (x *index) seenIn(epoch uint32) map[fileKey]listing {
 	if seen := x.seen.Load(); seen != nil && seen.epoch == epoch {
 		return seen.files
@@ -38,7 +40,7 @@ func (x *index) seenIn(epoch uint32) map[fileKey]listing {
 	return nil
 }
 
-// isSeen tells whether a listing means a file that is known to be of an epoch.
+// isSeen reports whether a listed file is known to be of an epoch.
 func (x *index) isSeen(epoch uint32, info *ltx.FileInfo) bool {
 	l, ok := x.seenIn(epoch)[keyOf(info)]
 	return ok && l.is(listingOf(info))

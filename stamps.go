@@ -9,25 +9,30 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// stamp is what a view knows of a transaction at which a file ended that made
-// it. Two histories can be told apart by timestamps.
+// stamp is what a view remembers of a transaction at which one of its files
+// ended. The timestamps tell two histories apart.
 type stamp struct {
 	txid      ltx.TXID
-	timestamp int64  // ms since the Unix epoch
-	dated     bool   // the timestamp is that of the transaction, which a snapshot's is not, and a doubtful one's may not be
-	commit    uint32 // size of the database after it, pages
+	timestamp int64 // milliseconds since the Unix epoch
+	// dated means that timestamp is the timestamp of the transaction. It is
+	// false for a snapshot, which carries the time of its creation, and for a
+	// doubtful transaction.
+	dated  bool
+	commit uint32 // size of the database after it, in pages
 }
 
-// maxStamps is how many of them a view knows, the newest.
+// maxStamps is the number of stamps that a view keeps. It keeps the newest.
 const maxStamps = 64
 
-// addStamp returns stamps, which stay as they are, and that of a file.
+// addStamp returns stamps with the stamp of a file appended. It does not change
+// stamps.
 func addStamp(stamps []stamp, f *ltxFile) []stamp {
 	keep := stamps[max(0, len(stamps)-maxStamps+1):]
 	return append(slices.Clip(slices.Clone(keep)), stamp{f.maxTXID, f.timestamp, f.level != SnapshotLevel, f.commit})
 }
 
-// stampOf returns the timestamp of a transaction, if v knows it.
+// stampOf returns the timestamp of a transaction. It returns false if v does
+// not know it.
 func (v *view) stampOf(txid ltx.TXID) (timestamp int64, ok bool) {
 	for _, s := range v.stamps {
 		if s.txid == txid && s.dated {
@@ -37,8 +42,9 @@ func (v *view) stampOf(txid ltx.TXID) (timestamp int64, ok bool) {
 	return 0, false
 }
 
-// leastSince returns the least size that the database had after a transaction,
-// at the end of a file that made v. It is 0 if that is not known.
+// leastSince returns the smallest size, in pages, that the database had after
+// transaction txid, among the sizes at the ends of the files that made v. It
+// returns 0 if that is not known.
 func (v *view) leastSince(txid ltx.TXID) uint32 {
 	if len(v.stamps) == maxStamps && v.stamps[0].txid > txid {
 		return 0
@@ -52,24 +58,26 @@ func (v *view) leastSince(txid ltx.TXID) uint32 {
 	return least
 }
 
-// txidRange is the transactions after one, up to another.
+// txidRange is a range of transactions; after is excluded and upTo is included.
 type txidRange struct{ after, upTo ltx.TXID }
 
-// isDoubtful tells whether it is not known that a transaction is the one that
-// the replica has.
+// isDoubtful reports whether the replica may hold another transaction of this
+// number than the view does.
 func (v *view) isDoubtful(txid ltx.TXID) bool {
 	return slices.ContainsFunc(v.doubtful, func(r txidRange) bool { return txid > r.after && txid <= r.upTo })
 }
 
-// errDisagrees means that a file is of another history than the state that it
-// was to be applied to.
+// errDisagrees means that a file belongs to another history than the state that
+// it was to be applied to.
 var errDisagrees = errors.New("it is of another history")
 
-// bridge returns v, which is the state of cur with the file f applied, for a
-// replica that is known to hold cur's transactions only as far as one: f covers
-// those that came after it. If it is of the same history, it holds each page that they
-// have changed or cut off. If it does, v is right whatever they were: it has no
-// page of any of them any more.
+// bridge checks a view of which only some transactions are known to be on the
+// replica: the replica is known to hold the transactions of cur up to upTo, and
+// v is cur with file f applied, which covers the later ones. If f is of the
+// same history, it holds every page that these transactions changed or cut off.
+// In that case v is correct whatever these transactions were, because it has no
+// page of them any more, and bridge returns v with these transactions marked as
+// doubtful. Otherwise it returns an error.
 func bridge(cur, v *view, f *ltxFile, index ltxio.Index, upTo ltx.TXID) (*view, error) {
 	if stamp, ok := cur.stampOf(cur.txid); ok && f.level != SnapshotLevel && f.timestamp < stamp {
 		return nil, fmt.Errorf("apply %s: %w: it is older than transaction %s", f, errDisagrees, cur.txid)
@@ -94,7 +102,7 @@ func bridge(cur, v *view, f *ltxFile, index ltxio.Index, upTo ltx.TXID) (*view, 
 		return true
 	})
 	if lock := ltx.LockPgno(f.pageSize); least < lock && lock <= f.commit {
-		grown++ // no file has it
+		grown++ // the lock page is in no file
 	}
 	if f.commit > least && grown < f.commit-least {
 		return nil, fmt.Errorf("apply %s: %w: it lacks pages that were cut off before transaction %s", f, errDisagrees, cur.txid)

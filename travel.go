@@ -11,7 +11,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// stateAt returns the view of a transaction if there is one already.
+// stateAt returns the view of a transaction if one exists already, nil
+// otherwise.
 func (x *index) stateAt(txid ltx.TXID) *view {
 	cur := x.current.Load()
 	if cur.txid == txid {
@@ -37,7 +38,8 @@ func (x *index) travelTo(ctx context.Context, target ltx.TXID) (*view, error) {
 	return x.past.add(x.newOldState(v)), nil
 }
 
-// buildPast is build for a state of the history that the current view is of.
+// buildPast is build for a state that belongs to the history of the current
+// view.
 func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, error) {
 	var err error
 	for range planAttempts {
@@ -59,7 +61,7 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			return plan, err
 		})
 		if epoch != x.current.Load().epoch || errors.Is(err, errOvertaken) {
-			continue // what was listed or read may be of both histories
+			continue // the listing or the files may mix both histories
 		}
 		if err != nil {
 			return nil, err
@@ -71,11 +73,11 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 	return nil, cmp.Or(err, errOvertaken)
 }
 
-// errIsKnown ends the making of a view that is there already.
+// errIsKnown stops the construction of a view that exists already.
 var errIsKnown = errors.New("state is known")
 
-// travelToTime returns the state as it was at a time: that after the newest
-// transaction which is not younger.
+// travelToTime returns the state at time t. It is the state after the newest
+// transaction with a timestamp of at most t.
 func (x *index) travelToTime(ctx context.Context, t time.Time) (*view, error) {
 	var known *view
 	var ms int64
@@ -92,7 +94,7 @@ func (x *index) travelToTime(ctx context.Context, t time.Time) (*view, error) {
 	})
 	switch {
 	case err == nil:
-		v.timestamp = min(v.timestamp, ms) // a snapshot is stamped when it is made
+		v.timestamp = min(v.timestamp, ms) // a snapshot carries the time of its creation
 		return x.past.add(x.newOldState(v)), nil
 	case errors.Is(err, errIsKnown):
 		if ms < known.timestamp {
@@ -106,13 +108,15 @@ func (x *index) travelToTime(ctx context.Context, t time.Time) (*view, error) {
 	}
 }
 
-// HistoryPoint is a point in time that can be travelled to.
+// HistoryPoint is a point in time that can be travelled to. PRAGMA
+// litestream_history returns an array of them as JSON.
 type HistoryPoint struct {
 	TXID ltx.TXID  `json:"txid"`
 	Time time.Time `json:"time"`
 }
 
-// MarshalJSON writes the time as litestream_time does, so that both compare as text.
+// MarshalJSON formats the time as PRAGMA litestream_time does, so that the two
+// can be compared as text.
 func (p HistoryPoint) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		TXID ltx.TXID `json:"txid"`
@@ -121,7 +125,7 @@ func (p HistoryPoint) MarshalJSON() ([]byte, error) {
 }
 
 // history returns the points that can be travelled to, in ascending order.
-// Times are as good as a listing has them.
+// Their times are as accurate as those of a listing.
 func (x *index) history(ctx context.Context) ([]HistoryPoint, error) {
 	files, err := x.store.listAll(ctx, true)
 	if err != nil {

@@ -11,68 +11,72 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// A view is a state of the database: which frame holds each page. It is
-// immutable and safe for concurrent use; the zero view is the empty state
+// A view is a state of the database: it maps each page to its frame. It is
+// immutable and safe for concurrent use. The zero view is the empty state
 // before the first transaction.
 type view struct {
 	txid      ltx.TXID
-	commit    uint32 // size, pages
+	commit    uint32 // size of the database, in pages
 	pageSize  uint32
-	timestamp int64 // of transaction txid, ms since the Unix epoch
+	timestamp int64 // of transaction txid, in milliseconds since the Unix epoch
 	pages     pageTable
 
-	// last is the file that brought transaction txid. Nil in the zero view.
+	// last is the file that contains transaction txid. It is nil in the zero
+	// view.
 	last *ltxFile
 
-	// epoch counts the histories of the replica that were seen. Versions of
-	// different ones have nothing to do with each other.
+	// epoch numbers the histories of the replica that this process has seen.
+	// Versions of different epochs are unrelated.
 	epoch uint32
 
-	// stamps are timestamps of transactions, in ascending order of TXID. They
-	// are never changed.
+	// stamps holds the timestamps of transactions in ascending order of TXID.
+	// It is never changed in place.
 	stamps []stamp
 
-	// doubtful are transactions that the replica may have others of than those
-	// that led here. No page of v is of any of them. They are never changed.
+	// doubtful holds the transactions that may be others on the replica than
+	// the ones that led to this view. No page of v has a version of these
+	// transactions. It is never changed in place.
 	doubtful []txidRange
 
-	// own means that this process wrote its newest transaction: page 1 as stored has
-	// the schema cookie that was served.
+	// own means that this process wrote the newest transaction. Page 1 as
+	// stored then has the schema cookie that was served.
 	own bool
 
-	// base is the state on the replica that commits of the write buffer change.
-	// Nil in a view without such commits.
+	// base is the state of the replica that the commits in the write buffer
+	// change. It is nil in a view without such commits.
 	base *view
 
-	// state is shared by views that differ in where pages lie, not in what
-	// they are. Nil in a view that was not published.
+	// state is shared by views that have the same pages at different locations.
+	// It is nil in a view that was not published.
 	state *viewState
 }
 
-// viewState is what connections see of a view beside its pages.
+// viewState holds what connections see of a view besides its pages.
 type viewState struct {
 	// counter stands in page 1 as the change counter. Within a process, no two
 	// states of a database have the same. It can change: see views.countCommit.
 	counter atomic.Uint32
 
-	// pageOne is what page 1 as served has other than as stored, kept since SQLite
-	// reads the header at the start of every transaction. Nil until first read.
+	// pageOne holds the differences between page 1 as served and page 1 as
+	// stored. It is kept because SQLite reads the header at the start of every
+	// transaction. It is nil until the first read.
 	pageOne atomic.Pointer[servedPageOne]
 
-	// moved is the newest view of this state, if files that the first one
-	// points to were deleted. Nil if there is none.
+	// moved is the newest view of this state after files that the first view
+	// points to were deleted. It is nil if there is none.
 	moved atomic.Pointer[view]
 }
 
 func (v *view) time() time.Time { return time.UnixMilli(v.timestamp).UTC() }
 
-// cookieStep tells schema cookies of two epochs apart. Changes of the schema
-// count by one.
+// cookieStep separates the schema cookies of two epochs. A schema change
+// increments the cookie by one.
 const cookieStep = 0x9e3779b1
 
-// cookieShift is by how much the schema cookie as served differs from that which is
-// stored. SQLite keeps a schema while the cookie is the same, and two histories can
-// have the same one with other tables in the same places.
+// cookieShift returns the difference between the schema cookie as served and as
+// stored. SQLite keeps a parsed schema as long as the cookie is the same, and
+// two histories can have the same cookie with different tables in the same
+// places.
 func (v *view) cookieShift() uint32 {
 	if v.own {
 		return 0
@@ -80,14 +84,15 @@ func (v *view) cookieShift() uint32 {
 	return v.epoch * cookieStep
 }
 
-// fileSize returns the size of the database, bytes.
+// fileSize returns the size of the database in bytes.
 func (v *view) fileSize() int64 { return int64(v.commit) * int64(v.pageSize) }
 
-// lookup finds where page pgno is. There is none for a page beyond commit,
-// the lock page, and a free page that was never written.
+// lookup returns the location of page pgno. A page beyond commit, the lock
+// page, and a free page that was never written have no location.
 func (v *view) lookup(pgno uint32) (frameLoc, bool) { return v.pages.lookup(pgno) }
 
-// advance returns the state after a file that brings transactions beyond v.
+// advance returns the state after file f is applied to v. The file must contain
+// transactions beyond v.
 func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	if f.minTXID > v.txid+1 {
 		return nil, fmt.Errorf("apply %s: %w", f, errs.Gap(v.txid+1, f.minTXID))
@@ -110,7 +115,7 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	}
 	next.stamps = addStamp(next.stamps, f)
 	if whole {
-		// A whole database: nothing of v remains.
+		// The file holds a whole database. No page of v remains.
 		next.pages = pageTable{gen: v.pages.gen + 1}
 		next.pages.sources.gen = next.pages.gen
 	} else {
@@ -127,10 +132,11 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	return next, nil
 }
 
-// errOtherPageSize means that a file has pages of another size than the ones before.
+// errOtherPageSize means that the page size of a file differs from that of the
+// earlier files.
 var errOtherPageSize = errors.New("page size has changed")
 
-// holdsAll tells whether a file holds every page of the database.
+// holdsAll reports whether a file holds every page of the database.
 func (f *ltxFile) holdsAll() bool {
 	pages := f.commit
 	if pages >= ltx.LockPgno(f.pageSize) {
@@ -139,10 +145,11 @@ func (f *ltxFile) holdsAll() bool {
 	return uint32(f.frames) == pages
 }
 
-// relocate returns v with the pages that file f holds in the same version
-// pointed to it, and how many there were. Versions stay as they are, and so do pages
-// whose version is outside of the file's range: it has an older or no copy
-// of them. The file must not end after v, or its pages could be newer.
+// relocate returns v with pages pointed to file f, and the number of these
+// pages. It relocates the pages that f holds in the same version. Versions do
+// not change. Pages with a version outside of the file's range stay where they
+// are, because f holds an older copy of them or none. The file must not end
+// after v: its pages could be newer.
 func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
 	if f.maxTXID > v.txid {
 		return nil, 0, fmt.Errorf("relocate to %s: it ends after transaction %s", f, v.txid)
@@ -152,7 +159,7 @@ func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
 	}
 	next := *v
 	next.pages = *v.pages.edit()
-	srcOf := make(map[ltx.TXID]uint32) // by version
+	srcOf := make(map[ltx.TXID]uint32) // source number by version
 	n := 0
 	index.Each(func(e ltxio.Entry) bool {
 		loc, ok := next.lookup(e.Pgno)
@@ -174,14 +181,15 @@ func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
 	return &next, n, nil
 }
 
-// files returns the files that pages of v lie in.
+// files returns the files that hold the pages of v.
 func (v *view) files() map[fileKey]*ltxFile {
 	m := make(map[fileKey]*ltxFile)
 	v.pages.sources.each(func(s source, _ int) { m[s.file.key()] = s.file })
 	return m
 }
 
-// eachChunk cuts an index into the parts that fall into one chunk each.
+// eachChunk calls fn with the entries of each chunk of the page table. The
+// slice is valid until fn returns.
 func eachChunk(index ltxio.Index, fn func([]ltxio.Entry)) {
 	buf := make([]ltxio.Entry, 0, chunkLen)
 	index.Each(func(e ltxio.Entry) bool {

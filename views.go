@@ -2,8 +2,8 @@ package litestream
 
 import "sync/atomic"
 
-// views is the states of a database that connections can pin. Each view is
-// immutable; the newest are published here by atomic pointers.
+// views holds the states of a database that connections can pin. Each view is
+// immutable. The newest views are published here through atomic pointers.
 type views struct {
 	// current is the newest state of the replica. A goroutine that publishes
 	// another one replaces it by compare-and-swap; if that fails, it starts
@@ -11,22 +11,22 @@ type views struct {
 	current atomic.Pointer[view]
 
 	// local is the newest state with the commits that are not on the replica
-	// yet; nil if there are none. It is stored under the lock of the queue of
-	// commits.
+	// yet. It is nil if there are no such commits. It is stored under the lock of
+	// the queue of commits.
 	local atomic.Pointer[view]
 
-	counter    atomic.Uint32 // change counter of the newest state, counted upwards
-	oldCounter atomic.Uint32 // change counter that another state got last, counted downwards
+	counter    atomic.Uint32 // change counter of the newest state; ascends
+	oldCounter atomic.Uint32 // change counter of the last state that was not the newest; descends
 
-	// arriving counts views that were published while the pages that came with
-	// their files are still being handed out.
+	// arriving counts the views that are published while the pages that came
+	// with their files are still being added to the cache.
 	arriving atomic.Int32
 }
 
 // epoch returns the epoch of the current view.
 func (s *views) epoch() uint32 { return s.current.Load().epoch }
 
-// newest returns the state that a new transaction sees.
+// newest returns the view that a new transaction reads.
 func (s *views) newest() *view {
 	if v := s.local.Load(); v != nil {
 		return v
@@ -34,27 +34,28 @@ func (s *views) newest() *view {
 	return s.current.Load()
 }
 
-// newState makes v a state of its own, the newest one.
+// newState gives v a state of its own with a new change counter. v becomes the
+// newest view.
 func (s *views) newState(v *view) *view {
 	v.state = new(viewState)
 	v.state.counter.Store(s.counter.Add(1))
 	return v
 }
 
-// newOldState makes v a state of its own that is not the newest. SQLite
-// increments the counter of the newest state when it commits, so the counter of
-// any other state must not be one of the next.
+// newOldState gives v a state of its own that is not the newest. SQLite
+// increments the counter of the newest state when it commits, so another state
+// must not have one of the next counters.
 func (s *views) newOldState(v *view) *view {
 	v.state = new(viewState)
 	v.state.counter.Store(s.oldCounter.Add(^uint32(0)))
 	return v
 }
 
-// farCounter is the distance from which on a counter is not given out soon.
+// farCounter is the distance from which on a counter will not be assigned soon.
 const farCounter = 1 << 16
 
-// skipCounter excludes n from the counters that states get, if it is one of the
-// next.
+// skipCounter makes sure that no new state gets counter n, if n is one of the
+// next counters.
 func (s *views) skipCounter(n uint32) {
 	for {
 		last := s.counter.Load()

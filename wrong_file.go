@@ -6,15 +6,16 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// wrongFile names a file whose content does not have its checksum.
+// wrongFile identifies a file whose content does not match its checksum.
 type wrongFile struct {
 	fileKey
 	checksum ltx.Checksum
 }
 
-// distrust ends the use of a file whose checksum is wrong: nobody can tell which
-// of its pages are. What was served of it cannot be taken back, but no page is
-// from now on, and SQLite reads again what it has cached.
+// distrust ends the use of a file whose checksum is wrong, because it is not
+// known which of its pages are damaged. Pages that were served before cannot be
+// taken back. From now on no page of the file is served, and SQLite drops its
+// cache.
 func (x *index) distrust(f *ltxFile, problem error) {
 	x.store.wrong.Store(wrongFile{f.key(), f.checksum}, problem)
 	mark := func(v *view) {
@@ -34,8 +35,8 @@ func (x *index) distrust(f *ltxFile, problem error) {
 	x.forgetServed()
 }
 
-// forgetServed has nothing be served any more from the local file and the
-// cache, and SQLite read again what it has cached, as pages were wrong.
+// forgetServed drops the pages in the local file and in the page cache, and
+// makes SQLite drop its own cache, because served pages may be wrong.
 func (x *index) forgetServed() {
 	for {
 		cur := x.current.Load()
@@ -46,13 +47,14 @@ func (x *index) forgetServed() {
 		case nil:
 			return
 		case errWriting:
-			x.writer.stampLocal() // the next sync publishes that
+			x.writer.stampLocal() // the next sync publishes the new state
 			return
 		}
 	}
 }
 
-// markWrong has pages of a file be refused if its content is known to be wrong.
+// markWrong makes reads of pages from f fail if its content is known to be
+// wrong.
 func (s *store) markWrong(f *ltxFile) {
 	if problem, ok := s.wrong.Load(wrongFile{f.key(), f.checksum}); ok {
 		err := problem.(error)
@@ -60,7 +62,7 @@ func (s *store) markWrong(f *ltxFile) {
 	}
 }
 
-// checkTrusted returns an error if a page must not be had from where it lies.
+// checkTrusted returns an error if the page must not be read from loc.
 func (loc frameLoc) checkTrusted(pgno uint32) error {
 	if problem := loc.file.wrong.Load(); problem != nil {
 		return fmt.Errorf("read page %d from %s: %w", pgno, loc.file, *problem)
@@ -68,6 +70,5 @@ func (loc frameLoc) checkTrusted(pgno uint32) error {
 	return nil
 }
 
-// isUsable tells whether a page can be read from where it lies, as far as is
-// known.
+// isUsable reports whether a page can be read from loc, as far as is known.
 func (loc frameLoc) isUsable() bool { return !loc.file.gone.Load() && loc.file.wrong.Load() == nil }
