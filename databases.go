@@ -8,19 +8,20 @@ import (
 	"time"
 )
 
-// sharedDB is a database with the connections that use it.
+// sharedDB is a database and the number of connections that use it.
 type sharedDB struct {
-	opts  Options       // complete
+	opts  Options       // with defaults
 	ready chan struct{} // closed when db and err are set
 	db    *database
 	err   error
 	conns int // guarded by VFS.mu
 
-	closing bool          // guarded by VFS.mu; its last connection was closed
-	closed  chan struct{} // closed when it is closed
+	closing bool          // guarded by VFS.mu; the last connection was closed
+	closed  chan struct{} // closed when the database is closed
 }
 
-// acquire returns the database of a key, opened by the first that asks for it.
+// acquire returns the database of a key and a function that releases it. The
+// first caller opens the database.
 func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
 	v.mu.Lock()
 	if v.closed {
@@ -43,7 +44,7 @@ func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (
 	v.mu.Unlock()
 
 	if known {
-		<-s.ready // bounded by the first one's OpenTimeout
+		<-s.ready // the first caller's OpenTimeout limits this wait
 	} else {
 		v.openShared(key, s, name, newClient, opts)
 	}
@@ -58,8 +59,9 @@ func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (
 	return s.db, func() { v.release(key, s) }, nil
 }
 
-// openShared opens a database for all that wait for it. One that failed is
-// forgotten at once: who comes later tries again.
+// openShared opens a database for all callers that wait for it. A database that
+// failed to open is removed from the registry at once, so that the next call
+// tries again.
 func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClientFunc, opts Options) {
 	db, err := v.openNew(name, newClient, opts)
 	v.mu.Lock()
@@ -68,12 +70,14 @@ func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClie
 	}
 	if !v.closed || err != nil {
 		s.db, s.err = db, err
-		close(s.ready) // under mu, so that Close finds it ready, or is seen here
+		// Hold mu, so that either Close finds the database ready or this
+		// function sees that the VFS is closed.
+		close(s.ready)
 		v.mu.Unlock()
 		return
 	}
 	v.mu.Unlock()
-	// Close need not have waited for it.
+	// Close may not have waited for this database.
 	s.err = errors.Join(ErrClosed, db.closeWithin(opts.CloseTimeout))
 	close(s.ready)
 }
@@ -102,16 +106,17 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *d
 	return db, err
 }
 
-// newClientFunc gives the client for a database. Owned tells that nobody else
-// has it, so that it is closed with the database.
+// newClientFunc returns the client for a database. If owned is true, nothing
+// else uses the client, and it is closed with the database.
 type newClientFunc func() (client ReplicaClient, owned bool, err error)
 
-// release drops a connection, and the database with its last.
+// release drops one connection. It closes the database with the last
+// connection.
 func (v *VFS) release(key string, s *sharedDB) {
 	v.mu.Lock()
 	s.conns--
 	last := s.conns == 0 && v.databases[key] == s
-	s.closing = s.closing || last // who opens it now waits until it is closed
+	s.closing = s.closing || last // a call of acquire waits from now on until the database is closed
 	v.mu.Unlock()
 	if !last {
 		return
@@ -132,7 +137,8 @@ func (v *VFS) release(key string, s *sharedDB) {
 	close(s.closed)
 }
 
-// awaitClosed waits until a database is closed, whose last connection was.
+// awaitClosed waits until a database is closed whose last connection was
+// released.
 func (v *VFS) awaitClosed(s *sharedDB, limit time.Duration) error {
 	ctx, cancel := v.openCtx, context.CancelFunc(func() {})
 	if limit > 0 {
@@ -147,7 +153,8 @@ func (v *VFS) awaitClosed(s *sharedDB, limit time.Duration) error {
 	}
 }
 
-// close closes the database once it is open, or waits for whoever does.
+// close closes the database once it is open. If closing is true, another
+// goroutine closes the database, and close waits for it.
 func (s *sharedDB) close(ctx context.Context, closing bool) error {
 	if closing {
 		select {
@@ -160,7 +167,8 @@ func (s *sharedDB) close(ctx context.Context, closing bool) error {
 	select {
 	case <-s.ready:
 	default:
-		// Whoever opens it closes it again, should ctx end before.
+		// If ctx ends first, the goroutine that opens the database closes it
+		// again.
 		select {
 		case <-s.ready:
 		case <-ctx.Done():
@@ -173,9 +181,10 @@ func (s *sharedDB) close(ctx context.Context, closing bool) error {
 	return s.db.closeInTime(ctx)
 }
 
-// Sync has everything that was committed to a database reach the replica
-// before it returns. The name is that of its file, as it was opened. It is safe
-// for concurrent use.
+// Sync uploads everything that was committed to a database and returns when it
+// is on the replica. The name is the file name under which the database was
+// opened. Sync returns an error if the database is not open. It is safe for
+// concurrent use.
 func (v *VFS) Sync(ctx context.Context, name string) error {
 	v.options()
 	name = cleanName(name)
@@ -187,7 +196,7 @@ func (v *VFS) Sync(ctx context.Context, name string) error {
 			if s.db != nil && s.db.name == name {
 				found = append(found, s)
 			}
-		default: // nobody has written to it yet
+		default: // still being opened, so it has no commits
 		}
 	}
 	v.mu.Unlock()
@@ -203,11 +212,12 @@ func (v *VFS) Sync(ctx context.Context, name string) error {
 	return errors.Join(errs...)
 }
 
-// Close syncs what is committed and not on the replica, ends everything that
-// the VFS does in the background, and every request under way, and waits for
-// that as long as ctx and CloseTimeout allow. It returns why something could not
-// be synced; where that is kept is logged. Connections that are still open get
-// errors from then on. Closing again is fine.
+// Close closes the VFS. It uploads the commits that are not on the replica yet,
+// stops all background work and all requests in flight, and waits for them as
+// long as ctx and CloseTimeout allow. It returns an error for every database
+// with commits that could not be uploaded; the log says where these commits are
+// kept. Connections that are still open return errors from then on. Calling
+// Close again is allowed. It is safe for concurrent use.
 func (v *VFS) Close(ctx context.Context) error {
 	v.options()
 	v.mu.Lock()

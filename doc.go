@@ -1,10 +1,11 @@
 // Package litestream lets stock SQLite open a database in place on object
 // storage.
 //
-// The database lies there as LTX files, written by a Litestream v0.5
-// primary. Opening one downloads nothing but its page indexes; a query
-// fetches the pages it reads. New transactions of the primary show within about a
-// second, and a connection can look at any past moment that the files still hold.
+// The database is stored there as LTX files, which a Litestream v0.5 primary or
+// this package writes. Opening it downloads only the page indexes of these
+// files. A query fetches the pages it reads. New transactions of the primary
+// become visible within about a second, and a connection can read any past
+// state that the files still contain.
 //
 //	client, err := litestream.NewReplicaClientFromURL("file:///var/backups/app")
 //	vfs := litestream.NewVFS(client)
@@ -13,15 +14,17 @@
 //
 // # Transactions
 //
-// A transaction reads one state of the database, from its first read to its
-// end, whatever the primary does meanwhile. Reads wait for storage only, and
-// not for each other.
+// A transaction reads one state of the database from its first read to its end,
+// whatever the primary writes meanwhile. Reads wait only for storage, not for
+// each other.
 //
 // # Writing
 //
-// With Options.WriteEnabled, connections write. A commit is kept in local files,
-// is seen by the whole process at once, and is on the replica a second later. There is
-// one writer for a replica: whoever finds that another has written gets ErrConflict.
+// With Options.WriteEnabled, connections can write. A commit is stored in local
+// files, is visible to the whole process at once, and is uploaded to the
+// replica a second later. A replica must have only one writer at a time. A
+// writer that finds transactions of another writer on the replica gets
+// ErrConflict.
 //
 // # Time travel
 //
@@ -29,25 +32,27 @@
 //	PRAGMA litestream_txid = '000000000000002a';
 //	PRAGMA litestream_time = latest;
 //
-// These set what the connection's next transactions see: the newest
-// transaction at or before a time, or an exact one. SQLite does not pass on
-// the text of a PRAGMA's error: it is in the log, and in litestream_status. RegisterFunctions
-// offers the same as SQL functions.
+// These statements select the state that the next transactions of the
+// connection read: the state at a point in time, the state after one
+// transaction, or the newest state. SQLite does not return the error text of a
+// PRAGMA to the application. The log and litestream_status contain it.
+// RegisterFunctions provides SQL functions that do the same.
 //
 // # Hydration
 //
-// With Options.HydrationEnabled, the whole database comes to a local file in
-// the background. Queries need not wait for that: each page is served from
-// there once it is, and from storage before.
+// With Options.HydrationEnabled, the whole database is copied to a local file
+// in the background. Queries do not wait for the copy. A page is read from the
+// local file once it is there, and from storage before.
 //
 // # Other files
 //
-// Temporary files are kept in memory and, when they grow, in unlinked files.
-// A VFS that was given one client serves the first file name with it; other names, as
-// in ATTACH or VACUUM INTO, are plain local files.
+// Temporary files are held in memory, and in unlinked files when they grow. A
+// VFS that was given a client serves the first file name with it. Other names,
+// as in ATTACH or VACUUM INTO, are plain local files.
 //
 // # Limits
 //
-// There is no WAL mode and no memory map. A page read by its index entry has
-// no checksum in the format; files that are read whole are verified.
+// WAL mode and memory-mapped I/O are not supported. The format has no checksum
+// for a single page that is read by its index entry. Files that are read whole
+// are verified.
 package litestream

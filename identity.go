@@ -9,9 +9,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 )
 
-// ownerOf returns what a write buffer says of the database that it is for. A
-// replica URL, empty for a client that came without one, stands in for a client
-// that does not say which replica it is.
+// ownerOf returns the owner that is recorded in a write buffer. It identifies
+// the replica by the client's identity. If the client does not provide one, it
+// uses replicaURL, which is empty for a client that was not made from a URL.
 func ownerOf(client ReplicaClient, replicaURL, name string) commitlog.Owner {
 	var id string
 	if c, ok := client.(ReplicaIdentifier); ok {
@@ -23,8 +23,8 @@ func ownerOf(client ReplicaClient, replicaURL, name string) commitlog.Owner {
 	return commitlog.Owner{Replica: shorten(id), Name: shorten(name)}
 }
 
-// identityOfURL returns a replica URL without what may be a secret, or change:
-// user information and parameters.
+// identityOfURL returns a replica URL without the parts that may be secret or
+// may change: user information and parameters.
 func identityOfURL(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme == "" {
@@ -33,8 +33,7 @@ func identityOfURL(rawURL string) string {
 	return (&url.URL{Scheme: u.Scheme, Opaque: u.Opaque, Host: strings.ToLower(u.Host), Path: u.Path}).String()
 }
 
-// shorten returns a text that fits into the header of a segment, and is as
-// unique.
+// shorten returns a text that identifies s and fits the header of a segment.
 func shorten(s string) string {
 	if len(s) <= commitlog.MaxOwnerText {
 		return s

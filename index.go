@@ -77,7 +77,7 @@ type writeMode interface {
 	// really are, before the index drops what this process has written.
 	secondLook(ctx context.Context, before *view, files []*ltx.FileInfo) (other bool, err error)
 
-	// saw takes a listing of the history that the view before is of.
+	// saw takes a listing that belongs to the history of view before.
 	saw(before *view, files []*ltx.FileInfo)
 
 	// forget drops the listings that saw took, because the history has ended.

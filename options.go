@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Defaults of Options.
+// Defaults of the fields of Options.
 const (
 	DefaultPollInterval  = time.Second
 	DefaultPollIdleAfter = time.Minute
@@ -24,165 +24,194 @@ const (
 	DefaultL0Retention        = 5 * time.Minute
 )
 
-// Options of a VFS and its databases. The zero value of each field is its
-// default. A URI parameter of a field's name in snake case (poll_interval,
-// cache_size, ...) sets it for one database. Numbers and durations have ranges, far
-// beyond what is of use; one that is out of range makes every open fail.
+// Options configures a VFS and its databases. The zero value of a field selects
+// its default. A copy is made at the first use of the VFS; later changes have
+// no effect.
+//
+// Most fields can also be set for one database by a URI parameter of its file
+// name. The parameter is the name of the field in snake case (PollInterval is
+// poll_interval), with three exceptions: WriteSyncInterval is sync_interval,
+// WriteBufferPath is buffer_path and WriteBufferMaxSize is buffer_max_size.
+// MaxConcurrentRequests, OnHydrationProgress, Logger, NewClient, AllowParameter
+// and LocalFiles have no parameter. OptionNames returns all parameters.
+//
+// Numbers and durations have limits far beyond useful values: a duration is at
+// most 876000h, a hundred years. If a value is out of range, every open fails
+// with an error that names the option.
 type Options struct {
-	// PollInterval is the time between looks for new transactions. Default
-	// 1s; negative: never look.
+	// PollInterval is the time between two polls for new transactions. Default
+	// 1s; negative: no polling.
 	PollInterval time.Duration
 
-	// PollIdleAfter is how long after the last transaction polling goes to
-	// sleep. The next transaction wakes it, and waits up to one PollInterval for the
-	// news. Default 1m; negative: never sleep.
+	// PollIdleAfter is the time after the last transaction at which polling
+	// stops. The next transaction starts it again, and waits for the result of
+	// the first poll for at most one PollInterval. Default 1m; negative:
+	// polling never stops.
 	PollIdleAfter time.Duration
 
-	// CacheSize bounds the page cache of one database, in bytes. All
-	// connections share it. Beside it, up to 1 MiB notes how b-trees hang
-	// together. Default 10 MiB; negative: no cache.
+	// CacheSize limits the page cache of one database, in bytes. All
+	// connections to the database share the cache. In addition, up to 1 MiB
+	// records the structure of b-trees. Default 10 MiB; negative: no cache.
 	CacheSize int64
 
-	// ReadAheadSize bounds the pages of one database that were read ahead of
-	// a scan and not used yet, in bytes. They come on top of the cache, which
-	// a scan does not displace, and only while one runs. Default 32 MiB;
-	// negative: no read-ahead. There is none without a cache.
+	// ReadAheadSize limits the pages of one database that have been prefetched
+	// for a scan and not used yet, in bytes. They are held in addition to the
+	// cache, so that a scan does not evict cached pages, and only while a scan
+	// runs. Without a cache there is no read-ahead. Default 32 MiB; negative:
+	// no read-ahead.
 	ReadAheadSize int64
 
-	// MaxConcurrentRequests bounds the requests of a VFS that are under way
-	// at a time. Those that SQLite waits for go before read-ahead. Default
-	// 128; negative: no limit.
+	// MaxConcurrentRequests limits the storage requests of a VFS that are in
+	// flight at a time. Requests that SQLite waits for have priority over
+	// read-ahead. Default 128; negative: no limit.
 	MaxConcurrentRequests int
 
-	// HedgeRequests makes a second request for a page when the first takes
-	// longer than 19 of 20 lately did, for three in a hundred at most. Default false.
+	// HedgeRequests sends a second request for a page if the first one takes
+	// longer than 19 of 20 recent requests did. On average it sends at most
+	// three second requests per hundred requests. Default false.
 	HedgeRequests bool
 
-	// OpenTimeout bounds the first open of a database, ReadTimeout a read by
-	// SQLite, CloseTimeout the wait for what is under way when the last
-	// connection closes. Default 30s each; negative: no limit.
+	// OpenTimeout limits the first open of a database. ReadTimeout limits one
+	// read by SQLite, one poll, and one change to another time. CloseTimeout
+	// limits how long the close of the last connection waits for work in
+	// progress. Default 30s each; negative: no limit.
 	OpenTimeout  time.Duration
 	ReadTimeout  time.Duration
 	CloseTimeout time.Duration
 
-	// HydrationEnabled copies the database to a local file in the background,
-	// while queries run; pages are served from there as soon as they are. It
-	// begins with the first open of the database.
+	// HydrationEnabled copies the database to a local file in the background
+	// while queries run. A page is read from the local file as soon as it is
+	// there. The copy starts with the first open of the database. Default
+	// false.
 	HydrationEnabled bool
 
-	// HydrationPath is where the local file is, and stays when the process
-	// ends, with a file of the same name and "-hydration" at its end beside it. The
-	// next process goes on with it. A second database or process with the same
-	// path uses a temporary file. A file without that beside it is refused.
-	// Default: a temporary file without a name.
+	// HydrationPath is the path of the local file. The file stays when the
+	// process ends, and so does a second file beside it that has the same name
+	// with the suffix "-hydration". The next process continues the copy. A
+	// second database or process with the same path uses a temporary file
+	// instead. An existing file without the second one is refused. Default: an
+	// unnamed temporary file.
 	HydrationPath string
 
-	// HydrationConcurrency is how many requests hydration makes at a time, each of
-	// up to 1 MiB; up to 8 small ones count as one. Default 8.
+	// HydrationConcurrency is the number of requests that hydration makes at a
+	// time. A request reads up to 1 MiB; up to 8 small requests count as one.
+	// Default 8; at most 1024; a negative value is an error.
 	HydrationConcurrency int
 
-	// HydrationRateLimit bounds what hydration reads from storage, in bytes a
-	// second. Default: no limit.
+	// HydrationRateLimit limits how fast hydration reads from storage, in bytes
+	// per second. Default: no limit, as if negative.
 	HydrationRateLimit int64
 
-	// OnHydrationProgress is called as hydration goes on, from one goroutine of
-	// each database, many times a second at most times. Hydration waits for it
-	// to return.
+	// OnHydrationProgress is called when hydration makes progress, often many
+	// times a second. The calls for one database come from one goroutine, and
+	// hydration waits for each call to return. Default nil: no calls.
 	OnHydrationProgress func(HydrationProgress)
 
-	// WriteEnabled lets connections write. Commits are kept in a write buffer,
-	// are seen by all connections of this process at once, and are on the replica after
-	// WriteSyncInterval; an empty replica becomes a new database. There may be
-	// one writer for a replica. PRAGMA litestream_write_enabled changes it for a database
-	// that is open. Default false.
+	// WriteEnabled allows connections to write. A commit is stored in a write
+	// buffer, is visible to all connections of this process at once, and is
+	// uploaded to the replica after WriteSyncInterval. An empty replica becomes
+	// a new database. A replica must have only one writer at a time. PRAGMA
+	// litestream_write_enabled changes the setting of an open database. Default
+	// false.
 	WriteEnabled bool
 
-	// WriteSyncInterval is the time from a commit to the upload of all there
-	// are. Default 1s; negative: only PRAGMA litestream_sync, VFS.Sync and closing upload.
+	// WriteSyncInterval is the time from a commit to the upload of all pending
+	// commits. Its URI parameter is sync_interval. Default 1s; negative: only
+	// PRAGMA litestream_sync, VFS.Sync and closing upload.
 	WriteSyncInterval time.Duration
 
-	// WriteBufferPath is where commits are kept until they are on the replica, in
-	// files of that name with a dash and a number at the end. The next process
-	// with the same path uploads what one that was killed has left. No two databases
-	// may have the same, and a file that is not a write buffer's is refused.
+	// WriteBufferPath is the path prefix of the files that hold commits until
+	// they are on the replica: the path is followed by a dash and a number. The
+	// next process with the same path uploads what a killed process has left.
+	// Two databases must not have the same path, and an existing file that is
+	// not part of a write buffer is refused. Its URI parameter is buffer_path.
 	// Default: temporary files, which are lost with the process.
 	WriteBufferPath string
 
-	// WriteBufferMaxSize bounds the pages of commits that are not on the replica,
-	// bytes. Beyond that, who wants to write gets SQLITE_BUSY. Default 1 GiB.
+	// WriteBufferMaxSize limits the pages of commits that are not on the
+	// replica yet, in bytes. When the limit is reached, an attempt to write
+	// returns SQLITE_BUSY. Its URI parameter is buffer_max_size. Default 1 GiB;
+	// a negative value is an error.
 	WriteBufferMaxSize int64
 
-	// CompactionDisabled leaves the files that write mode makes as they are: none
-	// is merged, nothing is deleted, and no snapshot is made but to stand for
-	// files that are missing. Default false.
+	// CompactionDisabled keeps the files that write mode creates: no file is
+	// merged or deleted. A snapshot is created only to replace files that are
+	// missing. Default false.
 	CompactionDisabled bool
 
-	// CompactionLevels are the times after which files of each level are merged
-	// into one of the next, from level 0 on; at most 8. Default 30s, 5m, 1h and
-	// 24h.
+	// CompactionLevels are the times after which the files of a level are
+	// merged into one file of the next level, starting with level 0. There are
+	// at most 8. Default 30s, 5m, 1h and 24h.
 	CompactionLevels []time.Duration
 
 	// SnapshotInterval is the time after which a file of the whole database, a
-	// snapshot, is made if the database has changed. Default: SnapshotRetention
-	// if that is set, else none. A snapshot is always made when the files above
-	// the newest one are together larger than it is, or more than 1,000, so that
-	// an open and a restore read at most about twice the database. Negative:
-	// no snapshot is ever made.
+	// snapshot, is created if the database has changed. Independent of it, a
+	// snapshot is created when the files above the newest one are together
+	// larger than it, or more than 1,000 in number, so that an open and a
+	// restore read at most about twice the size of the database. Default:
+	// SnapshotRetention if that is set; otherwise only the latter rule applies.
+	// Negative: no snapshot is created.
 	SnapshotInterval time.Duration
 
-	// SnapshotRetention is how long snapshots are kept, and the files between
-	// them, including those of a Litestream primary that wrote to the replica
-	// before: how far one can travel back. The newest snapshot stays. Default:
-	// for ever, as if negative.
+	// SnapshotRetention is how long snapshots and the files between them are
+	// kept. It determines how far back a connection can travel in time. It also
+	// applies to files of a Litestream primary that wrote to the replica
+	// before. The newest snapshot is always kept. Default: for ever, as if
+	// negative.
 	SnapshotRetention time.Duration
 
-	// L0Retention is how long files of level 0 are kept after they were made, once
-	// a file of level 1 has the same transactions. Default 5m; negative: for ever.
+	// L0Retention is how long a file of level 0 is kept after its creation,
+	// once a file of level 1 contains the same transactions. Default 5m;
+	// negative: for ever.
 	L0Retention time.Duration
 
-	// SyncOnCommit has COMMIT return when the replica has the commit. Those of
-	// several connections share an upload. If COMMIT fails for lack of the replica, the commit
-	// is in the write buffer all the same. With PRAGMA locking_mode=EXCLUSIVE it does not wait.
-	// Default false.
+	// SyncOnCommit makes COMMIT return only when the replica has the commit.
+	// Concurrent commits of several connections share an upload. If COMMIT
+	// fails because the replica cannot be reached, the commit is in the write
+	// buffer nevertheless. With PRAGMA locking_mode=EXCLUSIVE, COMMIT does not
+	// wait. Default false.
 	SyncOnCommit bool
 
-	// Logger gets what goes on. Default slog.Default().
+	// Logger receives the log messages of the VFS. Default slog.Default().
 	Logger *slog.Logger
 
-	// NewClient gives the client for a database by its file name, where no
-	// replica_url parameter does. It is called once for each open database,
-	// and not concurrently for the same. A nil client without an error means
-	// that the name is a plain local file's. Default: the client given to
-	// NewVFS serves the first name that is opened, others are local files.
+	// NewClient returns the client for a database, given its file name. It is
+	// not used if the file name has the parameter replica_url. It is called
+	// once for each open database, and never concurrently for the same one. If
+	// it returns a nil client without an error, the name is a plain local file.
+	// Default nil: the client given to NewVFS serves the first name that is
+	// opened, and other names are local files.
 	NewClient func(name string) (ReplicaClient, error)
 
-	// AllowParameter tells whether SQL may set an option of this library: by a
-	// parameter of a file name, as in ATTACH, and by PRAGMA litestream_write_enabled,
-	// which counts as the parameter write_enabled. It is asked about replica_url and the
-	// names that OptionNames returns. The parameters that are SQLite's own (vfs, mode,
-	// cache, ...) and unknown ones are not asked about. Where it returns false, the open
-	// or the PRAGMA fails. It must be safe for concurrent use. Default nil: all.
+	// AllowParameter reports whether SQL may set an option of this library,
+	// either by a parameter of a file name, as in ATTACH, or by PRAGMA
+	// litestream_write_enabled, which counts as the parameter write_enabled. It
+	// is called for replica_url and for the names that OptionNames returns, but
+	// not for SQLite's own parameters (vfs, mode, cache, ...) or unknown ones.
+	// If it returns false, the open or the PRAGMA fails. It must be safe for
+	// concurrent use. Default nil: everything is allowed.
 	AllowParameter func(name, value string) bool
 
-	// LocalFiles says whether names without a replica may be plain local files.
-	// Default: AllLocalFiles.
+	// LocalFiles determines whether names without a replica may be plain local
+	// files. Default: AllLocalFiles.
 	LocalFiles LocalFiles
 
-	// replicaURL is the URL that the client was made from; empty: it came
-	// without one.
+	// replicaURL is the URL that the client was made from, or empty if the
+	// client was given without one.
 	replicaURL string
 
-	// onDisk is called before and after everything that hydration and the write buffer do to their
-	// files, which fails if it does. Only tests set it.
+	// onDisk is called before and after each operation of hydration and of the
+	// write buffer on their files. If it returns an error, the operation fails.
+	// Only tests set it.
 	onDisk func(op string) error
 }
 
-// withDefaults returns o with every zero replaced by its default. Negative
-// values stay, where they mean something.
+// withDefaults returns o with every zero value replaced by its default.
+// Negative values that have a meaning are kept.
 func (o Options) withDefaults() Options {
 	o.HydrationConcurrency, o.WriteBufferMaxSize = max(o.HydrationConcurrency, 0), max(o.WriteBufferMaxSize, 0)
 	o.SnapshotRetention = max(o.SnapshotRetention, 0)
-	// Without snapshots no file gets old enough to be deleted.
+	// Without snapshots, files would never be old enough to be deleted.
 	o.SnapshotInterval = cmp.Or(o.SnapshotInterval, o.SnapshotRetention)
 	for _, opt := range optionTable {
 		opt.setDefault(&o)

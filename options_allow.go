@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// replicaURL is the parameter of a file name that says where the replica is.
+// replicaURL is the parameter of a file name that contains the URL of the
+// replica.
 const replicaURL = "replica_url"
 
-// allowParams asks AllowParameter about the parameters of a file name.
+// allowParams asks AllowParameter about each parameter of a file name.
 func (o Options) allowParams(params map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if _, ok := findOption(name); !ok && name != replicaURL {
@@ -23,7 +24,8 @@ func (o Options) allowParams(params map[string]string) error {
 	return nil
 }
 
-// allow asks AllowParameter. The error has no value: that of a URL may be secret.
+// allow asks AllowParameter about one parameter. The error does not contain the
+// value, because a URL may contain secrets.
 func (o Options) allow(name, value string) error {
 	if o.AllowParameter == nil || o.AllowParameter(name, value) {
 		return nil
@@ -31,21 +33,22 @@ func (o Options) allow(name, value string) error {
 	return fmt.Errorf("parameter %s is not allowed: %w", name, errNotAllowed)
 }
 
-// errNotAllowed means that Options forbid what SQL asks for.
+// errNotAllowed means that Options.AllowParameter rejected a request made by
+// SQL.
 var errNotAllowed = errors.New("refused by Options.AllowParameter")
 
-// LocalFiles says which names that have no replica may be plain local files,
-// in ATTACH and VACUUM INTO, for example.
+// LocalFiles determines which names without a replica may be plain local files,
+// for example in ATTACH and VACUUM INTO.
 type LocalFiles int
 
 const (
-	AllLocalFiles LocalFiles = iota // all of them
-	NoLocalFiles                    // none: opening one fails
+	AllLocalFiles LocalFiles = iota // every name may be a local file
+	NoLocalFiles                    // no name may be one: the open fails
 )
 
 var localFilesTexts = []string{AllLocalFiles: "all", NoLocalFiles: "none"}
 
-// String returns all or none.
+// String returns "all" or "none".
 func (l LocalFiles) String() string {
 	if l < 0 || int(l) >= len(localFilesTexts) {
 		return fmt.Sprintf("LocalFiles(%d)", int(l))
@@ -53,7 +56,7 @@ func (l LocalFiles) String() string {
 	return localFilesTexts[l]
 }
 
-// UnmarshalText takes what String returns.
+// UnmarshalText accepts the texts that String returns.
 func (l *LocalFiles) UnmarshalText(text []byte) error {
 	i := slices.Index(localFilesTexts, string(text))
 	if i < 0 {

@@ -8,22 +8,22 @@ import (
 	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
-// limits are the least and the greatest value of a number: nanoseconds, bytes or a
-// count. Whatever lies between can be doubled, be added to a time limit or to the
-// time, and be an int when it is divided by a page size, on every platform. Zero
-// stands for the default, and is always in range.
+// limits is the range of a number: nanoseconds, bytes or a count. On every
+// platform, a value in range can be doubled, can be added to a time limit or to
+// the current time, and fits an int after a division by the page size. Zero
+// selects the default and is always in range.
 type limits struct{ min, max int64 }
 
 const century = 876000 * time.Hour
 
 var (
-	anyDuration = limits{-int64(century), int64(century)} // a negative one means never, or no limit
+	anyDuration = limits{-int64(century), int64(century)} // a negative duration means never, or no limit
 	positive    = limits{1, int64(century)}
 )
 
 func (l limits) has(n int64) bool { return n == 0 || n >= l.min && n <= l.max }
 
-// The checks take a value and its text as it was given.
+// The functions below take a value and its original text.
 
 func (l limits) checkDuration(d time.Duration, text string) error {
 	if l.has(int64(d)) {
@@ -74,5 +74,5 @@ func (l limits) countError(text string) error {
 	return fmt.Errorf("invalid number %s, want one from %d to %d", text, l.min, l.max)
 }
 
-// formatDuration writes whole hours without zero minutes and seconds.
+// formatDuration formats whole hours without zero minutes and seconds.
 func formatDuration(ns int64) string { return strings.TrimSuffix(time.Duration(ns).String(), "0m0s") }

@@ -11,19 +11,19 @@ import (
 	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
-// option is a field of Options that text can set, or that has a range or a
-// default.
+// option describes a field of Options that can be set from text or that has a
+// range or a default.
 type option struct {
-	name  string             // of the URI parameter; empty if there is none
-	field string             // of Options
-	def   any                // what zero stands for; nil: zero itself
-	in    limits             // of numbers
-	at    func(*Options) any // a pointer to the field
+	name  string             // name of the URI parameter; empty if there is none
+	field string             // name of the field of Options
+	def   any                // default value; nil if the zero value is the default
+	in    limits             // range of a numeric value
+	at    func(*Options) any // returns a pointer to the field
 }
 
-// optionTable has the options in the order of their documentation. The
-// defaults, the ranges, the URI parameters and the variables of the environment
-// come from it, and the comparison with the options of a database that is open.
+// optionTable lists the options in the order of their documentation. It defines
+// the defaults, the ranges, the URI parameters, the environment variables, and
+// the comparison with the options of an open database.
 var optionTable = []option{
 	{"poll_interval", "PollInterval", DefaultPollInterval, anyDuration, func(o *Options) any { return &o.PollInterval }},
 	{"poll_idle_after", "PollIdleAfter", DefaultPollIdleAfter, anyDuration, func(o *Options) any { return &o.PollIdleAfter }},
@@ -50,14 +50,16 @@ var optionTable = []option{
 	{"l0_retention", "L0Retention", DefaultL0Retention, anyDuration, func(o *Options) any { return &o.L0Retention }},
 }
 
-// defaultCompactionLevels are the levels of Litestream, and one at the interval
-// of Litestream's daily snapshots.
+// defaultCompactionLevels contains the levels of Litestream and one at the
+// interval of Litestream's daily snapshots.
 var defaultCompactionLevels = []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour, 24 * time.Hour}
 
-// maxCompactionLevels is how many levels there are between 0 and snapshots.
+// maxCompactionLevels is the number of levels between level 0 and the snapshot
+// level.
 const maxCompactionLevels = SnapshotLevel - 1
 
-// OptionNames returns the names of the options that Set knows, sorted.
+// OptionNames returns the names of the options that Set accepts, in ascending
+// order.
 func OptionNames() []string {
 	var names []string
 	for _, opt := range optionTable {
@@ -69,7 +71,8 @@ func OptionNames() []string {
 	return names
 }
 
-// findOption returns the option that a URI parameter sets.
+// findOption returns the option that a URI parameter sets. It returns false if
+// there is none.
 func findOption(name string) (option, bool) {
 	i := slices.IndexFunc(optionTable, func(opt option) bool { return opt.name == name && name != "" })
 	if i < 0 {
@@ -78,9 +81,10 @@ func findOption(name string) (option, bool) {
 	return optionTable[i], true
 }
 
-// Set sets an option by the name of its URI parameter, such as poll_interval, from
-// text. It fails if there is none of that name, or if the text is malformed or
-// out of range.
+// Set sets an option from text by the name of its URI parameter, such as
+// poll_interval. Durations are written as 500ms or 1m30s, sizes as 10485760,
+// 10MB or 10MiB. Set returns an error if no option has that name, or if the
+// text is malformed or out of range.
 func (o *Options) Set(name, value string) error {
 	opt, ok := findOption(name)
 	if !ok {
@@ -89,8 +93,8 @@ func (o *Options) Set(name, value string) error {
 	return opt.set(o, value)
 }
 
-// withParams returns o with what the parameters of a URI set. Parameters
-// that are not options, as SQLite's own, are left alone, unless they seem to be
+// withParams returns o with the options set that the parameters of a URI give.
+// It ignores other parameters, such as SQLite's own, unless they seem to be
 // part of a replica_url.
 func (o Options) withParams(params map[string]string) (Options, error) {
 	if err := checkStrayParams(params); err != nil {
@@ -107,7 +111,7 @@ func (o Options) withParams(params map[string]string) (Options, error) {
 	return o, nil
 }
 
-// setDefault replaces the zero value of the option by the default.
+// setDefault replaces a zero value by the default of the option.
 func (opt option) setDefault(o *Options) {
 	switch at := opt.at(o).(type) {
 	case *time.Duration:
@@ -123,7 +127,7 @@ func (opt option) setDefault(o *Options) {
 	}
 }
 
-// valueOr returns a default, or other if there is none.
+// valueOr returns def, or other if def is nil.
 func valueOr[T any](def any, other T) T {
 	if def == nil {
 		return other
@@ -131,7 +135,7 @@ func valueOr[T any](def any, other T) T {
 	return def.(T)
 }
 
-// text returns the value of the option in the form that Set takes.
+// text returns the value of the option in the format that Set accepts.
 func (opt option) text(o Options) string {
 	switch at := opt.at(&o).(type) {
 	case *time.Duration:
@@ -154,8 +158,8 @@ func (opt option) text(o Options) string {
 	return ""
 }
 
-// checkSame returns an error that names an option in which o differs from the
-// options that a database is open with. Both have their defaults.
+// checkSame returns an error that names an option in which o differs from open,
+// the options of an open database. Both have their defaults applied.
 func (o Options) checkSame(open Options) error {
 	for _, opt := range optionTable {
 		if asked, has := opt.text(o), opt.text(open); asked != has {
@@ -229,7 +233,7 @@ func (opt option) set(o *Options, s string) (err error) {
 	return fmt.Errorf("option %s cannot be set from text", opt.field)
 }
 
-// assign sets a field, unless there is an error, which it returns.
+// assign sets a field unless err is not nil. It returns err.
 func assign[T any](field *T, value T, err error) error {
 	if err == nil {
 		*field = value

@@ -5,14 +5,15 @@ import (
 	"slices"
 )
 
-// SQLite's extension cksumvfs keeps a checksum in the last 8 bytes of each page of a
-// database that reserves 8 bytes: two sums over the little-endian 32-bit words before
-// them, each of which takes up the other. What changes bytes of page 1 changes the
-// checksum along, if it was right before.
+// SQLite's extension cksumvfs keeps a checksum in the last 8 bytes of each page
+// of a database that reserves 8 bytes per page. The checksum consists of two
+// sums over the little-endian 32-bit words before it, and each sum includes the
+// other. Code that changes bytes of page 1 also updates the checksum, if the
+// checksum was correct before.
 
 const (
 	pageChecksumSize = 8
-	offReserved      = 20 // bytes at the end of each page that SQLite does not use
+	offReserved      = 20 // number of bytes at the end of each page that SQLite does not use
 )
 
 // pageChecksum returns the checksum of a page.
@@ -27,14 +28,13 @@ func pageChecksum(page []byte) (sum [pageChecksumSize]byte) {
 	return sum
 }
 
-// hasPageChecksum tells whether page 1 has its checksum at its end.
+// hasPageChecksum reports whether page 1 ends with its correct checksum.
 func hasPageChecksum(page []byte) bool {
 	return len(page) >= minPageSize && page[offReserved] == pageChecksumSize &&
 		pageChecksum(page) == [pageChecksumSize]byte(page[len(page)-pageChecksumSize:])
 }
 
-// setFormat changes what page 1 says of how the database is to be opened, and its
-// checksum along.
+// setFormat sets the read and write version in page 1 and updates its checksum.
 func setFormat(page []byte, format [2]byte) {
 	checked := hasPageChecksum(page)
 	copy(page[offWriteVersion:], format[:])
@@ -44,14 +44,15 @@ func setFormat(page []byte, format [2]byte) {
 	}
 }
 
-// servedPageOne is what page 1 as served has other than as stored.
+// servedPageOne holds the parts of page 1 that differ between the served and
+// the stored form.
 type servedPageOne struct {
 	header   [sqliteHeaderSize]byte
 	checked  bool                   // page 1 has a checksum
-	checksum [pageChecksumSize]byte // if so, at its end
+	checksum [pageChecksumSize]byte // last bytes of page 1, if checked
 }
 
-// servePageOne makes it for page 1 as stored.
+// servePageOne returns these parts for page 1 as stored.
 func servePageOne(page []byte, number, commit, shift uint32) *servedPageOne {
 	s := new(servedPageOne)
 	copy(s.header[:], page)
@@ -66,12 +67,13 @@ func servePageOne(page []byte, number, commit, shift uint32) *servedPageOne {
 	return s
 }
 
-// put puts it into p, which is page 1 from an offset on.
+// put copies these parts to p, which holds the bytes of page 1 from offset off
+// on.
 func (s *servedPageOne) put(p []byte, off, pageSize int64) {
 	if off < sqliteHeaderSize {
 		copy(p, s.header[off:])
 	}
-	at := pageSize - pageChecksumSize // where the checksum is
+	at := pageSize - pageChecksumSize // offset of the checksum
 	if !s.checked || off+int64(len(p)) <= at {
 		return
 	}

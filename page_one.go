@@ -5,24 +5,24 @@ import (
 	"fmt"
 )
 
-// The database header, the first bytes of page 1, as SQLite's file format
-// documentation has it.
+// Offsets in the database header, which is at the start of page 1. SQLite's
+// file format documentation describes the header.
 const (
 	sqliteHeaderSize = 100
 	minPageSize      = 512
 	sqliteMagic      = "SQLite format 3\x00"
 
-	offPageSize      = 16 // u16, 1 means 65536
+	offPageSize      = 16 // type is u16, and 1 means 65536
 	offWriteVersion  = 18 // 1: rollback journal, 2: WAL
 	offReadVersion   = 19
 	offChangeCounter = 24
 	offCommit        = 28 // size in pages, valid if offVersionValid equals offChangeCounter
-	offSchemaCookie  = 40 // changed with the schema
+	offSchemaCookie  = 40 // changes with the schema
 	offVersionValid  = 92
 )
 
-// checkPageOne validates the header in a page 1 as stored, nil if there is
-// none, and returns its change counter.
+// checkPageOne validates the header in page 1 as stored, and returns its change
+// counter. The page is nil if there is no page 1.
 func checkPageOne(page []byte, pageSize uint32) (counter uint32, err error) {
 	if len(page) < sqliteHeaderSize || string(page[:len(sqliteMagic)]) != sqliteMagic {
 		return 0, fmt.Errorf("%w: not a SQLite database", ErrCorrupt)
@@ -37,14 +37,16 @@ func checkPageOne(page []byte, pageSize uint32) (counter uint32, err error) {
 	return binary.BigEndian.Uint32(page[offChangeCounter:]), nil
 }
 
-// patchPageOne changes the header at the begin of page 1 from what is stored to what is
-// served. SQLite must not try WAL mode, for which there is no shared memory.
-// It compares the change counter to know whether its page cache is still
-// valid, so that must tell states apart, which a primary in WAL mode does not see to.
+// patchPageOne changes the header at the start of page 1 from its stored form
+// to its served form. SQLite must not use WAL mode, because there is no shared
+// memory. SQLite compares the change counter to decide whether its page cache
+// is still valid, so the counter must differ between states. A primary in WAL
+// mode does not ensure that.
 func patchPageOne(hdr []byte, number, commit uint32) {
 	hdr[offWriteVersion], hdr[offReadVersion] = 1, 1
 	if binary.BigEndian.Uint32(hdr[offChangeCounter:]) != binary.BigEndian.Uint32(hdr[offVersionValid:]) {
-		// The size was not valid as stored, but the equal numbers make it so.
+		// The stored size is not valid, and the equal counters below would make
+		// it valid.
 		binary.BigEndian.PutUint32(hdr[offCommit:], commit)
 	}
 	binary.BigEndian.PutUint32(hdr[offChangeCounter:], number)

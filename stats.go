@@ -6,47 +6,47 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Stats are counters of one database since it was opened.
+// Stats holds counters of one database since it was opened.
 type Stats struct {
 	Name     string    `json:"name"`
-	TXID     ltx.TXID  `json:"txid"`      // newest known on the replica
-	Time     time.Time `json:"time"`      // of that transaction
-	Pages    uint32    `json:"pages"`     // of the newest state, on the replica or not yet
-	PageSize uint32    `json:"page_size"` // bytes
+	TXID     ltx.TXID  `json:"txid"`      // newest transaction known to be on the replica
+	Time     time.Time `json:"time"`      // time of that transaction
+	Pages    uint32    `json:"pages"`     // number of pages of the newest state, whether on the replica or not
+	PageSize uint32    `json:"page_size"` // in bytes
 	Lag      int64     `json:"lag"`       // whole seconds since the last successful poll, -1 before the first
-	Poller   string    `json:"poller"`    // asleep, running or stopped
+	Poller   string    `json:"poller"`    // state of polling: asleep or running
 
-	PollError string `json:"poll_error"` // why the last poll failed; empty if it did not
+	PollError string `json:"poll_error"` // why the last poll failed; empty if it succeeded
 
-	// Requests, each attempt counting, and what they brought.
+	// Number of requests, including every retry, and bytes they returned.
 	Lists          int64 `json:"lists"`
-	Reads          int64 `json:"reads"`            // of files: the sum of the next four
-	PageReads      int64 `json:"page_reads"`       // for pages that SQLite waits for
-	LoadReads      int64 `json:"load_reads"`       // for what tells what is in a file
-	AheadReads     int64 `json:"ahead_reads"`      // for pages that nobody waits for yet
-	HydrationReads int64 `json:"hydration_reads"`  // for the copy of the whole database
-	ReadBytes      int64 `json:"read_bytes"`       // of all reads
-	PageReadBytes  int64 `json:"page_read_bytes"`  // of PageReads
-	LoadReadBytes  int64 `json:"load_read_bytes"`  // of LoadReads
-	AheadReadBytes int64 `json:"ahead_read_bytes"` // of AheadReads
+	Reads          int64 `json:"reads"`            // file reads: the sum of the next four
+	PageReads      int64 `json:"page_reads"`       // reads of pages that SQLite waits for
+	LoadReads      int64 `json:"load_reads"`       // reads of headers, page indexes and trailers
+	AheadReads     int64 `json:"ahead_reads"`      // prefetches of pages that SQLite does not wait for yet
+	HydrationReads int64 `json:"hydration_reads"`  // reads for the copy of the whole database
+	ReadBytes      int64 `json:"read_bytes"`       // bytes of Reads
+	PageReadBytes  int64 `json:"page_read_bytes"`  // bytes of PageReads
+	LoadReadBytes  int64 `json:"load_read_bytes"`  // bytes of LoadReads
+	AheadReadBytes int64 `json:"ahead_read_bytes"` // bytes of AheadReads
 
-	HydrationReadBytes int64 `json:"hydration_read_bytes"` // of HydrationReads
+	HydrationReadBytes int64 `json:"hydration_read_bytes"` // bytes of HydrationReads
 
-	Retries int64 `json:"retries"` // attempts beyond the first
-	Hedges  int64 `json:"hedges"`  // second requests, which count in PageReads, too
+	Retries int64 `json:"retries"` // attempts after the first
+	Hedges  int64 `json:"hedges"`  // second requests, which are also counted in PageReads
 
-	// Pages that SQLite asked for, by where they were.
-	CacheHits   int64 `json:"cache_hits"`   // in the cache, or just being fetched for somebody else
-	AheadHits   int64 `json:"ahead_hits"`   // read ahead, or just being read ahead
-	CacheMisses int64 `json:"cache_misses"` // in storage
-	LocalHits   int64 `json:"local_hits"`   // in the local file
+	// Pages that SQLite asked for, by the place where they were found.
+	CacheHits   int64 `json:"cache_hits"`   // found in the cache, or in flight for another read
+	AheadHits   int64 `json:"ahead_hits"`   // prefetched, or in flight as a prefetch
+	CacheMisses int64 `json:"cache_misses"` // fetched from storage
+	LocalHits   int64 `json:"local_hits"`   // found in the local file
 
-	// Pages that were read ahead of use. Those that were given up may still
-	// be of use, as they go to the cache.
+	// Prefetched pages. Those that are not used in time move to the cache and
+	// may still be used.
 	Prefetched       int64 `json:"prefetched"`
-	PrefetchedUnused int64 `json:"prefetched_unused"` // given up
+	PrefetchedUnused int64 `json:"prefetched_unused"` // not used in time
 
-	Creates int64 `json:"creates"` // attempts to make a file
+	Creates int64 `json:"creates"` // attempts to create a file
 	Deletes int64 `json:"deletes"` // requests that delete files
 
 	Hydration HydrationProgress `json:"hydration"`
@@ -77,19 +77,19 @@ func (db *database) stats() Stats {
 	}
 }
 
-// WriteStats is the state of write mode of one database.
+// WriteStats holds the state of write mode of one database.
 type WriteStats struct {
 	Enabled   bool   `json:"enabled"`
-	Commits   int64  `json:"commits"`   // since the database was opened
-	Recovered int64  `json:"recovered"` // of an earlier process
-	Syncs     int64  `json:"syncs"`     // files that were uploaded
-	Failures  int64  `json:"failures"`  // of syncs
+	Commits   int64  `json:"commits"`   // commits since the database was opened
+	Recovered int64  `json:"recovered"` // commits recovered from an earlier process
+	Syncs     int64  `json:"syncs"`     // uploaded files
+	Failures  int64  `json:"failures"`  // failed syncs
 	Unsynced  int64  `json:"unsynced"`  // bytes of pages in the write buffer
-	Buffer    string `json:"buffer"`    // path of the write buffer; empty: temporary files
-	Error     string `json:"error"`     // why the last sync failed, or write mode ended; empty if it did not
+	Buffer    string `json:"buffer"`    // path of the write buffer; empty for temporary files
+	Error     string `json:"error"`     // why the last sync failed or write mode ended; empty if neither happened
 
-	Mended     int64  `json:"mended"`     // snapshots that were made because files of the replica were missing
-	Compaction string `json:"compaction"` // why compaction does not go on; empty if it does
+	Mended     int64  `json:"mended"`     // snapshots created because files of the replica were missing
+	Compaction string `json:"compaction"` // why compaction is stalled; empty if it is not
 }
 
 func (db *database) lagSeconds() int64 {
@@ -100,8 +100,8 @@ func (db *database) lagSeconds() int64 {
 	return int64(lag / time.Second)
 }
 
-// Stats returns the counters of every open database, in no particular order.
-// It is safe for concurrent use.
+// Stats returns the counters of every open database, in no particular order. It
+// is safe for concurrent use.
 func (v *VFS) Stats() []Stats {
 	v.options()
 	v.mu.Lock()

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// sqliteParams are the parameters of file names that SQLite and its extensions
-// know. Those of drivers begin with an underscore.
+// sqliteParams lists the parameters of file names that SQLite and its
+// extensions know. Parameters of drivers begin with an underscore.
 var sqliteParams = []string{"vfs", "mode", "cache", "psow", "nolock", "immutable", "modeof", "key", "hexkey", "textkey"}
 
-// checkStrayParams returns an error for a parameter of a file name that nobody
-// knows, if its replica_url has parameters: it is most likely one of these,
-// behind an & that is not percent-encoded. SQLite ignores what it does not know,
-// and the replica would be looked for elsewhere.
+// checkStrayParams returns an error for an unknown parameter of a file name
+// whose replica_url has parameters of its own. The unknown parameter is most
+// likely one of these, behind an & that is not percent-encoded. SQLite ignores
+// unknown parameters, so the VFS would look for the replica in the wrong place.
 func checkStrayParams(params map[string]string) error {
 	if !strings.Contains(params["replica_url"], "?") {
 		return nil
