@@ -1,21 +1,22 @@
-// Package btree reads what one page of an SQLite b-tree says of other pages:
-// its children, the overflow chains of its cells, and the rowids an index
-// entry leads to. It lets a reader guess which pages are asked for next.
+// Package btree reads the references to other pages in a page of a SQLite
+// b-tree: its children, the overflow chains of its cells, and the rowids that
+// an index entry leads to. A reader can use them to predict which pages SQLite
+// will read next.
 //
 //	page, ok := btree.Parse(data, pgno, usable)
 //	if ok && page.Kind() == btree.InteriorTable {
 //		prefetch(page.Child(page.ChildFor(rowid)))
 //	}
 //
-// The answers are good for guesses only, never for the result of a query.
+// The results are predictions. They must never determine the result of a query.
 // A page on the freelist still looks like the b-tree page it was, and a page
-// that is no b-tree page may look like one by chance; nothing here checks a
-// page number against the size of the database, or keys against their order.
+// that is not a b-tree page may look like one by chance. The package does not
+// check page numbers against the size of the database, or the order of keys.
 //
-// Everything in these bytes is foreign. Every offset is checked before it is
-// used; nonsense gives false, -1 or 0, and never a panic. Nothing allocates.
+// All input bytes are untrusted. Every offset is checked before it is used.
+// Invalid input gives false, -1 or 0, and never a panic. No function allocates.
 //
-// The format is that of section 1.6, "B-tree Pages", of
+// The format is described in section 1.6, "B-tree Pages", of
 // https://sqlite.org/fileformat2.html.
 package btree
 
@@ -24,7 +25,7 @@ import (
 	"math/bits"
 )
 
-// Kind is the first byte of a b-tree page.
+// Kind is the kind of a b-tree page, the first byte of its header.
 type Kind byte
 
 const (
@@ -34,7 +35,8 @@ const (
 	LeafTable     Kind = 13
 )
 
-// IsLeaf reports, at a glance, whether a page may be a leaf of a b-tree.
+// IsLeaf reports whether a page may be a leaf of a b-tree. It checks only the
+// first byte.
 func IsLeaf(data []byte) bool {
 	return len(data) > 0 && (Kind(data[0]) == LeafTable || Kind(data[0]) == LeafIndex)
 }
@@ -49,12 +51,12 @@ const (
 	maxPageSize    = 65536
 	minUsable      = 480
 	maxFragmented  = 60
-	minCellSize    = 4 // what SQLite gives to a smaller cell
+	minCellSize    = 4 // SQLite allocates at least this size for a cell
 )
 
-// Page is one parsed b-tree page. It refers to the bytes given to Parse,
-// which must not change while it is in use. The zero value is a page of no
-// kind, without cells.
+// Page is one parsed b-tree page. It refers to the bytes given to Parse, which
+// must not change while the Page is in use. The zero value is a page of no kind
+// and without cells.
 type Page struct {
 	data  []byte // the usable bytes of the page
 	array uint16 // offset of the cell pointers, which follow the header
@@ -63,13 +65,14 @@ type Page struct {
 	kind  Kind
 }
 
-// Parse returns the b-tree page in data, the content of page pgno, or false
-// if the bytes cannot be one. usable is the page size less the reserved bytes
-// at the end of each page, as UsableSize returns it.
+// Parse returns the b-tree page in data, the content of page pgno. It returns
+// false if the bytes cannot be a b-tree page. usable is the page size without
+// the reserved bytes at the end of each page, as UsableSize returns it.
 //
-// Overflow pages start with a page number, thus pass only in databases of
-// more than 2^25 pages. Of pages of random bytes less than one in a million
-// passes, but one in some 10,000 of those of 64 KiB.
+// Overflow pages start with a page number and are therefore accepted only in
+// databases of more than 2^25 pages. Of pages with random bytes, Parse accepts
+// less than one in a million, or about one in 10,000 if the page size is 64
+// KiB.
 func Parse(data []byte, pgno uint32, usable int) (Page, bool) {
 	if pgno == 0 || usable < minUsable || usable > maxPageSize || len(data) < usable {
 		return Page{}, false
@@ -107,15 +110,15 @@ func Parse(data []byte, pgno uint32, usable int) (Page, bool) {
 	case pgno == 1 && (kind == InteriorIndex || kind == LeafIndex):
 		return Page{}, false // page 1 is the root of the table sqlite_schema
 	case cells == 0 && kind.IsInterior() && pgno != 1:
-		return Page{}, false // only page 1, which has less room, may keep a single child
+		return Page{}, false // only page 1, which has less room, may have a single child
 	case cells > 0 && (p.cell(0) == 0 || p.cell(cells-1) == 0):
 		return Page{}, false
 	}
 	return p, true
 }
 
-// UsableSize returns the page size less the reserved bytes as page 1 of a
-// database says, of which there must be the first 100 bytes at least.
+// UsableSize returns the page size without the reserved bytes, from the header
+// in page 1. pageOne must contain at least the first 100 bytes of that page.
 func UsableSize(pageOne []byte) (int, bool) {
 	if len(pageOne) < fileHeaderSize || string(pageOne[:16]) != "SQLite format 3\x00" {
 		return 0, false
@@ -137,7 +140,7 @@ func (p Page) Kind() Kind { return p.kind }
 // Cells returns the number of cells.
 func (p Page) Cells() int { return int(p.cells) }
 
-// Children returns the number of children, 0 for a leaf.
+// Children returns the number of children, which is 0 for a leaf.
 func (p Page) Children() int {
 	if !p.kind.IsInterior() {
 		return 0
@@ -163,8 +166,8 @@ func (p Page) Child(i int) uint32 {
 // rightmost returns the child after the last cell, which the header holds.
 func (p Page) rightmost() uint32 { return binary.BigEndian.Uint32(p.data[p.array-4:]) }
 
-// IndexOf returns which child the page child is, or -1. It looks at every
-// cell in turn.
+// IndexOf returns the index of the child with page number child, or -1 if there
+// is none. It scans all cells.
 func (p Page) IndexOf(child uint32) int {
 	if child == 0 || !p.kind.IsInterior() {
 		return -1
@@ -184,8 +187,8 @@ func (p Page) IndexOf(child uint32) int {
 	return -1
 }
 
-// ChildFor returns the index of the child whose subtree holds rowid if any
-// does, or -1 if this is no interior page of a table.
+// ChildFor returns the index of the child whose subtree contains rowid if any
+// subtree does. It returns -1 if the page is not an interior page of a table.
 func (p Page) ChildFor(rowid int64) int {
 	if p.kind != InteriorTable {
 		return -1
@@ -193,8 +196,8 @@ func (p Page) ChildFor(rowid int64) int {
 	return p.search(rowid)
 }
 
-// Rowid returns the key of cell i of a table's page. In an interior page that
-// is an upper bound of the rowids under child i.
+// Rowid returns the key of cell i of a page of a table. In an interior page the
+// key is an upper bound of the rowids under child i.
 func (p Page) Rowid(i int) (int64, bool) {
 	off := p.cell(i)
 	if off == 0 {
@@ -214,8 +217,9 @@ func (p Page) Rowid(i int) (int64, bool) {
 	return int64(key), next != 0
 }
 
-// search returns the first cell whose key is at least rowid, the number of
-// cells if there is none, or -1 if it met a cell that has no key.
+// search returns the index of the first cell whose key is at least rowid. It
+// returns the number of cells if there is none, and -1 if it finds a cell
+// without a key.
 func (p Page) search(rowid int64) int {
 	lo, hi := 0, int(p.cells)
 	for lo < hi {
@@ -234,7 +238,7 @@ func (p Page) search(rowid int64) int {
 }
 
 // cell returns the offset of cell i, or 0 if there is no such cell. At least
-// minCellSize bytes follow.
+// minCellSize bytes follow the offset.
 func (p Page) cell(i int) int {
 	if uint(i) >= uint(p.cells) {
 		return 0

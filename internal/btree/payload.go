@@ -5,18 +5,19 @@ import (
 	"encoding/binary"
 )
 
-// maxPayload is the size of the largest record SQLite writes.
+// maxPayload is the size of the largest record that SQLite writes.
 const maxPayload = 1<<31 - 1
 
-// payload is where the record of a cell lies.
+// payload describes where the record of a cell is stored.
 type payload struct {
-	off   int // of its first byte in the page
-	size  int // of the whole record, bytes
-	local int // what of it is on the page; overflow pages hold the rest
+	off   int // offset of the first byte in the page
+	size  int // size of the whole record, in bytes
+	local int // number of bytes on the page; overflow pages hold the rest
 }
 
-// payload returns where the record of cell i lies, false if there is none.
-// If some of it is not on the page, the first overflow page's number follows.
+// payload returns the location of the record of cell i, or false if there is
+// none. If a part of the record is not on the page, the number of the first
+// overflow page follows the local part.
 func (p Page) payload(i int) (payload, bool) {
 	off := p.cell(i)
 	if off == 0 || p.kind == InteriorTable {
@@ -48,8 +49,9 @@ func (p Page) payload(i int) (payload, bool) {
 	return payload{off: off, size: size, local: local}, end <= usable
 }
 
-// Overflow returns the first page of the overflow chain of cell i and how
-// many pages the chain must have, or false if the cell has none.
+// Overflow returns the first page of the overflow chain of cell i and the
+// number of pages that the chain must have. It returns false if the cell has no
+// overflow chain.
 func (p Page) Overflow(i int) (first uint32, pages int, ok bool) {
 	rec, ok := p.payload(i)
 	if !ok || rec.local == rec.size {
@@ -62,9 +64,9 @@ func (p Page) Overflow(i int) (first uint32, pages int, ok bool) {
 	return first, (rec.size - rec.local + perPage - 1) / perPage, true
 }
 
-// OverflowFrom returns how many pages the overflow chain has that starts at
-// page first and belongs to a cell of this page, 0 if there is no such chain.
-// It looks at every cell in turn.
+// OverflowFrom returns the number of pages of the overflow chain that starts at
+// page first and belongs to a cell of this page. It returns 0 if there is no
+// such chain. It scans all cells.
 func (p Page) OverflowFrom(first uint32) int {
 	if first == 0 {
 		return 0
@@ -77,10 +79,10 @@ func (p Page) OverflowFrom(first uint32) int {
 	return 0
 }
 
-// IndexRowid returns the last column of the record in cell i of an index's
-// page: in an ordinary secondary index, the rowid of the row. It is false if
-// the record is not all on this page, or if its last column is no integer.
-// Cells of interior pages are entries of the index as well.
+// IndexRowid returns the last column of the record in cell i of a page of an
+// index. In an ordinary secondary index it is the rowid of the row. IndexRowid
+// returns false if the record is not completely on this page or if its last
+// column is not an integer. Cells of interior pages are index entries, too.
 func (p Page) IndexRowid(i int) (int64, bool) {
 	rec, ok := p.entry(i)
 	if !ok {
@@ -93,8 +95,9 @@ func (p Page) IndexRowid(i int) (int64, bool) {
 	return integer(rec, last.serial)
 }
 
-// SameKey reports whether two entries of an index page agree in all columns
-// but the last, by their bytes. It is false if either is not all on this page.
+// SameKey reports whether two entries of an index page have the same bytes in
+// all columns except the last one. It returns false if one of the entries is
+// not completely on this page.
 func (p Page) SameKey(i, j int) bool {
 	a, ok := p.entry(i)
 	b, ok2 := p.entry(j)
@@ -108,8 +111,9 @@ func (p Page) SameKey(i, j int) bool {
 	return bytes.Equal(a[x.types:x.serialAt], b[y.types:y.serialAt]) && bytes.Equal(a[x.values:x.start], b[y.values:y.start])
 }
 
-// Int returns a column of the record in cell i, counted from 0, if it is an
-// integer and the record's header and that column are on this page.
+// Int returns column n, counted from 0, of the record in cell i. It returns
+// false if the column is not an integer or if the record's header or the column
+// is not on this page.
 func (p Page) Int(i, n int) (int64, bool) {
 	at, ok := p.payload(i)
 	if !ok || n < 0 {
@@ -130,8 +134,8 @@ func (p Page) Int(i, n int) (int64, bool) {
 	return integer(rec[:found.end], found.serial)
 }
 
-// entry returns the record in cell i of an index's page, false if it is not
-// all on this page.
+// entry returns the record in cell i of a page of an index. It returns false if
+// the record is not completely on this page.
 func (p Page) entry(i int) ([]byte, bool) {
 	if p.kind != LeafIndex && p.kind != InteriorIndex {
 		return nil, false
@@ -143,18 +147,19 @@ func (p Page) entry(i int) ([]byte, bool) {
 	return p.data[at.off : at.off+at.size], true
 }
 
-// column is where a column of a record lies: its serial type in the header,
-// and its value, from start to end.
+// column describes where a column of a record is stored: its serial type in the
+// header, and its value from start to end.
 type column struct {
 	serial     uint64
 	serialAt   int
 	start, end int
 
-	types, values int // where those of the first column are
+	types, values int // offsets of the type and the value of the first column
 }
 
-// eachColumn calls fn with the columns of a record, until it returns false or
-// one is not within rec. It reports whether fn has seen all there are, at least one.
+// eachColumn calls fn with the columns of a record until fn returns false or a
+// column is not within rec. It reports whether fn was called for all columns
+// and there is at least one.
 func eachColumn(rec []byte, fn func(column) bool) bool {
 	headerSize, pos := varint(rec, 0)
 	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
@@ -177,8 +182,8 @@ func eachColumn(rec []byte, fn func(column) bool) bool {
 	return true
 }
 
-// columnSize returns how many bytes a column of the given serial type has,
-// false for a type that no record has.
+// columnSize returns the size in bytes of a column of the given serial type. It
+// returns false for a type that no record contains.
 func columnSize(serial uint64) (uint64, bool) {
 	if serial >= 12 {
 		return (serial - 12) / 2, true // a blob or a text
@@ -187,10 +192,11 @@ func columnSize(serial uint64) (uint64, bool) {
 	return uint64(sizes[serial]), serial < 10
 }
 
-// integer returns the value at the end of rec, false if its type is another.
+// integer returns the integer at the end of rec. It returns false if the serial
+// type is not an integer.
 func integer(rec []byte, serial uint64) (int64, bool) {
 	if serial == 8 || serial == 9 {
-		return int64(serial - 8), true // constants, without a byte
+		return int64(serial - 8), true // constants take no bytes
 	}
 	if serial < 1 || serial > 6 {
 		return 0, false
@@ -204,8 +210,8 @@ func integer(rec []byte, serial uint64) (int64, bool) {
 	return v, true
 }
 
-// varint returns the SQLite varint at b[off:] and the offset after it, 0 if
-// it goes beyond b.
+// varint returns the SQLite varint at b[off:] and the offset after it. The
+// offset is 0 if the varint extends beyond b.
 func varint(b []byte, off int) (uint64, int) {
 	if off < 0 || off >= len(b) {
 		return 0, 0

@@ -1,4 +1,4 @@
-// Package bytesize parses and formats sizes as users write them.
+// Package bytesize parses and formats sizes in the notation of users.
 package bytesize
 
 import (
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Parse parses a number of bytes: 10485760, 10MiB (powers of 1024), 10MB (of
-// 1000).
+// Parse parses a number of bytes such as 10485760, 10MiB (powers of 1024) or
+// 10MB (powers of 1000).
 func Parse(s string) (int64, error) {
 	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
 	unit := strings.ToLower(strings.TrimSpace(s[len(number):]))
@@ -24,8 +24,8 @@ func Parse(s string) (int64, error) {
 	return n * factor, nil
 }
 
-// Format writes a number of bytes in the largest unit that gives a whole number, so that
-// Parse takes it.
+// Format formats a number of bytes in the largest unit that gives a whole
+// number. Parse accepts the result.
 func Format(n int64) string {
 	unit := ""
 	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {

@@ -1,12 +1,12 @@
-// Package commitlog keeps commits of a database in local files until they are
-// on a replica.
+// Package commitlog stores the commits of a database in local files until they
+// are on a replica.
 //
-// A segment is one file: a header, then commits, each of which is the pages
-// that it changed and a record that ends it. Numbers are big-endian.
+// A segment is one file. It consists of a header and commits. A commit consists
+// of the pages that it changed and a commit record. Numbers are big-endian.
 //
 //	header   magic "LTXCLOG" and version u8, page size u32, format of the
 //	         database u8 u8, zero u16, number u64, base TXID u64, sum at the end
-//	         of the segment before u64, salt u64, state as of base: commit u32,
+//	         of the previous segment u64, salt u64, state as of base: commit u32,
 //	         level u32, min TXID u64, max TXID u64, file checksum u64,
 //	         timestamp i64; owner: length of replica u16, length of name u16,
 //	         replica, name; sum u64
@@ -14,13 +14,13 @@
 //	commit   2 u32, pages u32, size of the database in pages u32, zero u32,
 //	         timestamp i64, sum u64
 //
-// The sum of a page is XXH64 of its number and its content, with the salt and
-// its place in the file as seed. The other sums are XXH64 of all of the file
-// before them but the content of pages. As in SQLite's WAL, a page counts if
-// the record of a commit with the right sum follows it.
+// The sum of a page is XXH64 of its number and its content. Its seed is the
+// salt plus the offset of the page in the file. Each of the other sums is XXH64
+// of the whole file before it, except the content of pages. As in SQLite's WAL,
+// a page is valid if a commit record with a correct sum follows it.
 //
-// Version 1 has no owner and no sums of pages: its sums are of all of the file
-// before them. Such segments are read, and not written.
+// Version 1 has neither an owner nor sums of pages: its sums cover the whole
+// file before them. The package reads such segments but does not write them.
 package commitlog
 
 import (
@@ -41,9 +41,9 @@ const (
 	version    = 2
 	oldVersion = 1
 
-	fixedSize     = 88 // of a header, before the owner
+	fixedSize     = 88 // size of a header up to the owner
 	oldHeaderSize = fixedSize + sumSize
-	ownerSize     = 4 // lengths of the owner's two texts
+	ownerSize     = 4 // lengths of the two texts of the owner
 	maxHeaderSize = fixedSize + ownerSize + 2*MaxOwnerText + sumSize
 	sumSize       = 8
 
@@ -54,75 +54,76 @@ const (
 	pageRecord   = 1
 	commitRecord = 2
 
-	// runSize is how much is written at once, bytes.
+	// runSize is the maximum number of bytes written at once.
 	runSize = 256 << 10
 
-	// MaxOwnerText is the longest text of an Owner, bytes.
+	// MaxOwnerText is the maximum length of a text of an Owner, in bytes.
 	MaxOwnerText = 4096
 )
 
 var (
-	// ErrInvalid means that a file cannot be recognised as a segment.
+	// ErrInvalid means that a file is not recognised as a segment.
 	ErrInvalid = errors.New("not a segment of a write buffer")
 
-	// ErrDamaged means that a segment, or a page of it, is not as it was written.
+	// ErrDamaged means that a segment, or a page of it, differs from what was
+	// written.
 	ErrDamaged = errors.New("segment of a write buffer is damaged")
 
-	// ErrNoHeader means that a file has nothing in it, or nothing but zeros.
+	// ErrNoHeader means that a file is empty or contains only zeros.
 	ErrNoHeader = errors.New("segment of a write buffer is empty")
 
 	// ErrVersion means that a segment was written by a newer version.
 	ErrVersion = errors.New("segment of a write buffer is of a newer version")
 )
 
-// Header says which commits a segment holds.
+// Header describes which commits a segment holds.
 type Header struct {
-	PageSize uint32   // bytes
-	Format   [2]byte  // bytes 18 and 19 of page 1 as the replica has them; zero: as written
-	Number   uint64   // of the segment in its log
-	Base     ltx.TXID // state that the first commit changes; 0: an empty database
-	Before   uint64   // sum at the end of the segment that the first commit follows; 0: it follows State
-	State    State    // as of Base, where Before is 0; else only Commit and Timestamp
-	Owner    Owner    // the database that the commits are of
+	PageSize uint32   // in bytes
+	Format   [2]byte  // bytes 18 and 19 of page 1 on the replica; zero: as committed
+	Number   uint64   // number of the segment in its log
+	Base     ltx.TXID // state to which the first commit applies; 0: an empty database
+	Before   uint64   // sum at the end of the segment that precedes the first commit; 0: the first commit follows State
+	State    State    // state as of Base if Before is 0; otherwise only Commit and Timestamp are set
+	Owner    Owner    // database that the commits belong to
 }
 
-// Owner tells a database from others.
+// Owner identifies a database.
 type Owner struct {
-	Replica string // identity of the replica; empty: not known
-	Name    string // of the database file; empty: not known
+	Replica string // identity of the replica; empty if not known
+	Name    string // name of the database file; empty if not known
 }
 
-// State tells a state of a database from others.
+// State identifies a state of a database.
 type State struct {
-	Commit    uint32 // size, pages
-	Timestamp int64  // ms since the Unix epoch
+	Commit    uint32 // size in pages
+	Timestamp int64  // in milliseconds since the Unix epoch
 
-	// The LTX file that ends there.
+	// LTX file that ends at this state.
 	Level            int
 	MinTXID, MaxTXID ltx.TXID
-	Checksum         ltx.Checksum // 0: not known
+	Checksum         ltx.Checksum // 0 if not known
 }
 
-// Commit is a transaction.
+// Commit describes a transaction.
 type Commit struct {
-	Timestamp int64    // ms since the Unix epoch
-	Size      uint32   // of the database after it, pages
-	Pgnos     []uint32 // pages that it changed
-	Offset    int64    // of the first of them in the segment, see Segment.PageOffset
+	Timestamp int64    // in milliseconds since the Unix epoch
+	Size      uint32   // size of the database after the commit, in pages
+	Pgnos     []uint32 // pages that the commit changed
+	Offset    int64    // offset of the first page in the segment, see Segment.PageOffset
 }
 
-// Segment is a file of commits. Append is for one at a time; ReadPage may be
-// called concurrently with it.
+// Segment is a file of commits. Append must not be called concurrently with
+// itself. ReadPage may be called concurrently with Append.
 type Segment struct {
 	Header
 
 	f      *os.File
-	old    map[int64]uint64 // sums of pages by offset, of version 1; nil: they are in the file
+	old    map[int64]uint64 // sums of pages by offset, for version 1; nil if the file contains them
 	salt   uint64
-	start  int64         // of the first commit
-	end    int64         // of the last commit
-	digest xxhash.Digest // of what the sum of the next commit is of, up to there
-	buf    []byte        // of Append
+	start  int64         // offset of the first commit
+	end    int64         // offset of the end of the last commit
+	digest xxhash.Digest // state of the sum at end
+	buf    []byte        // reused by Append
 }
 
 // Create writes the header of a new segment to an empty file.
@@ -131,7 +132,7 @@ func Create(f *os.File, h Header) (*Segment, error) {
 		return nil, fmt.Errorf("create segment: its owner has texts of %d and %d bytes, want at most %d", len(h.Owner.Replica), len(h.Owner.Name), MaxOwnerText)
 	}
 	var salt [8]byte
-	_, _ = rand.Read(salt[:]) // never fails
+	_, _ = rand.Read(salt[:]) // Read never fails
 	b := make([]byte, 0, fixedSize+ownerSize+len(h.Owner.Replica)+len(h.Owner.Name)+sumSize)
 	b = append(append(b, magic...), version)
 	b = binary.BigEndian.AppendUint32(b, h.PageSize)
@@ -160,8 +161,8 @@ func Create(f *os.File, h Header) (*Segment, error) {
 	return s, nil
 }
 
-// sum ends b with the sum of all that the digest has, and adds that to the
-// digest.
+// sum appends the sum of everything added to the digest to b, and adds the sum
+// to the digest, too.
 func (s *Segment) sum(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, s.digest.Sum64())
 	_, _ = s.digest.Write(b[len(b)-sumSize:])
@@ -171,21 +172,21 @@ func (s *Segment) sum(b []byte) []byte {
 // Sum returns the sum at the end of the last commit.
 func (s *Segment) Sum() uint64 { return s.digest.Sum64() }
 
-// Size returns where the last commit ends, bytes.
+// Size returns the offset of the end of the last commit, in bytes.
 func (s *Segment) Size() int64 { return s.end }
 
-// Salt returns a number that no other segment has.
+// Salt returns a random number that identifies the segment.
 func (s *Segment) Salt() uint64 { return s.salt }
 
-// IsEmpty tells whether there is no commit.
+// IsEmpty reports whether the segment has no commits.
 func (s *Segment) IsEmpty() bool { return s.end == s.start }
 
-// PageOffset returns where the i-th page of a commit is.
+// PageOffset returns the offset of page i of a commit.
 func (s *Segment) PageOffset(c *Commit, i int) int64 {
 	return c.Offset + int64(i)*(s.pageHeader()+int64(s.PageSize))
 }
 
-// pageHeader returns how many bytes there are in front of a page.
+// pageHeader returns the number of bytes before the content of a page.
 func (s *Segment) pageHeader() int64 {
 	if s.old != nil {
 		return oldPageHeader
@@ -193,9 +194,9 @@ func (s *Segment) pageHeader() int64 {
 	return pageHeader
 }
 
-// Append writes a commit behind the last, and sets its offset. Page is called
-// with the index of each of its pages, to fill in. After an error the segment
-// is as it was before.
+// Append appends a commit and sets its offset. It calls page with the index and
+// the buffer of each page of the commit, and page fills the buffer. If Append
+// returns an error, the segment is unchanged.
 func (s *Segment) Append(c *Commit, page func(i int, p []byte) error) error {
 	if s.old != nil {
 		return fmt.Errorf("append to a segment of version %d: %w", oldVersion, errors.ErrUnsupported)
@@ -203,8 +204,9 @@ func (s *Segment) Append(c *Commit, page func(i int, p []byte) error) error {
 	before := s.digest
 	if err := s.append(c, page); err != nil {
 		s.digest = before
-		// What was written would be taken for what a crash cut off, or be
-		// written over. But a disk that is full has room again.
+		// What was written does no harm: the next commit overwrites it, or the
+		// next open takes it for a commit that a crash cut off. But the
+		// truncation frees the space of a full disk.
 		return errors.Join(err, s.f.Truncate(s.end))
 	}
 	return nil
@@ -245,7 +247,7 @@ func (s *Segment) append(c *Commit, page func(i int, p []byte) error) error {
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Timestamp))
 	_, _ = s.digest.Write(b[n:])
 	b = s.sum(b)
-	s.buf = b // its memory
+	s.buf = b // keep the memory
 	if err := flush(); err != nil {
 		return err
 	}
@@ -253,16 +255,18 @@ func (s *Segment) append(c *Commit, page func(i int, p []byte) error) error {
 	return nil
 }
 
-// Undo takes the last commit back, which began at size.
+// Undo removes the last commit. The arguments are the results of Mark before
+// that commit was appended.
 func (s *Segment) Undo(size int64, digest xxhash.Digest) error {
 	s.end, s.digest = size, digest
 	return s.f.Truncate(size)
 }
 
-// Mark returns what Undo needs to take back what is appended from now on.
+// Mark returns the arguments with which Undo removes a commit that is appended
+// later.
 func (s *Segment) Mark() (size int64, digest xxhash.Digest) { return s.end, s.digest }
 
-// pageSum returns the sum of a page at an offset.
+// pageSum returns the sum of a page at offset off.
 func (s *Segment) pageSum(pgno uint32, off int64, page []byte) uint64 {
 	var d xxhash.Digest
 	d.ResetWithSeed(s.salt + uint64(off))
@@ -273,11 +277,11 @@ func (s *Segment) pageSum(pgno uint32, off int64, page []byte) uint64 {
 	return d.Sum64()
 }
 
-// records holds buffers for pages with what is in front of them.
+// records holds buffers for a page and its header.
 var records = sync.Pool{New: func() any { return new([]byte) }}
 
-// ReadPage fills p with the page that a commit has at an offset. The error is
-// ErrDamaged if it is not what was committed.
+// ReadPage fills p with page pgno of a commit, which is at offset off. It
+// returns ErrDamaged if the page differs from what was committed.
 func (s *Segment) ReadPage(pgno uint32, off int64, p []byte) error {
 	if s.old != nil {
 		if _, err := s.f.ReadAt(p, off); err != nil {
@@ -305,8 +309,8 @@ func (s *Segment) ReadPage(pgno uint32, off int64, p []byte) error {
 	return nil
 }
 
-// readError says where a page could not be read. A page that the end of the
-// file cuts off is damaged.
+// readError adds the location of a page to an error. A page beyond the end of
+// the file is damaged.
 func (s *Segment) readError(pgno uint32, off int64, err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it was cut off before page %d at %d ends", ErrDamaged, pgno, off)
@@ -318,7 +322,7 @@ func (s *Segment) pageError(pgno uint32, off int64) error {
 	return fmt.Errorf("%w: page %d at %d is not what was committed", ErrDamaged, pgno, off)
 }
 
-// Sync has what was written survive the loss of power.
+// Sync makes the commits durable, so that they survive a loss of power.
 func (s *Segment) Sync() error { return s.f.Sync() }
 
 // Close closes the file.
@@ -327,7 +331,7 @@ func (s *Segment) Close() error { return s.f.Close() }
 // Path returns the path that the file was opened with.
 func (s *Segment) Path() string { return s.f.Name() }
 
-// Cut removes what follows the last commit, durably.
+// Cut removes everything after the last commit, durably.
 func (s *Segment) Cut() error {
 	if err := s.f.Truncate(s.end); err != nil {
 		return err
@@ -335,7 +339,7 @@ func (s *Segment) Cut() error {
 	return s.f.Sync()
 }
 
-// CopyTo writes the file as it is to another one.
+// CopyTo writes the whole file, unchanged, to w.
 func (s *Segment) CopyTo(w io.Writer) error {
 	info, err := s.f.Stat()
 	if err != nil {

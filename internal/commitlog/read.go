@@ -13,17 +13,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Tail is what follows the last commit of a segment.
+// Tail describes the bytes after the last commit of a segment.
 type Tail struct {
-	Size  int64 // bytes
-	Zeros bool  // there is nothing but zeros
-	Err   error // why it is no commit; nil if there is nothing
+	Size  int64 // in bytes
+	Zeros bool  // there are only zeros
+	Err   error // why the bytes are not a commit; nil if there are none
 }
 
-// HasData tells whether a tail may be of a commit.
+// HasData reports whether the tail may contain a part of a commit.
 func (t Tail) HasData() bool { return t.Size > 0 && !t.Zeros }
 
-// Open reads a segment, and calls fn with each commit.
+// Open reads a segment and calls fn with each commit.
 func Open(f *os.File, fn func(Commit) error) (s *Segment, tail Tail, err error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -63,7 +63,7 @@ func Open(f *os.File, fn func(Commit) error) (s *Segment, tail Tail, err error) 
 	}
 }
 
-// isZero tells whether a part of a file is nothing but zeros.
+// isZero reports whether a part of a file contains only zeros.
 func isZero(f *os.File, from, to int64) (bool, error) {
 	b := make([]byte, 64<<10)
 	for from < to {
@@ -72,7 +72,7 @@ func isZero(f *os.File, from, to int64) (bool, error) {
 			return false, nil
 		}
 		if from += int64(n); err == io.EOF {
-			return true, nil // it was cut off meanwhile
+			return true, nil // the file was cut off meanwhile
 		} else if err != nil {
 			return false, err
 		}
@@ -80,7 +80,7 @@ func isZero(f *os.File, from, to int64) (bool, error) {
 	return true, nil
 }
 
-// parseHeader parses the header that a file begins with.
+// parseHeader parses the header at the start of a file.
 func parseHeader(b []byte) (*Segment, error) {
 	n := min(len(b), len(magic))
 	isOurs := string(b[:n]) == magic
@@ -92,7 +92,8 @@ func parseHeader(b []byte) (*Segment, error) {
 	case len(b) < oldHeaderSize:
 		return nil, ErrInvalid
 	case !isOurs:
-		// The sum proves that it is one in spite of that.
+		// The first bytes are damaged, but a correct sum shows that this is a
+		// segment.
 		b = append([]byte(magic), b[len(magic):]...)
 		if _, err := parseHeader(b); err != nil {
 			return nil, ErrInvalid
@@ -125,7 +126,7 @@ func parseHeader(b []byte) (*Segment, error) {
 	return s, s.parseFixed(b)
 }
 
-// parseFixed takes the fields of a header whose sum is right.
+// parseFixed parses the fixed fields of a header. Its sum has been checked.
 func (s *Segment) parseFixed(b []byte) error {
 	s.PageSize = binary.BigEndian.Uint32(b[8:])
 	s.Format = [2]byte(b[12:])
@@ -149,7 +150,8 @@ func (s *Segment) parseFixed(b []byte) error {
 
 var errCutOff = errors.New("it is cut off")
 
-// next reads a commit. End is why there is no whole one any more.
+// next reads one commit. If there is no complete commit any more, end is the
+// reason.
 func (s *Segment) next(r io.Reader, fn func(Commit) error) (end, err error) {
 	before := s.digest
 	c := Commit{Offset: s.end + s.pageHeader()}
@@ -168,8 +170,8 @@ func (s *Segment) next(r io.Reader, fn func(Commit) error) (end, err error) {
 	return nil, fn(c)
 }
 
-// readPages reads the pages of a commit up to the first bytes of the record
-// that ends it.
+// readPages reads the pages of a commit and the first bytes of its commit
+// record.
 func (s *Segment) readPages(r io.Reader, c *Commit) (at int64, end, err error) {
 	head := make([]byte, s.pageHeader())
 	page := make([]byte, s.PageSize)
@@ -210,7 +212,7 @@ func (s *Segment) readPages(r io.Reader, c *Commit) (at int64, end, err error) {
 	}
 }
 
-// readRecord reads the rest of the record that ends a commit.
+// readRecord reads the rest of a commit record.
 func (s *Segment) readRecord(r io.Reader, c *Commit) (end, err error) {
 	var b [commitSize - 8]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {

@@ -7,19 +7,20 @@ import (
 
 var crcTable = crc64.MakeTable(crc64.ISO)
 
-// updateCRC is crc64.Update for the polynomial of LTX, several times as fast:
-// P = x^64 + x^4 + x^3 + x + 1 has so few terms that words can be folded by
-// shifts, without tables.
+// updateCRC is crc64.Update for the polynomial of LTX, and several times as
+// fast. P = x^64 + x^4 + x^3 + x + 1 has so few terms that words can be folded
+// with shifts instead of tables.
 //
-// Modulo P, x^256 is (x^4 + x^3 + x + 1)^4 = x^16 + x^12 + x^4 + 1. So a word
-// of 64 bits times this may be added to the word four further on instead. What
-// of the product goes beyond 64 bits belongs to the word before that.
+// Modulo P, x^256 is (x^4 + x^3 + x + 1)^4 = x^16 + x^12 + x^4 + 1. A word of
+// 64 bits can therefore be multiplied by that and added to the word four
+// positions later. The bits of the product beyond 64 are added to the word
+// before that one.
 func updateCRC(crc uint64, b []byte) uint64 {
 	const words, size = 4, 32
 	if len(b) < 2*size {
 		return crc64.Update(crc, crcTable, b)
 	}
-	le := binary.LittleEndian // and in a word, the lowest bit is of the highest power
+	le := binary.LittleEndian // the lowest bit of a word belongs to the highest power, too
 	w0, w1, w2, w3 := le.Uint64(b)^^crc, le.Uint64(b[8:]), le.Uint64(b[16:]), le.Uint64(b[24:])
 	for b = b[size:]; len(b) >= size; b = b[size:] {
 		w3 ^= w0<<60 ^ w0<<52 ^ w0<<48

@@ -11,8 +11,8 @@ func hasSize(frame []byte) bool {
 	return binary.BigEndian.Uint16(frame[4:])&ltx.PageHeaderFlagSize != 0
 }
 
-// FrameHeaderSize returns the size of what precedes the page in frames that say
-// their size, or do not, bytes.
+// FrameHeaderSize returns the number of bytes before the page in a frame.
+// Frames that contain their size have a longer header.
 func FrameHeaderSize(sized bool) int64 {
 	if sized {
 		return ltx.PageHeaderSize + 4
@@ -20,12 +20,12 @@ func FrameHeaderSize(sized bool) int64 {
 	return ltx.PageHeaderSize
 }
 
-// IsSized tells whether a frame says its size. Writers do it in all frames of
-// a file, or in none. b begins with the frame.
+// IsSized reports whether the frame at the start of b contains its size.
+// Writers add the size to all frames of a file or to none.
 func IsSized(b []byte) bool { return len(b) >= ltx.PageHeaderSize && hasSize(b) }
 
-// FrameSize returns the size of the frame that b begins with, and the number of
-// its page, where no index tells.
+// FrameSize returns the page number and the size of the frame at the start of
+// b. It is for frames whose index entry is not known.
 func FrameSize(b []byte) (pgno uint32, size int, err error) {
 	if len(b) <= ltx.PageHeaderSize {
 		return 0, 0, corrupt("frame is cut off")
@@ -46,8 +46,8 @@ func FrameSize(b []byte) (pgno uint32, size int, err error) {
 	return pgno, ltx.PageHeaderSize + int(n), nil
 }
 
-// lz4FrameSize returns the size of the LZ4 frame that b begins with, 0 if it
-// does not end there.
+// lz4FrameSize returns the size of the LZ4 frame at the start of b, or 0 if the
+// frame extends beyond b.
 func lz4FrameSize(b []byte) uint64 {
 	if len(b) < lz4DescriptorOffset+3 || binary.LittleEndian.Uint32(b) != lz4Magic {
 		return 0
@@ -77,15 +77,15 @@ func lz4FrameSize(b []byte) uint64 {
 	return n
 }
 
-// DecodeFrame decompresses the frame of page pgno into dst, which has the
-// size of a page. Frame must be as long as its index entry says. On error
-// the content of dst is undefined. It does not allocate.
+// DecodeFrame decompresses the frame of page pgno into dst, which must have the
+// size of a page. frame must have the size that its index entry gives. After an
+// error the content of dst is undefined. DecodeFrame does not allocate.
 func DecodeFrame(dst, frame []byte, pgno uint32) error {
 	if len(frame) <= ltx.PageHeaderSize {
 		return corrupt("frame of page %d has %d bytes", pgno, len(frame))
 	}
 	var hdr ltx.PageHeader
-	_ = hdr.UnmarshalBinary(frame) // fails on short input only
+	_ = hdr.UnmarshalBinary(frame) // fails only if the input is too short
 	if hdr.Pgno != pgno {
 		return corrupt("frame of page %d says page %d", pgno, hdr.Pgno)
 	}
@@ -126,11 +126,13 @@ const (
 	lz4DescriptorOffset = 4
 )
 
-// decodeLZ4Frame decodes a page stored as one LZ4 frame, as Litestream up to
-// v0.5.15 does. lz4.Reader would work as well, with a 4 MiB buffer a page.
+// decodeLZ4Frame decodes a page that is stored as one LZ4 frame, as Litestream
+// up to v0.5.15 stores it. lz4.Reader would work as well, but with a buffer of
+// 4 MiB for each page.
 func decodeLZ4Frame(dst, b []byte, pgno uint32) error {
 	bad := func(what string) error { return corrupt("frame of page %d: lz4 frame: %s", pgno, what) }
-	// next cuts n bytes off b; nil when there are not as many.
+	// next removes the first n bytes from b and returns them, or returns nil if
+	// b is shorter.
 	next := func(n int) []byte {
 		if n < 0 || n > len(b) {
 			b = nil
@@ -154,7 +156,7 @@ func decodeLZ4Frame(dst, b []byte, pgno uint32) error {
 			return bad("content size is not the page size")
 		}
 	}
-	if next(1) == nil { // header checksum: every field it covers was checked
+	if next(1) == nil { // the header checksum is skipped: every field that it covers was checked
 		return bad("ends early")
 	}
 	n := 0

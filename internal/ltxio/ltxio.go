@@ -1,13 +1,13 @@
-// Package ltxio validates and decodes the parts of LTX v3 files that a
-// reader fetches by range: header, page index, trailer and page frames.
+// Package ltxio validates and decodes the parts of LTX v3 files that a reader
+// fetches by range: header, page index, trailer and page frames.
 //
-// Everything in these bytes is foreign. No length, offset or page number is
-// used before it was checked against what is known from elsewhere: the
-// file's name, its size, and the other files of the replica.
+// All input bytes are untrusted. No length, offset or page number is used
+// before it is checked against the name and the size of the file and the other
+// files of the replica.
 //
 // The format is that of github.com/superfly/ltx: a header of 100 bytes; page
-// frames in page order, without gaps; six zero bytes; the page index; the
-// size of the index as a big-endian u64; a trailer of 16 bytes.
+// frames in page order, without gaps; six zero bytes; the page index; the size
+// of the index as a big-endian u64; a trailer of 16 bytes.
 package ltxio
 
 import (
@@ -23,21 +23,23 @@ import (
 // ErrCorrupt is wrapped by every error about the content of a file.
 var ErrCorrupt = errors.New("corrupt ltx file")
 
-// indexFooterSize is what follows the page index: its size and the trailer.
+// indexFooterSize is the size of the part after the page index: the size of the
+// index and the trailer.
 const indexFooterSize = 8 + ltx.TrailerSize
 
-// MinFileSize is the size of the smallest well-formed file, one without pages.
+// MinFileSize is the size of the smallest well-formed file, which has no pages.
 const MinFileSize = ltx.HeaderSize + ltx.PageHeaderSize + 1 + indexFooterSize
 
-// MaxFileSize is the largest file size accepted, the limit of the
-// packed offsets in a page table.
+// MaxFileSize is the largest accepted file size. Packed offsets in a page table
+// cannot be larger.
 const MaxFileSize = 1 << 40
 
-// frameOverhead bounds what an LZ4 frame (descriptor, block size, end mark,
-// checksums) or an LZ4 block (size field) adds to the compressed page.
+// frameOverhead is an upper bound of the bytes that a frame adds to the
+// compressed page. It covers an LZ4 frame (descriptor, block size, end mark,
+// checksums) and an LZ4 block (size field).
 const frameOverhead = ltx.PageHeaderSize + 48
 
-// MaxFrameSize returns an upper bound of the size of one page's frame.
+// MaxFrameSize returns an upper bound of the size of the frame of one page.
 func MaxFrameSize(pageSize uint32) int64 {
 	return int64(lz4.CompressBlockBound(int(pageSize))) + frameOverhead
 }
@@ -46,8 +48,8 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
-// ParseHeader decodes the first bytes of a file, of which there must be at
-// least ltx.HeaderSize, and checks them against the TXIDs of its name.
+// ParseHeader decodes the header at the start of a file and checks it against
+// the TXIDs in the file's name. b must have at least ltx.HeaderSize bytes.
 func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
 	var hdr ltx.Header
 	if len(b) < ltx.HeaderSize {
@@ -75,15 +77,16 @@ func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
 	return hdr, nil
 }
 
-// maxCommit is how many pages a database may have, as SQLite documents it.
+// maxCommit is the maximum number of pages of a SQLite database, as documented.
 const maxCommit = 1<<32 - 2
 
-// maxTimestamp is the end of the year 9999, the last RFC 3339 can express.
+// maxTimestamp is the end of the year 9999, in milliseconds. RFC 3339 cannot
+// express a later time.
 const maxTimestamp = 253402300799999
 
-// TailSize returns how many bytes at the end of a file of fileSize bytes
-// ParseTail needs. Tail is the last bytes of the file, at least those after the
-// entries of its page index.
+// TailSize returns the number of bytes at the end of a file that ParseTail
+// needs. fileSize is the size of the file, and tail contains its last bytes, at
+// least those after the entries of its page index.
 func TailSize(tail []byte, fileSize int64) (int64, error) {
 	if fileSize < MinFileSize || fileSize > MaxFileSize {
 		return 0, corrupt("file has %d bytes", fileSize)
@@ -98,14 +101,14 @@ func TailSize(tail []byte, fileSize int64) (int64, error) {
 	return int64(n) + ltx.PageHeaderSize + indexFooterSize, nil
 }
 
-// Entry is where one page lies in a file.
+// Entry is the location of one page in a file.
 type Entry struct {
 	Pgno   uint32
-	Size   uint32 // of the frame, bytes
-	Offset int64  // of the frame, bytes from the start of the file
+	Size   uint32 // size of the frame, in bytes
+	Offset int64  // offset of the frame, in bytes from the start of the file
 }
 
-// Index is the page index of a file, validated. It refers to the bytes it was
+// Index is a validated page index of a file. It refers to the bytes it was
 // parsed from. The zero value is an empty index.
 type Index struct {
 	raw []byte
@@ -115,7 +118,8 @@ type Index struct {
 // Len returns the number of pages.
 func (x Index) Len() int { return x.n }
 
-// Clone returns a copy that does not refer to the bytes it was parsed from.
+// Clone returns a copy that does not refer to the bytes that the index was
+// parsed from.
 func (x Index) Clone() Index { return Index{raw: bytes.Clone(x.raw), n: x.n} }
 
 // Each calls fn for every page in ascending order until fn returns false.
@@ -135,13 +139,14 @@ func (x Index) Each(fn func(Entry) bool) {
 	}
 }
 
-// ParseTail decodes the page index and the trailer from tail, the last bytes
-// of a file of fileSize bytes, at least TailSize of them. hdr is the file's
-// header as ParseHeader returned it. The index refers to tail.
+// ParseTail decodes the page index and the trailer from tail, the last bytes of
+// a file of fileSize bytes. tail must have at least the size that TailSize
+// returns. hdr is the header of the file as ParseHeader returned it. The index
+// refers to tail.
 //
-// The frames must lie side by side from the header to the end of the page
-// block, which leaves an index no room to leave out or move a page; a
-// file that starts at transaction 1 must have every page of the database.
+// The frames must be adjacent from the header to the end of the page block, so
+// an index cannot omit or move a page. A file that starts at transaction 1 must
+// contain every page of the database.
 func ParseTail(tail []byte, hdr ltx.Header, fileSize int64) (Index, ltx.Trailer, error) {
 	var trailer ltx.Trailer
 	need, err := TailSize(tail, fileSize)
@@ -241,7 +246,7 @@ type File struct {
 	b []byte
 }
 
-// ParseFile validates the bytes of a whole file, but for its checksum.
+// ParseFile validates the bytes of a whole file, except for its checksum.
 func ParseFile(b []byte, minTXID, maxTXID ltx.TXID) (*File, error) {
 	if len(b) < MinFileSize {
 		return nil, corrupt("file has %d bytes", len(b))
@@ -257,9 +262,9 @@ func ParseFile(b []byte, minTXID, maxTXID ltx.TXID) (*File, error) {
 	return &File{Header: hdr, Trailer: trailer, Index: index, b: b}, nil
 }
 
-// Verify decodes every page and compares the checksum. For each page it
-// calls fn with the page in a buffer that is valid only during the call;
-// what fn saw must not be used if Verify returns an error.
+// Verify decodes every page and checks the checksum of the file. It calls fn
+// with each page. The buffer is valid only during the call, and the pages must
+// not be used if Verify returns an error.
 func (f *File) Verify(fn func(pgno uint32, page []byte)) error {
 	page := make([]byte, f.Header.PageSize)
 	var sum Sum
@@ -285,11 +290,11 @@ func (f *File) Verify(fn func(pgno uint32, page []byte)) error {
 	return sum.Check(f.Trailer)
 }
 
-// maxEntrySize is that of the varints of a page number, an offset below
-// MaxFileSize and a frame size.
+// maxEntrySize is the maximum size of an index entry: the varints of a page
+// number, an offset below MaxFileSize and a frame size.
 const maxEntrySize = 5 + 6 + 3
 
-// MaxTailSize returns an upper bound of what TailSize may say of a file with
+// MaxTailSize returns an upper bound of the result of TailSize for a file with
 // this header.
 func MaxTailSize(hdr ltx.Header) int64 {
 	return int64(hdr.Commit)*maxEntrySize + 1 + ltx.PageHeaderSize + indexFooterSize

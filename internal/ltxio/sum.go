@@ -7,13 +7,12 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Sum is the checksum of a stretch of what an LTX file's checksum is over:
-// the file with its pages uncompressed. Sums of stretches that follow each
-// other can be made in parallel and joined. The zero value is that of an
-// empty stretch.
+// Sum is the checksum of a part of an LTX file. The checksum of an LTX file
+// covers the file with its pages uncompressed. Sums of adjacent parts can be
+// computed in parallel and joined. The zero value is the sum of an empty part.
 type Sum struct {
 	crc uint64
-	n   int64 // bytes
+	n   int64 // length of the part, in bytes
 }
 
 // Add adds bytes that are not part of a frame.
@@ -22,7 +21,7 @@ func (s *Sum) Add(b []byte) {
 	s.n += int64(len(b))
 }
 
-// AddFrame adds a frame, and the page that it decodes to.
+// AddFrame adds a frame, given the page that it decodes to.
 func (s *Sum) AddFrame(frame, page []byte) {
 	n := ltx.PageHeaderSize
 	if hasSize(frame) {
@@ -32,8 +31,8 @@ func (s *Sum) AddFrame(frame, page []byte) {
 	s.Add(page)
 }
 
-// AddPage is AddFrame of a frame of which the page is known, the size, and
-// whether it says that size itself; see IsSized.
+// AddPage is AddFrame for a frame that is not at hand, given its page, its
+// size, and whether it contains that size (see IsSized).
 func (s *Sum) AddPage(pgno, frameSize uint32, sized bool, page []byte) {
 	var hdr [ltx.PageHeaderSize + 4]byte
 	binary.BigEndian.PutUint32(hdr[:], pgno)
@@ -47,13 +46,13 @@ func (s *Sum) AddPage(pgno, frameSize uint32, sized bool, page []byte) {
 	s.Add(page)
 }
 
-// Join returns the sum of a stretch and the one that follows it.
+// Join returns the sum of s and the adjacent part next.
 func (s Sum) Join(next Sum) Sum {
 	return Sum{crc: mulX(s.crc, uint64(next.n)*8) ^ next.crc, n: s.n + next.n}
 }
 
-// Check compares the sum of all of a file, up to the file checksum at its
-// end, with that checksum.
+// Check compares the sum of a whole file, up to the checksum at its end, with
+// that checksum.
 func (s Sum) Check(trailer ltx.Trailer) error {
 	if sum := ltx.ChecksumFlag | ltx.Checksum(s.crc); sum != trailer.FileChecksum {
 		return corrupt("checksum is %s, trailer says %s", sum, trailer.FileChecksum)
@@ -61,23 +60,24 @@ func (s Sum) Check(trailer ltx.Trailer) error {
 	return nil
 }
 
-// FramesCRC returns what CheckFrames needs to know of a file: its checksum,
-// without what precedes its frames, of n bytes with pages uncompressed, and
-// what follows them.
+// FramesCRC returns the value that CheckFrames needs for a file. It is the
+// checksum of the file without the contributions of the part before the frames
+// and of the part after them. The frames have n bytes with their pages
+// uncompressed.
 func FramesCRC(checksum ltx.Checksum, head Sum, n int64, tail Sum) uint64 {
 	return uint64(checksum) ^ tail.crc ^ mulX(head.crc, uint64(n+tail.n)*8)
 }
 
-// CheckFrames tells whether s can be the sum of all frames of a file, which tail
-// bytes follow up to its checksum.
+// CheckFrames reports whether s can be the sum of all frames of a file. In that
+// file, the frames are followed by tail bytes up to the checksum.
 func (s Sum) CheckFrames(framesCRC uint64, n, tail int64) bool {
 	diff := framesCRC ^ mulX(s.crc, uint64(tail)*8)
 	return s.n == n && diff&^uint64(ltx.ChecksumFlag) == 0
 }
 
-// IsSameBehind tells by the checksums of two files whether they have the same
-// content behind headers that differ. The content is that of so many bytes that
-// the checksum is over.
+// IsSameBehind reports, from the checksums of two files with different headers,
+// whether the files have the same content after the header. The checksum covers
+// rest bytes of that content.
 func IsSameBehind(header1 []byte, sum1 ltx.Checksum, header2 []byte, sum2 ltx.Checksum, rest int64) bool {
 	var a, b Sum
 	a.Add(header1)
@@ -86,8 +86,8 @@ func IsSameBehind(header1 []byte, sum1 ltx.Checksum, header2 []byte, sum2 ltx.Ch
 	return (sum1^sum2^difference)|ltx.ChecksumFlag == ltx.ChecksumFlag
 }
 
-// In what follows, a uint64 is a polynomial over GF(2), its highest bit the
-// coefficient of x^0, modulo that of the CRC.
+// In the functions below, a uint64 is a polynomial over GF(2) modulo the
+// polynomial of the CRC. Its highest bit is the coefficient of x^0.
 
 // mulX returns p times x^n.
 func mulX(p, n uint64) uint64 {

@@ -18,12 +18,13 @@ func xxRound(acc, lane uint32) uint32 {
 	return bits.RotateLeft32(acc+lane*xxPrime2, 13) * xxPrime1
 }
 
-// xxh32 is the 32-bit xxHash of b with seed 0, the checksum of LZ4 frames.
+// xxh32 returns the 32-bit xxHash of b with seed 0, which is the checksum of
+// LZ4 frames.
 func xxh32(b []byte) uint32 {
 	n := uint32(len(b))
 	h := xxPrime5
 	if len(b) >= 16 {
-		var zero uint32 // the sums below wrap around
+		var zero uint32 // prevents constant overflow; the sums below wrap around
 		v1, v2, v3, v4 := zero+xxPrime1, xxPrime2, zero, zero-xxPrime1
 		v1 += xxPrime2
 		for ; len(b) >= 16; b = b[16:] {

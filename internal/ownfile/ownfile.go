@@ -1,12 +1,13 @@
-// Package ownfile opens, makes, renames and removes local files at paths that
-// somebody else names, and touches only files that are provably this library's.
+// Package ownfile opens, creates, renames and removes local files at paths that
+// a user configured. It changes only files that provably belong to this
+// library.
 //
-// A file is ours if we make it, or if it is a regular file whose content a
-// Check recognises. An empty file holds nothing of anybody and may be taken.
-// What is at a path is looked at before it is opened, as it is: symbolic links
-// are not followed, and named pipes and devices are not opened. Between the look
-// and the use the path may come to name another file; that is noticed, and is
-// the same as a foreign file.
+// A file belongs to the library if the library creates it, or if it is a
+// regular file whose content a Check recognises. An empty file contains no data
+// of other programs and may be used. The package examines the file at a path
+// before it opens the file: it does not follow symbolic links, and it does not
+// open named pipes or devices. If the path names another file by the time of
+// the open, the package notices that and treats the file as a foreign one.
 package ownfile
 
 import (
@@ -17,16 +18,16 @@ import (
 	"os"
 )
 
-// ErrForeign means that there is something at a path that is not ours, so that
-// it was not touched.
+// ErrForeign means that the file at a path does not belong to the library. The
+// file is left untouched.
 var ErrForeign = errors.New("not a file of this library; it was not touched")
 
-// Check returns why an open file is not ours, nil if it is. The file is
-// regular, and open for reading at least.
+// Check returns nil if an open file belongs to the library, and otherwise the
+// reason why it does not. The file is regular and open at least for reading.
 type Check func(f *os.File, info fs.FileInfo) error
 
-// BeginsWith returns a check that takes files that are empty, or begin with one
-// of some texts.
+// BeginsWith returns a Check that accepts empty files and files that begin with
+// one of the texts.
 func BeginsWith(texts ...string) Check {
 	return func(f *os.File, info fs.FileInfo) error {
 		if info.Size() == 0 {
@@ -46,16 +47,16 @@ func BeginsWith(texts ...string) Check {
 	}
 }
 
-// Create makes a new file, for reading and writing by this user only. The
-// error is fs.ErrExist if there is anything at the path, such as a link that
-// leads nowhere.
+// Create creates a new file that only the current user can read and write. It
+// returns fs.ErrExist if anything exists at the path, even a dangling symbolic
+// link.
 func Create(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|noFollow, 0o600)
 }
 
-// Open opens a file that is there, with flags that are os.O_RDONLY or
-// os.O_RDWR, the latter with os.O_APPEND or not. The error is ErrForeign if it
-// is not ours.
+// Open opens an existing file. flag is os.O_RDONLY or os.O_RDWR; the latter can
+// be combined with os.O_APPEND. Open returns ErrForeign if the file does not
+// belong to the library.
 func Open(path string, flag int, ours Check) (*os.File, error) {
 	before, err := os.Lstat(path)
 	if err != nil {
@@ -84,7 +85,8 @@ func Open(path string, flag int, ours Check) (*os.File, error) {
 	return f, nil
 }
 
-// checkKind returns why what is at a path cannot be ours, whatever it holds.
+// checkKind returns an error if the file at a path cannot belong to the
+// library, whatever its content is.
 func checkKind(path string, info fs.FileInfo) error {
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
@@ -102,10 +104,12 @@ func foreign(path string, why error) error {
 	return fmt.Errorf("%s: %w: %w", path, ErrForeign, why)
 }
 
-// attempts is how often OpenOrCreate tries again because a file came or went.
+// attempts is the number of attempts of OpenOrCreate. An attempt fails if the
+// file is created or removed meanwhile.
 const attempts = 10
 
-// OpenOrCreate opens a file for reading and writing as Open does, or makes it.
+// OpenOrCreate opens a file for reading and writing as Open does. If the file
+// does not exist, OpenOrCreate creates it.
 func OpenOrCreate(path string, ours Check) (f *os.File, created bool, err error) {
 	for range attempts {
 		if f, err = Create(path); err == nil {
@@ -121,7 +125,8 @@ func OpenOrCreate(path string, ours Check) (f *os.File, created bool, err error)
 	return nil, false, err
 }
 
-// IsAt reports whether a path is that of an open file, and no link to it.
+// IsAt reports whether path names the open file f itself, not a symbolic link
+// to it.
 func IsAt(f *os.File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {
@@ -131,7 +136,7 @@ func IsAt(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// Remove removes the name of an open file, if it still is that file's.
+// Remove removes path if it still names the open file f.
 func Remove(f *os.File, path string) error {
 	if !IsAt(f, path) {
 		return nil
@@ -142,8 +147,7 @@ func Remove(f *os.File, path string) error {
 	return nil
 }
 
-// Rename gives a file another name, if nothing has that: the error is
-// fs.ErrExist then.
+// Rename renames a file. It returns fs.ErrExist if the new name exists.
 func Rename(from, to string) error {
 	err := os.Link(from, to)
 	switch {
@@ -152,17 +156,17 @@ func Rename(from, to string) error {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	// The file system has no links.
+	// The file system does not support hard links.
 	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rename %s to %s: %w", from, to, fs.ErrExist)
 	}
 	return os.Rename(from, to)
 }
 
-// Replace makes a file with a content, or replaces one that is ours, at once.
-// The content is durable; the caller sees to the name. What a killed process
-// left of its attempt, a file at the path with ".tmp" at the end, is replaced if
-// it is ours, too.
+// Replace atomically creates a file with the given content or replaces a file
+// that belongs to the library. The content is durable when Replace returns; the
+// caller must make the name durable. A killed process may have left a file at
+// the path with the suffix ".tmp". It is replaced if it belongs to the library.
 func Replace(path string, content []byte, ours Check) error {
 	temp := path + ".tmp"
 	if err := RemoveOwn(temp, ours); err != nil {
@@ -188,7 +192,8 @@ func Replace(path string, content []byte, ours Check) error {
 	return f.Close()
 }
 
-// checkReplaceable returns an error if there is a file that is not ours.
+// checkReplaceable returns an error if a file exists at the path that does not
+// belong to the library.
 func checkReplaceable(path string, ours Check) error {
 	f, err := Open(path, os.O_RDONLY, ours)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -200,7 +205,8 @@ func checkReplaceable(path string, ours Check) error {
 	return f.Close()
 }
 
-// RemoveOwn removes a file if it is ours. One that is not there is no error.
+// RemoveOwn removes a file if it belongs to the library. It returns nil if the
+// file does not exist.
 func RemoveOwn(path string, ours Check) error {
 	f, err := Open(path, os.O_RDONLY, ours)
 	if errors.Is(err, fs.ErrNotExist) {

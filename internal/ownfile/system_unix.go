@@ -10,12 +10,12 @@ import (
 	"syscall"
 )
 
-// noFollow has opening fail at a symbolic link, and not wait for the other end
-// of a named pipe.
+// noFollow makes an open fail at a symbolic link, and prevents it from waiting
+// for the other end of a named pipe.
 const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// Number returns the number that a file has in its file system, 0 where the
-// system has none. A copy of a file has another.
+// Number returns the number of a file in its file system, or 0 if the system
+// does not provide one. A copy of a file has another number.
 func Number(info fs.FileInfo) uint64 {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(s.Ino)
@@ -23,8 +23,8 @@ func Number(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// checkOwner refuses files of other users in folders where everybody may make
-// some, such as /tmp: their content proves nothing.
+// checkOwner rejects files of other users in directories where every user may
+// create files, such as /tmp. The content of such a file proves nothing.
 func checkOwner(path string, info fs.FileInfo) error {
 	dir, err := os.Stat(filepath.Dir(path))
 	if err != nil {

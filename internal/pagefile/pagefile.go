@@ -1,5 +1,5 @@
-// Package pagefile is a local file that is written and read by many at once,
-// read through a memory map where the system has one.
+// Package pagefile provides a local file that many goroutines write and read at
+// once. The file is read through a memory map if the system supports that.
 package pagefile
 
 import (
@@ -15,49 +15,50 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// ErrLocked means that another process, or another File of this one, has the
-// file open.
+// ErrLocked means that another process, or another File of this process, has
+// the file open.
 var ErrLocked = errors.New("file is in use")
 
-// segmentSize is how much of the file one memory map is of, bytes. Maps may go
-// beyond the end of the file, and stay as they are when it grows.
+// segmentSize is the size of one memory map, in bytes. A map may extend beyond
+// the end of the file, and it remains valid when the file grows.
 const segmentSize = 64 << 20
 
-// mostMapped is how much of a file is mapped at most, bytes. What lies beyond
-// is read by system calls: a process may have some 65,000 maps, all told.
+// mostMapped is the maximum number of bytes of a file that are mapped. The rest
+// is read with system calls, because a process can have only about 65,000 maps
+// in total.
 const mostMapped = 512 << 30
 
-// File is a local file. It is safe for concurrent use, but for Close, which
-// no write may be under way for; reads may be.
+// File is a local file. It is safe for concurrent use, except that no write may
+// be in progress when Close is called. Reads may be in progress.
 type File struct {
 	f    *os.File
 	path string
-	temp bool // the path is not the file's any more, or is to be removed
+	temp bool // Close removes the file if path still names it
 
-	created bool // by Open
+	created bool // Open created the file
 
-	maps   atomic.Pointer[[][]byte] // memory maps of the segments; nil where there are none
+	maps   atomic.Pointer[[][]byte] // memory maps of the segments; nil if there are none
 	closed atomic.Bool
 
-	mu   sync.Mutex // duty: growing
-	size int64      // guarded by mu; bytes
+	mu   sync.Mutex // guards the growth of the file
+	size int64      // guarded by mu; in bytes
 }
 
-// CreateTemp makes an empty file in the folder for temporary files that goes
-// away with the process, where the system allows.
+// CreateTemp creates an empty file in the directory for temporary files. Where
+// the system allows that, the file disappears when the process ends.
 func CreateTemp() (*File, error) {
 	f, err := os.CreateTemp("", "litestream-*.tmp")
 	if err != nil {
 		return nil, fmt.Errorf("create temporary file: %w", err)
 	}
 	file := &File{f: f, path: f.Name(), temp: true}
-	_ = os.Remove(file.path) // if that cannot be, Close does it
+	_ = os.Remove(file.path) // if this fails, Close removes the file
 	return file, nil
 }
 
-// Open opens a file, or makes an empty one, and locks it against others that
-// open it so. The error is ErrLocked if somebody has, and ownfile.ErrForeign if
-// there is something that ours does not recognise.
+// Open opens a file, or creates an empty one, and locks it against other calls
+// of Open. It returns ErrLocked if another File holds the lock, and
+// ownfile.ErrForeign if ours does not recognise the file.
 func Open(path string, ours ownfile.Check) (*File, error) {
 	f, created, err := ownfile.OpenOrCreate(path, ours)
 	if err != nil {
@@ -65,11 +66,11 @@ func Open(path string, ours ownfile.Check) (*File, error) {
 	}
 	err = lock(f)
 	if err == nil && !ownfile.IsAt(f, path) {
-		err = fmt.Errorf("open %s: %w", path, ErrLocked) // by who put another one there meanwhile
+		err = fmt.Errorf("open %s: %w", path, ErrLocked) // another process replaced the file meanwhile
 	}
 	var info os.FileInfo
 	if err == nil {
-		info, err = f.Stat() // it may have changed before it was locked
+		info, err = f.Stat() // the size may have changed before the file was locked
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -77,19 +78,20 @@ func Open(path string, ours ownfile.Check) (*File, error) {
 	return &File{f: f, path: path, size: info.Size(), created: created}, nil
 }
 
-// Path returns the file's path. That of a temporary file is mostly gone.
+// Path returns the path of the file. A temporary file usually has been removed
+// from its path.
 func (f *File) Path() string { return f.path }
 
-// IsThere reports whether the file can still be found by its path.
+// IsThere reports whether the path still names the file.
 func (f *File) IsThere() bool { return ownfile.IsAt(f.f, f.path) }
 
-// IsNew reports whether Open made the file.
+// IsNew reports whether Open created the file.
 func (f *File) IsNew() bool { return f.created }
 
-// Remove removes the file's name, if it still is the file's.
+// Remove removes the path if it still names the file.
 func (f *File) Remove() error { return ownfile.Remove(f.f, f.path) }
 
-// CheckSize tells whether somebody else has cut the file off. What is written
+// CheckSize returns an error if another program has truncated the file. A write
 // after that would leave a hole, which reads as zeros.
 func (f *File) CheckSize() error {
 	info, err := f.f.Stat()
@@ -102,15 +104,15 @@ func (f *File) CheckSize() error {
 	return nil
 }
 
-// Size returns how long the file is, as far as this File knows, bytes.
+// Size returns the size of the file in bytes, as far as this File knows.
 func (f *File) Size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.size
 }
 
-// Grow makes the file at least n bytes long, the new ones zero and mostly not
-// taken from the disk yet.
+// Grow makes the file at least n bytes long. The new bytes are zero, and most
+// of them do not take space on the disk yet.
 func (f *File) Grow(n int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,7 +125,7 @@ func (f *File) Grow(n int64) error {
 	return f.mapTo(n)
 }
 
-// mapTo maps the first n bytes. Called under mu.
+// mapTo maps the first n bytes. The caller holds mu.
 func (f *File) mapTo(n int64) error {
 	var maps [][]byte
 	if old := f.maps.Load(); old != nil {
@@ -134,9 +136,9 @@ func (f *File) mapTo(n int64) error {
 	for int64(len(maps))*segmentSize < n {
 		m, err := mapSegment(f.f, int64(len(maps))*segmentSize, segmentSize)
 		if err != nil {
-			break // reads are system calls: there is no such thing here, or no room
+			break // the system has no memory maps or no room for one, so reads use system calls
 		}
-		maps = append(maps, m) // beyond what readers of the old slice see
+		maps = append(maps, m) // readers of the old slice do not see the new element
 	}
 	if len(maps) > had {
 		f.maps.Store(&maps)
@@ -144,15 +146,15 @@ func (f *File) mapTo(n int64) error {
 	return nil
 }
 
-// ReadAt fills p from offset off. What lies beyond the end is an error, and so
-// is what somebody cut off the file meanwhile.
+// ReadAt fills p from offset off. It returns an error if the range extends
+// beyond the end of the file, even if the file was truncated meanwhile.
 func (f *File) ReadAt(p []byte, off int64) error {
 	if maps := f.maps.Load(); maps != nil && off >= 0 {
 		i, in := off/segmentSize, off%segmentSize
 		if i < int64(len(*maps)) && in+int64(len(p)) <= segmentSize {
 			err := copyFrom(p, (*maps)[i][in:])
 			if f.closed.Load() {
-				err = fs.ErrClosed // it may have been another's memory
+				err = fs.ErrClosed // the memory may have been mapped for another purpose
 			}
 			if err != nil {
 				return fmt.Errorf("read %s at %d: %w", f.path, off, err)
@@ -169,8 +171,8 @@ func (f *File) ReadAt(p []byte, off int64) error {
 	return nil
 }
 
-// copyFrom fills dst from mapped memory, which faults where there is no file
-// or the disk cannot be read.
+// copyFrom fills dst from mapped memory. An access to mapped memory faults if
+// the file was truncated or the disk cannot be read.
 func copyFrom(dst, mapped []byte) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -182,16 +184,16 @@ func copyFrom(dst, mapped []byte) (err error) {
 	return nil
 }
 
-// WriteAt writes p at offset off, all of it or an error.
+// WriteAt writes all of p at offset off, or returns an error.
 func (f *File) WriteAt(p []byte, off int64) error {
-	_, err := f.f.WriteAt(p, off) // says operation and path
+	_, err := f.f.WriteAt(p, off) // the error contains the operation and the path
 	return err
 }
 
-// Sync has what was written survive the loss of power.
+// Sync makes the writes durable, so that they survive a loss of power.
 func (f *File) Sync() error { return f.f.Sync() }
 
-// Reset empties the file.
+// Reset truncates the file to zero bytes.
 func (f *File) Reset() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,8 +204,8 @@ func (f *File) Reset() error {
 	return nil
 }
 
-// Close closes the file, and removes it if it is temporary. Reads fail from
-// then on.
+// Close closes the file, and removes it if it is temporary. Reads return an
+// error from then on.
 func (f *File) Close() error {
 	if f.closed.Swap(true) {
 		return nil

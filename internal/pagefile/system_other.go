@@ -13,5 +13,6 @@ func unmap([]byte) error { return nil }
 
 func maxMapped() int64 { return 0 }
 
-// lock fails: here, nothing would keep others from opening the file.
+// lock always fails, because this system cannot prevent others from opening the
+// file.
 func lock(*os.File) error { return ErrLocked }

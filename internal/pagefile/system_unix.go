@@ -15,8 +15,8 @@ func mapSegment(f *os.File, off int64, n int) ([]byte, error) {
 	return syscall.Mmap(int(f.Fd()), off, n, syscall.PROT_READ, syscall.MAP_SHARED)
 }
 
-// maxMapped returns how much of a file may be mapped, bytes: address space can
-// be scarce, and the Go heap needs some.
+// maxMapped returns the maximum number of bytes of a file that may be mapped.
+// Address space can be scarce, and the Go heap needs a part of it.
 func maxMapped() int64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_AS, &limit); err == nil && uint64(limit.Cur) < 1<<46 {
@@ -30,7 +30,7 @@ func maxMapped() int64 {
 
 func unmap(m []byte) error { return syscall.Munmap(m) }
 
-// lock locks a file until it is closed, be it by the end of the process.
+// lock locks a file until it is closed or the process ends.
 func lock(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

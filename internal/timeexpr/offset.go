@@ -10,7 +10,7 @@ import (
 const (
 	msPerDay = 24 * 60 * 60 * 1000
 
-	// From any time in range, more than this leads out of range.
+	// Subtracting more than this from any time in range leads out of range.
 	maxMonths = 10_000 * 12
 	maxMS     = 10_000 * 366 * msPerDay
 )
@@ -55,7 +55,7 @@ func lookUpUnit(name string) (unit, bool) {
 	return unit{}, false
 }
 
-// offset is a distance in time.
+// offset is a duration of months and milliseconds.
 type offset struct {
 	months int64 // 0 to maxMonths
 	ms     int64 // 0 to maxMS
@@ -66,12 +66,12 @@ func (o offset) before(t time.Time) time.Time {
 	if o.months > 0 {
 		t = monthsBefore(t, int(o.months))
 	}
-	// A time.Duration ends at 292 years.
+	// A time.Duration is limited to 292 years.
 	return time.Unix(t.Unix()-o.ms/1000, int64(t.Nanosecond())-o.ms%1000*1e6).UTC()
 }
 
-// monthsBefore goes back by calendar months, to the last day of a month that
-// is too short.
+// monthsBefore subtracts n calendar months. If the resulting month is too short
+// for the day, it returns the last day of that month.
 func monthsBefore(t time.Time, n int) time.Time {
 	y, m, d := t.Date()
 	first := time.Date(y, m-time.Month(n), 1, 0, 0, 0, 0, time.UTC)
@@ -79,14 +79,14 @@ func monthsBefore(t time.Time, n int) time.Time {
 	return time.Date(first.Year(), first.Month(), d, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
 }
 
-// add adds a count, like "2" or "1.5", of a unit.
+// add adds count units, where count is a number such as "2" or "1.5".
 func (o *offset) add(count string, u unit) error {
 	whole, frac, hasFrac := strings.Cut(count, ".")
 	if !isDigits(whole) || hasFrac && !isDigits(frac) {
 		return errSyntax
 	}
 	if hasFrac && u.months > 0 {
-		return errSyntax // a part of a month has no length
+		return errSyntax // a fraction of a month has no fixed length
 	}
 	n, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil {
@@ -130,11 +130,11 @@ func scanOffset(s string) (offset, error) {
 	}
 }
 
-// scanner is the rest of a string whose tokens are numbers, words and other
+// scanner is the rest of a string. Its tokens are numbers, words and other
 // single bytes.
 type scanner string
 
-// term takes a count and a unit.
+// term consumes a count and a unit.
 func (sc *scanner) term() (count string, u unit, ok bool) {
 	switch count = sc.next(); count {
 	case "a", "an", "one":
@@ -149,7 +149,7 @@ func (sc *scanner) term() (count string, u unit, ok bool) {
 	return count, u, ok
 }
 
-// next takes a token; it is empty at the end.
+// next consumes a token and returns it. It returns "" at the end.
 func (sc *scanner) next() string {
 	s := strings.TrimPrefix(string(*sc), " ")
 	n := 0
@@ -168,7 +168,7 @@ func (sc *scanner) next() string {
 	return s[:n]
 }
 
-// skip takes the next token if it is this one.
+// skip consumes the next token if it equals token, and reports whether it did.
 func (sc *scanner) skip(token string) bool {
 	rest := *sc
 	if rest.next() != token {

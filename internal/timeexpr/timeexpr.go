@@ -1,10 +1,10 @@
-// Package timeexpr parses points in time as people write them, absolute or
+// Package timeexpr parses points in time in the notation of users, absolute or
 // relative to now: "2026-01-02 15:04", "5 minutes ago", "yesterday".
 //
-// It knows English and UTC only. That is on purpose: general libraries for
-// it either take hundreds of milliseconds and tens of megabytes to
-// initialize, or guess where they should refuse, and a wrong guess here shows
-// the wrong state of a database.
+// It supports only English and UTC, on purpose. General libraries either take
+// hundreds of milliseconds and tens of megabytes to initialize, or guess where
+// they should return an error. A wrong guess would show the wrong state of a
+// database.
 package timeexpr
 
 import (
@@ -107,7 +107,7 @@ func parseUnix(s string) (time.Time, error) {
 	return time.Unix(sec, nsec).UTC(), nil
 }
 
-// parseAbsolute parses a date and, if it is there, clock and zone.
+// parseAbsolute parses a date with an optional clock time and an optional zone.
 func parseAbsolute(s string) (time.Time, error) {
 	layout := "2006-01-02"
 	date, rest := s, ""
@@ -128,7 +128,7 @@ func parseAbsolute(s string) (time.Time, error) {
 	}
 	layout += " 15:04"
 	if strings.Count(clock, ":") > 1 {
-		layout += ":05" // a fraction may follow without being in the layout
+		layout += ":05" // time.Parse accepts a fraction that is not in the layout
 	}
 	switch {
 	case zone == "" || zone == "z" || zone == "utc":
