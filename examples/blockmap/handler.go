@@ -14,11 +14,11 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Limits of what a request may hold.
+// Limits of a request.
 const (
-	maxBody   = 4 << 20 // bytes
-	maxName   = 1024    // bytes, of a file or an object
-	maxChunks = 10_000  // of a file
+	maxBody   = 4 << 20 // in bytes
+	maxName   = 1024    // in bytes, for a file or an object
+	maxChunks = 10_000  // per file
 )
 
 // handler answers HTTP requests.
@@ -90,11 +90,11 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, code int, v any)
 	}
 }
 
-// errInvalid means that a request asks for something that cannot be.
+// errInvalid means that a request is invalid.
 var errInvalid = errors.New("invalid request")
 
-// fail answers with an error. What is not the client's doing is in the log
-// only.
+// fail answers with an error. Errors that the client did not cause are only
+// logged.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
 	var failed sqlite3.Error
@@ -107,7 +107,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errNoFile):
 		code, text = http.StatusNotFound, err.Error()
 	case r.Context().Err() != nil:
-		return // nobody waits for the answer
+		return // the client has gone
 	case errors.As(err, &failed) && (failed.Code == sqlite3.ErrBusy || failed.Code == sqlite3.ErrReadonly):
 		// The write buffer is full, or another process writes to the replica.
 		code, text = http.StatusServiceUnavailable, "the database cannot be written to now"
@@ -125,7 +125,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// readChunks reads a list of chunks and nothing else.
+// readChunks reads a list of chunks. It returns an error if other data follows.
 func readChunks(body io.Reader) (chunks []chunk, err error) {
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()
@@ -141,7 +141,7 @@ func readChunks(body io.Reader) (chunks []chunk, err error) {
 	return chunks, nil
 }
 
-// checkChunks returns the size of a file of these chunks.
+// checkChunks returns the size of a file that consists of the given chunks.
 func checkChunks(chunks []chunk) (size int64, err error) {
 	if len(chunks) > maxChunks {
 		return 0, fmt.Errorf("%w: %d chunks, at most %d can be", errInvalid, len(chunks), maxChunks)

@@ -1,6 +1,7 @@
 // Command blockmap is a metadata service for a file system on object storage,
-// in the manner of JuiceFS: it knows of which blocks, in which objects, a file
-// consists. Its own state is on object storage, too, in one SQLite database.
+// similar to JuiceFS. For each file it stores the list of its blocks and the
+// objects that contain them. Its own state is one SQLite database, which is on
+// object storage, too.
 //
 //	go run ./examples/blockmap [-addr host:port] [-replica url or folder] [-buffer path] [-sync interval]
 //
@@ -8,11 +9,13 @@
 //	curl http://$addr/files/a.txt
 //	curl http://$addr/healthz
 //
-// It can start on a machine that has nothing of the database. A PUT that was answered
-// with 204 is in the write buffer, and soon on the replica. With -buffer it
-// survives kill -9: the next process with the same buffer takes it up.
+// It can start on a machine that has no local copy of the database. When a PUT
+// is answered with 204, the commit is in the write buffer, and soon after on
+// the replica. With -buffer the commit survives kill -9: the next process with
+// the same buffer uploads it.
 //
-// There may be one such process for a replica. It asks nobody for a password.
+// Only one process may run for a replica at a time. The service has no
+// authentication.
 package main
 
 import (
@@ -43,12 +46,12 @@ const (
 	vfsName = "blockmap"
 	dbName  = "blockmap.db"
 
-	endTimeout = 10 * time.Second // of each step of the end
+	endTimeout = 10 * time.Second // for each step of the shutdown
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal kills the process at once
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return
@@ -58,7 +61,7 @@ func main() {
 	}
 }
 
-// run serves until ctx is done, and then ends in order.
+// run serves until ctx is done and then shuts down in order.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("blockmap", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -89,7 +92,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
 	}
-	// What follows goes on when ctx is done, until it has ended in order.
+	// The steps below continue after ctx is done, until the shutdown is
+	// complete.
 	running := context.WithoutCancel(ctx)
 	defer func() { err = errors.Join(err, closeVFS(running, vfs)) }()
 	s, err := openStore(ctx, vfsName, dbName)
@@ -116,7 +120,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	})
 }
 
-// newClient takes whatever does not look like a URL as the folder of a replica.
+// newClient treats every argument that does not look like a URL as the folder
+// of a replica.
 func newClient(replica string) (litestream.ReplicaClient, error) {
 	if strings.Contains(replica, "://") || strings.HasPrefix(replica, "file:") {
 		return litestream.NewReplicaClientFromURL(replica)
@@ -124,7 +129,8 @@ func newClient(replica string) (litestream.ReplicaClient, error) {
 	return file.NewReplicaClient(replica), nil
 }
 
-// serve answers requests until ctx is done, and those that came before it.
+// serve answers requests until ctx is done. It also completes the requests that
+// have arrived before.
 func serve(ctx context.Context, log *slog.Logger, listener net.Listener, srv *http.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
@@ -142,15 +148,15 @@ func serve(ctx context.Context, log *slog.Logger, listener net.Listener, srv *ht
 	return nil
 }
 
-// closeStore has all commits reach the replica before it closes the store. The
-// last connection's close would sync as well, but can only log an error.
+// closeStore uploads all commits to the replica before it closes the store. The
+// close of the last connection would sync as well, but could only log an error.
 func closeStore(ctx context.Context, s *store, vfs *litestream.VFS) error {
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	return errors.Join(vfs.Sync(ctx, dbName), s.close())
 }
 
-// closeVFS ends what the VFS does in the background. It, too, syncs.
+// closeVFS stops the background work of the VFS. It syncs, too.
 func closeVFS(ctx context.Context, vfs *litestream.VFS) error {
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()

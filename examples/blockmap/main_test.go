@@ -28,7 +28,8 @@ import (
 
 const childVariable = "BLOCKMAP_CHILD"
 
-// TestMain lets the test binary be the program itself, so that it can be killed.
+// TestMain lets the test binary run the program itself, so that a test can kill
+// it.
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		main()
@@ -41,13 +42,13 @@ func TestMain(m *testing.M) {
 type process struct {
 	cmd  *exec.Cmd
 	url  string
-	log  *bytes.Buffer // may be read when it has ended
+	log  *bytes.Buffer // may be read after the process has ended
 	http *http.Client
 	once sync.Once
-	err  error // of Wait
+	err  error // result of Wait
 }
 
-// start starts the program, and returns when it serves.
+// start starts the program and returns when it serves requests.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0], args...), log: new(bytes.Buffer), http: &http.Client{Timeout: time.Minute, Transport: new(http.Transport)}}
@@ -76,17 +77,17 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// end sends a signal, and returns how the program ends.
+// end sends a signal and returns the exit status of the program.
 func (p *process) end(sig os.Signal) error {
 	p.once.Do(func() {
-		_ = p.cmd.Process.Signal(sig) // it may have ended already
+		_ = p.cmd.Process.Signal(sig) // the process may have ended already
 		p.err = p.cmd.Wait()
 		p.http.CloseIdleConnections()
 	})
 	return p.err
 }
 
-// do makes a request.
+// do sends a request.
 func (p *process) do(method, path, body string) (code int, answer string, err error) {
 	req, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
 	if err != nil {
@@ -127,7 +128,7 @@ func (p *process) get(t *testing.T, name string) (f fileInfo) {
 	return f
 }
 
-// health gets what /healthz tells.
+// health gets the response of /healthz.
 func (p *process) health(t *testing.T) (h health) {
 	t.Helper()
 	code, answer, err := p.do("GET", "/healthz", "")
@@ -140,7 +141,7 @@ func (p *process) health(t *testing.T) (h health) {
 	return h
 }
 
-// version returns a file of which all chunks tell the version.
+// version returns a file whose chunks all contain the version number.
 func version(name string, n int) fileInfo {
 	f := fileInfo{Name: name}
 	for i := range 1 + n%5 {
@@ -150,14 +151,14 @@ func version(name string, n int) fileInfo {
 	return f
 }
 
-// TestKill kills the program twice: when nothing of what it has acknowledged is on the
-// replica, and while it writes and syncs.
+// TestKill kills the program twice: once when no acknowledged commit is on the
+// replica, and once while it writes and syncs.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	replica, buffer := filepath.Join(dir, "replica"), filepath.Join(dir, "buffer")
 	args := []string{"-replica", replica, "-buffer", buffer}
 
-	// By name, the last version that was acknowledged.
+	// Last acknowledged version by file name.
 	acked := make(map[string]int)
 	p := start(t, append(args, "-sync", "1h")...)
 	for n := range 10 {
@@ -188,7 +189,7 @@ func TestKill(t *testing.T) {
 	p = start(t, args...)
 	files := make(map[string]fileInfo)
 	for name, n := range acked {
-		// A PUT that was not answered may be there, but as a whole.
+		// A PUT without an answer may be in the database, but only as a whole.
 		f := p.get(t, name)
 		if !reflect.DeepEqual(f, version(name, n)) && !reflect.DeepEqual(f, version(name, n+1)) {
 			t.Errorf("after the second kill: %+v, want version %d", f, n)
@@ -204,8 +205,9 @@ func TestKill(t *testing.T) {
 	checkReplica(t, replica, files)
 }
 
-// writeUntilKilled puts versions of several files at once, and kills the program when
-// it has acknowledged enough. It returns the last version of each that was.
+// writeUntilKilled puts versions of several files concurrently and kills the
+// program when it has acknowledged enough of them. It returns the last
+// acknowledged version of each file.
 func writeUntilKilled(t *testing.T, p *process) map[string]int {
 	const writers, enough = 4, 60
 	acks := make(chan struct{}, enough)
@@ -213,7 +215,8 @@ func writeUntilKilled(t *testing.T, p *process) map[string]int {
 	var wg sync.WaitGroup
 	for i := range writers {
 		wg.Go(func() {
-			// The error is that it was killed, or the end of the test.
+			// The error means that the program was killed or that the test
+			// ended.
 			for n := 1; p.put(version(fmt.Sprint("b", i), n)) == nil; n++ {
 				last[i] = n
 				select {
@@ -228,7 +231,7 @@ func writeUntilKilled(t *testing.T, p *process) map[string]int {
 		select {
 		case <-acks:
 		case <-late:
-			t.Fatal("the program does not answer") // it is killed then
+			t.Fatal("the program does not answer") // the program is killed after that
 		}
 	}
 	_ = p.end(syscall.SIGKILL)
@@ -242,7 +245,8 @@ func writeUntilKilled(t *testing.T, p *process) map[string]int {
 	return acked
 }
 
-// checkReplica reads the replica from elsewhere, which is to have these files and no other.
+// checkReplica reads the replica with another VFS and checks that it contains
+// exactly the files in want.
 func checkReplica(t *testing.T, replica string, want map[string]fileInfo) {
 	t.Helper()
 	vfs := litestream.NewVFS(file.NewReplicaClient(replica), &litestream.Options{Logger: slog.New(slog.DiscardHandler)})

@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS chunks (
 ) WITHOUT ROWID;
 `
 
-// fileInfo is a file: the bytes of its chunks, one after the other.
+// fileInfo describes a file, which consists of the bytes of its chunks in
+// order.
 type fileInfo struct {
 	Name   string  `json:"name"`
 	Size   int64   `json:"size"`
@@ -37,23 +38,23 @@ type fileInfo struct {
 // chunk is a part of an object.
 type chunk struct {
 	Object string `json:"object"`
-	Offset int64  `json:"offset"` // in the object
+	Offset int64  `json:"offset"` // offset in the object
 	Length int64  `json:"length"`
 }
 
-// errNoFile means that there is no file of that name.
+// errNoFile means that no file has the given name.
 var errNoFile = errors.New("no such file")
 
-// store has the files. It is safe for concurrent use.
+// store stores the files. It is safe for concurrent use.
 type store struct {
-	// SQLite has one writer at a time. That there is one connection to write
-	// has the others wait in order, and as long as their contexts allow.
-	// It also keeps the database open.
+	// SQLite has one writer at a time. With a single connection for writes,
+	// writers wait in order, and as long as their contexts allow. The
+	// connection also keeps the database open.
 	writer *sql.DB
 	reader *sql.DB
 }
 
-// openStore opens a database, and makes it if there is none.
+// openStore opens a database, and creates it if it does not exist.
 func openStore(ctx context.Context, vfs, name string) (*store, error) {
 	base := "file:" + url.PathEscape(name) + "?vfs=" + url.QueryEscape(vfs)
 	writer, err := sql.Open("sqlite3", base+"&_txlock=immediate&_busy_timeout=5000&_foreign_keys=1")
@@ -75,13 +76,14 @@ func openStore(ctx context.Context, vfs, name string) (*store, error) {
 
 func (s *store) close() error { return errors.Join(s.reader.Close(), s.writer.Close()) }
 
-// get returns a file. Both queries see the same state: they are one transaction.
+// get returns a file. Its two queries run in one transaction and therefore read
+// the same state.
 func (s *store) get(ctx context.Context, name string) (f fileInfo, err error) {
 	tx, err := s.reader.BeginTx(ctx, nil)
 	if err != nil {
 		return f, err
 	}
-	defer tx.Rollback() // nothing is to be undone
+	defer tx.Rollback() // a read-only transaction has nothing to roll back
 	var id int64
 	f = fileInfo{Name: name, Chunks: []chunk{}}
 	err = tx.QueryRowContext(ctx, "SELECT id, size FROM files WHERE name = ?", name).Scan(&id, &f.Size)
@@ -106,7 +108,7 @@ func (s *store) get(ctx context.Context, name string) (f fileInfo, err error) {
 	return f, rows.Err()
 }
 
-// put makes a file, or replaces it. When it returns, the commit is in the write
+// put creates or replaces a file. When it returns, the commit is in the write
 // buffer.
 func (s *store) put(ctx context.Context, f fileInfo) (err error) {
 	defer func() {
@@ -141,13 +143,13 @@ func (s *store) put(ctx context.Context, f fileInfo) (err error) {
 	return tx.Commit()
 }
 
-// health is what /healthz tells.
+// health is the response of /healthz.
 type health struct {
-	TXID     string `json:"txid"`  // on the replica
-	Pages    int64  `json:"pages"` // with all commits
+	TXID     string `json:"txid"`  // newest transaction on the replica
+	Pages    int64  `json:"pages"` // size of the database with all commits
 	Writable bool   `json:"writable"`
-	Unsynced int64  `json:"unsynced_bytes"` // commits that are not on the replica yet
-	Error    string `json:"error"`          // of the last sync; it is tried again while the database is writable
+	Unsynced int64  `json:"unsynced_bytes"` // bytes of commits that are not on the replica yet
+	Error    string `json:"error"`          // error of the last sync, which is retried while the database is writable
 }
 
 func (s *store) health(ctx context.Context) (h health, err error) {

@@ -1,10 +1,10 @@
 // Command hydrate queries a replica while it is copied to a local file, and
-// shows how long queries take before, meanwhile and after.
+// shows how long queries take before, during and after the copy.
 //
 //	go run ./examples/hydrate [-latency d] [-file path] [replica]
 //
-// The replica is a URL or a folder. Without one, it is made on the spot, 25 MB,
-// and read as slowly as from an object store.
+// The replica is a URL or a folder. Without one, the program creates a replica
+// of 25 MB and reads it as slowly as from an object store.
 package main
 
 import (
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		HydrationPath:    *path,
 		Logger:           slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		OnHydrationProgress: func(p litestream.HydrationProgress) {
-			_ = bar.Set(int(p.Progress)) // drawing is no reason to stop
+			_ = bar.Set(int(p.Progress)) // an error of drawing is ignored
 			if p.Status == litestream.HydrationComplete || p.Status == litestream.HydrationFailed {
 				select {
 				case done <- p:
@@ -119,7 +119,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 }
 
-// after runs as many queries again, now on the local file.
+// after runs the same number of queries again, now on the local file.
 func after(ctx context.Context, db *sql.DB, table string, rows int, stdout io.Writer) error {
 	var all []time.Duration
 	for i := range 100 {
@@ -133,7 +133,7 @@ func after(ctx context.Context, db *sql.DB, table string, rows int, stdout io.Wr
 	return nil
 }
 
-// timeQuery gets a row that SQLite has not in its own cache.
+// timeQuery reads a row that SQLite does not have in its own cache.
 func timeQuery(ctx context.Context, db *sql.DB, table string, rows, i int) (time.Duration, error) {
 	if _, err := db.ExecContext(ctx, "PRAGMA shrink_memory"); err != nil {
 		return 0, err
@@ -153,7 +153,7 @@ func times(all []time.Duration) string {
 		all[len(all)/2].Round(time.Microsecond), all[len(all)-1].Round(time.Microsecond))
 }
 
-// largestTable returns the table with the greatest rowid, and that.
+// largestTable returns the table with the greatest rowid, and that rowid.
 func largestTable(ctx context.Context, db *sql.DB) (table string, most int, err error) {
 	rows, err := db.QueryContext(ctx, "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE TABLE%' AND sql NOT LIKE '%WITHOUT ROWID%'")
 	if err != nil {
@@ -187,7 +187,8 @@ func largestTable(ctx context.Context, db *sql.DB) (table string, most int, err 
 	return table, most, nil
 }
 
-// newClient makes a client; dir is for a replica that is made.
+// newClient creates a client. dir is the folder of the replica if the program
+// creates one.
 func newClient(ctx context.Context, replica, dir string) (litestream.ReplicaClient, error) {
 	switch {
 	case replica == "":

@@ -18,8 +18,8 @@ import (
 
 const pageSize = 4096
 
-// makeReplica makes a replica of a database of about 25 MB in a folder: one
-// snapshot, as a primary would write it.
+// makeReplica creates a replica of a database of about 25 MB in a folder. The
+// replica is one snapshot, in the form that a primary writes.
 func makeReplica(ctx context.Context, dir string) (litestream.ReplicaClient, error) {
 	path := filepath.Join(dir, "primary.db")
 	if err := makeDatabase(ctx, path); err != nil {
@@ -59,7 +59,7 @@ func makeDatabase(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// encode writes a database file as an LTX file.
+// encode encodes a database file as an LTX file.
 func encode(w *bytes.Buffer, content []byte) error {
 	enc, err := ltx.NewEncoder(w)
 	if err != nil {

@@ -33,7 +33,7 @@ def check(is_so, what):
 
 
 def demonstration(url):
-    """Write a database to an empty replica, with an UPDATE that should not have been."""
+    """Write a database to an empty replica, and run an UPDATE by mistake."""
     with closing(litestream_vfs.connect(url, write_enabled=True)) as conn:
         check(not conn.execute("SELECT * FROM sqlite_master").fetchall(), f"there is a database at {url} already")
         conn.execute("CREATE TABLE sandwich_ratings (id INTEGER PRIMARY KEY, city TEXT, stars INT, review TEXT)")
@@ -43,7 +43,7 @@ def demonstration(url):
         conn.executemany("INSERT INTO sandwich_ratings VALUES (?, ?, ?, ?)", ratings)
         conn.commit()
         conn.execute("PRAGMA litestream_sync").fetchone()
-        conn.execute("UPDATE sandwich_ratings SET stars = 1")  # there should be a WHERE
+        conn.execute("UPDATE sandwich_ratings SET stars = 1")  # the WHERE is missing
         conn.commit()
         conn.execute("PRAGMA litestream_sync").fetchone()
 
@@ -60,7 +60,7 @@ def report(conn, sql):
 
 
 def hydrate(conn):
-    """Wait until the whole database is local, and show how that goes on."""
+    """Wait until the whole database is in a local file, and show the progress."""
     shown = None
     deadline = time.monotonic() + 600
     while True:
@@ -78,7 +78,7 @@ def hydrate(conn):
 
 
 def before_disaster(conn):
-    """Return the newest point in time at which the average was another than now, None if there is none."""
+    """Return the newest point in time at which the average differs from the current one, or None."""
     now = conn.execute(IN_ALL).fetchone()
     points = json.loads(conn.execute("PRAGMA litestream_history").fetchone()[0])
     try:
@@ -93,7 +93,7 @@ def before_disaster(conn):
 
 
 def look(url, **options):
-    """Look at now and then, and return the point in time before the disaster and what was there."""
+    """Print the present and the past, and return the point before the disaster and the rows at that point."""
     with closing(litestream_vfs.connect(url, hydration_enabled=True, **options)) as conn:
         txid, at = conn.execute("SELECT litestream_txid(), litestream_time()").fetchone()
         print(f"The newest transaction is {txid}, of {at}. From storage:\n")
@@ -113,7 +113,7 @@ def look(url, **options):
 
 
 def mend(url, point):
-    """Bring the stars back, in write mode, from a connection that looks at the past."""
+    """Restore the stars in write mode, from a connection that has travelled to the past."""
     with closing(litestream_vfs.connect(url, write_enabled=True)) as past, closing(
         litestream_vfs.connect(url, write_enabled=True, timeout=30)
     ) as conn:
@@ -129,7 +129,7 @@ def mend(url, point):
 def demonstrate(url):
     print(f"A demonstration at {url}\n")
     demonstration(url)
-    # Not faster than that, so that there is something to see.
+    # Limit the rate, so that the progress is visible.
     point, then = look(url, hydration_rate_limit="5MB")
     want = [(city, RATINGS // 4, 3.0) for city in CITIES]
     check(point is not None and then == want, f"the past is {then}, not {want}")

@@ -1,9 +1,9 @@
-// Command query runs a query on a Litestream replica, where it lies.
+// Command query runs a query on a Litestream replica in place.
 //
 //	go run ./examples/query [-db name] [-time t] [replica [sql]]
 //
-// The replica is a URL or a folder. Without one, it is the example in this
-// repository; without SQL, the query counts the rows of every table.
+// The replica is a URL or a folder. Without one, the program uses the example
+// in this repository. Without SQL, it counts the rows of every table.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 const defaultReplica = "testdata/replicas/sandwiches"
 
 func init() {
-	// SQLite passes on no text of an error in a PRAGMA. The SQL functions do.
+	// SQLite does not return the error text of a PRAGMA. The SQL functions do.
 	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
 }
 
@@ -66,8 +66,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	vfs := litestream.NewVFS(client)
-	vfs.PollInterval = -1 // one query needs no news
-	// Why a database does not open is in the log only.
+	vfs.PollInterval = -1 // a single query does not need polling
+	// Only the log says why a database could not be opened.
 	vfs.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if err := sqlite3vfs.RegisterVFS("litestream", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	// A connection has a time of its own, so all of this needs the same one.
+	// Time travel is per connection, so all statements use the same one.
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", replica, err)
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 			return fmt.Errorf("go to %s: %w", *at, err)
 		}
 	}
-	// In a transaction, every statement sees the same state.
+	// In a transaction, every statement reads the same state.
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
@@ -107,7 +107,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return printCost(ctx, stdout, tx, vfs)
 }
 
-// newClient takes whatever does not look like a URL as the folder of a replica.
+// newClient treats every argument that does not look like a URL as the folder
+// of a replica.
 func newClient(replica string) (litestream.ReplicaClient, error) {
 	if strings.Contains(replica, "://") || strings.HasPrefix(replica, "file:") {
 		return litestream.NewReplicaClientFromURL(replica)
@@ -118,7 +119,7 @@ func newClient(replica string) (litestream.ReplicaClient, error) {
 	return file.NewReplicaClient(replica), nil
 }
 
-// printOverview prints the tables and how many rows they have.
+// printOverview prints the tables and their numbers of rows.
 func printOverview(ctx context.Context, w io.Writer, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, `SELECT name FROM pragma_table_list
 		WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
@@ -171,11 +172,11 @@ func printQuery(ctx context.Context, w io.Writer, tx *sql.Tx, query string) erro
 		}
 		t.row(values...)
 	}
-	// Rows that came before an error are right, so they are shown.
+	// Rows before an error are valid, so print them.
 	return errors.Join(rows.Err(), t.Flush())
 }
 
-// printCost prints which state a transaction sees, and what was asked of the
+// printCost prints the state that a transaction reads and the requests to the
 // store so far.
 func printCost(ctx context.Context, w io.Writer, tx *sql.Tx, vfs *litestream.VFS) error {
 	var txid, at string
@@ -183,7 +184,7 @@ func printCost(ctx context.Context, w io.Writer, tx *sql.Tx, vfs *litestream.VFS
 		return err
 	}
 	fmt.Fprintf(w, "\nas of transaction %s, %s\n", txid, at)
-	for _, s := range vfs.Stats() { // one database is open
+	for _, s := range vfs.Stats() { // only one database is open
 		_, err := fmt.Fprintf(w, "%d listings, %d reads, %.1f KiB read; the database has %.1f KiB\n",
 			s.Lists, s.Reads, kib(s.ReadBytes), kib(int64(s.Pages)*int64(s.PageSize)))
 		if err != nil {

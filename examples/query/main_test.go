@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// runQuery returns what the program prints from the root of the repository,
-// with N for what the requests cost.
+// runQuery runs the program in the root of the repository and returns its
+// output, with N in place of the numbers of requests.
 func runQuery(t *testing.T, args ...string) (out, log string, err error) {
 	t.Helper()
 	t.Chdir("../..")
@@ -95,7 +95,8 @@ func TestRun_Errors(t *testing.T) {
 	}
 }
 
-// TestRun_LostFileTimes looks back in a copy, whose files are all of now.
+// TestRun_LostFileTimes travels in a copy of a replica. All files of the copy
+// have the current time.
 func TestRun_LostFileTimes(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../testdata/replicas/sandwiches")); err != nil {

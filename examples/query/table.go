@@ -21,7 +21,7 @@ func newTable(w io.Writer, columns ...string) table {
 	return t
 }
 
-// row adds a row. An error of writing comes from Flush.
+// row adds a row. Flush returns write errors.
 func (t table) row(values ...any) {
 	cells := make([]string, len(values))
 	for i, v := range values {
@@ -30,7 +30,7 @@ func (t table) row(values ...any) {
 	fmt.Fprintln(t, strings.Join(cells, "\t"))
 }
 
-// cell formats a value so that it takes one cell of one line.
+// cell formats a value as one cell on one line.
 func cell(v any) string {
 	switch v := v.(type) {
 	case nil:

@@ -1,10 +1,10 @@
-// Command quickstart makes a database on a replica, reads it from elsewhere,
-// looks back, and brings it to a local file.
+// Command quickstart creates a database on a replica, reads it through another
+// VFS, travels to an earlier state, and copies it to a local file.
 //
 //	go run ./examples/quickstart
 //
 // The replica is a temporary folder. A URL such as s3://bucket/path, given to
-// litestream.NewReplicaClientFromURL, would do as well.
+// litestream.NewReplicaClientFromURL, would work as well.
 package main
 
 import (
@@ -39,7 +39,7 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	hydrated := make(chan litestream.HydrationProgress, 1)
 
-	// Two VFSes with a client each have nothing in common but the folder, as if
+	// The two VFSes have clients of their own and share only the folder, as if
 	// they were in two processes.
 	writerVFS, err := register("writer", dir, &litestream.Options{WriteEnabled: true})
 	if err != nil {
@@ -54,7 +54,7 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 			}
 			select {
 			case hydrated <- p:
-			default: // it was told already
+			default: // the channel has a value already
 			}
 		},
 	})
@@ -87,8 +87,8 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 	return awaitHydration(ctx, stdout, reader, hydrated)
 }
 
-// register makes a VFS for the replica in a folder, and gives it a name for
-// SQLite.
+// register creates a VFS for the replica in a folder and registers it with
+// SQLite under a name.
 func register(name, dir string, opts *litestream.Options) (*litestream.VFS, error) {
 	opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	vfs := litestream.NewVFS(file.NewReplicaClient(dir), opts)
@@ -98,8 +98,8 @@ func register(name, dir string, opts *litestream.Options) (*litestream.VFS, erro
 	return vfs, nil
 }
 
-// write makes the database and changes it once. It returns the transaction that
-// the replica got first.
+// write creates the database and changes it once. It returns the first
+// transaction that was uploaded to the replica.
 func write(ctx context.Context, stdout io.Writer, db *sql.DB) (first string, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -118,7 +118,8 @@ func write(ctx context.Context, stdout io.Writer, db *sql.DB) (first string, err
 	if err := tx.Commit(); err != nil {
 		return "", err
 	}
-	// A commit is on the replica a second later, or when this returns.
+	// A commit is uploaded a second later. After this statement it is on the
+	// replica.
 	if err := db.QueryRowContext(ctx, "PRAGMA litestream_sync").Scan(&first); err != nil {
 		return "", err
 	}
@@ -135,7 +136,8 @@ func write(ctx context.Context, stdout io.Writer, db *sql.DB) (first string, err
 	return first, nil
 }
 
-// listFiles prints the files that the writer has made. There is no other file.
+// listFiles prints the files that the writer has created. The folder contains
+// no other files.
 func listFiles(stdout io.Writer, dir string) error {
 	names, err := fs.Glob(os.DirFS(dir), "ltx/0/*.ltx")
 	for _, name := range names {
@@ -145,9 +147,9 @@ func listFiles(stdout io.Writer, dir string) error {
 	return err
 }
 
-// travel prints the prices as they are, and as they were.
+// travel prints the current prices and the earlier ones.
 func travel(ctx context.Context, stdout io.Writer, db *sql.DB, txid string) error {
-	conn, err := db.Conn(ctx) // a connection has a time of its own
+	conn, err := db.Conn(ctx) // time travel is per connection
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,7 @@ func travel(ctx context.Context, stdout io.Writer, db *sql.DB, txid string) erro
 	if err := printPrices(ctx, stdout, conn, "then"); err != nil {
 		return err
 	}
-	// The pool may give the connection to somebody else.
+	// The pool may hand the connection to another caller.
 	_, err = conn.ExecContext(ctx, "PRAGMA litestream_txid = latest")
 	return err
 }
@@ -179,7 +181,7 @@ func printPrices(ctx context.Context, stdout io.Writer, conn *sql.Conn, when str
 }
 
 // awaitHydration waits until the whole database is in a local file, and reads
-// from it.
+// from that file.
 func awaitHydration(ctx context.Context, stdout io.Writer, db *sql.DB, done <-chan litestream.HydrationProgress) error {
 	select {
 	case p := <-done:

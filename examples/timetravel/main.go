@@ -1,11 +1,12 @@
-// Command timetravel undoes a disaster by looking back.
+// Command timetravel repairs a database with the help of its past.
 //
 //	go run ./examples/timetravel [-sql] [replica folder]
 //
-// In the example replica of this repository somebody ran UPDATE
-// sandwich_ratings SET stars = 1, without a WHERE. The program finds out when,
-// looks at the moment before, and prints the statements that bring the stars
-// back. With -sql it prints nothing else, for a pipe to the primary's database.
+// In the example replica of this repository, a user ran UPDATE sandwich_ratings
+// SET stars = 1 without a WHERE. The program finds out when, reads the state
+// just before, and prints the statements that restore the stars. With -sql it
+// prints only these statements, so that they can be piped to the primary's
+// database.
 package main
 
 import (
@@ -61,8 +62,9 @@ func run(ctx context.Context, w io.Writer, replica string, script bool) (err err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 
-	// The same database once more, in the same connection: main follows the
-	// primary, past travels, and a query can read both.
+	// Attach the same database once more in the same connection. The schema
+	// main follows the primary, the schema past travels in time, and a query
+	// can read both.
 	if _, err := conn.ExecContext(ctx, "ATTACH 'file:ratings.db?vfs=litestream' AS past"); err != nil {
 		return err
 	}
@@ -73,10 +75,11 @@ func run(ctx context.Context, w io.Writer, replica string, script bool) (err err
 	return t.story(ctx, w)
 }
 
-// traveller has a database attached twice, as main and as past.
+// traveller is a connection with the database attached twice, as main and as
+// past.
 type traveller struct{ conn *sql.Conn }
 
-// story tells what happened, and how to undo it.
+// story prints what happened and how to repair it.
 func (t traveller) story(ctx context.Context, w io.Writer) error {
 	now, err := t.state(ctx, "main")
 	if err != nil {
@@ -116,7 +119,7 @@ func (t traveller) story(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// repair prints a script that brings the stars back.
+// repair prints a script that restores the stars.
 func (t traveller) repair(ctx context.Context, w io.Writer) error {
 	history, at, err := t.findDisaster(ctx)
 	if err != nil {
@@ -137,7 +140,7 @@ func (t traveller) repair(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// state describes the database as a schema shows it.
+// state describes the state of the database that a schema shows.
 func (t traveller) state(ctx context.Context, schema string) (string, error) {
 	var txid string
 	if err := t.conn.QueryRowContext(ctx, "PRAGMA "+schema+".litestream_txid").Scan(&txid); err != nil {
@@ -152,7 +155,7 @@ func (t traveller) stars(ctx context.Context, schema string) (ratings int, avera
 	return ratings, average, err
 }
 
-// history returns the points in time that the replica's files still give.
+// history returns the points in time that the files of the replica still give.
 func (t traveller) history(ctx context.Context) (points []litestream.HistoryPoint, err error) {
 	var s string
 	if err := t.conn.QueryRowContext(ctx, "PRAGMA litestream_history").Scan(&s); err != nil {
@@ -161,8 +164,9 @@ func (t traveller) history(ctx context.Context) (points []litestream.HistoryPoin
 	return points, json.Unmarshal([]byte(s), &points)
 }
 
-// findDisaster returns the history, and the first point in it at which every
-// rating is one star. It need not look at all points: it stayed so.
+// findDisaster returns the history and the index of the first point at which
+// every rating is one star. It does not examine all points, because the ratings
+// have not changed since.
 func (t traveller) findDisaster(ctx context.Context) (history []litestream.HistoryPoint, at int, err error) {
 	if history, err = t.history(ctx); err != nil {
 		return nil, 0, err
@@ -183,7 +187,7 @@ func (t traveller) findDisaster(ctx context.Context) (history []litestream.Histo
 	return history, at, err
 }
 
-// printAround prints the points around one.
+// printAround prints the points around one point.
 func (t traveller) printAround(ctx context.Context, w io.Writer, history []litestream.HistoryPoint, at int) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "transaction\ttime\taverage\tlast event")
@@ -204,38 +208,39 @@ func (t traveller) printAround(ctx context.Context, w io.Writer, history []lites
 	return table.Flush()
 }
 
-// goTo lets past show an exact transaction.
+// goTo makes past show the state after one transaction.
 func (t traveller) goTo(ctx context.Context, p litestream.HistoryPoint) error {
 	_, err := t.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA past.litestream_txid = '%s'", p.TXID))
 	return err
 }
 
-// goToTime lets past show the newest transaction at or before a time.
+// goToTime makes past show the state after the newest transaction at or before
+// a time.
 func (t traveller) goToTime(ctx context.Context, at string) error {
 	_, err := t.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA past.litestream_time = '%s'", at))
 	return err
 }
 
-// justBefore returns a time at which a transaction had not happened yet. LTX
-// files have milliseconds.
+// justBefore returns a time just before a transaction. LTX files store
+// milliseconds.
 func justBefore(p litestream.HistoryPoint) string { return formatTime(p.Time.Add(-time.Millisecond)) }
 
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
 
-// repair is one rating with what it was and what it is.
+// repair is one rating with its old and its new value.
 type repair struct {
 	id             int64
 	sandwich, city string
 	then, now      int
 }
 
-// String returns the statement that undoes the change, unless somebody has
-// rated anew since.
+// String returns a statement that undoes the change, unless the rating has
+// changed again since.
 func (r repair) String() string {
 	return fmt.Sprintf("UPDATE sandwich_ratings SET stars = %d WHERE id = %d AND stars = %d;", r.then, r.id, r.now)
 }
 
-// repairs compares then and now.
+// repairs compares the past with the present.
 func (t traveller) repairs(ctx context.Context) (repairs []repair, err error) {
 	rows, err := t.conn.QueryContext(ctx, `SELECT id, now.sandwich, now.city, past.stars, now.stars
 		FROM main.sandwich_ratings AS now JOIN past.sandwich_ratings AS past USING (id)

@@ -50,9 +50,9 @@ func TestRun_Story(t *testing.T) {
 	}
 }
 
-// TestRun_Repair runs the script on a copy of the damaged database, and
-// compares that with the database as it was. The replica's files are all of
-// now, as those of any copy.
+// TestRun_Repair runs the script on a copy of the damaged database and compares
+// the result with the original database. All files of the replica have the
+// current time, as in any copy.
 func TestRun_Repair(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../"+defaultReplica)); err != nil {

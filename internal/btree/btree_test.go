@@ -42,14 +42,14 @@ func TestSQLiteDatabases(t *testing.T) {
 	}
 }
 
-// Every page of a database that is no b-tree page must be refused, unless it
-// is free and has the content of one.
+// Every page of a database that is not a b-tree page must be refused, unless it
+// is on the freelist and has the content of a b-tree page.
 func TestParseRefusesOtherPages(t *testing.T) {
 	for _, tc := range shapes {
 		tc.autoVacuum = true
 		t.Run(tc.name, func(t *testing.T) {
 			f := build(t, tc)
-			// Pointer map pages, of which page 2 is the first.
+			// Page 2 is the first pointer map page.
 			every := uint32(f.usable/5 + 1)
 			for pgno := uint32(2); int(pgno)*f.pageSize <= len(f.data); pgno += every {
 				if p, ok := Parse(f.page(t, pgno), pgno, f.usable); ok {
@@ -122,8 +122,8 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseAcceptsLimits(t *testing.T) {
 	b := interiorTable(4096, 3, 10)
-	binary.BigEndian.PutUint16(b[1:], 4096-4)  // the last place of a freeblock
-	binary.BigEndian.PutUint16(b[30:], 4096-4) // and of a cell
+	binary.BigEndian.PutUint16(b[1:], 4096-4)  // the last possible place of a freeblock
+	binary.BigEndian.PutUint16(b[30:], 4096-4) // the last possible place of a cell
 	binary.BigEndian.PutUint32(b[4096-4:], 77)
 	b[7] = 60
 	p, ok := Parse(b, 3, 4096)
@@ -161,7 +161,7 @@ func TestRandomPagesRarelyPass(t *testing.T) {
 }
 
 func TestChildFor(t *testing.T) {
-	p, ok := Parse(interiorTable(512, 3, 10), 3, 512) // keys 0, 10, ..., 90
+	p, ok := Parse(interiorTable(512, 3, 10), 3, 512) // the keys are 0, 10, ..., 90
 	if !ok {
 		t.Fatal("refused")
 	}
@@ -278,7 +278,8 @@ func TestUsableSize(t *testing.T) {
 	}
 }
 
-// callAll calls every method with every cell of a page and some that are none.
+// callAll calls every method with every cell of a page and with some cells that
+// do not exist.
 func callAll(p Page) (sum int) {
 	for i := -1; i <= p.Cells()+1; i++ {
 		child := p.Child(i)
@@ -371,7 +372,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// interiorTable makes a page with keys 0, 10, 20, ... of children 100, 101, ...
+// interiorTable returns a page with the keys 0, 10, 20, ... and the children
+// 100, 101, ...
 func interiorTable(usable int, pgno uint32, cells int) []byte {
 	b := make([]byte, usable)
 	b[0] = byte(InteriorTable)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// buildFrom makes a database by statements.
+// buildFrom builds a database with the given statements.
 func buildFrom(t *testing.T, pageSize, reserved int, statements ...string) *file {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
@@ -51,8 +51,8 @@ func (f *file) pages(t *testing.T, root uint32, fn func(pgno uint32, p Page)) {
 	}
 }
 
-// rows returns a text for each row: its columns, the first of which is a
-// rowid, with their types.
+// rows returns the columns of each row with their types, as text. The first
+// column must be a rowid, which is the key of the map.
 func (f *file) rows(t *testing.T, query string) map[int64][]string {
 	t.Helper()
 	rows, err := f.db.Query(query)
@@ -90,8 +90,8 @@ func (f *file) rows(t *testing.T, query string) map[int64][]string {
 	return all
 }
 
-// TestSameKey compares entries that are in one page of an index with what
-// SQL gives for their rows.
+// TestSameKey compares pairs of entries in one page of an index with the result
+// of SQL for their rows.
 func TestSameKey(t *testing.T) {
 	const series = "WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < 1499) INSERT INTO t "
 	for _, size := range []struct{ page, reserved int }{{512, 0}, {4096, 0}, {4096, 13}, {65536, 0}} {
@@ -158,7 +158,7 @@ func TestSameKey(t *testing.T) {
 	}
 }
 
-// TestInt_Roots reads the roots from sqlite_schema.
+// TestInt_Roots reads root page numbers from sqlite_schema.
 func TestInt_Roots(t *testing.T) {
 	for _, size := range []struct{ page, reserved int }{{512, 0}, {512, 32}, {4096, 0}, {65536, 0}} {
 		t.Run(fmt.Sprintf("%d-%d", size.page, size.reserved), func(t *testing.T) {
@@ -219,7 +219,8 @@ func TestInt_Roots(t *testing.T) {
 			if found+hidden != len(want) {
 				t.Errorf("%d roots, %d hidden, want %d", found, hidden, len(want))
 			}
-			// A name may be so long that the root is on another page.
+			// A name may be so long that the root page number is on another
+			// page.
 			if size.page == 512 && (over < 20 || hidden == 0 || hidden > 40) || size.page > 512 && hidden != 0 {
 				t.Errorf("%d records overflow, of %d the root is hidden", over, hidden)
 			}

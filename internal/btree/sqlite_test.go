@@ -14,13 +14,13 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// shape is what a database is made of.
+// shape describes a database to build.
 type shape struct {
 	name       string
 	pageSize   int
 	reserved   int // bytes at the end of each page
 	rows       int
-	depth      int // the deepest b-tree has at least so many levels
+	depth      int // minimum number of levels of the deepest b-tree
 	autoVacuum bool
 }
 
@@ -78,9 +78,9 @@ func (f *file) rowids(t testing.TB, table string) (ids []int64) {
 	return ids
 }
 
-// build makes a database: t has negative and large rowids, inserted in no
-// order, and holes; sparse has the extremes; big has long overflow chains;
-// the schema is more than a page.
+// build builds a database. Table t has negative and large rowids, inserted in
+// random order, with holes. Table sparse has the extreme rowids. Table big has
+// long overflow chains. The schema takes more than one page.
 func build(t testing.TB, tc shape) *file {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
@@ -115,7 +115,7 @@ func build(t testing.TB, tc shape) *file {
 		exec(fmt.Sprintf("CREATE TABLE filler_%d (%s)", i, columns(40)))
 	}
 	exec("BEGIN")
-	local := tc.pageSize/4 - 40 // around what an index page keeps of a payload
+	local := tc.pageSize/4 - 40 // about the number of payload bytes that an index page stores
 	exec(`WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < ?1 - 1)
 		INSERT INTO t SELECT
 			CASE i % 4 WHEN 0 THEN i WHEN 1 THEN -i WHEN 2 THEN i * 1000003 ELSE -i * 9999999967 END,
@@ -137,7 +137,7 @@ func build(t testing.TB, tc shape) *file {
 			exec("INSERT INTO big VALUES (randomblob(?))", size+d)
 		}
 	}
-	for k := range 200 { // every length of payload modulo the room of an overflow page, roughly
+	for k := range 200 { // roughly every length of the payload modulo the space of an overflow page
 		exec("INSERT INTO big VALUES (randomblob(?))", usable+k*usable/199)
 	}
 	for i := range 5 {
@@ -185,7 +185,7 @@ func (f *file) readRoots(t testing.TB) {
 	}
 }
 
-// reserve has SQLite leave n bytes at the end of each page.
+// reserve makes SQLite reserve n bytes at the end of each page.
 func reserve(t testing.TB, db *sql.DB, n int) {
 	t.Helper()
 	if n == 0 {
@@ -204,10 +204,10 @@ func reserve(t testing.TB, db *sql.DB, n int) {
 	}
 }
 
-// walker goes through the b-trees of a file by what the API says.
+// walker walks the b-trees of a file with the package's API.
 type walker struct {
 	*file
-	owner    map[uint32]string // of each page found, what it belongs to
+	owner    map[uint32]string // for each page found, the structure it belongs to
 	interior int
 	chains   int
 	deepest  int
@@ -222,8 +222,8 @@ func (w *walker) claim(t *testing.T, pgno uint32, owner string) []byte {
 	return w.page(t, pgno)
 }
 
-// walk calls visit for every page below pgno and for every cell of interior
-// pages in key order; for a leaf, cell is -1.
+// walk calls visit for every page below pgno, and for every cell of interior
+// pages in key order. For a leaf, cell is -1.
 func (w *walker) walk(t *testing.T, name string, pgno uint32, depth int, visit func(p Page, pgno uint32, cell int)) {
 	t.Helper()
 	p, ok := Parse(w.claim(t, pgno, name), pgno, w.usable)
@@ -254,7 +254,7 @@ func (w *walker) walk(t *testing.T, name string, pgno uint32, depth int, visit f
 	}
 }
 
-// follow goes along the overflow chains of a page.
+// follow follows the overflow chains of a page.
 func (w *walker) follow(t *testing.T, name string, p Page) {
 	t.Helper()
 	for i := range p.Cells() {
@@ -322,7 +322,7 @@ func (w *walker) table(t *testing.T, name string, root uint32) {
 		if leaf != leafOf[rowid] || !holds(p, rowid) {
 			t.Fatalf("%s: rowid %d leads to page %d, not %d", name, rowid, leaf, leafOf[rowid])
 		}
-		for _, other := range []int64{rowid - 1, rowid + 1} { // may wrap around
+		for _, other := range []int64{rowid - 1, rowid + 1} { // the addition may wrap around
 			leaf, p := w.descend(t, root, other)
 			if at, ok := leafOf[other]; holds(p, other) != ok || ok && at != leaf {
 				t.Fatalf("%s: rowid %d leads to page %d", name, other, leaf)
@@ -347,8 +347,8 @@ func (w *walker) descend(t *testing.T, pgno uint32, rowid int64) (uint32, Page) 
 	return 0, Page{}
 }
 
-// index compares the rowids in an index with those of its table. If long,
-// those of entries with an overflow chain are not known.
+// index compares the rowids in an index with the rowids of its table. If long
+// is true, the rowids of entries with an overflow chain are unknown.
 func (w *walker) index(t *testing.T, name string, root uint32, table string, long bool) {
 	t.Helper()
 	var got []int64
@@ -399,8 +399,8 @@ func (w *walker) index(t *testing.T, name string, root uint32, table string, lon
 	}
 }
 
-// withoutRowid checks that a table without rowids, whose last column is a
-// blob, is an index of as many entries, none of which has a rowid.
+// withoutRowid checks that a table without rowids whose last column is a blob
+// is an index with as many entries and that no entry has a rowid.
 func (w *walker) withoutRowid(t *testing.T, name string, root uint32) {
 	t.Helper()
 	entries := 0
@@ -421,7 +421,7 @@ func (w *walker) withoutRowid(t *testing.T, name string, root uint32) {
 	}
 }
 
-// dbstat compares with what SQLite says of its pages, if it can.
+// dbstat compares the results with SQLite's dbstat table if it is available.
 func (w *walker) dbstat(t *testing.T) {
 	t.Helper()
 	rows, err := w.db.Query("SELECT pageno, pagetype, ncell FROM dbstat")

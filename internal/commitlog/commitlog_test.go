@@ -20,14 +20,14 @@ var header = commitlog.Header{
 	Owner: commitlog.Owner{Replica: "s3://bucket/path", Name: "app.db"},
 }
 
-// headerSize is how long the header is: 88 bytes, two lengths, the owner and
+// headerSize is the size of the header: 88 bytes, two lengths, the owner and
 // the sum.
 const headerSize = 88 + 4 + len("s3://bucket/path") + len("app.db") + 8
 
-// fill is what page pgno is full of after the n-th commit.
+// fill returns the content of page pgno after the n-th commit.
 func fill(n int, pgno uint32) []byte { return bytes.Repeat([]byte{byte(n*31) + byte(pgno)}, pageSize) }
 
-// write makes a segment of commits, of which the n-th changes n+1 pages.
+// write creates a segment with commits. The n-th commit changes n+1 pages.
 func write(t testing.TB, path string, commits int) *commitlog.Segment {
 	t.Helper()
 	f, err := os.Create(path)
@@ -51,7 +51,8 @@ func write(t testing.TB, path string, commits int) *commitlog.Segment {
 	return s
 }
 
-// read opens a segment and checks that the pages of its commits are as written.
+// read opens a segment and checks that the pages of its commits have the
+// expected content.
 func read(t testing.TB, path string) (s *commitlog.Segment, commits int, tail commitlog.Tail, err error) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -91,7 +92,7 @@ func TestSegment(t *testing.T) {
 	if s.Sum() != written.Sum() || s.Size() != written.Size() || s.IsEmpty() {
 		t.Errorf("sum %x, size %d, want %x, %d", s.Sum(), s.Size(), written.Sum(), written.Size())
 	}
-	// A segment that was opened goes on.
+	// A segment that was opened can be appended to.
 	c := &commitlog.Commit{Timestamp: 19, Size: 39, Pgnos: []uint32{1}}
 	for i := range 19 {
 		c.Pgnos = append(c.Pgnos, uint32(2*i+3))
@@ -104,7 +105,8 @@ func TestSegment(t *testing.T) {
 	}
 }
 
-// TestSegment_CutOff cuts a segment off at every length: what is whole is found.
+// TestSegment_CutOff cuts a segment off at every length. Open must find all
+// complete commits.
 func TestSegment_CutOff(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a")
@@ -144,7 +146,8 @@ func TestSegment_CutOff(t *testing.T) {
 	}
 }
 
-// TestSegment_Flipped changes every byte: no commit from there on counts.
+// TestSegment_Flipped changes every byte. No commit from that byte on may be
+// valid.
 func TestSegment_Flipped(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a")
@@ -180,7 +183,7 @@ func TestSegment_Flipped(t *testing.T) {
 	}
 }
 
-// TestSegment_Failed has a commit fail half way: the next one takes its place.
+// TestSegment_Failed makes a commit fail half way. The next commit replaces it.
 func TestSegment_Failed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	s := write(t, path, 2)
@@ -232,7 +235,7 @@ func TestOpen_NewerVersion(t *testing.T) {
 	}
 }
 
-// TestOpen_OldVersion reads what version 1 wrote.
+// TestOpen_OldVersion reads a segment of version 1.
 func TestOpen_OldVersion(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("testdata", "version1"))
 	if err != nil {
@@ -253,7 +256,7 @@ func TestOpen_OldVersion(t *testing.T) {
 	}
 	for i := range b {
 		if i > 120 && i%13 != 0 {
-			continue // each is a file that stays open until the end
+			continue // each is a file that stays open until the end of the test
 		}
 		bad := slices.Clone(b)
 		bad[i] ^= 0x20
@@ -266,8 +269,8 @@ func TestOpen_OldVersion(t *testing.T) {
 	}
 }
 
-// TestSegment_Misplaced has a block of the file come back at another place,
-// as a disk may have it: no page of it counts.
+// TestSegment_Misplaced writes a block of the file to another place, as a
+// faulty disk might. No page in it may be valid.
 func TestSegment_Misplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	s := write(t, path, 3)
@@ -281,7 +284,7 @@ func TestSegment_Misplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	const record = 16 + pageSize
-	from, to := s.PageOffset(&all[1], 0)-16, s.PageOffset(&all[2], 0)-16 // of the same page
+	from, to := s.PageOffset(&all[1], 0)-16, s.PageOffset(&all[2], 0)-16 // offsets of the same page number in two commits
 	b := make([]byte, record)
 	if _, err := f.ReadAt(b, from); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
-// Package errs has the errors that callers of the library branch on. The root
-// package exports them under the same names and documents them.
+// Package errs defines the errors that callers of the library branch on. The
+// root package exports them under the same names and documents them.
 package errs
 
 import (
@@ -24,8 +24,8 @@ var (
 	ErrTxNotAvailable = errors.New("transaction not available")
 )
 
-// MissingError means that a replica has a gap: it holds transactions beyond
-// some that none of its files holds.
+// MissingError means that a replica has a gap: none of its files contains the
+// transactions First to Last, but it has files with later ones.
 type MissingError struct {
 	First, Last ltx.TXID // inclusive
 }
@@ -37,12 +37,13 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("replica has a gap: no file holds transactions %s to %s", e.First, e.Last)
 }
 
-// Gap returns a MissingError for the transactions from first up to, not
+// Gap returns a MissingError for the transactions from first up to, but not
 // including, next.
 func Gap(first, next ltx.TXID) error { return &MissingError{First: first, Last: next - 1} }
 
-// IsPermanent reports whether an operation that failed with err fails again if
-// it is repeated, by the classes that the contract of replica clients documents.
+// IsPermanent reports whether an operation that failed with err would fail
+// again if it were repeated. The classes of errors are those that the contract
+// of replica clients documents.
 func IsPermanent(err error) bool {
 	var p interface{ Permanent() bool }
 	if errors.As(err, &p) {

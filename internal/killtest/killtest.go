@@ -1,8 +1,7 @@
 // Package killtest kills processes that write to a database, again and again,
-// and looks whether all that they acknowledged is there.
+// and checks that every acknowledged transaction is still there.
 //
-// A process that is to be killed is the test binary itself: TestMain has to
-// begin with Child.
+// The processes run the test binary itself, so TestMain must call Child first.
 package killtest
 
 import (
@@ -31,24 +30,24 @@ import (
 )
 
 const (
-	variable = "LITESTREAM_KILLTEST" // has the task of a child
-	writers  = 4                     // connections of a child
-	rows     = 3                     // of each transaction
+	variable = "LITESTREAM_KILLTEST" // environment variable that contains the task of a child
+	writers  = 4                     // number of connections of a child
+	rows     = 3                     // number of rows of each transaction
 )
 
-// task is what a child is to do.
+// task tells a child what to do.
 type task struct {
-	Store  string // as newClient understands it
+	Store  string // argument of newClient
 	Buffer string // WriteBufferPath
 	Seed   uint64
-	Acked  [writers]int // transactions that were acknowledged, by connection
-	End    bool         // look at what is there, sync and end
+	Acked  [writers]int // number of acknowledged transactions, by connection
+	End    bool         // check the transactions, sync and exit
 
-	There [writers]int `json:"-"` // transactions that the last process found, by connection
+	There [writers]int `json:"-"` // number of transactions that the last process found, by connection
 }
 
-// Child runs the process that is to be killed, if this is it, and does not
-// return then.
+// Child runs the child process and exits if the environment contains a task.
+// Otherwise it returns.
 func Child(newClient func(store string) (litestream.ReplicaClient, error)) {
 	text := os.Getenv(variable)
 	if text == "" {
@@ -108,8 +107,9 @@ func child(text string, newClient func(string) (litestream.ReplicaClient, error)
 	return <-errs
 }
 
-// look looks whether the transactions that were acknowledged are there, and
-// only whole ones. It returns how many there are, by connection.
+// look checks that the acknowledged transactions are in the database and that
+// all transactions are complete. It returns the number of transactions by
+// connection.
 func look(db *sql.DB, acked [writers]int) (have [writers]int, err error) {
 	var check string
 	if err := db.QueryRow("PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
@@ -138,7 +138,7 @@ func look(db *sql.DB, acked [writers]int) (have [writers]int, err error) {
 	return have, list.Err()
 }
 
-// write writes transactions until it is killed.
+// write writes transactions until the process is killed.
 func write(db *sql.DB, conn, n int, rng *rand.Rand) error {
 	c, err := db.Conn(context.Background())
 	if err != nil {
@@ -167,8 +167,8 @@ func write(db *sql.DB, conn, n int, rng *rand.Rand) error {
 	}
 }
 
-// faults is a client whose requests are slow and fail at random, some after
-// they have been carried out.
+// faults is a client whose requests are slow and fail at random. Some of them
+// fail after they have been executed.
 type faults struct {
 	litestream.ReplicaClient
 	creator litestream.LTXFileCreator
@@ -180,7 +180,8 @@ type faults struct {
 
 var errFault = errors.New("injected fault")
 
-// roll says what happens to a request.
+// roll decides at random whether a request fails before or after it is
+// executed.
 func (f *faults) roll() (before, after bool) {
 	if !f.on {
 		return false, false
@@ -211,10 +212,11 @@ func (f *faults) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMeta
 	return f.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
 }
 
-// Run kills a writer many times at random moments. Each time the next one looks
-// whether all that was acknowledged is there. Now and then, and in the end, one ends by
-// itself, which syncs; then restore, if it is not nil, is to restore the replica to a
-// file, which must hold the same.
+// Run kills a writer many times at random moments. Each new process checks that
+// every acknowledged transaction is there. One process in endEvery, and the
+// last one, is not killed; it exits after a sync. If restore is not nil,
+// restore then restores the replica to a file, and Run checks that the file
+// contains the same transactions.
 func Run(t *testing.T, store string, kills int, restore func(t *testing.T) (path string)) {
 	k := task{Store: store, Buffer: filepath.Join(t.TempDir(), "buffer")}
 	rng := rand.New(rand.NewPCG(uint64(kills), 3))
@@ -237,10 +239,11 @@ func Run(t *testing.T, store string, kills int, restore func(t *testing.T) (path
 	}
 }
 
-// endEvery is how many processes are killed for each that is not.
+// endEvery is the number of killed processes for each process that exits by
+// itself.
 const endEvery = 10
 
-// checkRestored looks at a database file that was restored.
+// checkRestored checks a restored database file.
 func (k *task) checkRestored(t *testing.T, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)
@@ -253,7 +256,8 @@ func (k *task) checkRestored(t *testing.T, path string) {
 	}
 }
 
-// run starts a process, and kills it some time after so many transactions.
+// run starts a process and kills it some time after it has acknowledged a
+// number of transactions.
 func (k *task) run(t *testing.T, transactions int, later time.Duration) (acked int) {
 	t.Helper()
 	text, err := json.Marshal(k)
@@ -300,7 +304,7 @@ func (k *task) run(t *testing.T, transactions int, later time.Duration) (acked i
 		}
 		if ok && !k.End && acked == transactions {
 			time.Sleep(later)
-			_ = cmd.Process.Kill() // what it has written to the pipe is still read
+			_ = cmd.Process.Kill() // the bytes that it has written to the pipe are still read
 		}
 	}
 	err = cmd.Wait()

@@ -11,7 +11,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// encode makes a file of the given pages with the reference encoder.
+// encode encodes a file with the given pages, using the reference encoder.
 func encode(t testing.TB, hdr ltx.Header, pgnos []uint32) ([]byte, map[uint32][]byte) {
 	t.Helper()
 	var buf bytes.Buffer
@@ -81,9 +81,9 @@ func TestParseFile(t *testing.T) {
 	}
 }
 
-// A change of any byte of a file must be found by whoever has all of it. The
-// checksum is over decompressed pages: a change that decompresses to the
-// same bytes is none.
+// A change of any byte of a file must be detected by a reader of the whole
+// file. The checksum covers decompressed pages, so a change that decompresses
+// to the same bytes does not count.
 func TestEveryByteMatters(t *testing.T) {
 	hdr := header(512, 40, 5, 6)
 	b, pages := encode(t, hdr, []uint32{1, 2, 9, 40})
@@ -112,8 +112,8 @@ func TestEveryByteMatters(t *testing.T) {
 	}
 }
 
-// TestParseTail_SnapshotIsDense leaves a page out of a file that starts at
-// transaction 1, and so must have them all.
+// TestParseTail_SnapshotIsDense omits a page of a file that starts at
+// transaction 1 and therefore must contain all pages.
 func TestParseTail_SnapshotIsDense(t *testing.T) {
 	hdr := header(4096, 4, 9, 9)
 	b, _ := encode(t, hdr, []uint32{1, 2, 4})
@@ -126,7 +126,7 @@ func TestParseTail_SnapshotIsDense(t *testing.T) {
 	}
 }
 
-// lz4Frame is a page frame as Litestream up to v0.5.15 wrote it.
+// lz4Frame returns a page frame as Litestream up to v0.5.15 wrote it.
 func lz4Frame(t testing.TB, pgno uint32, page []byte, opts ...lz4.Option) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -212,7 +212,8 @@ func TestDecodeFrameAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Test vectors of the xxHash specification's reference implementation.
+// The test vectors are from the reference implementation of the xxHash
+// specification.
 func TestXXH32(t *testing.T) {
 	for s, want := range map[string]uint32{
 		"":    0x02CC5D05,
@@ -239,7 +240,7 @@ func FuzzParseFile(f *testing.F) {
 			}
 			return
 		}
-		// The reference decoder must agree on what is fine.
+		// The reference decoder must accept the same files.
 		verr := file.Verify(nil)
 		if dec := ltx.NewDecoder(bytes.NewReader(b)); verr == nil {
 			if err := dec.Verify(); err != nil {
@@ -263,7 +264,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	})
 }
 
-// A database has 4294967294 pages at most.
+// A database has at most 4294967294 pages.
 func TestParseHeader_Commit(t *testing.T) {
 	for commit, ok := range map[uint32]bool{0: false, 1: true, 1<<32 - 2: true, 1<<32 - 1: false} {
 		hdr := header(4096, commit, 7, 9)

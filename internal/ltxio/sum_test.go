@@ -12,7 +12,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
-// Sums of parts, however a file is cut, are those of the whole.
+// However a file is split, the joined sum of the parts must be the sum of the
+// whole.
 func TestSum_Join(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, size := range []int{0, 1, 7, 100, 5000, 300_000} {
@@ -44,7 +45,8 @@ func TestSum_Join(t *testing.T) {
 	}
 }
 
-// A file is walked frame by frame, without its index, to its own checksum.
+// The test walks through a file frame by frame, without its index, and checks
+// its checksum.
 func TestFrameSize(t *testing.T) {
 	for _, format := range []bool{false, true} {
 		pages := make(map[uint32][]byte)
@@ -90,8 +92,8 @@ func TestFrameSize(t *testing.T) {
 	}
 }
 
-// The checksum of a file is found again from sums of its head, pages and tail,
-// and not if a bit of a page differs.
+// CheckFrames must accept the sums of the head, the pages and the tail of a
+// file, and reject them if one bit of a page differs.
 func TestSum_CheckFrames(t *testing.T) {
 	for _, format := range []bool{false, true} {
 		pages := make(map[uint32][]byte)

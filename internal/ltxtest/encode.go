@@ -13,16 +13,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// EncodeLTX returns an LTX file with the given header and pages. Version and
-// the flag that no database checksums are tracked are set in the header, as
-// Litestream does; the rest is taken as it is.
+// EncodeLTX returns an LTX file with the given header and pages. It sets the
+// version in the header, and the flag that no database checksums are tracked,
+// as Litestream does. It keeps the other fields.
 //
-// With frameFormat, pages are LZ4 frames without a size field, as Litestream
-// wrote them before v0.5.16, else sized LZ4 blocks.
+// If frameFormat is true, pages are encoded as LZ4 frames without a size field,
+// as Litestream wrote them before v0.5.16. Otherwise they are encoded as sized
+// LZ4 blocks.
 //
-// EncodeLTX panics if the format does not allow the header or the pages: a
-// page of the wrong size, the lock page, a page beyond hdr.Commit, or a
-// snapshot (MinTXID 1) that is not dense.
+// EncodeLTX panics if the format does not allow the header or the pages: a page
+// of the wrong size, the lock page, a page beyond hdr.Commit, or a snapshot
+// (MinTXID 1) that does not contain every page.
 func EncodeLTX(hdr ltx.Header, pages map[uint32][]byte, frameFormat bool) []byte {
 	hdr.Version = ltx.Version
 	hdr.Flags |= ltx.HeaderFlagNoChecksum
@@ -43,8 +44,8 @@ func EncodeLTX(hdr ltx.Header, pages map[uint32][]byte, frameFormat bool) []byte
 	return b
 }
 
-// checkPages reports whether an LTX file with this header may hold exactly
-// these pages; pgnos are in ascending order.
+// checkPages returns an error if an LTX file with this header must not contain
+// exactly these pages. pgnos must be in ascending order.
 func checkPages(hdr *ltx.Header, pgnos []uint32, pages map[uint32][]byte) error {
 	if err := hdr.Validate(); err != nil {
 		return err
@@ -95,11 +96,12 @@ func encodeBlocks(hdr ltx.Header, pgnos []uint32, pages map[uint32][]byte) ([]by
 	return buf.Bytes(), nil
 }
 
-// encodeFrames is for the older format, which ltx.Encoder can't write any more.
+// encodeFrames encodes the older format, which ltx.Encoder cannot write any
+// more.
 func encodeFrames(hdr ltx.Header, pgnos []uint32, pages map[uint32][]byte) ([]byte, error) {
 	zw := lz4.NewWriter(nil)
-	// The options of the old encoder. They decide the bytes of a frame: one
-	// LZ4 block for every page size, and a content checksum.
+	// These are the options of the old encoder. They determine the bytes of a
+	// frame: one LZ4 block for every page size, and a content checksum.
 	if err := zw.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.CompressionLevelOption(lz4.Fast)); err != nil {
 		return nil, err
 	}
@@ -116,7 +118,8 @@ func encodeFrames(hdr ltx.Header, pgnos []uint32, pages map[uint32][]byte) ([]by
 		offset := w.buf.Len()
 		w.write(pageHeader(pgno))
 
-		// The file holds the compressed page, the checksum covers the plain one.
+		// The file contains the compressed page, but the checksum covers the
+		// plain page.
 		zw.Reset(&w.buf)
 		if _, err := zw.Write(pages[pgno]); err != nil {
 			return nil, err
@@ -130,9 +133,9 @@ func encodeFrames(hdr ltx.Header, pgnos []uint32, pages map[uint32][]byte) ([]by
 		index = binary.AppendUvarint(index, uint64(offset))
 		index = binary.AppendUvarint(index, uint64(w.buf.Len()-offset))
 	}
-	w.write(pageHeader(0)) // ends the pages
+	w.write(pageHeader(0)) // end of the pages
 
-	index = binary.AppendUvarint(index, 0) // ends the index
+	index = binary.AppendUvarint(index, 0) // end of the index
 	w.write(index)
 	w.write(binary.BigEndian.AppendUint64(nil, uint64(len(index))))
 
@@ -148,7 +151,7 @@ func pageHeader(pgno uint32) []byte {
 	return b
 }
 
-// hashWriter collects a file and the checksum over its content.
+// hashWriter collects a file and the checksum of its content.
 type hashWriter struct {
 	buf  bytes.Buffer
 	hash hash.Hash64

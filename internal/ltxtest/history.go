@@ -8,20 +8,21 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// history is every state that a database has had, one per transaction. It is
-// safe for concurrent use. Arguments must name transactions that exist.
+// history holds every state of a database, one per transaction. It is safe for
+// concurrent use. Arguments must name existing transactions.
 type history struct {
 	pageSize int
 	lockPgno uint32
 
 	mu sync.RWMutex
 
-	// txns[i] is transaction i+1. Guarded by mu.
+	// txns[i] is transaction i+1. It is guarded by mu.
 	txns []txn
 
-	// versions[pgno-1] are those of a page, oldest first. When a shrink cuts
-	// a page off, its versions stay; growing back gives it a new one.
-	// Guarded by mu.
+	// versions[pgno-1] holds the versions of a page, oldest first. When the
+	// database shrinks, the versions of a page that was cut off stay. When the
+	// database grows again, the page gets a new version. versions is guarded by
+	// mu.
 	versions [][]version
 }
 
@@ -30,14 +31,14 @@ type txn struct {
 	commit uint32 // size of the database, in pages
 }
 
-// version is the content of a page from a transaction on.
+// version is the content of a page since a transaction.
 type version struct {
 	txid ltx.TXID
 	data []byte
 }
 
-// record adds a transaction and returns its TXID. Every page that is new in
-// the database must be among those that changed.
+// record adds a transaction and returns its TXID. changed must contain every
+// page that is new in the database.
 func (h *history) record(at time.Time, commit uint32, changed map[uint32][]byte) ltx.TXID {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -52,7 +53,7 @@ func (h *history) record(at time.Time, commit uint32, changed map[uint32][]byte)
 	return txid
 }
 
-// txid returns the TXID of the newest transaction, 0 before the first.
+// txid returns the TXID of the newest transaction, or 0 before the first one.
 func (h *history) txid() ltx.TXID {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -75,8 +76,8 @@ func (h *history) commit(txid ltx.TXID) uint32 {
 	return h.txns[txid-1].commit
 }
 
-// page returns the version of a page as of txid. It must be a page of the
-// database then, and not the lock page.
+// page returns the version of a page as of txid. At that time the page must be
+// in the database, and it must not be the lock page.
 func (h *history) page(pgno uint32, txid ltx.TXID) version {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -85,8 +86,8 @@ func (h *history) page(pgno uint32, txid ltx.TXID) version {
 	return a[n-1]
 }
 
-// pages returns the pages of the database as of maxTXID that were written by
-// the transactions from minTXID on.
+// pages returns the pages of the database as of maxTXID that the transactions
+// from minTXID on have written.
 func (h *history) pages(minTXID, maxTXID ltx.TXID) map[uint32][]byte {
 	pages := make(map[uint32][]byte)
 	for pgno := uint32(1); pgno <= h.commit(maxTXID); pgno++ {

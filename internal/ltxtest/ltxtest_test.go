@@ -17,7 +17,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// memStore keeps files in memory.
+// memStore stores files in memory.
 type memStore map[fileName][]byte
 
 type fileName struct {
@@ -66,11 +66,11 @@ func (s memStore) names(level int) []fileName {
 type ltxFile struct {
 	ltx.Header
 	pages map[uint32][]byte
-	flags uint16 // of all page headers together
+	flags uint16 // union of the flags of all page headers
 	index map[uint32]ltx.PageIndexElem
 }
 
-// decode reads and verifies an LTX file.
+// decode decodes and verifies an LTX file.
 func decode(t testing.TB, b []byte) ltxFile {
 	t.Helper()
 	dec := ltx.NewDecoder(bytes.NewReader(b))
@@ -96,7 +96,7 @@ func decode(t testing.TB, b []byte) ltxFile {
 	return f
 }
 
-// apply lays a file over a database image.
+// apply applies a file to a database image.
 func (f ltxFile) apply(image []byte) []byte {
 	size, pageSize := int(f.Commit)*int(f.PageSize), int(f.PageSize)
 	next := make([]byte, size)
@@ -119,7 +119,7 @@ func diffPage(a, b []byte, pageSize int) string {
 	return ""
 }
 
-// workload is a history that grows, changes, shrinks and regrows a database.
+// workload runs transactions that grow, change, shrink and regrow a database.
 func workload(p *Primary, rng *rand.Rand) {
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB); CREATE INDEX t_v ON t (substr(v, 1, 4))")
 	blob := func() []byte {
@@ -176,7 +176,8 @@ func testPrimary(t *testing.T, opts Options) {
 	workload(p, rand.New(rand.NewPCG(1, uint64(opts.PageSize))))
 	cur := p.TXID()
 
-	// Files of level 0, one by one, give each image, and the file itself.
+	// The files of level 0, applied one by one, must give each image and the
+	// database file itself.
 	var image []byte
 	var shrinks int
 	for txid := ltx.TXID(1); txid <= cur; txid++ {
@@ -223,8 +224,8 @@ func testPrimary(t *testing.T, opts Options) {
 	testMerged(t, p, store)
 }
 
-// testMerged checks compacted files and snapshots against a merge of the
-// files of level 0 by a reader of its own.
+// testMerged compares compacted files and snapshots with a merge of the files
+// of level 0, which the test computes by itself.
 func testMerged(t *testing.T, p *Primary, store memStore) {
 	t.Helper()
 	cur := p.TXID()
@@ -306,7 +307,7 @@ func TestExec_NoChange(t *testing.T) {
 	if got := p.Exec("SELECT * FROM t"); got != first || len(store) != 1 {
 		t.Fatalf("after a read: txid %s, %d files", got, len(store))
 	}
-	// The unchanged transaction did not move the clock either.
+	// The transaction without changes did not move the clock either.
 	second := p.Exec("INSERT INTO t VALUES (1)")
 	if got := p.Time(second).Sub(p.Time(first)); second != first+1 || got != time.Second {
 		t.Fatalf("txid %s is %v later", second, got)
@@ -404,7 +405,7 @@ func TestPrimary_ConcurrentReads(t *testing.T) {
 	<-done
 }
 
-// A page's place in the index must be that of a frame that reads by itself.
+// Each index entry must point to a frame that can be decoded on its own.
 func TestEncodeLTX_Index(t *testing.T) {
 	for _, frameFormat := range []bool{false, true} {
 		for pageSize := uint32(512); pageSize <= 65536; pageSize *= 2 {
@@ -412,7 +413,7 @@ func TestEncodeLTX_Index(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 4))
 			for pgno := uint32(1); pgno <= 20; pgno++ {
 				pages[pgno] = make([]byte, pageSize)
-				if pgno%2 == 0 { // the others compress well
+				if pgno%2 == 0 { // the other pages compress well
 					for i := range pages[pgno] {
 						pages[pgno][i] = byte(rng.Uint32())
 					}
@@ -465,7 +466,7 @@ func TestEncodeLTX_LockPage(t *testing.T) {
 			}
 		}
 		hdr := ltx.Header{Version: ltx.Version, PageSize: pageSize, Commit: lockPgno + 1, MinTXID: 1, MaxTXID: 2}
-		// Encoding it all would take a gigabyte.
+		// Encoding all of it would take a gigabyte.
 		if err := checkPages(&hdr, slices.Sorted(maps.Keys(pages)), pages); err != nil {
 			t.Fatal(err)
 		}

@@ -1,10 +1,10 @@
 // Package ltxtest simulates a Litestream primary for tests.
 //
-// A Primary owns a plain SQLite database. Each transaction run through it
-// becomes an LTX file in a store, and compaction, snapshots and retention
-// happen exactly when the test asks for them. The primary remembers every
-// state the database has had, so that a test can compare what it reads from
-// the store with what was there:
+// A Primary owns a plain SQLite database. It stores each transaction that runs
+// through it as an LTX file. Compaction, snapshots and retention happen exactly
+// when the test calls for them. The primary remembers every state of the
+// database, so that a test can compare these states with the ones it reads from
+// the store:
 //
 //	p := ltxtest.New(t, client, ltxtest.Options{})
 //	p.Exec("CREATE TABLE t (x)")
@@ -12,8 +12,8 @@
 //	p.Compact(1, 1, txid)
 //	want := p.Image(txid)
 //
-// A failure ends the test. Files depend on nothing but the options and the
-// statements, so a test sees the same bytes on every run.
+// A failure ends the test. The files depend only on the options and the
+// statements, so a test sees the same bytes in every run.
 package ltxtest
 
 import (
@@ -36,44 +36,45 @@ import (
 // SnapshotLevel is the level of snapshots.
 const SnapshotLevel = 9
 
-// Store is where a Primary puts its LTX files: the part of
-// litestream.ReplicaClient, on the same terms, that a primary needs.
+// Store stores the LTX files of a Primary. It is the part of
+// litestream.ReplicaClient that a primary needs, with the same contract.
 type Store interface {
 	LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error)
 	WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error)
 	DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error
 }
 
-// Options are the settings of a Primary. The zero value is good.
+// Options configures a Primary. The zero value is valid.
 type Options struct {
-	// PageSize of the database in bytes, 512 to 65536. 0 means 4096.
+	// PageSize is the page size of the database in bytes, from 512 to 65536. 0
+	// means 4096.
 	PageSize int
 
 	// Start is the time of the first transaction. The zero time means
-	// 2026-01-02 03:04:05 UTC. LTX files keep milliseconds.
+	// 2026-01-02 03:04:05 UTC. LTX files store milliseconds.
 	Start time.Time
 
-	// Step is the time between two transactions. 0 means 1 second; negative
-	// means that the clock moves by Advance only.
+	// Step is the time between two transactions. 0 means 1 second. If Step is
+	// negative, only Advance moves the clock.
 	Step time.Duration
 
 	// FrameFormat writes pages as LZ4 frames without a size field, as
 	// Litestream did before v0.5.16, instead of sized LZ4 blocks.
 	FrameFormat bool
 
-	// Rollback makes it a database in rollback journal mode. By default it
-	// is in WAL mode like those Litestream replicates, and says so in bytes
-	// 18-19 of page 1.
+	// Rollback puts the database in rollback journal mode. By default it is in
+	// WAL mode, like the databases that Litestream replicates, and bytes 18-19
+	// of page 1 say so.
 	Rollback bool
 
-	// AutoVacuum is none, full or incremental. Empty means none.
+	// AutoVacuum is "none", "full" or "incremental". Empty means none.
 	AutoVacuum string
 }
 
 // Primary is a database whose transactions become LTX files.
 //
-// Image, TXID, Time, PageSize and DB may be called from any goroutine at any
-// time; the other methods, one at a time.
+// Image, TXID, Time, PageSize and DB are safe for concurrent use. The other
+// methods must not be called concurrently with each other.
 type Primary struct {
 	t        testing.TB
 	store    Store
@@ -83,14 +84,14 @@ type Primary struct {
 	path string
 	db   *sql.DB
 	f    *os.File // kept open: closing any descriptor of the file would drop SQLite's locks
-	buf  []byte   // the database file as last read
+	buf  []byte   // the database file as it was read last
 
 	clock   time.Time
 	history history
 }
 
-// New returns a primary with an empty database that writes to store. Its
-// first transaction holds all of the database, whatever it does.
+// New returns a primary with an empty database that writes to store. Its first
+// transaction contains the whole database.
 func New(t testing.TB, store Store, opts Options) *Primary {
 	t.Helper()
 	if opts.PageSize == 0 {
@@ -137,12 +138,13 @@ func (p *Primary) open() error {
 	if p.opts.Rollback {
 		journalMode = "DELETE"
 	}
-	// Page size and auto-vacuum take effect only while there is no database yet.
+	// Page size and auto-vacuum take effect only while the database does not
+	// exist.
 	for _, pragma := range []string{
 		fmt.Sprintf("page_size = %d", p.pageSize),
 		"auto_vacuum = " + p.opts.AutoVacuum,
 		"journal_mode = " + journalMode,
-		"synchronous = OFF", // the file need not outlive the process
+		"synchronous = OFF", // the file does not have to survive the process
 	} {
 		if _, err := db.Exec("PRAGMA " + pragma); err != nil {
 			return fmt.Errorf("set %s: %w", pragma, err)
@@ -156,7 +158,7 @@ func (p *Primary) open() error {
 		return fmt.Errorf("set auto_vacuum %q: database has %d", p.opts.AutoVacuum, got)
 	}
 
-	// In rollback mode SQLite creates the file as late as the first write.
+	// In rollback mode SQLite creates the file at the first write.
 	p.f, err = os.OpenFile(p.path, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open database file: %w", err)
@@ -166,13 +168,13 @@ func (p *Primary) open() error {
 }
 
 // Exec runs SQL as one transaction and stores its changes as one LTX file of
-// level 0. It returns the TXID of the database after it: a new one, or, if no
-// page changed and so there is no file, the current one.
+// level 0. It returns the TXID of the database after the transaction. If no
+// page changed, Exec stores no file and returns the current TXID.
 //
-// Several statements may be separated by semicolons, each taking its share
-// of args. SQL that can't run inside a transaction, VACUUM and PRAGMA, must
-// be on its own. A VACUUM must not change the page size, which LTX files of
-// one database have in common.
+// Several statements can be separated by semicolons; each of them consumes its
+// share of args. Statements that cannot run inside a transaction, VACUUM and
+// PRAGMA, must be alone. A VACUUM must not change the page size, because all
+// LTX files of a database have the same one.
 func (p *Primary) Exec(query string, args ...any) ltx.TXID {
 	p.t.Helper()
 	if err := p.exec(query, args); err != nil {
@@ -189,13 +191,13 @@ func (p *Primary) Exec(query string, args ...any) ltx.TXID {
 	if cur > 0 {
 		p.clock = p.clock.Add(max(p.opts.Step, 0))
 	}
-	// Whoever sees the file can ask for its image.
+	// Record first, so that a reader of the file can ask for the image.
 	txid := p.history.record(p.clock, commit, changed)
 	p.write(0, txid, txid, p.Time(txid), changed)
 	return txid
 }
 
-// exec runs a transaction and brings the database file up to date.
+// exec runs a transaction and writes its changes to the database file.
 func (p *Primary) exec(query string, args []any) error {
 	ctx := context.Background()
 	conn, err := p.db.Conn(ctx)
@@ -206,7 +208,7 @@ func (p *Primary) exec(query string, args []any) error {
 
 	switch firstWord(query) {
 	case "PRAGMA":
-		// Some, like incremental_vacuum, do their work row by row.
+		// Some PRAGMAs, such as incremental_vacuum, do their work row by row.
 		err = drain(conn.QueryContext(ctx, query, args...))
 	case "VACUUM", "BEGIN":
 		_, err = conn.ExecContext(ctx, query, args...)
@@ -273,7 +275,7 @@ func (p *Primary) diff() (commit uint32, changed map[uint32][]byte, err error) {
 	if size > 0 {
 		got := int(binary.BigEndian.Uint16(p.buf[16:]))
 		if got == 1 {
-			got = 65536 // does not fit the field
+			got = 65536 // 65536 does not fit the field
 		}
 		if got != p.pageSize {
 			return 0, nil, fmt.Errorf("page size changed from %d to %d", p.pageSize, got)
@@ -299,10 +301,11 @@ func (p *Primary) diff() (commit uint32, changed map[uint32][]byte, err error) {
 	return commit, changed, nil
 }
 
-// Compact stores the file that merging the transactions of a range gives:
-// the newest version of each page they wrote that is still in the database
-// after the last of them, with the timestamp of that one. It comes from the
-// history, so the merged files need not exist any more.
+// Compact stores the file that results from merging a range of transactions.
+// For each page that they wrote and that is still in the database after the
+// last of them, the file contains the newest version. Its timestamp is that of
+// the last transaction. Compact uses the history, so the merged files do not
+// have to exist any more.
 func (p *Primary) Compact(level int, minTXID, maxTXID ltx.TXID) {
 	p.t.Helper()
 	if level < 1 || minTXID < 1 || minTXID > maxTXID || maxTXID > p.TXID() {
@@ -311,8 +314,8 @@ func (p *Primary) Compact(level int, minTXID, maxTXID ltx.TXID) {
 	p.write(level, minTXID, maxTXID, p.Time(maxTXID), p.history.pages(minTXID, maxTXID))
 }
 
-// Snapshot stores a snapshot of the current state, level 9, with the time
-// of the clock as its timestamp, and returns its TXID.
+// Snapshot stores a snapshot of the current state at level 9 and returns its
+// TXID. The timestamp of the snapshot is the current time of the clock.
 func (p *Primary) Snapshot() ltx.TXID {
 	p.t.Helper()
 	txid := p.TXID()
@@ -344,7 +347,7 @@ func (p *Primary) Delete(level int, minTXID, maxTXID ltx.TXID) {
 }
 
 // DeleteLevelBelow deletes the files of a level whose MaxTXID is less than
-// txid, as retention does.
+// txid, like retention.
 func (p *Primary) DeleteLevelBelow(level int, txid ltx.TXID) {
 	p.t.Helper()
 	itr, err := p.store.LTXFiles(context.Background(), level, 0, false)
@@ -377,11 +380,11 @@ func (p *Primary) delete(a []*ltx.FileInfo) {
 	}
 }
 
-// Advance moves the clock on, in addition to the step of each transaction.
+// Advance moves the clock forward, in addition to the step of each transaction.
 func (p *Primary) Advance(d time.Duration) { p.clock = p.clock.Add(d) }
 
-// TXID returns the TXID of the newest transaction, 0 before the first. It
-// may be ahead of the store by the one that an Exec is about to write.
+// TXID returns the TXID of the newest transaction, or 0 before the first one.
+// It can be one transaction ahead of the store while an Exec writes its file.
 func (p *Primary) TXID() ltx.TXID { return p.history.txid() }
 
 // Time returns the timestamp of a transaction.
@@ -393,7 +396,8 @@ func (p *Primary) Time(txid ltx.TXID) time.Time {
 	return p.history.time(txid)
 }
 
-// Image returns the whole database file as of a TXID. That of 0 is empty.
+// Image returns the whole database file as of a TXID. The image of TXID 0 is
+// empty.
 func (p *Primary) Image(txid ltx.TXID) []byte {
 	p.t.Helper()
 	if txid > p.TXID() {
@@ -402,9 +406,9 @@ func (p *Primary) Image(txid ltx.TXID) []byte {
 	return p.history.image(txid)
 }
 
-// DB returns the database, to read the rows a test expects. It has a single
-// connection: Exec waits for open rows and transactions. Changes made
-// through it become part of the next Exec.
+// DB returns the database, so that a test can read the expected rows. It has a
+// single connection: Exec waits for open rows and transactions. Changes made
+// through DB become part of the next Exec.
 func (p *Primary) DB() *sql.DB { return p.db }
 
 // PageSize returns the page size in bytes.

@@ -23,8 +23,9 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// foreign makes one of each kind of thing that is not ours, and returns a func
-// that tells whether all are as they were.
+// foreign creates one file of each kind that does not belong to the library. It
+// returns their paths and a function that reports whether all of them are
+// unchanged.
 func foreign(t *testing.T) (paths map[string]string, isUntouched func()) {
 	t.Helper()
 	dir := t.TempDir()
@@ -97,7 +98,7 @@ func TestForeign(t *testing.T) {
 				if !ok {
 					temp := filepath.Join(t.TempDir(), "a.tmp")
 					if err := os.Link(path, temp); err != nil {
-						return ownfile.ErrForeign // a folder has no links
+						return ownfile.ErrForeign // a directory cannot have hard links
 					}
 					base = strings.TrimSuffix(temp, ".tmp")
 				}
@@ -170,7 +171,7 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-// TestRemove_Replaced puts another file at the path of an open one.
+// TestRemove_Replaced puts another file at the path of an open file.
 func TestRemove_Replaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "own")
 	f, err := ownfile.Create(path)

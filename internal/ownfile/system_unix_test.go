@@ -13,7 +13,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// more adds what other systems do not have.
+// more adds kinds of files that other systems do not have.
 func more(t *testing.T, dir string, paths map[string]string) {
 	t.Helper()
 	paths["pipe"], paths["socket"] = filepath.Join(dir, "pipe"), filepath.Join(dir, "socket")
@@ -36,7 +36,7 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestOtherUser has another user make a file in a folder like /tmp.
+// TestOtherUser makes another user create a file in a directory like /tmp.
 func TestOtherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")

@@ -21,7 +21,7 @@ func TestFile(t *testing.T) {
 	if err := f.ReadAt(p, 0); err == nil {
 		t.Error("an empty file can be read")
 	}
-	const far = 200 << 20 // in another segment
+	const far = 200 << 20 // offset in another segment
 	if err := f.Grow(far + 8192); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// Somebody cuts the file off while it is mapped.
+// The file is truncated while it is mapped.
 func TestFile_Truncated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pages")
 	f, err := pagefile.Open(path, nil)
@@ -145,7 +145,7 @@ func TestTemp(t *testing.T) {
 	}
 }
 
-// Reads go on while the file is closed: they succeed or fail.
+// Reads that run while the file is closed either succeed or fail.
 func TestFile_CloseWhileRead(t *testing.T) {
 	for range 20 {
 		f, err := pagefile.CreateTemp()

@@ -1,4 +1,4 @@
-// Package task ties goroutines and requests to the life of their owner.
+// Package task ties goroutines and requests to the lifetime of their owner.
 package task
 
 import (
@@ -7,41 +7,41 @@ import (
 	"time"
 )
 
-// Group is the goroutines and requests of one owner. After Close none begins
-// any more, and the context of all of them is done. It is safe for concurrent
-// use.
+// Group is the goroutines and requests of one owner. After Close, no goroutine
+// or request begins any more, and the context of the group is done. A Group is
+// safe for concurrent use.
 type Group struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup // added to under mu
+	wg     sync.WaitGroup // incremented under mu
 
 	mu struct {
-		sync.Mutex // duty: nothing begins after Close
+		sync.Mutex // makes sure that nothing begins after Close
 		closed     bool
 	}
 }
 
-// NewGroup returns a group whose context ends with Close.
+// NewGroup returns an open group.
 func NewGroup() *Group {
 	g := new(Group)
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	return g
 }
 
-// Context returns the context that ends with the group. Its cause is that
-// given to Close.
+// Context returns the context of the group, which is done after Close. Its
+// cause is the error given to Close.
 func (g *Group) Context() context.Context { return g.ctx }
 
 // Closed reports whether Close was called.
 func (g *Group) Closed() bool { return g.ctx.Err() != nil }
 
-// WithTimeout derives a context from that of the group. A negative d is no
-// limit.
+// WithTimeout derives a context from the context of the group. A negative d
+// means no limit.
 func (g *Group) WithTimeout(d time.Duration) (context.Context, context.CancelFunc) {
 	return WithTimeout(g.ctx, d)
 }
 
-// WithTimeout is context.WithTimeout, for which a negative d is no limit.
+// WithTimeout is context.WithTimeout, except that a negative d means no limit.
 func WithTimeout(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if d < 0 {
 		return context.WithCancel(parent)
@@ -49,8 +49,8 @@ func WithTimeout(parent context.Context, d time.Duration) (context.Context, cont
 	return context.WithTimeout(parent, d)
 }
 
-// Go runs fn in a goroutine of the group, unless the group is closed. It
-// reports whether it does.
+// Go runs fn in a goroutine of the group unless the group is closed. It reports
+// whether fn runs.
 func (g *Group) Go(fn func()) bool {
 	if !g.Begin() {
 		return false
@@ -62,8 +62,8 @@ func (g *Group) Go(fn func()) bool {
 	return true
 }
 
-// Begin counts something that runs in the background, until End. It reports
-// false, and counts nothing, if the group is closed.
+// Begin registers work that runs in the background until End is called. If the
+// group is closed, Begin registers nothing and returns false.
 func (g *Group) Begin() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,10 +73,11 @@ func (g *Group) Begin() bool {
 	return !g.mu.closed
 }
 
-// End ends what Begin has counted.
+// End marks work that Begin registered as done.
 func (g *Group) End() { g.wg.Done() }
 
-// Close ends the context of the group with a cause. It does not wait.
+// Close ends the context of the group with a cause. It does not wait for
+// goroutines or requests.
 func (g *Group) Close(cause error) {
 	g.mu.Lock()
 	g.mu.closed = true
@@ -84,6 +85,5 @@ func (g *Group) Close(cause error) {
 	g.cancel(cause)
 }
 
-// Wait waits until everything that has begun has ended. It is called after
-// Close.
+// Wait waits until all registered work is done. It must be called after Close.
 func (g *Group) Wait() { g.wg.Wait() }

@@ -1,4 +1,5 @@
-// Package testlog has tests log to their own output, and read what was logged.
+// Package testlog provides loggers that write to the output of a test, and a
+// buffer to read what was logged.
 package testlog
 
 import (
@@ -9,8 +10,9 @@ import (
 	"testing"
 )
 
-// output is the output of a test until the test ends. A VFS whose Close was
-// given little time may log a little later, when testing.T must not be used.
+// output writes to the output of a test until the test ends. A VFS whose Close
+// had little time may log a little later, when testing.T must not be used any
+// more.
 type output struct {
 	mu sync.Mutex
 	w  io.Writer // guarded by mu; nil once the test has ended
@@ -31,7 +33,8 @@ func (o *output) end() {
 	o.w = nil
 }
 
-// New logs at DEBUG to the test, and to w unless it is nil.
+// New returns a logger of level DEBUG that writes to the output of the test,
+// and to w unless w is nil.
 func New(t testing.TB, w io.Writer) *slog.Logger {
 	testOutput := &output{w: t.Output()}
 	t.Cleanup(testOutput.end)
@@ -42,7 +45,7 @@ func New(t testing.TB, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Buffer is a strings.Builder for several goroutines.
+// Buffer is a strings.Builder that is safe for concurrent use.
 type Buffer struct {
 	mu sync.Mutex
 	b  strings.Builder // guarded by mu
@@ -55,7 +58,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String returns what was written so far.
+// String returns the bytes written so far.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,15 +1,15 @@
-// Package testscale decides how often tests that repeat themselves do so.
+// Package testscale determines how often repetitive tests repeat.
 //
-// The race detector makes a test several times slower, and finds a race in a
-// few repetitions that it would find in many. So the gate runs few repetitions
-// with it, and all of them without it.
+// The race detector makes a test several times slower. A race that it finds in
+// many repetitions, it also finds in a few. The gate therefore runs few
+// repetitions with the race detector, and all repetitions without it.
 package testscale
 
 import "testing"
 
-// Repeats returns how often a test repeats what it does full times in the
-// gate's run without the race detector: a quarter of that, rounded up, with the
-// race detector or -short.
+// Repeats returns the number of repetitions of a test. It is full in the gate's
+// run without the race detector, and a quarter of that, rounded up, with the
+// race detector or with -short.
 func Repeats(full int) int {
 	if race || testing.Short() {
 		return (full + 3) / 4
@@ -17,11 +17,11 @@ func Repeats(full int) int {
 	return full
 }
 
-// OneGoroutine is why a test says nothing under the race detector.
+// OneGoroutine is the reason of a test for which the race detector is useless.
 const OneGoroutine = "it has one goroutine"
 
-// NeedsNoRace skips a test under the race detector that could only be slower
-// there, and says why.
+// NeedsNoRace skips a test under the race detector if the detector cannot find
+// anything in it. why is the reason.
 func NeedsNoRace(t testing.TB, why string) {
 	t.Helper()
 	if race {

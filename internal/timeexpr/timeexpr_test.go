@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// The last day of a month longer than the one before it, late in the day.
+// now is late on the last day of a month that is longer than the previous
+// month.
 var now = time.Date(2026, 3, 31, 15, 30, 45, 123456789, time.UTC)
 
 func TestParse(t *testing.T) {
 	tests := []struct{ in, want string }{
-		// Absolute.
+		// Absolute times.
 		{"2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z"},
 		{"2024-01-02t03:04:05z", "2024-01-02T03:04:05Z"},
 		{"  2024-01-02T03:04:05Z\n", "2024-01-02T03:04:05Z"},
@@ -50,7 +51,7 @@ func TestParse(t *testing.T) {
 		{"last\t month", "2026-02-28T15:30:45.123456789Z"},
 		{"last year", "2025-03-31T15:30:45.123456789Z"},
 
-		// One unit.
+		// Offsets with one unit.
 		{"5 minutes ago", "2026-03-31T15:25:45.123456789Z"},
 		{"1 Minute Ago", "2026-03-31T15:29:45.123456789Z"},
 		{"0 minutes ago", "2026-03-31T15:30:45.123456789Z"},
@@ -81,7 +82,7 @@ func TestParse(t *testing.T) {
 		{"1.5 hours ago", "2026-03-31T14:00:45.123456789Z"},
 		{"0.001s ago", "2026-03-31T15:30:45.122456789Z"},
 
-		// Sums.
+		// Sums of several units.
 		{"1 hour 30 minutes ago", "2026-03-31T14:00:45.123456789Z"},
 		{"1h30m ago", "2026-03-31T14:00:45.123456789Z"},
 		{"1h 30m ago", "2026-03-31T14:00:45.123456789Z"},
@@ -92,7 +93,7 @@ func TestParse(t *testing.T) {
 		{"1 day 1 month ago", "2026-02-27T15:30:45.123456789Z"},
 		{"1 year and 1 month ago", "2025-02-28T15:30:45.123456789Z"},
 
-		// With a sign.
+		// Offsets with a sign.
 		{"-5m", "2026-03-31T15:25:45.123456789Z"},
 		{"-1h30m", "2026-03-31T14:00:45.123456789Z"},
 		{"-5 minutes", "2026-03-31T15:25:45.123456789Z"},
@@ -126,7 +127,7 @@ func TestParse_Error(t *testing.T) {
 		"0000-01-01T00:00:00+00:01", "9999-12-31T23:59:00-00:01",
 		"3000 years ago", "10001 years ago", "99999999999999999999 years ago", "9223372036854775807 ms ago",
 		"9223372036854775807 months ago", "9223372036854775807 years ago", "9223372036854775807 weeks ago",
-		"1537228672809129302 years ago", "30500568905 weeks ago", // wrap around to little
+		"1537228672809129302 years ago", "30500568905 weeks ago", // these would wrap around to small values
 		"9999 years and 9999 years ago", "316224000000000 ms 316224000000000 ms ago",
 		"@9223372036854775807", "@-9223372036854775808", "@253402300800", "@-62167219201", "@99999999999999999999",
 	}
@@ -159,7 +160,8 @@ func TestParse_LongInput(t *testing.T) {
 	}
 }
 
-// Whatever the zone of now, the answer is that for the same instant in UTC.
+// The zone of now must not matter: the result is the same as for the same
+// instant in UTC.
 func TestParse_ZoneOfNow(t *testing.T) {
 	local := now.In(time.FixedZone("", -9*60*60))
 	for _, in := range []string{"now", "today", "yesterday", "last month", "1 month 3h ago", "2024-01-02 03:04"} {
@@ -173,7 +175,7 @@ func TestParse_ZoneOfNow(t *testing.T) {
 	}
 }
 
-// A time written as RFC 3339 parses to itself.
+// A time formatted as RFC 3339 parses to itself.
 func TestParse_RoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	lo, hi := time.Date(0, 1, 3, 0, 0, 0, 0, time.UTC).Unix(), time.Date(9999, 12, 29, 0, 0, 0, 0, time.UTC).Unix()
