@@ -19,7 +19,8 @@ func answer(ctx context.Context, db *sql.DB, query string, args ...any) (uint64,
 	return sum.Sum64(), err
 }
 
-// readRows reads rows to the end, and closes them. There must be one at least.
+// readRows reads all rows and closes them. It returns an error if there are
+// none.
 func readRows(rows *sql.Rows, w io.Writer) error {
 	defer rows.Close()
 	columns, err := rows.Columns()
@@ -37,7 +38,7 @@ func readRows(rows *sql.Rows, w io.Writer) error {
 			return err
 		}
 		for _, b := range raw {
-			_, _ = w.Write(b) // hashes do not fail
+			_, _ = w.Write(b) // writing to a hash never fails
 			_, _ = w.Write([]byte{0})
 		}
 	}
@@ -50,7 +51,7 @@ func readRows(rows *sql.Rows, w io.Writer) error {
 	return nil
 }
 
-// check compares an answer with the one that another system gave.
+// check compares an answer with the answer of another system.
 func (e *env) check(question string, got uint64) error {
 	want, ok := e.answers[question]
 	if !ok {

@@ -40,7 +40,7 @@ func testEnv(t *testing.T) *env {
 	return e
 }
 
-// testDatasets are one of each source, in each format.
+// testDatasets returns one dataset of each source in each format.
 func testDatasets(t *testing.T, e *env) []*dataset {
 	t.Helper()
 	var all []*dataset
@@ -60,7 +60,7 @@ func testDatasets(t *testing.T, e *env) []*dataset {
 	return all
 }
 
-// Every query of every workload has the same answer everywhere.
+// Every query of every workload has the same result in all systems.
 func TestAnswers(t *testing.T) {
 	e := testEnv(t)
 	for _, d := range testDatasets(t, e) {
@@ -128,7 +128,7 @@ func allAnswers(t *testing.T, e *env, d *dataset, sys *system) map[string]uint64
 		if requests == 0 || n == 0 {
 			t.Errorf("%s: %d requests for %d bytes", sys.name, requests, n)
 		}
-		// All but the few pages that no tree holds were read.
+		// Only the few pages that belong to no b-tree were not read.
 		if pages := len(s.rec.take()); pages < d.pages*9/10 {
 			t.Errorf("%s: sqlite read %d of %d pages", sys.name, pages, d.pages)
 		}
@@ -139,7 +139,8 @@ func allAnswers(t *testing.T, e *env, d *dataset, sys *system) map[string]uint64
 	return answers
 }
 
-// What upstream restores from a replica is the file that plain SQLite is measured on.
+// The file that upstream restores from a replica is identical to the file on
+// which plain SQLite is measured.
 func TestUpstreamRestore(t *testing.T) {
 	e := testEnv(t)
 	for _, d := range testDatasets(t, e) {
@@ -196,7 +197,7 @@ func TestDatasetsAreDeterministic(t *testing.T) {
 	}
 }
 
-// Every workload runs, and every goal finds its number.
+// Every workload runs, and every goal has a number.
 func TestWorkloads(t *testing.T) {
 	e := testEnv(t)
 	if err := e.run(t.Context()); err != nil {
@@ -208,10 +209,10 @@ func TestWorkloads(t *testing.T) {
 				continue // see countWorkload
 			}
 			if sys.name == plain && strings.HasSuffix(row.name, "hydration, from nothing") {
-				continue // it has the file
+				continue // it has the file already
 			}
 			if sys.name == plain && strings.HasPrefix(row.name, "write: ") && (strings.Contains(row.name, "uploads") || strings.Contains(row.name, "syncs")) {
-				continue // it does not upload anything
+				continue // it uploads nothing
 			}
 			if sys.name == upstream && strings.HasPrefix(row.name, programName("")) {
 				continue // see programWorkload

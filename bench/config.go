@@ -10,44 +10,44 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 )
 
-// config says what is measured and how.
+// config determines what is measured and how.
 type config struct {
-	latency   time.Duration // of a request
-	bandwidth float64       // of a stream, bytes a second
+	latency   time.Duration // latency of a request
+	bandwidth float64       // of a stream, in bytes per second
 
-	runs     int           // of each measurement; the median counts
-	slow     time.Duration // what is not ours and takes longer runs once
-	patience time.Duration // for all runs of one measurement
+	runs     int           // number of runs of each measurement; the median counts
+	slow     time.Duration // systems other than ours that take longer run only once
+	patience time.Duration // limit for all runs of one measurement
 
-	frames bool // datasets as LZ4 frames instead of blocks
+	frames bool // datasets have LZ4 frames instead of blocks
 
 	blockRows, eventRows int
 	largeRows            int // 0: no large dataset
-	fewFiles, manyFiles  int // of level 0
+	fewFiles, manyFiles  int // numbers of files of level 0
 
 	lookups   int
 	rangeRows int
 	conns     int
 
-	pointPages []int // of the databases for warm point queries
+	pointPages []int // sizes of the databases for warm point queries
 	pointTime  time.Duration
-	indexPages int // of the database whose index is weighed
+	indexPages int // size of the database for measuring the index
 
-	cacheSize      int64 // of caches that are weighed
-	smallPages     int   // of the database with small pages whose cache is weighed
+	cacheSize      int64 // size of the measured caches
+	smallPages     int   // size of the database with small pages for measuring the cache
 	smallCacheSize int64
 
-	commits       int // one by one
+	commits       int // number of commits, one by one
 	uploadLatency time.Duration
-	uploadTime    time.Duration // of commits and reads during uploads
-	uploadRows    int           // in the database then
-	bulkRows      int           // in one transaction
+	uploadTime    time.Duration // duration of commits and reads during uploads
+	uploadRows    int           // rows in the database during uploads
+	bulkRows      int           // rows in one transaction
 	syncs         int
-	writers       int // with SyncOnCommit
-	writerCommits int // of each of them
+	writers       int // connections with SyncOnCommit
+	writerCommits int // commits per connection
 
-	programSize  int // of speedtest1
-	programBlobs int // of kvtest's database
+	programSize  int // size argument of speedtest1
+	programBlobs int // blobs in the database of kvtest
 
 	only   *regexp.Regexp
 	dir    string
@@ -74,7 +74,7 @@ func fullConfig() config {
 	}
 }
 
-// quickConfig is for the gate: it shows that everything runs, not how fast.
+// quickConfig is for the gate. It shows that everything runs, not how fast.
 func quickConfig() config {
 	return config{
 		latency: time.Millisecond, bandwidth: 80e6,
@@ -114,7 +114,7 @@ func parseFlags(args []string) (config, error) {
 	if *quick {
 		cfg = quickConfig()
 	}
-	// A flag that is given goes before -quick.
+	// An explicit flag overrides -quick.
 	fs.Visit(func(f *flag.Flag) {
 		switch f.Name {
 		case "latency":

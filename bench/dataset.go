@@ -13,18 +13,18 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// dataset is a database twice: as a replica, and as the file that restoring
-// the replica gives.
+// dataset is a database in two forms: a replica, and the file that results from
+// restoring the replica.
 type dataset struct {
 	*source
-	frames  bool   // pages are LZ4 frames, not blocks
-	plain   string // path of the file
-	replica string // folder
+	frames  bool   // pages are LZ4 frames instead of blocks
+	plain   string // path of the restored file
+	replica string // folder of the replica
 
-	files     int // of level 0
+	files     int // number of files of level 0
 	pages     int
 	snapshot  *ltx.FileInfo
-	frameSize map[uint32]int64 // bytes of the newest frame of each page
+	frameSize map[uint32]int64 // size of the newest frame of each page, in bytes
 }
 
 func (d *dataset) String() string {
@@ -34,7 +34,7 @@ func (d *dataset) String() string {
 	return d.name
 }
 
-// makeBase makes the database that snapshots are taken of.
+// makeBase creates the database from which snapshots are made.
 func makeBase(ctx context.Context, path string, src *source) (err error) {
 	db, err := sql.Open("sqlite3", "file:"+path)
 	if err != nil {
@@ -64,7 +64,8 @@ func makeBase(ctx context.Context, path string, src *source) (err error) {
 	return nil
 }
 
-// makeDataset makes a replica in dir with a snapshot of the base and some files of level 0.
+// makeDataset creates a replica in dir with a snapshot of the base and some
+// files of level 0.
 func makeDataset(ctx context.Context, base, dir string, src *source, files int, frames bool) (*dataset, error) {
 	d := &dataset{source: src, frames: frames, files: files, plain: filepath.Join(dir, "plain.db"), replica: filepath.Join(dir, "replica")}
 	if err := copyFile(d.plain, base); err != nil {
@@ -88,7 +89,8 @@ func makeDataset(ctx context.Context, base, dir string, src *source, files int, 
 	return d, nil
 }
 
-// addFiles changes the database in as many transactions, and writes what each changed.
+// addFiles changes the database in the given number of transactions and writes
+// a file with the changes of each.
 func (d *dataset) addFiles(ctx context.Context, w *replicaWriter, files int) (err error) {
 	db, err := sql.Open("sqlite3", "file:"+d.plain)
 	if err != nil {
@@ -130,7 +132,7 @@ func (d *dataset) loadFrameSizes() error {
 	}
 	snapshot := filepath.Join(d.replica, "ltx", "9", ltx.FormatFilename(d.snapshot.MinTXID, d.snapshot.MaxTXID))
 	sizes := make(map[uint32]int64)
-	for _, path := range append([]string{snapshot}, paths...) { // Glob sorts, so newer ones come later
+	for _, path := range append([]string{snapshot}, paths...) { // Glob sorts the paths, so newer files come later
 		if err := readFrameSizes(path, sizes); err != nil {
 			return fmt.Errorf("read page index of %s: %w", filepath.Base(path), err)
 		}
@@ -139,7 +141,7 @@ func (d *dataset) loadFrameSizes() error {
 	return nil
 }
 
-// ltxBytes sums up the newest frames of pages.
+// ltxBytes returns the total size of the newest frames of pages.
 func (d *dataset) ltxBytes(pages map[uint32]struct{}) (n int64) {
 	for pgno := range pages {
 		n += d.frameSize[pgno]
@@ -147,7 +149,8 @@ func (d *dataset) ltxBytes(pages map[uint32]struct{}) (n int64) {
 	return n
 }
 
-// keys returns what a query gives for n rows chosen at random, twice the same for the same seed.
+// keys returns the result of a query for n random rows. The same seed gives the
+// same rows.
 func (d *dataset) keys(ctx context.Context, query string, n int, seed uint64) (keys []any, err error) {
 	db, err := sql.Open("sqlite3", "file:"+d.plain)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// env is what workloads run in.
+// env is the environment of the workloads.
 type env struct {
 	config
 	systems  []*system
@@ -20,7 +20,7 @@ type env struct {
 	root     string // folder of the datasets
 	bases    map[string]string
 	datasets map[string]*dataset
-	answers  map[string]uint64 // by question, to compare systems
+	answers  map[string]uint64 // hashes by question, to compare the systems
 }
 
 func newEnv(cfg config, systems []*system, progress io.Writer) (*env, error) {
@@ -41,7 +41,7 @@ func (e *env) logf(format string, args ...any) {
 	fmt.Fprintf(e.progress, format+"\n", args...)
 }
 
-// dataset makes a dataset, or returns the one made before.
+// dataset creates a dataset, or returns it if it exists already.
 func (e *env) dataset(ctx context.Context, src *source, files int, frames bool) (*dataset, error) {
 	baseKey := fmt.Sprintf("%s-%d", src.name, src.rows)
 	key := fmt.Sprintf("%s-%d-%v", baseKey, files, frames)
@@ -67,7 +67,7 @@ func (e *env) dataset(ctx context.Context, src *source, files int, frames bool) 
 	return d, nil
 }
 
-// drop deletes a dataset that is large and needed no more, and its base.
+// drop deletes a large dataset, and its base, after its last use.
 func (e *env) drop(d *dataset) error {
 	for key, other := range e.datasets {
 		if other == d {
@@ -80,7 +80,8 @@ func (e *env) drop(d *dataset) error {
 	return errors.Join(os.RemoveAll(filepath.Dir(d.plain)), os.RemoveAll(base))
 }
 
-// repeat calls fn for each system, turn by turn, as often as the configuration says.
+// repeat calls fn for each system in turn, as many times as the configuration
+// says.
 func (e *env) repeat(ctx context.Context, fn func(ctx context.Context, sys *system) error) error {
 	spent := make([]time.Duration, len(e.systems))
 	for run := range e.runs {
@@ -107,7 +108,7 @@ func (e *env) session(ctx context.Context, sys *system, d *dataset, o openOption
 	return errors.Join(fn(s), s.close())
 }
 
-// timed runs fn and returns how long it took and what was requested meanwhile.
+// timed runs fn and returns its duration and the requests made meanwhile.
 func (s *session) timed(ctx context.Context, fn func() error) (sample, error) {
 	start := time.Now()
 	if err := fn(); err != nil {

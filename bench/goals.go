@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// goal is what the project wants of a number.
+// goal is the project's goal for one number.
 type goal struct {
 	what    string
-	atLeast bool // else at most
+	atLeast bool // the goal is a minimum; otherwise it is a maximum
 	want    float64
 	unit    string
-	got     float64 // NaN: not measured
+	got     float64 // NaN if not measured
 }
 
 func (g goal) met() bool {
@@ -29,7 +29,7 @@ func (e *env) goals() []goal {
 	few, many := openName(blocks, e.fewFiles), openName(blocks, e.manyFiles)
 	faster := func(row string) float64 { return r.time(row, upstream) / r.time(row, ours) }
 
-	// Eight round trips, and as much as one more for the processor.
+	// Eight round trips, and the duration of one more for the processor.
 	open := (9 * e.latency).Seconds() * 1e3
 	goals := []goal{
 		{few, false, open, " ms", r.time(few, ours) * 1e3},
@@ -132,7 +132,7 @@ func (e *env) writeGoals(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// label is how a dataset is called in the tables.
+// label is the name of a dataset in the tables.
 type label string
 
 func (l label) String() string { return string(l) }

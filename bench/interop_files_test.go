@@ -13,12 +13,12 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// lister is what upstream's clients and ours list with.
+// lister is the listing method of upstream's clients and ours.
 type lister interface {
 	LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error)
 }
 
-// listLevels lists level by level, with the timestamps of the metadata.
+// listLevels lists each level, with the timestamps of the metadata.
 func listLevels(t *testing.T, client lister) []*ltx.FileInfo {
 	t.Helper()
 	var all []*ltx.FileInfo
@@ -75,12 +75,12 @@ func lastOfLevel0(infos []*ltx.FileInfo) *ltx.FileInfo {
 	return last
 }
 
-// opener is what upstream's clients and ours read with.
+// opener is the read method of upstream's clients and ours.
 type opener interface {
 	OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
 }
 
-// readFile reads a part of a file, a size of 0 to its end.
+// readFile reads a part of a file. A size of 0 reads to the end.
 func readFile(t *testing.T, client opener, info *ltx.FileInfo, offset, size int64) []byte {
 	t.Helper()
 	r, err := client.OpenLTXFile(t.Context(), info.Level, info.MinTXID, info.MaxTXID, offset, size)

@@ -15,17 +15,17 @@ import (
 )
 
 // upstreamPrimary is a database that upstream Litestream replicates. It syncs,
-// compacts and deletes when it is told to.
+// compacts and deletes only when the test calls for it.
 type upstreamPrimary struct {
 	store   *upstreamlib.Store
 	levels  upstreamlib.CompactionLevels
 	db      *upstreamlib.DB
-	app     *sql.DB // the application's connections
+	app     *sql.DB // connections of the application
 	history []point
-	close   func() // before the test ends
+	close   func() // closes it before the test ends
 }
 
-// point is what the database was after a transaction.
+// point is the state of the database after a transaction.
 type point struct {
 	txid  ltx.TXID
 	state string
@@ -36,7 +36,7 @@ func newUpstreamPrimary(t *testing.T, client upstreamlib.ReplicaClient) *upstrea
 	return newUpstreamPrimaryAt(t, client, filepath.Join(t.TempDir(), "app.db"))
 }
 
-// newUpstreamPrimaryAt replicates a database that may be there already.
+// newUpstreamPrimaryAt replicates a database that may exist already.
 func newUpstreamPrimaryAt(t *testing.T, client upstreamlib.ReplicaClient, path string) *upstreamPrimary {
 	t.Helper()
 	db := upstreamlib.NewDB(path)
@@ -47,7 +47,7 @@ func newUpstreamPrimaryAt(t *testing.T, client upstreamlib.ReplicaClient, path s
 	p.store = upstreamlib.NewStore([]*upstreamlib.DB{db}, p.levels)
 	p.store.CompactionMonitorEnabled = false
 	p.store.L0RetentionCheckInterval = 0
-	db.SetLogger(testLogger(t)) // NewStore has set its own
+	db.SetLogger(testLogger(t)) // NewStore has set its own logger
 	if err := p.store.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +61,9 @@ func newUpstreamPrimaryAt(t *testing.T, client upstreamlib.ReplicaClient, path s
 	return p
 }
 
-// openSQLite opens a local database until the test ends. It takes upstream's
-// SQLite: two of them in one process would take each other's file locks away.
+// openSQLite opens a local database. It is closed when the test ends. It uses
+// upstream's SQLite, because two SQLite libraries in one process would drop
+// each other's file locks.
 func openSQLite(t *testing.T, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)")
@@ -77,7 +78,8 @@ func openSQLite(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-// commit executes statements, several in one transaction, and syncs.
+// commit executes statements and syncs. Several statements run in one
+// transaction.
 func (p *upstreamPrimary) commit(t *testing.T, statements ...string) {
 	t.Helper()
 	if err := execAll(t.Context(), p.app, statements); err != nil {
@@ -94,7 +96,7 @@ func (p *upstreamPrimary) commit(t *testing.T, statements ...string) {
 }
 
 func execAll(ctx context.Context, db *sql.DB, statements []string) error {
-	if len(statements) == 1 { // VACUUM must not be in a transaction
+	if len(statements) == 1 { // VACUUM cannot run in a transaction
 		_, err := db.ExecContext(ctx, statements[0])
 		return err
 	}
@@ -110,7 +112,7 @@ func execAll(ctx context.Context, db *sql.DB, statements []string) error {
 	return tx.Commit()
 }
 
-// last is the newest point of the history.
+// last returns the newest point of the history.
 func (p *upstreamPrimary) last() point { return p.history[len(p.history)-1] }
 
 func (p *upstreamPrimary) state(t *testing.T) string {
@@ -141,7 +143,8 @@ func (p *upstreamPrimary) checkpoint(t *testing.T) {
 	}
 }
 
-// deleteCompacted deletes the files of level 0 that are in one of level 1.
+// deleteCompacted deletes the files of level 0 whose transactions are in a file
+// of level 1.
 func (p *upstreamPrimary) deleteCompacted(t *testing.T) {
 	t.Helper()
 	p.store.SetL0Retention(time.Nanosecond)

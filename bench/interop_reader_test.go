@@ -19,26 +19,26 @@ import (
 	"github.com/ltxvfs/litestream"
 )
 
-// followTime is how long a reader may take to see a transaction.
+// followTime limits the time until a reader sees a transaction.
 const followTime = 30 * time.Second
 
-// interopReader is a connection of SQLite's through our VFS.
+// interopReader is a SQLite connection through our VFS.
 type interopReader struct {
 	conn  *sql.Conn
 	vfs   *litestream.VFS
-	close func() // before the test ends
+	close func() // closes it before the test ends
 }
 
-// vfsCount numbers the VFSes: SQLite keeps their names for ever.
+// vfsCount numbers the VFSs, because SQLite never forgets their names.
 var vfsCount atomic.Int64
 
-// openReader opens a replica until the test ends.
+// openReader opens a replica for reading. It is closed when the test ends.
 func openReader(t *testing.T, client litestream.ReplicaClient) *interopReader {
 	t.Helper()
 	return openReplica(t, client, "mode=ro", &litestream.Options{PollInterval: 50 * time.Millisecond, Logger: testLogger(t)})
 }
 
-// openReplica opens a replica until the test ends.
+// openReplica opens a replica. It is closed when the test ends.
 func openReplica(t *testing.T, client litestream.ReplicaClient, mode string, opts *litestream.Options) *interopReader {
 	t.Helper()
 	vfs := litestream.NewVFS(client, opts)
@@ -50,7 +50,7 @@ func openReplica(t *testing.T, client litestream.ReplicaClient, mode string, opt
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Travel is a connection's own, so it has to be the same one.
+	// Time travel is per connection, so the test uses a single one.
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func (r *interopReader) query(t *testing.T, query string) string {
 	return got
 }
 
-// wantState checks the tables, and that the database is sound.
+// wantState checks the content of the tables and the integrity of the database.
 func (r *interopReader) wantState(t *testing.T, want string) {
 	t.Helper()
 	if got := databaseState(t, r.conn); got != want {
@@ -105,8 +105,8 @@ func (r *interopReader) follow(t *testing.T, txid ltx.TXID) {
 	}
 }
 
-// databaseState returns all that the tables of makeHistory have, read by way
-// of both tables and the index.
+// databaseState returns the whole content of the tables of makeHistory. It
+// reads both tables and the index.
 func databaseState(t *testing.T, q querier) string {
 	t.Helper()
 	var b strings.Builder
@@ -125,13 +125,13 @@ func databaseState(t *testing.T, q querier) string {
 	return b.String()
 }
 
-// querier is a database or one connection to it.
+// querier is a database or a connection to it.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// queryText returns a result as text that both drivers agree on: values by
-// spaces, rows by lines.
+// queryText returns the result of a query as text that is the same for both
+// drivers. Values are separated by spaces and rows by newlines.
 func queryText(ctx context.Context, q querier, query string) (string, error) {
 	rows, err := q.QueryContext(ctx, query)
 	if err != nil {

@@ -21,18 +21,18 @@ import (
 	"github.com/ltxvfs/litestream/s3"
 )
 
-// interopClient is what each of our clients of object stores is.
+// interopClient is the common interface of our clients of object stores.
 type interopClient interface {
 	litestream.ReplicaClient
 	litestream.AllLTXFilesLister
 	Close() error
 }
 
-// connectFunc returns a client of upstream's and one of ours for a path.
+// connectFunc returns upstream's client and our client for a path.
 type connectFunc func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient)
 
-// interopStores are the stores that both have clients of. Each makes a bucket
-// of its own on the server, or skips the test where there is none.
+// interopStores lists the stores for which both have clients. Each function
+// creates a bucket on the server, or skips the test if there is no server.
 var interopStores = []struct {
 	name    string
 	connect func(*testing.T) connectFunc
@@ -42,8 +42,8 @@ var interopStores = []struct {
 	{"azure", connectAzure},
 }
 
-// What the servers of scripts/servers take. Azurite's are public and the same
-// everywhere.
+// Credentials for the servers of scripts/servers. Azurite's credentials are
+// public and the same everywhere.
 const (
 	s3Key, s3Secret, s3Region = "testkey", "testsecret", "us-east-1"
 
@@ -77,7 +77,7 @@ func connectS3(t *testing.T) connectFunc {
 
 func connectGCS(t *testing.T) connectFunc {
 	server, bucket := storetest.Server(t, "LITESTREAM_TEST_GCS"), newBucketName()
-	t.Setenv("STORAGE_EMULATOR_HOST", server.String()) // upstream has no other way
+	t.Setenv("STORAGE_EMULATOR_HOST", server.String()) // upstream provides no other way
 	admin, err := storage.NewClient(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func connectGCS(t *testing.T) connectFunc {
 
 func connectAzure(t *testing.T) connectFunc {
 	endpoint, bucket := storetest.Server(t, "LITESTREAM_TEST_AZURE").JoinPath(azureAccount).String(), newBucketName()
-	t.Setenv("LITESTREAM_AZURE_SAS_TOKEN", "") // it would go before the key
+	t.Setenv("LITESTREAM_AZURE_SAS_TOKEN", "") // it would take precedence over the key
 	credential, err := azblob.NewSharedKeyCredential(azureAccount, azureKey)
 	if err != nil {
 		t.Fatal(err)

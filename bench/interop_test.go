@@ -11,8 +11,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestInterop has upstream Litestream replicate a database into each store,
-// reads it with ours, and has upstream read what ours writes. It needs servers:
+// TestInterop makes upstream Litestream replicate a database to each store and
+// reads the replica with our VFS. Then upstream reads files that our clients
+// write. The test needs servers:
 //
 //	eval "$(../scripts/servers start)"
 //	go test -run TestInterop .
@@ -40,8 +41,8 @@ func TestInterop(t *testing.T) {
 	}
 }
 
-// makeHistory leaves files of level 0, one of level 1, a snapshot, and
-// transactions that neither of these has.
+// makeHistory creates a history with files of level 0, one file of level 1, a
+// snapshot, and transactions that neither of the latter two contains.
 func makeHistory(t *testing.T, p *upstreamPrimary) {
 	t.Helper()
 	p.commit(t, "CREATE TABLE kinds (id INTEGER PRIMARY KEY, kind TEXT)",
@@ -55,13 +56,13 @@ func makeHistory(t *testing.T, p *upstreamPrimary) {
 	p.checkpoint(t)
 	p.commit(t, "DELETE FROM items WHERE id > 400")
 	p.compact(t, upstreamlib.SnapshotLevel)
-	p.commit(t, "VACUUM") // the database shrinks
+	p.commit(t, "VACUUM") // shrinks the database
 	p.commit(t, "ALTER TABLE items ADD COLUMN note TEXT DEFAULT 'added'",
 		"UPDATE items SET note = NULL WHERE id = 3")
 }
 
-// checkListings compares what two clients list, with the timestamps in the
-// files themselves, and with the listing of all levels at once.
+// checkListings compares the listings of two clients, also with the timestamps
+// in the files themselves and with the listing of all levels at once.
 func checkListings(t *testing.T, theirs upstreamlib.ReplicaClient, our interopClient) {
 	t.Helper()
 	ctx := t.Context()
@@ -86,7 +87,7 @@ func checkListings(t *testing.T, theirs upstreamlib.ReplicaClient, our interopCl
 	}
 	wantSameFiles(t, "AllLTXFiles", collect(t, all), want)
 
-	// From the middle of a level on.
+	// List from the middle of a level on.
 	last := lastOfLevel0(got)
 	for name, client := range map[string]lister{"theirs": theirs, "ours": our} {
 		itr, err := client.LTXFiles(ctx, 0, last.MinTXID, true)
@@ -97,11 +98,11 @@ func checkListings(t *testing.T, theirs upstreamlib.ReplicaClient, our interopCl
 	}
 }
 
-// checkTravel goes to each transaction of the history, by its number and by
-// its time, and back.
+// checkTravel travels to each transaction of the history, by its number and by
+// its time, and back to the newest state.
 func checkTravel(t *testing.T, p *upstreamPrimary, reader *interopReader, our interopClient) {
 	t.Helper()
-	var changes []*ltx.FileInfo // of level 0, a transaction each
+	var changes []*ltx.FileInfo // files of level 0 with one transaction each
 	for _, info := range listLevels(t, our) {
 		if info.Level == 0 {
 			changes = append(changes, info)
@@ -120,7 +121,7 @@ func checkTravel(t *testing.T, p *upstreamPrimary, reader *interopReader, our in
 		want := point.txid
 		for _, info := range changes {
 			if !info.CreatedAt.After(at) {
-				want = info.MaxTXID // a checkpoint can be of the same millisecond
+				want = info.MaxTXID // a checkpoint can have the same millisecond
 			}
 		}
 		reader.query(t, fmt.Sprintf("PRAGMA litestream_time = '%s'", at.Format(time.RFC3339Nano)))
@@ -142,7 +143,8 @@ func checkFollow(t *testing.T, p *upstreamPrimary, reader *interopReader) {
 	}
 }
 
-// checkRetention has upstream compact and delete under the eyes of a reader.
+// checkRetention makes upstream compact and delete files while a reader is
+// connected.
 func checkRetention(t *testing.T, p *upstreamPrimary, reader *interopReader, theirs upstreamlib.ReplicaClient, our interopClient) {
 	t.Helper()
 	p.compact(t, 1)
@@ -160,11 +162,11 @@ func checkRetention(t *testing.T, p *upstreamPrimary, reader *interopReader, the
 		t.Errorf("went to transaction %s, which is within a compacted file", gone)
 	}
 	reader.query(t, "PRAGMA litestream_txid = latest")
-	// One that has not seen the deleted files.
+	// This reader has not seen the deleted files.
 	openReader(t, our).wantState(t, p.state(t))
 }
 
-// copyFiles writes the files of one replica to another.
+// copyFiles copies the files of one replica to another.
 func copyFiles(t *testing.T, from, to interopClient) []*ltx.FileInfo {
 	t.Helper()
 	infos := listLevels(t, from)
@@ -179,7 +181,7 @@ func copyFiles(t *testing.T, from, to interopClient) []*ltx.FileInfo {
 	return infos
 }
 
-// checkCopy has upstream list and read what ours wrote.
+// checkCopy makes upstream list and read files that our client wrote.
 func checkCopy(t *testing.T, want []*ltx.FileInfo, theirs upstreamlib.ReplicaClient, our interopClient) {
 	t.Helper()
 	wantSameFiles(t, "theirs", listLevels(t, theirs), want)
@@ -192,7 +194,8 @@ func checkCopy(t *testing.T, want []*ltx.FileInfo, theirs upstreamlib.ReplicaCli
 	}
 }
 
-// checkRestore has upstream restore the database from what ours wrote.
+// checkRestore makes upstream restore the database from files that our client
+// wrote.
 func checkRestore(t *testing.T, p *upstreamPrimary, theirs upstreamlib.ReplicaClient) {
 	t.Helper()
 	opts := upstreamlib.NewRestoreOptions()

@@ -17,10 +17,12 @@ import (
 	"github.com/ltxvfs/litestream/file"
 )
 
-// clients are upstream's and ours of one replica, for a path.
+// clients returns upstream's client and our client of one replica, given a
+// path.
 type clients func(t *testing.T, path string) (upstreamlib.ReplicaClient, litestream.ReplicaClient)
 
-// writeStores are those that the tests of write mode run in. S3 needs a server.
+// writeStores lists the stores in which the tests of write mode run. S3 needs a
+// server.
 var writeStores = []struct {
 	name    string
 	connect func(*testing.T) clients
@@ -40,14 +42,14 @@ var writeStores = []struct {
 	}},
 }
 
-// interopWriter is a connection of SQLite's through our VFS in write mode. It
-// syncs when it is told to.
+// interopWriter is a SQLite connection through our VFS in write mode. It syncs
+// only when the test calls for it.
 type interopWriter struct {
 	*interopReader
 	history []point
 }
 
-// openWriter opens a replica for writing until the test ends.
+// openWriter opens a replica for writing. It is closed when the test ends.
 func openWriter(t *testing.T, client litestream.ReplicaClient, more func(*litestream.Options)) *interopWriter {
 	t.Helper()
 	opts := &litestream.Options{
@@ -59,8 +61,7 @@ func openWriter(t *testing.T, client litestream.ReplicaClient, more func(*litest
 	return &interopWriter{interopReader: openReplica(t, client, "mode=rwc", opts)}
 }
 
-// commit executes statements, which are to become one transaction of the
-// replica.
+// commit executes statements. They become one transaction of the replica.
 func (w *interopWriter) commit(t *testing.T, statements ...string) {
 	t.Helper()
 	for _, s := range statements {
@@ -75,7 +76,7 @@ func (w *interopWriter) commit(t *testing.T, statements ...string) {
 	w.history = append(w.history, point{txid, databaseState(t, w.conn)})
 }
 
-// begin makes the tables of makeHistory.
+// begin creates the tables of makeHistory.
 func (w *interopWriter) begin(t *testing.T, pageSize int) {
 	t.Helper()
 	w.commit(t, fmt.Sprintf("PRAGMA page_size = %d", pageSize),
@@ -84,25 +85,25 @@ func (w *interopWriter) begin(t *testing.T, pageSize int) {
 		"INSERT INTO kinds VALUES (0, 'nil'), (1, 'one'), (2, 'zwei ü')")
 }
 
-// insertItems is a statement that appends rows.
+// insertItems returns a statement that appends n rows.
 func insertItems(n int) string {
 	return fmt.Sprintf(`WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d)
 		INSERT INTO items (kind_id, n, body) SELECT i %% 3, i / 8.0, zeroblob(i %% 400) || printf('%%0200d', i * 7919) FROM c`, n)
 }
 
-// writeHistory writes what makes a database grow, shrink and change.
+// writeHistory runs transactions that grow, shrink and change a database.
 func writeHistory(t *testing.T, w *interopWriter, pageSize int) {
 	t.Helper()
 	w.begin(t, pageSize)
 	w.commit(t, insertItems(600))
 	w.commit(t, "CREATE INDEX items_kind ON items (kind_id, n)")
-	// Several commits, and what is no commit, in one transaction.
+	// One transaction of the replica with several commits and a rollback.
 	w.commit(t, "UPDATE items SET n = -n WHERE id % 5 = 0",
 		"BEGIN; DELETE FROM items; DROP TABLE kinds; ROLLBACK",
 		"UPDATE kinds SET kind = 'eins' WHERE id = 1", "DELETE FROM items WHERE id > 400")
-	w.commit(t, "VACUUM") // the database shrinks
+	w.commit(t, "VACUUM") // shrinks the database
 	w.commit(t, "INSERT INTO items VALUES (9999, 1, 0.5, zeroblob(300000))")
-	// It shrinks and grows again.
+	// The database shrinks and grows again.
 	w.commit(t, "DELETE FROM items WHERE id > 50", "VACUUM", insertItems(200))
 	w.commit(t, "PRAGMA journal_mode = TRUNCATE", "UPDATE items SET n = 1 WHERE id = 1")
 	w.commit(t, "PRAGMA journal_mode = PERSIST", "PRAGMA synchronous = OFF", "UPDATE items SET n = 2 WHERE id = 1")
@@ -112,7 +113,7 @@ func writeHistory(t *testing.T, w *interopWriter, pageSize int) {
 	w.commit(t, "DELETE FROM items", "VACUUM")
 }
 
-// restoreAt has upstream restore a transaction, 0 the last.
+// restoreAt makes upstream restore a transaction. 0 means the last one.
 func restoreAt(t *testing.T, theirs upstreamlib.ReplicaClient, txid ltx.TXID) (path string, err error) {
 	t.Helper()
 	opts := upstreamlib.NewRestoreOptions()
@@ -121,9 +122,10 @@ func restoreAt(t *testing.T, theirs upstreamlib.ReplicaClient, txid ltx.TXID) (p
 	return opts.OutputPath, upstreamlib.NewReplicaWithClient(nil, theirs).Restore(t.Context(), opts)
 }
 
-// checkTransactions has upstream restore, and a reader travel to, every
-// transaction up to the last of a history. With all, none may be gone; else the
-// last may not, and who does not find one has to agree with the other.
+// checkTransactions makes upstream restore every transaction of a history, and
+// makes a reader travel to every one. If all is true, every transaction must be
+// available. Otherwise only the last one must be, and upstream and our reader
+// must agree on which others are.
 func checkTransactions(t *testing.T, history []point, all bool, theirs upstreamlib.ReplicaClient, our litestream.ReplicaClient) (found int) {
 	t.Helper()
 	reader := openReader(t, our)
@@ -159,7 +161,7 @@ func checkTransactions(t *testing.T, history []point, all bool, theirs upstreaml
 	return found
 }
 
-// shorten leaves out most of a text that is long.
+// shorten shortens a long text.
 func shorten(s string) string {
 	const most = 2000
 	if len(s) > most {
@@ -168,8 +170,8 @@ func shorten(s string) string {
 	return s
 }
 
-// Upstream restores each transaction that was written by ours, in databases of
-// all kinds of pages.
+// Upstream restores each transaction that our VFS wrote, in databases with
+// every page size.
 func TestInteropWrite_PageSizes(t *testing.T) {
 	for _, store := range writeStores {
 		t.Run(store.name, func(t *testing.T) {
@@ -193,8 +195,8 @@ func TestInteropWrite_PageSizes(t *testing.T) {
 	}
 }
 
-// Upstream restores what ours compacts: each transaction if none is deleted,
-// else those that ours can travel to.
+// Upstream restores replicas that our VFS has compacted: every transaction if
+// none is deleted, and otherwise the transactions that our VFS can travel to.
 func TestInteropWrite_Compaction(t *testing.T) {
 	for _, store := range writeStores {
 		t.Run(store.name, func(t *testing.T) {
@@ -223,7 +225,7 @@ func TestInteropWrite_Compaction(t *testing.T) {
 	}
 }
 
-// compactionTime is how long it may take until all levels have several files.
+// compactionTime limits the time until all levels have several files.
 const compactionTime = 20 * time.Second
 
 // writeUntilCompacted commits until all levels have several files.
@@ -252,7 +254,7 @@ func writeUntilCompacted(t *testing.T, w *interopWriter, theirs upstreamlib.Repl
 	}
 }
 
-// checkFollowed restores the last transaction without saying which it is.
+// checkFollowed restores the last transaction without naming it.
 func checkFollowed(t *testing.T, history []point, theirs upstreamlib.ReplicaClient) {
 	t.Helper()
 	path, err := restoreAt(t, theirs, 0)
@@ -264,8 +266,8 @@ func checkFollowed(t *testing.T, history []point, theirs upstreamlib.ReplicaClie
 	}
 }
 
-// A database that ours and upstream's primaries take turns to write, with a
-// reader that follows all the time.
+// Our VFS and upstream's primary take turns to write a database, while a reader
+// follows all the time.
 func TestInteropWrite_Turns(t *testing.T) {
 	for _, store := range writeStores {
 		t.Run(store.name, func(t *testing.T) {
@@ -284,7 +286,7 @@ func checkTurns(t *testing.T, oursTurn bool, theirs upstreamlib.ReplicaClient, o
 	var (
 		history []point
 		reader  *interopReader
-		wal     bool // it was in WAL mode once
+		wal     bool // the database has been in WAL mode
 	)
 	for turn := range 5 {
 		var points []point
@@ -356,7 +358,8 @@ func checkTurns(t *testing.T, oursTurn bool, theirs upstreamlib.ReplicaClient, o
 	checkTransactions(t, history, true, theirs, our)
 }
 
-// checkFormat wants a database that was in WAL mode to be restored as such.
+// checkFormat checks that a database that has been in WAL mode is restored in
+// WAL mode.
 func checkFormat(t *testing.T, theirs upstreamlib.ReplicaClient, wal bool) {
 	t.Helper()
 	path, err := restoreAt(t, theirs, 0)

@@ -20,8 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestInteropWrite_Kill has upstream restore what processes have written that
-// were killed.
+// TestInteropWrite_Kill makes upstream restore replicas that killed processes
+// have written.
 func TestInteropWrite_Kill(t *testing.T) {
 	dir := t.TempDir()
 	killtest.Run(t, dir, *kills, func(t *testing.T) string {

@@ -1,7 +1,7 @@
-// Command bench measures how fast databases are read in place, through this
-// library's VFS, through upstream Litestream's, and by plain SQLite on the
-// restored file, in one process, over the same replicas in a folder, which it
-// makes as slow as an object store.
+// Command bench measures how fast databases are read in place. It compares this
+// library's VFS, upstream Litestream's VFS, and plain SQLite on the restored
+// file. All run in one process on the same replicas in a folder, and the
+// command delays requests so that the folder is as slow as an object store.
 package main
 
 import (
@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, e.close()) }()
 	err = e.run(ctx)
 	text := e.markdown()
-	fmt.Print(text) // after an error, what there is
+	fmt.Print(text) // after an error, the text contains the results so far
 	if err != nil || cfg.output == "" {
 		return err
 	}

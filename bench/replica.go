@@ -18,7 +18,7 @@ import (
 // snapshotTXID is the last transaction of the snapshot.
 const snapshotTXID = 1000
 
-// replicaWriter writes LTX files as a primary does.
+// replicaWriter writes LTX files like a primary.
 type replicaWriter struct {
 	client       *file.ReplicaClient
 	pageSize     int
@@ -42,7 +42,7 @@ func (w *replicaWriter) header(commit int, minTXID ltx.TXID) ltx.Header {
 	}
 }
 
-// snapshot writes a whole database file.
+// snapshot writes a snapshot of a database file.
 func (w *replicaWriter) snapshot(ctx context.Context, path string) error {
 	var body io.Reader
 	if w.frames {
@@ -59,7 +59,7 @@ func (w *replicaWriter) snapshot(ctx context.Context, path string) error {
 		}
 		defer f.Close()
 		r, pw := io.Pipe()
-		defer r.Close() // or the encoder would wait for ever after an error
+		defer r.Close() // otherwise the encoder would wait for ever after an error
 		go func() { pw.CloseWithError(w.encode(pw, f)) }()
 		body = r
 	}
@@ -68,7 +68,7 @@ func (w *replicaWriter) snapshot(ctx context.Context, path string) error {
 	return err
 }
 
-// encode streams a snapshot, for databases that are larger than memory should hold.
+// encode streams a snapshot, because a database may be too large for memory.
 func (w *replicaWriter) encode(dst io.Writer, f *os.File) error {
 	fi, err := f.Stat()
 	if err != nil {
@@ -103,7 +103,7 @@ func (w *replicaWriter) encode(dst io.Writer, f *os.File) error {
 }
 
 // addChanges writes a file of level 0 with the pages that differ from before,
-// and returns the database as it is now.
+// and returns the current content of the database.
 func (w *replicaWriter) addChanges(ctx context.Context, path string, before []byte) ([]byte, error) {
 	after, err := os.ReadFile(path)
 	if err != nil {
@@ -119,7 +119,7 @@ func (w *replicaWriter) addChanges(ctx context.Context, path string, before []by
 	return after, nil
 }
 
-// changed returns the pages of after that differ from those of before.
+// changed returns the pages of after that differ from the pages of before.
 func (w *replicaWriter) changed(before, after []byte) map[uint32][]byte {
 	lock := ltx.LockPgno(uint32(w.pageSize))
 	pages := make(map[uint32][]byte)
@@ -132,7 +132,8 @@ func (w *replicaWriter) changed(before, after []byte) map[uint32][]byte {
 	return pages
 }
 
-// readFrameSizes reads the page index of an LTX file into sizes.
+// readFrameSizes adds the frame sizes in the page index of an LTX file to
+// sizes.
 func readFrameSizes(path string, sizes map[uint32]int64) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -143,7 +144,7 @@ func readFrameSizes(path string, sizes map[uint32]int64) error {
 	if err != nil {
 		return err
 	}
-	// The index ends with its size and stands before the trailer.
+	// The index ends with its size, which precedes the trailer.
 	end := fi.Size() - ltx.TrailerSize - 8
 	var length [8]byte
 	if _, err := f.ReadAt(length[:], end); err != nil {

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// sample is one run of something that takes time.
+// sample is one run of a timed measurement.
 type sample struct {
 	time     time.Duration
 	requests int
 	bytes    int64
 
-	// share of the work that was done, if not all: the rest is extrapolated, but
-	// for what was there once, before it.
+	// share is the share of the work that was done, if not all of it. The rest
+	// is extrapolated, except for the fixed part at the start.
 	share float64
 	once  *sample
 }
 
-// whole returns the sample scaled up to all of the work.
+// whole returns the sample extrapolated to all of the work.
 func (s sample) whole() sample {
 	if s.share == 0 {
 		return s
@@ -33,15 +33,15 @@ func (s sample) whole() sample {
 	return s
 }
 
-// results are the samples and figures of every system, by the name of what
-// was measured, in the order in which names came up first.
+// results holds the samples and figures of every system by the name of the
+// measurement. The order is that in which the names were added.
 type results struct {
 	rows    []*row
 	figures []*figure
 	notes   []string
 }
 
-// note has a text be put below the tables.
+// note adds a text below the tables.
 func (r *results) note(text string) { r.notes = append(r.notes, text) }
 
 type row struct {
@@ -49,7 +49,7 @@ type row struct {
 	samples map[string][]sample // by system
 }
 
-// figure is a number that is not a time.
+// figure is a result that is not a time.
 type figure struct {
 	name   string
 	unit   string
@@ -74,7 +74,8 @@ func (r *results) addFigure(name, unit, system string, v float64) {
 	r.figures[i].values[system] = append(r.figures[i].values[system], v)
 }
 
-// median returns the middle run of a system by time, scaled up.
+// median returns the median run of a system by time, extrapolated to all of the
+// work.
 func (r *row) median(system string) (sample, bool) {
 	all := slices.Clone(r.samples[system])
 	if len(all) == 0 {
@@ -93,7 +94,7 @@ func (f *figure) median(system string) (float64, bool) {
 	return all[(len(all)-1)/2], true
 }
 
-// time returns the median time of a row in seconds, NaN if there is none.
+// time returns the median time of a row in seconds, or NaN if there is none.
 func (r *results) time(name, system string) float64 {
 	for _, row := range r.rows {
 		if row.name == name {
@@ -105,7 +106,7 @@ func (r *results) time(name, system string) float64 {
 	return math.NaN()
 }
 
-// value returns the median of a figure, NaN if there is none.
+// value returns the median of a figure, or NaN if there is none.
 func (r *results) value(name, system string) float64 {
 	for _, f := range r.figures {
 		if f.name == name {

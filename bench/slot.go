@@ -6,19 +6,19 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
-// vfs is what both VFSs under test are.
+// vfs is the common interface of both VFSs under test.
 type vfs interface {
 	sqlite3vfs.VFS
 	sqlite3vfs.URIOpener
 }
 
-// slot is a VFS known to SQLite whose inside can be replaced: a VFS can be
-// registered only while no other is in use, and never be taken back, but each
-// run wants a new one.
+// slot is a VFS registered with SQLite whose implementation can be replaced. A
+// VFS can be registered only while no other is in use, and it can never be
+// unregistered, but each run needs a new one.
 type slot struct {
 	name string
 
-	mu  sync.Mutex // guards what follows
+	mu  sync.Mutex // guards the fields below
 	vfs vfs
 	rec *recorder
 }
@@ -31,12 +31,12 @@ var (
 func newSlot(name string) *slot {
 	s := &slot{name: name}
 	if err := sqlite3vfs.RegisterVFS(name, s); err != nil {
-		panic(err) // a name that is taken twice
+		panic(err) // the name is registered already
 	}
 	return s
 }
 
-// set replaces the VFS. Files that are open stay with the one that opened them.
+// set replaces the VFS. Open files stay with the VFS that opened them.
 func (s *slot) set(v vfs, rec *recorder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,11 +76,11 @@ func (s *slot) FullPathname(name string) string {
 	return v.FullPathname(name)
 }
 
-// recorder notes which pages SQLite asks for.
+// recorder records which pages SQLite reads.
 type recorder struct {
 	pageSize int64
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	known map[uint32]struct{}
 	fresh map[uint32]struct{}
 }
@@ -89,7 +89,8 @@ func newRecorder(pageSize int) *recorder {
 	return &recorder{pageSize: int64(pageSize), known: make(map[uint32]struct{}), fresh: make(map[uint32]struct{})}
 }
 
-// take returns the pages that were asked for since the last call, and never before it.
+// take returns the pages that were read since the last call and never before
+// it.
 func (r *recorder) take() map[uint32]struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,7 +110,8 @@ func (r *recorder) note(pgno uint32) {
 	}
 }
 
-// wrap returns a file that is recorded. A nil recorder records nothing, and costs nothing.
+// wrap returns a file whose reads are recorded. A nil recorder records nothing
+// and costs nothing.
 func (r *recorder) wrap(f sqlite3vfs.File, flags sqlite3vfs.OpenFlag) sqlite3vfs.File {
 	if r == nil || f == nil || flags&sqlite3vfs.OpenMainDB == 0 {
 		return f

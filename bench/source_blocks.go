@@ -7,8 +7,9 @@ import (
 	"math/rand/v2"
 )
 
-// blocksSource is the block map of a disk image: where each block of 64 KiB is
-// stored, by the hash of its content, packed with others into objects.
+// blocksSource is the block map of a disk image. For each block of 64 KiB it
+// stores the location of the block. Blocks are identified by the hash of their
+// content and packed into objects with others.
 func blocksSource(rows int) *source {
 	return &source{
 		name: "blocks", pageSize: 4096, rows: rows, seed: 1,
@@ -38,7 +39,7 @@ func blocksSource(rows int) *source {
 		table: []string{"SELECT count(*), sum(len), sum(length(hash)) FROM (SELECT len, hash FROM blocks NOT INDEXED LIMIT ?)"},
 		counts: []string{
 			"SELECT count(*) FROM blocks NOT INDEXED LIMIT ?",
-			"SELECT count(*) FROM blocks LIMIT ?", // SQLite takes the smallest index
+			"SELECT count(*) FROM blocks LIMIT ?", // SQLite uses the smallest index
 		},
 		scans: []string{
 			"SELECT count(*), sum(len), sum(length(hash)) FROM (SELECT len, hash FROM blocks NOT INDEXED LIMIT ?)",
@@ -49,8 +50,8 @@ func blocksSource(rows int) *source {
 
 const extentBlocks = 256
 
-// fillBlocks writes the disk in extents, the first three fifths in order, as an
-// installation does, the rest at random.
+// fillBlocks writes the disk in extents. It writes the first three fifths in
+// order, like an installation, and the rest at random.
 func fillBlocks(ctx context.Context, tx *sql.Tx, rows int, rng *rand.Rand) error {
 	stmt, err := tx.PrepareContext(ctx, "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)")
 	if err != nil {
@@ -90,7 +91,8 @@ func overwriteBlocks(ctx context.Context, tx *sql.Tx, rows int, rng *rand.Rand) 
 	return nil
 }
 
-// packPosition is the end of the newest pack, an object of some 16 MiB of compressed blocks.
+// packPosition is the end of the newest pack. A pack is an object of about 16
+// MiB of compressed blocks.
 type packPosition struct{ pack, offset int }
 
 func (p *packPosition) next(rng *rand.Rand) (pack, offset, n int) {

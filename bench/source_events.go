@@ -10,8 +10,8 @@ import (
 
 const byPrimaryKey = "primary key"
 
-// eventsSource is a log of what users did. Rows come nearly in the order of
-// their time; those of one user are scattered.
+// eventsSource is a log of user events. Rows are nearly in the order of their
+// time, and the rows of one user are scattered.
 func eventsSource(name string, rows int) *source {
 	return &source{
 		name: name, pageSize: 4096, rows: rows, seed: 2,
@@ -49,7 +49,7 @@ func eventsSource(name string, rows int) *source {
 		table: []string{"SELECT count(*), sum(length(body)) FROM (SELECT body FROM events NOT INDEXED LIMIT ?)"},
 		counts: []string{
 			"SELECT count(*) FROM events NOT INDEXED LIMIT ?",
-			"SELECT count(*) FROM events LIMIT ?", // SQLite takes the smallest index
+			"SELECT count(*) FROM events LIMIT ?", // SQLite uses the smallest index
 		},
 		scans: []string{
 			"SELECT count(*), sum(length(body)) FROM (SELECT body FROM events NOT INDEXED LIMIT ?)",
@@ -60,7 +60,7 @@ func eventsSource(name string, rows int) *source {
 }
 
 const (
-	firstEventTime = 1_767_323_045_000 // ms
+	firstEventTime = 1_767_323_045_000 // in milliseconds
 	eventInterval  = 50
 	eventJitter    = 5_000
 	eventsPerUser  = 12
@@ -88,7 +88,8 @@ var bodyWords = strings.Fields(`account address basket battery blue bottle camer
 	lamp leather marble metal mirror monitor notebook office orange paper pencil picture pillow printer purple return
 	saddle silver speaker steel summer table ticket travel umbrella velvet violin wallet window winter wooden yellow`)
 
-// eventBody is some JSON with words and numbers, about as compressible as real ones.
+// eventBody returns JSON with words and numbers. It compresses about as well as
+// real data.
 func eventBody(rng *rand.Rand) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"session":"%016x","path":"/shop/%s/%s-%d","agent":"Mozilla/5.0 (X11; Linux x86_64) v%d.%d","text":"`,

@@ -6,10 +6,10 @@ import (
 	"math/rand/v2"
 )
 
-// pointsSource is a database with as many pages as wanted that is cheap to
-// make: small pages with one row of zeros in each.
+// pointsSource is a database with any number of pages that is cheap to create.
+// Its pages are small and hold one row of zeros each.
 func pointsSource(pages int) *source {
-	const rowsPerHundredPages = 97 // the rest is the inside of the tree
+	const rowsPerHundredPages = 97 // the other pages are interior pages
 	return &source{
 		name: "points", pageSize: 512, rows: pages * rowsPerHundredPages / 100, seed: 3,
 		schema: []string{"CREATE TABLE points (id INTEGER PRIMARY KEY, pad BLOB)"},

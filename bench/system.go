@@ -14,12 +14,12 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 )
 
-// system is a way to use a database.
+// system is a way to access a database.
 type system struct {
 	name string
 	open func(d *dataset, o openOptions) (*session, error)
 
-	write func(o writeOptions) (*session, error) // a database that can be written to
+	write func(o writeOptions) (*session, error) // opens a database in write mode
 }
 
 const (
@@ -30,38 +30,39 @@ const (
 
 type openOptions struct {
 	latency   decorate.Latency
-	cacheSize int64 // 0: the default of the system
-	conns     int   // 0: one
-	record    bool  // the pages that SQLite reads
+	cacheSize int64 // 0: default of the system
+	conns     int   // 0: one connection
+	record    bool  // record the pages that SQLite reads
 	hydrate   bool
-	client    litestream.ReplicaClient // instead of the folder's, if there is one; for ours
+	client    litestream.ReplicaClient // replaces the client of the folder if it is not nil; only for our VFS
 }
 
-// session is a database with nothing cached yet.
+// session is an open database. Its caches are empty at first.
 type session struct {
 	db    *sql.DB
 	trace *decorate.Trace // nil for plain SQLite
 	rec   *recorder       // nil if pages are not recorded
 	end   func() error
 
-	// hydration tells how much is local, in hundredths, and whether all is. Nil
-	// without hydration.
+	// hydration returns the progress of hydration in percent and whether it is
+	// complete. It is nil without hydration.
 	hydration func(context.Context, *session) (progress float64, done bool, err error)
 
-	// sync has what is committed uploaded. Nil if it cannot be written to, or is
+	// sync uploads all commits. It is nil if the database is read-only or is
 	// plain SQLite's.
 	sync func(context.Context) error
-	vfs  *litestream.VFS // nil if it cannot be written to, or is not ours
+	vfs  *litestream.VFS // nil if the database is read-only or is not ours
 }
 
-// quiet is the log of all VFSs.
+// quiet is the logger of all VFSs. It discards everything.
 var quiet = slog.New(slog.DiscardHandler)
 
 func (s *session) close() error {
 	return errors.Join(s.db.Close(), s.end())
 }
 
-// counts returns the requests and bytes since the last call, after waiting for those under way.
+// counts waits for the requests in flight and returns the requests and bytes
+// since the last call.
 func (s *session) counts(ctx context.Context) (requests int, bytes int64, err error) {
 	if s.trace == nil {
 		return 0, 0, nil
@@ -80,7 +81,8 @@ func (s *session) counts(ctx context.Context) (requests int, bytes int64, err er
 	}
 }
 
-// soFar returns what counts would.
+// soFar returns what counts would return, but it neither waits nor resets the
+// counts.
 func (s *session) soFar() sample {
 	if s.trace == nil {
 		return sample{}
@@ -89,12 +91,13 @@ func (s *session) soFar() sample {
 	return sample{requests: c.Lists + c.Reads, bytes: c.BytesRead}
 }
 
-// decorated returns the client that both VFSs get, and its trace.
+// decorated returns the traced client that both VFSs use.
 func decorated(d *dataset, l decorate.Latency) *decorate.Trace {
 	return decorate.NewTrace(decorate.NewLatency(file.NewReplicaClient(d.replica), l))
 }
 
-// openDB gets a handle. Connections are opened by its first use, and so within what is timed.
+// openDB returns a handle. The first use opens the connections, so that the
+// measurement includes it.
 func openDB(dsn string, conns int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
@@ -114,7 +117,7 @@ func oursSystem() *system {
 		if o.record {
 			s.rec = newRecorder(d.pageSize)
 		}
-		// Polls would be counted as requests of whatever runs meanwhile.
+		// Polls would be counted among the requests of the measured work.
 		v := litestream.NewVFS(s.trace, &litestream.Options{
 			PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: quiet,
 		})

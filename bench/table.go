@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// markdown renders everything that was measured.
+// markdown formats all results.
 func (e *env) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Measured on %s, SQLite %s, upstream Litestream %s. %s a request, %g MB/s a stream; medians of %d.\n\n",
@@ -44,7 +44,8 @@ func (r *results) writeRows(b *strings.Builder, runs int) {
 	b.WriteString("\n")
 }
 
-// time renders a time, and whether it is less than the median of all runs of all of the work.
+// time formats the median time of a system. It marks a time that is
+// extrapolated from a part of the work, and one with fewer runs than runs.
 func (r *row) time(system string, runs int) string {
 	s, ok := r.median(system)
 	if !ok {
@@ -80,7 +81,7 @@ func (r *results) writeFigures(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// duration renders a time with three digits.
+// duration formats a duration with three digits.
 func duration(d time.Duration) string {
 	switch s := d.Seconds(); {
 	case s >= 0.9995:
@@ -92,7 +93,8 @@ func duration(d time.Duration) string {
 	}
 }
 
-// number renders three digits, or all of an integer part that has more.
+// number formats a number with three digits, or with its whole integer part if
+// that has more.
 func number(v float64) string {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return fmt.Sprintf("%g", v)
@@ -120,7 +122,7 @@ const (
 	endMarker   = "<!-- end -->\n"
 )
 
-// between puts text between the markers of a page.
+// between inserts text between the markers of a page.
 func between(page, text string) (string, error) {
 	head, rest, ok := strings.Cut(page, beginMarker)
 	_, tail, ok2 := strings.Cut(rest, endMarker)

@@ -13,13 +13,15 @@ import (
 	"github.com/ltxvfs/litestream"
 )
 
-// thirdPartyClient is what ours takes of a client that was not made for it.
+// thirdPartyClient is the part of our interface that a client not made for this
+// library needs.
 type thirdPartyClient interface {
 	litestream.ReplicaClient
 	litestream.Initializer
 }
 
-// Every client of upstream's is one of ours as it is. examples/nats uses one.
+// Every client of upstream's satisfies our interface without an adapter.
+// examples/nats uses one.
 var (
 	_ thirdPartyClient = (*upstreamabs.ReplicaClient)(nil)
 	_ thirdPartyClient = (*upstreamfile.ReplicaClient)(nil)

@@ -16,7 +16,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// systems returns ours, upstream's and plain SQLite.
+// systems returns our VFS, upstream's VFS and plain SQLite.
 func systems() ([]*system, error) {
 	return []*system{oursSystem(), upstreamSystem(), plainSystem()}, nil
 }
@@ -28,9 +28,9 @@ func upstreamSystem() *system {
 			s.rec = newRecorder(d.pageSize)
 		}
 		v := upstreamlib.NewVFS(upstreamClient{s.trace}, quiet)
-		v.PollInterval = 24 * time.Hour // it can't be switched off
+		v.PollInterval = 24 * time.Hour // polling cannot be disabled
 		if o.cacheSize != 0 {
-			v.CacheSize = int(max(o.cacheSize, 1)) // one page, at least
+			v.CacheSize = int(max(o.cacheSize, 1)) // at least one page
 		}
 		if v.HydrationEnabled = o.hydrate; o.hydrate {
 			s.hydration = func(ctx context.Context, s *session) (progress float64, done bool, err error) {
@@ -47,11 +47,11 @@ func upstreamSystem() *system {
 	}}
 }
 
-// writeUpstream opens a database with the write mode of upstream's.
+// writeUpstream opens a database in upstream's write mode.
 func writeUpstream(o writeOptions) (*session, error) {
 	s := &session{trace: decorate.NewTrace(o.client), end: func() error { return nil }}
 	v := upstreamlib.NewVFS(upstreamClient{s.trace}, quiet)
-	v.PollInterval = 24 * time.Hour // it can't be switched off
+	v.PollInterval = 24 * time.Hour // polling cannot be disabled
 	v.WriteEnabled, v.WriteSyncInterval, v.WriteBufferPath = true, o.interval, filepath.Join(o.dir, "buffer")
 	last := ltx.TXID(0).String()
 	s.sync = func(ctx context.Context) error { return s.awaitNext(ctx, &last) }
@@ -63,7 +63,7 @@ func writeUpstream(o writeOptions) (*session, error) {
 	return s, nil
 }
 
-// awaitNext waits for the transaction after the last that was waited for.
+// awaitNext waits for a transaction after *last and stores it in *last.
 func (s *session) awaitNext(ctx context.Context, last *string) error {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Microsecond) {
 		var txid string
@@ -80,7 +80,7 @@ func (s *session) awaitNext(ctx context.Context, last *string) error {
 	}
 }
 
-// upstreamClient makes a client of ours one of upstream's.
+// upstreamClient adapts one of our clients to upstream's interface.
 type upstreamClient struct{ litestream.ReplicaClient }
 
 var _ upstreamlib.ReplicaClient = upstreamClient{}

@@ -13,7 +13,7 @@ func connsName(d fmt.Stringer, conns, lookups int) string {
 	return fmt.Sprintf("%s: %d connections at once, opened, %d lookups in all", d, conns, lookups)
 }
 
-// connsWorkload opens connections and looks up rows, everything at once.
+// connsWorkload opens many connections concurrently and looks up rows on each.
 func connsWorkload(ctx context.Context, e *env, d *dataset) error {
 	look := d.lookup(byPrimaryKey)
 	keys, err := d.keys(ctx, look.key, e.lookups, 4)

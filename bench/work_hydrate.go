@@ -47,8 +47,10 @@ func hydrateCPUFigure(d fmt.Stringer) string {
 	return fmt.Sprintf("%s: hydration without latency, database bytes by processor time", d)
 }
 
-// The system's part is what the kernel takes to write the file, and what memory
-// costs that the machine gets from its host: it tells these from ours.
+// hydrateSystemFigure names the figure of the system's part of the processor
+// time: the kernel's time for writing the file, and the cost of memory that the
+// machine gets from its host. The figure separates these from the time of our
+// code.
 func hydrateSystemFigure(d fmt.Stringer) string {
 	return fmt.Sprintf("%s: hydration without latency, the system's part of the processor time", d)
 }
@@ -57,8 +59,8 @@ func hydratedName(d fmt.Stringer, what string) string {
 	return fmt.Sprintf("%s: hydrated, %s", d, what)
 }
 
-// When lookups run: while the system still writes to the disk what hydration
-// wrote, and after it.
+// When lookups run: while the system still writes the hydrated file to the
+// disk, and after that.
 const (
 	atOnce  = "at once"
 	settled = "written to the disk"
@@ -68,7 +70,7 @@ func hydratedLookups(n int, when string) string {
 	return fmt.Sprintf("%d lookups by primary key, %s", n, when)
 }
 
-// hydrateWorkload hydrates a database, and reads it then.
+// hydrateWorkload hydrates a database and then reads it.
 func hydrateWorkload(ctx context.Context, e *env, d *dataset) error {
 	if err := d.loadFrameSizes(); err != nil {
 		return err
@@ -86,7 +88,7 @@ func hydrateWorkload(ctx context.Context, e *env, d *dataset) error {
 	}
 	download := e.results.value(fetchFigure(d), ours)
 	look := d.lookup(byPrimaryKey)
-	var keys [2][]any // to look up at once, and when the disk has the file
+	var keys [2][]any // keys to look up at once, and after the file is on the disk
 	for i := range keys {
 		var err error
 		if keys[i], err = d.keys(ctx, look.key, e.lookups, uint64(5+i)); err != nil {
@@ -106,7 +108,7 @@ func hydrateWorkload(ctx context.Context, e *env, d *dataset) error {
 				e.results.add(hydrateName(d), sys.name, got)
 				e.results.addFigure(hydrateShareFigure(d), "x", sys.name, got.time.Seconds()*1e3/download)
 				e.results.addFigure(hydrateBytesFigure(d), "x", sys.name, float64(got.bytes)/float64(needed))
-				if sys.name == ours { // upstream's serves none before all are
+				if sys.name == ours { // upstream serves no local page before all pages are local
 					e.results.addFigure(hydrateHalfFigure(d), "%", sys.name, 100*(half-first).Seconds()/(got.time-first).Seconds())
 				}
 				e.results.addFigure(hydrateHeapFigure(d), "MiB", sys.name, heap/(1<<20))
@@ -122,8 +124,8 @@ func hydrateWorkload(ctx context.Context, e *env, d *dataset) error {
 	return e.hydrateCPU(ctx, d)
 }
 
-// readHydrated looks up rows and scans everything: only a part of that, where
-// the local file of upstream's is not used.
+// readHydrated looks up rows and scans everything. If upstream does not use the
+// local file, it scans only a part.
 func (e *env) readHydrated(ctx context.Context, d *dataset, sys *system, s *session, look lookup, keys [2][]any) error {
 	stmt, err := s.db.PrepareContext(ctx, look.query)
 	if err != nil {
@@ -132,7 +134,7 @@ func (e *env) readHydrated(ctx context.Context, d *dataset, sys *system, s *sess
 	defer stmt.Close()
 	for i, when := range []string{atOnce, settled} {
 		if when == settled {
-			syscall.Sync() // plain's file was restored long ago
+			syscall.Sync() // the file of plain SQLite is on the disk, too
 		}
 		got, err := s.timed(ctx, func() error { return e.lookUp(ctx, d, look, stmt, keys[i]) })
 		if err != nil {
@@ -164,8 +166,8 @@ func (e *env) readHydrated(ctx context.Context, d *dataset, sys *system, s *sess
 	return nil
 }
 
-// awaitHydrated gets a row, and waits for the rest. First is when the row was
-// there, half when every second page was local.
+// awaitHydrated reads a row and waits for the rest. first is the time until the
+// row was read, and half the time until every second page was local.
 func (e *env) awaitHydrated(ctx context.Context, d *dataset, s *session) (first, half time.Duration, err error) {
 	start := time.Now()
 	if err := s.firstRow(ctx, d); err != nil {
@@ -188,8 +190,8 @@ func (e *env) awaitHydrated(ctx context.Context, d *dataset, s *session) (first,
 	}
 }
 
-// hydrateCPU hydrates from a store that takes no time, and counts the
-// processor's.
+// hydrateCPU hydrates from a store without latency and measures the processor
+// time.
 func (e *env) hydrateCPU(ctx context.Context, d *dataset) error {
 	client, err := inMemory(ctx, d)
 	if err != nil {
@@ -197,7 +199,7 @@ func (e *env) hydrateCPU(ctx context.Context, d *dataset) error {
 	}
 	for range e.runs {
 		err := e.session(ctx, e.systems[0], d, openOptions{hydrate: true, client: client}, func(s *session) error {
-			debug.FreeOSMemory() // what the copy left is not to be cleared away meanwhile
+			debug.FreeOSMemory() // garbage of the copy must not be collected during the measurement
 			user, system := processorTime()
 			if _, _, err := e.awaitHydrated(ctx, d, s); err != nil {
 				return err
@@ -216,16 +218,16 @@ func (e *env) hydrateCPU(ctx context.Context, d *dataset) error {
 	return nil
 }
 
-// processorTime returns that of the process so far, its own and what the system
-// took for it.
+// processorTime returns the processor time of the process so far, in user mode
+// and in the kernel.
 func processorTime() (user, system time.Duration) {
 	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // does not fail for oneself
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail for the own process
 	return time.Duration(u.Utime.Nano()), time.Duration(u.Stime.Nano())
 }
 
-// watchHeap returns what tells how far the heap went above where it is now,
-// bytes, garbage and all.
+// watchHeap returns a function that returns the peak of the heap, in bytes
+// above its current size. The peak includes garbage.
 func watchHeap() func() float64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -249,8 +251,8 @@ func watchHeap() func() float64 {
 	}
 }
 
-// fetch downloads the files of a replica, the large ones in ranges, in as many
-// streams as hydration has. It need not ask what files there are.
+// fetch downloads the files of a replica, the large ones in ranges, with as
+// many streams as hydration uses. It does not list the files.
 func (e *env) fetch(ctx context.Context, d *dataset) (time.Duration, error) {
 	folder := file.NewReplicaClient(d.replica)
 	files, err := list(ctx, folder)
@@ -299,7 +301,7 @@ func list(ctx context.Context, client litestream.ReplicaClient) (files []*ltx.Fi
 	return files, nil
 }
 
-// inMemory copies the replica of a dataset.
+// inMemory copies the replica of a dataset into memory.
 func inMemory(ctx context.Context, d *dataset) (litestream.ReplicaClient, error) {
 	return copyReplica(ctx, file.NewReplicaClient(d.replica))
 }

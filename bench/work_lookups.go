@@ -22,10 +22,10 @@ const (
 )
 
 // lookupWorkload looks up random rows, each in a transaction of its own, and
-// then the same ones again.
+// then the same rows again.
 //
-// Figures are of the second half of the first pass: interior pages are in by
-// then, all but a few.
+// The figures cover the second half of the first pass. Almost all interior
+// pages are cached by then.
 func lookupWorkload(by string) func(context.Context, *env, *dataset) error {
 	return func(ctx context.Context, e *env, d *dataset) error {
 		if err := d.loadFrameSizes(); err != nil {
@@ -53,7 +53,7 @@ func (e *env) lookupRun(ctx context.Context, d *dataset, look lookup, keys []any
 		return err
 	}
 	defer stmt.Close()
-	if _, _, err := s.counts(ctx); err != nil { // of the open, which has its own workload
+	if _, _, err := s.counts(ctx); err != nil { // exclude the requests of the open, which has a workload of its own
 		return err
 	}
 	var cold sample
@@ -86,7 +86,7 @@ func (e *env) lookupRun(ctx context.Context, d *dataset, look lookup, keys []any
 	return nil
 }
 
-// lookUp runs a lookup for each key, and checks the answers.
+// lookUp runs a lookup for each key and checks the answers.
 func (e *env) lookUp(ctx context.Context, d *dataset, look lookup, stmt *sql.Stmt, keys []any) error {
 	sum := fnv.New64a()
 	for _, key := range keys {

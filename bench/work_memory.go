@@ -23,10 +23,11 @@ func cacheFigure(d *dataset) string {
 	return fmt.Sprintf("%s: heap of a full cache, pages of %d bytes", d, d.pageSize)
 }
 
-// heap returns the bytes of live Go objects. SQLite's own memory is not among them.
+// heap returns the bytes of live Go objects. It does not include SQLite's own
+// memory.
 func heap() float64 {
-	// Twice, for pools keep their content once; and what has just been closed
-	// may have something left to do.
+	// Collect several times: a pool keeps its content for one collection, and
+	// whatever was just closed may still be finishing.
 	for range 3 {
 		time.Sleep(20 * time.Millisecond)
 		runtime.GC()
@@ -36,7 +37,7 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// remote calls fn for each system but plain SQLite, which has nothing on the Go heap.
+// remote calls fn for each system except plain SQLite, which uses no Go heap.
 func (e *env) remote(fn func(*system) error) error {
 	for _, sys := range e.systems {
 		if sys.name == plain {
@@ -49,7 +50,7 @@ func (e *env) remote(fn func(*system) error) error {
 	return nil
 }
 
-// indexMemory weighs an open database without a cache.
+// indexMemory measures the memory of an open database without a cache.
 func indexMemory(ctx context.Context, e *env) (err error) {
 	d, err := e.dataset(ctx, pointsSource(e.indexPages), 0, e.frames)
 	if err != nil {
@@ -69,7 +70,7 @@ func indexMemory(ctx context.Context, e *env) (err error) {
 	})
 }
 
-// connMemory weighs connections beyond the first.
+// connMemory measures the memory of each connection after the first.
 func connMemory(ctx context.Context, e *env, d *dataset) error {
 	const more = 16
 	return e.remote(func(sys *system) error {
@@ -105,10 +106,11 @@ func connMemory(ctx context.Context, e *env, d *dataset) error {
 	})
 }
 
-// cacheMemory weighs a full cache: the same work is done with and without one.
+// cacheMemory measures the memory of a full cache. It runs the same work with
+// and without a cache.
 func cacheMemory(size int64) func(context.Context, *env, *dataset) error {
 	return func(ctx context.Context, e *env, d *dataset) error {
-		// Enough to fill it several times over, whatever it keeps of a scan.
+		// These keys fill the cache several times, whatever it keeps of a scan.
 		keys, err := d.keys(ctx, d.lookup(byPrimaryKey).key, 4*int(size)/d.pageSize, 6)
 		if err != nil {
 			return err
@@ -128,7 +130,8 @@ func cacheMemory(size int64) func(context.Context, *env, *dataset) error {
 	}
 }
 
-// weighCache scans everything and looks up keys, and returns the heap that is in use then.
+// weighCache scans everything, looks up keys, and returns the size of the heap
+// after that.
 func (e *env) weighCache(ctx context.Context, d *dataset, sys *system, size int64, keys []any) (got float64, err error) {
 	look := d.lookup(byPrimaryKey)
 	before := heap()

@@ -9,7 +9,7 @@ func openName(d fmt.Stringer, files int) string {
 	return fmt.Sprintf("%s: open to first row, %d L0 files", d, files)
 }
 
-// openWorkload opens the block map and gets a row.
+// openWorkload opens the block map and reads a row.
 func openWorkload(files int) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
 		d, err := e.dataset(ctx, blocksSource(e.blockRows), files, e.frames)
@@ -30,7 +30,7 @@ func openRun(ctx context.Context, e *env, d *dataset) error {
 	})
 }
 
-// firstRow gets one row, whatever it is.
+// firstRow reads any row.
 func (s *session) firstRow(ctx context.Context, d *dataset) error {
 	_, err := answer(ctx, s.db, d.first)
 	return err

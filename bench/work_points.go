@@ -15,12 +15,12 @@ func pointsName(pages int) string {
 	return fmt.Sprintf("warm point query, %d pages", pages)
 }
 
-// pointKeys is small, so that what is measured is the way to a page that is
-// known, not how many fit into a cache.
+// pointKeys is small. The workload measures the access to a cached page, not
+// how many pages fit into a cache.
 const pointKeys = 64
 
-// pointsWorkload looks up a few rows over and over, each in a transaction of
-// its own, without latency.
+// pointsWorkload looks up a few rows repeatedly, each in a transaction of its
+// own, without latency.
 func pointsWorkload(pages int) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) (err error) {
 		d, err := e.dataset(ctx, pointsSource(pages), 0, e.frames)
@@ -35,7 +35,7 @@ func pointsWorkload(pages int) func(context.Context, *env) error {
 		for i := range keys {
 			keys[i] = 1 + rng.IntN(d.rows)
 		}
-		// Opening takes long, so all systems are open at once and take turns.
+		// Opening takes long, so all systems stay open and take turns.
 		stmts := make(map[string]*sql.Stmt)
 		for _, sys := range e.systems {
 			s, err := sys.open(d, openOptions{latency: decorate.Latency{}})
@@ -49,7 +49,7 @@ func pointsWorkload(pages int) func(context.Context, *env) error {
 			}
 			defer stmt.Close()
 			stmts[sys.name] = stmt
-			if _, err := pointRound(ctx, stmt, keys); err != nil { // brings the pages
+			if _, err := pointRound(ctx, stmt, keys); err != nil { // fetches the pages
 				return fmt.Errorf("%s: %w", sys.name, err)
 			}
 		}

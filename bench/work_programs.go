@@ -13,13 +13,14 @@ import (
 
 func programName(what string) string { return "extension: " + what }
 
-// program is one of SQLite's own test programs, which open the database that
-// their first argument names.
+// program is one of SQLite's own test programs. Its first argument is the name
+// of a database, which it opens.
 type program struct {
 	what, variable string
-	environment    []string // for the extension
+	environment    []string // variables for the extension
 
-	// runs are the arguments of each process; %s is the database. The last is timed.
+	// runs returns the arguments of each process; %s stands for the database.
+	// The last process is timed.
 	runs func(cfg *config) [][]string
 }
 
@@ -44,8 +45,9 @@ func readBlobs(cfg *config) [][]string {
 	}
 }
 
-// programWorkload runs a program over the loadable extension in write mode, on a replica in a folder
-// that is not made slow, and over SQLite's default VFS, on a file.
+// programWorkload runs a program with the loadable extension in write mode, on
+// a replica in a folder without delays, and with SQLite's default VFS on a
+// file.
 func programWorkload(p program) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
 		path, extension := os.Getenv(p.variable), os.Getenv("LITESTREAM_TEST_EXTENSION")
@@ -55,7 +57,7 @@ func programWorkload(p program) func(context.Context, *env) error {
 		}
 		return e.repeat(ctx, func(ctx context.Context, sys *system) error {
 			if sys.name == upstream {
-				return nil // it has an extension, but not in this process's module
+				return nil // it has an extension, but not in the module of this process
 			}
 			took, err := runProgram(ctx, e, p, path, sys.name == ours)
 			if err == nil {
@@ -77,7 +79,7 @@ func runProgram(ctx context.Context, e *env, p program, path string, extended bo
 		database = "file:app.db?vfs=litestream"
 		variables = []string{"LITESTREAM_REPLICA_URL=file://" + filepath.Join(dir, "replica"), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_LOG_LEVEL=warn"}
 		variables = append(variables, p.environment...)
-		// kvtest looks for a file of the name it was given.
+		// kvtest checks that a file of the given name exists.
 		if err := os.WriteFile(filepath.Join(dir, database), nil, 0o600); err != nil {
 			return 0, err
 		}

@@ -9,8 +9,8 @@ func rangeName(d fmt.Stringer, n int, by string) string {
 	return fmt.Sprintf("%s: range of %d rows by %s, cold", d, n, by)
 }
 
-// rangeWorkload reads rows next to each other in an index, and the columns
-// that are only in the table.
+// rangeWorkload reads rows that are adjacent in an index, including columns
+// that only the table contains.
 func rangeWorkload(ctx context.Context, e *env, d *dataset) error {
 	for _, scan := range d.ranges {
 		keys, err := d.keys(ctx, scan.key, 1, 3)

@@ -21,10 +21,12 @@ func downloadFigure(d fmt.Stringer) string {
 	return fmt.Sprintf("%s: download in %d streams, speed", d, downloadStreams)
 }
 
-// probeShare of a scan is run first, to see whether all of it would take too long.
+// probeShare is the share of a scan that runs first, to find out whether the
+// whole scan would take too long.
 const probeShare = 0.02
 
-// tableWorkload scans the table, and leaves out the indexes between its pages.
+// tableWorkload scans the table. It skips the pages of indexes between the
+// pages of the table.
 func tableWorkload(ctx context.Context, e *env, d *dataset) error {
 	return e.scan(ctx, d, tableName(d), d.table, nil)
 }
@@ -38,8 +40,8 @@ func scanWorkload(ctx context.Context, e *env, d *dataset) error {
 	return e.scan(ctx, d, scanName(d), d.scans, done)
 }
 
-// countWorkload reads pages as fast as SQLite can take them. It is not for
-// upstream: there is no part of it that could be run instead of all.
+// countWorkload reads pages as fast as SQLite can process them. It excludes
+// upstream, because no part of the work could run instead of all of it.
 func countWorkload(ctx context.Context, e *env, d *dataset) error {
 	done, err := e.speed(ctx, d, countName(d))
 	if err != nil {
@@ -57,8 +59,9 @@ func countWorkload(ctx context.Context, e *env, d *dataset) error {
 	})
 }
 
-// speed downloads the snapshot, and returns what compares a scan with that:
-// LTX bytes a second, of the pages that were used.
+// speed downloads the snapshot and returns a function that compares the speed
+// of a scan with it. The speed of a scan is the LTX bytes of the used pages per
+// second.
 func (e *env) speed(ctx context.Context, d *dataset, scan string) (scanDone, error) {
 	if err := d.loadFrameSizes(); err != nil {
 		return nil, err
@@ -81,11 +84,11 @@ func (e *env) speed(ctx context.Context, d *dataset, scan string) (scanDone, err
 	}, nil
 }
 
-// scanDone is told how long a scan took after the open.
+// scanDone receives the duration of a scan after the open.
 type scanDone func(sys *system, s *session, took time.Duration)
 
-// scan opens the database and runs queries that read everything, or a part of
-// it where all of it would take too long.
+// scan opens the database and runs queries that read everything. If that would
+// take too long, it reads only a part.
 func (e *env) scan(ctx context.Context, d *dataset, name string, queries []string, done scanDone) error {
 	share := make(map[string]float64)
 	for _, sys := range e.systems {
@@ -106,7 +109,7 @@ func (e *env) scan(ctx context.Context, d *dataset, name string, queries []strin
 	})
 }
 
-// scanOnce scans a share of all rows; 0: all.
+// scanOnce scans a share of all rows; 0 means all rows.
 func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []string, share float64, done scanDone) (got sample, err error) {
 	rows := -1
 	if share > 0 {
@@ -146,8 +149,8 @@ func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []s
 
 const downloadStreams = 8
 
-// download reads the snapshot in as many ranges as streams, the fastest way
-// there is, and returns MB/s.
+// download reads the snapshot in ranges, one per stream, which is the fastest
+// way, and returns the speed in MB/s.
 func (e *env) download(ctx context.Context, d *dataset) (float64, error) {
 	client := decorated(d, e.shape())
 	info := d.snapshot

@@ -19,24 +19,25 @@ import (
 	"github.com/ltxvfs/litestream/memory"
 )
 
-// writeOptions are those of a database that is written to.
+// writeOptions configures a database in write mode.
 type writeOptions struct {
-	dir         string                   // for local files
-	client      litestream.ReplicaClient // of the replica
+	dir         string                   // folder for local files
+	client      litestream.ReplicaClient // client of the replica
 	synchronous string
-	interval    time.Duration // between uploads; 0: the default; negative: none
+	interval    time.Duration // between uploads; 0: the default; negative: no uploads
 	onCommit    bool          // COMMIT waits for the upload
-	conns       int           // 0: one
+	conns       int           // 0: one connection
 }
 
-// dsn returns the name of a database with what all systems are told.
+// dsn returns the data source name of a database with the settings that all
+// systems share.
 func (o writeOptions) dsn(path string) string {
 	return fmt.Sprintf("file:%s&_journal_mode=DELETE&_synchronous=%s&_txlock=immediate&_busy_timeout=60000", path, o.synchronous)
 }
 
 const writtenDB = "bench.db"
 
-// write opens a database with the write mode of ours.
+// write opens a database in our write mode.
 func write(o writeOptions) (*session, error) {
 	s := &session{trace: decorate.NewTrace(o.client)}
 	s.vfs = litestream.NewVFS(s.trace, &litestream.Options{
@@ -53,7 +54,7 @@ func write(o writeOptions) (*session, error) {
 	return s, nil
 }
 
-// writePlain opens a local database, with a rollback journal as ours.
+// writePlain opens a local database with a rollback journal, as our VFS has.
 func writePlain(o writeOptions) (*session, error) {
 	db, err := openDB(o.dsn(filepath.Join(o.dir, "plain.db")+"?mode=rwc"), o.conns)
 	if err != nil {
@@ -62,8 +63,8 @@ func writePlain(o writeOptions) (*session, error) {
 	return &session{db: db, end: func() error { return nil }}, nil
 }
 
-// writing opens a new database, or one that the client has, calls fn, and
-// closes it.
+// writing opens a new database, or the database that the client has, calls fn,
+// and closes the database.
 func (e *env) writing(sys *system, o writeOptions, fn func(*session) error) (err error) {
 	if o.dir, err = os.MkdirTemp(e.root, "write-"); err != nil {
 		return err
@@ -78,7 +79,7 @@ func (e *env) writing(sys *system, o writeOptions, fn func(*session) error) (err
 	return errors.Join(fn(s), s.close(), os.RemoveAll(o.dir))
 }
 
-// forget has requests so far not be counted.
+// forget excludes the requests made so far from the counts.
 func (s *session) forget() {
 	if s.trace != nil {
 		s.trace.Reset()
@@ -93,7 +94,7 @@ const (
 	rowBytes   = 100
 )
 
-// rowBody is the body of the i-th row.
+// rowBody returns the body of row i.
 func rowBody(i int) string { return strings.Repeat(string(rune('a'+i%26)), rowBytes) }
 
 // insertRows inserts rows in one transaction.
@@ -112,7 +113,7 @@ func insertRows(ctx context.Context, db *sql.DB, n int) error {
 	return tx.Commit()
 }
 
-// checkRows compares what was written with what other systems have.
+// checkRows compares the written rows with those of the other systems.
 func (e *env) checkRows(ctx context.Context, s *session, what string) error {
 	sum, err := answer(ctx, s.db, sumRows)
 	if err != nil {
@@ -121,7 +122,7 @@ func (e *env) checkRows(ctx context.Context, s *session, what string) error {
 	return e.check(what, sum)
 }
 
-// percentile returns what so many hundredths do not exceed.
+// percentile returns the given percentile of the durations.
 func percentile(all []time.Duration, percent int) time.Duration {
 	all = slices.Sorted(slices.Values(all))
 	return all[max((len(all)*percent+99)/100, 1)-1]
@@ -131,7 +132,7 @@ func commitName(synchronous string, percent int) string {
 	return fmt.Sprintf("write: one-row commits, synchronous=%s, p%d", synchronous, percent)
 }
 
-// commitsWorkload commits rows one by one, while they are uploaded every second.
+// commitsWorkload commits rows one by one while they are uploaded every second.
 func commitsWorkload(synchronous string) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
 		return e.repeat(ctx, func(ctx context.Context, sys *system) error {
@@ -177,8 +178,8 @@ func besideFigure(what string) string {
 	return fmt.Sprintf("write: one-row %s, p99 with uploads under way, of that without", what)
 }
 
-// besideUploads commits and reads, on two connections in turn, with slow
-// uploads always under way and with none.
+// besideUploads commits and reads alternately on two connections. It measures
+// both while slow uploads are always in flight and without uploads.
 func besideUploads(ctx context.Context, e *env) error {
 	const noUpload = "no uploads"
 	uploads := fmt.Sprintf("uploads of %s", e.uploadLatency)
@@ -236,7 +237,8 @@ func besideUploads(ctx context.Context, e *env) error {
 	})
 }
 
-// commitAndRead commits a row on one connection and reads another on a second, for a while.
+// commitAndRead commits rows on one connection and reads rows on another for
+// some time.
 func (e *env) commitAndRead(ctx context.Context, s *session) (commits, reads []time.Duration, got sample, err error) {
 	var conns [2]*sql.Conn
 	for i := range conns {
@@ -245,7 +247,7 @@ func (e *env) commitAndRead(ctx context.Context, s *session) (commits, reads []t
 		}
 		defer conns[i].Close()
 		var n int
-		if err := conns[i].QueryRowContext(ctx, "SELECT count(body) FROM rows").Scan(&n); err != nil { // brings the pages
+		if err := conns[i].QueryRowContext(ctx, "SELECT count(body) FROM rows").Scan(&n); err != nil { // fetches the pages
 			return nil, nil, got, err
 		}
 	}
@@ -287,7 +289,7 @@ func bulkName(rows int) string {
 	return fmt.Sprintf("write: %d rows in one transaction", rows)
 }
 
-// bulkWorkload inserts many rows at once.
+// bulkWorkload inserts many rows in one transaction.
 func bulkWorkload(ctx context.Context, e *env) error {
 	return e.repeat(ctx, func(ctx context.Context, sys *system) error {
 		return e.writing(sys, writeOptions{synchronous: "FULL"}, func(s *session) error {
@@ -313,7 +315,7 @@ const (
 	syncReads   = "write: reads per sync"
 )
 
-// syncsWorkload counts what the upload of a commit takes.
+// syncsWorkload counts the requests and bytes for the upload of a commit.
 func syncsWorkload(ctx context.Context, e *env) error {
 	return e.repeat(ctx, func(ctx context.Context, sys *system) error {
 		if sys.name == plain {
@@ -321,7 +323,7 @@ func syncsWorkload(ctx context.Context, e *env) error {
 		}
 		o := writeOptions{synchronous: "OFF", interval: -1}
 		if sys.name == upstream {
-			o.interval = time.Millisecond // there is no other way to have it sync
+			o.interval = time.Millisecond // there is no other way to make it sync
 		}
 		return e.writing(sys, o, func(s *session) error {
 			if _, err := s.db.ExecContext(ctx, createRows); err != nil {
@@ -362,7 +364,7 @@ func syncsWorkload(ctx context.Context, e *env) error {
 	})
 }
 
-// written returns the counters of the database, if it is one of ours.
+// written returns the counters of the database if it is ours.
 func (s *session) written() litestream.Stats {
 	if s.vfs != nil {
 		if all := s.vfs.Stats(); len(all) == 1 {
@@ -382,7 +384,7 @@ const (
 	perSecond    = "second"
 )
 
-// groupWorkload has many connections wait for the uploads of their commits.
+// groupWorkload makes many connections wait for the upload of their commits.
 func groupWorkload(ctx context.Context, e *env) error {
 	e.results.note("write: upstream has nothing like SyncOnCommit, and is left out there. It does not sync its write buffer, and discards what an earlier process has left: " +
 		"with synchronous=FULL it promises less than the others. It does not show a commit to other connections before it is uploaded.")
@@ -424,7 +426,7 @@ func groupWorkload(ctx context.Context, e *env) error {
 	return nil
 }
 
-// commitEach commits rows on a connection of its own, one by one.
+// commitEach commits rows one by one on a connection of its own.
 func commitEach(ctx context.Context, db *sql.DB, n int) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {

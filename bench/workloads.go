@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// workload is something to measure.
+// workload is a measurement.
 type workload struct {
 	name string
 	run  func(ctx context.Context, e *env) error
 }
 
-// workloads returns all of them, in the order of the table.
+// workloads returns all workloads in the order of the table.
 func workloads(cfg config) []workload {
 	list := []workload{
 		{"open-few", openWorkload(cfg.fewFiles)},
@@ -63,7 +63,7 @@ func workloads(cfg config) []workload {
 		workload{"memory-cache-small-pages", with((*env).small, cacheMemory(cfg.smallCacheSize))})
 }
 
-// with makes a workload of one dataset.
+// with makes a workload from a dataset and a function that runs on it.
 func with(make func(*env, context.Context) (*dataset, error), run func(context.Context, *env, *dataset) error) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
 		d, err := make(e, ctx)
@@ -86,7 +86,8 @@ func (e *env) large(ctx context.Context) (*dataset, error) {
 	return e.dataset(ctx, eventsSource("large", e.largeRows), e.fewFiles, e.frames)
 }
 
-// otherFormat is the block map in the format that the other workloads do not use.
+// otherFormat returns the block map in the format that the other workloads do
+// not use.
 func (e *env) otherFormat(ctx context.Context) (*dataset, error) {
 	return e.dataset(ctx, blocksSource(e.blockRows), e.fewFiles, !e.frames)
 }
@@ -95,7 +96,7 @@ func (e *env) small(ctx context.Context) (*dataset, error) {
 	return e.dataset(ctx, pointsSource(e.smallPages), 0, e.frames)
 }
 
-// run runs the workloads whose name matches.
+// run runs the workloads with matching names.
 func (e *env) run(ctx context.Context) error {
 	for _, w := range workloads(e.config) {
 		if e.only != nil && !e.only.MatchString(w.name) {

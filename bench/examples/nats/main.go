@@ -1,9 +1,9 @@
-// Command nats reads a replica in NATS, for which this library has no client:
-// it plugs in upstream Litestream's, as it is. The server, the primary that
-// writes the replica, and the reader are all in this process.
+// Command nats reads a replica in NATS. This library has no client for NATS, so
+// the command uses upstream Litestream's client without an adapter. The server,
+// the primary that writes the replica, and the reader all run in this process.
 //
-// That client fetches an object from its beginning whatever part is asked for,
-// and lists the whole bucket, so it suits small databases.
+// That client downloads an object from its beginning whatever part is
+// requested, and it lists the whole bucket, so it suits only small databases.
 //
 //	go run ./examples/nats
 package main
@@ -40,7 +40,7 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ending := context.WithoutCancel(ctx)
-	// Upstream tells of everything it does.
+	// Upstream logs everything it does.
 	slog.SetLogLoggerLevel(slog.LevelWarn)
 
 	dir, err := os.MkdirTemp("", "litestream-nats-")
@@ -74,7 +74,7 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 
 	reader := newClient(server.ClientURL())
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	// This is the plug: upstream's client has the methods that ours need.
+	// Upstream's client has all the methods of our interface.
 	vfs := litestream.NewVFS(reader, &litestream.Options{PollInterval: 50 * time.Millisecond})
 	if err := sqlite3vfs.RegisterVFS("nats", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
@@ -85,7 +85,7 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	conn, err := db.Conn(ctx) // a connection has a time of its own
+	conn, err := db.Conn(ctx) // time travel is per connection
 	if err != nil {
 		return fmt.Errorf("open replica: %w", err)
 	}

@@ -33,8 +33,8 @@ func openPrimary(ctx context.Context, path string, client upstream.ReplicaClient
 	return &primary{store: store, path: path, app: app}, nil
 }
 
-// commit executes a statement, and returns when it is in the replica: its
-// transaction, in the replica's count.
+// commit executes a statement and waits until it is on the replica. It returns
+// the transaction's number on the replica.
 func (p *primary) commit(ctx context.Context, statement string) (uint64, error) {
 	if _, err := p.app.ExecContext(ctx, statement); err != nil {
 		return 0, err

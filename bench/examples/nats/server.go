@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startServer runs a NATS server in this process, on a free port of the
-// loopback interface, which keeps its files in a folder.
+// startServer runs a NATS server in this process. The server listens on a free
+// port of the loopback interface and stores its files in dir.
 func startServer(dir string) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT,
@@ -34,8 +34,8 @@ func stopServer(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// createBucket makes the object store, which Litestream's client expects to
-// be there.
+// createBucket creates the object store. Litestream's client expects it to
+// exist.
 func createBucket(ctx context.Context, url, bucket string) error {
 	conn, err := nats.Connect(url)
 	if err != nil {
