@@ -58,8 +58,8 @@ type pageSink interface {
 }
 
 // writeMode is the part of the writer that the index needs. While there are
-// commits that are not on the replica, news of the replica mean a conflict or
-// have to wait.
+// commits that are not on the replica, new transactions on the replica mean a
+// conflict or have to wait.
 type writeMode interface {
 	// replace publishes next as the newest view of the replica. It returns
 	// errOvertaken if cur is not the newest view any more, and errWriting if

@@ -40,9 +40,9 @@ type judgement struct {
 }
 
 // judge decides whether the listed files are of the history of view before,
-// which was made before they were listed. They are of another history if the
-// replica was emptied, or if it was rolled back to an older copy and another
-// writer has continued from there.
+// which was built before they were listed. They are of another history if
+// the replica was emptied, or if it was rolled back to an older copy and
+// another writer has continued from there.
 //
 // If one transaction is the same, all earlier ones are the same, so the newest
 // one decides. It is the same if an object that is known to hold it is listed
@@ -52,7 +52,9 @@ type judgement struct {
 // created again, its checksum is compared.
 func (x *index) judge(ctx context.Context, before *view, files []*ltx.FileInfo) (j judgement, err error) {
 	if before.last == nil || len(files) == 0 {
-		return judgement{upTo: before.txid}, nil // the view has no file, or the replica has none, which is a problem but no news
+		// The view has no file, or the replica has none. The latter is a
+		// problem, but no news.
+		return judgement{upTo: before.txid}, nil
 	}
 	had := before.files()
 	had[before.last.key()] = before.last

@@ -12,7 +12,7 @@ type requestClass int
 
 const (
 	foreground  requestClass = iota // SQLite waits for a page
-	loading                         // an open, a poll or a time travel waits for a listing or for the description of a file
+	loading                         // a listing or a part of a file that an open, a poll or a time travel waits for
 	speculative                     // read-ahead; no query waits for it yet
 	hydrating                       // the copy of the whole database; no query waits for it
 	numClasses

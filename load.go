@@ -24,8 +24,9 @@ const (
 	maxTailRead = 4 << 20
 	tailDivisor = 64 // an index entry has about 8 bytes, most frames more than 500
 
-	// A plan may have hundreds of files. Files are loaded in parallel and held
-	// until they are used, as many as these two limits allow.
+	// A plan may have hundreds of files. loadFiles loads them in parallel and
+	// holds each one until it is used. These constants limit the number and the
+	// total size of the files held.
 	loadConcurrency = 128
 	loadMemory      = 64 << 20 // bytes
 
@@ -257,7 +258,7 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 		return nil
 	})
 	for i, info := range infos {
-		r := <-results[i] // arrives soon after ctx is done, too, with the reason
+		r := <-results[i] // once ctx is done, the result arrives soon and contains the reason
 		if r.err != nil {
 			return r.err
 		}

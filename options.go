@@ -177,10 +177,11 @@ type Options struct {
 
 	// NewClient returns the client for a database, given its file name. It is
 	// not used if the file name has the parameter replica_url. It is called
-	// once for each open database, and never concurrently for the same one. If
-	// it returns a nil client without an error, the name is a plain local file.
-	// Default nil: the client given to NewVFS serves the first name that is
-	// opened, and other names are local files.
+	// once each time a database is opened, not for every connection, and never
+	// concurrently for the same database. If it returns a nil client without an
+	// error, the name is a plain local file. Default nil: the client given to
+	// NewVFS serves the first name that is opened, and other names are local
+	// files.
 	NewClient func(name string) (ReplicaClient, error)
 
 	// AllowParameter reports whether SQL may set an option of this library,

@@ -12,7 +12,7 @@ const (
 	minPageSize      = 512
 	sqliteMagic      = "SQLite format 3\x00"
 
-	offPageSize      = 16 // type is u16, and 1 means 65536
+	offPageSize      = 16 // a u16 in which 1 means 65536
 	offWriteVersion  = 18 // 1: rollback journal, 2: WAL
 	offReadVersion   = 19
 	offChangeCounter = 24

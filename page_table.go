@@ -323,7 +323,7 @@ func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
 		return
 	}
 	// Count the new pages before the old ones are subtracted. Otherwise the
-	// source could reach 0 pages and be released.
+	// count of the source could reach 0, and its number would be released.
 	t.sources.add(src, len(entries))
 	c := t.ownChunk(first)
 	for _, e := range entries {

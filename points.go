@@ -125,8 +125,8 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", ErrTxNotAvailable, ps[best].txid)
 	}
 	if best+1 < len(ps) && stamp[best] < t {
-		// A transaction missing right after the point might also be no younger
-		// than t.
+		// The transactions that are missing right after the point might not be
+		// younger than t.
 		if gap := gapBefore(ps, best+1); gap != nil {
 			return point{}, 0, gap
 		}

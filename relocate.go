@@ -13,9 +13,9 @@ import (
 // more.
 var errStateGone = errors.New("state is no longer available")
 
-// find returns another location of a page whose location lost is in a file that
-// the primary's retention has deleted. A file of a higher level may have the
-// same content: one that ends at a transaction up to which the page did not
+// find returns another location of a page. The file of the location lost was
+// deleted by the primary's retention. A file of a higher level may have the
+// same content, if it ends at a transaction up to which the page did not
 // change.
 func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (frameLoc, error) {
 	if loc, ok := x.known(v, pgno, lost.version); ok {

@@ -61,8 +61,8 @@ func (v *view) leastSince(txid ltx.TXID) uint32 {
 // txidRange is a range of transactions; after is excluded and upTo is included.
 type txidRange struct{ after, upTo ltx.TXID }
 
-// isDoubtful reports whether the replica may hold another transaction of this
-// number than the view does.
+// isDoubtful reports whether the replica may hold another transaction under
+// this number.
 func (v *view) isDoubtful(txid ltx.TXID) bool {
 	return slices.ContainsFunc(v.doubtful, func(r txidRange) bool { return txid > r.after && txid <= r.upTo })
 }
@@ -71,13 +71,14 @@ func (v *view) isDoubtful(txid ltx.TXID) bool {
 // it was to be applied to.
 var errDisagrees = errors.New("it is of another history")
 
-// bridge checks a view of which only some transactions are known to be on the
-// replica: the replica is known to hold the transactions of cur up to upTo, and
-// v is cur with file f applied, which covers the later ones. If f is of the
-// same history, it holds every page that these transactions changed or cut off.
-// In that case v is correct whatever these transactions were, because it has no
-// page of them any more, and bridge returns v with these transactions marked as
-// doubtful. Otherwise it returns an error.
+// bridge decides whether v may be published although some transactions of cur
+// are not known to be on the replica. v is cur with file f applied. The replica
+// is known to hold the transactions of cur up to upTo, and f covers the later
+// ones. If f is of the same history, it contains every page that these
+// transactions changed or cut off. If it contains these pages, v is correct
+// whatever the transactions were, because v has no page of them any more. In
+// that case bridge returns v with the transactions marked as doubtful.
+// Otherwise it returns an error.
 func bridge(cur, v *view, f *ltxFile, index ltxio.Index, upTo ltx.TXID) (*view, error) {
 	if stamp, ok := cur.stampOf(cur.txid); ok && f.level != SnapshotLevel && f.timestamp < stamp {
 		return nil, fmt.Errorf("apply %s: %w: it is older than transaction %s", f, errDisagrees, cur.txid)

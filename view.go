@@ -33,9 +33,9 @@ type view struct {
 	// It is never changed in place.
 	stamps []stamp
 
-	// doubtful holds the transactions that may be others on the replica than
-	// the ones that led to this view. No page of v has a version of these
-	// transactions. It is never changed in place.
+	// doubtful holds the transactions of this view in whose place the replica
+	// may have others. No page of v has a version of these transactions. It is
+	// never changed in place.
 	doubtful []txidRange
 
 	// own means that this process wrote the newest transaction. Page 1 as

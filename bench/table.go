@@ -45,7 +45,8 @@ func (r *results) writeRows(b *strings.Builder, runs int) {
 }
 
 // time formats the median time of a system. It marks a time that is
-// extrapolated from a part of the work, and one with fewer runs than runs.
+// extrapolated from a part of the work, and the median of fewer runs than asked
+// for.
 func (r *row) time(system string, runs int) string {
 	s, ok := r.median(system)
 	if !ok {

@@ -284,7 +284,8 @@ func TestSegment_Misplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	const record = 16 + pageSize
-	from, to := s.PageOffset(&all[1], 0)-16, s.PageOffset(&all[2], 0)-16 // offsets of the same page number in two commits
+	// Both records contain the same page number.
+	from, to := s.PageOffset(&all[1], 0)-16, s.PageOffset(&all[2], 0)-16
 	b := make([]byte, record)
 	if _, err := f.ReadAt(b, from); err != nil {
 		t.Fatal(err)
