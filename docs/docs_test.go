@@ -300,7 +300,23 @@ func checkMade(t *testing.T, page, want string) {
 			t.Fatal(err)
 		}
 	default:
-		t.Errorf("%s is stale, go test ./docs -update writes it anew; it has:\n%s\nwant:\n%s", page, got, want)
+		t.Errorf("%s is stale, go test ./docs -update writes it anew", page)
+		reportDifference(t, strings.Split(got, "\n"), strings.Split(want, "\n"))
+	}
+}
+
+// reportDifference reports the lines that only one of two texts has.
+func reportDifference(t *testing.T, got, want []string) {
+	t.Helper()
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			t.Errorf("has:  %s", line)
+		}
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			t.Errorf("want: %s", line)
+		}
 	}
 }
 
