@@ -11,6 +11,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/diskhook"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/task"
 )
@@ -39,7 +40,7 @@ type hydrateOptions struct {
 	readTimeout time.Duration // how long a request may bring no bytes; negative: no limit
 
 	onProgress func(HydrationProgress) // nil: not called
-	onDisk     func(op string) error   // called before and after disk operations; nil: not called
+	onDisk     diskhook.Hook           // called before and after disk operations; nil: not called
 }
 
 // replicaAccess is what hydration uses of a database and its replica.

@@ -76,7 +76,7 @@ func (s *heldPages) hasKey(key pageKey) bool {
 	return ok && loc.version == key.version
 }
 
-func newLocalPages(file *pagefile.File, pageSize uint32, onDisk func(string) error) *localPages {
+func newLocalPages(file *pagefile.File, pageSize uint32, onDisk diskhook.Hook) *localPages {
 	return &localPages{file: file, size: int64(pageSize), disk: onDisk, readAt: file.ReadAt}
 }
 
