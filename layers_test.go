@@ -58,7 +58,7 @@ var layers = []layer{
 	{packages: []string{"."}, may: []string{"replica", "file", "internal/..."}},
 
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
-	{packages: []string{"cmd/...", "examples/..."}, may: []string{
+	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
 		".", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
