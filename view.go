@@ -53,8 +53,9 @@ type view struct {
 
 // viewState holds what connections see of a view besides its pages.
 type viewState struct {
-	// counter stands in page 1 as the change counter. Within a process, no two
-	// states of a database have the same. It can change: see views.countCommit.
+	// counter is the change counter that page 1 contains. Within a process, no
+	// two states of a database have the same counter. It can change: see
+	// views.countCommit.
 	counter atomic.Uint32
 
 	// pageOne holds the differences between page 1 as served and page 1 as

@@ -65,10 +65,11 @@ func (s *views) skipCounter(n uint32) {
 	}
 }
 
-// countCommit makes v, which a commit leads to from before, a state of its own.
-// Number is the change counter that SQLite wrote. Given that one, v leaves the
-// connection that committed its page cache; readAgain is set if it must read
-// page 1 again. It is called under the lock that local is stored under.
+// countCommit gives v, the view after a commit, a state of its own; before is
+// the view before the commit. number is the change counter that SQLite has
+// written. If v gets that counter, the connection that committed keeps its page
+// cache. If readAgain is true, v gets another counter, so that the connection
+// reads page 1 again. The caller holds the lock that guards local.
 func (s *views) countCommit(before, v *view, number uint32, readAgain bool) {
 	if readAgain {
 		s.skipCounter(number)
@@ -78,9 +79,10 @@ func (s *views) countCommit(before, v *view, number uint32, readAgain bool) {
 		v.state = new(viewState)
 		v.state.counter.Store(number)
 	case number == before.state.counter.Load():
-		// With locking_mode=EXCLUSIVE, SQLite does not change the counter again.
-		// Another connection must not take the pages of the state before for those
-		// of this one, so the state before gets another counter.
+		// With locking_mode=EXCLUSIVE, SQLite does not increment the counter
+		// again. Another connection must not mistake pages of the previous
+		// state for pages of this one, so the previous state gets another
+		// counter.
 		s.newState(v)
 		before.state.counter.Store(s.oldCounter.Add(^uint32(0)))
 		before.state.pageOne.Store(nil)

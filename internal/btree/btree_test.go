@@ -308,7 +308,7 @@ func callAll(p Page) (sum int) {
 	return sum + p.Children() + int(p.Kind()) + p.IndexOf(0) + p.IndexOf(math.MaxUint32) + p.OverflowFrom(0)
 }
 
-// holds reports whether a cell of a leaf of a table has exactly that rowid.
+// holds reports whether a cell of a leaf of a table has the given rowid.
 func holds(p Page, rowid int64) bool {
 	if p.kind != LeafTable {
 		return false

@@ -85,8 +85,8 @@ const maxCommit = 1<<32 - 2
 const maxTimestamp = 253402300799999
 
 // TailSize returns the number of bytes at the end of a file that ParseTail
-// needs. fileSize is the size of the file, and tail contains its last bytes, at
-// least those after the entries of its page index.
+// needs. fileSize is the size of the file. tail contains its last bytes, at
+// least the size of the page index and the trailer.
 func TailSize(tail []byte, fileSize int64) (int64, error) {
 	if fileSize < MinFileSize || fileSize > MaxFileSize {
 		return 0, corrupt("file has %d bytes", fileSize)
