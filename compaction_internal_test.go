@@ -23,22 +23,6 @@ func TestPromise8_Compaction(t *testing.T) {
 	}
 }
 
-// TestPromise8_SpareMemory keeps little memory of what a connection wrote.
-func TestPromise8_SpareMemory(t *testing.T) {
-	for _, size := range []int{4 << 10, 500 << 10, 3 << 20} {
-		var f tempFile
-		if _, err := f.WriteAt(make([]byte, size), 0); err != nil {
-			t.Fatal(err)
-		}
-		if spare := f.spare(); len(spare) != 0 || cap(spare) > maxSpare || size <= maxSpare/2 && cap(spare) < size {
-			t.Errorf("%d of %d bytes are kept", cap(spare), size)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // TestCompaction_Outgrown says when a snapshot is due.
 func TestCompaction_Outgrown(t *testing.T) {
 	for _, tc := range []struct {

@@ -29,11 +29,9 @@ type database struct {
 	client io.Closer // closed with the database; nil if that is up to somebody else
 
 	mu    sync.Mutex     // duty: conns
-	conns map[*conn]bool // guarded by mu
+	conns map[*Conn]bool // guarded by mu
 
-	writer   *writer
-	journals *journals // of the VFS; nil without one
-
+	writer *writer
 }
 
 // openDatabase builds the newest view of a replica. The context bounds the
@@ -43,7 +41,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		name:  name,
 		owner: ownerOf(client, opts.replicaURL, name),
 		opts:  opts,
-		conns: make(map[*conn]bool),
+		conns: make(map[*Conn]bool),
 	}
 	log, tasks := opts.Logger.With("db", name), task.NewGroup()
 	requests := &store{client: client, log: log, limit: limit, run: tasks.Go}
@@ -127,14 +125,14 @@ func (db *database) readPageOne(ctx context.Context, v *view) error {
 }
 
 // join notes a connection.
-func (db *database) join(c *conn) {
+func (db *database) join(c *Conn) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.conns[c] = true
 }
 
 // leave forgets a connection.
-func (db *database) leave(c *conn) {
+func (db *database) leave(c *Conn) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	delete(db.conns, c)
@@ -145,7 +143,7 @@ func (db *database) pinned() (pins []*view) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for c := range db.conns {
-		for _, v := range []*view{c.held.Load(), c.past.Load()} {
+		for _, v := range []*view{c.pinned.Load(), c.past.Load()} {
 			if v != nil {
 				pins = append(pins, v)
 			}

@@ -1,6 +1,9 @@
 package litestream
 
-import "github.com/superfly/ltx"
+import (
+	"github.com/ltxvfs/litestream/internal/tempfile"
+	"github.com/superfly/ltx"
+)
 
 // OnDisk has fn called before and after everything that is done to local
 // files, which fails if fn does.
@@ -12,7 +15,7 @@ func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return planLat
 // TempFolders replaces the folders that SQLite's temporary files may be in, until
 // restore is called.
 func TempFolders(folders ...string) (restore func()) {
-	before := tempFolders
-	tempFolders = func() []string { return folders }
-	return func() { tempFolders = before }
+	before := tempfile.Folders
+	tempfile.Folders = func() []string { return folders }
+	return func() { tempfile.Folders = before }
 }

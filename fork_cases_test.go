@@ -244,7 +244,7 @@ func TestPoll_ErrorShows(t *testing.T) {
 	client := &failingLists{hookClient: newHookClient()}
 	counterPrimary(t, client, 2)
 	db := openHere(t, client, Options{PollInterval: time.Millisecond, PollIdleAfter: -1})
-	c := &conn{db: db, log: db.log}
+	c := connOf(db, nil)
 	c.pinNewest()
 	await := func(what string, cond func(status, stats string) bool) {
 		t.Helper()

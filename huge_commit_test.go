@@ -113,7 +113,7 @@ func TestHugeCommit(t *testing.T) {
 				}
 				within(t, "queries", func() {
 					for _, pgno := range append([]uint32{1, 2, 20, 150, 5000, 1 << 31, hugeCommit}, far...) {
-						c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher), pinned: v}
+						c := connOf(db, v)
 						if _, err := c.ReadAt(make([]byte, 4096), int64(pgno-1)*4096); err != nil {
 							t.Errorf("page %d: %v", pgno, c.lastErr.Load())
 						}

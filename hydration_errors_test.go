@@ -233,7 +233,7 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 				right++
 				continue
 			}
-			c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher), pinned: v}
+			c := connOf(db, v)
 			if _, err := c.ReadAt(make([]byte, v.pageSize), int64(pgno-1)*int64(v.pageSize)); err == nil || !strings.Contains(c.lastErr.Load().Text, snapshot.String()) {
 				t.Fatalf("page %d as of %s: error %v, %+v", pgno, v.txid, err, c.lastErr.Load())
 			}

@@ -51,7 +51,7 @@ func imageOf(p *ltxtest.Primary, v *view) []byte {
 // wantPage reads a page of a view as a connection does, and compares it.
 func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint32) {
 	t.Helper()
-	c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher), pinned: v}
+	c := connOf(db, v)
 	got := make([]byte, v.pageSize)
 	if _, err := c.ReadAt(got, int64(pgno-1)*int64(v.pageSize)); err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("page %d as of %s: %v (%+v)", pgno, v.txid, err, c.lastErr.Load())

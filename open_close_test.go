@@ -10,11 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/psanford/sqlite3vfs"
 )
-
-const openMain = sqlite3vfs.OpenMainDB | sqlite3vfs.OpenReadWrite | sqlite3vfs.OpenURI
 
 // TestClose_EndedContext closes with a context that is done already: nobody
 // waits, but everything ends. Of two things that are ready a select takes
@@ -27,7 +23,7 @@ func TestClose_EndedContext(t *testing.T) {
 	for range 20 {
 		vfs := NewVFS(client, &Options{Logger: slog.New(slog.DiscardHandler)})
 		c := openFile(t, vfs, "app.db")
-		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+		if err := c.BeginRead(); err != nil {
 			t.Fatal(err)
 		}
 		_ = vfs.Close(ended) // whether it all ended in time is luck
@@ -49,16 +45,15 @@ func TestClose_DuringOpen(t *testing.T) {
 		vfs := NewVFS(client, &Options{Logger: slog.New(slog.DiscardHandler)})
 		var opening *sharedDB
 		client.fetch = func(fileKey, int64) {
-			opening = vfs.databases["name app.db"]
+			opening = vfs.names.mu.databases["name app.db"]
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := vfs.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("close: %v", err)
 			}
 		}
-		f, _, _ := vfs.Open("app.db", openMain)
-		if _, failed := f.(failedFile); !failed {
-			t.Errorf("a closed VFS opens a %T", f)
+		if c, err := vfs.OpenConn("app.db", nil, OpenMode{}); err == nil {
+			t.Errorf("a closed VFS opens %v", c)
 		}
 		if !errors.Is(opening.err, ErrClosed) || opening.db != nil {
 			t.Errorf("the open ends with %v, database %v", opening.err, opening.db)
@@ -84,13 +79,11 @@ func TestOpen_FailureIsForgotten(t *testing.T) {
 		var wg sync.WaitGroup
 		for range openers {
 			wg.Go(func() {
-				f, _, _ := vfs.Open("app.db", openMain)
-				if _, failed := f.(failedFile); !failed {
-					t.Errorf("the first open gives a %T", f)
+				if _, err := vfs.OpenConn("app.db", nil, OpenMode{}); err == nil {
+					t.Error("the first open succeeds")
 				}
-				f, _, _ = vfs.Open("app.db", openMain)
-				if _, ok := f.(*conn); !ok {
-					t.Errorf("the second open gives a %T", f)
+				if _, err := vfs.OpenConn("app.db", nil, OpenMode{}); err != nil {
+					t.Errorf("the second open: %v", err)
 				}
 			})
 		}
@@ -125,9 +118,8 @@ func TestPromise9_OpenWithRefresh(t *testing.T) {
 		const limit = 5 * time.Second
 		vfs := NewVFS(client, &Options{OpenTimeout: limit, ReadTimeout: time.Hour, CacheSize: -1, Logger: slog.New(slog.DiscardHandler)})
 		start := time.Now()
-		f, _, _ := vfs.Open("app.db", openMain)
-		if _, failed := f.(failedFile); !failed || client.lists.Load() != 2 {
-			t.Errorf("the open gives a %T after %d listings", f, client.lists.Load())
+		if _, err := vfs.OpenConn("app.db", nil, OpenMode{}); err == nil || client.lists.Load() != 2 {
+			t.Errorf("the open gives %v after %d listings", err, client.lists.Load())
 		}
 		if d := time.Since(start); d != limit {
 			t.Errorf("the open took %v, want %v", d, limit)

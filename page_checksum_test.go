@@ -15,7 +15,6 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 )
 
@@ -82,7 +81,7 @@ func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient 
 }
 
 // wantChecksums reads page 1 in every way, and tells whether its checksum is right.
-func wantChecksums(t *testing.T, what string, c *conn, want bool) (page []byte) {
+func wantChecksums(t *testing.T, what string, c *Conn, want bool) (page []byte) {
 	t.Helper()
 	content, _ := fileAs(t, c)
 	size := pageSizeOf(content)
@@ -149,8 +148,8 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		}
 
 		// A commit as of SQLite with cksumvfs.
-		for _, level := range []sqlite3vfs.LockType{sqlite3vfs.LockShared, sqlite3vfs.LockReserved, sqlite3vfs.LockExclusive} {
-			if err := f.Lock(level); err != nil {
+		for _, begin := range []func() error{f.BeginRead, f.BeginWrite, f.BeginWrite} {
+			if err := begin(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -166,12 +165,13 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 			t.Fatal(err)
 		}
 		wantChecksums(t, "in the transaction", f, want)
-		if err := f.Sync(sqlite3vfs.SyncNormal); err != nil {
+		if err := f.Commit(true); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Unlock(sqlite3vfs.LockNone); err != nil {
+		if err := f.EndWrite(); err != nil {
 			t.Fatal(err)
 		}
+		f.EndRead()
 		wantChecksums(t, "as committed", other, want)
 		if err := vfs.Sync(context.Background(), "app.db"); err != nil {
 			t.Fatal(err)

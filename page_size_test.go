@@ -157,7 +157,7 @@ func TestWrite_PageSizeChanged(t *testing.T) {
 	d := newReplacedDatabase(t)
 	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1, WriteEnabled: true, WriteSyncInterval: time.Hour})
 	before := db.current.Load()
-	c := &conn{db: db, log: db.log}
+	c := connOf(db, nil)
 	c.pinNewest()
 	if err := db.writer.begin(c); err != nil {
 		t.Fatal(err)

@@ -475,7 +475,7 @@ func TestPoll_WhileWritingBegins(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 2)
 	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1})
-	c := &conn{db: db, log: db.log}
+	c := connOf(db, nil)
 	c.pinNewest()
 	count(p)
 	begun := false

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/timeexpr"
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 )
 
@@ -23,23 +22,23 @@ const latest = "latest"
 
 // pragma is one of the PRAGMAs of a connection.
 type pragma struct {
-	get func(*conn) (string, error)
-	set func(*conn, string) error // nil: read-only
+	get func(*Conn) (string, error)
+	set func(*Conn, string) error // nil: read-only
 }
 
 var pragmas = map[string]pragma{
-	"litestream_txid":    {get: func(c *conn) (string, error) { return c.view().txid.String(), nil }, set: (*conn).setTXID},
-	"litestream_time":    {get: func(c *conn) (string, error) { return formatTime(c.view().time()), nil }, set: (*conn).setTime},
-	"litestream_lag":     {get: func(c *conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
-	"litestream_status":  {get: (*conn).status},
-	"litestream_history": {get: (*conn).history},
+	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.view().txid.String(), nil }, set: (*Conn).setTXID},
+	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.view().time()), nil }, set: (*Conn).setTime},
+	"litestream_lag":     {get: func(c *Conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
+	"litestream_status":  {get: (*Conn).status},
+	"litestream_history": {get: (*Conn).history},
 
-	"litestream_write_enabled": {get: (*conn).writeEnabled, set: (*conn).setWriteEnabled},
-	"litestream_sync":          {get: (*conn).syncNow},
+	"litestream_write_enabled": {get: (*Conn).writeEnabled, set: (*Conn).setWriteEnabled},
+	"litestream_sync":          {get: (*Conn).syncNow},
 
-	"litestream_hydration_progress": {get: func(c *conn) (string, error) { return formatPercent(c.db.hydrator.progress()), nil }},
-	"litestream_hydration_status":   {get: func(c *conn) (string, error) { return string(c.db.hydrator.progress().Status), nil }},
-	"litestream_hydration_file":     {get: func(c *conn) (string, error) { return c.db.hydrator.progress().File, nil }},
+	"litestream_hydration_progress": {get: func(c *Conn) (string, error) { return formatPercent(c.db.hydrator.progress()), nil }},
+	"litestream_hydration_status":   {get: func(c *Conn) (string, error) { return string(c.db.hydrator.progress().Status), nil }},
+	"litestream_hydration_file":     {get: func(c *Conn) (string, error) { return c.db.hydrator.progress().File, nil }},
 }
 
 // formatTime gives a time as RFC 3339, to the millisecond that LTX has.
@@ -50,22 +49,21 @@ func formatPercent(p HydrationProgress) string {
 	return strconv.FormatFloat(math.Floor(p.Progress*10)/10, 'f', 1, 64)
 }
 
-// FileControl serves PRAGMAs. SQLite handles those that are not ours.
-func (c *conn) FileControl(_ int, name string, value *string) (*string, error) {
-	result, err := c.Pragma(name, value)
-	if e, ok := err.(pragmaError); ok {
-		err = e.code
-	}
-	return result, err
-}
+// errUnknownPragma means that a PRAGMA is SQLite's own, or nobody's.
+var errUnknownPragma = errors.New("unknown PRAGMA")
 
-// Pragma is FileControl with an error that has a text; the code of it is in its tree.
-func (c *conn) Pragma(name string, value *string) (result *string, err error) {
+// Pragma runs a PRAGMA of the connection. A nil value asks for the current one;
+// with a value the result is nil. An error with CodeNotFound means that SQLite is
+// to handle the PRAGMA itself.
+func (c *Conn) Pragma(name string, value *string) (result *string, err error) {
 	defer guard(c.log, "pragma", &err)
 	name = strings.ToLower(name)
 	p, ok := pragmas[name]
 	if !ok {
-		return nil, c.watchPragma(name, value)
+		if err := c.wal.watch(name, value, c.state != connIdle); err != nil {
+			return nil, c.fail("pragma "+name, err)
+		}
+		return nil, errUnknownPragma
 	}
 	switch {
 	case value != nil && p.set == nil:
@@ -78,45 +76,20 @@ func (c *conn) Pragma(name string, value *string) (result *string, err error) {
 		result = &s
 	}
 	if err != nil {
-		return nil, pragmaError{code: c.fail("pragma "+name, err), err: err}
+		return nil, c.fail("pragma "+name, err)
 	}
 	return result, nil
 }
 
-// pragmaError is the error of a PRAGMA, and its code for SQLite.
-type pragmaError struct{ code, err error }
-
-func (e pragmaError) Error() string   { return e.err.Error() }
-func (e pragmaError) Unwrap() []error { return []error{e.code, e.err} }
-
-// watchPragma looks at a PRAGMA that is SQLite's. With locking_mode=EXCLUSIVE SQLite
-// would go to WAL mode without shared memory, and look for a log that cannot be. The
-// file hears of that mode only if the PRAGMA names its database, or none and it is the
-// main one. A lock that is held tells, too: outside of a transaction, for which SQLite has an
-// error itself, it means that mode. What neither tells, WriteAt refuses.
-func (c *conn) watchPragma(name string, value *string) error {
-	switch {
-	case value == nil:
-	case name == "locking_mode":
-		c.exclusive = strings.EqualFold(*value, "exclusive")
-	case name == "journal_mode" && strings.EqualFold(*value, "wal") && (c.exclusive || c.level != sqlite3vfs.LockNone):
-		return pragmaError{code: c.fail("pragma journal_mode", errNoWAL), err: errNoWAL}
-	}
-	return sqlite3vfs.NotFoundError
-}
-
-// errNoWAL means an attempt to go to WAL mode.
-var errNoWAL = fmt.Errorf("%w: there is no WAL mode", errInvalidValue)
-
 // writeEnabled returns 1 if the database can be written to, else 0.
-func (c *conn) writeEnabled() (string, error) {
+func (c *Conn) writeEnabled() (string, error) {
 	if c.db.writer.isEnabled() {
 		return "1", nil
 	}
 	return "0", nil
 }
 
-func (c *conn) setTXID(s string) error {
+func (c *Conn) setTXID(s string) error {
 	s = strings.ToLower(strings.TrimSpace(s))
 	if s == latest {
 		return c.travelBy(nil)
@@ -128,7 +101,7 @@ func (c *conn) setTXID(s string) error {
 	return c.travelBy(func(ctx context.Context) (*view, error) { return c.db.travelTo(ctx, txid) })
 }
 
-func (c *conn) setTime(s string) error {
+func (c *Conn) setTime(s string) error {
 	if strings.EqualFold(strings.TrimSpace(s), latest) {
 		return c.travelBy(nil)
 	}
@@ -139,10 +112,11 @@ func (c *conn) setTime(s string) error {
 	return c.travelBy(func(ctx context.Context) (*view, error) { return c.db.travelToTime(ctx, t) })
 }
 
-// travelBy lets the next transactions see the view that find returns; nil
-// for the newest. After an error the connection sees what it saw before.
-func (c *conn) travelBy(find func(context.Context) (*view, error)) error {
-	if c.level != sqlite3vfs.LockNone || c.unlocked {
+// travelBy makes the next transactions see the view that find returns. A nil find
+// means the newest view. After an error the connection sees the same view as
+// before.
+func (c *Conn) travelBy(find func(context.Context) (*view, error)) error {
+	if c.state != connIdle || c.access == accessFixed {
 		return ErrInTransaction
 	}
 	if find == nil {
@@ -159,7 +133,7 @@ func (c *conn) travelBy(find func(context.Context) (*view, error)) error {
 	return nil
 }
 
-func (c *conn) status() (string, error) {
+func (c *Conn) status() (string, error) {
 	v := c.view()
 	b, err := json.Marshal(struct {
 		Stats
@@ -167,15 +141,15 @@ func (c *conn) status() (string, error) {
 		LastError *connError `json:"last_error"`
 	}{
 		Stats:     c.db.stats(),
-		View:      viewStatus{TXID: v.txid, Time: v.time(), Pages: v.commit, Travelling: c.travel != nil},
+		View:      viewStatus{TXID: v.txid, Time: v.time(), Pages: v.commit, Travelling: c.past.Load() != nil},
 		LastError: c.lastError(),
 	})
 	return string(b), err
 }
 
-// lastError returns the connection's last error, or why polls fail if they do
-// so since then. Nil: there is none.
-func (c *conn) lastError() *connError {
+// lastError returns the connection's last error, or why polls fail if they have
+// failed since. It returns nil if there is no error.
+func (c *Conn) lastError() *connError {
 	own, poll := c.lastErr.Load(), c.db.poller.problem.Load()
 	if poll != nil && (own == nil || own.Time.Before(poll.Time)) {
 		return poll
@@ -191,7 +165,7 @@ type viewStatus struct {
 	Travelling bool      `json:"travelling"`
 }
 
-func (c *conn) history() (string, error) {
+func (c *Conn) history() (string, error) {
 	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 	defer cancel()
 	points, err := c.db.history(ctx)

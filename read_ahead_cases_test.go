@@ -198,8 +198,8 @@ func TestReadAhead_IdleReader(t *testing.T) {
 			}
 			synctest.Wait()
 			client.opens.Store(0)
-			c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
-			_ = c.Lock(1)
+			c := connOf(db, nil)
+			_ = c.BeginRead()
 			page := make([]byte, fakePageSize)
 			for pgno := uint32(10); pgno < 2000; pgno++ {
 				if _, err := c.ReadAt(page, int64(pgno-1)*fakePageSize); err != nil {
@@ -207,7 +207,7 @@ func TestReadAhead_IdleReader(t *testing.T) {
 				}
 				synctest.Wait()
 			}
-			_ = c.Unlock(0)
+			c.EndRead()
 			if n := client.opens.Load(); n > 400 {
 				t.Errorf("%d requests for 1990 pages, with an idle reader: %v", n, two)
 			}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 )
 
@@ -418,8 +417,8 @@ func TestReadAhead_TransactionEnds(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
-		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+		c := connOf(db, nil)
+		if err := c.BeginRead(); err != nil {
 			t.Fatal(err)
 		}
 		page := make([]byte, fakePageSize)
@@ -433,9 +432,7 @@ func TestReadAhead_TransactionEnds(t *testing.T) {
 		if most < 100 || client.opens.Load() > 30 {
 			t.Errorf("%d pages ahead, %d requests: this is no read-ahead", most, client.opens.Load())
 		}
-		if err := c.Unlock(sqlite3vfs.LockNone); err != nil {
-			t.Fatal(err)
-		}
+		c.EndRead()
 		if n := aheadOf(db); n != 0 {
 			t.Errorf("%d pages ahead", n)
 		}
@@ -696,8 +693,8 @@ func TestReadAhead_WaiterLeaves(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 		}
-		c := &conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
-		if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+		c := connOf(db, nil)
+		if err := c.BeginRead(); err != nil {
 			t.Fatal(err)
 		}
 		page, pgno := make([]byte, fakePageSize), uint32(10)
@@ -709,9 +706,7 @@ func TestReadAhead_WaiterLeaves(t *testing.T) {
 		if pgno < 20 || pgno == 100 {
 			t.Errorf("reads up to page %d", pgno)
 		}
-		if err := c.Unlock(sqlite3vfs.LockNone); err != nil {
-			t.Fatal(err)
-		}
+		c.EndRead()
 		time.Sleep(time.Hour)
 		wantNothingAhead(t, db)
 	})

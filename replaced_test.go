@@ -368,7 +368,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	a.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(2000000))")
 	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1, CacheSize: 1 << 20})
 	want := db.pages.cache.Load().size()
-	c := &conn{db: db, log: db.log}
+	c := connOf(db, nil)
 	c.pinNewest()
 	if err := db.writer.begin(c); err != nil {
 		t.Fatal(err)

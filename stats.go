@@ -104,21 +104,9 @@ func (db *database) lagSeconds() int64 {
 // is safe for concurrent use.
 func (v *VFS) Stats() []Stats {
 	v.options()
-	v.mu.Lock()
-	shared := make([]*sharedDB, 0, len(v.databases))
-	for _, s := range v.databases {
-		shared = append(shared, s)
-	}
-	v.mu.Unlock()
 	stats := []Stats{}
-	for _, s := range shared {
-		select {
-		case <-s.ready:
-			if s.db != nil {
-				stats = append(stats, s.db.stats())
-			}
-		default: // still being opened
-		}
+	for _, db := range v.names.open() {
+		stats = append(stats, db.stats())
 	}
 	return stats
 }

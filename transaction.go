@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/tempfile"
 	"github.com/superfly/ltx"
 )
 
@@ -30,7 +31,7 @@ type transaction struct {
 	state    txState
 	pageSize uint32
 	slots    map[uint32]int64 // where pages are in data, in pages
-	data     tempFile
+	data     tempfile.File
 	used     int64  // slots that were ever given
 	size     uint32 // of the database now, pages
 	least    uint32 // the smallest size since the transaction began, pages
@@ -44,7 +45,7 @@ var errPageSize = errors.New("the page size of a database cannot change: LTX fil
 
 func newTransaction(v *view, memory []byte) *transaction {
 	return &transaction{
-		data: tempFile{mem: memory},
+		data: tempfile.New(memory),
 		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
 		size: v.commit, least: v.commit, counter: v.state.counter.Load(),
 	}
@@ -205,7 +206,7 @@ func (tx *transaction) page(pgno uint32, p []byte) error {
 
 // drop forgets what was changed, and returns memory for the next transaction.
 func (tx *transaction) drop() []byte {
-	memory := tx.data.spare()
+	memory := tx.data.Spare()
 	_ = tx.data.Close() // nothing of it is kept
 	return memory
 }

@@ -7,59 +7,85 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
-
-	"github.com/psanford/sqlite3vfs"
 )
 
-// conn is one SQLite connection's main database file. SQLite serialises all
-// calls of one connection, so it has no lock; only lastErr can be read from
-// elsewhere.
-type conn struct {
+// Conn is the main database file of one SQLite connection. It is the seam
+// between SQLite and the engine: adapters of SQLite drivers call it, programs
+// do not. It knows pages, transactions and PRAGMAs, but no lock levels, journals
+// or result codes of a particular driver.
+//
+// An adapter gets a Conn from VFS.OpenConn and calls its methods in this order:
+//
+//   - BeginRead when SQLite takes SHARED, EndRead when it gives that up.
+//   - BeginWrite within them when SQLite takes RESERVED, and once more when it
+//     goes on to EXCLUSIVE. EndWrite when SQLite goes back to SHARED.
+//   - WriteAt and Truncate between BeginWrite and EndWrite only. Other
+//     connections do not see what is written.
+//   - Commit where SQLite commits: at SQLITE_FCNTL_COMMIT_PHASETWO, if the driver
+//     passes that on. Several commits may come before EndWrite, as with
+//     locking_mode=EXCLUSIVE. Changes that are not committed are dropped by
+//     Rollback and by EndWrite.
+//   - Seal before Commit where SQLite syncs the file. It writes the changes to the
+//     write buffer, where they survive a crash or power loss once Commit was
+//     called. If Seal fails, SQLite can still roll back.
+//   - Close last, in any state.
+//
+// ReadAt, FileSize and Pragma may be called at any time. Outside of BeginRead
+// and EndRead they see the newest state, which may change between two calls.
+//
+// Errors are Go errors; CodeOf gives SQLite's result code for each. They are
+// logged, and litestream_status shows the last one. BeginWrite fails with
+// CodeBusy when another connection writes or the pinned state is not the newest
+// one. After an error of WriteAt or Truncate nothing can be committed until
+// Rollback or EndWrite: further writes are ignored. EndRead and EndWrite always
+// end what was begun, also when EndWrite returns an error. No method panics.
+//
+// One connection uses a Conn, one call at a time. It is not safe for concurrent
+// use.
+type Conn struct {
 	db      *database
 	log     *slog.Logger
-	release func()
+	release func() // called by Close; nil once it was called
 
-	level  sqlite3vfs.LockType
-	pinned *view // what all reads see while level >= LockShared
-	travel *view // pinned instead of the current view; nil: follow it
+	access access
+	state  connState
+	wal    walGuard
 
-	// The same, for others: what the views need must not be deleted.
-	held, past atomic.Pointer[view]
-
-	// unlocked is set where SQLite was told to take no locks: the first view
-	// is the only one then.
-	unlocked bool
-
-	readOnly  bool // SQLite does not try to write
-	exclusive bool // locking_mode, as far as PRAGMAs tell
-	triedWAL  bool // SQLite tried to go to WAL mode
+	// pinned is the view that all reads see, nil outside of transactions. past is
+	// the view that transactions pin instead of the newest; nil means the newest.
+	// Other goroutines load both, since files that these views need are kept.
+	pinned, past atomic.Pointer[view]
 
 	predictor predictor
 
-	tx *transaction // nil below LockReserved
-
-	// Of the last transaction and its journal, for the next.
-	memory, journalMemory []byte
-
-	// appended are commits that are in the write buffer, and not finished.
-	appended []*localCommit
-
-	// again is set once something was committed under the lock that is held: a
-	// connection with locking_mode=EXCLUSIVE does not change the counter then.
-	again bool
-
-	journal      *journalFile // nil if none is open
-	journalName  string       // of the last one
-	journalState journalState
-
-	// committed is the number of the last commit of this connection.
-	committed uint64
+	tx        *transaction   // changes since the last commit; nil unless the state is connWriting or connCommitted
+	appended  []*localCommit // commits that are in the write buffer, and not visible to others
+	memory    []byte         // memory of the last transaction, for the next
+	committed uint64         // number of the newest commit of this connection
 
 	lastErr atomic.Pointer[connError]
 }
+
+// connState is how far a connection has come in a transaction.
+type connState int
+
+const (
+	connIdle      connState = iota // outside of a transaction
+	connReading                    // between BeginRead and EndRead
+	connWriting                    // between BeginWrite and EndWrite, before the first commit
+	connCommitted                  // between BeginWrite and EndWrite, after a commit
+)
+
+// access is what SQLite may do with a connection.
+type access int
+
+const (
+	accessWrite access = iota // SQLite may try to write
+	accessRead                // SQLite opened the file for reading only
+	accessFixed               // SQLite takes no locks, so the first view is the only one
+)
 
 // connError is an error that SQLite got as a mere code.
 type connError struct {
@@ -70,95 +96,55 @@ type connError struct {
 	err error
 }
 
-var (
-	_ sqlite3vfs.File           = (*conn)(nil)
-	_ sqlite3vfs.FileController = (*conn)(nil)
-)
-
-// guard turns a panic into an I/O error: none may cross into C.
-func guard(log *slog.Logger, op string, err *error) {
-	if r := recover(); r != nil {
-		*err = panicked(log, op, r)
-	}
-}
-
-func panicked(log *slog.Logger, op string, r any) error {
-	log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
-	return sqlite3vfs.IOError
-}
-
-// fail notes an error and makes it a code for SQLite.
-func (c *conn) fail(op string, err error) error {
+// fail notes an error and returns it.
+func (c *Conn) fail(op string, err error) error {
 	if err == nil {
 		return nil
 	}
 	c.lastErr.Store(&connError{Time: time.Now().UTC(), Op: op, Text: err.Error(), err: err})
-	if !errors.Is(err, errBusy) { // which SQLite tries again
+	if !errors.Is(err, errBusy) { // SQLite tries again
 		c.log.Error(op+" failed", "error", err)
 	}
-	return errorCode(err)
+	return err
 }
 
-// errorCode is the only place where errors become SQLite's codes. It returns
-// the exported values of sqlite3vfs as they are, or they would lose theirs.
-func errorCode(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, errBusy):
-		return sqlite3vfs.BusyError
-	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrConflict):
-		return sqlite3vfs.ReadOnlyError
-	case isDiskFull(err):
-		return sqlite3vfs.FullError
-	case errors.Is(err, ErrCorrupt):
-		return sqlite3vfs.CorruptError
-	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue), errors.Is(err, errNotAllowed):
-		return sqlite3vfs.GenericError
-	default:
-		return sqlite3vfs.IOErrorRead
-	}
-}
+// pin sets the view that all reads see; nil means the newest.
+func (c *Conn) pin(v *view) { c.pinned.Store(v) }
 
-// pin sets what all reads see; nil: what is newest.
-func (c *conn) pin(v *view) {
-	c.pinned = v
-	c.held.Store(v)
-}
-
-// pinNewest pins what the connection is to see. What only older views need may
-// be closed as soon as a newer one is there, so it must still be the newest after it
-// was pinned.
-func (c *conn) pinNewest() {
+// pinNewest pins the view that the next transaction sees. Files that only older
+// views need may be closed as soon as a newer view is published. So the view must
+// still be the newest after it was pinned.
+func (c *Conn) pinNewest() {
 	for {
 		c.pin(nil)
 		v := c.view()
 		c.pin(v)
-		if c.travel != nil || v == c.db.newest() {
+		if c.past.Load() != nil || v == c.db.newest() {
 			return
 		}
 	}
 }
 
-// travelTo sets what the next transactions see; nil: what is newest.
-func (c *conn) travelTo(v *view) {
-	c.travel = v
-	c.past.Store(v)
-}
+// travelTo sets the view that the next transactions see; nil means the newest.
+func (c *Conn) travelTo(v *view) { c.past.Store(v) }
 
-// view is what the connection sees now.
-func (c *conn) view() *view {
-	switch {
-	case c.pinned != nil:
-		return c.pinned
-	case c.travel != nil:
-		return c.travel
-	default:
-		return c.db.newest()
+// view returns the view that the connection sees now.
+func (c *Conn) view() *view {
+	if v := c.pinned.Load(); v != nil {
+		return v
 	}
+	if v := c.past.Load(); v != nil {
+		return v
+	}
+	return c.db.newest()
 }
 
-func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
+// IsReadOnly reports whether SQLite is to open the file for reading only.
+func (c *Conn) IsReadOnly() bool { return c.access != accessWrite }
+
+// ReadAt reads from the pinned view and what this connection has written. At
+// the end of the file it returns io.EOF with the bytes before it.
+func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	defer guard(c.log, "read", &err)
 	if off < 0 {
 		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
@@ -172,7 +158,7 @@ func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
 		return n, c.fail("read", err)
 	}
 	if off+int64(len(p)) <= sqliteHeaderSize {
-		// Within every transaction's begin: the change counter.
+		// Every transaction begins with this read, for the change counter.
 		if served := v.state.pageOne.Load(); served != nil {
 			return copy(p, served.header[off:]), nil
 		}
@@ -194,8 +180,8 @@ func (c *conn) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// readChanged is ReadAt of who has changed something.
-func (c *conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
+// readChanged is ReadAt for a connection that has written something.
+func (c *Conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, done, err := c.tx.read(p[n:], off)
 		if !done {
@@ -211,7 +197,7 @@ func (c *conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
 }
 
 // readPage fills p from the page that holds offset off, to its end at most.
-func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
+func (c *Conn) readPage(v *view, p []byte, off int64) (int, error) {
 	pageSize := int64(v.pageSize)
 	pgno, in := uint32(off/pageSize)+1, off%pageSize
 	whole := in == 0 && int64(len(p)) >= pageSize
@@ -264,7 +250,7 @@ func (c *conn) readPage(v *view, p []byte, off int64) (int, error) {
 }
 
 // servedLocally finishes the read of a page that came from the local file.
-func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
+func (c *Conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 	if pages := c.db.pages; !pages.isAllLocal() {
 		// The next page may be remote. This one belongs to SQLite and is not kept.
 		if _, ok := v.lookup(pgno); ok {
@@ -282,8 +268,8 @@ func (c *conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 	return len(page), nil
 }
 
-// servedOf returns what page 1 as served has other than page, which is as stored: a
-// schema cookie that is higher by shift, among others.
+// servedOf returns how page 1 as served differs from page, which is as stored.
+// The schema cookie is higher by shift, among others.
 func servedOf(v *view, page []byte, shift uint32) (*servedPageOne, error) {
 	if served := v.state.pageOne.Load(); served != nil {
 		return served, nil
@@ -300,9 +286,9 @@ func servedOf(v *view, page []byte, shift uint32) (*servedPageOne, error) {
 	return served, nil
 }
 
-// readCommitted is readPage for one that is in the write buffer. Done tells
-// whether it is.
-func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
+// readCommitted is readPage for a page that is in the write buffer. It reports
+// in done whether the page is there.
+func (c *Conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
 	loc, ok := v.lookup(pgno)
 	if !ok || loc.file.segment == nil {
 		return 0, false, nil
@@ -314,7 +300,7 @@ func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 	page = page[:v.pageSize]
 	if err := readSegment(loc, pgno, page); err != nil {
 		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
-			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.pageSize)) // nothing was pinned
+			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.pageSize)) // no view was pinned
 			return n, true, err
 		}
 		return 0, true, err
@@ -335,7 +321,8 @@ func (c *conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 	return copy(p, page[in:]), true, nil
 }
 
-func (c *conn) FileSize() (n int64, err error) {
+// FileSize returns the size of the file in bytes.
+func (c *Conn) FileSize() (n int64, err error) {
 	defer guard(c.log, "file size", &err)
 	if c.tx.changes() {
 		return int64(c.tx.size) * int64(c.tx.pageSize), nil
@@ -343,61 +330,48 @@ func (c *conn) FileSize() (n int64, err error) {
 	return c.view().fileSize(), nil
 }
 
-// Lock pins a view at SHARED, and takes the writer's place at RESERVED. Readers
-// and the writer need not wait for each other.
-func (c *conn) Lock(level sqlite3vfs.LockType) (err error) {
+// BeginRead pins the view that all reads see until EndRead.
+func (c *Conn) BeginRead() (err error) {
 	defer guard(c.log, "lock", &err)
-	if level <= c.level {
-		return nil
+	if err := c.checkOpen(); err != nil {
+		return c.fail("lock", err)
 	}
-	if c.db.tasks.Closed() {
-		return c.fail("lock", context.Cause(c.db.tasks.Context()))
+	if c.past.Load() == nil {
+		c.db.poller.use()
 	}
-	if c.level == sqlite3vfs.LockNone {
-		if c.travel == nil {
-			c.db.poller.use()
-		}
-		c.pinNewest()
-		c.level = sqlite3vfs.LockShared
-	}
-	if level >= sqlite3vfs.LockReserved && c.tx == nil {
-		if err := c.reserve(); err != nil {
-			return c.fail("lock", err)
-		}
-	}
-	c.level = level
+	c.pinNewest()
+	c.state = connReading
 	return nil
 }
 
-func (c *conn) Unlock(level sqlite3vfs.LockType) (err error) {
-	defer guard(c.log, "unlock", &err)
-	if level >= c.level {
-		return nil
+// checkOpen returns why the database was closed, nil if it is open.
+func (c *Conn) checkOpen() error {
+	if c.db.tasks.Closed() {
+		return context.Cause(c.db.tasks.Context())
 	}
-	if level < sqlite3vfs.LockReserved && c.tx != nil {
-		err = c.endTransaction()
-	}
-	c.level = level
-	if level == sqlite3vfs.LockNone {
-		c.predictor.end()
-		if c.travel == nil {
-			c.db.poller.done()
-		}
-		if !c.unlocked {
-			c.pin(nil)
-		}
-	}
-	return c.fail("commit", err)
+	return nil
 }
 
-// CheckReservedLock is asked only when a journal exists, and none ever does.
-func (c *conn) CheckReservedLock() (bool, error) { return false, nil }
-
-func (c *conn) Close() (err error) {
-	defer guard(c.log, "close", &err)
-	if c.tx != nil {
-		err = c.endTransaction()
+// EndRead ends what BeginRead began.
+func (c *Conn) EndRead() {
+	defer guard(c.log, "unlock", new(error))
+	c.state = connIdle
+	c.predictor.end()
+	if c.past.Load() == nil {
+		c.db.poller.done()
 	}
+	if c.access != accessFixed {
+		c.pin(nil)
+	}
+}
+
+// Close ends the connection. Changes that are not committed are dropped.
+func (c *Conn) Close() (err error) {
+	defer guard(c.log, "close", &err)
+	if c.isWriting() {
+		err = c.endWrite()
+	}
+	c.state = connIdle
 	c.predictor.end()
 	c.pin(nil)
 	c.travelTo(nil)
@@ -409,10 +383,10 @@ func (c *conn) Close() (err error) {
 	return c.fail("close", err)
 }
 
-func (c *conn) SectorSize() int64 { return 4096 }
+// SectorSize returns the size that SQLite takes for that of a disk's sectors.
+func (c *Conn) SectorSize() int { return 4096 }
 
-// DeviceCharacteristics says what the write buffer can promise: of a page that
-// is written, its neighbours are safe, and a commit is there whole or not at all.
-func (c *conn) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
-	return sqlite3vfs.IocapPowersafeOverwrite
-}
+// DeviceCharacteristics returns SQLite's bits for what the write buffer promises,
+// SQLITE_IOCAP_POWERSAFE_OVERWRITE: a page that is written does not damage its
+// neighbours.
+func (c *Conn) DeviceCharacteristics() int { return 0x1000 }

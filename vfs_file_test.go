@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -12,22 +13,24 @@ import (
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 )
 
-// openFile opens a database as SQLite would, without SQLite.
-func openFile(t *testing.T, vfs *VFS, name string) *conn {
+// openFile opens a database as a driver does, without SQLite.
+func openFile(t *testing.T, vfs *VFS, name string) *Conn {
 	t.Helper()
-	f, _, err := vfs.OpenURI(name, nil, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
+	c, err := vfs.OpenConn(name, nil, OpenMode{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ok := f.(*conn)
-	if !ok {
-		t.Fatalf("open gives a %T", f)
-	}
 	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// connOf returns a connection of a database that has pinned a view; nil for none.
+func connOf(db *database, v *view) *Conn {
+	c := &Conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
+	c.pin(v)
 	return c
 }
 
@@ -39,7 +42,7 @@ func newTestVFS(t *testing.T, client ReplicaClient) *VFS {
 
 // fileAs reads all that a file has to tell: size, pages, and the parts of
 // page 1 that SQLite reads by themselves.
-func fileAs(t *testing.T, c *conn) (content []byte, counter uint32) {
+func fileAs(t *testing.T, c *Conn) (content []byte, counter uint32) {
 	t.Helper()
 	size, err := c.FileSize()
 	if err != nil {
@@ -96,7 +99,7 @@ func TestPromise1_FileOfOneView(t *testing.T) {
 		numbers := make(map[uint32]ltx.TXID)
 		for _, change := range []string{"INSERT INTO t VALUES (randomblob(200000))", "DELETE FROM t", "VACUUM", "CREATE TABLE u (y)"} {
 			before := p.TXID()
-			if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+			if err := c.BeginRead(); err != nil {
 				t.Fatal(err)
 			}
 			content, counter := fileAs(t, c)
@@ -120,9 +123,7 @@ func TestPromise1_FileOfOneView(t *testing.T) {
 			if !bytes.Equal(same, content) || number != counter {
 				t.Errorf("after %q the file changed under a transaction", change)
 			}
-			if err := c.Unlock(sqlite3vfs.LockNone); err != nil {
-				t.Fatal(err)
-			}
+			c.EndRead()
 		}
 		content, counter := fileAs(t, c)
 		checkImage(t, "after", content, p.Image(p.TXID()), counter)
@@ -163,37 +164,53 @@ func TestConn_Reads(t *testing.T) {
 // TestConn_WritesAreRefused: SQLite does not try, as the file is open for
 // reading only, but nothing depends on that.
 func TestConn_WritesAreRefused(t *testing.T) {
-	store := memory.NewReplicaClient()
-	ltxtest.New(t, store, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
-	vfs := newTestVFS(t, store)
-	_, flags, err := vfs.OpenURI("app.db", nil, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
-	if err != nil || flags&sqlite3vfs.OpenReadOnly == 0 || flags&sqlite3vfs.OpenReadWrite != 0 {
-		t.Errorf("flags are %x, %v", flags, err)
+	image := make([]byte, 512)
+	copy(image, sqliteMagic)
+	binary.BigEndian.PutUint16(image[offPageSize:], 512)
+	store := storeImage(t, image, 512)
+	c := openFile(t, newTestVFS(t, store), "app.db")
+	if !c.IsReadOnly() {
+		t.Error("SQLite may write")
 	}
-	c := openFile(t, vfs, "app.db")
-	if err := c.Lock(sqlite3vfs.LockShared); err != nil {
+	if err := c.BeginRead(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Lock(sqlite3vfs.LockReserved); err != sqlite3vfs.ReadOnlyError {
+	if err := c.BeginWrite(); CodeOf(err) != CodeReadOnly {
 		t.Errorf("reserved lock: %v", err)
 	}
-	if _, err := c.WriteAt(make([]byte, 512), 0); err != sqlite3vfs.ReadOnlyError {
+	if _, err := c.WriteAt(make([]byte, 512), 0); CodeOf(err) != CodeReadOnly {
 		t.Errorf("write: %v", err)
 	}
-	if err := c.Truncate(0); err != sqlite3vfs.ReadOnlyError {
+	if err := c.Truncate(0); CodeOf(err) != CodeReadOnly {
 		t.Errorf("truncate: %v", err)
+	}
+	for what, err := range map[string]error{"seal": c.Seal(true), "commit": c.Commit(true), "end write": c.EndWrite()} {
+		if err != nil {
+			t.Errorf("%s without a write: %v", what, err)
+		}
+	}
+	c.Rollback()
+	if c.IsRolledBack() || c.IsResized() {
+		t.Error("a connection that does not write has changes")
 	}
 }
 
-func TestErrorCode(t *testing.T) {
-	for _, tc := range []struct{ err, want error }{
-		{nil, nil},
-		{errs.Gap(1, 2), sqlite3vfs.IOErrorRead},
-		{errors.Join(errors.New("x"), ErrCorrupt), sqlite3vfs.CorruptError},
-		{ErrReadOnly, sqlite3vfs.ReadOnlyError},
-		{context.DeadlineExceeded, sqlite3vfs.IOErrorRead},
+func TestCodeOf(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want Code
+	}{
+		{nil, CodeOK},
+		{errs.Gap(1, 2), CodeRead},
+		{errors.Join(errors.New("x"), ErrCorrupt), CodeCorrupt},
+		{ErrReadOnly, CodeReadOnly},
+		{fmt.Errorf("%w: another connection writes", errBusy), CodeBusy},
+		{errNoWAL, CodeError},
+		{errUnknownPragma, CodeNotFound},
+		{panicked(slog.New(slog.DiscardHandler), "read", "oh"), CodeIOErr},
+		{context.DeadlineExceeded, CodeRead},
 	} {
-		if got := errorCode(tc.err); got != tc.want {
+		if got := CodeOf(tc.err); got != tc.want {
 			t.Errorf("%v is %v, want %v", tc.err, got, tc.want)
 		}
 	}

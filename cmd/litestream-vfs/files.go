@@ -9,28 +9,31 @@ package main
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"runtime/cgo"
 	"unsafe"
 
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/commitdetect"
 	"github.com/ltxvfs/litestream/internal/extension"
-	"github.com/psanford/sqlite3vfs"
 )
+
+// file is what main files and journals have in common.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+	FileSize() (int64, error)
+}
 
 // handle is an open file, of which SQLite has a number.
 type handle struct {
-	sqlite3vfs.File
-	closed func() // nil for files other than databases
-}
-
-// failedFile is a file of the library's that could not be opened.
-type failedFile interface{ OpenError() error }
-
-// requester is a file of the library's that has PRAGMAs.
-type requester interface {
-	Pragma(name string, value *string) (*string, error)
+	file
+	conn   *litestream.Conn   // nil for files other than databases
+	main   *commitdetect.File // nil for files other than databases
+	closed func()             // called after the close; nil for files other than databases
 }
 
 func fileOf(h C.uintptr_t) *handle { return cgo.Handle(h).Value().(*handle) }
@@ -41,7 +44,7 @@ func fileOf(h C.uintptr_t) *handle { return cgo.Handle(h).Value().(*handle) }
 //export litestreamOpen
 func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintptr_t, err **C.char) (result C.int) {
 	defer guard("open", func() { result, *err = C.LS_FAILED, C.CString("panic, see the log") })
-	f, out, local, oerr := open(name, sqlite3vfs.OpenFlag(flags), isDefault != 0)
+	f, local, oerr := open(name, flags, isDefault != 0)
 	switch {
 	case oerr != nil:
 		*err = C.CString("litestream: " + oerr.Error())
@@ -49,15 +52,23 @@ func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintp
 	case local:
 		return C.LS_LOCAL
 	}
-	*h, *got = C.uintptr_t(cgo.NewHandle(f)), C.int(out)
+	*h, *got = C.uintptr_t(cgo.NewHandle(f)), flags
+	if f.conn != nil && f.conn.IsReadOnly() {
+		*got = flags&^(C.SQLITE_OPEN_READWRITE|C.SQLITE_OPEN_CREATE) | C.SQLITE_OPEN_READONLY
+	}
 	return C.LS_OPENED
 }
 
-func open(cname *C.char, flags sqlite3vfs.OpenFlag, isDefault bool) (f *handle, out sqlite3vfs.OpenFlag, local bool, err error) {
+func open(cname *C.char, flags C.int, isDefault bool) (f *handle, local bool, err error) {
 	path := C.GoString(cname)
-	if flags&sqlite3vfs.OpenMainDB == 0 {
+	if flags&C.SQLITE_OPEN_MAIN_DB == 0 {
 		return openCompanion(cname, path, flags)
 	}
+	defer func() {
+		if err != nil {
+			logger.Error("open failed", "db", path, "error", err)
+		}
+	}()
 	env := environment()
 	params := uriParams(cname)
 	url, local, err := router.Open(extension.Name{
@@ -68,12 +79,11 @@ func open(cname *C.char, flags sqlite3vfs.OpenFlag, isDefault bool) (f *handle, 
 		Exists:  func() bool { return C.ls_exists(cname) != 0 },
 	}, env)
 	if err != nil {
-		logger.Error("open failed", "db", path, "error", err)
-		return nil, 0, false, fmt.Errorf("open %s: %w", path, err)
+		return nil, false, fmt.Errorf("open %s: %w", path, err)
 	}
 	if local {
 		logger.Debug("opened as a local file", "file", path)
-		return nil, 0, true, nil
+		return nil, true, nil
 	}
 	closed := func() { router.Close(path) }
 	defer func() {
@@ -85,45 +95,45 @@ func open(cname *C.char, flags sqlite3vfs.OpenFlag, isDefault bool) (f *handle, 
 	C.ls_set_bound(bound)
 	C.free(unsafe.Pointer(bound))
 	if err := logs.Configure(env); err != nil {
-		return nil, 0, false, err
+		return nil, false, err
 	}
 	if params, err = env.Params(params); err != nil {
-		return nil, 0, false, err
+		return nil, false, err
 	}
 	if url != "" {
 		params["replica_url"] = url
 	}
-	file, out, err := vfs.OpenURI(path, params, flags)
-	if failed, ok := file.(failedFile); ok && err == nil {
-		err = failed.OpenError()
-	}
+	conn, err := vfs.OpenConn(path, params, litestream.OpenMode{
+		ReadOnly:    flags&C.SQLITE_OPEN_READONLY != 0,
+		Create:      flags&C.SQLITE_OPEN_CREATE != 0,
+		SharedCache: flags&C.SQLITE_OPEN_SHAREDCACHE != 0,
+	})
 	if err != nil {
-		return nil, 0, false, fmt.Errorf("open %s: %w", path, err)
+		return nil, false, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &handle{file, closed}, out, false, nil
+	main := files.Open(conn, path, params)
+	return &handle{file: main, conn: conn, main: main, closed: closed}, false, nil
 }
 
 // openCompanion opens a journal.
-func openCompanion(cname *C.char, path string, flags sqlite3vfs.OpenFlag) (f *handle, out sqlite3vfs.OpenFlag, local bool, err error) {
+func openCompanion(cname *C.char, path string, flags C.int) (f *handle, local bool, err error) {
 	url, ours := router.Companion(path)
 	if !ours {
-		return nil, 0, true, nil
+		return nil, true, nil
 	}
-	var params map[string]string
-	if flags&sqlite3vfs.OpenSuperJournal == 0 { // whose name SQLite makes up
-		params = uriParams(cname)
-		if url != "" && params["replica_url"] == "" {
-			params["replica_url"] = url
-		}
+	if flags&C.SQLITE_OPEN_SUPER_JOURNAL != 0 {
+		return &handle{file: files.OpenSuperJournal(path)}, false, nil
 	}
-	file, out, err := vfs.OpenURI(path, params, flags)
-	if failed, ok := file.(failedFile); ok && err == nil {
-		err = failed.OpenError()
+	params := uriParams(cname)
+	if url != "" && params["replica_url"] == "" {
+		params["replica_url"] = url
 	}
+	journal, err := files.OpenJournal(path, params)
 	if err != nil {
-		return nil, 0, false, err
+		logger.Error("open failed", "db", path, "error", err)
+		return nil, false, err
 	}
-	return &handle{File: file}, out, false, nil
+	return &handle{file: journal}, false, nil
 }
 
 //export litestreamClose
@@ -166,7 +176,10 @@ func litestreamTruncate(h C.uintptr_t, size C.sqlite3_int64) (rc C.int) {
 //export litestreamSync
 func litestreamSync(h C.uintptr_t, flags C.int) (rc C.int) {
 	defer guard("sync", func() { rc = ioError })
-	return code(fileOf(h).Sync(sqlite3vfs.SyncType(flags)))
+	if main := fileOf(h).main; main != nil {
+		return code(main.Sync())
+	}
+	return 0
 }
 
 //export litestreamSize
@@ -180,35 +193,19 @@ func litestreamSize(h C.uintptr_t, size *C.sqlite3_int64) (rc C.int) {
 //export litestreamLock
 func litestreamLock(h C.uintptr_t, level C.int) (rc C.int) {
 	defer guard("lock", func() { rc = ioError })
-	return code(fileOf(h).Lock(sqlite3vfs.LockType(level)))
+	if main := fileOf(h).main; main != nil {
+		return code(main.Lock(commitdetect.Level(level)))
+	}
+	return 0
 }
 
 //export litestreamUnlock
 func litestreamUnlock(h C.uintptr_t, level C.int) (rc C.int) {
 	defer guard("unlock", func() { rc = ioError })
-	return code(fileOf(h).Unlock(sqlite3vfs.LockType(level)))
-}
-
-//export litestreamCheckReserved
-func litestreamCheckReserved(h C.uintptr_t, out *C.int) (rc C.int) {
-	defer guard("check reserved lock", func() { rc = ioError })
-	is, err := fileOf(h).CheckReservedLock()
-	if is {
-		*out = 1
+	if main := fileOf(h).main; main != nil {
+		return code(main.Unlock(commitdetect.Level(level)))
 	}
-	return code(err)
-}
-
-//export litestreamSectorSize
-func litestreamSectorSize(h C.uintptr_t) (n C.int) {
-	defer guard("sector size", func() { n = 4096 })
-	return C.int(fileOf(h).SectorSize())
-}
-
-//export litestreamCharacteristics
-func litestreamCharacteristics(h C.uintptr_t) (bits C.int) {
-	defer guard("device characteristics", func() { bits = 0 })
-	return C.int(fileOf(h).DeviceCharacteristics())
+	return 0
 }
 
 // litestreamRequest is a PRAGMA, or a function that asks for one.
@@ -216,8 +213,8 @@ func litestreamCharacteristics(h C.uintptr_t) (bits C.int) {
 //export litestreamRequest
 func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 	defer guard("pragma", func() { rc, r.error = ioError, C.CString("panic, see the log") })
-	f, ok := fileOf(h).File.(requester)
-	if !ok {
+	conn := fileOf(h).conn
+	if conn == nil {
 		return notFound
 	}
 	var value *string
@@ -231,8 +228,8 @@ func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 			}
 		}
 	}
-	result, err := f.Pragma(C.GoString(r.name), value)
-	if err == sqlite3vfs.NotFoundError {
+	result, err := conn.Pragma(C.GoString(r.name), value)
+	if litestream.CodeOf(err) == litestream.CodeNotFound {
 		return notFound
 	}
 	if err != nil {
@@ -256,33 +253,31 @@ func litestreamNotOpened(name *C.char) {
 // litestreamDelete deletes a companion of a replica, and returns 0 for other files.
 //
 //export litestreamDelete
-func litestreamDelete(name *C.char, sync C.int, rc *C.int) (ours C.int) {
+func litestreamDelete(name *C.char, rc *C.int) (ours C.int) {
 	ours = 1
 	defer guard("delete", func() { *rc = ioError })
 	path := C.GoString(name)
 	if _, is := router.Companion(path); !is {
 		return 0
 	}
-	*rc = code(vfs.Delete(path, sync != 0))
+	*rc = code(files.Delete(path))
 	return 1
 }
 
 // litestreamAccess asks about a companion of a replica, and returns 0 for other files.
 //
 //export litestreamAccess
-func litestreamAccess(name *C.char, flags C.int, out, rc *C.int) (ours C.int) {
+func litestreamAccess(name *C.char, out, rc *C.int) (ours C.int) {
 	ours = 1
 	defer guard("access", func() { *rc = ioError })
 	path := C.GoString(name)
 	if _, is := router.Companion(path); !is {
 		return 0
 	}
-	there, err := vfs.Access(path, sqlite3vfs.AccessFlag(flags))
-	*out = 0
-	if there {
+	*out, *rc = 0, 0
+	if files.Exists(path) {
 		*out = 1
 	}
-	*rc = code(err)
 	return 1
 }
 
@@ -294,37 +289,5 @@ const (
 	ioErrorShortRead = 522
 )
 
-// codes are the errors that a file of the library's gives SQLite, which keep
-// their codes to themselves.
-var codes = []struct {
-	err  error
-	code C.int
-}{
-	{sqlite3vfs.GenericError, genericError},
-	{sqlite3vfs.PermError, 3},
-	{sqlite3vfs.BusyError, 5},
-	{sqlite3vfs.LockedError, 6},
-	{sqlite3vfs.NoMemError, 7},
-	{sqlite3vfs.ReadOnlyError, 8},
-	{sqlite3vfs.InterruptError, 9},
-	{sqlite3vfs.IOError, ioError},
-	{sqlite3vfs.CorruptError, 11},
-	{sqlite3vfs.NotFoundError, notFound},
-	{sqlite3vfs.FullError, 13},
-	{sqlite3vfs.CantOpenError, 14},
-	{sqlite3vfs.IOErrorRead, 266},
-	{sqlite3vfs.IOErrorWrite, 778},
-}
-
-// code returns the result code of an error; that of an I/O error, unless it has one.
-func code(err error) C.int {
-	if err == nil {
-		return 0
-	}
-	for _, c := range codes {
-		if errors.Is(err, c.err) {
-			return c.code
-		}
-	}
-	return ioError
-}
+// code returns the result code of an error.
+func code(err error) C.int { return C.int(litestream.CodeOf(err)) }

@@ -94,20 +94,13 @@ static int fileUnlock(sqlite3_file *f, int level) {
 }
 
 static int fileCheckReserved(sqlite3_file *f, int *out) {
-  *out = 0;
-  if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamCheckReserved(((ls_file*)f)->handle, out);
+  (void)f;
+  *out = 0;  // asked only when a journal exists, and none ever does
+  return ls_is_forked() ? SQLITE_MISUSE : SQLITE_OK;
 }
 
-static int fileSectorSize(sqlite3_file *f) {
-  if (ls_is_forked()) return 4096;
-  return litestreamSectorSize(((ls_file*)f)->handle);
-}
-
-static int fileCharacteristics(sqlite3_file *f) {
-  if (ls_is_forked()) return 0;
-  return litestreamCharacteristics(((ls_file*)f)->handle);
-}
+static int fileSectorSize(sqlite3_file *f) { return (void)f, LS_SECTOR_SIZE; }
+static int fileCharacteristics(sqlite3_file *f) { return (void)f, SQLITE_IOCAP_POWERSAFE_OVERWRITE; }
 
 // requestPragma gives SQLite the text of a PRAGMA's error, too.
 static int requestPragma(ls_file *f, char **arg) {
@@ -191,7 +184,7 @@ static int failedSync(sqlite3_file *f, int flags) { return (void)f, (void)flags,
 static int failedLock(sqlite3_file *f, int level) { return (void)f, (void)level, SQLITE_CANTOPEN; }
 static int failedUnlock(sqlite3_file *f, int level) { return (void)f, (void)level, SQLITE_OK; }
 static int failedCheckReserved(sqlite3_file *f, int *out) { return (void)f, *out = 0, SQLITE_CANTOPEN; }
-static int failedSectorSize(sqlite3_file *f) { return (void)f, 4096; }
+static int failedSectorSize(sqlite3_file *f) { return (void)f, LS_SECTOR_SIZE; }
 static int failedCharacteristics(sqlite3_file *f) { return (void)f, 0; }
 
 static int failedControl(sqlite3_file *file, int op, void *arg) {
@@ -314,14 +307,14 @@ static int vfsOpen(sqlite3_vfs *v, const char *name, sqlite3_file *file, int fla
 static int vfsDelete(sqlite3_vfs *v, const char *name, int sync) {
   int rc;
   (void)v;
-  if (!forked && litestreamDelete((char*)name, sync, &rc)) return rc;
+  if (!forked && litestreamDelete((char*)name, &rc)) return rc;
   return os->xDelete(os, name, sync);
 }
 
 static int vfsAccess(sqlite3_vfs *v, const char *name, int flags, int *out) {
   int rc;
   (void)v;
-  if (!forked && litestreamAccess((char*)name, flags, out, &rc)) return rc;
+  if (!forked && litestreamAccess((char*)name, out, &rc)) return rc;
   return os->xAccess(os, name, flags, out);
 }
 

@@ -13,6 +13,9 @@ extern const sqlite3_api_routines *sqlite3_api __attribute__((visibility("hidden
 // The name of the VFS.
 #define LS_NAME "litestream"
 
+// The sector size that SQLite is told.
+#define LS_SECTOR_SIZE 4096
+
 // What litestreamOpen decides about a file.
 enum { LS_OPENED, LS_LOCAL, LS_FAILED };
 

@@ -1,5 +1,3 @@
-//go:build !SQLITE3VFS_LOADABLE_EXT
-
 #include "osvfs.h"
 #include <stdlib.h>
 #include <string.h>

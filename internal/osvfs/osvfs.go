@@ -1,5 +1,3 @@
-//go:build !SQLITE3VFS_LOADABLE_EXT
-
 // Package osvfs opens plain local files for SQLite, through the VFS for the
 // operating system that SQLite itself brings, so that locks and recovery are
 // those of every other program that uses the file.

@@ -1,5 +1,3 @@
-//go:build !SQLITE3VFS_LOADABLE_EXT
-
 #include "_cgo_export.h"
 
 // Of the SQLite library that the program is linked with.

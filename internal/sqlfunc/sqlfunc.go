@@ -1,5 +1,3 @@
-//go:build !SQLITE3VFS_LOADABLE_EXT
-
 // Package sqlfunc makes SQL functions that only statements can call, not the views,
 // triggers and constraints of a schema: SQLite's flag for that, SQLITE_DIRECTONLY, is
 // none that mattn/go-sqlite3 can set.

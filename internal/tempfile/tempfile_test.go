@@ -1,4 +1,4 @@
-package litestream
+package tempfile
 
 import (
 	"bytes"
@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/psanford/sqlite3vfs"
 )
 
 // TestTempFile does the same at random to a temporary file and to bytes, within
@@ -18,7 +16,7 @@ func TestTempFile(t *testing.T) {
 	t.Setenv("SQLITE_TMPDIR", dir)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for run := range 26 {
-		f := new(tempFile)
+		f := new(File)
 		var want []byte
 		largest := 1 << (10 + run%13) // bytes
 		for range 50 {
@@ -49,7 +47,7 @@ func TestTempFile(t *testing.T) {
 			if size, err := f.FileSize(); size != int64(len(want)) || err != nil {
 				t.Fatalf("size is %d, %v, want %d", size, err, len(want))
 			}
-			if len(f.mem) > tempSpill {
+			if len(f.mem) > Spill {
 				t.Fatalf("%d bytes in memory", len(f.mem))
 			}
 			if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
@@ -64,24 +62,26 @@ func TestTempFile(t *testing.T) {
 
 // TestTempFile_NoDisk keeps what it has when there is no room for more.
 func TestTempFile_NoDisk(t *testing.T) {
-	defer TempFolders("", filepath.Join(t.TempDir(), "missing"))()
-	f := new(tempFile)
+	missing := filepath.Join(t.TempDir(), "missing")
+	defer func(before func() []string) { Folders = before }(Folders)
+	Folders = func() []string { return []string{"", missing} }
+	f := new(File)
 	if _, err := f.WriteAt([]byte("kept"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt(make([]byte, 1), tempSpill); err != sqlite3vfs.IOErrorWrite {
+	if _, err := f.WriteAt(make([]byte, 1), Spill); err == nil {
 		t.Errorf("write beyond memory: %v", err)
 	}
-	if err := f.Truncate(tempSpill + 1); err != sqlite3vfs.IOError {
+	if err := f.Truncate(Spill + 1); err == nil {
 		t.Errorf("truncate beyond memory: %v", err)
 	}
-	if _, err := f.WriteAt([]byte("x"), -1); err != sqlite3vfs.IOErrorWrite {
+	if _, err := f.WriteAt([]byte("x"), -1); err == nil {
 		t.Errorf("write before the begin: %v", err)
 	}
-	if _, err := f.ReadAt(make([]byte, 1), -1); err != sqlite3vfs.IOErrorRead {
+	if _, err := f.ReadAt(make([]byte, 1), -1); err == nil {
 		t.Errorf("read before the begin: %v", err)
 	}
-	if err := f.Truncate(-1); err != sqlite3vfs.IOError {
+	if err := f.Truncate(-1); err == nil {
 		t.Errorf("truncate to less than nothing: %v", err)
 	}
 	p := make([]byte, 4)
@@ -90,5 +90,21 @@ func TestTempFile_NoDisk(t *testing.T) {
 	}
 	if err := f.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPromise8_SpareMemory keeps little memory of what a connection wrote.
+func TestPromise8_SpareMemory(t *testing.T) {
+	for _, size := range []int{4 << 10, 500 << 10, 3 << 20} {
+		var f File
+		if _, err := f.WriteAt(make([]byte, size), 0); err != nil {
+			t.Fatal(err)
+		}
+		if spare := f.Spare(); len(spare) != 0 || cap(spare) > maxSpare || size <= maxSpare/2 && cap(spare) < size {
+			t.Errorf("%d of %d bytes are kept", cap(spare), size)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

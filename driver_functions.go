@@ -1,4 +1,4 @@
-//go:build !SQLITE3VFS_LOADABLE_EXT
+//go:build cgo && !SQLITE3VFS_LOADABLE_EXT
 
 package litestream
 

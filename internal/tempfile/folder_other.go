@@ -1,6 +1,6 @@
 //go:build !darwin && !freebsd && !linux
 
-package litestream
+package tempfile
 
-// canWriteTo does not know: making the file will tell.
+// canWriteTo cannot know here. Creating the file will tell.
 func canWriteTo(string) bool { return true }

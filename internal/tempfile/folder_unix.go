@@ -1,10 +1,10 @@
 //go:build darwin || freebsd || linux
 
-package litestream
+package tempfile
 
 import "syscall"
 
-// canWriteTo tells whether files can be made in a folder.
+// canWriteTo reports whether files can be created in a folder.
 func canWriteTo(dir string) bool {
 	const write, search = 2, 1 // W_OK, X_OK
 	return syscall.Access(dir, write|search) == nil

@@ -1,4 +1,4 @@
-package litestream
+package tempfile
 
 import (
 	"os"
@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"testing"
-
-	"github.com/ltxvfs/litestream/internal/osvfs"
 )
 
 // TestTempFolder: files that SQLite's temporary ones spill to are where SQLite would have
@@ -29,6 +27,7 @@ func TestTempFolder(t *testing.T) {
 	if canWriteTo(closed) {
 		closed = missing // for root nothing is closed
 	}
+	defer func(before func() string) { SQLiteDirectory = before }(SQLiteDirectory)
 	for _, c := range []struct{ directory, sqlite, tmp, want string }{
 		{"", usable, other, usable},
 		{"", "", other, other},
@@ -42,11 +41,10 @@ func TestTempFolder(t *testing.T) {
 	} {
 		t.Setenv("SQLITE_TMPDIR", c.sqlite)
 		t.Setenv("TMPDIR", c.tmp)
-		restore := osvfs.SetTempDirectory(c.directory)
-		dir, err := tempFolder()
-		f := new(tempFile)
-		_, werr := f.WriteAt([]byte("x"), tempSpill)
-		restore()
+		SQLiteDirectory = func() string { return c.directory }
+		dir, err := folder()
+		f := new(File)
+		_, werr := f.WriteAt([]byte("x"), Spill)
 		if err != nil || dir != c.want || werr != nil {
 			t.Errorf("%+v: %s, %v, %v", c, dir, err, werr)
 		} else if got := filepath.Dir(f.disk.Name()); got != c.want {
@@ -56,7 +54,7 @@ func TestTempFolder(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if last := tempFolders()[3:]; !slices.Equal(last, []string{"/var/tmp", "/usr/tmp", "/tmp", "."}) {
+	if last := Folders()[3:]; !slices.Equal(last, []string{"/var/tmp", "/usr/tmp", "/tmp", "."}) {
 		t.Errorf("last folders: %v", last)
 	}
 }

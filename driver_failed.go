@@ -1,3 +1,5 @@
+//go:build cgo && !SQLITE3VFS_LOADABLE_EXT
+
 package litestream
 
 import "github.com/psanford/sqlite3vfs"

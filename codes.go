@@ -1,0 +1,67 @@
+package litestream
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+)
+
+// Code is a result code of SQLite's. An adapter of a driver translates it to the
+// driver's own type.
+type Code int
+
+// Result codes of SQLite that Conn's errors have.
+const (
+	CodeOK       Code = 0   // SQLITE_OK
+	CodeError    Code = 1   // SQLITE_ERROR: a PRAGMA has a wrong value, or is not possible now
+	CodeBusy     Code = 5   // SQLITE_BUSY: another connection writes, or has written
+	CodeReadOnly Code = 8   // SQLITE_READONLY: write mode is off, or was lost to another writer
+	CodeIOErr    Code = 10  // SQLITE_IOERR: a method panicked
+	CodeCorrupt  Code = 11  // SQLITE_CORRUPT: the content of a file is wrong
+	CodeNotFound Code = 12  // SQLITE_NOTFOUND: the PRAGMA is none of ours
+	CodeFull     Code = 13  // SQLITE_FULL: the local disk is full
+	CodeCantOpen Code = 14  // SQLITE_CANTOPEN: a file cannot be opened
+	CodeRead     Code = 266 // SQLITE_IOERR_READ: everything else
+)
+
+// CodeOf returns the result code for an error of a Conn, CodeOK for nil. It is
+// the only place where errors become codes.
+func CodeOf(err error) Code {
+	switch {
+	case err == nil:
+		return CodeOK
+	case errors.Is(err, errPanic):
+		return CodeIOErr
+	case errors.Is(err, errBusy):
+		return CodeBusy
+	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrConflict):
+		return CodeReadOnly
+	case isDiskFull(err):
+		return CodeFull
+	case errors.Is(err, ErrCorrupt):
+		return CodeCorrupt
+	case errors.Is(err, errUnknownPragma):
+		return CodeNotFound
+	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue), errors.Is(err, errNotAllowed):
+		return CodeError
+	default:
+		return CodeRead
+	}
+}
+
+// errPanic means that a method has panicked. The log has the panic.
+var errPanic = errors.New("panic, see the log")
+
+// guard, deferred, turns a panic into an error: none may cross into C.
+func guard(log *slog.Logger, op string, err *error) {
+	if r := recover(); r != nil {
+		*err = panicked(log, op, r)
+	}
+}
+
+// panicked logs a panic and returns the error for it.
+func panicked(log *slog.Logger, op string, r any) error {
+	log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
+	return fmt.Errorf("%s: %w", op, errPanic)
+}

@@ -1,0 +1,198 @@
+// Package commitdetect is the seam between SQLite and the engine for drivers that
+// do not pass SQLITE_FCNTL_COMMIT_PHASETWO on. It detects commits by what SQLite
+// does to the main database file, its lock and its journal.
+//
+// With a rollback journal SQLite commits like this: it takes RESERVED, then
+// EXCLUSIVE, writes the pages, syncs the file, finalises the journal by deleting,
+// truncating or zeroing it, truncates the file and gives its locks back. Each of
+// the steps after the writes may be missing, by journal_mode, synchronous and
+// locking_mode. At each of them the file is in a consistent state: committed, or
+// rolled back. The first of them seals the commit in the write buffer. The
+// finalised journal, or the end of the lock where there is none, makes it visible
+// to other connections. After an error SQLite may give up its lock without
+// finalising the journal, and then nothing is committed.
+//
+// The package knows no types of a driver.
+package commitdetect
+
+// Conn is what the package needs of a connection's main file, which
+// litestream.Conn documents.
+type Conn interface {
+	BeginRead() error
+	EndRead()
+	BeginWrite() error
+	EndWrite() error
+
+	ReadAt(p []byte, off int64) (int, error)
+	WriteAt(p []byte, off int64) (int, error)
+	Truncate(size int64) error
+	FileSize() (int64, error)
+
+	Seal(durable bool) error
+	Commit(durable bool) error
+	Rollback()
+	IsRolledBack() bool
+	IsResized() bool
+
+	Close() error
+}
+
+// Level is a lock level of SQLite's.
+type Level int
+
+// Lock levels, with SQLite's numbers.
+const (
+	None Level = iota
+	Shared
+	Reserved
+	Pending
+	Exclusive
+)
+
+// journalState is how far the journal of a transaction has come.
+type journalState int
+
+const (
+	noJournal    journalState = iota // journal_mode is MEMORY or OFF, or nothing was written yet
+	journalOpen                      // nothing is committed until the journal is finalised
+	journalFinal                     // everything that was written before is committed
+)
+
+// File is a connection's main file with lock levels and a journal. One connection
+// uses it, one call at a time.
+type File struct {
+	conn  Conn
+	files *Files
+	name  string // of the database
+	key   string // of the database, see keyOf
+
+	level       Level
+	state       journalState
+	journal     *Journal // the open journal, nil if there is none
+	journalName string   // name of the last journal
+	memory      []byte   // memory of the last journal, for the next
+}
+
+// ReadAt reads from the file.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.conn.ReadAt(p, off) }
+
+// FileSize returns the size of the file in bytes.
+func (f *File) FileSize() (int64, error) { return f.conn.FileSize() }
+
+// Truncate sets the size of the file.
+func (f *File) Truncate(size int64) error { return f.conn.Truncate(size) }
+
+// WriteAt writes a page.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	// With locking_mode=EXCLUSIVE, and where a cursor is open, the journal may stay
+	// open for the next transaction. It need not, since journal_mode can change.
+	switch {
+	case f.level < Reserved:
+	case f.journal != nil:
+		f.state = journalOpen
+	case f.state == journalFinal:
+		f.state = noJournal
+	}
+	return f.conn.WriteAt(p, off)
+}
+
+// Lock begins a transaction at Shared, and takes the writer slot at Reserved.
+// Readers and the writer do not wait for each other.
+func (f *File) Lock(level Level) error {
+	if level <= f.level {
+		return nil
+	}
+	if f.level == None {
+		if err := f.conn.BeginRead(); err != nil {
+			return err
+		}
+		f.level = Shared
+	}
+	if level >= Reserved {
+		if err := f.conn.BeginWrite(); err != nil {
+			return err
+		}
+		if f.level < Reserved {
+			f.state = noJournal
+			f.files.setWriter(f)
+		}
+	}
+	f.level = level
+	return nil
+}
+
+// Unlock commits what SQLite has committed without a journal, and drops what it
+// has not committed, when it gives up the writer slot.
+func (f *File) Unlock(level Level) error {
+	if level >= f.level {
+		return nil
+	}
+	var err error
+	if level < Reserved && f.level >= Reserved {
+		err = f.endWrite()
+	}
+	f.level = level
+	if level == None {
+		f.conn.EndRead()
+	}
+	return err
+}
+
+// endWrite gives the writer slot back.
+func (f *File) endWrite() error {
+	var err error
+	if (f.state != journalOpen || f.conn.IsResized()) && !f.conn.IsRolledBack() {
+		err = f.conn.Commit(false)
+	}
+	f.files.forget(f.journalName, f)
+	if werr := f.conn.EndWrite(); err == nil {
+		err = werr
+	}
+	return err
+}
+
+// Sync is part of every commit with PRAGMA synchronous above OFF, and of
+// rollbacks.
+func (f *File) Sync() error {
+	if f.level < Reserved {
+		return nil
+	}
+	if !f.conn.IsRolledBack() {
+		if err := f.conn.Seal(true); err != nil {
+			return err
+		}
+	}
+	if f.state == noJournal {
+		return f.settle() // no later call would tell of the commit
+	}
+	return nil
+}
+
+// settle makes what was written visible, or drops it if it is what a rollback
+// leaves.
+func (f *File) settle() error {
+	if f.conn.IsRolledBack() {
+		f.conn.Rollback()
+		return nil
+	}
+	return f.conn.Commit(false)
+}
+
+// journalIsFinal is called when the journal is finalised.
+func (f *File) journalIsFinal() error {
+	if f.level < Reserved {
+		return nil
+	}
+	f.state = journalFinal
+	return f.settle()
+}
+
+// Close commits as Unlock does, and closes the connection.
+func (f *File) Close() error {
+	err := f.Unlock(None)
+	f.files.close(f)
+	if cerr := f.conn.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

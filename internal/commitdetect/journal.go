@@ -1,0 +1,87 @@
+package commitdetect
+
+import (
+	"github.com/ltxvfs/litestream/internal/tempfile"
+)
+
+// Journal is the rollback journal of a file that writes. It exists as long as it
+// is open, since nothing is to be rolled back after a crash.
+type Journal struct {
+	tempfile.File
+	main *File
+	name string
+}
+
+// openJournal opens the journal of a file that holds the writer slot.
+func (f *File) openJournal(name string) *Journal {
+	f.journal = &Journal{File: tempfile.New(f.memory), main: f, name: name}
+	f.journalName, f.state = name, journalOpen
+	return f.journal
+}
+
+// zeroedHeader is how many zeros SQLite writes over the header of a journal that
+// stays, in bytes.
+const zeroedHeader = 28
+
+// WriteAt writes to the journal. Zeros over its header finalise it.
+func (j *Journal) WriteAt(p []byte, off int64) (n int, err error) {
+	if off == 0 && len(p) >= zeroedHeader && isZero(p) {
+		if err := j.main.journalIsFinal(); err != nil {
+			return 0, err
+		}
+	}
+	return j.File.WriteAt(p, off)
+}
+
+// Truncate sets the size of the journal. An empty one is final.
+func (j *Journal) Truncate(size int64) (err error) {
+	if size == 0 {
+		if err := j.main.journalIsFinal(); err != nil {
+			return err
+		}
+	}
+	return j.File.Truncate(size)
+}
+
+// Close closes the journal. SQLite deletes it next, which finalises it; or it has
+// given up after an error, and then nothing finalises it.
+func (j *Journal) Close() (err error) {
+	if j.main.journal == j {
+		j.main.journal = nil
+		if j.main.level >= Reserved { // else it stayed open after its transaction
+			j.main.files.journalClosed(j.name, j.main)
+		}
+	}
+	j.main.memory = j.Spare()
+	return j.File.Close()
+}
+
+func isZero(p []byte) bool {
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// SuperJournal ties together the journals of several databases that SQLite
+// commits at once. It lives in memory: each database commits for itself.
+type SuperJournal struct {
+	tempfile.File
+	files *Files
+}
+
+// OpenSuperJournal opens a super-journal, which exists until it is deleted.
+func (f *Files) OpenSuperJournal(name string) *SuperJournal {
+	f.setSuper(name, true)
+	return &SuperJournal{files: f}
+}
+
+// WriteAt writes names of journals. Those of local files are refused.
+func (s *SuperJournal) WriteAt(p []byte, off int64) (int, error) {
+	if err := s.files.checkJournals(p); err != nil {
+		return 0, err
+	}
+	return s.File.WriteAt(p, off)
+}

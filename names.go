@@ -1,0 +1,165 @@
+package litestream
+
+import (
+	"sync"
+)
+
+// names is the registry of a VFS: which database the client of the VFS serves,
+// and which databases are open. Its zero value is empty. It is safe for concurrent
+// use. No other lock is taken while its own is held.
+type names struct {
+	mu struct {
+		sync.Mutex
+		closed    bool                 // the VFS is closed
+		bound     string               // name that the client of the VFS serves; "" before the first open
+		databases map[string]*sharedDB // open databases, by key
+		failed    []error              // errors of closes, which VFS.Close returns
+	}
+}
+
+// keyOfName returns the key of the database that a name means. Names with the
+// same replica_url mean the same database.
+func keyOfName(name string, params map[string]string) string {
+	if url := params[replicaURL]; url != "" {
+		return "url " + url
+	}
+	return "name " + name
+}
+
+// bind reports whether a name is the one that the client of the VFS serves. The
+// first name that is asked for becomes that one.
+func (n *names) bind(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.bound == "" {
+		n.mu.bound = name
+	}
+	return n.mu.bound == name
+}
+
+// boundName returns the name that the client of the VFS serves.
+func (n *names) boundName() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.bound
+}
+
+// isEmpty reports whether no database is open.
+func (n *names) isEmpty() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.mu.databases) == 0
+}
+
+// joinKind is how a connection joined a database.
+type joinKind int
+
+const (
+	joinFirst   joinKind = iota // the caller opens the database, and calls opened
+	joinOther                 // another connection opens it or has opened it
+	joinClosing               // the database is being closed: the caller waits, and joins again
+)
+
+// join adds a connection to the database of a key.
+func (n *names) join(key string, opts Options) (*sharedDB, joinKind, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.closed {
+		return nil, 0, ErrClosed
+	}
+	s, known := n.mu.databases[key]
+	switch {
+	case known && s.closing:
+		return s, joinClosing, nil
+	case known:
+		s.conns++
+		return s, joinOther, nil
+	}
+	s = &sharedDB{opts: opts, conns: 1, ready: make(chan struct{}), closed: make(chan struct{})}
+	if n.mu.databases == nil {
+		n.mu.databases = make(map[string]*sharedDB)
+	}
+	n.mu.databases[key] = s
+	return s, joinFirst, nil
+}
+
+// opened tells connections that wait for a database how its open ended. A
+// database that failed to open is forgotten at once, so that the next open tries
+// again. If the VFS was closed meanwhile, opened reports false and changes
+// nothing: the caller closes the database.
+func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil && n.mu.databases[key] == s {
+		delete(n.mu.databases, key)
+	}
+	if n.mu.closed && err == nil {
+		return false
+	}
+	s.db, s.err = db, err
+	close(s.ready) // under mu, so that either closeAll finds it ready or closed is seen here
+	return true
+}
+
+// leave takes a connection away from a database, and reports whether it was the
+// last. The caller then closes the database and calls forget; meanwhile opens
+// wait.
+func (n *names) leave(key string, s *sharedDB) (last bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.conns--
+	last = s.conns == 0 && n.mu.databases[key] == s
+	s.closing = s.closing || last
+	return last
+}
+
+// forget removes a database that was closed. The error of the close is kept for
+// VFS.Close.
+func (n *names) forget(key string, s *sharedDB, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil {
+		n.mu.failed = append(n.mu.failed, err)
+	}
+	if n.mu.databases[key] == s {
+		delete(n.mu.databases, key)
+	}
+}
+
+// open returns the databases that are open, without those that are being opened.
+func (n *names) open() (dbs []*database) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.mu.databases {
+		select {
+		case <-s.ready:
+			if s.db != nil {
+				dbs = append(dbs, s.db)
+			}
+		default:
+		}
+	}
+	return dbs
+}
+
+// closeAll removes all databases and refuses new ones. It calls fn for each, and
+// tells whether another goroutine is closing it already.
+func (n *names) closeAll(fn func(s *sharedDB, closing bool)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.closed = true
+	for _, s := range n.mu.databases {
+		fn(s, s.closing)
+		s.closing = true
+	}
+	n.mu.databases = nil
+}
+
+// takeFailed returns the errors of closes, once.
+func (n *names) takeFailed() []error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	failed := n.mu.failed
+	n.mu.failed = nil
+	return failed
+}

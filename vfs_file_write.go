@@ -1,0 +1,220 @@
+package litestream
+
+import (
+	"fmt"
+	"strings"
+)
+
+// BeginWrite takes the database's only writer slot. It fails with CodeBusy if
+// another connection holds the slot, or the pinned view is not the newest state.
+// A connection that holds the slot may call it again, to learn whether the
+// database is still open.
+func (c *Conn) BeginWrite() (err error) {
+	defer guard(c.log, "lock", &err)
+	return c.fail("lock", c.beginWrite())
+}
+
+func (c *Conn) beginWrite() error {
+	if err := c.checkOpen(); err != nil {
+		return err
+	}
+	if c.isWriting() {
+		return nil
+	}
+	if c.past.Load() != nil {
+		return fmt.Errorf("%w: the connection looks at the past", ErrReadOnly)
+	}
+	if err := c.db.writer.begin(c); err != nil {
+		return err
+	}
+	c.tx, c.state = newTransaction(c.pinned.Load(), c.memory), connWriting
+	return nil
+}
+
+// isWriting reports whether the connection holds the writer slot.
+func (c *Conn) isWriting() bool { return c.state >= connWriting }
+
+// WriteAt writes a whole page.
+func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
+	defer guard(c.log, "write", &err)
+	if !c.isWriting() {
+		return 0, c.fail("write", ErrReadOnly)
+	}
+	if off == 0 && c.tx.err == nil {
+		if err := c.refuseWAL(p); err != nil {
+			c.tx.err = err
+			return 0, c.fail("write", err)
+		}
+	}
+	if err := c.tx.write(p, off); err != nil {
+		return 0, c.fail("write", err)
+	}
+	return len(p), nil
+}
+
+// Truncate sets the size of the file. SQLite truncates a database that has
+// shrunk after the commit. Such a call is a change of its own, which the next
+// Commit makes visible.
+func (c *Conn) Truncate(size int64) (err error) {
+	defer guard(c.log, "truncate", &err)
+	if !c.isWriting() {
+		return c.fail("truncate", ErrReadOnly)
+	}
+	if !c.tx.isDirty() && c.state == connCommitted && size != c.tx.view.fileSize() {
+		c.tx.resized = true // page 1 says another size
+	}
+	return c.fail("truncate", c.tx.truncate(size))
+}
+
+// IsResized reports whether the file was truncated after a commit, and that is
+// not committed yet.
+func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.resized }
+
+// IsRolledBack reports whether the file is as it is after a rollback: a write
+// has failed, after which SQLite can only be rolling back; or page 1 has the
+// change counter of the view, which each commit changes but those after the first
+// with locking_mode=EXCLUSIVE. A driver that does not tell of commits decides by
+// it.
+func (c *Conn) IsRolledBack() bool {
+	if !c.isWriting() {
+		return false
+	}
+	sameCounter := c.tx.counter == c.tx.view.state.counter.Load()
+	return c.tx.err != nil || c.state != connCommitted && !c.tx.resized && sameCounter
+}
+
+// Seal writes the changes to the write buffer as a commit that others do not see
+// before Commit is called. If durable is set, the buffer is synced, so that the
+// commit survives power loss as well. Without changes, or after a write that
+// failed, it does nothing.
+func (c *Conn) Seal(durable bool) (err error) {
+	defer guard(c.log, "commit", &err)
+	return c.fail("commit", c.seal(durable))
+}
+
+func (c *Conn) seal(durable bool) error {
+	if !c.isWriting() || c.tx.err != nil || !c.tx.isDirty() {
+		return nil
+	}
+	commit, err := c.db.writer.append(c.tx, durable)
+	if err != nil {
+		c.tx.err = err
+		return err
+	}
+	c.tx.seal()
+	c.appended = append(c.appended, commit)
+	return nil
+}
+
+// Commit seals the changes as Seal does, and makes everything that is sealed
+// visible to other connections, as the newest state. Without changes it does
+// nothing. After a write that failed it returns the error of that write, and
+// nothing is committed.
+func (c *Conn) Commit(durable bool) (err error) {
+	defer guard(c.log, "commit", &err)
+	return c.fail("commit", c.commit(durable))
+}
+
+func (c *Conn) commit(durable bool) error {
+	if !c.isWriting() {
+		return nil
+	}
+	if err := c.seal(durable); err != nil {
+		return err
+	}
+	if c.tx.err != nil {
+		return fmt.Errorf("an earlier write of the transaction failed: %w", c.tx.err)
+	}
+	if len(c.appended) == 0 {
+		return nil
+	}
+	if err := c.db.writer.finish(c, c.tx, c.appended); err != nil {
+		c.tx.err = err
+		return err
+	}
+	c.committed = c.appended[len(c.appended)-1].number
+	c.appended, c.state = nil, connCommitted
+	c.startAgain(c.pinned.Load())
+	return nil
+}
+
+// Rollback drops all changes since the last Commit, sealed or not.
+func (c *Conn) Rollback() {
+	defer guard(c.log, "rollback", new(error))
+	if c.isWriting() {
+		c.startAgain(c.tx.view)
+	}
+}
+
+// startAgain drops the changes and goes on with a view.
+func (c *Conn) startAgain(v *view) {
+	if c.tx.counter != c.tx.view.state.counter.Load() {
+		// SQLite may go on with pages that it takes for those of this counter.
+		c.db.skipCounter(c.tx.counter)
+	}
+	c.db.writer.takeBack(c.appended)
+	c.appended = nil
+	c.memory = c.tx.drop()
+	c.tx = newTransaction(v, c.memory)
+}
+
+// EndWrite drops what is not committed and gives the writer slot back. With
+// SyncOnCommit it waits until the commits since BeginWrite are on the replica, and
+// returns why they are not.
+func (c *Conn) EndWrite() (err error) {
+	defer guard(c.log, "unlock", &err)
+	if !c.isWriting() {
+		return nil
+	}
+	return c.fail("commit", c.endWrite())
+}
+
+func (c *Conn) endWrite() error {
+	committed := c.state == connCommitted
+	c.startAgain(c.tx.view)
+	c.tx, c.state = nil, connReading
+	c.db.writer.end(c)
+	if !committed || !c.db.opts.SyncOnCommit {
+		return nil
+	}
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+	defer cancel()
+	return c.db.writer.await(ctx, c.committed)
+}
+
+// setWriteEnabled turns write mode of the database on or off.
+func (c *Conn) setWriteEnabled(s string) error {
+	var on bool
+	switch strings.ToLower(strings.TrimSpace(s)) { // the words that SQLite takes
+	case "1", "on", "yes", "true":
+		on = true
+	case "0", "off", "no", "false":
+	default:
+		return fmt.Errorf("%w: %q is neither on nor off", errInvalidValue, s)
+	}
+	if err := c.db.opts.allow("write_enabled", s); err != nil {
+		return err
+	}
+	if on && c.IsReadOnly() {
+		return fmt.Errorf("%w: this connection is; open it with mode=rw to write later", ErrReadOnly)
+	}
+	if c.isWriting() {
+		return ErrInTransaction
+	}
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.CloseTimeout)
+	defer cancel()
+	if on {
+		return c.db.writer.enable(ctx, true)
+	}
+	return c.db.writer.disable(ctx)
+}
+
+// syncNow is PRAGMA litestream_sync.
+func (c *Conn) syncNow() (string, error) {
+	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+	defer cancel()
+	if err := c.db.sync(ctx); err != nil {
+		return "", err
+	}
+	return c.db.current.Load().txid.String(), nil
+}

@@ -1,0 +1,130 @@
+package litestream
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// OpenMode is what a driver knows about a main database that SQLite opens.
+type OpenMode struct {
+	ReadOnly    bool // SQLITE_OPEN_READONLY
+	Create      bool // SQLITE_OPEN_CREATE
+	SharedCache bool // SQLite opens the file for its shared cache
+}
+
+// ErrLocalFile means that a name is a plain local file's, which the driver opens
+// as it opens such files.
+var ErrLocalFile = errors.New("not a replica, but a local file")
+
+// OpenConn opens the main database of a name for a connection of SQLite, with the
+// parameters of its URI. It is for drivers. If the name has no replica and the
+// options allow local files, the error is ErrLocalFile. The caller closes the Conn.
+func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
+	defer v.guard("open", &err)
+	opts := v.options()
+	if err := opts.allowParams(params); err != nil {
+		return nil, err
+	}
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts, err = opts.withParams(params); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	opts.replicaURL = params["replica_url"]
+	key, newClient := v.route(name, params)
+	if newClient == nil {
+		if opts.LocalFiles == AllLocalFiles {
+			opts.Logger.Info("opened as a local file", "file", name, "replica", v.names.boundName())
+		}
+		return nil, v.localFile(name)
+	}
+	shared := mode.SharedCache || params["cache"] == "shared"
+	if mayBeLocal := opts.NewClient != nil && params[replicaURL] == ""; shared && !mayBeLocal {
+		return nil, fmt.Errorf("open %s: %w", name, ErrSharedCache)
+	}
+	db, release, err := v.acquire(key, name, newClient, opts)
+	if errors.Is(err, ErrLocalFile) {
+		return nil, v.localFile(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if shared {
+		release()
+		return nil, fmt.Errorf("open %s: %w", name, ErrSharedCache)
+	}
+	c = &Conn{db: db, log: db.log, release: release, predictor: newPredictor(db.prefetcher)}
+	switch {
+	case isSet(params["nolock"]) || isSet(params["immutable"]):
+		c.access = accessFixed
+	case mode.ReadOnly, mode.Create && !db.writer.mayWrite():
+		// SQLite takes BEGIN IMMEDIATE for BEGIN where a file is read-only, so that
+		// programs that only read may say IMMEDIATE, too. A connection with mode=rw may
+		// be there to write later.
+		c.access = accessRead
+	}
+	db.join(c)
+	if c.access == accessFixed {
+		c.pinNewest()
+	}
+	return c, nil
+}
+
+// localFile returns the error for a name without a replica.
+func (v *VFS) localFile(name string) error {
+	if v.options().LocalFiles == NoLocalFiles {
+		return fmt.Errorf("open %s: it has no replica, and local files are not allowed", name)
+	}
+	return ErrLocalFile
+}
+
+// route returns the key of the database that a name means, and how to get a
+// client for it. The function is nil for a local file.
+func (v *VFS) route(name string, params map[string]string) (key string, newClient newClientFunc) {
+	key = keyOfName(name, params)
+	if url := params[replicaURL]; url != "" {
+		return key, func() (ReplicaClient, bool, error) {
+			client, err := NewReplicaClientFromURL(url)
+			return client, true, err
+		}
+	}
+	if newClient := v.options().NewClient; newClient != nil {
+		return key, func() (ReplicaClient, bool, error) {
+			client, err := newClient(name)
+			if err == nil && client == nil {
+				err = ErrLocalFile
+			}
+			return client, false, err
+		}
+	}
+	if v.client == nil {
+		if !v.names.isEmpty() {
+			return key, nil // beside databases that were opened by URL
+		}
+		return key, func() (ReplicaClient, bool, error) {
+			return nil, false, errors.New("no replica client: give one to NewVFS, or set Options.NewClient or the parameter replica_url")
+		}
+	}
+	if !v.names.bind(name) {
+		return key, nil
+	}
+	return key, func() (ReplicaClient, bool, error) { return v.client, false, nil }
+}
+
+// isSet reads a boolean URI parameter as SQLite does: by the number at its
+// beginning, of which the low byte counts, or a word.
+func isSet(s string) bool {
+	if digits := s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]; digits != "" {
+		n, err := strconv.ParseInt(digits, 10, 32)
+		return err == nil && n&0xff != 0
+	}
+	switch strings.ToLower(s) {
+	case "on", "yes", "true":
+		return true
+	}
+	return false
+}
