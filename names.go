@@ -56,8 +56,8 @@ type joinKind int
 
 const (
 	joinFirst   joinKind = iota // the caller opens the database, and calls opened
-	joinOther                 // another connection opens it or has opened it
-	joinClosing               // the database is being closed: the caller waits, and joins again
+	joinOther                   // another connection opens it or has opened it
+	joinClosing                 // the database is being closed: the caller waits, and joins again
 )
 
 // join adds a connection to the database of a key.

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package litestream
 
 import (
@@ -12,10 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
-	"github.com/superfly/ltx"
 )
 
 // cksum is the checksum of cksumvfs over all but the last 8 bytes, by its description.
@@ -63,21 +62,6 @@ func reservedImage(t *testing.T, pageSize, reserved int) []byte {
 	}
 	image[offWriteVersion], image[offReadVersion] = 2, 2
 	return image
-}
-
-// storeImage makes an image the snapshot of a replica.
-func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient {
-	t.Helper()
-	pages := make(map[uint32][]byte)
-	for p := range slices.Chunk(image, pageSize) {
-		pages[uint32(len(pages)+1)] = p
-	}
-	hdr := ltx.Header{PageSize: uint32(pageSize), Commit: uint32(len(pages)), MinTXID: 1, MaxTXID: 1, Timestamp: time.Now().UnixMilli()}
-	store := memory.NewReplicaClient()
-	if _, err := store.WriteLTXFile(t.Context(), SnapshotLevel, 1, 1, bytes.NewReader(ltxtest.EncodeLTX(hdr, pages, false))); err != nil {
-		t.Fatal(err)
-	}
-	return store
 }
 
 // wantChecksums reads page 1 in every way, and tells whether its checksum is right.

@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package killtest kills processes that write to a database, again and again,
 // and checks that every acknowledged transaction is still there.
 //

@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package ltxtest simulates a Litestream primary for tests.
 //
 // A Primary owns a plain SQLite database. It stores each transaction that runs

@@ -1,0 +1,40 @@
+//go:build cgo
+
+package litestream
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/superfly/ltx"
+)
+
+// counterPrimary is a primary after n transactions. Each writes page 2, where
+// a counter is, and no other, but for the first, which writes pages 1 to 3.
+func counterPrimary(t *testing.T, store ltxtest.Store, n int) *ltxtest.Primary {
+	t.Helper()
+	p := ltxtest.New(t, store, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (x); CREATE TABLE still (y); INSERT INTO t VALUES (1)")
+	for range n - 1 {
+		count(p)
+	}
+	return p
+}
+
+func count(p *ltxtest.Primary) ltx.TXID { return p.Exec("UPDATE t SET x = x + 1") }
+
+// wantPages reads pages of a view, which must be as the primary had them.
+func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ...uint32) {
+	t.Helper()
+	image := slices.Collect(slices.Chunk(p.Image(v.txid), p.PageSize()))
+	for _, pgno := range pgnos {
+		page, err := db.pages.page(t.Context(), v, pgno)
+		if err != nil {
+			t.Errorf("page %d as of %s: %v", pgno, v.txid, err)
+		} else if !bytes.Equal(page, image[pgno-1]) {
+			t.Errorf("page %d as of %s is not what the primary wrote", pgno, v.txid)
+		}
+	}
+}
