@@ -28,8 +28,9 @@ import (
 //     locking_mode=EXCLUSIVE. Changes that are not committed are dropped by
 //     Rollback and by EndWrite.
 //   - Seal before Commit where SQLite syncs the file. It writes the changes to the
-//     write buffer, where they survive a crash or power loss once Commit was
-//     called. If Seal fails, SQLite can still roll back.
+//     write buffer, and if it fails, SQLite can still roll back. Nothing is
+//     uploaded between Seal and the Commit, Rollback or EndWrite that follows, so
+//     that must not wait for another statement.
 //   - Close last, in any state.
 //
 // ReadAt, FileSize and Pragma may be called at any time. Outside of BeginRead

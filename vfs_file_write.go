@@ -60,10 +60,22 @@ func (c *Conn) Truncate(size int64) (err error) {
 	if !c.isWriting() {
 		return c.fail("truncate", ErrReadOnly)
 	}
+	if c.isSealedSize(size) {
+		err := c.tx.truncate(size)
+		c.tx.seal()
+		return c.fail("truncate", err)
+	}
 	if !c.tx.isDirty() && c.state == connCommitted && size != c.tx.view.fileSize() {
 		c.tx.resized = true // page 1 says another size
 	}
 	return c.fail("truncate", c.tx.truncate(size))
+}
+
+// isSealedSize reports whether all changes are sealed, in a commit that has a
+// size: page 1 says it before SQLite truncates the file.
+func (c *Conn) isSealedSize(size int64) bool {
+	n := len(c.appended)
+	return n > 0 && !c.tx.isDirty() && size == int64(c.appended[n-1].Size)*int64(c.tx.pageSize)
 }
 
 // IsResized reports whether the file was truncated after a commit, and that is

@@ -15,7 +15,6 @@ import (
 	"unsafe"
 
 	"github.com/ltxvfs/litestream"
-	"github.com/ltxvfs/litestream/internal/commitdetect"
 	"github.com/ltxvfs/litestream/internal/extension"
 )
 
@@ -31,9 +30,8 @@ type file interface {
 // handle is an open file, of which SQLite has a number.
 type handle struct {
 	file
-	conn   *litestream.Conn   // nil for files other than databases
-	main   *commitdetect.File // nil for files other than databases
-	closed func()             // called after the close; nil for files other than databases
+	main   *mainFile // nil for files other than databases
+	closed func()    // called after the close; nil for files other than databases
 }
 
 func fileOf(h C.uintptr_t) *handle { return cgo.Handle(h).Value().(*handle) }
@@ -53,7 +51,7 @@ func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintp
 		return C.LS_LOCAL
 	}
 	*h, *got = C.uintptr_t(cgo.NewHandle(f)), flags
-	if f.conn != nil && f.conn.IsReadOnly() {
+	if f.main != nil && f.main.IsReadOnly() {
 		*got = flags&^(C.SQLITE_OPEN_READWRITE|C.SQLITE_OPEN_CREATE) | C.SQLITE_OPEN_READONLY
 	}
 	return C.LS_OPENED
@@ -62,7 +60,7 @@ func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintp
 func open(cname *C.char, flags C.int, isDefault bool) (f *handle, local bool, err error) {
 	path := C.GoString(cname)
 	if flags&C.SQLITE_OPEN_MAIN_DB == 0 {
-		return openCompanion(cname, path, flags)
+		return openCompanion(path, flags)
 	}
 	defer func() {
 		if err != nil {
@@ -111,29 +109,25 @@ func open(cname *C.char, flags C.int, isDefault bool) (f *handle, local bool, er
 	if err != nil {
 		return nil, false, fmt.Errorf("open %s: %w", path, err)
 	}
-	main := files.Open(conn, path, params)
-	return &handle{file: main, conn: conn, main: main, closed: closed}, false, nil
+	main := &mainFile{Conn: conn}
+	return &handle{file: main, main: main, closed: closed}, false, nil
 }
 
 // openCompanion opens a journal.
-func openCompanion(cname *C.char, path string, flags C.int) (f *handle, local bool, err error) {
-	url, ours := router.Companion(path)
-	if !ours {
+func openCompanion(path string, flags C.int) (f *handle, local bool, err error) {
+	if _, ours := router.Companion(path); !ours {
 		return nil, true, nil
 	}
-	if flags&C.SQLITE_OPEN_SUPER_JOURNAL != 0 {
-		return &handle{file: files.OpenSuperJournal(path)}, false, nil
-	}
-	params := uriParams(cname)
-	if url != "" && params["replica_url"] == "" {
-		params["replica_url"] = url
-	}
-	journal, err := files.OpenJournal(path, params)
-	if err != nil {
+	switch {
+	case flags&C.SQLITE_OPEN_SUPER_JOURNAL != 0:
+		supers.add(path)
+		return &handle{file: new(superJournal)}, false, nil
+	case flags&C.SQLITE_OPEN_WAL != 0:
+		err := fmt.Errorf("open %s: there is no WAL mode", path)
 		logger.Error("open failed", "db", path, "error", err)
 		return nil, false, err
 	}
-	return &handle{file: journal}, false, nil
+	return &handle{file: new(journal)}, false, nil
 }
 
 //export litestreamClose
@@ -177,9 +171,31 @@ func litestreamTruncate(h C.uintptr_t, size C.sqlite3_int64) (rc C.int) {
 func litestreamSync(h C.uintptr_t, flags C.int) (rc C.int) {
 	defer guard("sync", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.Sync())
+		return code(main.sync())
 	}
 	return 0
+}
+
+// litestreamBeforeSync is called before SQLite syncs a file, or would if PRAGMA
+// synchronous were not OFF.
+//
+//export litestreamBeforeSync
+func litestreamBeforeSync(h C.uintptr_t) {
+	if main := fileOf(h).main; main != nil {
+		main.beforeSync()
+	}
+}
+
+// litestreamCommit is called when SQLite has committed.
+//
+//export litestreamCommit
+func litestreamCommit(h C.uintptr_t) (rc C.int) {
+	defer guard("commit", func() { rc = ioError })
+	main := fileOf(h).main
+	if main == nil {
+		return notFound
+	}
+	return C.int(main.commit())
 }
 
 //export litestreamSize
@@ -194,7 +210,7 @@ func litestreamSize(h C.uintptr_t, size *C.sqlite3_int64) (rc C.int) {
 func litestreamLock(h C.uintptr_t, level C.int) (rc C.int) {
 	defer guard("lock", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.Lock(commitdetect.Level(level)))
+		return code(main.lock(int(level)))
 	}
 	return 0
 }
@@ -203,7 +219,7 @@ func litestreamLock(h C.uintptr_t, level C.int) (rc C.int) {
 func litestreamUnlock(h C.uintptr_t, level C.int) (rc C.int) {
 	defer guard("unlock", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.Unlock(commitdetect.Level(level)))
+		return code(main.unlock(int(level)))
 	}
 	return 0
 }
@@ -213,8 +229,8 @@ func litestreamUnlock(h C.uintptr_t, level C.int) (rc C.int) {
 //export litestreamRequest
 func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 	defer guard("pragma", func() { rc, r.error = ioError, C.CString("panic, see the log") })
-	conn := fileOf(h).conn
-	if conn == nil {
+	main := fileOf(h).main
+	if main == nil {
 		return notFound
 	}
 	var value *string
@@ -228,7 +244,7 @@ func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 			}
 		}
 	}
-	result, err := conn.Pragma(C.GoString(r.name), value)
+	result, err := main.Pragma(C.GoString(r.name), value)
 	if litestream.CodeOf(err) == litestream.CodeNotFound {
 		return notFound
 	}
@@ -260,7 +276,8 @@ func litestreamDelete(name *C.char, rc *C.int) (ours C.int) {
 	if _, is := router.Companion(path); !is {
 		return 0
 	}
-	*rc = code(files.Delete(path))
+	supers.remove(path) // journals are deleted when they are closed
+	*rc = 0
 	return 1
 }
 
@@ -275,7 +292,7 @@ func litestreamAccess(name *C.char, out, rc *C.int) (ours C.int) {
 		return 0
 	}
 	*out, *rc = 0, 0
-	if files.Exists(path) {
+	if supers.has(path) {
 		*out = 1
 	}
 	return 1

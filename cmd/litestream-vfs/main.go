@@ -29,9 +29,7 @@ import (
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/file"
 	_ "github.com/ltxvfs/litestream/gs"
-	"github.com/ltxvfs/litestream/internal/commitdetect"
 	"github.com/ltxvfs/litestream/internal/extension"
-	"github.com/ltxvfs/litestream/internal/thread"
 	_ "github.com/ltxvfs/litestream/s3"
 )
 
@@ -43,7 +41,7 @@ var (
 	logger = logs.Logger()
 	router extension.Router
 	vfs    = litestream.NewVFS(nil, &litestream.Options{Logger: logger})
-	files  = commitdetect.NewFiles(logger, thread.ID)
+	supers superJournals
 
 	environments sync.Mutex // duty: one reads and copies the environment at a time
 )

@@ -307,6 +307,25 @@ func TestShell_WAL(t *testing.T) {
 	}
 }
 
+// TestShell_Exclusive: a connection that keeps its lock commits, rolls back what it has
+// written to the file already, and syncs, whatever the journal.
+func TestShell_Exclusive(t *testing.T) {
+	for _, mode := range []string{"DELETE", "TRUNCATE", "PERSIST", "MEMORY"} {
+		for _, sync := range []string{"OFF", "FULL"} {
+			t.Run(mode+" "+sync, func(t *testing.T) {
+				env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_LOG_LEVEL=error"}
+				const fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO t SELECT zeroblob(2000) FROM n;"
+				wantShell(t, "", env, strings.ToLower(mode)+"\nexclusive\n0000000000000001\n101\n0000000000000002\nok",
+					".open file:app.db?vfs=litestream", "PRAGMA journal_mode = "+mode+"; PRAGMA synchronous = "+sync+"; PRAGMA cache_size = 3;",
+					"PRAGMA locking_mode = EXCLUSIVE;", "CREATE TABLE t (v); BEGIN; "+fill+" ROLLBACK; INSERT INTO t VALUES (1);",
+					"BEGIN; "+fill+" DELETE FROM t; ROLLBACK;", "PRAGMA litestream_sync;",
+					fill+" SELECT count(*) FROM t;", "VACUUM; PRAGMA litestream_sync; PRAGMA integrity_check;")
+				wantShell(t, "", env, "101\nok", ".open file:app.db?vfs=litestream&mode=ro", "SELECT count(*) FROM t; PRAGMA integrity_check;")
+			})
+		}
+	}
+}
+
 // TestShell_SharedCache: a replica is not opened for SQLite's shared cache, and the text says so.
 func TestShell_SharedCache(t *testing.T) {
 	env := []string{replicaURL + sandwiches(t), "LITESTREAM_LOG_LEVEL=error"}

@@ -129,6 +129,12 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
   switch (op) {
   case SQLITE_FCNTL_PRAGMA:
     return requestPragma(f, arg);
+  case SQLITE_FCNTL_SYNC:  // the end of every transaction that wrote, committed or rolled back
+    if (!ls_is_forked()) litestreamBeforeSync(f->handle);
+    return SQLITE_NOTFOUND;
+  case SQLITE_FCNTL_COMMIT_PHASETWO:  // the last step of every commit, before the lock is given up
+    if (ls_is_forked()) return SQLITE_MISUSE;
+    return litestreamCommit(f->handle);
   case SQLITE_FCNTL_VFSNAME:
     *(char**)arg = sqlite3_mprintf("%s", LS_NAME);
     return SQLITE_OK;
