@@ -115,7 +115,7 @@ func open(cname *C.char, flags C.int, isDefault bool) (f *handle, local bool, er
 
 // openCompanion opens a journal.
 func openCompanion(path string, flags C.int) (f *handle, local bool, err error) {
-	if _, ours := router.Companion(path); !ours {
+	if !router.Companion(path) {
 		return nil, true, nil
 	}
 	switch {
@@ -273,7 +273,7 @@ func litestreamDelete(name *C.char, rc *C.int) (ours C.int) {
 	ours = 1
 	defer guard("delete", func() { *rc = ioError })
 	path := C.GoString(name)
-	if _, is := router.Companion(path); !is {
+	if !router.Companion(path) {
 		return 0
 	}
 	supers.remove(path) // journals are deleted when they are closed
@@ -288,7 +288,7 @@ func litestreamAccess(name *C.char, out, rc *C.int) (ours C.int) {
 	ours = 1
 	defer guard("access", func() { *rc = ioError })
 	path := C.GoString(name)
-	if _, is := router.Companion(path); !is {
+	if !router.Companion(path) {
 		return 0
 	}
 	*out, *rc = 0, 0

@@ -75,7 +75,7 @@ func (s *superJournal) WriteAt(p []byte, off int64) (int, error) {
 // isReplicas reports whether a journal belongs to a replica that is open, and not
 // to a local file with the same name.
 func isReplicas(journal string) bool {
-	if _, is := router.Companion(journal); !is {
+	if !router.Companion(journal) {
 		return false
 	}
 	_, err := os.Lstat(journal)

@@ -140,17 +140,13 @@ func (r *Router) Close(path string) {
 	}
 }
 
-// Companion tells whether a file beside a database, such as its journal, is one of
-// a replica that is open, and which URL of the environment that has.
-func (r *Router) Companion(path string) (url string, is bool) {
+// Companion reports whether a file beside a database, such as its journal, is one
+// of a replica that is open.
+func (r *Router) Companion(path string) bool {
 	main := companion.ReplaceAllString(path, "")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	open := r.replicas[main]
-	if open == nil {
-		return "", false
-	}
-	return open.url, true
+	return r.replicas[main] != nil
 }
 
 // companion is what SQLite appends to the name of a database for those of other files.

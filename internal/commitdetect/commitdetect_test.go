@@ -1,0 +1,208 @@
+package commitdetect
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// fakeConn notes what it is told of commits.
+type fakeConn struct {
+	Conn
+	calls      []string
+	rolledBack bool // what IsRolledBack returns
+	resized    bool // what IsResized returns
+	fails      string
+}
+
+func (c *fakeConn) call(s string) error {
+	c.calls = append(c.calls, s)
+	if s == c.fails {
+		return errors.New("no luck")
+	}
+	return nil
+}
+
+func (c *fakeConn) BeginRead() error                       { return nil }
+func (c *fakeConn) EndRead()                               {}
+func (c *fakeConn) BeginWrite() error                      { return nil }
+func (c *fakeConn) EndWrite() error                        { return c.call("end") }
+func (c *fakeConn) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (c *fakeConn) Truncate(int64) error                   { return nil }
+func (c *fakeConn) Commit(bool) error                      { return c.call("commit") }
+func (c *fakeConn) Rollback()                              { _ = c.call("rollback") }
+func (c *fakeConn) IsRolledBack() bool                     { return c.rolledBack }
+func (c *fakeConn) IsResized() bool                        { return c.resized }
+func (c *fakeConn) Close() error                           { return nil }
+
+func (c *fakeConn) Seal(durable bool) error {
+	if durable {
+		return c.call("durable")
+	}
+	return c.call("seal")
+}
+
+// TestFile has SQLite do what it does in each of its modes.
+func TestFile(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		steps string
+		want  string
+	}{
+		{"journal deleted", "lock journal write sync close delete unlock", "durable commit commit end"},
+		{"journal deleted, no sync", "lock journal write close delete unlock", "commit commit end"},
+		{"journal truncated", "lock journal write sync truncate unlock", "durable commit commit end"},
+		{"journal zeroed", "lock journal write sync zero unlock", "durable commit commit end"},
+		{"journal in memory", "lock write sync unlock", "durable commit commit end"},
+		{"journal in memory, no sync", "lock write unlock", "commit end"},
+		{"journal closed after an error", "lock journal write sync close unlock", "durable end"},
+		{"journal still open", "lock journal write unlock", "end"},
+		{"rolled back", "lock journal write rolledback sync close delete unlock", "rollback end"},
+		{"rolled back, journal in memory", "lock write rolledback sync unlock", "rollback end"},
+		{"two in exclusive mode", "lock journal write sync truncate write sync truncate unlock", "durable commit durable commit commit end"},
+		{"second given up", "lock journal write sync truncate write unlock", "durable commit end"},
+		{"second without a journal", "lock journal write sync close delete write sync unlock", "durable commit durable commit commit end"},
+		{"truncated after the commit", "lock journal write sync truncate write resized unlock", "durable commit commit end"},
+		{"closed in a transaction", "lock write closefile", "commit end"},
+		{"sync without a lock", "sync", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := new(fakeConn)
+			files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
+			f := files.Open(c, "a.db", nil)
+			var j *Journal
+			for step := range strings.FieldsSeq(tc.steps) {
+				if err := run(files, f, &j, c, step); err != nil {
+					t.Fatalf("%s: %v", step, err)
+				}
+			}
+			if got := strings.Join(c.calls, " "); got != tc.want {
+				t.Errorf("%s: %s, want %s", tc.steps, got, tc.want)
+			}
+		})
+	}
+}
+
+// run does a step of SQLite's.
+func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err error) {
+	switch step {
+	case "lock":
+		for level := Shared; level <= Exclusive && err == nil; level++ {
+			err = f.Lock(level)
+		}
+	case "journal":
+		*j, err = files.OpenJournal("a.db-journal", nil)
+	case "write":
+		_, err = f.WriteAt(make([]byte, 512), 0)
+	case "sync":
+		err = f.Sync()
+	case "close":
+		err = (*j).Close()
+	case "delete":
+		err = files.Delete("a.db-journal")
+	case "truncate":
+		err = (*j).Truncate(0)
+	case "zero":
+		_, err = (*j).WriteAt(make([]byte, zeroedHeader), 0)
+	case "unlock":
+		if err = f.Unlock(Shared); err == nil {
+			err = f.Unlock(None)
+		}
+	case "closefile":
+		err = f.Close()
+	case "rolledback":
+		c.rolledBack = true
+	case "resized":
+		c.resized = true
+	}
+	return err
+}
+
+// TestFile_Errors passes the errors of a commit on, from wherever it is detected.
+func TestFile_Errors(t *testing.T) {
+	for _, tc := range []struct{ steps, fails string }{
+		{"lock journal write sync", "durable"},
+		{"lock journal write sync truncate", "commit"},
+		{"lock journal write zero", "commit"},
+		{"lock journal write close delete", "commit"},
+		{"lock write sync", "commit"},
+		{"lock write unlock", "commit"},
+		{"lock unlock", "end"},
+		{"lock write closefile", "commit"},
+	} {
+		c := &fakeConn{fails: tc.fails}
+		files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
+		f := files.Open(c, "a.db", nil)
+		var j *Journal
+		steps := strings.Fields(tc.steps)
+		for i, step := range steps {
+			if err := run(files, f, &j, c, step); (err != nil) != (i == len(steps)-1) {
+				t.Errorf("%s: %s: %v", tc.steps, step, err)
+			}
+		}
+	}
+}
+
+// TestFiles_SameName has databases of two replicas with one file name. SQLite
+// deletes a journal on the thread that has closed it.
+func TestFiles_SameName(t *testing.T) {
+	thread := uint64(1)
+	files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return thread })
+	conns, journals := make([]*fakeConn, 2), make([]*Journal, 2)
+	for i, url := range []string{"file:///x", "file:///y"} {
+		params := map[string]string{"replica_url": url}
+		conns[i] = new(fakeConn)
+		f := files.Open(conns[i], "a.db", params)
+		if err := f.Lock(Exclusive); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if journals[i], err = files.OpenJournal("a.db-journal", params); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, j := range journals {
+		thread = uint64(i + 1)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range journals {
+		thread = uint64(i + 1)
+		if err := files.Delete("a.db-journal"); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(conns[i].calls, " "); got != "commit" {
+			t.Errorf("database %d: %q", i, got)
+		}
+	}
+	if _, err := files.OpenJournal("b.db-journal", nil); err == nil {
+		t.Error("a journal of a database that is not open was opened")
+	}
+}
+
+// TestFiles_SuperJournal names databases that are open, and others.
+func TestFiles_SuperJournal(t *testing.T) {
+	files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
+	f := files.Open(new(fakeConn), "a.db", nil)
+	s := files.OpenSuperJournal("a.db-mj123456789")
+	if !files.Exists("a.db-mj123456789") || files.Exists("a.db-journal") {
+		t.Error("only the super-journal exists")
+	}
+	if _, err := s.WriteAt([]byte("a.db-journal\x00"), 0); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.WriteAt([]byte("b.db-journal\x00"), 13); err == nil {
+		t.Error("a local file takes part in a transaction")
+	}
+	if err := files.Delete("a.db-mj123456789"); err != nil || files.Exists("a.db-mj123456789") {
+		t.Errorf("the super-journal is there after it was deleted: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.WriteAt([]byte("a.db-journal\x00"), 26); err == nil {
+		t.Error("a database that is closed takes part in a transaction")
+	}
+}
