@@ -45,6 +45,12 @@ typedef struct ls_request {
   "litestream: this process was forked from one that had loaded the extension, which does not work after fork: " \
   "start it anew, as multiprocessing does with its start method spawn, or load the extension after the fork"
 
+extern const sqlite3_io_methods ls_file_methods;    // of files that the Go side serves
+extern const sqlite3_io_methods ls_failed_methods;  // of files that could not be opened
+
+extern volatile int ls_forked;  // this process was forked from one that had loaded the extension
+const char *ls_bound(void);     // the name that ls_set_bound was given; NULL before
+
 int ls_vfs_register(int makeDefault);  // an SQLite result code; again, after SQLite was initialized anew
 int ls_vfs_is_registered(void);        // as the VFS of that name
 int ls_is_forked(void);                // tells so on standard error, once
