@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// Code is a result code of SQLite's. An adapter of a driver translates it to the
+// Code is a result code of SQLite. An adapter of a driver translates it to the
 // driver's own type.
 type Code int
 

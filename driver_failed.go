@@ -4,9 +4,10 @@ package litestream
 
 import "github.com/psanford/sqlite3vfs"
 
-// failedFile stands for a file that could not be opened; see OpenURI.
+// failedFile stands for a file that could not be opened. OpenURI says why there
+// is one.
 type failedFile struct {
-	err error // why
+	err error // why the file could not be opened
 }
 
 var _ sqlite3vfs.File = failedFile{}

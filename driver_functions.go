@@ -17,15 +17,17 @@ import (
 
 // RegisterFunctions gives a connection the SQL functions litestream_txid(),
 // litestream_time(), litestream_lag(), litestream_status(), litestream_history(),
-// litestream_hydration_progress(), litestream_hydration_status(), litestream_hydration_file(),
-// litestream_sync() and litestream_write_enabled(), which return what the PRAGMAs of these names do, and litestream_set_time(x),
-// which takes what the PRAGMA litestream_time takes. Unlike those of a PRAGMA, their errors
-// have a text. They are about the connection's main database.
+// litestream_hydration_progress(), litestream_hydration_status(),
+// litestream_hydration_file(), litestream_sync() and litestream_write_enabled(),
+// which return the same as the PRAGMAs of these names. litestream_set_time(x)
+// takes the same times as the PRAGMA litestream_time. All of them are about the
+// connection's main database. Their errors have a text, which those of a PRAGMA
+// do not.
 //
-// litestream_sync() and litestream_set_time(x) cannot be called from views, triggers and other
-// parts of a schema.
+// litestream_sync() and litestream_set_time(x) cannot be called from views,
+// triggers and other parts of a schema.
 //
-// It is meant for the ConnectHook of a sqlite3.SQLiteDriver.
+// RegisterFunctions is meant for the ConnectHook of a sqlite3.SQLiteDriver.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file"} {
 		name = "litestream_" + name
@@ -56,8 +58,8 @@ func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 	return registerSetters(conn)
 }
 
-// registerSetters registers the functions that change something, or upload. Nobody is to call
-// one by reading a view that somebody else has written.
+// registerSetters registers the functions that change something, or upload. They
+// must not run because a program reads a view of a schema that it does not trust.
 func registerSetters(conn *sqlite3.SQLiteConn) error {
 	err := sqlfunc.RegisterDirectOnly(conn, "litestream_sync", 0, func([]*string) (*string, error) {
 		s, err := queryPragma(conn, "litestream_sync")
@@ -113,7 +115,8 @@ func execPragma(conn *sqlite3.SQLiteConn, name, value string) error {
 	return nil
 }
 
-// errorOfPragma finds the text of an error of which SQLite has a code only.
+// errorOfPragma returns the error of a PRAGMA with its text. SQLite has only the
+// code.
 func errorOfPragma(conn *sqlite3.SQLiteConn, name string, err error) error {
 	if name == "litestream_status" {
 		return err

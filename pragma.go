@@ -17,13 +17,13 @@ import (
 // errInvalidValue means a malformed value of a PRAGMA.
 var errInvalidValue = errors.New("invalid value")
 
-// latest is the time that follows the primary.
+// latest is the value of a time or transaction that means the newest state.
 const latest = "latest"
 
 // pragma is one of the PRAGMAs of a connection.
 type pragma struct {
 	get func(*Conn) (string, error)
-	set func(*Conn, string) error // nil: read-only
+	set func(*Conn, string) error // nil for one that is read-only
 }
 
 var pragmas = map[string]pragma{
@@ -41,15 +41,15 @@ var pragmas = map[string]pragma{
 	"litestream_hydration_file":     {get: func(c *Conn) (string, error) { return c.db.hydrator.progress().File, nil }},
 }
 
-// formatTime gives a time as RFC 3339, to the millisecond that LTX has.
+// formatTime formats a time as RFC 3339, to the millisecond.
 func formatTime(t time.Time) string { return ltx.FormatTimestamp(t) }
 
-// formatPercent gives a progress to one decimal, and 100 only at the end.
+// formatPercent formats a progress with one decimal. It is 100.0 only at the end.
 func formatPercent(p HydrationProgress) string {
 	return strconv.FormatFloat(math.Floor(p.Progress*10)/10, 'f', 1, 64)
 }
 
-// errUnknownPragma means that a PRAGMA is SQLite's own, or nobody's.
+// errUnknownPragma means that a PRAGMA is none of ours.
 var errUnknownPragma = errors.New("unknown PRAGMA")
 
 // Pragma runs a PRAGMA of the connection. A nil value asks for the current one;
@@ -157,7 +157,7 @@ func (c *Conn) lastError() *connError {
 	return own
 }
 
-// viewStatus is what litestream_status says of the connection's own view.
+// viewStatus is the part of litestream_status about the connection's own view.
 type viewStatus struct {
 	TXID       ltx.TXID  `json:"txid"`
 	Time       time.Time `json:"time"`

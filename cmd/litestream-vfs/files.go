@@ -27,7 +27,7 @@ type file interface {
 	FileSize() (int64, error)
 }
 
-// handle is an open file, of which SQLite has a number.
+// handle is an open file. SQLite has a number for it.
 type handle struct {
 	file
 	main   *mainFile // nil for files other than databases
@@ -36,8 +36,8 @@ type handle struct {
 
 func fileOf(h C.uintptr_t) *handle { return cgo.Handle(h).Value().(*handle) }
 
-// litestreamOpen opens a database, or a companion of one. For LS_OPENED it sets h and got, the
-// flags, for LS_FAILED err, by malloc.
+// litestreamOpen opens a database, or a companion of one. For LS_OPENED it sets h, and got to
+// the flags. For LS_FAILED it sets err, by malloc.
 //
 //export litestreamOpen
 func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintptr_t, err **C.char) (result C.int) {
@@ -258,7 +258,7 @@ func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 	return 0
 }
 
-// litestreamNotOpened says that the open of a local file has failed.
+// litestreamNotOpened is called when the open of a local file has failed.
 //
 //export litestreamNotOpened
 func litestreamNotOpened(name *C.char) {

@@ -5,8 +5,9 @@
 //
 //	go build -tags SQLITE3VFS_LOADABLE_EXT -buildmode=c-shared -o litestream.so ./cmd/litestream-vfs
 //
-// vfs.c is the VFS as SQLite sees it, extension.c what loading does and the SQL functions. Both
-// leave what is not C's to the functions here, by handles.
+// vfs.c and file.c are the VFS as SQLite sees it, extension.c loads the extension and has
+// the SQL functions. They call the functions in files.go, and pass open files by handles.
+// main_file.go puts SQLite's calls on litestream.Conn.
 package main
 
 /*
@@ -35,7 +36,7 @@ import (
 
 func main() {}
 
-// What the process has of the extension.
+// The state of the extension, one for the process.
 var (
 	logs   extension.Log
 	logger = logs.Logger()
@@ -46,8 +47,8 @@ var (
 	environments sync.Mutex // duty: one reads and copies the environment at a time
 )
 
-// environment reads the environment as C has it, and makes Go's that for the SDKs of
-// the stores: Go's own copy is of when the library was loaded.
+// environment reads the environment as C has it, and sets Go's copy to the same, for the
+// SDKs of the stores. Go has made its copy when the library was loaded.
 func environment() extension.Environment {
 	environments.Lock()
 	defer environments.Unlock()
@@ -57,7 +58,7 @@ func environment() extension.Environment {
 	for _, s := range unsafe.Slice(all, n) {
 		name, value, ok := strings.Cut(C.GoString(s), "=")
 		C.free(unsafe.Pointer(s))
-		if _, has := e[name]; ok && !has { // as for getenv, the first counts
+		if _, has := e[name]; ok && !has { // the first one counts, as for getenv
 			e[name] = value
 		}
 	}
@@ -77,8 +78,8 @@ func environment() extension.Environment {
 	return e
 }
 
-// litestreamConfigure reads the environment when the extension is loaded. It returns what is
-// wrong, nil if nothing is.
+// litestreamConfigure reads the environment when the extension is loaded. It returns the
+// text of an error, nil if there is none.
 //
 //export litestreamConfigure
 func litestreamConfigure(isDefault *C.int) (wrong *C.char) {

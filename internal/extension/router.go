@@ -13,10 +13,12 @@ import (
 // operating system. A name is never both. Its zero value knows no names. It is
 // safe for concurrent use.
 type Router struct {
-	mu       sync.Mutex
-	bound    string              // guarded by mu; the name that LITESTREAM_REPLICA_URL was for first
-	replicas map[string]*replica // guarded by mu; names that are open
-	local    map[string]int      // guarded by mu; names that were opened, and how often: nothing tells of their close
+	mu struct {
+		sync.Mutex
+		bound    string              // first name that LITESTREAM_REPLICA_URL was used for
+		replicas map[string]*replica // replicas that are open, by name
+		local    map[string]int      // how often local files were opened, by name; their closes are not known
+	}
 }
 
 type replica struct {
@@ -32,10 +34,12 @@ type Name struct {
 	// Named is set where the URI names the VFS, which means a replica.
 	Named bool
 
-	// Default is set if the extension is SQLite's default VFS, so that anything may come here.
+	// Default is set if the extension is SQLite's default VFS, which opens all kinds of
+	// files.
 	Default bool
 
-	// Exists tells whether there is a file of this name. It is asked where that decides.
+	// Exists reports whether there is a file of this name. It is called only where the
+	// decision depends on it.
 	Exists func() bool
 }
 
@@ -45,15 +49,15 @@ var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give repli
 // ErrNoLocalFiles means that a name has no replica, and may not be a local file's.
 var ErrNoLocalFiles = errors.New("it has no replica, and " + LocalFiles + " allows no local files")
 
-// Open decides about a database that is to be opened. If it is a replica, url is
-// that of the environment, or "" if the name's own, and the caller calls Close for
-// the path when the database is closed.
+// Open decides whether a database that SQLite opens is a replica or a local file. If
+// it is a replica, url is LITESTREAM_REPLICA_URL, or "" if the name has a URL of its
+// own. The caller calls Close for the path when the database is closed.
 //
-//   - A name with a replica_url is a replica.
-//   - A name that says vfs=litestream is that of the environment.
-//   - Of others, the first is that of the environment, and stays it; the rest are
-//     local, unless LITESTREAM_LOCAL_FILES forbids that. With the default VFS, a file
-//     that exists is never the first.
+//   - A name with a replica_url is a replica of its own.
+//   - A name that says vfs=litestream is the replica of the environment.
+//   - The first of all other names is the replica of the environment, and stays it.
+//     The rest are local files, unless LITESTREAM_LOCAL_FILES forbids that. With the
+//     default VFS, a file that exists is never the first.
 //
 // Parameters that LITESTREAM_URI_PARAMETERS does not allow are errors.
 func (r *Router) Open(n Name, environment Environment) (url string, local bool, err error) {
@@ -70,55 +74,55 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	isFirst := r.bound == "" && !exists && r.local[n.Path] == 0
+	isFirst := r.mu.bound == "" && !exists && r.mu.local[n.Path] == 0
 	switch {
 	case own:
 		return "", false, r.add(n.Path, "")
 	case n.Named && url == "":
 		return "", false, ErrNoReplica
-	case n.Named, url != "" && (isFirst || r.bound == n.Path):
+	case n.Named, url != "" && (isFirst || r.mu.bound == n.Path):
 		if err := r.add(n.Path, url); err != nil {
 			return "", false, err
 		}
-		if r.bound == "" {
-			r.bound = n.Path
+		if r.mu.bound == "" {
+			r.mu.bound = n.Path
 		}
 		return url, false, nil
-	case !n.Default && url == "" && len(r.replicas) == 0:
+	case !n.Default && url == "" && len(r.mu.replicas) == 0:
 		return "", false, ErrNoReplica
-	case r.replicas[n.Path] != nil:
+	case r.mu.replicas[n.Path] != nil:
 		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
 	case files == litestream.NoLocalFiles:
 		return "", false, ErrNoLocalFiles
 	}
-	if r.local == nil {
-		r.local = make(map[string]int)
+	if r.mu.local == nil {
+		r.mu.local = make(map[string]int)
 	}
-	r.local[n.Path]++
+	r.mu.local[n.Path]++
 	return "", true, nil
 }
 
-// NotOpened takes the open of a local file back that has failed.
+// NotOpened takes back the open of a local file that has failed.
 func (r *Router) NotOpened(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.local[path]--; r.local[path] <= 0 {
-		delete(r.local, path)
+	if r.mu.local[path]--; r.mu.local[path] <= 0 {
+		delete(r.mu.local, path)
 	}
 }
 
 // add notes an open of a replica. The caller holds mu.
 func (r *Router) add(path, url string) error {
-	if r.local[path] > 0 {
+	if r.mu.local[path] > 0 {
 		return fmt.Errorf("%s was opened as a local file before", path)
 	}
-	open := r.replicas[path]
+	open := r.mu.replicas[path]
 	if open == nil {
-		if r.replicas == nil {
-			r.replicas = make(map[string]*replica)
+		if r.mu.replicas == nil {
+			r.mu.replicas = make(map[string]*replica)
 		}
 		open = &replica{url: url}
-		r.replicas[path] = open
+		r.mu.replicas[path] = open
 	}
 	if url != "" && open.url != "" && open.url != url {
 		return fmt.Errorf("%s is open with another %s", path, ReplicaURL)
@@ -134,9 +138,9 @@ func (r *Router) add(path, url string) error {
 func (r *Router) Close(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	open := r.replicas[path]
+	open := r.mu.replicas[path]
 	if open.opens--; open.opens == 0 {
-		delete(r.replicas, path)
+		delete(r.mu.replicas, path)
 	}
 }
 
@@ -146,7 +150,7 @@ func (r *Router) Companion(path string) bool {
 	main := companion.ReplaceAllString(path, "")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.replicas[main] != nil
+	return r.mu.replicas[main] != nil
 }
 
 // companion is what SQLite appends to the name of a database for those of other files.
@@ -156,5 +160,5 @@ var companion = regexp.MustCompile(`-(journal|wal|mj[0-9A-F]{9})$`)
 func (r *Router) Bound() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.bound
+	return r.mu.bound
 }

@@ -1,6 +1,6 @@
-// Package osvfs opens plain local files for SQLite, through the VFS for the
-// operating system that SQLite itself brings, so that locks and recovery are
-// those of every other program that uses the file.
+// Package osvfs opens plain local files for SQLite through SQLite's own VFS for the
+// operating system. So locks and recovery are the same as in every other program
+// that uses the file.
 package osvfs
 
 /*
@@ -23,25 +23,31 @@ import (
 )
 
 // Set knows which names are local files: databases that were opened here,
-// and what SQLite keeps beside them. It is safe for concurrent use.
+// and the files that SQLite keeps beside them. It is safe for concurrent use.
 type Set struct {
-	mu    sync.Mutex        // duty: names
-	names map[string]string // guarded by mu; database name to absolute path, for ever
+	mu struct {
+		sync.Mutex
+		names map[string]string // absolute path of each database, by name; never deleted
+	}
 }
 
 // NewSet returns an empty set.
-func NewSet() *Set { return &Set{names: make(map[string]string)} }
+func NewSet() *Set {
+	s := new(Set)
+	s.mu.names = make(map[string]string)
+	return s
+}
 
-// path returns where a file is: a database of the set or a companion of one,
-// whose name SQLite makes by appending a suffix that starts with a dash.
+// path returns the path of a database of the set or of a companion of one. SQLite
+// names a companion by appending a suffix that starts with a dash.
 func (s *Set) path(name string) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p, ok := s.names[name]; ok {
+	if p, ok := s.mu.names[name]; ok {
 		return p, true
 	}
 	for i := strings.LastIndexByte(name, '-'); i > 0; i = strings.LastIndexByte(name[:i], '-') {
-		if p, ok := s.names[name[:i]]; ok {
+		if p, ok := s.mu.names[name[:i]]; ok {
 			return p + name[i:], true
 		}
 	}
@@ -54,17 +60,18 @@ func (s *Set) Has(name string) bool {
 	return ok
 }
 
-// Open opens a database, which joins the set, or a companion.
+// Open opens a companion of a database of the set, or a database and adds it to
+// the set.
 func (s *Set) Open(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
 	path, known := s.path(name)
 	if flags&sqlite3vfs.OpenMainDB != 0 {
-		// Whatever its name looks like, and wherever it led before.
+		// The name may look like that of a companion, or have led elsewhere before.
 		var err error
 		if path, err = resolve(name, flags&sqlite3vfs.OpenNoFollow != 0); err != nil {
 			return nil, 0, sqlite3vfs.CantOpenError
 		}
 		s.mu.Lock()
-		s.names[name] = path
+		s.mu.names[name] = path
 		s.mu.Unlock()
 	} else if !known {
 		return nil, 0, sqlite3vfs.CantOpenError
@@ -98,9 +105,9 @@ func (s *Set) Open(name string, params map[string]string, flags sqlite3vfs.OpenF
 	return &file{h}, sqlite3vfs.OpenFlag(out), nil
 }
 
-// resolve returns the absolute path of a file, which need not exist, without
-// links. SQLite does the same before it opens one: whoever opens a file by another
-// name must find the same journal beside it, and it opens no link.
+// resolve returns the absolute path without links of a file, which need not exist.
+// SQLite does the same before it opens a file, so that a program that opens it by
+// another name finds the same journal beside it.
 func resolve(name string, noFollow bool) (string, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
@@ -128,7 +135,7 @@ func resolve(name string, noFollow bool) (string, error) {
 	return "", errLink
 }
 
-// maxLinks is how many links in a row are followed.
+// maxLinks bounds the links that are followed in a row.
 const maxLinks = 100
 
 var errLink = errors.New("too many symbolic links, or one where none is allowed")
@@ -148,7 +155,7 @@ func (s *Set) Delete(name string, dirSync bool) error {
 	return toError(C.ls_delete(cpath, sync))
 }
 
-// Access asks about a file of the set.
+// Access reports whether a file of the set exists, or can be accessed.
 func (s *Set) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
 	path, ok := s.path(name)
 	if !ok {
@@ -161,15 +168,16 @@ func (s *Set) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
 	return out != 0, toError(rc)
 }
 
-// TempDirectory returns sqlite3_temp_directory, the folder for temporary files that a
-// program can set; "" if it has not.
+// TempDirectory returns sqlite3_temp_directory, the folder for temporary files that
+// a program can set. It is "" if the program has not set it.
 func TempDirectory() string {
 	dir := C.ls_temp_directory()
 	defer C.free(unsafe.Pointer(dir))
 	return C.GoString(dir)
 }
 
-// SetTempDirectory sets sqlite3_temp_directory, for tests, and returns what sets it back.
+// SetTempDirectory sets sqlite3_temp_directory, for tests. The function that it
+// returns sets the variable back.
 func SetTempDirectory(dir string) (restore func()) {
 	old := TempDirectory()
 	setTempDirectory(dir)
@@ -227,8 +235,8 @@ func (f *file) FileSize() (int64, error) {
 	return int64(size), toError(rc)
 }
 
-// CheckReservedLock answers the opposite of what it should: sqlite3vfs turns
-// the answer around on its way to C, and here it matters.
+// CheckReservedLock returns the opposite of the right answer, since sqlite3vfs
+// inverts the answer on its way to C.
 func (f *file) CheckReservedLock() (bool, error) {
 	var out C.int
 	rc := C.ls_check_reserved(f.h, &out)
@@ -252,8 +260,8 @@ func (f *file) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
 	return sqlite3vfs.DeviceCharacteristic(C.ls_characteristics(f.h))
 }
 
-// toError makes a result code one of the errors that sqlite3vfs gives back as
-// a code, the nearest it has.
+// toError returns the nearest error for a result code that sqlite3vfs can turn
+// back into a code.
 func toError(rc C.int) error {
 	switch rc {
 	case 0, ioErrDeleteNoEnt:

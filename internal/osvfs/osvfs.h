@@ -1,6 +1,6 @@
-// What this package needs of SQLite's public interface, declared here since no
-// header of it is at hand whichever way SQLite is linked. The layouts are
-// part of SQLite's stable ABI.
+// The part of SQLite's public interface that this package needs. It is declared
+// here because no header of SQLite is available in all the ways to link it. The
+// layouts are part of SQLite's stable ABI.
 #ifndef LITESTREAM_OSVFS_H
 #define LITESTREAM_OSVFS_H
 

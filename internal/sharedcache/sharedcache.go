@@ -9,7 +9,7 @@ import "C"
 
 import "github.com/mattn/go-sqlite3" // the SQLite that it is about
 
-// Enable has connections that are opened from now on share their caches, or not.
+// Enable sets whether connections that are opened from now on share their caches.
 func Enable(on bool) error {
 	var value C.int
 	if on {

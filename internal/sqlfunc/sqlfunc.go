@@ -1,6 +1,6 @@
-// Package sqlfunc makes SQL functions that only statements can call, not the views,
-// triggers and constraints of a schema: SQLite's flag for that, SQLITE_DIRECTONLY, is
-// none that mattn/go-sqlite3 can set.
+// Package sqlfunc makes SQL functions that statements can call, and the views,
+// triggers and constraints of a schema cannot. mattn/go-sqlite3 cannot set SQLite's
+// flag for that, SQLITE_DIRECTONLY.
 package sqlfunc
 
 /*
@@ -20,7 +20,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Func is a function of SQL. Arguments are text, nil for NULL, and so is the result.
+// Func is a function of SQL. Its arguments and its result are text, nil for NULL.
 type Func func(args []*string) (*string, error)
 
 // RegisterDirectOnly makes a function of a connection that takes nargs arguments.
@@ -37,7 +37,7 @@ func RegisterDirectOnly(conn *sqlite3.SQLiteConn, name string, nargs int, fn Fun
 	return nil
 }
 
-// handleOf returns the sqlite3* of a connection, which the driver keeps to itself.
+// handleOf returns the sqlite3* of a connection, which the driver does not export.
 func handleOf(conn *sqlite3.SQLiteConn) (unsafe.Pointer, error) {
 	db := reflect.ValueOf(conn).Elem().FieldByName("db")
 	if !db.IsValid() || db.Kind() != reflect.Pointer || !strings.HasSuffix(db.Type().String(), "_Ctype_struct_sqlite3") {

@@ -1,5 +1,5 @@
-// What this package needs of SQLite's public interface, declared here since no
-// header of it is at hand whichever way SQLite is linked.
+// The part of SQLite's public interface that this package needs. It is declared
+// here because no header of SQLite is available in all the ways to link it.
 #ifndef LITESTREAM_SQLFUNC_H
 #define LITESTREAM_SQLFUNC_H
 
