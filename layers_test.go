@@ -75,15 +75,7 @@ var drivers = []string{"github.com/mattn/go-sqlite3", "github.com/psanford/sqlit
 // pattern goes when no file that it matches imports one any more.
 var adapters = []string{
 	// The library.
-	"conn_write.go",
-	"failed_file.go",
-	"functions.go",
-	"journals.go",
-	"pragma.go",
-	"shared_cache.go",
-	"temp_file.go",
-	"vfs.go",
-	"vfs_file.go",
+	"driver_*.go",
 	"internal/osvfs/*.go",
 	"internal/sharedcache/*.go",
 	"internal/sqlfunc/*.go",
@@ -94,7 +86,6 @@ var adapters = []string{
 	"internal/storetest/sqltest/*.go",
 
 	// Programs.
-	"cmd/litestream-vfs/*.go",
 	"examples/*/*.go",
 }
 

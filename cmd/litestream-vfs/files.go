@@ -181,6 +181,7 @@ func litestreamSync(h C.uintptr_t, flags C.int) (rc C.int) {
 //
 //export litestreamBeforeSync
 func litestreamBeforeSync(h C.uintptr_t) {
+	defer guard("sync", func() {})
 	if main := fileOf(h).main; main != nil {
 		main.beforeSync()
 	}
@@ -300,9 +301,9 @@ func litestreamAccess(name *C.char, out, rc *C.int) (ours C.int) {
 
 // Result codes of SQLite.
 const (
-	genericError     = 1
-	ioError          = 10
-	notFound         = 12
+	genericError     = C.int(litestream.CodeError)
+	ioError          = C.int(litestream.CodeIOErr)
+	notFound         = C.int(litestream.CodeNotFound)
 	ioErrorShortRead = 522
 )
 
