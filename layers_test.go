@@ -57,6 +57,7 @@ var layers = []layer{
 	{packages: []string{"internal/..."}, may: []string{"replica", "internal/..."}},
 	{packages: []string{"."}, may: []string{"replica", "file", "internal/..."}},
 
+	{packages: []string{"docs"}}, // only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
 		".", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
