@@ -2,9 +2,9 @@ package litestream
 
 import (
 	"errors"
-	"fmt"
-	"log/slog"
-	"runtime/debug"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // Code is a result code of SQLite. An adapter of a driver translates it to the
@@ -31,13 +31,13 @@ func CodeOf(err error) Code {
 	switch {
 	case err == nil:
 		return CodeOK
-	case errors.Is(err, errPanic):
+	case errors.Is(err, task.ErrPanic):
 		return CodeIOErr
 	case errors.Is(err, errBusy):
 		return CodeBusy
 	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrConflict):
 		return CodeReadOnly
-	case isDiskFull(err):
+	case errs.IsDiskFull(err):
 		return CodeFull
 	case errors.Is(err, ErrCorrupt):
 		return CodeCorrupt
@@ -48,20 +48,4 @@ func CodeOf(err error) Code {
 	default:
 		return CodeRead
 	}
-}
-
-// errPanic means that a method has panicked. The log has the panic.
-var errPanic = errors.New("panic, see the log")
-
-// guard, deferred, turns a panic into an error: none may cross into C.
-func guard(log *slog.Logger, op string, err *error) {
-	if r := recover(); r != nil {
-		*err = panicked(log, op, r)
-	}
-}
-
-// panicked logs a panic and returns the error for it.
-func panicked(log *slog.Logger, op string, r any) error {
-	log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
-	return fmt.Errorf("%s: %w", op, errPanic)
 }

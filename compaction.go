@@ -80,7 +80,7 @@ func (c *compaction) start() {
 	if c.opts.disabled {
 		return
 	}
-	signal(c.news)
+	task.Signal(c.news)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.mu.running {
@@ -220,7 +220,7 @@ func (c *compactor) news() {
 func (c *compactor) run() {
 	var err error
 	defer func() { c.problems.note("compaction", err) }()
-	defer guard(c.log, "compaction", &err)
+	defer task.Guard(c.log, "compaction", &err)
 	now := time.Now()
 	merged := c.compactLevels(now)
 	if isDue(&c.due.retention, now) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // sharedDB is a database and the number of connections that use it.
@@ -61,7 +63,7 @@ func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClie
 }
 
 func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *database, err error) {
-	defer guard(opts.Logger, "open", &err)
+	defer task.Guard(opts.Logger, "open", &err)
 	client, owned, err := newClient()
 	if err != nil {
 		return nil, err

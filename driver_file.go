@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/ltxvfs/litestream/internal/commitdetect"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/psanford/sqlite3vfs"
 )
 
@@ -82,30 +83,30 @@ type companion struct {
 var _ sqlite3vfs.File = companion{}
 
 func (f companion) ReadAt(p []byte, off int64) (n int, err error) {
-	defer guard(f.log, "read temp file", &err)
+	defer task.Guard(f.log, "read temp file", &err)
 	n, err = f.file.ReadAt(p, off)
 	return n, driverError(err)
 }
 
 func (f companion) WriteAt(p []byte, off int64) (n int, err error) {
-	defer guard(f.log, "write journal", &err)
+	defer task.Guard(f.log, "write journal", &err)
 	n, err = f.file.WriteAt(p, off)
 	return n, driverError(err)
 }
 
 func (f companion) Truncate(size int64) (err error) {
-	defer guard(f.log, "truncate journal", &err)
+	defer task.Guard(f.log, "truncate journal", &err)
 	return driverError(f.file.Truncate(size))
 }
 
 func (f companion) FileSize() (n int64, err error) {
-	defer guard(f.log, "size of temp file", &err)
+	defer task.Guard(f.log, "size of temp file", &err)
 	n, err = f.file.FileSize()
 	return n, driverError(err)
 }
 
 func (f companion) Close() (err error) {
-	defer guard(f.log, "close journal", &err)
+	defer task.Guard(f.log, "close journal", &err)
 	return driverError(f.file.Close())
 }
 

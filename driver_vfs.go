@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitdetect"
 	"github.com/ltxvfs/litestream/internal/osvfs"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 	"github.com/ltxvfs/litestream/internal/thread"
 	"github.com/psanford/sqlite3vfs"
@@ -57,7 +58,7 @@ func (v *VFS) OpenURI(name string, params map[string]string, flags sqlite3vfs.Op
 	log := v.adapter().log
 	var err error
 	func() {
-		defer guard(log, "open", &err)
+		defer task.Guard(log, "open", &err)
 		f, out, err = v.openFile(name, params, flags)
 	}()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/osvfs"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 	"github.com/psanford/sqlite3vfs"
 )
@@ -30,7 +31,7 @@ func TestDriver_Errors(t *testing.T) {
 		ErrCorrupt:       sqlite3vfs.CorruptError,
 		ErrInTransaction: sqlite3vfs.GenericError,
 		errUnknownPragma: sqlite3vfs.NotFoundError,
-		errPanic:         sqlite3vfs.IOError,
+		task.ErrPanic:    sqlite3vfs.IOError,
 		ErrNoDatabase:    sqlite3vfs.IOErrorRead,
 	} {
 		if got := driverError(err); got != want {

@@ -3,52 +3,16 @@ package litestream
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
 )
 
-// versionZone is the prefix of the name of a time zone that carries a version.
-const versionZone = "version "
-
-// withVersion returns a copy of info that carries the version of the file.
-// ltx.FileInfo has no field for the version, so the name of the time zone of
-// CreatedAt carries it. Copies of the info keep it.
-func withVersion(info *ltx.FileInfo, version string) *ltx.FileInfo {
-	c := *info
-	c.CreatedAt = c.CreatedAt.In(time.FixedZone(versionZone+version, 0))
-	return &c
-}
-
-// versionOf returns the version of a listed file, or "" if the version is not
-// known.
-func versionOf(info *ltx.FileInfo) string { return versionIn(info.CreatedAt) }
-
-// versionIn returns the version that t carries, or "" if t carries none.
-func versionIn(t time.Time) string {
-	version, ok := strings.CutPrefix(t.Location().String(), versionZone)
-	if !ok {
-		return ""
-	}
-	return version
-}
-
 // asListed returns a context for reading the version of the file that was
 // listed.
 func asListed(ctx context.Context, info *ltx.FileInfo) context.Context {
 	return clientio.WithVersion(ctx, versionOf(info))
-}
-
-// reading returns a context for reading the version of the file that f
-// describes. The read fails if another file of the same name has replaced it.
-func (f *ltxFile) reading(ctx context.Context) context.Context {
-	if version := f.version.Load(); version != nil {
-		ctx = clientio.WithVersion(ctx, *version)
-	}
-	return ctx
 }
 
 // versionCheck detects stores that return one version of a file in listings and

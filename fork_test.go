@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testscale"
@@ -374,7 +375,7 @@ func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 		}
 		page, err := w.readPage(r.v, pgno)
 		if err != nil {
-			if !errors.Is(err, errStateGone) && !errors.Is(err, ErrNoDatabase) {
+			if !errors.Is(err, errs.ErrStateGone) && !errors.Is(err, ErrNoDatabase) {
 				return false, fmt.Errorf("page %d as of %s: %w", pgno, r.v.txid, err)
 			}
 			whole = false
@@ -404,7 +405,7 @@ func (w *forkWorld) poll(full bool) error {
 		r := &forkReader{v: cur, could: []*forkState{w.tape[min(cur.txid, w.tape.txid())]}}
 		whole, err := w.check(r, 1)
 		if err == nil && !whole {
-			err = errStateGone
+			err = errs.ErrStateGone
 		}
 		if err != nil || cur.txid != w.tape.txid() {
 			return fmt.Errorf("after a poll it is %s, epoch %d, and the bucket is at %s (before: %s, epoch %d): %w",

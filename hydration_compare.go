@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // comparer compares the checksums of files with the pages that the local file
@@ -29,7 +30,7 @@ func (c *comparer) compare(ctx context.Context) error {
 	if held == nil {
 		return nil
 	}
-	defer signal(c.tier.wake)
+	defer task.Signal(c.tier.wake)
 	files := held.unsettled()
 	keep := make(map[*ltxFile]*fileTally, len(files))
 	for _, t := range files {
@@ -96,7 +97,7 @@ func (c *comparer) sumGaps(ctx context.Context, l *localPages, v *view, f *ltxFi
 	g.SetLimit(maxBatch * c.concurrency)
 	for _, gap := range gaps {
 		g.Go(func() (err error) {
-			defer guard(c.log, "hydration", &err)
+			defer task.Guard(c.log, "hydration", &err)
 			part := stretch{offset: gap.offset, end: gap.offset}
 			err = c.eachFrame(ctx, f, v.epoch, gap.offset, gap.end, func(frame []byte, _ uint32, page []byte) {
 				part.sum.AddFrame(frame, page)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/task"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -70,7 +72,7 @@ func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 			*delay = firstHydrationDelay
 			continue
 		case err == nil: // the view has moved on, or will with the next refresh
-		case isDiskFull(err):
+		case errs.IsDiskFull(err):
 			c.state.pauseFailed(err)
 			paused = true
 		case isMissing(err), errors.Is(err, ErrCorrupt):
@@ -80,7 +82,7 @@ func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 		default:
 			return err
 		}
-		signal(c.tier.wake)
+		task.Signal(c.tier.wake)
 		if !sleep(ctx, *delay) {
 			return nil
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // offer is a page that was fetched for another purpose than hydration.
@@ -50,7 +52,7 @@ func (q *offerQueue) is(s offerState) bool { return offerState(q.state.Load()) =
 // set notes whether offers are taken. It lets those go on that wait for room.
 func (q *offerQueue) set(s offerState) {
 	q.state.Store(int32(s))
-	signal(q.room)
+	task.Signal(q.room)
 }
 
 // put adds an offer, if there is room. It does not wait.
@@ -64,7 +66,7 @@ func (q *offerQueue) put(o offer) {
 	default:
 		q.bytes.Add(-int64(len(o.page)))
 	}
-	signal(q.wake)
+	task.Signal(q.wake)
 }
 
 // wait returns when there is room for n bytes, or offers are not taken. It
@@ -72,7 +74,7 @@ func (q *offerQueue) put(o offer) {
 func (q *offerQueue) wait(ctx context.Context, n int) bool {
 	isFull := func() bool { return q.bytes.Load()+int64(n) > maxOffered || len(q.offers) == cap(q.offers) }
 	for q.is(offersTaken) && isFull() {
-		signal(q.wake)
+		task.Signal(q.wake)
 		select {
 		case <-q.room:
 		case <-ctx.Done():
@@ -87,7 +89,7 @@ func (q *offerQueue) take() (offer, bool) {
 	select {
 	case o := <-q.offers:
 		q.bytes.Add(-int64(len(o.page)))
-		signal(q.room)
+		task.Signal(q.room)
 		return o, true
 	default:
 		return offer{}, false
@@ -99,14 +101,6 @@ func (q *offerQueue) refuse() {
 	q.set(offersRefused)
 	for len(q.offers) > 0 {
 		<-q.offers // no other goroutine takes them any more
-	}
-}
-
-// signal puts one into a channel that holds one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // copyParts reads parts concurrently and writes their pages.
@@ -27,7 +28,7 @@ func (c *copier) copyParts(ctx context.Context, v *view, parts []part) error {
 
 // copyPart reads a part and writes the pages that are still missing.
 func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
-	defer guard(c.log, "hydration", &err)
+	defer task.Guard(c.log, "hydration", &err)
 	if p.file.gone.Load() {
 		return fmt.Errorf("read %s: %w", p.file, fs.ErrNotExist)
 	}
@@ -50,7 +51,7 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 	if !c.isCurrent(v.epoch) {
 		return nil // it may be of another history
 	}
-	defer signal(c.tier.wake)
+	defer task.Signal(c.tier.wake)
 	run := c.runs.Get().(*[]byte)
 	defer c.runs.Put(run)
 	w := &runWriter{l: c.tier.local.Load(), epoch: v.epoch, pageSize: int(v.pageSize), data: (*run)[:0]}

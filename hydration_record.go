@@ -230,7 +230,7 @@ func writeRecordFile(path string, b []byte) error {
 	if err := ownfile.Replace(path, b, isRecordTemp); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return ownfile.SyncDir(filepath.Dir(path))
 }
 
 // appendRecordFile appends to the file of a record.
@@ -244,18 +244,4 @@ func appendRecordFile(path string, b []byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-// syncDir makes the names in a folder survive a loss of power, where the system
-// supports that.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrInvalid) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

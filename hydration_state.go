@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // hydrationState is the status of a hydration, and what is logged of it. It is
@@ -45,7 +47,7 @@ func (s *hydrationState) begin(status HydrationStatus) {
 	if s.mu.status != status {
 		s.enter(status, 0)
 	}
-	signal(s.wake)
+	task.Signal(s.wake)
 }
 
 // pause notes why hydration does not go on for now.
@@ -67,7 +69,7 @@ func (s *hydrationState) pauseAs(status HydrationStatus, err error) {
 	if status != "" {
 		s.mu.status = status
 	}
-	signal(s.wake)
+	task.Signal(s.wake)
 }
 
 // resume ends a pause.

@@ -3,6 +3,8 @@ package litestream
 import (
 	"context"
 	"sync/atomic"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // localTier is the tier of a database that is hydrated: its local file, and
@@ -79,7 +81,7 @@ func (t *localTier) want(pgno uint32) {
 	}
 }
 
-func (t *localTier) notify() { signal(t.wake) }
+func (t *localTier) notify() { task.Signal(t.wake) }
 
 // isComplete reports whether every page of the view that is held is here, and
 // no checksum is left to be compared.

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/diskhook"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/task"
 )
@@ -110,7 +110,7 @@ func (h *hydrator) progress() HydrationProgress {
 // report calls OnHydrationProgress. Only run does, so calls do not overlap.
 func (h *hydrator) report() {
 	var err error
-	defer guard(h.log, "OnHydrationProgress", &err)
+	defer task.Guard(h.log, "OnHydrationProgress", &err)
 	if fn := h.opts.onProgress; fn != nil {
 		fn(h.progress())
 	}
@@ -133,14 +133,14 @@ func (h *hydrator) run() {
 				continue
 			}
 		}
-		if errors.Is(err, ErrCorrupt) || !isDiskFull(err) && !errors.Is(err, errUnknown) {
+		if errors.Is(err, ErrCorrupt) || !errs.IsDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.tier.offers.refuse()
 			h.state.fail(err)
 			h.report()
 			return
 		}
 		h.tier.offers.set(offersPaused)
-		if isDiskFull(err) {
+		if errs.IsDiskFull(err) {
 			h.state.pauseFailed(err)
 		} else {
 			h.state.pause(err)
@@ -166,7 +166,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // hydrate is run with the local file that it opens.
 func (h *hydrator) hydrate() (err error) {
-	defer guard(h.log, "hydration", &err)
+	defer task.Guard(h.log, "hydration", &err)
 	if err := h.open(); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (h *hydrator) hydrate() (err error) {
 	copying.Go(func() {
 		var err error
 		defer func() { failed <- err }()
-		defer guard(h.log, "hydration", &err)
+		defer task.Guard(h.log, "hydration", &err)
 		err = h.copier.copyAll(ctx)
 	})
 	defer copying.Wait()
@@ -259,7 +259,7 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		}
 		if retry == nil {
 			err := h.maintain()
-			if err != nil && !isDiskFull(err) {
+			if err != nil && !errs.IsDiskFull(err) {
 				return err
 			}
 			if err != nil {
@@ -275,7 +275,7 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		if h.state.update(h.local()) {
 			h.report()
 		}
-		signal(h.copier.work)
+		task.Signal(h.copier.work)
 		select {
 		case <-h.tier.wake:
 		case <-retry:
@@ -368,9 +368,4 @@ func (h *hydrator) adopt() error {
 			l.settleKey(o.key)
 		}
 	}
-}
-
-// isDiskFull reports whether there may be room on the disk later.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

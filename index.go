@@ -154,7 +154,7 @@ func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, kept
 // allows.
 func (x *index) share(ctx context.Context, key string, do func(context.Context) (any, error)) (any, error) {
 	result := x.shared.DoChan(key, func() (_ any, err error) {
-		defer guard(x.log, "share", &err)
+		defer task.Guard(x.log, "share", &err)
 		if !x.tasks.Begin() {
 			return nil, ErrClosed
 		}

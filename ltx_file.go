@@ -2,10 +2,13 @@ package litestream
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
@@ -128,4 +131,48 @@ func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int6
 	}
 	f.setContent(info, true)
 	return f
+}
+
+// reading returns a context for reading the version of the file that f
+// describes. The read fails if another file of the same name has replaced it.
+func (f *ltxFile) reading(ctx context.Context) context.Context {
+	if version := f.version.Load(); version != nil {
+		ctx = clientio.WithVersion(ctx, *version)
+	}
+	return ctx
+}
+
+// versionZone is the prefix of the name of a time zone that carries a version.
+const versionZone = "version "
+
+// withVersion returns a copy of info that carries the version of the file.
+// ltx.FileInfo has no field for the version, so the name of the time zone of
+// CreatedAt carries it. Copies of the info keep it.
+func withVersion(info *ltx.FileInfo, version string) *ltx.FileInfo {
+	c := *info
+	c.CreatedAt = c.CreatedAt.In(time.FixedZone(versionZone+version, 0))
+	return &c
+}
+
+// versionOf returns the version of a listed file, or "" if the version is not
+// known.
+func versionOf(info *ltx.FileInfo) string { return versionIn(info.CreatedAt) }
+
+// versionIn returns the version that t carries, or "" if t carries none.
+func versionIn(t time.Time) string {
+	version, ok := strings.CutPrefix(t.Location().String(), versionZone)
+	if !ok {
+		return ""
+	}
+	return version
+}
+
+// isListed reports whether a file is listed, and unchanged.
+func isListed(f *ltxFile, files []*ltx.FileInfo) bool {
+	for _, info := range files {
+		if keyOf(info) == f.key() {
+			return f.isListedAs(info) && !f.stale.Load()
+		}
+	}
+	return false
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -166,7 +167,7 @@ func TestWrite_PageSizeChanged(t *testing.T) {
 	}
 	d.put(t, 0, 3, 3, true)
 	d.put(t, 0, 4, 4, false)
-	if err := db.refresh(t.Context()).err(); !errors.Is(err, errWriting) {
+	if err := db.refresh(t.Context()).err(); !errors.Is(err, errs.ErrWriting) {
 		t.Errorf("refresh while a connection writes: %v", err)
 	}
 	if db.current.Load() != before {

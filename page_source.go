@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 )
@@ -186,7 +187,7 @@ func (s *pageSource) version(ctx context.Context, key pageKey, fetch func() ([]b
 		}
 		// The fetch may have failed because its own deadline passed, or a file
 		// is missing that the view of this caller does not read from.
-		if f.origin != byPrefetch && !errors.Is(f.err, context.DeadlineExceeded) && !errors.Is(f.err, errStateGone) {
+		if f.origin != byPrefetch && !errors.Is(f.err, context.DeadlineExceeded) && !errors.Is(f.err, errs.ErrStateGone) {
 			return nil, f.err
 		}
 		if err := ctx.Err(); err != nil {
@@ -220,7 +221,7 @@ func (s *pageSource) land(all ...landing) {
 func (s *pageSource) fetch(ctx context.Context, v *view, pgno uint32, loc frameLoc) ([]byte, error) {
 	for attempt := 0; ; attempt++ {
 		if v.epoch != s.locator.epoch() {
-			return nil, fmt.Errorf("read page %d as of transaction %s: %w: the replica was replaced", pgno, v.txid, errStateGone)
+			return nil, fmt.Errorf("read page %d as of transaction %s: %w: the replica was replaced", pgno, v.txid, errs.ErrStateGone)
 		}
 		if !loc.file.gone.Load() {
 			page, err := s.frame(ctx, loc, pgno)

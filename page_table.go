@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
-	"github.com/superfly/ltx"
 )
 
 // A page table maps page numbers to frames. It is a persistent radix tree: an
@@ -26,20 +25,6 @@ const (
 	nodeLen   = 1 << nodeBits
 	nodeShift = chunkBits + nodeBits
 )
-
-// frameLoc is the location of the frame of one page.
-type frameLoc struct {
-	source
-	offset int64
-	size   uint32
-}
-
-// source is an LTX file that holds pages of one version. The version is the
-// file's MaxTXID, or less if pages were relocated to the file.
-type source struct {
-	file    *ltxFile
-	version ltx.TXID
-}
 
 // pageTable is immutable once the edit that created it has ended.
 type pageTable struct {

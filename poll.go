@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
@@ -207,7 +208,7 @@ func (p *poller) sleep() bool {
 // the newest known transaction; the file of that transaction shows whether the
 // replica is still the same.
 func (x *index) poll(full bool) (err error) {
-	defer guard(x.log, "poll", &err)
+	defer task.Guard(x.log, "poll", &err)
 	ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
 	defer cancel()
 	if x.writer.isWriting() {
@@ -246,7 +247,7 @@ func (x *index) poll(full bool) (err error) {
 // unlessWriting returns nil for errWriting: if this process has begun to write,
 // the next sync notices what is new.
 func unlessWriting(err error) error {
-	if errors.Is(err, errWriting) {
+	if errors.Is(err, errs.ErrWriting) {
 		return nil
 	}
 	return err

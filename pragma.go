@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/timeexpr"
 	"github.com/superfly/ltx"
 )
@@ -56,7 +57,7 @@ var errUnknownPragma = errors.New("unknown PRAGMA")
 // with a value the result is nil. An error with CodeNotFound means that SQLite is
 // to handle the PRAGMA itself.
 func (c *Conn) Pragma(name string, value *string) (result *string, err error) {
-	defer guard(c.log, "pragma", &err)
+	defer task.Guard(c.log, "pragma", &err)
 	name = strings.ToLower(name)
 	p, ok := pragmas[name]
 	if !ok {

@@ -139,7 +139,7 @@ func (p *prefetcher) read(s span, t *ticket) {
 	limit := p.pages.store.limit
 	left := s.wants
 	err := errPrefetch
-	defer guard(p.pages.store.log, "read ahead", &err)
+	defer task.Guard(p.pages.store.log, "read ahead", &err)
 	defer func() { p.fail(left, err) }()
 	ctx, cancel := p.tasks.WithTimeout(p.timeout)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -75,7 +76,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 		r = x.follow(ctx, before, files, j, err)
 		err = r.err()
 		var missing *MissingError
-		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errOvertaken) {
+		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errs.ErrOvertaken) {
 			break
 		}
 	}
@@ -136,7 +137,7 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 	for {
 		cur := x.current.Load()
 		if cur.epoch != before.epoch || upTo < before.txid && cur.txid != before.txid {
-			return errOvertaken
+			return errs.ErrOvertaken
 		}
 		if cur.txid == 0 && len(files) == 0 {
 			return nil
@@ -175,7 +176,7 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 			}
 			x.arriving.Add(-1)
 			x.pages.notify()
-			if failed == errOvertaken {
+			if failed == errs.ErrOvertaken {
 				continue // another goroutine has published a view; there may be nothing left to do
 			}
 			if failed != nil {

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 )
-
-// errStateGone means that no file holds a page in the required version any
-// more.
-var errStateGone = errors.New("state is no longer available")
 
 // find returns another location of a page. The file of the location lost was
 // deleted by the primary's retention. A file of a higher level may have the
@@ -28,7 +25,7 @@ func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (
 	}
 	// A problem with the newest files need not affect this state.
 	gone := func() error {
-		return errors.Join(fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.txid, errStateGone, lost.file), problem)
+		return errors.Join(fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.txid, errs.ErrStateGone, lost.file), problem)
 	}
 	if v.epoch != x.current.Load().epoch {
 		return frameLoc{}, gone()
@@ -78,22 +75,12 @@ func (x *index) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool) {
 	return loc, ok && cur.epoch == v.epoch && loc.version == version && loc.isUsable()
 }
 
-// isListed reports whether a file is listed, and unchanged.
-func isListed(f *ltxFile, files []*ltx.FileInfo) bool {
-	for _, info := range files {
-		if keyOf(info) == f.key() {
-			return f.isListedAs(info) && !f.stale.Load()
-		}
-	}
-	return false
-}
-
 // moveTo relocates the state of v to a file.
 func (x *index) moveTo(ctx context.Context, v *view, info *ltx.FileInfo) error {
 	_, err := x.share(ctx, fmt.Sprintf("%p %s", v.state, keyOf(info)), func(ctx context.Context) (any, error) {
 		l, err := x.store.loadFile(ctx, info)
 		if err == nil {
-			err = v.state.relocate(v, l)
+			err = v.state.relocate(v, l.file, l.index)
 		}
 		return nil, err
 	})
@@ -116,21 +103,6 @@ func (x *index) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) erro
 		return nil, nil
 	})
 	return err
-}
-
-// relocate points pages of the state to a file; v is a view of the state.
-func (s *viewState) relocate(v *view, l *loadedFile) error {
-	for {
-		moved := s.moved.Load()
-		from := v
-		if moved != nil {
-			from = moved
-		}
-		next, n, err := from.relocate(l.file, l.index)
-		if err != nil || n == 0 || s.moved.CompareAndSwap(moved, next) {
-			return err
-		}
-	}
 }
 
 // relocateBy points pages of the current view away from files that view before
@@ -221,7 +193,7 @@ func (x *index) relocateCurrent(l *loadedFile, allowed func(*view) bool) error {
 		if x.current.CompareAndSwap(cur, next) {
 			x.log.Debug("pages relocated", "file", l.file, "pages", n)
 			x.pages.notify()
-			return cur.state.relocate(cur, l) // for transactions that have the view pinned
+			return cur.state.relocate(cur, l.file, l.index) // for transactions that have the view pinned
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
@@ -126,7 +127,7 @@ func TestFind_ConcurrentMoves(t *testing.T) {
 		for _, l := range targets {
 			wg.Go(func() {
 				<-start
-				if err := state.relocate(v, l); err != nil {
+				if err := state.relocate(v, l.file, l.index); err != nil {
 					t.Error(err)
 				}
 			})
@@ -161,7 +162,7 @@ func TestFind_ListedButMissing(t *testing.T) {
 		for i := range uint32(readers) {
 			wg.Go(func() {
 				for range rounds {
-					if _, err := db.pages.page(t.Context(), v, i%3+1); !isMissing(err) && !errors.Is(err, errStateGone) {
+					if _, err := db.pages.page(t.Context(), v, i%3+1); !isMissing(err) && !errors.Is(err, errs.ErrStateGone) {
 						t.Errorf("page %d: %v", i%3+1, err)
 					}
 				}

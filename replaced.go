@@ -2,16 +2,13 @@ package litestream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
-
-// errOvertaken means that another goroutine published a view meanwhile.
-var errOvertaken = errors.New("the view was replaced meanwhile")
 
 // restart publishes the newest state of another history. Views of the previous
 // history get no more pages from storage.
@@ -68,7 +65,7 @@ func (x *index) settle(ctx context.Context, plan []*ltx.FileInfo) error {
 	}
 	cur = x.current.Load()
 	if hasDoubtful(cur, plan) {
-		return errOvertaken
+		return errs.ErrOvertaken
 	}
 	if len(plan) > 0 && plan[len(plan)-1].MaxTXID > cur.txid {
 		return fmt.Errorf("%s: %w", keyOf(plan[len(plan)-1]), fs.ErrNotExist) // the file was listed a moment ago

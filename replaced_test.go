@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/superfly/ltx"
 )
@@ -379,7 +380,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	a.DeleteLevelBelow(0, a.TXID()+1)
 	b := ltxtest.New(t, client, ltxtest.Options{Start: start.Add(time.Hour), PageSize: 512})
 	b.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(20000))")
-	if seen := db.refresh(t.Context()); !errors.Is(seen.err(), errWriting) {
+	if seen := db.refresh(t.Context()); !errors.Is(seen.err(), errs.ErrWriting) {
 		t.Fatal(seen.err())
 	}
 	if got := db.pages.cache.Load().size(); got != want {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -52,7 +53,7 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			case err != nil:
 				return nil, err
 			case now != epoch:
-				return nil, errOvertaken
+				return nil, errs.ErrOvertaken
 			}
 			plan, err := choose(files)
 			if err == nil {
@@ -60,7 +61,7 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			}
 			return plan, err
 		})
-		if epoch != x.current.Load().epoch || errors.Is(err, errOvertaken) {
+		if epoch != x.current.Load().epoch || errors.Is(err, errs.ErrOvertaken) {
 			continue // the listing or the files may mix both histories
 		}
 		if err != nil {
@@ -70,7 +71,7 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 		x.pages.cachePages(v, pages)
 		return v, nil
 	}
-	return nil, cmp.Or(err, errOvertaken)
+	return nil, cmp.Or(err, errs.ErrOvertaken)
 }
 
 // errIsKnown stops the construction of a view that exists already.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path"
 	"sync"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // VFS serves databases from replicas to SQLite, which reaches it by the name
@@ -62,7 +64,7 @@ func (v *VFS) options() Options {
 // guard is guard with the VFS's log.
 func (v *VFS) guard(op string, err *error) {
 	if r := recover(); r != nil {
-		*err = panicked(v.options().withDefaults().Logger, op, r)
+		*err = task.Panicked(v.options().withDefaults().Logger, op, r)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // Conn is the main database file of one SQLite connection. It is the seam
@@ -146,7 +148,7 @@ func (c *Conn) IsReadOnly() bool { return c.access != accessWrite }
 // ReadAt reads from the pinned view and what this connection has written. At
 // the end of the file it returns io.EOF with the bytes before it.
 func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
-	defer guard(c.log, "read", &err)
+	defer task.Guard(c.log, "read", &err)
 	if off < 0 {
 		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
 	}
@@ -324,7 +326,7 @@ func (c *Conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 
 // FileSize returns the size of the file in bytes.
 func (c *Conn) FileSize() (n int64, err error) {
-	defer guard(c.log, "file size", &err)
+	defer task.Guard(c.log, "file size", &err)
 	if c.tx.changes() {
 		return int64(c.tx.size) * int64(c.tx.pageSize), nil
 	}
@@ -333,7 +335,7 @@ func (c *Conn) FileSize() (n int64, err error) {
 
 // BeginRead pins the view that all reads see until EndRead.
 func (c *Conn) BeginRead() (err error) {
-	defer guard(c.log, "lock", &err)
+	defer task.Guard(c.log, "lock", &err)
 	if err := c.checkOpen(); err != nil {
 		return c.fail("lock", err)
 	}
@@ -355,7 +357,7 @@ func (c *Conn) checkOpen() error {
 
 // EndRead ends what BeginRead began.
 func (c *Conn) EndRead() {
-	defer guard(c.log, "unlock", new(error))
+	defer task.Guard(c.log, "unlock", new(error))
 	c.state = connIdle
 	c.predictor.end()
 	if c.past.Load() == nil {
@@ -368,7 +370,7 @@ func (c *Conn) EndRead() {
 
 // Close ends the connection. Changes that are not committed are dropped.
 func (c *Conn) Close() (err error) {
-	defer guard(c.log, "close", &err)
+	defer task.Guard(c.log, "close", &err)
 	if c.isWriting() {
 		err = c.endWrite()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -148,7 +149,7 @@ func TestCodeOf(t *testing.T) {
 		{fmt.Errorf("%w: another connection writes", errBusy), CodeBusy},
 		{errNoWAL, CodeError},
 		{errUnknownPragma, CodeNotFound},
-		{panicked(slog.New(slog.DiscardHandler), "read", "oh"), CodeIOErr},
+		{task.Panicked(slog.New(slog.DiscardHandler), "read", "oh"), CodeIOErr},
 		{context.DeadlineExceeded, CodeRead},
 	} {
 		if got := CodeOf(tc.err); got != tc.want {

@@ -3,6 +3,8 @@ package litestream
 import (
 	"fmt"
 	"strings"
+
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // BeginWrite takes the database's only writer slot. It fails with CodeBusy if
@@ -10,7 +12,7 @@ import (
 // A connection that holds the slot may call it again, to learn whether the
 // database is still open.
 func (c *Conn) BeginWrite() (err error) {
-	defer guard(c.log, "lock", &err)
+	defer task.Guard(c.log, "lock", &err)
 	return c.fail("lock", c.beginWrite())
 }
 
@@ -36,7 +38,7 @@ func (c *Conn) isWriting() bool { return c.state >= connWriting }
 
 // WriteAt writes a whole page.
 func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
-	defer guard(c.log, "write", &err)
+	defer task.Guard(c.log, "write", &err)
 	if !c.isWriting() {
 		return 0, c.fail("write", ErrReadOnly)
 	}
@@ -56,7 +58,7 @@ func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
 // shrunk after the commit. Such a call is a change of its own, which the next
 // Commit makes visible.
 func (c *Conn) Truncate(size int64) (err error) {
-	defer guard(c.log, "truncate", &err)
+	defer task.Guard(c.log, "truncate", &err)
 	if !c.isWriting() {
 		return c.fail("truncate", ErrReadOnly)
 	}
@@ -100,7 +102,7 @@ func (c *Conn) IsRolledBack() bool {
 // commit survives power loss as well. Without changes, or after a write that
 // failed, it does nothing.
 func (c *Conn) Seal(durable bool) (err error) {
-	defer guard(c.log, "commit", &err)
+	defer task.Guard(c.log, "commit", &err)
 	return c.fail("commit", c.seal(durable))
 }
 
@@ -123,7 +125,7 @@ func (c *Conn) seal(durable bool) error {
 // nothing. After a write that failed it returns the error of that write, and
 // nothing is committed.
 func (c *Conn) Commit(durable bool) (err error) {
-	defer guard(c.log, "commit", &err)
+	defer task.Guard(c.log, "commit", &err)
 	return c.fail("commit", c.commit(durable))
 }
 
@@ -152,7 +154,7 @@ func (c *Conn) commit(durable bool) error {
 
 // Rollback drops all changes since the last Commit, sealed or not.
 func (c *Conn) Rollback() {
-	defer guard(c.log, "rollback", new(error))
+	defer task.Guard(c.log, "rollback", new(error))
 	if c.isWriting() {
 		c.startAgain(c.tx.view)
 	}
@@ -174,7 +176,7 @@ func (c *Conn) startAgain(v *view) {
 // SyncOnCommit it waits until the commits since BeginWrite are on the replica, and
 // returns why they are not.
 func (c *Conn) EndWrite() (err error) {
-	defer guard(c.log, "unlock", &err)
+	defer task.Guard(c.log, "unlock", &err)
 	if !c.isWriting() {
 		return nil
 	}

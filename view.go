@@ -205,3 +205,18 @@ func eachChunk(index ltxio.Index, fn func([]ltxio.Entry)) {
 		fn(buf)
 	}
 }
+
+// relocate points pages of the state to a file; v is a view of the state.
+func (s *viewState) relocate(v *view, f *ltxFile, index ltxio.Index) error {
+	for {
+		moved := s.moved.Load()
+		from := v
+		if moved != nil {
+			from = moved
+		}
+		next, n, err := from.relocate(f, index)
+		if err != nil || n == 0 || s.moved.CompareAndSwap(moved, next) {
+			return err
+		}
+	}
+}

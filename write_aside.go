@@ -57,7 +57,7 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 			delete(b.mu.files, s.number) // views that are pinned may go on reading it
 		}
 	}
-	return path, b.do("sync folder", func() error { return syncDir(filepath.Dir(path)) })
+	return path, b.do("sync folder", func() error { return ownfile.SyncDir(filepath.Dir(path)) })
 }
 
 // asidePath returns the path of a new buffer beside this one.

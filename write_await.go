@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // waiters are the goroutines that wait for commits to be synced.
@@ -73,7 +74,7 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 		defer q.mu.Unlock()
 		q.mu.waiting.add(number, -1)
 	}()
-	signal(q.kick)
+	task.Signal(q.kick)
 	for ended := false; ; {
 		q.mu.Lock()
 		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.known), q.mu.problem, q.mu.changed

@@ -92,7 +92,7 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 		})
 	}
 	if err == nil && !b.isTemp() {
-		err = b.do("sync folder", func() error { return syncDir(filepath.Dir(b.path)) })
+		err = b.do("sync folder", func() error { return ownfile.SyncDir(filepath.Dir(b.path)) })
 	}
 	if err != nil {
 		if f != nil {

@@ -182,9 +182,6 @@ func (s *queueState) isDoubtful(known *knownFiles) bool {
 	return s.mode.hasBuffer() && !s.mode.isClosed() && known.isDoubtful()
 }
 
-// errWriting means that news of the replica have to wait, or mean a conflict.
-var errWriting = errors.New("there are commits that are not on the replica yet")
-
 // replace publishes a view of the replica in place of cur. It returns
 // errOvertaken if cur is not the current view any more, and errWriting if
 // commits of this process would not be in next.
@@ -192,10 +189,10 @@ func (q *queue) replace(cur, next *view) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if cur.state != next.state && q.mu.isBusy(q.views) {
-		return errWriting
+		return errs.ErrWriting
 	}
 	if !q.views.current.CompareAndSwap(cur, next) {
-		return errOvertaken
+		return errs.ErrOvertaken
 	}
 	return nil
 }
@@ -293,7 +290,7 @@ func (q *queue) startSync() {
 		q.mu.running = q.tasks.Go(q.upload)
 	}
 	if q.opts.syncOnCommit || q.mu.unsynced() >= q.opts.bufferMaxSize {
-		signal(q.kick)
+		task.Signal(q.kick)
 	}
 }
 

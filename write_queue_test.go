@@ -10,6 +10,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
@@ -133,7 +134,7 @@ func TestQueue_Commit(t *testing.T) {
 	if q.views.newest() != before || q.status().unsynced != 0 {
 		t.Error("a commit is visible before it is finished")
 	}
-	if err := q.replace(before, q.views.newState(new(view))); err != errWriting {
+	if err := q.replace(before, q.views.newState(new(view))); err != errs.ErrWriting {
 		t.Errorf("replace while a connection writes: %v", err)
 	}
 	if err := q.finish(h, tx, []*localCommit{c}); err != nil {

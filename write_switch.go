@@ -87,7 +87,7 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 		if r, err = recoverBuffer(ctx, m.writeDeps, b, base); err != nil {
 			break
 		}
-		if err = m.takeUp(b, base, r.segments); err != errOvertaken {
+		if err = m.takeUp(b, base, r.segments); err != errs.ErrOvertaken {
 			break
 		}
 	}
@@ -107,7 +107,7 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view, recovered []*segment) (e
 			err = errs.ErrClosed
 			return
 		case cur.state != base.state:
-			err = errOvertaken
+			err = errs.ErrOvertaken
 			return
 		}
 		s.mode, s.buffer = modeOn, b

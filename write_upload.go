@@ -12,6 +12,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/task"
 )
 
 const (
@@ -120,7 +121,7 @@ var errUnfinished = errors.New("a commit is not finished")
 
 // syncOnce uploads the commits that there are when it begins.
 func (u *uploader) syncOnce() (err error) {
-	defer guard(u.log, "sync", &err)
+	defer task.Guard(u.log, "sync", &err)
 	var rotated *writeBuffer // whose segment was ended here
 	for {
 		s, b, doubtful := u.queue.oldest()

@@ -1,8 +1,7 @@
 package litestream
 
 import (
-	"fmt"
-
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -46,7 +45,7 @@ func (x *index) forgetServed() {
 		switch x.writer.replace(cur, x.newState(&again)) {
 		case nil:
 			return
-		case errWriting:
+		case errs.ErrWriting:
 			x.writer.stampLocal() // the next sync publishes the new state
 			return
 		}
@@ -61,14 +60,3 @@ func (s *store) markWrong(f *ltxFile) {
 		f.wrong.Store(&err)
 	}
 }
-
-// checkTrusted returns an error if the page must not be read from loc.
-func (loc frameLoc) checkTrusted(pgno uint32) error {
-	if problem := loc.file.wrong.Load(); problem != nil {
-		return fmt.Errorf("read page %d from %s: %w", pgno, loc.file, *problem)
-	}
-	return nil
-}
-
-// isUsable reports whether a page can be read from loc, as far as is known.
-func (loc frameLoc) isUsable() bool { return !loc.file.gone.Load() && loc.file.wrong.Load() == nil }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
@@ -22,6 +23,18 @@ var (
 	ErrForeignBuffer  = errors.New("write buffer is another database's")
 	ErrReadOnly       = errors.New("database is read-only")
 	ErrTxNotAvailable = errors.New("transaction not available")
+)
+
+// Errors of the parts among each other.
+var (
+	// ErrStateGone means that no file of the replica has a page as a view has it.
+	ErrStateGone = errors.New("state is no longer available")
+
+	// ErrOvertaken means that another goroutine has published a view meanwhile.
+	ErrOvertaken = errors.New("the view was replaced meanwhile")
+
+	// ErrWriting means that news of the replica have to wait, or mean a conflict.
+	ErrWriting = errors.New("there are commits that are not on the replica yet")
 )
 
 // MissingError means that a replica has a gap: none of its files contains the
@@ -58,4 +71,10 @@ func IsPermanent(err error) bool {
 		}
 	}
 	return false
+}
+
+// IsDiskFull reports whether a local disk has no room for what was to be
+// written. There may be room later.
+func IsDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
