@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
@@ -112,7 +113,7 @@ func (db *database) readPageOne(ctx context.Context, v *view) error {
 	if err != nil {
 		return err
 	}
-	counter, err := checkPageOne(page, v.pageSize)
+	counter, err := dbheader.Check(page, v.pageSize)
 	if err != nil {
 		loc, _ := v.lookup(1)
 		return fmt.Errorf("page 1 in %s: %w", loc.file, err)

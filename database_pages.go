@@ -1,6 +1,10 @@
 package litestream
 
-import "context"
+import (
+	"context"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
+)
 
 // composePages makes the parts of a database that read its pages. PageSize is
 // 0 for a database that is yet to be created.
@@ -8,7 +12,7 @@ func (db *database) composePages(pageSize uint32) {
 	db.pages = newPageSource(db.store, db.index, pageOptions{
 		cacheSize:    db.opts.CacheSize,
 		prefetchSize: db.opts.ReadAheadSize,
-	}, max(pageSize, minPageSize))
+	}, max(pageSize, dbheader.MinPageSize))
 	db.index.pages = db.pages
 	db.prefetcher = newPrefetcher(db.pages, db.tasks, db.opts.ReadTimeout)
 	if db.opts.HydrationEnabled {

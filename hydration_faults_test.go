@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -61,7 +62,7 @@ func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint
 	}
 	want := imageOf(p, v)[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
 	if pgno == 1 {
-		got, want = got[sqliteHeaderSize:], want[sqliteHeaderSize:]
+		got, want = got[dbheader.Size:], want[dbheader.Size:]
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("page %d as of %s is not what was written", pgno, v.txid)

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -64,8 +65,8 @@ func textPages(rng *rand.Rand, pageSize int, pgnos []uint32) map[uint32][]byte {
 			page[i] = 'a' + byte(rng.Uint32N(16))
 		}
 		if pgno == 1 {
-			copy(page, sqliteMagic)
-			binary.BigEndian.PutUint16(page[offPageSize:], uint16(pageSize))
+			copy(page, dbheader.SqliteMagic)
+			binary.BigEndian.PutUint16(page[dbheader.OffPageSize:], uint16(pageSize))
 		}
 		pages[pgno] = page
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -57,10 +58,10 @@ func reservedImage(t *testing.T, pageSize, reserved int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if image[offReserved] != byte(reserved) || len(image)%pageSize != 0 {
-		t.Fatalf("%d bytes reserved, %d bytes in all", image[offReserved], len(image))
+	if image[dbheader.OffReserved] != byte(reserved) || len(image)%pageSize != 0 {
+		t.Fatalf("%d bytes reserved, %d bytes in all", image[dbheader.OffReserved], len(image))
 	}
-	image[offWriteVersion], image[offReadVersion] = 2, 2
+	image[dbheader.OffWriteVersion], image[dbheader.OffReadVersion] = 2, 2
 	return image
 }
 
@@ -127,7 +128,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 			}
 		}
 		page := wantChecksums(t, "as served", f, want)
-		if !want && !bytes.Equal(page[sqliteHeaderSize:], image[sqliteHeaderSize:pageSize]) {
+		if !want && !bytes.Equal(page[dbheader.Size:], image[dbheader.Size:pageSize]) {
 			t.Error("page 1 was changed beyond its header")
 		}
 
@@ -138,9 +139,9 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 			}
 		}
 		page = bytes.Clone(page)
-		number := binary.BigEndian.Uint32(page[offChangeCounter:]) + 1
-		binary.BigEndian.PutUint32(page[offChangeCounter:], number)
-		binary.BigEndian.PutUint32(page[offVersionValid:], number)
+		number := binary.BigEndian.Uint32(page[dbheader.OffChangeCounter:]) + 1
+		binary.BigEndian.PutUint32(page[dbheader.OffChangeCounter:], number)
+		binary.BigEndian.PutUint32(page[dbheader.OffVersionValid:], number)
 		binary.BigEndian.PutUint32(page[60:], number) // user_version
 		if want {
 			copy(page[pageSize-8:], cksum(page))
@@ -169,8 +170,8 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stored[offWriteVersion] != 2 || stored[offReadVersion] != 2 || binary.BigEndian.Uint32(stored[60:]) != number {
-			t.Errorf("stored: versions %d and %d, user version %d, want %d", stored[offWriteVersion], stored[offReadVersion], binary.BigEndian.Uint32(stored[60:]), number)
+		if stored[dbheader.OffWriteVersion] != 2 || stored[dbheader.OffReadVersion] != 2 || binary.BigEndian.Uint32(stored[60:]) != number {
+			t.Errorf("stored: versions %d and %d, user version %d, want %d", stored[dbheader.OffWriteVersion], stored[dbheader.OffReadVersion], binary.BigEndian.Uint32(stored[60:]), number)
 		}
 		if got := bytes.Equal(cksum(stored), stored[pageSize-8:]); got != want {
 			t.Errorf("as stored, the checksum is right: %v, want %v", got, want)

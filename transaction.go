@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 	"github.com/superfly/ltx"
 )
@@ -77,7 +78,7 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 		return fmt.Errorf("write page %d: it is the lock page", pgno)
 	}
 	if pgno == 1 {
-		if hdr := int64(binary.BigEndian.Uint16(p[offPageSize:])); hdr != size && (hdr != 1 || size != 65536) {
+		if hdr := int64(binary.BigEndian.Uint16(p[dbheader.OffPageSize:])); hdr != size && (hdr != 1 || size != 65536) {
 			return fmt.Errorf("write page 1, which says page size %d, not %d: %w", hdr, size, errPageSize)
 		}
 	}
@@ -91,8 +92,8 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 	tx.slots[pgno], tx.used = slot, max(tx.used, slot+1)
 	tx.size = max(tx.size, pgno)
 	if pgno == 1 {
-		tx.counter = binary.BigEndian.Uint32(p[offChangeCounter:])
-		tx.wal = p[offWriteVersion] != 1 || p[offReadVersion] != 1
+		tx.counter = binary.BigEndian.Uint32(p[dbheader.OffChangeCounter:])
+		tx.wal = p[dbheader.OffWriteVersion] != 1 || p[dbheader.OffReadVersion] != 1
 	}
 	tx.change()
 	return nil
@@ -174,15 +175,15 @@ func (tx *transaction) commitSize() (uint32, error) {
 	if !ok {
 		return tx.size, nil
 	}
-	hdr := make([]byte, sqliteHeaderSize)
+	hdr := make([]byte, dbheader.Size)
 	if _, err := tx.data.ReadAt(hdr, slot*int64(tx.pageSize)); err != nil && err != io.EOF {
 		return 0, fmt.Errorf("read page 1 of the transaction: %w", err)
 	}
-	if _, err := checkPageOne(hdr, tx.pageSize); err != nil {
+	if _, err := dbheader.Check(hdr, tx.pageSize); err != nil {
 		return 0, fmt.Errorf("page 1 of the transaction: %w", err)
 	}
-	n := binary.BigEndian.Uint32(hdr[offCommit:])
-	if n == 0 || binary.BigEndian.Uint32(hdr[offChangeCounter:]) != binary.BigEndian.Uint32(hdr[offVersionValid:]) {
+	n := binary.BigEndian.Uint32(hdr[dbheader.OffCommit:])
+	if n == 0 || binary.BigEndian.Uint32(hdr[dbheader.OffChangeCounter:]) != binary.BigEndian.Uint32(hdr[dbheader.OffVersionValid:]) {
 		n = tx.size
 	}
 	return n, nil

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
@@ -160,10 +161,10 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 		}
 		return n, c.fail("read", err)
 	}
-	if off+int64(len(p)) <= sqliteHeaderSize {
+	if off+int64(len(p)) <= dbheader.Size {
 		// Every transaction begins with this read, for the change counter.
 		if served := v.state.pageOne.Load(); served != nil {
-			return copy(p, served.header[off:]), nil
+			return copy(p, served.Header[off:]), nil
 		}
 	}
 	if off >= v.fileSize() {
@@ -247,7 +248,7 @@ func (c *Conn) readPage(v *view, p []byte, off int64) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		served.put(p[:n], in, pageSize)
+		served.Put(p[:n], in, pageSize)
 	}
 	return n, nil
 }
@@ -266,22 +267,22 @@ func (c *Conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		served.put(page, 0, int64(len(page)))
+		served.Put(page, 0, int64(len(page)))
 	}
 	return len(page), nil
 }
 
 // servedOf returns how page 1 as served differs from page, which is as stored.
 // The schema cookie is higher by shift, among others.
-func servedOf(v *view, page []byte, shift uint32) (*servedPageOne, error) {
+func servedOf(v *view, page []byte, shift uint32) (*dbheader.Served, error) {
 	if served := v.state.pageOne.Load(); served != nil {
 		return served, nil
 	}
-	if _, err := checkPageOne(page, v.pageSize); err != nil {
+	if _, err := dbheader.Check(page, v.pageSize); err != nil {
 		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
 	}
 	number := v.state.counter.Load()
-	served := servePageOne(page, number, v.commit, shift)
+	served := dbheader.Serve(page, number, v.commit, shift)
 	v.state.pageOne.Store(served)
 	if v.state.counter.Load() != number {
 		v.state.pageOne.Store(nil) // it was just given another
@@ -316,7 +317,7 @@ func (c *Conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 		if err != nil {
 			return 0, true, err
 		}
-		served.put(page, 0, int64(len(page)))
+		served.Put(page, 0, int64(len(page)))
 	}
 	if in == 0 && len(p) >= len(page) {
 		return len(page), true, nil

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/task"
@@ -69,15 +70,15 @@ func fileAs(t *testing.T, c *Conn) (content []byte, counter uint32) {
 	if n, err := c.ReadAt(content, 0); n != len(content) || err != nil {
 		t.Fatalf("read %d of %d bytes: %v", n, len(content), err)
 	}
-	hdr := make([]byte, sqliteHeaderSize)
+	hdr := make([]byte, dbheader.Size)
 	if _, err := c.ReadAt(hdr, 0); err != nil {
 		t.Fatal(err)
 	}
 	part := make([]byte, 16)
-	if _, err := c.ReadAt(part, offChangeCounter); err != nil {
+	if _, err := c.ReadAt(part, dbheader.OffChangeCounter); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(hdr, content[:sqliteHeaderSize]) || !bytes.Equal(part, hdr[offChangeCounter:offChangeCounter+16]) {
+	if !bytes.Equal(hdr, content[:dbheader.Size]) || !bytes.Equal(part, hdr[dbheader.OffChangeCounter:dbheader.OffChangeCounter+16]) {
 		t.Error("the header differs by how it is read")
 	}
 	return content, binary.BigEndian.Uint32(part)
@@ -87,17 +88,17 @@ func fileAs(t *testing.T, c *Conn) (content []byte, counter uint32) {
 func checkImage(t *testing.T, what string, content, image []byte, counter uint32) {
 	t.Helper()
 	want := bytes.Clone(image)
-	patchPageOne(want, counter, uint32(len(image))/uint32(pageSizeOf(image)))
+	dbheader.Patch(want, counter, uint32(len(image))/uint32(pageSizeOf(image)))
 	if !bytes.Equal(content, want) {
 		t.Errorf("%s: the file is not the primary's, %d bytes of %d", what, len(content), len(want))
 	}
-	if content[offWriteVersion] != 1 || content[offReadVersion] != 1 {
+	if content[dbheader.OffWriteVersion] != 1 || content[dbheader.OffReadVersion] != 1 {
 		t.Errorf("%s: SQLite would try WAL mode", what)
 	}
 }
 
 func pageSizeOf(image []byte) int {
-	if n := binary.BigEndian.Uint16(image[offPageSize:]); n != 1 {
+	if n := binary.BigEndian.Uint16(image[dbheader.OffPageSize:]); n != 1 {
 		return int(n)
 	}
 	return 65536
@@ -107,8 +108,8 @@ func pageSizeOf(image []byte) int {
 // reading only, but nothing depends on that.
 func TestConn_WritesAreRefused(t *testing.T) {
 	image := make([]byte, 512)
-	copy(image, sqliteMagic)
-	binary.BigEndian.PutUint16(image[offPageSize:], 512)
+	copy(image, dbheader.SqliteMagic)
+	binary.BigEndian.PutUint16(image[dbheader.OffPageSize:], 512)
 	store := storeImage(t, image, 512)
 	c := openFile(t, newTestVFS(t, store), "app.db")
 	if !c.IsReadOnly() {
@@ -160,28 +161,28 @@ func TestCodeOf(t *testing.T) {
 
 func TestPageOne_SizeOfOldWriters(t *testing.T) {
 	page := make([]byte, 512)
-	copy(page, sqliteMagic)
-	binary.BigEndian.PutUint16(page[offPageSize:], 512)
-	binary.BigEndian.PutUint32(page[offChangeCounter:], 9)
-	binary.BigEndian.PutUint32(page[offVersionValid:], 8) // so the size is not valid
-	binary.BigEndian.PutUint32(page[offCommit:], 1234)
-	patchPageOne(page, 77, 5)
-	if got := binary.BigEndian.Uint32(page[offCommit:]); got != 5 {
+	copy(page, dbheader.SqliteMagic)
+	binary.BigEndian.PutUint16(page[dbheader.OffPageSize:], 512)
+	binary.BigEndian.PutUint32(page[dbheader.OffChangeCounter:], 9)
+	binary.BigEndian.PutUint32(page[dbheader.OffVersionValid:], 8) // so the size is not valid
+	binary.BigEndian.PutUint32(page[dbheader.OffCommit:], 1234)
+	dbheader.Patch(page, 77, 5)
+	if got := binary.BigEndian.Uint32(page[dbheader.OffCommit:]); got != 5 {
 		t.Errorf("size is %d pages, want 5", got)
 	}
-	for _, off := range []int{offChangeCounter, offVersionValid} {
+	for _, off := range []int{dbheader.OffChangeCounter, dbheader.OffVersionValid} {
 		if got := binary.BigEndian.Uint32(page[off:]); got != 77 {
 			t.Errorf("number at %d is %d, want 77", off, got)
 		}
 	}
-	if _, err := checkPageOne(page, 1024); !errors.Is(err, ErrCorrupt) {
+	if _, err := dbheader.Check(page, 1024); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("another page size: %v", err)
 	}
-	if _, err := checkPageOne(nil, 512); !errors.Is(err, ErrCorrupt) {
+	if _, err := dbheader.Check(nil, 512); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("no page 1: %v", err)
 	}
 	page[0] = 'X'
-	if _, err := checkPageOne(page, 512); !errors.Is(err, ErrCorrupt) {
+	if _, err := dbheader.Check(page, 512); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("no database: %v", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"testing"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
 )
 
 // newWriters returns two connections of a database of n pages that can be written
@@ -15,20 +17,20 @@ func newWriters(t *testing.T, n int) (vfs *VFS, c, other *Conn) {
 	for k := range n {
 		image = append(image, bytes.Repeat([]byte{byte(k + 1)}, 512)...)
 	}
-	vfs = newTestVFS(t, storeImage(t, append(header(1, n), image[sqliteHeaderSize:]...), 512))
+	vfs = newTestVFS(t, storeImage(t, append(header(1, n), image[dbheader.Size:]...), 512))
 	vfs.WriteEnabled, vfs.WriteSyncInterval = true, -1
 	return vfs, openFile(t, vfs, "app.db"), openFile(t, vfs, "app.db")
 }
 
 // header returns the database header of n pages with a change counter.
 func header(counter uint32, n int) []byte {
-	hdr := make([]byte, sqliteHeaderSize)
-	copy(hdr, sqliteMagic)
-	binary.BigEndian.PutUint16(hdr[offPageSize:], 512)
-	hdr[offWriteVersion], hdr[offReadVersion] = 1, 1
-	binary.BigEndian.PutUint32(hdr[offChangeCounter:], counter)
-	binary.BigEndian.PutUint32(hdr[offVersionValid:], counter)
-	binary.BigEndian.PutUint32(hdr[offCommit:], uint32(n))
+	hdr := make([]byte, dbheader.Size)
+	copy(hdr, dbheader.SqliteMagic)
+	binary.BigEndian.PutUint16(hdr[dbheader.OffPageSize:], 512)
+	hdr[dbheader.OffWriteVersion], hdr[dbheader.OffReadVersion] = 1, 1
+	binary.BigEndian.PutUint32(hdr[dbheader.OffChangeCounter:], counter)
+	binary.BigEndian.PutUint32(hdr[dbheader.OffVersionValid:], counter)
+	binary.BigEndian.PutUint32(hdr[dbheader.OffCommit:], uint32(n))
 	return hdr
 }
 
@@ -58,7 +60,7 @@ func countUp(t *testing.T, c *Conn, n int) {
 	if _, err := c.ReadAt(page, 0); err != nil {
 		t.Fatal(err)
 	}
-	copy(page, header(binary.BigEndian.Uint32(page[offChangeCounter:])+1, n))
+	copy(page, header(binary.BigEndian.Uint32(page[dbheader.OffChangeCounter:])+1, n))
 	if _, err := c.WriteAt(page, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
@@ -61,7 +62,7 @@ type viewState struct {
 	// pageOne holds the differences between page 1 as served and page 1 as
 	// stored. It is kept because SQLite reads the header at the start of every
 	// transaction. It is nil until the first read.
-	pageOne atomic.Pointer[servedPageOne]
+	pageOne atomic.Pointer[dbheader.Served]
 
 	// moved is the newest view of this state after files that the first view
 	// points to were deleted. It is nil if there is none.

@@ -3,6 +3,8 @@ package litestream
 import (
 	"fmt"
 	"strings"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
 )
 
 // errNoWAL means an attempt to go to WAL mode.
@@ -37,17 +39,17 @@ func (g *walGuard) watch(name string, value *string, locked bool) error {
 // fine: it changes the schema cookie as well, and SQLite reads page 1 again after
 // it has given up its lock. Where it does not give it up, that is refused, too.
 func (c *Conn) refuseWAL(page []byte) error {
-	if len(page) < sqliteHeaderSize || page[offWriteVersion] < 2 && page[offReadVersion] < 2 {
+	if len(page) < dbheader.Size || page[dbheader.OffWriteVersion] < 2 && page[dbheader.OffReadVersion] < 2 {
 		return nil
 	}
 	if !c.wal.exclusive && !c.wal.tried {
 		var cookie [4]byte // zeros for a new database
 		if c.tx.size > 0 {
-			if _, err := c.readChanged(c.tx.view, cookie[:], offSchemaCookie); err != nil {
+			if _, err := c.readChanged(c.tx.view, cookie[:], dbheader.OffSchemaCookie); err != nil {
 				return err
 			}
 		}
-		if string(cookie[:]) != string(page[offSchemaCookie:offSchemaCookie+4]) {
+		if string(cookie[:]) != string(page[dbheader.OffSchemaCookie:dbheader.OffSchemaCookie+4]) {
 			return nil
 		}
 	}

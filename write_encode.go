@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 )
@@ -15,7 +16,7 @@ func (s *segment) read(pgno uint32, p []byte) error {
 		return err
 	}
 	if pgno == 1 && s.log.Format != [2]byte{} {
-		setFormat(p, s.log.Format)
+		dbheader.SetFormat(p, s.log.Format)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package litestream
 import (
 	"fmt"
 	"sync"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
 )
 
 // pageOneFormat is what page 1 on the replica says about how the database is to
@@ -52,9 +54,9 @@ func (f *pageOneFormat) learn() error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkPageOne(page, cur.pageSize); err != nil {
+	if _, err := dbheader.Check(page, cur.pageSize); err != nil {
 		return fmt.Errorf("page 1 as of transaction %s: %w", cur.txid, err)
 	}
-	f.set(cur.state, [2]byte(page[offWriteVersion:]))
+	f.set(cur.state, [2]byte(page[dbheader.OffWriteVersion:]))
 	return nil
 }

@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
@@ -40,7 +41,7 @@ func (x *index) forgetServed() {
 	for {
 		cur := x.current.Load()
 		x.pages.dropLocal()
-		x.pages.reset(max(cur.pageSize, minPageSize))
+		x.pages.reset(max(cur.pageSize, dbheader.MinPageSize))
 		again := *cur
 		switch x.writer.replace(cur, x.newState(&again)) {
 		case nil:

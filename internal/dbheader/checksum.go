@@ -1,4 +1,4 @@
-package litestream
+package dbheader
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 
 const (
 	pageChecksumSize = 8
-	offReserved      = 20 // number of bytes at the end of each page that SQLite does not use
+	OffReserved      = 20 // number of bytes at the end of each page that SQLite does not use
 )
 
 // pageChecksum returns the checksum of a page.
@@ -30,48 +30,48 @@ func pageChecksum(page []byte) (sum [pageChecksumSize]byte) {
 
 // hasPageChecksum reports whether page 1 ends with its correct checksum.
 func hasPageChecksum(page []byte) bool {
-	return len(page) >= minPageSize && page[offReserved] == pageChecksumSize &&
+	return len(page) >= MinPageSize && page[OffReserved] == pageChecksumSize &&
 		pageChecksum(page) == [pageChecksumSize]byte(page[len(page)-pageChecksumSize:])
 }
 
-// setFormat sets the read and write version in page 1 and updates its checksum.
-func setFormat(page []byte, format [2]byte) {
+// SetFormat sets the read and write version in page 1 and updates its checksum.
+func SetFormat(page []byte, format [2]byte) {
 	checked := hasPageChecksum(page)
-	copy(page[offWriteVersion:], format[:])
+	copy(page[OffWriteVersion:], format[:])
 	if checked {
 		sum := pageChecksum(page)
 		copy(page[len(page)-pageChecksumSize:], sum[:])
 	}
 }
 
-// servedPageOne holds the parts of page 1 that differ between the served and
+// Served holds the parts of page 1 that differ between the served and
 // the stored form.
-type servedPageOne struct {
-	header   [sqliteHeaderSize]byte
+type Served struct {
+	Header   [Size]byte
 	checked  bool                   // page 1 has a checksum
 	checksum [pageChecksumSize]byte // last bytes of page 1, if checked
 }
 
-// servePageOne returns these parts for page 1 as stored.
-func servePageOne(page []byte, number, commit, shift uint32) *servedPageOne {
-	s := new(servedPageOne)
-	copy(s.header[:], page)
-	patchPageOne(s.header[:], number, commit)
-	cookie := s.header[offSchemaCookie : offSchemaCookie+4]
+// Serve returns these parts for page 1 as stored.
+func Serve(page []byte, number, commit, shift uint32) *Served {
+	s := new(Served)
+	copy(s.Header[:], page)
+	Patch(s.Header[:], number, commit)
+	cookie := s.Header[OffSchemaCookie : OffSchemaCookie+4]
 	binary.BigEndian.PutUint32(cookie, binary.BigEndian.Uint32(cookie)+shift)
 	if s.checked = hasPageChecksum(page); s.checked {
 		page = slices.Clone(page)
-		copy(page, s.header[:])
+		copy(page, s.Header[:])
 		s.checksum = pageChecksum(page)
 	}
 	return s
 }
 
-// put copies these parts to p, which holds the bytes of page 1 from offset off
+// Put copies these parts to p, which holds the bytes of page 1 from offset off
 // on.
-func (s *servedPageOne) put(p []byte, off, pageSize int64) {
-	if off < sqliteHeaderSize {
-		copy(p, s.header[off:])
+func (s *Served) Put(p []byte, off, pageSize int64) {
+	if off < Size {
+		copy(p, s.Header[off:])
 	}
 	at := pageSize - pageChecksumSize // offset of the checksum
 	if !s.checked || off+int64(len(p)) <= at {
