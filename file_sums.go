@@ -67,7 +67,7 @@ type fileTally struct {
 // pagesPerFile returns how many pages of a view lie in each file.
 func pagesPerFile(v *view) map[*ltxFile]int {
 	all := make(map[*ltxFile]int)
-	v.pages.sources.each(func(s source, pages int) { all[s.file] += pages })
+	v.eachSource(func(s source, pages int) { all[s.file] += pages })
 	return all
 }
 

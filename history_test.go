@@ -233,7 +233,7 @@ func (m *model) check(v *view) error {
 	}
 	counts[last] += n
 	delete(counts, source{})
-	v.pages.sources.each(func(s source, pages int) { counts[s] -= pages })
+	v.eachSource(func(s source, pages int) { counts[s] -= pages })
 	for s, n := range counts {
 		if n != 0 {
 			return fmt.Errorf("state %d: source %s version %d is miscounted by %d", v.txid, s.file, s.version, n)

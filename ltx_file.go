@@ -11,6 +11,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 )
 
@@ -125,7 +126,7 @@ func newLTXFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int6
 		timestamp: hdr.Timestamp, pageSize: hdr.PageSize, commit: hdr.Commit,
 		frames: index.Len(), framesEnd: info.Size - tail,
 	}
-	if info.Level == SnapshotLevel {
+	if info.Level == replica.SnapshotLevel {
 		header, _ := hdr.MarshalBinary() // MarshalBinary never returns an error
 		f.header = (*[ltx.HeaderSize]byte)(header)
 	}

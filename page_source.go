@@ -105,7 +105,7 @@ func (s *pageSource) page(ctx context.Context, v *view, pgno uint32) ([]byte, er
 	}
 	if loc.file.segment != nil {
 		page := make([]byte, v.pageSize)
-		return page, readSegment(loc, pgno, page)
+		return page, loc.readSegment(pgno, page)
 	}
 	if err := loc.checkTrusted(pgno); err != nil {
 		if loc, ok = s.locator.known(v, pgno, loc.version); !ok {

@@ -18,7 +18,7 @@ import (
 // The errors are ErrNoDatabase and *MissingError.
 func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	if from == 0 && len(files) == 0 {
-		return nil, ErrNoDatabase
+		return nil, errs.ErrNoDatabase
 	}
 	plan, end := extend(from, math.MaxUint64, files)
 	// A file that ends after end starts after a gap.
@@ -40,7 +40,7 @@ func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 func planTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	plan, end := extend(from, target, files)
 	if end != target {
-		return nil, fmt.Errorf("%w: %s", ErrTxNotAvailable, target)
+		return nil, fmt.Errorf("%w: %s", errs.ErrTxNotAvailable, target)
 	}
 	return plan, nil
 }

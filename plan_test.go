@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/superfly/ltx"
 )
 
@@ -66,7 +67,7 @@ func TestPlan_Choice(t *testing.T) {
 }
 
 func TestPlan_Errors(t *testing.T) {
-	if _, err := planLatest(0, nil); !errors.Is(err, ErrNoDatabase) {
+	if _, err := planLatest(0, nil); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("no files: %v", err)
 	}
 	for _, tc := range []struct {
@@ -80,12 +81,12 @@ func TestPlan_Errors(t *testing.T) {
 		{4, "0:7-7", 5, 6},
 	} {
 		_, err := planLatest(tc.from, parseFiles(t, tc.files))
-		var missing *MissingError
+		var missing *errs.MissingError
 		if !errors.As(err, &missing) || missing.First != tc.first || missing.Last != tc.last {
 			t.Errorf("%s from %d: %v, want %d to %d missing", tc.files, tc.from, err, tc.first, tc.last)
 		}
 	}
-	if _, err := planTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, ErrTxNotAvailable) {
+	if _, err := planTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, errs.ErrTxNotAvailable) {
 		t.Errorf("in the middle of a file: %v", err)
 	}
 }

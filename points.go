@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 )
 
@@ -23,7 +24,7 @@ type point struct {
 // one of them.
 func (p point) dated() *ltx.FileInfo {
 	for _, f := range p.files {
-		if f.Level != SnapshotLevel {
+		if f.Level != replica.SnapshotLevel {
 			return f
 		}
 	}
@@ -73,11 +74,11 @@ func points(files []*ltx.FileInfo) []point {
 // timestamps that header reads from the files decide.
 func findByTime(ctx context.Context, ps []point, t int64, header func(context.Context, *ltx.FileInfo) (int64, error)) (point, int64, error) {
 	if len(ps) == 0 {
-		return point{}, 0, ErrNoDatabase
+		return point{}, 0, errs.ErrNoDatabase
 	}
 	var dated []int // indexes of the points with a file that is not a snapshot
 	for i, p := range ps {
-		if p.dated().Level != SnapshotLevel {
+		if p.dated().Level != replica.SnapshotLevel {
 			dated = append(dated, i)
 		}
 	}
@@ -116,13 +117,13 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 		}
 	}
 	if best < 0 {
-		return point{}, 0, fmt.Errorf("%w: the oldest is younger", ErrTxNotAvailable)
+		return point{}, 0, fmt.Errorf("%w: the oldest is younger", errs.ErrTxNotAvailable)
 	}
 	if gap := gapBefore(ps, best); gap != nil {
 		return point{}, 0, gap
 	}
 	if !ps[best].reachable {
-		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", ErrTxNotAvailable, ps[best].txid)
+		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", errs.ErrTxNotAvailable, ps[best].txid)
 	}
 	if best+1 < len(ps) && stamp[best] < t {
 		// The transactions that are missing right after the point might not be

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 )
 
@@ -28,7 +29,7 @@ const maxStamps = 64
 // stamps.
 func addStamp(stamps []stamp, f *ltxFile) []stamp {
 	keep := stamps[max(0, len(stamps)-maxStamps+1):]
-	return append(slices.Clip(slices.Clone(keep)), stamp{f.maxTXID, f.timestamp, f.level != SnapshotLevel, f.commit})
+	return append(slices.Clip(slices.Clone(keep)), stamp{f.maxTXID, f.timestamp, f.level != replica.SnapshotLevel, f.commit})
 }
 
 // stampOf returns the timestamp of a transaction. It returns false if v does
@@ -80,14 +81,14 @@ var errDisagrees = errors.New("it is of another history")
 // that case bridge returns v with the transactions marked as doubtful.
 // Otherwise it returns an error.
 func bridge(cur, v *view, f *ltxFile, index ltxio.Index, upTo ltx.TXID) (*view, error) {
-	if stamp, ok := cur.stampOf(cur.txid); ok && f.level != SnapshotLevel && f.timestamp < stamp {
+	if stamp, ok := cur.stampOf(cur.txid); ok && f.level != replica.SnapshotLevel && f.timestamp < stamp {
 		return nil, fmt.Errorf("apply %s: %w: it is older than transaction %s", f, errDisagrees, cur.txid)
 	}
 	if f.minTXID > upTo+1 {
 		return nil, fmt.Errorf("apply %s: %w: transactions before it are not known", f, errDisagrees)
 	}
 	var lacks *source
-	v.pages.sources.each(func(s source, _ int) {
+	v.eachSource(func(s source, _ int) {
 		if s.version > upTo && s.version != v.txid {
 			lacks = &s
 		}

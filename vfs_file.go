@@ -302,7 +302,7 @@ func (c *Conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, d
 		page = make([]byte, v.pageSize)
 	}
 	page = page[:v.pageSize]
-	if err := readSegment(loc, pgno, page); err != nil {
+	if err := loc.readSegment(pgno, page); err != nil {
 		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
 			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.pageSize)) // no view was pinned
 			return n, true, err

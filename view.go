@@ -107,7 +107,7 @@ func (v *view) advance(f *ltxFile, index ltxio.Index) (*view, error) {
 	if v.txid != 0 && f.pageSize != v.pageSize {
 		// The primary's database was replaced by another one.
 		if whole = whole || f.holdsAll(); !whole {
-			return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d, and pages are missing: %w", f, ErrCorrupt, f.pageSize, v.pageSize, errOtherPageSize)
+			return nil, fmt.Errorf("apply %s: %w: page size is %d, not %d, and pages are missing: %w", f, errs.ErrCorrupt, f.pageSize, v.pageSize, errOtherPageSize)
 		}
 		next.epoch++
 		next.doubtful = nil
@@ -157,7 +157,7 @@ func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
 		return nil, 0, fmt.Errorf("relocate to %s: it ends after transaction %s", f, v.txid)
 	}
 	if f.pageSize != v.pageSize {
-		return nil, 0, fmt.Errorf("relocate to %s: %w: page size is %d, not %d", f, ErrCorrupt, f.pageSize, v.pageSize)
+		return nil, 0, fmt.Errorf("relocate to %s: %w: page size is %d, not %d", f, errs.ErrCorrupt, f.pageSize, v.pageSize)
 	}
 	next := *v
 	next.pages = *v.pages.edit()
@@ -186,7 +186,7 @@ func (v *view) relocate(f *ltxFile, index ltxio.Index) (*view, int, error) {
 // files returns the files that hold the pages of v.
 func (v *view) files() map[fileKey]*ltxFile {
 	m := make(map[fileKey]*ltxFile)
-	v.pages.sources.each(func(s source, _ int) { m[s.file.key()] = s.file })
+	v.eachSource(func(s source, _ int) { m[s.file.key()] = s.file })
 	return m
 }
 
@@ -221,3 +221,7 @@ func (s *viewState) relocate(v *view, f *ltxFile, index ltxio.Index) error {
 		}
 	}
 }
+
+// eachSource calls fn for every file that pages of v lie in, by the version of
+// the pages, with the number of pages.
+func (v *view) eachSource(fn func(s source, pages int)) { v.pages.sources.each(fn) }

@@ -1,13 +1,10 @@
 package litestream
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
-	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/superfly/ltx"
 )
 
@@ -94,65 +91,24 @@ func (s *segment) number(n uint64) {
 
 // withCommit returns the state that a commit leads to from v.
 func withCommit(v *view, c *localCommit) *view {
-	next := localView(v, c.segment, c.Size, c.Size)
-	next.timestamp = c.Timestamp
-	if len(c.Pgnos) == 0 {
-		return next // it was merely cut off
+	pages := func(yield func(localPage) bool) {
+		for i, pgno := range c.Pgnos {
+			if !yield(localPage{pgno, c.segment.log.PageOffset(&c.Commit, i), c.version()}) {
+				return
+			}
+		}
 	}
-	src := next.pages.sources.new(source{c.segment.file, c.version()})
-	for i, pgno := range c.Pgnos {
-		next.pages.put(src, []ltxio.Entry{{Pgno: pgno, Size: next.pageSize, Offset: c.segment.log.PageOffset(&c.Commit, i)}}, next.commit)
-	}
-	return next
+	return v.withLocal(c.segment.file, c.Size, c.Size, c.Timestamp, pages)
 }
 
 // withSegment returns the state that all commits of a segment lead to from v.
 func withSegment(v *view, s *segment) *view {
-	next := localView(v, s, s.least, s.commit)
-	next.timestamp = s.newest
-	sources := make(map[ltx.TXID]uint32)
-	for _, pgno := range s.pgnos() {
-		p := s.pages[pgno]
-		src, ok := sources[p.version]
-		if !ok {
-			src = next.pages.sources.new(source{s.file, p.version})
-			sources[p.version] = src
+	pages := func(yield func(localPage) bool) {
+		for _, pgno := range s.pgnos() {
+			if p := s.pages[pgno]; !yield(localPage{pgno, p.offset, p.version}) {
+				return
+			}
 		}
-		next.pages.put(src, []ltxio.Entry{{Pgno: pgno, Size: next.pageSize, Offset: p.offset}}, next.commit)
 	}
-	return next
-}
-
-// localView returns a copy of v that commits of a segment are to be added to.
-// Of v it has the pages up to least, which is the smallest size that the
-// database has on the way to commit.
-func localView(v *view, s *segment, least, commit uint32) *view {
-	next := *v
-	if next.base == nil {
-		next.base = v
-	}
-	next.pageSize, next.commit, next.state = s.log.PageSize, commit, nil
-	next.pages = *v.pages.edit()
-	if least < v.commit {
-		next.pages.truncate(least)
-	}
-	return &next
-}
-
-// readSegment fills p with a page that is in the write buffer.
-func readSegment(loc frameLoc, pgno uint32, p []byte) error {
-	return readCommitted(loc.file.segment, pgno, loc.offset, p)
-}
-
-// readCommitted fills p with a page of a segment. The error is
-// commitlog.ErrDamaged if the page is not what was committed.
-func readCommitted(log *commitlog.Segment, pgno uint32, off int64, p []byte) error {
-	err := log.ReadPage(pgno, off, p)
-	if errors.Is(err, commitlog.ErrDamaged) {
-		err = fmt.Errorf("%w; the segment is kept, and nothing of it is uploaded", err)
-	}
-	if err != nil {
-		return fmt.Errorf("read page %d from the write buffer %s: %w", pgno, log.Path(), err)
-	}
-	return nil
+	return v.withLocal(s.file, s.least, s.commit, s.newest, pages)
 }

@@ -311,7 +311,7 @@ func (u *uploader) retire(s *segment) {
 func isUsed(s *segment, views []*view) (used bool) {
 	for _, v := range views {
 		if v.base != nil {
-			v.pages.sources.each(func(src source, _ int) { used = used || src.file == s.file })
+			v.eachSource(func(src source, _ int) { used = used || src.file == s.file })
 		}
 	}
 	return used
