@@ -1,0 +1,191 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/task"
+)
+
+// ReadAt reads from the pinned view and what this connection has written. At
+// the end of the file it returns io.EOF with the bytes before it.
+func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
+	defer task.Guard(c.log, "read", &err)
+	if off < 0 {
+		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
+	}
+	v := c.view()
+	if c.tx.changes() {
+		n, err := c.readChanged(v, p, off)
+		if err == io.EOF {
+			return n, err
+		}
+		return n, c.fail("read", err)
+	}
+	if off+int64(len(p)) <= dbheader.Size {
+		// Every transaction begins with this read, for the change counter.
+		if served := v.state.pageOne.Load(); served != nil {
+			return copy(p, served.Header[off:]), nil
+		}
+	}
+	if off >= v.fileSize() {
+		return 0, io.EOF
+	}
+	for n < len(p) && off < v.fileSize() {
+		m, err := c.readPage(v, p[n:], off)
+		if err != nil {
+			return n, c.fail("read", err)
+		}
+		n += m
+		off += int64(m)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// readChanged is ReadAt for a connection that has written something.
+func (c *Conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		m, done, err := c.tx.read(p[n:], off)
+		if !done {
+			m, err = c.readPage(v, p[n:], off)
+		}
+		if err != nil {
+			return n, err
+		}
+		n += m
+		off += int64(m)
+	}
+	return n, nil
+}
+
+// readPage fills p from the page that holds offset off, to its end at most.
+func (c *Conn) readPage(v *view, p []byte, off int64) (int, error) {
+	pageSize := int64(v.pageSize)
+	pgno, in := uint32(off/pageSize)+1, off%pageSize
+	whole := in == 0 && int64(len(p)) >= pageSize
+	if v.base != nil {
+		if n, done, err := c.readCommitted(v, pgno, p, in); done {
+			return n, err
+		}
+	}
+	if whole && c.db.pages.readLocal(v, pgno, p[:pageSize]) {
+		return c.servedLocally(v, pgno, p[:pageSize])
+	}
+	page, cached, ok := c.db.pages.known(v, pgno)
+	switch {
+	case ok && page != nil && whole:
+		c.predictor.hit(v, pgno, page, cached)
+	case !ok:
+		if whole {
+			c.predictor.miss(v, pgno)
+		}
+		ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+		defer cancel()
+		var err error
+		if page, err = c.db.pages.page(ctx, v, pgno); err != nil {
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+				err = fmt.Errorf("%w: %w", cause, err)
+			}
+			return 0, err
+		}
+		if whole && page != nil {
+			c.predictor.fetched(v, pgno, page)
+		}
+	}
+	if page == nil {
+		n := min(int64(len(p)), pageSize-in)
+		clear(p[:n])
+		return int(n), nil
+	}
+	if int64(len(page)) != pageSize {
+		return 0, fmt.Errorf("page %d has %d bytes, not %d", pgno, len(page), pageSize)
+	}
+	n := copy(p, page[in:])
+	if pgno == 1 {
+		served, err := servedOf(v, page, v.cookieShift())
+		if err != nil {
+			return 0, err
+		}
+		served.Put(p[:n], in, pageSize)
+	}
+	return n, nil
+}
+
+// servedLocally finishes the read of a page that came from the local file.
+func (c *Conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
+	if pages := c.db.pages; !pages.isAllLocal() {
+		// The next page may be remote. This one belongs to SQLite and is not kept.
+		if _, ok := v.lookup(pgno); ok {
+			pages.learn(pgno, page)
+		}
+		c.predictor.hit(v, pgno, page, true)
+	}
+	if pgno == 1 {
+		served, err := servedOf(v, page, v.cookieShift())
+		if err != nil {
+			return 0, err
+		}
+		served.Put(page, 0, int64(len(page)))
+	}
+	return len(page), nil
+}
+
+// servedOf returns how page 1 as served differs from page, which is as stored.
+// The schema cookie is higher by shift, among others.
+func servedOf(v *view, page []byte, shift uint32) (*dbheader.Served, error) {
+	if served := v.state.pageOne.Load(); served != nil {
+		return served, nil
+	}
+	if _, err := dbheader.Check(page, v.pageSize); err != nil {
+		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
+	}
+	number := v.state.counter.Load()
+	served := dbheader.Serve(page, number, v.commit, shift)
+	v.state.pageOne.Store(served)
+	if v.state.counter.Load() != number {
+		v.state.pageOne.Store(nil) // it was just given another
+	}
+	return served, nil
+}
+
+// readCommitted is readPage for a page that is in the write buffer. It reports
+// in done whether the page is there.
+func (c *Conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
+	loc, ok := v.lookup(pgno)
+	if !ok || loc.file.segment == nil {
+		return 0, false, nil
+	}
+	page := p
+	if in != 0 || int64(len(p)) < int64(v.pageSize) {
+		page = make([]byte, v.pageSize)
+	}
+	page = page[:v.pageSize]
+	if err := loc.readSegment(pgno, page); err != nil {
+		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
+			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.pageSize)) // no view was pinned
+			return n, true, err
+		}
+		return 0, true, err
+	}
+	if in == 0 && len(p) >= len(page) {
+		c.predictor.hit(v, pgno, page, true)
+	}
+	if pgno == 1 {
+		served, err := servedOf(v, page, 0) // SQLite wrote what it was served
+		if err != nil {
+			return 0, true, err
+		}
+		served.Put(page, 0, int64(len(page)))
+	}
+	if in == 0 && len(p) >= len(page) {
+		return len(page), true, nil
+	}
+	return copy(p, page[in:]), true, nil
+}
