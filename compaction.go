@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/task"
@@ -17,14 +18,14 @@ import (
 // compactionDeps is what compaction needs of the rest of a database.
 type compactionDeps struct {
 	store *store
-	views *views
+	views *view.Views
 	tasks *task.Group
 	log   *slog.Logger
 	opts  compactionOptions
 
 	enabled func() bool             // reports whether write mode is on
 	suspect func()                  // is told that files are missing
-	pinned  func() []*view          // returns the views that connections read
+	pinned  func() []*view.View     // returns the views that connections read
 	pointTo func(*loadedFile) error // points pages of the current view to a file, if that is of its history
 	notes   compactionNotes
 }
@@ -46,7 +47,7 @@ type compactionNotes interface {
 	made(info *ltx.FileInfo)
 
 	// saw compares a view with a listing of all levels that was made after it.
-	saw(v *view, files []*ltx.FileInfo)
+	saw(v *view.View, files []*ltx.FileInfo)
 
 	// isLookDue reports whether the last look at all levels is long ago.
 	isLookDue() bool
@@ -153,7 +154,7 @@ type compactor struct {
 
 	from   [numLevels]ltx.TXID // where the newest file of a level begins, if that is known
 	pruned ltx.TXID            // where the file of level 1 begins that has the newest deleted one of level 0
-	there  map[fileKey]bool    // files that this process has made, or read
+	there  map[view.Key]bool   // files that this process has made, or read
 }
 
 func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
@@ -161,7 +162,7 @@ func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
 		compactionDeps: deps,
 		due:            newSchedule(deps.opts),
 		problems:       problems{log: deps.log, tasks: deps.tasks, report: report, of: make(map[string]error)},
-		there:          make(map[fileKey]bool),
+		there:          make(map[view.Key]bool),
 	}
 }
 
@@ -202,7 +203,7 @@ func (c *compactor) begin() error {
 		}
 		c.due.snapshot = oldest.Add(c.opts.snapshotInterval)
 	}
-	if plan, _ := extend(0, c.views.current.Load().txid, files); isOutgrown(plan) {
+	if plan, _ := view.Extend(0, c.views.Current.Load().TXID, files); view.IsOutgrown(plan) {
 		c.due.grow()
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -57,16 +58,16 @@ const mostThere = 10_000
 // for which it stands. It does so once for each file, and not for files that
 // this process has made.
 func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
-	if c.there[keyOf(f)] {
+	if c.there[view.KeyOf(f)] {
 		return nil
 	}
 	if _, err := c.store.checksum(ctx, f); err != nil {
-		return fmt.Errorf("%s is listed, and nothing is deleted while it cannot be read: %w", keyOf(f), err)
+		return fmt.Errorf("%s is listed, and nothing is deleted while it cannot be read: %w", view.KeyOf(f), err)
 	}
 	if len(c.there) >= mostThere {
 		clear(c.there)
 	}
-	c.there[keyOf(f)] = true
+	c.there[view.KeyOf(f)] = true
 	return nil
 }
 
@@ -74,13 +75,13 @@ func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 // connection has pinned, points to.
 func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 	needed := c.needed()
-	files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return needed[keyOf(f)] })
+	files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return needed[view.KeyOf(f)] })
 	if len(files) == 0 {
 		return nil
 	}
-	keys := make([]fileKey, len(files))
+	keys := make([]view.Key, len(files))
 	for i, f := range files {
-		keys[i] = keyOf(f)
+		keys[i] = view.KeyOf(f)
 	}
 	if err := c.store.delete(ctx, keys...); err != nil {
 		return fmt.Errorf("delete files that were compacted: %w", err)
@@ -91,19 +92,19 @@ func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 
 // needed returns the files that the current view, and those that connections
 // read, point to.
-func (c *compactor) needed() map[fileKey]bool {
-	needed := make(map[fileKey]bool)
-	cur := c.views.current.Load() // before the others: one that is pinned later is no older
+func (c *compactor) needed() map[view.Key]bool {
+	needed := make(map[view.Key]bool)
+	cur := c.views.Current.Load() // before the others: one that is pinned later is no older
 	for _, v := range append(c.pinned(), cur) {
-		for _, v := range []*view{v, v.base} {
+		for _, v := range []*view.View{v, v.Base} {
 			if v == nil {
 				continue
 			}
-			for key := range v.files() {
+			for key := range v.Files() {
 				needed[key] = true
 			}
-			if v.last != nil {
-				needed[v.last.key()] = true
+			if v.Last != nil {
+				needed[v.Last.Key()] = true
 			}
 		}
 	}

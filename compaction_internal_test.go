@@ -3,6 +3,7 @@ package litestream
 import (
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -42,11 +43,11 @@ func TestCompaction_Outgrown(t *testing.T) {
 		for range tc.above[0] {
 			plan = append(plan, &ltx.FileInfo{Size: tc.above[1]})
 		}
-		if got := isOutgrown(plan); got != tc.want {
+		if got := view.IsOutgrown(plan); got != tc.want {
 			t.Errorf("%d files of %d bytes above %d: %v", tc.above[0], tc.above[1], tc.base, got)
 		}
 	}
-	if isOutgrown(nil) {
+	if view.IsOutgrown(nil) {
 		t.Error("nothing is outgrown")
 	}
 }

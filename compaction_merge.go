@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/replica"
@@ -38,8 +39,8 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 		last = files[0].MinTXID - 1
 	}
 	// What is not known yet is not merged: a writer that has lost may have left it.
-	limit := c.views.current.Load().txid
-	inputs, _ := extend(last, limit, files)
+	limit := c.views.Current.Load().TXID
+	inputs, _ := view.Extend(last, limit, files)
 	if len(inputs) == 0 {
 		inputs, err = c.afterGap(ctx, level, last, limit, files)
 	}
@@ -91,7 +92,7 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 		if err != nil {
 			return nil, err
 		}
-		if inputs, _ := extend(last, limit, older); len(inputs) > 0 {
+		if inputs, _ := view.Extend(last, limit, older); len(inputs) > 0 {
 			return inputs, nil
 		}
 	}
@@ -99,11 +100,11 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 	if err != nil {
 		return nil, err
 	}
-	if _, end := extend(0, limit, all); end != limit {
+	if _, end := view.Extend(0, limit, all); end != limit {
 		c.suspect()
 		return nil, fmt.Errorf("%w: level %d has none from %s to %s", errLevelGap, level-1, last+1, next-1)
 	}
-	inputs, _ := extend(next-1, limit, files)
+	inputs, _ := view.Extend(next-1, limit, files)
 	return inputs, nil
 }
 
@@ -117,9 +118,9 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	start := time.Now()
 	ctx, cancel := c.within(2 * size)
 	defer cancel()
-	key := fileKey{level, inputs[0].MinTXID, inputs[len(inputs)-1].MaxTXID}
+	key := view.Key{Level: level, MinTXID: inputs[0].MinTXID, MaxTXID: inputs[len(inputs)-1].MaxTXID}
 	if level == replica.SnapshotLevel {
-		key.minTXID = 1
+		key.MinTXID = 1
 	}
 	info, err := c.store.create(ctx, key, func(w io.Writer) error {
 		readers := make([]io.Reader, len(inputs))
@@ -141,7 +142,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	}
 	c.there[key] = true
 	c.notes.made(info)
-	c.log.Debug("compacted", "file", keyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
+	c.log.Debug("compacted", "file", view.KeyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
 	return info, nil
 }
 
@@ -194,7 +195,7 @@ func (r *inputReader) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		r.rest = make([]byte, n)
-		if err := r.s.load(asListed(r.ctx, r.info), keyOf(r.info), r.rest, r.offset); err != nil {
+		if err := r.s.load(asListed(r.ctx, r.info), view.KeyOf(r.info), r.rest, r.offset); err != nil {
 			return 0, err
 		}
 		r.offset += n

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/replica"
@@ -18,13 +19,13 @@ func (c *compactor) checkGrowth() error {
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
-	cur := c.views.current.Load()
+	cur := c.views.Current.Load()
 	files, err := c.store.listAll(ctx, false)
 	if err != nil {
 		return err
 	}
 	c.notes.saw(cur, files)
-	if plan, _ := extend(0, cur.txid, files); isOutgrown(plan) {
+	if plan, _ := view.Extend(0, cur.TXID, files); view.IsOutgrown(plan) {
 		c.due.grow()
 	}
 	return nil
@@ -39,8 +40,8 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	plan, end := extend(0, c.views.current.Load().txid, files)
-	if end == 0 || !always && !isOutgrown(plan) {
+	plan, end := view.Extend(0, c.views.Current.Load().TXID, files)
+	if end == 0 || !always && !view.IsOutgrown(plan) {
 		return false, nil
 	}
 	if len(plan) > 1 || plan[0].Level != replica.SnapshotLevel {
@@ -73,10 +74,10 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	defer cancel()
 	old := c.oldFiles(files, end)
 	// The files that stay have to give the newest state, and to be there.
-	txid := c.views.current.Load().txid
-	_, had := extend(0, txid, files)
+	txid := c.views.Current.Load().TXID
+	_, had := view.Extend(0, txid, files)
 	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
-	plan, has := extend(0, txid, left)
+	plan, has := view.Extend(0, txid, left)
 	if len(old) == 0 || len(plan) == 0 {
 		return nil
 	}

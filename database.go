@@ -11,6 +11,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // database is what all connections to one database share. It is safe for
@@ -68,7 +69,7 @@ func (db *database) open(ctx context.Context) error {
 	}
 	v, known, loaded, err := db.buildNewest(ctx)
 	if errors.Is(err, ErrNoDatabase) && db.opts.WriteEnabled {
-		v = new(view) // the first commit creates it
+		v = new(view.View) // the first commit creates it
 		if err = confirmEmpty(ctx, db.store); errors.Is(err, errWrongListing) {
 			wrong := err
 			if v, known, loaded, err = db.buildNewest(ctx); errors.Is(err, ErrNoDatabase) {
@@ -79,14 +80,14 @@ func (db *database) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db.composePages(v.pageSize)
+	db.composePages(v.PageSize)
 	db.writer = newWriter(db)
 	db.index.writer = db.writer
-	v.state = new(viewState)
-	db.current.Store(v)
+	v.State = new(view.State)
+	db.Current.Store(v)
 	db.writer.openedWith(start, known.plan, known.listed)
-	db.remember(v.epoch, known.listed)
-	if v.commit > 0 {
+	db.remember(v.Epoch, known.listed)
+	if v.Commit > 0 {
 		db.pages.cachePages(v, loaded)
 		if err := db.readPageOne(ctx, v); err != nil {
 			return err
@@ -101,26 +102,26 @@ func (db *database) open(ctx context.Context) error {
 		db.hydrator.start()
 	}
 	requests, _ := db.store.totalReads()
-	db.log.Info("database opened", "txid", v.txid, "pages", v.commit, "page_size", v.pageSize,
+	db.log.Info("database opened", "txid", v.TXID, "pages", v.Commit, "page_size", v.PageSize,
 		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
 	return nil
 }
 
 // readPageOne reads page 1 of the view that a database is opened with. It tells
 // where the change counter stands, and is read first anyway.
-func (db *database) readPageOne(ctx context.Context, v *view) error {
+func (db *database) readPageOne(ctx context.Context, v *view.View) error {
 	page, err := db.pages.page(ctx, v, 1)
 	if err != nil {
 		return err
 	}
-	counter, err := dbheader.Check(page, v.pageSize)
+	counter, err := dbheader.Check(page, v.PageSize)
 	if err != nil {
-		loc, _ := v.lookup(1)
-		return fmt.Errorf("page 1 in %s: %w", loc.file, err)
+		loc, _ := v.Lookup(1)
+		return fmt.Errorf("page 1 in %s: %w", loc.File, err)
 	}
-	db.counter.Store(counter)
-	db.current.Load().state.counter.Store(db.counter.Add(1)) // nobody else knows db yet
-	db.oldCounter.Store(counter)
+	db.Counter.Store(counter)
+	db.Current.Load().State.Counter.Store(db.Counter.Add(1)) // nobody else knows db yet
+	db.OldCounter.Store(counter)
 	db.prefetcher.schema(v)
 	return nil
 }
@@ -140,11 +141,11 @@ func (db *database) leave(c *Conn) {
 }
 
 // pinned returns the views that connections have pinned.
-func (db *database) pinned() (pins []*view) {
+func (db *database) pinned() (pins []*view.View) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for c := range db.conns {
-		for _, v := range []*view{c.pinned.Load(), c.past.Load()} {
+		for _, v := range []*view.View{c.pinned.Load(), c.past.Load()} {
 			if v != nil {
 				pins = append(pins, v)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // composePages makes the parts of a database that read its pages. PageSize is
@@ -28,7 +29,7 @@ var (
 )
 
 // isStillListed is a method of locator.
-func (x *index) isStillListed(ctx context.Context, epoch uint32, f *ltxFile) (bool, error) {
+func (x *index) isStillListed(ctx context.Context, epoch uint32, f *view.File) (bool, error) {
 	seen := x.refreshAnew(ctx)
-	return seen.files == nil || epoch == x.epoch() && isListed(f, seen.files), seen.err()
+	return seen.files == nil || epoch == x.Epoch() && view.IsListed(f, seen.files), seen.err()
 }

@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"github.com/ltxvfs/litestream/internal/tempfile"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -10,7 +11,7 @@ import (
 func OnDisk(o *Options, fn func(op string) error) { o.onDisk = fn }
 
 // PlanLatest returns the files that give the newest state.
-func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return planLatest(0, files) }
+func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return view.PlanLatest(0, files) }
 
 // TempFolders replaces the folders that SQLite's temporary files may be in, until
 // restore is called.

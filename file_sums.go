@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -23,21 +24,21 @@ type stretch struct {
 type fileSums struct {
 	mu struct {
 		sync.Mutex
-		of map[*ltxFile][]stretch
+		of map[*view.File][]stretch
 	}
 }
 
-func (s *fileSums) add(f *ltxFile, part stretch) {
+func (s *fileSums) add(f *view.File, part stretch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.of == nil {
-		s.mu.of = make(map[*ltxFile][]stretch)
+		s.mu.of = make(map[*view.File][]stretch)
 	}
 	s.mu.of[f] = append(s.mu.of[f], part)
 }
 
 // of returns the stretches of a file in the order of their offsets.
-func (s *fileSums) of(f *ltxFile) []stretch {
+func (s *fileSums) of(f *view.File) []stretch {
 	s.mu.Lock()
 	parts := slices.Clone(s.mu.of[f])
 	s.mu.Unlock()
@@ -46,7 +47,7 @@ func (s *fileSums) of(f *ltxFile) []stretch {
 }
 
 // forget drops the stretches of all files but those in keep.
-func (s *fileSums) forget(keep map[*ltxFile]*fileTally) {
+func (s *fileSums) forget(keep map[*view.File]*fileTally) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for f := range s.mu.of {
@@ -58,34 +59,34 @@ func (s *fileSums) forget(keep map[*ltxFile]*fileTally) {
 
 // fileTally counts the pages of a view in a file.
 type fileTally struct {
-	file    *ltxFile
-	open    int     // pages that are not settled
-	all     int     // pages
-	settled *bitmap // pages to leave out; nil: none
+	file    *view.File
+	open    int          // pages that are not settled
+	all     int          // pages
+	settled *view.Bitmap // pages to leave out; nil: none
 }
 
 // pagesPerFile returns how many pages of a view lie in each file.
-func pagesPerFile(v *view) map[*ltxFile]int {
-	all := make(map[*ltxFile]int)
-	v.eachSource(func(s source, pages int) { all[s.file] += pages })
+func pagesPerFile(v *view.View) map[*view.File]int {
+	all := make(map[*view.File]int)
+	v.EachSource(func(s view.Source, pages int) { all[s.File] += pages })
 	return all
 }
 
 // isComparable reports whether so many pages of a file are needed that the rest
 // of it is read to compare its checksum.
-func isComparable(f *ltxFile, needed int) bool { return needed*100 >= f.frames*wholeShare }
+func isComparable(f *view.File, needed int) bool { return needed*100 >= f.Frames*wholeShare }
 
 // unsettled returns the files with pages that are not settled. Those with the
 // most such pages come first, because the search for the pages of a file goes
 // through all that are not settled.
 func (s *heldPages) unsettled() []*fileTally {
 	all := pagesPerFile(s.view)
-	tallies := make(map[*ltxFile]*fileTally)
-	s.view.pages.eachMissing(s.settled, 1, math.MaxUint32, func(_ uint32, loc frameLoc) bool {
-		t := tallies[loc.file]
+	tallies := make(map[*view.File]*fileTally)
+	s.view.Pages.EachMissing(s.settled, 1, math.MaxUint32, func(_ uint32, loc view.Loc) bool {
+		t := tallies[loc.File]
 		if t == nil {
-			t = &fileTally{file: loc.file, all: all[loc.file]}
-			tallies[loc.file] = t
+			t = &fileTally{file: loc.File, all: all[loc.File]}
+			tallies[loc.File] = t
 		}
 		t.open++
 		return true
@@ -98,7 +99,7 @@ func (s *heldPages) unsettled() []*fileTally {
 		files = append(files, t)
 	}
 	slices.SortFunc(files, func(a, b *fileTally) int {
-		return cmp.Or(cmp.Compare(b.open, a.open), cmp.Compare(a.file.maxTXID, b.file.maxTXID), cmp.Compare(a.file.level, b.file.level))
+		return cmp.Or(cmp.Compare(b.open, a.open), cmp.Compare(a.file.MaxTXID, b.file.MaxTXID), cmp.Compare(a.file.Level, b.file.Level))
 	})
 	return files
 }
@@ -109,20 +110,20 @@ type gap struct{ offset, end int64 }
 // walkFile walks through the frames of a file. It calls local for the frames of
 // pages of a view, and gap for others. It skips stretches, and pages of the view
 // if local is nil.
-func walkFile(v *view, t *fileTally, stretches []stretch, local func(pgno uint32, loc frameLoc) bool, gap func(offset, end int64)) {
+func walkFile(v *view.View, t *fileTally, stretches []stretch, local func(pgno uint32, loc view.Loc) bool, gap func(offset, end int64)) {
 	w := fileWalk{stretches: stretches, pos: ltx.HeaderSize, gap: gap}
-	v.pages.eachMissing(t.settled, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
-		if loc.file != t.file || loc.offset < w.pos {
+	v.Pages.EachMissing(t.settled, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
+		if loc.File != t.file || loc.Offset < w.pos {
 			return true
 		}
-		w.goTo(loc.offset)
-		if w.pos != loc.offset || w.isAtStretch() {
+		w.goTo(loc.Offset)
+		if w.pos != loc.Offset || w.isAtStretch() {
 			return true
 		}
-		w.pos += int64(loc.size)
+		w.pos += int64(loc.Size)
 		return local == nil || local(pgno, loc)
 	})
-	w.goTo(t.file.framesEnd)
+	w.goTo(t.file.FramesEnd)
 }
 
 type fileWalk struct {

@@ -6,13 +6,14 @@ import (
 	"sync/atomic"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // asListed returns a context for reading the version of the file that was
 // listed.
 func asListed(ctx context.Context, info *ltx.FileInfo) context.Context {
-	return clientio.WithVersion(ctx, versionOf(info))
+	return clientio.WithVersion(ctx, view.VersionOf(info))
 }
 
 // versionCheck detects stores that return one version of a file in listings and
@@ -27,13 +28,13 @@ type versionCheck struct {
 // suspectVersion is a version that a listing returned and a read did not
 // confirm.
 type suspectVersion struct {
-	key     fileKey
+	key     view.Key
 	version string
 	lists   int64 // number of listings started before the read
 }
 
 // mismatched records the error of a read.
-func (c *versionCheck) mismatched(k fileKey, err error) {
+func (c *versionCheck) mismatched(k view.Key, err error) {
 	var other *clientio.OtherVersionError
 	if errors.As(err, &other) {
 		c.suspect.Store(&suspectVersion{k, other.Want, c.lists.Load()})
@@ -45,5 +46,5 @@ func (c *versionCheck) mismatched(k fileKey, err error) {
 // started after the read that did not confirm that version.
 func (c *versionCheck) isUseless(n int64, info *ltx.FileInfo, version string) bool {
 	s := c.suspect.Load()
-	return s != nil && n > s.lists && keyOf(info) == s.key && version == s.version
+	return s != nil && n > s.lists && view.KeyOf(info) == s.key && version == s.version
 }

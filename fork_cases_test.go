@@ -15,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -95,7 +96,7 @@ func TestPromise7_RolledBackAndForked(t *testing.T) {
 				p := counterPrimary(t, client, 20)
 				p.Compact(1, 1, 10)
 				db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-				old := db.current.Load()
+				old := db.Current.Load()
 				past, err := db.travelTo(t.Context(), 15)
 				if err != nil {
 					t.Fatal(err)
@@ -105,15 +106,15 @@ func TestPromise7_RolledBackAndForked(t *testing.T) {
 				if err := db.poller.poll(full); err != nil {
 					t.Fatal(err)
 				}
-				cur := db.current.Load()
+				cur := db.Current.Load()
 				// Of a file that covers all, nothing need tell that it is another's.
 				covered := tc.level1To > 20 && tc.level0From > 20
-				if cur.txid != q.TXID() || cur.epoch == old.epoch && !covered {
-					t.Fatalf("a poll leads to %s, epoch %d, want %s of another", cur.txid, cur.epoch, q.TXID())
+				if cur.TXID != q.TXID() || cur.Epoch == old.Epoch && !covered {
+					t.Fatalf("a poll leads to %s, epoch %d, want %s of another", cur.TXID, cur.Epoch, q.TXID())
 				}
-				if covered && cur.epoch == old.epoch {
+				if covered && cur.Epoch == old.Epoch {
 					// Until a reader looks at what is doubtful.
-					if v, err := db.travelTo(t.Context(), tc.level1To); err != nil || v.txid != tc.level1To {
+					if v, err := db.travelTo(t.Context(), tc.level1To); err != nil || v.TXID != tc.level1To {
 						t.Fatal(err)
 					} else {
 						wantPages(t, q, db, v, 1, 2, 3)
@@ -132,11 +133,11 @@ func TestPromise7_RolledBackAndForked(t *testing.T) {
 // or fails.
 func TestRead_ReplacedInPlace(t *testing.T) {
 	client := newHookClient()
-	k := fileKey{0, 1, 1}
+	k := view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}
 	putFile(t, client, k, 400, 'a', pgnoRange(1, 400))
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
-	v := db.current.Load()
-	size := v.last.size
+	v := db.Current.Load()
+	size := v.Last.Size
 	putFile(t, client, k, 400, 'b', pgnoRange(1, 400))
 	for _, pgno := range []uint32{2, 200, 400} {
 		page, err := db.pages.page(t.Context(), v, pgno)
@@ -180,7 +181,7 @@ func TestLoad_ReplacedBetweenHeadAndTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client.fetch = func(_ fileKey, off int64) {
+	client.fetch = func(_ view.Key, off int64) {
 		client.fetch = nil
 		put(2, 1000)
 	}
@@ -214,12 +215,12 @@ func TestOpen_VersionsOfNoUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.close(context.Background())
-	wantPages(t, p, db, db.current.Load(), 1, 2, 3)
+	wantPages(t, p, db, db.Current.Load(), 1, 2, 3)
 	count(p)
 	if err := db.poller.poll(true); err != nil {
 		t.Fatal(err)
 	}
-	wantPages(t, p, db, db.current.Load(), 1, 2, 3)
+	wantPages(t, p, db, db.Current.Load(), 1, 2, 3)
 	if !strings.Contains(log.String(), "another version than it reads") {
 		t.Errorf("nothing in the log tells: %s", log.String())
 	}
@@ -281,7 +282,7 @@ func TestCompaction_MovesToOwnHistoryOnly(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 20)
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-	old := db.current.Load()
+	old := db.Current.Load()
 	q := forkOf(t, 10, 12)
 	become(t, client, q, 21, 11, 20)
 	l, err := db.store.loadFile(t.Context(), &ltx.FileInfo{Level: 1, MinTXID: 11, MaxTXID: 20, Size: sizeOf(t, client, 1, 11)})
@@ -291,7 +292,7 @@ func TestCompaction_MovesToOwnHistoryOnly(t *testing.T) {
 	if err := db.relocateIfKnown(l); err != nil {
 		t.Fatal(err)
 	}
-	if db.current.Load() != old {
+	if db.Current.Load() != old {
 		t.Error("pages are moved to a file of another history")
 	}
 	wantOwn(t, p, db, old, 1, 2, 3)

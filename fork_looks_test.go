@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -23,7 +24,7 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 	q := forkOf(t, 10, 12)
 	synctest.Test(t, func(t *testing.T) {
 		db := openHere(t, client, Options{PollInterval: -1})
-		old := db.current.Load()
+		old := db.Current.Load()
 		polled := make(chan struct{})
 		poll := make(chan error, 1)
 		client.listed = func() {
@@ -33,7 +34,7 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 		go func() { poll <- db.poller.poll(true) }()
 		synctest.Wait() // it has listed
 		become(t, client, q, 1, 0, 0)
-		var past *view
+		var past *view.View
 		travelled := make(chan error, 1)
 		go func() {
 			var err error
@@ -45,7 +46,7 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 		if err := errors.Join(<-poll, <-travelled); err != nil {
 			t.Fatal(err)
 		}
-		if past.epoch == old.epoch {
+		if past.Epoch == old.Epoch {
 			t.Error("the state has the epoch of another history")
 		}
 		wantPages(t, q, db, past, 1, 2, 3)
@@ -56,10 +57,10 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 // bridged is a database whose replica was rolled back to transaction 10 and
 // written to, which nothing tells: one file covers all that a poll missed. Past is
 // the state after transaction 15 of the old history, and first that after 20.
-func bridged(t *testing.T, client *hookClient) (db *database, past, first *view) {
+func bridged(t *testing.T, client *hookClient) (db *database, past, first *view.View) {
 	t.Helper()
 	db = openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-	first = db.current.Load()
+	first = db.Current.Load()
 	past, err := db.travelTo(t.Context(), 15)
 	if err != nil {
 		t.Fatal(err)
@@ -68,8 +69,8 @@ func bridged(t *testing.T, client *hookClient) (db *database, past, first *view)
 	if err := db.poller.poll(true); err != nil {
 		t.Fatal(err)
 	}
-	if cur := db.current.Load(); cur.txid != 22 || cur.epoch != first.epoch || !cur.isDoubtful(15) {
-		t.Fatalf("a poll leads to %s, epoch %d", cur.txid, cur.epoch)
+	if cur := db.Current.Load(); cur.TXID != 22 || cur.Epoch != first.Epoch || !cur.IsDoubtful(15) {
+		t.Fatalf("a poll leads to %s, epoch %d", cur.TXID, cur.Epoch)
 	}
 	return db, past, first
 }
@@ -86,7 +87,7 @@ func putFork(t *testing.T, client *hookClient, last ltx.TXID) {
 			pages[uint32(i/size+1)] = image[i:][:size]
 		}
 	}
-	putLTX(t, client, fileKey{1, 11, last}, ltx.Header{
+	putLTX(t, client, view.Key{Level: 1, MinTXID: 11, MaxTXID: last}, ltx.Header{
 		PageSize: uint32(size), Commit: uint32(len(q.Image(last)) / size), Timestamp: q.Time(last).UnixMilli(),
 	}, pages)
 }
@@ -108,7 +109,7 @@ func TestTravel_DoubtEndsEpoch(t *testing.T) {
 			return refreshed{turn: turn}, nil
 		})
 		synctest.Wait()
-		var past *view
+		var past *view.View
 		travelled := make(chan error, 1)
 		go func() {
 			var err error
@@ -120,15 +121,15 @@ func TestTravel_DoubtEndsEpoch(t *testing.T) {
 		if err := <-travelled; err != nil {
 			t.Fatal(err)
 		}
-		if past.epoch == first.epoch {
+		if past.Epoch == first.Epoch {
 			t.Error("the state has the epoch of another history")
 		}
 		wantPages(t, q, db, past, 1, 2, 3)
 		if err := db.poller.poll(true); err != nil {
 			t.Fatal(err)
 		}
-		if cur := db.current.Load(); cur.epoch != past.epoch {
-			t.Errorf("a poll begins epoch %d, after %d", cur.epoch, past.epoch)
+		if cur := db.Current.Load(); cur.Epoch != past.Epoch {
+			t.Errorf("a poll begins epoch %d, after %d", cur.Epoch, past.Epoch)
 		}
 	})
 }
@@ -139,7 +140,7 @@ func TestTravel_DoubtfulPast(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 20).Compact(1, 1, 10)
 	db, past, _ := bridged(t, client)
-	if v, err := db.travelTo(t.Context(), past.txid); !errors.Is(err, ErrTxNotAvailable) {
+	if v, err := db.travelTo(t.Context(), past.TXID); !errors.Is(err, ErrTxNotAvailable) {
 		t.Errorf("got a state of the old history: %v, %v", v == past, err)
 	}
 }
@@ -162,16 +163,16 @@ func TestFind_NotInDoubt(t *testing.T) {
 // that the other history has changed before.
 func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	client := newHookClient()
-	putFile(t, client, fileKey{1, 1, 10}, 3, 'a', pgnoRange(1, 3))
-	putFile(t, client, fileKey{0, 11, 11}, 3, 'b', []uint32{2})
+	putFile(t, client, view.Key{Level: 1, MinTXID: 1, MaxTXID: 10}, 3, 'a', pgnoRange(1, 3))
+	putFile(t, client, view.Key{Level: 0, MinTXID: 11, MaxTXID: 11}, 3, 'b', []uint32{2})
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-	before := db.current.Load()
-	client.remove(t, fileKey{0, 11, 11})
-	putFile(t, client, fileKey{1, 11, 11}, 3, 'c', []uint32{3})
-	putFile(t, client, fileKey{1, 12, 13}, 3, 'd', []uint32{2})
+	before := db.Current.Load()
+	client.remove(t, view.Key{Level: 0, MinTXID: 11, MaxTXID: 11})
+	putFile(t, client, view.Key{Level: 1, MinTXID: 11, MaxTXID: 11}, 3, 'c', []uint32{3})
+	putFile(t, client, view.Key{Level: 1, MinTXID: 12, MaxTXID: 13}, 3, 'd', []uint32{2})
 	// The file of transaction 11 tells nothing.
-	client.open = func(k fileKey, _ int64) error {
-		if k == (fileKey{1, 11, 11}) {
+	client.open = func(k view.Key, _ int64) error {
+		if k == (view.Key{Level: 1, MinTXID: 11, MaxTXID: 11}) {
 			client.open = nil
 			return ltxio.ErrCorrupt
 		}
@@ -180,40 +181,40 @@ func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	if err := db.poller.poll(true); err != nil {
 		t.Fatal(err)
 	}
-	cur := db.current.Load()
+	cur := db.Current.Load()
 	for pgno, fill := range []byte{'a', 'd', 'c'} {
 		page, err := db.pages.page(t.Context(), cur, uint32(pgno+1))
 		if err != nil || !bytes.Equal(page, fakePage(uint32(pgno+1), fill)) {
-			t.Errorf("page %d as of %s, epoch %d (before: %d): %.40q, %v", pgno+1, cur.txid, cur.epoch, before.epoch, page, err)
+			t.Errorf("page %d as of %s, epoch %d (before: %d): %.40q, %v", pgno+1, cur.TXID, cur.Epoch, before.Epoch, page, err)
 		}
 	}
 }
 
 // TestBridge_KeepsSizes forgets no size of the database by what becomes doubtful.
 func TestBridge_KeepsSizes(t *testing.T) {
-	cur := &view{txid: 100, commit: 9, pageSize: fakePageSize}
+	cur := &view.View{TXID: 100, Commit: 9, PageSize: fakePageSize}
 	for txid := ltx.TXID(31); txid <= 100; txid++ {
 		size := uint32(9)
 		if txid == 95 {
 			size = 4
 		}
-		cur.stamps = addStamp(cur.stamps, &ltxFile{maxTXID: txid, timestamp: int64(txid), commit: size})
+		cur.Stamps = view.AddStamp(cur.Stamps, &view.File{MaxTXID: txid, Timestamp: int64(txid), Commit: size})
 	}
-	f := &ltxFile{level: 1, minTXID: 91, maxTXID: 110, timestamp: 110, pageSize: fakePageSize, commit: 4, frames: 0}
-	next, err := cur.advance(f, ltxio.Index{})
+	f := &view.File{Level: 1, MinTXID: 91, MaxTXID: 110, Timestamp: 110, PageSize: fakePageSize, Commit: 4, Frames: 0}
+	next, err := cur.Advance(f, ltxio.Index{})
 	if err == nil {
-		next, err = bridge(cur, next, f, ltxio.Index{}, 90)
+		next, err = view.Bridge(cur, next, f, ltxio.Index{}, 90)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := next.stampOf(95); ok {
+	if _, ok := next.StampOf(95); ok {
 		t.Error("the time of a doubtful transaction is known")
 	}
-	if got := next.leastSince(92); got != 4 {
+	if got := next.LeastSince(92); got != 4 {
 		t.Errorf("the least size since transaction 92 is %d, not 4", got)
 	}
-	if got := next.leastSince(30); got != 0 {
+	if got := next.LeastSince(30); got != 0 {
 		t.Errorf("the least size since transaction 30 is %d, although that of 32 is forgotten", got)
 	}
 }
@@ -225,12 +226,12 @@ func TestFollow_DamagedDelaysNoNews(t *testing.T) {
 	p := counterPrimary(t, client, 20)
 	p.Compact(1, 1, 10)
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-	old := db.current.Load()
+	old := db.Current.Load()
 	p.Compact(1, 11, 20)
 	p.DeleteLevelBelow(0, 21)
 	count(p)
-	client.open = func(k fileKey, _ int64) error {
-		if k == (fileKey{1, 11, 20}) {
+	client.open = func(k view.Key, _ int64) error {
+		if k == (view.Key{Level: 1, MinTXID: 11, MaxTXID: 20}) {
 			return ltxio.ErrCorrupt
 		}
 		return nil
@@ -238,9 +239,9 @@ func TestFollow_DamagedDelaysNoNews(t *testing.T) {
 	if err := db.poller.poll(true); err != nil {
 		t.Fatal(err)
 	}
-	cur := db.current.Load()
-	if cur.txid != 21 || cur.epoch != old.epoch {
-		t.Errorf("a poll leads to %s, epoch %d", cur.txid, cur.epoch)
+	cur := db.Current.Load()
+	if cur.TXID != 21 || cur.Epoch != old.Epoch {
+		t.Errorf("a poll leads to %s, epoch %d", cur.TXID, cur.Epoch)
 	}
 	wantPages(t, p, db, cur, 1, 2, 3)
 }
@@ -254,9 +255,9 @@ func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
 	p.Compact(1, 1, 10)
 	p.Compact(1, 11, 20)
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-	old := db.current.Load()
-	if old.last.level != 1 {
-		t.Fatalf("transaction 20 is known by %s", old.last)
+	old := db.Current.Load()
+	if old.Last.Level != 1 {
+		t.Fatalf("transaction 20 is known by %s", old.Last)
 	}
 	lists := client.lists.Load()
 	if err := db.poller.poll(false); err != nil {
@@ -270,8 +271,8 @@ func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
 	if err := db.poller.poll(false); err != nil {
 		t.Fatal(err)
 	}
-	cur := db.current.Load()
-	if cur.epoch == old.epoch {
+	cur := db.Current.Load()
+	if cur.Epoch == old.Epoch {
 		t.Error("a poll does not notice the other history")
 	}
 	wantPages(t, q, db, cur, 1, 2, 3)

@@ -20,6 +20,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testscale"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -69,9 +70,9 @@ type forkWorld struct {
 	clock  int64
 	number forkPage // the last content that was given out
 
-	tape   forkTape             // what the bucket holds now
-	tapes  []forkTape           // that it ever held
-	made   map[fileKey]ltx.TXID // files of the bucket, by the newest transaction
+	tape   forkTape              // what the bucket holds now
+	tapes  []forkTape            // that it ever held
+	made   map[view.Key]ltx.TXID // files of the bucket, by the newest transaction
 	copies []forkCopy
 	calm   bool // nobody rolls the bucket back, and the follower is awake
 	plain  bool // the bucket does not tell versions
@@ -84,19 +85,19 @@ type forkWorld struct {
 // forkCopy is a copy of the bucket.
 type forkCopy struct {
 	tape  forkTape
-	files map[fileKey][]byte
+	files map[view.Key][]byte
 }
 
 // forkReader is an open transaction: the states that its pages can be of.
 type forkReader struct {
-	v     *view
+	v     *view.View
 	could []*forkState
 }
 
 func newForkWorld(t *testing.T, seed int64) *forkWorld {
 	w := &forkWorld{
 		t: t, rng: rand.New(rand.NewPCG(uint64(seed), 13)), bucket: memory.NewReplicaClient(),
-		clock: 1_700_000_000_000, tape: forkTape{{}}, made: make(map[fileKey]ltx.TXID),
+		clock: 1_700_000_000_000, tape: forkTape{{}}, made: make(map[view.Key]ltx.TXID),
 	}
 	w.calm, w.plain = w.rng.IntN(5) == 0, w.rng.IntN(4) == 0
 	w.opts = Options{
@@ -165,34 +166,34 @@ func (w *forkWorld) put(level int, first, last ltx.TXID) {
 	b := ltxtest.EncodeLTX(ltx.Header{
 		PageSize: s.pageSize, Commit: uint32(len(s.pages)), MinTXID: first, MaxTXID: last, Timestamp: at,
 	}, pages, false)
-	w.write(fileKey{level, first, last}, b)
+	w.write(view.Key{Level: level, MinTXID: first, MaxTXID: last}, b)
 }
 
-func (w *forkWorld) write(k fileKey, b []byte) {
-	if _, err := w.bucket.WriteLTXFile(w.t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+func (w *forkWorld) write(k view.Key, b []byte) {
+	if _, err := w.bucket.WriteLTXFile(w.t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 		w.t.Fatal(err)
 	}
-	w.made[k] = k.maxTXID
+	w.made[k] = k.MaxTXID
 }
 
-func (w *forkWorld) remove(k fileKey) {
-	if err := w.bucket.DeleteLTXFiles(w.t.Context(), []*ltx.FileInfo{{Level: k.level, MinTXID: k.minTXID, MaxTXID: k.maxTXID}}); err != nil {
+func (w *forkWorld) remove(k view.Key) {
+	if err := w.bucket.DeleteLTXFiles(w.t.Context(), []*ltx.FileInfo{{Level: k.Level, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID}}); err != nil {
 		w.t.Fatal(err)
 	}
 	delete(w.made, k)
 }
 
-func (w *forkWorld) keys() []fileKey {
-	return slices.SortedFunc(maps.Keys(w.made), func(a, b fileKey) int {
-		return slices.Compare([]uint64{uint64(a.level), uint64(a.minTXID), uint64(a.maxTXID)}, []uint64{uint64(b.level), uint64(b.minTXID), uint64(b.maxTXID)})
+func (w *forkWorld) keys() []view.Key {
+	return slices.SortedFunc(maps.Keys(w.made), func(a, b view.Key) int {
+		return slices.Compare([]uint64{uint64(a.Level), uint64(a.MinTXID), uint64(a.MaxTXID)}, []uint64{uint64(b.Level), uint64(b.MinTXID), uint64(b.MaxTXID)})
 	})
 }
 
 // last returns the newest transaction in a level.
 func (w *forkWorld) last(level int) (last ltx.TXID) {
 	for k := range w.made {
-		if k.level == level {
-			last = max(last, k.maxTXID)
+		if k.Level == level {
+			last = max(last, k.MaxTXID)
 		}
 	}
 	return last
@@ -216,9 +217,9 @@ func (w *forkWorld) retain() {
 	some := w.rng.IntN(2) == 0 // by far
 	for _, k := range w.keys() {
 		switch {
-		case k.level == 0 && k.maxTXID <= newest && (some || k.maxTXID+ltx.TXID(w.rng.IntN(4)) <= newest):
+		case k.Level == 0 && k.MaxTXID <= newest && (some || k.MaxTXID+ltx.TXID(w.rng.IntN(4)) <= newest):
 			w.remove(k)
-		case k.level > 0 && k.maxTXID < snapshot && w.rng.IntN(2) == 0:
+		case k.Level > 0 && k.MaxTXID < snapshot && w.rng.IntN(2) == 0:
 			w.remove(k)
 		}
 	}
@@ -236,11 +237,11 @@ func (w *forkWorld) snapshot() {
 	b := ltxtest.EncodeLTX(ltx.Header{
 		PageSize: s.pageSize, Commit: uint32(len(s.pages)), MinTXID: 1, MaxTXID: last, Timestamp: w.clock + int64(w.rng.IntN(2000)),
 	}, pages, false)
-	w.write(fileKey{SnapshotLevel, 1, last}, b)
+	w.write(view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: last}, b)
 }
 
-func (w *forkWorld) read(k fileKey) []byte {
-	r, err := w.bucket.OpenLTXFile(w.t.Context(), k.level, k.minTXID, k.maxTXID, 0, 0)
+func (w *forkWorld) read(k view.Key) []byte {
+	r, err := w.bucket.OpenLTXFile(w.t.Context(), k.Level, k.MinTXID, k.MaxTXID, 0, 0)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func (w *forkWorld) read(k fileKey) []byte {
 
 // copyBucket keeps a copy for later.
 func (w *forkWorld) copyBucket() {
-	c := forkCopy{w.tape, make(map[fileKey][]byte)}
+	c := forkCopy{w.tape, make(map[view.Key][]byte)}
 	for _, k := range w.keys() {
 		c.files[k] = w.read(k)
 	}
@@ -342,11 +343,11 @@ func (w *forkWorld) close() {
 }
 
 // pin begins a transaction, which sees a view.
-func (w *forkWorld) pin(v *view) *forkReader {
+func (w *forkWorld) pin(v *view.View) *forkReader {
 	r := &forkReader{v: v}
 	for _, tape := range w.tapes {
-		if v.txid <= tape.txid() && !slices.Contains(r.could, tape[v.txid]) {
-			r.could = append(r.could, tape[v.txid])
+		if v.TXID <= tape.txid() && !slices.Contains(r.could, tape[v.TXID]) {
+			r.could = append(r.could, tape[v.TXID])
 		}
 	}
 	w.readers = append(w.readers, r)
@@ -354,8 +355,8 @@ func (w *forkWorld) pin(v *view) *forkReader {
 }
 
 // readPage reads a page as a connection does.
-func (w *forkWorld) readPage(v *view, pgno uint32) ([]byte, error) {
-	page := make([]byte, v.pageSize)
+func (w *forkWorld) readPage(v *view.View, pgno uint32) ([]byte, error) {
+	page := make([]byte, v.PageSize)
 	if w.db.pages.readLocal(v, pgno, page) {
 		return page, nil
 	}
@@ -367,23 +368,23 @@ func (w *forkWorld) readPage(v *view, pgno uint32) ([]byte, error) {
 func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 	whole = true
 	r.could = slices.DeleteFunc(r.could, func(s *forkState) bool {
-		return int(r.v.commit) != len(s.pages) || r.v.pageSize != s.pageSize
+		return int(r.v.Commit) != len(s.pages) || r.v.PageSize != s.pageSize
 	})
-	for pgno := uint32(1); pgno <= r.v.commit; pgno++ {
+	for pgno := uint32(1); pgno <= r.v.Commit; pgno++ {
 		if w.rng.IntN(share) > 0 {
 			continue
 		}
 		page, err := w.readPage(r.v, pgno)
 		if err != nil {
 			if !errors.Is(err, errs.ErrStateGone) && !errors.Is(err, ErrNoDatabase) {
-				return false, fmt.Errorf("page %d as of %s: %w", pgno, r.v.txid, err)
+				return false, fmt.Errorf("page %d as of %s: %w", pgno, r.v.TXID, err)
 			}
 			whole = false
 			continue
 		}
 		r.could = slices.DeleteFunc(r.could, func(s *forkState) bool { return !bytes.Equal(page, s.image(pgno)) })
 		if len(r.could) == 0 {
-			return false, fmt.Errorf("page %d as of %s, epoch %d, is of no state that its other pages are of", pgno, r.v.txid, r.v.epoch)
+			return false, fmt.Errorf("page %d as of %s, epoch %d, is of no state that its other pages are of", pgno, r.v.TXID, r.v.Epoch)
 		}
 	}
 	return whole, nil
@@ -391,7 +392,7 @@ func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 
 // poll looks for news. One that looks at everything must find the newest state.
 func (w *forkWorld) poll(full bool) error {
-	before := w.db.current.Load()
+	before := w.db.Current.Load()
 	for range 2 { // the first may share a look that hydration took before
 		if err := w.db.poller.poll(full); err != nil {
 			return fmt.Errorf("poll: %w", err)
@@ -400,16 +401,16 @@ func (w *forkWorld) poll(full bool) error {
 			break
 		}
 	}
-	cur := w.db.current.Load()
+	cur := w.db.Current.Load()
 	if full {
-		r := &forkReader{v: cur, could: []*forkState{w.tape[min(cur.txid, w.tape.txid())]}}
+		r := &forkReader{v: cur, could: []*forkState{w.tape[min(cur.TXID, w.tape.txid())]}}
 		whole, err := w.check(r, 1)
 		if err == nil && !whole {
 			err = errs.ErrStateGone
 		}
-		if err != nil || cur.txid != w.tape.txid() {
+		if err != nil || cur.TXID != w.tape.txid() {
 			return fmt.Errorf("after a poll it is %s, epoch %d, and the bucket is at %s (before: %s, epoch %d): %w",
-				cur.txid, cur.epoch, w.tape.txid(), before.txid, before.epoch, err)
+				cur.TXID, cur.Epoch, w.tape.txid(), before.TXID, before.Epoch, err)
 		}
 	}
 	return nil
@@ -468,7 +469,7 @@ func (w *forkWorld) step() error {
 	case r < 31:
 		return w.poll(w.rng.IntN(2) == 0)
 	case r < 34:
-		_, err := w.check(w.pin(w.db.current.Load()), 2)
+		_, err := w.check(w.pin(w.db.Current.Load()), 2)
 		return err
 	case r < 36:
 		return w.travel()
@@ -506,8 +507,8 @@ func playFork(t *testing.T, seed int64) error {
 	if err := w.poll(true); err != nil {
 		return err
 	}
-	if v := w.db.current.Load(); w.calm && v.epoch != 0 {
-		return fmt.Errorf("one history has %d epochs", v.epoch+1)
+	if v := w.db.Current.Load(); w.calm && v.Epoch != 0 {
+		return fmt.Errorf("one history has %d epochs", v.Epoch+1)
 	}
 	for _, r := range w.readers {
 		if _, err := w.check(r, 1); err != nil {

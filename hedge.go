@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 const (
@@ -61,7 +63,7 @@ func (h *hedge) spend() bool {
 
 // readHedged is read with a second request if the first one is slow. The first
 // request that succeeds provides the result, and the other one is cancelled.
-func (s *store) readHedged(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+func (s *store) readHedged(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	if s.hedge == nil {
 		return s.read(ctx, f, buf, offset)
 	}

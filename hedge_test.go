@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -81,7 +82,7 @@ func (b *hedgeBed) fetch(answers ...answer) (got string, took time.Duration, err
 	b.client.answers = answers
 	clear(b.buf[:])
 	start := time.Now()
-	err = b.readHedged(context.Background(), fileKey{0, 1, 1}, b.buf[:], 0)
+	err = b.readHedged(context.Background(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, b.buf[:], 0)
 	return string(b.buf[:]), time.Since(start), err
 }
 
@@ -230,13 +231,13 @@ func TestHedge_Share(t *testing.T) {
 // client whose next request takes a minute, whatever becomes of its context.
 func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slow func()) {
 	client = newHookClient()
-	putFile(t, client, fileKey{0, 1, 1}, 100, 7, pgnoRange(1, 100))
+	putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 100, 7, pgnoRange(1, 100))
 	opts.PollInterval = -1
 	db = openHere(t, client, opts)
 	db.pages.cache.Load().lru.Purge()
 	return db, client, func() {
 		var once sync.Once
-		client.open = func(fileKey, int64) error {
+		client.open = func(view.Key, int64) error {
 			sleep := time.Millisecond
 			once.Do(func() { sleep = time.Minute })
 			time.Sleep(sleep)
@@ -250,7 +251,7 @@ func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slo
 func TestHedge_CloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, client, slow := slowOnce(t, Options{HedgeRequests: true})
-		v := db.current.Load()
+		v := db.Current.Load()
 		for range 40 { // enough for a second request
 			db.store.hedge.observe(10 * time.Millisecond)
 		}
@@ -278,7 +279,7 @@ func TestHedge_CloseWaits(t *testing.T) {
 func TestHedge_OffByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, client, slow := slowOnce(t, Options{})
-		v := db.current.Load()
+		v := db.Current.Load()
 		for pgno := range uint32(40) {
 			if _, err := db.pages.page(t.Context(), v, 2+pgno); err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -20,10 +21,10 @@ import (
 type model struct {
 	rng    *rand.Rand
 	large  bool
-	most   uint32                 // pages that the database ever had
-	states []modelState           // by TXID; states[0] is empty
-	files  map[fileKey]*modelFile // that are there
-	made   map[fileKey]*modelFile // that ever were: one name, one content
+	most   uint32                  // pages that the database ever had
+	states []modelState            // by TXID; states[0] is empty
+	files  map[view.Key]*modelFile // that are there
+	made   map[view.Key]*modelFile // that ever were: one name, one content
 }
 
 // modelState is the database after a transaction: the transaction that last wrote each page.
@@ -35,7 +36,7 @@ type modelState struct {
 
 type modelFile struct {
 	info  *ltx.FileInfo
-	file  *ltxFile
+	file  *view.File
 	index ltxio.Index
 	at    []ltxio.Entry // by page number
 }
@@ -48,8 +49,8 @@ func newModel(seed uint64) *model {
 		rng:    rng,
 		large:  rng.IntN(12) == 0,
 		states: []modelState{{pages: make([]ltx.TXID, 1), timestamp: 1_700_000_000_000}},
-		files:  make(map[fileKey]*modelFile),
-		made:   make(map[fileKey]*modelFile),
+		files:  make(map[view.Key]*modelFile),
+		made:   make(map[view.Key]*modelFile),
 	}
 }
 
@@ -87,8 +88,8 @@ func (m *model) commit() {
 
 // store writes the file of a level for transactions first to last.
 func (m *model) store(level int, first, last ltx.TXID) *modelFile {
-	if f := m.made[fileKey{level, first, last}]; f != nil {
-		m.files[f.file.key()] = f
+	if f := m.made[view.Key{Level: level, MinTXID: first, MaxTXID: last}]; f != nil {
+		m.files[f.file.Key()] = f
 		return f
 	}
 	s := m.states[last]
@@ -129,9 +130,9 @@ func (m *model) store(level int, first, last ltx.TXID) *modelFile {
 	if m.rng.IntN(3) == 0 {
 		f.info.CreatedAt = time.UnixMilli(1_700_000_000_000 + m.rng.Int64N(20000)) // a copy's
 	}
-	f.file = newLTXFile(f.info, hdr, f.index, int64(len(tail)))
-	m.files[f.file.key()] = f
-	m.made[f.file.key()] = f
+	f.file = view.NewFile(f.info, hdr, f.index, int64(len(tail)))
+	m.files[f.file.Key()] = f
+	m.made[f.file.Key()] = f
 	return f
 }
 
@@ -152,9 +153,9 @@ func (m *model) maintain() {
 	}
 }
 
-func (m *model) keys() []fileKey {
-	return slices.SortedFunc(maps.Keys(m.files), func(a, b fileKey) int {
-		return slices.Compare([]uint64{uint64(a.level), uint64(a.minTXID), uint64(a.maxTXID)}, []uint64{uint64(b.level), uint64(b.minTXID), uint64(b.maxTXID)})
+func (m *model) keys() []view.Key {
+	return slices.SortedFunc(maps.Keys(m.files), func(a, b view.Key) int {
+		return slices.Compare([]uint64{uint64(a.Level), uint64(a.MinTXID), uint64(a.MaxTXID)}, []uint64{uint64(b.Level), uint64(b.MinTXID), uint64(b.MaxTXID)})
 	})
 }
 
@@ -185,10 +186,10 @@ func (m *model) reachable(from ltx.TXID) map[ltx.TXID]bool {
 	return reached
 }
 
-func (m *model) apply(v *view, plan []*ltx.FileInfo) (*view, error) {
+func (m *model) apply(v *view.View, plan []*ltx.FileInfo) (*view.View, error) {
 	for _, info := range plan {
-		f := m.files[keyOf(info)]
-		next, err := v.advance(f.file, f.index)
+		f := m.files[view.KeyOf(info)]
+		next, err := v.Advance(f.file, f.index)
 		if err != nil {
 			return nil, err
 		}
@@ -198,73 +199,73 @@ func (m *model) apply(v *view, plan []*ltx.FileInfo) (*view, error) {
 }
 
 // check compares a view with the model, and its page counts with its pages.
-func (m *model) check(v *view) error {
-	s := m.states[v.txid]
-	if v.commit != s.commit || v.fileSize() != int64(s.commit)*modelPageSize {
-		return fmt.Errorf("state %d has %d pages, want %d", v.txid, v.commit, s.commit)
+func (m *model) check(v *view.View) error {
+	s := m.states[v.TXID]
+	if v.Commit != s.commit || v.FileSize() != int64(s.commit)*modelPageSize {
+		return fmt.Errorf("state %d has %d pages, want %d", v.TXID, v.Commit, s.commit)
 	}
-	counts := make(map[source]int)
-	var last source
+	counts := make(map[view.Source]int)
+	var last view.Source
 	n := 0
 	for pgno := uint32(1); pgno <= m.most+1; pgno++ {
-		loc, ok := v.lookup(pgno)
+		loc, ok := v.Lookup(pgno)
 		if want := pgno <= s.commit; ok != want {
-			return fmt.Errorf("state %d: page %d is there: %v, want %v", v.txid, pgno, ok, want)
+			return fmt.Errorf("state %d: page %d is there: %v, want %v", v.TXID, pgno, ok, want)
 		}
 		if !ok {
 			continue
 		}
 		written := s.pages[pgno]
-		if loc.source != last {
+		if loc.Source != last {
 			counts[last] += n
-			last, n = loc.source, 0
+			last, n = loc.Source, 0
 		}
 		n++
-		f := m.made[loc.file.key()]
-		if e := f.at[pgno]; e.Offset != loc.offset || e.Size != loc.size {
-			return fmt.Errorf("state %d: page %d is at %d+%d of %s, which has it at %v", v.txid, pgno, loc.offset, loc.size, loc.file, e)
+		f := m.made[loc.File.Key()]
+		if e := f.at[pgno]; e.Offset != loc.Offset || e.Size != loc.Size {
+			return fmt.Errorf("state %d: page %d is at %d+%d of %s, which has it at %v", v.TXID, pgno, loc.Offset, loc.Size, loc.File, e)
 		}
-		if got := m.states[loc.file.maxTXID].pages[pgno]; got != written {
-			return fmt.Errorf("state %d: page %d in %s is of transaction %d, want %d", v.txid, pgno, loc.file, got, written)
+		if got := m.states[loc.File.MaxTXID].pages[pgno]; got != written {
+			return fmt.Errorf("state %d: page %d in %s is of transaction %d, want %d", v.TXID, pgno, loc.File, got, written)
 		}
-		if got := m.states[loc.version].pages[pgno]; loc.version > v.txid || got != written {
-			return fmt.Errorf("state %d: page %d has version %d, whose content is of transaction %d, want %d", v.txid, pgno, loc.version, got, written)
+		if got := m.states[loc.Version].pages[pgno]; loc.Version > v.TXID || got != written {
+			return fmt.Errorf("state %d: page %d has version %d, whose content is of transaction %d, want %d", v.TXID, pgno, loc.Version, got, written)
 		}
 	}
 	counts[last] += n
-	delete(counts, source{})
-	v.eachSource(func(s source, pages int) { counts[s] -= pages })
+	delete(counts, view.Source{})
+	v.EachSource(func(s view.Source, pages int) { counts[s] -= pages })
 	for s, n := range counts {
 		if n != 0 {
-			return fmt.Errorf("state %d: source %s version %d is miscounted by %d", v.txid, s.file, s.version, n)
+			return fmt.Errorf("state %d: source %s version %d is miscounted by %d", v.TXID, s.File, s.Version, n)
 		}
 	}
 	return nil
 }
 
 // checkPlans compares what the planner says is available with brute force.
-func (m *model) checkPlans(from *view) error {
+func (m *model) checkPlans(from *view.View) error {
 	infos := m.infos()
-	reached := m.reachable(from.txid)
-	var newest, end ltx.TXID = from.txid, from.txid
+	reached := m.reachable(from.TXID)
+	var newest, end ltx.TXID = from.TXID, from.TXID
 	for _, info := range infos {
 		end = max(end, info.MaxTXID)
 	}
 	for txid := range reached {
 		newest = max(newest, txid)
 	}
-	plan, err := planLatest(from.txid, infos)
+	plan, err := view.PlanLatest(from.TXID, infos)
 	switch {
 	case newest == end && end > 0:
 		if err != nil {
-			return fmt.Errorf("latest from %d: %w", from.txid, err)
+			return fmt.Errorf("latest from %d: %w", from.TXID, err)
 		}
 		v, err := m.apply(from, plan)
 		if err != nil {
 			return err
 		}
-		if v.txid != newest {
-			return fmt.Errorf("latest from %d is %d, want %d", from.txid, v.txid, newest)
+		if v.TXID != newest {
+			return fmt.Errorf("latest from %d is %d, want %d", from.TXID, v.TXID, newest)
 		}
 		if err := m.check(v); err != nil {
 			return err
@@ -272,16 +273,16 @@ func (m *model) checkPlans(from *view) error {
 	default:
 		var missing *MissingError
 		if !errors.As(err, &missing) && !(len(infos) == 0 && errors.Is(err, ErrNoDatabase)) {
-			return fmt.Errorf("latest from %d, where files end at %d and reach %d: %v", from.txid, end, newest, err)
+			return fmt.Errorf("latest from %d, where files end at %d and reach %d: %v", from.TXID, end, newest, err)
 		}
 		if missing != nil && missing.First != newest+1 {
-			return fmt.Errorf("latest from %d: %v, but %d is the last there is", from.txid, err, newest)
+			return fmt.Errorf("latest from %d: %v, but %d is the last there is", from.TXID, err, newest)
 		}
 	}
-	for txid := from.txid + 1; txid <= m.txid(); txid++ {
-		plan, err := planTXID(from.txid, txid, infos)
+	for txid := from.TXID + 1; txid <= m.txid(); txid++ {
+		plan, err := view.PlanTXID(from.TXID, txid, infos)
 		if (err == nil) != reached[txid] {
-			return fmt.Errorf("state %d from %d: %v, want reachable %v", txid, from.txid, err, reached[txid])
+			return fmt.Errorf("state %d from %d: %v, want reachable %v", txid, from.TXID, err, reached[txid])
 		}
 		if err != nil || m.rng.IntN(4) > 0 { // building every state takes too long
 			continue
@@ -290,8 +291,8 @@ func (m *model) checkPlans(from *view) error {
 		if err != nil {
 			return err
 		}
-		if v.txid != txid {
-			return fmt.Errorf("plan for %d ends at %d", txid, v.txid)
+		if v.TXID != txid {
+			return fmt.Errorf("plan for %d ends at %d", txid, v.TXID)
 		}
 		if err := m.check(v); err != nil {
 			return err
@@ -302,42 +303,42 @@ func (m *model) checkPlans(from *view) error {
 
 // checkTimes compares travel by time with brute force, and counts requests.
 func (m *model) checkTimes() error {
-	ps := points(m.infos())
+	ps := view.Points(m.infos())
 	if len(ps) == 0 {
 		return nil
 	}
 	reached := m.reachable(0)
 	for _, p := range ps {
-		if p.reachable != reached[p.txid] {
-			return fmt.Errorf("point %d is reachable: %v, want %v", p.txid, p.reachable, reached[p.txid])
+		if p.Reachable != reached[p.TXID] {
+			return fmt.Errorf("point %d is reachable: %v, want %v", p.TXID, p.Reachable, reached[p.TXID])
 		}
 	}
 	for range 4 {
 		at := m.states[1].timestamp - 600 + m.rng.Int64N(m.states[m.txid()].timestamp-m.states[1].timestamp+1200)
 		header := func(_ context.Context, info *ltx.FileInfo) (int64, error) {
-			return m.files[keyOf(info)].file.timestamp, nil
+			return m.files[view.KeyOf(info)].file.Timestamp, nil
 		}
 		// The newest of the points that are not younger, by their own timestamps.
-		var want *point
+		var want *view.Point
 		for i := range ps {
-			if ms, _ := header(context.Background(), ps[i].dated()); ms <= at {
+			if ms, _ := header(context.Background(), ps[i].Dated()); ms <= at {
 				want = &ps[i]
 			}
 		}
-		got, ms, err := findByTime(context.Background(), ps, at, header)
+		got, ms, err := view.FindByTime(context.Background(), ps, at, header)
 		switch {
-		case want == nil || !want.reachable:
+		case want == nil || !want.Reachable:
 			if err == nil {
-				return fmt.Errorf("time %d gives %d, want an error", at, got.txid)
+				return fmt.Errorf("time %d gives %d, want an error", at, got.TXID)
 			}
 		case err != nil:
 			// Fine only if what follows is missing.
 			var missing *MissingError
-			if !errors.As(err, &missing) || missing.First != want.txid+1 {
-				return fmt.Errorf("time %d: %w, want %d", at, err, want.txid)
+			if !errors.As(err, &missing) || missing.First != want.TXID+1 {
+				return fmt.Errorf("time %d: %w, want %d", at, err, want.TXID)
 			}
-		case got.txid != want.txid || ms > at:
-			return fmt.Errorf("time %d gives %d (%d), want %d", at, got.txid, ms, want.txid)
+		case got.TXID != want.TXID || ms > at:
+			return fmt.Errorf("time %d gives %d (%d), want %d", at, got.TXID, ms, want.TXID)
 		}
 	}
 	return nil
@@ -348,11 +349,11 @@ func runHistory(seed uint64) error {
 	m := newModel(seed)
 	m.commit()
 	m.store(0, 1, 1)
-	current, err := m.apply(new(view), []*ltx.FileInfo{m.files[fileKey{0, 1, 1}].info})
+	current, err := m.apply(new(view.View), []*ltx.FileInfo{m.files[view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}].info})
 	if err != nil {
 		return err
 	}
-	pinned := []*view{current}
+	pinned := []*view.View{current}
 	for range 3 + m.rng.IntN(14) {
 		m.commit()
 		m.store(0, m.txid(), m.txid())
@@ -361,7 +362,7 @@ func runHistory(seed uint64) error {
 		}
 		switch m.rng.IntN(4) {
 		case 0: // a poll
-			plan, err := planLatest(current.txid, m.infos())
+			plan, err := view.PlanLatest(current.TXID, m.infos())
 			if err != nil {
 				continue
 			}
@@ -372,10 +373,10 @@ func runHistory(seed uint64) error {
 		case 1: // files get known that bring nothing new
 			for _, k := range m.keys() {
 				f := m.files[k]
-				if k.maxTXID > current.txid || m.rng.IntN(3) > 0 {
+				if k.MaxTXID > current.TXID || m.rng.IntN(3) > 0 {
 					continue
 				}
-				next, n, err := current.relocate(f.file, f.index)
+				next, n, err := current.Relocate(f.file, f.index)
 				if err != nil {
 					return err
 				}
@@ -399,7 +400,7 @@ func runHistory(seed uint64) error {
 			return fmt.Errorf("pinned: %w", err)
 		}
 	}
-	if err := m.checkPlans(new(view)); err != nil {
+	if err := m.checkPlans(new(view.View)); err != nil {
 		return err
 	}
 	if err := m.checkPlans(pinned[m.rng.IntN(len(pinned))]); err != nil {
@@ -409,12 +410,12 @@ func runHistory(seed uint64) error {
 }
 
 // sameVersions tells whether two views name the same content.
-func sameVersions(a, b *view) error {
-	for pgno := uint32(1); pgno <= a.commit; pgno++ {
-		x, ok := a.lookup(pgno)
-		y, ok2 := b.lookup(pgno)
-		if ok != ok2 || x.version != y.version {
-			return fmt.Errorf("page %d changes from version %d to %d", pgno, x.version, y.version)
+func sameVersions(a, b *view.View) error {
+	for pgno := uint32(1); pgno <= a.Commit; pgno++ {
+		x, ok := a.Lookup(pgno)
+		y, ok2 := b.Lookup(pgno)
+		if ok != ok2 || x.Version != y.Version {
+			return fmt.Errorf("page %d changes from version %d to %d", pgno, x.Version, y.Version)
 		}
 	}
 	return nil

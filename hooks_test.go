@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -18,10 +19,10 @@ import (
 // They are set while nobody uses it.
 type hookClient struct {
 	*memory.ReplicaClient
-	listed func()                     // after all levels were listed, before anybody sees it
-	open   func(fileKey, int64) error // before a read from an offset, which fails if it does
-	fetch  func(k fileKey, off int64) // after a read, before anybody sees it
-	lists  atomic.Int64               // of all levels
+	listed func()                      // after all levels were listed, before anybody sees it
+	open   func(view.Key, int64) error // before a read from an offset, which fails if it does
+	fetch  func(k view.Key, off int64) // after a read, before anybody sees it
+	lists  atomic.Int64                // of all levels
 	opens  atomic.Int64
 }
 
@@ -38,7 +39,7 @@ func (c *hookClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.Fil
 
 func (c *hookClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	c.opens.Add(1)
-	k := fileKey{level, minTXID, maxTXID}
+	k := view.Key{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}
 	if c.open != nil {
 		if err := c.open(k, offset); err != nil {
 			return nil, err
@@ -58,10 +59,10 @@ func (c *hookClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 }
 
 // remove deletes files, named by their keys.
-func (c *hookClient) remove(t testing.TB, keys ...fileKey) {
+func (c *hookClient) remove(t testing.TB, keys ...view.Key) {
 	t.Helper()
 	for _, k := range keys {
-		if err := c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: k.level, MinTXID: k.minTXID, MaxTXID: k.maxTXID}}); err != nil {
+		if err := c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: k.Level, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,16 +73,16 @@ const fakePageSize = 512
 
 // putFile stores a file that no primary wrote: pages full of one byte, which
 // is fill, in a database of commit pages.
-func putFile(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill byte, pgnos []uint32) {
+func putFile(t testing.TB, client ReplicaClient, k view.Key, commit uint32, fill byte, pgnos []uint32) {
 	t.Helper()
 	pages := make(map[uint32][]byte)
 	for _, pgno := range pgnos {
 		pages[pgno] = fakePage(pgno, fill)
 	}
 	b := ltxtest.EncodeLTX(ltx.Header{
-		PageSize: fakePageSize, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: int64(k.maxTXID) * 1000,
+		PageSize: fakePageSize, Commit: commit, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID, Timestamp: int64(k.MaxTXID) * 1000,
 	}, pages, false)
-	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+	if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -150,7 +151,7 @@ func encodeAgain(t *testing.T, client ReplicaClient) {
 		}
 		b := ltxtest.EncodeLTX(dec.Header(), pages, true)
 		if int64(len(b)) == info.Size {
-			t.Fatalf("%s has the same size again", keyOf(info))
+			t.Fatalf("%s has the same size again", view.KeyOf(info))
 		}
 		if _, err := client.WriteLTXFile(t.Context(), info.Level, info.MinTXID, info.MaxTXID, bytes.NewReader(b)); err != nil {
 			t.Fatal(err)
@@ -165,17 +166,17 @@ func countReads(s *store) int64 {
 }
 
 // putPages stores a file with pages as they are, in a database of commit pages.
-func putPages(t testing.TB, client ReplicaClient, k fileKey, commit uint32, pages map[uint32][]byte) {
+func putPages(t testing.TB, client ReplicaClient, k view.Key, commit uint32, pages map[uint32][]byte) {
 	t.Helper()
-	putLTX(t, client, k, ltx.Header{PageSize: fakePageSize, Commit: commit, Timestamp: int64(k.maxTXID) * 1000}, pages)
+	putLTX(t, client, k, ltx.Header{PageSize: fakePageSize, Commit: commit, Timestamp: int64(k.MaxTXID) * 1000}, pages)
 }
 
 // putLTX stores a file with a header that lacks its transactions.
-func putLTX(t testing.TB, client ReplicaClient, k fileKey, hdr ltx.Header, pages map[uint32][]byte) {
+func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, pages map[uint32][]byte) {
 	t.Helper()
-	hdr.MinTXID, hdr.MaxTXID = k.minTXID, k.maxTXID
+	hdr.MinTXID, hdr.MaxTXID = k.MinTXID, k.MaxTXID
 	b := ltxtest.EncodeLTX(hdr, pages, false)
-	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+	if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
 }

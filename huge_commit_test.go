@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -47,7 +50,7 @@ func hugeReplica(t *testing.T, far ...uint32) *memory.ReplicaClient {
 		pages[pgno] = make([]byte, 4096)
 	}
 	next := p.TXID() + 1
-	putTextPages(t, client, fileKey{0, next, next}, hugeCommit, pages)
+	putTextPages(t, client, view.Key{Level: 0, MinTXID: next, MaxTXID: next}, hugeCommit, pages)
 	return client
 }
 
@@ -92,7 +95,7 @@ func TestHugeCommit(t *testing.T) {
 		"no pages there":      nil,
 		"far apart":           {1 << 20, 1 << 24, 1 << 28, 1 << 30},
 		"at the end":          {hugeCommit - 1, hugeCommit},
-		"in every 2^22 pages": slices.Collect(scattered(1<<22, 1<<22, math.MaxUint32-1<<22)),
+		"in every 2^22 pages": slices.Collect(viewtest.Scattered(1<<22, 1<<22, math.MaxUint32-1<<22)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := hugeReplica(t, far...)
@@ -100,9 +103,9 @@ func TestHugeCommit(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "local.db")
 			for range 2 { // the second goes on with the file of the first
 				db, log := openKeptDB(t, client, path, Options{})
-				v := db.current.Load()
-				if v.commit != hugeCommit {
-					t.Fatalf("%d pages", v.commit)
+				v := db.Current.Load()
+				if v.Commit != hugeCommit {
+					t.Fatalf("%d pages", v.Commit)
 				}
 				within(t, "hydration", func() {
 					await(t, "an end", func() bool {
@@ -110,7 +113,7 @@ func TestHugeCommit(t *testing.T) {
 						return s == HydrationComplete || s == HydrationFailed // some disks have no files of 16 TB
 					})
 				})
-				if p := db.hydrator.progress(); p.Status == HydrationFailed && len(far) == 0 || p.Status == HydrationComplete && p.Pages != v.pages.len() {
+				if p := db.hydrator.progress(); p.Status == HydrationFailed && len(far) == 0 || p.Status == HydrationComplete && p.Pages != v.Pages.Len() {
 					t.Errorf("%+v\n%s", p, log)
 				}
 				within(t, "queries", func() {
@@ -120,7 +123,7 @@ func TestHugeCommit(t *testing.T) {
 							t.Errorf("page %d: %v", pgno, c.lastErr.Load())
 						}
 					}
-					if _, err := db.travelTo(context.Background(), v.txid-1); err != nil {
+					if _, err := db.travelTo(context.Background(), v.TXID-1); err != nil {
 						t.Error(err)
 					}
 				})
@@ -138,21 +141,21 @@ func TestHugeCommit(t *testing.T) {
 func TestHugeCommit_Follow(t *testing.T) {
 	client := hugeReplica(t, 1<<20, 1<<24)
 	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})
-	txid := db.current.Load().txid
+	txid := db.Current.Load().TXID
 	for _, commit := range []uint32{50, hugeCommit, 1 << 20, 30} {
 		txid++
 		want := textPages(rand.New(rand.NewPCG(1, uint64(txid))), 4096, []uint32{1, 25, min(commit, 1<<26)})
-		putTextPages(t, client, fileKey{0, txid, txid}, commit, want)
+		putTextPages(t, client, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid}, commit, want)
 		within(t, "news", func() { mustRefresh(t, db); awaitHydrated(t, db) })
-		v := db.current.Load()
+		v := db.Current.Load()
 		for pgno, page := range want {
 			got := make([]byte, 4096)
 			if err := db.hydrator.local().read(v, pgno, got); err != nil || string(got) != string(page) {
 				t.Errorf("page %d of %d: error %v", pgno, commit, err)
 			}
 		}
-		if p := db.hydrator.progress(); p.Pages != v.pages.len() || v.commit != commit {
-			t.Errorf("%+v of a database of %d pages", p, v.commit)
+		if p := db.hydrator.progress(); p.Pages != v.Pages.Len() || v.Commit != commit {
+			t.Errorf("%+v of a database of %d pages", p, v.Commit)
 		}
 	}
 }
@@ -161,22 +164,22 @@ func TestHugeCommit_Follow(t *testing.T) {
 // of pages, not for those in between.
 func TestHugeCommit_FarApart(t *testing.T) {
 	const pages, apart = 100_000, 1 << 12
-	v, size := heapOf(func() *view {
-		f, index := fakeFile(t, 1, 1, 4096, 1, allPages(4096, 1))
-		v := mustAdvance(t, new(view), f, index)
-		f, index = fakeFile(t, 2, 2, 4096, hugeCommit, scattered(2, apart, pages*apart))
-		return mustAdvance(t, v, f, index)
+	v, size := viewtest.HeapOf(func() *view.View {
+		f, index := viewtest.File(t, 1, 1, 4096, 1, viewtest.AllPages(4096, 1))
+		v := viewtest.Advance(t, new(view.View), f, index)
+		f, index = viewtest.File(t, 2, 2, 4096, hugeCommit, viewtest.Scattered(2, apart, pages*apart))
+		return viewtest.Advance(t, v, f, index)
 	})
-	if n := v.pages.len(); n < pages {
+	if n := v.Pages.Len(); n < pages {
 		t.Fatalf("%d pages", n)
 	}
 	if perPage := float64(size) / pages; perPage > 300 {
 		t.Errorf("%.0f bytes a page in the index", perPage)
 	}
-	before := heapInUse()
-	set := newBitmap(v.pages.end())
-	v.pages.eachMissing(set, 1, math.MaxUint32, func(pgno uint32, _ frameLoc) bool { set.set(pgno); return true })
-	if perPage := float64(heapInUse()-before) / pages; perPage > 600 {
+	before := viewtest.HeapInUse()
+	set := view.NewBitmap(v.Pages.End())
+	v.Pages.EachMissing(set, 1, math.MaxUint32, func(pgno uint32, _ view.Loc) bool { set.Set(pgno); return true })
+	if perPage := float64(viewtest.HeapInUse()-before) / pages; perPage > 600 {
 		t.Errorf("%.0f bytes a page in a set", perPage)
 	}
 	runtime.KeepAlive(set)
@@ -191,11 +194,11 @@ func TestPageTable_Forms(t *testing.T) {
 		version ltx.TXID
 		size    uint32
 	}
-	var views []*view
+	var views []*view.View
 	var models []map[uint32]place
 	model := make(map[uint32]place)
-	v := new(view)
-	const most = 4 * chunkLen
+	v := new(view.View)
+	const most = 4 * view.ChunkLen
 	for txid := ltx.TXID(1); txid <= 150; txid++ {
 		commit := most - rng.Uint32N(most/2)
 		var pgnos []uint32
@@ -211,8 +214,8 @@ func TestPageTable_Forms(t *testing.T) {
 				pgnos = append(pgnos, pgno)
 			}
 		}
-		f, index := fakeFile(t, txid, txid, 4096, commit, slices.Values(pgnos))
-		v = mustAdvance(t, v, f, index)
+		f, index := viewtest.File(t, txid, txid, 4096, commit, slices.Values(pgnos))
+		v = viewtest.Advance(t, v, f, index)
 		model = maps.Clone(model)
 		maps.DeleteFunc(model, func(pgno uint32, _ place) bool { return pgno > commit })
 		index.Each(func(e ltxio.Entry) bool { model[e.Pgno] = place{txid, e.Size}; return true })
@@ -220,20 +223,20 @@ func TestPageTable_Forms(t *testing.T) {
 	}
 	for i, v := range views {
 		got := make(map[uint32]place)
-		v.pages.eachMissing(nil, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
-			got[pgno] = place{loc.version, loc.size}
+		v.Pages.EachMissing(nil, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
+			got[pgno] = place{loc.Version, loc.Size}
 			return true
 		})
 		if !maps.Equal(got, models[i]) {
 			t.Fatalf("view %d has other pages", i+1)
 		}
 		last := slices.Max(slices.Collect(maps.Keys(got)))
-		if v.pages.len() != int64(len(got)) || v.pages.end() != last {
-			t.Errorf("view %d has %d pages up to %d, want %d up to %d", i+1, v.pages.len(), v.pages.end(), len(got), last)
+		if v.Pages.Len() != int64(len(got)) || v.Pages.End() != last {
+			t.Errorf("view %d has %d pages up to %d, want %d up to %d", i+1, v.Pages.Len(), v.Pages.End(), len(got), last)
 		}
 		for pgno := range uint32(most + 10) {
-			loc, ok := v.lookup(pgno)
-			if want, known := models[i][pgno]; ok != known || ok && (want != place{loc.version, loc.size}) {
+			loc, ok := v.Lookup(pgno)
+			if want, known := models[i][pgno]; ok != known || ok && (want != place{loc.Version, loc.Size}) {
 				t.Fatalf("page %d of view %d: %+v, %v", pgno, i+1, loc, ok)
 			}
 		}

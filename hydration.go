@@ -25,7 +25,7 @@ func (db *database) replicaAccess() *replicaAccess {
 		log:     db.log,
 		tasks:   db.tasks,
 		store:   db.store,
-		views:   &db.views,
+		views:   &db.Views,
 		buffers: db.pages.buffers,
 		refresh: func(ctx context.Context) { db.refresh(ctx) },
 		refreshAnew: func(ctx context.Context) ([]*ltx.FileInfo, error) {

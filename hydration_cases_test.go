@@ -17,6 +17,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -41,36 +44,36 @@ func TestHydration_ReplacedBySmaller(t *testing.T) {
 	defer closeDB(t, db)
 	await(t, "hydration", hit.Load)
 	snapshot := keyOfLevel(t, client, SnapshotLevel)
-	if err := client.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: SnapshotLevel, MinTXID: snapshot.minTXID, MaxTXID: snapshot.maxTXID}}); err != nil {
+	if err := client.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: SnapshotLevel, MinTXID: snapshot.MinTXID, MaxTXID: snapshot.MaxTXID}}); err != nil {
 		t.Fatal(err)
 	}
 	p := ltxtest.New(t, client, ltxtest.Options{Start: time.Now()})
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY)")
 	p.Exec("INSERT INTO t VALUES (1)")
 	mustRefresh(t, db)
-	await(t, "the other replica", func() bool { return db.hydrator.local().view() == db.current.Load() })
+	await(t, "the other replica", func() bool { return db.hydrator.local().view() == db.Current.Load() })
 	close(open)
 	awaitHydrated(t, db)
 	if strings.Contains(log.String(), "panic") {
 		t.Error(log)
 	}
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 }
 
 // Parts keep their size, however much of a file is local.
 func TestHydration_PartSize(t *testing.T) {
 	const commit = 200_000
-	file, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
-	v := mustAdvance(t, new(view), file, index)
-	set := func(from, to uint32) func(*bitmap) {
-		return func(b *bitmap) {
+	file, index := viewtest.File(t, 1, 1, 4096, commit, viewtest.AllPages(4096, commit))
+	v := viewtest.Advance(t, new(view.View), file, index)
+	set := func(from, to uint32) func(*view.Bitmap) {
+		return func(b *view.Bitmap) {
 			for pgno := from; pgno < to; pgno++ {
-				b.set(pgno)
+				b.Set(pgno)
 			}
 		}
 	}
-	none := func(*bitmap) {}
-	for name, local := range map[string]struct{ before, meanwhile func(*bitmap) }{
+	none := func(*view.Bitmap) {}
+	for name, local := range map[string]struct{ before, meanwhile func(*view.Bitmap) }{
 		"nothing":          {none, none},
 		"the begin":        {set(1, 4000), none},
 		"the end":          {set(commit-4000, commit+1), none},
@@ -78,12 +81,12 @@ func TestHydration_PartSize(t *testing.T) {
 		"half":             {set(1, commit/2), none},
 		"a scan was ahead": {none, set(300, 199_000)},
 	} {
-		present := newBitmap(commit)
+		present := view.NewBitmap(commit)
 		local.before(present)
 		plan := newCopyPlan(v, present, DefaultHydrationConcurrency)
 		local.meanwhile(present)
 		missing := make(map[uint32]bool)
-		present.missingIn(1, commit, func(pgno uint32) bool { missing[pgno] = true; return true })
+		present.MissingIn(1, commit, func(pgno uint32) bool { missing[pgno] = true; return true })
 		for _, batch := range plan.batches() {
 			for _, p := range batch {
 				if p.size() > 2*partSize || p.size() <= 0 {
@@ -122,7 +125,7 @@ func awaitRecord(t *testing.T, db *database, path string) {
 	t.Helper()
 	await(t, "checkpoint", func() bool {
 		rec, _, n, err := readRecord(path)
-		return err == nil && rec.TXID == db.current.Load().txid && n == db.current.Load().pages.len()
+		return err == nil && rec.TXID == db.Current.Load().TXID && n == db.Current.Load().Pages.Len()
 	})
 }
 
@@ -168,7 +171,7 @@ func TestHydration_FailedAppend(t *testing.T) {
 			db, _ := openKeptDB(t, client, filepath.Join(crash, "local.db"), Options{})
 			defer closeDB(t, db)
 			awaitHydrated(t, db)
-			wantLocal(t, p, db, db.current.Load())
+			wantLocal(t, p, db, db.Current.Load())
 		})
 	}
 }
@@ -210,7 +213,7 @@ func TestHydration_ResumeWithoutAnAnswer(t *testing.T) {
 		wantAll(t, p, db)
 		time.Sleep(time.Hour)
 		awaitHydrated(t, db)
-		wantLocal(t, p, db, db.current.Load())
+		wantLocal(t, p, db, db.Current.Load())
 		if strings.Contains(log.String(), "starts over") || !strings.Contains(log.String(), "goes on with what") {
 			t.Error(log)
 		}
@@ -245,7 +248,7 @@ func TestHydration_FewPlaces(t *testing.T) {
 			defer closeDB(t, db)
 			time.Sleep(2 * time.Second)
 			start := time.Now()
-			wantPage(t, p, db, db.current.Load(), 1000)
+			wantPage(t, p, db, db.Current.Load(), 1000)
 			if d := time.Since(start); d > time.Second {
 				t.Errorf("%d places: a read takes %v", n, d)
 			}
@@ -303,7 +306,7 @@ func TestHydration_ReplacedByShorter(t *testing.T) {
 		t.Run(fmt.Sprintf("polls=%v", polls), func(t *testing.T) {
 			client := newHookClient()
 			var fails atomic.Bool
-			client.open = func(fileKey, int64) error {
+			client.open = func(view.Key, int64) error {
 				if fails.Load() {
 					return errors.New("storage does not answer")
 				}
@@ -337,7 +340,7 @@ func TestHydration_ReplacedByShorter(t *testing.T) {
 				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
 					t.Fatalf("%+v\n%s", got, log)
 				}
-				wantLocal(t, p, db, db.current.Load())
+				wantLocal(t, p, db, db.Current.Load())
 			})
 		})
 	}

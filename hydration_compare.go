@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
@@ -32,13 +33,13 @@ func (c *comparer) compare(ctx context.Context) error {
 	}
 	defer task.Signal(c.tier.wake)
 	files := held.unsettled()
-	keep := make(map[*ltxFile]*fileTally, len(files))
+	keep := make(map[*view.File]*fileTally, len(files))
 	for _, t := range files {
 		keep[t.file] = t
 	}
 	l.sums.forget(keep)
 	for _, t := range files {
-		if !c.isCurrent(held.view.epoch) {
+		if !c.isCurrent(held.view.Epoch) {
 			return nil
 		}
 		compared, err := c.compareFile(ctx, l, held.view, t)
@@ -48,10 +49,10 @@ func (c *comparer) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !compared && isComparable(t.file, t.all) && held.view != c.views.current.Load() {
+		if !compared && isComparable(t.file, t.all) && held.view != c.views.Current.Load() {
 			return nil // the comparison is repeated with the newest view
 		}
-		l.settle(ctx, held, t.file, compared || t.file.isWhole)
+		l.settle(ctx, held, t.file, compared || t.file.IsWhole)
 		delete(keep, t.file)
 		l.sums.forget(keep)
 	}
@@ -60,10 +61,10 @@ func (c *comparer) compare(ctx context.Context) error {
 
 // compareFile compares the checksum of a file, unless that takes reading too
 // much of it. It reports whether it did.
-func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view, t *fileTally) (bool, error) {
+func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view.View, t *fileTally) (bool, error) {
 	f, missing := t.file, int64(0)
 	walkFile(v, t, l.sums.of(f), nil, func(offset, end int64) { missing += end - offset })
-	if missing*100 > (f.framesEnd-ltx.HeaderSize)*(100-wholeShare) {
+	if missing*100 > (f.FramesEnd-ltx.HeaderSize)*(100-wholeShare) {
 		return false, nil
 	}
 	gaps, err := l.sumBack(ctx, v, t)
@@ -80,26 +81,26 @@ func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view, t *f
 			sum, end = sum.Join(s.sum), s.end
 		}
 	}
-	if end != f.framesEnd {
+	if end != f.FramesEnd {
 		return false, nil // the replica was replaced, or the local file was dropped
 	}
-	if !f.hasFrames(sum) {
+	if !f.HasFrames(sum) {
 		if err := c.reread(ctx, l, v, f); err != nil {
 			return false, err
 		}
 	}
-	return c.isCurrent(v.epoch), nil
+	return c.isCurrent(v.Epoch), nil
 }
 
 // sumGaps reads the gaps of a file, and makes stretches of them.
-func (c *comparer) sumGaps(ctx context.Context, l *localPages, v *view, f *ltxFile, gaps []gap) error {
+func (c *comparer) sumGaps(ctx context.Context, l *localPages, v *view.View, f *view.File, gaps []gap) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxBatch * c.concurrency)
 	for _, gap := range gaps {
 		g.Go(func() (err error) {
 			defer task.Guard(c.log, "hydration", &err)
 			part := stretch{offset: gap.offset, end: gap.offset}
-			err = c.eachFrame(ctx, f, v.epoch, gap.offset, gap.end, func(frame []byte, _ uint32, page []byte) {
+			err = c.eachFrame(ctx, f, v.Epoch, gap.offset, gap.end, func(frame []byte, _ uint32, page []byte) {
 				part.sum.AddFrame(frame, page)
 				part.end += int64(len(frame))
 			})
@@ -119,38 +120,38 @@ var errLocalWrong = errors.New("the local file is damaged")
 // reread reads a file again after its frames did not have its checksum. It
 // returns what is wrong: the file, or a page of the local file. Nothing is wrong
 // if some frames of the file have another header format than the first one.
-func (c *comparer) reread(ctx context.Context, l *localPages, v *view, f *ltxFile) error {
+func (c *comparer) reread(ctx context.Context, l *localPages, v *view.View, f *view.File) error {
 	var sum ltxio.Sum
 	head := make([]byte, ltx.HeaderSize)
-	if err := c.read(ctx, f, v.epoch, head, 0); err != nil {
+	if err := c.read(ctx, f, v.Epoch, head, 0); err != nil {
 		return err
 	}
 	sum.Add(head)
 	local := make([]byte, l.size)
 	differs := uint32(0)
-	err := c.eachFrame(ctx, f, v.epoch, ltx.HeaderSize, f.framesEnd, func(frame []byte, pgno uint32, page []byte) {
+	err := c.eachFrame(ctx, f, v.Epoch, ltx.HeaderSize, f.FramesEnd, func(frame []byte, pgno uint32, page []byte) {
 		sum.AddFrame(frame, page)
-		if loc, ok := v.lookup(pgno); ok && loc.file == f && l.read(v, pgno, local) == nil && !bytes.Equal(local, page) {
+		if loc, ok := v.Lookup(pgno); ok && loc.File == f && l.read(v, pgno, local) == nil && !bytes.Equal(local, page) {
 			differs = pgno
 		}
 	})
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	}
-	trailer, terr := c.sumTail(ctx, v.epoch, f, &sum)
+	trailer, terr := c.sumTail(ctx, v.Epoch, f, &sum)
 	switch {
 	case terr != nil:
 		return terr
-	case !c.isCurrent(v.epoch):
+	case !c.isCurrent(v.Epoch):
 		return nil // the trailer is that of another file, or was not read
-	case trailer.FileChecksum != f.checksum:
+	case trailer.FileChecksum != f.Checksum:
 		return fmt.Errorf("%s was written again: %w", f, fs.ErrNotExist)
 	}
 	if err == nil {
 		err = sum.Check(trailer)
 	}
 	if err != nil {
-		return &fileError{file: f, epoch: v.epoch, wrong: true, error: fmt.Errorf("hydrate from %s: %w", f, err)}
+		return &fileError{file: f, epoch: v.Epoch, wrong: true, error: fmt.Errorf("hydrate from %s: %w", f, err)}
 	}
 	if differs != 0 {
 		return fmt.Errorf("%w: page %d is not as in %s", errLocalWrong, differs, f)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -37,7 +38,7 @@ func textReplica(t *testing.T, commit uint32, oldFrames bool) (client *memory.Re
 		few = append(few, pgno)
 	}
 	news := textPages(rng, 4096, few)
-	putTextPages(t, client, fileKey{0, 2, 2}, commit, news)
+	putTextPages(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, commit, news)
 	for pgno, page := range news {
 		want[pgno] = page
 	}
@@ -49,11 +50,11 @@ func textReplica(t *testing.T, commit uint32, oldFrames bool) (client *memory.Re
 func flipLiteral(t *testing.T, client *memory.ReplicaClient, pgno uint32) *flipClient {
 	t.Helper()
 	db := openHere(t, &hookClient{ReplicaClient: client}, Options{PollInterval: -1})
-	loc, ok := db.current.Load().lookup(pgno)
-	if !ok || loc.file.level != SnapshotLevel {
+	loc, ok := db.Current.Load().Lookup(pgno)
+	if !ok || loc.File.Level != SnapshotLevel {
 		t.Fatalf("page %d is not in the snapshot", pgno)
 	}
-	return &flipClient{ReplicaClient: client, file: loc.file.key(), offset: loc.offset + int64(loc.size)/2, mask: 2}
+	return &flipClient{ReplicaClient: client, file: loc.File.Key(), offset: loc.Offset + int64(loc.Size)/2, mask: 2}
 }
 
 func awaitEnd(t *testing.T, db *database) HydrationProgress {
@@ -82,7 +83,7 @@ func TestHydration_ComparesWhatQueriesRead(t *testing.T) {
 				}
 				db, log := openKeptDB(t, client, filepath.Join(t.TempDir(), "local.db"), Options{HydrationRateLimit: 1 << 20, ReadAheadSize: -1})
 				defer closeDB(t, db)
-				v := db.current.Load()
+				v := db.Current.Load()
 				for pgno := range want {
 					if _, err := db.pages.page(t.Context(), v, pgno); err != nil {
 						t.Fatal(err)
@@ -149,13 +150,13 @@ func TestHydration_ComparesWhatWasKept(t *testing.T) {
 // gateClient has reads of a file from an offset on wait.
 type gateClient struct {
 	*flipClient
-	key  fileKey
+	key  view.Key
 	from int64
 	open chan struct{}
 }
 
 func (c *gateClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	if (fileKey{level, minTXID, maxTXID}) == c.key && offset >= c.from && offset < c.from+300_000 {
+	if (view.Key{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}) == c.key && offset >= c.from && offset < c.from+300_000 {
 		select {
 		case <-c.open:
 		case <-ctx.Done():
@@ -169,7 +170,7 @@ func (c *gateClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 // sample tells: the file is intact, and hydration starts over.
 func TestHydration_LocalFileDamaged(t *testing.T) {
 	inner, want := textReplica(t, 1000, false)
-	client := &flipClient{ReplicaClient: inner, file: fileKey{SnapshotLevel, 1, 1}, offset: -1}
+	client := &flipClient{ReplicaClient: inner, file: view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 1}, offset: -1}
 	path := filepath.Join(t.TempDir(), "local.db")
 	open := make(chan struct{})
 	half := &gateClient{flipClient: client, key: client.file, from: 1_500_000, open: open}
@@ -200,7 +201,7 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 	if !strings.Contains(log.String(), "starts over") {
 		t.Errorf("it is not noticed:\n%s", log)
 	}
-	v := db.current.Load()
+	v := db.Current.Load()
 	for pgno, page := range want {
 		got := make([]byte, 4096)
 		if err := db.hydrator.local().read(v, pgno, got); err != nil || string(got) != string(page) {
@@ -219,7 +220,7 @@ func TestHydration_ComparesHistories(t *testing.T) {
 			p := rowsPrimary(t, client)
 			compacted := p.TXID() - 5 // see there
 			var opens atomic.Int64
-			client.open = func(fileKey, int64) error {
+			client.open = func(view.Key, int64) error {
 				if opens.Add(1)%7 == 0 {
 					time.Sleep(time.Millisecond) // so that news come in between
 				}
@@ -230,7 +231,7 @@ func TestHydration_ComparesHistories(t *testing.T) {
 			check := func() {
 				t.Helper()
 				awaitHydrated(t, db)
-				wantLocal(t, p, db, db.current.Load())
+				wantLocal(t, p, db, db.Current.Load())
 				l, s := db.hydrator.local(), db.hydrator.progress()
 				if s.VerifiedPages+s.UnverifiablePages != s.Pages || l.isComplete() != (s.Status == HydrationComplete) {
 					t.Errorf("%+v\n%s", s, log)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -50,7 +51,7 @@ func (c *copier) copyAll(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if c.views.arriving.Load() > 0 || caughtUp && c.tier.offers.bytes.Load() > 0 {
+		if c.views.Arriving.Load() > 0 || caughtUp && c.tier.offers.bytes.Load() > 0 {
 			continue // the pages are there in a moment, and then there is work again
 		}
 		if err := c.catchUp(ctx, &delay); err != nil {
@@ -116,7 +117,7 @@ func (c *copier) checkStale(ctx context.Context, problem error) error {
 		return nil
 	}
 	var bad *fileError
-	if errors.As(problem, &bad) && c.isCurrent(bad.epoch) && isListed(bad.file, files) && !isMissing(problem) {
+	if errors.As(problem, &bad) && c.isCurrent(bad.epoch) && view.IsListed(bad.file, files) && !isMissing(problem) {
 		if bad.wrong {
 			c.distrust(bad.file, problem)
 		}
@@ -127,7 +128,7 @@ func (c *copier) checkStale(ctx context.Context, problem error) error {
 
 // fileError is an error about the content of a file of an epoch.
 type fileError struct {
-	file  *ltxFile
+	file  *view.File
 	epoch uint32
 	wrong bool // its checksum is wrong, so any of its pages may be
 	error

@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -29,8 +30,8 @@ import (
 // wantAll reads every page of the newest view as a connection does.
 func wantAll(t testing.TB, p *ltxtest.Primary, db *database) {
 	t.Helper()
-	v := db.current.Load()
-	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+	v := db.Current.Load()
+	for pgno := uint32(1); pgno <= v.Commit; pgno++ {
 		wantPage(t, p, db, v, pgno)
 	}
 }
@@ -71,7 +72,7 @@ func TestHydration_DiskFull(t *testing.T) {
 				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
 					t.Fatalf("with room again: %+v", got)
 				}
-				wantLocal(t, p, db, db.current.Load())
+				wantLocal(t, p, db, db.Current.Load())
 			})
 		})
 	}
@@ -168,8 +169,8 @@ func TestHydration_StorageFails(t *testing.T) {
 					return r
 				}
 				open := make(chan struct{})
-				mem.open = func(k fileKey, off int64) error {
-					if k.level == SnapshotLevel && off == 0 {
+				mem.open = func(k view.Key, off int64) error {
+					if k.Level == SnapshotLevel && off == 0 {
 						select {
 						case <-open:
 						default:
@@ -193,7 +194,7 @@ func TestHydration_StorageFails(t *testing.T) {
 				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
 					t.Errorf("after it works again: %+v", got)
 				}
-				wantLocal(t, p, db, db.current.Load())
+				wantLocal(t, p, db, db.Current.Load())
 			})
 		})
 	}
@@ -210,8 +211,8 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	p.Exec("UPDATE t SET n = 0 WHERE id BETWEEN 300 AND 400")
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
-	before := db.current.Load()
-	past, err := db.travelTo(t.Context(), snapshot.maxTXID)
+	before := db.Current.Load()
+	past, err := db.travelTo(t.Context(), snapshot.MaxTXID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,29 +220,29 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	if got := db.hydrator.progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
 		t.Errorf("got %+v", got)
 	}
-	v := db.current.Load()
-	if v.state.counter.Load() == before.state.counter.Load() {
+	v := db.Current.Load()
+	if v.State.Counter.Load() == before.State.Counter.Load() {
 		t.Error("SQLite goes on with what it has cached")
 	}
-	again, err := db.travelTo(t.Context(), snapshot.maxTXID)
+	again, err := db.travelTo(t.Context(), snapshot.MaxTXID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range []*view{v, before, past, again} {
+	for _, v := range []*view.View{v, before, past, again} {
 		right := 0
-		for pgno := uint32(1); pgno <= v.commit; pgno++ {
-			if loc, _ := v.lookup(pgno); loc.file.key() != snapshot {
+		for pgno := uint32(1); pgno <= v.Commit; pgno++ {
+			if loc, _ := v.Lookup(pgno); loc.File.Key() != snapshot {
 				wantPage(t, p, db, v, pgno)
 				right++
 				continue
 			}
 			c := connOf(db, v)
-			if _, err := c.ReadAt(make([]byte, v.pageSize), int64(pgno-1)*int64(v.pageSize)); err == nil || !strings.Contains(c.lastErr.Load().Text, snapshot.String()) {
-				t.Fatalf("page %d as of %s: error %v, %+v", pgno, v.txid, err, c.lastErr.Load())
+			if _, err := c.ReadAt(make([]byte, v.PageSize), int64(pgno-1)*int64(v.PageSize)); err == nil || !strings.Contains(c.lastErr.Load().Text, snapshot.String()) {
+				t.Fatalf("page %d as of %s: error %v, %+v", pgno, v.TXID, err, c.lastErr.Load())
 			}
 		}
-		if v.txid != snapshot.maxTXID && right == 0 {
-			t.Errorf("no page as of %s is right", v.txid)
+		if v.TXID != snapshot.MaxTXID && right == 0 {
+			t.Errorf("no page as of %s is right", v.TXID)
 		}
 	}
 	closeDB(t, db)
@@ -255,9 +256,9 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 }
 
 // damageTrailer makes the checksum of a file wrong, and returns its size.
-func damageTrailer(t testing.TB, client ReplicaClient, k fileKey) (size int64) {
+func damageTrailer(t testing.TB, client ReplicaClient, k view.Key) (size int64) {
 	t.Helper()
-	r, err := client.OpenLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, 0, 0)
+	r, err := client.OpenLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,13 +267,13 @@ func damageTrailer(t testing.TB, client ReplicaClient, k fileKey) (size int64) {
 		t.Fatal(err)
 	}
 	body[len(body)-1] ^= 1
-	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(body)); err != nil {
+	if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(body)); err != nil {
 		t.Fatal(err)
 	}
 	return int64(len(body))
 }
 
-func keyOfLevel(t testing.TB, client ReplicaClient, level int) fileKey {
+func keyOfLevel(t testing.TB, client ReplicaClient, level int) view.Key {
 	t.Helper()
 	itr, err := client.LTXFiles(t.Context(), level, 0, false)
 	if err != nil {
@@ -282,7 +283,7 @@ func keyOfLevel(t testing.TB, client ReplicaClient, level int) fileKey {
 	if !itr.Next() {
 		t.Fatalf("no file of level %d", level)
 	}
-	return keyOf(itr.Item())
+	return view.KeyOf(itr.Item())
 }
 
 // The primary deletes files while they are hydrated from.
@@ -290,12 +291,12 @@ func TestHydration_FilesDeleted(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
 	var deleted atomic.Bool
-	client.open = func(k fileKey, off int64) error {
-		if k.level == SnapshotLevel && off > 300_000 && off < 1_300_000 && !deleted.Swap(true) {
+	client.open = func(k view.Key, off int64) error {
+		if k.Level == SnapshotLevel && off > 300_000 && off < 1_300_000 && !deleted.Swap(true) {
 			from := p.TXID()
 			p.Exec("UPDATE t SET n = n + 1 WHERE id = 7")
 			p.Snapshot()
-			p.Delete(SnapshotLevel, 1, keyOfLevel(t, client, SnapshotLevel).maxTXID)
+			p.Delete(SnapshotLevel, 1, keyOfLevel(t, client, SnapshotLevel).MaxTXID)
 			p.DeleteLevelBelow(1, from)
 			p.DeleteLevelBelow(0, from)
 		}
@@ -306,7 +307,7 @@ func TestHydration_FilesDeleted(t *testing.T) {
 	if !deleted.Load() {
 		t.Error("nothing was deleted")
 	}
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 }
 
 // bigPrimary is a primary with a snapshot of 5 MB, and nothing else.
@@ -333,18 +334,18 @@ func TestHydration_NewestVersionsOnly(t *testing.T) {
 			p.Exec(change)
 			db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})
 			awaitHydrated(t, db)
-			wantLocal(t, p, db, db.current.Load())
+			wantLocal(t, p, db, db.Current.Load())
 			least, superseded := int64(0), 0
-			v := db.current.Load()
-			for pgno := uint32(1); pgno <= v.commit; pgno++ {
-				if loc, ok := v.lookup(pgno); ok {
-					least += int64(loc.size)
-					if loc.file.level == 0 {
+			v := db.Current.Load()
+			for pgno := uint32(1); pgno <= v.Commit; pgno++ {
+				if loc, ok := v.Lookup(pgno); ok {
+					least += int64(loc.Size)
+					if loc.File.Level == 0 {
 						superseded++
 					}
 				}
 			}
-			if share := float64(superseded) / float64(v.commit); share < 0.25 || share > 0.5 {
+			if share := float64(superseded) / float64(v.Commit); share < 0.25 || share > 0.5 {
 				t.Fatalf("%.0f %% are superseded", 100*share)
 			}
 			got := db.stats().HydrationReadBytes
@@ -365,13 +366,13 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 			HydrationEnabled: true, HydrationConcurrency: 1, HydrationRateLimit: 200_000, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1,
 		})
 		time.Sleep(time.Second) // the first part is under way
-		v := db.current.Load()
-		hot := v.commit - 20
+		v := db.Current.Load()
+		hot := v.Commit - 20
 		wantPage(t, p, db, v, hot)
 		wantPage(t, p, db, v, hot-1)
 		near := func() bool {
 			for pgno := hot - 10; pgno <= hot+10; pgno++ {
-				if _, ok := v.lookup(pgno); ok && !db.hydrator.local().held.Load().has(v, pgno) {
+				if _, ok := v.Lookup(pgno); ok && !db.hydrator.local().held.Load().has(v, pgno) {
 					return false
 				}
 			}
@@ -451,14 +452,14 @@ func TestHydration_QueryLatency(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer closeDB(t, db)
-			v := db.current.Load()
+			v := db.Current.Load()
 			rng := rand.New(rand.NewPCG(1, 1))
 			var all []time.Duration
 			for range 100 {
 				if hydrate && db.hydrator.progress().Status == HydrationComplete {
 					t.Errorf("hydration was over too soon: %+v", db.hydrator.progress())
 				}
-				pgno := 1 + rng.Uint32N(v.commit)
+				pgno := 1 + rng.Uint32N(v.Commit)
 				start := time.Now()
 				if _, err := db.pages.page(t.Context(), v, pgno); err != nil {
 					t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -26,8 +27,8 @@ import (
 // of the page index, nor of pages near the begin.
 func gate(client *hookClient) (open func()) {
 	c := make(chan struct{})
-	client.open = func(k fileKey, off int64) error {
-		if k.level == SnapshotLevel && off > 300_000 && off < 1_300_000 {
+	client.open = func(k view.Key, off int64) error {
+		if k.Level == SnapshotLevel && off > 300_000 && off < 1_300_000 {
 			<-c
 		}
 		return nil
@@ -39,33 +40,33 @@ func gate(client *hookClient) (open func()) {
 var images sync.Map
 
 // imageOf returns the database as it was at a view, read-only.
-func imageOf(p *ltxtest.Primary, v *view) []byte {
+func imageOf(p *ltxtest.Primary, v *view.View) []byte {
 	type key struct {
 		p    *ltxtest.Primary
 		txid ltx.TXID
 	}
-	image, ok := images.Load(key{p, v.txid})
+	image, ok := images.Load(key{p, v.TXID})
 	if !ok {
-		image, _ = images.LoadOrStore(key{p, v.txid}, p.Image(v.txid))
+		image, _ = images.LoadOrStore(key{p, v.TXID}, p.Image(v.TXID))
 	}
 	return image.([]byte)
 }
 
 // wantPage reads a page of a view as a connection does, and compares it.
-func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view, pgno uint32) {
+func wantPage(t testing.TB, p *ltxtest.Primary, db *database, v *view.View, pgno uint32) {
 	t.Helper()
 	c := connOf(db, v)
-	got := make([]byte, v.pageSize)
-	if _, err := c.ReadAt(got, int64(pgno-1)*int64(v.pageSize)); err != nil && !errors.Is(err, io.EOF) {
-		t.Errorf("page %d as of %s: %v (%+v)", pgno, v.txid, err, c.lastErr.Load())
+	got := make([]byte, v.PageSize)
+	if _, err := c.ReadAt(got, int64(pgno-1)*int64(v.PageSize)); err != nil && !errors.Is(err, io.EOF) {
+		t.Errorf("page %d as of %s: %v (%+v)", pgno, v.TXID, err, c.lastErr.Load())
 		return
 	}
-	want := imageOf(p, v)[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
+	want := imageOf(p, v)[int64(pgno-1)*int64(v.PageSize):][:v.PageSize]
 	if pgno == 1 {
 		got, want = got[dbheader.Size:], want[dbheader.Size:]
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("page %d as of %s is not what was written", pgno, v.txid)
+		t.Errorf("page %d as of %s is not what was written", pgno, v.TXID)
 	}
 }
 
@@ -84,7 +85,7 @@ func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	open := gate(client)
 	defer open()
 	db := openHere(t, client, Options{HydrationEnabled: true, HydrationConcurrency: 1, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	// A query brings a page to the file, and another has it from there.
 	wantPage(t, p, db, v, 20)
 	await(t, "the page to be local", func() bool { l := db.hydrator.local(); return l != nil && l.held.Load().has(v, 20) })
@@ -120,7 +121,7 @@ func TestHydration_UpdatesWhileRestoring(t *testing.T) {
 	mustRefresh(t, db)
 	open()
 	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 }
 
 // Upstream applies news to the pages that an open transaction reads.
@@ -129,14 +130,14 @@ func TestHydration_NewsUnderAnOpenReader(t *testing.T) {
 	p := rowsPrimary(t, client)
 	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1, CacheSize: -1})
 	awaitHydrated(t, db)
-	old := db.current.Load()
+	old := db.Current.Load()
 
 	var stop atomic.Bool
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
 			for !stop.Load() {
-				for pgno := uint32(1); pgno <= old.commit; pgno += 7 {
+				for pgno := uint32(1); pgno <= old.Commit; pgno += 7 {
 					wantPage(t, p, db, old, pgno)
 				}
 			}
@@ -149,8 +150,8 @@ func TestHydration_NewsUnderAnOpenReader(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-	wantLocal(t, p, db, db.current.Load())
-	for pgno := uint32(1); pgno <= old.commit; pgno++ {
+	wantLocal(t, p, db, db.Current.Load())
+	for pgno := uint32(1); pgno <= old.Commit; pgno++ {
 		wantPage(t, p, db, old, pgno)
 	}
 }
@@ -183,8 +184,8 @@ func TestHydration_ComesBackAfterTimeTravel(t *testing.T) {
 		t.Errorf("of 40 pages of the past, %d are local", after.LocalHits-before.LocalHits)
 	}
 	before = db.stats()
-	v := db.current.Load()
-	for pgno := uint32(1); pgno <= v.commit; pgno++ {
+	v := db.Current.Load()
+	for pgno := uint32(1); pgno <= v.Commit; pgno++ {
 		wantPage(t, p, db, v, pgno)
 	}
 	if after := db.stats(); after.Reads != before.Reads {
@@ -193,7 +194,7 @@ func TestHydration_ComesBackAfterTimeTravel(t *testing.T) {
 	p.Exec("UPDATE t SET n = 0")
 	mustRefresh(t, db)
 	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 }
 
 // With upstream, two connections with one path overwrite each other's file.
@@ -215,8 +216,8 @@ func TestHydration_TwoWithOnePath(t *testing.T) {
 		mustRefresh(t, d)
 		awaitHydrated(t, d)
 	}
-	wantLocal(t, p, db, db.current.Load())
-	wantLocal(t, q, db2, db2.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
+	wantLocal(t, q, db2, db2.Current.Load())
 	if _, err := os.Stat(db2.hydrator.progress().File); err == nil {
 		t.Error("the temporary file can be found")
 	}

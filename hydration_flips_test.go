@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -29,7 +30,7 @@ var flips = flag.Int("flips", 0, "flipped bits for each size of file in TestHydr
 // it.
 type flipClient struct {
 	*memory.ReplicaClient
-	file   fileKey
+	file   view.Key
 	offset int64 // of the byte; negative: nothing is flipped
 	mask   byte
 	bytes  atomic.Int64 // read
@@ -41,7 +42,7 @@ func (c *flipClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 		return nil, err
 	}
 	pos := offset
-	if (fileKey{level, minTXID, maxTXID}) != c.file {
+	if (view.Key{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}) != c.file {
 		pos = -1 << 40
 	}
 	return io.NopCloser(readerFunc(func(b []byte) (int, error) {
@@ -74,11 +75,11 @@ func textPages(rng *rand.Rand, pageSize int, pgnos []uint32) map[uint32][]byte {
 }
 
 // putTextPages stores a file of pages, and returns its size.
-func putTextPages(t testing.TB, client ReplicaClient, k fileKey, commit uint32, pages map[uint32][]byte) int64 {
+func putTextPages(t testing.TB, client ReplicaClient, k view.Key, commit uint32, pages map[uint32][]byte) int64 {
 	t.Helper()
-	hdr := ltx.Header{PageSize: 4096, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: int64(k.maxTXID) * 1000}
+	hdr := ltx.Header{PageSize: 4096, Commit: commit, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID, Timestamp: int64(k.MaxTXID) * 1000}
 	b := ltxtest.EncodeLTX(hdr, pages, false)
-	if _, err := client.WriteLTXFile(context.Background(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+	if _, err := client.WriteLTXFile(context.Background(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
 	return int64(len(b))
@@ -111,7 +112,7 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 	if p.Status != HydrationComplete {
 		return p, errors.New(p.Error)
 	}
-	v := db.current.Load()
+	v := db.Current.Load()
 	for pgno, page := range want {
 		got := make([]byte, len(page))
 		if err := db.hydrator.local().read(v, pgno, got); err != nil {
@@ -135,7 +136,7 @@ func TestHydration_FlippedBits(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, uint64(i)))
 			commit := uint32(size / 2150)
 			inner := memory.NewReplicaClient()
-			snapshot := fileKey{SnapshotLevel, 1, 1}
+			snapshot := view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 1}
 			want := textPages(rng, 4096, pgnoRange(1, commit))
 			total := putTextPages(t, inner, snapshot, commit, want)
 			var few []uint32
@@ -143,7 +144,7 @@ func TestHydration_FlippedBits(t *testing.T) {
 				few = append(few, pgno)
 			}
 			news := textPages(rng, 4096, few)
-			total += putTextPages(t, inner, fileKey{0, 2, 2}, commit, news)
+			total += putTextPages(t, inner, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, commit, news)
 			for pgno, page := range news {
 				want[pgno] = page
 			}

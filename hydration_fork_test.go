@@ -69,7 +69,7 @@ func TestHydration_RecordAcrossFork(t *testing.T) {
 					t.Fatal(err)
 				}
 				awaitHydrated(t, db)
-				wantLocal(t, q, db, db.current.Load())
+				wantLocal(t, q, db, db.Current.Load())
 			}
 			closeDB(t, db)
 			if !tc.open {
@@ -78,7 +78,7 @@ func TestHydration_RecordAcrossFork(t *testing.T) {
 			db, log := openKeptDB(t, client, path, Options{})
 			defer closeDB(t, db)
 			awaitHydrated(t, db)
-			wantLocal(t, q, db, db.current.Load())
+			wantLocal(t, q, db, db.Current.Load())
 			if !strings.Contains(log.String(), "hydration goes on with") {
 				t.Errorf("the file was not used:\n%s", log)
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
@@ -38,14 +39,14 @@ type keeper struct {
 
 	old []byte // the record as it was when the file was opened
 
-	durable   *bitmap   // pages that the record lists
-	sum       uint64    // checksum of the record, which appending continues
-	forgotten int       // pages appended since the record was replaced
-	torn      bool      // the last write of the record may have failed midway
-	written   time.Time // when the record was replaced
-	count     int64     // pages present at the last checkpoint, -1 if the record was replaced since
-	compared  int64     // pages that a compared checksum covered then
-	complete  bool      // a checkpoint was made when hydration was complete
+	durable   *view.Bitmap // pages that the record lists
+	sum       uint64       // checksum of the record, which appending continues
+	forgotten int          // pages appended since the record was replaced
+	torn      bool         // the last write of the record may have failed midway
+	written   time.Time    // when the record was replaced
+	count     int64        // pages present at the last checkpoint, -1 if the record was replaced since
+	compared  int64        // pages that a compared checksum covered then
+	complete  bool         // a checkpoint was made when hydration was complete
 }
 
 // openKept opens the hydration file at a path. It refuses a file without a
@@ -82,7 +83,7 @@ const recordSuffix = "-hydration"
 
 // resume makes the local pages hold a view, with the pages of it that an earlier
 // process left.
-func (k *keeper) resume(l *localPages, v *view, r *replicaAccess) error {
+func (k *keeper) resume(l *localPages, v *view.View, r *replicaAccess) error {
 	if len(k.old) > 0 {
 		pages, err := k.trusted(l, v, r)
 		if r.tasks.Closed() {
@@ -108,15 +109,15 @@ func (k *keeper) resume(l *localPages, v *view, r *replicaAccess) error {
 
 // trustedPages are pages of a hydration file that are as in a view.
 type trustedPages struct {
-	set      *bitmap // nil: none
-	n        int64   // pages in set
-	compared *bitmap // pages of set that a compared checksum covers
-	covered  int64   // pages in compared
+	set      *view.Bitmap // nil: none
+	n        int64        // pages in set
+	compared *view.Bitmap // pages of set that a compared checksum covers
+	covered  int64        // pages in compared
 }
 
 // begin makes the local pages hold a view with the pages that are trusted, and
 // writes the first record of it.
-func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
+func (k *keeper) begin(l *localPages, v *view.View, pages trustedPages) error {
 	if err := l.hold(v); err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (k *keeper) begin(l *localPages, v *view, pages trustedPages) error {
 
 // adopt makes pages present that are in the file. No other goroutine uses l yet.
 func (l *localPages) adopt(pages trustedPages) {
-	l.held.Store(&heldPages{l.view(), pages.set, pages.compared.clone(), pages.compared})
+	l.held.Store(&heldPages{l.view(), pages.set, pages.compared.Clone(), pages.compared})
 	l.count.Store(pages.n)
 	l.settled.Store(pages.covered)
 	l.compared.Store(pages.covered)
@@ -153,7 +154,7 @@ func (k *keeper) checkpoint(l *localPages) error {
 	if held == nil {
 		return nil // a reader found the file broken
 	}
-	set := held.present.clone()
+	set := held.present.Clone()
 	count, compared, complete := l.count.Load(), l.compared.Load(), l.isComplete()
 	// The pages that were present before the sync are on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
@@ -170,14 +171,14 @@ func (k *keeper) checkpoint(l *localPages) error {
 }
 
 // recordOf returns a record of a view, without its pages.
-func (k *keeper) recordOf(v *view) *record {
-	r := &record{recordHeader: recordHeader{PageSize: v.pageSize, Commit: v.commit, TXID: v.txid}}
-	files := v.files()
-	if v.last != nil { // nil if the database is yet to be created
-		files[v.last.key()] = v.last
+func (k *keeper) recordOf(v *view.View) *record {
+	r := &record{recordHeader: recordHeader{PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID}}
+	files := v.Files()
+	if v.Last != nil { // nil if the database is yet to be created
+		files[v.Last.Key()] = v.Last
 	}
 	for _, f := range files {
-		r.Files = append(r.Files, recordFile{f.level, f.minTXID, f.maxTXID, f.size, f.checksum})
+		r.Files = append(r.Files, recordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum})
 	}
 	return r
 }
@@ -185,27 +186,27 @@ func (k *keeper) recordOf(v *view) *record {
 // discard replaces the record by one that lists no pages.
 func (k *keeper) discard(l *localPages) error {
 	k.complete = false
-	return k.replace(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(bitmap))
+	return k.replace(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(view.Bitmap))
 }
 
 // write replaces the record by one that lists some pages of a view.
-func (k *keeper) write(l *localPages, v *view, set *bitmap) error {
+func (k *keeper) write(l *localPages, v *view.View, set *view.Bitmap) error {
 	r := k.recordOf(v)
 	var pgnos []uint32
 	var w, compared runsWriter
 	held := l.held.Load()
 	n, next := int64(0), uint32(1)
-	step := max(1, v.pages.len()/maxSamples)
-	v.pages.eachMissing(nil, 1, v.commit, func(pgno uint32, loc frameLoc) bool {
-		if !set.has(pgno) {
+	step := max(1, v.Pages.Len()/maxSamples)
+	v.Pages.EachMissing(nil, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
+		if !set.Has(pgno) {
 			return true
 		}
 		covers := ltx.TXID(0)
-		if held != nil && held.compared.has(pgno) {
+		if held != nil && held.compared.Has(pgno) {
 			covers = 1
 		}
 		w.add(0, pgno-next)
-		w.add(loc.version, 1)
+		w.add(loc.Version, 1)
 		compared.add(0, pgno-next)
 		compared.add(covers, 1)
 		if next = pgno + 1; n%step == 0 && len(pgnos) < maxSamples {
@@ -228,7 +229,7 @@ func (k *keeper) write(l *localPages, v *view, set *bitmap) error {
 }
 
 // replace writes a record, which lists a set of pages.
-func (k *keeper) replace(l *localPages, r *record, set *bitmap) error {
+func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	if err := k.checkThere(); err != nil {
 		return err
 	}
@@ -256,16 +257,16 @@ func (k *keeper) checkThere() error {
 // forget makes next the view that is held. Before that, it excludes the pages
 // that next has in other versions from the record, because they may be
 // overwritten afterwards.
-func (k *keeper) forget(l *localPages, held, next *view) error {
-	if held.epoch != next.epoch {
+func (k *keeper) forget(l *localPages, held, next *view.View) error {
+	if held.Epoch != next.Epoch {
 		if err := k.discard(l); err != nil {
 			return err
 		}
 		return l.hold(next)
 	}
 	var pgnos []uint32
-	eachDifference(&held.pages, &next.pages, func(pgno uint32) {
-		if k.durable.has(pgno) {
+	view.EachDifference(&held.Pages, &next.Pages, func(pgno uint32) {
+		if k.durable.Has(pgno) {
 			pgnos = append(pgnos, pgno)
 		}
 	})
@@ -278,11 +279,11 @@ func (k *keeper) forget(l *localPages, held, next *view) error {
 }
 
 // exclude takes pages out of the record, by appending them where that does.
-func (k *keeper) exclude(l *localPages, held *view, pgnos []uint32) error {
+func (k *keeper) exclude(l *localPages, held *view.View, pgnos []uint32) error {
 	if k.torn || k.forgotten+len(pgnos) > maxForgotten {
-		set := k.durable.clone()
+		set := k.durable.Clone()
 		for _, pgno := range pgnos {
-			set.clear(pgno)
+			set.Clear(pgno)
 		}
 		return k.write(l, held, set)
 	}
@@ -295,7 +296,7 @@ func (k *keeper) exclude(l *localPages, held *view, pgnos []uint32) error {
 		return fmt.Errorf("append to hydration record: %w", err)
 	}
 	for _, pgno := range pgnos {
-		k.durable.clear(pgno)
+		k.durable.Clear(pgno)
 	}
 	k.sum, k.torn = sum, false
 	k.forgotten += len(pgnos)

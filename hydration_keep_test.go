@@ -70,7 +70,7 @@ func TestHydration_Resume(t *testing.T) {
 		change()
 		db, log := openKeptDB(t, client, path, Options{})
 		awaitHydrated(t, db)
-		wantLocal(t, p, db, db.current.Load())
+		wantLocal(t, p, db, db.Current.Load())
 		if n := db.hydrator.state.read.Load(); n > all/2 && !strings.Contains(log.String(), "VACUUM") && p.TXID() < 12 {
 			t.Errorf("%d of %d bytes are read again\n%s", n, all, log)
 		}
@@ -98,7 +98,7 @@ func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	db, log := openKeptDB(t, client, path, Options{})
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 	if n := db.hydrator.state.read.Load(); n > 100_000 {
 		t.Errorf("%d bytes are read for a few rows\n%s", n, log)
 	}
@@ -118,18 +118,18 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 	db, log := openKeptDB(t, client, path, Options{})
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.current.Load())
-	v, changed := db.current.Load(), 0
-	for pgno := uint32(1); pgno <= v.commit; pgno++ {
-		if loc, ok := v.lookup(pgno); ok && loc.file.level == 0 {
+	wantLocal(t, p, db, db.Current.Load())
+	v, changed := db.Current.Load(), 0
+	for pgno := uint32(1); pgno <= v.Commit; pgno++ {
+		if loc, ok := v.Lookup(pgno); ok && loc.File.Level == 0 {
 			changed++
 		}
 	}
-	if share := float64(changed) / float64(v.commit); share < 0.008 || share > 0.012 {
+	if share := float64(changed) / float64(v.Commit); share < 0.008 || share > 0.012 {
 		t.Fatalf("%.1f %% of the pages have changed", 100*share)
 	}
 	// The index of the file that changed them is read once more, to know which they are.
-	read := db.hydrator.state.read.Load() + v.last.size
+	read := db.hydrator.state.read.Load() + v.Last.Size
 	t.Logf("%d of %d bytes", read, all)
 	if read*50 > all {
 		t.Errorf("%d of %d bytes are read again\n%s", read, all, log)
@@ -184,7 +184,7 @@ func TestHydration_BadFiles(t *testing.T) {
 			db, log := openKeptDB(t, client, path, Options{})
 			defer closeDB(t, db)
 			awaitHydrated(t, db)
-			wantLocal(t, p, db, db.current.Load())
+			wantLocal(t, p, db, db.Current.Load())
 			if !strings.Contains(log.String(), tt.reason) {
 				t.Errorf("the log does not say %q:\n%s", tt.reason, log)
 			}
@@ -208,7 +208,7 @@ func TestHydration_BadFiles(t *testing.T) {
 		db, log := openKeptDB(t, again, filepath.Join(dir, "local.db"), Options{})
 		defer closeDB(t, db)
 		awaitHydrated(t, db)
-		wantLocal(t, q, db, db.current.Load())
+		wantLocal(t, q, db, db.Current.Load())
 		_ = log
 	})
 }
@@ -314,7 +314,7 @@ func TestHydration_Crash(t *testing.T) {
 			db, log := openKeptDB(t, client, filepath.Join(dir, "local.db"), Options{})
 			defer closeDB(t, db)
 			awaitHydrated(t, db)
-			wantLocal(t, p, db, db.current.Load())
+			wantLocal(t, p, db, db.Current.Load())
 			if strings.Contains(log.String(), "goes on with what") {
 				used++
 			}
@@ -475,11 +475,11 @@ func TestHydration_PageSizeChangesAtOpen(t *testing.T) {
 			}
 			close(proceed)
 			awaitHydrated(t, db)
-			if got := db.current.Load().pageSize; int(got) != p.PageSize() {
+			if got := db.Current.Load().PageSize; int(got) != p.PageSize() {
 				t.Fatalf("page size %d", got)
 			}
 			wantAll(t, p, db)
-			wantLocal(t, p, db, db.current.Load())
+			wantLocal(t, p, db, db.Current.Load())
 		})
 	}
 }

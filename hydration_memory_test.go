@@ -3,14 +3,18 @@ package litestream
 import (
 	"runtime"
 	"testing"
+
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // TestPromise8_Hydration weighs what a hydration keeps, page by page, of a
 // database of which nothing is local.
 func TestPromise8_Hydration(t *testing.T) {
 	const commit = 400_000
-	file, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
-	v := mustAdvance(t, new(view), file, index)
+	file, index := viewtest.File(t, 1, 1, 4096, commit, viewtest.AllPages(4096, commit))
+	v := viewtest.Advance(t, new(view.View), file, index)
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -18,7 +22,7 @@ func TestPromise8_Hydration(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := heap()
-	present := newBitmap(commit)
+	present := view.NewBitmap(commit)
 	work := newCopyPlan(v, present, DefaultHydrationConcurrency).batches()
 	grown := int64(heap()) - int64(before)
 	if perPage := float64(grown) / commit; perPage > 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // copyParts reads parts concurrently and writes their pages.
-func (c *copier) copyParts(ctx context.Context, v *view, parts []part) error {
+func (c *copier) copyParts(ctx context.Context, v *view.View, parts []part) error {
 	if len(parts) == 1 { // as most batches have
 		return c.copyPart(ctx, v, parts[0])
 	}
@@ -27,13 +28,13 @@ func (c *copier) copyParts(ctx context.Context, v *view, parts []part) error {
 }
 
 // copyPart reads a part and writes the pages that are still missing.
-func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
+func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error) {
 	defer task.Guard(c.log, "hydration", &err)
-	if p.file.gone.Load() {
+	if p.file.Gone.Load() {
 		return fmt.Errorf("read %s: %w", p.file, fs.ErrNotExist)
 	}
 	held := c.tier.local.Load().held.Load()
-	if held == nil || held.view.epoch != v.epoch {
+	if held == nil || held.view.Epoch != v.Epoch {
 		return nil // of another history
 	}
 	switch missing := missingOf(v, held.present, p); {
@@ -45,16 +46,16 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 	buf := c.buffers.get(int(p.size()))
 	defer c.buffers.put(buf)
 	body := (*buf)[:p.size()]
-	if err := c.reader.read(ctx, p.file, v.epoch, body, p.offset); err != nil {
+	if err := c.reader.read(ctx, p.file, v.Epoch, body, p.offset); err != nil {
 		return err
 	}
-	if !c.isCurrent(v.epoch) {
+	if !c.isCurrent(v.Epoch) {
 		return nil // it may be of another history
 	}
 	defer task.Signal(c.tier.wake)
 	run := c.runs.Get().(*[]byte)
 	defer c.runs.Put(run)
-	w := &runWriter{l: c.tier.local.Load(), epoch: v.epoch, pageSize: int(v.pageSize), data: (*run)[:0]}
+	w := &runWriter{l: c.tier.local.Load(), epoch: v.Epoch, pageSize: int(v.PageSize), data: (*run)[:0]}
 	var sum ltxio.Sum
 	if p.whole {
 		sum, err = decodeAll(v, p, body, w)
@@ -65,7 +66,7 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 		err = w.flush()
 	}
 	if errors.Is(err, ErrCorrupt) {
-		return &fileError{file: p.file, epoch: v.epoch, error: fmt.Errorf("hydrate from %s: %w", p.file, err)}
+		return &fileError{file: p.file, epoch: v.Epoch, error: fmt.Errorf("hydrate from %s: %w", p.file, err)}
 	}
 	if err == nil && p.whole && w.already == 0 { // else the sum is not that of what is in the file
 		w.l.sums.add(p.file, stretch{p.offset, p.end, sum})
@@ -77,9 +78,9 @@ func (c *copier) copyPart(ctx context.Context, v *view, p part) (err error) {
 }
 
 // missingOf returns how many pages in a part are still missing.
-func missingOf(v *view, present *bitmap, p part) (n int) {
-	v.pages.eachMissing(present, p.first, p.last, func(_ uint32, loc frameLoc) bool {
-		if loc.file == p.file {
+func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
+	v.Pages.EachMissing(present, p.first, p.last, func(_ uint32, loc view.Loc) bool {
+		if loc.File == p.file {
 			n++
 		}
 		return true
@@ -88,14 +89,14 @@ func missingOf(v *view, present *bitmap, p part) (n int) {
 }
 
 // decodeWanted writes the pages of a part that are still missing.
-func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (err error) {
-	v.pages.eachMissing(present, p.first, p.last, func(pgno uint32, loc frameLoc) bool {
-		if loc.file != p.file || loc.offset < p.offset || loc.offset+int64(loc.size) > p.end {
+func decodeWanted(v *view.View, present *view.Bitmap, p part, body []byte, w *runWriter) (err error) {
+	v.Pages.EachMissing(present, p.first, p.last, func(pgno uint32, loc view.Loc) bool {
+		if loc.File != p.file || loc.Offset < p.offset || loc.Offset+int64(loc.Size) > p.end {
 			return true
 		}
 		var page []byte
-		if page, err = w.next(pgno, loc.version); err == nil {
-			err = ltxio.DecodeFrame(page, body[loc.offset-p.offset:][:loc.size], pgno)
+		if page, err = w.next(pgno, loc.Version); err == nil {
+			err = ltxio.DecodeFrame(page, body[loc.Offset-p.offset:][:loc.Size], pgno)
 		}
 		return err == nil
 	})
@@ -104,18 +105,18 @@ func decodeWanted(v *view, present *bitmap, p part, body []byte, w *runWriter) (
 
 // decodeAll sums up all frames of a part, and writes the pages of the view. For
 // pages that are local already, it sums up the local bytes.
-func decodeAll(v *view, p part, body []byte, w *runWriter) (sum ltxio.Sum, err error) {
+func decodeAll(v *view.View, p part, body []byte, w *runWriter) (sum ltxio.Sum, err error) {
 	offset := p.offset
-	scratch := make([]byte, v.pageSize)
+	scratch := make([]byte, v.PageSize)
 	for rest := body; len(rest) > 0; {
 		pgno, size, err := ltxio.FrameSize(rest)
 		if err != nil {
 			return sum, err
 		}
 		page, known := scratch, false
-		if loc, ok := v.lookup(pgno); ok && loc.file == p.file && loc.offset == offset && int(loc.size) == size {
+		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && loc.Offset == offset && int(loc.Size) == size {
 			if known = w.l.read(v, pgno, scratch) == nil; !known {
-				if page, err = w.next(pgno, loc.version); err != nil {
+				if page, err = w.next(pgno, loc.Version); err != nil {
 					return sum, err
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // part is a stretch of a file that one request reads.
 type part struct {
-	file        *ltxFile
+	file        *view.File
 	offset, end int64
 	first, last uint32 // range of the wanted pages
 	pages       int    // number of wanted pages
@@ -86,16 +87,16 @@ func (w *copyWork) take(i int) []part {
 
 // copyPlan says how the pages that are missing of a view are read.
 type copyPlan struct {
-	view    *view
-	present *bitmap // pages that are local
-	files   map[*ltxFile]*filePlan
+	view    *view.View
+	present *view.Bitmap // pages that are local
+	files   map[*view.File]*filePlan
 	size    int64 // of a part; all streams end at about the same time
 	gap     int64 // largest gap that is read through
 }
 
 // filePlan is what is to be read of one file.
 type filePlan struct {
-	file    *ltxFile
+	file    *view.File
 	missing int   // pages
 	bytes   int64 // of the frames of missing pages
 	end     int64 // of the frame seen last
@@ -106,11 +107,11 @@ type filePlan struct {
 
 // newCopyPlan plans how the pages of a view that are not present are read by a
 // number of requests at a time.
-func newCopyPlan(v *view, present *bitmap, concurrency int) *copyPlan {
-	p := &copyPlan{view: v, present: present, files: make(map[*ltxFile]*filePlan)}
-	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
+func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
+	p := &copyPlan{view: v, present: present, files: make(map[*view.File]*filePlan)}
+	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
 		f.missing++
-		f.bytes += int64(loc.size)
+		f.bytes += int64(loc.Size)
 	})
 	total, rest := int64(0), int64(0)
 	needed := pagesPerFile(v)
@@ -119,18 +120,18 @@ func newCopyPlan(v *view, present *bitmap, concurrency int) *copyPlan {
 		total += f.bytes
 		f.whole, f.local = isComparable(f.file, n), f.missing < n
 		if f.whole {
-			rest += f.file.framesEnd * int64(f.file.frames-n) / int64(f.file.frames) // an estimate
+			rest += f.file.FramesEnd * int64(f.file.Frames-n) / int64(f.file.Frames) // an estimate
 		}
 	}
 	streams := int64(concurrency)
 	rounds := (total-1)/(streams*partSize) + 1
 	p.size = max(total/(streams*rounds), minPartSize)
 	var gaps [64]int64 // bytes, by the logarithm of their size
-	p.eachMissing(func(f *filePlan, _ uint32, loc frameLoc) {
-		if gap := loc.offset - f.end; f.end > 0 && gap > 0 && !f.whole {
+	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
+		if gap := loc.Offset - f.end; f.end > 0 && gap > 0 && !f.whole {
 			gaps[bits.Len64(uint64(gap))] += gap
 		}
-		f.end = loc.offset + int64(loc.size)
+		f.end = loc.Offset + int64(loc.Size)
 	})
 	budget := total*gapShare/100 - rest
 	for i, sum := range gaps {
@@ -144,14 +145,14 @@ func newCopyPlan(v *view, present *bitmap, concurrency int) *copyPlan {
 
 // eachMissing calls fn for every missing page, in order, with the plan of its
 // file.
-func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc frameLoc)) {
+func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc view.Loc)) {
 	var f *filePlan
-	p.view.pages.eachMissing(p.present, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
-		if f == nil || f.file != loc.file {
+	p.view.Pages.EachMissing(p.present, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
+		if f == nil || f.file != loc.File {
 			known := false
-			if f, known = p.files[loc.file]; !known {
-				f = &filePlan{file: loc.file}
-				p.files[loc.file] = f
+			if f, known = p.files[loc.File]; !known {
+				f = &filePlan{file: loc.File}
+				p.files[loc.File] = f
 			}
 		}
 		fn(f, pgno, loc)
@@ -173,21 +174,21 @@ func (p *copyPlan) batches() (all [][]part) {
 		all[last] = append(all[last], next)
 		size += next.size()
 	}
-	p.eachMissing(func(f *filePlan, pgno uint32, loc frameLoc) {
-		end := loc.offset + int64(loc.size)
-		begin := part{file: f.file, offset: loc.offset, first: pgno, whole: f.whole}
+	p.eachMissing(func(f *filePlan, pgno uint32, loc view.Loc) {
+		end := loc.Offset + int64(loc.Size)
+		begin := part{file: f.file, offset: loc.Offset, first: pgno, whole: f.whole}
 		switch begun := f.part.file != nil; {
-		case !begun && f.whole && p.isRest(f, ltx.HeaderSize, loc.offset, 1, pgno-1):
+		case !begun && f.whole && p.isRest(f, ltx.HeaderSize, loc.Offset, 1, pgno-1):
 			begin.offset = ltx.HeaderSize
 			f.part = begin
 		case !begun:
 			f.part = begin
-		case f.whole && !p.isRest(f, f.part.end, loc.offset, f.part.last+1, pgno-1),
-			!f.whole && (loc.offset-f.part.end > p.gap || end-f.part.offset > p.size):
+		case f.whole && !p.isRest(f, f.part.end, loc.Offset, f.part.last+1, pgno-1),
+			!f.whole && (loc.Offset-f.part.end > p.gap || end-f.part.offset > p.size):
 			emit(f.part)
 			f.part = begin
-		case f.whole && loc.offset-f.part.offset >= p.size:
-			f.part.end = loc.offset
+		case f.whole && loc.Offset-f.part.offset >= p.size:
+			f.part.end = loc.Offset
 			emit(f.part)
 			f.part = begin
 		}
@@ -198,8 +199,8 @@ func (p *copyPlan) batches() (all [][]part) {
 		if f.part.file == nil {
 			continue // its pages have become local since
 		}
-		if f.whole && p.isRest(f, f.part.end, f.file.framesEnd, f.part.last+1, math.MaxUint32) {
-			f.part.end = f.file.framesEnd
+		if f.whole && p.isRest(f, f.part.end, f.file.FramesEnd, f.part.last+1, math.MaxUint32) {
+			f.part.end = f.file.FramesEnd
 		}
 		emit(f.part)
 	}
@@ -220,9 +221,9 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 		return true
 	}
 	local := int64(0)
-	p.view.pages.eachMissing(nil, first, last, func(_ uint32, loc frameLoc) bool {
-		if loc.file == f.file {
-			local += int64(loc.size)
+	p.view.Pages.EachMissing(nil, first, last, func(_ uint32, loc view.Loc) bool {
+		if loc.File == f.file {
+			local += int64(loc.Size)
 		}
 		return local <= p.gap
 	})
@@ -230,18 +231,18 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 }
 
 // missingParts returns parts with only the missing pages of a part.
-func missingParts(v *view, present *bitmap, all part) []part {
+func missingParts(v *view.View, present *view.Bitmap, all part) []part {
 	var parts []part
-	v.pages.eachMissing(present, all.first, all.last, func(pgno uint32, loc frameLoc) bool {
-		if loc.file != all.file {
+	v.Pages.EachMissing(present, all.first, all.last, func(pgno uint32, loc view.Loc) bool {
+		if loc.File != all.file {
 			return true
 		}
-		end := loc.offset + int64(loc.size)
-		if i := len(parts) - 1; i >= 0 && loc.offset-parts[i].end <= maxGap {
+		end := loc.Offset + int64(loc.Size)
+		if i := len(parts) - 1; i >= 0 && loc.Offset-parts[i].end <= maxGap {
 			parts[i].end, parts[i].last = end, pgno
 			return true
 		}
-		parts = append(parts, part{file: loc.file, offset: loc.offset, end: end, first: pgno, last: pgno})
+		parts = append(parts, part{file: loc.File, offset: loc.Offset, end: end, first: pgno, last: pgno})
 		return true
 	})
 	return parts

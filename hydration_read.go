@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -39,7 +40,7 @@ func newPartReader(r *replicaAccess, opts hydrateOptions, state *hydrationState)
 // read fills buf with bytes of a file of an epoch. It tries again while storage
 // does not answer. It returns without an error, and without the bytes, if the
 // epoch ends.
-func (r *partReader) read(ctx context.Context, f *ltxFile, epoch uint32, buf []byte, offset int64) error {
+func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf []byte, offset int64) error {
 	for delay := firstHydrationDelay; ; delay = min(2*delay, lastHydrationDelay) {
 		err := r.readOnce(ctx, f, buf, offset)
 		isOver := func() bool { return !r.isCurrent(epoch) }
@@ -51,7 +52,7 @@ func (r *partReader) read(ctx context.Context, f *ltxFile, epoch uint32, buf []b
 		case isOver():
 			return nil
 		case isMissing(err):
-			f.gone.Store(true)
+			f.Gone.Store(true)
 			return err
 		case errors.Is(err, errShortBody), errs.IsPermanent(err) && !errors.Is(err, context.Canceled):
 			// The file may be one of another history that has the same name.
@@ -74,7 +75,7 @@ var errStalled = errors.New("no bytes came within the time limit of a read")
 
 // readOnce makes one request. It gives way to queries as bytes arrive, and keeps
 // to the rate limit.
-func (r *partReader) readOnce(ctx context.Context, f *ltxFile, buf []byte, offset int64) (err error) {
+func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, offset int64) (err error) {
 	s := r.store
 	limit := r.timeout
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -106,7 +107,7 @@ func (r *partReader) readOnce(ctx context.Context, f *ltxFile, buf []byte, offse
 	}
 	err = s.guard(func() error {
 		rearm()
-		n, err := s.readOnce(f.reading(ctx), hydrating, t, f.key(), buf, offset, func([]byte) {
+		n, err := s.readOnce(f.Reading(ctx), hydrating, t, f.Key(), buf, offset, func([]byte) {
 			timer.Stop()
 			s.limit.awaitQuiet(ctx, patience)
 			rearm()
@@ -122,12 +123,12 @@ func (r *partReader) readOnce(ctx context.Context, f *ltxFile, buf []byte, offse
 
 // eachFrame reads the frames of a file from an offset to another, and calls fn
 // for each with its page. It returns early if the epoch ends.
-func (r *partReader) eachFrame(ctx context.Context, f *ltxFile, epoch uint32, offset, end int64, fn func(frame []byte, pgno uint32, page []byte)) error {
+func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, offset, end int64, fn func(frame []byte, pgno uint32, page []byte)) error {
 	buf := r.buffers.get(int(min(end-offset, partSize)))
 	defer r.buffers.put(buf)
-	page := make([]byte, f.pageSize)
+	page := make([]byte, f.PageSize)
 	for offset < end {
-		if f.gone.Load() {
+		if f.Gone.Load() {
 			return fmt.Errorf("read %s: %w", f, fs.ErrNotExist)
 		}
 		body := (*buf)[:min(end-offset, partSize)]
@@ -157,17 +158,17 @@ func (r *partReader) eachFrame(ctx context.Context, f *ltxFile, epoch uint32, of
 }
 
 // sumTail reads the part of a file after its frames, and adds it to a sum.
-func (r *partReader) sumTail(ctx context.Context, epoch uint32, f *ltxFile, sum *ltxio.Sum) (trailer ltx.Trailer, err error) {
+func (r *partReader) sumTail(ctx context.Context, epoch uint32, f *view.File, sum *ltxio.Sum) (trailer ltx.Trailer, err error) {
 	last := make([]byte, ltx.TrailerSize)
-	body := make([]byte, min(f.size-f.framesEnd, partSize))
-	for offset, end := f.framesEnd, f.size-ltx.TrailerSize; offset < end; offset += int64(len(body)) {
+	body := make([]byte, min(f.Size-f.FramesEnd, partSize))
+	for offset, end := f.FramesEnd, f.Size-ltx.TrailerSize; offset < end; offset += int64(len(body)) {
 		body = body[:min(end-offset, int64(len(body)))]
 		if err := r.read(ctx, f, epoch, body, offset); err != nil {
 			return trailer, err
 		}
 		sum.Add(body)
 	}
-	if err := r.read(ctx, f, epoch, last, f.size-ltx.TrailerSize); err != nil {
+	if err := r.read(ctx, f, epoch, last, f.Size-ltx.TrailerSize); err != nil {
 		return trailer, err
 	}
 	sum.Add(last[:ltx.TrailerSize-ltx.ChecksumSize])

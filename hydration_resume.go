@@ -7,6 +7,7 @@ import (
 	"hash/crc64"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -28,7 +29,7 @@ var errUnknown = errors.New("it is not known whether the hydration file can be u
 // the same. Younger pages are given up. So are pages that changed since, as
 // their versions in the view tell or, better, the files that lead from there
 // to the view: a new snapshot gives every page a new version.
-func (k *keeper) trusted(l *localPages, v *view, r *replicaAccess) (trustedPages, error) {
+func (k *keeper) trusted(l *localPages, v *view.View, r *replicaAccess) (trustedPages, error) {
 	none := trustedPages{}
 	rec, forgotten, err := k.oldRecord(l, v)
 	if err != nil {
@@ -42,7 +43,7 @@ func (k *keeper) trusted(l *localPages, v *view, r *replicaAccess) (trustedPages
 		return none, err
 	}
 	pages := rec.pagesOf(v, upTo, forgotten, r.changedSince(upTo, v, files))
-	if !r.isCurrent(v.epoch) {
+	if !r.isCurrent(v.Epoch) {
 		return none, errors.New("the replica was replaced meanwhile")
 	}
 	return pages, nil
@@ -50,18 +51,18 @@ func (k *keeper) trusted(l *localPages, v *view, r *replicaAccess) (trustedPages
 
 // oldRecord returns the record that an earlier process left, and the pages
 // that it excludes. An error tells why it cannot be of a view.
-func (k *keeper) oldRecord(l *localPages, v *view) (*record, map[uint32]bool, error) {
+func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]bool, error) {
 	rec, forgotten, err := parseRecord(k.old)
 	switch {
 	case err != nil:
 	case rec.TXID == 0:
 		err = errors.New("it was not begun")
-	case rec.PageSize != v.pageSize:
-		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.pageSize)
+	case rec.PageSize != v.PageSize:
+		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.PageSize)
 	case k.file.Size() < int64(rec.end())*l.size:
 		err = fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
-	case rec.TXID > v.txid:
-		err = fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.txid)
+	case rec.TXID > v.TXID:
+		err = fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.TXID)
 	}
 	return rec, forgotten, err
 }
@@ -92,16 +93,16 @@ func (k *keeper) checkSamples(l *localPages, rec *record, forgotten map[uint32]b
 // pagesOf returns the pages of a record that are as in a view. UpTo is the last
 // transaction that both have, and changed are the pages that changed after it,
 // nil if that is not known.
-func (r *record) pagesOf(v *view, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
-	end := v.pages.end()
-	pages := trustedPages{set: newBitmap(end), compared: newBitmap(end)}
+func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
+	end := v.Pages.End()
+	pages := trustedPages{set: view.NewBitmap(end), compared: view.NewBitmap(end)}
 	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
 		if version == 0 || version > upTo {
 			return
 		}
-		v.pages.eachMissing(nil, first, first+(n-1), func(pgno uint32, loc frameLoc) bool {
-			if !forgotten[pgno] && (loc.version <= upTo || changed != nil && !changed.has(pgno)) {
-				pages.set.set(pgno)
+		v.Pages.EachMissing(nil, first, first+(n-1), func(pgno uint32, loc view.Loc) bool {
+			if !forgotten[pgno] && (loc.Version <= upTo || changed != nil && !changed.has(pgno)) {
+				pages.set.Set(pgno)
 				pages.n++
 			}
 			return true
@@ -111,8 +112,8 @@ func (r *record) pagesOf(v *view, upTo ltx.TXID, forgotten map[uint32]bool, chan
 		if covers == 0 {
 			return
 		}
-		v.pages.eachMissing(nil, first, first+(n-1), func(pgno uint32, _ frameLoc) bool {
-			if pages.set.has(pgno) && pages.compared.set(pgno) {
+		v.Pages.EachMissing(nil, first, first+(n-1), func(pgno uint32, _ view.Loc) bool {
+			if pages.set.Has(pgno) && pages.compared.Set(pgno) {
 				pages.covered++
 			}
 			return true
@@ -123,10 +124,10 @@ func (r *record) pagesOf(v *view, upTo ltx.TXID, forgotten map[uint32]bool, chan
 
 // witness returns the last transaction up to which the replica is known to have
 // the history of a record, and the files of the replica.
-func (r *replicaAccess) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo, error) {
+func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.FileInfo, error) {
 	ctx, cancel := r.tasks.WithTimeout(-1)
 	defer cancel()
-	before := r.views.current.Load()
+	before := r.views.Current.Load()
 	files, err := r.store.listAll(ctx, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
@@ -134,18 +135,18 @@ func (r *replicaAccess) witness(rec *record, v *view) (ltx.TXID, []*ltx.FileInfo
 	// The replica may have been replaced since the view was made.
 	if epoch, err := r.epochOf(ctx, before, files); err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
-	} else if epoch != v.epoch {
+	} else if epoch != v.Epoch {
 		return 0, nil, errors.New("the replica was replaced meanwhile")
 	}
-	listed := make(map[fileKey]*ltx.FileInfo, len(files))
+	listed := make(map[view.Key]*ltx.FileInfo, len(files))
 	for _, info := range files {
-		listed[keyOf(info)] = info
+		listed[view.KeyOf(info)] = info
 	}
 	slices.SortFunc(rec.Files, func(a, b recordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
 	tries := 0
 	for _, f := range rec.Files {
-		info := listed[fileKey{f.Level, f.MinTXID, f.MaxTXID}]
-		if info == nil || info.Size != f.Size || f.MaxTXID > v.txid {
+		info := listed[view.Key{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID}]
+		if info == nil || info.Size != f.Size || f.MaxTXID > v.TXID {
 			continue
 		}
 		if tries++; tries > maxWitnesses {
@@ -174,28 +175,28 @@ func (r *record) end() (last uint32) {
 
 // changes are pages that changed.
 type changes struct {
-	pages *bitmap
+	pages *view.Bitmap
 	least uint32 // all pages beyond this one changed
 }
 
-func (c *changes) has(pgno uint32) bool { return pgno > c.least || c.pages.has(pgno) }
+func (c *changes) has(pgno uint32) bool { return pgno > c.least || c.pages.Has(pgno) }
 
 // changedSince returns the pages of a view that changed after a transaction,
 // nil if that cannot be told.
-func (r *replicaAccess) changedSince(from ltx.TXID, v *view, files []*ltx.FileInfo) *changes {
-	plan, end := extend(from, v.txid, files)
-	if end != v.txid || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
+func (r *replicaAccess) changedSince(from ltx.TXID, v *view.View, files []*ltx.FileInfo) *changes {
+	plan, end := view.Extend(from, v.TXID, files)
+	if end != v.TXID || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
 		return nil
 	}
 	ctx, cancel := r.tasks.WithTimeout(-1)
 	defer cancel()
-	changed := &changes{newBitmap(v.pages.end()), v.commit}
+	changed := &changes{view.NewBitmap(v.Pages.End()), v.Commit}
 	err := r.store.loadFiles(ctx, plan, func(l *loadedFile) error {
 		l.index.Each(func(e ltxio.Entry) bool {
-			changed.pages.set(e.Pgno)
+			changed.pages.Set(e.Pgno)
 			return true
 		})
-		changed.least = min(changed.least, l.file.commit) // pages beyond it were cut off in between
+		changed.least = min(changed.least, l.file.Commit) // pages beyond it were cut off in between
 		return nil
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // await polls a condition until it holds.
@@ -27,25 +28,25 @@ func awaitHydrated(t testing.TB, db *database) {
 	t.Helper()
 	await(t, "hydration", func() bool {
 		l := db.hydrator.local()
-		return l != nil && l.view() == db.current.Load() && l.missing() == 0 && db.hydrator.progress().Status == HydrationComplete
+		return l != nil && l.view() == db.Current.Load() && l.missing() == 0 && db.hydrator.progress().Status == HydrationComplete
 	})
 }
 
 // wantLocal compares every page of a database's local file with a state of the
 // primary.
-func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view) {
+func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view.View) {
 	t.Helper()
 	image := imageOf(p, v)
-	page := make([]byte, v.pageSize)
-	for pgno := uint32(1); pgno <= v.commit; pgno++ {
-		want := image[int64(pgno-1)*int64(v.pageSize):][:v.pageSize]
-		if _, ok := v.lookup(pgno); !ok {
+	page := make([]byte, v.PageSize)
+	for pgno := uint32(1); pgno <= v.Commit; pgno++ {
+		want := image[int64(pgno-1)*int64(v.PageSize):][:v.PageSize]
+		if _, ok := v.Lookup(pgno); !ok {
 			continue
 		}
 		if err := db.hydrator.local().read(v, pgno, page); err != nil {
 			t.Errorf("page %d: %v", pgno, err)
 		} else if !bytes.Equal(page, want) {
-			t.Errorf("page %d as of %s is not what was written", pgno, v.txid)
+			t.Errorf("page %d as of %s is not what was written", pgno, v.TXID)
 		}
 	}
 }
@@ -76,7 +77,7 @@ func TestHydration(t *testing.T) {
 	p := rowsPrimary(t, client)
 	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})
 	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 	opens := client.opens.Load()
 
 	p.Exec("UPDATE t SET n = n + 1 WHERE id < 5")
@@ -84,7 +85,7 @@ func TestHydration(t *testing.T) {
 		t.Fatal(seen.err())
 	}
 	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.current.Load())
+	wantLocal(t, p, db, db.Current.Load())
 	if n := client.opens.Load() - opens; n != 1 {
 		t.Errorf("a transaction takes %d reads, want 1", n)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // localTier is the tier of a database that is hydrated: its local file, and
@@ -46,7 +47,7 @@ func (t *localTier) peek(key pageKey) []byte {
 	return nil
 }
 
-func (t *localTier) readView(v *view, pgno uint32, p []byte) bool {
+func (t *localTier) readView(v *view.View, pgno uint32, p []byte) bool {
 	l := t.local.Load()
 	if l == nil || int64(len(p)) != l.size {
 		return false

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/diskhook"
@@ -48,7 +49,7 @@ type replicaAccess struct {
 	log     *slog.Logger
 	tasks   *task.Group
 	store   *store
-	views   *views
+	views   *view.Views
 	buffers *bufferPool // for compressed frames
 
 	// refresh brings the current view up to date with the replica.
@@ -61,10 +62,10 @@ type replicaAccess struct {
 
 	// epochOf returns the epoch of files that were listed after a view was the
 	// current one.
-	epochOf func(ctx context.Context, before *view, files []*ltx.FileInfo) (uint32, error)
+	epochOf func(ctx context.Context, before *view.View, files []*ltx.FileInfo) (uint32, error)
 
 	// distrust ends the use of a file whose content does not have its checksum.
-	distrust func(f *ltxFile, problem error)
+	distrust func(f *view.File, problem error)
 
 	// forgetServed drops the pages that the tiers have, and has SQLite read
 	// again what it has cached, because pages were wrong.
@@ -73,7 +74,7 @@ type replicaAccess struct {
 
 // isCurrent reports whether an epoch is that of the current view. What is read
 // after it has ended may be of another history.
-func (r *replicaAccess) isCurrent(epoch uint32) bool { return epoch == r.views.epoch() }
+func (r *replicaAccess) isCurrent(epoch uint32) bool { return epoch == r.views.Epoch() }
 
 const (
 	// patience is how long hydration gives way to queries at a time.
@@ -194,11 +195,11 @@ func (h *hydrator) open() error {
 	default:
 	}
 	// All of this is about one view: the next may have pages of another size.
-	v := h.views.current.Load()
+	v := h.views.Current.Load()
 	if err := h.openFile(); err != nil {
 		return fmt.Errorf("open hydration file: %w", err)
 	}
-	l := newLocalPages(h.file, v.pageSize, h.opts.onDisk)
+	l := newLocalPages(h.file, v.PageSize, h.opts.onDisk)
 	var err error
 	if h.keeper != nil {
 		err = h.keeper.resume(l, v, h.replicaAccess)
@@ -306,14 +307,14 @@ func (h *hydrator) maintain() error {
 // follow makes the local file hold the newest view.
 func (h *hydrator) follow() error {
 	for {
-		l, cur := h.local(), h.views.current.Load()
+		l, cur := h.local(), h.views.Current.Load()
 		held := l.view()
 		if held == cur || held == nil { // nil: a reader found it broken
 			return nil
 		}
 		var err error
 		switch {
-		case held.pageSize != cur.pageSize:
+		case held.PageSize != cur.PageSize:
 			err = h.restart(l, cur)
 		case h.keeper != nil:
 			err = h.keeper.forget(l, held, cur)
@@ -327,7 +328,7 @@ func (h *hydrator) follow() error {
 }
 
 // restart empties the file for a view with pages of another size.
-func (h *hydrator) restart(l *localPages, cur *view) error {
+func (h *hydrator) restart(l *localPages, cur *view.View) error {
 	if h.keeper != nil {
 		if err := h.keeper.discard(l); err != nil {
 			return err
@@ -337,7 +338,7 @@ func (h *hydrator) restart(l *localPages, cur *view) error {
 	if err := h.file.Reset(); err != nil {
 		return err
 	}
-	l = newLocalPages(h.file, cur.pageSize, h.opts.onDisk)
+	l = newLocalPages(h.file, cur.PageSize, h.opts.onDisk)
 	h.tier.local.Store(l)
 	err := l.hold(cur)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/singleflight"
 )
@@ -17,7 +18,7 @@ import (
 // result. It tells histories of the replica apart and points pages away from
 // files that were deleted. It is safe for concurrent use.
 type index struct {
-	views
+	view.Views
 
 	store *store
 	tasks *task.Group
@@ -30,9 +31,9 @@ type index struct {
 	writer writeMode
 
 	// inUse returns the views that connections have pinned.
-	inUse func() []*view
+	inUse func() []*view.View
 
-	past   pastViews
+	past   view.Past
 	seen   atomic.Pointer[seenFiles]
 	turns  atomic.Int64       // number of refreshes started
 	ending atomic.Int64       // epoch that the next refresh has to end, plus 1; 0 if there is none
@@ -44,7 +45,7 @@ type index struct {
 type pageSink interface {
 	// cachePages adds pages to the cache that a published view has in that
 	// version.
-	cachePages(v *view, pages keptPages)
+	cachePages(v *view.View, pages keptPages)
 
 	// reset drops the cached pages and prepares the cache for pages of pageSize
 	// bytes.
@@ -64,7 +65,7 @@ type writeMode interface {
 	// replace publishes next as the newest view of the replica. It returns
 	// errOvertaken if cur is not the newest view any more, and errWriting if
 	// next would lack commits that are not on the replica yet.
-	replace(cur, next *view) error
+	replace(cur, next *view.View) error
 
 	isEnabled() bool
 	isWriting() bool
@@ -75,10 +76,10 @@ type writeMode interface {
 
 	// secondLook decides whether files that seem to be of another history
 	// really are, before the index drops what this process has written.
-	secondLook(ctx context.Context, before *view, files []*ltx.FileInfo) (other bool, err error)
+	secondLook(ctx context.Context, before *view.View, files []*ltx.FileInfo) (other bool, err error)
 
 	// saw takes a listing that belongs to the history of view before.
-	saw(before *view, files []*ltx.FileInfo)
+	saw(before *view.View, files []*ltx.FileInfo)
 
 	// forget drops the listings that saw took, because the history has ended.
 	forget()
@@ -96,9 +97,9 @@ const planAttempts = 3
 type openedFiles struct{ plan, listed []*ltx.FileInfo }
 
 // buildNewest builds the newest view.
-func (x *index) buildNewest(ctx context.Context) (v *view, from openedFiles, pages keptPages, err error) {
+func (x *index) buildNewest(ctx context.Context) (v *view.View, from openedFiles, pages keptPages, err error) {
 	v, pages, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		plan, err := planLatest(0, files)
+		plan, err := view.PlanLatest(0, files)
 		from = openedFiles{plan, files}
 		return plan, err
 	})
@@ -107,7 +108,7 @@ func (x *index) buildNewest(ctx context.Context) (v *view, from openedFiles, pag
 
 // build builds a view from the empty state. The function choose makes the plan
 // from a listing of all files.
-func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, keptPages, error) {
+func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view.View, keptPages, error) {
 	var err error
 	for range planAttempts {
 		var files, plan []*ltx.FileInfo
@@ -133,11 +134,11 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 }
 
 // assemble builds a view from the empty state with the files of a plan.
-func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view, keptPages, error) {
-	v := new(view)
+func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view.View, keptPages, error) {
+	v := new(view.View)
 	pages := make(keptPages)
 	err := x.store.loadFiles(ctx, plan, func(l *loadedFile) (err error) {
-		if v, err = v.advance(l.file, l.index); err != nil {
+		if v, err = v.Advance(l.file, l.index); err != nil {
 			return err
 		}
 		pages.keep(l, x.cacheSize)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -50,36 +51,36 @@ type judgement struct {
 // file that ends at a known transaction and compares it with the timestamp of
 // the transaction. A snapshot carries the time of its creation. If it was
 // created again, its checksum is compared.
-func (x *index) judge(ctx context.Context, before *view, files []*ltx.FileInfo) (j judgement, err error) {
-	if before.last == nil || len(files) == 0 {
+func (x *index) judge(ctx context.Context, before *view.View, files []*ltx.FileInfo) (j judgement, err error) {
+	if before.Last == nil || len(files) == 0 {
 		// The view has no file, or the replica has none. The latter is a
 		// problem, but no news.
-		return judgement{upTo: before.txid}, nil
+		return judgement{upTo: before.TXID}, nil
 	}
-	had := before.files()
-	had[before.last.key()] = before.last
-	seen := x.seenIn(before.epoch)
+	had := before.Files()
+	had[before.Last.Key()] = before.Last
+	seen := x.seenIn(before.Epoch)
 	var newest ltx.TXID
 	for _, info := range files {
 		newest = max(newest, info.MaxTXID)
-		if info.MaxTXID <= j.upTo || info.MaxTXID > before.txid {
+		if info.MaxTXID <= j.upTo || info.MaxTXID > before.TXID {
 			continue
 		}
-		l, known := seen[keyOf(info)]
-		if f := had[keyOf(info)]; f != nil && f.isListedAs(info) || f == nil && known && l.is(listingOf(info)) {
+		l, known := seen[view.KeyOf(info)]
+		if f := had[view.KeyOf(info)]; f != nil && f.IsListedAs(info) || f == nil && known && l.Is(view.ListingOf(info)) {
 			j.upTo = info.MaxTXID
 		}
 	}
-	if j.upTo < before.txid {
+	if j.upTo < before.TXID {
 		if err := x.interrogate(ctx, &j, before, had, files); err != nil {
 			return j, err
 		}
 	}
 	switch {
 	case j.verdict == otherHistory:
-	case newest < before.txid:
+	case newest < before.TXID:
 		j.back, j.verdict = true, otherHistory
-	case j.upTo < before.txid:
+	case j.upTo < before.TXID:
 		j.verdict = unknownHistory
 	}
 	return j, nil
@@ -87,10 +88,10 @@ func (x *index) judge(ctx context.Context, before *view, files []*ltx.FileInfo) 
 
 // interrogate reads the header of a file that ends at a known transaction. It
 // takes the newest such file.
-func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had map[fileKey]*ltxFile, files []*ltx.FileInfo) error {
+func (x *index) interrogate(ctx context.Context, j *judgement, before *view.View, had map[view.Key]*view.File, files []*ltx.FileInfo) error {
 	var suspects []*ltx.FileInfo
 	for _, info := range files {
-		if info.MaxTXID > j.upTo && info.MaxTXID <= before.txid {
+		if info.MaxTXID > j.upTo && info.MaxTXID <= before.TXID {
 			suspects = append(suspects, info)
 		}
 	}
@@ -100,8 +101,8 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had
 		return cmp.Or(cmp.Compare(b.MaxTXID, a.MaxTXID), cmp.Compare(a.Level, b.Level))
 	})
 	for _, info := range suspects {
-		f := had[keyOf(info)]
-		want, dated := before.stampOf(info.MaxTXID)
+		f := had[view.KeyOf(info)]
+		want, dated := before.StampOf(info.MaxTXID)
 		same := false
 		var err error
 		switch {
@@ -113,7 +114,7 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had
 			j.loaded, err = x.store.loadFile(ctx, info)
 			switch {
 			case err == nil:
-				same = j.loaded.file.timestamp == want
+				same = j.loaded.file.Timestamp == want
 			case errors.Is(err, ErrCorrupt) && j.upTo > 0:
 				j.damaged = true // other files may decide
 				continue
@@ -134,37 +135,37 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view, had
 
 // isSameTransactions reports whether the listed file holds the transactions of
 // the known file f. If f was encoded again, the listed file has another size.
-func (x *index) isSameTransactions(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
+func (x *index) isSameTransactions(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
 	timestamp, err := x.store.timestamp(ctx, info)
 	switch {
 	case err != nil:
 		return false, err
-	case info.Size == f.size:
+	case info.Size == f.Size:
 		same, err := x.isSameContent(ctx, f, info)
-		return same && (timestamp == f.timestamp || f.level == SnapshotLevel), err
+		return same && (timestamp == f.Timestamp || f.Level == SnapshotLevel), err
 	}
-	return timestamp == f.timestamp, nil
+	return timestamp == f.Timestamp, nil
 }
 
 // isSameContent reports whether the listed file has the content of the known
 // file f in the same places. Only the headers may differ, and only those of
 // snapshots, which contain the time of their creation.
-func (x *index) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInfo) (bool, error) {
-	if info.Size != f.size {
+func (x *index) isSameContent(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
+	if info.Size != f.Size {
 		return false, nil
 	}
 	sum, err := x.store.checksum(ctx, info)
-	if err != nil || sum == f.checksum || f.level != SnapshotLevel {
-		return err == nil && sum == f.checksum, err
+	if err != nil || sum == f.Checksum || f.Level != SnapshotLevel {
+		return err == nil && sum == f.Checksum, err
 	}
 	header, err := x.store.header(ctx, info)
 	if err != nil {
 		return false, err
 	}
-	content := f.size - f.framesEnd - ltx.ChecksumSize
+	content := f.Size - f.FramesEnd - ltx.ChecksumSize
 	for _, perFrame := range []int64{ltx.PageHeaderSize, ltx.PageHeaderSize + 4} { // one size for each encoding
-		rest := content + int64(f.frames)*(perFrame+int64(f.pageSize))
-		if ltxio.IsSameBehind(f.header[:], f.checksum, header, sum, rest) {
+		rest := content + int64(f.Frames)*(perFrame+int64(f.PageSize))
+		if ltxio.IsSameBehind(f.Header[:], f.Checksum, header, sum, rest) {
 			return true, nil
 		}
 	}
@@ -174,7 +175,7 @@ func (x *index) isSameContent(ctx context.Context, f *ltxFile, info *ltx.FileInf
 // isReplaced reports whether the files are known to be of another history than
 // view before, which was made before they were listed. Files that end earlier
 // than the view do not prove that, because some files may have been lost.
-func (x *index) isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error) {
+func (x *index) isReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error) {
 	j, err := x.judge(ctx, before, files)
 	if err != nil {
 		return false, err

@@ -1,11 +1,13 @@
 package litestream
 
+import "github.com/ltxvfs/litestream/internal/view"
+
 // keptPages are the newest versions of pages that came along with files, by
 // page number.
 type keptPages map[uint32]keptPage
 
 type keptPage struct {
-	file *ltxFile
+	file *view.File
 	data []byte
 }
 
@@ -20,10 +22,10 @@ func (k keptPages) keep(l *loadedFile, limit int64) {
 }
 
 // cachePages gives the tiers those pages that a view has in that version.
-func (s *pageSource) cachePages(v *view, pages keptPages) {
+func (s *pageSource) cachePages(v *view.View, pages keptPages) {
 	for pgno, p := range pages {
-		if loc, ok := v.lookup(pgno); ok && loc.file == p.file {
-			s.admit(pageKey{loc.version, pgno, v.epoch}, p.data, p.file.isWhole)
+		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file {
+			s.admit(pageKey{loc.Version, pgno, v.Epoch}, p.data, p.file.IsWhole)
 		}
 	}
 	s.local.notify()

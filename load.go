@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -37,7 +38,7 @@ const (
 
 // loadedFile holds the parts of a file that were read to load it.
 type loadedFile struct {
-	file  *ltxFile
+	file  *view.File
 	index ltxio.Index
 	pages []loadedPage // pages that these parts contained, decoded
 	bytes int          // total size of pages
@@ -63,7 +64,7 @@ func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (l *loadedFile
 		l, err = s.loadParts(ctx, info)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("load %s: %w", keyOf(info), err)
+		return nil, fmt.Errorf("load %s: %w", view.KeyOf(info), err)
 	}
 	s.markWrong(l.file)
 	return l, nil
@@ -80,8 +81,8 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	head := make([]byte, headSize)
 	tail := make([]byte, tailGuess(info))
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.load(gctx, keyOf(info), head, 0) })
-	g.Go(func() error { return s.load(gctx, keyOf(info), tail, info.Size-int64(len(tail))) })
+	g.Go(func() error { return s.load(gctx, view.KeyOf(info), head, 0) })
+	g.Go(func() error { return s.load(gctx, view.KeyOf(info), tail, info.Size-int64(len(tail))) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -105,8 +106,8 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, hdr, index, need), index: index}
-	l.file.setChecksum(trailer.FileChecksum, head, tail[int64(len(tail))-need:])
+	l := &loadedFile{file: view.NewFile(info, hdr, index, need), index: index}
+	l.file.SetChecksum(trailer.FileChecksum, head, tail[int64(len(tail))-need:])
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
 		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
@@ -145,7 +146,7 @@ func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 		n := int(min(more-int64(len(b)), maxTailRead))
 		b = slices.Grow(b, n)
 		part := b[len(b) : len(b)+n]
-		if err := s.load(ctx, keyOf(info), part, info.Size-need+int64(len(b))); err != nil {
+		if err := s.load(ctx, view.KeyOf(info), part, info.Size-need+int64(len(b))); err != nil {
 			return nil, err
 		}
 		b = b[:len(b)+n]
@@ -155,7 +156,7 @@ func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 
 func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
 	b := make([]byte, info.Size)
-	if err := s.load(ctx, keyOf(info), b, 0); err != nil {
+	if err := s.load(ctx, view.KeyOf(info), b, 0); err != nil {
 		return nil, err
 	}
 	f, err := ltxio.ParseFile(b, info.MinTXID, info.MaxTXID)
@@ -166,9 +167,9 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: newLTXFile(info, f.Header, f.Index, need), index: f.Index.Clone()}
-	l.file.setChecksum(f.Trailer.FileChecksum, b, b[info.Size-need:])
-	l.file.isWhole = true
+	l := &loadedFile{file: view.NewFile(info, f.Header, f.Index, need), index: f.Index.Clone()}
+	l.file.SetChecksum(f.Trailer.FileChecksum, b, b[info.Size-need:])
+	l.file.IsWhole = true
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
 			l.keep(pgno, bytes.Clone(page))
@@ -182,10 +183,10 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 // header reads the header of a file.
 func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
 	if info.Size < ltxio.MinFileSize {
-		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
+		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", view.KeyOf(info), ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.HeaderSize)
-	return buf, s.load(asListed(ctx, info), keyOf(info), buf, 0)
+	return buf, s.load(asListed(ctx, info), view.KeyOf(info), buf, 0)
 }
 
 // timestamp reads the timestamp in the header of a file, in milliseconds since
@@ -197,7 +198,7 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 	}
 	hdr, err := ltxio.ParseHeader(buf, info.MinTXID, info.MaxTXID)
 	if err != nil {
-		return 0, fmt.Errorf("read header of %s: %w", keyOf(info), err)
+		return 0, fmt.Errorf("read header of %s: %w", view.KeyOf(info), err)
 	}
 	return hdr.Timestamp, nil
 }
@@ -205,15 +206,15 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 // checksum reads the checksum in the trailer of a file.
 func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
 	if info.Size < ltxio.MinFileSize {
-		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", keyOf(info), ErrCorrupt, info.Size)
+		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", view.KeyOf(info), ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.TrailerSize)
-	if err := s.load(asListed(ctx, info), keyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
+	if err := s.load(asListed(ctx, info), view.KeyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
 		return 0, err
 	}
 	var trailer ltx.Trailer
 	if err := trailer.UnmarshalBinary(buf); err != nil {
-		return 0, fmt.Errorf("read trailer of %s: %w: %w", keyOf(info), ErrCorrupt, err)
+		return 0, fmt.Errorf("read trailer of %s: %w: %w", view.KeyOf(info), ErrCorrupt, err)
 	}
 	return trailer.FileChecksum, nil
 }

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -18,15 +21,15 @@ func TestPromise8_MuchNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const files = 10 * loadConcurrency
 		client := newHookClient()
-		putFile(t, client, fileKey{0, 1, 1}, 3, 1, pgnoRange(1, 3))
+		putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{})
 		for txid := ltx.TXID(2); txid <= files+1; txid++ {
-			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), pgnoRange(2, 3))
+			putFile(t, client, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid}, 3, byte(txid), pgnoRange(2, 3))
 		}
 		before := client.opens.Load()
 		var held atomic.Int64
-		client.open = func(k fileKey, _ int64) error {
-			if k.minTXID == 2 {
+		client.open = func(k view.Key, _ int64) error {
+			if k.MinTXID == 2 {
 				time.Sleep(time.Second) // the others get ahead as far as they can
 				held.Store(client.opens.Load() - before)
 			}
@@ -38,7 +41,7 @@ func TestPromise8_MuchNews(t *testing.T) {
 		if n := held.Load(); n == 0 || n > loadConcurrency {
 			t.Errorf("%d files are held at a time, want %d at most", n, loadConcurrency)
 		}
-		if got := db.current.Load().txid; got != files+1 {
+		if got := db.Current.Load().TXID; got != files+1 {
 			t.Errorf("the view is %s after %d files", got, files)
 		}
 	})
@@ -49,9 +52,9 @@ func TestPromise8_MuchNews(t *testing.T) {
 func TestPromise8_KeptPages(t *testing.T) {
 	const limit = 32 << 10
 	kept := make(keptPages)
-	var last *ltxFile
+	var last *view.File
 	for txid := ltx.TXID(2); txid <= 51; txid++ {
-		last, _ = fakeFile(t, txid, txid, 4096, 100, scattered(2, 3, 100))
+		last, _ = viewtest.File(t, txid, txid, 4096, 100, viewtest.Scattered(2, 3, 100))
 		l := &loadedFile{file: last}
 		for pgno := range uint32(10) {
 			l.keep(pgno+uint32(txid%5)+1, make([]byte, 4096))
@@ -70,7 +73,7 @@ func TestPromise8_KeptPages(t *testing.T) {
 // allocated for it on that word alone.
 func TestPromise8_ListedSize(t *testing.T) {
 	client := newHookClient()
-	client.open = func(fileKey, int64) error { return fs.ErrPermission }
+	client.open = func(view.Key, int64) error { return fs.ErrPermission }
 	s := &store{client: client, log: slog.New(slog.DiscardHandler)}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

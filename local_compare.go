@@ -3,11 +3,13 @@ package litestream
 import (
 	"context"
 	"math"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // sumBack reads back the local pages of a file that are in no stretch, and makes
 // stretches of them. It returns the gaps that are left.
-func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps []gap, err error) {
+func (l *localPages) sumBack(ctx context.Context, v *view.View, t *fileTally) (gaps []gap, err error) {
 	f := t.file
 	page := make([]byte, l.size)
 	var run stretch
@@ -23,21 +25,21 @@ func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps [
 		}
 		gaps = append(gaps, gap{offset, end})
 	}
-	walkFile(v, t, l.sums.of(f), func(pgno uint32, loc frameLoc) bool {
-		end := loc.offset + int64(loc.size)
+	walkFile(v, t, l.sums.of(f), func(pgno uint32, loc view.Loc) bool {
+		end := loc.Offset + int64(loc.Size)
 		switch err = l.read(v, pgno, page); {
 		case err == errNotHere: // the page has changed since, or another history has begun
 			err = nil
-			missing(loc.offset, end)
+			missing(loc.Offset, end)
 			return true
 		case err != nil:
 			return false
 		}
-		if run.end != loc.offset || run.end-run.offset >= partSize {
+		if run.end != loc.Offset || run.end-run.offset >= partSize {
 			flush()
-			run = stretch{offset: loc.offset}
+			run = stretch{offset: loc.Offset}
 		}
-		run.sum.AddPage(pgno, loc.size, f.sized, page)
+		run.sum.AddPage(pgno, loc.Size, f.Sized, page)
 		run.end = end
 		return ctx.Err() == nil
 	}, missing)
@@ -47,7 +49,7 @@ func (l *localPages) sumBack(ctx context.Context, v *view, t *fileTally) (gaps [
 
 // settle settles the pages of a file. Compared tells whether a compared checksum
 // covers them.
-func (l *localPages) settle(ctx context.Context, of *heldPages, f *ltxFile, compared bool) {
+func (l *localPages) settle(ctx context.Context, of *heldPages, f *view.File, compared bool) {
 	const batch = 1024
 	pgnos := make([]uint32, 0, batch)
 	note := func() {
@@ -61,8 +63,8 @@ func (l *localPages) settle(ctx context.Context, of *heldPages, f *ltxFile, comp
 		}
 		pgnos = pgnos[:0]
 	}
-	of.view.pages.eachMissing(of.settled, 1, math.MaxUint32, func(pgno uint32, loc frameLoc) bool {
-		if loc.file == f {
+	of.view.Pages.EachMissing(of.settled, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
+		if loc.File == f {
 			pgnos = append(pgnos, pgno)
 		}
 		if len(pgnos) == batch {
@@ -84,11 +86,11 @@ func (l *localPages) settleKey(key pageKey) {
 
 // settlePage settles a page that is present. Called under mu.
 func (l *localPages) settlePage(held *heldPages, pgno uint32, compared bool) {
-	if !held.settled.set(pgno) {
+	if !held.settled.Set(pgno) {
 		return
 	}
 	l.settled.Add(1)
-	if compared && held.compared.set(pgno) {
+	if compared && held.compared.Set(pgno) {
 		l.compared.Add(1)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/diskhook"
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -42,38 +43,38 @@ type localPages struct {
 // with the bit set, and a view with that version. When every page is dropped,
 // the next bitmap is another one.
 type heldPages struct {
-	view    *view
-	present *bitmap
+	view    *view.View
+	present *view.Bitmap
 
 	// compared has the present pages that a compared checksum covers. Settled
 	// has them, and the pages that no checksum can be compared for. A page
 	// leaves both when it leaves present.
-	settled, compared *bitmap
+	settled, compared *view.Bitmap
 }
 
 // has reports whether a page is there in the version that v has.
-func (s *heldPages) has(v *view, pgno uint32) bool {
-	if s == nil || s.view.epoch != v.epoch || !s.present.has(pgno) {
+func (s *heldPages) has(v *view.View, pgno uint32) bool {
+	if s == nil || s.view.Epoch != v.Epoch || !s.present.Has(pgno) {
 		return false
 	}
 	if s.view == v {
 		return true
 	}
-	a, ok := s.view.lookup(pgno)
+	a, ok := s.view.Lookup(pgno)
 	if !ok {
 		return false
 	}
-	b, ok := v.lookup(pgno)
-	return ok && a.version == b.version
+	b, ok := v.Lookup(pgno)
+	return ok && a.Version == b.Version
 }
 
 // hasKey is has for a page version.
 func (s *heldPages) hasKey(key pageKey) bool {
-	if s == nil || s.view.epoch != key.epoch || !s.present.has(key.pgno) {
+	if s == nil || s.view.Epoch != key.epoch || !s.present.Has(key.pgno) {
 		return false
 	}
-	loc, ok := s.view.lookup(key.pgno)
-	return ok && loc.version == key.version
+	loc, ok := s.view.Lookup(key.pgno)
+	return ok && loc.Version == key.version
 }
 
 func newLocalPages(file *pagefile.File, pageSize uint32, onDisk diskhook.Hook) *localPages {
@@ -89,7 +90,7 @@ var errNotHere = errors.New("page is not here")
 
 // read fills p with a page of a view. The error is errNotHere, or that of the
 // file.
-func (l *localPages) read(v *view, pgno uint32, p []byte) error {
+func (l *localPages) read(v *view.View, pgno uint32, p []byte) error {
 	before := l.held.Load()
 	if !before.has(v, pgno) {
 		return errNotHere
@@ -119,7 +120,7 @@ func (l *localPages) readKey(key pageKey) ([]byte, error) {
 func (l *localPages) hasKey(key pageKey) bool { return l.held.Load().hasKey(key) }
 
 // view returns the view whose pages are here, nil if every page was dropped.
-func (l *localPages) view() *view {
+func (l *localPages) view() *view.View {
 	if held := l.held.Load(); held != nil {
 		return held.view
 	}
@@ -128,38 +129,38 @@ func (l *localPages) view() *view {
 
 // hold makes next the view that is held. Pages that it has in other versions
 // are not present any more.
-func (l *localPages) hold(next *view) error {
-	if int64(next.pageSize) != l.size {
-		return fmt.Errorf("a file of pages of %d bytes cannot hold those of %d", l.size, next.pageSize)
+func (l *localPages) hold(next *view.View) error {
+	if int64(next.PageSize) != l.size {
+		return fmt.Errorf("a file of pages of %d bytes cannot hold those of %d", l.size, next.PageSize)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.file.Grow(localSize(next)); err != nil {
 		return err
 	}
-	end := next.pages.end()
+	end := next.Pages.End()
 	held := l.held.Load()
-	if held == nil || held.view.epoch != next.epoch {
+	if held == nil || held.view.Epoch != next.Epoch {
 		l.count.Store(0)
 		l.settled.Store(0)
 		l.compared.Store(0)
 		l.sums.forget(nil)
-		held = &heldPages{present: newBitmap(end), settled: newBitmap(end), compared: newBitmap(end)}
+		held = &heldPages{present: view.NewBitmap(end), settled: view.NewBitmap(end), compared: view.NewBitmap(end)}
 	} else {
-		eachDifference(&held.view.pages, &next.pages, func(pgno uint32) {
-			if held.present.clear(pgno) {
+		view.EachDifference(&held.view.Pages, &next.Pages, func(pgno uint32) {
+			if held.present.Clear(pgno) {
 				l.count.Add(-1)
 			}
-			if held.settled.clear(pgno) {
+			if held.settled.Clear(pgno) {
 				l.settled.Add(-1)
 			}
-			if held.compared.clear(pgno) {
+			if held.compared.Clear(pgno) {
 				l.compared.Add(-1)
 			}
 		})
 	}
-	l.total.Store(next.pages.len())
-	l.held.Store(&heldPages{next, held.present.roomFor(end), held.settled.roomFor(end), held.compared.roomFor(end)})
+	l.total.Store(next.Pages.Len())
+	l.held.Store(&heldPages{next, held.present.RoomFor(end), held.settled.RoomFor(end), held.compared.RoomFor(end)})
 	return nil
 }
 
@@ -168,9 +169,9 @@ const localSlack = 64 << 20
 
 // localSize returns the length of the local file of a view. It is that of the
 // database, unless hardly any of its pages exist.
-func localSize(v *view) int64 {
-	n := int64(v.pages.end()) * int64(v.pageSize)
-	if size := v.fileSize(); size <= 2*n+localSlack {
+func localSize(v *view.View) int64 {
+	n := int64(v.Pages.End()) * int64(v.PageSize)
+	if size := v.FileSize(); size <= 2*n+localSlack {
 		return size
 	}
 	return n
@@ -198,11 +199,11 @@ func (l *localPages) wants(key pageKey) bool {
 	if held == nil {
 		return false
 	}
-	if held.view.epoch != key.epoch || key.version > held.view.txid {
+	if held.view.Epoch != key.epoch || key.version > held.view.TXID {
 		return true
 	}
-	loc, ok := held.view.lookup(key.pgno)
-	return ok && loc.version == key.version && !held.present.has(key.pgno)
+	loc, ok := held.view.Lookup(key.pgno)
+	return ok && loc.Version == key.version && !held.present.Has(key.pgno)
 }
 
 // missing returns how many pages of the view that is held are not here.
@@ -222,16 +223,16 @@ func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	held := l.held.Load()
-	if held == nil || held.view.epoch != epoch {
+	if held == nil || held.view.Epoch != epoch {
 		return 0, nil
 	}
 	wanted := func(i int) bool {
 		pgno := first + uint32(i)
-		loc, ok := held.view.lookup(pgno)
-		if !ok || loc.version != versions[i] {
+		loc, ok := held.view.Lookup(pgno)
+		if !ok || loc.Version != versions[i] {
 			return false
 		}
-		if held.present.has(pgno) {
+		if held.present.Has(pgno) {
 			already++
 			return false
 		}
@@ -254,7 +255,7 @@ func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte
 			return already, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
 		for k := from; k < i; k++ {
-			if held.present.set(first + uint32(k)) {
+			if held.present.Set(first + uint32(k)) {
 				l.count.Add(1)
 			} else {
 				already++ // another goroutine has written it meanwhile, and this write replaced it

@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
@@ -16,7 +19,7 @@ import (
 
 // somePages is a local file of ten pages of the first of two views, of which
 // the second has page 5 in another version. A page is filled with its version.
-func somePages(t *testing.T) (l *localPages, v1, v2 *view) {
+func somePages(t *testing.T) (l *localPages, v1, v2 *view.View) {
 	t.Helper()
 	f, err := pagefile.CreateTemp()
 	if err != nil {
@@ -24,16 +27,16 @@ func somePages(t *testing.T) (l *localPages, v1, v2 *view) {
 	}
 	t.Cleanup(func() { f.Close() })
 	l = newLocalPages(f, 4096, nil)
-	file1, index1 := fakeFile(t, 1, 1, 4096, 10, allPages(4096, 10))
-	v1 = mustAdvance(t, new(view), file1, index1)
-	file2, index2 := fakeFile(t, 2, 2, 4096, 10, func(yield func(uint32) bool) { yield(5) })
-	v2 = mustAdvance(t, v1, file2, index2)
+	file1, index1 := viewtest.File(t, 1, 1, 4096, 10, viewtest.AllPages(4096, 10))
+	v1 = viewtest.Advance(t, new(view.View), file1, index1)
+	file2, index2 := viewtest.File(t, 2, 2, 4096, 10, func(yield func(uint32) bool) { yield(5) })
+	v2 = viewtest.Advance(t, v1, file2, index2)
 	hold(t, l, v1)
 	putPage(t, l, 0, 5, 1)
 	return l, v1, v2
 }
 
-func hold(t *testing.T, l *localPages, v *view) {
+func hold(t *testing.T, l *localPages, v *view.View) {
 	t.Helper()
 	if err := l.hold(v); err != nil {
 		t.Error(err)
@@ -50,12 +53,12 @@ func putPage(t *testing.T, l *localPages, epoch, pgno uint32, version ltx.TXID) 
 // Things happen before and after the bytes of a page are read: a reader gets
 // its version or nothing.
 func TestLocalPages_ReadMeanwhile(t *testing.T) {
-	for name, step := range map[string]func(t *testing.T, l *localPages, v1, v2 *view){
-		"nothing":     func(*testing.T, *localPages, *view, *view) {},
-		"held":        func(t *testing.T, l *localPages, _, v2 *view) { hold(t, l, v2) },
-		"overwritten": func(t *testing.T, l *localPages, _, v2 *view) { hold(t, l, v2); putPage(t, l, 0, 5, 2) },
-		"dropped":     func(_ *testing.T, l *localPages, _, _ *view) { l.drop() },
-		"dropped, and there again": func(t *testing.T, l *localPages, v1, _ *view) {
+	for name, step := range map[string]func(t *testing.T, l *localPages, v1, v2 *view.View){
+		"nothing":     func(*testing.T, *localPages, *view.View, *view.View) {},
+		"held":        func(t *testing.T, l *localPages, _, v2 *view.View) { hold(t, l, v2) },
+		"overwritten": func(t *testing.T, l *localPages, _, v2 *view.View) { hold(t, l, v2); putPage(t, l, 0, 5, 2) },
+		"dropped":     func(_ *testing.T, l *localPages, _, _ *view.View) { l.drop() },
+		"dropped, and there again": func(t *testing.T, l *localPages, v1, _ *view.View) {
 			l.drop()
 			if err := l.file.Reset(); err != nil {
 				t.Error(err)
@@ -63,10 +66,10 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 			hold(t, l, v1)
 			putPage(t, l, 0, 5, 1)
 		},
-		"another history": func(t *testing.T, l *localPages, _, _ *view) {
-			file, index := fakeFile(t, 1, 1, 4096, 10, allPages(4096, 10))
-			next := mustAdvance(t, new(view), file, index)
-			next.epoch = 1
+		"another history": func(t *testing.T, l *localPages, _, _ *view.View) {
+			file, index := viewtest.File(t, 1, 1, 4096, 10, viewtest.AllPages(4096, 10))
+			next := viewtest.Advance(t, new(view.View), file, index)
+			next.Epoch = 1
 			hold(t, l, next)
 			putPage(t, l, 1, 5, 1)
 		},
@@ -74,7 +77,7 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 		for _, when := range []string{"before", "after"} {
 			for of := range 2 {
 				l, v1, v2 := somePages(t)
-				v, want := []*view{v1, v2}[of], byte(of+1)
+				v, want := []*view.View{v1, v2}[of], byte(of+1)
 				if of == 1 {
 					hold(t, l, v1)
 				}
@@ -114,18 +117,18 @@ func TestLocalPages_Concurrent(t *testing.T) {
 	}
 	defer f.Close()
 	l := newLocalPages(f, 512, nil)
-	file, index := fakeFile(t, 1, 1, 512, pages, allPages(512, pages))
-	all := []*view{mustAdvance(t, new(view), file, index)}
+	file, index := viewtest.File(t, 1, 1, 512, pages, viewtest.AllPages(512, pages))
+	all := []*view.View{viewtest.Advance(t, new(view.View), file, index)}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for txid := ltx.TXID(2); txid <= views; txid++ {
-		file, index := fakeFile(t, txid, txid, 512, pages+uint32(txid), func(yield func(uint32) bool) {
+		file, index := viewtest.File(t, txid, txid, 512, pages+uint32(txid), func(yield func(uint32) bool) {
 			for pgno := uint32(1); pgno <= pages; pgno++ {
 				if rng.IntN(10) == 0 && !yield(pgno) {
 					return
 				}
 			}
 		})
-		all = append(all, mustAdvance(t, all[len(all)-1], file, index))
+		all = append(all, viewtest.Advance(t, all[len(all)-1], file, index))
 	}
 	page := func(pgno uint32, version ltx.TXID) []byte {
 		p := make([]byte, 512)
@@ -151,8 +154,8 @@ func TestLocalPages_Concurrent(t *testing.T) {
 					continue
 				}
 				found.Add(1)
-				if loc, _ := v.lookup(pgno); !bytes.Equal(p, page(pgno, loc.version)) {
-					t.Errorf("page %d of view %s is wrong", pgno, v.txid)
+				if loc, _ := v.Lookup(pgno); !bytes.Equal(p, page(pgno, loc.Version)) {
+					t.Errorf("page %d of view %s is wrong", pgno, v.TXID)
 					return
 				}
 			}
@@ -162,8 +165,8 @@ func TestLocalPages_Concurrent(t *testing.T) {
 		hold(t, l, v)
 		newest.Store(int64(i))
 		for pgno := uint32(1); pgno <= pages; pgno++ {
-			loc, _ := v.lookup(pgno)
-			if _, err := l.write(0, pgno, []ltx.TXID{loc.version}, page(pgno, loc.version)); err != nil {
+			loc, _ := v.Lookup(pgno)
+			if _, err := l.write(0, pgno, []ltx.TXID{loc.Version}, page(pgno, loc.Version)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -176,18 +179,18 @@ func TestLocalPages_Concurrent(t *testing.T) {
 }
 
 func TestBitmap_MissingIn(t *testing.T) {
-	b := newBitmap(200)
+	b := view.NewBitmap(200)
 	for pgno := uint32(1); pgno <= 200; pgno += 3 {
-		b.set(pgno)
+		b.Set(pgno)
 	}
 	for _, r := range [][2]uint32{{1, 200}, {1, 1}, {2, 2}, {64, 65}, {60, 130}, {199, 5000}, {0, 10}, {7, 3}} {
 		var want, got []uint32
 		for pgno := r[0]; pgno >= 1 && pgno <= min(r[1], 256); pgno++ {
-			if !b.has(pgno) {
+			if !b.Has(pgno) {
 				want = append(want, pgno)
 			}
 		}
-		b.missingIn(r[0], r[1], func(pgno uint32) bool { got = append(got, pgno); return true })
+		b.MissingIn(r[0], r[1], func(pgno uint32) bool { got = append(got, pgno); return true })
 		if len(got) != len(want) || len(got) > 0 && (got[0] != want[0] || got[len(got)-1] != want[len(want)-1]) {
 			t.Errorf("%v: got %v, want %v", r, got, want)
 		}

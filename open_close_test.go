@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // TestClose_EndedContext closes with a context that is done already: nobody
@@ -46,7 +48,7 @@ func TestClose_DuringOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vfs := NewVFS(client, &Options{Logger: slog.New(slog.DiscardHandler)})
 		var opening *sharedDB
-		client.fetch = func(fileKey, int64) {
+		client.fetch = func(view.Key, int64) {
 			opening = vfs.names.mu.databases["name app.db"]
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -106,7 +108,7 @@ func TestPromise9_OpenWithRefresh(t *testing.T) {
 	counterPrimary(t, client, 1)
 	synctest.Test(t, func(t *testing.T) {
 		back := make(chan struct{})
-		client.open = func(fileKey, int64) error {
+		client.open = func(view.Key, int64) error {
 			if client.opens.Load() > 1 {
 				return fs.ErrNotExist
 			}

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
 	"github.com/superfly/ltx"
 )
 
@@ -48,7 +50,7 @@ func TestCache_ScanKeeps(t *testing.T) {
 func TestPromise8_CacheSizeKept(t *testing.T) {
 	for _, pageSize := range []uint32{512, 4096, 65536} {
 		const size = 4 << 20
-		before := heapInUse()
+		before := viewtest.HeapInUse()
 		c := newPageCache(size, pageSize)
 		for i := range uint32(4 * size / pageSize) {
 			k := pageKey{version: 1, pgno: i + 1}
@@ -60,7 +62,7 @@ func TestPromise8_CacheSizeKept(t *testing.T) {
 			c.add(pageKey{version: 1, pgno: max(i, 10) - 9}, make([]byte, pageSize)) // again
 			c.get(pageKey{version: 1, pgno: i/2 + 1})
 		}
-		after := heapInUse()
+		after := viewtest.HeapInUse()
 		if n := int64(c.lru.Len()); n*int64(pageSize) > size || n*int64(pageSize) < size/2 {
 			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
 		}

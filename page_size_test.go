@@ -11,6 +11,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -56,14 +57,14 @@ func (d *replacedDatabase) put(t *testing.T, level int, minTXID, maxTXID ltx.TXI
 
 // want checks that a database has the newest state, and that a view of the one
 // before has none of its pages.
-func (d *replacedDatabase) want(t *testing.T, db *database, before *view) {
+func (d *replacedDatabase) want(t *testing.T, db *database, before *view.View) {
 	t.Helper()
-	cur := db.current.Load()
-	if cur.txid != 4 || cur.pageSize != 8192 || cur.epoch == before.epoch {
-		t.Fatalf("the view is of transaction %s, with pages of %d bytes, epoch %d", cur.txid, cur.pageSize, cur.epoch)
+	cur := db.Current.Load()
+	if cur.TXID != 4 || cur.PageSize != 8192 || cur.Epoch == before.Epoch {
+		t.Fatalf("the view is of transaction %s, with pages of %d bytes, epoch %d", cur.TXID, cur.PageSize, cur.Epoch)
 	}
 	image := d.next.Image(2)
-	for pgno := uint32(1); pgno <= cur.commit; pgno++ {
+	for pgno := uint32(1); pgno <= cur.Commit; pgno++ {
 		page, err := db.pages.page(t.Context(), cur, pgno)
 		if err != nil || !bytes.Equal(page, image[int(pgno-1)*8192:][:8192]) {
 			t.Errorf("page %d is not that of the new database: %v", pgno, err)
@@ -109,12 +110,12 @@ func TestFollow_PageSizeChanged(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				d := newReplacedDatabase(t)
 				db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1, HydrationEnabled: hydrated})
-				before := db.current.Load()
+				before := db.Current.Load()
 				tc.put(t, d)
 				if err := db.poller.poll(false); err != nil {
 					t.Fatalf("poll: %v", err)
 				}
-				if db.current.Load().txid != 4 { // nothing in level 0 told
+				if db.Current.Load().TXID != 4 { // nothing in level 0 told
 					if err := db.poller.poll(true); err != nil {
 						t.Fatalf("poll: %v", err)
 					}
@@ -134,17 +135,17 @@ func TestFollow_PageSizeChanged(t *testing.T) {
 func TestFollow_PageSizeChangedWithoutTheRest(t *testing.T) {
 	d := newReplacedDatabase(t)
 	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1})
-	before := db.current.Load()
+	before := db.Current.Load()
 	d.put(t, 0, 3, 4, false)
 	err := db.poller.poll(false)
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page size is 8192, not 4096") {
 		t.Errorf("poll: %v", err)
 	}
-	if db.current.Load() != before {
-		t.Errorf("the view is of transaction %s", db.current.Load().txid)
+	if db.Current.Load() != before {
+		t.Errorf("the view is of transaction %s", db.Current.Load().TXID)
 	}
 	wantPages(t, d.old, db, before, 1, 2, 3)
-	d.client.remove(t, fileKey{0, 3, 4})
+	d.client.remove(t, view.Key{Level: 0, MinTXID: 3, MaxTXID: 4})
 	d.put(t, 0, 3, 3, true)
 	d.put(t, 0, 4, 4, false)
 	if err := db.poller.poll(true); err != nil {
@@ -159,7 +160,7 @@ func TestFollow_PageSizeChangedWithoutTheRest(t *testing.T) {
 func TestWrite_PageSizeChanged(t *testing.T) {
 	d := newReplacedDatabase(t)
 	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1, WriteEnabled: true, WriteSyncInterval: time.Hour})
-	before := db.current.Load()
+	before := db.Current.Load()
 	c := connOf(db, nil)
 	c.pinNewest()
 	if err := db.writer.begin(c); err != nil {
@@ -170,7 +171,7 @@ func TestWrite_PageSizeChanged(t *testing.T) {
 	if err := db.refresh(t.Context()).err(); !errors.Is(err, errs.ErrWriting) {
 		t.Errorf("refresh while a connection writes: %v", err)
 	}
-	if db.current.Load() != before {
+	if db.Current.Load() != before {
 		t.Error("the view changes under a transaction that writes")
 	}
 	db.writer.end(c)

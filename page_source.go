@@ -8,6 +8,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -40,22 +41,22 @@ type pageOptions struct {
 type locator interface {
 	// epoch returns the epoch of the current view. Pages of a view of another
 	// epoch must not be read from storage any more.
-	epoch() uint32
+	Epoch() uint32
 
 	// known returns a place of page pgno of v, which has it in this version. It
 	// makes no request. It reports false if no place is known that is neither
 	// deleted nor wrong.
-	known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool)
+	known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bool)
 
 	// find looks on the replica for another place of page pgno of v than lost,
 	// whose file was deleted or replaced. An error that wraps errStateGone means
 	// that there is none.
-	find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (frameLoc, error)
+	find(ctx context.Context, v *view.View, pgno uint32, lost view.Loc) (view.Loc, error)
 
 	// isStillListed lists the files of the replica anew. It reports whether f, a
 	// file of an epoch, is among them with the same content, or may be. The error
 	// is what went wrong on the way. There may be an error beside either answer.
-	isStillListed(ctx context.Context, epoch uint32, f *ltxFile) (bool, error)
+	isStillListed(ctx context.Context, epoch uint32, f *view.File) (bool, error)
 }
 
 // newPageSource returns a page source without a local tier. PageSize is that
@@ -84,38 +85,38 @@ func (s *pageSource) notify() { s.local.notify() }
 
 // known returns page pgno of a view if that takes no request: nil for a page
 // that was never written. Cached tells whether it was in the cache.
-func (s *pageSource) known(v *view, pgno uint32) (page []byte, cached, ok bool) {
-	loc, ok := v.lookup(pgno)
+func (s *pageSource) known(v *view.View, pgno uint32) (page []byte, cached, ok bool) {
+	loc, ok := v.Lookup(pgno)
 	if !ok {
 		return nil, false, true
 	}
-	if loc.file.segment != nil || loc.file.wrong.Load() != nil {
+	if loc.File.Segment != nil || loc.File.Wrong.Load() != nil {
 		return nil, false, false
 	}
-	page, cached = s.knownVersion(pageKey{loc.version, pgno, v.epoch})
+	page, cached = s.knownVersion(pageKey{loc.Version, pgno, v.Epoch})
 	return page, cached, page != nil
 }
 
 // page returns page pgno of a view, nil for one that was never written and so
 // is all zeros.
-func (s *pageSource) page(ctx context.Context, v *view, pgno uint32) ([]byte, error) {
-	loc, ok := v.lookup(pgno)
+func (s *pageSource) page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
+	loc, ok := v.Lookup(pgno)
 	if !ok {
 		return nil, nil
 	}
-	if loc.file.segment != nil {
-		page := make([]byte, v.pageSize)
-		return page, loc.readSegment(pgno, page)
+	if loc.File.Segment != nil {
+		page := make([]byte, v.PageSize)
+		return page, loc.ReadSegment(pgno, page)
 	}
-	if err := loc.checkTrusted(pgno); err != nil {
-		if loc, ok = s.locator.known(v, pgno, loc.version); !ok {
+	if err := loc.CheckTrusted(pgno); err != nil {
+		if loc, ok = s.locator.known(v, pgno, loc.Version); !ok {
 			return nil, err
 		}
 	}
-	if v.base != nil {
-		v = v.base // the view of the replica knows where the page is by now
+	if v.Base != nil {
+		v = v.Base // the view of the replica knows where the page is by now
 	}
-	return s.version(ctx, pageKey{loc.version, pgno, v.epoch}, func() ([]byte, error) {
+	return s.version(ctx, pageKey{loc.Version, pgno, v.Epoch}, func() ([]byte, error) {
 		s.local.want(pgno)
 		return s.fetch(ctx, v, pgno, loc)
 	})
@@ -125,7 +126,7 @@ func (s *pageSource) page(ctx context.Context, v *view, pgno uint32) ([]byte, er
 func (s *pageSource) isAllLocal() bool { return s.local.isComplete() }
 
 // readLocal fills p with a page of a view from the local tier, if it is there.
-func (s *pageSource) readLocal(v *view, pgno uint32, p []byte) bool {
+func (s *pageSource) readLocal(v *view.View, pgno uint32, p []byte) bool {
 	if !s.local.readView(v, pgno, p) {
 		return false
 	}
@@ -218,28 +219,28 @@ func (s *pageSource) land(all ...landing) {
 
 // fetch reads a page from storage. If the file that the view knows was deleted
 // or replaced, it reads the page from another one.
-func (s *pageSource) fetch(ctx context.Context, v *view, pgno uint32, loc frameLoc) ([]byte, error) {
+func (s *pageSource) fetch(ctx context.Context, v *view.View, pgno uint32, loc view.Loc) ([]byte, error) {
 	for attempt := 0; ; attempt++ {
-		if v.epoch != s.locator.epoch() {
-			return nil, fmt.Errorf("read page %d as of transaction %s: %w: the replica was replaced", pgno, v.txid, errs.ErrStateGone)
+		if v.Epoch != s.locator.Epoch() {
+			return nil, fmt.Errorf("read page %d as of transaction %s: %w: the replica was replaced", pgno, v.TXID, errs.ErrStateGone)
 		}
-		if !loc.file.gone.Load() {
+		if !loc.File.Gone.Load() {
 			page, err := s.frame(ctx, loc, pgno)
-			if err == nil && v.epoch != s.locator.epoch() {
+			if err == nil && v.Epoch != s.locator.Epoch() {
 				continue // it may be of another history
 			}
 			switch {
 			case err == nil, attempt >= maxFetchAttempts:
 				return page, err
 			case isMissing(err):
-				loc.file.gone.Store(true)
+				loc.File.Gone.Store(true)
 			case errors.Is(err, ErrCorrupt):
 				// The file may have been replaced since its index was read.
-				listed, problem := s.locator.isStillListed(ctx, v.epoch, loc.file)
+				listed, problem := s.locator.isStillListed(ctx, v.Epoch, loc.File)
 				if listed {
 					return nil, errors.Join(err, problem)
 				}
-				loc.file.gone.Store(true)
+				loc.File.Gone.Store(true)
 			default:
 				return nil, err
 			}
@@ -255,22 +256,22 @@ func (s *pageSource) fetch(ctx context.Context, v *view, pgno uint32, loc frameL
 const maxFetchAttempts = 3
 
 // frame reads and decodes the page that lies at a place.
-func (s *pageSource) frame(ctx context.Context, loc frameLoc, pgno uint32) ([]byte, error) {
-	buf := s.buffers.get(int(loc.size))
+func (s *pageSource) frame(ctx context.Context, loc view.Loc, pgno uint32) ([]byte, error) {
+	buf := s.buffers.get(int(loc.Size))
 	defer s.buffers.put(buf)
-	frame := (*buf)[:loc.size]
-	if err := s.store.readHedged(loc.file.reading(ctx), loc.file.key(), frame, loc.offset); err != nil {
+	frame := (*buf)[:loc.Size]
+	if err := s.store.readHedged(loc.File.Reading(ctx), loc.File.Key(), frame, loc.Offset); err != nil {
 		return nil, err
 	}
 	return decodePage(loc, frame, pgno)
 }
 
-func decodePage(loc frameLoc, frame []byte, pgno uint32) ([]byte, error) {
-	page := make([]byte, loc.file.pageSize)
+func decodePage(loc view.Loc, frame []byte, pgno uint32) ([]byte, error) {
+	page := make([]byte, loc.File.PageSize)
 	if err := ltxio.DecodeFrame(page, frame, pgno); err != nil {
-		return nil, fmt.Errorf("read page %d from %s: %w", pgno, loc.file, err)
+		return nil, fmt.Errorf("read page %d from %s: %w", pgno, loc.File, err)
 	}
-	if err := loc.checkTrusted(pgno); err != nil {
+	if err := loc.CheckTrusted(pgno); err != nil {
 		return nil, err
 	}
 	return page, nil

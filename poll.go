@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // pollState is the state of a poller.
@@ -214,23 +215,23 @@ func (x *index) poll(full bool) (err error) {
 	if x.writer.isWriting() {
 		return nil // the writer of this process knows the newest transaction
 	}
-	if cur := x.current.Load(); !full && cur.last != nil {
-		files, err := x.store.list(ctx, 0, cur.txid, false)
+	if cur := x.Current.Load(); !full && cur.Last != nil {
+		files, err := x.store.list(ctx, 0, cur.TXID, false)
 		if err != nil {
 			return err
 		}
-		news := len(files) > 0 && files[len(files)-1].MaxTXID > cur.txid
-		known := len(files) > 0 && keyOf(files[0]) == cur.last.key()
+		news := len(files) > 0 && files[len(files)-1].MaxTXID > cur.TXID
+		known := len(files) > 0 && view.KeyOf(files[0]) == cur.Last.Key()
 		switch {
-		case known && !cur.last.isListedAs(files[0]): // the replica was replaced
-		case !known && cur.last.level == 0 && !cur.last.gone.Load(): // the file was deleted, maybe with all others
-		case !known && len(files) > 0 && !news && !x.isSeen(cur.epoch, files[0]): // the file may belong to another history
+		case known && !cur.Last.IsListedAs(files[0]): // the replica was replaced
+		case !known && cur.Last.Level == 0 && !cur.Last.Gone.Load(): // the file was deleted, maybe with all others
+		case !known && len(files) > 0 && !news && !x.isSeen(cur.Epoch, files[0]): // the file may belong to another history
 		case !news:
 			return nil
 		case known:
-			err = x.advanceBy(ctx, cur, cur.txid, files)
+			err = x.advanceBy(ctx, cur, cur.TXID, files)
 			var missing *MissingError
-			if !errors.As(err, &missing) && !isMissing(err) && !errors.Is(err, errOtherPageSize) {
+			if !errors.As(err, &missing) && !isMissing(err) && !errors.Is(err, view.ErrOtherPageSize) {
 				return unlessWriting(err)
 			}
 		}

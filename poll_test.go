@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -91,7 +92,7 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 		want := p.Exec("INSERT INTO t VALUES (1)")
 		time.Sleep(DefaultPollInterval + time.Duration(client.delay.Load()))
 		synctest.Wait()
-		if got := db.current.Load().txid; got != want {
+		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("a second later the view is %s, want %s", got, want)
 		}
 		if lag, ok := db.poller.lag(); !ok || lag != 0 {
@@ -116,7 +117,7 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 		// The next transaction sees what happened meanwhile.
 		start := time.Now()
 		db.poller.use()
-		if got := db.current.Load().txid; got != want {
+		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("after a sleep the view is %s, want %s", got, want)
 		}
 		if d := time.Since(start); d > DefaultPollInterval {
@@ -191,7 +192,7 @@ func TestPoller_RecoversFromFailure(t *testing.T) {
 		p.DeleteLevelBelow(0, p.TXID()+1)
 		client.down.Store(false)
 		time.Sleep(DefaultReadTimeout + 5*time.Second)
-		if got := db.current.Load().txid; got != p.TXID() {
+		if got := db.Current.Load().TXID; got != p.TXID() {
 			t.Errorf("the view is %s, want %s", got, p.TXID())
 		}
 		if lag, _ := db.poller.lag(); lag > 2*time.Second {
@@ -214,7 +215,7 @@ func TestPoller_Off(t *testing.T) {
 // TestPoller_GapIsReported finds transactions beyond some that are missing.
 func TestPoller_GapIsReported(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
-		before := db.current.Load()
+		before := db.Current.Load()
 		lost := p.Exec("INSERT INTO t VALUES (1)")
 		p.Exec("INSERT INTO t VALUES (2)")
 		p.Delete(0, lost, lost)
@@ -223,7 +224,7 @@ func TestPoller_GapIsReported(t *testing.T) {
 		if !errors.As(err, &missing) || missing.First != lost || missing.Last != lost {
 			t.Errorf("poll: %v", err)
 		}
-		if db.current.Load() != before {
+		if db.Current.Load() != before {
 			t.Error("the view moved over a gap")
 		}
 	})
@@ -236,7 +237,7 @@ func TestPoller_FirstUseLongAfterOpen(t *testing.T) {
 		want := p.Exec("INSERT INTO t VALUES (1)")
 		db.poller.use()
 		defer db.poller.done()
-		if got := db.current.Load().txid; got != want {
+		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("the first transaction sees %s, want %s", got, want)
 		}
 	})
@@ -257,7 +258,7 @@ func TestPoller_WakesAfterFailures(t *testing.T) {
 		want := p.Exec("INSERT INTO t VALUES (1)")
 		db.poller.use()
 		defer db.poller.done()
-		if got := db.current.Load().txid; got != want {
+		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("the transaction sees %s, want %s", got, want)
 		}
 	})
@@ -285,24 +286,24 @@ func TestPoller_GapCostsFewListings(t *testing.T) {
 func TestPoller_LargeBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newHookClient()
-		putFile(t, client, fileKey{0, 1, 1}, 3, 1, pgnoRange(1, 3))
+		putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{ReadTimeout: 10 * time.Second, PollIdleAfter: -1})
 		const perPoll = 10 * loadConcurrency // at one second each
 		const last = ltx.TXID(3*perPoll + 1)
 		for txid := ltx.TXID(2); txid <= last; txid++ {
-			putFile(t, client, fileKey{0, txid, txid}, 3, byte(txid), pgnoRange(2, 2))
+			putFile(t, client, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid}, 3, byte(txid), pgnoRange(2, 2))
 		}
-		client.open = func(fileKey, int64) error {
+		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
 		db.poller.use()
 		time.Sleep(15 * time.Second)
-		if got := db.current.Load().txid; got == 1 || got == last {
+		if got := db.Current.Load().TXID; got == 1 || got == last {
 			t.Errorf("after one poll the view is %s", got)
 		}
 		time.Sleep(3 * time.Minute)
-		if got := db.current.Load().txid; got != last {
+		if got := db.Current.Load().TXID; got != last {
 			t.Errorf("after a while the view is %s, want %s", got, last)
 		}
 	})
@@ -336,7 +337,7 @@ func TestLastUpTo_Reads(t *testing.T) {
 		if tc.boundary == 0 {
 			at--
 		}
-		got, err := lastUpTo(at, n, tc.guess, func(i int) (int64, error) {
+		got, err := view.LastUpTo(at, n, tc.guess, func(i int) (int64, error) {
 			reads++
 			return tc.value(i), nil
 		})
@@ -347,7 +348,7 @@ func TestLastUpTo_Reads(t *testing.T) {
 			t.Errorf("%s: %d reads, want %d at most", tc.name, reads, tc.most)
 		}
 	}
-	if _, err := lastUpTo(5, n, 7, func(int) (int64, error) { return 0, errors.ErrUnsupported }); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := view.LastUpTo(5, n, 7, func(int) (int64, error) { return 0, errors.ErrUnsupported }); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a read fails: %v", err)
 	}
 }
@@ -363,7 +364,7 @@ func TestPoller_AllWaitForCatchUp(t *testing.T) {
 		go db.poller.use()
 		time.Sleep(time.Duration(client.delay.Load()) / 2)
 		db.poller.use()
-		if got := db.current.Load().txid; got != want {
+		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("the second transaction of the day sees %s, of yesterday, want %s", got, want)
 		}
 
@@ -390,8 +391,8 @@ func TestPoller_NewsDespiteLostPages(t *testing.T) {
 	p.Snapshot()
 	p.Exec("CREATE TABLE u (x)")
 	p.Exec("INSERT INTO u VALUES (1)")
-	client.open = func(k fileKey, _ int64) error {
-		if k.level == 1 {
+	client.open = func(k view.Key, _ int64) error {
+		if k.Level == 1 {
 			return fmt.Errorf("bit rot: %w", ErrCorrupt)
 		}
 		return nil
@@ -408,7 +409,7 @@ func TestPoller_NewsDespiteLostPages(t *testing.T) {
 		for range 3 * fullPollEvery {
 			want := p.Exec("INSERT INTO t VALUES (1)")
 			time.Sleep(2 * DefaultPollInterval)
-			if got := db.current.Load().txid; got < want {
+			if got := db.Current.Load().TXID; got < want {
 				t.Fatalf("two intervals later the view is %s, want %s", got, want)
 			}
 		}
@@ -463,8 +464,8 @@ func TestPoller_IdleCost(t *testing.T) {
 				if most := int64(polls + polls/fullPollEvery + 1); lists > most || reads > 2 {
 					t.Errorf("%d polls cost %d listings and %d reads, want %d and 2 at most", polls, lists, reads, most)
 				}
-				if got := db.current.Load(); got.txid != p.TXID() || got.epoch != 0 {
-					t.Errorf("the view is %s of history %d", got.txid, got.epoch)
+				if got := db.Current.Load(); got.TXID != p.TXID() || got.Epoch != 0 {
+					t.Errorf("the view is %s of history %d", got.TXID, got.Epoch)
 				}
 			})
 		})
@@ -481,7 +482,7 @@ func TestPoll_WhileWritingBegins(t *testing.T) {
 	c.pinNewest()
 	count(p)
 	begun := false
-	client.open = func(fileKey, int64) error {
+	client.open = func(view.Key, int64) error {
 		begun = true
 		return db.writer.begin(c)
 	}

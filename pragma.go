@@ -12,6 +12,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/timeexpr"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -28,8 +29,8 @@ type pragma struct {
 }
 
 var pragmas = map[string]pragma{
-	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.view().txid.String(), nil }, set: (*Conn).setTXID},
-	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.view().time()), nil }, set: (*Conn).setTime},
+	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.view().TXID.String(), nil }, set: (*Conn).setTXID},
+	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.view().Time()), nil }, set: (*Conn).setTime},
 	"litestream_lag":     {get: func(c *Conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
 	"litestream_status":  {get: (*Conn).status},
 	"litestream_history": {get: (*Conn).history},
@@ -99,7 +100,7 @@ func (c *Conn) setTXID(s string) error {
 	if err != nil || txid == 0 {
 		return fmt.Errorf("%w: %q is no transaction id of 16 hex digits", errInvalidValue, s)
 	}
-	return c.travelBy(func(ctx context.Context) (*view, error) { return c.db.travelTo(ctx, txid) })
+	return c.travelBy(func(ctx context.Context) (*view.View, error) { return c.db.travelTo(ctx, txid) })
 }
 
 func (c *Conn) setTime(s string) error {
@@ -110,13 +111,13 @@ func (c *Conn) setTime(s string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errInvalidValue, err)
 	}
-	return c.travelBy(func(ctx context.Context) (*view, error) { return c.db.travelToTime(ctx, t) })
+	return c.travelBy(func(ctx context.Context) (*view.View, error) { return c.db.travelToTime(ctx, t) })
 }
 
 // travelBy makes the next transactions see the view that find returns. A nil find
 // means the newest view. After an error the connection sees the same view as
 // before.
-func (c *Conn) travelBy(find func(context.Context) (*view, error)) error {
+func (c *Conn) travelBy(find func(context.Context) (*view.View, error)) error {
 	if c.state != connIdle || c.access == accessFixed {
 		return ErrInTransaction
 	}
@@ -142,7 +143,7 @@ func (c *Conn) status() (string, error) {
 		LastError *connError `json:"last_error"`
 	}{
 		Stats:     c.db.stats(),
-		View:      viewStatus{TXID: v.txid, Time: v.time(), Pages: v.commit, Travelling: c.past.Load() != nil},
+		View:      viewStatus{TXID: v.TXID, Time: v.Time(), Pages: v.Commit, Travelling: c.past.Load() != nil},
 		LastError: c.lastError(),
 	})
 	return string(b), err

@@ -30,7 +30,7 @@ func (p *predictor) predict(pgno uint32) (_ pattern, window int) {
 	}
 	for _, dir := range []int{1, -1} {
 		if d := uint32(dir); p.wasRead(pgno-d) && p.wasRead(pgno-2*d) {
-			end := p.view.commit + 1
+			end := p.view.Commit + 1
 			if dir < 0 {
 				end = 0
 			}
@@ -66,7 +66,7 @@ func (p *predictor) overflow(w treeWalk, pgno uint32) *runPattern {
 			continue
 		}
 		if pages := leaf.OverflowFrom(pgno); pages > 1 {
-			return &runPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.view.commit)+1)), 1}
+			return &runPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.view.Commit)+1)), 1}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/btree"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 const (
@@ -36,7 +37,7 @@ const (
 // pattern. It belongs to one connection, and is not safe for concurrent use.
 type predictor struct {
 	*prefetcher
-	view   *view                // that all else is about
+	view   *view.View           // that all else is about
 	recent [recentPages]uint32  // pages read last, a ring
 	n      int                  // number of pages read
 	leaves [recentLeaves]uint32 // leaves read last, a ring
@@ -49,7 +50,7 @@ func newPredictor(p *prefetcher) predictor { return predictor{prefetcher: p} }
 
 // hit is called for a page that was known when it was read. Cached tells
 // whether it was in the cache, not prefetched.
-func (p *predictor) hit(v *view, pgno uint32, page []byte, cached bool) {
+func (p *predictor) hit(v *view.View, pgno uint32, page []byte, cached bool) {
 	if !p.isEnabled() {
 		return
 	}
@@ -65,7 +66,7 @@ func (p *predictor) hit(v *view, pgno uint32, page []byte, cached bool) {
 
 // miss is called for a page that is not known and is about to be read. It may
 // start to fetch the page together with others.
-func (p *predictor) miss(v *view, pgno uint32) {
+func (p *predictor) miss(v *view.View, pgno uint32) {
 	if !p.isEnabled() {
 		return
 	}
@@ -74,7 +75,7 @@ func (p *predictor) miss(v *view, pgno uint32) {
 		p.start(pgno, true)
 		return
 	}
-	if loc, ok := v.lookup(pgno); ok && !p.pages.flights.has(pageKey{loc.version, pgno, v.epoch}) {
+	if loc, ok := v.Lookup(pgno); ok && !p.pages.flights.has(pageKey{loc.Version, pgno, v.Epoch}) {
 		// The request failed, and so have those for the next pages.
 		s := p.scans[0]
 		again := append([]uint32{pgno}, s.pending[:min(len(s.pending), topUp)]...)
@@ -83,7 +84,7 @@ func (p *predictor) miss(v *view, pgno uint32) {
 }
 
 // fetched is called for a page that was not known when it was read.
-func (p *predictor) fetched(v *view, pgno uint32, page []byte) {
+func (p *predictor) fetched(v *view.View, pgno uint32, page []byte) {
 	p.at(v)
 	p.note(pgno, page)
 	if b, ok := p.pages.trees.parse(pgno, page); ok && b.Kind().IsInterior() && p.isEnabled() {
@@ -101,7 +102,7 @@ func (p *predictor) end() {
 }
 
 // at makes v the view that everything is about.
-func (p *predictor) at(v *view) {
+func (p *predictor) at(v *view.View) {
 	if p.view != v {
 		p.end()
 		p.view = v
@@ -176,8 +177,8 @@ func (p *predictor) follow(pgno uint32, cached bool) bool {
 			continue
 		}
 		p.giveUp(skipped)
-		if loc, ok := p.view.lookup(pgno); ok && cached {
-			p.pages.flights.use(pageKey{loc.version, pgno, p.view.epoch})
+		if loc, ok := p.view.Lookup(pgno); ok && cached {
+			p.pages.flights.use(pageKey{loc.Version, pgno, p.view.Epoch})
 		}
 		p.use(i)
 		if len(s.pending) <= s.window-s.step() {
@@ -213,8 +214,8 @@ func (p *predictor) giveUp(pgnos []uint32) {
 	}
 	keys := make([]pageKey, 0, len(pgnos))
 	for _, pgno := range pgnos {
-		if loc, ok := p.view.lookup(pgno); ok {
-			keys = append(keys, pageKey{loc.version, pgno, p.view.epoch})
+		if loc, ok := p.view.Lookup(pgno); ok {
+			keys = append(keys, pageKey{loc.Version, pgno, p.view.Epoch})
 		}
 	}
 	p.pages.flights.giveUp(keys...)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // prefetcher fetches pages that are going to be asked for, many with one
@@ -35,11 +36,13 @@ func (p *prefetcher) isEnabled() bool { return p.pages.opts.prefetchSize > 0 }
 
 // limit returns how many pages of a view may be prefetched and not asked for
 // yet.
-func (p *prefetcher) limit(v *view) int { return int(p.pages.opts.prefetchSize / int64(v.pageSize)) }
+func (p *prefetcher) limit(v *view.View) int {
+	return int(p.pages.opts.prefetchSize / int64(v.PageSize))
+}
 
 // schema prefetches the pages of a new database that SQLite asks for first:
 // those of the schema, and the roots of tables and indexes.
-func (p *prefetcher) schema(v *view) {
+func (p *prefetcher) schema(v *view.View) {
 	if p.isEnabled() {
 		roots, schema := treeWalk{p.pages, v}.schema()
 		p.prefetch(v, append(schema, roots...), 0, nil)
@@ -51,8 +54,8 @@ func (p *prefetcher) schema(v *view) {
 // pages is reached, and returns how many of the pages it went through. The
 // caller is about to wait for the urgent page, unless that is 0. Without a scan
 // the pages are not given up, and go to the cache at once.
-func (p *prefetcher) prefetch(v *view, pgnos []uint32, urgent uint32, s *scan) int {
-	if p.pages.cache.Load() == nil || v.epoch != p.pages.locator.epoch() {
+func (p *prefetcher) prefetch(v *view.View, pgnos []uint32, urgent uint32, s *scan) int {
+	if p.pages.cache.Load() == nil || v.Epoch != p.pages.locator.Epoch() {
 		return 0
 	}
 	limit := p.limit(v)
@@ -82,13 +85,13 @@ func (p *prefetcher) prefetch(v *view, pgnos []uint32, urgent uint32, s *scan) i
 
 // want returns what is to be fetched for a page, without a flight if nothing
 // is.
-func (p *prefetcher) want(v *view, pgno, urgent uint32, s *scan) want {
-	loc, ok := v.lookup(pgno)
-	if !ok || loc.file.segment != nil || loc.file.gone.Load() || loc.file.wrong.Load() != nil {
+func (p *prefetcher) want(v *view.View, pgno, urgent uint32, s *scan) want {
+	loc, ok := v.Lookup(pgno)
+	if !ok || loc.File.Segment != nil || loc.File.Gone.Load() || loc.File.Wrong.Load() != nil {
 		return want{}
 	}
 	forScan := s != nil && pgno != urgent
-	key := pageKey{loc.version, pgno, v.epoch}
+	key := pageKey{loc.Version, pgno, v.Epoch}
 	page, cached := p.pages.cache.Load().peek(key)
 	if cached && !forScan || !cached && p.pages.local.has(key) {
 		return want{}
@@ -166,12 +169,12 @@ func (p *prefetcher) read(s span, t *ticket) {
 	// There is no second attempt: a reader that needs a page makes its own, for
 	// as long as it may take.
 	err = p.pages.store.guard(func() error {
-		_, err := p.pages.store.readOnce(s.file().reading(ctx), s.class, t, s.file().key(), body, s.offset(), func(got []byte) {
+		_, err := p.pages.store.readOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
 			left = p.landArrived(s, left, got)
 		})
 		return err
 	})
-	if err == nil && len(left) == 0 && !bypassed && s.view.epoch == p.pages.locator.epoch() {
+	if err == nil && len(left) == 0 && !bypassed && s.view.Epoch == p.pages.locator.Epoch() {
 		p.keepGaps(s, body)
 	}
 }
@@ -183,7 +186,7 @@ func (p *prefetcher) landArrived(s span, wants []want, got []byte) (left []want)
 	for n < len(wants) && wants[n].end()-s.offset() <= int64(len(got)) {
 		n++
 	}
-	if n == 0 || s.view.epoch != p.pages.locator.epoch() { // then it may be of another history
+	if n == 0 || s.view.Epoch != p.pages.locator.Epoch() { // then it may be of another history
 		return wants
 	}
 	p.pages.land(decodeWants(wants[:n], got, s.offset())...)
@@ -195,20 +198,20 @@ func (p *prefetcher) landArrived(s span, wants []want, got []byte) (left []want)
 func (p *prefetcher) keepGaps(s span, body []byte) {
 	for i, w := range s.wants[1:] {
 		before := s.wants[i]
-		if before.end() == w.loc.offset || w.key.pgno-before.key.pgno > maxGapPages {
+		if before.end() == w.loc.Offset || w.key.pgno-before.key.pgno > maxGapPages {
 			continue
 		}
 		for pgno := before.key.pgno + 1; pgno < w.key.pgno; pgno++ {
-			loc, ok := s.view.lookup(pgno)
-			if !ok || loc.file != s.file() || loc.offset < before.end() || loc.offset+int64(loc.size) > w.loc.offset {
+			loc, ok := s.view.Lookup(pgno)
+			if !ok || loc.File != s.file() || loc.Offset < before.end() || loc.Offset+int64(loc.Size) > w.loc.Offset {
 				continue
 			}
-			key := pageKey{loc.version, pgno, s.view.epoch}
+			key := pageKey{loc.Version, pgno, s.view.Epoch}
 			if _, known := p.pages.cache.Load().peek(key); known {
 				continue
 			}
-			start := loc.offset - s.offset()
-			if page, err := decodePage(loc, body[start:start+int64(loc.size)], pgno); err == nil {
+			start := loc.Offset - s.offset()
+			if page, err := decodePage(loc, body[start:start+int64(loc.Size)], pgno); err == nil {
 				p.pages.admit(key, page, false)
 			}
 		}

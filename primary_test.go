@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -26,15 +27,15 @@ func counterPrimary(t *testing.T, store ltxtest.Store, n int) *ltxtest.Primary {
 func count(p *ltxtest.Primary) ltx.TXID { return p.Exec("UPDATE t SET x = x + 1") }
 
 // wantPages reads pages of a view, which must be as the primary had them.
-func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ...uint32) {
+func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos ...uint32) {
 	t.Helper()
-	image := slices.Collect(slices.Chunk(p.Image(v.txid), p.PageSize()))
+	image := slices.Collect(slices.Chunk(p.Image(v.TXID), p.PageSize()))
 	for _, pgno := range pgnos {
 		page, err := db.pages.page(t.Context(), v, pgno)
 		if err != nil {
-			t.Errorf("page %d as of %s: %v", pgno, v.txid, err)
+			t.Errorf("page %d as of %s: %v", pgno, v.TXID, err)
 		} else if !bytes.Equal(page, image[pgno-1]) {
-			t.Errorf("page %d as of %s is not what the primary wrote", pgno, v.txid)
+			t.Errorf("page %d as of %s is not what the primary wrote", pgno, v.TXID)
 		}
 	}
 }

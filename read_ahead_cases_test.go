@@ -10,17 +10,18 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // putOddAt is putOdd with a timestamp.
-func putOddAt(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill byte, pgnos []uint32, ts int64) {
+func putOddAt(t testing.TB, client ReplicaClient, k view.Key, commit uint32, fill byte, pgnos []uint32, ts int64) {
 	pages := make(map[uint32][]byte)
 	for _, pgno := range pgnos {
 		pages[pgno] = oddPage(pgno, fill)
 	}
-	b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: commit, MinTXID: k.minTXID, MaxTXID: k.maxTXID, Timestamp: ts}, pages, false)
-	if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+	b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: commit, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID, Timestamp: ts}, pages, false)
+	if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -30,7 +31,7 @@ func putOddAt(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill
 // of the new history, and not for views of the old one.
 func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 	for _, direct := range []bool{false, true} {
-		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 			db.store.limit = newLimiter(1)
 			held := db.store.limit.enqueue(foreground)
 			if !direct {
@@ -38,7 +39,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 				synctest.Wait()
 			}
 			time.Sleep(5 * time.Second)
-			putOddAt(t, client, fileKey{0, 1, 1}, 3000, 7, pgnoRange(1, 3000), 777000)
+			putOddAt(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 7, pgnoRange(1, 3000), 777000)
 			files, err := (&store{client: client}).listAll(t.Context(), false)
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +50,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 				t.Fatal(err)
 			}
 			db.store.limit = l
-			if db.current.Load().epoch == v.epoch {
+			if db.Current.Load().Epoch == v.Epoch {
 				t.Fatal("the replica was not replaced")
 			}
 			l.done(held)
@@ -65,10 +66,10 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 // TestReadAhead_CachedMeanwhile has a page come into the cache by another
 // request, while its own is under way.
 func TestReadAhead_CachedMeanwhile(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		loc, _ := v.lookup(15)
-		client.open = func(_ fileKey, off int64) error {
-			if off == loc.offset {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		loc, _ := v.Lookup(15)
+		client.open = func(_ view.Key, off int64) error {
+			if off == loc.Offset {
 				time.Sleep(time.Second)
 			}
 			return nil
@@ -96,7 +97,7 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 
 // TestReadAhead_UrgentIsCached asks for a page that somebody else has read by now.
 func TestReadAhead_UrgentIsCached(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		s := new(scan)
 		wantOdd(t, db, v, 1, 1, 10)
 		db.prefetcher.prefetch(v, []uint32{10, 11, 12}, 10, s)
@@ -110,12 +111,12 @@ func TestReadAhead_UrgentIsCached(t *testing.T) {
 // TestReadAhead_LoadsLeaveRoom reads a page while a poll loads more files than
 // there may be requests.
 func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		for i := range 200 {
-			putOdd(t, client, fileKey{0, ltx.TXID(i + 2), ltx.TXID(i + 2)}, 3000, 3, pgnoRange(14, 15))
+			putOdd(t, client, view.Key{Level: 0, MinTXID: ltx.TXID(i + 2), MaxTXID: ltx.TXID(i + 2)}, 3000, 3, pgnoRange(14, 15))
 		}
-		client.open = func(k fileKey, off int64) error {
-			if k.minTXID > 1 {
+		client.open = func(k view.Key, off int64) error {
+			if k.MinTXID > 1 {
 				time.Sleep(20 * time.Second)
 			}
 			return nil
@@ -135,8 +136,8 @@ func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
 
 // TestReadAhead_CountsOnce reads a page that is waited for together with others.
 func TestReadAhead_CountsOnce(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		client.open = func(fileKey, int64) error { time.Sleep(time.Millisecond); return nil }
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		client.open = func(view.Key, int64) error { time.Sleep(time.Millisecond); return nil }
 		before, requests := db.stats(), countReads(db.store)
 		db.prefetcher.prefetch(v, pgnoRange(10, 30), 10, new(scan))
 		if _, err := db.pages.page(t.Context(), v, 10); err != nil {
@@ -154,7 +155,7 @@ func TestReadAhead_CountsOnce(t *testing.T) {
 
 // TestReadAhead_StalledBody has a body stall after the page that is waited for.
 func TestReadAhead_StalledBody(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		client.through = func(ctx context.Context, off int64, r io.Reader) io.Reader {
 			return breakAfter(r, 100<<10, func() error {
 				<-ctx.Done()
@@ -175,9 +176,9 @@ func TestReadAhead_StalledBody(t *testing.T) {
 
 // TestReadAhead_LimitOfOne has places for one request only: that which is waited for.
 func TestReadAhead_LimitOfOne(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		db.store.limit = newLimiter(1)
-		client.open = func(fileKey, int64) error { time.Sleep(time.Second); return nil }
+		client.open = func(view.Key, int64) error { time.Sleep(time.Second); return nil }
 		start := time.Now()
 		db.prefetcher.prefetch(v, pgnoRange(10, 40), 20, new(scan))
 		_, err := db.pages.page(t.Context(), v, 20)
@@ -192,7 +193,7 @@ func TestReadAhead_LimitOfOne(t *testing.T) {
 // on, holds most of what may be read ahead.
 func TestReadAhead_IdleReader(t *testing.T) {
 	for _, two := range []bool{false, true} {
-		inReadAhead(t, Options{ReadAheadSize: 256 * fakePageSize}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		inReadAhead(t, Options{ReadAheadSize: 256 * fakePageSize}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 			if two {
 				db.prefetcher.prefetch(v, pgnoRange(2500, 2700), 0, new(scan)) // an idle reader's
 			}
@@ -248,9 +249,9 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 		8: indexPage(13, 0), 9: indexPage(13, 0),
 	}
 	client := newHookClient()
-	putPages(t, client, fileKey{0, 1, 1}, 9, pages)
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, pages)
 	db := openHere(t, client, Options{PollInterval: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	db.pages.trees.usable.Store(fakePageSize)
 	for pgno := range uint32(9) {
 		if _, err := db.pages.page(t.Context(), v, pgno+1); err != nil {
@@ -275,11 +276,11 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 	client := newHookClient()
 	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }
-	putPages(t, client, fileKey{0, 1, 1}, 4, map[uint32][]byte{
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 4, map[uint32][]byte{
 		1: fakePage(1, 1), 2: indexPage(5, 4, cell(3, 100)), 3: indexPage(13, 0), 4: indexPage(13, 0),
 	})
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: 100 * (fakePageSize + cacheEntryOverhead)})
-	v := db.current.Load()
+	v := db.Current.Load()
 	w := treeWalk{db.pages, v}
 	cache := db.pages.cache.Load()
 	for i := range uint32(10 * cache.size()) {
@@ -295,7 +296,7 @@ func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 // TestCache_ReadAheadIsNoUse has a page that the cache holds be read ahead,
 // and used once: a scan displaces it like any other.
 func TestCache_ReadAheadIsNoUse(t *testing.T) {
-	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		cache := db.pages.cache.Load()
 		key := pageKey{1, 10, 0}
 		cache.add(key, oddPage(10, 1))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -27,7 +28,7 @@ func oddPage(pgno uint32, fill byte) []byte {
 }
 
 // putOdd stores a file of odd pages in a database of commit pages.
-func putOdd(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill byte, pgnos []uint32) {
+func putOdd(t testing.TB, client ReplicaClient, k view.Key, commit uint32, fill byte, pgnos []uint32) {
 	t.Helper()
 	pages := make(map[uint32][]byte)
 	for _, pgno := range pgnos {
@@ -37,7 +38,7 @@ func putOdd(t testing.TB, client ReplicaClient, k fileKey, commit uint32, fill b
 }
 
 // wantOdd reads pages of a view, in so many requests.
-func wantOdd(t testing.TB, db *database, v *view, fill byte, requests int64, pgnos ...uint32) {
+func wantOdd(t testing.TB, db *database, v *view.View, fill byte, requests int64, pgnos ...uint32) {
 	t.Helper()
 	before := countReads(db.store)
 	for _, pgno := range pgnos {
@@ -68,7 +69,7 @@ func wantNothingAhead(t testing.TB, db *database) {
 }
 
 // giveUp gives pages of a view up.
-func giveUp(db *database, v *view, pgnos ...uint32) {
+func giveUp(db *database, v *view.View, pgnos ...uint32) {
 	p := predictor{prefetcher: db.prefetcher, view: v}
 	p.giveUp(pgnos)
 }
@@ -106,25 +107,25 @@ func breakAfter(r io.Reader, n int64, then func() error) io.Reader {
 }
 
 // inReadAhead has a database of 3000 odd pages, none of them in the cache.
-func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyClient, db *database, v *view)) {
+func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyClient, db *database, v *view.View)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		client := &bodyClient{hookClient: newHookClient()}
-		putOdd(t, client, fileKey{0, 1, 1}, 3000, 1, pgnoRange(1, 3000))
+		putOdd(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 1, pgnoRange(1, 3000))
 		opts.PollInterval = -1
 		db := openHere(t, client, opts)
 		db.pages.cache.Load().lru.Purge()
 		db.store.limit = newLimiter(DefaultMaxConcurrentRequests)
 		client.opens.Store(0)
-		do(t, client, db, db.current.Load())
+		do(t, client, db, db.Current.Load())
 	})
 }
 
 func TestSpans(t *testing.T) {
-	snapshot := &ltxFile{level: SnapshotLevel, minTXID: 1, maxTXID: 9}
-	small := &ltxFile{level: 0, minTXID: 10, maxTXID: 10}
-	at := func(f *ltxFile, pgno uint32, offset int64, size uint32) want {
-		return want{pageKey{f.maxTXID, pgno, 0}, frameLoc{source{f, f.maxTXID}, offset, size}, new(flight)}
+	snapshot := &view.File{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 9}
+	small := &view.File{Level: 0, MinTXID: 10, MaxTXID: 10}
+	at := func(f *view.File, pgno uint32, offset int64, size uint32) want {
+		return want{pageKey{f.MaxTXID, pgno, 0}, view.Loc{Source: view.Source{File: f, Version: f.MaxTXID}, Offset: offset, Size: size}, new(flight)}
 	}
 	const far = 1 << 30
 	for _, tc := range []struct {
@@ -153,13 +154,13 @@ func TestSpans(t *testing.T) {
 		{"urgent is not among them", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
 	} {
 		var got []string
-		v, st := new(view), new(scan)
+		v, st := new(view.View), new(scan)
 		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
 			var pgnos []string
 			for _, w := range s.wants {
 				pgnos = append(pgnos, fmt.Sprint(w.key.pgno))
 			}
-			text := fmt.Sprintf("%d:%s", s.file().level, strings.Join(pgnos, ","))
+			text := fmt.Sprintf("%d:%s", s.file().Level, strings.Join(pgnos, ","))
 			switch s.class {
 			case foreground:
 				text += "!"
@@ -167,7 +168,7 @@ func TestSpans(t *testing.T) {
 				text += "?"
 			}
 			last := s.wants[len(s.wants)-1]
-			if s.view != v || s.scan != st || s.offset() != s.wants[0].loc.offset || s.offset()+s.size() != last.end() {
+			if s.view != v || s.scan != st || s.offset() != s.wants[0].loc.Offset || s.offset()+s.size() != last.end() {
 				t.Errorf("%s: span from %d of %d bytes", tc.name, s.offset(), s.size())
 			}
 			got = append(got, text)
@@ -180,7 +181,7 @@ func TestSpans(t *testing.T) {
 
 // TestReadAhead_OneRequest reads pages of which some are far from the others.
 func TestReadAhead_OneRequest(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		near, far := pgnoRange(10, 60), pgnoRange(1000, 1020)
 		if n := db.prefetcher.prefetch(v, append(near, far...), 0, new(scan)); n != 72 {
 			t.Errorf("went through %d pages", n)
@@ -205,10 +206,10 @@ func TestReadAhead_OneRequest(t *testing.T) {
 // TestReadAhead_Urgent has somebody wait for a page in the middle. It comes
 // with the pages after it, first, and waits for none before it.
 func TestReadAhead_Urgent(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		db.store.limit = newLimiter(1)
 		held := db.store.limit.enqueue(foreground)
-		client.open = func(fileKey, int64) error {
+		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
@@ -237,11 +238,11 @@ func TestReadAhead_Urgent(t *testing.T) {
 
 // TestReadAhead_WaitedFor has somebody wait for a page of what queues last.
 func TestReadAhead_WaitedFor(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		l := newLimiter(1)
 		db.store.limit = l
 		held := l.enqueue(foreground)
-		client.open = func(fileKey, int64) error {
+		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
@@ -268,12 +269,12 @@ func TestReadAhead_WaitedFor(t *testing.T) {
 // TestReadAhead_Gaps reads through pages that were not asked for. They are
 // kept where they are the newest.
 func TestReadAhead_Gaps(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, before *view) {
-		putOdd(t, client, fileKey{0, 2, 2}, 3000, 3, pgnoRange(14, 15))
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, before *view.View) {
+		putOdd(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnoRange(14, 15))
 		if r := db.refresh(t.Context()); r.err() != nil {
 			t.Fatal(r.err())
 		}
-		v := db.current.Load()
+		v := db.Current.Load()
 		cache := db.pages.cache.Load()
 		cache.lru.Purge()
 		reads := countReads(db.store)
@@ -302,10 +303,10 @@ func TestReadAhead_Gaps(t *testing.T) {
 
 		// In another file, the newest version lies where the old one does in this.
 		next := *before
-		next.pages = *before.pages.edit()
-		old, _ := before.lookup(15)
-		src := next.pages.sources.new(source{&ltxFile{minTXID: 3, maxTXID: 3, pageSize: fakePageSize}, 3})
-		next.pages.put(src, []ltxio.Entry{{Pgno: 15, Size: old.size, Offset: old.offset}}, next.commit)
+		next.Pages = *before.Pages.Edit()
+		old, _ := before.Lookup(15)
+		src := next.Pages.Sources.New(view.Source{File: &view.File{MinTXID: 3, MaxTXID: 3, PageSize: fakePageSize}, Version: 3})
+		next.Pages.Put(src, []ltxio.Entry{{Pgno: 15, Size: old.Size, Offset: old.Offset}}, next.Commit)
 		cache.lru.Purge()
 		db.prefetcher.prefetch(&next, []uint32{10, 20}, 0, new(scan))
 		synctest.Wait()
@@ -317,7 +318,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 }
 
 func TestReadAhead_Budget(t *testing.T) {
-	inReadAhead(t, Options{ReadAheadSize: 10*fakePageSize + 1}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{ReadAheadSize: 10*fakePageSize + 1}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		s := new(scan)
 		if n := db.prefetcher.prefetch(v, pgnoRange(1, 50), 0, s); n != 10 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
@@ -346,8 +347,8 @@ func TestReadAhead_Budget(t *testing.T) {
 // TestReadAhead_GivenUp gives pages up before their request, while it is
 // under way, and after.
 func TestReadAhead_GivenUp(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		client.open = func(fileKey, int64) error {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
@@ -412,8 +413,8 @@ func TestReadAhead_GivenUp(t *testing.T) {
 
 // TestReadAhead_TransactionEnds scans a part of a database.
 func TestReadAhead_TransactionEnds(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		client.open = func(fileKey, int64) error {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
@@ -444,7 +445,7 @@ func TestReadAhead_TransactionEnds(t *testing.T) {
 // TestReadAhead_CachedStays has a page in the cache be next, and the cache
 // have other things to do meanwhile.
 func TestReadAhead_CachedStays(t *testing.T) {
-	inReadAhead(t, Options{CacheSize: 20 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{CacheSize: 20 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		cache := db.pages.cache.Load()
 		wantOdd(t, db, v, 1, 2, 10, 20)
 		db.prefetcher.prefetch(v, []uint32{10, 11}, 0, new(scan))
@@ -480,7 +481,7 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 		"for good": fs.ErrPermission, "reset": errors.New("connection reset"), "short": io.EOF, "gone": fs.ErrNotExist,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+			inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 				var bodies atomic.Int64
 				client.through = func(_ context.Context, _ int64, r io.Reader) io.Reader {
 					if bodies.Add(1) > 1 {
@@ -500,18 +501,18 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 				if err := <-waits; err != nil {
 					t.Errorf("who waits gets %v", err)
 				}
-				from, _ := v.lookup(first)
-				if to, _ := v.lookup(last); to.offset+int64(to.size)-from.offset > maxSpan || to.offset-from.offset < got {
-					t.Fatalf("pages from %d to %d", from.offset, to.offset)
+				from, _ := v.Lookup(first)
+				if to, _ := v.Lookup(last); to.Offset+int64(to.Size)-from.Offset > maxSpan || to.Offset-from.Offset < got {
+					t.Fatalf("pages from %d to %d", from.Offset, to.Offset)
 				}
 				if n := db.store.reads[speculative].Load(); n != 1 {
 					t.Errorf("%d requests to read ahead, want one", n)
 				}
 				lost := 0
 				for pgno := uint32(first); pgno < last; pgno++ {
-					loc, _ := v.lookup(pgno)
+					loc, _ := v.Lookup(pgno)
 					requests := int64(0)
-					if loc.offset+int64(loc.size)-from.offset > got {
+					if loc.Offset+int64(loc.Size)-from.Offset > got {
 						requests = 1
 						lost++
 					}
@@ -528,15 +529,15 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 
 // TestReadAhead_CorruptFrame breaks a frame in the middle of a span.
 func TestReadAhead_CorruptFrame(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		loc, _ := v.lookup(20)
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		loc, _ := v.Lookup(20)
 		broken := true
 		client.through = func(_ context.Context, off int64, r io.Reader) io.Reader {
 			b, err := io.ReadAll(r)
 			if err != nil {
 				t.Error(err)
 			}
-			if i := loc.offset - off; broken && i >= 0 && i < int64(len(b)) {
+			if i := loc.Offset - off; broken && i >= 0 && i < int64(len(b)) {
 				b = bytes.Clone(b)
 				b[i+9]++ // of the size
 			}
@@ -549,7 +550,7 @@ func TestReadAhead_CorruptFrame(t *testing.T) {
 		}
 		wantOdd(t, db, v, 1, 0, append(pgnoRange(10, 19), pgnoRange(21, 30)...)...)
 		_, err := db.pages.page(t.Context(), v, 20)
-		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page 20") || !strings.Contains(err.Error(), loc.file.String()) {
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page 20") || !strings.Contains(err.Error(), loc.File.String()) {
 			t.Errorf("page 20: %v", err)
 		}
 		wantNothingAhead(t, db)
@@ -567,17 +568,17 @@ func TestReadAhead_CorruptFrame(t *testing.T) {
 
 // TestReadAhead_DeletedFile has the file of a span be compacted and deleted.
 func TestReadAhead_DeletedFile(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, _ *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, _ *view.View) {
 		pgnos := pgnoRange(10, 30)
-		putOdd(t, client, fileKey{0, 2, 2}, 3000, 3, pgnos)
+		putOdd(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnos)
 		if r := db.refresh(t.Context()); r.err() != nil {
 			t.Fatal(r.err())
 		}
-		v := db.current.Load()
+		v := db.Current.Load()
 		db.pages.cache.Load().lru.Purge()
-		putOdd(t, client, fileKey{1, 2, 2}, 3000, 3, pgnos)
-		client.remove(t, fileKey{0, 2, 2})
-		client.open = func(fileKey, int64) error {
+		putOdd(t, client, view.Key{Level: 1, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnos)
+		client.remove(t, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2})
+		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
@@ -591,9 +592,9 @@ func TestReadAhead_DeletedFile(t *testing.T) {
 		wantOdd(t, db, v, 3, int64(len(pgnos)), pgnos...)
 		db.pages.cache.Load().lru.Purge()
 		// Now it is known where they are.
-		db.prefetcher.prefetch(db.current.Load(), pgnos, 0, new(scan))
+		db.prefetcher.prefetch(db.Current.Load(), pgnos, 0, new(scan))
 		time.Sleep(time.Minute)
-		wantOdd(t, db, db.current.Load(), 3, 0, pgnos...)
+		wantOdd(t, db, db.Current.Load(), 3, 0, pgnos...)
 		wantNothingAhead(t, db)
 	})
 }
@@ -601,7 +602,7 @@ func TestReadAhead_DeletedFile(t *testing.T) {
 // TestReadAhead_Panic has the client panic during a span.
 func TestReadAhead_Panic(t *testing.T) {
 	for _, inBody := range []bool{false, true} {
-		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 			well := false
 			bug := func() {
 				if !well {
@@ -609,7 +610,7 @@ func TestReadAhead_Panic(t *testing.T) {
 					panic("client bug")
 				}
 			}
-			client.open = func(fileKey, int64) error {
+			client.open = func(view.Key, int64) error {
 				time.Sleep(time.Second)
 				if !inBody {
 					bug()
@@ -645,7 +646,7 @@ func TestReadAhead_Panic(t *testing.T) {
 // TestReadAhead_Close closes a database in the middle of a span, while
 // somebody waits for a page of it, and another span queues.
 func TestReadAhead_Close(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		db.store.limit = newLimiter(1)
 		client.through = func(ctx context.Context, _ int64, r io.Reader) io.Reader {
 			return breakAfter(r, 1000, func() error {
@@ -686,10 +687,10 @@ func TestReadAhead_Close(t *testing.T) {
 // TestReadAhead_WaiterLeaves has who waits for a page leave before it lands:
 // the client does not notice that the time is over.
 func TestReadAhead_WaiterLeaves(t *testing.T) {
-	inReadAhead(t, Options{ReadTimeout: 5 * time.Second}, func(t *testing.T, client *bodyClient, db *database, v *view) {
-		from, _ := v.lookup(20)
-		client.fetch = func(_ fileKey, off int64) {
-			if off >= from.offset {
+	inReadAhead(t, Options{ReadTimeout: 5 * time.Second}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		from, _ := v.Lookup(20)
+		client.fetch = func(_ view.Key, off int64) {
+			if off >= from.Offset {
 				time.Sleep(time.Minute)
 			}
 		}
@@ -716,12 +717,12 @@ func TestReadAhead_WaiterLeaves(t *testing.T) {
 // began to wait for a page of it. Read-ahead may have no more places: who waits
 // is not held up by that.
 func TestReadAhead_FailedForWaiter(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view) {
+	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		l := newLimiter(4)
 		db.store.limit = l
 		held := enqueueAll(l, "fff") // take long
 		failed := false
-		client.open = func(fileKey, int64) error {
+		client.open = func(view.Key, int64) error {
 			if !failed {
 				failed = true
 				return errors.New("connection reset")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -53,10 +54,10 @@ func (x *index) refreshAnew(ctx context.Context) refreshed {
 func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 	back := false // a listing ended before the current view
 	for range planAttempts {
-		before := x.current.Load()
+		before := x.Current.Load()
 		files, err := x.store.listAll(ctx, false)
 		if err == nil && len(files) == 0 {
-			if before.last == nil {
+			if before.Last == nil {
 				return refreshed{files: files} // not created yet, or not synced
 			}
 			x.writer.suspect()
@@ -70,7 +71,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 			// The listings of the levels are not taken at one moment, so list
 			// again.
 			back = true
-			r = refreshed{news: fmt.Errorf("the replica ends before transaction %s, which it had", before.txid)}
+			r = refreshed{news: fmt.Errorf("the replica ends before transaction %s, which it had", before.TXID)}
 			continue
 		}
 		r = x.follow(ctx, before, files, j, err)
@@ -86,7 +87,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 // follow advances the current view with the listed files. The judgement j says
 // how the files relate to view before, which was the current view before they
 // were listed; err is the reason if there is no judgement.
-func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo, j judgement, err error) (r refreshed) {
+func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.FileInfo, j judgement, err error) (r refreshed) {
 	if err != nil {
 		return refreshed{news: err} // the history of the files is unknown
 	}
@@ -95,13 +96,13 @@ func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo,
 		if other, err = x.writer.secondLook(ctx, before, files); err != nil {
 			return refreshed{news: err}
 		}
-		j.upTo = before.txid // files of the history may be missing
+		j.upTo = before.TXID // files of the history may be missing
 	}
-	other = other || x.ending.Load() == int64(before.epoch)+1
+	other = other || x.ending.Load() == int64(before.Epoch)+1
 	if !other {
 		x.writer.saw(before, files)
 		r.news = x.advanceBy(ctx, before, j.upTo, files)
-		other = errors.Is(r.news, errDisagrees) || errors.Is(r.news, errOtherPageSize)
+		other = errors.Is(r.news, view.ErrDisagrees) || errors.Is(r.news, view.ErrOtherPageSize)
 	}
 	if other {
 		err := x.restart(ctx, before, files)
@@ -114,16 +115,16 @@ func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo,
 		}
 		// A damaged file does not delay news. The other files are evidence
 		// enough.
-		r.news = x.advanceBy(ctx, before, before.txid, files)
+		r.news = x.advanceBy(ctx, before, before.TXID, files)
 	}
 	if r.news != nil && j.verdict == unknownHistory {
 		return r
 	}
 	r.files = files
-	if x.current.Load().epoch == before.epoch {
+	if x.Current.Load().Epoch == before.Epoch {
 		r.moves = x.relocateBy(ctx, before, files, j.loaded)
 		if r.err() == nil {
-			x.remember(before.epoch, files)
+			x.remember(before.Epoch, files)
 		}
 	}
 	return r
@@ -133,18 +134,18 @@ func (x *index) follow(ctx context.Context, before *view, files []*ltx.FileInfo,
 // to hold the transactions of view before, which was current when they were
 // listed, up to upTo. If advanceBy fails on the way, it publishes the state it
 // has reached, which is a complete state, too.
-func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, files []*ltx.FileInfo) error {
+func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID, files []*ltx.FileInfo) error {
 	for {
-		cur := x.current.Load()
-		if cur.epoch != before.epoch || upTo < before.txid && cur.txid != before.txid {
+		cur := x.Current.Load()
+		if cur.Epoch != before.Epoch || upTo < before.TXID && cur.TXID != before.TXID {
 			return errs.ErrOvertaken
 		}
-		if cur.txid == 0 && len(files) == 0 {
+		if cur.TXID == 0 && len(files) == 0 {
 			return nil
 		}
-		plan, err := planLatest(cur.txid, files)
-		if err == nil && len(plan) == 0 && upTo < before.txid {
-			err = fmt.Errorf("transaction %s: %w, or nothing tells that it is not", cur.txid, errDisagrees)
+		plan, err := view.PlanLatest(cur.TXID, files)
+		if err == nil && len(plan) == 0 && upTo < before.TXID {
+			err = fmt.Errorf("transaction %s: %w, or nothing tells that it is not", cur.TXID, view.ErrDisagrees)
 		}
 		if err != nil || len(plan) == 0 {
 			return err
@@ -152,9 +153,9 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 		next := cur
 		pages := make(keptPages)
 		err = x.store.loadFiles(ctx, plan, func(l *loadedFile) error {
-			v, err := next.advance(l.file, l.index)
-			if err == nil && next == cur && upTo < before.txid {
-				v, err = bridge(cur, v, l.file, l.index, upTo)
+			v, err := next.Advance(l.file, l.index)
+			if err == nil && next == cur && upTo < before.TXID {
+				v, err = view.Bridge(cur, v, l.file, l.index, upTo)
 			}
 			if err == nil {
 				next = v
@@ -163,18 +164,18 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 			return err
 		})
 		if next != cur {
-			if cur.last == nil {
-				next.epoch++ // a goroutine that looked for a past state of the empty replica may have found another history
+			if cur.Last == nil {
+				next.Epoch++ // a goroutine that looked for a past state of the empty replica may have found another history
 			}
-			x.arriving.Add(1)
-			failed := x.writer.replace(cur, x.newState(next))
+			x.Arriving.Add(1)
+			failed := x.writer.replace(cur, x.NewState(next))
 			if failed == nil {
-				if cur.pageSize != next.pageSize {
-					x.pages.reset(next.pageSize)
+				if cur.PageSize != next.PageSize {
+					x.pages.reset(next.PageSize)
 				}
 				x.pages.cachePages(next, pages)
 			}
-			x.arriving.Add(-1)
+			x.Arriving.Add(-1)
 			x.pages.notify()
 			if failed == errs.ErrOvertaken {
 				continue // another goroutine has published a view; there may be nothing left to do
@@ -182,7 +183,7 @@ func (x *index) advanceBy(ctx context.Context, before *view, upTo ltx.TXID, file
 			if failed != nil {
 				return failed
 			}
-			x.log.Debug("view advanced", "from", cur.txid, "txid", next.txid, "pages", next.commit)
+			x.log.Debug("view advanced", "from", cur.TXID, "txid", next.TXID, "pages", next.Commit)
 		}
 		return err
 	}

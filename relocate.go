@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 )
@@ -14,73 +15,73 @@ import (
 // deleted by the primary's retention. A file of a higher level may have the
 // same content, if it ends at a transaction up to which the page did not
 // change.
-func (x *index) find(ctx context.Context, v *view, pgno uint32, lost frameLoc) (frameLoc, error) {
-	if loc, ok := x.known(v, pgno, lost.version); ok {
+func (x *index) find(ctx context.Context, v *view.View, pgno uint32, lost view.Loc) (view.Loc, error) {
+	if loc, ok := x.known(v, pgno, lost.Version); ok {
 		return loc, nil
 	}
 	seen := x.refresh(ctx)
 	files, problem := seen.files, seen.err()
 	if files == nil {
-		return frameLoc{}, fmt.Errorf("%s was deleted: %w", lost.file, problem)
+		return view.Loc{}, fmt.Errorf("%s was deleted: %w", lost.File, problem)
 	}
 	// A problem with the newest files need not affect this state.
 	gone := func() error {
-		return errors.Join(fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.txid, errs.ErrStateGone, lost.file), problem)
+		return errors.Join(fmt.Errorf("read page %d as of transaction %s: %w: %s was deleted", pgno, v.TXID, errs.ErrStateGone, lost.File), problem)
 	}
-	if v.epoch != x.current.Load().epoch {
-		return frameLoc{}, gone()
+	if v.Epoch != x.Current.Load().Epoch {
+		return view.Loc{}, gone()
 	}
-	lost.file.gone.Store(!isListed(lost.file, files))
-	if loc, ok := x.known(v, pgno, lost.version); ok {
+	lost.File.Gone.Store(!view.IsListed(lost.File, files))
+	if loc, ok := x.known(v, pgno, lost.Version); ok {
 		return loc, nil
 	}
 	// The page has changed since. Only a file that ends between the version of
 	// the page and the view's transaction can hold it.
 	for _, info := range files {
-		if info.MinTXID > lost.version || info.MaxTXID < lost.version || info.MaxTXID > v.txid || x.current.Load().isDoubtful(info.MaxTXID) {
+		if info.MinTXID > lost.Version || info.MaxTXID < lost.Version || info.MaxTXID > v.TXID || x.Current.Load().IsDoubtful(info.MaxTXID) {
 			continue
 		}
 		if err := x.moveTo(ctx, v, info); err != nil {
 			problem = errors.Join(problem, err)
 			continue
 		}
-		if loc, ok := x.known(v, pgno, lost.version); ok {
+		if loc, ok := x.known(v, pgno, lost.Version); ok {
 			return loc, nil
 		}
 	}
 	// Other files may still give the whole state.
-	if plan, err := planTXID(0, v.txid, files); err == nil && !hasDoubtful(x.current.Load(), plan) {
+	if plan, err := view.PlanTXID(0, v.TXID, files); err == nil && !hasDoubtful(x.Current.Load(), plan) {
 		problem = errors.Join(problem, x.rebuild(ctx, v, plan))
-		if loc, ok := x.known(v, pgno, lost.version); ok {
+		if loc, ok := x.known(v, pgno, lost.Version); ok {
 			return loc, nil
 		}
 	}
-	return frameLoc{}, gone()
+	return view.Loc{}, gone()
 }
 
 // known returns a location of a page version that is not known to be deleted or
 // wrong.
-func (x *index) known(v *view, pgno uint32, version ltx.TXID) (frameLoc, bool) {
-	for _, same := range []*view{v, v.state.moved.Load()} {
+func (x *index) known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bool) {
+	for _, same := range []*view.View{v, v.State.Moved.Load()} {
 		if same == nil {
 			continue
 		}
-		if loc, ok := same.lookup(pgno); ok && loc.isUsable() {
+		if loc, ok := same.Lookup(pgno); ok && loc.IsUsable() {
 			return loc, true
 		}
 	}
 	// The current view may hold the page in the same version.
-	cur := x.current.Load()
-	loc, ok := cur.lookup(pgno)
-	return loc, ok && cur.epoch == v.epoch && loc.version == version && loc.isUsable()
+	cur := x.Current.Load()
+	loc, ok := cur.Lookup(pgno)
+	return loc, ok && cur.Epoch == v.Epoch && loc.Version == version && loc.IsUsable()
 }
 
 // moveTo relocates the state of v to a file.
-func (x *index) moveTo(ctx context.Context, v *view, info *ltx.FileInfo) error {
-	_, err := x.share(ctx, fmt.Sprintf("%p %s", v.state, keyOf(info)), func(ctx context.Context) (any, error) {
+func (x *index) moveTo(ctx context.Context, v *view.View, info *ltx.FileInfo) error {
+	_, err := x.share(ctx, fmt.Sprintf("%p %s", v.State, view.KeyOf(info)), func(ctx context.Context) (any, error) {
 		l, err := x.store.loadFile(ctx, info)
 		if err == nil {
-			err = v.state.relocate(v, l.file, l.index)
+			err = v.State.Relocate(v, l.file, l.index)
 		}
 		return nil, err
 	})
@@ -88,17 +89,17 @@ func (x *index) moveTo(ctx context.Context, v *view, info *ltx.FileInfo) error {
 }
 
 // rebuild builds the state of v again from the files of a plan.
-func (x *index) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) error {
-	_, err := x.share(ctx, fmt.Sprintf("%p", v.state), func(ctx context.Context) (any, error) {
+func (x *index) rebuild(ctx context.Context, v *view.View, plan []*ltx.FileInfo) error {
+	_, err := x.share(ctx, fmt.Sprintf("%p", v.State), func(ctx context.Context) (any, error) {
 		again, pages, err := x.assemble(ctx, plan)
 		if err != nil {
 			return nil, err
 		}
-		if again.commit != v.commit || again.pageSize != v.pageSize {
-			return nil, fmt.Errorf("%w: %s: transaction %s has another size than it had", ErrCorrupt, again.last, v.txid)
+		if again.Commit != v.Commit || again.PageSize != v.PageSize {
+			return nil, fmt.Errorf("%w: %s: transaction %s has another size than it had", ErrCorrupt, again.Last, v.TXID)
 		}
-		again.epoch, again.state = v.epoch, v.state
-		v.state.moved.Store(again)
+		again.Epoch, again.State = v.Epoch, v.State
+		v.State.Moved.Store(again)
 		x.pages.cachePages(again, pages)
 		return nil, nil
 	})
@@ -108,25 +109,25 @@ func (x *index) rebuild(ctx context.Context, v *view, plan []*ltx.FileInfo) erro
 // relocateBy points pages of the current view away from files that view before
 // had when files were listed and that are not in the listing. If loaded is not
 // nil, it is a file that needs no second read.
-func (x *index) relocateBy(ctx context.Context, before *view, files []*ltx.FileInfo, loaded *loadedFile) error {
+func (x *index) relocateBy(ctx context.Context, before *view.View, files []*ltx.FileInfo, loaded *loadedFile) error {
 	lost, problems := x.checkListed(ctx, before, files)
 	if !lost {
 		return problems
 	}
-	cur := x.current.Load()
-	has := cur.files()
-	plan, _ := extend(0, cur.txid, files) // may end before cur.txid
+	cur := x.Current.Load()
+	has := cur.Files()
+	plan, _ := view.Extend(0, cur.TXID, files) // may end before cur.txid
 	for _, info := range plan {
-		if f := has[keyOf(info)]; f != nil && !f.gone.Load() {
+		if f := has[view.KeyOf(info)]; f != nil && !f.Gone.Load() {
 			continue
 		}
 		var err error
 		l := loaded
-		if l == nil || l.file.key() != keyOf(info) {
+		if l == nil || l.file.Key() != view.KeyOf(info) {
 			l, err = x.store.loadFile(ctx, info)
 		}
 		if err == nil {
-			err = x.relocateCurrent(l, func(cur *view) bool { return cur.epoch == before.epoch })
+			err = x.relocateCurrent(l, func(cur *view.View) bool { return cur.Epoch == before.Epoch })
 		}
 		problems = errors.Join(problems, err)
 	}
@@ -139,15 +140,15 @@ const maxChecks = 16
 // checkListed records which files of view before are gone, and reports whether
 // any is. A copy of a file is listed with another version or time. It is the
 // same file if its content is the same, which takes requests only once.
-func (x *index) checkListed(ctx context.Context, before *view, files []*ltx.FileInfo) (lost bool, err error) {
-	listed := make(map[fileKey]*ltx.FileInfo, len(files))
+func (x *index) checkListed(ctx context.Context, before *view.View, files []*ltx.FileInfo) (lost bool, err error) {
+	listed := make(map[view.Key]*ltx.FileInfo, len(files))
 	for _, info := range files {
-		listed[keyOf(info)] = info
+		listed[view.KeyOf(info)] = info
 	}
-	had := before.files()
-	last := before.last
+	had := before.Files()
+	last := before.Last
 	if last != nil {
-		had[last.key()] = last
+		had[last.Key()] = last
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxChecks)
@@ -155,17 +156,17 @@ func (x *index) checkListed(ctx context.Context, before *view, files []*ltx.File
 		info := listed[key]
 		switch {
 		case info == nil:
-			f.gone.Store(true)
-		case f.isListedAs(info):
-			f.gone.Store(f.stale.Load())
-			if !f.stale.Load() && f.version.Load() == nil {
-				f.setContent(info, true)
+			f.Gone.Store(true)
+		case f.IsListedAs(info):
+			f.Gone.Store(f.Stale.Load())
+			if !f.Stale.Load() && f.Version.Load() == nil {
+				f.SetContent(info, true)
 			}
 		default:
 			g.Go(func() error {
 				same, err := x.isSameContent(ctx, f, info)
 				if err == nil {
-					f.setContent(info, same)
+					f.SetContent(info, same)
 				}
 				return err
 			})
@@ -173,27 +174,27 @@ func (x *index) checkListed(ctx context.Context, before *view, files []*ltx.File
 	}
 	err = g.Wait()
 	for _, f := range had {
-		lost = lost || f.gone.Load()
+		lost = lost || f.Gone.Load()
 	}
 	return lost, err
 }
 
 // relocateCurrent points pages of the current view to a file if allowed accepts
 // the view.
-func (x *index) relocateCurrent(l *loadedFile, allowed func(*view) bool) error {
+func (x *index) relocateCurrent(l *loadedFile, allowed func(*view.View) bool) error {
 	for {
-		cur := x.current.Load()
-		if !allowed(cur) || l.file.pageSize != cur.pageSize {
+		cur := x.Current.Load()
+		if !allowed(cur) || l.file.PageSize != cur.PageSize {
 			return nil // the file has an earlier page size and holds no page of this view
 		}
-		next, n, err := cur.relocate(l.file, l.index)
+		next, n, err := cur.Relocate(l.file, l.index)
 		if err != nil || n == 0 {
 			return err
 		}
-		if x.current.CompareAndSwap(cur, next) {
+		if x.Current.CompareAndSwap(cur, next) {
 			x.log.Debug("pages relocated", "file", l.file, "pages", n)
 			x.pages.notify()
-			return cur.state.relocate(cur, l.file, l.index) // for transactions that have the view pinned
+			return cur.State.Relocate(cur, l.file, l.index) // for transactions that have the view pinned
 		}
 	}
 }
@@ -201,8 +202,8 @@ func (x *index) relocateCurrent(l *loadedFile, allowed func(*view) bool) error {
 // relocateIfKnown points pages of the current view to a file if the timestamp
 // of the file's last transaction shows that it is of the same history.
 func (x *index) relocateIfKnown(l *loadedFile) error {
-	return x.relocateCurrent(l, func(cur *view) bool {
-		timestamp, ok := cur.stampOf(l.file.maxTXID)
-		return ok && timestamp == l.file.timestamp
+	return x.relocateCurrent(l, func(cur *view.View) bool {
+		timestamp, ok := cur.StampOf(l.file.MaxTXID)
+		return ok && timestamp == l.file.Timestamp
 	})
 }

@@ -13,8 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // TestRefresh_RacesPoll has a poll bring a file that the listing of a refresh
@@ -23,7 +26,7 @@ func TestRefresh_RacesPoll(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	p.Compact(1, 1, 3)
 	p.DeleteLevelBelow(0, 3)
 	client.listed = func() {
@@ -35,12 +38,12 @@ func TestRefresh_RacesPoll(t *testing.T) {
 		p.DeleteLevelBelow(0, 4)
 	}
 	wantPages(t, p, db, v, 3)
-	news := db.current.Load()
-	if news.txid != 4 {
-		t.Fatalf("the poll brought %s", news.txid)
+	news := db.Current.Load()
+	if news.TXID != 4 {
+		t.Fatalf("the poll brought %s", news.TXID)
 	}
-	for _, f := range news.files() {
-		if f.key() == (fileKey{0, 4, 4}) && f.gone.Load() {
+	for _, f := range news.Files() {
+		if f.Key() == (view.Key{Level: 0, MinTXID: 4, MaxTXID: 4}) && f.Gone.Load() {
 			t.Errorf("%s is taken for gone", f)
 		}
 	}
@@ -54,7 +57,7 @@ func TestFind_DespiteGap(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 5)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	lost := count(p)
 	count(p)
 	p.Delete(0, lost, lost)
@@ -72,10 +75,10 @@ func TestFind_DespiteCorruptNews(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 5)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	news := count(p)
-	client.open = func(k fileKey, _ int64) error {
-		if k == (fileKey{0, news, news}) {
+	client.open = func(k view.Key, _ int64) error {
+		if k == (view.Key{Level: 0, MinTXID: news, MaxTXID: news}) {
 			return fmt.Errorf("bit rot: %w", ErrCorrupt)
 		}
 		return nil
@@ -103,41 +106,41 @@ func TestFind_EncodedAgain(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		wantPages(t, p, db, db.current.Load(), 1, 2, 3)
+		wantPages(t, p, db, db.Current.Load(), 1, 2, 3)
 	}
 }
 
 // TestFind_ConcurrentMoves moves one state to many files at once. No move may
 // undo another.
 func TestFind_ConcurrentMoves(t *testing.T) {
-	const files, commit, rounds = 16, 16 * chunkLen, 20
-	f, index := fakeFile(t, 1, 1, 4096, commit, allPages(4096, commit))
-	v := mustAdvance(t, new(view), f, index)
-	f, index = fakeFile(t, 2, 2, 4096, commit, allPages(4096, commit))
-	v = mustAdvance(t, v, f, index)
+	const files, commit, rounds = 16, 16 * view.ChunkLen, 20
+	f, index := viewtest.File(t, 1, 1, 4096, commit, viewtest.AllPages(4096, commit))
+	v := viewtest.Advance(t, new(view.View), f, index)
+	f, index = viewtest.File(t, 2, 2, 4096, commit, viewtest.AllPages(4096, commit))
+	v = viewtest.Advance(t, v, f, index)
 	var targets []*loadedFile
 	for i := range uint32(files) {
-		f, index := fakeFile(t, 2, 2, 4096, commit, scattered(i+1, files, commit))
+		f, index := viewtest.File(t, 2, 2, 4096, commit, viewtest.Scattered(i+1, files, commit))
 		targets = append(targets, &loadedFile{file: f, index: index})
 	}
 	for range rounds {
-		state := new(viewState)
+		state := new(view.State)
 		start := make(chan struct{})
 		var wg sync.WaitGroup
 		for _, l := range targets {
 			wg.Go(func() {
 				<-start
-				if err := state.relocate(v, l.file, l.index); err != nil {
+				if err := state.Relocate(v, l.file, l.index); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		close(start)
 		wg.Wait()
-		moved := state.moved.Load()
+		moved := state.Moved.Load()
 		for _, l := range targets {
 			l.index.Each(func(e ltxio.Entry) bool {
-				if loc, ok := moved.lookup(e.Pgno); !ok || loc.file != l.file || loc.offset != e.Offset {
+				if loc, ok := moved.Lookup(e.Pgno); !ok || loc.File != l.file || loc.Offset != e.Offset {
 					t.Fatalf("page %d is not where it was moved to", e.Pgno)
 				}
 				return true
@@ -154,8 +157,8 @@ func TestFind_ListedButMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const readers, rounds = 16, 10
 		db := openHere(t, client, Options{CacheSize: -1, ReadTimeout: -1})
-		v := db.current.Load()
-		client.open = func(fileKey, int64) error { return fs.ErrNotExist }
+		v := db.Current.Load()
+		client.open = func(view.Key, int64) error { return fs.ErrNotExist }
 		before := client.opens.Load()
 		start := time.Now()
 		var wg sync.WaitGroup
@@ -184,21 +187,21 @@ func TestFind_LoadsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const commit, readers = 200, 64
 		client := newHookClient()
-		putFile(t, client, fileKey{SnapshotLevel, 1, 2}, commit, 2, pgnoRange(1, commit))
-		putFile(t, client, fileKey{0, 3, 3}, commit, 3, pgnoRange(2, commit))
-		putFile(t, client, fileKey{0, 4, 4}, commit, 3, pgnoRange(1, 1))
+		putFile(t, client, view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 2}, commit, 2, pgnoRange(1, commit))
+		putFile(t, client, view.Key{Level: 0, MinTXID: 3, MaxTXID: 3}, commit, 3, pgnoRange(2, commit))
+		putFile(t, client, view.Key{Level: 0, MinTXID: 4, MaxTXID: 4}, commit, 3, pgnoRange(1, 1))
 		db := openHere(t, client, Options{CacheSize: -1})
-		v := db.current.Load()
-		putFile(t, client, fileKey{1, 3, 4}, commit, 3, pgnoRange(1, commit))
-		putFile(t, client, fileKey{0, 5, 5}, commit, 5, pgnoRange(1, commit))
-		client.remove(t, fileKey{0, 3, 3}, fileKey{0, 4, 4})
+		v := db.Current.Load()
+		putFile(t, client, view.Key{Level: 1, MinTXID: 3, MaxTXID: 4}, commit, 3, pgnoRange(1, commit))
+		putFile(t, client, view.Key{Level: 0, MinTXID: 5, MaxTXID: 5}, commit, 5, pgnoRange(1, commit))
+		client.remove(t, view.Key{Level: 0, MinTXID: 3, MaxTXID: 3}, view.Key{Level: 0, MinTXID: 4, MaxTXID: 4})
 		if err := db.refresh(t.Context()).err(); err != nil {
 			t.Fatal(err)
 		}
 
 		var loads atomic.Int64
-		client.open = func(k fileKey, offset int64) error {
-			if k.level == 1 && offset == 0 {
+		client.open = func(k view.Key, offset int64) error {
+			if k.Level == 1 && offset == 0 {
 				loads.Add(1)
 				time.Sleep(time.Second) // until all the others wait for it
 			}

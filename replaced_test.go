@@ -18,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -80,15 +81,15 @@ func TestRefresh_SameHistory(t *testing.T) {
 				tc.prepare(p)
 			}
 			db := openHere(t, client, Options{CacheSize: -1})
-			v := db.current.Load()
+			v := db.Current.Load()
 			tc.change(t, client)
 			for _, full := range []bool{false, true} {
 				if err := db.poller.poll(full); err != nil {
 					t.Errorf("poll: %v", err)
 				}
 			}
-			if got := db.current.Load(); got.epoch != v.epoch || got.state != v.state {
-				t.Errorf("the same history is taken for another: epoch %d, txid %s", got.epoch, got.txid)
+			if got := db.Current.Load(); got.Epoch != v.Epoch || got.State != v.State {
+				t.Errorf("the same history is taken for another: epoch %d, txid %s", got.Epoch, got.TXID)
 			}
 			wantPages(t, p, db, v, 1, 2, 3)
 
@@ -103,11 +104,11 @@ func TestRefresh_SameHistory(t *testing.T) {
 			if err := db.poller.poll(false); err != nil {
 				t.Errorf("poll: %v", err)
 			}
-			if got := db.current.Load(); got.txid != p.TXID() || got.epoch != v.epoch {
-				t.Errorf("the next transaction gives txid %s, epoch %d", got.txid, got.epoch)
+			if got := db.Current.Load(); got.TXID != p.TXID() || got.Epoch != v.Epoch {
+				t.Errorf("the next transaction gives txid %s, epoch %d", got.TXID, got.Epoch)
 			}
 			wantPages(t, p, db, v, 1, 3)
-			wantPages(t, p, db, db.current.Load(), 1, 2, 3)
+			wantPages(t, p, db, db.Current.Load(), 1, 2, 3)
 		})
 	}
 }
@@ -120,14 +121,14 @@ func TestPromise7_ReplicaEmptied(t *testing.T) {
 	p.Compact(1, 1, 3)
 	p.DeleteLevelBelow(0, 3)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
-	client.remove(t, fileKey{1, 1, 3}, fileKey{0, 3, 3})
+	v := db.Current.Load()
+	client.remove(t, view.Key{Level: 1, MinTXID: 1, MaxTXID: 3}, view.Key{Level: 0, MinTXID: 3, MaxTXID: 3})
 	for range 2 {
 		if err := db.poller.poll(true); !errors.Is(err, ErrNoDatabase) {
 			t.Errorf("poll: %v", err)
 		}
-		if got := db.current.Load(); got.state != v.state {
-			t.Errorf("the view is another: %s", got.txid)
+		if got := db.Current.Load(); got.State != v.State {
+			t.Errorf("the view is another: %s", got.TXID)
 		}
 		if _, err := db.pages.page(t.Context(), v, 2); !errors.Is(err, ErrNoDatabase) {
 			t.Errorf("page: %v", err)
@@ -156,13 +157,13 @@ func replace(t *testing.T, client *hookClient, p *ltxtest.Primary, n int) *ltxte
 }
 
 // wantOwn reads pages of a view, each of which must be the primary's or an error.
-func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view, pgnos ...uint32) {
+func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos ...uint32) {
 	t.Helper()
-	image := p.Image(v.txid)
+	image := p.Image(v.TXID)
 	for _, pgno := range pgnos {
 		page, err := db.pages.page(t.Context(), v, pgno)
 		if err == nil && !bytes.Equal(page, image[int(pgno-1)*p.PageSize():][:p.PageSize()]) {
-			t.Errorf("page %d as of %s is of another history", pgno, v.txid)
+			t.Errorf("page %d as of %s is of another history", pgno, v.TXID)
 		}
 	}
 }
@@ -176,7 +177,7 @@ func TestFind_NotInAnotherHistory(t *testing.T) {
 	p.Snapshot()
 	p.DeleteLevelBelow(0, 4)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	q := replace(t, client, p, 6)
 	q.Delete(0, 5, 5)
 	var missing *MissingError
@@ -189,7 +190,7 @@ func TestFind_NotInAnotherHistory(t *testing.T) {
 		t.Errorf("poll: %v", err)
 	}
 	wantOwn(t, p, db, v, 1, 2, 3)
-	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
 // TestRefresh_UnknownHistory cannot read the header that would tell whose
@@ -198,10 +199,10 @@ func TestRefresh_UnknownHistory(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	q := replace(t, client, p, 6)
-	client.open = func(k fileKey, _ int64) error {
-		if k == v.last.key() {
+	client.open = func(k view.Key, _ int64) error {
+		if k == v.Last.Key() {
 			return fs.ErrPermission
 		}
 		return nil
@@ -209,17 +210,17 @@ func TestRefresh_UnknownHistory(t *testing.T) {
 	if err := db.poller.poll(true); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("poll: %v", err)
 	}
-	if got := db.current.Load(); got != v {
-		t.Errorf("the view is %s, epoch %d", got.txid, got.epoch)
+	if got := db.Current.Load(); got != v {
+		t.Errorf("the view is %s, epoch %d", got.TXID, got.Epoch)
 	}
 	client.open = nil
 	if err := db.poller.poll(true); err != nil {
 		t.Errorf("poll: %v", err)
 	}
-	if got := db.current.Load(); got.txid != q.TXID() || got.epoch == v.epoch {
-		t.Errorf("the view is %s, epoch %d", got.txid, got.epoch)
+	if got := db.Current.Load(); got.TXID != q.TXID() || got.Epoch == v.Epoch {
+		t.Errorf("the view is %s, epoch %d", got.TXID, got.Epoch)
 	}
-	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
 // TestTravel_IntoAnotherHistory travels after the replica was begun anew, before any poll
@@ -231,21 +232,21 @@ func TestTravel_IntoAnotherHistory(t *testing.T) {
 			p := counterPrimary(t, client, 3)
 			db := openHere(t, client, Options{CacheSize: 512 << 10})
 			db.pages.cache.Store(newPageCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
-			v := db.current.Load()
+			v := db.Current.Load()
 			q := replace(t, client, p, 6)
-			var past *view
+			var past *view.View
 			var err error
 			if byTime {
 				past, err = db.travelToTime(t.Context(), q.Time(2))
 			} else {
 				past, err = db.travelTo(t.Context(), 2)
 			}
-			if err != nil || past.txid != 2 {
+			if err != nil || past.TXID != 2 {
 				t.Fatalf("travel: %v", err)
 			}
 			wantPages(t, q, db, past, 1, 2, 3)
 			wantOwn(t, p, db, v, 1, 2, 3)
-			wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+			wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 		})
 	}
 }
@@ -256,14 +257,14 @@ func TestRefresh_RestartRacesPoll(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load()
+	v := db.Current.Load()
 	q := replace(t, client, p, 6)
 	var race sync.Once
-	client.open = func(k fileKey, _ int64) error {
-		if k == (fileKey{0, 6, 6}) {
+	client.open = func(k view.Key, _ int64) error {
+		if k == (view.Key{Level: 0, MinTXID: 6, MaxTXID: 6}) {
 			race.Do(func() {
 				same := *v
-				db.current.Store(&same)
+				db.Current.Store(&same)
 			})
 		}
 		return nil
@@ -271,11 +272,11 @@ func TestRefresh_RestartRacesPoll(t *testing.T) {
 	if err := db.refresh(t.Context()).err(); err != nil {
 		t.Errorf("refresh: %v", err)
 	}
-	if got := db.current.Load(); got.txid != q.TXID() || got.epoch != v.epoch+1 {
-		t.Errorf("the view is %s, epoch %d", got.txid, got.epoch)
+	if got := db.Current.Load(); got.TXID != q.TXID() || got.Epoch != v.Epoch+1 {
+		t.Errorf("the view is %s, epoch %d", got.TXID, got.Epoch)
 	}
 	wantOwn(t, p, db, v, 1, 2, 3)
-	wantPages(t, q, db, db.current.Load(), 1, 2, 3)
+	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
 // TestRefresh_SnapshotTakenAgain lets an idle primary take its daily snapshot
@@ -285,7 +286,7 @@ func TestRefresh_SnapshotTakenAgain(t *testing.T) {
 	p := counterPrimary(t, client, 5)
 	p.DeleteLevelBelow(0, p.Snapshot()+1)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.current.Load() // of an open transaction
+	v := db.Current.Load() // of an open transaction
 	p.Advance(24 * time.Hour)
 	p.Snapshot()
 	for range 2 {
@@ -293,29 +294,29 @@ func TestRefresh_SnapshotTakenAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if cur := db.current.Load(); cur != v {
-		t.Errorf("the same snapshot written again made another view, of history %d", cur.epoch)
+	if cur := db.Current.Load(); cur != v {
+		t.Errorf("the same snapshot written again made another view, of history %d", cur.Epoch)
 	}
 	wantPages(t, p, db, v, 1, 2, 3)
 
 	// A snapshot of another database is not the same, whatever its size.
 	for _, page := range [][]byte{fakePage(3, 'b'), []byte(strings.Repeat("another database", fakePageSize/16))} {
 		client := newHookClient()
-		k := fileKey{SnapshotLevel, 1, 5}
+		k := view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 5}
 		putFile(t, client, k, 3, 'a', pgnoRange(1, 3))
 		db := openHere(t, client, Options{CacheSize: -1})
 		b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: 3, MinTXID: 1, MaxTXID: 5, Timestamp: 6000},
 			map[uint32][]byte{1: fakePage(1, 'a'), 2: fakePage(2, 'a'), 3: page}, false)
-		if same := db.current.Load().last.size == int64(len(b)); same != (page[0] == 'b') {
+		if same := db.Current.Load().Last.Size == int64(len(b)); same != (page[0] == 'b') {
 			t.Fatalf("same size: %v", same)
 		}
-		if _, err := client.WriteLTXFile(t.Context(), k.level, k.minTXID, k.maxTXID, bytes.NewReader(b)); err != nil {
+		if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 			t.Fatal(err)
 		}
 		if err := db.poller.poll(true); err != nil {
 			t.Fatal(err)
 		}
-		if db.current.Load().epoch != 1 {
+		if db.Current.Load().Epoch != 1 {
 			t.Errorf("a snapshot of another database is taken for the same: page 3 is %q", page[:16])
 		}
 	}
@@ -334,7 +335,7 @@ func TestTravel_DuringRestart(t *testing.T) {
 		p.Exec("UPDATE u SET y = y + 1")
 	}
 	var replaced atomic.Bool
-	client.fetch = func(k fileKey, _ int64) {
+	client.fetch = func(k view.Key, _ int64) {
 		if replaced.Swap(true) {
 			return
 		}
@@ -384,7 +385,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 		t.Fatal(seen.err())
 	}
 	if got := db.pages.cache.Load().size(); got != want {
-		t.Errorf("%d pages of %d bytes may be kept, before %d", got, db.current.Load().pageSize, want)
+		t.Errorf("%d pages of %d bytes may be kept, before %d", got, db.Current.Load().PageSize, want)
 	}
 }
 
@@ -408,7 +409,7 @@ func TestPromise7_PastOfNothing(t *testing.T) {
 	if err := db.refresh(t.Context()).err(); err != nil {
 		t.Fatal(err)
 	}
-	wantPages(t, b, db, db.current.Load(), 1, 2, 300, 500, 700)
+	wantPages(t, b, db, db.Current.Load(), 1, 2, 300, 500, 700)
 	v, err := db.travelTo(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)

@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // seenFiles holds files of one epoch as a listing returned them.
 type seenFiles struct {
 	epoch uint32
-	files map[fileKey]listing
+	files map[view.Key]view.Listing
 }
 
 // maxSeen limits the number of files that are remembered. Files with the
@@ -24,16 +25,16 @@ func (x *index) remember(epoch uint32, files []*ltx.FileInfo) {
 		slices.SortFunc(files, func(a, b *ltx.FileInfo) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
 		files = files[:maxSeen]
 	}
-	seen := &seenFiles{epoch, make(map[fileKey]listing, len(files))}
+	seen := &seenFiles{epoch, make(map[view.Key]view.Listing, len(files))}
 	for _, info := range files {
-		seen.files[keyOf(info)] = listingOf(info)
+		seen.files[view.KeyOf(info)] = view.ListingOf(info)
 	}
 	x.seen.Store(seen)
 }
 
 // seenIn returns the files of an epoch that were recorded last, or nil if there
 // are none.
-func (x *index) seenIn(epoch uint32) map[fileKey]listing {
+func (x *index) seenIn(epoch uint32) map[view.Key]view.Listing {
 	if seen := x.seen.Load(); seen != nil && seen.epoch == epoch {
 		return seen.files
 	}
@@ -42,6 +43,6 @@ func (x *index) seenIn(epoch uint32) map[fileKey]listing {
 
 // isSeen reports whether a listed file is known to be of an epoch.
 func (x *index) isSeen(epoch uint32, info *ltx.FileInfo) bool {
-	l, ok := x.seenIn(epoch)[keyOf(info)]
-	return ok && l.is(listingOf(info))
+	l, ok := x.seenIn(epoch)[view.KeyOf(info)]
+	return ok && l.Is(view.ListingOf(info))
 }

@@ -3,6 +3,8 @@ package litestream
 import (
 	"cmp"
 	"slices"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 const (
@@ -22,42 +24,42 @@ const (
 // want is a page to be fetched, and where it lies.
 type want struct {
 	key pageKey
-	loc frameLoc
+	loc view.Loc
 	f   *flight
 }
 
-func (w want) end() int64 { return w.loc.offset + int64(w.loc.size) }
+func (w want) end() int64 { return w.loc.Offset + int64(w.loc.Size) }
 
 // span is a part of a file that one request reads, for pages of a view.
 type span struct {
-	view  *view
+	view  *view.View
 	scan  *scan  // that the pages are for; nil: they are not given up
 	wants []want // in the order of their offsets, at least one
 	class requestClass
 }
 
-func (s span) file() *ltxFile { return s.wants[0].loc.file }
-func (s span) offset() int64  { return s.wants[0].loc.offset }
-func (s span) size() int64    { return s.wants[len(s.wants)-1].end() - s.offset() }
+func (s span) file() *view.File { return s.wants[0].loc.File }
+func (s span) offset() int64    { return s.wants[0].loc.Offset }
+func (s span) size() int64      { return s.wants[len(s.wants)-1].end() - s.offset() }
 
 // spans groups wants of a view that lie near each other. The span of the
 // urgent page, if there is one, begins with that page and is of the
 // foreground.
-func spans(v *view, s *scan, wants []want, urgent uint32) (all []span) {
+func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
 	slices.SortFunc(wants, func(a, b want) int {
-		if a.loc.file != b.loc.file {
-			return cmp.Or(cmp.Compare(a.loc.file.level, b.loc.file.level),
-				cmp.Compare(a.loc.file.minTXID, b.loc.file.minTXID),
-				cmp.Compare(a.loc.file.maxTXID, b.loc.file.maxTXID))
+		if a.loc.File != b.loc.File {
+			return cmp.Or(cmp.Compare(a.loc.File.Level, b.loc.File.Level),
+				cmp.Compare(a.loc.File.MinTXID, b.loc.File.MinTXID),
+				cmp.Compare(a.loc.File.MaxTXID, b.loc.File.MaxTXID))
 		}
-		return cmp.Compare(a.loc.offset, b.loc.offset)
+		return cmp.Compare(a.loc.Offset, b.loc.Offset)
 	})
 	first := 0
 	for i := range wants {
 		w := wants[i]
 		if i > 0 {
 			last := wants[i-1]
-			near := w.loc.file == last.loc.file && w.loc.offset-last.end() <= maxGap && w.end()-wants[first].loc.offset <= maxSpan
+			near := w.loc.File == last.loc.File && w.loc.Offset-last.end() <= maxGap && w.end()-wants[first].loc.Offset <= maxSpan
 			if !near || w.key.pgno == urgent {
 				all = append(all, span{v, s, wants[first:i], speculative})
 				first = i
@@ -79,7 +81,7 @@ func spans(v *view, s *scan, wants []want, urgent uint32) (all []span) {
 func decodeWants(wants []want, body []byte, offset int64) []landing {
 	all := make([]landing, len(wants))
 	for i, w := range wants {
-		page, err := decodePage(w.loc, body[w.loc.offset-offset:w.end()-offset], w.key.pgno)
+		page, err := decodePage(w.loc, body[w.loc.Offset-offset:w.end()-offset], w.key.pgno)
 		all[i] = landing{key: w.key, f: w.f, page: page, err: err}
 	}
 	return all

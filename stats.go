@@ -54,14 +54,14 @@ type Stats struct {
 }
 
 func (db *database) stats() Stats {
-	v, s, pages := db.newest(), db.store, db.pages.counts()
+	v, s, pages := db.Newest(), db.store, db.pages.counts()
 	reads, bytes := s.totalReads()
 	problem := ""
 	if e := db.poller.problem.Load(); e != nil {
 		problem = e.Text
 	}
 	return Stats{
-		Name: db.name, TXID: v.txid, Time: v.time(), Pages: v.commit, PageSize: v.pageSize,
+		Name: db.name, TXID: v.TXID, Time: v.Time(), Pages: v.Commit, PageSize: v.PageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
 		PollError: problem,
 		Lists:     s.lists.Load(), Reads: reads, ReadBytes: bytes,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 )
@@ -160,7 +161,7 @@ func (s *store) noteVersions(ctx context.Context) (context.Context, map[*ltx.Fil
 		versions[info] = version
 		if s.versions.isUseless(n, info, version) && !s.versions.useless.Swap(true) {
 			s.log.Warn("storage lists a file with another version than it reads it with: files that are replaced while they are read may not be noticed",
-				"file", keyOf(info), "version", version)
+				"file", view.KeyOf(info), "version", version)
 		}
 	}), versions
 }
@@ -173,11 +174,11 @@ func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(
 	for itr.Next() {
 		f := itr.Item()
 		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= numLevels {
-			err = fmt.Errorf("%w: %s: no name of an ltx file", ErrCorrupt, keyOf(f))
+			err = fmt.Errorf("%w: %s: no name of an ltx file", ErrCorrupt, view.KeyOf(f))
 			break
 		}
 		if version := versions[f]; version != "" {
-			f = withVersion(f, version)
+			f = view.WithVersion(f, version)
 		}
 		if keep(f) {
 			files = append(files, f)
@@ -253,16 +254,16 @@ func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 
 // load is read for the parts that describe a file: its header, page index and
 // trailer.
-func (s *store) load(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+func (s *store) load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	return s.readAll(ctx, loading, f, buf, offset)
 }
 
 // read fills buf with the bytes of a file from offset on.
-func (s *store) read(ctx context.Context, f fileKey, buf []byte, offset int64) error {
+func (s *store) read(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	return s.readAll(ctx, foreground, f, buf, offset)
 }
 
-func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf []byte, offset int64) error {
+func (s *store) readAll(ctx context.Context, class requestClass, f view.Key, buf []byte, offset int64) error {
 	short := -1 // length of the body when it last ended early
 	return s.retry(ctx, func() error {
 		n, err := s.readOnce(ctx, class, s.limit.enqueue(class), f, buf, offset, nil)
@@ -279,7 +280,7 @@ func (s *store) readAll(ctx context.Context, class requestClass, f fileKey, buf 
 // create creates a file with the content that encode writes, unless a file of
 // that name exists. If the client cannot create files conditionally, create
 // checks for an existing file first. It makes one attempt.
-func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
+func (s *store) create(ctx context.Context, f view.Key, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
 	s.creates.Add(1)
 	write := s.client.WriteLTXFile
 	if c, ok := s.client.(LTXFileCreator); ok && !s.cannotCreate.Load() {
@@ -294,7 +295,7 @@ func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) er
 		_ = w.CloseWithError(s.guard(func() error { return encode(w) }))
 	}()
 	err = s.guard(func() error {
-		info, err = write(ctx, f.level, f.minTXID, f.maxTXID, r)
+		info, err = write(ctx, f.Level, f.MinTXID, f.MaxTXID, r)
 		return err
 	})
 	_ = r.Close()
@@ -311,7 +312,7 @@ func (s *store) create(ctx context.Context, f fileKey, encode func(io.Writer) er
 
 // checkFree returns fs.ErrExist if the file exists. It reads the file: a
 // listing could miss it, and the file would be overwritten.
-func (s *store) checkFree(ctx context.Context, f fileKey) error {
+func (s *store) checkFree(ctx context.Context, f view.Key) error {
 	switch err := s.load(ctx, f, make([]byte, ltx.HeaderSize), 0); {
 	case isMissing(err):
 		return nil
@@ -322,10 +323,10 @@ func (s *store) checkFree(ctx context.Context, f fileKey) error {
 }
 
 // delete deletes files.
-func (s *store) delete(ctx context.Context, keys ...fileKey) error {
+func (s *store) delete(ctx context.Context, keys ...view.Key) error {
 	infos := make([]*ltx.FileInfo, len(keys))
 	for i, k := range keys {
-		infos[i] = &ltx.FileInfo{Level: k.level, MinTXID: k.minTXID, MaxTXID: k.maxTXID}
+		infos[i] = &ltx.FileInfo{Level: k.Level, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID}
 	}
 	s.deletes.Add(1)
 	return s.guard(func() error { return s.client.DeleteLTXFiles(ctx, infos) })
@@ -349,7 +350,7 @@ const (
 // readOnce waits for the ticket and makes one attempt to fill buf with the
 // bytes of a file from offset on. It returns the number of bytes read. If fn is
 // not nil, readOnce calls it after each part with all bytes read so far.
-func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f fileKey, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
+func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f view.Key, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
 	if err := s.limit.wait(ctx, t); err != nil {
 		return 0, fmt.Errorf("wait to read %s: %w", f, err)
 	}
@@ -358,7 +359,7 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f f
 	if s.versions.useless.Load() {
 		ctx = clientio.WithVersion(ctx, "")
 	}
-	r, err := s.client.OpenLTXFile(ctx, f.level, f.minTXID, f.maxTXID, offset, int64(len(buf)))
+	r, err := s.client.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, offset, int64(len(buf)))
 	if err != nil {
 		s.versions.mismatched(f, err)
 		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)

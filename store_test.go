@@ -14,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -62,7 +65,7 @@ func TestStore_RetriesTransientErrors(t *testing.T) {
 					return body("abcd"), nil
 				}}}
 				buf := make([]byte, 4)
-				err := s.read(t.Context(), fileKey{0, 1, 1}, buf, 0)
+				err := s.read(t.Context(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, buf, 0)
 				switch {
 				case tc.retried && (err != nil || string(buf) != "abcd" || attempts != 4):
 					t.Errorf("%q after %d attempts: %v", buf, attempts, err)
@@ -83,7 +86,7 @@ func TestStore_ShortBodyIsRetried(t *testing.T) {
 			return body(b), nil
 		}}}
 		buf := make([]byte, 4)
-		if err := s.read(t.Context(), fileKey{0, 1, 1}, buf, 0); err != nil || string(buf) != "abcd" {
+		if err := s.read(t.Context(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, buf, 0); err != nil || string(buf) != "abcd" {
 			t.Errorf("%q, %v", buf, err)
 		}
 		if s.retries.Load() != 2 {
@@ -97,7 +100,7 @@ func TestStore_ShortBodyIsRetried(t *testing.T) {
 func TestStore_ShortFileIsCorrupt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return body("abc"), nil }}}
-		err := s.read(t.Context(), fileKey{0, 1, 1}, make([]byte, 4), 100)
+		err := s.read(t.Context(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, make([]byte, 4), 100)
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "it ends at 103") {
 			t.Errorf("error is %v", err)
 		}
@@ -116,7 +119,7 @@ func TestStore_RetryEndsWithContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()
-		err := s.read(ctx, fileKey{0, 1, 1}, make([]byte, 4), 0)
+		err := s.read(ctx, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, make([]byte, 4), 0)
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, broken) {
 			t.Errorf("error is %v", err)
 		}
@@ -160,7 +163,7 @@ func TestStore_ListDoesNotTrust(t *testing.T) {
 	} {
 		s := &store{client: listClient{items: []*ltx.FileInfo{item}}}
 		if _, err := s.list(t.Context(), 0, 0, false); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("%v is listed: %v", keyOf(item), err)
+			t.Errorf("%v is listed: %v", view.KeyOf(item), err)
 		}
 	}
 	// A client that seeks less precisely than asked, or lists more than one level.
@@ -278,13 +281,13 @@ func TestPromise8_CacheSize(t *testing.T) {
 	for _, pageSize := range []uint32{512, 4096, 65536} {
 		const size = 4 << 20
 		c := newPageCache(size, pageSize)
-		before := heapInUse()
+		before := viewtest.HeapInUse()
 		for i := range uint32(4 * size / pageSize) {
 			c.add(pageKey{version: 1, pgno: i + 1}, make([]byte, pageSize))
 			c.add(pageKey{version: 2, pgno: i/2 + 1}, make([]byte, pageSize))
 			c.get(pageKey{version: 2, pgno: i/3 + 1})
 		}
-		after := heapInUse()
+		after := viewtest.HeapInUse()
 		if n := c.lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
 			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
 		}

@@ -1,6 +1,10 @@
 package litestream
 
-import "context"
+import (
+	"context"
+
+	"github.com/ltxvfs/litestream/internal/view"
+)
 
 // A tier is a local place of pages between the memory cache and object
 // storage. It belongs to the page source, which asks it before storage and
@@ -21,7 +25,7 @@ type tier interface {
 	// readView fills p with page pgno of v. It reports false if the page is not
 	// here in the version that v has, or p is not one page long. Then p may be
 	// overwritten all the same.
-	readView(v *view, pgno uint32, p []byte) bool
+	readView(v *view.View, pgno uint32, p []byte) bool
 
 	// has reports whether a page version is here.
 	has(key pageKey) bool
@@ -57,7 +61,7 @@ var _ tier = noTier{}
 
 func (noTier) read(pageKey) []byte                              { return nil }
 func (noTier) peek(pageKey) []byte                              { return nil }
-func (noTier) readView(*view, uint32, []byte) bool              { return false }
+func (noTier) readView(*view.View, uint32, []byte) bool         { return false }
 func (noTier) has(pageKey) bool                                 { return false }
 func (noTier) offer(pageKey, []byte, bool)                      {}
 func (noTier) offerWait(context.Context, pageKey, []byte, bool) {}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/tempfile"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -28,7 +29,7 @@ func (s txState) String() string { return [...]string{"clean", "dirty", "sealed"
 // transaction is what a connection that holds the writer slot has changed and
 // not committed. No other connection sees it. It is not safe for concurrent use.
 type transaction struct {
-	view     *view // that it changes
+	view     *view.View // that it changes
 	state    txState
 	pageSize uint32
 	slots    map[uint32]int64 // where pages are in data, in pages
@@ -44,11 +45,11 @@ type transaction struct {
 
 var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
 
-func newTransaction(v *view, memory []byte) *transaction {
+func newTransaction(v *view.View, memory []byte) *transaction {
 	return &transaction{
 		data: tempfile.New(memory),
-		view: v, pageSize: v.pageSize, slots: make(map[uint32]int64),
-		size: v.commit, least: v.commit, counter: v.state.counter.Load(),
+		view: v, pageSize: v.PageSize, slots: make(map[uint32]int64),
+		size: v.Commit, least: v.Commit, counter: v.State.Counter.Load(),
 	}
 }
 
@@ -112,7 +113,7 @@ func (tx *transaction) truncate(size int64) error {
 	if n < tx.size {
 		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
 		if n == 0 {
-			tx.counter = tx.view.state.counter.Load() // a new database was rolled back
+			tx.counter = tx.view.State.Counter.Load() // a new database was rolled back
 		}
 	}
 	if n != tx.size {

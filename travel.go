@@ -9,44 +9,45 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // stateAt returns the view of a transaction if one exists already, nil
 // otherwise.
-func (x *index) stateAt(txid ltx.TXID) *view {
-	cur := x.current.Load()
-	if cur.txid == txid {
+func (x *index) stateAt(txid ltx.TXID) *view.View {
+	cur := x.Current.Load()
+	if cur.TXID == txid {
 		return cur
 	}
-	if v := x.past.get(txid); v != nil && v.epoch == cur.epoch && !cur.isDoubtful(txid) {
+	if v := x.past.Get(txid); v != nil && v.Epoch == cur.Epoch && !cur.IsDoubtful(txid) {
 		return v
 	}
 	return nil
 }
 
 // travelTo returns the state after a transaction.
-func (x *index) travelTo(ctx context.Context, target ltx.TXID) (*view, error) {
+func (x *index) travelTo(ctx context.Context, target ltx.TXID) (*view.View, error) {
 	if v := x.stateAt(target); v != nil {
 		return v, nil
 	}
 	v, err := x.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		return planTXID(0, target, files)
+		return view.PlanTXID(0, target, files)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
 	}
-	return x.past.add(x.newOldState(v)), nil
+	return x.past.Add(x.NewOldState(v)), nil
 }
 
 // buildPast is build for a state that belongs to the history of the current
 // view.
-func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view, error) {
+func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view.View, error) {
 	var err error
 	for range planAttempts {
-		before := x.current.Load()
-		epoch := before.epoch
-		var v *view
+		before := x.Current.Load()
+		epoch := before.Epoch
+		var v *view.View
 		var pages keptPages
 		v, pages, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 			switch now, err := x.epochOf(ctx, before, files); {
@@ -61,13 +62,13 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			}
 			return plan, err
 		})
-		if epoch != x.current.Load().epoch || errors.Is(err, errs.ErrOvertaken) {
+		if epoch != x.Current.Load().Epoch || errors.Is(err, errs.ErrOvertaken) {
 			continue // the listing or the files may mix both histories
 		}
 		if err != nil {
 			return nil, err
 		}
-		v.epoch = epoch
+		v.Epoch = epoch
 		x.pages.cachePages(v, pages)
 		return v, nil
 	}
@@ -79,28 +80,28 @@ var errIsKnown = errors.New("state is known")
 
 // travelToTime returns the state at time t. It is the state after the newest
 // transaction with a timestamp of at most t.
-func (x *index) travelToTime(ctx context.Context, t time.Time) (*view, error) {
-	var known *view
+func (x *index) travelToTime(ctx context.Context, t time.Time) (*view.View, error) {
+	var known *view.View
 	var ms int64
 	v, err := x.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		p, found, err := findByTime(ctx, points(files), t.UnixMilli(), x.store.timestamp)
+		p, found, err := view.FindByTime(ctx, view.Points(files), t.UnixMilli(), x.store.timestamp)
 		if err != nil {
 			return nil, err
 		}
 		ms = found
-		if known = x.stateAt(p.txid); known != nil {
+		if known = x.stateAt(p.TXID); known != nil {
 			return nil, errIsKnown
 		}
-		return planTXID(0, p.txid, files)
+		return view.PlanTXID(0, p.TXID, files)
 	})
 	switch {
 	case err == nil:
-		v.timestamp = min(v.timestamp, ms) // a snapshot carries the time of its creation
-		return x.past.add(x.newOldState(v)), nil
+		v.Timestamp = min(v.Timestamp, ms) // a snapshot carries the time of its creation
+		return x.past.Add(x.NewOldState(v)), nil
 	case errors.Is(err, errIsKnown):
-		if ms < known.timestamp {
+		if ms < known.Timestamp {
 			dated := *known
-			dated.timestamp = ms
+			dated.Timestamp = ms
 			return &dated, nil
 		}
 		return known, nil
@@ -133,9 +134,9 @@ func (x *index) history(ctx context.Context) ([]HistoryPoint, error) {
 		return nil, err
 	}
 	hs := []HistoryPoint{}
-	for _, p := range points(files) {
-		if p.reachable {
-			hs = append(hs, HistoryPoint{TXID: p.txid, Time: p.dated().CreatedAt.UTC()})
+	for _, p := range view.Points(files) {
+		if p.Reachable {
+			hs = append(hs, HistoryPoint{TXID: p.TXID, Time: p.Dated().CreatedAt.UTC()})
 		}
 	}
 	return hs, nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/btree"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // interiorPage makes an interior page of a table with keys 0, 1, 2, ...
@@ -96,18 +97,18 @@ func TestTreeWalk_Place(t *testing.T) {
 			first[pgno+1] = fakePage(pgno+1, 1)
 		}
 	}
-	putPages(t, client, fileKey{0, 1, 1}, 9, first)
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, first)
 	db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollInterval: -1}.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.close(t.Context()) }()
-	before := db.current.Load()
-	want := func(v *view, pgno, parent uint32, i int) {
+	before := db.Current.Load()
+	want := func(v *view.View, pgno, parent uint32, i int) {
 		t.Helper()
 		at, ok := treeWalk{db.pages, v}.place(pgno)
 		if ok != (parent != 0) || ok && (at.parent != parent || at.i != i || at.pgno() != pgno) {
-			t.Errorf("as of %s, page %d is child %d of %d, %v", v.txid, pgno, at.i, at.parent, ok)
+			t.Errorf("as of %s, page %d is child %d of %d, %v", v.TXID, pgno, at.i, at.parent, ok)
 		}
 	}
 	want(before, 4, 3, 0)
@@ -117,13 +118,13 @@ func TestTreeWalk_Place(t *testing.T) {
 	want(before, 3, 0, 0)
 
 	// Page 6 is moved to a new parent, and page 5 goes.
-	putPages(t, client, fileKey{0, 2, 2}, 9, map[uint32][]byte{
+	putPages(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 9, map[uint32][]byte{
 		3: interiorPage(fakePageSize, 4, 9), 8: interiorPage(fakePageSize, 7, 6),
 	})
 	if r := db.refresh(t.Context()); r.err() != nil {
 		t.Fatal(r.err())
 	}
-	v := db.current.Load()
+	v := db.Current.Load()
 	want(v, 4, 3, 0)
 	want(v, 5, 0, 0)
 	want(v, 6, 8, 1)

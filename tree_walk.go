@@ -1,6 +1,10 @@
 package litestream
 
-import "github.com/ltxvfs/litestream/internal/btree"
+import (
+	"github.com/ltxvfs/litestream/internal/btree"
+
+	"github.com/ltxvfs/litestream/internal/view"
+)
 
 // maxTreeDepth bounds climbs. No b-tree of SQLite is deeper.
 const maxTreeDepth = 20
@@ -9,16 +13,16 @@ const maxTreeDepth = 20
 // without a request.
 type treeWalk struct {
 	pages *pageSource
-	v     *view
+	v     *view.View
 }
 
 // raw returns the bytes of a page, nil if they are not known.
 func (w treeWalk) raw(pgno uint32) []byte {
-	loc, ok := w.v.lookup(pgno)
+	loc, ok := w.v.Lookup(pgno)
 	if !ok {
 		return nil
 	}
-	return w.pages.peek(pageKey{loc.version, pgno, w.v.epoch})
+	return w.pages.peek(pageKey{loc.Version, pgno, w.v.Epoch})
 }
 
 // page returns a page of a b-tree, false if it is not known. This counts as a
@@ -31,8 +35,8 @@ func (w treeWalk) page(pgno uint32) (btree.Page, bool) {
 	}
 	p, ok := w.pages.trees.parse(pgno, b)
 	if ok && p.Kind().IsInterior() {
-		loc, _ := w.v.lookup(pgno)
-		w.pages.cache.Load().get(pageKey{loc.version, pgno, w.v.epoch})
+		loc, _ := w.v.Lookup(pgno)
+		w.pages.cache.Load().get(pageKey{loc.Version, pgno, w.v.Epoch})
 	}
 	return p, ok
 }
@@ -183,7 +187,7 @@ func (w treeWalk) schema() (roots, missing []uint32) {
 			continue
 		}
 		for c := range p.Cells() {
-			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.v.commit) && len(roots) < maxRoots {
+			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.v.Commit) && len(roots) < maxRoots {
 				roots = append(roots, uint32(root))
 			}
 		}

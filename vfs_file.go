@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // Conn is the main database file of one SQLite connection. It is the seam
@@ -56,7 +57,7 @@ type Conn struct {
 	// pinned is the view that all reads see, nil outside of transactions. past is
 	// the view that transactions pin instead of the newest; nil means the newest.
 	// Other goroutines load both, since files that these views need are kept.
-	pinned, past atomic.Pointer[view]
+	pinned, past atomic.Pointer[view.View]
 
 	predictor predictor
 
@@ -109,7 +110,7 @@ func (c *Conn) fail(op string, err error) error {
 }
 
 // pin sets the view that all reads see; nil means the newest.
-func (c *Conn) pin(v *view) { c.pinned.Store(v) }
+func (c *Conn) pin(v *view.View) { c.pinned.Store(v) }
 
 // pinNewest pins the view that the next transaction sees. Files that only older
 // views need may be closed as soon as a newer view is published. So the view must
@@ -119,24 +120,24 @@ func (c *Conn) pinNewest() {
 		c.pin(nil)
 		v := c.view()
 		c.pin(v)
-		if c.past.Load() != nil || v == c.db.newest() {
+		if c.past.Load() != nil || v == c.db.Newest() {
 			return
 		}
 	}
 }
 
 // travelTo sets the view that the next transactions see; nil means the newest.
-func (c *Conn) travelTo(v *view) { c.past.Store(v) }
+func (c *Conn) travelTo(v *view.View) { c.past.Store(v) }
 
 // view returns the view that the connection sees now.
-func (c *Conn) view() *view {
+func (c *Conn) view() *view.View {
 	if v := c.pinned.Load(); v != nil {
 		return v
 	}
 	if v := c.past.Load(); v != nil {
 		return v
 	}
-	return c.db.newest()
+	return c.db.Newest()
 }
 
 // IsReadOnly reports whether SQLite is to open the file for reading only.
@@ -148,7 +149,7 @@ func (c *Conn) FileSize() (n int64, err error) {
 	if c.tx.changes() {
 		return int64(c.tx.size) * int64(c.tx.pageSize), nil
 	}
-	return c.view().fileSize(), nil
+	return c.view().FileSize(), nil
 }
 
 // BeginRead pins the view that all reads see until EndRead.

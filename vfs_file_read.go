@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // ReadAt reads from the pinned view and what this connection has written. At
@@ -28,14 +29,14 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	}
 	if off+int64(len(p)) <= dbheader.Size {
 		// Every transaction begins with this read, for the change counter.
-		if served := v.state.pageOne.Load(); served != nil {
+		if served := v.State.PageOne.Load(); served != nil {
 			return copy(p, served.Header[off:]), nil
 		}
 	}
-	if off >= v.fileSize() {
+	if off >= v.FileSize() {
 		return 0, io.EOF
 	}
-	for n < len(p) && off < v.fileSize() {
+	for n < len(p) && off < v.FileSize() {
 		m, err := c.readPage(v, p[n:], off)
 		if err != nil {
 			return n, c.fail("read", err)
@@ -50,7 +51,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // readChanged is ReadAt for a connection that has written something.
-func (c *Conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
+func (c *Conn) readChanged(v *view.View, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, done, err := c.tx.read(p[n:], off)
 		if !done {
@@ -66,11 +67,11 @@ func (c *Conn) readChanged(v *view, p []byte, off int64) (n int, err error) {
 }
 
 // readPage fills p from the page that holds offset off, to its end at most.
-func (c *Conn) readPage(v *view, p []byte, off int64) (int, error) {
-	pageSize := int64(v.pageSize)
+func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
+	pageSize := int64(v.PageSize)
 	pgno, in := uint32(off/pageSize)+1, off%pageSize
 	whole := in == 0 && int64(len(p)) >= pageSize
-	if v.base != nil {
+	if v.Base != nil {
 		if n, done, err := c.readCommitted(v, pgno, p, in); done {
 			return n, err
 		}
@@ -109,7 +110,7 @@ func (c *Conn) readPage(v *view, p []byte, off int64) (int, error) {
 	}
 	n := copy(p, page[in:])
 	if pgno == 1 {
-		served, err := servedOf(v, page, v.cookieShift())
+		served, err := servedOf(v, page, v.CookieShift())
 		if err != nil {
 			return 0, err
 		}
@@ -119,16 +120,16 @@ func (c *Conn) readPage(v *view, p []byte, off int64) (int, error) {
 }
 
 // servedLocally finishes the read of a page that came from the local file.
-func (c *Conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
+func (c *Conn) servedLocally(v *view.View, pgno uint32, page []byte) (int, error) {
 	if pages := c.db.pages; !pages.isAllLocal() {
 		// The next page may be remote. This one belongs to SQLite and is not kept.
-		if _, ok := v.lookup(pgno); ok {
+		if _, ok := v.Lookup(pgno); ok {
 			pages.learn(pgno, page)
 		}
 		c.predictor.hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
-		served, err := servedOf(v, page, v.cookieShift())
+		served, err := servedOf(v, page, v.CookieShift())
 		if err != nil {
 			return 0, err
 		}
@@ -139,37 +140,37 @@ func (c *Conn) servedLocally(v *view, pgno uint32, page []byte) (int, error) {
 
 // servedOf returns how page 1 as served differs from page, which is as stored.
 // The schema cookie is higher by shift, among others.
-func servedOf(v *view, page []byte, shift uint32) (*dbheader.Served, error) {
-	if served := v.state.pageOne.Load(); served != nil {
+func servedOf(v *view.View, page []byte, shift uint32) (*dbheader.Served, error) {
+	if served := v.State.PageOne.Load(); served != nil {
 		return served, nil
 	}
-	if _, err := dbheader.Check(page, v.pageSize); err != nil {
-		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.txid, err)
+	if _, err := dbheader.Check(page, v.PageSize); err != nil {
+		return nil, fmt.Errorf("page 1 as of transaction %s: %w", v.TXID, err)
 	}
-	number := v.state.counter.Load()
-	served := dbheader.Serve(page, number, v.commit, shift)
-	v.state.pageOne.Store(served)
-	if v.state.counter.Load() != number {
-		v.state.pageOne.Store(nil) // it was just given another
+	number := v.State.Counter.Load()
+	served := dbheader.Serve(page, number, v.Commit, shift)
+	v.State.PageOne.Store(served)
+	if v.State.Counter.Load() != number {
+		v.State.PageOne.Store(nil) // it was just given another
 	}
 	return served, nil
 }
 
 // readCommitted is readPage for a page that is in the write buffer. It reports
 // in done whether the page is there.
-func (c *Conn) readCommitted(v *view, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
-	loc, ok := v.lookup(pgno)
-	if !ok || loc.file.segment == nil {
+func (c *Conn) readCommitted(v *view.View, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
+	loc, ok := v.Lookup(pgno)
+	if !ok || loc.File.Segment == nil {
 		return 0, false, nil
 	}
 	page := p
-	if in != 0 || int64(len(p)) < int64(v.pageSize) {
-		page = make([]byte, v.pageSize)
+	if in != 0 || int64(len(p)) < int64(v.PageSize) {
+		page = make([]byte, v.PageSize)
 	}
-	page = page[:v.pageSize]
-	if err := loc.readSegment(pgno, page); err != nil {
+	page = page[:v.PageSize]
+	if err := loc.ReadSegment(pgno, page); err != nil {
 		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
-			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.pageSize)) // no view was pinned
+			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.PageSize)) // no view was pinned
 			return n, true, err
 		}
 		return 0, true, err

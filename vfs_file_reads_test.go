@@ -39,7 +39,7 @@ func TestPromise1_FileOfOneView(t *testing.T) {
 			if err := c.db.poller.poll(false); err != nil {
 				t.Fatal(err)
 			}
-			if got := c.db.current.Load().txid; got != p.TXID() {
+			if got := c.db.Current.Load().TXID; got != p.TXID() {
 				t.Fatalf("the poll brought %s", got)
 			}
 			if _, number := fileAs(t, other); number == counter {

@@ -15,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -46,7 +47,7 @@ func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient 
 }
 
 // connOf returns a connection of a database that has pinned a view; nil for none.
-func connOf(db *database, v *view) *Conn {
+func connOf(db *database, v *view.View) *Conn {
 	c := &Conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
 	c.pin(v)
 	return c

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // BeginWrite takes the database's only writer slot. It fails with CodeBusy if
@@ -67,7 +68,7 @@ func (c *Conn) Truncate(size int64) (err error) {
 		c.tx.seal()
 		return c.fail("truncate", err)
 	}
-	if !c.tx.isDirty() && c.state == connCommitted && size != c.tx.view.fileSize() {
+	if !c.tx.isDirty() && c.state == connCommitted && size != c.tx.view.FileSize() {
 		c.tx.resized = true // page 1 says another size
 	}
 	return c.fail("truncate", c.tx.truncate(size))
@@ -93,7 +94,7 @@ func (c *Conn) IsRolledBack() bool {
 	if !c.isWriting() {
 		return false
 	}
-	sameCounter := c.tx.counter == c.tx.view.state.counter.Load()
+	sameCounter := c.tx.counter == c.tx.view.State.Counter.Load()
 	return c.tx.err != nil || c.state != connCommitted && !c.tx.resized && sameCounter
 }
 
@@ -161,10 +162,10 @@ func (c *Conn) Rollback() {
 }
 
 // startAgain drops the changes and goes on with a view.
-func (c *Conn) startAgain(v *view) {
-	if c.tx.counter != c.tx.view.state.counter.Load() {
+func (c *Conn) startAgain(v *view.View) {
+	if c.tx.counter != c.tx.view.State.Counter.Load() {
 		// SQLite may go on with pages that it takes for those of this counter.
-		c.db.skipCounter(c.tx.counter)
+		c.db.SkipCounter(c.tx.counter)
 	}
 	c.db.writer.takeBack(c.appended)
 	c.appended = nil
@@ -230,5 +231,5 @@ func (c *Conn) syncNow() (string, error) {
 	if err := c.db.sync(ctx); err != nil {
 		return "", err
 	}
-	return c.db.current.Load().txid.String(), nil
+	return c.db.Current.Load().TXID.String(), nil
 }

@@ -1,6 +1,10 @@
 package litestream
 
-import "context"
+import (
+	"context"
+
+	"github.com/ltxvfs/litestream/internal/view"
+)
 
 // writer is write mode of a database: its parts, put together. It is safe for
 // concurrent use.
@@ -16,7 +20,7 @@ type writer struct {
 func newWriter(db *database) *writer {
 	w := new(writer)
 	deps := &writeDeps{
-		store: db.store, views: &db.index.views, tasks: db.tasks, log: db.log, owner: db.owner,
+		store: db.store, views: &db.index.Views, tasks: db.tasks, log: db.log, owner: db.owner,
 		opts: writeOptions{
 			enabled:       db.opts.WriteEnabled,
 			syncInterval:  db.opts.WriteSyncInterval,
@@ -39,7 +43,7 @@ func newWriter(db *database) *writer {
 	w.modeSwitch = newModeSwitch(deps, w.queue, w.inspector)
 	w.queue.upload = (&uploader{writeDeps: deps, queue: w.queue, inspector: w.inspector}).run
 	w.compaction = newCompaction(&compactionDeps{
-		store: db.store, views: &db.index.views, tasks: db.tasks, log: db.log,
+		store: db.store, views: &db.index.Views, tasks: db.tasks, log: db.log,
 		opts: compactionOptions{
 			disabled:          db.opts.CompactionDisabled,
 			levels:            db.opts.CompactionLevels,
@@ -70,11 +74,13 @@ func (t writeTiers) offer(ctx context.Context, key pageKey, page []byte) {
 // writePages reads pages for write mode.
 type writePages struct{ db *database }
 
-func (p writePages) page(ctx context.Context, v *view, pgno uint32) ([]byte, error) {
+func (p writePages) page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
 	return p.db.pages.page(ctx, v, pgno)
 }
 
-func (p writePages) prefetch(v *view, pgnos []uint32) { p.db.prefetcher.prefetch(v, pgnos, 0, nil) }
+func (p writePages) prefetch(v *view.View, pgnos []uint32) {
+	p.db.prefetcher.prefetch(v, pgnos, 0, nil)
+}
 
 // writeIndex is the index for write mode.
 type writeIndex struct{ *index }
@@ -82,7 +88,7 @@ type writeIndex struct{ *index }
 func (x writeIndex) catchUp(ctx context.Context) error { return x.refresh(ctx).news }
 
 func (x writeIndex) pointTo(l *loadedFile) error {
-	return x.relocateCurrent(l, func(*view) bool { return true })
+	return x.relocateCurrent(l, func(*view.View) bool { return true })
 }
 
 // sync returns when everything that is committed is on the replica.

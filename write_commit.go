@@ -6,6 +6,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // append writes a commit to the write buffer. Other connections do not see it
@@ -26,7 +27,7 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 		return nil, err
 	}
 	c := &localCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
-	c.Timestamp = max(time.Now().UnixMilli(), tx.view.timestamp+1)
+	c.Timestamp = max(time.Now().UnixMilli(), tx.view.Timestamp+1)
 	err = b.append(&c.Commit, durable,
 		func() commitlog.Header {
 			q.mu.Lock()
@@ -57,11 +58,11 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 
 // check returns why a transaction that changes view v cannot be committed to a
 // buffer, nil if it can.
-func (s *queueState) check(views *views, v *view, b *writeBuffer) error {
+func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) error {
 	switch {
 	case b == nil || s.buffer != b:
 		return cmp.Or(s.lost.err, errs.ErrClosed)
-	case v.state != views.newest().state:
+	case v.State != views.Newest().State:
 		return cmp.Or(s.lost.err, errs.ErrConflict)
 	}
 	return nil
@@ -91,9 +92,9 @@ func (s *queueState) header(deps *writeDeps, format *pageOneFormat, pageSize uin
 		h.State = commitlog.State{Commit: last.commit, Timestamp: last.newest}
 		return h
 	}
-	cur := deps.views.current.Load()
-	h.Base = cur.txid
-	if cur.last != nil {
+	cur := deps.views.Current.Load()
+	h.Base = cur.TXID
+	if cur.Last != nil {
 		h.Format = format.get()
 		h.State = stateOf(cur)
 	}
@@ -101,10 +102,10 @@ func (s *queueState) header(deps *writeDeps, format *pageOneFormat, pageSize uin
 }
 
 // stateOf describes a state of the replica.
-func stateOf(v *view) commitlog.State {
+func stateOf(v *view.View) commitlog.State {
 	return commitlog.State{
-		Commit: v.commit, Timestamp: v.timestamp,
-		Level: v.last.level, MinTXID: v.last.minTXID, MaxTXID: v.last.maxTXID, Checksum: v.last.checksum,
+		Commit: v.Commit, Timestamp: v.Timestamp,
+		Level: v.Last.Level, MinTXID: v.Last.MinTXID, MaxTXID: v.Last.MaxTXID, Checksum: v.Last.Checksum,
 	}
 }
 
@@ -116,7 +117,7 @@ func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) er
 	if err := q.mu.check(q.views, tx.view, commits[0].buffer); err != nil {
 		return err // the caller takes them back
 	}
-	before := q.views.newest()
+	before := q.views.Newest()
 	v := before
 	for _, c := range commits {
 		c.segment.open--
@@ -128,11 +129,11 @@ func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) er
 		q.mu.finished = c.number
 		q.mu.counts.commits++
 	}
-	if before.pageSize == 0 {
-		q.tiers.reset(v.pageSize)
+	if before.PageSize == 0 {
+		q.tiers.reset(v.PageSize)
 	}
-	q.views.countCommit(before, v, tx.counter, tx.wal)
-	q.views.local.Store(v)
+	q.views.CountCommit(before, v, tx.counter, tx.wal)
+	q.views.Local.Store(v)
 	h.pin(v) // before it can be replaced
 	q.startSync()
 	q.mu.change()

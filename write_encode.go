@@ -7,12 +7,13 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // read fills p with a page of a segment, as it is in its LTX file.
 func (s *segment) read(pgno uint32, p []byte) error {
-	if err := readCommitted(s.log, pgno, s.pages[pgno].offset, p); err != nil {
+	if err := view.ReadCommitted(s.log, pgno, s.pages[pgno].offset, p); err != nil {
 		return err
 	}
 	if pgno == 1 && s.log.Format != [2]byte{} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -13,7 +14,7 @@ import (
 )
 
 // judge decides what becomes of a segment.
-func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view) error {
+func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view.View) error {
 	if l.log == nil {
 		return nil
 	}
@@ -65,7 +66,7 @@ var errNoMore = errors.New("there is nothing more")
 
 // mismatch returns why a segment does not follow the segment before it, or the
 // state of the replica if it is the first; nil if it does.
-func (r *recovery) mismatch(ctx context.Context, s *segment, base *view) (why, err error) {
+func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (why, err error) {
 	if n := len(r.segments); n > 0 {
 		before := r.segments[n-1]
 		if s.log.Base != before.txid() || s.log.Before != before.log.Sum() || s.log.PageSize != before.log.PageSize {
@@ -74,26 +75,26 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view) (why, e
 		return nil, nil
 	}
 	want := s.log.State
-	wantKey := fileKey{want.Level, want.MinTXID, want.MaxTXID}
+	wantKey := view.Key{Level: want.Level, MinTXID: want.MinTXID, MaxTXID: want.MaxTXID}
 	switch {
-	case s.log.Base != base.txid:
+	case s.log.Base != base.TXID:
 		if err := r.checkBehind(ctx, s, base); err != nil {
 			return nil, err
 		}
-		return fmt.Errorf("the replica is at transaction %s", base.txid), nil
-	case base.last == nil:
+		return fmt.Errorf("the replica is at transaction %s", base.TXID), nil
+	case base.Last == nil:
 		return nil, nil
-	case s.log.PageSize != base.pageSize || want.Commit != base.commit:
+	case s.log.PageSize != base.PageSize || want.Commit != base.Commit:
 		return errors.New("it is of another database"), nil
-	case want.Checksum != 0 && wantKey == base.last.key():
-		if want.Checksum != base.last.checksum {
+	case want.Checksum != 0 && wantKey == base.Last.Key():
+		if want.Checksum != base.Last.Checksum {
 			return errors.New("it is of another history of the database: the newest file has another checksum"), nil
 		}
-	case base.last.level == replica.SnapshotLevel && want.Timestamp <= base.timestamp:
+	case base.Last.Level == replica.SnapshotLevel && want.Timestamp <= base.Timestamp:
 		// A snapshot is stamped when it is made. The file that the segment names may
 		// still be there.
 		return r.mismatchFile(ctx, wantKey, want.Checksum)
-	case want.Timestamp != base.timestamp:
+	case want.Timestamp != base.Timestamp:
 		// A file that was compacted since has the timestamp of its last part.
 		return errors.New("it is of another history of the database: the newest transaction has another time"), nil
 	}
@@ -101,20 +102,20 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view) (why, e
 }
 
 // mismatchFile is mismatch by the checksum of a file, if it is there.
-func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Checksum) (why, err error) {
+func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Checksum) (why, err error) {
 	if want == 0 {
 		return nil, nil
 	}
 	var files []*ltx.FileInfo
 	err = r.store.retry(ctx, func() (err error) {
-		files, err = r.store.list(ctx, key.level, key.minTXID, false)
+		files, err = r.store.list(ctx, key.Level, key.MinTXID, false)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range files {
-		if keyOf(f) != key {
+		if view.KeyOf(f) != key {
 			continue
 		}
 		sum, err := r.store.checksum(ctx, f)
@@ -128,19 +129,19 @@ func (r *recovery) mismatchFile(ctx context.Context, key fileKey, want ltx.Check
 
 // isSynced reports whether a segment is on the replica: the process that
 // uploaded it may have ended before it removed the segment.
-func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, error) {
-	if s.txid() > base.txid || len(r.segments) > 0 {
+func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (bool, error) {
+	if s.txid() > base.TXID || len(r.segments) > 0 {
 		return false, nil
 	}
 	e := &encoding{}
 	if err := e.encode(discard{ctx}, s); err != nil {
 		return false, err
 	}
-	if base.last != nil && base.txid == s.txid() && base.last.level != replica.SnapshotLevel {
-		if base.last.level == 0 {
-			return base.last.checksum == e.trailer.FileChecksum, nil
+	if base.Last != nil && base.TXID == s.txid() && base.Last.Level != replica.SnapshotLevel {
+		if base.Last.Level == 0 {
+			return base.Last.Checksum == e.trailer.FileChecksum, nil
 		}
-		return base.timestamp == s.newest && base.commit == s.commit, nil
+		return base.Timestamp == s.newest && base.Commit == s.commit, nil
 	}
 	sum, err := r.store.checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
 	if isMissing(err) || errors.Is(err, errs.ErrCorrupt) {
@@ -152,18 +153,18 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view) (bool, 
 // checkBehind returns an error if the replica seems to be at an earlier state
 // than the one that a segment follows, and may not be: the file of that state can
 // be read, so the listing is wrong, or the replica is empty.
-func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view) error {
-	if s.log.Base < base.txid {
+func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view.View) error {
+	if s.log.Base < base.TXID {
 		return nil
 	}
-	at := fileKey{s.log.State.Level, s.log.State.MinTXID, s.log.State.MaxTXID}
+	at := view.Key{Level: s.log.State.Level, MinTXID: s.log.State.MinTXID, MaxTXID: s.log.State.MaxTXID}
 	err := r.store.load(ctx, at, make([]byte, ltx.HeaderSize), 0)
 	switch {
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
-		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.txid, at)
+		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.TXID, at)
 	case !isMissing(err):
 		return err
-	case base.last == nil:
+	case base.Last == nil:
 		return fmt.Errorf("%w, and write buffer %s has commits that follow transaction %s: restore the replica, or set another path for the write buffer to begin a new database",
 			errs.ErrNoDatabase, r.b.path, s.log.Base)
 	}

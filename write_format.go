@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // pageOneFormat is what page 1 on the replica says about how the database is to
@@ -16,7 +17,7 @@ type pageOneFormat struct {
 	mu struct {
 		sync.Mutex // duty: both
 		bytes      [2]byte
-		of         *viewState // the state of the replica that has them
+		of         *view.State // the state of the replica that has them
 	}
 }
 
@@ -28,14 +29,14 @@ func (f *pageOneFormat) get() [2]byte {
 }
 
 // isOf reports whether the format is that of a state.
-func (f *pageOneFormat) isOf(s *viewState) bool {
+func (f *pageOneFormat) isOf(s *view.State) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.of == s
 }
 
 // set notes the format of a state.
-func (f *pageOneFormat) set(s *viewState, bytes [2]byte) {
+func (f *pageOneFormat) set(s *view.State, bytes [2]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.bytes, f.mu.of = bytes, s
@@ -44,8 +45,8 @@ func (f *pageOneFormat) set(s *viewState, bytes [2]byte) {
 // learn reads the format from the replica, if a file of another process may have
 // changed it.
 func (f *pageOneFormat) learn() error {
-	cur := f.views.current.Load()
-	if cur.commit == 0 || f.isOf(cur.state) {
+	cur := f.views.Current.Load()
+	if cur.Commit == 0 || f.isOf(cur.State) {
 		return nil
 	}
 	ctx, cancel := f.tasks.WithTimeout(f.opts.readTimeout)
@@ -54,9 +55,9 @@ func (f *pageOneFormat) learn() error {
 	if err != nil {
 		return err
 	}
-	if _, err := dbheader.Check(page, cur.pageSize); err != nil {
-		return fmt.Errorf("page 1 as of transaction %s: %w", cur.txid, err)
+	if _, err := dbheader.Check(page, cur.PageSize); err != nil {
+		return fmt.Errorf("page 1 as of transaction %s: %w", cur.TXID, err)
 	}
-	f.set(cur.state, [2]byte(page[dbheader.OffWriteVersion:]))
+	f.set(cur.State, [2]byte(page[dbheader.OffWriteVersion:]))
 	return nil
 }

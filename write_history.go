@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -24,7 +25,7 @@ func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) err
 
 // isOtherHistory reports whether files are of another history than ours.
 func (i *inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
-	cur := i.views.current.Load()
+	cur := i.views.Current.Load()
 	if len(files) > 0 {
 		other, err = i.index.isReplaced(ctx, cur, files)
 	}
@@ -39,14 +40,14 @@ func (i *inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (
 // file instead of listing it. If that can be read, the listing is wrong, which
 // is an error. If it is missing, another history has to show itself by files
 // that are not known; files that are merely missing are a hole in ours.
-func (i *inspector) secondLook(ctx context.Context, v *view, files []*ltx.FileInfo) (replaced bool, err error) {
-	if v.last == nil {
+func (i *inspector) secondLook(ctx context.Context, v *view.View, files []*ltx.FileInfo) (replaced bool, err error) {
+	if v.Last == nil {
 		return false, nil
 	}
-	newest := &ltx.FileInfo{Level: v.last.level, MinTXID: v.last.minTXID, MaxTXID: v.last.maxTXID, Size: v.last.size}
+	newest := &ltx.FileInfo{Level: v.Last.Level, MinTXID: v.Last.MinTXID, MaxTXID: v.Last.MaxTXID, Size: v.Last.Size}
 	switch sum, err := i.store.checksum(ctx, newest); {
-	case err == nil && sum == v.last.checksum:
-		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.last)
+	case err == nil && sum == v.Last.Checksum:
+		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.Last)
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
 		return true, nil
 	case !isMissing(err):
@@ -56,12 +57,12 @@ func (i *inspector) secondLook(ctx context.Context, v *view, files []*ltx.FileIn
 	agrees := false
 	var unknown *ltx.FileInfo // the newest
 	for _, f := range files {
-		switch k := have[keyOf(f)]; {
+		switch k := have[view.KeyOf(f)]; {
 		case k != nil && !isSameFile(k, f):
 			return true, nil
 		case k != nil:
 			agrees = true
-		case f.MinTXID <= v.txid && (unknown == nil || unknown.MaxTXID < f.MaxTXID): // else it may be our own next
+		case f.MinTXID <= v.TXID && (unknown == nil || unknown.MaxTXID < f.MaxTXID): // else it may be our own next
 			unknown = f
 		}
 	}
@@ -69,8 +70,8 @@ func (i *inspector) secondLook(ctx context.Context, v *view, files []*ltx.FileIn
 		return false, nil
 	}
 	timestamp, err := i.store.timestamp(ctx, unknown)
-	if err == nil && timestamp <= v.timestamp {
-		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", errWrongListing, v.last, keyOf(unknown))
+	if err == nil && timestamp <= v.Timestamp {
+		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", errWrongListing, v.Last, view.KeyOf(unknown))
 	}
 	return err == nil, err
 }

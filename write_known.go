@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -36,7 +37,7 @@ type knownState struct {
 	listed   int             // how many files that look listed
 	suspect  bool            // files may be missing: the next sync looks at all levels
 	hole     error           // which files are missing; nil if none is
-	mending  fileKey         // name of the snapshot that fills a hole, from before its creation until views point to it
+	mending  view.Key        // name of the snapshot that fills a hole, from before its creation until views point to it
 	mended   *ltx.FileInfo   // that snapshot; nil until it is known to be made
 	outgrown bool            // the newest snapshot is outgrown, and compaction was not told yet
 }
@@ -52,7 +53,7 @@ func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrow
 		k.mu.others = nil
 	}
 	k.mu.files, k.mu.at, k.mu.suspect, k.mu.hole = plan, at, false, nil
-	k.mu.outgrown = isOutgrown(plan)
+	k.mu.outgrown = view.IsOutgrown(plan)
 	return k.mu.outgrown
 }
 
@@ -73,14 +74,14 @@ func (k *knownFiles) made(info *ltx.FileInfo) {
 }
 
 // newest returns the files that give the newest state, by name.
-func (k *knownFiles) newest() map[fileKey]*ltx.FileInfo {
+func (k *knownFiles) newest() map[view.Key]*ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fileSet(k.mu.files)
 }
 
 // all returns all files that are known to be of our history, by name.
-func (k *knownFiles) all() map[fileKey]*ltx.FileInfo {
+func (k *knownFiles) all() map[view.Key]*ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fileSet(slices.Concat(k.mu.others, k.mu.files))
@@ -151,14 +152,14 @@ func (k *knownFiles) setHole(err error) {
 
 // mending returns the name of the snapshot that is being made to fill a hole,
 // the zero value if there is none.
-func (k *knownFiles) mending() fileKey {
+func (k *knownFiles) mending() view.Key {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.mending
 }
 
 // setMending notes the name of a snapshot before it is made.
-func (k *knownFiles) setMending(key fileKey) {
+func (k *knownFiles) setMending(key view.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mending, k.mu.mended = key, nil
@@ -184,11 +185,11 @@ func (k *knownFiles) mends() int64 {
 func (k *knownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.mu.mending.maxTXID > txid {
+	if k.mu.mending.MaxTXID > txid {
 		return nil
 	}
 	info := k.mu.mended
-	k.mu.mending, k.mu.mended = fileKey{}, nil
+	k.mu.mending, k.mu.mended = view.Key{}, nil
 	return info
 }
 
@@ -198,10 +199,10 @@ func isSameFile(a, b *ltx.FileInfo) bool {
 }
 
 // fileSet returns files by name.
-func fileSet(files []*ltx.FileInfo) map[fileKey]*ltx.FileInfo {
-	set := make(map[fileKey]*ltx.FileInfo, len(files))
+func fileSet(files []*ltx.FileInfo) map[view.Key]*ltx.FileInfo {
+	set := make(map[view.Key]*ltx.FileInfo, len(files))
 	for _, f := range files {
-		set[keyOf(f)] = f
+		set[view.KeyOf(f)] = f
 	}
 	return set
 }

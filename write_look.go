@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -72,9 +73,9 @@ func confirmEmpty(ctx context.Context, s *store) error {
 	if err != nil {
 		return err
 	}
-	first := fileKey{0, 1, 1}
+	first := view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}
 	if len(files) > 0 {
-		first = keyOf(files[0])
+		first = view.KeyOf(files[0])
 	} else if err := s.load(ctx, first, make([]byte, ltx.HeaderSize), 0); isMissing(err) {
 		return nil
 	} else if err != nil && !errors.Is(err, errs.ErrCorrupt) {
@@ -104,7 +105,7 @@ func (i *inspector) isLookDue() bool {
 // a sync may have failed after its upload, and others may have gone on from the
 // file. That is for findOwn and verify to judge.
 func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
-	at, cur := time.Now(), i.views.current.Load()
+	at, cur := time.Now(), i.views.Current.Load()
 	files, err := i.store.listAll(ctx, false)
 	if err != nil {
 		return false, err
@@ -114,7 +115,7 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 	}
 	for _, f := range without(files, s.key(), i.known.mending()) {
 		if f.MaxTXID >= s.txid() {
-			return false, i.queue.lose(fmt.Errorf("%s is there", keyOf(f)))
+			return false, i.queue.lose(fmt.Errorf("%s is there", view.KeyOf(f)))
 		}
 	}
 	if err := i.checkHistory(ctx, files); err != nil {
@@ -127,11 +128,11 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 
 // saw compares a view with a listing of all levels that was made after it. If
 // the files do not give the view, the next sync finds out why.
-func (i *inspector) saw(v *view, files []*ltx.FileInfo) {
+func (i *inspector) saw(v *view.View, files []*ltx.FileInfo) {
 	if i.queue.mode() != modeOn {
 		return
 	}
-	if _, end := extend(0, v.txid, files); end != v.txid {
+	if _, end := view.Extend(0, v.TXID, files); end != v.TXID {
 		i.queue.suspect()
 	}
 }
@@ -154,8 +155,8 @@ func (i *inspector) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cur := i.views.current.Load()
-	if slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > cur.txid }) {
+	cur := i.views.Current.Load()
+	if slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > cur.TXID }) {
 		// Another writer has written, and nothing of ours is in its way.
 		i.looked(at, nil, files)
 		return i.index.catchUp(ctx)
@@ -170,22 +171,22 @@ func (i *inspector) look(ctx context.Context) error {
 // the replica: that after a segment, which was just uploaded, or the current one
 // if s is nil. If they do not, it fills the hole, or fails.
 func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
-	target := i.views.current.Load().txid
+	target := i.views.Current.Load().TXID
 	if s != nil {
 		target = s.txid()
 	}
-	plan, end := extend(0, target, files)
+	plan, end := view.Extend(0, target, files)
 	if end != target {
 		// Files that are compacted between the lists of two levels look like a gap.
 		var err error
 		if files, err = i.store.listLevels(ctx, false); err != nil {
 			return err
 		}
-		plan, end = extend(0, target, files)
+		plan, end = view.Extend(0, target, files)
 	}
 	if beyond := slices.IndexFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > target }); end != target && beyond >= 0 {
 		// Another writer goes on while this one would make up for what is missing.
-		return fmt.Errorf("%w, and %s is another writer's", gapAfter(end, target, files), keyOf(files[beyond]))
+		return fmt.Errorf("%w, and %s is another writer's", gapAfter(end, target, files), view.KeyOf(files[beyond]))
 	}
 	if end != target {
 		snapshot, err := i.mend(ctx, s, files, gapAfter(end, target, files))

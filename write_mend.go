@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/replica"
@@ -57,7 +58,7 @@ func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 	}
 	m.known.setMended(info)
 	m.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
-		"error", lacks, "snapshot", keyOf(info), "bytes", info.Size)
+		"error", lacks, "snapshot", view.KeyOf(info), "bytes", info.Size)
 	return info, nil
 }
 
@@ -69,19 +70,19 @@ const mostMissing = 32
 // wrong, which is an error.
 func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	want := m.known.newest()
-	cur := m.views.current.Load()
-	has := cur.files()
-	if cur.last != nil {
-		has[cur.last.key()] = cur.last
+	cur := m.views.Current.Load()
+	has := cur.Files()
+	if cur.Last != nil {
+		has[cur.Last.Key()] = cur.Last
 	}
 	for key, f := range has {
-		want[key] = &ltx.FileInfo{Level: f.level, MinTXID: f.minTXID, MaxTXID: f.maxTXID, Size: f.size}
+		want[key] = &ltx.FileInfo{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size}
 	}
 	for _, f := range files {
-		delete(want, keyOf(f))
+		delete(want, view.KeyOf(f))
 	}
 	var missing []*ltx.FileInfo
-	for _, key := range slices.SortedFunc(maps.Keys(want), fileKey.compare) {
+	for _, key := range slices.SortedFunc(maps.Keys(want), view.Key.Compare) {
 		if len(missing) == mostMissing {
 			break
 		}
@@ -89,7 +90,7 @@ func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 		_, err := m.store.checksum(ctx, f)
 		switch {
 		case err == nil:
-			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, keyOf(f))
+			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(f))
 		case !isMissing(err):
 			return nil, err
 		}
@@ -103,7 +104,7 @@ func namesOf(files []*ltx.FileInfo) string {
 	const most = 5
 	var names []string
 	for _, f := range files[:min(len(files), most)] {
-		names = append(names, keyOf(f).String())
+		names = append(names, view.KeyOf(f).String())
 	}
 	switch {
 	case len(names) == 0:
@@ -119,10 +120,10 @@ func namesOf(files []*ltx.FileInfo) string {
 // older state. Snapshots do not tell, as some are stamped when they are made.
 func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err error) {
 	have := m.known.all()
-	cur := m.views.current.Load()
+	cur := m.views.Current.Load()
 	var newest *ltx.FileInfo
 	for _, f := range files {
-		if f.Level < replica.SnapshotLevel && f.MaxTXID <= cur.txid && have[keyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
+		if f.Level < replica.SnapshotLevel && f.MaxTXID <= cur.TXID && have[view.KeyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
 			newest = f
 		}
 	}
@@ -130,8 +131,8 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 		return nil, nil
 	}
 	timestamp, err := m.store.timestamp(ctx, newest)
-	if err == nil && timestamp > cur.timestamp {
-		why = fmt.Errorf("%s is younger than our transaction %s", keyOf(newest), cur.txid)
+	if err == nil && timestamp > cur.Timestamp {
+		why = fmt.Errorf("%s is younger than our transaction %s", view.KeyOf(newest), cur.TXID)
 	}
 	return why, err
 }
@@ -139,10 +140,10 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 // createSnapshot makes a file of the newest state on the replica, or of that
 // after a segment. Unreadable is why a page of it cannot be read.
 func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err error) {
-	cur := m.views.current.Load()
+	cur := m.views.Current.Load()
 	hdr := ltx.Header{
-		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: cur.pageSize, Commit: cur.commit,
-		MinTXID: 1, MaxTXID: cur.txid, Timestamp: cur.timestamp,
+		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: cur.PageSize, Commit: cur.Commit,
+		MinTXID: 1, MaxTXID: cur.TXID, Timestamp: cur.Timestamp,
 	}
 	if s != nil {
 		hdr.Commit, hdr.MaxTXID, hdr.Timestamp = s.commit, s.txid(), s.newest
@@ -150,7 +151,7 @@ func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 	size := int64(hdr.Commit) * int64(hdr.PageSize)
 	ctx, cancel := m.tasks.WithTransfer(m.opts.readTimeout, 2*size) // it is read and written
 	defer cancel()
-	key := fileKey{replica.SnapshotLevel, hdr.MinTXID, hdr.MaxTXID}
+	key := view.Key{Level: replica.SnapshotLevel, MinTXID: hdr.MinTXID, MaxTXID: hdr.MaxTXID}
 	m.known.setMending(key)
 	info, err = m.store.create(ctx, key, func(dst io.Writer) (err error) {
 		unreadable, err = m.encodeSnapshot(ctx, dst, hdr, cur, s)
@@ -161,7 +162,7 @@ func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 
 // encodeSnapshot writes a snapshot. Unreadable is why a page of it cannot be
 // read.
-func (m *mender) encodeSnapshot(ctx context.Context, dst io.Writer, hdr ltx.Header, cur *view, s *segment) (unreadable, err error) {
+func (m *mender) encodeSnapshot(ctx context.Context, dst io.Writer, hdr ltx.Header, cur *view.View, s *segment) (unreadable, err error) {
 	enc, err := ltx.NewEncoder(dst)
 	if err == nil {
 		err = enc.EncodeHeader(hdr)
@@ -189,7 +190,7 @@ func (m *mender) encodeSnapshot(ctx context.Context, dst io.Writer, hdr ltx.Head
 const mendAhead = 256
 
 // readPage reads a page as it is after a segment, from wherever it is.
-func (m *mender) readPage(ctx context.Context, cur *view, s *segment, pgno uint32, p []byte) error {
+func (m *mender) readPage(ctx context.Context, cur *view.View, s *segment, pgno uint32, p []byte) error {
 	if s != nil {
 		if _, ok := s.pages[pgno]; ok {
 			return s.read(pgno, p)
@@ -221,7 +222,7 @@ func (m *mender) readPage(ctx context.Context, cur *view, s *segment, pgno uint3
 // settle points the pages of the current view to the snapshot that fills a
 // hole, once the view has got there.
 func (m *mender) settle(ctx context.Context) {
-	info := m.known.takeMended(m.views.current.Load().txid)
+	info := m.known.takeMended(m.views.Current.Load().TXID)
 	if info == nil {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -70,7 +71,7 @@ func (q *queue) syncEnded(err error) (done bool) {
 func (q *queue) epochOf(s *segment) (uint32, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.views.current.Load().epoch, q.mu.checkOldest(s)
+	return q.views.Current.Load().Epoch, q.mu.checkOldest(s)
 }
 
 // checkOldest returns why a segment is not the oldest any more, nil if it is.
@@ -86,46 +87,46 @@ func (s *queueState) checkOldest(first *segment) error {
 // one that is based on that. It returns the current view, and the write buffer
 // that the segment is in; nil if closing gave up waiting, and the next process
 // finds the segment on the replica.
-func (q *queue) publish(s *segment, f *ltxFile, index ltxio.Index) (*view, *writeBuffer, error) {
+func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View, *writeBuffer, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.mu.checkOldest(s); err != nil {
 		return nil, nil, fmt.Errorf("publish %s: %w", f, err)
 	}
 	for {
-		cur := q.views.current.Load()
-		next, err := cur.advance(f, index)
+		cur := q.views.Current.Load()
+		next, err := cur.Advance(f, index)
 		if err != nil {
 			return nil, nil, err
 		}
-		next.own = true
-		local := q.views.local.Load()
+		next.Own = true
+		local := q.views.Local.Load()
 		rest := q.mu.segments[1:]
 		if len(rest) == 0 {
-			next.state = local.state
+			next.State = local.State
 		} else {
-			q.views.newOldState(next)
+			q.views.NewOldState(next)
 		}
-		if !q.views.current.CompareAndSwap(cur, next) {
+		if !q.views.Current.CompareAndSwap(cur, next) {
 			continue // pages of it were moved
 		}
 		q.mu.segments = rest
-		q.known.uploaded(&ltx.FileInfo{MinTXID: f.minTXID, MaxTXID: f.maxTXID, Size: f.size})
+		q.known.uploaded(&ltx.FileInfo{MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size})
 		if len(rest) == 0 {
-			q.views.local.Store(nil)
+			q.views.Local.Store(nil)
 		} else {
 			v := next
 			for _, s := range rest {
 				v = withSegment(v, s)
 			}
-			v.state = local.state
-			q.views.local.Store(v)
+			v.State = local.State
+			q.views.Local.Store(v)
 		}
 		format := s.log.Format
 		if format == [2]byte{} {
 			format = [2]byte{1, 1} // as SQLite wrote it
 		}
-		q.format.set(next.state, format)
+		q.format.set(next.State, format)
 		return next, q.mu.buffer, nil
 	}
 }
@@ -154,14 +155,14 @@ func (q *queue) lose(why error) error {
 	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.lost(), nil, nil
 	q.known.forget()
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
-	if local := q.views.local.Load(); local != nil {
+	if local := q.views.Local.Load(); local != nil {
 		// The next number may be in pages of the connection that is just writing.
-		cur := q.views.current.Load()
-		q.views.skipCounter(local.state.counter.Load() + 1)
+		cur := q.views.Current.Load()
+		q.views.SkipCounter(local.State.Counter.Load() + 1)
 		again := *cur
-		q.views.current.CompareAndSwap(cur, q.views.newState(&again))
+		q.views.Current.CompareAndSwap(cur, q.views.NewState(&again))
 	}
-	q.views.local.Store(nil)
+	q.views.Local.Store(nil)
 	q.mu.change()
 	q.mu.Unlock()
 	if b == nil {

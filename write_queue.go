@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
@@ -20,7 +21,7 @@ import (
 // writeDeps is what the parts of write mode need of the rest of the database.
 type writeDeps struct {
 	store *store
-	views *views
+	views *view.Views
 	tasks *task.Group
 	log   *slog.Logger
 	owner commitlog.Owner // what write buffers are for
@@ -30,9 +31,9 @@ type writeDeps struct {
 	pages pageReader
 	index replicaIndex // follows the replica
 
-	pinned      func() []*view // returns the views that connections read
-	compact     func()         // has new files be compacted; it takes no lock of write mode
-	followAgain func()         // has the replica be polled, as write mode was turned off
+	pinned      func() []*view.View // returns the views that connections read
+	compact     func()              // has new files be compacted; it takes no lock of write mode
+	followAgain func()              // has the replica be polled, as write mode was turned off
 }
 
 // writeOptions are the Options that concern write mode.
@@ -70,10 +71,10 @@ type pageTiers interface {
 // pageReader reads pages of views on the replica.
 type pageReader interface {
 	// page returns a page, nil for one that was never written. It is read-only.
-	page(ctx context.Context, v *view, pgno uint32) ([]byte, error)
+	page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error)
 
 	// prefetch has pages be read that will be asked for.
-	prefetch(v *view, pgnos []uint32)
+	prefetch(v *view.View, pgnos []uint32)
 }
 
 // replicaIndex follows the replica, and knows its history.
@@ -84,7 +85,7 @@ type replicaIndex interface {
 
 	// isReplaced reports whether files are known to be of another history than
 	// a view that was made before they were listed.
-	isReplaced(ctx context.Context, before *view, files []*ltx.FileInfo) (bool, error)
+	isReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error)
 
 	// pointTo points pages of the current view to a file that was made of it.
 	pointTo(l *loadedFile) error
@@ -93,8 +94,8 @@ type replicaIndex interface {
 // slotHolder is a connection, as the queue sees it. The queue calls it under
 // its lock; it must not call the queue.
 type slotHolder interface {
-	view() *view // what the connection reads
-	pin(v *view) // sets what it reads
+	view() *view.View // what the connection reads
+	pin(v *view.View) // sets what it reads
 }
 
 // queue holds the writer slot of a database, and the commits that are not on
@@ -164,8 +165,8 @@ func (s *queueState) change() {
 // isBusy reports whether a connection writes, or has written what is not on the
 // replica. A transaction that began before write mode ended does not count, as
 // it cannot commit.
-func (s *queueState) isBusy(views *views) bool {
-	return s.mode.hasBuffer() && (s.holder != nil || views.local.Load() != nil)
+func (s *queueState) isBusy(views *view.Views) bool {
+	return s.mode.hasBuffer() && (s.holder != nil || views.Local.Load() != nil)
 }
 
 // unsynced returns the bytes that are not on the replica.
@@ -185,13 +186,13 @@ func (s *queueState) isDoubtful(known *knownFiles) bool {
 // replace publishes a view of the replica in place of cur. It returns
 // errOvertaken if cur is not the current view any more, and errWriting if
 // commits of this process would not be in next.
-func (q *queue) replace(cur, next *view) error {
+func (q *queue) replace(cur, next *view.View) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if cur.state != next.state && q.mu.isBusy(q.views) {
+	if cur.State != next.State && q.mu.isBusy(q.views) {
 		return errs.ErrWriting
 	}
-	if !q.views.current.CompareAndSwap(cur, next) {
+	if !q.views.Current.CompareAndSwap(cur, next) {
 		return errs.ErrOvertaken
 	}
 	return nil
@@ -214,7 +215,7 @@ var errBusy = errors.New("database is busy")
 func (q *queue) begin(h slotHolder) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	newest := q.views.newest()
+	newest := q.views.Newest()
 	switch {
 	case q.mu.holder == h:
 		return nil
@@ -226,7 +227,7 @@ func (q *queue) begin(h slotHolder) error {
 		return fmt.Errorf("%w: write mode is being turned off", errBusy)
 	case q.mu.holder != nil:
 		return fmt.Errorf("%w: another connection writes", errBusy)
-	case h.view().state != newest.state:
+	case h.view().State != newest.State:
 		return fmt.Errorf("%w: the transaction sees an older state", errBusy)
 	case q.mu.unsynced() >= q.opts.bufferMaxSize:
 		return fmt.Errorf("%w: the write buffer is full, and waits for the replica: %w", errBusy, q.mu.problem)
@@ -266,9 +267,9 @@ func (q *queue) mode() queueMode {
 func (q *queue) stampLocal() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if local := q.views.local.Load(); local != nil && q.mu.holder == nil {
+	if local := q.views.Local.Load(); local != nil && q.mu.holder == nil {
 		again := *local
-		q.views.local.Store(q.views.newState(&again))
+		q.views.Local.Store(q.views.NewState(&again))
 	}
 }
 

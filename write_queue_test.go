@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -15,10 +16,10 @@ import (
 )
 
 // fakeHolder is a connection, as the queue sees it.
-type fakeHolder struct{ pinned *view }
+type fakeHolder struct{ pinned *view.View }
 
-func (h *fakeHolder) view() *view { return h.pinned }
-func (h *fakeHolder) pin(v *view) { h.pinned = v }
+func (h *fakeHolder) view() *view.View { return h.pinned }
+func (h *fakeHolder) pin(v *view.View) { h.pinned = v }
 
 // noTiers takes no pages.
 type noTiers struct{}
@@ -34,7 +35,7 @@ type stillIndex struct{}
 
 func (stillIndex) catchUp(context.Context) error { return nil }
 func (stillIndex) pointTo(*loadedFile) error     { return nil }
-func (stillIndex) isReplaced(context.Context, *view, []*ltx.FileInfo) (bool, error) {
+func (stillIndex) isReplaced(context.Context, *view.View, []*ltx.FileInfo) (bool, error) {
 	return false, nil
 }
 
@@ -43,11 +44,11 @@ func (stillIndex) isReplaced(context.Context, *view, []*ltx.FileInfo) (bool, err
 func newTestQueue(t *testing.T) (q *queue, syncs *atomic.Int64) {
 	t.Helper()
 	deps := &writeDeps{
-		views: new(views), tasks: task.NewGroup(), log: slog.New(slog.DiscardHandler),
+		views: new(view.Views), tasks: task.NewGroup(), log: slog.New(slog.DiscardHandler),
 		opts: writeOptions{bufferMaxSize: 10 * fakePageSize}, tiers: noTiers{}, index: stillIndex{},
-		pinned: func() []*view { return nil }, compact: func() {}, followAgain: func() {},
+		pinned: func() []*view.View { return nil }, compact: func() {}, followAgain: func() {},
 	}
-	deps.views.current.Store(deps.views.newState(new(view)))
+	deps.views.Current.Store(deps.views.NewState(new(view.View)))
 	q, syncs = newQueue(deps), new(atomic.Int64)
 	q.upload = func() { syncs.Add(1) }
 	b, err := openWriteBuffer("", deps.log, nil)
@@ -101,7 +102,7 @@ func TestQueue_Slot(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			q, _ := newTestQueue(t)
 			q.update(tt.change)
-			h := &fakeHolder{q.views.newest()}
+			h := &fakeHolder{q.views.Newest()}
 			if err := q.begin(h); !errors.Is(err, tt.want) {
 				t.Errorf("begin: %v, want %v", err, tt.want)
 			}
@@ -112,7 +113,7 @@ func TestQueue_Slot(t *testing.T) {
 	}
 	t.Run("older state", func(t *testing.T) {
 		q, _ := newTestQueue(t)
-		old := &fakeHolder{q.views.newState(new(view))}
+		old := &fakeHolder{q.views.NewState(new(view.View))}
 		if err := q.begin(old); !errors.Is(err, errBusy) {
 			t.Errorf("begin: %v", err)
 		}
@@ -123,26 +124,26 @@ func TestQueue_Slot(t *testing.T) {
 // connections see them from finish on.
 func TestQueue_Commit(t *testing.T) {
 	q, syncs := newTestQueue(t)
-	h := &fakeHolder{q.views.newest()}
+	h := &fakeHolder{q.views.Newest()}
 	if err := q.begin(h); err != nil {
 		t.Fatal(err)
 	}
-	before := q.views.newest()
+	before := q.views.Newest()
 	_, c := appendPages(t, q, h, 2)
 	q.takeBack([]*localCommit{c})
 	tx, c := appendPages(t, q, h, 3)
-	if q.views.newest() != before || q.status().unsynced != 0 {
+	if q.views.Newest() != before || q.status().unsynced != 0 {
 		t.Error("a commit is visible before it is finished")
 	}
-	if err := q.replace(before, q.views.newState(new(view))); err != errs.ErrWriting {
+	if err := q.replace(before, q.views.NewState(new(view.View))); err != errs.ErrWriting {
 		t.Errorf("replace while a connection writes: %v", err)
 	}
 	if err := q.finish(h, tx, []*localCommit{c}); err != nil {
 		t.Fatal(err)
 	}
-	v := q.views.newest()
-	if v.commit != 3 || h.pinned != v || q.status().unsynced != 3*fakePageSize {
-		t.Errorf("%d pages, %d bytes to be synced", v.commit, q.status().unsynced)
+	v := q.views.Newest()
+	if v.Commit != 3 || h.pinned != v || q.status().unsynced != 3*fakePageSize {
+		t.Errorf("%d pages, %d bytes to be synced", v.Commit, q.status().unsynced)
 	}
 	q.end(h)
 	q.tasks.Close(ErrClosed)
@@ -164,7 +165,7 @@ func TestQueue_Await(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // where the lost commit is kept
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := newTestQueue(t)
-		h := &fakeHolder{q.views.newest()}
+		h := &fakeHolder{q.views.Newest()}
 		if err := q.begin(h); err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +200,7 @@ func TestQueue_Await(t *testing.T) {
 		if err := <-waits[1]; !errors.Is(err, why) {
 			t.Errorf("a commit that is lost: %v", err)
 		}
-		if s := q.status(); s.mode != modeLost || s.unsynced != 0 || q.views.local.Load() != nil || q.isWriting() {
+		if s := q.status(); s.mode != modeLost || s.unsynced != 0 || q.views.Local.Load() != nil || q.isWriting() {
 			t.Errorf("after the loss: %+v", s)
 		}
 		if err := q.await(context.Background(), commits[1].number); !errors.Is(err, why) {

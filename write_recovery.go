@@ -8,6 +8,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ownfile"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // fate is what becomes of a segment that an earlier process left.
@@ -47,7 +48,7 @@ type recovery struct {
 // removed. Segments that do not follow it are kept aside. So are segments that
 // are damaged: as a whole, though the commits before the damage are replayed.
 // Nothing is changed before all segments have been read.
-func recoverBuffer(ctx context.Context, deps *writeDeps, b *writeBuffer, base *view) (*recovery, error) {
+func recoverBuffer(ctx context.Context, deps *writeDeps, b *writeBuffer, base *view.View) (*recovery, error) {
 	numbers, err := b.numbers()
 	if err != nil {
 		return nil, err
@@ -115,18 +116,18 @@ func (r *recovery) read(number uint64) (*leftSegment, error) {
 // checkOwner refuses a buffer of another database, so that it can still be
 // recovered where it belongs. A replica may have got another name. If it is not
 // empty, its state decides: commits that follow it are replayed.
-func (r *recovery) checkOwner(base *view) error {
+func (r *recovery) checkOwner(base *view.View) error {
 	for _, l := range r.left {
 		if l.log == nil {
 			continue
 		}
 		switch {
 		case l.log.Owner == commitlog.Owner{}:
-			if l.fate == fateReplay && base.last == nil {
+			if l.fate == fateReplay && base.Last == nil {
 				r.log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
 			}
 		case isSameOwner(l.log.Owner, r.owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
-		case base.last == nil || l.fate == fateKeep || l.why != nil:
+		case base.Last == nil || l.fate == fateKeep || l.why != nil:
 			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that one with this path to upload them, or give this one another path",
 				errs.ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.owner))
 		default:

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -29,7 +30,7 @@ const localVersion ltx.TXID = 1 << 63
 // goroutine that syncs.
 type segment struct {
 	log  *commitlog.Segment // written to under writeBuffer.mu
-	file *ltxFile           // stands for it in page tables
+	file *view.File         // stands for it in page tables
 
 	pages   map[uint32]segmentPage // newest versions
 	commit  uint32                 // size after the newest commit, pages
@@ -53,7 +54,7 @@ type segmentPage struct {
 
 func newSegment(log *commitlog.Segment) *segment {
 	return &segment{
-		log: log, file: &ltxFile{level: -1, pageSize: log.PageSize, segment: log},
+		log: log, file: &view.File{Level: -1, PageSize: log.PageSize, Segment: log},
 		pages: make(map[uint32]segmentPage), commit: log.State.Commit, least: log.State.Commit, newest: log.State.Timestamp,
 	}
 }
@@ -90,25 +91,25 @@ func (s *segment) number(n uint64) {
 }
 
 // withCommit returns the state that a commit leads to from v.
-func withCommit(v *view, c *localCommit) *view {
-	pages := func(yield func(localPage) bool) {
+func withCommit(v *view.View, c *localCommit) *view.View {
+	pages := func(yield func(view.LocalPage) bool) {
 		for i, pgno := range c.Pgnos {
-			if !yield(localPage{pgno, c.segment.log.PageOffset(&c.Commit, i), c.version()}) {
+			if !yield(view.LocalPage{Pgno: pgno, Offset: c.segment.log.PageOffset(&c.Commit, i), Version: c.version()}) {
 				return
 			}
 		}
 	}
-	return v.withLocal(c.segment.file, c.Size, c.Size, c.Timestamp, pages)
+	return v.WithLocal(c.segment.file, c.Size, c.Size, c.Timestamp, pages)
 }
 
 // withSegment returns the state that all commits of a segment lead to from v.
-func withSegment(v *view, s *segment) *view {
-	pages := func(yield func(localPage) bool) {
+func withSegment(v *view.View, s *segment) *view.View {
+	pages := func(yield func(view.LocalPage) bool) {
 		for _, pgno := range s.pgnos() {
-			if p := s.pages[pgno]; !yield(localPage{pgno, p.offset, p.version}) {
+			if p := s.pages[pgno]; !yield(view.LocalPage{Pgno: pgno, Offset: p.offset, Version: p.version}) {
 				return
 			}
 		}
 	}
-	return v.withLocal(s.file, s.least, s.commit, s.newest, pages)
+	return v.WithLocal(s.file, s.least, s.commit, s.newest, pages)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -83,7 +84,7 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 	}
 	for range planAttempts {
 		var r *recovery
-		base := m.views.current.Load()
+		base := m.views.Current.Load()
 		if r, err = recoverBuffer(ctx, m.writeDeps, b, base); err != nil {
 			break
 		}
@@ -99,14 +100,14 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 
 // takeUp begins write mode with the segments that were recovered for a state of
 // the replica. It returns errOvertaken if that is not the current one any more.
-func (m *modeSwitch) takeUp(b *writeBuffer, base *view, recovered []*segment) (err error) {
+func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segment) (err error) {
 	m.queue.update(func(s *queueState) {
-		cur := m.views.current.Load()
+		cur := m.views.Current.Load()
 		switch {
 		case s.mode.isClosed():
 			err = errs.ErrClosed
 			return
-		case cur.state != base.state:
+		case cur.State != base.State:
 			err = errs.ErrOvertaken
 			return
 		}
@@ -124,11 +125,11 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view, recovered []*segment) (e
 			s.finished = s.appended
 			v = withSegment(v, segment)
 		}
-		if cur.pageSize == 0 {
-			m.tiers.reset(v.pageSize)
+		if cur.PageSize == 0 {
+			m.tiers.reset(v.PageSize)
 		}
 		s.segments = recovered
-		m.views.local.Store(m.views.newState(v))
+		m.views.Local.Store(m.views.NewState(v))
 		m.queue.startSync()
 	})
 	return err

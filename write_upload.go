@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -168,7 +169,7 @@ func (u *uploader) uploadSegment(s *segment) error {
 		return err
 	}
 	if info.Size != e.size {
-		return fmt.Errorf("upload %s: storage says %d bytes, not %d", keyOf(info), info.Size, e.size)
+		return fmt.Errorf("upload %s: storage says %d bytes, not %d", view.KeyOf(info), info.Size, e.size)
 	}
 	if err := u.inspector.verify(ctx, s, info); err != nil {
 		return err
@@ -186,7 +187,7 @@ func (u *uploader) uploadSegment(s *segment) error {
 func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
 	e, err = new(encoding), fs.ErrExist
 	if !there {
-		info, err = u.store.create(ctx, fileKey{0, s.txid(), s.txid()}, func(dst io.Writer) error {
+		info, err = u.store.create(ctx, view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()}, func(dst io.Writer) error {
 			*e = encoding{}
 			return e.encode(dst, s)
 		})
@@ -207,14 +208,14 @@ type discard struct{ ctx context.Context }
 func (d discard) Write(p []byte) (int, error) { return len(p), d.ctx.Err() }
 
 // newFile returns the file that a segment was encoded as.
-func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *ltxFile {
-	f := newLTXFile(info, e.hdr, e.index, e.tail)
-	f.setContent(&ltx.FileInfo{Size: info.Size}, true) // a listing may have another time
+func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *view.File {
+	f := view.NewFile(info, e.hdr, e.index, e.tail)
+	f.SetContent(&ltx.FileInfo{Size: info.Size}, true) // a listing may have another time
 	if s.listed != nil && s.listed.Size == info.Size {
-		f.setContent(s.listed, true)
+		f.SetContent(s.listed, true)
 	}
-	f.setChecksum(e.trailer.FileChecksum, e.ends[0], e.ends[1])
-	f.isWhole = true
+	f.SetChecksum(e.trailer.FileChecksum, e.ends[0], e.ends[1])
+	f.IsWhole = true
 	return f
 }
 
@@ -226,9 +227,9 @@ func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", f, err)
 	}
-	u.views.arriving.Add(1)
+	u.views.Arriving.Add(1)
 	defer func() {
-		u.views.arriving.Add(-1)
+		u.views.Arriving.Add(-1)
 		u.tiers.notify()
 	}()
 	u.keepPages(s, epoch) // before a connection looks for them
@@ -245,7 +246,7 @@ func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 
 // publishFile is publish without the pages. It returns the view that was
 // published.
-func (u *uploader) publishFile(s *segment, f *ltxFile, index ltxio.Index) (*view, error) {
+func (u *uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*view.View, error) {
 	next, b, err := u.queue.publish(s, f, index)
 	if err != nil {
 		return nil, err
@@ -277,11 +278,11 @@ func (u *uploader) keepPages(s *segment, epoch uint32) {
 
 // offerPages gives the pages of a segment to the local file, where a view has
 // them in that version.
-func (u *uploader) offerPages(s *segment, f *ltxFile, v *view, epoch uint32) {
+func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint32) {
 	ctx, cancel := context.WithTimeout(u.tasks.Context(), offerPatience)
 	defer cancel()
 	for _, pgno := range s.pgnos() {
-		if loc, ok := v.lookup(pgno); !ok || loc.file != f {
+		if loc, ok := v.Lookup(pgno); !ok || loc.File != f {
 			continue
 		}
 		page := make([]byte, s.log.PageSize)
@@ -308,10 +309,10 @@ func (u *uploader) retire(s *segment) {
 }
 
 // isUsed reports whether one of some views has pages in a segment.
-func isUsed(s *segment, views []*view) (used bool) {
+func isUsed(s *segment, views []*view.View) (used bool) {
 	for _, v := range views {
-		if v.base != nil {
-			v.eachSource(func(src source, _ int) { used = used || src.file == s.file })
+		if v.Base != nil {
+			v.EachSource(func(src view.Source, _ int) { used = used || src.File == s.file })
 		}
 	}
 	return used

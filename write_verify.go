@@ -7,11 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // key returns the name of the file of a segment.
-func (s *segment) key() fileKey { return fileKey{0, s.txid(), s.txid()} }
+func (s *segment) key() view.Key { return view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()} }
 
 // findOwn looks whether the file that has the name of a segment's is the
 // segment's: its upload may have succeeded though the answer was lost.
@@ -33,7 +34,7 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 				return f, nil
 			}
 		}
-		return nil, i.queue.lose(fmt.Errorf("%s is another's", keyOf(f)))
+		return nil, i.queue.lose(fmt.Errorf("%s is another's", view.KeyOf(f)))
 	}
 	return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, s.key())
 }
@@ -44,10 +45,10 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 // files of all levels give the newest state, too.
 func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
 	at := time.Now()
-	base := i.views.current.Load().last
+	base := i.views.Current.Load().Last
 	// The first transaction of a database has to be alone, on every level.
 	if base != nil && i.isSure() && !i.isLookDue() {
-		alone, err := i.isAlone(ctx, s, base, keyOf(info))
+		alone, err := i.isAlone(ctx, s, base, view.KeyOf(info))
 		if err != nil {
 			return err
 		}
@@ -62,28 +63,28 @@ func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) 
 // isAlone reports whether level 0 shows that no other writer has written: the
 // file of a segment, which is own, is the newest there, and the file that it
 // follows, which is base, is as it was.
-func (i *inspector) isAlone(ctx context.Context, s *segment, base *ltxFile, own fileKey) (bool, error) {
-	seek := own.minTXID
-	if base.level == 0 {
-		seek = base.minTXID
+func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, own view.Key) (bool, error) {
+	seek := own.MinTXID
+	if base.Level == 0 {
+		seek = base.MinTXID
 	}
 	files, err := i.store.list(ctx, 0, seek, false)
 	if err != nil {
 		return false, err
 	}
 	s.setListed(files)
-	newer := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > own.maxTXID })
-	return isIn(own, files) && !newer && (seek == own.minTXID || isListed(base, files)), nil
+	newer := slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > own.MaxTXID })
+	return isIn(own, files) && !newer && (seek == own.MinTXID || view.IsListed(base, files)), nil
 }
 
 // verifyAll is verify by a listing of all levels, made after at.
-func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *ltxFile, info *ltx.FileInfo) error {
-	own := keyOf(info)
+func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
+	own := view.KeyOf(info)
 	files, err := i.store.listAll(ctx, false)
 	if err != nil {
 		return err
 	}
-	if base != nil && base.level == 0 && !isListed(base, files) {
+	if base != nil && base.Level == 0 && !view.IsListed(base, files) {
 		// The newest file of level 0 stays, unless another writer has made newer
 		// ones, which a listing that is wrong may lack.
 		again, err := i.store.listLevels(ctx, false)
@@ -91,13 +92,13 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 			return err
 		}
 		have := fileSet(files)
-		files = append(files, slices.DeleteFunc(again, func(f *ltx.FileInfo) bool { return have[keyOf(f)] != nil })...)
+		files = append(files, slices.DeleteFunc(again, func(f *ltx.FileInfo) bool { return have[view.KeyOf(f)] != nil })...)
 	}
 	others := without(files, own, i.known.mending())
 	for _, f := range others {
-		if base == nil || f.Level > 0 && f.MinTXID <= own.minTXID && f.MaxTXID >= own.maxTXID {
+		if base == nil || f.Level > 0 && f.MinTXID <= own.MinTXID && f.MaxTXID >= own.MaxTXID {
 			// Whatever is in there counts. Ours would be a second one.
-			return i.giveWay(ctx, own, fmt.Errorf("%s is there", keyOf(f)))
+			return i.giveWay(ctx, own, fmt.Errorf("%s is there", view.KeyOf(f)))
 		}
 	}
 	switch other, err := i.isOtherHistory(ctx, others); {
@@ -116,7 +117,7 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 // giveWay deletes a file that was just made, and then ends write mode. In this
 // order: a caller that waits for the sync may close the database as soon as
 // write mode has ended, and others would follow a file that is left.
-func (i *inspector) giveWay(ctx context.Context, own fileKey, why error) error {
+func (i *inspector) giveWay(ctx context.Context, own view.Key, why error) error {
 	err := i.store.delete(ctx, own)
 	return errors.Join(i.queue.lose(why), err)
 }
@@ -124,15 +125,15 @@ func (i *inspector) giveWay(ctx context.Context, own fileKey, why error) error {
 // setListed notes how the file of a segment is listed.
 func (s *segment) setListed(files []*ltx.FileInfo) {
 	for _, f := range files {
-		if keyOf(f) == s.key() {
+		if view.KeyOf(f) == s.key() {
 			s.listed = f
 		}
 	}
 }
 
 // without returns files without those of some names.
-func without(files []*ltx.FileInfo, keys ...fileKey) []*ltx.FileInfo {
-	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(keys, keyOf(f)) })
+func without(files []*ltx.FileInfo, keys ...view.Key) []*ltx.FileInfo {
+	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(keys, view.KeyOf(f)) })
 }
 
 // checkOwn returns why a file that was just uploaded is not listed.
@@ -140,14 +141,14 @@ func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
 	_, err := i.store.checksum(ctx, info)
 	switch {
 	case err == nil:
-		return fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, keyOf(info))
+		return fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(info))
 	case isMissing(err):
-		return fmt.Errorf("%s was uploaded, and was deleted: %w", keyOf(info), err)
+		return fmt.Errorf("%s was uploaded, and was deleted: %w", view.KeyOf(info), err)
 	}
 	return err
 }
 
 // isIn reports whether a file of a name is among some files.
-func isIn(k fileKey, files []*ltx.FileInfo) bool {
-	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return keyOf(f) == k })
+func isIn(k view.Key, files []*ltx.FileInfo) bool {
+	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return view.KeyOf(f) == k })
 }

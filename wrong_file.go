@@ -3,12 +3,13 @@ package litestream
 import (
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
 // wrongFile identifies a file whose content does not match its checksum.
 type wrongFile struct {
-	fileKey
+	view.Key
 	checksum ltx.Checksum
 }
 
@@ -16,22 +17,22 @@ type wrongFile struct {
 // known which of its pages are damaged. Pages that were served before cannot be
 // taken back. From now on no page of the file is served, and SQLite drops its
 // cache.
-func (x *index) distrust(f *ltxFile, problem error) {
-	x.store.wrong.Store(wrongFile{f.key(), f.checksum}, problem)
-	mark := func(v *view) {
-		for _, v := range []*view{v, v.base, v.state.moved.Load()} {
+func (x *index) distrust(f *view.File, problem error) {
+	x.store.wrong.Store(wrongFile{f.Key(), f.Checksum}, problem)
+	mark := func(v *view.View) {
+		for _, v := range []*view.View{v, v.Base, v.State.Moved.Load()} {
 			if v == nil {
 				continue
 			}
-			for _, g := range v.files() {
+			for _, g := range v.Files() {
 				x.store.markWrong(g)
 			}
 		}
 	}
-	for _, v := range append(x.inUse(), x.past.all()...) {
+	for _, v := range append(x.inUse(), x.past.All()...) {
 		mark(v)
 	}
-	mark(x.current.Load())
+	mark(x.Current.Load())
 	x.forgetServed()
 }
 
@@ -39,11 +40,11 @@ func (x *index) distrust(f *ltxFile, problem error) {
 // makes SQLite drop its own cache, because served pages may be wrong.
 func (x *index) forgetServed() {
 	for {
-		cur := x.current.Load()
+		cur := x.Current.Load()
 		x.pages.dropLocal()
-		x.pages.reset(max(cur.pageSize, dbheader.MinPageSize))
+		x.pages.reset(max(cur.PageSize, dbheader.MinPageSize))
 		again := *cur
-		switch x.writer.replace(cur, x.newState(&again)) {
+		switch x.writer.replace(cur, x.NewState(&again)) {
 		case nil:
 			return
 		case errs.ErrWriting:
@@ -55,9 +56,9 @@ func (x *index) forgetServed() {
 
 // markWrong makes reads of pages from f fail if its content is known to be
 // wrong.
-func (s *store) markWrong(f *ltxFile) {
-	if problem, ok := s.wrong.Load(wrongFile{f.key(), f.checksum}); ok {
+func (s *store) markWrong(f *view.File) {
+	if problem, ok := s.wrong.Load(wrongFile{f.Key(), f.Checksum}); ok {
 		err := problem.(error)
-		f.wrong.Store(&err)
+		f.Wrong.Store(&err)
 	}
 }

@@ -1,4 +1,4 @@
-package litestream
+package view
 
 import (
 	"cmp"
@@ -11,18 +11,18 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// point is a transaction whose state the files of a replica give, or would give
+// Point is a transaction whose state the files of a replica give, or would give
 // if no transactions were missing before it.
-type point struct {
-	txid      ltx.TXID
+type Point struct {
+	TXID      ltx.TXID
 	files     []*ltx.FileInfo // files that end at txid
-	reachable bool
+	Reachable bool
 }
 
-// dated returns the file whose timestamp is the timestamp of the transaction.
+// Dated returns the file whose timestamp is the timestamp of the transaction.
 // Any file but a snapshot qualifies. If there are only snapshots, dated returns
 // one of them.
-func (p point) dated() *ltx.FileInfo {
+func (p Point) Dated() *ltx.FileInfo {
 	for _, f := range p.files {
 		if f.Level != replica.SnapshotLevel {
 			return f
@@ -31,34 +31,34 @@ func (p point) dated() *ltx.FileInfo {
 	return p.files[0]
 }
 
-// points returns the points of a replica in ascending order. It leaves out an
+// Points returns the points of a replica in ascending order. It leaves out an
 // unreachable point if a file leads past it from a reachable one. Level 0
 // begins with such points when retention has deleted the files before them.
-func points(files []*ltx.FileInfo) []point {
+func Points(files []*ltx.FileInfo) []Point {
 	sorted := slices.Clone(files)
 	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MaxTXID, b.MaxTXID) })
-	var ps []point
+	var ps []Point
 	var reached ltx.TXID // last reachable point before the newest point
 	for _, f := range sorted {
-		if n := len(ps); n == 0 || ps[n-1].txid != f.MaxTXID {
-			if n > 0 && ps[n-1].reachable {
-				reached = ps[n-1].txid
+		if n := len(ps); n == 0 || ps[n-1].TXID != f.MaxTXID {
+			if n > 0 && ps[n-1].Reachable {
+				reached = ps[n-1].TXID
 			}
-			ps = append(ps, point{txid: f.MaxTXID})
+			ps = append(ps, Point{TXID: f.MaxTXID})
 		}
 		p := &ps[len(ps)-1]
 		p.files = append(p.files, f)
 		if f.MinTXID == 1 || reached != 0 && f.MinTXID <= reached+1 {
-			p.reachable = true
+			p.Reachable = true
 		}
 	}
 	var past ltx.TXID // greatest MaxTXID of files that begin right after a reachable point
 	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
-	return slices.DeleteFunc(ps, func(p point) bool {
-		if !p.reachable {
-			return past > p.txid
+	return slices.DeleteFunc(ps, func(p Point) bool {
+		if !p.Reachable {
+			return past > p.TXID
 		}
-		for ; len(sorted) > 0 && sorted[0].MinTXID <= p.txid+1; sorted = sorted[1:] {
+		for ; len(sorted) > 0 && sorted[0].MinTXID <= p.TXID+1; sorted = sorted[1:] {
 			if sorted[0].MinTXID > 1 {
 				past = max(past, sorted[0].MaxTXID)
 			}
@@ -67,37 +67,37 @@ func points(files []*ltx.FileInfo) []point {
 	})
 }
 
-// findByTime returns the newest point with a timestamp of at most t, and that
+// FindByTime returns the newest point with a timestamp of at most t, and that
 // timestamp. Both are in milliseconds since the Unix epoch. Timestamps ascend
 // with TXIDs, except those of snapshots, which carry the time of their
 // creation. The timestamps of a listing only tell where the search begins; the
 // timestamps that header reads from the files decide.
-func findByTime(ctx context.Context, ps []point, t int64, header func(context.Context, *ltx.FileInfo) (int64, error)) (point, int64, error) {
+func FindByTime(ctx context.Context, ps []Point, t int64, header func(context.Context, *ltx.FileInfo) (int64, error)) (Point, int64, error) {
 	if len(ps) == 0 {
-		return point{}, 0, errs.ErrNoDatabase
+		return Point{}, 0, errs.ErrNoDatabase
 	}
 	var dated []int // indexes of the points with a file that is not a snapshot
 	for i, p := range ps {
-		if p.dated().Level != replica.SnapshotLevel {
+		if p.Dated().Level != replica.SnapshotLevel {
 			dated = append(dated, i)
 		}
 	}
 	stamp := make(map[int]int64)
 	read := func(i int) (int64, error) {
-		ms, err := header(ctx, ps[dated[i]].dated())
+		ms, err := header(ctx, ps[dated[i]].Dated())
 		stamp[dated[i]] = ms
 		return ms, err
 	}
 	guess := len(dated)
 	for i := range dated {
-		if f := ps[dated[i]].dated(); !f.CreatedAt.IsZero() && f.CreatedAt.UnixMilli() > t {
+		if f := ps[dated[i]].Dated(); !f.CreatedAt.IsZero() && f.CreatedAt.UnixMilli() > t {
 			guess = i
 			break
 		}
 	}
-	last, err := lastUpTo(t, len(dated), guess, read)
+	last, err := LastUpTo(t, len(dated), guess, read)
 	if err != nil {
-		return point{}, 0, err
+		return Point{}, 0, err
 	}
 	// Points at which only snapshots end may lie in between.
 	best, end := -1, len(ps)
@@ -108,28 +108,28 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 		end = dated[last+1]
 	}
 	for i := end - 1; i > best; i-- {
-		ms, err := header(ctx, ps[i].dated())
+		ms, err := header(ctx, ps[i].Dated())
 		if err != nil {
-			return point{}, 0, err
+			return Point{}, 0, err
 		}
 		if ms <= t {
 			best, stamp[i] = i, ms
 		}
 	}
 	if best < 0 {
-		return point{}, 0, fmt.Errorf("%w: the oldest is younger", errs.ErrTxNotAvailable)
+		return Point{}, 0, fmt.Errorf("%w: the oldest is younger", errs.ErrTxNotAvailable)
 	}
 	if gap := gapBefore(ps, best); gap != nil {
-		return point{}, 0, gap
+		return Point{}, 0, gap
 	}
-	if !ps[best].reachable {
-		return point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", errs.ErrTxNotAvailable, ps[best].txid)
+	if !ps[best].Reachable {
+		return Point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", errs.ErrTxNotAvailable, ps[best].TXID)
 	}
 	if best+1 < len(ps) && stamp[best] < t {
 		// The transactions that are missing right after the point might not be
 		// younger than t.
 		if gap := gapBefore(ps, best+1); gap != nil {
-			return point{}, 0, gap
+			return Point{}, 0, gap
 		}
 	}
 	return ps[best], stamp[best], nil
@@ -138,29 +138,29 @@ func findByTime(ctx context.Context, ps []point, t int64, header func(context.Co
 // gapBefore returns the error for point i if it is unreachable because
 // transactions are missing between it and an earlier reachable point. Otherwise
 // gapBefore returns nil.
-func gapBefore(ps []point, i int) error {
-	if ps[i].reachable {
+func gapBefore(ps []Point, i int) error {
+	if ps[i].Reachable {
 		return nil
 	}
 	for k := i - 1; k >= 0; k-- {
-		if ps[k].reachable {
+		if ps[k].Reachable {
 			next := ps[k+1].files[0].MinTXID
 			for _, f := range ps[k+1].files {
 				next = min(next, f.MinTXID)
 			}
-			return errs.Gap(ps[k].txid+1, next)
+			return errs.Gap(ps[k].TXID+1, next)
 		}
 	}
 	return nil
 }
 
-// lastUpTo returns the index of the last of n ascending values that is <= t, or
+// LastUpTo returns the index of the last of n ascending values that is <= t, or
 // -1 if there is none. It starts from a guess of the first index with a greater
 // value. If the guess is right, lastUpTo reads two values. If not, it reads the
 // first and the last value and then probes, in turn, the interpolated index,
 // the index after that, and the middle of the remaining range. It reads O(log
 // n) values, and far fewer if the values grow evenly.
-func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
+func LastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
 	lo, hi := -1, n // value lo is <= t, value hi is > t
 	var below, above int64
 	probe := func(i int) error {

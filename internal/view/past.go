@@ -1,4 +1,4 @@
-package litestream
+package view
 
 import (
 	"sync"
@@ -7,22 +7,22 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// pastViews caches the views that connections have travelled to, while at least
+// Past caches the views that connections have travelled to, while at least
 // one connection holds them. Connections that travel to the same transaction
 // share one view. It is safe for concurrent use.
-type pastViews struct {
+type Past struct {
 	mu     sync.Mutex                      // guards byTXID
-	byTXID map[ltx.TXID]weak.Pointer[view] // guarded by mu
+	byTXID map[ltx.TXID]weak.Pointer[View] // guarded by mu
 }
 
-func (p *pastViews) get(txid ltx.TXID) *view {
+func (p *Past) Get(txid ltx.TXID) *View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byTXID[txid].Value()
 }
 
-// all returns the views that are in use.
-func (p *pastViews) all() (views []*view) {
+// All returns the views that are in use.
+func (p *Past) All() (views []*View) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.byTXID {
@@ -33,22 +33,22 @@ func (p *pastViews) all() (views []*view) {
 	return views
 }
 
-// add stores v and returns it. If another goroutine has added a view of the
+// Add stores v and returns it. If another goroutine has added a view of the
 // same transaction and epoch meanwhile, add returns that view.
-func (p *pastViews) add(v *view) *view {
+func (p *Past) Add(v *View) *View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byTXID == nil {
-		p.byTXID = make(map[ltx.TXID]weak.Pointer[view])
+		p.byTXID = make(map[ltx.TXID]weak.Pointer[View])
 	}
 	for txid, w := range p.byTXID {
 		if w.Value() == nil {
 			delete(p.byTXID, txid)
 		}
 	}
-	if known := p.byTXID[v.txid].Value(); known != nil && known.epoch == v.epoch {
+	if known := p.byTXID[v.TXID].Value(); known != nil && known.Epoch == v.Epoch {
 		return known
 	}
-	p.byTXID[v.txid] = weak.Make(v)
+	p.byTXID[v.TXID] = weak.Make(v)
 	return v
 }

@@ -1,13 +1,13 @@
-package litestream
+package view
 
 import (
 	"math/bits"
 	"sync/atomic"
 )
 
-// bitmap is a set of page numbers from 1 to a limit. It takes memory only for
+// Bitmap is a set of page numbers from 1 to a limit. It takes memory only for
 // ranges in which it has pages. It is safe for concurrent use.
-type bitmap struct {
+type Bitmap struct {
 	words  uint64                    // limit, in words of 64 pages
 	leaves []atomic.Pointer[bitLeaf] // nil where the set has no page
 }
@@ -17,14 +17,14 @@ type bitLeaf [leafWords]atomic.Uint64
 
 const leafWords = 64
 
-func newBitmap(pages uint32) *bitmap {
+func NewBitmap(pages uint32) *Bitmap {
 	words := (uint64(pages) + 63) / 64
-	return &bitmap{words, make([]atomic.Pointer[bitLeaf], (words+leafWords-1)/leafWords)}
+	return &Bitmap{words, make([]atomic.Pointer[bitLeaf], (words+leafWords-1)/leafWords)}
 }
 
-// clone returns a copy.
-func (b *bitmap) clone() *bitmap {
-	c := &bitmap{b.words, make([]atomic.Pointer[bitLeaf], len(b.leaves))}
+// Clone returns a copy.
+func (b *Bitmap) Clone() *Bitmap {
+	c := &Bitmap{b.words, make([]atomic.Pointer[bitLeaf], len(b.leaves))}
 	for i := range b.leaves {
 		from := b.leaves[i].Load()
 		if from == nil {
@@ -39,13 +39,13 @@ func (b *bitmap) clone() *bitmap {
 	return c
 }
 
-// roomFor returns a bitmap with room for more pages, which replaces b. It shares
+// RoomFor returns a bitmap with room for more pages, which replaces b. It shares
 // the leaves that b has.
-func (b *bitmap) roomFor(pages uint32) *bitmap {
+func (b *Bitmap) RoomFor(pages uint32) *Bitmap {
 	if (uint64(pages)+63)/64 <= b.words {
 		return b
 	}
-	larger := newBitmap(pages)
+	larger := NewBitmap(pages)
 	for i := range b.leaves {
 		larger.leaves[i].Store(b.leaves[i].Load())
 	}
@@ -53,7 +53,7 @@ func (b *bitmap) roomFor(pages uint32) *bitmap {
 }
 
 // word returns word i, nil if it is empty.
-func (b *bitmap) word(i uint64) *atomic.Uint64 {
+func (b *Bitmap) word(i uint64) *atomic.Uint64 {
 	if i >= b.words {
 		return nil
 	}
@@ -64,15 +64,15 @@ func (b *bitmap) word(i uint64) *atomic.Uint64 {
 	return &leaf[i%leafWords]
 }
 
-func (b *bitmap) has(pgno uint32) bool {
+func (b *Bitmap) Has(pgno uint32) bool {
 	i := uint64(pgno) - 1
 	w := b.word(i / 64)
 	return w != nil && w.Load()>>(i%64)&1 != 0
 }
 
-// set adds a page, unless it is beyond the limit. It reports whether that
+// Set adds a page, unless it is beyond the limit. It reports whether that
 // changed the set.
-func (b *bitmap) set(pgno uint32) bool {
+func (b *Bitmap) Set(pgno uint32) bool {
 	i := uint64(pgno) - 1
 	if i/64 >= b.words {
 		return false
@@ -85,8 +85,8 @@ func (b *bitmap) set(pgno uint32) bool {
 	return slot.Load()[i/64%leafWords].Or(bit)&bit == 0
 }
 
-// clear removes a page. It reports whether that changed the set.
-func (b *bitmap) clear(pgno uint32) bool {
+// Clear removes a page. It reports whether that changed the set.
+func (b *Bitmap) Clear(pgno uint32) bool {
 	i := uint64(pgno) - 1
 	w := b.word(i / 64)
 	if w == nil {
@@ -96,9 +96,9 @@ func (b *bitmap) clear(pgno uint32) bool {
 	return w.And(^bit)&bit != 0
 }
 
-// missingIn calls fn with the pages from first to last that are not in the set,
+// MissingIn calls fn with the pages from first to last that are not in the set,
 // in order, until fn returns false. Pages beyond the limit are left out.
-func (b *bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {
+func (b *Bitmap) MissingIn(first, last uint32, fn func(pgno uint32) bool) {
 	if first == 0 {
 		return
 	}

@@ -1,4 +1,4 @@
-package litestream
+package view
 
 import (
 	"cmp"
@@ -10,17 +10,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// planLatest returns the files that give the newest state when they are
+// PlanLatest returns the files that give the newest state when they are
 // applied, in order, to the state after transaction from. If from is 0, they
 // are applied to an empty database. planLatest returns no files if from is the
 // newest transaction. The given files may be of any levels and in any order.
 //
 // The errors are ErrNoDatabase and *MissingError.
-func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+func PlanLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	if from == 0 && len(files) == 0 {
 		return nil, errs.ErrNoDatabase
 	}
-	plan, end := extend(from, math.MaxUint64, files)
+	plan, end := Extend(from, math.MaxUint64, files)
 	// A file that ends after end starts after a gap.
 	next := ltx.TXID(math.MaxUint64)
 	for _, f := range files {
@@ -34,20 +34,20 @@ func planLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	return plan, nil
 }
 
-// planTXID is planLatest for the state after transaction target, which must be
+// PlanTXID is planLatest for the state after transaction target, which must be
 // greater than from. It returns ErrTxNotAvailable if the files do not give that
 // state.
-func planTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-	plan, end := extend(from, target, files)
+func PlanTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	plan, end := Extend(from, target, files)
 	if end != target {
 		return nil, fmt.Errorf("%w: %s", errs.ErrTxNotAvailable, target)
 	}
 	return plan, nil
 }
 
-// extend chains files from transaction from up to limit at most. At each step
+// Extend chains files from transaction from up to limit at most. At each step
 // it takes the file that reaches furthest; no other choice gets further.
-func extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, end ltx.TXID) {
+func Extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, end ltx.TXID) {
 	sorted := make([]*ltx.FileInfo, 0, len(files))
 	for _, f := range files {
 		if f.MaxTXID > from && f.MaxTXID <= limit {

@@ -1,4 +1,4 @@
-package litestream
+package view
 
 import "github.com/superfly/ltx"
 
@@ -12,9 +12,9 @@ const (
 	outgrownMost  = 1000    // files
 )
 
-// isOutgrown reports whether the first file of a plan from nothing, which is a
+// IsOutgrown reports whether the first file of a plan from nothing, which is a
 // whole database, is outgrown.
-func isOutgrown(plan []*ltx.FileInfo) bool {
+func IsOutgrown(plan []*ltx.FileInfo) bool {
 	if len(plan) < 2 {
 		return false
 	}

@@ -1,9 +1,9 @@
-package litestream
+package view
 
-// eachDifference calls fn, in ascending order, for every page that the two
+// EachDifference calls fn, in ascending order, for every page that the two
 // tables hold in different versions or that only one of them holds. Parts that
 // the tables share cost nothing.
-func eachDifference(a, b *pageTable, fn func(pgno uint32)) {
+func EachDifference(a, b *Table, fn func(pgno uint32)) {
 	for n := range uint32(max(len(a.nodes), len(b.nodes))) {
 		x, y := a.node(n), b.node(n)
 		if x == y {
@@ -21,7 +21,7 @@ func eachDifference(a, b *pageTable, fn func(pgno uint32)) {
 				continue
 			}
 			first := n<<nodeShift + k<<chunkBits + 1
-			for i := range uint32(chunkLen) {
+			for i := range uint32(ChunkLen) {
 				if a.versionIn(c, i) != b.versionIn(d, i) {
 					fn(first + i)
 				}
@@ -30,7 +30,7 @@ func eachDifference(a, b *pageTable, fn func(pgno uint32)) {
 	}
 }
 
-func (t *pageTable) node(n uint32) *tableNode {
+func (t *Table) node(n uint32) *tableNode {
 	if n >= uint32(len(t.nodes)) {
 		return nil
 	}
@@ -39,7 +39,7 @@ func (t *pageTable) node(n uint32) *tableNode {
 
 // versionIn returns the version of page i of a chunk, or 0 if the chunk does
 // not hold the page.
-func (t *pageTable) versionIn(c *chunk, i uint32) uint64 {
+func (t *Table) versionIn(c *chunk, i uint32) uint64 {
 	if c == nil {
 		return 0
 	}
@@ -47,11 +47,11 @@ func (t *pageTable) versionIn(c *chunk, i uint32) uint64 {
 	if size == 0 {
 		return 0
 	}
-	return uint64(t.sources.get(src).version)
+	return uint64(t.Sources.get(src).Version)
 }
 
-// len returns the number of pages in the table.
-func (t *pageTable) len() (n int64) {
-	t.sources.each(func(_ source, pages int) { n += int64(pages) })
+// Len returns the number of pages in the table.
+func (t *Table) Len() (n int64) {
+	t.Sources.each(func(_ Source, pages int) { n += int64(pages) })
 	return n
 }

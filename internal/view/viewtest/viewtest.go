@@ -1,4 +1,5 @@
-package litestream
+// Package viewtest makes views of files that were never written, for tests.
+package viewtest
 
 import (
 	"encoding/binary"
@@ -7,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
-// fakeFile makes the index of a file that nobody wrote, with frames of
+// File makes the index of a file that nobody wrote, with frames of
 // random sizes for the given pages of a database of commit pages.
-func fakeFile(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool)) (*ltxFile, ltxio.Index) {
+func File(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool)) (*view.File, ltxio.Index) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(uint64(minTXID), uint64(maxTXID)))
 	tail := make([]byte, ltx.PageHeaderSize)
@@ -40,11 +42,11 @@ func fakeFile(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLTXFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, index, int64(len(tail))), index
+	return view.NewFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, index, int64(len(tail))), index
 }
 
-// allPages yields 1 to commit but for the lock page.
-func allPages(pageSize, commit uint32) func(func(uint32) bool) {
+// AllPages yields 1 to commit but for the lock page.
+func AllPages(pageSize, commit uint32) func(func(uint32) bool) {
 	return func(yield func(uint32) bool) {
 		for pgno := uint32(1); pgno <= commit; pgno++ {
 			if pgno != ltx.LockPgno(pageSize) && !yield(pgno) {
@@ -54,8 +56,8 @@ func allPages(pageSize, commit uint32) func(func(uint32) bool) {
 	}
 }
 
-// scattered yields every n-th page of 4096 bytes from first on.
-func scattered(first, n, commit uint32) func(func(uint32) bool) {
+// Scattered yields every n-th page of 4096 bytes from first on.
+func Scattered(first, n, commit uint32) func(func(uint32) bool) {
 	return func(yield func(uint32) bool) {
 		for pgno := first; pgno <= commit; pgno += n {
 			if pgno != ltx.LockPgno(4096) && !yield(pgno) {
@@ -65,23 +67,23 @@ func scattered(first, n, commit uint32) func(func(uint32) bool) {
 	}
 }
 
-func mustAdvance(t testing.TB, v *view, f *ltxFile, index ltxio.Index) *view {
+func Advance(t testing.TB, v *view.View, f *view.File, index ltxio.Index) *view.View {
 	t.Helper()
-	next, err := v.advance(f, index)
+	next, err := v.Advance(f, index)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return next
 }
 
-// heapOf returns how much heap what build returns takes, bytes.
-func heapOf(build func() *view) (v *view, size int64) {
-	before := heapInUse()
+// HeapOf returns how much heap what build returns takes, bytes.
+func HeapOf(build func() *view.View) (v *view.View, size int64) {
+	before := HeapInUse()
 	v = build()
-	return v, heapInUse() - before
+	return v, HeapInUse() - before
 }
 
-func heapInUse() int64 {
+func HeapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // what pools held until the first

@@ -1,4 +1,4 @@
-package litestream
+package view
 
 import (
 	"errors"
@@ -55,7 +55,7 @@ func TestPlan_Choice(t *testing.T) {
 		{"no news and no files", 20, "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			plan, err := planLatest(tc.from, parseFiles(t, tc.files))
+			plan, err := PlanLatest(tc.from, parseFiles(t, tc.files))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +67,7 @@ func TestPlan_Choice(t *testing.T) {
 }
 
 func TestPlan_Errors(t *testing.T) {
-	if _, err := planLatest(0, nil); !errors.Is(err, errs.ErrNoDatabase) {
+	if _, err := PlanLatest(0, nil); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("no files: %v", err)
 	}
 	for _, tc := range []struct {
@@ -80,13 +80,13 @@ func TestPlan_Errors(t *testing.T) {
 		{0, "0:3-3", 1, 2},
 		{4, "0:7-7", 5, 6},
 	} {
-		_, err := planLatest(tc.from, parseFiles(t, tc.files))
+		_, err := PlanLatest(tc.from, parseFiles(t, tc.files))
 		var missing *errs.MissingError
 		if !errors.As(err, &missing) || missing.First != tc.first || missing.Last != tc.last {
 			t.Errorf("%s from %d: %v, want %d to %d missing", tc.files, tc.from, err, tc.first, tc.last)
 		}
 	}
-	if _, err := planTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, errs.ErrTxNotAvailable) {
+	if _, err := PlanTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, errs.ErrTxNotAvailable) {
 		t.Errorf("in the middle of a file: %v", err)
 	}
 }
@@ -126,13 +126,13 @@ func TestPoints_LeavesOutExpired(t *testing.T) {
 			}
 		}
 		var got []ltx.TXID
-		for _, p := range points(files) {
-			got = append(got, p.txid)
+		for _, p := range Points(files) {
+			got = append(got, p.TXID)
 		}
 		if !slices.Equal(got, want) {
 			var names []string
 			for _, f := range files {
-				names = append(names, keyOf(f).String())
+				names = append(names, KeyOf(f).String())
 			}
 			t.Fatalf("points %v, want %v, of %v", got, want, names)
 		}

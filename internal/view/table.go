@@ -1,4 +1,4 @@
-package litestream
+package view
 
 import (
 	"cmp"
@@ -20,16 +20,16 @@ import (
 // number of pages, however far apart they are.
 const (
 	chunkBits = 8
-	chunkLen  = 1 << chunkBits
+	ChunkLen  = 1 << chunkBits
 	nodeBits  = 8
 	nodeLen   = 1 << nodeBits
 	nodeShift = chunkBits + nodeBits
 )
 
-// pageTable is immutable once the edit that created it has ended.
-type pageTable struct {
+// Table is immutable once the edit that created it has ended.
+type Table struct {
 	nodes   []*tableNode
-	sources sourceTable
+	Sources sourceTable
 	gen     uint64
 }
 
@@ -45,15 +45,15 @@ type chunk struct {
 
 	run *runPages          // run form
 	few *[]fewPage         // form for few pages, in ascending order
-	loc *[chunkLen]uint64  // packed form, if run and few are nil
-	ref *[chunkLen][3]byte // packed form, like loc
+	loc *[ChunkLen]uint64  // packed form, if run and few are nil
+	ref *[ChunkLen][3]byte // packed form, like loc
 }
 
 // runPages holds frames of one source: the frame of page i starts at
 // base+rel[i] and ends at base+rel[i+1]. The page is absent if that range is
 // empty.
 type runPages struct {
-	rel  [chunkLen + 1]uint32
+	rel  [ChunkLen + 1]uint32
 	src  uint32
 	base int64
 }
@@ -135,7 +135,7 @@ func (c *chunk) set(i, src uint32, offset int64, size uint32) {
 // unfold converts a chunk from the form for few pages to packed form.
 func (c *chunk) unfold() {
 	few := *c.few
-	c.few, c.loc, c.ref = nil, new([chunkLen]uint64), new([chunkLen][3]byte)
+	c.few, c.loc, c.ref = nil, new([ChunkLen]uint64), new([ChunkLen][3]byte)
 	for _, p := range few {
 		c.loc[p.i], c.ref[p.i] = p.loc, p.ref
 	}
@@ -152,7 +152,7 @@ func (c *chunk) cut(i uint32) {
 	clear(c.ref[i:])
 }
 
-func (t *pageTable) chunk(pgno uint32) *chunk {
+func (t *Table) chunk(pgno uint32) *chunk {
 	i := pgno - 1
 	n := i >> nodeShift
 	if pgno == 0 || n >= uint32(len(t.nodes)) || t.nodes[n] == nil {
@@ -162,23 +162,23 @@ func (t *pageTable) chunk(pgno uint32) *chunk {
 }
 
 // lookup returns the location of a page. It does not allocate.
-func (t *pageTable) lookup(pgno uint32) (frameLoc, bool) {
+func (t *Table) lookup(pgno uint32) (Loc, bool) {
 	c := t.chunk(pgno)
 	if c == nil {
-		return frameLoc{}, false
+		return Loc{}, false
 	}
-	src, offset, size := c.get((pgno - 1) % chunkLen)
+	src, offset, size := c.get((pgno - 1) % ChunkLen)
 	if size == 0 {
-		return frameLoc{}, false
+		return Loc{}, false
 	}
-	return frameLoc{source: t.sources.get(src), offset: offset, size: size}, true
+	return Loc{Source: t.Sources.get(src), Offset: offset, Size: size}, true
 }
 
-// eachMissing calls fn, in ascending order, with the pages from first to last
+// EachMissing calls fn, in ascending order, with the pages from first to last
 // that are not in set, until fn returns false. Its cost depends on the number
 // of pages in the table, not on last. It skips pages beyond the capacity of
 // set. If set is nil, eachMissing visits all pages in the range.
-func (t *pageTable) eachMissing(set *bitmap, first, last uint32, fn func(pgno uint32, loc frameLoc) bool) {
+func (t *Table) EachMissing(set *Bitmap, first, last uint32, fn func(pgno uint32, loc Loc) bool) {
 	if first == 0 || first > last {
 		return
 	}
@@ -189,10 +189,10 @@ func (t *pageTable) eachMissing(set *bitmap, first, last uint32, fn func(pgno ui
 		}
 		for k, c := range node.chunks {
 			before := uint32(n)<<nodeShift | uint32(k)<<chunkBits // number of pages before the chunk
-			if c == nil || before > last-1 || before+(chunkLen-1) < first-1 {
+			if c == nil || before > last-1 || before+(ChunkLen-1) < first-1 {
 				continue
 			}
-			from, to := max(first-1, before)+1, min(last-1, before+(chunkLen-1))+1
+			from, to := max(first-1, before)+1, min(last-1, before+(ChunkLen-1))+1
 			if !t.eachMissingOf(c, before, set, from, to, fn) {
 				return
 			}
@@ -201,17 +201,17 @@ func (t *pageTable) eachMissing(set *bitmap, first, last uint32, fn func(pgno ui
 }
 
 // eachMissingOf is eachMissing for one chunk.
-func (t *pageTable) eachMissingOf(c *chunk, before uint32, set *bitmap, from, to uint32, fn func(pgno uint32, loc frameLoc) bool) bool {
+func (t *Table) eachMissingOf(c *chunk, before uint32, set *Bitmap, from, to uint32, fn func(pgno uint32, loc Loc) bool) bool {
 	more := true
 	visit := func(pgno uint32) bool {
 		src, offset, size := c.get(pgno - 1 - before)
 		if size != 0 {
-			more = fn(pgno, frameLoc{source: t.sources.get(src), offset: offset, size: size})
+			more = fn(pgno, Loc{Source: t.Sources.get(src), Offset: offset, Size: size})
 		}
 		return more
 	}
 	if set != nil {
-		set.missingIn(from, to, visit)
+		set.MissingIn(from, to, visit)
 		return more
 	}
 	for pgno := from; visit(pgno) && pgno != to; pgno++ {
@@ -219,9 +219,9 @@ func (t *pageTable) eachMissingOf(c *chunk, before uint32, set *bitmap, from, to
 	return more
 }
 
-// end returns the number of the last page in the table, or 0 if the table is
+// End returns the number of the last page in the table, or 0 if the table is
 // empty.
-func (t *pageTable) end() uint32 {
+func (t *Table) End() uint32 {
 	for n := len(t.nodes) - 1; n >= 0; n-- {
 		if t.nodes[n] == nil {
 			continue
@@ -231,7 +231,7 @@ func (t *pageTable) end() uint32 {
 			if c == nil {
 				continue
 			}
-			for i := chunkLen - 1; i >= 0; i-- {
+			for i := ChunkLen - 1; i >= 0; i-- {
 				if _, _, size := c.get(uint32(i)); size != 0 {
 					return uint32(n)<<nodeShift | uint32(k)<<chunkBits | uint32(i) + 1
 				}
@@ -241,18 +241,18 @@ func (t *pageTable) end() uint32 {
 	return 0
 }
 
-// edit returns a copy of t that can be changed. It leaves t unchanged.
-func (t *pageTable) edit() *pageTable {
-	return &pageTable{
+// Edit returns a copy of t that can be changed. It leaves t unchanged.
+func (t *Table) Edit() *Table {
+	return &Table{
 		nodes:   append([]*tableNode(nil), t.nodes...),
-		sources: t.sources.edit(),
+		Sources: t.Sources.edit(),
 		gen:     t.gen + 1,
 	}
 }
 
 // ownNode returns the node of a page. It copies the node first if the node
 // belongs to an earlier edit.
-func (t *pageTable) ownNode(pgno uint32) *tableNode {
+func (t *Table) ownNode(pgno uint32) *tableNode {
 	n := int((pgno - 1) >> nodeShift)
 	for n >= len(t.nodes) {
 		t.nodes = append(t.nodes, nil)
@@ -271,7 +271,7 @@ func (t *pageTable) ownNode(pgno uint32) *tableNode {
 // ownChunk returns the chunk of a page in packed form or in the form for few
 // pages. It copies the chunk first if the chunk belongs to an earlier edit or
 // is a run.
-func (t *pageTable) ownChunk(pgno uint32) *chunk {
+func (t *Table) ownChunk(pgno uint32) *chunk {
 	node := t.ownNode(pgno)
 	slot := &node.chunks[(pgno-1)>>chunkBits%nodeLen]
 	old := *slot
@@ -289,8 +289,8 @@ func (t *pageTable) ownChunk(pgno uint32) *chunk {
 		loc, ref := *old.loc, *old.ref
 		c.loc, c.ref = &loc, &ref
 	default:
-		c.loc, c.ref = new([chunkLen]uint64), new([chunkLen][3]byte)
-		for i := range uint32(chunkLen) {
+		c.loc, c.ref = new([ChunkLen]uint64), new([ChunkLen][3]byte)
+		for i := range uint32(ChunkLen) {
 			if src, offset, size := old.get(i); size != 0 {
 				c.set(i, src, offset, size)
 			}
@@ -300,21 +300,21 @@ func (t *pageTable) ownChunk(pgno uint32) *chunk {
 	return c
 }
 
-// put points pages to frames of one source. The pages belong to one chunk and
+// Put points pages to frames of one source. The pages belong to one chunk and
 // are in ascending order.
-func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
+func (t *Table) Put(src uint32, entries []ltxio.Entry, commit uint32) {
 	first := entries[0].Pgno
 	if t.putRun(src, entries, commit) {
 		return
 	}
 	// Count the new pages before the old ones are subtracted. Otherwise the
 	// count of the source could reach 0, and its number would be released.
-	t.sources.add(src, len(entries))
+	t.Sources.add(src, len(entries))
 	c := t.ownChunk(first)
 	for _, e := range entries {
-		i := (e.Pgno - 1) % chunkLen
+		i := (e.Pgno - 1) % ChunkLen
 		if old, _, size := c.get(i); size != 0 {
-			t.sources.add(old, -1)
+			t.Sources.add(old, -1)
 		}
 		c.set(i, src, e.Offset, e.Size)
 	}
@@ -322,14 +322,14 @@ func (t *pageTable) put(src uint32, entries []ltxio.Entry, commit uint32) {
 
 // putRun stores entries as a run if they are all the pages that the chunk
 // holds. It reports whether it did.
-func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
+func (t *Table) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 	first := entries[0].Pgno
-	start := (first - 1) / chunkLen * chunkLen // number of pages before the chunk
+	start := (first - 1) / ChunkLen * ChunkLen // number of pages before the chunk
 	old := t.chunk(first)
-	if old != nil && uint32(len(entries)) < min(chunkLen, commit-start) {
+	if old != nil && uint32(len(entries)) < min(ChunkLen, commit-start) {
 		return false
 	}
-	if len(entries) <= maxFew && uint32(len(entries)) < min(chunkLen, commit-start) {
+	if len(entries) <= maxFew && uint32(len(entries)) < min(ChunkLen, commit-start) {
 		return false // the form for few pages is smaller
 	}
 	base := entries[0].Offset
@@ -340,11 +340,11 @@ func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) boo
 		}
 		end += int64(e.Size)
 	}
-	t.sources.add(src, len(entries))
+	t.Sources.add(src, len(entries))
 	t.releaseChunk(old, 0)
 	run := &runPages{base: base, src: src}
 	k := 0
-	for i := range uint32(chunkLen) {
+	for i := range uint32(ChunkLen) {
 		size := uint32(0)
 		if k < len(entries) && entries[k].Pgno-1-start == i {
 			size = entries[k].Size
@@ -357,8 +357,8 @@ func (t *pageTable) putRun(src uint32, entries []ltxio.Entry, commit uint32) boo
 }
 
 // truncate removes all pages beyond commit.
-func (t *pageTable) truncate(commit uint32) {
-	keep := int((uint64(commit) + nodeLen*chunkLen - 1) >> nodeShift)
+func (t *Table) truncate(commit uint32) {
+	keep := int((uint64(commit) + nodeLen*ChunkLen - 1) >> nodeShift)
 	for _, node := range t.nodes[min(keep, len(t.nodes)):] {
 		if node == nil {
 			continue
@@ -377,7 +377,7 @@ func (t *pageTable) truncate(commit uint32) {
 		t.releaseChunk(node.chunks[i], 0)
 		node.chunks[i] = nil
 	}
-	if from := (commit-1)%chunkLen + 1; from < chunkLen && node.chunks[last] != nil {
+	if from := (commit-1)%ChunkLen + 1; from < ChunkLen && node.chunks[last] != nil {
 		c := t.ownChunk(commit)
 		t.releaseChunk(c, from)
 		c.cut(from)
@@ -386,13 +386,13 @@ func (t *pageTable) truncate(commit uint32) {
 
 // releaseChunk subtracts the pages of a chunk, from page number from on, from
 // the counts of their sources.
-func (t *pageTable) releaseChunk(c *chunk, from uint32) {
+func (t *Table) releaseChunk(c *chunk, from uint32) {
 	if c == nil {
 		return
 	}
-	for i := from; i < chunkLen; i++ {
+	for i := from; i < ChunkLen; i++ {
 		if src, _, size := c.get(i); size != 0 {
-			t.sources.add(src, -1)
+			t.Sources.add(src, -1)
 		}
 	}
 }
@@ -402,7 +402,7 @@ func (t *pageTable) releaseChunk(c *chunk, from uint32) {
 // which the number may stand for another source, have their own copies of the
 // nodes.
 type sourceTable struct {
-	nodes []*sourceNode
+	Nodes []*sourceNode
 	n     uint32 // number of source numbers in use or free
 	free  uint32 // first number without pages, plus 1; 0 if there is none
 	gen   uint64
@@ -416,44 +416,44 @@ type sourceNode struct {
 }
 
 type sourceSlot struct {
-	source
+	Source
 	pages int
 	next  uint32 // in a free slot: the next free number, plus 1
 }
 
-func (t *sourceTable) get(src uint32) source {
-	return t.nodes[src/sourceNodeLen].slots[src%sourceNodeLen].source
+func (t *sourceTable) get(src uint32) Source {
+	return t.Nodes[src/sourceNodeLen].slots[src%sourceNodeLen].Source
 }
 
 func (t *sourceTable) edit() sourceTable {
-	return sourceTable{nodes: append([]*sourceNode(nil), t.nodes...), n: t.n, free: t.free, gen: t.gen + 1}
+	return sourceTable{Nodes: append([]*sourceNode(nil), t.Nodes...), n: t.n, free: t.free, gen: t.gen + 1}
 }
 
 // slot returns the slot of a source number. It copies the node first if the
 // node belongs to an earlier edit.
 func (t *sourceTable) slot(src uint32) *sourceSlot {
 	i := src / sourceNodeLen
-	node := t.nodes[i]
+	node := t.Nodes[i]
 	if node.gen != t.gen {
 		node = &sourceNode{gen: t.gen, slots: node.slots}
-		t.nodes[i] = node
+		t.Nodes[i] = node
 	}
 	return &node.slots[src%sourceNodeLen]
 }
 
-// new assigns a number to a source. The caller must add pages to it next.
-func (t *sourceTable) new(s source) uint32 {
+// New assigns a number to a source. The caller must add pages to it next.
+func (t *sourceTable) New(s Source) uint32 {
 	src := t.free - 1
 	if t.free == 0 {
 		src = t.n
 		t.n++
-		if int(src/sourceNodeLen) == len(t.nodes) {
-			t.nodes = append(t.nodes, &sourceNode{gen: t.gen})
+		if int(src/sourceNodeLen) == len(t.Nodes) {
+			t.Nodes = append(t.Nodes, &sourceNode{gen: t.gen})
 		}
 	}
 	slot := t.slot(src)
 	t.free = slot.next
-	*slot = sourceSlot{source: s}
+	*slot = sourceSlot{Source: s}
 	return src
 }
 
@@ -468,11 +468,11 @@ func (t *sourceTable) add(src uint32, pages int) {
 }
 
 // each calls fn for every source that has pages.
-func (t *sourceTable) each(fn func(s source, pages int)) {
-	for _, node := range t.nodes {
+func (t *sourceTable) each(fn func(s Source, pages int)) {
+	for _, node := range t.Nodes {
 		for i := range node.slots {
 			if s := &node.slots[i]; s.pages > 0 {
-				fn(s.source, s.pages)
+				fn(s.Source, s.pages)
 			}
 		}
 	}

@@ -1,0 +1,119 @@
+package view
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/replica"
+	"github.com/superfly/ltx"
+)
+
+// stamp is what a view remembers of a transaction at which one of its files
+// ended. The timestamps tell two histories apart.
+type stamp struct {
+	txid      ltx.TXID
+	timestamp int64 // milliseconds since the Unix epoch
+	// dated means that timestamp is the timestamp of the transaction. It is
+	// false for a snapshot, which carries the time of its creation, and for a
+	// doubtful transaction.
+	dated  bool
+	commit uint32 // size of the database after it, in pages
+}
+
+// maxStamps is the number of stamps that a view keeps. It keeps the newest.
+const maxStamps = 64
+
+// AddStamp returns stamps with the stamp of a file appended. It does not change
+// stamps.
+func AddStamp(stamps []stamp, f *File) []stamp {
+	keep := stamps[max(0, len(stamps)-maxStamps+1):]
+	return append(slices.Clip(slices.Clone(keep)), stamp{f.MaxTXID, f.Timestamp, f.Level != replica.SnapshotLevel, f.Commit})
+}
+
+// StampOf returns the timestamp of a transaction. It returns false if v does
+// not know it.
+func (v *View) StampOf(txid ltx.TXID) (timestamp int64, ok bool) {
+	for _, s := range v.Stamps {
+		if s.txid == txid && s.dated {
+			return s.timestamp, true
+		}
+	}
+	return 0, false
+}
+
+// LeastSince returns the smallest size, in pages, that the database had after
+// transaction txid, among the sizes at the ends of the files that made v. It
+// returns 0 if that is not known.
+func (v *View) LeastSince(txid ltx.TXID) uint32 {
+	if len(v.Stamps) == maxStamps && v.Stamps[0].txid > txid {
+		return 0
+	}
+	least := v.Commit
+	for _, s := range v.Stamps {
+		if s.txid > txid {
+			least = min(least, s.commit)
+		}
+	}
+	return least
+}
+
+// txidRange is a range of transactions; after is excluded and upTo is included.
+type txidRange struct{ after, upTo ltx.TXID }
+
+// IsDoubtful reports whether the replica may hold another transaction under
+// this number.
+func (v *View) IsDoubtful(txid ltx.TXID) bool {
+	return slices.ContainsFunc(v.doubtful, func(r txidRange) bool { return txid > r.after && txid <= r.upTo })
+}
+
+// ErrDisagrees means that a file belongs to another history than the state that
+// it was to be applied to.
+var ErrDisagrees = errors.New("it is of another history")
+
+// Bridge decides whether v may be published although some transactions of cur
+// are not known to be on the replica. v is cur with file f applied. The replica
+// is known to hold the transactions of cur up to upTo, and f covers the later
+// ones. If f is of the same history, it contains every page that these
+// transactions changed or cut off. If it contains these pages, v is correct
+// whatever the transactions were, because v has no page of them any more. In
+// that case bridge returns v with the transactions marked as doubtful.
+// Otherwise it returns an error.
+func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, error) {
+	if stamp, ok := cur.StampOf(cur.TXID); ok && f.Level != replica.SnapshotLevel && f.Timestamp < stamp {
+		return nil, fmt.Errorf("apply %s: %w: it is older than transaction %s", f, ErrDisagrees, cur.TXID)
+	}
+	if f.MinTXID > upTo+1 {
+		return nil, fmt.Errorf("apply %s: %w: transactions before it are not known", f, ErrDisagrees)
+	}
+	var lacks *Source
+	v.EachSource(func(s Source, _ int) {
+		if s.Version > upTo && s.Version != v.TXID {
+			lacks = &s
+		}
+	})
+	if lacks != nil {
+		return nil, fmt.Errorf("apply %s: %w: it lacks pages that transaction %s has changed", f, ErrDisagrees, lacks.Version)
+	}
+	least, grown := cur.LeastSince(upTo), uint32(0)
+	index.Each(func(e ltxio.Entry) bool {
+		if e.Pgno > least {
+			grown++
+		}
+		return true
+	})
+	if lock := ltx.LockPgno(f.PageSize); least < lock && lock <= f.Commit {
+		grown++ // the lock page is in no file
+	}
+	if f.Commit > least && grown < f.Commit-least {
+		return nil, fmt.Errorf("apply %s: %w: it lacks pages that were cut off before transaction %s", f, ErrDisagrees, cur.TXID)
+	}
+	v.doubtful = append(slices.Clip(slices.Clone(v.doubtful)), txidRange{upTo, cur.TXID})
+	v.Stamps = slices.Clone(v.Stamps)
+	for i := range v.Stamps {
+		s := &v.Stamps[i]
+		s.dated = s.dated && !v.IsDoubtful(s.txid)
+	}
+	return v, nil
+}
