@@ -152,9 +152,9 @@ type compactor struct {
 	due      schedule
 	problems problems
 
-	from   [numLevels]ltx.TXID // where the newest file of a level begins, if that is known
-	pruned ltx.TXID            // where the file of level 1 begins that has the newest deleted one of level 0
-	there  map[view.Key]bool   // files that this process has made, or read
+	from   [view.Levels]ltx.TXID // where the newest file of a level begins, if that is known
+	pruned ltx.TXID              // where the file of level 1 begins that has the newest deleted one of level 0
+	there  map[view.Key]bool     // files that this process has made, or read
 }
 
 func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
@@ -174,8 +174,8 @@ func (c *compactor) begin() error {
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	var made [numLevels]time.Time // of the newest file of each level
-	var last [numLevels]ltx.TXID
+	var made [view.Levels]time.Time // of the newest file of each level
+	var last [view.Levels]ltx.TXID
 	oldest := time.Now()
 	for _, f := range files {
 		if last[f.Level] < f.MaxTXID {

@@ -36,7 +36,7 @@ func forkOf(t *testing.T, n, more int) *ltxtest.Primary {
 // transaction on, and one of level 1 for those between two others.
 func become(t *testing.T, client *hookClient, p *ltxtest.Primary, level0From, level1From, level1To ltx.TXID) {
 	t.Helper()
-	for level := range numLevels {
+	for level := range view.Levels {
 		itr, err := client.LTXFiles(t.Context(), level, 0, false)
 		if err != nil {
 			t.Fatal(err)

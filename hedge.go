@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -91,7 +92,7 @@ func (s *store) readHedged(ctx context.Context, f view.Key, buf []byte, offset i
 		})
 	}
 	if !read() {
-		return ErrClosed
+		return errs.ErrClosed
 	}
 	running := 1
 	timer := time.NewTimer(delay)

@@ -159,12 +159,6 @@ func encodeAgain(t *testing.T, client ReplicaClient) {
 	}
 }
 
-// countReads returns how many read requests there were.
-func countReads(s *store) int64 {
-	n, _ := s.totalReads()
-	return n
-}
-
 // putPages stores a file with pages as they are, in a database of commit pages.
 func putPages(t testing.TB, client ReplicaClient, k view.Key, commit uint32, pages map[uint32][]byte) {
 	t.Helper()
@@ -179,4 +173,10 @@ func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, page
 	if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// countReads returns how many read requests there were.
+func countReads(s *store) int64 {
+	n, _ := s.totalReads()
+	return n
 }

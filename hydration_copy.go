@@ -76,7 +76,7 @@ func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 		case errs.IsDiskFull(err):
 			c.state.pauseFailed(err)
 			paused = true
-		case isMissing(err), errors.Is(err, ErrCorrupt):
+		case errs.IsMissing(err), errors.Is(err, ErrCorrupt):
 			if err := c.checkStale(ctx, err); err != nil {
 				return err
 			}
@@ -117,7 +117,7 @@ func (c *copier) checkStale(ctx context.Context, problem error) error {
 		return nil
 	}
 	var bad *fileError
-	if errors.As(problem, &bad) && c.isCurrent(bad.epoch) && view.IsListed(bad.file, files) && !isMissing(problem) {
+	if errors.As(problem, &bad) && c.isCurrent(bad.epoch) && view.IsListed(bad.file, files) && !errs.IsMissing(problem) {
 		if bad.wrong {
 			c.distrust(bad.file, problem)
 		}

@@ -51,7 +51,7 @@ func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf [
 			return ctx.Err()
 		case isOver():
 			return nil
-		case isMissing(err):
+		case errs.IsMissing(err):
 			f.Gone.Store(true)
 			return err
 		case errors.Is(err, errShortBody), errs.IsPermanent(err) && !errors.Is(err, context.Canceled):

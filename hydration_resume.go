@@ -7,6 +7,7 @@ import (
 	"hash/crc64"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -156,7 +157,7 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 		switch {
 		case err == nil && checksum == f.Checksum:
 			return f.MaxTXID, files, nil
-		case err != nil && !isMissing(err) && !errors.Is(err, ErrCorrupt):
+		case err != nil && !errs.IsMissing(err) && !errors.Is(err, ErrCorrupt):
 			return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -117,7 +118,7 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 		}
 		if plan, err = choose(files); err == nil {
 			v, pages, err := x.assemble(ctx, plan)
-			if !isMissing(err) {
+			if !errs.IsMissing(err) {
 				return v, pages, err
 			}
 			continue
@@ -126,7 +127,7 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 		// is compacted and deleted in between looks like a gap, or is missing
 		// when its header is read.
 		var missing *MissingError
-		if !errors.As(err, &missing) && !isMissing(err) {
+		if !errors.As(err, &missing) && !errs.IsMissing(err) {
 			return nil, nil, err
 		}
 	}

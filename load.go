@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -72,7 +73,7 @@ func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (l *loadedFile
 
 func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
 	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
-		return nil, fmt.Errorf("%w: file has %d bytes", ErrCorrupt, info.Size)
+		return nil, fmt.Errorf("%w: file has %d bytes", errs.ErrCorrupt, info.Size)
 	}
 	ctx = asListed(ctx, info) // all parts must come from the same version of the file
 	if info.Size <= wholeSize {
@@ -95,7 +96,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		return nil, err
 	}
 	if most := ltxio.MaxTailSize(hdr); need > most {
-		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", ErrCorrupt, need, most, hdr.Commit)
+		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", errs.ErrCorrupt, need, most, hdr.Commit)
 	}
 	if need > int64(len(tail)) {
 		if tail, err = s.readRest(ctx, info, tail, need); err != nil {
@@ -183,7 +184,7 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 // header reads the header of a file.
 func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
 	if info.Size < ltxio.MinFileSize {
-		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", view.KeyOf(info), ErrCorrupt, info.Size)
+		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", view.KeyOf(info), errs.ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.HeaderSize)
 	return buf, s.load(asListed(ctx, info), view.KeyOf(info), buf, 0)
@@ -206,7 +207,7 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 // checksum reads the checksum in the trailer of a file.
 func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
 	if info.Size < ltxio.MinFileSize {
-		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", view.KeyOf(info), ErrCorrupt, info.Size)
+		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", view.KeyOf(info), errs.ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.TrailerSize)
 	if err := s.load(asListed(ctx, info), view.KeyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
@@ -214,7 +215,7 @@ func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum,
 	}
 	var trailer ltx.Trailer
 	if err := trailer.UnmarshalBinary(buf); err != nil {
-		return 0, fmt.Errorf("read trailer of %s: %w: %w", view.KeyOf(info), ErrCorrupt, err)
+		return 0, fmt.Errorf("read trailer of %s: %w: %w", view.KeyOf(info), errs.ErrCorrupt, err)
 	}
 	return trailer.FileChecksum, nil
 }

@@ -232,7 +232,7 @@ func (s *pageSource) fetch(ctx context.Context, v *view.View, pgno uint32, loc v
 			switch {
 			case err == nil, attempt >= maxFetchAttempts:
 				return page, err
-			case isMissing(err):
+			case errs.IsMissing(err):
 				loc.File.Gone.Store(true)
 			case errors.Is(err, ErrCorrupt):
 				// The file may have been replaced since its index was read.

@@ -231,7 +231,7 @@ func (x *index) poll(full bool) (err error) {
 		case known:
 			err = x.advanceBy(ctx, cur, cur.TXID, files)
 			var missing *MissingError
-			if !errors.As(err, &missing) && !isMissing(err) && !errors.Is(err, view.ErrOtherPageSize) {
+			if !errors.As(err, &missing) && !errs.IsMissing(err) && !errors.Is(err, view.ErrOtherPageSize) {
 				return unlessWriting(err)
 			}
 		}

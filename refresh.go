@@ -77,7 +77,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 		r = x.follow(ctx, before, files, j, err)
 		err = r.err()
 		var missing *MissingError
-		if !isMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errs.ErrOvertaken) {
+		if !errs.IsMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errs.ErrOvertaken) {
 			break
 		}
 	}

@@ -165,7 +165,7 @@ func TestFind_ListedButMissing(t *testing.T) {
 		for i := range uint32(readers) {
 			wg.Go(func() {
 				for range rounds {
-					if _, err := db.pages.page(t.Context(), v, i%3+1); !isMissing(err) && !errors.Is(err, errs.ErrStateGone) {
+					if _, err := db.pages.page(t.Context(), v, i%3+1); !errs.IsMissing(err) && !errors.Is(err, errs.ErrStateGone) {
 						t.Errorf("page %d: %v", i%3+1, err)
 					}
 				}

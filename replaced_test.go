@@ -145,7 +145,7 @@ func TestPromise7_ReplicaEmptied(t *testing.T) {
 // which every page is another. It must not be compared with counterPrimary's by size.
 func replace(t *testing.T, client *hookClient, p *ltxtest.Primary, n int) *ltxtest.Primary {
 	t.Helper()
-	for level := range numLevels {
+	for level := range view.Levels {
 		p.DeleteLevelBelow(level, p.TXID()+1)
 	}
 	q := ltxtest.New(t, client, ltxtest.Options{Start: p.Time(1).Add(24 * time.Hour)})

@@ -13,8 +13,6 @@ const (
 	// SnapshotLevel is the compaction level that holds snapshots: LTX files
 	// with MinTXID 1 that contain a whole database. It is the highest level.
 	SnapshotLevel = replica.SnapshotLevel
-
-	numLevels = SnapshotLevel + 1
 )
 
 // The contract of a store is in package replica, which stores import instead of

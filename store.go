@@ -16,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 )
@@ -24,7 +25,7 @@ import (
 // as slices, reads an exact number of bytes, retries, and counts requests. It
 // is safe for concurrent use.
 type store struct {
-	client ReplicaClient
+	client replica.Client
 	log    *slog.Logger
 	limit  *limiter          // shared by all databases of the VFS
 	hedge  *hedge            // nil if slow reads get no second request
@@ -111,7 +112,7 @@ func (e panicError) Error() string { return fmt.Sprintf("replica client panicked
 func (panicError) Permanent() bool { return true }
 
 func (s *store) init(ctx context.Context) error {
-	c, ok := s.client.(Initializer)
+	c, ok := s.client.(replica.Initializer)
 	if !ok {
 		return nil
 	}
@@ -173,8 +174,8 @@ func (s *store) noteVersions(ctx context.Context) (context.Context, map[*ltx.Fil
 func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
 	for itr.Next() {
 		f := itr.Item()
-		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= numLevels {
-			err = fmt.Errorf("%w: %s: no name of an ltx file", ErrCorrupt, view.KeyOf(f))
+		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= view.Levels {
+			err = fmt.Errorf("%w: %s: no name of an ltx file", errs.ErrCorrupt, view.KeyOf(f))
 			break
 		}
 		if version := versions[f]; version != "" {
@@ -199,7 +200,7 @@ func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(
 // listAll lists the files of all levels. It sends the requests in parallel if
 // it takes more than one.
 func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
-	if c, ok := s.client.(AllLTXFilesLister); ok {
+	if c, ok := s.client.(replica.AllLTXFilesLister); ok {
 		var files []*ltx.FileInfo
 		err := s.retry(ctx, func() error {
 			t, err := s.place(ctx)
@@ -226,13 +227,13 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 // listsAllAtOnce reports whether a listing of all levels takes about one
 // request.
 func (s *store) listsAllAtOnce() bool {
-	_, ok := s.client.(AllLTXFilesLister)
+	_, ok := s.client.(replica.AllLTXFilesLister)
 	return ok && !s.byLevel.Load()
 }
 
 // listLevels lists the files of all levels with one listing a level.
 func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
-	var levels [numLevels][]*ltx.FileInfo
+	var levels [view.Levels][]*ltx.FileInfo
 	g, ctx := errgroup.WithContext(ctx)
 	for level := range levels {
 		g.Go(func() error {
@@ -269,7 +270,7 @@ func (s *store) readAll(ctx context.Context, class requestClass, f view.Key, buf
 		n, err := s.readOnce(ctx, class, s.limit.enqueue(class), f, buf, offset, nil)
 		if errors.Is(err, errShortBody) {
 			if n == short {
-				return fmt.Errorf("read %s: %w: it ends at %d, before %d", f, ErrCorrupt, offset+int64(n), offset+int64(len(buf)))
+				return fmt.Errorf("read %s: %w: it ends at %d, before %d", f, errs.ErrCorrupt, offset+int64(n), offset+int64(len(buf)))
 			}
 			short = n
 		}
@@ -283,7 +284,7 @@ func (s *store) readAll(ctx context.Context, class requestClass, f view.Key, buf
 func (s *store) create(ctx context.Context, f view.Key, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
 	s.creates.Add(1)
 	write := s.client.WriteLTXFile
-	if c, ok := s.client.(LTXFileCreator); ok && !s.cannotCreate.Load() {
+	if c, ok := s.client.(replica.LTXFileCreator); ok && !s.cannotCreate.Load() {
 		write = c.CreateLTXFile
 	} else if err := s.checkFree(ctx, f); err != nil {
 		return nil, err
@@ -314,9 +315,9 @@ func (s *store) create(ctx context.Context, f view.Key, encode func(io.Writer) e
 // listing could miss it, and the file would be overwritten.
 func (s *store) checkFree(ctx context.Context, f view.Key) error {
 	switch err := s.load(ctx, f, make([]byte, ltx.HeaderSize), 0); {
-	case isMissing(err):
+	case errs.IsMissing(err):
 		return nil
-	case err != nil && !errors.Is(err, ErrCorrupt):
+	case err != nil && !errors.Is(err, errs.ErrCorrupt):
 		return err
 	}
 	return fmt.Errorf("create %s: %w", f, fs.ErrExist)
@@ -388,6 +389,3 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f v
 	}
 	return n, nil
 }
-
-// isMissing reports whether err says that a file does not exist.
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -144,7 +144,7 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (b
 		return base.Timestamp == s.newest && base.Commit == s.commit, nil
 	}
 	sum, err := r.store.checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
-	if isMissing(err) || errors.Is(err, errs.ErrCorrupt) {
+	if errs.IsMissing(err) || errors.Is(err, errs.ErrCorrupt) {
 		return false, nil
 	}
 	return err == nil && sum == e.trailer.FileChecksum, err
@@ -162,7 +162,7 @@ func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view.View)
 	switch {
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
 		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.TXID, at)
-	case !isMissing(err):
+	case !errs.IsMissing(err):
 		return err
 	case base.Last == nil:
 		return fmt.Errorf("%w, and write buffer %s has commits that follow transaction %s: restore the replica, or set another path for the write buffer to begin a new database",

@@ -50,7 +50,7 @@ func (i *inspector) secondLook(ctx context.Context, v *view.View, files []*ltx.F
 		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.Last)
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
 		return true, nil
-	case !isMissing(err):
+	case !errs.IsMissing(err):
 		return false, err
 	}
 	have := i.known.all()

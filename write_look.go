@@ -76,7 +76,7 @@ func confirmEmpty(ctx context.Context, s *store) error {
 	first := view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}
 	if len(files) > 0 {
 		first = view.KeyOf(files[0])
-	} else if err := s.load(ctx, first, make([]byte, ltx.HeaderSize), 0); isMissing(err) {
+	} else if err := s.load(ctx, first, make([]byte, ltx.HeaderSize), 0); errs.IsMissing(err) {
 		return nil
 	} else if err != nil && !errors.Is(err, errs.ErrCorrupt) {
 		return err

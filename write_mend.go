@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -91,7 +92,7 @@ func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 		switch {
 		case err == nil:
 			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(f))
-		case !isMissing(err):
+		case !errs.IsMissing(err):
 			return nil, err
 		}
 		missing = append(missing, f)

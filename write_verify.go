@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -142,7 +143,7 @@ func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(info))
-	case isMissing(err):
+	case errs.IsMissing(err):
 		return fmt.Errorf("%s was uploaded, and was deleted: %w", view.KeyOf(info), err)
 	}
 	return err

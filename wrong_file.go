@@ -4,21 +4,14 @@ import (
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
-
-// wrongFile identifies a file whose content does not match its checksum.
-type wrongFile struct {
-	view.Key
-	checksum ltx.Checksum
-}
 
 // distrust ends the use of a file whose checksum is wrong, because it is not
 // known which of its pages are damaged. Pages that were served before cannot be
 // taken back. From now on no page of the file is served, and SQLite drops its
 // cache.
 func (x *index) distrust(f *view.File, problem error) {
-	x.store.wrong.Store(wrongFile{f.Key(), f.Checksum}, problem)
+	x.store.noteWrong(f, problem)
 	mark := func(v *view.View) {
 		for _, v := range []*view.View{v, v.Base, v.State.Moved.Load()} {
 			if v == nil {
@@ -51,14 +44,5 @@ func (x *index) forgetServed() {
 			x.writer.stampLocal() // the next sync publishes the new state
 			return
 		}
-	}
-}
-
-// markWrong makes reads of pages from f fail if its content is known to be
-// wrong.
-func (s *store) markWrong(f *view.File) {
-	if problem, ok := s.wrong.Load(wrongFile{f.Key(), f.Checksum}); ok {
-		err := problem.(error)
-		f.Wrong.Store(&err)
 	}
 }

@@ -78,3 +78,6 @@ func IsPermanent(err error) bool {
 func IsDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+// IsMissing reports whether err says that a file does not exist.
+func IsMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -100,6 +100,9 @@ func fileName(level int, minTXID, maxTXID ltx.TXID) string {
 	return fmt.Sprintf("%d/%s", level, ltx.FormatFilename(minTXID, maxTXID))
 }
 
+// Levels is the number of levels that files of a replica are on.
+const Levels = replica.SnapshotLevel + 1
+
 // Key identifies a file by its name.
 type Key struct {
 	Level            int

@@ -1,0 +1,80 @@
+package litestream
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/view"
+)
+
+// slowOnce is a database of a hundred pages of which none is known, and a
+// client whose next request takes a minute, whatever becomes of its context.
+func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slow func()) {
+	client = newHookClient()
+	putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 100, 7, pgnoRange(1, 100))
+	opts.PollInterval = -1
+	db = openHere(t, client, opts)
+	db.pages.cache.Load().lru.Purge()
+	return db, client, func() {
+		var once sync.Once
+		client.open = func(view.Key, int64) error {
+			sleep := time.Millisecond
+			once.Do(func() { sleep = time.Minute })
+			time.Sleep(sleep)
+			return nil
+		}
+	}
+}
+
+// TestHedge_CloseWaits closes a database while the loser of two requests has
+// not noticed.
+func TestHedge_CloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, client, slow := slowOnce(t, Options{HedgeRequests: true})
+		v := db.Current.Load()
+		for range 40 { // enough for a second request
+			db.store.hedge.observe(10 * time.Millisecond)
+		}
+		slow()
+		opens, start := client.opens.Load(), time.Now()
+		page, err := db.pages.page(t.Context(), v, 99)
+		if err != nil || len(page) == 0 || page[0] != 7 {
+			t.Errorf("page 99: %v", err)
+		}
+		if d := time.Since(start); d != 11*time.Millisecond || client.opens.Load() != opens+2 || db.stats().Hedges != 1 {
+			t.Errorf("%d requests took %v", client.opens.Load()-opens, d)
+		}
+		if err := db.close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("closed after %v", d)
+		}
+		if _, err := db.pages.page(t.Context(), v, 98); !errors.Is(err, ErrClosed) {
+			t.Errorf("after close: %v", err)
+		}
+	})
+}
+
+func TestHedge_OffByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, client, slow := slowOnce(t, Options{})
+		v := db.Current.Load()
+		for pgno := range uint32(40) {
+			if _, err := db.pages.page(t.Context(), v, 2+pgno); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slow()
+		opens, start := client.opens.Load(), time.Now()
+		if _, err := db.pages.page(t.Context(), v, 99); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != time.Minute || client.opens.Load() != opens+1 || db.store.hedge != nil {
+			t.Errorf("%d requests took %v", client.opens.Load()-opens, d)
+		}
+	})
+}

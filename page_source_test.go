@@ -1,0 +1,123 @@
+package litestream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+)
+
+// TestReader_OneFetchPerPage asks for one page many times at once.
+func TestReader_OneFetchPerPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, fail := range []error{nil, errors.New("no luck")} {
+			r := newPageSource(&store{}, nil, pageOptions{cacheSize: DefaultCacheSize}, 4096)
+			var fetches atomic.Int64
+			got := make(chan error, 20)
+			for range 20 {
+				go func() {
+					page, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+						fetches.Add(1)
+						time.Sleep(time.Second)
+						return bytes.Repeat([]byte{7}, 4096), fail
+					})
+					if err == nil && page[0] != 7 {
+						err = errors.New("wrong page")
+					}
+					got <- err
+				}()
+			}
+			for range 20 {
+				if err := <-got; !errors.Is(err, fail) {
+					t.Errorf("got %v, want %v", err, fail)
+				}
+			}
+			if fetches.Load() != 1 {
+				t.Errorf("%d fetches", fetches.Load())
+			}
+			if len(r.flights.mu.of) != 0 {
+				t.Error("a flight is left")
+			}
+		}
+	})
+}
+
+// TestReader_WaiterOutlivesFetch has the one who fetches run into its limit:
+// who waited has its own.
+func TestReader_WaiterOutlivesFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newPageSource(&store{}, nil, pageOptions{}, 4096)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		first := make(chan error, 1)
+		go func() {
+			_, err := r.version(short, pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+				<-short.Done()
+				return nil, short.Err()
+			})
+			first <- err
+		}()
+		synctest.Wait()
+		page, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
+		if err != nil || len(page) != 1 {
+			t.Errorf("the one who waited gets %v, %v", page, err)
+		}
+		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the first gets %v", err)
+		}
+	})
+}
+
+// TestReader_PanicFreesWaiters panics within a fetch.
+func TestReader_PanicFreesWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newPageSource(&store{}, nil, pageOptions{}, 4096)
+		panicked := make(chan any, 1)
+		go func() {
+			defer func() { panicked <- recover() }()
+			_, _ = r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+				time.Sleep(time.Second)
+				panic("client bug")
+			})
+		}()
+		synctest.Wait()
+		if _, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
+			t.Error("who waited gets no error")
+		}
+		if <-panicked == nil {
+			t.Error("the panic is gone")
+		}
+	})
+}
+
+// TestPromise8_CacheSize fills the cache with far more than fits.
+func TestPromise8_CacheSize(t *testing.T) {
+	for _, pageSize := range []uint32{512, 4096, 65536} {
+		const size = 4 << 20
+		c := newPageCache(size, pageSize)
+		before := viewtest.HeapInUse()
+		for i := range uint32(4 * size / pageSize) {
+			c.add(pageKey{version: 1, pgno: i + 1}, make([]byte, pageSize))
+			c.add(pageKey{version: 2, pgno: i/2 + 1}, make([]byte, pageSize))
+			c.get(pageKey{version: 2, pgno: i/3 + 1})
+		}
+		after := viewtest.HeapInUse()
+		if n := c.lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
+			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
+		}
+		t.Logf("page size %d: %d bytes of heap for a cache of %d", pageSize, after-before, size)
+		if after-before > size*115/100 {
+			t.Errorf("page size %d: the cache takes %d bytes of heap, not %d", pageSize, after-before, size)
+		}
+		runtime.KeepAlive(c)
+	}
+	if c := newPageCache(-1, 4096); c != nil {
+		t.Error("a cache of negative size is one")
+	}
+}
