@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -17,16 +18,16 @@ import (
 
 // compactionDeps is what compaction needs of the rest of a database.
 type compactionDeps struct {
-	store *store
+	store *remote.Store
 	views *view.Views
 	tasks *task.Group
 	log   *slog.Logger
 	opts  compactionOptions
 
-	enabled func() bool             // reports whether write mode is on
-	suspect func()                  // is told that files are missing
-	pinned  func() []*view.View     // returns the views that connections read
-	pointTo func(*loadedFile) error // points pages of the current view to a file, if that is of its history
+	enabled func() bool                // reports whether write mode is on
+	suspect func()                     // is told that files are missing
+	pinned  func() []*view.View        // returns the views that connections read
+	pointTo func(*remote.Loaded) error // points pages of the current view to a file, if that is of its history
 	notes   compactionNotes
 }
 
@@ -170,7 +171,7 @@ func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
 func (c *compactor) begin() error {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	files, err := c.store.listAll(ctx, false)
+	files, err := c.store.ListAll(ctx, false)
 	if err != nil || len(files) == 0 {
 		return err
 	}

@@ -15,11 +15,11 @@ import (
 func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	compacted, err := c.store.list(ctx, 1, c.pruned, false)
+	compacted, err := c.store.List(ctx, 1, c.pruned, false)
 	if err != nil {
 		return again, err
 	}
-	files, err := c.store.list(ctx, 0, 0, false)
+	files, err := c.store.List(ctx, 0, 0, false)
 	if err != nil {
 		return again, err
 	}
@@ -61,7 +61,7 @@ func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 	if c.there[view.KeyOf(f)] {
 		return nil
 	}
-	if _, err := c.store.checksum(ctx, f); err != nil {
+	if _, err := c.store.Checksum(ctx, f); err != nil {
 		return fmt.Errorf("%s is listed, and nothing is deleted while it cannot be read: %w", view.KeyOf(f), err)
 	}
 	if len(c.there) >= mostThere {
@@ -83,7 +83,7 @@ func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 	for i, f := range files {
 		keys[i] = view.KeyOf(f)
 	}
-	if err := c.store.delete(ctx, keys...); err != nil {
+	if err := c.store.Delete(ctx, keys...); err != nil {
 		return fmt.Errorf("delete files that were compacted: %w", err)
 	}
 	c.log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -31,7 +32,7 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 	if level > 1 {
 		seek = c.from[level]
 	}
-	files, err := c.store.list(ctx, level-1, seek, false)
+	files, err := c.store.List(ctx, level-1, seek, false)
 	if err != nil || len(files) == 0 {
 		return false, false, err
 	}
@@ -59,9 +60,9 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 // end returns the newest transaction of a level. It lists the newest files only,
 // once it knows where they begin.
 func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err error) {
-	files, err := c.store.list(ctx, level, c.from[level], false)
+	files, err := c.store.List(ctx, level, c.from[level], false)
 	if err == nil && len(files) == 0 && c.from[level] > 0 {
-		files, err = c.store.list(ctx, level, 0, false)
+		files, err = c.store.List(ctx, level, 0, false)
 	}
 	c.from[level] = 0
 	for _, f := range files {
@@ -88,7 +89,7 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 	}
 	if level > 1 {
 		// Files of several writers may overlap, and begin anywhere.
-		older, err := c.store.list(ctx, level-1, 0, false)
+		older, err := c.store.List(ctx, level-1, 0, false)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +97,7 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 			return inputs, nil
 		}
 	}
-	all, err := c.store.listAll(ctx, false)
+	all, err := c.store.ListAll(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	if level == replica.SnapshotLevel {
 		key.MinTXID = 1
 	}
-	info, err := c.store.create(ctx, key, func(w io.Writer) error {
+	info, err := c.store.Create(ctx, key, func(w io.Writer) error {
 		readers := make([]io.Reader, len(inputs))
 		for i, f := range inputs {
 			readers[i] = &inputReader{ctx: ctx, s: c.store, info: f}
@@ -154,7 +155,7 @@ func (c *compactor) use(info *ltx.FileInfo) error {
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
-	l, err := c.store.loadFile(ctx, info)
+	l, err := c.store.LoadFile(ctx, info)
 	if err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func atOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
 // inputReader reads a file that is merged, in parts.
 type inputReader struct {
 	ctx    context.Context
-	s      *store
+	s      *remote.Store
 	info   *ltx.FileInfo
 	offset int64  // up to which the file was read
 	rest   []byte // that was read, and not returned yet
@@ -195,7 +196,7 @@ func (r *inputReader) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		r.rest = make([]byte, n)
-		if err := r.s.load(asListed(r.ctx, r.info), view.KeyOf(r.info), r.rest, r.offset); err != nil {
+		if err := r.s.Load(remote.AsListed(r.ctx, r.info), view.KeyOf(r.info), r.rest, r.offset); err != nil {
 			return 0, err
 		}
 		r.offset += n

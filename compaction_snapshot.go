@@ -20,7 +20,7 @@ func (c *compactor) checkGrowth() error {
 	ctx, cancel := c.within(0)
 	defer cancel()
 	cur := c.views.Current.Load()
-	files, err := c.store.listAll(ctx, false)
+	files, err := c.store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (c *compactor) checkGrowth() error {
 func (c *compactor) snapshot(always bool) (made bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	files, err := c.store.listAll(ctx, false)
+	files, err := c.store.ListAll(ctx, false)
 	if err != nil {
 		return false, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -38,7 +39,7 @@ type database struct {
 
 // openDatabase builds the newest view of a replica. The context bounds the
 // opening; the database lives until close. Its requests go through limit.
-func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *limiter) (*database, error) {
+func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *remote.Limiter) (*database, error) {
 	db := &database{
 		name:  name,
 		owner: ownerOf(client, opts.replicaURL, name),
@@ -46,9 +47,9 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		conns: make(map[*Conn]bool),
 	}
 	log, tasks := opts.Logger.With("db", name), task.NewGroup()
-	requests := &store{client: client, log: log, limit: limit, run: tasks.Go}
+	requests := &remote.Store{Client: client, Log: log, Limit: limit, Run: tasks.Go}
 	if opts.HedgeRequests {
-		requests.hedge = new(hedge)
+		requests.Hedge = new(remote.Hedge)
 	}
 	db.index = &index{
 		store: requests, tasks: tasks, log: log,
@@ -64,7 +65,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 
 func (db *database) open(ctx context.Context) error {
 	start := time.Now()
-	if err := db.store.init(ctx); err != nil {
+	if err := db.store.Init(ctx); err != nil {
 		return err
 	}
 	v, known, loaded, err := db.buildNewest(ctx)
@@ -101,9 +102,9 @@ func (db *database) open(ctx context.Context) error {
 	if db.hydrator != nil {
 		db.hydrator.start()
 	}
-	requests, _ := db.store.totalReads()
+	requests, _ := db.store.TotalReads()
 	db.log.Info("database opened", "txid", v.TXID, "pages", v.Commit, "page_size", v.PageSize,
-		"requests", db.store.lists.Load()+requests, "duration", time.Since(start))
+		"requests", db.store.Lists.Load()+requests, "duration", time.Since(start))
 	return nil
 }
 

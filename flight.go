@@ -4,16 +4,18 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ltxvfs/litestream/internal/remote"
 )
 
 // flight is the fetch of a page, which several readers can wait for. The
 // flight of a page that was prefetched stays in the table after it has landed,
 // until a reader asks for the page or the scan that it is for gives it up.
 type flight struct {
-	done   chan struct{} // made by the first reader that waits; guarded by flights.mu
-	phase  flightPhase   // guarded by flights.mu
-	claim  claim         // guarded by flights.mu
-	ticket *ticket       // of its request, while that queues; guarded by flights.mu
+	done   chan struct{}  // made by the first reader that waits; guarded by flights.mu
+	phase  flightPhase    // guarded by flights.mu
+	claim  claim          // guarded by flights.mu
+	ticket *remote.Ticket // of its request, while that queues; guarded by flights.mu
 
 	origin    origin    // set before the flight is registered
 	admission admission // changed by land only
@@ -130,7 +132,7 @@ type joined struct {
 	*flight
 	begun  bool            // the reader has to fetch the page and land the flight
 	done   <-chan struct{} // closed when it lands; nil if it was begun or has landed
-	ticket *ticket         // of its request, if that queues
+	ticket *remote.Ticket  // of its request, if that queues
 }
 
 // join returns the flight of a page, which it begins if there is none.
@@ -303,7 +305,7 @@ func (t *flights) clear() {
 
 // setTicket notes the ticket of the request that fetches some pages. It
 // reports whether a reader waits for one of them already.
-func (t *flights) setTicket(wants []want, ticket *ticket) (awaited bool) {
+func (t *flights) setTicket(wants []want, ticket *remote.Ticket) (awaited bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range wants {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
@@ -145,7 +146,7 @@ func TestRead_ReplacedInPlace(t *testing.T) {
 			t.Errorf("page %d is of the other file: %q", pgno, page[:4])
 		}
 	}
-	infos, err := db.store.listAll(t.Context(), false)
+	infos, err := db.store.ListAll(t.Context(), false)
 	if err != nil || infos[0].Size != size {
 		t.Fatalf("%d bytes, not %d: %v", infos[0].Size, size, err)
 	}
@@ -177,7 +178,7 @@ func TestLoad_ReplacedBetweenHeadAndTail(t *testing.T) {
 	}
 	put(1, 1000)
 	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
-	infos, err := db.store.listAll(t.Context(), false)
+	infos, err := db.store.ListAll(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +186,8 @@ func TestLoad_ReplacedBetweenHeadAndTail(t *testing.T) {
 		client.fetch = nil
 		put(2, 1000)
 	}
-	db.store.limit = newLimiter(1) // one read after the other
-	if l, err := db.store.loadFile(t.Context(), infos[0]); !errors.Is(err, fs.ErrNotExist) {
+	db.store.Limit = remote.NewLimiter(1) // one read after the other
+	if l, err := db.store.LoadFile(t.Context(), infos[0]); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file whose parts are of two was loaded: %v, %v", l != nil, err)
 	}
 	if client.fetch != nil {
@@ -285,7 +286,7 @@ func TestCompaction_MovesToOwnHistoryOnly(t *testing.T) {
 	old := db.Current.Load()
 	q := forkOf(t, 10, 12)
 	become(t, client, q, 21, 11, 20)
-	l, err := db.store.loadFile(t.Context(), &ltx.FileInfo{Level: 1, MinTXID: 11, MaxTXID: 20, Size: sizeOf(t, client, 1, 11)})
+	l, err := db.store.LoadFile(t.Context(), &ltx.FileInfo{Level: 1, MinTXID: 11, MaxTXID: 20, Size: sizeOf(t, client, 1, 11)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func TestHedge_CloseWaits(t *testing.T) {
 		db, client, slow := slowOnce(t, Options{HedgeRequests: true})
 		v := db.Current.Load()
 		for range 40 { // enough for a second request
-			db.store.hedge.observe(10 * time.Millisecond)
+			db.store.Hedge.Observe(10 * time.Millisecond)
 		}
 		slow()
 		opens, start := client.opens.Load(), time.Now()
@@ -73,7 +73,7 @@ func TestHedge_OffByDefault(t *testing.T) {
 		if _, err := db.pages.page(t.Context(), v, 99); err != nil {
 			t.Error(err)
 		}
-		if d := time.Since(start); d != time.Minute || client.opens.Load() != opens+1 || db.store.hedge != nil {
+		if d := time.Since(start); d != time.Minute || client.opens.Load() != opens+1 || db.store.Hedge != nil {
 			t.Errorf("%d requests took %v", client.opens.Load()-opens, d)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -122,7 +123,7 @@ func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
 // encodeAgain replaces all files by the same in the other encoding.
 func encodeAgain(t *testing.T, client ReplicaClient) {
 	t.Helper()
-	files, err := (&store{client: client}).listAll(t.Context(), false)
+	files, err := (&remote.Store{Client: client}).ListAll(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, page
 }
 
 // countReads returns how many read requests there were.
-func countReads(s *store) int64 {
-	n, _ := s.totalReads()
+func countReads(s *remote.Store) int64 {
+	n, _ := s.TotalReads()
 	return n
 }

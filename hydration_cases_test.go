@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
 	"github.com/ltxvfs/litestream/internal/view"
@@ -241,7 +242,7 @@ func TestHydration_FewPlaces(t *testing.T) {
 		p := bigPrimary(t, client)
 		synctest.Test(t, func(t *testing.T) {
 			opts := Options{HydrationEnabled: true, PollInterval: -1, HydrationRateLimit: 100_000, CacheSize: -1, ReadAheadSize: -1}
-			db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), newLimiter(n))
+			db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), remote.NewLimiter(n))
 			if err != nil {
 				t.Fatal(err)
 			}

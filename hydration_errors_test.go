@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -395,41 +396,41 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 
 // Queries come before hydration on a link that is full.
 func TestHydration_YieldsToQueries(t *testing.T) {
-	l := newLimiter(16)
+	l := remote.NewLimiter(16)
 	synctest.Test(t, func(t *testing.T) {
 		waited := func() time.Duration {
 			start := time.Now()
-			l.awaitQuiet(t.Context(), patience)
+			l.AwaitQuiet(t.Context(), patience)
 			return time.Since(start)
 		}
 		if d := waited(); d != 0 {
 			t.Errorf("waits %v for nothing", d)
 		}
-		for _, class := range []requestClass{foreground, loading, speculative} {
-			ticket := l.enqueue(class)
+		for _, class := range []remote.Class{remote.Foreground, remote.Loading, remote.Speculative} {
+			ticket := l.Enqueue(class)
 			if d := waited(); d != patience {
 				t.Errorf("waits %v for class %d", d, class)
 			}
 			go func() {
 				time.Sleep(patience / 2)
-				l.done(ticket)
+				l.Done(ticket)
 			}()
 			if d := waited(); d != patience/2 {
 				t.Errorf("waits %v for a request of class %d that ends", d, class)
 			}
 		}
-		var hydrations []*ticket
+		var hydrations []*remote.Ticket
 		for range 16 {
-			hydrations = append(hydrations, l.enqueue(hydrating))
+			hydrations = append(hydrations, l.Enqueue(remote.Hydrating))
 		}
-		if n := l.running[hydrating]; n != 8 {
+		if n, _ := l.Load(); n != 8 {
 			t.Errorf("hydration has %d of 16 places", n)
 		}
 		if d := waited(); d != 0 {
 			t.Errorf("waits %v for hydration", d)
 		}
 		for _, ticket := range hydrations {
-			l.done(ticket)
+			l.Done(ticket)
 		}
 	})
 }
@@ -447,7 +448,7 @@ func TestHydration_QueryLatency(t *testing.T) {
 			client := newSlowLink(mem, 20*time.Millisecond, rate)
 			opts := Options{HydrationEnabled: hydrate, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1}
 			opts = opts.withDefaults()
-			db, err := openDatabase(t.Context(), "app.db", client, opts, newLimiter(DefaultMaxConcurrentRequests))
+			db, err := openDatabase(t.Context(), "app.db", client, opts, remote.NewLimiter(DefaultMaxConcurrentRequests))
 			if err != nil {
 				t.Fatal(err)
 			}

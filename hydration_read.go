@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/semaphore"
@@ -32,7 +33,7 @@ func newPartReader(r *replicaAccess, opts hydrateOptions, state *hydrationState)
 		streams: semaphore.NewWeighted(int64(opts.concurrency)*maxBatch + maxBatch/2),
 	}
 	if n := opts.rateLimit; n > 0 {
-		p.rate = rate.NewLimiter(rate.Limit(n), int(max(n/10, readPart)))
+		p.rate = rate.NewLimiter(rate.Limit(n), int(max(n/10, remote.ReadPart)))
 	}
 	return p
 }
@@ -54,7 +55,7 @@ func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf [
 		case errs.IsMissing(err):
 			f.Gone.Store(true)
 			return err
-		case errors.Is(err, errShortBody), errs.IsPermanent(err) && !errors.Is(err, context.Canceled):
+		case errors.Is(err, remote.ErrShortBody), errs.IsPermanent(err) && !errors.Is(err, context.Canceled):
 			// The file may be one of another history that has the same name.
 			if r.refresh(ctx); isOver() {
 				return nil
@@ -101,15 +102,15 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 		return err
 	}
 	defer r.streams.Release(cost)
-	t := s.limit.enqueue(hydrating)
-	if err := s.limit.wait(ctx, t); err != nil {
+	t := s.Limit.Enqueue(remote.Hydrating)
+	if err := s.Limit.Wait(ctx, t); err != nil {
 		return err
 	}
-	err = s.guard(func() error {
+	err = s.Guard(func() error {
 		rearm()
-		n, err := s.readOnce(f.Reading(ctx), hydrating, t, f.Key(), buf, offset, func([]byte) {
+		n, err := s.ReadOnce(f.Reading(ctx), remote.Hydrating, t, f.Key(), buf, offset, func([]byte) {
 			timer.Stop()
-			s.limit.awaitQuiet(ctx, patience)
+			s.Limit.AwaitQuiet(ctx, patience)
 			rearm()
 		})
 		r.state.read.Add(int64(n))

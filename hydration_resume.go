@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -129,7 +130,7 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 	ctx, cancel := r.tasks.WithTimeout(-1)
 	defer cancel()
 	before := r.views.Current.Load()
-	files, err := r.store.listAll(ctx, false)
+	files, err := r.store.ListAll(ctx, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	}
@@ -153,7 +154,7 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 		if tries++; tries > maxWitnesses {
 			break
 		}
-		checksum, err := r.store.checksum(ctx, info)
+		checksum, err := r.store.Checksum(ctx, info)
 		switch {
 		case err == nil && checksum == f.Checksum:
 			return f.MaxTXID, files, nil
@@ -192,12 +193,12 @@ func (r *replicaAccess) changedSince(from ltx.TXID, v *view.View, files []*ltx.F
 	ctx, cancel := r.tasks.WithTimeout(-1)
 	defer cancel()
 	changed := &changes{view.NewBitmap(v.Pages.End()), v.Commit}
-	err := r.store.loadFiles(ctx, plan, func(l *loadedFile) error {
-		l.index.Each(func(e ltxio.Entry) bool {
+	err := r.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
+		l.Index.Each(func(e ltxio.Entry) bool {
 			changed.pages.Set(e.Pgno)
 			return true
 		})
-		changed.least = min(changed.least, l.file.Commit) // pages beyond it were cut off in between
+		changed.least = min(changed.least, l.File.Commit) // pages beyond it were cut off in between
 		return nil
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -48,7 +49,7 @@ type hydrateOptions struct {
 type replicaAccess struct {
 	log     *slog.Logger
 	tasks   *task.Group
-	store   *store
+	store   *remote.Store
 	views   *view.Views
 	buffers *bufferPool // for compressed frames
 

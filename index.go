@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -21,7 +22,7 @@ import (
 type index struct {
 	view.Views
 
-	store *store
+	store *remote.Store
 	tasks *task.Group
 	log   *slog.Logger
 
@@ -113,7 +114,7 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 	var err error
 	for range planAttempts {
 		var files, plan []*ltx.FileInfo
-		if files, err = x.store.listAll(ctx, false); err != nil {
+		if files, err = x.store.ListAll(ctx, false); err != nil {
 			return nil, nil, err
 		}
 		if plan, err = choose(files); err == nil {
@@ -138,8 +139,8 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view.View, keptPages, error) {
 	v := new(view.View)
 	pages := make(keptPages)
-	err := x.store.loadFiles(ctx, plan, func(l *loadedFile) (err error) {
-		if v, err = v.Advance(l.file, l.index); err != nil {
+	err := x.store.LoadFiles(ctx, plan, func(l *remote.Loaded) (err error) {
+		if v, err = v.Advance(l.File, l.Index); err != nil {
 			return err
 		}
 		pages.keep(l, x.cacheSize)

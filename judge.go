@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -37,7 +38,7 @@ type judgement struct {
 	// damaged means that a file that could not be read might have decided.
 	damaged bool
 
-	loaded *loadedFile // a file that judge loaded on the way; nil if it loaded none
+	loaded *remote.Loaded // a file that judge loaded on the way; nil if it loaded none
 }
 
 // judge decides whether the listed files are of the history of view before,
@@ -111,10 +112,10 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view.View
 		case !dated || info.Level == SnapshotLevel:
 			continue
 		default:
-			j.loaded, err = x.store.loadFile(ctx, info)
+			j.loaded, err = x.store.LoadFile(ctx, info)
 			switch {
 			case err == nil:
-				same = j.loaded.file.Timestamp == want
+				same = j.loaded.File.Timestamp == want
 			case errors.Is(err, ErrCorrupt) && j.upTo > 0:
 				j.damaged = true // other files may decide
 				continue
@@ -136,7 +137,7 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view.View
 // isSameTransactions reports whether the listed file holds the transactions of
 // the known file f. If f was encoded again, the listed file has another size.
 func (x *index) isSameTransactions(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
-	timestamp, err := x.store.timestamp(ctx, info)
+	timestamp, err := x.store.Timestamp(ctx, info)
 	switch {
 	case err != nil:
 		return false, err
@@ -154,11 +155,11 @@ func (x *index) isSameContent(ctx context.Context, f *view.File, info *ltx.FileI
 	if info.Size != f.Size {
 		return false, nil
 	}
-	sum, err := x.store.checksum(ctx, info)
+	sum, err := x.store.Checksum(ctx, info)
 	if err != nil || sum == f.Checksum || f.Level != SnapshotLevel {
 		return err == nil && sum == f.Checksum, err
 	}
-	header, err := x.store.header(ctx, info)
+	header, err := x.store.Header(ctx, info)
 	if err != nil {
 		return false, err
 	}

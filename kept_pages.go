@@ -1,6 +1,10 @@
 package litestream
 
-import "github.com/ltxvfs/litestream/internal/view"
+import (
+	"github.com/ltxvfs/litestream/internal/view"
+
+	"github.com/ltxvfs/litestream/internal/remote"
+)
 
 // keptPages are the newest versions of pages that came along with files, by
 // page number.
@@ -13,10 +17,10 @@ type keptPage struct {
 
 // keep adds the pages of a file up to limit bytes. They replace older
 // versions.
-func (k keptPages) keep(l *loadedFile, limit int64) {
-	for _, p := range l.pages {
-		if _, known := k[p.pgno]; known || int64(len(k)+1)*int64(len(p.data)) <= limit {
-			k[p.pgno] = keptPage{l.file, p.data}
+func (k keptPages) keep(l *remote.Loaded, limit int64) {
+	for _, p := range l.Pages {
+		if _, known := k[p.Pgno]; known || int64(len(k)+1)*int64(len(p.Data)) <= limit {
+			k[p.Pgno] = keptPage{l.File, p.Data}
 		}
 	}
 }

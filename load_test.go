@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
 	"github.com/ltxvfs/litestream/internal/view"
@@ -19,7 +20,7 @@ import (
 // the first takes longest: none can be applied before it.
 func TestPromise8_MuchNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const files = 10 * loadConcurrency
+		const files = 10 * remote.LoadConcurrency
 		client := newHookClient()
 		putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{})
@@ -38,8 +39,8 @@ func TestPromise8_MuchNews(t *testing.T) {
 		if err := db.refresh(t.Context()).err(); err != nil {
 			t.Fatal(err)
 		}
-		if n := held.Load(); n == 0 || n > loadConcurrency {
-			t.Errorf("%d files are held at a time, want %d at most", n, loadConcurrency)
+		if n := held.Load(); n == 0 || n > remote.LoadConcurrency {
+			t.Errorf("%d files are held at a time, want %d at most", n, remote.LoadConcurrency)
 		}
 		if got := db.Current.Load().TXID; got != files+1 {
 			t.Errorf("the view is %s after %d files", got, files)
@@ -55,9 +56,9 @@ func TestPromise8_KeptPages(t *testing.T) {
 	var last *view.File
 	for txid := ltx.TXID(2); txid <= 51; txid++ {
 		last, _ = viewtest.File(t, txid, txid, 4096, 100, viewtest.Scattered(2, 3, 100))
-		l := &loadedFile{file: last}
+		l := &remote.Loaded{File: last}
 		for pgno := range uint32(10) {
-			l.keep(pgno+uint32(txid%5)+1, make([]byte, 4096))
+			l.Keep(pgno+uint32(txid%5)+1, make([]byte, 4096))
 		}
 		kept.keep(l, limit)
 	}
@@ -74,15 +75,15 @@ func TestPromise8_KeptPages(t *testing.T) {
 func TestPromise8_ListedSize(t *testing.T) {
 	client := newHookClient()
 	client.open = func(view.Key, int64) error { return fs.ErrPermission }
-	s := &store{client: client, log: slog.New(slog.DiscardHandler)}
+	s := &remote.Store{Client: client, Log: slog.New(slog.DiscardHandler)}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := s.loadFile(t.Context(), &ltx.FileInfo{Level: 0, MinTXID: 1, MaxTXID: 1, Size: 64 << 30})
+	_, err := s.LoadFile(t.Context(), &ltx.FileInfo{Level: 0, MinTXID: 1, MaxTXID: 1, Size: 64 << 30})
 	runtime.ReadMemStats(&after)
 	if err == nil {
 		t.Error("a file that cannot be read is loaded")
 	}
-	if n := after.TotalAlloc - before.TotalAlloc; n > 2*maxTailRead {
+	if n := after.TotalAlloc - before.TotalAlloc; n > 2*remote.MaxTailRead {
 		t.Errorf("%d bytes allocated on the word of a listing", n)
 	}
 }

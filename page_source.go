@@ -8,6 +8,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -17,7 +18,7 @@ import (
 // then object storage. It is safe for concurrent use; pages that it returns are
 // read-only.
 type pageSource struct {
-	store   *store
+	store   *remote.Store
 	locator locator
 	opts    pageOptions
 
@@ -61,7 +62,7 @@ type locator interface {
 
 // newPageSource returns a page source without a local tier. PageSize is that
 // of the database.
-func newPageSource(s *store, l locator, opts pageOptions, pageSize uint32) *pageSource {
+func newPageSource(s *remote.Store, l locator, opts pageOptions, pageSize uint32) *pageSource {
 	p := &pageSource{store: s, locator: l, opts: opts, local: noTier{}, buffers: new(bufferPool)}
 	p.flights = newFlights(&p.cache, &p.pageCounters)
 	p.reset(pageSize)
@@ -175,7 +176,7 @@ func (s *pageSource) version(ctx context.Context, key pageKey, fetch func() ([]b
 		case f.done == nil:
 			continue // it landed meanwhile
 		}
-		s.store.limit.promote(f.ticket)
+		s.store.Limit.Promote(f.ticket)
 		select {
 		case <-f.done:
 		case <-ctx.Done():
@@ -260,7 +261,7 @@ func (s *pageSource) frame(ctx context.Context, loc view.Loc, pgno uint32) ([]by
 	buf := s.buffers.get(int(loc.Size))
 	defer s.buffers.put(buf)
 	frame := (*buf)[:loc.Size]
-	if err := s.store.readHedged(loc.File.Reading(ctx), loc.File.Key(), frame, loc.Offset); err != nil {
+	if err := s.store.ReadHedged(loc.File.Reading(ctx), loc.File.Key(), frame, loc.Offset); err != nil {
 		return nil, err
 	}
 	return decodePage(loc, frame, pgno)

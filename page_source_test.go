@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 )
 
@@ -17,7 +18,7 @@ import (
 func TestReader_OneFetchPerPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fail := range []error{nil, errors.New("no luck")} {
-			r := newPageSource(&store{}, nil, pageOptions{cacheSize: DefaultCacheSize}, 4096)
+			r := newPageSource(&remote.Store{}, nil, pageOptions{cacheSize: DefaultCacheSize}, 4096)
 			var fetches atomic.Int64
 			got := make(chan error, 20)
 			for range 20 {
@@ -52,7 +53,7 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 // who waited has its own.
 func TestReader_WaiterOutlivesFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newPageSource(&store{}, nil, pageOptions{}, 4096)
+		r := newPageSource(&remote.Store{}, nil, pageOptions{}, 4096)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		first := make(chan error, 1)
@@ -77,7 +78,7 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 // TestReader_PanicFreesWaiters panics within a fetch.
 func TestReader_PanicFreesWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newPageSource(&store{}, nil, pageOptions{}, 4096)
+		r := newPageSource(&remote.Store{}, nil, pageOptions{}, 4096)
 		panicked := make(chan any, 1)
 		go func() {
 			defer func() { panicked <- recover() }()

@@ -216,7 +216,7 @@ func (x *index) poll(full bool) (err error) {
 		return nil // the writer of this process knows the newest transaction
 	}
 	if cur := x.Current.Load(); !full && cur.Last != nil {
-		files, err := x.store.list(ctx, 0, cur.TXID, false)
+		files, err := x.store.List(ctx, 0, cur.TXID, false)
 		if err != nil {
 			return err
 		}

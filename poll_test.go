@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -288,7 +289,7 @@ func TestPoller_LargeBacklog(t *testing.T) {
 		client := newHookClient()
 		putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{ReadTimeout: 10 * time.Second, PollIdleAfter: -1})
-		const perPoll = 10 * loadConcurrency // at one second each
+		const perPoll = 10 * remote.LoadConcurrency // at one second each
 		const last = ltx.TXID(3*perPoll + 1)
 		for txid := ltx.TXID(2); txid <= last; txid++ {
 			putFile(t, client, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid}, 3, byte(txid), pgnoRange(2, 2))

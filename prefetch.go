@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -119,10 +120,10 @@ func (p *prefetcher) begin(s span) {
 		p.fail(s.wants, ErrClosed)
 		return
 	}
-	limit := p.pages.store.limit
-	t := limit.enqueue(s.class)
+	limit := p.pages.store.Limit
+	t := limit.Enqueue(s.class)
 	if p.pages.flights.setTicket(s.wants, t) {
-		limit.promote(t)
+		limit.Promote(t)
 	}
 	go func() {
 		defer p.tasks.End()
@@ -138,27 +139,27 @@ var errNotWanted = errors.New("prefetch was given up")
 var errPrefetch = errors.New("prefetch failed")
 
 // read makes the request of a span, and lands the pages as they arrive.
-func (p *prefetcher) read(s span, t *ticket) {
-	limit := p.pages.store.limit
+func (p *prefetcher) read(s span, t *remote.Ticket) {
+	limit := p.pages.store.Limit
 	left := s.wants
 	err := errPrefetch
-	defer task.Guard(p.pages.store.log, "read ahead", &err)
+	defer task.Guard(p.pages.store.Log, "read ahead", &err)
 	defer func() { p.fail(left, err) }()
 	ctx, cancel := p.tasks.WithTimeout(p.timeout)
 	defer cancel()
-	if s.class == speculative && p.bodies != nil {
+	if s.class == remote.Speculative && p.bodies != nil {
 		n := min(s.size(), p.pages.opts.prefetchSize)
 		if err = p.bodies.Acquire(ctx, n); err != nil {
-			limit.done(t)
+			limit.Done(t)
 			return
 		}
 		defer p.bodies.Release(n)
 	}
-	if err = limit.wait(ctx, t); err != nil {
+	if err = limit.Wait(ctx, t); err != nil {
 		return
 	}
-	if s.scan != nil && s.scan.ended.Load() && s.class != foreground && !p.pages.flights.isAwaited(left) {
-		limit.done(t)
+	if s.scan != nil && s.scan.ended.Load() && s.class != remote.Foreground && !p.pages.flights.isAwaited(left) {
+		limit.Done(t)
 		err = errNotWanted
 		return
 	}
@@ -168,8 +169,8 @@ func (p *prefetcher) read(s span, t *ticket) {
 	body := (*buf)[:s.size()]
 	// There is no second attempt: a reader that needs a page makes its own, for
 	// as long as it may take.
-	err = p.pages.store.guard(func() error {
-		_, err := p.pages.store.readOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
+	err = p.pages.store.Guard(func() error {
+		_, err := p.pages.store.ReadOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
 			left = p.landArrived(s, left, got)
 		})
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -32,28 +33,28 @@ func putOddAt(t testing.TB, client ReplicaClient, k view.Key, commit uint32, fil
 func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-			db.store.limit = newLimiter(1)
-			held := db.store.limit.enqueue(foreground)
+			db.store.Limit = remote.NewLimiter(1)
+			held := db.store.Limit.Enqueue(remote.Foreground)
 			if !direct {
 				db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
 				synctest.Wait()
 			}
 			time.Sleep(5 * time.Second)
 			putOddAt(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 7, pgnoRange(1, 3000), 777000)
-			files, err := (&store{client: client}).listAll(t.Context(), false)
+			files, err := (&remote.Store{Client: client}).ListAll(t.Context(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := db.store.limit
-			db.store.limit = nil // for restart only
+			l := db.store.Limit
+			db.store.Limit = nil // for restart only
 			if err := db.restart(t.Context(), v, files); err != nil {
 				t.Fatal(err)
 			}
-			db.store.limit = l
+			db.store.Limit = l
 			if db.Current.Load().Epoch == v.Epoch {
 				t.Fatal("the replica was not replaced")
 			}
-			l.done(held)
+			l.Done(held)
 			synctest.Wait()
 			page, err := db.pages.page(t.Context(), v, 15)
 			if err == nil && bytes.Equal(page, oddPage(15, 7)) {
@@ -177,7 +178,7 @@ func TestReadAhead_StalledBody(t *testing.T) {
 // TestReadAhead_LimitOfOne has places for one request only: that which is waited for.
 func TestReadAhead_LimitOfOne(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		db.store.limit = newLimiter(1)
+		db.store.Limit = remote.NewLimiter(1)
 		client.open = func(view.Key, int64) error { time.Sleep(time.Second); return nil }
 		start := time.Now()
 		db.prefetcher.prefetch(v, pgnoRange(10, 40), 20, new(scan))

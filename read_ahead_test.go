@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -63,8 +64,10 @@ func wantNothingAhead(t testing.TB, db *database) {
 	if flights.mu.unclaimed != 0 || len(flights.mu.of) != 0 {
 		t.Errorf("%d pages ahead, %d flights", flights.mu.unclaimed, len(flights.mu.of))
 	}
-	if db.store.limit != nil {
-		wantIdle(t, db.store.limit)
+	if l := db.store.Limit; l != nil {
+		if running, waiting := l.Load(); running+waiting > 0 {
+			t.Errorf("%d requests running, %d waiting", running, waiting)
+		}
 	}
 }
 
@@ -115,7 +118,7 @@ func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyC
 		opts.PollInterval = -1
 		db := openHere(t, client, opts)
 		db.pages.cache.Load().lru.Purge()
-		db.store.limit = newLimiter(DefaultMaxConcurrentRequests)
+		db.store.Limit = remote.NewLimiter(DefaultMaxConcurrentRequests)
 		client.opens.Store(0)
 		do(t, client, db, db.Current.Load())
 	})
@@ -162,9 +165,9 @@ func TestSpans(t *testing.T) {
 			}
 			text := fmt.Sprintf("%d:%s", s.file().Level, strings.Join(pgnos, ","))
 			switch s.class {
-			case foreground:
+			case remote.Foreground:
 				text += "!"
-			case loading:
+			case remote.Loading:
 				text += "?"
 			}
 			last := s.wants[len(s.wants)-1]
@@ -187,7 +190,7 @@ func TestReadAhead_OneRequest(t *testing.T) {
 			t.Errorf("went through %d pages", n)
 		}
 		synctest.Wait()
-		if n := db.store.reads[speculative].Load(); n != 2 || client.opens.Load() != 2 {
+		if n := db.store.Reads[remote.Speculative].Load(); n != 2 || client.opens.Load() != 2 {
 			t.Errorf("%d requests, want 2", n)
 		}
 		if n := aheadOf(db); n != 72 {
@@ -207,8 +210,8 @@ func TestReadAhead_OneRequest(t *testing.T) {
 // with the pages after it, first, and waits for none before it.
 func TestReadAhead_Urgent(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		db.store.limit = newLimiter(1)
-		held := db.store.limit.enqueue(foreground)
+		db.store.Limit = remote.NewLimiter(1)
+		held := db.store.Limit.Enqueue(remote.Foreground)
 		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
@@ -218,7 +221,7 @@ func TestReadAhead_Urgent(t *testing.T) {
 			t.Errorf("%d pages ahead", n)
 		}
 		start := time.Now()
-		db.store.limit.done(held)
+		db.store.Limit.Done(held)
 		if page, err := db.pages.page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
 			t.Errorf("page 20: %v", err)
 		}
@@ -229,7 +232,7 @@ func TestReadAhead_Urgent(t *testing.T) {
 		wantOdd(t, db, v, 1, 0, pgnoRange(21, 40)...)
 		time.Sleep(2 * time.Second)
 		wantOdd(t, db, v, 1, 0, pgnoRange(10, 20)...)
-		if f, s := db.store.reads[foreground].Load(), db.store.reads[speculative].Load(); f != 1 || s != 1 {
+		if f, s := db.store.Reads[remote.Foreground].Load(), db.store.Reads[remote.Speculative].Load(); f != 1 || s != 1 {
 			t.Errorf("%d requests of the foreground, %d of read-ahead", f, s)
 		}
 		wantNothingAhead(t, db)
@@ -239,9 +242,9 @@ func TestReadAhead_Urgent(t *testing.T) {
 // TestReadAhead_WaitedFor has somebody wait for a page of what queues last.
 func TestReadAhead_WaitedFor(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		l := newLimiter(1)
-		db.store.limit = l
-		held := l.enqueue(foreground)
+		l := remote.NewLimiter(1)
+		db.store.Limit = l
+		held := l.Enqueue(remote.Foreground)
 		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
@@ -256,7 +259,7 @@ func TestReadAhead_WaitedFor(t *testing.T) {
 			got <- time.Since(start)
 		}()
 		synctest.Wait()
-		l.done(held)
+		l.Done(held)
 		if d := <-got; d != time.Second {
 			t.Errorf("it takes %v", d)
 		}
@@ -376,9 +379,9 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		wantOdd(t, db, v, 1, 0, pgnos...)
 
 		// Two queue. One of them has a page that somebody waits for.
-		l := newLimiter(1)
-		db.store.limit = l
-		held := l.enqueue(foreground)
+		l := remote.NewLimiter(1)
+		db.store.Limit = l
+		held := l.Enqueue(remote.Foreground)
 		s = new(scan)
 		opens := client.opens.Load()
 		pgnos = append(pgnoRange(1510, 1530), pgnoRange(2010, 2030)...)
@@ -394,7 +397,7 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		synctest.Wait()
 		s.ended.Store(true)
 		giveUp(db, v, pgnos...)
-		l.done(held)
+		l.Done(held)
 		if err := <-got; err != nil {
 			t.Errorf("who waits gets %v", err)
 		}
@@ -476,7 +479,7 @@ func TestReadAhead_CachedStays(t *testing.T) {
 // What came is used. The rest is read by who needs it, and read ahead again.
 func TestReadAhead_BodyBreaksOff(t *testing.T) {
 	const first, last = 100, 1100
-	const got = 2*readPart + readPart/2
+	const got = 2*remote.ReadPart + remote.ReadPart/2
 	for name, err := range map[string]error{
 		"for good": fs.ErrPermission, "reset": errors.New("connection reset"), "short": io.EOF, "gone": fs.ErrNotExist,
 	} {
@@ -505,7 +508,7 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 				if to, _ := v.Lookup(last); to.Offset+int64(to.Size)-from.Offset > maxSpan || to.Offset-from.Offset < got {
 					t.Fatalf("pages from %d to %d", from.Offset, to.Offset)
 				}
-				if n := db.store.reads[speculative].Load(); n != 1 {
+				if n := db.store.Reads[remote.Speculative].Load(); n != 1 {
 					t.Errorf("%d requests to read ahead, want one", n)
 				}
 				lost := 0
@@ -647,7 +650,7 @@ func TestReadAhead_Panic(t *testing.T) {
 // somebody waits for a page of it, and another span queues.
 func TestReadAhead_Close(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		db.store.limit = newLimiter(1)
+		db.store.Limit = remote.NewLimiter(1)
 		client.through = func(ctx context.Context, _ int64, r io.Reader) io.Reader {
 			return breakAfter(r, 1000, func() error {
 				<-ctx.Done()
@@ -718,9 +721,12 @@ func TestReadAhead_WaiterLeaves(t *testing.T) {
 // is not held up by that.
 func TestReadAhead_FailedForWaiter(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		l := newLimiter(4)
-		db.store.limit = l
-		held := enqueueAll(l, "fff") // take long
+		l := remote.NewLimiter(4)
+		db.store.Limit = l
+		var held []*remote.Ticket // take long
+		for range 3 {
+			held = append(held, l.Enqueue(remote.Foreground))
+		}
 		failed := false
 		client.open = func(view.Key, int64) error {
 			if !failed {
@@ -732,7 +738,9 @@ func TestReadAhead_FailedForWaiter(t *testing.T) {
 		db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
 		go func() {
 			time.Sleep(20 * time.Second)
-			turns(l, held)
+			for _, ticket := range held {
+				l.Done(ticket)
+			}
 		}()
 		start := time.Now()
 		if _, err := db.pages.page(t.Context(), v, 20); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -55,7 +56,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 	back := false // a listing ended before the current view
 	for range planAttempts {
 		before := x.Current.Load()
-		files, err := x.store.listAll(ctx, false)
+		files, err := x.store.ListAll(ctx, false)
 		if err == nil && len(files) == 0 {
 			if before.Last == nil {
 				return refreshed{files: files} // not created yet, or not synced
@@ -152,10 +153,10 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 		}
 		next := cur
 		pages := make(keptPages)
-		err = x.store.loadFiles(ctx, plan, func(l *loadedFile) error {
-			v, err := next.Advance(l.file, l.index)
+		err = x.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
+			v, err := next.Advance(l.File, l.Index)
 			if err == nil && next == cur && upTo < before.TXID {
-				v, err = view.Bridge(cur, v, l.file, l.index, upTo)
+				v, err = view.Bridge(cur, v, l.File, l.Index, upTo)
 			}
 			if err == nil {
 				next = v

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
@@ -79,9 +80,9 @@ func (x *index) known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bo
 // moveTo relocates the state of v to a file.
 func (x *index) moveTo(ctx context.Context, v *view.View, info *ltx.FileInfo) error {
 	_, err := x.share(ctx, fmt.Sprintf("%p %s", v.State, view.KeyOf(info)), func(ctx context.Context) (any, error) {
-		l, err := x.store.loadFile(ctx, info)
+		l, err := x.store.LoadFile(ctx, info)
 		if err == nil {
-			err = v.State.Relocate(v, l.file, l.index)
+			err = v.State.Relocate(v, l.File, l.Index)
 		}
 		return nil, err
 	})
@@ -109,7 +110,7 @@ func (x *index) rebuild(ctx context.Context, v *view.View, plan []*ltx.FileInfo)
 // relocateBy points pages of the current view away from files that view before
 // had when files were listed and that are not in the listing. If loaded is not
 // nil, it is a file that needs no second read.
-func (x *index) relocateBy(ctx context.Context, before *view.View, files []*ltx.FileInfo, loaded *loadedFile) error {
+func (x *index) relocateBy(ctx context.Context, before *view.View, files []*ltx.FileInfo, loaded *remote.Loaded) error {
 	lost, problems := x.checkListed(ctx, before, files)
 	if !lost {
 		return problems
@@ -123,8 +124,8 @@ func (x *index) relocateBy(ctx context.Context, before *view.View, files []*ltx.
 		}
 		var err error
 		l := loaded
-		if l == nil || l.file.Key() != view.KeyOf(info) {
-			l, err = x.store.loadFile(ctx, info)
+		if l == nil || l.File.Key() != view.KeyOf(info) {
+			l, err = x.store.LoadFile(ctx, info)
 		}
 		if err == nil {
 			err = x.relocateCurrent(l, func(cur *view.View) bool { return cur.Epoch == before.Epoch })
@@ -181,29 +182,29 @@ func (x *index) checkListed(ctx context.Context, before *view.View, files []*ltx
 
 // relocateCurrent points pages of the current view to a file if allowed accepts
 // the view.
-func (x *index) relocateCurrent(l *loadedFile, allowed func(*view.View) bool) error {
+func (x *index) relocateCurrent(l *remote.Loaded, allowed func(*view.View) bool) error {
 	for {
 		cur := x.Current.Load()
-		if !allowed(cur) || l.file.PageSize != cur.PageSize {
+		if !allowed(cur) || l.File.PageSize != cur.PageSize {
 			return nil // the file has an earlier page size and holds no page of this view
 		}
-		next, n, err := cur.Relocate(l.file, l.index)
+		next, n, err := cur.Relocate(l.File, l.Index)
 		if err != nil || n == 0 {
 			return err
 		}
 		if x.Current.CompareAndSwap(cur, next) {
-			x.log.Debug("pages relocated", "file", l.file, "pages", n)
+			x.log.Debug("pages relocated", "file", l.File, "pages", n)
 			x.pages.notify()
-			return cur.State.Relocate(cur, l.file, l.index) // for transactions that have the view pinned
+			return cur.State.Relocate(cur, l.File, l.Index) // for transactions that have the view pinned
 		}
 	}
 }
 
 // relocateIfKnown points pages of the current view to a file if the timestamp
 // of the file's last transaction shows that it is of the same history.
-func (x *index) relocateIfKnown(l *loadedFile) error {
+func (x *index) relocateIfKnown(l *remote.Loaded) error {
 	return x.relocateCurrent(l, func(cur *view.View) bool {
-		timestamp, ok := cur.StampOf(l.file.MaxTXID)
-		return ok && timestamp == l.file.Timestamp
+		timestamp, ok := cur.StampOf(l.File.MaxTXID)
+		return ok && timestamp == l.File.Timestamp
 	})
 }

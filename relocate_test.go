@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -118,10 +119,10 @@ func TestFind_ConcurrentMoves(t *testing.T) {
 	v := viewtest.Advance(t, new(view.View), f, index)
 	f, index = viewtest.File(t, 2, 2, 4096, commit, viewtest.AllPages(4096, commit))
 	v = viewtest.Advance(t, v, f, index)
-	var targets []*loadedFile
+	var targets []*remote.Loaded
 	for i := range uint32(files) {
 		f, index := viewtest.File(t, 2, 2, 4096, commit, viewtest.Scattered(i+1, files, commit))
-		targets = append(targets, &loadedFile{file: f, index: index})
+		targets = append(targets, &remote.Loaded{File: f, Index: index})
 	}
 	for range rounds {
 		state := new(view.State)
@@ -130,7 +131,7 @@ func TestFind_ConcurrentMoves(t *testing.T) {
 		for _, l := range targets {
 			wg.Go(func() {
 				<-start
-				if err := state.Relocate(v, l.file, l.index); err != nil {
+				if err := state.Relocate(v, l.File, l.Index); err != nil {
 					t.Error(err)
 				}
 			})
@@ -139,8 +140,8 @@ func TestFind_ConcurrentMoves(t *testing.T) {
 		wg.Wait()
 		moved := state.Moved.Load()
 		for _, l := range targets {
-			l.index.Each(func(e ltxio.Entry) bool {
-				if loc, ok := moved.Lookup(e.Pgno); !ok || loc.File != l.file || loc.Offset != e.Offset {
+			l.Index.Each(func(e ltxio.Entry) bool {
+				if loc, ok := moved.Lookup(e.Pgno); !ok || loc.File != l.File || loc.Offset != e.Offset {
 					t.Fatalf("page %d is not where it was moved to", e.Pgno)
 				}
 				return true

@@ -93,11 +93,11 @@ func TestRefresh_SameHistory(t *testing.T) {
 			}
 			wantPages(t, p, db, v, 1, 2, 3)
 
-			lists, reads := db.store.lists.Load(), countReads(db.store)
+			lists, reads := db.store.Lists.Load(), countReads(db.store)
 			if err := db.poller.poll(false); err != nil {
 				t.Errorf("poll: %v", err)
 			}
-			if lists, reads = db.store.lists.Load()-lists, countReads(db.store)-reads; lists != 1 || reads != 0 {
+			if lists, reads = db.store.Lists.Load()-lists, countReads(db.store)-reads; lists != 1 || reads != 0 {
 				t.Errorf("a poll without news costs %d listings and %d reads", lists, reads)
 			}
 			count(p)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -35,7 +36,7 @@ type span struct {
 	view  *view.View
 	scan  *scan  // that the pages are for; nil: they are not given up
 	wants []want // in the order of their offsets, at least one
-	class requestClass
+	class remote.Class
 }
 
 func (s span) file() *view.File { return s.wants[0].loc.File }
@@ -61,17 +62,17 @@ func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
 			last := wants[i-1]
 			near := w.loc.File == last.loc.File && w.loc.Offset-last.end() <= maxGap && w.end()-wants[first].loc.Offset <= maxSpan
 			if !near || w.key.pgno == urgent {
-				all = append(all, span{v, s, wants[first:i], speculative})
+				all = append(all, span{v, s, wants[first:i], remote.Speculative})
 				first = i
 			}
 		}
 	}
 	if len(wants) > 0 {
-		all = append(all, span{v, s, wants[first:], speculative})
+		all = append(all, span{v, s, wants[first:], remote.Speculative})
 	}
 	for i := range all {
 		if urgent != 0 && all[i].wants[0].key.pgno == urgent {
-			all[i].class = foreground
+			all[i].class = remote.Foreground
 		}
 	}
 	return all

@@ -3,6 +3,7 @@ package litestream
 import (
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/superfly/ltx"
 )
 
@@ -55,7 +56,7 @@ type Stats struct {
 
 func (db *database) stats() Stats {
 	v, s, pages := db.Newest(), db.store, db.pages.counts()
-	reads, bytes := s.totalReads()
+	reads, bytes := s.TotalReads()
 	problem := ""
 	if e := db.poller.problem.Load(); e != nil {
 		problem = e.Text
@@ -64,15 +65,15 @@ func (db *database) stats() Stats {
 		Name: db.name, TXID: v.TXID, Time: v.Time(), Pages: v.Commit, PageSize: v.PageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
 		PollError: problem,
-		Lists:     s.lists.Load(), Reads: reads, ReadBytes: bytes,
-		PageReads: s.reads[foreground].Load(), PageReadBytes: s.readBytes[foreground].Load(),
-		LoadReads: s.reads[loading].Load(), LoadReadBytes: s.readBytes[loading].Load(),
-		AheadReads: s.reads[speculative].Load(), AheadReadBytes: s.readBytes[speculative].Load(),
-		HydrationReads: s.reads[hydrating].Load(), HydrationReadBytes: s.readBytes[hydrating].Load(),
-		Retries: s.retries.Load(), Hedges: s.hedges.Load(),
+		Lists:     s.Lists.Load(), Reads: reads, ReadBytes: bytes,
+		PageReads: s.Reads[remote.Foreground].Load(), PageReadBytes: s.ReadBytes[remote.Foreground].Load(),
+		LoadReads: s.Reads[remote.Loading].Load(), LoadReadBytes: s.ReadBytes[remote.Loading].Load(),
+		AheadReads: s.Reads[remote.Speculative].Load(), AheadReadBytes: s.ReadBytes[remote.Speculative].Load(),
+		HydrationReads: s.Reads[remote.Hydrating].Load(), HydrationReadBytes: s.ReadBytes[remote.Hydrating].Load(),
+		Retries: s.Retries.Load(), Hedges: s.Hedges.Load(),
 		CacheHits: pages.hits, AheadHits: pages.prefetchHits, CacheMisses: pages.misses, LocalHits: pages.localHits,
 		Prefetched: pages.prefetched, PrefetchedUnused: pages.unused,
-		Creates: s.creates.Load(), Deletes: s.deletes.Load(),
+		Creates: s.Creates.Load(), Deletes: s.Deletes.Load(),
 		Hydration: db.hydrator.progress(), Write: db.writer.stats(),
 	}
 }

@@ -84,7 +84,7 @@ func (x *index) travelToTime(ctx context.Context, t time.Time) (*view.View, erro
 	var known *view.View
 	var ms int64
 	v, err := x.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		p, found, err := view.FindByTime(ctx, view.Points(files), t.UnixMilli(), x.store.timestamp)
+		p, found, err := view.FindByTime(ctx, view.Points(files), t.UnixMilli(), x.store.Timestamp)
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +129,7 @@ func (p HistoryPoint) MarshalJSON() ([]byte, error) {
 // history returns the points that can be travelled to, in ascending order.
 // Their times are as accurate as those of a listing.
 func (x *index) history(ctx context.Context) ([]HistoryPoint, error) {
-	files, err := x.store.listAll(ctx, true)
+	files, err := x.store.ListAll(ctx, true)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
@@ -34,7 +35,7 @@ type VFS struct {
 	opts    Options                 // Options at the first use
 	openCtx context.Context         // context of opens
 	opening context.CancelCauseFunc // cancels openCtx
-	limit   *limiter                // limits requests of all databases
+	limit   *remote.Limiter         // limits requests of all databases
 }
 
 // NewVFS returns a VFS. The client serves the database of the first file
@@ -56,7 +57,7 @@ func (v *VFS) options() Options {
 	v.start.Do(func() {
 		v.opts = v.Options
 		v.openCtx, v.opening = context.WithCancelCause(context.Background())
-		v.limit = newLimiter(v.opts.withDefaults().MaxConcurrentRequests)
+		v.limit = remote.NewLimiter(v.opts.withDefaults().MaxConcurrentRequests)
 	})
 	return v.opts
 }

@@ -3,6 +3,7 @@ package litestream
 import (
 	"context"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -87,7 +88,7 @@ type writeIndex struct{ *index }
 
 func (x writeIndex) catchUp(ctx context.Context) error { return x.refresh(ctx).news }
 
-func (x writeIndex) pointTo(l *loadedFile) error {
+func (x writeIndex) pointTo(l *remote.Loaded) error {
 	return x.relocateCurrent(l, func(*view.View) bool { return true })
 }
 

@@ -45,7 +45,7 @@ func (i *inspector) secondLook(ctx context.Context, v *view.View, files []*ltx.F
 		return false, nil
 	}
 	newest := &ltx.FileInfo{Level: v.Last.Level, MinTXID: v.Last.MinTXID, MaxTXID: v.Last.MaxTXID, Size: v.Last.Size}
-	switch sum, err := i.store.checksum(ctx, newest); {
+	switch sum, err := i.store.Checksum(ctx, newest); {
 	case err == nil && sum == v.Last.Checksum:
 		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.Last)
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
@@ -69,7 +69,7 @@ func (i *inspector) secondLook(ctx context.Context, v *view.View, files []*ltx.F
 	if agrees || unknown == nil {
 		return false, nil
 	}
-	timestamp, err := i.store.timestamp(ctx, unknown)
+	timestamp, err := i.store.Timestamp(ctx, unknown)
 	if err == nil && timestamp <= v.Timestamp {
 		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", errWrongListing, v.Last, view.KeyOf(unknown))
 	}

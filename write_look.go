@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -68,15 +69,15 @@ func (i *inspector) openedWith(at time.Time, plan, listed []*ltx.FileInfo) {
 // of all levels said so: level by level, and by reading the file that the first
 // transaction of a database is in. If that is known by another name, only a
 // listing tells.
-func confirmEmpty(ctx context.Context, s *store) error {
-	files, err := s.listLevels(ctx, false)
+func confirmEmpty(ctx context.Context, s *remote.Store) error {
+	files, err := s.ListLevels(ctx, false)
 	if err != nil {
 		return err
 	}
 	first := view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}
 	if len(files) > 0 {
 		first = view.KeyOf(files[0])
-	} else if err := s.load(ctx, first, make([]byte, ltx.HeaderSize), 0); errs.IsMissing(err) {
+	} else if err := s.Load(ctx, first, make([]byte, ltx.HeaderSize), 0); errs.IsMissing(err) {
 		return nil
 	} else if err != nil && !errors.Is(err, errs.ErrCorrupt) {
 		return err
@@ -94,7 +95,7 @@ func (i *inspector) isSure() bool {
 // isLookDue reports whether the next look is to be one at all levels.
 func (i *inspector) isLookDue() bool {
 	limit := wholeLook
-	if i.store.listsAllAtOnce() {
+	if i.store.ListsAllAtOnce() {
 		limit = surely
 	}
 	return i.known.isOlder(limit)
@@ -106,7 +107,7 @@ func (i *inspector) isLookDue() bool {
 // file. That is for findOwn and verify to judge.
 func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
 	at, cur := time.Now(), i.views.Current.Load()
-	files, err := i.store.listAll(ctx, false)
+	files, err := i.store.ListAll(ctx, false)
 	if err != nil {
 		return false, err
 	}
@@ -151,7 +152,7 @@ func (i *inspector) lookAgain() error {
 // look looks at all levels while there is nothing to upload.
 func (i *inspector) look(ctx context.Context) error {
 	at := time.Now()
-	files, err := i.store.listAll(ctx, false)
+	files, err := i.store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, fi
 	if end != target {
 		// Files that are compacted between the lists of two levels look like a gap.
 		var err error
-		if files, err = i.store.listLevels(ctx, false); err != nil {
+		if files, err = i.store.ListLevels(ctx, false); err != nil {
 			return err
 		}
 		plan, end = view.Extend(0, target, files)

@@ -88,7 +88,7 @@ func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 			break
 		}
 		f := want[key]
-		_, err := m.store.checksum(ctx, f)
+		_, err := m.store.Checksum(ctx, f)
 		switch {
 		case err == nil:
 			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(f))
@@ -131,7 +131,7 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 	if newest == nil {
 		return nil, nil
 	}
-	timestamp, err := m.store.timestamp(ctx, newest)
+	timestamp, err := m.store.Timestamp(ctx, newest)
 	if err == nil && timestamp > cur.Timestamp {
 		why = fmt.Errorf("%s is younger than our transaction %s", view.KeyOf(newest), cur.TXID)
 	}
@@ -154,7 +154,7 @@ func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 	defer cancel()
 	key := view.Key{Level: replica.SnapshotLevel, MinTXID: hdr.MinTXID, MaxTXID: hdr.MaxTXID}
 	m.known.setMending(key)
-	info, err = m.store.create(ctx, key, func(dst io.Writer) (err error) {
+	info, err = m.store.Create(ctx, key, func(dst io.Writer) (err error) {
 		unreadable, err = m.encodeSnapshot(ctx, dst, hdr, cur, s)
 		return cmp.Or(unreadable, err)
 	})
@@ -227,7 +227,7 @@ func (m *mender) settle(ctx context.Context) {
 	if info == nil {
 		return
 	}
-	l, err := m.store.loadFile(ctx, info)
+	l, err := m.store.LoadFile(ctx, info)
 	if err == nil {
 		err = m.index.pointTo(l)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -20,7 +21,7 @@ import (
 
 // writeDeps is what the parts of write mode need of the rest of the database.
 type writeDeps struct {
-	store *store
+	store *remote.Store
 	views *view.Views
 	tasks *task.Group
 	log   *slog.Logger
@@ -88,7 +89,7 @@ type replicaIndex interface {
 	isReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error)
 
 	// pointTo points pages of the current view to a file that was made of it.
-	pointTo(l *loadedFile) error
+	pointTo(l *remote.Loaded) error
 }
 
 // slotHolder is a connection, as the queue sees it. The queue calls it under

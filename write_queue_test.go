@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -34,7 +35,7 @@ func (noTiers) notify()                                {}
 type stillIndex struct{}
 
 func (stillIndex) catchUp(context.Context) error { return nil }
-func (stillIndex) pointTo(*loadedFile) error     { return nil }
+func (stillIndex) pointTo(*remote.Loaded) error  { return nil }
 func (stillIndex) isReplaced(context.Context, *view.View, []*ltx.FileInfo) (bool, error) {
 	return false, nil
 }

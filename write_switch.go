@@ -75,7 +75,7 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 		}
 		m.inspector.confirm(at)
 	}
-	if _, ok := m.store.client.(replica.LTXFileCreator); !ok {
+	if _, ok := m.store.Client.(replica.LTXFileCreator); !ok {
 		m.log.Warn("the replica client cannot create a file only if there is none: two writers may not notice each other at once")
 	}
 	b, err := openWriteBuffer(m.opts.bufferPath, m.log, m.opts.disk)

@@ -187,7 +187,7 @@ func (u *uploader) uploadSegment(s *segment) error {
 func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
 	e, err = new(encoding), fs.ErrExist
 	if !there {
-		info, err = u.store.create(ctx, view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()}, func(dst io.Writer) error {
+		info, err = u.store.Create(ctx, view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()}, func(dst io.Writer) error {
 			*e = encoding{}
 			return e.encode(dst, s)
 		})

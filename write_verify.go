@@ -18,7 +18,7 @@ func (s *segment) key() view.Key { return view.Key{Level: 0, MinTXID: s.txid(), 
 // findOwn looks whether the file that has the name of a segment's is the
 // segment's: its upload may have succeeded though the answer was lost.
 func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
-	files, err := i.store.list(ctx, 0, s.txid(), false)
+	files, err := i.store.List(ctx, 0, s.txid(), false)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 			continue
 		}
 		if f.MaxTXID == s.txid() && f.Size == e.size {
-			sum, err := i.store.checksum(ctx, f)
+			sum, err := i.store.Checksum(ctx, f)
 			if err != nil {
 				return nil, err
 			}
@@ -69,7 +69,7 @@ func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, ow
 	if base.Level == 0 {
 		seek = base.MinTXID
 	}
-	files, err := i.store.list(ctx, 0, seek, false)
+	files, err := i.store.List(ctx, 0, seek, false)
 	if err != nil {
 		return false, err
 	}
@@ -81,14 +81,14 @@ func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, ow
 // verifyAll is verify by a listing of all levels, made after at.
 func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
 	own := view.KeyOf(info)
-	files, err := i.store.listAll(ctx, false)
+	files, err := i.store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
 	if base != nil && base.Level == 0 && !view.IsListed(base, files) {
 		// The newest file of level 0 stays, unless another writer has made newer
 		// ones, which a listing that is wrong may lack.
-		again, err := i.store.listLevels(ctx, false)
+		again, err := i.store.ListLevels(ctx, false)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 // order: a caller that waits for the sync may close the database as soon as
 // write mode has ended, and others would follow a file that is left.
 func (i *inspector) giveWay(ctx context.Context, own view.Key, why error) error {
-	err := i.store.delete(ctx, own)
+	err := i.store.Delete(ctx, own)
 	return errors.Join(i.queue.lose(why), err)
 }
 
@@ -139,7 +139,7 @@ func without(files []*ltx.FileInfo, keys ...view.Key) []*ltx.FileInfo {
 
 // checkOwn returns why a file that was just uploaded is not listed.
 func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
-	_, err := i.store.checksum(ctx, info)
+	_, err := i.store.Checksum(ctx, info)
 	switch {
 	case err == nil:
 		return fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(info))

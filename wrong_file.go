@@ -11,14 +11,14 @@ import (
 // taken back. From now on no page of the file is served, and SQLite drops its
 // cache.
 func (x *index) distrust(f *view.File, problem error) {
-	x.store.noteWrong(f, problem)
+	x.store.NoteWrong(f, problem)
 	mark := func(v *view.View) {
 		for _, v := range []*view.View{v, v.Base, v.State.Moved.Load()} {
 			if v == nil {
 				continue
 			}
 			for _, g := range v.Files() {
-				x.store.markWrong(g)
+				x.store.MarkWrong(g)
 			}
 		}
 	}

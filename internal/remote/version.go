@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// asListed returns a context for reading the version of the file that was
+// AsListed returns a context for reading the version of the file that was
 // listed.
-func asListed(ctx context.Context, info *ltx.FileInfo) context.Context {
+func AsListed(ctx context.Context, info *ltx.FileInfo) context.Context {
 	return clientio.WithVersion(ctx, view.VersionOf(info))
 }
 

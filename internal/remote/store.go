@@ -1,4 +1,7 @@
-package litestream
+// Package remote makes the requests to a replica: it lists, reads, creates and
+// deletes files through a replica client, retries what may pass, bounds what is
+// under way, and loads what tells which pages a file has.
+package remote
 
 import (
 	"context"
@@ -21,23 +24,23 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// store wraps a ReplicaClient for the rest of the package: it returns listings
+// Store wraps a ReplicaClient for the rest of the package: it returns listings
 // as slices, reads an exact number of bytes, retries, and counts requests. It
 // is safe for concurrent use.
-type store struct {
-	client replica.Client
-	log    *slog.Logger
-	limit  *limiter          // shared by all databases of the VFS
-	hedge  *hedge            // nil if slow reads get no second request
-	run    func(func()) bool // runs a function in the background, unless the database is closed
+type Store struct {
+	Client replica.Client
+	Log    *slog.Logger
+	Limit  *Limiter          // shared by all databases of the VFS
+	Hedge  *Hedge            // nil if slow reads get no second request
+	Run    func(func()) bool // runs a function in the background, unless the database is closed
 
-	lists     atomic.Int64
-	reads     [numClasses]atomic.Int64 // number of attempts
-	readBytes [numClasses]atomic.Int64
-	retries   atomic.Int64
-	hedges    atomic.Int64
-	creates   atomic.Int64
-	deletes   atomic.Int64
+	Lists     atomic.Int64
+	Reads     [numClasses]atomic.Int64 // number of attempts
+	ReadBytes [numClasses]atomic.Int64
+	Retries   atomic.Int64
+	Hedges    atomic.Int64
+	Creates   atomic.Int64
+	Deletes   atomic.Int64
 
 	cannotCreate atomic.Bool // set once the client refused to create a file only if it does not exist
 	byLevel      atomic.Bool // set once the client refused to list all levels at once
@@ -46,12 +49,12 @@ type store struct {
 	versions versionCheck
 }
 
-// totalReads returns the number of read requests of all classes and the number
+// TotalReads returns the number of read requests of all classes and the number
 // of bytes they returned.
-func (s *store) totalReads() (n, bytes int64) {
-	for i := range s.reads {
-		n += s.reads[i].Load()
-		bytes += s.readBytes[i].Load()
+func (s *Store) TotalReads() (n, bytes int64) {
+	for i := range s.Reads {
+		n += s.Reads[i].Load()
+		bytes += s.ReadBytes[i].Load()
 	}
 	return n, bytes
 }
@@ -63,13 +66,13 @@ const (
 	lastRetryDelay  = 2 * time.Second
 )
 
-// retry calls fn until it succeeds, fails permanently, or ctx is done. It
+// Retry calls fn until it succeeds, fails permanently, or ctx is done. It
 // randomizes the delays, so that clients that failed together do not retry
 // together.
-func (s *store) retry(ctx context.Context, fn func() error) error {
+func (s *Store) Retry(ctx context.Context, fn func() error) error {
 	var before error // error of the previous attempt
 	for delay := firstRetryDelay; ; delay = min(2*delay, lastRetryDelay) {
-		err := s.guard(fn)
+		err := s.Guard(fn)
 		if err == nil || errs.IsPermanent(err) {
 			return err
 		}
@@ -80,7 +83,7 @@ func (s *store) retry(ctx context.Context, fn func() error) error {
 		timer := time.NewTimer(delay/2 + rand.N(delay))
 		select {
 		case <-timer.C:
-			s.retries.Add(1)
+			s.Retries.Add(1)
 		case <-ctx.Done():
 			timer.Stop()
 			if errors.Is(err, ctx.Err()) {
@@ -91,12 +94,12 @@ func (s *store) retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// guard turns a panic of the client into an error. The client is called on
+// Guard turns a panic of the client into an error. The client is called on
 // goroutines where a panic would end the process.
-func (s *store) guard(fn func() error) (err error) {
+func (s *Store) Guard(fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic", "op", "replica client", "panic", r, "stack", string(debug.Stack()))
+			s.Log.Error("panic", "op", "replica client", "panic", r, "stack", string(debug.Stack()))
 			err = panicError{r}
 		}
 	}()
@@ -111,12 +114,12 @@ func (e panicError) Error() string { return fmt.Sprintf("replica client panicked
 
 func (panicError) Permanent() bool { return true }
 
-func (s *store) init(ctx context.Context) error {
-	c, ok := s.client.(replica.Initializer)
+func (s *Store) Init(ctx context.Context) error {
+	c, ok := s.Client.(replica.Initializer)
 	if !ok {
 		return nil
 	}
-	return s.retry(ctx, func() error {
+	return s.Retry(ctx, func() error {
 		if err := c.Init(ctx); err != nil {
 			return fmt.Errorf("init replica client: %w", err)
 		}
@@ -125,22 +128,22 @@ func (s *store) init(ctx context.Context) error {
 }
 
 // place waits until another request may start.
-func (s *store) place(ctx context.Context) (*ticket, error) {
-	t := s.limit.enqueue(loading)
-	return t, s.limit.wait(ctx, t)
+func (s *Store) place(ctx context.Context) (*Ticket, error) {
+	t := s.Limit.Enqueue(Loading)
+	return t, s.Limit.Wait(ctx, t)
 }
 
-// list lists the files of a level whose MinTXID is at least seek.
-func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (files []*ltx.FileInfo, err error) {
+// List lists the files of a level whose MinTXID is at least seek.
+func (s *Store) List(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (files []*ltx.FileInfo, err error) {
 	t, err := s.place(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list level %d: %w", level, err)
 	}
-	defer s.limit.done(t)
-	s.lists.Add(1)
-	err = s.guard(func() error {
+	defer s.Limit.Done(t)
+	s.Lists.Add(1)
+	err = s.Guard(func() error {
 		ctx, versions := s.noteVersions(ctx)
-		itr, err := s.client.LTXFiles(ctx, level, seek, useMetadata)
+		itr, err := s.Client.LTXFiles(ctx, level, seek, useMetadata)
 		if err == nil {
 			files, err = collect(itr, versions, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
 		}
@@ -154,14 +157,14 @@ func (s *store) list(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 
 // noteVersions returns the context for a listing and the map that receives the
 // version of the current item.
-func (s *store) noteVersions(ctx context.Context) (context.Context, map[*ltx.FileInfo]string) {
+func (s *Store) noteVersions(ctx context.Context) (context.Context, map[*ltx.FileInfo]string) {
 	versions := make(map[*ltx.FileInfo]string, 1)
 	n := s.versions.lists.Add(1)
 	return clientio.WithVersionNoter(ctx, func(info *ltx.FileInfo, version string) {
 		clear(versions) // drop the previous item
 		versions[info] = version
 		if s.versions.isUseless(n, info, version) && !s.versions.useless.Swap(true) {
-			s.log.Warn("storage lists a file with another version than it reads it with: files that are replaced while they are read may not be noticed",
+			s.Log.Warn("storage lists a file with another version than it reads it with: files that are replaced while they are read may not be noticed",
 				"file", view.KeyOf(info), "version", version)
 		}
 	}), versions
@@ -197,21 +200,21 @@ func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(
 	return files, nil
 }
 
-// listAll lists the files of all levels. It sends the requests in parallel if
+// ListAll lists the files of all levels. It sends the requests in parallel if
 // it takes more than one.
-func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
-	if c, ok := s.client.(replica.AllLTXFilesLister); ok {
+func (s *Store) ListAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
+	if c, ok := s.Client.(replica.AllLTXFilesLister); ok {
 		var files []*ltx.FileInfo
-		err := s.retry(ctx, func() error {
+		err := s.Retry(ctx, func() error {
 			t, err := s.place(ctx)
 			if err != nil {
 				return fmt.Errorf("list all levels: %w", err)
 			}
-			defer s.limit.done(t)
+			defer s.Limit.Done(t)
 			ctx, versions := s.noteVersions(ctx)
 			itr, err := c.AllLTXFiles(ctx, useMetadata)
 			if err == nil {
-				s.lists.Add(1)
+				s.Lists.Add(1)
 				files, err = collect(itr, versions, func(*ltx.FileInfo) bool { return true })
 			}
 			return err // the client's error names the operation
@@ -221,24 +224,24 @@ func (s *store) listAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 		}
 		s.byLevel.Store(true)
 	}
-	return s.listLevels(ctx, useMetadata)
+	return s.ListLevels(ctx, useMetadata)
 }
 
-// listsAllAtOnce reports whether a listing of all levels takes about one
+// ListsAllAtOnce reports whether a listing of all levels takes about one
 // request.
-func (s *store) listsAllAtOnce() bool {
-	_, ok := s.client.(replica.AllLTXFilesLister)
+func (s *Store) ListsAllAtOnce() bool {
+	_, ok := s.Client.(replica.AllLTXFilesLister)
 	return ok && !s.byLevel.Load()
 }
 
-// listLevels lists the files of all levels with one listing a level.
-func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
+// ListLevels lists the files of all levels with one listing a level.
+func (s *Store) ListLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
 	var levels [view.Levels][]*ltx.FileInfo
 	g, ctx := errgroup.WithContext(ctx)
 	for level := range levels {
 		g.Go(func() error {
-			return s.retry(ctx, func() (err error) {
-				levels[level], err = s.list(ctx, level, 0, useMetadata)
+			return s.Retry(ctx, func() (err error) {
+				levels[level], err = s.List(ctx, level, 0, useMetadata)
 				return err
 			})
 		})
@@ -253,22 +256,22 @@ func (s *store) listLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 	return files, nil
 }
 
-// load is read for the parts that describe a file: its header, page index and
+// Load is read for the parts that describe a file: its header, page index and
 // trailer.
-func (s *store) load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	return s.readAll(ctx, loading, f, buf, offset)
+func (s *Store) Load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
+	return s.readAll(ctx, Loading, f, buf, offset)
 }
 
 // read fills buf with the bytes of a file from offset on.
-func (s *store) read(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	return s.readAll(ctx, foreground, f, buf, offset)
+func (s *Store) read(ctx context.Context, f view.Key, buf []byte, offset int64) error {
+	return s.readAll(ctx, Foreground, f, buf, offset)
 }
 
-func (s *store) readAll(ctx context.Context, class requestClass, f view.Key, buf []byte, offset int64) error {
+func (s *Store) readAll(ctx context.Context, class Class, f view.Key, buf []byte, offset int64) error {
 	short := -1 // length of the body when it last ended early
-	return s.retry(ctx, func() error {
-		n, err := s.readOnce(ctx, class, s.limit.enqueue(class), f, buf, offset, nil)
-		if errors.Is(err, errShortBody) {
+	return s.Retry(ctx, func() error {
+		n, err := s.ReadOnce(ctx, class, s.Limit.Enqueue(class), f, buf, offset, nil)
+		if errors.Is(err, ErrShortBody) {
 			if n == short {
 				return fmt.Errorf("read %s: %w: it ends at %d, before %d", f, errs.ErrCorrupt, offset+int64(n), offset+int64(len(buf)))
 			}
@@ -278,13 +281,13 @@ func (s *store) readAll(ctx context.Context, class requestClass, f view.Key, buf
 	})
 }
 
-// create creates a file with the content that encode writes, unless a file of
+// Create creates a file with the content that encode writes, unless a file of
 // that name exists. If the client cannot create files conditionally, create
 // checks for an existing file first. It makes one attempt.
-func (s *store) create(ctx context.Context, f view.Key, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
-	s.creates.Add(1)
-	write := s.client.WriteLTXFile
-	if c, ok := s.client.(replica.LTXFileCreator); ok && !s.cannotCreate.Load() {
+func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
+	s.Creates.Add(1)
+	write := s.Client.WriteLTXFile
+	if c, ok := s.Client.(replica.LTXFileCreator); ok && !s.cannotCreate.Load() {
 		write = c.CreateLTXFile
 	} else if err := s.checkFree(ctx, f); err != nil {
 		return nil, err
@@ -293,17 +296,17 @@ func (s *store) create(ctx context.Context, f view.Key, encode func(io.Writer) e
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = w.CloseWithError(s.guard(func() error { return encode(w) }))
+		_ = w.CloseWithError(s.Guard(func() error { return encode(w) }))
 	}()
-	err = s.guard(func() error {
+	err = s.Guard(func() error {
 		info, err = write(ctx, f.Level, f.MinTXID, f.MaxTXID, r)
 		return err
 	})
 	_ = r.Close()
 	<-done
 	if errors.Is(err, errors.ErrUnsupported) && !s.cannotCreate.Swap(true) {
-		s.log.Warn("storage cannot create a file only if there is none: two writers may not notice each other at once")
-		return s.create(ctx, f, encode)
+		s.Log.Warn("storage cannot create a file only if there is none: two writers may not notice each other at once")
+		return s.Create(ctx, f, encode)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", f, err)
@@ -313,8 +316,8 @@ func (s *store) create(ctx context.Context, f view.Key, encode func(io.Writer) e
 
 // checkFree returns fs.ErrExist if the file exists. It reads the file: a
 // listing could miss it, and the file would be overwritten.
-func (s *store) checkFree(ctx context.Context, f view.Key) error {
-	switch err := s.load(ctx, f, make([]byte, ltx.HeaderSize), 0); {
+func (s *Store) checkFree(ctx context.Context, f view.Key) error {
+	switch err := s.Load(ctx, f, make([]byte, ltx.HeaderSize), 0); {
 	case errs.IsMissing(err):
 		return nil
 	case err != nil && !errors.Is(err, errs.ErrCorrupt):
@@ -323,52 +326,52 @@ func (s *store) checkFree(ctx context.Context, f view.Key) error {
 	return fmt.Errorf("create %s: %w", f, fs.ErrExist)
 }
 
-// delete deletes files.
-func (s *store) delete(ctx context.Context, keys ...view.Key) error {
+// Delete deletes files.
+func (s *Store) Delete(ctx context.Context, keys ...view.Key) error {
 	infos := make([]*ltx.FileInfo, len(keys))
 	for i, k := range keys {
 		infos[i] = &ltx.FileInfo{Level: k.Level, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID}
 	}
-	s.deletes.Add(1)
-	return s.guard(func() error { return s.client.DeleteLTXFiles(ctx, infos) })
+	s.Deletes.Add(1)
+	return s.Guard(func() error { return s.Client.DeleteLTXFiles(ctx, infos) })
 }
 
-// errShortBody means that a body ended before the requested length. The
+// ErrShortBody means that a body ended before the requested length. The
 // connection may have been cut off.
-var errShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
+var ErrShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
 
 // A body is delivered in parts that grow from firstPart to readPart, so that a
 // caller that waits for the first page does not wait for the rest.
 const (
 	firstPart = 8 << 10
-	readPart  = 64 << 10
+	ReadPart  = 64 << 10
 
 	// hydrationPart is small because hydration yields to queries between two
 	// parts. A query does not have to wait for a large part in flight.
 	hydrationPart = 8 << 10
 )
 
-// readOnce waits for the ticket and makes one attempt to fill buf with the
+// ReadOnce waits for the ticket and makes one attempt to fill buf with the
 // bytes of a file from offset on. It returns the number of bytes read. If fn is
 // not nil, readOnce calls it after each part with all bytes read so far.
-func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f view.Key, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
-	if err := s.limit.wait(ctx, t); err != nil {
+func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
+	if err := s.Limit.Wait(ctx, t); err != nil {
 		return 0, fmt.Errorf("wait to read %s: %w", f, err)
 	}
-	defer s.limit.done(t)
-	s.reads[class].Add(1)
+	defer s.Limit.Done(t)
+	s.Reads[class].Add(1)
 	if s.versions.useless.Load() {
 		ctx = clientio.WithVersion(ctx, "")
 	}
-	r, err := s.client.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, offset, int64(len(buf)))
+	r, err := s.Client.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, offset, int64(len(buf)))
 	if err != nil {
 		s.versions.mismatched(f, err)
 		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)
 	}
 	for n < len(buf) && err == nil {
 		var m int
-		most := readPart
-		if class == hydrating && s.limit.isQueried() {
+		most := ReadPart
+		if class == Hydrating && s.Limit.isQueried() {
 			most = hydrationPart
 		}
 		m, err = io.ReadFull(r, buf[n:min(n+min(most, max(n, firstPart)), len(buf))])
@@ -377,12 +380,12 @@ func (s *store) readOnce(ctx context.Context, class requestClass, t *ticket, f v
 			fn(buf[:n])
 		}
 	}
-	s.readBytes[class].Add(int64(n))
+	s.ReadBytes[class].Add(int64(n))
 	if cerr := r.Close(); err == nil {
 		err = cerr
 	}
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = errShortBody
+		err = ErrShortBody
 	}
 	if err != nil {
 		return n, fmt.Errorf("read %s at %d, %d of %d bytes: %w", f, offset, n, len(buf), err)

@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"bytes"
@@ -23,13 +23,13 @@ const (
 	wholeSize   = 128 << 10
 	headSize    = 64 << 10
 	minTailRead = 32 << 10
-	maxTailRead = 4 << 20
+	MaxTailRead = 4 << 20
 	tailDivisor = 64 // an index entry has about 8 bytes, most frames more than 500
 
 	// A plan may have hundreds of files. loadFiles loads them in parallel and
 	// holds each one until it is used. These constants limit the number and the
 	// total size of the files held.
-	loadConcurrency = 128
+	LoadConcurrency = 128
 	loadMemory      = 64 << 20 // bytes
 
 	// maxLoadedBytes limits the decoded pages that are kept of one file,
@@ -37,53 +37,53 @@ const (
 	maxLoadedBytes = 512 << 10
 )
 
-// loadedFile holds the parts of a file that were read to load it.
-type loadedFile struct {
-	file  *view.File
-	index ltxio.Index
-	pages []loadedPage // pages that these parts contained, decoded
+// Loaded holds the parts of a file that were read to load it.
+type Loaded struct {
+	File  *view.File
+	Index ltxio.Index
+	Pages []LoadedPage // pages that these parts contained, decoded
 	bytes int          // total size of pages
 }
 
 // wants reports whether another page of pageSize bytes may be kept.
-func (l *loadedFile) wants(pageSize int) bool { return l.bytes+pageSize <= maxLoadedBytes }
+func (l *Loaded) wants(pageSize int) bool { return l.bytes+pageSize <= maxLoadedBytes }
 
-func (l *loadedFile) keep(pgno uint32, data []byte) {
-	l.pages = append(l.pages, loadedPage{pgno, data})
+func (l *Loaded) Keep(pgno uint32, data []byte) {
+	l.Pages = append(l.Pages, LoadedPage{pgno, data})
 	l.bytes += len(data)
 }
 
-type loadedPage struct {
-	pgno uint32
-	data []byte
+type LoadedPage struct {
+	Pgno uint32
+	Data []byte
 }
 
-// loadFile reads the header and the page index of a file, and keeps pages that
+// LoadFile reads the header and the page index of a file, and keeps pages that
 // these reads return, too.
-func (s *store) loadFile(ctx context.Context, info *ltx.FileInfo) (l *loadedFile, err error) {
-	if err := s.guard(func() error {
+func (s *Store) LoadFile(ctx context.Context, info *ltx.FileInfo) (l *Loaded, err error) {
+	if err := s.Guard(func() error {
 		l, err = s.loadParts(ctx, info)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("load %s: %w", view.KeyOf(info), err)
 	}
-	s.markWrong(l.file)
+	s.MarkWrong(l.File)
 	return l, nil
 }
 
-func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
+func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo) (*Loaded, error) {
 	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
 		return nil, fmt.Errorf("%w: file has %d bytes", errs.ErrCorrupt, info.Size)
 	}
-	ctx = asListed(ctx, info) // all parts must come from the same version of the file
+	ctx = AsListed(ctx, info) // all parts must come from the same version of the file
 	if info.Size <= wholeSize {
 		return s.loadWhole(ctx, info)
 	}
 	head := make([]byte, headSize)
 	tail := make([]byte, tailGuess(info))
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.load(gctx, view.KeyOf(info), head, 0) })
-	g.Go(func() error { return s.load(gctx, view.KeyOf(info), tail, info.Size-int64(len(tail))) })
+	g.Go(func() error { return s.Load(gctx, view.KeyOf(info), head, 0) })
+	g.Go(func() error { return s.Load(gctx, view.KeyOf(info), tail, info.Size-int64(len(tail))) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -107,8 +107,8 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: view.NewFile(info, hdr, index, need), index: index}
-	l.file.SetChecksum(trailer.FileChecksum, head, tail[int64(len(tail))-need:])
+	l := &Loaded{File: view.NewFile(info, hdr, index, need), Index: index}
+	l.File.SetChecksum(trailer.FileChecksum, head, tail[int64(len(tail))-need:])
 	index.Each(func(e ltxio.Entry) bool {
 		end := e.Offset + int64(e.Size)
 		if end > int64(len(head)) || !l.wants(int(hdr.PageSize)) {
@@ -118,7 +118,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 		if err = ltxio.DecodeFrame(page, head[e.Offset:end], e.Pgno); err != nil {
 			return false
 		}
-		l.keep(e.Pgno, page)
+		l.Keep(e.Pgno, page)
 		return true
 	})
 	return l, err
@@ -126,7 +126,7 @@ func (s *store) loadParts(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 
 // tailGuess returns how many bytes at the end of a file the first read covers.
 func tailGuess(info *ltx.FileInfo) int64 {
-	return min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize)
+	return min(max(info.Size/tailDivisor, minTailRead), MaxTailRead, info.Size-headSize)
 }
 
 // loadSize estimates the memory that loading a file takes, in bytes.
@@ -140,14 +140,14 @@ func loadSize(info *ltx.FileInfo) int64 {
 // readRest returns the last need bytes of a file; tail holds the end of them.
 // It grows the buffer as the bytes arrive, because need comes from the file and
 // is not verified yet.
-func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, need int64) ([]byte, error) {
+func (s *Store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, need int64) ([]byte, error) {
 	var b []byte
 	more := need - int64(len(tail))
 	for int64(len(b)) < more {
-		n := int(min(more-int64(len(b)), maxTailRead))
+		n := int(min(more-int64(len(b)), MaxTailRead))
 		b = slices.Grow(b, n)
 		part := b[len(b) : len(b)+n]
-		if err := s.load(ctx, view.KeyOf(info), part, info.Size-need+int64(len(b))); err != nil {
+		if err := s.Load(ctx, view.KeyOf(info), part, info.Size-need+int64(len(b))); err != nil {
 			return nil, err
 		}
 		b = b[:len(b)+n]
@@ -155,9 +155,9 @@ func (s *store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 	return append(b, tail...), nil
 }
 
-func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile, error) {
+func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*Loaded, error) {
 	b := make([]byte, info.Size)
-	if err := s.load(ctx, view.KeyOf(info), b, 0); err != nil {
+	if err := s.Load(ctx, view.KeyOf(info), b, 0); err != nil {
 		return nil, err
 	}
 	f, err := ltxio.ParseFile(b, info.MinTXID, info.MaxTXID)
@@ -168,12 +168,12 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	if err != nil {
 		return nil, err
 	}
-	l := &loadedFile{file: view.NewFile(info, f.Header, f.Index, need), index: f.Index.Clone()}
-	l.file.SetChecksum(f.Trailer.FileChecksum, b, b[info.Size-need:])
-	l.file.IsWhole = true
+	l := &Loaded{File: view.NewFile(info, f.Header, f.Index, need), Index: f.Index.Clone()}
+	l.File.SetChecksum(f.Trailer.FileChecksum, b, b[info.Size-need:])
+	l.File.IsWhole = true
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
-			l.keep(pgno, bytes.Clone(page))
+			l.Keep(pgno, bytes.Clone(page))
 		}
 	}); err != nil {
 		return nil, err
@@ -181,19 +181,19 @@ func (s *store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*loadedFile,
 	return l, nil
 }
 
-// header reads the header of a file.
-func (s *store) header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
+// Header reads the header of a file.
+func (s *Store) Header(ctx context.Context, info *ltx.FileInfo) ([]byte, error) {
 	if info.Size < ltxio.MinFileSize {
 		return nil, fmt.Errorf("read header of %s: %w: file has %d bytes", view.KeyOf(info), errs.ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.HeaderSize)
-	return buf, s.load(asListed(ctx, info), view.KeyOf(info), buf, 0)
+	return buf, s.Load(AsListed(ctx, info), view.KeyOf(info), buf, 0)
 }
 
-// timestamp reads the timestamp in the header of a file, in milliseconds since
+// Timestamp reads the timestamp in the header of a file, in milliseconds since
 // the Unix epoch.
-func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
-	buf, err := s.header(ctx, info)
+func (s *Store) Timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
+	buf, err := s.Header(ctx, info)
 	if err != nil {
 		return 0, err
 	}
@@ -204,13 +204,13 @@ func (s *store) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error
 	return hdr.Timestamp, nil
 }
 
-// checksum reads the checksum in the trailer of a file.
-func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
+// Checksum reads the checksum in the trailer of a file.
+func (s *Store) Checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
 	if info.Size < ltxio.MinFileSize {
 		return 0, fmt.Errorf("read trailer of %s: %w: file has %d bytes", view.KeyOf(info), errs.ErrCorrupt, info.Size)
 	}
 	buf := make([]byte, ltx.TrailerSize)
-	if err := s.load(asListed(ctx, info), view.KeyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
+	if err := s.Load(AsListed(ctx, info), view.KeyOf(info), buf, info.Size-ltx.TrailerSize); err != nil {
 		return 0, err
 	}
 	var trailer ltx.Trailer
@@ -220,11 +220,11 @@ func (s *store) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum,
 	return trailer.FileChecksum, nil
 }
 
-// loadFiles loads files in parallel and calls fn with each of them in the given
+// LoadFiles loads files in parallel and calls fn with each of them in the given
 // order. It holds only a part of the files in memory at a time.
-func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*loadedFile) error) error {
+func (s *Store) LoadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*Loaded) error) error {
 	type result struct {
-		l   *loadedFile
+		l   *Loaded
 		err error
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -233,7 +233,7 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 	// The loader takes a slot and memory before it loads a file, and the loop
 	// below returns both after the file is used. Slots and memory are taken in
 	// the order of use, so that no file waits for a later one.
-	slots := make(chan struct{}, loadConcurrency)
+	slots := make(chan struct{}, LoadConcurrency)
 	memory := semaphore.NewWeighted(loadMemory)
 	results := make([]chan result, len(infos))
 	for i := range results {
@@ -252,7 +252,7 @@ func (s *store) loadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*l
 				continue
 			}
 			g.Go(func() error {
-				l, err := s.loadFile(ctx, info)
+				l, err := s.LoadFile(ctx, info)
 				results[i] <- result{l, err}
 				return nil
 			})

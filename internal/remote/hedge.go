@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"context"
@@ -18,9 +18,9 @@ const (
 	maxHedgeCredit  = 3    // maximum number of second requests in a row
 )
 
-// hedge decides when a slow fetch gets a second request. It is safe for
+// Hedge decides when a slow fetch gets a second request. It is safe for
 // concurrent use.
-type hedge struct {
+type Hedge struct {
 	mu     sync.Mutex                  // guards the fields below
 	recent [hedgeSamples]time.Duration // guarded by mu; ring of the newest durations
 	n      int                         // guarded by mu; number of fetches so far
@@ -29,7 +29,7 @@ type hedge struct {
 
 // delay returns the duration after which a fetch counts as slow. It returns
 // false while there are too few samples.
-func (h *hedge) delay() (time.Duration, bool) {
+func (h *Hedge) delay() (time.Duration, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.n < minHedgeSamples {
@@ -41,8 +41,8 @@ func (h *hedge) delay() (time.Duration, bool) {
 	return samples[int(hedgeQuantile*float64(len(samples)))], true
 }
 
-// observe adds the duration of a fetch to the samples.
-func (h *hedge) observe(d time.Duration) {
+// Observe adds the duration of a fetch to the samples.
+func (h *Hedge) Observe(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.recent[h.n%hedgeSamples] = d
@@ -52,7 +52,7 @@ func (h *hedge) observe(d time.Duration) {
 
 // spend reports whether a second request may be sent, and deducts it from the
 // credit if so.
-func (h *hedge) spend() bool {
+func (h *Hedge) spend() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.credit < 1 {
@@ -62,18 +62,18 @@ func (h *hedge) spend() bool {
 	return true
 }
 
-// readHedged is read with a second request if the first one is slow. The first
+// ReadHedged is read with a second request if the first one is slow. The first
 // request that succeeds provides the result, and the other one is cancelled.
-func (s *store) readHedged(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	if s.hedge == nil {
+func (s *Store) ReadHedged(ctx context.Context, f view.Key, buf []byte, offset int64) error {
+	if s.Hedge == nil {
 		return s.read(ctx, f, buf, offset)
 	}
 	start := time.Now()
-	delay, ok := s.hedge.delay()
+	delay, ok := s.Hedge.delay()
 	if !ok {
 		err := s.read(ctx, f, buf, offset)
 		if err == nil {
-			s.hedge.observe(time.Since(start))
+			s.Hedge.Observe(time.Since(start))
 		}
 		return err
 	}
@@ -85,7 +85,7 @@ func (s *store) readHedged(ctx context.Context, f view.Key, buf []byte, offset i
 	}
 	results := make(chan result, 2)
 	read := func() bool {
-		return s.run(func() {
+		return s.Run(func() {
 			r := result{buf: make([]byte, len(buf))}
 			r.err = s.read(ctx, f, r.buf, offset)
 			results <- r
@@ -100,14 +100,14 @@ func (s *store) readHedged(ctx context.Context, f view.Key, buf []byte, offset i
 	for {
 		select {
 		case <-timer.C:
-			if s.hedge.spend() && read() {
-				s.hedges.Add(1)
+			if s.Hedge.spend() && read() {
+				s.Hedges.Add(1)
 				running++
 			}
 		case r := <-results:
 			running--
 			if r.err == nil {
-				s.hedge.observe(time.Since(start))
+				s.Hedge.Observe(time.Since(start))
 				copy(buf, r.buf)
 				return nil
 			}

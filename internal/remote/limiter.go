@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"context"
@@ -7,52 +7,52 @@ import (
 	"time"
 )
 
-// requestClass says what a request is made for.
-type requestClass int
+// Class says what a request is made for.
+type Class int
 
 const (
-	foreground  requestClass = iota // SQLite waits for a page
-	loading                         // a listing or a part of a file that an open, a poll or a time travel waits for
-	speculative                     // read-ahead; no query waits for it yet
-	hydrating                       // the copy of the whole database; no query waits for it
+	Foreground  Class = iota // SQLite waits for a page
+	Loading                  // a listing or a part of a file that an open, a poll or a time travel waits for
+	Speculative              // read-ahead; no query waits for it yet
+	Hydrating                // the copy of the whole database; no query waits for it
 	numClasses
 )
 
-// limiter bounds the number of requests in flight. Classes have the priority of
+// Limiter bounds the number of requests in flight. Classes have the priority of
 // their order. Loading never takes the last eighth of the places, read-ahead
 // never the last quarter, and hydration never the second half. A limiter is
 // safe for concurrent use. A nil limiter has no limit.
-type limiter struct {
+type Limiter struct {
 	limit int
 
 	mu      sync.Mutex            // guards the fields below
 	running [numClasses]int       // guarded by mu
 	queried time.Time             // guarded by mu; when the last request for a query ended
 	quiet   chan struct{}         // guarded by mu; closed when only hydration runs; nil if no goroutine waits for that
-	waiting [numClasses][]*ticket // guarded by mu; in order of arrival
+	waiting [numClasses][]*Ticket // guarded by mu; in order of arrival
 }
 
-// ticket is a place in the queue and, once granted, the right to make one
+// Ticket is a place in the queue and, once granted, the right to make one
 // request.
-type ticket struct {
-	class   requestClass  // guarded by limiter.mu
+type Ticket struct {
+	class   Class         // guarded by limiter.mu
 	granted chan struct{} // closed when the request may start
 }
 
-// newLimiter returns a limiter of limit requests, or nil if limit is negative.
-func newLimiter(limit int) *limiter {
+// NewLimiter returns a limiter of limit requests, or nil if limit is negative.
+func NewLimiter(limit int) *Limiter {
 	if limit < 0 {
 		return nil
 	}
-	return &limiter{limit: max(1, limit)}
+	return &Limiter{limit: max(1, limit)}
 }
 
-// enqueue adds a request to the queue and returns its ticket.
-func (l *limiter) enqueue(class requestClass) *ticket {
+// Enqueue adds a request to the queue and returns its ticket.
+func (l *Limiter) Enqueue(class Class) *Ticket {
 	if l == nil {
 		return nil
 	}
-	t := &ticket{class: class, granted: make(chan struct{})}
+	t := &Ticket{class: class, granted: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting[class] = append(l.waiting[class], t)
@@ -60,9 +60,9 @@ func (l *limiter) enqueue(class requestClass) *ticket {
 	return t
 }
 
-// wait returns when the ticket is granted. If ctx is done first, wait returns
+// Wait returns when the ticket is granted. If ctx is done first, wait returns
 // the ticket to the limiter and returns the error of ctx.
-func (l *limiter) wait(ctx context.Context, t *ticket) error {
+func (l *Limiter) Wait(ctx context.Context, t *Ticket) error {
 	if l == nil {
 		return ctx.Err()
 	}
@@ -75,27 +75,27 @@ func (l *limiter) wait(ctx context.Context, t *ticket) error {
 	case <-t.granted:
 		return nil
 	case <-ctx.Done():
-		l.done(t)
+		l.Done(t)
 		return ctx.Err()
 	}
 }
 
-// promote moves a request that still waits to the foreground class.
-func (l *limiter) promote(t *ticket) {
+// Promote moves a request that still waits to the foreground class.
+func (l *Limiter) Promote(t *Ticket) {
 	if l == nil || t == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t.class != foreground && l.drop(t) {
-		t.class = foreground
-		l.waiting[foreground] = append(l.waiting[foreground], t)
+	if t.class != Foreground && l.drop(t) {
+		t.class = Foreground
+		l.waiting[Foreground] = append(l.waiting[Foreground], t)
 		l.grant()
 	}
 }
 
-// done returns a ticket, whether it has been granted or not.
-func (l *limiter) done(t *ticket) {
+// Done returns a ticket, whether it has been granted or not.
+func (l *Limiter) Done(t *Ticket) {
 	if l == nil {
 		return
 	}
@@ -104,7 +104,7 @@ func (l *limiter) done(t *ticket) {
 	if !l.drop(t) {
 		l.running[t.class]--
 	}
-	if t.class == foreground || t.class == speculative {
+	if t.class == Foreground || t.class == Speculative {
 		l.queried = time.Now()
 	}
 	l.grant()
@@ -115,7 +115,7 @@ func (l *limiter) done(t *ticket) {
 }
 
 // total returns the number of requests in flight. The caller holds mu.
-func (l *limiter) total() (n int) {
+func (l *Limiter) total() (n int) {
 	for _, running := range l.running {
 		n += running
 	}
@@ -124,10 +124,10 @@ func (l *limiter) total() (n int) {
 
 // isQuiet reports whether no requests but those of hydration are in flight. The
 // caller holds mu.
-func (l *limiter) isQuiet() bool { return l.total() == l.running[hydrating] }
+func (l *Limiter) isQuiet() bool { return l.total() == l.running[Hydrating] }
 
 // isQueried reports whether a query made a request within the last second.
-func (l *limiter) isQueried() bool {
+func (l *Limiter) isQueried() bool {
 	if l == nil {
 		return false
 	}
@@ -136,9 +136,9 @@ func (l *limiter) isQueried() bool {
 	return !l.isQuiet() || !l.queried.IsZero() && time.Since(l.queried) < time.Second
 }
 
-// awaitQuiet returns when only hydration has requests in flight, when most has
+// AwaitQuiet returns when only hydration has requests in flight, when most has
 // passed, or when ctx is done.
-func (l *limiter) awaitQuiet(ctx context.Context, most time.Duration) {
+func (l *Limiter) AwaitQuiet(ctx context.Context, most time.Duration) {
 	if l == nil {
 		return
 	}
@@ -163,7 +163,7 @@ func (l *limiter) awaitQuiet(ctx context.Context, most time.Duration) {
 
 // drop removes a ticket from the queue and reports whether the ticket was
 // there. The caller holds mu.
-func (l *limiter) drop(t *ticket) bool {
+func (l *Limiter) drop(t *Ticket) bool {
 	queue := l.waiting[t.class]
 	i := slices.Index(queue, t)
 	if i >= 0 {
@@ -173,15 +173,15 @@ func (l *limiter) drop(t *ticket) bool {
 }
 
 // grant grants the free places to waiting tickets. The caller holds mu.
-func (l *limiter) grant() {
+func (l *Limiter) grant() {
 	for class := range numClasses {
 		most := l.limit
 		switch class {
-		case loading:
+		case Loading:
 			most = max(1, l.limit*7/8)
-		case speculative:
+		case Speculative:
 			most = max(1, l.limit*3/4)
-		case hydrating:
+		case Hydrating:
 			most = max(1, l.limit/2)
 		}
 		for len(l.waiting[class]) > 0 && l.total() < most {
@@ -191,4 +191,16 @@ func (l *limiter) grant() {
 			close(t.granted)
 		}
 	}
+}
+
+// Load returns the number of requests under way, and of those that wait for
+// their turn.
+func (l *Limiter) Load() (running, waiting int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for class := range numClasses {
+		running += l.running[class]
+		waiting += len(l.waiting[class])
+	}
+	return running, waiting
 }

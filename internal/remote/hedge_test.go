@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"context"
@@ -54,7 +54,7 @@ func (c *answerClient) OpenLTXFile(ctx context.Context, _ int, _, _ ltx.TXID, _,
 
 // hedgeBed is a store that hedges, and what goes on behind it.
 type hedgeBed struct {
-	*store
+	*Store
 	client *answerClient
 	wg     sync.WaitGroup // requests under way
 	buf    [4]byte        // what was fetched
@@ -65,14 +65,14 @@ func inHedgeBed(t *testing.T, credit float64, took []time.Duration, do func(t *t
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &hedgeBed{client: new(answerClient)}
-		b.store = &store{client: b.client, hedge: new(hedge), run: func(fn func()) bool {
+		b.Store = &Store{Client: b.client, Hedge: new(Hedge), Run: func(fn func()) bool {
 			b.wg.Go(fn)
 			return true
 		}}
 		for _, d := range took {
-			b.hedge.observe(d)
+			b.Hedge.Observe(d)
 		}
-		b.hedge.credit = credit
+		b.Hedge.credit = credit
 		do(t, b)
 	})
 }
@@ -82,7 +82,7 @@ func (b *hedgeBed) fetch(answers ...answer) (got string, took time.Duration, err
 	b.client.answers = answers
 	clear(b.buf[:])
 	start := time.Now()
-	err = b.readHedged(context.Background(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, b.buf[:], 0)
+	err = b.ReadHedged(context.Background(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, b.buf[:], 0)
 	return string(b.buf[:]), time.Since(start), err
 }
 
@@ -112,8 +112,8 @@ func TestHedge_LearnsFirst(t *testing.T) {
 				t.Fatalf("fetch %d: %q after %v, %v", i, got, took, err)
 			}
 		}
-		if b.hedges.Load() != 0 || b.client.requests != minHedgeSamples {
-			t.Errorf("%d second requests", b.hedges.Load())
+		if b.Hedges.Load() != 0 || b.client.requests != minHedgeSamples {
+			t.Errorf("%d second requests", b.Hedges.Load())
 		}
 		// Now it knows, and an hour is the longest it saw.
 		got, took, err := b.fetch(answer{2 * time.Hour, "slow", nil, false}, answer{time.Second, "fast", nil, false})
@@ -137,7 +137,7 @@ func TestHedge_Delay(t *testing.T) {
 		{"older ones are forgotten", append(times(200, time.Hour), between(1, 64)...), 61 * time.Millisecond},
 	} {
 		inHedgeBed(t, 0, tc.took, func(t *testing.T, b *hedgeBed) {
-			if got, ok := b.hedge.delay(); got != tc.want || !ok {
+			if got, ok := b.Hedge.delay(); got != tc.want || !ok {
 				t.Errorf("%s: %v, %v, want %v", tc.name, got, ok, tc.want)
 			}
 		})
@@ -180,15 +180,15 @@ func TestHedge_Race(t *testing.T) {
 				if string(b.buf[:]) != tc.body {
 					t.Errorf("in the end it is %q", b.buf)
 				}
-				if b.client.requests != tc.requests || b.client.cancelled != tc.cancelled || b.hedges.Load() != int64(tc.requests-1) {
-					t.Errorf("%d requests, %d cancelled, %d counted", b.client.requests, b.client.cancelled, b.hedges.Load())
+				if b.client.requests != tc.requests || b.client.cancelled != tc.cancelled || b.Hedges.Load() != int64(tc.requests-1) {
+					t.Errorf("%d requests, %d cancelled, %d counted", b.client.requests, b.client.cancelled, b.Hedges.Load())
 				}
 				want := minHedgeSamples + 1
 				if err != nil {
 					want-- // tells nothing of how long they take
 				}
-				if b.hedge.n != want {
-					t.Errorf("learned from %d fetches, want %d", b.hedge.n, want)
+				if b.Hedge.n != want {
+					t.Errorf("learned from %d fetches, want %d", b.Hedge.n, want)
 				}
 			})
 		})
@@ -209,20 +209,20 @@ func TestHedge_Share(t *testing.T) {
 	}
 	inHedgeBed(t, 0, times(minHedgeSamples, time.Millisecond), func(t *testing.T, b *hedgeBed) {
 		slower(t, b, fetches)
-		if n := b.hedges.Load(); n < fetches*hedgeShare-1 || n > fetches*hedgeShare {
+		if n := b.Hedges.Load(); n < fetches*hedgeShare-1 || n > fetches*hedgeShare {
 			t.Errorf("%d second requests", n)
 		}
-		if b.client.requests != fetches+int(b.hedges.Load()) {
-			t.Errorf("%d requests, %d of them second ones", b.client.requests, b.hedges.Load())
+		if b.client.requests != fetches+int(b.Hedges.Load()) {
+			t.Errorf("%d requests, %d of them second ones", b.client.requests, b.Hedges.Load())
 		}
 	})
 	// What was not spent in a long time is not spent at once.
 	inHedgeBed(t, 0, times(minHedgeSamples, time.Millisecond), func(t *testing.T, b *hedgeBed) {
 		for range fetches {
-			b.hedge.observe(time.Millisecond)
+			b.Hedge.Observe(time.Millisecond)
 		}
-		if slower(t, b, 20); b.hedges.Load() != maxHedgeCredit {
-			t.Errorf("%d second requests in a row", b.hedges.Load())
+		if slower(t, b, 20); b.Hedges.Load() != maxHedgeCredit {
+			t.Errorf("%d second requests in a row", b.Hedges.Load())
 		}
 	})
 }

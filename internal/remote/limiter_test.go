@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 )
 
 // isGranted reports whether it is a ticket's turn.
-func isGranted(t *ticket) bool {
+func isGranted(t *Ticket) bool {
 	select {
 	case <-t.granted:
 		return true
@@ -22,29 +22,29 @@ func isGranted(t *ticket) bool {
 }
 
 // enqueueAll asks for a place for each of the classes that letters name.
-func enqueueAll(l *limiter, letters string) (tickets []*ticket) {
+func enqueueAll(l *Limiter, letters string) (tickets []*Ticket) {
 	for _, c := range letters {
-		tickets = append(tickets, l.enqueue(requestClass(strings.IndexRune("fls", c))))
+		tickets = append(tickets, l.Enqueue(Class(strings.IndexRune("fls", c))))
 	}
 	return tickets
 }
 
 // turns gives places back, one after the other, and returns in which order
 // the tickets get theirs.
-func turns(l *limiter, tickets []*ticket) (order []int) {
+func turns(l *Limiter, tickets []*Ticket) (order []int) {
 	left := slices.Clone(tickets)
 	for {
-		i := slices.IndexFunc(left, func(t *ticket) bool { return t != nil && isGranted(t) })
+		i := slices.IndexFunc(left, func(t *Ticket) bool { return t != nil && isGranted(t) })
 		if i < 0 {
 			return order
 		}
 		order = append(order, i)
-		l.done(left[i])
+		l.Done(left[i])
 		left[i] = nil
 	}
 }
 
-func countGranted(tickets []*ticket) (n int) {
+func countGranted(tickets []*Ticket) (n int) {
 	for _, t := range tickets {
 		if isGranted(t) {
 			n++
@@ -53,7 +53,7 @@ func countGranted(tickets []*ticket) (n int) {
 	return n
 }
 
-func wantIdle(t testing.TB, l *limiter) {
+func wantIdle(t testing.TB, l *Limiter) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,19 +69,19 @@ func wantIdle(t testing.TB, l *limiter) {
 func TestLimiter_Bound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 8
-		l := newLimiter(limit)
+		l := NewLimiter(limit)
 		var mu sync.Mutex
 		running, most := 0, 0
 		var wg sync.WaitGroup
 		for i := range 200 {
 			wg.Go(func() {
 				for n := range 10 {
-					ticket := l.enqueue(requestClass(i % int(numClasses)))
+					ticket := l.Enqueue(Class(i % int(numClasses)))
 					if (i+n)%5 == 0 {
-						l.promote(ticket)
+						l.Promote(ticket)
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+(i+n)%7*20)*time.Millisecond)
-					if err := l.wait(ctx, ticket); err == nil {
+					if err := l.Wait(ctx, ticket); err == nil {
 						mu.Lock()
 						running++
 						most = max(most, running)
@@ -90,7 +90,7 @@ func TestLimiter_Bound(t *testing.T) {
 						mu.Lock()
 						running--
 						mu.Unlock()
-						l.done(ticket)
+						l.Done(ticket)
 					}
 					cancel()
 				}
@@ -111,13 +111,13 @@ func TestLimiter_Order(t *testing.T) {
 		"llll":   {0, 1, 2, 3},
 		"ssss":   {0, 1, 2, 3},
 	} {
-		l := newLimiter(1)
-		held := l.enqueue(foreground)
+		l := NewLimiter(1)
+		held := l.Enqueue(Foreground)
 		tickets := enqueueAll(l, waiting)
 		if n := countGranted(tickets); n != 0 {
 			t.Fatalf("%s: %d granted", waiting, n)
 		}
-		l.done(held)
+		l.Done(held)
 		if order := turns(l, tickets); !slices.Equal(order, want) {
 			t.Errorf("%s: order %v, want %v", waiting, order, want)
 		}
@@ -128,7 +128,7 @@ func TestLimiter_Order(t *testing.T) {
 // TestLimiter_LastQuarter keeps read-ahead out of it, whoever has the rest.
 func TestLimiter_LastQuarter(t *testing.T) {
 	for limit, most := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 5: 3, 8: 6, 128: 96} {
-		l := newLimiter(limit)
+		l := NewLimiter(limit)
 		ahead := enqueueAll(l, strings.Repeat("s", limit+1))
 		if n := countGranted(ahead); n != most {
 			t.Errorf("limit %d: %d of read-ahead at a time, want %d", limit, n, most)
@@ -151,41 +151,41 @@ func TestLimiter_LastQuarter(t *testing.T) {
 }
 
 func TestLimiter_Promote(t *testing.T) {
-	l := newLimiter(1)
-	held := l.enqueue(foreground)
+	l := NewLimiter(1)
+	held := l.Enqueue(Foreground)
 	tickets := enqueueAll(l, "sslf")
-	l.promote(tickets[1])
-	l.promote(held) // runs already
-	l.done(held)
-	l.promote(held) // has ended
+	l.Promote(tickets[1])
+	l.Promote(held) // runs already
+	l.Done(held)
+	l.Promote(held) // has ended
 	if got, want := turns(l, tickets), []int{3, 1, 2, 0}; !slices.Equal(got, want) {
 		t.Errorf("order %v, want %v", got, want)
 	}
 	wantIdle(t, l)
 
 	// It goes at once if there is a place that read-ahead may not have.
-	l = newLimiter(4)
+	l = NewLimiter(4)
 	tickets = enqueueAll(l, "ssss")
 	if isGranted(tickets[3]) {
 		t.Error("read-ahead has the last place")
 	}
-	if l.promote(tickets[3]); !isGranted(tickets[3]) {
+	if l.Promote(tickets[3]); !isGranted(tickets[3]) {
 		t.Error("it waits although there is a place")
 	}
 	turns(l, tickets)
 	wantIdle(t, l)
-	l.promote(nil) // of a fetch without a ticket
+	l.Promote(nil) // of a fetch without a ticket
 }
 
 // TestLimiter_PromoteAgain has others come to wait for the same request. It
 // keeps its place.
 func TestLimiter_PromoteAgain(t *testing.T) {
-	l := newLimiter(1)
-	held := l.enqueue(foreground)
+	l := NewLimiter(1)
+	held := l.Enqueue(Foreground)
 	tickets := enqueueAll(l, "sff")
-	l.promote(tickets[0])
-	l.promote(tickets[1])
-	l.done(held)
+	l.Promote(tickets[0])
+	l.Promote(tickets[1])
+	l.Done(held)
 	if got, want := turns(l, tickets), []int{1, 2, 0}; !slices.Equal(got, want) {
 		t.Errorf("order %v, want %v", got, want)
 	}
@@ -193,22 +193,22 @@ func TestLimiter_PromoteAgain(t *testing.T) {
 
 func TestLimiter_Cancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(1)
-		held := l.enqueue(foreground)
+		l := NewLimiter(1)
+		held := l.Enqueue(Foreground)
 		ctx, cancel := context.WithCancel(t.Context())
-		first, second := l.enqueue(foreground), l.enqueue(speculative)
+		first, second := l.Enqueue(Foreground), l.Enqueue(Speculative)
 		got := make(chan error, 1)
-		go func() { got <- l.wait(ctx, first) }()
+		go func() { got <- l.Wait(ctx, first) }()
 		synctest.Wait()
 		cancel()
 		if err := <-got; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		l.done(held)
+		l.Done(held)
 		if isGranted(first) || !isGranted(second) {
 			t.Error("the place goes to one that was given up")
 		}
-		l.done(second)
+		l.Done(second)
 		wantIdle(t, l)
 	})
 }
@@ -230,12 +230,12 @@ func TestLimiter_CancelAtGrant(t *testing.T) {
 	cancel()
 	granted := 0
 	for range 100 {
-		l := newLimiter(1)
-		held := l.enqueue(foreground)
-		ticket := l.enqueue(speculative)
-		if err := l.wait(lateContext{ctx, func() { l.done(held) }}, ticket); err == nil {
+		l := NewLimiter(1)
+		held := l.Enqueue(Foreground)
+		ticket := l.Enqueue(Speculative)
+		if err := l.Wait(lateContext{ctx, func() { l.Done(held) }}, ticket); err == nil {
 			granted++
-			l.done(ticket)
+			l.Done(ticket)
 		}
 		wantIdle(t, l)
 	}
@@ -245,24 +245,24 @@ func TestLimiter_CancelAtGrant(t *testing.T) {
 }
 
 func TestLimiter_None(t *testing.T) {
-	l := newLimiter(-1)
+	l := NewLimiter(-1)
 	if l != nil {
 		t.Fatal("a negative limit is one")
 	}
 	for range 1000 {
-		ticket := l.enqueue(speculative)
-		if err := l.wait(t.Context(), ticket); err != nil {
+		ticket := l.Enqueue(Speculative)
+		if err := l.Wait(t.Context(), ticket); err != nil {
 			t.Fatal(err)
 		}
-		l.promote(ticket)
+		l.Promote(ticket)
 	}
-	l.done(nil)
+	l.Done(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := l.wait(ctx, l.enqueue(foreground)); !errors.Is(err, context.Canceled) {
+	if err := l.Wait(ctx, l.Enqueue(Foreground)); !errors.Is(err, context.Canceled) {
 		t.Errorf("wait: %v", err)
 	}
-	if l := newLimiter(0); l == nil || l.limit != 1 {
+	if l := NewLimiter(0); l == nil || l.limit != 1 {
 		t.Error("a limit of 0 is none")
 	}
 }

@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"github.com/ltxvfs/litestream/internal/view"
@@ -11,14 +11,14 @@ type wrongFile struct {
 	checksum ltx.Checksum
 }
 
-// noteWrong records that the content of a file is known to be wrong.
-func (s *store) noteWrong(f *view.File, problem error) {
+// NoteWrong records that the content of a file is known to be wrong.
+func (s *Store) NoteWrong(f *view.File, problem error) {
 	s.wrong.Store(wrongFile{f.Key(), f.Checksum}, problem)
 }
 
-// markWrong makes reads of pages from f fail if its content is known to be
+// MarkWrong makes reads of pages from f fail if its content is known to be
 // wrong.
-func (s *store) markWrong(f *view.File) {
+func (s *Store) MarkWrong(f *view.File) {
 	if problem, ok := s.wrong.Load(wrongFile{f.Key(), f.Checksum}); ok {
 		err := problem.(error)
 		f.Wrong.Store(&err)

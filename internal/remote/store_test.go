@@ -1,4 +1,4 @@
-package litestream
+package remote
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -53,7 +54,7 @@ func TestStore_RetriesTransientErrors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				attempts := 0
-				s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) {
+				s := &Store{Client: readClient{open: func(int64, int64) (io.ReadCloser, error) {
 					if attempts++; attempts < 4 {
 						return nil, tc.err
 					}
@@ -75,7 +76,7 @@ func TestStore_RetriesTransientErrors(t *testing.T) {
 func TestStore_ShortBodyIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bodies := []string{"", "abc", "abcd"}
-		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) {
+		s := &Store{Client: readClient{open: func(int64, int64) (io.ReadCloser, error) {
 			b := bodies[0]
 			bodies = bodies[1:]
 			return body(b), nil
@@ -84,8 +85,8 @@ func TestStore_ShortBodyIsRetried(t *testing.T) {
 		if err := s.read(t.Context(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, buf, 0); err != nil || string(buf) != "abcd" {
 			t.Errorf("%q, %v", buf, err)
 		}
-		if s.retries.Load() != 2 {
-			t.Errorf("%d retries, want 2", s.retries.Load())
+		if s.Retries.Load() != 2 {
+			t.Errorf("%d retries, want 2", s.Retries.Load())
 		}
 	})
 }
@@ -94,9 +95,9 @@ func TestStore_ShortBodyIsRetried(t *testing.T) {
 // that is where the file ends.
 func TestStore_ShortFileIsCorrupt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return body("abc"), nil }}}
+		s := &Store{Client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return body("abc"), nil }}}
 		err := s.read(t.Context(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, make([]byte, 4), 100)
-		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "it ends at 103") {
+		if !errors.Is(err, errs.ErrCorrupt) || !strings.Contains(err.Error(), "it ends at 103") {
 			t.Errorf("error is %v", err)
 		}
 		if n := readsOf(s); n != 2 {
@@ -110,7 +111,7 @@ func TestStore_ShortFileIsCorrupt(t *testing.T) {
 func TestStore_RetryEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("connection reset")
-		s := &store{client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return nil, broken }}}
+		s := &Store{Client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return nil, broken }}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()
@@ -156,40 +157,40 @@ func TestStore_ListDoesNotTrust(t *testing.T) {
 		{Level: -1, MinTXID: 1, MaxTXID: 4},
 		{Level: 10, MinTXID: 1, MaxTXID: 4},
 	} {
-		s := &store{client: listClient{items: []*ltx.FileInfo{item}}}
-		if _, err := s.list(t.Context(), 0, 0, false); !errors.Is(err, ErrCorrupt) {
+		s := &Store{Client: listClient{items: []*ltx.FileInfo{item}}}
+		if _, err := s.List(t.Context(), 0, 0, false); !errors.Is(err, errs.ErrCorrupt) {
 			t.Errorf("%v is listed: %v", view.KeyOf(item), err)
 		}
 	}
 	// A client that seeks less precisely than asked, or lists more than one level.
-	s := &store{client: listClient{items: []*ltx.FileInfo{
+	s := &Store{Client: listClient{items: []*ltx.FileInfo{
 		{Level: 0, MinTXID: 3, MaxTXID: 3}, {Level: 0, MinTXID: 4, MaxTXID: 4}, {Level: 1, MinTXID: 1, MaxTXID: 4},
 	}}}
-	files, err := s.list(t.Context(), 0, 4, false)
+	files, err := s.List(t.Context(), 0, 4, false)
 	if err != nil || len(files) != 1 || files[0].MaxTXID != 4 {
 		t.Errorf("got %v, %v", files, err)
 	}
 	// A listing that fails at its end is no listing.
 	broken := errors.New("page 2 of the listing is missing")
-	s = &store{client: listClient{items: []*ltx.FileInfo{{Level: 0, MinTXID: 3, MaxTXID: 3}}, err: broken}}
-	if _, err := s.list(t.Context(), 0, 0, false); !errors.Is(err, broken) {
+	s = &Store{Client: listClient{items: []*ltx.FileInfo{{Level: 0, MinTXID: 3, MaxTXID: 3}}, err: broken}}
+	if _, err := s.List(t.Context(), 0, 0, false); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestStore_ListAllFallsBack(t *testing.T) {
-	s := &store{client: listClient{items: []*ltx.FileInfo{{Level: 3, MinTXID: 1, MaxTXID: 9}}}}
-	files, err := s.listAll(t.Context(), false)
+	s := &Store{Client: listClient{items: []*ltx.FileInfo{{Level: 3, MinTXID: 1, MaxTXID: 9}}}}
+	files, err := s.ListAll(t.Context(), false)
 	if err != nil || len(files) != 1 {
 		t.Errorf("got %v, %v", files, err)
 	}
-	if n := s.lists.Load(); n != view.Levels {
+	if n := s.Lists.Load(); n != view.Levels {
 		t.Errorf("%d lists, want one for each of %d levels", n, view.Levels)
 	}
 }
 
 // readsOf returns how many read requests there were.
-func readsOf(s *store) int64 {
-	n, _ := s.totalReads()
+func readsOf(s *Store) int64 {
+	n, _ := s.TotalReads()
 	return n
 }
