@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -25,8 +26,8 @@ type database struct {
 	opts   Options         // complete
 	poller *poller
 
-	pages      *pageSource
-	prefetcher *prefetcher
+	pages      *pages.Source
+	prefetcher *pages.Prefetcher
 	hydrator   *hydrator // nil without hydration
 
 	client io.Closer // closed with the database; nil if that is up to somebody else
@@ -89,7 +90,7 @@ func (db *database) open(ctx context.Context) error {
 	db.writer.openedWith(start, known.plan, known.listed)
 	db.remember(v.Epoch, known.listed)
 	if v.Commit > 0 {
-		db.pages.cachePages(v, loaded)
+		db.pages.CachePages(v, loaded)
 		if err := db.readPageOne(ctx, v); err != nil {
 			return err
 		}
@@ -111,7 +112,7 @@ func (db *database) open(ctx context.Context) error {
 // readPageOne reads page 1 of the view that a database is opened with. It tells
 // where the change counter stands, and is read first anyway.
 func (db *database) readPageOne(ctx context.Context, v *view.View) error {
-	page, err := db.pages.page(ctx, v, 1)
+	page, err := db.pages.Page(ctx, v, 1)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (db *database) readPageOne(ctx context.Context, v *view.View) error {
 	db.Counter.Store(counter)
 	db.Current.Load().State.Counter.Store(db.Counter.Add(1)) // nobody else knows db yet
 	db.OldCounter.Store(counter)
-	db.prefetcher.schema(v)
+	db.prefetcher.Schema(v)
 	return nil
 }
 
@@ -164,7 +165,7 @@ func (db *database) close(ctx context.Context) error {
 	go func() {
 		db.tasks.Wait()
 		if db.pages != nil {
-			db.pages.clear()
+			db.pages.Clear()
 		}
 		if db.client != nil {
 			if err := db.client.Close(); err != nil {

@@ -141,7 +141,7 @@ func TestRead_ReplacedInPlace(t *testing.T) {
 	size := v.Last.Size
 	putFile(t, client, k, 400, 'b', pgnoRange(1, 400))
 	for _, pgno := range []uint32{2, 200, 400} {
-		page, err := db.pages.page(t.Context(), v, pgno)
+		page, err := db.pages.Page(t.Context(), v, pgno)
 		if err == nil && !bytes.Equal(page, fakePage(pgno, 'a')) {
 			t.Errorf("page %d is of the other file: %q", pgno, page[:4])
 		}

@@ -183,7 +183,7 @@ func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	}
 	cur := db.Current.Load()
 	for pgno, fill := range []byte{'a', 'd', 'c'} {
-		page, err := db.pages.page(t.Context(), cur, uint32(pgno+1))
+		page, err := db.pages.Page(t.Context(), cur, uint32(pgno+1))
 		if err != nil || !bytes.Equal(page, fakePage(uint32(pgno+1), fill)) {
 			t.Errorf("page %d as of %s, epoch %d (before: %d): %.40q, %v", pgno+1, cur.TXID, cur.Epoch, before.Epoch, page, err)
 		}

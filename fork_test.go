@@ -357,10 +357,10 @@ func (w *forkWorld) pin(v *view.View) *forkReader {
 // readPage reads a page as a connection does.
 func (w *forkWorld) readPage(v *view.View, pgno uint32) ([]byte, error) {
 	page := make([]byte, v.PageSize)
-	if w.db.pages.readLocal(v, pgno, page) {
+	if w.db.pages.ReadLocal(v, pgno, page) {
 		return page, nil
 	}
-	return w.db.pages.page(w.t.Context(), v, pgno)
+	return w.db.pages.Page(w.t.Context(), v, pgno)
 }
 
 // check reads pages of a transaction, which must all be of one state. It says

@@ -17,7 +17,7 @@ func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slo
 	putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 100, 7, pgnoRange(1, 100))
 	opts.PollInterval = -1
 	db = openHere(t, client, opts)
-	db.pages.cache.Load().lru.Purge()
+	db.pages.Cache.Load().Lru.Purge()
 	return db, client, func() {
 		var once sync.Once
 		client.open = func(view.Key, int64) error {
@@ -40,7 +40,7 @@ func TestHedge_CloseWaits(t *testing.T) {
 		}
 		slow()
 		opens, start := client.opens.Load(), time.Now()
-		page, err := db.pages.page(t.Context(), v, 99)
+		page, err := db.pages.Page(t.Context(), v, 99)
 		if err != nil || len(page) == 0 || page[0] != 7 {
 			t.Errorf("page 99: %v", err)
 		}
@@ -53,7 +53,7 @@ func TestHedge_CloseWaits(t *testing.T) {
 		if d := time.Since(start); d != time.Minute {
 			t.Errorf("closed after %v", d)
 		}
-		if _, err := db.pages.page(t.Context(), v, 98); !errors.Is(err, ErrClosed) {
+		if _, err := db.pages.Page(t.Context(), v, 98); !errors.Is(err, ErrClosed) {
 			t.Errorf("after close: %v", err)
 		}
 	})
@@ -64,13 +64,13 @@ func TestHedge_OffByDefault(t *testing.T) {
 		db, client, slow := slowOnce(t, Options{})
 		v := db.Current.Load()
 		for pgno := range uint32(40) {
-			if _, err := db.pages.page(t.Context(), v, 2+pgno); err != nil {
+			if _, err := db.pages.Page(t.Context(), v, 2+pgno); err != nil {
 				t.Fatal(err)
 			}
 		}
 		slow()
 		opens, start := client.opens.Load(), time.Now()
-		if _, err := db.pages.page(t.Context(), v, 99); err != nil {
+		if _, err := db.pages.Page(t.Context(), v, 99); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(start); d != time.Minute || client.opens.Load() != opens+1 || db.store.Hedge != nil {

@@ -26,7 +26,7 @@ func (db *database) replicaAccess() *replicaAccess {
 		tasks:   db.tasks,
 		store:   db.store,
 		views:   &db.Views,
-		buffers: db.pages.buffers,
+		buffers: db.pages.Buffers,
 		refresh: func(ctx context.Context) { db.refresh(ctx) },
 		refreshAnew: func(ctx context.Context) ([]*ltx.FileInfo, error) {
 			r := db.refreshAnew(ctx)

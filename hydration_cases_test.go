@@ -187,7 +187,7 @@ func TestHydration_BrokenAndNews(t *testing.T) {
 	h := db.hydrator
 	l := h.local()
 	l.drop()
-	h.tier.notify()
+	h.tier.Notify()
 	h.tier.broke(l, errors.New("the disk is bad"))
 	await(t, "failure", func() bool { return h.progress().Status == HydrationFailed })
 	if got := h.progress(); !strings.Contains(got.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {

@@ -85,7 +85,7 @@ func TestHydration_ComparesWhatQueriesRead(t *testing.T) {
 				defer closeDB(t, db)
 				v := db.Current.Load()
 				for pgno := range want {
-					if _, err := db.pages.page(t.Context(), v, pgno); err != nil {
+					if _, err := db.pages.Page(t.Context(), v, pgno); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -64,7 +64,7 @@ func (c *copier) copyAll(ctx context.Context) error {
 // catchUp reads what is missing until the local file is complete.
 func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 	paused := false
-	for ctx.Err() == nil && c.tier.local.Load().held.Load() != nil && !c.tier.isComplete() {
+	for ctx.Err() == nil && c.tier.local.Load().held.Load() != nil && !c.tier.IsComplete() {
 		progressed, err := c.step(ctx)
 		switch {
 		case ctx.Err() != nil:

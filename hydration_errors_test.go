@@ -462,7 +462,7 @@ func TestHydration_QueryLatency(t *testing.T) {
 				}
 				pgno := 1 + rng.Uint32N(v.Commit)
 				start := time.Now()
-				if _, err := db.pages.page(t.Context(), v, pgno); err != nil {
+				if _, err := db.pages.Page(t.Context(), v, pgno); err != nil {
 					t.Fatal(err)
 				}
 				all = append(all, time.Since(start))

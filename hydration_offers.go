@@ -5,12 +5,13 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // offer is a page that was fetched for another purpose than hydration.
 type offer struct {
-	key      pageKey
+	key      pages.Key
 	page     []byte
 	verified bool // it came with a whole file whose checksum is right
 }

@@ -43,8 +43,8 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error)
 	case p.whole && missing < p.pages/2:
 		return c.copyParts(ctx, v, missingParts(v, held.present, p))
 	}
-	buf := c.buffers.get(int(p.size()))
-	defer c.buffers.put(buf)
+	buf := c.buffers.Get(int(p.size()))
+	defer c.buffers.Put(buf)
 	body := (*buf)[:p.size()]
 	if err := c.reader.read(ctx, p.file, v.Epoch, body, p.offset); err != nil {
 		return err

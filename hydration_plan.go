@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -238,7 +239,7 @@ func missingParts(v *view.View, present *view.Bitmap, all part) []part {
 			return true
 		}
 		end := loc.Offset + int64(loc.Size)
-		if i := len(parts) - 1; i >= 0 && loc.Offset-parts[i].end <= maxGap {
+		if i := len(parts) - 1; i >= 0 && loc.Offset-parts[i].end <= pages.MaxGap {
 			parts[i].end, parts[i].last = end, pgno
 			return true
 		}

@@ -125,8 +125,8 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 // eachFrame reads the frames of a file from an offset to another, and calls fn
 // for each with its page. It returns early if the epoch ends.
 func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, offset, end int64, fn func(frame []byte, pgno uint32, page []byte)) error {
-	buf := r.buffers.get(int(min(end-offset, partSize)))
-	defer r.buffers.put(buf)
+	buf := r.buffers.Get(int(min(end-offset, partSize)))
+	defer r.buffers.Put(buf)
 	page := make([]byte, f.PageSize)
 	for offset < end {
 		if f.Gone.Load() {

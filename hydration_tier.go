@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -25,7 +26,7 @@ func newLocalTier(closed func() bool) *localTier {
 	return &localTier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}
 }
 
-func (t *localTier) read(key pageKey) []byte {
+func (t *localTier) Read(key pages.Key) []byte {
 	l := t.local.Load()
 	if l == nil {
 		return nil
@@ -38,7 +39,7 @@ func (t *localTier) read(key pageKey) []byte {
 	return page
 }
 
-func (t *localTier) peek(key pageKey) []byte {
+func (t *localTier) Peek(key pages.Key) []byte {
 	if l := t.local.Load(); l != nil {
 		if page, err := l.readKey(key); err == nil {
 			return page
@@ -47,7 +48,7 @@ func (t *localTier) peek(key pageKey) []byte {
 	return nil
 }
 
-func (t *localTier) readView(v *view.View, pgno uint32, p []byte) bool {
+func (t *localTier) ReadView(v *view.View, pgno uint32, p []byte) bool {
 	l := t.local.Load()
 	if l == nil || int64(len(p)) != l.size {
 		return false
@@ -59,39 +60,39 @@ func (t *localTier) readView(v *view.View, pgno uint32, p []byte) bool {
 	return true
 }
 
-func (t *localTier) has(key pageKey) bool {
+func (t *localTier) Has(key pages.Key) bool {
 	l := t.local.Load()
 	return l != nil && l.hasKey(key)
 }
 
-func (t *localTier) offer(key pageKey, page []byte, verified bool) {
+func (t *localTier) Offer(key pages.Key, page []byte, verified bool) {
 	if !t.offers.is(offersRefused) && t.local.Load().wants(key) {
 		t.offers.put(offer{key, page, verified})
 	}
 }
 
-func (t *localTier) offerWait(ctx context.Context, key pageKey, page []byte, verified bool) {
+func (t *localTier) OfferWait(ctx context.Context, key pages.Key, page []byte, verified bool) {
 	if t.offers.wait(ctx, len(page)) {
-		t.offer(key, page, verified)
+		t.Offer(key, page, verified)
 	}
 }
 
-func (t *localTier) want(pgno uint32) {
-	if !t.isComplete() {
+func (t *localTier) Want(pgno uint32) {
+	if !t.IsComplete() {
 		t.hot.add(pgno)
 	}
 }
 
-func (t *localTier) notify() { task.Signal(t.wake) }
+func (t *localTier) Notify() { task.Signal(t.wake) }
 
 // isComplete reports whether every page of the view that is held is here, and
 // no checksum is left to be compared.
-func (t *localTier) isComplete() bool {
+func (t *localTier) IsComplete() bool {
 	l := t.local.Load()
 	return l != nil && l.isComplete()
 }
 
-func (t *localTier) drop() {
+func (t *localTier) Drop() {
 	if l := t.local.Load(); l != nil {
 		l.drop()
 	}

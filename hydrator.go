@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -51,7 +52,7 @@ type replicaAccess struct {
 	tasks   *task.Group
 	store   *remote.Store
 	views   *view.Views
-	buffers *bufferPool // for compressed frames
+	buffers *pages.BufferPool // for compressed frames
 
 	// refresh brings the current view up to date with the replica.
 	refresh func(context.Context)
@@ -362,7 +363,7 @@ func (h *hydrator) adopt() error {
 		if int64(len(o.page)) != l.size {
 			continue
 		}
-		already, err := l.write(o.key.epoch, o.key.pgno, []ltx.TXID{o.key.version}, o.page)
+		already, err := l.write(o.key.Epoch, o.key.Pgno, []ltx.TXID{o.key.Version}, o.page)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -47,17 +48,17 @@ type index struct {
 type pageSink interface {
 	// cachePages adds pages to the cache that a published view has in that
 	// version.
-	cachePages(v *view.View, pages keptPages)
+	CachePages(v *view.View, kept pages.Kept)
 
 	// reset drops the cached pages and prepares the cache for pages of pageSize
 	// bytes.
-	reset(pageSize uint32)
+	Reset(pageSize uint32)
 
 	// dropLocal drops the pages of the local file.
-	dropLocal()
+	DropLocal()
 
 	// notify is called when a view was published or pages of it were relocated.
-	notify()
+	Notify()
 }
 
 // writeMode is the part of the writer that the index needs. While there are
@@ -99,18 +100,18 @@ const planAttempts = 3
 type openedFiles struct{ plan, listed []*ltx.FileInfo }
 
 // buildNewest builds the newest view.
-func (x *index) buildNewest(ctx context.Context) (v *view.View, from openedFiles, pages keptPages, err error) {
-	v, pages, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+func (x *index) buildNewest(ctx context.Context) (v *view.View, from openedFiles, kept pages.Kept, err error) {
+	v, kept, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		plan, err := view.PlanLatest(0, files)
 		from = openedFiles{plan, files}
 		return plan, err
 	})
-	return v, from, pages, err
+	return v, from, kept, err
 }
 
 // build builds a view from the empty state. The function choose makes the plan
 // from a listing of all files.
-func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view.View, keptPages, error) {
+func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view.View, pages.Kept, error) {
 	var err error
 	for range planAttempts {
 		var files, plan []*ltx.FileInfo
@@ -118,9 +119,9 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 			return nil, nil, err
 		}
 		if plan, err = choose(files); err == nil {
-			v, pages, err := x.assemble(ctx, plan)
+			v, kept, err := x.assemble(ctx, plan)
 			if !errs.IsMissing(err) {
-				return v, pages, err
+				return v, kept, err
 			}
 			continue
 		}
@@ -136,20 +137,20 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 }
 
 // assemble builds a view from the empty state with the files of a plan.
-func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view.View, keptPages, error) {
+func (x *index) assemble(ctx context.Context, plan []*ltx.FileInfo) (*view.View, pages.Kept, error) {
 	v := new(view.View)
-	pages := make(keptPages)
+	kept := make(pages.Kept)
 	err := x.store.LoadFiles(ctx, plan, func(l *remote.Loaded) (err error) {
 		if v, err = v.Advance(l.File, l.Index); err != nil {
 			return err
 		}
-		pages.keep(l, x.cacheSize)
+		kept.Keep(l, x.cacheSize)
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return v, pages, nil
+	return v, kept, nil
 }
 
 // share runs do once for all concurrent callers that use the same key. The time

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
@@ -52,7 +53,7 @@ func TestPromise8_MuchNews(t *testing.T) {
 // versions, and no more than fit.
 func TestPromise8_KeptPages(t *testing.T) {
 	const limit = 32 << 10
-	kept := make(keptPages)
+	kept := make(pages.Kept)
 	var last *view.File
 	for txid := ltx.TXID(2); txid <= 51; txid++ {
 		last, _ = viewtest.File(t, txid, txid, 4096, 100, viewtest.Scattered(2, 3, 100))
@@ -60,12 +61,12 @@ func TestPromise8_KeptPages(t *testing.T) {
 		for pgno := range uint32(10) {
 			l.Keep(pgno+uint32(txid%5)+1, make([]byte, 4096))
 		}
-		kept.keep(l, limit)
+		kept.Keep(l, limit)
 	}
 	if n := len(kept) * 4096; n == 0 || n > limit {
 		t.Errorf("%d bytes are kept, want %d at most", n, limit)
 	}
-	if p, ok := kept[6]; !ok || p.file != last {
+	if p, ok := kept[6]; !ok || p.File != last {
 		t.Error("an old version of a page is kept")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -76,11 +77,11 @@ func (l *localPages) settle(ctx context.Context, of *heldPages, f *view.File, co
 }
 
 // settleKey settles a page that a compared checksum covers.
-func (l *localPages) settleKey(key pageKey) {
+func (l *localPages) settleKey(key pages.Key) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if held := l.held.Load(); held.hasKey(key) {
-		l.settlePage(held, key.pgno, true)
+		l.settlePage(held, key.Pgno, true)
 	}
 }
 

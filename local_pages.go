@@ -8,6 +8,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/diskhook"
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -69,12 +70,12 @@ func (s *heldPages) has(v *view.View, pgno uint32) bool {
 }
 
 // hasKey is has for a page version.
-func (s *heldPages) hasKey(key pageKey) bool {
-	if s == nil || s.view.Epoch != key.epoch || !s.present.Has(key.pgno) {
+func (s *heldPages) hasKey(key pages.Key) bool {
+	if s == nil || s.view.Epoch != key.Epoch || !s.present.Has(key.Pgno) {
 		return false
 	}
-	loc, ok := s.view.Lookup(key.pgno)
-	return ok && loc.Version == key.version
+	loc, ok := s.view.Lookup(key.Pgno)
+	return ok && loc.Version == key.Version
 }
 
 func newLocalPages(file *pagefile.File, pageSize uint32, onDisk diskhook.Hook) *localPages {
@@ -103,13 +104,13 @@ func (l *localPages) read(v *view.View, pgno uint32, p []byte) error {
 }
 
 // readKey is read for a page version, into new memory.
-func (l *localPages) readKey(key pageKey) ([]byte, error) {
+func (l *localPages) readKey(key pages.Key) ([]byte, error) {
 	before := l.held.Load()
 	if !before.hasKey(key) {
 		return nil, errNotHere
 	}
 	p := make([]byte, l.size)
-	err := l.readAt(p, int64(key.pgno-1)*l.size)
+	err := l.readAt(p, int64(key.Pgno-1)*l.size)
 	if after := l.held.Load(); after == nil || after.present != before.present || !after.hasKey(key) {
 		return nil, errNotHere
 	}
@@ -117,7 +118,7 @@ func (l *localPages) readKey(key pageKey) ([]byte, error) {
 }
 
 // hasKey reports whether a page version is here.
-func (l *localPages) hasKey(key pageKey) bool { return l.held.Load().hasKey(key) }
+func (l *localPages) hasKey(key pages.Key) bool { return l.held.Load().hasKey(key) }
 
 // view returns the view whose pages are here, nil if every page was dropped.
 func (l *localPages) view() *view.View {
@@ -191,7 +192,7 @@ func (l *localPages) drop() {
 
 // wants reports whether a page is of use here, or may be soon. A nil localPages
 // is one that is about to be opened.
-func (l *localPages) wants(key pageKey) bool {
+func (l *localPages) wants(key pages.Key) bool {
 	if l == nil {
 		return true
 	}
@@ -199,11 +200,11 @@ func (l *localPages) wants(key pageKey) bool {
 	if held == nil {
 		return false
 	}
-	if held.view.Epoch != key.epoch || key.version > held.view.TXID {
+	if held.view.Epoch != key.Epoch || key.Version > held.view.TXID {
 		return true
 	}
-	loc, ok := held.view.Lookup(key.pgno)
-	return ok && loc.Version == key.version && !held.present.Has(key.pgno)
+	loc, ok := held.view.Lookup(key.Pgno)
+	return ok && loc.Version == key.Version && !held.present.Has(key.Pgno)
 }
 
 // missing returns how many pages of the view that is held are not here.

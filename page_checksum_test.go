@@ -166,7 +166,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		// What is stored says WAL mode, as before.
 		reader := newTestVFS(t, store)
 		again := openFile(t, reader, "app.db")
-		stored, err := again.db.pages.page(t.Context(), again.db.Current.Load(), 1)
+		stored, err := again.db.pages.Page(t.Context(), again.db.Current.Load(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,7 +65,7 @@ func (d *replacedDatabase) want(t *testing.T, db *database, before *view.View) {
 	}
 	image := d.next.Image(2)
 	for pgno := uint32(1); pgno <= cur.Commit; pgno++ {
-		page, err := db.pages.page(t.Context(), cur, pgno)
+		page, err := db.pages.Page(t.Context(), cur, pgno)
 		if err != nil || !bytes.Equal(page, image[int(pgno-1)*8192:][:8192]) {
 			t.Errorf("page %d is not that of the new database: %v", pgno, err)
 		}

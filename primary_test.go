@@ -31,7 +31,7 @@ func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgn
 	t.Helper()
 	image := slices.Collect(slices.Chunk(p.Image(v.TXID), p.PageSize()))
 	for _, pgno := range pgnos {
-		page, err := db.pages.page(t.Context(), v, pgno)
+		page, err := db.pages.Page(t.Context(), v, pgno)
 		if err != nil {
 			t.Errorf("page %d as of %s: %v", pgno, v.TXID, err)
 		} else if !bytes.Equal(page, image[pgno-1]) {

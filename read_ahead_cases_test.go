@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -36,7 +37,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 			db.store.Limit = remote.NewLimiter(1)
 			held := db.store.Limit.Enqueue(remote.Foreground)
 			if !direct {
-				db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
+				db.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(pages.Scan))
 				synctest.Wait()
 			}
 			time.Sleep(5 * time.Second)
@@ -56,7 +57,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 			}
 			l.Done(held)
 			synctest.Wait()
-			page, err := db.pages.page(t.Context(), v, 15)
+			page, err := db.pages.Page(t.Context(), v, 15)
 			if err == nil && bytes.Equal(page, oddPage(15, 7)) {
 				t.Errorf("direct=%v: the view of the history before got a page of the new one", direct)
 			}
@@ -75,22 +76,22 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 			}
 			return nil
 		}
-		p := newPredictor(db.prefetcher)
-		p.at(v)
-		s := &scan{pattern: &runPattern{15, 20, 1}, window: 8, limit: 100, cacheable: 1000}
-		p.scans = []*scan{s}
-		p.extend(s, 0)
+		p := pages.NewPredictor(db.prefetcher)
+		p.At(v)
+		s := &pages.Scan{Pattern: &pages.RunPattern{Pgno: 15, End: 20, Dir: 1}, Window: 8, Limit: 100, Cacheable: 1000}
+		p.Scans = []*pages.Scan{s}
+		p.Extend(s, 0)
 		// somebody else's span goes through the gap
-		other := new(scan)
-		db.prefetcher.prefetch(v, []uint32{10, 25}, 0, other)
+		other := new(pages.Scan)
+		db.prefetcher.Prefetch(v, []uint32{10, 25}, 0, other)
 		synctest.Wait()
 		giveUp(db, v, 10, 25)
-		page, cached, ok := db.pages.known(v, 15)
+		page, cached, ok := db.pages.Known(v, 15)
 		if !ok || !cached {
 			t.Fatal("the page is not in the cache")
 		}
-		p.hit(v, 15, page, cached)
-		p.end()
+		p.Hit(v, 15, page, cached)
+		p.End()
 		time.Sleep(time.Minute)
 		wantNothingAhead(t, db)
 	})
@@ -99,9 +100,9 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 // TestReadAhead_UrgentIsCached asks for a page that somebody else has read by now.
 func TestReadAhead_UrgentIsCached(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		s := new(scan)
+		s := new(pages.Scan)
 		wantOdd(t, db, v, 1, 1, 10)
-		db.prefetcher.prefetch(v, []uint32{10, 11, 12}, 10, s)
+		db.prefetcher.Prefetch(v, []uint32{10, 11, 12}, 10, s)
 		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 10)
 		giveUp(db, v, 10, 11, 12)
@@ -125,7 +126,7 @@ func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
 		go db.refresh(t.Context())
 		synctest.Wait()
 		start := time.Now()
-		if _, err := db.pages.page(t.Context(), v, 1000); err != nil {
+		if _, err := db.pages.Page(t.Context(), v, 1000); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(start); d > 0 {
@@ -140,8 +141,8 @@ func TestReadAhead_CountsOnce(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		client.open = func(view.Key, int64) error { time.Sleep(time.Millisecond); return nil }
 		before, requests := db.stats(), countReads(db.store)
-		db.prefetcher.prefetch(v, pgnoRange(10, 30), 10, new(scan))
-		if _, err := db.pages.page(t.Context(), v, 10); err != nil {
+		db.prefetcher.Prefetch(v, pgnoRange(10, 30), 10, new(pages.Scan))
+		if _, err := db.pages.Page(t.Context(), v, 10); err != nil {
 			t.Error(err)
 		}
 		if n := countReads(db.store) - requests; n != 1 {
@@ -163,11 +164,11 @@ func TestReadAhead_StalledBody(t *testing.T) {
 				return ctx.Err()
 			})
 		}
-		db.prefetcher.prefetch(v, pgnoRange(10, 1000), 10, new(scan))
+		db.prefetcher.Prefetch(v, pgnoRange(10, 1000), 10, new(pages.Scan))
 		ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
 		defer cancel()
 		start := time.Now()
-		_, err := db.pages.page(ctx, v, 10)
+		_, err := db.pages.Page(ctx, v, 10)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 10 after %v: %v", d, err)
 		}
@@ -181,8 +182,8 @@ func TestReadAhead_LimitOfOne(t *testing.T) {
 		db.store.Limit = remote.NewLimiter(1)
 		client.open = func(view.Key, int64) error { time.Sleep(time.Second); return nil }
 		start := time.Now()
-		db.prefetcher.prefetch(v, pgnoRange(10, 40), 20, new(scan))
-		_, err := db.pages.page(t.Context(), v, 20)
+		db.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(pages.Scan))
+		_, err := db.pages.Page(t.Context(), v, 20)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 20 after %v: %v", d, err)
 		}
@@ -196,7 +197,7 @@ func TestReadAhead_IdleReader(t *testing.T) {
 	for _, two := range []bool{false, true} {
 		inReadAhead(t, Options{ReadAheadSize: 256 * fakePageSize}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 			if two {
-				db.prefetcher.prefetch(v, pgnoRange(2500, 2700), 0, new(scan)) // an idle reader's
+				db.prefetcher.Prefetch(v, pgnoRange(2500, 2700), 0, new(pages.Scan)) // an idle reader's
 			}
 			synctest.Wait()
 			client.opens.Store(0)
@@ -242,7 +243,7 @@ func indexPage(kind byte, right uint32, cells ...[]byte) []byte {
 // children twice, so that the way to its end leads back.
 func TestPromise7_IndexInCircles(t *testing.T) {
 	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }
-	pages := map[uint32][]byte{
+	all := map[uint32][]byte{
 		1: fakePage(1, 1), 2: fakePage(2, 1),
 		3: indexPage(5, 9, cell(8, 100)),
 		4: indexPage(2, 7, cell(6, 3, 2, 1, 5)), 5: indexPage(2, 4, cell(4, 3, 2, 1, 5)),
@@ -250,24 +251,24 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 		8: indexPage(13, 0), 9: indexPage(13, 0),
 	}
 	client := newHookClient()
-	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, pages)
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, all)
 	db := openHere(t, client, Options{PollInterval: -1})
 	v := db.Current.Load()
-	db.pages.trees.usable.Store(fakePageSize)
+	db.pages.Trees.Usable.Store(fakePageSize)
 	for pgno := range uint32(9) {
-		if _, err := db.pages.page(t.Context(), v, pgno+1); err != nil {
+		if _, err := db.pages.Page(t.Context(), v, pgno+1); err != nil {
 			t.Fatal(err)
 		}
-		db.pages.trees.learn(pgno+1, pages[pgno+1])
-		db.pages.trees.usable.Store(fakePageSize)
+		db.pages.Trees.Learn(pgno+1, all[pgno+1])
+		db.pages.Trees.Usable.Store(fakePageSize)
 	}
-	w := treeWalk{db.pages, v}
-	entries, ok := w.page(6)
+	w := pages.TreeWalk{Pages: db.pages, V: v}
+	entries, ok := w.Page(6)
 	if !ok {
 		t.Fatal("page 6 is no leaf")
 	}
-	rows := &rowsPattern{w: w, root: 3, depth: 1, leaf: 6, entries: entries, dir: 1, last: 8}
-	if pgnos, _ := rows.next(10); len(pgnos) != 0 {
+	rows := &pages.RowsPattern{W: w, Root: 3, Depth: 1, Leaf: 6, Entries: entries, Dir: 1, Last: 8}
+	if pgnos, _ := rows.Next(10); len(pgnos) != 0 {
 		t.Errorf("predicted pages %v", pgnos)
 	}
 }
@@ -280,15 +281,15 @@ func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 4, map[uint32][]byte{
 		1: fakePage(1, 1), 2: indexPage(5, 4, cell(3, 100)), 3: indexPage(13, 0), 4: indexPage(13, 0),
 	})
-	db := openHere(t, client, Options{PollInterval: -1, CacheSize: 100 * (fakePageSize + cacheEntryOverhead)})
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: 100 * (fakePageSize + pages.CacheEntryOverhead)})
 	v := db.Current.Load()
-	w := treeWalk{db.pages, v}
-	cache := db.pages.cache.Load()
-	for i := range uint32(10 * cache.size()) {
-		key := pageKey{version: 9, pgno: i + 1}
-		cache.add(key, make([]byte, fakePageSize))
-		cache.get(key)
-		if _, ok := w.page(2); !ok {
+	w := pages.TreeWalk{Pages: db.pages, V: v}
+	cache := db.pages.Cache.Load()
+	for i := range uint32(10 * cache.Size()) {
+		key := pages.Key{Version: 9, Pgno: i + 1}
+		cache.Add(key, make([]byte, fakePageSize))
+		cache.Get(key)
+		if _, ok := w.Page(2); !ok {
 			t.Fatalf("the interior page is gone after %d pages", i)
 		}
 	}
@@ -297,17 +298,17 @@ func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 // TestCache_ReadAheadIsNoUse has a page that the cache holds be read ahead,
 // and used once: a scan displaces it like any other.
 func TestCache_ReadAheadIsNoUse(t *testing.T) {
-	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		cache := db.pages.cache.Load()
-		key := pageKey{1, 10, 0}
-		cache.add(key, oddPage(10, 1))
-		db.prefetcher.prefetch(v, []uint32{10}, 0, new(scan))
-		db.pages.flights.use(key)
+	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + pages.CacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		cache := db.pages.Cache.Load()
+		key := pages.Key{Version: 1, Pgno: 10, Epoch: 0}
+		cache.Add(key, oddPage(10, 1))
+		db.prefetcher.Prefetch(v, []uint32{10}, 0, new(pages.Scan))
+		db.pages.Flights.Use(key)
 		wantNothingAhead(t, db)
-		for i := range uint32(2 * cache.size()) {
-			cache.add(pageKey{version: 9, pgno: i + 1}, make([]byte, fakePageSize))
+		for i := range uint32(2 * cache.Size()) {
+			cache.Add(pages.Key{Version: 9, Pgno: i + 1}, make([]byte, fakePageSize))
 		}
-		if _, ok := cache.peek(key); ok {
+		if _, ok := cache.Peek(key); ok {
 			t.Error("a page that was used once outlives a scan")
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -43,7 +44,7 @@ func wantOdd(t testing.TB, db *database, v *view.View, fill byte, requests int64
 	t.Helper()
 	before := countReads(db.store)
 	for _, pgno := range pgnos {
-		page, err := db.pages.page(t.Context(), v, pgno)
+		page, err := db.pages.Page(t.Context(), v, pgno)
 		if err != nil {
 			t.Errorf("page %d: %v", pgno, err)
 		} else if !bytes.Equal(page, oddPage(pgno, fill)) {
@@ -58,11 +59,11 @@ func wantOdd(t testing.TB, db *database, v *view.View, fill byte, requests int64
 // wantNothingAhead wants that nothing is under way or kept for later.
 func wantNothingAhead(t testing.TB, db *database) {
 	t.Helper()
-	flights := db.pages.flights
-	flights.mu.Lock()
-	defer flights.mu.Unlock()
-	if flights.mu.unclaimed != 0 || len(flights.mu.of) != 0 {
-		t.Errorf("%d pages ahead, %d flights", flights.mu.unclaimed, len(flights.mu.of))
+	flights := db.pages.Flights
+	flights.Mu.Lock()
+	defer flights.Mu.Unlock()
+	if flights.Mu.Unclaimed != 0 || len(flights.Mu.Of) != 0 {
+		t.Errorf("%d pages ahead, %d flights", flights.Mu.Unclaimed, len(flights.Mu.Of))
 	}
 	if l := db.store.Limit; l != nil {
 		if running, waiting := l.Load(); running+waiting > 0 {
@@ -73,14 +74,14 @@ func wantNothingAhead(t testing.TB, db *database) {
 
 // giveUp gives pages of a view up.
 func giveUp(db *database, v *view.View, pgnos ...uint32) {
-	p := predictor{prefetcher: db.prefetcher, view: v}
-	p.giveUp(pgnos)
+	p := pages.Predictor{Prefetcher: db.prefetcher, View: v}
+	p.GiveUp(pgnos)
 }
 
 func aheadOf(db *database) int {
-	db.pages.flights.mu.Lock()
-	defer db.pages.flights.mu.Unlock()
-	return db.pages.flights.mu.unclaimed
+	db.pages.Flights.Mu.Lock()
+	defer db.pages.Flights.Mu.Unlock()
+	return db.pages.Flights.Mu.Unclaimed
 }
 
 // bodyClient reads bodies through a function.
@@ -117,7 +118,7 @@ func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyC
 		putOdd(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 1, pgnoRange(1, 3000))
 		opts.PollInterval = -1
 		db := openHere(t, client, opts)
-		db.pages.cache.Load().lru.Purge()
+		db.pages.Cache.Load().Lru.Purge()
 		db.store.Limit = remote.NewLimiter(DefaultMaxConcurrentRequests)
 		client.opens.Store(0)
 		do(t, client, db, db.Current.Load())
@@ -127,52 +128,52 @@ func inReadAhead(t *testing.T, opts Options, do func(t *testing.T, client *bodyC
 func TestSpans(t *testing.T) {
 	snapshot := &view.File{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 9}
 	small := &view.File{Level: 0, MinTXID: 10, MaxTXID: 10}
-	at := func(f *view.File, pgno uint32, offset int64, size uint32) want {
-		return want{pageKey{f.MaxTXID, pgno, 0}, view.Loc{Source: view.Source{File: f, Version: f.MaxTXID}, Offset: offset, Size: size}, new(flight)}
+	at := func(f *view.File, pgno uint32, offset int64, size uint32) pages.Want {
+		return pages.Want{Key: pages.Key{Version: f.MaxTXID, Pgno: pgno, Epoch: 0}, Loc: view.Loc{Source: view.Source{File: f, Version: f.MaxTXID}, Offset: offset, Size: size}, F: new(pages.Flight)}
 	}
 	const far = 1 << 30
 	for _, tc := range []struct {
 		name   string
-		wants  []want
+		wants  []pages.Want
 		urgent uint32
 		want   string // a span is <level>:<pages>, with ! if it is of the foreground
 	}{
 		{"nothing", nil, 0, ""},
 		{"nothing but urgent", nil, 7, ""},
-		{"one", []want{at(small, 1, far, 9)}, 0, "0:1"},
-		{"side by side", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 0, "0:1,2,3"},
-		{"in any order", []want{at(small, 3, 120, 10), at(small, 1, 100, 10), at(small, 2, 110, 10)}, 0, "0:1,2,3"},
-		{"of two files", []want{at(snapshot, 1, 100, 10), at(small, 2, 110, 10), at(snapshot, 3, 120, 10), at(small, 4, 130, 10)}, 0, "0:2,4 9:1,3"},
-		{"largest gap", []want{at(small, 1, 100, 10), at(small, 2, 110+maxGap, 10)}, 0, "0:1,2"},
-		{"too large a gap", []want{at(small, 1, 100, 10), at(small, 2, 111+maxGap, 10)}, 0, "0:1 0:2"},
-		{"many gaps", []want{at(small, 1, 0, 10), at(small, 2, maxGap, 10), at(small, 3, 2*maxGap, 10)}, 0, "0:1,2,3"},
-		{"largest span", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, maxSpan/2), at(small, 3, maxSpan, 10)}, 0, "0:1,2 0:3"},
-		{"too large a span", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, maxSpan/2+1), at(small, 3, maxSpan+1, 10)}, 0, "0:1 0:2,3"},
-		{"one alone is larger", []want{at(small, 1, 0, 10), at(small, 2, 10, maxSpan+1), at(small, 3, maxSpan+11, 10)}, 0, "0:1 0:2 0:3"},
-		{"urgent comes first", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 1, "0:1,2!"},
-		{"urgent in the middle", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 2, "0:1 0:2,3!"},
-		{"urgent comes last", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 3, "0:1,2 0:3!"},
-		{"urgent of another file", []want{at(small, 1, 100, 10), at(snapshot, 2, 110, 10), at(snapshot, 3, 120, 10)}, 3, "0:1 9:2 9:3!"},
-		{"urgent begins the size anew", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, 10), at(small, 3, maxSpan/2+10, maxSpan/2)}, 2, "0:1 0:2,3!"},
-		{"urgent is not among them", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
+		{"one", []pages.Want{at(small, 1, far, 9)}, 0, "0:1"},
+		{"side by side", []pages.Want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 0, "0:1,2,3"},
+		{"in any order", []pages.Want{at(small, 3, 120, 10), at(small, 1, 100, 10), at(small, 2, 110, 10)}, 0, "0:1,2,3"},
+		{"of two files", []pages.Want{at(snapshot, 1, 100, 10), at(small, 2, 110, 10), at(snapshot, 3, 120, 10), at(small, 4, 130, 10)}, 0, "0:2,4 9:1,3"},
+		{"largest gap", []pages.Want{at(small, 1, 100, 10), at(small, 2, 110+pages.MaxGap, 10)}, 0, "0:1,2"},
+		{"too large a gap", []pages.Want{at(small, 1, 100, 10), at(small, 2, 111+pages.MaxGap, 10)}, 0, "0:1 0:2"},
+		{"many gaps", []pages.Want{at(small, 1, 0, 10), at(small, 2, pages.MaxGap, 10), at(small, 3, 2*pages.MaxGap, 10)}, 0, "0:1,2,3"},
+		{"largest span", []pages.Want{at(small, 1, 0, pages.MaxSpan/2), at(small, 2, pages.MaxSpan/2, pages.MaxSpan/2), at(small, 3, pages.MaxSpan, 10)}, 0, "0:1,2 0:3"},
+		{"too large a span", []pages.Want{at(small, 1, 0, pages.MaxSpan/2), at(small, 2, pages.MaxSpan/2, pages.MaxSpan/2+1), at(small, 3, pages.MaxSpan+1, 10)}, 0, "0:1 0:2,3"},
+		{"one alone is larger", []pages.Want{at(small, 1, 0, 10), at(small, 2, 10, pages.MaxSpan+1), at(small, 3, pages.MaxSpan+11, 10)}, 0, "0:1 0:2 0:3"},
+		{"urgent comes first", []pages.Want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 1, "0:1,2!"},
+		{"urgent in the middle", []pages.Want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 2, "0:1 0:2,3!"},
+		{"urgent comes last", []pages.Want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 3, "0:1,2 0:3!"},
+		{"urgent of another file", []pages.Want{at(small, 1, 100, 10), at(snapshot, 2, 110, 10), at(snapshot, 3, 120, 10)}, 3, "0:1 9:2 9:3!"},
+		{"urgent begins the size anew", []pages.Want{at(small, 1, 0, pages.MaxSpan/2), at(small, 2, pages.MaxSpan/2, 10), at(small, 3, pages.MaxSpan/2+10, pages.MaxSpan/2)}, 2, "0:1 0:2,3!"},
+		{"urgent is not among them", []pages.Want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
 	} {
 		var got []string
-		v, st := new(view.View), new(scan)
-		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
+		v, st := new(view.View), new(pages.Scan)
+		for _, s := range pages.Spans(v, st, slices.Clone(tc.wants), tc.urgent) {
 			var pgnos []string
-			for _, w := range s.wants {
-				pgnos = append(pgnos, fmt.Sprint(w.key.pgno))
+			for _, w := range s.Wants {
+				pgnos = append(pgnos, fmt.Sprint(w.Key.Pgno))
 			}
-			text := fmt.Sprintf("%d:%s", s.file().Level, strings.Join(pgnos, ","))
-			switch s.class {
+			text := fmt.Sprintf("%d:%s", s.File().Level, strings.Join(pgnos, ","))
+			switch s.Class {
 			case remote.Foreground:
 				text += "!"
 			case remote.Loading:
 				text += "?"
 			}
-			last := s.wants[len(s.wants)-1]
-			if s.view != v || s.scan != st || s.offset() != s.wants[0].loc.Offset || s.offset()+s.size() != last.end() {
-				t.Errorf("%s: span from %d of %d bytes", tc.name, s.offset(), s.size())
+			last := s.Wants[len(s.Wants)-1]
+			if s.View != v || s.Scan != st || s.Offset() != s.Wants[0].Loc.Offset || s.Offset()+s.Size() != last.End() {
+				t.Errorf("%s: span from %d of %d bytes", tc.name, s.Offset(), s.Size())
 			}
 			got = append(got, text)
 		}
@@ -186,7 +187,7 @@ func TestSpans(t *testing.T) {
 func TestReadAhead_OneRequest(t *testing.T) {
 	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
 		near, far := pgnoRange(10, 60), pgnoRange(1000, 1020)
-		if n := db.prefetcher.prefetch(v, append(near, far...), 0, new(scan)); n != 72 {
+		if n := db.prefetcher.Prefetch(v, append(near, far...), 0, new(pages.Scan)); n != 72 {
 			t.Errorf("went through %d pages", n)
 		}
 		synctest.Wait()
@@ -216,13 +217,13 @@ func TestReadAhead_Urgent(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.prefetcher.prefetch(v, pgnoRange(10, 40), 20, new(scan))
+		db.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(pages.Scan))
 		if n := aheadOf(db); n != 30 {
 			t.Errorf("%d pages ahead", n)
 		}
 		start := time.Now()
 		db.store.Limit.Done(held)
-		if page, err := db.pages.page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
+		if page, err := db.pages.Page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
 			t.Errorf("page 20: %v", err)
 		}
 		if d := time.Since(start); d != time.Second {
@@ -249,11 +250,11 @@ func TestReadAhead_WaitedFor(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.prefetcher.prefetch(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(scan))
+		db.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(pages.Scan))
 		start := time.Now()
 		got := make(chan time.Duration, 1)
 		go func() {
-			if _, err := db.pages.page(t.Context(), v, 1020); err != nil {
+			if _, err := db.pages.Page(t.Context(), v, 1020); err != nil {
 				t.Error(err)
 			}
 			got <- time.Since(start)
@@ -278,17 +279,17 @@ func TestReadAhead_Gaps(t *testing.T) {
 			t.Fatal(r.err())
 		}
 		v := db.Current.Load()
-		cache := db.pages.cache.Load()
-		cache.lru.Purge()
+		cache := db.pages.Cache.Load()
+		cache.Lru.Purge()
 		reads := countReads(db.store)
-		db.prefetcher.prefetch(v, []uint32{10, 20}, 0, new(scan))
+		db.prefetcher.Prefetch(v, []uint32{10, 20}, 0, new(pages.Scan))
 		synctest.Wait()
 		if n := countReads(db.store) - reads; n != 1 {
 			t.Errorf("%d requests", n)
 		}
 		for _, pgno := range []uint32{9, 14, 15, 21} {
 			for version := range ltx.TXID(3) {
-				if _, ok := cache.peek(pageKey{version, pgno, 0}); ok {
+				if _, ok := cache.Peek(pages.Key{Version: version, Pgno: pgno, Epoch: 0}); ok {
 					t.Errorf("page %d is in the cache, as of transaction %s", pgno, version)
 				}
 			}
@@ -297,8 +298,8 @@ func TestReadAhead_Gaps(t *testing.T) {
 		wantOdd(t, db, v, 3, 2, 14, 15)
 
 		// For who reads the state before, the old version is the newest.
-		cache.lru.Purge()
-		db.prefetcher.prefetch(before, []uint32{10, 20}, 0, new(scan))
+		cache.Lru.Purge()
+		db.prefetcher.Prefetch(before, []uint32{10, 20}, 0, new(pages.Scan))
 		synctest.Wait()
 		wantOdd(t, db, before, 1, 0, pgnoRange(10, 20)...)
 		wantOdd(t, db, v, 3, 2, 14, 15)
@@ -310,10 +311,10 @@ func TestReadAhead_Gaps(t *testing.T) {
 		old, _ := before.Lookup(15)
 		src := next.Pages.Sources.New(view.Source{File: &view.File{MinTXID: 3, MaxTXID: 3, PageSize: fakePageSize}, Version: 3})
 		next.Pages.Put(src, []ltxio.Entry{{Pgno: 15, Size: old.Size, Offset: old.Offset}}, next.Commit)
-		cache.lru.Purge()
-		db.prefetcher.prefetch(&next, []uint32{10, 20}, 0, new(scan))
+		cache.Lru.Purge()
+		db.prefetcher.Prefetch(&next, []uint32{10, 20}, 0, new(pages.Scan))
 		synctest.Wait()
-		if _, ok := cache.peek(pageKey{3, 15, 0}); ok {
+		if _, ok := cache.Peek(pages.Key{Version: 3, Pgno: 15, Epoch: 0}); ok {
 			t.Error("the old version is taken for the newest")
 		}
 		wantOdd(t, db, &next, 1, 0, 10, 14, 16, 20)
@@ -322,23 +323,23 @@ func TestReadAhead_Gaps(t *testing.T) {
 
 func TestReadAhead_Budget(t *testing.T) {
 	inReadAhead(t, Options{ReadAheadSize: 10*fakePageSize + 1}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		s := new(scan)
-		if n := db.prefetcher.prefetch(v, pgnoRange(1, 50), 0, s); n != 10 || aheadOf(db) != 10 {
+		s := new(pages.Scan)
+		if n := db.prefetcher.Prefetch(v, pgnoRange(1, 50), 0, s); n != 10 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
 		for range 2 { // while they are under way, and after
-			if n := db.prefetcher.prefetch(v, pgnoRange(100, 150), 0, s); n != 0 || aheadOf(db) != 10 {
+			if n := db.prefetcher.Prefetch(v, pgnoRange(100, 150), 0, s); n != 0 || aheadOf(db) != 10 {
 				t.Errorf("went through %d pages more, %d are ahead", n, aheadOf(db))
 			}
 			synctest.Wait()
 		}
 		// Pages that are ahead already, and one that is waited for, cost nothing.
-		if n := db.prefetcher.prefetch(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || aheadOf(db) != 10 {
+		if n := db.prefetcher.Prefetch(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
 		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 3, 5)
-		if n := db.prefetcher.prefetch(v, pgnoRange(200, 250), 0, s); n != 2 || aheadOf(db) != 10 {
+		if n := db.prefetcher.Prefetch(v, pgnoRange(200, 250), 0, s); n != 2 || aheadOf(db) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, aheadOf(db))
 		}
 		giveUp(db, v, pgnoRange(1, 300)...)
@@ -356,10 +357,10 @@ func TestReadAhead_GivenUp(t *testing.T) {
 			return nil
 		}
 		pgnos := pgnoRange(10, 30)
-		s := new(scan)
-		db.prefetcher.prefetch(v, pgnos, 0, s)
+		s := new(pages.Scan)
+		db.prefetcher.Prefetch(v, pgnos, 0, s)
 		synctest.Wait()
-		s.ended.Store(true)
+		s.Ended.Store(true)
 		giveUp(db, v, pgnos...)
 		if n := aheadOf(db); n != 0 {
 			t.Errorf("%d pages ahead that were given up under way", n)
@@ -369,9 +370,9 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		wantNothingAhead(t, db)
 		wantOdd(t, db, v, 1, 0, pgnos...)
 
-		s = new(scan)
+		s = new(pages.Scan)
 		pgnos = pgnoRange(1010, 1030)
-		db.prefetcher.prefetch(v, pgnos, 0, s)
+		db.prefetcher.Prefetch(v, pgnos, 0, s)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		giveUp(db, v, pgnos...)
@@ -382,20 +383,20 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		l := remote.NewLimiter(1)
 		db.store.Limit = l
 		held := l.Enqueue(remote.Foreground)
-		s = new(scan)
+		s = new(pages.Scan)
 		opens := client.opens.Load()
 		pgnos = append(pgnoRange(1510, 1530), pgnoRange(2010, 2030)...)
-		db.prefetcher.prefetch(v, pgnos, 0, s)
+		db.prefetcher.Prefetch(v, pgnos, 0, s)
 		got := make(chan error, 1)
 		go func() {
-			page, err := db.pages.page(t.Context(), v, 2020)
+			page, err := db.pages.Page(t.Context(), v, 2020)
 			if err == nil && !bytes.Equal(page, oddPage(2020, 1)) {
 				err = errors.New("wrong page")
 			}
 			got <- err
 		}()
 		synctest.Wait()
-		s.ended.Store(true)
+		s.Ended.Store(true)
 		giveUp(db, v, pgnos...)
 		l.Done(held)
 		if err := <-got; err != nil {
@@ -448,19 +449,19 @@ func TestReadAhead_TransactionEnds(t *testing.T) {
 // TestReadAhead_CachedStays has a page in the cache be next, and the cache
 // have other things to do meanwhile.
 func TestReadAhead_CachedStays(t *testing.T) {
-	inReadAhead(t, Options{CacheSize: 20 * (fakePageSize + cacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		cache := db.pages.cache.Load()
+	inReadAhead(t, Options{CacheSize: 20 * (fakePageSize + pages.CacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		cache := db.pages.Cache.Load()
 		wantOdd(t, db, v, 1, 2, 10, 20)
-		db.prefetcher.prefetch(v, []uint32{10, 11}, 0, new(scan))
+		db.prefetcher.Prefetch(v, []uint32{10, 11}, 0, new(pages.Scan))
 		synctest.Wait()
 		flush := func() {
 			for i := range uint32(200) {
-				cache.add(pageKey{version: 9, pgno: i + 1}, make([]byte, fakePageSize))
+				cache.Add(pages.Key{Version: 9, Pgno: i + 1}, make([]byte, fakePageSize))
 			}
 		}
 		flush()
 		for _, pgno := range []uint32{10, 20} {
-			if _, ok := cache.peek(pageKey{1, pgno, 0}); ok {
+			if _, ok := cache.Peek(pages.Key{Version: 1, Pgno: pgno, Epoch: 0}); ok {
 				t.Fatalf("page %d is still in the cache", pgno)
 			}
 		}
@@ -492,10 +493,10 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 					}
 					return breakAfter(r, got, func() error { return err })
 				}
-				db.prefetcher.prefetch(v, pgnoRange(first, last), 0, new(scan))
+				db.prefetcher.Prefetch(v, pgnoRange(first, last), 0, new(pages.Scan))
 				waits := make(chan error, 1)
 				go func() {
-					page, err := db.pages.page(t.Context(), v, last)
+					page, err := db.pages.Page(t.Context(), v, last)
 					if err == nil && !bytes.Equal(page, oddPage(last, 1)) {
 						err = errors.New("the page is another")
 					}
@@ -505,7 +506,7 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 					t.Errorf("who waits gets %v", err)
 				}
 				from, _ := v.Lookup(first)
-				if to, _ := v.Lookup(last); to.Offset+int64(to.Size)-from.Offset > maxSpan || to.Offset-from.Offset < got {
+				if to, _ := v.Lookup(last); to.Offset+int64(to.Size)-from.Offset > pages.MaxSpan || to.Offset-from.Offset < got {
 					t.Fatalf("pages from %d to %d", from.Offset, to.Offset)
 				}
 				if n := db.store.Reads[remote.Speculative].Load(); n != 1 {
@@ -546,21 +547,21 @@ func TestReadAhead_CorruptFrame(t *testing.T) {
 			}
 			return bytes.NewReader(b)
 		}
-		db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		db.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(pages.Scan))
 		synctest.Wait()
 		if n := aheadOf(db); n != 20 || client.opens.Load() != 1 {
 			t.Errorf("%d pages ahead after %d requests", n, client.opens.Load())
 		}
 		wantOdd(t, db, v, 1, 0, append(pgnoRange(10, 19), pgnoRange(21, 30)...)...)
-		_, err := db.pages.page(t.Context(), v, 20)
+		_, err := db.pages.Page(t.Context(), v, 20)
 		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page 20") || !strings.Contains(err.Error(), loc.File.String()) {
 			t.Errorf("page 20: %v", err)
 		}
 		wantNothingAhead(t, db)
 
 		// Between pages that are asked for, it harms nobody.
-		db.pages.cache.Load().lru.Purge()
-		db.prefetcher.prefetch(v, []uint32{18, 22}, 0, new(scan))
+		db.pages.Cache.Load().Lru.Purge()
+		db.prefetcher.Prefetch(v, []uint32{18, 22}, 0, new(pages.Scan))
 		synctest.Wait()
 		wantOdd(t, db, v, 1, 0, 18, 19, 21, 22)
 		broken = false
@@ -578,24 +579,24 @@ func TestReadAhead_DeletedFile(t *testing.T) {
 			t.Fatal(r.err())
 		}
 		v := db.Current.Load()
-		db.pages.cache.Load().lru.Purge()
+		db.pages.Cache.Load().Lru.Purge()
 		putOdd(t, client, view.Key{Level: 1, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnos)
 		client.remove(t, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2})
 		client.open = func(view.Key, int64) error {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.prefetcher.prefetch(v, pgnos, 0, new(scan))
+		db.prefetcher.Prefetch(v, pgnos, 0, new(pages.Scan))
 		// It waits for the span, and then finds another file.
-		if page, err := db.pages.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
+		if page, err := db.pages.Page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
 			t.Errorf("page 15: %v", err)
 		}
 		wantNothingAhead(t, db)
-		db.pages.cache.Load().lru.Purge()
+		db.pages.Cache.Load().Lru.Purge()
 		wantOdd(t, db, v, 3, int64(len(pgnos)), pgnos...)
-		db.pages.cache.Load().lru.Purge()
+		db.pages.Cache.Load().Lru.Purge()
 		// Now it is known where they are.
-		db.prefetcher.prefetch(db.Current.Load(), pgnos, 0, new(scan))
+		db.prefetcher.Prefetch(db.Current.Load(), pgnos, 0, new(pages.Scan))
 		time.Sleep(time.Minute)
 		wantOdd(t, db, db.Current.Load(), 3, 0, pgnos...)
 		wantNothingAhead(t, db)
@@ -629,9 +630,9 @@ func TestReadAhead_Panic(t *testing.T) {
 					return nil
 				})
 			}
-			db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
+			db.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(pages.Scan))
 			// It waits for the span, and then reads the page alone.
-			if page, err := db.pages.page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
+			if page, err := db.pages.Page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
 				t.Errorf("page 15: %v", err)
 			}
 			if n := client.opens.Load(); n != 2 {
@@ -657,12 +658,12 @@ func TestReadAhead_Close(t *testing.T) {
 				return ctx.Err()
 			})
 		}
-		db.prefetcher.prefetch(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(scan))
+		db.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(pages.Scan))
 		got := make(chan error, 1)
 		go func() {
 			ctx, cancel := db.tasks.WithTimeout(-1)
 			defer cancel()
-			_, err := db.pages.page(ctx, v, 20)
+			_, err := db.pages.Page(ctx, v, 20)
 			got <- err
 		}()
 		synctest.Wait()
@@ -680,7 +681,7 @@ func TestReadAhead_Close(t *testing.T) {
 			t.Errorf("%d requests", n)
 		}
 		wantNothingAhead(t, db)
-		if db.prefetcher.prefetch(v, pgnoRange(50, 60), 0, new(scan)); client.opens.Load() != 1 {
+		if db.prefetcher.Prefetch(v, pgnoRange(50, 60), 0, new(pages.Scan)); client.opens.Load() != 1 {
 			t.Error("reads ahead after it was closed")
 		}
 		wantNothingAhead(t, db)
@@ -735,7 +736,7 @@ func TestReadAhead_FailedForWaiter(t *testing.T) {
 			}
 			return nil
 		}
-		db.prefetcher.prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		db.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(pages.Scan))
 		go func() {
 			time.Sleep(20 * time.Second)
 			for _, ticket := range held {
@@ -743,7 +744,7 @@ func TestReadAhead_FailedForWaiter(t *testing.T) {
 			}
 		}()
 		start := time.Now()
-		if _, err := db.pages.page(t.Context(), v, 20); err != nil {
+		if _, err := db.pages.Page(t.Context(), v, 20); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(start); d > time.Second {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -152,7 +153,7 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 			return err
 		}
 		next := cur
-		pages := make(keptPages)
+		kept := make(pages.Kept)
 		err = x.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
 			v, err := next.Advance(l.File, l.Index)
 			if err == nil && next == cur && upTo < before.TXID {
@@ -160,7 +161,7 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 			}
 			if err == nil {
 				next = v
-				pages.keep(l, x.cacheSize)
+				kept.Keep(l, x.cacheSize)
 			}
 			return err
 		})
@@ -172,12 +173,12 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 			failed := x.writer.replace(cur, x.NewState(next))
 			if failed == nil {
 				if cur.PageSize != next.PageSize {
-					x.pages.reset(next.PageSize)
+					x.pages.Reset(next.PageSize)
 				}
-				x.pages.cachePages(next, pages)
+				x.pages.CachePages(next, kept)
 			}
 			x.Arriving.Add(-1)
-			x.pages.notify()
+			x.pages.Notify()
 			if failed == errs.ErrOvertaken {
 				continue // another goroutine has published a view; there may be nothing left to do
 			}

@@ -16,8 +16,8 @@ import (
 // deleted by the primary's retention. A file of a higher level may have the
 // same content, if it ends at a transaction up to which the page did not
 // change.
-func (x *index) find(ctx context.Context, v *view.View, pgno uint32, lost view.Loc) (view.Loc, error) {
-	if loc, ok := x.known(v, pgno, lost.Version); ok {
+func (x *index) Find(ctx context.Context, v *view.View, pgno uint32, lost view.Loc) (view.Loc, error) {
+	if loc, ok := x.Known(v, pgno, lost.Version); ok {
 		return loc, nil
 	}
 	seen := x.refresh(ctx)
@@ -33,7 +33,7 @@ func (x *index) find(ctx context.Context, v *view.View, pgno uint32, lost view.L
 		return view.Loc{}, gone()
 	}
 	lost.File.Gone.Store(!view.IsListed(lost.File, files))
-	if loc, ok := x.known(v, pgno, lost.Version); ok {
+	if loc, ok := x.Known(v, pgno, lost.Version); ok {
 		return loc, nil
 	}
 	// The page has changed since. Only a file that ends between the version of
@@ -46,14 +46,14 @@ func (x *index) find(ctx context.Context, v *view.View, pgno uint32, lost view.L
 			problem = errors.Join(problem, err)
 			continue
 		}
-		if loc, ok := x.known(v, pgno, lost.Version); ok {
+		if loc, ok := x.Known(v, pgno, lost.Version); ok {
 			return loc, nil
 		}
 	}
 	// Other files may still give the whole state.
 	if plan, err := view.PlanTXID(0, v.TXID, files); err == nil && !hasDoubtful(x.Current.Load(), plan) {
 		problem = errors.Join(problem, x.rebuild(ctx, v, plan))
-		if loc, ok := x.known(v, pgno, lost.Version); ok {
+		if loc, ok := x.Known(v, pgno, lost.Version); ok {
 			return loc, nil
 		}
 	}
@@ -62,7 +62,7 @@ func (x *index) find(ctx context.Context, v *view.View, pgno uint32, lost view.L
 
 // known returns a location of a page version that is not known to be deleted or
 // wrong.
-func (x *index) known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bool) {
+func (x *index) Known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bool) {
 	for _, same := range []*view.View{v, v.State.Moved.Load()} {
 		if same == nil {
 			continue
@@ -101,7 +101,7 @@ func (x *index) rebuild(ctx context.Context, v *view.View, plan []*ltx.FileInfo)
 		}
 		again.Epoch, again.State = v.Epoch, v.State
 		v.State.Moved.Store(again)
-		x.pages.cachePages(again, pages)
+		x.pages.CachePages(again, pages)
 		return nil, nil
 	})
 	return err
@@ -194,7 +194,7 @@ func (x *index) relocateCurrent(l *remote.Loaded, allowed func(*view.View) bool)
 		}
 		if x.Current.CompareAndSwap(cur, next) {
 			x.log.Debug("pages relocated", "file", l.File, "pages", n)
-			x.pages.notify()
+			x.pages.Notify()
 			return cur.State.Relocate(cur, l.File, l.Index) // for transactions that have the view pinned
 		}
 	}

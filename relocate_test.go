@@ -166,7 +166,7 @@ func TestFind_ListedButMissing(t *testing.T) {
 		for i := range uint32(readers) {
 			wg.Go(func() {
 				for range rounds {
-					if _, err := db.pages.page(t.Context(), v, i%3+1); !errs.IsMissing(err) && !errors.Is(err, errs.ErrStateGone) {
+					if _, err := db.pages.Page(t.Context(), v, i%3+1); !errs.IsMissing(err) && !errors.Is(err, errs.ErrStateGone) {
 						t.Errorf("page %d: %v", i%3+1, err)
 					}
 				}
@@ -211,7 +211,7 @@ func TestFind_LoadsOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range uint32(readers) {
 			wg.Go(func() {
-				if page, err := db.pages.page(t.Context(), v, i+2); err != nil || !bytes.Equal(page, fakePage(i+2, 3)) {
+				if page, err := db.pages.Page(t.Context(), v, i+2); err != nil || !bytes.Equal(page, fakePage(i+2, 3)) {
 					t.Errorf("page %d: %v", i+2, err)
 				}
 			})

@@ -27,10 +27,10 @@ func (x *index) restart(ctx context.Context, before *view.View, files []*ltx.Fil
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	if next.PageSize != before.PageSize {
-		x.pages.reset(next.PageSize)
+		x.pages.Reset(next.PageSize)
 	}
 	x.remember(next.Epoch, files)
-	x.pages.cachePages(next, pages)
+	x.pages.CachePages(next, pages)
 	x.log.Warn("the replica was replaced by another history, or nothing tells that it is the same", "had", before.TXID, "txid", next.TXID)
 	return nil
 }

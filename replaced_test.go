@@ -18,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -130,7 +131,7 @@ func TestPromise7_ReplicaEmptied(t *testing.T) {
 		if got := db.Current.Load(); got.State != v.State {
 			t.Errorf("the view is another: %s", got.TXID)
 		}
-		if _, err := db.pages.page(t.Context(), v, 2); !errors.Is(err, ErrNoDatabase) {
+		if _, err := db.pages.Page(t.Context(), v, 2); !errors.Is(err, ErrNoDatabase) {
 			t.Errorf("page: %v", err)
 		}
 	}
@@ -161,7 +162,7 @@ func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos
 	t.Helper()
 	image := p.Image(v.TXID)
 	for _, pgno := range pgnos {
-		page, err := db.pages.page(t.Context(), v, pgno)
+		page, err := db.pages.Page(t.Context(), v, pgno)
 		if err == nil && !bytes.Equal(page, image[int(pgno-1)*p.PageSize():][:p.PageSize()]) {
 			t.Errorf("page %d as of %s is of another history", pgno, v.TXID)
 		}
@@ -231,7 +232,7 @@ func TestTravel_IntoAnotherHistory(t *testing.T) {
 			client := newHookClient()
 			p := counterPrimary(t, client, 3)
 			db := openHere(t, client, Options{CacheSize: 512 << 10})
-			db.pages.cache.Store(newPageCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
+			db.pages.Cache.Store(pages.NewCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
 			v := db.Current.Load()
 			q := replace(t, client, p, 6)
 			var past *view.View
@@ -371,7 +372,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	a := ltxtest.New(t, client, ltxtest.Options{Start: start, PageSize: 65536})
 	a.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(2000000))")
 	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1, CacheSize: 1 << 20})
-	want := db.pages.cache.Load().size()
+	want := db.pages.Cache.Load().Size()
 	c := connOf(db, nil)
 	c.pinNewest()
 	if err := db.writer.begin(c); err != nil {
@@ -384,7 +385,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	if seen := db.refresh(t.Context()); !errors.Is(seen.err(), errs.ErrWriting) {
 		t.Fatal(seen.err())
 	}
-	if got := db.pages.cache.Load().size(); got != want {
+	if got := db.pages.Cache.Load().Size(); got != want {
 		t.Errorf("%d pages of %d bytes may be kept, before %d", got, db.Current.Load().PageSize, want)
 	}
 }

@@ -55,7 +55,7 @@ type Stats struct {
 }
 
 func (db *database) stats() Stats {
-	v, s, pages := db.Newest(), db.store, db.pages.counts()
+	v, s, pages := db.Newest(), db.store, db.pages.Counts()
 	reads, bytes := s.TotalReads()
 	problem := ""
 	if e := db.poller.problem.Load(); e != nil {
@@ -71,8 +71,8 @@ func (db *database) stats() Stats {
 		AheadReads: s.Reads[remote.Speculative].Load(), AheadReadBytes: s.ReadBytes[remote.Speculative].Load(),
 		HydrationReads: s.Reads[remote.Hydrating].Load(), HydrationReadBytes: s.ReadBytes[remote.Hydrating].Load(),
 		Retries: s.Retries.Load(), Hedges: s.Hedges.Load(),
-		CacheHits: pages.hits, AheadHits: pages.prefetchHits, CacheMisses: pages.misses, LocalHits: pages.localHits,
-		Prefetched: pages.prefetched, PrefetchedUnused: pages.unused,
+		CacheHits: pages.Hits, AheadHits: pages.PrefetchHits, CacheMisses: pages.Misses, LocalHits: pages.LocalHits,
+		Prefetched: pages.Prefetched, PrefetchedUnused: pages.Unused,
 		Creates: s.Creates.Load(), Deletes: s.Deletes.Load(),
 		Hydration: db.hydrator.progress(), Write: db.writer.stats(),
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -48,8 +49,8 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 		before := x.Current.Load()
 		epoch := before.Epoch
 		var v *view.View
-		var pages keptPages
-		v, pages, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		var kept pages.Kept
+		v, kept, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 			switch now, err := x.epochOf(ctx, before, files); {
 			case err != nil:
 				return nil, err
@@ -69,7 +70,7 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			return nil, err
 		}
 		v.Epoch = epoch
-		x.pages.cachePages(v, pages)
+		x.pages.CachePages(v, kept)
 		return v, nil
 	}
 	return nil, cmp.Or(err, errs.ErrOvertaken)

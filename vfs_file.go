@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -59,7 +60,7 @@ type Conn struct {
 	// Other goroutines load both, since files that these views need are kept.
 	pinned, past atomic.Pointer[view.View]
 
-	predictor predictor
+	predictor pages.Predictor
 
 	tx        *transaction   // changes since the last commit; nil unless the state is connWriting or connCommitted
 	appended  []*localCommit // commits that are in the write buffer, and not visible to others
@@ -178,7 +179,7 @@ func (c *Conn) checkOpen() error {
 func (c *Conn) EndRead() {
 	defer task.Guard(c.log, "unlock", new(error))
 	c.state = connIdle
-	c.predictor.end()
+	c.predictor.End()
 	if c.past.Load() == nil {
 		c.db.poller.done()
 	}
@@ -194,7 +195,7 @@ func (c *Conn) Close() (err error) {
 		err = c.endWrite()
 	}
 	c.state = connIdle
-	c.predictor.end()
+	c.predictor.End()
 	c.pin(nil)
 	c.travelTo(nil)
 	c.db.leave(c)

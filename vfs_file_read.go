@@ -76,28 +76,28 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 			return n, err
 		}
 	}
-	if whole && c.db.pages.readLocal(v, pgno, p[:pageSize]) {
+	if whole && c.db.pages.ReadLocal(v, pgno, p[:pageSize]) {
 		return c.servedLocally(v, pgno, p[:pageSize])
 	}
-	page, cached, ok := c.db.pages.known(v, pgno)
+	page, cached, ok := c.db.pages.Known(v, pgno)
 	switch {
 	case ok && page != nil && whole:
-		c.predictor.hit(v, pgno, page, cached)
+		c.predictor.Hit(v, pgno, page, cached)
 	case !ok:
 		if whole {
-			c.predictor.miss(v, pgno)
+			c.predictor.Miss(v, pgno)
 		}
 		ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 		defer cancel()
 		var err error
-		if page, err = c.db.pages.page(ctx, v, pgno); err != nil {
+		if page, err = c.db.pages.Page(ctx, v, pgno); err != nil {
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
 			return 0, err
 		}
 		if whole && page != nil {
-			c.predictor.fetched(v, pgno, page)
+			c.predictor.Fetched(v, pgno, page)
 		}
 	}
 	if page == nil {
@@ -121,12 +121,12 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 
 // servedLocally finishes the read of a page that came from the local file.
 func (c *Conn) servedLocally(v *view.View, pgno uint32, page []byte) (int, error) {
-	if pages := c.db.pages; !pages.isAllLocal() {
+	if pages := c.db.pages; !pages.IsAllLocal() {
 		// The next page may be remote. This one belongs to SQLite and is not kept.
 		if _, ok := v.Lookup(pgno); ok {
-			pages.learn(pgno, page)
+			pages.Learn(pgno, page)
 		}
-		c.predictor.hit(v, pgno, page, true)
+		c.predictor.Hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
 		served, err := servedOf(v, page, v.CookieShift())
@@ -176,7 +176,7 @@ func (c *Conn) readCommitted(v *view.View, pgno uint32, p []byte, in int64) (n i
 		return 0, true, err
 	}
 	if in == 0 && len(p) >= len(page) {
-		c.predictor.hit(v, pgno, page, true)
+		c.predictor.Hit(v, pgno, page, true)
 	}
 	if pgno == 1 {
 		served, err := servedOf(v, page, 0) // SQLite wrote what it was served

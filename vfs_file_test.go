@@ -14,6 +14,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
@@ -48,7 +49,7 @@ func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient 
 
 // connOf returns a connection of a database that has pinned a view; nil for none.
 func connOf(db *database, v *view.View) *Conn {
-	c := &Conn{db: db, log: db.log, predictor: newPredictor(db.prefetcher)}
+	c := &Conn{db: db, log: db.log, predictor: pages.NewPredictor(db.prefetcher)}
 	c.pin(v)
 	return c
 }

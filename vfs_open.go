@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/ltxvfs/litestream/internal/pages"
 )
 
 // OpenMode is what a driver knows about a main database that SQLite opens.
@@ -57,7 +59,7 @@ func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c 
 		release()
 		return nil, fmt.Errorf("open %s: %w", name, ErrSharedCache)
 	}
-	c = &Conn{db: db, log: db.log, release: release, predictor: newPredictor(db.prefetcher)}
+	c = &Conn{db: db, log: db.log, release: release, predictor: pages.NewPredictor(db.prefetcher)}
 	switch {
 	case isSet(params["nolock"]) || isSet(params["immutable"]):
 		c.access = accessFixed

@@ -3,6 +3,7 @@ package litestream
 import (
 	"context"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -64,23 +65,23 @@ func newWriter(db *database) *writer {
 
 // writeTiers gives the pages of files that are uploaded to the tiers that pages
 // are read from.
-type writeTiers struct{ *pageSource }
+type writeTiers struct{ *pages.Source }
 
-func (t writeTiers) takesOffers() bool { return t.local != noTier{} }
+func (t writeTiers) takesOffers() bool { return t.Local != pages.NoTier{} }
 
-func (t writeTiers) offer(ctx context.Context, key pageKey, page []byte) {
-	t.pageSource.offerWait(ctx, key, page)
+func (t writeTiers) offer(ctx context.Context, key pages.Key, page []byte) {
+	t.Source.OfferWait(ctx, key, page)
 }
 
 // writePages reads pages for write mode.
 type writePages struct{ db *database }
 
 func (p writePages) page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
-	return p.db.pages.page(ctx, v, pgno)
+	return p.db.pages.Page(ctx, v, pgno)
 }
 
 func (p writePages) prefetch(v *view.View, pgnos []uint32) {
-	p.db.prefetcher.prefetch(v, pgnos, 0, nil)
+	p.db.prefetcher.Prefetch(v, pgnos, 0, nil)
 }
 
 // writeIndex is the index for write mode.

@@ -130,7 +130,7 @@ func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) er
 		q.mu.counts.commits++
 	}
 	if before.PageSize == 0 {
-		q.tiers.reset(v.PageSize)
+		q.tiers.Reset(v.PageSize)
 	}
 	q.views.CountCommit(before, v, tx.counter, tx.wal)
 	q.views.Local.Store(v)

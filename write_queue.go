@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -53,20 +54,20 @@ type writeOptions struct {
 // pages of the files that it uploads, so that nothing has to read those back.
 type pageTiers interface {
 	// reset drops the cached pages, and makes room for pages of a size.
-	reset(pageSize uint32)
+	Reset(pageSize uint32)
 
 	// keep puts a page into the memory cache.
-	keep(key pageKey, page []byte)
+	Keep(key pages.Key, page []byte)
 
 	// takesOffers reports whether there is a tier that offer gives pages to.
 	takesOffers() bool
 
 	// offer gives a page to the local file. It waits while that has no room, as
 	// long as ctx allows.
-	offer(ctx context.Context, key pageKey, page []byte)
+	offer(ctx context.Context, key pages.Key, page []byte)
 
 	// notify tells that the current view was replaced.
-	notify()
+	Notify()
 }
 
 // pageReader reads pages of views on the replica.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -25,11 +26,11 @@ func (h *fakeHolder) pin(v *view.View) { h.pinned = v }
 // noTiers takes no pages.
 type noTiers struct{}
 
-func (noTiers) reset(uint32)                           {}
-func (noTiers) keep(pageKey, []byte)                   {}
-func (noTiers) takesOffers() bool                      { return false }
-func (noTiers) offer(context.Context, pageKey, []byte) {}
-func (noTiers) notify()                                {}
+func (noTiers) Reset(uint32)                             {}
+func (noTiers) Keep(pages.Key, []byte)                   {}
+func (noTiers) takesOffers() bool                        { return false }
+func (noTiers) offer(context.Context, pages.Key, []byte) {}
+func (noTiers) Notify()                                  {}
 
 // stillIndex is an index of a replica on which nothing happens.
 type stillIndex struct{}

@@ -126,7 +126,7 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 			v = withSegment(v, segment)
 		}
 		if cur.PageSize == 0 {
-			m.tiers.reset(v.PageSize)
+			m.tiers.Reset(v.PageSize)
 		}
 		s.segments = recovered
 		m.views.Local.Store(m.views.NewState(v))

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -230,7 +231,7 @@ func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	u.views.Arriving.Add(1)
 	defer func() {
 		u.views.Arriving.Add(-1)
-		u.tiers.notify()
+		u.tiers.Notify()
 	}()
 	u.keepPages(s, epoch) // before a connection looks for them
 	next, err := u.publishFile(s, f, e.index)
@@ -272,7 +273,7 @@ func (u *uploader) keepPages(s *segment, epoch uint32) {
 		if err := s.read(pgno, page); err != nil {
 			break // it was right when it was uploaded, and can be had from there
 		}
-		u.tiers.keep(pageKey{s.txid(), pgno, epoch}, page)
+		u.tiers.Keep(pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
 	}
 }
 
@@ -289,7 +290,7 @@ func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint
 		if err := s.read(pgno, page); err != nil {
 			return // it can be had from the replica
 		}
-		u.tiers.offer(ctx, pageKey{s.txid(), pgno, epoch}, page)
+		u.tiers.offer(ctx, pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
 	}
 }
 

@@ -34,8 +34,8 @@ func (x *index) distrust(f *view.File, problem error) {
 func (x *index) forgetServed() {
 	for {
 		cur := x.Current.Load()
-		x.pages.dropLocal()
-		x.pages.reset(max(cur.PageSize, dbheader.MinPageSize))
+		x.pages.DropLocal()
+		x.pages.Reset(max(cur.PageSize, dbheader.MinPageSize))
 		again := *cur
 		switch x.writer.replace(cur, x.NewState(&again)) {
 		case nil:

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"cmp"
@@ -8,76 +8,77 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// prefetcher fetches pages that are going to be asked for, many with one
+// Prefetcher fetches pages that are going to be asked for, many with one
 // request. It is safe for concurrent use.
-type prefetcher struct {
-	pages   *pageSource
+type Prefetcher struct {
+	pages   *Source
 	tasks   *task.Group
 	timeout time.Duration // of a request; negative: none
 
 	bodies *semaphore.Weighted // bounds the bytes of bodies in memory; nil: no bound
 }
 
-// newPrefetcher returns a prefetcher whose requests belong to a group.
-func newPrefetcher(pages *pageSource, tasks *task.Group, timeout time.Duration) *prefetcher {
-	p := &prefetcher{pages: pages, tasks: tasks, timeout: timeout}
-	if n := pages.opts.prefetchSize; n > 0 {
+// NewPrefetcher returns a prefetcher whose requests belong to a group.
+func NewPrefetcher(pages *Source, tasks *task.Group, timeout time.Duration) *Prefetcher {
+	p := &Prefetcher{pages: pages, tasks: tasks, timeout: timeout}
+	if n := pages.opts.PrefetchSize; n > 0 {
 		p.bodies = semaphore.NewWeighted(n)
 	}
 	return p
 }
 
 // isEnabled reports whether pages may be prefetched for scans.
-func (p *prefetcher) isEnabled() bool { return p.pages.opts.prefetchSize > 0 }
+func (p *Prefetcher) isEnabled() bool { return p.pages.opts.PrefetchSize > 0 }
 
 // limit returns how many pages of a view may be prefetched and not asked for
 // yet.
-func (p *prefetcher) limit(v *view.View) int {
-	return int(p.pages.opts.prefetchSize / int64(v.PageSize))
+func (p *Prefetcher) limit(v *view.View) int {
+	return int(p.pages.opts.PrefetchSize / int64(v.PageSize))
 }
 
-// schema prefetches the pages of a new database that SQLite asks for first:
+// Schema prefetches the pages of a new database that SQLite asks for first:
 // those of the schema, and the roots of tables and indexes.
-func (p *prefetcher) schema(v *view.View) {
+func (p *Prefetcher) Schema(v *view.View) {
 	if p.isEnabled() {
-		roots, schema := treeWalk{p.pages, v}.schema()
-		p.prefetch(v, append(schema, roots...), 0, nil)
+		roots, schema := TreeWalk{p.pages, v}.schema()
+		p.Prefetch(v, append(schema, roots...), 0, nil)
 	}
 }
 
-// prefetch starts to fetch pages of a view in few requests. It leaves out the
+// Prefetch starts to fetch pages of a view in few requests. It leaves out the
 // pages that are known or in flight. It stops where the limit of prefetched
 // pages is reached, and returns how many of the pages it went through. The
 // caller is about to wait for the urgent page, unless that is 0. Without a scan
 // the pages are not given up, and go to the cache at once.
-func (p *prefetcher) prefetch(v *view.View, pgnos []uint32, urgent uint32, s *scan) int {
-	if p.pages.cache.Load() == nil || v.Epoch != p.pages.locator.Epoch() {
+func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *Scan) int {
+	if p.pages.Cache.Load() == nil || v.Epoch != p.pages.locator.Epoch() {
 		return 0
 	}
 	limit := p.limit(v)
-	wants := make([]want, 0, len(pgnos))
+	wants := make([]Want, 0, len(pgnos))
 	n := 0
 	for ; n < len(pgnos); n++ {
 		w := p.want(v, pgnos[n], urgent, s)
-		if w.f == nil {
+		if w.F == nil {
 			continue
 		}
-		added, full := p.pages.flights.register(w.key, w.f, limit)
+		added, full := p.pages.Flights.register(w.Key, w.F, limit)
 		if full {
 			break
 		}
-		if added && w.f.origin == byPrefetch {
+		if added && w.F.origin == byPrefetch {
 			wants = append(wants, w)
 		}
 	}
-	all := spans(v, s, wants, urgent)
+	all := Spans(v, s, wants, urgent)
 	// The span that a reader waits for goes first.
-	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
+	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.Class, b.Class) })
 	for _, s := range all {
 		p.begin(s)
 	}
@@ -86,18 +87,18 @@ func (p *prefetcher) prefetch(v *view.View, pgnos []uint32, urgent uint32, s *sc
 
 // want returns what is to be fetched for a page, without a flight if nothing
 // is.
-func (p *prefetcher) want(v *view.View, pgno, urgent uint32, s *scan) want {
+func (p *Prefetcher) want(v *view.View, pgno, urgent uint32, s *Scan) Want {
 	loc, ok := v.Lookup(pgno)
 	if !ok || loc.File.Segment != nil || loc.File.Gone.Load() || loc.File.Wrong.Load() != nil {
-		return want{}
+		return Want{}
 	}
 	forScan := s != nil && pgno != urgent
-	key := pageKey{loc.Version, pgno, v.Epoch}
-	page, cached := p.pages.cache.Load().peek(key)
-	if cached && !forScan || !cached && p.pages.local.has(key) {
-		return want{}
+	key := Key{loc.Version, pgno, v.Epoch}
+	page, cached := p.pages.Cache.Load().Peek(key)
+	if cached && !forScan || !cached && p.pages.Local.Has(key) {
+		return Want{}
 	}
-	f := &flight{origin: byPrefetch}
+	f := &Flight{origin: byPrefetch}
 	if cached {
 		// It could be evicted by what is fetched before its turn comes.
 		f.origin, f.phase, f.page = fromCache, landed, page
@@ -111,18 +112,18 @@ func (p *prefetcher) want(v *view.View, pgno, urgent uint32, s *scan) want {
 	case pgno == urgent:
 		f.claim = missed
 	}
-	return want{key, loc, f}
+	return Want{key, loc, f}
 }
 
 // begin makes the request of a span in the background.
-func (p *prefetcher) begin(s span) {
+func (p *Prefetcher) begin(s span) {
 	if !p.tasks.Begin() {
-		p.fail(s.wants, ErrClosed)
+		p.fail(s.Wants, errs.ErrClosed)
 		return
 	}
 	limit := p.pages.store.Limit
-	t := limit.Enqueue(s.class)
-	if p.pages.flights.setTicket(s.wants, t) {
+	t := limit.Enqueue(s.Class)
+	if p.pages.Flights.setTicket(s.Wants, t) {
 		limit.Promote(t)
 	}
 	go func() {
@@ -139,16 +140,16 @@ var errNotWanted = errors.New("prefetch was given up")
 var errPrefetch = errors.New("prefetch failed")
 
 // read makes the request of a span, and lands the pages as they arrive.
-func (p *prefetcher) read(s span, t *remote.Ticket) {
+func (p *Prefetcher) read(s span, t *remote.Ticket) {
 	limit := p.pages.store.Limit
-	left := s.wants
+	left := s.Wants
 	err := errPrefetch
 	defer task.Guard(p.pages.store.Log, "read ahead", &err)
 	defer func() { p.fail(left, err) }()
 	ctx, cancel := p.tasks.WithTimeout(p.timeout)
 	defer cancel()
-	if s.class == remote.Speculative && p.bodies != nil {
-		n := min(s.size(), p.pages.opts.prefetchSize)
+	if s.Class == remote.Speculative && p.bodies != nil {
+		n := min(s.Size(), p.pages.opts.PrefetchSize)
 		if err = p.bodies.Acquire(ctx, n); err != nil {
 			limit.Done(t)
 			return
@@ -158,60 +159,60 @@ func (p *prefetcher) read(s span, t *remote.Ticket) {
 	if err = limit.Wait(ctx, t); err != nil {
 		return
 	}
-	if s.scan != nil && s.scan.ended.Load() && s.class != remote.Foreground && !p.pages.flights.isAwaited(left) {
+	if s.Scan != nil && s.Scan.Ended.Load() && s.Class != remote.Foreground && !p.pages.Flights.isAwaited(left) {
 		limit.Done(t)
 		err = errNotWanted
 		return
 	}
-	bypassed := s.wants[len(s.wants)-1].f.admission == admitNot
-	buf := p.pages.buffers.get(int(s.size()))
-	defer p.pages.buffers.put(buf)
-	body := (*buf)[:s.size()]
+	bypassed := s.Wants[len(s.Wants)-1].F.admission == admitNot
+	buf := p.pages.Buffers.Get(int(s.Size()))
+	defer p.pages.Buffers.Put(buf)
+	body := (*buf)[:s.Size()]
 	// There is no second attempt: a reader that needs a page makes its own, for
 	// as long as it may take.
 	err = p.pages.store.Guard(func() error {
-		_, err := p.pages.store.ReadOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
+		_, err := p.pages.store.ReadOnce(s.File().Reading(ctx), s.Class, t, s.File().Key(), body, s.Offset(), func(got []byte) {
 			left = p.landArrived(s, left, got)
 		})
 		return err
 	})
-	if err == nil && len(left) == 0 && !bypassed && s.view.Epoch == p.pages.locator.Epoch() {
+	if err == nil && len(left) == 0 && !bypassed && s.View.Epoch == p.pages.locator.Epoch() {
 		p.keepGaps(s, body)
 	}
 }
 
 // landArrived lands the first of wants whose frames are in what has arrived of
 // a span, and returns the others.
-func (p *prefetcher) landArrived(s span, wants []want, got []byte) (left []want) {
+func (p *Prefetcher) landArrived(s span, wants []Want, got []byte) (left []Want) {
 	n := 0
-	for n < len(wants) && wants[n].end()-s.offset() <= int64(len(got)) {
+	for n < len(wants) && wants[n].End()-s.Offset() <= int64(len(got)) {
 		n++
 	}
-	if n == 0 || s.view.Epoch != p.pages.locator.Epoch() { // then it may be of another history
+	if n == 0 || s.View.Epoch != p.pages.locator.Epoch() { // then it may be of another history
 		return wants
 	}
-	p.pages.land(decodeWants(wants[:n], got, s.offset())...)
+	p.pages.land(decodeWants(wants[:n], got, s.Offset())...)
 	return wants[n:]
 }
 
 // keepGaps puts the pages that lie between those of a span into the cache,
 // unless the view has newer versions of them.
-func (p *prefetcher) keepGaps(s span, body []byte) {
-	for i, w := range s.wants[1:] {
-		before := s.wants[i]
-		if before.end() == w.loc.Offset || w.key.pgno-before.key.pgno > maxGapPages {
+func (p *Prefetcher) keepGaps(s span, body []byte) {
+	for i, w := range s.Wants[1:] {
+		before := s.Wants[i]
+		if before.End() == w.Loc.Offset || w.Key.Pgno-before.Key.Pgno > maxGapPages {
 			continue
 		}
-		for pgno := before.key.pgno + 1; pgno < w.key.pgno; pgno++ {
-			loc, ok := s.view.Lookup(pgno)
-			if !ok || loc.File != s.file() || loc.Offset < before.end() || loc.Offset+int64(loc.Size) > w.loc.Offset {
+		for pgno := before.Key.Pgno + 1; pgno < w.Key.Pgno; pgno++ {
+			loc, ok := s.View.Lookup(pgno)
+			if !ok || loc.File != s.File() || loc.Offset < before.End() || loc.Offset+int64(loc.Size) > w.Loc.Offset {
 				continue
 			}
-			key := pageKey{loc.Version, pgno, s.view.Epoch}
-			if _, known := p.pages.cache.Load().peek(key); known {
+			key := Key{loc.Version, pgno, s.View.Epoch}
+			if _, known := p.pages.Cache.Load().Peek(key); known {
 				continue
 			}
-			start := loc.Offset - s.offset()
+			start := loc.Offset - s.Offset()
 			if page, err := decodePage(loc, body[start:start+int64(loc.Size)], pgno); err == nil {
 				p.pages.admit(key, page, false)
 			}
@@ -220,13 +221,13 @@ func (p *prefetcher) keepGaps(s span, body []byte) {
 }
 
 // fail ends the flights of pages that could not be fetched.
-func (p *prefetcher) fail(wants []want, err error) {
+func (p *Prefetcher) fail(wants []Want, err error) {
 	if err == nil {
 		err = errPrefetch
 	}
 	all := make([]landing, len(wants))
 	for i, w := range wants {
-		all[i] = landing{key: w.key, f: w.f, err: err}
+		all[i] = landing{key: w.Key, f: w.F, err: err}
 	}
 	p.pages.land(all...)
 }

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"runtime"
@@ -13,24 +13,24 @@ import (
 // before, those that are to be kept are.
 func TestCache_ScanKeeps(t *testing.T) {
 	for _, pages := range []uint32{8, 100, 10_000} {
-		c := newPageCache(int64(pages)*(512+cacheEntryOverhead), 512)
-		if c.size() != int(pages) {
-			t.Fatalf("%d pages, want %d", c.size(), pages)
+		c := NewCache(int64(pages)*(512+CacheEntryOverhead), 512)
+		if c.Size() != int(pages) {
+			t.Fatalf("%d pages, want %d", c.Size(), pages)
 		}
 		kept, old := pages/2, pages/4
 		page := make([]byte, 512)
 		for i := range kept {
-			c.keep(pageKey{1, i + 1, 0}, page)
+			c.keep(Key{1, i + 1, 0}, page)
 		}
 		for i := range old {
-			c.add(pageKey{2, i + 1, 0}, page)
+			c.Add(Key{2, i + 1, 0}, page)
 		}
 		for i := range 10 * pages {
-			c.add(pageKey{3, i + 1, 0}, page)
+			c.Add(Key{3, i + 1, 0}, page)
 		}
 		count := func(version ltx.TXID) (n uint32) {
 			for pgno := range pages {
-				if _, ok := c.peek(pageKey{version, pgno + 1, 0}); ok {
+				if _, ok := c.Peek(Key{version, pgno + 1, 0}); ok {
 					n++
 				}
 			}
@@ -51,19 +51,19 @@ func TestPromise8_CacheSizeKept(t *testing.T) {
 	for _, pageSize := range []uint32{512, 4096, 65536} {
 		const size = 4 << 20
 		before := viewtest.HeapInUse()
-		c := newPageCache(size, pageSize)
+		c := NewCache(size, pageSize)
 		for i := range uint32(4 * size / pageSize) {
-			k := pageKey{version: 1, pgno: i + 1}
+			k := Key{Version: 1, Pgno: i + 1}
 			if page := make([]byte, pageSize); i%3 == 0 {
 				c.keep(k, page)
 			} else {
-				c.add(k, page)
+				c.Add(k, page)
 			}
-			c.add(pageKey{version: 1, pgno: max(i, 10) - 9}, make([]byte, pageSize)) // again
-			c.get(pageKey{version: 1, pgno: i/2 + 1})
+			c.Add(Key{Version: 1, Pgno: max(i, 10) - 9}, make([]byte, pageSize)) // again
+			c.Get(Key{Version: 1, Pgno: i/2 + 1})
 		}
 		after := viewtest.HeapInUse()
-		if n := int64(c.lru.Len()); n*int64(pageSize) > size || n*int64(pageSize) < size/2 {
+		if n := int64(c.Lru.Len()); n*int64(pageSize) > size || n*int64(pageSize) < size/2 {
 			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
 		}
 		t.Logf("page size %d: %d bytes of heap for a cache of %d", pageSize, after-before, size)

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"bytes"
@@ -18,12 +18,12 @@ import (
 func TestReader_OneFetchPerPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, fail := range []error{nil, errors.New("no luck")} {
-			r := newPageSource(&remote.Store{}, nil, pageOptions{cacheSize: DefaultCacheSize}, 4096)
+			r := NewSource(&remote.Store{}, nil, Options{CacheSize: 10 << 20}, 4096)
 			var fetches atomic.Int64
 			got := make(chan error, 20)
 			for range 20 {
 				go func() {
-					page, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+					page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) {
 						fetches.Add(1)
 						time.Sleep(time.Second)
 						return bytes.Repeat([]byte{7}, 4096), fail
@@ -42,7 +42,7 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 			if fetches.Load() != 1 {
 				t.Errorf("%d fetches", fetches.Load())
 			}
-			if len(r.flights.mu.of) != 0 {
+			if len(r.Flights.Mu.Of) != 0 {
 				t.Error("a flight is left")
 			}
 		}
@@ -53,19 +53,19 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 // who waited has its own.
 func TestReader_WaiterOutlivesFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newPageSource(&remote.Store{}, nil, pageOptions{}, 4096)
+		r := NewSource(&remote.Store{}, nil, Options{}, 4096)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		first := make(chan error, 1)
 		go func() {
-			_, err := r.version(short, pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+			_, err := r.version(short, Key{Version: 7, Pgno: 1}, func() ([]byte, error) {
 				<-short.Done()
 				return nil, short.Err()
 			})
 			first <- err
 		}()
 		synctest.Wait()
-		page, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
+		page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
 		if err != nil || len(page) != 1 {
 			t.Errorf("the one who waited gets %v, %v", page, err)
 		}
@@ -78,17 +78,17 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 // TestReader_PanicFreesWaiters panics within a fetch.
 func TestReader_PanicFreesWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newPageSource(&remote.Store{}, nil, pageOptions{}, 4096)
+		r := NewSource(&remote.Store{}, nil, Options{}, 4096)
 		panicked := make(chan any, 1)
 		go func() {
 			defer func() { panicked <- recover() }()
-			_, _ = r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) {
+			_, _ = r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) {
 				time.Sleep(time.Second)
 				panic("client bug")
 			})
 		}()
 		synctest.Wait()
-		if _, err := r.version(t.Context(), pageKey{version: 7, pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
+		if _, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
 			t.Error("who waited gets no error")
 		}
 		if <-panicked == nil {
@@ -101,15 +101,15 @@ func TestReader_PanicFreesWaiters(t *testing.T) {
 func TestPromise8_CacheSize(t *testing.T) {
 	for _, pageSize := range []uint32{512, 4096, 65536} {
 		const size = 4 << 20
-		c := newPageCache(size, pageSize)
+		c := NewCache(size, pageSize)
 		before := viewtest.HeapInUse()
 		for i := range uint32(4 * size / pageSize) {
-			c.add(pageKey{version: 1, pgno: i + 1}, make([]byte, pageSize))
-			c.add(pageKey{version: 2, pgno: i/2 + 1}, make([]byte, pageSize))
-			c.get(pageKey{version: 2, pgno: i/3 + 1})
+			c.Add(Key{Version: 1, Pgno: i + 1}, make([]byte, pageSize))
+			c.Add(Key{Version: 2, Pgno: i/2 + 1}, make([]byte, pageSize))
+			c.Get(Key{Version: 2, Pgno: i/3 + 1})
 		}
 		after := viewtest.HeapInUse()
-		if n := c.lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
+		if n := c.Lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
 			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
 		}
 		t.Logf("page size %d: %d bytes of heap for a cache of %d", pageSize, after-before, size)
@@ -118,7 +118,7 @@ func TestPromise8_CacheSize(t *testing.T) {
 		}
 		runtime.KeepAlive(c)
 	}
-	if c := newPageCache(-1, 4096); c != nil {
+	if c := NewCache(-1, 4096); c != nil {
 		t.Error("a cache of negative size is one")
 	}
 }

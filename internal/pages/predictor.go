@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"slices"
@@ -32,29 +32,29 @@ const (
 	maxSiblings = 128
 )
 
-// predictor predicts which pages a connection is going to read from those that
+// Predictor predicts which pages a connection is going to read from those that
 // it has read, and prefetches them. It makes no request where the reads show no
 // pattern. It belongs to one connection, and is not safe for concurrent use.
-type predictor struct {
-	*prefetcher
-	view   *view.View           // that all else is about
+type Predictor struct {
+	*Prefetcher
+	View   *view.View           // that all else is about
 	recent [recentPages]uint32  // pages read last, a ring
 	n      int                  // number of pages read
 	leaves [recentLeaves]uint32 // leaves read last, a ring
 	m      int                  // number of leaves read
 	index  uint32               // leaf of an index read last; 0 if there is none
-	scans  []*scan              // the one used last comes first
+	Scans  []*Scan              // the one used last comes first
 }
 
-func newPredictor(p *prefetcher) predictor { return predictor{prefetcher: p} }
+func NewPredictor(p *Prefetcher) Predictor { return Predictor{Prefetcher: p} }
 
-// hit is called for a page that was known when it was read. Cached tells
+// Hit is called for a page that was known when it was read. Cached tells
 // whether it was in the cache, not prefetched.
-func (p *predictor) hit(v *view.View, pgno uint32, page []byte, cached bool) {
+func (p *Predictor) Hit(v *view.View, pgno uint32, page []byte, cached bool) {
 	if !p.isEnabled() {
 		return
 	}
-	p.at(v)
+	p.At(v)
 	if !p.follow(pgno, cached) && btree.IsLeaf(page) {
 		// The scan would wait at the end of the cache if it was only noticed there.
 		if w := p.walk(); p.n > 0 && w.isAfter(pgno, p.recent[(p.n-1)%recentPages]) {
@@ -64,54 +64,54 @@ func (p *predictor) hit(v *view.View, pgno uint32, page []byte, cached bool) {
 	p.note(pgno, page)
 }
 
-// miss is called for a page that is not known and is about to be read. It may
+// Miss is called for a page that is not known and is about to be read. It may
 // start to fetch the page together with others.
-func (p *predictor) miss(v *view.View, pgno uint32) {
+func (p *Predictor) Miss(v *view.View, pgno uint32) {
 	if !p.isEnabled() {
 		return
 	}
-	p.at(v)
+	p.At(v)
 	if !p.follow(pgno, false) {
 		p.start(pgno, true)
 		return
 	}
-	if loc, ok := v.Lookup(pgno); ok && !p.pages.flights.has(pageKey{loc.Version, pgno, v.Epoch}) {
+	if loc, ok := v.Lookup(pgno); ok && !p.pages.Flights.has(Key{loc.Version, pgno, v.Epoch}) {
 		// The request failed, and so have those for the next pages.
-		s := p.scans[0]
+		s := p.Scans[0]
 		again := append([]uint32{pgno}, s.pending[:min(len(s.pending), topUp)]...)
-		p.prefetch(v, again, pgno, s)
+		p.Prefetch(v, again, pgno, s)
 	}
 }
 
-// fetched is called for a page that was not known when it was read.
-func (p *predictor) fetched(v *view.View, pgno uint32, page []byte) {
-	p.at(v)
+// Fetched is called for a page that was not known when it was read.
+func (p *Predictor) Fetched(v *view.View, pgno uint32, page []byte) {
+	p.At(v)
 	p.note(pgno, page)
-	if b, ok := p.pages.trees.parse(pgno, page); ok && b.Kind().IsInterior() && p.isEnabled() {
+	if b, ok := p.pages.Trees.parse(pgno, page); ok && b.Kind().IsInterior() && p.isEnabled() {
 		p.prefetchSiblings(pgno)
 	}
 }
 
-// end gives up the pages that were prefetched.
-func (p *predictor) end() {
-	for _, s := range p.scans {
+// End gives up the pages that were prefetched.
+func (p *Predictor) End() {
+	for _, s := range p.Scans {
 		p.drop(s)
 	}
-	p.scans = nil
+	p.Scans = nil
 	p.index = 0
 }
 
-// at makes v the view that everything is about.
-func (p *predictor) at(v *view.View) {
-	if p.view != v {
-		p.end()
-		p.view = v
+// At makes v the view that everything is about.
+func (p *Predictor) At(v *view.View) {
+	if p.View != v {
+		p.End()
+		p.View = v
 		p.n, p.m = 0, 0
 	}
 }
 
 // note adds a page to those read last.
-func (p *predictor) note(pgno uint32, page []byte) {
+func (p *Predictor) note(pgno uint32, page []byte) {
 	p.recent[p.n%recentPages] = pgno
 	p.n++
 	if btree.IsLeaf(page) {
@@ -123,21 +123,21 @@ func (p *predictor) note(pgno uint32, page []byte) {
 	}
 }
 
-func (p *predictor) walk() treeWalk { return treeWalk{p.pages, p.view} }
+func (p *Predictor) walk() TreeWalk { return TreeWalk{p.pages, p.View} }
 
 // start begins a scan, or goes on with one, if a page continues the reads
 // before it in a pattern.
-func (p *predictor) start(pgno uint32, missed bool) {
+func (p *Predictor) start(pgno uint32, missed bool) {
 	urgent := uint32(0)
 	if missed {
 		urgent = pgno
 	}
-	for i, s := range p.scans {
+	for i, s := range p.Scans {
 		if s.isNext(pgno) {
 			s.backlog = s.backlog[1:]
 			s.grow()
 			p.use(i)
-			p.extend(s, urgent)
+			p.Extend(s, urgent)
 			return
 		}
 	}
@@ -145,87 +145,87 @@ func (p *predictor) start(pgno uint32, missed bool) {
 	if pattern == nil {
 		return
 	}
-	s := &scan{
-		pattern: pattern, window: window,
-		cacheable: p.pages.cache.Load().size() / 2,
-		limit:     max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
+	s := &Scan{
+		Pattern: pattern, Window: window,
+		Cacheable: p.pages.Cache.Load().Size() / 2,
+		Limit:     max(1, p.limit(p.View)*3/4), // a scan that no reader follows leaves room for others
 	}
-	if _, ok := pattern.(*rowsPattern); ok {
-		s.limit = min(s.limit, maxRowPages)
+	if _, ok := pattern.(*RowsPattern); ok {
+		s.Limit = min(s.Limit, maxRowPages)
 	}
-	if len(p.scans) == maxScans {
-		p.drop(p.scans[maxScans-1])
-		p.scans = p.scans[:maxScans-1]
+	if len(p.Scans) == maxScans {
+		p.drop(p.Scans[maxScans-1])
+		p.Scans = p.Scans[:maxScans-1]
 	}
-	p.scans = slices.Insert(p.scans, 0, s)
-	p.extend(s, urgent)
+	p.Scans = slices.Insert(p.Scans, 0, s)
+	p.Extend(s, urgent)
 }
 
 // use makes a scan the first one.
-func (p *predictor) use(i int) {
-	s := p.scans[i]
-	copy(p.scans[1:], p.scans[:i])
-	p.scans[0] = s
+func (p *Predictor) use(i int) {
+	s := p.Scans[i]
+	copy(p.Scans[1:], p.Scans[:i])
+	p.Scans[0] = s
 }
 
 // follow advances the scan that a page is the next one of, if there is one.
 // Cached tells whether the page was found in the cache.
-func (p *predictor) follow(pgno uint32, cached bool) bool {
-	for i, s := range p.scans {
+func (p *Predictor) follow(pgno uint32, cached bool) bool {
+	for i, s := range p.Scans {
 		skipped, ok := s.follow(pgno)
 		if !ok {
 			continue
 		}
-		p.giveUp(skipped)
-		if loc, ok := p.view.Lookup(pgno); ok && cached {
-			p.pages.flights.use(pageKey{loc.Version, pgno, p.view.Epoch})
+		p.GiveUp(skipped)
+		if loc, ok := p.View.Lookup(pgno); ok && cached {
+			p.pages.Flights.Use(Key{loc.Version, pgno, p.View.Epoch})
 		}
 		p.use(i)
-		if len(s.pending) <= s.window-s.step() {
-			p.extend(s, 0)
+		if len(s.pending) <= s.Window-s.step() {
+			p.Extend(s, 0)
 		}
 		return true
 	}
 	return false
 }
 
-// extend fetches what a scan lacks in its window, and the urgent page unless it
+// Extend fetches what a scan lacks in its window, and the urgent page unless it
 // is 0.
-func (p *predictor) extend(s *scan, urgent uint32) {
-	room := min(s.window-len(s.pending), p.pages.flights.room(p.limit(p.view)))
+func (p *Predictor) Extend(s *Scan, urgent uint32) {
+	room := min(s.Window-len(s.pending), p.pages.Flights.room(p.limit(p.View)))
 	if urgent == 0 && room < s.step() {
 		return // other scans have the room for now
 	}
 	batch, first := s.batch(urgent, max(0, room))
-	s.fetched(p.prefetch(p.view, batch, urgent, s) - first)
+	s.fetched(p.Prefetch(p.View, batch, urgent, s) - first)
 }
 
 // drop ends a scan.
-func (p *predictor) drop(s *scan) {
-	s.ended.Store(true)
-	p.giveUp(s.pending)
-	p.giveUp(s.needs)
+func (p *Predictor) drop(s *Scan) {
+	s.Ended.Store(true)
+	p.GiveUp(s.pending)
+	p.GiveUp(s.needs)
 }
 
-// giveUp gives up pages that were prefetched.
-func (p *predictor) giveUp(pgnos []uint32) {
+// GiveUp gives up pages that were prefetched.
+func (p *Predictor) GiveUp(pgnos []uint32) {
 	if len(pgnos) == 0 {
 		return
 	}
-	keys := make([]pageKey, 0, len(pgnos))
+	keys := make([]Key, 0, len(pgnos))
 	for _, pgno := range pgnos {
-		if loc, ok := p.view.Lookup(pgno); ok {
-			keys = append(keys, pageKey{loc.Version, pgno, p.view.Epoch})
+		if loc, ok := p.View.Lookup(pgno); ok {
+			keys = append(keys, Key{loc.Version, pgno, p.View.Epoch})
 		}
 	}
-	p.pages.flights.giveUp(keys...)
+	p.pages.Flights.giveUp(keys...)
 }
 
 // prefetchSiblings prefetches the other children of the parent of an interior
 // page, if they are few.
-func (p *predictor) prefetchSiblings(pgno uint32) {
+func (p *Predictor) prefetchSiblings(pgno uint32) {
 	w := p.walk()
-	at, ok := w.place(pgno)
+	at, ok := w.Place(pgno)
 	if !ok || at.page.Children() > maxSiblings {
 		return
 	}
@@ -235,5 +235,5 @@ func (p *predictor) prefetchSiblings(pgno uint32) {
 			batch = append(batch, child)
 		}
 	}
-	p.prefetch(p.view, batch, 0, nil)
+	p.Prefetch(p.View, batch, 0, nil)
 }

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"slices"
@@ -8,10 +8,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 )
 
-// flight is the fetch of a page, which several readers can wait for. The
+// Flight is the fetch of a page, which several readers can wait for. The
 // flight of a page that was prefetched stays in the table after it has landed,
 // until a reader asks for the page or the scan that it is for gives it up.
-type flight struct {
+type Flight struct {
 	done   chan struct{}  // made by the first reader that waits; guarded by flights.mu
 	phase  flightPhase    // guarded by flights.mu
 	claim  claim          // guarded by flights.mu
@@ -88,27 +88,27 @@ func (a admission) String() string { return [...]string{"new", "not", "kept"}[a]
 //
 // Lock order: flights.mu, then the lock of the cache.
 type flights struct {
-	cache  *atomic.Pointer[pageCache]
-	counts *pageCounters
+	cache  *atomic.Pointer[Cache]
+	counts *Counters
 
-	mu struct {
-		sync.Mutex                     // duty: at most one flight of a page
-		of         map[pageKey]*flight // in flight, or landed and unclaimed
-		unclaimed  int                 // flights in of that are unclaimed
+	Mu struct {
+		sync.Mutex                 // duty: at most one flight of a page
+		Of         map[Key]*Flight // in flight, or landed and unclaimed
+		Unclaimed  int             // flights in of that are unclaimed
 	}
 }
 
-func newFlights(cache *atomic.Pointer[pageCache], counts *pageCounters) *flights {
+func newFlights(cache *atomic.Pointer[Cache], counts *Counters) *flights {
 	t := &flights{cache: cache, counts: counts}
-	t.mu.of = make(map[pageKey]*flight)
+	t.Mu.Of = make(map[Key]*Flight)
 	return t
 }
 
 // takeLanded takes a page that was prefetched, nil if it was not.
-func (t *flights) takeLanded(key pageKey) []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f := t.mu.of[key]
+func (t *flights) takeLanded(key Key) []byte {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	f := t.Mu.Of[key]
 	if f == nil || f.phase != landed {
 		return nil
 	}
@@ -118,10 +118,10 @@ func (t *flights) takeLanded(key pageKey) []byte {
 }
 
 // peek returns a page that was prefetched, without counting as a use of it.
-func (t *flights) peek(key pageKey) []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f := t.mu.of[key]; f != nil && f.phase == landed && f.err == nil {
+func (t *flights) peek(key Key) []byte {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	if f := t.Mu.Of[key]; f != nil && f.phase == landed && f.err == nil {
 		return f.page
 	}
 	return nil
@@ -129,34 +129,34 @@ func (t *flights) peek(key pageKey) []byte {
 
 // joined is a flight as a reader finds it that needs the page.
 type joined struct {
-	*flight
+	*Flight
 	begun  bool            // the reader has to fetch the page and land the flight
 	done   <-chan struct{} // closed when it lands; nil if it was begun or has landed
 	ticket *remote.Ticket  // of its request, if that queues
 }
 
 // join returns the flight of a page, which it begins if there is none.
-func (t *flights) join(key pageKey) joined {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f := t.mu.of[key]
+func (t *flights) join(key Key) joined {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	f := t.Mu.Of[key]
 	switch {
 	case f == nil:
-		f = &flight{origin: byReader, claim: claimed}
-		t.mu.of[key] = f
-		return joined{flight: f, begun: true}
+		f = &Flight{origin: byReader, claim: claimed}
+		t.Mu.Of[key] = f
+		return joined{Flight: f, begun: true}
 	case f.phase == landed:
-		return joined{flight: f}
+		return joined{Flight: f}
 	case f.done == nil:
 		f.done = make(chan struct{})
 	}
-	return joined{flight: f, done: f.done, ticket: f.ticket}
+	return joined{Flight: f, done: f.done, ticket: f.ticket}
 }
 
 // landing is the end of a flight.
 type landing struct {
-	key      pageKey
-	f        *flight
+	key      Key
+	f        *Flight
 	page     []byte
 	err      error
 	interior bool // the page is an interior page of a b-tree
@@ -165,8 +165,8 @@ type landing struct {
 // land ends flights. It takes many at once, so that the goroutines that decode
 // pages and those that use them do not contend for the lock.
 func (t *flights) land(all []landing) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
 	for _, l := range all {
 		f := l.f
 		f.page, f.err, f.phase = l.page, l.err, landed
@@ -187,35 +187,35 @@ func (t *flights) land(all []landing) {
 
 // register adds a flight. It does not if there is one of that page already, or
 // if the flight is unclaimed and there are limit such flights.
-func (t *flights) register(key pageKey, f *flight, limit int) (added, full bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.mu.of[key] != nil {
+func (t *flights) register(key Key, f *Flight, limit int) (added, full bool) {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	if t.Mu.Of[key] != nil {
 		return false, false
 	}
 	if f.claim == unclaimed {
-		if t.mu.unclaimed >= limit {
+		if t.Mu.Unclaimed >= limit {
 			return false, true
 		}
-		t.mu.unclaimed++
+		t.Mu.Unclaimed++
 	}
-	t.mu.of[key] = f
+	t.Mu.Of[key] = f
 	return true, false
 }
 
 // has reports whether a page is in flight, or was prefetched.
-func (t *flights) has(key pageKey) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.mu.of[key] != nil
+func (t *flights) has(key Key) bool {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	return t.Mu.Of[key] != nil
 }
 
-// use claims a page that a reader has found in the cache, and that may be
+// Use claims a page that a reader has found in the cache, and that may be
 // prefetched as well.
-func (t *flights) use(key pageKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch f := t.mu.of[key]; {
+func (t *flights) Use(key Key) {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	switch f := t.Mu.Of[key]; {
 	case f == nil:
 	case f.phase == landed:
 		t.settle(key, f)
@@ -226,22 +226,22 @@ func (t *flights) use(key pageKey) {
 
 // room returns how many more pages may be prefetched, if the limit is as given.
 func (t *flights) room(limit int) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return max(0, limit-t.mu.unclaimed)
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	return max(0, limit-t.Mu.Unclaimed)
 }
 
 // take counts the use of a page by a reader that has waited for it.
-func (t *flights) take(key pageKey, f *flight) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *flights) take(key Key, f *Flight) {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
 	switch f.claim {
 	case missed:
 		f.claim = claimed
 		t.counts.misses.Add(1)
 	case unclaimed:
 		t.counts.prefetchHits.Add(1)
-		if t.mu.of[key] == f {
+		if t.Mu.Of[key] == f {
 			t.settle(key, f)
 		}
 	default:
@@ -251,8 +251,8 @@ func (t *flights) take(key pageKey, f *flight) {
 
 // settle takes a flight that has landed out of the table, and hands its page
 // on to the cache. Called under mu.
-func (t *flights) settle(key pageKey, f *flight) {
-	delete(t.mu.of, key)
+func (t *flights) settle(key Key, f *Flight) {
+	delete(t.Mu.Of, key)
 	t.unclaim(f)
 	if f.err != nil {
 		return
@@ -267,20 +267,20 @@ func (t *flights) settle(key pageKey, f *flight) {
 }
 
 // unclaim makes a flight count as prefetched no more. Called under mu.
-func (t *flights) unclaim(f *flight) {
+func (t *flights) unclaim(f *Flight) {
 	if f.claim == unclaimed {
 		f.claim = claimed
-		t.mu.unclaimed--
+		t.Mu.Unclaimed--
 	}
 }
 
 // giveUp gives up pages that were prefetched. Their flights hand them on to
 // the cache, now or when they land.
-func (t *flights) giveUp(keys ...pageKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *flights) giveUp(keys ...Key) {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
 	for _, key := range keys {
-		f := t.mu.of[key]
+		f := t.Mu.Of[key]
 		if f == nil || f.claim != unclaimed {
 			continue
 		}
@@ -297,27 +297,27 @@ func (t *flights) giveUp(keys ...pageKey) {
 
 // clear forgets every flight.
 func (t *flights) clear() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clear(t.mu.of)
-	t.mu.unclaimed = 0
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	clear(t.Mu.Of)
+	t.Mu.Unclaimed = 0
 }
 
 // setTicket notes the ticket of the request that fetches some pages. It
 // reports whether a reader waits for one of them already.
-func (t *flights) setTicket(wants []want, ticket *remote.Ticket) (awaited bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *flights) setTicket(wants []Want, ticket *remote.Ticket) (awaited bool) {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
 	for _, w := range wants {
-		w.f.ticket = ticket
-		awaited = awaited || w.f.done != nil
+		w.F.ticket = ticket
+		awaited = awaited || w.F.done != nil
 	}
 	return awaited
 }
 
 // isAwaited reports whether a reader waits for one of the pages.
-func (t *flights) isAwaited(wants []want) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.ContainsFunc(wants, func(w want) bool { return w.f.done != nil })
+func (t *flights) isAwaited(wants []Want) bool {
+	t.Mu.Lock()
+	defer t.Mu.Unlock()
+	return slices.ContainsFunc(wants, func(w Want) bool { return w.F.done != nil })
 }

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"github.com/ltxvfs/litestream/internal/btree"
@@ -9,53 +9,53 @@ import (
 // maxTreeDepth bounds climbs. No b-tree of SQLite is deeper.
 const maxTreeDepth = 20
 
-// treeWalk moves within the b-trees of a view, over pages that are known
+// TreeWalk moves within the b-trees of a view, over pages that are known
 // without a request.
-type treeWalk struct {
-	pages *pageSource
-	v     *view.View
+type TreeWalk struct {
+	Pages *Source
+	V     *view.View
 }
 
 // raw returns the bytes of a page, nil if they are not known.
-func (w treeWalk) raw(pgno uint32) []byte {
-	loc, ok := w.v.Lookup(pgno)
+func (w TreeWalk) raw(pgno uint32) []byte {
+	loc, ok := w.V.Lookup(pgno)
 	if !ok {
 		return nil
 	}
-	return w.pages.peek(pageKey{loc.Version, pgno, w.v.Epoch})
+	return w.Pages.peek(Key{loc.Version, pgno, w.V.Epoch})
 }
 
-// page returns a page of a b-tree, false if it is not known. This counts as a
+// Page returns a page of a b-tree, false if it is not known. This counts as a
 // use of an interior page, so that it is not evicted: a reader that follows a
 // prediction asks for it last.
-func (w treeWalk) page(pgno uint32) (btree.Page, bool) {
+func (w TreeWalk) Page(pgno uint32) (btree.Page, bool) {
 	b := w.raw(pgno)
 	if b == nil {
 		return btree.Page{}, false
 	}
-	p, ok := w.pages.trees.parse(pgno, b)
+	p, ok := w.Pages.Trees.parse(pgno, b)
 	if ok && p.Kind().IsInterior() {
-		loc, _ := w.v.Lookup(pgno)
-		w.pages.cache.Load().get(pageKey{loc.Version, pgno, w.v.Epoch})
+		loc, _ := w.V.Lookup(pgno)
+		w.Pages.Cache.Load().Get(Key{loc.Version, pgno, w.V.Epoch})
 	}
 	return p, ok
 }
 
 // place is the position of a page in a b-tree.
 type place struct {
-	parent uint32
+	Parent uint32
 	page   btree.Page // the parent
-	i      int        // which child it is
+	I      int        // which child it is
 }
 
-// place returns the position of a page, false if it is not known or the page
+// Place returns the position of a page, false if it is not known or the page
 // is a root.
-func (w treeWalk) place(pgno uint32) (place, bool) {
-	parent, ok := w.pages.trees.parent(pgno)
+func (w TreeWalk) Place(pgno uint32) (place, bool) {
+	parent, ok := w.Pages.Trees.parent(pgno)
 	if !ok {
 		return place{}, false
 	}
-	p, ok := w.page(parent)
+	p, ok := w.Page(parent)
 	if !ok {
 		return place{}, false
 	}
@@ -65,13 +65,13 @@ func (w treeWalk) place(pgno uint32) (place, bool) {
 
 // root returns the root of the tree of a page, and how many levels the page is
 // below it.
-func (w treeWalk) root(pgno uint32) (root uint32, depth int) {
+func (w TreeWalk) root(pgno uint32) (root uint32, depth int) {
 	for depth < maxTreeDepth {
-		at, ok := w.place(pgno)
+		at, ok := w.Place(pgno)
 		if !ok {
 			break
 		}
-		pgno = at.parent
+		pgno = at.Parent
 		depth++
 	}
 	return pgno, depth
@@ -79,24 +79,24 @@ func (w treeWalk) root(pgno uint32) (root uint32, depth int) {
 
 // isAfter reports whether a page is right after another under the same
 // parent, or right before it.
-func (w treeWalk) isAfter(pgno, before uint32) bool {
-	at, ok := w.place(pgno)
-	return ok && (before == at.page.Child(at.i-1) || before == at.page.Child(at.i+1)) && before != 0
+func (w TreeWalk) isAfter(pgno, before uint32) bool {
+	at, ok := w.Place(pgno)
+	return ok && (before == at.page.Child(at.I-1) || before == at.page.Child(at.I+1)) && before != 0
 }
 
 // isEdge reports whether a page is the first of its level (dir 1) or the last
 // (dir -1), and the least number of pages of the level.
-func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
+func (w TreeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
 	for range maxTreeDepth {
-		at, ok := w.place(pgno)
+		at, ok := w.Place(pgno)
 		if !ok {
 			return width > 0, width
 		}
-		if dir > 0 && at.i != 0 || dir < 0 && at.i != at.page.Children()-1 {
+		if dir > 0 && at.I != 0 || dir < 0 && at.I != at.page.Children()-1 {
 			return false, 0
 		}
 		width = max(width, at.page.Children())
-		pgno = at.parent
+		pgno = at.Parent
 	}
 	return false, 0
 }
@@ -104,19 +104,19 @@ func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
 // beside returns the position right after (dir 1) or before (dir -1) another
 // one, on the same level. If it depends on a page that is not known, missing
 // is the number of that page.
-func (w treeWalk) beside(at place, dir int) (_ place, missing uint32, ok bool) {
+func (w TreeWalk) beside(at place, dir int) (_ place, missing uint32, ok bool) {
 	return w.besideWithin(at, dir, maxTreeDepth)
 }
 
-func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint32, ok bool) {
-	if i := at.i + dir; i >= 0 && i < at.page.Children() {
-		at.i = i
+func (w TreeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint32, ok bool) {
+	if i := at.I + dir; i >= 0 && i < at.page.Children() {
+		at.I = i
 		return at, 0, true
 	}
 	if depth == 0 {
 		return place{}, 0, false
 	}
-	above, ok := w.place(at.parent)
+	above, ok := w.Place(at.Parent)
 	if !ok {
 		return place{}, 0, false
 	}
@@ -124,8 +124,8 @@ func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint3
 	if !ok {
 		return place{}, missing, false
 	}
-	next := above.pgno()
-	p, ok := w.page(next)
+	next := above.Pgno()
+	p, ok := w.Page(next)
 	if !ok {
 		return place{}, next, false
 	}
@@ -134,24 +134,24 @@ func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint3
 	}
 	at = place{next, p, 0}
 	if dir < 0 {
-		at.i = p.Children() - 1
+		at.I = p.Children() - 1
 	}
 	return at, 0, true
 }
 
-// pgno returns the page at the position.
-func (at place) pgno() uint32 { return at.page.Child(at.i) }
+// Pgno returns the page at the position.
+func (at place) Pgno() uint32 { return at.page.Child(at.I) }
 
 // covers reports whether the parent leads to the position for a rowid of its
 // table.
-func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.i }
+func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.I }
 
 // descend returns the page for a rowid that is depth levels below the root of
 // a table. If a page on the way is not known, missing is its number.
-func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
+func (w TreeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
 	pgno = root
 	for range depth {
-		p, ok := w.page(pgno)
+		p, ok := w.Page(pgno)
 		if !ok {
 			return 0, pgno
 		}
@@ -172,10 +172,10 @@ const rootColumn = 3
 
 // schema returns the roots of tables and indexes that the known pages of the
 // schema list, and the pages of the schema that are not known.
-func (w treeWalk) schema() (roots, missing []uint32) {
+func (w TreeWalk) schema() (roots, missing []uint32) {
 	pages := []uint32{1}
 	for i := 0; i < len(pages) && i < maxSchemaPages; i++ {
-		p, ok := w.page(pages[i])
+		p, ok := w.Page(pages[i])
 		if !ok {
 			missing = append(missing, pages[i])
 			continue
@@ -187,7 +187,7 @@ func (w treeWalk) schema() (roots, missing []uint32) {
 			continue
 		}
 		for c := range p.Cells() {
-			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.v.Commit) && len(roots) < maxRoots {
+			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.V.Commit) && len(roots) < maxRoots {
 				roots = append(roots, uint32(root))
 			}
 		}

@@ -1,9 +1,9 @@
-package litestream
+package pages
 
 import "sync/atomic"
 
-// pageCounters count the pages that were asked for, by where they were.
-type pageCounters struct {
+// Counters count the pages that were asked for, by where they were.
+type Counters struct {
 	hits         atomic.Int64 // in the cache, or fetched by another reader
 	misses       atomic.Int64 // in storage
 	prefetchHits atomic.Int64 // prefetched
@@ -15,13 +15,13 @@ type pageCounters struct {
 
 // pageCounts are the values of pageCounters at a time.
 type pageCounts struct {
-	hits, misses, prefetchHits, localHits int64
-	prefetched, unused                    int64
+	Hits, Misses, PrefetchHits, LocalHits int64
+	Prefetched, Unused                    int64
 }
 
-func (c *pageCounters) counts() pageCounts {
+func (c *Counters) Counts() pageCounts {
 	return pageCounts{
-		hits: c.hits.Load(), misses: c.misses.Load(), prefetchHits: c.prefetchHits.Load(), localHits: c.localHits.Load(),
-		prefetched: c.prefetched.Load(), unused: c.unused.Load(),
+		Hits: c.hits.Load(), Misses: c.misses.Load(), PrefetchHits: c.prefetchHits.Load(), LocalHits: c.localHits.Load(),
+		Prefetched: c.prefetched.Load(), Unused: c.unused.Load(),
 	}
 }

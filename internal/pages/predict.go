@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"slices"
@@ -9,12 +9,12 @@ import (
 // predict returns the pattern that the recent reads show and that a page
 // continues, nil if there is none. The window is the larger, the surer the
 // prediction is.
-func (p *predictor) predict(pgno uint32) (_ pattern, window int) {
+func (p *Predictor) predict(pgno uint32) (_ pattern, window int) {
 	w := p.walk()
 	if run := p.overflow(w, pgno); run != nil {
-		return run, int(run.end - run.pgno)
+		return run, int(run.End - run.Pgno)
 	}
-	if at, ok := w.place(pgno); ok {
+	if at, ok := w.Place(pgno); ok {
 		if rows := p.rows(w, pgno, at); rows != nil {
 			return rows, 2 * firstWindow
 		}
@@ -30,26 +30,26 @@ func (p *predictor) predict(pgno uint32) (_ pattern, window int) {
 	}
 	for _, dir := range []int{1, -1} {
 		if d := uint32(dir); p.wasRead(pgno-d) && p.wasRead(pgno-2*d) {
-			end := p.view.Commit + 1
+			end := p.View.Commit + 1
 			if dir < 0 {
 				end = 0
 			}
-			return &runPattern{pgno + d, end, dir}, firstWindow
+			return &RunPattern{pgno + d, end, dir}, firstWindow
 		}
 	}
 	return nil, 0
 }
 
 // wasRead reports whether a page is among those read last.
-func (p *predictor) wasRead(pgno uint32) bool {
+func (p *Predictor) wasRead(pgno uint32) bool {
 	return slices.Contains(p.recent[:min(p.n, recentPages)], pgno)
 }
 
 // direction returns the direction in which the reads go through the leaves of
 // a tree, 0 if they do not.
-func (p *predictor) direction(w treeWalk, pgno uint32, at place) int {
+func (p *Predictor) direction(w TreeWalk, pgno uint32, at place) int {
 	for _, dir := range []int{1, -1} {
-		if before, _, ok := w.beside(at, -dir); ok && p.wasRead(before.pgno()) {
+		if before, _, ok := w.beside(at, -dir); ok && p.wasRead(before.Pgno()) {
 			return dir
 		}
 	}
@@ -59,14 +59,14 @@ func (p *predictor) direction(w treeWalk, pgno uint32, at place) int {
 // overflow returns the rest of an overflow chain that begins with a page and
 // belongs to a row that was just read. The pages of a chain mostly have
 // successive numbers.
-func (p *predictor) overflow(w treeWalk, pgno uint32) *runPattern {
+func (p *Predictor) overflow(w TreeWalk, pgno uint32) *RunPattern {
 	for i := range min(p.m, recentLeaves) {
-		leaf, ok := w.page(p.leaves[(p.m-1-i)%recentLeaves])
+		leaf, ok := w.Page(p.leaves[(p.m-1-i)%recentLeaves])
 		if !ok {
 			continue
 		}
 		if pages := leaf.OverflowFrom(pgno); pages > 1 {
-			return &runPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.view.Commit)+1)), 1}
+			return &RunPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.View.Commit)+1)), 1}
 		}
 	}
 	return nil
@@ -75,11 +75,11 @@ func (p *predictor) overflow(w treeWalk, pgno uint32) *runPattern {
 // rows returns the pages of the rows that the entries of an index lead to. That
 // is the pattern if a page that was just read holds the row of an entry, and
 // pgno the row of the next one.
-func (p *predictor) rows(w treeWalk, pgno uint32, at place) *rowsPattern {
+func (p *Predictor) rows(w TreeWalk, pgno uint32, at place) *RowsPattern {
 	if p.index == 0 || at.page.Kind() != btree.InteriorTable {
 		return nil
 	}
-	entries, ok := w.page(p.index)
+	entries, ok := w.Page(p.index)
 	if !ok || entries.Kind() != btree.LeafIndex {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (p *predictor) rows(w treeWalk, pgno uint32, at place) *rowsPattern {
 	}
 	for i := range min(p.n, recentPages) {
 		q := p.recent[(p.n-1-i)%recentPages]
-		before, ok := w.place(q)
+		before, ok := w.Place(q)
 		if !ok || before.page.Kind() != btree.InteriorTable || q == pgno {
 			continue
 		}
@@ -102,9 +102,9 @@ func (p *predictor) rows(w treeWalk, pgno uint32, at place) *rowsPattern {
 					continue
 				}
 				root, depth := w.root(pgno)
-				return &rowsPattern{
-					w: w, root: root, depth: depth, leaf: p.index, entries: entries,
-					k: k + dir, dir: dir, equal: entries.SameKey(k-dir, k), last: pgno,
+				return &RowsPattern{
+					W: w, Root: root, Depth: depth, Leaf: p.index, Entries: entries,
+					k: k + dir, Dir: dir, equal: entries.SameKey(k-dir, k), Last: pgno,
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"sync"
@@ -11,15 +11,15 @@ import (
 // safe for concurrent use; the zero value knows nothing.
 type trees struct {
 	treeMap
-	usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
+	Usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
 }
 
-// learn notes what a page tells of other pages. It reports whether it is an
+// Learn notes what a page tells of other pages. It reports whether it is an
 // interior page of a b-tree.
-func (t *trees) learn(pgno uint32, page []byte) (interior bool) {
+func (t *trees) Learn(pgno uint32, page []byte) (interior bool) {
 	if pgno == 1 {
 		if n, ok := btree.UsableSize(page); ok {
-			t.usable.Store(int64(n))
+			t.Usable.Store(int64(n))
 		}
 	}
 	p, ok := t.parse(pgno, page)
@@ -32,7 +32,7 @@ func (t *trees) learn(pgno uint32, page []byte) (interior bool) {
 
 // parse parses a page as one of a b-tree.
 func (t *trees) parse(pgno uint32, page []byte) (btree.Page, bool) {
-	usable := int(t.usable.Load())
+	usable := int(t.Usable.Load())
 	if usable == 0 || usable > len(page) {
 		usable = len(page)
 	}

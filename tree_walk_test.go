@@ -1,0 +1,69 @@
+package litestream
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/btree/btreetest"
+	"github.com/ltxvfs/litestream/internal/pages"
+	"github.com/ltxvfs/litestream/internal/view"
+)
+
+// TestTreeWalk_Place confirms a place by the parent as a view has it.
+func TestTreeWalk_Place(t *testing.T) {
+	client := newHookClient()
+	first := map[uint32][]byte{3: btreetest.Interior(fakePageSize, 4, 5, 6)}
+	for pgno := range uint32(9) {
+		if pgno+1 != 3 {
+			first[pgno+1] = fakePage(pgno+1, 1)
+		}
+	}
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, first)
+	db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollInterval: -1}.withDefaults(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.close(t.Context()) }()
+	before := db.Current.Load()
+	want := func(v *view.View, pgno, parent uint32, i int) {
+		t.Helper()
+		at, ok := pages.TreeWalk{Pages: db.pages, V: v}.Place(pgno)
+		if ok != (parent != 0) || ok && (at.Parent != parent || at.I != i || at.Pgno() != pgno) {
+			t.Errorf("as of %s, page %d is child %d of %d, %v", v.TXID, pgno, at.I, at.Parent, ok)
+		}
+	}
+	want(before, 4, 3, 0)
+	want(before, 5, 3, 1)
+	want(before, 6, 3, 2)
+	want(before, 7, 0, 0)
+	want(before, 3, 0, 0)
+
+	// Page 6 is moved to a new parent, and page 5 goes.
+	putPages(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 9, map[uint32][]byte{
+		3: btreetest.Interior(fakePageSize, 4, 9), 8: btreetest.Interior(fakePageSize, 7, 6),
+	})
+	if r := db.refresh(t.Context()); r.err() != nil {
+		t.Fatal(r.err())
+	}
+	v := db.Current.Load()
+	want(v, 4, 3, 0)
+	want(v, 5, 0, 0)
+	want(v, 6, 8, 1)
+	want(v, 7, 8, 0)
+	want(v, 9, 3, 1)
+	want(before, 5, 3, 1)
+	want(before, 6, 0, 0) // its parent is page 8 now, which was none before
+	want(before, 9, 0, 0)
+
+	// A parent that is not here confirms nothing, and is not asked for.
+	db.pages.Cache.Load().Lru.Purge()
+	opens := client.opens.Load()
+	want(v, 4, 0, 0)
+	if _, err := db.pages.Page(t.Context(), v, 3); err != nil {
+		t.Fatal(err)
+	}
+	want(v, 4, 3, 0)
+	if n := client.opens.Load() - opens; n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
