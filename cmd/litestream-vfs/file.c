@@ -81,12 +81,14 @@ static int requestPragma(ls_file *f, char **arg) {
 
 static int fileControl(sqlite3_file *file, int op, void *arg) {
   ls_file *f = (ls_file*)file;
+  int rc;
   switch (op) {
   case SQLITE_FCNTL_PRAGMA:
     return requestPragma(f, arg);
-  case SQLITE_FCNTL_SYNC:  // the end of every transaction that wrote, committed or rolled back
-    if (!ls_is_forked()) litestreamBeforeSync(f->handle);
-    return SQLITE_NOTFOUND;
+  case SQLITE_FCNTL_SYNC:  // the end of every transaction that wrote; arg is a super-journal's name, if it has one
+    if (ls_is_forked()) return SQLITE_MISUSE;
+    rc = litestreamBeforeSync(f->handle, arg != 0);
+    return rc ? rc : SQLITE_NOTFOUND;
   case SQLITE_FCNTL_COMMIT_PHASETWO:  // the last step of every commit, before the lock is given up
     if (ls_is_forked()) return SQLITE_MISUSE;
     return litestreamCommit(f->handle);

@@ -177,14 +177,15 @@ func litestreamSync(h C.uintptr_t, flags C.int) (rc C.int) {
 }
 
 // litestreamBeforeSync is called before SQLite syncs a file, or would if PRAGMA
-// synchronous were not OFF.
+// synchronous were not OFF. If several is not 0, it commits several databases.
 //
 //export litestreamBeforeSync
-func litestreamBeforeSync(h C.uintptr_t) {
-	defer guard("sync", func() {})
+func litestreamBeforeSync(h C.uintptr_t, several C.int) (rc C.int) {
+	defer guard("sync", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		main.beforeSync()
+		return code(main.beforeSync(several != 0))
 	}
+	return 0
 }
 
 // litestreamCommit is called when SQLite has committed.

@@ -24,6 +24,7 @@ const (
 	writesGood   writes = iota
 	writesFailed        // one has failed; SQLite rolls back, and writes to do so are ignored
 	writesUndone        // and SQLite has synced after that: the next write belongs to another transaction
+	writesSealed        // all are sealed, for a commit of several databases: the next write is of a rollback
 )
 
 // Lock levels of SQLite.
@@ -77,17 +78,21 @@ func (f *mainFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// Truncate sets the size.
+// Truncate sets the size. SQLite truncates a database that has shrunk between
+// beforeSync and commit, so that is no sign of a rollback.
 func (f *mainFile) Truncate(size int64) error {
-	f.beginWrites()
+	if f.writes != writesSealed {
+		f.beginWrites()
+	}
 	err := f.Conn.Truncate(size)
 	f.note(err)
 	return err
 }
 
-// beginWrites drops a transaction that SQLite has rolled back after a write failed.
+// beginWrites drops a transaction that SQLite has rolled back after a write
+// failed, or rolls back because another database could not commit.
 func (f *mainFile) beginWrites() {
-	if f.writes == writesUndone {
+	if f.writes == writesUndone || f.writes == writesSealed {
 		f.Rollback()
 		f.writes, f.durable = writesGood, false
 	}
@@ -100,14 +105,27 @@ func (f *mainFile) note(err error) {
 }
 
 // beforeSync is called at the end of every transaction that wrote, committed or
-// rolled back, whatever PRAGMA synchronous says.
-func (f *mainFile) beforeSync() {
+// rolled back, whatever PRAGMA synchronous says. If several is set, it is a commit
+// of several databases. SQLite ignores the errors of commit then, so everything
+// that can fail is done here: if that fails, SQLite rolls all of them back.
+func (f *mainFile) beforeSync(several bool) error {
 	switch {
 	case f.writes == writesFailed:
 		f.writes = writesUndone
+	case f.writes == writesSealed: // and another database could not commit
+		f.beginWrites()
 	case f.IsRolledBack():
-		f.Rollback() // of what was sealed, if another database could not commit
+		f.Rollback() // of what was sealed
 	}
+	if !several || f.writes != writesGood {
+		return nil
+	}
+	if err := f.Seal(true); err != nil {
+		f.note(err)
+		return err
+	}
+	f.writes = writesSealed
+	return nil
 }
 
 // sync seals what was written, while SQLite can still roll back if that fails.
@@ -130,12 +148,12 @@ func (f *mainFile) sync() error {
 func (f *mainFile) commit() litestream.Code {
 	err := f.Commit(f.durable)
 	f.durable = false
+	f.writes = writesGood
 	if err == nil {
 		f.committed = true
 		return litestream.CodeOK
 	}
 	f.Rollback()
-	f.writes = writesGood
 	if code := litestream.CodeOf(err); code == litestream.CodeFull {
 		return code
 	}

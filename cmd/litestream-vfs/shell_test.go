@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -220,6 +221,37 @@ func TestShell_SeveralDatabases(t *testing.T) {
 	wantShell(t, dir, []string{"LITESTREAM_DEFAULT_VFS=true"}, "0|1\n1|2\nok", ".open local.db", "ATTACH '"+b+"' AS other;", counts, both, counts, "PRAGMA integrity_check;")
 	if left, _ := filepath.Glob(filepath.Join(dir, "*-*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestShell_SeveralDatabasesDiskFull: transactions over two replicas, with a write
+// buffer that gets full. Each of them is in both or, with an error, in none.
+func TestShell_SeveralDatabasesDiskFull(t *testing.T) {
+	for _, mode := range []string{"NORMAL", "EXCLUSIVE"} {
+		t.Run(mode, func(t *testing.T) {
+			const transactions = 40
+			uri := func(name, dir string) string {
+				return "file:" + name + "?vfs=litestream&write_enabled=1&write_sync_interval=1h&compaction_disabled=1&replica_url=file://" + dir
+			}
+			a, b := uri("a.db", t.TempDir()), uri("b.db", t.TempDir())
+			lines := []string{".load " + extension(t), ".open " + a, "ATTACH '" + b + "' AS other;", "PRAGMA locking_mode = " + mode + ";",
+				"CREATE TABLE main.t (v); CREATE TABLE other.t (v);"}
+			for range transactions {
+				lines = append(lines, "BEGIN; INSERT INTO main.t VALUES (randomblob(10000)); INSERT INTO other.t VALUES (randomblob(9000)); COMMIT;")
+			}
+			const counts = "SELECT (SELECT count(*) FROM main.t), (SELECT count(*) FROM other.t);"
+			lines = append(lines, ".print the end", counts)
+			cmd := command(t, nil, "bash", "-c", `trap "" XFSZ; ulimit -f 300; exec "$@"`, "bash", client(t, "LITESTREAM_TEST_SQLITE3"), "-batch", "-init", os.DevNull)
+			var out, errs bytes.Buffer
+			cmd.Stdout, cmd.Stderr, cmd.Stdin = &out, &errs, strings.NewReader(strings.Join(lines, "\n")+"\n")
+			_ = cmd.Run() // it fails after an error
+			n := transactions - strings.Count(errs.String(), "disk I/O error")
+			want := fmt.Sprintf("%d|%d", n, n)
+			if _, got, _ := strings.Cut(out.String(), "the end\n"); strings.TrimSpace(got) != want || n == 0 || n == transactions {
+				t.Errorf("tables have %q rows, want %s\n%s", got, want, errs.String())
+			}
+			wantShell(t, "", nil, want, ".open "+a, "ATTACH '"+b+"' AS other;", counts)
+		})
 	}
 }
 
