@@ -66,7 +66,7 @@ type compaction struct {
 	news chan struct{} // holds one if there is something to compact
 
 	mu struct {
-		sync.Mutex // duty: all of this; only that of task.Group is taken under it
+		sync.Mutex // duty: all of this; see queue for the lock order
 		running    bool
 		problem    string // why it does not go on; empty if it does
 	}

@@ -118,7 +118,7 @@ func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -103,9 +103,9 @@ type slotHolder interface {
 // queue holds the writer slot of a database, and the commits that are not on
 // the replica yet. It is safe for concurrent use.
 //
-// Lock order: writeBuffer.mu, queue.mu, then the locks of knownFiles,
-// pageOneFormat, compaction and task.Group, of which none is taken under
-// another. Methods of queueState are called under mu.
+// Lock order: writeBuffer.mu, queue.mu, compaction.mu, and the lock of task.Group.
+// The locks of knownFiles and pageOneFormat are taken under queue.mu as well, and
+// no other is taken under them. Methods of queueState are called under mu.
 type queue struct {
 	*writeDeps
 	known  *knownFiles

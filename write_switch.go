@@ -19,10 +19,28 @@ type modeSwitch struct {
 	queue     *queue
 	inspector *inspector
 	turn      chan struct{} // holds one while write mode is turned on or off
+
+	// closing is done when the database begins to close. Then switches that are
+	// under way end, as close needs the turn.
+	closing    context.Context
+	setClosing context.CancelFunc
 }
 
 func newModeSwitch(deps *writeDeps, q *queue, i *inspector) *modeSwitch {
-	return &modeSwitch{writeDeps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
+	m := &modeSwitch{writeDeps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
+	m.closing, m.setClosing = context.WithCancel(context.Background())
+	return m
+}
+
+// untilClosing derives a context that is done when the database begins to close,
+// too.
+func (m *modeSwitch) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(m.closing, func() { cancel(errs.ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // take waits for the turn to switch write mode. The caller gives it back with
@@ -38,13 +56,15 @@ func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
 	case m.turn <- struct{}{}:
 		return done, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 
 // enable turns write mode on, and takes up what an earlier process left in the
 // write buffer. CatchUp is false for a database that was just opened.
 func (m *modeSwitch) enable(ctx context.Context, catchUp bool) error {
+	ctx, cancel := m.untilClosing(ctx)
+	defer cancel()
 	done, err := m.take(ctx)
 	if err != nil {
 		return fmt.Errorf("turn write mode on: %w", err)
@@ -138,6 +158,8 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 // disable turns write mode off, once the transaction that is under way has
 // ended and everything is on the replica.
 func (m *modeSwitch) disable(ctx context.Context) error {
+	ctx, cancel := m.untilClosing(ctx)
+	defer cancel()
 	done, err := m.take(ctx)
 	if err != nil {
 		return fmt.Errorf("turn write mode off: %w", err)
@@ -172,6 +194,7 @@ func (m *modeSwitch) disable(ctx context.Context) error {
 // kept.
 func (m *modeSwitch) close(ctx context.Context) error {
 	m.queue.update(func(s *queueState) { s.mode = s.mode.closing() }) // no transaction begins
+	m.setClosing()
 	done, err := m.take(ctx)
 	if err != nil {
 		return err

@@ -123,3 +123,32 @@ func TestWrite_HydrationDiskFull(t *testing.T) {
 		wantSQL(t, c, "PRAGMA litestream_hydration_status", "complete")
 	})
 }
+
+// TestPromise5_CloseWhileTurnedOff closes a database while a connection waits for
+// write mode to be turned off: what is committed is uploaded, or kept.
+func TestPromise5_CloseWhileTurnedOff(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	client := memoryClient()
+	slot, vfs := newVFSOnly(t, client, writing())
+	writer, switcher := openConn(t, slot, "app.db"), openConn(t, slot, "app.db")
+	mustExec(t, writer, "CREATE TABLE t (v); INSERT INTO t VALUES (1); BEGIN IMMEDIATE")
+	off := make(chan error, 1)
+	go func() { off <- execErr(switcher, "PRAGMA litestream_write_enabled = 0") }()
+	other := openConn(t, slot, "app.db")
+	mustExec(t, other, "PRAGMA busy_timeout = 0")
+	waitFor(t, "write mode to be turned off", func() bool {
+		_ = execErr(other, "INSERT INTO t VALUES (2)")
+		s := status(t, other)
+		return s.LastError != nil && strings.Contains(s.LastError.Text, "is being turned off")
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := vfs.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if err := <-off; err == nil {
+		t.Error("turned off while a transaction is under way")
+	}
+	readName, _ := newVFS(t, client, nil)
+	wantSQL(t, openDB(t, readName, "app.db"), "SELECT group_concat(v) FROM t", "1")
+}
