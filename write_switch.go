@@ -176,8 +176,10 @@ func (m *modeSwitch) disable(ctx context.Context) error {
 	m.queue.update(func(s *queueState) {
 		if err == nil {
 			rest = s.giveUp()
-		} else {
-			s.mode = s.mode.resumed()
+			return
+		}
+		if s.mode = s.mode.resumed(); s.mode == modeOn {
+			m.compact() // it may have ended, as write mode was not on
 		}
 	})
 	switch {

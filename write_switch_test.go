@@ -152,3 +152,25 @@ func TestPromise5_CloseWhileTurnedOff(t *testing.T) {
 	readName, _ := newVFS(t, client, nil)
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT group_concat(v) FROM t", "1")
 }
+
+// TestCompaction_NotTurnedOff has write mode go on after it could not be turned
+// off. What was due for compaction meanwhile is compacted without another commit.
+func TestCompaction_NotTurnedOff(t *testing.T) {
+	client := memoryClient()
+	synctest.Test(t, func(t *testing.T) {
+		vfsName, vfs := newVFS(t, client, &litestream.Options{WriteEnabled: true, PollInterval: -1, CloseTimeout: 10 * time.Second})
+		fastCompaction(&vfs.Options)
+		writer, switcher := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+		mustExec(t, writer, "CREATE TABLE t (v)")
+		time.Sleep(2 * time.Second)
+		mustExec(t, writer, "BEGIN IMMEDIATE")
+		if err := execErr(switcher, "PRAGMA litestream_write_enabled = 0"); err == nil {
+			t.Fatal("turned off while a transaction is under way")
+		}
+		mustExec(t, writer, "ROLLBACK")
+		time.Sleep(10 * time.Second)
+		if n := levels(t, client); n[1] != 1 {
+			t.Errorf("files by level: %v, want one of level 1", n)
+		}
+	})
+}
