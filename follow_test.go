@@ -161,35 +161,39 @@ func lastError(q querier) string {
 	return s
 }
 
-// TestFollow_DeletedFiles deletes files under an open transaction. Where the state can
-// be had in another way the transaction goes on; where not, it gets an error that says
-// so, and the next one works.
+// TestFollow_DeletedFiles deletes files under an open transaction. If other
+// files give its state, the transaction goes on. If not, it gets an error that
+// says so, and the next transaction works. The next one begins when the
+// database knows what the replica has: a view from before the deletion may need
+// deleted files, too, and a hydrated database notices that only by polls.
 func TestFollow_DeletedFiles(t *testing.T) { bothWays(t, testFollow_DeletedFiles) }
 
 func testFollow_DeletedFiles(t *testing.T) {
+	const change = "UPDATE t SET pad = pad || 'y'"
+	compactAll := func(p *ltxtest.Primary, _, to ltx.TXID) {
+		p.Compact(2, 1, to)
+		p.DeleteLevelBelow(0, to+1)
+	}
 	for _, tc := range []struct {
 		name    string
+		change  string // another transaction of the primary, before retain
+		unseen  bool   // no poll sees the change before retain is done
 		retain  func(p *ltxtest.Primary, from, to ltx.TXID)
 		survive bool
 	}{
-		{"compacted at the state", func(p *ltxtest.Primary, from, to ltx.TXID) {
+		{"compacted at the state", "", false, func(p *ltxtest.Primary, from, to ltx.TXID) {
 			p.Compact(1, 1, from)
 			p.Compact(1, from+1, to)
 			p.DeleteLevelBelow(0, to+1)
 		}, true},
-		{"snapshot at the state", func(p *ltxtest.Primary, from, to ltx.TXID) {
+		{"snapshot at the state", "", false, func(p *ltxtest.Primary, from, to ltx.TXID) {
 			p.Compact(ltxtest.SnapshotLevel, 1, from)
 			p.DeleteLevelBelow(0, from+1)
 		}, true},
-		{"compacted beyond the state, pages unchanged", func(p *ltxtest.Primary, from, to ltx.TXID) {
-			p.Compact(2, 1, to)
-			p.DeleteLevelBelow(0, to+1)
-		}, true},
-		{"compacted beyond the state, pages changed", func(p *ltxtest.Primary, from, to ltx.TXID) {
-			p.Exec("UPDATE t SET pad = pad || 'y'")
-			p.Compact(2, 1, p.TXID())
-			p.DeleteLevelBelow(0, p.TXID()+1)
-		}, false},
+		{"compacted beyond the state, pages unchanged", "", false, compactAll, true},
+		{"compacted beyond the state, pages changed", change, false, compactAll, false},
+		// No file tells that the history is still the same.
+		{"compacted beyond the newest known state, pages changed", change, true, compactAll, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -197,8 +201,9 @@ func testFollow_DeletedFiles(t *testing.T) {
 			p := newPrimary(t, store, ltxtest.Options{}, 2000)
 			p.Exec("UPDATE t SET pad = pad || 'x' WHERE id % 5 = 0")
 			from := p.TXID()
-			vfsName, _ := newVFS(t, store, &litestream.Options{PollInterval: fastPoll, CacheSize: uncached})
-			conn, witness := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
+			fault := decorate.NewFault(store)
+			vfsName, vfs := newVFS(t, fault, &litestream.Options{PollInterval: fastPoll, CacheSize: uncached})
+			conn := openConn(t, vfsName, "app.db")
 			mustExec(t, conn, "PRAGMA cache_size = 0")
 			const query = "SELECT count(*), sum(v), sum(length(pad)) FROM t"
 			want := mustQuery(t, conn, query)
@@ -207,11 +212,20 @@ func testFollow_DeletedFiles(t *testing.T) {
 
 			p.Exec("CREATE TABLE other (x)")
 			p.Exec("INSERT INTO other VALUES (1)")
-			waitFor(t, "the news", func() bool {
-				mustQuery(t, witness, "SELECT 1 FROM t LIMIT 1")
-				return mustQuery(t, witness, "PRAGMA litestream_txid") == p.TXID().String()
-			})
+			sees := func() bool { return vfs.Stats()[0].TXID == p.TXID() }
+			waitFor(t, "the news", sees)
+			answer := func() {}
+			if tc.unseen {
+				answer = holdCalls(t, fault)
+			}
+			if tc.change != "" {
+				p.Exec(tc.change)
+			}
+			if !tc.unseen {
+				waitFor(t, "the change", sees)
+			}
 			tc.retain(p, from, p.TXID())
+			answer()
 
 			got, err := queryText(conn, query)
 			switch {
@@ -226,6 +240,7 @@ func testFollow_DeletedFiles(t *testing.T) {
 				t.Errorf("the error does not say why: %s", lastError(conn))
 			}
 			_, _ = queryText(conn, "ROLLBACK")
+			waitFor(t, "the change after all", sees)
 			if got := mustQuery(t, conn, "SELECT count(*) FROM other"); got != "1" {
 				t.Errorf("the next transaction sees %s rows, want 1", got)
 			}
@@ -234,6 +249,18 @@ func testFollow_DeletedFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// holdCalls makes calls of a client wait until answer is called.
+func holdCalls(t *testing.T, fault *decorate.Fault) (answer func()) {
+	held := make(chan struct{})
+	remove := fault.Add(decorate.Rule{Before: func(decorate.Call) { <-held }})
+	answer = sync.OnceFunc(func() {
+		remove()
+		close(held)
+	})
+	t.Cleanup(answer)
+	return answer
 }
 
 // TestFollow_CompactedBeforeSeen lets files of level 0 come and go between two

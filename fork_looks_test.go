@@ -278,3 +278,40 @@ func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
 	wantPages(t, q, db, cur, 1, 2, 3)
 	wantOwn(t, p, db, old, 1, 2, 3)
 }
+
+// TestPoll_Overtaken has a refresh begin another epoch while a poll reads a
+// file with news. The file belongs to the epoch before, so the poll drops it
+// and follows the new epoch. That is no failure.
+func TestPoll_Overtaken(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 20)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	old := db.Current.Load()
+	news := count(p)
+	client.fetch = func(k view.Key, _ int64) {
+		if k != (view.Key{Level: 0, MinTXID: news, MaxTXID: news}) {
+			return
+		}
+		client.fetch = nil
+		// No file that ends at a known transaction is left.
+		p.Compact(2, 1, count(p))
+		p.DeleteLevelBelow(0, p.TXID()+1)
+		if err := db.refresh(t.Context()).err(); err != nil {
+			t.Error(err)
+		}
+		if cur := db.Current.Load(); cur.Epoch == old.Epoch {
+			t.Errorf("the refresh leads to %s in the same epoch", cur.TXID)
+		}
+	}
+	if err := db.poller.poll(false); err != nil {
+		t.Errorf("poll: %v", err)
+	}
+	if client.fetch != nil {
+		t.Fatal("the poll reads no news")
+	}
+	cur := db.Current.Load()
+	if cur.TXID != p.TXID() || cur.Epoch != old.Epoch+1 {
+		t.Errorf("the poll leads to %s, epoch %d", cur.TXID, cur.Epoch)
+	}
+	wantPages(t, p, db, cur, 1, 2, 3)
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
@@ -135,7 +136,7 @@ func (c *comparer) reread(ctx context.Context, l *localPages, v *view.View, f *v
 			differs = pgno
 		}
 	})
-	if err != nil && !errors.Is(err, ErrCorrupt) {
+	if err != nil && !errors.Is(err, errs.ErrCorrupt) {
 		return err
 	}
 	trailer, terr := c.sumTail(ctx, v.Epoch, f, &sum)

@@ -76,7 +76,7 @@ func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 		case errs.IsDiskFull(err):
 			c.state.pauseFailed(err)
 			paused = true
-		case errs.IsMissing(err), errors.Is(err, ErrCorrupt):
+		case errs.IsMissing(err), errors.Is(err, errs.ErrCorrupt):
 			if err := c.checkStale(ctx, err); err != nil {
 				return err
 			}

@@ -443,10 +443,10 @@ func TestHydration_QueryLatency(t *testing.T) {
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)")
 	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 20000) INSERT INTO t SELECT i, randomblob(1000) FROM c")
 	p.Snapshot()
-	p99 := func(rate float64, hydrate bool) (d time.Duration) {
+	p99 := func(rate float64, hydrating bool) (d time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			client := newSlowLink(mem, 20*time.Millisecond, rate)
-			opts := Options{HydrationEnabled: hydrate, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1}
+			opts := Options{HydrationEnabled: hydrating, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1}
 			opts = opts.withDefaults()
 			db, err := openDatabase(t.Context(), "app.db", client, opts, remote.NewLimiter(DefaultMaxConcurrentRequests))
 			if err != nil {
@@ -457,7 +457,7 @@ func TestHydration_QueryLatency(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 1))
 			var all []time.Duration
 			for range 100 {
-				if hydrate && db.hydrator.progress().Status == HydrationComplete {
+				if hydrating && db.hydrator.progress().Status == HydrationComplete {
 					t.Errorf("hydration was over too soon: %+v", db.hydrator.progress())
 				}
 				pgno := 1 + rng.Uint32N(v.Commit)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
@@ -65,7 +66,7 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error)
 	if err == nil {
 		err = w.flush()
 	}
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, errs.ErrCorrupt) {
 		return &fileError{file: p.file, epoch: v.Epoch, error: fmt.Errorf("hydrate from %s: %w", p.file, err)}
 	}
 	if err == nil && p.whole && w.already == 0 { // else the sum is not that of what is in the file

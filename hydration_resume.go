@@ -158,7 +158,7 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 		switch {
 		case err == nil && checksum == f.Checksum:
 			return f.MaxTXID, files, nil
-		case err != nil && !errs.IsMissing(err) && !errors.Is(err, ErrCorrupt):
+		case err != nil && !errs.IsMissing(err) && !errors.Is(err, errs.ErrCorrupt):
 			return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 		}
 	}

@@ -136,7 +136,7 @@ func (h *hydrator) run() {
 				continue
 			}
 		}
-		if errors.Is(err, ErrCorrupt) || !errs.IsDiskFull(err) && !errors.Is(err, errUnknown) {
+		if errors.Is(err, errs.ErrCorrupt) || !errs.IsDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.tier.offers.refuse()
 			h.state.fail(err)
 			h.report()
@@ -236,7 +236,7 @@ func (h *hydrator) close(problem error) error {
 	err := problem
 	switch {
 	case h.keeper == nil:
-	case errors.Is(problem, ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
+	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
 		l.drop()
 		// If the record cannot be replaced, it is refused because the pages are gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))

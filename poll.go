@@ -230,8 +230,7 @@ func (x *index) poll(full bool) (err error) {
 			return nil
 		case known:
 			err = x.advanceBy(ctx, cur, cur.TXID, files)
-			var missing *MissingError
-			if !errors.As(err, &missing) && !errs.IsMissing(err) && !errors.Is(err, view.ErrOtherPageSize) {
+			if !isOutdated(err) && !errors.Is(err, view.ErrOtherPageSize) {
 				return unlessWriting(err)
 			}
 		}

@@ -77,13 +77,19 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 			continue
 		}
 		r = x.follow(ctx, before, files, j, err)
-		err = r.err()
-		var missing *MissingError
-		if !errs.IsMissing(err) && !errors.As(err, &missing) && !errors.Is(err, errs.ErrOvertaken) {
+		if !isOutdated(r.err()) {
 			break
 		}
 	}
 	return r
+}
+
+// isOutdated reports whether err may be due to a listing that was not up to
+// date any more when it was used: files were deleted, or another goroutine has
+// begun another epoch. A new listing may give no error.
+func isOutdated(err error) bool {
+	var missing *MissingError
+	return errs.IsMissing(err) || errors.As(err, &missing) || errors.Is(err, errs.ErrOvertaken)
 }
 
 // follow advances the current view with the listed files. The judgement j says
