@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
@@ -28,7 +29,7 @@ type database struct {
 
 	pages      *pages.Source
 	prefetcher *pages.Prefetcher
-	hydrator   *hydrator // nil without hydration
+	hydrator   *hydrate.Hydrator // nil without hydration
 
 	client io.Closer // closed with the database; nil if that is up to somebody else
 
@@ -101,7 +102,7 @@ func (db *database) open(ctx context.Context) error {
 		}
 	}
 	if db.hydrator != nil {
-		db.hydrator.start()
+		db.hydrator.Start()
 	}
 	requests, _ := db.store.TotalReads()
 	db.log.Info("database opened", "txid", v.TXID, "pages", v.Commit, "page_size", v.PageSize,

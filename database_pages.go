@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -19,14 +20,14 @@ func (db *database) composePages(pageSize uint32) {
 	db.prefetcher = pages.NewPrefetcher(db.pages, db.tasks, db.opts.ReadTimeout)
 	if db.opts.HydrationEnabled {
 		db.hydrator = db.newHydration()
-		db.pages.SetLocal(db.hydrator.tier)
+		db.pages.SetLocal(db.hydrator.Tier)
 	}
 }
 
 var (
 	_ pageSink      = (*pages.Source)(nil)
 	_ pages.Locator = (*index)(nil)
-	_ pages.Tier    = (*localTier)(nil)
+	_ pages.Tier    = (*hydrate.Tier)(nil)
 )
 
 // isStillListed is a method of locator.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
 	"github.com/ltxvfs/litestream/internal/view"
@@ -109,11 +110,11 @@ func TestHugeCommit(t *testing.T) {
 				}
 				within(t, "hydration", func() {
 					await(t, "an end", func() bool {
-						s := db.hydrator.progress().Status
-						return s == HydrationComplete || s == HydrationFailed // some disks have no files of 16 TB
+						s := db.hydrator.Progress().Status
+						return s == hydrate.Complete || s == hydrate.Failed // some disks have no files of 16 TB
 					})
 				})
-				if p := db.hydrator.progress(); p.Status == HydrationFailed && len(far) == 0 || p.Status == HydrationComplete && p.Pages != v.Pages.Len() {
+				if p := db.hydrator.Progress(); p.Status == hydrate.Failed && len(far) == 0 || p.Status == hydrate.Complete && p.Pages != v.Pages.Len() {
 					t.Errorf("%+v\n%s", p, log)
 				}
 				within(t, "queries", func() {
@@ -150,11 +151,11 @@ func TestHugeCommit_Follow(t *testing.T) {
 		v := db.Current.Load()
 		for pgno, page := range want {
 			got := make([]byte, 4096)
-			if err := db.hydrator.local().read(v, pgno, got); err != nil || string(got) != string(page) {
+			if err := db.hydrator.Local().Read(v, pgno, got); err != nil || string(got) != string(page) {
 				t.Errorf("page %d of %d: error %v", pgno, commit, err)
 			}
 		}
-		if p := db.hydrator.progress(); p.Pages != v.Pages.Len() || v.Commit != commit {
+		if p := db.hydrator.Progress(); p.Pages != v.Pages.Len() || v.Commit != commit {
 			t.Errorf("%+v of a database of %d pages", p, v.Commit)
 		}
 	}

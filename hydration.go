@@ -3,37 +3,41 @@ package litestream
 import (
 	"context"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/superfly/ltx"
 )
 
 // newHydration returns a hydrator of the database, which is yet to be started.
-func (db *database) newHydration() *hydrator {
-	return newHydrator(db.replicaAccess(), hydrateOptions{
-		name:        db.name,
-		path:        db.opts.HydrationPath,
-		concurrency: db.opts.HydrationConcurrency,
-		rateLimit:   db.opts.HydrationRateLimit,
-		readTimeout: db.opts.ReadTimeout,
-		onProgress:  db.opts.OnHydrationProgress,
-		onDisk:      db.opts.onDisk,
-	})
+func (db *database) newHydration() *hydrate.Hydrator {
+	opts := hydrate.Options{
+		Name:        db.name,
+		Path:        db.opts.HydrationPath,
+		Concurrency: db.opts.HydrationConcurrency,
+		RateLimit:   db.opts.HydrationRateLimit,
+		ReadTimeout: db.opts.ReadTimeout,
+		OnDisk:      db.opts.onDisk,
+	}
+	if report := db.opts.OnHydrationProgress; report != nil {
+		opts.OnProgress = func(p hydrate.Progress) { report(publicProgress(p)) }
+	}
+	return hydrate.New(db.replicaAccess(), opts)
 }
 
 // replicaAccess returns what hydration uses of the database.
-func (db *database) replicaAccess() *replicaAccess {
-	return &replicaAccess{
-		log:     db.log,
-		tasks:   db.tasks,
-		store:   db.store,
-		views:   &db.Views,
-		buffers: db.pages.Buffers,
-		refresh: func(ctx context.Context) { db.refresh(ctx) },
-		refreshAnew: func(ctx context.Context) ([]*ltx.FileInfo, error) {
+func (db *database) replicaAccess() *hydrate.Access {
+	return &hydrate.Access{
+		Log:     db.log,
+		Tasks:   db.tasks,
+		Store:   db.store,
+		Views:   &db.Views,
+		Buffers: db.pages.Buffers,
+		Refresh: func(ctx context.Context) { db.refresh(ctx) },
+		RefreshAnew: func(ctx context.Context) ([]*ltx.FileInfo, error) {
 			r := db.refreshAnew(ctx)
 			return r.files, r.news
 		},
-		epochOf:      db.epochOf,
-		distrust:     db.distrust,
-		forgetServed: db.forgetServed,
+		EpochOf:      db.epochOf,
+		Distrust:     db.distrust,
+		ForgetServed: db.forgetServed,
 	}
 }

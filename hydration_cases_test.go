@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
@@ -52,7 +53,7 @@ func TestHydration_ReplacedBySmaller(t *testing.T) {
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY)")
 	p.Exec("INSERT INTO t VALUES (1)")
 	mustRefresh(t, db)
-	await(t, "the other replica", func() bool { return db.hydrator.local().view() == db.Current.Load() })
+	await(t, "the other replica", func() bool { return db.hydrator.Local().View() == db.Current.Load() })
 	close(open)
 	awaitHydrated(t, db)
 	if strings.Contains(log.String(), "panic") {
@@ -84,16 +85,16 @@ func TestHydration_PartSize(t *testing.T) {
 	} {
 		present := view.NewBitmap(commit)
 		local.before(present)
-		plan := newCopyPlan(v, present, DefaultHydrationConcurrency)
+		plan := hydrate.NewCopyPlan(v, present, DefaultHydrationConcurrency)
 		local.meanwhile(present)
 		missing := make(map[uint32]bool)
 		present.MissingIn(1, commit, func(pgno uint32) bool { missing[pgno] = true; return true })
-		for _, batch := range plan.batches() {
+		for _, batch := range plan.Batches() {
 			for _, p := range batch {
-				if p.size() > 2*partSize || p.size() <= 0 {
-					t.Errorf("%s: a part of %d bytes", name, p.size())
+				if p.Size() > 2*hydrate.PartSize || p.Size() <= 0 {
+					t.Errorf("%s: a part of %d bytes", name, p.Size())
 				}
-				for pgno := p.first; pgno != 0 && pgno <= p.last; pgno++ {
+				for pgno := p.First; pgno != 0 && pgno <= p.Last; pgno++ {
 					delete(missing, pgno)
 				}
 			}
@@ -105,15 +106,15 @@ func TestHydration_PartSize(t *testing.T) {
 }
 
 // readRecord reads the record of a hydration file, and counts its pages.
-func readRecord(path string) (rec *record, forgotten map[uint32]bool, pages int64, err error) {
+func readRecord(path string) (rec *hydrate.Record, forgotten map[uint32]bool, pages int64, err error) {
 	b, err := os.ReadFile(path + "-hydration")
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	if rec, forgotten, err = parseRecord(b); err != nil {
+	if rec, forgotten, err = hydrate.ParseRecord(b); err != nil {
 		return nil, nil, 0, err
 	}
-	eachRun(rec.runs, rec.Commit, func(_, n uint32, version ltx.TXID) {
+	hydrate.EachRun(rec.Runs, rec.Commit, func(_, n uint32, version ltx.TXID) {
 		if version != 0 {
 			pages += int64(n)
 		}
@@ -156,7 +157,7 @@ func TestHydration_FailedAppend(t *testing.T) {
 				mustRefresh(t, db)
 				await(t, "failure", func() bool { return !fail.Load() })
 				synctest.Wait()
-				if got := db.hydrator.progress(); got.Status != HydrationFailed || !strings.Contains(got.Error, "no space") {
+				if got := db.hydrator.Progress(); got.Status != hydrate.Failed || !strings.Contains(got.Error, "no space") {
 					t.Errorf("with a full disk: %+v", got)
 				}
 				time.Sleep(time.Minute)
@@ -185,12 +186,12 @@ func TestHydration_BrokenAndNews(t *testing.T) {
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
 	h := db.hydrator
-	l := h.local()
-	l.drop()
-	h.tier.Notify()
-	h.tier.broke(l, errors.New("the disk is bad"))
-	await(t, "failure", func() bool { return h.progress().Status == HydrationFailed })
-	if got := h.progress(); !strings.Contains(got.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {
+	l := h.Local()
+	l.Drop()
+	h.Tier.Notify()
+	h.Tier.Broke(l, errors.New("the disk is bad"))
+	await(t, "failure", func() bool { return h.Progress().Status == hydrate.Failed })
+	if got := h.Progress(); !strings.Contains(got.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {
 		t.Errorf("%+v\n%s", got, log)
 	}
 }
@@ -208,7 +209,7 @@ func TestHydration_ResumeWithoutAnAnswer(t *testing.T) {
 		db, log := openKeptDB(t, &deniedClient{hookClient: client}, path, Options{})
 		defer closeDB(t, db)
 		time.Sleep(time.Second)
-		if got := db.hydrator.progress(); !strings.Contains(got.Error, "denied") {
+		if got := db.hydrator.Progress(); !strings.Contains(got.Error, "denied") {
 			t.Errorf("it does not say why it waits: %+v", got)
 		}
 		wantAll(t, p, db)
@@ -325,7 +326,7 @@ func TestHydration_ReplacedByShorter(t *testing.T) {
 				}})
 				defer closeDB(t, db)
 				time.Sleep(10 * time.Second)
-				if db.hydrator.progress().Error == "" {
+				if db.hydrator.Progress().Error == "" {
 					t.Error("no read has failed")
 				}
 				old.DeleteLevelBelow(0, old.TXID()+1)
@@ -338,7 +339,7 @@ func TestHydration_ReplacedByShorter(t *testing.T) {
 					}
 				}
 				time.Sleep(2 * time.Minute)
-				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
+				if got := db.hydrator.Progress(); got.Status != hydrate.Complete || got.Error != "" {
 					t.Fatalf("%+v\n%s", got, log)
 				}
 				wantLocal(t, p, db, db.Current.Load())

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -57,12 +58,12 @@ func flipLiteral(t *testing.T, client *memory.ReplicaClient, pgno uint32) *flipC
 	return &flipClient{ReplicaClient: client, file: loc.File.Key(), offset: loc.Offset + int64(loc.Size)/2, mask: 2}
 }
 
-func awaitEnd(t *testing.T, db *database) HydrationProgress {
+func awaitEnd(t *testing.T, db *database) hydrate.Progress {
 	t.Helper()
-	var p HydrationProgress
+	var p hydrate.Progress
 	await(t, "an end", func() bool {
-		p = db.hydrator.progress()
-		return p.Status == HydrationComplete || p.Status == HydrationFailed
+		p = db.hydrator.Progress()
+		return p.Status == hydrate.Complete || p.Status == hydrate.Failed
 	})
 	return p
 }
@@ -90,10 +91,10 @@ func TestHydration_ComparesWhatQueriesRead(t *testing.T) {
 					}
 				}
 				p := awaitEnd(t, db)
-				if flipped && (p.Status != HydrationFailed || !strings.Contains(p.Error, client.file.String())) {
+				if flipped && (p.Status != hydrate.Failed || !strings.Contains(p.Error, client.file.String())) {
 					t.Errorf("%+v\n%s", p, log)
 				}
-				if !flipped && (p.Status != HydrationComplete || p.VerifiedPages != 500 || p.UnverifiablePages != 0) {
+				if !flipped && (p.Status != hydrate.Complete || p.VerifiedPages != 500 || p.UnverifiablePages != 0) {
 					t.Errorf("%+v\n%s", p, log)
 				}
 			})
@@ -116,8 +117,8 @@ func TestHydration_ComparesWhatWasKept(t *testing.T) {
 			open := make(chan struct{})
 			half := &gateClient{flipClient: client, key: client.file, from: 1_500_000, open: open}
 			db, log := openKeptDB(t, half, path, Options{HydrationConcurrency: 4})
-			await(t, "most pages", func() bool { return db.hydrator.progress().Pages > 600 })
-			if p := db.hydrator.progress(); p.Status != HydrationRestoring || p.Progress >= 100 || p.VerifiedPages > 100 {
+			await(t, "most pages", func() bool { return db.hydrator.Progress().Pages > 600 })
+			if p := db.hydrator.Progress(); p.Status != hydrate.Restoring || p.Progress >= 100 || p.VerifiedPages > 100 {
 				t.Errorf("%+v\n%s", p, log)
 			}
 			closeDB(t, db)
@@ -127,7 +128,7 @@ func TestHydration_ComparesWhatWasKept(t *testing.T) {
 			if !strings.Contains(log.String(), "goes on with") {
 				t.Errorf("the pages were not kept: %s", log)
 			}
-			if flipped && p.Status != HydrationFailed || !flipped && (p.Status != HydrationComplete || p.VerifiedPages != 1000) {
+			if flipped && p.Status != hydrate.Failed || !flipped && (p.Status != hydrate.Complete || p.VerifiedPages != 1000) {
 				t.Errorf("%+v\n%s", p, log)
 			}
 			closeDB(t, db)
@@ -175,7 +176,7 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 	open := make(chan struct{})
 	half := &gateClient{flipClient: client, key: client.file, from: 1_500_000, open: open}
 	db, _ := openKeptDB(t, half, path, Options{HydrationConcurrency: 4})
-	await(t, "most pages", func() bool { return db.hydrator.progress().Pages > 600 })
+	await(t, "most pages", func() bool { return db.hydrator.Progress().Pages > 600 })
 	closeDB(t, db)
 	close(open)
 	rec, _, _, err := readRecord(path)
@@ -187,7 +188,7 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pgno := uint32(100); ; pgno++ {
-		if !slices.ContainsFunc(rec.Samples, func(s sample) bool { return s.Pgno == pgno }) && b[int(pgno-1)*4096] != 0 {
+		if !slices.ContainsFunc(rec.Samples, func(s hydrate.Sample) bool { return s.Pgno == pgno }) && b[int(pgno-1)*4096] != 0 {
 			b[int(pgno-1)*4096+100] ^= 1
 			break
 		}
@@ -197,14 +198,14 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 	}
 	db, log := openKeptDB(t, client, path, Options{})
 	defer closeDB(t, db)
-	await(t, "hydration", func() bool { return db.hydrator.progress().Status == HydrationComplete })
+	await(t, "hydration", func() bool { return db.hydrator.Progress().Status == hydrate.Complete })
 	if !strings.Contains(log.String(), "starts over") {
 		t.Errorf("it is not noticed:\n%s", log)
 	}
 	v := db.Current.Load()
 	for pgno, page := range want {
 		got := make([]byte, 4096)
-		if err := db.hydrator.local().read(v, pgno, got); err != nil || string(got) != string(page) {
+		if err := db.hydrator.Local().Read(v, pgno, got); err != nil || string(got) != string(page) {
 			t.Errorf("page %d: error %v", pgno, err)
 		}
 	}
@@ -232,8 +233,8 @@ func TestHydration_ComparesHistories(t *testing.T) {
 				t.Helper()
 				awaitHydrated(t, db)
 				wantLocal(t, p, db, db.Current.Load())
-				l, s := db.hydrator.local(), db.hydrator.progress()
-				if s.VerifiedPages+s.UnverifiablePages != s.Pages || l.isComplete() != (s.Status == HydrationComplete) {
+				l, s := db.hydrator.Local(), db.hydrator.Progress()
+				if s.VerifiedPages+s.UnverifiablePages != s.Pages || l.IsComplete() != (s.Status == hydrate.Complete) {
 					t.Errorf("%+v\n%s", s, log)
 				}
 			}

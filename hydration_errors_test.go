@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -62,15 +63,15 @@ func TestHydration_DiskFull(t *testing.T) {
 				}})
 				defer closeDB(t, db)
 				time.Sleep(5 * time.Second)
-				p2 := db.hydrator.progress()
-				if op == "write pages" && (p2.Status != HydrationFailed || !strings.Contains(p2.Error, "no space")) {
+				p2 := db.hydrator.Progress()
+				if op == "write pages" && (p2.Status != hydrate.Failed || !strings.Contains(p2.Error, "no space")) {
 					t.Errorf("with a full disk: %+v", p2)
 				}
 				wantAll(t, p, db)
 				full.Store(false)
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
-				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
+				if got := db.hydrator.Progress(); got.Status != hydrate.Complete || got.Error != "" {
 					t.Fatalf("with room again: %+v", got)
 				}
 				wantLocal(t, p, db, db.Current.Load())
@@ -90,12 +91,12 @@ func TestHydration_DiskFails(t *testing.T) {
 		}
 		return nil
 	}})
-	await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
-	if got := db.hydrator.progress(); !strings.Contains(got.Error, syscall.EIO.Error()) {
+	await(t, "failure", func() bool { return db.hydrator.Progress().Status == hydrate.Failed })
+	if got := db.hydrator.Progress(); !strings.Contains(got.Error, syscall.EIO.Error()) {
 		t.Errorf("got %+v", got)
 	}
 	wantAll(t, p, db)
-	if db.stats().LocalHits > 0 && db.hydrator.local().view() != nil {
+	if db.stats().LocalHits > 0 && db.hydrator.Local().View() != nil {
 		t.Error("it is still in use")
 	}
 }
@@ -113,7 +114,7 @@ func TestHydration_FileChangedUnderUs(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantAll(t, p, db)
-		await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
+		await(t, "failure", func() bool { return db.hydrator.Progress().Status == hydrate.Failed })
 		wantAll(t, p, db)
 	})
 	t.Run("removed", func(t *testing.T) {
@@ -139,8 +140,8 @@ func TestHydration_PathNotUsable(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{dir, filepath.Join(dir, "none", "local.db"), "/proc/none"} {
 		db := openHere(t, client, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
-		await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
-		if got := db.hydrator.progress(); !strings.Contains(got.Error, path) {
+		await(t, "failure", func() bool { return db.hydrator.Progress().Status == hydrate.Failed })
+		if got := db.hydrator.Progress(); !strings.Contains(got.Error, path) {
 			t.Errorf("%s: %+v", path, got)
 		}
 		wantAll(t, p, db)
@@ -187,12 +188,12 @@ func TestHydration_StorageFails(t *testing.T) {
 				bad.Store(name != "one byte")
 				close(open)
 				time.Sleep(5 * time.Minute)
-				if got := db.hydrator.progress(); name != "one byte" && (got.Status != HydrationRestoring || got.Error == "") {
+				if got := db.hydrator.Progress(); name != "one byte" && (got.Status != hydrate.Restoring || got.Error == "") {
 					t.Errorf("while storage fails: %+v", got)
 				}
 				bad.Store(false)
 				time.Sleep(5 * time.Minute)
-				if got := db.hydrator.progress(); got.Status != HydrationComplete || got.Error != "" {
+				if got := db.hydrator.Progress(); got.Status != hydrate.Complete || got.Error != "" {
 					t.Errorf("after it works again: %+v", got)
 				}
 				wantLocal(t, p, db, db.Current.Load())
@@ -217,8 +218,8 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "failure", func() bool { return db.hydrator.progress().Status == HydrationFailed })
-	if got := db.hydrator.progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
+	await(t, "failure", func() bool { return db.hydrator.Progress().Status == hydrate.Failed })
+	if got := db.hydrator.Progress(); !strings.Contains(got.Error, snapshot.String()) || !strings.Contains(got.Error, "checksum") {
 		t.Errorf("got %+v", got)
 	}
 	v := db.Current.Load()
@@ -251,7 +252,7 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rec, _, err := parseRecord(b); err != nil || len(rec.runs) > 0 {
+	if rec, _, err := hydrate.ParseRecord(b); err != nil || len(rec.Runs) > 0 {
 		t.Errorf("the record still lists pages: %+v, error %v", rec, err)
 	}
 }
@@ -373,7 +374,7 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		wantPage(t, p, db, v, hot-1)
 		near := func() bool {
 			for pgno := hot - 10; pgno <= hot+10; pgno++ {
-				if _, ok := v.Lookup(pgno); ok && !db.hydrator.local().held.Load().has(v, pgno) {
+				if _, ok := v.Lookup(pgno); ok && !db.hydrator.Local().Held.Load().Has(v, pgno) {
 					return false
 				}
 			}
@@ -382,8 +383,8 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		for !near() {
 			time.Sleep(10 * time.Millisecond)
 		}
-		l := db.hydrator.local()
-		if l.missing() == 0 {
+		l := db.hydrator.Local()
+		if l.Missing() == 0 {
 			t.Error("everything is local before what is near the query")
 		}
 		reads := db.stats().PageReads
@@ -400,7 +401,7 @@ func TestHydration_YieldsToQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		waited := func() time.Duration {
 			start := time.Now()
-			l.AwaitQuiet(t.Context(), patience)
+			l.AwaitQuiet(t.Context(), hydrate.Patience)
 			return time.Since(start)
 		}
 		if d := waited(); d != 0 {
@@ -408,14 +409,14 @@ func TestHydration_YieldsToQueries(t *testing.T) {
 		}
 		for _, class := range []remote.Class{remote.Foreground, remote.Loading, remote.Speculative} {
 			ticket := l.Enqueue(class)
-			if d := waited(); d != patience {
+			if d := waited(); d != hydrate.Patience {
 				t.Errorf("waits %v for class %d", d, class)
 			}
 			go func() {
-				time.Sleep(patience / 2)
+				time.Sleep(hydrate.Patience / 2)
 				l.Done(ticket)
 			}()
-			if d := waited(); d != patience/2 {
+			if d := waited(); d != hydrate.Patience/2 {
 				t.Errorf("waits %v for a request of class %d that ends", d, class)
 			}
 		}
@@ -457,8 +458,8 @@ func TestHydration_QueryLatency(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 1))
 			var all []time.Duration
 			for range 100 {
-				if hydrating && db.hydrator.progress().Status == HydrationComplete {
-					t.Errorf("hydration was over too soon: %+v", db.hydrator.progress())
+				if hydrating && db.hydrator.Progress().Status == hydrate.Complete {
+					t.Errorf("hydration was over too soon: %+v", db.hydrator.Progress())
 				}
 				pgno := 1 + rng.Uint32N(v.Commit)
 				start := time.Now()
@@ -530,13 +531,13 @@ func TestHydration_DamageAndDiskFull(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		full.Store(false)
 		time.Sleep(5 * time.Minute)
-		if got := db.hydrator.progress(); got.Status != HydrationFailed {
+		if got := db.hydrator.Progress(); got.Status != hydrate.Failed {
 			t.Errorf("%+v\n%s", got, log)
 		}
 		closeDB(t, db)
 		db, log = openKeptDB(t, client, path, opts)
 		time.Sleep(time.Second)
-		if got := db.hydrator.progress(); got.Pages > 100 || strings.Contains(log.String(), "goes on with") {
+		if got := db.hydrator.Progress(); got.Pages > 100 || strings.Contains(log.String(), "goes on with") {
 			t.Errorf("%+v\n%s", got, log)
 		}
 		closeDB(t, db)

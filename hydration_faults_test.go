@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -88,13 +89,13 @@ func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	v := db.Current.Load()
 	// A query brings a page to the file, and another has it from there.
 	wantPage(t, p, db, v, 20)
-	await(t, "the page to be local", func() bool { l := db.hydrator.local(); return l != nil && l.held.Load().has(v, 20) })
+	await(t, "the page to be local", func() bool { l := db.hydrator.Local(); return l != nil && l.Held.Load().Has(v, 20) })
 	reads := db.stats().PageReads
 	wantPage(t, p, db, v, 20)
 	if n := db.stats().PageReads - reads; n > 0 {
 		t.Errorf("a page that is local takes %d requests", n)
 	}
-	if s := db.hydrator.progress(); s.Status != HydrationRestoring || s.Progress >= 100 {
+	if s := db.hydrator.Progress(); s.Status != hydrate.Restoring || s.Progress >= 100 {
 		t.Errorf("the test comes too late: %+v", s)
 	}
 	if db.stats().LocalHits == 0 {
@@ -207,7 +208,7 @@ func TestHydration_TwoWithOnePath(t *testing.T) {
 	awaitHydrated(t, db)
 	db2 := openHere(t, other, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: -1})
 	awaitHydrated(t, db2)
-	if a, b := db.hydrator.progress().File, db2.hydrator.progress().File; a != path || b == path || b == "" {
+	if a, b := db.hydrator.Progress().File, db2.hydrator.Progress().File; a != path || b == path || b == "" {
 		t.Errorf("files are %s and %s", a, b)
 	}
 	p.Exec("UPDATE t SET n = n + 1")
@@ -218,7 +219,7 @@ func TestHydration_TwoWithOnePath(t *testing.T) {
 	}
 	wantLocal(t, p, db, db.Current.Load())
 	wantLocal(t, q, db2, db2.Current.Load())
-	if _, err := os.Stat(db2.hydrator.progress().File); err == nil {
+	if _, err := os.Stat(db2.hydrator.Progress().File); err == nil {
 		t.Error("the temporary file can be found")
 	}
 }

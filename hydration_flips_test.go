@@ -115,7 +115,7 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 	v := db.Current.Load()
 	for pgno, page := range want {
 		got := make([]byte, len(page))
-		if err := db.hydrator.local().read(v, pgno, got); err != nil {
+		if err := db.hydrator.Local().Read(v, pgno, got); err != nil {
 			t.Errorf("%s: page %d: %v", what, pgno, err)
 		} else if !bytes.Equal(got, page) {
 			t.Errorf("%s: hydration is complete, and page %d is wrong", what, pgno)

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -52,7 +53,7 @@ func TestHydration_Resume(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	awaitHydrated(t, db)
-	all := db.hydrator.state.read.Load()
+	all := db.hydrator.State.Read.Load()
 	closeDB(t, db)
 
 	for _, change := range []func(){
@@ -71,7 +72,7 @@ func TestHydration_Resume(t *testing.T) {
 		db, log := openKeptDB(t, client, path, Options{})
 		awaitHydrated(t, db)
 		wantLocal(t, p, db, db.Current.Load())
-		if n := db.hydrator.state.read.Load(); n > all/2 && !strings.Contains(log.String(), "VACUUM") && p.TXID() < 12 {
+		if n := db.hydrator.State.Read.Load(); n > all/2 && !strings.Contains(log.String(), "VACUUM") && p.TXID() < 12 {
 			t.Errorf("%d of %d bytes are read again\n%s", n, all, log)
 		}
 		if !strings.Contains(log.String(), "hydration goes on with") {
@@ -99,7 +100,7 @@ func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
 	wantLocal(t, p, db, db.Current.Load())
-	if n := db.hydrator.state.read.Load(); n > 100_000 {
+	if n := db.hydrator.State.Read.Load(); n > 100_000 {
 		t.Errorf("%d bytes are read for a few rows\n%s", n, log)
 	}
 }
@@ -112,7 +113,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	awaitHydrated(t, db)
-	all := db.hydrator.state.read.Load()
+	all := db.hydrator.State.Read.Load()
 	closeDB(t, db)
 	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id BETWEEN 2000 AND 2043")
 	db, log := openKeptDB(t, client, path, Options{})
@@ -129,7 +130,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 		t.Fatalf("%.1f %% of the pages have changed", 100*share)
 	}
 	// The index of the file that changed them is read once more, to know which they are.
-	read := db.hydrator.state.read.Load() + v.Last.Size
+	read := db.hydrator.State.Read.Load() + v.Last.Size
 	t.Logf("%d of %d bytes", read, all)
 	if read*50 > all {
 		t.Errorf("%d of %d bytes are read again\n%s", read, all, log)
@@ -338,9 +339,9 @@ func smallPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 
 // A record that is cut off anywhere is refused, or lists no page too many.
 func TestHydration_RecordCutOff(t *testing.T) {
-	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
-	r.runs = makeRuns(300, 5, 1, 0, 699, 7)
-	b, sum, err := r.encode()
+	r := &hydrate.Record{RecordHeader: hydrate.RecordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
+	r.Runs = makeRuns(300, 5, 1, 0, 699, 7)
+	b, sum, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,20 +351,20 @@ func TestHydration_RecordCutOff(t *testing.T) {
 	for i := range 5 {
 		list := []uint32{uint32(i*10 + 1), uint32(i*10 + 2), 999}
 		var more []byte
-		more, sum = encodeForgotten(list, sum)
+		more, sum = hydrate.EncodeForgotten(list, sum)
 		b = append(b, more...)
 		ends = append(ends, len(b))
 		lists = append(lists, list)
 	}
 	for n := range len(b) + 1 {
-		got, forgotten, err := parseRecord(b[:n])
+		got, forgotten, err := hydrate.ParseRecord(b[:n])
 		if n < base {
 			if err == nil {
 				t.Fatalf("%d of %d bytes are a record", n, base)
 			}
 			continue
 		}
-		if err != nil || got.TXID != 7 || !bytes.Equal(got.runs, r.runs) {
+		if err != nil || got.TXID != 7 || !bytes.Equal(got.Runs, r.Runs) {
 			t.Fatalf("%d bytes: %+v, error %v", n, got, err)
 		}
 		for i, list := range lists {
@@ -385,22 +386,22 @@ func makeRuns(pairs ...uint64) (b []byte) {
 }
 
 func FuzzParseRecord(f *testing.F) {
-	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []recordFile{{0, 7, 7, 100, 1}}, Samples: []sample{{1, 2}}}}
-	r.runs = makeRuns(30, 5, 1, 0, 69, 7)
-	b, sum, err := r.encode()
+	r := &hydrate.Record{RecordHeader: hydrate.RecordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []hydrate.RecordFile{{Level: 0, MinTXID: 7, MaxTXID: 7, Size: 100, Checksum: 1}}, Samples: []hydrate.Sample{{Pgno: 1, CRC64: 2}}}}
+	r.Runs = makeRuns(30, 5, 1, 0, 69, 7)
+	b, sum, err := r.Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	more, _ := encodeForgotten([]uint32{1, 2, 100}, sum)
+	more, _ := hydrate.EncodeForgotten([]uint32{1, 2, 100}, sum)
 	f.Add(b)
 	f.Add(append(b, more...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n := len(recordMagic) + 8; len(b) > n+8 {
+		if n := len(hydrate.RecordMagic) + 8; len(b) > n+8 {
 			// Nearly all would fail for their checksum: try those that do not.
-			again := &record{}
+			again := &hydrate.Record{}
 			again.PageSize, again.Commit = 512, 100
-			again.runs = b[n:]
-			if enc, _, err := again.encode(); err == nil {
+			again.Runs = b[n:]
+			if enc, _, err := again.Encode(); err == nil {
 				checkRecord(t, append(enc, b[n:]...))
 			}
 		}
@@ -410,12 +411,12 @@ func FuzzParseRecord(f *testing.F) {
 
 // checkRecord wants no page beyond the commit.
 func checkRecord(t *testing.T, b []byte) {
-	r, _, err := parseRecord(b)
+	r, _, err := hydrate.ParseRecord(b)
 	if err != nil {
 		return
 	}
 	n := uint64(0)
-	if !eachRun(r.runs, r.Commit, func(first, pages uint32, _ ltx.TXID) {
+	if !hydrate.EachRun(r.Runs, r.Commit, func(first, pages uint32, _ ltx.TXID) {
 		if uint64(first) != n+1 {
 			t.Errorf("page %d follows page %d", first, n)
 		}

@@ -1,15 +1,17 @@
 package litestream
 
+import "github.com/ltxvfs/litestream/internal/hydrate"
+
 // HydrationStatus tells what a hydration is doing.
 type HydrationStatus string
 
 // The states of a hydration.
 const (
-	HydrationIdle       HydrationStatus = "idle"        // it is not enabled, or has not begun
-	HydrationRestoring  HydrationStatus = "restoring"   // some pages are not local yet, or not verified
-	HydrationCatchingUp HydrationStatus = "catching_up" // it was complete, and pages have changed since
-	HydrationComplete   HydrationStatus = "complete"    // all pages are local, and every checksum that can be compared is right
-	HydrationFailed     HydrationStatus = "failed"      // it has ended, or waits for room on the disk; reads are remote
+	HydrationIdle       HydrationStatus = HydrationStatus(hydrate.Idle)       // it is not enabled, or has not begun
+	HydrationRestoring  HydrationStatus = HydrationStatus(hydrate.Restoring)  // some pages are not local yet, or not verified
+	HydrationCatchingUp HydrationStatus = HydrationStatus(hydrate.CatchingUp) // it was complete, and pages have changed since
+	HydrationComplete   HydrationStatus = HydrationStatus(hydrate.Complete)   // all pages are local, and every checksum that can be compared is right
+	HydrationFailed     HydrationStatus = HydrationStatus(hydrate.Failed)     // it has ended, or waits for room on the disk; reads are remote
 )
 
 // HydrationProgress tells how far the hydration of a database has come.
@@ -31,30 +33,12 @@ type HydrationProgress struct {
 	Error string `json:"error"` // why it failed or pauses; empty if it goes on
 }
 
-// mostProgress is the progress of a hydration that is not complete, even if all
-// pages are local.
-const mostProgress = 99.9
-
-// progressOf returns how far a hydration into a local file has come. L is nil
-// before there is one.
-func progressOf(name string, s *hydrationState, l *localPages) HydrationProgress {
-	p := s.progress()
-	p.Name = name
-	if l == nil {
-		return p
+// publicProgress returns what is exported of a progress.
+func publicProgress(p hydrate.Progress) HydrationProgress {
+	return HydrationProgress{
+		Name: p.Name, Status: HydrationStatus(p.Status), Progress: p.Progress,
+		Pages: p.Pages, TotalPages: p.TotalPages,
+		VerifiedPages: p.VerifiedPages, UnverifiablePages: p.UnverifiablePages,
+		Bytes: p.Bytes, File: p.File, Error: p.Error,
 	}
-	p.File = l.file.Path()
-	p.Pages, p.TotalPages = l.count.Load(), l.total.Load()
-	p.VerifiedPages = l.compared.Load()
-	p.UnverifiablePages = max(0, l.settled.Load()-p.VerifiedPages)
-	if p.TotalPages > 0 {
-		p.Progress = min(100*float64(p.Pages)/float64(p.TotalPages), mostProgress)
-	}
-	switch {
-	case p.Status == HydrationComplete && l.isComplete():
-		p.Progress = 100
-	case p.Status == HydrationComplete: // of the state before
-		p.Status = HydrationCatchingUp
-	}
-	return p
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -27,8 +28,8 @@ func await(t testing.TB, what string, cond func() bool) {
 func awaitHydrated(t testing.TB, db *database) {
 	t.Helper()
 	await(t, "hydration", func() bool {
-		l := db.hydrator.local()
-		return l != nil && l.view() == db.Current.Load() && l.missing() == 0 && db.hydrator.progress().Status == HydrationComplete
+		l := db.hydrator.Local()
+		return l != nil && l.View() == db.Current.Load() && l.Missing() == 0 && db.hydrator.Progress().Status == hydrate.Complete
 	})
 }
 
@@ -43,7 +44,7 @@ func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view.View) {
 		if _, ok := v.Lookup(pgno); !ok {
 			continue
 		}
-		if err := db.hydrator.local().read(v, pgno, page); err != nil {
+		if err := db.hydrator.Local().Read(v, pgno, page); err != nil {
 			t.Errorf("page %d: %v", pgno, err)
 		} else if !bytes.Equal(page, want) {
 			t.Errorf("page %d as of %s is not what was written", pgno, v.TXID)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -121,7 +122,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		vfs.HydrationEnabled, vfs.WriteEnabled, vfs.WriteSyncInterval = hydrated, true, -1
 		f, other := openFile(t, vfs, "app.db"), openFile(t, vfs, "app.db")
 		if hydrated {
-			for deadline := time.Now().Add(20 * time.Second); f.db.hydrator.progress().Status != HydrationComplete; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(20 * time.Second); f.db.hydrator.Progress().Status != hydrate.Complete; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("it is not hydrated")
 				}

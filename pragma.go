@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/timeexpr"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -38,16 +39,16 @@ var pragmas = map[string]pragma{
 	"litestream_write_enabled": {get: (*Conn).writeEnabled, set: (*Conn).setWriteEnabled},
 	"litestream_sync":          {get: (*Conn).syncNow},
 
-	"litestream_hydration_progress": {get: func(c *Conn) (string, error) { return formatPercent(c.db.hydrator.progress()), nil }},
-	"litestream_hydration_status":   {get: func(c *Conn) (string, error) { return string(c.db.hydrator.progress().Status), nil }},
-	"litestream_hydration_file":     {get: func(c *Conn) (string, error) { return c.db.hydrator.progress().File, nil }},
+	"litestream_hydration_progress": {get: func(c *Conn) (string, error) { return formatPercent(c.db.hydrator.Progress()), nil }},
+	"litestream_hydration_status":   {get: func(c *Conn) (string, error) { return string(c.db.hydrator.Progress().Status), nil }},
+	"litestream_hydration_file":     {get: func(c *Conn) (string, error) { return c.db.hydrator.Progress().File, nil }},
 }
 
 // formatTime formats a time as RFC 3339, to the millisecond.
 func formatTime(t time.Time) string { return ltx.FormatTimestamp(t) }
 
 // formatPercent formats a progress with one decimal. It is 100.0 only at the end.
-func formatPercent(p HydrationProgress) string {
+func formatPercent(p hydrate.Progress) string {
 	return strconv.FormatFloat(math.Floor(p.Progress*10)/10, 'f', 1, 64)
 }
 

@@ -74,7 +74,7 @@ func (db *database) stats() Stats {
 		CacheHits: pages.Hits, AheadHits: pages.PrefetchHits, CacheMisses: pages.Misses, LocalHits: pages.LocalHits,
 		Prefetched: pages.Prefetched, PrefetchedUnused: pages.Unused,
 		Creates: s.Creates.Load(), Deletes: s.Deletes.Load(),
-		Hydration: db.hydrator.progress(), Write: db.writer.stats(),
+		Hydration: publicProgress(db.hydrator.Progress()), Write: db.writer.stats(),
 	}
 }
 

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"context"
@@ -19,20 +19,20 @@ import (
 
 // partReader makes the requests of hydration. It is safe for concurrent use.
 type partReader struct {
-	*replicaAccess
+	*Access
 	state   *hydrationState
 	timeout time.Duration
 	rate    *rate.Limiter       // bytes; nil: no limit
 	streams *semaphore.Weighted // bounds requests, maxBatch for each of the concurrency
 }
 
-func newPartReader(r *replicaAccess, opts hydrateOptions, state *hydrationState) *partReader {
+func newPartReader(r *Access, opts Options, state *hydrationState) *partReader {
 	p := &partReader{
-		replicaAccess: r, state: state, timeout: opts.readTimeout,
+		Access: r, state: state, timeout: opts.ReadTimeout,
 		// Half of one more, so that small requests need not wait for large ones.
-		streams: semaphore.NewWeighted(int64(opts.concurrency)*maxBatch + maxBatch/2),
+		streams: semaphore.NewWeighted(int64(opts.Concurrency)*maxBatch + maxBatch/2),
 	}
-	if n := opts.rateLimit; n > 0 {
+	if n := opts.RateLimit; n > 0 {
 		p.rate = rate.NewLimiter(rate.Limit(n), int(max(n/10, remote.ReadPart)))
 	}
 	return p
@@ -57,7 +57,7 @@ func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf [
 			return err
 		case errors.Is(err, remote.ErrShortBody), errs.IsPermanent(err) && !errors.Is(err, context.Canceled):
 			// The file may be one of another history that has the same name.
-			if r.refresh(ctx); isOver() {
+			if r.Refresh(ctx); isOver() {
 				return nil
 			}
 			if errs.IsPermanent(err) {
@@ -77,7 +77,7 @@ var errStalled = errors.New("no bytes came within the time limit of a read")
 // readOnce makes one request. It gives way to queries as bytes arrive, and keeps
 // to the rate limit.
 func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, offset int64) (err error) {
-	s := r.store
+	s := r.Store
 	limit := r.timeout
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -97,7 +97,7 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 			return err
 		}
 	}
-	cost := min(max(1, int64(len(buf))*maxBatch/partSize), maxBatch)
+	cost := min(max(1, int64(len(buf))*maxBatch/PartSize), maxBatch)
 	if err := r.streams.Acquire(ctx, cost); err != nil {
 		return err
 	}
@@ -110,10 +110,10 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 		rearm()
 		n, err := s.ReadOnce(f.Reading(ctx), remote.Hydrating, t, f.Key(), buf, offset, func([]byte) {
 			timer.Stop()
-			s.Limit.AwaitQuiet(ctx, patience)
+			s.Limit.AwaitQuiet(ctx, Patience)
 			rearm()
 		})
-		r.state.read.Add(int64(n))
+		r.state.Read.Add(int64(n))
 		return err
 	})
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
@@ -125,14 +125,14 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 // eachFrame reads the frames of a file from an offset to another, and calls fn
 // for each with its page. It returns early if the epoch ends.
 func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, offset, end int64, fn func(frame []byte, pgno uint32, page []byte)) error {
-	buf := r.buffers.Get(int(min(end-offset, partSize)))
-	defer r.buffers.Put(buf)
+	buf := r.Buffers.Get(int(min(end-offset, PartSize)))
+	defer r.Buffers.Put(buf)
 	page := make([]byte, f.PageSize)
 	for offset < end {
 		if f.Gone.Load() {
 			return fmt.Errorf("read %s: %w", f, fs.ErrNotExist)
 		}
-		body := (*buf)[:min(end-offset, partSize)]
+		body := (*buf)[:min(end-offset, PartSize)]
 		if err := r.read(ctx, f, epoch, body, offset); err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, 
 // sumTail reads the part of a file after its frames, and adds it to a sum.
 func (r *partReader) sumTail(ctx context.Context, epoch uint32, f *view.File, sum *ltxio.Sum) (trailer ltx.Trailer, err error) {
 	last := make([]byte, ltx.TrailerSize)
-	body := make([]byte, min(f.Size-f.FramesEnd, partSize))
+	body := make([]byte, min(f.Size-f.FramesEnd, PartSize))
 	for offset, end := f.FramesEnd, f.Size-ltx.TrailerSize; offset < end; offset += int64(len(body)) {
 		body = body[:min(end-offset, int64(len(body)))]
 		if err := r.read(ctx, f, epoch, body, offset); err != nil {

@@ -1,4 +1,7 @@
-package litestream
+// Package hydrate copies a database to a local file in the background, keeps up
+// with it, and serves its pages as a tier from the moment they are there. The
+// file survives restarts with a record of what it holds.
+package hydrate
 
 import (
 	"context"
@@ -19,14 +22,14 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// hydrator copies the database to a local file in the background, only the
+// Hydrator copies the database to a local file in the background, only the
 // newest page versions, and keeps up with it. Queries read from the file
 // through its tier. Its goroutines end with the database.
-type hydrator struct {
-	*replicaAccess
-	opts   hydrateOptions
-	tier   *localTier
-	state  *hydrationState
+type Hydrator struct {
+	*Access
+	opts   Options
+	Tier   *Tier
+	State  *hydrationState
 	copier *copier
 
 	// Used by run only.
@@ -34,122 +37,122 @@ type hydrator struct {
 	keeper *keeper // makes a file at an explicit path survive restarts; nil for a temporary one
 }
 
-// hydrateOptions are the options of hydration.
-type hydrateOptions struct {
-	name        string        // of the database
-	path        string        // of the local file; empty: a temporary one
-	concurrency int           // requests at a time
-	rateLimit   int64         // bytes a second; 0: none
-	readTimeout time.Duration // how long a request may bring no bytes; negative: no limit
+// Options are the options of hydration.
+type Options struct {
+	Name        string        // of the database
+	Path        string        // of the local file; empty: a temporary one
+	Concurrency int           // requests at a time
+	RateLimit   int64         // bytes a second; 0: none
+	ReadTimeout time.Duration // how long a request may bring no bytes; negative: no limit
 
-	onProgress func(HydrationProgress) // nil: not called
-	onDisk     diskhook.Hook           // called before and after disk operations; nil: not called
+	OnProgress func(Progress) // nil: not called
+	OnDisk     diskhook.Hook  // called before and after disk operations; nil: not called
 }
 
-// replicaAccess is what hydration uses of a database and its replica.
-type replicaAccess struct {
-	log     *slog.Logger
-	tasks   *task.Group
-	store   *remote.Store
-	views   *view.Views
-	buffers *pages.BufferPool // for compressed frames
+// Access is what hydration uses of a database and its replica.
+type Access struct {
+	Log     *slog.Logger
+	Tasks   *task.Group
+	Store   *remote.Store
+	Views   *view.Views
+	Buffers *pages.BufferPool // for compressed frames
 
-	// refresh brings the current view up to date with the replica.
-	refresh func(context.Context)
+	// Refresh brings the current view up to date with the replica.
+	Refresh func(context.Context)
 
-	// refreshAnew is refresh that does not rely on a listing from before the
+	// RefreshAnew is refresh that does not rely on a listing from before the
 	// call. It returns the files that the replica has, nil if that is not known,
 	// and the error that may be why.
-	refreshAnew func(context.Context) ([]*ltx.FileInfo, error)
+	RefreshAnew func(context.Context) ([]*ltx.FileInfo, error)
 
-	// epochOf returns the epoch of files that were listed after a view was the
+	// EpochOf returns the epoch of files that were listed after a view was the
 	// current one.
-	epochOf func(ctx context.Context, before *view.View, files []*ltx.FileInfo) (uint32, error)
+	EpochOf func(ctx context.Context, before *view.View, files []*ltx.FileInfo) (uint32, error)
 
-	// distrust ends the use of a file whose content does not have its checksum.
-	distrust func(f *view.File, problem error)
+	// Distrust ends the use of a file whose content does not have its checksum.
+	Distrust func(f *view.File, problem error)
 
-	// forgetServed drops the pages that the tiers have, and has SQLite read
+	// ForgetServed drops the pages that the tiers have, and has SQLite read
 	// again what it has cached, because pages were wrong.
-	forgetServed func()
+	ForgetServed func()
 }
 
 // isCurrent reports whether an epoch is that of the current view. What is read
 // after it has ended may be of another history.
-func (r *replicaAccess) isCurrent(epoch uint32) bool { return epoch == r.views.Epoch() }
+func (r *Access) isCurrent(epoch uint32) bool { return epoch == r.Views.Epoch() }
 
 const (
-	// patience is how long hydration gives way to queries at a time.
-	patience = 200 * time.Millisecond
+	// Patience is how long hydration gives way to queries at a time.
+	Patience = 200 * time.Millisecond
 
 	// Delays after errors that may pass.
 	firstHydrationDelay = time.Second
 	lastHydrationDelay  = 30 * time.Second
 )
 
-func newHydrator(r *replicaAccess, opts hydrateOptions) *hydrator {
-	tier := newLocalTier(r.tasks.Closed)
-	state := newHydrationState(r.log, tier.wake)
-	return &hydrator{
-		replicaAccess: r,
-		opts:          opts,
-		tier:          tier,
-		state:         state,
-		copier:        newCopier(r, opts, tier, state),
+func New(r *Access, opts Options) *Hydrator {
+	tier := newLocalTier(r.Tasks.Closed)
+	state := newHydrationState(r.Log, tier.wake)
+	return &Hydrator{
+		Access: r,
+		opts:   opts,
+		Tier:   tier,
+		State:  state,
+		copier: newCopier(r, opts, tier, state),
 	}
 }
 
-// start begins to hydrate.
-func (h *hydrator) start() { h.tasks.Go(h.run) }
+// Start begins to hydrate.
+func (h *Hydrator) Start() { h.Tasks.Go(h.run) }
 
-// progress tells how far hydration has come. A nil hydrator is idle.
-func (h *hydrator) progress() HydrationProgress {
+// Progress tells how far hydration has come. A nil hydrator is idle.
+func (h *Hydrator) Progress() Progress {
 	if h == nil {
-		return HydrationProgress{Status: HydrationIdle}
+		return Progress{Status: Idle}
 	}
-	return progressOf(h.opts.name, h.state, h.local())
+	return progressOf(h.opts.Name, h.State, h.Local())
 }
 
 // report calls OnHydrationProgress. Only run does, so calls do not overlap.
-func (h *hydrator) report() {
+func (h *Hydrator) report() {
 	var err error
-	defer task.Guard(h.log, "OnHydrationProgress", &err)
-	if fn := h.opts.onProgress; fn != nil {
-		fn(h.progress())
+	defer task.Guard(h.Log, "OnHydrationProgress", &err)
+	if fn := h.opts.OnProgress; fn != nil {
+		fn(h.Progress())
 	}
 }
 
-func (h *hydrator) local() *localPages { return h.tier.local.Load() }
+func (h *Hydrator) Local() *localPages { return h.Tier.local.Load() }
 
 // run hydrates until the database is closed, or something fails for good.
-func (h *hydrator) run() {
+func (h *Hydrator) run() {
 	for again := false; ; {
 		err := h.hydrate()
-		if h.tasks.Closed() {
+		if h.Tasks.Closed() {
 			return
 		}
 		if errors.Is(err, errLocalWrong) {
-			h.forgetServed()
+			h.ForgetServed()
 			if !again {
 				again = true
-				h.log.Warn("hydration starts over", "reason", err)
+				h.Log.Warn("hydration starts over", "reason", err)
 				continue
 			}
 		}
 		if errors.Is(err, errs.ErrCorrupt) || !errs.IsDiskFull(err) && !errors.Is(err, errUnknown) {
-			h.tier.offers.refuse()
-			h.state.fail(err)
+			h.Tier.offers.refuse()
+			h.State.fail(err)
 			h.report()
 			return
 		}
-		h.tier.offers.set(offersPaused)
+		h.Tier.offers.set(offersPaused)
 		if errs.IsDiskFull(err) {
-			h.state.pauseFailed(err)
+			h.State.pauseFailed(err)
 		} else {
-			h.state.pause(err)
+			h.State.pause(err)
 		}
 		h.report()
-		if !sleep(h.tasks.Context(), lastHydrationDelay) {
+		if !sleep(h.Tasks.Context(), lastHydrationDelay) {
 			return
 		}
 	}
@@ -168,20 +171,20 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // hydrate is run with the local file that it opens.
-func (h *hydrator) hydrate() (err error) {
-	defer task.Guard(h.log, "hydration", &err)
+func (h *Hydrator) hydrate() (err error) {
+	defer task.Guard(h.Log, "hydration", &err)
 	if err := h.open(); err != nil {
 		return err
 	}
 	defer func() { err = h.close(err) }()
-	h.state.begin(HydrationRestoring)
-	ctx, stop := context.WithCancel(h.tasks.Context())
+	h.State.begin(Restoring)
+	ctx, stop := context.WithCancel(h.Tasks.Context())
 	var copying sync.WaitGroup
 	failed := make(chan error, 1)
 	copying.Go(func() {
 		var err error
 		defer func() { failed <- err }()
-		defer task.Guard(h.log, "hydration", &err)
+		defer task.Guard(h.Log, "hydration", &err)
 		err = h.copier.copyAll(ctx)
 	})
 	defer copying.Wait()
@@ -191,39 +194,39 @@ func (h *hydrator) hydrate() (err error) {
 
 // open opens the local file, with the pages that an earlier process left in
 // it.
-func (h *hydrator) open() error {
+func (h *Hydrator) open() error {
 	select {
-	case <-h.tier.broken: // of the file before
+	case <-h.Tier.broken: // of the file before
 	default:
 	}
 	// All of this is about one view: the next may have pages of another size.
-	v := h.views.Current.Load()
+	v := h.Views.Current.Load()
 	if err := h.openFile(); err != nil {
 		return fmt.Errorf("open hydration file: %w", err)
 	}
-	l := newLocalPages(h.file, v.PageSize, h.opts.onDisk)
+	l := newLocalPages(h.file, v.PageSize, h.opts.OnDisk)
 	var err error
 	if h.keeper != nil {
-		err = h.keeper.resume(l, v, h.replicaAccess)
+		err = h.keeper.resume(l, v, h.Access)
 	} else {
 		err = l.hold(v)
 	}
 	if err != nil {
 		return errors.Join(err, h.file.Close())
 	}
-	h.tier.local.Store(l)
+	h.Tier.local.Store(l)
 	return nil
 }
 
 // openFile opens the file at the path of the options. If there is none, or
 // another process uses the file, it creates a temporary one.
-func (h *hydrator) openFile() (err error) {
-	if path := h.opts.path; path != "" {
-		h.file, h.keeper, err = openKept(path, h.log)
+func (h *Hydrator) openFile() (err error) {
+	if path := h.opts.Path; path != "" {
+		h.file, h.keeper, err = openKept(path, h.Log)
 		if !errors.Is(err, pagefile.ErrLocked) {
 			return err
 		}
-		h.log.Warn("the hydration file is in use by another database or process; a temporary one is used", "file", path)
+		h.Log.Warn("the hydration file is in use by another database or process; a temporary one is used", "file", path)
 	}
 	h.file, err = pagefile.CreateTemp()
 	return err
@@ -231,33 +234,33 @@ func (h *hydrator) openFile() (err error) {
 
 // close ends the use of the local file. Problem is why, nil if the database is
 // closed.
-func (h *hydrator) close(problem error) error {
-	l := h.local()
+func (h *Hydrator) close(problem error) error {
+	l := h.Local()
 	err := problem
 	switch {
 	case h.keeper == nil:
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
-		l.drop()
+		l.Drop()
 		// If the record cannot be replaced, it is refused because the pages are gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
 		err = h.keeper.checkpoint(l)
 	}
-	l.drop()
+	l.Drop()
 	return errors.Join(err, h.file.Close())
 }
 
 // keepUp follows the newest view and writes the pages that are offered, until
 // copying fails or ctx is done.
-func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
+func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 	var retry <-chan time.Time // nil unless the disk was full
 	for {
 		select {
-		case err := <-h.tier.broken:
+		case err := <-h.Tier.broken:
 			return err
 		case <-retry:
 			retry = nil
-			h.state.resume()
+			h.State.resume()
 		default:
 		}
 		if retry == nil {
@@ -266,27 +269,27 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 			if err != nil {
-				h.state.pauseFailed(err)
+				h.State.pauseFailed(err)
 				retry = time.After(lastHydrationDelay)
 			}
 		}
 		if retry != nil {
-			h.tier.offers.set(offersPaused)
+			h.Tier.offers.set(offersPaused)
 		} else {
-			h.tier.offers.set(offersTaken)
+			h.Tier.offers.set(offersTaken)
 		}
-		if h.state.update(h.local()) {
+		if h.State.update(h.Local()) {
 			h.report()
 		}
 		task.Signal(h.copier.work)
 		select {
-		case <-h.tier.wake:
+		case <-h.Tier.wake:
 		case <-retry:
 			retry = nil
-			h.state.resume()
+			h.State.resume()
 		case err := <-failed:
 			return err
-		case err := <-h.tier.broken:
+		case err := <-h.Tier.broken:
 			return err
 		case <-ctx.Done():
 			return nil
@@ -295,22 +298,22 @@ func (h *hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 }
 
 // maintain does what there is to do now.
-func (h *hydrator) maintain() error {
+func (h *Hydrator) maintain() error {
 	err := h.follow()
 	if err == nil {
 		err = h.adopt()
 	}
 	if err == nil && h.keeper != nil {
-		err = h.keeper.checkpointIfDue(h.local())
+		err = h.keeper.checkpointIfDue(h.Local())
 	}
 	return err
 }
 
 // follow makes the local file hold the newest view.
-func (h *hydrator) follow() error {
+func (h *Hydrator) follow() error {
 	for {
-		l, cur := h.local(), h.views.Current.Load()
-		held := l.view()
+		l, cur := h.Local(), h.Views.Current.Load()
+		held := l.View()
 		if held == cur || held == nil { // nil: a reader found it broken
 			return nil
 		}
@@ -330,36 +333,36 @@ func (h *hydrator) follow() error {
 }
 
 // restart empties the file for a view with pages of another size.
-func (h *hydrator) restart(l *localPages, cur *view.View) error {
+func (h *Hydrator) restart(l *localPages, cur *view.View) error {
 	if h.keeper != nil {
 		if err := h.keeper.discard(l); err != nil {
 			return err
 		}
 	}
-	l.drop()
+	l.Drop()
 	if err := h.file.Reset(); err != nil {
 		return err
 	}
-	l = newLocalPages(h.file, cur.PageSize, h.opts.onDisk)
-	h.tier.local.Store(l)
+	l = newLocalPages(h.file, cur.PageSize, h.opts.OnDisk)
+	h.Tier.local.Store(l)
 	err := l.hold(cur)
 	if err != nil {
-		h.tier.broke(l, err) // it holds nothing, so trying that again is of no use
+		h.Tier.Broke(l, err) // it holds nothing, so trying that again is of no use
 	}
 	return err
 }
 
 // adopt writes the pages that were offered.
-func (h *hydrator) adopt() error {
+func (h *Hydrator) adopt() error {
 	for {
-		o, ok := h.tier.offers.take()
+		o, ok := h.Tier.offers.take()
 		if !ok {
 			return nil
 		}
 		if err := h.follow(); err != nil {
 			return err
 		}
-		l := h.local()
+		l := h.Local()
 		if int64(len(o.page)) != l.size {
 			continue
 		}

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"math"
@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// partSize is about the most that one request of a hydration reads, bytes.
-	partSize    = 1 << 20
+	// PartSize is about the most that one request of a hydration reads, bytes.
+	PartSize    = 1 << 20
 	minPartSize = 64 << 10
 
 	// maxBatch is how many small requests count as one request of partSize.
@@ -31,12 +31,12 @@ const (
 type part struct {
 	file        *view.File
 	offset, end int64
-	first, last uint32 // range of the wanted pages
+	First, Last uint32 // range of the wanted pages
 	pages       int    // number of wanted pages
 	whole       bool   // all its frames are summed up for the file's checksum
 }
 
-func (p part) size() int64 { return p.end - p.offset }
+func (p part) Size() int64 { return p.end - p.offset }
 
 // copyWork hands out batches of parts. It is safe for concurrent use.
 type copyWork struct {
@@ -59,7 +59,7 @@ func (w *copyWork) near(pgno uint32) []part {
 	defer w.mu.Unlock()
 	for i := w.mu.first; i < len(w.mu.batches); i++ {
 		for _, p := range w.mu.batches[i] {
-			if p.first != 0 && p.first <= pgno && pgno <= p.last {
+			if p.First != 0 && p.First <= pgno && pgno <= p.Last {
 				return w.take(i)
 			}
 		}
@@ -106,9 +106,9 @@ type filePlan struct {
 	part    part  // that batches is putting together
 }
 
-// newCopyPlan plans how the pages of a view that are not present are read by a
+// NewCopyPlan plans how the pages of a view that are not present are read by a
 // number of requests at a time.
-func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
+func NewCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
 	p := &copyPlan{view: v, present: present, files: make(map[*view.File]*filePlan)}
 	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
 		f.missing++
@@ -125,7 +125,7 @@ func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan 
 		}
 	}
 	streams := int64(concurrency)
-	rounds := (total-1)/(streams*partSize) + 1
+	rounds := (total-1)/(streams*PartSize) + 1
 	p.size = max(total/(streams*rounds), minPartSize)
 	var gaps [64]int64 // bytes, by the logarithm of their size
 	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
@@ -136,7 +136,7 @@ func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan 
 	})
 	budget := total*gapShare/100 - rest
 	for i, sum := range gaps {
-		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
+		if budget -= sum; budget < 0 || int64(1)<<i > PartSize {
 			break
 		}
 		p.gap = int64(1)<<i - 1
@@ -161,30 +161,30 @@ func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc view.Loc)) 
 	})
 }
 
-// batches returns the parts to read, in groups of about the size of one
+// Batches returns the parts to read, in groups of about the size of one
 // request.
-func (p *copyPlan) batches() (all [][]part) {
+func (p *copyPlan) Batches() (all [][]part) {
 	var size int64
 	emit := func(next part) {
 		last := len(all) - 1
-		if last < 0 || size+next.size() > p.size || len(all[last]) == maxBatch {
+		if last < 0 || size+next.Size() > p.size || len(all[last]) == maxBatch {
 			all = append(all, []part{next})
-			size = next.size()
+			size = next.Size()
 			return
 		}
 		all[last] = append(all[last], next)
-		size += next.size()
+		size += next.Size()
 	}
 	p.eachMissing(func(f *filePlan, pgno uint32, loc view.Loc) {
 		end := loc.Offset + int64(loc.Size)
-		begin := part{file: f.file, offset: loc.Offset, first: pgno, whole: f.whole}
+		begin := part{file: f.file, offset: loc.Offset, First: pgno, whole: f.whole}
 		switch begun := f.part.file != nil; {
 		case !begun && f.whole && p.isRest(f, ltx.HeaderSize, loc.Offset, 1, pgno-1):
 			begin.offset = ltx.HeaderSize
 			f.part = begin
 		case !begun:
 			f.part = begin
-		case f.whole && !p.isRest(f, f.part.end, loc.Offset, f.part.last+1, pgno-1),
+		case f.whole && !p.isRest(f, f.part.end, loc.Offset, f.part.Last+1, pgno-1),
 			!f.whole && (loc.Offset-f.part.end > p.gap || end-f.part.offset > p.size):
 			emit(f.part)
 			f.part = begin
@@ -193,14 +193,14 @@ func (p *copyPlan) batches() (all [][]part) {
 			emit(f.part)
 			f.part = begin
 		}
-		f.part.end, f.part.last = end, pgno
+		f.part.end, f.part.Last = end, pgno
 		f.part.pages++
 	})
 	for _, f := range p.files {
 		if f.part.file == nil {
 			continue // its pages have become local since
 		}
-		if f.whole && p.isRest(f, f.part.end, f.file.FramesEnd, f.part.last+1, math.MaxUint32) {
+		if f.whole && p.isRest(f, f.part.end, f.file.FramesEnd, f.part.Last+1, math.MaxUint32) {
 			f.part.end = f.file.FramesEnd
 		}
 		emit(f.part)
@@ -234,16 +234,16 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 // missingParts returns parts with only the missing pages of a part.
 func missingParts(v *view.View, present *view.Bitmap, all part) []part {
 	var parts []part
-	v.Pages.EachMissing(present, all.first, all.last, func(pgno uint32, loc view.Loc) bool {
+	v.Pages.EachMissing(present, all.First, all.Last, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != all.file {
 			return true
 		}
 		end := loc.Offset + int64(loc.Size)
 		if i := len(parts) - 1; i >= 0 && loc.Offset-parts[i].end <= pages.MaxGap {
-			parts[i].end, parts[i].last = end, pgno
+			parts[i].end, parts[i].Last = end, pgno
 			return true
 		}
-		parts = append(parts, part{file: loc.File, offset: loc.Offset, end: end, first: pgno, last: pgno})
+		parts = append(parts, part{file: loc.File, offset: loc.Offset, end: end, First: pgno, Last: pgno})
 		return true
 	})
 	return parts

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"cmp"
@@ -31,7 +31,7 @@ var errUnknown = errors.New("it is not known whether the hydration file can be u
 // the same. Younger pages are given up. So are pages that changed since, as
 // their versions in the view tell or, better, the files that lead from there
 // to the view: a new snapshot gives every page a new version.
-func (k *keeper) trusted(l *localPages, v *view.View, r *replicaAccess) (trustedPages, error) {
+func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, error) {
 	none := trustedPages{}
 	rec, forgotten, err := k.oldRecord(l, v)
 	if err != nil {
@@ -53,8 +53,8 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *replicaAccess) (trusted
 
 // oldRecord returns the record that an earlier process left, and the pages
 // that it excludes. An error tells why it cannot be of a view.
-func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]bool, error) {
-	rec, forgotten, err := parseRecord(k.old)
+func (k *keeper) oldRecord(l *localPages, v *view.View) (*Record, map[uint32]bool, error) {
+	rec, forgotten, err := ParseRecord(k.old)
 	switch {
 	case err != nil:
 	case rec.TXID == 0:
@@ -70,7 +70,7 @@ func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]boo
 }
 
 // checkSamples compares some pages of the file with a record.
-func (k *keeper) checkSamples(l *localPages, rec *record, forgotten map[uint32]bool) error {
+func (k *keeper) checkSamples(l *localPages, rec *Record, forgotten map[uint32]bool) error {
 	if err := k.file.Grow(k.file.Size()); err != nil {
 		return err
 	}
@@ -95,10 +95,10 @@ func (k *keeper) checkSamples(l *localPages, rec *record, forgotten map[uint32]b
 // pagesOf returns the pages of a record that are as in a view. UpTo is the last
 // transaction that both have, and changed are the pages that changed after it,
 // nil if that is not known.
-func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
+func (r *Record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
 	end := v.Pages.End()
 	pages := trustedPages{set: view.NewBitmap(end), compared: view.NewBitmap(end)}
-	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
+	EachRun(r.Runs, r.Commit, func(first, n uint32, version ltx.TXID) {
 		if version == 0 || version > upTo {
 			return
 		}
@@ -110,7 +110,7 @@ func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 			return true
 		})
 	})
-	eachRun(r.Compared, r.Commit, func(first, n uint32, covers ltx.TXID) {
+	EachRun(r.Compared, r.Commit, func(first, n uint32, covers ltx.TXID) {
 		if covers == 0 {
 			return
 		}
@@ -126,16 +126,16 @@ func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 
 // witness returns the last transaction up to which the replica is known to have
 // the history of a record, and the files of the replica.
-func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.FileInfo, error) {
-	ctx, cancel := r.tasks.WithTimeout(-1)
+func (r *Access) witness(rec *Record, v *view.View) (ltx.TXID, []*ltx.FileInfo, error) {
+	ctx, cancel := r.Tasks.WithTimeout(-1)
 	defer cancel()
-	before := r.views.Current.Load()
-	files, err := r.store.ListAll(ctx, false)
+	before := r.Views.Current.Load()
+	files, err := r.Store.ListAll(ctx, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	// The replica may have been replaced since the view was made.
-	if epoch, err := r.epochOf(ctx, before, files); err != nil {
+	if epoch, err := r.EpochOf(ctx, before, files); err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
 	} else if epoch != v.Epoch {
 		return 0, nil, errors.New("the replica was replaced meanwhile")
@@ -144,7 +144,7 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 	for _, info := range files {
 		listed[view.KeyOf(info)] = info
 	}
-	slices.SortFunc(rec.Files, func(a, b recordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
+	slices.SortFunc(rec.Files, func(a, b RecordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
 	tries := 0
 	for _, f := range rec.Files {
 		info := listed[view.Key{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID}]
@@ -154,7 +154,7 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 		if tries++; tries > maxWitnesses {
 			break
 		}
-		checksum, err := r.store.Checksum(ctx, info)
+		checksum, err := r.Store.Checksum(ctx, info)
 		switch {
 		case err == nil && checksum == f.Checksum:
 			return f.MaxTXID, files, nil
@@ -166,8 +166,8 @@ func (r *replicaAccess) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.Fil
 }
 
 // end returns the last page that a record lists.
-func (r *record) end() (last uint32) {
-	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
+func (r *Record) end() (last uint32) {
+	EachRun(r.Runs, r.Commit, func(first, n uint32, version ltx.TXID) {
 		if version != 0 {
 			last = first + (n - 1)
 		}
@@ -185,15 +185,15 @@ func (c *changes) has(pgno uint32) bool { return pgno > c.least || c.pages.Has(p
 
 // changedSince returns the pages of a view that changed after a transaction,
 // nil if that cannot be told.
-func (r *replicaAccess) changedSince(from ltx.TXID, v *view.View, files []*ltx.FileInfo) *changes {
+func (r *Access) changedSince(from ltx.TXID, v *view.View, files []*ltx.FileInfo) *changes {
 	plan, end := view.Extend(from, v.TXID, files)
 	if end != v.TXID || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
 		return nil
 	}
-	ctx, cancel := r.tasks.WithTimeout(-1)
+	ctx, cancel := r.Tasks.WithTimeout(-1)
 	defer cancel()
 	changed := &changes{view.NewBitmap(v.Pages.End()), v.Commit}
-	err := r.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
+	err := r.Store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
 		l.Index.Each(func(e ltxio.Entry) bool {
 			changed.pages.Set(e.Pgno)
 			return true
@@ -202,7 +202,7 @@ func (r *replicaAccess) changedSince(from ltx.TXID, v *view.View, files []*ltx.F
 		return nil
 	})
 	if err != nil {
-		r.log.Debug("cannot tell what has changed since the hydration file was written", "error", err)
+		r.Log.Debug("cannot tell what has changed since the hydration file was written", "error", err)
 		return nil
 	}
 	return changed

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 // has of them.
 type comparer struct {
 	*partReader
-	tier        *localTier
+	tier        *Tier
 	concurrency int
 }
 
@@ -28,7 +28,7 @@ type comparer struct {
 // It is called when all pages of the view are local.
 func (c *comparer) compare(ctx context.Context) error {
 	l := c.tier.local.Load()
-	held := l.held.Load()
+	held := l.Held.Load()
 	if held == nil {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (c *comparer) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !compared && isComparable(t.file, t.all) && held.view != c.views.Current.Load() {
+		if !compared && isComparable(t.file, t.all) && held.view != c.Views.Current.Load() {
 			return nil // the comparison is repeated with the newest view
 		}
 		l.settle(ctx, held, t.file, compared || t.file.IsWhole)
@@ -99,7 +99,7 @@ func (c *comparer) sumGaps(ctx context.Context, l *localPages, v *view.View, f *
 	g.SetLimit(maxBatch * c.concurrency)
 	for _, gap := range gaps {
 		g.Go(func() (err error) {
-			defer task.Guard(c.log, "hydration", &err)
+			defer task.Guard(c.Log, "hydration", &err)
 			part := stretch{offset: gap.offset, end: gap.offset}
 			err = c.eachFrame(ctx, f, v.Epoch, gap.offset, gap.end, func(frame []byte, _ uint32, page []byte) {
 				part.sum.AddFrame(frame, page)
@@ -132,7 +132,7 @@ func (c *comparer) reread(ctx context.Context, l *localPages, v *view.View, f *v
 	differs := uint32(0)
 	err := c.eachFrame(ctx, f, v.Epoch, ltx.HeaderSize, f.FramesEnd, func(frame []byte, pgno uint32, page []byte) {
 		sum.AddFrame(frame, page)
-		if loc, ok := v.Lookup(pgno); ok && loc.File == f && l.read(v, pgno, local) == nil && !bytes.Equal(local, page) {
+		if loc, ok := v.Lookup(pgno); ok && loc.File == f && l.Read(v, pgno, local) == nil && !bytes.Equal(local, page) {
 			differs = pgno
 		}
 	})

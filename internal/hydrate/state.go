@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"log/slog"
@@ -14,11 +14,11 @@ import (
 type hydrationState struct {
 	log  *slog.Logger
 	wake chan struct{} // holds one if the state is to be reported
-	read atomic.Int64  // bytes read from storage
+	Read atomic.Int64  // bytes read from storage
 
 	mu struct {
 		sync.Mutex // duty: the fields below
-		status     HydrationStatus
+		status     Status
 		problem    error     // why hydration failed or pauses
 		since      time.Time // when this status began
 		before     int64     // bytes read before this status began
@@ -29,17 +29,17 @@ type hydrationState struct {
 
 func newHydrationState(log *slog.Logger, wake chan struct{}) *hydrationState {
 	s := &hydrationState{log: log, wake: wake}
-	s.mu.status = HydrationIdle
+	s.mu.status = Idle
 	return s
 }
 
 // enter sets the status. Called under mu.
-func (s *hydrationState) enter(status HydrationStatus, step int) {
-	s.mu.status, s.mu.since, s.mu.before, s.mu.step = status, time.Now(), s.read.Load(), step
+func (s *hydrationState) enter(status Status, step int) {
+	s.mu.status, s.mu.since, s.mu.before, s.mu.step = status, time.Now(), s.Read.Load(), step
 }
 
 // begin sets the status of a hydration that goes on.
-func (s *hydrationState) begin(status HydrationStatus) {
+func (s *hydrationState) begin(status Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.changed = true
@@ -55,10 +55,10 @@ func (s *hydrationState) pause(err error) { s.pauseAs("", err) }
 
 // pauseFailed is pause for a problem that an operator has to solve. Until then
 // hydration counts as failed.
-func (s *hydrationState) pauseFailed(err error) { s.pauseAs(HydrationFailed, err) }
+func (s *hydrationState) pauseFailed(err error) { s.pauseAs(Failed, err) }
 
 // pauseAs is pause with a status, unless that is empty.
-func (s *hydrationState) pauseAs(status HydrationStatus, err error) {
+func (s *hydrationState) pauseAs(status Status, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.problem == nil {
@@ -75,30 +75,30 @@ func (s *hydrationState) pauseAs(status HydrationStatus, err error) {
 // resume ends a pause.
 func (s *hydrationState) resume() {
 	s.mu.Lock()
-	paused, failed := s.mu.problem != nil, s.mu.status == HydrationFailed
+	paused, failed := s.mu.problem != nil, s.mu.status == Failed
 	s.mu.problem = nil
 	s.mu.Unlock()
 	if paused {
 		s.log.Info("hydration goes on")
 	}
 	if failed {
-		s.begin(HydrationRestoring)
+		s.begin(Restoring)
 	}
 }
 
 // fail sets the status of a hydration that has ended.
 func (s *hydrationState) fail(err error) {
 	s.mu.Lock()
-	s.mu.status, s.mu.problem = HydrationFailed, err
+	s.mu.status, s.mu.problem = Failed, err
 	s.mu.Unlock()
 	s.log.Error("hydration failed", "error", err)
 }
 
 // progress returns the status, and what is known here of the progress.
-func (s *hydrationState) progress() HydrationProgress {
+func (s *hydrationState) progress() Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := HydrationProgress{Status: s.mu.status, Bytes: s.read.Load()}
+	p := Progress{Status: s.mu.status, Bytes: s.Read.Load()}
 	if s.mu.problem != nil {
 		p.Error = s.mu.problem.Error()
 	}
@@ -108,36 +108,36 @@ func (s *hydrationState) progress() HydrationProgress {
 // update changes the status by what is missing of a local file that holds a
 // view, and logs every tenth. It reports whether that is worth a report.
 func (s *hydrationState) update(l *localPages) (report bool) {
-	total, missing := l.total.Load(), l.missing()
-	if l.view() == nil {
+	total, missing := l.total.Load(), l.Missing()
+	if l.View() == nil {
 		return false
 	}
 	s.mu.Lock()
 	changed := s.mu.changed
 	s.mu.changed = false
-	if s.mu.status == HydrationFailed || s.mu.status == HydrationIdle {
+	if s.mu.status == Failed || s.mu.status == Idle {
 		s.mu.Unlock()
 		return changed
 	}
 	before := s.mu.status
-	complete := l.isComplete()
+	complete := l.IsComplete()
 	step := 10
 	if !complete {
 		step = min(int(10*(total-missing)/max(total, 1)), 9)
 	}
-	done := complete && before != HydrationComplete
+	done := complete && before != Complete
 	switch {
 	case done:
-		s.mu.status, s.mu.problem = HydrationComplete, nil
-	case !complete && before == HydrationComplete:
-		s.enter(HydrationCatchingUp, step)
+		s.mu.status, s.mu.problem = Complete, nil
+	case !complete && before == Complete:
+		s.enter(CatchingUp, step)
 	}
-	tenth := before == HydrationRestoring && step > s.mu.step && !done
+	tenth := before == Restoring && step > s.mu.step && !done
 	s.mu.step = max(s.mu.step, step)
-	took, bytes := time.Since(s.mu.since), s.read.Load()-s.mu.before
+	took, bytes := time.Since(s.mu.since), s.Read.Load()-s.mu.before
 	s.mu.Unlock()
 	switch {
-	case done && before == HydrationRestoring:
+	case done && before == Restoring:
 		size := total * l.size
 		s.log.Info("hydration complete", "pages", total, "bytes_read", bytes, "duration", took,
 			"mb_per_s", int64(float64(size)/1e6/max(took.Seconds(), 1e-3)), "verified", l.compared.Load())

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 // copier reads the pages that are missing in the local file, and compares the
 // checksums of the files that they come from.
 type copier struct {
-	*replicaAccess
-	tier        *localTier
+	*Access
+	tier        *Tier
 	state       *hydrationState
 	reader      *partReader
 	comparer    *comparer
@@ -26,17 +26,17 @@ type copier struct {
 	runs        sync.Pool     // *[]byte of runSize, for decoded pages
 }
 
-func newCopier(r *replicaAccess, opts hydrateOptions, tier *localTier, state *hydrationState) *copier {
+func newCopier(r *Access, opts Options, tier *Tier, state *hydrationState) *copier {
 	reader := newPartReader(r, opts, state)
 	return &copier{
-		replicaAccess: r,
-		tier:          tier,
-		state:         state,
-		reader:        reader,
-		comparer:      &comparer{reader, tier, opts.concurrency},
-		concurrency:   opts.concurrency,
-		work:          make(chan struct{}, 1),
-		runs:          sync.Pool{New: func() any { b := make([]byte, 0, runSize); return &b }},
+		Access:      r,
+		tier:        tier,
+		state:       state,
+		reader:      reader,
+		comparer:    &comparer{reader, tier, opts.Concurrency},
+		concurrency: opts.Concurrency,
+		work:        make(chan struct{}, 1),
+		runs:        sync.Pool{New: func() any { b := make([]byte, 0, runSize); return &b }},
 	}
 }
 
@@ -51,7 +51,7 @@ func (c *copier) copyAll(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if c.views.Arriving.Load() > 0 || caughtUp && c.tier.offers.bytes.Load() > 0 {
+		if c.Views.Arriving.Load() > 0 || caughtUp && c.tier.offers.bytes.Load() > 0 {
 			continue // the pages are there in a moment, and then there is work again
 		}
 		if err := c.catchUp(ctx, &delay); err != nil {
@@ -64,7 +64,7 @@ func (c *copier) copyAll(ctx context.Context) error {
 // catchUp reads what is missing until the local file is complete.
 func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 	paused := false
-	for ctx.Err() == nil && c.tier.local.Load().held.Load() != nil && !c.tier.IsComplete() {
+	for ctx.Err() == nil && c.tier.local.Load().Held.Load() != nil && !c.tier.IsComplete() {
 		progressed, err := c.step(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -100,7 +100,7 @@ func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 func (c *copier) step(ctx context.Context) (progressed bool, err error) {
 	l := c.tier.local.Load()
 	count, settled := l.count.Load(), l.settled.Load()
-	if l.missing() == 0 {
+	if l.Missing() == 0 {
 		err = c.comparer.compare(ctx)
 	} else {
 		err = c.pass(ctx)
@@ -111,7 +111,7 @@ func (c *copier) step(ctx context.Context) (progressed bool, err error) {
 // checkStale returns the problem with a file that is missing or damaged, unless
 // the replica does not have the file any more or that is not known.
 func (c *copier) checkStale(ctx context.Context, problem error) error {
-	files, err := c.refreshAnew(ctx)
+	files, err := c.RefreshAnew(ctx)
 	if files == nil {
 		c.state.pause(errors.Join(problem, err))
 		return nil
@@ -119,7 +119,7 @@ func (c *copier) checkStale(ctx context.Context, problem error) error {
 	var bad *fileError
 	if errors.As(problem, &bad) && c.isCurrent(bad.epoch) && view.IsListed(bad.file, files) && !errs.IsMissing(problem) {
 		if bad.wrong {
-			c.distrust(bad.file, problem)
+			c.Distrust(bad.file, problem)
 		}
 		return problem
 	}
@@ -138,12 +138,12 @@ func (e *fileError) Unwrap() error { return e.error }
 
 // pass reads all pages that are missing of the view that is held now.
 func (c *copier) pass(ctx context.Context) error {
-	held := c.tier.local.Load().held.Load()
+	held := c.tier.local.Load().Held.Load()
 	if held == nil {
 		return nil
 	}
 	v := held.view
-	batches := newCopyPlan(v, held.present, c.concurrency).batches()
+	batches := NewCopyPlan(v, held.present, c.concurrency).Batches()
 	work := newCopyWork(batches)
 	g, ctx := errgroup.WithContext(ctx)
 	// While some goroutines decode pages, others read.

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// localTier is the tier of a database that is hydrated: its local file, and
+// Tier is the tier of a database that is hydrated: its local file, and
 // what queries tell hydration of pages that are not in it. It is safe for
 // concurrent use.
-type localTier struct {
+type Tier struct {
 	local  atomic.Pointer[localPages] // nil before hydration begins
 	offers offerQueue
 	hot    hotPages
@@ -21,25 +21,25 @@ type localTier struct {
 	closed func() bool   // the database is closed
 }
 
-func newLocalTier(closed func() bool) *localTier {
+func newLocalTier(closed func() bool) *Tier {
 	wake := make(chan struct{}, 1)
-	return &localTier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}
+	return &Tier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}
 }
 
-func (t *localTier) Read(key pages.Key) []byte {
+func (t *Tier) Read(key pages.Key) []byte {
 	l := t.local.Load()
 	if l == nil {
 		return nil
 	}
 	page, err := l.readKey(key)
 	if err != nil {
-		t.broke(l, err)
+		t.Broke(l, err)
 		return nil
 	}
 	return page
 }
 
-func (t *localTier) Peek(key pages.Key) []byte {
+func (t *Tier) Peek(key pages.Key) []byte {
 	if l := t.local.Load(); l != nil {
 		if page, err := l.readKey(key); err == nil {
 			return page
@@ -48,63 +48,63 @@ func (t *localTier) Peek(key pages.Key) []byte {
 	return nil
 }
 
-func (t *localTier) ReadView(v *view.View, pgno uint32, p []byte) bool {
+func (t *Tier) ReadView(v *view.View, pgno uint32, p []byte) bool {
 	l := t.local.Load()
 	if l == nil || int64(len(p)) != l.size {
 		return false
 	}
-	if err := l.read(v, pgno, p); err != nil {
-		t.broke(l, err)
+	if err := l.Read(v, pgno, p); err != nil {
+		t.Broke(l, err)
 		return false
 	}
 	return true
 }
 
-func (t *localTier) Has(key pages.Key) bool {
+func (t *Tier) Has(key pages.Key) bool {
 	l := t.local.Load()
 	return l != nil && l.hasKey(key)
 }
 
-func (t *localTier) Offer(key pages.Key, page []byte, verified bool) {
+func (t *Tier) Offer(key pages.Key, page []byte, verified bool) {
 	if !t.offers.is(offersRefused) && t.local.Load().wants(key) {
 		t.offers.put(offer{key, page, verified})
 	}
 }
 
-func (t *localTier) OfferWait(ctx context.Context, key pages.Key, page []byte, verified bool) {
+func (t *Tier) OfferWait(ctx context.Context, key pages.Key, page []byte, verified bool) {
 	if t.offers.wait(ctx, len(page)) {
 		t.Offer(key, page, verified)
 	}
 }
 
-func (t *localTier) Want(pgno uint32) {
+func (t *Tier) Want(pgno uint32) {
 	if !t.IsComplete() {
 		t.hot.add(pgno)
 	}
 }
 
-func (t *localTier) Notify() { task.Signal(t.wake) }
+func (t *Tier) Notify() { task.Signal(t.wake) }
 
 // isComplete reports whether every page of the view that is held is here, and
 // no checksum is left to be compared.
-func (t *localTier) IsComplete() bool {
+func (t *Tier) IsComplete() bool {
 	l := t.local.Load()
-	return l != nil && l.isComplete()
+	return l != nil && l.IsComplete()
 }
 
-func (t *localTier) Drop() {
+func (t *Tier) Drop() {
 	if l := t.local.Load(); l != nil {
-		l.drop()
+		l.Drop()
 	}
 }
 
-// broke ends the use of a local file that could not be read. It does nothing
+// Broke ends the use of a local file that could not be read. It does nothing
 // if the page was just not there.
-func (t *localTier) broke(l *localPages, err error) {
+func (t *Tier) Broke(l *localPages, err error) {
 	if err == errNotHere || t.closed() || l != t.local.Load() {
 		return
 	}
-	l.drop()
+	l.Drop()
 	select {
 	case t.broken <- err:
 	default:

@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"bytes"
@@ -57,9 +57,9 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 		"nothing":     func(*testing.T, *localPages, *view.View, *view.View) {},
 		"held":        func(t *testing.T, l *localPages, _, v2 *view.View) { hold(t, l, v2) },
 		"overwritten": func(t *testing.T, l *localPages, _, v2 *view.View) { hold(t, l, v2); putPage(t, l, 0, 5, 2) },
-		"dropped":     func(_ *testing.T, l *localPages, _, _ *view.View) { l.drop() },
+		"dropped":     func(_ *testing.T, l *localPages, _, _ *view.View) { l.Drop() },
 		"dropped, and there again": func(t *testing.T, l *localPages, v1, _ *view.View) {
-			l.drop()
+			l.Drop()
 			if err := l.file.Reset(); err != nil {
 				t.Error(err)
 			}
@@ -92,7 +92,7 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 					return err
 				}
 				p := make([]byte, 4096)
-				switch err := l.read(v, 5, p); {
+				switch err := l.Read(v, 5, p); {
 				case err == nil && !bytes.Equal(p, bytes.Repeat([]byte{want}, 4096)):
 					t.Errorf("%s %s: version %d reads as %d", name, when, want, p[0])
 				case err == nil && name == "another history":
@@ -150,7 +150,7 @@ func TestLocalPages_Concurrent(t *testing.T) {
 				n := int(newest.Load())
 				v := all[max(0, n-rng.IntN(3))]
 				pgno := 1 + rng.Uint32N(pages)
-				if l.read(v, pgno, p) != nil {
+				if l.Read(v, pgno, p) != nil {
 					continue
 				}
 				found.Add(1)

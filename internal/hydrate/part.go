@@ -1,4 +1,4 @@
-package litestream
+package hydrate
 
 import (
 	"context"
@@ -30,11 +30,11 @@ func (c *copier) copyParts(ctx context.Context, v *view.View, parts []part) erro
 
 // copyPart reads a part and writes the pages that are still missing.
 func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error) {
-	defer task.Guard(c.log, "hydration", &err)
+	defer task.Guard(c.Log, "hydration", &err)
 	if p.file.Gone.Load() {
 		return fmt.Errorf("read %s: %w", p.file, fs.ErrNotExist)
 	}
-	held := c.tier.local.Load().held.Load()
+	held := c.tier.local.Load().Held.Load()
 	if held == nil || held.view.Epoch != v.Epoch {
 		return nil // of another history
 	}
@@ -44,9 +44,9 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error)
 	case p.whole && missing < p.pages/2:
 		return c.copyParts(ctx, v, missingParts(v, held.present, p))
 	}
-	buf := c.buffers.Get(int(p.size()))
-	defer c.buffers.Put(buf)
-	body := (*buf)[:p.size()]
+	buf := c.Buffers.Get(int(p.Size()))
+	defer c.Buffers.Put(buf)
+	body := (*buf)[:p.Size()]
 	if err := c.reader.read(ctx, p.file, v.Epoch, body, p.offset); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error)
 
 // missingOf returns how many pages in a part are still missing.
 func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
-	v.Pages.EachMissing(present, p.first, p.last, func(_ uint32, loc view.Loc) bool {
+	v.Pages.EachMissing(present, p.First, p.Last, func(_ uint32, loc view.Loc) bool {
 		if loc.File == p.file {
 			n++
 		}
@@ -91,7 +91,7 @@ func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
 
 // decodeWanted writes the pages of a part that are still missing.
 func decodeWanted(v *view.View, present *view.Bitmap, p part, body []byte, w *runWriter) (err error) {
-	v.Pages.EachMissing(present, p.first, p.last, func(pgno uint32, loc view.Loc) bool {
+	v.Pages.EachMissing(present, p.First, p.Last, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != p.file || loc.Offset < p.offset || loc.Offset+int64(loc.Size) > p.end {
 			return true
 		}
@@ -116,7 +116,7 @@ func decodeAll(v *view.View, p part, body []byte, w *runWriter) (sum ltxio.Sum, 
 		}
 		page, known := scratch, false
 		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && loc.Offset == offset && int(loc.Size) == size {
-			if known = w.l.read(v, pgno, scratch) == nil; !known {
+			if known = w.l.Read(v, pgno, scratch) == nil; !known {
 				if page, err = w.next(pgno, loc.Version); err != nil {
 					return sum, err
 				}
