@@ -231,7 +231,7 @@ func TestShell_SeveralDatabasesDiskFull(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			const transactions = 40
 			uri := func(name, dir string) string {
-				return "file:" + name + "?vfs=litestream&write_enabled=1&write_sync_interval=1h&compaction_disabled=1&replica_url=file://" + dir
+				return "file:" + name + "?vfs=litestream&write_enabled=1&sync_interval=1h&compaction_disabled=1&replica_url=file://" + dir
 			}
 			a, b := uri("a.db", t.TempDir()), uri("b.db", t.TempDir())
 			lines := []string{".load " + extension(t), ".open " + a, "ATTACH '" + b + "' AS other;", "PRAGMA locking_mode = " + mode + ";",
