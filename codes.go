@@ -5,6 +5,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/write"
 )
 
 // Code is a result code of SQLite. An adapter of a driver translates it to the
@@ -33,7 +34,7 @@ func CodeOf(err error) Code {
 		return CodeOK
 	case errors.Is(err, task.ErrPanic):
 		return CodeIOErr
-	case errors.Is(err, errBusy):
+	case errors.Is(err, write.ErrBusy):
 		return CodeBusy
 	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrConflict):
 		return CodeReadOnly

@@ -45,17 +45,17 @@ type compactionOptions struct {
 // files of the replica. It is safe for concurrent use.
 type compactionNotes interface {
 	// made notes a file that compaction has made of others.
-	made(info *ltx.FileInfo)
+	Made(info *ltx.FileInfo)
 
 	// saw compares a view with a listing of all levels that was made after it.
-	saw(v *view.View, files []*ltx.FileInfo)
+	Saw(v *view.View, files []*ltx.FileInfo)
 
 	// isLookDue reports whether the last look at all levels is long ago.
-	isLookDue() bool
+	IsLookDue() bool
 
 	// takeOutgrown reports whether a look at all levels found the newest
 	// snapshot outgrown since it was called last.
-	takeOutgrown() bool
+	TakeOutgrown() bool
 }
 
 // compaction merges files of the replica into larger ones of higher levels, and
@@ -213,7 +213,7 @@ func (c *compactor) begin() error {
 // news notes that there may be new files of level 0.
 func (c *compactor) news() {
 	c.due.news()
-	if c.notes.takeOutgrown() {
+	if c.notes.TakeOutgrown() {
 		c.due.grow()
 	}
 }

@@ -142,7 +142,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 		return nil, fmt.Errorf("compact to level %d: %w", level, err)
 	}
 	c.there[key] = true
-	c.notes.made(info)
+	c.notes.Made(info)
 	c.log.Debug("compacted", "file", view.KeyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
 	return info, nil
 }

@@ -14,7 +14,7 @@ import (
 // checkGrowth looks whether the newest snapshot is outgrown, unless a sync has
 // just looked.
 func (c *compactor) checkGrowth() error {
-	if !c.notes.isLookDue() {
+	if !c.notes.IsLookDue() {
 		return nil
 	}
 	ctx, cancel := c.within(0)
@@ -24,7 +24,7 @@ func (c *compactor) checkGrowth() error {
 	if err != nil {
 		return err
 	}
-	c.notes.saw(cur, files)
+	c.notes.Saw(cur, files)
 	if plan, _ := view.Extend(0, cur.TXID, files); view.IsOutgrown(plan) {
 		c.due.grow()
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/write"
 )
 
 // database is what all connections to one database share. It is safe for
@@ -73,7 +74,7 @@ func (db *database) open(ctx context.Context) error {
 	v, known, loaded, err := db.buildNewest(ctx)
 	if errors.Is(err, ErrNoDatabase) && db.opts.WriteEnabled {
 		v = new(view.View) // the first commit creates it
-		if err = confirmEmpty(ctx, db.store); errors.Is(err, errWrongListing) {
+		if err = write.ConfirmEmpty(ctx, db.store); errors.Is(err, write.ErrWrongListing) {
 			wrong := err
 			if v, known, loaded, err = db.buildNewest(ctx); errors.Is(err, ErrNoDatabase) {
 				err = wrong
@@ -88,7 +89,7 @@ func (db *database) open(ctx context.Context) error {
 	db.index.writer = db.writer
 	v.State = new(view.State)
 	db.Current.Store(v)
-	db.writer.openedWith(start, known.plan, known.listed)
+	db.writer.OpenedWith(start, known.plan, known.listed)
 	db.remember(v.Epoch, known.listed)
 	if v.Commit > 0 {
 		db.pages.CachePages(v, loaded)
@@ -97,7 +98,7 @@ func (db *database) open(ctx context.Context) error {
 		}
 	}
 	if db.opts.WriteEnabled {
-		if err := db.writer.enable(ctx, false); err != nil {
+		if err := db.writer.Enable(ctx, false); err != nil {
 			return err
 		}
 	}
@@ -160,7 +161,7 @@ func (db *database) pinned() (pins []*view.View) {
 // close ends every request and goroutine of the database and waits for them,
 // as long as ctx allows.
 func (db *database) close(ctx context.Context) error {
-	err := db.writer.close(ctx)
+	err := db.writer.Close(ctx)
 	db.tasks.Close(ErrClosed)
 	done := make(chan struct{})
 	go func() {

@@ -8,6 +8,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/osvfs"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/tempfile"
+	"github.com/ltxvfs/litestream/internal/write"
 	"github.com/psanford/sqlite3vfs"
 )
 
@@ -26,7 +27,7 @@ func TestDriver_TempDirectory(t *testing.T) {
 func TestDriver_Errors(t *testing.T) {
 	for err, want := range map[error]error{
 		nil:              nil,
-		errBusy:          sqlite3vfs.BusyError,
+		write.ErrBusy:    sqlite3vfs.BusyError,
 		ErrReadOnly:      sqlite3vfs.ReadOnlyError,
 		ErrCorrupt:       sqlite3vfs.CorruptError,
 		ErrInTransaction: sqlite3vfs.GenericError,

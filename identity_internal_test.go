@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/write"
 )
 
 func TestIdentityOfURL(t *testing.T) {
@@ -35,7 +36,7 @@ func TestIsSameOwner(t *testing.T) {
 		{ownerOf(nil, "", long+"1"), ownerOf(nil, "", long+"2"), false},
 		{ownerOf(nil, "x://"+long, "n"), ownerOf(nil, "x://"+long, "n"), true},
 	} {
-		if got := isSameOwner(tt.a, tt.b); got != tt.want {
+		if got := write.IsSameOwner(tt.a, tt.b); got != tt.want {
 			t.Errorf("%.20v and %.20v: %v, want %v", tt.a, tt.b, got, tt.want)
 		}
 	}

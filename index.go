@@ -68,28 +68,28 @@ type writeMode interface {
 	// replace publishes next as the newest view of the replica. It returns
 	// errOvertaken if cur is not the newest view any more, and errWriting if
 	// next would lack commits that are not on the replica yet.
-	replace(cur, next *view.View) error
+	Replace(cur, next *view.View) error
 
 	isEnabled() bool
-	isWriting() bool
+	IsWriting() bool
 
 	// suspect makes the writer check the replica again, because files seem to
 	// be missing.
-	suspect()
+	Suspect()
 
 	// secondLook decides whether files that seem to be of another history
 	// really are, before the index drops what this process has written.
-	secondLook(ctx context.Context, before *view.View, files []*ltx.FileInfo) (other bool, err error)
+	SecondLook(ctx context.Context, before *view.View, files []*ltx.FileInfo) (other bool, err error)
 
 	// saw takes a listing that belongs to the history of view before.
-	saw(before *view.View, files []*ltx.FileInfo)
+	Saw(before *view.View, files []*ltx.FileInfo)
 
 	// forget drops the listings that saw took, because the history has ended.
 	forget()
 
 	// stampLocal gives the newest view a new state, so that SQLite drops its
 	// cache.
-	stampLocal()
+	StampLocal()
 }
 
 // planAttempts is the number of attempts to make a plan. An attempt fails if a

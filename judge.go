@@ -176,7 +176,7 @@ func (x *index) isSameContent(ctx context.Context, f *view.File, info *ltx.FileI
 // isReplaced reports whether the files are known to be of another history than
 // view before, which was made before they were listed. Files that end earlier
 // than the view do not prove that, because some files may have been lost.
-func (x *index) isReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error) {
+func (x *index) IsReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error) {
 	j, err := x.judge(ctx, before, files)
 	if err != nil {
 		return false, err

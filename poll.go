@@ -212,7 +212,7 @@ func (x *index) poll(full bool) (err error) {
 	defer task.Guard(x.log, "poll", &err)
 	ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
 	defer cancel()
-	if x.writer.isWriting() {
+	if x.writer.IsWriting() {
 		return nil // the writer of this process knows the newest transaction
 	}
 	if cur := x.Current.Load(); !full && cur.Last != nil {

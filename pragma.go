@@ -30,8 +30,8 @@ type pragma struct {
 }
 
 var pragmas = map[string]pragma{
-	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.view().TXID.String(), nil }, set: (*Conn).setTXID},
-	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.view().Time()), nil }, set: (*Conn).setTime},
+	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.View().TXID.String(), nil }, set: (*Conn).setTXID},
+	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.View().Time()), nil }, set: (*Conn).setTime},
 	"litestream_lag":     {get: func(c *Conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
 	"litestream_status":  {get: (*Conn).status},
 	"litestream_history": {get: (*Conn).history},
@@ -137,7 +137,7 @@ func (c *Conn) travelBy(find func(context.Context) (*view.View, error)) error {
 }
 
 func (c *Conn) status() (string, error) {
-	v := c.view()
+	v := c.View()
 	b, err := json.Marshal(struct {
 		Stats
 		View      viewStatus `json:"view"`

@@ -62,7 +62,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 			if before.Last == nil {
 				return refreshed{files: files} // not created yet, or not synced
 			}
-			x.writer.suspect()
+			x.writer.Suspect()
 			err = ErrNoDatabase
 		}
 		if err != nil {
@@ -101,14 +101,14 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 	}
 	other := j.verdict == otherHistory || j.verdict == unknownHistory && j.upTo == 0
 	if other && x.writer.isEnabled() {
-		if other, err = x.writer.secondLook(ctx, before, files); err != nil {
+		if other, err = x.writer.SecondLook(ctx, before, files); err != nil {
 			return refreshed{news: err}
 		}
 		j.upTo = before.TXID // files of the history may be missing
 	}
 	other = other || x.ending.Load() == int64(before.Epoch)+1
 	if !other {
-		x.writer.saw(before, files)
+		x.writer.Saw(before, files)
 		r.news = x.advanceBy(ctx, before, j.upTo, files)
 		other = errors.Is(r.news, view.ErrDisagrees) || errors.Is(r.news, view.ErrOtherPageSize)
 	}
@@ -176,7 +176,7 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 				next.Epoch++ // a goroutine that looked for a past state of the empty replica may have found another history
 			}
 			x.Arriving.Add(1)
-			failed := x.writer.replace(cur, x.NewState(next))
+			failed := x.writer.Replace(cur, x.NewState(next))
 			if failed == nil {
 				if cur.PageSize != next.PageSize {
 					x.pages.Reset(next.PageSize)

@@ -23,7 +23,7 @@ func (x *index) restart(ctx context.Context, before *view.View, files []*ltx.Fil
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	next.Epoch = before.Epoch + 1
-	if err := x.writer.replace(before, x.NewState(next)); err != nil {
+	if err := x.writer.Replace(before, x.NewState(next)); err != nil {
 		return fmt.Errorf("the replica was replaced: %w", err)
 	}
 	if next.PageSize != before.PageSize {

@@ -10,6 +10,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/write"
 )
 
 // Conn is the main database file of one SQLite connection. It is the seam
@@ -62,10 +63,10 @@ type Conn struct {
 
 	predictor pages.Predictor
 
-	tx        *transaction   // changes since the last commit; nil unless the state is connWriting or connCommitted
-	appended  []*localCommit // commits that are in the write buffer, and not visible to others
-	memory    []byte         // memory of the last transaction, for the next
-	committed uint64         // number of the newest commit of this connection
+	tx        *write.Transaction   // changes since the last commit; nil unless the state is connWriting or connCommitted
+	appended  []*write.LocalCommit // commits that are in the write buffer, and not visible to others
+	memory    []byte               // memory of the last transaction, for the next
+	committed uint64               // number of the newest commit of this connection
 
 	lastErr atomic.Pointer[connError]
 }
@@ -104,23 +105,23 @@ func (c *Conn) fail(op string, err error) error {
 		return nil
 	}
 	c.lastErr.Store(&connError{Time: time.Now().UTC(), Op: op, Text: err.Error(), err: err})
-	if !errors.Is(err, errBusy) { // SQLite tries again
+	if !errors.Is(err, write.ErrBusy) { // SQLite tries again
 		c.log.Error(op+" failed", "error", err)
 	}
 	return err
 }
 
 // pin sets the view that all reads see; nil means the newest.
-func (c *Conn) pin(v *view.View) { c.pinned.Store(v) }
+func (c *Conn) Pin(v *view.View) { c.pinned.Store(v) }
 
 // pinNewest pins the view that the next transaction sees. Files that only older
 // views need may be closed as soon as a newer view is published. So the view must
 // still be the newest after it was pinned.
 func (c *Conn) pinNewest() {
 	for {
-		c.pin(nil)
-		v := c.view()
-		c.pin(v)
+		c.Pin(nil)
+		v := c.View()
+		c.Pin(v)
 		if c.past.Load() != nil || v == c.db.Newest() {
 			return
 		}
@@ -131,7 +132,7 @@ func (c *Conn) pinNewest() {
 func (c *Conn) travelTo(v *view.View) { c.past.Store(v) }
 
 // view returns the view that the connection sees now.
-func (c *Conn) view() *view.View {
+func (c *Conn) View() *view.View {
 	if v := c.pinned.Load(); v != nil {
 		return v
 	}
@@ -147,10 +148,10 @@ func (c *Conn) IsReadOnly() bool { return c.access != accessWrite }
 // FileSize returns the size of the file in bytes.
 func (c *Conn) FileSize() (n int64, err error) {
 	defer task.Guard(c.log, "file size", &err)
-	if c.tx.changes() {
-		return int64(c.tx.size) * int64(c.tx.pageSize), nil
+	if c.tx.Changes() {
+		return int64(c.tx.Size) * int64(c.tx.PageSize), nil
 	}
-	return c.view().FileSize(), nil
+	return c.View().FileSize(), nil
 }
 
 // BeginRead pins the view that all reads see until EndRead.
@@ -184,7 +185,7 @@ func (c *Conn) EndRead() {
 		c.db.poller.done()
 	}
 	if c.access != accessFixed {
-		c.pin(nil)
+		c.Pin(nil)
 	}
 }
 
@@ -196,7 +197,7 @@ func (c *Conn) Close() (err error) {
 	}
 	c.state = connIdle
 	c.predictor.End()
-	c.pin(nil)
+	c.Pin(nil)
 	c.travelTo(nil)
 	c.db.leave(c)
 	if c.release != nil {

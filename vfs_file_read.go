@@ -19,8 +19,8 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
 	}
-	v := c.view()
-	if c.tx.changes() {
+	v := c.View()
+	if c.tx.Changes() {
 		n, err := c.readChanged(v, p, off)
 		if err == io.EOF {
 			return n, err
@@ -53,7 +53,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 // readChanged is ReadAt for a connection that has written something.
 func (c *Conn) readChanged(v *view.View, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
-		m, done, err := c.tx.read(p[n:], off)
+		m, done, err := c.tx.Read(p[n:], off)
 		if !done {
 			m, err = c.readPage(v, p[n:], off)
 		}
@@ -169,7 +169,7 @@ func (c *Conn) readCommitted(v *view.View, pgno uint32, p []byte, in int64) (n i
 	}
 	page = page[:v.PageSize]
 	if err := loc.ReadSegment(pgno, page); err != nil {
-		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
+		if next := c.View(); next != v && errors.Is(err, fs.ErrClosed) {
 			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.PageSize)) // no view was pinned
 			return n, true, err
 		}

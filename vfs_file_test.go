@@ -17,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/write"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -50,7 +51,7 @@ func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient 
 // connOf returns a connection of a database that has pinned a view; nil for none.
 func connOf(db *database, v *view.View) *Conn {
 	c := &Conn{db: db, log: db.log, predictor: pages.NewPredictor(db.prefetcher)}
-	c.pin(v)
+	c.Pin(v)
 	return c
 }
 
@@ -149,7 +150,7 @@ func TestCodeOf(t *testing.T) {
 		{errs.Gap(1, 2), CodeRead},
 		{errors.Join(errors.New("x"), ErrCorrupt), CodeCorrupt},
 		{ErrReadOnly, CodeReadOnly},
-		{fmt.Errorf("%w: another connection writes", errBusy), CodeBusy},
+		{fmt.Errorf("%w: another connection writes", write.ErrBusy), CodeBusy},
 		{errNoWAL, CodeError},
 		{errUnknownPragma, CodeNotFound},
 		{task.Panicked(slog.New(slog.DiscardHandler), "read", "oh"), CodeIOErr},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/write"
 )
 
 // BeginWrite takes the database's only writer slot. It fails with CodeBusy if
@@ -27,10 +28,10 @@ func (c *Conn) beginWrite() error {
 	if c.past.Load() != nil {
 		return fmt.Errorf("%w: the connection looks at the past", ErrReadOnly)
 	}
-	if err := c.db.writer.begin(c); err != nil {
+	if err := c.db.writer.Begin(c); err != nil {
 		return err
 	}
-	c.tx, c.state = newTransaction(c.pinned.Load(), c.memory), connWriting
+	c.tx, c.state = write.NewTransaction(c.pinned.Load(), c.memory), connWriting
 	return nil
 }
 
@@ -43,13 +44,13 @@ func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
 	if !c.isWriting() {
 		return 0, c.fail("write", ErrReadOnly)
 	}
-	if off == 0 && c.tx.err == nil {
+	if off == 0 && c.tx.Err == nil {
 		if err := c.refuseWAL(p); err != nil {
-			c.tx.err = err
+			c.tx.Err = err
 			return 0, c.fail("write", err)
 		}
 	}
-	if err := c.tx.write(p, off); err != nil {
+	if err := c.tx.Write(p, off); err != nil {
 		return 0, c.fail("write", err)
 	}
 	return len(p), nil
@@ -64,26 +65,26 @@ func (c *Conn) Truncate(size int64) (err error) {
 		return c.fail("truncate", ErrReadOnly)
 	}
 	if c.isSealedSize(size) {
-		err := c.tx.truncate(size)
-		c.tx.seal()
+		err := c.tx.Truncate(size)
+		c.tx.Seal()
 		return c.fail("truncate", err)
 	}
-	if !c.tx.isDirty() && c.state == connCommitted && size != c.tx.view.FileSize() {
-		c.tx.resized = true // page 1 says another size
+	if !c.tx.IsDirty() && c.state == connCommitted && size != c.tx.View.FileSize() {
+		c.tx.Resized = true // page 1 says another size
 	}
-	return c.fail("truncate", c.tx.truncate(size))
+	return c.fail("truncate", c.tx.Truncate(size))
 }
 
 // isSealedSize reports whether all changes are sealed, in a commit that has a
 // size: page 1 says it before SQLite truncates the file.
 func (c *Conn) isSealedSize(size int64) bool {
 	n := len(c.appended)
-	return n > 0 && !c.tx.isDirty() && size == int64(c.appended[n-1].Size)*int64(c.tx.pageSize)
+	return n > 0 && !c.tx.IsDirty() && size == int64(c.appended[n-1].Size)*int64(c.tx.PageSize)
 }
 
 // IsResized reports whether the file was truncated after a commit, and that is
 // not committed yet.
-func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.resized }
+func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.Resized }
 
 // IsRolledBack reports whether the file is as it is after a rollback: a write
 // has failed, after which SQLite can only be rolling back; or page 1 has the
@@ -94,8 +95,8 @@ func (c *Conn) IsRolledBack() bool {
 	if !c.isWriting() {
 		return false
 	}
-	sameCounter := c.tx.counter == c.tx.view.State.Counter.Load()
-	return c.tx.err != nil || c.state != connCommitted && !c.tx.resized && sameCounter
+	sameCounter := c.tx.Counter == c.tx.View.State.Counter.Load()
+	return c.tx.Err != nil || c.state != connCommitted && !c.tx.Resized && sameCounter
 }
 
 // Seal writes the changes to the write buffer as a commit that others do not see
@@ -108,15 +109,15 @@ func (c *Conn) Seal(durable bool) (err error) {
 }
 
 func (c *Conn) seal(durable bool) error {
-	if !c.isWriting() || c.tx.err != nil || !c.tx.isDirty() {
+	if !c.isWriting() || c.tx.Err != nil || !c.tx.IsDirty() {
 		return nil
 	}
-	commit, err := c.db.writer.append(c.tx, durable)
+	commit, err := c.db.writer.Append(c.tx, durable)
 	if err != nil {
-		c.tx.err = err
+		c.tx.Err = err
 		return err
 	}
-	c.tx.seal()
+	c.tx.Seal()
 	c.appended = append(c.appended, commit)
 	return nil
 }
@@ -137,17 +138,17 @@ func (c *Conn) commit(durable bool) error {
 	if err := c.seal(durable); err != nil {
 		return err
 	}
-	if c.tx.err != nil {
-		return fmt.Errorf("an earlier write of the transaction failed: %w", c.tx.err)
+	if c.tx.Err != nil {
+		return fmt.Errorf("an earlier write of the transaction failed: %w", c.tx.Err)
 	}
 	if len(c.appended) == 0 {
 		return nil
 	}
-	if err := c.db.writer.finish(c, c.tx, c.appended); err != nil {
-		c.tx.err = err
+	if err := c.db.writer.Finish(c, c.tx, c.appended); err != nil {
+		c.tx.Err = err
 		return err
 	}
-	c.committed = c.appended[len(c.appended)-1].number
+	c.committed = c.appended[len(c.appended)-1].Number
 	c.appended, c.state = nil, connCommitted
 	c.startAgain(c.pinned.Load())
 	return nil
@@ -157,20 +158,20 @@ func (c *Conn) commit(durable bool) error {
 func (c *Conn) Rollback() {
 	defer task.Guard(c.log, "rollback", new(error))
 	if c.isWriting() {
-		c.startAgain(c.tx.view)
+		c.startAgain(c.tx.View)
 	}
 }
 
 // startAgain drops the changes and goes on with a view.
 func (c *Conn) startAgain(v *view.View) {
-	if c.tx.counter != c.tx.view.State.Counter.Load() {
+	if c.tx.Counter != c.tx.View.State.Counter.Load() {
 		// SQLite may go on with pages that it takes for those of this counter.
-		c.db.SkipCounter(c.tx.counter)
+		c.db.SkipCounter(c.tx.Counter)
 	}
-	c.db.writer.takeBack(c.appended)
+	c.db.writer.TakeBack(c.appended)
 	c.appended = nil
-	c.memory = c.tx.drop()
-	c.tx = newTransaction(v, c.memory)
+	c.memory = c.tx.Drop()
+	c.tx = write.NewTransaction(v, c.memory)
 }
 
 // EndWrite drops what is not committed and gives the writer slot back. With
@@ -186,15 +187,15 @@ func (c *Conn) EndWrite() (err error) {
 
 func (c *Conn) endWrite() error {
 	committed := c.state == connCommitted
-	c.startAgain(c.tx.view)
+	c.startAgain(c.tx.View)
 	c.tx, c.state = nil, connReading
-	c.db.writer.end(c)
+	c.db.writer.End(c)
 	if !committed || !c.db.opts.SyncOnCommit {
 		return nil
 	}
 	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
 	defer cancel()
-	return c.db.writer.await(ctx, c.committed)
+	return c.db.writer.Await(ctx, c.committed)
 }
 
 // setWriteEnabled turns write mode of the database on or off.
@@ -219,9 +220,9 @@ func (c *Conn) setWriteEnabled(s string) error {
 	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.CloseTimeout)
 	defer cancel()
 	if on {
-		return c.db.writer.enable(ctx, true)
+		return c.db.writer.Enable(ctx, true)
 	}
-	return c.db.writer.disable(ctx)
+	return c.db.writer.Disable(ctx)
 }
 
 // syncNow is PRAGMA litestream_sync.

@@ -37,11 +37,11 @@ func (x *index) forgetServed() {
 		x.pages.DropLocal()
 		x.pages.Reset(max(cur.PageSize, dbheader.MinPageSize))
 		again := *cur
-		switch x.writer.replace(cur, x.NewState(&again)) {
+		switch x.writer.Replace(cur, x.NewState(&again)) {
 		case nil:
 			return
 		case errs.ErrWriting:
-			x.writer.stampLocal() // the next sync publishes the new state
+			x.writer.StampLocal() // the next sync publishes the new state
 			return
 		}
 	}

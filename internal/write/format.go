@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 // be opened: bytes 18 and 19. Commits leave that as it is. It is safe for
 // concurrent use.
 type pageOneFormat struct {
-	*writeDeps
+	*Deps
 
 	mu struct {
 		sync.Mutex // duty: both
@@ -45,13 +45,13 @@ func (f *pageOneFormat) set(s *view.State, bytes [2]byte) {
 // learn reads the format from the replica, if a file of another process may have
 // changed it.
 func (f *pageOneFormat) learn() error {
-	cur := f.views.Current.Load()
+	cur := f.Views.Current.Load()
 	if cur.Commit == 0 || f.isOf(cur.State) {
 		return nil
 	}
-	ctx, cancel := f.tasks.WithTimeout(f.opts.readTimeout)
+	ctx, cancel := f.Tasks.WithTimeout(f.Opts.ReadTimeout)
 	defer cancel()
-	page, err := f.pages.page(ctx, cur, 1)
+	page, err := f.Pages.Page(ctx, cur, 1)
 	if err != nil {
 		return err
 	}

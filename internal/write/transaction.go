@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"encoding/binary"
@@ -26,48 +26,48 @@ const (
 
 func (s txState) String() string { return [...]string{"clean", "dirty", "sealed", "reopened"}[s] }
 
-// transaction is what a connection that holds the writer slot has changed and
+// Transaction is what a connection that holds the writer slot has changed and
 // not committed. No other connection sees it. It is not safe for concurrent use.
-type transaction struct {
-	view     *view.View // that it changes
+type Transaction struct {
+	View     *view.View // that it changes
 	state    txState
-	pageSize uint32
+	PageSize uint32
 	slots    map[uint32]int64 // where pages are in data, in pages
 	data     tempfile.File
 	used     int64  // slots that were ever given
-	size     uint32 // of the database now, pages
+	Size     uint32 // of the database now, pages
 	least    uint32 // the smallest size since the transaction began, pages
-	counter  uint32 // change counter in page 1
+	Counter  uint32 // change counter in page 1
 	wal      bool   // page 1 says WAL mode; it does not when it is read back
-	resized  bool   // size is what SQLite set after a commit, not what page 1 says
-	err      error  // why a write failed: nothing may be committed; nil if none did
+	Resized  bool   // size is what SQLite set after a commit, not what page 1 says
+	Err      error  // why a write failed: nothing may be committed; nil if none did
 }
 
 var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
 
-func newTransaction(v *view.View, memory []byte) *transaction {
-	return &transaction{
+func NewTransaction(v *view.View, memory []byte) *Transaction {
+	return &Transaction{
 		data: tempfile.New(memory),
-		view: v, pageSize: v.PageSize, slots: make(map[uint32]int64),
-		size: v.Commit, least: v.Commit, counter: v.State.Counter.Load(),
+		View: v, PageSize: v.PageSize, slots: make(map[uint32]int64),
+		Size: v.Commit, least: v.Commit, Counter: v.State.Counter.Load(),
 	}
 }
 
-// write notes a page. After an error nothing of the transaction is committed:
+// Write notes a page. After an error nothing of the transaction is committed:
 // SQLite writes only to undo it, and that is ignored.
-func (tx *transaction) write(p []byte, off int64) error {
-	if tx.err != nil {
+func (tx *Transaction) Write(p []byte, off int64) error {
+	if tx.Err != nil {
 		return nil
 	}
-	tx.err = tx.writePage(p, off)
-	return tx.err
+	tx.Err = tx.writePage(p, off)
+	return tx.Err
 }
 
-func (tx *transaction) writePage(p []byte, off int64) error {
-	if tx.pageSize == 0 && ltx.IsValidPageSize(uint32(len(p))) {
-		tx.pageSize = uint32(len(p)) // of a new database
+func (tx *Transaction) writePage(p []byte, off int64) error {
+	if tx.PageSize == 0 && ltx.IsValidPageSize(uint32(len(p))) {
+		tx.PageSize = uint32(len(p)) // of a new database
 	}
-	size := int64(tx.pageSize)
+	size := int64(tx.PageSize)
 	switch {
 	case size == 0 || off < 0 || off%size != 0 || int64(len(p)) != size:
 		return fmt.Errorf("write %d bytes at %d to pages of %d: %w", len(p), off, size, errPageSize)
@@ -75,7 +75,7 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 		return fmt.Errorf("write at %d: the database would be too large", off)
 	}
 	pgno := uint32(off/size) + 1
-	if pgno == ltx.LockPgno(tx.pageSize) {
+	if pgno == ltx.LockPgno(tx.PageSize) {
 		return fmt.Errorf("write page %d: it is the lock page", pgno)
 	}
 	if pgno == 1 {
@@ -91,40 +91,40 @@ func (tx *transaction) writePage(p []byte, off int64) error {
 		return fmt.Errorf("write page %d to a temporary file: %w", pgno, err)
 	}
 	tx.slots[pgno], tx.used = slot, max(tx.used, slot+1)
-	tx.size = max(tx.size, pgno)
+	tx.Size = max(tx.Size, pgno)
 	if pgno == 1 {
-		tx.counter = binary.BigEndian.Uint32(p[dbheader.OffChangeCounter:])
+		tx.Counter = binary.BigEndian.Uint32(p[dbheader.OffChangeCounter:])
 		tx.wal = p[dbheader.OffWriteVersion] != 1 || p[dbheader.OffReadVersion] != 1
 	}
 	tx.change()
 	return nil
 }
 
-// truncate sets the size.
-func (tx *transaction) truncate(size int64) error {
-	if tx.err != nil {
+// Truncate sets the size.
+func (tx *Transaction) Truncate(size int64) error {
+	if tx.Err != nil {
 		return nil
 	}
-	if tx.pageSize == 0 || size < 0 || size%int64(tx.pageSize) != 0 || size/int64(tx.pageSize) >= 1<<32-1 {
-		tx.err = fmt.Errorf("truncate to %d bytes: %w", size, errPageSize)
-		return tx.err
+	if tx.PageSize == 0 || size < 0 || size%int64(tx.PageSize) != 0 || size/int64(tx.PageSize) >= 1<<32-1 {
+		tx.Err = fmt.Errorf("truncate to %d bytes: %w", size, errPageSize)
+		return tx.Err
 	}
-	n := uint32(size / int64(tx.pageSize))
-	if n < tx.size {
+	n := uint32(size / int64(tx.PageSize))
+	if n < tx.Size {
 		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
 		if n == 0 {
-			tx.counter = tx.view.State.Counter.Load() // a new database was rolled back
+			tx.Counter = tx.View.State.Counter.Load() // a new database was rolled back
 		}
 	}
-	if n != tx.size {
-		tx.size, tx.least = n, min(tx.least, n)
+	if n != tx.Size {
+		tx.Size, tx.least = n, min(tx.least, n)
 		tx.change()
 	}
 	return nil
 }
 
 // change notes that something was changed.
-func (tx *transaction) change() {
+func (tx *Transaction) change() {
 	switch tx.state {
 	case txClean:
 		tx.state = txDirty
@@ -133,22 +133,22 @@ func (tx *transaction) change() {
 	}
 }
 
-// seal notes that everything that was changed is in the write buffer.
-func (tx *transaction) seal() { tx.state, tx.resized = txSealed, false }
+// Seal notes that everything that was changed is in the write buffer.
+func (tx *Transaction) Seal() { tx.state, tx.Resized = txSealed, false }
 
-// isDirty reports whether something was changed that is not in the write buffer.
-func (tx *transaction) isDirty() bool { return tx.state == txDirty || tx.state == txReopened }
+// IsDirty reports whether something was changed that is not in the write buffer.
+func (tx *Transaction) IsDirty() bool { return tx.state == txDirty || tx.state == txReopened }
 
-// changes reports whether a read has to look here first.
-func (tx *transaction) changes() bool { return tx != nil && tx.err == nil && tx.state != txClean }
+// Changes reports whether a read has to look here first.
+func (tx *Transaction) Changes() bool { return tx != nil && tx.Err == nil && tx.state != txClean }
 
-// read fills p from the page that holds offset off, to the end of the page at
+// Read fills p from the page that holds offset off, to the end of the page at
 // most. Done reports whether the transaction has changed that page; at the end of
 // the database done is set, and the error is io.EOF.
-func (tx *transaction) read(p []byte, off int64) (n int, done bool, err error) {
-	size := int64(tx.pageSize)
+func (tx *Transaction) Read(p []byte, off int64) (n int, done bool, err error) {
+	size := int64(tx.PageSize)
 	pgno, in := uint32(off/size)+1, off%size
-	if pgno > tx.size {
+	if pgno > tx.Size {
 		return 0, true, io.EOF
 	}
 	p = p[:min(int64(len(p)), size-in)]
@@ -168,46 +168,46 @@ func (tx *transaction) read(p []byte, off int64) (n int, done bool, err error) {
 
 // commitSize returns the size that the database has after the commit, pages. Page
 // 1 says it, as SQLite truncates the file later.
-func (tx *transaction) commitSize() (uint32, error) {
-	if tx.resized {
-		return tx.size, nil
+func (tx *Transaction) commitSize() (uint32, error) {
+	if tx.Resized {
+		return tx.Size, nil
 	}
 	slot, ok := tx.slots[1]
 	if !ok {
-		return tx.size, nil
+		return tx.Size, nil
 	}
 	hdr := make([]byte, dbheader.Size)
-	if _, err := tx.data.ReadAt(hdr, slot*int64(tx.pageSize)); err != nil && err != io.EOF {
+	if _, err := tx.data.ReadAt(hdr, slot*int64(tx.PageSize)); err != nil && err != io.EOF {
 		return 0, fmt.Errorf("read page 1 of the transaction: %w", err)
 	}
-	if _, err := dbheader.Check(hdr, tx.pageSize); err != nil {
+	if _, err := dbheader.Check(hdr, tx.PageSize); err != nil {
 		return 0, fmt.Errorf("page 1 of the transaction: %w", err)
 	}
 	n := binary.BigEndian.Uint32(hdr[dbheader.OffCommit:])
 	if n == 0 || binary.BigEndian.Uint32(hdr[dbheader.OffChangeCounter:]) != binary.BigEndian.Uint32(hdr[dbheader.OffVersionValid:]) {
-		n = tx.size
+		n = tx.Size
 	}
 	return n, nil
 }
 
 // pgnos returns the pages that were changed, up to a size, in ascending order.
-func (tx *transaction) pgnos(size uint32) []uint32 {
+func (tx *Transaction) pgnos(size uint32) []uint32 {
 	all := slices.Sorted(maps.Keys(tx.slots))
 	n, _ := slices.BinarySearch(all, size+1)
 	return all[:n]
 }
 
 // page fills p with a page that was changed.
-func (tx *transaction) page(pgno uint32, p []byte) error {
-	n, err := tx.data.ReadAt(p, tx.slots[pgno]*int64(tx.pageSize))
+func (tx *Transaction) page(pgno uint32, p []byte) error {
+	n, err := tx.data.ReadAt(p, tx.slots[pgno]*int64(tx.PageSize))
 	if n == len(p) {
 		return nil
 	}
 	return fmt.Errorf("read page %d of the transaction: %w", pgno, err)
 }
 
-// drop forgets what was changed, and returns memory for the next transaction.
-func (tx *transaction) drop() []byte {
+// Drop forgets what was changed, and returns memory for the next transaction.
+func (tx *Transaction) Drop() []byte {
 	memory := tx.data.Spare()
 	_ = tx.data.Close() // nothing of it is kept
 	return memory

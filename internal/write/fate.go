@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"cmp"
@@ -107,8 +107,8 @@ func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Chec
 		return nil, nil
 	}
 	var files []*ltx.FileInfo
-	err = r.store.Retry(ctx, func() (err error) {
-		files, err = r.store.List(ctx, key.Level, key.MinTXID, false)
+	err = r.Store.Retry(ctx, func() (err error) {
+		files, err = r.Store.List(ctx, key.Level, key.MinTXID, false)
 		return err
 	})
 	if err != nil {
@@ -118,7 +118,7 @@ func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Chec
 		if view.KeyOf(f) != key {
 			continue
 		}
-		sum, err := r.store.Checksum(ctx, f)
+		sum, err := r.Store.Checksum(ctx, f)
 		if err == nil && sum != want {
 			why = fmt.Errorf("it is of another history of the database: %s has another checksum", key)
 		}
@@ -143,7 +143,7 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (b
 		}
 		return base.Timestamp == s.newest && base.Commit == s.commit, nil
 	}
-	sum, err := r.store.Checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
+	sum, err := r.Store.Checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
 	if errs.IsMissing(err) || errors.Is(err, errs.ErrCorrupt) {
 		return false, nil
 	}
@@ -158,10 +158,10 @@ func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view.View)
 		return nil
 	}
 	at := view.Key{Level: s.log.State.Level, MinTXID: s.log.State.MinTXID, MaxTXID: s.log.State.MaxTXID}
-	err := r.store.Load(ctx, at, make([]byte, ltx.HeaderSize), 0)
+	err := r.Store.Load(ctx, at, make([]byte, ltx.HeaderSize), 0)
 	switch {
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
-		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", errWrongListing, base.TXID, at)
+		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", ErrWrongListing, base.TXID, at)
 	case !errs.IsMissing(err):
 		return err
 	case base.Last == nil:

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"context"
@@ -38,7 +38,7 @@ type recovery struct {
 	segments []*segment // whose commits are replayed, the oldest first
 	kept     string     // path of the buffer of the segments that are kept aside; empty: there are none
 
-	*writeDeps
+	*Deps
 	b    *writeBuffer
 	left []*leftSegment
 }
@@ -48,12 +48,12 @@ type recovery struct {
 // removed. Segments that do not follow it are kept aside. So are segments that
 // are damaged: as a whole, though the commits before the damage are replayed.
 // Nothing is changed before all segments have been read.
-func recoverBuffer(ctx context.Context, deps *writeDeps, b *writeBuffer, base *view.View) (*recovery, error) {
+func recoverBuffer(ctx context.Context, deps *Deps, b *writeBuffer, base *view.View) (*recovery, error) {
 	numbers, err := b.numbers()
 	if err != nil {
 		return nil, err
 	}
-	r := &recovery{writeDeps: deps, b: b}
+	r := &recovery{Deps: deps, b: b}
 	for _, n := range numbers {
 		l, err := r.read(n)
 		if err == nil {
@@ -78,7 +78,7 @@ func recoverBuffer(ctx context.Context, deps *writeDeps, b *writeBuffer, base *v
 	}
 	if len(r.segments) > 0 {
 		last := r.segments[len(r.segments)-1]
-		r.log.Info("commits were found in the write buffer", "segments", len(r.segments), "last", last.txid(), "pages", last.commit)
+		r.Log.Info("commits were found in the write buffer", "segments", len(r.segments), "last", last.txid(), "pages", last.commit)
 	}
 	return r, nil
 }
@@ -107,7 +107,7 @@ func (r *recovery) read(number uint64) (*leftSegment, error) {
 	if len(commits) > 0 {
 		l.s = newSegment(log)
 		for _, c := range commits {
-			l.s.add(&localCommit{Commit: c, segment: l.s})
+			l.s.add(&LocalCommit{Commit: c, segment: l.s})
 		}
 	}
 	return l, nil
@@ -124,14 +124,14 @@ func (r *recovery) checkOwner(base *view.View) error {
 		switch {
 		case l.log.Owner == commitlog.Owner{}:
 			if l.fate == fateReplay && base.Last == nil {
-				r.log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
+				r.Log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
 			}
-		case isSameOwner(l.log.Owner, r.owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
+		case IsSameOwner(l.log.Owner, r.Owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
 		case base.Last == nil || l.fate == fateKeep || l.why != nil:
 			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that one with this path to upload them, or give this one another path",
-				errs.ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.owner))
+				errs.ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.Owner))
 		default:
-			r.log.Info("the write buffer was for another replica, whose state this one has", "segment", l.number, "was", l.log.Owner.Replica, "is", r.owner.Replica)
+			r.Log.Info("the write buffer was for another replica, whose state this one has", "segment", l.number, "was", l.log.Owner.Replica, "is", r.Owner.Replica)
 		}
 	}
 	return nil
@@ -151,7 +151,7 @@ func (r *recovery) keep() (err error) {
 		return nil
 	}
 	r.kept, err = r.b.keepAside(kept)
-	r.log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
+	r.Log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
 	if err != nil {
 		return err
 	}
@@ -167,9 +167,9 @@ func (r *recovery) clear() error {
 		switch {
 		case l.why != nil || l.tail.Size == 0:
 		case l.tail.Zeros:
-			r.log.Warn("a segment of the write buffer ends in zeros", "segment", l.number, "bytes", l.tail.Size)
+			r.Log.Warn("a segment of the write buffer ends in zeros", "segment", l.number, "bytes", l.tail.Size)
 		default:
-			r.log.Info("the write buffer ends in a commit that was not acknowledged", "segment", l.number, "bytes", l.tail.Size)
+			r.Log.Info("the write buffer ends in a commit that was not acknowledged", "segment", l.number, "bytes", l.tail.Size)
 		}
 		switch {
 		case l.fate == fateReplay && l.tail.Size > 0:
@@ -180,12 +180,12 @@ func (r *recovery) clear() error {
 		case l.fate == fateReplay || l.why != nil:
 			continue
 		case l.fate == fateSynced:
-			r.log.Info("a segment of the write buffer is on the replica already", "txid", l.s.txid())
+			r.Log.Info("a segment of the write buffer is on the replica already", "txid", l.s.txid())
 		case l.log == nil && !r.b.lock.isOurs:
 			r.b.ignore(l.number)
 			continue
 		default:
-			r.log.Info("a segment of the write buffer has no commit", "segment", l.number)
+			r.Log.Info("a segment of the write buffer has no commit", "segment", l.number)
 		}
 		if err := r.b.removeNumber(l.number); err != nil {
 			return err

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"cmp"
@@ -18,17 +18,17 @@ import (
 //
 // Segment and buffer belong together: at any time write mode may be turned off,
 // once all is synced, and on again with another buffer.
-func (q *queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
+func (q *Queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.mu.buffer != nil && len(q.mu.segments) > 0 {
 		s = q.mu.segments[0]
 	}
-	return s, q.mu.buffer, q.mu.isDoubtful(q.known)
+	return s, q.mu.buffer, q.mu.isDoubtful(q.Known)
 }
 
 // isFinished reports whether all commits of a segment are finished.
-func (q *queue) isFinished(s *segment) bool {
+func (q *Queue) isFinished(s *segment) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return s.open == 0
@@ -36,7 +36,7 @@ func (q *queue) isFinished(s *segment) bool {
 
 // allWait reports whether as many goroutines wait for a sync as when the last
 // one ended.
-func (q *queue) allWait() bool {
+func (q *Queue) allWait() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.mu.waiting.len() >= q.mu.waiting.expected
@@ -44,22 +44,22 @@ func (q *queue) allWait() bool {
 
 // syncEnded notes how a sync ended. It reports whether the goroutine that syncs
 // is to end, as there is nothing more to do.
-func (q *queue) syncEnded(err error) (done bool) {
+func (q *Queue) syncEnded(err error) (done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err != nil && q.mu.problem == nil && !q.tasks.Closed() && !errors.Is(err, errs.ErrConflict) {
-		q.log.Warn("sync failed, and is tried again", "error", err, "bytes", q.mu.unsynced())
+	if err != nil && q.mu.problem == nil && !q.Tasks.Closed() && !errors.Is(err, errs.ErrConflict) {
+		q.Log.Warn("sync failed, and is tried again", "error", err, "bytes", q.mu.unsynced())
 	}
 	if err == nil && q.mu.problem != nil {
-		q.log.Info("sync works again")
+		q.Log.Info("sync works again")
 	}
 	if err != nil {
-		q.mu.counts.failures++
+		q.mu.counts.Failures++
 	}
 	q.mu.problem = err
 	q.mu.attempts++
 	q.mu.change()
-	if len(q.mu.segments) == 0 && !q.mu.isDoubtful(q.known) || q.tasks.Closed() {
+	if len(q.mu.segments) == 0 && !q.mu.isDoubtful(q.Known) || q.Tasks.Closed() {
 		q.mu.running = false
 		return true
 	}
@@ -68,10 +68,10 @@ func (q *queue) syncEnded(err error) (done bool) {
 
 // epochOf returns the epoch of the pages of the oldest segment. While the
 // segment is the oldest, the epoch stays.
-func (q *queue) epochOf(s *segment) (uint32, error) {
+func (q *Queue) epochOf(s *segment) (uint32, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.views.Current.Load().Epoch, q.mu.checkOldest(s)
+	return q.Views.Current.Load().Epoch, q.mu.checkOldest(s)
 }
 
 // checkOldest returns why a segment is not the oldest any more, nil if it is.
@@ -87,40 +87,40 @@ func (s *queueState) checkOldest(first *segment) error {
 // one that is based on that. It returns the current view, and the write buffer
 // that the segment is in; nil if closing gave up waiting, and the next process
 // finds the segment on the replica.
-func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View, *writeBuffer, error) {
+func (q *Queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View, *writeBuffer, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.mu.checkOldest(s); err != nil {
 		return nil, nil, fmt.Errorf("publish %s: %w", f, err)
 	}
 	for {
-		cur := q.views.Current.Load()
+		cur := q.Views.Current.Load()
 		next, err := cur.Advance(f, index)
 		if err != nil {
 			return nil, nil, err
 		}
 		next.Own = true
-		local := q.views.Local.Load()
+		local := q.Views.Local.Load()
 		rest := q.mu.segments[1:]
 		if len(rest) == 0 {
 			next.State = local.State
 		} else {
-			q.views.NewOldState(next)
+			q.Views.NewOldState(next)
 		}
-		if !q.views.Current.CompareAndSwap(cur, next) {
+		if !q.Views.Current.CompareAndSwap(cur, next) {
 			continue // pages of it were moved
 		}
 		q.mu.segments = rest
-		q.known.uploaded(&ltx.FileInfo{MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size})
+		q.Known.uploaded(&ltx.FileInfo{MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size})
 		if len(rest) == 0 {
-			q.views.Local.Store(nil)
+			q.Views.Local.Store(nil)
 		} else {
 			v := next
 			for _, s := range rest {
 				v = withSegment(v, s)
 			}
 			v.State = local.State
-			q.views.Local.Store(v)
+			q.Views.Local.Store(v)
 		}
 		format := s.log.Format
 		if format == [2]byte{} {
@@ -132,20 +132,20 @@ func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View
 }
 
 // published notes that the commits up to a number are on the replica.
-func (q *queue) published(number uint64) {
+func (q *Queue) published(number uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.mu.synced = number
-	q.mu.counts.syncs++
+	q.mu.counts.Syncs++
 	q.mu.waiting.release(number)
-	q.compact()
+	q.Compact()
 	q.mu.change()
 }
 
 // lose ends write mode, because another writer has written. Commits that are
 // not on the replica are kept aside. It returns the error that callers get which
 // wait for them.
-func (q *queue) lose(why error) error {
+func (q *Queue) lose(why error) error {
 	err := fmt.Errorf("%w: %w", errs.ErrConflict, why)
 	q.mu.Lock()
 	b, segments := q.mu.buffer, q.mu.segments
@@ -153,16 +153,16 @@ func (q *queue) lose(why error) error {
 	lost := q.mu.lost.to - q.mu.lost.from
 	undo := q.mu.unfinished()
 	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.lost(), nil, nil
-	q.known.forget()
+	q.Known.Forget()
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
-	if local := q.views.Local.Load(); local != nil {
+	if local := q.Views.Local.Load(); local != nil {
 		// The next number may be in pages of the connection that is just writing.
-		cur := q.views.Current.Load()
-		q.views.SkipCounter(local.State.Counter.Load() + 1)
+		cur := q.Views.Current.Load()
+		q.Views.SkipCounter(local.State.Counter.Load() + 1)
 		again := *cur
-		q.views.Current.CompareAndSwap(cur, q.views.NewState(&again))
+		q.Views.Current.CompareAndSwap(cur, q.Views.NewState(&again))
 	}
-	q.views.Local.Store(nil)
+	q.Views.Local.Store(nil)
 	q.mu.change()
 	q.mu.Unlock()
 	if b == nil {
@@ -170,12 +170,12 @@ func (q *queue) lose(why error) error {
 	}
 	undo(b)
 	path, kerr := b.keepAside(toKeep(segments))
-	q.log.Error("another writer has written to the replica: this database is read-only now, and follows it",
+	q.Log.Error("another writer has written to the replica: this database is read-only now, and follows it",
 		"error", why, "commits", lost, "kept", path)
 	if kerr = errors.Join(kerr, b.close()); kerr != nil {
-		q.log.Error("keeping the write buffer failed", "error", kerr)
+		q.Log.Error("keeping the write buffer failed", "error", kerr)
 	}
-	q.tasks.Go(func() { _ = q.index.catchUp(q.tasks.Context()) })
+	q.Tasks.Go(func() { _ = q.Index.CatchUp(q.Tasks.Context()) })
 	return err
 }
 

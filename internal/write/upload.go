@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"context"
@@ -40,26 +40,26 @@ const (
 	gatherMost = 50 * time.Millisecond
 )
 
-// uploader makes files of the replica of the segments of a queue. One goroutine
+// Uploader makes files of the replica of the segments of a queue. One goroutine
 // uses it at a time: the queue starts it, and it ends when nothing is left.
-type uploader struct {
-	*writeDeps
-	queue     *queue
-	inspector *inspector
+type Uploader struct {
+	*Deps
+	Queue     *Queue
+	Inspector *Inspector
 
 	// retired are segments that are on the replica, and whose files are still
 	// open, as views that connections have pinned may have pages there.
 	retired []*segment
 }
 
-// run syncs every WriteSyncInterval, until everything is on the replica.
-func (u *uploader) run() {
-	delay := u.opts.syncInterval
+// Run syncs every WriteSyncInterval, until everything is on the replica.
+func (u *Uploader) Run() {
+	delay := u.Opts.SyncInterval
 	failed := time.Duration(0) // delay after an error; 0: there was none
 	took := time.Duration(0)   // the last sync
 	for {
 		u.pause(delay, failed > 0)
-		if u.opts.syncOnCommit {
+		if u.Opts.SyncOnCommit {
 			u.gather(took)
 		}
 		start := time.Now()
@@ -69,14 +69,14 @@ func (u *uploader) run() {
 			continue
 		}
 		took = time.Since(start)
-		delay = u.opts.syncInterval
+		delay = u.Opts.SyncInterval
 		if err != nil {
 			failed = min(max(2*failed, firstSyncDelay), lastSyncDelay)
 			delay = failed/2 + rand.N(failed)
 		} else {
 			failed = 0
 		}
-		if u.queue.syncEnded(err) {
+		if u.Queue.syncEnded(err) {
 			return
 		}
 	}
@@ -85,7 +85,7 @@ func (u *uploader) run() {
 // pause returns when the next sync is due, or a goroutine waits for it. After an
 // error, that a goroutine waits is no reason to try again at once. A negative
 // delay is for ever.
-func (u *uploader) pause(delay time.Duration, failing bool) {
+func (u *Uploader) pause(delay time.Duration, failing bool) {
 	start := time.Now()
 	timer := time.NewTimer(max(delay, 0))
 	defer timer.Stop()
@@ -96,24 +96,24 @@ func (u *uploader) pause(delay time.Duration, failing bool) {
 	select {
 	case <-due:
 		return
-	case <-u.tasks.Context().Done():
+	case <-u.Tasks.Context().Done():
 		return
-	case <-u.queue.kick:
+	case <-u.Queue.kick:
 	}
 	if failing {
 		timer.Reset(min(delay, impatientDelay) - time.Since(start))
 		select {
 		case <-timer.C:
-		case <-u.tasks.Context().Done():
+		case <-u.Tasks.Context().Done():
 		}
 	}
 }
 
 // gather waits until as many goroutines wait for a sync as when the last one
 // ended, which took so long.
-func (u *uploader) gather(took time.Duration) {
+func (u *Uploader) gather(took time.Duration) {
 	until := time.Now().Add(min(took/gatherPart, gatherMost))
-	for time.Now().Before(until) && !u.queue.allWait() {
+	for time.Now().Before(until) && !u.Queue.allWait() {
 		time.Sleep(gatherStep)
 	}
 }
@@ -122,13 +122,13 @@ func (u *uploader) gather(took time.Duration) {
 var errUnfinished = errors.New("a commit is not finished")
 
 // syncOnce uploads the commits that there are when it begins.
-func (u *uploader) syncOnce() (err error) {
-	defer task.Guard(u.log, "sync", &err)
+func (u *Uploader) syncOnce() (err error) {
+	defer task.Guard(u.Log, "sync", &err)
 	var rotated *writeBuffer // whose segment was ended here
 	for {
-		s, b, doubtful := u.queue.oldest()
+		s, b, doubtful := u.Queue.oldest()
 		if s == nil && doubtful {
-			return u.inspector.lookAgain()
+			return u.Inspector.lookAgain()
 		}
 		if s == nil {
 			return nil
@@ -138,13 +138,13 @@ func (u *uploader) syncOnce() (err error) {
 			if rotated == b {
 				return nil // it was begun since
 			}
-			b.rotate(func(active *segment) bool { return active == s && u.queue.isFinished(s) })
+			b.rotate(func(active *segment) bool { return active == s && u.Queue.isFinished(s) })
 			if b.isActive(s) {
 				return errUnfinished
 			}
 			rotated = b
 		}
-		if !u.queue.isFinished(s) {
+		if !u.Queue.isFinished(s) {
 			return errUnfinished // though nothing more can be appended, as the disk failed
 		}
 		if err := u.uploadSegment(s); err != nil {
@@ -154,13 +154,13 @@ func (u *uploader) syncOnce() (err error) {
 }
 
 // uploadSegment makes a segment a file of the replica.
-func (u *uploader) uploadSegment(s *segment) error {
-	ctx, cancel := u.tasks.WithTransfer(u.opts.readTimeout, s.bytes)
+func (u *Uploader) uploadSegment(s *segment) error {
+	ctx, cancel := u.Tasks.WithTransfer(u.Opts.ReadTimeout, s.bytes)
 	defer cancel()
 	there := false
-	if !u.inspector.isSure() {
+	if !u.Inspector.isSure() {
 		var err error
-		if there, err = u.inspector.lookAhead(ctx, s); err != nil {
+		if there, err = u.Inspector.lookAhead(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -172,23 +172,23 @@ func (u *uploader) uploadSegment(s *segment) error {
 	if info.Size != e.size {
 		return fmt.Errorf("upload %s: storage says %d bytes, not %d", view.KeyOf(info), info.Size, e.size)
 	}
-	if err := u.inspector.verify(ctx, s, info); err != nil {
+	if err := u.Inspector.verify(ctx, s, info); err != nil {
 		return err
 	}
-	u.log.Debug("synced", "txid", s.txid(), "commits", s.commits, "pages", len(s.pages), "bytes", e.size, "duration", time.Since(start))
+	u.Log.Debug("synced", "txid", s.txid(), "commits", s.commits, "pages", len(s.pages), "bytes", e.size, "duration", time.Since(start))
 	if err := u.publish(s, e, info); err != nil {
 		return err
 	}
-	u.inspector.mender.settle(ctx)
+	u.Inspector.mender.settle(ctx)
 	return nil
 }
 
 // create makes the file of a segment. If a file of its name is there, or there
 // says so, it is to be the segment's: from an upload whose answer was lost.
-func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
+func (u *Uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
 	e, err = new(encoding), fs.ErrExist
 	if !there {
-		info, err = u.store.Create(ctx, view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()}, func(dst io.Writer) error {
+		info, err = u.Store.Create(ctx, view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()}, func(dst io.Writer) error {
 			*e = encoding{}
 			return e.encode(dst, s)
 		})
@@ -198,7 +198,7 @@ func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encod
 		if err := e.encode(discard{ctx}, s); err != nil {
 			return nil, nil, err
 		}
-		info, err = u.inspector.findOwn(ctx, s, e)
+		info, err = u.Inspector.findOwn(ctx, s, e)
 	}
 	return e, info, err
 }
@@ -222,16 +222,16 @@ func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *view.File {
 
 // publish makes views point to the file of a segment, and gives its pages to
 // the tiers.
-func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
+func (u *Uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	f := e.newFile(s, info)
-	epoch, err := u.queue.epochOf(s)
+	epoch, err := u.Queue.epochOf(s)
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", f, err)
 	}
-	u.views.Arriving.Add(1)
+	u.Views.Arriving.Add(1)
 	defer func() {
-		u.views.Arriving.Add(-1)
-		u.tiers.Notify()
+		u.Views.Arriving.Add(-1)
+		u.Tiers.Notify()
 	}()
 	u.keepPages(s, epoch) // before a connection looks for them
 	next, err := u.publishFile(s, f, e.index)
@@ -239,7 +239,7 @@ func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 		return err
 	}
 	defer u.retire(s) // its pages are needed once more
-	if u.tiers.takesOffers() {
+	if u.Tiers.TakesOffers() {
 		u.offerPages(s, f, next, epoch)
 	}
 	return nil
@@ -247,24 +247,24 @@ func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 
 // publishFile is publish without the pages. It returns the view that was
 // published.
-func (u *uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*view.View, error) {
-	next, b, err := u.queue.publish(s, f, index)
+func (u *Uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*view.View, error) {
+	next, b, err := u.Queue.publish(s, f, index)
 	if err != nil {
 		return nil, err
 	}
 	if b != nil {
 		if err := b.remove(s.log); err != nil {
-			u.log.Warn("a segment of the write buffer was not removed", "error", err)
+			u.Log.Warn("a segment of the write buffer was not removed", "error", err)
 		}
 	}
-	u.queue.published(s.last)
+	u.Queue.published(s.last)
 	return next, nil
 }
 
 // keepPages puts pages of a segment into the memory cache, so that nothing has
 // to read them from its file.
-func (u *uploader) keepPages(s *segment, epoch uint32) {
-	budget := u.opts.cacheSize / 2
+func (u *Uploader) keepPages(s *segment, epoch uint32) {
+	budget := u.Opts.CacheSize / 2
 	for _, pgno := range s.pgnos() {
 		if budget -= int64(s.log.PageSize); budget < 0 {
 			break
@@ -273,14 +273,14 @@ func (u *uploader) keepPages(s *segment, epoch uint32) {
 		if err := s.read(pgno, page); err != nil {
 			break // it was right when it was uploaded, and can be had from there
 		}
-		u.tiers.Keep(pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
+		u.Tiers.Keep(pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
 	}
 }
 
 // offerPages gives the pages of a segment to the local file, where a view has
 // them in that version.
-func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint32) {
-	ctx, cancel := context.WithTimeout(u.tasks.Context(), offerPatience)
+func (u *Uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint32) {
+	ctx, cancel := context.WithTimeout(u.Tasks.Context(), offerPatience)
 	defer cancel()
 	for _, pgno := range s.pgnos() {
 		if loc, ok := v.Lookup(pgno); !ok || loc.File != f {
@@ -290,14 +290,14 @@ func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint
 		if err := s.read(pgno, page); err != nil {
 			return // it can be had from the replica
 		}
-		u.tiers.offer(ctx, pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
+		u.Tiers.Offer(ctx, pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
 	}
 }
 
 // retire closes the files of segments that are on the replica, once no
 // connection has pinned a view with pages there.
-func (u *uploader) retire(s *segment) {
-	pinned := u.pinned()
+func (u *Uploader) retire(s *segment) {
+	pinned := u.Pinned()
 	var rest []*segment
 	for _, s := range append(u.retired, s) {
 		if isUsed(s, pinned) {

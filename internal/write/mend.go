@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"cmp"
@@ -21,14 +21,14 @@ import (
 // mender makes up for files that are missing: it makes a snapshot of the newest
 // state, and has views point to that. The goroutine that syncs uses it.
 type mender struct {
-	*writeDeps
-	known *knownFiles
+	*Deps
+	known *KnownFiles
 }
 
 // mend fills a hole: it makes a snapshot of the newest state, from the pages
 // that can still be read. A file counts as missing if reading it says so, too. S
 // is a segment that was just uploaded, or nil.
-func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
+func (i *Inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
 	missing, err := i.mender.missing(ctx, files)
 	if err != nil {
 		return nil, err
@@ -53,12 +53,12 @@ func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 		m.known.setHole(hole)
 		return nil, hole
 	case errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", errWrongListing, err)
+		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", ErrWrongListing, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", lacks, err)
 	}
 	m.known.setMended(info)
-	m.log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
+	m.Log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
 		"error", lacks, "snapshot", view.KeyOf(info), "bytes", info.Size)
 	return info, nil
 }
@@ -71,7 +71,7 @@ const mostMissing = 32
 // wrong, which is an error.
 func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	want := m.known.newest()
-	cur := m.views.Current.Load()
+	cur := m.Views.Current.Load()
 	has := cur.Files()
 	if cur.Last != nil {
 		has[cur.Last.Key()] = cur.Last
@@ -88,10 +88,10 @@ func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 			break
 		}
 		f := want[key]
-		_, err := m.store.Checksum(ctx, f)
+		_, err := m.Store.Checksum(ctx, f)
 		switch {
 		case err == nil:
-			return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(f))
+			return nil, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, view.KeyOf(f))
 		case !errs.IsMissing(err):
 			return nil, err
 		}
@@ -121,7 +121,7 @@ func namesOf(files []*ltx.FileInfo) string {
 // older state. Snapshots do not tell, as some are stamped when they are made.
 func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err error) {
 	have := m.known.all()
-	cur := m.views.Current.Load()
+	cur := m.Views.Current.Load()
 	var newest *ltx.FileInfo
 	for _, f := range files {
 		if f.Level < replica.SnapshotLevel && f.MaxTXID <= cur.TXID && have[view.KeyOf(f)] == nil && (newest == nil || f.MaxTXID > newest.MaxTXID) {
@@ -131,7 +131,7 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 	if newest == nil {
 		return nil, nil
 	}
-	timestamp, err := m.store.Timestamp(ctx, newest)
+	timestamp, err := m.Store.Timestamp(ctx, newest)
 	if err == nil && timestamp > cur.Timestamp {
 		why = fmt.Errorf("%s is younger than our transaction %s", view.KeyOf(newest), cur.TXID)
 	}
@@ -141,7 +141,7 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 // createSnapshot makes a file of the newest state on the replica, or of that
 // after a segment. Unreadable is why a page of it cannot be read.
 func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err error) {
-	cur := m.views.Current.Load()
+	cur := m.Views.Current.Load()
 	hdr := ltx.Header{
 		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: cur.PageSize, Commit: cur.Commit,
 		MinTXID: 1, MaxTXID: cur.TXID, Timestamp: cur.Timestamp,
@@ -150,11 +150,11 @@ func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 		hdr.Commit, hdr.MaxTXID, hdr.Timestamp = s.commit, s.txid(), s.newest
 	}
 	size := int64(hdr.Commit) * int64(hdr.PageSize)
-	ctx, cancel := m.tasks.WithTransfer(m.opts.readTimeout, 2*size) // it is read and written
+	ctx, cancel := m.Tasks.WithTransfer(m.Opts.ReadTimeout, 2*size) // it is read and written
 	defer cancel()
 	key := view.Key{Level: replica.SnapshotLevel, MinTXID: hdr.MinTXID, MaxTXID: hdr.MaxTXID}
 	m.known.setMending(key)
-	info, err = m.store.Create(ctx, key, func(dst io.Writer) (err error) {
+	info, err = m.Store.Create(ctx, key, func(dst io.Writer) (err error) {
 		unreadable, err = m.encodeSnapshot(ctx, dst, hdr, cur, s)
 		return cmp.Or(unreadable, err)
 	})
@@ -206,9 +206,9 @@ func (m *mender) readPage(ctx context.Context, cur *view.View, s *segment, pgno 
 		for i := range pgnos {
 			pgnos[i] = pgno + uint32(i)
 		}
-		m.pages.prefetch(cur, pgnos)
+		m.Pages.Prefetch(cur, pgnos)
 	}
-	page, err := m.pages.page(ctx, cur, pgno)
+	page, err := m.Pages.Page(ctx, cur, pgno)
 	if err != nil {
 		return err
 	}
@@ -223,15 +223,15 @@ func (m *mender) readPage(ctx context.Context, cur *view.View, s *segment, pgno 
 // settle points the pages of the current view to the snapshot that fills a
 // hole, once the view has got there.
 func (m *mender) settle(ctx context.Context) {
-	info := m.known.takeMended(m.views.Current.Load().TXID)
+	info := m.known.takeMended(m.Views.Current.Load().TXID)
 	if info == nil {
 		return
 	}
-	l, err := m.store.LoadFile(ctx, info)
+	l, err := m.Store.LoadFile(ctx, info)
 	if err == nil {
-		err = m.index.pointTo(l)
+		err = m.Index.PointTo(l)
 	}
 	if err != nil {
-		m.log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it
+		m.Log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it
 	}
 }

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"slices"
@@ -13,7 +13,7 @@ import (
 // newest state.
 const mostKnown = 10_000
 
-// knownFiles is what write mode knows of the files of the replica. It is safe
+// KnownFiles is what write mode knows of the files of the replica. It is safe
 // for concurrent use. Its lock is the last of those of write mode: it is taken
 // under the queue's, and no other is taken under it.
 //
@@ -21,7 +21,7 @@ const mostKnown = 10_000
 // apart: those are of an epoch and keep what a listing says of each, in polls
 // as well. These are of write mode: they tell which files are missing, and end
 // when another writer has written.
-type knownFiles struct {
+type KnownFiles struct {
 	mu struct {
 		sync.Mutex // duty: all of this
 		knownState
@@ -45,7 +45,7 @@ type knownState struct {
 // looked notes that a look at all levels found the replica whole. Plan is the
 // files that give its newest state, of those that were listed. It reports
 // whether the newest snapshot is outgrown.
-func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrown bool) {
+func (k *KnownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrown bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.listed = len(listed)
@@ -58,7 +58,7 @@ func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrow
 }
 
 // uploaded notes the file of a segment.
-func (k *knownFiles) uploaded(info *ltx.FileInfo) {
+func (k *KnownFiles) uploaded(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.mu.files != nil {
@@ -66,51 +66,51 @@ func (k *knownFiles) uploaded(info *ltx.FileInfo) {
 	}
 }
 
-// made notes a file that compaction has made of others.
-func (k *knownFiles) made(info *ltx.FileInfo) {
+// Made notes a file that compaction has made of others.
+func (k *KnownFiles) Made(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.others = append(slices.Clip(k.mu.others), info)
 }
 
 // newest returns the files that give the newest state, by name.
-func (k *knownFiles) newest() map[view.Key]*ltx.FileInfo {
+func (k *KnownFiles) newest() map[view.Key]*ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fileSet(k.mu.files)
 }
 
 // all returns all files that are known to be of our history, by name.
-func (k *knownFiles) all() map[view.Key]*ltx.FileInfo {
+func (k *KnownFiles) all() map[view.Key]*ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fileSet(slices.Concat(k.mu.others, k.mu.files))
 }
 
-// forget forgets all files: the replica has another history, or write mode has
+// Forget forgets all files: the replica has another history, or write mode has
 // ended.
-func (k *knownFiles) forget() {
+func (k *KnownFiles) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.knownState = knownState{}
 }
 
 // begin keeps of what was known what still holds when write mode is turned on.
-func (k *knownFiles) begin() {
+func (k *KnownFiles) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.knownState = knownState{files: k.mu.files, others: k.mu.others, at: k.mu.at}
 }
 
 // setSuspect notes that files may be missing.
-func (k *knownFiles) setSuspect() {
+func (k *KnownFiles) setSuspect() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.suspect = true
 }
 
 // isDoubtful reports whether files are missing, or may be.
-func (k *knownFiles) isDoubtful() bool {
+func (k *KnownFiles) isDoubtful() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.suspect || k.mu.hole != nil
@@ -119,16 +119,16 @@ func (k *knownFiles) isDoubtful() bool {
 // isOlder reports whether the next sync is to look at all levels: files may be
 // missing, or the last look is longer ago than limit, which is meant for a
 // replica of few files.
-func (k *knownFiles) isOlder(limit time.Duration) bool {
+func (k *KnownFiles) isOlder(limit time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	limit *= time.Duration(1 + k.mu.listed/listPage)
 	return k.mu.suspect || time.Since(k.mu.at) >= limit
 }
 
-// takeOutgrown reports whether a look at all levels found the newest snapshot
+// TakeOutgrown reports whether a look at all levels found the newest snapshot
 // outgrown since takeOutgrown was called last.
-func (k *knownFiles) takeOutgrown() bool {
+func (k *KnownFiles) TakeOutgrown() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	was := k.mu.outgrown
@@ -137,14 +137,14 @@ func (k *knownFiles) takeOutgrown() bool {
 }
 
 // hole returns which files are missing, nil if none is.
-func (k *knownFiles) hole() error {
+func (k *KnownFiles) hole() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.hole
 }
 
 // setHole notes which files are missing, and cannot be replaced.
-func (k *knownFiles) setHole(err error) {
+func (k *KnownFiles) setHole(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.hole = err
@@ -152,29 +152,29 @@ func (k *knownFiles) setHole(err error) {
 
 // mending returns the name of the snapshot that is being made to fill a hole,
 // the zero value if there is none.
-func (k *knownFiles) mending() view.Key {
+func (k *KnownFiles) mending() view.Key {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.mending
 }
 
 // setMending notes the name of a snapshot before it is made.
-func (k *knownFiles) setMending(key view.Key) {
+func (k *KnownFiles) setMending(key view.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mending, k.mu.mended = key, nil
 }
 
 // setMended notes that the snapshot was made.
-func (k *knownFiles) setMended(info *ltx.FileInfo) {
+func (k *KnownFiles) setMended(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mended = info
 	k.mu.mends++
 }
 
-// mends returns how many snapshots were made to fill a hole.
-func (k *knownFiles) mends() int64 {
+// Mends returns how many snapshots were made to fill a hole.
+func (k *KnownFiles) Mends() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.mends
@@ -182,7 +182,7 @@ func (k *knownFiles) mends() int64 {
 
 // takeMended returns the snapshot that fills a hole, once the current view, as
 // of transaction txid, has got there; nil if there is none.
-func (k *knownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
+func (k *KnownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.mu.mending.MaxTXID > txid {

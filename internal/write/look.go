@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"context"
@@ -31,45 +31,45 @@ const (
 	listPage = 1000
 )
 
-// errWrongListing means that a listing lacks a file which can be read. Nothing
+// ErrWrongListing means that a listing lacks a file which can be read. Nothing
 // is decided by such a listing; the sync is tried again.
-var errWrongListing = errors.New("the listing of the replica is wrong")
+var ErrWrongListing = errors.New("the listing of the replica is wrong")
 
-// inspector looks at the replica for files of another writer, and for files
+// Inspector looks at the replica for files of another writer, and for files
 // that are missing. The goroutine that syncs uses it; confirm, saw, openedWith,
 // secondLook and what it knows of files are safe for concurrent use.
-type inspector struct {
-	*writeDeps
-	queue  *queue
-	known  *knownFiles
+type Inspector struct {
+	*Deps
+	queue  *Queue
+	known  *KnownFiles
 	mender *mender
 
 	// confirmed is when no other writer was known to have written.
 	confirmed atomic.Pointer[time.Time]
 }
 
-func newInspector(deps *writeDeps, q *queue) *inspector {
-	i := &inspector{writeDeps: deps, queue: q, known: q.known, mender: &mender{deps, q.known}}
+func NewInspector(deps *Deps, q *Queue) *Inspector {
+	i := &Inspector{Deps: deps, queue: q, known: q.Known, mender: &mender{deps, q.Known}}
 	i.confirm(time.Now())
 	return i
 }
 
 // confirm notes that at a time the newest state that we know was the newest.
-func (i *inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
+func (i *Inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
 
-// openedWith notes the files that a database was opened with.
-func (i *inspector) openedWith(at time.Time, plan, listed []*ltx.FileInfo) {
-	if i.opts.enabled {
+// OpenedWith notes the files that a database was opened with.
+func (i *Inspector) OpenedWith(at time.Time, plan, listed []*ltx.FileInfo) {
+	if i.Opts.Enabled {
 		i.looked(at, plan, listed)
 	}
 	i.confirm(at)
 }
 
-// confirmEmpty looks in other ways whether a replica is empty, after a listing
+// ConfirmEmpty looks in other ways whether a replica is empty, after a listing
 // of all levels said so: level by level, and by reading the file that the first
 // transaction of a database is in. If that is known by another name, only a
 // listing tells.
-func confirmEmpty(ctx context.Context, s *remote.Store) error {
+func ConfirmEmpty(ctx context.Context, s *remote.Store) error {
 	files, err := s.ListLevels(ctx, false)
 	if err != nil {
 		return err
@@ -82,20 +82,20 @@ func confirmEmpty(ctx context.Context, s *remote.Store) error {
 	} else if err != nil && !errors.Is(err, errs.ErrCorrupt) {
 		return err
 	}
-	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", errWrongListing, first)
+	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", ErrWrongListing, first)
 }
 
 // isSure reports whether no other writer can have written unseen since the
 // replica was looked at. Not all clocks go on while a machine is suspended.
-func (i *inspector) isSure() bool {
+func (i *Inspector) isSure() bool {
 	at := *i.confirmed.Load()
 	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
 }
 
-// isLookDue reports whether the next look is to be one at all levels.
-func (i *inspector) isLookDue() bool {
+// IsLookDue reports whether the next look is to be one at all levels.
+func (i *Inspector) IsLookDue() bool {
 	limit := wholeLook
-	if i.store.ListsAllAtOnce() {
+	if i.Store.ListsAllAtOnce() {
 		limit = surely
 	}
 	return i.known.isOlder(limit)
@@ -105,9 +105,9 @@ func (i *inspector) isLookDue() bool {
 // segment changes. It reports whether the file of the segment is there already:
 // a sync may have failed after its upload, and others may have gone on from the
 // file. That is for findOwn and verify to judge.
-func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
-	at, cur := time.Now(), i.views.Current.Load()
-	files, err := i.store.ListAll(ctx, false)
+func (i *Inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
+	at, cur := time.Now(), i.Views.Current.Load()
+	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
 		return false, err
 	}
@@ -122,25 +122,25 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 	if err := i.checkHistory(ctx, files); err != nil {
 		return false, err
 	}
-	i.saw(cur, files)
+	i.Saw(cur, files)
 	i.confirm(at)
 	return false, nil
 }
 
-// saw compares a view with a listing of all levels that was made after it. If
+// Saw compares a view with a listing of all levels that was made after it. If
 // the files do not give the view, the next sync finds out why.
-func (i *inspector) saw(v *view.View, files []*ltx.FileInfo) {
-	if i.queue.mode() != modeOn {
+func (i *Inspector) Saw(v *view.View, files []*ltx.FileInfo) {
+	if i.queue.Mode() != ModeOn {
 		return
 	}
 	if _, end := view.Extend(0, v.TXID, files); end != v.TXID {
-		i.queue.suspect()
+		i.queue.Suspect()
 	}
 }
 
 // lookAgain looks at all levels without a segment to upload.
-func (i *inspector) lookAgain() error {
-	ctx, cancel := i.tasks.WithTimeout(i.opts.readTimeout)
+func (i *Inspector) lookAgain() error {
+	ctx, cancel := i.Tasks.WithTimeout(i.Opts.ReadTimeout)
 	defer cancel()
 	if err := i.look(ctx); err != nil {
 		return err
@@ -150,17 +150,17 @@ func (i *inspector) lookAgain() error {
 }
 
 // look looks at all levels while there is nothing to upload.
-func (i *inspector) look(ctx context.Context) error {
+func (i *Inspector) look(ctx context.Context) error {
 	at := time.Now()
-	files, err := i.store.ListAll(ctx, false)
+	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
-	cur := i.views.Current.Load()
+	cur := i.Views.Current.Load()
 	if slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > cur.TXID }) {
 		// Another writer has written, and nothing of ours is in its way.
 		i.looked(at, nil, files)
-		return i.index.catchUp(ctx)
+		return i.Index.CatchUp(ctx)
 	}
 	if err := i.checkHistory(ctx, files); err != nil {
 		return err
@@ -171,8 +171,8 @@ func (i *inspector) look(ctx context.Context) error {
 // checkWhole looks whether the files that are listed give the newest state on
 // the replica: that after a segment, which was just uploaded, or the current one
 // if s is nil. If they do not, it fills the hole, or fails.
-func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
-	target := i.views.Current.Load().TXID
+func (i *Inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
+	target := i.Views.Current.Load().TXID
 	if s != nil {
 		target = s.txid()
 	}
@@ -180,7 +180,7 @@ func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, fi
 	if end != target {
 		// Files that are compacted between the lists of two levels look like a gap.
 		var err error
-		if files, err = i.store.ListLevels(ctx, false); err != nil {
+		if files, err = i.Store.ListLevels(ctx, false); err != nil {
 			return err
 		}
 		plan, end = view.Extend(0, target, files)
@@ -214,8 +214,8 @@ func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
 
 // looked notes that a look at all levels found the replica whole, and the files
 // that give its newest state, of those that were listed.
-func (i *inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
-	if i.known.looked(at, plan, listed) && i.queue.mode().hasBuffer() {
-		i.compact()
+func (i *Inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
+	if i.known.looked(at, plan, listed) && i.queue.Mode().HasBuffer() {
+		i.Compact()
 	}
 }

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"cmp"
@@ -9,16 +9,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// append writes a commit to the write buffer. Other connections do not see it
+// Append writes a commit to the write buffer. Other connections do not see it
 // before finish. If durable is set, it survives the loss of power.
-func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
+func (q *Queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 	size, err := tx.commitSize()
 	if err != nil {
 		return nil, err
 	}
 	q.mu.Lock()
 	b := q.mu.buffer
-	err = q.mu.check(q.views, tx.view, b)
+	err = q.mu.check(q.Views, tx.View, b)
 	q.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -26,19 +26,19 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 	if err := q.format.learn(); err != nil {
 		return nil, err
 	}
-	c := &localCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
-	c.Timestamp = max(time.Now().UnixMilli(), tx.view.Timestamp+1)
+	c := &LocalCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
+	c.Timestamp = max(time.Now().UnixMilli(), tx.View.Timestamp+1)
 	err = b.append(&c.Commit, durable,
 		func() commitlog.Header {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			return q.mu.header(q.writeDeps, q.format, tx.pageSize)
+			return q.mu.header(q.Deps, q.format, tx.PageSize)
 		},
 		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
 		func(s *segment, m mark) error {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			if err := q.mu.check(q.views, tx.view, b); err != nil {
+			if err := q.mu.check(q.Views, tx.View, b); err != nil {
 				return err // write mode has ended meanwhile
 			}
 			if s.open == 0 {
@@ -47,7 +47,7 @@ func (q *queue) append(tx *transaction, durable bool) (*localCommit, error) {
 			s.open++
 			q.mu.appended++
 			q.mu.opened = s
-			c.segment, c.mark, c.number = s, m, q.mu.appended
+			c.segment, c.mark, c.Number = s, m, q.mu.appended
 			return nil
 		})
 	if err != nil {
@@ -68,9 +68,9 @@ func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) erro
 	return nil
 }
 
-// takeBack removes commits from the write buffer that were appended and not
+// TakeBack removes commits from the write buffer that were appended and not
 // finished.
-func (q *queue) takeBack(commits []*localCommit) {
+func (q *Queue) TakeBack(commits []*LocalCommit) {
 	if len(commits) == 0 {
 		return
 	}
@@ -84,15 +84,15 @@ func (q *queue) takeBack(commits []*localCommit) {
 
 // header returns the header of a new segment: it follows the newest segment, or
 // the current view if there is none.
-func (s *queueState) header(deps *writeDeps, format *pageOneFormat, pageSize uint32) commitlog.Header {
-	h := commitlog.Header{Owner: deps.owner, PageSize: pageSize}
+func (s *queueState) header(deps *Deps, format *pageOneFormat, pageSize uint32) commitlog.Header {
+	h := commitlog.Header{Owner: deps.Owner, PageSize: pageSize}
 	if n := len(s.segments); n > 0 {
 		last := s.segments[n-1]
 		h.Format, h.Base, h.Before = last.log.Format, last.txid(), last.log.Sum()
 		h.State = commitlog.State{Commit: last.commit, Timestamp: last.newest}
 		return h
 	}
-	cur := deps.views.Current.Load()
+	cur := deps.Views.Current.Load()
 	h.Base = cur.TXID
 	if cur.Last != nil {
 		h.Format = format.get()
@@ -109,15 +109,15 @@ func stateOf(v *view.View) commitlog.State {
 	}
 }
 
-// finish makes commits that a connection has appended visible to all
+// Finish makes commits that a connection has appended visible to all
 // connections.
-func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) error {
+func (q *Queue) Finish(h slotHolder, tx *Transaction, commits []*LocalCommit) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.mu.check(q.views, tx.view, commits[0].buffer); err != nil {
+	if err := q.mu.check(q.Views, tx.View, commits[0].buffer); err != nil {
 		return err // the caller takes them back
 	}
-	before := q.views.Newest()
+	before := q.Views.Newest()
 	v := before
 	for _, c := range commits {
 		c.segment.open--
@@ -126,15 +126,15 @@ func (q *queue) finish(h slotHolder, tx *transaction, commits []*localCommit) er
 		}
 		v = withCommit(v, c)
 		c.segment.add(c)
-		q.mu.finished = c.number
-		q.mu.counts.commits++
+		q.mu.finished = c.Number
+		q.mu.counts.Commits++
 	}
 	if before.PageSize == 0 {
-		q.tiers.Reset(v.PageSize)
+		q.Tiers.Reset(v.PageSize)
 	}
-	q.views.CountCommit(before, v, tx.counter, tx.wal)
-	q.views.Local.Store(v)
-	h.pin(v) // before it can be replaced
+	q.Views.CountCommit(before, v, tx.Counter, tx.wal)
+	q.Views.Local.Store(v)
+	h.Pin(v) // before it can be replaced
 	q.startSync()
 	q.mu.change()
 	return nil

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"fmt"
@@ -6,10 +6,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 )
 
-// isSameOwner reports whether a write buffer of one database may be used for
+// IsSameOwner reports whether a write buffer of one database may be used for
 // another. The identities of their replicas decide where both are known, as a
 // database may be opened by several names.
-func isSameOwner(a, b commitlog.Owner) bool {
+func IsSameOwner(a, b commitlog.Owner) bool {
 	switch {
 	case a == commitlog.Owner{} || b == commitlog.Owner{}:
 		return true // of a version that did not say

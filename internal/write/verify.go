@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"context"
@@ -17,8 +17,8 @@ func (s *segment) key() view.Key { return view.Key{Level: 0, MinTXID: s.txid(), 
 
 // findOwn looks whether the file that has the name of a segment's is the
 // segment's: its upload may have succeeded though the answer was lost.
-func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
-	files, err := i.store.List(ctx, 0, s.txid(), false)
+func (i *Inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
+	files, err := i.Store.List(ctx, 0, s.txid(), false)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 			continue
 		}
 		if f.MaxTXID == s.txid() && f.Size == e.size {
-			sum, err := i.store.Checksum(ctx, f)
+			sum, err := i.Store.Checksum(ctx, f)
 			if err != nil {
 				return nil, err
 			}
@@ -37,18 +37,18 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 		}
 		return nil, i.queue.lose(fmt.Errorf("%s is another's", view.KeyOf(f)))
 	}
-	return nil, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, s.key())
+	return nil, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, s.key())
 }
 
 // verify looks, after the file of a segment was made, whether its name was not
 // merely free again: another writer may have made the transaction before, and
 // its file was compacted and deleted. From time to time verify looks whether the
 // files of all levels give the newest state, too.
-func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
+func (i *Inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
 	at := time.Now()
-	base := i.views.Current.Load().Last
+	base := i.Views.Current.Load().Last
 	// The first transaction of a database has to be alone, on every level.
-	if base != nil && i.isSure() && !i.isLookDue() {
+	if base != nil && i.isSure() && !i.IsLookDue() {
 		alone, err := i.isAlone(ctx, s, base, view.KeyOf(info))
 		if err != nil {
 			return err
@@ -64,12 +64,12 @@ func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) 
 // isAlone reports whether level 0 shows that no other writer has written: the
 // file of a segment, which is own, is the newest there, and the file that it
 // follows, which is base, is as it was.
-func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, own view.Key) (bool, error) {
+func (i *Inspector) isAlone(ctx context.Context, s *segment, base *view.File, own view.Key) (bool, error) {
 	seek := own.MinTXID
 	if base.Level == 0 {
 		seek = base.MinTXID
 	}
-	files, err := i.store.List(ctx, 0, seek, false)
+	files, err := i.Store.List(ctx, 0, seek, false)
 	if err != nil {
 		return false, err
 	}
@@ -79,16 +79,16 @@ func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, ow
 }
 
 // verifyAll is verify by a listing of all levels, made after at.
-func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
+func (i *Inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
 	own := view.KeyOf(info)
-	files, err := i.store.ListAll(ctx, false)
+	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
 	if base != nil && base.Level == 0 && !view.IsListed(base, files) {
 		// The newest file of level 0 stays, unless another writer has made newer
 		// ones, which a listing that is wrong may lack.
-		again, err := i.store.ListLevels(ctx, false)
+		again, err := i.Store.ListLevels(ctx, false)
 		if err != nil {
 			return err
 		}
@@ -118,8 +118,8 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 // giveWay deletes a file that was just made, and then ends write mode. In this
 // order: a caller that waits for the sync may close the database as soon as
 // write mode has ended, and others would follow a file that is left.
-func (i *inspector) giveWay(ctx context.Context, own view.Key, why error) error {
-	err := i.store.Delete(ctx, own)
+func (i *Inspector) giveWay(ctx context.Context, own view.Key, why error) error {
+	err := i.Store.Delete(ctx, own)
 	return errors.Join(i.queue.lose(why), err)
 }
 
@@ -138,11 +138,11 @@ func without(files []*ltx.FileInfo, keys ...view.Key) []*ltx.FileInfo {
 }
 
 // checkOwn returns why a file that was just uploaded is not listed.
-func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
-	_, err := i.store.Checksum(ctx, info)
+func (i *Inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
+	_, err := i.Store.Checksum(ctx, info)
 	switch {
 	case err == nil:
-		return fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, view.KeyOf(info))
+		return fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, view.KeyOf(info))
 	case errs.IsMissing(err):
 		return fmt.Errorf("%s was uploaded, and was deleted: %w", view.KeyOf(info), err)
 	}

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"maps"
@@ -9,18 +9,18 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// localCommit is a transaction of this process that is not on the replica yet.
-type localCommit struct {
+// LocalCommit is a transaction of this process that is not on the replica yet.
+type LocalCommit struct {
 	commitlog.Commit
 	segment *segment
 	buffer  *writeBuffer
 	mark    mark   // the place in the segment before it
-	number  uint64 // counts the commits of this database since it was opened
+	Number  uint64 // counts the commits of this database since it was opened
 }
 
 // version returns the version of the pages of a commit. TXIDs do not get so
 // high.
-func (c *localCommit) version() ltx.TXID { return localVersion | ltx.TXID(c.number) }
+func (c *LocalCommit) version() ltx.TXID { return localVersion | ltx.TXID(c.Number) }
 
 const localVersion ltx.TXID = 1 << 63
 
@@ -63,7 +63,7 @@ func newSegment(log *commitlog.Segment) *segment {
 func (s *segment) txid() ltx.TXID { return s.log.Base + 1 }
 
 // add adds a commit that was appended to the log.
-func (s *segment) add(c *localCommit) {
+func (s *segment) add(c *LocalCommit) {
 	if c.Size < s.commit {
 		maps.DeleteFunc(s.pages, func(pgno uint32, _ segmentPage) bool { return pgno > c.Size })
 	}
@@ -71,7 +71,7 @@ func (s *segment) add(c *localCommit) {
 		s.pages[pgno] = segmentPage{s.log.PageOffset(&c.Commit, i), c.version()}
 	}
 	s.commit, s.least = c.Size, min(s.least, c.Size)
-	s.newest, s.last = c.Timestamp, c.number
+	s.newest, s.last = c.Timestamp, c.Number
 	s.commits++
 	s.bytes += int64(len(c.Pgnos)) * int64(s.log.PageSize)
 }
@@ -91,7 +91,7 @@ func (s *segment) number(n uint64) {
 }
 
 // withCommit returns the state that a commit leads to from v.
-func withCommit(v *view.View, c *localCommit) *view.View {
+func withCommit(v *view.View, c *LocalCommit) *view.View {
 	pages := func(yield func(view.LocalPage) bool) {
 		for i, pgno := range c.Pgnos {
 			if !yield(view.LocalPage{Pgno: pgno, Offset: c.segment.log.PageOffset(&c.Commit, i), Version: c.version()}) {

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 var errBegunAnew = errors.New("the replica was begun anew")
 
 // checkHistory ends write mode if files are of another history than ours.
-func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
+func (i *Inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
 	other, err := i.isOtherHistory(ctx, files)
 	if err == nil && other {
 		err = i.queue.lose(errBegunAnew)
@@ -24,30 +24,30 @@ func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) err
 }
 
 // isOtherHistory reports whether files are of another history than ours.
-func (i *inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
-	cur := i.views.Current.Load()
+func (i *Inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
+	cur := i.Views.Current.Load()
 	if len(files) > 0 {
-		other, err = i.index.isReplaced(ctx, cur, files)
+		other, err = i.Index.IsReplaced(ctx, cur, files)
 	}
 	if err == nil && (other || len(files) == 0) {
-		other, err = i.secondLook(ctx, cur, files)
+		other, err = i.SecondLook(ctx, cur, files)
 	}
 	return other, err
 }
 
-// secondLook reports whether the replica is of another history than a view,
+// SecondLook reports whether the replica is of another history than a view,
 // when a listing has none of the files that the view has. It reads the newest
 // file instead of listing it. If that can be read, the listing is wrong, which
 // is an error. If it is missing, another history has to show itself by files
 // that are not known; files that are merely missing are a hole in ours.
-func (i *inspector) secondLook(ctx context.Context, v *view.View, files []*ltx.FileInfo) (replaced bool, err error) {
+func (i *Inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.FileInfo) (replaced bool, err error) {
 	if v.Last == nil {
 		return false, nil
 	}
 	newest := &ltx.FileInfo{Level: v.Last.Level, MinTXID: v.Last.MinTXID, MaxTXID: v.Last.MaxTXID, Size: v.Last.Size}
-	switch sum, err := i.store.Checksum(ctx, newest); {
+	switch sum, err := i.Store.Checksum(ctx, newest); {
 	case err == nil && sum == v.Last.Checksum:
-		return false, fmt.Errorf("%w: it lacks %s, which is there", errWrongListing, v.Last)
+		return false, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, v.Last)
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
 		return true, nil
 	case !errs.IsMissing(err):
@@ -69,9 +69,9 @@ func (i *inspector) secondLook(ctx context.Context, v *view.View, files []*ltx.F
 	if agrees || unknown == nil {
 		return false, nil
 	}
-	timestamp, err := i.store.Timestamp(ctx, unknown)
+	timestamp, err := i.Store.Timestamp(ctx, unknown)
 	if err == nil && timestamp <= v.Timestamp {
-		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", errWrongListing, v.Last, view.KeyOf(unknown))
+		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", ErrWrongListing, v.Last, view.KeyOf(unknown))
 	}
 	return err == nil, err
 }

@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"cmp"
@@ -40,8 +40,8 @@ func (w *waiters) release(synced uint64) {
 	maps.DeleteFunc(w.byNumber, func(number uint64, _ int) bool { return number <= synced })
 }
 
-// sync returns when everything that is committed is on the replica.
-func (q *queue) sync(ctx context.Context) error {
+// Sync returns when everything that is committed is on the replica.
+func (q *Queue) Sync(ctx context.Context) error {
 	q.mu.Lock()
 	number, lost := q.mu.finished, q.mu.lost
 	q.mu.Unlock()
@@ -52,17 +52,17 @@ func (q *queue) sync(ctx context.Context) error {
 	default: // write mode was turned on again since, and nothing was committed
 		number = 0
 	}
-	return q.await(ctx, number)
+	return q.Await(ctx, number)
 }
 
 // has reports whether a commit was lost.
 func (l *lostCommits) has(number uint64) bool { return number > l.from && number <= l.to }
 
-// await returns when a commit is on the replica, and nothing is doubtful any
+// Await returns when a commit is on the replica, and nothing is doubtful any
 // more.
-func (q *queue) await(ctx context.Context, number uint64) error {
+func (q *Queue) Await(ctx context.Context, number uint64) error {
 	q.mu.Lock()
-	attempts, doubtful := q.mu.attempts, q.mu.isDoubtful(q.known)
+	attempts, doubtful := q.mu.attempts, q.mu.isDoubtful(q.Known)
 	if q.mu.synced >= number && !doubtful && !q.mu.lost.has(number) {
 		q.mu.Unlock()
 		return nil // and the next commit need not be synced at once
@@ -77,8 +77,8 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 	task.Signal(q.kick)
 	for ended := false; ; {
 		q.mu.Lock()
-		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.known), q.mu.problem, q.mu.changed
-		hole := q.known.hole()
+		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.Known), q.mu.problem, q.mu.changed
+		hole := q.Known.hole()
 		tried := q.mu.attempts > attempts // else what is wrong may be over by now
 		q.mu.Unlock()
 		switch {
@@ -97,7 +97,7 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 		}
 		select {
 		case <-changed:
-		case <-q.tasks.Context().Done():
+		case <-q.Tasks.Context().Done():
 			ended = true
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx)), problem)
@@ -107,7 +107,7 @@ func (q *queue) await(ctx context.Context, number uint64) error {
 
 // awaitUntil returns when a condition holds, which is called under mu. It
 // returns the error of ctx if that is done before.
-func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) error {
+func (q *Queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) error {
 	for {
 		q.mu.Lock()
 		done, changed := holds(&q.mu.queueState), q.mu.changed
@@ -124,7 +124,7 @@ func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 }
 
 // update changes the state, and wakes the goroutines that wait for a change.
-func (q *queue) update(fn func(*queueState)) {
+func (q *Queue) update(fn func(*queueState)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	fn(&q.mu.queueState)

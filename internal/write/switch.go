@@ -1,4 +1,4 @@
-package litestream
+package write
 
 import (
 	"cmp"
@@ -12,12 +12,12 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// modeSwitch turns write mode of a database on and off. It is safe for
+// ModeSwitch turns write mode of a database on and off. It is safe for
 // concurrent use.
-type modeSwitch struct {
-	*writeDeps
-	queue     *queue
-	inspector *inspector
+type ModeSwitch struct {
+	*Deps
+	queue     *Queue
+	inspector *Inspector
 	turn      chan struct{} // holds one while write mode is turned on or off
 
 	// closing is done when the database begins to close. Then switches that are
@@ -26,15 +26,15 @@ type modeSwitch struct {
 	setClosing context.CancelFunc
 }
 
-func newModeSwitch(deps *writeDeps, q *queue, i *inspector) *modeSwitch {
-	m := &modeSwitch{writeDeps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
+func NewModeSwitch(deps *Deps, q *Queue, i *Inspector) *ModeSwitch {
+	m := &ModeSwitch{Deps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
 	m.closing, m.setClosing = context.WithCancel(context.Background())
 	return m
 }
 
 // untilClosing derives a context that is done when the database begins to close,
 // too.
-func (m *modeSwitch) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+func (m *ModeSwitch) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(m.closing, func() { cancel(errs.ErrClosed) })
 	return ctx, func() {
@@ -45,7 +45,7 @@ func (m *modeSwitch) untilClosing(ctx context.Context) (context.Context, context
 
 // take waits for the turn to switch write mode. The caller gives it back with
 // done.
-func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
+func (m *ModeSwitch) take(ctx context.Context) (done func(), err error) {
 	done = func() { <-m.turn }
 	select {
 	case m.turn <- struct{}{}: // though ctx may be done
@@ -60,9 +60,13 @@ func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// enable turns write mode on, and takes up what an earlier process left in the
+// recoverAttempts is the number of attempts to recover the write buffer for the
+// newest view, while another goroutine publishes a newer one.
+const recoverAttempts = 3
+
+// Enable turns write mode on, and takes up what an earlier process left in the
 // write buffer. CatchUp is false for a database that was just opened.
-func (m *modeSwitch) enable(ctx context.Context, catchUp bool) error {
+func (m *ModeSwitch) Enable(ctx context.Context, catchUp bool) error {
 	ctx, cancel := m.untilClosing(ctx)
 	defer cancel()
 	done, err := m.take(ctx)
@@ -70,13 +74,13 @@ func (m *modeSwitch) enable(ctx context.Context, catchUp bool) error {
 		return fmt.Errorf("turn write mode on: %w", err)
 	}
 	defer done()
-	switch mode := m.queue.mode(); {
+	switch mode := m.queue.Mode(); {
 	case mode.isClosed():
 		err = errs.ErrClosed
-	case mode.hasBuffer():
+	case mode.HasBuffer():
 		return nil
 	case m.queue.holder() != nil:
-		err = fmt.Errorf("%w: a transaction from before write mode ended is under way", errBusy)
+		err = fmt.Errorf("%w: a transaction from before write mode ended is under way", ErrBusy)
 	default:
 		err = m.start(ctx, catchUp)
 	}
@@ -87,25 +91,25 @@ func (m *modeSwitch) enable(ctx context.Context, catchUp bool) error {
 }
 
 // start opens the write buffer, recovers what is in it, and begins write mode.
-func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
+func (m *ModeSwitch) start(ctx context.Context, catchUp bool) error {
 	if catchUp {
 		at := time.Now()
-		if err := m.index.catchUp(ctx); err != nil {
+		if err := m.Index.CatchUp(ctx); err != nil {
 			return err
 		}
 		m.inspector.confirm(at)
 	}
-	if _, ok := m.store.Client.(replica.LTXFileCreator); !ok {
-		m.log.Warn("the replica client cannot create a file only if there is none: two writers may not notice each other at once")
+	if _, ok := m.Store.Client.(replica.LTXFileCreator); !ok {
+		m.Log.Warn("the replica client cannot create a file only if there is none: two writers may not notice each other at once")
 	}
-	b, err := openWriteBuffer(m.opts.bufferPath, m.log, m.opts.disk)
+	b, err := openWriteBuffer(m.Opts.BufferPath, m.Log, m.Opts.Disk)
 	if err != nil {
 		return err
 	}
-	for range planAttempts {
+	for range recoverAttempts {
 		var r *recovery
-		base := m.views.Current.Load()
-		if r, err = recoverBuffer(ctx, m.writeDeps, b, base); err != nil {
+		base := m.Views.Current.Load()
+		if r, err = recoverBuffer(ctx, m.Deps, b, base); err != nil {
 			break
 		}
 		if err = m.takeUp(b, base, r.segments); err != errs.ErrOvertaken {
@@ -120,9 +124,9 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 
 // takeUp begins write mode with the segments that were recovered for a state of
 // the replica. It returns errOvertaken if that is not the current one any more.
-func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segment) (err error) {
+func (m *ModeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segment) (err error) {
 	m.queue.update(func(s *queueState) {
-		cur := m.views.Current.Load()
+		cur := m.Views.Current.Load()
 		switch {
 		case s.mode.isClosed():
 			err = errs.ErrClosed
@@ -131,8 +135,8 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 			err = errs.ErrOvertaken
 			return
 		}
-		s.mode, s.buffer = modeOn, b
-		m.queue.known.begin()
+		s.mode, s.buffer = ModeOn, b
+		m.queue.Known.begin()
 		s.lost.err = nil
 		if len(recovered) == 0 {
 			return
@@ -140,24 +144,24 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 		v := cur
 		for _, segment := range recovered {
 			s.appended += uint64(segment.commits)
-			s.counts.recovered += int64(segment.commits)
+			s.counts.Recovered += int64(segment.commits)
 			segment.number(s.appended)
 			s.finished = s.appended
 			v = withSegment(v, segment)
 		}
 		if cur.PageSize == 0 {
-			m.tiers.Reset(v.PageSize)
+			m.Tiers.Reset(v.PageSize)
 		}
 		s.segments = recovered
-		m.views.Local.Store(m.views.NewState(v))
+		m.Views.Local.Store(m.Views.NewState(v))
 		m.queue.startSync()
 	})
 	return err
 }
 
-// disable turns write mode off, once the transaction that is under way has
+// Disable turns write mode off, once the transaction that is under way has
 // ended and everything is on the replica.
-func (m *modeSwitch) disable(ctx context.Context) error {
+func (m *ModeSwitch) Disable(ctx context.Context) error {
 	ctx, cancel := m.untilClosing(ctx)
 	defer cancel()
 	done, err := m.take(ctx)
@@ -170,7 +174,7 @@ func (m *modeSwitch) disable(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("a transaction is under way: %w", err)
 	} else {
-		err = m.queue.sync(ctx)
+		err = m.queue.Sync(ctx)
 	}
 	var rest leftover
 	m.queue.update(func(s *queueState) {
@@ -178,8 +182,8 @@ func (m *modeSwitch) disable(ctx context.Context) error {
 			rest = s.giveUp()
 			return
 		}
-		if s.mode = s.mode.resumed(); s.mode == modeOn {
-			m.compact() // it may have ended, as write mode was not on
+		if s.mode = s.mode.resumed(); s.mode == ModeOn {
+			m.Compact() // it may have ended, as write mode was not on
 		}
 	})
 	switch {
@@ -188,13 +192,13 @@ func (m *modeSwitch) disable(ctx context.Context) error {
 	case rest.buffer == nil:
 		return nil // it was off already
 	}
-	m.followAgain()
+	m.FollowAgain()
 	return rest.buffer.close()
 }
 
-// close syncs, and ends write mode with the database. What cannot be synced is
+// Close syncs, and ends write mode with the database. What cannot be synced is
 // kept.
-func (m *modeSwitch) close(ctx context.Context) error {
+func (m *ModeSwitch) Close(ctx context.Context) error {
 	m.queue.update(func(s *queueState) { s.mode = s.mode.closing() }) // no transaction begins
 	m.setClosing()
 	done, err := m.take(ctx)
@@ -208,7 +212,7 @@ func (m *modeSwitch) close(ctx context.Context) error {
 		if err != nil {
 			err = fmt.Errorf("a commit is under way: %w", err)
 		}
-		if serr := m.queue.sync(ctx); err == nil {
+		if serr := m.queue.Sync(ctx); err == nil {
 			err = serr
 		}
 		m.queue.update(func(s *queueState) {
@@ -216,7 +220,7 @@ func (m *modeSwitch) close(ctx context.Context) error {
 			ended = err != nil || !s.isHalfDone() && len(s.segments) == 0
 			if ended {
 				rest = s.giveUp()
-				err = cmp.Or(err, m.queue.known.hole())
+				err = cmp.Or(err, m.queue.Known.hole())
 			}
 		})
 	}
@@ -231,7 +235,7 @@ func (m *modeSwitch) close(ctx context.Context) error {
 		if b.isTemp() {
 			path, kerr = b.keepAside(toKeep(rest.segments))
 		}
-		m.log.Error("commits are not on the replica; open the database with this path for the write buffer to sync them",
+		m.Log.Error("commits are not on the replica; open the database with this path for the write buffer to sync them",
 			"kept", path, "error", err)
 		err = errors.Join(err, kerr)
 	}

@@ -1,0 +1,228 @@
+package write
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ltxvfs/litestream/internal/pages"
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/task"
+)
+
+// fakeHolder is a connection, as the queue sees it.
+type fakeHolder struct{ pinned *view.View }
+
+func (h *fakeHolder) View() *view.View { return h.pinned }
+func (h *fakeHolder) Pin(v *view.View) { h.pinned = v }
+
+// noTiers takes no pages.
+type noTiers struct{}
+
+func (noTiers) Reset(uint32)                             {}
+func (noTiers) Keep(pages.Key, []byte)                   {}
+func (noTiers) TakesOffers() bool                        { return false }
+func (noTiers) Offer(context.Context, pages.Key, []byte) {}
+func (noTiers) Notify()                                  {}
+
+// stillIndex is an index of a replica on which nothing happens.
+type stillIndex struct{}
+
+func (stillIndex) CatchUp(context.Context) error { return nil }
+func (stillIndex) PointTo(*remote.Loaded) error  { return nil }
+func (stillIndex) IsReplaced(context.Context, *view.View, []*ltx.FileInfo) (bool, error) {
+	return false, nil
+}
+
+// newTestQueue returns a queue of an empty database, without anything that
+// syncs. It counts how often a sync was started.
+func newTestQueue(t *testing.T) (q *Queue, syncs *atomic.Int64) {
+	t.Helper()
+	deps := &Deps{
+		Views: new(view.Views), Tasks: task.NewGroup(), Log: slog.New(slog.DiscardHandler),
+		Opts: Options{BufferMaxSize: 10 * testPageSize}, Tiers: noTiers{}, Index: stillIndex{},
+		Pinned: func() []*view.View { return nil }, Compact: func() {}, FollowAgain: func() {},
+	}
+	deps.Views.Current.Store(deps.Views.NewState(new(view.View)))
+	q, syncs = NewQueue(deps), new(atomic.Int64)
+	q.Upload = func() { syncs.Add(1) }
+	b, err := openWriteBuffer("", deps.Log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.update(func(s *queueState) { s.mode, s.buffer = ModeOn, b })
+	t.Cleanup(func() {
+		deps.Tasks.Close(errs.ErrClosed)
+		deps.Tasks.Wait()
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q, syncs
+}
+
+// appendPages appends a commit that changes pages 1 to n.
+func appendPages(t *testing.T, q *Queue, h *fakeHolder, n uint32) (*Transaction, *LocalCommit) {
+	t.Helper()
+	tx := NewTransaction(h.pinned, nil)
+	for pgno := uint32(1); pgno <= n; pgno++ {
+		if err := tx.Write(testPage(pgno, 0), int64(pgno-1)*testPageSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := q.Append(tx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx, c
+}
+
+// TestQueue_Slot says when a connection gets the writer slot.
+func TestQueue_Slot(t *testing.T) {
+	lost := errors.New("lost")
+	for _, tt := range []struct {
+		name   string
+		change func(*queueState)
+		want   error
+	}{
+		{"on", func(*queueState) {}, nil},
+		{"off", func(s *queueState) { s.mode, s.buffer = modeOff, nil }, errs.ErrReadOnly},
+		{"stopping", func(s *queueState) { s.mode = ModeStopping }, ErrBusy},
+		{"lost", func(s *queueState) { s.mode, s.buffer, s.lost.err = modeLost, nil, lost }, lost},
+		{"closing", func(s *queueState) { s.mode = modeClosing }, errs.ErrReadOnly},
+		{"closed", func(s *queueState) { s.mode, s.buffer = modeClosed, nil }, errs.ErrReadOnly},
+		{"held", func(s *queueState) { s.holder = new(fakeHolder) }, ErrBusy},
+		{"full", func(s *queueState) { s.segments = []*segment{{bytes: 10 * testPageSize}} }, ErrBusy},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q, _ := newTestQueue(t)
+			q.update(tt.change)
+			h := &fakeHolder{q.Views.Newest()}
+			if err := q.Begin(h); !errors.Is(err, tt.want) {
+				t.Errorf("begin: %v, want %v", err, tt.want)
+			}
+			if got := q.holder() == slotHolder(h); got != (tt.want == nil) {
+				t.Errorf("holds the slot: %v", got)
+			}
+		})
+	}
+	t.Run("older state", func(t *testing.T) {
+		q, _ := newTestQueue(t)
+		old := &fakeHolder{q.Views.NewState(new(view.View))}
+		if err := q.Begin(old); !errors.Is(err, ErrBusy) {
+			t.Errorf("begin: %v", err)
+		}
+	})
+}
+
+// TestQueue_Commit appends commits, and finishes them or takes them back: other
+// connections see them from finish on.
+func TestQueue_Commit(t *testing.T) {
+	q, syncs := newTestQueue(t)
+	h := &fakeHolder{q.Views.Newest()}
+	if err := q.Begin(h); err != nil {
+		t.Fatal(err)
+	}
+	before := q.Views.Newest()
+	_, c := appendPages(t, q, h, 2)
+	q.TakeBack([]*LocalCommit{c})
+	tx, c := appendPages(t, q, h, 3)
+	if q.Views.Newest() != before || q.Status().Unsynced != 0 {
+		t.Error("a commit is visible before it is finished")
+	}
+	if err := q.Replace(before, q.Views.NewState(new(view.View))); err != errs.ErrWriting {
+		t.Errorf("replace while a connection writes: %v", err)
+	}
+	if err := q.Finish(h, tx, []*LocalCommit{c}); err != nil {
+		t.Fatal(err)
+	}
+	v := q.Views.Newest()
+	if v.Commit != 3 || h.pinned != v || q.Status().Unsynced != 3*testPageSize {
+		t.Errorf("%d pages, %d bytes to be synced", v.Commit, q.Status().Unsynced)
+	}
+	q.End(h)
+	q.Tasks.Close(errs.ErrClosed)
+	q.Tasks.Wait()
+	if n := syncs.Load(); n != 1 {
+		t.Errorf("%d syncs were started", n)
+	}
+	if !q.IsWriting() {
+		t.Error("a commit that is not on the replica does not count as written")
+	}
+	stale := NewTransaction(before, nil)
+	if _, err := q.Append(stale, false); !errors.Is(err, errs.ErrConflict) {
+		t.Errorf("append to an older state: %v", err)
+	}
+}
+
+// TestQueue_Await waits for commits, of which one is synced and the next lost.
+func TestQueue_Await(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where the lost commit is kept
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestQueue(t)
+		h := &fakeHolder{q.Views.Newest()}
+		if err := q.Begin(h); err != nil {
+			t.Fatal(err)
+		}
+		var commits []*LocalCommit
+		waits := make([]chan error, 2)
+		for i := range waits {
+			tx, c := appendPages(t, q, h, 1)
+			if err := q.Finish(h, tx, []*LocalCommit{c}); err != nil {
+				t.Fatal(err)
+			}
+			commits = append(commits, c)
+			waits[i] = make(chan error, 1)
+			go func() { waits[i] <- q.Await(context.Background(), c.Number) }()
+		}
+		q.End(h)
+		synctest.Wait()
+		if len(waits[0])+len(waits[1]) > 0 || !q.allWait() {
+			t.Fatal("a wait ends before the commit is synced")
+		}
+		q.published(commits[0].Number)
+		synctest.Wait()
+		if len(waits[0]) != 1 || len(waits[1]) != 0 {
+			t.Fatal("a wait ends with another commit")
+		}
+		if err := <-waits[0]; err != nil {
+			t.Errorf("a commit that is synced: %v", err)
+		}
+		why := errors.New("another file is there")
+		if err := q.lose(why); !errors.Is(err, errs.ErrConflict) || !errors.Is(err, why) {
+			t.Errorf("lose: %v", err)
+		}
+		if err := <-waits[1]; !errors.Is(err, why) {
+			t.Errorf("a commit that is lost: %v", err)
+		}
+		if s := q.Status(); s.Mode != modeLost || s.Unsynced != 0 || q.Views.Local.Load() != nil || q.IsWriting() {
+			t.Errorf("after the loss: %+v", s)
+		}
+		if err := q.Await(context.Background(), commits[1].Number); !errors.Is(err, why) {
+			t.Errorf("a commit that was lost: %v", err)
+		}
+		if err := q.Begin(h); !errors.Is(err, why) {
+			t.Errorf("begin after the loss: %v", err)
+		}
+	})
+}
+
+// testPageSize is the page size of the databases of these tests.
+const testPageSize = 512
+
+// testPage returns a page whose bytes are fill. Page 1 has a header.
+func testPage(pgno uint32, fill byte) []byte {
+	page := bytes.Repeat([]byte{fill}, testPageSize)
+	if pgno == 1 {
+		copy(page, "SQLite format 3\x00\x02\x00")
+	}
+	return page
+}
