@@ -3,6 +3,7 @@ package litestream
 import (
 	"context"
 
+	"github.com/ltxvfs/litestream/internal/compact"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -16,7 +17,7 @@ type writer struct {
 	*write.ModeSwitch // turns it on and off
 	*write.Inspector  // looks for files of other writers, and for missing ones
 
-	compaction *compaction
+	compaction *compact.Compaction
 }
 
 // newWriter puts write mode of a database together. It is off.
@@ -38,28 +39,28 @@ func newWriter(db *database) *writer {
 		Pages:       writePages{db},
 		Index:       writeIndex{db.index},
 		Pinned:      db.pinned,
-		Compact:     func() { w.compaction.start() },
+		Compact:     func() { w.compaction.Start() },
 		FollowAgain: func() { db.poller.wake() },
 	}
 	w.Queue = write.NewQueue(deps)
 	w.Inspector = write.NewInspector(deps, w.Queue)
 	w.ModeSwitch = write.NewModeSwitch(deps, w.Queue, w.Inspector)
 	w.Queue.Upload = (&write.Uploader{Deps: deps, Queue: w.Queue, Inspector: w.Inspector}).Run
-	w.compaction = newCompaction(&compactionDeps{
-		store: db.store, views: &db.index.Views, tasks: db.tasks, log: db.log,
-		opts: compactionOptions{
-			disabled:          db.opts.CompactionDisabled,
-			levels:            db.opts.CompactionLevels,
-			l0Retention:       db.opts.L0Retention,
-			snapshotInterval:  db.opts.SnapshotInterval,
-			snapshotRetention: db.opts.SnapshotRetention,
-			readTimeout:       db.opts.ReadTimeout,
+	w.compaction = compact.New(&compact.Deps{
+		Store: db.store, Views: &db.index.Views, Tasks: db.tasks, Log: db.log,
+		Opts: compact.Options{
+			Disabled:          db.opts.CompactionDisabled,
+			Levels:            db.opts.CompactionLevels,
+			L0Retention:       db.opts.L0Retention,
+			SnapshotInterval:  db.opts.SnapshotInterval,
+			SnapshotRetention: db.opts.SnapshotRetention,
+			ReadTimeout:       db.opts.ReadTimeout,
 		},
-		enabled: w.isEnabled,
-		suspect: w.Queue.Suspect,
-		pinned:  db.pinned,
-		pointTo: db.relocateIfKnown,
-		notes:   compactionFiles{w.Inspector, w.Queue.Known},
+		Enabled: w.isEnabled,
+		Suspect: w.Queue.Suspect,
+		Pinned:  db.pinned,
+		PointTo: db.relocateIfKnown,
+		Notes:   compactionFiles{w.Inspector, w.Queue.Known},
 	})
 	return w
 }
@@ -124,7 +125,7 @@ func (w *writer) stats() WriteStats {
 		Commits: s.Counts.Commits, Recovered: s.Counts.Recovered,
 		Syncs: s.Counts.Syncs, Failures: s.Counts.Failures, Mended: w.Queue.Known.Mends(),
 		Unsynced: s.Unsynced, Buffer: s.Buffer,
-		Compaction: w.compaction.problem(),
+		Compaction: w.compaction.Problem(),
 	}
 	if s.Problem != nil {
 		stats.Error = s.Problem.Error()

@@ -1,4 +1,4 @@
-package litestream
+package compact
 
 import (
 	"fmt"
@@ -20,15 +20,15 @@ const stalledRetry = time.Minute
 // schedule says when what a compactor does is due. A zero time means that there
 // is nothing to do.
 type schedule struct {
-	opts      compactionOptions
+	opts      Options
 	levels    []time.Time // by level, from 1 on
 	snapshot  time.Time   // the next snapshot
 	growth    time.Time   // a snapshot that is made because the newest was outgrown
 	retention time.Time   // when files of level 0 may be old enough to be deleted
 }
 
-func newSchedule(opts compactionOptions) schedule {
-	return schedule{opts: opts, levels: make([]time.Time, len(opts.levels)+1)}
+func newSchedule(opts Options) schedule {
+	return schedule{opts: opts, levels: make([]time.Time, len(opts.Levels)+1)}
 }
 
 // next returns when the first thing is due, false if nothing is.
@@ -44,21 +44,21 @@ func (s *schedule) next() (at time.Time, ok bool) {
 // news has files of level 0 be compacted.
 func (s *schedule) news() {
 	s.in(1)
-	if s.snapshot.IsZero() && s.opts.snapshotInterval > 0 {
-		s.snapshot = time.Now().Add(s.opts.snapshotInterval)
+	if s.snapshot.IsZero() && s.opts.SnapshotInterval > 0 {
+		s.snapshot = time.Now().Add(s.opts.SnapshotInterval)
 	}
 }
 
 // in has a level be compacted after its interval, unless it is due already.
 func (s *schedule) in(level int) {
 	if level < len(s.levels) && s.levels[level].IsZero() {
-		s.levels[level] = time.Now().Add(s.opts.levels[level-1])
+		s.levels[level] = time.Now().Add(s.opts.Levels[level-1])
 	}
 }
 
 // grow has a snapshot be made now, as the newest was outgrown.
 func (s *schedule) grow() {
-	if s.opts.snapshotInterval >= 0 && s.growth.IsZero() {
+	if s.opts.SnapshotInterval >= 0 && s.growth.IsZero() {
 		s.growth = time.Now()
 	}
 }

@@ -1,4 +1,4 @@
-package litestream
+package compact
 
 import (
 	"testing"

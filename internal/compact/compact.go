@@ -1,4 +1,7 @@
-package litestream
+// Package compact merges the files of a replica into larger ones of higher
+// levels, makes snapshots, and deletes what nothing needs any more. Levels, times
+// and names are those of Litestream.
+package compact
 
 import (
 	"context"
@@ -16,34 +19,34 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// compactionDeps is what compaction needs of the rest of a database.
-type compactionDeps struct {
-	store *remote.Store
-	views *view.Views
-	tasks *task.Group
-	log   *slog.Logger
-	opts  compactionOptions
+// Deps is what compaction needs of the rest of a database.
+type Deps struct {
+	Store *remote.Store
+	Views *view.Views
+	Tasks *task.Group
+	Log   *slog.Logger
+	Opts  Options
 
-	enabled func() bool                // reports whether write mode is on
-	suspect func()                     // is told that files are missing
-	pinned  func() []*view.View        // returns the views that connections read
-	pointTo func(*remote.Loaded) error // points pages of the current view to a file, if that is of its history
-	notes   compactionNotes
+	Enabled func() bool                // reports whether write mode is on
+	Suspect func()                     // is told that files are missing
+	Pinned  func() []*view.View        // returns the views that connections read
+	PointTo func(*remote.Loaded) error // points pages of the current view to a file, if that is of its history
+	Notes   Notes
 }
 
-// compactionOptions are the Options that concern compaction.
-type compactionOptions struct {
-	disabled          bool
-	levels            []time.Duration
-	l0Retention       time.Duration
-	snapshotInterval  time.Duration
-	snapshotRetention time.Duration
-	readTimeout       time.Duration
+// Options are the Options that concern compaction.
+type Options struct {
+	Disabled          bool
+	Levels            []time.Duration
+	L0Retention       time.Duration
+	SnapshotInterval  time.Duration
+	SnapshotRetention time.Duration
+	ReadTimeout       time.Duration
 }
 
-// compactionNotes is what compaction and write mode tell each other of the
+// Notes is what compaction and write mode tell each other of the
 // files of the replica. It is safe for concurrent use.
-type compactionNotes interface {
+type Notes interface {
 	// made notes a file that compaction has made of others.
 	Made(info *ltx.FileInfo)
 
@@ -58,11 +61,11 @@ type compactionNotes interface {
 	TakeOutgrown() bool
 }
 
-// compaction merges files of the replica into larger ones of higher levels, and
+// Compaction merges files of the replica into larger ones of higher levels, and
 // deletes what is not needed any more, while write mode is on. Levels, times
 // and names are Litestream's. It is safe for concurrent use.
-type compaction struct {
-	*compactionDeps
+type Compaction struct {
+	*Deps
 	news chan struct{} // holds one if there is something to compact
 
 	mu struct {
@@ -72,30 +75,30 @@ type compaction struct {
 	}
 }
 
-func newCompaction(deps *compactionDeps) *compaction {
-	return &compaction{compactionDeps: deps, news: make(chan struct{}, 1)}
+func New(deps *Deps) *Compaction {
+	return &Compaction{Deps: deps, news: make(chan struct{}, 1)}
 }
 
-// start starts the goroutine that compacts, or tells it that there is something
+// Start starts the goroutine that compacts, or tells it that there is something
 // new.
-func (c *compaction) start() {
-	if c.opts.disabled {
+func (c *Compaction) Start() {
+	if c.Opts.Disabled {
 		return
 	}
 	task.Signal(c.news)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.mu.running {
-		c.mu.running = c.tasks.Go(c.run)
+		c.mu.running = c.Tasks.Go(c.run)
 	}
 }
 
 // end notes that the goroutine ends, unless there is something new. It reports
 // whether it ends.
-func (c *compaction) end() bool {
+func (c *Compaction) end() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.news) > 0 && !c.tasks.Closed() {
+	if len(c.news) > 0 && !c.Tasks.Closed() {
 		return false
 	}
 	c.mu.running = false
@@ -103,24 +106,24 @@ func (c *compaction) end() bool {
 }
 
 // setProblem notes why compaction does not go on.
-func (c *compaction) setProblem(text string) {
+func (c *Compaction) setProblem(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.problem = text
 }
 
-// problem returns why compaction does not go on, an empty text if it does.
-func (c *compaction) problem() string {
+// Problem returns why compaction does not go on, an empty text if it does.
+func (c *Compaction) Problem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mu.problem
 }
 
 // run compacts until everything is compacted, or write mode ends.
-func (c *compaction) run() {
-	r := newCompactor(c.compactionDeps, c.setProblem)
+func (c *Compaction) run() {
+	r := newCompactor(c.Deps, c.setProblem)
 	if err := r.begin(); err != nil && !errors.Is(err, context.Canceled) {
-		c.log.Warn("compaction does not know what an earlier process has left", "error", err)
+		c.Log.Warn("compaction does not know what an earlier process has left", "error", err)
 	}
 	r.news()
 	for {
@@ -133,10 +136,10 @@ func (c *compaction) run() {
 		case <-timer.C:
 		case <-c.news:
 			r.news()
-		case <-c.tasks.Context().Done():
+		case <-c.Tasks.Context().Done():
 		}
 		timer.Stop()
-		if c.tasks.Closed() || !c.enabled() {
+		if c.Tasks.Closed() || !c.Enabled() {
 			if c.end() {
 				return
 			}
@@ -149,7 +152,7 @@ func (c *compaction) run() {
 // compactor is what the goroutine that compacts knows. It is not safe for
 // concurrent use.
 type compactor struct {
-	*compactionDeps
+	*Deps
 	due      schedule
 	problems problems
 
@@ -158,12 +161,12 @@ type compactor struct {
 	there  map[view.Key]bool     // files that this process has made, or read
 }
 
-func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
+func newCompactor(deps *Deps, report func(text string)) *compactor {
 	return &compactor{
-		compactionDeps: deps,
-		due:            newSchedule(deps.opts),
-		problems:       problems{log: deps.log, tasks: deps.tasks, report: report, of: make(map[string]error)},
-		there:          make(map[view.Key]bool),
+		Deps:     deps,
+		due:      newSchedule(deps.Opts),
+		problems: problems{log: deps.Log, tasks: deps.Tasks, report: report, of: make(map[string]error)},
+		there:    make(map[view.Key]bool),
 	}
 }
 
@@ -171,7 +174,7 @@ func newCompactor(deps *compactionDeps, report func(text string)) *compactor {
 func (c *compactor) begin() error {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	files, err := c.store.ListAll(ctx, false)
+	files, err := c.Store.ListAll(ctx, false)
 	if err != nil || len(files) == 0 {
 		return err
 	}
@@ -192,19 +195,19 @@ func (c *compactor) begin() error {
 			if last[level] > 0 {
 				from = made[level]
 			}
-			c.due.levels[level] = from.Add(c.opts.levels[level-1])
+			c.due.levels[level] = from.Add(c.Opts.Levels[level-1])
 		}
 	}
-	if last[1] > 0 && c.opts.l0Retention >= 0 {
-		c.due.retention = time.Now().Add(c.opts.l0Retention)
+	if last[1] > 0 && c.Opts.L0Retention >= 0 {
+		c.due.retention = time.Now().Add(c.Opts.L0Retention)
 	}
-	if c.opts.snapshotInterval > 0 {
+	if c.Opts.SnapshotInterval > 0 {
 		if last[replica.SnapshotLevel] > 0 {
 			oldest = made[replica.SnapshotLevel]
 		}
-		c.due.snapshot = oldest.Add(c.opts.snapshotInterval)
+		c.due.snapshot = oldest.Add(c.Opts.SnapshotInterval)
 	}
-	if plan, _ := view.Extend(0, c.views.Current.Load().TXID, files); view.IsOutgrown(plan) {
+	if plan, _ := view.Extend(0, c.Views.Current.Load().TXID, files); view.IsOutgrown(plan) {
 		c.due.grow()
 	}
 	return nil
@@ -213,7 +216,7 @@ func (c *compactor) begin() error {
 // news notes that there may be new files of level 0.
 func (c *compactor) news() {
 	c.due.news()
-	if c.notes.TakeOutgrown() {
+	if c.Notes.TakeOutgrown() {
 		c.due.grow()
 	}
 }
@@ -222,7 +225,7 @@ func (c *compactor) news() {
 func (c *compactor) run() {
 	var err error
 	defer func() { c.problems.note("compaction", err) }()
-	defer task.Guard(c.log, "compaction", &err)
+	defer task.Guard(c.Log, "compaction", &err)
 	now := time.Now()
 	merged := c.compactLevels(now)
 	if isDue(&c.due.retention, now) {
@@ -236,7 +239,7 @@ func (c *compactor) run() {
 	if isDue(&c.due.growth, now) {
 		made, err := c.snapshot(false)
 		if made && !c.due.snapshot.IsZero() {
-			c.due.snapshot = now.Add(c.opts.snapshotInterval)
+			c.due.snapshot = now.Add(c.Opts.SnapshotInterval)
 		}
 		c.ended("snapshot", &c.due.growth, err)
 	}
@@ -261,8 +264,8 @@ func (c *compactor) compactLevels(now time.Time) (merged bool) {
 		if made {
 			merged = merged || level > 1
 			c.due.in(level + 1)
-			if level == 1 && c.due.retention.IsZero() && c.opts.l0Retention >= 0 {
-				c.due.retention = now.Add(c.opts.l0Retention)
+			if level == 1 && c.due.retention.IsZero() && c.Opts.L0Retention >= 0 {
+				c.due.retention = now.Add(c.Opts.L0Retention)
 			}
 		}
 	}
@@ -282,5 +285,5 @@ func (c *compactor) ended(what string, due *time.Time, err error) {
 
 // within makes a context for requests that read and write so many bytes.
 func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
-	return c.tasks.WithTransfer(c.opts.readTimeout, bytes)
+	return c.Tasks.WithTransfer(c.Opts.ReadTimeout, bytes)
 }

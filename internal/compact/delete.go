@@ -1,4 +1,4 @@
-package litestream
+package compact
 
 import (
 	"context"
@@ -15,11 +15,11 @@ import (
 func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	compacted, err := c.store.List(ctx, 1, c.pruned, false)
+	compacted, err := c.Store.List(ctx, 1, c.pruned, false)
 	if err != nil {
 		return again, err
 	}
-	files, err := c.store.List(ctx, 0, 0, false)
+	files, err := c.Store.List(ctx, 0, 0, false)
 	if err != nil {
 		return again, err
 	}
@@ -35,8 +35,8 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		if compacted[in].MinTXID > f.MinTXID {
 			continue // it is in a gap of level 1
 		}
-		if age := now.Sub(f.CreatedAt); age < c.opts.l0Retention {
-			again = now.Add(c.opts.l0Retention - max(age, 0))
+		if age := now.Sub(f.CreatedAt); age < c.Opts.L0Retention {
+			again = now.Add(c.Opts.L0Retention - max(age, 0))
 			break
 		}
 		if err := c.checkThere(ctx, compacted[in]); err != nil {
@@ -61,7 +61,7 @@ func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 	if c.there[view.KeyOf(f)] {
 		return nil
 	}
-	if _, err := c.store.Checksum(ctx, f); err != nil {
+	if _, err := c.Store.Checksum(ctx, f); err != nil {
 		return fmt.Errorf("%s is listed, and nothing is deleted while it cannot be read: %w", view.KeyOf(f), err)
 	}
 	if len(c.there) >= mostThere {
@@ -83,10 +83,10 @@ func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 	for i, f := range files {
 		keys[i] = view.KeyOf(f)
 	}
-	if err := c.store.Delete(ctx, keys...); err != nil {
+	if err := c.Store.Delete(ctx, keys...); err != nil {
 		return fmt.Errorf("delete files that were compacted: %w", err)
 	}
-	c.log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])
+	c.Log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])
 	return nil
 }
 
@@ -94,8 +94,8 @@ func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 // read, point to.
 func (c *compactor) needed() map[view.Key]bool {
 	needed := make(map[view.Key]bool)
-	cur := c.views.Current.Load() // before the others: one that is pinned later is no older
-	for _, v := range append(c.pinned(), cur) {
+	cur := c.Views.Current.Load() // before the others: one that is pinned later is no older
+	for _, v := range append(c.Pinned(), cur) {
 		for _, v := range []*view.View{v, v.Base} {
 			if v == nil {
 				continue

@@ -1,4 +1,4 @@
-package litestream
+package compact
 
 import (
 	"fmt"
@@ -14,17 +14,17 @@ import (
 // checkGrowth looks whether the newest snapshot is outgrown, unless a sync has
 // just looked.
 func (c *compactor) checkGrowth() error {
-	if !c.notes.IsLookDue() {
+	if !c.Notes.IsLookDue() {
 		return nil
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
-	cur := c.views.Current.Load()
-	files, err := c.store.ListAll(ctx, false)
+	cur := c.Views.Current.Load()
+	files, err := c.Store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
-	c.notes.Saw(cur, files)
+	c.Notes.Saw(cur, files)
 	if plan, _ := view.Extend(0, cur.TXID, files); view.IsOutgrown(plan) {
 		c.due.grow()
 	}
@@ -36,11 +36,11 @@ func (c *compactor) checkGrowth() error {
 func (c *compactor) snapshot(always bool) (made bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
-	files, err := c.store.ListAll(ctx, false)
+	files, err := c.Store.ListAll(ctx, false)
 	if err != nil {
 		return false, err
 	}
-	plan, end := view.Extend(0, c.views.Current.Load().TXID, files)
+	plan, end := view.Extend(0, c.Views.Current.Load().TXID, files)
 	if end == 0 || !always && !view.IsOutgrown(plan) {
 		return false, nil
 	}
@@ -67,14 +67,14 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 // pruneSnapshots deletes snapshots that are old enough, and what lies before the
 // oldest that stays. End is the transaction of the newest, which is there already.
 func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
-	if c.opts.snapshotRetention == 0 {
+	if c.Opts.SnapshotRetention == 0 {
 		return nil
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
 	old := c.oldFiles(files, end)
 	// The files that stay have to give the newest state, and to be there.
-	txid := c.views.Current.Load().TXID
+	txid := c.Views.Current.Load().TXID
 	_, had := view.Extend(0, txid, files)
 	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
 	plan, has := view.Extend(0, txid, left)
@@ -92,7 +92,7 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 
 // oldFiles returns the files that SnapshotRetention does not keep.
 func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
-	limit := time.Now().Add(-c.opts.snapshotRetention)
+	limit := time.Now().Add(-c.Opts.SnapshotRetention)
 	oldest := end
 	for _, f := range files {
 		switch {
@@ -109,7 +109,7 @@ func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.Fi
 	for _, f := range files {
 		newest[f.Level] = max(newest[f.Level], f.MaxTXID)
 	}
-	top := len(c.opts.levels)
+	top := len(c.Opts.Levels)
 	for _, f := range files {
 		compacted := f.Level >= top || f.MaxTXID <= newest[f.Level+1]
 		if f.Level > 0 && f.Level < replica.SnapshotLevel && compacted && f.MaxTXID < oldest && f.MaxTXID < newest[f.Level] && f.CreatedAt.Before(limit) {

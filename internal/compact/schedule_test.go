@@ -1,4 +1,4 @@
-package litestream
+package compact
 
 import (
 	"errors"
@@ -7,13 +7,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
 // TestCompaction_Schedule says when what is due.
 func TestCompaction_Schedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSchedule(compactionOptions{levels: []time.Duration{time.Minute, time.Hour}, snapshotInterval: 24 * time.Hour})
+		s := newSchedule(Options{Levels: []time.Duration{time.Minute, time.Hour}, SnapshotInterval: 24 * time.Hour})
 		start := time.Now()
 		want := func(after time.Duration) {
 			t.Helper()
@@ -41,7 +42,7 @@ func TestCompaction_Schedule(t *testing.T) {
 			t.Error("the others are not due")
 		}
 		want(24 * time.Hour)
-		s.opts.snapshotInterval = -1
+		s.opts.SnapshotInterval = -1
 		s.grow()
 		want(24 * time.Hour)
 	})
@@ -67,7 +68,7 @@ func TestCompaction_Problems(t *testing.T) {
 			t.Errorf("after %s, %v: %q, want %q", tt.what, tt.err, text, tt.want)
 		}
 	}
-	p.tasks.Close(ErrClosed)
+	p.tasks.Close(errs.ErrClosed)
 	if p.note("snapshot", wrong); text != "" {
 		t.Errorf("after the end: %q", text)
 	}
@@ -76,10 +77,10 @@ func TestCompaction_Problems(t *testing.T) {
 // TestCompaction_Start has one goroutine at most, and loses no news while it
 // ends.
 func TestCompaction_Start(t *testing.T) {
-	deps := &compactionDeps{tasks: task.NewGroup()}
-	c := newCompaction(deps)
+	deps := &Deps{Tasks: task.NewGroup()}
+	c := New(deps)
 	c.mu.running = true // by this test, which is the goroutine
-	c.start()
+	c.Start()
 	if c.end() {
 		t.Error("it ends with news that nothing has looked at")
 	}
@@ -88,13 +89,13 @@ func TestCompaction_Start(t *testing.T) {
 		t.Error("it does not end")
 	}
 	c.mu.running = true
-	c.start()
-	deps.tasks.Close(ErrClosed)
+	c.Start()
+	deps.Tasks.Close(errs.ErrClosed)
 	if !c.end() {
 		t.Error("it does not end with the database")
 	}
-	deps.opts.disabled = true
-	c.start()
+	deps.Opts.Disabled = true
+	c.Start()
 	if c.mu.running {
 		t.Error("it starts though it is disabled")
 	}

@@ -1,4 +1,4 @@
-package litestream
+package compact
 
 import (
 	"context"
@@ -32,7 +32,7 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 	if level > 1 {
 		seek = c.from[level]
 	}
-	files, err := c.store.List(ctx, level-1, seek, false)
+	files, err := c.Store.List(ctx, level-1, seek, false)
 	if err != nil || len(files) == 0 {
 		return false, false, err
 	}
@@ -40,7 +40,7 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 		last = files[0].MinTXID - 1
 	}
 	// What is not known yet is not merged: a writer that has lost may have left it.
-	limit := c.views.Current.Load().TXID
+	limit := c.Views.Current.Load().TXID
 	inputs, _ := view.Extend(last, limit, files)
 	if len(inputs) == 0 {
 		inputs, err = c.afterGap(ctx, level, last, limit, files)
@@ -60,9 +60,9 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 // end returns the newest transaction of a level. It lists the newest files only,
 // once it knows where they begin.
 func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err error) {
-	files, err := c.store.List(ctx, level, c.from[level], false)
+	files, err := c.Store.List(ctx, level, c.from[level], false)
 	if err == nil && len(files) == 0 && c.from[level] > 0 {
-		files, err = c.store.List(ctx, level, 0, false)
+		files, err = c.Store.List(ctx, level, 0, false)
 	}
 	c.from[level] = 0
 	for _, f := range files {
@@ -89,7 +89,7 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 	}
 	if level > 1 {
 		// Files of several writers may overlap, and begin anywhere.
-		older, err := c.store.List(ctx, level-1, 0, false)
+		older, err := c.Store.List(ctx, level-1, 0, false)
 		if err != nil {
 			return nil, err
 		}
@@ -97,12 +97,12 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 			return inputs, nil
 		}
 	}
-	all, err := c.store.ListAll(ctx, false)
+	all, err := c.Store.ListAll(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	if _, end := view.Extend(0, limit, all); end != limit {
-		c.suspect()
+		c.Suspect()
 		return nil, fmt.Errorf("%w: level %d has none from %s to %s", errLevelGap, level-1, last+1, next-1)
 	}
 	inputs, _ := view.Extend(next-1, limit, files)
@@ -123,10 +123,10 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	if level == replica.SnapshotLevel {
 		key.MinTXID = 1
 	}
-	info, err := c.store.Create(ctx, key, func(w io.Writer) error {
+	info, err := c.Store.Create(ctx, key, func(w io.Writer) error {
 		readers := make([]io.Reader, len(inputs))
 		for i, f := range inputs {
-			readers[i] = &inputReader{ctx: ctx, s: c.store, info: f}
+			readers[i] = &inputReader{ctx: ctx, s: c.Store, info: f}
 		}
 		merger, err := ltx.NewCompactor(w, readers)
 		if err != nil {
@@ -142,8 +142,8 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 		return nil, fmt.Errorf("compact to level %d: %w", level, err)
 	}
 	c.there[key] = true
-	c.notes.Made(info)
-	c.log.Debug("compacted", "file", view.KeyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
+	c.Notes.Made(info)
+	c.Log.Debug("compacted", "file", view.KeyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
 	return info, nil
 }
 
@@ -155,11 +155,11 @@ func (c *compactor) use(info *ltx.FileInfo) error {
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
-	l, err := c.store.LoadFile(ctx, info)
+	l, err := c.Store.LoadFile(ctx, info)
 	if err != nil {
 		return err
 	}
-	return c.pointTo(l)
+	return c.PointTo(l)
 }
 
 // Inputs of a merge are read in parts of inputPart at most. Together, the parts
