@@ -68,7 +68,7 @@ func rowsPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 	p.Compact(1, from, p.TXID())
 	p.DeleteLevelBelow(0, p.TXID())
 	for range 5 {
-		p.Exec("UPDATE t SET n = n + 1 WHERE id = abs(random() % 1500)")
+		p.Exec("UPDATE t SET n = n + 1 WHERE id = 1 + abs(random() % 1500)")
 	}
 	return p
 }
