@@ -32,7 +32,8 @@ import (
 //   - Seal before Commit where SQLite syncs the file. It writes the changes to the
 //     write buffer, and if it fails, SQLite can still roll back. Nothing is
 //     uploaded between Seal and the Commit, Rollback or EndWrite that follows, so
-//     that must not wait for another statement.
+//     that must not wait for another statement. In a commit over several
+//     databases SQLite ignores the error of Commit, so Seal has to come before.
 //   - Close last, in any state.
 //
 // ReadAt, FileSize and Pragma may be called at any time. Outside of BeginRead
