@@ -69,7 +69,7 @@ type Compaction struct {
 	news chan struct{} // holds one if there is something to compact
 
 	mu struct {
-		sync.Mutex // duty: all of this; see queue for the lock order
+		sync.Mutex // duty: all of this; the lock of task.Group is taken under it
 		running    bool
 		problem    string // why it does not go on; empty if it does
 	}

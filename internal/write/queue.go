@@ -107,9 +107,9 @@ type slotHolder interface {
 // Queue holds the writer slot of a database, and the commits that are not on
 // the replica yet. It is safe for concurrent use.
 //
-// Lock order: writeBuffer.mu, queue.mu, compaction.mu, and the lock of task.Group.
-// The locks of knownFiles and pageOneFormat are taken under queue.mu as well, and
-// no other is taken under them. Methods of queueState are called under mu.
+// Lock order: writeBuffer.mu, Queue.mu, the lock that Deps.Compact takes, and that
+// of task.Group. The locks of knownFiles and pageOneFormat are taken under Queue.mu
+// as well, and no other is taken under them. Methods of queueState are called under mu.
 type Queue struct {
 	*Deps
 	Known  *KnownFiles
