@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -359,8 +360,10 @@ func TestHydration_NewestVersionsOnly(t *testing.T) {
 	}
 }
 
-// What lies near a page that a query waits for comes next.
+// The pages near one that a query waits for are read next, however many
+// processors there are to decode pages.
 func TestHydration_HotRegionsNext(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16))
 	client := newHookClient()
 	p := bigPrimary(t, client)
 	synctest.Test(t, func(t *testing.T) {

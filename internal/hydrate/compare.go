@@ -124,7 +124,7 @@ var errLocalWrong = errors.New("the local file is damaged")
 func (c *comparer) reread(ctx context.Context, l *localPages, v *view.View, f *view.File) error {
 	var sum ltxio.Sum
 	head := make([]byte, ltx.HeaderSize)
-	if err := c.read(ctx, f, v.Epoch, head, 0); err != nil {
+	if err := c.read(ctx, f, v.Epoch, head, 0, nil); err != nil {
 		return err
 	}
 	sum.Add(head)

@@ -11,6 +11,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // copier reads the pages that are missing in the local file, and compares the
@@ -145,22 +146,37 @@ func (c *copier) pass(ctx context.Context) error {
 	v := held.view
 	batches := NewCopyPlan(v, held.present, c.concurrency).Batches()
 	work := newCopyWork(batches)
+	turn := semaphore.NewWeighted(1)
 	g, ctx := errgroup.WithContext(ctx)
 	// While some goroutines decode pages, others read.
 	for range min(c.concurrency+runtime.GOMAXPROCS(0), len(batches)) {
 		g.Go(func() error {
 			for {
-				batch := c.nextBatch(work)
-				if batch == nil || ctx.Err() != nil {
-					return ctx.Err()
-				}
-				if err := c.copyParts(ctx, v, batch); err != nil {
+				copied, err := c.copyNext(ctx, v, work, turn)
+				if err != nil || !copied {
 					return err
 				}
 			}
 		})
 	}
 	return g.Wait()
+}
+
+// copyNext copies the next batch, and reports whether there was one. It holds
+// the turn from before it chooses the batch until the first request of the batch
+// may be sent. No goroutine chooses a batch meanwhile, so the pages near one that
+// a query waits for come right after that batch.
+func (c *copier) copyNext(ctx context.Context, v *view.View, work *copyWork, turn *semaphore.Weighted) (copied bool, err error) {
+	if err := turn.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	endTurn := sync.OnceFunc(func() { turn.Release(1) })
+	defer endTurn() // a batch may need no request, or fail before it
+	batch := c.nextBatch(work)
+	if batch == nil {
+		return false, nil
+	}
+	return true, c.copyParts(ctx, v, batch, endTurn)
 }
 
 // nextBatch returns the parts to read next: those near a page that a query

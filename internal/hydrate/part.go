@@ -15,21 +15,23 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// copyParts reads parts concurrently and writes their pages.
-func (c *copier) copyParts(ctx context.Context, v *view.View, parts []part) error {
+// copyParts reads parts concurrently and writes their pages. It calls admitted
+// each time that a request may be sent, from several goroutines.
+func (c *copier) copyParts(ctx context.Context, v *view.View, parts []part, admitted func()) error {
 	if len(parts) == 1 { // as most batches have
-		return c.copyPart(ctx, v, parts[0])
+		return c.copyPart(ctx, v, parts[0], admitted)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxBatch)
 	for _, p := range parts {
-		g.Go(func() error { return c.copyPart(ctx, v, p) })
+		g.Go(func() error { return c.copyPart(ctx, v, p, admitted) })
 	}
 	return g.Wait()
 }
 
-// copyPart reads a part and writes the pages that are still missing.
-func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error) {
+// copyPart reads a part and writes the pages that are still missing. It calls
+// admitted each time that a request may be sent.
+func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted func()) (err error) {
 	defer task.Guard(c.Log, "hydration", &err)
 	if p.file.Gone.Load() {
 		return fmt.Errorf("read %s: %w", p.file, fs.ErrNotExist)
@@ -42,12 +44,12 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part) (err error)
 	case missing == 0:
 		return nil // its pages have become local since
 	case p.whole && missing < p.pages/2:
-		return c.copyParts(ctx, v, missingParts(v, held.present, p))
+		return c.copyParts(ctx, v, missingParts(v, held.present, p), admitted)
 	}
 	buf := c.Buffers.Get(int(p.Size()))
 	defer c.Buffers.Put(buf)
 	body := (*buf)[:p.Size()]
-	if err := c.reader.read(ctx, p.file, v.Epoch, body, p.offset); err != nil {
+	if err := c.reader.read(ctx, p.file, v.Epoch, body, p.offset, admitted); err != nil {
 		return err
 	}
 	if !c.isCurrent(v.Epoch) {

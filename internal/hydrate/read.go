@@ -40,10 +40,11 @@ func newPartReader(r *Access, opts Options, state *hydrationState) *partReader {
 
 // read fills buf with bytes of a file of an epoch. It tries again while storage
 // does not answer. It returns without an error, and without the bytes, if the
-// epoch ends.
-func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf []byte, offset int64) error {
+// epoch ends. If admitted is not nil, read calls it each time that a request may
+// be sent.
+func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf []byte, offset int64, admitted func()) error {
 	for delay := firstHydrationDelay; ; delay = min(2*delay, lastHydrationDelay) {
-		err := r.readOnce(ctx, f, buf, offset)
+		err := r.readOnce(ctx, f, buf, offset, admitted)
 		isOver := func() bool { return !r.isCurrent(epoch) }
 		switch {
 		case err == nil:
@@ -75,8 +76,9 @@ func (r *partReader) read(ctx context.Context, f *view.File, epoch uint32, buf [
 var errStalled = errors.New("no bytes came within the time limit of a read")
 
 // readOnce makes one request. It gives way to queries as bytes arrive, and keeps
-// to the rate limit.
-func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, offset int64) (err error) {
+// to the rate limit. If admitted is not nil, readOnce calls it when no limit
+// holds the request back any more.
+func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, offset int64, admitted func()) (err error) {
 	s := r.Store
 	limit := r.timeout
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -106,6 +108,9 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 	if err := s.Limit.Wait(ctx, t); err != nil {
 		return err
 	}
+	if admitted != nil {
+		admitted()
+	}
 	err = s.Guard(func() error {
 		rearm()
 		n, err := s.ReadOnce(f.Reading(ctx), remote.Hydrating, t, f.Key(), buf, offset, func([]byte) {
@@ -133,7 +138,7 @@ func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, 
 			return fmt.Errorf("read %s: %w", f, fs.ErrNotExist)
 		}
 		body := (*buf)[:min(end-offset, PartSize)]
-		if err := r.read(ctx, f, epoch, body, offset); err != nil {
+		if err := r.read(ctx, f, epoch, body, offset, nil); err != nil {
 			return err
 		}
 		if !r.isCurrent(epoch) {
@@ -164,12 +169,12 @@ func (r *partReader) sumTail(ctx context.Context, epoch uint32, f *view.File, su
 	body := make([]byte, min(f.Size-f.FramesEnd, PartSize))
 	for offset, end := f.FramesEnd, f.Size-ltx.TrailerSize; offset < end; offset += int64(len(body)) {
 		body = body[:min(end-offset, int64(len(body)))]
-		if err := r.read(ctx, f, epoch, body, offset); err != nil {
+		if err := r.read(ctx, f, epoch, body, offset, nil); err != nil {
 			return trailer, err
 		}
 		sum.Add(body)
 	}
-	if err := r.read(ctx, f, epoch, last, f.Size-ltx.TrailerSize); err != nil {
+	if err := r.read(ctx, f, epoch, last, f.Size-ltx.TrailerSize, nil); err != nil {
 		return trailer, err
 	}
 	sum.Add(last[:ltx.TrailerSize-ltx.ChecksumSize])
