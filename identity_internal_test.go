@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
-	"github.com/ltxvfs/litestream/internal/write"
 )
 
 func TestIdentityOfURL(t *testing.T) {
@@ -22,23 +21,14 @@ func TestIdentityOfURL(t *testing.T) {
 	}
 }
 
-func TestIsSameOwner(t *testing.T) {
+// TestOwnerOf_Long shortens what does not fit the header of a segment.
+func TestOwnerOf_Long(t *testing.T) {
 	long := strings.Repeat("x", 2*commitlog.MaxOwnerText)
-	for _, tt := range []struct {
-		a, b commitlog.Owner
-		want bool
-	}{
-		{commitlog.Owner{}, commitlog.Owner{Replica: "r", Name: "n"}, true},
-		{commitlog.Owner{Replica: "r", Name: "n"}, commitlog.Owner{Replica: "r", Name: "m"}, true},
-		{commitlog.Owner{Replica: "r", Name: "n"}, commitlog.Owner{Replica: "s", Name: "n"}, false},
-		{commitlog.Owner{Name: "n"}, commitlog.Owner{Replica: "s", Name: "n"}, true},
-		{commitlog.Owner{Name: "n"}, commitlog.Owner{Name: "m"}, false},
-		{ownerOf(nil, "", long+"1"), ownerOf(nil, "", long+"2"), false},
-		{ownerOf(nil, "x://"+long, "n"), ownerOf(nil, "x://"+long, "n"), true},
-	} {
-		if got := write.IsSameOwner(tt.a, tt.b); got != tt.want {
-			t.Errorf("%.20v and %.20v: %v, want %v", tt.a, tt.b, got, tt.want)
-		}
+	if a, b := ownerOf(nil, "", long+"1"), ownerOf(nil, "", long+"2"); a.Name == b.Name {
+		t.Errorf("two long names are the same: %.20v", a)
+	}
+	if a, b := ownerOf(nil, "x://"+long, "n"), ownerOf(nil, "x://"+long, "n"); a != b || a.Replica == "" {
+		t.Errorf("a long URL gives %.20v and %.20v", a, b)
 	}
 	if o := ownerOf(nil, "x://"+long, long); len(o.Replica) > commitlog.MaxOwnerText || len(o.Name) > commitlog.MaxOwnerText {
 		t.Errorf("an owner has %d and %d bytes", len(o.Replica), len(o.Name))

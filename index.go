@@ -7,13 +7,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/singleflight"
+
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
-	"golang.org/x/sync/singleflight"
 )
 
 // index builds the views of a database: it lists the files of the replica,
@@ -46,18 +47,18 @@ type index struct {
 // pageSink receives the pages that arrive with the files of a view. The source
 // of pages implements it.
 type pageSink interface {
-	// cachePages adds pages to the cache that a published view has in that
+	// CachePages adds pages to the cache that a published view has in that
 	// version.
 	CachePages(v *view.View, kept pages.Kept)
 
-	// reset drops the cached pages and prepares the cache for pages of pageSize
+	// Reset drops the cached pages and prepares the cache for pages of pageSize
 	// bytes.
 	Reset(pageSize uint32)
 
-	// dropLocal drops the pages of the local file.
+	// DropLocal drops the pages of the local file.
 	DropLocal()
 
-	// notify is called when a view was published or pages of it were relocated.
+	// Notify is called when a view was published or pages of it were relocated.
 	Notify()
 }
 
@@ -65,29 +66,33 @@ type pageSink interface {
 // commits that are not on the replica, new transactions on the replica mean a
 // conflict or have to wait.
 type writeMode interface {
-	// replace publishes next as the newest view of the replica. It returns
+	// Replace publishes next as the newest view of the replica. It returns
 	// errOvertaken if cur is not the newest view any more, and errWriting if
 	// next would lack commits that are not on the replica yet.
 	Replace(cur, next *view.View) error
 
-	isEnabled() bool
+	// IsEnabled reports whether connections may write.
+	IsEnabled() bool
+
+	// IsWriting reports whether a connection writes, or has written what is not
+	// on the replica.
 	IsWriting() bool
 
-	// suspect makes the writer check the replica again, because files seem to
+	// Suspect makes the writer check the replica again, because files seem to
 	// be missing.
 	Suspect()
 
-	// secondLook decides whether files that seem to be of another history
+	// SecondLook decides whether files that seem to be of another history
 	// really are, before the index drops what this process has written.
 	SecondLook(ctx context.Context, before *view.View, files []*ltx.FileInfo) (other bool, err error)
 
-	// saw takes a listing that belongs to the history of view before.
+	// Saw takes a listing that belongs to the history of view before.
 	Saw(before *view.View, files []*ltx.FileInfo)
 
-	// forget drops the listings that saw took, because the history has ended.
-	forget()
+	// Forget drops the listings that Saw took, because the history has ended.
+	Forget()
 
-	// stampLocal gives the newest view a new state, so that SQLite drops its
+	// StampLocal gives the newest view a new state, so that SQLite drops its
 	// cache.
 	StampLocal()
 }

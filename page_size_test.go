@@ -163,7 +163,7 @@ func TestWrite_PageSizeChanged(t *testing.T) {
 	before := db.Current.Load()
 	c := connOf(db, nil)
 	c.pinNewest()
-	if err := db.writer.Begin(c); err != nil {
+	if err := db.writer.Begin(holder{c}); err != nil {
 		t.Fatal(err)
 	}
 	d.put(t, 0, 3, 3, true)
@@ -174,14 +174,14 @@ func TestWrite_PageSizeChanged(t *testing.T) {
 	if db.Current.Load() != before {
 		t.Error("the view changes under a transaction that writes")
 	}
-	db.writer.End(c)
+	db.writer.End(holder{c})
 	if err := db.poller.poll(false); err != nil {
 		t.Fatal(err)
 	}
 	d.want(t, db, before)
 	c.pinNewest()
-	if err := db.writer.Begin(c); err != nil {
+	if err := db.writer.Begin(holder{c}); err != nil {
 		t.Errorf("write after the change: %v", err)
 	}
-	db.writer.End(c)
+	db.writer.End(holder{c})
 }

@@ -485,10 +485,10 @@ func TestPoll_WhileWritingBegins(t *testing.T) {
 	begun := false
 	client.open = func(view.Key, int64) error {
 		begun = true
-		return db.writer.Begin(c)
+		return db.writer.Begin(holder{c})
 	}
 	if err := db.poller.poll(false); err != nil || !begun {
 		t.Errorf("poll: %v, begun: %v", err, begun)
 	}
-	db.writer.End(c)
+	db.writer.End(holder{c})
 }

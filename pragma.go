@@ -10,11 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/timeexpr"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
 
 // errInvalidValue means a malformed value of a PRAGMA.
@@ -30,8 +31,8 @@ type pragma struct {
 }
 
 var pragmas = map[string]pragma{
-	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.View().TXID.String(), nil }, set: (*Conn).setTXID},
-	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.View().Time()), nil }, set: (*Conn).setTime},
+	"litestream_txid":    {get: func(c *Conn) (string, error) { return c.view().TXID.String(), nil }, set: (*Conn).setTXID},
+	"litestream_time":    {get: func(c *Conn) (string, error) { return formatTime(c.view().Time()), nil }, set: (*Conn).setTime},
 	"litestream_lag":     {get: func(c *Conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
 	"litestream_status":  {get: (*Conn).status},
 	"litestream_history": {get: (*Conn).history},
@@ -86,7 +87,7 @@ func (c *Conn) Pragma(name string, value *string) (result *string, err error) {
 
 // writeEnabled returns 1 if the database can be written to, else 0.
 func (c *Conn) writeEnabled() (string, error) {
-	if c.db.writer.isEnabled() {
+	if c.db.writer.IsEnabled() {
 		return "1", nil
 	}
 	return "0", nil
@@ -137,7 +138,7 @@ func (c *Conn) travelBy(find func(context.Context) (*view.View, error)) error {
 }
 
 func (c *Conn) status() (string, error) {
-	v := c.View()
+	v := c.view()
 	b, err := json.Marshal(struct {
 		Stats
 		View      viewStatus `json:"view"`

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
 
 // refreshed is the result of a refresh.
@@ -100,7 +101,7 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 		return refreshed{news: err} // the history of the files is unknown
 	}
 	other := j.verdict == otherHistory || j.verdict == unknownHistory && j.upTo == 0
-	if other && x.writer.isEnabled() {
+	if other && x.writer.IsEnabled() {
 		if other, err = x.writer.SecondLook(ctx, before, files); err != nil {
 			return refreshed{news: err}
 		}
@@ -115,7 +116,7 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 	if other {
 		err := x.restart(ctx, before, files)
 		if err == nil {
-			x.writer.forget()
+			x.writer.Forget()
 			return refreshed{files: files}
 		}
 		if j.verdict == otherHistory || !j.damaged || !errors.Is(err, ErrCorrupt) {

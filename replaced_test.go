@@ -375,10 +375,10 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	want := db.pages.Cache.Load().Size()
 	c := connOf(db, nil)
 	c.pinNewest()
-	if err := db.writer.Begin(c); err != nil {
+	if err := db.writer.Begin(holder{c}); err != nil {
 		t.Fatal(err)
 	}
-	defer db.writer.End(c)
+	defer db.writer.End(holder{c})
 	a.DeleteLevelBelow(0, a.TXID()+1)
 	b := ltxtest.New(t, client, ltxtest.Options{Start: start.Add(time.Hour), PageSize: 512})
 	b.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(20000))")

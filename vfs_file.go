@@ -112,17 +112,17 @@ func (c *Conn) fail(op string, err error) error {
 	return err
 }
 
-// pin sets the view that all reads see; nil means the newest.
-func (c *Conn) Pin(v *view.View) { c.pinned.Store(v) }
+// pin sets the view that all reads see; nil means none.
+func (c *Conn) pin(v *view.View) { c.pinned.Store(v) }
 
 // pinNewest pins the view that the next transaction sees. Files that only older
 // views need may be closed as soon as a newer view is published. So the view must
 // still be the newest after it was pinned.
 func (c *Conn) pinNewest() {
 	for {
-		c.Pin(nil)
-		v := c.View()
-		c.Pin(v)
+		c.pin(nil)
+		v := c.view()
+		c.pin(v)
 		if c.past.Load() != nil || v == c.db.Newest() {
 			return
 		}
@@ -133,7 +133,7 @@ func (c *Conn) pinNewest() {
 func (c *Conn) travelTo(v *view.View) { c.past.Store(v) }
 
 // view returns the view that the connection sees now.
-func (c *Conn) View() *view.View {
+func (c *Conn) view() *view.View {
 	if v := c.pinned.Load(); v != nil {
 		return v
 	}
@@ -150,9 +150,9 @@ func (c *Conn) IsReadOnly() bool { return c.access != accessWrite }
 func (c *Conn) FileSize() (n int64, err error) {
 	defer task.Guard(c.log, "file size", &err)
 	if c.tx.Changes() {
-		return int64(c.tx.Size) * int64(c.tx.PageSize), nil
+		return c.tx.FileSize(), nil
 	}
-	return c.View().FileSize(), nil
+	return c.view().FileSize(), nil
 }
 
 // BeginRead pins the view that all reads see until EndRead.
@@ -186,7 +186,7 @@ func (c *Conn) EndRead() {
 		c.db.poller.done()
 	}
 	if c.access != accessFixed {
-		c.Pin(nil)
+		c.pin(nil)
 	}
 }
 
@@ -198,7 +198,7 @@ func (c *Conn) Close() (err error) {
 	}
 	c.state = connIdle
 	c.predictor.End()
-	c.Pin(nil)
+	c.pin(nil)
 	c.travelTo(nil)
 	c.db.leave(c)
 	if c.release != nil {

@@ -19,7 +19,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
 	}
-	v := c.View()
+	v := c.view()
 	if c.tx.Changes() {
 		n, err := c.readChanged(v, p, off)
 		if err == io.EOF {
@@ -169,7 +169,7 @@ func (c *Conn) readCommitted(v *view.View, pgno uint32, p []byte, in int64) (n i
 	}
 	page = page[:v.PageSize]
 	if err := loc.ReadSegment(pgno, page); err != nil {
-		if next := c.View(); next != v && errors.Is(err, fs.ErrClosed) {
+		if next := c.view(); next != v && errors.Is(err, fs.ErrClosed) {
 			n, err := c.readPage(next, p, in+int64(pgno-1)*int64(next.PageSize)) // no view was pinned
 			return n, true, err
 		}

@@ -51,7 +51,7 @@ func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient 
 // connOf returns a connection of a database that has pinned a view; nil for none.
 func connOf(db *database, v *view.View) *Conn {
 	c := &Conn{db: db, log: db.log, predictor: pages.NewPredictor(db.prefetcher)}
-	c.Pin(v)
+	c.pin(v)
 	return c
 }
 

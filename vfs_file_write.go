@@ -28,12 +28,20 @@ func (c *Conn) beginWrite() error {
 	if c.past.Load() != nil {
 		return fmt.Errorf("%w: the connection looks at the past", ErrReadOnly)
 	}
-	if err := c.db.writer.Begin(c); err != nil {
+	if err := c.db.writer.Begin(holder{c}); err != nil {
 		return err
 	}
 	c.tx, c.state = write.NewTransaction(c.pinned.Load(), c.memory), connWriting
 	return nil
 }
+
+// holder is the connection as write mode sees it.
+type holder struct{ c *Conn }
+
+var _ write.SlotHolder = holder{}
+
+func (h holder) View() *view.View { return h.c.view() }
+func (h holder) Pin(v *view.View) { h.c.pin(v) }
 
 // isWriting reports whether the connection holds the writer slot.
 func (c *Conn) isWriting() bool { return c.state >= connWriting }
@@ -44,9 +52,9 @@ func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
 	if !c.isWriting() {
 		return 0, c.fail("write", ErrReadOnly)
 	}
-	if off == 0 && c.tx.Err == nil {
+	if off == 0 && c.tx.Err() == nil {
 		if err := c.refuseWAL(p); err != nil {
-			c.tx.Err = err
+			c.tx.Fail(err)
 			return 0, c.fail("write", err)
 		}
 	}
@@ -69,8 +77,8 @@ func (c *Conn) Truncate(size int64) (err error) {
 		c.tx.Seal()
 		return c.fail("truncate", err)
 	}
-	if !c.tx.IsDirty() && c.state == connCommitted && size != c.tx.View.FileSize() {
-		c.tx.Resized = true // page 1 says another size
+	if !c.tx.IsDirty() && c.state == connCommitted && size != c.tx.View().FileSize() {
+		return c.fail("truncate", c.tx.Resize(size)) // page 1 says another size
 	}
 	return c.fail("truncate", c.tx.Truncate(size))
 }
@@ -79,12 +87,12 @@ func (c *Conn) Truncate(size int64) (err error) {
 // size: page 1 says it before SQLite truncates the file.
 func (c *Conn) isSealedSize(size int64) bool {
 	n := len(c.appended)
-	return n > 0 && !c.tx.IsDirty() && size == int64(c.appended[n-1].Size)*int64(c.tx.PageSize)
+	return n > 0 && !c.tx.IsDirty() && size == c.appended[n-1].FileSize()
 }
 
 // IsResized reports whether the file was truncated after a commit, and that is
 // not committed yet.
-func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.Resized }
+func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.IsResized() }
 
 // IsRolledBack reports whether the file is as it is after a rollback: a write
 // has failed, after which SQLite can only be rolling back; or page 1 has the
@@ -95,8 +103,7 @@ func (c *Conn) IsRolledBack() bool {
 	if !c.isWriting() {
 		return false
 	}
-	sameCounter := c.tx.Counter == c.tx.View.State.Counter.Load()
-	return c.tx.Err != nil || c.state != connCommitted && !c.tx.Resized && sameCounter
+	return c.tx.Err() != nil || c.state != connCommitted && !c.tx.IsResized() && !c.tx.HasNewCounter()
 }
 
 // Seal writes the changes to the write buffer as a commit that others do not see
@@ -109,12 +116,12 @@ func (c *Conn) Seal(durable bool) (err error) {
 }
 
 func (c *Conn) seal(durable bool) error {
-	if !c.isWriting() || c.tx.Err != nil || !c.tx.IsDirty() {
+	if !c.isWriting() || c.tx.Err() != nil || !c.tx.IsDirty() {
 		return nil
 	}
 	commit, err := c.db.writer.Append(c.tx, durable)
 	if err != nil {
-		c.tx.Err = err
+		c.tx.Fail(err)
 		return err
 	}
 	c.tx.Seal()
@@ -138,14 +145,14 @@ func (c *Conn) commit(durable bool) error {
 	if err := c.seal(durable); err != nil {
 		return err
 	}
-	if c.tx.Err != nil {
-		return fmt.Errorf("an earlier write of the transaction failed: %w", c.tx.Err)
+	if err := c.tx.Err(); err != nil {
+		return fmt.Errorf("an earlier write of the transaction failed: %w", err)
 	}
 	if len(c.appended) == 0 {
 		return nil
 	}
-	if err := c.db.writer.Finish(c, c.tx, c.appended); err != nil {
-		c.tx.Err = err
+	if err := c.db.writer.Finish(holder{c}, c.tx, c.appended); err != nil {
+		c.tx.Fail(err)
 		return err
 	}
 	c.committed = c.appended[len(c.appended)-1].Number
@@ -158,15 +165,15 @@ func (c *Conn) commit(durable bool) error {
 func (c *Conn) Rollback() {
 	defer task.Guard(c.log, "rollback", new(error))
 	if c.isWriting() {
-		c.startAgain(c.tx.View)
+		c.startAgain(c.tx.View())
 	}
 }
 
 // startAgain drops the changes and goes on with a view.
 func (c *Conn) startAgain(v *view.View) {
-	if c.tx.Counter != c.tx.View.State.Counter.Load() {
+	if c.tx.HasNewCounter() {
 		// SQLite may go on with pages that it takes for those of this counter.
-		c.db.SkipCounter(c.tx.Counter)
+		c.db.SkipCounter(c.tx.Counter())
 	}
 	c.db.writer.TakeBack(c.appended)
 	c.appended = nil
@@ -187,9 +194,9 @@ func (c *Conn) EndWrite() (err error) {
 
 func (c *Conn) endWrite() error {
 	committed := c.state == connCommitted
-	c.startAgain(c.tx.View)
+	c.startAgain(c.tx.View())
 	c.tx, c.state = nil, connReading
-	c.db.writer.End(c)
+	c.db.writer.End(holder{c})
 	if !committed || !c.db.opts.SyncOnCommit {
 		return nil
 	}

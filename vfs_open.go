@@ -63,7 +63,7 @@ func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c 
 	switch {
 	case isSet(params["nolock"]) || isSet(params["immutable"]):
 		c.access = accessFixed
-	case mode.ReadOnly, mode.Create && !db.writer.mayWrite():
+	case mode.ReadOnly, mode.Create && !db.writer.MayBeEnabled():
 		// SQLite takes BEGIN IMMEDIATE for BEGIN where a file is read-only, so that
 		// programs that only read may say IMMEDIATE, too. A connection with mode=rw may
 		// be there to write later.

@@ -44,8 +44,8 @@ func (c *Conn) refuseWAL(page []byte) error {
 	}
 	if !c.wal.exclusive && !c.wal.tried {
 		var cookie [4]byte // zeros for a new database
-		if c.tx.Size > 0 {
-			if _, err := c.readChanged(c.tx.View, cookie[:], dbheader.OffSchemaCookie); err != nil {
+		if c.tx.FileSize() > 0 {
+			if _, err := c.readChanged(c.tx.View(), cookie[:], dbheader.OffSchemaCookie); err != nil {
 				return err
 			}
 		}

@@ -10,20 +10,17 @@ import (
 	"github.com/ltxvfs/litestream/internal/write"
 )
 
-// writer is write mode of a database: its parts, put together. It is safe for
-// concurrent use.
+// writer is write mode of a database, with the compaction that it starts. It is
+// safe for concurrent use.
 type writer struct {
-	*write.Queue      // the writer slot, and the commits that are not on the replica yet
-	*write.ModeSwitch // turns it on and off
-	*write.Inspector  // looks for files of other writers, and for missing ones
-
+	*write.Writer
 	compaction *compact.Compaction
 }
 
-// newWriter puts write mode of a database together. It is off.
+// newWriter returns write mode of the database. It is off.
 func newWriter(db *database) *writer {
 	w := new(writer)
-	deps := &write.Deps{
+	w.Writer = write.New(&write.Deps{
 		Store: db.store, Views: &db.index.Views, Tasks: db.tasks, Log: db.log, Owner: db.owner,
 		Opts: write.Options{
 			Enabled:       db.opts.WriteEnabled,
@@ -41,11 +38,7 @@ func newWriter(db *database) *writer {
 		Pinned:      db.pinned,
 		Compact:     func() { w.compaction.Start() },
 		FollowAgain: func() { db.poller.wake() },
-	}
-	w.Queue = write.NewQueue(deps)
-	w.Inspector = write.NewInspector(deps, w.Queue)
-	w.ModeSwitch = write.NewModeSwitch(deps, w.Queue, w.Inspector)
-	w.Queue.Upload = (&write.Uploader{Deps: deps, Queue: w.Queue, Inspector: w.Inspector}).Run
+	})
 	w.compaction = compact.New(&compact.Deps{
 		Store: db.store, Views: &db.index.Views, Tasks: db.tasks, Log: db.log,
 		Opts: compact.Options{
@@ -56,17 +49,16 @@ func newWriter(db *database) *writer {
 			SnapshotRetention: db.opts.SnapshotRetention,
 			ReadTimeout:       db.opts.ReadTimeout,
 		},
-		Enabled: w.isEnabled,
-		Suspect: w.Queue.Suspect,
+		Enabled: w.IsEnabled,
+		Suspect: w.Suspect,
 		Pinned:  db.pinned,
 		PointTo: db.relocateIfKnown,
-		Notes:   compactionFiles{w.Inspector, w.Queue.Known},
+		Notes:   w.Writer,
 	})
 	return w
 }
 
-// writeTiers gives the pages of files that are uploaded to the tiers that pages
-// are read from.
+// writeTiers gives the pages of uploaded files to the tiers that reads use.
 type writeTiers struct{ *pages.Source }
 
 func (t writeTiers) TakesOffers() bool { return t.Local != pages.NoTier{} }
@@ -86,7 +78,7 @@ func (p writePages) Prefetch(v *view.View, pgnos []uint32) {
 	p.db.prefetcher.Prefetch(v, pgnos, 0, nil)
 }
 
-// writeIndex is the index for write mode.
+// writeIndex is the index as write mode sees it.
 type writeIndex struct{ *index }
 
 func (x writeIndex) CatchUp(ctx context.Context) error { return x.refresh(ctx).news }
@@ -95,35 +87,16 @@ func (x writeIndex) PointTo(l *remote.Loaded) error {
 	return x.relocateCurrent(l, func(*view.View) bool { return true })
 }
 
-// sync returns when everything that is committed is on the replica.
+// sync waits until all commits are on the replica.
 func (db *database) sync(ctx context.Context) error { return db.writer.Sync(ctx) }
 
-// compactionFiles is what compaction and write mode tell each other.
-type compactionFiles struct {
-	*write.Inspector
-	*write.KnownFiles
-}
-
-// isEnabled reports whether connections may write.
-func (w *writer) isEnabled() bool { return w.Mode() == write.ModeOn }
-
-// forget forgets all files of the replica, as it has another history now.
-func (w *writer) forget() { w.Queue.Known.Forget() }
-
-// mayWrite reports whether a connection that is opened may get to write. While
-// write mode is being turned off it may, as that can fail.
-func (w *writer) mayWrite() bool {
-	mode := w.Mode()
-	return mode == write.ModeOn || mode == write.ModeStopping
-}
-
-// stats returns what write mode reports.
+// stats returns the statistics of write mode.
 func (w *writer) stats() WriteStats {
 	s := w.Status()
 	stats := WriteStats{
-		Enabled: s.Mode.HasBuffer(),
+		Enabled: s.Enabled,
 		Commits: s.Counts.Commits, Recovered: s.Counts.Recovered,
-		Syncs: s.Counts.Syncs, Failures: s.Counts.Failures, Mended: w.Queue.Known.Mends(),
+		Syncs: s.Counts.Syncs, Failures: s.Counts.Failures, Mended: s.Counts.Mended,
 		Unsynced: s.Unsynced, Buffer: s.Buffer,
 		Compaction: w.compaction.Problem(),
 	}

@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/remote"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
 

@@ -3,8 +3,9 @@ package compact
 import (
 	"testing"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // TestPromise8_Compaction bounds what a merge holds, however many files wait.

@@ -6,8 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // pruneLevel0 deletes files of level 0 that are in files of level 1 and old

@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/remote"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
 

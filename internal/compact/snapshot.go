@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
 

@@ -41,7 +41,7 @@ func (w *waiters) release(synced uint64) {
 }
 
 // Sync returns when everything that is committed is on the replica.
-func (q *Queue) Sync(ctx context.Context) error {
+func (q *queue) Sync(ctx context.Context) error {
 	q.mu.Lock()
 	number, lost := q.mu.finished, q.mu.lost
 	q.mu.Unlock()
@@ -60,9 +60,9 @@ func (l *lostCommits) has(number uint64) bool { return number > l.from && number
 
 // Await returns when a commit is on the replica, and nothing is doubtful any
 // more.
-func (q *Queue) Await(ctx context.Context, number uint64) error {
+func (q *queue) Await(ctx context.Context, number uint64) error {
 	q.mu.Lock()
-	attempts, doubtful := q.mu.attempts, q.mu.isDoubtful(q.Known)
+	attempts, doubtful := q.mu.attempts, q.mu.isDoubtful(q.known)
 	if q.mu.synced >= number && !doubtful && !q.mu.lost.has(number) {
 		q.mu.Unlock()
 		return nil // and the next commit need not be synced at once
@@ -77,8 +77,8 @@ func (q *Queue) Await(ctx context.Context, number uint64) error {
 	task.Signal(q.kick)
 	for ended := false; ; {
 		q.mu.Lock()
-		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.Known), q.mu.problem, q.mu.changed
-		hole := q.Known.hole()
+		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.known), q.mu.problem, q.mu.changed
+		hole := q.known.hole()
 		tried := q.mu.attempts > attempts // else what is wrong may be over by now
 		q.mu.Unlock()
 		switch {
@@ -107,7 +107,7 @@ func (q *Queue) Await(ctx context.Context, number uint64) error {
 
 // awaitUntil returns when a condition holds, which is called under mu. It
 // returns the error of ctx if that is done before.
-func (q *Queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) error {
+func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) error {
 	for {
 		q.mu.Lock()
 		done, changed := holds(&q.mu.queueState), q.mu.changed
@@ -124,7 +124,7 @@ func (q *Queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 }
 
 // update changes the state, and wakes the goroutines that wait for a change.
-func (q *Queue) update(fn func(*queueState)) {
+func (q *queue) update(fn func(*queueState)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	fn(&q.mu.queueState)

@@ -11,14 +11,14 @@ import (
 
 // Append writes a commit to the write buffer. Other connections do not see it
 // before finish. If durable is set, it survives the loss of power.
-func (q *Queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
+func (q *queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 	size, err := tx.commitSize()
 	if err != nil {
 		return nil, err
 	}
 	q.mu.Lock()
 	b := q.mu.buffer
-	err = q.mu.check(q.Views, tx.View, b)
+	err = q.mu.check(q.Views, tx.view, b)
 	q.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -27,18 +27,18 @@ func (q *Queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 		return nil, err
 	}
 	c := &LocalCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
-	c.Timestamp = max(time.Now().UnixMilli(), tx.View.Timestamp+1)
+	c.Timestamp = max(time.Now().UnixMilli(), tx.view.Timestamp+1)
 	err = b.append(&c.Commit, durable,
 		func() commitlog.Header {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			return q.mu.header(q.Deps, q.format, tx.PageSize)
+			return q.mu.header(q.Deps, q.format, tx.pageSize)
 		},
 		func(i int, p []byte) error { return tx.page(c.Pgnos[i], p) },
 		func(s *segment, m mark) error {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			if err := q.mu.check(q.Views, tx.View, b); err != nil {
+			if err := q.mu.check(q.Views, tx.view, b); err != nil {
 				return err // write mode has ended meanwhile
 			}
 			if s.open == 0 {
@@ -70,7 +70,7 @@ func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) erro
 
 // TakeBack removes commits from the write buffer that were appended and not
 // finished.
-func (q *Queue) TakeBack(commits []*LocalCommit) {
+func (q *queue) TakeBack(commits []*LocalCommit) {
 	if len(commits) == 0 {
 		return
 	}
@@ -111,10 +111,10 @@ func stateOf(v *view.View) commitlog.State {
 
 // Finish makes commits that a connection has appended visible to all
 // connections.
-func (q *Queue) Finish(h slotHolder, tx *Transaction, commits []*LocalCommit) error {
+func (q *queue) Finish(h SlotHolder, tx *Transaction, commits []*LocalCommit) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.mu.check(q.Views, tx.View, commits[0].buffer); err != nil {
+	if err := q.mu.check(q.Views, tx.view, commits[0].buffer); err != nil {
 		return err // the caller takes them back
 	}
 	before := q.Views.Newest()
@@ -132,7 +132,7 @@ func (q *Queue) Finish(h slotHolder, tx *Transaction, commits []*LocalCommit) er
 	if before.PageSize == 0 {
 		q.Tiers.Reset(v.PageSize)
 	}
-	q.Views.CountCommit(before, v, tx.Counter, tx.wal)
+	q.Views.CountCommit(before, v, tx.counter, tx.wal)
 	q.Views.Local.Store(v)
 	h.Pin(v) // before it can be replaced
 	q.startSync()

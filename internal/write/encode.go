@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
 
 // read fills p with a page of a segment, as it is in its LTX file.

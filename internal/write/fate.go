@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
 

@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // errBegunAnew is why write mode ends if the replica has another history.
 var errBegunAnew = errors.New("the replica was begun anew")
 
 // checkHistory ends write mode if files are of another history than ours.
-func (i *Inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
+func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
 	other, err := i.isOtherHistory(ctx, files)
 	if err == nil && other {
 		err = i.queue.lose(errBegunAnew)
@@ -24,7 +24,7 @@ func (i *Inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) err
 }
 
 // isOtherHistory reports whether files are of another history than ours.
-func (i *Inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
+func (i *inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
 	cur := i.Views.Current.Load()
 	if len(files) > 0 {
 		other, err = i.Index.IsReplaced(ctx, cur, files)
@@ -40,7 +40,7 @@ func (i *Inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (
 // file instead of listing it. If that can be read, the listing is wrong, which
 // is an error. If it is missing, another history has to show itself by files
 // that are not known; files that are merely missing are a hole in ours.
-func (i *Inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.FileInfo) (replaced bool, err error) {
+func (i *inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.FileInfo) (replaced bool, err error) {
 	if v.Last == nil {
 		return false, nil
 	}

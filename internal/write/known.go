@@ -5,15 +5,16 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // mostKnown bounds the files that are remembered beside those that give the
 // newest state.
 const mostKnown = 10_000
 
-// KnownFiles is what write mode knows of the files of the replica. It is safe
+// knownFiles is what write mode knows of the files of the replica. It is safe
 // for concurrent use. Its lock is the last of those of write mode: it is taken
 // under the queue's, and no other is taken under it.
 //
@@ -21,7 +22,7 @@ const mostKnown = 10_000
 // apart: those are of an epoch and keep what a listing says of each, in polls
 // as well. These are of write mode: they tell which files are missing, and end
 // when another writer has written.
-type KnownFiles struct {
+type knownFiles struct {
 	mu struct {
 		sync.Mutex // duty: all of this
 		knownState
@@ -45,7 +46,7 @@ type knownState struct {
 // looked notes that a look at all levels found the replica whole. Plan is the
 // files that give its newest state, of those that were listed. It reports
 // whether the newest snapshot is outgrown.
-func (k *KnownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrown bool) {
+func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrown bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.listed = len(listed)
@@ -58,7 +59,7 @@ func (k *KnownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrow
 }
 
 // uploaded notes the file of a segment.
-func (k *KnownFiles) uploaded(info *ltx.FileInfo) {
+func (k *knownFiles) uploaded(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.mu.files != nil {
@@ -66,51 +67,51 @@ func (k *KnownFiles) uploaded(info *ltx.FileInfo) {
 	}
 }
 
-// Made notes a file that compaction has made of others.
-func (k *KnownFiles) Made(info *ltx.FileInfo) {
+// made notes a file that compaction has made of others.
+func (k *knownFiles) made(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.others = append(slices.Clip(k.mu.others), info)
 }
 
 // newest returns the files that give the newest state, by name.
-func (k *KnownFiles) newest() map[view.Key]*ltx.FileInfo {
+func (k *knownFiles) newest() map[view.Key]*ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fileSet(k.mu.files)
 }
 
 // all returns all files that are known to be of our history, by name.
-func (k *KnownFiles) all() map[view.Key]*ltx.FileInfo {
+func (k *knownFiles) all() map[view.Key]*ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return fileSet(slices.Concat(k.mu.others, k.mu.files))
 }
 
-// Forget forgets all files: the replica has another history, or write mode has
+// forget drops all files: the replica has another history, or write mode has
 // ended.
-func (k *KnownFiles) Forget() {
+func (k *knownFiles) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.knownState = knownState{}
 }
 
 // begin keeps of what was known what still holds when write mode is turned on.
-func (k *KnownFiles) begin() {
+func (k *knownFiles) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.knownState = knownState{files: k.mu.files, others: k.mu.others, at: k.mu.at}
 }
 
 // setSuspect notes that files may be missing.
-func (k *KnownFiles) setSuspect() {
+func (k *knownFiles) setSuspect() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.suspect = true
 }
 
 // isDoubtful reports whether files are missing, or may be.
-func (k *KnownFiles) isDoubtful() bool {
+func (k *knownFiles) isDoubtful() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.suspect || k.mu.hole != nil
@@ -119,16 +120,16 @@ func (k *KnownFiles) isDoubtful() bool {
 // isOlder reports whether the next sync is to look at all levels: files may be
 // missing, or the last look is longer ago than limit, which is meant for a
 // replica of few files.
-func (k *KnownFiles) isOlder(limit time.Duration) bool {
+func (k *knownFiles) isOlder(limit time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	limit *= time.Duration(1 + k.mu.listed/listPage)
 	return k.mu.suspect || time.Since(k.mu.at) >= limit
 }
 
-// TakeOutgrown reports whether a look at all levels found the newest snapshot
+// takeOutgrown reports whether a look at all levels found the newest snapshot
 // outgrown since takeOutgrown was called last.
-func (k *KnownFiles) TakeOutgrown() bool {
+func (k *knownFiles) takeOutgrown() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	was := k.mu.outgrown
@@ -137,14 +138,14 @@ func (k *KnownFiles) TakeOutgrown() bool {
 }
 
 // hole returns which files are missing, nil if none is.
-func (k *KnownFiles) hole() error {
+func (k *knownFiles) hole() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.hole
 }
 
 // setHole notes which files are missing, and cannot be replaced.
-func (k *KnownFiles) setHole(err error) {
+func (k *knownFiles) setHole(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.hole = err
@@ -152,29 +153,29 @@ func (k *KnownFiles) setHole(err error) {
 
 // mending returns the name of the snapshot that is being made to fill a hole,
 // the zero value if there is none.
-func (k *KnownFiles) mending() view.Key {
+func (k *knownFiles) mending() view.Key {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.mending
 }
 
 // setMending notes the name of a snapshot before it is made.
-func (k *KnownFiles) setMending(key view.Key) {
+func (k *knownFiles) setMending(key view.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mending, k.mu.mended = key, nil
 }
 
 // setMended notes that the snapshot was made.
-func (k *KnownFiles) setMended(info *ltx.FileInfo) {
+func (k *knownFiles) setMended(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mended = info
 	k.mu.mends++
 }
 
-// Mends returns how many snapshots were made to fill a hole.
-func (k *KnownFiles) Mends() int64 {
+// mends returns how many snapshots were made to fill a hole.
+func (k *knownFiles) mends() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.mends
@@ -182,7 +183,7 @@ func (k *KnownFiles) Mends() int64 {
 
 // takeMended returns the snapshot that fills a hole, once the current view, as
 // of transaction txid, has got there; nil if there is none.
-func (k *KnownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
+func (k *knownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.mu.mending.MaxTXID > txid {

@@ -8,11 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/remote"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 const (
@@ -35,30 +35,30 @@ const (
 // is decided by such a listing; the sync is tried again.
 var ErrWrongListing = errors.New("the listing of the replica is wrong")
 
-// Inspector looks at the replica for files of another writer, and for files
-// that are missing. The goroutine that syncs uses it; confirm, saw, openedWith,
-// secondLook and what it knows of files are safe for concurrent use.
-type Inspector struct {
+// inspector looks at the replica for files of another writer, and for files
+// that are missing. The goroutine that syncs uses it; confirm, Saw, OpenedWith,
+// SecondLook and what it knows of files are safe for concurrent use.
+type inspector struct {
 	*Deps
-	queue  *Queue
-	known  *KnownFiles
+	queue  *queue
+	known  *knownFiles
 	mender *mender
 
 	// confirmed is when no other writer was known to have written.
 	confirmed atomic.Pointer[time.Time]
 }
 
-func NewInspector(deps *Deps, q *Queue) *Inspector {
-	i := &Inspector{Deps: deps, queue: q, known: q.Known, mender: &mender{deps, q.Known}}
+func newInspector(deps *Deps, q *queue) *inspector {
+	i := &inspector{Deps: deps, queue: q, known: q.known, mender: &mender{deps, q.known}}
 	i.confirm(time.Now())
 	return i
 }
 
 // confirm notes that at a time the newest state that we know was the newest.
-func (i *Inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
+func (i *inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
 
 // OpenedWith notes the files that a database was opened with.
-func (i *Inspector) OpenedWith(at time.Time, plan, listed []*ltx.FileInfo) {
+func (i *inspector) OpenedWith(at time.Time, plan, listed []*ltx.FileInfo) {
 	if i.Opts.Enabled {
 		i.looked(at, plan, listed)
 	}
@@ -87,13 +87,13 @@ func ConfirmEmpty(ctx context.Context, s *remote.Store) error {
 
 // isSure reports whether no other writer can have written unseen since the
 // replica was looked at. Not all clocks go on while a machine is suspended.
-func (i *Inspector) isSure() bool {
+func (i *inspector) isSure() bool {
 	at := *i.confirmed.Load()
 	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
 }
 
 // IsLookDue reports whether the next look is to be one at all levels.
-func (i *Inspector) IsLookDue() bool {
+func (i *inspector) IsLookDue() bool {
 	limit := wholeLook
 	if i.Store.ListsAllAtOnce() {
 		limit = surely
@@ -105,7 +105,7 @@ func (i *Inspector) IsLookDue() bool {
 // segment changes. It reports whether the file of the segment is there already:
 // a sync may have failed after its upload, and others may have gone on from the
 // file. That is for findOwn and verify to judge.
-func (i *Inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
+func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
 	at, cur := time.Now(), i.Views.Current.Load()
 	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
@@ -129,8 +129,8 @@ func (i *Inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 
 // Saw compares a view with a listing of all levels that was made after it. If
 // the files do not give the view, the next sync finds out why.
-func (i *Inspector) Saw(v *view.View, files []*ltx.FileInfo) {
-	if i.queue.Mode() != ModeOn {
+func (i *inspector) Saw(v *view.View, files []*ltx.FileInfo) {
+	if i.queue.mode() != modeOn {
 		return
 	}
 	if _, end := view.Extend(0, v.TXID, files); end != v.TXID {
@@ -139,7 +139,7 @@ func (i *Inspector) Saw(v *view.View, files []*ltx.FileInfo) {
 }
 
 // lookAgain looks at all levels without a segment to upload.
-func (i *Inspector) lookAgain() error {
+func (i *inspector) lookAgain() error {
 	ctx, cancel := i.Tasks.WithTimeout(i.Opts.ReadTimeout)
 	defer cancel()
 	if err := i.look(ctx); err != nil {
@@ -150,7 +150,7 @@ func (i *Inspector) lookAgain() error {
 }
 
 // look looks at all levels while there is nothing to upload.
-func (i *Inspector) look(ctx context.Context) error {
+func (i *inspector) look(ctx context.Context) error {
 	at := time.Now()
 	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
@@ -171,7 +171,7 @@ func (i *Inspector) look(ctx context.Context) error {
 // checkWhole looks whether the files that are listed give the newest state on
 // the replica: that after a segment, which was just uploaded, or the current one
 // if s is nil. If they do not, it fills the hole, or fails.
-func (i *Inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
+func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
 	target := i.Views.Current.Load().TXID
 	if s != nil {
 		target = s.txid()
@@ -214,8 +214,8 @@ func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
 
 // looked notes that a look at all levels found the replica whole, and the files
 // that give its newest state, of those that were listed.
-func (i *Inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
-	if i.known.looked(at, plan, listed) && i.queue.Mode().HasBuffer() {
+func (i *inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
+	if i.known.looked(at, plan, listed) && i.queue.mode().hasBuffer() {
 		i.Compact()
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ltxvfs/litestream/internal/errs"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -22,13 +22,13 @@ import (
 // state, and has views point to that. The goroutine that syncs uses it.
 type mender struct {
 	*Deps
-	known *KnownFiles
+	known *knownFiles
 }
 
 // mend fills a hole: it makes a snapshot of the newest state, from the pages
 // that can still be read. A file counts as missing if reading it says so, too. S
 // is a segment that was just uploaded, or nil.
-func (i *Inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
+func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
 	missing, err := i.mender.missing(ctx, files)
 	if err != nil {
 		return nil, err

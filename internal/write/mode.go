@@ -4,9 +4,9 @@ package write
 type queueMode int
 
 const (
-	modeOff      queueMode = iota // there is no write buffer; the database is read-only
-	ModeOn                        // transactions may begin
-	ModeStopping                  // write mode is being turned off: no transaction begins
+	modeOff      queueMode = iota // the database is read-only and has no write buffer
+	modeOn                        // transactions may begin
+	modeStopping                  // write mode is being turned off: no transaction begins
 	modeLost                      // another writer has written, so write mode has ended
 	modeClosing                   // the database is being closed, and its write buffer is still open
 	modeClosed                    // the database is closed, or is being closed without a write buffer
@@ -16,44 +16,44 @@ func (m queueMode) String() string {
 	return [...]string{"off", "on", "stopping", "lost", "closing", "closed"}[m]
 }
 
-// HasBuffer reports whether there is a write buffer.
-func (m queueMode) HasBuffer() bool { return m == ModeOn || m == ModeStopping || m == modeClosing }
+// hasBuffer reports whether the database has a write buffer in this mode.
+func (m queueMode) hasBuffer() bool { return m == modeOn || m == modeStopping || m == modeClosing }
 
-// isClosed reports whether the database has begun to close. No other mode
-// follows but modeClosed.
+// isClosed reports whether the database has begun to close. Only modeClosed can
+// follow.
 func (m queueMode) isClosed() bool { return m == modeClosing || m == modeClosed }
 
 // stopping returns the mode while write mode is being turned off.
 func (m queueMode) stopping() queueMode {
-	if m == ModeOn {
-		return ModeStopping
+	if m == modeOn {
+		return modeStopping
 	}
 	return m
 }
 
 // resumed returns the mode after write mode could not be turned off.
 func (m queueMode) resumed() queueMode {
-	if m == ModeStopping {
-		return ModeOn
+	if m == modeStopping {
+		return modeOn
 	}
 	return m
 }
 
 // closing returns the mode once the database begins to close.
 func (m queueMode) closing() queueMode {
-	if m.HasBuffer() {
+	if m.hasBuffer() {
 		return modeClosing
 	}
 	return modeClosed
 }
 
-// ended returns the mode after the write buffer was given up. Without one it
-// stays.
+// ended returns the mode after the write buffer was given up. A mode without a
+// write buffer stays.
 func (m queueMode) ended() queueMode {
 	switch m {
 	case modeClosing:
 		return modeClosed
-	case ModeOn, ModeStopping:
+	case modeOn, modeStopping:
 		return modeOff
 	}
 	return m

@@ -7,8 +7,8 @@ func TestWriteMode(t *testing.T) {
 	type next struct{ stopping, resumed, closing, ended, lost queueMode }
 	for mode, want := range map[queueMode]next{
 		modeOff:      {modeOff, modeOff, modeClosed, modeOff, modeLost},
-		ModeOn:       {ModeStopping, ModeOn, modeClosing, modeOff, modeLost},
-		ModeStopping: {ModeStopping, ModeOn, modeClosing, modeOff, modeLost},
+		modeOn:       {modeStopping, modeOn, modeClosing, modeOff, modeLost},
+		modeStopping: {modeStopping, modeOn, modeClosing, modeOff, modeLost},
 		modeLost:     {modeLost, modeLost, modeClosed, modeLost, modeLost},
 		modeClosing:  {modeClosing, modeClosing, modeClosing, modeClosed, modeClosed},
 		modeClosed:   {modeClosed, modeClosed, modeClosed, modeClosed, modeClosed},
@@ -17,7 +17,7 @@ func TestWriteMode(t *testing.T) {
 			t.Errorf("after %s: %v, want %v", mode, got, want)
 		}
 		for _, m := range []queueMode{mode.ended(), mode.lost()} {
-			if m.HasBuffer() {
+			if m.hasBuffer() {
 				t.Errorf("after %s without a buffer: %s", mode, m)
 			}
 		}

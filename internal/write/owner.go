@@ -6,10 +6,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 )
 
-// IsSameOwner reports whether a write buffer of one database may be used for
+// isSameOwner reports whether a write buffer of one database may be used for
 // another. The identities of their replicas decide where both are known, as a
 // database may be opened by several names.
-func IsSameOwner(a, b commitlog.Owner) bool {
+func isSameOwner(a, b commitlog.Owner) bool {
 	switch {
 	case a == commitlog.Owner{} || b == commitlog.Owner{}:
 		return true // of a version that did not say

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // oldest returns the segment that is uploaded next, nil if there is none, with
@@ -18,17 +18,17 @@ import (
 //
 // Segment and buffer belong together: at any time write mode may be turned off,
 // once all is synced, and on again with another buffer.
-func (q *Queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
+func (q *queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.mu.buffer != nil && len(q.mu.segments) > 0 {
 		s = q.mu.segments[0]
 	}
-	return s, q.mu.buffer, q.mu.isDoubtful(q.Known)
+	return s, q.mu.buffer, q.mu.isDoubtful(q.known)
 }
 
 // isFinished reports whether all commits of a segment are finished.
-func (q *Queue) isFinished(s *segment) bool {
+func (q *queue) isFinished(s *segment) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return s.open == 0
@@ -36,7 +36,7 @@ func (q *Queue) isFinished(s *segment) bool {
 
 // allWait reports whether as many goroutines wait for a sync as when the last
 // one ended.
-func (q *Queue) allWait() bool {
+func (q *queue) allWait() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.mu.waiting.len() >= q.mu.waiting.expected
@@ -44,7 +44,7 @@ func (q *Queue) allWait() bool {
 
 // syncEnded notes how a sync ended. It reports whether the goroutine that syncs
 // is to end, as there is nothing more to do.
-func (q *Queue) syncEnded(err error) (done bool) {
+func (q *queue) syncEnded(err error) (done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err != nil && q.mu.problem == nil && !q.Tasks.Closed() && !errors.Is(err, errs.ErrConflict) {
@@ -59,7 +59,7 @@ func (q *Queue) syncEnded(err error) (done bool) {
 	q.mu.problem = err
 	q.mu.attempts++
 	q.mu.change()
-	if len(q.mu.segments) == 0 && !q.mu.isDoubtful(q.Known) || q.Tasks.Closed() {
+	if len(q.mu.segments) == 0 && !q.mu.isDoubtful(q.known) || q.Tasks.Closed() {
 		q.mu.running = false
 		return true
 	}
@@ -68,7 +68,7 @@ func (q *Queue) syncEnded(err error) (done bool) {
 
 // epochOf returns the epoch of the pages of the oldest segment. While the
 // segment is the oldest, the epoch stays.
-func (q *Queue) epochOf(s *segment) (uint32, error) {
+func (q *queue) epochOf(s *segment) (uint32, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.Views.Current.Load().Epoch, q.mu.checkOldest(s)
@@ -87,7 +87,7 @@ func (s *queueState) checkOldest(first *segment) error {
 // one that is based on that. It returns the current view, and the write buffer
 // that the segment is in; nil if closing gave up waiting, and the next process
 // finds the segment on the replica.
-func (q *Queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View, *writeBuffer, error) {
+func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View, *writeBuffer, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.mu.checkOldest(s); err != nil {
@@ -111,7 +111,7 @@ func (q *Queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View
 			continue // pages of it were moved
 		}
 		q.mu.segments = rest
-		q.Known.uploaded(&ltx.FileInfo{MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size})
+		q.known.uploaded(&ltx.FileInfo{MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size})
 		if len(rest) == 0 {
 			q.Views.Local.Store(nil)
 		} else {
@@ -132,7 +132,7 @@ func (q *Queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View
 }
 
 // published notes that the commits up to a number are on the replica.
-func (q *Queue) published(number uint64) {
+func (q *queue) published(number uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.mu.synced = number
@@ -145,7 +145,7 @@ func (q *Queue) published(number uint64) {
 // lose ends write mode, because another writer has written. Commits that are
 // not on the replica are kept aside. It returns the error that callers get which
 // wait for them.
-func (q *Queue) lose(why error) error {
+func (q *queue) lose(why error) error {
 	err := fmt.Errorf("%w: %w", errs.ErrConflict, why)
 	q.mu.Lock()
 	b, segments := q.mu.buffer, q.mu.segments
@@ -153,7 +153,7 @@ func (q *Queue) lose(why error) error {
 	lost := q.mu.lost.to - q.mu.lost.from
 	undo := q.mu.unfinished()
 	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.lost(), nil, nil
-	q.Known.Forget()
+	q.known.forget()
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
 	if local := q.Views.Local.Load(); local != nil {
 		// The next number may be in pages of the connection that is just writing.

@@ -9,13 +9,13 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/ltxvfs/litestream/internal/pages"
-	"github.com/ltxvfs/litestream/internal/remote"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/pages"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // fakeHolder is a connection, as the queue sees it.
@@ -44,7 +44,7 @@ func (stillIndex) IsReplaced(context.Context, *view.View, []*ltx.FileInfo) (bool
 
 // newTestQueue returns a queue of an empty database, without anything that
 // syncs. It counts how often a sync was started.
-func newTestQueue(t *testing.T) (q *Queue, syncs *atomic.Int64) {
+func newTestQueue(t *testing.T) (q *queue, syncs *atomic.Int64) {
 	t.Helper()
 	deps := &Deps{
 		Views: new(view.Views), Tasks: task.NewGroup(), Log: slog.New(slog.DiscardHandler),
@@ -52,13 +52,13 @@ func newTestQueue(t *testing.T) (q *Queue, syncs *atomic.Int64) {
 		Pinned: func() []*view.View { return nil }, Compact: func() {}, FollowAgain: func() {},
 	}
 	deps.Views.Current.Store(deps.Views.NewState(new(view.View)))
-	q, syncs = NewQueue(deps), new(atomic.Int64)
-	q.Upload = func() { syncs.Add(1) }
+	q, syncs = newQueue(deps), new(atomic.Int64)
+	q.upload = func() { syncs.Add(1) }
 	b, err := openWriteBuffer("", deps.Log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q.update(func(s *queueState) { s.mode, s.buffer = ModeOn, b })
+	q.update(func(s *queueState) { s.mode, s.buffer = modeOn, b })
 	t.Cleanup(func() {
 		deps.Tasks.Close(errs.ErrClosed)
 		deps.Tasks.Wait()
@@ -70,7 +70,7 @@ func newTestQueue(t *testing.T) (q *Queue, syncs *atomic.Int64) {
 }
 
 // appendPages appends a commit that changes pages 1 to n.
-func appendPages(t *testing.T, q *Queue, h *fakeHolder, n uint32) (*Transaction, *LocalCommit) {
+func appendPages(t *testing.T, q *queue, h *fakeHolder, n uint32) (*Transaction, *LocalCommit) {
 	t.Helper()
 	tx := NewTransaction(h.pinned, nil)
 	for pgno := uint32(1); pgno <= n; pgno++ {
@@ -95,7 +95,7 @@ func TestQueue_Slot(t *testing.T) {
 	}{
 		{"on", func(*queueState) {}, nil},
 		{"off", func(s *queueState) { s.mode, s.buffer = modeOff, nil }, errs.ErrReadOnly},
-		{"stopping", func(s *queueState) { s.mode = ModeStopping }, ErrBusy},
+		{"stopping", func(s *queueState) { s.mode = modeStopping }, ErrBusy},
 		{"lost", func(s *queueState) { s.mode, s.buffer, s.lost.err = modeLost, nil, lost }, lost},
 		{"closing", func(s *queueState) { s.mode = modeClosing }, errs.ErrReadOnly},
 		{"closed", func(s *queueState) { s.mode, s.buffer = modeClosed, nil }, errs.ErrReadOnly},
@@ -109,7 +109,7 @@ func TestQueue_Slot(t *testing.T) {
 			if err := q.Begin(h); !errors.Is(err, tt.want) {
 				t.Errorf("begin: %v, want %v", err, tt.want)
 			}
-			if got := q.holder() == slotHolder(h); got != (tt.want == nil) {
+			if got := q.holder() == SlotHolder(h); got != (tt.want == nil) {
 				t.Errorf("holds the slot: %v", got)
 			}
 		})
@@ -203,7 +203,7 @@ func TestQueue_Await(t *testing.T) {
 		if err := <-waits[1]; !errors.Is(err, why) {
 			t.Errorf("a commit that is lost: %v", err)
 		}
-		if s := q.Status(); s.Mode != modeLost || s.Unsynced != 0 || q.Views.Local.Load() != nil || q.IsWriting() {
+		if s := q.Status(); q.mode() != modeLost || s.Unsynced != 0 || q.Views.Local.Load() != nil || q.IsWriting() {
 			t.Errorf("after the loss: %+v", s)
 		}
 		if err := q.Await(context.Background(), commits[1].Number); !errors.Is(err, why) {

@@ -126,7 +126,7 @@ func (r *recovery) checkOwner(base *view.View) error {
 			if l.fate == fateReplay && base.Last == nil {
 				r.Log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
 			}
-		case IsSameOwner(l.log.Owner, r.Owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
+		case isSameOwner(l.log.Owner, r.Owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
 		case base.Last == nil || l.fate == fateKeep || l.why != nil:
 			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that one with this path to upload them, or give this one another path",
 				errs.ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.Owner))

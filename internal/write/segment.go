@@ -4,9 +4,10 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
 
 // LocalCommit is a transaction of this process that is not on the replica yet.
@@ -17,6 +18,9 @@ type LocalCommit struct {
 	mark    mark   // the place in the segment before it
 	Number  uint64 // counts the commits of this database since it was opened
 }
+
+// FileSize returns the size of the database after the commit, in bytes.
+func (c *LocalCommit) FileSize() int64 { return int64(c.Size) * int64(c.segment.log.PageSize) }
 
 // version returns the version of the pages of a commit. TXIDs do not get so
 // high.

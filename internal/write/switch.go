@@ -12,12 +12,12 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// ModeSwitch turns write mode of a database on and off. It is safe for
+// modeSwitch turns write mode of a database on and off. It is safe for
 // concurrent use.
-type ModeSwitch struct {
+type modeSwitch struct {
 	*Deps
-	queue     *Queue
-	inspector *Inspector
+	queue     *queue
+	inspector *inspector
 	turn      chan struct{} // holds one while write mode is turned on or off
 
 	// closing is done when the database begins to close. Then switches that are
@@ -26,15 +26,15 @@ type ModeSwitch struct {
 	setClosing context.CancelFunc
 }
 
-func NewModeSwitch(deps *Deps, q *Queue, i *Inspector) *ModeSwitch {
-	m := &ModeSwitch{Deps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
+func newModeSwitch(deps *Deps, q *queue, i *inspector) *modeSwitch {
+	m := &modeSwitch{Deps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
 	m.closing, m.setClosing = context.WithCancel(context.Background())
 	return m
 }
 
 // untilClosing derives a context that is done when the database begins to close,
 // too.
-func (m *ModeSwitch) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
+func (m *modeSwitch) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(m.closing, func() { cancel(errs.ErrClosed) })
 	return ctx, func() {
@@ -45,7 +45,7 @@ func (m *ModeSwitch) untilClosing(ctx context.Context) (context.Context, context
 
 // take waits for the turn to switch write mode. The caller gives it back with
 // done.
-func (m *ModeSwitch) take(ctx context.Context) (done func(), err error) {
+func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
 	done = func() { <-m.turn }
 	select {
 	case m.turn <- struct{}{}: // though ctx may be done
@@ -66,7 +66,7 @@ const recoverAttempts = 3
 
 // Enable turns write mode on, and takes up what an earlier process left in the
 // write buffer. CatchUp is false for a database that was just opened.
-func (m *ModeSwitch) Enable(ctx context.Context, catchUp bool) error {
+func (m *modeSwitch) Enable(ctx context.Context, catchUp bool) error {
 	ctx, cancel := m.untilClosing(ctx)
 	defer cancel()
 	done, err := m.take(ctx)
@@ -74,10 +74,10 @@ func (m *ModeSwitch) Enable(ctx context.Context, catchUp bool) error {
 		return fmt.Errorf("turn write mode on: %w", err)
 	}
 	defer done()
-	switch mode := m.queue.Mode(); {
+	switch mode := m.queue.mode(); {
 	case mode.isClosed():
 		err = errs.ErrClosed
-	case mode.HasBuffer():
+	case mode.hasBuffer():
 		return nil
 	case m.queue.holder() != nil:
 		err = fmt.Errorf("%w: a transaction from before write mode ended is under way", ErrBusy)
@@ -91,7 +91,7 @@ func (m *ModeSwitch) Enable(ctx context.Context, catchUp bool) error {
 }
 
 // start opens the write buffer, recovers what is in it, and begins write mode.
-func (m *ModeSwitch) start(ctx context.Context, catchUp bool) error {
+func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 	if catchUp {
 		at := time.Now()
 		if err := m.Index.CatchUp(ctx); err != nil {
@@ -124,7 +124,7 @@ func (m *ModeSwitch) start(ctx context.Context, catchUp bool) error {
 
 // takeUp begins write mode with the segments that were recovered for a state of
 // the replica. It returns errOvertaken if that is not the current one any more.
-func (m *ModeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segment) (err error) {
+func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segment) (err error) {
 	m.queue.update(func(s *queueState) {
 		cur := m.Views.Current.Load()
 		switch {
@@ -135,8 +135,8 @@ func (m *ModeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 			err = errs.ErrOvertaken
 			return
 		}
-		s.mode, s.buffer = ModeOn, b
-		m.queue.Known.begin()
+		s.mode, s.buffer = modeOn, b
+		m.queue.known.begin()
 		s.lost.err = nil
 		if len(recovered) == 0 {
 			return
@@ -161,7 +161,7 @@ func (m *ModeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 
 // Disable turns write mode off, once the transaction that is under way has
 // ended and everything is on the replica.
-func (m *ModeSwitch) Disable(ctx context.Context) error {
+func (m *modeSwitch) Disable(ctx context.Context) error {
 	ctx, cancel := m.untilClosing(ctx)
 	defer cancel()
 	done, err := m.take(ctx)
@@ -182,7 +182,7 @@ func (m *ModeSwitch) Disable(ctx context.Context) error {
 			rest = s.giveUp()
 			return
 		}
-		if s.mode = s.mode.resumed(); s.mode == ModeOn {
+		if s.mode = s.mode.resumed(); s.mode == modeOn {
 			m.Compact() // it may have ended, as write mode was not on
 		}
 	})
@@ -198,7 +198,7 @@ func (m *ModeSwitch) Disable(ctx context.Context) error {
 
 // Close syncs, and ends write mode with the database. What cannot be synced is
 // kept.
-func (m *ModeSwitch) Close(ctx context.Context) error {
+func (m *modeSwitch) Close(ctx context.Context) error {
 	m.queue.update(func(s *queueState) { s.mode = s.mode.closing() }) // no transaction begins
 	m.setClosing()
 	done, err := m.take(ctx)
@@ -220,7 +220,7 @@ func (m *ModeSwitch) Close(ctx context.Context) error {
 			ended = err != nil || !s.isHalfDone() && len(s.segments) == 0
 			if ended {
 				rest = s.giveUp()
-				err = cmp.Or(err, m.queue.Known.hole())
+				err = cmp.Or(err, m.queue.known.hole())
 			}
 		})
 	}

@@ -8,66 +8,89 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
 
 // txState says how much of a transaction is in the write buffer.
 type txState int
 
 const (
-	txClean    txState = iota // nothing was changed
-	txDirty                   // something was changed, and nothing is in the write buffer
-	txSealed                  // all that was changed is in the write buffer, and not finished
-	txReopened                // something was changed after txSealed
+	txClean    txState = iota // there are no changes
+	txDirty                   // there are changes, and none is in the write buffer
+	txSealed                  // all changes are in the write buffer, in unfinished commits
+	txReopened                // there are changes since txSealed
 )
 
 func (s txState) String() string { return [...]string{"clean", "dirty", "sealed", "reopened"}[s] }
 
-// Transaction is what a connection that holds the writer slot has changed and
-// not committed. No other connection sees it. It is not safe for concurrent use.
+// Transaction holds the changes that the connection with the writer slot has not
+// committed. No other connection sees them. It is not safe for concurrent use.
 type Transaction struct {
-	View     *view.View // that it changes
+	view     *view.View // the view that the transaction changes
 	state    txState
-	PageSize uint32
-	slots    map[uint32]int64 // where pages are in data, in pages
+	pageSize uint32
+	slots    map[uint32]int64 // the place of each changed page in data, in pages
 	data     tempfile.File
-	used     int64  // slots that were ever given
-	Size     uint32 // of the database now, pages
-	least    uint32 // the smallest size since the transaction began, pages
-	Counter  uint32 // change counter in page 1
-	wal      bool   // page 1 says WAL mode; it does not when it is read back
-	Resized  bool   // size is what SQLite set after a commit, not what page 1 says
-	Err      error  // why a write failed: nothing may be committed; nil if none did
+	used     int64  // number of slots in data
+	size     uint32 // current size of the database, pages
+	least    uint32 // smallest size since the transaction began, pages
+	counter  uint32 // change counter in page 1
+	wal      bool   // page 1 as written says WAL mode; it is read back without that
+	resized  bool   // SQLite has set size after a commit; page 1 says another one
+	err      error  // error of the first failed write, after which nothing is committed
 }
 
 var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
 
+// NewTransaction returns a transaction that changes view v. It keeps pages in
+// memory first, which an earlier transaction's Drop has returned or is nil.
 func NewTransaction(v *view.View, memory []byte) *Transaction {
 	return &Transaction{
 		data: tempfile.New(memory),
-		View: v, PageSize: v.PageSize, slots: make(map[uint32]int64),
-		Size: v.Commit, least: v.Commit, Counter: v.State.Counter.Load(),
+		view: v, pageSize: v.PageSize, slots: make(map[uint32]int64),
+		size: v.Commit, least: v.Commit, counter: v.State.Counter.Load(),
 	}
 }
 
-// Write notes a page. After an error nothing of the transaction is committed:
-// SQLite writes only to undo it, and that is ignored.
+// View returns the view that the transaction changes.
+func (tx *Transaction) View() *view.View { return tx.view }
+
+// FileSize returns the current size of the database in bytes.
+func (tx *Transaction) FileSize() int64 { return int64(tx.size) * int64(tx.pageSize) }
+
+// Counter returns the change counter in page 1.
+func (tx *Transaction) Counter() uint32 { return tx.counter }
+
+// HasNewCounter reports whether the change counter is not that of the view.
+func (tx *Transaction) HasNewCounter() bool { return tx.counter != tx.view.State.Counter.Load() }
+
+// Err returns the error of the first write that failed, nil if none did. After
+// an error nothing of the transaction is committed.
+func (tx *Transaction) Err() error { return tx.err }
+
+// Fail prevents the transaction from being committed, because of an error
+// outside of it.
+func (tx *Transaction) Fail(err error) { tx.err = err }
+
+// Write changes a page. After an error SQLite writes only to undo the
+// transaction. These writes are ignored and do not fail.
 func (tx *Transaction) Write(p []byte, off int64) error {
-	if tx.Err != nil {
+	if tx.err != nil {
 		return nil
 	}
-	tx.Err = tx.writePage(p, off)
-	return tx.Err
+	tx.err = tx.writePage(p, off)
+	return tx.err
 }
 
 func (tx *Transaction) writePage(p []byte, off int64) error {
-	if tx.PageSize == 0 && ltx.IsValidPageSize(uint32(len(p))) {
-		tx.PageSize = uint32(len(p)) // of a new database
+	if tx.pageSize == 0 && ltx.IsValidPageSize(uint32(len(p))) {
+		tx.pageSize = uint32(len(p)) // of a new database
 	}
-	size := int64(tx.PageSize)
+	size := int64(tx.pageSize)
 	switch {
 	case size == 0 || off < 0 || off%size != 0 || int64(len(p)) != size:
 		return fmt.Errorf("write %d bytes at %d to pages of %d: %w", len(p), off, size, errPageSize)
@@ -75,7 +98,7 @@ func (tx *Transaction) writePage(p []byte, off int64) error {
 		return fmt.Errorf("write at %d: the database would be too large", off)
 	}
 	pgno := uint32(off/size) + 1
-	if pgno == ltx.LockPgno(tx.PageSize) {
+	if pgno == ltx.LockPgno(tx.pageSize) {
 		return fmt.Errorf("write page %d: it is the lock page", pgno)
 	}
 	if pgno == 1 {
@@ -91,39 +114,48 @@ func (tx *Transaction) writePage(p []byte, off int64) error {
 		return fmt.Errorf("write page %d to a temporary file: %w", pgno, err)
 	}
 	tx.slots[pgno], tx.used = slot, max(tx.used, slot+1)
-	tx.Size = max(tx.Size, pgno)
+	tx.size = max(tx.size, pgno)
 	if pgno == 1 {
-		tx.Counter = binary.BigEndian.Uint32(p[dbheader.OffChangeCounter:])
+		tx.counter = binary.BigEndian.Uint32(p[dbheader.OffChangeCounter:])
 		tx.wal = p[dbheader.OffWriteVersion] != 1 || p[dbheader.OffReadVersion] != 1
 	}
 	tx.change()
 	return nil
 }
 
-// Truncate sets the size.
+// Resize sets the size after a commit, in which page 1 says another one.
+func (tx *Transaction) Resize(size int64) error {
+	tx.resized = true
+	return tx.Truncate(size)
+}
+
+// IsResized reports whether Resize was called since the last Seal.
+func (tx *Transaction) IsResized() bool { return tx.resized }
+
+// Truncate sets the size of the database in bytes.
 func (tx *Transaction) Truncate(size int64) error {
-	if tx.Err != nil {
+	if tx.err != nil {
 		return nil
 	}
-	if tx.PageSize == 0 || size < 0 || size%int64(tx.PageSize) != 0 || size/int64(tx.PageSize) >= 1<<32-1 {
-		tx.Err = fmt.Errorf("truncate to %d bytes: %w", size, errPageSize)
-		return tx.Err
+	if tx.pageSize == 0 || size < 0 || size%int64(tx.pageSize) != 0 || size/int64(tx.pageSize) >= 1<<32-1 {
+		tx.err = fmt.Errorf("truncate to %d bytes: %w", size, errPageSize)
+		return tx.err
 	}
-	n := uint32(size / int64(tx.PageSize))
-	if n < tx.Size {
+	n := uint32(size / int64(tx.pageSize))
+	if n < tx.size {
 		maps.DeleteFunc(tx.slots, func(pgno uint32, _ int64) bool { return pgno > n })
 		if n == 0 {
-			tx.Counter = tx.View.State.Counter.Load() // a new database was rolled back
+			tx.counter = tx.view.State.Counter.Load() // a new database was rolled back
 		}
 	}
-	if n != tx.Size {
-		tx.Size, tx.least = n, min(tx.least, n)
+	if n != tx.size {
+		tx.size, tx.least = n, min(tx.least, n)
 		tx.change()
 	}
 	return nil
 }
 
-// change notes that something was changed.
+// change moves the state on after a page or the size was changed.
 func (tx *Transaction) change() {
 	switch tx.state {
 	case txClean:
@@ -133,22 +165,23 @@ func (tx *Transaction) change() {
 	}
 }
 
-// Seal notes that everything that was changed is in the write buffer.
-func (tx *Transaction) Seal() { tx.state, tx.Resized = txSealed, false }
+// Seal marks all changes as written to the write buffer.
+func (tx *Transaction) Seal() { tx.state, tx.resized = txSealed, false }
 
-// IsDirty reports whether something was changed that is not in the write buffer.
+// IsDirty reports whether there are changes that are not in the write buffer.
 func (tx *Transaction) IsDirty() bool { return tx.state == txDirty || tx.state == txReopened }
 
-// Changes reports whether a read has to look here first.
-func (tx *Transaction) Changes() bool { return tx != nil && tx.Err == nil && tx.state != txClean }
+// Changes reports whether the transaction has changes that reads have to see. It
+// may be called on a nil transaction, which has none.
+func (tx *Transaction) Changes() bool { return tx != nil && tx.err == nil && tx.state != txClean }
 
 // Read fills p from the page that holds offset off, to the end of the page at
-// most. Done reports whether the transaction has changed that page; at the end of
-// the database done is set, and the error is io.EOF.
+// most. It sets done if the transaction has changed that page. Beyond the end of
+// the database it sets done and returns io.EOF.
 func (tx *Transaction) Read(p []byte, off int64) (n int, done bool, err error) {
-	size := int64(tx.PageSize)
+	size := int64(tx.pageSize)
 	pgno, in := uint32(off/size)+1, off%size
-	if pgno > tx.Size {
+	if pgno > tx.size {
 		return 0, true, io.EOF
 	}
 	p = p[:min(int64(len(p)), size-in)]
@@ -166,47 +199,48 @@ func (tx *Transaction) Read(p []byte, off int64) (n int, done bool, err error) {
 	return 0, false, nil
 }
 
-// commitSize returns the size that the database has after the commit, pages. Page
-// 1 says it, as SQLite truncates the file later.
+// commitSize returns the size of the database after the commit, in pages. It is
+// taken from page 1, because SQLite truncates the file later.
 func (tx *Transaction) commitSize() (uint32, error) {
-	if tx.Resized {
-		return tx.Size, nil
+	if tx.resized {
+		return tx.size, nil
 	}
 	slot, ok := tx.slots[1]
 	if !ok {
-		return tx.Size, nil
+		return tx.size, nil
 	}
 	hdr := make([]byte, dbheader.Size)
-	if _, err := tx.data.ReadAt(hdr, slot*int64(tx.PageSize)); err != nil && err != io.EOF {
+	if _, err := tx.data.ReadAt(hdr, slot*int64(tx.pageSize)); err != nil && err != io.EOF {
 		return 0, fmt.Errorf("read page 1 of the transaction: %w", err)
 	}
-	if _, err := dbheader.Check(hdr, tx.PageSize); err != nil {
+	if _, err := dbheader.Check(hdr, tx.pageSize); err != nil {
 		return 0, fmt.Errorf("page 1 of the transaction: %w", err)
 	}
 	n := binary.BigEndian.Uint32(hdr[dbheader.OffCommit:])
 	if n == 0 || binary.BigEndian.Uint32(hdr[dbheader.OffChangeCounter:]) != binary.BigEndian.Uint32(hdr[dbheader.OffVersionValid:]) {
-		n = tx.Size
+		n = tx.size
 	}
 	return n, nil
 }
 
-// pgnos returns the pages that were changed, up to a size, in ascending order.
+// pgnos returns the numbers of the changed pages up to size, in ascending order.
 func (tx *Transaction) pgnos(size uint32) []uint32 {
 	all := slices.Sorted(maps.Keys(tx.slots))
 	n, _ := slices.BinarySearch(all, size+1)
 	return all[:n]
 }
 
-// page fills p with a page that was changed.
+// page fills p with a changed page.
 func (tx *Transaction) page(pgno uint32, p []byte) error {
-	n, err := tx.data.ReadAt(p, tx.slots[pgno]*int64(tx.PageSize))
+	n, err := tx.data.ReadAt(p, tx.slots[pgno]*int64(tx.pageSize))
 	if n == len(p) {
 		return nil
 	}
 	return fmt.Errorf("read page %d of the transaction: %w", pgno, err)
 }
 
-// Drop forgets what was changed, and returns memory for the next transaction.
+// Drop ends the transaction without its changes. It returns memory for the next
+// NewTransaction.
 func (tx *Transaction) Drop() []byte {
 	memory := tx.data.Spare()
 	_ = tx.data.Close() // nothing of it is kept

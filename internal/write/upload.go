@@ -9,12 +9,12 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/pages"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 const (
@@ -40,20 +40,20 @@ const (
 	gatherMost = 50 * time.Millisecond
 )
 
-// Uploader makes files of the replica of the segments of a queue. One goroutine
+// uploader makes files of the replica of the segments of a queue. One goroutine
 // uses it at a time: the queue starts it, and it ends when nothing is left.
-type Uploader struct {
+type uploader struct {
 	*Deps
-	Queue     *Queue
-	Inspector *Inspector
+	queue     *queue
+	inspector *inspector
 
 	// retired are segments that are on the replica, and whose files are still
 	// open, as views that connections have pinned may have pages there.
 	retired []*segment
 }
 
-// Run syncs every WriteSyncInterval, until everything is on the replica.
-func (u *Uploader) Run() {
+// run syncs every WriteSyncInterval, until everything is on the replica.
+func (u *uploader) run() {
 	delay := u.Opts.SyncInterval
 	failed := time.Duration(0) // delay after an error; 0: there was none
 	took := time.Duration(0)   // the last sync
@@ -76,7 +76,7 @@ func (u *Uploader) Run() {
 		} else {
 			failed = 0
 		}
-		if u.Queue.syncEnded(err) {
+		if u.queue.syncEnded(err) {
 			return
 		}
 	}
@@ -85,7 +85,7 @@ func (u *Uploader) Run() {
 // pause returns when the next sync is due, or a goroutine waits for it. After an
 // error, that a goroutine waits is no reason to try again at once. A negative
 // delay is for ever.
-func (u *Uploader) pause(delay time.Duration, failing bool) {
+func (u *uploader) pause(delay time.Duration, failing bool) {
 	start := time.Now()
 	timer := time.NewTimer(max(delay, 0))
 	defer timer.Stop()
@@ -98,7 +98,7 @@ func (u *Uploader) pause(delay time.Duration, failing bool) {
 		return
 	case <-u.Tasks.Context().Done():
 		return
-	case <-u.Queue.kick:
+	case <-u.queue.kick:
 	}
 	if failing {
 		timer.Reset(min(delay, impatientDelay) - time.Since(start))
@@ -111,9 +111,9 @@ func (u *Uploader) pause(delay time.Duration, failing bool) {
 
 // gather waits until as many goroutines wait for a sync as when the last one
 // ended, which took so long.
-func (u *Uploader) gather(took time.Duration) {
+func (u *uploader) gather(took time.Duration) {
 	until := time.Now().Add(min(took/gatherPart, gatherMost))
-	for time.Now().Before(until) && !u.Queue.allWait() {
+	for time.Now().Before(until) && !u.queue.allWait() {
 		time.Sleep(gatherStep)
 	}
 }
@@ -122,13 +122,13 @@ func (u *Uploader) gather(took time.Duration) {
 var errUnfinished = errors.New("a commit is not finished")
 
 // syncOnce uploads the commits that there are when it begins.
-func (u *Uploader) syncOnce() (err error) {
+func (u *uploader) syncOnce() (err error) {
 	defer task.Guard(u.Log, "sync", &err)
 	var rotated *writeBuffer // whose segment was ended here
 	for {
-		s, b, doubtful := u.Queue.oldest()
+		s, b, doubtful := u.queue.oldest()
 		if s == nil && doubtful {
-			return u.Inspector.lookAgain()
+			return u.inspector.lookAgain()
 		}
 		if s == nil {
 			return nil
@@ -138,13 +138,13 @@ func (u *Uploader) syncOnce() (err error) {
 			if rotated == b {
 				return nil // it was begun since
 			}
-			b.rotate(func(active *segment) bool { return active == s && u.Queue.isFinished(s) })
+			b.rotate(func(active *segment) bool { return active == s && u.queue.isFinished(s) })
 			if b.isActive(s) {
 				return errUnfinished
 			}
 			rotated = b
 		}
-		if !u.Queue.isFinished(s) {
+		if !u.queue.isFinished(s) {
 			return errUnfinished // though nothing more can be appended, as the disk failed
 		}
 		if err := u.uploadSegment(s); err != nil {
@@ -154,13 +154,13 @@ func (u *Uploader) syncOnce() (err error) {
 }
 
 // uploadSegment makes a segment a file of the replica.
-func (u *Uploader) uploadSegment(s *segment) error {
+func (u *uploader) uploadSegment(s *segment) error {
 	ctx, cancel := u.Tasks.WithTransfer(u.Opts.ReadTimeout, s.bytes)
 	defer cancel()
 	there := false
-	if !u.Inspector.isSure() {
+	if !u.inspector.isSure() {
 		var err error
-		if there, err = u.Inspector.lookAhead(ctx, s); err != nil {
+		if there, err = u.inspector.lookAhead(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -172,20 +172,20 @@ func (u *Uploader) uploadSegment(s *segment) error {
 	if info.Size != e.size {
 		return fmt.Errorf("upload %s: storage says %d bytes, not %d", view.KeyOf(info), info.Size, e.size)
 	}
-	if err := u.Inspector.verify(ctx, s, info); err != nil {
+	if err := u.inspector.verify(ctx, s, info); err != nil {
 		return err
 	}
 	u.Log.Debug("synced", "txid", s.txid(), "commits", s.commits, "pages", len(s.pages), "bytes", e.size, "duration", time.Since(start))
 	if err := u.publish(s, e, info); err != nil {
 		return err
 	}
-	u.Inspector.mender.settle(ctx)
+	u.inspector.mender.settle(ctx)
 	return nil
 }
 
 // create makes the file of a segment. If a file of its name is there, or there
 // says so, it is to be the segment's: from an upload whose answer was lost.
-func (u *Uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
+func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
 	e, err = new(encoding), fs.ErrExist
 	if !there {
 		info, err = u.Store.Create(ctx, view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()}, func(dst io.Writer) error {
@@ -198,7 +198,7 @@ func (u *Uploader) create(ctx context.Context, s *segment, there bool) (e *encod
 		if err := e.encode(discard{ctx}, s); err != nil {
 			return nil, nil, err
 		}
-		info, err = u.Inspector.findOwn(ctx, s, e)
+		info, err = u.inspector.findOwn(ctx, s, e)
 	}
 	return e, info, err
 }
@@ -222,9 +222,9 @@ func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *view.File {
 
 // publish makes views point to the file of a segment, and gives its pages to
 // the tiers.
-func (u *Uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
+func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	f := e.newFile(s, info)
-	epoch, err := u.Queue.epochOf(s)
+	epoch, err := u.queue.epochOf(s)
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", f, err)
 	}
@@ -247,8 +247,8 @@ func (u *Uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 
 // publishFile is publish without the pages. It returns the view that was
 // published.
-func (u *Uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*view.View, error) {
-	next, b, err := u.Queue.publish(s, f, index)
+func (u *uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*view.View, error) {
+	next, b, err := u.queue.publish(s, f, index)
 	if err != nil {
 		return nil, err
 	}
@@ -257,13 +257,13 @@ func (u *Uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*vi
 			u.Log.Warn("a segment of the write buffer was not removed", "error", err)
 		}
 	}
-	u.Queue.published(s.last)
+	u.queue.published(s.last)
 	return next, nil
 }
 
 // keepPages puts pages of a segment into the memory cache, so that nothing has
 // to read them from its file.
-func (u *Uploader) keepPages(s *segment, epoch uint32) {
+func (u *uploader) keepPages(s *segment, epoch uint32) {
 	budget := u.Opts.CacheSize / 2
 	for _, pgno := range s.pgnos() {
 		if budget -= int64(s.log.PageSize); budget < 0 {
@@ -279,7 +279,7 @@ func (u *Uploader) keepPages(s *segment, epoch uint32) {
 
 // offerPages gives the pages of a segment to the local file, where a view has
 // them in that version.
-func (u *Uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint32) {
+func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint32) {
 	ctx, cancel := context.WithTimeout(u.Tasks.Context(), offerPatience)
 	defer cancel()
 	for _, pgno := range s.pgnos() {
@@ -296,7 +296,7 @@ func (u *Uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint
 
 // retire closes the files of segments that are on the replica, once no
 // connection has pinned a view with pages there.
-func (u *Uploader) retire(s *segment) {
+func (u *uploader) retire(s *segment) {
 	pinned := u.Pinned()
 	var rest []*segment
 	for _, s := range append(u.retired, s) {

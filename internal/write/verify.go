@@ -7,9 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 )
 
 // key returns the name of the file of a segment.
@@ -17,7 +18,7 @@ func (s *segment) key() view.Key { return view.Key{Level: 0, MinTXID: s.txid(), 
 
 // findOwn looks whether the file that has the name of a segment's is the
 // segment's: its upload may have succeeded though the answer was lost.
-func (i *Inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
+func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
 	files, err := i.Store.List(ctx, 0, s.txid(), false)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func (i *Inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 // merely free again: another writer may have made the transaction before, and
 // its file was compacted and deleted. From time to time verify looks whether the
 // files of all levels give the newest state, too.
-func (i *Inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
+func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
 	at := time.Now()
 	base := i.Views.Current.Load().Last
 	// The first transaction of a database has to be alone, on every level.
@@ -64,7 +65,7 @@ func (i *Inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) 
 // isAlone reports whether level 0 shows that no other writer has written: the
 // file of a segment, which is own, is the newest there, and the file that it
 // follows, which is base, is as it was.
-func (i *Inspector) isAlone(ctx context.Context, s *segment, base *view.File, own view.Key) (bool, error) {
+func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, own view.Key) (bool, error) {
 	seek := own.MinTXID
 	if base.Level == 0 {
 		seek = base.MinTXID
@@ -79,7 +80,7 @@ func (i *Inspector) isAlone(ctx context.Context, s *segment, base *view.File, ow
 }
 
 // verifyAll is verify by a listing of all levels, made after at.
-func (i *Inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
+func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
 	own := view.KeyOf(info)
 	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
@@ -118,7 +119,7 @@ func (i *Inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 // giveWay deletes a file that was just made, and then ends write mode. In this
 // order: a caller that waits for the sync may close the database as soon as
 // write mode has ended, and others would follow a file that is left.
-func (i *Inspector) giveWay(ctx context.Context, own view.Key, why error) error {
+func (i *inspector) giveWay(ctx context.Context, own view.Key, why error) error {
 	err := i.Store.Delete(ctx, own)
 	return errors.Join(i.queue.lose(why), err)
 }
@@ -138,7 +139,7 @@ func without(files []*ltx.FileInfo, keys ...view.Key) []*ltx.FileInfo {
 }
 
 // checkOwn returns why a file that was just uploaded is not listed.
-func (i *Inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
+func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
 	_, err := i.Store.Checksum(ctx, info)
 	switch {
 	case err == nil:
