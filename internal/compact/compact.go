@@ -1,5 +1,5 @@
-// Package compact merges the files of a replica into larger ones of higher
-// levels, makes snapshots, and deletes what nothing needs any more. Levels, times
+// Package compact merges the files of a replica into larger ones of higher levels,
+// makes snapshots, and deletes files that are not needed any more. Levels, times
 // and names are those of Litestream.
 package compact
 
@@ -28,13 +28,13 @@ type Deps struct {
 	Opts  Options
 
 	Enabled func() bool                // reports whether write mode is on
-	Suspect func()                     // is told that files are missing
+	Suspect func()                     // called when files are missing
 	Pinned  func() []*view.View        // returns the views that connections read
-	PointTo func(*remote.Loaded) error // points pages of the current view to a file, if that is of its history
+	PointTo func(*remote.Loaded) error // makes pages of the current view point to a file, if the file is of the view's history
 	Notes   Notes
 }
 
-// Options are the Options that concern compaction.
+// Options are the options of the database that concern compaction.
 type Options struct {
 	Disabled          bool
 	Levels            []time.Duration
@@ -44,43 +44,43 @@ type Options struct {
 	ReadTimeout       time.Duration
 }
 
-// Notes is what compaction and write mode tell each other of the
-// files of the replica. It is safe for concurrent use.
+// Notes is the knowledge of the replica's files that compaction shares with write
+// mode. It is safe for concurrent use.
 type Notes interface {
-	// made notes a file that compaction has made of others.
+	// Made adds a file that compaction has made of others.
 	Made(info *ltx.FileInfo)
 
-	// saw compares a view with a listing of all levels that was made after it.
+	// Saw compares view v with a listing of all levels that was made after it.
 	Saw(v *view.View, files []*ltx.FileInfo)
 
-	// isLookDue reports whether the last look at all levels is long ago.
+	// IsLookDue reports whether the last look at all levels is long ago.
 	IsLookDue() bool
 
-	// takeOutgrown reports whether a look at all levels found the newest
-	// snapshot outgrown since it was called last.
+	// TakeOutgrown reports whether a look at all levels has found the newest
+	// snapshot outgrown since TakeOutgrown was called last.
 	TakeOutgrown() bool
 }
 
-// Compaction merges files of the replica into larger ones of higher levels, and
-// deletes what is not needed any more, while write mode is on. Levels, times
-// and names are Litestream's. It is safe for concurrent use.
+// Compaction compacts the replica of a database while write mode is on. It is safe
+// for concurrent use.
 type Compaction struct {
 	*Deps
-	news chan struct{} // holds one if there is something to compact
+	news chan struct{} // holds a value if there may be new files
 
 	mu struct {
-		sync.Mutex // duty: all of this; the lock of task.Group is taken under it
+		sync.Mutex // duty: all of this; taken under the lock of the queue of commits, and the lock of task.Group under it
 		running    bool
-		problem    string // why it does not go on; empty if it does
+		problem    string // errors that stop compaction; empty if there are none
 	}
 }
 
+// New returns the compaction of a database. It does nothing before Start.
 func New(deps *Deps) *Compaction {
 	return &Compaction{Deps: deps, news: make(chan struct{}, 1)}
 }
 
-// Start starts the goroutine that compacts, or tells it that there is something
-// new.
+// Start starts the goroutine that compacts. If it runs, Start tells it that there
+// may be new files.
 func (c *Compaction) Start() {
 	if c.Opts.Disabled {
 		return
@@ -93,8 +93,8 @@ func (c *Compaction) Start() {
 	}
 }
 
-// end notes that the goroutine ends, unless there is something new. It reports
-// whether it ends.
+// end reports whether the goroutine has to end, and records that it does. It does
+// not end if there may be new files.
 func (c *Compaction) end() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,25 +105,26 @@ func (c *Compaction) end() bool {
 	return true
 }
 
-// setProblem notes why compaction does not go on.
+// setProblem sets the errors that stop compaction.
 func (c *Compaction) setProblem(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.problem = text
 }
 
-// Problem returns why compaction does not go on, an empty text if it does.
+// Problem returns the errors that stop compaction, an empty text if there are
+// none.
 func (c *Compaction) Problem() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mu.problem
 }
 
-// run compacts until everything is compacted, or write mode ends.
+// run compacts until there is nothing left to compact or write mode ends.
 func (c *Compaction) run() {
 	r := newCompactor(c.Deps, c.setProblem)
 	if err := r.begin(); err != nil && !errors.Is(err, context.Canceled) {
-		c.Log.Warn("compaction does not know what an earlier process has left", "error", err)
+		c.Log.Warn("compaction cannot list the files of earlier processes", "error", err)
 	}
 	r.news()
 	for {
@@ -149,16 +150,16 @@ func (c *Compaction) run() {
 	}
 }
 
-// compactor is what the goroutine that compacts knows. It is not safe for
+// compactor is the state of the goroutine that compacts. It is not safe for
 // concurrent use.
 type compactor struct {
 	*Deps
 	due      schedule
 	problems problems
 
-	from   [view.Levels]ltx.TXID // where the newest file of a level begins, if that is known
-	pruned ltx.TXID              // where the file of level 1 begins that has the newest deleted one of level 0
-	there  map[view.Key]bool     // files that this process has made, or read
+	from   [view.Levels]ltx.TXID // first transaction of the newest file of each level, 0 if unknown
+	pruned ltx.TXID              // first transaction of the file of level 1 that has the newest deleted file of level 0
+	there  map[view.Key]bool     // files that this process has made or read
 }
 
 func newCompactor(deps *Deps, report func(text string)) *compactor {
@@ -170,7 +171,7 @@ func newCompactor(deps *Deps, report func(text string)) *compactor {
 	}
 }
 
-// begin has what earlier processes have left be compacted when it is due.
+// begin schedules the compaction of files that earlier processes have left.
 func (c *compactor) begin() error {
 	ctx, cancel := c.within(0)
 	defer cancel()
@@ -213,7 +214,7 @@ func (c *compactor) begin() error {
 	return nil
 }
 
-// news notes that there may be new files of level 0.
+// news schedules the compaction of new files of level 0.
 func (c *compactor) news() {
 	c.due.news()
 	if c.Notes.TakeOutgrown() {
@@ -221,7 +222,7 @@ func (c *compactor) news() {
 	}
 }
 
-// run does what is due.
+// run compacts, deletes and makes snapshots as they are due.
 func (c *compactor) run() {
 	var err error
 	defer func() { c.problems.note("compaction", err) }()
@@ -249,8 +250,8 @@ func (c *compactor) run() {
 	}
 }
 
-// compactLevels compacts to the levels that are due. It reports whether a file
-// of a level above 1 was made.
+// compactLevels compacts to the levels that are due. It reports whether it made a
+// file of a level above 1.
 func (c *compactor) compactLevels(now time.Time) (merged bool) {
 	for level := 1; level < len(c.due.levels); level++ {
 		if !isDue(&c.due.levels[level], now) {
@@ -272,7 +273,7 @@ func (c *compactor) compactLevels(now time.Time) (merged bool) {
 	return merged
 }
 
-// ended notes how something ended, and has it be tried again after an error.
+// ended records the result of a job, and schedules another attempt after an error.
 func (c *compactor) ended(what string, due *time.Time, err error) {
 	if err != nil && due != nil {
 		*due = time.Now().Add(compactionRetry)
@@ -283,7 +284,7 @@ func (c *compactor) ended(what string, due *time.Time, err error) {
 	c.problems.note(what, err)
 }
 
-// within makes a context for requests that read and write so many bytes.
+// within returns a context for requests that transfer a number of bytes.
 func (c *compactor) within(bytes int64) (context.Context, context.CancelFunc) {
 	return c.Tasks.WithTransfer(c.Opts.ReadTimeout, bytes)
 }

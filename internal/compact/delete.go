@@ -11,8 +11,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// pruneLevel0 deletes files of level 0 that are in files of level 1 and old
-// enough. It returns when to look again, zero if nothing is left to be deleted.
+// pruneLevel0 deletes files of level 0 that are old enough and whose transactions
+// are in files of level 1. It returns the time of the next attempt, zero if no file
+// is left to be deleted.
 func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
@@ -25,8 +26,8 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		return again, err
 	}
 	var old []*ltx.FileInfo
-	in := 0                                          // of compacted, which are in order as well
-	for _, f := range files[:max(len(files)-1, 0)] { // the newest stays: the next one follows it
+	in := 0                                          // index in compacted, which is in order as well
+	for _, f := range files[:max(len(files)-1, 0)] { // the newest stays, because the next file follows it
 		for in < len(compacted) && compacted[in].MaxTXID < f.MaxTXID {
 			in++
 		}
@@ -34,7 +35,7 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 			break
 		}
 		if compacted[in].MinTXID > f.MinTXID {
-			continue // it is in a gap of level 1
+			continue // level 1 has a gap here
 		}
 		if age := now.Sub(f.CreatedAt); age < c.Opts.L0Retention {
 			again = now.Add(c.Opts.L0Retention - max(age, 0))
@@ -52,12 +53,12 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	return again, err
 }
 
-// mostThere bounds the files that a compactor remembers to be there.
+// mostThere bounds the number of files that a compactor remembers as existing.
 const mostThere = 10_000
 
-// checkThere reads the end of a file that is listed, before files are deleted
-// for which it stands. It does so once for each file, and not for files that
-// this process has made.
+// checkThere reads the end of a listed file before the files that were merged into
+// it are deleted. It does so once for each file, and not for files that this
+// process has made.
 func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 	if c.there[view.KeyOf(f)] {
 		return nil
@@ -72,8 +73,8 @@ func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 	return nil
 }
 
-// delete deletes files, but not those that the newest view, or one that a
-// connection has pinned, points to.
+// delete deletes the files that neither the newest view nor a pinned view points
+// to.
 func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 	needed := c.needed()
 	files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return needed[view.KeyOf(f)] })
@@ -91,11 +92,10 @@ func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
 	return nil
 }
 
-// needed returns the files that the current view, and those that connections
-// read, point to.
+// needed returns the files that the current view and the pinned views point to.
 func (c *compactor) needed() map[view.Key]bool {
 	needed := make(map[view.Key]bool)
-	cur := c.Views.Current.Load() // before the others: one that is pinned later is no older
+	cur := c.Views.Current.Load() // read before the pinned views, as a view that is pinned later is no older
 	for _, v := range append(c.Pinned(), cur) {
 		for _, v := range []*view.View{v, v.Base} {
 			if v == nil {

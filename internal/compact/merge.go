@@ -15,12 +15,13 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// errLevelGap means that files of a level cannot be merged, as some before them
-// are missing.
+// errLevelGap means that files of a level cannot be merged, because files before
+// them are missing.
 var errLevelGap = errors.New("files are missing")
 
-// compact merges the files of the level below that follow what a level has. It
-// reports whether there were any, and whether there are more than go at once.
+// compact merges files of the level below into one that follows the newest file of
+// a level. It reports whether it made a file, and whether more files are left than
+// can be merged at once.
 func (c *compactor) compact(level int) (made, more bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
@@ -39,7 +40,8 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 	if last == 0 {
 		last = files[0].MinTXID - 1
 	}
-	// What is not known yet is not merged: a writer that has lost may have left it.
+	// Files after the current view are not merged: a writer that has lost may have
+	// left them.
 	limit := c.Views.Current.Load().TXID
 	inputs, _ := view.Extend(last, limit, files)
 	if len(inputs) == 0 {
@@ -57,8 +59,8 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 	return true, len(inputs) < all, c.use(info)
 }
 
-// end returns the newest transaction of a level. It lists the newest files only,
-// once it knows where they begin.
+// end returns the newest transaction of a level. Once it knows the newest file, it
+// lists only from there.
 func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err error) {
 	files, err := c.Store.List(ctx, level, c.from[level], false)
 	if err == nil && len(files) == 0 && c.from[level] > 0 {
@@ -73,10 +75,9 @@ func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err erro
 	return last, err
 }
 
-// afterGap returns the files that are merged into a level whose next files are
-// missing from the level below. If other files give the newest state all the
-// same, as a snapshot that was made for that reason does, these are the files
-// after the gap.
+// afterGap returns the files to merge into a level if the level below lacks the
+// files that follow. If other files give the newest state, such as a snapshot that
+// fills the hole, these are the files after the gap.
 func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	next := ltx.TXID(0)
 	for _, f := range files {
@@ -85,10 +86,10 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 		}
 	}
 	if next == 0 {
-		return nil, nil // there is nothing to merge
+		return nil, nil // no file is left to be merged
 	}
 	if level > 1 {
-		// Files of several writers may overlap, and begin anywhere.
+		// Files of several writers may overlap and begin anywhere.
 		older, err := c.Store.List(ctx, level-1, 0, false)
 		if err != nil {
 			return nil, err
@@ -109,8 +110,8 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 	return inputs, nil
 }
 
-// merge makes one file of a level of inputs that follow each other. It returns
-// nil if there is a file of that name.
+// merge merges inputs, which follow each other, into one file of a level. It
+// returns nil if a file of that name exists.
 func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, error) {
 	var size int64
 	for _, f := range inputs {
@@ -136,7 +137,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 		return merger.Compact(ctx)
 	})
 	if errors.Is(err, fs.ErrExist) {
-		return nil, nil // another process has made it
+		return nil, nil // another process has made the file
 	}
 	if err != nil {
 		return nil, fmt.Errorf("compact to level %d: %w", level, err)
@@ -147,8 +148,8 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	return info, nil
 }
 
-// use points the pages of the newest view to a file, so that the files that it
-// was made of are not needed any more. A nil file does nothing.
+// use makes the pages of the newest view point to a merged file, so that its inputs
+// are not needed any more. It does nothing for a nil file.
 func (c *compactor) use(info *ltx.FileInfo) error {
 	if info == nil {
 		return nil
@@ -162,14 +163,14 @@ func (c *compactor) use(info *ltx.FileInfo) error {
 	return c.PointTo(l)
 }
 
-// Inputs of a merge are read in parts of inputPart at most. Together, the parts
-// of all inputs may take inputMemory.
+// Inputs of a merge are read in parts of inputPart at most. The parts of all inputs
+// together take inputMemory at most.
 const (
 	inputPart   = 1 << 20
 	inputMemory = 64 << 20
 )
 
-// atOnce returns as many of the files, from the first on, as are merged at once.
+// atOnce returns the first files, as many as can be merged at once.
 func atOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
 	memory := int64(0)
 	for i, f := range files {
@@ -180,13 +181,13 @@ func atOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
 	return files
 }
 
-// inputReader reads a file that is merged, in parts.
+// inputReader reads an input of a merge in parts.
 type inputReader struct {
 	ctx    context.Context
 	s      *remote.Store
 	info   *ltx.FileInfo
-	offset int64  // up to which the file was read
-	rest   []byte // that was read, and not returned yet
+	offset int64  // position of the next part in the file
+	rest   []byte // bytes that were read and not returned yet
 }
 
 func (r *inputReader) Read(p []byte) (int, error) {

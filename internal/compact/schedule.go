@@ -11,27 +11,27 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// compactionRetry is how long after an error something is tried again.
+// compactionRetry is the time between attempts after an error.
 const compactionRetry = 10 * time.Second
 
-// stalledRetry is the same where files are missing.
+// stalledRetry is the time between attempts while files are missing.
 const stalledRetry = time.Minute
 
-// schedule says when what a compactor does is due. A zero time means that there
-// is nothing to do.
+// schedule holds the times at which the jobs of a compactor are due. A zero time
+// means that the job is not needed.
 type schedule struct {
 	opts      Options
-	levels    []time.Time // by level, from 1 on
+	levels    []time.Time // compaction to each level, from 1 on
 	snapshot  time.Time   // the next snapshot
-	growth    time.Time   // a snapshot that is made because the newest was outgrown
-	retention time.Time   // when files of level 0 may be old enough to be deleted
+	growth    time.Time   // a snapshot because the newest one is outgrown
+	retention time.Time   // deletion of files of level 0
 }
 
 func newSchedule(opts Options) schedule {
 	return schedule{opts: opts, levels: make([]time.Time, len(opts.Levels)+1)}
 }
 
-// next returns when the first thing is due, false if nothing is.
+// next returns the time of the first job, and false if there is none.
 func (s *schedule) next() (at time.Time, ok bool) {
 	for _, t := range append([]time.Time{s.snapshot, s.growth, s.retention}, s.levels...) {
 		if !t.IsZero() && (!ok || t.Before(at)) {
@@ -41,7 +41,7 @@ func (s *schedule) next() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// news has files of level 0 be compacted.
+// news schedules the compaction of new files of level 0.
 func (s *schedule) news() {
 	s.in(1)
 	if s.snapshot.IsZero() && s.opts.SnapshotInterval > 0 {
@@ -49,21 +49,22 @@ func (s *schedule) news() {
 	}
 }
 
-// in has a level be compacted after its interval, unless it is due already.
+// in schedules compaction to a level after its interval, unless it is scheduled
+// already.
 func (s *schedule) in(level int) {
 	if level < len(s.levels) && s.levels[level].IsZero() {
 		s.levels[level] = time.Now().Add(s.opts.Levels[level-1])
 	}
 }
 
-// grow has a snapshot be made now, as the newest was outgrown.
+// grow schedules a snapshot for now, because the newest one is outgrown.
 func (s *schedule) grow() {
 	if s.opts.SnapshotInterval >= 0 && s.growth.IsZero() {
 		s.growth = time.Now()
 	}
 }
 
-// isDue reports whether a time has come, and makes it zero then.
+// isDue reports whether a time has come. If so, it sets the time to zero.
 func isDue(t *time.Time, now time.Time) bool {
 	if t.IsZero() || t.After(now) {
 		return false
@@ -72,16 +73,16 @@ func isDue(t *time.Time, now time.Time) bool {
 	return true
 }
 
-// problems are the errors by which something does not go on.
+// problems holds the errors of jobs that have failed.
 type problems struct {
 	log    *slog.Logger
 	tasks  *task.Group
-	report func(text string) // is told all of them after each change
-	of     map[string]error  // by what does not go on
+	report func(text string) // called with the text of all errors after each change
+	of     map[string]error  // errors by job
 }
 
-// note notes how something ended. It logs once that something does not go on,
-// and once that everything does again.
+// note records the result of a job. It logs the first error, and that no error is
+// left.
 func (p *problems) note(what string, err error) {
 	if p.tasks.Closed() {
 		return
@@ -102,7 +103,7 @@ func (p *problems) note(what string, err error) {
 	}
 }
 
-// text describes all problems.
+// text returns the text of all errors.
 func (p *problems) text() string {
 	var all []string
 	for _, what := range slices.Sorted(maps.Keys(p.of)) {

@@ -11,8 +11,8 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// checkGrowth looks whether the newest snapshot is outgrown, unless a sync has
-// just looked.
+// checkGrowth checks whether the newest snapshot is outgrown, unless a sync has
+// checked that recently.
 func (c *compactor) checkGrowth() error {
 	if !c.Notes.IsLookDue() {
 		return nil
@@ -31,8 +31,8 @@ func (c *compactor) checkGrowth() error {
 	return nil
 }
 
-// snapshot makes a file of the whole database: always, or only if the newest
-// is outgrown.
+// snapshot makes a file of the whole database and deletes old snapshots. Unless
+// always is set, it does nothing while the newest snapshot is not outgrown.
 func (c *compactor) snapshot(always bool) (made bool, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
@@ -64,8 +64,8 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 	return made, nil
 }
 
-// pruneSnapshots deletes snapshots that are old enough, and what lies before the
-// oldest that stays. End is the transaction of the newest, which is there already.
+// pruneSnapshots deletes snapshots that are old enough, and the files before the
+// oldest snapshot that stays. End is the transaction of the newest snapshot.
 func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	if c.Opts.SnapshotRetention == 0 {
 		return nil
@@ -73,7 +73,7 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	ctx, cancel := c.within(0)
 	defer cancel()
 	old := c.oldFiles(files, end)
-	// The files that stay have to give the newest state, and to be there.
+	// The files that stay must give the newest state and exist.
 	txid := c.Views.Current.Load().TXID
 	_, had := view.Extend(0, txid, files)
 	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
@@ -103,8 +103,8 @@ func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.Fi
 			oldest = min(oldest, f.MaxTXID)
 		}
 	}
-	// The newest file of each level stays, as it tells where to go on. So do files
-	// whose transactions the next level does not have yet.
+	// The newest file of each level stays, because compaction continues from it.
+	// Files whose transactions the next level does not have yet stay, too.
 	newest := make(map[int]ltx.TXID)
 	for _, f := range files {
 		newest[f.Level] = max(newest[f.Level], f.MaxTXID)

@@ -11,10 +11,11 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// append adds a commit to the active segment, or to a new one that begins with
-// header, and sets the offset of the commit. If durable is set, it survives the
-// loss of power. Append calls appended with the segment before that can be
-// rotated. If appended fails, the commit is taken back.
+// append adds a commit to the active segment, or to a new one with the given
+// header, and sets the offset of the commit. If durable is set, the commit
+// survives power loss. append calls appended with the segment and the mark before
+// the commit, while the segment cannot be rotated. If appended fails, append takes
+// the commit back.
 func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() commitlog.Header, page func(i int, p []byte) error, appended func(*segment, mark) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,7 +47,7 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 	if err != nil {
 		if log.Size() > m.size {
 			_ = b.lock.acknowledge(log, m.size)
-			_ = log.Undo(m.size, m.digest) // if the file cannot be cut off, the next commit is written over it
+			_ = log.Undo(m.size, m.digest) // if the file cannot be cut, the next commit overwrites it
 		}
 		b.dropEmpty(log)
 		return fmt.Errorf("write commit to the write buffer: %w", err)
@@ -54,12 +55,12 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 	return nil
 }
 
-// syncLogs makes everything that was appended survive the loss of power: a
-// commit is of no use without those before it. It is called under mu.
+// syncLogs makes all appended commits survive power loss, because a commit needs
+// those before it. It is called under mu.
 func (b *writeBuffer) syncLogs() error {
 	for log := range b.mu.unsynced {
 		if err := b.do("sync segment", log.Sync); err != nil {
-			// What the system did not write when it was asked, it may never write.
+			// The system may never write the data after a sync that failed.
 			b.mu.active = nil
 			return err
 		}
@@ -68,7 +69,7 @@ func (b *writeBuffer) syncLogs() error {
 	return nil
 }
 
-// mark is a place in a segment that commits can be taken back to.
+// mark is a position in a segment that it can be reset to.
 type mark struct {
 	size   int64
 	digest xxhash.Digest
@@ -79,19 +80,19 @@ func markOf(log *commitlog.Segment) (m mark) {
 	return m
 }
 
-// undo takes back what was appended to a segment since a mark.
+// undo takes back the commits that were appended to a segment since a mark.
 func (b *writeBuffer) undo(s *segment, m mark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.mu.closed {
 		_ = b.lock.acknowledge(s.log, m.size)
-		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as above
+		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as in append
 		b.dropEmpty(s.log)
 	}
 }
 
-// dropEmpty removes a segment if it has no commits: at the time of the next
-// commit, another header may be right. It is called under mu.
+// dropEmpty removes a segment without commits, because the next commit may need
+// another header. It is called under mu.
 func (b *writeBuffer) dropEmpty(log *commitlog.Segment) {
 	f := b.mu.files[log.Number]
 	if !log.IsEmpty() || f == nil {
@@ -107,8 +108,8 @@ func (b *writeBuffer) dropEmpty(log *commitlog.Segment) {
 	}
 }
 
-// rotate ends the active segment if may allows it: the next commit goes to a new
-// one.
+// rotate ends the active segment if may returns true, so that the next commit goes
+// to a new one.
 func (b *writeBuffer) rotate(may func(active *segment) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,7 +118,7 @@ func (b *writeBuffer) rotate(may func(active *segment) bool) {
 	}
 }
 
-// isActive reports whether a segment may get more commits.
+// isActive reports whether commits may still be added to a segment.
 func (b *writeBuffer) isActive(s *segment) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,16 +13,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// keptSegment is a segment that is kept aside.
+// keptSegment describes a segment that is kept aside.
 type keptSegment struct {
 	number uint64
 	log    *commitlog.Segment // nil: the file cannot be read as a segment
-	copied bool               // the file stays where it is as well
+	copied bool               // the file also stays under its own name
 }
 
 // keepAside keeps segments that are neither on the replica nor replayed. It
-// gives them new names, or names if their files are temporary. Under these they
-// are a buffer of their own, at the path that is returned.
+// renames them, or copies them if their files are temporary, so that they become
+// a buffer of their own at the path that it returns.
 func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -74,8 +74,8 @@ func (b *writeBuffer) asidePath() string {
 	}
 }
 
-// copySegment copies the file of a segment as it is. Damage is copied as well,
-// and is logged.
+// copySegment copies the file of a segment. It copies damaged bytes too, and logs
+// the damage.
 func (b *writeBuffer) copySegment(name string, s *commitlog.Segment) error {
 	f, err := ownfile.Create(name)
 	if err != nil {

@@ -12,20 +12,20 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// waiters are the goroutines that wait for commits to be synced.
+// waiters counts the goroutines that wait for commits to be synced.
 type waiters struct {
-	byNumber map[uint64]int // how many wait, by the number of the commit
-	expected int            // how many waited when the last sync ended
+	byNumber map[uint64]int // number of waiting goroutines by the number of the commit
+	expected int            // number of waiting goroutines when the last sync ended
 }
 
-// add counts n more that wait for a commit.
+// add counts n more goroutines that wait for a commit.
 func (w *waiters) add(number uint64, n int) {
 	if w.byNumber[number] += n; w.byNumber[number] <= 0 {
 		delete(w.byNumber, number)
 	}
 }
 
-// len returns how many wait.
+// len returns the number of waiting goroutines.
 func (w *waiters) len() (n int) {
 	for _, k := range w.byNumber {
 		n += k
@@ -33,14 +33,14 @@ func (w *waiters) len() (n int) {
 	return n
 }
 
-// release forgets those that wait for commits that are synced, and expects as
-// many as there were to come back.
+// release removes the goroutines whose commits are synced, and expects as many
+// goroutines as waited to wait again.
 func (w *waiters) release(synced uint64) {
 	w.expected = w.len()
 	maps.DeleteFunc(w.byNumber, func(number uint64, _ int) bool { return number <= synced })
 }
 
-// Sync returns when everything that is committed is on the replica.
+// Sync waits until all finished commits are on the replica.
 func (q *queue) Sync(ctx context.Context) error {
 	q.mu.Lock()
 	number, lost := q.mu.finished, q.mu.lost
@@ -55,17 +55,17 @@ func (q *queue) Sync(ctx context.Context) error {
 	return q.Await(ctx, number)
 }
 
-// has reports whether a commit was lost.
+// has reports whether the commit of a number is lost.
 func (l *lostCommits) has(number uint64) bool { return number > l.from && number <= l.to }
 
-// Await returns when a commit is on the replica, and nothing is doubtful any
-// more.
+// Await waits until the commit of a number is on the replica and no files of the
+// replica seem to be missing. It returns an error if the commit is lost.
 func (q *queue) Await(ctx context.Context, number uint64) error {
 	q.mu.Lock()
 	attempts, doubtful := q.mu.attempts, q.mu.isDoubtful(q.known)
 	if q.mu.synced >= number && !doubtful && !q.mu.lost.has(number) {
 		q.mu.Unlock()
-		return nil // and the next commit need not be synced at once
+		return nil // without a kick, so that the next commit is not synced early
 	}
 	q.mu.waiting.add(number, 1)
 	q.mu.Unlock()
@@ -79,13 +79,13 @@ func (q *queue) Await(ctx context.Context, number uint64) error {
 		q.mu.Lock()
 		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.known), q.mu.problem, q.mu.changed
 		hole := q.known.hole()
-		tried := q.mu.attempts > attempts // else what is wrong may be over by now
+		tried := q.mu.attempts > attempts // otherwise the error may be outdated
 		q.mu.Unlock()
 		switch {
 		case lost.has(number):
 			return cmp.Or(lost.err, errs.ErrConflict)
 		case done && doubtful:
-			return lost.err // what the doubts were about
+			return lost.err // the sync that looked for missing files may have found another writer
 		case done:
 			return nil
 		case tried && hole != nil:
@@ -105,8 +105,8 @@ func (q *queue) Await(ctx context.Context, number uint64) error {
 	}
 }
 
-// awaitUntil returns when a condition holds, which is called under mu. It
-// returns the error of ctx if that is done before.
+// awaitUntil waits until a condition holds. The condition is called under mu. If
+// ctx is done first, awaitUntil returns its error.
 func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) error {
 	for {
 		q.mu.Lock()
@@ -123,7 +123,8 @@ func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 	}
 }
 
-// update changes the state, and wakes the goroutines that wait for a change.
+// update changes the state by fn, and wakes the goroutines that wait for a
+// change.
 func (q *queue) update(fn func(*queueState)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

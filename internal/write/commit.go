@@ -10,7 +10,7 @@ import (
 )
 
 // Append writes a commit to the write buffer. Other connections do not see it
-// before finish. If durable is set, it survives the loss of power.
+// before Finish. If durable is set, the commit survives power loss.
 func (q *queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 	size, err := tx.commitSize()
 	if err != nil {
@@ -56,8 +56,8 @@ func (q *queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 	return c, nil
 }
 
-// check returns why a transaction that changes view v cannot be committed to a
-// buffer, nil if it can.
+// check returns an error if a transaction that changes view v cannot be committed
+// to buffer b.
 func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) error {
 	switch {
 	case b == nil || s.buffer != b:
@@ -68,8 +68,8 @@ func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) erro
 	return nil
 }
 
-// TakeBack removes commits from the write buffer that were appended and not
-// finished.
+// TakeBack removes commits that were appended and not finished from the write
+// buffer.
 func (q *queue) TakeBack(commits []*LocalCommit) {
 	if len(commits) == 0 {
 		return
@@ -82,8 +82,8 @@ func (q *queue) TakeBack(commits []*LocalCommit) {
 	q.mu.change()
 }
 
-// header returns the header of a new segment: it follows the newest segment, or
-// the current view if there is none.
+// header returns the header of a new segment. The segment follows the newest
+// segment, or the current view if there is none.
 func (s *queueState) header(deps *Deps, format *pageOneFormat, pageSize uint32) commitlog.Header {
 	h := commitlog.Header{Owner: deps.Owner, PageSize: pageSize}
 	if n := len(s.segments); n > 0 {
@@ -101,7 +101,8 @@ func (s *queueState) header(deps *Deps, format *pageOneFormat, pageSize uint32) 
 	return h
 }
 
-// stateOf describes a state of the replica.
+// stateOf returns the state of the replica that a view shows, as segments record
+// it.
 func stateOf(v *view.View) commitlog.State {
 	return commitlog.State{
 		Commit: v.Commit, Timestamp: v.Timestamp,
@@ -109,8 +110,8 @@ func stateOf(v *view.View) commitlog.State {
 	}
 }
 
-// Finish makes commits that a connection has appended visible to all
-// connections.
+// Finish makes the commits that a connection has appended visible to all
+// connections. After an error the caller has to take them back.
 func (q *queue) Finish(h SlotHolder, tx *Transaction, commits []*LocalCommit) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

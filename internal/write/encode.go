@@ -12,7 +12,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// read fills p with a page of a segment, as it is in its LTX file.
+// read fills p with a page as the segment's LTX file has it.
 func (s *segment) read(pgno uint32, p []byte) error {
 	if err := view.ReadCommitted(s.log, pgno, s.pages[pgno].offset, p); err != nil {
 		return err
@@ -23,24 +23,24 @@ func (s *segment) read(pgno uint32, p []byte) error {
 	return nil
 }
 
-// encoding is the metadata of a segment's LTX file, known after it was encoded.
-// The same segment always gives the same bytes.
+// encoding is the metadata of a segment's LTX file, which is known once the file
+// is encoded. The same segment always gives the same bytes.
 type encoding struct {
 	hdr     ltx.Header
 	trailer ltx.Trailer
 	index   ltxio.Index
 	size    int64
-	tail    int64     // bytes behind the frames
-	ends    [2][]byte // the begin of the file, and those bytes
+	tail    int64     // number of bytes after the frames
+	ends    [2][]byte // the first bytes of the file, and the bytes after the frames
 }
 
-// encode writes the LTX file of a segment. The segment gets no commits any more.
+// encode writes the LTX file of a segment, which gets no more commits.
 func (e *encoding) encode(dst io.Writer, s *segment) error {
 	e.hdr = ltx.Header{
 		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: s.log.PageSize, Commit: s.commit,
 		MinTXID: s.txid(), MaxTXID: s.txid(), Timestamp: s.newest,
-		// A Litestream primary that goes on from here looks for its place in a WAL. It
-		// finds another WAL, and begins at its begin.
+		// A Litestream primary that continues from here looks for this position in
+		// its WAL. It finds that its WAL is another one, and begins at the start.
 		WALOffset: walHeaderSize,
 	}
 	tee := &teeWriter{w: dst}
@@ -70,7 +70,7 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 			return fmt.Errorf("encode %s: %w", s.txid(), err)
 		}
 	}
-	// A page that is new in the database has to be there, even if it is all zeros.
+	// The file must have every page that is new in the database, even one of zeros.
 	lock := ltx.LockPgno(s.log.PageSize)
 	for pgno := least + 1; pgno <= s.commit; pgno++ {
 		if pgno == lock {
@@ -95,11 +95,11 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 // walHeaderSize is the size of the header of SQLite's WAL, bytes.
 const walHeaderSize = 32
 
-// teeWriter keeps a copy of the begin of what it writes, and of what it writes
-// while keep is set.
+// teeWriter keeps a copy of the first bytes that it writes, and of those that it
+// writes while keep is set.
 type teeWriter struct {
 	w    io.Writer
-	head []byte // up to the flags of the first frame
+	head []byte // the file up to the flags of the first frame
 	keep bool
 	kept bytes.Buffer
 }

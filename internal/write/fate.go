@@ -13,7 +13,7 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// judge decides what becomes of a segment.
+// judge sets the fate of a segment.
 func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view.View) error {
 	if l.log == nil {
 		return nil
@@ -48,15 +48,15 @@ func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view.View) e
 	return nil
 }
 
-// lost returns why a segment lacks commits that were acknowledged, or may lack
-// them; nil if it lacks none.
+// lost returns an error if a segment lacks commits that were acknowledged, or may
+// lack such commits.
 func (r *recovery) lost(l *leftSegment) error {
 	if n := r.b.lock.missing(l.log); n > 0 {
 		return fmt.Errorf("segment %d is damaged after %d bytes: %d more were acknowledged: %w", l.number, l.log.Size(), n, cmp.Or(l.tail.Err, errNoMore))
 	}
 	if l.tail.HasData() && r.b.lock.wasAcknowledged(l.log) {
-		// It may be a commit that was not written whole when power was lost. But
-		// nothing proves that it was never acknowledged.
+		// It may be a commit that was written in part when power was lost, but
+		// nothing proves that this commit was never acknowledged.
 		return fmt.Errorf("segment %d is damaged, or its last commit was not written whole: %d bytes after the last commit: %w", l.number, l.tail.Size, l.tail.Err)
 	}
 	return nil
@@ -64,8 +64,9 @@ func (r *recovery) lost(l *leftSegment) error {
 
 var errNoMore = errors.New("there is nothing more")
 
-// mismatch returns why a segment does not follow the segment before it, or the
-// state of the replica if it is the first; nil if it does.
+// mismatch returns in why the reason that a segment does not follow the segment
+// before it, or that the first segment does not follow the state of the replica.
+// It is nil if the segment follows.
 func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (why, err error) {
 	if n := len(r.segments); n > 0 {
 		before := r.segments[n-1]
@@ -101,7 +102,8 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 	return nil, nil
 }
 
-// mismatchFile is mismatch by the checksum of a file, if it is there.
+// mismatchFile decides mismatch by the checksum of the file key. If that file does
+// not exist, nothing speaks against the segment.
 func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Checksum) (why, err error) {
 	if want == 0 {
 		return nil, nil
@@ -127,8 +129,8 @@ func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Chec
 	return nil, nil
 }
 
-// isSynced reports whether a segment is on the replica: the process that
-// uploaded it may have ended before it removed the segment.
+// isSynced reports whether a segment is on the replica. The process that uploaded
+// the segment may have ended before it removed it.
 func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (bool, error) {
 	if s.txid() > base.TXID || len(r.segments) > 0 {
 		return false, nil
@@ -150,9 +152,9 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (b
 	return err == nil && sum == e.trailer.FileChecksum, err
 }
 
-// checkBehind returns an error if the replica seems to be at an earlier state
-// than the one that a segment follows, and may not be: the file of that state can
-// be read, so the listing is wrong, or the replica is empty.
+// checkBehind returns an error if the replica only seems to be at an earlier state
+// than the one that a segment follows: the file of that state can be read, so the
+// listing is wrong, or the replica is empty.
 func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view.View) error {
 	if s.log.Base < base.TXID {
 		return nil

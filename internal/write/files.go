@@ -14,31 +14,31 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// writeBuffer is the files that segments are kept in: beside WriteBufferPath,
-// with a dash and a number at the end, or temporary ones. The file at the path
-// itself is locked as long as the buffer is open. It is safe for concurrent
-// use.
+// writeBuffer is the set of files that hold segments. They are named like
+// WriteBufferPath with a dash and a number at the end, or are temporary files.
+// The file at the path itself is locked while the buffer is open. A writeBuffer
+// is safe for concurrent use.
 type writeBuffer struct {
 	path string // empty: temporary files
 	log  *slog.Logger
 	disk diskhook.Hook
 	lock *bufferLock // nil: temporary files
 
-	// mu is held across writes to the local disk, for which only commits wait,
-	// and what begins or ends a segment. It is taken before the lock of the
+	// mu is held across writes to the local disk. Only commits, and calls that
+	// begin or end a segment, wait for it. It is taken before the lock of the
 	// queue.
 	mu struct {
 		sync.Mutex // duty: the files
 		closed     bool
 		next       uint64                      // number of the next segment
 		files      map[uint64]*os.File         // by number
-		active     *segment                    // that commits go to; nil: to a new one
-		strangers  map[uint64]bool             // empty files with names of segments that need not be ours
-		unsynced   map[*commitlog.Segment]bool // segments that may not survive the loss of power
+		active     *segment                    // segment of the next commit; nil means a new one
+		strangers  map[uint64]bool             // empty files with names of segments, which may not be ours
+		unsynced   map[*commitlog.Segment]bool // segments that may not survive power loss
 	}
 }
 
-// openWriteBuffer opens a buffer. What it holds is for recoverBuffer.
+// openWriteBuffer opens a buffer. recoverBuffer reads the segments in it.
 func openWriteBuffer(path string, log *slog.Logger, disk diskhook.Hook) (*writeBuffer, error) {
 	b := &writeBuffer{path: path, log: log, disk: disk}
 	b.mu.next = 1
@@ -55,7 +55,8 @@ func openWriteBuffer(path string, log *slog.Logger, disk diskhook.Hook) (*writeB
 	return b, nil
 }
 
-// isTemp reports whether nothing of the buffer outlives the process.
+// isTemp reports whether the buffer consists of temporary files, which end with
+// the process.
 func (b *writeBuffer) isTemp() bool { return b.path == "" }
 
 // segmentPath returns the path of a segment.
@@ -66,8 +67,8 @@ func (b *writeBuffer) segmentPath(number uint64) string {
 // do runs an operation on the files.
 func (b *writeBuffer) do(op string, fn func() error) error { return b.disk.Do(op, fn) }
 
-// create makes the file of a new segment. Its name survives the loss of power.
-// It is called under mu.
+// create makes the file of a new segment, whose name survives power loss. It is
+// called under mu.
 func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err error) {
 	h.Number = b.mu.next
 	var f *os.File
@@ -80,10 +81,10 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 		return err
 	})
 	if f != nil {
-		b.mu.next++ // also if the file is not used
+		b.mu.next++ // even if the file is not used
 	}
 	if err == nil && b.isTemp() {
-		_ = os.Remove(f.Name()) // where that is not possible, remove does it
+		_ = os.Remove(f.Name()) // where an open file cannot be removed, remove does it
 	}
 	if err == nil {
 		err = b.do("write header", func() error {
@@ -104,14 +105,14 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 	return s, nil
 }
 
-// remove removes a segment that is on the replica. The file stays open, for
-// pinned views that have pages there.
+// remove removes a segment that is on the replica. The file stays open for pinned
+// views that have pages in it.
 func (b *writeBuffer) remove(s *commitlog.Segment) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f := b.mu.files[s.Number]
 	if f == nil {
-		return nil // it was closed meanwhile
+		return nil // the buffer was closed meanwhile
 	}
 	delete(b.mu.files, s.Number)
 	delete(b.mu.unsynced, s)

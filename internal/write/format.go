@@ -8,16 +8,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// pageOneFormat is what page 1 on the replica says about how the database is to
-// be opened: bytes 18 and 19. Commits leave that as it is. It is safe for
-// concurrent use.
+// pageOneFormat holds bytes 18 and 19 of page 1 on the replica: the versions that
+// say how the database is opened. Uploaded commits keep these bytes. It is safe
+// for concurrent use.
 type pageOneFormat struct {
 	*Deps
 
 	mu struct {
 		sync.Mutex // duty: both
 		bytes      [2]byte
-		of         *view.State // the state of the replica that has them
+		of         *view.State // state of the replica that bytes were read of
 	}
 }
 
@@ -28,22 +28,22 @@ func (f *pageOneFormat) get() [2]byte {
 	return f.mu.bytes
 }
 
-// isOf reports whether the format is that of a state.
+// isOf reports whether the format belongs to a state.
 func (f *pageOneFormat) isOf(s *view.State) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.of == s
 }
 
-// set notes the format of a state.
+// set records the format of a state.
 func (f *pageOneFormat) set(s *view.State, bytes [2]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.bytes, f.mu.of = bytes, s
 }
 
-// learn reads the format from the replica, if a file of another process may have
-// changed it.
+// learn reads the format from the replica, unless it is that of the current state
+// already.
 func (f *pageOneFormat) learn() error {
 	cur := f.Views.Current.Load()
 	if cur.Commit == 0 || f.isOf(cur.State) {

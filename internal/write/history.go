@@ -14,7 +14,8 @@ import (
 // errBegunAnew is why write mode ends if the replica has another history.
 var errBegunAnew = errors.New("the replica was begun anew")
 
-// checkHistory ends write mode if files are of another history than ours.
+// checkHistory ends write mode if files are of another history than the current
+// view.
 func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
 	other, err := i.isOtherHistory(ctx, files)
 	if err == nil && other {
@@ -23,7 +24,8 @@ func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) err
 	return err
 }
 
-// isOtherHistory reports whether files are of another history than ours.
+// isOtherHistory reports whether files are of another history than the current
+// view.
 func (i *inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (other bool, err error) {
 	cur := i.Views.Current.Load()
 	if len(files) > 0 {
@@ -35,11 +37,11 @@ func (i *inspector) isOtherHistory(ctx context.Context, files []*ltx.FileInfo) (
 	return other, err
 }
 
-// SecondLook reports whether the replica is of another history than a view,
-// when a listing has none of the files that the view has. It reads the newest
-// file instead of listing it. If that can be read, the listing is wrong, which
-// is an error. If it is missing, another history has to show itself by files
-// that are not known; files that are merely missing are a hole in ours.
+// SecondLook reports whether the replica is of another history than view v, after
+// a listing had none of the files of v. It reads the newest file of v instead of
+// listing it. If that file can be read, the listing is wrong, which is an error.
+// If it is missing, files that are not known prove another history. Without such
+// files, the replica of this history has a hole.
 func (i *inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.FileInfo) (replaced bool, err error) {
 	if v.Last == nil {
 		return false, nil
@@ -55,14 +57,14 @@ func (i *inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.F
 	}
 	have := i.known.all()
 	agrees := false
-	var unknown *ltx.FileInfo // the newest
+	var unknown *ltx.FileInfo // the newest file that is not known
 	for _, f := range files {
 		switch k := have[view.KeyOf(f)]; {
 		case k != nil && !isSameFile(k, f):
 			return true, nil
 		case k != nil:
 			agrees = true
-		case f.MinTXID <= v.TXID && (unknown == nil || unknown.MaxTXID < f.MaxTXID): // else it may be our own next
+		case f.MinTXID <= v.TXID && (unknown == nil || unknown.MaxTXID < f.MaxTXID): // a later one may be our own next file
 			unknown = f
 		}
 	}

@@ -10,18 +10,17 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// mostKnown bounds the files that are remembered beside those that give the
-// newest state.
+// mostKnown bounds the number of files that are remembered besides those that give
+// the newest state.
 const mostKnown = 10_000
 
-// knownFiles is what write mode knows of the files of the replica. It is safe
-// for concurrent use. Its lock is the last of those of write mode: it is taken
-// under the queue's, and no other is taken under it.
+// knownFiles remembers the files of the replica for write mode, to find out which
+// files are missing. It is safe for concurrent use. Its lock is taken under that of
+// the queue, and no other lock is taken under it.
 //
-// It is apart from the files that the index remembers for telling histories
-// apart: those are of an epoch and keep what a listing says of each, in polls
-// as well. These are of write mode: they tell which files are missing, and end
-// when another writer has written.
+// The index remembers files as well, to tell histories of the replica apart. Those
+// belong to an epoch and are updated by polls. The files here are dropped when
+// another writer has written.
 type knownFiles struct {
 	mu struct {
 		sync.Mutex // duty: all of this
@@ -30,22 +29,22 @@ type knownFiles struct {
 	}
 }
 
-// knownState is what knownFiles guards.
+// knownState is the state that the lock of knownFiles guards.
 type knownState struct {
-	files    []*ltx.FileInfo // that gave the newest state at the last look at all levels, and those uploaded since
-	others   []*ltx.FileInfo // that were listed then, or made since; nil if they were too many
-	at       time.Time       // of the last look at all levels that found the replica whole
-	listed   int             // how many files that look listed
-	suspect  bool            // files may be missing: the next sync looks at all levels
-	hole     error           // which files are missing; nil if none is
+	files    []*ltx.FileInfo // files that gave the newest state at the last look at all levels, and those uploaded since
+	others   []*ltx.FileInfo // files that were listed then, or made since; nil if they were too many
+	at       time.Time       // time of the last look at all levels that found the replica whole
+	listed   int             // number of files in that look
+	suspect  bool            // files may be missing, so the next sync looks at all levels
+	hole     error           // error that names the missing files; nil if none is missing
 	mending  view.Key        // name of the snapshot that fills a hole, from before its creation until views point to it
-	mended   *ltx.FileInfo   // that snapshot; nil until it is known to be made
-	outgrown bool            // the newest snapshot is outgrown, and compaction was not told yet
+	mended   *ltx.FileInfo   // that snapshot; nil until its creation has succeeded
+	outgrown bool            // the newest snapshot is outgrown, and compaction does not know yet
 }
 
-// looked notes that a look at all levels found the replica whole. Plan is the
-// files that give its newest state, of those that were listed. It reports
-// whether the newest snapshot is outgrown.
+// looked records that a look at all levels found the replica whole. Plan holds
+// those of the listed files that give its newest state. It reports whether the
+// newest snapshot is outgrown.
 func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrown bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -58,7 +57,7 @@ func (k *knownFiles) looked(at time.Time, plan, listed []*ltx.FileInfo) (outgrow
 	return k.mu.outgrown
 }
 
-// uploaded notes the file of a segment.
+// uploaded adds the file of a segment.
 func (k *knownFiles) uploaded(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -67,7 +66,7 @@ func (k *knownFiles) uploaded(info *ltx.FileInfo) {
 	}
 }
 
-// made notes a file that compaction has made of others.
+// made adds a file that compaction has made.
 func (k *knownFiles) made(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -96,30 +95,31 @@ func (k *knownFiles) forget() {
 	k.mu.knownState = knownState{}
 }
 
-// begin keeps of what was known what still holds when write mode is turned on.
+// begin keeps the known files when write mode is turned on, and drops doubts about
+// them.
 func (k *knownFiles) begin() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.knownState = knownState{files: k.mu.files, others: k.mu.others, at: k.mu.at}
 }
 
-// setSuspect notes that files may be missing.
+// setSuspect records that files may be missing.
 func (k *knownFiles) setSuspect() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.suspect = true
 }
 
-// isDoubtful reports whether files are missing, or may be.
+// isDoubtful reports whether files are or may be missing.
 func (k *knownFiles) isDoubtful() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.suspect || k.mu.hole != nil
 }
 
-// isOlder reports whether the next sync is to look at all levels: files may be
-// missing, or the last look is longer ago than limit, which is meant for a
-// replica of few files.
+// isOlder reports whether the next sync has to look at all levels, because files
+// may be missing or the last look is older than limit. For a replica of many files
+// the limit is longer.
 func (k *knownFiles) isOlder(limit time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -127,7 +127,7 @@ func (k *knownFiles) isOlder(limit time.Duration) bool {
 	return k.mu.suspect || time.Since(k.mu.at) >= limit
 }
 
-// takeOutgrown reports whether a look at all levels found the newest snapshot
+// takeOutgrown reports whether a look at all levels has found the newest snapshot
 // outgrown since takeOutgrown was called last.
 func (k *knownFiles) takeOutgrown() bool {
 	k.mu.Lock()
@@ -137,14 +137,14 @@ func (k *knownFiles) takeOutgrown() bool {
 	return was
 }
 
-// hole returns which files are missing, nil if none is.
+// hole returns the error that names the missing files, nil if none is missing.
 func (k *knownFiles) hole() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.mu.hole
 }
 
-// setHole notes which files are missing, and cannot be replaced.
+// setHole records the error that names missing files that no snapshot can replace.
 func (k *knownFiles) setHole(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -159,14 +159,14 @@ func (k *knownFiles) mending() view.Key {
 	return k.mu.mending
 }
 
-// setMending notes the name of a snapshot before it is made.
+// setMending records the name of a snapshot before it is made.
 func (k *knownFiles) setMending(key view.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.mending, k.mu.mended = key, nil
 }
 
-// setMended notes that the snapshot was made.
+// setMended records that the snapshot was made.
 func (k *knownFiles) setMended(info *ltx.FileInfo) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -174,7 +174,7 @@ func (k *knownFiles) setMended(info *ltx.FileInfo) {
 	k.mu.mends++
 }
 
-// mends returns how many snapshots were made to fill a hole.
+// mends returns the number of snapshots that were made to fill a hole.
 func (k *knownFiles) mends() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -194,7 +194,8 @@ func (k *knownFiles) takeMended(txid ltx.TXID) *ltx.FileInfo {
 	return info
 }
 
-// isSameFile compares what listings, or the answer to an upload, say of a file.
+// isSameFile compares two descriptions of a file, from listings or from the answer
+// to an upload.
 func isSameFile(a, b *ltx.FileInfo) bool {
 	return a.Size == b.Size && (a.CreatedAt.IsZero() || b.CreatedAt.IsZero() || a.CreatedAt.Equal(b.CreatedAt))
 }

@@ -14,14 +14,14 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// numbers returns the segments that are there, in order.
+// numbers returns the numbers of all segments, in ascending order.
 func (b *writeBuffer) numbers() ([]uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.list()
 }
 
-// list is numbers, called under mu.
+// list implements numbers. It is called under mu.
 func (b *writeBuffer) list() ([]uint64, error) {
 	if b.isTemp() {
 		return nil, nil
@@ -43,7 +43,7 @@ func (b *writeBuffer) list() ([]uint64, error) {
 }
 
 // open reads a segment that an earlier process left, and calls fn for each of its
-// commits. The tail is what is behind the last one.
+// commits. The tail describes the bytes after the last commit.
 func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *commitlog.Segment, tail commitlog.Tail, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,15 +68,15 @@ func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *c
 	return s, tail, nil
 }
 
-// ignore excepts an empty file, which need not be ours, from the segments.
+// ignore leaves an empty file out of the segments, because it may not be ours.
 func (b *writeBuffer) ignore(number uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mu.strangers[number] = true
 }
 
-// removeNumber removes a segment that an earlier process left, and that no view
-// has pages of.
+// removeNumber removes a segment that an earlier process left and that no view has
+// pages in.
 func (b *writeBuffer) removeNumber(number uint64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -97,9 +97,9 @@ func (b *writeBuffer) removeNumber(number uint64) error {
 	return errors.Join(err, f.Close())
 }
 
-// begin prepares for new commits, which go behind those that were replayed. The
-// process that wrote these need not have synced them, so their segments may not
-// survive the loss of power yet.
+// begin prepares the buffer for new commits after the replayed ones. The process
+// that wrote the replayed commits may not have synced them, so their segments may
+// not survive power loss yet.
 func (b *writeBuffer) begin(replayed []*segment) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -19,28 +19,28 @@ import (
 )
 
 // bufferLock is the file at the path of a write buffer. Its lock keeps other
-// processes off. Its content says how far commits were acknowledged: after a
-// process was killed, that tells a commit that was damaged from one that was
-// never written whole.
+// processes away. Its content says how far commits were acknowledged. After a
+// process was killed, a damaged commit can thus be told from one that was only
+// written in part.
 type bufferLock struct {
 	file *pagefile.File
 
-	isOurs bool // an earlier process has left it, so segments beside it are ours
-	begun  bool // write mode has begun with it
+	isOurs bool // an earlier process has left the file, so segments beside it are ours
+	begun  bool // write mode has begun
 
-	left watermark // that an earlier process left; the zero value: none
-	now  watermark // of this process before its first commit
+	left watermark // watermark that an earlier process left; zero if there is none
+	now  watermark // watermark of this process before its first commit
 }
 
-// watermark is where the last acknowledged commit ends. It is written before
-// COMMIT returns, and not synced: it is exact as long as the machine has not
-// been started again, and a lower bound after that.
+// watermark is the position where the last acknowledged commit ends. It is written
+// before COMMIT returns, but not synced: it is exact until the machine restarts,
+// and a lower bound after that.
 type watermark struct {
-	boot   [16]byte // of the machine; zero: not known
-	file   uint64   // of the lock file in its file system; 0: not known
-	number uint64   // of the segment; 0: there is none
-	salt   uint64   // of the segment
-	end    int64    // of the commit in the segment
+	boot   [16]byte // identifier of the machine's start; zero if unknown
+	file   uint64   // number of the lock file in its file system; 0 if unknown
+	number uint64   // number of the segment; 0 if there is none
+	salt   uint64   // salt of the segment
+	end    int64    // end of the commit in the segment
 }
 
 const (
@@ -58,7 +58,7 @@ func (m watermark) encode() []byte {
 }
 
 // parseWatermark parses the content of a lock file. It returns the zero value if
-// there is no watermark, or it is damaged.
+// the watermark is missing or damaged.
 func parseWatermark(b []byte) (m watermark) {
 	rest, ok := bytes.CutPrefix(b, []byte(lockMagic))
 	if !ok || len(b) < lockSize || xxhash.Sum64(b[:lockSize-8]) != binary.BigEndian.Uint64(b[lockSize-8:]) {
@@ -73,8 +73,8 @@ func parseWatermark(b []byte) (m watermark) {
 	return m
 }
 
-// bootID returns an identifier of this start of the machine, zero where the
-// system has none.
+// bootID returns the identifier of the machine's current start. It is zero where
+// the system has none.
 var bootID = sync.OnceValue(func() (id [16]byte) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -87,8 +87,8 @@ var bootID = sync.OnceValue(func() (id [16]byte) {
 	return id
 })
 
-// openBufferLock opens the file at a path, or makes it, and locks it. A file
-// that is there must be ours or empty. It stays as it is until begin.
+// openBufferLock opens or creates the file at a path, and locks it. An existing
+// file must be ours or empty, and is not changed until begin.
 func openBufferLock(path string) (*bufferLock, error) {
 	file, err := pagefile.Open(path, ownfile.BeginsWith(lockMagic))
 	if errors.Is(err, pagefile.ErrLocked) {
@@ -115,8 +115,8 @@ func openBufferLock(path string) (*bufferLock, error) {
 
 func (l *bufferLock) write(m watermark) error { return l.file.WriteAt(m.encode(), 0) }
 
-// close gives up the lock. The file is removed if nothing is left to be
-// recovered. If it was there before and empty, it is made empty again.
+// close gives up the lock. It removes the file if no commits are left to be
+// recovered. A file that existed before and was empty is emptied instead.
 func (l *bufferLock) close(isEmpty bool) error {
 	var err error
 	switch isNew := l.file.IsNew(); {
@@ -128,8 +128,8 @@ func (l *bufferLock) close(isEmpty bool) error {
 	return errors.Join(err, l.file.Close())
 }
 
-// acknowledge notes that the commits of a segment up to an offset are, or are
-// about to be, acknowledged.
+// acknowledge records that the commits of a segment up to an offset are
+// acknowledged, or are about to be.
 func (l *bufferLock) acknowledge(s *commitlog.Segment, end int64) error {
 	if l == nil {
 		return nil
@@ -142,18 +142,16 @@ func (l *bufferLock) acknowledge(s *commitlog.Segment, end int64) error {
 	return nil
 }
 
-// forget notes that nothing is known of the commits that an earlier process
-// left.
+// forget drops the watermark that an earlier process left.
 func (l *bufferLock) forget() error {
 	l.left = watermark{}
 	return l.write(l.left)
 }
 
-// begin makes the file ours, also after the loss of power, and notes that from
-// now on it says which commits are acknowledged. Commits that were replayed can
-// be seen by other connections, so they count as acknowledged: last is the
-// segment of the last of them, nil if there are none. Number is the number of the
-// last segment that there was.
+// begin makes the file ours, durably, and starts to record acknowledged commits
+// in it. Replayed commits are visible to other connections, so they count as
+// acknowledged: last is the segment of the last of them, nil if there are none.
+// Number is the highest number of a segment so far.
 func (l *bufferLock) begin(last *commitlog.Segment, number uint64) error {
 	if l == nil {
 		return nil
@@ -171,14 +169,15 @@ func (l *bufferLock) begin(last *commitlog.Segment, number uint64) error {
 }
 
 // isExact reports whether the watermark that an earlier process left is exact:
-// the machine was not started again since, and the file is not a copy.
+// the machine has not restarted since, and the file is not a copy.
 func (l *bufferLock) isExact() bool {
 	return l.left.boot == l.now.boot && l.now.boot != [16]byte{} &&
 		l.left.file == l.now.file && l.now.file != 0
 }
 
-// wasAcknowledged reports whether a commit behind the last whole one of a segment
-// may have been acknowledged. It is false only if that is proven.
+// wasAcknowledged reports whether a commit after the last whole one of a segment
+// may have been acknowledged. It returns false only if the watermark proves that
+// none was.
 func (l *bufferLock) wasAcknowledged(s *commitlog.Segment) bool {
 	switch {
 	case !l.isExact():
@@ -189,7 +188,8 @@ func (l *bufferLock) wasAcknowledged(s *commitlog.Segment) bool {
 	return l.left.number != s.Number || l.left.salt != s.Salt() || l.left.end != s.Size()
 }
 
-// missing returns how many bytes of acknowledged commits a segment lacks.
+// missing returns the number of bytes of acknowledged commits that a segment
+// lacks.
 func (l *bufferLock) missing(s *commitlog.Segment) int64 {
 	if l.left.number != s.Number || l.left.salt != s.Salt() {
 		return 0

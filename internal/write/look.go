@@ -16,35 +16,37 @@ import (
 )
 
 const (
-	// surely is how long after a look at the replica no other writer can have
-	// written to it unseen: that takes a file of level 0 to be compacted and
-	// deleted.
+	// surely is the time after a look at the replica in which no other writer can
+	// have written unseen. Until then its file of level 0 cannot have been
+	// compacted and deleted.
 	surely = 10 * time.Second
 
-	// wholeLook is how long after a look at all levels a sync makes the next
-	// one. Where the store lists all levels at once, a look costs no more
-	// requests than a listing of level 0, so it comes after surely.
+	// wholeLook is the time between two looks at all levels by syncs. Where the
+	// store lists all levels at once, a look costs no more requests than a listing
+	// of level 0, so the time is surely.
 	wholeLook = time.Minute
 
-	// listPage is how many files a store lists in one request, or about so. A
-	// replica with more of them is looked at less often.
+	// listPage is about the number of files that a store lists in one request. A
+	// replica with more files is looked at less often.
 	listPage = 1000
 )
 
-// ErrWrongListing means that a listing lacks a file which can be read. Nothing
-// is decided by such a listing; the sync is tried again.
+// ErrWrongListing means that a listing lacks a file that can be read. Such a
+// listing decides nothing, and the sync is tried again.
 var ErrWrongListing = errors.New("the listing of the replica is wrong")
 
-// inspector looks at the replica for files of another writer, and for files
-// that are missing. The goroutine that syncs uses it; confirm, Saw, OpenedWith,
-// SecondLook and what it knows of files are safe for concurrent use.
+// inspector looks for files of another writer on the replica, and for missing
+// files. The goroutine that syncs uses it. Methods that other goroutines call are
+// safe for concurrent use: confirm, Saw, OpenedWith, IsLookDue, SecondLook and
+// those of known.
 type inspector struct {
 	*Deps
 	queue  *queue
 	known  *knownFiles
 	mender *mender
 
-	// confirmed is when no other writer was known to have written.
+	// confirmed is the last time at which the newest known state was the newest
+	// state on the replica.
 	confirmed atomic.Pointer[time.Time]
 }
 
@@ -54,10 +56,11 @@ func newInspector(deps *Deps, q *queue) *inspector {
 	return i
 }
 
-// confirm notes that at a time the newest state that we know was the newest.
+// confirm records that the newest known state was the newest one at time t.
 func (i *inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
 
-// OpenedWith notes the files that a database was opened with.
+// OpenedWith records the files that the database was opened with: those that give
+// the newest state, and all that were listed.
 func (i *inspector) OpenedWith(at time.Time, plan, listed []*ltx.FileInfo) {
 	if i.Opts.Enabled {
 		i.looked(at, plan, listed)
@@ -65,10 +68,9 @@ func (i *inspector) OpenedWith(at time.Time, plan, listed []*ltx.FileInfo) {
 	i.confirm(at)
 }
 
-// ConfirmEmpty looks in other ways whether a replica is empty, after a listing
-// of all levels said so: level by level, and by reading the file that the first
-// transaction of a database is in. If that is known by another name, only a
-// listing tells.
+// ConfirmEmpty checks that a replica is empty, after a listing of all levels was
+// empty: it lists level by level, and reads the file that the first transaction of
+// a database is in. Files of other names are found by the listings only.
 func ConfirmEmpty(ctx context.Context, s *remote.Store) error {
 	files, err := s.ListLevels(ctx, false)
 	if err != nil {
@@ -85,14 +87,15 @@ func ConfirmEmpty(ctx context.Context, s *remote.Store) error {
 	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", ErrWrongListing, first)
 }
 
-// isSure reports whether no other writer can have written unseen since the
-// replica was looked at. Not all clocks go on while a machine is suspended.
+// isSure reports whether no other writer can have written unseen since the last
+// look at the replica. It compares two clocks, because the monotonic one may stop
+// while a machine is suspended.
 func (i *inspector) isSure() bool {
 	at := *i.confirmed.Load()
 	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
 }
 
-// IsLookDue reports whether the next look is to be one at all levels.
+// IsLookDue reports whether the next look has to list all levels.
 func (i *inspector) IsLookDue() bool {
 	limit := wholeLook
 	if i.Store.ListsAllAtOnce() {
@@ -101,10 +104,10 @@ func (i *inspector) IsLookDue() bool {
 	return i.known.isOlder(limit)
 }
 
-// lookAhead looks whether another writer has written beyond the state that a
-// segment changes. It reports whether the file of the segment is there already:
-// a sync may have failed after its upload, and others may have gone on from the
-// file. That is for findOwn and verify to judge.
+// lookAhead ends write mode if another writer has written after the state that a
+// segment changes. It reports whether a file of the segment's name exists already:
+// a sync may have failed after its upload, and other writers may have continued
+// from that file. findOwn and verify decide such cases.
 func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err error) {
 	at, cur := time.Now(), i.Views.Current.Load()
 	files, err := i.Store.ListAll(ctx, false)
@@ -127,8 +130,8 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 	return false, nil
 }
 
-// Saw compares a view with a listing of all levels that was made after it. If
-// the files do not give the view, the next sync finds out why.
+// Saw compares view v with a listing of all levels that was made after it. If the
+// files do not give the view, the next sync looks for missing files.
 func (i *inspector) Saw(v *view.View, files []*ltx.FileInfo) {
 	if i.queue.mode() != modeOn {
 		return
@@ -138,7 +141,8 @@ func (i *inspector) Saw(v *view.View, files []*ltx.FileInfo) {
 	}
 }
 
-// lookAgain looks at all levels without a segment to upload.
+// lookAgain looks at all levels when there is no segment to upload, with the time
+// limit of a sync.
 func (i *inspector) lookAgain() error {
 	ctx, cancel := i.Tasks.WithTimeout(i.Opts.ReadTimeout)
 	defer cancel()
@@ -149,7 +153,7 @@ func (i *inspector) lookAgain() error {
 	return nil
 }
 
-// look looks at all levels while there is nothing to upload.
+// look looks at all levels when there is no segment to upload.
 func (i *inspector) look(ctx context.Context) error {
 	at := time.Now()
 	files, err := i.Store.ListAll(ctx, false)
@@ -158,7 +162,7 @@ func (i *inspector) look(ctx context.Context) error {
 	}
 	cur := i.Views.Current.Load()
 	if slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > cur.TXID }) {
-		// Another writer has written, and nothing of ours is in its way.
+		// Another writer has written, and no commit of ours conflicts with that.
 		i.looked(at, nil, files)
 		return i.Index.CatchUp(ctx)
 	}
@@ -168,9 +172,9 @@ func (i *inspector) look(ctx context.Context) error {
 	return i.checkWhole(ctx, at, nil, files)
 }
 
-// checkWhole looks whether the files that are listed give the newest state on
-// the replica: that after a segment, which was just uploaded, or the current one
-// if s is nil. If they do not, it fills the hole, or fails.
+// checkWhole checks that the listed files give the newest state: the one after
+// segment s, which was just uploaded, or the current one if s is nil. If they do
+// not, it fills the hole or returns an error.
 func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
 	target := i.Views.Current.Load().TXID
 	if s != nil {
@@ -186,7 +190,7 @@ func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, fi
 		plan, end = view.Extend(0, target, files)
 	}
 	if beyond := slices.IndexFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > target }); end != target && beyond >= 0 {
-		// Another writer goes on while this one would make up for what is missing.
+		// Another writer continues while this one would fill the hole.
 		return fmt.Errorf("%w, and %s is another writer's", gapAfter(end, target, files), view.KeyOf(files[beyond]))
 	}
 	if end != target {
@@ -201,7 +205,7 @@ func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, fi
 	return nil
 }
 
-// gapAfter describes the gap that ends a plan which does not reach a transaction.
+// gapAfter returns the error for a plan that ends before its target.
 func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
 	next := target + 1
 	for _, f := range files {
@@ -212,8 +216,8 @@ func gapAfter(end, target ltx.TXID, files []*ltx.FileInfo) error {
 	return errs.Gap(end+1, next)
 }
 
-// looked notes that a look at all levels found the replica whole, and the files
-// that give its newest state, of those that were listed.
+// looked records that a look at all levels found the replica whole. Plan holds
+// those of the listed files that give its newest state.
 func (i *inspector) looked(at time.Time, plan, listed []*ltx.FileInfo) {
 	if i.known.looked(at, plan, listed) && i.queue.mode().hasBuffer() {
 		i.Compact()

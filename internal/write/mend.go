@@ -18,16 +18,16 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// mender makes up for files that are missing: it makes a snapshot of the newest
-// state, and has views point to that. The goroutine that syncs uses it.
+// mender replaces missing files: it makes a snapshot of the newest state and makes
+// views point to it. The goroutine that syncs uses it.
 type mender struct {
 	*Deps
 	known *knownFiles
 }
 
-// mend fills a hole: it makes a snapshot of the newest state, from the pages
-// that can still be read. A file counts as missing if reading it says so, too. S
-// is a segment that was just uploaded, or nil.
+// mend fills a hole: it makes a snapshot of the newest state from pages that can
+// still be read. A file counts as missing only if it cannot be read either. S is
+// the segment that was just uploaded, or nil.
 func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo, gap error) (*ltx.FileInfo, error) {
 	missing, err := i.mender.missing(ctx, files)
 	if err != nil {
@@ -44,7 +44,7 @@ func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo,
 	return i.mender.fill(s, fmt.Errorf("%w%s", gap, namesOf(missing)))
 }
 
-// fill makes the snapshot. Lacks describes what it makes up for.
+// fill makes the snapshot. Lacks is the error that describes the hole.
 func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 	info, unreadable, err := m.createSnapshot(s)
 	switch {
@@ -63,12 +63,12 @@ func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 	return info, nil
 }
 
-// mostMissing bounds the files that are read to see whether they are missing.
+// mostMissing bounds the number of files that are read to confirm that they are
+// missing.
 const mostMissing = 32
 
-// missing returns the files that gave the newest state, and that are neither
-// listed nor can be read. A file that can be read means that the listing is
-// wrong, which is an error.
+// missing returns the files of the newest state that are not listed and cannot be
+// read. If one of them can be read, the listing is wrong, which is an error.
 func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	want := m.known.newest()
 	cur := m.Views.Current.Load()
@@ -100,7 +100,7 @@ func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 	return missing, nil
 }
 
-// namesOf names missing files for an error.
+// namesOf returns the names of missing files as the end of an error text.
 func namesOf(files []*ltx.FileInfo) string {
 	const most = 5
 	var names []string
@@ -116,9 +116,9 @@ func namesOf(files []*ltx.FileInfo) string {
 	return " (missing: " + strings.Join(names, ", ") + ")"
 }
 
-// overtaken returns why write mode is to end: a file that is not known is
-// younger than the newest transaction that is, as another writer went on from an
-// older state. Snapshots do not tell, as some are stamped when they are made.
+// overtaken returns in why the reason to end write mode: an unknown file is younger
+// than the newest known transaction, because another writer continued from an older
+// state. Snapshots do not count, because some have the time of their creation.
 func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err error) {
 	have := m.known.all()
 	cur := m.Views.Current.Load()
@@ -138,8 +138,8 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 	return why, err
 }
 
-// createSnapshot makes a file of the newest state on the replica, or of that
-// after a segment. Unreadable is why a page of it cannot be read.
+// createSnapshot makes a file of the newest state on the replica, or of the state
+// after segment s. Unreadable is the error of a page that cannot be read.
 func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err error) {
 	cur := m.Views.Current.Load()
 	hdr := ltx.Header{
@@ -161,8 +161,8 @@ func (m *mender) createSnapshot(s *segment) (info *ltx.FileInfo, unreadable, err
 	return info, unreadable, err
 }
 
-// encodeSnapshot writes a snapshot. Unreadable is why a page of it cannot be
-// read.
+// encodeSnapshot writes a snapshot. Unreadable is the error of a page that cannot
+// be read.
 func (m *mender) encodeSnapshot(ctx context.Context, dst io.Writer, hdr ltx.Header, cur *view.View, s *segment) (unreadable, err error) {
 	enc, err := ltx.NewEncoder(dst)
 	if err == nil {
@@ -187,10 +187,11 @@ func (m *mender) encodeSnapshot(ctx context.Context, dst io.Writer, hdr ltx.Head
 	return nil, enc.Close()
 }
 
-// mendAhead is how many pages are read together for a snapshot.
+// mendAhead is the number of pages that are read together for a snapshot.
 const mendAhead = 256
 
-// readPage reads a page as it is after a segment, from wherever it is.
+// readPage reads a page as it is after segment s: from the segment, or from the
+// view cur.
 func (m *mender) readPage(ctx context.Context, cur *view.View, s *segment, pgno uint32, p []byte) error {
 	if s != nil {
 		if _, ok := s.pages[pgno]; ok {
@@ -213,15 +214,15 @@ func (m *mender) readPage(ctx context.Context, cur *view.View, s *segment, pgno 
 		return err
 	}
 	if page == nil {
-		clear(p) // it was never written
+		clear(p) // the page was never written
 	} else {
 		copy(p, page)
 	}
 	return nil
 }
 
-// settle points the pages of the current view to the snapshot that fills a
-// hole, once the view has got there.
+// settle makes pages of the current view point to the snapshot that fills a hole,
+// once the view is at the snapshot's transaction.
 func (m *mender) settle(ctx context.Context) {
 	info := m.known.takeMended(m.Views.Current.Load().TXID)
 	if info == nil {
@@ -232,6 +233,6 @@ func (m *mender) settle(ctx context.Context) {
 		err = m.Index.PointTo(l)
 	}
 	if err != nil {
-		m.Log.Warn("cannot move pages away from missing files", "error", err) // reads of them do it
+		m.Log.Warn("cannot move pages away from missing files", "error", err) // reads of these pages do so later
 	}
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// oldest returns the segment that is uploaded next, nil if there is none, with
-// the write buffer that it is in. Without a segment, doubtful says whether a
-// sync is to look at the replica all the same.
+// oldest returns the segment that is uploaded next, nil if there is none, and the
+// write buffer that it is in. Doubtful says whether a sync has to look at the
+// replica although there is no segment.
 //
-// Segment and buffer belong together: at any time write mode may be turned off,
-// once all is synced, and on again with another buffer.
+// Segment and buffer are read together, because write mode may be turned off and
+// on again with another buffer at any time.
 func (q *queue) oldest() (s *segment, b *writeBuffer, doubtful bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -34,16 +34,16 @@ func (q *queue) isFinished(s *segment) bool {
 	return s.open == 0
 }
 
-// allWait reports whether as many goroutines wait for a sync as when the last
-// one ended.
+// allWait reports whether as many goroutines wait for a sync as waited when the
+// last one ended.
 func (q *queue) allWait() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.mu.waiting.len() >= q.mu.waiting.expected
 }
 
-// syncEnded notes how a sync ended. It reports whether the goroutine that syncs
-// is to end, as there is nothing more to do.
+// syncEnded records the result of a sync. It reports whether the goroutine that
+// syncs has to end, because there is nothing more to do.
 func (q *queue) syncEnded(err error) (done bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,11 +82,11 @@ func (s *queueState) checkOldest(first *segment) error {
 	return nil
 }
 
-// publish replaces the oldest segment by the file that was made of it: it makes
-// the current view one that has the file, and the view of the commits behind it
-// one that is based on that. It returns the current view, and the write buffer
-// that the segment is in; nil if closing gave up waiting, and the next process
-// finds the segment on the replica.
+// publish replaces the oldest segment by the file that was made of it: the new
+// current view has the file, and the view with the later commits is based on the
+// current view. It returns the current view, and the write buffer that the segment
+// is in. The buffer is nil if the database was closed meanwhile; then the next
+// process finds the segment on the replica.
 func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View, *writeBuffer, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -108,7 +108,7 @@ func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View
 			q.Views.NewOldState(next)
 		}
 		if !q.Views.Current.CompareAndSwap(cur, next) {
-			continue // pages of it were moved
+			continue // pages of cur were relocated
 		}
 		q.mu.segments = rest
 		q.known.uploaded(&ltx.FileInfo{MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size})
@@ -124,14 +124,14 @@ func (q *queue) publish(s *segment, f *view.File, index ltxio.Index) (*view.View
 		}
 		format := s.log.Format
 		if format == [2]byte{} {
-			format = [2]byte{1, 1} // as SQLite wrote it
+			format = [2]byte{1, 1} // the format that SQLite wrote
 		}
 		q.format.set(next.State, format)
 		return next, q.mu.buffer, nil
 	}
 }
 
-// published notes that the commits up to a number are on the replica.
+// published records that the commits up to a number are on the replica.
 func (q *queue) published(number uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -142,9 +142,9 @@ func (q *queue) published(number uint64) {
 	q.mu.change()
 }
 
-// lose ends write mode, because another writer has written. Commits that are
-// not on the replica are kept aside. It returns the error that callers get which
-// wait for them.
+// lose ends write mode, because another writer has written. It keeps commits aside
+// that are not on the replica, and returns the error for callers that wait for
+// these commits.
 func (q *queue) lose(why error) error {
 	err := fmt.Errorf("%w: %w", errs.ErrConflict, why)
 	q.mu.Lock()
@@ -156,7 +156,7 @@ func (q *queue) lose(why error) error {
 	q.known.forget()
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
 	if local := q.Views.Local.Load(); local != nil {
-		// The next number may be in pages of the connection that is just writing.
+		// The connection that is writing may have pages with the next change counter.
 		cur := q.Views.Current.Load()
 		q.Views.SkipCounter(local.State.Counter.Load() + 1)
 		again := *cur
@@ -179,12 +179,11 @@ func (q *queue) lose(why error) error {
 	return err
 }
 
-// isHalfDone reports whether there are commits that are appended and not
-// finished.
+// isHalfDone reports whether there are appended commits that are not finished.
 func (s *queueState) isHalfDone() bool { return s.opened != nil && s.opened.open > 0 }
 
-// unfinished returns a func that takes back the commits that are appended and
-// not finished, so that the next process does not find them.
+// unfinished returns a func that takes back appended commits that are not
+// finished, so that the next process does not find them.
 func (s *queueState) unfinished() func(*writeBuffer) {
 	if !s.isHalfDone() {
 		return func(*writeBuffer) {}
@@ -193,7 +192,7 @@ func (s *queueState) unfinished() func(*writeBuffer) {
 	return func(b *writeBuffer) { b.undo(opened, m) }
 }
 
-// toKeep returns segments for keepAside.
+// toKeep converts segments for keepAside.
 func toKeep(segments []*segment) (kept []keptSegment) {
 	for _, s := range segments {
 		kept = append(kept, keptSegment{number: s.log.Number, log: s.log})

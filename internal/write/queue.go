@@ -43,27 +43,27 @@ type queue struct {
 type queueState struct {
 	mode   queueMode
 	buffer *writeBuffer // nil unless mode.hasBuffer
-	holder SlotHolder   // holds the writer slot; nil if none does
+	holder SlotHolder   // connection that holds the writer slot; nil if none does
 
-	segments []*segment // with finished commits, the oldest first
-	opened   *segment   // that the newest appended commit went to
+	segments []*segment // segments with finished commits, the oldest first
+	opened   *segment   // segment that the newest appended commit is in
 	appended uint64     // number of the newest commit
 	finished uint64     // number of the newest commit that is visible to other connections
 	synced   uint64     // number of the newest commit that is on the replica
 	lost     lostCommits
 
-	running  bool   // there is a goroutine that syncs
-	attempts uint64 // syncs that have ended, with success or not
-	problem  error  // of the last sync; nil if it worked
+	running  bool   // a goroutine syncs
+	attempts uint64 // number of syncs that have ended, with or without an error
+	problem  error  // error of the last sync
 	waiting  waiters
 	counts   Counts
-	changed  chan struct{} // closed when any of this changes
+	changed  chan struct{} // closed when any of these fields changes
 }
 
-// lostCommits are the commits in whose place another writer's were made.
+// lostCommits is a range of commits that another writer's commits have replaced.
 type lostCommits struct {
-	from, to uint64 // numbers; the first is not included
-	err      error  // nil: there are none, or write mode was turned on again
+	from, to uint64 // the numbers from+1 to to
+	err      error  // why they are lost; nil if there are none, or write mode was turned on again
 }
 
 // Counts are the numbers of events since the database was opened.
@@ -90,14 +90,14 @@ func (s *queueState) change() {
 	s.changed = make(chan struct{})
 }
 
-// isBusy reports whether a connection writes, or has written what is not on the
-// replica. A transaction that began before write mode ended does not count, as
-// it cannot commit.
+// isBusy reports whether a connection writes, or there are commits that are not
+// on the replica. A transaction that began before write mode ended does not
+// count, because it cannot commit.
 func (s *queueState) isBusy(views *view.Views) bool {
 	return s.mode.hasBuffer() && (s.holder != nil || views.Local.Load() != nil)
 }
 
-// unsynced returns the bytes that are not on the replica.
+// unsynced returns the number of bytes that are not on the replica.
 func (s *queueState) unsynced() (n int64) {
 	for _, segment := range s.segments {
 		n += segment.bytes
@@ -105,15 +105,16 @@ func (s *queueState) unsynced() (n int64) {
 	return n
 }
 
-// isDoubtful reports whether the replica may lack files, and a sync is to find
-// out although there is nothing to upload. Closing does not wait for that.
+// isDoubtful reports whether files may be missing on the replica, so that a sync
+// has to look although there is nothing to upload. Closing does not wait for
+// that.
 func (s *queueState) isDoubtful(known *knownFiles) bool {
 	return s.mode.hasBuffer() && !s.mode.isClosed() && known.isDoubtful()
 }
 
-// Replace publishes a view of the replica in place of cur. It returns
-// errOvertaken if cur is not the current view any more, and errWriting if
-// commits of this process would not be in next.
+// Replace publishes next in place of cur, the current view of the replica. It
+// returns errs.ErrOvertaken if cur is not the current view any more, and
+// errs.ErrWriting if next lacks commits of this process.
 func (q *queue) Replace(cur, next *view.View) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -126,16 +127,17 @@ func (q *queue) Replace(cur, next *view.View) error {
 	return nil
 }
 
-// IsWriting reports whether a connection writes, or has written what is not on
-// the replica.
+// IsWriting reports whether a connection writes, or there are commits that are
+// not on the replica.
 func (q *queue) IsWriting() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.mu.isBusy(q.Views)
 }
 
-// ErrBusy means that another connection writes, or has written since the
-// transaction began.
+// ErrBusy means that a transaction cannot write now: another connection writes or
+// has written since the transaction began, write mode is being turned off, or the
+// write buffer is full.
 var ErrBusy = errors.New("database is busy")
 
 // Begin gives a connection the writer slot if the view that it reads is the
@@ -166,7 +168,8 @@ func (q *queue) Begin(h SlotHolder) error {
 	return nil
 }
 
-// End takes the writer slot back from a connection.
+// End gives the writer slot back. It does nothing for a connection that does not
+// hold the slot.
 func (q *queue) End(h SlotHolder) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -190,9 +193,9 @@ func (q *queue) mode() queueMode {
 	return q.mu.mode
 }
 
-// StampLocal makes the newest view a state of its own, if it has commits that
-// are not on the replica, so that SQLite reads again what it has cached. A
-// transaction that is under way makes a state of its own anyway.
+// StampLocal gives the newest view a new state if it has commits that are not on
+// the replica, so that SQLite drops the pages that it has cached. While a
+// transaction is under way it does nothing, because the commit makes a new state.
 func (q *queue) StampLocal() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -202,8 +205,8 @@ func (q *queue) StampLocal() {
 	}
 }
 
-// Suspect has the next sync look at all levels of the replica. That sync need
-// not wait for a commit.
+// Suspect starts a sync that looks at all levels of the replica, because files
+// seem to be missing.
 func (q *queue) Suspect() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

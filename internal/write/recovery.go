@@ -11,14 +11,14 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// fate is what becomes of a segment that an earlier process left.
+// fate says what recovery does with a segment that an earlier process left.
 type fate int
 
 const (
-	fateReplay fate = iota // its commits are committed again
-	fateSynced             // its commits are on the replica: it is removed
-	fateEmpty              // it has no commits: it is removed
-	fateKeep               // it is kept aside
+	fateReplay fate = iota // replay its commits
+	fateSynced             // remove it, because its commits are on the replica
+	fateEmpty              // remove it, because it has no commits
+	fateKeep               // keep it aside
 )
 
 func (f fate) String() string { return [...]string{"replay", "synced", "empty", "keep"}[f] }
@@ -27,27 +27,27 @@ func (f fate) String() string { return [...]string{"replay", "synced", "empty", 
 type leftSegment struct {
 	number uint64
 	log    *commitlog.Segment // nil: the file cannot be read as a segment
-	s      *segment           // its commits; nil: there are none
-	tail   commitlog.Tail     // what is behind the last commit
+	s      *segment           // its commits; nil if there are none
+	tail   commitlog.Tail     // the bytes after the last commit
 	fate   fate
-	why    error // why not all of it is replayed, or on the replica; nil: all is
+	why    error // why some of its commits are neither replayed nor on the replica; nil if all are
 }
 
-// recovery is what an earlier process left in a write buffer.
+// recovery reads what an earlier process left in a write buffer.
 type recovery struct {
-	segments []*segment // whose commits are replayed, the oldest first
-	kept     string     // path of the buffer of the segments that are kept aside; empty: there are none
+	segments []*segment // segments to replay, the oldest first
+	kept     string     // path of the buffer with the segments that are kept aside; empty if there are none
 
 	*Deps
 	b    *writeBuffer
 	left []*leftSegment
 }
 
-// recoverBuffer reads the segments of a buffer, which are replayed if they
-// follow base, the current view. Segments that are on the replica already are
-// removed. Segments that do not follow it are kept aside. So are segments that
-// are damaged: as a whole, though the commits before the damage are replayed.
-// Nothing is changed before all segments have been read.
+// recoverBuffer reads the segments of a buffer and returns those to replay, which
+// follow base, the current view. It removes segments that are on the replica
+// already, and keeps aside segments that do not follow base. It keeps a copy of a
+// damaged segment as a whole, and replays the commits before the damage. It changes
+// nothing before it has read all segments.
 func recoverBuffer(ctx context.Context, deps *Deps, b *writeBuffer, base *view.View) (*recovery, error) {
 	numbers, err := b.numbers()
 	if err != nil {
@@ -114,8 +114,8 @@ func (r *recovery) read(number uint64) (*leftSegment, error) {
 }
 
 // checkOwner refuses a buffer of another database, so that it can still be
-// recovered where it belongs. A replica may have got another name. If it is not
-// empty, its state decides: commits that follow it are replayed.
+// recovered for that database. A replica may have another name now. If it is not
+// empty, its state decides, and commits that follow the state are replayed.
 func (r *recovery) checkOwner(base *view.View) error {
 	for _, l := range r.left {
 		if l.log == nil {
@@ -137,7 +137,8 @@ func (r *recovery) checkOwner(base *view.View) error {
 	return nil
 }
 
-// keep keeps segments aside of which not all is replayed or on the replica.
+// keep keeps segments aside that have commits which are neither replayed nor on the
+// replica.
 func (r *recovery) keep() (err error) {
 	var kept []keptSegment
 	var why error
@@ -158,10 +159,9 @@ func (r *recovery) keep() (err error) {
 	return r.b.do("forget commits", r.b.lock.forget)
 }
 
-// clear removes the segments of which nothing is replayed, and cuts off what is
-// behind the last commit of the others. What has to be kept is kept aside by
-// now, and the next process may not know any more that the tail was not
-// acknowledged.
+// clear removes segments without commits to replay, and cuts the others after
+// their last commit: the next process may not know that the tail was never
+// acknowledged. All that has to be kept was kept aside before.
 func (r *recovery) clear() error {
 	for _, l := range r.left {
 		switch {

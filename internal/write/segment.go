@@ -15,42 +15,41 @@ type LocalCommit struct {
 	commitlog.Commit
 	segment *segment
 	buffer  *writeBuffer
-	mark    mark   // the place in the segment before it
-	Number  uint64 // counts the commits of this database since it was opened
+	mark    mark   // position in the segment before the commit
+	Number  uint64 // number of the commit, counted since the database was opened
 }
 
 // FileSize returns the size of the database after the commit, in bytes.
 func (c *LocalCommit) FileSize() int64 { return int64(c.Size) * int64(c.segment.log.PageSize) }
 
-// version returns the version of the pages of a commit. TXIDs do not get so
-// high.
+// version returns the version of the commit's pages. It is higher than any TXID.
 func (c *LocalCommit) version() ltx.TXID { return localVersion | ltx.TXID(c.Number) }
 
 const localVersion ltx.TXID = 1 << 63
 
 // segment is a part of the write buffer: the commits that become one LTX file.
 // The queue's lock guards its fields, except log and file. Once the segment gets
-// no more commits, they do not change, except listed, which belongs to the
-// goroutine that syncs.
+// no more commits, the fields do not change, except listed, which only the
+// goroutine that syncs uses.
 type segment struct {
 	log  *commitlog.Segment // written to under writeBuffer.mu
-	file *view.File         // stands for it in page tables
+	file *view.File         // represents the segment in page tables
 
-	pages   map[uint32]segmentPage // newest versions
-	commit  uint32                 // size after the newest commit, pages
-	least   uint32                 // the smallest size since Base, pages
+	pages   map[uint32]segmentPage // newest version of each page
+	commit  uint32                 // size of the database after the newest commit, pages
+	least   uint32                 // smallest size since Base, pages
 	newest  int64                  // timestamp of the newest commit
 	last    uint64                 // number of the newest commit
-	commits int                    // how many are finished
-	open    int                    // how many are appended and not finished
+	commits int                    // number of finished commits
+	open    int                    // number of appended commits that are not finished
 
-	unfinished mark  // the place before the first of those that are not finished
-	bytes      int64 // of all pages of all commits
+	unfinished mark  // position before the first commit that is not finished
+	bytes      int64 // size of the pages of all commits
 
-	listed *ltx.FileInfo // how the replica lists its file; nil before it was seen there
+	listed *ltx.FileInfo // the segment's file as the replica lists it; nil until a listing has it
 }
 
-// segmentPage is where a page is in a segment.
+// segmentPage is the place of a page in a segment, with the page's version.
 type segmentPage struct {
 	offset  int64
 	version ltx.TXID
@@ -63,10 +62,10 @@ func newSegment(log *commitlog.Segment) *segment {
 	}
 }
 
-// txid returns the transaction that the segment becomes.
+// txid returns the transaction id of the segment's LTX file.
 func (s *segment) txid() ltx.TXID { return s.log.Base + 1 }
 
-// add adds a commit that was appended to the log.
+// add adds a commit of the log to the other fields.
 func (s *segment) add(c *LocalCommit) {
 	if c.Size < s.commit {
 		maps.DeleteFunc(s.pages, func(pgno uint32, _ segmentPage) bool { return pgno > c.Size })
@@ -80,11 +79,11 @@ func (s *segment) add(c *LocalCommit) {
 	s.bytes += int64(len(c.Pgnos)) * int64(s.log.PageSize)
 }
 
-// pgnos returns the pages of the segment, in ascending order.
+// pgnos returns the page numbers of the segment, in ascending order.
 func (s *segment) pgnos() []uint32 { return slices.Sorted(maps.Keys(s.pages)) }
 
-// number gives the pages of a recovered segment a version, by the number of its
-// last commit.
+// number sets the number of the last commit of a recovered segment, and derives
+// the version of its pages from it.
 func (s *segment) number(n uint64) {
 	s.last = n
 	version := localVersion | ltx.TXID(n)

@@ -12,28 +12,29 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// modeSwitch turns write mode of a database on and off. It is safe for
-// concurrent use.
+// modeSwitch turns write mode of a database on and off. It is safe for concurrent
+// use.
 type modeSwitch struct {
 	*Deps
 	queue     *queue
 	inspector *inspector
-	turn      chan struct{} // holds one while write mode is turned on or off
+	turn      chan struct{} // holds a value while write mode is turned on or off
 
-	// closing is done when the database begins to close. Then switches that are
-	// under way end, as close needs the turn.
+	// closing is done when the database begins to close. This ends switches that
+	// are under way, because Close needs the turn.
 	closing    context.Context
 	setClosing context.CancelFunc
 }
 
+// newModeSwitch returns the switch of a database whose write mode is off.
 func newModeSwitch(deps *Deps, q *queue, i *inspector) *modeSwitch {
 	m := &modeSwitch{Deps: deps, queue: q, inspector: i, turn: make(chan struct{}, 1)}
 	m.closing, m.setClosing = context.WithCancel(context.Background())
 	return m
 }
 
-// untilClosing derives a context that is done when the database begins to close,
-// too.
+// untilClosing derives a context that is also done when the database begins to
+// close.
 func (m *modeSwitch) untilClosing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(m.closing, func() { cancel(errs.ErrClosed) })
@@ -43,12 +44,12 @@ func (m *modeSwitch) untilClosing(ctx context.Context) (context.Context, context
 	}
 }
 
-// take waits for the turn to switch write mode. The caller gives it back with
+// take waits for the turn to switch write mode. The caller returns the turn with
 // done.
 func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
 	done = func() { <-m.turn }
 	select {
-	case m.turn <- struct{}{}: // though ctx may be done
+	case m.turn <- struct{}{}: // even if ctx is done
 		return done, nil
 	default:
 	}
@@ -61,11 +62,12 @@ func (m *modeSwitch) take(ctx context.Context) (done func(), err error) {
 }
 
 // recoverAttempts is the number of attempts to recover the write buffer for the
-// newest view, while another goroutine publishes a newer one.
+// newest view. An attempt fails if another goroutine publishes a newer view.
 const recoverAttempts = 3
 
-// Enable turns write mode on, and takes up what an earlier process left in the
-// write buffer. CatchUp is false for a database that was just opened.
+// Enable turns write mode on, and replays the commits that an earlier process left
+// in the write buffer. With catchUp it brings the current view up to date first,
+// which a database that was just opened does not need.
 func (m *modeSwitch) Enable(ctx context.Context, catchUp bool) error {
 	ctx, cancel := m.untilClosing(ctx)
 	defer cancel()
@@ -90,7 +92,7 @@ func (m *modeSwitch) Enable(ctx context.Context, catchUp bool) error {
 	return nil
 }
 
-// start opens the write buffer, recovers what is in it, and begins write mode.
+// start opens the write buffer, recovers its commits, and begins write mode.
 func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 	if catchUp {
 		at := time.Now()
@@ -122,8 +124,8 @@ func (m *modeSwitch) start(ctx context.Context, catchUp bool) error {
 	return nil
 }
 
-// takeUp begins write mode with the segments that were recovered for a state of
-// the replica. It returns errOvertaken if that is not the current one any more.
+// takeUp begins write mode with the segments that were recovered for base. It
+// returns errs.ErrOvertaken if base is not the current state any more.
 func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segment) (err error) {
 	m.queue.update(func(s *queueState) {
 		cur := m.Views.Current.Load()
@@ -159,8 +161,8 @@ func (m *modeSwitch) takeUp(b *writeBuffer, base *view.View, recovered []*segmen
 	return err
 }
 
-// Disable turns write mode off, once the transaction that is under way has
-// ended and everything is on the replica.
+// Disable turns write mode off, after the transaction under way has ended and all
+// commits are on the replica. After an error write mode stays on.
 func (m *modeSwitch) Disable(ctx context.Context) error {
 	ctx, cancel := m.untilClosing(ctx)
 	defer cancel()
@@ -183,7 +185,7 @@ func (m *modeSwitch) Disable(ctx context.Context) error {
 			return
 		}
 		if s.mode = s.mode.resumed(); s.mode == modeOn {
-			m.Compact() // it may have ended, as write mode was not on
+			m.Compact() // compaction may have ended while write mode was not on
 		}
 	})
 	switch {
@@ -196,8 +198,8 @@ func (m *modeSwitch) Disable(ctx context.Context) error {
 	return rest.buffer.close()
 }
 
-// Close syncs, and ends write mode with the database. What cannot be synced is
-// kept.
+// Close syncs, and ends write mode with the database. It keeps commits that cannot
+// be synced.
 func (m *modeSwitch) Close(ctx context.Context) error {
 	m.queue.update(func(s *queueState) { s.mode = s.mode.closing() }) // no transaction begins
 	m.setClosing()
@@ -216,7 +218,7 @@ func (m *modeSwitch) Close(ctx context.Context) error {
 			err = serr
 		}
 		m.queue.update(func(s *queueState) {
-			// A connection that was writing when this began may have committed since.
+			// A connection that was writing when Close was called may have committed since.
 			ended = err != nil || !s.isHalfDone() && len(s.segments) == 0
 			if ended {
 				rest = s.giveUp()
@@ -242,14 +244,14 @@ func (m *modeSwitch) Close(ctx context.Context) error {
 	return errors.Join(err, b.close())
 }
 
-// leftover is what a queue has left when write mode ends.
+// leftover is the write buffer of a queue when write mode ends.
 type leftover struct {
-	buffer   *writeBuffer       // nil: write mode was off
-	segments []*segment         // that are not on the replica
+	buffer   *writeBuffer       // nil if write mode was off
+	segments []*segment         // segments that are not on the replica
 	undo     func(*writeBuffer) // takes back commits that were not finished
 }
 
-// giveUp ends write mode, and returns what is left.
+// giveUp ends write mode, and returns the write buffer.
 func (s *queueState) giveUp() leftover {
 	rest := leftover{s.buffer, s.segments, s.unfinished()}
 	s.mode, s.buffer = s.mode.ended(), nil

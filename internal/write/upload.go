@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// unfinishedDelay is how long a sync waits for a commit to be finished.
+	// unfinishedDelay is the time that a sync waits for a commit to be finished.
 	unfinishedDelay = time.Millisecond
 
-	// Delays between syncs that fail.
+	// The delay between syncs that fail grows from firstSyncDelay to lastSyncDelay.
 	firstSyncDelay = 100 * time.Millisecond
 	lastSyncDelay  = 30 * time.Second
 
@@ -29,34 +29,34 @@ const (
 	// a sync.
 	impatientDelay = time.Second
 
-	// offerPatience is how long a sync waits for hydration to take its pages.
+	// offerPatience is the time that a sync waits for hydration to take its pages.
 	offerPatience = 2 * time.Second
 
-	// With SyncOnCommit, a sync waits for the connections that it released to
-	// commit again: for a part of the time that the last sync took, and for
-	// gatherMost at most.
+	// With SyncOnCommit, a sync waits for the connections that the last one
+	// released to commit again. It waits for a part of the time that the last sync
+	// took, and for gatherMost at most.
 	gatherStep = 500 * time.Microsecond
 	gatherPart = 2
 	gatherMost = 50 * time.Millisecond
 )
 
-// uploader makes files of the replica of the segments of a queue. One goroutine
-// uses it at a time: the queue starts it, and it ends when nothing is left.
+// uploader makes LTX files on the replica of the segments of a queue. One goroutine
+// uses it at a time, which the queue starts and which ends when no segment is left.
 type uploader struct {
 	*Deps
 	queue     *queue
 	inspector *inspector
 
-	// retired are segments that are on the replica, and whose files are still
-	// open, as views that connections have pinned may have pages there.
+	// retired are the segments that are on the replica and whose files are still
+	// open, because views that connections have pinned may have pages in them.
 	retired []*segment
 }
 
-// run syncs every WriteSyncInterval, until everything is on the replica.
+// run syncs every SyncInterval until all commits are on the replica.
 func (u *uploader) run() {
 	delay := u.Opts.SyncInterval
-	failed := time.Duration(0) // delay after an error; 0: there was none
-	took := time.Duration(0)   // the last sync
+	failed := time.Duration(0) // bound of the delay after an error; 0 if the last sync succeeded
+	took := time.Duration(0)   // duration of the last sync
 	for {
 		u.pause(delay, failed > 0)
 		if u.Opts.SyncOnCommit {
@@ -82,9 +82,9 @@ func (u *uploader) run() {
 	}
 }
 
-// pause returns when the next sync is due, or a goroutine waits for it. After an
-// error, that a goroutine waits is no reason to try again at once. A negative
-// delay is for ever.
+// pause waits until the next sync is due or a goroutine waits for it. After an
+// error, a waiting goroutine shortens the delay to impatientDelay only. A negative
+// delay has no end.
 func (u *uploader) pause(delay time.Duration, failing bool) {
 	start := time.Now()
 	timer := time.NewTimer(max(delay, 0))
@@ -109,8 +109,8 @@ func (u *uploader) pause(delay time.Duration, failing bool) {
 	}
 }
 
-// gather waits until as many goroutines wait for a sync as when the last one
-// ended, which took so long.
+// gather waits until as many goroutines wait for a sync as waited when the last
+// one ended. Took is the duration of the last sync.
 func (u *uploader) gather(took time.Duration) {
 	until := time.Now().Add(min(took/gatherPart, gatherMost))
 	for time.Now().Before(until) && !u.queue.allWait() {
@@ -118,13 +118,13 @@ func (u *uploader) gather(took time.Duration) {
 	}
 }
 
-// errUnfinished means that a commit is just being finished.
+// errUnfinished means that a commit of the segment is appended and not finished.
 var errUnfinished = errors.New("a commit is not finished")
 
-// syncOnce uploads the commits that there are when it begins.
+// syncOnce uploads the commits that were finished when it was called.
 func (u *uploader) syncOnce() (err error) {
 	defer task.Guard(u.Log, "sync", &err)
-	var rotated *writeBuffer // whose segment was ended here
+	var rotated *writeBuffer // buffer whose active segment was ended here
 	for {
 		s, b, doubtful := u.queue.oldest()
 		if s == nil && doubtful {
@@ -133,10 +133,10 @@ func (u *uploader) syncOnce() (err error) {
 		if s == nil {
 			return nil
 		}
-		// While the others are uploaded, the newest segment can as well grow.
+		// The newest segment grows while the others are uploaded.
 		if b.isActive(s) {
 			if rotated == b {
-				return nil // it was begun since
+				return nil // the segment was begun after syncOnce was called
 			}
 			b.rotate(func(active *segment) bool { return active == s && u.queue.isFinished(s) })
 			if b.isActive(s) {
@@ -145,7 +145,7 @@ func (u *uploader) syncOnce() (err error) {
 			rotated = b
 		}
 		if !u.queue.isFinished(s) {
-			return errUnfinished // though nothing more can be appended, as the disk failed
+			return errUnfinished // the disk has failed, so the segment is not active any more
 		}
 		if err := u.uploadSegment(s); err != nil {
 			return err
@@ -153,7 +153,7 @@ func (u *uploader) syncOnce() (err error) {
 	}
 }
 
-// uploadSegment makes a segment a file of the replica.
+// uploadSegment uploads the LTX file of a segment and publishes it.
 func (u *uploader) uploadSegment(s *segment) error {
 	ctx, cancel := u.Tasks.WithTransfer(u.Opts.ReadTimeout, s.bytes)
 	defer cancel()
@@ -183,8 +183,9 @@ func (u *uploader) uploadSegment(s *segment) error {
 	return nil
 }
 
-// create makes the file of a segment. If a file of its name is there, or there
-// says so, it is to be the segment's: from an upload whose answer was lost.
+// create makes the file of a segment. If a file of that name exists, which there
+// says or the store answers, it must be the segment's own, from an upload whose
+// answer was lost.
 func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encoding, info *ltx.FileInfo, err error) {
 	e, err = new(encoding), fs.ErrExist
 	if !there {
@@ -203,15 +204,15 @@ func (u *uploader) create(ctx context.Context, s *segment, there bool) (e *encod
 	return e, info, err
 }
 
-// discard is a writer that keeps nothing, until its context ends.
+// discard is a writer that drops all bytes. It fails once its context is done.
 type discard struct{ ctx context.Context }
 
 func (d discard) Write(p []byte) (int, error) { return len(p), d.ctx.Err() }
 
-// newFile returns the file that a segment was encoded as.
+// newFile returns the file of a segment for page tables.
 func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *view.File {
 	f := view.NewFile(info, e.hdr, e.index, e.tail)
-	f.SetContent(&ltx.FileInfo{Size: info.Size}, true) // a listing may have another time
+	f.SetContent(&ltx.FileInfo{Size: info.Size}, true) // a listing may say another time
 	if s.listed != nil && s.listed.Size == info.Size {
 		f.SetContent(s.listed, true)
 	}
@@ -220,8 +221,8 @@ func (e *encoding) newFile(s *segment, info *ltx.FileInfo) *view.File {
 	return f
 }
 
-// publish makes views point to the file of a segment, and gives its pages to
-// the tiers.
+// publish makes views point to the file of a segment, and gives its pages to the
+// tiers.
 func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	f := e.newFile(s, info)
 	epoch, err := u.queue.epochOf(s)
@@ -238,15 +239,15 @@ func (u *uploader) publish(s *segment, e *encoding, info *ltx.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	defer u.retire(s) // its pages are needed once more
+	defer u.retire(s) // after offerPages has read its pages
 	if u.Tiers.TakesOffers() {
 		u.offerPages(s, f, next, epoch)
 	}
 	return nil
 }
 
-// publishFile is publish without the pages. It returns the view that was
-// published.
+// publishFile makes views point to the file of a segment. It returns the view that
+// it published.
 func (u *uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*view.View, error) {
 	next, b, err := u.queue.publish(s, f, index)
 	if err != nil {
@@ -261,8 +262,8 @@ func (u *uploader) publishFile(s *segment, f *view.File, index ltxio.Index) (*vi
 	return next, nil
 }
 
-// keepPages puts pages of a segment into the memory cache, so that nothing has
-// to read them from its file.
+// keepPages puts pages of a segment into the memory cache, so that they need not
+// be read from its file.
 func (u *uploader) keepPages(s *segment, epoch uint32) {
 	budget := u.Opts.CacheSize / 2
 	for _, pgno := range s.pgnos() {
@@ -271,14 +272,14 @@ func (u *uploader) keepPages(s *segment, epoch uint32) {
 		}
 		page := make([]byte, s.log.PageSize)
 		if err := s.read(pgno, page); err != nil {
-			break // it was right when it was uploaded, and can be had from there
+			break // the page can be read from the replica
 		}
 		u.Tiers.Keep(pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
 	}
 }
 
-// offerPages gives the pages of a segment to the local file, where a view has
-// them in that version.
+// offerPages gives the local file those pages of a segment that view v has in that
+// version.
 func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint32) {
 	ctx, cancel := context.WithTimeout(u.Tasks.Context(), offerPatience)
 	defer cancel()
@@ -288,14 +289,14 @@ func (u *uploader) offerPages(s *segment, f *view.File, v *view.View, epoch uint
 		}
 		page := make([]byte, s.log.PageSize)
 		if err := s.read(pgno, page); err != nil {
-			return // it can be had from the replica
+			return // the page can be read from the replica
 		}
 		u.Tiers.Offer(ctx, pages.Key{Version: s.txid(), Pgno: pgno, Epoch: epoch}, page)
 	}
 }
 
-// retire closes the files of segments that are on the replica, once no
-// connection has pinned a view with pages there.
+// retire closes the files of segments that are on the replica, once no connection
+// has pinned a view with pages in them.
 func (u *uploader) retire(s *segment) {
 	pinned := u.Pinned()
 	var rest []*segment
@@ -303,13 +304,13 @@ func (u *uploader) retire(s *segment) {
 		if isUsed(s, pinned) {
 			rest = append(rest, s)
 		} else {
-			_ = s.log.Close() // it was only read since it was synced
+			_ = s.log.Close() // it was only read since the last sync
 		}
 	}
 	u.retired = rest
 }
 
-// isUsed reports whether one of some views has pages in a segment.
+// isUsed reports whether any of the views has pages in a segment.
 func isUsed(s *segment, views []*view.View) (used bool) {
 	for _, v := range views {
 		if v.Base != nil {

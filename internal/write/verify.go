@@ -16,8 +16,9 @@ import (
 // key returns the name of the file of a segment.
 func (s *segment) key() view.Key { return view.Key{Level: 0, MinTXID: s.txid(), MaxTXID: s.txid()} }
 
-// findOwn looks whether the file that has the name of a segment's is the
-// segment's: its upload may have succeeded though the answer was lost.
+// findOwn returns the file of a segment's name if it is the segment's own: the
+// upload may have succeeded although its answer was lost. Otherwise it ends write
+// mode.
 func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.FileInfo, error) {
 	files, err := i.Store.List(ctx, 0, s.txid(), false)
 	if err != nil {
@@ -41,14 +42,14 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 	return nil, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, s.key())
 }
 
-// verify looks, after the file of a segment was made, whether its name was not
-// merely free again: another writer may have made the transaction before, and
-// its file was compacted and deleted. From time to time verify looks whether the
-// files of all levels give the newest state, too.
+// verify checks, after the file of a segment was made, that its name was never
+// used: another writer may have made the transaction before, and its file may have
+// been compacted and deleted. From time to time verify also checks that the files
+// of all levels give the newest state.
 func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) error {
 	at := time.Now()
 	base := i.Views.Current.Load().Last
-	// The first transaction of a database has to be alone, on every level.
+	// The first transaction of a database must be the only file on all levels.
 	if base != nil && i.isSure() && !i.IsLookDue() {
 		alone, err := i.isAlone(ctx, s, base, view.KeyOf(info))
 		if err != nil {
@@ -62,9 +63,9 @@ func (i *inspector) verify(ctx context.Context, s *segment, info *ltx.FileInfo) 
 	return i.verifyAll(ctx, at, s, base, info)
 }
 
-// isAlone reports whether level 0 shows that no other writer has written: the
-// file of a segment, which is own, is the newest there, and the file that it
-// follows, which is base, is as it was.
+// isAlone reports whether level 0 shows that no other writer has written: own, the
+// file of a segment, is the newest file there, and base, the file that it follows,
+// has not changed.
 func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, own view.Key) (bool, error) {
 	seek := own.MinTXID
 	if base.Level == 0 {
@@ -79,7 +80,7 @@ func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, ow
 	return isIn(own, files) && !newer && (seek == own.MinTXID || view.IsListed(base, files)), nil
 }
 
-// verifyAll is verify by a listing of all levels, made after at.
+// verifyAll does the checks of verify with a listing of all levels, made after at.
 func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
 	own := view.KeyOf(info)
 	files, err := i.Store.ListAll(ctx, false)
@@ -87,8 +88,8 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 		return err
 	}
 	if base != nil && base.Level == 0 && !view.IsListed(base, files) {
-		// The newest file of level 0 stays, unless another writer has made newer
-		// ones, which a listing that is wrong may lack.
+		// The newest file of level 0 is not deleted unless another writer has made
+		// newer ones, which a wrong listing may lack.
 		again, err := i.Store.ListLevels(ctx, false)
 		if err != nil {
 			return err
@@ -99,7 +100,7 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 	others := without(files, own, i.known.mending())
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.MinTXID && f.MaxTXID >= own.MaxTXID {
-			// Whatever is in there counts. Ours would be a second one.
+			// That file has the transaction already, and ours would be a second one.
 			return i.giveWay(ctx, own, fmt.Errorf("%s is there", view.KeyOf(f)))
 		}
 	}
@@ -116,15 +117,15 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 	return i.checkWhole(ctx, at, s, files)
 }
 
-// giveWay deletes a file that was just made, and then ends write mode. In this
-// order: a caller that waits for the sync may close the database as soon as
-// write mode has ended, and others would follow a file that is left.
+// giveWay deletes a file that was just made, and ends write mode after that: a
+// caller that waits for the sync may close the database as soon as write mode has
+// ended, and other processes would follow a file that is left.
 func (i *inspector) giveWay(ctx context.Context, own view.Key, why error) error {
 	err := i.Store.Delete(ctx, own)
 	return errors.Join(i.queue.lose(why), err)
 }
 
-// setListed notes how the file of a segment is listed.
+// setListed records how the file of a segment is listed.
 func (s *segment) setListed(files []*ltx.FileInfo) {
 	for _, f := range files {
 		if view.KeyOf(f) == s.key() {
@@ -133,12 +134,13 @@ func (s *segment) setListed(files []*ltx.FileInfo) {
 	}
 }
 
-// without returns files without those of some names.
+// without returns the files whose names are not among keys.
 func without(files []*ltx.FileInfo, keys ...view.Key) []*ltx.FileInfo {
 	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(keys, view.KeyOf(f)) })
 }
 
-// checkOwn returns why a file that was just uploaded is not listed.
+// checkOwn returns an error that says why a file that was just uploaded is not
+// listed.
 func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
 	_, err := i.Store.Checksum(ctx, info)
 	switch {
@@ -150,7 +152,7 @@ func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
 	return err
 }
 
-// isIn reports whether a file of a name is among some files.
+// isIn reports whether a file of a name is among the files.
 func isIn(k view.Key, files []*ltx.FileInfo) bool {
 	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool { return view.KeyOf(f) == k })
 }
