@@ -22,10 +22,10 @@ type SlotHolder interface {
 // queue holds the writer slot of a database, and the commits that are not on
 // the replica yet. It is safe for concurrent use.
 //
-// Lock order: writeBuffer.mu, queue.mu, the lock of compact.Compaction, and the
-// lock of task.Group. The locks of knownFiles and pageOneFormat are taken under
-// queue.mu as well, and no other is taken under them. Methods of queueState are
-// called under queue.mu.
+// Lock order: writeBuffer.mu, queue.mu, the lock that Deps.Compact takes, and that
+// of task.Group. The locks of knownFiles and pageOneFormat are taken under queue.mu
+// as well, and no other is taken under them. Methods of queueState are called under
+// queue.mu.
 type queue struct {
 	*Deps
 	known  *knownFiles
