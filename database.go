@@ -24,7 +24,7 @@ type database struct {
 	*index
 
 	name   string
-	owner  commitlog.Owner // what write buffers are for
+	owner  commitlog.Owner // recorded in write buffers
 	opts   Options         // complete
 	poller *poller
 
@@ -32,7 +32,7 @@ type database struct {
 	prefetcher *pages.Prefetcher
 	hydrator   *hydrate.Hydrator // nil without hydration
 
-	client io.Closer // closed with the database; nil if that is up to somebody else
+	client io.Closer // closed with the database; nil if the caller closes it
 
 	mu    sync.Mutex     // duty: conns
 	conns map[*Conn]bool // guarded by mu
@@ -111,8 +111,8 @@ func (db *database) open(ctx context.Context) error {
 	return nil
 }
 
-// readPageOne reads page 1 of the view that a database is opened with. It tells
-// where the change counter stands, and is read first anyway.
+// readPageOne reads page 1 of the view that a database is opened with, for the
+// change counter. SQLite reads that page first anyway.
 func (db *database) readPageOne(ctx context.Context, v *view.View) error {
 	page, err := db.pages.Page(ctx, v, 1)
 	if err != nil {
@@ -124,20 +124,20 @@ func (db *database) readPageOne(ctx context.Context, v *view.View) error {
 		return fmt.Errorf("page 1 in %s: %w", loc.File, err)
 	}
 	db.Counter.Store(counter)
-	db.Current.Load().State.Counter.Store(db.Counter.Add(1)) // nobody else knows db yet
+	db.Current.Load().State.Counter.Store(db.Counter.Add(1)) // no other goroutine uses db yet
 	db.OldCounter.Store(counter)
 	db.prefetcher.Schema(v)
 	return nil
 }
 
-// join notes a connection.
+// join adds a connection.
 func (db *database) join(c *Conn) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.conns[c] = true
 }
 
-// leave forgets a connection.
+// leave removes a connection.
 func (db *database) leave(c *Conn) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -187,14 +187,14 @@ func (db *database) close(ctx context.Context) error {
 	return nil
 }
 
-// closeInTime is close with CloseTimeout as a limit beside that of ctx.
+// closeInTime closes the database within CloseTimeout, or until ctx is done.
 func (db *database) closeInTime(ctx context.Context) error {
 	ctx, cancel := task.WithTimeout(ctx, db.opts.CloseTimeout)
 	defer cancel()
 	return db.close(ctx)
 }
 
-// closeWithin is close with a time limit; a negative d is none.
+// closeWithin closes the database within d. A negative d is no limit.
 func (db *database) closeWithin(d time.Duration) error {
 	ctx, cancel := task.WithTimeout(context.Background(), d)
 	defer cancel()

@@ -9,8 +9,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// composePages makes the parts of a database that read its pages. PageSize is
-// 0 for a database that is yet to be created.
+// composePages makes the parts of a database that read its pages. PageSize is 0
+// if the database does not exist yet.
 func (db *database) composePages(pageSize uint32) {
 	db.pages = pages.NewSource(db.store, db.index, pages.Options{
 		CacheSize:    db.opts.CacheSize,
@@ -30,7 +30,8 @@ var (
 	_ pages.Tier    = (*hydrate.Tier)(nil)
 )
 
-// isStillListed is a method of locator.
+// IsStillListed reports whether the replica still has file f of an epoch. It is a
+// method of pages.Locator.
 func (x *index) IsStillListed(ctx context.Context, epoch uint32, f *view.File) (bool, error) {
 	seen := x.refreshAnew(ctx)
 	return seen.files == nil || epoch == x.Epoch() && view.IsListed(f, seen.files), seen.err()

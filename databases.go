@@ -19,11 +19,11 @@ type sharedDB struct {
 	closed chan struct{} // closed when the database is closed
 
 	conns   int  // guarded by names.mu
-	closing bool // guarded by names.mu; its last connection, or the VFS, was closed
+	closing bool // guarded by names.mu; true once its last connection or the VFS was closed
 }
 
-// acquire returns the database of a key. The first caller opens it, the others
-// wait for that.
+// acquire returns the database of a key. The first caller opens the database, and
+// the others wait for it.
 func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
 	s, how, err := v.names.join(key, opts)
 	if err != nil {
@@ -87,7 +87,7 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *d
 // database uses the client, so that it is closed with the database.
 type newClientFunc func() (client ReplicaClient, owned bool, err error)
 
-// release drops a connection, and closes the database with its last.
+// release removes a connection. It closes the database after the last one.
 func (v *VFS) release(key string, s *sharedDB) {
 	if !v.names.leave(key, s) {
 		return
@@ -113,7 +113,7 @@ func (v *VFS) awaitClosed(s *sharedDB, limit time.Duration) error {
 	case <-s.closed:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("it is just being closed: %w", context.Cause(ctx))
+		return fmt.Errorf("it is being closed: %w", context.Cause(ctx))
 	}
 }
 

@@ -4,8 +4,8 @@ package litestream
 
 import "github.com/psanford/sqlite3vfs"
 
-// failedFile stands for a file that could not be opened. OpenURI says why there
-// is one.
+// failedFile represents a file that could not be opened. The comment of OpenURI
+// says why it exists.
 type failedFile struct {
 	err error // why the file could not be opened
 }

@@ -50,7 +50,7 @@ func (f *mainFile) Unlock(level sqlite3vfs.LockType) error {
 	return driverError(f.File.Unlock(commitdetect.Level(level)))
 }
 
-// CheckReservedLock is asked only when a journal exists, and none ever does.
+// CheckReservedLock is called only if a journal exists, and none ever exists.
 func (f *mainFile) CheckReservedLock() (bool, error) { return false, nil }
 
 func (f *mainFile) SectorSize() int64 { return int64(f.conn.SectorSize()) }
@@ -67,8 +67,8 @@ func (f *mainFile) FileControl(_ int, name string, value *string) (*string, erro
 
 func (f *mainFile) Close() error { return driverError(f.File.Close()) }
 
-// companion is a file beside the main file, or a temporary one: what SQLite
-// writes to it need not outlive the process.
+// companion is a file beside the main file, or a temporary file. Its content need
+// not outlive the process.
 type companion struct {
 	file interface {
 		io.ReaderAt
@@ -119,9 +119,8 @@ func (f companion) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
 	return sqlite3vfs.IocapPowersafeOverwrite
 }
 
-// driverError returns the error of sqlite3vfs with the code of an error. It
-// returns the package's exported values as they are, since others lose their
-// code.
+// driverError returns the error of sqlite3vfs with the code of err. It returns the
+// exported values of that package unwrapped, because other errors lose their code.
 func driverError(err error) error {
 	if err == nil || err == io.EOF {
 		return err

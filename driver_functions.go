@@ -20,9 +20,8 @@ import (
 // litestream_hydration_progress(), litestream_hydration_status(),
 // litestream_hydration_file(), litestream_sync() and litestream_write_enabled(),
 // which return the same as the PRAGMAs of these names. litestream_set_time(x)
-// takes the same times as the PRAGMA litestream_time. All of them are about the
-// connection's main database. Their errors have a text, which those of a PRAGMA
-// do not.
+// takes the same times as the PRAGMA litestream_time. All of them concern the
+// connection's main database. Unlike errors of a PRAGMA, their errors have a text.
 //
 // litestream_sync() and litestream_set_time(x) cannot be called from views,
 // triggers and other parts of a schema.
@@ -58,8 +57,8 @@ func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 	return registerSetters(conn)
 }
 
-// registerSetters registers the functions that change something, or upload. They
-// must not run because a program reads a view of a schema that it does not trust.
+// registerSetters registers the functions that set something or upload. They must
+// not run when a program reads a view of a schema that it does not trust.
 func registerSetters(conn *sqlite3.SQLiteConn) error {
 	err := sqlfunc.RegisterDirectOnly(conn, "litestream_sync", 0, func([]*string) (*string, error) {
 		s, err := queryPragma(conn, "litestream_sync")
@@ -115,7 +114,7 @@ func execPragma(conn *sqlite3.SQLiteConn, name, value string) error {
 	return nil
 }
 
-// errorOfPragma returns the error of a PRAGMA with its text. SQLite has only the
+// errorOfPragma returns the error of a PRAGMA with its text. SQLite knows only the
 // code.
 func errorOfPragma(conn *sqlite3.SQLiteConn, name string, err error) error {
 	if name == "litestream_status" {

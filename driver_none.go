@@ -2,6 +2,6 @@
 
 package litestream
 
-// driverState is empty where no driver is built in: without cgo, and in the loadable
+// driverState is empty without a built-in driver: without cgo, and in the loadable
 // extension, which has its own adapter.
 type driverState struct{}

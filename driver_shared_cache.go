@@ -8,10 +8,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/thread"
 )
 
-// resolvedNames tells which opens are for SQLite's shared cache. SQLite does not
-// pass the flag for that to a VFS. But it has the name resolved twice before it
-// opens such a file: to look for one that is open, then to open it. It is safe for
-// concurrent use.
+// resolvedNames finds opens for SQLite's shared cache. SQLite does not pass the
+// flag for that to a VFS, but it resolves the name twice before it opens such a
+// file: to look for a cache that is open, and to open the file. resolvedNames is
+// safe for concurrent use.
 type resolvedNames struct {
 	mu struct {
 		sync.Mutex
@@ -19,16 +19,17 @@ type resolvedNames struct {
 	}
 }
 
-// resolvedName is the name that a thread had resolved last, and how often in a row.
+// resolvedName is the name that a thread has resolved last, with the number of
+// times in a row.
 type resolvedName struct {
 	name  string
 	times int
 }
 
-// maxResolved bounds the names that are kept of threads that do not open them.
+// maxResolved bounds the number of names of threads that do not open them.
 const maxResolved = 1 << 10
 
-// resolve notes that a name was resolved.
+// resolve records that the current thread has resolved a name.
 func (r *resolvedNames) resolve(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

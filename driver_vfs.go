@@ -16,7 +16,7 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
-// The adapter of psanford/sqlite3vfs: VFS as that package wants it.
+// VFS has the methods that psanford/sqlite3vfs asks for.
 var (
 	_ sqlite3vfs.VFS       = (*VFS)(nil)
 	_ sqlite3vfs.URIOpener = (*VFS)(nil)
@@ -30,7 +30,7 @@ type driverState struct {
 	log      *slog.Logger
 	local    *osvfs.Set          // files that are no replicas
 	files    *commitdetect.Files // replicas that are open, and their journals
-	resolved resolvedNames       // names that SQLite resolved before it opens them
+	resolved resolvedNames       // names that SQLite has resolved and not opened yet
 }
 
 // adapter returns the state of the adapter.
@@ -50,10 +50,10 @@ func (v *VFS) Open(name string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sql
 
 // OpenURI opens a database, or a temporary file of SQLite's.
 //
-// It never returns an error. After a failed open sqlite3vfs closes whichever file
-// was opened first in the process. A file that fails at its first use,
-// reading the database header, makes SQLite's open fail with the same code. It has
-// a method OpenError() error.
+// It never returns an error, because after a failed open sqlite3vfs closes the
+// file that was opened first in the process. Instead it returns a file that fails
+// at its first use, which is to read the database header. SQLite's open then fails
+// with the same code. The method OpenError() error of that file returns the error.
 func (v *VFS) OpenURI(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (f sqlite3vfs.File, out sqlite3vfs.OpenFlag, _ error) {
 	log := v.adapter().log
 	var err error
@@ -115,7 +115,7 @@ func (v *VFS) Delete(name string, dirSync bool) (err error) {
 	return driverError(d.files.Delete(name))
 }
 
-// Access reports whether a file of a local database exists. No replica has a
+// Access reports whether a file of a local database exists. A replica has no
 // journal that SQLite could find.
 func (v *VFS) Access(name string, flags sqlite3vfs.AccessFlag) (ok bool, err error) {
 	defer v.guard("access", &err)
@@ -126,7 +126,7 @@ func (v *VFS) Access(name string, flags sqlite3vfs.AccessFlag) (ok bool, err err
 	return d.files.Exists(name), nil
 }
 
-// FullPathname makes different spellings of a name one.
+// FullPathname returns the same name for different spellings of it.
 func (v *VFS) FullPathname(name string) string {
 	name = cleanName(name)
 	v.adapter().resolved.resolve(name)

@@ -7,7 +7,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// newHydration returns a hydrator of the database, which is yet to be started.
+// newHydration returns the hydrator of the database. It does nothing before Start.
 func (db *database) newHydration() *hydrate.Hydrator {
 	opts := hydrate.Options{
 		Name:        db.name,

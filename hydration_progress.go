@@ -33,7 +33,7 @@ type HydrationProgress struct {
 	Error string `json:"error"` // why it failed or pauses; empty if it goes on
 }
 
-// publicProgress returns what is exported of a progress.
+// publicProgress converts a progress to the exported type.
 func publicProgress(p hydrate.Progress) HydrationProgress {
 	return HydrationProgress{
 		Name: p.Name, Status: HydrationStatus(p.Status), Progress: p.Progress,

@@ -67,8 +67,8 @@ type pageSink interface {
 // conflict or have to wait.
 type writeMode interface {
 	// Replace publishes next as the newest view of the replica. It returns
-	// errOvertaken if cur is not the newest view any more, and errWriting if
-	// next would lack commits that are not on the replica yet.
+	// errs.ErrOvertaken if cur is not the newest view any more, and
+	// errs.ErrWriting if next would lack commits that are not on the replica yet.
 	Replace(cur, next *view.View) error
 
 	// IsEnabled reports whether connections may write.

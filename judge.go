@@ -173,7 +173,7 @@ func (x *index) isSameContent(ctx context.Context, f *view.File, info *ltx.FileI
 	return false, nil
 }
 
-// isReplaced reports whether the files are known to be of another history than
+// IsReplaced reports whether the files are known to be of another history than
 // view before, which was made before they were listed. Files that end earlier
 // than the view do not prove that, because some files may have been lost.
 func (x *index) IsReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error) {

@@ -1,12 +1,10 @@
 package litestream
 
-import (
-	"sync"
-)
+import "sync"
 
-// names is the registry of a VFS: which database the client of the VFS serves,
-// and which databases are open. Its zero value is empty. It is safe for concurrent
-// use. No other lock is taken while its own is held.
+// names is the registry of a VFS: the name that the client of the VFS serves, and
+// the open databases. Its zero value is empty. It is safe for concurrent use. No
+// other lock is taken while its own is held.
 type names struct {
 	mu struct {
 		sync.Mutex
@@ -26,8 +24,8 @@ func keyOfName(name string, params map[string]string) string {
 	return "name " + name
 }
 
-// bind reports whether a name is the one that the client of the VFS serves. The
-// first name that is asked for becomes that one.
+// bind reports whether the client of the VFS serves a name. It serves the first
+// name that bind is called with.
 func (n *names) bind(name string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -51,13 +49,13 @@ func (n *names) isEmpty() bool {
 	return len(n.mu.databases) == 0
 }
 
-// joinKind is how a connection joined a database.
+// joinKind says how a connection joined a database.
 type joinKind int
 
 const (
 	joinFirst   joinKind = iota // the caller opens the database, and calls opened
 	joinOther                   // another connection opens it or has opened it
-	joinClosing                 // the database is being closed: the caller waits, and joins again
+	joinClosing                 // the database is being closed; the caller waits and joins again
 )
 
 // join adds a connection to the database of a key.
@@ -83,10 +81,10 @@ func (n *names) join(key string, opts Options) (*sharedDB, joinKind, error) {
 	return s, joinFirst, nil
 }
 
-// opened tells connections that wait for a database how its open ended. A
-// database that failed to open is forgotten at once, so that the next open tries
-// again. If the VFS was closed meanwhile, opened reports false and changes
-// nothing: the caller closes the database.
+// opened passes the result of an open to the connections that wait for the
+// database. It removes a database that failed to open, so that the next open tries
+// again. If the VFS was closed meanwhile, opened returns false and changes nothing,
+// and the caller closes the database.
 func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -101,9 +99,9 @@ func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
 	return true
 }
 
-// leave takes a connection away from a database, and reports whether it was the
-// last. The caller then closes the database and calls forget; meanwhile opens
-// wait.
+// leave removes a connection from a database, and reports whether it was the last
+// one. If so, the caller closes the database and calls forget. Opens wait until
+// then.
 func (n *names) leave(key string, s *sharedDB) (last bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,7 +124,7 @@ func (n *names) forget(key string, s *sharedDB, err error) {
 	}
 }
 
-// open returns the databases that are open, without those that are being opened.
+// open returns the open databases, without those that are being opened.
 func (n *names) open() (dbs []*database) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -142,8 +140,8 @@ func (n *names) open() (dbs []*database) {
 	return dbs
 }
 
-// closeAll removes all databases and refuses new ones. It calls fn for each, and
-// tells whether another goroutine is closing it already.
+// closeAll removes all databases and refuses new ones. It calls fn for each, with
+// closing set if another goroutine is closing the database already.
 func (n *names) closeAll(fn func(s *sharedDB, closing bool)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -155,7 +153,7 @@ func (n *names) closeAll(fn func(s *sharedDB, closing bool)) {
 	n.mu.databases = nil
 }
 
-// takeFailed returns the errors of closes, once.
+// takeFailed returns and removes the errors of closes.
 func (n *names) takeFailed() []error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -244,8 +244,8 @@ func (x *index) poll(full bool) (err error) {
 	return unlessWriting(seen.news)
 }
 
-// unlessWriting returns nil for errWriting: if this process has begun to write,
-// the next sync notices what is new.
+// unlessWriting returns nil for errs.ErrWriting: if this process has begun to
+// write, the next sync notices new transactions.
 func unlessWriting(err error) error {
 	if errors.Is(err, errs.ErrWriting) {
 		return nil

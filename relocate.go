@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// find returns another location of a page. The file of the location lost was
+// Find returns another location of a page. The file of the location lost was
 // deleted by the primary's retention. A file of a higher level may have the
 // same content, if it ends at a transaction up to which the page did not
 // change.
@@ -60,7 +60,7 @@ func (x *index) Find(ctx context.Context, v *view.View, pgno uint32, lost view.L
 	return view.Loc{}, gone()
 }
 
-// known returns a location of a page version that is not known to be deleted or
+// Known returns a location of a page version that is not known to be deleted or
 // wrong.
 func (x *index) Known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bool) {
 	for _, same := range []*view.View{v, v.State.Moved.Load()} {
@@ -117,7 +117,7 @@ func (x *index) relocateBy(ctx context.Context, before *view.View, files []*ltx.
 	}
 	cur := x.Current.Load()
 	has := cur.Files()
-	plan, _ := view.Extend(0, cur.TXID, files) // may end before cur.txid
+	plan, _ := view.Extend(0, cur.TXID, files) // may end before cur.TXID
 	for _, info := range plan {
 		if f := has[view.KeyOf(info)]; f != nil && !f.Gone.Load() {
 			continue

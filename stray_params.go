@@ -12,8 +12,8 @@ import (
 var sqliteParams = []string{"vfs", "mode", "cache", "psow", "nolock", "immutable", "modeof", "key", "hexkey", "textkey"}
 
 // checkStrayParams returns an error for an unknown parameter of a file name
-// whose replica_url has parameters of its own. The unknown parameter is most
-// likely one of these, behind an & that is not percent-encoded. SQLite ignores
+// whose replica_url has parameters of its own. The unknown parameter most likely
+// belongs to replica_url, after an & that is not percent-encoded. SQLite ignores
 // unknown parameters, so the VFS would look for the replica in the wrong place.
 func checkStrayParams(params map[string]string) error {
 	if !strings.Contains(params["replica_url"], "?") {

@@ -62,7 +62,7 @@ func (v *VFS) options() Options {
 	return v.opts
 }
 
-// guard is guard with the VFS's log.
+// guard is task.Guard with the log of the VFS.
 func (v *VFS) guard(op string, err *error) {
 	if r := recover(); r != nil {
 		*err = task.Panicked(v.options().withDefaults().Logger, op, r)
@@ -76,8 +76,7 @@ func cleanName(name string) string {
 	return path.Clean(name)
 }
 
-// Sync uploads everything that was committed to a database and returns when it
-// is on the replica. The name is the file name under which the database was
+// Sync uploads all commits of a database and returns when they are on the replica. The name is the file name under which the database was
 // opened. Sync returns an error if the database is not open. It is safe for
 // concurrent use.
 func (v *VFS) Sync(ctx context.Context, name string) error {
@@ -85,7 +84,7 @@ func (v *VFS) Sync(ctx context.Context, name string) error {
 	name = cleanName(name)
 	var errs []error
 	found := false
-	for _, db := range v.names.open() { // nothing was committed to one that is being opened
+	for _, db := range v.names.open() { // a database that is being opened has no commits
 		if db.name != name {
 			continue
 		}

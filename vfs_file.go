@@ -91,7 +91,7 @@ const (
 	accessFixed               // SQLite takes no locks, so the first view is the only one
 )
 
-// connError is an error that SQLite got as a mere code.
+// connError is an error of which SQLite got only the code.
 type connError struct {
 	Time time.Time `json:"time"`
 	Op   string    `json:"op"`
@@ -100,7 +100,7 @@ type connError struct {
 	err error
 }
 
-// fail notes an error and returns it.
+// fail records the error of an operation and returns it.
 func (c *Conn) fail(op string, err error) error {
 	if err == nil {
 		return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// ReadAt reads from the pinned view and what this connection has written. At
-// the end of the file it returns io.EOF with the bytes before it.
+// ReadAt reads from the pinned view and from the changes of this connection. At the
+// end of the file it returns the bytes before the end, and io.EOF.
 func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	defer task.Guard(c.log, "read", &err)
 	if off < 0 {
@@ -28,7 +28,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 		return n, c.fail("read", err)
 	}
 	if off+int64(len(p)) <= dbheader.Size {
-		// Every transaction begins with this read, for the change counter.
+		// SQLite begins every transaction with this read, for the change counter.
 		if served := v.State.PageOne.Load(); served != nil {
 			return copy(p, served.Header[off:]), nil
 		}
@@ -50,7 +50,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// readChanged is ReadAt for a connection that has written something.
+// readChanged implements ReadAt for a connection that has changed pages.
 func (c *Conn) readChanged(v *view.View, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, done, err := c.tx.Read(p[n:], off)
@@ -138,8 +138,8 @@ func (c *Conn) servedLocally(v *view.View, pgno uint32, page []byte) (int, error
 	return len(page), nil
 }
 
-// servedOf returns how page 1 as served differs from page, which is as stored.
-// The schema cookie is higher by shift, among others.
+// servedOf returns the differences between page 1 as served and page, which is as
+// stored. One of them is the schema cookie, which is higher by shift.
 func servedOf(v *view.View, page []byte, shift uint32) (*dbheader.Served, error) {
 	if served := v.State.PageOne.Load(); served != nil {
 		return served, nil
@@ -151,13 +151,13 @@ func servedOf(v *view.View, page []byte, shift uint32) (*dbheader.Served, error)
 	served := dbheader.Serve(page, number, v.Commit, shift)
 	v.State.PageOne.Store(served)
 	if v.State.Counter.Load() != number {
-		v.State.PageOne.Store(nil) // it was just given another
+		v.State.PageOne.Store(nil) // the state was given another counter meanwhile
 	}
 	return served, nil
 }
 
-// readCommitted is readPage for a page that is in the write buffer. It reports
-// in done whether the page is there.
+// readCommitted implements readPage for a page in the write buffer. It reports in
+// done whether the page is there.
 func (c *Conn) readCommitted(v *view.View, pgno uint32, p []byte, in int64) (n int, done bool, err error) {
 	loc, ok := v.Lookup(pgno)
 	if !ok || loc.File.Segment == nil {

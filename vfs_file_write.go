@@ -96,9 +96,9 @@ func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.IsResized() }
 
 // IsRolledBack reports whether the file is as it is after a rollback: a write
 // has failed, after which SQLite can only be rolling back; or page 1 has the
-// change counter of the view, which each commit changes but those after the first
-// with locking_mode=EXCLUSIVE. A driver that does not tell of commits decides by
-// it.
+// change counter of the view, which each commit changes, except those after the
+// first with locking_mode=EXCLUSIVE. An adapter of a driver that does not pass
+// commits on uses it to decide.
 func (c *Conn) IsRolledBack() bool {
 	if !c.isWriting() {
 		return false
@@ -169,10 +169,10 @@ func (c *Conn) Rollback() {
 	}
 }
 
-// startAgain drops the changes and goes on with a view.
+// startAgain drops the changes and begins a transaction on view v.
 func (c *Conn) startAgain(v *view.View) {
 	if c.tx.HasNewCounter() {
-		// SQLite may go on with pages that it takes for those of this counter.
+		// SQLite may keep cached pages that it takes for those of this counter.
 		c.db.SkipCounter(c.tx.Counter())
 	}
 	c.db.writer.TakeBack(c.appended)

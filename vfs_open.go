@@ -16,8 +16,8 @@ type OpenMode struct {
 	SharedCache bool // SQLite opens the file for its shared cache
 }
 
-// ErrLocalFile means that a name is a plain local file's, which the driver opens
-// as it opens such files.
+// ErrLocalFile means that a name belongs to a plain local file. The driver opens it
+// like any local file.
 var ErrLocalFile = errors.New("not a replica, but a local file")
 
 // OpenConn opens the main database of a name for a connection of SQLite, with the
@@ -64,9 +64,9 @@ func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c 
 	case isSet(params["nolock"]) || isSet(params["immutable"]):
 		c.access = accessFixed
 	case mode.ReadOnly, mode.Create && !db.writer.MayBeEnabled():
-		// SQLite takes BEGIN IMMEDIATE for BEGIN where a file is read-only, so that
-		// programs that only read may say IMMEDIATE, too. A connection with mode=rw may
-		// be there to write later.
+		// SQLite treats BEGIN IMMEDIATE as BEGIN if a file is read-only, so that
+		// programs that only read may use IMMEDIATE, too. A connection with mode=rw
+		// may write later.
 		c.access = accessRead
 	}
 	db.join(c)
@@ -84,8 +84,8 @@ func (v *VFS) localFile(name string) error {
 	return ErrLocalFile
 }
 
-// route returns the key of the database that a name means, and how to get a
-// client for it. The function is nil for a local file.
+// route returns the key of the database that a name means, and a function that
+// returns a client for it. The function is nil for a local file.
 func (v *VFS) route(name string, params map[string]string) (key string, newClient newClientFunc) {
 	key = keyOfName(name, params)
 	if url := params[replicaURL]; url != "" {
@@ -105,7 +105,7 @@ func (v *VFS) route(name string, params map[string]string) (key string, newClien
 	}
 	if v.client == nil {
 		if !v.names.isEmpty() {
-			return key, nil // beside databases that were opened by URL
+			return key, nil // databases were opened by URL, and this name is a local file
 		}
 		return key, func() (ReplicaClient, bool, error) {
 			return nil, false, errors.New("no replica client: give one to NewVFS, or set Options.NewClient or the parameter replica_url")
@@ -117,8 +117,8 @@ func (v *VFS) route(name string, params map[string]string) (key string, newClien
 	return key, func() (ReplicaClient, bool, error) { return v.client, false, nil }
 }
 
-// isSet reads a boolean URI parameter as SQLite does: by the number at its
-// beginning, of which the low byte counts, or a word.
+// isSet reports whether a boolean URI parameter is true for SQLite: it begins with
+// a number whose low byte is not zero, or is a word for true.
 func isSet(s string) bool {
 	if digits := s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]; digits != "" {
 		n, err := strconv.ParseInt(digits, 10, 32)

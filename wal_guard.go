@@ -7,21 +7,21 @@ import (
 	"github.com/ltxvfs/litestream/internal/dbheader"
 )
 
-// errNoWAL means an attempt to go to WAL mode.
+// errNoWAL means that SQLite has tried to switch to WAL mode.
 var errNoWAL = fmt.Errorf("%w: there is no WAL mode", errInvalidValue)
 
-// walGuard knows what SQLite has tried that leads to WAL mode. With
-// locking_mode=EXCLUSIVE SQLite would go to WAL mode without shared memory, and
+// walGuard remembers attempts of SQLite to switch to WAL mode. With
+// locking_mode=EXCLUSIVE SQLite would enter WAL mode without shared memory, and
 // look for a log that cannot exist.
 type walGuard struct {
 	exclusive bool // the last PRAGMA locking_mode said EXCLUSIVE
-	tried     bool // SQLite has tried to go to WAL mode, and takes itself to be there
+	tried     bool // SQLite has tried to switch, and assumes WAL mode now
 }
 
-// watch looks at a PRAGMA of SQLite's own. The file hears of one that names its
-// database, or that names none if the file is the main database. A lock that is
-// held tells of EXCLUSIVE mode, too: within a transaction SQLite has an error
-// itself. Where neither tells, refuseWAL does.
+// watch checks a PRAGMA that SQLite handles itself. The file receives a PRAGMA that
+// names its database, or that names none if the file is the main database. Locked
+// also implies EXCLUSIVE mode, because within a transaction SQLite itself refuses
+// to switch. refuseWAL finds the cases that watch cannot see.
 func (g *walGuard) watch(name string, value *string, locked bool) error {
 	switch {
 	case value == nil:
@@ -33,11 +33,12 @@ func (g *walGuard) watch(name string, value *string, locked bool) error {
 	return nil
 }
 
-// refuseWAL returns an error for a page 1 by which SQLite goes to WAL mode. Once
-// it was committed, a connection with locking_mode=EXCLUSIVE could do nothing any
-// more. SQLite's backup copies a database in WAL mode with such a page, which is
-// fine: it changes the schema cookie as well, and SQLite reads page 1 again after
-// it has given up its lock. Where it does not give it up, that is refused, too.
+// refuseWAL returns an error for a page 1 that switches SQLite to WAL mode. After
+// its commit, a connection with locking_mode=EXCLUSIVE could not do anything any
+// more. SQLite's backup of a database in WAL mode writes such a page, too. That is
+// allowed, because it changes the schema cookie as well, and SQLite reads page 1
+// again after it has released its lock. With locking_mode=EXCLUSIVE it does not
+// release the lock, so refuseWAL refuses the page of a backup as well.
 func (c *Conn) refuseWAL(page []byte) error {
 	if len(page) < dbheader.Size || page[dbheader.OffWriteVersion] < 2 && page[dbheader.OffReadVersion] < 2 {
 		return nil

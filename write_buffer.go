@@ -67,7 +67,7 @@ func (t writeTiers) Offer(ctx context.Context, key pages.Key, page []byte) {
 	t.Source.OfferWait(ctx, key, page)
 }
 
-// writePages reads pages for write mode.
+// writePages is the source of pages as write mode sees it.
 type writePages struct{ db *database }
 
 func (p writePages) Page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
