@@ -112,7 +112,7 @@ func (c *Conn) fail(op string, err error) error {
 	return err
 }
 
-// pin sets the view that all reads see; nil means none.
+// pin sets the view that all reads see. A nil view ends that.
 func (c *Conn) pin(v *view.View) { c.pinned.Store(v) }
 
 // pinNewest pins the view that the next transaction sees. Files that only older
