@@ -36,9 +36,18 @@ type layer struct {
 // contract is what every store is built on.
 var contract = []string{"replica", "internal/clientio"}
 
+// The layers of the engine. Each list is what a layer may import; the next layer
+// stands on it.
+var (
+	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
+	belowRemote = append([]string{"internal/view"}, belowView...)
+	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree"}, belowRemote...)
+	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile"}
+)
+
 // layers are ordered from the packages that know nothing of their callers to
-// the programs. A new package below internal/ needs no entry unless it stands
-// above the root.
+// the programs. A package below internal/ that imports no other of this module
+// needs no entry.
 var layers = []layer{
 	{packages: []string{"internal/clientio"}},
 	{packages: []string{"replica"}, may: []string{"internal/clientio"}},
@@ -53,8 +62,25 @@ var layers = []layer{
 	// Tests of stores, which have the conformance suite write their files.
 	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest"}, contract...)},
 
-	// The mechanisms of the engine: never the root, never a store.
-	{packages: []string{"internal/..."}, may: []string{"replica", "internal/..."}},
+	// Formats and mechanisms that import others.
+	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
+	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
+	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
+	{packages: []string{"internal/commitdetect"}, may: []string{"internal/tempfile"}},
+	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
+
+	// The parts of the engine: never the root, never a store, and hydration,
+	// write mode and compaction never each other.
+	{packages: []string{"internal/view"}, may: belowView},
+	{packages: []string{"internal/view/viewtest"}, may: belowRemote},
+	{packages: []string{"internal/remote"}, may: belowRemote},
+	{packages: []string{"internal/pages"}, may: belowPages},
+	{packages: []string{"internal/hydrate"}, may: slices.Concat([]string{"internal/pages"}, onDisk, belowPages)},
+	{packages: []string{"internal/write"}, may: slices.Concat([]string{"internal/pages", "internal/tempfile"}, onDisk, belowPages)},
+	{packages: []string{"internal/compact"}, may: append([]string{"internal/remote", "internal/task"}, belowRemote...)},
+
+	// The rest imports nothing of this module.
+	{packages: []string{"internal/..."}},
 	{packages: []string{"."}, may: []string{"replica", "file", "internal/..."}},
 
 	{packages: []string{"docs"}}, // only tests
@@ -64,10 +90,12 @@ var layers = []layer{
 	}},
 }
 
-// highInternal are the packages below internal/ that stand above the root. The
-// root and the mechanisms must not import them, although "internal/..." matches
-// them.
-var highInternal = []string{"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest"}
+// highInternal are the packages below internal/ that stand above the root, or are
+// for tests. The root must not import them, although "internal/..." matches them.
+var highInternal = []string{
+	"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
+	"internal/btree/btreetest", "internal/ltxtest", "internal/testlog", "internal/testscale", "internal/view/viewtest",
+}
 
 // drivers are the packages that bind SQLite to Go, with all that is below them.
 var drivers = []string{"github.com/mattn/go-sqlite3", "github.com/psanford/sqlite3vfs", "github.com/ncruces/go-sqlite3"}
@@ -276,20 +304,53 @@ func TestLayers(t *testing.T) {
 // The rules of this module reject every import that goes upwards.
 func TestLayers_Rules(t *testing.T) {
 	base := imports{
-		"internal/clientio": {"context"}, "internal/bytesize": {}, "internal/view": {}, "internal/pages": {"internal/view"},
+		"internal/clientio": {"context"}, "internal/bytesize": {}, "internal/btree": {}, "internal/ltxio": {}, "internal/task": {},
+		"internal/ownfile": {}, "internal/pagefile": {"internal/ownfile"}, "internal/tempfile": {}, "internal/commitdetect": {"internal/tempfile"},
+		"internal/errs": {"internal/ltxio"}, "internal/dbheader": {"internal/errs"},
+		"internal/view": {"internal/dbheader", "replica"}, "internal/remote": {"internal/view", "internal/clientio"},
+		"internal/pages":   {"internal/remote", "internal/btree", "internal/task"},
+		"internal/hydrate": {"internal/pages", "internal/pagefile"}, "internal/write": {"internal/pages", "internal/pagefile", "internal/tempfile"},
+		"internal/compact":  {"internal/remote", "internal/task"},
 		"internal/killtest": {"."}, "internal/extension": {"."}, "internal/ltxtest": {"github.com/mattn/go-sqlite3"},
 		"internal/storetest": {"replicatest"}, "internal/storetest/sqltest": {".", "internal/storetest"},
 		"replica": {"internal/clientio"}, "file": {"replica"}, "memory": {"internal/clientio"}, "s3": {"replica", "internal/bytesize"},
 		"decorate": {"replica"}, "replicatest": {"replica"},
-		".":                  {"replica", "file", "internal/pages"},
+		".":                  {"replica", "file", "internal/hydrate", "internal/write", "internal/compact"},
 		"cmd/litestream-vfs": {".", "s3", "internal/extension"}, "examples/query": {".", "memory", "internal/ltxtest"},
 	}
 	for _, tt := range []struct {
 		from, to string
 		want     string // the line of the error, or part of it; empty: allowed
 	}{
-		{"internal/pages", "internal/bytesize", ""},
 		{"internal/pages", "replica", ""},
+		{"internal/pages", "internal/view", ""},
+		{"internal/hydrate", "internal/remote", ""},
+		{"internal/write", "internal/ownfile", ""},
+		{"internal/compact", "internal/errs", ""},
+		{".", "internal/bytesize", ""},
+		{".", "internal/commitdetect", ""},
+		{"internal/errs", "internal/view", "internal/errs must not import internal/view"},
+		{"internal/ltxio", "internal/errs", "internal/ltxio must not import internal/errs"},
+		{"internal/bytesize", "internal/ltxio", "internal/bytesize must not import internal/ltxio"},
+		{"internal/task", "internal/view", "internal/task must not import internal/view"},
+		{"internal/view", "internal/remote", "internal/view must not import internal/remote: internal/view -> internal/remote"},
+		{"internal/view", "internal/task", "internal/view must not import internal/task"},
+		{"internal/view", "internal/write", "internal/view must not import internal/write"},
+		{"internal/remote", "internal/pages", "internal/remote must not import internal/pages"},
+		{"internal/remote", "internal/compact", "internal/remote must not import internal/compact"},
+		{"internal/pages", "internal/hydrate", "internal/pages must not import internal/hydrate"},
+		{"internal/pages", "internal/write", "internal/pages must not import internal/write"},
+		{"internal/pages", "internal/tempfile", "internal/pages must not import internal/tempfile"},
+		{"internal/hydrate", "internal/write", "internal/hydrate must not import internal/write"},
+		{"internal/write", "internal/hydrate", "internal/write must not import internal/hydrate"},
+		{"internal/write", "internal/compact", "internal/write must not import internal/compact"},
+		{"internal/compact", "internal/write", "internal/compact must not import internal/write"},
+		{"internal/compact", "internal/pages", "internal/compact must not import internal/pages"},
+		{"internal/compact", ".", "internal/compact must not import .: internal/compact -> ."},
+		{"internal/write", ".", "internal/write must not import .: internal/write -> ."},
+		{"internal/hydrate", ".", "internal/hydrate must not import .: internal/hydrate -> ."},
+		{"internal/view", "internal/ltxtest", "internal/view must not import internal/ltxtest"},
+		{".", "internal/ltxtest", ". must not import internal/ltxtest"},
 		{"s3", "internal/clientio", ""},
 		{"examples/query", "gs", ""}, // not in this graph
 		{"cmd/litestream-vfs", "decorate", ""},
@@ -305,7 +366,7 @@ func TestLayers_Rules(t *testing.T) {
 		{"s3", "file", "s3 must not import file"},
 		{"s3", "internal/pages", "s3 must not import internal/pages: s3 -> internal/pages"},
 		{"decorate", "internal/view", "decorate must not import internal/view"},
-		{"internal/view", ".", "internal/pages must not import .: internal/pages -> internal/view -> ."},
+		{"internal/view", ".", "internal/compact must not import .: internal/compact -> internal/remote -> internal/view -> ."},
 		{"internal/view", "file", "internal/view must not import file"},
 		{"internal/view", "memory", "internal/view must not import memory"},
 		{"internal/view", "decorate", "internal/view must not import decorate"},
