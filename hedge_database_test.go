@@ -17,7 +17,7 @@ func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slo
 	putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 100, 7, pgnoRange(1, 100))
 	opts.PollInterval = -1
 	db = openHere(t, client, opts)
-	db.pages.Cache.Load().Lru.Purge()
+	db.pages.Reset(fakePageSize)
 	return db, client, func() {
 		var once sync.Once
 		client.open = func(view.Key, int64) error {

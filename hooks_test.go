@@ -120,6 +120,27 @@ func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
 	return db
 }
 
+// bodyClient is a hookClient whose bodies are read through a function.
+type bodyClient struct {
+	*hookClient
+	through func(ctx context.Context, off int64, r io.Reader) io.Reader
+}
+
+func (c *bodyClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	r, err := c.hookClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	if err != nil || c.through == nil {
+		return r, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{c.through(ctx, offset, r), r}, nil
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // encodeAgain replaces all files by the same in the other encoding.
 func encodeAgain(t *testing.T, client ReplicaClient) {
 	t.Helper()

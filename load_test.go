@@ -9,9 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
-	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -47,28 +45,6 @@ func TestPromise8_MuchNews(t *testing.T) {
 			t.Errorf("the view is %s after %d files", got, files)
 		}
 	})
-}
-
-// TestPromise8_KeptPages keeps pages of many files that come along: newest
-// versions, and no more than fit.
-func TestPromise8_KeptPages(t *testing.T) {
-	const limit = 32 << 10
-	kept := make(pages.Kept)
-	var last *view.File
-	for txid := ltx.TXID(2); txid <= 51; txid++ {
-		last, _ = viewtest.File(t, txid, txid, 4096, 100, viewtest.Scattered(2, 3, 100))
-		l := &remote.Loaded{File: last}
-		for pgno := range uint32(10) {
-			l.Keep(pgno+uint32(txid%5)+1, make([]byte, 4096))
-		}
-		kept.Keep(l, limit)
-	}
-	if n := len(kept) * 4096; n == 0 || n > limit {
-		t.Errorf("%d bytes are kept, want %d at most", n, limit)
-	}
-	if p, ok := kept[6]; !ok || p.File != last {
-		t.Error("an old version of a page is kept")
-	}
 }
 
 // TestPromise8_ListedSize has a listing say that a file is huge. Nothing is

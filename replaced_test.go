@@ -18,7 +18,6 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -232,7 +231,7 @@ func TestTravel_IntoAnotherHistory(t *testing.T) {
 			client := newHookClient()
 			p := counterPrimary(t, client, 3)
 			db := openHere(t, client, Options{CacheSize: 512 << 10})
-			db.pages.Cache.Store(pages.NewCache(db.opts.CacheSize, uint32(p.PageSize()))) // nothing is known
+			db.pages.Reset(uint32(p.PageSize())) // nothing is known
 			v := db.Current.Load()
 			q := replace(t, client, p, 6)
 			var past *view.View
@@ -372,7 +371,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	a := ltxtest.New(t, client, ltxtest.Options{Start: start, PageSize: 65536})
 	a.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(2000000))")
 	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1, CacheSize: 1 << 20})
-	want := db.pages.Cache.Load().Size()
+	want := db.pages.CacheRoom()
 	c := connOf(db, nil)
 	c.pinNewest()
 	if err := db.writer.Begin(holder{c}); err != nil {
@@ -385,7 +384,7 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	if seen := db.refresh(t.Context()); !errors.Is(seen.err(), errs.ErrWriting) {
 		t.Fatal(seen.err())
 	}
-	if got := db.pages.Cache.Load().Size(); got != want {
+	if got := db.pages.CacheRoom(); got != want {
 		t.Errorf("%d pages of %d bytes may be kept, before %d", got, db.Current.Load().PageSize, want)
 	}
 }

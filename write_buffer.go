@@ -61,8 +61,6 @@ func newWriter(db *database) *writer {
 // writeTiers gives the pages of uploaded files to the tiers that reads use.
 type writeTiers struct{ *pages.Source }
 
-func (t writeTiers) TakesOffers() bool { return t.Local != pages.NoTier{} }
-
 func (t writeTiers) Offer(ctx context.Context, key pages.Key, page []byte) {
 	t.Source.OfferWait(ctx, key, page)
 }

@@ -19,4 +19,5 @@ func (p *BufferPool) Get(n int) *[]byte {
 	return buf
 }
 
+// Put takes a buffer back that Get returned.
 func (p *BufferPool) Put(buf *[]byte) { p.pool.Put(buf) }

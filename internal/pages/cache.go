@@ -9,10 +9,10 @@ import (
 type Key struct {
 	Version ltx.TXID
 	Pgno    uint32
-	Epoch   uint32
+	Epoch   uint32 // of the view; versions of different epochs are unrelated
 }
 
-// Cache maps page versions to their content, so nothing in it ever goes
+// pageCache maps page versions to their content, so nothing in it ever goes
 // stale. It is safe for concurrent use; the pages that it returns are
 // read-only. A nil pageCache holds nothing.
 //
@@ -21,25 +21,27 @@ type Key struct {
 // use. Interior pages of b-trees count as used twice from the start, because
 // SQLite keeps them in its own cache during a scan and their further uses do
 // not show here.
-type Cache struct {
-	Lru   *lru.TwoQueueCache[Key, []byte]
-	pages int
+type pageCache struct {
+	lru   *lru.TwoQueueCache[Key, []byte]
+	pages int // that it has room for
 }
 
-// Size returns how many pages the cache has room for.
-func (c *Cache) Size() int {
+// size returns how many pages the cache has room for.
+func (c *pageCache) size() int {
 	if c == nil {
 		return 0
 	}
 	return c.pages
 }
 
-// CacheEntryOverhead is the memory that an entry takes beside its page: a list
+// cacheEntryOverhead is the memory that an entry takes beside its page: a list
 // element, a map slot, and the key of an evicted page in one of the queues.
-const CacheEntryOverhead = 256
+const cacheEntryOverhead = 256
 
-func NewCache(size int64, pageSize uint32) *Cache {
-	n := size / (int64(pageSize) + CacheEntryOverhead)
+// newCache returns an empty cache that takes at most size bytes for pages of
+// pageSize bytes. It returns nil if hardly any page fits.
+func newCache(size int64, pageSize uint32) *pageCache {
+	n := size / (int64(pageSize) + cacheEntryOverhead)
 	if n < 2 { // two queues need at least two entries
 		return nil
 	}
@@ -47,42 +49,44 @@ func NewCache(size int64, pageSize uint32) *Cache {
 	if err != nil {
 		return nil // does not happen for a size of at least 2
 	}
-	return &Cache{c, int(n)}
+	return &pageCache{c, int(n)}
 }
 
-func (c *Cache) Get(k Key) ([]byte, bool) {
+// get returns a page, and counts that as a use of it.
+func (c *pageCache) get(k Key) ([]byte, bool) {
 	if c == nil {
 		return nil, false
 	}
-	return c.Lru.Get(k)
+	return c.lru.Get(k)
 }
 
-// Peek is get without counting as a use.
-func (c *Cache) Peek(k Key) ([]byte, bool) {
+// peek is get without counting as a use.
+func (c *pageCache) peek(k Key) ([]byte, bool) {
 	if c == nil {
 		return nil, false
 	}
-	return c.Lru.Peek(k)
+	return c.lru.Peek(k)
 }
 
-func (c *Cache) Add(k Key, page []byte) {
+// add puts a page into the cache.
+func (c *pageCache) add(k Key, page []byte) {
 	if c != nil {
-		c.Lru.Add(k, page)
+		c.lru.Add(k, page)
 	}
 }
 
 // addNew is add for a page that may be in the cache already. Adding it does
 // not count as a use.
-func (c *Cache) addNew(k Key, page []byte) {
-	if _, ok := c.Peek(k); !ok {
-		c.Add(k, page)
+func (c *pageCache) addNew(k Key, page []byte) {
+	if _, ok := c.peek(k); !ok {
+		c.add(k, page)
 	}
 }
 
 // keep is add for a page that a scan must not displace.
-func (c *Cache) keep(k Key, page []byte) {
+func (c *pageCache) keep(k Key, page []byte) {
 	if c != nil {
-		c.Lru.Add(k, page)
-		c.Lru.Get(k)
+		c.lru.Add(k, page)
+		c.lru.Get(k)
 	}
 }

@@ -13,9 +13,9 @@ import (
 // before, those that are to be kept are.
 func TestCache_ScanKeeps(t *testing.T) {
 	for _, pages := range []uint32{8, 100, 10_000} {
-		c := NewCache(int64(pages)*(512+CacheEntryOverhead), 512)
-		if c.Size() != int(pages) {
-			t.Fatalf("%d pages, want %d", c.Size(), pages)
+		c := newCache(int64(pages)*(512+cacheEntryOverhead), 512)
+		if c.size() != int(pages) {
+			t.Fatalf("%d pages, want %d", c.size(), pages)
 		}
 		kept, old := pages/2, pages/4
 		page := make([]byte, 512)
@@ -23,14 +23,14 @@ func TestCache_ScanKeeps(t *testing.T) {
 			c.keep(Key{1, i + 1, 0}, page)
 		}
 		for i := range old {
-			c.Add(Key{2, i + 1, 0}, page)
+			c.add(Key{2, i + 1, 0}, page)
 		}
 		for i := range 10 * pages {
-			c.Add(Key{3, i + 1, 0}, page)
+			c.add(Key{3, i + 1, 0}, page)
 		}
 		count := func(version ltx.TXID) (n uint32) {
 			for pgno := range pages {
-				if _, ok := c.Peek(Key{version, pgno + 1, 0}); ok {
+				if _, ok := c.peek(Key{version, pgno + 1, 0}); ok {
 					n++
 				}
 			}
@@ -51,19 +51,19 @@ func TestPromise8_CacheSizeKept(t *testing.T) {
 	for _, pageSize := range []uint32{512, 4096, 65536} {
 		const size = 4 << 20
 		before := viewtest.HeapInUse()
-		c := NewCache(size, pageSize)
+		c := newCache(size, pageSize)
 		for i := range uint32(4 * size / pageSize) {
 			k := Key{Version: 1, Pgno: i + 1}
 			if page := make([]byte, pageSize); i%3 == 0 {
 				c.keep(k, page)
 			} else {
-				c.Add(k, page)
+				c.add(k, page)
 			}
-			c.Add(Key{Version: 1, Pgno: max(i, 10) - 9}, make([]byte, pageSize)) // again
-			c.Get(Key{Version: 1, Pgno: i/2 + 1})
+			c.add(Key{Version: 1, Pgno: max(i, 10) - 9}, make([]byte, pageSize)) // again
+			c.get(Key{Version: 1, Pgno: i/2 + 1})
 		}
 		after := viewtest.HeapInUse()
-		if n := int64(c.Lru.Len()); n*int64(pageSize) > size || n*int64(pageSize) < size/2 {
+		if n := int64(c.lru.Len()); n*int64(pageSize) > size || n*int64(pageSize) < size/2 {
 			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
 		}
 		t.Logf("page size %d: %d bytes of heap for a cache of %d", pageSize, after-before, size)

@@ -10,15 +10,16 @@ type Counters struct {
 	localHits    atomic.Int64 // in the local tier
 
 	prefetched atomic.Int64 // pages that were prefetched
-	unused     atomic.Int64 // of these, given up
+	unused     atomic.Int64 // prefetched pages that were given up
 }
 
-// pageCounts are the values of pageCounters at a time.
+// pageCounts holds the values of Counters at one time.
 type pageCounts struct {
 	Hits, Misses, PrefetchHits, LocalHits int64
 	Prefetched, Unused                    int64
 }
 
+// Counts returns the present values.
 func (c *Counters) Counts() pageCounts {
 	return pageCounts{
 		Hits: c.hits.Load(), Misses: c.misses.Load(), PrefetchHits: c.prefetchHits.Load(), LocalHits: c.localHits.Load(),

@@ -8,17 +8,18 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 )
 
-// Flight is the fetch of a page, which several readers can wait for. The
+// flight is the fetch of a page, which several readers can wait for. The
 // flight of a page that was prefetched stays in the table after it has landed,
 // until a reader asks for the page or the scan that it is for gives it up.
-type Flight struct {
-	done   chan struct{}  // made by the first reader that waits; guarded by flights.mu
-	phase  flightPhase    // guarded by flights.mu
-	claim  claim          // guarded by flights.mu
-	ticket *remote.Ticket // of its request, while that queues; guarded by flights.mu
+type flight struct {
+	// Guarded by flights.mu.
+	done   chan struct{} // made by the first reader that waits
+	phase  flightPhase
+	claim  claim
+	ticket *remote.Ticket // of its request, while that queues
 
 	origin    origin    // set before the flight is registered
-	admission admission // changed by land only
+	admission admission // changed only by land, under flights.mu
 
 	// Valid after it has landed.
 	page []byte
@@ -88,27 +89,27 @@ func (a admission) String() string { return [...]string{"new", "not", "kept"}[a]
 //
 // Lock order: flights.mu, then the lock of the cache.
 type flights struct {
-	cache  *atomic.Pointer[Cache]
+	cache  *atomic.Pointer[pageCache]
 	counts *Counters
 
-	Mu struct {
-		sync.Mutex                 // duty: at most one flight of a page
-		Of         map[Key]*Flight // in flight, or landed and unclaimed
-		Unclaimed  int             // flights in of that are unclaimed
+	mu struct {
+		sync.Mutex                 // makes sure that a page has at most one flight
+		of         map[Key]*flight // in flight, or landed and unclaimed
+		unclaimed  int             // number of flights in of that are unclaimed
 	}
 }
 
-func newFlights(cache *atomic.Pointer[Cache], counts *Counters) *flights {
+func newFlights(cache *atomic.Pointer[pageCache], counts *Counters) *flights {
 	t := &flights{cache: cache, counts: counts}
-	t.Mu.Of = make(map[Key]*Flight)
+	t.mu.of = make(map[Key]*flight)
 	return t
 }
 
 // takeLanded takes a page that was prefetched, nil if it was not.
 func (t *flights) takeLanded(key Key) []byte {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	f := t.Mu.Of[key]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.mu.of[key]
 	if f == nil || f.phase != landed {
 		return nil
 	}
@@ -119,17 +120,17 @@ func (t *flights) takeLanded(key Key) []byte {
 
 // peek returns a page that was prefetched, without counting as a use of it.
 func (t *flights) peek(key Key) []byte {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	if f := t.Mu.Of[key]; f != nil && f.phase == landed && f.err == nil {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.mu.of[key]; f != nil && f.phase == landed && f.err == nil {
 		return f.page
 	}
 	return nil
 }
 
-// joined is a flight as a reader finds it that needs the page.
+// joined is a flight as it is found by a reader that needs the page.
 type joined struct {
-	*Flight
+	*flight
 	begun  bool            // the reader has to fetch the page and land the flight
 	done   <-chan struct{} // closed when it lands; nil if it was begun or has landed
 	ticket *remote.Ticket  // of its request, if that queues
@@ -137,26 +138,26 @@ type joined struct {
 
 // join returns the flight of a page, which it begins if there is none.
 func (t *flights) join(key Key) joined {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	f := t.Mu.Of[key]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.mu.of[key]
 	switch {
 	case f == nil:
-		f = &Flight{origin: byReader, claim: claimed}
-		t.Mu.Of[key] = f
-		return joined{Flight: f, begun: true}
+		f = &flight{origin: byReader, claim: claimed}
+		t.mu.of[key] = f
+		return joined{flight: f, begun: true}
 	case f.phase == landed:
-		return joined{Flight: f}
+		return joined{flight: f}
 	case f.done == nil:
 		f.done = make(chan struct{})
 	}
-	return joined{Flight: f, done: f.done, ticket: f.ticket}
+	return joined{flight: f, done: f.done, ticket: f.ticket}
 }
 
 // landing is the end of a flight.
 type landing struct {
 	key      Key
-	f        *Flight
+	f        *flight
 	page     []byte
 	err      error
 	interior bool // the page is an interior page of a b-tree
@@ -165,8 +166,8 @@ type landing struct {
 // land ends flights. It takes many at once, so that the goroutines that decode
 // pages and those that use them do not contend for the lock.
 func (t *flights) land(all []landing) {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, l := range all {
 		f := l.f
 		f.page, f.err, f.phase = l.page, l.err, landed
@@ -185,37 +186,37 @@ func (t *flights) land(all []landing) {
 	}
 }
 
-// register adds a flight. It does not if there is one of that page already, or
-// if the flight is unclaimed and there are limit such flights.
-func (t *flights) register(key Key, f *Flight, limit int) (added, full bool) {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	if t.Mu.Of[key] != nil {
+// register adds a flight unless there is one of that page already, or the flight
+// is unclaimed and there are limit such flights.
+func (t *flights) register(key Key, f *flight, limit int) (added, full bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.of[key] != nil {
 		return false, false
 	}
 	if f.claim == unclaimed {
-		if t.Mu.Unclaimed >= limit {
+		if t.mu.unclaimed >= limit {
 			return false, true
 		}
-		t.Mu.Unclaimed++
+		t.mu.unclaimed++
 	}
-	t.Mu.Of[key] = f
+	t.mu.of[key] = f
 	return true, false
 }
 
 // has reports whether a page is in flight, or was prefetched.
 func (t *flights) has(key Key) bool {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	return t.Mu.Of[key] != nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.of[key] != nil
 }
 
-// Use claims a page that a reader has found in the cache, and that may be
+// use claims a page that a reader has found in the cache and that may be
 // prefetched as well.
-func (t *flights) Use(key Key) {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	switch f := t.Mu.Of[key]; {
+func (t *flights) use(key Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch f := t.mu.of[key]; {
 	case f == nil:
 	case f.phase == landed:
 		t.settle(key, f)
@@ -226,22 +227,22 @@ func (t *flights) Use(key Key) {
 
 // room returns how many more pages may be prefetched, if the limit is as given.
 func (t *flights) room(limit int) int {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	return max(0, limit-t.Mu.Unclaimed)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return max(0, limit-t.mu.unclaimed)
 }
 
 // take counts the use of a page by a reader that has waited for it.
-func (t *flights) take(key Key, f *Flight) {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
+func (t *flights) take(key Key, f *flight) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch f.claim {
 	case missed:
 		f.claim = claimed
 		t.counts.misses.Add(1)
 	case unclaimed:
 		t.counts.prefetchHits.Add(1)
-		if t.Mu.Of[key] == f {
+		if t.mu.of[key] == f {
 			t.settle(key, f)
 		}
 	default:
@@ -250,9 +251,9 @@ func (t *flights) take(key Key, f *Flight) {
 }
 
 // settle takes a flight that has landed out of the table, and hands its page
-// on to the cache. Called under mu.
-func (t *flights) settle(key Key, f *Flight) {
-	delete(t.Mu.Of, key)
+// on to the cache. The caller holds mu.
+func (t *flights) settle(key Key, f *flight) {
+	delete(t.mu.of, key)
 	t.unclaim(f)
 	if f.err != nil {
 		return
@@ -266,21 +267,21 @@ func (t *flights) settle(key Key, f *Flight) {
 	}
 }
 
-// unclaim makes a flight count as prefetched no more. Called under mu.
-func (t *flights) unclaim(f *Flight) {
+// unclaim makes a flight count as prefetched no more. The caller holds mu.
+func (t *flights) unclaim(f *flight) {
 	if f.claim == unclaimed {
 		f.claim = claimed
-		t.Mu.Unclaimed--
+		t.mu.unclaimed--
 	}
 }
 
 // giveUp gives up pages that were prefetched. Their flights hand them on to
 // the cache, now or when they land.
 func (t *flights) giveUp(keys ...Key) {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, key := range keys {
-		f := t.Mu.Of[key]
+		f := t.mu.of[key]
 		if f == nil || f.claim != unclaimed {
 			continue
 		}
@@ -297,27 +298,27 @@ func (t *flights) giveUp(keys ...Key) {
 
 // clear forgets every flight.
 func (t *flights) clear() {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	clear(t.Mu.Of)
-	t.Mu.Unclaimed = 0
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.mu.of)
+	t.mu.unclaimed = 0
 }
 
 // setTicket notes the ticket of the request that fetches some pages. It
 // reports whether a reader waits for one of them already.
-func (t *flights) setTicket(wants []Want, ticket *remote.Ticket) (awaited bool) {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
+func (t *flights) setTicket(wants []want, ticket *remote.Ticket) (awaited bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, w := range wants {
-		w.F.ticket = ticket
-		awaited = awaited || w.F.done != nil
+		w.flight.ticket = ticket
+		awaited = awaited || w.flight.done != nil
 	}
 	return awaited
 }
 
 // isAwaited reports whether a reader waits for one of the pages.
-func (t *flights) isAwaited(wants []Want) bool {
-	t.Mu.Lock()
-	defer t.Mu.Unlock()
-	return slices.ContainsFunc(wants, func(w Want) bool { return w.F.done != nil })
+func (t *flights) isAwaited(wants []want) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(wants, func(w want) bool { return w.flight.done != nil })
 }

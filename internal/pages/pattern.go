@@ -8,22 +8,22 @@ import (
 
 // A pattern tells in which order pages are going to be read.
 type pattern interface {
-	// Next returns up to n more pages, and the pages that it has to know before
+	// next returns up to n more pages, and the pages that it has to know before
 	// it can go on. It returns no pages at the end, and while it cannot go on.
-	Next(n int) (pgnos, needs []uint32)
+	next(n int) (pgnos, needs []uint32)
 }
 
-// RunPattern is pages in the order of their numbers, or against it, from pgno
-// to before end.
-type RunPattern struct {
-	Pgno, End uint32
-	Dir       int
+// runPattern is pages in the order of their numbers, or in the reverse order,
+// from pgno up to but not including end.
+type runPattern struct {
+	pgno, end uint32
+	dir       int
 }
 
-func (p *RunPattern) Next(n int) (pgnos, _ []uint32) {
-	for ; n > 0 && p.Pgno != p.End; n-- {
-		pgnos = append(pgnos, p.Pgno)
-		p.Pgno += uint32(p.Dir)
+func (p *runPattern) next(n int) (pgnos, _ []uint32) {
+	for ; n > 0 && p.pgno != p.end; n-- {
+		pgnos = append(pgnos, p.pgno)
+		p.pgno += uint32(p.dir)
 	}
 	return pgnos, nil
 }
@@ -31,12 +31,12 @@ func (p *RunPattern) Next(n int) (pgnos, _ []uint32) {
 // treePattern is the pages of one level of a b-tree, in the order of their keys
 // or against it.
 type treePattern struct {
-	w   TreeWalk
+	w   treeWalk
 	at  place // of the page predicted last
-	dir int
+	dir int   // 1 or -1
 }
 
-func (p *treePattern) Next(n int) (pgnos, needs []uint32) {
+func (p *treePattern) next(n int) (pgnos, needs []uint32) {
 	for range n {
 		at, missing, ok := p.w.beside(p.at, p.dir)
 		if !ok {
@@ -46,23 +46,23 @@ func (p *treePattern) Next(n int) (pgnos, needs []uint32) {
 			return pgnos, needs
 		}
 		p.at = at
-		pgnos = append(pgnos, at.Pgno())
+		pgnos = append(pgnos, at.pgno())
 	}
 	return pgnos, p.w.ahead(p.at, p.dir, n)
 }
 
 // ahead returns the interior pages that the walk has to know to go on n pages
 // beyond a place, except those that it knows.
-func (w TreeWalk) ahead(at place, dir, n int) (needs []uint32) {
-	left := at.I
+func (w treeWalk) ahead(at place, dir, n int) (needs []uint32) {
+	left := at.i
 	if dir > 0 {
-		left = at.page.Children() - 1 - at.I
+		left = at.page.Children() - 1 - at.i
 	}
-	above, ok := w.Place(at.Parent)
+	above, ok := w.place(at.parent)
 	for ok && left < 2*n {
 		if above, _, ok = w.beside(above, dir); ok {
-			if w.raw(above.Pgno()) == nil {
-				needs = append(needs, above.Pgno())
+			if w.raw(above.pgno()) == nil {
+				needs = append(needs, above.pgno())
 			}
 			left += at.page.Children()
 		}
@@ -70,38 +70,38 @@ func (w TreeWalk) ahead(at place, dir, n int) (needs []uint32) {
 	return needs
 }
 
-// RowsPattern is the pages of a table that hold the rows of successive entries
+// rowsPattern is the pages of a table that hold the rows of successive entries
 // of an index.
-type RowsPattern struct {
-	W     TreeWalk
-	Root  uint32 // of the table
-	Depth int    // of its leaves
+type rowsPattern struct {
+	w     treeWalk
+	root  uint32 // of the table
+	depth int    // of its leaves
 
-	Leaf    uint32 // of the index
-	Entries btree.Page
+	leaf    uint32 // of the index
+	entries btree.Page
 	k       int  // number of the next entry in the leaf
-	Dir     int  // 1 or -1
+	dir     int  // 1 or -1
 	equal   bool // the pattern ends where the key changes
 
 	blocked []int64 // rowids whose page depends on interior pages that are not known
-	Last    uint32  // page predicted last
+	last    uint32  // page predicted last
 }
 
 // maxBlocked bounds the rows that wait for interior pages.
 const maxBlocked = 1 << 10
 
-func (p *RowsPattern) Next(n int) (pgnos, needs []uint32) {
+func (p *rowsPattern) next(n int) (pgnos, needs []uint32) {
 	add := func(rowid int64) {
-		pgno, missing := p.W.descend(p.Root, p.Depth, rowid)
+		pgno, missing := p.w.descend(p.root, p.depth, rowid)
 		switch {
 		case missing != 0:
 			p.blocked = append(p.blocked, rowid)
 			if !slices.Contains(needs, missing) {
 				needs = append(needs, missing)
 			}
-		case pgno != 0 && pgno != p.Last:
+		case pgno != 0 && pgno != p.last:
 			pgnos = append(pgnos, pgno)
-			p.Last = pgno
+			p.last = pgno
 		}
 	}
 	blocked := p.blocked
@@ -127,38 +127,38 @@ func (p *RowsPattern) Next(n int) (pgnos, needs []uint32) {
 
 // entry returns the rowid of the next entry of the index. More is false at the
 // end, and if that depends on the page missing.
-func (p *RowsPattern) entry() (rowid int64, more bool, missing uint32) {
+func (p *rowsPattern) entry() (rowid int64, more bool, missing uint32) {
 	for range 2 {
-		if p.k >= 0 && p.k < p.Entries.Cells() {
-			if before := p.k - p.Dir; p.equal && before >= 0 && before < p.Entries.Cells() && !p.Entries.SameKey(before, p.k) {
+		if p.k >= 0 && p.k < p.entries.Cells() {
+			if before := p.k - p.dir; p.equal && before >= 0 && before < p.entries.Cells() && !p.entries.SameKey(before, p.k) {
 				return 0, false, 0
 			}
-			rowid, ok := p.Entries.IndexRowid(p.k)
-			p.k += p.Dir
+			rowid, ok := p.entries.IndexRowid(p.k)
+			p.k += p.dir
 			return rowid, ok, 0
 		}
-		at, ok := p.W.Place(p.Leaf)
+		at, ok := p.w.place(p.leaf)
 		if !ok || p.equal {
 			return 0, false, 0
 		}
-		next, missing, ok := p.W.beside(at, p.Dir)
+		next, missing, ok := p.w.beside(at, p.dir)
 		if !ok {
 			return 0, false, missing
 		}
-		leaf, ok := p.W.Page(next.Pgno())
+		leaf, ok := p.w.page(next.pgno())
 		if !ok {
-			return 0, false, next.Pgno()
+			return 0, false, next.pgno()
 		}
 		if leaf.Kind() != btree.LeafIndex {
 			return 0, false, 0
 		}
-		p.Leaf, p.Entries, p.k = next.Pgno(), leaf, 0
-		if p.Dir < 0 {
+		p.leaf, p.entries, p.k = next.pgno(), leaf, 0
+		if p.dir < 0 {
 			p.k = leaf.Cells() - 1
 		}
 		// The parent of two leaves holds the entry between them.
-		if next.Parent == at.Parent {
-			if rowid, ok := at.page.IndexRowid(min(at.I, next.I)); ok {
+		if next.parent == at.parent {
+			if rowid, ok := at.page.IndexRowid(min(at.i, next.i)); ok {
 				return rowid, true, 0
 			}
 		}
@@ -168,22 +168,22 @@ func (p *RowsPattern) entry() (rowid int64, more bool, missing uint32) {
 
 // leavesAhead returns the leaves of the index that lead to the next n rows,
 // except those that are known.
-func (p *RowsPattern) leavesAhead(n int) (needs []uint32) {
+func (p *rowsPattern) leavesAhead(n int) (needs []uint32) {
 	if p.equal {
 		return nil
 	}
 	left := p.k + 1
-	if p.Dir > 0 {
-		left = p.Entries.Cells() - p.k
+	if p.dir > 0 {
+		left = p.entries.Cells() - p.k
 	}
-	at, ok := p.W.Place(p.Leaf)
+	at, ok := p.w.place(p.leaf)
 	for ok && left < 2*n {
 		var missing uint32
-		if at, missing, ok = p.W.beside(at, p.Dir); ok {
-			if p.W.raw(at.Pgno()) == nil {
-				needs = append(needs, at.Pgno())
+		if at, missing, ok = p.w.beside(at, p.dir); ok {
+			if p.w.raw(at.pgno()) == nil {
+				needs = append(needs, at.pgno())
 			}
-			left += max(p.Entries.Cells(), 1)
+			left += max(p.entries.Cells(), 1)
 		} else if missing != 0 {
 			needs = append(needs, missing)
 		}

@@ -12,9 +12,9 @@ import (
 func (p *Predictor) predict(pgno uint32) (_ pattern, window int) {
 	w := p.walk()
 	if run := p.overflow(w, pgno); run != nil {
-		return run, int(run.End - run.Pgno)
+		return run, int(run.end - run.pgno)
 	}
-	if at, ok := w.Place(pgno); ok {
+	if at, ok := w.place(pgno); ok {
 		if rows := p.rows(w, pgno, at); rows != nil {
 			return rows, 2 * firstWindow
 		}
@@ -30,11 +30,11 @@ func (p *Predictor) predict(pgno uint32) (_ pattern, window int) {
 	}
 	for _, dir := range []int{1, -1} {
 		if d := uint32(dir); p.wasRead(pgno-d) && p.wasRead(pgno-2*d) {
-			end := p.View.Commit + 1
+			end := p.view.Commit + 1
 			if dir < 0 {
 				end = 0
 			}
-			return &RunPattern{pgno + d, end, dir}, firstWindow
+			return &runPattern{pgno + d, end, dir}, firstWindow
 		}
 	}
 	return nil, 0
@@ -47,9 +47,9 @@ func (p *Predictor) wasRead(pgno uint32) bool {
 
 // direction returns the direction in which the reads go through the leaves of
 // a tree, 0 if they do not.
-func (p *Predictor) direction(w TreeWalk, pgno uint32, at place) int {
+func (p *Predictor) direction(w treeWalk, pgno uint32, at place) int {
 	for _, dir := range []int{1, -1} {
-		if before, _, ok := w.beside(at, -dir); ok && p.wasRead(before.Pgno()) {
+		if before, _, ok := w.beside(at, -dir); ok && p.wasRead(before.pgno()) {
 			return dir
 		}
 	}
@@ -59,14 +59,14 @@ func (p *Predictor) direction(w TreeWalk, pgno uint32, at place) int {
 // overflow returns the rest of an overflow chain that begins with a page and
 // belongs to a row that was just read. The pages of a chain mostly have
 // successive numbers.
-func (p *Predictor) overflow(w TreeWalk, pgno uint32) *RunPattern {
+func (p *Predictor) overflow(w treeWalk, pgno uint32) *runPattern {
 	for i := range min(p.m, recentLeaves) {
-		leaf, ok := w.Page(p.leaves[(p.m-1-i)%recentLeaves])
+		leaf, ok := w.page(p.leaves[(p.m-1-i)%recentLeaves])
 		if !ok {
 			continue
 		}
 		if pages := leaf.OverflowFrom(pgno); pages > 1 {
-			return &RunPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.View.Commit)+1)), 1}
+			return &runPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.view.Commit)+1)), 1}
 		}
 	}
 	return nil
@@ -75,11 +75,11 @@ func (p *Predictor) overflow(w TreeWalk, pgno uint32) *RunPattern {
 // rows returns the pages of the rows that the entries of an index lead to. That
 // is the pattern if a page that was just read holds the row of an entry, and
 // pgno the row of the next one.
-func (p *Predictor) rows(w TreeWalk, pgno uint32, at place) *RowsPattern {
+func (p *Predictor) rows(w treeWalk, pgno uint32, at place) *rowsPattern {
 	if p.index == 0 || at.page.Kind() != btree.InteriorTable {
 		return nil
 	}
-	entries, ok := w.Page(p.index)
+	entries, ok := w.page(p.index)
 	if !ok || entries.Kind() != btree.LeafIndex {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (p *Predictor) rows(w TreeWalk, pgno uint32, at place) *RowsPattern {
 	}
 	for i := range min(p.n, recentPages) {
 		q := p.recent[(p.n-1-i)%recentPages]
-		before, ok := w.Place(q)
+		before, ok := w.place(q)
 		if !ok || before.page.Kind() != btree.InteriorTable || q == pgno {
 			continue
 		}
@@ -102,9 +102,9 @@ func (p *Predictor) rows(w TreeWalk, pgno uint32, at place) *RowsPattern {
 					continue
 				}
 				root, depth := w.root(pgno)
-				return &RowsPattern{
-					W: w, Root: root, Depth: depth, Leaf: p.index, Entries: entries,
-					k: k + dir, Dir: dir, equal: entries.SameKey(k-dir, k), Last: pgno,
+				return &rowsPattern{
+					w: w, root: root, depth: depth, leaf: p.index, entries: entries,
+					k: k + dir, dir: dir, equal: entries.SameKey(k-dir, k), last: pgno,
 				}
 			}
 		}

@@ -37,15 +37,16 @@ const (
 // pattern. It belongs to one connection, and is not safe for concurrent use.
 type Predictor struct {
 	*Prefetcher
-	View   *view.View           // that all else is about
+	view   *view.View           // that the other fields are about
 	recent [recentPages]uint32  // pages read last, a ring
 	n      int                  // number of pages read
 	leaves [recentLeaves]uint32 // leaves read last, a ring
 	m      int                  // number of leaves read
 	index  uint32               // leaf of an index read last; 0 if there is none
-	Scans  []*Scan              // the one used last comes first
+	scans  []*scan              // the one used last comes first
 }
 
+// NewPredictor returns the predictor of a new connection.
 func NewPredictor(p *Prefetcher) Predictor { return Predictor{Prefetcher: p} }
 
 // Hit is called for a page that was known when it was read. Cached tells
@@ -54,7 +55,7 @@ func (p *Predictor) Hit(v *view.View, pgno uint32, page []byte, cached bool) {
 	if !p.isEnabled() {
 		return
 	}
-	p.At(v)
+	p.at(v)
 	if !p.follow(pgno, cached) && btree.IsLeaf(page) {
 		// The scan would wait at the end of the cache if it was only noticed there.
 		if w := p.walk(); p.n > 0 && w.isAfter(pgno, p.recent[(p.n-1)%recentPages]) {
@@ -70,14 +71,14 @@ func (p *Predictor) Miss(v *view.View, pgno uint32) {
 	if !p.isEnabled() {
 		return
 	}
-	p.At(v)
+	p.at(v)
 	if !p.follow(pgno, false) {
 		p.start(pgno, true)
 		return
 	}
-	if loc, ok := v.Lookup(pgno); ok && !p.pages.Flights.has(Key{loc.Version, pgno, v.Epoch}) {
+	if loc, ok := v.Lookup(pgno); ok && !p.pages.flights.has(Key{loc.Version, pgno, v.Epoch}) {
 		// The request failed, and so have those for the next pages.
-		s := p.Scans[0]
+		s := p.scans[0]
 		again := append([]uint32{pgno}, s.pending[:min(len(s.pending), topUp)]...)
 		p.Prefetch(v, again, pgno, s)
 	}
@@ -85,27 +86,28 @@ func (p *Predictor) Miss(v *view.View, pgno uint32) {
 
 // Fetched is called for a page that was not known when it was read.
 func (p *Predictor) Fetched(v *view.View, pgno uint32, page []byte) {
-	p.At(v)
+	p.at(v)
 	p.note(pgno, page)
-	if b, ok := p.pages.Trees.parse(pgno, page); ok && b.Kind().IsInterior() && p.isEnabled() {
+	if b, ok := p.pages.trees.parse(pgno, page); ok && b.Kind().IsInterior() && p.isEnabled() {
 		p.prefetchSiblings(pgno)
 	}
 }
 
-// End gives up the pages that were prefetched.
+// End ends all scans and gives up the pages that were prefetched for them. It is
+// called at the end of a transaction.
 func (p *Predictor) End() {
-	for _, s := range p.Scans {
+	for _, s := range p.scans {
 		p.drop(s)
 	}
-	p.Scans = nil
+	p.scans = nil
 	p.index = 0
 }
 
-// At makes v the view that everything is about.
-func (p *Predictor) At(v *view.View) {
-	if p.View != v {
+// at makes v the view that the predictor is about.
+func (p *Predictor) at(v *view.View) {
+	if p.view != v {
 		p.End()
-		p.View = v
+		p.view = v
 		p.n, p.m = 0, 0
 	}
 }
@@ -123,7 +125,7 @@ func (p *Predictor) note(pgno uint32, page []byte) {
 	}
 }
 
-func (p *Predictor) walk() TreeWalk { return TreeWalk{p.pages, p.View} }
+func (p *Predictor) walk() treeWalk { return treeWalk{p.pages, p.view} }
 
 // start begins a scan, or goes on with one, if a page continues the reads
 // before it in a pattern.
@@ -132,12 +134,12 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	if missed {
 		urgent = pgno
 	}
-	for i, s := range p.Scans {
+	for i, s := range p.scans {
 		if s.isNext(pgno) {
 			s.backlog = s.backlog[1:]
 			s.grow()
 			p.use(i)
-			p.Extend(s, urgent)
+			p.extend(s, urgent)
 			return
 		}
 	}
@@ -145,87 +147,87 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	if pattern == nil {
 		return
 	}
-	s := &Scan{
-		Pattern: pattern, Window: window,
-		Cacheable: p.pages.Cache.Load().Size() / 2,
-		Limit:     max(1, p.limit(p.View)*3/4), // a scan that no reader follows leaves room for others
+	s := &scan{
+		pattern: pattern, window: window,
+		cacheable: p.pages.cache.Load().size() / 2,
+		limit:     max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
 	}
-	if _, ok := pattern.(*RowsPattern); ok {
-		s.Limit = min(s.Limit, maxRowPages)
+	if _, ok := pattern.(*rowsPattern); ok {
+		s.limit = min(s.limit, maxRowPages)
 	}
-	if len(p.Scans) == maxScans {
-		p.drop(p.Scans[maxScans-1])
-		p.Scans = p.Scans[:maxScans-1]
+	if len(p.scans) == maxScans {
+		p.drop(p.scans[maxScans-1])
+		p.scans = p.scans[:maxScans-1]
 	}
-	p.Scans = slices.Insert(p.Scans, 0, s)
-	p.Extend(s, urgent)
+	p.scans = slices.Insert(p.scans, 0, s)
+	p.extend(s, urgent)
 }
 
 // use makes a scan the first one.
 func (p *Predictor) use(i int) {
-	s := p.Scans[i]
-	copy(p.Scans[1:], p.Scans[:i])
-	p.Scans[0] = s
+	s := p.scans[i]
+	copy(p.scans[1:], p.scans[:i])
+	p.scans[0] = s
 }
 
 // follow advances the scan that a page is the next one of, if there is one.
 // Cached tells whether the page was found in the cache.
 func (p *Predictor) follow(pgno uint32, cached bool) bool {
-	for i, s := range p.Scans {
+	for i, s := range p.scans {
 		skipped, ok := s.follow(pgno)
 		if !ok {
 			continue
 		}
-		p.GiveUp(skipped)
-		if loc, ok := p.View.Lookup(pgno); ok && cached {
-			p.pages.Flights.Use(Key{loc.Version, pgno, p.View.Epoch})
+		p.giveUp(skipped)
+		if loc, ok := p.view.Lookup(pgno); ok && cached {
+			p.pages.flights.use(Key{loc.Version, pgno, p.view.Epoch})
 		}
 		p.use(i)
-		if len(s.pending) <= s.Window-s.step() {
-			p.Extend(s, 0)
+		if len(s.pending) <= s.window-s.step() {
+			p.extend(s, 0)
 		}
 		return true
 	}
 	return false
 }
 
-// Extend fetches what a scan lacks in its window, and the urgent page unless it
+// extend fetches what a scan lacks in its window, and the urgent page unless it
 // is 0.
-func (p *Predictor) Extend(s *Scan, urgent uint32) {
-	room := min(s.Window-len(s.pending), p.pages.Flights.room(p.limit(p.View)))
+func (p *Predictor) extend(s *scan, urgent uint32) {
+	room := min(s.window-len(s.pending), p.pages.flights.room(p.limit(p.view)))
 	if urgent == 0 && room < s.step() {
 		return // other scans have the room for now
 	}
 	batch, first := s.batch(urgent, max(0, room))
-	s.fetched(p.Prefetch(p.View, batch, urgent, s) - first)
+	s.fetched(p.Prefetch(p.view, batch, urgent, s) - first)
 }
 
 // drop ends a scan.
-func (p *Predictor) drop(s *Scan) {
-	s.Ended.Store(true)
-	p.GiveUp(s.pending)
-	p.GiveUp(s.needs)
+func (p *Predictor) drop(s *scan) {
+	s.ended.Store(true)
+	p.giveUp(s.pending)
+	p.giveUp(s.needs)
 }
 
-// GiveUp gives up pages that were prefetched.
-func (p *Predictor) GiveUp(pgnos []uint32) {
+// giveUp gives up pages that were prefetched.
+func (p *Predictor) giveUp(pgnos []uint32) {
 	if len(pgnos) == 0 {
 		return
 	}
 	keys := make([]Key, 0, len(pgnos))
 	for _, pgno := range pgnos {
-		if loc, ok := p.View.Lookup(pgno); ok {
-			keys = append(keys, Key{loc.Version, pgno, p.View.Epoch})
+		if loc, ok := p.view.Lookup(pgno); ok {
+			keys = append(keys, Key{loc.Version, pgno, p.view.Epoch})
 		}
 	}
-	p.pages.Flights.giveUp(keys...)
+	p.pages.flights.giveUp(keys...)
 }
 
 // prefetchSiblings prefetches the other children of the parent of an interior
 // page, if they are few.
 func (p *Predictor) prefetchSiblings(pgno uint32) {
 	w := p.walk()
-	at, ok := w.Place(pgno)
+	at, ok := w.place(pgno)
 	if !ok || at.page.Children() > maxSiblings {
 		return
 	}
@@ -235,5 +237,5 @@ func (p *Predictor) prefetchSiblings(pgno uint32) {
 			batch = append(batch, child)
 		}
 	}
-	p.Prefetch(p.View, batch, 0, nil)
+	p.Prefetch(p.view, batch, 0, nil)
 }

@@ -46,7 +46,7 @@ func (p *Prefetcher) limit(v *view.View) int {
 // those of the schema, and the roots of tables and indexes.
 func (p *Prefetcher) Schema(v *view.View) {
 	if p.isEnabled() {
-		roots, schema := TreeWalk{p.pages, v}.schema()
+		roots, schema := treeWalk{p.pages, v}.schema()
 		p.Prefetch(v, append(schema, roots...), 0, nil)
 	}
 }
@@ -56,29 +56,29 @@ func (p *Prefetcher) Schema(v *view.View) {
 // pages is reached, and returns how many of the pages it went through. The
 // caller is about to wait for the urgent page, unless that is 0. Without a scan
 // the pages are not given up, and go to the cache at once.
-func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *Scan) int {
-	if p.pages.Cache.Load() == nil || v.Epoch != p.pages.locator.Epoch() {
+func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *scan) int {
+	if p.pages.cache.Load() == nil || v.Epoch != p.pages.locator.Epoch() {
 		return 0
 	}
 	limit := p.limit(v)
-	wants := make([]Want, 0, len(pgnos))
+	wants := make([]want, 0, len(pgnos))
 	n := 0
 	for ; n < len(pgnos); n++ {
 		w := p.want(v, pgnos[n], urgent, s)
-		if w.F == nil {
+		if w.flight == nil {
 			continue
 		}
-		added, full := p.pages.Flights.register(w.Key, w.F, limit)
+		added, full := p.pages.flights.register(w.key, w.flight, limit)
 		if full {
 			break
 		}
-		if added && w.F.origin == byPrefetch {
+		if added && w.flight.origin == byPrefetch {
 			wants = append(wants, w)
 		}
 	}
-	all := Spans(v, s, wants, urgent)
+	all := spans(v, s, wants, urgent)
 	// The span that a reader waits for goes first.
-	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.Class, b.Class) })
+	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
 	for _, s := range all {
 		p.begin(s)
 	}
@@ -87,18 +87,18 @@ func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *Sc
 
 // want returns what is to be fetched for a page, without a flight if nothing
 // is.
-func (p *Prefetcher) want(v *view.View, pgno, urgent uint32, s *Scan) Want {
+func (p *Prefetcher) want(v *view.View, pgno, urgent uint32, s *scan) want {
 	loc, ok := v.Lookup(pgno)
 	if !ok || loc.File.Segment != nil || loc.File.Gone.Load() || loc.File.Wrong.Load() != nil {
-		return Want{}
+		return want{}
 	}
 	forScan := s != nil && pgno != urgent
 	key := Key{loc.Version, pgno, v.Epoch}
-	page, cached := p.pages.Cache.Load().Peek(key)
-	if cached && !forScan || !cached && p.pages.Local.Has(key) {
-		return Want{}
+	page, cached := p.pages.cache.Load().peek(key)
+	if cached && !forScan || !cached && p.pages.local.Has(key) {
+		return want{}
 	}
-	f := &Flight{origin: byPrefetch}
+	f := &flight{origin: byPrefetch}
 	if cached {
 		// It could be evicted by what is fetched before its turn comes.
 		f.origin, f.phase, f.page = fromCache, landed, page
@@ -112,18 +112,18 @@ func (p *Prefetcher) want(v *view.View, pgno, urgent uint32, s *Scan) Want {
 	case pgno == urgent:
 		f.claim = missed
 	}
-	return Want{key, loc, f}
+	return want{key, loc, f}
 }
 
 // begin makes the request of a span in the background.
 func (p *Prefetcher) begin(s span) {
 	if !p.tasks.Begin() {
-		p.fail(s.Wants, errs.ErrClosed)
+		p.fail(s.wants, errs.ErrClosed)
 		return
 	}
 	limit := p.pages.store.Limit
-	t := limit.Enqueue(s.Class)
-	if p.pages.Flights.setTicket(s.Wants, t) {
+	t := limit.Enqueue(s.class)
+	if p.pages.flights.setTicket(s.wants, t) {
 		limit.Promote(t)
 	}
 	go func() {
@@ -142,14 +142,14 @@ var errPrefetch = errors.New("prefetch failed")
 // read makes the request of a span, and lands the pages as they arrive.
 func (p *Prefetcher) read(s span, t *remote.Ticket) {
 	limit := p.pages.store.Limit
-	left := s.Wants
+	left := s.wants
 	err := errPrefetch
 	defer task.Guard(p.pages.store.Log, "read ahead", &err)
 	defer func() { p.fail(left, err) }()
 	ctx, cancel := p.tasks.WithTimeout(p.timeout)
 	defer cancel()
-	if s.Class == remote.Speculative && p.bodies != nil {
-		n := min(s.Size(), p.pages.opts.PrefetchSize)
+	if s.class == remote.Speculative && p.bodies != nil {
+		n := min(s.size(), p.pages.opts.PrefetchSize)
 		if err = p.bodies.Acquire(ctx, n); err != nil {
 			limit.Done(t)
 			return
@@ -159,60 +159,60 @@ func (p *Prefetcher) read(s span, t *remote.Ticket) {
 	if err = limit.Wait(ctx, t); err != nil {
 		return
 	}
-	if s.Scan != nil && s.Scan.Ended.Load() && s.Class != remote.Foreground && !p.pages.Flights.isAwaited(left) {
+	if s.scan != nil && s.scan.ended.Load() && s.class != remote.Foreground && !p.pages.flights.isAwaited(left) {
 		limit.Done(t)
 		err = errNotWanted
 		return
 	}
-	bypassed := s.Wants[len(s.Wants)-1].F.admission == admitNot
-	buf := p.pages.Buffers.Get(int(s.Size()))
+	bypassed := s.wants[len(s.wants)-1].flight.admission == admitNot
+	buf := p.pages.Buffers.Get(int(s.size()))
 	defer p.pages.Buffers.Put(buf)
-	body := (*buf)[:s.Size()]
+	body := (*buf)[:s.size()]
 	// There is no second attempt: a reader that needs a page makes its own, for
 	// as long as it may take.
 	err = p.pages.store.Guard(func() error {
-		_, err := p.pages.store.ReadOnce(s.File().Reading(ctx), s.Class, t, s.File().Key(), body, s.Offset(), func(got []byte) {
+		_, err := p.pages.store.ReadOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
 			left = p.landArrived(s, left, got)
 		})
 		return err
 	})
-	if err == nil && len(left) == 0 && !bypassed && s.View.Epoch == p.pages.locator.Epoch() {
+	if err == nil && len(left) == 0 && !bypassed && s.view.Epoch == p.pages.locator.Epoch() {
 		p.keepGaps(s, body)
 	}
 }
 
 // landArrived lands the first of wants whose frames are in what has arrived of
 // a span, and returns the others.
-func (p *Prefetcher) landArrived(s span, wants []Want, got []byte) (left []Want) {
+func (p *Prefetcher) landArrived(s span, wants []want, got []byte) (left []want) {
 	n := 0
-	for n < len(wants) && wants[n].End()-s.Offset() <= int64(len(got)) {
+	for n < len(wants) && wants[n].end()-s.offset() <= int64(len(got)) {
 		n++
 	}
-	if n == 0 || s.View.Epoch != p.pages.locator.Epoch() { // then it may be of another history
+	if n == 0 || s.view.Epoch != p.pages.locator.Epoch() { // then it may be of another history
 		return wants
 	}
-	p.pages.land(decodeWants(wants[:n], got, s.Offset())...)
+	p.pages.land(decodeWants(wants[:n], got, s.offset())...)
 	return wants[n:]
 }
 
 // keepGaps puts the pages that lie between those of a span into the cache,
 // unless the view has newer versions of them.
 func (p *Prefetcher) keepGaps(s span, body []byte) {
-	for i, w := range s.Wants[1:] {
-		before := s.Wants[i]
-		if before.End() == w.Loc.Offset || w.Key.Pgno-before.Key.Pgno > maxGapPages {
+	for i, w := range s.wants[1:] {
+		before := s.wants[i]
+		if before.end() == w.loc.Offset || w.key.Pgno-before.key.Pgno > maxGapPages {
 			continue
 		}
-		for pgno := before.Key.Pgno + 1; pgno < w.Key.Pgno; pgno++ {
-			loc, ok := s.View.Lookup(pgno)
-			if !ok || loc.File != s.File() || loc.Offset < before.End() || loc.Offset+int64(loc.Size) > w.Loc.Offset {
+		for pgno := before.key.Pgno + 1; pgno < w.key.Pgno; pgno++ {
+			loc, ok := s.view.Lookup(pgno)
+			if !ok || loc.File != s.file() || loc.Offset < before.end() || loc.Offset+int64(loc.Size) > w.loc.Offset {
 				continue
 			}
-			key := Key{loc.Version, pgno, s.View.Epoch}
-			if _, known := p.pages.Cache.Load().Peek(key); known {
+			key := Key{loc.Version, pgno, s.view.Epoch}
+			if _, known := p.pages.cache.Load().peek(key); known {
 				continue
 			}
-			start := loc.Offset - s.Offset()
+			start := loc.Offset - s.offset()
 			if page, err := decodePage(loc, body[start:start+int64(loc.Size)], pgno); err == nil {
 				p.pages.admit(key, page, false)
 			}
@@ -221,13 +221,13 @@ func (p *Prefetcher) keepGaps(s span, body []byte) {
 }
 
 // fail ends the flights of pages that could not be fetched.
-func (p *Prefetcher) fail(wants []Want, err error) {
+func (p *Prefetcher) fail(wants []want, err error) {
 	if err == nil {
 		err = errPrefetch
 	}
 	all := make([]landing, len(wants))
 	for i, w := range wants {
-		all[i] = landing{key: w.Key, f: w.F, err: err}
+		all[i] = landing{key: w.key, f: w.flight, err: err}
 	}
 	p.pages.land(all...)
 }

@@ -5,25 +5,25 @@ import (
 	"sync/atomic"
 )
 
-// Scan is a run of reads that seems to follow a pattern. It belongs to the
+// scan is a run of reads that seems to follow a pattern. It belongs to the
 // predictor of one connection.
-type Scan struct {
-	Pattern   pattern
-	Limit     int         // most pages ahead of the reader
-	Window    int         // pages ahead of the reader, for now
+type scan struct {
+	pattern   pattern
+	limit     int         // most pages ahead of the reader
+	window    int         // pages ahead of the reader, for now
 	pending   []uint32    // prefetched or in flight, and not asked for; in order
 	newest    int         // number of the last pages of pending that came with the newest batch
 	backlog   []uint32    // predicted, not fetched yet
 	needs     []uint32    // pages that the pattern needs to go on
 	requested int         // number of the first pages of needs that were fetched
 	read      int         // pages that the reader has come to
-	Cacheable int         // pages that may go to the cache
-	Ended     atomic.Bool // fetches that have not begun are not needed
+	cacheable int         // pages that may go to the cache
+	ended     atomic.Bool // fetches that have not begun are not needed
 }
 
 // bypassesCache reports whether the reader has come so far that further pages
 // would only displace each other in the cache.
-func (s *Scan) bypassesCache() bool { return s.read > s.Cacheable }
+func (s *scan) bypassesCache() bool { return s.read > s.cacheable }
 
 const (
 	// A scan begins with firstWindow pages ahead of the reader. The window grows
@@ -41,7 +41,7 @@ const (
 
 // follow reports whether a page is among the next pages of the scan. It
 // returns the pages that the reader left out before it.
-func (s *Scan) follow(pgno uint32) (skipped []uint32, ok bool) {
+func (s *scan) follow(pgno uint32) (skipped []uint32, ok bool) {
 	i := slices.Index(s.pending[:min(len(s.pending), maxSkip)], pgno)
 	if i < 0 {
 		return nil, false
@@ -56,28 +56,28 @@ func (s *Scan) follow(pgno uint32) (skipped []uint32, ok bool) {
 }
 
 // grow widens the window.
-func (s *Scan) grow() {
+func (s *scan) grow() {
 	if s.read >= longScan {
-		s.Window *= longScanGrowth
+		s.window *= longScanGrowth
 	} else {
-		s.Window *= windowGrowth
+		s.window *= windowGrowth
 	}
-	s.Window = min(s.Window, s.Limit)
+	s.window = min(s.window, s.limit)
 }
 
 // step is how many pages the window has to lack before more are fetched.
-func (s *Scan) step() int { return min(max(1, s.Window/4), topUp) }
+func (s *scan) step() int { return min(max(1, s.window/4), topUp) }
 
 // isNext reports whether a page is the next one of the pattern.
-func (s *Scan) isNext(pgno uint32) bool {
+func (s *scan) isNext(pgno uint32) bool {
 	s.fill(1)
 	return len(s.backlog) > 0 && s.backlog[0] == pgno
 }
 
 // fill makes the backlog n pages long, if the pattern has as many.
-func (s *Scan) fill(n int) {
+func (s *scan) fill(n int) {
 	if n > len(s.backlog) {
-		pgnos, needs := s.Pattern.Next(n - len(s.backlog))
+		pgnos, needs := s.pattern.next(n - len(s.backlog))
 		s.backlog = append(s.backlog, pgnos...)
 		for _, pgno := range needs {
 			if !slices.Contains(s.needs, pgno) {
@@ -89,7 +89,7 @@ func (s *Scan) fill(n int) {
 
 // batch returns the pages to fetch next: those that the pattern needs, then up
 // to n of the backlog. First is the index of the latter.
-func (s *Scan) batch(urgent uint32, n int) (pgnos []uint32, first int) {
+func (s *scan) batch(urgent uint32, n int) (pgnos []uint32, first int) {
 	s.fill(n)
 	if urgent != 0 {
 		pgnos = append(pgnos, urgent)
@@ -100,7 +100,7 @@ func (s *Scan) batch(urgent uint32, n int) (pgnos []uint32, first int) {
 }
 
 // fetched notes that the first n pages of the backlog are being fetched.
-func (s *Scan) fetched(n int) {
+func (s *scan) fetched(n int) {
 	if n > 0 {
 		s.pending = append(s.pending, s.backlog[:n]...)
 		s.backlog = s.backlog[n:]

@@ -25,11 +25,11 @@ type Source struct {
 	locator Locator
 	opts    Options
 
-	Cache   atomic.Pointer[Cache] // replaced where the page size changes, or pages are wrong
-	Flights *flights
-	Local   Tier        // set before the first read
+	cache   atomic.Pointer[pageCache] // replaced where the page size changes, or pages are wrong
+	flights *flights
+	local   Tier        // set before the first read
 	Buffers *BufferPool // for compressed frames
-	Trees   trees       // what pages that passed through tell of b-trees
+	trees   trees       // what the pages that were read tell of b-trees
 
 	Counters
 }
@@ -43,7 +43,7 @@ type Options struct {
 // Locator finds where page versions lie on the replica, which moves them when
 // it compacts files. It is safe for concurrent use.
 type Locator interface {
-	// epoch returns the epoch of the current view. Pages of a view of another
+	// Epoch returns the epoch of the current view. Pages of a view of another
 	// epoch must not be read from storage any more.
 	Epoch() uint32
 
@@ -53,8 +53,8 @@ type Locator interface {
 	Known(v *view.View, pgno uint32, version ltx.TXID) (view.Loc, bool)
 
 	// Find looks on the replica for another place of page pgno of v than lost,
-	// whose file was deleted or replaced. An error that wraps errStateGone means
-	// that there is none.
+	// whose file was deleted or replaced. An error that wraps
+	// errs.ErrStateGone means that there is none.
 	Find(ctx context.Context, v *view.View, pgno uint32, lost view.Loc) (view.Loc, error)
 
 	// IsStillListed lists the files of the replica anew. It reports whether f, a
@@ -63,29 +63,34 @@ type Locator interface {
 	IsStillListed(ctx context.Context, epoch uint32, f *view.File) (bool, error)
 }
 
-// NewSource returns a page source without a local tier. PageSize is that
-// of the database.
+// NewSource returns a source of pages of pageSize bytes, without a local tier.
 func NewSource(s *remote.Store, l Locator, opts Options, pageSize uint32) *Source {
-	p := &Source{store: s, locator: l, opts: opts, Local: NoTier{}, Buffers: new(BufferPool)}
-	p.Flights = newFlights(&p.Cache, &p.Counters)
+	p := &Source{store: s, locator: l, opts: opts, local: noTier{}, Buffers: new(BufferPool)}
+	p.flights = newFlights(&p.cache, &p.Counters)
 	p.Reset(pageSize)
 	return p
 }
 
 // SetLocal makes t the local tier. It is called before the first read.
-func (s *Source) SetLocal(t Tier) { s.Local = t }
+func (s *Source) SetLocal(t Tier) { s.local = t }
 
 // Reset replaces the cache by an empty one for pages of a size.
 func (s *Source) Reset(pageSize uint32) {
-	s.Cache.Store(NewCache(s.opts.CacheSize, pageSize))
+	s.cache.Store(newCache(s.opts.CacheSize, pageSize))
 }
 
+// CacheRoom returns the number of pages that the cache has room for.
+func (s *Source) CacheRoom() int { return s.cache.Load().size() }
+
+// TakesOffers reports whether there is a local tier, which takes offers.
+func (s *Source) TakesOffers() bool { return s.local != noTier{} }
+
 // DropLocal drops the pages of the local tier.
-func (s *Source) DropLocal() { s.Local.Drop() }
+func (s *Source) DropLocal() { s.local.Drop() }
 
 // Notify tells the local tier that a view was published, or that pages of it
 // have moved.
-func (s *Source) Notify() { s.Local.Notify() }
+func (s *Source) Notify() { s.local.Notify() }
 
 // Known returns page pgno of a view if that takes no request: nil for a page
 // that was never written. Cached tells whether it was in the cache.
@@ -121,17 +126,17 @@ func (s *Source) Page(ctx context.Context, v *view.View, pgno uint32) ([]byte, e
 		v = v.Base // the view of the replica knows where the page is by now
 	}
 	return s.version(ctx, Key{loc.Version, pgno, v.Epoch}, func() ([]byte, error) {
-		s.Local.Want(pgno)
+		s.local.Want(pgno)
 		return s.fetch(ctx, v, pgno, loc)
 	})
 }
 
 // IsAllLocal reports whether no read of the newest view needs storage.
-func (s *Source) IsAllLocal() bool { return s.Local.IsComplete() }
+func (s *Source) IsAllLocal() bool { return s.local.IsComplete() }
 
 // ReadLocal fills p with a page of a view from the local tier, if it is there.
 func (s *Source) ReadLocal(v *view.View, pgno uint32, p []byte) bool {
-	if !s.Local.ReadView(v, pgno, p) {
+	if !s.local.ReadView(v, pgno, p) {
 		return false
 	}
 	s.localHits.Add(1)
@@ -141,14 +146,14 @@ func (s *Source) ReadLocal(v *view.View, pgno uint32, p []byte) bool {
 // knownVersion returns a page version if that takes no request, nil if it
 // does. Cached tells whether it was in the cache.
 func (s *Source) knownVersion(key Key) (page []byte, cached bool) {
-	if page, ok := s.Cache.Load().Get(key); ok {
+	if page, ok := s.cache.Load().get(key); ok {
 		s.hits.Add(1)
 		return page, true
 	}
-	if page := s.Flights.takeLanded(key); page != nil {
+	if page := s.flights.takeLanded(key); page != nil {
 		return page, false
 	}
-	if page = s.Local.Read(key); page != nil {
+	if page = s.local.Read(key); page != nil {
 		s.localHits.Add(1)
 	}
 	return page, false
@@ -156,13 +161,13 @@ func (s *Source) knownVersion(key Key) (page []byte, cached bool) {
 
 // peek is knownVersion without counting as a use of the page.
 func (s *Source) peek(key Key) []byte {
-	if page, ok := s.Cache.Load().Peek(key); ok {
+	if page, ok := s.cache.Load().peek(key); ok {
 		return page
 	}
-	if page := s.Flights.peek(key); page != nil {
+	if page := s.flights.peek(key); page != nil {
 		return page
 	}
-	return s.Local.Peek(key)
+	return s.local.Peek(key)
 }
 
 // version returns a page version. It calls fetch for the bytes unless they are
@@ -172,10 +177,10 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 		if page, _ := s.knownVersion(key); page != nil {
 			return page, nil
 		}
-		f := s.Flights.join(key)
+		f := s.flights.join(key)
 		switch {
 		case f.begun:
-			return s.fly(key, f.Flight, fetch)
+			return s.fly(key, f.flight, fetch)
 		case f.done == nil:
 			continue // it landed meanwhile
 		}
@@ -183,11 +188,11 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			s.Flights.giveUp(key)
+			s.flights.giveUp(key)
 			return nil, ctx.Err()
 		}
 		if f.err == nil {
-			s.Flights.take(key, f.Flight)
+			s.flights.take(key, f.flight)
 			return f.page, nil
 		}
 		// The fetch may have failed because its own deadline passed, or a file
@@ -202,7 +207,7 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 }
 
 // fly fetches the page of a flight that the caller has begun.
-func (s *Source) fly(key Key, f *Flight, fetch func() ([]byte, error)) ([]byte, error) {
+func (s *Source) fly(key Key, f *flight, fetch func() ([]byte, error)) ([]byte, error) {
 	s.misses.Add(1)
 	page, err := []byte(nil), errors.New("fetch panicked") // for other readers, if it does
 	defer func() { s.land(landing{key: key, f: f, page: page, err: err}) }()
@@ -215,10 +220,10 @@ func (s *Source) land(all ...landing) {
 	for i := range all {
 		if l := &all[i]; l.err == nil {
 			l.interior = s.Learn(l.key.Pgno, l.page)
-			s.Local.Offer(l.key, l.page, false)
+			s.local.Offer(l.key, l.page, false)
 		}
 	}
-	s.Flights.land(all)
+	s.flights.land(all)
 }
 
 // fetch reads a page from storage. If the file that the view knows was deleted
@@ -284,31 +289,31 @@ func decodePage(loc view.Loc, frame []byte, pgno uint32) ([]byte, error) {
 // admit gives the tiers a page that came along with others. Verified means
 // that a compared checksum of a whole file covers it.
 func (s *Source) admit(key Key, page []byte, verified bool) {
-	s.Local.Offer(key, page, verified)
+	s.local.Offer(key, page, verified)
 	s.Keep(key, page)
 }
 
 // OfferWait gives the local tier a page of a file whose checksum is right. It
 // waits until the tier has room, as long as ctx allows.
 func (s *Source) OfferWait(ctx context.Context, key Key, page []byte) {
-	s.Local.OfferWait(ctx, key, page, true)
+	s.local.OfferWait(ctx, key, page, true)
 }
 
 // Learn notes what a page tells of b-trees. It reports whether it is an
 // interior page of one.
 func (s *Source) Learn(pgno uint32, page []byte) (interior bool) {
-	return s.Trees.Learn(pgno, page)
+	return s.trees.learn(pgno, page)
 }
 
 // Clear forgets the pages that were prefetched. It is called when no fetch is
 // under way any more.
-func (s *Source) Clear() { s.Flights.clear() }
+func (s *Source) Clear() { s.flights.clear() }
 
 // Keep puts a page into the cache.
 func (s *Source) Keep(key Key, page []byte) {
 	if s.Learn(key.Pgno, page) {
-		s.Cache.Load().keep(key, page)
+		s.cache.Load().keep(key, page)
 	} else {
-		s.Cache.Load().Add(key, page)
+		s.cache.Load().add(key, page)
 	}
 }

@@ -42,15 +42,15 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 			if fetches.Load() != 1 {
 				t.Errorf("%d fetches", fetches.Load())
 			}
-			if len(r.Flights.Mu.Of) != 0 {
+			if len(r.flights.mu.of) != 0 {
 				t.Error("a flight is left")
 			}
 		}
 	})
 }
 
-// TestReader_WaiterOutlivesFetch has the one who fetches run into its limit:
-// who waited has its own.
+// TestReader_WaiterOutlivesFetch has the reader that fetches run into its time
+// limit. The reader that waits has a limit of its own.
 func TestReader_WaiterOutlivesFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewSource(&remote.Store{}, nil, Options{}, 4096)
@@ -67,7 +67,7 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 		synctest.Wait()
 		page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
 		if err != nil || len(page) != 1 {
-			t.Errorf("the one who waited gets %v, %v", page, err)
+			t.Errorf("the reader that waits gets %v, %v", page, err)
 		}
 		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the first gets %v", err)
@@ -89,7 +89,7 @@ func TestReader_PanicFreesWaiters(t *testing.T) {
 		}()
 		synctest.Wait()
 		if _, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
-			t.Error("who waited gets no error")
+			t.Error("the reader that waits gets no error")
 		}
 		if <-panicked == nil {
 			t.Error("the panic is gone")
@@ -101,15 +101,15 @@ func TestReader_PanicFreesWaiters(t *testing.T) {
 func TestPromise8_CacheSize(t *testing.T) {
 	for _, pageSize := range []uint32{512, 4096, 65536} {
 		const size = 4 << 20
-		c := NewCache(size, pageSize)
+		c := newCache(size, pageSize)
 		before := viewtest.HeapInUse()
 		for i := range uint32(4 * size / pageSize) {
-			c.Add(Key{Version: 1, Pgno: i + 1}, make([]byte, pageSize))
-			c.Add(Key{Version: 2, Pgno: i/2 + 1}, make([]byte, pageSize))
-			c.Get(Key{Version: 2, Pgno: i/3 + 1})
+			c.add(Key{Version: 1, Pgno: i + 1}, make([]byte, pageSize))
+			c.add(Key{Version: 2, Pgno: i/2 + 1}, make([]byte, pageSize))
+			c.get(Key{Version: 2, Pgno: i/3 + 1})
 		}
 		after := viewtest.HeapInUse()
-		if n := c.Lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
+		if n := c.lru.Len(); n == 0 || int64(n)*int64(pageSize) > size {
 			t.Errorf("page size %d: %d pages in a cache of %d bytes", pageSize, n, size)
 		}
 		t.Logf("page size %d: %d bytes of heap for a cache of %d", pageSize, after-before, size)
@@ -118,7 +118,7 @@ func TestPromise8_CacheSize(t *testing.T) {
 		}
 		runtime.KeepAlive(c)
 	}
-	if c := NewCache(-1, 4096); c != nil {
+	if c := newCache(-1, 4096); c != nil {
 		t.Error("a cache of negative size is one")
 	}
 }

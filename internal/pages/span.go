@@ -14,54 +14,60 @@ const (
 	// takes longer, but runs at the same time.
 	MaxGap = 64 << 10
 
-	// MaxSpan bounds a request for several pages, bytes. A single page may be
+	// maxSpan bounds a request for several pages, bytes. A single page may be
 	// larger.
-	MaxSpan = 512 << 10
+	maxSpan = 512 << 10
 
 	// maxGapPages bounds how many pages of a gap go to the cache.
 	maxGapPages = 1024
 )
 
-// Want is a page to be fetched, and where it lies.
-type Want struct {
-	Key Key
-	Loc view.Loc
-	F   *Flight
+// want is a page to be fetched, and where it lies.
+type want struct {
+	key    Key
+	loc    view.Loc
+	flight *flight
 }
 
-func (w Want) End() int64 { return w.Loc.Offset + int64(w.Loc.Size) }
+// end returns the offset of the end of the frame.
+func (w want) end() int64 { return w.loc.Offset + int64(w.loc.Size) }
 
 // span is a part of a file that one request reads, for pages of a view.
 type span struct {
-	View  *view.View
-	Scan  *Scan  // that the pages are for; nil: they are not given up
-	Wants []Want // in the order of their offsets, at least one
-	Class remote.Class
+	view  *view.View
+	scan  *scan  // that the pages are for; nil: they are not given up
+	wants []want // in the order of their offsets, at least one
+	class remote.Class
 }
 
-func (s span) File() *view.File { return s.Wants[0].Loc.File }
-func (s span) Offset() int64    { return s.Wants[0].Loc.Offset }
-func (s span) Size() int64      { return s.Wants[len(s.Wants)-1].End() - s.Offset() }
+// file returns the file that the span is a part of.
+func (s span) file() *view.File { return s.wants[0].loc.File }
 
-// Spans groups wants of a view that lie near each other. The span of the
+// offset returns where the span begins in the file.
+func (s span) offset() int64 { return s.wants[0].loc.Offset }
+
+// size returns the length of the span in bytes.
+func (s span) size() int64 { return s.wants[len(s.wants)-1].end() - s.offset() }
+
+// spans groups wants of a view that lie near each other. The span of the
 // urgent page, if there is one, begins with that page and is of the
 // foreground.
-func Spans(v *view.View, s *Scan, wants []Want, urgent uint32) (all []span) {
-	slices.SortFunc(wants, func(a, b Want) int {
-		if a.Loc.File != b.Loc.File {
-			return cmp.Or(cmp.Compare(a.Loc.File.Level, b.Loc.File.Level),
-				cmp.Compare(a.Loc.File.MinTXID, b.Loc.File.MinTXID),
-				cmp.Compare(a.Loc.File.MaxTXID, b.Loc.File.MaxTXID))
+func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
+	slices.SortFunc(wants, func(a, b want) int {
+		if a.loc.File != b.loc.File {
+			return cmp.Or(cmp.Compare(a.loc.File.Level, b.loc.File.Level),
+				cmp.Compare(a.loc.File.MinTXID, b.loc.File.MinTXID),
+				cmp.Compare(a.loc.File.MaxTXID, b.loc.File.MaxTXID))
 		}
-		return cmp.Compare(a.Loc.Offset, b.Loc.Offset)
+		return cmp.Compare(a.loc.Offset, b.loc.Offset)
 	})
 	first := 0
 	for i := range wants {
 		w := wants[i]
 		if i > 0 {
 			last := wants[i-1]
-			near := w.Loc.File == last.Loc.File && w.Loc.Offset-last.End() <= MaxGap && w.End()-wants[first].Loc.Offset <= MaxSpan
-			if !near || w.Key.Pgno == urgent {
+			near := w.loc.File == last.loc.File && w.loc.Offset-last.end() <= MaxGap && w.end()-wants[first].loc.Offset <= maxSpan
+			if !near || w.key.Pgno == urgent {
 				all = append(all, span{v, s, wants[first:i], remote.Speculative})
 				first = i
 			}
@@ -71,19 +77,19 @@ func Spans(v *view.View, s *Scan, wants []Want, urgent uint32) (all []span) {
 		all = append(all, span{v, s, wants[first:], remote.Speculative})
 	}
 	for i := range all {
-		if urgent != 0 && all[i].Wants[0].Key.Pgno == urgent {
-			all[i].Class = remote.Foreground
+		if urgent != 0 && all[i].wants[0].key.Pgno == urgent {
+			all[i].class = remote.Foreground
 		}
 	}
 	return all
 }
 
 // decodeWants decodes pages from a body that begins at an offset of their file.
-func decodeWants(wants []Want, body []byte, offset int64) []landing {
+func decodeWants(wants []want, body []byte, offset int64) []landing {
 	all := make([]landing, len(wants))
 	for i, w := range wants {
-		page, err := decodePage(w.Loc, body[w.Loc.Offset-offset:w.End()-offset], w.Key.Pgno)
-		all[i] = landing{key: w.Key, f: w.F, page: page, err: err}
+		page, err := decodePage(w.loc, body[w.loc.Offset-offset:w.end()-offset], w.key.Pgno)
+		all[i] = landing{key: w.key, f: w.flight, page: page, err: err}
 	}
 	return all
 }

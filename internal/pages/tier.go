@@ -10,7 +10,7 @@ import (
 // storage. It belongs to the page source, which asks it before storage and
 // offers it the pages that it fetches. Hydration provides one.
 //
-// All methods are safe for concurrent use, and none but offerWait blocks on
+// All methods are safe for concurrent use, and none but OfferWait blocks on
 // anything but a local disk. A page is served only in the version that was
 // asked for: a tier that cannot tell does not have the page. A tier deals with
 // its own errors, and does not have a page that it cannot read.
@@ -18,7 +18,7 @@ type Tier interface {
 	// Read returns a page version in memory of its own, nil if it is not here.
 	Read(key Key) []byte
 
-	// Peek is read for a page that no query asked for. An error does not end
+	// Peek is Read for a page that no query asked for. An error does not end
 	// the use of the tier.
 	Peek(key Key) []byte
 
@@ -35,7 +35,7 @@ type Tier interface {
 	// that a compared checksum of a whole file covers the page.
 	Offer(key Key, page []byte, verified bool)
 
-	// OfferWait is offer, but waits until the tier has room, as long as ctx
+	// OfferWait is Offer, but waits until the tier has room, as long as ctx
 	// allows.
 	OfferWait(ctx context.Context, key Key, page []byte, verified bool)
 
@@ -54,18 +54,18 @@ type Tier interface {
 	Drop()
 }
 
-// NoTier is the tier of a database without hydration. It never has a page.
-type NoTier struct{}
+// noTier is the tier of a database without hydration. It never has a page.
+type noTier struct{}
 
-var _ Tier = NoTier{}
+var _ Tier = noTier{}
 
-func (NoTier) Read(Key) []byte                              { return nil }
-func (NoTier) Peek(Key) []byte                              { return nil }
-func (NoTier) ReadView(*view.View, uint32, []byte) bool     { return false }
-func (NoTier) Has(Key) bool                                 { return false }
-func (NoTier) Offer(Key, []byte, bool)                      {}
-func (NoTier) OfferWait(context.Context, Key, []byte, bool) {}
-func (NoTier) Want(uint32)                                  {}
-func (NoTier) Notify()                                      {}
-func (NoTier) IsComplete() bool                             { return false }
-func (NoTier) Drop()                                        {}
+func (noTier) Read(Key) []byte                              { return nil }
+func (noTier) Peek(Key) []byte                              { return nil }
+func (noTier) ReadView(*view.View, uint32, []byte) bool     { return false }
+func (noTier) Has(Key) bool                                 { return false }
+func (noTier) Offer(Key, []byte, bool)                      {}
+func (noTier) OfferWait(context.Context, Key, []byte, bool) {}
+func (noTier) Want(uint32)                                  {}
+func (noTier) Notify()                                      {}
+func (noTier) IsComplete() bool                             { return false }
+func (noTier) Drop()                                        {}

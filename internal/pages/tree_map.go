@@ -7,19 +7,19 @@ import (
 	"github.com/ltxvfs/litestream/internal/btree"
 )
 
-// trees is what pages that were read tell of the b-trees they are in. It is
+// trees holds what the pages that were read tell of the b-trees they are in. It is
 // safe for concurrent use; the zero value knows nothing.
 type trees struct {
 	treeMap
-	Usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
+	usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read
 }
 
-// Learn notes what a page tells of other pages. It reports whether it is an
+// learn notes what a page tells of other pages. It reports whether it is an
 // interior page of a b-tree.
-func (t *trees) Learn(pgno uint32, page []byte) (interior bool) {
+func (t *trees) learn(pgno uint32, page []byte) (interior bool) {
 	if pgno == 1 {
 		if n, ok := btree.UsableSize(page); ok {
-			t.Usable.Store(int64(n))
+			t.usable.Store(int64(n))
 		}
 	}
 	p, ok := t.parse(pgno, page)
@@ -32,7 +32,7 @@ func (t *trees) Learn(pgno uint32, page []byte) (interior bool) {
 
 // parse parses a page as one of a b-tree.
 func (t *trees) parse(pgno uint32, page []byte) (btree.Page, bool) {
-	usable := int(t.Usable.Load())
+	usable := int(t.usable.Load())
 	if usable == 0 || usable > len(page) {
 		usable = len(page)
 	}
@@ -46,7 +46,7 @@ func (t *trees) parse(pgno uint32, page []byte) (btree.Page, bool) {
 // value is empty.
 type treeMap struct {
 	mu struct {
-		sync.Mutex                   // duty: the generations
+		sync.Mutex                   // keeps the two generations together
 		young, old map[uint32]uint32 // parent by child
 	}
 }

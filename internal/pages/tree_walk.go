@@ -2,60 +2,59 @@ package pages
 
 import (
 	"github.com/ltxvfs/litestream/internal/btree"
-
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // maxTreeDepth bounds climbs. No b-tree of SQLite is deeper.
 const maxTreeDepth = 20
 
-// TreeWalk moves within the b-trees of a view, over pages that are known
+// treeWalk moves within the b-trees of a view, over pages that are known
 // without a request.
-type TreeWalk struct {
-	Pages *Source
-	V     *view.View
+type treeWalk struct {
+	pages *Source
+	v     *view.View
 }
 
 // raw returns the bytes of a page, nil if they are not known.
-func (w TreeWalk) raw(pgno uint32) []byte {
-	loc, ok := w.V.Lookup(pgno)
+func (w treeWalk) raw(pgno uint32) []byte {
+	loc, ok := w.v.Lookup(pgno)
 	if !ok {
 		return nil
 	}
-	return w.Pages.peek(Key{loc.Version, pgno, w.V.Epoch})
+	return w.pages.peek(Key{loc.Version, pgno, w.v.Epoch})
 }
 
-// Page returns a page of a b-tree, false if it is not known. This counts as a
+// page returns a page of a b-tree, false if it is not known. This counts as a
 // use of an interior page, so that it is not evicted: a reader that follows a
 // prediction asks for it last.
-func (w TreeWalk) Page(pgno uint32) (btree.Page, bool) {
+func (w treeWalk) page(pgno uint32) (btree.Page, bool) {
 	b := w.raw(pgno)
 	if b == nil {
 		return btree.Page{}, false
 	}
-	p, ok := w.Pages.Trees.parse(pgno, b)
+	p, ok := w.pages.trees.parse(pgno, b)
 	if ok && p.Kind().IsInterior() {
-		loc, _ := w.V.Lookup(pgno)
-		w.Pages.Cache.Load().Get(Key{loc.Version, pgno, w.V.Epoch})
+		loc, _ := w.v.Lookup(pgno)
+		w.pages.cache.Load().get(Key{loc.Version, pgno, w.v.Epoch})
 	}
 	return p, ok
 }
 
 // place is the position of a page in a b-tree.
 type place struct {
-	Parent uint32
+	parent uint32
 	page   btree.Page // the parent
-	I      int        // which child it is
+	i      int        // which child it is
 }
 
-// Place returns the position of a page, false if it is not known or the page
+// place returns the position of a page, false if it is not known or the page
 // is a root.
-func (w TreeWalk) Place(pgno uint32) (place, bool) {
-	parent, ok := w.Pages.Trees.parent(pgno)
+func (w treeWalk) place(pgno uint32) (place, bool) {
+	parent, ok := w.pages.trees.parent(pgno)
 	if !ok {
 		return place{}, false
 	}
-	p, ok := w.Page(parent)
+	p, ok := w.page(parent)
 	if !ok {
 		return place{}, false
 	}
@@ -65,13 +64,13 @@ func (w TreeWalk) Place(pgno uint32) (place, bool) {
 
 // root returns the root of the tree of a page, and how many levels the page is
 // below it.
-func (w TreeWalk) root(pgno uint32) (root uint32, depth int) {
+func (w treeWalk) root(pgno uint32) (root uint32, depth int) {
 	for depth < maxTreeDepth {
-		at, ok := w.Place(pgno)
+		at, ok := w.place(pgno)
 		if !ok {
 			break
 		}
-		pgno = at.Parent
+		pgno = at.parent
 		depth++
 	}
 	return pgno, depth
@@ -79,24 +78,24 @@ func (w TreeWalk) root(pgno uint32) (root uint32, depth int) {
 
 // isAfter reports whether a page is right after another under the same
 // parent, or right before it.
-func (w TreeWalk) isAfter(pgno, before uint32) bool {
-	at, ok := w.Place(pgno)
-	return ok && (before == at.page.Child(at.I-1) || before == at.page.Child(at.I+1)) && before != 0
+func (w treeWalk) isAfter(pgno, before uint32) bool {
+	at, ok := w.place(pgno)
+	return ok && (before == at.page.Child(at.i-1) || before == at.page.Child(at.i+1)) && before != 0
 }
 
 // isEdge reports whether a page is the first of its level (dir 1) or the last
 // (dir -1), and the least number of pages of the level.
-func (w TreeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
+func (w treeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
 	for range maxTreeDepth {
-		at, ok := w.Place(pgno)
+		at, ok := w.place(pgno)
 		if !ok {
 			return width > 0, width
 		}
-		if dir > 0 && at.I != 0 || dir < 0 && at.I != at.page.Children()-1 {
+		if dir > 0 && at.i != 0 || dir < 0 && at.i != at.page.Children()-1 {
 			return false, 0
 		}
 		width = max(width, at.page.Children())
-		pgno = at.Parent
+		pgno = at.parent
 	}
 	return false, 0
 }
@@ -104,19 +103,19 @@ func (w TreeWalk) isEdge(pgno uint32, dir int) (edge bool, width int) {
 // beside returns the position right after (dir 1) or before (dir -1) another
 // one, on the same level. If it depends on a page that is not known, missing
 // is the number of that page.
-func (w TreeWalk) beside(at place, dir int) (_ place, missing uint32, ok bool) {
+func (w treeWalk) beside(at place, dir int) (_ place, missing uint32, ok bool) {
 	return w.besideWithin(at, dir, maxTreeDepth)
 }
 
-func (w TreeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint32, ok bool) {
-	if i := at.I + dir; i >= 0 && i < at.page.Children() {
-		at.I = i
+func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint32, ok bool) {
+	if i := at.i + dir; i >= 0 && i < at.page.Children() {
+		at.i = i
 		return at, 0, true
 	}
 	if depth == 0 {
 		return place{}, 0, false
 	}
-	above, ok := w.Place(at.Parent)
+	above, ok := w.place(at.parent)
 	if !ok {
 		return place{}, 0, false
 	}
@@ -124,8 +123,8 @@ func (w TreeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint3
 	if !ok {
 		return place{}, missing, false
 	}
-	next := above.Pgno()
-	p, ok := w.Page(next)
+	next := above.pgno()
+	p, ok := w.page(next)
 	if !ok {
 		return place{}, next, false
 	}
@@ -134,24 +133,24 @@ func (w TreeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint3
 	}
 	at = place{next, p, 0}
 	if dir < 0 {
-		at.I = p.Children() - 1
+		at.i = p.Children() - 1
 	}
 	return at, 0, true
 }
 
-// Pgno returns the page at the position.
-func (at place) Pgno() uint32 { return at.page.Child(at.I) }
+// pgno returns the page at the position.
+func (at place) pgno() uint32 { return at.page.Child(at.i) }
 
 // covers reports whether the parent leads to the position for a rowid of its
 // table.
-func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.I }
+func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.i }
 
 // descend returns the page for a rowid that is depth levels below the root of
 // a table. If a page on the way is not known, missing is its number.
-func (w TreeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
+func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
 	pgno = root
 	for range depth {
-		p, ok := w.Page(pgno)
+		p, ok := w.page(pgno)
 		if !ok {
 			return 0, pgno
 		}
@@ -172,10 +171,10 @@ const rootColumn = 3
 
 // schema returns the roots of tables and indexes that the known pages of the
 // schema list, and the pages of the schema that are not known.
-func (w TreeWalk) schema() (roots, missing []uint32) {
+func (w treeWalk) schema() (roots, missing []uint32) {
 	pages := []uint32{1}
 	for i := 0; i < len(pages) && i < maxSchemaPages; i++ {
-		p, ok := w.Page(pages[i])
+		p, ok := w.page(pages[i])
 		if !ok {
 			missing = append(missing, pages[i])
 			continue
@@ -187,7 +186,7 @@ func (w TreeWalk) schema() (roots, missing []uint32) {
 			continue
 		}
 		for c := range p.Cells() {
-			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.V.Commit) && len(roots) < maxRoots {
+			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.v.Commit) && len(roots) < maxRoots {
 				roots = append(roots, uint32(root))
 			}
 		}

@@ -1,4 +1,4 @@
-package litestream
+package pages
 
 import (
 	"bytes"
@@ -9,55 +9,32 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
-
-// putOddAt is putOdd with a timestamp.
-func putOddAt(t testing.TB, client ReplicaClient, k view.Key, commit uint32, fill byte, pgnos []uint32, ts int64) {
-	pages := make(map[uint32][]byte)
-	for _, pgno := range pgnos {
-		pages[pgno] = oddPage(pgno, fill)
-	}
-	b := ltxtest.EncodeLTX(ltx.Header{PageSize: fakePageSize, Commit: commit, MinTXID: k.MinTXID, MaxTXID: k.MaxTXID, Timestamp: ts}, pages, false)
-	if _, err := client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, bytes.NewReader(b)); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestPromise7_ReadAheadOfAnotherHistory has a request wait while the replica
 // is replaced by another, in which frames are as large. What it brings then is
 // of the new history, and not for views of the old one.
 func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 	for _, direct := range []bool{false, true} {
-		inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-			db.store.Limit = remote.NewLimiter(1)
-			held := db.store.Limit.Enqueue(remote.Foreground)
+		inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+			b.store.Limit = remote.NewLimiter(1)
+			held := b.store.Limit.Enqueue(remote.Foreground)
 			if !direct {
-				db.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(pages.Scan))
+				b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
 				synctest.Wait()
 			}
 			time.Sleep(5 * time.Second)
 			putOddAt(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 7, pgnoRange(1, 3000), 777000)
-			files, err := (&remote.Store{Client: client}).ListAll(t.Context(), false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := db.store.Limit
-			db.store.Limit = nil // for restart only
-			if err := db.restart(t.Context(), v, files); err != nil {
-				t.Fatal(err)
-			}
-			db.store.Limit = l
-			if db.Current.Load().Epoch == v.Epoch {
-				t.Fatal("the replica was not replaced")
-			}
+			l := b.store.Limit
+			b.store.Limit = nil // for replace only
+			b.replace(t)
+			b.store.Limit = l
 			l.Done(held)
 			synctest.Wait()
-			page, err := db.pages.Page(t.Context(), v, 15)
+			page, err := b.source.Page(t.Context(), v, 15)
 			if err == nil && bytes.Equal(page, oddPage(15, 7)) {
 				t.Errorf("direct=%v: the view of the history before got a page of the new one", direct)
 			}
@@ -68,7 +45,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 // TestReadAhead_CachedMeanwhile has a page come into the cache by another
 // request, while its own is under way.
 func TestReadAhead_CachedMeanwhile(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		loc, _ := v.Lookup(15)
 		client.open = func(_ view.Key, off int64) error {
 			if off == loc.Offset {
@@ -76,44 +53,45 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 			}
 			return nil
 		}
-		p := pages.NewPredictor(db.prefetcher)
-		p.At(v)
-		s := &pages.Scan{Pattern: &pages.RunPattern{Pgno: 15, End: 20, Dir: 1}, Window: 8, Limit: 100, Cacheable: 1000}
-		p.Scans = []*pages.Scan{s}
-		p.Extend(s, 0)
-		// somebody else's span goes through the gap
-		other := new(pages.Scan)
-		db.prefetcher.Prefetch(v, []uint32{10, 25}, 0, other)
+		p := NewPredictor(b.prefetcher)
+		p.at(v)
+		s := &scan{pattern: &runPattern{pgno: 15, end: 20, dir: 1}, window: 8, limit: 100, cacheable: 1000}
+		p.scans = []*scan{s}
+		p.extend(s, 0)
+		// The span of another reader goes through the gap.
+		other := new(scan)
+		b.prefetcher.Prefetch(v, []uint32{10, 25}, 0, other)
 		synctest.Wait()
-		giveUp(db, v, 10, 25)
-		page, cached, ok := db.pages.Known(v, 15)
+		giveUp(b, v, 10, 25)
+		page, cached, ok := b.source.Known(v, 15)
 		if !ok || !cached {
 			t.Fatal("the page is not in the cache")
 		}
 		p.Hit(v, 15, page, cached)
 		p.End()
 		time.Sleep(time.Minute)
-		wantNothingAhead(t, db)
+		wantNothingPrefetched(t, b)
 	})
 }
 
-// TestReadAhead_UrgentIsCached asks for a page that somebody else has read by now.
+// TestReadAhead_UrgentIsCached prefetches around an urgent page that
+// another reader has read meanwhile.
 func TestReadAhead_UrgentIsCached(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		s := new(pages.Scan)
-		wantOdd(t, db, v, 1, 1, 10)
-		db.prefetcher.Prefetch(v, []uint32{10, 11, 12}, 10, s)
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		s := new(scan)
+		wantOdd(t, b, v, 1, 1, 10)
+		b.prefetcher.Prefetch(v, []uint32{10, 11, 12}, 10, s)
 		synctest.Wait()
-		wantOdd(t, db, v, 1, 0, 10)
-		giveUp(db, v, 10, 11, 12)
-		wantNothingAhead(t, db)
+		wantOdd(t, b, v, 1, 0, 10)
+		giveUp(b, v, 10, 11, 12)
+		wantNothingPrefetched(t, b)
 	})
 }
 
 // TestReadAhead_LoadsLeaveRoom reads a page while a poll loads more files than
 // there may be requests.
 func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		for i := range 200 {
 			putOdd(t, client, view.Key{Level: 0, MinTXID: ltx.TXID(i + 2), MaxTXID: ltx.TXID(i + 2)}, 3000, 3, pgnoRange(14, 15))
 		}
@@ -123,10 +101,18 @@ func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
 			}
 			return nil
 		}
-		go db.refresh(t.Context())
+		files, err := b.store.ListAll(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if err := b.store.LoadFiles(t.Context(), files, func(*remote.Loaded) error { return nil }); err != nil {
+				t.Error(err)
+			}
+		}()
 		synctest.Wait()
 		start := time.Now()
-		if _, err := db.pages.Page(t.Context(), v, 1000); err != nil {
+		if _, err := b.source.Page(t.Context(), v, 1000); err != nil {
 			t.Error(err)
 		}
 		if d := time.Since(start); d > 0 {
@@ -138,18 +124,18 @@ func TestReadAhead_LoadsLeaveRoom(t *testing.T) {
 
 // TestReadAhead_CountsOnce reads a page that is waited for together with others.
 func TestReadAhead_CountsOnce(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		client.open = func(view.Key, int64) error { time.Sleep(time.Millisecond); return nil }
-		before, requests := db.stats(), countReads(db.store)
-		db.prefetcher.Prefetch(v, pgnoRange(10, 30), 10, new(pages.Scan))
-		if _, err := db.pages.Page(t.Context(), v, 10); err != nil {
+		before, requests := b.source.Counts(), b.countReads()
+		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 10, new(scan))
+		if _, err := b.source.Page(t.Context(), v, 10); err != nil {
 			t.Error(err)
 		}
-		if n := countReads(db.store) - requests; n != 1 {
+		if n := b.countReads() - requests; n != 1 {
 			t.Errorf("%d requests, want 1", n)
 		}
-		s := db.stats()
-		if h, m := s.CacheHits-before.CacheHits, s.CacheMisses-before.CacheMisses; h != 0 || m != 1 {
+		c := b.source.Counts()
+		if h, m := c.Hits-before.Hits, c.Misses-before.Misses; h != 0 || m != 1 {
 			t.Errorf("1 page: %d hits, %d misses", h, m)
 		}
 	})
@@ -157,18 +143,18 @@ func TestReadAhead_CountsOnce(t *testing.T) {
 
 // TestReadAhead_StalledBody has a body stall after the page that is waited for.
 func TestReadAhead_StalledBody(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		client.through = func(ctx context.Context, off int64, r io.Reader) io.Reader {
 			return breakAfter(r, 100<<10, func() error {
 				<-ctx.Done()
 				return ctx.Err()
 			})
 		}
-		db.prefetcher.Prefetch(v, pgnoRange(10, 1000), 10, new(pages.Scan))
-		ctx, cancel := db.tasks.WithTimeout(db.opts.ReadTimeout)
+		b.prefetcher.Prefetch(v, pgnoRange(10, 1000), 10, new(scan))
+		ctx, cancel := b.tasks.WithTimeout(bedReadTimeout)
 		defer cancel()
 		start := time.Now()
-		_, err := db.pages.Page(ctx, v, 10)
+		_, err := b.source.Page(ctx, v, 10)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 10 after %v: %v", d, err)
 		}
@@ -178,12 +164,12 @@ func TestReadAhead_StalledBody(t *testing.T) {
 
 // TestReadAhead_LimitOfOne has places for one request only: that which is waited for.
 func TestReadAhead_LimitOfOne(t *testing.T) {
-	inReadAhead(t, Options{}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		db.store.Limit = remote.NewLimiter(1)
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		b.store.Limit = remote.NewLimiter(1)
 		client.open = func(view.Key, int64) error { time.Sleep(time.Second); return nil }
 		start := time.Now()
-		db.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(pages.Scan))
-		_, err := db.pages.Page(t.Context(), v, 20)
+		b.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(scan))
+		_, err := b.source.Page(t.Context(), v, 20)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 20 after %v: %v", d, err)
 		}
@@ -195,22 +181,20 @@ func TestReadAhead_LimitOfOne(t *testing.T) {
 // on, holds most of what may be read ahead.
 func TestReadAhead_IdleReader(t *testing.T) {
 	for _, two := range []bool{false, true} {
-		inReadAhead(t, Options{ReadAheadSize: 256 * fakePageSize}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
+		inBed(t, Options{PrefetchSize: 256 * bedPageSize}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 			if two {
-				db.prefetcher.Prefetch(v, pgnoRange(2500, 2700), 0, new(pages.Scan)) // an idle reader's
+				b.prefetcher.Prefetch(v, pgnoRange(2500, 2700), 0, new(scan)) // an idle reader's
 			}
 			synctest.Wait()
 			client.opens.Store(0)
-			c := connOf(db, nil)
-			_ = c.BeginRead()
-			page := make([]byte, fakePageSize)
+			r := b.reader()
 			for pgno := uint32(10); pgno < 2000; pgno++ {
-				if _, err := c.ReadAt(page, int64(pgno-1)*fakePageSize); err != nil {
+				if _, err := r.read(pgno); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
 			}
-			c.EndRead()
+			r.predictor.End()
 			if n := client.opens.Load(); n > 400 {
 				t.Errorf("%d requests for 1990 pages, with an idle reader: %v", n, two)
 			}
@@ -221,7 +205,7 @@ func TestReadAhead_IdleReader(t *testing.T) {
 
 // indexPage makes a page of a b-tree with these cells.
 func indexPage(kind byte, right uint32, cells ...[]byte) []byte {
-	p := make([]byte, fakePageSize)
+	p := make([]byte, bedPageSize)
 	p[0] = kind
 	header := 8
 	if right != 0 {
@@ -251,24 +235,24 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 		8: indexPage(13, 0), 9: indexPage(13, 0),
 	}
 	client := newHookClient()
-	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, all)
-	db := openHere(t, client, Options{PollInterval: -1})
-	v := db.Current.Load()
-	db.pages.Trees.Usable.Store(fakePageSize)
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, 1000, all)
+	b := openBed(t, client, Options{})
+	v := b.Current.Load()
+	b.source.trees.usable.Store(bedPageSize)
 	for pgno := range uint32(9) {
-		if _, err := db.pages.Page(t.Context(), v, pgno+1); err != nil {
+		if _, err := b.source.Page(t.Context(), v, pgno+1); err != nil {
 			t.Fatal(err)
 		}
-		db.pages.Trees.Learn(pgno+1, all[pgno+1])
-		db.pages.Trees.Usable.Store(fakePageSize)
+		b.source.trees.learn(pgno+1, all[pgno+1])
+		b.source.trees.usable.Store(bedPageSize)
 	}
-	w := pages.TreeWalk{Pages: db.pages, V: v}
-	entries, ok := w.Page(6)
+	w := treeWalk{pages: b.source, v: v}
+	entries, ok := w.page(6)
 	if !ok {
 		t.Fatal("page 6 is no leaf")
 	}
-	rows := &pages.RowsPattern{W: w, Root: 3, Depth: 1, Leaf: 6, Entries: entries, Dir: 1, Last: 8}
-	if pgnos, _ := rows.Next(10); len(pgnos) != 0 {
+	rows := &rowsPattern{w: w, root: 3, depth: 1, leaf: 6, entries: entries, dir: 1, last: 8}
+	if pgnos, _ := rows.next(10); len(pgnos) != 0 {
 		t.Errorf("predicted pages %v", pgnos)
 	}
 }
@@ -278,18 +262,18 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 	client := newHookClient()
 	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }
-	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 4, map[uint32][]byte{
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 4, 1000, map[uint32][]byte{
 		1: fakePage(1, 1), 2: indexPage(5, 4, cell(3, 100)), 3: indexPage(13, 0), 4: indexPage(13, 0),
 	})
-	db := openHere(t, client, Options{PollInterval: -1, CacheSize: 100 * (fakePageSize + pages.CacheEntryOverhead)})
-	v := db.Current.Load()
-	w := pages.TreeWalk{Pages: db.pages, V: v}
-	cache := db.pages.Cache.Load()
-	for i := range uint32(10 * cache.Size()) {
-		key := pages.Key{Version: 9, Pgno: i + 1}
-		cache.Add(key, make([]byte, fakePageSize))
-		cache.Get(key)
-		if _, ok := w.Page(2); !ok {
+	b := openBed(t, client, Options{CacheSize: 100 * (bedPageSize + cacheEntryOverhead)})
+	v := b.Current.Load()
+	w := treeWalk{pages: b.source, v: v}
+	cache := b.source.cache.Load()
+	for i := range uint32(10 * cache.size()) {
+		key := Key{Version: 9, Pgno: i + 1}
+		cache.add(key, make([]byte, bedPageSize))
+		cache.get(key)
+		if _, ok := w.page(2); !ok {
 			t.Fatalf("the interior page is gone after %d pages", i)
 		}
 	}
@@ -298,17 +282,17 @@ func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 // TestCache_ReadAheadIsNoUse has a page that the cache holds be read ahead,
 // and used once: a scan displaces it like any other.
 func TestCache_ReadAheadIsNoUse(t *testing.T) {
-	inReadAhead(t, Options{CacheSize: 100 * (fakePageSize + pages.CacheEntryOverhead)}, func(t *testing.T, client *bodyClient, db *database, v *view.View) {
-		cache := db.pages.Cache.Load()
-		key := pages.Key{Version: 1, Pgno: 10, Epoch: 0}
-		cache.Add(key, oddPage(10, 1))
-		db.prefetcher.Prefetch(v, []uint32{10}, 0, new(pages.Scan))
-		db.pages.Flights.Use(key)
-		wantNothingAhead(t, db)
-		for i := range uint32(2 * cache.Size()) {
-			cache.Add(pages.Key{Version: 9, Pgno: i + 1}, make([]byte, fakePageSize))
+	inBed(t, Options{CacheSize: 100 * (bedPageSize + cacheEntryOverhead)}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		cache := b.source.cache.Load()
+		key := Key{Version: 1, Pgno: 10, Epoch: 0}
+		cache.add(key, oddPage(10, 1))
+		b.prefetcher.Prefetch(v, []uint32{10}, 0, new(scan))
+		b.source.flights.use(key)
+		wantNothingPrefetched(t, b)
+		for i := range uint32(2 * cache.size()) {
+			cache.add(Key{Version: 9, Pgno: i + 1}, make([]byte, bedPageSize))
 		}
-		if _, ok := cache.Peek(key); ok {
+		if _, ok := cache.peek(key); ok {
 			t.Error("a page that was used once outlives a scan")
 		}
 	})

@@ -1,0 +1,32 @@
+package pages
+
+import (
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+	"github.com/superfly/ltx"
+)
+
+// TestPromise8_KeptPages keeps pages of many files that come along: newest
+// versions, and no more than fit.
+func TestPromise8_KeptPages(t *testing.T) {
+	const limit = 32 << 10
+	kept := make(Kept)
+	var last *view.File
+	for txid := ltx.TXID(2); txid <= 51; txid++ {
+		last, _ = viewtest.File(t, txid, txid, 4096, 100, viewtest.Scattered(2, 3, 100))
+		l := &remote.Loaded{File: last}
+		for pgno := range uint32(10) {
+			l.Pages = append(l.Pages, remote.LoadedPage{Pgno: pgno + uint32(txid%5) + 1, Data: make([]byte, 4096)})
+		}
+		kept.Keep(l, limit)
+	}
+	if n := len(kept) * 4096; n == 0 || n > limit {
+		t.Errorf("%d bytes are kept, want %d at most", n, limit)
+	}
+	if p, ok := kept[6]; !ok || p.file != last {
+		t.Error("an old version of a page is kept")
+	}
+}

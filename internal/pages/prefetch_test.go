@@ -1,0 +1,638 @@
+package pages
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
+	"github.com/superfly/ltx"
+)
+
+func TestSpans(t *testing.T) {
+	snapshot := &view.File{Level: replica.SnapshotLevel, MinTXID: 1, MaxTXID: 9}
+	small := &view.File{Level: 0, MinTXID: 10, MaxTXID: 10}
+	at := func(f *view.File, pgno uint32, offset int64, size uint32) want {
+		return want{key: Key{Version: f.MaxTXID, Pgno: pgno, Epoch: 0}, loc: view.Loc{Source: view.Source{File: f, Version: f.MaxTXID}, Offset: offset, Size: size}, flight: new(flight)}
+	}
+	const far = 1 << 30
+	for _, tc := range []struct {
+		name   string
+		wants  []want
+		urgent uint32
+		want   string // a span is <level>:<pages>, with ! if it is of the foreground
+	}{
+		{"nothing", nil, 0, ""},
+		{"nothing but urgent", nil, 7, ""},
+		{"one", []want{at(small, 1, far, 9)}, 0, "0:1"},
+		{"side by side", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 0, "0:1,2,3"},
+		{"in any order", []want{at(small, 3, 120, 10), at(small, 1, 100, 10), at(small, 2, 110, 10)}, 0, "0:1,2,3"},
+		{"of two files", []want{at(snapshot, 1, 100, 10), at(small, 2, 110, 10), at(snapshot, 3, 120, 10), at(small, 4, 130, 10)}, 0, "0:2,4 9:1,3"},
+		{"largest gap", []want{at(small, 1, 100, 10), at(small, 2, 110+MaxGap, 10)}, 0, "0:1,2"},
+		{"too large a gap", []want{at(small, 1, 100, 10), at(small, 2, 111+MaxGap, 10)}, 0, "0:1 0:2"},
+		{"many gaps", []want{at(small, 1, 0, 10), at(small, 2, MaxGap, 10), at(small, 3, 2*MaxGap, 10)}, 0, "0:1,2,3"},
+		{"largest span", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, maxSpan/2), at(small, 3, maxSpan, 10)}, 0, "0:1,2 0:3"},
+		{"too large a span", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, maxSpan/2+1), at(small, 3, maxSpan+1, 10)}, 0, "0:1 0:2,3"},
+		{"one alone is larger", []want{at(small, 1, 0, 10), at(small, 2, 10, maxSpan+1), at(small, 3, maxSpan+11, 10)}, 0, "0:1 0:2 0:3"},
+		{"urgent comes first", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 1, "0:1,2!"},
+		{"urgent in the middle", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 2, "0:1 0:2,3!"},
+		{"urgent comes last", []want{at(small, 1, 100, 10), at(small, 2, 110, 10), at(small, 3, 120, 10)}, 3, "0:1,2 0:3!"},
+		{"urgent of another file", []want{at(small, 1, 100, 10), at(snapshot, 2, 110, 10), at(snapshot, 3, 120, 10)}, 3, "0:1 9:2 9:3!"},
+		{"urgent begins the size anew", []want{at(small, 1, 0, maxSpan/2), at(small, 2, maxSpan/2, 10), at(small, 3, maxSpan/2+10, maxSpan/2)}, 2, "0:1 0:2,3!"},
+		{"urgent is not among them", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
+	} {
+		var got []string
+		v, st := new(view.View), new(scan)
+		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
+			var pgnos []string
+			for _, w := range s.wants {
+				pgnos = append(pgnos, fmt.Sprint(w.key.Pgno))
+			}
+			text := fmt.Sprintf("%d:%s", s.file().Level, strings.Join(pgnos, ","))
+			switch s.class {
+			case remote.Foreground:
+				text += "!"
+			case remote.Loading:
+				text += "?"
+			}
+			last := s.wants[len(s.wants)-1]
+			if s.view != v || s.scan != st || s.offset() != s.wants[0].loc.Offset || s.offset()+s.size() != last.end() {
+				t.Errorf("%s: span from %d of %d bytes", tc.name, s.offset(), s.size())
+			}
+			got = append(got, text)
+		}
+		if got := strings.Join(got, " "); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestReadAhead_OneRequest reads pages of which some are far from the others.
+func TestReadAhead_OneRequest(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		near, far := pgnoRange(10, 60), pgnoRange(1000, 1020)
+		if n := b.prefetcher.Prefetch(v, append(near, far...), 0, new(scan)); n != 72 {
+			t.Errorf("went through %d pages", n)
+		}
+		synctest.Wait()
+		if n := b.store.Reads[remote.Speculative].Load(); n != 2 || client.opens.Load() != 2 {
+			t.Errorf("%d requests, want 2", n)
+		}
+		if n := unclaimedIn(b); n != 72 {
+			t.Errorf("%d pages ahead", n)
+		}
+		wantOdd(t, b, v, 1, 0, near...)
+		wantOdd(t, b, v, 1, 0, far...)
+		wantOdd(t, b, v, 1, 1, 61, 61) // is beyond them
+		wantNothingPrefetched(t, b)
+		if c := b.source.Counts(); c.Prefetched != 72 || c.PrefetchHits != 72 || c.Unused != 0 {
+			t.Errorf("%d pages prefetched, %d used, %d not", c.Prefetched, c.PrefetchHits, c.Unused)
+		}
+	})
+}
+
+// TestReadAhead_Urgent waits for a page in the middle. That page and the pages
+// after it are read first, without waiting for those before it.
+func TestReadAhead_Urgent(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		b.store.Limit = remote.NewLimiter(1)
+		held := b.store.Limit.Enqueue(remote.Foreground)
+		client.open = func(view.Key, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		b.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(scan))
+		if n := unclaimedIn(b); n != 30 {
+			t.Errorf("%d pages ahead", n)
+		}
+		start := time.Now()
+		b.store.Limit.Done(held)
+		if page, err := b.source.Page(t.Context(), v, 20); err != nil || !bytes.Equal(page, oddPage(20, 1)) {
+			t.Errorf("page 20: %v", err)
+		}
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("the urgent page takes %v", d)
+		}
+		synctest.Wait()
+		wantOdd(t, b, v, 1, 0, pgnoRange(21, 40)...)
+		time.Sleep(2 * time.Second)
+		wantOdd(t, b, v, 1, 0, pgnoRange(10, 20)...)
+		if f, s := b.store.Reads[remote.Foreground].Load(), b.store.Reads[remote.Speculative].Load(); f != 1 || s != 1 {
+			t.Errorf("%d requests of the foreground, %d of read-ahead", f, s)
+		}
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_WaitedFor waits for a page of the request that queues last.
+func TestReadAhead_WaitedFor(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		l := remote.NewLimiter(1)
+		b.store.Limit = l
+		held := l.Enqueue(remote.Foreground)
+		client.open = func(view.Key, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		b.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(scan))
+		start := time.Now()
+		got := make(chan time.Duration, 1)
+		go func() {
+			if _, err := b.source.Page(t.Context(), v, 1020); err != nil {
+				t.Error(err)
+			}
+			got <- time.Since(start)
+		}()
+		synctest.Wait()
+		l.Done(held)
+		if d := <-got; d != time.Second {
+			t.Errorf("it takes %v", d)
+		}
+		time.Sleep(time.Minute)
+		wantOdd(t, b, v, 1, 0, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...)...)
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_Gaps reads through pages that were not asked for. They are
+// kept where they are the newest.
+func TestReadAhead_Gaps(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, before *view.View) {
+		putOdd(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnoRange(14, 15))
+		b.advance(t)
+		v := b.Current.Load()
+		cache := b.source.cache.Load()
+		b.dropCache()
+		reads := b.countReads()
+		b.prefetcher.Prefetch(v, []uint32{10, 20}, 0, new(scan))
+		synctest.Wait()
+		if n := b.countReads() - reads; n != 1 {
+			t.Errorf("%d requests", n)
+		}
+		for _, pgno := range []uint32{9, 14, 15, 21} {
+			for version := range ltx.TXID(3) {
+				if _, ok := cache.peek(Key{Version: version, Pgno: pgno, Epoch: 0}); ok {
+					t.Errorf("page %d is in the cache, as of transaction %s", pgno, version)
+				}
+			}
+		}
+		wantOdd(t, b, v, 1, 0, 10, 11, 12, 13, 16, 17, 18, 19, 20)
+		wantOdd(t, b, v, 3, 2, 14, 15)
+
+		// For a reader of the state before, the old version is the newest.
+		b.dropCache()
+		b.prefetcher.Prefetch(before, []uint32{10, 20}, 0, new(scan))
+		synctest.Wait()
+		wantOdd(t, b, before, 1, 0, pgnoRange(10, 20)...)
+		wantOdd(t, b, v, 3, 2, 14, 15)
+		wantNothingPrefetched(t, b)
+
+		// In another file, the newest version lies where the old one does in this.
+		old, _ := before.Lookup(15)
+		next := before.WithLocal(&view.File{MinTXID: 3, MaxTXID: 3, PageSize: bedPageSize}, before.Commit, before.Commit, 0,
+			slices.Values([]view.LocalPage{{Pgno: 15, Offset: old.Offset, Version: 3}}))
+		b.dropCache()
+		b.prefetcher.Prefetch(next, []uint32{10, 20}, 0, new(scan))
+		synctest.Wait()
+		if _, ok := cache.peek(Key{Version: 3, Pgno: 15, Epoch: 0}); ok {
+			t.Error("the old version is taken for the newest")
+		}
+		wantOdd(t, b, next, 1, 0, 10, 14, 16, 20)
+	})
+}
+
+func TestReadAhead_Budget(t *testing.T) {
+	inBed(t, Options{PrefetchSize: 10*bedPageSize + 1}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		s := new(scan)
+		if n := b.prefetcher.Prefetch(v, pgnoRange(1, 50), 0, s); n != 10 || unclaimedIn(b) != 10 {
+			t.Errorf("went through %d pages, %d are ahead", n, unclaimedIn(b))
+		}
+		for range 2 { // while they are under way, and after
+			if n := b.prefetcher.Prefetch(v, pgnoRange(100, 150), 0, s); n != 0 || unclaimedIn(b) != 10 {
+				t.Errorf("went through %d pages more, %d are ahead", n, unclaimedIn(b))
+			}
+			synctest.Wait()
+		}
+		// Pages that are ahead already, and one that is waited for, cost nothing.
+		if n := b.prefetcher.Prefetch(v, append(pgnoRange(1, 10), 100, 101), 100, s); n != 11 || unclaimedIn(b) != 10 {
+			t.Errorf("went through %d pages, %d are ahead", n, unclaimedIn(b))
+		}
+		synctest.Wait()
+		wantOdd(t, b, v, 1, 0, 3, 5)
+		if n := b.prefetcher.Prefetch(v, pgnoRange(200, 250), 0, s); n != 2 || unclaimedIn(b) != 10 {
+			t.Errorf("went through %d pages, %d are ahead", n, unclaimedIn(b))
+		}
+		giveUp(b, v, pgnoRange(1, 300)...)
+		synctest.Wait()
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_GivenUp gives pages up before their request, while it is
+// under way, and after.
+func TestReadAhead_GivenUp(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		client.open = func(view.Key, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		pgnos := pgnoRange(10, 30)
+		s := new(scan)
+		b.prefetcher.Prefetch(v, pgnos, 0, s)
+		synctest.Wait()
+		s.ended.Store(true)
+		giveUp(b, v, pgnos...)
+		if n := unclaimedIn(b); n != 0 {
+			t.Errorf("%d pages ahead that were given up under way", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantNothingPrefetched(t, b)
+		wantOdd(t, b, v, 1, 0, pgnos...)
+
+		s = new(scan)
+		pgnos = pgnoRange(1010, 1030)
+		b.prefetcher.Prefetch(v, pgnos, 0, s)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		giveUp(b, v, pgnos...)
+		wantNothingPrefetched(t, b)
+		wantOdd(t, b, v, 1, 0, pgnos...)
+
+		// Two requests queue. A reader waits for a page of one of them.
+		l := remote.NewLimiter(1)
+		b.store.Limit = l
+		held := l.Enqueue(remote.Foreground)
+		s = new(scan)
+		opens := client.opens.Load()
+		pgnos = append(pgnoRange(1510, 1530), pgnoRange(2010, 2030)...)
+		b.prefetcher.Prefetch(v, pgnos, 0, s)
+		got := make(chan error, 1)
+		go func() {
+			page, err := b.source.Page(t.Context(), v, 2020)
+			if err == nil && !bytes.Equal(page, oddPage(2020, 1)) {
+				err = errors.New("wrong page")
+			}
+			got <- err
+		}()
+		synctest.Wait()
+		s.ended.Store(true)
+		giveUp(b, v, pgnos...)
+		l.Done(held)
+		if err := <-got; err != nil {
+			t.Errorf("the reader that waits gets %v", err)
+		}
+		synctest.Wait()
+		if n := client.opens.Load() - opens; n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+		wantNothingPrefetched(t, b)
+		wantOdd(t, b, v, 1, 0, pgnoRange(2010, 2030)...)
+		wantOdd(t, b, v, 1, 1, 1510)
+		if n := b.source.Counts().Unused; n != 21+21+42 {
+			t.Errorf("%d pages were of no use", n)
+		}
+	})
+}
+
+// TestReadAhead_TransactionEnds scans a part of a database.
+func TestReadAhead_TransactionEnds(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		client.open = func(view.Key, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		r := b.reader()
+		most := 0
+		for pgno := uint32(10); pgno < 300; pgno++ {
+			if page, err := r.read(pgno); err != nil || !bytes.Equal(page, oddPage(pgno, 1)) {
+				t.Fatalf("page %d: %v", pgno, err)
+			}
+			most = max(most, unclaimedIn(b))
+		}
+		if most < 100 || client.opens.Load() > 30 {
+			t.Errorf("%d pages ahead, %d requests: this is no read-ahead", most, client.opens.Load())
+		}
+		r.predictor.End()
+		if n := unclaimedIn(b); n != 0 {
+			t.Errorf("%d pages ahead", n)
+		}
+		time.Sleep(time.Minute)
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_CachedStays has a page in the cache be next, and the cache
+// have other things to do meanwhile.
+func TestReadAhead_CachedStays(t *testing.T) {
+	inBed(t, Options{CacheSize: 20 * (bedPageSize + cacheEntryOverhead)}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		cache := b.source.cache.Load()
+		wantOdd(t, b, v, 1, 2, 10, 20)
+		b.prefetcher.Prefetch(v, []uint32{10, 11}, 0, new(scan))
+		synctest.Wait()
+		flush := func() {
+			for i := range uint32(200) {
+				cache.add(Key{Version: 9, Pgno: i + 1}, make([]byte, bedPageSize))
+			}
+		}
+		flush()
+		for _, pgno := range []uint32{10, 20} {
+			if _, ok := cache.peek(Key{Version: 1, Pgno: pgno, Epoch: 0}); ok {
+				t.Fatalf("page %d is still in the cache", pgno)
+			}
+		}
+		if n := client.opens.Load(); n != 3 {
+			t.Errorf("%d requests, want one for each of 10, 20 and 11", n)
+		}
+		wantOdd(t, b, v, 1, 0, 10, 11)
+		wantNothingPrefetched(t, b)
+		flush()
+		wantOdd(t, b, v, 1, 1, 10) // used: it need not stay any more
+		wantOdd(t, b, v, 1, 1, 20)
+	})
+}
+
+// TestReadAhead_BodyBreaksOff has the request of a span end in its middle.
+// The pages that arrived are used. Readers fetch the others themselves.
+func TestReadAhead_BodyBreaksOff(t *testing.T) {
+	const first, last = 100, 1100
+	const got = 2*remote.ReadPart + remote.ReadPart/2
+	for name, err := range map[string]error{
+		"for good": fs.ErrPermission, "reset": errors.New("connection reset"), "short": io.EOF, "gone": fs.ErrNotExist,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+				var bodies atomic.Int64
+				client.through = func(_ context.Context, _ int64, r io.Reader) io.Reader {
+					if bodies.Add(1) > 1 {
+						return r
+					}
+					return breakAfter(r, got, func() error { return err })
+				}
+				b.prefetcher.Prefetch(v, pgnoRange(first, last), 0, new(scan))
+				waits := make(chan error, 1)
+				go func() {
+					page, err := b.source.Page(t.Context(), v, last)
+					if err == nil && !bytes.Equal(page, oddPage(last, 1)) {
+						err = errors.New("the page is another")
+					}
+					waits <- err
+				}()
+				if err := <-waits; err != nil {
+					t.Errorf("the reader that waits gets %v", err)
+				}
+				from, _ := v.Lookup(first)
+				if to, _ := v.Lookup(last); to.Offset+int64(to.Size)-from.Offset > maxSpan || to.Offset-from.Offset < got {
+					t.Fatalf("pages from %d to %d", from.Offset, to.Offset)
+				}
+				if n := b.store.Reads[remote.Speculative].Load(); n != 1 {
+					t.Errorf("%d requests to read ahead, want one", n)
+				}
+				lost := 0
+				for pgno := uint32(first); pgno < last; pgno++ {
+					loc, _ := v.Lookup(pgno)
+					requests := int64(0)
+					if loc.Offset+int64(loc.Size)-from.Offset > got {
+						requests = 1
+						lost++
+					}
+					wantOdd(t, b, v, 1, requests, pgno)
+				}
+				if lost < 100 {
+					t.Errorf("only %d pages were lost", lost)
+				}
+				wantNothingPrefetched(t, b)
+			})
+		})
+	}
+}
+
+// TestReadAhead_CorruptFrame breaks a frame in the middle of a span.
+func TestReadAhead_CorruptFrame(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		loc, _ := v.Lookup(20)
+		broken := true
+		client.through = func(_ context.Context, off int64, r io.Reader) io.Reader {
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Error(err)
+			}
+			if i := loc.Offset - off; broken && i >= 0 && i < int64(len(b)) {
+				b = bytes.Clone(b)
+				b[i+9]++ // of the size
+			}
+			return bytes.NewReader(b)
+		}
+		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		synctest.Wait()
+		if n := unclaimedIn(b); n != 20 || client.opens.Load() != 1 {
+			t.Errorf("%d pages ahead after %d requests", n, client.opens.Load())
+		}
+		wantOdd(t, b, v, 1, 0, append(pgnoRange(10, 19), pgnoRange(21, 30)...)...)
+		_, err := b.source.Page(t.Context(), v, 20)
+		if !errors.Is(err, errs.ErrCorrupt) || !strings.Contains(err.Error(), "page 20") || !strings.Contains(err.Error(), loc.File.String()) {
+			t.Errorf("page 20: %v", err)
+		}
+		wantNothingPrefetched(t, b)
+
+		// Between pages that are asked for, it does no harm.
+		b.dropCache()
+		b.prefetcher.Prefetch(v, []uint32{18, 22}, 0, new(scan))
+		synctest.Wait()
+		wantOdd(t, b, v, 1, 0, 18, 19, 21, 22)
+		broken = false
+		wantOdd(t, b, v, 1, 1, 20)
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_DeletedFile has the file of a span be compacted and deleted.
+func TestReadAhead_DeletedFile(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, _ *view.View) {
+		pgnos := pgnoRange(10, 30)
+		putOdd(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnos)
+		b.advance(t)
+		v := b.Current.Load()
+		b.dropCache()
+		putOdd(t, client, view.Key{Level: 1, MinTXID: 2, MaxTXID: 2}, 3000, 3, pgnos)
+		client.remove(t, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2})
+		client.open = func(view.Key, int64) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		b.prefetcher.Prefetch(v, pgnos, 0, new(scan))
+		// It waits for the span, and then finds another file.
+		if page, err := b.source.Page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
+			t.Errorf("page 15: %v", err)
+		}
+		wantNothingPrefetched(t, b)
+		b.dropCache()
+		wantOdd(t, b, v, 3, int64(len(pgnos)), pgnos...)
+		b.dropCache()
+		// Now it is known where they are.
+		b.prefetcher.Prefetch(b.Current.Load(), pgnos, 0, new(scan))
+		time.Sleep(time.Minute)
+		wantOdd(t, b, b.Current.Load(), 3, 0, pgnos...)
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_Panic has the client panic during a span.
+func TestReadAhead_Panic(t *testing.T) {
+	for _, inBody := range []bool{false, true} {
+		inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+			well := false
+			bug := func() {
+				if !well {
+					well = true
+					panic("client bug")
+				}
+			}
+			client.open = func(view.Key, int64) error {
+				time.Sleep(time.Second)
+				if !inBody {
+					bug()
+				}
+				return nil
+			}
+			client.through = func(_ context.Context, _ int64, r io.Reader) io.Reader {
+				if well {
+					return r
+				}
+				return breakAfter(r, 1000, func() error {
+					bug()
+					return nil
+				})
+			}
+			b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+			// It waits for the span, and then reads the page alone.
+			if page, err := b.source.Page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
+				t.Errorf("page 15: %v", err)
+			}
+			if n := client.opens.Load(); n != 2 {
+				t.Errorf("%d requests, want 2", n)
+			}
+			if !well {
+				t.Error("there was no panic")
+			}
+			wantNothingPrefetched(t, b)
+			wantOdd(t, b, v, 1, 1, 16)
+		})
+	}
+}
+
+// TestReadAhead_Close closes a database in the middle of a span, while
+// a reader waits for a page of it and another span queues.
+func TestReadAhead_Close(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		b.store.Limit = remote.NewLimiter(1)
+		client.through = func(ctx context.Context, _ int64, r io.Reader) io.Reader {
+			return breakAfter(r, 1000, func() error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}
+		b.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(scan))
+		got := make(chan error, 1)
+		go func() {
+			ctx, cancel := b.tasks.WithTimeout(-1)
+			defer cancel()
+			_, err := b.source.Page(ctx, v, 20)
+			got <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		b.close()
+		if err := <-got; err == nil {
+			t.Error("the reader that waits gets no error")
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("closed after %v", d)
+		}
+		if n := client.opens.Load(); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+		wantNothingPrefetched(t, b)
+		if b.prefetcher.Prefetch(v, pgnoRange(50, 60), 0, new(scan)); client.opens.Load() != 1 {
+			t.Error("reads ahead after it was closed")
+		}
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_WaiterLeaves has a reader give up before its page lands,
+// because the client ignores the end of the context.
+func TestReadAhead_WaiterLeaves(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		b.prefetcher.timeout = 5 * time.Second
+		from, _ := v.Lookup(20)
+		client.fetch = func(_ view.Key, off int64) {
+			if off >= from.Offset {
+				time.Sleep(time.Minute)
+			}
+		}
+		r, pgno := b.reader(), uint32(10)
+		for ; pgno < 100; pgno++ {
+			if _, err := r.read(pgno); err != nil {
+				break
+			}
+		}
+		if pgno < 20 || pgno == 100 {
+			t.Errorf("reads up to page %d", pgno)
+		}
+		r.predictor.End()
+		time.Sleep(time.Hour)
+		wantNothingPrefetched(t, b)
+	})
+}
+
+// TestReadAhead_FailedForWaiter has the request of a span fail after a reader
+// has begun to wait for a page of it. The limiter has no place left for
+// read-ahead, which does not hold the reader up.
+func TestReadAhead_FailedForWaiter(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		l := remote.NewLimiter(4)
+		b.store.Limit = l
+		var held []*remote.Ticket // take long
+		for range 3 {
+			held = append(held, l.Enqueue(remote.Foreground))
+		}
+		failed := false
+		client.open = func(view.Key, int64) error {
+			if !failed {
+				failed = true
+				return errors.New("connection reset")
+			}
+			return nil
+		}
+		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		go func() {
+			time.Sleep(20 * time.Second)
+			for _, ticket := range held {
+				l.Done(ticket)
+			}
+		}()
+		start := time.Now()
+		if _, err := b.source.Page(t.Context(), v, 20); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("waited %v with a place free", d)
+		}
+		time.Sleep(time.Minute)
+		giveUp(b, v, pgnoRange(10, 30)...)
+		wantNothingPrefetched(t, b)
+	})
+}

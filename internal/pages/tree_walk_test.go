@@ -1,0 +1,61 @@
+package pages
+
+import (
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/btree/btreetest"
+	"github.com/ltxvfs/litestream/internal/view"
+)
+
+// TestTreeWalk_Place confirms a place by the parent as a view has it.
+func TestTreeWalk_Place(t *testing.T) {
+	client := newHookClient()
+	first := map[uint32][]byte{3: btreetest.Interior(bedPageSize, 4, 5, 6)}
+	for pgno := range uint32(9) {
+		if pgno+1 != 3 {
+			first[pgno+1] = fakePage(pgno+1, 1)
+		}
+	}
+	putPages(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 9, 1000, first)
+	b := openBed(t, client, Options{})
+	before := b.Current.Load()
+	want := func(v *view.View, pgno, parent uint32, i int) {
+		t.Helper()
+		at, ok := treeWalk{pages: b.source, v: v}.place(pgno)
+		if ok != (parent != 0) || ok && (at.parent != parent || at.i != i || at.pgno() != pgno) {
+			t.Errorf("as of %s, page %d is child %d of %d, %v", v.TXID, pgno, at.i, at.parent, ok)
+		}
+	}
+	want(before, 4, 3, 0)
+	want(before, 5, 3, 1)
+	want(before, 6, 3, 2)
+	want(before, 7, 0, 0)
+	want(before, 3, 0, 0)
+
+	// Page 6 is moved to a new parent, and page 5 goes.
+	putPages(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 9, 2000, map[uint32][]byte{
+		3: btreetest.Interior(bedPageSize, 4, 9), 8: btreetest.Interior(bedPageSize, 7, 6),
+	})
+	b.advance(t)
+	v := b.Current.Load()
+	want(v, 4, 3, 0)
+	want(v, 5, 0, 0)
+	want(v, 6, 8, 1)
+	want(v, 7, 8, 0)
+	want(v, 9, 3, 1)
+	want(before, 5, 3, 1)
+	want(before, 6, 0, 0) // its parent is page 8 now, which was none before
+	want(before, 9, 0, 0)
+
+	// A parent that is not here confirms nothing, and is not asked for.
+	b.dropCache()
+	opens := client.opens.Load()
+	want(v, 4, 0, 0)
+	if _, err := b.source.Page(t.Context(), v, 3); err != nil {
+		t.Fatal(err)
+	}
+	want(v, 4, 3, 0)
+	if n := client.opens.Load() - opens; n != 1 {
+		t.Errorf("%d requests", n)
+	}
+}
