@@ -151,8 +151,8 @@ func TestHugeCommit_Follow(t *testing.T) {
 		v := db.Current.Load()
 		for pgno, page := range want {
 			got := make([]byte, 4096)
-			if err := db.hydrator.Local().Read(v, pgno, got); err != nil || string(got) != string(page) {
-				t.Errorf("page %d of %d: error %v", pgno, commit, err)
+			if !db.hydrator.Tier.ReadView(v, pgno, got) || string(got) != string(page) {
+				t.Errorf("page %d of %d is not local as it was written", pgno, commit)
 			}
 		}
 		if p := db.hydrator.Progress(); p.Pages != v.Pages.Len() || v.Commit != commit {

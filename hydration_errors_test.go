@@ -97,7 +97,7 @@ func TestHydration_DiskFails(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	wantAll(t, p, db)
-	if db.stats().LocalHits > 0 && db.hydrator.Local().View() != nil {
+	if db.stats().LocalHits > 0 && db.hydrator.View() != nil {
 		t.Error("it is still in use")
 	}
 }
@@ -249,12 +249,8 @@ func TestHydration_ChecksumMismatch(t *testing.T) {
 		}
 	}
 	closeDB(t, db)
-	b, err := os.ReadFile(path + "-hydration")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rec, _, err := hydrate.ParseRecord(b); err != nil || len(rec.Runs) > 0 {
-		t.Errorf("the record still lists pages: %+v, error %v", rec, err)
+	if _, pages, err := readRecord(path); err != nil || pages > 0 {
+		t.Errorf("the record still lists %d pages, error %v", pages, err)
 	}
 }
 
@@ -377,7 +373,7 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		wantPage(t, p, db, v, hot-1)
 		near := func() bool {
 			for pgno := hot - 10; pgno <= hot+10; pgno++ {
-				if _, ok := v.Lookup(pgno); ok && !db.hydrator.Local().Held.Load().Has(v, pgno) {
+				if !isLocal(db, v, pgno) {
 					return false
 				}
 			}
@@ -386,55 +382,13 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		for !near() {
 			time.Sleep(10 * time.Millisecond)
 		}
-		l := db.hydrator.Local()
-		if l.Missing() == 0 {
+		if p := db.hydrator.Progress(); p.Pages == p.TotalPages {
 			t.Error("everything is local before what is near the query")
 		}
 		reads := db.stats().PageReads
 		wantPage(t, p, db, v, hot)
 		if n := db.stats().PageReads - reads; n != 0 {
 			t.Errorf("%d requests for a page that was fetched", n)
-		}
-	})
-}
-
-// Queries come before hydration on a link that is full.
-func TestHydration_YieldsToQueries(t *testing.T) {
-	l := remote.NewLimiter(16)
-	synctest.Test(t, func(t *testing.T) {
-		waited := func() time.Duration {
-			start := time.Now()
-			l.AwaitQuiet(t.Context(), hydrate.Patience)
-			return time.Since(start)
-		}
-		if d := waited(); d != 0 {
-			t.Errorf("waits %v for nothing", d)
-		}
-		for _, class := range []remote.Class{remote.Foreground, remote.Loading, remote.Speculative} {
-			ticket := l.Enqueue(class)
-			if d := waited(); d != hydrate.Patience {
-				t.Errorf("waits %v for class %d", d, class)
-			}
-			go func() {
-				time.Sleep(hydrate.Patience / 2)
-				l.Done(ticket)
-			}()
-			if d := waited(); d != hydrate.Patience/2 {
-				t.Errorf("waits %v for a request of class %d that ends", d, class)
-			}
-		}
-		var hydrations []*remote.Ticket
-		for range 16 {
-			hydrations = append(hydrations, l.Enqueue(remote.Hydrating))
-		}
-		if n, _ := l.Load(); n != 8 {
-			t.Errorf("hydration has %d of 16 places", n)
-		}
-		if d := waited(); d != 0 {
-			t.Errorf("waits %v for hydration", d)
-		}
-		for _, ticket := range hydrations {
-			l.Done(ticket)
 		}
 	})
 }

@@ -89,7 +89,7 @@ func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	v := db.Current.Load()
 	// A query brings a page to the file, and another has it from there.
 	wantPage(t, p, db, v, 20)
-	await(t, "the page to be local", func() bool { l := db.hydrator.Local(); return l != nil && l.Held.Load().Has(v, 20) })
+	await(t, "the page to be local", func() bool { return isLocal(db, v, 20) })
 	reads := db.stats().PageReads
 	wantPage(t, p, db, v, 20)
 	if n := db.stats().PageReads - reads; n > 0 {

@@ -115,8 +115,8 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 	v := db.Current.Load()
 	for pgno, page := range want {
 		got := make([]byte, len(page))
-		if err := db.hydrator.Local().Read(v, pgno, got); err != nil {
-			t.Errorf("%s: page %d: %v", what, pgno, err)
+		if !db.hydrator.Tier.ReadView(v, pgno, got) {
+			t.Errorf("%s: page %d is not local", what, pgno)
 		} else if !bytes.Equal(got, page) {
 			t.Errorf("%s: hydration is complete, and page %d is wrong", what, pgno)
 			break

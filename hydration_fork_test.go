@@ -61,7 +61,7 @@ func TestHydration_RecordAcrossFork(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "local.db")
 			db, _ := openKeptDB(t, client, path, Options{})
 			awaitHydrated(t, db)
-			all := db.hydrator.State.Read.Load()
+			all := db.hydrator.Progress().Bytes
 			fork := func() { become(t, client, q, tc.level0From, tc.level1From, q.TXID()) }
 			if tc.open {
 				fork()
@@ -82,7 +82,7 @@ func TestHydration_RecordAcrossFork(t *testing.T) {
 			if !strings.Contains(log.String(), "hydration goes on with") {
 				t.Errorf("the file was not used:\n%s", log)
 			}
-			if n := db.hydrator.State.Read.Load(); n > all*3/4 {
+			if n := db.hydrator.Progress().Bytes; n > all*3/4 {
 				t.Errorf("%d bytes are read again, of %d", n, all)
 			}
 		})

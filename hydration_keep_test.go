@@ -5,7 +5,6 @@ package litestream
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -17,9 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/ltxvfs/litestream/internal/hydrate"
-	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
@@ -53,7 +49,7 @@ func TestHydration_Resume(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	awaitHydrated(t, db)
-	all := db.hydrator.State.Read.Load()
+	all := db.hydrator.Progress().Bytes
 	closeDB(t, db)
 
 	const most = true // of the pages change
@@ -76,7 +72,7 @@ func TestHydration_Resume(t *testing.T) {
 		db, log := openKeptDB(t, client, path, Options{})
 		awaitHydrated(t, db)
 		wantLocal(t, p, db, db.Current.Load())
-		if n := db.hydrator.State.Read.Load(); n > all/2 && !tc.most {
+		if n := db.hydrator.Progress().Bytes; n > all/2 && !tc.most {
 			t.Errorf("%d of %d bytes are read again\n%s", n, all, log)
 		}
 		if !strings.Contains(log.String(), "hydration goes on with") {
@@ -104,7 +100,7 @@ func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	defer closeDB(t, db)
 	awaitHydrated(t, db)
 	wantLocal(t, p, db, db.Current.Load())
-	if n := db.hydrator.State.Read.Load(); n > 100_000 {
+	if n := db.hydrator.Progress().Bytes; n > 100_000 {
 		t.Errorf("%d bytes are read for a few rows\n%s", n, log)
 	}
 }
@@ -117,7 +113,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	db, _ := openKeptDB(t, client, path, Options{})
 	awaitHydrated(t, db)
-	all := db.hydrator.State.Read.Load()
+	all := db.hydrator.Progress().Bytes
 	closeDB(t, db)
 	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id BETWEEN 2000 AND 2043")
 	db, log := openKeptDB(t, client, path, Options{})
@@ -134,7 +130,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 		t.Fatalf("%.1f %% of the pages have changed", 100*share)
 	}
 	// The index of the file that changed them is read once more, to know which they are.
-	read := db.hydrator.State.Read.Load() + v.Last.Size
+	read := db.hydrator.Progress().Bytes + v.Last.Size
 	t.Logf("%d of %d bytes", read, all)
 	if read*50 > all {
 		t.Errorf("%d of %d bytes are read again\n%s", read, all, log)
@@ -339,95 +335,6 @@ func smallPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 		" INSERT INTO t SELECT i, i, randomblob(100) FROM c")
 	p.Snapshot()
 	return p
-}
-
-// A record that is cut off anywhere is refused, or lists no page too many.
-func TestHydration_RecordCutOff(t *testing.T) {
-	r := &hydrate.Record{RecordHeader: hydrate.RecordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
-	r.Runs = makeRuns(300, 5, 1, 0, 699, 7)
-	b, sum, err := r.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	base := len(b)
-	ends := []int{base}
-	var lists [][]uint32
-	for i := range 5 {
-		list := []uint32{uint32(i*10 + 1), uint32(i*10 + 2), 999}
-		var more []byte
-		more, sum = hydrate.EncodeForgotten(list, sum)
-		b = append(b, more...)
-		ends = append(ends, len(b))
-		lists = append(lists, list)
-	}
-	for n := range len(b) + 1 {
-		got, forgotten, err := hydrate.ParseRecord(b[:n])
-		if n < base {
-			if err == nil {
-				t.Fatalf("%d of %d bytes are a record", n, base)
-			}
-			continue
-		}
-		if err != nil || got.TXID != 7 || !bytes.Equal(got.Runs, r.Runs) {
-			t.Fatalf("%d bytes: %+v, error %v", n, got, err)
-		}
-		for i, list := range lists {
-			for _, pgno := range list[:2] {
-				if forgotten[pgno] != (n >= ends[i+1]) {
-					t.Fatalf("%d bytes: page %d", n, pgno)
-				}
-			}
-		}
-	}
-}
-
-// makeRuns encodes pairs of a number of pages and their version.
-func makeRuns(pairs ...uint64) (b []byte) {
-	for _, x := range pairs {
-		b = binary.AppendUvarint(b, x)
-	}
-	return b
-}
-
-func FuzzParseRecord(f *testing.F) {
-	r := &hydrate.Record{RecordHeader: hydrate.RecordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []hydrate.RecordFile{{Level: 0, MinTXID: 7, MaxTXID: 7, Size: 100, Checksum: 1}}, Samples: []hydrate.Sample{{Pgno: 1, CRC64: 2}}}}
-	r.Runs = makeRuns(30, 5, 1, 0, 69, 7)
-	b, sum, err := r.Encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	more, _ := hydrate.EncodeForgotten([]uint32{1, 2, 100}, sum)
-	f.Add(b)
-	f.Add(append(b, more...))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if n := len(hydrate.RecordMagic) + 8; len(b) > n+8 {
-			// Nearly all would fail for their checksum: try those that do not.
-			again := &hydrate.Record{}
-			again.PageSize, again.Commit = 512, 100
-			again.Runs = b[n:]
-			if enc, _, err := again.Encode(); err == nil {
-				checkRecord(t, append(enc, b[n:]...))
-			}
-		}
-		checkRecord(t, b)
-	})
-}
-
-// checkRecord wants no page beyond the commit.
-func checkRecord(t *testing.T, b []byte) {
-	r, _, err := hydrate.ParseRecord(b)
-	if err != nil {
-		return
-	}
-	n := uint64(0)
-	if !hydrate.EachRun(r.Runs, r.Commit, func(first, pages uint32, _ ltx.TXID) {
-		if uint64(first) != n+1 {
-			t.Errorf("page %d follows page %d", first, n)
-		}
-		n += uint64(pages)
-	}) || n > uint64(r.Commit) {
-		t.Errorf("%d pages of %d", n, r.Commit)
-	}
 }
 
 // While the file is opened, the view moves on to pages of another size: those of

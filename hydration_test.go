@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -28,8 +29,7 @@ func await(t testing.TB, what string, cond func() bool) {
 func awaitHydrated(t testing.TB, db *database) {
 	t.Helper()
 	await(t, "hydration", func() bool {
-		l := db.hydrator.Local()
-		return l != nil && l.View() == db.Current.Load() && l.Missing() == 0 && db.hydrator.Progress().Status == hydrate.Complete
+		return db.hydrator.View() == db.Current.Load() && db.hydrator.Progress().Status == hydrate.Complete
 	})
 }
 
@@ -44,8 +44,8 @@ func wantLocal(t testing.TB, p *ltxtest.Primary, db *database, v *view.View) {
 		if _, ok := v.Lookup(pgno); !ok {
 			continue
 		}
-		if err := db.hydrator.Local().Read(v, pgno, page); err != nil {
-			t.Errorf("page %d: %v", pgno, err)
+		if !db.hydrator.Tier.ReadView(v, pgno, page) {
+			t.Errorf("page %d is not local", pgno)
 		} else if !bytes.Equal(page, want) {
 			t.Errorf("page %d as of %s is not what was written", pgno, v.TXID)
 		}
@@ -71,6 +71,13 @@ func rowsPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 		p.Exec("UPDATE t SET n = n + 1 WHERE id = 1 + abs(random() % 1500)")
 	}
 	return p
+}
+
+// isLocal reports whether a page of a view is in the local file of a database, or is in
+// no file at all.
+func isLocal(db *database, v *view.View, pgno uint32) bool {
+	loc, ok := v.Lookup(pgno)
+	return !ok || db.hydrator.Tier.Has(pages.Key{Version: loc.Version, Pgno: pgno, Epoch: v.Epoch})
 }
 
 func TestHydration(t *testing.T) {

@@ -110,7 +110,7 @@ func (h *Hydrator) Progress() Progress {
 	if h == nil {
 		return Progress{Status: Idle}
 	}
-	return progressOf(h.opts.Name, h.State, h.Local())
+	return progressOf(h.opts.Name, h.State, h.local())
 }
 
 // report calls OnHydrationProgress. Only run does, so calls do not overlap.
@@ -122,7 +122,17 @@ func (h *Hydrator) report() {
 	}
 }
 
-func (h *Hydrator) Local() *localPages { return h.Tier.local.Load() }
+// View returns the view whose pages the local file has, all or some of them. It
+// returns nil while there is none.
+func (h *Hydrator) View() *view.View {
+	if l := h.local(); l != nil {
+		return l.View()
+	}
+	return nil
+}
+
+// local returns the pages of the local file, nil before there is one.
+func (h *Hydrator) local() *localPages { return h.Tier.local.Load() }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *Hydrator) run() {
@@ -235,7 +245,7 @@ func (h *Hydrator) openFile() (err error) {
 // close ends the use of the local file. Problem is why, nil if the database is
 // closed.
 func (h *Hydrator) close(problem error) error {
-	l := h.Local()
+	l := h.local()
 	err := problem
 	switch {
 	case h.keeper == nil:
@@ -278,7 +288,7 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		} else {
 			h.Tier.offers.set(offersTaken)
 		}
-		if h.State.update(h.Local()) {
+		if h.State.update(h.local()) {
 			h.report()
 		}
 		task.Signal(h.copier.work)
@@ -304,7 +314,7 @@ func (h *Hydrator) maintain() error {
 		err = h.adopt()
 	}
 	if err == nil && h.keeper != nil {
-		err = h.keeper.checkpointIfDue(h.Local())
+		err = h.keeper.checkpointIfDue(h.local())
 	}
 	return err
 }
@@ -312,7 +322,7 @@ func (h *Hydrator) maintain() error {
 // follow makes the local file hold the newest view.
 func (h *Hydrator) follow() error {
 	for {
-		l, cur := h.Local(), h.Views.Current.Load()
+		l, cur := h.local(), h.Views.Current.Load()
 		held := l.View()
 		if held == cur || held == nil { // nil: a reader found it broken
 			return nil
@@ -362,7 +372,7 @@ func (h *Hydrator) adopt() error {
 		if err := h.follow(); err != nil {
 			return err
 		}
-		l := h.Local()
+		l := h.local()
 		if int64(len(o.page)) != l.size {
 			continue
 		}
