@@ -22,6 +22,7 @@ import (
 // concurrent use.
 type database struct {
 	*index
+	*past
 
 	name   string
 	owner  commitlog.Owner // recorded in write buffers
@@ -56,8 +57,9 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 	}
 	db.index = &index{
 		store: requests, tasks: tasks, log: log,
-		cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.pinned,
+		histories: &histories{store: requests}, cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.inUse,
 	}
+	db.past = &past{index: db.index}
 	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.poll)
 	if err := db.open(ctx); err != nil {
 		db.tasks.Close(ErrClosed)
@@ -143,6 +145,10 @@ func (db *database) leave(c *Conn) {
 	defer db.mu.Unlock()
 	delete(db.conns, c)
 }
+
+// inUse returns the views that connections have pinned, and those that they have
+// travelled to.
+func (db *database) inUse() []*view.View { return append(db.pinned(), db.past.views.All()...) }
 
 // pinned returns the views that connections have pinned.
 func (db *database) pinned() (pins []*view.View) {

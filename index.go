@@ -23,6 +23,7 @@ import (
 // files that were deleted. It is safe for concurrent use.
 type index struct {
 	view.Views
+	*histories
 
 	store *remote.Store
 	tasks *task.Group
@@ -34,11 +35,10 @@ type index struct {
 	pages  pageSink
 	writer writeMode
 
-	// inUse returns the views that connections have pinned.
+	// inUse returns the views that connections have pinned, and those that they
+	// have travelled to.
 	inUse func() []*view.View
 
-	past   view.Past
-	seen   atomic.Pointer[seenFiles]
 	turns  atomic.Int64       // number of refreshes started
 	ending atomic.Int64       // epoch that the next refresh has to end, plus 1; 0 if there is none
 	shared singleflight.Group // deduplicates operations; see share

@@ -52,7 +52,7 @@ type judgement struct {
 // file that ends at a known transaction and compares it with the timestamp of
 // the transaction. A snapshot carries the time of its creation. If it was
 // created again, its checksum is compared.
-func (x *index) judge(ctx context.Context, before *view.View, files []*ltx.FileInfo) (j judgement, err error) {
+func (h *histories) judge(ctx context.Context, before *view.View, files []*ltx.FileInfo) (j judgement, err error) {
 	if before.Last == nil || len(files) == 0 {
 		// The view has no file, or the replica has none. The latter is a
 		// problem, but no news.
@@ -60,7 +60,7 @@ func (x *index) judge(ctx context.Context, before *view.View, files []*ltx.FileI
 	}
 	had := before.Files()
 	had[before.Last.Key()] = before.Last
-	seen := x.seenIn(before.Epoch)
+	seen := h.seenIn(before.Epoch)
 	var newest ltx.TXID
 	for _, info := range files {
 		newest = max(newest, info.MaxTXID)
@@ -73,7 +73,7 @@ func (x *index) judge(ctx context.Context, before *view.View, files []*ltx.FileI
 		}
 	}
 	if j.upTo < before.TXID {
-		if err := x.interrogate(ctx, &j, before, had, files); err != nil {
+		if err := h.interrogate(ctx, &j, before, had, files); err != nil {
 			return j, err
 		}
 	}
@@ -89,7 +89,7 @@ func (x *index) judge(ctx context.Context, before *view.View, files []*ltx.FileI
 
 // interrogate reads the header of a file that ends at a known transaction. It
 // takes the newest such file.
-func (x *index) interrogate(ctx context.Context, j *judgement, before *view.View, had map[view.Key]*view.File, files []*ltx.FileInfo) error {
+func (h *histories) interrogate(ctx context.Context, j *judgement, before *view.View, had map[view.Key]*view.File, files []*ltx.FileInfo) error {
 	var suspects []*ltx.FileInfo
 	for _, info := range files {
 		if info.MaxTXID > j.upTo && info.MaxTXID <= before.TXID {
@@ -108,11 +108,11 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view.View
 		var err error
 		switch {
 		case f != nil:
-			same, err = x.isSameTransactions(ctx, f, info)
+			same, err = h.isSameTransactions(ctx, f, info)
 		case !dated || info.Level == SnapshotLevel:
 			continue
 		default:
-			j.loaded, err = x.store.LoadFile(ctx, info)
+			j.loaded, err = h.store.LoadFile(ctx, info)
 			switch {
 			case err == nil:
 				same = j.loaded.File.Timestamp == want
@@ -136,13 +136,13 @@ func (x *index) interrogate(ctx context.Context, j *judgement, before *view.View
 
 // isSameTransactions reports whether the listed file holds the transactions of
 // the known file f. If f was encoded again, the listed file has another size.
-func (x *index) isSameTransactions(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
-	timestamp, err := x.store.Timestamp(ctx, info)
+func (h *histories) isSameTransactions(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
+	timestamp, err := h.store.Timestamp(ctx, info)
 	switch {
 	case err != nil:
 		return false, err
 	case info.Size == f.Size:
-		same, err := x.isSameContent(ctx, f, info)
+		same, err := h.isSameContent(ctx, f, info)
 		return same && (timestamp == f.Timestamp || f.Level == SnapshotLevel), err
 	}
 	return timestamp == f.Timestamp, nil
@@ -151,15 +151,15 @@ func (x *index) isSameTransactions(ctx context.Context, f *view.File, info *ltx.
 // isSameContent reports whether the listed file has the content of the known
 // file f in the same places. Only the headers may differ, and only those of
 // snapshots, which contain the time of their creation.
-func (x *index) isSameContent(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
+func (h *histories) isSameContent(ctx context.Context, f *view.File, info *ltx.FileInfo) (bool, error) {
 	if info.Size != f.Size {
 		return false, nil
 	}
-	sum, err := x.store.Checksum(ctx, info)
+	sum, err := h.store.Checksum(ctx, info)
 	if err != nil || sum == f.Checksum || f.Level != SnapshotLevel {
 		return err == nil && sum == f.Checksum, err
 	}
-	header, err := x.store.Header(ctx, info)
+	header, err := h.store.Header(ctx, info)
 	if err != nil {
 		return false, err
 	}
@@ -176,8 +176,8 @@ func (x *index) isSameContent(ctx context.Context, f *view.File, info *ltx.FileI
 // IsReplaced reports whether the files are known to be of another history than
 // view before, which was made before they were listed. Files that end earlier
 // than the view do not prove that, because some files may have been lost.
-func (x *index) IsReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error) {
-	j, err := x.judge(ctx, before, files)
+func (h *histories) IsReplaced(ctx context.Context, before *view.View, files []*ltx.FileInfo) (bool, error) {
+	j, err := h.judge(ctx, before, files)
 	if err != nil {
 		return false, err
 	}

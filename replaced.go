@@ -3,10 +3,8 @@ package litestream
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"slices"
 
-	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -44,34 +42,6 @@ func (x *index) epochOf(ctx context.Context, before *view.View, files []*ltx.Fil
 		err = x.refreshAnew(ctx).err() // a refresh that began earlier may have seen other files
 	}
 	return x.Current.Load().Epoch, err
-}
-
-// settle makes sure that the state a plan gives can be told from another
-// history later: the current view must know its transactions. If it is unknown
-// whether files of the plan end at the transactions that the current view has
-// under the same numbers, settle begins another epoch.
-func (x *index) settle(ctx context.Context, plan []*ltx.FileInfo) error {
-	cur := x.Current.Load()
-	doubtful := hasDoubtful(cur, plan)
-	if !doubtful && (len(plan) == 0 || plan[len(plan)-1].MaxTXID <= cur.TXID) {
-		return nil
-	}
-	if doubtful {
-		ending := int64(cur.Epoch) + 1
-		x.ending.Store(ending)
-		defer x.ending.CompareAndSwap(ending, 0)
-	}
-	if err := x.refreshAnew(ctx).err(); err != nil {
-		return err
-	}
-	cur = x.Current.Load()
-	if hasDoubtful(cur, plan) {
-		return errs.ErrOvertaken
-	}
-	if len(plan) > 0 && plan[len(plan)-1].MaxTXID > cur.TXID {
-		return fmt.Errorf("%s: %w", view.KeyOf(plan[len(plan)-1]), fs.ErrNotExist) // the file was listed a moment ago
-	}
-	return nil
 }
 
 // hasDoubtful reports whether one of the files ends at a transaction that is

@@ -3,10 +3,18 @@ package litestream
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
+
+// histories tells histories of a replica apart. It is safe for concurrent use.
+type histories struct {
+	store *remote.Store
+	seen  atomic.Pointer[seenFiles]
+}
 
 // seenFiles holds files of one epoch as a listing returned them.
 type seenFiles struct {
@@ -19,7 +27,7 @@ type seenFiles struct {
 const maxSeen = 1024
 
 // remember records files that are known to be of an epoch.
-func (x *index) remember(epoch uint32, files []*ltx.FileInfo) {
+func (h *histories) remember(epoch uint32, files []*ltx.FileInfo) {
 	if len(files) > maxSeen {
 		files = slices.Clone(files)
 		slices.SortFunc(files, func(a, b *ltx.FileInfo) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
@@ -29,20 +37,20 @@ func (x *index) remember(epoch uint32, files []*ltx.FileInfo) {
 	for _, info := range files {
 		seen.files[view.KeyOf(info)] = view.ListingOf(info)
 	}
-	x.seen.Store(seen)
+	h.seen.Store(seen)
 }
 
 // seenIn returns the files of an epoch that were recorded last, or nil if there
 // are none.
-func (x *index) seenIn(epoch uint32) map[view.Key]view.Listing {
-	if seen := x.seen.Load(); seen != nil && seen.epoch == epoch {
+func (h *histories) seenIn(epoch uint32) map[view.Key]view.Listing {
+	if seen := h.seen.Load(); seen != nil && seen.epoch == epoch {
 		return seen.files
 	}
 	return nil
 }
 
 // isSeen reports whether a listed file is known to be of an epoch.
-func (x *index) isSeen(epoch uint32, info *ltx.FileInfo) bool {
-	l, ok := x.seenIn(epoch)[view.KeyOf(info)]
+func (h *histories) isSeen(epoch uint32, info *ltx.FileInfo) bool {
+	l, ok := h.seenIn(epoch)[view.KeyOf(info)]
 	return ok && l.Is(view.ListingOf(info))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -14,44 +15,53 @@ import (
 	"github.com/superfly/ltx"
 )
 
+// past is the states of a database that connections travel to. It is safe for
+// concurrent use.
+type past struct {
+	*index
+
+	// views are the states in use, so that connections share them.
+	views view.Past
+}
+
 // stateAt returns the view of a transaction if one exists already, nil
 // otherwise.
-func (x *index) stateAt(txid ltx.TXID) *view.View {
-	cur := x.Current.Load()
+func (s *past) stateAt(txid ltx.TXID) *view.View {
+	cur := s.Current.Load()
 	if cur.TXID == txid {
 		return cur
 	}
-	if v := x.past.Get(txid); v != nil && v.Epoch == cur.Epoch && !cur.IsDoubtful(txid) {
+	if v := s.views.Get(txid); v != nil && v.Epoch == cur.Epoch && !cur.IsDoubtful(txid) {
 		return v
 	}
 	return nil
 }
 
 // travelTo returns the state after a transaction.
-func (x *index) travelTo(ctx context.Context, target ltx.TXID) (*view.View, error) {
-	if v := x.stateAt(target); v != nil {
+func (s *past) travelTo(ctx context.Context, target ltx.TXID) (*view.View, error) {
+	if v := s.stateAt(target); v != nil {
 		return v, nil
 	}
-	v, err := x.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+	v, err := s.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return view.PlanTXID(0, target, files)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)
 	}
-	return x.past.Add(x.NewOldState(v)), nil
+	return s.views.Add(s.NewOldState(v)), nil
 }
 
 // buildPast is build for a state that belongs to the history of the current
 // view.
-func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view.View, error) {
+func (s *past) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.FileInfo, error)) (*view.View, error) {
 	var err error
 	for range planAttempts {
-		before := x.Current.Load()
+		before := s.Current.Load()
 		epoch := before.Epoch
 		var v *view.View
 		var kept pages.Kept
-		v, kept, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-			switch now, err := x.epochOf(ctx, before, files); {
+		v, kept, err = s.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+			switch now, err := s.epochOf(ctx, before, files); {
 			case err != nil:
 				return nil, err
 			case now != epoch:
@@ -59,18 +69,18 @@ func (x *index) buildPast(ctx context.Context, choose func([]*ltx.FileInfo) ([]*
 			}
 			plan, err := choose(files)
 			if err == nil {
-				err = x.settle(ctx, plan)
+				err = s.settle(ctx, plan)
 			}
 			return plan, err
 		})
-		if epoch != x.Current.Load().Epoch || errors.Is(err, errs.ErrOvertaken) {
+		if epoch != s.Current.Load().Epoch || errors.Is(err, errs.ErrOvertaken) {
 			continue // the listing or the files may mix both histories
 		}
 		if err != nil {
 			return nil, err
 		}
 		v.Epoch = epoch
-		x.pages.CachePages(v, kept)
+		s.pages.CachePages(v, kept)
 		return v, nil
 	}
 	return nil, cmp.Or(err, errs.ErrOvertaken)
@@ -81,16 +91,16 @@ var errIsKnown = errors.New("state is known")
 
 // travelToTime returns the state at time t. It is the state after the newest
 // transaction with a timestamp of at most t.
-func (x *index) travelToTime(ctx context.Context, t time.Time) (*view.View, error) {
+func (s *past) travelToTime(ctx context.Context, t time.Time) (*view.View, error) {
 	var known *view.View
 	var ms int64
-	v, err := x.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		p, found, err := view.FindByTime(ctx, view.Points(files), t.UnixMilli(), x.store.Timestamp)
+	v, err := s.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+		p, found, err := view.FindByTime(ctx, view.Points(files), t.UnixMilli(), s.store.Timestamp)
 		if err != nil {
 			return nil, err
 		}
 		ms = found
-		if known = x.stateAt(p.TXID); known != nil {
+		if known = s.stateAt(p.TXID); known != nil {
 			return nil, errIsKnown
 		}
 		return view.PlanTXID(0, p.TXID, files)
@@ -98,7 +108,7 @@ func (x *index) travelToTime(ctx context.Context, t time.Time) (*view.View, erro
 	switch {
 	case err == nil:
 		v.Timestamp = min(v.Timestamp, ms) // a snapshot carries the time of its creation
-		return x.past.Add(x.NewOldState(v)), nil
+		return s.views.Add(s.NewOldState(v)), nil
 	case errors.Is(err, errIsKnown):
 		if ms < known.Timestamp {
 			dated := *known
@@ -129,8 +139,8 @@ func (p HistoryPoint) MarshalJSON() ([]byte, error) {
 
 // history returns the points that can be travelled to, in ascending order.
 // Their times are as accurate as those of a listing.
-func (x *index) history(ctx context.Context) ([]HistoryPoint, error) {
-	files, err := x.store.ListAll(ctx, true)
+func (s *past) history(ctx context.Context) ([]HistoryPoint, error) {
+	files, err := s.store.ListAll(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -141,4 +151,32 @@ func (x *index) history(ctx context.Context) ([]HistoryPoint, error) {
 		}
 	}
 	return hs, nil
+}
+
+// settle makes sure that the state a plan gives can be told from another
+// history later: the current view must know its transactions. If it is unknown
+// whether files of the plan end at the transactions that the current view has
+// under the same numbers, settle begins another epoch.
+func (s *past) settle(ctx context.Context, plan []*ltx.FileInfo) error {
+	cur := s.Current.Load()
+	doubtful := hasDoubtful(cur, plan)
+	if !doubtful && (len(plan) == 0 || plan[len(plan)-1].MaxTXID <= cur.TXID) {
+		return nil
+	}
+	if doubtful {
+		ending := int64(cur.Epoch) + 1
+		s.ending.Store(ending)
+		defer s.ending.CompareAndSwap(ending, 0)
+	}
+	if err := s.refreshAnew(ctx).err(); err != nil {
+		return err
+	}
+	cur = s.Current.Load()
+	if hasDoubtful(cur, plan) {
+		return errs.ErrOvertaken
+	}
+	if len(plan) > 0 && plan[len(plan)-1].MaxTXID > cur.TXID {
+		return fmt.Errorf("%s: %w", view.KeyOf(plan[len(plan)-1]), fs.ErrNotExist) // the file was listed a moment ago
+	}
+	return nil
 }

@@ -22,7 +22,7 @@ func (x *index) distrust(f *view.File, problem error) {
 			}
 		}
 	}
-	for _, v := range append(x.inUse(), x.past.All()...) {
+	for _, v := range x.inUse() {
 		mark(v)
 	}
 	mark(x.Current.Load())
