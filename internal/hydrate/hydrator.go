@@ -60,13 +60,13 @@ type Access struct {
 	// Refresh brings the current view up to date with the replica.
 	Refresh func(context.Context)
 
-	// RefreshAnew is refresh that does not rely on a listing from before the
+	// RefreshAnew is Refresh that does not rely on a listing from before the
 	// call. It returns the files that the replica has, nil if that is not known,
 	// and the error that may be why.
 	RefreshAnew func(context.Context) ([]*ltx.FileInfo, error)
 
-	// EpochOf returns the epoch of files that were listed after a view was the
-	// current one.
+	// EpochOf returns the epoch of files that were listed after the view before
+	// was the current one.
 	EpochOf func(ctx context.Context, before *view.View, files []*ltx.FileInfo) (uint32, error)
 
 	// Distrust ends the use of a file whose content does not have its checksum.
@@ -77,8 +77,8 @@ type Access struct {
 	ForgetServed func()
 }
 
-// isCurrent reports whether an epoch is that of the current view. What is read
-// after it has ended may be of another history.
+// isCurrent reports whether an epoch is that of the current view. Bytes that are
+// read after the epoch has ended may be of another history.
 func (r *Access) isCurrent(epoch uint32) bool { return epoch == r.Views.Epoch() }
 
 const (
@@ -90,6 +90,7 @@ const (
 	lastHydrationDelay  = 30 * time.Second
 )
 
+// New returns a hydrator, which does nothing before Start.
 func New(r *Access, opts Options) *Hydrator {
 	tier := newLocalTier(r.Tasks.Closed)
 	state := newHydrationState(r.Log, tier.wake)
@@ -113,7 +114,8 @@ func (h *Hydrator) Progress() Progress {
 	return progressOf(h.opts.Name, h.State, h.local())
 }
 
-// report calls OnHydrationProgress. Only run does, so calls do not overlap.
+// report calls OnProgress. Only the goroutine of run calls it, so calls do not
+// overlap.
 func (h *Hydrator) report() {
 	var err error
 	defer task.Guard(h.Log, "OnHydrationProgress", &err)

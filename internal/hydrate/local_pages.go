@@ -19,8 +19,8 @@ import (
 type localPages struct {
 	file   *pagefile.File
 	size   int64                           // of a page, bytes
-	disk   diskhook.Hook                   // Options.onDisk
-	readAt func(p []byte, off int64) error // that of the file; tests change it
+	disk   diskhook.Hook                   // Options.OnDisk
+	readAt func(p []byte, off int64) error // method of file; tests replace it
 
 	Held  atomic.Pointer[heldPages] // replaced under mu; nil: no page is served
 	count atomic.Int64              // pages present
@@ -69,7 +69,7 @@ func (s *heldPages) Has(v *view.View, pgno uint32) bool {
 	return ok && a.Version == b.Version
 }
 
-// hasKey is has for a page version.
+// hasKey is Has for a page version.
 func (s *heldPages) hasKey(key pages.Key) bool {
 	if s == nil || s.view.Epoch != key.Epoch || !s.present.Has(key.Pgno) {
 		return false
@@ -103,7 +103,7 @@ func (l *localPages) Read(v *view.View, pgno uint32, p []byte) error {
 	return err
 }
 
-// readKey is read for a page version, into new memory.
+// readKey is Read for a page version, into new memory.
 func (l *localPages) readKey(key pages.Key) ([]byte, error) {
 	before := l.Held.Load()
 	if !before.hasKey(key) {

@@ -36,6 +36,7 @@ type part struct {
 	whole       bool   // all its frames are summed up for the file's checksum
 }
 
+// Size returns the length of the part in bytes.
 func (p part) Size() int64 { return p.end - p.offset }
 
 // copyWork hands out batches of parts. It is safe for concurrent use.

@@ -32,6 +32,7 @@ type Record struct {
 	Runs []byte // pairs of varints, as in the file
 }
 
+// RecordHeader is the part of a record that is stored as JSON.
 type RecordHeader struct {
 	PageSize uint32       `json:"page_size"`
 	Commit   uint32       `json:"commit"`
@@ -78,6 +79,7 @@ func (w *runsWriter) add(version ltx.TXID, pages uint32) {
 	w.pages += uint64(pages)
 }
 
+// flush ends the run that add has begun.
 func (w *runsWriter) flush() {
 	if w.pages > 0 {
 		w.b = binary.AppendUvarint(w.b, w.pages)

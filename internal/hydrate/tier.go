@@ -18,7 +18,7 @@ type Tier struct {
 	hot    hotPages
 	wake   chan struct{} // holds one if there may be a new view, or an offer
 	broken chan error    // holds why the local file cannot be read any more
-	closed func() bool   // the database is closed
+	closed func() bool   // reports whether the database is closed
 }
 
 func newLocalTier(closed func() bool) *Tier {
@@ -26,6 +26,8 @@ func newLocalTier(closed func() bool) *Tier {
 	return &Tier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}
 }
 
+// Read returns a page version, nil if it is not local. An error of the file ends
+// the use of the file.
 func (t *Tier) Read(key pages.Key) []byte {
 	l := t.local.Load()
 	if l == nil {
@@ -39,6 +41,7 @@ func (t *Tier) Read(key pages.Key) []byte {
 	return page
 }
 
+// Peek is Read for a page that no query asked for. It ignores errors.
 func (t *Tier) Peek(key pages.Key) []byte {
 	if l := t.local.Load(); l != nil {
 		if page, err := l.readKey(key); err == nil {
@@ -48,6 +51,7 @@ func (t *Tier) Peek(key pages.Key) []byte {
 	return nil
 }
 
+// ReadView fills p with page pgno of v, and reports whether the page is local.
 func (t *Tier) ReadView(v *view.View, pgno uint32, p []byte) bool {
 	l := t.local.Load()
 	if l == nil || int64(len(p)) != l.size {
@@ -60,38 +64,44 @@ func (t *Tier) ReadView(v *view.View, pgno uint32, p []byte) bool {
 	return true
 }
 
+// Has reports whether a page version is local.
 func (t *Tier) Has(key pages.Key) bool {
 	l := t.local.Load()
 	return l != nil && l.hasKey(key)
 }
 
+// Offer puts a page into the queue of offers, if it is of use and there is room.
 func (t *Tier) Offer(key pages.Key, page []byte, verified bool) {
 	if !t.offers.is(offersRefused) && t.local.Load().wants(key) {
 		t.offers.put(offer{key, page, verified})
 	}
 }
 
+// OfferWait is Offer, but waits until there is room or ctx is done.
 func (t *Tier) OfferWait(ctx context.Context, key pages.Key, page []byte, verified bool) {
 	if t.offers.wait(ctx, len(page)) {
 		t.Offer(key, page, verified)
 	}
 }
 
+// Want notes a page that a query waits for. Its neighbours are copied next.
 func (t *Tier) Want(pgno uint32) {
 	if !t.IsComplete() {
 		t.hot.add(pgno)
 	}
 }
 
+// Notify wakes hydration up, because there may be a new view.
 func (t *Tier) Notify() { task.Signal(t.wake) }
 
-// isComplete reports whether every page of the view that is held is here, and
+// IsComplete reports whether every page of the view that is held is local, and
 // no checksum is left to be compared.
 func (t *Tier) IsComplete() bool {
 	l := t.local.Load()
 	return l != nil && l.IsComplete()
 }
 
+// Drop forgets every page.
 func (t *Tier) Drop() {
 	if l := t.local.Load(); l != nil {
 		l.Drop()
@@ -99,7 +109,7 @@ func (t *Tier) Drop() {
 }
 
 // Broke ends the use of a local file that could not be read. It does nothing
-// if the page was just not there.
+// if the error only says that a page is not local.
 func (t *Tier) Broke(l *localPages, err error) {
 	if err == errNotHere || t.closed() || l != t.local.Load() {
 		return
