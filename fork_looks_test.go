@@ -190,35 +190,6 @@ func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	}
 }
 
-// TestBridge_KeepsSizes forgets no size of the database by what becomes doubtful.
-func TestBridge_KeepsSizes(t *testing.T) {
-	cur := &view.View{TXID: 100, Commit: 9, PageSize: fakePageSize}
-	for txid := ltx.TXID(31); txid <= 100; txid++ {
-		size := uint32(9)
-		if txid == 95 {
-			size = 4
-		}
-		cur.Stamps = view.AddStamp(cur.Stamps, &view.File{MaxTXID: txid, Timestamp: int64(txid), Commit: size})
-	}
-	f := &view.File{Level: 1, MinTXID: 91, MaxTXID: 110, Timestamp: 110, PageSize: fakePageSize, Commit: 4, Frames: 0}
-	next, err := cur.Advance(f, ltxio.Index{})
-	if err == nil {
-		next, err = view.Bridge(cur, next, f, ltxio.Index{}, 90)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := next.StampOf(95); ok {
-		t.Error("the time of a doubtful transaction is known")
-	}
-	if got := next.LeastSince(92); got != 4 {
-		t.Errorf("the least size since transaction 92 is %d, not 4", got)
-	}
-	if got := next.LeastSince(30); got != 0 {
-		t.Errorf("the least size since transaction 30 is %d, although that of 32 is forgotten", got)
-	}
-}
-
 // TestFollow_DamagedDelaysNoNews has the one file be damaged that would tell whether
 // the replica has the transactions that are known. Nothing speaks against it.
 func TestFollow_DamagedDelaysNoNews(t *testing.T) {

@@ -35,8 +35,18 @@ func TestHedge_CloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, client, slow := slowOnce(t, Options{HedgeRequests: true})
 		v := db.Current.Load()
-		for range 40 { // enough for a second request
-			db.store.Hedge.Observe(10 * time.Millisecond)
+		// Of enough requests for a second one, the slowest take 10 ms.
+		reads := 0
+		client.open = func(view.Key, int64) error {
+			if reads++; reads <= 2 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return nil
+		}
+		for pgno := range uint32(40) {
+			if _, err := db.pages.Page(t.Context(), v, 2+pgno); err != nil {
+				t.Fatal(err)
+			}
 		}
 		slow()
 		opens, start := client.opens.Load(), time.Now()

@@ -4,11 +4,9 @@ package litestream
 
 import (
 	"context"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
-	"runtime"
 	"runtime/metrics"
 	"slices"
 	"sync"
@@ -19,9 +17,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
 )
@@ -157,89 +153,6 @@ func TestHugeCommit_Follow(t *testing.T) {
 		}
 		if p := db.hydrator.Progress(); p.Pages != v.Pages.Len() || v.Commit != commit {
 			t.Errorf("%+v of a database of %d pages", p, v.Commit)
-		}
-	}
-}
-
-// Pages that lie far apart take memory for themselves, in the index and in sets
-// of pages, not for those in between.
-func TestHugeCommit_FarApart(t *testing.T) {
-	const pages, apart = 100_000, 1 << 12
-	v, size := viewtest.HeapOf(func() *view.View {
-		f, index := viewtest.File(t, 1, 1, 4096, 1, viewtest.AllPages(4096, 1))
-		v := viewtest.Advance(t, new(view.View), f, index)
-		f, index = viewtest.File(t, 2, 2, 4096, hugeCommit, viewtest.Scattered(2, apart, pages*apart))
-		return viewtest.Advance(t, v, f, index)
-	})
-	if n := v.Pages.Len(); n < pages {
-		t.Fatalf("%d pages", n)
-	}
-	if perPage := float64(size) / pages; perPage > 300 {
-		t.Errorf("%.0f bytes a page in the index", perPage)
-	}
-	before := viewtest.HeapInUse()
-	set := view.NewBitmap(v.Pages.End())
-	v.Pages.EachMissing(set, 1, math.MaxUint32, func(pgno uint32, _ view.Loc) bool { set.Set(pgno); return true })
-	if perPage := float64(viewtest.HeapInUse()-before) / pages; perPage > 600 {
-		t.Errorf("%.0f bytes a page in a set", perPage)
-	}
-	runtime.KeepAlive(set)
-	runtime.KeepAlive(v)
-}
-
-// A table is what a map is, whatever form its chunks have, and older tables
-// stay as they are.
-func TestPageTable_Forms(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 7))
-	type place struct {
-		version ltx.TXID
-		size    uint32
-	}
-	var views []*view.View
-	var models []map[uint32]place
-	model := make(map[uint32]place)
-	v := new(view.View)
-	const most = 4 * view.ChunkLen
-	for txid := ltx.TXID(1); txid <= 150; txid++ {
-		commit := most - rng.Uint32N(most/2)
-		var pgnos []uint32
-		switch {
-		case txid == 1:
-			commit = most
-			pgnos = pgnoRange(1, most)
-		case rng.IntN(3) == 0:
-			from := 1 + rng.Uint32N(commit)
-			pgnos = pgnoRange(from, min(commit, from+rng.Uint32N(600)))
-		default:
-			for pgno := 1 + rng.Uint32N(80); pgno <= commit; pgno += 1 + rng.Uint32N(80) {
-				pgnos = append(pgnos, pgno)
-			}
-		}
-		f, index := viewtest.File(t, txid, txid, 4096, commit, slices.Values(pgnos))
-		v = viewtest.Advance(t, v, f, index)
-		model = maps.Clone(model)
-		maps.DeleteFunc(model, func(pgno uint32, _ place) bool { return pgno > commit })
-		index.Each(func(e ltxio.Entry) bool { model[e.Pgno] = place{txid, e.Size}; return true })
-		views, models = append(views, v), append(models, model)
-	}
-	for i, v := range views {
-		got := make(map[uint32]place)
-		v.Pages.EachMissing(nil, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
-			got[pgno] = place{loc.Version, loc.Size}
-			return true
-		})
-		if !maps.Equal(got, models[i]) {
-			t.Fatalf("view %d has other pages", i+1)
-		}
-		last := slices.Max(slices.Collect(maps.Keys(got)))
-		if v.Pages.Len() != int64(len(got)) || v.Pages.End() != last {
-			t.Errorf("view %d has %d pages up to %d, want %d up to %d", i+1, v.Pages.Len(), v.Pages.End(), len(got), last)
-		}
-		for pgno := range uint32(most + 10) {
-			loc, ok := v.Lookup(pgno)
-			if want, known := models[i][pgno]; ok != known || ok && (want != place{loc.Version, loc.Size}) {
-				t.Fatalf("page %d of view %d: %+v, %v", pgno, i+1, loc, ok)
-			}
 		}
 	}
 }

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -289,7 +287,7 @@ func TestPoller_LargeBacklog(t *testing.T) {
 		client := newHookClient()
 		putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{ReadTimeout: 10 * time.Second, PollIdleAfter: -1})
-		const perPoll = 10 * remote.LoadConcurrency // at one second each
+		const perPoll = 10 * 128 // a poll loads 128 files at a time, each of which takes a second
 		const last = ltx.TXID(3*perPoll + 1)
 		for txid := ltx.TXID(2); txid <= last; txid++ {
 			putFile(t, client, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid}, 3, byte(txid), pgnoRange(2, 2))
@@ -308,50 +306,6 @@ func TestPoller_LargeBacklog(t *testing.T) {
 			t.Errorf("after a while the view is %s, want %s", got, last)
 		}
 	})
-}
-
-func TestLastUpTo_Reads(t *testing.T) {
-	const n = 5000
-	even := func(i int) int64 { return int64(i) * 1000 }
-	for _, tc := range []struct {
-		name     string
-		value    func(i int) int64
-		boundary int // the first value that is too great
-		guess    int
-		most     int
-	}{
-		{"right", even, 3000, 3000, 2},
-		{"right, none", even, 0, 0, 1},
-		{"right, all", even, n, n, 1},
-		{"nearly", even, 2990, 3000, 7},
-		{"wrong", even, 3000, 0, 7},
-		{"wrong, other side", even, 3000, n, 7},
-		{"all but one", even, 1, n, 7},
-		{"none", even, 0, n, 3},
-		{"bursts", func(i int) int64 { return int64(i/100)*1e6 + int64(i%100) }, 3033, 0, 26},
-		{"a pause", func(i int) int64 { return int64(i) + int64(i/4000)*1e9 }, 3900, 0, 26},
-		{"ever faster", func(i int) int64 { return int64(1e12 * math.Log(float64(i+1))) }, 3000, 0, 26},
-		{"all equal", func(i int) int64 { return 7 }, n, 0, 4},
-	} {
-		reads := 0
-		at := tc.value(max(tc.boundary-1, 0))
-		if tc.boundary == 0 {
-			at--
-		}
-		got, err := view.LastUpTo(at, n, tc.guess, func(i int) (int64, error) {
-			reads++
-			return tc.value(i), nil
-		})
-		if err != nil || got != tc.boundary-1 {
-			t.Errorf("%s: got %d, %v, want %d", tc.name, got, err, tc.boundary-1)
-		}
-		if reads > tc.most {
-			t.Errorf("%s: %d reads, want %d at most", tc.name, reads, tc.most)
-		}
-	}
-	if _, err := view.LastUpTo(5, n, 7, func(int) (int64, error) { return 0, errors.ErrUnsupported }); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("a read fails: %v", err)
-	}
 }
 
 // TestPoller_AllWaitForCatchUp starts two transactions after a long sleep.

@@ -13,11 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/remote"
-	"github.com/ltxvfs/litestream/internal/view/viewtest"
-
 	"github.com/ltxvfs/litestream/internal/errs"
-	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -108,45 +104,6 @@ func TestFind_EncodedAgain(t *testing.T) {
 			}
 		}
 		wantPages(t, p, db, db.Current.Load(), 1, 2, 3)
-	}
-}
-
-// TestFind_ConcurrentMoves moves one state to many files at once. No move may
-// undo another.
-func TestFind_ConcurrentMoves(t *testing.T) {
-	const files, commit, rounds = 16, 16 * view.ChunkLen, 20
-	f, index := viewtest.File(t, 1, 1, 4096, commit, viewtest.AllPages(4096, commit))
-	v := viewtest.Advance(t, new(view.View), f, index)
-	f, index = viewtest.File(t, 2, 2, 4096, commit, viewtest.AllPages(4096, commit))
-	v = viewtest.Advance(t, v, f, index)
-	var targets []*remote.Loaded
-	for i := range uint32(files) {
-		f, index := viewtest.File(t, 2, 2, 4096, commit, viewtest.Scattered(i+1, files, commit))
-		targets = append(targets, &remote.Loaded{File: f, Index: index})
-	}
-	for range rounds {
-		state := new(view.State)
-		start := make(chan struct{})
-		var wg sync.WaitGroup
-		for _, l := range targets {
-			wg.Go(func() {
-				<-start
-				if err := state.Relocate(v, l.File, l.Index); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		close(start)
-		wg.Wait()
-		moved := state.Moved.Load()
-		for _, l := range targets {
-			l.Index.Each(func(e ltxio.Entry) bool {
-				if loc, ok := moved.Lookup(e.Pgno); !ok || loc.File != l.File || loc.Offset != e.Offset {
-					t.Fatalf("page %d is not where it was moved to", e.Pgno)
-				}
-				return true
-			})
-		}
 	}
 }
 

@@ -21,10 +21,12 @@ const (
 // Hedge decides when a slow fetch gets a second request. It is safe for
 // concurrent use.
 type Hedge struct {
-	mu     sync.Mutex                  // guards the fields below
-	recent [hedgeSamples]time.Duration // guarded by mu; ring of the newest durations
-	n      int                         // guarded by mu; number of fetches so far
-	credit float64                     // guarded by mu; number of second requests that may be sent
+	mu struct {
+		sync.Mutex
+		recent [hedgeSamples]time.Duration // ring of the newest durations
+		n      int                         // number of fetches so far
+		credit float64                     // number of second requests that may be sent
+	}
 }
 
 // delay returns the duration after which a fetch counts as slow. It returns
@@ -32,22 +34,22 @@ type Hedge struct {
 func (h *Hedge) delay() (time.Duration, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.n < minHedgeSamples {
+	if h.mu.n < minHedgeSamples {
 		return 0, false
 	}
-	sorted := h.recent
-	samples := sorted[:min(h.n, hedgeSamples)]
+	sorted := h.mu.recent
+	samples := sorted[:min(h.mu.n, hedgeSamples)]
 	slices.Sort(samples)
 	return samples[int(hedgeQuantile*float64(len(samples)))], true
 }
 
-// Observe adds the duration of a fetch to the samples.
-func (h *Hedge) Observe(d time.Duration) {
+// observe adds the duration of a fetch to the samples.
+func (h *Hedge) observe(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.recent[h.n%hedgeSamples] = d
-	h.n++
-	h.credit = min(h.credit+hedgeShare, maxHedgeCredit)
+	h.mu.recent[h.mu.n%hedgeSamples] = d
+	h.mu.n++
+	h.mu.credit = min(h.mu.credit+hedgeShare, maxHedgeCredit)
 }
 
 // spend reports whether a second request may be sent, and deducts it from the
@@ -55,14 +57,14 @@ func (h *Hedge) Observe(d time.Duration) {
 func (h *Hedge) spend() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.credit < 1 {
+	if h.mu.credit < 1 {
 		return false
 	}
-	h.credit--
+	h.mu.credit--
 	return true
 }
 
-// ReadHedged is read with a second request if the first one is slow. The first
+// ReadHedged is like Load, but in the foreground and with a second request if the first one is slow. The first
 // request that succeeds provides the result, and the other one is cancelled.
 func (s *Store) ReadHedged(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	if s.Hedge == nil {
@@ -73,7 +75,7 @@ func (s *Store) ReadHedged(ctx context.Context, f view.Key, buf []byte, offset i
 	if !ok {
 		err := s.read(ctx, f, buf, offset)
 		if err == nil {
-			s.Hedge.Observe(time.Since(start))
+			s.Hedge.observe(time.Since(start))
 		}
 		return err
 	}
@@ -107,7 +109,7 @@ func (s *Store) ReadHedged(ctx context.Context, f view.Key, buf []byte, offset i
 		case r := <-results:
 			running--
 			if r.err == nil {
-				s.Hedge.Observe(time.Since(start))
+				s.Hedge.observe(time.Since(start))
 				copy(buf, r.buf)
 				return nil
 			}

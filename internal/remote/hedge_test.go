@@ -70,9 +70,9 @@ func inHedgeBed(t *testing.T, credit float64, took []time.Duration, do func(t *t
 			return true
 		}}
 		for _, d := range took {
-			b.Hedge.Observe(d)
+			b.Hedge.observe(d)
 		}
-		b.Hedge.credit = credit
+		b.Hedge.mu.credit = credit
 		do(t, b)
 	})
 }
@@ -187,8 +187,8 @@ func TestHedge_Race(t *testing.T) {
 				if err != nil {
 					want-- // tells nothing of how long they take
 				}
-				if b.Hedge.n != want {
-					t.Errorf("learned from %d fetches, want %d", b.Hedge.n, want)
+				if b.Hedge.mu.n != want {
+					t.Errorf("learned from %d fetches, want %d", b.Hedge.mu.n, want)
 				}
 			})
 		})
@@ -219,7 +219,7 @@ func TestHedge_Share(t *testing.T) {
 	// What was not spent in a long time is not spent at once.
 	inHedgeBed(t, 0, times(minHedgeSamples, time.Millisecond), func(t *testing.T, b *hedgeBed) {
 		for range fetches {
-			b.Hedge.Observe(time.Millisecond)
+			b.Hedge.observe(time.Millisecond)
 		}
 		if slower(t, b, 20); b.Hedges.Load() != maxHedgeCredit {
 			t.Errorf("%d second requests in a row", b.Hedges.Load())

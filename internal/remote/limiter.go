@@ -25,17 +25,19 @@ const (
 type Limiter struct {
 	limit int
 
-	mu      sync.Mutex            // guards the fields below
-	running [numClasses]int       // guarded by mu
-	queried time.Time             // guarded by mu; when the last request for a query ended
-	quiet   chan struct{}         // guarded by mu; closed when only hydration runs; nil if no goroutine waits for that
-	waiting [numClasses][]*Ticket // guarded by mu; in order of arrival
+	mu struct {
+		sync.Mutex
+		running [numClasses]int       // number of requests in flight
+		queried time.Time             // when the last request for a query ended
+		quiet   chan struct{}         // closed when only hydration runs; nil if no goroutine waits for that
+		waiting [numClasses][]*Ticket // in order of arrival
+	}
 }
 
 // Ticket is a place in the queue and, once granted, the right to make one
 // request.
 type Ticket struct {
-	class   Class         // guarded by limiter.mu
+	class   Class         // guarded by Limiter.mu
 	granted chan struct{} // closed when the request may start
 }
 
@@ -55,12 +57,12 @@ func (l *Limiter) Enqueue(class Class) *Ticket {
 	t := &Ticket{class: class, granted: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting[class] = append(l.waiting[class], t)
+	l.mu.waiting[class] = append(l.mu.waiting[class], t)
 	l.grant()
 	return t
 }
 
-// Wait returns when the ticket is granted. If ctx is done first, wait returns
+// Wait returns when the ticket is granted. If ctx is done first, Wait returns
 // the ticket to the limiter and returns the error of ctx.
 func (l *Limiter) Wait(ctx context.Context, t *Ticket) error {
 	if l == nil {
@@ -89,7 +91,7 @@ func (l *Limiter) Promote(t *Ticket) {
 	defer l.mu.Unlock()
 	if t.class != Foreground && l.drop(t) {
 		t.class = Foreground
-		l.waiting[Foreground] = append(l.waiting[Foreground], t)
+		l.mu.waiting[Foreground] = append(l.mu.waiting[Foreground], t)
 		l.grant()
 	}
 }
@@ -102,21 +104,21 @@ func (l *Limiter) Done(t *Ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.drop(t) {
-		l.running[t.class]--
+		l.mu.running[t.class]--
 	}
 	if t.class == Foreground || t.class == Speculative {
-		l.queried = time.Now()
+		l.mu.queried = time.Now()
 	}
 	l.grant()
-	if l.quiet != nil && l.isQuiet() {
-		close(l.quiet)
-		l.quiet = nil
+	if l.mu.quiet != nil && l.isQuiet() {
+		close(l.mu.quiet)
+		l.mu.quiet = nil
 	}
 }
 
 // total returns the number of requests in flight. The caller holds mu.
 func (l *Limiter) total() (n int) {
-	for _, running := range l.running {
+	for _, running := range l.mu.running {
 		n += running
 	}
 	return n
@@ -124,7 +126,7 @@ func (l *Limiter) total() (n int) {
 
 // isQuiet reports whether no requests but those of hydration are in flight. The
 // caller holds mu.
-func (l *Limiter) isQuiet() bool { return l.total() == l.running[Hydrating] }
+func (l *Limiter) isQuiet() bool { return l.total() == l.mu.running[Hydrating] }
 
 // isQueried reports whether a query made a request within the last second.
 func (l *Limiter) isQueried() bool {
@@ -133,7 +135,7 @@ func (l *Limiter) isQueried() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.isQuiet() || !l.queried.IsZero() && time.Since(l.queried) < time.Second
+	return !l.isQuiet() || !l.mu.queried.IsZero() && time.Since(l.mu.queried) < time.Second
 }
 
 // AwaitQuiet returns when only hydration has requests in flight, when most has
@@ -147,10 +149,10 @@ func (l *Limiter) AwaitQuiet(ctx context.Context, most time.Duration) {
 		l.mu.Unlock()
 		return
 	}
-	if l.quiet == nil {
-		l.quiet = make(chan struct{})
+	if l.mu.quiet == nil {
+		l.mu.quiet = make(chan struct{})
 	}
-	quiet := l.quiet
+	quiet := l.mu.quiet
 	l.mu.Unlock()
 	timer := time.NewTimer(most)
 	defer timer.Stop()
@@ -164,10 +166,10 @@ func (l *Limiter) AwaitQuiet(ctx context.Context, most time.Duration) {
 // drop removes a ticket from the queue and reports whether the ticket was
 // there. The caller holds mu.
 func (l *Limiter) drop(t *Ticket) bool {
-	queue := l.waiting[t.class]
+	queue := l.mu.waiting[t.class]
 	i := slices.Index(queue, t)
 	if i >= 0 {
-		l.waiting[t.class] = slices.Delete(queue, i, i+1)
+		l.mu.waiting[t.class] = slices.Delete(queue, i, i+1)
 	}
 	return i >= 0
 }
@@ -184,23 +186,23 @@ func (l *Limiter) grant() {
 		case Hydrating:
 			most = max(1, l.limit/2)
 		}
-		for len(l.waiting[class]) > 0 && l.total() < most {
-			t := l.waiting[class][0]
-			l.waiting[class] = l.waiting[class][1:]
-			l.running[class]++
+		for len(l.mu.waiting[class]) > 0 && l.total() < most {
+			t := l.mu.waiting[class][0]
+			l.mu.waiting[class] = l.mu.waiting[class][1:]
+			l.mu.running[class]++
 			close(t.granted)
 		}
 	}
 }
 
-// Load returns the number of requests under way, and of those that wait for
-// their turn.
+// Load returns the number of requests in flight, and the number of requests that
+// wait for their turn. Tests use it to see that nothing is left over.
 func (l *Limiter) Load() (running, waiting int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for class := range numClasses {
-		running += l.running[class]
-		waiting += len(l.waiting[class])
+		running += l.mu.running[class]
+		waiting += len(l.mu.waiting[class])
 	}
 	return running, waiting
 }

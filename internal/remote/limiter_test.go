@@ -58,14 +58,14 @@ func wantIdle(t testing.TB, l *Limiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for class := range numClasses {
-		if l.running[class] != 0 || len(l.waiting[class]) != 0 {
-			t.Errorf("class %d: %d running, %d waiting", class, l.running[class], len(l.waiting[class]))
+		if l.mu.running[class] != 0 || len(l.mu.waiting[class]) != 0 {
+			t.Errorf("class %d: %d running, %d waiting", class, l.mu.running[class], len(l.mu.waiting[class]))
 		}
 	}
 }
 
 // TestLimiter_Bound has many goroutines make requests of all classes, some of
-// which are promoted, and some of which nobody waits for in the end.
+// which are promoted, and some of which no goroutine waits for in the end.
 func TestLimiter_Bound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 8
@@ -213,7 +213,8 @@ func TestLimiter_Cancel(t *testing.T) {
 	})
 }
 
-// lateContext is done when somebody begins to wait for that, and calls fn then.
+// lateContext is done as soon as a goroutine begins to wait for that. It calls fn
+// then.
 type lateContext struct {
 	context.Context
 	fn func()
@@ -265,4 +266,46 @@ func TestLimiter_None(t *testing.T) {
 	if l := NewLimiter(0); l == nil || l.limit != 1 {
 		t.Error("a limit of 0 is none")
 	}
+}
+
+// TestLimiter_AwaitQuiet waits as hydration does to give way to queries.
+func TestLimiter_AwaitQuiet(t *testing.T) {
+	const patience = 200 * time.Millisecond
+	l := NewLimiter(16)
+	synctest.Test(t, func(t *testing.T) {
+		waited := func() time.Duration {
+			start := time.Now()
+			l.AwaitQuiet(t.Context(), patience)
+			return time.Since(start)
+		}
+		if d := waited(); d != 0 {
+			t.Errorf("waits %v for nothing", d)
+		}
+		for _, class := range []Class{Foreground, Loading, Speculative} {
+			ticket := l.Enqueue(class)
+			if d := waited(); d != patience {
+				t.Errorf("waits %v for class %d", d, class)
+			}
+			go func() {
+				time.Sleep(patience / 2)
+				l.Done(ticket)
+			}()
+			if d := waited(); d != patience/2 {
+				t.Errorf("waits %v for a request of class %d that ends", d, class)
+			}
+		}
+		var hydrations []*Ticket
+		for range 16 {
+			hydrations = append(hydrations, l.Enqueue(Hydrating))
+		}
+		if n, _ := l.Load(); n != 8 {
+			t.Errorf("hydration has %d of 16 places", n)
+		}
+		if d := waited(); d != 0 {
+			t.Errorf("waits %v for hydration", d)
+		}
+		for _, ticket := range hydrations {
+			l.Done(ticket)
+		}
+	})
 }

@@ -23,13 +23,13 @@ const (
 	wholeSize   = 128 << 10
 	headSize    = 64 << 10
 	minTailRead = 32 << 10
-	MaxTailRead = 4 << 20
+	maxTailRead = 4 << 20
 	tailDivisor = 64 // an index entry has about 8 bytes, most frames more than 500
 
-	// A plan may have hundreds of files. loadFiles loads them in parallel and
+	// A plan may have hundreds of files. LoadFiles loads them in parallel and
 	// holds each one until it is used. These constants limit the number and the
 	// total size of the files held.
-	LoadConcurrency = 128
+	loadConcurrency = 128
 	loadMemory      = 64 << 20 // bytes
 
 	// maxLoadedBytes limits the decoded pages that are kept of one file,
@@ -48,11 +48,13 @@ type Loaded struct {
 // wants reports whether another page of pageSize bytes may be kept.
 func (l *Loaded) wants(pageSize int) bool { return l.bytes+pageSize <= maxLoadedBytes }
 
-func (l *Loaded) Keep(pgno uint32, data []byte) {
+// keep adds a page.
+func (l *Loaded) keep(pgno uint32, data []byte) {
 	l.Pages = append(l.Pages, LoadedPage{pgno, data})
 	l.bytes += len(data)
 }
 
+// LoadedPage is a page that was read along with the index of its file.
 type LoadedPage struct {
 	Pgno uint32
 	Data []byte
@@ -118,7 +120,7 @@ func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo) (*Loaded, err
 		if err = ltxio.DecodeFrame(page, head[e.Offset:end], e.Pgno); err != nil {
 			return false
 		}
-		l.Keep(e.Pgno, page)
+		l.keep(e.Pgno, page)
 		return true
 	})
 	return l, err
@@ -126,7 +128,7 @@ func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo) (*Loaded, err
 
 // tailGuess returns how many bytes at the end of a file the first read covers.
 func tailGuess(info *ltx.FileInfo) int64 {
-	return min(max(info.Size/tailDivisor, minTailRead), MaxTailRead, info.Size-headSize)
+	return min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize)
 }
 
 // loadSize estimates the memory that loading a file takes, in bytes.
@@ -144,7 +146,7 @@ func (s *Store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 	var b []byte
 	more := need - int64(len(tail))
 	for int64(len(b)) < more {
-		n := int(min(more-int64(len(b)), MaxTailRead))
+		n := int(min(more-int64(len(b)), maxTailRead))
 		b = slices.Grow(b, n)
 		part := b[len(b) : len(b)+n]
 		if err := s.Load(ctx, view.KeyOf(info), part, info.Size-need+int64(len(b))); err != nil {
@@ -173,7 +175,7 @@ func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*Loaded, err
 	l.File.IsWhole = true
 	if err := f.Verify(func(pgno uint32, page []byte) {
 		if l.wants(len(page)) {
-			l.Keep(pgno, bytes.Clone(page))
+			l.keep(pgno, bytes.Clone(page))
 		}
 	}); err != nil {
 		return nil, err
@@ -233,7 +235,7 @@ func (s *Store) LoadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*L
 	// The loader takes a slot and memory before it loads a file, and the loop
 	// below returns both after the file is used. Slots and memory are taken in
 	// the order of use, so that no file waits for a later one.
-	slots := make(chan struct{}, LoadConcurrency)
+	slots := make(chan struct{}, loadConcurrency)
 	memory := semaphore.NewWeighted(loadMemory)
 	results := make([]chan result, len(infos))
 	for i := range results {

@@ -24,9 +24,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Store wraps a ReplicaClient for the rest of the package: it returns listings
-// as slices, reads an exact number of bytes, retries, and counts requests. It
-// is safe for concurrent use.
+// Store wraps a replica client for the engine: it returns listings as slices,
+// reads an exact number of bytes, retries, and counts requests. It is safe for
+// concurrent use.
 type Store struct {
 	Client replica.Client
 	Log    *slog.Logger
@@ -34,8 +34,9 @@ type Store struct {
 	Hedge  *Hedge            // nil if slow reads get no second request
 	Run    func(func()) bool // runs a function in the background, unless the database is closed
 
+	// Numbers of requests so far. Reads counts attempts.
 	Lists     atomic.Int64
-	Reads     [numClasses]atomic.Int64 // number of attempts
+	Reads     [numClasses]atomic.Int64
 	ReadBytes [numClasses]atomic.Int64
 	Retries   atomic.Int64
 	Hedges    atomic.Int64
@@ -45,7 +46,7 @@ type Store struct {
 	cannotCreate atomic.Bool // set once the client refused to create a file only if it does not exist
 	byLevel      atomic.Bool // set once the client refused to list all levels at once
 
-	wrong    sync.Map // errors by wrongFile; these files are not read any more
+	wrong    sync.Map // error by wrongFile; pages of these files are not read any more
 	versions versionCheck
 }
 
@@ -112,8 +113,10 @@ type panicError struct{ value any }
 
 func (e panicError) Error() string { return fmt.Sprintf("replica client panicked: %v", e.value) }
 
+// Permanent makes errs.IsPermanent report true.
 func (panicError) Permanent() bool { return true }
 
+// Init initializes the replica client, if it has to be.
 func (s *Store) Init(ctx context.Context) error {
 	c, ok := s.Client.(replica.Initializer)
 	if !ok {
@@ -256,7 +259,7 @@ func (s *Store) ListLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 	return files, nil
 }
 
-// Load is read for the parts that describe a file: its header, page index and
+// Load fills buf with bytes of a file from offset on. It is for the parts that describe a file: its header, page index and
 // trailer.
 func (s *Store) Load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	return s.readAll(ctx, Loading, f, buf, offset)
@@ -282,7 +285,7 @@ func (s *Store) readAll(ctx context.Context, class Class, f view.Key, buf []byte
 }
 
 // Create creates a file with the content that encode writes, unless a file of
-// that name exists. If the client cannot create files conditionally, create
+// that name exists. If the client cannot create files conditionally, Create
 // checks for an existing file first. It makes one attempt.
 func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
 	s.Creates.Add(1)
@@ -340,7 +343,7 @@ func (s *Store) Delete(ctx context.Context, keys ...view.Key) error {
 // connection may have been cut off.
 var ErrShortBody = fmt.Errorf("body ends early: %w", io.ErrUnexpectedEOF)
 
-// A body is delivered in parts that grow from firstPart to readPart, so that a
+// A body is delivered in parts that grow from firstPart to ReadPart, so that a
 // caller that waits for the first page does not wait for the rest.
 const (
 	firstPart = 8 << 10
@@ -353,7 +356,7 @@ const (
 
 // ReadOnce waits for the ticket and makes one attempt to fill buf with the
 // bytes of a file from offset on. It returns the number of bytes read. If fn is
-// not nil, readOnce calls it after each part with all bytes read so far.
+// not nil, ReadOnce calls it after each part with all bytes read so far.
 func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key, buf []byte, offset int64, fn func([]byte)) (n int, err error) {
 	if err := s.Limit.Wait(ctx, t); err != nil {
 		return 0, fmt.Errorf("wait to read %s: %w", f, err)

@@ -17,6 +17,7 @@ type bitLeaf [leafWords]atomic.Uint64
 
 const leafWords = 64
 
+// NewBitmap returns an empty set with room for the pages from 1 to pages.
 func NewBitmap(pages uint32) *Bitmap {
 	words := (uint64(pages) + 63) / 64
 	return &Bitmap{words, make([]atomic.Pointer[bitLeaf], (words+leafWords-1)/leafWords)}
@@ -64,6 +65,7 @@ func (b *Bitmap) word(i uint64) *atomic.Uint64 {
 	return &leaf[i%leafWords]
 }
 
+// Has reports whether a page is in the set.
 func (b *Bitmap) Has(pgno uint32) bool {
 	i := uint64(pgno) - 1
 	w := b.word(i / 64)
@@ -96,9 +98,9 @@ func (b *Bitmap) Clear(pgno uint32) bool {
 	return w.And(^bit)&bit != 0
 }
 
-// MissingIn calls fn with the pages from first to last that are not in the set,
+// missingIn calls fn with the pages from first to last that are not in the set,
 // in order, until fn returns false. Pages beyond the limit are left out.
-func (b *Bitmap) MissingIn(first, last uint32, fn func(pgno uint32) bool) {
+func (b *Bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {
 	if first == 0 {
 		return
 	}

@@ -29,11 +29,11 @@ type File struct {
 	Frames    int    // number of pages in the file
 	FramesEnd int64  // offset of the end of the frames, in bytes
 	Checksum  ltx.Checksum
-	framesCRC uint64                // part of checksum that covers the frames
+	framesCRC uint64                // part of Checksum that covers the frames
 	Header    *[ltx.HeaderSize]byte // nil if the file is not a snapshot
 
 	// Segment is set if this value stands for a segment of the write buffer; it
-	// is nil for a file of the replica. With a segment, only level and pageSize
+	// is nil for a file of the replica. With a segment, only Level and PageSize
 	// are valid of the other fields.
 	Segment *commitlog.Segment
 
@@ -53,6 +53,7 @@ type Listing struct {
 	createdAt time.Time // zero if the listing has no time; the time zone can carry a version
 }
 
+// ListingOf returns what a listing says about a file.
 func ListingOf(info *ltx.FileInfo) Listing {
 	return Listing{info.Size, info.CreatedAt}
 }
@@ -109,8 +110,10 @@ type Key struct {
 	MinTXID, MaxTXID ltx.TXID
 }
 
+// KeyOf returns the key of a listed file.
 func KeyOf(info *ltx.FileInfo) Key { return Key{info.Level, info.MinTXID, info.MaxTXID} }
 
+// String formats the name of the file.
 func (k Key) String() string { return fileName(k.Level, k.MinTXID, k.MaxTXID) }
 
 // Compare orders keys by level, then by TXIDs.
@@ -118,11 +121,13 @@ func (k Key) Compare(other Key) int {
 	return cmp.Or(cmp.Compare(k.Level, other.Level), cmp.Compare(k.MinTXID, other.MinTXID), cmp.Compare(k.MaxTXID, other.MaxTXID))
 }
 
+// Key returns the key of the file.
 func (f *File) Key() Key { return Key{f.Level, f.MinTXID, f.MaxTXID} }
 
+// String formats the name of the file.
 func (f *File) String() string { return fileName(f.Level, f.MinTXID, f.MaxTXID) }
 
-// NewFile describes a file in which tail bytes follow the frames.
+// NewFile returns the description of a file in which tail bytes follow the frames.
 func NewFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int64) *File {
 	f := &File{
 		Level: info.Level, MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size,
@@ -171,7 +176,7 @@ func versionIn(t time.Time) string {
 	return version
 }
 
-// IsListed reports whether a file is listed, and unchanged.
+// IsListed reports whether files, a listing, has a file with unchanged content.
 func IsListed(f *File, files []*ltx.FileInfo) bool {
 	for _, info := range files {
 		if KeyOf(info) == f.Key() {

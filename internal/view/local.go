@@ -27,7 +27,7 @@ func (v *View) WithLocal(f *File, least, commit uint32, timestamp int64, pages i
 		next.Base = v
 	}
 	next.PageSize, next.Commit, next.Timestamp, next.State = f.PageSize, commit, timestamp, nil
-	next.Pages = *v.Pages.Edit()
+	next.Pages = *v.Pages.edit()
 	if least < v.Commit {
 		next.Pages.truncate(least)
 	}
@@ -35,10 +35,10 @@ func (v *View) WithLocal(f *File, least, commit uint32, timestamp int64, pages i
 	for p := range pages {
 		src, ok := sources[p.Version]
 		if !ok {
-			src = next.Pages.Sources.New(Source{f, p.Version})
+			src = next.Pages.sources.assign(Source{f, p.Version})
 			sources[p.Version] = src
 		}
-		next.Pages.Put(src, []ltxio.Entry{{Pgno: p.Pgno, Size: next.PageSize, Offset: p.Offset}}, commit)
+		next.Pages.put(src, []ltxio.Entry{{Pgno: p.Pgno, Size: next.PageSize, Offset: p.Offset}}, commit)
 	}
 	return &next
 }

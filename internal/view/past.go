@@ -11,21 +11,24 @@ import (
 // one connection holds them. Connections that travel to the same transaction
 // share one view. It is safe for concurrent use.
 type Past struct {
-	mu     sync.Mutex                      // guards byTXID
-	byTXID map[ltx.TXID]weak.Pointer[View] // guarded by mu
+	mu struct {
+		sync.Mutex
+		byTXID map[ltx.TXID]weak.Pointer[View]
+	}
 }
 
+// Get returns the view of a transaction, nil if no connection holds it.
 func (p *Past) Get(txid ltx.TXID) *View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.byTXID[txid].Value()
+	return p.mu.byTXID[txid].Value()
 }
 
 // All returns the views that are in use.
 func (p *Past) All() (views []*View) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.byTXID {
+	for _, w := range p.mu.byTXID {
 		if v := w.Value(); v != nil {
 			views = append(views, v)
 		}
@@ -34,21 +37,21 @@ func (p *Past) All() (views []*View) {
 }
 
 // Add stores v and returns it. If another goroutine has added a view of the
-// same transaction and epoch meanwhile, add returns that view.
+// same transaction and epoch meanwhile, Add returns that view.
 func (p *Past) Add(v *View) *View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.byTXID == nil {
-		p.byTXID = make(map[ltx.TXID]weak.Pointer[View])
+	if p.mu.byTXID == nil {
+		p.mu.byTXID = make(map[ltx.TXID]weak.Pointer[View])
 	}
-	for txid, w := range p.byTXID {
+	for txid, w := range p.mu.byTXID {
 		if w.Value() == nil {
-			delete(p.byTXID, txid)
+			delete(p.mu.byTXID, txid)
 		}
 	}
-	if known := p.byTXID[v.TXID].Value(); known != nil && known.Epoch == v.Epoch {
+	if known := p.mu.byTXID[v.TXID].Value(); known != nil && known.Epoch == v.Epoch {
 		return known
 	}
-	p.byTXID[v.TXID] = weak.Make(v)
+	p.mu.byTXID[v.TXID] = weak.Make(v)
 	return v
 }

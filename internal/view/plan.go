@@ -12,7 +12,7 @@ import (
 
 // PlanLatest returns the files that give the newest state when they are
 // applied, in order, to the state after transaction from. If from is 0, they
-// are applied to an empty database. planLatest returns no files if from is the
+// are applied to an empty database. PlanLatest returns no files if from is the
 // newest transaction. The given files may be of any levels and in any order.
 //
 // The errors are ErrNoDatabase and *MissingError.
@@ -34,7 +34,7 @@ func PlanLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	return plan, nil
 }
 
-// PlanTXID is planLatest for the state after transaction target, which must be
+// PlanTXID is PlanLatest for the state after transaction target, which must be
 // greater than from. It returns ErrTxNotAvailable if the files do not give that
 // state.
 func PlanTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {

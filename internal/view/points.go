@@ -15,12 +15,12 @@ import (
 // if no transactions were missing before it.
 type Point struct {
 	TXID      ltx.TXID
-	files     []*ltx.FileInfo // files that end at txid
+	files     []*ltx.FileInfo // files that end at TXID
 	Reachable bool
 }
 
 // Dated returns the file whose timestamp is the timestamp of the transaction.
-// Any file but a snapshot qualifies. If there are only snapshots, dated returns
+// Any file but a snapshot qualifies. If there are only snapshots, Dated returns
 // one of them.
 func (p Point) Dated() *ltx.FileInfo {
 	for _, f := range p.files {
@@ -95,7 +95,7 @@ func FindByTime(ctx context.Context, ps []Point, t int64, header func(context.Co
 			break
 		}
 	}
-	last, err := LastUpTo(t, len(dated), guess, read)
+	last, err := lastUpTo(t, len(dated), guess, read)
 	if err != nil {
 		return Point{}, 0, err
 	}
@@ -154,13 +154,13 @@ func gapBefore(ps []Point, i int) error {
 	return nil
 }
 
-// LastUpTo returns the index of the last of n ascending values that is <= t, or
+// lastUpTo returns the index of the last of n ascending values that is <= t, or
 // -1 if there is none. It starts from a guess of the first index with a greater
 // value. If the guess is right, lastUpTo reads two values. If not, it reads the
 // first and the last value and then probes, in turn, the interpolated index,
 // the index after that, and the middle of the remaining range. It reads O(log
 // n) values, and far fewer if the values grow evenly.
-func LastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
+func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error) {
 	lo, hi := -1, n // value lo is <= t, value hi is > t
 	var below, above int64
 	probe := func(i int) error {

@@ -15,6 +15,7 @@ import (
 type stamp struct {
 	txid      ltx.TXID
 	timestamp int64 // milliseconds since the Unix epoch
+
 	// dated means that timestamp is the timestamp of the transaction. It is
 	// false for a snapshot, which carries the time of its creation, and for a
 	// doubtful transaction.
@@ -25,9 +26,9 @@ type stamp struct {
 // maxStamps is the number of stamps that a view keeps. It keeps the newest.
 const maxStamps = 64
 
-// AddStamp returns stamps with the stamp of a file appended. It does not change
+// addStamp returns stamps with the stamp of a file appended. It does not change
 // stamps.
-func AddStamp(stamps []stamp, f *File) []stamp {
+func addStamp(stamps []stamp, f *File) []stamp {
 	keep := stamps[max(0, len(stamps)-maxStamps+1):]
 	return append(slices.Clip(slices.Clone(keep)), stamp{f.MaxTXID, f.Timestamp, f.Level != replica.SnapshotLevel, f.Commit})
 }
@@ -35,7 +36,7 @@ func AddStamp(stamps []stamp, f *File) []stamp {
 // StampOf returns the timestamp of a transaction. It returns false if v does
 // not know it.
 func (v *View) StampOf(txid ltx.TXID) (timestamp int64, ok bool) {
-	for _, s := range v.Stamps {
+	for _, s := range v.stamps {
 		if s.txid == txid && s.dated {
 			return s.timestamp, true
 		}
@@ -43,15 +44,15 @@ func (v *View) StampOf(txid ltx.TXID) (timestamp int64, ok bool) {
 	return 0, false
 }
 
-// LeastSince returns the smallest size, in pages, that the database had after
+// leastSince returns the smallest size, in pages, that the database had after
 // transaction txid, among the sizes at the ends of the files that made v. It
 // returns 0 if that is not known.
-func (v *View) LeastSince(txid ltx.TXID) uint32 {
-	if len(v.Stamps) == maxStamps && v.Stamps[0].txid > txid {
+func (v *View) leastSince(txid ltx.TXID) uint32 {
+	if len(v.stamps) == maxStamps && v.stamps[0].txid > txid {
 		return 0
 	}
 	least := v.Commit
-	for _, s := range v.Stamps {
+	for _, s := range v.stamps {
 		if s.txid > txid {
 			least = min(least, s.commit)
 		}
@@ -78,7 +79,7 @@ var ErrDisagrees = errors.New("it is of another history")
 // ones. If f is of the same history, it contains every page that these
 // transactions changed or cut off. If it contains these pages, v is correct
 // whatever the transactions were, because v has no page of them any more. In
-// that case bridge returns v with the transactions marked as doubtful.
+// that case Bridge returns v with the transactions marked as doubtful.
 // Otherwise it returns an error.
 func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, error) {
 	if stamp, ok := cur.StampOf(cur.TXID); ok && f.Level != replica.SnapshotLevel && f.Timestamp < stamp {
@@ -96,7 +97,7 @@ func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, err
 	if lacks != nil {
 		return nil, fmt.Errorf("apply %s: %w: it lacks pages that transaction %s has changed", f, ErrDisagrees, lacks.Version)
 	}
-	least, grown := cur.LeastSince(upTo), uint32(0)
+	least, grown := cur.leastSince(upTo), uint32(0)
 	index.Each(func(e ltxio.Entry) bool {
 		if e.Pgno > least {
 			grown++
@@ -110,9 +111,9 @@ func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, err
 		return nil, fmt.Errorf("apply %s: %w: it lacks pages that were cut off before transaction %s", f, ErrDisagrees, cur.TXID)
 	}
 	v.doubtful = append(slices.Clip(slices.Clone(v.doubtful)), txidRange{upTo, cur.TXID})
-	v.Stamps = slices.Clone(v.Stamps)
-	for i := range v.Stamps {
-		s := &v.Stamps[i]
+	v.stamps = slices.Clone(v.stamps)
+	for i := range v.stamps {
+		s := &v.stamps[i]
 		s.dated = s.dated && !v.IsDoubtful(s.txid)
 	}
 	return v, nil

@@ -20,7 +20,7 @@ import (
 // number of pages, however far apart they are.
 const (
 	chunkBits = 8
-	ChunkLen  = 1 << chunkBits
+	chunkLen  = 1 << chunkBits
 	nodeBits  = 8
 	nodeLen   = 1 << nodeBits
 	nodeShift = chunkBits + nodeBits
@@ -29,11 +29,11 @@ const (
 // Table is immutable once the edit that created it has ended.
 type Table struct {
 	nodes   []*tableNode
-	Sources sourceTable
+	sources sourceTable
 	gen     uint64
 }
 
-// A node or chunk belongs to the edit with the same gen. That edit may change
+// A tableNode or chunk belongs to the edit with the same gen. That edit may change
 // it in place; later edits copy it.
 type tableNode struct {
 	gen    uint64
@@ -45,15 +45,15 @@ type chunk struct {
 
 	run *runPages          // run form
 	few *[]fewPage         // form for few pages, in ascending order
-	loc *[ChunkLen]uint64  // packed form, if run and few are nil
-	ref *[ChunkLen][3]byte // packed form, like loc
+	loc *[chunkLen]uint64  // packed form, if run and few are nil
+	ref *[chunkLen][3]byte // packed form, like loc
 }
 
 // runPages holds frames of one source: the frame of page i starts at
 // base+rel[i] and ends at base+rel[i+1]. The page is absent if that range is
 // empty.
 type runPages struct {
-	rel  [ChunkLen + 1]uint32
+	rel  [chunkLen + 1]uint32
 	src  uint32
 	base int64
 }
@@ -135,7 +135,7 @@ func (c *chunk) set(i, src uint32, offset int64, size uint32) {
 // unfold converts a chunk from the form for few pages to packed form.
 func (c *chunk) unfold() {
 	few := *c.few
-	c.few, c.loc, c.ref = nil, new([ChunkLen]uint64), new([ChunkLen][3]byte)
+	c.few, c.loc, c.ref = nil, new([chunkLen]uint64), new([chunkLen][3]byte)
 	for _, p := range few {
 		c.loc[p.i], c.ref[p.i] = p.loc, p.ref
 	}
@@ -167,17 +167,17 @@ func (t *Table) lookup(pgno uint32) (Loc, bool) {
 	if c == nil {
 		return Loc{}, false
 	}
-	src, offset, size := c.get((pgno - 1) % ChunkLen)
+	src, offset, size := c.get((pgno - 1) % chunkLen)
 	if size == 0 {
 		return Loc{}, false
 	}
-	return Loc{Source: t.Sources.get(src), Offset: offset, Size: size}, true
+	return Loc{Source: t.sources.get(src), Offset: offset, Size: size}, true
 }
 
 // EachMissing calls fn, in ascending order, with the pages from first to last
 // that are not in set, until fn returns false. Its cost depends on the number
 // of pages in the table, not on last. It skips pages beyond the capacity of
-// set. If set is nil, eachMissing visits all pages in the range.
+// set. If set is nil, EachMissing visits all pages in the range.
 func (t *Table) EachMissing(set *Bitmap, first, last uint32, fn func(pgno uint32, loc Loc) bool) {
 	if first == 0 || first > last {
 		return
@@ -189,10 +189,10 @@ func (t *Table) EachMissing(set *Bitmap, first, last uint32, fn func(pgno uint32
 		}
 		for k, c := range node.chunks {
 			before := uint32(n)<<nodeShift | uint32(k)<<chunkBits // number of pages before the chunk
-			if c == nil || before > last-1 || before+(ChunkLen-1) < first-1 {
+			if c == nil || before > last-1 || before+(chunkLen-1) < first-1 {
 				continue
 			}
-			from, to := max(first-1, before)+1, min(last-1, before+(ChunkLen-1))+1
+			from, to := max(first-1, before)+1, min(last-1, before+(chunkLen-1))+1
 			if !t.eachMissingOf(c, before, set, from, to, fn) {
 				return
 			}
@@ -200,18 +200,18 @@ func (t *Table) EachMissing(set *Bitmap, first, last uint32, fn func(pgno uint32
 	}
 }
 
-// eachMissingOf is eachMissing for one chunk.
+// eachMissingOf is EachMissing for one chunk.
 func (t *Table) eachMissingOf(c *chunk, before uint32, set *Bitmap, from, to uint32, fn func(pgno uint32, loc Loc) bool) bool {
 	more := true
 	visit := func(pgno uint32) bool {
 		src, offset, size := c.get(pgno - 1 - before)
 		if size != 0 {
-			more = fn(pgno, Loc{Source: t.Sources.get(src), Offset: offset, Size: size})
+			more = fn(pgno, Loc{Source: t.sources.get(src), Offset: offset, Size: size})
 		}
 		return more
 	}
 	if set != nil {
-		set.MissingIn(from, to, visit)
+		set.missingIn(from, to, visit)
 		return more
 	}
 	for pgno := from; visit(pgno) && pgno != to; pgno++ {
@@ -231,7 +231,7 @@ func (t *Table) End() uint32 {
 			if c == nil {
 				continue
 			}
-			for i := ChunkLen - 1; i >= 0; i-- {
+			for i := chunkLen - 1; i >= 0; i-- {
 				if _, _, size := c.get(uint32(i)); size != 0 {
 					return uint32(n)<<nodeShift | uint32(k)<<chunkBits | uint32(i) + 1
 				}
@@ -241,11 +241,11 @@ func (t *Table) End() uint32 {
 	return 0
 }
 
-// Edit returns a copy of t that can be changed. It leaves t unchanged.
-func (t *Table) Edit() *Table {
+// edit returns a copy of t that can be changed. It leaves t unchanged.
+func (t *Table) edit() *Table {
 	return &Table{
 		nodes:   append([]*tableNode(nil), t.nodes...),
-		Sources: t.Sources.edit(),
+		sources: t.sources.edit(),
 		gen:     t.gen + 1,
 	}
 }
@@ -289,8 +289,8 @@ func (t *Table) ownChunk(pgno uint32) *chunk {
 		loc, ref := *old.loc, *old.ref
 		c.loc, c.ref = &loc, &ref
 	default:
-		c.loc, c.ref = new([ChunkLen]uint64), new([ChunkLen][3]byte)
-		for i := range uint32(ChunkLen) {
+		c.loc, c.ref = new([chunkLen]uint64), new([chunkLen][3]byte)
+		for i := range uint32(chunkLen) {
 			if src, offset, size := old.get(i); size != 0 {
 				c.set(i, src, offset, size)
 			}
@@ -300,21 +300,21 @@ func (t *Table) ownChunk(pgno uint32) *chunk {
 	return c
 }
 
-// Put points pages to frames of one source. The pages belong to one chunk and
+// put points pages to frames of one source. The pages belong to one chunk and
 // are in ascending order.
-func (t *Table) Put(src uint32, entries []ltxio.Entry, commit uint32) {
+func (t *Table) put(src uint32, entries []ltxio.Entry, commit uint32) {
 	first := entries[0].Pgno
 	if t.putRun(src, entries, commit) {
 		return
 	}
 	// Count the new pages before the old ones are subtracted. Otherwise the
 	// count of the source could reach 0, and its number would be released.
-	t.Sources.add(src, len(entries))
+	t.sources.add(src, len(entries))
 	c := t.ownChunk(first)
 	for _, e := range entries {
-		i := (e.Pgno - 1) % ChunkLen
+		i := (e.Pgno - 1) % chunkLen
 		if old, _, size := c.get(i); size != 0 {
-			t.Sources.add(old, -1)
+			t.sources.add(old, -1)
 		}
 		c.set(i, src, e.Offset, e.Size)
 	}
@@ -324,12 +324,12 @@ func (t *Table) Put(src uint32, entries []ltxio.Entry, commit uint32) {
 // holds. It reports whether it did.
 func (t *Table) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 	first := entries[0].Pgno
-	start := (first - 1) / ChunkLen * ChunkLen // number of pages before the chunk
+	start := (first - 1) / chunkLen * chunkLen // number of pages before the chunk
 	old := t.chunk(first)
-	if old != nil && uint32(len(entries)) < min(ChunkLen, commit-start) {
+	if old != nil && uint32(len(entries)) < min(chunkLen, commit-start) {
 		return false
 	}
-	if len(entries) <= maxFew && uint32(len(entries)) < min(ChunkLen, commit-start) {
+	if len(entries) <= maxFew && uint32(len(entries)) < min(chunkLen, commit-start) {
 		return false // the form for few pages is smaller
 	}
 	base := entries[0].Offset
@@ -340,11 +340,11 @@ func (t *Table) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 		}
 		end += int64(e.Size)
 	}
-	t.Sources.add(src, len(entries))
+	t.sources.add(src, len(entries))
 	t.releaseChunk(old, 0)
 	run := &runPages{base: base, src: src}
 	k := 0
-	for i := range uint32(ChunkLen) {
+	for i := range uint32(chunkLen) {
 		size := uint32(0)
 		if k < len(entries) && entries[k].Pgno-1-start == i {
 			size = entries[k].Size
@@ -358,7 +358,7 @@ func (t *Table) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 
 // truncate removes all pages beyond commit.
 func (t *Table) truncate(commit uint32) {
-	keep := int((uint64(commit) + nodeLen*ChunkLen - 1) >> nodeShift)
+	keep := int((uint64(commit) + nodeLen*chunkLen - 1) >> nodeShift)
 	for _, node := range t.nodes[min(keep, len(t.nodes)):] {
 		if node == nil {
 			continue
@@ -377,7 +377,7 @@ func (t *Table) truncate(commit uint32) {
 		t.releaseChunk(node.chunks[i], 0)
 		node.chunks[i] = nil
 	}
-	if from := (commit-1)%ChunkLen + 1; from < ChunkLen && node.chunks[last] != nil {
+	if from := (commit-1)%chunkLen + 1; from < chunkLen && node.chunks[last] != nil {
 		c := t.ownChunk(commit)
 		t.releaseChunk(c, from)
 		c.cut(from)
@@ -390,9 +390,9 @@ func (t *Table) releaseChunk(c *chunk, from uint32) {
 	if c == nil {
 		return
 	}
-	for i := from; i < ChunkLen; i++ {
+	for i := from; i < chunkLen; i++ {
 		if src, _, size := c.get(i); size != 0 {
-			t.Sources.add(src, -1)
+			t.sources.add(src, -1)
 		}
 	}
 }
@@ -402,7 +402,7 @@ func (t *Table) releaseChunk(c *chunk, from uint32) {
 // which the number may stand for another source, have their own copies of the
 // nodes.
 type sourceTable struct {
-	Nodes []*sourceNode
+	nodes []*sourceNode
 	n     uint32 // number of source numbers in use or free
 	free  uint32 // first number without pages, plus 1; 0 if there is none
 	gen   uint64
@@ -422,33 +422,33 @@ type sourceSlot struct {
 }
 
 func (t *sourceTable) get(src uint32) Source {
-	return t.Nodes[src/sourceNodeLen].slots[src%sourceNodeLen].Source
+	return t.nodes[src/sourceNodeLen].slots[src%sourceNodeLen].Source
 }
 
 func (t *sourceTable) edit() sourceTable {
-	return sourceTable{Nodes: append([]*sourceNode(nil), t.Nodes...), n: t.n, free: t.free, gen: t.gen + 1}
+	return sourceTable{nodes: append([]*sourceNode(nil), t.nodes...), n: t.n, free: t.free, gen: t.gen + 1}
 }
 
 // slot returns the slot of a source number. It copies the node first if the
 // node belongs to an earlier edit.
 func (t *sourceTable) slot(src uint32) *sourceSlot {
 	i := src / sourceNodeLen
-	node := t.Nodes[i]
+	node := t.nodes[i]
 	if node.gen != t.gen {
 		node = &sourceNode{gen: t.gen, slots: node.slots}
-		t.Nodes[i] = node
+		t.nodes[i] = node
 	}
 	return &node.slots[src%sourceNodeLen]
 }
 
-// New assigns a number to a source. The caller must add pages to it next.
-func (t *sourceTable) New(s Source) uint32 {
+// assign gives a number to a source. The caller must add pages to it next.
+func (t *sourceTable) assign(s Source) uint32 {
 	src := t.free - 1
 	if t.free == 0 {
 		src = t.n
 		t.n++
-		if int(src/sourceNodeLen) == len(t.Nodes) {
-			t.Nodes = append(t.Nodes, &sourceNode{gen: t.gen})
+		if int(src/sourceNodeLen) == len(t.nodes) {
+			t.nodes = append(t.nodes, &sourceNode{gen: t.gen})
 		}
 	}
 	slot := t.slot(src)
@@ -469,7 +469,7 @@ func (t *sourceTable) add(src uint32, pages int) {
 
 // each calls fn for every source that has pages.
 func (t *sourceTable) each(fn func(s Source, pages int)) {
-	for _, node := range t.Nodes {
+	for _, node := range t.nodes {
 		for i := range node.slots {
 			if s := &node.slots[i]; s.pages > 0 {
 				fn(s.Source, s.pages)

@@ -21,7 +21,7 @@ func EachDifference(a, b *Table, fn func(pgno uint32)) {
 				continue
 			}
 			first := n<<nodeShift + k<<chunkBits + 1
-			for i := range uint32(ChunkLen) {
+			for i := range uint32(chunkLen) {
 				if a.versionIn(c, i) != b.versionIn(d, i) {
 					fn(first + i)
 				}
@@ -47,11 +47,11 @@ func (t *Table) versionIn(c *chunk, i uint32) uint64 {
 	if size == 0 {
 		return 0
 	}
-	return uint64(t.Sources.get(src).Version)
+	return uint64(t.sources.get(src).Version)
 }
 
 // Len returns the number of pages in the table.
 func (t *Table) Len() (n int64) {
-	t.Sources.each(func(_ Source, pages int) { n += int64(pages) })
+	t.sources.each(func(_ Source, pages int) { n += int64(pages) })
 	return n
 }

@@ -1,8 +1,8 @@
-// Package view knows the states of a database: which LTX files give one, and
-// where each page of it lies. A view is immutable. It is made of another view and
-// a file, by two rules: Advance brings new transactions, and Relocate points pages
-// to another place of the same version. The package does no I/O, and imports
-// nothing that does.
+// Package view describes the states of a database: which LTX files make a state,
+// and where each of its pages lies. A view is immutable. Two rules make a view of
+// another view and a file: Advance adds new transactions, and Relocate points
+// pages to another place of the same version. The package makes no requests, and
+// imports nothing that does.
 package view
 
 import (
@@ -24,10 +24,10 @@ type View struct {
 	TXID      ltx.TXID
 	Commit    uint32 // size of the database, in pages
 	PageSize  uint32
-	Timestamp int64 // of transaction txid, in milliseconds since the Unix epoch
+	Timestamp int64 // of transaction TXID, in milliseconds since the Unix epoch
 	Pages     Table
 
-	// Last is the file that contains transaction txid. It is nil in the zero
+	// Last is the file that contains transaction TXID. It is nil in the zero
 	// view.
 	Last *File
 
@@ -35,9 +35,9 @@ type View struct {
 	// Versions of different epochs are unrelated.
 	Epoch uint32
 
-	// Stamps holds the timestamps of transactions in ascending order of TXID.
+	// stamps holds the timestamps of transactions in ascending order of TXID.
 	// It is never changed in place.
-	Stamps []stamp
+	stamps []stamp
 
 	// doubtful holds the transactions of this view in whose place the replica
 	// may have others. No page of v has a version of these transactions. It is
@@ -61,7 +61,7 @@ type View struct {
 type State struct {
 	// Counter is the change counter that page 1 contains. Within a process, no
 	// two states of a database have the same counter. It can change: see
-	// views.countCommit.
+	// Views.CountCommit.
 	Counter atomic.Uint32
 
 	// PageOne holds the differences between page 1 as served and page 1 as
@@ -74,6 +74,7 @@ type State struct {
 	Moved atomic.Pointer[View]
 }
 
+// Time returns the timestamp of the view as a time.
 func (v *View) Time() time.Time { return time.UnixMilli(v.Timestamp).UTC() }
 
 // cookieStep separates the schema cookies of two epochs. A schema change
@@ -94,7 +95,7 @@ func (v *View) CookieShift() uint32 {
 // FileSize returns the size of the database in bytes.
 func (v *View) FileSize() int64 { return int64(v.Commit) * int64(v.PageSize) }
 
-// Lookup returns the location of page pgno. A page beyond commit, the lock
+// Lookup returns the location of page pgno. A page beyond Commit, the lock
 // page, and a free page that was never written have no location.
 func (v *View) Lookup(pgno uint32) (Loc, bool) { return v.Pages.lookup(pgno) }
 
@@ -118,15 +119,15 @@ func (v *View) Advance(f *File, index ltxio.Index) (*View, error) {
 		next.doubtful = nil
 	}
 	if next.Epoch == v.Epoch {
-		next.Stamps = v.Stamps
+		next.stamps = v.stamps
 	}
-	next.Stamps = AddStamp(next.Stamps, f)
+	next.stamps = addStamp(next.stamps, f)
 	if whole {
 		// The file holds a whole database. No page of v remains.
 		next.Pages = Table{gen: v.Pages.gen + 1}
-		next.Pages.Sources.gen = next.Pages.gen
+		next.Pages.sources.gen = next.Pages.gen
 	} else {
-		next.Pages = *v.Pages.Edit()
+		next.Pages = *v.Pages.edit()
 		if f.Commit < v.Commit {
 			next.Pages.truncate(f.Commit)
 		}
@@ -134,8 +135,8 @@ func (v *View) Advance(f *File, index ltxio.Index) (*View, error) {
 	if index.Len() == 0 {
 		return next, nil
 	}
-	src := next.Pages.Sources.New(Source{f, f.MaxTXID})
-	eachChunk(index, func(entries []ltxio.Entry) { next.Pages.Put(src, entries, next.Commit) })
+	src := next.Pages.sources.assign(Source{f, f.MaxTXID})
+	eachChunk(index, func(entries []ltxio.Entry) { next.Pages.put(src, entries, next.Commit) })
 	return next, nil
 }
 
@@ -165,7 +166,7 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 		return nil, 0, fmt.Errorf("relocate to %s: %w: page size is %d, not %d", f, errs.ErrCorrupt, f.PageSize, v.PageSize)
 	}
 	next := *v
-	next.Pages = *v.Pages.Edit()
+	next.Pages = *v.Pages.edit()
 	srcOf := make(map[ltx.TXID]uint32) // source number by version
 	n := 0
 	index.Each(func(e ltxio.Entry) bool {
@@ -175,10 +176,10 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 		}
 		src, ok := srcOf[loc.Version]
 		if !ok {
-			src = next.Pages.Sources.New(Source{f, loc.Version})
+			src = next.Pages.sources.assign(Source{f, loc.Version})
 			srcOf[loc.Version] = src
 		}
-		next.Pages.Put(src, []ltxio.Entry{e}, next.Commit)
+		next.Pages.put(src, []ltxio.Entry{e}, next.Commit)
 		n++
 		return true
 	})
@@ -198,7 +199,7 @@ func (v *View) Files() map[Key]*File {
 // eachChunk calls fn with the entries of each chunk of the page table. The
 // slice is valid until fn returns.
 func eachChunk(index ltxio.Index, fn func([]ltxio.Entry)) {
-	buf := make([]ltxio.Entry, 0, ChunkLen)
+	buf := make([]ltxio.Entry, 0, chunkLen)
 	index.Each(func(e ltxio.Entry) bool {
 		if len(buf) > 0 && (buf[0].Pgno-1)>>chunkBits != (e.Pgno-1)>>chunkBits {
 			fn(buf)
@@ -229,4 +230,4 @@ func (s *State) Relocate(v *View, f *File, index ltxio.Index) error {
 
 // EachSource calls fn for every file that pages of v lie in, by the version of
 // the pages, with the number of pages.
-func (v *View) EachSource(fn func(s Source, pages int)) { v.Pages.Sources.each(fn) }
+func (v *View) EachSource(fn func(s Source, pages int)) { v.Pages.sources.each(fn) }

@@ -66,10 +66,10 @@ func (s *Views) SkipCounter(n uint32) {
 }
 
 // CountCommit gives v, the view after a commit, a state of its own; before is
-// the view before the commit. number is the change counter that SQLite has
+// the view before the commit, and number is the change counter that SQLite has
 // written. If v gets that counter, the connection that committed keeps its page
 // cache. If readAgain is true, v gets another counter, so that the connection
-// reads page 1 again. The caller holds the lock that guards local.
+// reads page 1 again. The caller holds the lock under which Local is stored.
 func (s *Views) CountCommit(before, v *View, number uint32, readAgain bool) {
 	if readAgain {
 		s.SkipCounter(number)

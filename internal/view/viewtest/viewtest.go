@@ -12,7 +12,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// File makes the index of a file that nobody wrote, with frames of
+// File makes a file that was never written, and its index. It has frames of
 // random sizes for the given pages of a database of commit pages.
 func File(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool)) (*view.File, ltxio.Index) {
 	t.Helper()
@@ -45,7 +45,7 @@ func File(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgno
 	return view.NewFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, index, int64(len(tail))), index
 }
 
-// AllPages yields 1 to commit but for the lock page.
+// AllPages yields the pages from 1 to commit except the lock page.
 func AllPages(pageSize, commit uint32) func(func(uint32) bool) {
 	return func(yield func(uint32) bool) {
 		for pgno := uint32(1); pgno <= commit; pgno++ {
@@ -67,6 +67,7 @@ func Scattered(first, n, commit uint32) func(func(uint32) bool) {
 	}
 }
 
+// Advance returns the view after a file is applied to v.
 func Advance(t testing.TB, v *view.View, f *view.File, index ltxio.Index) *view.View {
 	t.Helper()
 	next, err := v.Advance(f, index)
@@ -76,13 +77,14 @@ func Advance(t testing.TB, v *view.View, f *view.File, index ltxio.Index) *view.
 	return next
 }
 
-// HeapOf returns how much heap what build returns takes, bytes.
+// HeapOf returns the view that build returns, and the bytes of heap that it takes.
 func HeapOf(build func() *view.View) (v *view.View, size int64) {
 	before := HeapInUse()
 	v = build()
 	return v, HeapInUse() - before
 }
 
+// HeapInUse returns the bytes of heap that are in use.
 func HeapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()

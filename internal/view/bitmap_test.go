@@ -1,0 +1,22 @@
+package view
+
+import "testing"
+
+func TestBitmap_missingIn(t *testing.T) {
+	b := NewBitmap(200)
+	for pgno := uint32(1); pgno <= 200; pgno += 3 {
+		b.Set(pgno)
+	}
+	for _, r := range [][2]uint32{{1, 200}, {1, 1}, {2, 2}, {64, 65}, {60, 130}, {199, 5000}, {0, 10}, {7, 3}} {
+		var want, got []uint32
+		for pgno := r[0]; pgno >= 1 && pgno <= min(r[1], 256); pgno++ {
+			if !b.Has(pgno) {
+				want = append(want, pgno)
+			}
+		}
+		b.missingIn(r[0], r[1], func(pgno uint32) bool { got = append(got, pgno); return true })
+		if len(got) != len(want) || len(got) > 0 && (got[0] != want[0] || got[len(got)-1] != want[len(want)-1]) {
+			t.Errorf("%v: got %v, want %v", r, got, want)
+		}
+	}
+}
