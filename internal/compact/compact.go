@@ -68,7 +68,7 @@ type Compaction struct {
 	news chan struct{} // holds a value if there may be new files
 
 	mu struct {
-		sync.Mutex // duty: all of this; taken under the lock of the queue of commits, and the lock of task.Group under it
+		sync.Mutex // duty: all of this; the lock of task.Group is taken under it
 		running    bool
 		problem    string // errors that stop compaction; empty if there are none
 	}
