@@ -28,7 +28,7 @@ type comparer struct {
 // It is called when all pages of the view are local.
 func (c *comparer) compare(ctx context.Context) error {
 	l := c.tier.local.Load()
-	held := l.Held.Load()
+	held := l.held.Load()
 	if held == nil {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (c *comparer) reread(ctx context.Context, l *localPages, v *view.View, f *v
 	differs := uint32(0)
 	err := c.eachFrame(ctx, f, v.Epoch, ltx.HeaderSize, f.FramesEnd, func(frame []byte, pgno uint32, page []byte) {
 		sum.AddFrame(frame, page)
-		if loc, ok := v.Lookup(pgno); ok && loc.File == f && l.Read(v, pgno, local) == nil && !bytes.Equal(local, page) {
+		if loc, ok := v.Lookup(pgno); ok && loc.File == f && l.read(v, pgno, local) == nil && !bytes.Equal(local, page) {
 			differs = pgno
 		}
 	})

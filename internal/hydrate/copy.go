@@ -65,7 +65,7 @@ func (c *copier) copyAll(ctx context.Context) error {
 // catchUp reads what is missing until the local file is complete.
 func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 	paused := false
-	for ctx.Err() == nil && c.tier.local.Load().Held.Load() != nil && !c.tier.IsComplete() {
+	for ctx.Err() == nil && c.tier.local.Load().held.Load() != nil && !c.tier.IsComplete() {
 		progressed, err := c.step(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -101,7 +101,7 @@ func (c *copier) catchUp(ctx context.Context, delay *time.Duration) error {
 func (c *copier) step(ctx context.Context) (progressed bool, err error) {
 	l := c.tier.local.Load()
 	count, settled := l.count.Load(), l.settled.Load()
-	if l.Missing() == 0 {
+	if l.missing() == 0 {
 		err = c.comparer.compare(ctx)
 	} else {
 		err = c.pass(ctx)
@@ -139,12 +139,12 @@ func (e *fileError) Unwrap() error { return e.error }
 
 // pass reads all pages that are missing of the view that is held now.
 func (c *copier) pass(ctx context.Context) error {
-	held := c.tier.local.Load().Held.Load()
+	held := c.tier.local.Load().held.Load()
 	if held == nil {
 		return nil
 	}
 	v := held.view
-	batches := NewCopyPlan(v, held.present, c.concurrency).Batches()
+	batches := newCopyPlan(v, held.present, c.concurrency).batches()
 	work := newCopyWork(batches)
 	turn := semaphore.NewWeighted(1)
 	g, ctx := errgroup.WithContext(ctx)

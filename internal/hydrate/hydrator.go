@@ -29,7 +29,7 @@ type Hydrator struct {
 	*Access
 	opts   Options
 	Tier   *Tier
-	State  *hydrationState
+	state  *hydrationState
 	copier *copier
 
 	// Used by run only.
@@ -82,8 +82,8 @@ type Access struct {
 func (r *Access) isCurrent(epoch uint32) bool { return epoch == r.Views.Epoch() }
 
 const (
-	// Patience is how long hydration gives way to queries at a time.
-	Patience = 200 * time.Millisecond
+	// patience is how long hydration gives way to queries at a time.
+	patience = 200 * time.Millisecond
 
 	// Delays after errors that may pass.
 	firstHydrationDelay = time.Second
@@ -98,7 +98,7 @@ func New(r *Access, opts Options) *Hydrator {
 		Access: r,
 		opts:   opts,
 		Tier:   tier,
-		State:  state,
+		state:  state,
 		copier: newCopier(r, opts, tier, state),
 	}
 }
@@ -111,7 +111,7 @@ func (h *Hydrator) Progress() Progress {
 	if h == nil {
 		return Progress{Status: Idle}
 	}
-	return progressOf(h.opts.Name, h.State, h.local())
+	return progressOf(h.opts.Name, h.state, h.local())
 }
 
 // report calls OnProgress. Only the goroutine of run calls it, so calls do not
@@ -128,7 +128,7 @@ func (h *Hydrator) report() {
 // returns nil while there is none.
 func (h *Hydrator) View() *view.View {
 	if l := h.local(); l != nil {
-		return l.View()
+		return l.view()
 	}
 	return nil
 }
@@ -153,15 +153,15 @@ func (h *Hydrator) run() {
 		}
 		if errors.Is(err, errs.ErrCorrupt) || !errs.IsDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.Tier.offers.refuse()
-			h.State.fail(err)
+			h.state.fail(err)
 			h.report()
 			return
 		}
 		h.Tier.offers.set(offersPaused)
 		if errs.IsDiskFull(err) {
-			h.State.pauseFailed(err)
+			h.state.pauseFailed(err)
 		} else {
-			h.State.pause(err)
+			h.state.pause(err)
 		}
 		h.report()
 		if !sleep(h.Tasks.Context(), lastHydrationDelay) {
@@ -189,7 +189,7 @@ func (h *Hydrator) hydrate() (err error) {
 		return err
 	}
 	defer func() { err = h.close(err) }()
-	h.State.begin(Restoring)
+	h.state.begin(Restoring)
 	ctx, stop := context.WithCancel(h.Tasks.Context())
 	var copying sync.WaitGroup
 	failed := make(chan error, 1)
@@ -252,13 +252,13 @@ func (h *Hydrator) close(problem error) error {
 	switch {
 	case h.keeper == nil:
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
-		l.Drop()
+		l.drop()
 		// If the record cannot be replaced, it is refused because the pages are gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
 		err = h.keeper.checkpoint(l)
 	}
-	l.Drop()
+	l.drop()
 	return errors.Join(err, h.file.Close())
 }
 
@@ -272,7 +272,7 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 			return err
 		case <-retry:
 			retry = nil
-			h.State.resume()
+			h.state.resume()
 		default:
 		}
 		if retry == nil {
@@ -281,7 +281,7 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 				return err
 			}
 			if err != nil {
-				h.State.pauseFailed(err)
+				h.state.pauseFailed(err)
 				retry = time.After(lastHydrationDelay)
 			}
 		}
@@ -290,7 +290,7 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		} else {
 			h.Tier.offers.set(offersTaken)
 		}
-		if h.State.update(h.local()) {
+		if h.state.update(h.local()) {
 			h.report()
 		}
 		task.Signal(h.copier.work)
@@ -298,7 +298,7 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		case <-h.Tier.wake:
 		case <-retry:
 			retry = nil
-			h.State.resume()
+			h.state.resume()
 		case err := <-failed:
 			return err
 		case err := <-h.Tier.broken:
@@ -325,7 +325,7 @@ func (h *Hydrator) maintain() error {
 func (h *Hydrator) follow() error {
 	for {
 		l, cur := h.local(), h.Views.Current.Load()
-		held := l.View()
+		held := l.view()
 		if held == cur || held == nil { // nil: a reader found it broken
 			return nil
 		}
@@ -351,7 +351,7 @@ func (h *Hydrator) restart(l *localPages, cur *view.View) error {
 			return err
 		}
 	}
-	l.Drop()
+	l.drop()
 	if err := h.file.Reset(); err != nil {
 		return err
 	}
@@ -359,7 +359,7 @@ func (h *Hydrator) restart(l *localPages, cur *view.View) error {
 	h.Tier.local.Store(l)
 	err := l.hold(cur)
 	if err != nil {
-		h.Tier.Broke(l, err) // it holds nothing, so trying that again is of no use
+		h.Tier.broke(l, err) // it holds nothing, so trying that again is of no use
 	}
 	return err
 }

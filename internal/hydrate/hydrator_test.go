@@ -75,9 +75,9 @@ func TestHydrator_BrokenAndNews(t *testing.T) {
 			t.Fatalf("%+v\n%s", p, log)
 		}
 		l := h.local()
-		l.Drop()
+		l.drop()
 		h.Tier.Notify()
-		h.Tier.Broke(l, errors.New("the disk is bad"))
+		h.Tier.broke(l, errors.New("the disk is bad"))
 		synctest.Wait()
 		if p := h.Progress(); p.Status != Failed || !strings.Contains(p.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {
 			t.Errorf("%+v\n%s", p, log)

@@ -130,7 +130,7 @@ func (k *keeper) begin(l *localPages, v *view.View, pages trustedPages) error {
 
 // adopt makes pages present that are in the file. No other goroutine uses l yet.
 func (l *localPages) adopt(pages trustedPages) {
-	l.Held.Store(&heldPages{l.View(), pages.set, pages.compared.Clone(), pages.compared})
+	l.held.Store(&heldPages{l.view(), pages.set, pages.compared.Clone(), pages.compared})
 	l.count.Store(pages.n)
 	l.settled.Store(pages.covered)
 	l.compared.Store(pages.covered)
@@ -140,9 +140,9 @@ func (l *localPages) adopt(pages trustedPages) {
 // is long ago, or hydration is complete for the first time.
 func (k *keeper) checkpointIfDue(l *localPages) error {
 	switch {
-	case l.View() == nil, l.count.Load() == k.count && l.compared.Load() == k.compared && k.forgotten == 0:
+	case l.view() == nil, l.count.Load() == k.count && l.compared.Load() == k.compared && k.forgotten == 0:
 		return nil
-	case time.Since(k.written) < checkpointEvery && (k.complete || !l.IsComplete()):
+	case time.Since(k.written) < checkpointEvery && (k.complete || !l.isComplete()):
 		return nil
 	}
 	return k.checkpoint(l)
@@ -150,12 +150,12 @@ func (k *keeper) checkpointIfDue(l *localPages) error {
 
 // checkpoint replaces the record by one that lists every page that is present.
 func (k *keeper) checkpoint(l *localPages) error {
-	held := l.Held.Load()
+	held := l.held.Load()
 	if held == nil {
 		return nil // a reader found the file broken
 	}
 	set := held.present.Clone()
-	count, compared, complete := l.count.Load(), l.compared.Load(), l.IsComplete()
+	count, compared, complete := l.count.Load(), l.compared.Load(), l.isComplete()
 	// The pages that were present before the sync are on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
@@ -171,14 +171,14 @@ func (k *keeper) checkpoint(l *localPages) error {
 }
 
 // recordOf returns a record of a view, without its pages.
-func (k *keeper) recordOf(v *view.View) *Record {
-	r := &Record{RecordHeader: RecordHeader{PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID}}
+func (k *keeper) recordOf(v *view.View) *record {
+	r := &record{recordHeader: recordHeader{PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID}}
 	files := v.Files()
 	if v.Last != nil { // nil if the database is yet to be created
 		files[v.Last.Key()] = v.Last
 	}
 	for _, f := range files {
-		r.Files = append(r.Files, RecordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum})
+		r.Files = append(r.Files, recordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum})
 	}
 	return r
 }
@@ -186,7 +186,7 @@ func (k *keeper) recordOf(v *view.View) *Record {
 // discard replaces the record by one that lists no pages.
 func (k *keeper) discard(l *localPages) error {
 	k.complete = false
-	return k.replace(l, &Record{RecordHeader: RecordHeader{PageSize: uint32(l.size)}}, new(view.Bitmap))
+	return k.replace(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(view.Bitmap))
 }
 
 // write replaces the record by one that lists some pages of a view.
@@ -194,7 +194,7 @@ func (k *keeper) write(l *localPages, v *view.View, set *view.Bitmap) error {
 	r := k.recordOf(v)
 	var pgnos []uint32
 	var w, compared runsWriter
-	held := l.Held.Load()
+	held := l.held.Load()
 	n, next := int64(0), uint32(1)
 	step := max(1, v.Pages.Len()/maxSamples)
 	v.Pages.EachMissing(nil, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
@@ -217,23 +217,23 @@ func (k *keeper) write(l *localPages, v *view.View, set *view.Bitmap) error {
 	})
 	w.flush()
 	compared.flush()
-	r.Runs, r.Compared = w.b, compared.b
+	r.runs, r.Compared = w.b, compared.b
 	for _, pgno := range pgnos {
 		page := make([]byte, l.size)
 		if err := k.file.ReadAt(page, int64(pgno-1)*l.size); err != nil {
 			return err
 		}
-		r.Samples = append(r.Samples, Sample{pgno, crc64.Checksum(page, recordTable)})
+		r.Samples = append(r.Samples, sample{pgno, crc64.Checksum(page, recordTable)})
 	}
 	return k.replace(l, r, set)
 }
 
 // replace writes a record, which lists a set of pages.
-func (k *keeper) replace(l *localPages, r *Record, set *view.Bitmap) error {
+func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	if err := k.checkThere(); err != nil {
 		return err
 	}
-	b, sum, err := r.Encode()
+	b, sum, err := r.encode()
 	if err != nil {
 		return err
 	}
@@ -290,7 +290,7 @@ func (k *keeper) exclude(l *localPages, held *view.View, pgnos []uint32) error {
 	if err := k.checkThere(); err != nil {
 		return err
 	}
-	b, sum := EncodeForgotten(pgnos, k.sum)
+	b, sum := encodeForgotten(pgnos, k.sum)
 	k.torn = true // until the write has succeeded
 	if err := l.do("append to record", func() error { return appendRecordFile(k.path, b) }); err != nil {
 		return fmt.Errorf("append to hydration record: %w", err)

@@ -28,7 +28,7 @@ func (l *localPages) sumBack(ctx context.Context, v *view.View, t *fileTally) (g
 	}
 	walkFile(v, t, l.sums.of(f), func(pgno uint32, loc view.Loc) bool {
 		end := loc.Offset + int64(loc.Size)
-		switch err = l.Read(v, pgno, page); {
+		switch err = l.read(v, pgno, page); {
 		case err == errNotHere: // the page has changed since, or another history has begun
 			err = nil
 			missing(loc.Offset, end)
@@ -36,7 +36,7 @@ func (l *localPages) sumBack(ctx context.Context, v *view.View, t *fileTally) (g
 		case err != nil:
 			return false
 		}
-		if run.end != loc.Offset || run.end-run.offset >= PartSize {
+		if run.end != loc.Offset || run.end-run.offset >= partSize {
 			flush()
 			run = stretch{offset: loc.Offset}
 		}
@@ -56,9 +56,9 @@ func (l *localPages) settle(ctx context.Context, of *heldPages, f *view.File, co
 	note := func() {
 		l.mu.RLock()
 		defer l.mu.RUnlock()
-		held := l.Held.Load()
+		held := l.held.Load()
 		for _, pgno := range pgnos {
-			if held.Has(of.view, pgno) {
+			if held.has(of.view, pgno) {
 				l.settlePage(held, pgno, compared)
 			}
 		}
@@ -80,12 +80,12 @@ func (l *localPages) settle(ctx context.Context, of *heldPages, f *view.File, co
 func (l *localPages) settleKey(key pages.Key) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if held := l.Held.Load(); held.hasKey(key) {
+	if held := l.held.Load(); held.hasKey(key) {
 		l.settlePage(held, key.Pgno, true)
 	}
 }
 
-// settlePage settles a page that is present. Called under mu.
+// settlePage settles a page that is present. The caller holds mu.
 func (l *localPages) settlePage(held *heldPages, pgno uint32, compared bool) {
 	if !held.settled.Set(pgno) {
 		return

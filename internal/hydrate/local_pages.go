@@ -22,7 +22,7 @@ type localPages struct {
 	disk   diskhook.Hook                   // Options.OnDisk
 	readAt func(p []byte, off int64) error // method of file; tests replace it
 
-	Held  atomic.Pointer[heldPages] // replaced under mu; nil: no page is served
+	held  atomic.Pointer[heldPages] // replaced under mu; nil: no page is served
 	count atomic.Int64              // pages present
 	total atomic.Int64              // pages of the view
 
@@ -31,7 +31,7 @@ type localPages struct {
 	sums     fileSums     // of frames whose pages are here
 
 	// mu is read-locked to write pages, and locked to change held. Disk writes
-	// happen under it, reads do not. Lock order: mu, then that of sums.
+	// happen under it, reads do not. Lock order: mu, then the lock of sums.
 	mu sync.RWMutex
 }
 
@@ -53,8 +53,8 @@ type heldPages struct {
 	settled, compared *view.Bitmap
 }
 
-// Has reports whether a page is there in the version that v has.
-func (s *heldPages) Has(v *view.View, pgno uint32) bool {
+// has reports whether a page is there in the version that v has.
+func (s *heldPages) has(v *view.View, pgno uint32) bool {
 	if s == nil || s.view.Epoch != v.Epoch || !s.present.Has(pgno) {
 		return false
 	}
@@ -69,7 +69,7 @@ func (s *heldPages) Has(v *view.View, pgno uint32) bool {
 	return ok && a.Version == b.Version
 }
 
-// hasKey is Has for a page version.
+// hasKey is has for a page version.
 func (s *heldPages) hasKey(key pages.Key) bool {
 	if s == nil || s.view.Epoch != key.Epoch || !s.present.Has(key.Pgno) {
 		return false
@@ -89,40 +89,40 @@ func (l *localPages) do(op string, fn func() error) error { return l.disk.Do(op,
 // was asked for.
 var errNotHere = errors.New("page is not here")
 
-// Read fills p with a page of a view. The error is errNotHere, or that of the
+// read fills p with a page of a view. The error is errNotHere, or that of the
 // file.
-func (l *localPages) Read(v *view.View, pgno uint32, p []byte) error {
-	before := l.Held.Load()
-	if !before.Has(v, pgno) {
+func (l *localPages) read(v *view.View, pgno uint32, p []byte) error {
+	before := l.held.Load()
+	if !before.has(v, pgno) {
 		return errNotHere
 	}
 	err := l.readAt(p, int64(pgno-1)*l.size)
-	if after := l.Held.Load(); after == nil || after.present != before.present || !after.Has(v, pgno) {
+	if after := l.held.Load(); after == nil || after.present != before.present || !after.has(v, pgno) {
 		return errNotHere // the page may have been overwritten meanwhile, or the file emptied
 	}
 	return err
 }
 
-// readKey is Read for a page version, into new memory.
+// readKey is read for a page version, into new memory.
 func (l *localPages) readKey(key pages.Key) ([]byte, error) {
-	before := l.Held.Load()
+	before := l.held.Load()
 	if !before.hasKey(key) {
 		return nil, errNotHere
 	}
 	p := make([]byte, l.size)
 	err := l.readAt(p, int64(key.Pgno-1)*l.size)
-	if after := l.Held.Load(); after == nil || after.present != before.present || !after.hasKey(key) {
+	if after := l.held.Load(); after == nil || after.present != before.present || !after.hasKey(key) {
 		return nil, errNotHere
 	}
 	return p, err
 }
 
 // hasKey reports whether a page version is here.
-func (l *localPages) hasKey(key pages.Key) bool { return l.Held.Load().hasKey(key) }
+func (l *localPages) hasKey(key pages.Key) bool { return l.held.Load().hasKey(key) }
 
-// View returns the view whose pages are here, nil if every page was dropped.
-func (l *localPages) View() *view.View {
-	if held := l.Held.Load(); held != nil {
+// view returns the view whose pages are here, nil if every page was dropped.
+func (l *localPages) view() *view.View {
+	if held := l.held.Load(); held != nil {
 		return held.view
 	}
 	return nil
@@ -140,7 +140,7 @@ func (l *localPages) hold(next *view.View) error {
 		return err
 	}
 	end := next.Pages.End()
-	held := l.Held.Load()
+	held := l.held.Load()
 	if held == nil || held.view.Epoch != next.Epoch {
 		l.count.Store(0)
 		l.settled.Store(0)
@@ -161,7 +161,7 @@ func (l *localPages) hold(next *view.View) error {
 		})
 	}
 	l.total.Store(next.Pages.Len())
-	l.Held.Store(&heldPages{next, held.present.RoomFor(end), held.settled.RoomFor(end), held.compared.RoomFor(end)})
+	l.held.Store(&heldPages{next, held.present.RoomFor(end), held.settled.RoomFor(end), held.compared.RoomFor(end)})
 	return nil
 }
 
@@ -178,11 +178,11 @@ func localSize(v *view.View) int64 {
 	return n
 }
 
-// Drop forgets every page. None is served until the next hold.
-func (l *localPages) Drop() {
+// drop forgets every page. None is served until the next hold.
+func (l *localPages) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.Held.Store(nil)
+	l.held.Store(nil)
 	l.count.Store(0)
 	l.total.Store(0)
 	l.settled.Store(0)
@@ -196,7 +196,7 @@ func (l *localPages) wants(key pages.Key) bool {
 	if l == nil {
 		return true
 	}
-	held := l.Held.Load()
+	held := l.held.Load()
 	if held == nil {
 		return false
 	}
@@ -207,13 +207,13 @@ func (l *localPages) wants(key pages.Key) bool {
 	return ok && loc.Version == key.Version && !held.present.Has(key.Pgno)
 }
 
-// Missing returns how many pages of the view that is held are not here.
-func (l *localPages) Missing() int64 { return l.total.Load() - l.count.Load() }
+// missing returns how many pages of the view that is held are not here.
+func (l *localPages) missing() int64 { return l.total.Load() - l.count.Load() }
 
-// IsComplete reports whether all pages are here, and every checksum that can be
+// isComplete reports whether all pages are here, and every checksum that can be
 // compared was.
-func (l *localPages) IsComplete() bool {
-	return l.Held.Load() != nil && l.Missing() == 0 && l.settled.Load() == l.total.Load()
+func (l *localPages) isComplete() bool {
+	return l.held.Load() != nil && l.missing() == 0 && l.settled.Load() == l.total.Load()
 }
 
 // write writes successive pages from first on, which have these versions. It
@@ -223,7 +223,7 @@ func (l *localPages) IsComplete() bool {
 func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte) (already int, err error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	held := l.Held.Load()
+	held := l.held.Load()
 	if held == nil || held.view.Epoch != epoch {
 		return 0, nil
 	}

@@ -50,16 +50,16 @@ func putPage(t *testing.T, l *localPages, epoch, pgno uint32, version ltx.TXID) 
 	}
 }
 
-// Things happen before and after the bytes of a page are read: a reader gets
-// its version or nothing.
+// TestLocalPages_ReadMeanwhile changes the file before and after the bytes of a
+// page are read. A reader gets its version or nothing.
 func TestLocalPages_ReadMeanwhile(t *testing.T) {
 	for name, step := range map[string]func(t *testing.T, l *localPages, v1, v2 *view.View){
 		"nothing":     func(*testing.T, *localPages, *view.View, *view.View) {},
 		"held":        func(t *testing.T, l *localPages, _, v2 *view.View) { hold(t, l, v2) },
 		"overwritten": func(t *testing.T, l *localPages, _, v2 *view.View) { hold(t, l, v2); putPage(t, l, 0, 5, 2) },
-		"dropped":     func(_ *testing.T, l *localPages, _, _ *view.View) { l.Drop() },
+		"dropped":     func(_ *testing.T, l *localPages, _, _ *view.View) { l.drop() },
 		"dropped, and there again": func(t *testing.T, l *localPages, v1, _ *view.View) {
-			l.Drop()
+			l.drop()
 			if err := l.file.Reset(); err != nil {
 				t.Error(err)
 			}
@@ -92,7 +92,7 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 					return err
 				}
 				p := make([]byte, 4096)
-				switch err := l.Read(v, 5, p); {
+				switch err := l.read(v, 5, p); {
 				case err == nil && !bytes.Equal(p, bytes.Repeat([]byte{want}, 4096)):
 					t.Errorf("%s %s: version %d reads as %d", name, when, want, p[0])
 				case err == nil && name == "another history":
@@ -107,7 +107,8 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 	}
 }
 
-// Readers of many views read while pages are overwritten again and again.
+// TestLocalPages_Concurrent reads by many views while pages are overwritten again
+// and again.
 func TestLocalPages_Concurrent(t *testing.T) {
 	const pages = 300
 	views := ltx.TXID(testscale.Repeats(400))
@@ -150,7 +151,7 @@ func TestLocalPages_Concurrent(t *testing.T) {
 				n := int(newest.Load())
 				v := all[max(0, n-rng.IntN(3))]
 				pgno := 1 + rng.Uint32N(pages)
-				if l.Read(v, pgno, p) != nil {
+				if l.read(v, pgno, p) != nil {
 					continue
 				}
 				found.Add(1)

@@ -112,8 +112,8 @@ const maxHot = 64
 // concurrent use; the zero value is empty.
 type hotPages struct {
 	mu struct {
-		sync.Mutex          // duty: pgnos
-		pgnos      []uint32 // the newest last
+		sync.Mutex
+		pgnos []uint32 // the newest last
 	}
 }
 

@@ -36,7 +36,7 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted fu
 	if p.file.Gone.Load() {
 		return fmt.Errorf("read %s: %w", p.file, fs.ErrNotExist)
 	}
-	held := c.tier.local.Load().Held.Load()
+	held := c.tier.local.Load().held.Load()
 	if held == nil || held.view.Epoch != v.Epoch {
 		return nil // of another history
 	}
@@ -46,9 +46,9 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted fu
 	case p.whole && missing < p.pages/2:
 		return c.copyParts(ctx, v, missingParts(v, held.present, p), admitted)
 	}
-	buf := c.Buffers.Get(int(p.Size()))
+	buf := c.Buffers.Get(int(p.size()))
 	defer c.Buffers.Put(buf)
-	body := (*buf)[:p.Size()]
+	body := (*buf)[:p.size()]
 	if err := c.reader.read(ctx, p.file, v.Epoch, body, p.offset, admitted); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted fu
 
 // missingOf returns how many pages in a part are still missing.
 func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
-	v.Pages.EachMissing(present, p.First, p.Last, func(_ uint32, loc view.Loc) bool {
+	v.Pages.EachMissing(present, p.first, p.last, func(_ uint32, loc view.Loc) bool {
 		if loc.File == p.file {
 			n++
 		}
@@ -93,7 +93,7 @@ func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
 
 // decodeWanted writes the pages of a part that are still missing.
 func decodeWanted(v *view.View, present *view.Bitmap, p part, body []byte, w *runWriter) (err error) {
-	v.Pages.EachMissing(present, p.First, p.Last, func(pgno uint32, loc view.Loc) bool {
+	v.Pages.EachMissing(present, p.first, p.last, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != p.file || loc.Offset < p.offset || loc.Offset+int64(loc.Size) > p.end {
 			return true
 		}
@@ -118,7 +118,7 @@ func decodeAll(v *view.View, p part, body []byte, w *runWriter) (sum ltxio.Sum, 
 		}
 		page, known := scratch, false
 		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && loc.Offset == offset && int(loc.Size) == size {
-			if known = w.l.Read(v, pgno, scratch) == nil; !known {
+			if known = w.l.read(v, pgno, scratch) == nil; !known {
 				if page, err = w.next(pgno, loc.Version); err != nil {
 					return sum, err
 				}

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// PartSize is about the most that one request of a hydration reads, bytes.
-	PartSize    = 1 << 20
+	// partSize is about the most that one request of a hydration reads, bytes.
+	partSize    = 1 << 20
 	minPartSize = 64 << 10
 
 	// maxBatch is how many small requests count as one request of partSize.
@@ -31,20 +31,20 @@ const (
 type part struct {
 	file        *view.File
 	offset, end int64
-	First, Last uint32 // range of the wanted pages
+	first, last uint32 // range of the wanted pages
 	pages       int    // number of wanted pages
 	whole       bool   // all its frames are summed up for the file's checksum
 }
 
-// Size returns the length of the part in bytes.
-func (p part) Size() int64 { return p.end - p.offset }
+// size returns the length of the part in bytes.
+func (p part) size() int64 { return p.end - p.offset }
 
 // copyWork hands out batches of parts. It is safe for concurrent use.
 type copyWork struct {
 	mu struct {
-		sync.Mutex          // duty: no batch is handed out twice
-		batches    [][]part // nil where handed out
-		first      int      // all before it are handed out
+		sync.Mutex          // makes sure that no batch is handed out twice
+		batches    [][]part // nil where a batch was handed out
+		first      int      // index before which all batches were handed out
 	}
 }
 
@@ -60,7 +60,7 @@ func (w *copyWork) near(pgno uint32) []part {
 	defer w.mu.Unlock()
 	for i := w.mu.first; i < len(w.mu.batches); i++ {
 		for _, p := range w.mu.batches[i] {
-			if p.First != 0 && p.First <= pgno && pgno <= p.Last {
+			if p.first != 0 && p.first <= pgno && pgno <= p.last {
 				return w.take(i)
 			}
 		}
@@ -80,7 +80,7 @@ func (w *copyWork) next() []part {
 	return nil
 }
 
-// take hands a batch out. Called under mu.
+// take hands a batch out. The caller holds mu.
 func (w *copyWork) take(i int) []part {
 	batch := w.mu.batches[i]
 	w.mu.batches[i] = nil
@@ -107,9 +107,9 @@ type filePlan struct {
 	part    part  // that batches is putting together
 }
 
-// NewCopyPlan plans how the pages of a view that are not present are read by a
+// newCopyPlan plans how the pages of a view that are not present are read by a
 // number of requests at a time.
-func NewCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
+func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
 	p := &copyPlan{view: v, present: present, files: make(map[*view.File]*filePlan)}
 	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
 		f.missing++
@@ -126,7 +126,7 @@ func NewCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan 
 		}
 	}
 	streams := int64(concurrency)
-	rounds := (total-1)/(streams*PartSize) + 1
+	rounds := (total-1)/(streams*partSize) + 1
 	p.size = max(total/(streams*rounds), minPartSize)
 	var gaps [64]int64 // bytes, by the logarithm of their size
 	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
@@ -137,7 +137,7 @@ func NewCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan 
 	})
 	budget := total*gapShare/100 - rest
 	for i, sum := range gaps {
-		if budget -= sum; budget < 0 || int64(1)<<i > PartSize {
+		if budget -= sum; budget < 0 || int64(1)<<i > partSize {
 			break
 		}
 		p.gap = int64(1)<<i - 1
@@ -162,30 +162,30 @@ func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc view.Loc)) 
 	})
 }
 
-// Batches returns the parts to read, in groups of about the size of one
+// batches returns the parts to read, in groups of about the size of one
 // request.
-func (p *copyPlan) Batches() (all [][]part) {
+func (p *copyPlan) batches() (all [][]part) {
 	var size int64
 	emit := func(next part) {
 		last := len(all) - 1
-		if last < 0 || size+next.Size() > p.size || len(all[last]) == maxBatch {
+		if last < 0 || size+next.size() > p.size || len(all[last]) == maxBatch {
 			all = append(all, []part{next})
-			size = next.Size()
+			size = next.size()
 			return
 		}
 		all[last] = append(all[last], next)
-		size += next.Size()
+		size += next.size()
 	}
 	p.eachMissing(func(f *filePlan, pgno uint32, loc view.Loc) {
 		end := loc.Offset + int64(loc.Size)
-		begin := part{file: f.file, offset: loc.Offset, First: pgno, whole: f.whole}
+		begin := part{file: f.file, offset: loc.Offset, first: pgno, whole: f.whole}
 		switch begun := f.part.file != nil; {
 		case !begun && f.whole && p.isRest(f, ltx.HeaderSize, loc.Offset, 1, pgno-1):
 			begin.offset = ltx.HeaderSize
 			f.part = begin
 		case !begun:
 			f.part = begin
-		case f.whole && !p.isRest(f, f.part.end, loc.Offset, f.part.Last+1, pgno-1),
+		case f.whole && !p.isRest(f, f.part.end, loc.Offset, f.part.last+1, pgno-1),
 			!f.whole && (loc.Offset-f.part.end > p.gap || end-f.part.offset > p.size):
 			emit(f.part)
 			f.part = begin
@@ -194,14 +194,14 @@ func (p *copyPlan) Batches() (all [][]part) {
 			emit(f.part)
 			f.part = begin
 		}
-		f.part.end, f.part.Last = end, pgno
+		f.part.end, f.part.last = end, pgno
 		f.part.pages++
 	})
 	for _, f := range p.files {
 		if f.part.file == nil {
 			continue // its pages have become local since
 		}
-		if f.whole && p.isRest(f, f.part.end, f.file.FramesEnd, f.part.Last+1, math.MaxUint32) {
+		if f.whole && p.isRest(f, f.part.end, f.file.FramesEnd, f.part.last+1, math.MaxUint32) {
 			f.part.end = f.file.FramesEnd
 		}
 		emit(f.part)
@@ -235,16 +235,16 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 // missingParts returns parts with only the missing pages of a part.
 func missingParts(v *view.View, present *view.Bitmap, all part) []part {
 	var parts []part
-	v.Pages.EachMissing(present, all.First, all.Last, func(pgno uint32, loc view.Loc) bool {
+	v.Pages.EachMissing(present, all.first, all.last, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != all.file {
 			return true
 		}
 		end := loc.Offset + int64(loc.Size)
 		if i := len(parts) - 1; i >= 0 && loc.Offset-parts[i].end <= pages.MaxGap {
-			parts[i].end, parts[i].Last = end, pgno
+			parts[i].end, parts[i].last = end, pgno
 			return true
 		}
-		parts = append(parts, part{file: loc.File, offset: loc.Offset, end: end, First: pgno, Last: pgno})
+		parts = append(parts, part{file: loc.File, offset: loc.Offset, end: end, first: pgno, last: pgno})
 		return true
 	})
 	return parts

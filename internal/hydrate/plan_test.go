@@ -7,8 +7,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 )
 
-// Parts keep their size, however much of a file is local.
-func TestHydration_PartSize(t *testing.T) {
+// TestCopyPlan_PartSize has more or less of a file be local. Parts keep their
+// size.
+func TestCopyPlan_PartSize(t *testing.T) {
 	const commit = 200_000
 	file, index := viewtest.File(t, 1, 1, 4096, commit, viewtest.AllPages(4096, commit))
 	v := viewtest.Advance(t, new(view.View), file, index)
@@ -30,7 +31,7 @@ func TestHydration_PartSize(t *testing.T) {
 	} {
 		present := view.NewBitmap(commit)
 		local.before(present)
-		plan := NewCopyPlan(v, present, 8)
+		plan := newCopyPlan(v, present, 8)
 		local.meanwhile(present)
 		missing := make(map[uint32]bool)
 		for pgno := uint32(1); pgno <= commit; pgno++ {
@@ -38,12 +39,12 @@ func TestHydration_PartSize(t *testing.T) {
 				missing[pgno] = true
 			}
 		}
-		for _, batch := range plan.Batches() {
+		for _, batch := range plan.batches() {
 			for _, p := range batch {
-				if p.Size() > 2*PartSize || p.Size() <= 0 {
-					t.Errorf("%s: a part of %d bytes", name, p.Size())
+				if p.size() > 2*partSize || p.size() <= 0 {
+					t.Errorf("%s: a part of %d bytes", name, p.size())
 				}
-				for pgno := p.First; pgno != 0 && pgno <= p.Last; pgno++ {
+				for pgno := p.first; pgno != 0 && pgno <= p.last; pgno++ {
 					delete(missing, pgno)
 				}
 			}

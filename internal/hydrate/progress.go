@@ -51,7 +51,7 @@ func progressOf(name string, s *hydrationState, l *localPages) Progress {
 		p.Progress = min(100*float64(p.Pages)/float64(p.TotalPages), mostProgress)
 	}
 	switch {
-	case p.Status == Complete && l.IsComplete():
+	case p.Status == Complete && l.isComplete():
 		p.Progress = 100
 	case p.Status == Complete: // of the state before
 		p.Status = CatchingUp

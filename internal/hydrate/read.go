@@ -99,7 +99,7 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 			return err
 		}
 	}
-	cost := min(max(1, int64(len(buf))*maxBatch/PartSize), maxBatch)
+	cost := min(max(1, int64(len(buf))*maxBatch/partSize), maxBatch)
 	if err := r.streams.Acquire(ctx, cost); err != nil {
 		return err
 	}
@@ -115,10 +115,10 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 		rearm()
 		n, err := s.ReadOnce(f.Reading(ctx), remote.Hydrating, t, f.Key(), buf, offset, func([]byte) {
 			timer.Stop()
-			s.Limit.AwaitQuiet(ctx, Patience)
+			s.Limit.AwaitQuiet(ctx, patience)
 			rearm()
 		})
-		r.state.Read.Add(int64(n))
+		r.state.read.Add(int64(n))
 		return err
 	})
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
@@ -130,14 +130,14 @@ func (r *partReader) readOnce(ctx context.Context, f *view.File, buf []byte, off
 // eachFrame reads the frames of a file from an offset to another, and calls fn
 // for each with its page. It returns early if the epoch ends.
 func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, offset, end int64, fn func(frame []byte, pgno uint32, page []byte)) error {
-	buf := r.Buffers.Get(int(min(end-offset, PartSize)))
+	buf := r.Buffers.Get(int(min(end-offset, partSize)))
 	defer r.Buffers.Put(buf)
 	page := make([]byte, f.PageSize)
 	for offset < end {
 		if f.Gone.Load() {
 			return fmt.Errorf("read %s: %w", f, fs.ErrNotExist)
 		}
-		body := (*buf)[:min(end-offset, PartSize)]
+		body := (*buf)[:min(end-offset, partSize)]
 		if err := r.read(ctx, f, epoch, body, offset, nil); err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (r *partReader) eachFrame(ctx context.Context, f *view.File, epoch uint32, 
 // sumTail reads the part of a file after its frames, and adds it to a sum.
 func (r *partReader) sumTail(ctx context.Context, epoch uint32, f *view.File, sum *ltxio.Sum) (trailer ltx.Trailer, err error) {
 	last := make([]byte, ltx.TrailerSize)
-	body := make([]byte, min(f.Size-f.FramesEnd, PartSize))
+	body := make([]byte, min(f.Size-f.FramesEnd, partSize))
 	for offset, end := f.FramesEnd, f.Size-ltx.TrailerSize; offset < end; offset += int64(len(body)) {
 		body = body[:min(end-offset, int64(len(body)))]
 		if err := r.read(ctx, f, epoch, body, offset, nil); err != nil {

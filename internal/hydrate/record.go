@@ -17,7 +17,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// Record tells what is in a hydration file: which pages, as of which transaction
+// record tells what is in a hydration file: which pages, as of which transaction
 // of which history. It is in a file of its own, and lists only pages that are
 // safely on disk.
 //
@@ -27,26 +27,26 @@ import (
 // have been overwritten since. They are appended before that: their number as a
 // u32, the page numbers, and the CRC-64 of both, which continues the one before.
 // Numbers are big-endian.
-type Record struct {
-	RecordHeader
-	Runs []byte // pairs of varints, as in the file
+type record struct {
+	recordHeader
+	runs []byte // pairs of varints, as in the file
 }
 
-// RecordHeader is the part of a record that is stored as JSON.
-type RecordHeader struct {
+// recordHeader is the part of a record that is stored as JSON.
+type recordHeader struct {
 	PageSize uint32       `json:"page_size"`
 	Commit   uint32       `json:"commit"`
 	TXID     ltx.TXID     `json:"txid"`
-	Files    []RecordFile `json:"files"`   // of the replica, which had the pages
-	Samples  []Sample     `json:"samples"` // of the hydration file
+	Files    []recordFile `json:"files"`   // of the replica, which had the pages
+	Samples  []sample     `json:"samples"` // of the hydration file
 
 	// Compared are runs like those after the header, with 1 for pages that a
 	// compared checksum covers.
 	Compared []byte `json:"compared,omitempty"`
 }
 
-// RecordFile tells an LTX file from others of the same name.
-type RecordFile struct {
+// recordFile tells an LTX file from others of the same name.
+type recordFile struct {
 	Level    int          `json:"level"`
 	MinTXID  ltx.TXID     `json:"min_txid"`
 	MaxTXID  ltx.TXID     `json:"max_txid"`
@@ -54,8 +54,8 @@ type RecordFile struct {
 	Checksum ltx.Checksum `json:"checksum"` // of its trailer
 }
 
-// Sample is the checksum of a page.
-type Sample struct {
+// sample is the checksum of a page.
+type sample struct {
 	Pgno  uint32 `json:"pgno"`
 	CRC64 uint64 `json:"crc64"`
 }
@@ -88,10 +88,10 @@ func (w *runsWriter) flush() {
 	}
 }
 
-// EachRun calls fn for each run of successive pages of the same version, which
+// eachRun calls fn for each run of successive pages of the same version, which
 // is 0 for pages that are not listed. It returns false if the runs are not those
 // of a database of commit pages.
-func EachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.TXID)) bool {
+func eachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.TXID)) bool {
 	for left := uint64(commit); len(b) > 0; {
 		pages, n := binary.Uvarint(b)
 		if n <= 0 {
@@ -109,32 +109,32 @@ func EachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.T
 }
 
 const (
-	RecordMagic   = "litestream hydration 1\n"
+	recordMagic   = "litestream hydration 1\n"
 	maxRecordSize = 1 << 30
 )
 
 var recordTable = crc64.MakeTable(crc64.ECMA)
 
-// Encode returns the file without appended pages, and its checksum, which
+// encode returns the file without appended pages, and its checksum, which
 // appending continues.
-func (r *Record) Encode() ([]byte, uint64, error) {
-	header, err := json.Marshal(r.RecordHeader)
+func (r *record) encode() ([]byte, uint64, error) {
+	header, err := json.Marshal(r.recordHeader)
 	if err != nil {
 		return nil, 0, err
 	}
-	b := make([]byte, 0, len(RecordMagic)+8+len(header)+1+len(r.Runs)+8)
-	b = append(b, RecordMagic...)
-	b = binary.BigEndian.AppendUint64(b, uint64(len(header)+1+len(r.Runs)))
+	b := make([]byte, 0, len(recordMagic)+8+len(header)+1+len(r.runs)+8)
+	b = append(b, recordMagic...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(header)+1+len(r.runs)))
 	b = append(b, header...)
 	b = append(b, '\n')
-	b = append(b, r.Runs...)
+	b = append(b, r.runs...)
 	sum := crc64.Checksum(b, recordTable)
 	return binary.BigEndian.AppendUint64(b, sum), sum, nil
 }
 
-// EncodeForgotten returns what is appended to a record with a checksum for pages
+// encodeForgotten returns what is appended to a record with a checksum for pages
 // that are about to be overwritten, and the next checksum.
-func EncodeForgotten(pgnos []uint32, sum uint64) ([]byte, uint64) {
+func encodeForgotten(pgnos []uint32, sum uint64) ([]byte, uint64) {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(pgnos)))
 	for _, pgno := range pgnos {
 		b = binary.BigEndian.AppendUint32(b, pgno)
@@ -145,11 +145,11 @@ func EncodeForgotten(pgnos []uint32, sum uint64) ([]byte, uint64) {
 
 var errBadRecord = errors.New("the record is damaged")
 
-// ParseRecord parses the file of a record. It returns the pages that were
+// parseRecord parses the file of a record. It returns the pages that were
 // appended as well. It ignores appended bytes that are not complete: a crash cut
 // them off before a page was overwritten.
-func ParseRecord(b []byte) (*Record, map[uint32]bool, error) {
-	rest, ok := bytes.CutPrefix(b, []byte(RecordMagic))
+func parseRecord(b []byte) (*record, map[uint32]bool, error) {
+	rest, ok := bytes.CutPrefix(b, []byte(recordMagic))
 	if !ok || len(rest) < 8 {
 		return nil, nil, fmt.Errorf("%w: it does not begin like one", errBadRecord)
 	}
@@ -164,17 +164,17 @@ func ParseRecord(b []byte) (*Record, map[uint32]bool, error) {
 	}
 	rest = rest[8:]
 	line, runs, ok := bytes.Cut(body, []byte("\n"))
-	r := new(Record)
-	if err := json.Unmarshal(line, &r.RecordHeader); !ok || err != nil {
+	r := new(record)
+	if err := json.Unmarshal(line, &r.recordHeader); !ok || err != nil {
 		return nil, nil, fmt.Errorf("%w: header", errBadRecord)
 	}
 	if !ltx.IsValidPageSize(r.PageSize) {
 		return nil, nil, fmt.Errorf("%w: page size %d", errBadRecord, r.PageSize)
 	}
-	if r.Runs = runs; !EachRun(runs, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
+	if r.runs = runs; !eachRun(runs, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
 		return nil, nil, fmt.Errorf("%w: pages", errBadRecord)
 	}
-	if !EachRun(r.Compared, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
+	if !eachRun(r.Compared, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
 		return nil, nil, fmt.Errorf("%w: compared pages", errBadRecord)
 	}
 	forgotten := make(map[uint32]bool)
@@ -197,13 +197,13 @@ func ParseRecord(b []byte) (*Record, map[uint32]bool, error) {
 }
 
 // isRecord accepts the file of a record.
-var isRecord = ownfile.BeginsWith(RecordMagic)
+var isRecord = ownfile.BeginsWith(recordMagic)
 
 // isRecordTemp accepts the temporary file of a process that was killed while it
 // wrote the file of a record.
 func isRecordTemp(f *os.File, info fs.FileInfo) error {
-	n := min(info.Size(), int64(len(RecordMagic)))
-	return ownfile.BeginsWith(RecordMagic[:n])(f, info)
+	n := min(info.Size(), int64(len(recordMagic)))
+	return ownfile.BeginsWith(recordMagic[:n])(f, info)
 }
 
 // readRecordFile reads the file of a record. It returns nil if there is none, or

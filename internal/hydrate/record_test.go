@@ -8,11 +8,12 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// A record that is cut off anywhere is refused, or lists no page too many.
-func TestHydration_RecordCutOff(t *testing.T) {
-	r := &Record{RecordHeader: RecordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
-	r.Runs = makeRuns(300, 5, 1, 0, 699, 7)
-	b, sum, err := r.Encode()
+// TestRecord_CutOff cuts a record off anywhere: it is refused, or lists no page
+// too many.
+func TestRecord_CutOff(t *testing.T) {
+	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 1000, TXID: 7}}
+	r.runs = makeRuns(300, 5, 1, 0, 699, 7)
+	b, sum, err := r.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,20 +23,20 @@ func TestHydration_RecordCutOff(t *testing.T) {
 	for i := range 5 {
 		list := []uint32{uint32(i*10 + 1), uint32(i*10 + 2), 999}
 		var more []byte
-		more, sum = EncodeForgotten(list, sum)
+		more, sum = encodeForgotten(list, sum)
 		b = append(b, more...)
 		ends = append(ends, len(b))
 		lists = append(lists, list)
 	}
 	for n := range len(b) + 1 {
-		got, forgotten, err := ParseRecord(b[:n])
+		got, forgotten, err := parseRecord(b[:n])
 		if n < base {
 			if err == nil {
 				t.Fatalf("%d of %d bytes are a record", n, base)
 			}
 			continue
 		}
-		if err != nil || got.TXID != 7 || !bytes.Equal(got.Runs, r.Runs) {
+		if err != nil || got.TXID != 7 || !bytes.Equal(got.runs, r.runs) {
 			t.Fatalf("%d bytes: %+v, error %v", n, got, err)
 		}
 		for i, list := range lists {
@@ -56,23 +57,24 @@ func makeRuns(pairs ...uint64) (b []byte) {
 	return b
 }
 
+// FuzzParseRecord parses any bytes as a record.
 func FuzzParseRecord(f *testing.F) {
-	r := &Record{RecordHeader: RecordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []RecordFile{{Level: 0, MinTXID: 7, MaxTXID: 7, Size: 100, Checksum: 1}}, Samples: []Sample{{Pgno: 1, CRC64: 2}}}}
-	r.Runs = makeRuns(30, 5, 1, 0, 69, 7)
-	b, sum, err := r.Encode()
+	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []recordFile{{Level: 0, MinTXID: 7, MaxTXID: 7, Size: 100, Checksum: 1}}, Samples: []sample{{Pgno: 1, CRC64: 2}}}}
+	r.runs = makeRuns(30, 5, 1, 0, 69, 7)
+	b, sum, err := r.encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	more, _ := EncodeForgotten([]uint32{1, 2, 100}, sum)
+	more, _ := encodeForgotten([]uint32{1, 2, 100}, sum)
 	f.Add(b)
 	f.Add(append(b, more...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n := len(RecordMagic) + 8; len(b) > n+8 {
-			// Nearly all would fail for their checksum: try those that do not.
-			again := &Record{}
+		if n := len(recordMagic) + 8; len(b) > n+8 {
+			// Nearly all inputs have a wrong checksum. Try them with the right one.
+			again := &record{}
 			again.PageSize, again.Commit = 512, 100
-			again.Runs = b[n:]
-			if enc, _, err := again.Encode(); err == nil {
+			again.runs = b[n:]
+			if enc, _, err := again.encode(); err == nil {
 				checkRecord(t, append(enc, b[n:]...))
 			}
 		}
@@ -80,14 +82,14 @@ func FuzzParseRecord(f *testing.F) {
 	})
 }
 
-// checkRecord wants no page beyond the commit.
+// checkRecord expects that a record lists no page beyond its commit.
 func checkRecord(t *testing.T, b []byte) {
-	r, _, err := ParseRecord(b)
+	r, _, err := parseRecord(b)
 	if err != nil {
 		return
 	}
 	n := uint64(0)
-	if !EachRun(r.Runs, r.Commit, func(first, pages uint32, _ ltx.TXID) {
+	if !eachRun(r.runs, r.Commit, func(first, pages uint32, _ ltx.TXID) {
 		if uint64(first) != n+1 {
 			t.Errorf("page %d follows page %d", first, n)
 		}

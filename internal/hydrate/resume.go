@@ -53,8 +53,8 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, 
 
 // oldRecord returns the record that an earlier process left, and the pages
 // that it excludes. An error tells why it cannot be of a view.
-func (k *keeper) oldRecord(l *localPages, v *view.View) (*Record, map[uint32]bool, error) {
-	rec, forgotten, err := ParseRecord(k.old)
+func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]bool, error) {
+	rec, forgotten, err := parseRecord(k.old)
 	switch {
 	case err != nil:
 	case rec.TXID == 0:
@@ -70,7 +70,7 @@ func (k *keeper) oldRecord(l *localPages, v *view.View) (*Record, map[uint32]boo
 }
 
 // checkSamples compares some pages of the file with a record.
-func (k *keeper) checkSamples(l *localPages, rec *Record, forgotten map[uint32]bool) error {
+func (k *keeper) checkSamples(l *localPages, rec *record, forgotten map[uint32]bool) error {
 	if err := k.file.Grow(k.file.Size()); err != nil {
 		return err
 	}
@@ -95,10 +95,10 @@ func (k *keeper) checkSamples(l *localPages, rec *Record, forgotten map[uint32]b
 // pagesOf returns the pages of a record that are as in a view. UpTo is the last
 // transaction that both have, and changed are the pages that changed after it,
 // nil if that is not known.
-func (r *Record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
+func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
 	end := v.Pages.End()
 	pages := trustedPages{set: view.NewBitmap(end), compared: view.NewBitmap(end)}
-	EachRun(r.Runs, r.Commit, func(first, n uint32, version ltx.TXID) {
+	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
 		if version == 0 || version > upTo {
 			return
 		}
@@ -110,7 +110,7 @@ func (r *Record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 			return true
 		})
 	})
-	EachRun(r.Compared, r.Commit, func(first, n uint32, covers ltx.TXID) {
+	eachRun(r.Compared, r.Commit, func(first, n uint32, covers ltx.TXID) {
 		if covers == 0 {
 			return
 		}
@@ -126,7 +126,7 @@ func (r *Record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 
 // witness returns the last transaction up to which the replica is known to have
 // the history of a record, and the files of the replica.
-func (r *Access) witness(rec *Record, v *view.View) (ltx.TXID, []*ltx.FileInfo, error) {
+func (r *Access) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.FileInfo, error) {
 	ctx, cancel := r.Tasks.WithTimeout(-1)
 	defer cancel()
 	before := r.Views.Current.Load()
@@ -144,7 +144,7 @@ func (r *Access) witness(rec *Record, v *view.View) (ltx.TXID, []*ltx.FileInfo, 
 	for _, info := range files {
 		listed[view.KeyOf(info)] = info
 	}
-	slices.SortFunc(rec.Files, func(a, b RecordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
+	slices.SortFunc(rec.Files, func(a, b recordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
 	tries := 0
 	for _, f := range rec.Files {
 		info := listed[view.Key{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID}]
@@ -166,8 +166,8 @@ func (r *Access) witness(rec *Record, v *view.View) (ltx.TXID, []*ltx.FileInfo, 
 }
 
 // end returns the last page that a record lists.
-func (r *Record) end() (last uint32) {
-	EachRun(r.Runs, r.Commit, func(first, n uint32, version ltx.TXID) {
+func (r *record) end() (last uint32) {
+	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
 		if version != 0 {
 			last = first + (n - 1)
 		}

@@ -14,16 +14,16 @@ import (
 type hydrationState struct {
 	log  *slog.Logger
 	wake chan struct{} // holds one if the state is to be reported
-	Read atomic.Int64  // bytes read from storage
+	read atomic.Int64  // bytes read from storage
 
 	mu struct {
-		sync.Mutex // duty: the fields below
-		status     Status
-		problem    error     // why hydration failed or pauses
-		since      time.Time // when this status began
-		before     int64     // bytes read before this status began
-		step       int       // tenths that were logged
-		changed    bool      // since it was reported
+		sync.Mutex
+		status  Status
+		problem error     // why hydration failed or pauses
+		since   time.Time // when this status began
+		before  int64     // value of read when this status began
+		step    int       // tenths that were logged
+		changed bool      // since it was reported
 	}
 }
 
@@ -33,9 +33,9 @@ func newHydrationState(log *slog.Logger, wake chan struct{}) *hydrationState {
 	return s
 }
 
-// enter sets the status. Called under mu.
+// enter sets the status. The caller holds mu.
 func (s *hydrationState) enter(status Status, step int) {
-	s.mu.status, s.mu.since, s.mu.before, s.mu.step = status, time.Now(), s.Read.Load(), step
+	s.mu.status, s.mu.since, s.mu.before, s.mu.step = status, time.Now(), s.read.Load(), step
 }
 
 // begin sets the status of a hydration that goes on.
@@ -98,7 +98,7 @@ func (s *hydrationState) fail(err error) {
 func (s *hydrationState) progress() Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := Progress{Status: s.mu.status, Bytes: s.Read.Load()}
+	p := Progress{Status: s.mu.status, Bytes: s.read.Load()}
 	if s.mu.problem != nil {
 		p.Error = s.mu.problem.Error()
 	}
@@ -108,8 +108,8 @@ func (s *hydrationState) progress() Progress {
 // update changes the status by what is missing of a local file that holds a
 // view, and logs every tenth. It reports whether that is worth a report.
 func (s *hydrationState) update(l *localPages) (report bool) {
-	total, missing := l.total.Load(), l.Missing()
-	if l.View() == nil {
+	total, missing := l.total.Load(), l.missing()
+	if l.view() == nil {
 		return false
 	}
 	s.mu.Lock()
@@ -120,7 +120,7 @@ func (s *hydrationState) update(l *localPages) (report bool) {
 		return changed
 	}
 	before := s.mu.status
-	complete := l.IsComplete()
+	complete := l.isComplete()
 	step := 10
 	if !complete {
 		step = min(int(10*(total-missing)/max(total, 1)), 9)
@@ -134,7 +134,7 @@ func (s *hydrationState) update(l *localPages) (report bool) {
 	}
 	tenth := before == Restoring && step > s.mu.step && !done
 	s.mu.step = max(s.mu.step, step)
-	took, bytes := time.Since(s.mu.since), s.Read.Load()-s.mu.before
+	took, bytes := time.Since(s.mu.since), s.read.Load()-s.mu.before
 	s.mu.Unlock()
 	switch {
 	case done && before == Restoring:

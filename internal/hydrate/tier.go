@@ -35,7 +35,7 @@ func (t *Tier) Read(key pages.Key) []byte {
 	}
 	page, err := l.readKey(key)
 	if err != nil {
-		t.Broke(l, err)
+		t.broke(l, err)
 		return nil
 	}
 	return page
@@ -57,8 +57,8 @@ func (t *Tier) ReadView(v *view.View, pgno uint32, p []byte) bool {
 	if l == nil || int64(len(p)) != l.size {
 		return false
 	}
-	if err := l.Read(v, pgno, p); err != nil {
-		t.Broke(l, err)
+	if err := l.read(v, pgno, p); err != nil {
+		t.broke(l, err)
 		return false
 	}
 	return true
@@ -98,23 +98,23 @@ func (t *Tier) Notify() { task.Signal(t.wake) }
 // no checksum is left to be compared.
 func (t *Tier) IsComplete() bool {
 	l := t.local.Load()
-	return l != nil && l.IsComplete()
+	return l != nil && l.isComplete()
 }
 
 // Drop forgets every page.
 func (t *Tier) Drop() {
 	if l := t.local.Load(); l != nil {
-		l.Drop()
+		l.drop()
 	}
 }
 
-// Broke ends the use of a local file that could not be read. It does nothing
+// broke ends the use of a local file that could not be read. It does nothing
 // if the error only says that a page is not local.
-func (t *Tier) Broke(l *localPages, err error) {
+func (t *Tier) broke(l *localPages, err error) {
 	if err == errNotHere || t.closed() || l != t.local.Load() {
 		return
 	}
-	l.Drop()
+	l.drop()
 	select {
 	case t.broken <- err:
 	default:
