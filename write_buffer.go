@@ -33,7 +33,7 @@ func newWriter(db *database) *writer {
 			Disk:          db.opts.onDisk,
 		},
 		Tiers:       writeTiers{db.pages},
-		Pages:       writePages{db},
+		Pages:       writePages{db.pages, db.prefetcher},
 		Index:       writeIndex{db.index},
 		Pinned:      db.pinned,
 		Compact:     func() { w.compaction.Start() },
@@ -65,15 +65,14 @@ func (t writeTiers) Offer(ctx context.Context, key pages.Key, page []byte) {
 	t.Source.OfferWait(ctx, key, page)
 }
 
-// writePages is the source of pages as write mode sees it.
-type writePages struct{ db *database }
-
-func (p writePages) Page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
-	return p.db.pages.Page(ctx, v, pgno)
+// writePages is the source of pages and its prefetcher as write mode sees them.
+type writePages struct {
+	*pages.Source
+	prefetcher *pages.Prefetcher
 }
 
 func (p writePages) Prefetch(v *view.View, pgnos []uint32) {
-	p.db.prefetcher.Prefetch(v, pgnos, 0, nil)
+	p.prefetcher.Prefetch(v, pgnos, 0, nil)
 }
 
 // writeIndex is the index as write mode sees it.

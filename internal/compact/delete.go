@@ -64,7 +64,7 @@ func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
 		return nil
 	}
 	if _, err := c.Store.Checksum(ctx, f); err != nil {
-		return fmt.Errorf("%s is listed, and nothing is deleted while it cannot be read: %w", view.KeyOf(f), err)
+		return fmt.Errorf("%s is listed but cannot be read, so nothing is deleted: %w", view.KeyOf(f), err)
 	}
 	if len(c.there) >= mostThere {
 		clear(c.there)

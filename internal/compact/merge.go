@@ -104,7 +104,7 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 	}
 	if _, end := view.Extend(0, limit, all); end != limit {
 		c.Suspect()
-		return nil, fmt.Errorf("%w: level %d has none from %s to %s", errLevelGap, level-1, last+1, next-1)
+		return nil, fmt.Errorf("%w: level %d has no file with transactions %s to %s", errLevelGap, level-1, last+1, next-1)
 	}
 	inputs, _ := view.Extend(next-1, limit, files)
 	return inputs, nil

@@ -62,7 +62,7 @@ func (r *recovery) lost(l *leftSegment) error {
 	return nil
 }
 
-var errNoMore = errors.New("there is nothing more")
+var errNoMore = errors.New("the file ends there")
 
 // mismatch returns in why the reason that a segment does not follow the segment
 // before it, or that the first segment does not follow the state of the replica.
@@ -71,7 +71,7 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 	if n := len(r.segments); n > 0 {
 		before := r.segments[n-1]
 		if s.log.Base != before.txid() || s.log.Before != before.log.Sum() || s.log.PageSize != before.log.PageSize {
-			return errors.New("it does not follow the segment before it"), nil
+			return errors.New("the segment does not follow the segment before it"), nil
 		}
 		return nil, nil
 	}
@@ -86,10 +86,10 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 	case base.Last == nil:
 		return nil, nil
 	case s.log.PageSize != base.PageSize || want.Commit != base.Commit:
-		return errors.New("it is of another database"), nil
+		return errors.New("the segment is of another database"), nil
 	case want.Checksum != 0 && wantKey == base.Last.Key():
 		if want.Checksum != base.Last.Checksum {
-			return errors.New("it is of another history of the database: the newest file has another checksum"), nil
+			return errors.New("the segment is of another history of the database: the newest file has another checksum"), nil
 		}
 	case base.Last.Level == replica.SnapshotLevel && want.Timestamp <= base.Timestamp:
 		// A snapshot is stamped when it is made. The file that the segment names may
@@ -97,7 +97,7 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 		return r.mismatchFile(ctx, wantKey, want.Checksum)
 	case want.Timestamp != base.Timestamp:
 		// A file that was compacted since has the timestamp of its last part.
-		return errors.New("it is of another history of the database: the newest transaction has another time"), nil
+		return errors.New("the segment is of another history of the database: the newest transaction has another time"), nil
 	}
 	return nil, nil
 }
@@ -122,7 +122,7 @@ func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Chec
 		}
 		sum, err := r.Store.Checksum(ctx, f)
 		if err == nil && sum != want {
-			why = fmt.Errorf("it is of another history of the database: %s has another checksum", key)
+			why = fmt.Errorf("the segment is of another history of the database: %s has another checksum", key)
 		}
 		return why, err
 	}
@@ -163,7 +163,7 @@ func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view.View)
 	err := r.Store.Load(ctx, at, make([]byte, ltx.HeaderSize), 0)
 	switch {
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
-		return fmt.Errorf("%w: it ends at transaction %s, and %s is there", ErrWrongListing, base.TXID, at)
+		return fmt.Errorf("%w: it ends at transaction %s, but %s exists", ErrWrongListing, base.TXID, at)
 	case !errs.IsMissing(err):
 		return err
 	case base.Last == nil:

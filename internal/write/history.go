@@ -11,15 +11,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// errBegunAnew is why write mode ends if the replica has another history.
-var errBegunAnew = errors.New("the replica was begun anew")
+// errOtherHistory is the reason to end write mode if the replica has another
+// history.
+var errOtherHistory = errors.New("the replica has another history now")
 
 // checkHistory ends write mode if files are of another history than the current
 // view.
 func (i *inspector) checkHistory(ctx context.Context, files []*ltx.FileInfo) error {
 	other, err := i.isOtherHistory(ctx, files)
 	if err == nil && other {
-		err = i.queue.lose(errBegunAnew)
+		err = i.queue.lose(errOtherHistory)
 	}
 	return err
 }
@@ -49,7 +50,7 @@ func (i *inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.F
 	newest := &ltx.FileInfo{Level: v.Last.Level, MinTXID: v.Last.MinTXID, MaxTXID: v.Last.MaxTXID, Size: v.Last.Size}
 	switch sum, err := i.Store.Checksum(ctx, newest); {
 	case err == nil && sum == v.Last.Checksum:
-		return false, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, v.Last)
+		return false, fmt.Errorf("%w: it lacks %s, which exists", ErrWrongListing, v.Last)
 	case err == nil, errors.Is(err, errs.ErrCorrupt):
 		return true, nil
 	case !errs.IsMissing(err):
@@ -73,7 +74,7 @@ func (i *inspector) SecondLook(ctx context.Context, v *view.View, files []*ltx.F
 	}
 	timestamp, err := i.Store.Timestamp(ctx, unknown)
 	if err == nil && timestamp <= v.Timestamp {
-		err = fmt.Errorf("%w: %s is missing, and nothing tells whether %s is of the same database", ErrWrongListing, v.Last, view.KeyOf(unknown))
+		err = fmt.Errorf("%w: %s is missing, and it is unknown whether %s is of the same database", ErrWrongListing, v.Last, view.KeyOf(unknown))
 	}
 	return err == nil, err
 }

@@ -53,10 +53,10 @@ func (b *writeBuffer) open(number uint64, fn func(commitlog.Commit) error) (s *c
 	}
 	s, tail, err = commitlog.Open(f, fn)
 	if errors.Is(err, commitlog.ErrInvalid) && !b.lock.isOurs {
-		err = fmt.Errorf("%w: %w", ownfile.ErrForeign, err) // nothing says that it is a segment of ours
+		err = fmt.Errorf("%w: %w", ownfile.ErrForeign, err) // it may not be a segment of ours
 	}
 	if err == nil && s.Number != number {
-		err = fmt.Errorf("%w: its header says number %d", commitlog.ErrDamaged, s.Number)
+		err = fmt.Errorf("%w: the header has number %d", commitlog.ErrDamaged, s.Number)
 	}
 	if err != nil {
 		return nil, tail, errors.Join(fmt.Errorf("read %s: %w", f.Name(), err), f.Close())

@@ -137,7 +137,7 @@ func (l *bufferLock) acknowledge(s *commitlog.Segment, end int64) error {
 	m := l.now
 	m.number, m.salt, m.end = s.Number, s.Salt(), end
 	if err := l.write(m); err != nil {
-		return fmt.Errorf("note the end of a commit: %w", err)
+		return fmt.Errorf("record the end of a commit: %w", err)
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func ConfirmEmpty(ctx context.Context, s *remote.Store) error {
 	} else if err != nil && !errors.Is(err, errs.ErrCorrupt) {
 		return err
 	}
-	return fmt.Errorf("%w: it says that the replica is empty, and %s is there", ErrWrongListing, first)
+	return fmt.Errorf("%w: it is empty, but %s exists", ErrWrongListing, first)
 }
 
 // isSure reports whether no other writer can have written unseen since the last
@@ -119,7 +119,7 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 	}
 	for _, f := range without(files, s.key(), i.known.mending()) {
 		if f.MaxTXID >= s.txid() {
-			return false, i.queue.lose(fmt.Errorf("%s is there", view.KeyOf(f)))
+			return false, i.queue.lose(fmt.Errorf("%s exists", view.KeyOf(f)))
 		}
 	}
 	if err := i.checkHistory(ctx, files); err != nil {
@@ -191,7 +191,7 @@ func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, fi
 	}
 	if beyond := slices.IndexFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > target }); end != target && beyond >= 0 {
 		// Another writer continues while this one would fill the hole.
-		return fmt.Errorf("%w, and %s is another writer's", gapAfter(end, target, files), view.KeyOf(files[beyond]))
+		return fmt.Errorf("%w, and another writer has made %s", gapAfter(end, target, files), view.KeyOf(files[beyond]))
 	}
 	if end != target {
 		snapshot, err := i.mend(ctx, s, files, gapAfter(end, target, files))

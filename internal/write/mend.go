@@ -53,12 +53,12 @@ func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 		m.known.setHole(hole)
 		return nil, hole
 	case errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("%w: it lacks a snapshot that is there: %w", ErrWrongListing, err)
+		return nil, fmt.Errorf("%w: it lacks a snapshot that exists: %w", ErrWrongListing, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", lacks, err)
 	}
 	m.known.setMended(info)
-	m.Log.Warn("files of the replica were missing; a snapshot of the newest state stands for them, older states may be lost",
+	m.Log.Warn("files of the replica were missing; a snapshot of the newest state replaces them, older states may be lost",
 		"error", lacks, "snapshot", view.KeyOf(info), "bytes", info.Size)
 	return info, nil
 }
@@ -91,7 +91,7 @@ func (m *mender) missing(ctx context.Context, files []*ltx.FileInfo) ([]*ltx.Fil
 		_, err := m.Store.Checksum(ctx, f)
 		switch {
 		case err == nil:
-			return nil, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, view.KeyOf(f))
+			return nil, fmt.Errorf("%w: it lacks %s, which exists", ErrWrongListing, view.KeyOf(f))
 		case !errs.IsMissing(err):
 			return nil, err
 		}
@@ -133,7 +133,7 @@ func (m *mender) overtaken(ctx context.Context, files []*ltx.FileInfo) (why, err
 	}
 	timestamp, err := m.Store.Timestamp(ctx, newest)
 	if err == nil && timestamp > cur.Timestamp {
-		why = fmt.Errorf("%s is younger than our transaction %s", view.KeyOf(newest), cur.TXID)
+		why = fmt.Errorf("%s is younger than transaction %s of this process", view.KeyOf(newest), cur.TXID)
 	}
 	return why, err
 }

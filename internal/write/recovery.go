@@ -124,14 +124,14 @@ func (r *recovery) checkOwner(base *view.View) error {
 		switch {
 		case l.log.Owner == commitlog.Owner{}:
 			if l.fate == fateReplay && base.Last == nil {
-				r.Log.Warn("a segment of the write buffer is of a version that did not note which replica it is for; it is taken for this one's", "segment", l.number)
+				r.Log.Warn("a segment of the write buffer does not name its replica, because an older version wrote it; it is replayed to this one", "segment", l.number)
 			}
 		case isSameOwner(l.log.Owner, r.Owner), l.fate == fateSynced && l.why == nil, l.fate == fateEmpty:
 		case base.Last == nil || l.fate == fateKeep || l.why != nil:
-			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that one with this path to upload them, or give this one another path",
+			return fmt.Errorf("%w: %s has commits of %s, and this is %s; open that database with this path to upload them, or set another path for this one",
 				errs.ErrForeignBuffer, l.log.Path(), describeOwner(l.log.Owner), describeOwner(r.Owner))
 		default:
-			r.Log.Info("the write buffer was for another replica, whose state this one has", "segment", l.number, "was", l.log.Owner.Replica, "is", r.Owner.Replica)
+			r.Log.Info("the write buffer was for another replica with the same state as this one", "segment", l.number, "was", l.log.Owner.Replica, "is", r.Owner.Replica)
 		}
 	}
 	return nil
@@ -174,7 +174,7 @@ func (r *recovery) clear() error {
 		switch {
 		case l.fate == fateReplay && l.tail.Size > 0:
 			if err := r.b.do("cut segment", l.log.Cut); err != nil {
-				return fmt.Errorf("cut %s off after its last commit: %w", l.log.Path(), err)
+				return fmt.Errorf("cut %s after its last commit: %w", l.log.Path(), err)
 			}
 			continue
 		case l.fate == fateReplay || l.why != nil:
@@ -185,7 +185,7 @@ func (r *recovery) clear() error {
 			r.b.ignore(l.number)
 			continue
 		default:
-			r.Log.Info("a segment of the write buffer has no commit", "segment", l.number)
+			r.Log.Info("a segment of the write buffer has no commits", "segment", l.number)
 		}
 		if err := r.b.removeNumber(l.number); err != nil {
 			return err

@@ -82,7 +82,7 @@ func (m *modeSwitch) Enable(ctx context.Context, catchUp bool) error {
 	case mode.hasBuffer():
 		return nil
 	case m.queue.holder() != nil:
-		err = fmt.Errorf("%w: a transaction from before write mode ended is under way", ErrBusy)
+		err = fmt.Errorf("%w: a transaction that began before write mode ended is under way", ErrBusy)
 	default:
 		err = m.start(ctx, catchUp)
 	}

@@ -103,7 +103,7 @@ func (tx *Transaction) writePage(p []byte, off int64) error {
 	}
 	if pgno == 1 {
 		if hdr := int64(binary.BigEndian.Uint16(p[dbheader.OffPageSize:])); hdr != size && (hdr != 1 || size != 65536) {
-			return fmt.Errorf("write page 1, which says page size %d, not %d: %w", hdr, size, errPageSize)
+			return fmt.Errorf("write page 1 with page size %d, not %d: %w", hdr, size, errPageSize)
 		}
 	}
 	slot, known := tx.slots[pgno]

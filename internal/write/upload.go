@@ -170,7 +170,7 @@ func (u *uploader) uploadSegment(s *segment) error {
 		return err
 	}
 	if info.Size != e.size {
-		return fmt.Errorf("upload %s: storage says %d bytes, not %d", view.KeyOf(info), info.Size, e.size)
+		return fmt.Errorf("upload %s: the store reports %d bytes, not %d", view.KeyOf(info), info.Size, e.size)
 	}
 	if err := u.inspector.verify(ctx, s, info); err != nil {
 		return err

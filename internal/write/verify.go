@@ -37,9 +37,9 @@ func (i *inspector) findOwn(ctx context.Context, s *segment, e *encoding) (*ltx.
 				return f, nil
 			}
 		}
-		return nil, i.queue.lose(fmt.Errorf("%s is another's", view.KeyOf(f)))
+		return nil, i.queue.lose(fmt.Errorf("another writer has made %s", view.KeyOf(f)))
 	}
-	return nil, fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, s.key())
+	return nil, fmt.Errorf("%w: it lacks %s, which exists", ErrWrongListing, s.key())
 }
 
 // verify checks, after the file of a segment was made, that its name was never
@@ -101,14 +101,14 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.MinTXID && f.MaxTXID >= own.MaxTXID {
 			// That file has the transaction already, and ours would be a second one.
-			return i.giveWay(ctx, own, fmt.Errorf("%s is there", view.KeyOf(f)))
+			return i.giveWay(ctx, own, fmt.Errorf("%s exists", view.KeyOf(f)))
 		}
 	}
 	switch other, err := i.isOtherHistory(ctx, others); {
 	case err != nil:
 		return err
 	case other:
-		return i.giveWay(ctx, own, errBegunAnew)
+		return i.giveWay(ctx, own, errOtherHistory)
 	}
 	if !isIn(own, files) {
 		return i.checkOwn(ctx, info)
@@ -145,9 +145,9 @@ func (i *inspector) checkOwn(ctx context.Context, info *ltx.FileInfo) error {
 	_, err := i.Store.Checksum(ctx, info)
 	switch {
 	case err == nil:
-		return fmt.Errorf("%w: it lacks %s, which is there", ErrWrongListing, view.KeyOf(info))
+		return fmt.Errorf("%w: it lacks %s, which exists", ErrWrongListing, view.KeyOf(info))
 	case errs.IsMissing(err):
-		return fmt.Errorf("%s was uploaded, and was deleted: %w", view.KeyOf(info), err)
+		return fmt.Errorf("%s was deleted after its upload: %w", view.KeyOf(info), err)
 	}
 	return err
 }
