@@ -181,12 +181,6 @@ func encodeAgain(t *testing.T, client ReplicaClient) {
 	}
 }
 
-// putPages stores a file with pages as they are, in a database of commit pages.
-func putPages(t testing.TB, client ReplicaClient, k view.Key, commit uint32, pages map[uint32][]byte) {
-	t.Helper()
-	putLTX(t, client, k, ltx.Header{PageSize: fakePageSize, Commit: commit, Timestamp: int64(k.MaxTXID) * 1000}, pages)
-}
-
 // putLTX stores a file with a header that lacks its transactions.
 func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, pages map[uint32][]byte) {
 	t.Helper()
