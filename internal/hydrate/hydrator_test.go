@@ -77,6 +77,7 @@ func TestHydrator_BrokenAndNews(t *testing.T) {
 		l := h.local()
 		l.drop()
 		h.Tier.Notify()
+		synctest.Wait()
 		h.Tier.broke(l, errors.New("the disk is bad"))
 		synctest.Wait()
 		if p := h.Progress(); p.Status != Failed || !strings.Contains(p.Error, "the disk is bad") || strings.Contains(log.String(), "panic") {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,30 +16,44 @@ import (
 )
 
 // TestPromise7_ReadAheadOfAnotherHistory has a request wait while the replica
-// is replaced by another, in which frames are as large. What it brings then is
-// of the new history, and not for views of the old one.
+// is replaced by another one with frames of the same sizes. The bytes that
+// arrive then are of the new history, and not for views of the old one. Storage
+// may tell the versions of files, or not.
 func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 	for _, direct := range []bool{false, true} {
-		inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
-			b.store.Limit = remote.NewLimiter(1)
-			held := b.store.Limit.Enqueue(remote.Foreground)
-			if !direct {
-				b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		for _, versions := range []bool{false, true} {
+			inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+				if loc, _ := v.Lookup(15); !versions {
+					loc.File.Version.Store(nil)
+				}
+				b.store.Limit = remote.NewLimiter(1)
+				held := b.store.Limit.Enqueue(remote.Foreground)
+				var page []byte
+				var err error
+				var reading sync.WaitGroup
+				if direct {
+					reading.Go(func() { page, err = b.source.Page(t.Context(), v, 15) })
+				} else {
+					b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+				}
 				synctest.Wait()
-			}
-			time.Sleep(5 * time.Second)
-			putOddAt(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 7, pgnoRange(1, 3000), 777000)
-			l := b.store.Limit
-			b.store.Limit = nil // for replace only
-			b.replace(t)
-			b.store.Limit = l
-			l.Done(held)
-			synctest.Wait()
-			page, err := b.source.Page(t.Context(), v, 15)
-			if err == nil && bytes.Equal(page, oddPage(15, 7)) {
-				t.Errorf("direct=%v: the view of the history before got a page of the new one", direct)
-			}
-		})
+				time.Sleep(5 * time.Second)
+				putOddAt(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3000, 7, pgnoRange(1, 3000), 777000)
+				l := b.store.Limit
+				b.store.Limit = nil // for replace only
+				b.replace(t)
+				b.store.Limit = l
+				l.Done(held)
+				synctest.Wait()
+				for range 2 { // the read that waited, and a later one
+					reading.Wait()
+					if err == nil && bytes.Equal(page, oddPage(15, 7)) {
+						t.Errorf("direct=%v, versions=%v: the view of the history before got a page of the new one", direct, versions)
+					}
+					page, err = b.source.Page(t.Context(), v, 15)
+				}
+			})
+		}
 	}
 }
 

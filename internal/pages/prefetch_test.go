@@ -17,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
 	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 )
@@ -200,16 +201,28 @@ func TestReadAhead_Gaps(t *testing.T) {
 		wantNothingPrefetched(t, b)
 
 		// In another file, the newest version lies where the old one does in this.
-		old, _ := before.Lookup(15)
-		next := before.WithLocal(&view.File{MinTXID: 3, MaxTXID: 3, PageSize: bedPageSize}, before.Commit, before.Commit, 0,
-			slices.Values([]view.LocalPage{{Pgno: 15, Offset: old.Offset, Version: 3}}))
+		old, _ := before.Lookup(35)
+		room := uint64(old.Offset - ltx.HeaderSize)
+		f, index := viewtest.FileOfSizes(t, 2, 2, bedPageSize, 3000, slices.Values(append(pgnoRange(1, 29), 35)), func(pgno uint32) uint64 {
+			switch pgno {
+			case 1:
+				return room/29 + room%29
+			case 35:
+				return uint64(old.Size)
+			}
+			return room / 29
+		})
+		next := viewtest.Advance(t, before, f, index)
+		if loc, _ := next.Lookup(35); loc.Offset != old.Offset {
+			t.Fatalf("page 35 lies at %d, not at %d", loc.Offset, old.Offset)
+		}
 		b.dropCache()
-		b.prefetcher.Prefetch(next, []uint32{10, 20}, 0, new(scan))
+		b.prefetcher.Prefetch(next, []uint32{30, 40}, 0, new(scan))
 		synctest.Wait()
-		if _, ok := cache.peek(Key{Version: 3, Pgno: 15, Epoch: 0}); ok {
+		if _, ok := cache.peek(Key{Version: 2, Pgno: 35, Epoch: 0}); ok {
 			t.Error("the old version is taken for the newest")
 		}
-		wantOdd(t, b, next, 1, 0, 10, 14, 16, 20)
+		wantOdd(t, b, next, 1, 0, 30, 34, 36, 40)
 	})
 }
 

@@ -17,10 +17,16 @@ import (
 func File(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool)) (*view.File, ltxio.Index) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(uint64(minTXID), uint64(maxTXID)))
+	return FileOfSizes(t, minTXID, maxTXID, pageSize, commit, pgnos, func(uint32) uint64 { return 20 + rng.Uint64N(uint64(pageSize)) })
+}
+
+// FileOfSizes is File with frames of given sizes.
+func FileOfSizes(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool), sizeOf func(pgno uint32) uint64) (*view.File, ltxio.Index) {
+	t.Helper()
 	tail := make([]byte, ltx.PageHeaderSize)
 	end := uint64(ltx.HeaderSize)
 	for pgno := range pgnos {
-		size := 20 + rng.Uint64N(uint64(pageSize))
+		size := sizeOf(pgno)
 		tail = binary.AppendUvarint(tail, uint64(pgno))
 		tail = binary.AppendUvarint(tail, end)
 		tail = binary.AppendUvarint(tail, size)
