@@ -253,7 +253,8 @@ func (h *Hydrator) close(problem error) error {
 	case h.keeper == nil:
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
 		l.drop()
-		// If the record cannot be replaced, it is refused because the pages are gone.
+		// If the record cannot be replaced, it is refused because the pages are
+		// gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
 		err = h.keeper.checkpoint(l)

@@ -21,8 +21,8 @@ const (
 	// that changes.
 	checkpointEvery = 10 * time.Second
 
-	// maxForgotten is how many pages are excluded by appending to a record, before
-	// the record is replaced.
+	// maxForgotten is how many pages are excluded by appending to a record,
+	// before the record is replaced.
 	maxForgotten = 1 << 18
 
 	// maxSamples is how many pages a record has checksums of.

@@ -20,9 +20,9 @@ type Progress struct {
 	Pages      int64   // local pages of the newest state
 	TotalPages int64   // pages of the newest state
 
-	// VerifiedPages are local pages that the checksum of an LTX file covers, which
-	// was compared. For UnverifiablePages no checksum can be compared, because too
-	// little of their files is needed.
+	// VerifiedPages are local pages that the checksum of an LTX file covers,
+	// which was compared. For UnverifiablePages no checksum can be compared,
+	// because too little of their files is needed.
 	VerifiedPages     int64
 	UnverifiablePages int64
 

@@ -17,9 +17,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// record tells what is in a hydration file: which pages, as of which transaction
-// of which history. It is in a file of its own, and lists only pages that are
-// safely on disk.
+// record tells what is in a hydration file: the pages, their versions, and the
+// history that they belong to. It is in a file of its own, and lists only pages
+// that are safely on disk.
 //
 // The file consists of recordMagic, the size of the next two parts as a u64, a
 // JSON header on a line, pairs of varints (number of pages, version or 0) for

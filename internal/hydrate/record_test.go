@@ -70,7 +70,8 @@ func FuzzParseRecord(f *testing.F) {
 	f.Add(append(b, more...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if n := len(recordMagic) + 8; len(b) > n+8 {
-			// Nearly all inputs have a wrong checksum. Try them with the right one.
+			// Nearly all inputs have a wrong checksum. Try them with the right
+			// one.
 			again := &record{}
 			again.PageSize, again.Commit = 512, 100
 			again.runs = b[n:]

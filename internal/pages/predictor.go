@@ -32,8 +32,8 @@ const (
 	maxSiblings = 128
 )
 
-// Predictor predicts which pages a connection is going to read from those that
-// it has read, and prefetches them. It makes no request where the reads show no
+// Predictor derives from the pages that a connection has read which pages it
+// reads next, and prefetches them. It makes no request where the reads show no
 // pattern. It belongs to one connection, and is not safe for concurrent use.
 type Predictor struct {
 	*Prefetcher
@@ -57,7 +57,8 @@ func (p *Predictor) Hit(v *view.View, pgno uint32, page []byte, cached bool) {
 	}
 	p.at(v)
 	if !p.follow(pgno, cached) && btree.IsLeaf(page) {
-		// The scan would wait at the end of the cache if it was only noticed there.
+		// The scan would wait at the end of the cache if it was only noticed
+		// there.
 		if w := p.walk(); p.n > 0 && w.isAfter(pgno, p.recent[(p.n-1)%recentPages]) {
 			p.start(pgno, false)
 		}

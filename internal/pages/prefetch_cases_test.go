@@ -177,7 +177,8 @@ func TestReadAhead_StalledBody(t *testing.T) {
 	})
 }
 
-// TestReadAhead_LimitOfOne has places for one request only: that which is waited for.
+// TestReadAhead_LimitOfOne has a place for one request only. The request that a
+// reader waits for gets it.
 func TestReadAhead_LimitOfOne(t *testing.T) {
 	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		b.store.Limit = remote.NewLimiter(1)
@@ -273,7 +274,8 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 }
 
 // TestTreeWalk_KeepsWhatItGoesBy fills the cache with pages that are used
-// twice, while a pattern passes an interior page that SQLite asks for at the end only.
+// twice, while a pattern passes an interior page that SQLite asks for at the
+// end only.
 func TestTreeWalk_KeepsWhatItGoesBy(t *testing.T) {
 	client := newHookClient()
 	cell := func(child byte, rest ...byte) []byte { return append([]byte{0, 0, 0, child}, rest...) }

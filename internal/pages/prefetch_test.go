@@ -200,7 +200,8 @@ func TestReadAhead_Gaps(t *testing.T) {
 		wantOdd(t, b, v, 3, 2, 14, 15)
 		wantNothingPrefetched(t, b)
 
-		// In another file, the newest version lies where the old one does in this.
+		// In another file, the newest version lies where the old one does in
+		// this.
 		old, _ := before.Lookup(35)
 		room := uint64(old.Offset - ltx.HeaderSize)
 		f, index := viewtest.FileOfSizes(t, 2, 2, bedPageSize, 3000, slices.Values(append(pgnoRange(1, 29), 35)), func(pgno uint32) uint64 {

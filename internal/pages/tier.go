@@ -46,8 +46,8 @@ type Tier interface {
 	// Notify tells that another view may have become the current one.
 	Notify()
 
-	// IsComplete reports whether no read of the newest view that the tier knows of
-	// needs storage.
+	// IsComplete reports whether no read of the newest view that the tier knows
+	// of needs storage.
 	IsComplete() bool
 
 	// Drop forgets every page, because some may be wrong.

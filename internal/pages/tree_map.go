@@ -7,8 +7,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/btree"
 )
 
-// trees holds what the pages that were read tell of the b-trees they are in. It is
-// safe for concurrent use; the zero value knows nothing.
+// trees holds what pages tell of the b-trees that they are in. It is safe for
+// concurrent use; the zero value knows nothing.
 type trees struct {
 	treeMap
 	usable atomic.Int64 // bytes of a page that b-trees use; 0 until page 1 was read

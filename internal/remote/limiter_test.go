@@ -65,7 +65,7 @@ func wantIdle(t testing.TB, l *Limiter) {
 }
 
 // TestLimiter_Bound has many goroutines make requests of all classes, some of
-// which are promoted, and some of which no goroutine waits for in the end.
+// which are promoted, and some that no goroutine waits for in the end.
 func TestLimiter_Bound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 8

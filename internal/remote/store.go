@@ -259,8 +259,8 @@ func (s *Store) ListLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 	return files, nil
 }
 
-// Load fills buf with bytes of a file from offset on. It is for the parts that describe a file: its header, page index and
-// trailer.
+// Load fills buf with bytes of a file from offset on. It is for the parts that
+// describe a file: its header, page index and trailer.
 func (s *Store) Load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	return s.readAll(ctx, Loading, f, buf, offset)
 }

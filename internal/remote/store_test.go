@@ -162,7 +162,8 @@ func TestStore_ListDoesNotTrust(t *testing.T) {
 			t.Errorf("%v is listed: %v", view.KeyOf(item), err)
 		}
 	}
-	// A client that seeks less precisely than asked, or lists more than one level.
+	// A client that seeks less precisely than asked, or lists more than one
+	// level.
 	s := &Store{Client: listClient{items: []*ltx.FileInfo{
 		{Level: 0, MinTXID: 3, MaxTXID: 3}, {Level: 0, MinTXID: 4, MaxTXID: 4}, {Level: 1, MinTXID: 1, MaxTXID: 4},
 	}}}

@@ -127,7 +127,8 @@ func (f *File) Key() Key { return Key{f.Level, f.MinTXID, f.MaxTXID} }
 // String formats the name of the file.
 func (f *File) String() string { return fileName(f.Level, f.MinTXID, f.MaxTXID) }
 
-// NewFile returns the description of a file in which tail bytes follow the frames.
+// NewFile returns the description of a file in which tail bytes follow the
+// frames.
 func NewFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int64) *File {
 	f := &File{
 		Level: info.Level, MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size,

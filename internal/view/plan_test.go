@@ -35,8 +35,9 @@ func formatFiles(files []*ltx.FileInfo) string {
 	return strings.Join(s, " ")
 }
 
-// TestPlan_Choice pins down which of several ways is taken. That every way that is there is found,
-// and leads to the right pages, is for the histories to show.
+// TestPlan_Choice pins down which of several ways is taken. That every way that
+// is there is found, and leads to the right pages, is for the histories to
+// show.
 func TestPlan_Choice(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

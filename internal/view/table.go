@@ -33,8 +33,8 @@ type Table struct {
 	gen     uint64
 }
 
-// A tableNode or chunk belongs to the edit with the same gen. That edit may change
-// it in place; later edits copy it.
+// A tableNode or chunk belongs to the edit with the same gen. That edit may
+// change it in place; later edits copy it.
 type tableNode struct {
 	gen    uint64
 	chunks [nodeLen]*chunk

@@ -11,8 +11,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestPromise8_IndexMemory builds the index of 2.6 million pages, 10 GB, in
-// the best case, and one in the worst, where every page was changed by another file
+// TestPromise8_IndexMemory builds the index of 2.6 million pages, 10 GB, in the
+// best case, and one in the worst, where every page was changed by another file
 // than its neighbours, and weighs them.
 func TestPromise8_IndexMemory(t *testing.T) {
 	testscale.NeedsNoRace(t, testscale.OneGoroutine)

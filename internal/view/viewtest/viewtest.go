@@ -83,7 +83,8 @@ func Advance(t testing.TB, v *view.View, f *view.File, index ltxio.Index) *view.
 	return next
 }
 
-// HeapOf returns the view that build returns, and the bytes of heap that it takes.
+// HeapOf returns the view that build returns, and the bytes of heap that it
+// takes.
 func HeapOf(build func() *view.View) (v *view.View, size int64) {
 	before := HeapInUse()
 	v = build()
