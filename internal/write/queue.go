@@ -34,12 +34,12 @@ type queue struct {
 	kick   chan struct{} // holds one if a sync is due now
 
 	mu struct {
-		sync.Mutex // duty: all of this; no storage I/O happens under it
+		sync.Mutex // duty: guards queueState; no storage I/O happens under it
 		queueState
 	}
 }
 
-// queueState is what queue.mu guards.
+// queueState has the fields that queue.mu guards.
 type queueState struct {
 	mode   queueMode
 	buffer *writeBuffer // nil unless mode.hasBuffer
@@ -161,11 +161,21 @@ func (q *queue) Begin(h SlotHolder) error {
 	case h.View().State != newest.State:
 		return fmt.Errorf("%w: the transaction sees an older state", ErrBusy)
 	case q.mu.unsynced() >= q.Opts.BufferMaxSize:
-		return fmt.Errorf("%w: the write buffer is full, and waits for the replica: %w", ErrBusy, q.mu.problem)
+		return q.mu.full()
 	}
 	q.mu.holder = h
 	h.Pin(newest)
 	return nil
+}
+
+// full returns the error of a write buffer that is full, with the error of the
+// last sync if there is one.
+func (s *queueState) full() error {
+	err := fmt.Errorf("%w: the write buffer is full, and waits for the replica", ErrBusy)
+	if s.problem != nil {
+		err = fmt.Errorf("%w: %w", err, s.problem)
+	}
+	return err
 }
 
 // End gives the writer slot back. It does nothing for a connection that does not

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,8 @@ func TestQueue_Slot(t *testing.T) {
 			h := &fakeHolder{q.Views.Newest()}
 			if err := q.Begin(h); !errors.Is(err, tt.want) {
 				t.Errorf("begin: %v, want %v", err, tt.want)
+			} else if err != nil && strings.Contains(err.Error(), "%!") {
+				t.Errorf("begin: malformed text: %v", err)
 			}
 			if got := q.holder() == SlotHolder(h); got != (tt.want == nil) {
 				t.Errorf("holds the slot: %v", got)
