@@ -146,8 +146,8 @@ func (db *database) leave(c *Conn) {
 	delete(db.conns, c)
 }
 
-// inUse returns the views that connections have pinned, and those that they have
-// travelled to.
+// inUse returns the views that connections have pinned, and the past views that
+// they have travelled to.
 func (db *database) inUse() []*view.View { return append(db.pinned(), db.past.views.All()...) }
 
 // pinned returns the views that connections have pinned.

@@ -35,8 +35,8 @@ type index struct {
 	pages  pageSink
 	writer writeMode
 
-	// inUse returns the views that connections have pinned, and those that they
-	// have travelled to.
+	// inUse returns the views that connections have pinned, and the past views
+	// that they have travelled to.
 	inUse func() []*view.View
 
 	turns  atomic.Int64       // number of refreshes started
@@ -74,8 +74,8 @@ type writeMode interface {
 	// IsEnabled reports whether connections may write.
 	IsEnabled() bool
 
-	// IsWriting reports whether a connection writes, or has written what is not
-	// on the replica.
+	// IsWriting reports whether a connection writes, or there are commits that are
+	// not on the replica.
 	IsWriting() bool
 
 	// Suspect makes the writer check the replica again, because files seem to
@@ -86,10 +86,12 @@ type writeMode interface {
 	// really are, before the index drops what this process has written.
 	SecondLook(ctx context.Context, before *view.View, files []*ltx.FileInfo) (other bool, err error)
 
-	// Saw takes a listing that belongs to the history of view before.
+	// Saw compares view before with a listing of its history that was made after
+	// it. If the files do not give the view, the writer looks for missing files.
 	Saw(before *view.View, files []*ltx.FileInfo)
 
-	// Forget drops the listings that Saw took, because the history has ended.
+	// Forget drops what the writer knows of the files of the replica, because
+	// their history has ended.
 	Forget()
 
 	// StampLocal gives the newest view a new state, so that SQLite drops its

@@ -54,8 +54,8 @@ type judgement struct {
 // created again, its checksum is compared.
 func (h *histories) judge(ctx context.Context, before *view.View, files []*ltx.FileInfo) (j judgement, err error) {
 	if before.Last == nil || len(files) == 0 {
-		// The view has no file, or the replica has none. The latter is a
-		// problem, but no news.
+		// The view has no file, or the replica has none. An empty replica is an
+		// error that the caller reports, and says nothing about the history.
 		return judgement{upTo: before.TXID}, nil
 	}
 	had := before.Files()

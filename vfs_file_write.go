@@ -64,9 +64,9 @@ func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
 	return len(p), nil
 }
 
-// Truncate sets the size of the file. SQLite truncates a database that has
-// shrunk after the commit. Such a call is a change of its own, which the next
-// Commit makes visible.
+// Truncate sets the size of the file. If a commit has made the database smaller,
+// SQLite truncates the file after the commit. Such a call is a change of its own,
+// which the next Commit makes visible.
 func (c *Conn) Truncate(size int64) (err error) {
 	defer task.Guard(c.log, "truncate", &err)
 	if !c.isWriting() {
@@ -83,15 +83,16 @@ func (c *Conn) Truncate(size int64) (err error) {
 	return c.fail("truncate", c.tx.Truncate(size))
 }
 
-// isSealedSize reports whether all changes are sealed, in a commit that has a
-// size: page 1 says it before SQLite truncates the file.
+// isSealedSize reports whether all changes are sealed in a commit whose size is
+// size already. The size of a commit comes from page 1, which SQLite writes before
+// it truncates the file.
 func (c *Conn) isSealedSize(size int64) bool {
 	n := len(c.appended)
 	return n > 0 && !c.tx.IsDirty() && size == c.appended[n-1].FileSize()
 }
 
-// IsResized reports whether the file was truncated after a commit, and that is
-// not committed yet.
+// IsResized reports whether the file was truncated after a commit and the new
+// size is not committed yet.
 func (c *Conn) IsResized() bool { return c.isWriting() && c.tx.IsResized() }
 
 // IsRolledBack reports whether the file is as it is after a rollback: a write
@@ -219,7 +220,7 @@ func (c *Conn) setWriteEnabled(s string) error {
 		return err
 	}
 	if on && c.IsReadOnly() {
-		return fmt.Errorf("%w: this connection is; open it with mode=rw to write later", ErrReadOnly)
+		return fmt.Errorf("%w: SQLite opened this connection for reading only; open it with mode=rw to write later", ErrReadOnly)
 	}
 	if c.isWriting() {
 		return ErrInTransaction

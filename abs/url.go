@@ -67,7 +67,7 @@ func (c *ReplicaClient) setParameter(name, value string) error {
 	case "part-size", "partSize":
 		n, err := bytesize.Parse(value)
 		if err != nil || n <= 0 || n > maxPartSize {
-			return fmt.Errorf("parameter %q is no size up to %d, like 16777216 or 16MiB: %w", name, maxPartSize, fs.ErrInvalid)
+			return fmt.Errorf("parameter %q is not a size up to %d, like 16777216 or 16MiB: %w", name, maxPartSize, fs.ErrInvalid)
 		}
 		c.PartSize = n
 	case "concurrency":

@@ -71,10 +71,10 @@ func checkSession(asked *url.URL, resp *http.Response) string {
 	return ""
 }
 
-// checkPart returns a check of the answer to a part of a resumable upload, for
-// a request with that Content-Range. Unless the answer says that the upload
-// goes on, the library takes it for the end of the upload, and if the file has
-// not ended, it waits for ever.
+// checkPart returns a check of the answer to a part of a resumable upload. The
+// request has the given Content-Range. An answer to any part but the last has to
+// say that the upload goes on: otherwise Google's library takes the upload for
+// complete, and waits for ever for the rest of the file to be read.
 func checkPart(contentRange string) func(*http.Response, []byte) string {
 	sent, total, _ := strings.Cut(strings.TrimPrefix(contentRange, "bytes "), "/")
 	if total != "*" {

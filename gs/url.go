@@ -42,7 +42,7 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 		case "part-size":
 			n, err := bytesize.Parse(value)
 			if err != nil || n <= 0 || n > maxPartSize {
-				return nil, fmt.Errorf("url parameter %q is no size up to 2GiB, like 16777216 or 16MiB: %w", name, fs.ErrInvalid)
+				return nil, fmt.Errorf("url parameter %q is not a size up to 2GiB, like 16777216 or 16MiB: %w", name, fs.ErrInvalid)
 			}
 			c.PartSize = n
 		default:

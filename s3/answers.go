@@ -44,7 +44,7 @@ func wanted(req *http.Request) clientio.Answer {
 	case "HeadBucket":
 		return clientio.Answer{Check: func(resp *http.Response, _ []byte) string {
 			if !clientio.IsStore(resp.Header, storePrefixes...) {
-				return "answer tells nothing of a bucket"
+				return "answer does not describe a bucket"
 			}
 			return ""
 		}}

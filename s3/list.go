@@ -185,7 +185,7 @@ func (c *conn) timestamp(ctx context.Context, o clientio.Object) (time.Time, boo
 	}
 	resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response)
 	if ok && !clientio.IsObject(resp.Header, storePrefixes...) && (clientio.IsPage(resp.Header) || resp.ContentLength != o.Size) {
-		wrong := clientio.NewAnswerError(resp.Response, nil, "answer tells nothing of the file")
+		wrong := clientio.NewAnswerError(resp.Response, nil, "answer does not describe the file")
 		return time.Time{}, true, fmt.Errorf("look up timestamp: %w", wrong)
 	}
 	at, err := time.Parse(time.RFC3339Nano, out.Metadata[metadataTimestamp])

@@ -15,16 +15,26 @@ type mainFile struct {
 	committed bool // a commit was made under the lock that is held
 }
 
-// writes is how the writes since the last commit went. SQLite does not tell of
-// rollbacks, and with locking_mode=EXCLUSIVE it does not give up its lock after
-// one.
+// writes is the result of the writes since the last commit. A rollback is inferred
+// from it: SQLite does not report rollbacks to the VFS, and with
+// locking_mode=EXCLUSIVE it keeps its lock after one.
 type writes int
 
 const (
-	writesGood   writes = iota
-	writesFailed        // one has failed; SQLite rolls back, and writes to do so are ignored
-	writesUndone        // and SQLite has synced after that: the next write belongs to another transaction
-	writesSealed        // all are sealed, for a commit of several databases: the next write is of a rollback
+	// writesGood means that every write succeeded, or there was none.
+	writesGood writes = iota
+
+	// writesFailed means that a write failed. SQLite rolls back, and the writes by
+	// which it does so are ignored.
+	writesFailed
+
+	// writesUndone means that a write failed and SQLite has ended the rollback
+	// with a sync. The next write belongs to another transaction.
+	writesUndone
+
+	// writesSealed means that all writes are sealed for a commit of several
+	// databases. Another write before the commit belongs to a rollback.
+	writesSealed
 )
 
 // Lock levels of SQLite.
@@ -78,8 +88,8 @@ func (f *mainFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// Truncate sets the size. SQLite truncates a database that has shrunk between
-// beforeSync and commit, so that is no sign of a rollback.
+// Truncate sets the size. If the database has become smaller, SQLite calls it
+// between beforeSync and commit. So a call there is no sign of a rollback.
 func (f *mainFile) Truncate(size int64) error {
 	if f.writes != writesSealed {
 		f.beginWrites()

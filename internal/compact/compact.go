@@ -44,8 +44,8 @@ type Options struct {
 	ReadTimeout       time.Duration
 }
 
-// Notes is the knowledge of the replica's files that compaction shares with write
-// mode. It is safe for concurrent use.
+// Notes is what write mode and compaction tell each other about the files of the
+// replica. It is safe for concurrent use.
 type Notes interface {
 	// Made adds a file that compaction has made of others.
 	Made(info *ltx.FileInfo)
@@ -53,11 +53,11 @@ type Notes interface {
 	// Saw compares view v with a listing of all levels that was made after it.
 	Saw(v *view.View, files []*ltx.FileInfo)
 
-	// IsLookDue reports whether the last look at all levels is long ago.
+	// IsLookDue reports whether it is time to list all levels again.
 	IsLookDue() bool
 
-	// TakeOutgrown reports whether a look at all levels has found the newest
-	// snapshot outgrown since TakeOutgrown was called last.
+	// TakeOutgrown reports whether a listing of all levels since the last call of
+	// TakeOutgrown has shown that the newest snapshot is outgrown.
 	TakeOutgrown() bool
 }
 

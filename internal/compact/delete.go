@@ -26,8 +26,8 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		return again, err
 	}
 	var old []*ltx.FileInfo
-	in := 0                                          // index in compacted, which is in order as well
-	for _, f := range files[:max(len(files)-1, 0)] { // the newest stays, because the next file follows it
+	in := 0                                          // index of the first file in compacted that may contain f; both lists are in order
+	for _, f := range files[:max(len(files)-1, 0)] { // the newest file stays, because the next one is appended to it
 		for in < len(compacted) && compacted[in].MaxTXID < f.MaxTXID {
 			in++
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// checkGrowth checks whether the newest snapshot is outgrown, unless a sync has
-// checked that recently.
+// checkGrowth checks whether the newest snapshot is outgrown, unless all levels
+// were listed recently.
 func (c *compactor) checkGrowth() error {
 	if !c.Notes.IsLookDue() {
 		return nil

@@ -1,6 +1,6 @@
-// Package extension has what the loadable extension decides for itself: which
-// settings the environment has, which file names are replicas, and where the log goes.
-// It knows nothing of C.
+// Package extension is the part of the loadable extension that needs no C: the
+// settings in the environment, the file names that are replicas, and the place of
+// the log.
 package extension
 
 import (
@@ -29,12 +29,12 @@ const (
 	prefix = "LITESTREAM_"
 )
 
-// Environment is a process environment. An empty variable is as good as none, but for
-// URIParameters: an empty list is one.
+// Environment is a process environment. An empty variable counts as one that is
+// not set, except URIParameters: if that is empty, no parameter is allowed.
 type Environment map[string]string
 
-// Check returns an error that names a malformed variable, of those that the
-// extension reads.
+// Check returns an error that names the first variable of the extension that is
+// malformed.
 func (e Environment) Check() error {
 	if url := e[ReplicaURL]; url != "" {
 		if _, err := litestream.NewReplicaClientFromURL(url); err != nil {
@@ -57,7 +57,8 @@ func (e Environment) Check() error {
 // replicaURL is the parameter of a file name that says where the replica is.
 const replicaURL = "replica_url"
 
-// uriParameters returns the list of URIParameters. Restricted is false if there is none.
+// uriParameters returns the list of URIParameters. Restricted is false if the
+// variable is not set, and then every parameter is allowed.
 func (e Environment) uriParameters() (names []string, restricted bool, err error) {
 	list, restricted := e[URIParameters]
 	for name := range strings.SplitSeq(list, ",") {
@@ -73,7 +74,7 @@ func (e Environment) uriParameters() (names []string, restricted bool, err error
 	return names, restricted, nil
 }
 
-// Allow returns an error if SQL may not set one of some parameters.
+// Allow returns an error that names a parameter in params that SQL may not set.
 func (e Environment) Allow(params map[string]string) error {
 	allowed, restricted, err := e.uriParameters()
 	if err != nil || !restricted {
@@ -87,7 +88,8 @@ func (e Environment) Allow(params map[string]string) error {
 	return nil
 }
 
-// ParameterOf returns the parameter that sets what a PRAGMA sets. Ok is false if there is none.
+// ParameterOf returns the parameter that sets the same option as a PRAGMA. Ok is
+// false if there is none.
 func ParameterOf(pragma string) (name string, ok bool) {
 	return "write_enabled", strings.EqualFold(pragma, "litestream_write_enabled")
 }
@@ -102,8 +104,8 @@ func (e Environment) localFiles() (l litestream.LocalFiles, err error) {
 	return l, nil
 }
 
-// IsDefaultVFS tells whether SQLite is to use the extension where a file name
-// does not say which VFS to use.
+// IsDefaultVFS reports whether SQLite uses the extension for file names that do
+// not name a VFS.
 func (e Environment) IsDefaultVFS() (bool, error) {
 	s := e[DefaultVFS]
 	if s == "" {
@@ -116,9 +118,9 @@ func (e Environment) IsDefaultVFS() (bool, error) {
 	return is, nil
 }
 
-// Params returns the parameters of a file name, with those added that the
-// environment has and the name has not. A path for hydration enables it, if
-// nothing says otherwise.
+// Params returns the parameters of a file name and adds the options that are set
+// in the environment only. If hydration_path is set and hydration_enabled is not,
+// it adds hydration_enabled=true.
 func (e Environment) Params(params map[string]string) (map[string]string, error) {
 	all := make(map[string]string)
 	for _, name := range litestream.OptionNames() {

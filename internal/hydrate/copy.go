@@ -109,8 +109,10 @@ func (c *copier) step(ctx context.Context) (progressed bool, err error) {
 	return l.count.Load() != count || l.settled.Load() != settled, err
 }
 
-// checkStale returns the problem with a file that is missing or damaged, unless
-// the replica does not have the file any more or that is not known.
+// checkStale returns problem, the error of reading a file, if a new listing shows
+// that the replica still has the file. It returns nil if the file was deleted or
+// replaced, because the next view does not need it. If the listing fails,
+// hydration pauses.
 func (c *copier) checkStale(ctx context.Context, problem error) error {
 	files, err := c.RefreshAnew(ctx)
 	if files == nil {
@@ -137,7 +139,7 @@ type fileError struct {
 
 func (e *fileError) Unwrap() error { return e.error }
 
-// pass reads all pages that are missing of the view that is held now.
+// pass reads all pages of the current view of the local file that are missing.
 func (c *copier) pass(ctx context.Context) error {
 	held := c.tier.local.Load().held.Load()
 	if held == nil {

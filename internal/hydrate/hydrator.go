@@ -60,9 +60,9 @@ type Access struct {
 	// Refresh brings the current view up to date with the replica.
 	Refresh func(context.Context)
 
-	// RefreshAnew is Refresh that does not rely on a listing from before the
-	// call. It returns the files that the replica has, nil if that is not known,
-	// and the error that may be why.
+	// RefreshAnew is Refresh with a listing that begins after the call. It
+	// returns the files of the replica, or nil if they are not known. The error
+	// may be set in both cases.
 	RefreshAnew func(context.Context) ([]*ltx.FileInfo, error)
 
 	// EpochOf returns the epoch of files that were listed after the view before
@@ -72,8 +72,8 @@ type Access struct {
 	// Distrust ends the use of a file whose content does not have its checksum.
 	Distrust func(f *view.File, problem error)
 
-	// ForgetServed drops the pages that the tiers have, and has SQLite read
-	// again what it has cached, because pages were wrong.
+	// ForgetServed is called when pages were wrong. It drops the pages of all
+	// tiers, and makes SQLite drop its cache.
 	ForgetServed func()
 }
 
@@ -85,12 +85,12 @@ const (
 	// patience is how long hydration gives way to queries at a time.
 	patience = 200 * time.Millisecond
 
-	// Delays after errors that may pass.
+	// Bounds of the delay after a transient error.
 	firstHydrationDelay = time.Second
 	lastHydrationDelay  = 30 * time.Second
 )
 
-// New returns a hydrator, which does nothing before Start.
+// New returns a hydrator. It does nothing before Start.
 func New(r *Access, opts Options) *Hydrator {
 	tier := newLocalTier(r.Tasks.Closed)
 	state := newHydrationState(r.Log, tier.wake)
@@ -124,8 +124,8 @@ func (h *Hydrator) report() {
 	}
 }
 
-// View returns the view whose pages the local file has, all or some of them. It
-// returns nil while there is none.
+// View returns the view whose pages are copied to the local file. It returns nil
+// before hydration begins and after the pages were dropped.
 func (h *Hydrator) View() *view.View {
 	if l := h.local(); l != nil {
 		return l.view()

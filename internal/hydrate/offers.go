@@ -9,7 +9,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
-// offer is a page that was fetched for another purpose than hydration.
+// offer is a page that was fetched for a purpose other than hydration.
 type offer struct {
 	key      pages.Key
 	page     []byte
@@ -27,7 +27,7 @@ const (
 // safe for concurrent use.
 type offerQueue struct {
 	offers chan offer
-	bytes  atomic.Int64  // in offers
+	bytes  atomic.Int64  // size of the pages in offers
 	room   chan struct{} // holds one if there may be room in offers
 	wake   chan struct{} // holds one if hydration has something to do
 	state  atomic.Int32  // offerState
@@ -50,7 +50,7 @@ func newOfferQueue(wake chan struct{}) offerQueue {
 
 func (q *offerQueue) is(s offerState) bool { return offerState(q.state.Load()) == s }
 
-// set notes whether offers are taken. It lets those go on that wait for room.
+// set sets the state, and wakes the goroutines that wait for room.
 func (q *offerQueue) set(s offerState) {
 	q.state.Store(int32(s))
 	task.Signal(q.room)
@@ -70,8 +70,8 @@ func (q *offerQueue) put(o offer) {
 	task.Signal(q.wake)
 }
 
-// wait returns when there is room for n bytes, or offers are not taken. It
-// reports false if ctx is done before.
+// wait returns true when there is room for n bytes or the state is not
+// offersTaken. It returns false if ctx is done first.
 func (q *offerQueue) wait(ctx context.Context, n int) bool {
 	isFull := func() bool { return q.bytes.Load()+int64(n) > maxOffered || len(q.offers) == cap(q.offers) }
 	for q.is(offersTaken) && isFull() {
@@ -85,7 +85,7 @@ func (q *offerQueue) wait(ctx context.Context, n int) bool {
 	return true
 }
 
-// take takes the oldest offer out, false if there is none.
+// take removes and returns the oldest offer. It returns false if there is none.
 func (q *offerQueue) take() (offer, bool) {
 	select {
 	case o := <-q.offers:
@@ -105,7 +105,7 @@ func (q *offerQueue) refuse() {
 	}
 }
 
-// maxHot is how many pages that queries waited for are remembered.
+// maxHot is the number of remembered pages that queries have waited for.
 const maxHot = 64
 
 // hotPages are the pages that queries waited for last. It is safe for

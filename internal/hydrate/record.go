@@ -37,15 +37,16 @@ type recordHeader struct {
 	PageSize uint32       `json:"page_size"`
 	Commit   uint32       `json:"commit"`
 	TXID     ltx.TXID     `json:"txid"`
-	Files    []recordFile `json:"files"`   // of the replica, which had the pages
-	Samples  []sample     `json:"samples"` // of the hydration file
+	Files    []recordFile `json:"files"`   // files of the replica that the pages came from
+	Samples  []sample     `json:"samples"` // pages of the hydration file
 
 	// Compared are runs like those after the header, with 1 for pages that a
 	// compared checksum covers.
 	Compared []byte `json:"compared,omitempty"`
 }
 
-// recordFile tells an LTX file from others of the same name.
+// recordFile identifies an LTX file, also among files of the same name that
+// replace each other.
 type recordFile struct {
 	Level    int          `json:"level"`
 	MinTXID  ltx.TXID     `json:"min_txid"`
@@ -88,9 +89,9 @@ func (w *runsWriter) flush() {
 	}
 }
 
-// eachRun calls fn for each run of successive pages of the same version, which
-// is 0 for pages that are not listed. It returns false if the runs are not those
-// of a database of commit pages.
+// eachRun calls fn for each run of successive pages of the same version. The
+// version is 0 for pages that are not listed. It returns false if b is malformed
+// or has more than commit pages.
 func eachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.TXID)) bool {
 	for left := uint64(commit); len(b) > 0; {
 		pages, n := binary.Uvarint(b)

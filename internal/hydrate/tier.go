@@ -9,9 +9,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// Tier is the tier of a database that is hydrated: its local file, and
-// what queries tell hydration of pages that are not in it. It is safe for
-// concurrent use.
+// Tier is the tier of a database that is hydrated. It serves pages from the local
+// file, and passes on to hydration which other pages queries have fetched or wait
+// for. It is safe for concurrent use.
 type Tier struct {
 	local  atomic.Pointer[localPages] // nil before hydration begins
 	offers offerQueue

@@ -284,7 +284,7 @@ func (p *Primary) diff() (commit uint32, changed map[uint32][]byte, err error) {
 		}
 	}
 	if size%p.pageSize != 0 {
-		return 0, nil, fmt.Errorf("read database file: size %d is no multiple of page size %d", size, p.pageSize)
+		return 0, nil, fmt.Errorf("read database file: size %d is not a multiple of page size %d", size, p.pageSize)
 	}
 
 	cur := p.TXID()

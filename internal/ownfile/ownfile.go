@@ -96,7 +96,7 @@ func checkKind(path string, info fs.FileInfo) error {
 	case mode&fs.ModeSymlink != 0:
 		return foreign(path, errors.New("it is a symbolic link"))
 	default:
-		return foreign(path, fmt.Errorf("it is no regular file, but %s", mode.Type()))
+		return foreign(path, fmt.Errorf("it is not a regular file, but %s", mode.Type()))
 	}
 }
 

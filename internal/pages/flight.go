@@ -267,7 +267,8 @@ func (t *flights) settle(key Key, f *flight) {
 	}
 }
 
-// unclaim makes a flight count as prefetched no more. The caller holds mu.
+// unclaim ends the count of a flight against the limit of prefetched pages. The
+// caller holds mu.
 func (t *flights) unclaim(f *flight) {
 	if f.claim == unclaimed {
 		f.claim = claimed

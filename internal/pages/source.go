@@ -16,10 +16,12 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Source finds pages of views. It asks the tiers in order of cost: the
-// write buffer, the memory cache, pages that were prefetched, the local tier,
-// then object storage. It is safe for concurrent use; pages that it returns are
-// read-only.
+// Source finds pages of views. A read of a whole page asks in this order:
+// ReadLocal copies the page from the local tier into the memory of the caller.
+// Known looks in the memory cache, among the pages that were prefetched, and in
+// the local tier. Page waits for a fetch in flight, or fetches the page from
+// object storage. Source is safe for concurrent use, and the pages that it
+// returns are read-only.
 type Source struct {
 	store   *remote.Store
 	locator Locator
@@ -37,7 +39,7 @@ type Source struct {
 // Options are the options of reading pages.
 type Options struct {
 	CacheSize    int64 // bytes of the memory cache
-	PrefetchSize int64 // bytes of pages that may be prefetched and not asked for yet; at most 0: none
+	PrefetchSize int64 // limit of the pages that are prefetched and not used yet, bytes; at most 0: no prefetch
 }
 
 // Locator finds where page versions lie on the replica, which moves them when
@@ -195,8 +197,9 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 			s.flights.take(key, f.flight)
 			return f.page, nil
 		}
-		// The fetch may have failed because its own deadline passed, or a file
-		// is missing that the view of this caller does not read from.
+		// The fetch may have failed for a reason that does not concern this
+		// caller: its own deadline passed, or it read from a view whose files
+		// were deleted.
 		if f.origin != byPrefetch && !errors.Is(f.err, context.DeadlineExceeded) && !errors.Is(f.err, errs.ErrStateGone) {
 			return nil, f.err
 		}

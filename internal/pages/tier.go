@@ -6,9 +6,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// A Tier is a local place of pages between the memory cache and object
-// storage. It belongs to the page source, which asks it before storage and
-// offers it the pages that it fetches. Hydration provides one.
+// A Tier is a local store of pages. It belongs to the page source, which asks
+// it before object storage and offers it the pages that it fetches. Hydration
+// provides one.
 //
 // All methods are safe for concurrent use, and none but OfferWait blocks on
 // anything but a local disk. A page is served only in the version that was

@@ -1,6 +1,6 @@
 // Package remote makes the requests to a replica: it lists, reads, creates and
-// deletes files through a replica client, retries what may pass, bounds what is
-// under way, and loads what tells which pages a file has.
+// deletes files through a replica client. It retries transient errors, limits the
+// number of requests in flight, and loads the page indexes of files.
 package remote
 
 import (

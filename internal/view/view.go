@@ -39,8 +39,8 @@ type View struct {
 	// It is never changed in place.
 	stamps []stamp
 
-	// doubtful holds the transactions of this view in whose place the replica
-	// may have others. No page of v has a version of these transactions. It is
+	// doubtful holds the transactions of this view that the replica may have
+	// replaced by others. No page of v has a version of these transactions. It is
 	// never changed in place.
 	doubtful []txidRange
 

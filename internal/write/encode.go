@@ -95,8 +95,8 @@ func (e *encoding) encode(dst io.Writer, s *segment) error {
 // walHeaderSize is the size of the header of SQLite's WAL, bytes.
 const walHeaderSize = 32
 
-// teeWriter keeps a copy of the first bytes that it writes, and of those that it
-// writes while keep is set.
+// teeWriter keeps a copy of the first bytes that it writes, and of all bytes that
+// it writes while keep is set.
 type teeWriter struct {
 	w    io.Writer
 	head []byte // the file up to the flags of the first frame

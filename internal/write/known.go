@@ -127,8 +127,8 @@ func (k *knownFiles) isOlder(limit time.Duration) bool {
 	return k.mu.suspect || time.Since(k.mu.at) >= limit
 }
 
-// takeOutgrown reports whether a look at all levels has found the newest snapshot
-// outgrown since takeOutgrown was called last.
+// takeOutgrown reports whether a listing of all levels since the last call of
+// takeOutgrown has shown that the newest snapshot is outgrown.
 func (k *knownFiles) takeOutgrown() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

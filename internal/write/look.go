@@ -59,8 +59,8 @@ func newInspector(deps *Deps, q *queue) *inspector {
 // confirm records that the newest known state was the newest one at time t.
 func (i *inspector) confirm(t time.Time) { i.confirmed.Store(&t) }
 
-// OpenedWith records the files that the database was opened with: those that give
-// the newest state, and all that were listed.
+// OpenedWith records the files that the database was opened with: plan gives the
+// newest state, and listed are all files of the listing.
 func (i *inspector) OpenedWith(at time.Time, plan, listed []*ltx.FileInfo) {
 	if i.Opts.Enabled {
 		i.looked(at, plan, listed)
@@ -95,7 +95,7 @@ func (i *inspector) isSure() bool {
 	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
 }
 
-// IsLookDue reports whether the next look has to list all levels.
+// IsLookDue reports whether it is time to list all levels again.
 func (i *inspector) IsLookDue() bool {
 	limit := wholeLook
 	if i.Store.ListsAllAtOnce() {

@@ -18,8 +18,8 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// mender replaces missing files: it makes a snapshot of the newest state and makes
-// views point to it. The goroutine that syncs uses it.
+// mender replaces missing files: it makes a snapshot of the newest state and points
+// views to it. The goroutine that syncs uses it.
 type mender struct {
 	*Deps
 	known *knownFiles
@@ -44,7 +44,7 @@ func (i *inspector) mend(ctx context.Context, s *segment, files []*ltx.FileInfo,
 	return i.mender.fill(s, fmt.Errorf("%w%s", gap, namesOf(missing)))
 }
 
-// fill makes the snapshot. Lacks is the error that describes the hole.
+// fill makes the snapshot. Lacks is the error that names the missing files.
 func (m *mender) fill(s *segment, lacks error) (*ltx.FileInfo, error) {
 	info, unreadable, err := m.createSnapshot(s)
 	switch {

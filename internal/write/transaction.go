@@ -46,8 +46,9 @@ type Transaction struct {
 
 var errPageSize = errors.New("the page size of a database cannot change: LTX files cannot express it")
 
-// NewTransaction returns a transaction that changes view v. It keeps pages in
-// memory first, which an earlier transaction's Drop has returned or is nil.
+// NewTransaction returns a transaction that changes view v. The transaction
+// fills memory before it writes a temporary file. Memory is nil, or the result of
+// an earlier transaction's Drop.
 func NewTransaction(v *view.View, memory []byte) *Transaction {
 	return &Transaction{
 		data: tempfile.New(memory),
@@ -123,7 +124,8 @@ func (tx *Transaction) writePage(p []byte, off int64) error {
 	return nil
 }
 
-// Resize sets the size after a commit, in which page 1 says another one.
+// Resize sets the size of the database in bytes after a commit. From then on this
+// size counts, and not the one in page 1, until Seal.
 func (tx *Transaction) Resize(size int64) error {
 	tx.resized = true
 	return tx.Truncate(size)

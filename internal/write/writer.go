@@ -126,6 +126,6 @@ func (w *Writer) Forget() { w.queue.known.forget() }
 // Made notes a file that compaction has made of others.
 func (w *Writer) Made(info *ltx.FileInfo) { w.queue.known.made(info) }
 
-// TakeOutgrown reports whether a look at all levels has found the newest
-// snapshot outgrown since TakeOutgrown was called last.
+// TakeOutgrown reports whether a listing of all levels since the last call of
+// TakeOutgrown has shown that the newest snapshot is outgrown.
 func (w *Writer) TakeOutgrown() bool { return w.queue.known.takeOutgrown() }
