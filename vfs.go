@@ -76,9 +76,9 @@ func cleanName(name string) string {
 	return path.Clean(name)
 }
 
-// Sync uploads all commits of a database and returns when they are on the replica. The name is the file name under which the database was
-// opened. Sync returns an error if the database is not open. It is safe for
-// concurrent use.
+// Sync uploads all commits of a database and returns when they are on the
+// replica. The name is the file name under which the database was opened. Sync
+// returns an error if the database is not open. It is safe for concurrent use.
 func (v *VFS) Sync(ctx context.Context, name string) error {
 	v.options()
 	name = cleanName(name)

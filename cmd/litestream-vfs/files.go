@@ -36,8 +36,9 @@ type handle struct {
 
 func fileOf(h C.uintptr_t) *handle { return cgo.Handle(h).Value().(*handle) }
 
-// litestreamOpen opens a database, or a companion of one. For LS_OPENED it sets h, and got to
-// the flags. For LS_FAILED it sets err, by malloc.
+// litestreamOpen opens a database, or a companion of one. If it returns LS_OPENED,
+// it has set h to the handle and got to the flags. If it returns LS_FAILED, it has
+// set err to a text that the caller frees.
 //
 //export litestreamOpen
 func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintptr_t, err **C.char) (result C.int) {

@@ -5,9 +5,10 @@
 //
 //	go build -tags SQLITE3VFS_LOADABLE_EXT -buildmode=c-shared -o litestream.so ./cmd/litestream-vfs
 //
-// vfs.c and file.c are the VFS as SQLite sees it, extension.c loads the extension and has
-// the SQL functions. They call the functions in files.go, and pass open files by handles.
-// main_file.go puts SQLite's calls on litestream.Conn.
+// vfs.c and file.c are the VFS as SQLite sees it. extension.c loads the extension
+// and has the SQL functions. They call the functions in files.go, and name open
+// files by handles. main_file.go turns SQLite's calls into calls of
+// litestream.Conn.
 package main
 
 /*
@@ -47,8 +48,8 @@ var (
 	environments sync.Mutex // duty: one reads and copies the environment at a time
 )
 
-// environment reads the environment as C has it, and sets Go's copy to the same, for the
-// SDKs of the stores. Go has made its copy when the library was loaded.
+// environment reads the environment of C. Go made its copy when the library was
+// loaded, so environment also updates that copy, which the SDKs of the stores read.
 func environment() extension.Environment {
 	environments.Lock()
 	defer environments.Unlock()
@@ -78,8 +79,8 @@ func environment() extension.Environment {
 	return e
 }
 
-// litestreamConfigure reads the environment when the extension is loaded. It returns the
-// text of an error, nil if there is none.
+// litestreamConfigure reads the environment when the extension is loaded. It
+// returns the text of an error, or nil.
 //
 //export litestreamConfigure
 func litestreamConfigure(isDefault *C.int) (wrong *C.char) {

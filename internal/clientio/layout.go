@@ -43,8 +43,9 @@ func (l Layout) CommonPrefix() string {
 	return l.root + strings.TrimSuffix(l.level(0), "0")
 }
 
-// Seek returns a name after those of the level's files with MinTXID < seek, and
-// before those of its other files.
+// Seek returns the position for a listing that begins at seek. It sorts after the
+// names of the level's files with MinTXID < seek, and before the names of its
+// other files.
 func (l Layout) Seek(level int, seek ltx.TXID) string { return l.Prefix(level) + seek.String() }
 
 // Parse splits a name into its parts. It accepts only names that Key returns.

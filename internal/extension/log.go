@@ -23,7 +23,8 @@ type Log struct {
 	file *os.File // guarded by mu; nil: standard error
 }
 
-// Configure follows what the environment says now. An error names the variable, and changes nothing.
+// Configure sets the level and the file of the log from the environment. An error
+// names the variable, and then nothing is changed.
 func (l *Log) Configure(environment Environment) error {
 	level := slog.LevelInfo
 	if s := environment[LogLevel]; s != "" {

@@ -77,12 +77,12 @@ func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
 	return k.file, k, nil
 }
 
-// recordSuffix is appended to the path of a hydration file for that of its
-// record.
+// recordSuffix is what the path of a record adds to the path of its hydration
+// file.
 const recordSuffix = "-hydration"
 
-// resume makes the local pages hold a view, with the pages of it that an earlier
-// process left.
+// resume sets the view of the local pages, with the pages of it that an earlier
+// process left in the file.
 func (k *keeper) resume(l *localPages, v *view.View, r *Access) error {
 	if len(k.old) > 0 {
 		pages, err := k.trusted(l, v, r)
@@ -107,7 +107,7 @@ func (k *keeper) resume(l *localPages, v *view.View, r *Access) error {
 	return k.begin(l, v, trustedPages{})
 }
 
-// trustedPages are pages of a hydration file that are as in a view.
+// trustedPages are pages of a hydration file whose content is that of a view.
 type trustedPages struct {
 	set      *view.Bitmap // nil: none
 	n        int64        // pages in set
@@ -115,8 +115,8 @@ type trustedPages struct {
 	covered  int64        // pages in compared
 }
 
-// begin makes the local pages hold a view with the pages that are trusted, and
-// writes the first record of it.
+// begin sets the view of the local pages, with the pages that are trusted, and
+// writes the first record of that view.
 func (k *keeper) begin(l *localPages, v *view.View, pages trustedPages) error {
 	if err := l.hold(v); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (k *keeper) begin(l *localPages, v *view.View, pages trustedPages) error {
 	return k.checkpoint(l)
 }
 
-// adopt makes pages present that are in the file. No other goroutine uses l yet.
+// adopt marks pages as present that are in the file already. No other goroutine uses l yet.
 func (l *localPages) adopt(pages trustedPages) {
 	l.held.Store(&heldPages{l.view(), pages.set, pages.compared.Clone(), pages.compared})
 	l.count.Store(pages.n)
@@ -136,8 +136,8 @@ func (l *localPages) adopt(pages trustedPages) {
 	l.compared.Store(pages.covered)
 }
 
-// checkpointIfDue is checkpoint if something has changed and the last checkpoint
-// is long ago, or hydration is complete for the first time.
+// checkpointIfDue calls checkpoint if pages have changed and checkpointEvery has
+// passed since the last one, or if hydration is complete for the first time.
 func (k *keeper) checkpointIfDue(l *localPages) error {
 	switch {
 	case l.view() == nil, l.count.Load() == k.count && l.compared.Load() == k.compared && k.forgotten == 0:
@@ -245,8 +245,8 @@ func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	return nil
 }
 
-// checkThere returns an error if the file is not at its path any more: the
-// record would be that of another file.
+// checkThere returns an error if the file is not at its path any more. A record
+// that is written then would belong to another file.
 func (k *keeper) checkThere() error {
 	if !k.file.IsThere() {
 		return fmt.Errorf("the hydration file %s was removed or replaced", k.file.Path())
@@ -254,9 +254,9 @@ func (k *keeper) checkThere() error {
 	return nil
 }
 
-// forget makes next the view that is held. Before that, it excludes the pages
-// that next has in other versions from the record, because they may be
-// overwritten afterwards.
+// forget makes next the view of the local pages. First it takes the pages that next
+// has in other versions out of the record, because they may be overwritten
+// afterwards.
 func (k *keeper) forget(l *localPages, held, next *view.View) error {
 	if held.Epoch != next.Epoch {
 		if err := k.discard(l); err != nil {
@@ -278,7 +278,8 @@ func (k *keeper) forget(l *localPages, held, next *view.View) error {
 	return l.hold(next)
 }
 
-// exclude takes pages out of the record, by appending them where that does.
+// exclude takes pages out of the record. It appends their numbers to the record,
+// or replaces the record if too many numbers were appended.
 func (k *keeper) exclude(l *localPages, held *view.View, pgnos []uint32) error {
 	if k.torn || k.forgotten+len(pgnos) > maxForgotten {
 		set := k.durable.Clone()

@@ -23,8 +23,8 @@ const (
 	// leads to, because each of them may take a request.
 	maxRowPages = 512
 
-	// topUp is how many pages the window of a long scan lacks when more are
-	// fetched. It is what a few requests bring.
+	// topUp is the number of pages that must be missing in the window of a long
+	// scan before more are fetched. A few requests bring that many.
 	topUp = 1024
 
 	// maxSiblings is how many interior pages are fetched at once when a page
@@ -37,7 +37,7 @@ const (
 // pattern. It belongs to one connection, and is not safe for concurrent use.
 type Predictor struct {
 	*Prefetcher
-	view   *view.View           // that the other fields are about
+	view   *view.View           // the view that the other fields describe
 	recent [recentPages]uint32  // pages read last, a ring
 	n      int                  // number of pages read
 	leaves [recentLeaves]uint32 // leaves read last, a ring
@@ -104,7 +104,8 @@ func (p *Predictor) End() {
 	p.index = 0
 }
 
-// at makes v the view that the predictor is about.
+// at sets the view that the predictor's fields describe. It ends the scans of
+// another view.
 func (p *Predictor) at(v *view.View) {
 	if p.view != v {
 		p.End()
@@ -128,8 +129,8 @@ func (p *Predictor) note(pgno uint32, page []byte) {
 
 func (p *Predictor) walk() treeWalk { return treeWalk{p.pages, p.view} }
 
-// start begins a scan, or goes on with one, if a page continues the reads
-// before it in a pattern.
+// start continues a scan whose next page is pgno. If there is none, it begins a
+// scan, provided that pgno and the reads before it form a pattern.
 func (p *Predictor) start(pgno uint32, missed bool) {
 	urgent := uint32(0)
 	if missed {
@@ -171,8 +172,8 @@ func (p *Predictor) use(i int) {
 	p.scans[0] = s
 }
 
-// follow advances the scan that a page is the next one of, if there is one.
-// Cached tells whether the page was found in the cache.
+// follow advances the scan that predicted a page, and reports whether there is
+// one. Cached tells whether the page was found in the cache.
 func (p *Predictor) follow(pgno uint32, cached bool) bool {
 	for i, s := range p.scans {
 		skipped, ok := s.follow(pgno)
@@ -192,8 +193,8 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 	return false
 }
 
-// extend fetches what a scan lacks in its window, and the urgent page unless it
-// is 0.
+// extend fetches the pages that are missing in the window of a scan, and the
+// urgent page unless it is 0.
 func (p *Predictor) extend(s *scan, urgent uint32) {
 	room := min(s.window-len(s.pending), p.pages.flights.room(p.limit(p.view)))
 	if urgent == 0 && room < s.step() {

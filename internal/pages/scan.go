@@ -11,13 +11,13 @@ type scan struct {
 	pattern   pattern
 	limit     int         // most pages ahead of the reader
 	window    int         // pages ahead of the reader, for now
-	pending   []uint32    // prefetched or in flight, and not asked for; in order
-	newest    int         // number of the last pages of pending that came with the newest batch
+	pending   []uint32    // prefetched or in flight, and not read yet; in order
+	newest    int         // number of pages at the end of pending that came with the newest batch
 	backlog   []uint32    // predicted, not fetched yet
 	needs     []uint32    // pages that the pattern needs to go on
-	requested int         // number of the first pages of needs that were fetched
+	requested int         // number of pages at the start of needs that were fetched
 	read      int         // pages that the reader has come to
-	cacheable int         // pages that may go to the cache
+	cacheable int         // number of pages that may enter the cache
 	ended     atomic.Bool // fetches that have not begun are not needed
 }
 
@@ -65,7 +65,8 @@ func (s *scan) grow() {
 	s.window = min(s.window, s.limit)
 }
 
-// step is how many pages the window has to lack before more are fetched.
+// step is the number of pages that must be missing in the window before more are
+// fetched.
 func (s *scan) step() int { return min(max(1, s.window/4), topUp) }
 
 // isNext reports whether a page is the next one of the pattern.
@@ -74,7 +75,7 @@ func (s *scan) isNext(pgno uint32) bool {
 	return len(s.backlog) > 0 && s.backlog[0] == pgno
 }
 
-// fill makes the backlog n pages long, if the pattern has as many.
+// fill extends the backlog to n pages, or to as many as the pattern has.
 func (s *scan) fill(n int) {
 	if n > len(s.backlog) {
 		pgnos, needs := s.pattern.next(n - len(s.backlog))

@@ -23,8 +23,8 @@ type Tier interface {
 	Peek(key Key) []byte
 
 	// ReadView fills p with page pgno of v. It reports false if the page is not
-	// here in the version that v has, or p is not one page long. Then p may be
-	// overwritten all the same.
+	// here in the version that v has, or p is not one page long. Even then p may
+	// be overwritten.
 	ReadView(v *view.View, pgno uint32, p []byte) bool
 
 	// Has reports whether a page version is here.

@@ -64,9 +64,9 @@ func (h *Hedge) spend() bool {
 	return true
 }
 
-// ReadHedged is like Load, but in the foreground and with a second request if
-// the first one is slow. The first request that succeeds provides the result,
-// and the other one is cancelled.
+// ReadHedged fills buf with bytes of a file from offset on. SQLite waits for them,
+// so if the request is slow, ReadHedged sends a second one. The first request that
+// succeeds provides the result, and the other one is cancelled.
 func (s *Store) ReadHedged(ctx context.Context, f view.Key, buf []byte, offset int64) error {
 	if s.Hedge == nil {
 		return s.read(ctx, f, buf, offset)

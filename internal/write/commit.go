@@ -68,8 +68,8 @@ func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) erro
 	return nil
 }
 
-// TakeBack removes commits that were appended and not finished from the write
-// buffer.
+// TakeBack removes from the write buffer commits that were appended and not
+// finished.
 func (q *queue) TakeBack(commits []*LocalCommit) {
 	if len(commits) == 0 {
 		return

@@ -112,8 +112,8 @@ func New(deps *Deps) *Writer {
 // IsEnabled reports whether connections may write.
 func (w *Writer) IsEnabled() bool { return w.mode() == modeOn }
 
-// MayBeEnabled reports whether a connection that is opened may get to write.
-// While write mode is being turned off it may, as that can fail.
+// MayBeEnabled reports whether a connection that is opened now may write later. It
+// is true while write mode is being turned off, because that can fail.
 func (w *Writer) MayBeEnabled() bool {
 	mode := w.mode()
 	return mode == modeOn || mode == modeStopping
