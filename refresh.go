@@ -122,8 +122,8 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 		if j.verdict == otherHistory || !j.damaged || !errors.Is(err, ErrCorrupt) {
 			return refreshed{news: errors.Join(r.news, err)}
 		}
-		// A damaged file does not delay news. The other files are evidence
-		// enough.
+		// A damaged file does not delay new transactions. The other files show
+		// the history.
 		r.news = x.advanceBy(ctx, before, before.TXID, files)
 	}
 	if r.news != nil && j.verdict == unknownHistory {
@@ -154,7 +154,7 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 		}
 		plan, err := view.PlanLatest(cur.TXID, files)
 		if err == nil && len(plan) == 0 && upTo < before.TXID {
-			err = fmt.Errorf("transaction %s: %w, or nothing tells that it is not", cur.TXID, view.ErrDisagrees)
+			err = fmt.Errorf("transaction %s: %w, or its history is not known", cur.TXID, view.ErrDisagrees)
 		}
 		if err != nil || len(plan) == 0 {
 			return err

@@ -119,7 +119,7 @@ func parseHeader(b []byte) (*Segment, error) {
 	s.digest.Reset()
 	_, _ = s.digest.Write(b[:size-sumSize])
 	if s.digest.Sum64() != binary.BigEndian.Uint64(b[size-sumSize:]) {
-		return nil, fmt.Errorf("%w: its header has another sum", ErrDamaged)
+		return nil, fmt.Errorf("%w: the checksum of its header is wrong", ErrDamaged)
 	}
 	_, _ = s.digest.Write(b[size-sumSize : size])
 	s.start, s.end = int64(size), int64(size)

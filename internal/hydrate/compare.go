@@ -146,7 +146,7 @@ func (c *comparer) reread(ctx context.Context, l *localPages, v *view.View, f *v
 	case !c.isCurrent(v.Epoch):
 		return nil // the trailer is that of another file, or was not read
 	case trailer.FileChecksum != f.Checksum:
-		return fmt.Errorf("%s was written again: %w", f, fs.ErrNotExist)
+		return fmt.Errorf("%s was replaced by a file with another checksum: %w", f, fs.ErrNotExist)
 	}
 	if err == nil {
 		err = sum.Check(trailer)

@@ -167,16 +167,16 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	line, runs, ok := bytes.Cut(body, []byte("\n"))
 	r := new(record)
 	if err := json.Unmarshal(line, &r.recordHeader); !ok || err != nil {
-		return nil, nil, fmt.Errorf("%w: header", errBadRecord)
+		return nil, nil, fmt.Errorf("%w: its header is malformed", errBadRecord)
 	}
 	if !ltx.IsValidPageSize(r.PageSize) {
 		return nil, nil, fmt.Errorf("%w: page size %d", errBadRecord, r.PageSize)
 	}
 	if r.runs = runs; !eachRun(runs, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
-		return nil, nil, fmt.Errorf("%w: pages", errBadRecord)
+		return nil, nil, fmt.Errorf("%w: its list of pages is malformed", errBadRecord)
 	}
 	if !eachRun(r.Compared, r.Commit, func(uint32, uint32, ltx.TXID) {}) {
-		return nil, nil, fmt.Errorf("%w: compared pages", errBadRecord)
+		return nil, nil, fmt.Errorf("%w: its list of compared pages is malformed", errBadRecord)
 	}
 	forgotten := make(map[uint32]bool)
 	for len(rest) >= 4 {

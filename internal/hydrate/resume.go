@@ -58,7 +58,7 @@ func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]boo
 	switch {
 	case err != nil:
 	case rec.TXID == 0:
-		err = errors.New("it was not begun")
+		err = errors.New("it lists no pages")
 	case rec.PageSize != v.PageSize:
 		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.PageSize)
 	case k.file.Size() < int64(rec.end())*l.size:
