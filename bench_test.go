@@ -20,9 +20,10 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// BenchmarkWarmPointQuery looks up rows by primary key, each in a transaction of its own, through
-// the VFS and in plain SQLite on the same database, turn by turn in the same
-// run. The metric x-plain is the ratio of the medians.
+// BenchmarkWarmPointQuery looks up rows by primary key, each in its own
+// transaction, through the VFS and in plain SQLite on the same database. The
+// two alternate within one run. The metric x-plain is the ratio of their
+// medians.
 func BenchmarkWarmPointQuery(b *testing.B) {
 	for _, pages := range []int{10_000, 1_000_000} {
 		b.Run(fmt.Sprintf("%d pages", pages), func(b *testing.B) {
@@ -31,8 +32,8 @@ func BenchmarkWarmPointQuery(b *testing.B) {
 			ours := benchStmt(b, "file:app.db?vfs="+vfsName)
 			theirs := benchStmt(b, "file:"+plain+"?mode=ro")
 
-			// A small set of rows, so that what is measured is the way to
-			// SQLite's page cache, not how much fits into it.
+			// The set of rows is small, so that the benchmark measures the way
+			// to SQLite's page cache and not the size of that cache.
 			rng := rand.New(rand.NewPCG(1, 1))
 			ids := make([]int, 64)
 			for i := range ids {
@@ -79,7 +80,8 @@ func benchStmt(b *testing.B, dsn string) *sql.Stmt {
 	return stmt
 }
 
-// benchDatabase makes a database of about that many pages of 512 bytes, as a plain file and as a snapshot.
+// benchDatabase makes a database of about the given number of pages of 512
+// bytes, as a plain file and as a snapshot.
 func benchDatabase(b *testing.B, pages int) (path string, store *memory.ReplicaClient, rows int) {
 	b.Helper()
 	path = filepath.Join(b.TempDir(), "plain.db")

@@ -37,9 +37,9 @@ func (c *meter) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID l
 	return info, err
 }
 
-// TestCompaction_Growth writes for two months with the defaults. Nothing that
-// was compacted is deleted, and yet what is written, what is kept and what an
-// open reads are bounded by what was committed.
+// TestCompaction_Growth writes for two months with the default options. Nothing
+// that was compacted is deleted, and still the bytes written, the bytes kept
+// and the bytes that an open reads are bounded by what was committed.
 func TestCompaction_Growth(t *testing.T) {
 	testscale.NeedsNoRace(t, "it writes for months of simulated time what TestCompaction writes for half an hour")
 	for name, w := range map[string]struct {
@@ -99,8 +99,8 @@ func testGrowth(t *testing.T, setUp string, write func(*rand.Rand, int) string, 
 	}
 }
 
-// wantBounded checks what was written to a replica, what it holds, and what is
-// above the newest snapshot.
+// wantBounded checks what was written to a replica, what the replica holds, and
+// what lies above the newest snapshot.
 func wantBounded(t *testing.T, client *meter) {
 	t.Helper()
 	files := filesOf(t, client.liar)
@@ -111,7 +111,8 @@ func wantBounded(t *testing.T, client *meter) {
 			snapshots++
 		}
 	}
-	// Level 0, a copy in each of four others, and snapshots of twice that.
+	// The bound is level 0, a copy in each of four other levels, and snapshots
+	// of twice that size.
 	committed, all := client.committed.Load(), client.all.Load()
 	if most := 7 * committed; all > most || kept > most {
 		t.Errorf("%d bytes were committed: %d were written, of which %d are kept", committed, all, kept)
@@ -131,8 +132,8 @@ func wantBounded(t *testing.T, client *meter) {
 		float64(all)/float64(committed), float64(kept)/float64(committed), len(files), snapshots, plan[0].Size, above, len(plan)-1)
 }
 
-// TestCompaction_KeepsPrimarys goes on with a replica that another primary has
-// written. By default nothing of it is deleted but files of level 0.
+// TestCompaction_KeepsPrimarys continues a replica that another primary has
+// written. By default only files of level 0 are deleted from it.
 func TestCompaction_KeepsPrimarys(t *testing.T) {
 	for _, retention := range []time.Duration{0, -1, 24 * time.Hour} {
 		t.Run(fmt.Sprint(retention), func(t *testing.T) {

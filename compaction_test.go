@@ -23,7 +23,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// fastCompaction are options with which a lot is compacted in little time.
+// fastCompaction sets options that compact much in little time.
 func fastCompaction(o *litestream.Options) {
 	o.WriteSyncInterval = time.Second
 	o.CompactionLevels = []time.Duration{3 * time.Second, 30 * time.Second, 3 * time.Minute}
@@ -31,9 +31,9 @@ func fastCompaction(o *litestream.Options) {
 	o.SnapshotInterval, o.SnapshotRetention = 5*time.Minute, 10*time.Minute
 }
 
-// levels returns how many files there are, by level, and checks that no
-// transactions are missing between those of a level, but for what is kept of
-// level 0 because it is pinned.
+// levels returns the number of files in each level. It checks that no level
+// lacks transactions between its files, except where files of level 0 are kept
+// because they are pinned.
 func levels(t testing.TB, client *memory.ReplicaClient) (n [10]int) {
 	t.Helper()
 	itr, err := client.AllLTXFiles(context.Background(), false)
@@ -79,7 +79,7 @@ func TestCompaction(t *testing.T) {
 				t.Errorf("level %d has %d files, want up to %d", level, got[level], most)
 			}
 		}
-		// What was pinned all the time can still be read.
+		// The state that was pinned all the time can still be read.
 		wantSQL(t, old, "SELECT count(*), sum(length(pad)), sum(pad = zeroblob(50000)) FROM t", "1|50000|1")
 		wantSQL(t, old, "PRAGMA integrity_check", "ok")
 		mustExec(t, old, "COMMIT")
@@ -105,14 +105,15 @@ func TestCompaction(t *testing.T) {
 	})
 }
 
-// raceClient is what one of several writers sees of a replica. It stops for a
-// while at times, as a process that is suspended, and knows which files were made.
+// raceClient is the view that one of several writers has of a replica. At times
+// it stops for a while, like a suspended process. It records which files were
+// made.
 type raceClient struct {
 	*memory.ReplicaClient
 	race *race
 }
 
-// race is what all writers know of each other.
+// race is the state that all writers of a race share.
 type race struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
@@ -134,8 +135,8 @@ func (r *race) lie(itr ltx.FileIterator, err error) (ltx.FileIterator, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// A listing that has a file has those that were made before it, or it has none of
-	// them: else nobody could tell who was first.
+	// A listing that leaves out a file also leaves out every file that was made
+	// later. Otherwise no writer could tell which file was first.
 	since := r.order[len(r.order)-min(r.rng.IntN(10), len(r.order)):]
 	hides := pick(r.rng, lies["empty"], lies["no level 0"], lies["no oldest"], lies["no snapshot"],
 		func(f *ltx.FileInfo, _ ltx.TXID) bool { return slices.Contains(since, fileText(f)) })
@@ -209,7 +210,7 @@ func (c *raceClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.Fil
 
 // TestPromise6_RaceOfLies is TestPromise6_Race with listings that are wrong at times.
 func TestPromise6_RaceOfLies(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what losers keep
+	t.Setenv("TMPDIR", t.TempDir()) // buffers that losers keep go there
 	for seed := range uint64(6) {
 		synctest.Test(t, func(t *testing.T) { testRace(t, 2, seed, true) })
 	}
@@ -218,7 +219,7 @@ func TestPromise6_RaceOfLies(t *testing.T) {
 // TestPromise6_Race has writers write to one replica for minutes, with
 // pauses longer than files of level 0 are kept.
 func TestPromise6_Race(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what losers keep
+	t.Setenv("TMPDIR", t.TempDir()) // buffers that losers keep go there
 	for _, writers := range []int{2, 5} {
 		t.Run(fmt.Sprint(writers), func(t *testing.T) {
 			for seed := range uint64(testscale.Repeats(4)) {
@@ -297,7 +298,7 @@ func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 		}
 	}
 	if !lying {
-		levels(t, client) // else a level may begin anew
+		levels(t, client) // otherwise a level may begin anew
 	}
 	itr, err := client.LTXFiles(context.Background(), 0, 0, false)
 	if err != nil {
@@ -320,7 +321,7 @@ func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 	}
 }
 
-// again makes a writer of a loser.
+// again lets a connection that has lost write again.
 func again(t *testing.T, db querier) {
 	t.Helper()
 	for range 20 {
@@ -332,8 +333,8 @@ func again(t *testing.T, db querier) {
 	t.Error("a loser cannot write again")
 }
 
-// TestCompaction_GoesOn makes a snapshot before files of level 1 are in level 2,
-// which needs them.
+// TestCompaction_GoesOn makes a snapshot before level 2 holds the files of
+// level 1 that it needs.
 func TestCompaction_GoesOn(t *testing.T) {
 	client := memoryClient()
 	synctest.Test(t, func(t *testing.T) {
@@ -365,8 +366,8 @@ func TestCompaction_GoesOn(t *testing.T) {
 	})
 }
 
-// TestCompaction_Resumes has short-lived processes write, of which none lives as
-// long as it takes to compact.
+// TestCompaction_Resumes writes from short-lived processes. None of them lives
+// long enough to finish a compaction.
 func TestCompaction_Resumes(t *testing.T) {
 	client := memoryClient()
 	synctest.Test(t, func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// numberedReplica has a table t with one number.
+// numberedReplica makes a replica with a table t that holds one number.
 func numberedReplica(t testing.TB, store ltxtest.Store, n int) *ltxtest.Primary {
 	t.Helper()
 	p := ltxtest.New(t, store, ltxtest.Options{})
@@ -29,7 +29,8 @@ func numberedReplica(t testing.TB, store ltxtest.Store, n int) *ltxtest.Primary 
 	return p
 }
 
-// failsToOpen wants SQLITE_CANTOPEN, and the reason in the log.
+// failsToOpen checks that an open fails with SQLITE_CANTOPEN and that the log
+// holds the reason.
 func failsToOpen(t testing.TB, vfsName, name string, log *testlog.Buffer, reason string, params ...string) {
 	t.Helper()
 	before := len(log.String())
@@ -86,7 +87,7 @@ func TestDatabases_NewClient(t *testing.T) {
 		return true
 	})
 
-	// Each follows its own primary, and travels by itself.
+	// Each database follows its own primary and travels on its own.
 	conn := openConn(t, vfsName, "tenant-1.db")
 	mustExec(t, conn, "ATTACH './tenant-2.db' AS two")
 	primaries[2].Exec("UPDATE t SET n = 22")
@@ -107,8 +108,8 @@ func TestDatabases_NewClient(t *testing.T) {
 	}
 }
 
-// TestDatabases_OpenAndClose has the state of a database live as long as a
-// connection to it.
+// TestDatabases_OpenAndClose checks that the state of a database lives as long
+// as a connection to it.
 func TestDatabases_OpenAndClose(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
@@ -131,7 +132,8 @@ func TestDatabases_OpenAndClose(t *testing.T) {
 	}
 }
 
-// closeConn closes a connection for good: database/sql would pool it.
+// closeConn closes a connection for good; database/sql would return it to its
+// pool.
 func closeConn(t testing.TB, conn interface{ Raw(func(any) error) error }) {
 	t.Helper()
 	if err := conn.Raw(func(c any) error { return c.(*sqlite3.SQLiteConn).Close() }); err != nil {
@@ -139,8 +141,9 @@ func closeConn(t testing.TB, conn interface{ Raw(func(any) error) error }) {
 	}
 }
 
-// TestDatabases_ReplicaURL opens replicas by the URI parameter, with and
-// without other clients on the VFS. One URL is one database, whatever the name.
+// TestDatabases_ReplicaURL opens replicas by the URI parameter, both with and
+// without other clients on the VFS. One URL is one database, whatever its name
+// is.
 func TestDatabases_ReplicaURL(t *testing.T) {
 	dirs := []string{t.TempDir(), t.TempDir()}
 	for i, dir := range dirs {
@@ -177,7 +180,8 @@ func TestDatabases_ReplicaURL(t *testing.T) {
 	}
 }
 
-// TestDatabases_BadURL fails with the reason in the log, but for secrets.
+// TestDatabases_BadURL opens malformed URLs. The log holds the reason and no
+// secrets.
 func TestDatabases_BadURL(t *testing.T) {
 	litestream.RegisterReplicaClientFactory("broken-test", nil)
 	var log testlog.Buffer
@@ -203,8 +207,8 @@ func TestDatabases_BadURL(t *testing.T) {
 	}
 }
 
-// TestOptions_Differ names the option, and both values, of an open that asks for
-// something else than the database is open with.
+// TestOptions_Differ opens a database with options other than those it is open
+// with. The error names the option and both values.
 func TestOptions_Differ(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -223,8 +227,8 @@ func TestOptions_Differ(t *testing.T) {
 	}
 }
 
-// TestOptions_Params sets options by URI. What is malformed is an error
-// that names the parameter.
+// TestOptions_Params sets options by URI parameters. A malformed value is an
+// error that names the parameter.
 func TestOptions_Params(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
@@ -245,7 +249,8 @@ func TestOptions_Params(t *testing.T) {
 	p.Exec("UPDATE t SET n = 2")
 	waitFor(t, "a poll", func() bool { return at(t, conn) == "2" })
 
-	// Whoever comes later has to want the same, in whatever words.
+	// A later open must ask for the same values, but may write them
+	// differently.
 	openConn(t, vfsName, "app.db", "cache_size=65536", "read_ahead_size=1048576", "hedge_requests=1", "poll_interval=0.001s", "poll_idle_after=60m", "open_timeout=90s", "read_timeout=2000ms", "close_timeout=-1000ms")
 	failsToOpen(t, vfsName, "app.db", &log, "open with other options", "cache_size=2MiB")
 	failsToOpen(t, vfsName, "app.db", &log, "open with other options")
@@ -267,8 +272,8 @@ func TestOptions_Params(t *testing.T) {
 	}
 }
 
-// TestOptions_CacheSize bounds what stays in memory: with none, every page
-// that SQLite forgets is fetched again.
+// TestOptions_CacheSize bounds what stays in memory. With a cache of size zero,
+// every page that SQLite evicts is fetched again.
 func TestOptions_CacheSize(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
@@ -291,7 +296,8 @@ func TestOptions_CacheSize(t *testing.T) {
 	}
 }
 
-// TestNewVFS takes options in any way, also after it returned.
+// TestNewVFS passes options in every way that NewVFS and the fields allow, also
+// after NewVFS has returned.
 func TestNewVFS(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)

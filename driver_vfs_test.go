@@ -12,8 +12,8 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
-// TestDriver_TempDirectory: temporary files are where the program tells SQLite to
-// have them.
+// TestDriver_TempDirectory checks that temporary files are created in the
+// directory that the program sets in SQLite.
 func TestDriver_TempDirectory(t *testing.T) {
 	dir := t.TempDir()
 	defer osvfs.SetTempDirectory(dir)()
@@ -22,8 +22,8 @@ func TestDriver_TempDirectory(t *testing.T) {
 	}
 }
 
-// TestDriver_Errors: each code is one of the exported errors of sqlite3vfs, which
-// loses the code of others.
+// TestDriver_Errors checks that each code is one of the exported errors of
+// sqlite3vfs, which loses the code of any other error.
 func TestDriver_Errors(t *testing.T) {
 	for err, want := range map[error]error{
 		nil:              nil,
@@ -41,7 +41,7 @@ func TestDriver_Errors(t *testing.T) {
 	}
 }
 
-// TestDriver_ReadOnly: the flags tell SQLite not to try to write.
+// TestDriver_ReadOnly checks that the flags tell SQLite not to try to write.
 func TestDriver_ReadOnly(t *testing.T) {
 	vfs, _, _ := newWriters(t, 1)
 	f, out, err := vfs.OpenURI("app.db", nil, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)

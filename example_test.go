@@ -17,8 +17,8 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
-// Example is the program in the README. It may register a VFS although
-// others are there already, for examples run after the tests.
+// Example is the program in the README. Other VFSs are registered already when
+// it registers its own: examples run after the tests.
 func Example() {
 	client := file.NewReplicaClient("testdata/replicas/sandwiches")
 	vfs := litestream.NewVFS(client)
@@ -33,7 +33,7 @@ func Example() {
 	}
 	defer db.Close()
 
-	// What the primary has, at most about a second ago.
+	// This reads what the primary had at most about a second ago.
 	var ratings int
 	var average float64
 	const query = "SELECT count(*), avg(stars) FROM sandwich_ratings"
@@ -42,7 +42,8 @@ func Example() {
 	}
 	fmt.Printf("now:  %d ratings, %.2f stars\n", ratings, average)
 
-	// What it had at some moment. Time travel is for one connection.
+	// This reads what the primary had at an earlier moment. Time travel applies
+	// to one connection.
 	conn, err := db.Conn(context.Background())
 	if err != nil {
 		log.Fatal(err)

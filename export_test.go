@@ -6,15 +6,15 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// OnDisk has fn called before and after everything that is done to local
-// files, which fails if fn does.
+// OnDisk has fn called before and after each operation on local files. The
+// operation fails if fn returns an error.
 func OnDisk(o *Options, fn func(op string) error) { o.onDisk = fn }
 
 // PlanLatest returns the files that give the newest state.
 func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return view.PlanLatest(0, files) }
 
-// TempFolders replaces the folders that SQLite's temporary files may be in, until
-// restore is called.
+// TempFolders replaces the folders in which SQLite may put its temporary files,
+// until restore is called.
 func TempFolders(folders ...string) (restore func()) {
 	before := tempfile.Folders
 	tempfile.Folders = func() []string { return folders }

@@ -22,14 +22,16 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Speed in these tests is that of a simulated network, under a clock that
-// stands still otherwise: it is the same on every machine.
+// These tests measure speed on a simulated network under a simulated clock, so
+// the result is the same on every machine.
 const bandwidth = 80e6 // bytes a second, of each stream
 
 const fastRows = 60_000
 
-// fastReplica returns a replica of a table of some 9 MB, its rows in order, with an
-// index whose order is another, and whose pages lie scattered among the table's; and a table of which rows are larger than pages.
+// fastReplica returns a replica with two tables. The first has some 9 MB with
+// its rows in order, and an index that orders them differently and whose pages
+// are scattered among the table's. The rows of the second are larger than a
+// page.
 var fastReplica = sync.OnceValue(func() *memory.ReplicaClient { return memoryClient() })
 
 var fillFastReplica sync.Once
@@ -61,7 +63,7 @@ func fastClient(t *testing.T) (client *memory.ReplicaClient, snapshot *ltx.FileI
 	return nil, nil
 }
 
-// fastSession is one connection to that replica over a simulated network.
+// fastSession is one connection to fastReplica over a simulated network.
 type fastSession struct {
 	*sql.Conn
 	vfs    *litestream.VFS
@@ -91,7 +93,7 @@ func simulate(t *testing.T, opts litestream.Options, do func(t *testing.T, s *fa
 	})
 }
 
-// took runs a query and returns how long it took, and what it cost.
+// took runs a query and returns how long it took and what it cost.
 func (s *fastSession) took(t *testing.T, want, query string, args ...any) (time.Duration, litestream.Stats) {
 	t.Helper()
 	before, start := s.vfs.Stats()[0], time.Now()
@@ -133,8 +135,8 @@ func download(t *testing.T, client litestream.ReplicaClient, f *ltx.FileInfo) ti
 
 const scanQuery = "SELECT count(*), count(pad) FROM t NOT INDEXED"
 
-// TestFast_Scans reads whole trees, forward and backward, in round trips that
-// grow with the logarithm of their size.
+// TestFast_Scans reads whole trees, forward and backward. The number of round
+// trips grows with the logarithm of their size.
 func TestFast_Scans(t *testing.T) {
 	for _, tc := range []struct {
 		name, query, want string
@@ -160,9 +162,9 @@ func TestFast_Scans(t *testing.T) {
 	}
 }
 
-// TestFast_ShareOfDownload scans a table as fast as a network allows: at 60%
-// or more of the speed at which 8 streams download the file, where that takes long
-// enough to get going.
+// TestFast_ShareOfDownload scans a table at no less than 60% of the speed at
+// which 8 streams download the file, provided that the scan lasts long enough
+// to reach full speed.
 func TestFast_ShareOfDownload(t *testing.T) {
 	inner, snapshot := fastClient(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -187,10 +189,10 @@ func TestFast_ShareOfDownload(t *testing.T) {
 }
 
 // TestFast_ScanKeepsInteriorPages scans far more than the cache holds. The
-// way to any row is still known.
+// interior pages that lead to each row stay in it.
 func TestFast_ScanKeepsInteriorPages(t *testing.T) {
 	simulate(t, litestream.Options{CacheSize: 1 << 20}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
-		// SQLite shall not keep any for us.
+		// SQLite does not cache any pages itself.
 		mustExec(t, s.Conn, "PRAGMA cache_size = 0")
 		s.took(t, "60000|60000", scanQuery)
 		for id := 777; id < fastRows; id += 5000 {
@@ -202,8 +204,9 @@ func TestFast_ScanKeepsInteriorPages(t *testing.T) {
 	})
 }
 
-// TestFast_ScanAfterScan scans a table and then an index, of which the cache
-// holds a part, interior pages among them: they stay until their turn comes.
+// TestFast_ScanAfterScan scans a table and then an index. The cache holds a
+// part of the index, with interior pages, and keeps these until the scan
+// reaches them.
 func TestFast_ScanAfterScan(t *testing.T) {
 	for _, cache := range []int64{1 << 20, 2 << 20, 4 << 20} {
 		simulate(t, litestream.Options{CacheSize: cache}, func(t *testing.T, s *fastSession, snapshot *ltx.FileInfo) {
@@ -220,8 +223,8 @@ func TestFast_ScanAfterScan(t *testing.T) {
 	}
 }
 
-// TestFast_RandomLookups reads rows that have nothing to do with each other.
-// Nothing is read that is not asked for.
+// TestFast_RandomLookups reads rows that are unrelated to each other. Nothing
+// else is prefetched.
 func TestFast_RandomLookups(t *testing.T) {
 	for _, query := range []string{"SELECT id FROM t NOT INDEXED WHERE id = ?", "SELECT id FROM t INDEXED BY t_k WHERE k = ?"} {
 		simulate(t, litestream.Options{CacheSize: 64 << 20}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
@@ -237,7 +240,7 @@ func TestFast_RandomLookups(t *testing.T) {
 			after := s.vfs.Stats()[0]
 			reads, bytes := after.Reads-before.Reads, after.ReadBytes-before.ReadBytes
 			pages := after.CacheMisses - before.CacheMisses + after.AheadHits - before.AheadHits
-			// A page that was waited for was read by itself.
+			// A page that a query waited for was read on its own.
 			used := float64(pages) * float64(after.PageReadBytes) / float64(after.PageReads)
 			t.Logf("%d requests, %d pages, %d bytes, amplification %.2f", reads, pages, bytes, float64(bytes)/used)
 			if float64(reads) > 1.2*float64(pages) {
@@ -250,8 +253,8 @@ func TestFast_RandomLookups(t *testing.T) {
 	}
 }
 
-// TestFast_RowsOfAnIndex reads rows in the order of an index, each of which is
-// on another page of the table.
+// TestFast_RowsOfAnIndex reads rows in the order of an index. Each row is on a
+// different page of the table.
 func TestFast_RowsOfAnIndex(t *testing.T) {
 	for _, order := range []string{"ASC", "DESC"} {
 		t.Run(order, func(t *testing.T) {
@@ -290,7 +293,7 @@ func TestFast_LargeRows(t *testing.T) {
 	})
 }
 
-// TestFast_WrongGuess reads a little of what looks like the begin of a scan.
+// TestFast_WrongGuess reads a few pages that look like the start of a scan.
 func TestFast_WrongGuess(t *testing.T) {
 	simulate(t, litestream.Options{}, func(t *testing.T, s *fastSession, _ *ltx.FileInfo) {
 		for _, query := range []string{"SELECT id FROM t ORDER BY id LIMIT 1", "SELECT max(id) FROM t", "SELECT count(*) FROM (SELECT pad FROM t WHERE id BETWEEN 30000 AND 30050)"} {
@@ -301,7 +304,7 @@ func TestFast_WrongGuess(t *testing.T) {
 	})
 }
 
-// flakyClient fails one in five reads of an open database, at the first try.
+// flakyClient fails one in five reads of an open database at the first attempt.
 type flakyClient struct {
 	litestream.ReplicaClient
 	on atomic.Bool
@@ -315,8 +318,8 @@ func (c *flakyClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTX
 	return c.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
 }
 
-// TestFast_FailingRequests scans while storage fails now and then. What was
-// to come with a request that failed is not fetched page by page.
+// TestFast_FailingRequests scans while storage fails now and then. Pages that a
+// failed request should have brought are not fetched one by one.
 func TestFast_FailingRequests(t *testing.T) {
 	inner, _ := fastClient(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -341,9 +344,9 @@ func TestFast_FailingRequests(t *testing.T) {
 	})
 }
 
-// TestFast_Cancel ends a query, a connection, the VFS in the middle of each
-// kind of read-ahead. Whatever goes on is over when the VFS is closed, and
-// nothing is left of it: TestMain looks for goroutines.
+// TestFast_Cancel ends a query, a connection or the VFS in the middle of each
+// kind of prefetch. All work has ended when the VFS is closed. TestMain checks
+// that no goroutine is left.
 func TestFast_Cancel(t *testing.T) {
 	const slow = 3 * time.Millisecond // on a real clock: the driver spins while it waits for a query to end
 	inner, _ := fastClient(t)
@@ -368,14 +371,15 @@ func TestFast_Cancel(t *testing.T) {
 						var n int
 						done <- conn.QueryRowContext(ctx, query).Scan(&n)
 					}()
-					// About as many round trips later, or at the end.
+					// This waits for about as many further round trips, or for
+					// the end of the query.
 					for reads := client.Counts().Reads; reads < start+1+waits*5 && len(done) == 0; reads = client.Counts().Reads {
 						time.Sleep(slow / 10)
 					}
 					if how == "query" {
 						cancel()
 						<-done
-						mustQuery(t, conn, "SELECT pad FROM t WHERE id = 54321") // it is still of use
+						mustQuery(t, conn, "SELECT pad FROM t WHERE id = 54321") // the connection still works
 					}
 					if err := vfs.Close(t.Context()); err != nil {
 						t.Error(err)

@@ -58,7 +58,8 @@ func testFollow_WriterAndReaders(t *testing.T) {
 							}
 							last = txid
 						case strings.Contains(err.Error(), "disk I/O error") && strings.Contains(lastError(conn), "no longer available"):
-							// Its state was deleted under it: the next must work.
+							// The view's files were deleted: the next
+							// transaction must work.
 							gone.Add(1)
 						default:
 							t.Errorf("reader %d: %v (%s)", i, err, lastError(conn))
@@ -162,10 +163,11 @@ func lastError(q querier) string {
 }
 
 // TestFollow_DeletedFiles deletes files under an open transaction. If other
-// files give its state, the transaction goes on. If not, it gets an error that
-// says so, and the next transaction works. The next one begins when the
+// files hold its state, the transaction continues. Otherwise it gets an error
+// that says so, and the next transaction works. The next one begins after the
 // database knows what the replica has: a view from before the deletion may need
-// deleted files, too, and a hydrated database notices that only by polls.
+// deleted files, too, and a hydrated database learns of the deletion from polls
+// only.
 func TestFollow_DeletedFiles(t *testing.T) { bothWays(t, testFollow_DeletedFiles) }
 
 func testFollow_DeletedFiles(t *testing.T) {
@@ -192,7 +194,7 @@ func testFollow_DeletedFiles(t *testing.T) {
 		}, true},
 		{"compacted beyond the state, pages unchanged", "", false, compactAll, true},
 		{"compacted beyond the state, pages changed", change, false, compactAll, false},
-		// No file tells that the history is still the same.
+		// No file tells whether the history is still the same.
 		{"compacted beyond the newest known state, pages changed", change, true, compactAll, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -233,7 +235,7 @@ func testFollow_DeletedFiles(t *testing.T) {
 				t.Errorf("%v (%s)", err, lastError(conn))
 			case tc.survive && got != want:
 				t.Errorf("got %s, want %s", got, want)
-			case !tc.survive && err == nil && got == want && isHydrated(t): // it was local yet
+			case !tc.survive && err == nil && got == want && isHydrated(t): // the page was still in the local file
 			case !tc.survive && err == nil:
 				t.Errorf("got %s from deleted files", got)
 			case !tc.survive && !strings.Contains(lastError(conn), "no longer available"):
@@ -251,7 +253,7 @@ func testFollow_DeletedFiles(t *testing.T) {
 	}
 }
 
-// holdCalls makes calls of a client wait until answer is called.
+// holdCalls makes the calls of a client wait until answer is called.
 func holdCalls(t *testing.T, fault *decorate.Fault) (answer func()) {
 	held := make(chan struct{})
 	remove := fault.Add(decorate.Rule{Before: func(decorate.Call) { <-held }})
@@ -263,8 +265,8 @@ func holdCalls(t *testing.T, fault *decorate.Fault) (answer func()) {
 	return answer
 }
 
-// TestFollow_CompactedBeforeSeen lets files of level 0 come and go between two
-// looks: the news are in higher levels only.
+// TestFollow_CompactedBeforeSeen creates and deletes files of level 0 between
+// two polls, so that only higher levels hold the new transactions.
 func TestFollow_CompactedBeforeSeen(t *testing.T) { bothWays(t, testFollow_CompactedBeforeSeen) }
 
 func testFollow_CompactedBeforeSeen(t *testing.T) {
@@ -274,7 +276,7 @@ func testFollow_CompactedBeforeSeen(t *testing.T) {
 	vfsName, _ := newVFS(t, fault, &litestream.Options{PollInterval: fastPoll})
 	conn := openConn(t, vfsName, "app.db")
 	mustQuery(t, conn, "SELECT 1 FROM t LIMIT 1")
-	// No poll sees what follows before it is over.
+	// No poll sees the following changes before they are complete.
 	down := fault.Add(decorate.Rule{Err: errors.New("storage is down")})
 	first := p.TXID() + 1
 	for range 5 {
@@ -301,7 +303,7 @@ func TestFollow_ManyDatabases(t *testing.T) {
 	vfsName, vfs := newVFS(t, nil, &litestream.Options{
 		PollInterval: time.Second, PollIdleAfter: time.Nanosecond, Logger: testlog.New(discardTB{t}, nil),
 		NewClient: func(string) (litestream.ReplicaClient, error) { return trace, nil },
-		CacheSize: uncached, // pages are counted apart
+		CacheSize: uncached, // the test counts pages separately
 	})
 	goroutines := runtime.NumGoroutine()
 	heap := heapAfter(func() {
@@ -328,6 +330,6 @@ func TestFollow_ManyDatabases(t *testing.T) {
 		}
 		return true
 	})
-	// One goroutine each is database/sql's.
+	// database/sql has one goroutine for each database.
 	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines+n })
 }

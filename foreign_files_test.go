@@ -15,8 +15,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
-// foreignKinds are things that may be at a path that a name or an option
-// gives, and are nobody's to touch.
+// foreignKinds are files and folders of others that may exist at a path given
+// by a name or an option. The library must not touch them.
 var foreignKinds = map[string]func(path string) error{
 	"a database": func(path string) error {
 		return os.WriteFile(path, []byte("SQLite format 3\x00"+strings.Repeat("rows of an application ", 300)), 0o644)
@@ -28,7 +28,7 @@ var foreignKinds = map[string]func(path string) error{
 	"a named pipe":  mkfifo,
 }
 
-// describeDir returns what is in a folder, with content and times.
+// describeDir describes the files in a folder with their content and times.
 func describeDir(t testing.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -54,15 +54,15 @@ func describeDir(t testing.TB, dir string) string {
 	return b.String()
 }
 
-// TestAttach_ForeignFiles has SQL alone name files that are not ours, as a write
-// buffer and as a hydration file: nothing is deleted, overwritten or moved.
+// TestAttach_ForeignFiles uses SQL alone to name files of others as a write
+// buffer and as a hydration file. Nothing is deleted, overwritten or moved.
 func TestAttach_ForeignFiles(t *testing.T) {
 	replica := t.TempDir()
 	writeReplica(t, file.NewReplicaClient(replica), "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
 	for _, tt := range []struct {
 		param   string
-		suffix  string // of the path that is foreign
-		refused string // what of; empty: ATTACH
+		suffix  string // suffix of the path at which the file of others is
+		refused string // the part that is refused; empty: ATTACH
 	}{
 		{"write_enabled=true&buffer_path", "", ""},
 		{"write_enabled=true&buffer_path", "-00000001", ""},
@@ -108,7 +108,7 @@ func TestAttach_ForeignFiles(t *testing.T) {
 				}
 				after := describeDir(t, dir)
 				if tt.suffix == "-hydration.tmp" {
-					// The hydration file is ours, and was made.
+					// The hydration file is our own and was created.
 					after = withoutLine(after, "file ")
 				}
 				if after != before {
@@ -132,8 +132,8 @@ func withoutLine(s, prefix string) string {
 	return b.String()
 }
 
-// TestHydration_NoRecord has a hydration file without a record, or with one
-// that is none: it might be anybody's.
+// TestHydration_NoRecord opens a hydration file without a record, or with an
+// invalid one. The file may belong to another program.
 func TestHydration_NoRecord(t *testing.T) {
 	client := memoryClient()
 	writeReplica(t, client, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
@@ -175,8 +175,8 @@ func TestHydration_NoRecord(t *testing.T) {
 	}
 }
 
-// TestWrite_EmptyBufferFile gives files that hold nothing as the path of a write
-// buffer, as mktemp makes them: they are taken, and left empty.
+// TestWrite_EmptyBufferFile passes empty files, such as mktemp makes, as the
+// path of a write buffer. They are accepted, and left empty.
 func TestWrite_EmptyBufferFile(t *testing.T) {
 	client := memoryClient()
 	path := filepath.Join(t.TempDir(), "buffer")
@@ -205,8 +205,8 @@ func TestWrite_EmptyBufferFile(t *testing.T) {
 	}
 }
 
-// TestWrite_BufferFileReplaced has another file come to the path of a buffer
-// that is open: it stays.
+// TestWrite_BufferFileReplaced puts another file at the path of an open buffer.
+// That file stays.
 func TestWrite_BufferFileReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "buffer")

@@ -21,8 +21,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// forkOf is a primary with the first n transactions of counterPrimary, and then
-// others.
+// forkOf is a primary with the first n transactions of counterPrimary, followed
+// by different ones.
 func forkOf(t *testing.T, n, more int) *ltxtest.Primary {
 	t.Helper()
 	p := counterPrimary(t, memory.NewReplicaClient(), n)
@@ -34,7 +34,7 @@ func forkOf(t *testing.T, n, more int) *ltxtest.Primary {
 }
 
 // become makes a replica hold a state of a primary: files of level 0 from a
-// transaction on, and one of level 1 for those between two others.
+// given transaction on, and one file of level 1 for a given range.
 func become(t *testing.T, client *hookClient, p *ltxtest.Primary, level0From, level1From, level1To ltx.TXID) {
 	t.Helper()
 	for level := range view.Levels {
@@ -75,9 +75,9 @@ func become(t *testing.T, client *hookClient, p *ltxtest.Primary, level0From, le
 	}
 }
 
-// TestPromise7_RolledBackAndForked has a follower at transaction 20 when the
-// replica is rolled back to 10, and another writer passes 20, in the ways in which it
-// can be found.
+// TestPromise7_RolledBackAndForked rolls a replica back to transaction 10 while
+// a follower is at 20. Another writer then passes 20. The cases are the ways in
+// which the follower can find the replica.
 func TestPromise7_RolledBackAndForked(t *testing.T) {
 	for _, tc := range []struct {
 		name                             string
@@ -108,13 +108,14 @@ func TestPromise7_RolledBackAndForked(t *testing.T) {
 					t.Fatal(err)
 				}
 				cur := db.Current.Load()
-				// Of a file that covers all, nothing need tell that it is another's.
+				// If one file covers everything, nothing need reveal that it
+				// belongs to another history.
 				covered := tc.level1To > 20 && tc.level0From > 20
 				if cur.TXID != q.TXID() || cur.Epoch == old.Epoch && !covered {
 					t.Fatalf("a poll leads to %s, epoch %d, want %s of another", cur.TXID, cur.Epoch, q.TXID())
 				}
 				if covered && cur.Epoch == old.Epoch {
-					// Until a reader looks at what is doubtful.
+					// This holds until a connection reads a doubtful page.
 					if v, err := db.travelTo(t.Context(), tc.level1To); err != nil || v.TXID != tc.level1To {
 						t.Fatal(err)
 					} else {
@@ -129,9 +130,9 @@ func TestPromise7_RolledBackAndForked(t *testing.T) {
 	}
 }
 
-// TestRead_ReplacedInPlace replaces a file by one of the same name, size, layout
-// and time under an open view, and before any poll. A read gives what the view has
-// or fails.
+// TestRead_ReplacedInPlace replaces a file by one of the same name, size,
+// layout and time while a view is open and before any poll. A read returns the
+// content of the view or fails.
 func TestRead_ReplacedInPlace(t *testing.T) {
 	client := newHookClient()
 	k := view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}
@@ -153,7 +154,7 @@ func TestRead_ReplacedInPlace(t *testing.T) {
 }
 
 // TestLoad_ReplacedBetweenHeadAndTail replaces a file between the reads of its
-// parts.
+// head and its tail.
 func TestLoad_ReplacedBetweenHeadAndTail(t *testing.T) {
 	client := newHookClient()
 	page := func(seed byte) []byte { // hard to compress
@@ -195,7 +196,8 @@ func TestLoad_ReplacedBetweenHeadAndTail(t *testing.T) {
 	}
 }
 
-// mislisted is a client that lists another version than it reads.
+// mislisted is a client whose listings report a version other than the one that
+// it reads.
 type mislisted struct{ *hookClient }
 
 func (c mislisted) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
@@ -204,8 +206,8 @@ func (c mislisted) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileI
 	}), useMetadata)
 }
 
-// TestOpen_VersionsOfNoUse opens a replica at a store whose listings tell other
-// versions than its answers to reads.
+// TestOpen_VersionsOfNoUse opens a replica on a store whose listings report
+// other versions than its answers to reads.
 func TestOpen_VersionsOfNoUse(t *testing.T) {
 	client := mislisted{newHookClient()}
 	p := counterPrimary(t, client, 3)
@@ -227,7 +229,7 @@ func TestOpen_VersionsOfNoUse(t *testing.T) {
 	}
 }
 
-// failingLists is a client whose listings fail if they are told to.
+// failingLists is a client whose listings fail while the test wants it.
 type failingLists struct {
 	*hookClient
 	fail atomic.Bool
@@ -242,8 +244,9 @@ func (c *failingLists) LTXFiles(ctx context.Context, level int, seek ltx.TXID, u
 	return c.hookClient.LTXFiles(ctx, level, seek, useMetadata)
 }
 
-// TestPoll_ErrorShows has polls fail: statistics and the status of a connection
-// without errors of its own say why, until polls work again.
+// TestPoll_ErrorShows makes polls fail. Statistics, and the status of
+// connections without errors of their own, report the reason until polls
+// succeed again.
 func TestPoll_ErrorShows(t *testing.T) {
 	client := &failingLists{hookClient: newHookClient()}
 	counterPrimary(t, client, 2)
@@ -276,8 +279,8 @@ func TestPoll_ErrorShows(t *testing.T) {
 	})
 }
 
-// TestCompaction_MovesToOwnHistoryOnly compacts a replica that another writer has
-// rolled back and gone on from, before any poll has noticed. The newest view
+// TestCompaction_MovesToOwnHistoryOnly compacts a replica that another writer
+// has rolled back and continued, before any poll has noticed. The newest view
 // keeps its pages.
 func TestCompaction_MovesToOwnHistoryOnly(t *testing.T) {
 	client := newHookClient()

@@ -15,8 +15,9 @@ import (
 )
 
 // TestTravel_SharesNoEarlierLook travels in a replica that was rolled back and
-// written to, while a poll is under way whose listing is of before. The state that
-// it gets is not of the epoch of the old history: its pages have the same numbers.
+// written to, while a poll with an older listing is in flight. The state that
+// travel returns does not belong to the epoch of the old history, whose pages
+// have the same numbers.
 func TestTravel_SharesNoEarlierLook(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 20)
@@ -32,7 +33,7 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 			<-polled
 		}
 		go func() { poll <- db.poller.poll(true) }()
-		synctest.Wait() // it has listed
+		synctest.Wait() // the poll has listed
 		become(t, client, q, 1, 0, 0)
 		var past *view.View
 		travelled := make(chan error, 1)
@@ -41,7 +42,7 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 			past, err = db.travelTo(t.Context(), 18)
 			travelled <- err
 		}()
-		synctest.Wait() // it waits for the poll
+		synctest.Wait() // the travel waits for the poll
 		close(polled)
 		if err := errors.Join(<-poll, <-travelled); err != nil {
 			t.Fatal(err)
@@ -54,9 +55,10 @@ func TestTravel_SharesNoEarlierLook(t *testing.T) {
 	})
 }
 
-// bridged is a database whose replica was rolled back to transaction 10 and
-// written to, which nothing tells: one file covers all that a poll missed. Past is
-// the state after transaction 15 of the old history, and first that after 20.
+// bridged returns a database whose replica was rolled back to transaction 10
+// and written to. Nothing reveals this, because one file covers all that a poll
+// missed. The view past is the state after transaction 15 of the old history,
+// and first the one after 20.
 func bridged(t *testing.T, client *hookClient) (db *database, past, first *view.View) {
 	t.Helper()
 	db = openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
@@ -75,8 +77,8 @@ func bridged(t *testing.T, client *hookClient) (db *database, past, first *view.
 	return db, past, first
 }
 
-// putFork stores the file of level 1 that the fork at 10 has for transactions from
-// 11 on.
+// putFork stores the file of level 1 that holds the transactions of the fork
+// from 11 on.
 func putFork(t *testing.T, client *hookClient, last ltx.TXID) {
 	t.Helper()
 	q := forkOf(t, 10, 12)
@@ -92,9 +94,9 @@ func putFork(t *testing.T, client *hookClient, last ltx.TXID) {
 	}, pages)
 }
 
-// TestTravel_DoubtEndsEpoch travels to a transaction that is doubtful, while a look
-// is under way that began before. That does not do for it, and once another epoch
-// has begun, no other does.
+// TestTravel_DoubtEndsEpoch travels to a doubtful transaction while an earlier
+// listing is in flight. That listing cannot resolve the doubt. After another
+// epoch has begun, no other listing of the old epoch can either.
 func TestTravel_DoubtEndsEpoch(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 20).Compact(1, 1, 10)
@@ -134,8 +136,8 @@ func TestTravel_DoubtEndsEpoch(t *testing.T) {
 	})
 }
 
-// TestTravel_DoubtfulPast travels to a transaction that another connection sees as
-// the old history had it. The replica cannot give it any more.
+// TestTravel_DoubtfulPast travels to a transaction whose old state another
+// connection has pinned. The replica no longer holds that state.
 func TestTravel_DoubtfulPast(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 20).Compact(1, 1, 10)
@@ -145,8 +147,8 @@ func TestTravel_DoubtfulPast(t *testing.T) {
 	}
 }
 
-// TestFind_NotInDoubt looks for pages of the old history where files of the other
-// one end at the same transactions.
+// TestFind_NotInDoubt looks for pages of the old history where files of the new
+// history end at the same transactions.
 func TestFind_NotInDoubt(t *testing.T) {
 	for _, last := range []ltx.TXID{15, 20} {
 		client := newHookClient()
@@ -159,8 +161,8 @@ func TestFind_NotInDoubt(t *testing.T) {
 	}
 }
 
-// TestFollow_BridgeBeginsTooLate has a file cover what a poll missed, but not all
-// that the other history has changed before.
+// TestFollow_BridgeBeginsTooLate has a file that covers what a poll missed, but
+// not everything that the new history changed before.
 func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	client := newHookClient()
 	putFile(t, client, view.Key{Level: 1, MinTXID: 1, MaxTXID: 10}, 3, 'a', pgnoRange(1, 3))
@@ -170,7 +172,7 @@ func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	client.remove(t, view.Key{Level: 0, MinTXID: 11, MaxTXID: 11})
 	putFile(t, client, view.Key{Level: 1, MinTXID: 11, MaxTXID: 11}, 3, 'c', []uint32{3})
 	putFile(t, client, view.Key{Level: 1, MinTXID: 12, MaxTXID: 13}, 3, 'd', []uint32{2})
-	// The file of transaction 11 tells nothing.
+	// The file of transaction 11 reveals nothing.
 	client.open = func(k view.Key, _ int64) error {
 		if k == (view.Key{Level: 1, MinTXID: 11, MaxTXID: 11}) {
 			client.open = nil
@@ -190,8 +192,9 @@ func TestFollow_BridgeBeginsTooLate(t *testing.T) {
 	}
 }
 
-// TestFollow_DamagedDelaysNoNews has the one file be damaged that would tell whether
-// the replica has the transactions that are known. Nothing speaks against it.
+// TestFollow_DamagedDelaysNoNews damages the only file that could confirm that
+// the replica still has the known transactions. Nothing speaks against it, so
+// the follower continues.
 func TestFollow_DamagedDelaysNoNews(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 20)
@@ -217,9 +220,9 @@ func TestFollow_DamagedDelaysNoNews(t *testing.T) {
 	wantPages(t, p, db, cur, 1, 2, 3)
 }
 
-// TestPoll_SeesOtherFileThatIsNoNews has another history end where the one before
-// did. The file of level 0 that a poll lists is not the one by which the newest
-// transaction is known.
+// TestPoll_SeesOtherFileThatIsNoNews ends a new history at the same transaction
+// as the old one. The file of level 0 that a poll lists differs from the file
+// from which the newest transaction is known.
 func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 20)
@@ -264,7 +267,7 @@ func TestPoll_Overtaken(t *testing.T) {
 			return
 		}
 		client.fetch = nil
-		// No file that ends at a known transaction is left.
+		// No file that ends at a known transaction remains.
 		p.Compact(2, 1, count(p))
 		p.DeleteLevelBelow(0, p.TXID()+1)
 		if err := db.refresh(t.Context()).err(); err != nil {

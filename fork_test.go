@@ -31,15 +31,15 @@ var (
 )
 
 // forkPage is the content of a page: the number that its writer gave it. All
-// contents have the same size when they are compressed, so that files of two
-// histories can have the same layout.
+// contents compress to the same size, so that files of two histories can have
+// the same layout.
 type forkPage uint32
 
 // forkState is a database after a transaction.
 type forkState struct {
 	pageSize  uint32
-	pages     []forkPage // by page number from 1
-	changed   []uint32   // by the transaction
+	pages     []forkPage // content of each page; page 1 is first
+	changed   []uint32   // pages that the transaction changed
 	timestamp int64
 }
 
@@ -56,26 +56,26 @@ func (s *forkState) image(pgno uint32) []byte {
 	return page
 }
 
-// forkTape is a history: the states by TXID, of which the first is empty. A fork
+// forkTape is a history: the states by TXID. The first one is empty. A fork
 // shares the states before it.
 type forkTape []*forkState
 
 func (t forkTape) txid() ltx.TXID { return ltx.TXID(len(t) - 1) }
 
-// forkWorld is a bucket, those who have written to it, and a follower.
+// forkWorld is a bucket, the writers that have used it, and a follower.
 type forkWorld struct {
 	t      *testing.T
 	rng    *rand.Rand
 	bucket *memory.ReplicaClient
 	clock  int64
-	number forkPage // the last content that was given out
+	number forkPage // the last content that was handed out
 
-	tape   forkTape              // what the bucket holds now
-	tapes  []forkTape            // that it ever held
+	tape   forkTape              // history that the bucket holds now
+	tapes  []forkTape            // histories that the bucket ever held
 	made   map[view.Key]ltx.TXID // files of the bucket, by the newest transaction
 	copies []forkCopy
-	calm   bool // nobody rolls the bucket back, and the follower is awake
-	plain  bool // the bucket does not tell versions
+	calm   bool // the bucket is not rolled back, and the follower is awake
+	plain  bool // the bucket reports no versions
 
 	db      *database
 	opts    Options
@@ -88,7 +88,8 @@ type forkCopy struct {
 	files map[view.Key][]byte
 }
 
-// forkReader is an open transaction: the states that its pages can be of.
+// forkReader is an open transaction with the states to which its pages may
+// belong.
 type forkReader struct {
 	v     *view.View
 	could []*forkState
@@ -144,8 +145,8 @@ func (w *forkWorld) commit(pageSize uint32) {
 	w.put(0, w.tape.txid(), w.tape.txid())
 }
 
-// put stores the file of a level for transactions of the tape, unless their
-// pages are of two sizes.
+// put stores the file of a level for some transactions of the tape. It does
+// nothing if their pages have two sizes.
 func (w *forkWorld) put(level int, first, last ltx.TXID) {
 	s := w.tape[last]
 	pages := make(map[uint32][]byte)
@@ -199,7 +200,7 @@ func (w *forkWorld) last(level int) (last ltx.TXID) {
 	return last
 }
 
-// compact does what a primary does: it merges what a level does not have yet.
+// compact merges the files that a level lacks, as a primary does.
 func (w *forkWorld) compact(level int) {
 	first, last := w.last(level)+1, w.tape.txid()
 	if level > 1 {
@@ -210,11 +211,11 @@ func (w *forkWorld) compact(level int) {
 	}
 }
 
-// retain deletes files of level 0 that are in level 1, and what lies before the
-// newest snapshot.
+// retain deletes files of level 0 that level 1 covers, and everything before
+// the newest snapshot.
 func (w *forkWorld) retain() {
 	newest, snapshot := w.last(1), w.last(SnapshotLevel)
-	some := w.rng.IntN(2) == 0 // by far
+	some := w.rng.IntN(2) == 0 // all of them, without keeping the newest few
 	for _, k := range w.keys() {
 		switch {
 		case k.Level == 0 && k.MaxTXID <= newest && (some || k.MaxTXID+ltx.TXID(w.rng.IntN(4)) <= newest):
@@ -225,8 +226,8 @@ func (w *forkWorld) retain() {
 	}
 }
 
-// snapshot stores a snapshot. The level does not say whether the pages of the
-// transactions before had the same size.
+// snapshot stores a snapshot. The level does not reveal whether the pages of
+// earlier transactions had the same size.
 func (w *forkWorld) snapshot() {
 	last := w.tape.txid()
 	s := w.tape[last]
@@ -262,7 +263,7 @@ func (w *forkWorld) copyBucket() {
 	w.copies = append(w.copies, c)
 }
 
-// moveBucket has all files written again, as a copy to another bucket does.
+// moveBucket writes all files again, as a copy to another bucket does.
 func (w *forkWorld) moveBucket() {
 	for _, k := range w.keys() {
 		b := w.read(k)
@@ -290,7 +291,7 @@ func encodeOtherwise(t *testing.T, b []byte) []byte {
 	return ltxtest.EncodeLTX(f.Header, pages, true)
 }
 
-// rollBack restores a copy, and has another writer go on from there.
+// rollBack restores a copy, and lets another writer continue from there.
 func (w *forkWorld) rollBack() {
 	if len(w.copies) == 0 {
 		return
@@ -310,7 +311,7 @@ func (w *forkWorld) rollBack() {
 	w.tapes = append(w.tapes, w.tape)
 }
 
-// unversioned is a bucket that does not tell versions.
+// unversioned is a bucket that reports no versions.
 type unversioned struct{ *memory.ReplicaClient }
 
 func (c unversioned) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
@@ -342,7 +343,7 @@ func (w *forkWorld) close() {
 	w.readers = nil
 }
 
-// pin begins a transaction, which sees a view.
+// pin begins a transaction on a view.
 func (w *forkWorld) pin(v *view.View) *forkReader {
 	r := &forkReader{v: v}
 	for _, tape := range w.tapes {
@@ -363,8 +364,8 @@ func (w *forkWorld) readPage(v *view.View, pgno uint32) ([]byte, error) {
 	return w.db.pages.Page(w.t.Context(), v, pgno)
 }
 
-// check reads pages of a transaction, which must all be of one state. It says
-// whether all could be read.
+// check reads pages of a transaction, which must all belong to one state. It
+// reports whether all of them could be read.
 func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 	whole = true
 	r.could = slices.DeleteFunc(r.could, func(s *forkState) bool {
@@ -390,10 +391,10 @@ func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 	return whole, nil
 }
 
-// poll looks for news. One that looks at everything must find the newest state.
+// poll looks for news. A poll of all levels must find the newest state.
 func (w *forkWorld) poll(full bool) error {
 	before := w.db.Current.Load()
-	for range 2 { // the first may share a look that hydration took before
+	for range 2 { // the first may share a listing that hydration requested earlier
 		if err := w.db.poller.poll(full); err != nil {
 			return fmt.Errorf("poll: %w", err)
 		}
@@ -416,7 +417,7 @@ func (w *forkWorld) poll(full bool) error {
 	return nil
 }
 
-// travel begins a transaction in the past of what the bucket holds now.
+// travel begins a transaction at a past state of what the bucket holds now.
 func (w *forkWorld) travel() error {
 	target := 1 + ltx.TXID(w.rng.Uint64N(uint64(w.tape.txid())))
 	v, err := w.db.travelTo(w.t.Context(), target)
@@ -430,7 +431,7 @@ func (w *forkWorld) travel() error {
 	return err
 }
 
-// step does something at random, as the bucket's side or as the follower.
+// step performs one random action, of the bucket or of the follower.
 func (w *forkWorld) step() error {
 	switch r := w.rng.IntN(40); {
 	case r < 12:
@@ -485,7 +486,7 @@ func (w *forkWorld) step() error {
 	return nil
 }
 
-// playFork plays one history and returns what is wrong.
+// playFork plays one history and returns the first violation that it finds.
 func playFork(t *testing.T, seed int64) error {
 	w := newForkWorld(t, seed)
 	w.tapes = []forkTape{w.tape}
@@ -519,9 +520,10 @@ func playFork(t *testing.T, seed int64) error {
 }
 
 // TestHistories_RollbackAndFork plays random histories of a bucket that is
-// compacted, copied, rolled back and written to by others from there, under a
-// follower with open transactions. Each transaction sees one state that a history had,
-// and a poll of all levels finds the newest of the present one.
+// compacted, copied, rolled back and continued by other writers, under a
+// follower with open transactions. Each transaction sees one state that some
+// history had, and a poll of all levels finds the newest state of the present
+// history.
 func TestHistories_RollbackAndFork(t *testing.T) {
 	first, end := int64(0), int64(cmp.Or(*forkSeeds, testscale.Repeats(800)))
 	if *forkSeed >= 0 {

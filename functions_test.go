@@ -16,7 +16,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestFunctions returns what the PRAGMAs of these names do.
+// TestFunctions checks that the functions return what the PRAGMAs of the same
+// names do.
 func TestFunctions(t *testing.T) {
 	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
 	conn := openConn(t, vfsName, "app.db")
@@ -36,7 +37,8 @@ func TestFunctions(t *testing.T) {
 		}
 	}
 
-	// They can be used like any function, and see each statement's own view.
+	// They can be used like any function, and see the view of their own
+	// statement.
 	if got := mustQuery(t, conn, "SELECT litestream_txid() || ' ' || n FROM t"); got != "0000000000000002 2" {
 		t.Errorf("in a query: %s", got)
 	}
@@ -70,7 +72,7 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
-// TestFunctions_Errors have text.
+// TestFunctions_Errors checks that errors of the functions have text.
 func TestFunctions_Errors(t *testing.T) {
 	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
 	conn := openConn(t, vfsName, "app.db")
@@ -97,7 +99,7 @@ func TestFunctions_Errors(t *testing.T) {
 	}
 	mustExec(t, conn, "COMMIT")
 
-	// Where the main database is not a replica, they say so.
+	// Where the main database is not a replica, the functions say so.
 	plain := plainConn(t, filepath.Join(t.TempDir(), "plain.db"))
 	memory := plainConn(t, ":memory:")
 	mustExec(t, plain, "ATTACH 'file:app.db?vfs="+vfsName+"' AS r")
@@ -114,7 +116,8 @@ func TestFunctions_Errors(t *testing.T) {
 	}
 }
 
-// TestStatus has one JSON object with everything in it, numbers as numbers.
+// TestStatus checks that the status is one JSON object with every field, and
+// that numbers are numbers.
 func TestStatus(t *testing.T) {
 	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 3)
 	conn := openConn(t, vfsName, "app.db")
@@ -152,7 +155,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestLag is -1 until a poll has succeeded.
+// TestLag checks that the lag is -1 until a poll has succeeded.
 func TestLag(t *testing.T) {
 	client := memoryClient()
 	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
@@ -176,9 +179,10 @@ func TestLag(t *testing.T) {
 	}
 }
 
-// TestFunctions_DirectOnly: what changes something, or takes long, cannot be called from
-// views, triggers and other parts of a database's schema, which an attacker may have
-// written. The others can.
+// TestFunctions_DirectOnly checks that functions which change something, or
+// take long, cannot be called from views, triggers and other parts of a
+// database's schema: an attacker may have written them. The other functions
+// can.
 func TestFunctions_DirectOnly(t *testing.T) {
 	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
 	schema := []string{
@@ -217,8 +221,8 @@ func TestFunctions_DirectOnly(t *testing.T) {
 	}
 }
 
-// TestFunctions_Arguments of any type are taken as text, and NULL gives NULL, as in the
-// extension.
+// TestFunctions_Arguments passes arguments of every type. They are taken as
+// text, and NULL gives NULL, as in the extension.
 func TestFunctions_Arguments(t *testing.T) {
 	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
 	conn := openConn(t, vfsName, "app.db")
@@ -230,8 +234,8 @@ func TestFunctions_Arguments(t *testing.T) {
 	}
 }
 
-// A function has the type that it has in the extension, and the text that the
-// PRAGMA of its name gives.
+// TestFunctions_SameAsPragmas checks that a function has the same type as in
+// the extension, and returns the text of the PRAGMA of its name.
 func TestFunctions_SameAsPragmas(t *testing.T) {
 	store := memoryClient()
 	newPrimary(t, store, ltxtest.Options{}, 10)
@@ -251,7 +255,7 @@ func TestFunctions_SameAsPragmas(t *testing.T) {
 					t.Errorf("%s is %s, want %s", f, got, kind)
 				}
 				text, pragma := mustQuery(t, conn, "SELECT "+f+" || ''"), mustQuery(t, conn, "PRAGMA litestream_"+name)
-				if name != "status" && text != pragma { // that has counters
+				if name != "status" && text != pragma { // the status has counters
 					t.Errorf("%s gives %q, the PRAGMA %q", f, text, pragma)
 				}
 			}

@@ -27,9 +27,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// sqlite3vfs keeps its VFSs in a map without a lock, so none may be
+// sqlite3vfs keeps its VFSs in a map without a lock, so no VFS may be
 // registered while another is in use. These slots are registered before any
-// test; each test puts its VFS into one.
+// test runs; each test puts its VFS into one of them.
 var slots [128]slot
 
 type slot struct {
@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
-	dir, err := os.MkdirTemp("", "litestream-test-") // of this process alone
+	dir, err := os.MkdirTemp("", "litestream-test-") // this process alone uses it
 	if err == nil {
 		err = os.Setenv("TMPDIR", dir)
 	}
@@ -83,7 +83,7 @@ func TestMain(m *testing.M) {
 
 func slotName(i int) string { return "litestream-test-" + strconv.Itoa(i) }
 
-// register makes a VFS known to SQLite until the test ends, and closes it then.
+// register makes a VFS known to SQLite until the test ends, and then closes it.
 func register(t testing.TB, vfs *litestream.VFS) (name string) {
 	t.Helper()
 	name = reuseSlot(t)
@@ -105,10 +105,10 @@ func bothWays(t *testing.T, test func(*testing.T)) {
 // hydrated is the name of tests for which newVFS turns hydration on.
 const hydrated = "hydrated"
 
-// isHydrated tells whether a test is run with hydration by bothWays.
+// isHydrated reports whether bothWays runs a test with hydration.
 func isHydrated(t testing.TB) bool { return strings.Contains(t.Name(), "/"+hydrated) }
 
-// newVFS registers a VFS over a client, with a log that goes to the test's.
+// newVFS registers a VFS over a client, and sends its log to the test's log.
 func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (name string, vfs *litestream.VFS) {
 	t.Helper()
 	var o litestream.Options
@@ -210,7 +210,7 @@ func mustExec(t testing.TB, q querier, query string, args ...any) {
 	}
 }
 
-// connStatus is what litestream_status says.
+// connStatus holds the fields of litestream_status that tests read.
 type connStatus struct {
 	litestream.Stats
 	View struct {
@@ -247,7 +247,7 @@ func waitFor(t testing.TB, what string, cond func() bool) {
 // memoryClient returns an empty replica in memory.
 func memoryClient() *memory.ReplicaClient { return memory.NewReplicaClient() }
 
-// reuseSlot reserves a slot for a test that puts one VFS after the other there,
+// reuseSlot reserves a slot for a test that puts one VFS after another into it
 // and closes them itself. The slot is free again when the test ends.
 func reuseSlot(t testing.TB) (name string) {
 	t.Helper()
@@ -272,11 +272,11 @@ func reuseSlot(t testing.TB) (name string) {
 
 var freeSlots struct {
 	sync.Mutex
-	next  int      // guarded by Mutex; index of the first that was never used
-	names []string // guarded by Mutex; of others
+	next  int      // guarded by Mutex; index of the first slot that was never used
+	names []string // guarded by Mutex; names of used slots that are free again
 }
 
-// newVFSOnly is newVFS without closing it, for a test that looks at how that goes.
+// newVFSOnly is newVFS without the close, for a test that examines closing.
 func newVFSOnly(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options) (name string, vfs *litestream.VFS) {
 	t.Helper()
 	o := *opts

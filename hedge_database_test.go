@@ -10,8 +10,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// slowOnce is a database of a hundred pages of which none is known, and a
-// client whose next request takes a minute, whatever becomes of its context.
+// slowOnce opens a database of a hundred pages, none of which is cached. After
+// slow is called, the next request of its client takes a minute, even if its
+// context ends.
 func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slow func()) {
 	client = newHookClient()
 	putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 100, 7, pgnoRange(1, 100))
@@ -29,13 +30,14 @@ func slowOnce(t *testing.T, opts Options) (db *database, client *hookClient, slo
 	}
 }
 
-// TestHedge_CloseWaits closes a database while the loser of two requests has
-// not noticed.
+// TestHedge_CloseWaits closes a database while the slower of two requests has
+// not yet noticed that it is cancelled.
 func TestHedge_CloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, client, slow := slowOnce(t, Options{HedgeRequests: true})
 		v := db.Current.Load()
-		// Of enough requests for a second one, the slowest take 10 ms.
+		// The loop makes enough requests for hedging to begin. The slowest of
+		// them take 10 ms.
 		reads := 0
 		client.open = func(view.Key, int64) error {
 			if reads++; reads <= 2 {

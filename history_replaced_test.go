@@ -17,17 +17,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// lineage is one of the databases that had the name of another.
+// lineage is one of several databases that are stored under the same name.
 type lineage struct {
 	*ltxtest.Primary
-	files *memory.ReplicaClient // that it makes
+	files *memory.ReplicaClient // files that the primary makes
 }
 
-// lineageQuery tells who wrote the rows.
+// lineageQuery returns the writer of the rows, their number and sums over them.
 const lineageQuery = "SELECT group_concat(DISTINCT who), count(*), sum(n), sum(length(pad)) FROM t"
 
-// newLineage returns a database of so many transactions, whose every row
-// names it.
+// newLineage returns a database of the given number of transactions. Each of
+// its rows names the database.
 func newLineage(t *testing.T, who string, opts ltxtest.Options, rows, txns int) *lineage {
 	t.Helper()
 	l := &lineage{files: memoryClient()}
@@ -64,7 +64,7 @@ func listFiles(t *testing.T, client litestream.ReplicaClient) (files []*ltx.File
 	return files
 }
 
-// putFiles makes a replica hold the files of another, too.
+// putFiles copies the files of another replica to a replica.
 func putFiles(t *testing.T, client, from litestream.ReplicaClient) {
 	t.Helper()
 	for _, f := range listFiles(t, from) {
@@ -87,9 +87,9 @@ func emptyReplica(t *testing.T, client litestream.ReplicaClient) {
 }
 
 // TestPromise7_ReplicaBegunAnew empties a replica and begins it anew with
-// another database, under open connections. Once that was noticed, a transaction gets
-// an error or goes on with its own rows, but never mixes, and the next one
-// sees the new database.
+// another database, under open connections. After that is noticed, a
+// transaction gets an error or continues with its own rows, but never mixes the
+// two, and the next transaction sees the new database.
 func TestPromise7_ReplicaBegunAnew(t *testing.T) {
 	const oldRows, oldTxns = 400, 12
 	began := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
@@ -153,7 +153,7 @@ func beginAnew(t *testing.T, store litestream.ReplicaClient, cache int64, older,
 
 	emptyReplica(t, store)
 	putFiles(t, store, newer.files)
-	// Before that, nothing tells two frames in the same place apart.
+	// Before the poll, nothing distinguishes two frames in the same place.
 	waitFor(t, "a poll to notice", func() bool { return strings.Contains(log.String(), "replaced by another history") })
 
 	for _, c := range []struct {
@@ -172,7 +172,7 @@ func beginAnew(t *testing.T, store litestream.ReplicaClient, cache int64, older,
 	wantLineage(t, reader, newer)
 	wantLineage(t, traveller, newer)
 
-	// It is followed, and travelled, like any other.
+	// The new database can be followed and travelled like any other.
 	newer.grow()
 	putFiles(t, store, newer.files)
 	wantLineage(t, reader, newer)
@@ -183,8 +183,8 @@ func beginAnew(t *testing.T, store litestream.ReplicaClient, cache int64, older,
 	}
 }
 
-// wantLineage waits until a connection sees the newest state of a database,
-// and looks at all of it.
+// wantLineage waits until a connection sees the newest state of a database, and
+// checks all of it.
 func wantLineage(t *testing.T, conn querier, l *lineage) {
 	t.Helper()
 	want := mustQuery(t, l.DB(), lineageQuery)
@@ -199,7 +199,7 @@ func wantLineage(t *testing.T, conn querier, l *lineage) {
 	}
 }
 
-// wantSameSizes makes sure that files of the same name have the same size.
+// wantSameSizes checks that files of the same name have the same size.
 func wantSameSizes(t *testing.T, a, b litestream.ReplicaClient) {
 	t.Helper()
 	same := 0

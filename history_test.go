@@ -16,21 +16,21 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// model is a random history of a database as a plain map sees it, and the
-// LTX files that a primary might have of it.
+// model is a random history of a database as a plain map, with the LTX files
+// that a primary might have made of it.
 type model struct {
 	rng    *rand.Rand
 	large  bool
-	most   uint32                  // pages that the database ever had
+	most   uint32                  // largest number of pages that the database ever had
 	states []modelState            // by TXID; states[0] is empty
-	files  map[view.Key]*modelFile // that are there
-	made   map[view.Key]*modelFile // that ever were: one name, one content
+	files  map[view.Key]*modelFile // files that exist now
+	made   map[view.Key]*modelFile // files that ever existed: one name has one content
 }
 
 // modelState is the database after a transaction: the transaction that last wrote each page.
 type modelState struct {
 	commit    uint32
-	pages     []ltx.TXID // by page number from 1; of commit+1 elements
+	pages     []ltx.TXID // indexed by page number from 1; has commit+1 elements
 	timestamp int64
 }
 
@@ -66,7 +66,7 @@ func (m *model) commit() {
 	txid := m.txid() + 1
 	limit := 40
 	if m.large {
-		limit = 700 // several chunks
+		limit = 700 // several chunks of the page table
 	}
 	switch r := m.rng.IntN(10); {
 	case prev.commit == 0 || r < 4:
@@ -119,7 +119,7 @@ func (m *model) store(level int, first, last ltx.TXID) *modelFile {
 		MinTXID: first, MaxTXID: last, Timestamp: s.timestamp,
 	}
 	if level == SnapshotLevel {
-		hdr.Timestamp += m.rng.Int64N(2000) // stamped when it is made
+		hdr.Timestamp += m.rng.Int64N(2000) // the timestamp is that of its creation
 	}
 	size := end + int64(len(tail))
 	var err error
@@ -128,7 +128,7 @@ func (m *model) store(level int, first, last ltx.TXID) *modelFile {
 	}
 	f.info = &ltx.FileInfo{Level: level, MinTXID: first, MaxTXID: last, Size: size, CreatedAt: time.UnixMilli(hdr.Timestamp)}
 	if m.rng.IntN(3) == 0 {
-		f.info.CreatedAt = time.UnixMilli(1_700_000_000_000 + m.rng.Int64N(20000)) // a copy's
+		f.info.CreatedAt = time.UnixMilli(1_700_000_000_000 + m.rng.Int64N(20000)) // a copy has times of its own
 	}
 	f.file = view.NewFile(f.info, hdr, f.index, int64(len(tail)))
 	m.files[f.file.Key()] = f
@@ -168,7 +168,8 @@ func (m *model) infos() []*ltx.FileInfo {
 	return infos
 }
 
-// reachable tells by brute force which states the files give from a transaction on.
+// reachable finds by brute force which states the files give from a transaction
+// on.
 func (m *model) reachable(from ltx.TXID) map[ltx.TXID]bool {
 	reached := map[ltx.TXID]bool{from: true}
 	for grown := true; grown; {
@@ -243,7 +244,8 @@ func (m *model) check(v *view.View) error {
 	return nil
 }
 
-// checkPlans compares what the planner says is available with brute force.
+// checkPlans compares the states that the planner calls available with brute
+// force.
 func (m *model) checkPlans(from *view.View) error {
 	infos := m.infos()
 	reached := m.reachable(from.TXID)
@@ -318,7 +320,8 @@ func (m *model) checkTimes() error {
 		header := func(_ context.Context, info *ltx.FileInfo) (int64, error) {
 			return m.files[view.KeyOf(info)].file.Timestamp, nil
 		}
-		// The newest of the points that are not younger, by their own timestamps.
+		// The expected point is the newest that is not after the time, by the
+		// files' own timestamps.
 		var want *view.Point
 		for i := range ps {
 			if ms, _ := header(context.Background(), ps[i].Dated()); ms <= at {
@@ -332,7 +335,7 @@ func (m *model) checkTimes() error {
 				return fmt.Errorf("time %d gives %d, want an error", at, got.TXID)
 			}
 		case err != nil:
-			// Fine only if what follows is missing.
+			// The error is right only if the following file is missing.
 			var missing *MissingError
 			if !errors.As(err, &missing) || missing.First != want.TXID+1 {
 				return fmt.Errorf("time %d: %w, want %d", at, err, want.TXID)
@@ -370,7 +373,7 @@ func runHistory(seed uint64) error {
 				return err
 			}
 			pinned = append(pinned, current)
-		case 1: // files get known that bring nothing new
+		case 1: // files become known that bring nothing new
 			for _, k := range m.keys() {
 				f := m.files[k]
 				if k.MaxTXID > current.TXID || m.rng.IntN(3) > 0 {
@@ -394,7 +397,7 @@ func runHistory(seed uint64) error {
 			return err
 		}
 	}
-	// Views that somebody holds must be as they were.
+	// Views that are still pinned must be unchanged.
 	for _, v := range pinned {
 		if err := m.check(v); err != nil {
 			return fmt.Errorf("pinned: %w", err)
@@ -409,7 +412,7 @@ func runHistory(seed uint64) error {
 	return m.checkTimes()
 }
 
-// sameVersions tells whether two views name the same content.
+// sameVersions returns an error if two views do not name the same content.
 func sameVersions(a, b *view.View) error {
 	for pgno := uint32(1); pgno <= a.Commit; pgno++ {
 		x, ok := a.Lookup(pgno)
@@ -421,8 +424,9 @@ func sameVersions(a, b *view.View) error {
 	return nil
 }
 
-// TestHistories_AgainstModel plays random histories of growth, shrink,
-// compaction, retention, following and travel against a plain map.
+// TestHistories_AgainstModel plays random histories of growth, shrinking,
+// compaction, retention, following and travel, and compares them with a plain
+// map.
 func TestHistories_AgainstModel(t *testing.T) {
 	const workers, each = 4, 2500
 	for w := range uint64(workers) {

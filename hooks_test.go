@@ -16,14 +16,14 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// hookClient is a replica in memory with hooks, called where they are not nil.
-// They are set while nobody uses it.
+// hookClient is a replica in memory that calls its hooks where they are not
+// nil. Hooks are set while no other goroutine uses the client.
 type hookClient struct {
 	*memory.ReplicaClient
-	listed func()                      // after all levels were listed, before anybody sees it
-	open   func(view.Key, int64) error // before a read from an offset, which fails if it does
-	fetch  func(k view.Key, off int64) // after a read, before anybody sees it
-	lists  atomic.Int64                // of all levels
+	listed func()                      // called after all levels are listed, before the listing returns
+	open   func(view.Key, int64) error // called before a read from an offset; its error fails the read
+	fetch  func(k view.Key, off int64) // called after a read, before the read returns
+	lists  atomic.Int64                // listings of all levels
 	opens  atomic.Int64
 }
 
@@ -69,11 +69,11 @@ func (c *hookClient) remove(t testing.TB, keys ...view.Key) {
 	}
 }
 
-// fakePageSize is the page size of files that putFile makes.
+// fakePageSize is the page size of the files that putFile makes.
 const fakePageSize = 512
 
-// putFile stores a file that no primary wrote: pages full of one byte, which
-// is fill, in a database of commit pages.
+// putFile stores a file that no primary wrote. Its pages are filled with the
+// byte fill, in a database of commit pages.
 func putFile(t testing.TB, client ReplicaClient, k view.Key, commit uint32, fill byte, pgnos []uint32) {
 	t.Helper()
 	pages := make(map[uint32][]byte)
@@ -96,7 +96,7 @@ func fakePage(pgno uint32, fill byte) []byte {
 	return page
 }
 
-// pgnoRange is the pages from first to last.
+// pgnoRange returns the page numbers from first to last.
 func pgnoRange(first, last uint32) (pgnos []uint32) {
 	for pgno := first; pgno <= last; pgno++ {
 		pgnos = append(pgnos, pgno)
@@ -104,7 +104,7 @@ func pgnoRange(first, last uint32) (pgnos []uint32) {
 	return pgnos
 }
 
-// openHere opens a database without a VFS, to be closed with the test.
+// openHere opens a database without a VFS. It is closed when the test ends.
 func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
 	t.Helper()
 	opts.Logger = slog.New(slog.DiscardHandler)
@@ -120,7 +120,7 @@ func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
 	return db
 }
 
-// bodyClient is a hookClient whose bodies are read through a function.
+// bodyClient is a hookClient that passes each body through a function.
 type bodyClient struct {
 	*hookClient
 	through func(ctx context.Context, off int64, r io.Reader) io.Reader
@@ -141,7 +141,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// encodeAgain replaces all files by the same in the other encoding.
+// encodeAgain replaces all files by equal ones in the other encoding.
 func encodeAgain(t *testing.T, client ReplicaClient) {
 	t.Helper()
 	files, err := (&remote.Store{Client: client}).ListAll(t.Context(), false)
@@ -181,7 +181,7 @@ func encodeAgain(t *testing.T, client ReplicaClient) {
 	}
 }
 
-// putLTX stores a file with a header that lacks its transactions.
+// putLTX stores a file. It adds the transactions to the header.
 func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, pages map[uint32][]byte) {
 	t.Helper()
 	hdr.MinTXID, hdr.MaxTXID = k.MinTXID, k.MaxTXID
@@ -191,7 +191,7 @@ func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, page
 	}
 }
 
-// countReads returns how many read requests there were.
+// countReads returns the number of read requests so far.
 func countReads(s *remote.Store) int64 {
 	n, _ := s.TotalReads()
 	return n

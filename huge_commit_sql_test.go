@@ -17,8 +17,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
-// hugeStore is a replica of a table of 700 rows, whose newest file says that
-// the database has as many pages as there can be.
+// hugeStore is a replica of a table of 700 rows. Its newest file says that the
+// database has the largest possible number of pages.
 func hugeStore(t *testing.T) litestream.ReplicaClient {
 	t.Helper()
 	client := memoryClient()
@@ -43,8 +43,8 @@ func hugeStore(t *testing.T) litestream.ReplicaClient {
 	return client
 }
 
-// Whatever is asked of a database that is said to be huge has an answer or an
-// error soon, and so has the close.
+// Every request to a database that claims to be huge soon gets an answer or an
+// error, and the close ends soon, too.
 func TestHugeCommit_SQL(t *testing.T) {
 	for name, write := range map[string]bool{"read": false, "write": true} {
 		t.Run(name, func(t *testing.T) {

@@ -22,12 +22,12 @@ import (
 	"github.com/ltxvfs/litestream/memory"
 )
 
-// hugeCommit is the largest size of a database that a header may say.
+// hugeCommit is the largest size of a database that a header may state.
 const hugeCommit = math.MaxUint32 - 1
 
-// hugeReplica is a database of 200 pages, as a primary made it, to which a
-// further transaction gives the largest size there is. It changes pages of the
-// primary's, and adds pages far beyond.
+// hugeReplica is a database of 200 pages as a primary made it. Another
+// transaction then gives it the largest possible size, changes pages of the
+// primary, and adds pages far beyond them.
 func hugeReplica(t *testing.T, far ...uint32) *memory.ReplicaClient {
 	t.Helper()
 	client := memory.NewReplicaClient()
@@ -51,8 +51,8 @@ func hugeReplica(t *testing.T, far ...uint32) *memory.ReplicaClient {
 	return client
 }
 
-// peakMemory samples what the heap holds until it is asked for the highest, in
-// bytes.
+// peakMemory samples the size of the heap. The function that it returns stops
+// the sampling and returns the peak in bytes.
 func peakMemory() (stop func() uint64) {
 	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	done := make(chan struct{})
@@ -72,7 +72,7 @@ func peakMemory() (stop func() uint64) {
 	return func() uint64 { close(done); wg.Wait(); return peak }
 }
 
-// within fails the test if something takes longer than a minute: it is to take
+// within fails the test if do takes longer than a minute. It should take
 // milliseconds.
 func within(t *testing.T, what string, do func()) {
 	t.Helper()
@@ -86,7 +86,7 @@ func within(t *testing.T, what string, do func()) {
 }
 
 // A file that says that the database has 4294967294 pages costs what its frames
-// cost: memory, time, and the end of both when the database is closed.
+// cost, in memory and in time, and closing the database releases both.
 func TestHugeCommit(t *testing.T) {
 	for name, far := range map[string][]uint32{
 		"no pages there":      nil,
@@ -98,7 +98,7 @@ func TestHugeCommit(t *testing.T) {
 			client := hugeReplica(t, far...)
 			peak := peakMemory()
 			path := filepath.Join(t.TempDir(), "local.db")
-			for range 2 { // the second goes on with the file of the first
+			for range 2 { // the second continues with the file of the first
 				db, log := openKeptDB(t, client, path, Options{})
 				v := db.Current.Load()
 				if v.Commit != hugeCommit {
@@ -107,7 +107,7 @@ func TestHugeCommit(t *testing.T) {
 				within(t, "hydration", func() {
 					await(t, "an end", func() bool {
 						s := db.hydrator.Progress().Status
-						return s == hydrate.Complete || s == hydrate.Failed // some disks have no files of 16 TB
+						return s == hydrate.Complete || s == hydrate.Failed // some disks do not support files of 16 TB
 					})
 				})
 				if p := db.hydrator.Progress(); p.Status == hydrate.Failed && len(far) == 0 || p.Status == hydrate.Complete && p.Pages != v.Pages.Len() {
@@ -133,8 +133,8 @@ func TestHugeCommit(t *testing.T) {
 	}
 }
 
-// The size goes back to what is there while the large one is hydrated, and up
-// again: pages of the local file are those of the newest state.
+// The size returns to the real one while the huge one is hydrated, and then
+// grows again. Pages of the local file belong to the newest state.
 func TestHugeCommit_Follow(t *testing.T) {
 	client := hugeReplica(t, 1<<20, 1<<24)
 	db := openHere(t, client, Options{HydrationEnabled: true, PollInterval: -1})

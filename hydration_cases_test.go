@@ -29,7 +29,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
-// A replica is replaced by a smaller one while a part of it is under way.
+// A replica is replaced by a smaller one while a part of it is being copied.
 func TestHydration_ReplacedBySmaller(t *testing.T) {
 	client := newHookClient()
 	bigPrimary(t, client)
@@ -64,7 +64,8 @@ func TestHydration_ReplacedBySmaller(t *testing.T) {
 	wantLocal(t, p, db, db.Current.Load())
 }
 
-// recordHeader is what tests read of the record of a hydration file.
+// recordHeader holds the fields that tests read from the record of a hydration
+// file.
 type recordHeader struct {
 	TXID    ltx.TXID `json:"txid"`
 	Samples []struct {
@@ -114,8 +115,8 @@ func awaitRecord(t *testing.T, db *database, path string) {
 	})
 }
 
-// An append to the record fails: what was to be appended is not trusted later,
-// nor is what was appended after it lost.
+// An append to the record fails. The next process does not trust the failed
+// append, and loses nothing that was appended after it.
 func TestHydration_FailedAppend(t *testing.T) {
 	for _, when := range []string{"before", "after"} {
 		t.Run(when, func(t *testing.T) {
@@ -147,7 +148,8 @@ func TestHydration_FailedAppend(t *testing.T) {
 				p.Exec("UPDATE t SET b = randomblob(1000) WHERE id = 604")
 				mustRefresh(t, db)
 				awaitHydrated(t, db)
-				// The process is killed, and the replica goes back to where the record began.
+				// The process is killed, and the replica returns to the state
+				// at which the record began.
 				copyDir(t, crash, dir)
 			})
 			for txid := base + 1; txid <= p.TXID(); txid++ {
@@ -161,8 +163,8 @@ func TestHydration_FailedAppend(t *testing.T) {
 	}
 }
 
-// Storage does not answer when the file is to be compared with the replica: it
-// is kept, and asked again later.
+// Storage does not answer when the file should be compared with the replica.
+// The file is kept, and the comparison is repeated later.
 func TestHydration_ResumeWithoutAnAnswer(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -187,7 +189,7 @@ func TestHydration_ResumeWithoutAnAnswer(t *testing.T) {
 	})
 }
 
-// deniedClient refuses the second listing, that of a hydration that begins.
+// deniedClient fails the second listing, which is that of a starting hydration.
 type deniedClient struct {
 	*hookClient
 	n atomic.Int64
@@ -200,8 +202,8 @@ func (c *deniedClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.F
 	return c.hookClient.AllLTXFiles(ctx, useMetadata)
 }
 
-// A query does not wait for a hydration that keeps to a rate, however few
-// requests there may be.
+// A query does not wait for a rate-limited hydration, however few requests may
+// be in flight.
 func TestHydration_FewPlaces(t *testing.T) {
 	for _, n := range []int{1, 2, 4} {
 		client := newHookClient()
@@ -227,8 +229,8 @@ func TestHydration_FewPlaces(t *testing.T) {
 	}
 }
 
-// The record is not written anew for every transaction, even if each makes the
-// database larger.
+// The record is not rewritten for every transaction, even if each transaction
+// grows the database.
 func TestHydration_RecordsAreFew(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -257,7 +259,7 @@ func TestHydration_RecordsAreFew(t *testing.T) {
 	})
 }
 
-// OnHydrationProgress panics: hydration ends, the process does not.
+// OnHydrationProgress panics: hydration ends, but the process does not.
 func TestHydration_CallbackPanics(t *testing.T) {
 	client := newHookClient()
 	p := smallPrimary(t, client)
@@ -266,8 +268,8 @@ func TestHydration_CallbackPanics(t *testing.T) {
 	wantAll(t, p, db)
 }
 
-// The replica is begun anew, with a shorter file of the same name, while hydration
-// asks again and again for a part of the old one.
+// The replica is begun anew with a shorter file of the same name, while
+// hydration repeats its request for a part of the old file.
 func TestHydration_ReplacedByShorter(t *testing.T) {
 	for _, polls := range []bool{true, false} {
 		t.Run(fmt.Sprintf("polls=%v", polls), func(t *testing.T) {

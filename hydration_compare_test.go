@@ -22,8 +22,8 @@ import (
 	"github.com/ltxvfs/litestream/memory"
 )
 
-// textReplica is a snapshot of pages of text, in either format of frames, and a
-// newer file that has every 60th of them.
+// textReplica is a snapshot of pages of text, in either frame format, and a
+// newer file that holds every 60th page.
 func textReplica(t *testing.T, commit uint32, oldFrames bool) (client *memory.ReplicaClient, want map[uint32][]byte) {
 	t.Helper()
 	client = memory.NewReplicaClient()
@@ -45,8 +45,8 @@ func textReplica(t *testing.T, commit uint32, oldFrames bool) (client *memory.Re
 	return client, want
 }
 
-// flipLiteral flips a bit of a page of the snapshot such that it decodes to
-// another page.
+// flipLiteral flips a bit of a page of the snapshot so that the frame decodes
+// to different content.
 func flipLiteral(t *testing.T, client *memory.ReplicaClient, pgno uint32) *flipClient {
 	t.Helper()
 	db := openHere(t, &hookClient{ReplicaClient: client}, Options{PollInterval: -1})
@@ -67,8 +67,8 @@ func awaitEnd(t *testing.T, db *database) hydrate.Progress {
 	return p
 }
 
-// Queries read all pages before hydration reads any: their checksum is compared
-// all the same, at the cost of the few frames that no query needs.
+// Queries read all pages before hydration reads any. Their checksum is still
+// compared, at the cost of the few frames that no query needs.
 func TestHydration_ComparesWhatQueriesRead(t *testing.T) {
 	for _, oldFrames := range []bool{false, true} {
 		for _, flipped := range []bool{false, true} {
@@ -101,9 +101,9 @@ func TestHydration_ComparesWhatQueriesRead(t *testing.T) {
 	}
 }
 
-// A process ends when its file has nearly all pages, one of them flipped: the
-// next one compares them before it says that they are complete. It does not
-// compare again what was compared.
+// A process ends when its file has nearly all pages, and one of them has a
+// flipped bit. The next process compares the pages before it reports them as
+// complete. It does not repeat comparisons that were made.
 func TestHydration_ComparesWhatWasKept(t *testing.T) {
 	for _, flipped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flipped %v", flipped), func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestHydration_ComparesWhatWasKept(t *testing.T) {
 	}
 }
 
-// gateClient has reads of a file from an offset on wait.
+// gateClient delays reads of a file from a given offset on.
 type gateClient struct {
 	*flipClient
 	key  view.Key
@@ -166,8 +166,8 @@ func (c *gateClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 	return c.flipClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
 }
 
-// A page of the local file changes on the disk while the process is down, and no
-// sample tells: the file is intact, and hydration starts over.
+// A page of the local file changes on disk while the process is down, and no
+// sample reveals it. The replica's file is intact, and hydration starts over.
 func TestHydration_LocalFileDamaged(t *testing.T) {
 	inner, want := textReplica(t, 1000, false)
 	client := &flipClient{ReplicaClient: inner, file: view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 1}, offset: -1}
@@ -214,19 +214,19 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 	}
 }
 
-// Histories go on, are compacted and cut while they are hydrated: every page is
-// covered by a checksum, or of a file of which too little is needed.
+// Histories continue, are compacted and cut while they are hydrated. Every page
+// is covered by a checksum, or belongs to a file of which too little is needed.
 func TestHydration_ComparesHistories(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 3))
 			client := newHookClient()
 			p := rowsPrimary(t, client)
-			compacted := p.TXID() - 5 // see there
+			compacted := p.TXID() - 5 // the last transactions of rowsPrimary are not compacted
 			var opens atomic.Int64
 			client.open = func(view.Key, int64) error {
 				if opens.Add(1)%7 == 0 {
-					time.Sleep(time.Millisecond) // so that news come in between
+					time.Sleep(time.Millisecond) // lets new transactions arrive in between
 				}
 				return nil
 			}

@@ -39,7 +39,7 @@ func wantAll(t testing.TB, p *ltxtest.Primary, db *database) {
 	}
 }
 
-// A disk that is full for a while: queries are right, and hydration goes on
+// The disk is full for a while. Queries stay right, and hydration continues
 // when there is room.
 func TestHydration_DiskFull(t *testing.T) {
 	for _, op := range []string{"write pages", "sync", "write record"} {
@@ -81,7 +81,7 @@ func TestHydration_DiskFull(t *testing.T) {
 	}
 }
 
-// A disk that fails: nothing is read from it any more.
+// The disk fails. Nothing more is read from it.
 func TestHydration_DiskFails(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -102,7 +102,7 @@ func TestHydration_DiskFails(t *testing.T) {
 	}
 }
 
-// Somebody cuts the file off, or removes it, while it is in use.
+// Another process truncates or removes the file while it is in use.
 func TestHydration_FileChangedUnderUs(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -149,7 +149,7 @@ func TestHydration_PathNotUsable(t *testing.T) {
 	}
 }
 
-// Storage that fails for minutes, hangs, or cuts bodies off.
+// Storage fails for minutes, hangs, or cuts bodies off.
 func TestHydration_StorageFails(t *testing.T) {
 	for name, fault := range map[string]func(ctx context.Context, r io.Reader) io.Reader{
 		"errors":  func(context.Context, io.Reader) io.Reader { return iotest.ErrReader(errors.New("connection reset")) },
@@ -177,7 +177,7 @@ func TestHydration_StorageFails(t *testing.T) {
 						select {
 						case <-open:
 						default:
-							return nil // of the open
+							return nil // the open's own reads succeed
 						}
 						if bad.Load() && name == "errors" {
 							return errors.New("service unavailable")
@@ -203,9 +203,9 @@ func TestHydration_StorageFails(t *testing.T) {
 	}
 }
 
-// A file whose checksum is wrong ends hydration, which names it, and removes
-// what came from it. No page of it is served any more, by no view, as nobody can
-// tell which are right; the others are.
+// A file whose checksum is wrong ends hydration. The error names the file, and
+// the pages that came from it are removed. No view serves any of them again,
+// because it is unknown which are right. Pages of other files are still served.
 func TestHydration_ChecksumMismatch(t *testing.T) {
 	client := newHookClient()
 	p := bigPrimary(t, client)
@@ -285,7 +285,7 @@ func keyOfLevel(t testing.TB, client ReplicaClient, level int) view.Key {
 	return view.KeyOf(itr.Item())
 }
 
-// The primary deletes files while they are hydrated from.
+// The primary deletes files while hydration reads them.
 func TestHydration_FilesDeleted(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -357,7 +357,7 @@ func TestHydration_NewestVersionsOnly(t *testing.T) {
 }
 
 // The pages near one that a query waits for are read next, however many
-// processors there are to decode pages.
+// processors decode pages.
 func TestHydration_HotRegionsNext(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16))
 	client := newHookClient()
@@ -393,7 +393,7 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 	})
 }
 
-// What a query waits for, at the 99th of 100, is not much longer while the
+// The 99th percentile of the time that a query waits grows little while the
 // database is hydrated over the same link.
 func TestHydration_QueryLatency(t *testing.T) {
 	mem := memory.NewReplicaClient()
@@ -440,12 +440,12 @@ func TestHydration_QueryLatency(t *testing.T) {
 	}
 }
 
-// slowLink delays requests, and has their bodies share a link.
+// slowLink delays requests, and makes their bodies share one link.
 type slowLink struct {
 	*memory.ReplicaClient
 	delay time.Duration
 	link  chan struct{} // held while a piece of a body passes
-	rate  float64       // bytes a second
+	rate  float64       // in bytes a second
 }
 
 func newSlowLink(c *memory.ReplicaClient, delay time.Duration, rate float64) *slowLink {
@@ -467,8 +467,8 @@ func (c *slowLink) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID 
 	})), nil
 }
 
-// A file turns out to be damaged while the disk is full: what the record lists of it
-// is not served, now or by the next process.
+// A file proves to be damaged while the disk is full. Pages that the record
+// lists from it are served neither now nor by the next process.
 func TestHydration_DamageAndDiskFull(t *testing.T) {
 	client := newHookClient()
 	bigPrimary(t, client)

@@ -21,11 +21,11 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
-// The tests in this file are named after what goes wrong with the hydration of
+// The tests in this file are named after the faults in the hydration of
 // upstream Litestream v0.5.18.
 
-// gate blocks reads from the middle of snapshots until it is opened: not those
-// of the page index, nor of pages near the begin.
+// gate blocks reads from the middle of snapshots until open is called. Reads of
+// the page index and of pages near the start pass.
 func gate(client *hookClient) (open func()) {
 	c := make(chan struct{})
 	client.open = func(k view.Key, off int64) error {
@@ -37,10 +37,10 @@ func gate(client *hookClient) (open func()) {
 	return sync.OnceFunc(func() { close(c) })
 }
 
-// images are those that imageOf has made: each takes its time.
+// images caches the results of imageOf, each of which takes its time.
 var images sync.Map
 
-// imageOf returns the database as it was at a view, read-only.
+// imageOf returns the database as it was at a view. The result is read-only.
 func imageOf(p *ltxtest.Primary, v *view.View) []byte {
 	type key struct {
 		p    *ltxtest.Primary
@@ -79,7 +79,7 @@ func mustRefresh(t testing.TB, db *database) {
 	}
 }
 
-// Upstream serves nothing from the local file until all of it is there.
+// Upstream serves nothing from the local file until the file is complete.
 func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -87,7 +87,7 @@ func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	defer open()
 	db := openHere(t, client, Options{HydrationEnabled: true, HydrationConcurrency: 1, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
 	v := db.Current.Load()
-	// A query brings a page to the file, and another has it from there.
+	// One query brings a page to the file, and another reads it from there.
 	wantPage(t, p, db, v, 20)
 	await(t, "the page to be local", func() bool { return isLocal(db, v, 20) })
 	reads := db.stats().PageReads
@@ -106,7 +106,7 @@ func TestHydration_ServesEachPageAtOnce(t *testing.T) {
 	wantLocal(t, p, db, v)
 }
 
-// Upstream loses updates that arrive while it restores.
+// Upstream loses updates that arrive during a restore.
 func TestHydration_UpdatesWhileRestoring(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -125,7 +125,8 @@ func TestHydration_UpdatesWhileRestoring(t *testing.T) {
 	wantLocal(t, p, db, db.Current.Load())
 }
 
-// Upstream applies news to the pages that an open transaction reads.
+// Upstream applies new transactions to the pages that an open transaction
+// reads.
 func TestHydration_NewsUnderAnOpenReader(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -174,11 +175,12 @@ func TestHydration_ComesBackAfterTimeTravel(t *testing.T) {
 			wantPage(t, p, db, past, pgno)
 		}
 	}
-	travel() // while it restores
+	travel() // during the restore
 	open()
 	awaitHydrated(t, db)
 	travel()
-	// What is the same then and now is local, and so is everything of now.
+	// Pages that are the same in both states are local, and so are all pages of
+	// the current state.
 	before := db.stats()
 	travel()
 	if after := db.stats(); after.LocalHits-before.LocalHits < 30 {
@@ -198,7 +200,8 @@ func TestHydration_ComesBackAfterTimeTravel(t *testing.T) {
 	wantLocal(t, p, db, db.Current.Load())
 }
 
-// With upstream, two connections with one path overwrite each other's file.
+// With upstream, two connections with the same path overwrite each other's
+// file.
 func TestHydration_TwoWithOnePath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	client, other := newHookClient(), newHookClient()

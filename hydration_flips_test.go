@@ -26,14 +26,14 @@ import (
 
 var flips = flag.Int("flips", 0, "flipped bits for each size of file in TestHydration_FlippedBits; 0: 100, or 25 with -short")
 
-// flipClient is a replica one of whose files has one bit flipped, whoever reads
-// it.
+// flipClient is a replica in which one bit of one file is flipped in every
+// read.
 type flipClient struct {
 	*memory.ReplicaClient
 	file   view.Key
 	offset int64 // of the byte; negative: nothing is flipped
 	mask   byte
-	bytes  atomic.Int64 // read
+	bytes  atomic.Int64 // bytes read
 }
 
 func (c *flipClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
@@ -56,8 +56,8 @@ func (c *flipClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 	})), nil
 }
 
-// textPages returns pages whose frames are about half as large as they are, and
-// mostly literals: a flipped bit is seldom noticed when they are decoded.
+// textPages returns pages whose frames are about half their size and consist
+// mostly of literals, so that decoding seldom notices a flipped bit.
 func textPages(rng *rand.Rand, pageSize int, pgnos []uint32) map[uint32][]byte {
 	pages := make(map[uint32][]byte)
 	for _, pgno := range pgnos {
@@ -86,7 +86,7 @@ func putTextPages(t testing.TB, client ReplicaClient, k view.Key, commit uint32,
 }
 
 // hydrationEnd hydrates a replica and returns how that ends. It fails the test
-// if hydration is complete and a page is not as wanted.
+// if hydration is complete and a page differs from the expected one.
 func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, what string) (HydrationProgress, error) {
 	t.Helper()
 	ended := make(chan HydrationProgress, 1)
@@ -125,9 +125,9 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 	return p, nil
 }
 
-// TestHydration_FlippedBits flips bits of a snapshot, which newer files have a
-// few pages of. Hydration is never complete with a wrong page, and is complete
-// without a flip. More are flipped with -flips.
+// TestHydration_FlippedBits flips bits of a snapshot of which newer files
+// supersede a few pages. Hydration never completes with a wrong page, and
+// completes without a flip. The flag -flips sets the number of flipped bits.
 func TestHydration_FlippedBits(t *testing.T) {
 	testscale.NeedsNoRace(t, "it repeats what TestHydration_ChecksumMismatch does once")
 	for i, size := range []int{64 << 10, 128 << 10, 200 << 10, 400 << 10, 800 << 10, 2 << 20, 5 << 20, 16 << 20} {

@@ -13,8 +13,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// pagesPrimary is a primary with some 60 pages, which all of its kind have the same,
-// after n transactions. Each changes some of the pages.
+// pagesPrimary is a primary with some 60 pages after n transactions. Each
+// transaction changes some of the pages, and every pagesPrimary makes the same
+// ones.
 func pagesPrimary(t *testing.T, n int) *ltxtest.Primary {
 	t.Helper()
 	p := ltxtest.New(t, memory.NewReplicaClient(), ltxtest.Options{})
@@ -27,9 +28,9 @@ func pagesPrimary(t *testing.T, n int) *ltxtest.Primary {
 	return p
 }
 
-// TestHydration_RecordAcrossFork goes on with a hydration file after the replica was
-// rolled back, and another writer has passed the transaction that the file is of. The
-// pages of the common past stay; no page of the old history does.
+// TestHydration_RecordAcrossFork continues with a hydration file after the
+// replica was rolled back and another writer has passed the transaction of the
+// file. The pages of the common past stay, and no page of the old history does.
 func TestHydration_RecordAcrossFork(t *testing.T) {
 	p, forks := pagesPrimary(t, 20), make(map[int]*ltxtest.Primary)
 	for _, more := range []int{10, 12} {
@@ -44,7 +45,7 @@ func TestHydration_RecordAcrossFork(t *testing.T) {
 		name                   string
 		level0From, level1From ltx.TXID
 		more                   int
-		open                   bool // while it happens
+		open                   bool // the database is open meanwhile
 	}{
 		{"level 0", 11, 11, 12, false},
 		{"compacted", 23, 11, 12, false},

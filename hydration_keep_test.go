@@ -22,7 +22,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
-// openKeptDB opens a database with a hydration file, and what it logs.
+// openKeptDB opens a database with a hydration file, and returns its log, too.
 func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (db *database, log *testlog.Buffer) {
 	t.Helper()
 	log = new(testlog.Buffer)
@@ -42,7 +42,7 @@ func closeDB(t testing.TB, db *database) {
 	}
 }
 
-// A hydration file survives restarts: only what is new is read.
+// A hydration file survives restarts: only new pages are read.
 func TestHydration_Resume(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -52,7 +52,7 @@ func TestHydration_Resume(t *testing.T) {
 	all := db.hydrator.Progress().Bytes
 	closeDB(t, db)
 
-	const most = true // of the pages change
+	const most = true // most of the pages change
 	for _, tc := range []struct {
 		most   bool
 		change func()
@@ -61,7 +61,7 @@ func TestHydration_Resume(t *testing.T) {
 		{!most, func() { p.Exec("UPDATE t SET n = n + 1 WHERE id < 20") }},
 		{most, func() { p.Exec("DELETE FROM t WHERE id > 1400"); p.Exec("VACUUM"); p.Compact(1, p.TXID()-1, p.TXID()) }},
 		{!most, func() {
-			// All that is left of what the record knows is a compacted file.
+			// Of the files that the record knows, only a compacted one remains.
 			p.Exec("UPDATE t SET n = n + 1 WHERE id < 5")
 			p.Compact(2, 1, p.TXID()-1)
 			p.Snapshot()
@@ -82,8 +82,8 @@ func TestHydration_Resume(t *testing.T) {
 	}
 }
 
-// After a new snapshot, all pages have new versions. Those that did not change
-// are not read again.
+// After a new snapshot, all pages have new versions. Unchanged pages are not
+// read again.
 func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -105,7 +105,7 @@ func TestHydration_ResumeAfterSnapshot(t *testing.T) {
 	}
 }
 
-// After a restart with one page in a hundred changed, at most two bytes in a
+// After a restart with one changed page in a hundred, at most two bytes in a
 // hundred are read again.
 func TestHydration_RestartReadsLittle(t *testing.T) {
 	client := newHookClient()
@@ -129,7 +129,8 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 	if share := float64(changed) / float64(v.Commit); share < 0.008 || share > 0.012 {
 		t.Fatalf("%.1f %% of the pages have changed", 100*share)
 	}
-	// The index of the file that changed them is read once more, to know which they are.
+	// The index of the file with the changes is read once more, to learn which
+	// pages they are.
 	read := db.hydrator.Progress().Bytes + v.Last.Size
 	t.Logf("%d of %d bytes", read, all)
 	if read*50 > all {
@@ -137,7 +138,7 @@ func TestHydration_RestartReadsLittle(t *testing.T) {
 	}
 }
 
-// Files that are not what the record says are recognised.
+// Files that do not match the record are recognised.
 func TestHydration_BadFiles(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -222,8 +223,8 @@ func copyDir(t testing.TB, to, from string) {
 }
 
 // crashCopies keeps what a crash would leave of a hydration file and its
-// record: of a process, and of the machine, which loses what was not synced, or
-// parts of it.
+// record. A crash of the process leaves everything; a crash of the machine
+// loses what was not synced, or parts of it.
 type crashCopies struct {
 	path string
 	dir  string
@@ -247,7 +248,7 @@ func (c *crashCopies) did(op string) error {
 	}
 	c.ops[op]++
 	if n := c.ops[op]; n > 12 && n%9 != 0 {
-		return nil // enough of these
+		return nil // there are enough copies of this kind
 	}
 	power := bytes.Clone(c.synced)
 	torn := bytes.Clone(c.synced)
@@ -281,8 +282,8 @@ func (c *crashCopies) did(op string) error {
 	return nil
 }
 
-// TestHydration_Crash reopens what is left after a crash at every write and
-// sync, with the replica as it was to become later.
+// TestHydration_Crash reopens what a crash leaves at every write and sync, with
+// the replica in its later state.
 func TestHydration_Crash(t *testing.T) {
 	client := newHookClient()
 	p := smallPrimary(t, client)
@@ -337,8 +338,8 @@ func smallPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 	return p
 }
 
-// While the file is opened, the view moves on to pages of another size: those of
-// a database that was just made, or of another replica.
+// While the file is opened, the view moves on to pages of another size, either
+// because the database was just created or because the replica was replaced.
 func TestHydration_PageSizeChangesAtOpen(t *testing.T) {
 	for _, tc := range []struct{ name, before, after string }{
 		{"new database", "", "512"},
@@ -357,7 +358,7 @@ func TestHydration_PageSizeChangesAtOpen(t *testing.T) {
 				return p
 			}
 			start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-			opts := Options{WriteEnabled: tc.before == ""} // else there has to be something
+			opts := Options{WriteEnabled: tc.before == ""} // without write mode the replica must hold a database
 			var old *ltxtest.Primary
 			if tc.before != "" {
 				old = primary(tc.before, start)
@@ -365,7 +366,7 @@ func TestHydration_PageSizeChangesAtOpen(t *testing.T) {
 			opening, proceed := make(chan struct{}), make(chan struct{})
 			var once sync.Once
 			opts.onDisk = func(op string) error {
-				if op == "before: write record" { // and not what the writer does before
+				if op == "before: write record" { // and not an earlier operation of the writer
 					once.Do(func() { close(opening); <-proceed })
 				}
 				return nil

@@ -23,8 +23,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
-// TestHydration_SQL sees a hydration by PRAGMAs, functions, Stats, the log and
-// the callback.
+// TestHydration_SQL observes a hydration by PRAGMAs, functions, Stats, the log
+// and the callback.
 func TestHydration_SQL(t *testing.T) {
 	store := memoryClient()
 	p := newPrimary(t, store, ltxtest.Options{}, 2000)
@@ -80,7 +80,7 @@ func TestHydration_SQL(t *testing.T) {
 		t.Errorf("the last progress is %+v", last)
 	}
 
-	// From now on, storage is asked for news only.
+	// From now on, storage is asked only for new transactions.
 	reads := vfs.Stats()[0].Reads
 	mustQuery(t, openConn(t, vfsName, "app.db", "hydration_path="+path, "hydration_concurrency=2", "hydration_rate_limit=100MB"), "SELECT sum(v), count(*) FROM t")
 	if n := vfs.Stats()[0].Reads - reads; n != 0 {
@@ -94,7 +94,7 @@ func TestHydration_SQL(t *testing.T) {
 	}
 }
 
-// Without hydration, its PRAGMAs say so.
+// Without hydration, its PRAGMAs report that it is off.
 func TestHydration_Off(t *testing.T) {
 	store := memoryClient()
 	newPrimary(t, store, ltxtest.Options{}, 10)
@@ -117,9 +117,9 @@ func TestHydration_Off(t *testing.T) {
 	}
 }
 
-// TestHydration_ShareOfDownload compares the time of a hydration, over a
-// simulated network and under a simulated clock, with that of a download in as
-// many streams.
+// TestHydration_ShareOfDownload compares the time of a hydration with that of a
+// download in as many streams, over a simulated network and under a simulated
+// clock.
 func TestHydration_ShareOfDownload(t *testing.T) {
 	inner, snapshot := fastClient(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -153,8 +153,8 @@ func TestHydration_ShareOfDownload(t *testing.T) {
 	})
 }
 
-// TestHydration_ManyReaders hydrates, follows and reads at once, from several
-// connections, with files that the primary deletes.
+// TestHydration_ManyReaders hydrates, follows and reads at the same time on
+// several connections, while the primary deletes files.
 func TestHydration_ManyReaders(t *testing.T) {
 	store := memoryClient()
 	p := newPrimary(t, store, ltxtest.Options{PageSize: 1024}, 1000)

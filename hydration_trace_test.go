@@ -17,8 +17,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
-// TestTraces_Hydration compares the requests of a hydration, of what follows it
-// and of a restart with a golden file.
+// TestTraces_Hydration compares the requests of a hydration, of the polls after
+// it and of a restart with a golden file.
 func TestTraces_Hydration(t *testing.T) {
 	inner := memoryClient()
 	p := ltxtest.New(t, inner, ltxtest.Options{})
@@ -34,7 +34,8 @@ func TestTraces_Hydration(t *testing.T) {
 	session := func(name string, more func(db *sql.DB, step func(string, func()))) {
 		synctest.Test(t, func(t *testing.T) {
 			trace := decorate.NewTrace(decorate.NewLatency(inner, decorate.Latency{PerRequest: latency}))
-			// With a stream for each part, who comes first does not matter.
+			// Each part has a stream of its own, so the order in which parts
+			// arrive does not matter.
 			vfsName, vfs := newVFS(t, trace, &litestream.Options{HydrationEnabled: true, HydrationPath: path, HydrationConcurrency: 64})
 			defer vfs.Close(context.Background())
 			db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "app.db"))

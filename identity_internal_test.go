@@ -21,7 +21,8 @@ func TestIdentityOfURL(t *testing.T) {
 	}
 }
 
-// TestOwnerOf_Long shortens what does not fit the header of a segment.
+// TestOwnerOf_Long checks that an owner too long for the header of a segment is
+// shortened.
 func TestOwnerOf_Long(t *testing.T) {
 	long := strings.Repeat("x", 2*commitlog.MaxOwnerText)
 	if a, b := ownerOf(nil, "", long+"1"), ownerOf(nil, "", long+"2"); a.Name == b.Name {

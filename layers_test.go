@@ -21,7 +21,7 @@ import (
 
 const module = "github.com/ltxvfs/litestream"
 
-// layer says what packages of this module may import of it.
+// layer states what packages of this module may import of it.
 type layer struct {
 	// packages are patterns: a path within the module, "." for the root, or a
 	// path that ends in "/..." for everything below it. A package belongs to
@@ -36,8 +36,8 @@ type layer struct {
 // contract is what every store is built on.
 var contract = []string{"replica", "internal/clientio"}
 
-// The layers of the engine. Each list is what a layer may import; the next layer
-// stands on it.
+// These are the layers of the engine. Each list is what a layer may import, and
+// the next layer builds on it.
 var (
 	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
 	belowRemote = append([]string{"internal/view"}, belowView...)
@@ -56,21 +56,22 @@ var layers = []layer{
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
 
-	// Parts of programs, and tests that run the whole library.
+	// These are parts of programs, and tests that run the whole library.
 	{packages: []string{"internal/extension", "internal/killtest"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"internal/storetest/sqltest"}, may: []string{".", "replica", "file", "replicatest", "internal/..."}},
-	// Tests of stores, which have the conformance suite write their files.
+	// These are tests of stores, which use the conformance suite to write
+	// files.
 	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest"}, contract...)},
 
-	// Formats and mechanisms that import others.
+	// These are formats and mechanisms that import others.
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
 
-	// The parts of the engine: never the root, never a store, and hydration,
-	// write mode and compaction never each other.
+	// These are the parts of the engine. They import neither the root nor a
+	// store, and hydration, write mode and compaction do not import each other.
 	{packages: []string{"internal/view"}, may: belowView},
 	{packages: []string{"internal/view/viewtest"}, may: belowRemote},
 	{packages: []string{"internal/remote"}, may: belowRemote},
@@ -83,38 +84,40 @@ var layers = []layer{
 	{packages: []string{"internal/..."}},
 	{packages: []string{"."}, may: []string{"replica", "file", "internal/..."}},
 
-	{packages: []string{"docs"}}, // only tests
+	{packages: []string{"docs"}}, // it holds only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
 		".", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
 
-// highInternal are the packages below internal/ that stand above the root, or are
-// for tests. The root must not import them, although "internal/..." matches them.
+// highInternal are the packages below internal/ that stand above the root, or
+// that serve tests. The root must not import them, although "internal/..."
+// matches them.
 var highInternal = []string{
 	"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
 	"internal/btree/btreetest", "internal/ltxtest", "internal/testlog", "internal/testscale", "internal/view/viewtest",
 }
 
-// drivers are the packages that bind SQLite to Go, with all that is below them.
+// drivers are the packages that bind SQLite to Go, with all packages below
+// them.
 var drivers = []string{"github.com/mattn/go-sqlite3", "github.com/psanford/sqlite3vfs", "github.com/ncruces/go-sqlite3"}
 
 // adapters are patterns of path.Match for the files that may import a driver. A
-// pattern goes when no file that it matches imports one any more.
+// pattern must go when none of the files that it matches imports one.
 var adapters = []string{
-	// The library.
+	// These belong to the library.
 	"driver_*.go",
 	"internal/osvfs/*.go",
 	"internal/sharedcache/*.go",
 	"internal/sqlfunc/*.go",
 
-	// Helpers of tests.
+	// These are helpers of tests.
 	"internal/killtest/*.go",
 	"internal/ltxtest/*.go",
 	"internal/storetest/sqltest/*.go",
 
-	// Programs.
+	// These are programs.
 	"examples/*/*.go",
 }
 
@@ -122,13 +125,13 @@ var adapters = []string{
 // are relative to it, and "." is the root.
 type imports map[string][]string
 
-// isOurs tells whether a path of an import graph is in this module.
+// isOurs reports whether a path of an import graph is in this module.
 func (g imports) isOurs(pkg string) bool {
 	_, ok := g[pkg]
 	return ok
 }
 
-// matches tells whether a pattern of a layer matches a package.
+// matches reports whether a pattern of a layer matches a package.
 func matches(pattern, pkg string) bool {
 	if dir, ok := strings.CutSuffix(pattern, "/..."); ok {
 		return strings.HasPrefix(pkg, dir+"/")
@@ -149,8 +152,8 @@ func layerOf(layers []layer, pkg string) *layer {
 	return &layers[i]
 }
 
-// mayImport tells whether the layer allows a package. The packages of high need
-// a layer that may import the root, or that names them.
+// mayImport reports whether the layer allows a package. A package of high needs
+// a layer that may import the root, or that names the package.
 func (l *layer) mayImport(pkg string, high []string) bool {
 	if slices.Contains(high, pkg) && !slices.Contains(l.may, ".") {
 		return slices.Contains(l.may, pkg)
@@ -188,7 +191,7 @@ func checkLayers(g imports, layers []layer, high []string) (wrong []string) {
 }
 
 // checkDrivers returns what is wrong with the imports of files: files that
-// import a driver and are no adapters, and patterns without such a file.
+// import a driver without being an adapter, and patterns without such a file.
 func checkDrivers(files imports, drivers, adapters []string) (wrong []string) {
 	used := map[string]bool{}
 	for _, file := range slices.Sorted(maps.Keys(files)) {
@@ -213,8 +216,8 @@ func checkDrivers(files imports, drivers, adapters []string) (wrong []string) {
 	return wrong
 }
 
-// listImports adds the imports of this module's packages to g, without those of
-// tests, as they are with the build tags.
+// listImports adds the imports of this module's packages to g, for the given
+// build tags and without those of tests.
 func listImports(t *testing.T, g imports, tags string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-json=ImportPath,Imports", "./...").Output()
@@ -253,8 +256,8 @@ func listImports(t *testing.T, g imports, tags string) {
 	}
 }
 
-// parseImports returns the imports of all files of this module but those of
-// tests, whatever their build constraints are.
+// parseImports returns the imports of all files of this module except tests,
+// whatever their build constraints are.
 func parseImports(t *testing.T) imports {
 	t.Helper()
 	files := imports{}
@@ -265,7 +268,7 @@ func parseImports(t *testing.T) imports {
 		case entry.IsDir():
 			_, err := os.Stat(filepath.Join(name, "go.mod"))
 			if base := entry.Name(); name != "." && (err == nil || base == "testdata" || base == "node_modules" || base[0] == '.' || base[0] == '_') {
-				return fs.SkipDir // another module, or no code of this one
+				return fs.SkipDir // another module, or a folder without code of this one
 			}
 			return nil
 		case !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
@@ -352,7 +355,7 @@ func TestLayers_Rules(t *testing.T) {
 		{"internal/view", "internal/ltxtest", "internal/view must not import internal/ltxtest"},
 		{".", "internal/ltxtest", ". must not import internal/ltxtest"},
 		{"s3", "internal/clientio", ""},
-		{"examples/query", "gs", ""}, // not in this graph
+		{"examples/query", "gs", ""}, // the graph lacks this package
 		{"cmd/litestream-vfs", "decorate", ""},
 		{"s3", ".", "s3 must not import .: s3 -> ."},
 		{"memory", ".", "memory must not import .: memory -> ."},

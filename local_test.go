@@ -17,8 +17,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// localFixture is a connection to a replica of three rows, and a folder for
-// files to attach.
+// localFixture returns a connection to a replica of three rows, and a folder
+// for files to attach.
 func localFixture(t *testing.T) (p *ltxtest.Primary, conn *sql.Conn, dir string) {
 	t.Helper()
 	client := memoryClient()
@@ -55,7 +55,7 @@ func TestLocal_Attach(t *testing.T) {
 			mustExec(t, conn, "CREATE TABLE l.copy AS SELECT x, hex(zeroblob(1000)) AS pad FROM main.t")
 			mustExec(t, conn, "CREATE INDEX l.copy_x ON copy (x)")
 
-			// A transaction over both: of the replica it sees one state.
+			// A transaction over both files sees one state of the replica.
 			mustExec(t, conn, "BEGIN")
 			mustExec(t, conn, "INSERT INTO copy SELECT x + 10, '' FROM t")
 			p.Exec("INSERT INTO t VALUES (4)")
@@ -92,8 +92,9 @@ func TestLocal_Attach(t *testing.T) {
 	}
 }
 
-// TestLocal_OtherWriter has another connection in the middle of a write
-// transaction, its journal in place: a read must leave it alone.
+// TestLocal_OtherWriter reads while another connection is in the middle of a
+// write transaction with its journal in place. The read must leave the journal
+// alone.
 func TestLocal_OtherWriter(t *testing.T) {
 	_, conn, dir := localFixture(t)
 	path := filepath.Join(dir, "local.db")
@@ -129,7 +130,7 @@ func TestLocal_OtherWriter(t *testing.T) {
 }
 
 // crashedFile makes a database whose writer died in the middle of a
-// transaction: pages are overwritten, and the journal is there.
+// transaction: pages are overwritten, and the journal still exists.
 func crashedFile(t testing.TB, path string) {
 	t.Helper()
 	source := filepath.Join(t.TempDir(), "source.db")
@@ -152,8 +153,8 @@ func crashedFile(t testing.TB, path string) {
 	mustExec(t, w, "ROLLBACK")
 }
 
-// TestLocal_HotJournal opens a file whose writer crashed: its journal is
-// played back before anything is read.
+// TestLocal_HotJournal opens a file whose writer crashed. Its journal is played
+// back before any page is read.
 func TestLocal_HotJournal(t *testing.T) {
 	_, conn, dir := localFixture(t)
 	path := filepath.Join(dir, "local.db")
@@ -170,8 +171,9 @@ func TestLocal_HotJournal(t *testing.T) {
 	}
 }
 
-// TestLocal_Names attaches by relative path, through links and with odd
-// spellings: the file, its locks and its journal are those of plain SQLite.
+// TestLocal_Names attaches files by relative path, through links and with odd
+// spellings. The file, its locks and its journal are those that plain SQLite
+// uses.
 func TestLocal_Names(t *testing.T) {
 	for _, c := range []struct{ name, open, real string }{
 		{"relative", "local.db", "local.db"},
@@ -216,9 +218,9 @@ func TestLocal_Names(t *testing.T) {
 }
 
 // TestLocal_TwoFiles writes two local files in one transaction. Plain SQLite
-// makes that atomic with a super-journal beside the main database, where everybody who
-// recovers the files must find it. There is no such place beside a replica, so the
-// transaction is refused, without harm to either file.
+// makes that atomic with a super-journal beside the main database, where every
+// process that recovers the files must find it. A replica has no such place
+// beside it, so the transaction is refused, without harm to either file.
 func TestLocal_TwoFiles(t *testing.T) {
 	client := memoryClient()
 	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
@@ -240,7 +242,8 @@ func TestLocal_TwoFiles(t *testing.T) {
 		t.Errorf("files: %s", got)
 	}
 
-	// One at a time, or without a journal that could be found, it works.
+	// Writing one file at a time works, and so does writing both without a
+	// journal on disk.
 	mustExec(t, conn, "BEGIN; UPDATE a SET x = 2; COMMIT; BEGIN; UPDATE b SET x = 2; COMMIT")
 	mustExec(t, conn, "PRAGMA b.journal_mode = memory; BEGIN; UPDATE a SET x = x + 1; UPDATE b SET x = x + 1; COMMIT")
 	if got := mustQuery(t, conn, "SELECT a.x, b.x FROM a, b"); got != "3|3" {
@@ -248,8 +251,8 @@ func TestLocal_TwoFiles(t *testing.T) {
 	}
 }
 
-// TestLocal_Errors has files that cannot be opened, and what a local file on
-// this VFS cannot do. The replica stays readable.
+// TestLocal_Errors opens files that cannot be opened, and asks for operations
+// that a local file on this VFS does not support. The replica stays readable.
 func TestLocal_Errors(t *testing.T) {
 	_, conn, dir := localFixture(t)
 	path := filepath.Join(dir, "local.db")
@@ -266,7 +269,7 @@ func TestLocal_Errors(t *testing.T) {
 	wantCode(t, conn, "INSERT INTO l.l VALUES (1)", sqlite3.ErrReadonly)
 	mustExec(t, conn, "DETACH l")
 
-	// There is no shared memory for WAL mode.
+	// WAL mode is refused, because there is no shared memory.
 	mustExec(t, conn, "ATTACH '"+path+"' AS l")
 	if got := mustQuery(t, conn, "PRAGMA l.journal_mode = wal"); got != "delete" {
 		t.Errorf("journal mode of a local file: %s", got)
@@ -280,7 +283,7 @@ func TestLocal_Errors(t *testing.T) {
 	}
 }
 
-// TestLocal_Main opens local files as main databases of the VFS, on several
+// TestLocal_Main opens local files as main databases of the VFS on several
 // connections.
 func TestLocal_Main(t *testing.T) {
 	client := memoryClient()

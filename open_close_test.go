@@ -16,9 +16,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// TestClose_EndedContext closes with a context that is done already: nobody
-// waits, but everything ends. Of two things that are ready a select takes
-// any, hence the rounds.
+// TestClose_EndedContext closes with a context that is already done. Close does
+// not wait, but everything ends. The test repeats this because a select picks
+// any of two ready cases.
 func TestClose_EndedContext(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 1)
@@ -30,7 +30,7 @@ func TestClose_EndedContext(t *testing.T) {
 		if err := c.BeginRead(); err != nil {
 			t.Fatal(err)
 		}
-		_ = vfs.Close(ended) // whether it all ended in time is luck
+		_ = vfs.Close(ended) // whether everything ended in time is luck
 		if !c.db.tasks.Closed() {
 			t.Fatal("the database lives on after the VFS was closed")
 		}
@@ -40,8 +40,8 @@ func TestClose_EndedContext(t *testing.T) {
 	}
 }
 
-// TestClose_DuringOpen gives up waiting for an open, which succeeds after
-// that. Whoever opened the database closes it.
+// TestClose_DuringOpen stops waiting for an open that succeeds later. The
+// goroutine that opened the database then closes it.
 func TestClose_DuringOpen(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 1)
@@ -65,8 +65,9 @@ func TestClose_DuringOpen(t *testing.T) {
 	})
 }
 
-// TestOpen_FailureIsForgotten fails one open for which others wait. Each gets
-// the error once, and the next attempt of any is a new one.
+// TestOpen_FailureIsForgotten fails an open for which other callers wait. Each
+// of them gets the error once, and the next attempt of any of them is a new
+// one.
 func TestOpen_FailureIsForgotten(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 1)
@@ -102,7 +103,8 @@ func TestOpen_FailureIsForgotten(t *testing.T) {
 }
 
 // TestPromise9_OpenWithRefresh has an open that finds its file deleted, and
-// storage that hangs when it looks for another: OpenTimeout holds.
+// storage that hangs when the open looks for another file. OpenTimeout still
+// bounds it.
 func TestPromise9_OpenWithRefresh(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 1)

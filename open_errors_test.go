@@ -23,7 +23,8 @@ import (
 
 var errDown = errors.New("storage is down")
 
-// TestOpen_StorageDown fails within OpenTimeout, and works once storage does.
+// TestOpen_StorageDown checks that an open fails within OpenTimeout while
+// storage is down, and succeeds afterwards.
 func TestOpen_StorageDown(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -68,8 +69,8 @@ func TestOpen_StorageDown(t *testing.T) {
 	}
 }
 
-// TestOpen_ReasonOutlivesTimeout has the last attempt cut off: why the ones
-// before it failed is in the log all the same.
+// TestOpen_ReasonOutlivesTimeout cuts the last attempt off. The log still says
+// why the attempts before it failed.
 func TestOpen_ReasonOutlivesTimeout(t *testing.T) {
 	fault := decorate.NewFault(memoryClient())
 	fault.FailCall(1, errDown)
@@ -82,7 +83,7 @@ func TestOpen_ReasonOutlivesTimeout(t *testing.T) {
 	}
 }
 
-// TestOpen_Transient makes each call of an open fail once: it is retried.
+// TestOpen_Transient makes each call of an open fail once. The call is retried.
 func TestOpen_Transient(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -106,8 +107,8 @@ func TestOpen_Transient(t *testing.T) {
 	}
 }
 
-// TestOpen_Empty fails while there is nothing, and works when the primary
-// has come to life.
+// TestOpen_Empty checks that an open fails while the replica is empty, and
+// succeeds once the primary has written to it.
 func TestOpen_Empty(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	client := file.NewReplicaClient(dir)
@@ -123,7 +124,7 @@ func TestOpen_Empty(t *testing.T) {
 	}
 }
 
-// TestOpen_CloseCancels has VFS.Close end opens that hang.
+// TestOpen_CloseCancels checks that VFS.Close ends opens that hang.
 func TestOpen_CloseCancels(t *testing.T) {
 	fault := decorate.NewFault(memoryClient())
 	hanging := make(chan struct{}, 64)
@@ -148,8 +149,8 @@ func TestOpen_CloseCancels(t *testing.T) {
 	}
 }
 
-// TestOpen_ClosedVFS fails whoever is still connected, with an error and no
-// crash, and closing again is fine.
+// TestOpen_ClosedVFS checks that connections that are still open get an error
+// and no crash after VFS.Close, and that closing again is harmless.
 func TestOpen_ClosedVFS(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -170,9 +171,9 @@ func TestOpen_ClosedVFS(t *testing.T) {
 	failsToOpen(t, vfsName, "app.db", &log, litestream.ErrClosed.Error())
 }
 
-// TestOpen_FailureDisturbsNobody runs in a process of its own, in which the
-// replica is the first file that is opened: the one that sqlite3vfs would
-// close when xOpen fails.
+// TestOpen_FailureDisturbsNobody runs in its own process, where the replica is
+// the first file that is opened: sqlite3vfs would close that file when xOpen
+// fails.
 func TestOpen_FailureDisturbsNobody(t *testing.T) {
 	const child = "LITESTREAM_TEST_CHILD"
 	if os.Getenv(child) == "" {

@@ -15,7 +15,8 @@ import (
 )
 
 // TestAllowParameter refuses parameters that a name may not set, in ATTACH and
-// in sql.Open, before they have any effect. The error names them, and no value.
+// in sql.Open, before they have any effect. The error names the parameters, but
+// no value.
 func TestAllowParameter(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -32,7 +33,7 @@ func TestAllowParameter(t *testing.T) {
 		case "replica_url":
 			value = "file://user:Pa55@" + dir
 		case "cache_size":
-			value = "3MiB" // which the value decides
+			value = "3MiB" // AllowParameter decides by this value
 		}
 		before := len(log.String())
 		err := wantCode(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&"+name+"="+value+"' AS x", sqlite3.ErrCantOpen)
@@ -61,7 +62,8 @@ func TestAllowParameter(t *testing.T) {
 	}
 }
 
-// TestAllowParameter_Default allows all, as do names that only set what is allowed.
+// TestAllowParameter_Default opens a database without AllowParameter, and with
+// one that allows exactly the parameters in use.
 func TestAllowParameter_Default(t *testing.T) {
 	url := "file://" + t.TempDir()
 	for _, allow := range []func(string, string) bool{
@@ -77,8 +79,8 @@ func TestAllowParameter_Default(t *testing.T) {
 	}
 }
 
-// TestLocalFiles_None refuses every name without a replica, and leaves temporary
-// files alone.
+// TestLocalFiles_None checks that every name without a replica is refused, and
+// that temporary files still work.
 func TestLocalFiles_None(t *testing.T) {
 	t.Chdir(t.TempDir())
 	client := memoryClient()

@@ -13,15 +13,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
-// outOfRange are texts of numbers that no option takes, whatever its unit.
+// outOfRange are texts of numbers that no option accepts, whatever its unit is.
 var outOfRange = []string{
 	"9223372036854775807", "-9223372036854775808", "9223372036854775808", "-9223372036854775809", "99999999999999999999999999",
 	"9223372036854775807ns", "-9223372036854775808ns", "9223372036854775808ns", "2562048h", "876000h1ns", "-876000h0m0.000000001s",
 	"9223372036854775807GiB", "8388607TiB", "9223372TB", "-8388608TiB", "1e30", "NaN", "Inf", "0x10", "",
 }
 
-// TestOptions_Range: every number and duration has a range. What lies beyond is an
-// error that names the option, the value and the range, however it is given.
+// TestOptions_Range checks that every number and duration has a range. A value
+// outside it is an error that names the option, the value and the range, in
+// whichever way it is given.
 func TestOptions_Range(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -30,7 +31,7 @@ func TestOptions_Range(t *testing.T) {
 	numbers := map[string][]string{} // by option: its least and greatest value
 	for _, name := range litestream.OptionNames() {
 		if err := new(litestream.Options).Set(name, "true"); err == nil {
-			continue // it is no number
+			continue // the option is not a number
 		}
 		numbers[name] = nil
 		for _, text := range append(outOfRange, "1ns,"+outOfRange[0]) {
@@ -59,8 +60,8 @@ func TestOptions_Range(t *testing.T) {
 	}
 }
 
-// TestOptions_RangeEnds: with every number at an end of its range, a database opens, is
-// written to, hydrated, read and closed.
+// TestOptions_RangeEnds sets every number to an end of its range. A database
+// then opens, is written to, hydrated, read and closed.
 func TestOptions_RangeEnds(t *testing.T) {
 	const century = 876000 * time.Hour
 	for i, o := range []litestream.Options{
@@ -95,7 +96,8 @@ func TestOptions_RangeEnds(t *testing.T) {
 	}
 }
 
-// TestOptions_RangeOfFields: a field of Options that is out of range makes every open fail.
+// TestOptions_RangeOfFields checks that a field of Options that is out of range
+// makes every open fail.
 func TestOptions_RangeOfFields(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -123,8 +125,8 @@ func TestOptions_RangeOfFields(t *testing.T) {
 	}
 }
 
-// TestPragmas_Range: values of PRAGMAs from the ends of their types are errors, and none
-// makes a panic.
+// TestPragmas_Range sets PRAGMAs to the extreme values of their types. They are
+// errors, and none causes a panic.
 func TestPragmas_Range(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)

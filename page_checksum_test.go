@@ -19,7 +19,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// cksum is the checksum of cksumvfs over all but the last 8 bytes, by its description.
+// cksum computes the checksum of cksumvfs over all but the last 8 bytes, as its
+// documentation describes it.
 func cksum(page []byte) []byte {
 	var s1, s2 uint32
 	for i := 0; i < len(page)-8; i += 8 {
@@ -29,7 +30,8 @@ func cksum(page []byte) []byte {
 	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, s1), s2)
 }
 
-// reservedImage makes a database in WAL mode that has so many bytes reserved in each page.
+// reservedImage makes a database in WAL mode with the given number of reserved
+// bytes in each page.
 func reservedImage(t *testing.T, pageSize, reserved int) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "plain.db")
@@ -66,7 +68,8 @@ func reservedImage(t *testing.T, pageSize, reserved int) []byte {
 	return image
 }
 
-// wantChecksums reads page 1 in every way, and tells whether its checksum is right.
+// wantChecksums reads page 1 in every way that a driver can, and checks whether
+// its checksum is right.
 func wantChecksums(t *testing.T, what string, c *Conn, want bool) (page []byte) {
 	t.Helper()
 	content, _ := fileAs(t, c)
@@ -87,8 +90,9 @@ func wantChecksums(t *testing.T, what string, c *Conn, want bool) (page []byte) 
 	return page
 }
 
-// TestPageChecksum: a checksum of cksumvfs in page 1 is right as served and as stored, if it
-// was right before; what else is there is left alone.
+// TestPageChecksum checks that a checksum of cksumvfs in page 1 is right as
+// served and as stored, if it was right before. Other content of the reserved
+// bytes is left alone.
 func TestPageChecksum(t *testing.T) {
 	for _, pageSize := range []int{512, 4096, 65536} {
 		for _, c := range []struct {
@@ -133,7 +137,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 			t.Error("page 1 was changed beyond its header")
 		}
 
-		// A commit as of SQLite with cksumvfs.
+		// This is a commit as SQLite with cksumvfs makes it.
 		for _, begin := range []func() error{f.BeginRead, f.BeginWrite, f.BeginWrite} {
 			if err := begin(); err != nil {
 				t.Fatal(err)
@@ -164,7 +168,7 @@ func testPageChecksum(t *testing.T, image []byte, pageSize int, want bool) {
 		}
 		wantChecksums(t, "as synced", other, want)
 
-		// What is stored says WAL mode, as before.
+		// The stored page still says WAL mode.
 		reader := newTestVFS(t, store)
 		again := openFile(t, reader, "app.db")
 		stored, err := again.db.pages.Page(t.Context(), again.db.Current.Load(), 1)

@@ -17,7 +17,7 @@ import (
 )
 
 // replacedDatabase is a primary whose database is replaced by one with larger
-// pages, while it goes on counting transactions.
+// pages while its transactions are counted on.
 type replacedDatabase struct {
 	client *hookClient
 	old    *ltxtest.Primary // transactions 1 and 2
@@ -34,7 +34,7 @@ func newReplacedDatabase(t *testing.T) *replacedDatabase {
 }
 
 // put stores the new database, as of a transaction of the replica, as a file
-// with its pages, or those that the transaction changed.
+// that holds all of its pages or only those that the transaction changed.
 func (d *replacedDatabase) put(t *testing.T, level int, minTXID, maxTXID ltx.TXID, whole bool) {
 	t.Helper()
 	size := d.next.PageSize()
@@ -55,8 +55,8 @@ func (d *replacedDatabase) put(t *testing.T, level int, minTXID, maxTXID ltx.TXI
 	}
 }
 
-// want checks that a database has the newest state, and that a view of the one
-// before has none of its pages.
+// want checks that a database has the newest state, and that a view of the old
+// database has none of its pages.
 func (d *replacedDatabase) want(t *testing.T, db *database, before *view.View) {
 	t.Helper()
 	cur := db.Current.Load()
@@ -73,8 +73,9 @@ func (d *replacedDatabase) want(t *testing.T, db *database, before *view.View) {
 	wantOwn(t, d.old, db, before, 1, 2, 3)
 }
 
-// TestFollow_PageSizeChanged has an open follower go on from what holds the whole
-// database, as a fresh open does, however the news come.
+// TestFollow_PageSizeChanged checks that an open follower continues from a file
+// that holds the whole new database, as a fresh open does, in whichever way the
+// files arrive.
 func TestFollow_PageSizeChanged(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -115,7 +116,7 @@ func TestFollow_PageSizeChanged(t *testing.T) {
 				if err := db.poller.poll(false); err != nil {
 					t.Fatalf("poll: %v", err)
 				}
-				if db.Current.Load().TXID != 4 { // nothing in level 0 told
+				if db.Current.Load().TXID != 4 { // no file of level 0 revealed it
 					if err := db.poller.poll(true); err != nil {
 						t.Fatalf("poll: %v", err)
 					}
@@ -130,8 +131,8 @@ func TestFollow_PageSizeChanged(t *testing.T) {
 	}
 }
 
-// TestFollow_PageSizeChangedWithoutTheRest finds that only some pages are there
-// in the new size. The state before stays, and the poll says what is missing.
+// TestFollow_PageSizeChangedWithoutTheRest stores only some pages in the new
+// size. The old state stays, and the poll says what is missing.
 func TestFollow_PageSizeChangedWithoutTheRest(t *testing.T) {
 	d := newReplacedDatabase(t)
 	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1})
@@ -154,9 +155,9 @@ func TestFollow_PageSizeChangedWithoutTheRest(t *testing.T) {
 	d.want(t, db, before)
 }
 
-// TestWrite_PageSizeChanged is open for writing when another writer replaces the
-// database. Who has nothing to write goes on from there; commits that wait are
-// kept aside.
+// TestWrite_PageSizeChanged has a database open for writing when another writer
+// replaces it. A writer without commits continues from the new database;
+// commits that are not uploaded are kept aside.
 func TestWrite_PageSizeChanged(t *testing.T) {
 	d := newReplacedDatabase(t)
 	db := openHere(t, d.client, Options{PollInterval: -1, CacheSize: -1, WriteEnabled: true, WriteSyncInterval: time.Hour})

@@ -18,8 +18,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// panicky is a client that panics in one of its methods, or in those of what
-// they return, when it is told to.
+// panicky is a client that panics on demand in one of its methods, or in a
+// method of what they return.
 type panicky struct {
 	inner *memory.ReplicaClient
 	where atomic.Pointer[string]
@@ -58,7 +58,7 @@ func (c *panicky) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	return c.inner.DeleteLTXFiles(ctx, a)
 }
 
-// panickyAll can list all levels at once, too.
+// panickyAll is a panicky that can also list all levels at once.
 type panickyAll struct{ *panicky }
 
 func (c panickyAll) AllLTXFiles(ctx context.Context, meta bool) (ltx.FileIterator, error) {
@@ -106,8 +106,8 @@ var panicPlaces = []string{
 	"Init", "LTXFiles", "AllLTXFiles", "Next", "Item", "iterator's Close", "OpenLTXFile", "Read", "body's Close",
 }
 
-// TestPanics_AtOpen has a client panic while a database is opened: an error,
-// and the same database opens when the client is well.
+// TestPanics_AtOpen has a client panic while a database is opened. The open
+// returns an error, and the same database opens once the client works.
 func TestPanics_AtOpen(t *testing.T) {
 	for _, where := range panicPlaces {
 		t.Run(where, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestPanics_AtOpen(t *testing.T) {
 	}
 }
 
-// TestPanics_NewClient has what makes clients panic.
+// TestPanics_NewClient has the function panic that makes the clients.
 func TestPanics_NewClient(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -160,8 +160,8 @@ func TestPanics_NewClient(t *testing.T) {
 	}
 }
 
-// TestPanics_InUse has a client panic in the calls of an open database: by
-// a read, by the poller, by travel. All goes on when the client is well.
+// TestPanics_InUse has a client panic in the calls of an open database: in a
+// read, in the poller, in travel. Everything works again once the client does.
 func TestPanics_InUse(t *testing.T) {
 	for _, where := range panicPlaces[1:] {
 		t.Run(where, func(t *testing.T) {
@@ -187,13 +187,13 @@ func TestPanics_InUse(t *testing.T) {
 				mustQuery(t, conn, scan)
 			} else {
 				wantCode(t, conn, scan, sqlite3.ErrIoErr)
-				p.Exec("UPDATE t SET n = n + 1") // for the poller to read
+				p.Exec("UPDATE t SET n = n + 1") // the poller reads this
 			}
 			wantCode(t, conn, "PRAGMA litestream_txid = '0000000000000001'", sqlite3.ErrIoErr)
 			if e := status(t, conn).LastError; e == nil || !strings.Contains(e.Text, "panic in "+where) {
 				t.Errorf("last error is %v", e)
 			}
-			// The poller lists one level where it can.
+			// The poller lists a single level where it can.
 			if where != "AllLTXFiles" {
 				waitFor(t, "the poller to fail", func() bool { return strings.Contains(log.String(), "poll failed") })
 			}

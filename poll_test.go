@@ -21,7 +21,7 @@ import (
 // slowClient is a replica in memory whose listings take a while, or fail.
 type slowClient struct {
 	*memory.ReplicaClient
-	delay atomic.Int64 // ns
+	delay atomic.Int64 // in ns
 	down  atomic.Bool
 	lists atomic.Int64
 }
@@ -98,7 +98,8 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 			t.Errorf("lag is %v, %v", lag, ok)
 		}
 
-		// Nobody reads: it falls asleep, and costs nothing.
+		// No connection reads, so the poller falls asleep and makes no
+		// requests.
 		time.Sleep(DefaultPollIdleAfter + time.Second)
 		if state() != pollAsleep {
 			t.Fatalf("poller is %v after a minute", state())
@@ -113,7 +114,7 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 			t.Errorf("lag is %v after a day", lag)
 		}
 
-		// The next transaction sees what happened meanwhile.
+		// The next transaction sees the changes made meanwhile.
 		start := time.Now()
 		db.poller.use()
 		if got := db.Current.Load().TXID; got != want {
@@ -126,7 +127,8 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 	})
 }
 
-// TestPoller_WaitsOneIntervalAtMost wakes it while storage hardly answers.
+// TestPoller_WaitsOneIntervalAtMost wakes the poller while storage hardly
+// answers.
 func TestPoller_WaitsOneIntervalAtMost(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		db.poller.use()
@@ -138,14 +140,15 @@ func TestPoller_WaitsOneIntervalAtMost(t *testing.T) {
 			t.Errorf("waited %v, want %v", d, DefaultPollInterval)
 		}
 		start = time.Now()
-		db.poller.use() // while it is still at it
+		db.poller.use() // while the first wake-up is still in flight
 		if d := time.Since(start); d != 0 {
 			t.Errorf("the second transaction waited %v", d)
 		}
 	})
 }
 
-// TestPoller_OnlyOne wakes it many times at once: there is one goroutine.
+// TestPoller_OnlyOne wakes the poller many times at once. Only one goroutine
+// runs.
 func TestPoller_OnlyOne(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		for range 20 {
@@ -181,7 +184,7 @@ func TestPoller_RecoversFromFailure(t *testing.T) {
 		if lag, ok := db.poller.lag(); !ok || lag < 9*time.Minute {
 			t.Errorf("lag is %v", lag)
 		}
-		// The primary compacts and deletes while we are blind.
+		// The primary compacts and deletes while no poll succeeds.
 		first := p.TXID() + 1
 		for i := range 5 {
 			p.Exec(fmt.Sprintf("INSERT INTO t VALUES (%d)", i))
@@ -211,7 +214,7 @@ func TestPoller_Off(t *testing.T) {
 	})
 }
 
-// TestPoller_GapIsReported finds transactions beyond some that are missing.
+// TestPoller_GapIsReported finds transactions after a gap of missing ones.
 func TestPoller_GapIsReported(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		before := db.Current.Load()
@@ -229,7 +232,8 @@ func TestPoller_GapIsReported(t *testing.T) {
 	})
 }
 
-// TestPoller_FirstUseLongAfterOpen has the first transaction a day after open.
+// TestPoller_FirstUseLongAfterOpen runs the first transaction a day after the
+// open.
 func TestPoller_FirstUseLongAfterOpen(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		time.Sleep(24 * time.Hour)
@@ -242,8 +246,8 @@ func TestPoller_FirstUseLongAfterOpen(t *testing.T) {
 	})
 }
 
-// TestPoller_WakesAfterFailures has polls fail until the poller falls asleep.
-// Storage is back when the next transaction starts.
+// TestPoller_WakesAfterFailures makes polls fail until the poller falls asleep.
+// Storage works again when the next transaction starts.
 func TestPoller_WakesAfterFailures(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		client.down.Store(true)
@@ -263,8 +267,8 @@ func TestPoller_WakesAfterFailures(t *testing.T) {
 	})
 }
 
-// TestPoller_GapCostsFewListings has a gap that stays: the poller looks for what is
-// missing less and less often.
+// TestPoller_GapCostsFewListings has a gap that stays. The poller lists less
+// and less often to look for the missing files.
 func TestPoller_GapCostsFewListings(t *testing.T) {
 	inBubble(t, Options{PollIdleAfter: -1}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		lost := p.Exec("INSERT INTO t VALUES (1)")
@@ -273,21 +277,21 @@ func TestPoller_GapCostsFewListings(t *testing.T) {
 		db.poller.use()
 		before := client.lists.Load()
 		time.Sleep(10 * time.Minute)
-		const polls = 5 + 10*60/30 // while delays double, and then
+		const polls = 5 + 10*60/30 // polls while delays double, and polls after that
 		if n := client.lists.Load() - before; n > polls*(planAttempts+1) {
 			t.Errorf("%d listings in ten minutes, want %d polls", n, polls)
 		}
 	})
 }
 
-// TestPoller_LargeBacklog finds news that take longer to load than one poll
-// may: each goes on from where the one before came to.
+// TestPoller_LargeBacklog finds a backlog that takes longer to load than one
+// poll may take. Each poll continues where the previous one stopped.
 func TestPoller_LargeBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newHookClient()
 		putFile(t, client, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, 3, 1, pgnoRange(1, 3))
 		db := openHere(t, client, Options{ReadTimeout: 10 * time.Second, PollIdleAfter: -1})
-		const perPoll = 10 * 128 // a poll loads 128 files at a time, each of which takes a second
+		const perPoll = 10 * 128 // a poll loads 128 files at a time, and each file takes a second
 		const last = ltx.TXID(3*perPoll + 1)
 		for txid := ltx.TXID(2); txid <= last; txid++ {
 			putFile(t, client, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid}, 3, byte(txid), pgnoRange(2, 2))
@@ -308,8 +312,8 @@ func TestPoller_LargeBacklog(t *testing.T) {
 	})
 }
 
-// TestPoller_AllWaitForCatchUp starts two transactions after a long sleep.
-// The second finds the poller awake, but has to wait like the first.
+// TestPoller_AllWaitForCatchUp starts two transactions after a long sleep. The
+// second one finds the poller awake, but must wait like the first.
 func TestPoller_AllWaitForCatchUp(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		db.poller.use()
@@ -323,7 +327,7 @@ func TestPoller_AllWaitForCatchUp(t *testing.T) {
 			t.Errorf("the second transaction of the day sees %s, of yesterday, want %s", got, want)
 		}
 
-		// Together they wait one interval, not each of them.
+		// Both together wait for one interval, not for one each.
 		db.poller.done()
 		time.Sleep(24 * time.Hour)
 		client.delay.Store(int64(time.Minute))
@@ -337,8 +341,8 @@ func TestPoller_AllWaitForCatchUp(t *testing.T) {
 	})
 }
 
-// TestPoller_NewsDespiteLostPages has a broken file among those that pages
-// should be moved to. That delays no news.
+// TestPoller_NewsDespiteLostPages breaks one of the files to which pages should
+// be relocated. That does not delay new transactions.
 func TestPoller_NewsDespiteLostPages(t *testing.T) {
 	client := newHookClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -427,8 +431,8 @@ func TestPoller_IdleCost(t *testing.T) {
 	}
 }
 
-// Somebody of this process begins to write while a poll loads what is new: that is
-// no failure of the poll.
+// A connection of this process begins to write while a poll loads new files.
+// The poll does not fail.
 func TestPoll_WhileWritingBegins(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 2)

@@ -12,8 +12,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// counterPrimary is a primary after n transactions. Each writes page 2, where
-// a counter is, and no other, but for the first, which writes pages 1 to 3.
+// counterPrimary is a primary after n transactions. The first one writes pages
+// 1 to 3; each other one writes only page 2, which holds a counter.
 func counterPrimary(t *testing.T, store ltxtest.Store, n int) *ltxtest.Primary {
 	t.Helper()
 	p := ltxtest.New(t, store, ltxtest.Options{})
@@ -26,7 +26,8 @@ func counterPrimary(t *testing.T, store ltxtest.Store, n int) *ltxtest.Primary {
 
 func count(p *ltxtest.Primary) ltx.TXID { return p.Exec("UPDATE t SET x = x + 1") }
 
-// wantPages reads pages of a view, which must be as the primary had them.
+// wantPages reads pages of a view and checks that they are as the primary had
+// them.
 func wantPages(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos ...uint32) {
 	t.Helper()
 	image := slices.Collect(slices.Chunk(p.Image(v.TXID), p.PageSize()))

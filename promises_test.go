@@ -24,10 +24,11 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// fastPoll makes news show soon.
+// fastPoll is a poll interval that makes changes visible soon.
 const fastPoll = 2 * time.Millisecond
 
-// uncached lets nothing hide what the view says: neither our cache nor SQLite's.
+// uncached turns caches off, so that neither the cache of the database nor that
+// of SQLite hides what the view says.
 const uncached = -1
 
 // newPrimary returns a primary with a table of n rows that add up to zero.
@@ -128,7 +129,8 @@ func TestPromise2_OneStatePerDatabase(t *testing.T) {
 	if heap/n >= 64<<10 {
 		t.Errorf("a connection takes %d bytes, promised are 64 KiB", heap/n)
 	}
-	// database/sql has a goroutine for each DB, and there is one for each connection here.
+	// database/sql has one goroutine for each DB, and this test has one for
+	// each connection.
 	if more := runtime.NumGoroutine() - goroutines; more > n {
 		t.Errorf("%d connections made %d goroutines beside those of database/sql", n, more-n)
 	}
@@ -136,7 +138,7 @@ func TestPromise2_OneStatePerDatabase(t *testing.T) {
 		t.Errorf("%d databases, want 1", len(stats))
 	}
 
-	// What one connection finds out, all know.
+	// What one connection learns is visible to all of them.
 	txid := p.Exec("UPDATE t SET v = 2 * v")
 	vfsName, _ = newVFS(t, trace, &litestream.Options{PollInterval: fastPoll})
 	a, b := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
@@ -150,7 +152,7 @@ func TestPromise2_OneStatePerDatabase(t *testing.T) {
 	}
 }
 
-// heapAfter returns by how much the heap has grown after do, bytes.
+// heapAfter returns the number of bytes by which do grows the heap.
 func heapAfter(do func()) int64 {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -163,8 +165,8 @@ func heapAfter(do func()) int64 {
 	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
 }
 
-// TestPromise3_ReadsNeverWait holds up, one after the other, everything that
-// reads must not wait for, and reads.
+// TestPromise3_ReadsNeverWait blocks each operation for which reads must not
+// wait, one after the other, and reads meanwhile.
 func TestPromise3_ReadsNeverWait(t *testing.T) { bothWays(t, testPromise3_ReadsNeverWait) }
 
 func testPromise3_ReadsNeverWait(t *testing.T) {
@@ -254,9 +256,10 @@ func testPromise3_ReadsNeverWait(t *testing.T) {
 	})
 }
 
-// TestPromise7_NoSilentCorruption flips bytes in the files of a replica.
-// Files that are read whole must be recognised; whatever comes from a part
-// of a file may be an error, but no crash, no hang, and no state that mixes pages.
+// TestPromise7_NoSilentCorruption flips bytes in the files of a replica. A flip
+// in a file that is read whole must be recognised. A flip in a file that is
+// read in parts may cause an error, but no crash, no hang, and no state that
+// mixes pages.
 func TestPromise7_NoSilentCorruption(t *testing.T) { bothWays(t, testPromise7_NoSilentCorruption) }
 
 func testPromise7_NoSilentCorruption(t *testing.T) {
@@ -322,7 +325,7 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 	}
 }
 
-// discardTB is a test whose log goes nowhere.
+// discardTB is a test that discards its log.
 type discardTB struct{ testing.TB }
 
 func (discardTB) Output() io.Writer { return io.Discard }
@@ -331,7 +334,7 @@ func (discardTB) Output() io.Writer { return io.Discard }
 type flipClient struct {
 	litestream.ReplicaClient
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	min, max ltx.TXID
 	offset   int64
 	xor      byte
@@ -361,8 +364,8 @@ func (c *flipClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXI
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
-// TestPromise9_BoundedWaiting hangs storage for ever and expects every
-// operation to end within its limit, and VFS.Close to end everything.
+// TestPromise9_BoundedWaiting makes storage hang for ever, and checks that
+// every operation ends within its limit and that VFS.Close ends everything.
 func TestPromise9_BoundedWaiting(t *testing.T) { bothWays(t, testPromise9_BoundedWaiting) }
 
 func testPromise9_BoundedWaiting(t *testing.T) {
@@ -396,7 +399,7 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		fault := decorate.NewFault(store)
 		vfsName, _ := newVFS(t, fault, &litestream.Options{
 			ReadTimeout: limit, PollInterval: -1, CacheSize: uncached,
-			HydrationRateLimit: 100_000, // or the query may need no storage
+			HydrationRateLimit: 100_000, // without a limit the query may need no storage
 		})
 		conn := openConn(t, vfsName, "app.db")
 		mustQuery(t, conn, "SELECT 1 FROM t LIMIT 1")
@@ -419,7 +422,7 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		fault := decorate.NewFault(store)
 		vfsName, vfs := newVFS(t, fault, &litestream.Options{
 			OpenTimeout: -1, ReadTimeout: -1, PollInterval: fastPoll, CacheSize: uncached,
-			HydrationRateLimit: 100_000, // or the query may need no storage
+			HydrationRateLimit: 100_000, // without a limit the query may need no storage
 			NewClient:          func(string) (litestream.ReplicaClient, error) { return fault, nil },
 		})
 		before := runtime.NumGoroutine()

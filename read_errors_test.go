@@ -23,14 +23,15 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// scanBig reads every page of what bigReplica makes; scanned is what it gives.
+// scanBig reads every page of the database that bigReplica makes; scanned is
+// its result.
 const (
 	scanBig = "SELECT count(*), sum(length(x)), sum(y) FROM big"
 	scanned = "80|320000|3240"
 )
 
-// bigReplica is one whose pages are read one by one, each from storage: there
-// is no cache.
+// bigReplica makes a replica whose pages are read one by one from storage,
+// because nothing is cached.
 func bigReplica(t *testing.T, opts litestream.Options) (client *memory.ReplicaClient, fault *decorate.Fault, conn *sql.Conn, log *testlog.Buffer) {
 	t.Helper()
 	client = memoryClient()
@@ -47,7 +48,7 @@ func bigReplica(t *testing.T, opts litestream.Options) (client *memory.ReplicaCl
 	return client, fault, conn, log
 }
 
-// wantFailure wants the text of an error in status and log.
+// wantFailure checks that the status and the log hold the text of an error.
 func wantFailure(t testing.TB, conn *sql.Conn, log *testlog.Buffer, texts ...string) {
 	t.Helper()
 	e := status(t, conn).LastError
@@ -61,7 +62,7 @@ func wantFailure(t testing.TB, conn *sql.Conn, log *testlog.Buffer, texts ...str
 	}
 }
 
-// TestRead_Transient has reads fail in the ways that go away. Nobody notices.
+// TestRead_Transient makes reads fail in transient ways. No query notices.
 func TestRead_Transient(t *testing.T) {
 	for name, rule := range map[string]decorate.Rule{
 		"fails":          {Err: errDown},
@@ -93,8 +94,8 @@ func TestRead_Transient(t *testing.T) {
 	}
 }
 
-// TestRead_Permanent fails at once. SQLite ends a transaction for that; the
-// next one works when storage lets it.
+// TestRead_Permanent makes reads fail permanently, and a query fails at once.
+// SQLite then ends the transaction. The next one works when storage does.
 func TestRead_Permanent(t *testing.T) {
 	_, fault, conn, log := bigReplica(t, litestream.Options{ReadTimeout: time.Hour})
 	for range 2 {
@@ -118,7 +119,8 @@ func TestRead_Permanent(t *testing.T) {
 	}
 }
 
-// TestRead_Timeout bounds a read that hangs or never succeeds by ReadTimeout.
+// TestRead_Timeout checks that ReadTimeout bounds a read that hangs or never
+// succeeds.
 func TestRead_Timeout(t *testing.T) {
 	for name, c := range map[string]struct {
 		rule decorate.Rule
@@ -141,14 +143,15 @@ func TestRead_Timeout(t *testing.T) {
 			wantFailure(t, conn, log, c.text, "0/000000000000000")
 			wantCode(t, conn, "PRAGMA litestream_txid = '0000000000000001'", sqlite3.ErrIoErr)
 			remove()
-			// On a busy machine a healthy read may take longer than that, too.
+			// On a busy machine a healthy read may exceed that limit, too.
 			waitFor(t, "reads to work again", func() bool { return result(conn, scanBig) == scanned })
 		})
 	}
 }
 
-// TestRead_Corrupt breaks one frame of a file after the database was opened:
-// its page is an error that names the file, the others are as they were.
+// TestRead_Corrupt damages one frame of a file after the database was opened.
+// Reads of its page return an error that names the file, and other pages are
+// unaffected.
 func TestRead_Corrupt(t *testing.T) {
 	for name, damage := range map[string]func(frame []byte){
 		"page number": func(f []byte) { f[3] ^= 1 },
@@ -206,8 +209,8 @@ func TestRead_Corrupt(t *testing.T) {
 	}
 }
 
-// TestRead_SharedFailure has connections wait for one fetch that fails: each
-// gets an error, none hangs, and all go on.
+// TestRead_SharedFailure has connections wait for one fetch that fails. Each
+// gets an error, none hangs, and all of them work afterwards.
 func TestRead_SharedFailure(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
@@ -252,7 +255,7 @@ func TestRead_SharedFailure(t *testing.T) {
 	}
 }
 
-// TestUnlocked has SQLite take no locks: the first view is the only one.
+// TestUnlocked has SQLite take no locks: a connection keeps its first view.
 func TestUnlocked(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})

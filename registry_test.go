@@ -16,7 +16,7 @@ import (
 	_ "github.com/ltxvfs/litestream/s3"
 )
 
-// A URL of which something would be dropped is an error, at every store, which
+// A URL with a part that would be ignored is an error in every store. The error
 // shows nothing of the URL.
 func TestReplicaURL_Malformed(t *testing.T) {
 	const secret = "s3cr3t"
@@ -52,15 +52,15 @@ func TestReplicaURL_Malformed(t *testing.T) {
 	}
 }
 
-// A parameter of a replica_url that SQLite takes for one of the file name is
-// an error, and no replica elsewhere.
+// A parameter of a replica_url that SQLite takes for a parameter of the file
+// name is an error, and does not lead to another replica.
 func TestReplicaURL_StrayParameters(t *testing.T) {
 	litestream.RegisterReplicaClientFactory("stray", func(_, _, _ string, _ url.Values, _ *url.Userinfo) (litestream.ReplicaClient, error) {
 		return nil, fs.ErrInvalid
 	})
 	for _, tt := range []struct {
 		params map[string]string
-		want   string // "": none
+		want   string // "": no error
 	}{
 		{map[string]string{"replica_url": "stray://b/p?endpoint=http://minio:9000", "region": "eu-west-1"}, `"region"`},
 		{map[string]string{"replica_url": "stray://b/p?part-size=1MiB", "endpoint": "http://gcs", "mode": "ro"}, `"endpoint"`},

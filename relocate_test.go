@@ -17,8 +17,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
-// TestRefresh_RacesPoll has a poll bring a file that the listing of a refresh
-// does not have: it was made before.
+// TestRefresh_RacesPoll has a poll bring a file that is missing from the
+// listing of a refresh, because the listing was made earlier.
 func TestRefresh_RacesPoll(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
@@ -48,8 +48,8 @@ func TestRefresh_RacesPoll(t *testing.T) {
 	wantPages(t, p, db, news, 1, 2, 3)
 }
 
-// TestFind_DespiteGap misses transactions after a state. That is no harm to
-// the state, whose files were compacted.
+// TestFind_DespiteGap removes transactions that follow a state. The state
+// itself is unaffected, because its files were compacted.
 func TestFind_DespiteGap(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 5)
@@ -67,7 +67,7 @@ func TestFind_DespiteGap(t *testing.T) {
 	}
 }
 
-// TestFind_DespiteCorruptNews cannot read the file after a state.
+// TestFind_DespiteCorruptNews damages the file that follows a state.
 func TestFind_DespiteCorruptNews(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 5)
@@ -88,8 +88,8 @@ func TestFind_DespiteCorruptNews(t *testing.T) {
 	}
 }
 
-// TestFind_EncodedAgain has a file replaced by the same transactions in
-// another encoding: frames lie elsewhere.
+// TestFind_EncodedAgain replaces a file by the same transactions in another
+// encoding, so that frames lie at other offsets.
 func TestFind_EncodedAgain(t *testing.T) {
 	for _, polled := range []bool{false, true} {
 		client := newHookClient()
@@ -107,8 +107,8 @@ func TestFind_EncodedAgain(t *testing.T) {
 	}
 }
 
-// TestFind_ListedButMissing has a store that lists a file and does not have
-// it. Reads say so, soon and by a bounded number of requests.
+// TestFind_ListedButMissing has a store that lists a file without having it.
+// Reads report this soon and after a bounded number of requests.
 func TestFind_ListedButMissing(t *testing.T) {
 	client := newHookClient()
 	counterPrimary(t, client, 3)
@@ -139,8 +139,8 @@ func TestFind_ListedButMissing(t *testing.T) {
 	})
 }
 
-// TestFind_LoadsOnce has many readers of an old state look for pages of one
-// deleted file, which lie in one other.
+// TestFind_LoadsOnce has many readers of an old state look for pages of a
+// deleted file. All of these pages lie in one other file.
 func TestFind_LoadsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const commit, readers = 200, 64

@@ -36,9 +36,9 @@ func eachFile(t *testing.T, client *file.ReplicaClient, do func(name string) err
 	}
 }
 
-// TestRefresh_SameHistory replaces files by others of the same transactions,
-// as copies and tools do. That is no new history: transactions go on, and
-// once a poll has looked into it, polls cost what they did.
+// TestRefresh_SameHistory replaces files by others of the same transactions, as
+// copies and tools do. The history stays the same: transactions continue, and
+// after a poll has checked the files, polls cost what they did before.
 func TestRefresh_SameHistory(t *testing.T) {
 	touch := func(name string) error { return os.Chtimes(name, time.Time{}, time.Now()) }
 	rewrite := func(name string) error {
@@ -113,8 +113,8 @@ func TestRefresh_SameHistory(t *testing.T) {
 	}
 }
 
-// TestPromise7_ReplicaEmptied finds no file any more. What is known stays,
-// polls say what is the matter, and all is well when the files are back.
+// TestPromise7_ReplicaEmptied removes every file. The known state stays, polls
+// report the problem, and everything works when the files are back.
 func TestPromise7_ReplicaEmptied(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
@@ -142,7 +142,8 @@ func TestPromise7_ReplicaEmptied(t *testing.T) {
 }
 
 // replace begins a replica anew with another history of n transactions, in
-// which every page is another. It must not be compared with counterPrimary's by size.
+// which every page differs. Its files may differ in size from those of
+// counterPrimary.
 func replace(t *testing.T, client *hookClient, p *ltxtest.Primary, n int) *ltxtest.Primary {
 	t.Helper()
 	for level := range view.Levels {
@@ -156,7 +157,8 @@ func replace(t *testing.T, client *hookClient, p *ltxtest.Primary, n int) *ltxte
 	return q
 }
 
-// wantOwn reads pages of a view, each of which must be the primary's or an error.
+// wantOwn reads pages of a view. Each read must return the primary's page or an
+// error.
 func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos ...uint32) {
 	t.Helper()
 	image := p.Image(v.TXID)
@@ -168,9 +170,9 @@ func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos
 	}
 }
 
-// TestFind_NotInAnotherHistory begins a replica anew, where something is
-// still missing. The new files lead to the transaction that a view is of, but are
-// none of its.
+// TestFind_NotInAnotherHistory begins a replica anew while a page is still
+// missing. The new files reach the transaction of a view, but do not belong to
+// its history.
 func TestFind_NotInAnotherHistory(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
@@ -193,8 +195,8 @@ func TestFind_NotInAnotherHistory(t *testing.T) {
 	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
-// TestRefresh_UnknownHistory cannot read the header that would tell whose
-// the files are. Until it can, none of them is used.
+// TestRefresh_UnknownHistory fails reads of the header that tells to which
+// history the files belong. None of the files is used until it can be read.
 func TestRefresh_UnknownHistory(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
@@ -223,15 +225,15 @@ func TestRefresh_UnknownHistory(t *testing.T) {
 	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
-// TestTravel_IntoAnotherHistory travels after the replica was begun anew, before any poll
-// has noticed. Pages of both histories bear the same numbers.
+// TestTravel_IntoAnotherHistory travels after the replica was begun anew,
+// before any poll has noticed. Pages of both histories have the same numbers.
 func TestTravel_IntoAnotherHistory(t *testing.T) {
 	for _, byTime := range []bool{false, true} {
 		t.Run(fmt.Sprintf("by time=%v", byTime), func(t *testing.T) {
 			client := newHookClient()
 			p := counterPrimary(t, client, 3)
 			db := openHere(t, client, Options{CacheSize: 512 << 10})
-			db.pages.Reset(uint32(p.PageSize())) // nothing is known
+			db.pages.Reset(uint32(p.PageSize())) // no page is cached
 			v := db.Current.Load()
 			q := replace(t, client, p, 6)
 			var past *view.View
@@ -252,7 +254,7 @@ func TestTravel_IntoAnotherHistory(t *testing.T) {
 }
 
 // TestRefresh_RestartRacesPoll publishes a view while another history is
-// being loaded.
+// loading.
 func TestRefresh_RestartRacesPoll(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
@@ -280,13 +282,14 @@ func TestRefresh_RestartRacesPoll(t *testing.T) {
 }
 
 // TestRefresh_SnapshotTakenAgain lets an idle primary take its daily snapshot
-// once more: another object, with another timestamp, of the same history.
+// again. That is another object with another timestamp, but of the same
+// history.
 func TestRefresh_SnapshotTakenAgain(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 5)
 	p.DeleteLevelBelow(0, p.Snapshot()+1)
 	db := openHere(t, client, Options{CacheSize: -1})
-	v := db.Current.Load() // of an open transaction
+	v := db.Current.Load() // an open transaction has pinned this view
 	p.Advance(24 * time.Hour)
 	p.Snapshot()
 	for range 2 {
@@ -299,7 +302,7 @@ func TestRefresh_SnapshotTakenAgain(t *testing.T) {
 	}
 	wantPages(t, p, db, v, 1, 2, 3)
 
-	// A snapshot of another database is not the same, whatever its size.
+	// A snapshot of another database differs, whatever its size is.
 	for _, page := range [][]byte{fakePage(3, 'b'), []byte(strings.Repeat("another database", fakePageSize/16))} {
 		client := newHookClient()
 		k := view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 5}
@@ -322,8 +325,8 @@ func TestRefresh_SnapshotTakenAgain(t *testing.T) {
 	}
 }
 
-// TestTravel_DuringRestart replaces the replica while a travel reads files of
-// a plan that was made before.
+// TestTravel_DuringRestart replaces the replica while a travel reads the files
+// of an earlier plan.
 func TestTravel_DuringRestart(t *testing.T) {
 	client := newHookClient()
 	old := counterPrimary(t, client, 4)
@@ -363,8 +366,9 @@ func TestTravel_DuringRestart(t *testing.T) {
 	wantPages(t, p, db, v, 1, 2)
 }
 
-// TestPromise8_RestartRefused replaces the replica by one with smaller pages while
-// somebody writes. The view stays for now, and so does the bound of its cache.
+// TestPromise8_RestartRefused replaces the replica by one with smaller pages
+// while a connection writes. The view stays for now, and so does the bound of
+// its cache.
 func TestPromise8_RestartRefused(t *testing.T) {
 	client := newHookClient()
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -389,8 +393,9 @@ func TestPromise8_RestartRefused(t *testing.T) {
 	}
 }
 
-// TestPromise7_PastOfNothing looks at the past of what was made since the database was
-// opened empty, and is replaced before anybody polls.
+// TestPromise7_PastOfNothing opens an empty replica, on which a primary then
+// makes a database. Another primary replaces it before any poll. The test
+// travels to the past of both.
 func TestPromise7_PastOfNothing(t *testing.T) {
 	client := newHookClient()
 	db := openHere(t, client, Options{WriteEnabled: true, PollInterval: -1})

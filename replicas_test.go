@@ -20,8 +20,9 @@ import (
 	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
-// Replicas written by a real Litestream primary: those in testdata, and more
-// and larger ones in a folder beside the project where there is one.
+// These replicas were written by a real Litestream primary. Some are in
+// testdata; more and larger ones are in a folder beside the project, if it
+// exists.
 const (
 	ownReplicas    = "testdata/replicas"
 	sharedReplicas = "../shared/replicas"
@@ -46,7 +47,7 @@ type manifest struct {
 		AtOrBefore    string `json:"at_or_before_txid"`
 	}
 
-	// Of broken replicas.
+	// Fault is set for broken replicas only.
 	Fault struct {
 		File         string
 		FileChecksum string `json:"file_checksum"`
@@ -79,7 +80,8 @@ func readManifest(t testing.TB, dir string) (m manifest) {
 	return m
 }
 
-// replicaDir returns the folder of a replica, in testdata or the shared folder.
+// replicaDir returns the folder of a replica in testdata or in the shared
+// folder.
 func replicaDir(t testing.TB, name string) string {
 	t.Helper()
 	for _, root := range []string{ownReplicas, sharedReplicas} {
@@ -96,8 +98,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// copyReplica copies a replica to a folder of the test's, over whatever is
-// there, with file times as its manifest has them.
+// copyReplica copies a replica to a folder of the test and overwrites what is
+// there. File times are those of the manifest.
 func copyReplica(t testing.TB, to string, dirs ...string) string {
 	t.Helper()
 	for _, dir := range dirs {
@@ -155,8 +157,8 @@ var replicaNames = []string{
 	"overlap", "overlap-from-one", "blockmap", "old-frames", "snapshot-only",
 }
 
-// TestReplicas_AnswerAsManifest reads every state that the manifests list, by
-// TXID, and compares rows, size, and the whole database file.
+// TestReplicas_AnswerAsManifest reads every state that the manifests list by
+// TXID, and compares rows, size and the whole database file.
 func TestReplicas_AnswerAsManifest(t *testing.T) {
 	for _, name := range replicaNames {
 		t.Run(name, func(t *testing.T) {
@@ -232,8 +234,8 @@ func hashTable(t testing.TB, q querier, table string) (int, string) {
 	return rows, hex.EncodeToString(sum[:])
 }
 
-// TestReplicas_ByTime travels to every time that the manifests list, also
-// with the files' own times lost.
+// TestReplicas_ByTime travels to every time that the manifests list, both with
+// and without the files' own times.
 func TestReplicas_ByTime(t *testing.T) {
 	for _, name := range replicaNames {
 		for _, lost := range []bool{false, true} {
@@ -296,9 +298,9 @@ func brokenCases(t testing.TB) []string {
 	return names
 }
 
-// TestReplicas_Broken opens and reads replicas with one fault each. What does not need the faulty
-// file must answer as the healthy replica; what does must be an error that
-// names the file, never wrong rows.
+// TestReplicas_Broken opens and reads replicas with one fault each. States that
+// do not need the faulty file must equal those of the healthy replica. The
+// others must be an error that names the file, never wrong rows.
 func TestReplicas_Broken(t *testing.T) {
 	baseDir := filepath.Join(ownReplicas, "broken", "base")
 	base := readManifest(t, baseDir)
@@ -338,8 +340,8 @@ func TestReplicas_Broken(t *testing.T) {
 				return
 			}
 
-			// Intact states are reached from a replica whose latest is intact,
-			// before the rest appears.
+			// Intact states are reached from a replica whose latest state is
+			// intact, before the other files appear.
 			hidden := make(map[string]string)
 			for _, f := range base.Files {
 				if txid := filepath.Base(f.Path)[17:33]; txid > m.IntactTXIDs[len(m.IntactTXIDs)-1] && exists(filepath.Join(dir, f.Path)) {

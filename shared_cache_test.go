@@ -17,10 +17,11 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
-// TestSharedCache: connections with SQLite's shared cache have one file together. One
-// that travels would take the others along, and replicas with one file name would show each
-// other's pages. So a replica cannot be opened with it, by parameter, by ATTACH or because it
-// is the process's default. All else can.
+// TestSharedCache checks that a replica cannot be opened with SQLite's shared
+// cache: neither by parameter, nor by ATTACH, nor because it is the default of
+// the process. Connections with a shared cache share one file, so one that
+// travels would take the others along, and replicas with the same file name
+// would show each other's pages. Other files can be opened with it.
 func TestSharedCache(t *testing.T) {
 	client := memoryClient()
 	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
@@ -66,7 +67,7 @@ func TestSharedCache(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// Local files share theirs.
+	// Local files share their cache.
 	local := filepath.Join(t.TempDir(), "local.db")
 	a, b := openConn(t, vfsName, local, "mode=rwc"), openConn(t, vfsName, local)
 	mustExec(t, a, "CREATE TABLE t (x); PRAGMA read_uncommitted = 1; BEGIN; INSERT INTO t VALUES (1)")
@@ -78,7 +79,7 @@ func TestSharedCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	allowed()
-	runtime.LockOSThread() // what else has to do with names does not count
+	runtime.LockOSThread() // so that other work with names does not count
 	defer runtime.UnlockOSThread()
 	for range 3 {
 		_ = vfs.Sync(t.Context(), "app.db")
@@ -90,7 +91,8 @@ func TestSharedCache(t *testing.T) {
 	}
 }
 
-// TestSharedCache_Flag: an adapter can tell by the flag that SQLite itself keeps from a VFS.
+// TestSharedCache_Flag checks that an adapter can recognise a shared cache by
+// the flag that SQLite itself hides from a VFS.
 func TestSharedCache_Flag(t *testing.T) {
 	client := memoryClient()
 	numberedReplica(t, client, 1)
@@ -115,7 +117,7 @@ func TestSharedCache_Flag(t *testing.T) {
 	}
 }
 
-// TestSharedCache_Travel is what would happen with it.
+// TestSharedCache_Travel shows what would happen with a shared cache.
 func TestSharedCache_Travel(t *testing.T) {
 	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
 	db := openDB(t, vfsName, "app.db", "cache=shared")

@@ -54,7 +54,7 @@ func sqliteCode(t testing.TB, err error) sqlite3.ErrNo {
 	return e.Code
 }
 
-// wantCode runs a statement that must fail with a code.
+// wantCode runs a statement that must fail with the given code.
 func wantCode(t testing.TB, q querier, query string, want sqlite3.ErrNo) error {
 	t.Helper()
 	got, err := queryText(q, query)
@@ -66,7 +66,7 @@ func wantCode(t testing.TB, q querier, query string, want sqlite3.ErrNo) error {
 	return err
 }
 
-// result is what a statement gives, rows or error, for comparison.
+// result returns what a statement gives, rows or error, as text for comparison.
 func result(q querier, query string) string {
 	s, err := queryText(q, query)
 	if err != nil {
@@ -75,7 +75,7 @@ func result(q querier, query string) string {
 	return s
 }
 
-// richSchema has one of each thing that SQLite reads in its own way.
+// richSchema has one of each kind of object that SQLite reads in its own way.
 const richSchema = `
 CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, price REAL, data BLOB, cents INT AS (price * 100) STORED);
 CREATE TABLE tag (item INT REFERENCES item, tag TEXT, PRIMARY KEY (item, tag)) WITHOUT ROWID;
@@ -94,8 +94,9 @@ INSERT INTO text SELECT name, 'the body of ' || name || ' says ' || (id % 13) FR
 INSERT INTO box SELECT id, id % 10, id % 10 + 2, id % 7, id % 7 + 1 FROM item;
 `
 
-// richPrimary has a database with a bit of everything, of page size 1024 and
-// not in WAL mode, as plain SQLite would have to be told to read a copy of it.
+// richPrimary has a database with a bit of everything. Its page size is 1024.
+// It is not in WAL mode, because plain SQLite would need a parameter to read a
+// copy of a WAL database.
 func richPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 	p := ltxtest.New(t, store, ltxtest.Options{PageSize: 1024, Rollback: true})
 	p.Exec(richSchema)
@@ -104,8 +105,8 @@ func richPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 	return p
 }
 
-// TestSQL_SameAsPlain runs a session on the VFS and on a plain read-only file
-// of the same content. Results and errors are the same.
+// TestSQL_SameAsPlain runs the same session on the VFS and on a plain read-only
+// file of the same content. Results and errors are the same.
 func TestSQL_SameAsPlain(t *testing.T) {
 	client := memoryClient()
 	p := richPrimary(t, client)
@@ -130,7 +131,7 @@ func TestSQL_SameAsPlain(t *testing.T) {
 		"SELECT name FROM item ORDER BY substr(name, -1), random() * 0, name",
 		"PRAGMA integrity_check", "PRAGMA quick_check", "PRAGMA foreign_key_check", "PRAGMA table_xinfo(item)",
 
-		// PRAGMAs that are not ours go to SQLite.
+		// SQLite handles PRAGMAs that are not ours.
 		"PRAGMA cache_size", "PRAGMA cache_size = -64", "PRAGMA cache_size", "PRAGMA foreign_keys", "PRAGMA foreign_keys = on",
 		"PRAGMA foreign_keys", "PRAGMA no_such_pragma", "PRAGMA no_such_pragma = 1",
 		"PRAGMA synchronous", "PRAGMA locking_mode", "PRAGMA compile_options",
@@ -143,12 +144,12 @@ func TestSQL_SameAsPlain(t *testing.T) {
 		"CREATE VIRTUAL TABLE vt USING fts4 (x)", "PRAGMA incremental_vacuum",
 		"PRAGMA main.integrity_check",
 
-		// Transactions that only read.
+		// These transactions only read.
 		"BEGIN", "SELECT count(*) FROM item", "SAVEPOINT a", "SELECT count(*) FROM tag", "RELEASE a", "COMMIT",
 		"BEGIN IMMEDIATE", "INSERT INTO item (name) VALUES ('x')", "SELECT count(*) FROM item", "ROLLBACK",
 		"BEGIN EXCLUSIVE", "SELECT count(*) FROM item", "COMMIT",
 
-		// What is not written to the database.
+		// These statements do not write to the database.
 		"CREATE TEMP TABLE tt AS SELECT id, name FROM item", "CREATE INDEX temp.ti ON tt (name)", "UPDATE tt SET name = name || id WHERE id < 50",
 		"BEGIN", "DELETE FROM tt WHERE id > 20", "SAVEPOINT s", "DELETE FROM tt", "ROLLBACK TO s", "SELECT count(*), max(name) FROM tt", "ROLLBACK",
 		"SELECT count(*), max(name) FROM tt", "SELECT i.name FROM item i JOIN tt ON tt.id = i.id AND tt.name <> i.name ORDER BY 1",
@@ -165,8 +166,8 @@ func TestSQL_SameAsPlain(t *testing.T) {
 	}
 }
 
-// TestSQL_JournalMode sets every journal mode: none makes the database
-// unreadable, and none is WAL, for which there is no shared memory.
+// TestSQL_JournalMode sets every journal mode. None makes the database
+// unreadable, and none results in WAL, for which there is no shared memory.
 func TestSQL_JournalMode(t *testing.T) {
 	for _, rollback := range []bool{false, true} {
 		t.Run(fmt.Sprintf("rollback=%v", rollback), func(t *testing.T) {
@@ -194,8 +195,8 @@ func TestSQL_JournalMode(t *testing.T) {
 	}
 }
 
-// TestSQL_WritesAreRefused wants the code and text that programs look for,
-// whatever the client asks of its connection.
+// TestSQL_WritesAreRefused checks for the code and text that programs look for,
+// whatever mode the connection is opened with.
 func TestSQL_WritesAreRefused(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -209,7 +210,7 @@ func TestSQL_WritesAreRefused(t *testing.T) {
 				t.Errorf("%v: %s: %v", params, query, err)
 			}
 		}
-		if strings.Join(params, "") == "mode=ro" { // SQLite knows it for a read transaction then
+		if strings.Join(params, "") == "mode=ro" { // SQLite then knows that the transaction only reads
 			mustExec(t, conn, "BEGIN IMMEDIATE")
 			mustExec(t, conn, "COMMIT")
 		}
@@ -219,8 +220,8 @@ func TestSQL_WritesAreRefused(t *testing.T) {
 	}
 }
 
-// TestSQL_VacuumInto makes a local copy, also of a past state, that plain
-// SQLite opens.
+// TestSQL_VacuumInto makes a local copy, also of a past state, and opens it
+// with plain SQLite.
 func TestSQL_VacuumInto(t *testing.T) {
 	client := memoryClient()
 	p := richPrimary(t, client)
@@ -243,7 +244,7 @@ func TestSQL_VacuumInto(t *testing.T) {
 			t.Errorf("%s: page size is %s", txid, got)
 		}
 		mustExec(t, plain, "INSERT INTO item (name) VALUES ('mine')")
-		wantCode(t, conn, "VACUUM INTO '"+path+"'", sqlite3.ErrError) // it exists
+		wantCode(t, conn, "VACUUM INTO '"+path+"'", sqlite3.ErrError) // the file exists
 		wantCode(t, conn, "VACUUM INTO '"+filepath.Join(t.TempDir(), "no", "folder.db")+"'", sqlite3.ErrCantOpen)
 		if got := mustQuery(t, conn, rows); got != want {
 			t.Errorf("%s: rows differ on the replica after a VACUUM INTO", txid)
@@ -252,7 +253,7 @@ func TestSQL_VacuumInto(t *testing.T) {
 }
 
 // TestSQL_Spills sorts, indexes and stores more than the page cache and
-// tempSpill hold. The files that takes are never to be seen by name.
+// tempSpill hold. The files that it spills to are never visible by name.
 func TestSQL_Spills(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -290,8 +291,8 @@ func TestSQL_Spills(t *testing.T) {
 		t.Errorf("integrity check of temp: %s", got)
 	}
 
-	// They did spill: where there is no disk, the same is an error, and the
-	// connection goes on.
+	// The statements did spill: without a disk the same statement is an error,
+	// and the connection still works.
 	defer litestream.TempFolders(filepath.Join(dir, "missing"))()
 	conn = openConn(t, vfsName, "app.db")
 	tune(conn)
@@ -301,7 +302,8 @@ func TestSQL_Spills(t *testing.T) {
 	}
 }
 
-// TestSQL_DataVersion changes with the primary's news, and only with them.
+// TestSQL_DataVersion checks that data_version changes when the primary
+// commits, and only then.
 func TestSQL_DataVersion(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -331,7 +333,7 @@ func TestSQL_DataVersion(t *testing.T) {
 		}
 	}
 
-	// To travel is news, too.
+	// Travel changes it, too.
 	before := version()
 	mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000001'")
 	if got := version(); got == before {

@@ -21,12 +21,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata/traces")
 
-// latency is what each request takes in the traced tests. The clock stands still
-// otherwise, so calls of one wave are those that do not wait for each other.
+// latency is what each request takes in the traced tests. The clock otherwise
+// stands still, so the calls of one wave are those that do not wait for each
+// other.
 const latency = 20 * time.Millisecond
 
 // TestTraces compares the requests of common operations on the sandwiches
-// with golden files, wave by wave: a wave is one round trip.
+// database with golden files, wave by wave. A wave is one round trip.
 func TestTraces(t *testing.T) {
 	source := replicaDir(t, "sandwiches")
 	dir := copyReplica(t, t.TempDir(), source)
@@ -54,7 +55,7 @@ func TestTraces(t *testing.T) {
 					waves[name] = len(decorate.Waves(events))
 					c := trace.Counts()
 					fmt.Fprintf(&b, "# %s: %d round trips, %d lists, %d reads, %d bytes\n", name, waves[name], c.Lists, c.Reads, c.BytesRead)
-					if waves[name] > 20 { // polls: how many of each
+					if waves[name] > 20 { // for polls, the trace has the number of each call
 						b.WriteString(countLines(decorate.Format(events)))
 					} else {
 						b.WriteString(decorate.Format(events))
@@ -120,7 +121,7 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// golden compares text with a golden file, or writes that.
+// golden compares text with a golden file, or writes the file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", "traces", name+".txt")
@@ -142,7 +143,8 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// countLines prints each line, without its wave, once, with how often it came.
+// countLines prints each line once, without its wave, and with its number of
+// occurrences.
 func countLines(s string) string {
 	counts := make(map[string]int)
 	var lines []string
@@ -159,7 +161,7 @@ func countLines(s string) string {
 	return b.String()
 }
 
-// lineDiff lists the lines of only one of two texts.
+// lineDiff lists the lines that occur in only one of two texts.
 func lineDiff(want, got string) string {
 	var b strings.Builder
 	for _, side := range []struct{ mark, of, other string }{{"-", want, got}, {"+", got, want}} {
@@ -176,8 +178,8 @@ func lineDiff(want, got string) string {
 	return b.String()
 }
 
-// TestTraces_Fast compares the requests of scans and of what looks like none,
-// on a database much larger than what opening it reads.
+// TestTraces_Fast compares the requests of scans, and of reads that are not
+// scans, on a database much larger than what opening it reads.
 func TestTraces_Fast(t *testing.T) {
 	inner, _ := fastClient(t)
 	synctest.Test(t, func(t *testing.T) {

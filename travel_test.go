@@ -20,7 +20,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// travelFixture has a table n with the number of the transaction.
+// travelFixture makes a replica with a table n that holds the number of the
+// transaction.
 func travelFixture(t *testing.T, opts ltxtest.Options, txns int) (p *ltxtest.Primary, vfsName string, log *testlog.Buffer) {
 	t.Helper()
 	client := memoryClient()
@@ -40,7 +41,7 @@ func at(t testing.TB, q querier) string {
 	return mustQuery(t, q, "SELECT n FROM t")
 }
 
-// TestTravel_Times sets every form of a time.
+// TestTravel_Times travels by every form of a time.
 func TestTravel_Times(t *testing.T) {
 	client := memoryClient()
 	now := time.Now().UTC().Truncate(time.Second)
@@ -83,7 +84,8 @@ func TestTravel_Times(t *testing.T) {
 	}
 }
 
-// TestTravel_Refused leaves the view as it is, and says why in status and log.
+// TestTravel_Refused checks that a refused travel leaves the view unchanged,
+// and that status and log give the reason.
 func TestTravel_Refused(t *testing.T) {
 	p, vfsName, log := travelFixture(t, ltxtest.Options{}, 5)
 	conn := openConn(t, vfsName, "app.db")
@@ -124,7 +126,7 @@ func TestTravel_Refused(t *testing.T) {
 		refused("PRAGMA "+c.pragma+" = '"+c.value+"'", c.text)
 	}
 
-	// Not within a transaction, whatever the value.
+	// Travel is refused within a transaction, whatever the value is.
 	for _, begin := range []string{"BEGIN; SELECT n FROM t", "SAVEPOINT s; SELECT n FROM t"} {
 		mustExec(t, conn, begin)
 		at(t, conn)
@@ -151,8 +153,8 @@ func TestTravel_Refused(t *testing.T) {
 	}
 }
 
-// TestTravel_PerConnection has connections at several times at once, each
-// in a transaction, while the primary goes on.
+// TestTravel_PerConnection has several connections at different times at once,
+// each in a transaction, while the primary continues.
 func TestTravel_PerConnection(t *testing.T) {
 	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 6)
 	var conns []*sql.Conn
@@ -169,7 +171,8 @@ func TestTravel_PerConnection(t *testing.T) {
 		p.Exec("UPDATE t SET n = n + 1")
 		waitFor(t, "the follower to follow", func() bool { return at(t, follower) == fmt.Sprint(7+round) })
 		for i, conn := range conns {
-			// The last one travelled to what was current: it stays there.
+			// The last connection travelled to the state that was current then,
+			// and stays there.
 			if got := at(t, conn); got != fmt.Sprint(i+1) {
 				t.Errorf("connection at %d reads %s", i+1, got)
 			}
@@ -182,7 +185,7 @@ func TestTravel_PerConnection(t *testing.T) {
 		}
 	}
 
-	// One connection can hold two times against each other.
+	// One connection can compare two times.
 	conn := conns[0]
 	mustExec(t, conn, "ATTACH 'app.db' AS other")
 	mustExec(t, conn, "PRAGMA other.litestream_txid = '0000000000000004'")
@@ -194,8 +197,8 @@ func TestTravel_PerConnection(t *testing.T) {
 	}
 }
 
-// TestTravel_LatestFollows goes back and forth: after latest a connection
-// follows the primary as one that never travelled.
+// TestTravel_LatestFollows travels back and forth. After latest, a connection
+// follows the primary like one that never travelled.
 func TestTravel_LatestFollows(t *testing.T) {
 	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 3)
 	conn := openConn(t, vfsName, "app.db")
@@ -210,8 +213,8 @@ func TestTravel_LatestFollows(t *testing.T) {
 	}
 }
 
-// TestTravel_AnyState compares whole states, of a database that grows,
-// shrinks and changes its schema, in random order on one connection.
+// TestTravel_AnyState compares whole states in random order on one connection.
+// The database grows, shrinks and changes its schema.
 func TestTravel_AnyState(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{PageSize: 512})
@@ -259,8 +262,8 @@ func TestTravel_AnyState(t *testing.T) {
 }
 
 // TestTravel_PartlyExpiredLevel0 travels where retention has deleted the older
-// part of the files that a file of level 1 covers. What is left of them
-// leads nowhere, and is no gap.
+// part of the files that a file of level 1 covers. The remaining files cannot
+// be reached from any state, and are not reported as a gap.
 func TestTravel_PartlyExpiredLevel0(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
@@ -279,7 +282,7 @@ func TestTravel_PartlyExpiredLevel0(t *testing.T) {
 	for n := 4; n <= 14; n++ {
 		want := n
 		if n < 12 {
-			want = 4 // the newest of those before that are left
+			want = 4 // the newest earlier state that is left
 		}
 		mustExec(t, conn, "PRAGMA litestream_time = '"+p.Time(ltx.TXID(n)).Format(time.RFC3339Nano)+"'")
 		if got := at(t, conn); got != fmt.Sprint(want) {
@@ -288,8 +291,8 @@ func TestTravel_PartlyExpiredLevel0(t *testing.T) {
 	}
 }
 
-// TestTravel_RacesRetention deletes files between their listing and the
-// reading of their headers.
+// TestTravel_RacesRetention deletes files after they were listed and before
+// their headers are read.
 func TestTravel_RacesRetention(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)
@@ -300,7 +303,7 @@ func TestTravel_RacesRetention(t *testing.T) {
 	vfsName, _ := newVFS(t, fault, &litestream.Options{PollInterval: -1})
 	conn := openConn(t, vfsName, "app.db")
 	for _, c := range []struct {
-		first, last ltx.TXID // compacted
+		first, last ltx.TXID // range that is compacted
 		at          time.Time
 		want        string
 	}{
@@ -326,8 +329,8 @@ func TestTravel_RacesRetention(t *testing.T) {
 	}
 }
 
-// TestHistory lists just the points that the manifest has, with their times,
-// and every one can be travelled to.
+// TestHistory checks that the history lists exactly the points of the manifest,
+// with their times, and that each can be travelled to.
 func TestHistory(t *testing.T) {
 	for _, name := range []string{"sandwiches", "compacted", "snapshot-only", "overlap"} {
 		t.Run(name, func(t *testing.T) {
@@ -360,7 +363,7 @@ func TestHistory(t *testing.T) {
 }
 
 // TestHistory_LeavesOutWhatIsLost has transactions before the oldest snapshot
-// whose files hang in the air.
+// that no longer connect to any state.
 func TestHistory_LeavesOutWhatIsLost(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})

@@ -12,8 +12,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestPromise1_FileOfOneView looks at the file between SHARED and NONE,
-// while the view is replaced, through every method that SQLite has.
+// TestPromise1_FileOfOneView examines the file between SHARED and NONE while
+// the view is replaced, through every method that SQLite calls.
 func TestPromise1_FileOfOneView(t *testing.T) {
 	for _, pageSize := range []int{512, 65536} {
 		store := memory.NewReplicaClient()
@@ -56,7 +56,7 @@ func TestPromise1_FileOfOneView(t *testing.T) {
 	}
 }
 
-// TestConn_Reads reads at odd places.
+// TestConn_Reads reads at unusual offsets and lengths.
 func TestConn_Reads(t *testing.T) {
 	store := memory.NewReplicaClient()
 	p := ltxtest.New(t, store, ltxtest.Options{PageSize: 512})

@@ -48,7 +48,8 @@ func storeImage(t *testing.T, image []byte, pageSize int) *memory.ReplicaClient 
 	return store
 }
 
-// connOf returns a connection of a database that has pinned a view; nil for none.
+// connOf returns a connection of a database that has pinned a view, or nil if
+// there is none.
 func connOf(db *database, v *view.View) *Conn {
 	c := &Conn{db: db, log: db.log, predictor: pages.NewPredictor(db.prefetcher)}
 	c.pin(v)
@@ -61,8 +62,8 @@ func newTestVFS(t *testing.T, client ReplicaClient) *VFS {
 	return vfs
 }
 
-// fileAs reads all that a file has to tell: size, pages, and the parts of
-// page 1 that SQLite reads by themselves.
+// fileAs reads everything that a file can return: its size, its pages, and the
+// parts of page 1 that SQLite reads separately.
 func fileAs(t *testing.T, c *Conn) (content []byte, counter uint32) {
 	t.Helper()
 	size, err := c.FileSize()
@@ -107,8 +108,8 @@ func pageSizeOf(image []byte) int {
 	return 65536
 }
 
-// TestConn_WritesAreRefused: SQLite does not try, as the file is open for
-// reading only, but nothing depends on that.
+// TestConn_WritesAreRefused writes to a file that is open for reading only.
+// SQLite does not try this, but nothing depends on that.
 func TestConn_WritesAreRefused(t *testing.T) {
 	image := make([]byte, 512)
 	copy(image, dbheader.SqliteMagic)
@@ -167,7 +168,7 @@ func TestPageOne_SizeOfOldWriters(t *testing.T) {
 	copy(page, dbheader.SqliteMagic)
 	binary.BigEndian.PutUint16(page[dbheader.OffPageSize:], 512)
 	binary.BigEndian.PutUint32(page[dbheader.OffChangeCounter:], 9)
-	binary.BigEndian.PutUint32(page[dbheader.OffVersionValid:], 8) // so the size is not valid
+	binary.BigEndian.PutUint32(page[dbheader.OffVersionValid:], 8) // makes the size invalid
 	binary.BigEndian.PutUint32(page[dbheader.OffCommit:], 1234)
 	dbheader.Patch(page, 77, 5)
 	if got := binary.BigEndian.Uint32(page[dbheader.OffCommit:]); got != 5 {

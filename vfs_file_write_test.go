@@ -9,8 +9,8 @@ import (
 	"github.com/ltxvfs/litestream/internal/dbheader"
 )
 
-// newWriters returns two connections of a database of n pages that can be written
-// to. Page k holds bytes k.
+// newWriters returns two connections of a writable database of n pages. Page k
+// is filled with the byte k.
 func newWriters(t *testing.T, n int) (vfs *VFS, c, other *Conn) {
 	t.Helper()
 	var image []byte
@@ -53,7 +53,7 @@ func end(t *testing.T, c *Conn) {
 	c.EndRead()
 }
 
-// countUp writes page 1 with the next change counter, and a size.
+// countUp writes page 1 with the next change counter and a size of n pages.
 func countUp(t *testing.T, c *Conn, n int) {
 	t.Helper()
 	page := make([]byte, 512)
@@ -85,8 +85,8 @@ func wantByte(t *testing.T, what string, c *Conn, pgno int, want byte) {
 	}
 }
 
-// TestConn_Commit commits as drivers do that hear of commits. Others see each
-// commit, and nothing before.
+// TestConn_Commit commits like drivers that pass commits on. Other connections
+// see each commit, and nothing before it.
 func TestConn_Commit(t *testing.T) {
 	vfs, c, other := newWriters(t, 4)
 	begin(t, c)
@@ -127,7 +127,7 @@ func TestConn_Commit(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantByte(t, "second commit", other, 3, 30)
-	if err := c.Commit(true); err != nil { // of nothing
+	if err := c.Commit(true); err != nil { // an empty commit
 		t.Fatal(err)
 	}
 
@@ -167,7 +167,7 @@ func TestConn_FailedWrite(t *testing.T) {
 	if _, err := c.WriteAt(make([]byte, 100), 512); err == nil {
 		t.Fatal("a part of a page was written")
 	}
-	writePage(t, c, 2, 21) // to undo it, which is ignored
+	writePage(t, c, 2, 21) // tries to undo the write, and is ignored
 	wantByte(t, "after the failure", c, 2, 2)
 	if !c.IsRolledBack() {
 		t.Error("a transaction that failed can be committed")
@@ -188,8 +188,8 @@ func TestConn_FailedWrite(t *testing.T) {
 	wantByte(t, "the next transaction", other, 2, 22)
 }
 
-// TestConn_TruncateAfterSeal truncates to the size that the sealed commit has
-// anyway: that is one commit.
+// TestConn_TruncateAfterSeal truncates to the size that the sealed commit
+// already has. That makes no second commit.
 func TestConn_TruncateAfterSeal(t *testing.T) {
 	vfs, c, other := newWriters(t, 5)
 	begin(t, c)

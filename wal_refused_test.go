@@ -12,9 +12,10 @@ import (
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
-// TestWAL_Exclusive: with PRAGMA locking_mode=EXCLUSIVE SQLite tries WAL mode where there is
-// no shared memory, too. That is refused, and the database goes on, whether its file hears
-// of the locking mode and of the journal mode or not.
+// TestWAL_Exclusive checks that WAL mode is refused with PRAGMA
+// locking_mode=EXCLUSIVE, where SQLite tries it even without shared memory. The
+// database still works afterwards, whether or not its file is told of the
+// locking mode and of the journal mode.
 func TestWAL_Exclusive(t *testing.T) {
 	attached := func(t *testing.T, vfsName string) *sql.Conn {
 		conn := plainConn(t, ":memory:")
@@ -69,19 +70,20 @@ func testWALRefused(t *testing.T, open func(*testing.T, string) *sql.Conn, file,
 		mustExec(t, conn, "INSERT INTO "+database+".t SELECT max(x) + 1 FROM "+database+".t")
 	}
 	wantSQL(t, conn, "SELECT group_concat(x) FROM "+database+".t", "1,2,3")
-	// Where SQLite could not be told in time, it takes the mode for WAL until it is set.
+	// If SQLite could not be told in time, it takes the mode for WAL until the
+	// mode is set.
 	mustExec(t, conn, "PRAGMA "+database+".journal_mode = "+mode)
 	mustExec(t, conn, "VACUUM "+database)
 	mustExec(t, conn, "BEGIN; DELETE FROM "+database+".t; ROLLBACK; INSERT INTO "+database+".t VALUES (4)")
 	wantSQL(t, conn, "PRAGMA "+database+".integrity_check", "ok")
-	mustExec(t, conn, "PRAGMA locking_mode = NORMAL; SELECT 1 FROM "+database+".t") // gives the lock back
+	mustExec(t, conn, "PRAGMA locking_mode = NORMAL; SELECT 1 FROM "+database+".t") // releases the lock
 	mustExec(t, conn, "PRAGMA "+database+".litestream_sync")
 	readName, _ := newVFS(t, stores[file], nil)
 	wantSQL(t, openDB(t, readName, file), "SELECT group_concat(x) FROM t", "1,2,3,4")
 }
 
-// TestWAL_NotExclusive leaves the mode as it is, as before, so that programs which ask for
-// WAL mode wherever they are go on.
+// TestWAL_NotExclusive checks that the mode is left unchanged without an error,
+// so that programs which always ask for WAL mode still work.
 func TestWAL_NotExclusive(t *testing.T) {
 	vfsName, _ := newVFS(t, memoryClient(), writing())
 	conn := openConn(t, vfsName, "app.db")

@@ -11,8 +11,9 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// TestWrite_BackupOfWAL: a database in WAL mode is copied onto a replica by SQLite's
-// backup interface, with its mode, and the connection goes on.
+// TestWrite_BackupOfWAL copies a database in WAL mode onto a replica by
+// SQLite's backup interface. The copy has the same mode, and the connection
+// still works.
 func TestWrite_BackupOfWAL(t *testing.T) {
 	local, err := sql.Open("sqlite3", filepath.Join(t.TempDir(), "local.db"))
 	if err != nil {
@@ -54,8 +55,9 @@ func backup(t testing.TB, dst, src *sql.Conn) {
 	}
 }
 
-// TestWrite_BackupOfWALExclusive: onto a connection that keeps its lock, SQLite's backup of a
-// database in WAL mode is refused, for it could not go on after that.
+// TestWrite_BackupOfWALExclusive checks that SQLite's backup of a database in
+// WAL mode is refused on a connection that keeps its lock, because the
+// connection could not be used afterwards.
 func TestWrite_BackupOfWALExclusive(t *testing.T) {
 	src := plainConn(t, filepath.Join(t.TempDir(), "local.db"))
 	mustExec(t, src, "PRAGMA journal_mode = WAL; CREATE TABLE t (v); INSERT INTO t VALUES (1), (2)")

@@ -45,7 +45,8 @@ func TestWrite_PageSizes(t *testing.T) {
 	}
 }
 
-// TestWrite_KeepsWAL has a database that says it is in WAL mode go on saying so.
+// TestWrite_KeepsWAL checks that a database that says it is in WAL mode still
+// says so after a write.
 func TestWrite_KeepsWAL(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -64,7 +65,7 @@ func TestWrite_KeepsWAL(t *testing.T) {
 	}
 }
 
-// TestWrite_Hydration wants pages that were synced to be local without a read.
+// TestWrite_Hydration checks that synced pages are local without a read.
 func TestWrite_Hydration(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -92,7 +93,8 @@ func TestWrite_Hydration(t *testing.T) {
 	}
 }
 
-// TestWrite_VacuumPageSize is refused, and does no harm.
+// TestWrite_VacuumPageSize checks that a VACUUM with another page size is
+// refused without harm.
 func TestWrite_VacuumPageSize(t *testing.T) {
 	var log testlog.Buffer
 	vfsName, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.Logger = testlog.New(t, &log) }))
@@ -130,7 +132,8 @@ func TestWrite_Attached(t *testing.T) {
 	mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO b.t VALUES (2); COMMIT")
 	mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (3); INSERT INTO b.t VALUES (4); ROLLBACK")
 	wantSQL(t, db, "SELECT (SELECT group_concat(v) FROM main.t) || ' ' || (SELECT group_concat(v) FROM b.t)", "1 2")
-	// A local file would look for the super-journal after a crash, in vain; one of another VFS, too.
+	// After a crash a local file, and a file of another VFS, would look for the
+	// super-journal in vain.
 	other := filepath.Join(t.TempDir(), "other.db")
 	mustExec(t, db, "ATTACH 'file:"+other+"?vfs=unix' AS d; CREATE TABLE d.t (v)")
 	for _, schema := range []string{"c", "d"} {
@@ -152,8 +155,9 @@ func TestWrite_Attached(t *testing.T) {
 	}
 }
 
-// TestWrite_NoWAL: where SQLite thinks that there can be a WAL, as the lock is held for ever,
-// that is refused, and commits are no others than before.
+// TestWrite_NoWAL checks that WAL mode is refused where SQLite believes that it
+// is possible because the lock is held permanently. Commits still work as
+// before.
 func TestWrite_NoWAL(t *testing.T) {
 	vfsName, _ := newVFS(t, nil, writing())
 	name := "file:app.db?vfs=" + vfsName + "&replica_url=file://" + t.TempDir()
@@ -220,8 +224,8 @@ func TestWrite_AtRunTime(t *testing.T) {
 	}
 }
 
-// TestWrite_CatchesUp has a reader become a writer that has not seen what is
-// new.
+// TestWrite_CatchesUp turns write mode on for a connection that has not seen
+// the newest transactions.
 func TestWrite_CatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := memoryClient()
@@ -239,7 +243,7 @@ func TestWrite_CatchesUp(t *testing.T) {
 	})
 }
 
-// TestWrite_Travel looks at the past in a database that is written to.
+// TestWrite_Travel travels to the past of a database that is being written to.
 func TestWrite_Travel(t *testing.T) {
 	vfsName, _ := newVFS(t, memoryClient(), writing())
 	db, past := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
@@ -279,7 +283,7 @@ func TestWrite_BufferInUse(t *testing.T) {
 	}
 }
 
-// TestWrite_Clock has the clock of the writer be behind that of the replica.
+// TestWrite_Clock sets the clock of the writer behind that of the replica.
 func TestWrite_Clock(t *testing.T) {
 	client := memoryClient()
 	p := ltxtest.New(t, client, ltxtest.Options{})
@@ -299,8 +303,8 @@ func TestWrite_Clock(t *testing.T) {
 	}
 }
 
-// TestWrite_SyncOnCommit has many connections wait for the replica, which takes
-// a while to answer.
+// TestWrite_SyncOnCommit has many connections wait for a replica that answers
+// slowly.
 func TestWrite_SyncOnCommit(t *testing.T) {
 	client := decorate.NewTrace(decorate.NewLatency(memoryClient(), decorate.Latency{PerRequest: 20 * time.Millisecond}))
 	vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.SyncOnCommit = true }))
@@ -332,8 +336,8 @@ func TestWrite_SyncOnCommit(t *testing.T) {
 	}
 }
 
-// TestWrite_SyncOnCommitFails tells who commits that the replica does not have
-// it, and keeps it nevertheless.
+// TestWrite_SyncOnCommitFails checks that a commit whose upload fails returns
+// an error, and is kept nevertheless.
 func TestWrite_SyncOnCommitFails(t *testing.T) {
 	client := faulty()
 	vfsName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.SyncOnCommit, o.ReadTimeout = true, 200*time.Millisecond }))
@@ -353,13 +357,14 @@ func TestWrite_SyncOnCommitFails(t *testing.T) {
 	}
 	wantSQL(t, db, "SELECT v FROM t", "1")
 	close(down)
-	if err := vfs.Sync(t.Context(), "app.db"); err != nil { // after a delay, as it has failed before
+	if err := vfs.Sync(t.Context(), "app.db"); err != nil { // the sync begins after a delay, because the one before failed
 		t.Error(err)
 	}
 	wantSQL(t, db, "PRAGMA litestream_txid", "0000000000000002")
 }
 
-// TestWrite_Files leaves nothing open or behind of many syncs.
+// TestWrite_Files checks that many syncs leave no open file and no file on disk
+// behind.
 func TestWrite_Files(t *testing.T) {
 	open := func() int {
 		names, err := os.ReadDir("/proc/self/fd")
@@ -384,13 +389,13 @@ func collectGarbage() {
 	runtime.GC()
 }
 
-// listOnly is a replica that cannot create a file only if there is none.
+// listOnly is a replica without a create-only upload.
 type listOnly struct{ litestream.ReplicaClient }
 
-// TestWrite_WithoutCreate has two writers on a store that cannot keep them
-// apart: a look before each upload has to do.
+// TestWrite_WithoutCreate has two writers on a store without a create-only
+// upload. A listing before each upload must suffice to keep them apart.
 func TestWrite_WithoutCreate(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	var log testlog.Buffer
 	client := listOnly{memoryClient()}
 	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, &log) }))
@@ -448,8 +453,8 @@ func TestWrite_DownForAnHour(t *testing.T) {
 	})
 }
 
-// Everything works before the first commit of a new database, and after it, with
-// hydration in both ways.
+// Everything works before and after the first commit of a new database, with
+// and without hydration.
 func TestWrite_NothingYet(t *testing.T) {
 	for _, kept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("kept=%v", kept), func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// slowDelete is a client that takes a second to delete.
+// slowDelete is a client that takes a second for a delete.
 type slowDelete struct{ *storeFault }
 
 func (c slowDelete) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
@@ -41,11 +41,11 @@ func write(t *testing.T, client litestream.ReplicaClient, query string) {
 	}
 }
 
-// TestPromise6_LoserLeavesNothing has a writer lose just after it has made a file
-// of a transaction that was another's, which was compacted. It closes the database as soon as
-// it is told: its file is gone by then.
+// TestPromise6_LoserLeavesNothing has a writer lose just after it has created a
+// file for a transaction that another writer had made and compacted. The loser
+// closes its database as soon as it learns of this. By then its file is gone.
 func TestPromise6_LoserLeavesNothing(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := faulty()
 		write(t, client, "CREATE TABLE t (v)")
@@ -67,7 +67,7 @@ func TestPromise6_LoserLeavesNothing(t *testing.T) {
 			t.Errorf("sync: %v, want a conflict", err)
 		}
 		_ = db.Close()
-		_ = vfs.Close(context.Background()) // says it again
+		_ = vfs.Close(context.Background()) // returns the same error again
 		itr, err := client.LTXFiles(context.Background(), 0, 3, false)
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func readFile(t *testing.T, client *memory.ReplicaClient, level int, minTXID, ma
 	return string(b)
 }
 
-// lateList is a client that does something after an upload when files are listed.
+// lateList is a client that calls a hook at the first listing after an upload.
 type lateList struct {
 	*storeFault
 	uploaded bool
@@ -110,11 +110,12 @@ func (c *lateList) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileI
 	return c.storeFault.AllLTXFiles(ctx, useMetadata)
 }
 
-// TestPromise6_FollowedBeforeConfirmed has a sync upload a transaction, and fail before
-// it has looked whether that is the only one. Another writer goes on from the
-// transaction meanwhile: it is on the replica, and no conflict.
+// TestPromise6_FollowedBeforeConfirmed has a sync upload a transaction, and
+// fail before it has checked that no other writer made the same one. Another
+// writer meanwhile continues from the transaction. The transaction is on the
+// replica, so this is no conflict.
 func TestPromise6_FollowedBeforeConfirmed(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what a loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that a loser keeps goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := &lateList{storeFault: faulty()}
 		raw := client.ReplicaClient

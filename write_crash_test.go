@@ -25,13 +25,13 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// crashCopy is what a process would leave if it was killed at some moment.
+// crashCopy is what a process that is killed at some moment leaves.
 type crashCopy struct {
-	at     string // the moment
-	power  bool   // was lost, so that what was not synced may be damaged, and is kept
+	at     string // operation at which the process was killed
+	power  bool   // power was lost, so unsynced data may be damaged, and is kept
 	buffer string // path of the write buffer
 	client *memory.ReplicaClient
-	least  int64 // commits that were acknowledged
+	least  int64 // number of commits that were acknowledged
 }
 
 // cloneReplica copies all files of a replica.
@@ -62,7 +62,7 @@ func cloneReplica(t testing.TB, from *memory.ReplicaClient) *memory.ReplicaClien
 // crashes collects crash copies of a database in write mode.
 type crashes struct {
 	t      *testing.T
-	path   string // of the buffer
+	path   string // path of the write buffer
 	client *storeFault
 	acked  atomic.Int64
 
@@ -72,8 +72,8 @@ type crashes struct {
 	rng    *rand.Rand       // guarded by mu
 }
 
-// take makes a copy: of the files as they are, for a process that is killed;
-// and of what may be left of them when power is lost.
+// take makes two copies: one of the files as they are, for a killed process,
+// and one of what may remain of them after a loss of power.
 func (c *crashes) take(op string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,8 +128,9 @@ func tear(rng *rand.Rand, b []byte, from int) []byte {
 	return b
 }
 
-// TestPromise4_Crash and 5: a process is killed, or power is lost, at every
-// write and fsync of the write buffer, and before and after each upload.
+// TestPromise4_Crash also covers promise 5: a process is killed, or power is
+// lost, at every write and fsync of the write buffer, and before and after each
+// upload.
 func TestPromise4_Crash(t *testing.T) {
 	for _, c := range []struct{ journal, synchronous string }{{"DELETE", "FULL"}, {"MEMORY", "NORMAL"}, {"PERSIST", "EXTRA"}} {
 		t.Run(c.journal+" "+c.synchronous, func(t *testing.T) { testCrash(t, c.journal, c.synchronous) })
@@ -184,7 +185,7 @@ func reopen(t *testing.T, slot string, k crashCopy) {
 	setSlot(slot, vfs)
 	db := openConn(t, slot, "app.db")
 	defer db.Close()
-	n := int64(-1) // without the table
+	n := int64(-1) // the table does not exist
 	if mustQuery(t, db, "SELECT count(*) FROM sqlite_master") == "1" {
 		var err error
 		if n, err = strconv.ParseInt(mustQuery(t, db, "SELECT count(*) FROM t"), 10, 64); err != nil {
@@ -211,8 +212,8 @@ func reopen(t *testing.T, slot string, k crashCopy) {
 	}
 }
 
-// TestWrite_DiskFull has each write to the disk fail once: the transaction fails,
-// or nothing, and what was acknowledged stays.
+// TestWrite_DiskFull makes each write to the disk fail once. At most the
+// transaction fails, and acknowledged commits stay.
 func TestWrite_DiskFull(t *testing.T) {
 	client := memoryClient()
 	opts := writing(func(o *litestream.Options) { o.WriteBufferPath = filepath.Join(t.TempDir(), "buffer") })
@@ -256,8 +257,8 @@ func TestWrite_DiskFull(t *testing.T) {
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT count(*) FROM t", fmt.Sprint(rows))
 }
 
-// leaveBuffer makes a buffer with a commit to a replica, as a process leaves it
-// that is killed.
+// leaveBuffer makes a buffer with a commit for a replica, as a killed process
+// leaves it.
 func leaveBuffer(t *testing.T, client litestream.ReplicaClient, query string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "buffer")
@@ -298,15 +299,15 @@ func damageSegment(t *testing.T, path string, change func([]byte) []byte) string
 	return path
 }
 
-// leaveSecondSegment makes a buffer with a segment that follows one which is not
-// there.
+// leaveSecondSegment makes a buffer with a second segment whose first segment
+// is missing.
 func leaveSecondSegment(t *testing.T, client *memory.ReplicaClient) string {
 	clone := &storeFault{ReplicaClient: cloneReplica(t, client)}
 	path := filepath.Join(t.TempDir(), "buffer")
 	vfsName, vfs := newVFSOnly(t, clone, writing(func(o *litestream.Options) {
 		o.WriteBufferPath, o.CloseTimeout, o.ReadTimeout = path, 1, 300*time.Millisecond
 	}))
-	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
+	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // the close cannot sync
 	db := openDB(t, vfsName, "app.db")
 	mustExec(t, db, insertThere)
 	var once sync.Once
@@ -327,8 +328,8 @@ func leaveSecondSegment(t *testing.T, client *memory.ReplicaClient) string {
 
 const insertThere = "INSERT INTO t VALUES ('there')"
 
-// TestWrite_BadBuffer opens buffers that do not belong to the replica. None is
-// replayed, and none is lost.
+// TestWrite_BadBuffer opens buffers that do not belong to the replica. None of
+// them is replayed, and none is lost.
 func TestWrite_BadBuffer(t *testing.T) {
 	for name, leave := range map[string]func(t *testing.T, client *memory.ReplicaClient) string{
 		"another database": func(t *testing.T, _ *memory.ReplicaClient) string {
