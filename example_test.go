@@ -33,7 +33,7 @@ func Example() {
 	}
 	defer db.Close()
 
-	// This reads what the primary had at most about a second ago.
+	// What the primary has, at most about a second ago.
 	var ratings int
 	var average float64
 	const query = "SELECT count(*), avg(stars) FROM sandwich_ratings"

@@ -157,8 +157,8 @@ func TestConn_Commit(t *testing.T) {
 	}
 }
 
-// TestConn_FailedWrite has a write fail. Nothing of the transaction can be
-// committed, and the next one can.
+// TestConn_FailedWrite makes a write fail. Nothing of the transaction can be
+// committed, and the next transaction can.
 func TestConn_FailedWrite(t *testing.T) {
 	_, c, other := newWriters(t, 2)
 	begin(t, c)

@@ -29,13 +29,13 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// leftBuffer is a write buffer that a killed process leaves, with the sizes
-// that its segments had after each acknowledged commit.
+// leftBuffer is a write buffer that a killed process leaves. It records the
+// sizes that the segments had after each acknowledged commit.
 type leftBuffer struct {
 	client   *memory.ReplicaClient
-	lock     []byte            // content of the file at the path itself
-	segments map[string][]byte // content by the end of the name, "-00000001"
-	ends     map[string][]int  // sizes after each commit, the first without one
+	lock     []byte            // content of the file at the buffer's own path
+	segments map[string][]byte // content by the suffix of the name, such as "-00000001"
+	ends     map[string][]int  // sizes after each commit; the first is that without a commit
 	commits  int
 }
 
@@ -46,7 +46,7 @@ func leaveTwoSegments(t *testing.T) *leftBuffer {
 	vfsName, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
 		o.WriteBufferPath, o.CloseTimeout = path, 1
 	}))
-	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
+	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // the close cannot sync
 	db := openConn(t, vfsName, "app.db")
 	mustExec(t, db, "PRAGMA page_size=1024; CREATE TABLE t (id INTEGER PRIMARY KEY, b)")
 	mustSync(t, vfs)
@@ -88,8 +88,8 @@ func leaveTwoSegments(t *testing.T) *leftBuffer {
 	return left
 }
 
-// readSegments returns what is in the segments of a buffer, by the end of
-// their names.
+// readSegments returns the content of the segments of a buffer by the suffixes
+// of their names.
 func readSegments(t testing.TB, path string) map[string][]byte {
 	t.Helper()
 	names, err := filepath.Glob(path + "-*")
@@ -107,14 +107,15 @@ func readSegments(t testing.TB, path string) map[string][]byte {
 	return all
 }
 
-// mutate damages the segments of a buffer, and says how.
+// mutate damages the segments of a buffer, and returns a description of the
+// damage.
 func mutate(rng *rand.Rand, segments map[string][]byte) string {
 	names := slices.Sorted(maps.Keys(segments))
 	name := names[rng.IntN(len(names))]
 	b := segments[name]
 	at := rng.IntN(len(b))
 	if rng.IntN(4) == 0 {
-		at = rng.IntN(min(len(b), 200)) // the header is as likely as that
+		at = rng.IntN(min(len(b), 200)) // hits the header often
 	}
 	n := 1 + rng.IntN(min(len(b)-at, 1<<rng.IntN(13)))
 	switch rng.IntN(7) {
@@ -152,12 +153,12 @@ func mutate(rng *rand.Rand, segments map[string][]byte) string {
 
 var damages = flag.Int("damages", 0, "buffers that TestPromise5_DamagedBuffer damages; 0: 1,000, or 250 with the race detector or -short")
 
-// TestPromise5_DamagedBuffer damages what a killed process left of its buffer:
-// every acknowledged commit is replayed, or kept byte for byte, and the log
-// says where.
+// TestPromise5_DamagedBuffer damages the buffer that a killed process left.
+// Every acknowledged commit is replayed or kept byte for byte, and the log says
+// where it is kept.
 func TestPromise5_DamagedBuffer(t *testing.T) {
 	left := leaveTwoSegments(t)
-	const workers = 8 // as most of the time the disk is waited for
+	const workers = 8 // most of the time is spent waiting for the disk
 	runs := cmp.Or(*damages, testscale.Repeats(1000))
 	var total recovered
 	var mu sync.Mutex // guards total
@@ -179,7 +180,7 @@ func TestPromise5_DamagedBuffer(t *testing.T) {
 	}
 }
 
-// damage damages a buffer some times, and opens what that leaves.
+// damage damages a buffer in several runs, and opens each result.
 func (left *leftBuffer) damage(t *testing.T, rng *rand.Rand, runs int) (total recovered) {
 	slot := reuseSlot(t)
 	dir := memoryDir(t)
@@ -216,7 +217,8 @@ func (left *leftBuffer) damage(t *testing.T, rng *rand.Rand, runs int) (total re
 	return total
 }
 
-// memoryDir returns a folder that takes no time to sync, where there is one.
+// memoryDir returns a folder on which a sync takes no time, if the machine has
+// one.
 func memoryDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "litestream-test-")
 	if err != nil {
@@ -228,7 +230,7 @@ func memoryDir(t *testing.T) string {
 
 type recovered struct{ refused, kept int }
 
-// recover opens a buffer, and returns an error if a commit of it is lost.
+// recover opens a buffer, and returns an error if one of its commits is lost.
 func (left *leftBuffer) recover(t *testing.T, slot, path string, segments map[string][]byte) (r recovered, err error) {
 	var log testlog.Buffer
 	client := cloneReplica(t, left.client)
@@ -254,7 +256,7 @@ func (left *leftBuffer) recover(t *testing.T, slot, path string, segments map[st
 	if err := vfs.Close(t.Context()); err != nil {
 		return r, fmt.Errorf("close: %w", err)
 	}
-	if replayed < 0 { // everything is where it was
+	if replayed < 0 { // everything must be where it was
 		for name, b := range segments {
 			if got, err := os.ReadFile(path + name); err != nil || !bytes.Equal(got, b) {
 				return r, fmt.Errorf("the buffer was refused, and %s changed: %v", name, err)
@@ -267,7 +269,7 @@ func (left *leftBuffer) recover(t *testing.T, slot, path string, segments map[st
 	wantSQL(t, again, "SELECT count(*) FROM t", fmt.Sprint(replayed))
 	_ = again.Close()
 
-	// What is not replayed of a segment: from the commit on that is not.
+	// A segment is kept from the first commit that is not replayed.
 	first := 0
 	for _, name := range slices.Sorted(maps.Keys(segments)) {
 		ends := left.ends[name]
@@ -282,7 +284,7 @@ func (left *leftBuffer) recover(t *testing.T, slot, path string, segments map[st
 			at = headerLength(left.segments[name])
 		}
 		if len(b) <= at && at <= headerLength(left.segments[name]) && len(b) < headerLength(left.segments[name]) {
-			at = 0 // not even the header is whole
+			at = 0 // even the header is incomplete
 		}
 		if len(b) <= at || len(bytes.Trim(b[at:], "\x00")) == 0 {
 			continue
@@ -304,13 +306,14 @@ func (left *leftBuffer) recover(t *testing.T, slot, path string, segments map[st
 	return r, nil
 }
 
-// headerLength returns how long the header of a segment is.
+// headerLength returns the length of the header of a segment.
 func headerLength(b []byte) int {
 	return 88 + 4 + int(binary.BigEndian.Uint16(b[88:])) + int(binary.BigEndian.Uint16(b[90:])) + 8
 }
 
 // TestPromise7_DamagedBeforeUpload damages a page on disk between COMMIT and
-// its upload: it is neither uploaded nor read, and all stays where it is.
+// its upload. The page is neither uploaded nor read, and the buffer stays where
+// it is.
 func TestPromise7_DamagedBeforeUpload(t *testing.T) {
 	client := memoryClient()
 	path := filepath.Join(t.TempDir(), "buffer")
@@ -367,8 +370,9 @@ func changeOnDisk(t *testing.T, path, from, to string) {
 	}
 }
 
-// TestPromise7_DamagedAfterUpload damages a page that was uploaded, before the
-// segment is removed: the sync succeeds, and the page comes from the replica.
+// TestPromise7_DamagedAfterUpload damages a page after its upload and before
+// the segment is removed. The sync succeeds, and the page is read from the
+// replica.
 func TestPromise7_DamagedAfterUpload(t *testing.T) {
 	client := faulty()
 	path := filepath.Join(t.TempDir(), "buffer")
@@ -389,8 +393,8 @@ func mustSyncConn(t testing.TB, q querier) {
 	mustExec(t, q, "PRAGMA litestream_sync")
 }
 
-// TestPromise5_DamagedTemporary keeps a temporary buffer that cannot be synced,
-// and that is damaged.
+// TestPromise5_DamagedTemporary checks that a damaged temporary buffer that
+// cannot be synced is kept.
 func TestPromise5_DamagedTemporary(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -419,8 +423,8 @@ func TestPromise5_DamagedTemporary(t *testing.T) {
 	}
 }
 
-// flipInOpenFile has the text in files of a folder that this process has open
-// be in upper case.
+// flipInOpenFile changes the text to upper case in those files of a folder that
+// this process has open.
 func flipInOpenFile(t *testing.T, dir, text string) {
 	t.Helper()
 	fds, err := filepath.Glob("/proc/self/fd/*")
@@ -456,7 +460,7 @@ func flipInOpenFile(t *testing.T, dir, text string) {
 	}
 }
 
-// oldVersion returns a segment as version 1 of the format has it.
+// oldVersion returns a segment in version 1 of the format.
 func oldVersion(t *testing.T, b []byte) []byte {
 	t.Helper()
 	pageSize := int(binary.BigEndian.Uint32(b[8:]))
@@ -478,14 +482,14 @@ func oldVersion(t *testing.T, b []byte) []byte {
 	return out
 }
 
-// TestPromise5_OldBuffer opens a buffer that an older version left: its commits
-// are replayed, and checked when they are read again.
+// TestPromise5_OldBuffer opens a buffer that an older version of the library
+// left. Its commits are replayed, and are checked when they are read again.
 func TestPromise5_OldBuffer(t *testing.T) {
 	client := memoryClient()
 	writeReplica(t, client, "CREATE TABLE t (v)")
 	path := leaveBuffer(t, cloneReplica(t, client), "INSERT INTO t VALUES ('committed')")
 	damageSegment(t, path, func(b []byte) []byte { return oldVersion(t, b) })
-	if err := os.Truncate(path, 0); err != nil { // as it was, too
+	if err := os.Truncate(path, 0); err != nil { // the older version left it empty, too
 		t.Fatal(err)
 	}
 	vfsName, _ := newVFS(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = path }))

@@ -24,8 +24,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestPromise1_NumberOfPast writes with the number that a state of the past
-// would have, if its numbers went upwards, too: SQLite would keep its pages.
+// TestPromise1_NumberOfPast commits with a change counter that a state of the
+// past would have if the counters of past states counted upwards, too. SQLite
+// would then keep the pages of that state.
 func TestPromise1_NumberOfPast(t *testing.T) {
 	vfsName, _ := newVFS(t, memoryClient(), writing())
 	c := openConn(t, vfsName, "app.db")
@@ -44,8 +45,8 @@ func TestPromise1_NumberOfPast(t *testing.T) {
 	wantSQL(t, c, "SELECT v FROM t", "1")
 }
 
-// TestPromise1_NumberOfExclusive commits twice without SQLite's changing its
-// counter, and looks at the state in between.
+// TestPromise1_NumberOfExclusive commits twice while SQLite does not change its
+// change counter, and examines the state in between.
 func TestPromise1_NumberOfExclusive(t *testing.T) {
 	vfsName, vfs := newVFS(t, memoryClient(), writing())
 	c, other := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
@@ -66,11 +67,11 @@ func TestPromise1_NumberOfExclusive(t *testing.T) {
 }
 
 // TestPromise1_NumberOfLost loses against another writer while a transaction is
-// open that changes what is lost.
+// open that changes the lost rows.
 func TestPromise1_NumberOfLost(t *testing.T) {
 	client := faulty()
 	entered, release := client.hold(2, 3)
-	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval = time.Hour }))
 	a := openConn(t, slot, "app.db")
 	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
@@ -104,8 +105,8 @@ func TestPromise1_NumberOfLost(t *testing.T) {
 	}
 }
 
-// TestPromise4_SuperJournal has a transaction over two databases fail at the
-// second.
+// TestPromise4_SuperJournal makes a transaction over two databases fail at the
+// second one.
 func TestPromise4_SuperJournal(t *testing.T) {
 	clients := map[string]*memory.ReplicaClient{"a.db": memoryClient(), "b.db": memoryClient()}
 	vfsName, _ := newVFS(t, nil, writing(func(o *litestream.Options) {
@@ -135,8 +136,8 @@ func TestPromise4_SuperJournal(t *testing.T) {
 	wantSQL(t, openConn(t, vfsName, "a.db"), "SELECT v FROM t", "3")
 }
 
-// TestPromise4_GivenUp does what SQLite does after errors that it cannot roll
-// back from: it closes the journal and gives up its lock.
+// TestPromise4_GivenUp acts like SQLite after an error that it cannot roll back
+// from: it closes the journal and releases its lock.
 func TestPromise4_GivenUp(t *testing.T) {
 	for _, sealed := range []bool{false, true} {
 		vfsName, vfs := newVFS(t, memoryClient(), writing())
@@ -185,8 +186,8 @@ func TestPromise4_GivenUp(t *testing.T) {
 	}
 }
 
-// TestWrite_NewRollback rolls back what was spilled of a new database, which
-// then gets another page size.
+// TestWrite_NewRollback rolls back a new database of which pages were spilled.
+// The database then gets another page size.
 func TestWrite_NewRollback(t *testing.T) {
 	for _, mode := range []string{"DELETE", "MEMORY", "TRUNCATE", "PERSIST", "OFF"} {
 		for _, sync := range []string{"OFF", "FULL"} {
@@ -206,7 +207,7 @@ func TestWrite_NewRollback(t *testing.T) {
 }
 
 // TestWrite_ReopenWhileClosing opens a database while the last sync of its last
-// connection is under way.
+// connection is in flight.
 func TestWrite_ReopenWhileClosing(t *testing.T) {
 	for _, path := range []string{"", filepath.Join(t.TempDir(), "buffer")} {
 		client := faulty()
@@ -230,8 +231,9 @@ func TestWrite_ReopenWhileClosing(t *testing.T) {
 	}
 }
 
-// TestWrite_CloseWhileWriting closes the VFS while commits come: those that are
-// acknowledged are on the replica, or Close says that they are not.
+// TestWrite_CloseWhileWriting closes the VFS while connections commit.
+// Acknowledged commits are on the replica, or Close returns an error that says
+// they are not.
 func TestWrite_CloseWhileWriting(t *testing.T) {
 	slot, readSlot := reuseSlot(t), reuseSlot(t)
 	for i := range 60 {
@@ -276,10 +278,10 @@ func TestWrite_CloseWhileWriting(t *testing.T) {
 	}
 }
 
-// TestWrite_Delays counts the attempts while storage is down and somebody
+// TestWrite_Delays counts the attempts while storage is down and a caller
 // waits, and the polls while polling is off.
 func TestWrite_Delays(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := faulty()
 		var creates, lists atomic.Int64
@@ -318,9 +320,10 @@ func TestWrite_Delays(t *testing.T) {
 	})
 }
 
-// TestWrite_SyncAfterClose waits for a sync that does not come any more.
+// TestWrite_SyncAfterClose waits for a sync that never comes, because the
+// database is closed.
 func TestWrite_SyncAfterClose(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
 	client := faulty()
 	trying := make(chan struct{}, 1000)
 	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
@@ -341,8 +344,8 @@ func TestWrite_SyncAfterClose(t *testing.T) {
 	}
 }
 
-// TestWrite_HandedOver has another process take over within the time that
-// nobody can have written unseen in.
+// TestWrite_HandedOver has one process turn write mode off, and another turn it
+// on at once. The second one sees every commit of the first.
 func TestWrite_HandedOver(t *testing.T) {
 	client := memoryClient()
 	firstName, _ := newVFS(t, client, writing())
@@ -360,10 +363,10 @@ func TestWrite_HandedOver(t *testing.T) {
 	wantSQL(t, b, "PRAGMA litestream_sync", "0000000000000003")
 }
 
-// TestWrite_LoserReads has a transaction go on reading what was lost, and the
-// loser write again.
+// TestWrite_LoserReads has a transaction read on after its commits were lost,
+// and has the loser write again.
 func TestWrite_LoserReads(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	client := memoryClient()
 	loserName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.PollInterval = time.Hour }))
 	a, b, w := openConn(t, loserName, "app.db"), openConn(t, loserName, "app.db"), openConn(t, loserName, "app.db")
@@ -400,8 +403,8 @@ func TestWrite_LoserReads(t *testing.T) {
 	wantSQL(t, w, "PRAGMA integrity_check", "ok")
 }
 
-// TestWrite_RefusedExclusive has a write be refused to a connection that does
-// not give up its lock.
+// TestWrite_RefusedExclusive refuses a write to a connection that keeps its
+// lock.
 func TestWrite_RefusedExclusive(t *testing.T) {
 	vfsName, _ := newVFS(t, memoryClient(), writing())
 	c := openConn(t, vfsName, "app.db")
@@ -421,8 +424,8 @@ func TestWrite_RefusedExclusive(t *testing.T) {
 	wantSQL(t, openConn(t, vfsName, "app.db"), "SELECT group_concat(v) FROM t", "1,2")
 }
 
-// TestWrite_RecoverOnSnapshot finds a snapshot of the transaction that the
-// buffer follows, which was made later.
+// TestWrite_RecoverOnSnapshot recovers a buffer on a snapshot of the
+// transaction that the buffer follows. The snapshot was made after the buffer.
 func TestWrite_RecoverOnSnapshot(t *testing.T) {
 	client := memoryClient()
 	path := filepath.Join(t.TempDir(), "buffer")
@@ -508,8 +511,8 @@ func TestPromise4_JournalModes(t *testing.T) {
 	}
 }
 
-// TestWrite_StaleSegment has the first commit of a segment fail, and another
-// writer write before the next.
+// TestWrite_StaleSegment makes the first commit of a segment fail, and has
+// another writer write before the next commit.
 func TestWrite_StaleSegment(t *testing.T) {
 	client := memoryClient()
 	var full atomic.Bool

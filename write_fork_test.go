@@ -17,7 +17,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// isKept tells whether a file beside a write buffer has some text in it.
+// isKept reports whether a file beside a write buffer contains a text.
 func isKept(t *testing.T, path, text string) bool {
 	t.Helper()
 	names, err := filepath.Glob(path + "?*")
@@ -32,19 +32,19 @@ func isKept(t *testing.T, path, text string) bool {
 	return false
 }
 
-// awaitMillisecond waits until what is written now has a later timestamp than what
-// was written before.
+// awaitMillisecond waits until a new write gets a later timestamp than the
+// previous one.
 func awaitMillisecond(t *testing.T) {
 	t.Helper()
 	begin := time.Now().UnixMilli()
 	waitFor(t, "the next millisecond", func() bool { return time.Now().UnixMilli() > begin })
 }
 
-// TestPromise6_BaseRolledBack rolls a replica back under a writer that has a commit
-// to upload. If nobody else writes, the writer makes up for what is missing. If
-// somebody has, that one's rows stay as they are, and the commit is kept.
+// TestPromise6_BaseRolledBack rolls a replica back under a writer that has a
+// commit to upload. If no other writer writes, the writer restores what is
+// missing. If one does, its rows stay as they are, and the commit is kept.
 func TestPromise6_BaseRolledBack(t *testing.T) {
-	for _, other := range []int{0, 1, 2, 3, 6} { // transactions of another writer after the third
+	for _, other := range []int{0, 1, 2, 3, 6} { // number of transactions of another writer after the third
 		t.Run(fmt.Sprint(other), func(t *testing.T) {
 			client, backup := memoryClient(), memoryClient()
 			path := filepath.Join(t.TempDir(), "buffer")
@@ -103,9 +103,9 @@ func TestPromise6_BaseRolledBack(t *testing.T) {
 	}
 }
 
-// TestWrite_PageSizeChangedUnderCommits replaces the database by one with larger
-// pages, while a commit waits for its upload. The commit is kept, and the writer goes
-// on as a reader of the new database.
+// TestWrite_PageSizeChangedUnderCommits replaces the database by one with
+// larger pages while a commit waits for its upload. The commit is kept, and the
+// connection continues as a reader of the new database.
 func TestWrite_PageSizeChangedUnderCommits(t *testing.T) {
 	client := memoryClient()
 	path := filepath.Join(t.TempDir(), "buffer")
@@ -141,9 +141,9 @@ func TestWrite_PageSizeChangedUnderCommits(t *testing.T) {
 	wantSQL(t, db, "PRAGMA integrity_check", "ok")
 }
 
-// TestPromise7_SchemaOfAnotherHistory replaces a replica by one with the same schema
-// cookie, and other tables in the same places. An open connection does not read the
-// new rows by the old schema.
+// TestPromise7_SchemaOfAnotherHistory replaces a replica by one with the same
+// schema cookie and other tables in the same places. An open connection does
+// not read the new rows with the old schema.
 func TestPromise7_SchemaOfAnotherHistory(t *testing.T) {
 	client, newer := memoryClient(), memoryClient()
 	old := ltxtest.New(t, client, ltxtest.Options{})

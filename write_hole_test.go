@@ -20,7 +20,8 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// take removes files from a replica, and returns what puts them back.
+// take removes files from a replica, and returns a function that puts them
+// back.
 func (c *liar) take(t testing.TB, which func(f *ltx.FileInfo) bool) (names []string, putBack func()) {
 	t.Helper()
 	var gone []*ltx.FileInfo
@@ -63,8 +64,8 @@ var holes = map[string]func(f *ltx.FileInfo) bool{
 	"but one": func(f *ltx.FileInfo) bool { return f.MinTXID != 2 },
 }
 
-// holed opens a writer on a replica of six transactions. Its pages were all
-// written by the first and the third, or by any.
+// holed opens a writer on a replica of six transactions. All pages of the
+// replica are from the first and the third one, or from any of them.
 func holed(t *testing.T, client *liar, o *litestream.Options) (db querier, vfs *litestream.VFS) {
 	t.Helper()
 	vfsName, vfs := newVFSOnly(t, client, o)
@@ -78,8 +79,8 @@ func holed(t *testing.T, client *liar, o *litestream.Options) (db querier, vfs *
 	return conn, vfs
 }
 
-// TestPromise5_HoleIsMended takes files from under a writer that has all pages
-// at hand: it makes a snapshot.
+// TestPromise5_HoleIsMended removes files under a writer that can read all
+// pages locally. The writer makes a snapshot.
 func TestPromise5_HoleIsMended(t *testing.T) {
 	for name, which := range holes {
 		for _, how := range []string{"idle", "busy", "committed", "hydrated", "reopened", "enabled"} {
@@ -145,8 +146,8 @@ func testMended(t *testing.T, how string, which func(*ltx.FileInfo) bool) {
 	}
 }
 
-// reopenHoled opens a replica that another process has written, and reads all of it.
-// Write mode is on from the begin, or turned on later.
+// reopenHoled opens a replica that another process has written, and reads all
+// of it. Write mode is on from the start, or is turned on later.
 func reopenHoled(t *testing.T, client *liar, before *litestream.VFS, o litestream.Options, enabled bool) querier {
 	t.Helper()
 	if err := before.Close(context.Background()); err != nil {
@@ -161,7 +162,7 @@ func reopenHoled(t *testing.T, client *liar, before *litestream.VFS, o litestrea
 	return db
 }
 
-// waitForHydration waits until a database is local.
+// waitForHydration waits until all pages of a database are local.
 func waitForHydration(t testing.TB, db querier) {
 	t.Helper()
 	for range 1000 {
@@ -173,9 +174,9 @@ func waitForHydration(t testing.TB, db querier) {
 	t.Fatal("hydration does not end")
 }
 
-// TestPromise5_HoleStopsSync takes files from under a writer that cannot read
-// their pages elsewhere. Syncs fail, and name them; nothing leaves the buffer. When
-// the files are back, all goes on.
+// TestPromise5_HoleStopsSync removes files under a writer that cannot read
+// their pages elsewhere. Syncs fail with an error that names the files, and
+// nothing leaves the buffer. When the files are back, syncs succeed.
 func TestPromise5_HoleStopsSync(t *testing.T) {
 	for name, which := range holes {
 		for _, idle := range []time.Duration{0, time.Hour} {
@@ -200,7 +201,7 @@ func testHole(t *testing.T, path string, idle time.Duration, which func(*ltx.Fil
 	var failed error
 	for range 15 { // until the next look at all levels
 		if _, err := db.ExecContext(context.Background(), "INSERT INTO t VALUES (?)", rows); err == nil {
-			rows++ // else its pages are in what is missing
+			rows++ // otherwise its pages are in the missing files
 		}
 		if failed = trySync(vfs, 25*time.Second); failed != nil {
 			break
@@ -236,8 +237,8 @@ func testHole(t *testing.T, path string, idle time.Duration, which func(*ltx.Fil
 	}
 }
 
-// TestCompaction_Stalls takes files that were not compacted yet. Compaction says once
-// that it does not go on, and goes on after the hole.
+// TestCompaction_Stalls removes files that are not yet compacted. Compaction
+// logs once that it stops, and continues after the hole.
 func TestCompaction_Stalls(t *testing.T) {
 	for _, mended := range []bool{true, false} {
 		t.Run(fmt.Sprintf("mended=%v", mended), func(t *testing.T) {
@@ -281,7 +282,7 @@ func TestCompaction_Stalls(t *testing.T) {
 	}
 }
 
-// lostSnapshots makes snapshots, and does not say so.
+// lostSnapshots is a store that makes snapshots but returns an error.
 type lostSnapshots struct {
 	*liar
 	lost atomic.Int64
@@ -296,8 +297,8 @@ func (c *lostSnapshots) CreateLTXFile(ctx context.Context, level int, minTXID, m
 	return info, err
 }
 
-// TestPromise5_MendedReplyLost loses the reply to the upload of the snapshot that
-// fills a hole. It is not another writer's.
+// TestPromise5_MendedReplyLost loses the reply to the upload of the snapshot
+// that fills a hole. The writer recognises the snapshot as its own.
 func TestPromise5_MendedReplyLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &lostSnapshots{liar: &liar{ReplicaClient: memoryClient()}}
@@ -329,15 +330,15 @@ func TestPromise5_MendedReplyLost(t *testing.T) {
 	})
 }
 
-// plainLiar is a store that can neither create a file only if there is none,
-// nor list all levels at once.
+// plainLiar is a liar without a create-only upload and without a listing of all
+// levels at once.
 type plainLiar struct{ litestream.ReplicaClient }
 
-// TestPromise6_OverwritesNothingHidden has a store that cannot create a file
-// only if there is none, and whose listings are empty: the look before an upload is
-// at the file.
+// TestPromise6_OverwritesNothingHidden has a store without a create-only upload
+// and with empty listings. Before an upload, the writer asks for the file
+// itself.
 func TestPromise6_OverwritesNothingHidden(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	client := &liar{ReplicaClient: memoryClient()}
 	slot, vfs := newVFSOnly(t, plainLiar{client}, writing(func(o *litestream.Options) {
 		o.PollInterval, o.CloseTimeout, o.ReadTimeout, o.CompactionDisabled = -1, 100*time.Millisecond, 100*time.Millisecond, true
@@ -361,9 +362,9 @@ func TestPromise6_OverwritesNothingHidden(t *testing.T) {
 	}
 }
 
-// TestPromise9_CloseInDoubt closes a writer that has nothing to upload, while a
-// listing is wrong. It does not wait for that to end; of a hole that is known, it
-// tells.
+// TestPromise9_CloseInDoubt closes a writer that has nothing to upload while a
+// listing is wrong. The close does not wait for a right listing, and returns an
+// error if a hole is known.
 func TestPromise9_CloseInDoubt(t *testing.T) {
 	for _, vanished := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -374,7 +375,7 @@ func TestPromise9_CloseInDoubt(t *testing.T) {
 			} else {
 				client.lie(func(_ int, f *ltx.FileInfo) bool { return holes["first"](f) })
 			}
-			for range 60 { // polls, of which some list all levels
+			for range 60 { // waits for polls, some of which list all levels
 				mustQuery(t, db, "SELECT max(rowid) FROM t")
 				time.Sleep(time.Second)
 			}
@@ -394,10 +395,11 @@ func TestPromise9_CloseInDoubt(t *testing.T) {
 	}
 }
 
-// TestPromise5_HoleAfterConflict takes files from under a writer that has lost, and was
-// turned on again. It has committed nothing since, and its sync fails all the same.
+// TestPromise5_HoleAfterConflict removes files under a writer that has lost and
+// was turned on again. It has committed nothing since, and its sync still
+// fails.
 func TestPromise5_HoleAfterConflict(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what the loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := &liar{ReplicaClient: memoryClient()}
 		db, vfs := holed(t, client, &litestream.Options{WriteEnabled: true, CacheSize: -1, Logger: testlog.New(t, nil), CompactionDisabled: true})

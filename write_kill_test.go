@@ -15,7 +15,7 @@ import (
 
 var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0: 120, or 30 with the race detector or -short")
 
-// TestPromise5_Kill kills processes that write, at random moments, while storage
+// TestPromise5_Kill kills writing processes at random moments, while storage
 // fails now and then.
 func TestPromise5_Kill(t *testing.T) {
 	dir := t.TempDir()

@@ -19,9 +19,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestWrite_LockPage has a database grow beyond 1 GiB, where the lock page is,
-// which is never written, and must not be in any file. What lies before was
-// never written either, for the sake of time.
+// TestWrite_LockPage grows a database beyond 1 GiB, where the lock page lies.
+// That page is never written and must not be in any file. The pages before it
+// are not written either, which saves time.
 func TestWrite_LockPage(t *testing.T) {
 	const pageSize = 65536
 	lock := ltx.LockPgno(pageSize)
@@ -73,8 +73,8 @@ func TestWrite_LockPage(t *testing.T) {
 	wantSQL(t, plain, query, want)
 }
 
-// apply lays the files of level 0 over each other in a file, which may have
-// holes.
+// apply writes the files of level 0 over each other into one file, which may
+// have holes.
 func apply(t testing.TB, client litestream.ReplicaClient, path string) {
 	t.Helper()
 	f, err := os.Create(path)

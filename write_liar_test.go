@@ -23,14 +23,14 @@ import (
 // liar is a replica whose listings leave out files.
 type liar struct {
 	*memory.ReplicaClient
-	byLevel bool // it cannot list all levels at once
+	byLevel bool // the client cannot list all levels at once
 
 	mu    sync.Mutex
 	lists int                                  // guarded by mu; listings so far
 	hides func(list int, f *ltx.FileInfo) bool // guarded by mu; nil: none; list counts from 0
 }
 
-// lie has listings leave out files from now on.
+// lie makes listings leave out files from now on.
 func (c *liar) lie(hides func(list int, f *ltx.FileInfo) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,8 +64,8 @@ func (c *liar) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileItera
 	return c.filter(c.ReplicaClient.AllLTXFiles(ctx, useMetadata))
 }
 
-// lies are ways in which a listing can be wrong, of a replica whose newest
-// transaction is the one given.
+// lies are the ways in which a listing can be wrong. The parameter newest is
+// the newest transaction of the replica.
 var lies = map[string]func(f *ltx.FileInfo, newest ltx.TXID) bool{
 	"empty":       func(*ltx.FileInfo, ltx.TXID) bool { return true },
 	"no level 0":  func(f *ltx.FileInfo, _ ltx.TXID) bool { return f.Level == 0 },
@@ -75,14 +75,14 @@ var lies = map[string]func(f *ltx.FileInfo, newest ltx.TXID) bool{
 	"no snapshot": func(f *ltx.FileInfo, _ ltx.TXID) bool { return f.Level == litestream.SnapshotLevel },
 }
 
-// trySync syncs until a time limit.
+// trySync syncs with a time limit.
 func trySync(vfs *litestream.VFS, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return vfs.Sync(ctx, "app.db")
 }
 
-// readFresh reads a replica as a process does that knows nothing.
+// readFresh reads a replica like a process that has no state of it.
 func readFresh(t testing.TB, client litestream.ReplicaClient, query string) (string, error) {
 	t.Helper()
 	readName, reading := newVFSOnly(t, client, &litestream.Options{PollInterval: -1})
@@ -95,9 +95,9 @@ func readFresh(t testing.TB, client litestream.ReplicaClient, query string) (str
 	return queryText(db, query)
 }
 
-// TestPromise5_WrongListing has the listings of a replica be wrong for a while,
-// from the k-th on, while a writer that was idle goes on. It loses nothing, and
-// goes on once they are right.
+// TestPromise5_WrongListing makes the listings of a replica wrong for a while,
+// from the k-th on, while an idle writer resumes. The writer loses nothing, and
+// continues once the listings are right.
 func TestPromise5_WrongListing(t *testing.T) {
 	for name, hides := range lies {
 		for _, byLevel := range []bool{false, true} {
@@ -149,8 +149,8 @@ func testWrongListing(t *testing.T, client *liar, idle time.Duration, hides func
 	}
 }
 
-// oldReplica makes a replica whose files of level 0 were compacted and deleted,
-// as many as a test wants: nothing is under the name of a first transaction.
+// oldReplica makes a replica without the file of its first transaction, so that
+// nothing has that name. If left is 0, it has no file of level 0 at all.
 func oldReplica(t *testing.T, left int) *liar {
 	t.Helper()
 	client := &liar{ReplicaClient: memoryClient()}
@@ -194,11 +194,11 @@ func filesOf(t testing.TB, client *liar) (files []*ltx.FileInfo) {
 	return files
 }
 
-// TestPromise5_NewOverHidden opens a writer on a replica whose listing is empty,
-// for some requests or for ever. It must not begin a new database over the one
-// that is there.
+// TestPromise5_NewOverHidden opens a writer on a replica whose listing is
+// empty, for some requests or for ever. The writer must not begin a new
+// database over the existing one.
 func TestPromise5_NewOverHidden(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what a loser keeps
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that a loser keeps goes there
 	for _, left := range []int{0, 1} {
 		for _, until := range []int{1, 2, 11, 12, 13, 14, 1 << 30} {
 			t.Run(fmt.Sprintf("%d/%d", left, until), func(t *testing.T) {
@@ -225,9 +225,9 @@ func TestPromise5_NewOverHidden(t *testing.T) {
 	}
 }
 
-// TestPromise5_RecoverOverHidden opens a write buffer that has commits, while the
-// listing of its replica is wrong. They are neither replayed elsewhere nor set aside,
-// and are there once the listing is right.
+// TestPromise5_RecoverOverHidden opens a write buffer with commits while the
+// listing of its replica is wrong. The commits are neither replayed elsewhere
+// nor set aside, and are there once the listing is right.
 func TestPromise5_RecoverOverHidden(t *testing.T) {
 	for _, name := range []string{"empty", "no level 0", "no newest", "old"} {
 		t.Run(name, func(t *testing.T) {
@@ -255,8 +255,8 @@ func TestPromise5_RecoverOverHidden(t *testing.T) {
 	}
 }
 
-// TestPromise5_RecoverOverNothing opens a write buffer that has commits for a
-// replica which is empty by now.
+// TestPromise5_RecoverOverNothing opens a write buffer with commits for a
+// replica that is empty by now.
 func TestPromise5_RecoverOverNothing(t *testing.T) {
 	client := &liar{ReplicaClient: memoryClient()}
 	writeReplica(t, client, "CREATE TABLE t (v)")

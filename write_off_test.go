@@ -13,9 +13,10 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// TestWrite_TurnedOffWhileWriting: as long as litestream_write_enabled = 0 waits, nobody
-// knows whether it succeeds. Others who want to write meanwhile find the database busy, and
-// read-only once it is.
+// TestWrite_TurnedOffWhileWriting checks what other connections see while
+// litestream_write_enabled = 0 waits and may still fail. Connections that want
+// to write meanwhile find the database busy, and read-only once write mode is
+// off.
 func TestWrite_TurnedOffWhileWriting(t *testing.T) {
 	for _, succeeds := range []bool{true, false} {
 		client := memoryClient()
@@ -45,7 +46,7 @@ func TestWrite_TurnedOffWhileWriting(t *testing.T) {
 			s := status(t, other)
 			return s.LastError != nil && s.LastError.Text == "database is busy: write mode is being turned off"
 		})
-		late := openConn(t, vfsName, "app.db") // is not taken for a reader for good
+		late := openConn(t, vfsName, "app.db") // must not stay a reader for good
 		waited := make(chan error, 1)
 		go func() { waited <- execErr(waiting, "INSERT INTO t VALUES (3)") }()
 		if succeeds {

@@ -18,26 +18,26 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// downFile is a file replica that nothing can be uploaded to.
+// downFile is a file replica to which every upload fails.
 type downFile struct{ *file.ReplicaClient }
 
 func (downFile) CreateLTXFile(context.Context, int, ltx.TXID, ltx.TXID, interface{ Read([]byte) (int, error) }) (*ltx.FileInfo, error) {
 	return nil, errors.New("storage is down")
 }
 
-// leaveUnsynced makes a buffer with a commit that the replica of a client does
-// not get, as a killed process leaves it.
+// leaveUnsynced makes a buffer with a commit that is not on the replica of a
+// client, as a killed process leaves it.
 func leaveUnsynced(t *testing.T, client litestream.ReplicaClient, name, query string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "buffer")
 	vfsName, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath, o.CloseTimeout = path, 1 }))
-	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // it cannot sync
+	t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // the close cannot sync
 	mustExec(t, openConn(t, vfsName, name), query)
 	return copyBuffer(t, path)
 }
 
-// openRefused opens a database with a buffer that is to be refused, and checks
-// that this changes nothing.
+// openRefused opens a database with a buffer that must be refused, and checks
+// that the refusal changes nothing.
 func openRefused(t *testing.T, client litestream.ReplicaClient, name, path string, params ...string) (log string) {
 	t.Helper()
 	before := readSegments(t, path)
@@ -71,7 +71,8 @@ func ltxFiles(t testing.TB, dir string) []string {
 }
 
 // TestWrite_BufferOfAnotherReplica opens a new database with the buffer of
-// another one, by their clients: it is refused, and the other is recovered.
+// another one. Their clients tell them apart. The buffer is refused, and the
+// other database recovers it.
 func TestWrite_BufferOfAnotherReplica(t *testing.T) {
 	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	path := leaveUnsynced(t, downFile{file.NewReplicaClient(a)}, "app.db", "CREATE TABLE t (v); INSERT INTO t VALUES ('of a')")
@@ -91,8 +92,8 @@ func TestWrite_BufferOfAnotherReplica(t *testing.T) {
 	}
 }
 
-// TestWrite_BufferOfAnotherURL is TestWrite_BufferOfAnotherReplica by URL, and
-// with a replica that has a database already.
+// TestWrite_BufferOfAnotherURL is TestWrite_BufferOfAnotherReplica with URLs,
+// and with a replica that holds a database already.
 func TestWrite_BufferOfAnotherURL(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	path := leaveUnsynced(t, downFile{file.NewReplicaClient(a)}, "app.db", "CREATE TABLE t (v); INSERT INTO t VALUES ('of a')")
@@ -105,8 +106,8 @@ func TestWrite_BufferOfAnotherURL(t *testing.T) {
 	mustSyncConn(t, db)
 }
 
-// TestWrite_BufferOfAnotherName has clients that do not say which replica they
-// are of: the names of the databases tell them apart.
+// TestWrite_BufferOfAnotherName has clients that do not say to which replica
+// they belong. The names of the databases tell them apart.
 func TestWrite_BufferOfAnotherName(t *testing.T) {
 	client := faulty()
 	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
@@ -120,8 +121,8 @@ func TestWrite_BufferOfAnotherName(t *testing.T) {
 	mustSyncConn(t, db)
 }
 
-// TestWrite_BufferOfMovedReplica has a replica get another name: its state says
-// that it is the same.
+// TestWrite_BufferOfMovedReplica gives a replica another name. Its state shows
+// that it is the same replica.
 func TestWrite_BufferOfMovedReplica(t *testing.T) {
 	was, is := filepath.Join(t.TempDir(), "was"), filepath.Join(t.TempDir(), "is")
 	writeReplica(t, file.NewReplicaClient(was), "CREATE TABLE t (v); INSERT INTO t VALUES ('first')")
@@ -139,8 +140,9 @@ func TestWrite_BufferOfMovedReplica(t *testing.T) {
 	}
 }
 
-// TestWrite_BufferOfEmptiedReplica has commits follow a state that the replica
-// does not have any more, or not for the moment: they stay where they are.
+// TestWrite_BufferOfEmptiedReplica has commits that follow a state which the
+// replica no longer has, for good or for the moment. The commits stay where
+// they are.
 func TestWrite_BufferOfEmptiedReplica(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "replica")
 	writeReplica(t, file.NewReplicaClient(dir), "CREATE TABLE t (v)")

@@ -28,9 +28,9 @@ import (
 // storeFault is a replica in memory whose requests can be made to fail.
 type storeFault struct {
 	*memory.ReplicaClient
-	create func(minTXID ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) // nil: as it is
-	upload func()                                                                          // called before a file of level 0 is made; nil: nothing is
-	list   func() error                                                                    // nil: as it is
+	create func(minTXID ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) // nil: the request is passed on
+	upload func()                                                                          // nil or called before a file of level 0 is made
+	list   func() error                                                                    // nil: the request is passed on
 }
 
 func (c *storeFault) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
@@ -53,10 +53,10 @@ func (c *storeFault) LTXFiles(ctx context.Context, level int, seek ltx.TXID, use
 	return c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
 }
 
-// hold has the n-th uploads wait until release is called, once for each.
-// Entered receives something when one begins to wait. Files that compaction makes
-// do not count, as it is for the clock to say when those come. It is for a client
-// that nobody uses yet.
+// hold makes the n-th uploads wait until release is called, once for each of
+// them. The channel entered receives a value when an upload begins to wait.
+// Files of a compaction do not count, because their time depends on the clock.
+// Hold is called before the client is used.
 func (c *storeFault) hold(n ...int64) (entered <-chan struct{}, release func()) {
 	begun, gate := make(chan struct{}, len(n)), make(chan struct{})
 	var uploads atomic.Int64
@@ -72,7 +72,7 @@ func (c *storeFault) hold(n ...int64) (entered <-chan struct{}, release func()) 
 func faulty() *storeFault { return &storeFault{ReplicaClient: memory.NewReplicaClient()} }
 
 // TestPromise2_PooledConnections increments one number on many connections at
-// once. Each increment that is acknowledged counts, and is seen by the next.
+// once. Each acknowledged increment counts, and the next one sees it.
 func TestPromise2_PooledConnections(t *testing.T) {
 	client := memoryClient()
 	vfsName, vfs := newVFS(t, client, writing())
@@ -117,7 +117,7 @@ func TestPromise2_PooledConnections(t *testing.T) {
 }
 
 // TestPromise2_CommitIsSeenAtOnce commits on one connection and reads on
-// another, which holds an older state until its transaction ends.
+// another, which keeps an older state until its transaction ends.
 func TestPromise2_CommitIsSeenAtOnce(t *testing.T) {
 	vfsName, _ := newVFS(t, memoryClient(), writing())
 	a, b := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
@@ -138,7 +138,7 @@ func TestPromise2_CommitIsSeenAtOnce(t *testing.T) {
 }
 
 // TestPromise3_WriteAndSync reads while another connection is in the middle of
-// a transaction, and while an upload does not come to an end; and commits then.
+// a transaction, and while an upload hangs. It then commits.
 func TestPromise3_WriteAndSync(t *testing.T) {
 	client := faulty()
 	uploading, release := client.hold(1)
@@ -165,8 +165,8 @@ func TestPromise3_WriteAndSync(t *testing.T) {
 	wantSQL(t, b, "SELECT v FROM t", "4")
 }
 
-// TestPromise5_Buffer kills a process, as far as its files know: another VFS
-// finds the buffer and the replica as they were when the process was alive.
+// TestPromise5_Buffer simulates a killed process: another VFS finds copies of
+// the buffer and the replica as they were while the first process was alive.
 func TestPromise5_Buffer(t *testing.T) {
 	client := memoryClient()
 	path := filepath.Join(t.TempDir(), "buffer")
@@ -187,7 +187,7 @@ func TestPromise5_Buffer(t *testing.T) {
 	readName, _ := newVFS(t, client, nil)
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT group_concat(v) FROM t", "1,2,3,4")
 
-	// The first process was not dead: it has lost.
+	// The first process is still alive, and has lost.
 	mustExec(t, db, "INSERT INTO t VALUES (9)")
 	_, err := db.Exec("PRAGMA litestream_sync")
 	if err == nil {
@@ -224,7 +224,8 @@ func copyBuffer(t testing.TB, path string) string {
 	return filepath.Join(dir, filepath.Base(path))
 }
 
-// TestPromise6_LostReply has uploads succeed without the writer's being told.
+// TestPromise6_LostReply makes uploads succeed although the writer gets an
+// error.
 func TestPromise6_LostReply(t *testing.T) {
 	client := faulty()
 	vfsName, _ := newVFS(t, client, writing())
@@ -249,7 +250,7 @@ func TestPromise6_LostReply(t *testing.T) {
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT v FROM t", "1")
 }
 
-// TestWrite_StorageDown commits while storage is down, for longer than a close
+// TestWrite_StorageDown commits while storage is down for longer than a close
 // waits.
 func TestWrite_StorageDown(t *testing.T) {
 	client := faulty()
@@ -304,7 +305,8 @@ func TestWrite_StorageDown(t *testing.T) {
 	wantSQL(t, again, "PRAGMA litestream_sync", "0000000000000003")
 }
 
-// TestWrite_KeptTemporary has the last sync fail without a path for the buffer.
+// TestWrite_KeptTemporary makes the last sync fail where the buffer has no
+// path.
 func TestWrite_KeptTemporary(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	client := faulty()
@@ -336,8 +338,9 @@ func copyFile(t testing.TB, from, to string) {
 	}
 }
 
-// TestWrite_Requests counts what syncs ask of storage: one upload and one listing
-// each, be it of level 0 or of all levels. A sync of nothing asks nothing.
+// TestWrite_Requests counts the requests of syncs. Each sync makes one upload
+// and one listing, of level 0 or of all levels. A sync without commits makes no
+// request.
 func TestWrite_Requests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vfsName, vfs := newVFS(t, memoryClient(), &litestream.Options{WriteEnabled: true, WriteSyncInterval: -1, PollInterval: -1, CompactionDisabled: true})
@@ -361,7 +364,8 @@ func TestWrite_Requests(t *testing.T) {
 	})
 }
 
-// TestWrite_SyncOfNothing does not have the next commit be synced before it is due.
+// TestWrite_SyncOfNothing checks that a sync without commits does not make the
+// next commit sync before it is due.
 func TestWrite_SyncOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vfsName, vfs := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.PollInterval = -1 }))

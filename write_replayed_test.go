@@ -18,9 +18,9 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestPromise5_DamagedAfterReplay damages commits that one process left, that the
-// next one replayed and showed, and that it could not upload either. What the
-// first one noted of them does not matter any more: they are kept.
+// TestPromise5_DamagedAfterReplay damages commits that one process left and
+// that the next one replayed, served and failed to upload. The commits are
+// kept, whatever the first process noted of them.
 func TestPromise5_DamagedAfterReplay(t *testing.T) {
 	for name, note := range map[string]func(before, now []byte) []byte{
 		"all was noted":             func(_, now []byte) []byte { return now },
@@ -53,7 +53,7 @@ func testDamagedAfterReplay(t *testing.T, note func(before, now []byte) []byte, 
 		db := openConn(t, slot, "app.db")
 		use(db)
 		_ = db.Close()
-		_ = vfs.Close(context.Background()) // it cannot sync
+		_ = vfs.Close(context.Background()) // the close cannot sync
 	}
 	readNote := func() []byte {
 		b, err := os.ReadFile(path)
@@ -100,9 +100,9 @@ func testDamagedAfterReplay(t *testing.T, note func(before, now []byte) []byte, 
 	}
 }
 
-// TestPromise5_ReplayedIsSynced has a commit survive the loss of power that follows
-// those which an earlier process left, maybe without having synced them: they
-// survive it, too.
+// TestPromise5_ReplayedIsSynced has a commit that follows commits which an
+// earlier process left, maybe without an fsync. If the commit survives a loss
+// of power, so do the earlier ones.
 func TestPromise5_ReplayedIsSynced(t *testing.T) {
 	client := faulty()
 	writeReplica(t, client, "CREATE TABLE t (v)")
@@ -128,7 +128,7 @@ func TestPromise5_ReplayedIsSynced(t *testing.T) {
 		db := openConn(t, slot, "app.db")
 		mustExec(t, db, query)
 		_ = db.Close()
-		_ = vfs.Close(context.Background()) // it cannot sync
+		_ = vfs.Close(context.Background()) // the close cannot sync
 	}
 	with("PRAGMA synchronous=OFF; INSERT INTO t VALUES (1)")
 	if n := syncs.Load(); n != 0 {

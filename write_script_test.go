@@ -29,8 +29,8 @@ var (
 )
 
 // TestWrite_Scripts runs random SQL on plain SQLite and on databases in write
-// mode, which must come to the same: on every connection, after a sync, after
-// they are opened again, and when the replica is restored.
+// mode. Both must have the same content on every connection, after a sync,
+// after a reopen, and in a restore of the replica.
 func TestWrite_Scripts(t *testing.T) {
 	if *scriptSeed != 0 {
 		runScript(t, *scriptSeed)
@@ -41,7 +41,8 @@ func TestWrite_Scripts(t *testing.T) {
 	for w := range workers {
 		t.Run(fmt.Sprint(w), func(t *testing.T) {
 			t.Parallel()
-			// One slot for all, or there would be none left.
+			// All seeds of a worker use one slot, as there are too few for one
+			// each.
 			for seed := uint64(w + 1); seed <= uint64(n) && !t.Failed(); seed += workers {
 				ok := t.Run(fmt.Sprint(seed), func(t *testing.T) { runScript(t, seed) })
 				if !ok {
@@ -52,7 +53,7 @@ func TestWrite_Scripts(t *testing.T) {
 	}
 }
 
-// script is a random script that is under way.
+// script is a random script in progress.
 type script struct {
 	t    *testing.T
 	rng  *rand.Rand
@@ -68,13 +69,13 @@ type script struct {
 	conns  []*sql.Conn
 	setup  []string // PRAGMAs of new connections, by connection
 
-	conn      int    // that the open transaction, or the exclusive lock, is of
-	inTx      bool   // explicitly
-	exclusive bool   // locking_mode
+	conn      int    // connection that has the open transaction or the exclusive lock
+	inTx      bool   // a BEGIN is open
+	exclusive bool   // locking_mode is EXCLUSIVE
 	savepoint int    // depth
 	committed string // dump after the last commit
 	tables    int
-	next      int // value
+	next      int // next value to insert
 }
 
 func runScript(t *testing.T, seed uint64) {
@@ -170,7 +171,8 @@ func (s *script) closeAll() {
 	}
 }
 
-// both runs something on both databases, which must both fail or succeed.
+// both runs a statement on both databases. It must succeed on both or fail on
+// both.
 func (s *script) both(query string, args ...any) bool {
 	s.t.Helper()
 	if s.show {
@@ -184,14 +186,14 @@ func (s *script) both(query string, args ...any) bool {
 	return got == nil
 }
 
-// free is called where another connection may come next.
+// free is called where another connection may run the next statement.
 func (s *script) free() {
 	if !s.inTx && !s.exclusive {
 		s.conn = s.rng.IntN(len(s.conns))
 	}
 }
 
-// ends is called after what may have been a commit.
+// ends is called after a statement that may have committed.
 func (s *script) ends() {
 	if s.inTx {
 		return
@@ -232,9 +234,9 @@ func (s *script) step() {
 	case k < 14:
 		s.both(fmt.Sprintf("DELETE FROM %s WHERE id %% %d = %d", table, 1+s.rng.IntN(5), s.rng.IntN(2)))
 		s.ends()
-	case k < 15: // which fails half way
+	case k < 15: // the statement fails half way
 		if s.isOff() {
-			return // a statement is not undone either
+			return // without a journal, a statement is not undone either
 		}
 		s.both(fmt.Sprintf("INSERT INTO %s (a, b) SELECT a, b + %d - (id %% 7 = 6) * %d FROM %s", table, n*1000, n*1000, table))
 		s.ends()
@@ -264,7 +266,7 @@ func (s *script) step() {
 	case k < 25:
 		if !s.inTx {
 			synchronous := pick(s.rng, "OFF", "NORMAL", "FULL")
-			if s.exclusive { // or nothing would tell where transactions end
+			if s.exclusive { // otherwise nothing would reveal where transactions end
 				synchronous = "NORMAL"
 			}
 			mustExec(s.t, s.conns[s.conn], "PRAGMA synchronous="+synchronous)
@@ -285,7 +287,7 @@ func (s *script) step() {
 	}
 }
 
-// goExclusive keeps the lock of a connection from its next transaction on.
+// goExclusive makes a connection keep its lock from its next transaction on.
 func (s *script) goExclusive() {
 	if s.inTx || s.exclusive {
 		return
@@ -293,7 +295,7 @@ func (s *script) goExclusive() {
 	c := s.conns[s.conn]
 	mode := mustQuery(s.t, c, "PRAGMA journal_mode")
 	if sync := mustQuery(s.t, c, "PRAGMA synchronous"); sync == "0" && (mode == "memory" || mode == "off") {
-		return // nothing tells where its transactions end
+		return // nothing reveals where its transactions end
 	}
 	mustExec(s.t, c, "PRAGMA locking_mode=EXCLUSIVE")
 	s.exclusive = true
@@ -312,7 +314,7 @@ func (s *script) save() {
 		s.savepoint--
 	default:
 		if s.isOff() {
-			return // there is nothing to go back to
+			return // there is no savepoint to return to
 		}
 		s.both(fmt.Sprintf("ROLLBACK TO s%d", s.savepoint))
 	}
@@ -320,7 +322,7 @@ func (s *script) save() {
 
 // end ends a transaction.
 func (s *script) end(commit bool) {
-	if commit || s.isOff() { // where a rollback is not possible
+	if commit || s.isOff() { // without a journal a rollback is not possible
 		s.both("COMMIT")
 	} else {
 		s.both("ROLLBACK")
@@ -329,7 +331,7 @@ func (s *script) end(commit bool) {
 	s.ends()
 }
 
-// isOff tells whether there is no journal.
+// isOff reports whether there is no journal.
 func (s *script) isOff() bool {
 	return mustQuery(s.t, s.conns[s.conn], "PRAGMA journal_mode") == "off"
 }
@@ -343,7 +345,7 @@ func (s *script) sync() {
 	}
 }
 
-// check compares what connections see.
+// check compares what the connections see.
 func (s *script) check() {
 	s.t.Helper()
 	for i, c := range s.conns {
@@ -360,7 +362,7 @@ func (s *script) check() {
 	}
 }
 
-// checkRestored compares what a restore of the replica gives.
+// checkRestored compares the content of a restore of the replica.
 func (s *script) checkRestored(dir string) {
 	path := filepath.Join(dir, "restored.db")
 	restore(s.t, s.client, path)
@@ -389,8 +391,8 @@ func dump(t testing.TB, q querier) string {
 	return all
 }
 
-// restore makes a database file of a replica, as Litestream does: all files of
-// level 0 are compacted, and decoded.
+// restore makes a database file from a replica as Litestream does: it compacts
+// all files of level 0 and decodes the result.
 func restore(t testing.TB, client litestream.ReplicaClient, path string) {
 	t.Helper()
 	itr, err := client.LTXFiles(context.Background(), 0, 0, false)

@@ -27,9 +27,10 @@ import (
 var stresses = flag.Int("stresses", 0, "random runs of TestPromise5_Stress; 0: 60, or 15 with the race detector or -short")
 
 // TestPromise5_Stress has a writer commit while listings are wrong and files
-// vanish, for a while or until the end. It never gives up, as nobody else writes.
-// What it acknowledged as synced is there for a fresh reader, or the next sync says an error;
-// and once all files are back, so is every commit.
+// vanish, for a while or until the end. The writer never gives up, because
+// there is no other writer. What it acknowledged as synced is there for a fresh
+// reader, or the next sync returns an error. Once all files are back, every
+// commit is there, too.
 func TestPromise5_Stress(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for seed := range uint64(cmp.Or(*stresses, testscale.Repeats(60))) {
@@ -51,7 +52,7 @@ type stress struct {
 	next    int
 	acked   map[int]bool // rows whose commit is said to be on the replica
 	known   map[int]bool // rows that are committed
-	back    []func()     // put back what vanished
+	back    []func()     // functions that put vanished files back
 	refused int
 }
 
@@ -86,7 +87,7 @@ func (s *stress) run() {
 	s.client.lie(nil)
 	time.Sleep(time.Minute)
 	n := len(s.known)
-	s.insert() // a sync of nothing asks nothing
+	s.insert() // a sync without commits makes no request
 	if err := trySync(s.vfs, time.Minute); err == nil {
 		if len(s.known) > n {
 			s.check()
@@ -155,7 +156,8 @@ func (s *stress) sync() {
 	maps.Copy(s.acked, known)
 }
 
-// refuse notes an error, which must not be that of a writer that has given up.
+// refuse records an error, which must not be that of a writer that has given
+// up.
 func (s *stress) refuse(err error) {
 	s.t.Helper()
 	s.refused++
@@ -164,7 +166,7 @@ func (s *stress) refuse(err error) {
 	}
 }
 
-// check reads the replica afresh.
+// check reads the replica like a fresh process.
 func (s *stress) check() {
 	s.t.Helper()
 	got, err := readFresh(s.t, s.client, "SELECT id FROM t")

@@ -16,15 +16,15 @@ import (
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
-// While the end of a sync still waits for hydration, write mode is turned off
-// and on: the next commits are in another buffer, and are synced from there.
+// Write mode is turned off and on while the end of a sync still waits for
+// hydration. The next commits are in another buffer, and are synced from there.
 func TestPromise4_SwitchWhileSyncEnds(t *testing.T) {
 	client := faulty()
 	var stuck atomic.Bool
 	disk := make(chan struct{})
 	opts := writing(func(o *litestream.Options) {
 		o.HydrationEnabled, o.PollInterval = true, -1
-		o.CompactionLevels = []time.Duration{time.Millisecond} // in the way of nothing
+		o.CompactionLevels = []time.Duration{time.Millisecond} // compaction must not wait for anything
 	})
 	litestream.OnDisk(opts, func(op string) error {
 		if op == "before: write pages" && stuck.Load() {
@@ -57,9 +57,9 @@ func TestPromise4_SwitchWhileSyncEnds(t *testing.T) {
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT group_concat(v) FROM t WHERE length(v) < 10", "1,first,second,third")
 }
 
-// An upload ends just after closing has given up waiting for it.
+// An upload ends just after the close has stopped waiting for it.
 func TestWrite_UploadEndsWhileClosing(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
 	client := faulty()
 	entered, release := client.hold(1)
 	var log testlog.Buffer
@@ -92,7 +92,7 @@ func TestWrite_UploadEndsWhileClosing(t *testing.T) {
 	}
 }
 
-// While the disk has no room for the hydration file, nobody who commits waits for that.
+// The disk has no room for the hydration file. No commit waits for that.
 func TestWrite_HydrationDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var full atomic.Bool
@@ -124,10 +124,10 @@ func TestWrite_HydrationDiskFull(t *testing.T) {
 	})
 }
 
-// TestPromise5_CloseWhileTurnedOff closes a database while a connection waits for
-// write mode to be turned off: what is committed is uploaded, or kept.
+// TestPromise5_CloseWhileTurnedOff closes a database while a connection waits
+// for write mode to be turned off. Committed rows are uploaded or kept.
 func TestPromise5_CloseWhileTurnedOff(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // for what is kept
+	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
 	client := memoryClient()
 	slot, vfs := newVFSOnly(t, client, writing())
 	writer, switcher := openConn(t, slot, "app.db"), openConn(t, slot, "app.db")
@@ -153,8 +153,9 @@ func TestPromise5_CloseWhileTurnedOff(t *testing.T) {
 	wantSQL(t, openDB(t, readName, "app.db"), "SELECT group_concat(v) FROM t", "1")
 }
 
-// TestCompaction_NotTurnedOff has write mode go on after it could not be turned
-// off. What was due for compaction meanwhile is compacted without another commit.
+// TestCompaction_NotTurnedOff fails to turn write mode off. Write mode
+// continues, and compactions that were due meanwhile run without another
+// commit.
 func TestCompaction_NotTurnedOff(t *testing.T) {
 	client := memoryClient()
 	synctest.Test(t, func(t *testing.T) {

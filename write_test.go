@@ -10,7 +10,7 @@ import (
 	"github.com/ltxvfs/litestream"
 )
 
-// writing returns options of a writer that syncs only when it is told to.
+// writing returns options of a writer that syncs only on request.
 func writing(more ...func(*litestream.Options)) *litestream.Options {
 	o := &litestream.Options{WriteEnabled: true, WriteSyncInterval: -1, PollInterval: 10 * time.Millisecond}
 	for _, fn := range more {
@@ -19,7 +19,7 @@ func writing(more ...func(*litestream.Options)) *litestream.Options {
 	return o
 }
 
-// wantSQL compares what a query gives.
+// wantSQL compares the result of a query with the expected one.
 func wantSQL(t testing.TB, q querier, query, want string) {
 	t.Helper()
 	if got := mustQuery(t, q, query); got != want {

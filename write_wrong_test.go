@@ -13,16 +13,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
-// TestPromise1_WrongFileWhileUnsynced has hydration find that a file does not have
-// its checksum while there are commits that are not on the replica. Pages of it that
-// SQLite has cached are not used any more all the same.
+// TestPromise1_WrongFileWhileUnsynced has hydration find that the checksum of a
+// file is wrong while commits are not yet on the replica. Pages of that file in
+// SQLite's cache are no longer used either.
 func TestPromise1_WrongFileWhileUnsynced(t *testing.T) {
 	for _, unsynced := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			client := memoryClient()
 			write(t, client, "CREATE TABLE t (v); CREATE TABLE other (v)")
 			write(t, client, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n LIMIT 2000) INSERT INTO t SELECT randomblob(1000) FROM n")
-			write(t, client, "INSERT INTO other VALUES (0)") // has page 1
+			write(t, client, "INSERT INTO other VALUES (0)") // this file holds page 1
 			body := []byte(readFile(t, client, 0, 2, 2))
 			body[len(body)-1] ^= 1
 			if _, err := client.WriteLTXFile(t.Context(), 0, 2, 2, strings.NewReader(string(body))); err != nil {

@@ -1,5 +1,6 @@
-// Package main_test tests the built extension from outside, with programs that load
-// it. LITESTREAM_TEST_EXTENSION is its path, see scripts/extension.
+// Package main_test tests the built extension from outside, with programs that
+// load it. The variable LITESTREAM_TEST_EXTENSION is the path of the extension;
+// scripts/extension sets it.
 package main_test
 
 import (
@@ -17,7 +18,7 @@ import (
 // timeout is how long a program may take.
 const timeout = 2 * time.Minute
 
-// variable returns a variable of the environment that a test needs.
+// variable returns an environment variable that a test needs.
 func variable(t testing.TB, name, from string) string {
 	t.Helper()
 	value := os.Getenv(name)
@@ -41,7 +42,8 @@ func client(t testing.TB, name string) string {
 	return variable(t, name, "scripts/clients install")
 }
 
-// sandwiches copies a replica of the tests of the library, and returns its URL.
+// sandwiches copies a replica from the tests of the library, and returns its
+// URL.
 func sandwiches(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,8 +53,8 @@ func sandwiches(t testing.TB) string {
 	return "file://" + dir
 }
 
-// command makes a command with nothing of this process's settings for the extension in its
-// environment, that works in an empty folder.
+// command makes a command that works in an empty folder. Its environment has
+// none of this process's settings for the extension.
 func command(t testing.TB, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	return commandWithin(t, timeout, env, name, args...)
@@ -73,8 +75,8 @@ func commandWithin(t testing.TB, limit time.Duration, env []string, name string,
 	return cmd
 }
 
-// shell runs lines of the sqlite3 shell in a folder, "" for an empty one, after the
-// extension was loaded, and returns what it wrote.
+// shell loads the extension in a sqlite3 shell, runs lines in a folder, and
+// returns the output. If dir is "", the folder is an empty one.
 func shell(t testing.TB, dir string, env []string, lines ...string) (stdout, stderr string) {
 	t.Helper()
 	cmd := command(t, env, client(t, "LITESTREAM_TEST_SQLITE3"), "-batch", "-init", os.DevNull)
@@ -91,7 +93,7 @@ func shell(t testing.TB, dir string, env []string, lines ...string) (stdout, std
 	return out.String(), errs.String()
 }
 
-// wantShell runs a shell, and compares what it wrote to standard output.
+// wantShell runs a shell, and compares its standard output with want.
 func wantShell(t testing.TB, dir string, env []string, want string, lines ...string) {
 	t.Helper()
 	if got, stderr := shell(t, dir, env, lines...); strings.TrimSpace(got) != strings.TrimSpace(want) {
@@ -99,7 +101,7 @@ func wantShell(t testing.TB, dir string, env []string, want string, lines ...str
 	}
 }
 
-// session is a shell that goes on.
+// session is a shell that stays open between runs.
 type session struct {
 	t   testing.TB
 	in  io.WriteCloser
@@ -136,7 +138,7 @@ func newSession(t testing.TB, env []string) *session {
 	return s
 }
 
-// run runs lines, and returns what they wrote to standard output.
+// run runs lines, and returns what they write to standard output.
 func (s *session) run(lines ...string) string {
 	s.t.Helper()
 	const end = "-- the end --"
@@ -155,7 +157,7 @@ func (s *session) run(lines ...string) string {
 	return strings.TrimSpace(strings.TrimSuffix(got.String(), end+"\n"))
 }
 
-// until runs lines again and again until they write what is wanted.
+// until repeats lines until they write what is wanted.
 func (s *session) until(want string, lines ...string) {
 	s.t.Helper()
 	deadline := time.Now().Add(timeout)
@@ -167,6 +169,6 @@ func (s *session) until(want string, lines ...string) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("%s: %q after %v, want %q", strings.Join(lines, "\n"), got, timeout, want)
 		}
-		time.Sleep(10 * time.Millisecond) // between looks at another process
+		time.Sleep(10 * time.Millisecond) // pause before the next look at what another process wrote
 	}
 }

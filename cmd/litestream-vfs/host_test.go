@@ -12,15 +12,17 @@ import (
 	"time"
 )
 
-// rounds of loading, opening, querying and closing.
+// These are numbers of rounds. A round loads the extension, opens a database,
+// queries and closes it.
 const (
 	hostRounds     = 1000
-	valgrindRounds = 30 // 1,000 with LITESTREAM_TEST_VALGRIND_ROUNDS=1000; they take many minutes
+	valgrindRounds = 30 // LITESTREAM_TEST_VALGRIND_ROUNDS=1000 makes it 1,000, which takes many minutes
 
-	hostTimeout = time.Hour // that of go test is less, unless it was told otherwise
+	hostTimeout = time.Hour // the timeout of go test is shorter by default
 )
 
-// host compiles testdata/host.c with a SQLite of its own, and returns how to run it.
+// host compiles testdata/host.c with its own SQLite, and returns the command
+// that runs it.
 func host(t *testing.T, library string, rounds int) []string {
 	t.Helper()
 	object, include := client(t, "LITESTREAM_TEST_SQLITE_OBJECT"), client(t, "LITESTREAM_TEST_SQLITE_INCLUDE")
@@ -35,8 +37,8 @@ func host(t *testing.T, library string, rounds int) []string {
 	return []string{program, library, strconv.Itoa(rounds), "file:app.db?vfs=litestream&replica_url=" + sandwiches(t), "SELECT count(*) FROM sandwich_ratings", "4988"}
 }
 
-// runHost runs a host, and returns what malloc has in use at a tenth of the
-// rounds and at the end, and standard error.
+// runHost runs a host. It returns the bytes that malloc has in use at a tenth
+// of the rounds and at the end, and standard error.
 func runHost(t *testing.T, args []string) (inUse [2]int64, stderr string) {
 	t.Helper()
 	cmd := commandWithin(t, hostTimeout, []string{"LITESTREAM_LOG_FILE=" + os.DevNull}, args[0], args[1:]...)
@@ -56,8 +58,10 @@ func runHost(t *testing.T, args []string) (inUse [2]int64, stderr string) {
 	return inUse, errs.String()
 }
 
-// TestHost_Memory: what C has allocated does not grow with the number of connections. A
-// leak of a byte in each of the 900 rounds between is a few KiB less than the bound, one of 64 more.
+// TestHost_Memory checks that the memory allocated by C does not grow with the
+// number of connections. Over the 900 rounds between the two samples, a leak of
+// a byte in each round stays a few KiB below the bound, and one of 64 bytes
+// exceeds it.
 func TestHost_Memory(t *testing.T) {
 	inUse, _ := runHost(t, host(t, extension(t), hostRounds))
 	if grown := inUse[1] - inUse[0]; grown > 32<<10 {
@@ -65,12 +69,13 @@ func TestHost_Memory(t *testing.T) {
 	}
 }
 
-// goFrame is an error in one of Go's functions, runtime/cgo's and cgo's wrappers in C among
-// them, which read and write stacks of Go's.
+// goFrame matches an error in a function of Go. The wrappers in C of
+// runtime/cgo and of cgo count as such, because they read and write Go stacks.
 var goFrame = regexp.MustCompile(`(?m)^\s+at 0x[0-9A-F]+: .* \((\w+\.(go|s)|gcc_\w+\.c|cgo-gcc-prolog):\d+\)`)
 
-// TestHost_Valgrind: no invalid access in C, and nothing lost. The library must have its symbols.
-// What is initialised is not looked at: pages come from memory that Memcheck does not know.
+// TestHost_Valgrind checks that C makes no invalid access and loses no memory.
+// The library must have its symbols. Memcheck does not check for uninitialised
+// data, because pages come from memory that it does not know.
 func TestHost_Valgrind(t *testing.T) {
 	valgrind := client(t, "LITESTREAM_TEST_VALGRIND")
 	library := variable(t, "LITESTREAM_TEST_EXTENSION_SYMBOLS", "scripts/check")
@@ -103,7 +108,8 @@ var (
 	accessError = regexp.MustCompile(`(?m)^(Invalid|Syscall param|Jump to|Source and|Mismatched|Argument) `)
 )
 
-// accessErrors returns the errors in a log: each some lines, ended by an empty one.
+// accessErrors returns the errors in a log. Each error is a few lines that end
+// with an empty one.
 func accessErrors(log string) (all []string) {
 	for _, text := range strings.Split(logPrefix.ReplaceAllString(log, ""), "\n\n") {
 		if accessError.MatchString(text) {

@@ -9,14 +9,16 @@ import (
 	"testing"
 )
 
-// writing is the environment of a writer to a new replica, which is the default VFS.
+// writing returns the environment of a writer to a new replica. The extension
+// is the default VFS.
 func writing(t *testing.T) []string {
 	return []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_DEFAULT_VFS=true", "LITESTREAM_LOG_FILE=" + os.DevNull,
 		"LITESTREAM_TEST_EXTENSION=" + extension(t)}
 }
 
-// TestPrograms_Speedtest1: SQLite's speed test does the same in write mode as on a local
-// file, and another process finds all of it on the replica.
+// TestPrograms_Speedtest1 checks that SQLite's speed test gives the same output
+// in write mode as on a local file, and that another process finds all of its
+// data on the replica.
 func TestPrograms_Speedtest1(t *testing.T) {
 	program := client(t, "LITESTREAM_TEST_SPEEDTEST1")
 	for _, testset := range []string{"main", "orm", "cte"} {
@@ -39,7 +41,7 @@ func TestPrograms_Speedtest1(t *testing.T) {
 			shellEnv := append(env[:len(env):len(env)], "LITESTREAM_WRITE_ENABLED=false")
 			wantShell(t, "", shellEnv, "ok", ".open app.db", "PRAGMA integrity_check;")
 			if testset == "cte" {
-				return // which has no tables
+				return // the database has no tables
 			}
 			local, _ := shell(t, dir, nil, ".open app.db", ".sha3sum")
 			if remote, _ := shell(t, "", shellEnv, ".open app.db", ".sha3sum"); remote != local || local == "" {
@@ -49,7 +51,7 @@ func TestPrograms_Speedtest1(t *testing.T) {
 	}
 }
 
-// TestPrograms_KVTest: SQLite's test of blobs.
+// TestPrograms_KVTest runs SQLite's test of blobs.
 func TestPrograms_KVTest(t *testing.T) {
 	program := client(t, "LITESTREAM_TEST_KVTEST")
 	env := writing(t)
@@ -65,7 +67,7 @@ func TestPrograms_KVTest(t *testing.T) {
 		return string(out)
 	}
 	run("init", name, "--count", "300", "--size", "5000", "--variance", "4000")
-	// It wants to find a file, of a size of whole sectors.
+	// The program expects a file whose size is a multiple of the sector size.
 	if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReadme runs the session in docs/extension.md on the S3 server: the text
-// after each prompt there is what the shell prints.
+// TestReadme runs the session in docs/extension.md on the S3 server. The text
+// after each prompt in that page must be what the shell prints.
 func TestReadme(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "extension.md"))
 	if err != nil {

@@ -46,8 +46,8 @@ func TestShell_Functions(t *testing.T) {
 	}
 }
 
-// TestShell_Follow: a shell sees what another process writes, and stays in the past
-// when it was sent there.
+// TestShell_Follow checks that a shell sees what another process writes, and
+// that it stays in the past after it has travelled there.
 func TestShell_Follow(t *testing.T) {
 	env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_POLL_INTERVAL=20ms", "LITESTREAM_SYNC_INTERVAL=-1s"}
 	write := append(env, "LITESTREAM_WRITE_ENABLED=true")
@@ -81,7 +81,7 @@ func TestShell_Write(t *testing.T) {
 			wantShell(t, "", env, "0000000000000001\nok\n1000\n1", ".open file:app.db?vfs=litestream",
 				"CREATE TABLE t (id INTEGER PRIMARY KEY, v); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i, hex(randomblob(100)) FROM n;",
 				"SELECT litestream_sync();", "PRAGMA integrity_check;", "BEGIN; DELETE FROM t WHERE id > 1; ROLLBACK;", "SELECT count(*) FROM t;", "SELECT litestream_write_enabled();")
-			// Closing syncs.
+			// The close syncs.
 			wantShell(t, "", env, "", ".open file:app.db?vfs=litestream", "DELETE FROM t WHERE id > 500;")
 			wantShell(t, "", env, "0000000000000002|500\nok", ".open file:app.db?vfs=litestream&mode=ro",
 				"SELECT litestream_txid(), count(*) FROM t;", "PRAGMA integrity_check;")
@@ -89,7 +89,8 @@ func TestShell_Write(t *testing.T) {
 	}
 }
 
-// s3URL is a URL on the S3 server of the tests, and an environment with credentials for it.
+// s3URL returns a URL on the S3 server of the tests, and an environment with
+// credentials for it.
 func s3URL(t testing.TB, env []string) (string, []string) {
 	t.Helper()
 	from := "scripts/servers start"
@@ -98,7 +99,8 @@ func s3URL(t testing.TB, env []string) (string, []string) {
 	return "s3://" + bucket + "/" + name + "?endpoint=" + endpoint, append(env, "AWS_ACCESS_KEY_ID=testkey", "AWS_SECRET_ACCESS_KEY=testsecret")
 }
 
-// TestShell_Hydrate: a path alone enables hydration, and the file is there for the next process.
+// TestShell_Hydrate checks that a path alone enables hydration, and that the
+// next process can use the file.
 func TestShell_Hydrate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	s := newSession(t, []string{replicaURL + sandwiches(t), "LITESTREAM_HYDRATION_PATH=" + path, "LITESTREAM_LOG_LEVEL=error"})
@@ -112,7 +114,8 @@ func TestShell_Hydrate(t *testing.T) {
 	}
 }
 
-// TestShell_Errors: the text of an error reaches whoever uses SQLite.
+// TestShell_Errors checks that the text of an error reaches the user of the
+// shell.
 func TestShell_Errors(t *testing.T) {
 	url := sandwiches(t)
 	const open = ".open file:app.db?vfs=litestream"
@@ -147,7 +150,8 @@ func TestShell_Errors(t *testing.T) {
 		{"other options", []string{replicaURL + url}, []string{open, "ATTACH 'file:app.db?vfs=litestream&cache_size=1MiB' AS other;", "SELECT * FROM other.sandwich_ratings;"}, "unable to open database"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			// The log goes elsewhere, so that what is found is SQLite's message.
+			// The log goes to a file, so that the output holds SQLite's message
+			// only.
 			env := append(c.env, "LITESTREAM_LOG_FILE="+filepath.Join(t.TempDir(), "log"))
 			if _, stderr := shell(t, "", env, c.lines...); !strings.Contains(stderr, c.want) {
 				t.Errorf("%q, want %q", stderr, c.want)
@@ -156,7 +160,8 @@ func TestShell_Errors(t *testing.T) {
 	}
 }
 
-// TestShell_Load: whichever name the file has and however often it is loaded; a second copy is refused.
+// TestShell_Load loads the extension under several file names and several
+// times. A second copy of the file is refused.
 func TestShell_Load(t *testing.T) {
 	so := extension(t)
 	dir := t.TempDir()
@@ -170,7 +175,7 @@ func TestShell_Load(t *testing.T) {
 	for _, load := range []string{so, strings.TrimSuffix(so, ".so"), filepath.Join(dir, "litestream-vfs"), filepath.Join(dir, "other.so"), so + " sqlite3_litestream_init", so + " sqlite3_litestreamvfs_init"} {
 		wantShell(t, "", env, "4988\n4988", ".load "+load, ".load "+load, ".open file:app.db?vfs=litestream", count, ".load "+load, count)
 	}
-	// While a function is in use.
+	// This loads the extension while one of its functions is in use.
 	wantShell(t, "", env, "0000000000000045|", ".open file:app.db?vfs=litestream", "SELECT litestream_txid(), load_extension('"+so+"');")
 
 	b, err := os.ReadFile(so)
@@ -185,7 +190,8 @@ func TestShell_Load(t *testing.T) {
 	}
 }
 
-// TestShell_Attach: the past beside the present, and local files beside a replica.
+// TestShell_Attach attaches the past beside the present, and local files beside
+// a replica.
 func TestShell_Attach(t *testing.T) {
 	env := []string{replicaURL + sandwiches(t)}
 	dir := t.TempDir()
@@ -204,8 +210,9 @@ func TestShell_Attach(t *testing.T) {
 	}
 }
 
-// TestShell_SeveralDatabases: a transaction over several replicas commits, one over a
-// replica and an attached local file is refused, the other way round it commits.
+// TestShell_SeveralDatabases checks that a transaction over several replicas
+// commits. One over a replica and an attached local file is refused; one over a
+// local file and an attached replica commits.
 func TestShell_SeveralDatabases(t *testing.T) {
 	a, b := "file:a.db?vfs=litestream&write_enabled=1&replica_url=file://"+t.TempDir(), "file:b.db?vfs=litestream&write_enabled=1&replica_url=file://"+t.TempDir()
 	both := "BEGIN; INSERT INTO main.t VALUES (2); INSERT INTO other.t VALUES (2); COMMIT;"
@@ -224,8 +231,9 @@ func TestShell_SeveralDatabases(t *testing.T) {
 	}
 }
 
-// TestShell_SeveralDatabasesDiskFull: transactions over two replicas, with a write
-// buffer that gets full. Each of them is in both or, with an error, in none.
+// TestShell_SeveralDatabasesDiskFull runs transactions over two replicas while
+// the write buffer fills up. Each transaction is in both replicas or, with an
+// error, in neither.
 func TestShell_SeveralDatabasesDiskFull(t *testing.T) {
 	for _, mode := range []string{"NORMAL", "EXCLUSIVE"} {
 		t.Run(mode, func(t *testing.T) {
@@ -244,7 +252,7 @@ func TestShell_SeveralDatabasesDiskFull(t *testing.T) {
 			cmd := command(t, nil, "bash", "-c", `trap "" XFSZ; ulimit -f 300; exec "$@"`, "bash", client(t, "LITESTREAM_TEST_SQLITE3"), "-batch", "-init", os.DevNull)
 			var out, errs bytes.Buffer
 			cmd.Stdout, cmd.Stderr, cmd.Stdin = &out, &errs, strings.NewReader(strings.Join(lines, "\n")+"\n")
-			_ = cmd.Run() // it fails after an error
+			_ = cmd.Run() // the command fails if a statement has failed
 			n := transactions - strings.Count(errs.String(), "disk I/O error")
 			want := fmt.Sprintf("%d|%d", n, n)
 			if _, got, _ := strings.Cut(out.String(), "the end\n"); strings.TrimSpace(got) != want || n == 0 || n == transactions {
@@ -255,7 +263,7 @@ func TestShell_SeveralDatabasesDiskFull(t *testing.T) {
 	}
 }
 
-// TestShell_DefaultVFS: names that cannot say which VFS they want.
+// TestShell_DefaultVFS opens names that cannot say which VFS they want.
 func TestShell_DefaultVFS(t *testing.T) {
 	dir := t.TempDir()
 	env := []string{"LITESTREAM_DEFAULT_VFS=true", replicaURL + sandwiches(t)}
@@ -276,8 +284,9 @@ func TestShell_DefaultVFS(t *testing.T) {
 	}
 }
 
-// TestShell_Restricted: names and PRAGMAs set no more than LITESTREAM_URI_PARAMETERS lists, and
-// LITESTREAM_LOCAL_FILES=none keeps SQL from other files.
+// TestShell_Restricted checks that names and PRAGMAs set only what
+// LITESTREAM_URI_PARAMETERS lists, and that LITESTREAM_LOCAL_FILES=none keeps
+// SQL from other files.
 func TestShell_Restricted(t *testing.T) {
 	dir := t.TempDir()
 	logFile := filepath.Join(t.TempDir(), "log")
@@ -309,14 +318,15 @@ func TestShell_Restricted(t *testing.T) {
 			t.Errorf("left in %s: %v, %v", folder, left, err)
 		}
 	}
-	// An empty list is one.
+	// An empty list restricts, too.
 	if _, stderr := shell(t, "", append(env, "LITESTREAM_URI_PARAMETERS="), open); !strings.Contains(stderr, "parameter cache_size is not allowed") {
 		t.Error(stderr)
 	}
 }
 
-// TestShell_WAL: a connection that keeps its lock cannot go to WAL mode, whether the replica
-// hears of that or not, and goes on.
+// TestShell_WAL checks that a connection that keeps its lock cannot change to
+// WAL mode, whether or not the replica is told of the change. The connection
+// still works afterwards.
 func TestShell_WAL(t *testing.T) {
 	const exclusive = "PRAGMA locking_mode = EXCLUSIVE;"
 	for name, c := range map[string]struct {
@@ -339,8 +349,9 @@ func TestShell_WAL(t *testing.T) {
 	}
 }
 
-// TestShell_Exclusive: a connection that keeps its lock commits, rolls back what it has
-// written to the file already, and syncs, whatever the journal.
+// TestShell_Exclusive checks that a connection that keeps its lock commits,
+// rolls back what it has already written to the file, and syncs, in every
+// journal mode.
 func TestShell_Exclusive(t *testing.T) {
 	for _, mode := range []string{"DELETE", "TRUNCATE", "PERSIST", "MEMORY"} {
 		for _, sync := range []string{"OFF", "FULL"} {
@@ -358,7 +369,8 @@ func TestShell_Exclusive(t *testing.T) {
 	}
 }
 
-// TestShell_SharedCache: a replica is not opened for SQLite's shared cache, and the text says so.
+// TestShell_SharedCache checks that a replica is not opened with SQLite's
+// shared cache, and that the error says so.
 func TestShell_SharedCache(t *testing.T) {
 	env := []string{replicaURL + sandwiches(t), "LITESTREAM_LOG_LEVEL=error"}
 	const count, want = "SELECT count(*) FROM sandwich_ratings;", "cannot be opened with SQLite's shared cache: say cache=private"
@@ -369,13 +381,14 @@ func TestShell_SharedCache(t *testing.T) {
 	if got != "4988\n" || !strings.Contains(stderr, want) {
 		t.Errorf("%q, %q", got, stderr)
 	}
-	// Local files are SQLite's business.
+	// SQLite alone handles local files.
 	wantShell(t, "", append(env, "LITESTREAM_DEFAULT_VFS=true"), "4988\n1", ".open file:app.db?vfs=litestream", count,
 		".open file:local.db?vfs=unix", "CREATE TABLE t (v);", ".open file:local.db?cache=shared", "INSERT INTO t VALUES (1); SELECT v FROM t;")
 }
 
-// TestShell_Checksums: SQLite's cksumvfs, in front of the extension, finds the checksums right that
-// it has written itself, whoever opens the database.
+// TestShell_Checksums puts SQLite's cksumvfs in front of the extension. It
+// accepts the checksums that it has written, in every process that opens the
+// database.
 func TestShell_Checksums(t *testing.T) {
 	cksumvfs := client(t, "LITESTREAM_TEST_CKSUMVFS")
 	env := []string{replicaURL + "file://" + t.TempDir(), "LITESTREAM_WRITE_ENABLED=true", "LITESTREAM_DEFAULT_VFS=true", "LITESTREAM_LOG_LEVEL=error"}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fakeConn notes what it is told of commits.
+// fakeConn records the calls that report a commit.
 type fakeConn struct {
 	Conn
 	calls      []string
@@ -43,7 +43,7 @@ func (c *fakeConn) Seal(durable bool) error {
 	return c.call("seal")
 }
 
-// TestFile has SQLite do what it does in each of its modes.
+// TestFile makes the calls that SQLite makes in each of its modes.
 func TestFile(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -84,7 +84,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// run does a step of SQLite's.
+// run makes the calls of one step of SQLite.
 func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err error) {
 	switch step {
 	case "lock":
@@ -119,7 +119,8 @@ func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err erro
 	return err
 }
 
-// TestFile_Errors passes the errors of a commit on, from wherever it is detected.
+// TestFile_Errors checks that errors of a commit are returned, in whichever
+// call it is detected.
 func TestFile_Errors(t *testing.T) {
 	for _, tc := range []struct{ steps, fails string }{
 		{"lock journal write sync", "durable"},
@@ -144,8 +145,8 @@ func TestFile_Errors(t *testing.T) {
 	}
 }
 
-// TestFiles_SameName has databases of two replicas with one file name. SQLite
-// deletes a journal on the thread that has closed it.
+// TestFiles_SameName has databases of two replicas with the same file name.
+// SQLite deletes a journal on the thread that has closed it.
 func TestFiles_SameName(t *testing.T) {
 	thread := uint64(1)
 	files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return thread })
@@ -182,7 +183,8 @@ func TestFiles_SameName(t *testing.T) {
 	}
 }
 
-// TestFiles_SuperJournal names databases that are open, and others.
+// TestFiles_SuperJournal writes super-journals that name open databases, and
+// others.
 func TestFiles_SuperJournal(t *testing.T) {
 	files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
 	f := files.Open(new(fakeConn), "a.db", nil)

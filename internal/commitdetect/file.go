@@ -63,14 +63,14 @@ const (
 type File struct {
 	conn  Conn
 	files *Files
-	name  string // of the database
-	key   string // of the database, see keyOf
+	name  string // name of the database
+	key   string // key of the database, see keyOf
 
 	level       Level
 	state       journalState
 	journal     *Journal // the open journal, nil if there is none
 	journalName string   // name of the last journal
-	memory      []byte   // memory of the last journal, for the next
+	memory      []byte   // memory of the last journal, for reuse by the next
 }
 
 // ReadAt reads from the file.
@@ -121,8 +121,9 @@ func (f *File) Lock(level Level) error {
 	return nil
 }
 
-// Unlock commits what SQLite has committed without a journal, and drops what it
-// has not committed, when it gives up the writer slot.
+// Unlock ends a write transaction when SQLite gives up the writer slot. It
+// commits what SQLite has committed without a journal, and drops what it has
+// not committed.
 func (f *File) Unlock(level Level) error {
 	if level >= f.level {
 		return nil
@@ -163,7 +164,7 @@ func (f *File) Sync() error {
 		}
 	}
 	if f.state == noJournal {
-		return f.settle() // no later call would tell of the commit
+		return f.settle() // no later call would report the commit
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (j *Journal) Truncate(size int64) (err error) {
 func (j *Journal) Close() (err error) {
 	if j.main.journal == j {
 		j.main.journal = nil
-		if j.main.level >= Reserved { // else it stayed open after its transaction
+		if j.main.level >= Reserved { // otherwise it stayed open after its transaction
 			j.main.files.journalClosed(j.name, j.main)
 		}
 	}

@@ -37,11 +37,12 @@ func TestEnvironment_Params(t *testing.T) {
 	}
 }
 
-// TestEnvironment_Malformed: whichever option is malformed, the error names its variable.
+// TestEnvironment_Malformed makes each option malformed. The error names its
+// variable.
 func TestEnvironment_Malformed(t *testing.T) {
 	variables := []string{"LITESTREAM_DEFAULT_VFS", "LITESTREAM_REPLICA_URL", "LITESTREAM_URI_PARAMETERS", "LITESTREAM_LOCAL_FILES"}
 	for _, name := range litestream.OptionNames() {
-		if !strings.HasSuffix(name, "_path") { // anything is a path
+		if !strings.HasSuffix(name, "_path") { // any value is a valid path
 			variables = append(variables, "LITESTREAM_"+strings.ToUpper(name))
 		}
 	}
@@ -62,7 +63,8 @@ func TestEnvironment_Malformed(t *testing.T) {
 	}
 }
 
-// TestEnvironment_Allow: an unset list allows all parameters, an empty one none.
+// TestEnvironment_Allow checks that an unset list allows all parameters, and an
+// empty list none.
 func TestEnvironment_Allow(t *testing.T) {
 	all := map[string]string{"replica_url": "s3://user:Pa55@b", "vfs": "litestream", "mode": "rw", "unknown": "1"}
 	for _, name := range litestream.OptionNames() {

@@ -51,8 +51,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestLog_Files gives files that are not logs, or no files at all: they are
-// not touched.
+// TestLog_Files names files that are not logs, and paths that are not files.
+// They are not touched.
 func TestLog_Files(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
@@ -92,7 +92,7 @@ func TestLog_Files(t *testing.T) {
 	if info, err := os.Stat(path("new")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("a new log has mode %v, %v", info.Mode(), err)
 	}
-	// Two processes append to one file.
+	// Two processes append to the same file.
 	if err := configure(path("new")); err != nil {
 		t.Fatal(err)
 	}

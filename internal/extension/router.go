@@ -17,19 +17,20 @@ type Router struct {
 		sync.Mutex
 		bound    string              // first name that LITESTREAM_REPLICA_URL was used for
 		replicas map[string]*replica // replicas that are open, by name
-		local    map[string]int      // how often local files were opened, by name; their closes are not known
+		local    map[string]int      // number of opens of local files, by name; their closes are not reported
 	}
 }
 
 type replica struct {
-	url   string // of LITESTREAM_REPLICA_URL, "" if the name had a URL of its own
+	url   string // value of LITESTREAM_REPLICA_URL, or "" if the name had a URL of its own
 	opens int
 }
 
-// Name is a database's file name, and what is known about how it was given.
+// Name is the file name of a database, with what is known about how it was
+// given.
 type Name struct {
 	Path   string            // absolute
-	Params map[string]string // of the URI
+	Params map[string]string // parameters of the URI
 
 	// Named is set where the URI names the VFS, which means a replica.
 	Named bool
@@ -46,7 +47,8 @@ type Name struct {
 // ErrNoReplica means that nothing says where the replica is.
 var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give replica_url=... in the file name")
 
-// ErrNoLocalFiles means that a name has no replica, and may not be a local file's.
+// ErrNoLocalFiles means that a name has no replica, and that local files are
+// not allowed.
 var ErrNoLocalFiles = errors.New("it has no replica, and " + LocalFiles + " allows no local files")
 
 // Open decides whether a database that SQLite opens is a replica or a local file. If
@@ -102,7 +104,7 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 	return "", true, nil
 }
 
-// NotOpened takes back the open of a local file that has failed.
+// NotOpened undoes Open for a local file that could not be opened.
 func (r *Router) NotOpened(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,7 +113,7 @@ func (r *Router) NotOpened(path string) {
 	}
 }
 
-// add notes an open of a replica. The caller holds mu.
+// add records an open of a replica. The caller holds mu.
 func (r *Router) add(path, url string) error {
 	if r.mu.local[path] > 0 {
 		return fmt.Errorf("%s was opened as a local file before", path)
@@ -134,7 +136,7 @@ func (r *Router) add(path, url string) error {
 	return nil
 }
 
-// Close takes one open of a replica back.
+// Close undoes one Open of a replica.
 func (r *Router) Close(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,10 +155,12 @@ func (r *Router) Companion(path string) bool {
 	return r.mu.replicas[main] != nil
 }
 
-// companion is what SQLite appends to the name of a database for those of other files.
+// companion matches the suffixes that SQLite appends to the name of a database
+// to name its other files.
 var companion = regexp.MustCompile(`-(journal|wal|mj[0-9A-F]{9})$`)
 
-// Bound returns the name that LITESTREAM_REPLICA_URL is for, "" before it was opened.
+// Bound returns the name to which LITESTREAM_REPLICA_URL belongs, or "" if no
+// such name was opened yet.
 func (r *Router) Bound() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,16 +8,16 @@ import (
 	"github.com/ltxvfs/litestream/internal/extension"
 )
 
-// step is an open or a close, and what becomes of it.
+// step is an open or a close, with its expected result.
 type step struct {
 	path     string
-	own      bool // replica_url in the name
-	named    bool // vfs=litestream in the name
+	own      bool // the name has a replica_url
+	named    bool // the name has vfs=litestream
 	defaults bool
 	exists   bool
 	env      string // LITESTREAM_REPLICA_URL
 	close    bool
-	failed   bool   // the open of the local file
+	failed   bool   // the open of the local file fails
 	want     string // "own", "env", "local", "error"
 }
 
@@ -34,7 +34,7 @@ func TestRouter(t *testing.T) {
 		"named, so of the environment": {
 			{path: "/a", named: true, env: "s3://b", want: "env"},
 			{path: "/b", named: true, env: "s3://b", want: "env"},
-			{path: "/c", env: "s3://b", want: "local"}, // attached
+			{path: "/c", env: "s3://b", want: "local"}, // this name is attached
 			{path: "/c", named: true, env: "s3://b", want: "error"},
 		},
 		"not named: the first": {
@@ -63,7 +63,7 @@ func TestRouter(t *testing.T) {
 			{path: "/new", defaults: true, env: "s3://b", want: "local"},
 			{path: "/a", defaults: true, env: "s3://b", want: "env"},
 			{path: "/x", defaults: true, own: true, want: "own"},
-			{path: "/a", defaults: true, exists: true, env: "s3://b", want: "env"}, // once bound
+			{path: "/a", defaults: true, exists: true, env: "s3://b", want: "env"}, // the name is bound already
 		},
 		"local before there was a URL": {
 			{path: "/a", defaults: true, want: "local"},
@@ -129,7 +129,7 @@ func TestRouter_Companion(t *testing.T) {
 		"/my-app.db-journal":       true,
 		"/my-app.db-mj12AB349EF":   true,
 		"/own-journal":             true,
-		"/my-app.db-local-journal": false, // of the local file
+		"/my-app.db-local-journal": false, // a journal of the local file
 		"/other-journal":           false,
 		"/my":                      false,
 		"-":                        false,
@@ -147,7 +147,8 @@ func TestRouter_Companion(t *testing.T) {
 	}
 }
 
-// TestRouter_Restricted: what the environment forbids is refused, and leaves no trace.
+// TestRouter_Restricted checks that what the environment forbids is refused,
+// and leaves no trace.
 func TestRouter_Restricted(t *testing.T) {
 	env := extension.Environment{extension.ReplicaURL: "s3://b", extension.URIParameters: "cache_size", extension.LocalFiles: "none"}
 	var r extension.Router

@@ -1,6 +1,6 @@
-// Package osvfs opens plain local files for SQLite through SQLite's own VFS for the
-// operating system. So locks and recovery are the same as in every other program
-// that uses the file.
+// Package osvfs opens plain local files for SQLite through SQLite's own VFS for
+// the operating system, so that locks and recovery are the same as in every
+// other program that uses the file.
 package osvfs
 
 /*
@@ -117,7 +117,7 @@ func resolve(name string, noFollow bool) (string, error) {
 	for range maxLinks {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 		if err != nil {
-			return path, nil // opening it will tell
+			return path, nil // the open reports the error
 		}
 		path = filepath.Join(dir, filepath.Base(path))
 		target, err := os.Readlink(path)
@@ -176,8 +176,8 @@ func TempDirectory() string {
 	return C.GoString(dir)
 }
 
-// SetTempDirectory sets sqlite3_temp_directory, for tests. The function that it
-// returns sets the variable back.
+// SetTempDirectory sets sqlite3_temp_directory, for tests. The function restore
+// sets the variable back.
 func SetTempDirectory(dir string) (restore func()) {
 	old := TempDirectory()
 	setTempDirectory(dir)
@@ -265,7 +265,7 @@ func (f *file) DeviceCharacteristics() sqlite3vfs.DeviceCharacteristic {
 func toError(rc C.int) error {
 	switch rc {
 	case 0, ioErrDeleteNoEnt:
-		return nil // what was to be deleted is not there
+		return nil // the file to delete does not exist
 	case 266:
 		return sqlite3vfs.IOErrorRead
 	case 778:

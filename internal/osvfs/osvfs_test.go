@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/osvfs"
-	_ "github.com/mattn/go-sqlite3" // the SQLite that it uses
+	_ "github.com/mattn/go-sqlite3" // provides the SQLite that the package uses
 	"github.com/psanford/sqlite3vfs"
 )
 
@@ -30,7 +30,8 @@ func open(t *testing.T, set *osvfs.Set, name string, flags sqlite3vfs.OpenFlag) 
 	return f
 }
 
-// plain opens a database with SQLite's own VFS and makes it one of one row.
+// plain opens a database with SQLite's own VFS and creates a table with one
+// row.
 func plain(t *testing.T, path string) *sql.Conn {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)
@@ -98,9 +99,9 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestFile_CheckReservedLock answers no when there is such a lock, and yes
-// when there is none: sqlite3vfs inverts the answer. If SQLite got the
-// wrong one, it would play the journal of a running transaction back.
+// TestFile_CheckReservedLock expects no where there is a reserved lock, and yes
+// where there is none, because sqlite3vfs inverts the answer. If SQLite got the
+// wrong answer, it would play back the journal of a running transaction.
 func TestFile_CheckReservedLock(t *testing.T) {
 	set := osvfs.NewSet()
 	path := filepath.Join(t.TempDir(), "a.db")
@@ -140,7 +141,8 @@ func TestFile_CheckReservedLock(t *testing.T) {
 	exec(t, other, "COMMIT")
 }
 
-// TestSet knows databases and their companions, and nothing else.
+// TestSet checks that a set knows databases and their companions, and nothing
+// else.
 func TestSet(t *testing.T) {
 	set := osvfs.NewSet()
 	dir := t.TempDir()
@@ -161,7 +163,7 @@ func TestSet(t *testing.T) {
 		}
 	}
 
-	// A companion stays beside its database, wherever the process goes.
+	// A companion stays beside its database when the working directory changes.
 	t.Chdir(t.TempDir())
 	journal := open(t, set, "a.db-journal", sqlite3vfs.OpenMainJournal|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
 	if _, err := journal.WriteAt([]byte("journal"), 0); err != nil {
@@ -196,7 +198,8 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// TestSet_Links opens a file behind links by its own name, as SQLite does.
+// TestSet_Links opens a file behind links. The file is used by its own name, as
+// in SQLite.
 func TestSet_Links(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink("real.db", filepath.Join(dir, "link.db")); err != nil {
@@ -228,8 +231,9 @@ func TestSet_Links(t *testing.T) {
 	}
 }
 
-// TestSet_NameLikeCompanion opens a database whose name begins like that of
-// another, a link: it lies beside the link, not beside what that leads to.
+// TestSet_NameLikeCompanion opens a link whose name begins like that of another
+// database. The companion lies beside the link, not beside the target of the
+// link.
 func TestSet_NameLikeCompanion(t *testing.T) {
 	dir := t.TempDir()
 	link, other := filepath.Join(dir, "a.db"), filepath.Join(dir, "a.db-2024")
@@ -253,8 +257,8 @@ func TestSet_NameLikeCompanion(t *testing.T) {
 	}
 }
 
-// TestSet_OtherFolder opens one relative name in two working directories:
-// these are two databases.
+// TestSet_OtherFolder opens one relative name in two working directories. These
+// are two databases.
 func TestSet_OtherFolder(t *testing.T) {
 	set := osvfs.NewSet()
 	for range 2 {
@@ -279,7 +283,8 @@ func TestSet_OtherFolder(t *testing.T) {
 	}
 }
 
-// TestSet_OpenErrors keeps SQLite's codes and leaves no file open.
+// TestSet_OpenErrors checks that errors keep SQLite's codes and that no file
+// stays open.
 func TestSet_OpenErrors(t *testing.T) {
 	set := osvfs.NewSet()
 	dir := t.TempDir()
@@ -318,7 +323,7 @@ func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return 0 // not on this system
+		return 0 // this system does not list open files
 	}
 	return len(entries)
 }

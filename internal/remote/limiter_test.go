@@ -125,7 +125,8 @@ func TestLimiter_Order(t *testing.T) {
 	}
 }
 
-// TestLimiter_LastQuarter keeps read-ahead out of it, whoever has the rest.
+// TestLimiter_LastQuarter checks that prefetch never uses the last quarter of
+// the requests, whichever requests use the rest.
 func TestLimiter_LastQuarter(t *testing.T) {
 	for limit, most := range map[int]int{1: 1, 2: 1, 3: 2, 4: 3, 5: 3, 8: 6, 128: 96} {
 		l := NewLimiter(limit)

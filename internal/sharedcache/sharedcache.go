@@ -7,7 +7,7 @@ extern int sqlite3_enable_shared_cache(int on);
 */
 import "C"
 
-import "github.com/mattn/go-sqlite3" // the SQLite that it is about
+import "github.com/mattn/go-sqlite3" // provides the SQLite that the package configures
 
 // Enable sets whether connections that are opened from now on share their caches.
 func Enable(on bool) error {

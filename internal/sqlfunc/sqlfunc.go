@@ -1,6 +1,6 @@
-// Package sqlfunc makes SQL functions that statements can call, and the views,
-// triggers and constraints of a schema cannot. mattn/go-sqlite3 cannot set SQLite's
-// flag for that, SQLITE_DIRECTONLY.
+// Package sqlfunc registers SQL functions that statements can call, but the
+// views, triggers and constraints of a schema cannot. mattn/go-sqlite3 cannot
+// set the flag that SQLite has for that, SQLITE_DIRECTONLY.
 package sqlfunc
 
 /*
@@ -52,7 +52,7 @@ func handleOf(conn *sqlite3.SQLiteConn) (unsafe.Pointer, error) {
 //export litestreamCall
 func litestreamCall(h C.uintptr_t, context unsafe.Pointer, nargs C.int, args *unsafe.Pointer) {
 	defer func() {
-		if r := recover(); r != nil { // none may cross into C
+		if r := recover(); r != nil { // a panic must not cross into C
 			setText(fmt.Sprintf("panic: %v", r), func(p *C.char, n C.int) { C.ls_error(context, p, n) })
 		}
 	}()

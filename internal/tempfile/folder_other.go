@@ -2,5 +2,5 @@
 
 package tempfile
 
-// canWriteTo cannot know here. Creating the file will tell.
+// canWriteTo cannot check this here; creating the file reports the error.
 func canWriteTo(string) bool { return true }

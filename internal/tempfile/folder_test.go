@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestTempFolder: files that SQLite's temporary ones spill to are where SQLite would have
-// them: the first folder of its list that can be used.
+// TestTempFolder checks that temporary files spill to the folder that SQLite
+// would use, which is the first usable folder of its list.
 func TestTempFolder(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("another list")
@@ -25,7 +25,7 @@ func TestTempFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if canWriteTo(closed) {
-		closed = missing // for root nothing is closed
+		closed = missing // root can write to every folder
 	}
 	defer func(before func() string) { SQLiteDirectory = before }(SQLiteDirectory)
 	for _, c := range []struct{ directory, sqlite, tmp, want string }{

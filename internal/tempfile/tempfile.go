@@ -1,5 +1,5 @@
-// Package tempfile holds temporary data: in memory while it is small, beyond
-// that in a file that no other process sees.
+// Package tempfile holds temporary data. Small data stays in memory, and larger
+// data goes to a file that no other process sees.
 package tempfile
 
 import (
@@ -18,13 +18,13 @@ const Spill = 1 << 20
 type File struct {
 	mem  []byte
 	disk *os.File // nil until the file is spilled
-	path string   // of disk, where the system cannot unlink an open file
+	path string   // path of disk if the system cannot unlink an open file
 }
 
 // New returns an empty file that uses memory that Spare returned.
 func New(memory []byte) File { return File{mem: memory[:0]} }
 
-// ReadAt is that of io.ReaderAt.
+// ReadAt implements io.ReaderAt.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read temp file: negative offset %d", off)
@@ -46,7 +46,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt is that of io.WriterAt. A gap before off is filled with zeros.
+// WriteAt implements io.WriterAt. A gap before off is filled with zeros.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("write temp file: negative offset %d", off)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTempFile does the same at random to a temporary file and to bytes, within
-// memory and beyond.
+// TestTempFile makes the same random changes to a temporary file and to a byte
+// slice, within memory and beyond.
 func TestTempFile(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("SQLITE_TMPDIR", dir)
@@ -18,7 +18,7 @@ func TestTempFile(t *testing.T) {
 	for run := range 26 {
 		f := new(File)
 		var want []byte
-		largest := 1 << (10 + run%13) // bytes
+		largest := 1 << (10 + run%13) // in bytes
 		for range 50 {
 			off, size := rng.IntN(largest), 1+rng.IntN(largest/8)
 			switch rng.IntN(4) {
@@ -60,7 +60,8 @@ func TestTempFile(t *testing.T) {
 	}
 }
 
-// TestTempFile_NoDisk keeps what it has when there is no room for more.
+// TestTempFile_NoDisk checks that a file keeps its content when the disk has no
+// room for more.
 func TestTempFile_NoDisk(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	defer func(before func() []string) { Folders = before }(Folders)
@@ -93,7 +94,8 @@ func TestTempFile_NoDisk(t *testing.T) {
 	}
 }
 
-// TestPromise8_SpareMemory keeps little memory of what a connection wrote.
+// TestPromise8_SpareMemory checks that little of the memory of a large write is
+// kept.
 func TestPromise8_SpareMemory(t *testing.T) {
 	for _, size := range []int{4 << 10, 500 << 10, 3 << 20} {
 		var f File

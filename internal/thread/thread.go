@@ -1,4 +1,4 @@
-// Package thread tells the threads apart on which SQLite calls a VFS.
+// Package thread identifies the threads on which SQLite calls a VFS.
 package thread
 
 // #include "thread.h"
