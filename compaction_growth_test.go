@@ -22,7 +22,7 @@ import (
 // meter counts the bytes that are written to a replica.
 type meter struct {
 	*liar
-	committed atomic.Int64 // to level 0
+	committed atomic.Int64 // bytes written to level 0
 	all       atomic.Int64
 }
 
@@ -45,7 +45,7 @@ func TestCompaction_Growth(t *testing.T) {
 	for name, w := range map[string]struct {
 		setUp string
 		write func(rng *rand.Rand, i int) string
-		most  time.Duration // between two writes
+		most  time.Duration // longest time between two writes
 	}{
 		"counter": {"INSERT INTO t VALUES (0, randomblob(300000))", func(*rand.Rand, int) string { return "INSERT OR REPLACE INTO t VALUES (1, 1)" }, 3 * time.Hour},
 		"grows": {"", func(rng *rand.Rand, i int) string {

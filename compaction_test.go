@@ -208,7 +208,8 @@ func (c *raceClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.Fil
 	return c.race.lie(c.ReplicaClient.AllLTXFiles(ctx, useMetadata))
 }
 
-// TestPromise6_RaceOfLies is TestPromise6_Race with listings that are wrong at times.
+// TestPromise6_RaceOfLies is TestPromise6_Race with listings that are wrong at
+// times.
 func TestPromise6_RaceOfLies(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // buffers that losers keep go there
 	for seed := range uint64(6) {
@@ -246,7 +247,7 @@ func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 			defer vfs.Close(context.Background())
 			pool := openDB(t, vfsName, "app.db")
 			db, err := pool.Conn(context.Background())
-			for range 100 { // of lies
+			for range 100 { // an open fails when a listing is wrong
 				if err == nil {
 					break
 				}
@@ -298,7 +299,7 @@ func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 		}
 	}
 	if !lying {
-		levels(t, client) // otherwise a level may begin anew
+		levels(t, client) // otherwise a level may start over
 	}
 	itr, err := client.LTXFiles(context.Background(), 0, 0, false)
 	if err != nil {

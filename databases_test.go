@@ -272,8 +272,8 @@ func TestOptions_Params(t *testing.T) {
 	}
 }
 
-// TestOptions_CacheSize bounds what stays in memory. With a cache of size zero,
-// every page that SQLite evicts is fetched again.
+// TestOptions_CacheSize bounds what stays in memory. Without a cache, every
+// page that SQLite evicts is fetched again.
 func TestOptions_CacheSize(t *testing.T) {
 	client := memoryClient()
 	p := numberedReplica(t, client, 1)

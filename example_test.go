@@ -42,8 +42,7 @@ func Example() {
 	}
 	fmt.Printf("now:  %d ratings, %.2f stars\n", ratings, average)
 
-	// This reads what the primary had at an earlier moment. Time travel applies
-	// to one connection.
+	// What it had at some moment. Time travel is for one connection.
 	conn, err := db.Conn(context.Background())
 	if err != nil {
 		log.Fatal(err)

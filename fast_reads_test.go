@@ -24,7 +24,7 @@ import (
 
 // These tests measure speed on a simulated network under a simulated clock, so
 // the result is the same on every machine.
-const bandwidth = 80e6 // bytes a second, of each stream
+const bandwidth = 80e6 // bytes a second for each stream
 
 const fastRows = 60_000
 

@@ -22,9 +22,10 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// TestFollow_WriterAndReaders lets a primary write, grow, shrink, compact and delete while 8
-// connections check an invariant in each of their transactions: the sum of
-// all rows is zero, and every statement of a transaction sees the same.
+// TestFollow_WriterAndReaders lets a primary write, grow, shrink, compact and
+// delete while 8 connections check an invariant in each of their transactions:
+// the sum of all rows is zero, and every statement of a transaction sees the
+// same state.
 func TestFollow_WriterAndReaders(t *testing.T) { bothWays(t, testFollow_WriterAndReaders) }
 
 func testFollow_WriterAndReaders(t *testing.T) {
@@ -194,7 +195,7 @@ func testFollow_DeletedFiles(t *testing.T) {
 		}, true},
 		{"compacted beyond the state, pages unchanged", "", false, compactAll, true},
 		{"compacted beyond the state, pages changed", change, false, compactAll, false},
-		// No file tells whether the history is still the same.
+		// No file shows whether the history is still the same.
 		{"compacted beyond the newest known state, pages changed", change, true, compactAll, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

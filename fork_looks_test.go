@@ -254,8 +254,8 @@ func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
 }
 
 // TestPoll_Overtaken has a refresh begin another epoch while a poll reads a
-// file with news. The file belongs to the epoch before, so the poll drops it
-// and follows the new epoch. That is no failure.
+// file with new transactions. The file belongs to the old epoch, so the poll
+// drops it and follows the new epoch. The poll does not fail.
 func TestPoll_Overtaken(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 20)

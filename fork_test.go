@@ -391,7 +391,8 @@ func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 	return whole, nil
 }
 
-// poll looks for news. A poll of all levels must find the newest state.
+// poll looks for new transactions. A poll of all levels must find the newest
+// state.
 func (w *forkWorld) poll(full bool) error {
 	before := w.db.Current.Load()
 	for range 2 { // the first may share a listing that hydration requested earlier
@@ -464,7 +465,7 @@ func (w *forkWorld) step() error {
 			w.compact(1)
 			w.retain()
 		}
-		if w.plain { // until a poll, nothing tells two frames in the same place apart
+		if w.plain { // until a poll, nothing distinguishes two frames in the same place
 			return w.poll(true)
 		}
 	case r < 31:

@@ -86,10 +86,10 @@ func emptyReplica(t *testing.T, client litestream.ReplicaClient) {
 	}
 }
 
-// TestPromise7_ReplicaBegunAnew empties a replica and begins it anew with
-// another database, under open connections. After that is noticed, a
-// transaction gets an error or continues with its own rows, but never mixes the
-// two, and the next transaction sees the new database.
+// TestPromise7_ReplicaBegunAnew empties a replica and recreates it with another
+// database, under open connections. After that is noticed, a transaction gets
+// an error or continues with its own rows, but never mixes the two, and the
+// next transaction sees the new database.
 func TestPromise7_ReplicaBegunAnew(t *testing.T) {
 	const oldRows, oldTxns = 400, 12
 	began := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)

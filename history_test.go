@@ -22,12 +22,13 @@ type model struct {
 	rng    *rand.Rand
 	large  bool
 	most   uint32                  // largest number of pages that the database ever had
-	states []modelState            // by TXID; states[0] is empty
+	states []modelState            // states by TXID; states[0] is empty
 	files  map[view.Key]*modelFile // files that exist now
 	made   map[view.Key]*modelFile // files that ever existed: one name has one content
 }
 
-// modelState is the database after a transaction: the transaction that last wrote each page.
+// modelState is the database after a transaction. It holds for each page the
+// transaction that last wrote it.
 type modelState struct {
 	commit    uint32
 	pages     []ltx.TXID // indexed by page number from 1; has commit+1 elements
@@ -38,7 +39,7 @@ type modelFile struct {
 	info  *ltx.FileInfo
 	file  *view.File
 	index ltxio.Index
-	at    []ltxio.Entry // by page number
+	at    []ltxio.Entry // entries by page number
 }
 
 const modelPageSize = 512

@@ -268,7 +268,7 @@ func TestHydration_CallbackPanics(t *testing.T) {
 	wantAll(t, p, db)
 }
 
-// The replica is begun anew with a shorter file of the same name, while
+// The replica is recreated with a shorter file of the same name, while
 // hydration repeats its request for a part of the old file.
 func TestHydration_ReplacedByShorter(t *testing.T) {
 	for _, polls := range []bool{true, false} {

@@ -215,7 +215,8 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 }
 
 // Histories continue, are compacted and cut while they are hydrated. Every page
-// is covered by a checksum, or belongs to a file of which too little is needed.
+// is covered by a checksum, or belongs to a file of which so little is needed
+// that its checksum is not compared.
 func TestHydration_ComparesHistories(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -366,7 +366,7 @@ func TestHydration_HotRegionsNext(t *testing.T) {
 		db := openHere(t, client, Options{
 			HydrationEnabled: true, HydrationConcurrency: 1, HydrationRateLimit: 200_000, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1,
 		})
-		time.Sleep(time.Second) // the first part is under way
+		time.Sleep(time.Second) // the first part is in flight
 		v := db.Current.Load()
 		hot := v.Commit - 20
 		wantPage(t, p, db, v, hot)

@@ -31,7 +31,7 @@ var flips = flag.Int("flips", 0, "flipped bits for each size of file in TestHydr
 type flipClient struct {
 	*memory.ReplicaClient
 	file   view.Key
-	offset int64 // of the byte; negative: nothing is flipped
+	offset int64 // offset of the byte; negative: nothing is flipped
 	mask   byte
 	bytes  atomic.Int64 // bytes read
 }
@@ -125,9 +125,9 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 	return p, nil
 }
 
-// TestHydration_FlippedBits flips bits of a snapshot of which newer files
-// supersede a few pages. Hydration never completes with a wrong page, and
-// completes without a flip. The flag -flips sets the number of flipped bits.
+// TestHydration_FlippedBits flips bits of a snapshot. Newer files supersede a
+// few of its pages. Hydration never completes with a wrong page, and completes
+// without a flip. The flag -flips sets the number of flipped bits.
 func TestHydration_FlippedBits(t *testing.T) {
 	testscale.NeedsNoRace(t, "it repeats what TestHydration_ChecksumMismatch does once")
 	for i, size := range []int{64 << 10, 128 << 10, 200 << 10, 400 << 10, 800 << 10, 2 << 20, 5 << 20, 16 << 20} {

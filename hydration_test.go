@@ -73,8 +73,8 @@ func rowsPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 	return p
 }
 
-// isLocal reports whether a page of a view is in the local file of a database, or is in
-// no file at all.
+// isLocal reports whether a page of a view is in the local file of a database,
+// or is in no file at all.
 func isLocal(db *database, v *view.View, pgno uint32) bool {
 	loc, ok := v.Lookup(pgno)
 	return !ok || db.hydrator.Tier.Has(pages.Key{Version: loc.Version, Pgno: pgno, Epoch: v.Epoch})

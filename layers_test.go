@@ -172,7 +172,7 @@ func checkLayers(g imports, layers []layer, high []string) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("%s is in no layer", from))
 			continue
 		}
-		chains := map[string]string{from: ""} // by the package at the end
+		chains := map[string]string{from: ""} // chains by the package at their end
 		for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
 			for _, dep := range g[queue[0]] {
 				if _, ok := chains[dep]; ok || !g.isOurs(dep) {

@@ -28,7 +28,7 @@ func TestOptions_Range(t *testing.T) {
 	numberedReplica(t, client, 1)
 	var log testlog.Buffer
 	vfsName, vfs := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
-	numbers := map[string][]string{} // by option: its least and greatest value
+	numbers := map[string][]string{} // least and greatest value by option
 	for _, name := range litestream.OptionNames() {
 		if err := new(litestream.Options).Set(name, "true"); err == nil {
 			continue // the option is not a number

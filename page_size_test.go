@@ -17,7 +17,7 @@ import (
 )
 
 // replacedDatabase is a primary whose database is replaced by one with larger
-// pages while its transactions are counted on.
+// pages. The transactions of the replica are numbered on.
 type replacedDatabase struct {
 	client *hookClient
 	old    *ltxtest.Primary // transactions 1 and 2

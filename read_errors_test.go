@@ -267,7 +267,7 @@ func TestUnlocked(t *testing.T) {
 	for _, param := range []string{"nolock=1", "immutable=1", "nolock=yes", "immutable=TRUE", "nolock=on", "nolock=2", "immutable=01x"} {
 		conn := openConn(t, vfsName, "app.db", param)
 		if param != "immutable=1" {
-			at(t, conn) // one of them reads for the first time after the news
+			at(t, conn) // one of them reads for the first time after the change
 		}
 		pinned = append(pinned, conn)
 	}

@@ -141,8 +141,8 @@ func TestPromise7_ReplicaEmptied(t *testing.T) {
 	wantPages(t, p, db, v, 1, 2, 3)
 }
 
-// replace begins a replica anew with another history of n transactions, in
-// which every page differs. Its files may differ in size from those of
+// replace recreates a replica with another history of n transactions, in which
+// every page differs. Its files may differ in size from those of
 // counterPrimary.
 func replace(t *testing.T, client *hookClient, p *ltxtest.Primary, n int) *ltxtest.Primary {
 	t.Helper()
@@ -170,7 +170,7 @@ func wantOwn(t *testing.T, p *ltxtest.Primary, db *database, v *view.View, pgnos
 	}
 }
 
-// TestFind_NotInAnotherHistory begins a replica anew while a page is still
+// TestFind_NotInAnotherHistory recreates a replica while a page is still
 // missing. The new files reach the transaction of a view, but do not belong to
 // its history.
 func TestFind_NotInAnotherHistory(t *testing.T) {
@@ -195,8 +195,8 @@ func TestFind_NotInAnotherHistory(t *testing.T) {
 	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
-// TestRefresh_UnknownHistory fails reads of the header that tells to which
-// history the files belong. None of the files is used until it can be read.
+// TestRefresh_UnknownHistory fails reads of the header that identifies the
+// history of the files. None of the files is used until the header can be read.
 func TestRefresh_UnknownHistory(t *testing.T) {
 	client := newHookClient()
 	p := counterPrimary(t, client, 3)
@@ -225,8 +225,8 @@ func TestRefresh_UnknownHistory(t *testing.T) {
 	wantPages(t, q, db, db.Current.Load(), 1, 2, 3)
 }
 
-// TestTravel_IntoAnotherHistory travels after the replica was begun anew,
-// before any poll has noticed. Pages of both histories have the same numbers.
+// TestTravel_IntoAnotherHistory travels after the replica was recreated, before
+// any poll has noticed. Pages of both histories have the same numbers.
 func TestTravel_IntoAnotherHistory(t *testing.T) {
 	for _, byTime := range []bool{false, true} {
 		t.Run(fmt.Sprintf("by time=%v", byTime), func(t *testing.T) {

@@ -113,7 +113,7 @@ func TestSQL_SameAsPlain(t *testing.T) {
 	vfsName, _ := newVFS(t, client, nil)
 	conn := openConn(t, vfsName, "app.db")
 	plain := plainConn(t, plainFile(t, p.Image(p.TXID())), "mode=ro")
-	mustExec(t, plain, "PRAGMA synchronous = normal") // as the driver sets it
+	mustExec(t, plain, "PRAGMA synchronous = normal") // the driver sets this, too
 
 	for _, query := range []string{
 		"PRAGMA page_size", "PRAGMA page_count", "PRAGMA freelist_count", "PRAGMA encoding", "PRAGMA user_version",

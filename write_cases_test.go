@@ -393,7 +393,7 @@ func collectGarbage() {
 type listOnly struct{ litestream.ReplicaClient }
 
 // TestWrite_WithoutCreate has two writers on a store without a create-only
-// upload. A listing before each upload must suffice to keep them apart.
+// upload. A check before each upload must suffice to keep them apart.
 func TestWrite_WithoutCreate(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
 	var log testlog.Buffer

@@ -186,8 +186,8 @@ func TestPromise4_GivenUp(t *testing.T) {
 	}
 }
 
-// TestWrite_NewRollback rolls back a new database of which pages were spilled.
-// The database then gets another page size.
+// TestWrite_NewRollback rolls back the first transaction of a new database
+// after SQLite has spilled pages. The database then gets another page size.
 func TestWrite_NewRollback(t *testing.T) {
 	for _, mode := range []string{"DELETE", "MEMORY", "TRUNCATE", "PERSIST", "OFF"} {
 		for _, sync := range []string{"OFF", "FULL"} {

@@ -199,7 +199,7 @@ func testHole(t *testing.T, path string, idle time.Duration, which func(*ltx.Fil
 	names, putBack := client.take(t, which)
 	time.Sleep(idle)
 	var failed error
-	for range 15 { // until the next look at all levels
+	for range 15 { // until the next poll of all levels
 		if _, err := db.ExecContext(context.Background(), "INSERT INTO t VALUES (?)", rows); err == nil {
 			rows++ // otherwise its pages are in the missing files
 		}

@@ -12,14 +12,14 @@ import (
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
-// Log is where an extension logs to: standard error, or the file and from the level
-// that the environment says. Its zero value logs to standard error. It is safe
-// for concurrent use.
+// Log is the destination of an extension's log: standard error or a file. The
+// environment sets the file and the level. The zero value logs to standard
+// error. A Log is safe for concurrent use.
 type Log struct {
 	level slog.LevelVar
 
 	mu   sync.Mutex
-	path string   // guarded by mu; of file
+	path string   // guarded by mu; path of file
 	file *os.File // guarded by mu; nil: standard error
 }
 
@@ -55,11 +55,11 @@ func (l *Log) Configure(environment Environment) error {
 	return nil
 }
 
-// logBegin is what every line of a log begins with.
+// logBegin is the text with which every line of a log begins.
 const logBegin = slog.TimeKey + "="
 
-// openLog opens a file to append to, or makes it, for this user only. What is
-// there has to be empty or a log, or the device that takes anything.
+// openLog opens a file for appending, or creates it for this user only. An
+// existing file must be empty, a log, or a device that accepts everything.
 func openLog(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil {
 		if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
@@ -76,12 +76,14 @@ func openLog(path string) (*os.File, error) {
 	return ownfile.Open(path, os.O_RDWR|os.O_APPEND, ownfile.BeginsWith(logBegin))
 }
 
-// Logger returns a logger that writes text to where the log goes at the time.
+// Logger returns a logger that writes text to the present destination of the
+// log.
 func (l *Log) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: &l.level}))
 }
 
-// Write writes a line. A log that cannot be written to is not worth an error.
+// Write writes a line. It ignores errors, since a log that cannot be written to
+// should stop nothing.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,8 +91,9 @@ func (l *Log) Write(p []byte) (int, error) {
 		_, _ = l.file.Write(p)
 		return len(p), nil
 	}
-	// Not os.Stderr, which ends the process with SIGPIPE if nobody reads, whatever
-	// the host thinks of that signal.
+	// This does not use os.Stderr: if no process reads standard error,
+	// os.Stderr ends this process with SIGPIPE, even if the host ignores that
+	// signal.
 	for rest := p; len(rest) > 0; {
 		n, err := syscall.Write(2, rest)
 		if err != nil && err != syscall.EINTR {

@@ -32,15 +32,16 @@ type Name struct {
 	Path   string            // absolute
 	Params map[string]string // parameters of the URI
 
-	// Named is set where the URI names the VFS, which means a replica.
+	// Named is set if the URI names the VFS, which means that the name is a
+	// replica.
 	Named bool
 
-	// Default is set if the extension is SQLite's default VFS, which opens all kinds of
-	// files.
+	// Default is set if the extension is SQLite's default VFS, which opens all
+	// kinds of files.
 	Default bool
 
-	// Exists reports whether there is a file of this name. It is called only where the
-	// decision depends on it.
+	// Exists reports whether there is a file of this name. It is called only
+	// where the decision depends on it.
 	Exists func() bool
 }
 

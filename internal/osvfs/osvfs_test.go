@@ -231,9 +231,9 @@ func TestSet_Links(t *testing.T) {
 	}
 }
 
-// TestSet_NameLikeCompanion opens a link whose name begins like that of another
-// database. The companion lies beside the link, not beside the target of the
-// link.
+// TestSet_NameLikeCompanion opens a database whose name starts with that of
+// another one, as the name of a companion does. The other name is a link. The
+// database lies beside the link, not beside the link's target.
 func TestSet_NameLikeCompanion(t *testing.T) {
 	dir := t.TempDir()
 	link, other := filepath.Join(dir, "a.db"), filepath.Join(dir, "a.db-2024")
