@@ -15,7 +15,7 @@ import (
 // These are numbers of rounds. A round loads the extension, opens a database,
 // queries and closes it.
 const (
-	hostRounds     = 1000
+	hostRounds     = 2000
 	valgrindRounds = 30 // LITESTREAM_TEST_VALGRIND_ROUNDS=1000 makes it 1,000, which takes many minutes
 
 	hostTimeout = time.Hour // the timeout of go test is shorter by default
@@ -37,7 +37,7 @@ func host(t *testing.T, library string, rounds int) []string {
 	return []string{program, library, strconv.Itoa(rounds), "file:app.db?vfs=litestream&replica_url=" + sandwiches(t), "SELECT count(*) FROM sandwich_ratings", "4988"}
 }
 
-// runHost runs a host. It returns the bytes that malloc has in use at a tenth
+// runHost runs a host. It returns the bytes that malloc has in use at half
 // of the rounds and at the end, and standard error.
 func runHost(t *testing.T, args []string) (inUse [2]int64, stderr string) {
 	t.Helper()
@@ -59,13 +59,14 @@ func runHost(t *testing.T, args []string) (inUse [2]int64, stderr string) {
 }
 
 // TestHost_Memory checks that the memory allocated by C does not grow with the
-// number of connections. Over the 900 rounds between the two samples, a leak of
-// a byte in each round stays a few KiB below the bound, and one of 64 bytes
-// exceeds it.
+// number of connections. In the first hundreds of rounds it grows by 10 to 30 KiB,
+// as the Go runtime starts threads. Over the 1000 rounds between the two
+// samples, a leak of a byte in each round stays far below the bound, and one of
+// 64 bytes exceeds it.
 func TestHost_Memory(t *testing.T) {
 	inUse, _ := runHost(t, host(t, extension(t), hostRounds))
 	if grown := inUse[1] - inUse[0]; grown > 32<<10 {
-		t.Errorf("%d bytes more after %d rounds than after %d", grown, hostRounds, hostRounds/10)
+		t.Errorf("%d bytes more after %d rounds than after %d", grown, hostRounds, hostRounds/2)
 	}
 }
 

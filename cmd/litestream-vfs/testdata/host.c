@@ -1,6 +1,6 @@
 // A program that loads the extension, and opens, queries and closes databases
 // again and again: host LIBRARY ROUNDS URI SQL EXPECTED. It prints what malloc and
-// the process have in use after a tenth of the rounds and at the end, and checks what
+// the process have in use after half of the rounds and at the end, and checks what
 // takes SQLite's C interface.
 
 #include <malloc.h>
@@ -77,7 +77,7 @@ int main(int argc, char **argv) {
   for (i = 1; i <= rounds; i++) {
     load(argv[1]);
     query(argv[3], argv[4], argv[5]);
-    if (i == rounds / 10 || i == rounds) report(i);
+    if (i == rounds / 2 || i == rounds) report(i);
   }
   sharedCache(argv[3], argv[4], argv[5]);
   // SQLite forgets what was registered; loading again brings it back.
