@@ -56,7 +56,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		requests.Hedge = new(remote.Hedge)
 	}
 	db.index = &index{
-		store: requests, tasks: tasks, log: log,
+		tasks: tasks, log: log,
 		histories: &histories{store: requests}, cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.inUse,
 	}
 	db.past = &past{index: db.index}
@@ -196,13 +196,6 @@ func (db *database) close(ctx context.Context) error {
 // closeInTime closes the database within CloseTimeout, or until ctx is done.
 func (db *database) closeInTime(ctx context.Context) error {
 	ctx, cancel := task.WithTimeout(ctx, db.opts.CloseTimeout)
-	defer cancel()
-	return db.close(ctx)
-}
-
-// closeWithin closes the database within d. A negative d is no limit.
-func (db *database) closeWithin(d time.Duration) error {
-	ctx, cancel := task.WithTimeout(context.Background(), d)
 	defer cancel()
 	return db.close(ctx)
 }

@@ -58,7 +58,7 @@ func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClie
 		return
 	}
 	// VFS.Close may have stopped waiting for this open.
-	s.err = errors.Join(ErrClosed, db.closeWithin(opts.CloseTimeout))
+	s.err = errors.Join(ErrClosed, db.closeInTime(context.Background()))
 	close(s.ready)
 }
 
@@ -68,10 +68,7 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *d
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := v.openCtx, context.CancelFunc(func() {})
-	if opts.OpenTimeout > 0 {
-		ctx, cancel = context.WithTimeout(ctx, opts.OpenTimeout)
-	}
+	ctx, cancel := task.WithTimeout(v.openCtx, opts.OpenTimeout)
 	defer cancel()
 	db, err = openDatabase(ctx, name, client, opts, v.limit)
 	if c, ok := client.(io.Closer); ok && owned {
@@ -94,7 +91,7 @@ func (v *VFS) release(key string, s *sharedDB) {
 	}
 	var err error
 	if s.db != nil {
-		if err = s.db.closeWithin(s.db.opts.CloseTimeout); err != nil {
+		if err = s.db.closeInTime(context.Background()); err != nil {
 			s.db.log.Error("close failed", "error", err)
 		}
 	}
@@ -104,10 +101,7 @@ func (v *VFS) release(key string, s *sharedDB) {
 
 // awaitClosed waits until a database is closed after its last connection.
 func (v *VFS) awaitClosed(s *sharedDB, limit time.Duration) error {
-	ctx, cancel := v.openCtx, context.CancelFunc(func() {})
-	if limit > 0 {
-		ctx, cancel = context.WithTimeout(ctx, limit)
-	}
+	ctx, cancel := task.WithTimeout(v.openCtx, limit)
 	defer cancel()
 	select {
 	case <-s.closed:

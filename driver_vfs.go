@@ -38,7 +38,7 @@ func (v *VFS) adapter() *driverState {
 	v.driver.once.Do(func() {
 		v.driver.log = v.options().withDefaults().Logger
 		v.driver.local = osvfs.NewSet()
-		v.driver.files = commitdetect.NewFiles(v.driver.log, thread.ID)
+		v.driver.files = commitdetect.NewFiles(v.driver.log, keyOfName, thread.ID)
 	})
 	return &v.driver
 }

@@ -23,9 +23,8 @@ import (
 // files that were deleted. It is safe for concurrent use.
 type index struct {
 	view.Views
-	*histories
+	*histories // with the store
 
-	store *remote.Store
 	tasks *task.Group
 	log   *slog.Logger
 

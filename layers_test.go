@@ -67,7 +67,8 @@ var layers = []layer{
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
-	{packages: []string{"internal/commitdetect"}, may: []string{"internal/tempfile"}},
+	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
+	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
 
 	// These are the parts of the engine. They import neither the root nor a

@@ -131,9 +131,9 @@ func (c *Conn) seal(durable bool) error {
 }
 
 // Commit seals the changes as Seal does, and makes everything that is sealed
-// visible to other connections, as the newest state. Without changes it does
-// nothing. After a write that failed it returns the error of that write, and
-// nothing is committed.
+// visible to other connections, as the newest state. Durable applies to the
+// changes that Commit seals itself. Without changes it does nothing. After a write
+// that failed it returns the error of that write, and nothing is committed.
 func (c *Conn) Commit(durable bool) (err error) {
 	defer task.Guard(c.log, "commit", &err)
 	return c.fail("commit", c.commit(durable))

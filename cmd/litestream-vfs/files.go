@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/extension"
+	"github.com/ltxvfs/litestream/internal/tempfile"
 )
 
 // file is what main files and journals have in common.
@@ -121,14 +122,15 @@ func openCompanion(path string, flags C.int) (f *handle, local bool, err error) 
 	}
 	switch {
 	case flags&C.SQLITE_OPEN_SUPER_JOURNAL != 0:
-		supers.add(path)
-		return &handle{file: new(superJournal)}, false, nil
+		return &handle{file: supers.Open(path)}, false, nil
 	case flags&C.SQLITE_OPEN_WAL != 0:
 		err := fmt.Errorf("open %s: there is no WAL mode", path)
 		logger.Error("open failed", "db", path, "error", err)
 		return nil, false, err
 	}
-	return &handle{file: new(journal)}, false, nil
+	// A journal exists as long as it is open, since nothing is to be rolled back
+	// after a crash.
+	return &handle{file: new(tempfile.File)}, false, nil
 }
 
 //export litestreamClose
@@ -279,7 +281,7 @@ func litestreamDelete(name *C.char, rc *C.int) (ours C.int) {
 	if !router.Companion(path) {
 		return 0
 	}
-	supers.remove(path) // journals are deleted when they are closed
+	supers.Delete(path) // journals are deleted when they are closed
 	*rc = 0
 	return 1
 }
@@ -295,7 +297,7 @@ func litestreamAccess(name *C.char, out, rc *C.int) (ours C.int) {
 		return 0
 	}
 	*out, *rc = 0, 0
-	if supers.has(path) {
+	if supers.Exists(path) {
 		*out = 1
 	}
 	return 1

@@ -32,6 +32,7 @@ import (
 	_ "github.com/ltxvfs/litestream/file"
 	_ "github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/extension"
+	"github.com/ltxvfs/litestream/internal/superjournal"
 	_ "github.com/ltxvfs/litestream/s3"
 )
 
@@ -43,7 +44,7 @@ var (
 	logger = logs.Logger()
 	router extension.Router
 	vfs    = litestream.NewVFS(nil, &litestream.Options{Logger: logger})
-	supers superJournals
+	supers = superjournal.NewSet(logger, router.Companion)
 
 	environments sync.Mutex // duty: one reads and copies the environment at a time
 )

@@ -69,7 +69,7 @@ func TestFile(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := new(fakeConn)
-			files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
+			files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
 			f := files.Open(c, "a.db", nil)
 			var j *Journal
 			for step := range strings.FieldsSeq(tc.steps) {
@@ -133,7 +133,7 @@ func TestFile_Errors(t *testing.T) {
 		{"lock write closefile", "commit"},
 	} {
 		c := &fakeConn{fails: tc.fails}
-		files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
+		files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
 		f := files.Open(c, "a.db", nil)
 		var j *Journal
 		steps := strings.Fields(tc.steps)
@@ -149,7 +149,7 @@ func TestFile_Errors(t *testing.T) {
 // SQLite deletes a journal on the thread that has closed it.
 func TestFiles_SameName(t *testing.T) {
 	thread := uint64(1)
-	files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return thread })
+	files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return thread })
 	conns, journals := make([]*fakeConn, 2), make([]*Journal, 2)
 	for i, url := range []string{"file:///x", "file:///y"} {
 		params := map[string]string{"replica_url": url}
@@ -186,7 +186,7 @@ func TestFiles_SameName(t *testing.T) {
 // TestFiles_SuperJournal writes super-journals that name open databases, and
 // others.
 func TestFiles_SuperJournal(t *testing.T) {
-	files := NewFiles(slog.New(slog.DiscardHandler), func() uint64 { return 7 })
+	files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
 	f := files.Open(new(fakeConn), "a.db", nil)
 	s := files.OpenSuperJournal("a.db-mj123456789")
 	if !files.Exists("a.db-mj123456789") || files.Exists("a.db-journal") {
@@ -207,4 +207,9 @@ func TestFiles_SuperJournal(t *testing.T) {
 	if _, err := s.WriteAt([]byte("a.db-journal\x00"), 26); err == nil {
 		t.Error("a database that is closed takes part in a transaction")
 	}
+}
+
+// keyOf tells databases apart by the replica, or by name.
+func keyOf(name string, params map[string]string) string {
+	return params["replica_url"] + " " + name
 }

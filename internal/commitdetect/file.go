@@ -64,7 +64,7 @@ type File struct {
 	conn  Conn
 	files *Files
 	name  string // name of the database
-	key   string // key of the database, see keyOf
+	key   string // key of the database, see KeyOf
 
 	level       Level
 	state       journalState

@@ -1,50 +1,44 @@
 package commitdetect
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"strings"
 	"sync"
+
+	"github.com/ltxvfs/litestream/internal/superjournal"
 )
 
 // Files knows the databases that are open and their journals. SQLite gives the
 // names of files only, which may be the same for databases of several replicas. It
 // is safe for concurrent use.
 type Files struct {
-	log    *slog.Logger
 	thread func() uint64
+	keyOf  KeyOf
+	supers *superjournal.Set
 
 	mu struct {
 		sync.Mutex
 		open    map[string]int              // how often databases are open, by name
 		writers map[string]*File            // files that hold the writer slot, by key
 		closed  map[string]map[*File]uint64 // files whose journal of a name was closed, and the thread that closed it
-		super   map[string]bool             // super-journals that exist
 	}
 }
+
+// KeyOf returns the key of the database that a name and the parameters of its URI
+// mean. A journal is opened with the parameters of its database.
+type KeyOf func(name string, params map[string]string) string
 
 // NewFiles returns a registry. The function thread returns the number of the
 // thread that SQLite calls on.
-func NewFiles(log *slog.Logger, thread func() uint64) *Files {
-	f := &Files{log: log, thread: thread}
+func NewFiles(log *slog.Logger, keyOf KeyOf, thread func() uint64) *Files {
+	f := &Files{thread: thread, keyOf: keyOf}
+	f.supers = superjournal.NewSet(log, f.isOpen)
 	f.mu.open = make(map[string]int)
 	f.mu.writers = make(map[string]*File)
 	f.mu.closed = make(map[string]map[*File]uint64)
-	f.mu.super = make(map[string]bool)
 	return f
-}
-
-// keyOf returns what tells databases of one name apart: the replica in the
-// parameters of the URI, which a journal has, too.
-func keyOf(name string, params map[string]string) string {
-	if url := params["replica_url"]; url != "" {
-		return "url " + url
-	}
-	return "name " + name
 }
 
 // Open adds a connection's main file.
@@ -52,7 +46,7 @@ func (f *Files) Open(conn Conn, name string, params map[string]string) *File {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.open[name]++
-	return &File{conn: conn, files: f, name: name, key: keyOf(name, params)}
+	return &File{conn: conn, files: f, name: name, key: f.keyOf(name, params)}
 }
 
 // close removes a file.
@@ -77,7 +71,7 @@ const journalSuffix = "-journal"
 // OpenJournal opens the rollback journal of the file that holds the writer slot.
 func (f *Files) OpenJournal(name string, params map[string]string) (*Journal, error) {
 	f.mu.Lock()
-	file := f.mu.writers[keyOf(strings.TrimSuffix(name, journalSuffix), params)]
+	file := f.mu.writers[f.keyOf(strings.TrimSuffix(name, journalSuffix), params)]
 	f.mu.Unlock()
 	if file == nil {
 		return nil, fmt.Errorf("open %s: no connection writes to the database", name)
@@ -127,64 +121,27 @@ func (f *Files) deletedBy(name string) (found *File) {
 	return found
 }
 
+// isOpen reports whether a journal has the name of one of a database that is open.
+func (f *Files) isOpen(journal string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.open[strings.TrimSuffix(journal, journalSuffix)] > 0
+}
+
+// OpenSuperJournal opens a super-journal, which exists until it is deleted.
+func (f *Files) OpenSuperJournal(name string) *superjournal.File { return f.supers.Open(name) }
+
 // Delete deletes a journal or a super-journal. A deleted journal is final, and the
 // error is that of the commit.
 func (f *Files) Delete(name string) error {
-	f.setSuper(name, false)
+	f.supers.Delete(name)
 	if file := f.deletedBy(name); file != nil {
 		return file.journalIsFinal()
 	}
 	return nil
 }
 
-// Exists reports whether SQLite is to find a file. That is true for super-journals
-// only: those of this registry, and those of a main database that is a plain file.
-// A journal that names a super-journal counts as long as that exists. Journals of
-// replicas are never found, since nothing is to be rolled back after a crash.
-func (f *Files) Exists(name string) bool {
-	f.mu.Lock()
-	exists := f.mu.super[name]
-	f.mu.Unlock()
-	if !exists && strings.Contains(name, "-mj") {
-		_, err := os.Stat(name)
-		exists = err == nil
-	}
-	return exists
-}
-
-func (f *Files) setSuper(name string, exists bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !exists {
-		delete(f.mu.super, name)
-		return
-	}
-	f.mu.super[name] = true
-}
-
-// checkJournals refuses a super-journal that names the journal of a local file,
-// whichever VFS serves that. A process that recovers the file would look for the
-// super-journal on disk.
-func (f *Files) checkJournals(names []byte) error {
-	for name := range strings.SplitSeq(string(names), "\x00") {
-		if name != "" && !f.isReplicas(name) {
-			err := fmt.Errorf("a transaction over the local file of %s and another database is not possible with a replica as main database", name)
-			f.log.Error("write of super-journal failed", "error", err)
-			return err
-		}
-	}
-	return nil
-}
-
-// isReplicas reports whether a journal belongs to a replica that is open here, and
-// not to a local file with the same name.
-func (f *Files) isReplicas(journal string) bool {
-	f.mu.Lock()
-	is := f.mu.open[strings.TrimSuffix(journal, journalSuffix)] > 0
-	f.mu.Unlock()
-	if is {
-		_, err := os.Lstat(journal)
-		is = errors.Is(err, fs.ErrNotExist)
-	}
-	return is
-}
+// Exists reports whether SQLite is to find a file, which is true for super-journals
+// only. Journals of replicas are never found, since nothing is to be rolled back
+// after a crash.
+func (f *Files) Exists(name string) bool { return f.supers.Exists(name) }

@@ -64,24 +64,3 @@ func isZero(p []byte) bool {
 	}
 	return true
 }
-
-// SuperJournal ties together the journals of several databases that SQLite
-// commits at once. It lives in memory: each database commits for itself.
-type SuperJournal struct {
-	tempfile.File
-	files *Files
-}
-
-// OpenSuperJournal opens a super-journal, which exists until it is deleted.
-func (f *Files) OpenSuperJournal(name string) *SuperJournal {
-	f.setSuper(name, true)
-	return &SuperJournal{files: f}
-}
-
-// WriteAt writes names of journals. Those of local files are refused.
-func (s *SuperJournal) WriteAt(p []byte, off int64) (int, error) {
-	if err := s.files.checkJournals(p); err != nil {
-		return 0, err
-	}
-	return s.File.WriteAt(p, off)
-}

@@ -12,7 +12,7 @@ import (
 // would use, which is the first usable folder of its list.
 func TestTempFolder(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("another list")
+		t.Skip("SQLite looks at other folders on Windows")
 	}
 	usable, other, set := t.TempDir(), t.TempDir(), t.TempDir()
 	file := filepath.Join(usable, "file")

@@ -1,0 +1,48 @@
+package superjournal_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/superjournal"
+)
+
+// TestSet checks which super-journals exist, and which journals they may name.
+func TestSet(t *testing.T) {
+	dir := t.TempDir()
+	replica, local := filepath.Join(dir, "a.db-journal"), filepath.Join(dir, "b.db-journal")
+	set := superjournal.NewSet(slog.New(slog.DiscardHandler), func(journal string) bool { return journal == replica })
+	name := filepath.Join(dir, "a.db-mj123456789")
+	if set.Exists(name) {
+		t.Error("a super-journal exists before it is opened")
+	}
+	f := set.Open(name)
+	if !set.Exists(name) || set.Exists(replica) {
+		t.Error("only the super-journal exists")
+	}
+	if n, err := f.WriteAt([]byte(replica+"\x00"), 0); err != nil || n != len(replica)+1 {
+		t.Errorf("the journal of a replica: %d bytes, %v", n, err)
+	}
+	if _, err := f.WriteAt([]byte(replica+"\x00"+local+"\x00"), 0); err == nil {
+		t.Error("a local file takes part in a transaction")
+	}
+	if err := os.WriteFile(replica, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte(replica+"\x00"), 0); err == nil {
+		t.Error("a local file with the name of a replica takes part in a transaction")
+	}
+	set.Delete(name)
+	if set.Exists(name) {
+		t.Error("a super-journal exists after it was deleted")
+	}
+	// One of a main database that is a plain file.
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !set.Exists(name) {
+		t.Error("a super-journal on disk does not exist")
+	}
+}
