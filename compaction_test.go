@@ -341,7 +341,9 @@ func TestCompaction_GoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		vfsName, vfs := newVFS(t, client, &litestream.Options{
 			WriteEnabled: true, PollInterval: -1, L0Retention: 2 * time.Second, SnapshotRetention: time.Second,
-			CompactionLevels: []time.Duration{3 * time.Second, 30 * time.Second}, SnapshotInterval: 85 * time.Second,
+			// No commit falls on the moment of a sync: each is a transaction.
+			WriteSyncInterval: 700 * time.Millisecond,
+			CompactionLevels:  []time.Duration{3 * time.Second, 30 * time.Second}, SnapshotInterval: 85 * time.Second,
 		})
 		defer vfs.Close(context.Background())
 		db := openDB(t, vfsName, "app.db")
@@ -350,21 +352,31 @@ func TestCompaction_GoesOn(t *testing.T) {
 			mustExec(t, db, "INSERT INTO t VALUES (1)")
 			time.Sleep(time.Second)
 		}
-		files, err := client.LTXFiles(context.Background(), 2, 0, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last := ltx.TXID(0)
-		for files.Next() {
-			last = files.Item().MaxTXID
-		}
-		if last < 200 {
-			t.Errorf("level 2 ends at %s", last)
+		newest, last := lastTXID(t, client, 0), lastTXID(t, client, 2)
+		if newest < 300 || last+60 < newest {
+			t.Errorf("level 2 ends at %s, level 0 at %s", last, newest)
 		}
 		if n := levels(t, client); n[1] > 40 || n[2] > 6 {
 			t.Errorf("%v files are left", n)
 		}
 	})
+}
+
+// lastTXID returns the last transaction of the files at level.
+func lastTXID(t *testing.T, client litestream.ReplicaClient, level int) (last ltx.TXID) {
+	t.Helper()
+	files, err := client.LTXFiles(context.Background(), level, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	for files.Next() {
+		last = files.Item().MaxTXID
+	}
+	if err := files.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return last
 }
 
 // TestCompaction_Resumes writes from short-lived processes. None of them lives
