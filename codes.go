@@ -14,16 +14,17 @@ type Code int
 
 // Result codes of SQLite that Conn's errors have.
 const (
-	CodeOK       Code = 0   // SQLITE_OK
-	CodeError    Code = 1   // SQLITE_ERROR: a PRAGMA has a wrong value, or is not possible now
-	CodeBusy     Code = 5   // SQLITE_BUSY: another connection writes, or has written
-	CodeReadOnly Code = 8   // SQLITE_READONLY: write mode is off, or was lost to another writer
-	CodeIOErr    Code = 10  // SQLITE_IOERR: a method panicked
-	CodeCorrupt  Code = 11  // SQLITE_CORRUPT: the content of a file is wrong
-	CodeNotFound Code = 12  // SQLITE_NOTFOUND: the PRAGMA is none of ours
-	CodeFull     Code = 13  // SQLITE_FULL: the local disk is full
-	CodeCantOpen Code = 14  // SQLITE_CANTOPEN: a file cannot be opened
-	CodeRead     Code = 266 // SQLITE_IOERR_READ: everything else
+	CodeOK        Code = 0   // SQLITE_OK
+	CodeError     Code = 1   // SQLITE_ERROR: a PRAGMA has a wrong value, or is not possible now
+	CodeBusy      Code = 5   // SQLITE_BUSY: another connection writes, or has written
+	CodeReadOnly  Code = 8   // SQLITE_READONLY: write mode is off, or was lost to another writer
+	CodeIOErr     Code = 10  // SQLITE_IOERR: a method panicked
+	CodeInterrupt Code = 9   // SQLITE_INTERRUPT: SQLite interrupted the statement
+	CodeCorrupt   Code = 11  // SQLITE_CORRUPT: the content of a file is wrong
+	CodeNotFound  Code = 12  // SQLITE_NOTFOUND: the PRAGMA is none of ours
+	CodeFull      Code = 13  // SQLITE_FULL: the local disk is full
+	CodeCantOpen  Code = 14  // SQLITE_CANTOPEN: a file cannot be opened
+	CodeRead      Code = 266 // SQLITE_IOERR_READ: everything else
 )
 
 // CodeOf returns the result code for an error of a Conn, CodeOK for nil. It is
@@ -34,6 +35,8 @@ func CodeOf(err error) Code {
 		return CodeOK
 	case errors.Is(err, task.ErrPanic):
 		return CodeIOErr
+	case errors.Is(err, ErrInterrupted):
+		return CodeInterrupt
 	case errors.Is(err, write.ErrBusy):
 		return CodeBusy
 	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrConflict):
@@ -48,5 +51,19 @@ func CodeOf(err error) Code {
 		return CodeError
 	default:
 		return CodeRead
+	}
+}
+
+// CodeOfCommit returns the result code for an error of Conn.Commit that SQLite
+// gets at SQLITE_FCNTL_COMMIT_PHASETWO: CodeFull or CodeIOErr, since SQLite keeps
+// the pages that it has cached after any other error.
+func CodeOfCommit(err error) Code {
+	switch CodeOf(err) {
+	case CodeOK:
+		return CodeOK
+	case CodeFull:
+		return CodeFull
+	default:
+		return CodeIOErr
 	}
 }

@@ -269,7 +269,7 @@ func TestPoll_ErrorShows(t *testing.T) {
 		}
 	}
 	client.fail.Store(true)
-	db.poller.use()
+	useDB(db)
 	await("no error shows", func(status, stats string) bool {
 		return strings.Contains(status, `"last_error":{`) && strings.Contains(status, "no listing today") && strings.Contains(stats, "no listing today")
 	})

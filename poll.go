@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -69,24 +70,29 @@ func (p *poller) isStale() bool {
 
 // use records that a transaction starts. If the poller sleeps, use wakes it and
 // waits until the first poll ends, for one interval after the wake-up at most.
-// Transactions that start during that time wait as well.
-func (p *poller) use() {
+// Transactions that start during that time wait as well. The context of the wait
+// comes from waiting. If the statement is interrupted meanwhile, use returns
+// ErrInterrupted.
+func (p *poller) use(waiting func(time.Duration) (context.Context, context.CancelFunc)) error {
 	p.lastUse.Store(time.Now().UnixNano())
 	if p.interval < 0 || pollState(p.state.Load()) != pollAsleep && !p.catching.Load() {
-		return
+		return nil
 	}
 	stale := p.isStale()
 	caught, woke := p.wake()
 	if caught == nil || !stale {
-		return
+		return nil
 	}
-	timer := time.NewTimer(p.interval - time.Since(woke))
-	defer timer.Stop()
+	ctx, cancel := waiting(max(0, p.interval-time.Since(woke)))
+	defer cancel()
 	select {
 	case <-caught:
-	case <-timer.C:
-	case <-p.tasks.Context().Done():
+	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), ErrInterrupted) {
+			return ErrInterrupted
+		}
 	}
+	return nil
 }
 
 // done records that a transaction has ended.

@@ -74,13 +74,16 @@ func inBubble(t *testing.T, opts Options, do func(t *testing.T, p *ltxtest.Prima
 	})
 }
 
+// useDB starts a transaction as a connection without interrupts does.
+func useDB(db *database) { _ = db.poller.use(db.tasks.WithTimeout) }
+
 func TestPoller_SleepsAndWakes(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		state := func() pollState { return pollState(db.poller.state.Load()) }
 		if state() != pollAsleep {
 			t.Fatalf("poller is %v before the first transaction", state())
 		}
-		db.poller.use()
+		useDB(db)
 		db.poller.done()
 		if state() != pollRunning {
 			t.Fatalf("poller is %v", state())
@@ -116,7 +119,7 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 
 		// The next transaction sees the changes made meanwhile.
 		start := time.Now()
-		db.poller.use()
+		useDB(db)
 		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("after a sleep the view is %s, want %s", got, want)
 		}
@@ -131,16 +134,16 @@ func TestPoller_SleepsAndWakes(t *testing.T) {
 // answers.
 func TestPoller_WaitsOneIntervalAtMost(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
-		db.poller.use()
+		useDB(db)
 		time.Sleep(2 * DefaultPollIdleAfter)
 		client.delay.Store(int64(10 * time.Second))
 		start := time.Now()
-		db.poller.use()
+		useDB(db)
 		if d := time.Since(start); d != DefaultPollInterval {
 			t.Errorf("waited %v, want %v", d, DefaultPollInterval)
 		}
 		start = time.Now()
-		db.poller.use() // while the first wake-up is still in flight
+		useDB(db) // while the first wake-up is still in flight
 		if d := time.Since(start); d != 0 {
 			t.Errorf("the second transaction waited %v", d)
 		}
@@ -165,7 +168,7 @@ func TestPoller_OnlyOne(t *testing.T) {
 func TestPoller_LongTransactionsCount(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		for range 10 {
-			db.poller.use()
+			useDB(db)
 			time.Sleep(DefaultPollIdleAfter - time.Second)
 			db.poller.done()
 			if state := pollState(db.poller.state.Load()); state != pollRunning {
@@ -177,7 +180,7 @@ func TestPoller_LongTransactionsCount(t *testing.T) {
 
 func TestPoller_RecoversFromFailure(t *testing.T) {
 	inBubble(t, Options{PollIdleAfter: -1}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
-		db.poller.use()
+		useDB(db)
 		time.Sleep(3 * time.Second)
 		client.down.Store(true)
 		time.Sleep(10 * time.Minute)
@@ -206,7 +209,7 @@ func TestPoller_RecoversFromFailure(t *testing.T) {
 func TestPoller_Off(t *testing.T) {
 	inBubble(t, Options{PollInterval: -1}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		lists := client.lists.Load()
-		db.poller.use()
+		useDB(db)
 		time.Sleep(time.Hour)
 		if client.lists.Load() != lists {
 			t.Error("it polls although it is off")
@@ -238,7 +241,7 @@ func TestPoller_FirstUseLongAfterOpen(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		time.Sleep(24 * time.Hour)
 		want := p.Exec("INSERT INTO t VALUES (1)")
-		db.poller.use()
+		useDB(db)
 		defer db.poller.done()
 		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("the first transaction sees %s, want %s", got, want)
@@ -251,7 +254,7 @@ func TestPoller_FirstUseLongAfterOpen(t *testing.T) {
 func TestPoller_WakesAfterFailures(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		client.down.Store(true)
-		db.poller.use()
+		useDB(db)
 		db.poller.done()
 		time.Sleep(24 * time.Hour)
 		if state := pollState(db.poller.state.Load()); state != pollAsleep {
@@ -259,7 +262,7 @@ func TestPoller_WakesAfterFailures(t *testing.T) {
 		}
 		client.down.Store(false)
 		want := p.Exec("INSERT INTO t VALUES (1)")
-		db.poller.use()
+		useDB(db)
 		defer db.poller.done()
 		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("the transaction sees %s, want %s", got, want)
@@ -274,7 +277,7 @@ func TestPoller_GapCostsFewListings(t *testing.T) {
 		lost := p.Exec("INSERT INTO t VALUES (1)")
 		p.Exec("INSERT INTO t VALUES (2)")
 		p.Delete(0, lost, lost)
-		db.poller.use()
+		useDB(db)
 		before := client.lists.Load()
 		time.Sleep(10 * time.Minute)
 		const polls = 5 + 10*60/30 // polls while delays double, and polls after that
@@ -300,7 +303,7 @@ func TestPoller_LargeBacklog(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		db.poller.use()
+		useDB(db)
 		time.Sleep(15 * time.Second)
 		if got := db.Current.Load().TXID; got == 1 || got == last {
 			t.Errorf("after one poll the view is %s", got)
@@ -316,13 +319,13 @@ func TestPoller_LargeBacklog(t *testing.T) {
 // second one finds the poller awake, but must wait like the first.
 func TestPoller_AllWaitForCatchUp(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
-		db.poller.use()
+		useDB(db)
 		db.poller.done()
 		time.Sleep(24 * time.Hour)
 		want := p.Exec("INSERT INTO t VALUES (1)")
-		go db.poller.use()
+		go useDB(db)
 		time.Sleep(time.Duration(client.delay.Load()) / 2)
-		db.poller.use()
+		useDB(db)
 		if got := db.Current.Load().TXID; got != want {
 			t.Errorf("the second transaction of the day sees %s, of yesterday, want %s", got, want)
 		}
@@ -331,10 +334,10 @@ func TestPoller_AllWaitForCatchUp(t *testing.T) {
 		db.poller.done()
 		time.Sleep(24 * time.Hour)
 		client.delay.Store(int64(time.Minute))
-		go db.poller.use()
+		go useDB(db)
 		time.Sleep(DefaultPollInterval / 2)
 		start := time.Now()
-		db.poller.use()
+		useDB(db)
 		if d := time.Since(start); d != DefaultPollInterval/2 {
 			t.Errorf("the second waits %v", d)
 		}
@@ -362,7 +365,7 @@ func TestPoller_NewsDespiteLostPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = db.close(t.Context()) }()
-		db.poller.use()
+		useDB(db)
 		p.Compact(1, 2, 3)
 		p.DeleteLevelBelow(0, 4)
 		for range 3 * fullPollEvery {
@@ -414,7 +417,7 @@ func TestPoller_IdleCost(t *testing.T) {
 				if tc.change != nil {
 					tc.change(p)
 				}
-				db.poller.use()
+				useDB(db)
 				lists, reads := client.lists.Load(), countReads(db.store)
 				const polls = 600
 				time.Sleep(polls * DefaultPollInterval)

@@ -127,11 +127,11 @@ func (c *Conn) travelBy(find func(context.Context) (*view.View, error)) error {
 		c.travelTo(nil)
 		return nil
 	}
-	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 	defer cancel()
 	v, err := find(ctx)
 	if err != nil {
-		return err
+		return causeOf(ctx, err)
 	}
 	c.travelTo(v)
 	return nil
@@ -170,11 +170,11 @@ type viewStatus struct {
 }
 
 func (c *Conn) history() (string, error) {
-	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 	defer cancel()
 	points, err := c.db.history(ctx)
 	if err != nil {
-		return "", err
+		return "", causeOf(ctx, err)
 	}
 	b, err := json.Marshal(points)
 	return string(b), err

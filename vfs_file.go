@@ -64,6 +64,8 @@ type Conn struct {
 
 	predictor pages.Predictor
 
+	interrupted func() bool // see SetInterrupted; nil: never
+
 	tx        *write.Transaction   // changes since the last commit; nil unless the state is connWriting or connCommitted
 	appended  []*write.LocalCommit // commits that are in the write buffer, and not visible to others
 	memory    []byte               // memory of the last transaction, for the next
@@ -106,7 +108,11 @@ func (c *Conn) fail(op string, err error) error {
 		return nil
 	}
 	c.lastErr.Store(&connError{Time: time.Now().UTC(), Op: op, Text: err.Error(), err: err})
-	if !errors.Is(err, write.ErrBusy) { // SQLite tries again
+	switch {
+	case errors.Is(err, write.ErrBusy): // SQLite tries again
+	case errors.Is(err, ErrInterrupted):
+		c.log.Debug(op+" interrupted", "error", err)
+	default:
 		c.log.Error(op+" failed", "error", err)
 	}
 	return err
@@ -162,7 +168,10 @@ func (c *Conn) BeginRead() (err error) {
 		return c.fail("lock", err)
 	}
 	if c.past.Load() == nil {
-		c.db.poller.use()
+		if err := c.db.poller.use(c.waiting); err != nil {
+			c.db.poller.done()
+			return c.fail("lock", err)
+		}
 	}
 	c.pinNewest()
 	c.state = connReading

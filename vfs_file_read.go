@@ -1,7 +1,6 @@
 package litestream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -87,14 +86,11 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 		if whole {
 			c.predictor.Miss(v, pgno)
 		}
-		ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+		ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 		defer cancel()
 		var err error
 		if page, err = c.db.pages.Page(ctx, v, pgno); err != nil {
-			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-				err = fmt.Errorf("%w: %w", cause, err)
-			}
-			return 0, err
+			return 0, causeOf(ctx, err)
 		}
 		if whole && page != nil {
 			c.predictor.Fetched(v, pgno, page)

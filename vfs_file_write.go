@@ -201,9 +201,9 @@ func (c *Conn) endWrite() error {
 	if !committed || !c.db.opts.SyncOnCommit {
 		return nil
 	}
-	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 	defer cancel()
-	return c.db.writer.Await(ctx, c.committed)
+	return causeOf(ctx, c.db.writer.Await(ctx, c.committed))
 }
 
 // setWriteEnabled turns write mode of the database on or off.
@@ -225,20 +225,20 @@ func (c *Conn) setWriteEnabled(s string) error {
 	if c.isWriting() {
 		return ErrInTransaction
 	}
-	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.CloseTimeout)
+	ctx, cancel := c.waiting(c.db.opts.CloseTimeout)
 	defer cancel()
 	if on {
-		return c.db.writer.Enable(ctx, true)
+		return causeOf(ctx, c.db.writer.Enable(ctx, true))
 	}
-	return c.db.writer.Disable(ctx)
+	return causeOf(ctx, c.db.writer.Disable(ctx))
 }
 
 // syncNow is PRAGMA litestream_sync.
 func (c *Conn) syncNow() (string, error) {
-	ctx, cancel := c.db.tasks.WithTimeout(c.db.opts.ReadTimeout)
+	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 	defer cancel()
 	if err := c.db.sync(ctx); err != nil {
-		return "", err
+		return "", causeOf(ctx, err)
 	}
 	return c.db.Current.Load().TXID.String(), nil
 }

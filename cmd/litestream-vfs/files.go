@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/extension"
+	"github.com/ltxvfs/litestream/internal/mainfile"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 )
 
@@ -27,6 +28,16 @@ type file interface {
 	Truncate(size int64) error
 	FileSize() (int64, error)
 }
+
+// mainFile is the main file of a database. The methods of mainfile.File are those
+// that SQLite's locks and commits need.
+type mainFile struct {
+	*mainfile.File
+	conn *litestream.Conn
+}
+
+func (f *mainFile) ReadAt(p []byte, off int64) (int, error) { return f.conn.ReadAt(p, off) }
+func (f *mainFile) FileSize() (int64, error)                { return f.conn.FileSize() }
 
 // handle is an open file. SQLite has a number for it.
 type handle struct {
@@ -53,7 +64,7 @@ func litestreamOpen(name *C.char, flags, isDefault C.int, got *C.int, h *C.uintp
 		return C.LS_LOCAL
 	}
 	*h, *got = C.uintptr_t(cgo.NewHandle(f)), flags
-	if f.main != nil && f.main.IsReadOnly() {
+	if f.main != nil && f.main.conn.IsReadOnly() {
 		*got = flags&^(C.SQLITE_OPEN_READWRITE|C.SQLITE_OPEN_CREATE) | C.SQLITE_OPEN_READONLY
 	}
 	return C.LS_OPENED
@@ -111,7 +122,7 @@ func open(cname *C.char, flags C.int, isDefault bool) (f *handle, local bool, er
 	if err != nil {
 		return nil, false, fmt.Errorf("open %s: %w", path, err)
 	}
-	main := &mainFile{Conn: conn}
+	main := &mainFile{mainfile.New(conn), conn}
 	return &handle{file: main, main: main, closed: closed}, false, nil
 }
 
@@ -174,7 +185,7 @@ func litestreamTruncate(h C.uintptr_t, size C.sqlite3_int64) (rc C.int) {
 func litestreamSync(h C.uintptr_t, flags C.int) (rc C.int) {
 	defer guard("sync", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.sync())
+		return code(main.Sync())
 	}
 	return 0
 }
@@ -186,7 +197,7 @@ func litestreamSync(h C.uintptr_t, flags C.int) (rc C.int) {
 func litestreamBeforeSync(h C.uintptr_t, several C.int) (rc C.int) {
 	defer guard("sync", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.beforeSync(several != 0))
+		return code(main.BeforeSync(several != 0))
 	}
 	return 0
 }
@@ -200,7 +211,7 @@ func litestreamCommit(h C.uintptr_t) (rc C.int) {
 	if main == nil {
 		return notFound
 	}
-	return C.int(main.commit())
+	return C.int(litestream.CodeOfCommit(main.Commit()))
 }
 
 //export litestreamSize
@@ -215,7 +226,7 @@ func litestreamSize(h C.uintptr_t, size *C.sqlite3_int64) (rc C.int) {
 func litestreamLock(h C.uintptr_t, level C.int) (rc C.int) {
 	defer guard("lock", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.lock(int(level)))
+		return code(main.Lock(mainfile.Level(level)))
 	}
 	return 0
 }
@@ -224,7 +235,7 @@ func litestreamLock(h C.uintptr_t, level C.int) (rc C.int) {
 func litestreamUnlock(h C.uintptr_t, level C.int) (rc C.int) {
 	defer guard("unlock", func() { rc = ioError })
 	if main := fileOf(h).main; main != nil {
-		return code(main.unlock(int(level)))
+		return code(main.Unlock(mainfile.Level(level)))
 	}
 	return 0
 }
@@ -249,7 +260,7 @@ func litestreamRequest(h C.uintptr_t, r *C.ls_request) (rc C.int) {
 			}
 		}
 	}
-	result, err := main.Pragma(C.GoString(r.name), value)
+	result, err := main.conn.Pragma(C.GoString(r.name), value)
 	if litestream.CodeOf(err) == litestream.CodeNotFound {
 		return notFound
 	}

@@ -7,7 +7,7 @@
 //
 // vfs.c and file.c are the VFS as SQLite sees it. extension.c loads the extension
 // and has the SQL functions. They call the functions in files.go, and name open
-// files by handles. main_file.go turns SQLite's calls into calls of
+// files by handles. Package mainfile turns SQLite's calls into calls of
 // litestream.Conn.
 package main
 
