@@ -22,23 +22,35 @@ type sharedDB struct {
 	closing bool // guarded by names.mu; true once its last connection or the VFS was closed
 }
 
-// acquire returns the database of a key. The first caller opens the database, and
-// the others wait for it.
-func (v *VFS) acquire(key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
+// acquire returns the database of a key. The first caller has it opened, and all
+// wait for it until their ctx ends. The open goes on without them, and the database
+// is closed afterwards if no other connection uses it.
+func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
 	s, how, err := v.names.join(key, opts)
 	if err != nil {
 		return nil, nil, err
 	}
 	switch how {
 	case joinClosing:
-		if err := v.awaitClosed(s, opts.OpenTimeout); err != nil {
+		if err := v.awaitClosed(ctx, s, opts.OpenTimeout); err != nil {
 			return nil, nil, fmt.Errorf("open %s: %w", name, err)
 		}
-		return v.acquire(key, name, newClient, opts)
-	case joinOther:
-		<-s.ready // bounded by the OpenTimeout of the first caller
+		return v.acquire(ctx, key, name, newClient, opts)
 	case joinFirst:
-		v.openShared(key, s, name, newClient, opts)
+		if ctx.Done() == nil {
+			v.openShared(key, s, name, newClient, opts)
+		} else {
+			go v.openShared(key, s, name, newClient, opts) // OpenTimeout and VFS.Close end it
+		}
+	}
+	select {
+	case <-s.ready: // bounded by the OpenTimeout of the first caller
+	case <-ctx.Done():
+		go func() {
+			<-s.ready
+			v.release(key, s)
+		}()
+		return nil, nil, fmt.Errorf("open %s: %w", name, context.Cause(ctx))
 	}
 	err = s.err
 	if err == nil {
@@ -100,12 +112,14 @@ func (v *VFS) release(key string, s *sharedDB) {
 }
 
 // awaitClosed waits until a database is closed after its last connection.
-func (v *VFS) awaitClosed(s *sharedDB, limit time.Duration) error {
-	ctx, cancel := task.WithTimeout(v.openCtx, limit)
+func (v *VFS) awaitClosed(ctx context.Context, s *sharedDB, limit time.Duration) error {
+	limited, cancel := task.WithTimeout(v.openCtx, limit)
 	defer cancel()
 	select {
 	case <-s.closed:
 		return nil
+	case <-limited.Done():
+		return fmt.Errorf("it is being closed: %w", context.Cause(limited))
 	case <-ctx.Done():
 		return fmt.Errorf("it is being closed: %w", context.Cause(ctx))
 	}

@@ -140,6 +140,25 @@ func (n *names) open() (dbs []*database) {
 	return dbs
 }
 
+// joinOpen adds a connection to a database that is open, and returns its key. It
+// returns nil if the database is not open any more.
+func (n *names) joinOpen(db *database) (key string, s *sharedDB) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for key, s := range n.mu.databases {
+		select {
+		case <-s.ready:
+		default:
+			continue
+		}
+		if s.db == db && !s.closing {
+			s.conns++
+			return key, s
+		}
+	}
+	return "", nil
+}
+
 // closeAll removes all databases and refuses new ones. It calls fn for each, with
 // closing set if another goroutine is closing the database already.
 func (n *names) closeAll(fn func(s *sharedDB, closing bool)) {

@@ -94,12 +94,8 @@ func (o *Options) Set(name, value string) error {
 }
 
 // withParams returns o with the options set that the parameters of a URI give.
-// It ignores other parameters, such as SQLite's own, unless they seem to be
-// part of a replica_url.
+// It ignores other parameters, such as SQLite's own.
 func (o Options) withParams(params map[string]string) (Options, error) {
-	if err := checkStrayParams(params); err != nil {
-		return o, err
-	}
 	for name, value := range params {
 		if _, ok := findOption(name); !ok {
 			continue

@@ -36,6 +36,7 @@ var pragmas = map[string]pragma{
 	"litestream_lag":     {get: func(c *Conn) (string, error) { return strconv.FormatInt(c.db.lagSeconds(), 10), nil }},
 	"litestream_status":  {get: (*Conn).status},
 	"litestream_history": {get: (*Conn).history},
+	"litestream_wait":    {get: func(c *Conn) (string, error) { return c.db.Current.Load().TXID.String(), nil }, set: (*Conn).wait},
 
 	"litestream_write_enabled": {get: (*Conn).writeEnabled, set: (*Conn).setWriteEnabled},
 	"litestream_sync":          {get: (*Conn).syncNow},
@@ -94,13 +95,13 @@ func (c *Conn) writeEnabled() (string, error) {
 }
 
 func (c *Conn) setTXID(s string) error {
-	s = strings.ToLower(strings.TrimSpace(s))
-	if s == latest {
+	s = strings.TrimSpace(s)
+	if strings.EqualFold(s, latest) {
 		return c.travelBy(nil)
 	}
-	txid, err := ltx.ParseTXID(s)
-	if err != nil || txid == 0 {
-		return fmt.Errorf("%w: %q is no transaction id of 16 hex digits", errInvalidValue, s)
+	txid, err := parseTXID(s)
+	if err != nil {
+		return err
 	}
 	return c.travelBy(func(ctx context.Context) (*view.View, error) { return c.db.travelTo(ctx, txid) })
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/memory"
 	_ "github.com/ltxvfs/litestream/s3"
 )
 
@@ -52,9 +53,10 @@ func TestReplicaURL_Malformed(t *testing.T) {
 	}
 }
 
-// A parameter of a replica_url that SQLite takes for a parameter of the file
-// name is an error, and does not lead to another replica.
-func TestReplicaURL_StrayParameters(t *testing.T) {
+// An unknown parameter of the name of a replica is an error that says which one
+// was meant. If SQLite takes a parameter of a replica_url for one of the file name,
+// that does not lead to another replica.
+func TestOpen_UnknownParameters(t *testing.T) {
 	litestream.RegisterReplicaClientFactory("stray", func(_, _, _ string, _ url.Values, _ *url.Userinfo) (litestream.ReplicaClient, error) {
 		return nil, fs.ErrInvalid
 	})
@@ -66,10 +68,19 @@ func TestReplicaURL_StrayParameters(t *testing.T) {
 		{map[string]string{"replica_url": "stray://b/p?part-size=1MiB", "endpoint": "http://gcs", "mode": "ro"}, `"endpoint"`},
 		{map[string]string{"replica_url": "stray://b/p?endpoint=http://minio:9000", "": "x"}, `""`},
 		{map[string]string{"replica_url": "stray://b/p?region=x", "mode": "ro", "vfs": "v", "cache": "private", "_txlock": "immediate", "poll_interval": "1s"}, ""},
-		{map[string]string{"replica_url": "stray://b/p", "anything": "x"}, ""},
-		{map[string]string{"region": "x"}, ""},
+		{map[string]string{"replica_url": "stray://b/p", "anything": "x"}, `"anything"`},
+		{map[string]string{"replica_url": "stray://b/p", "cache_sise": "64MiB"}, `"cache_sise", did you mean "cache_size"?`},
+		{map[string]string{"replica_url": "stray://b/p", "write_enable": "1"}, `"write_enable", did you mean "write_enabled"?`},
+		{map[string]string{"replica_ur": "stray://b/p"}, `"replica_ur", did you mean "replica_url"?`},
+		{map[string]string{"region": "x"}, `"region"`},
+		{map[string]string{"region": "x", "local": "1"}, ""}, // a local file, whose parameters are none of ours
 	} {
-		vfs := litestream.NewVFS(nil, &litestream.Options{NewClient: func(string) (litestream.ReplicaClient, error) { return nil, fs.ErrInvalid }})
+		vfs := litestream.NewVFS(nil, &litestream.Options{NewClient: func(string) (litestream.ReplicaClient, error) {
+			if tt.params["local"] != "" {
+				return nil, litestream.ErrLocalFile
+			}
+			return memory.NewReplicaClient(), nil
+		}})
 		f, _, _ := vfs.OpenURI("/app.db", tt.params, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadOnly)
 		failed, ok := f.(interface{ OpenError() error })
 		text := ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"sync"
 
 	"github.com/ltxvfs/litestream/internal/remote"
@@ -77,15 +78,18 @@ func cleanName(name string) string {
 }
 
 // Sync uploads all commits of a database and returns when they are on the
-// replica. The name is the file name under which the database was opened. Sync
-// returns an error if the database is not open. It is safe for concurrent use.
+// replica. The name is the file name under which the database was opened, or the
+// URL of its replica. Sync returns an error if the database is not open. It is safe
+// for concurrent use.
 func (v *VFS) Sync(ctx context.Context, name string) error {
 	v.options()
-	name = cleanName(name)
+	if !strings.Contains(name, "://") {
+		name = cleanName(name)
+	}
 	var errs []error
 	found := false
 	for _, db := range v.names.open() { // a database that is being opened has no commits
-		if db.name != name {
+		if !db.isNamed(name) {
 			continue
 		}
 		found = true

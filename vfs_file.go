@@ -50,6 +50,7 @@ import (
 // use.
 type Conn struct {
 	db      *database
+	name    string // of the file
 	log     *slog.Logger
 	release func() // called by Close; nil once it was called
 

@@ -1,6 +1,8 @@
 package litestream
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -24,6 +26,11 @@ var ErrLocalFile = errors.New("not a replica, but a local file")
 // parameters of its URI. It is for drivers. If the name has no replica and the
 // options allow local files, the error is ErrLocalFile. The caller closes the Conn.
 func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
+	return v.openConn(context.Background(), name, params, mode)
+}
+
+// openConn is OpenConn, except that it returns an error when ctx ends.
+func (v *VFS) openConn(ctx context.Context, name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
 	defer v.guard("open", &err)
 	opts := v.options()
 	if err := opts.allowParams(params); err != nil {
@@ -45,21 +52,27 @@ func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c 
 		return nil, v.localFile(name)
 	}
 	shared := mode.SharedCache || params["cache"] == "shared"
-	if mayBeLocal := opts.NewClient != nil && params[replicaURL] == ""; shared && !mayBeLocal {
+	mayBeLocal := opts.NewClient != nil && params[replicaURL] == ""
+	unknown := checkUnknownParams(params)
+	switch {
+	case mayBeLocal: // only the open will tell
+	case unknown != nil:
+		return nil, fmt.Errorf("open %s: %w", name, unknown)
+	case shared:
 		return nil, fmt.Errorf("open %s: %w", name, ErrSharedCache)
 	}
-	db, release, err := v.acquire(key, name, newClient, opts)
+	db, release, err := v.acquire(ctx, key, name, newClient, opts)
 	if errors.Is(err, ErrLocalFile) {
 		return nil, v.localFile(name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if shared {
+	if shared || unknown != nil {
 		release()
-		return nil, fmt.Errorf("open %s: %w", name, ErrSharedCache)
+		return nil, fmt.Errorf("open %s: %w", name, cmp.Or(unknown, ErrSharedCache))
 	}
-	c = &Conn{db: db, log: db.log, release: release, predictor: pages.NewPredictor(db.prefetcher)}
+	c = &Conn{db: db, name: name, log: db.log, release: release, predictor: pages.NewPredictor(db.prefetcher)}
 	switch {
 	case isSet(params["nolock"]) || isSet(params["immutable"]):
 		c.access = accessFixed
@@ -99,6 +112,8 @@ func (v *VFS) route(name string, params map[string]string) (key string, newClien
 			client, err := newClient(name)
 			if err == nil && client == nil {
 				err = ErrLocalFile
+			} else if err == nil {
+				err = checkUnknownParams(params) // before the replica is used
 			}
 			return client, false, err
 		}

@@ -95,6 +95,9 @@ func litestreamConfigure(isDefault *C.int) (wrong *C.char) {
 	if err != nil {
 		return C.CString(err.Error())
 	}
+	for _, sentence := range e.Unknown() {
+		logger.Warn(sentence)
+	}
 	if is, _ := e.IsDefaultVFS(); is {
 		*isDefault = 1
 	}

@@ -130,6 +130,7 @@ func TestShell_Errors(t *testing.T) {
 		{"bad URL in the environment", []string{replicaURL + "foo://x"}, nil, `LITESTREAM_REPLICA_URL: no replica client is registered for url scheme "foo"`},
 		{"bad variable", []string{"LITESTREAM_POLL_INTERVAL=often"}, nil, `LITESTREAM_POLL_INTERVAL: invalid duration "often"`},
 		{"bad parameter", []string{replicaURL + url}, []string{open + "&cache_size=big"}, `parameter cache_size: invalid size "big"`},
+		{"misspelt parameter", []string{replicaURL + url}, []string{open + "&cache_sise=64MiB"}, `unknown parameter "cache_sise", did you mean "cache_size"?`},
 		{"no database", []string{replicaURL + "file://" + t.TempDir()}, []string{open}, "replica holds no database"},
 		{"storage down", []string{replicaURL + "s3://b/x?endpoint=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=k", "AWS_SECRET_ACCESS_KEY=s", "LITESTREAM_OPEN_TIMEOUT=300ms"},
 			[]string{open}, "connection refused"},

@@ -1,0 +1,164 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
+	"github.com/superfly/ltx"
+)
+
+var _ replica.Client = (*file.ReplicaClient)(nil) // registers the scheme file
+
+// TestByName asks a VFS for databases that are open and that are not.
+func TestByName(t *testing.T) {
+	dir := t.TempDir()
+	client := file.NewReplicaClient(dir)
+	putFile(t, client, view.Key{MinTXID: 1, MaxTXID: 1}, 4, 1, []uint32{1, 2, 3, 4})
+	putFile(t, client, view.Key{MinTXID: 2, MaxTXID: 2}, 4, 2, []uint32{1, 2})
+	url := "file://" + dir
+	ask := func(t *testing.T, vfs *VFS, name string) {
+		t.Helper()
+		if stats, err := vfs.StatsOf(t.Context(), name); err != nil || stats.TXID != 2 || stats.Pages != 4 {
+			t.Errorf("stats of %s: %+v, %v", name, stats, err)
+		}
+		if points, err := vfs.History(t.Context(), name); err != nil || len(points) != 2 || points[1].TXID != 2 {
+			t.Errorf("history of %s: %v, %v", name, points, err)
+		}
+		if err := vfs.Health(t.Context(), name); err != nil {
+			t.Errorf("health of %s: %v", name, err)
+		}
+		if err := vfs.Wait(t.Context(), name, 2); err != nil {
+			t.Errorf("wait for %s: %v", name, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := vfs.Wait(ctx, name, 3); err == nil {
+			t.Errorf("wait for %s beyond the end", name)
+		}
+	}
+	t.Run("client", func(t *testing.T) {
+		vfs := newTestVFS(t, client)
+		ask(t, vfs, "app.db")
+		c := openFile(t, vfs, "app.db")
+		ask(t, vfs, "app.db")
+		if n := len(vfs.Stats()); n != 1 {
+			t.Errorf("%d databases are open", n)
+		}
+		if err := errors.Join(c.Close(), vfs.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("URL", func(t *testing.T) {
+		vfs := newTestVFS(t, nil)
+		ask(t, vfs, url)
+		if n := len(vfs.Stats()); n != 0 {
+			t.Errorf("%d databases are left open", n)
+		}
+		c, err := vfs.OpenConn("a.db", map[string]string{"replica_url": url}, OpenMode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		ask(t, vfs, url)
+		ask(t, vfs, "a.db")
+		if n := len(vfs.Stats()); n != 1 {
+			t.Errorf("%d databases are open", n)
+		}
+		for _, name := range []string{"b.db", "file://" + dir + "/nothing", "none://x"} {
+			if err := vfs.Health(t.Context(), name); err == nil {
+				t.Errorf("%s is healthy", name)
+			}
+		}
+	})
+}
+
+// TestHealth breaks a database that is in use, and lets it sleep.
+func TestHealth(t *testing.T) {
+	client := fourPages(t)
+	synctest.Test(t, func(t *testing.T) {
+		store := decorate.NewFault(client)
+		vfs := NewVFS(store, &Options{PollIdleAfter: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+		c, err := vfs.OpenConn("app.db", nil, OpenMode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		use := func() {
+			if err := c.BeginRead(); err != nil {
+				t.Error(err)
+			}
+			c.EndRead()
+		}
+		wantHealth := func(when, want string) {
+			t.Helper()
+			err := vfs.Health(t.Context(), "app.db")
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s: %v, want %q", when, err, want)
+			}
+		}
+		use()
+		time.Sleep(1500 * time.Millisecond)
+		wantHealth("at first", "")
+		remove := store.Add(decorate.Rule{Err: errors.New("storage is down")})
+		time.Sleep(4 * time.Second)
+		wantHealth("while storage is down", "storage is down")
+		calls := store.Calls()
+		wantHealth("a second time", "polls fail since")
+		if n := store.Calls() - calls; n != 0 {
+			t.Errorf("a probe makes %d requests", n)
+		}
+		time.Sleep(time.Minute)
+		wantHealth("asleep", "")
+		remove()
+		use()
+		time.Sleep(1500 * time.Millisecond)
+		wantHealth("at last", "")
+		if err := errors.Join(c.Close(), vfs.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestOpen_Cancelled gives up an open that hangs. The open ends in the background,
+// and the database is closed then.
+func TestOpen_Cancelled(t *testing.T) {
+	client := fourPages(t)
+	synctest.Test(t, func(t *testing.T) {
+		store := decorate.NewFault(client)
+		vfs := NewVFS(store, &Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+		goOn := make(chan struct{})
+		remove := store.Add(decorate.Rule{Before: func(decorate.Call) { <-goOn }})
+		start := time.Now()
+		for range 2 { // the first one opens the database, the second waits for that
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := vfs.Wait(ctx, "app.db", ltx.TXID(1))
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("open: %v", err)
+			}
+		}
+		if d := time.Since(start); d != 2*time.Second {
+			t.Errorf("that took %s", d)
+		}
+		remove()
+		close(goOn)
+		synctest.Wait()
+		if n := len(vfs.Stats()); n != 0 {
+			t.Errorf("%d databases are left open", n)
+		}
+		if err := vfs.Wait(t.Context(), "app.db", 1); err != nil {
+			t.Error(err)
+		}
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
