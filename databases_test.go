@@ -244,7 +244,7 @@ func TestOptions_Params(t *testing.T) {
 	if n := len(vfs.Stats()); n != 0 {
 		t.Errorf("%d databases", n)
 	}
-	good := []string{"cache_size=64KiB", "read_ahead_size=1MiB", "hedge_requests=true", "poll_interval=1ms", "poll_idle_after=1h", "open_timeout=1m30s", "read_timeout=2s", "close_timeout=-1s", "unknown=1", "mode=ro"}
+	good := []string{"cache_size=64KiB", "read_ahead_size=1MiB", "hedge_requests=true", "poll_interval=1ms", "poll_idle_after=1h", "open_timeout=1m30s", "read_timeout=2s", "close_timeout=-1s", "_unknown=1", "mode=ro"}
 	conn := openConn(t, vfsName, "app.db", good...)
 	p.Exec("UPDATE t SET n = 2")
 	waitFor(t, "a poll", func() bool { return at(t, conn) == "2" })

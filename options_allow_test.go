@@ -43,7 +43,7 @@ func TestAllowParameter(t *testing.T) {
 		}
 		failsToOpen(t, vfsName, "other.db", &log, "parameter "+name+" is not allowed", name+"="+value)
 	}
-	mustExec(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&cache_size=2MiB&unknown=1&mode=ro' AS x")
+	mustExec(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&cache_size=2MiB&_unknown=1&mode=ro' AS x")
 	if n := len(vfs.Stats()); n != 1 {
 		t.Errorf("%d databases", n)
 	}
