@@ -211,7 +211,7 @@ func (c *raceClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.Fil
 // TestPromise6_RaceOfLies is TestPromise6_Race with listings that are wrong at
 // times.
 func TestPromise6_RaceOfLies(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // buffers that losers keep go there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // buffers that losers keep go there
 	for seed := range uint64(6) {
 		synctest.Test(t, func(t *testing.T) { testRace(t, 2, seed, true) })
 	}
@@ -220,7 +220,7 @@ func TestPromise6_RaceOfLies(t *testing.T) {
 // TestPromise6_Race has writers write to one replica for minutes, with
 // pauses longer than files of level 0 are kept.
 func TestPromise6_Race(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // buffers that losers keep go there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // buffers that losers keep go there
 	for _, writers := range []int{2, 5} {
 		t.Run(fmt.Sprint(writers), func(t *testing.T) {
 			for seed := range uint64(testscale.Repeats(4)) {

@@ -62,13 +62,15 @@ func TestMain(m *testing.M) {
 	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
 	dir, err := os.MkdirTemp("", "litestream-test-") // this process alone uses it
 	if err == nil {
-		err = os.Setenv("TMPDIR", dir)
+		err = errors.Join(os.Setenv("TMPDIR", dir), os.Setenv("XDG_STATE_HOME", dir))
 	}
 	if err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		left, err := filepath.Glob(filepath.Join(dir, "litestream-*"))
+		kept, kerr := filepath.Glob(filepath.Join(dir, "litestream", "*"))
+		left, err = append(left, kept...), errors.Join(err, kerr)
 		if code == 0 && len(left) > 0 {
 			fmt.Fprintf(os.Stderr, "%d temp files left, as %v\n", len(left), left[:min(len(left), 5)])
 			code = 1

@@ -106,7 +106,7 @@ func (v *VFS) Sync(ctx context.Context, name string) error {
 // Close closes the VFS. It uploads the commits that are not on the replica yet,
 // stops all background work and all requests in flight, and waits for them as
 // long as ctx and CloseTimeout allow. It returns an error if the commits of a
-// database could not be uploaded or a database could not be closed. The log
+// database could not be uploaded or a database could not be closed. The error
 // says where commits that were not uploaded are kept. Connections that are
 // still open return errors from then on. Calling Close again is allowed. It is
 // safe for concurrent use.

@@ -395,7 +395,7 @@ type listOnly struct{ litestream.ReplicaClient }
 // TestWrite_WithoutCreate has two writers on a store without a create-only
 // upload. A check before each upload must suffice to keep them apart.
 func TestWrite_WithoutCreate(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	var log testlog.Buffer
 	client := listOnly{memoryClient()}
 	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = time.Hour, testlog.New(t, &log) }))

@@ -45,7 +45,7 @@ func write(t *testing.T, client litestream.ReplicaClient, query string) {
 // file for a transaction that another writer had made and compacted. The loser
 // closes its database as soon as it learns of this. By then its file is gone.
 func TestPromise6_LoserLeavesNothing(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := faulty()
 		write(t, client, "CREATE TABLE t (v)")
@@ -115,7 +115,7 @@ func (c *lateList) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileI
 // writer meanwhile continues from the transaction. The transaction is on the
 // replica, so this is no conflict.
 func TestPromise6_FollowedBeforeConfirmed(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that a loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that a loser keeps goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := &lateList{storeFault: faulty()}
 		raw := client.ReplicaClient

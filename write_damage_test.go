@@ -396,8 +396,9 @@ func mustSyncConn(t testing.TB, q querier) {
 // TestPromise5_DamagedTemporary checks that a damaged temporary buffer that
 // cannot be synced is kept.
 func TestPromise5_DamagedTemporary(t *testing.T) {
-	dir := t.TempDir()
+	dir, state := t.TempDir(), t.TempDir()
 	t.Setenv("TMPDIR", dir)
+	t.Setenv("XDG_STATE_HOME", state)
 	client := faulty()
 	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
 		return nil, errors.New("storage is down")
@@ -408,10 +409,10 @@ func TestPromise5_DamagedTemporary(t *testing.T) {
 	mustExec(t, db, "CREATE TABLE t (v); INSERT INTO t VALUES ('committed')")
 	flipInOpenFile(t, dir, "committed")
 	_ = db.Close()
-	if err := vfs.Close(t.Context()); err == nil {
-		t.Error("close says that all is well")
+	kept, _ := filepath.Glob(filepath.Join(state, "litestream", "litestream-buffer-*.kept-*"))
+	if err := vfs.Close(t.Context()); err == nil || !strings.Contains(err.Error(), "kept in "+filepath.Join(state, "litestream", "litestream-buffer-")) {
+		t.Errorf("close: %v", err)
 	}
-	kept, _ := filepath.Glob(filepath.Join(dir, "litestream-buffer-*.kept-*"))
 	if len(kept) != 1 {
 		t.Fatalf("kept is %v, want one segment", kept)
 	}

@@ -71,7 +71,7 @@ func TestPromise1_NumberOfExclusive(t *testing.T) {
 func TestPromise1_NumberOfLost(t *testing.T) {
 	client := faulty()
 	entered, release := client.hold(2, 3)
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval = time.Hour }))
 	a := openConn(t, slot, "app.db")
 	mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
@@ -281,7 +281,7 @@ func TestWrite_CloseWhileWriting(t *testing.T) {
 // TestWrite_Delays counts the attempts while storage is down and a caller
 // waits, and the polls while polling is off.
 func TestWrite_Delays(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that is kept goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := faulty()
 		var creates, lists atomic.Int64
@@ -323,7 +323,7 @@ func TestWrite_Delays(t *testing.T) {
 // TestWrite_SyncAfterClose waits for a sync that never comes, because the
 // database is closed.
 func TestWrite_SyncAfterClose(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that is kept goes there
 	client := faulty()
 	trying := make(chan struct{}, 1000)
 	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
@@ -366,7 +366,7 @@ func TestWrite_HandedOver(t *testing.T) {
 // TestWrite_LoserReads has a transaction read on after its commits were lost,
 // and has the loser write again.
 func TestWrite_LoserReads(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	client := memoryClient()
 	loserName, vfs := newVFS(t, client, writing(func(o *litestream.Options) { o.PollInterval = time.Hour }))
 	a, b, w := openConn(t, loserName, "app.db"), openConn(t, loserName, "app.db"), openConn(t, loserName, "app.db")

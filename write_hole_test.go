@@ -338,7 +338,7 @@ type plainLiar struct{ litestream.ReplicaClient }
 // and with empty listings. Before an upload, the writer asks for the file
 // itself.
 func TestPromise6_OverwritesNothingHidden(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	client := &liar{ReplicaClient: memoryClient()}
 	slot, vfs := newVFSOnly(t, plainLiar{client}, writing(func(o *litestream.Options) {
 		o.PollInterval, o.CloseTimeout, o.ReadTimeout, o.CompactionDisabled = -1, 100*time.Millisecond, 100*time.Millisecond, true
@@ -399,7 +399,7 @@ func TestPromise9_CloseInDoubt(t *testing.T) {
 // was turned on again. It has committed nothing since, and its sync still
 // fails.
 func TestPromise5_HoleAfterConflict(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that the loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	synctest.Test(t, func(t *testing.T) {
 		client := &liar{ReplicaClient: memoryClient()}
 		db, vfs := holed(t, client, &litestream.Options{WriteEnabled: true, CacheSize: -1, Logger: testlog.New(t, nil), CompactionDisabled: true})

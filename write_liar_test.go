@@ -198,7 +198,7 @@ func filesOf(t testing.TB, client *liar) (files []*ltx.FileInfo) {
 // empty, for some requests or for ever. The writer must not begin a new
 // database over the existing one.
 func TestPromise5_NewOverHidden(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that a loser keeps goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that a loser keeps goes there
 	for _, left := range []int{0, 1} {
 		for _, until := range []int{1, 2, 11, 12, 13, 14, 1 << 30} {
 			t.Run(fmt.Sprintf("%d/%d", left, until), func(t *testing.T) {

@@ -309,6 +309,7 @@ func TestWrite_StorageDown(t *testing.T) {
 // path.
 func TestWrite_KeptTemporary(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	client := faulty()
 	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) { return nil, fs.ErrPermission }
 	var log testlog.Buffer

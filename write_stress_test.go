@@ -33,6 +33,7 @@ var stresses = flag.Int("stresses", 0, "random runs of TestPromise5_Stress; 0: 6
 // commit is there, too.
 func TestPromise5_Stress(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	for seed := range uint64(cmp.Or(*stresses, testscale.Repeats(60))) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "buffer")

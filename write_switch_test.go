@@ -59,7 +59,7 @@ func TestPromise4_SwitchWhileSyncEnds(t *testing.T) {
 
 // An upload ends just after the close has stopped waiting for it.
 func TestWrite_UploadEndsWhileClosing(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that is kept goes there
 	client := faulty()
 	entered, release := client.hold(1)
 	var log testlog.Buffer
@@ -127,7 +127,7 @@ func TestWrite_HydrationDiskFull(t *testing.T) {
 // TestPromise5_CloseWhileTurnedOff closes a database while a connection waits
 // for write mode to be turned off. Committed rows are uploaded or kept.
 func TestPromise5_CloseWhileTurnedOff(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // the buffer that is kept goes there
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that is kept goes there
 	client := memoryClient()
 	slot, vfs := newVFSOnly(t, client, writing())
 	writer, switcher := openConn(t, slot, "app.db"), openConn(t, slot, "app.db")

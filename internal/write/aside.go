@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
@@ -20,6 +22,33 @@ type keptSegment struct {
 	copied bool               // the file also stays under its own name
 }
 
+// keptError is why commits are not on the replica. It says where they are kept, as
+// soon as that is known.
+type keptError struct {
+	err  error
+	path atomic.Pointer[string]
+	done chan struct{} // closed when the commits are kept, or that has failed
+}
+
+func newKeptError(err error) *keptError { return &keptError{err: err, done: make(chan struct{})} }
+
+// keptAt records the path at which the commits are kept, "" if there are none.
+func (e *keptError) keptAt(path string) {
+	if path != "" {
+		e.path.Store(&path)
+	}
+	close(e.done)
+}
+
+func (e *keptError) Error() string {
+	if path := e.path.Load(); path != nil {
+		return fmt.Sprintf("%s; the commits are kept in %s, which a database opened with that write buffer syncs", e.err, *path)
+	}
+	return e.err.Error()
+}
+
+func (e *keptError) Unwrap() error { return e.err }
+
 // keepAside keeps segments that are neither on the replica nor replayed. It
 // renames them, or copies them if their files are temporary, so that they become
 // a buffer of their own at the path that it returns.
@@ -31,7 +60,7 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 		return "", nil
 	}
 	if b.isTemp() {
-		f, err := os.CreateTemp("", "litestream-buffer-*.kept")
+		f, err := createKept()
 		if err != nil {
 			return "", err
 		}
@@ -58,6 +87,40 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 		}
 	}
 	return path, b.do("sync folder", func() error { return ownfile.SyncDir(filepath.Dir(path)) })
+}
+
+// createKept makes a file with a new name in the folder of the user's state, or in
+// that of temporary files if there is none.
+func createKept() (*os.File, error) {
+	const pattern = "litestream-buffer-*.kept"
+	if dir := stateDir(); dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err == nil {
+			if f, err := os.CreateTemp(dir, pattern); err == nil {
+				return f, nil
+			}
+		}
+	}
+	return os.CreateTemp("", pattern)
+}
+
+// stateDir returns the folder in which programs keep what must survive a restart,
+// "" if the user has none. On Unix it is that of the XDG Base Directory
+// Specification.
+func stateDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "litestream")
+	}
+	switch runtime.GOOS {
+	case "windows", "darwin", "ios", "plan9":
+		if dir, err := os.UserConfigDir(); err == nil {
+			return filepath.Join(dir, "litestream")
+		}
+	default:
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, ".local", "state", "litestream")
+		}
+	}
+	return ""
 }
 
 // asidePath returns the path of a new buffer beside this one.

@@ -48,11 +48,23 @@ func (q *queue) Sync(ctx context.Context) error {
 	switch {
 	case number > lost.to:
 	case lost.err != nil:
-		return lost.err
+		return lost.reason(ctx)
 	default: // write mode was turned on again since, and nothing was committed
 		number = 0
 	}
 	return q.Await(ctx, number)
+}
+
+// reason returns why the commits are lost. It waits until that says where they are
+// kept, unless ctx ends first.
+func (l *lostCommits) reason(ctx context.Context) error {
+	if l.kept != nil {
+		select {
+		case <-l.kept:
+		case <-ctx.Done():
+		}
+	}
+	return l.err
 }
 
 // has reports whether the commit of a number is lost.
@@ -83,9 +95,9 @@ func (q *queue) Await(ctx context.Context, number uint64) error {
 		q.mu.Unlock()
 		switch {
 		case lost.has(number):
-			return cmp.Or(lost.err, errs.ErrConflict)
+			return cmp.Or(lost.reason(ctx), errs.ErrConflict)
 		case done && doubtful:
-			return lost.err // the sync that looked for missing files may have found another writer
+			return lost.reason(ctx) // the sync that looked for missing files may have found another writer
 		case done:
 			return nil
 		case tried && hole != nil:

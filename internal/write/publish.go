@@ -146,10 +146,10 @@ func (q *queue) published(number uint64) {
 // that are not on the replica, and returns the error for callers that wait for
 // these commits.
 func (q *queue) lose(why error) error {
-	err := fmt.Errorf("%w: %w", errs.ErrConflict, why)
+	err := newKeptError(fmt.Errorf("%w: %w", errs.ErrConflict, why))
 	q.mu.Lock()
 	b, segments := q.mu.buffer, q.mu.segments
-	q.mu.lost = lostCommits{from: q.mu.synced, to: q.mu.appended, err: err}
+	q.mu.lost = lostCommits{from: q.mu.synced, to: q.mu.appended, err: err, kept: err.done}
 	lost := q.mu.lost.to - q.mu.lost.from
 	undo := q.mu.unfinished()
 	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.lost(), nil, nil
@@ -166,10 +166,12 @@ func (q *queue) lose(why error) error {
 	q.mu.change()
 	q.mu.Unlock()
 	if b == nil {
+		err.keptAt("")
 		return err
 	}
 	undo(b)
 	path, kerr := b.keepAside(toKeep(segments))
+	err.keptAt(path)
 	q.Log.Error("another writer has written to the replica: this database is read-only now, and follows it",
 		"error", why, "commits", lost, "kept", path)
 	if kerr = errors.Join(kerr, b.close()); kerr != nil {

@@ -62,8 +62,9 @@ type queueState struct {
 
 // lostCommits is a range of commits that another writer's commits have replaced.
 type lostCommits struct {
-	from, to uint64 // the numbers from+1 to to
-	err      error  // why they are lost; nil if there are none, or write mode was turned on again
+	from, to uint64        // the numbers from+1 to to
+	err      error         // why they are lost; nil if there are none, or write mode was turned on again
+	kept     chan struct{} // closed when err says where they are kept; nil if it never will
 }
 
 // Counts are the numbers of events since the database was opened.

@@ -168,7 +168,7 @@ func TestQueue_Commit(t *testing.T) {
 
 // TestQueue_Await waits for commits, of which one is synced and the next lost.
 func TestQueue_Await(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // where the lost commit is kept
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the lost commit is kept
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := newTestQueue(t)
 		h := &fakeHolder{q.Views.Newest()}

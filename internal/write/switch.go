@@ -239,6 +239,11 @@ func (m *modeSwitch) Close(ctx context.Context) error {
 		}
 		m.Log.Error("commits are not on the replica; open the database with this path for the write buffer to sync them",
 			"kept", path, "error", err)
+		if err != nil {
+			kept := newKeptError(err)
+			kept.keptAt(path)
+			err = kept
+		}
 		err = errors.Join(err, kerr)
 	}
 	return errors.Join(err, b.close())
