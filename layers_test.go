@@ -58,7 +58,7 @@ var layers = []layer{
 
 	// These are parts of programs, and tests that run the whole library.
 	{packages: []string{"internal/extension", "internal/killtest"}, may: []string{".", "replica", "file", "internal/..."}},
-	{packages: []string{"internal/storetest/sqltest"}, may: []string{".", "replica", "file", "replicatest", "internal/..."}},
+	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "replicatest", "internal/..."}},
 	// These are tests of stores, which use the conformance suite to write
 	// files.
 	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest"}, contract...)},
@@ -97,7 +97,7 @@ var layers = []layer{
 // matches them.
 var highInternal = []string{
 	"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
-	"internal/btree/btreetest", "internal/ltxtest", "internal/testlog", "internal/testscale", "internal/view/viewtest",
+	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/testlog", "internal/testscale", "internal/view/viewtest",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below
