@@ -12,6 +12,7 @@ import (
 
 // sharedDB is a database and the number of connections that use it.
 type sharedDB struct {
+	name   string        // of the file by which it was opened first
 	opts   Options       // complete
 	ready  chan struct{} // closed when db and err are set
 	db     *database
@@ -26,7 +27,7 @@ type sharedDB struct {
 // wait for it until their ctx ends. The open goes on without them, and the database
 // is closed afterwards if no other connection uses it.
 func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
-	s, how, err := v.names.join(key, opts)
+	s, how, err := v.names.join(key, name, opts)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,9 @@
 package litestream
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // names is the registry of a VFS: the name that the client of the VFS serves, and
 // the open databases. Its zero value is empty. It is safe for concurrent use. No
@@ -35,11 +38,21 @@ func (n *names) bind(name string) bool {
 	return n.mu.bound == name
 }
 
-// boundName returns the name that the client of the VFS serves.
-func (n *names) boundName() string {
+// shown returns the names of the replicas for a text: the name that the client of
+// the VFS serves, and those that are open, in ascending order and at most five.
+func (n *names) shown() (names []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.mu.bound
+	if n.mu.bound != "" {
+		names = append(names, n.mu.bound)
+	}
+	for _, s := range n.mu.databases {
+		if s.name != "" && s.name != n.mu.bound {
+			names = append(names, s.name)
+		}
+	}
+	slices.Sort(names)
+	return names[:min(len(names), 5)]
 }
 
 // isEmpty reports whether no database is open.
@@ -58,8 +71,8 @@ const (
 	joinClosing                 // the database is being closed; the caller waits and joins again
 )
 
-// join adds a connection to the database of a key.
-func (n *names) join(key string, opts Options) (*sharedDB, joinKind, error) {
+// join adds a connection to the database of a key. The name is that of the file.
+func (n *names) join(key, name string, opts Options) (*sharedDB, joinKind, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mu.closed {
@@ -73,7 +86,7 @@ func (n *names) join(key string, opts Options) (*sharedDB, joinKind, error) {
 		s.conns++
 		return s, joinOther, nil
 	}
-	s = &sharedDB{opts: opts, conns: 1, ready: make(chan struct{}), closed: make(chan struct{})}
+	s = &sharedDB{name: name, opts: opts, conns: 1, ready: make(chan struct{}), closed: make(chan struct{})}
 	if n.mu.databases == nil {
 		n.mu.databases = make(map[string]*sharedDB)
 	}

@@ -42,13 +42,14 @@ var errNotAllowed = errors.New("refused by Options.AllowParameter")
 type LocalFiles int
 
 const (
-	AllLocalFiles LocalFiles = iota // every name may be a local file
-	NoLocalFiles                    // no name may be one: the open fails
+	AllLocalFiles      LocalFiles = iota // every name may be a local file; a new one is a warning in the log
+	NoLocalFiles                         // no name may be one: the open fails
+	ExistingLocalFiles                   // the names of files that exist may be; the open of a new one fails
 )
 
-var localFilesTexts = []string{AllLocalFiles: "all", NoLocalFiles: "none"}
+var localFilesTexts = []string{AllLocalFiles: "all", NoLocalFiles: "none", ExistingLocalFiles: "existing"}
 
-// String returns "all" or "none".
+// String returns "all", "existing" or "none".
 func (l LocalFiles) String() string {
 	if l < 0 || int(l) >= len(localFilesTexts) {
 		return fmt.Sprintf("LocalFiles(%d)", int(l))
@@ -60,7 +61,7 @@ func (l LocalFiles) String() string {
 func (l *LocalFiles) UnmarshalText(text []byte) error {
 	i := slices.Index(localFilesTexts, string(text))
 	if i < 0 {
-		return fmt.Errorf("invalid value %q, want all or none", text)
+		return fmt.Errorf("invalid value %q, want all, existing or none", text)
 	}
 	*l = LocalFiles(i)
 	return nil

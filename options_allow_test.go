@@ -119,15 +119,52 @@ func TestLocalFiles_None(t *testing.T) {
 	}
 }
 
+// TestLocalFiles_New makes local files by names that are not that of the replica.
+func TestLocalFiles_New(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	var log testlog.Buffer
+	said := func(f func()) string {
+		before := len(log.String())
+		f()
+		return log.String()[before:]
+	}
+	const warning, info = `level=WARN msg="a new local file is made, since the name is not that of a replica" file=`, `level=INFO msg="opened as a local file" file=`
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
+	conn := openConn(t, vfsName, "app.db")
+	if got := said(func() { mustExec(t, conn, "ATTACH 'ap.db' AS l; CREATE TABLE l.t (x); DETACH l") }); !strings.Contains(got, warning) || !strings.Contains(got, "replicas=[app.db]") {
+		t.Errorf("a new file: %s", got)
+	}
+	if got := said(func() { mustExec(t, conn, "ATTACH 'ap.db' AS l; SELECT * FROM l.t; DETACH l") }); strings.Contains(got, "WARN") || !strings.Contains(got, info) {
+		t.Errorf("a file that exists: %s", got)
+	}
+	if got := said(func() { _, _ = conn.ExecContext(t.Context(), "ATTACH 'file:none.db?mode=rw' AS l") }); strings.Contains(got, "WARN") {
+		t.Errorf("no file is made: %s", got)
+	}
+
+	vfsName, _ = newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), LocalFiles: litestream.ExistingLocalFiles})
+	conn = openConn(t, vfsName, "app.db")
+	mustExec(t, conn, "ATTACH 'ap.db' AS l; INSERT INTO l.t VALUES (1); DETACH l")
+	got := said(func() { wantCode(t, conn, "ATTACH 'app2.db' AS l", sqlite3.ErrCantOpen) })
+	if !strings.Contains(got, "app2.db: it has no replica, and new local files are not allowed") {
+		t.Errorf("a new file where none is allowed: %s", got)
+	}
+	if names := fileNames(t, dir); names != "ap.db" {
+		t.Errorf("the folder has %s", names)
+	}
+}
+
 func TestLocalFiles_Text(t *testing.T) {
-	for _, want := range []litestream.LocalFiles{litestream.AllLocalFiles, litestream.NoLocalFiles} {
+	for _, want := range []litestream.LocalFiles{litestream.AllLocalFiles, litestream.NoLocalFiles, litestream.ExistingLocalFiles} {
 		var got litestream.LocalFiles = -1
 		if err := got.UnmarshalText([]byte(want.String())); err != nil || got != want {
 			t.Errorf("%v: %v, %v", want, got, err)
 		}
 	}
 	var l litestream.LocalFiles
-	if err := l.UnmarshalText([]byte("some")); err == nil || !strings.Contains(err.Error(), `invalid value "some", want all or none`) {
+	if err := l.UnmarshalText([]byte("some")); err == nil || !strings.Contains(err.Error(), `invalid value "some", want all, existing or none`) {
 		t.Error(err)
 	}
 	if got := litestream.LocalFiles(7).String(); got != "LocalFiles(7)" {

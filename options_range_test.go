@@ -115,7 +115,7 @@ func TestOptions_RangeOfFields(t *testing.T) {
 		{func(o *litestream.Options) { o.CompactionLevels = make([]time.Duration, 2) }, "CompactionLevels: invalid durations"},
 		{func(o *litestream.Options) { o.CompactionLevels = []time.Duration{time.Second, math.MaxInt64} }, "CompactionLevels: invalid durations"},
 		{func(o *litestream.Options) { o.CompactionLevels = []time.Duration{1, 1, 1, 1, 1, 1, 1, 1, 1} }, "CompactionLevels: invalid durations"},
-		{func(o *litestream.Options) { o.LocalFiles = 2 }, "LocalFiles: invalid value LocalFiles(2), want all or none"},
+		{func(o *litestream.Options) { o.LocalFiles = 3 }, "LocalFiles: invalid value LocalFiles(3), want all, existing or none"},
 	} {
 		var log testlog.Buffer
 		o := litestream.Options{Logger: testlog.New(t, &log)}

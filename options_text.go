@@ -183,8 +183,8 @@ func (o Options) validate() error {
 			return fmt.Errorf("option %s: %w", opt.field, err)
 		}
 	}
-	if o.LocalFiles != AllLocalFiles && o.LocalFiles != NoLocalFiles {
-		return fmt.Errorf("option LocalFiles: invalid value %v, want all or none", o.LocalFiles)
+	if o.LocalFiles < 0 || int(o.LocalFiles) >= len(localFilesTexts) {
+		return fmt.Errorf("option LocalFiles: invalid value %v, want all, existing or none", o.LocalFiles)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 
@@ -46,10 +48,7 @@ func (v *VFS) openConn(ctx context.Context, name string, params map[string]strin
 	opts.replicaURL = params["replica_url"]
 	key, newClient := v.route(name, params)
 	if newClient == nil {
-		if opts.LocalFiles == AllLocalFiles {
-			opts.Logger.Info("opened as a local file", "file", name, "replica", v.names.boundName())
-		}
-		return nil, v.localFile(name)
+		return nil, v.localFile(name, mode)
 	}
 	shared := mode.SharedCache || params["cache"] == "shared"
 	mayBeLocal := opts.NewClient != nil && params[replicaURL] == ""
@@ -63,7 +62,7 @@ func (v *VFS) openConn(ctx context.Context, name string, params map[string]strin
 	}
 	db, release, err := v.acquire(ctx, key, name, newClient, opts)
 	if errors.Is(err, ErrLocalFile) {
-		return nil, v.localFile(name)
+		return nil, v.localFile(name, mode)
 	}
 	if err != nil {
 		return nil, err
@@ -89,10 +88,21 @@ func (v *VFS) openConn(ctx context.Context, name string, params map[string]strin
 	return c, nil
 }
 
-// localFile returns the error for a name without a replica.
-func (v *VFS) localFile(name string) error {
-	if v.options().LocalFiles == NoLocalFiles {
+// localFile returns the error for a name without a replica. A misspelt name would
+// silently make a new local database, so that is a warning.
+func (v *VFS) localFile(name string, mode OpenMode) error {
+	_, err := os.Lstat(name)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	log, replicas := v.options().withDefaults().Logger, v.names.shown()
+	switch allowed := v.options().LocalFiles; {
+	case allowed == NoLocalFiles:
 		return fmt.Errorf("open %s: it has no replica, and local files are not allowed", name)
+	case allowed == ExistingLocalFiles && isNew:
+		return fmt.Errorf("open %s: it has no replica, and new local files are not allowed", name)
+	case isNew && mode.Create:
+		log.Warn("a new local file is made, since the name is not that of a replica", "file", name, "replicas", replicas)
+	default:
+		log.Info("opened as a local file", "file", name, "replicas", replicas)
 	}
 	return ErrLocalFile
 }

@@ -166,7 +166,7 @@ func rangeOf(t *testing.T, field reflect.StructField, parameter string) string {
 	case field.Type.Kind() == reflect.Bool:
 		return "true, false"
 	case field.Type == reflect.TypeFor[litestream.LocalFiles]():
-		return fmt.Sprintf("%v, %v", litestream.AllLocalFiles, litestream.NoLocalFiles)
+		return fmt.Sprintf("%v, %v, %v", litestream.AllLocalFiles, litestream.ExistingLocalFiles, litestream.NoLocalFiles)
 	case parameter != "" && field.Type.Kind() != reflect.String:
 		problem = new(litestream.Options).Set(parameter, "wrong").Error()
 	case field.Type.Kind() == reflect.Int:

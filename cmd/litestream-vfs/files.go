@@ -93,7 +93,11 @@ func open(cname *C.char, flags C.int, isDefault bool) (f *handle, local bool, er
 		return nil, false, fmt.Errorf("open %s: %w", path, err)
 	}
 	if local {
-		logger.Debug("opened as a local file", "file", path)
+		if flags&C.SQLITE_OPEN_CREATE != 0 && C.ls_exists(cname) == 0 {
+			logger.Warn("a new local file is made, since the name is not that of a replica", "file", path, "replica", router.Bound())
+		} else {
+			logger.Debug("opened as a local file", "file", path)
+		}
 		return nil, true, nil
 	}
 	closed := func() { router.Close(path) }

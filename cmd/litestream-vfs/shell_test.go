@@ -145,7 +145,7 @@ func TestShell_Errors(t *testing.T) {
 		{"another main database, set", nil, []string{"SELECT litestream_set_time('now');"}, "the main database is not served by litestream"},
 		{"setter in a view", nil, []string{"CREATE VIEW v AS SELECT litestream_set_time('now');", "SELECT * FROM v;"}, "unsafe use of litestream_set_time()"},
 		{"bad list of parameters", []string{"LITESTREAM_URI_PARAMETERS=cache_size,cash_size"}, nil, `LITESTREAM_URI_PARAMETERS: unknown parameter "cash_size"`},
-		{"bad value for local files", []string{"LITESTREAM_LOCAL_FILES=few"}, nil, `LITESTREAM_LOCAL_FILES: invalid value "few", want all or none`},
+		{"bad value for local files", []string{"LITESTREAM_LOCAL_FILES=few"}, nil, `LITESTREAM_LOCAL_FILES: invalid value "few", want all, existing or none`},
 		{"setter in a trigger", nil, []string{"CREATE TABLE t (v); CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT litestream_set_write_enabled(1); END;", "INSERT INTO t VALUES (1);"}, "unsafe use of litestream_set_write_enabled()"},
 		{"sync in a view", nil, []string{"CREATE VIEW v AS SELECT litestream_sync();", "SELECT * FROM v;"}, "unsafe use of litestream_sync()"},
 		{"other options", []string{replicaURL + url}, []string{open, "ATTACH 'file:app.db?vfs=litestream&cache_size=1MiB' AS other;", "SELECT * FROM other.sandwich_ratings;"}, "unable to open database"},

@@ -52,6 +52,10 @@ var ErrNoReplica = errors.New("no replica: set " + ReplicaURL + ", or give repli
 // not allowed.
 var ErrNoLocalFiles = errors.New("it has no replica, and " + LocalFiles + " allows no local files")
 
+// ErrNoNewLocalFiles means that a name has no replica and no file, and that new
+// local files are not allowed.
+var ErrNoNewLocalFiles = errors.New("it has no replica, and " + LocalFiles + " allows no new local files")
+
 // Open decides whether a database that SQLite opens is a replica or a local file. If
 // it is a replica, url is LITESTREAM_REPLICA_URL, or "" if the name has a URL of its
 // own. The caller calls Close for the path when the database is closed.
@@ -74,6 +78,7 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 	url = environment[ReplicaURL]
 	own := n.Params[replicaURL] != ""
 	exists := !own && !n.Named && n.Default && n.Exists()
+	missing := !own && !n.Named && files == litestream.ExistingLocalFiles && !exists && !n.Exists()
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,6 +102,8 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
 	case files == litestream.NoLocalFiles:
 		return "", false, ErrNoLocalFiles
+	case missing:
+		return "", false, ErrNoNewLocalFiles
 	}
 	if r.mu.local == nil {
 		r.mu.local = make(map[string]int)

@@ -2,6 +2,7 @@ package extension_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -163,6 +164,18 @@ func TestRouter_Restricted(t *testing.T) {
 	for _, n := range []extension.Name{{Path: "/local"}, {Path: "/local", Default: true, Exists: func() bool { return true }}, {Path: "/a-journal"}} {
 		if _, local, err := r.Open(n, env); !errors.Is(err, extension.ErrNoLocalFiles) || local {
 			t.Errorf("%s: %v, %v", n.Path, local, err)
+		}
+	}
+	env[extension.LocalFiles] = "existing"
+	for _, isDefault := range []bool{false, true} {
+		there := func(is bool) extension.Name {
+			return extension.Name{Path: fmt.Sprintf("/local-%t", is), Default: isDefault, Exists: func() bool { return is }}
+		}
+		if _, local, err := r.Open(there(true), env); err != nil || !local {
+			t.Error(local, err)
+		}
+		if _, local, err := r.Open(there(false), env); !errors.Is(err, extension.ErrNoNewLocalFiles) || local {
+			t.Error(local, err)
 		}
 	}
 	delete(env, extension.LocalFiles)
