@@ -29,7 +29,7 @@ func (v *VFS) with(ctx context.Context, name string, use func(*database) error) 
 			continue
 		}
 		if key, s := v.names.joinOpen(db); s != nil {
-			defer v.release(key, s)
+			defer v.releaseAsBefore(key, s)
 			return use(db)
 		}
 	}
@@ -38,6 +38,15 @@ func (v *VFS) with(ctx context.Context, name string, use func(*database) error) 
 		return err
 	}
 	return errors.Join(use(c.db), c.Close())
+}
+
+// releaseAsBefore is release for a connection of joinOpen.
+func (v *VFS) releaseAsBefore(key string, s *sharedDB) {
+	if left, idle := v.names.untilClose(s); idle {
+		v.releaseIn(key, s, max(left, time.Nanosecond))
+		return
+	}
+	v.release(key, s)
 }
 
 // isNamed reports whether name is a file name of the database, or the URL of its

@@ -133,7 +133,7 @@ func TestOpen_Cancelled(t *testing.T) {
 	client := fourPages(t)
 	synctest.Test(t, func(t *testing.T) {
 		store := decorate.NewFault(client)
-		vfs := NewVFS(store, &Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+		vfs := NewVFS(store, &Options{PollInterval: -1, CloseDelay: -1, Logger: slog.New(slog.DiscardHandler)})
 		goOn := make(chan struct{})
 		remove := store.Add(decorate.Rule{Before: func(decorate.Call) { <-goOn }})
 		start := time.Now()

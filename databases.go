@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/task"
 )
 
@@ -19,8 +20,9 @@ type sharedDB struct {
 	err    error
 	closed chan struct{} // closed when the database is closed
 
-	conns   int  // guarded by names.mu
-	closing bool // guarded by names.mu; true once its last connection or the VFS was closed
+	conns   int       // guarded by names.mu
+	until   time.Time // guarded by names.mu; when it is closed if no connection joins it; zero while it is in use
+	closing bool      // guarded by names.mu; true once it is to be closed
 }
 
 // acquire returns the database of a key. The first caller has it opened, and all
@@ -36,6 +38,9 @@ func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClient
 		if err := v.awaitClosed(ctx, s, opts.OpenTimeout); err != nil {
 			return nil, nil, fmt.Errorf("open %s: %w", name, err)
 		}
+		return v.acquire(ctx, key, name, newClient, opts)
+	case joinOutdated:
+		v.closeShared(key, s)
 		return v.acquire(ctx, key, name, newClient, opts)
 	case joinFirst:
 		if ctx.Done() == nil {
@@ -97,11 +102,43 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *d
 // database uses the client, so that it is closed with the database.
 type newClientFunc func() (client ReplicaClient, owned bool, err error)
 
-// release removes a connection. It closes the database after the last one.
+// release removes a connection. After the last one the database is closed at once
+// or after CloseDelay.
 func (v *VFS) release(key string, s *sharedDB) {
-	if !v.names.leave(key, s) {
-		return
+	keep := time.Duration(0)
+	if s.db != nil {
+		keep = s.db.closeDelay()
 	}
+	v.releaseIn(key, s, keep)
+}
+
+func (v *VFS) releaseIn(key string, s *sharedDB, keep time.Duration) {
+	how := v.names.leave(key, s, keep, func() {
+		if v.names.expire(key, s) {
+			v.closeShared(key, s)
+		}
+	})
+	switch how {
+	case leaveLast:
+		v.closeShared(key, s)
+	case leaveIdle:
+		s.db.poller.suspend()
+	}
+}
+
+// closeDelay returns how long the database stays open after its last connection.
+func (db *database) closeDelay() time.Duration {
+	switch {
+	case db.writer.MayBeEnabled() || db.opts.HydrationPath != "":
+		return 0
+	case db.hydrator != nil && db.hydrator.Progress().Status != hydrate.Complete:
+		return 0
+	}
+	return db.opts.CloseDelay
+}
+
+// closeShared closes a database that has no connections.
+func (v *VFS) closeShared(key string, s *sharedDB) {
 	var err error
 	if s.db != nil {
 		if err = s.db.closeInTime(context.Background()); err != nil {

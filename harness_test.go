@@ -120,6 +120,9 @@ func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Opti
 	if o.Logger == nil {
 		o.Logger = testlog.New(t, nil)
 	}
+	if o.CloseDelay == 0 {
+		o.CloseDelay = -1 // most tests look at what a close does
+	}
 	if isHydrated(t) {
 		o.HydrationEnabled = true
 	}

@@ -3,6 +3,7 @@ package litestream
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // names is the registry of a VFS: the name that the client of the VFS serves, and
@@ -66,9 +67,10 @@ func (n *names) isEmpty() bool {
 type joinKind int
 
 const (
-	joinFirst   joinKind = iota // the caller opens the database, and calls opened
-	joinOther                   // another connection opens it or has opened it
-	joinClosing                 // the database is being closed; the caller waits and joins again
+	joinFirst    joinKind = iota // the caller opens the database, and calls opened
+	joinOther                    // another connection opens it or has opened it
+	joinClosing                  // the database is being closed; the caller waits and joins again
+	joinOutdated                 // the database had no connections, and other options; the caller closes it and joins again
 )
 
 // join adds a connection to the database of a key. The name is that of the file.
@@ -82,8 +84,12 @@ func (n *names) join(key, name string, opts Options) (*sharedDB, joinKind, error
 	switch {
 	case known && s.closing:
 		return s, joinClosing, nil
+	case known && s.conns == 0 && opts.checkSame(s.opts) != nil:
+		s.closing = true
+		return s, joinOutdated, nil
 	case known:
 		s.conns++
+		s.until = time.Time{}
 		return s, joinOther, nil
 	}
 	s = &sharedDB{name: name, opts: opts, conns: 1, ready: make(chan struct{}), closed: make(chan struct{})}
@@ -112,16 +118,45 @@ func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
 	return true
 }
 
-// leave removes a connection from a database, and reports whether it was the last
-// one. If so, the caller closes the database and calls forget. Opens wait until
-// then.
-func (n *names) leave(key string, s *sharedDB) (last bool) {
+// leaveKind says what becomes of a database that a connection has left.
+type leaveKind int
+
+const (
+	leaveOthers leaveKind = iota // other connections use it, or the VFS closes it
+	leaveLast                    // the caller closes the database and calls forget; opens wait until then
+	leaveIdle                    // it stays open for some time, and expire is called at its end
+)
+
+// leave removes a connection from a database. If it was the last one, the database
+// stays open for the time keep, and expired is called at the end of it. If keep is
+// not positive, it is closed at once.
+func (n *names) leave(key string, s *sharedDB, keep time.Duration, expired func()) leaveKind {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.conns--
-	last = s.conns == 0 && n.mu.databases[key] == s
-	s.closing = s.closing || last
-	return last
+	switch {
+	case s.conns > 0 || n.mu.databases[key] != s || s.closing:
+		return leaveOthers
+	case keep > 0:
+		s.until = time.Now().Add(keep)
+		time.AfterFunc(keep, expired)
+		return leaveIdle
+	default:
+		s.closing = true
+		return leaveLast
+	}
+}
+
+// expire reports whether the time of a database without connections has come. If
+// so, the caller closes it and calls forget.
+func (n *names) expire(key string, s *sharedDB) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.conns > 0 || s.closing || n.mu.databases[key] != s || s.until.IsZero() || time.Now().Before(s.until) {
+		return false
+	}
+	s.closing = true
+	return true
 }
 
 // forget removes a database that was closed. The error of the close is kept for
@@ -154,7 +189,8 @@ func (n *names) open() (dbs []*database) {
 }
 
 // joinOpen adds a connection to a database that is open, and returns its key. It
-// returns nil if the database is not open any more.
+// returns nil if the database is not open any more. The connection does not make a
+// database without others stay open for longer.
 func (n *names) joinOpen(db *database) (key string, s *sharedDB) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -170,6 +206,14 @@ func (n *names) joinOpen(db *database) (key string, s *sharedDB) {
 		}
 	}
 	return "", nil
+}
+
+// untilClose returns how long a database was to stay open when a connection of
+// joinOpen came, and whether no other connection used it then or since.
+func (n *names) untilClose(s *sharedDB) (left time.Duration, idle bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Until(s.until), !s.until.IsZero()
 }
 
 // closeAll removes all databases and refuses new ones. It calls fn for each, with

@@ -14,6 +14,7 @@ const (
 	DefaultReadAheadSize = 32 << 20
 	DefaultOpenTimeout   = 30 * time.Second
 	DefaultReadTimeout   = 30 * time.Second
+	DefaultCloseDelay    = time.Minute
 	DefaultCloseTimeout  = 30 * time.Second
 
 	DefaultMaxConcurrentRequests = 128
@@ -78,6 +79,13 @@ type Options struct {
 	OpenTimeout  time.Duration
 	ReadTimeout  time.Duration
 	CloseTimeout time.Duration
+
+	// CloseDelay is the time that a database stays open after its last connection
+	// was closed, so that a program with one connection for each task does not open
+	// it anew each time. Meanwhile it makes no request. A database in write mode,
+	// one that is hydrated to HydrationPath, and one whose hydration is not complete
+	// close at once. Default 1m; negative: at once.
+	CloseDelay time.Duration
 
 	// HydrationEnabled copies the database to a local file in the background
 	// while queries run. A page is read from the local file as soon as it is

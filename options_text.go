@@ -34,6 +34,7 @@ var optionTable = []option{
 	{"open_timeout", "OpenTimeout", DefaultOpenTimeout, anyDuration, func(o *Options) any { return &o.OpenTimeout }},
 	{"read_timeout", "ReadTimeout", DefaultReadTimeout, anyDuration, func(o *Options) any { return &o.ReadTimeout }},
 	{"close_timeout", "CloseTimeout", DefaultCloseTimeout, anyDuration, func(o *Options) any { return &o.CloseTimeout }},
+	{"close_delay", "CloseDelay", DefaultCloseDelay, anyDuration, func(o *Options) any { return &o.CloseDelay }},
 	{"hydration_enabled", "HydrationEnabled", nil, limits{}, func(o *Options) any { return &o.HydrationEnabled }},
 	{"hydration_path", "HydrationPath", nil, limits{}, func(o *Options) any { return &o.HydrationPath }},
 	{"hydration_concurrency", "HydrationConcurrency", DefaultHydrationConcurrency, limits{1, 1 << 10}, func(o *Options) any { return &o.HydrationConcurrency }},

@@ -49,6 +49,10 @@ type poller struct {
 
 	problem atomic.Pointer[connError] // why polls fail, and since when; nil if they succeed
 
+	// suspended is set when the last connection has left. Then no poll begins until
+	// the next transaction.
+	suspended atomic.Bool
+
 	catching atomic.Bool // true until the first poll after a wake-up ends; set under mu
 
 	mu     sync.Mutex    // guards the start and the stop of the goroutine, and the fields below
@@ -75,6 +79,7 @@ func (p *poller) isStale() bool {
 // ErrInterrupted.
 func (p *poller) use(waiting func(time.Duration) (context.Context, context.CancelFunc)) error {
 	p.lastUse.Store(time.Now().UnixNano())
+	p.suspended.Store(false)
 	if p.interval < 0 || pollState(p.state.Load()) != pollAsleep && !p.catching.Load() {
 		return nil
 	}
@@ -94,6 +99,9 @@ func (p *poller) use(waiting func(time.Duration) (context.Context, context.Cance
 	}
 	return nil
 }
+
+// suspend ends polling until the next transaction.
+func (p *poller) suspend() { p.suspended.Store(true) }
 
 // done records that a transaction has ended.
 func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
@@ -139,6 +147,12 @@ func (p *poller) run(caught chan struct{}) {
 		case <-p.tasks.Context().Done():
 			p.release(caught)
 			return
+		}
+		if p.suspended.Load() {
+			p.release(caught)
+			if p.sleep() {
+				return
+			}
 		}
 		start := time.Now()
 		quiet++
@@ -188,12 +202,12 @@ func (p *poller) release(caught chan struct{}) {
 	}
 }
 
-// sleep stops the poller if no transaction ran for idleAfter, and reports
-// whether it did.
+// sleep stops the poller if it is suspended or no transaction ran for idleAfter,
+// and reports whether it did.
 func (p *poller) sleep() bool {
 	idle := func() bool {
 		after := p.idleAfter
-		return after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
+		return p.suspended.Load() || after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
 	}
 	if !idle() {
 		return false

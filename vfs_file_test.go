@@ -57,7 +57,7 @@ func connOf(db *database, v *view.View) *Conn {
 }
 
 func newTestVFS(t *testing.T, client ReplicaClient) *VFS {
-	vfs := NewVFS(client, &Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+	vfs := NewVFS(client, &Options{PollInterval: -1, CloseDelay: -1, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() { _ = vfs.Close(context.Background()) })
 	return vfs
 }
