@@ -68,6 +68,7 @@ var layers = []layer{
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
+	{packages: []string{"internal/cvfs"}, may: []string{"internal/mainfile", "internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vfs.h"
+#include "extension.h"
 
 extern char **environ;
 

@@ -1,40 +1,42 @@
 //go:build SQLITE3VFS_LOADABLE_EXT
 
-// What the extension does in a process that was forked from one that had loaded it.
+// Which files a process opens that was forked from one that had loaded the extension.
 
-#include <pthread.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
-#include "vfs.h"
-
-volatile int ls_forked;
+#include "extension.h"
 
 // The name that ls_set_bound was given. It is atomic, as a child may be forked at any
 // time.
 static char *bound;
 
-static void afterFork(void) { ls_forked = 1; }
-
-// Go runs from when the library is loaded, before SQLite calls it.
-__attribute__((constructor)) static void watchFork(void) { pthread_atfork(0, 0, afterFork); }
-
-// After fork Go's threads do not exist, and a call to Go waits for ever.
-int ls_is_forked(void) {
-  static volatile int told;
-  if (!ls_forked) return 0;
-  if (!told) {
-    static const char text[] = LS_FORKED "\n";
-    told = 1;
-    ssize_t ignored = write(2, text, sizeof text - 1);
-    (void)ignored;
-  }
-  return 1;
-}
-
-const char *ls_bound(void) { return __atomic_load_n(&bound, __ATOMIC_ACQUIRE); }
-
 void ls_set_bound(const char *path) {
   const char *old = __atomic_load_n(&bound, __ATOMIC_ACQUIRE);
   if (!old && *path) __atomic_store_n(&bound, strdup(path), __ATOMIC_RELEASE);  // it stays
+}
+
+static int exists(const char *path) {
+  struct stat st;
+  return lstat(path, &st) == 0 || errno != ENOENT;
+}
+
+// isOurs reports, without Go, whether a file may be a replica's or its journal.
+static int isOurs(const ls_vfs *v, const char *name, int flags) {
+  const char *first = __atomic_load_n(&bound, __ATOMIC_ACQUIRE), *url = getenv("LITESTREAM_REPLICA_URL");
+  if (!ls_vfs_is_default(v) || sqlite3_uri_parameter(name, "replica_url") || sqlite3_uri_parameter(name, "vfs")) return 1;
+  if (first) {
+    size_t n = strlen(first);
+    return strncmp(first, name, n) == 0 && (name[n] == 0 || name[n] == '-');
+  }
+  return flags & SQLITE_OPEN_MAIN_DB && url && *url && !exists(name);
+}
+
+const char *ls_fork_refuses(const ls_vfs *v, const char *name, int flags) {
+  const char *local = getenv("LITESTREAM_LOCAL_FILES");
+  if (isOurs(v, name, flags)) return LS_FORKED;
+  if (flags & SQLITE_OPEN_MAIN_DB && local && strcmp(local, "none") == 0) return "litestream: LITESTREAM_LOCAL_FILES allows no local files";
+  return 0;
 }

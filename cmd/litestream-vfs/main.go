@@ -5,17 +5,15 @@
 //
 //	go build -tags SQLITE3VFS_LOADABLE_EXT -buildmode=c-shared -o litestream.so ./cmd/litestream-vfs
 //
-// vfs.c and file.c are the VFS as SQLite sees it. extension.c loads the extension
-// and has the SQL functions. They call the functions in files.go, and name open
-// files by handles. Package mainfile turns SQLite's calls into calls of
-// litestream.Conn.
+// Package cvfs is the VFS as SQLite sees it. extension.c registers it, and
+// engine.go serves it as the environment says.
 package main
 
 /*
-#cgo CFLAGS: -fvisibility=hidden
+#cgo CFLAGS: -fvisibility=hidden -I${SRCDIR}/../../internal/cvfs
 #cgo linux LDFLAGS: -ldl
 #include <stdlib.h>
-#include "vfs.h"
+#include "extension.h"
 */
 import "C"
 
@@ -31,8 +29,8 @@ import (
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/file"
 	_ "github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/extension"
-	"github.com/ltxvfs/litestream/internal/superjournal"
 	_ "github.com/ltxvfs/litestream/s3"
 )
 
@@ -44,7 +42,6 @@ var (
 	logger = logs.Logger()
 	router extension.Router
 	vfs    = litestream.NewVFS(nil, &litestream.Options{Logger: logger})
-	supers = superjournal.NewSet(logger, router.Companion)
 
 	environments sync.Mutex // duty: one reads and copies the environment at a time
 )
@@ -80,11 +77,11 @@ func environment() extension.Environment {
 	return e
 }
 
-// litestreamConfigure reads the environment when the extension is loaded. It
-// returns the text of an error, or nil.
+// litestreamConfigure reads the environment when the extension is loaded, and makes
+// the VFS. It returns the text of an error, or nil.
 //
 //export litestreamConfigure
-func litestreamConfigure(isDefault *C.int) (wrong *C.char) {
+func litestreamConfigure(isDefault *C.int, made *unsafe.Pointer) (wrong *C.char) {
 	defer guard("load", func() { wrong = C.CString("panic, see the log") })
 	slog.SetDefault(logger) // for the SDKs of the stores
 	e := environment()
@@ -92,12 +89,17 @@ func litestreamConfigure(isDefault *C.int) (wrong *C.char) {
 	if err == nil {
 		err = e.Check()
 	}
+	var v *cvfs.VFS
+	if err == nil {
+		v, err = cvfs.New(C.LS_NAME, engine{})
+	}
 	if err != nil {
 		return C.CString(err.Error())
 	}
 	for _, sentence := range e.Unknown() {
 		logger.Warn(sentence)
 	}
+	*made = v.Pointer()
 	if is, _ := e.IsDefaultVFS(); is {
 		*isDefault = 1
 	}
@@ -109,17 +111,5 @@ func guard(op string, failed func()) {
 	if r := recover(); r != nil {
 		logger.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
 		failed()
-	}
-}
-
-// uriParams returns the parameters of a name that SQLite gave to xOpen.
-func uriParams(name *C.char) map[string]string {
-	params := make(map[string]string)
-	for i := C.int(0); ; i++ {
-		key := C.ls_uri_key(name, i)
-		if key == nil {
-			return params
-		}
-		params[C.GoString(key)] = C.GoString(C.ls_uri_parameter(name, key))
 	}
 }

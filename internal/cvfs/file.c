@@ -1,4 +1,4 @@
-//go:build SQLITE3VFS_LOADABLE_EXT
+//go:build cgo
 
 // The methods of the files of replicas, which the Go side serves, and of files that could
 // not be opened.
@@ -93,7 +93,7 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
     if (ls_is_forked()) return SQLITE_MISUSE;
     return litestreamCommit(f->handle);
   case SQLITE_FCNTL_VFSNAME:
-    *(char**)arg = sqlite3_mprintf("%s", LS_NAME);
+    *(char**)arg = sqlite3_mprintf("%s", f->vfs->base.zName);
     return SQLITE_OK;
   case LS_FCNTL_FILE:
     *(ls_file**)arg = f;

@@ -1,0 +1,125 @@
+//go:build SQLITE3VFS_LOADABLE_EXT
+
+package main
+
+/*
+#include <stdlib.h>
+#include "extension.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"unsafe"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/cvfs"
+	"github.com/ltxvfs/litestream/internal/extension"
+)
+
+// engine serves the VFS of the extension. The router and the environment say where
+// the replica of a name is.
+type engine struct{}
+
+var _ cvfs.Engine = engine{}
+
+func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
+	defer func() {
+		if err != nil && !errors.Is(err, cvfs.ErrLocalFile) {
+			logger.Error("open failed", "db", n.Path, "error", err)
+		}
+	}()
+	exists := func() bool {
+		_, err := os.Lstat(n.Path)
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	env := environment()
+	url, local, err := router.Open(extension.Name{
+		Path:    n.Path,
+		Params:  n.Params,
+		Named:   n.Params["vfs"] != "",
+		Default: n.Default,
+		Exists:  exists,
+	}, env)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", n.Path, err)
+	}
+	if local {
+		if n.Create && !exists() {
+			logger.Warn("a new local file is made, since the name is not that of a replica", "file", n.Path, "replica", router.Bound())
+		} else {
+			logger.Debug("opened as a local file", "file", n.Path)
+		}
+		return nil, cvfs.ErrLocalFile
+	}
+	defer func() {
+		if err != nil {
+			router.Close(n.Path)
+		}
+	}()
+	bound := C.CString(router.Bound())
+	C.ls_set_bound(bound)
+	C.free(unsafe.Pointer(bound))
+	if err := logs.Configure(env); err != nil {
+		return nil, err
+	}
+	params, err := env.Params(n.Params)
+	if err != nil {
+		return nil, err
+	}
+	if url != "" {
+		params["replica_url"] = url
+	}
+	conn, err := vfs.OpenConn(n.Path, params, litestream.OpenMode{ReadOnly: n.ReadOnly, Create: n.Create, SharedCache: n.SharedCache})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", n.Path, err)
+	}
+	return &connection{conn, n.Path}, nil
+}
+
+func (engine) NotOpened(path string)        { router.NotOpened(path) }
+func (engine) IsCompanion(path string) bool { return router.Companion(path) }
+func (engine) CodeOfCommit(err error) int   { return int(litestream.CodeOfCommit(err)) }
+func (engine) Log() *slog.Logger            { return logger }
+
+func (engine) CodeOf(err error) int {
+	if errors.Is(err, errNotAllowed) {
+		return int(litestream.CodeError)
+	}
+	return int(litestream.CodeOf(err))
+}
+
+// errNotAllowed means that LITESTREAM_URI_PARAMETERS does not allow a change.
+var errNotAllowed = errors.New("not allowed")
+
+// notAllowed is errNotAllowed with the text of another error.
+type notAllowed struct{ error }
+
+func (notAllowed) Is(target error) bool { return target == errNotAllowed }
+
+// connection is the main file of a connection whose name the router knows.
+type connection struct {
+	*litestream.Conn
+	path string
+}
+
+// Pragma refuses to set an option that the environment does not allow to set.
+func (c *connection) Pragma(name string, value *string) (*string, error) {
+	if value != nil {
+		if parameter, ok := extension.ParameterOf(name); ok {
+			if err := environment().Allow(map[string]string{parameter: *value}); err != nil {
+				return nil, notAllowed{err}
+			}
+		}
+	}
+	return c.Conn.Pragma(name, value)
+}
+
+func (c *connection) Close() error {
+	defer router.Close(c.path)
+	return c.Conn.Close()
+}

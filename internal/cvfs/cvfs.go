@@ -1,0 +1,127 @@
+//go:build cgo
+
+// Package cvfs is a VFS for SQLite in C. The loadable extension and Go programs with
+// mattn/go-sqlite3 use the same code.
+//
+// vfs.c and file.c are the VFS as SQLite sees it, and functions.c has the SQL
+// functions. They call the functions in files.go, and name open files by handles.
+// Package mainfile turns SQLite's locks and commits into calls of a Conn. Local
+// files are not seen here: SQLite's own VFS opens them on the same sqlite3_file.
+//
+// SQLite is called through a table of its functions, sqlite3_api_routines, so that
+// the package need not be linked with a library of SQLite. The extension gets the
+// table when it is loaded; package linked has one for the library that a program
+// is linked with.
+package cvfs
+
+/*
+#cgo CFLAGS: -fvisibility=hidden
+#cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
+#include <stdlib.h>
+#include "vfs.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"log/slog"
+	"runtime/cgo"
+	"runtime/debug"
+	"unsafe"
+
+	"github.com/ltxvfs/litestream/internal/mainfile"
+	"github.com/ltxvfs/litestream/internal/superjournal"
+)
+
+// Engine serves the databases of a VFS. It is safe for concurrent use.
+type Engine interface {
+	// Open opens a main database. ErrLocalFile means that SQLite opens it.
+	Open(n Name) (Conn, error)
+
+	// NotOpened is called with the path of a local file that SQLite could not open.
+	NotOpened(path string)
+
+	// IsCompanion reports whether a file beside a database, such as its journal, is
+	// one of a replica that is open.
+	IsCompanion(path string) bool
+
+	// CodeOf returns SQLite's result code for an error of a Conn, 0 for nil.
+	CodeOf(err error) int
+
+	// CodeOfCommit returns the result code for an error of Conn.Commit, after which
+	// SQLite must forget the pages that it has cached.
+	CodeOfCommit(err error) int
+
+	Log() *slog.Logger
+}
+
+// ErrLocalFile means that a name belongs to a plain local file.
+var ErrLocalFile = errors.New("not a replica, but a local file")
+
+// Conn is the main database file of a connection, which litestream.Conn documents.
+type Conn interface {
+	mainfile.Conn
+	ReadAt(p []byte, off int64) (int, error)
+	FileSize() (int64, error)
+	IsReadOnly() bool
+	Pragma(name string, value *string) (*string, error)
+}
+
+// Name is the name of a main database that SQLite opens.
+type Name struct {
+	Path    string            // absolute, as SQLite resolves it
+	Params  map[string]string // parameters of the URI
+	Default bool              // the VFS is SQLite's default, which opens all kinds of files
+
+	ReadOnly    bool // SQLITE_OPEN_READONLY
+	Create      bool // SQLITE_OPEN_CREATE
+	SharedCache bool // SQLite opens the file for its shared cache
+}
+
+// VFS is a VFS that SQLite can use for ever.
+type VFS struct {
+	engine Engine
+	log    *slog.Logger
+	supers *superjournal.Set
+	c      *C.ls_vfs
+}
+
+// New makes a VFS that is not registered yet. The table of SQLite's functions must
+// have been set.
+func New(name string, engine Engine) (*VFS, error) {
+	v := &VFS{engine: engine, log: engine.Log()}
+	v.supers = superjournal.NewSet(v.log, engine.IsCompanion)
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	h := cgo.NewHandle(v)
+	if v.c = C.ls_vfs_new(cname, C.uintptr_t(h)); v.c == nil {
+		h.Delete()
+		return nil, errors.New("SQLite has no default VFS, or there is no memory")
+	}
+	return v, nil
+}
+
+// Pointer returns the ls_vfs of the VFS.
+func (v *VFS) Pointer() unsafe.Pointer { return unsafe.Pointer(v.c) }
+
+func vfsOf(h C.uintptr_t) *VFS { return cgo.Handle(h).Value().(*VFS) }
+
+// guard, deferred, keeps a panic from C.
+func (v *VFS) guard(op string, failed func()) {
+	if r := recover(); r != nil {
+		v.log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
+		failed()
+	}
+}
+
+// uriParams returns the parameters of a name that SQLite gave to xOpen.
+func uriParams(name *C.char) map[string]string {
+	params := make(map[string]string)
+	for i := C.int(0); ; i++ {
+		key := C.ls_uri_key(name, i)
+		if key == nil {
+			return params
+		}
+		params[C.GoString(key)] = C.GoString(C.ls_uri_parameter(name, key))
+	}
+}
