@@ -18,7 +18,6 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/mattn/go-sqlite3"
 )
 
 // numberedReplica makes a replica with a table t that holds one number.
@@ -35,7 +34,7 @@ func failsToOpen(t testing.TB, vfsName, name string, log *testlog.Buffer, reason
 	t.Helper()
 	before := len(log.String())
 	err := openDB(t, vfsName, name, params...).Ping()
-	if err == nil || sqliteCode(t, err) != sqlite3.ErrCantOpen {
+	if err == nil || sqliteCode(t, err) != litestream.CodeCantOpen {
 		t.Errorf("open %s %v: %v, want SQLITE_CANTOPEN", name, params, err)
 	}
 	if got := log.String()[before:]; !strings.Contains(got, reason) {
@@ -136,7 +135,7 @@ func TestDatabases_OpenAndClose(t *testing.T) {
 // pool.
 func closeConn(t testing.TB, conn interface{ Raw(func(any) error) error }) {
 	t.Helper()
-	if err := conn.Raw(func(c any) error { return c.(*sqlite3.SQLiteConn).Close() }); err != nil {
+	if err := conn.Raw(closeRaw); err != nil {
 		t.Fatal(err)
 	}
 }

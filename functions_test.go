@@ -12,7 +12,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/mattn/go-sqlite3"
 	"github.com/superfly/ltx"
 )
 
@@ -122,7 +121,7 @@ func TestStatus(t *testing.T) {
 	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 3)
 	conn := openConn(t, vfsName, "app.db")
 	mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000002'")
-	wantCode(t, conn, "PRAGMA litestream_time = 'never'", sqlite3.ErrError)
+	wantCode(t, conn, "PRAGMA litestream_time = 'never'", litestream.CodeError)
 	var s map[string]any
 	if err := json.Unmarshal([]byte(mustQuery(t, conn, "PRAGMA litestream_status")), &s); err != nil {
 		t.Fatal(err)

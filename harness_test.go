@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,44 +21,12 @@ import (
 	"github.com/ltxvfs/litestream/internal/killtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 	"go.uber.org/goleak"
 )
 
-// sqlite3vfs keeps its VFSs in a map without a lock, so no VFS may be
-// registered while another is in use. These slots are registered before any
-// test runs; each test puts its VFS into one of them.
-var slots [128]slot
-
-type slot struct {
-	vfs atomic.Pointer[litestream.VFS]
-}
-
-func (s *slot) Open(name string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
-	return s.vfs.Load().Open(name, flags)
-}
-
-func (s *slot) OpenURI(name string, params map[string]string, flags sqlite3vfs.OpenFlag) (sqlite3vfs.File, sqlite3vfs.OpenFlag, error) {
-	return s.vfs.Load().OpenURI(name, params, flags)
-}
-
-func (s *slot) Delete(name string, dirSync bool) error { return s.vfs.Load().Delete(name, dirSync) }
-
-func (s *slot) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
-	return s.vfs.Load().Access(name, flags)
-}
-
-func (s *slot) FullPathname(name string) string { return s.vfs.Load().FullPathname(name) }
-
 func TestMain(m *testing.M) {
 	killtest.Child(func(store string) (litestream.ReplicaClient, error) { return file.NewReplicaClient(store), nil })
-	for i := range slots {
-		if err := sqlite3vfs.RegisterVFS(slotName(i), &slots[i]); err != nil {
-			panic(err)
-		}
-	}
-	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
+	registerDriver()
 	dir, err := os.MkdirTemp("", "litestream-test-") // this process alone uses it
 	if err == nil {
 		err = errors.Join(os.Setenv("TMPDIR", dir), os.Setenv("XDG_STATE_HOME", dir))
@@ -291,13 +258,4 @@ func newVFSOnly(t testing.TB, client litestream.ReplicaClient, opts *litestream.
 	name, vfs = reuseSlot(t), litestream.NewVFS(client, &o)
 	setSlot(name, vfs)
 	return name, vfs
-}
-
-// setSlot puts a VFS into a slot.
-func setSlot(name string, vfs *litestream.VFS) {
-	i, err := strconv.Atoi(strings.TrimPrefix(name, slotName(0)[:len(slotName(0))-1]))
-	if err != nil {
-		panic(err)
-	}
-	slots[i].vfs.Store(vfs)
 }

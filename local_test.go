@@ -14,7 +14,6 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
-	"github.com/mattn/go-sqlite3"
 )
 
 // localFixture returns a connection to a replica of three rows, and a folder
@@ -112,13 +111,13 @@ func TestLocal_OtherWriter(t *testing.T) {
 		if got := fileNames(t, dir); got != "local.db local.db-journal" {
 			t.Errorf("%d: files after a read: %s", i, got)
 		}
-		wantCode(t, conn, "UPDATE l.l SET x = 'mine'", sqlite3.ErrBusy)
+		wantCode(t, conn, "UPDATE l.l SET x = 'mine'", litestream.CodeBusy)
 		mustExec(t, other, "UPDATE l SET x = x || 'er'; COMMIT")
 		if got := mustQuery(t, conn, "SELECT x FROM l.l"); got != "newer" {
 			t.Errorf("%d: reads %q after the writer's commit", i, got)
 		}
 		mustExec(t, conn, "BEGIN; UPDATE l.l SET x = 'old'")
-		wantCode(t, other, "BEGIN IMMEDIATE", sqlite3.ErrBusy)
+		wantCode(t, other, "BEGIN IMMEDIATE", litestream.CodeBusy)
 		if got := mustQuery(t, other, "SELECT x FROM l"); got != "newer" {
 			t.Errorf("%d: the other reads %q", i, got)
 		}
@@ -231,7 +230,7 @@ func TestLocal_TwoFiles(t *testing.T) {
 	mustExec(t, conn, "ATTACH 'a.db' AS a; ATTACH 'b.db' AS b")
 	mustExec(t, conn, "CREATE TABLE a.a (x); CREATE TABLE b.b (x); INSERT INTO a VALUES (0); INSERT INTO b VALUES (0)")
 	mustExec(t, conn, "BEGIN; UPDATE a SET x = 1; UPDATE b SET x = 1")
-	wantCode(t, conn, "COMMIT", sqlite3.ErrIoErr)
+	wantCode(t, conn, "COMMIT", litestream.CodeIOErr)
 	if want := "a transaction over the local file"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log does not say %q", want)
 	}
@@ -259,14 +258,14 @@ func TestLocal_Errors(t *testing.T) {
 	wal := plainConn(t, path)
 	mustExec(t, wal, "CREATE TABLE l (x)")
 
-	wantCode(t, conn, "ATTACH '"+filepath.Join(dir, "no", "local.db")+"' AS l", sqlite3.ErrCantOpen)
-	wantCode(t, conn, "ATTACH '"+dir+"' AS l", sqlite3.ErrCantOpen)
-	wantCode(t, conn, "ATTACH 'file:"+filepath.Join(dir, "new.db")+"?mode=ro' AS l", sqlite3.ErrCantOpen)
+	wantCode(t, conn, "ATTACH '"+filepath.Join(dir, "no", "local.db")+"' AS l", litestream.CodeCantOpen)
+	wantCode(t, conn, "ATTACH '"+dir+"' AS l", litestream.CodeCantOpen)
+	wantCode(t, conn, "ATTACH 'file:"+filepath.Join(dir, "new.db")+"?mode=ro' AS l", litestream.CodeCantOpen)
 	if got := fileNames(t, dir); got != "local.db" {
 		t.Errorf("files: %s", got)
 	}
 	mustExec(t, conn, "ATTACH 'file:"+path+"?mode=ro' AS l")
-	wantCode(t, conn, "INSERT INTO l.l VALUES (1)", sqlite3.ErrReadonly)
+	wantCode(t, conn, "INSERT INTO l.l VALUES (1)", litestream.CodeReadOnly)
 	mustExec(t, conn, "DETACH l")
 
 	// WAL mode is refused, because there is no shared memory.
@@ -276,7 +275,7 @@ func TestLocal_Errors(t *testing.T) {
 	}
 	mustExec(t, conn, "DETACH l")
 	mustExec(t, wal, "PRAGMA journal_mode = wal; INSERT INTO l VALUES (1)")
-	wantCode(t, conn, "ATTACH '"+path+"' AS l", sqlite3.ErrCantOpen)
+	wantCode(t, conn, "ATTACH '"+path+"' AS l", litestream.CodeCantOpen)
 
 	if got := mustQuery(t, conn, "SELECT count(*) FROM t"); got != "3" {
 		t.Errorf("%s rows of the replica", got)

@@ -18,7 +18,6 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/testlog"
-	"github.com/mattn/go-sqlite3"
 )
 
 var errDown = errors.New("storage is down")
@@ -140,7 +139,7 @@ func TestOpen_CloseCancels(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	for range 3 {
-		if err := <-errs; err == nil || sqliteCode(t, err) != sqlite3.ErrCantOpen {
+		if err := <-errs; err == nil || sqliteCode(t, err) != litestream.CodeCantOpen {
 			t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
 		}
 	}
@@ -162,8 +161,8 @@ func TestOpen_ClosedVFS(t *testing.T) {
 		if err := vfs.Close(context.Background()); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		wantCode(t, conn, "SELECT n FROM t", sqlite3.ErrIoErr)
-		wantCode(t, conn, "PRAGMA litestream_history", sqlite3.ErrIoErr)
+		wantCode(t, conn, "SELECT n FROM t", litestream.CodeIOErr)
+		wantCode(t, conn, "PRAGMA litestream_history", litestream.CodeIOErr)
 	}
 	if e := status(t, conn).LastError; e == nil || e.Text == "" {
 		t.Errorf("last error is %v", e)
@@ -211,10 +210,10 @@ func TestOpen_FailureDisturbsNobody(t *testing.T) {
 		failsToOpen(t, vfsName, "good.db", &log, "parameter cache_size", "cache_size=x")
 		failsToOpen(t, vfsName, missing, &log, "CantOpen")
 		for _, name := range []string{"bad.db", "none.db", missing} {
-			wantCode(t, conn, "ATTACH '"+name+"' AS x", sqlite3.ErrCantOpen)
-			wantCode(t, conn, "SELECT * FROM x.t", sqlite3.ErrError)
+			wantCode(t, conn, "ATTACH '"+name+"' AS x", litestream.CodeCantOpen)
+			wantCode(t, conn, "SELECT * FROM x.t", litestream.CodeError)
 		}
-		wantCode(t, conn, "VACUUM INTO '"+missing+"'", sqlite3.ErrCantOpen)
+		wantCode(t, conn, "VACUUM INTO '"+missing+"'", litestream.CodeCantOpen)
 		mustExec(t, conn, fmt.Sprintf("CREATE TEMP TABLE temp%d AS SELECT * FROM t", i))
 		mustExec(t, conn, "PRAGMA litestream_time = 'now'")
 		if got := at(t, conn); got != "1" {

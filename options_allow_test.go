@@ -11,7 +11,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
-	"github.com/mattn/go-sqlite3"
 )
 
 // TestAllowParameter refuses parameters that a name may not set, in ATTACH and
@@ -36,7 +35,7 @@ func TestAllowParameter(t *testing.T) {
 			value = "3MiB" // AllowParameter decides by this value
 		}
 		before := len(log.String())
-		err := wantCode(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&"+name+"="+value+"' AS x", sqlite3.ErrCantOpen)
+		err := wantCode(t, conn, "ATTACH 'file:app.db?vfs="+vfsName+"&"+name+"="+value+"' AS x", litestream.CodeCantOpen)
 		got := log.String()[before:]
 		if want := "parameter " + name + " is not allowed"; !strings.Contains(got, want) || strings.Contains(got, "Pa55") || strings.Contains(got, dir) {
 			t.Errorf("%v; the log says %s, want %q and no value", err, got, want)
@@ -53,7 +52,7 @@ func TestAllowParameter(t *testing.T) {
 	if mustQuery(t, conn, "PRAGMA litestream_write_enabled") != "0" {
 		t.Error("write mode is on")
 	}
-	wantCode(t, conn, "PRAGMA litestream_write_enabled = 1", sqlite3.ErrError)
+	wantCode(t, conn, "PRAGMA litestream_write_enabled = 1", litestream.CodeError)
 	if s := status(t, conn); s.LastError == nil || !strings.Contains(s.LastError.Text, "parameter write_enabled is not allowed") {
 		t.Errorf("last error: %+v", s.LastError)
 	}
@@ -92,7 +91,7 @@ func TestLocalFiles_None(t *testing.T) {
 		conn := openConn(t, vfsName, "app.db")
 		for _, statement := range []string{"ATTACH 'local.db' AS x", "ATTACH 'file:local.db?mode=ro' AS x", "ATTACH 'file:app.db-journal' AS x", "VACUUM INTO 'local.db'"} {
 			before := len(log.String())
-			wantCode(t, conn, statement, sqlite3.ErrCantOpen)
+			wantCode(t, conn, statement, litestream.CodeCantOpen)
 			if got := log.String()[before:]; !strings.Contains(got, want) {
 				t.Errorf("%s: the log says %q", statement, got)
 			}
@@ -147,7 +146,7 @@ func TestLocalFiles_New(t *testing.T) {
 	vfsName, _ = newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), LocalFiles: litestream.ExistingLocalFiles})
 	conn = openConn(t, vfsName, "app.db")
 	mustExec(t, conn, "ATTACH 'ap.db' AS l; INSERT INTO l.t VALUES (1); DETACH l")
-	got := said(func() { wantCode(t, conn, "ATTACH 'app2.db' AS l", sqlite3.ErrCantOpen) })
+	got := said(func() { wantCode(t, conn, "ATTACH 'app2.db' AS l", litestream.CodeCantOpen) })
 	if !strings.Contains(got, "app2.db: it has no replica, and new local files are not allowed") {
 		t.Errorf("a new file where none is allowed: %s", got)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/mattn/go-sqlite3"
 	"github.com/superfly/ltx"
 )
 
@@ -183,13 +182,13 @@ func TestPanics_InUse(t *testing.T) {
 
 			c.set(where)
 			if listing {
-				wantCode(t, conn, "PRAGMA litestream_history", sqlite3.ErrIoErr)
+				wantCode(t, conn, "PRAGMA litestream_history", litestream.CodeIOErr)
 				mustQuery(t, conn, scan)
 			} else {
-				wantCode(t, conn, scan, sqlite3.ErrIoErr)
+				wantCode(t, conn, scan, litestream.CodeIOErr)
 				p.Exec("UPDATE t SET n = n + 1") // the poller reads this
 			}
-			wantCode(t, conn, "PRAGMA litestream_txid = '0000000000000001'", sqlite3.ErrIoErr)
+			wantCode(t, conn, "PRAGMA litestream_txid = '0000000000000001'", litestream.CodeIOErr)
 			if e := status(t, conn).LastError; e == nil || !strings.Contains(e.Text, "panic in "+where) {
 				t.Errorf("last error is %v", e)
 			}

@@ -20,7 +20,6 @@ import (
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/mattn/go-sqlite3"
 )
 
 // scanBig reads every page of the database that bigReplica makes; scanned is
@@ -103,10 +102,9 @@ func TestRead_Permanent(t *testing.T) {
 		mustQuery(t, conn, "SELECT * FROM t")
 		remove := fault.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Skip: 10, Err: fmt.Errorf("403: %w", fs.ErrPermission)})
 		before := fault.Faults()
-		err := wantCode(t, conn, scanBig, sqlite3.ErrIoErr)
-		var e sqlite3.Error
-		if errors.As(err, &e) && e.ExtendedCode != sqlite3.ErrIoErrRead {
-			t.Errorf("extended code %d", e.ExtendedCode)
+		err := wantCode(t, conn, scanBig, litestream.CodeIOErr)
+		if code, _ := extendedCode(err); code != litestream.CodeRead {
+			t.Errorf("extended code %d", code)
 		}
 		if n := fault.Faults() - before; n != 1 {
 			t.Errorf("tried %d times", n)
@@ -136,12 +134,12 @@ func TestRead_Timeout(t *testing.T) {
 			c.rule.Match = decorate.Ops(decorate.OpRead)
 			remove := fault.Add(c.rule)
 			start := time.Now()
-			wantCode(t, conn, scanBig, sqlite3.ErrIoErr)
+			wantCode(t, conn, scanBig, litestream.CodeIOErr)
 			if d := time.Since(start); d > 10*time.Second {
 				t.Errorf("took %s", d)
 			}
 			wantFailure(t, conn, log, c.text, "0/000000000000000")
-			wantCode(t, conn, "PRAGMA litestream_txid = '0000000000000001'", sqlite3.ErrIoErr)
+			wantCode(t, conn, "PRAGMA litestream_txid = '0000000000000001'", litestream.CodeIOErr)
 			remove()
 			// On a busy machine a healthy read may exceed that limit, too.
 			waitFor(t, "reads to work again", func() bool { return result(conn, scanBig) == scanned })
@@ -193,7 +191,7 @@ func TestRead_Corrupt(t *testing.T) {
 				}
 			}
 			put(bad)
-			err = wantCode(t, conn, scanBig, sqlite3.ErrCorrupt)
+			err = wantCode(t, conn, scanBig, litestream.CodeCorrupt)
 			if err != nil && err.Error() != "database disk image is malformed" {
 				t.Errorf("error is %v", err)
 			}
@@ -243,7 +241,7 @@ func TestRead_SharedFailure(t *testing.T) {
 	waitFor(t, "a fetch", func() bool { return arrived.Load() > 0 })
 	close(release)
 	for range conns {
-		if err := <-errs; sqliteCode(t, err) != sqlite3.ErrIoErr {
+		if err := <-errs; sqliteCode(t, err) != litestream.CodeIOErr {
 			t.Errorf("read: %v", err)
 		}
 	}
@@ -284,7 +282,7 @@ func TestUnlocked(t *testing.T) {
 		if got := mustQuery(t, conn, "PRAGMA litestream_txid"); got != "0000000000000002" {
 			t.Errorf("pinned connection %d is at %s", i, got)
 		}
-		wantCode(t, conn, "PRAGMA litestream_time = latest", sqlite3.ErrError)
+		wantCode(t, conn, "PRAGMA litestream_time = latest", litestream.CodeError)
 		if got := mustQuery(t, conn, "PRAGMA integrity_check"); got != "ok" {
 			t.Errorf("pinned connection %d: integrity check: %s", i, got)
 		}

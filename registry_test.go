@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/psanford/sqlite3vfs"
-
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/gs"
@@ -81,11 +79,9 @@ func TestOpen_UnknownParameters(t *testing.T) {
 			}
 			return memory.NewReplicaClient(), nil
 		}})
-		f, _, _ := vfs.OpenURI("/app.db", tt.params, sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadOnly)
-		failed, ok := f.(interface{ OpenError() error })
 		text := ""
-		if ok {
-			text = failed.OpenError().Error()
+		if _, err := vfs.OpenConn("/app.db", tt.params, litestream.OpenMode{ReadOnly: true}); err != nil {
+			text = err.Error()
 		}
 		if tt.want == "" && strings.Contains(text, "unknown parameter") || tt.want != "" && !strings.Contains(text, "unknown parameter "+tt.want) {
 			t.Errorf("%v: %s", tt.params, text)

@@ -3,18 +3,14 @@
 package litestream_test
 
 import (
-	"errors"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/sharedcache"
 	"github.com/ltxvfs/litestream/internal/testlog"
-	"github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 )
 
 // TestSharedCache checks that a replica cannot be opened with SQLite's shared
@@ -91,39 +87,13 @@ func TestSharedCache(t *testing.T) {
 	}
 }
 
-// TestSharedCache_Flag checks that an adapter can recognise a shared cache by
-// the flag that SQLite itself hides from a VFS.
-func TestSharedCache_Flag(t *testing.T) {
-	client := memoryClient()
-	numberedReplica(t, client, 1)
-	vfs := litestream.NewVFS(client, &litestream.Options{Logger: testlog.New(t, nil)})
-	t.Cleanup(func() { _ = vfs.Close(t.Context()) })
-	for flags, want := range map[sqlite3vfs.OpenFlag]error{
-		sqlite3vfs.OpenMainDB | sqlite3vfs.OpenReadOnly:                              nil,
-		sqlite3vfs.OpenMainDB | sqlite3vfs.OpenReadOnly | sqlite3vfs.OpenSharedCache: litestream.ErrSharedCache,
-	} {
-		f, _, err := vfs.OpenURI("app.db", nil, flags)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got error
-		if failed, ok := f.(interface{ OpenError() error }); ok {
-			got = failed.OpenError()
-		}
-		if !errors.Is(got, want) || got != nil && !strings.Contains(got.Error(), "cache=private") {
-			t.Errorf("flags %x: %v, want %v", flags, got, want)
-		}
-		_ = f.Close()
-	}
-}
-
 // TestSharedCache_Travel shows what would happen with a shared cache.
 func TestSharedCache_Travel(t *testing.T) {
 	_, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
 	db := openDB(t, vfsName, "app.db", "cache=shared")
 	a, err := db.Conn(t.Context())
 	if err != nil {
-		if code := sqliteCode(t, err); code != sqlite3.ErrCantOpen {
+		if code := sqliteCode(t, err); code != litestream.CodeCantOpen {
 			t.Errorf("open: %v", err)
 		}
 		return

@@ -5,7 +5,6 @@ package litestream_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/mattn/go-sqlite3"
 )
 
 // plainFile writes a database image to a file.
@@ -44,18 +42,18 @@ func plainConn(t testing.TB, path string, params ...string) *sql.Conn {
 	return conn
 }
 
-// sqliteCode returns the primary result code of an error, 0 for none.
-func sqliteCode(t testing.TB, err error) sqlite3.ErrNo {
+// sqliteCode returns the primary result code of an error, CodeOK for none.
+func sqliteCode(t testing.TB, err error) litestream.Code {
 	t.Helper()
-	var e sqlite3.Error
-	if err != nil && !errors.As(err, &e) {
+	code, ok := extendedCode(err)
+	if err != nil && !ok {
 		t.Errorf("no error of SQLite's: %v", err)
 	}
-	return e.Code
+	return code & 0xff
 }
 
 // wantCode runs a statement that must fail with the given code.
-func wantCode(t testing.TB, q querier, query string, want sqlite3.ErrNo) error {
+func wantCode(t testing.TB, q querier, query string, want litestream.Code) error {
 	t.Helper()
 	got, err := queryText(q, query)
 	if err == nil {
@@ -189,7 +187,7 @@ func TestSQL_JournalMode(t *testing.T) {
 				if got := mustQuery(t, conn, "SELECT x FROM t"); got != "42" {
 					t.Errorf("after %s: %s", query, got)
 				}
-				wantCode(t, conn, "INSERT INTO t VALUES (1)", sqlite3.ErrReadonly)
+				wantCode(t, conn, "INSERT INTO t VALUES (1)", litestream.CodeReadOnly)
 			}
 		})
 	}
@@ -205,7 +203,7 @@ func TestSQL_WritesAreRefused(t *testing.T) {
 	for _, params := range [][]string{nil, {"mode=rw"}, {"mode=rwc"}, {"mode=ro"}, {"_txlock=immediate"}, {"nolock=1"}, {"immutable=1"}} {
 		conn := openConn(t, vfsName, "app.db", params...)
 		for _, query := range []string{"INSERT INTO t VALUES (1)", "CREATE TABLE u (x)", "PRAGMA user_version = 1", "VACUUM", "DROP TABLE t"} {
-			err := wantCode(t, conn, query, sqlite3.ErrReadonly)
+			err := wantCode(t, conn, query, litestream.CodeReadOnly)
 			if err != nil && err.Error() != "attempt to write a readonly database" {
 				t.Errorf("%v: %s: %v", params, query, err)
 			}
@@ -244,8 +242,8 @@ func TestSQL_VacuumInto(t *testing.T) {
 			t.Errorf("%s: page size is %s", txid, got)
 		}
 		mustExec(t, plain, "INSERT INTO item (name) VALUES ('mine')")
-		wantCode(t, conn, "VACUUM INTO '"+path+"'", sqlite3.ErrError) // the file exists
-		wantCode(t, conn, "VACUUM INTO '"+filepath.Join(t.TempDir(), "no", "folder.db")+"'", sqlite3.ErrCantOpen)
+		wantCode(t, conn, "VACUUM INTO '"+path+"'", litestream.CodeError) // the file exists
+		wantCode(t, conn, "VACUUM INTO '"+filepath.Join(t.TempDir(), "no", "folder.db")+"'", litestream.CodeCantOpen)
 		if got := mustQuery(t, conn, rows); got != want {
 			t.Errorf("%s: rows differ on the replica after a VACUUM INTO", txid)
 		}
@@ -296,7 +294,7 @@ func TestSQL_Spills(t *testing.T) {
 	defer litestream.TempFolders(filepath.Join(dir, "missing"))()
 	conn = openConn(t, vfsName, "app.db")
 	tune(conn)
-	wantCode(t, conn, sort, sqlite3.ErrIoErr)
+	wantCode(t, conn, sort, litestream.CodeIOErr)
 	if got := mustQuery(t, conn, "SELECT count(*) FROM t"); got != "20000" {
 		t.Errorf("after a failed sort: %s rows", got)
 	}

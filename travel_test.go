@@ -16,7 +16,6 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
-	"github.com/mattn/go-sqlite3"
 	"github.com/superfly/ltx"
 )
 
@@ -92,7 +91,7 @@ func TestTravel_Refused(t *testing.T) {
 	mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000003'")
 	refused := func(query, text string) {
 		t.Helper()
-		wantCode(t, conn, query, sqlite3.ErrError)
+		wantCode(t, conn, query, litestream.CodeError)
 		e := status(t, conn).LastError
 		op, _, _ := strings.Cut(strings.TrimPrefix(query, "PRAGMA "), " ")
 		if e == nil || !strings.Contains(e.Text, text) || e.Op != "pragma "+op {
@@ -142,7 +141,7 @@ func TestTravel_Refused(t *testing.T) {
 	if !rows.Next() {
 		t.Fatal(rows.Err())
 	}
-	wantCode(t, conn, "PRAGMA litestream_time = 'latest'", sqlite3.ErrError)
+	wantCode(t, conn, "PRAGMA litestream_time = 'latest'", litestream.CodeError)
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -380,9 +379,9 @@ func TestHistory_LeavesOutWhatIsLost(t *testing.T) {
 		t.Errorf("points:\n%s", got)
 	}
 	for _, txid := range []string{"1", "2", "3"} {
-		wantCode(t, conn, "PRAGMA litestream_txid = '000000000000000"+txid+"'", sqlite3.ErrError)
+		wantCode(t, conn, "PRAGMA litestream_txid = '000000000000000"+txid+"'", litestream.CodeError)
 	}
-	wantCode(t, conn, "PRAGMA litestream_time = '"+p.Time(3).Format(time.RFC3339)+"'", sqlite3.ErrError)
+	wantCode(t, conn, "PRAGMA litestream_time = '"+p.Time(3).Format(time.RFC3339)+"'", litestream.CodeError)
 	if got := at(t, conn); got != "5" {
 		t.Errorf("at transaction %s", got)
 	}

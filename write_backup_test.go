@@ -4,11 +4,8 @@ package litestream_test
 
 import (
 	"database/sql"
-	"errors"
 	"path/filepath"
 	"testing"
-
-	"github.com/mattn/go-sqlite3"
 )
 
 // TestWrite_BackupOfWAL copies a database in WAL mode onto a replica by
@@ -41,14 +38,7 @@ func TestWrite_BackupOfWAL(t *testing.T) {
 func backup(t testing.TB, dst, src *sql.Conn) {
 	t.Helper()
 	err := dst.Raw(func(to any) error {
-		return src.Raw(func(from any) error {
-			b, err := to.(*sqlite3.SQLiteConn).Backup("main", from.(*sqlite3.SQLiteConn), "main")
-			if err != nil {
-				return err
-			}
-			_, err = b.Step(-1)
-			return errors.Join(err, b.Finish())
-		})
+		return src.Raw(func(from any) error { return backupRaw(to, from) })
 	})
 	if err != nil {
 		t.Fatalf("backup: %v", err)
@@ -65,14 +55,7 @@ func TestWrite_BackupOfWALExclusive(t *testing.T) {
 	dst := openConn(t, vfsName, "app.db", "_locking_mode=EXCLUSIVE")
 	mustExec(t, dst, "CREATE TABLE t (v)")
 	err := dst.Raw(func(to any) error {
-		return src.Raw(func(from any) error {
-			b, err := to.(*sqlite3.SQLiteConn).Backup("main", from.(*sqlite3.SQLiteConn), "main")
-			if err != nil {
-				return err
-			}
-			_, err = b.Step(-1)
-			return errors.Join(err, b.Finish())
-		})
+		return src.Raw(func(from any) error { return backupRaw(to, from) })
 	})
 	if err == nil {
 		t.Error("no error")

@@ -20,7 +20,6 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 )
 
@@ -134,56 +133,6 @@ func TestPromise4_SuperJournal(t *testing.T) {
 	mustExec(t, a, "UPDATE main.t SET v = 3")
 	mustExec(t, a, "PRAGMA litestream_sync")
 	wantSQL(t, openConn(t, vfsName, "a.db"), "SELECT v FROM t", "3")
-}
-
-// TestPromise4_GivenUp acts like SQLite after an error that it cannot roll back
-// from: it closes the journal and releases its lock.
-func TestPromise4_GivenUp(t *testing.T) {
-	for _, sealed := range []bool{false, true} {
-		vfsName, vfs := newVFS(t, memoryClient(), writing())
-		a := openConn(t, vfsName, "app.db")
-		mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
-		mustExec(t, a, "PRAGMA litestream_sync")
-		f, _, err := vfs.Open("app.db", sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
-		page := make([]byte, 4096)
-		var journal sqlite3vfs.File
-		for _, step := range []func() error{
-			func() error { return err },
-			func() error { return f.Lock(sqlite3vfs.LockShared) },
-			func() error { _, err := f.ReadAt(page, 0); return err },
-			func() error { return f.Lock(sqlite3vfs.LockReserved) },
-			func() (err error) {
-				journal, _, err = vfs.Open("app.db-journal", sqlite3vfs.OpenMainJournal)
-				return err
-			},
-			func() error { return f.Lock(sqlite3vfs.LockExclusive) },
-			func() error { page[27]++; page[95]++; _, err := f.WriteAt(page, 0); return err },
-			func() error {
-				if !sealed {
-					_, err := f.WriteAt(make([]byte, 4096), 4096)
-					return err
-				}
-				if err := f.Sync(0); err != nil {
-					return err
-				}
-				if _, err := f.WriteAt(page[:100], 0); err == nil { // stands for any error
-					return errors.New("a write of 100 bytes succeeds")
-				}
-				return nil
-			},
-			func() error { return journal.Close() },
-			func() error { return f.Unlock(sqlite3vfs.LockNone) },
-			func() error { return f.Close() },
-		} {
-			if err := step(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		wantSQL(t, a, "SELECT v FROM t", "1")
-		mustExec(t, a, "INSERT INTO t VALUES (2)")
-		wantSQL(t, a, "PRAGMA litestream_sync", "0000000000000002")
-		wantSQL(t, a, "PRAGMA integrity_check", "ok")
-	}
 }
 
 // TestWrite_NewRollback rolls back the first transaction of a new database

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/mattn/go-sqlite3"
 )
 
 // TestWrite_TurnedOffWhileWriting checks what other connections see while
@@ -31,7 +30,7 @@ func TestWrite_TurnedOffWhileWriting(t *testing.T) {
 		waiting := openConn(t, vfsName, "app.db", "_busy_timeout=20000")
 		mustExec(t, other, "PRAGMA busy_timeout = 0")
 		mustExec(t, writer, "BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
-		wantCode(t, other, "INSERT INTO t VALUES (2)", sqlite3.ErrBusy)
+		wantCode(t, other, "INSERT INTO t VALUES (2)", litestream.CodeBusy)
 
 		off := make(chan error, 1)
 		go func() { off <- execErr(switcher, "PRAGMA litestream_write_enabled = 0") }()
@@ -40,7 +39,7 @@ func TestWrite_TurnedOffWhileWriting(t *testing.T) {
 			if err == nil {
 				t.Fatal("two writers")
 			}
-			if code := sqliteCode(t, err); code != sqlite3.ErrBusy {
+			if code := sqliteCode(t, err); code != litestream.CodeBusy {
 				t.Fatalf("while it is being turned off: %v, want SQLITE_BUSY", err)
 			}
 			s := status(t, other)
@@ -54,10 +53,10 @@ func TestWrite_TurnedOffWhileWriting(t *testing.T) {
 			if err := <-off; err != nil {
 				t.Error(err)
 			}
-			if err := <-waited; err == nil || sqliteCode(t, err) != sqlite3.ErrReadonly {
+			if err := <-waited; err == nil || sqliteCode(t, err) != litestream.CodeReadOnly {
 				t.Errorf("who waited: %v, want SQLITE_READONLY", err)
 			}
-			wantCode(t, other, "INSERT INTO t VALUES (4)", sqlite3.ErrReadonly)
+			wantCode(t, other, "INSERT INTO t VALUES (4)", litestream.CodeReadOnly)
 			wantSQL(t, other, "SELECT group_concat(v) FROM t", "1")
 			continue
 		}

@@ -1,0 +1,89 @@
+//go:build cgo
+
+package litestream_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/psanford/sqlite3vfs"
+)
+
+// TestSharedCache_Flag checks that an adapter can recognise a shared cache by
+// the flag that SQLite itself hides from a VFS.
+func TestSharedCache_Flag(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	vfs := litestream.NewVFS(client, &litestream.Options{Logger: testlog.New(t, nil)})
+	t.Cleanup(func() { _ = vfs.Close(t.Context()) })
+	for flags, want := range map[sqlite3vfs.OpenFlag]error{
+		sqlite3vfs.OpenMainDB | sqlite3vfs.OpenReadOnly:                              nil,
+		sqlite3vfs.OpenMainDB | sqlite3vfs.OpenReadOnly | sqlite3vfs.OpenSharedCache: litestream.ErrSharedCache,
+	} {
+		f, _, err := vfs.OpenURI("app.db", nil, flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got error
+		if failed, ok := f.(interface{ OpenError() error }); ok {
+			got = failed.OpenError()
+		}
+		if !errors.Is(got, want) || got != nil && !strings.Contains(got.Error(), "cache=private") {
+			t.Errorf("flags %x: %v, want %v", flags, got, want)
+		}
+		_ = f.Close()
+	}
+}
+
+// TestPromise4_GivenUp acts like SQLite after an error that it cannot roll back
+// from: it closes the journal and releases its lock.
+func TestPromise4_GivenUp(t *testing.T) {
+	for _, sealed := range []bool{false, true} {
+		vfsName, vfs := newVFS(t, memoryClient(), writing())
+		a := openConn(t, vfsName, "app.db")
+		mustExec(t, a, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+		mustExec(t, a, "PRAGMA litestream_sync")
+		f, _, err := vfs.Open("app.db", sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadWrite|sqlite3vfs.OpenCreate)
+		page := make([]byte, 4096)
+		var journal sqlite3vfs.File
+		for _, step := range []func() error{
+			func() error { return err },
+			func() error { return f.Lock(sqlite3vfs.LockShared) },
+			func() error { _, err := f.ReadAt(page, 0); return err },
+			func() error { return f.Lock(sqlite3vfs.LockReserved) },
+			func() (err error) {
+				journal, _, err = vfs.Open("app.db-journal", sqlite3vfs.OpenMainJournal)
+				return err
+			},
+			func() error { return f.Lock(sqlite3vfs.LockExclusive) },
+			func() error { page[27]++; page[95]++; _, err := f.WriteAt(page, 0); return err },
+			func() error {
+				if !sealed {
+					_, err := f.WriteAt(make([]byte, 4096), 4096)
+					return err
+				}
+				if err := f.Sync(0); err != nil {
+					return err
+				}
+				if _, err := f.WriteAt(page[:100], 0); err == nil { // stands for any error
+					return errors.New("a write of 100 bytes succeeds")
+				}
+				return nil
+			},
+			func() error { return journal.Close() },
+			func() error { return f.Unlock(sqlite3vfs.LockNone) },
+			func() error { return f.Close() },
+		} {
+			if err := step(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantSQL(t, a, "SELECT v FROM t", "1")
+		mustExec(t, a, "INSERT INTO t VALUES (2)")
+		wantSQL(t, a, "PRAGMA litestream_sync", "0000000000000002")
+		wantSQL(t, a, "PRAGMA integrity_check", "ok")
+	}
+}
