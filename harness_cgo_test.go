@@ -5,6 +5,7 @@ package litestream_test
 import (
 	"database/sql"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,7 +15,7 @@ import (
 	"github.com/psanford/sqlite3vfs"
 )
 
-// sqlite3vfs keeps its VFSs in a map without a lock, so no VFS may be
+// No VFS is ever unregistered, and sqlite3vfs keeps its VFSs in a map without a lock, so no VFS may be
 // registered while another is in use. These slots are registered before any
 // test runs; each test puts its VFS into one of them.
 var slots [128]slot
@@ -39,15 +40,29 @@ func (s *slot) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
 
 func (s *slot) FullPathname(name string) string { return s.vfs.Load().FullPathname(name) }
 
+// psanford is set if LITESTREAM_TEST_BINDING=psanford asks for the tests to run over
+// psanford/sqlite3vfs. Without it they run over litestream.RegisterVFS.
+var psanford = os.Getenv("LITESTREAM_TEST_BINDING") == "psanford"
+
 // registerDriver makes the slots known to SQLite, and registers the driver that
 // tests use. It is called once, before any test runs.
 func registerDriver() {
+	driver := &sqlite3.SQLiteDriver{}
+	if psanford {
+		driver.ConnectHook = litestream.RegisterFunctions
+	}
 	for i := range slots {
-		if err := sqlite3vfs.RegisterVFS(slotName(i), &slots[i]); err != nil {
+		var err error
+		if psanford {
+			err = sqlite3vfs.RegisterVFS(slotName(i), &slots[i])
+		} else {
+			err = litestream.RegisterVFSFunc(slotName(i), slots[i].vfs.Load)
+		}
+		if err != nil {
 			panic(err)
 		}
 	}
-	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
+	sql.Register("sqlite3-litestream", driver)
 }
 
 // setSlot puts a VFS into a slot.

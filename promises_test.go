@@ -383,7 +383,7 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		var log testlog.Buffer
 		vfsName, _ := newVFS(t, fault, &litestream.Options{OpenTimeout: limit, Logger: testlog.New(t, &log)})
 		db := openDB(t, vfsName, "app.db")
-		if err := db.Ping(); err == nil || !strings.Contains(err.Error(), "unable to open database file") {
+		if err := db.Ping(); err == nil || sqliteCode(t, err) != litestream.CodeCantOpen {
 			t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
 		}
 		if !strings.Contains(log.String(), context.DeadlineExceeded.Error()) {

@@ -332,7 +332,7 @@ func TestReplicas_Broken(t *testing.T) {
 			vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
 			if err := openDB(t, vfsName, "app.db").Ping(); err == nil {
 				t.Error("the latest state opens")
-			} else if !strings.Contains(err.Error(), "unable to open database file") {
+			} else if sqliteCode(t, err) != litestream.CodeCantOpen {
 				t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
 			}
 			checkNamed("open", log.String())
@@ -383,7 +383,7 @@ func TestReplicas_Broken(t *testing.T) {
 func TestReplicas_Empty(t *testing.T) {
 	var log testlog.Buffer
 	vfsName, _ := newVFS(t, file.NewReplicaClient(t.TempDir()), &litestream.Options{Logger: testlog.New(t, &log)})
-	if err := openDB(t, vfsName, "app.db").Ping(); err == nil || !strings.Contains(err.Error(), "unable to open database file") {
+	if err := openDB(t, vfsName, "app.db").Ping(); err == nil || sqliteCode(t, err) != litestream.CodeCantOpen {
 		t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
 	}
 	if !strings.Contains(log.String(), litestream.ErrNoDatabase.Error()) {

@@ -34,7 +34,7 @@ type KeyOf func(name string, params map[string]string) string
 // thread that SQLite calls on.
 func NewFiles(log *slog.Logger, keyOf KeyOf, thread func() uint64) *Files {
 	f := &Files{thread: thread, keyOf: keyOf}
-	f.supers = superjournal.NewSet(log, f.isOpen)
+	f.supers = superjournal.NewSet(func() *slog.Logger { return log }, f.isOpen)
 	f.mu.open = make(map[string]int)
 	f.mu.writers = make(map[string]*File)
 	f.mu.closed = make(map[string]map[*File]uint64)

@@ -24,9 +24,13 @@ import "C"
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/cgo"
 	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/ltxvfs/litestream/internal/mainfile"
@@ -61,7 +65,6 @@ var ErrLocalFile = errors.New("not a replica, but a local file")
 // Conn is the main database file of a connection, which litestream.Conn documents.
 type Conn interface {
 	mainfile.Conn
-	ReadAt(p []byte, off int64) (int, error)
 	FileSize() (int64, error)
 	IsReadOnly() bool
 	Pragma(name string, value *string) (*string, error)
@@ -70,6 +73,7 @@ type Conn interface {
 // Name is the name of a main database that SQLite opens.
 type Name struct {
 	Path    string            // absolute, as SQLite resolves it
+	Given   string            // as the program has given it, if that is known
 	Params  map[string]string // parameters of the URI
 	Default bool              // the VFS is SQLite's default, which opens all kinds of files
 
@@ -81,7 +85,6 @@ type Name struct {
 // VFS is a VFS that SQLite can use for ever.
 type VFS struct {
 	engine Engine
-	log    *slog.Logger
 	supers *superjournal.Set
 	c      *C.ls_vfs
 }
@@ -89,8 +92,8 @@ type VFS struct {
 // New makes a VFS that is not registered yet. The table of SQLite's functions must
 // have been set.
 func New(name string, engine Engine) (*VFS, error) {
-	v := &VFS{engine: engine, log: engine.Log()}
-	v.supers = superjournal.NewSet(v.log, engine.IsCompanion)
+	v := &VFS{engine: engine}
+	v.supers = superjournal.NewSet(engine.Log, isReplicas)
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
 	h := cgo.NewHandle(v)
@@ -98,7 +101,68 @@ func New(name string, engine Engine) (*VFS, error) {
 		h.Delete()
 		return nil, errors.New("SQLite has no default VFS, or there is no memory")
 	}
+	all.Lock()
+	defer all.Unlock()
+	all.vfss = append(all.vfss, v)
 	return v, nil
+}
+
+// ErrRegistered means that SQLite has a VFS of the name.
+var ErrRegistered = errors.New("a VFS of that name is registered already")
+
+// Register makes a VFS and registers it with the SQLite library whose table of
+// functions is given. Connections that use it have the SQL functions, and their open
+// fails with the text of the error.
+func Register(routines unsafe.Pointer, name string, engine Engine) error {
+	registering.Lock()
+	defer registering.Unlock()
+	registering.once.Do(func() { C.ls_set_api((*C.sqlite3_api_routines)(routines)) })
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	if C.ls_vfs_exists(cname) != 0 {
+		return ErrRegistered
+	}
+	v, err := New(name, engine)
+	if err != nil {
+		return err
+	}
+	rc := C.ls_vfs_register(v.c, 0)
+	if rc == 0 {
+		rc = C.ls_watch_connections()
+	}
+	if rc != 0 {
+		return fmt.Errorf("SQLite does not take the VFS, with result code %d", rc)
+	}
+	return nil
+}
+
+// registering is locked while one goroutine looks for a name and registers it.
+var registering struct {
+	sync.Mutex
+	once sync.Once
+}
+
+// all are the VFSs. A transaction may have a replica of one as its main database,
+// and replicas of others attached.
+var all struct {
+	sync.RWMutex
+	vfss []*VFS
+}
+
+func anyVFS(is func(*VFS) bool) bool {
+	all.RLock()
+	defer all.RUnlock()
+	return slices.ContainsFunc(all.vfss, is)
+}
+
+// isReplicas reports whether a journal is that of a replica that is open.
+func isReplicas(journal string) bool {
+	return anyVFS(func(v *VFS) bool { return v.engine.IsCompanion(journal) })
+}
+
+// isSuperJournal reports whether a file is a super-journal of a replica.
+func isSuperJournal(path string) bool {
+	return strings.Contains(path, "-mj") && anyVFS(func(v *VFS) bool { return v.supers.Has(path) })
 }
 
 // Pointer returns the ls_vfs of the VFS.
@@ -109,7 +173,7 @@ func vfsOf(h C.uintptr_t) *VFS { return cgo.Handle(h).Value().(*VFS) }
 // guard, deferred, keeps a panic from C.
 func (v *VFS) guard(op string, failed func()) {
 	if r := recover(); r != nil {
-		v.log.Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
+		v.engine.Log().Error("panic", "op", op, "panic", r, "stack", string(debug.Stack()))
 		failed()
 	}
 }

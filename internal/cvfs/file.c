@@ -10,42 +10,42 @@
 
 static int fileClose(sqlite3_file *f) {
   if (ls_forked) return SQLITE_OK;  // a child closes its files when it ends
-  return litestreamClose(((ls_file*)f)->handle);
+  return ls_failed(litestreamClose(((ls_file*)f)->handle));
 }
 
 static int fileRead(sqlite3_file *f, void *p, int n, sqlite3_int64 off) {
   if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamRead(((ls_file*)f)->handle, p, n, off);
+  return ls_failed(litestreamRead(((ls_file*)f)->handle, p, n, off));
 }
 
 static int fileWrite(sqlite3_file *f, const void *p, int n, sqlite3_int64 off) {
   if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamWrite(((ls_file*)f)->handle, (void*)p, n, off);
+  return ls_failed(litestreamWrite(((ls_file*)f)->handle, (void*)p, n, off));
 }
 
 static int fileTruncate(sqlite3_file *f, sqlite3_int64 size) {
   if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamTruncate(((ls_file*)f)->handle, size);
+  return ls_failed(litestreamTruncate(((ls_file*)f)->handle, size));
 }
 
 static int fileSync(sqlite3_file *f, int flags) {
   if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamSync(((ls_file*)f)->handle, flags);
+  return ls_failed(litestreamSync(((ls_file*)f)->handle, flags));
 }
 
 static int fileSize(sqlite3_file *f, sqlite3_int64 *size) {
   if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamSize(((ls_file*)f)->handle, size);
+  return ls_failed(litestreamSize(((ls_file*)f)->handle, size));
 }
 
 static int fileLock(sqlite3_file *f, int level) {
   if (ls_is_forked()) return SQLITE_MISUSE;
-  return litestreamLock(((ls_file*)f)->handle, level);
+  return ls_failed(litestreamLock(((ls_file*)f)->handle, level));
 }
 
 static int fileUnlock(sqlite3_file *f, int level) {
   if (ls_forked) return SQLITE_OK;
-  return litestreamUnlock(((ls_file*)f)->handle, level);
+  return ls_failed(litestreamUnlock(((ls_file*)f)->handle, level));
 }
 
 static int fileCheckReserved(sqlite3_file *f, int *out) {
@@ -87,11 +87,11 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
     return requestPragma(f, arg);
   case SQLITE_FCNTL_SYNC:  // the end of every transaction that wrote; arg is a super-journal's name, if it has one
     if (ls_is_forked()) return SQLITE_MISUSE;
-    rc = litestreamBeforeSync(f->handle, arg != 0);
+    rc = ls_failed(litestreamBeforeSync(f->handle, arg != 0));
     return rc ? rc : SQLITE_NOTFOUND;
   case SQLITE_FCNTL_COMMIT_PHASETWO:  // the last step of every commit, before the lock is given up
     if (ls_is_forked()) return SQLITE_MISUSE;
-    return litestreamCommit(f->handle);
+    return ls_failed(litestreamCommit(f->handle));
   case SQLITE_FCNTL_VFSNAME:
     *(char**)arg = sqlite3_mprintf("%s", f->vfs->base.zName);
     return SQLITE_OK;
@@ -103,7 +103,7 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
       ((ls_request*)arg)->error = strdup(LS_FORKED);
       return SQLITE_MISUSE;
     }
-    return litestreamRequest(f->handle, arg);
+    return ls_failed(litestreamRequest(f->handle, arg));
   }
   return SQLITE_NOTFOUND;
 }
@@ -133,20 +133,20 @@ static int failedRead(sqlite3_file *f, void *p, int n, sqlite3_int64 off) {
 
 static int failedWrite(sqlite3_file *f, const void *p, int n, sqlite3_int64 off) {
   (void)f, (void)p, (void)n, (void)off;
-  return SQLITE_CANTOPEN;
+  return ls_failed(SQLITE_CANTOPEN);
 }
 
 static int failedSize(sqlite3_file *f, sqlite3_int64 *size) {
   (void)f;
   *size = 0;
-  return SQLITE_CANTOPEN;
+  return ls_failed(SQLITE_CANTOPEN);
 }
 
-static int failedTruncate(sqlite3_file *f, sqlite3_int64 size) { return (void)f, (void)size, SQLITE_CANTOPEN; }
-static int failedSync(sqlite3_file *f, int flags) { return (void)f, (void)flags, SQLITE_CANTOPEN; }
-static int failedLock(sqlite3_file *f, int level) { return (void)f, (void)level, SQLITE_CANTOPEN; }
+static int failedTruncate(sqlite3_file *f, sqlite3_int64 size) { return (void)f, (void)size, ls_failed(SQLITE_CANTOPEN); }
+static int failedSync(sqlite3_file *f, int flags) { return (void)f, (void)flags, ls_failed(SQLITE_CANTOPEN); }
+static int failedLock(sqlite3_file *f, int level) { return (void)f, (void)level, ls_failed(SQLITE_CANTOPEN); }
 static int failedUnlock(sqlite3_file *f, int level) { return (void)f, (void)level, SQLITE_OK; }
-static int failedCheckReserved(sqlite3_file *f, int *out) { return (void)f, *out = 0, SQLITE_CANTOPEN; }
+static int failedCheckReserved(sqlite3_file *f, int *out) { return (void)f, *out = 0, ls_failed(SQLITE_CANTOPEN); }
 static int failedSectorSize(sqlite3_file *f) { return (void)f, LS_SECTOR_SIZE; }
 static int failedCharacteristics(sqlite3_file *f) { return (void)f, 0; }
 

@@ -35,8 +35,7 @@ type mainFile struct {
 	conn Conn
 }
 
-func (f *mainFile) ReadAt(p []byte, off int64) (int, error) { return f.conn.ReadAt(p, off) }
-func (f *mainFile) FileSize() (int64, error)                { return f.conn.FileSize() }
+func (f *mainFile) FileSize() (int64, error) { return f.conn.FileSize() }
 
 // handle is an open file. SQLite has a number for it.
 type handle struct {
@@ -57,7 +56,7 @@ func (h *handle) code(err error) C.int { return C.int(h.vfs.engine.CodeOf(err)) 
 // set err to a text that the caller frees.
 //
 //export litestreamOpen
-func litestreamOpen(vfs C.uintptr_t, name *C.char, flags, isDefault C.int, got *C.int, h *C.uintptr_t, err **C.char) (result C.int) {
+func litestreamOpen(vfs C.uintptr_t, name, given *C.char, flags, shared, isDefault C.int, got *C.int, h *C.uintptr_t, err **C.char) (result C.int) {
 	v := vfsOf(vfs)
 	defer v.guard("open", func() { result, *err = C.LS_FAILED, C.CString("panic, see the log") })
 	var f *handle
@@ -67,11 +66,12 @@ func litestreamOpen(vfs C.uintptr_t, name *C.char, flags, isDefault C.int, got *
 	} else {
 		f, oerr = v.openMain(Name{
 			Path:        C.GoString(name),
+			Given:       C.GoString(given),
 			Params:      uriParams(name),
 			Default:     isDefault != 0,
 			ReadOnly:    flags&C.SQLITE_OPEN_READONLY != 0,
 			Create:      flags&C.SQLITE_OPEN_CREATE != 0,
-			SharedCache: flags&C.SQLITE_OPEN_SHAREDCACHE != 0,
+			SharedCache: shared != 0 || flags&C.SQLITE_OPEN_SHAREDCACHE != 0,
 		})
 	}
 	switch {
@@ -107,7 +107,7 @@ func (v *VFS) openCompanion(path string, flags C.int) (*handle, error) {
 		return &handle{file: v.supers.Open(path), vfs: v}, nil
 	case flags&C.SQLITE_OPEN_WAL != 0:
 		err := fmt.Errorf("open %s: there is no WAL mode", path)
-		v.log.Error("open failed", "db", path, "error", err)
+		v.engine.Log().Error("open failed", "db", path, "error", err)
 		return nil, err
 	}
 	// A journal exists as long as it is open, since nothing is to be rolled back
@@ -278,11 +278,12 @@ func litestreamAccess(vfs C.uintptr_t, name *C.char, out, rc *C.int) (ours C.int
 	ours = 1
 	defer v.guard("access", func() { *rc = ioError })
 	path := C.GoString(name)
-	if !v.engine.IsCompanion(path) {
+	exists := isSuperJournal(path)
+	if !exists && !v.engine.IsCompanion(path) {
 		return 0
 	}
 	*out, *rc = 0, 0
-	if v.supers.Exists(path) {
+	if exists || v.supers.Exists(path) {
 		*out = 1
 	}
 	return 1

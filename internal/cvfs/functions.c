@@ -103,3 +103,14 @@ char *ls_open_error(sqlite3 *db) {
   if (sqlite3_file_control(db, "main", LS_FCNTL_FILE, &f) != SQLITE_OK || !f || !f->error) return 0;
   return sqlite3_mprintf("%s", f->error);
 }
+
+static int connected(sqlite3 *db, char **err, const sqlite3_api_routines *api) {
+  sqlite3_vfs *v = 0;
+  (void)api;
+  if (sqlite3_file_control(db, "main", SQLITE_FCNTL_VFS_POINTER, &v) != SQLITE_OK || !v || !ls_vfs_is_ours(v)) return SQLITE_OK;
+  *err = ls_open_error(db);
+  if (*err) return ls_failed(SQLITE_CANTOPEN);
+  return ls_add_functions(db);
+}
+
+int ls_watch_connections(void) { return sqlite3_auto_extension((void (*)(void))connected); }

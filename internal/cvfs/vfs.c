@@ -50,46 +50,55 @@ static void keepStandardFiles(void) {
 #endif
 }
 
-// SQLite does not tell a VFS that it opens a file for its shared cache. But it has the name
-// resolved twice then: to look for a file that is open, and to open it.
-
+// resolved is what the thread has resolved last, until it opens that. SQLite resolves a name
+// and opens the result next.
 static __thread struct {
-  uint64_t name;  // a hash of what was resolved last, 0 once it is open
-  int times;      // in a row
+  const ls_vfs *vfs;  // NULL once it is open
+  uint64_t name;      // a hash of the result
+  int times;          // in a row
+  char given[1024];   // the name that was resolved, "" if it is longer
 } resolved;
 
 static uint64_t hashOf(const char *s) {
   uint64_t h = 14695981039346656037u;  // FNV-1a
   for (; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211u;
-  return h | 1;
+  return h;
 }
 
-static void noteResolved(const char *name) {
+static void noteResolved(const ls_vfs *v, const char *given, const char *name) {
   uint64_t h = hashOf(name);
-  if (resolved.name != h) resolved.times = 0;
+  if (resolved.vfs != v || resolved.name != h) resolved.times = 0;
+  resolved.vfs = v;
   resolved.name = h;
   resolved.times++;
+  resolved.given[0] = 0;
+  if (strlen(given) < sizeof resolved.given) strcpy(resolved.given, given);
 }
 
-// isForSharedCache reports whether the main database that is opened now is to be shared.
-static int isForSharedCache(const char *name) {
-  int is = resolved.name == hashOf(name) && resolved.times > 1;
-  resolved.name = 0;
-  return is;
+// givenName returns the name that the program has given for the main database that is opened
+// now, and whether it is opened for SQLite's shared cache. SQLite does not tell a VFS
+// that, but it has the name resolved twice then: to look for a file that is open, and
+// to open it.
+static const char *givenName(const ls_vfs *v, const char *name, int *shared) {
+  int isLast = resolved.vfs == v && resolved.name == hashOf(name);
+  resolved.vfs = 0;
+  *shared = isLast && resolved.times > 1;
+  return isLast && resolved.given[0] ? resolved.given : name;
 }
 
 static int vfsOpen(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags, int *out) {
   const int temporary = SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_TRANSIENT_DB | SQLITE_OPEN_SUBJOURNAL;
   ls_file *f = (ls_file*)file;
   sqlite3_vfs *os = osOf(v);
+  const char *given = name;
   int got = flags, shared = 0, rc;
   memset(f, 0, sizeof *f);
   if (!name || flags & temporary) return os->xOpen(os, name, file, flags, out);
-  if (flags & SQLITE_OPEN_MAIN_DB && isForSharedCache(name)) shared = SQLITE_OPEN_SHAREDCACHE;
+  if (flags & SQLITE_OPEN_MAIN_DB) given = givenName(of(v), name, &shared);
   if (ls_forked) return openForked(of(v), name, f, flags, out);
   keepStandardFiles();
   f->vfs = of(v);
-  switch (litestreamOpen(of(v)->handle, (char*)name, flags | shared, ls_vfs_is_default(of(v)), &got, &f->handle, &f->error)) {
+  switch (litestreamOpen(of(v)->handle, (char*)name, (char*)given, flags, shared, ls_vfs_is_default(of(v)), &got, &f->handle, &f->error)) {
   case LS_LOCAL:
     memset(f, 0, sizeof *f);
     rc = os->xOpen(os, name, file, flags, out);
@@ -123,11 +132,11 @@ static int vfsAccess(sqlite3_vfs *v, const char *name, int flags, int *out) {
 
 static int vfsFullPathname(sqlite3_vfs *v, const char *name, int n, char *out) {
   int rc = osOf(v)->xFullPathname(osOf(v), name, n, out);
-  if ((rc & 0xff) == SQLITE_CANTOPEN && name[0] == '/' && (int)strlen(name) < n) {
+  if ((rc & 0xff) == SQLITE_CANTOPEN && (int)strlen(name) < n) {
     strcpy(out, name);  // a replica's need not be a path that can be
     rc = SQLITE_OK;
   }
-  if ((rc & 0xff) == SQLITE_OK) noteResolved(out);
+  if ((rc & 0xff) == SQLITE_OK) noteResolved(of(v), name, out);
   return rc;
 }
 
@@ -149,6 +158,8 @@ static int vfsCurrentTimeInt64(sqlite3_vfs *v, sqlite3_int64 *t) {
   *t = (sqlite3_int64)(days * 86400000.0);
   return rc;
 }
+
+int ls_vfs_is_ours(const sqlite3_vfs *v) { return v->xOpen == vfsOpen; }
 
 int ls_vfs_exists(const char *name) { return sqlite3_vfs_find(name) != 0; }
 

@@ -3,6 +3,7 @@
 #ifndef LITESTREAM_CVFS_H
 #define LITESTREAM_CVFS_H
 
+#include <errno.h>
 #include <stdint.h>
 
 // A pointer of our own to SQLite's functions: other extensions in the process
@@ -53,6 +54,13 @@ typedef struct ls_request {
 #define LS_FCNTL_REQUEST 0x4c530001
 #define LS_FCNTL_FILE 0x4c530002
 
+// ls_failed returns a result code of ours. SQLite asks for errno after an error, and gives
+// it to programs, but only SQLite's own VFS sets it.
+static inline int ls_failed(int rc) {
+  if (rc) errno = 0;
+  return rc;
+}
+
 // LS_FORKED is what is wrong in a process that was forked.
 #define LS_FORKED \
   "litestream: this process was forked from one that had loaded the extension, which does not work after fork: " \
@@ -75,6 +83,9 @@ int ls_vfs_is_default(const ls_vfs *v);
 char *ls_open_error(sqlite3 *db);
 
 int ls_add_functions(sqlite3 *db); // the SQL functions, to a connection
+
+int ls_vfs_is_ours(const sqlite3_vfs *v);
+int ls_watch_connections(void); // gives each new connection with a VFS of ours its functions, or the error of its open
 
 // For the Go side, which cannot call through SQLite's table.
 const char *ls_uri_key(const char *name, int n);

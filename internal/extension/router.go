@@ -3,27 +3,24 @@ package extension
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"sync"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/cvfs"
 )
 
 // Router decides which file names are replicas, and which are files of the
 // operating system. A name is never both. Its zero value knows no names. It is
 // safe for concurrent use.
 type Router struct {
+	names cvfs.Names // of databases that are open
+
+	// mu is held while names changes, too.
 	mu struct {
 		sync.Mutex
-		bound    string              // first name that LITESTREAM_REPLICA_URL was used for
-		replicas map[string]*replica // replicas that are open, by name
-		local    map[string]int      // number of opens of local files, by name; their closes are not reported
+		bound string            // first name that LITESTREAM_REPLICA_URL was used for
+		urls  map[string]string // LITESTREAM_REPLICA_URL of replicas that are open, by name; not of those with a URL of their own
 	}
-}
-
-type replica struct {
-	url   string // value of LITESTREAM_REPLICA_URL, or "" if the name had a URL of its own
-	opens int
 }
 
 // Name is the file name of a database, with what is known about how it was
@@ -82,7 +79,7 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	isFirst := r.mu.bound == "" && !exists && r.mu.local[n.Path] == 0
+	isFirst := r.mu.bound == "" && !exists && !r.names.IsLocal(n.Path)
 	switch {
 	case own:
 		return "", false, r.add(n.Path, "")
@@ -96,51 +93,35 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 			r.mu.bound = n.Path
 		}
 		return url, false, nil
-	case !n.Default && url == "" && len(r.mu.replicas) == 0:
+	case !n.Default && url == "" && !r.names.HasReplicas():
 		return "", false, ErrNoReplica
-	case r.mu.replicas[n.Path] != nil:
+	case r.names.IsReplica(n.Path):
 		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
 	case files == litestream.NoLocalFiles:
 		return "", false, ErrNoLocalFiles
 	case missing:
 		return "", false, ErrNoNewLocalFiles
 	}
-	if r.mu.local == nil {
-		r.mu.local = make(map[string]int)
-	}
-	r.mu.local[n.Path]++
-	return "", true, nil
+	return "", true, r.names.AddLocal(n.Path)
 }
 
 // NotOpened undoes Open for a local file that could not be opened.
-func (r *Router) NotOpened(path string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mu.local[path]--; r.mu.local[path] <= 0 {
-		delete(r.mu.local, path)
-	}
-}
+func (r *Router) NotOpened(path string) { r.names.RemoveLocal(path) }
 
 // add records an open of a replica. The caller holds mu.
 func (r *Router) add(path, url string) error {
-	if r.mu.local[path] > 0 {
-		return fmt.Errorf("%s was opened as a local file before", path)
-	}
-	open := r.mu.replicas[path]
-	if open == nil {
-		if r.mu.replicas == nil {
-			r.mu.replicas = make(map[string]*replica)
-		}
-		open = &replica{url: url}
-		r.mu.replicas[path] = open
-	}
-	if url != "" && open.url != "" && open.url != url {
+	if old := r.mu.urls[path]; url != "" && old != "" && old != url {
 		return fmt.Errorf("%s is open with another %s", path, ReplicaURL)
 	}
-	if url != "" {
-		open.url = url
+	if err := r.names.AddReplica(path); err != nil {
+		return err
 	}
-	open.opens++
+	if url != "" {
+		if r.mu.urls == nil {
+			r.mu.urls = make(map[string]string)
+		}
+		r.mu.urls[path] = url
+	}
 	return nil
 }
 
@@ -148,24 +129,14 @@ func (r *Router) add(path, url string) error {
 func (r *Router) Close(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	open := r.mu.replicas[path]
-	if open.opens--; open.opens == 0 {
-		delete(r.mu.replicas, path)
+	if r.names.RemoveReplica(path); !r.names.IsReplica(path) {
+		delete(r.mu.urls, path)
 	}
 }
 
 // Companion reports whether a file beside a database, such as its journal, is one
 // of a replica that is open.
-func (r *Router) Companion(path string) bool {
-	main := companion.ReplaceAllString(path, "")
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.replicas[main] != nil
-}
-
-// companion matches the suffixes that SQLite appends to the name of a database
-// to name its other files.
-var companion = regexp.MustCompile(`-(journal|wal|mj[0-9A-F]{9})$`)
+func (r *Router) Companion(path string) bool { return r.names.IsCompanion(path) }
 
 // Bound returns the name to which LITESTREAM_REPLICA_URL belongs, or "" if no
 // such name was opened yet.

@@ -14,6 +14,7 @@ type Conn interface {
 	BeginWrite() error
 	EndWrite() error
 
+	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
 
@@ -106,6 +107,23 @@ func (f *File) Unlock(level Level) (err error) {
 		f.conn.EndRead()
 	}
 	return err
+}
+
+// SQLite reads these bytes, which contain the change counter, where it begins to
+// read and holds no pages, and reads them alone at no other time.
+const (
+	versionOffset = 24
+	versionSize   = 16
+)
+
+// ReadAt reads from the file. It sees that SQLite has given up a transaction after a
+// failed write when SQLite begins the next one. With journal_mode=OFF and
+// locking_mode=EXCLUSIVE there is no other sign of that.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if f.writes == writesFailed && off == versionOffset && len(p) == versionSize {
+		f.writes = writesUndone
+	}
+	return f.conn.ReadAt(p, off)
 }
 
 // WriteAt writes a page.

@@ -26,6 +26,8 @@ func (c *fakeConn) EndRead()          { _ = c.call("endread") }
 func (c *fakeConn) BeginWrite() error { return c.call("begin") }
 func (c *fakeConn) EndWrite() error   { return c.call("end") }
 
+func (c *fakeConn) ReadAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
 func (c *fakeConn) WriteAt(p []byte, _ int64) (int, error) {
 	if err := c.call("write"); err != nil {
 		return 0, err
@@ -62,6 +64,12 @@ func step(f *File, c *fakeConn, name string) (err error) {
 		return f.Lock(Reserved)
 	case "exclusive":
 		return f.Lock(Exclusive)
+	case "version": // of the pages that SQLite has cached
+		_, err = f.ReadAt(make([]byte, 16), 24)
+		return err
+	case "page":
+		_, err = f.ReadAt(make([]byte, 512), 0)
+		return err
 	case "write":
 		_, err = f.WriteAt(make([]byte, 512), 0)
 		return err
@@ -105,6 +113,9 @@ func TestFile(t *testing.T) {
 		{"no lock", "read", "shared! unlock", "read"},
 		{"busy", "begin", "shared reserved! unlock", "read begin endread"},
 		{"write failed", "write", "exclusive write! write! end write! unlock", "read begin write write rollback write end endread"},
+		{"write failed, no journal", "write", "exclusive write! version write! unlock", "read begin write rollback write end endread"},
+		{"write failed, going on", "write", "exclusive write! page write! unlock", "read begin write write end endread"},
+		{"read between commits", "", "exclusive write end sync commit version write end sync commit unlock", "read begin write durable commit+ write commit+ end endread"},
 		{"seal failed", "durable", "exclusive write end sync! unlock", "read begin write durable end endread"},
 		{"seal of several failed", "durable", "exclusive write endall! unlock", "read begin write durable end endread"},
 		{"commit failed", "commit+", "exclusive write end sync commit! unlock", "read begin write durable commit+ rollback end endread"},

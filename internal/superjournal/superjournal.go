@@ -16,7 +16,7 @@ import (
 
 // Set knows the super-journals that exist. It is safe for concurrent use.
 type Set struct {
-	log    *slog.Logger
+	log    func() *slog.Logger
 	isOpen func(journal string) bool
 
 	mu struct {
@@ -25,9 +25,9 @@ type Set struct {
 	}
 }
 
-// NewSet returns an empty set. The function isOpen reports whether a journal has
+// NewSet returns an empty set, which logs errors to what log returns. The function isOpen reports whether a journal has
 // the name of one of a replica that is open.
-func NewSet(log *slog.Logger, isOpen func(journal string) bool) *Set {
+func NewSet(log func() *slog.Logger, isOpen func(journal string) bool) *Set {
 	s := &Set{log: log, isOpen: isOpen}
 	s.mu.names = make(map[string]bool)
 	return s
@@ -48,13 +48,18 @@ func (s *Set) Delete(name string) {
 	delete(s.mu.names, name)
 }
 
+// Has reports whether a super-journal is one of the set.
+func (s *Set) Has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.names[name]
+}
+
 // Exists reports whether a super-journal exists: one of the set, or one on disk of
 // a main database that is a plain file. A journal that names a super-journal counts
 // as long as that exists.
 func (s *Set) Exists(name string) bool {
-	s.mu.Lock()
-	exists := s.mu.names[name]
-	s.mu.Unlock()
+	exists := s.Has(name)
 	if !exists && strings.Contains(name, "-mj") {
 		_, err := os.Stat(name)
 		exists = err == nil
@@ -87,7 +92,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	for name := range strings.SplitSeq(string(p), "\x00") {
 		if name != "" && !f.set.isReplicas(name) {
 			err := fmt.Errorf("a transaction over the local file of %s and another database is not possible with a replica as main database", name)
-			f.set.log.Error("write of super-journal failed", "error", err)
+			f.set.log().Error("write of super-journal failed", "error", err)
 			return 0, err
 		}
 	}

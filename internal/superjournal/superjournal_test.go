@@ -13,7 +13,7 @@ import (
 func TestSet(t *testing.T) {
 	dir := t.TempDir()
 	replica, local := filepath.Join(dir, "a.db-journal"), filepath.Join(dir, "b.db-journal")
-	set := superjournal.NewSet(slog.New(slog.DiscardHandler), func(journal string) bool { return journal == replica })
+	set := superjournal.NewSet(func() *slog.Logger { return slog.New(slog.DiscardHandler) }, func(journal string) bool { return journal == replica })
 	name := filepath.Join(dir, "a.db-mj123456789")
 	if set.Exists(name) {
 		t.Error("a super-journal exists before it is opened")

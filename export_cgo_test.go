@@ -1,0 +1,7 @@
+//go:build cgo
+
+package litestream
+
+// RegisterVFSFunc is RegisterVFS for a name that serves one VFS after another: what
+// vfs returns.
+func RegisterVFSFunc(name string, vfs func() *VFS) error { return registerVFS(name, vfs) }

@@ -1,0 +1,96 @@
+package cvfs
+
+import (
+	"fmt"
+	"regexp"
+	"sync"
+)
+
+// Names knows the main databases that are open, by path. A path is a replica's or a
+// local file's and never both, because the journals of a replica are not on disk.
+// Its zero value knows no names. It is safe for concurrent use.
+type Names struct {
+	mu struct {
+		sync.Mutex
+		replicas map[string]int // number of opens of replicas
+		local    map[string]int // number of opens of local files; their closes are not reported
+	}
+}
+
+// AddReplica records an open of a replica. RemoveReplica undoes it.
+func (n *Names) AddReplica(path string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.local[path] > 0 {
+		return fmt.Errorf("%s was opened as a local file before", path)
+	}
+	if n.mu.replicas == nil {
+		n.mu.replicas = make(map[string]int)
+	}
+	n.mu.replicas[path]++
+	return nil
+}
+
+// RemoveReplica records the close of a replica.
+func (n *Names) RemoveReplica(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.replicas[path]--; n.mu.replicas[path] == 0 {
+		delete(n.mu.replicas, path)
+	}
+}
+
+// AddLocal records an open of a local file. RemoveLocal undoes it, if the open fails.
+func (n *Names) AddLocal(path string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.replicas[path] > 0 {
+		return fmt.Errorf("%s is open as a replica", path)
+	}
+	if n.mu.local == nil {
+		n.mu.local = make(map[string]int)
+	}
+	n.mu.local[path]++
+	return nil
+}
+
+// RemoveLocal records that a local file could not be opened.
+func (n *Names) RemoveLocal(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mu.local[path]--; n.mu.local[path] <= 0 {
+		delete(n.mu.local, path)
+	}
+}
+
+// IsLocal reports whether a path was opened as a local file.
+func (n *Names) IsLocal(path string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.local[path] > 0
+}
+
+// IsReplica reports whether a path is open as a replica.
+func (n *Names) IsReplica(path string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.replicas[path] > 0
+}
+
+// HasReplicas reports whether any replica is open.
+func (n *Names) HasReplicas() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.mu.replicas) > 0
+}
+
+// IsCompanion reports whether a file beside a database, such as its journal, is one
+// of a replica that is open.
+func (n *Names) IsCompanion(path string) bool {
+	main := companion.ReplaceAllString(path, "")
+	return n.IsReplica(main)
+}
+
+// companion matches the suffixes that SQLite appends to the name of a database
+// to name its other files.
+var companion = regexp.MustCompile(`-(journal|wal|mj[0-9A-F]{9})$`)
