@@ -67,6 +67,7 @@ type Conn interface {
 	mainfile.Conn
 	FileSize() (int64, error)
 	IsReadOnly() bool
+	SetInterrupted(interrupted func() bool)
 	Pragma(name string, value *string) (*string, error)
 }
 

@@ -92,6 +92,9 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
   case SQLITE_FCNTL_COMMIT_PHASETWO:  // the last step of every commit, before the lock is given up
     if (ls_is_forked()) return SQLITE_MISUSE;
     return ls_failed(litestreamCommit(f->handle));
+  case SQLITE_FCNTL_PDB:  // when the file is opened, with the connection that opens it
+    if (!ls_forked) litestreamConnection(f->handle, *(sqlite3**)arg);
+    return SQLITE_OK;
   case SQLITE_FCNTL_VFSNAME:
     *(char**)arg = sqlite3_mprintf("%s", f->vfs->base.zName);
     return SQLITE_OK;

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/cgo"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/ltxvfs/litestream/internal/mainfile"
@@ -33,6 +34,17 @@ type file interface {
 type mainFile struct {
 	*mainfile.File
 	conn Conn
+
+	// db is the sqlite3 of the connection, nil until SQLite has told it. Goroutines
+	// that watch for interrupts read it.
+	db unsafe.Pointer
+}
+
+// isInterrupted reports whether SQLite has interrupted the connection's statement.
+// Conn calls it only while SQLite waits for a call, so the connection exists.
+func (f *mainFile) isInterrupted() bool {
+	db := atomic.LoadPointer(&f.db)
+	return db != nil && C.ls_is_interrupted(db) != 0
 }
 
 func (f *mainFile) FileSize() (int64, error) { return f.conn.FileSize() }
@@ -93,7 +105,10 @@ func (v *VFS) openMain(n Name) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	main := &mainFile{mainfile.New(conn), conn}
+	main := &mainFile{File: mainfile.New(conn), conn: conn}
+	if C.ls_has_interrupts() != 0 {
+		conn.SetInterrupted(main.isInterrupted)
+	}
 	return &handle{file: main, vfs: v, main: main}, nil
 }
 
@@ -214,6 +229,18 @@ func litestreamUnlock(h C.uintptr_t, level C.int) (rc C.int) {
 		return f.code(main.Unlock(mainfile.Level(level)))
 	}
 	return 0
+}
+
+// litestreamConnection is called with the sqlite3 of the connection that opens a
+// file.
+//
+//export litestreamConnection
+func litestreamConnection(h C.uintptr_t, db unsafe.Pointer) {
+	f := fileOf(h)
+	defer f.guard("connect", func() {})
+	if f.main != nil {
+		atomic.StorePointer(&f.main.db, db)
+	}
 }
 
 // litestreamRequest is a PRAGMA, or a function that asks for one.

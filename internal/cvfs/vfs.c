@@ -205,5 +205,8 @@ int ls_vfs_register(ls_vfs *v, int makeDefault) {
   return sqlite3_vfs_register(&v->base, v->madeDefault);
 }
 
+int ls_has_interrupts(void) { return sqlite3_libversion_number() >= 3041000 && sqlite3_api->is_interrupted; }
+int ls_is_interrupted(void *db) { return sqlite3_is_interrupted(db); }
+
 const char *ls_uri_key(const char *name, int n) { return sqlite3_uri_key(name, n); }
 const char *ls_uri_parameter(const char *name, const char *key) { return sqlite3_uri_parameter(name, key); }

@@ -87,6 +87,11 @@ int ls_add_functions(sqlite3 *db); // the SQL functions, to a connection
 int ls_vfs_is_ours(const sqlite3_vfs *v);
 int ls_watch_connections(void); // gives each new connection with a VFS of ours its functions, or the error of its open
 
+// A connection of SQLite is interrupted until its next statement begins. Older libraries than
+// 3.41 do not tell, and have no interrupts here.
+int ls_has_interrupts(void);
+int ls_is_interrupted(void *db);
+
 // For the Go side, which cannot call through SQLite's table.
 const char *ls_uri_key(const char *name, int n);
 const char *ls_uri_parameter(const char *name, const char *key);
