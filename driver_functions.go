@@ -26,8 +26,13 @@ import (
 // litestream_sync() and litestream_set_time(x) cannot be called from views,
 // triggers and other parts of a schema.
 //
-// RegisterFunctions is meant for the ConnectHook of a sqlite3.SQLiteDriver.
+// RegisterFunctions is meant for the ConnectHook of a sqlite3.SQLiteDriver, for
+// databases that psanford/sqlite3vfs serves. Connections to a VFS of RegisterVFS have
+// the functions without it, and then it does nothing.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
+	if hasFunctions(conn) {
+		return nil
+	}
 	for _, name := range []string{"txid", "time", "status", "history", "hydration_status", "hydration_file"} {
 		name = "litestream_" + name
 		if err := conn.RegisterFunc(name, func() (any, error) { return queryPragma(conn, name) }, false); err != nil {
@@ -55,6 +60,12 @@ func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 		return fmt.Errorf("register litestream_hydration_progress: %w", err)
 	}
 	return registerSetters(conn)
+}
+
+// hasFunctions reports whether a connection has the functions of RegisterVFS.
+func hasFunctions(conn *sqlite3.SQLiteConn) bool {
+	rows, err := conn.Query("SELECT litestream_set_txid(NULL)", nil)
+	return err == nil && rows.Close() == nil
 }
 
 // registerSetters registers the functions that set something or upload. They must

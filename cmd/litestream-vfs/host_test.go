@@ -21,20 +21,25 @@ const (
 	hostTimeout = time.Hour // the timeout of go test is shorter by default
 )
 
-// host compiles testdata/host.c with its own SQLite, and returns the command
-// that runs it.
-func host(t *testing.T, library string, rounds int) []string {
+// build compiles a program of testdata with its own SQLite, and returns its path.
+func build(t *testing.T, name string) string {
 	t.Helper()
 	object, include := client(t, "LITESTREAM_TEST_SQLITE_OBJECT"), client(t, "LITESTREAM_TEST_SQLITE_INCLUDE")
-	program := filepath.Join(t.TempDir(), "host")
-	source, err := filepath.Abs(filepath.Join("testdata", "host.c"))
+	program := filepath.Join(t.TempDir(), strings.TrimSuffix(name, ".c"))
+	source, err := filepath.Abs(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out, err := command(t, nil, "cc", "-g", "-O1", "-I"+include, source, object, "-o", program, "-lm", "-ldl", "-lpthread").CombinedOutput(); err != nil {
 		t.Fatalf("compile: %v\n%s", err, out)
 	}
-	return []string{program, library, strconv.Itoa(rounds), "file:app.db?vfs=litestream&replica_url=" + sandwiches(t), "SELECT count(*) FROM sandwich_ratings", "4988"}
+	return program
+}
+
+// host returns the command that runs testdata/host.c.
+func host(t *testing.T, library string, rounds int) []string {
+	t.Helper()
+	return []string{build(t, "host.c"), library, strconv.Itoa(rounds), "file:app.db?vfs=litestream&replica_url=" + sandwiches(t), "SELECT count(*) FROM sandwich_ratings", "4988"}
 }
 
 // runHost runs a host. It returns the bytes that malloc has in use at half

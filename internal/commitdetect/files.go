@@ -49,6 +49,16 @@ func (f *Files) Open(conn Conn, name string, params map[string]string) *File {
 	return &File{conn: conn, files: f, name: name, key: f.keyOf(name, params)}
 }
 
+// Len returns the number of main files that are open.
+func (f *Files) Len() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, opens := range f.mu.open {
+		n += opens
+	}
+	return n
+}
+
 // close removes a file.
 func (f *Files) close(file *File) {
 	f.mu.Lock()
