@@ -55,6 +55,10 @@ type Binding struct {
 	// reason.
 	NoFunctions map[string]string
 
+	// NoPlainFunctions is why a connection whose main database does not use the VFS
+	// has no functions.
+	NoPlainFunctions string
+
 	// NoOpenReason is why an open that fails does not tell its cause.
 	NoOpenReason string
 
