@@ -21,9 +21,8 @@ func (v *VFS) with(ctx context.Context, name string, use func(*database) error) 
 	params := map[string]string{}
 	if strings.Contains(name, "://") {
 		params[replicaURL] = name
-	} else {
-		name = cleanName(name)
 	}
+	name = cleanName(name)
 	for _, db := range v.names.open() {
 		if !db.isNamed(name) {
 			continue

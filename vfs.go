@@ -70,8 +70,10 @@ func (v *VFS) guard(op string, err *error) {
 	}
 }
 
+// cleanName returns the same name for different spellings of a path. The URL of a
+// replica stays as it is.
 func cleanName(name string) string {
-	if name == "" {
+	if name == "" || strings.Contains(name, "://") {
 		return name
 	}
 	return path.Clean(name)
@@ -83,9 +85,7 @@ func cleanName(name string) string {
 // for concurrent use.
 func (v *VFS) Sync(ctx context.Context, name string) error {
 	v.options()
-	if !strings.Contains(name, "://") {
-		name = cleanName(name)
-	}
+	name = cleanName(name)
 	var errs []error
 	found := false
 	for _, db := range v.names.open() { // a database that is being opened has no commits

@@ -51,6 +51,7 @@ import (
 type Conn struct {
 	db      *database
 	name    string // of the file
+	token   string // by which a connector finds it; "" for other connections
 	log     *slog.Logger
 	release func() // called by Close; nil once it was called
 
