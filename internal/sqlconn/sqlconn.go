@@ -138,7 +138,8 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		if opts != (driver.TxOptions{}) {
 			return nil, errors.New("the driver does not support options of transactions")
 		}
-		return c.inner.Begin() //nolint:staticcheck // for drivers that have nothing else
+		//lint:ignore SA1019 some drivers have nothing else
+		return c.inner.Begin()
 	})
 	if err != nil {
 		return nil, err
@@ -224,7 +225,8 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		if x, ok := s.inner.(driver.StmtExecContext); ok {
 			return x.ExecContext(ctx, args)
 		}
-		return s.inner.Exec(values(args)) //nolint:staticcheck // for drivers that have nothing else
+		//lint:ignore SA1019 some drivers have nothing else
+		return s.inner.Exec(values(args))
 	})
 }
 
@@ -237,7 +239,8 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		if q, ok := s.inner.(driver.StmtQueryContext); ok {
 			return q.QueryContext(ctx, args)
 		}
-		return s.inner.Query(values(args)) //nolint:staticcheck // for drivers that have nothing else
+		//lint:ignore SA1019 some drivers have nothing else
+		return s.inner.Query(values(args))
 	}))
 }
 
