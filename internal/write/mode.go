@@ -7,13 +7,14 @@ const (
 	modeOff      queueMode = iota // the database is read-only and has no write buffer
 	modeOn                        // transactions may begin
 	modeStopping                  // write mode is being turned off: no transaction begins
+	modeLosing                    // another writer has written, and the write buffer is being put aside
 	modeLost                      // another writer has written, so write mode has ended
 	modeClosing                   // the database is being closed, and its write buffer is still open
 	modeClosed                    // the database is closed, or is being closed without a write buffer
 )
 
 func (m queueMode) String() string {
-	return [...]string{"off", "on", "stopping", "lost", "closing", "closed"}[m]
+	return [...]string{"off", "on", "stopping", "losing", "lost", "closing", "closed"}[m]
 }
 
 // hasBuffer reports whether the database has a write buffer in this mode.
@@ -59,10 +60,18 @@ func (m queueMode) ended() queueMode {
 	return m
 }
 
-// lost returns the mode after another writer has written.
-func (m queueMode) lost() queueMode {
+// losing returns the mode after another writer has written.
+func (m queueMode) losing() queueMode {
 	if m.isClosed() {
 		return modeClosed
 	}
-	return modeLost
+	return modeLosing
+}
+
+// lost returns the mode after losing, once the write buffer was put aside.
+func (m queueMode) lost() queueMode {
+	if m == modeLosing {
+		return modeLost
+	}
+	return m
 }

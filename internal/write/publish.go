@@ -152,7 +152,7 @@ func (q *queue) lose(why error) error {
 	q.mu.lost = lostCommits{from: q.mu.synced, to: q.mu.appended, err: err, kept: err.done}
 	lost := q.mu.lost.to - q.mu.lost.from
 	undo := q.mu.unfinished()
-	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.lost(), nil, nil
+	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.losing(), nil, nil
 	q.known.forget()
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
 	if local := q.Views.Local.Load(); local != nil {
@@ -165,6 +165,8 @@ func (q *queue) lose(why error) error {
 	q.Views.Local.Store(nil)
 	q.mu.change()
 	q.mu.Unlock()
+	// Write mode can be turned on again once the path of the buffer is free.
+	defer q.update(func(s *queueState) { s.mode = s.mode.lost() })
 	if b == nil {
 		err.keptAt("")
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/memory"
 )
 
 // fakeHolder is a connection, as the queue sees it.
@@ -214,6 +216,60 @@ func TestQueue_Await(t *testing.T) {
 		}
 		if err := q.Begin(h); !errors.Is(err, why) {
 			t.Errorf("begin after the loss: %v", err)
+		}
+	})
+}
+
+// TestModeSwitch_EnableAfterLoss checks that write mode can be turned on as soon as
+// it is lost. The write buffer is put aside then, which takes a moment.
+func TestModeSwitch_EnableAfterLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestQueue(t)
+		q.Opts.BufferPath = filepath.Join(t.TempDir(), "buffer")
+		q.Store = &remote.Store{Client: memory.NewReplicaClient()}
+		release := make(chan struct{})
+		b, err := openWriteBuffer(q.Opts.BufferPath, q.Log, func(event string) error {
+			if event == "before: rename segment" {
+				<-release
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.update(func(s *queueState) { s.buffer = b })
+		h := &fakeHolder{q.Views.Newest()}
+		if err := q.Begin(h); err != nil {
+			t.Fatal(err)
+		}
+		tx, commit := appendPages(t, q, h, 1)
+		if err := q.Finish(h, tx, []*LocalCommit{commit}); err != nil {
+			t.Fatal(err)
+		}
+		q.End(h)
+		lost, enabled := make(chan error, 1), make(chan error, 1)
+		go func() { lost <- q.lose(errors.New("another file is there")) }()
+		synctest.Wait()
+		if err := q.Begin(h); !errors.Is(err, errs.ErrConflict) {
+			t.Errorf("begin: %v", err)
+		}
+		m := newModeSwitch(q.Deps, q, nil)
+		go func() { enabled <- m.Enable(t.Context(), false) }()
+		synctest.Wait()
+		if len(lost)+len(enabled) > 0 {
+			t.Error("write mode does not wait until the buffer was put aside")
+		}
+		close(release)
+		if err := <-lost; !errors.Is(err, errs.ErrConflict) {
+			t.Errorf("lose: %v", err)
+		}
+		if err := <-enabled; err != nil || q.mode() != modeOn {
+			t.Fatalf("%v, mode is %s", err, q.mode())
+		}
+		var rest leftover
+		q.update(func(s *queueState) { rest = s.giveUp() })
+		if err := rest.buffer.close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

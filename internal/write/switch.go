@@ -76,6 +76,9 @@ func (m *modeSwitch) Enable(ctx context.Context, catchUp bool) error {
 		return fmt.Errorf("turn write mode on: %w", err)
 	}
 	defer done()
+	if err := m.queue.awaitUntil(ctx, func(s *queueState) bool { return s.mode != modeLosing }); err != nil {
+		return fmt.Errorf("turn write mode on: commits that another writer's have replaced are being put aside: %w", err)
+	}
 	switch mode := m.queue.mode(); {
 	case mode.isClosed():
 		err = errs.ErrClosed
