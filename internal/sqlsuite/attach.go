@@ -80,7 +80,7 @@ var attachCases = []testCase{
 		e.start().reader(r).want("SELECT group_concat(v) FROM t", "2,5")
 	}},
 
-	{name: "a local file in WAL mode", skip: func(b Binding) string { return b.NoLocalWAL }, run: func(e *env) {
+	{name: "a local file in WAL mode", near: true, skip: func(b Binding) string { return b.NoLocalWAL }, run: func(e *env) {
 		in, r := e.start(), e.replica()
 		path := filepath.Join(e.TempDir(), "local.db")
 		other := in.connect(fileURI(path))
@@ -99,7 +99,7 @@ var attachCases = []testCase{
 		c.want("PRAGMA l.integrity_check", "ok")
 	}},
 
-	{name: "databases in memory and temporary ones", run: func(e *env) {
+	{name: "databases in memory and temporary ones", near: true, run: func(e *env) {
 		r, p, _ := e.filled()
 		p.replica.close()
 		p.replica = e.start().reader(r)

@@ -6,7 +6,7 @@ import (
 )
 
 var errorCases = []testCase{
-	{name: "statements", run: func(e *env) {
+	{name: "statements", near: true, run: func(e *env) {
 		p, other, r := e.newPair()
 		p.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT UNIQUE NOT NULL CHECK (v <> 'bad'))", "INSERT INTO t VALUES (1, 'one')", "CREATE TABLE strict (x REFERENCES t)", "PRAGMA foreign_keys = on")
 		p.exec("PRAGMA no_such_pragma", "PRAGMA no_such_pragma = 1")
@@ -23,7 +23,7 @@ var errorCases = []testCase{
 		p.finish(r)
 	}},
 
-	{name: "writes to a replica that is open for reading", run: func(e *env) {
+	{name: "writes to a replica that is open for reading", near: true, run: func(e *env) {
 		r, p, _ := e.filled()
 		in := e.start()
 		for _, params := range [][]string{nil, {"mode=rw"}, {"mode=ro"}, {"immutable=1"}} {

@@ -1,6 +1,26 @@
 package sqlsuite
 
+import "fmt"
+
 var followCases = []testCase{
+	{name: "a reader waits for a transaction", run: func(e *env) {
+		r := e.replica()
+		w := e.start().writer(r)
+		w.run("CREATE TABLE t (v)")
+		w.sync()
+		c := e.start().reader(r)
+		for i := range 3 {
+			w.run("INSERT INTO t VALUES (?)", i)
+			txid := w.sync()
+			c.run("PRAGMA litestream_wait = '" + txid + "'")
+			c.want("SELECT count(*), max(v) FROM t", fmt.Sprintf("%d|%d", i+1, i))
+			c.want("PRAGMA litestream_txid", txid)
+		}
+		c.fails(codeError, "", "PRAGMA litestream_wait = '00000000000000ff 0.01'")
+		c.fails(codeError, "", "PRAGMA litestream_wait = 'nonsense'")
+		c.want("SELECT count(*) FROM t", "3")
+	}},
+
 	{name: "a reader sees what a writer has uploaded", run: func(e *env) {
 		r := e.replica()
 		w := e.start().writer(r)
@@ -9,6 +29,7 @@ var followCases = []testCase{
 		w.sync()
 		in := e.start()
 		c, other := in.reader(r), in.reader(r)
+		c.run("PRAGMA cache_size = 5") // so that it reads pages again
 		const query = "SELECT count(*), sum(id), max(v) FROM t"
 		for _, change := range []string{
 			"UPDATE t SET v = 'x' || v WHERE id % 7 = 1",

@@ -96,7 +96,7 @@ var functionCases = []testCase{
 		}
 	}},
 
-	{name: "their errors have texts", run: func(e *env) {
+	{name: "their errors have texts", near: true, run: func(e *env) {
 		s := e.states(2)
 		c := e.start().reader(s.r)
 		c.run("PRAGMA litestream_txid = '" + s.txids[0] + "'")
@@ -126,7 +126,7 @@ var functionCases = []testCase{
 		s.wantAt(c, "main", 0)
 	}},
 
-	{name: "the schema cannot call those that change something", run: func(e *env) {
+	{name: "the schema cannot call those that change something", near: true, run: func(e *env) {
 		in, r := e.start(), e.replica()
 		w := in.writer(r)
 		w.run("CREATE TABLE t (v)")
@@ -147,7 +147,7 @@ var functionCases = []testCase{
 		w.want("SELECT * FROM at", w.sync()+"|1")
 	}},
 
-	{name: "they concern the main database", run: func(e *env) {
+	{name: "they concern the main database", near: true, run: func(e *env) {
 		s := e.states(1)
 		in := e.start()
 		c := in.plain()

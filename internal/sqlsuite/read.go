@@ -35,10 +35,10 @@ var readCases = []testCase{
 	{name: "a transaction sees one state", run: func(e *env) {
 		in, r := e.start(), e.replica()
 		w := in.writer(r)
-		w.runAll("CREATE TABLE t (v)", numbers("500")+"INSERT INTO t SELECT i FROM n")
+		w.runAll("CREATE TABLE t (v, pad)", numbers("500")+"INSERT INTO t SELECT i, zeroblob(200) FROM n")
 		const query = "SELECT count(*), sum(v) FROM t"
 		reader := in.writer(r)
-		reader.run("BEGIN")
+		reader.runAll("PRAGMA cache_size = 5", "BEGIN") // so that it reads pages again
 		reader.want(query, "500|125250")
 		w.runAll("UPDATE t SET v = v + 1", "DELETE FROM t WHERE v % 2", "CREATE TABLE u (v)", "VACUUM")
 		w.sync()

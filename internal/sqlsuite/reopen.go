@@ -33,7 +33,7 @@ var reopenCases = []testCase{
 		fresh.check()
 	}},
 
-	{name: "page sizes", once: true, run: func(e *env) {
+	{name: "page sizes", once: true, near: true, run: func(e *env) {
 		for _, size := range []int{512, 65536} {
 			p, other, r := e.newPair()
 			p.exec(fmt.Sprintf("PRAGMA page_size = %d", size))

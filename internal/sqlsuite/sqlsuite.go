@@ -84,11 +84,15 @@ type Instance struct {
 const caseTimeout = 2 * time.Minute
 
 // Run runs the suite on a store: each case with a database that is read from the
-// store, and most also with one that is hydrated.
+// store, and most also with one that is hydrated. On S3 it leaves out cases that do not
+// depend on the store.
 func Run(t *testing.T, b Binding, store Store) {
 	for _, g := range groups() {
 		t.Run(g.name, func(t *testing.T) {
 			for _, tc := range g.cases {
+				if tc.near && store.isFar {
+					continue
+				}
 				t.Run(tc.name, func(t *testing.T) {
 					t.Run("remote", func(t *testing.T) { tc.test(t, b, store, false) })
 					if !tc.once {
@@ -129,6 +133,7 @@ type testCase struct {
 	name string
 	skip func(Binding) string // returns why the binding skips the case, or ""
 	once bool                 // it makes no difference whether databases are hydrated, or the case says it itself
+	near bool                 // the case says hardly anything about the store, and runs on folders only
 	run  func(*env)
 }
 

@@ -11,7 +11,7 @@ var sortable = []string{
 var little = []string{"PRAGMA cache_size = 10", "PRAGMA temp_store = file", "PRAGMA temp.cache_size = 10"}
 
 var temporaryCases = []testCase{
-	{name: "big sorts", once: true, run: func(e *env) {
+	{name: "big sorts", once: true, near: true, run: func(e *env) {
 		p, other, r := e.newPair()
 		p.exec(sortable...)
 		p.replica.sync()
@@ -29,7 +29,7 @@ var temporaryCases = []testCase{
 		p.finish(r)
 	}},
 
-	{name: "temporary tables", once: true, run: func(e *env) {
+	{name: "temporary tables", once: true, near: true, run: func(e *env) {
 		r, p, _ := e.filled()
 		for _, c := range []*conn{p.replica, e.start().reader(r)} {
 			p.replica, p.plain = c, p.plain.another()

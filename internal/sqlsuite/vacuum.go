@@ -20,7 +20,7 @@ var vacuumCases = []testCase{
 		p.finish(r)
 	}},
 
-	{name: "VACUUM keeps the page size", run: func(e *env) {
+	{name: "VACUUM keeps the page size", near: true, run: func(e *env) {
 		in, r := e.start(), e.replica()
 		w := in.writer(r)
 		w.runAll("PRAGMA page_size = 1024", "CREATE TABLE t (v)", "INSERT INTO t VALUES (1)")
@@ -64,7 +64,7 @@ var vacuumCases = []testCase{
 		fresh.check()
 	}},
 
-	{name: "auto_vacuum", run: func(e *env) {
+	{name: "auto_vacuum", near: true, run: func(e *env) {
 		for _, mode := range []string{"full", "incremental"} {
 			p, other, r := e.newPair()
 			p.exec("PRAGMA auto_vacuum = "+mode, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "PRAGMA auto_vacuum",

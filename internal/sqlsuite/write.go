@@ -8,6 +8,7 @@ func writeCases() (cases []testCase) {
 		for _, locking := range []string{"normal", "exclusive"} {
 			cases = append(cases, testCase{
 				name: fmt.Sprintf("journal_mode=%s locking_mode=%s", journal, locking),
+				near: journal != "delete" && locking == "exclusive",
 				run:  func(e *env) { e.write(journal, locking) },
 			})
 		}

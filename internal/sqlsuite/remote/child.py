@@ -1,6 +1,6 @@
 """Runs the statements of package remote with Python's sqlite3 module.
 
-The argument is the path of a loadable extension. A line of standard input is a
+The argument is the path of a loadable extension, or empty. A line of standard input is a
 request, a line of standard output the reply to one, both JSON. Each connection has
 a thread, so that they do not wait for each other.
 """
@@ -73,11 +73,12 @@ class Connection(threading.Thread):
 
 
 def main():
-    # The extension stays loaded, and serves the connections that are opened later.
-    loader = sqlite3.connect(":memory:")
-    loader.enable_load_extension(True)
-    loader.load_extension(sys.argv[1])
-    loader.close()
+    if sys.argv[1]:
+        # The extension stays loaded, and serves the connections that are opened later.
+        loader = sqlite3.connect(":memory:")
+        loader.enable_load_extension(True)
+        loader.load_extension(sys.argv[1])
+        loader.close()
     reply(0)
     connections = {}
     for line in sys.stdin:

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"time"
 )
 
 //go:embed child.py
@@ -26,7 +27,8 @@ var program string
 // Python is the interpreter, whose sqlite3 module must be able to load extensions.
 const Python = "/usr/bin/python3"
 
-// Args returns the arguments of Python for a process that loads an extension.
+// Args returns the arguments of Python for a process that loads an extension, or
+// none if its path is empty.
 func Args(extension string) []string { return []string{"-X", "faulthandler", "-c", program, extension} }
 
 // Error is an error of the sqlite3 module.
@@ -141,6 +143,9 @@ func (p *Process) send(r request) error {
 	return err
 }
 
+// interruptAgain is the time between two interrupts of a statement.
+const interruptAgain = 20 * time.Millisecond
+
 // call sends a request and waits for the reply. If the context ends, it interrupts
 // the connection and waits for the end of the statement.
 func (p *Process) call(ctx context.Context, r request) (reply, error) {
@@ -155,6 +160,11 @@ func (p *Process) call(ctx context.Context, r request) (reply, error) {
 	if err := p.send(r); err != nil {
 		return reply{}, err
 	}
+	// SQLite ignores an interrupt that comes before the statement has begun, so it
+	// is sent again and again.
+	again := time.NewTimer(time.Hour)
+	again.Stop()
+	defer again.Stop()
 	done := ctx.Done()
 	for {
 		select {
@@ -170,6 +180,9 @@ func (p *Process) call(ctx context.Context, r request) (reply, error) {
 			return reply{}, p.cause
 		case <-done:
 			done = nil
+			again.Reset(0)
+		case <-again.C:
+			again.Reset(interruptAgain)
 			if err := p.send(request{Op: "interrupt", Conn: r.Conn}); err != nil {
 				return reply{}, err
 			}
