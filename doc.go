@@ -9,7 +9,7 @@
 //
 //	client, err := litestream.NewReplicaClientFromURL("file:///var/backups/app")
 //	vfs := litestream.NewVFS(client)
-//	sqlite3vfs.RegisterVFS("litestream", vfs)
+//	litestream.RegisterVFS("litestream", vfs)
 //	db, err := sql.Open("sqlite3", "file:app.db?vfs=litestream")
 //
 // # Transactions
@@ -34,9 +34,8 @@
 //
 // These statements select the state that the next transactions of the
 // connection read: the state at a point in time, the state after one
-// transaction, or the newest state. SQLite does not return the error text of a
-// PRAGMA to the application. The log and litestream_status contain it.
-// RegisterFunctions provides SQL functions that do the same.
+// transaction, or the newest state. SQL functions such as litestream_set_time(x)
+// do the same.
 //
 // # Hydration
 //
@@ -46,13 +45,13 @@
 //
 // # Other files
 //
-// Temporary files are held in memory, and in unlinked files when they grow. A
-// VFS that was given a client serves the first file name with it. Other names,
-// as in ATTACH or VACUUM INTO, are plain local files.
+// A VFS that was given a client serves the first file name with it. Other names,
+// as in ATTACH or VACUUM INTO, are plain local files. SQLite opens these, and its
+// temporary files, as it does without the VFS.
 //
 // # Limits
 //
-// WAL mode and memory-mapped I/O are not supported. The format has no checksum
+// A replica has no WAL mode and no memory-mapped I/O. The format has no checksum
 // for a single page that is read by its index entry. Files that are read whole
 // are verified.
 package litestream

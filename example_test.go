@@ -14,7 +14,6 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
 	_ "github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 )
 
 // Example is the program in the README. Other VFSs are registered already when
@@ -22,7 +21,7 @@ import (
 func Example() {
 	client := file.NewReplicaClient("testdata/replicas/sandwiches")
 	vfs := litestream.NewVFS(client)
-	if err := sqlite3vfs.RegisterVFS("litestream", vfs); err != nil {
+	if err := litestream.RegisterVFS("litestream", vfs); err != nil {
 		log.Fatal(err)
 	}
 	defer vfs.Close(context.Background())

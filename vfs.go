@@ -15,7 +15,7 @@ import (
 // VFS serves databases from replicas to SQLite, which reaches it by the name
 // it is registered under:
 //
-//	sqlite3vfs.RegisterVFS("litestream", litestream.NewVFS(client))
+//	litestream.RegisterVFS("litestream", litestream.NewVFS(client))
 //
 // One VFS serves many databases. They are told apart by the URI parameter
 // replica_url where given, else by file name. All connections to one share
