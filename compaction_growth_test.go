@@ -41,6 +41,7 @@ func (c *meter) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID l
 // that was compacted is deleted, and still the bytes written, the bytes kept
 // and the bytes that an open reads are bounded by what was committed.
 func TestCompaction_Growth(t *testing.T) {
+	t.Parallel()
 	testscale.NeedsNoRace(t, "it writes for months of simulated time what TestCompaction writes for half an hour")
 	for name, w := range map[string]struct {
 		setUp string

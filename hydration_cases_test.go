@@ -205,9 +205,9 @@ func (c *deniedClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.F
 // A query does not wait for a rate-limited hydration, however few requests may
 // be in flight.
 func TestHydration_FewPlaces(t *testing.T) {
+	client := newHookClient()
+	p := bigPrimary(t, client)
 	for _, n := range []int{1, 2, 4} {
-		client := newHookClient()
-		p := bigPrimary(t, client)
 		synctest.Test(t, func(t *testing.T) {
 			opts := Options{HydrationEnabled: true, PollInterval: -1, HydrationRateLimit: 100_000, CacheSize: -1, ReadAheadSize: -1}
 			db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), remote.NewLimiter(n))

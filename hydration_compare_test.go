@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
@@ -218,7 +219,7 @@ func TestHydration_LocalFileDamaged(t *testing.T) {
 // is covered by a checksum, or belongs to a file of which so little is needed
 // that its checksum is not compared.
 func TestHydration_ComparesHistories(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(testscale.Repeats(6)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 3))
 			client := newHookClient()

@@ -61,7 +61,7 @@ var layers = []layer{
 	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "replicatest", "internal/..."}},
 	// These are tests of stores, which use the conformance suite to write
 	// files.
-	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest"}, contract...)},
+	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest", "internal/testscale"}, contract...)},
 
 	// These are formats and mechanisms that import others.
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},

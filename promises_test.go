@@ -51,7 +51,8 @@ func testPromise1_SnapshotIsolation(t *testing.T) {
 		t.Run(fmt.Sprint(pageSize), func(t *testing.T) {
 			t.Parallel()
 			store := memoryClient()
-			p := newPrimary(t, store, ltxtest.Options{PageSize: pageSize}, 2000)
+			rows := testscale.Repeats(2000)
+			p := newPrimary(t, store, ltxtest.Options{PageSize: pageSize}, rows)
 			vfsName, _ := newVFS(t, store, &litestream.Options{PollInterval: fastPoll, CacheSize: uncached})
 			reader, witness := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")
 			mustExec(t, reader, "PRAGMA cache_size = 0")
@@ -91,8 +92,8 @@ func testPromise1_SnapshotIsolation(t *testing.T) {
 				}
 			}
 			mustExec(t, reader, "COMMIT")
-			if got := mustQuery(t, reader, "SELECT count(*) FROM again"); got != "2000" {
-				t.Errorf("the next transaction sees %s rows of the new table, want 2000", got)
+			if got := mustQuery(t, reader, "SELECT count(*) FROM again"); got != fmt.Sprint(rows) {
+				t.Errorf("the next transaction sees %s rows of the new table, want %d", got, rows)
 			}
 			if got := mustQuery(t, reader, "PRAGMA integrity_check"); got != "ok" {
 				t.Error(got)

@@ -18,6 +18,7 @@ var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0
 // TestPromise5_Kill kills writing processes at random moments, while storage
 // fails now and then.
 func TestPromise5_Kill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	killtest.Run(t, dir, cmp.Or(*kills, testscale.Repeats(120)), func(t *testing.T) string {
 		path := filepath.Join(t.TempDir(), "restored.db")

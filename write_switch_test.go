@@ -19,6 +19,7 @@ import (
 // Write mode is turned off and on while the end of a sync still waits for
 // hydration. The next commits are in another buffer, and are synced from there.
 func TestPromise4_SwitchWhileSyncEnds(t *testing.T) {
+	t.Parallel()
 	client := faulty()
 	var stuck atomic.Bool
 	disk := make(chan struct{})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/replicatest"
 )
@@ -298,6 +299,7 @@ func RunWrongAnswers(t *testing.T, at AnswerTest) {
 // not make a client believe that a file is missing, exists already or ends
 // earlier.
 func RunWrongRefusals(t *testing.T, at AnswerTest) {
+	testscale.NeedsNoRace(t, "RunWrongAnswers makes the same calls")
 	var pages []WrongAnswer
 	for _, a := range WrongAnswers() {
 		if strings.HasPrefix(a.Header["Content-Type"], "text/html") && a.Header["Content-Range"] == "" {
@@ -342,6 +344,7 @@ const sockets = 16 << 20
 // RunEndlessAnswers checks that answers without an end, with any status, cost a
 // client at most limit bytes of network traffic and of memory.
 func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
+	testscale.NeedsNoRace(t, "RunWrongAnswers makes the same calls")
 	bodies := []WrongAnswer{{Name: "endless white space", Body: " "}, {Name: "endless text", Body: "<Message>endless"}}
 	var e endless
 	statuses := func(r *http.Request) []int {

@@ -39,16 +39,24 @@ type Store struct {
 
 // Run has SQLite query, follow and travel on a replica in a store, over a direct
 // connection and over connections that are slow, narrow, cut up, broken and
-// down.
+// down. Most of the time, these tests wait for a connection, so they run in
+// parallel.
 func Run(t *testing.T, store Store) {
-	t.Run("direct", func(t *testing.T) {
-		client := store.NewReplica(t)
-		run(t, client(nil), client(nil), &litestream.Options{})
+	// Each VFS is registered before a test uses one. The test that waits longest is
+	// the first.
+	client, proxy := store.NewReplica(t), storetest.NewProxy(t, store.Addr)
+	writer := client(nil)
+	vfsName := register(t, client(proxy.Transport()), &litestream.Options{ReadTimeout: 3 * time.Second, CacheSize: -1, ReadAheadSize: -1})
+	t.Run("down", func(t *testing.T) {
+		t.Parallel()
+		runDown(t, writer, proxy, vfsName)
 	})
+
 	for _, tt := range []struct {
 		name   string
 		toxics []storetest.Toxic
 	}{
+		{"direct", nil},
 		{"latency", []storetest.Toxic{{Type: "latency", Attributes: map[string]any{"latency": 20, "jitter": 5}}}},
 		{"bandwidth", []storetest.Toxic{
 			{Type: "bandwidth", Attributes: map[string]any{"rate": 512}}, // KB/s
@@ -58,23 +66,29 @@ func Run(t *testing.T, store Store) {
 		{"resets", []storetest.Toxic{{Type: "reset_peer", Toxicity: 0.4, Attributes: map[string]any{"timeout": 30}}}},                        // ms
 		{"cut bodies", []storetest.Toxic{{Type: "limit_data", Attributes: map[string]any{"bytes": 150_000}}}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			client := store.NewReplica(t)
+		client := store.NewReplica(t)
+		var transport http.RoundTripper
+		opts := &litestream.Options{}
+		if tt.toxics != nil {
 			proxy := storetest.NewProxy(t, store.Addr)
 			for _, toxic := range tt.toxics {
 				proxy.Add(toxic)
 			}
-			run(t, client(nil), client(proxy.Transport()), &litestream.Options{ReadTimeout: time.Minute, OpenTimeout: time.Minute})
+			transport = proxy.Transport()
+			opts.ReadTimeout, opts.OpenTimeout = time.Minute, time.Minute
+		}
+		writer, vfsName := client(nil), register(t, client(transport), opts)
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			run(t, writer, vfsName)
 		})
 	}
-	t.Run("down", func(t *testing.T) { runDown(t, store) })
 }
 
-// run writes a replica with one client, and makes SQLite read it through the
-// other.
-func run(t *testing.T, writer, reader replica.Client, opts *litestream.Options) {
+// run writes a replica with a client, and makes SQLite read it through a VFS.
+func run(t *testing.T, writer replica.Client, vfsName string) {
 	p := newPrimary(t, writer)
-	conn := open(t, reader, opts)
+	conn := open(t, vfsName)
 
 	const all = "SELECT count(*), sum(n), sum(length(b)) FROM t"
 	want := func(query, want string) {
@@ -142,12 +156,11 @@ func newPrimary(t *testing.T, client replica.Client) *ltxtest.Primary {
 	return p
 }
 
-// runDown makes the store unreachable for an open database.
-func runDown(t *testing.T, store Store) {
-	client := store.NewReplica(t)
-	p := newPrimary(t, client(nil))
-	proxy := storetest.NewProxy(t, store.Addr)
-	conn := open(t, client(proxy.Transport()), &litestream.Options{ReadTimeout: 3 * time.Second, CacheSize: -1, ReadAheadSize: -1})
+// runDown writes a replica with a client, and makes the store unreachable for a
+// database that is open through a VFS and a proxy.
+func runDown(t *testing.T, writer replica.Client, proxy *storetest.Proxy, vfsName string) {
+	p := newPrimary(t, writer)
+	conn := open(t, vfsName)
 	mustQuery(t, conn, "SELECT n FROM t WHERE id = 5")
 
 	start := time.Now()
@@ -217,30 +230,35 @@ func within(t testing.TB, what string, cond func() bool) {
 // vfsNames counts the registered VFSes, which SQLite keeps for ever.
 var vfsNames atomic.Int64
 
-// open opens a database through a VFS of its own. Both are closed when the test
-// ends.
-func open(t testing.TB, client replica.Client, opts *litestream.Options) *sql.Conn {
+// register registers a VFS until the test ends. psanford/sqlite3vfs keeps its
+// VFSes in a map without a lock, so none may be registered while another is in
+// use.
+func register(t testing.TB, client replica.Client, opts *litestream.Options) (vfsName string) {
 	t.Helper()
-	if opts.Logger == nil {
-		opts.Logger = testlog.New(t, nil)
-	}
-	if opts.PollInterval == 0 {
-		opts.PollInterval = 100 * time.Millisecond
-	}
+	opts.Logger = testlog.New(t, nil)
+	opts.PollInterval = 100 * time.Millisecond
 	vfs := litestream.NewVFS(client, opts)
-	name := fmt.Sprintf("storetest-%d", vfsNames.Add(1))
-	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+	vfsName = fmt.Sprintf("storetest-%d", vfsNames.Add(1))
+	if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+name)
+	t.Cleanup(func() {
+		if err := vfs.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return vfsName
+}
+
+// open opens a database through a registered VFS until the test ends.
+func open(t testing.TB, vfsName string) *sql.Conn {
+	t.Helper()
+	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+vfsName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := vfs.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

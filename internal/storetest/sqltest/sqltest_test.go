@@ -12,5 +12,5 @@ import (
 // The suite passes with a store that never fails.
 func TestRun_Memory(t *testing.T) {
 	client := memory.NewReplicaClient()
-	run(t, client, client, &litestream.Options{})
+	run(t, client, register(t, client, &litestream.Options{}))
 }
