@@ -344,7 +344,6 @@ const sockets = 16 << 20
 // RunEndlessAnswers checks that answers without an end, with any status, cost a
 // client at most limit bytes of network traffic and of memory.
 func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
-	testscale.NeedsNoRace(t, "RunWrongAnswers makes the same calls")
 	bodies := []WrongAnswer{{Name: "endless white space", Body: " "}, {Name: "endless text", Body: "<Message>endless"}}
 	var e endless
 	statuses := func(r *http.Request) []int {
