@@ -20,10 +20,11 @@ import (
 // litestream_hydration_progress(), litestream_hydration_status(),
 // litestream_hydration_file(), litestream_sync() and litestream_write_enabled(),
 // which return the same as the PRAGMAs of these names. litestream_set_time(x)
-// takes the same times as the PRAGMA litestream_time. All of them concern the
+// takes the same times as the PRAGMA litestream_time, and litestream_wait(txid,
+// seconds) waits as the PRAGMA litestream_wait does. All of them concern the
 // connection's main database. Unlike errors of a PRAGMA, their errors have a text.
 //
-// litestream_sync() and litestream_set_time(x) cannot be called from views,
+// litestream_sync(), litestream_wait() and litestream_set_time(x) cannot be called from views,
 // triggers and other parts of a schema.
 //
 // RegisterFunctions is meant for the ConnectHook of a sqlite3.SQLiteDriver, for
@@ -90,6 +91,25 @@ func registerSetters(conn *sqlite3.SQLiteConn) error {
 	})
 	if err != nil {
 		return fmt.Errorf("register litestream_set_time: %w", err)
+	}
+	for _, nargs := range []int{1, 2} {
+		err := sqlfunc.RegisterDirectOnly(conn, "litestream_wait", nargs, func(args []*string) (*string, error) {
+			var words []string
+			for _, arg := range args {
+				if arg == nil {
+					return nil, nil // NULL of NULL
+				}
+				words = append(words, *arg)
+			}
+			if err := execPragma(conn, "litestream_wait", strings.Join(words, " ")); err != nil {
+				return nil, err
+			}
+			s, err := queryPragma(conn, "litestream_wait")
+			return &s, err
+		})
+		if err != nil {
+			return fmt.Errorf("register litestream_wait: %w", err)
+		}
 	}
 	return nil
 }

@@ -227,7 +227,7 @@ func TestFunctions_DirectOnly(t *testing.T) {
 	if psanford {
 		setters = ""
 	}
-	if want := "litestream_history 0, litestream_hydration_file 0, litestream_hydration_progress 0, litestream_hydration_status 0, litestream_lag 0, litestream_set_time 1" + setters + ", litestream_status 0, litestream_sync 1, litestream_time 0, litestream_txid 0, litestream_write_enabled 0"; flags != want {
+	if want := "litestream_history 0, litestream_hydration_file 0, litestream_hydration_progress 0, litestream_hydration_status 0, litestream_lag 0, litestream_set_time 1" + setters + ", litestream_status 0, litestream_sync 1, litestream_time 0, litestream_txid 0, litestream_wait 1, litestream_wait 1, litestream_write_enabled 0"; flags != want {
 		t.Errorf("directonly: %s, want %s", flags, want)
 	}
 }

@@ -25,6 +25,8 @@ static const function functions[] = {
   {"litestream_hydration_file", 0, 0, SQLITE_TEXT, 0},
   {"litestream_write_enabled", 0, 0, SQLITE_INTEGER, 0},
   {"litestream_sync", 0, 0, SQLITE_TEXT, 1},
+  {"litestream_wait", 0, 1, SQLITE_TEXT, 1},
+  {"litestream_wait", 0, 2, SQLITE_TEXT, 1},
   {"litestream_set_time", "litestream_time", 1, SQLITE_TEXT, 1},
   {"litestream_set_txid", "litestream_txid", 1, SQLITE_TEXT, 1},
   {"litestream_set_write_enabled", "litestream_write_enabled", 1, SQLITE_INTEGER, 1},
@@ -64,9 +66,19 @@ static void call(sqlite3_context *c, int n, sqlite3_value **args) {
   const function *f = sqlite3_user_data(c);
   const char *pragma = f->pragma ? f->pragma : f->name;
   ls_request set = {pragma, 0, 0, 0}, get = {pragma, 0, 0, 0};
-  if (n == 1) {
+  char *both = 0;
+  if (n >= 1) {
     set.value = (const char*)sqlite3_value_text(args[0]);
     if (!set.value) return;  // NULL of NULL
+  }
+  if (n == 2) {
+    const char *limit = (const char*)sqlite3_value_text(args[1]);
+    if (!limit) return;
+    set.value = both = sqlite3_mprintf("%s %s", set.value, limit);
+    if (!both) {
+      sqlite3_result_error_nomem(c);
+      return;
+    }
   }
   if ((n == 0 || ask(c, &set)) && ask(c, &get) && get.result) {
     switch (f->type) {
@@ -80,6 +92,7 @@ static void call(sqlite3_context *c, int n, sqlite3_value **args) {
       sqlite3_result_text(c, get.result, -1, SQLITE_TRANSIENT);
     }
   }
+  sqlite3_free(both);
   free(set.result);
   free(set.error);
   free(get.result);

@@ -21,7 +21,7 @@ var getters = map[string]string{
 }
 
 // setters are the SQL functions with an argument.
-var setters = []string{"litestream_set_time", "litestream_set_txid", "litestream_set_write_enabled"}
+var setters = []string{"litestream_set_time", "litestream_set_txid", "litestream_set_write_enabled", "litestream_wait"}
 
 // has reports whether the binding has a function. If it lacks one, the log of the
 // test says why.
@@ -86,6 +86,11 @@ var functionCases = []testCase{
 		}
 		c.want("SELECT litestream_set_time('latest')", s.times[3])
 		s.wantAt(c, "main", 3)
+		if e.has("litestream_wait") {
+			c.want("SELECT litestream_wait('"+s.txids[3]+"')", s.txids[3])
+			c.want("SELECT litestream_wait('"+s.txids[1]+"', 0.5)", s.txids[3])
+			c.want("SELECT litestream_wait(NULL), litestream_wait(NULL, 1), litestream_wait('"+s.txids[3]+"', NULL)", "NULL|NULL|NULL")
+		}
 		if e.has("litestream_set_write_enabled") {
 			c.want("SELECT litestream_set_write_enabled(1)", "1")
 			c.run("INSERT INTO t (v) VALUES (100)")
@@ -115,6 +120,11 @@ var functionCases = []testCase{
 		if e.has("litestream_set_txid") {
 			fails("transaction not available", "litestream_set_txid('00000000000000ff')")
 			fails("nonsense", "litestream_set_txid('nonsense')")
+		}
+		if e.has("litestream_wait") {
+			fails("the newest is "+s.txids[1], "litestream_wait('00000000000000ff', 0)")
+			fails("limit", "litestream_wait('00000000000000ff', 'soon')")
+			fails("no transaction id", "litestream_wait('nonsense')")
 		}
 		if e.has("litestream_set_write_enabled") {
 			fails("maybe", "litestream_set_write_enabled('maybe')")
