@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -67,7 +66,7 @@ func BenchmarkWarmPointQuery(b *testing.B) {
 
 func benchStmt(b *testing.B, dsn string) *sql.Stmt {
 	b.Helper()
-	db, err := sql.Open("sqlite3", dsn)
+	db, err := sqlitetest.Open(dsn)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,7 +84,7 @@ func benchStmt(b *testing.B, dsn string) *sql.Stmt {
 func benchDatabase(b *testing.B, pages int) (path string, store *memory.ReplicaClient, rows int) {
 	b.Helper()
 	path = filepath.Join(b.TempDir(), "plain.db")
-	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=OFF&_synchronous=OFF")
+	db, err := sqlitetest.Open("file:" + path + "?_journal_mode=OFF&_synchronous=OFF")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -16,6 +14,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 )
@@ -135,7 +134,7 @@ func TestDatabases_OpenAndClose(t *testing.T) {
 // pool.
 func closeConn(t testing.TB, conn interface{ Raw(func(any) error) error }) {
 	t.Helper()
-	if err := conn.Raw(closeRaw); err != nil {
+	if err := conn.Raw(sqlitetest.Close); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -18,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -78,7 +77,7 @@ func simulate(t *testing.T, opts litestream.Options, do func(t *testing.T, s *fa
 		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth})
 		opts.PollInterval = -1
 		vfsName, vfs := newVFS(t, client, &opts)
-		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +170,7 @@ func TestFast_ShareOfDownload(t *testing.T) {
 		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth / 8})
 		vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
 		defer vfs.Close(context.Background())
-		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -326,7 +325,7 @@ func TestFast_FailingRequests(t *testing.T) {
 		client := &flakyClient{ReplicaClient: decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth})}
 		vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
 		defer vfs.Close(context.Background())
-		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

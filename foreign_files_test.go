@@ -1,9 +1,6 @@
-//go:build cgo
-
 package litestream_test
 
 import (
-	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +10,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
 
 // foreignKinds are files and folders of others that may exist at a path given
@@ -83,7 +81,7 @@ func TestAttach_ForeignFiles(t *testing.T) {
 				before := describeDir(t, dir)
 				var log testlog.Buffer
 				vfsName, vfs := newVFSOnly(t, nil, &litestream.Options{Logger: testlog.New(t, &log)})
-				db, err := sql.Open("sqlite3-litestream", ":memory:")
+				db, err := vfstest.Open(":memory:")
 				if err != nil {
 					t.Fatal(err)
 				}

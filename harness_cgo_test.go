@@ -3,15 +3,13 @@
 package litestream_test
 
 import (
-	"database/sql"
-	"errors"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"testing"
 
 	"github.com/ltxvfs/litestream"
-	"github.com/mattn/go-sqlite3"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/psanford/sqlite3vfs"
 )
 
@@ -40,17 +38,28 @@ func (s *slot) Access(name string, flags sqlite3vfs.AccessFlag) (bool, error) {
 
 func (s *slot) FullPathname(name string) string { return s.vfs.Load().FullPathname(name) }
 
-// psanford is set if LITESTREAM_TEST_BINDING=psanford asks for the tests to run over
-// psanford/sqlite3vfs. Without it they run over litestream.RegisterVFS.
-var psanford = os.Getenv("LITESTREAM_TEST_BINDING") == "psanford"
+// psanford is set if the tests run over psanford/sqlite3vfs. Without it they run over
+// litestream.RegisterVFS.
+var psanford = vfstest.Psanford
 
-// registerDriver makes the slots known to SQLite, and registers the driver that
-// tests use. It is called once, before any test runs.
+// These are differences between the drivers.
+const (
+	emptyValues   = true   // a PRAGMA with an empty value differs from one without a value
+	systemVFS     = "unix" // name of SQLite's VFS for files of the operating system
+	fullText      = "fts4"
+	fullTextNear  = "SELECT title FROM text WHERE text MATCH 'body NEAR says' ORDER BY rowid LIMIT 9"
+	fullTextPiece = "SELECT title, snippet(text) FROM text WHERE text MATCH '11' ORDER BY rowid"
+)
+
+// withoutTempFolder leaves SQLite no folder for temporary files until the function
+// restore is called. The result is false if that is not possible.
+func withoutTempFolder(_ testing.TB, missing string) (restore func(), ok bool) {
+	return litestream.TempFolders(missing), psanford
+}
+
+// registerDriver makes the slots known to SQLite. It is called once, before any
+// test runs.
 func registerDriver() {
-	driver := &sqlite3.SQLiteDriver{}
-	if psanford {
-		driver.ConnectHook = litestream.RegisterFunctions
-	}
 	for i := range slots {
 		var err error
 		if psanford {
@@ -62,7 +71,6 @@ func registerDriver() {
 			panic(err)
 		}
 	}
-	sql.Register("sqlite3-litestream", driver)
 }
 
 // setSlot puts a VFS into a slot.
@@ -72,26 +80,4 @@ func setSlot(name string, vfs *litestream.VFS) {
 		panic(err)
 	}
 	slots[i].vfs.Store(vfs)
-}
-
-// extendedCode returns the extended result code of an error of SQLite. The result
-// is false for other errors.
-func extendedCode(err error) (litestream.Code, bool) {
-	var e sqlite3.Error
-	ok := errors.As(err, &e)
-	return litestream.Code(e.ExtendedCode), ok
-}
-
-// closeRaw closes a connection of the driver.
-func closeRaw(conn any) error { return conn.(*sqlite3.SQLiteConn).Close() }
-
-// backupRaw copies the main database of one connection of the driver to that of
-// another by SQLite's backup interface.
-func backupRaw(to, from any) error {
-	b, err := to.(*sqlite3.SQLiteConn).Backup("main", from.(*sqlite3.SQLiteConn), "main")
-	if err != nil {
-		return err
-	}
-	_, err = b.Step(-1)
-	return errors.Join(err, b.Finish())
 }

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -20,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/killtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/memory"
 	"go.uber.org/goleak"
 )
@@ -101,7 +100,7 @@ func newVFS(t testing.TB, client litestream.ReplicaClient, opts *litestream.Opti
 // in the URI.
 func openDB(t testing.TB, vfsName, name string, params ...string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite3-litestream", dsn(vfsName, name, params...))
+	db, err := vfstest.Open(dsn(vfsName, name, params...))
 	if err != nil {
 		t.Fatal(err)
 	}

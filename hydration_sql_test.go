@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -21,6 +19,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
 
 // TestHydration_SQL observes a hydration by PRAGMAs, functions, Stats, the log
@@ -106,7 +105,7 @@ func TestHydration_Off(t *testing.T) {
 		}
 	}
 	for _, param := range []string{"hydration_enabled=perhaps", "hydration_concurrency=0", "hydration_concurrency=many", "hydration_rate_limit=fast"} {
-		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "app.db", param))
+		db, err := vfstest.Open(dsn(vfsName, "app.db", param))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +134,7 @@ func TestHydration_ShareOfDownload(t *testing.T) {
 			}
 		}})
 		defer vfs.Close(context.Background())
-		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

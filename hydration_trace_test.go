@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -15,6 +13,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
 
 // TestTraces_Hydration compares the requests of a hydration, of the polls after
@@ -38,7 +37,7 @@ func TestTraces_Hydration(t *testing.T) {
 			// arrive does not matter.
 			vfsName, vfs := newVFS(t, trace, &litestream.Options{HydrationEnabled: true, HydrationPath: path, HydrationConcurrency: 64})
 			defer vfs.Close(context.Background())
-			db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "app.db"))
+			db, err := vfstest.Open(dsn(vfsName, "app.db"))
 			if err != nil {
 				t.Fatal(err)
 			}

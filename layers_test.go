@@ -57,8 +57,9 @@ var layers = []layer{
 	{packages: []string{"replicatest"}, may: contract},
 
 	// These are parts of programs, and tests that run the whole library.
-	{packages: []string{"internal/extension", "internal/killtest"}, may: []string{".", "replica", "file", "internal/..."}},
-	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "replicatest", "internal/..."}},
+	{packages: []string{"internal/extension"}, may: []string{".", "replica", "file", "internal/..."}},
+	{packages: []string{"internal/killtest", "internal/vfstest"}, may: []string{".", "replica", "file", "ncruces", "internal/..."}},
+	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "ncruces", "replicatest", "internal/..."}},
 	// These are tests of stores, which use the conformance suite to write
 	// files.
 	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest", "internal/testscale"}, contract...)},
@@ -70,6 +71,7 @@ var layers = []layer{
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/mainfile", "internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
+	{packages: []string{"internal/ltxtest"}, may: []string{"internal/sqlitetest"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
 
 	// These are the parts of the engine. They import neither the root nor a
@@ -98,7 +100,8 @@ var layers = []layer{
 // matches them.
 var highInternal = []string{
 	"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
-	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/testlog", "internal/testscale", "internal/view/viewtest",
+	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
+	"internal/vfstest", "internal/view/viewtest",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below
@@ -110,14 +113,14 @@ var drivers = []string{"github.com/mattn/go-sqlite3", "github.com/psanford/sqlit
 var adapters = []string{
 	// These belong to the library.
 	"driver_*.go",
+	"ncruces/*.go",
 	"internal/osvfs/*.go",
 	"internal/sharedcache/*.go",
 	"internal/sqlfunc/*.go",
 
 	// These are helpers of tests.
-	"internal/killtest/*.go",
-	"internal/ltxtest/*.go",
-	"internal/storetest/sqltest/*.go",
+	"internal/sqlitetest/*.go",
+	"internal/vfstest/*.go",
 
 	// These are programs.
 	"examples/*/*.go",
@@ -219,10 +222,12 @@ func checkDrivers(files imports, drivers, adapters []string) (wrong []string) {
 }
 
 // listImports adds the imports of this module's packages to g, for the given
-// build tags and without those of tests.
-func listImports(t *testing.T, g imports, tags string) {
+// value of CGO_ENABLED and build tags, and without those of tests.
+func listImports(t *testing.T, g imports, cgo, tags string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-json=ImportPath,Imports", "./...").Output()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-json=ImportPath,Imports", "./...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -296,8 +301,9 @@ func parseImports(t *testing.T) imports {
 // driver of SQLite.
 func TestLayers(t *testing.T) {
 	g := imports{}
-	listImports(t, g, "")
-	listImports(t, g, "SQLITE3VFS_LOADABLE_EXT")
+	listImports(t, g, "1", "")
+	listImports(t, g, "1", "SQLITE3VFS_LOADABLE_EXT")
+	listImports(t, g, "0", "")
 	for _, wrong := range checkLayers(g, layers, highInternal) {
 		t.Error(wrong)
 	}
@@ -316,7 +322,8 @@ func TestLayers_Rules(t *testing.T) {
 		"internal/pages":   {"internal/remote", "internal/btree", "internal/task"},
 		"internal/hydrate": {"internal/pages", "internal/pagefile"}, "internal/write": {"internal/pages", "internal/pagefile", "internal/tempfile"},
 		"internal/compact":  {"internal/remote", "internal/task"},
-		"internal/killtest": {"."}, "internal/extension": {"."}, "internal/ltxtest": {"github.com/mattn/go-sqlite3"},
+		"internal/killtest": {".", "internal/vfstest"}, "internal/extension": {"."}, "internal/ltxtest": {"internal/sqlitetest"},
+		"internal/sqlitetest": {"github.com/mattn/go-sqlite3"}, "internal/vfstest": {".", "ncruces"}, "ncruces": {"."},
 		"internal/storetest": {"replicatest"}, "internal/storetest/sqltest": {".", "internal/storetest"},
 		"replica": {"internal/clientio"}, "file": {"replica"}, "memory": {"internal/clientio"}, "s3": {"replica", "internal/bytesize"},
 		"decorate": {"replica"}, "replicatest": {"replica"},

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -13,6 +11,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 )
 
@@ -269,14 +268,18 @@ func TestLocal_Errors(t *testing.T) {
 	mustExec(t, conn, "DETACH l")
 
 	// sqlite3vfs has no shared memory, so WAL mode is refused.
+	want := map[bool]string{false: "wal", true: "delete"}[psanford]
+	mustExec(t, conn, "ATTACH '"+path+"' AS l")
+	if got := mustQuery(t, conn, "PRAGMA l.journal_mode = wal"); got != want {
+		t.Errorf("journal mode of a local file: %s", got)
+	}
+	mustExec(t, conn, "DETACH l")
+	mustExec(t, wal, "PRAGMA journal_mode = wal; INSERT INTO l VALUES (1)")
 	if psanford {
-		mustExec(t, conn, "ATTACH '"+path+"' AS l")
-		if got := mustQuery(t, conn, "PRAGMA l.journal_mode = wal"); got != "delete" {
-			t.Errorf("journal mode of a local file: %s", got)
-		}
-		mustExec(t, conn, "DETACH l")
-		mustExec(t, wal, "PRAGMA journal_mode = wal; INSERT INTO l VALUES (1)")
 		wantCode(t, conn, "ATTACH '"+path+"' AS l", litestream.CodeCantOpen)
+	} else {
+		mustExec(t, conn, "ATTACH '"+path+"' AS l")
+		wantSQL(t, conn, "SELECT x FROM l", "1")
 	}
 
 	if got := mustQuery(t, conn, "SELECT count(*) FROM t"); got != "3" {
@@ -332,7 +335,7 @@ func TestLocal_BesideReplicaURL(t *testing.T) {
 	conn := openConn(t, vfsName, "app.db", "replica_url=file://"+dir)
 	target := filepath.Join(t.TempDir(), "copy.db")
 	mustExec(t, conn, "VACUUM INTO '"+target+"'")
-	plain, err := sql.Open("sqlite3", target)
+	plain, err := sqlitetest.Open(target)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,8 @@
-//go:build cgo
-
 package litestream
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -16,7 +13,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/hydrate"
-	"github.com/mattn/go-sqlite3"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 )
 
 // cksum computes the checksum of cksumvfs over all but the last 8 bytes, as its
@@ -35,7 +32,7 @@ func cksum(page []byte) []byte {
 func reservedImage(t *testing.T, pageSize, reserved int) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "plain.db")
-	db, err := sql.Open("sqlite3", path)
+	db, err := sqlitetest.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +42,7 @@ func reservedImage(t *testing.T, pageSize, reserved int) []byte {
 		t.Fatal(err)
 	}
 	err = conn.Raw(func(c any) error {
-		const reserveBytes = 38 // SQLITE_FCNTL_RESERVE_BYTES
-		return c.(*sqlite3.SQLiteConn).SetFileControlInt("main", reserveBytes, reserved)
+		return sqlitetest.ReserveBytes(c, reserved)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -19,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/superfly/ltx"
@@ -306,7 +305,7 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 					f := files[rng.IntN(len(files))]
 					broken.flip(f, rng.Int64N(f.Size), byte(1+rng.IntN(255)))
 					got, err := func() (string, error) {
-						db, err := sql.Open("sqlite3", dsn(vfsName, "app.db"))
+						db, err := sqlitetest.Open(dsn(vfsName, "app.db"))
 						if err != nil {
 							t.Fatal(err)
 						}

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -18,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 )
@@ -103,7 +102,7 @@ func TestRead_Permanent(t *testing.T) {
 		remove := fault.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Skip: 10, Err: fmt.Errorf("403: %w", fs.ErrPermission)})
 		before := fault.Faults()
 		err := wantCode(t, conn, scanBig, litestream.CodeIOErr)
-		if code, _ := extendedCode(err); code != litestream.CodeRead {
+		if code, _ := sqlitetest.ExtendedCode(err); code != int(litestream.CodeRead) {
 			t.Errorf("extended code %d", code)
 		}
 		if n := fault.Faults() - before; n != 1 {
@@ -192,7 +191,7 @@ func TestRead_Corrupt(t *testing.T) {
 			}
 			put(bad)
 			err = wantCode(t, conn, scanBig, litestream.CodeCorrupt)
-			if err != nil && err.Error() != "database disk image is malformed" {
+			if err != nil && sqlitetest.Text(err) != "database disk image is malformed" {
 				t.Errorf("error is %v", err)
 			}
 			wantFailure(t, conn, log, "page 40", "0/0000000000000003-0000000000000003.ltx", litestream.ErrCorrupt.Error())

@@ -1,5 +1,7 @@
 //go:build cgo
 
+// ncruces/go-sqlite3 is built without the shared cache.
+
 package litestream_test
 
 import (

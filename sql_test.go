@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -14,6 +12,8 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
 
 // plainFile writes a database image to a file.
@@ -29,7 +29,7 @@ func plainFile(t testing.TB, image []byte) (path string) {
 // plainConn opens a database file through SQLite's own VFS.
 func plainConn(t testing.TB, path string, params ...string) *sql.Conn {
 	t.Helper()
-	db, err := sql.Open("sqlite3-litestream", "file:"+path+"?"+strings.Join(append(params, "_sync=off"), "&"))
+	db, err := vfstest.Open("file:" + path + "?" + strings.Join(append(params, "_sync=off"), "&"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,11 +45,11 @@ func plainConn(t testing.TB, path string, params ...string) *sql.Conn {
 // sqliteCode returns the primary result code of an error, CodeOK for none.
 func sqliteCode(t testing.TB, err error) litestream.Code {
 	t.Helper()
-	code, ok := extendedCode(err)
+	code, ok := sqlitetest.ExtendedCode(err)
 	if err != nil && !ok {
 		t.Errorf("no error of SQLite's: %v", err)
 	}
-	return code & 0xff
+	return litestream.Code(code & 0xff)
 }
 
 // wantCode runs a statement that must fail with the given code.
@@ -68,7 +68,7 @@ func wantCode(t testing.TB, q querier, query string, want litestream.Code) error
 func result(q querier, query string) string {
 	s, err := queryText(q, query)
 	if err != nil {
-		return "error: " + err.Error()
+		return "error: " + sqlitetest.Text(err)
 	}
 	return s
 }
@@ -79,7 +79,7 @@ CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT UNIQUE, price REAL, data BL
 CREATE TABLE tag (item INT REFERENCES item, tag TEXT, PRIMARY KEY (item, tag)) WITHOUT ROWID;
 CREATE INDEX item_price ON item (price DESC) WHERE price > 10;
 CREATE VIEW dear AS SELECT * FROM item WHERE price > 90;
-CREATE VIRTUAL TABLE text USING fts4 (title, body);
+CREATE VIRTUAL TABLE text USING ` + fullText + ` (title, body);
 CREATE VIRTUAL TABLE box USING rtree (id, x0, x1, y0, y1);
 CREATE TRIGGER tagged AFTER INSERT ON item BEGIN INSERT INTO tag VALUES (new.id, 'new'); END;
 `
@@ -122,8 +122,7 @@ func TestSQL_SameAsPlain(t *testing.T) {
 		"SELECT count(*), sum(length(data)) FROM item", "SELECT * FROM dear ORDER BY name",
 		"SELECT name FROM item INDEXED BY item_price WHERE price > 50 ORDER BY price DESC",
 		"SELECT tag, count(*) FROM tag JOIN item ON item.id = tag.item GROUP BY tag",
-		"SELECT title FROM text WHERE text MATCH 'body NEAR says' ORDER BY rowid LIMIT 9",
-		"SELECT title, snippet(text) FROM text WHERE text MATCH '11' ORDER BY rowid",
+		fullTextNear, fullTextPiece,
 		"SELECT id FROM box WHERE x0 >= 3 AND x1 <= 6 AND y0 > 2 ORDER BY id",
 		"WITH RECURSIVE f (a, b) AS (SELECT 0, 1 UNION ALL SELECT b, a + b FROM f LIMIT 50) SELECT max(a) FROM f",
 		"SELECT name FROM item ORDER BY substr(name, -1), random() * 0, name",
@@ -139,7 +138,7 @@ func TestSQL_SameAsPlain(t *testing.T) {
 		"CREATE TABLE t (x)", "CREATE INDEX i ON item (data)", "DROP TABLE item", "ALTER TABLE item ADD COLUMN x",
 		"PRAGMA user_version = 8", "PRAGMA application_id = 8", "PRAGMA user_version", "VACUUM", "ANALYZE", "REINDEX",
 		"INSERT INTO text VALUES ('a', 'b')", "DELETE FROM box",
-		"CREATE VIRTUAL TABLE vt USING fts4 (x)", "PRAGMA incremental_vacuum",
+		"CREATE VIRTUAL TABLE vt USING " + fullText + " (x)", "PRAGMA incremental_vacuum",
 		"PRAGMA main.integrity_check",
 
 		// These transactions only read.
@@ -204,7 +203,7 @@ func TestSQL_WritesAreRefused(t *testing.T) {
 		conn := openConn(t, vfsName, "app.db", params...)
 		for _, query := range []string{"INSERT INTO t VALUES (1)", "CREATE TABLE u (x)", "PRAGMA user_version = 1", "VACUUM", "DROP TABLE t"} {
 			err := wantCode(t, conn, query, litestream.CodeReadOnly)
-			if err != nil && err.Error() != "attempt to write a readonly database" {
+			if err != nil && sqlitetest.Text(err) != "attempt to write a readonly database" {
 				t.Errorf("%v: %s: %v", params, query, err)
 			}
 		}
@@ -289,12 +288,13 @@ func TestSQL_Spills(t *testing.T) {
 		t.Errorf("integrity check of temp: %s", got)
 	}
 
-	if !psanford {
-		return // temporary files are SQLite's own
-	}
 	// The statements did spill: without a disk the same statement is an error,
 	// and the connection still works.
-	defer litestream.TempFolders(filepath.Join(dir, "missing"))()
+	restore, ok := withoutTempFolder(t, filepath.Join(dir, "missing"))
+	if !ok {
+		return // SQLite looks for the folder once
+	}
+	defer restore()
 	conn = openConn(t, vfsName, "app.db")
 	tune(conn)
 	wantCode(t, conn, sort, litestream.CodeIOErr)

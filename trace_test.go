@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -17,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata/traces")
@@ -39,7 +38,7 @@ func TestTraces(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				trace := decorate.NewTrace(decorate.NewLatency(file.NewReplicaClient(dirs.dir), decorate.Latency{PerRequest: latency}))
 				vfsName, vfs := newVFS(t, trace, nil)
-				db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "app.db"))
+				db, err := vfstest.Open(dsn(vfsName, "app.db"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -185,7 +184,7 @@ func TestTraces_Fast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		trace := decorate.NewTrace(decorate.NewLatency(inner, decorate.Latency{PerRequest: latency}))
 		vfsName, vfs := newVFS(t, trace, &litestream.Options{PollInterval: -1})
-		db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "fast.db"))
+		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,18 +1,18 @@
-//go:build cgo
-
 package litestream_test
 
 import (
 	"database/sql"
 	"path/filepath"
 	"testing"
+
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 )
 
 // TestWrite_BackupOfWAL copies a database in WAL mode onto a replica by
 // SQLite's backup interface. The copy has the same mode, and the connection
 // still works.
 func TestWrite_BackupOfWAL(t *testing.T) {
-	local, err := sql.Open("sqlite3", filepath.Join(t.TempDir(), "local.db"))
+	local, err := sqlitetest.Open(filepath.Join(t.TempDir(), "local.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestWrite_BackupOfWAL(t *testing.T) {
 func backup(t testing.TB, dst, src *sql.Conn) {
 	t.Helper()
 	err := dst.Raw(func(to any) error {
-		return src.Raw(func(from any) error { return backupRaw(to, from) })
+		return src.Raw(func(from any) error { return sqlitetest.Backup(to, from) })
 	})
 	if err != nil {
 		t.Fatalf("backup: %v", err)
@@ -55,7 +55,7 @@ func TestWrite_BackupOfWALExclusive(t *testing.T) {
 	dst := openConn(t, vfsName, "app.db", "_locking_mode=EXCLUSIVE")
 	mustExec(t, dst, "CREATE TABLE t (v)")
 	err := dst.Raw(func(to any) error {
-		return src.Raw(func(from any) error { return backupRaw(to, from) })
+		return src.Raw(func(from any) error { return sqlitetest.Backup(to, from) })
 	})
 	if err == nil {
 		t.Error("no error")

@@ -1,10 +1,7 @@
-//go:build cgo
-
 package litestream_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +17,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -135,7 +133,7 @@ func TestWrite_Attached(t *testing.T) {
 	// After a crash a local file, and a file of another VFS, would look for the
 	// super-journal in vain.
 	other := filepath.Join(t.TempDir(), "other.db")
-	mustExec(t, db, "ATTACH 'file:"+other+"?vfs=unix' AS d; CREATE TABLE d.t (v)")
+	mustExec(t, db, "ATTACH 'file:"+other+"?vfs="+systemVFS+"' AS d; CREATE TABLE d.t (v)")
 	for _, schema := range []string{"c", "d"} {
 		if _, err := db.ExecContext(t.Context(), "BEGIN; INSERT INTO main.t VALUES (5); INSERT INTO "+schema+".t VALUES (6); COMMIT"); err == nil {
 			t.Errorf("a transaction over a replica and the local file %s is committed", schema)
@@ -161,7 +159,7 @@ func TestWrite_Attached(t *testing.T) {
 func TestWrite_NoWAL(t *testing.T) {
 	vfsName, _ := newVFS(t, nil, writing())
 	name := "file:app.db?vfs=" + vfsName + "&replica_url=file://" + t.TempDir()
-	db, err := sql.Open("sqlite3", ":memory:")
+	db, err := sqlitetest.Open(":memory:")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +170,7 @@ func TestWrite_NoWAL(t *testing.T) {
 		t.Error("there is WAL mode")
 	}
 	mustExec(t, db, "INSERT INTO r.t VALUES (1)")
-	reader, err := sql.Open("sqlite3", name)
+	reader, err := sqlitetest.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,8 @@
-//go:build cgo
-
 package litestream_test
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/superfly/ltx"
 )
 
@@ -65,7 +63,7 @@ func TestWrite_LockPage(t *testing.T) {
 	readName, _ := newVFS(t, client, nil)
 	wantSQL(t, openDB(t, readName, "app.db"), query, want)
 	apply(t, client, image)
-	plain, err := sql.Open("sqlite3", image)
+	plain, err := sqlitetest.Open(image)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,7 @@
-//go:build cgo
-
 package litestream_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +18,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -265,7 +263,7 @@ func TestWrite_StorageDown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "buffer")
 	opts := writing(func(o *litestream.Options) { o.WriteBufferPath, o.CloseTimeout, o.WriteBufferMaxSize = path, 1, 64<<10 })
 	vfsName, vfs := newVFS(t, client, opts)
-	db, err := sql.Open("sqlite3-litestream", dsn(vfsName, "app.db", "_busy_timeout=1"))
+	db, err := vfstest.Open(dsn(vfsName, "app.db", "_busy_timeout=1"))
 	if err != nil {
 		t.Fatal(err)
 	}

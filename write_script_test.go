@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -17,8 +15,10 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/internal/testscale"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -81,7 +81,7 @@ type script struct {
 func runScript(t *testing.T, seed uint64) {
 	s := &script{t: t, rng: rand.New(rand.NewPCG(seed, 7)), show: *scriptSeed != 0, client: memory.NewReplicaClient()}
 	dir := t.TempDir()
-	db, err := sql.Open("sqlite3", filepath.Join(dir, "plain.db"))
+	db, err := sqlitetest.Open(filepath.Join(dir, "plain.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func (s *script) openAll() {
 	s.vfs = litestream.NewVFS(s.client, &s.opts)
 	setSlot(s.slot, s.vfs)
 	var err error
-	if s.db, err = sql.Open("sqlite3-litestream", dsn(s.slot, "app.db")); err != nil {
+	if s.db, err = vfstest.Open(dsn(s.slot, "app.db")); err != nil {
 		s.t.Fatal(err)
 	}
 	s.conns = nil
@@ -366,7 +366,7 @@ func (s *script) check() {
 func (s *script) checkRestored(dir string) {
 	path := filepath.Join(dir, "restored.db")
 	restore(s.t, s.client, path)
-	db, err := sql.Open("sqlite3", path)
+	db, err := sqlitetest.Open(path)
 	if err != nil {
 		s.t.Fatal(err)
 	}

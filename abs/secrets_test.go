@@ -1,11 +1,8 @@
-//go:build cgo
-
 package abs_test
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,12 +13,13 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
-	"github.com/psanford/sqlite3vfs"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -77,10 +75,10 @@ func TestSecrets(t *testing.T) {
 		opts := &litestream.Options{Logger: testlog.New(t, &log), OpenTimeout: time.Second, ReadTimeout: time.Second, PollInterval: 10 * time.Millisecond}
 		vfs := litestream.NewVFS(c, opts)
 		vfsName := fmt.Sprintf("abs-secrets-%d", vfsNames.Add(1))
-		if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {
+		if err := vfstest.Register(vfsName, vfs); err != nil {
 			t.Fatal(err)
 		}
-		db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+vfsName)
+		db, err := sqlitetest.Open("file:app.db?mode=ro&vfs=" + vfsName)
 		if err != nil {
 			t.Fatal(err)
 		}

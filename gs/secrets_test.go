@@ -1,11 +1,8 @@
-//go:build cgo
-
 package gs_test
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"io"
 	"log/slog"
 	"net/http"
@@ -18,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/psanford/sqlite3vfs"
-
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -71,10 +68,10 @@ func TestNoSecrets(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := sqlite3vfs.RegisterVFS("gs-secrets", vfs); err != nil {
+	if err := vfstest.Register("gs-secrets", vfs); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs=gs-secrets")
+	db, err := sqlitetest.Open("file:app.db?mode=ro&vfs=gs-secrets")
 	if err != nil {
 		t.Fatal(err)
 	}

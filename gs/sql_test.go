@@ -1,5 +1,3 @@
-//go:build cgo
-
 package gs_test
 
 import (

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package s3_test
 
 import (

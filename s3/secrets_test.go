@@ -1,5 +1,3 @@
-//go:build cgo
-
 package s3_test
 
 import (
@@ -10,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	_ "github.com/mattn/go-sqlite3"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"

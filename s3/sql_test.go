@@ -1,5 +1,3 @@
-//go:build cgo
-
 package s3_test
 
 import (
@@ -9,11 +7,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	_ "github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
-
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/storetest/sqltest"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -24,10 +21,10 @@ func openVFS(t testing.TB, client replica.Client, opts *litestream.Options) (*sq
 	t.Helper()
 	vfs := litestream.NewVFS(client, opts)
 	name := fmt.Sprintf("s3-test-%d", vfsNames.Add(1))
-	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+	if err := vfstest.Register(name, vfs); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+name)
+	db, err := sqlitetest.Open("file:app.db?mode=ro&vfs=" + name)
 	if err != nil {
 		t.Fatal(err)
 	}

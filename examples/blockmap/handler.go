@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/mattn/go-sqlite3"
 )
 
 // Limits of a request.
@@ -97,7 +95,6 @@ var errInvalid = errors.New("invalid request")
 // logged.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var tooLarge *http.MaxBytesError
-	var failed sqlite3.Error
 	code, text := http.StatusInternalServerError, "internal error"
 	switch {
 	case errors.As(err, &tooLarge):
@@ -108,7 +105,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		code, text = http.StatusNotFound, err.Error()
 	case r.Context().Err() != nil:
 		return // the client has gone
-	case errors.As(err, &failed) && (failed.Code == sqlite3.ErrBusy || failed.Code == sqlite3.ErrReadonly):
+	case isRefused(err):
 		// The write buffer is full, or another process writes to the replica.
 		code, text = http.StatusServiceUnavailable, "the database cannot be written to now"
 	}

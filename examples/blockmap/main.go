@@ -33,8 +33,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/psanford/sqlite3vfs"
-
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/file"
@@ -89,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	vfs := litestream.NewVFS(client, &litestream.Options{
 		WriteEnabled: true, WriteBufferPath: *buffer, WriteSyncInterval: *interval, CloseTimeout: endTimeout, Logger: log,
 	})
-	if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {
+	if err := registerVFS(vfsName, vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
 	}
 	// The steps below continue after ctx is done, until the shutdown is

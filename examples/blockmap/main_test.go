@@ -20,8 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/psanford/sqlite3vfs"
-
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
 )
@@ -255,7 +253,7 @@ func checkReplica(t *testing.T, replica string, want map[string]fileInfo) {
 			t.Error(err)
 		}
 	}()
-	if err := sqlite3vfs.RegisterVFS("check", vfs); err != nil {
+	if err := registerVFS("check", vfs); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite3", "file:check.db?vfs=check&mode=ro")

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-
-	_ "github.com/mattn/go-sqlite3"
 )
 
 const schema = `

@@ -20,8 +20,6 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/ltxvfs/litestream"
@@ -79,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		},
 	})
 	name := fmt.Sprintf("hydrate-%p", vfs)
-	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+	if err := registerVFS(name, vfs); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, vfs.Close(ctx)) }()

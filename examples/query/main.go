@@ -20,16 +20,9 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
-	"github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
 )
 
 const defaultReplica = "testdata/replicas/sandwiches"
-
-func init() {
-	// SQLite does not return the error text of a PRAGMA. The SQL functions do.
-	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
-}
 
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
@@ -69,12 +62,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	vfs.PollInterval = -1 // a single query does not need polling
 	// Only the log says why a database could not be opened.
 	vfs.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if err := sqlite3vfs.RegisterVFS("litestream", vfs); err != nil {
+	if err := registerVFS("litestream", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
 	}
 	defer func() { err = errors.Join(err, vfs.Close(ctx)) }()
 
-	db, err := sql.Open("sqlite3-litestream", "file:"+url.PathEscape(*name)+"?vfs=litestream")
+	db, err := sql.Open(driverName, "file:"+url.PathEscape(*name)+"?vfs=litestream")
 	if err != nil {
 		return err
 	}

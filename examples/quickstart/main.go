@@ -17,9 +17,6 @@ import (
 	"log/slog"
 	"os"
 
-	_ "github.com/mattn/go-sqlite3"
-	"github.com/psanford/sqlite3vfs"
-
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
 )
@@ -92,7 +89,7 @@ func run(ctx context.Context, stdout io.Writer) (err error) {
 func register(name, dir string, opts *litestream.Options) (*litestream.VFS, error) {
 	opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	vfs := litestream.NewVFS(file.NewReplicaClient(dir), opts)
-	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+	if err := registerVFS(name, vfs); err != nil {
 		return nil, fmt.Errorf("register vfs: %w", err)
 	}
 	return vfs, nil

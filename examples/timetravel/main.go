@@ -25,7 +25,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
-	"github.com/psanford/sqlite3vfs"
 )
 
 const defaultReplica = "testdata/replicas/sandwiches"
@@ -47,7 +46,7 @@ func run(ctx context.Context, w io.Writer, replica string, script bool) (err err
 	vfs := litestream.NewVFS(file.NewReplicaClient(replica), &litestream.Options{
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
-	if err := sqlite3vfs.RegisterVFS("litestream", vfs); err != nil {
+	if err := registerVFS("litestream", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
 	}
 	defer func() { err = errors.Join(err, vfs.Close(ctx)) }()

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
-	"github.com/psanford/sqlite3vfs"
 )
 
 const story = `
@@ -69,7 +68,7 @@ func TestRun_Repair(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := sqlite3vfs.RegisterVFS("litestream-check", vfs); err != nil {
+	if err := registerVFS("litestream-check", vfs); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite3", "file:ratings.db?vfs=litestream-check")

@@ -1,22 +1,21 @@
-//go:build cgo
-
 package btree
 
 import (
-	"database/sql"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 )
 
 // buildFrom builds a database with the given statements.
 func buildFrom(t *testing.T, pageSize, reserved int, statements ...string) *file {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
-	db, err := sql.Open("sqlite3", path)
+	db, err := sqlitetest.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package btree
 
 import (
@@ -13,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mattn/go-sqlite3"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 )
 
 // shape describes a database to build.
@@ -86,7 +84,7 @@ func (f *file) rowids(t testing.TB, table string) (ids []int64) {
 func build(t testing.TB, tc shape) *file {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
-	db, err := sql.Open("sqlite3", path)
+	db, err := sqlitetest.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,10 +196,7 @@ func reserve(t testing.TB, db *sql.DB, n int) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	const reserveBytes = 38 // SQLITE_FCNTL_RESERVE_BYTES
-	if err := conn.Raw(func(c any) error {
-		return c.(*sqlite3.SQLiteConn).SetFileControlInt("main", reserveBytes, n)
-	}); err != nil {
+	if err := conn.Raw(func(c any) error { return sqlitetest.ReserveBytes(c, n) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,5 +1,3 @@
-//go:build cgo
-
 // Package killtest kills processes that write to a database, again and again,
 // and checks that every acknowledged transaction is still there.
 //
@@ -24,11 +22,11 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver sqlite3
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
 
 const (
@@ -80,14 +78,10 @@ func child(text string, newClient func(string) (litestream.ReplicaClient, error)
 		HydrationEnabled: k.Seed%3 == 0,
 		Logger:           slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
-	register := litestream.RegisterVFS
-	if os.Getenv("LITESTREAM_TEST_BINDING") == "psanford" {
-		register = func(name string, vfs *litestream.VFS) error { return sqlite3vfs.RegisterVFS(name, vfs) }
-	}
-	if err := register("killtest", vfs); err != nil {
+	if err := vfstest.Register("killtest", vfs); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite3", "file:kill.db?vfs=killtest&_busy_timeout=30000&_txlock=immediate")
+	db, err := sqlitetest.Open("file:kill.db?vfs=killtest&_busy_timeout=30000&_txlock=immediate")
 	if err != nil {
 		return err
 	}
@@ -252,7 +246,7 @@ const endEvery = 10
 // checkRestored checks a restored database file.
 func (k *task) checkRestored(t *testing.T, path string) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", path)
+	db, err := sqlitetest.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,3 @@
-//go:build cgo
-
 package ltxio_test
 
 import (

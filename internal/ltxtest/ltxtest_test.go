@@ -1,11 +1,8 @@
-//go:build cgo
-
 package ltxtest
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +14,8 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 )
 
 // memStore stores files in memory.
@@ -286,7 +285,7 @@ func checkIntegrity(t *testing.T, image []byte) {
 	if err := os.WriteFile(path, image, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite3", path)
+	db, err := sqlitetest.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

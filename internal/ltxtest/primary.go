@@ -1,5 +1,3 @@
-//go:build cgo
-
 // Package ltxtest simulates a Litestream primary for tests.
 //
 // A Primary owns a plain SQLite database. It stores each transaction that runs
@@ -31,8 +29,9 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 )
 
 // SnapshotLevel is the level of snapshots.
@@ -128,7 +127,7 @@ func New(t testing.TB, store Store, opts Options) *Primary {
 }
 
 func (p *Primary) open() error {
-	db, err := sql.Open("sqlite3", p.path)
+	db, err := sqlitetest.Open(p.path)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}

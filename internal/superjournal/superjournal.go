@@ -25,8 +25,8 @@ type Set struct {
 	}
 }
 
-// NewSet returns an empty set, which logs errors to what log returns. The function isOpen reports whether a journal has
-// the name of one of a replica that is open.
+// NewSet returns an empty set, which logs errors to what log returns. The function
+// isOpen reports whether a journal has the name of one of a replica that is open.
 func NewSet(log func() *slog.Logger, isOpen func(journal string) bool) *Set {
 	s := &Set{log: log, isOpen: isOpen}
 	s.mu.names = make(map[string]bool)

@@ -1,8 +1,5 @@
-//go:build cgo
-
 // Package sqltest has SQLite work on a replica in an object store, through the
-// whole engine. It needs cgo, unlike package storetest, which tests a client
-// alone.
+// whole engine. Package storetest tests a client alone.
 package sqltest
 
 import (
@@ -15,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver sqlite3
-	"github.com/psanford/sqlite3vfs"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/storetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -230,16 +227,14 @@ func within(t testing.TB, what string, cond func() bool) {
 // vfsNames counts the registered VFSes, which SQLite keeps for ever.
 var vfsNames atomic.Int64
 
-// register registers a VFS until the test ends. psanford/sqlite3vfs keeps its
-// VFSes in a map without a lock, so none may be registered while another is in
-// use.
+// register registers a VFS, and closes it when the test ends.
 func register(t testing.TB, client replica.Client, opts *litestream.Options) (vfsName string) {
 	t.Helper()
 	opts.Logger = testlog.New(t, nil)
 	opts.PollInterval = 100 * time.Millisecond
 	vfs := litestream.NewVFS(client, opts)
 	vfsName = fmt.Sprintf("storetest-%d", vfsNames.Add(1))
-	if err := sqlite3vfs.RegisterVFS(vfsName, vfs); err != nil {
+	if err := vfstest.Register(vfsName, vfs); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -253,7 +248,7 @@ func register(t testing.TB, client replica.Client, opts *litestream.Options) (vf
 // open opens a database through a registered VFS until the test ends.
 func open(t testing.TB, vfsName string) *sql.Conn {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:app.db?mode=ro&vfs="+vfsName)
+	db, err := sqlitetest.Open("file:app.db?mode=ro&vfs=" + vfsName)
 	if err != nil {
 		t.Fatal(err)
 	}

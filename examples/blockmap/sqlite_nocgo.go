@@ -1,0 +1,21 @@
+//go:build !cgo
+
+package main
+
+import (
+	"errors"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/ncruces"
+	"github.com/ncruces/go-sqlite3"
+	_ "github.com/ncruces/go-sqlite3/driver" // the driver sqlite3
+)
+
+// registerVFS makes a VFS known to SQLite, which is that of ncruces/go-sqlite3:
+// programs that are built without cgo use it.
+func registerVFS(name string, vfs *litestream.VFS) error { return ncruces.RegisterVFS(name, vfs) }
+
+// isRefused reports whether the database cannot be written to now.
+func isRefused(err error) bool {
+	return errors.Is(err, sqlite3.BUSY) || errors.Is(err, sqlite3.READONLY)
+}
