@@ -98,6 +98,25 @@ var errorCases = []testCase{
 		e.start().reader(r).want("PRAGMA journal_mode = wal", "delete")
 	}},
 
+	{name: "WAL mode beside a local file", run: func(e *env) {
+		for _, pragma := range []string{"PRAGMA r.journal_mode = wal", "PRAGMA journal_mode = wal"} {
+			in, r := e.start(), e.replica()
+			c := in.plain()
+			c.run("PRAGMA locking_mode = exclusive") // WAL mode then needs no shared memory
+			c.run("ATTACH ? AS r", in.uri(r, writing...))
+			c.runAll("CREATE TABLE main.t (v)", "CREATE TABLE r.t (v)", "INSERT INTO r.t VALUES (1)")
+			if _, err := c.try(pragma); err == nil {
+				e.Errorf("%s succeeds", pragma)
+			}
+			c.runAll("INSERT INTO r.t VALUES (2)", "BEGIN", "INSERT INTO r.t VALUES (3)", "INSERT INTO main.t VALUES (3)", "ROLLBACK",
+				"BEGIN", "INSERT INTO r.t VALUES (4)", "INSERT INTO main.t VALUES (4)", "COMMIT", "PRAGMA r.litestream_sync")
+			c.want("SELECT (SELECT group_concat(v) FROM main.t), (SELECT group_concat(v) FROM r.t)", "4|1,2,4")
+			fresh := e.start().reader(r)
+			fresh.want("SELECT group_concat(v) FROM t", "1,2,4")
+			fresh.check()
+		}
+	}},
+
 	{name: "two writers", run: func(e *env) {
 		r := e.replica()
 		winner := e.start().writer(r)
