@@ -23,7 +23,11 @@ import (
 // registered until the process ends, also after Close. If SQLite knows a VFS of that
 // name already, RegisterVFS returns an error. It is safe for concurrent use.
 func RegisterVFS(name string, vfs *VFS) error {
-	if err := registerVFS(name, func() *VFS { return vfs }); err != nil {
+	err := errors.New("there is no VFS")
+	if vfs != nil {
+		err = registerVFS(name, func() *VFS { return vfs })
+	}
+	if err != nil {
 		return fmt.Errorf("register VFS %q: %w", name, err)
 	}
 	return nil

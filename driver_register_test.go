@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -75,6 +76,9 @@ func TestRegisterVFS_Names(t *testing.T) {
 		if err := litestream.RegisterVFS(other, litestream.NewVFS(client)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", other)) {
 			t.Errorf("register %q: %v", other, err)
 		}
+	}
+	if err := litestream.RegisterVFS("litestream-c-nil", nil); err == nil {
+		t.Error("registers nothing")
 	}
 	if got := at(t, connectC(t, dsn(name, "app.db"))); got != "7" {
 		t.Errorf("reads %s", got)
@@ -216,4 +220,59 @@ func testHung(t *testing.T, conn *sql.Conn, fault *decorate.Fault, query string)
 	cancel()
 	remove()
 	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestRegisterVFS_InterruptAnywhere ends contexts of queries at random moments,
+// before, within and after the waits for a slow storage, and closes connections
+// right afterwards. Queries that succeed say what they should.
+func TestRegisterVFS_InterruptAnywhere(t *testing.T) {
+	client := memoryClient()
+	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x); WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 500) INSERT INTO t SELECT hex(randomblob(200)) FROM n")
+	slow := decorate.NewLatency(client, decorate.Latency{PerRequest: 25 * time.Millisecond})
+	opts := writing(func(o *litestream.Options) { o.CacheSize, o.ReadAheadSize, o.PollInterval = -1, -1, -1 })
+	name, _ := registerC(t, slow, opts)
+	keep := connectC(t, dsn(name, "app.db"))
+	var wg sync.WaitGroup
+	var done, ended atomic.Int64
+	for i := range 8 {
+		rng := rand.New(rand.NewPCG(1, uint64(i)))
+		wg.Go(func() {
+			for range 5 {
+				db, err := sql.Open("sqlite3", dsn(name, "app.db", "_cache_size=1"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for range 3 {
+					limit := time.Duration(rng.IntN(200)) * time.Millisecond
+					if rng.IntN(4) == 0 {
+						limit = time.Minute
+					}
+					ctx, cancel := context.WithTimeout(context.Background(), limit)
+					var n int
+					err := db.QueryRowContext(ctx, "SELECT count(x) FROM t WHERE rowid BETWEEN ? AND ?", 1+i, 20+i).Scan(&n)
+					cancel()
+					switch {
+					case err == nil && n == 20:
+						done.Add(1)
+					case limit < time.Minute && errors.Is(err, context.DeadlineExceeded):
+						ended.Add(1)
+					default:
+						t.Errorf("%d rows, %v", n, err)
+					}
+				}
+				if err := db.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d queries ended with their context, %d did not", ended.Load(), done.Load())
+	if ended.Load() == 0 {
+		t.Error("no query ended with its context")
+	}
+	if got := mustQuery(t, keep, "SELECT count(*) FROM t"); got != "500" {
+		t.Errorf("%s rows", got)
+	}
 }

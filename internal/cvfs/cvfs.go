@@ -16,7 +16,6 @@ package cvfs
 
 /*
 #cgo CFLAGS: -fvisibility=hidden
-#cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
 #include <stdlib.h>
 #include "vfs.h"
 */

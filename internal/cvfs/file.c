@@ -93,7 +93,7 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
     if (ls_is_forked()) return SQLITE_MISUSE;
     return ls_failed(litestreamCommit(f->handle));
   case SQLITE_FCNTL_PDB:  // when the file is opened, with the connection that opens it
-    if (!ls_forked) litestreamConnection(f->handle, *(sqlite3**)arg);
+    if (!ls_forked && arg) litestreamConnection(f->handle, *(sqlite3**)arg);
     return SQLITE_OK;
   case SQLITE_FCNTL_VFSNAME:
     *(char**)arg = sqlite3_mprintf("%s", f->vfs->base.zName);

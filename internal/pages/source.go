@@ -197,16 +197,20 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 			s.flights.take(key, f.flight)
 			return f.page, nil
 		}
-		// The fetch may have failed for a reason that does not concern this
-		// caller: its own deadline passed, or it read from a view whose files
-		// were deleted.
-		if f.origin != byPrefetch && !errors.Is(f.err, context.DeadlineExceeded) && !errors.Is(f.err, errs.ErrStateGone) {
+		if f.origin != byPrefetch && !isOfItsReader(f.err) {
 			return nil, f.err
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// isOfItsReader reports whether a fetch has failed for a reason that does not
+// concern other readers: its deadline has passed, SQLite has interrupted its
+// statement, or it has read from a view whose files were deleted.
+func isOfItsReader(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errs.ErrStateGone)
 }
 
 // fly fetches the page of a flight that the caller has begun.

@@ -50,11 +50,26 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 }
 
 // TestReader_WaiterOutlivesFetch has the reader that fetches run into its time
-// limit. The reader that waits has a limit of its own.
+// limit, or interrupted. The reader that waits has a limit of its own.
 func TestReader_WaiterOutlivesFetch(t *testing.T) {
+	t.Run("deadline", func(t *testing.T) {
+		testWaiterOutlives(t, context.DeadlineExceeded, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		})
+	})
+	t.Run("interrupt", func(t *testing.T) {
+		testWaiterOutlives(t, context.Canceled, func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		})
+	})
+}
+
+func testWaiterOutlives(t *testing.T, want error, limited func(context.Context) (context.Context, context.CancelFunc)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewSource(&remote.Store{}, nil, Options{}, 4096)
-		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		short, cancel := limited(t.Context())
 		defer cancel()
 		first := make(chan error, 1)
 		go func() {
@@ -69,7 +84,7 @@ func TestReader_WaiterOutlivesFetch(t *testing.T) {
 		if err != nil || len(page) != 1 {
 			t.Errorf("the reader that waits gets %v, %v", page, err)
 		}
-		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
+		if err := <-first; !errors.Is(err, want) {
 			t.Errorf("the first gets %v", err)
 		}
 	})
