@@ -1,3 +1,7 @@
+//go:build cgo
+
+// The pages show mattn/go-sqlite3.
+
 package docs_test
 
 import (

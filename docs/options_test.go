@@ -2,7 +2,6 @@ package docs_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math"
 	"path"
@@ -13,9 +12,12 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
-	"github.com/psanford/sqlite3vfs"
+	"github.com/ltxvfs/litestream/internal/vfstest"
 )
+
+const sandwiches = root + "/testdata/replicas/sandwiches"
 
 // words stand for defaults that text cannot set, and for zeros that mean
 // something else than the number.
@@ -100,7 +102,7 @@ func newOpener(t *testing.T, name string, set func(*litestream.Options)) *opener
 	opts := &litestream.Options{Logger: testlog.New(t, &o.log)}
 	set(opts)
 	vfs := litestream.NewVFS(file.NewReplicaClient(sandwiches), opts)
-	if err := sqlite3vfs.RegisterVFS(name, vfs); err != nil {
+	if err := vfstest.Register(name, vfs); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -114,7 +116,7 @@ func newOpener(t *testing.T, name string, set func(*litestream.Options)) *opener
 // open opens a connection with parameters until the end of the test.
 func (o *opener) open(t *testing.T, parameters string) error {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:app.db?vfs="+o.vfs+"&"+parameters)
+	db, err := sqlitetest.Open("file:app.db?vfs=" + o.vfs + "&" + parameters)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,3 +1,7 @@
+//go:build cgo
+
+// The functions are those of mattn/go-sqlite3 with psanford/sqlite3vfs.
+
 package docs_test
 
 import (
@@ -16,8 +20,6 @@ import (
 	"github.com/mattn/go-sqlite3"
 	"github.com/psanford/sqlite3vfs"
 )
-
-const sandwiches = root + "/testdata/replicas/sandwiches"
 
 // TestSQL checks that sql.md has every SQL function, PRAGMA and key of
 // litestream_status that there is, and no other.

@@ -65,6 +65,10 @@ type Binding struct {
 	// NoLocalWAL is why a local file that is attached cannot be in WAL mode.
 	NoLocalWAL string
 
+	// NoEmptyValues is why a PRAGMA with an empty text as value is the same as one
+	// without a value.
+	NoEmptyValues string
+
 	// NoSilentCommit is why a commit is not visible to other connections before
 	// the lock is given back, with locking_mode=EXCLUSIVE, synchronous=OFF and a
 	// journal in memory or none.
