@@ -188,7 +188,7 @@ func TestDatabases_BadURL(t *testing.T) {
 		"nosuch://bucket/path":            `no replica client is registered for url scheme \"nosuch\"`,
 		"broken-test://bucket/path":       `no replica client is registered for url scheme \"broken-test\"`,
 		"path/without/scheme":             "has no scheme",
-		"file://otherhost/path":           "a file url has no host",
+		"file://user@otherhost/path":      "a file url has no user",
 		"file://":                         "a file url needs a path",
 		"nosuch://user:se%20cret@b%5Ba/p": "parse replica url",
 		"//user:secret@bucket/path":       "has no scheme",

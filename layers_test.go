@@ -52,7 +52,7 @@ var layers = []layer{
 	{packages: []string{"internal/clientio"}},
 	{packages: []string{"replica"}, may: []string{"internal/clientio"}},
 	{packages: []string{"memory"}, may: contract},
-	{packages: []string{"file", "s3", "gs", "abs"}, may: append([]string{"internal/bytesize"}, contract...)},
+	{packages: []string{"file", "s3", "gs", "abs"}, may: append([]string{"internal/booltext", "internal/bytesize"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
 

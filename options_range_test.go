@@ -3,6 +3,7 @@ package litestream_test
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,34 @@ func TestOptions_Range(t *testing.T) {
 	}
 	if n := len(vfs.Stats()); n != 0 {
 		t.Errorf("%d databases", n)
+	}
+}
+
+// TestOptions_Booleans sets each boolean option by every word for true and false.
+func TestOptions_Booleans(t *testing.T) {
+	booleans := 0
+	for _, name := range litestream.OptionNames() {
+		before := new(litestream.Options)
+		if before.Set(name, "1s") == nil || before.Set(name, "true") != nil || before.Set(name, "maybe") == nil {
+			continue // the option is not a boolean
+		}
+		booleans++
+		var on, off litestream.Options
+		if err := on.Set(name, "true"); err != nil {
+			t.Fatal(err)
+		}
+		for word, want := range map[string]litestream.Options{"yes": on, "ON": on, "1": on, "no": off, "Off": off, "0": off, "f": off} {
+			got := on
+			if reflect.DeepEqual(want, on) {
+				got = off
+			}
+			if err := got.Set(name, word); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s=%s: %+v, %v", name, word, got, err)
+			}
+		}
+	}
+	if booleans < 5 {
+		t.Errorf("%d options are booleans", booleans)
 	}
 }
 

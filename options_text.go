@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/booltext"
 	"github.com/ltxvfs/litestream/internal/bytesize"
 )
 
@@ -84,7 +85,7 @@ func findOption(name string) (option, bool) {
 
 // Set sets an option from text by the name of its URI parameter, such as
 // poll_interval. Durations are written as 500ms or 1m30s, sizes as 10485760,
-// 10MB or 10MiB. Set returns an error if no option has that name, or if the
+// 10MB or 10MiB, booleans as true or false, yes or no, on or off, 1 or 0. Set returns an error if no option has that name, or if the
 // text is malformed or out of range.
 func (o *Options) Set(name, value string) error {
 	opt, ok := findOption(name)
@@ -223,7 +224,8 @@ func (opt option) set(o *Options, s string) (err error) {
 		}
 		return assign(at, all, opt.in.checkDurations(all, quoted))
 	case *bool:
-		return setBool(at, s)
+		is, err := booltext.Parse(s)
+		return assign(at, is, err)
 	case *string:
 		return assign(at, s, nil)
 	}
@@ -236,13 +238,4 @@ func assign[T any](field *T, value T, err error) error {
 		*field = value
 	}
 	return err
-}
-
-func setBool(p *bool, s string) error {
-	b, err := strconv.ParseBool(s)
-	if err != nil {
-		return fmt.Errorf("invalid value %q, want true or false", s)
-	}
-	*p = b
-	return nil
 }

@@ -59,7 +59,7 @@ func RegisterReplicaClientFactory(scheme string, factory ReplicaClientFactory) {
 
 // NewReplicaClientFromURL makes a client from a URL, with the factory that is
 // registered for the URL's scheme. The scheme file is always registered:
-// file:///absolute/path, or file:relative/path. Importing package s3, gs or abs
+// file:///absolute/path, or file:relative/path, or file://relative/path. Importing package s3, gs or abs
 // registers the scheme of that name.
 //
 // A URL is an error if a part of it would be ignored: if it is not

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ltxvfs/litestream/internal/booltext"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/write"
@@ -208,12 +209,8 @@ func (c *Conn) endWrite() error {
 
 // setWriteEnabled turns write mode of the database on or off.
 func (c *Conn) setWriteEnabled(s string) error {
-	var on bool
-	switch strings.ToLower(strings.TrimSpace(s)) { // the words that SQLite takes
-	case "1", "on", "yes", "true":
-		on = true
-	case "0", "off", "no", "false":
-	default:
+	on, err := booltext.Parse(strings.TrimSpace(s))
+	if err != nil {
 		return fmt.Errorf("%w: %q is neither on nor off", errInvalidValue, s)
 	}
 	if err := c.db.opts.allow("write_enabled", s); err != nil {

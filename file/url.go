@@ -19,8 +19,11 @@ func init() { replica.Register(ReplicaClientType, NewReplicaClientFromURL) }
 //
 //	file:///absolute/path
 //	file:relative/path
+//	file://relative/path
 //
-// A user, a parameter, and a host other than localhost are errors.
+// The host of the last form, which is the first folder of the path, may be any
+// but localhost: file://localhost/path is absolute. A user and a parameter are
+// errors.
 func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	switch {
 	case userinfo != nil:
@@ -28,7 +31,7 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 	case len(query) > 0:
 		return nil, fmt.Errorf("a file url has no parameters, not %q: write ? in a path as %%3F", slices.Min(slices.Collect(maps.Keys(query))))
 	case host != "" && host != "localhost":
-		return nil, fmt.Errorf("a file url has no host, not %q", host)
+		urlPath = host + urlPath
 	case urlPath == "":
 		return nil, errors.New("a file url needs a path")
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ltxvfs/litestream/internal/booltext"
 	"github.com/ltxvfs/litestream/internal/bytesize"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -23,12 +24,15 @@ func init() { replica.Register("s3", NewReplicaClientFromURL) }
 //	s3://bucket/path?endpoint=https://minio.example.com
 //	s3:arn:aws:s3:eu-west-1:123456789012:accesspoint/name/path
 //
-// Parameters are named like the fields of [ReplicaClient], in words with
-// hyphens or as upstream has them: endpoint, region, force-path-style,
+// Parameters are named like the fields of [ReplicaClient], with hyphens between
+// the words or without, in upper or lower case: endpoint, region, force-path-style,
 // skip-verify, sign-payload, require-content-md5, put-object-content-md5,
 // conditional-put, part-size, concurrency, metadata-concurrency, storage-class,
 // sse-customer-algorithm, sse-customer-key, sse-customer-key-md5 and
-// sse-kms-key-id. Any other parameter, and a user in the URL, is an error.
+// sse-kms-key-id. The parameter sign-accept-encoding of upstream is accepted and
+// has no effect, because no service needs that header to be signed. Booleans are
+// true or false, yes or no, on or off, 1 or 0. Any other parameter, and a user in
+// the URL, is an error.
 // Errors name parameters and show no values.
 func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	if userinfo != nil {
@@ -88,7 +92,7 @@ func (c *ReplicaClient) setParameters(query url.Values) error {
 		"sign-payload":           boolean(&c.SignPayload),
 		"require-content-md5":    boolean(&c.RequireContentMD5),
 		"put-object-content-md5": boolean(&c.PutObjectContentMD5),
-		"sign-accept-encoding":   boolean(new(bool)), // known to upstream; this client never signs it
+		"sign-accept-encoding":   boolean(new(bool)), // upstream signs Accept-Encoding unless this is false; this client never does
 		"conditional-put": func(value string) error {
 			var can bool
 			err := boolean(&can)(value)
@@ -104,13 +108,13 @@ func (c *ReplicaClient) setParameters(query url.Values) error {
 		"sse-customer-key-md5":   text(&c.SSECustomerKeyMD5),
 		"sse-kms-key-id":         text(&c.SSEKMSKeyID),
 	}
-	byName := make(map[string]string, 2*len(parameters))
+	byName := make(map[string]string, len(parameters))
 	for name := range parameters {
-		byName[name], byName[camelCase(name)] = name, name
+		byName[spelled(name)] = name
 	}
 	seen := map[string]bool{}
 	for _, given := range sortedKeys(query) {
-		name, ok := byName[given]
+		name, ok := byName[spelled(given)]
 		switch values := query[given]; {
 		case !ok:
 			return fmt.Errorf("unknown parameter %q: %w", given, fs.ErrInvalid)
@@ -142,14 +146,11 @@ func text(field *string) func(string) error {
 
 func boolean(field *bool) func(string) error {
 	return func(value string) error {
-		switch strings.ToLower(value) {
-		case "true", "t", "yes", "1":
-			*field = true
-		case "false", "f", "no", "0":
-			*field = false
-		default:
+		is, err := booltext.Parse(value)
+		if err != nil {
 			return errors.New("is neither true nor false")
 		}
+		*field = is
 		return nil
 	}
 }
@@ -187,15 +188,6 @@ func sortedKeys(query url.Values) []string {
 	return names
 }
 
-// camelCase returns upstream's other spelling of a name.
-func camelCase(name string) string {
-	words := strings.Split(name, "-")
-	for i, word := range words[1:] {
-		if word == "md5" {
-			words[i+1] = "MD5"
-		} else {
-			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
-		}
-	}
-	return strings.Join(words, "")
-}
+// spelled returns what the spellings of a parameter have in common: upstream's
+// with hyphens, its other one in camel case, and that of the field of the client.
+func spelled(name string) string { return strings.ToLower(strings.ReplaceAll(name, "-", "")) }

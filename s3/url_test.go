@@ -135,6 +135,14 @@ func TestURL_Parameters(t *testing.T) {
 		c.SSECustomerKeyMD5 != "x" || c.SSECustomerAlgorithm != "AES256" || c.Path != "a/b" || c.Bucket != "b" {
 		t.Errorf("got %+v", c)
 	}
+	for query, want := range map[string]bool{
+		"signAcceptEncoding=false&sign-payload=yes": true, "SignAcceptEncoding=true&SignPayload=on": true, "sign-accept-encoding=no&signPayload=1": true,
+		"SIGN-PAYLOAD=off": false, "SignPayload=No": false, "signpayload=F": false,
+	} {
+		if c := fromURL(t, "s3://b/p?"+query); c.SignPayload != want {
+			t.Errorf("%s: SignPayload is %v", query, c.SignPayload)
+		}
+	}
 	if c := fromURL(t, "s3://b?sseKmsKeyId=k"); c.SSEKMSKeyID != "k" || c.Path != "" || !c.SignPayload || !c.RequireContentMD5 {
 		t.Errorf("got %+v", c)
 	}
@@ -161,6 +169,8 @@ func TestURL_Errors(t *testing.T) {
 		"s3://b/p?region=":                                  "parameter region is empty",
 		"s3://b/p?region=a&region=b":                        "parameter region is there more than once",
 		"s3://b/p?part-size=6000000&partSize=6000000":       "parameter part-size is there more than once",
+		"s3://b/p?PartSize=6000000&partSize=6000000":        "parameter part-size is there more than once",
+		"s3://b/p?SignAcceptEncoding=" + esc:                "parameter sign-accept-encoding is neither true nor false",
 		"s3://b/p?part-size=" + esc:                         "parameter part-size is no size",
 		"s3://b/p?part-size=1000":                           "part size is below 5 MiB",
 		"s3://b/p?concurrency=0":                            "parameter concurrency is no positive number",

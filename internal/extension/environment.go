@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/booltext"
 )
 
 // Variables of the environment that are not options of a database.
@@ -111,9 +111,9 @@ func (e Environment) IsDefaultVFS() (bool, error) {
 	if s == "" {
 		return false, nil
 	}
-	is, err := strconv.ParseBool(s)
+	is, err := booltext.Parse(s)
 	if err != nil {
-		return false, fmt.Errorf("%s: invalid value %q, want true or false", DefaultVFS, s)
+		return false, fmt.Errorf("%s: %w", DefaultVFS, err)
 	}
 	return is, nil
 }
