@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
+	"path"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,19 +149,11 @@ func properties() replicatest.Properties {
 		ManyFiles: 600,     // more than a page of those below
 		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			client := c.(*abs.ReplicaClient)
-			key, err := azblob.NewSharedKeyCredential(account, accountKey)
-			if err != nil {
-				t.Fatal(err)
-			}
-			blobs, err := container.NewClientWithSharedKeyCredential(client.Endpoint+"/"+client.Bucket, key, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = blobs.NewBlockBlobClient(clientio.NewLayout(client.Path).Prefix(level)+name).
-				Upload(t.Context(), streaming.NopCloser(bytes.NewReader(body)), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			place(t, client, clientio.NewLayout(client.Path).Prefix(level)+name, body)
+		},
+		PlaceAt: func(t *testing.T, c replica.Client, name string, body []byte) {
+			client := c.(*abs.ReplicaClient)
+			place(t, client, path.Join(client.Path, name), body)
 		},
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			client := c.(*abs.ReplicaClient)
@@ -170,6 +163,22 @@ func properties() replicatest.Properties {
 			t.Cleanup(func() { d.Close() })
 			return d
 		},
+	}
+}
+
+// place stores a blob as it is.
+func place(t testing.TB, c *abs.ReplicaClient, name string, body []byte) {
+	t.Helper()
+	key, err := azblob.NewSharedKeyCredential(account, accountKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := container.NewClientWithSharedKeyCredential(c.Endpoint+"/"+c.Bucket, key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blobs.NewBlockBlobClient(name).Upload(t.Context(), streaming.NopCloser(bytes.NewReader(body)), nil); err != nil {
+		t.Fatal(err)
 	}
 }
 

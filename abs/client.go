@@ -117,6 +117,7 @@ var (
 	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
 	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
 	_ replica.Identifier        = (*ReplicaClient)(nil)
+	_ replica.Surveyor          = (*ReplicaClient)(nil)
 )
 
 // NewReplicaClient returns a client without a container.

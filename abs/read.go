@@ -23,9 +23,15 @@ func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 
 // open reads a range of a file, to its end if size is 0.
 func (s *session) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
+	return s.ReadKey(ctx, s.layout.Key(file.Level, file.MinTXID, file.MaxTXID), offset, size)
+}
+
+// ReadKey implements clientio.Surveyed. It reads a range of a blob, to its end if
+// size is 0.
+func (s *session) ReadKey(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	var resp *http.Response
 	getCtx := policy.WithCaptureResponse(asking(ctx, requestRead), &resp)
-	_, err := s.container.NewBlobClient(s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)).
+	_, err := s.container.NewBlobClient(key).
 		DownloadStream(getCtx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset, Count: size}})
 	switch {
 	case hasCode(err, bloberror.BlobNotFound):

@@ -34,6 +34,7 @@ const (
 	OpWrite   Op = "write"    // WriteLTXFile
 	OpCreate  Op = "create"   // CreateLTXFile
 	OpDelete  Op = "delete"   // DeleteLTXFiles
+	OpSurvey  Op = "survey"   // Survey
 )
 
 // Call describes a call of a method. Fields that are not among the arguments of
@@ -49,6 +50,8 @@ type Call struct {
 
 	Offset int64 // of a read, in bytes
 	Size   int64 // of a read, in bytes; 0 reads to the end
+
+	Dir string // of a survey
 
 	// Files are copies of the infos of the files to delete, with Level, MinTXID
 	// and MaxTXID only.
@@ -117,6 +120,8 @@ func (d decorator) supports(op Op) bool {
 		_, ok = d.inner.(replica.LTXFileCreator)
 	case OpListAll:
 		_, ok = d.inner.(replica.AllLTXFilesLister)
+	case OpSurvey:
+		_, ok = d.inner.(replica.Surveyor)
 	}
 	return ok
 }
@@ -134,6 +139,10 @@ func (d decorator) init(ctx context.Context) error {
 
 func (d decorator) listAll(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	return d.inner.(replica.AllLTXFilesLister).AllLTXFiles(ctx, useMetadata)
+}
+
+func (d decorator) survey(ctx context.Context, dir string) (replica.Survey, error) {
+	return d.inner.(replica.Surveyor).Survey(ctx, dir)
 }
 
 // put calls WriteLTXFile or CreateLTXFile, depending on op.

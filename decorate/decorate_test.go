@@ -60,7 +60,7 @@ func TestConformance(t *testing.T) {
 	t.Run("plain", func(t *testing.T) {
 		replicatest.Run(t, func(*testing.T) replica.Client {
 			return decorators["all"](plain{memory.NewReplicaClient()})
-		}, replicatest.Properties{NoInit: true, NoCreate: true, NoListAll: true, ManyFiles: -1, LargeBody: -1})
+		}, replicatest.Properties{NoInit: true, NoCreate: true, NoListAll: true, NoSurvey: true, ManyFiles: -1, LargeBody: -1})
 	})
 }
 

@@ -90,6 +90,7 @@ var (
 	_ replica.Initializer       = (*Fault)(nil)
 	_ replica.LTXFileCreator    = (*Fault)(nil)
 	_ replica.AllLTXFilesLister = (*Fault)(nil)
+	_ replica.Surveyor          = (*Fault)(nil)
 )
 
 // activeRule is a rule that was added.
@@ -225,4 +226,14 @@ func (f *Fault) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 		return struct{}{}, f.inner.DeleteLTXFiles(ctx, a)
 	})
 	return err
+}
+
+// Survey implements replica.Surveyor.
+func (f *Fault) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	if !f.supports(OpSurvey) {
+		return replica.Survey{}, unsupported(OpSurvey)
+	}
+	return run(ctx, f, Call{Op: OpSurvey, Dir: dir}, nil, func(*incident) (replica.Survey, error) {
+		return f.survey(ctx, dir)
+	})
 }

@@ -80,6 +80,11 @@ func formatCall(c Call) string {
 		return fmt.Sprintf("%s level=%d seek=%x%s", c.Op, c.Level, uint64(c.Seek), metadata)
 	case OpListAll:
 		return string(c.Op) + metadata
+	case OpSurvey:
+		if c.Dir == "" {
+			return string(c.Op)
+		}
+		return fmt.Sprintf("%s %s", c.Op, c.Dir)
 	case OpRead:
 		extent := fmt.Sprintf("size=%d", c.Size)
 		if c.Size == 0 {
@@ -126,6 +131,8 @@ func formatResult(e Event) string {
 	switch e.Op {
 	case OpList, OpListAll:
 		return plural(int64(e.Items), "file")
+	case OpSurvey:
+		return plural(int64(e.Items), "name")
 	case OpRead, OpWrite, OpCreate:
 		return plural(e.Bytes, "byte")
 	default:

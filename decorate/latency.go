@@ -57,6 +57,7 @@ var (
 	_ replica.Initializer       = (*LatencyClient)(nil)
 	_ replica.LTXFileCreator    = (*LatencyClient)(nil)
 	_ replica.AllLTXFilesLister = (*LatencyClient)(nil)
+	_ replica.Surveyor          = (*LatencyClient)(nil)
 )
 
 // NewLatency returns a client that is as slow as inner or as l says, whichever
@@ -99,6 +100,17 @@ func (c *LatencyClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.
 		return nil, err
 	}
 	return c.listAll(ctx, useMetadata)
+}
+
+// Survey implements replica.Surveyor.
+func (c *LatencyClient) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	if !c.supports(OpSurvey) {
+		return replica.Survey{}, unsupported(OpSurvey)
+	}
+	if err := c.request(ctx, OpSurvey); err != nil {
+		return replica.Survey{}, err
+	}
+	return c.survey(ctx, dir)
 }
 
 // OpenLTXFile implements replica.Client.

@@ -42,6 +42,7 @@ var (
 	_ replica.Initializer       = (*Trace)(nil)
 	_ replica.LTXFileCreator    = (*Trace)(nil)
 	_ replica.AllLTXFilesLister = (*Trace)(nil)
+	_ replica.Surveyor          = (*Trace)(nil)
 )
 
 // Event is a call and its result.
@@ -57,7 +58,8 @@ type Event struct {
 	// all starts and ends of the trace, from 1. EndSeq is 0 before the end.
 	StartSeq, EndSeq int
 
-	// Items is the number of files that the caller has read from a listing.
+	// Items is the number of files that the caller has read from a listing, or
+	// of the names of a survey.
 	Items int
 
 	// Bytes is the number of bytes that the caller has read from a body, or
@@ -81,7 +83,7 @@ func (e Event) Overlaps(f Event) bool {
 // Counts holds the totals of a trace. Failed calls count, too.
 type Counts struct {
 	Inits   int
-	Lists   int // of one level and of all
+	Lists   int // of one level and of all, and surveys
 	Reads   int
 	Writes  int // and creates
 	Deletes int // calls, each for any number of files
@@ -129,6 +131,8 @@ func (t *Trace) Counts() Counts {
 		case OpList, OpListAll:
 			c.Lists++
 			c.FilesListed += e.Items
+		case OpSurvey:
+			c.Lists++
 		case OpRead:
 			c.Reads++
 			c.BytesRead += e.Bytes
@@ -216,6 +220,17 @@ func (t *Trace) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
 	err := t.inner.DeleteLTXFiles(ctx, a)
 	t.end(e, result{err: err})
 	return err
+}
+
+// Survey implements replica.Surveyor.
+func (t *Trace) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	if !t.supports(OpSurvey) {
+		return replica.Survey{}, unsupported(OpSurvey)
+	}
+	e := t.start(Call{Op: OpSurvey, Dir: dir})
+	survey, err := t.survey(ctx, dir)
+	t.end(e, result{items: len(survey.Names), err: err})
+	return survey, err
 }
 
 // result is the part of an event that is known at its end.

@@ -87,8 +87,8 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 		return nil, fmt.Errorf("list level %d: %w", level, err)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
+	if err != nil && !isAbsent(err) {
+		return nil, fmt.Errorf("list level %d: %w", level, classify(err))
 	}
 	return newIterator(ctx, dir, level, seek, useMetadata, entries), nil
 }
@@ -118,7 +118,7 @@ func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, si
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
 	if err := checkVersion(ctx, f); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -179,7 +179,7 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo, touched 
 	if err := os.Remove(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return err
+		return classify(err)
 	}
 	touched[filepath.Dir(name)] = true
 	return nil

@@ -47,6 +47,15 @@ func TestConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		PlaceAt: func(t *testing.T, c replica.Client, name string, body []byte) {
+			path := filepath.Join(c.(*file.ReplicaClient).Path(), name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, body, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			return file.NewReplicaClient(c.(*file.ReplicaClient).Path())
 		},

@@ -51,7 +51,7 @@ func (itr *iterator) Next() bool {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted since the folder was read
 		} else if err != nil {
-			itr.err = fmt.Errorf("list level %d: %w", itr.level, err)
+			itr.err = fmt.Errorf("list level %d: %w", itr.level, classify(err))
 			return false
 		}
 		if info != nil {

@@ -37,7 +37,7 @@ func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64,
 	}
 	temp, size, err := c.writeTemp(file.Level, file.Body, file.Timestamp)
 	if err != nil {
-		return 0, err
+		return 0, classify(err)
 	}
 	// The body may have ended just as the context did.
 	if err = ctx.Err(); err == nil && file.Create {
@@ -46,7 +46,7 @@ func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64,
 		err = os.Rename(temp, name)
 	}
 	if err != nil {
-		return 0, errors.Join(err, os.Remove(temp))
+		return 0, classify(errors.Join(err, os.Remove(temp)))
 	}
 	return size, c.syncDir(filepath.Dir(name))
 }
@@ -99,7 +99,11 @@ func (c *ReplicaClient) makeDir(level int, dir string) error {
 	if mode == 0 {
 		mode = defaultDirMode
 	}
-	if err := os.MkdirAll(dir, mode); err != nil {
+	if err := os.MkdirAll(dir, mode); errors.Is(err, fs.ErrExist) {
+		// A link to nothing is in the way. For the caller, fs.ErrExist would mean
+		// that the LTX file exists.
+		return clientio.Permanent(errors.New(err.Error()))
+	} else if err != nil {
 		return err
 	}
 	for _, p := range parents {

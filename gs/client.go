@@ -50,6 +50,7 @@ var (
 	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
 	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
 	_ replica.Identifier        = (*ReplicaClient)(nil)
+	_ replica.Surveyor          = (*ReplicaClient)(nil)
 	_ replica.Initializer       = (*ReplicaClient)(nil)
 )
 

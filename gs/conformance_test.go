@@ -3,6 +3,7 @@ package gs_test
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,6 +56,10 @@ func properties() replicatest.Properties {
 		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			client := c.(*gs.ReplicaClient)
 			place(t, client, fmt.Sprintf("%s/ltx/%d/%s", client.Path, level, name), body)
+		},
+		PlaceAt: func(t *testing.T, c replica.Client, name string, body []byte) {
+			client := c.(*gs.ReplicaClient)
+			place(t, client, path.Join(client.Path, name), body)
 		},
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			client := newClient(t, c.(*gs.ReplicaClient).Bucket)

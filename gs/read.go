@@ -14,11 +14,16 @@ import (
 )
 
 // open reads a range of a file, to its end if size is 0.
+func (s *session) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
+	return s.ReadKey(ctx, s.layout.Key(file.Level, file.MinTXID, file.MaxTXID), offset, size)
+}
+
+// ReadKey implements clientio.Surveyed. It reads a range of an object, to its end
+// if size is 0.
 //
 // It does not use the reader of package storage, which silently asks again when
 // a body is cut off, and accepts a whole object as a range at its start.
-func (s *session) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
-	key := s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
+func (s *session) ReadKey(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	call := s.objects.Get(s.bucketName, key).Context(ctx)
 	ranged := offset > 0 || size > 0
 	if ranged {

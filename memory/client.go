@@ -15,12 +15,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/replica"
 )
 
-// ReplicaClient implements replica.Client, replica.LTXFileCreator and
-// replica.AllLTXFilesLister in memory. The zero value is an empty replica. All
+// ReplicaClient implements replica.Client, replica.LTXFileCreator,
+// replica.AllLTXFilesLister and replica.Surveyor in memory. The zero value is an empty replica. All
 // methods are safe for concurrent use. A ReplicaClient must not be copied.
 //
 // A listing shows the files, and an open body shows the content, at the time of
@@ -187,6 +189,34 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo) error {
 		c.mu.levels[info.Level] = slices.Delete(c.mu.levels[info.Level], i, i+1)
 	}
 	return nil
+}
+
+// Survey implements replica.Surveyor. The place of the replica holds nothing but
+// its LTX files, under the names that package file gives them.
+func (c *ReplicaClient) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	err := ctx.Err()
+	if err == nil {
+		err = clientio.CheckDir(dir)
+	}
+	if err != nil {
+		return replica.Survey{}, fmt.Errorf("survey replica: %w", err)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for level, files := range c.mu.levels {
+		if len(files) == 0 {
+			continue
+		}
+		switch dir {
+		case "":
+			names = []string{"ltx/"}
+		case "ltx/":
+			names = append(names, strconv.Itoa(level)+"/")
+		}
+	}
+	return replica.Survey(clientio.NewSurvey(names, false, clientio.NewLayout(""))), nil
 }
 
 // find returns the place of a file in its level, and whether the file exists.

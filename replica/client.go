@@ -120,3 +120,44 @@ type AllLTXFilesLister interface {
 	// errors.ErrUnsupported.
 	AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error)
 }
+
+// Surveyor is an optional interface of a Client that can tell what lies at the
+// place of its replica, even if that is no LTX file. The caller calls it when it
+// has found no LTX files, to say in an error what is there instead.
+type Surveyor interface {
+	// Survey lists the names directly below the place of the replica, or
+	// directly below one of its folders. dir is empty or the name of a folder
+	// as Survey lists it, with the slash at its end. Any other dir is
+	// fs.ErrInvalid. If nothing is there, there are no names, which is no error.
+	//
+	// Survey makes one request for names, and at the same time at most one for
+	// the bytes of Head. A client that finds out that its store cannot list
+	// folders returns errors.ErrUnsupported.
+	Survey(ctx context.Context, dir string) (Survey, error)
+}
+
+// MaxSurveyNames is the greatest number of names in a Survey.
+const MaxSurveyNames = 100
+
+// SurveyHeadSize is the greatest number of bytes in Survey.Head.
+const SurveyHeadSize = 16
+
+// Survey is what lies at the place of a replica.
+type Survey struct {
+	// Names are the first names in ascending order, at most MaxSurveyNames,
+	// whatever they belong to. The name of a folder ends in a slash.
+	Names []string
+
+	// More says that there are more names.
+	More bool
+
+	// Head has the first bytes, up to SurveyHeadSize, of the file whose name is
+	// the place itself. It is nil if there is no such file, if the client may
+	// not read it, and in the survey of a folder.
+	Head []byte
+
+	// LevelDir is where the client keeps the files of the highest level, below
+	// the place and with a slash at the end: "ltx/9/" or "0009/". Empty: not
+	// known.
+	LevelDir string
+}

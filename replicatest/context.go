@@ -47,6 +47,10 @@ var contextCases = []testCase{
 		_, err = drain(itr)
 		return err
 	}),
+	doneCase("Survey", noSurvey, func(e *env, ctx context.Context, _ file) error {
+		_, err := e.surveyor().Survey(ctx, "")
+		return err
+	}),
 
 	{name: "WriteLTXFile returns when its context is done in the middle of r", run: func(e *env) {
 		e.cancelWithin(e.client.WriteLTXFile)

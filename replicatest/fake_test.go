@@ -3,12 +3,15 @@ package replicatest
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -25,15 +28,17 @@ type fake struct {
 	write   put
 	create  put
 	delete  func(ctx context.Context, a []*ltx.FileInfo) error
+	survey  func(ctx context.Context, dir string) (replica.Survey, error)
 
-	mu      sync.Mutex // guards foreign
+	mu      sync.Mutex // guards foreign and at
 	foreign []string
+	at      map[string][]byte // objects at the place of the replica
 
 	meeting *meeting // one for all clients of a store
 }
 
 func newFake(store *memory.ReplicaClient) *fake {
-	return &fake{
+	f := &fake{
 		ReplicaClient: store,
 		meeting:       &meeting{second: make(chan struct{})},
 		init:          func(context.Context) error { return nil },
@@ -44,6 +49,8 @@ func newFake(store *memory.ReplicaClient) *fake {
 		create:        store.CreateLTXFile,
 		delete:        store.DeleteLTXFiles,
 	}
+	f.survey = f.surveyAll
+	return f
 }
 
 var (
@@ -51,6 +58,7 @@ var (
 	_ replica.Initializer       = (*fake)(nil)
 	_ replica.LTXFileCreator    = (*fake)(nil)
 	_ replica.AllLTXFilesLister = (*fake)(nil)
+	_ replica.Surveyor          = (*fake)(nil)
 )
 
 func (f *fake) Init(ctx context.Context) error { return f.init(ctx) }
@@ -73,6 +81,45 @@ func (f *fake) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx
 
 func (f *fake) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return f.create(ctx, level, minTXID, maxTXID, r)
+}
+
+func (f *fake) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	return f.survey(ctx, dir)
+}
+
+// surveyAll is the survey of the memory client with the objects of placeAt.
+func (f *fake) surveyAll(ctx context.Context, dir string) (replica.Survey, error) {
+	s, err := f.ReplicaClient.Survey(ctx, dir)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil || len(f.at) == 0 {
+		return s, err
+	}
+	names := s.Names
+	for name := range f.at {
+		rest, ok := strings.CutPrefix(name, dir)
+		if first, _, below := strings.Cut(rest, "/"); below {
+			rest = first + "/"
+		}
+		if ok && !slices.Contains(names, rest) {
+			names = append(names, rest)
+		}
+	}
+	all := replica.Survey(clientio.NewSurvey(names, false, clientio.NewLayout("")))
+	if dir == "" {
+		all.Head = f.at[""]
+		all.Head = all.Head[:min(len(all.Head), replica.SurveyHeadSize)]
+	}
+	return all, nil
+}
+
+func (f *fake) placeAt(name string, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at == nil {
+		f.at = make(map[string][]byte)
+	}
+	f.at[name] = body
 }
 
 func (f *fake) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/replica"
 )
 
 var contextMutants = []mutant{
@@ -25,6 +27,7 @@ var contextMutants = []mutant{
 			"Context/CreateLTXFile returns the error of its context",
 			"Context/DeleteLTXFiles returns the error of its context",
 			"Context/AllLTXFiles returns the error of its context",
+			"Context/Survey returns the error of its context",
 			"Context/WriteLTXFile returns when its context is done in the middle of r",
 			"Context/CreateLTXFile returns when its context is done in the middle of r",
 		},
@@ -41,6 +44,9 @@ var contextMutants = []mutant{
 			}
 			f.delete = func(ctx context.Context, a []*ltx.FileInfo) error {
 				return s.DeleteLTXFiles(context.WithoutCancel(ctx), a)
+			}
+			f.survey = func(ctx context.Context, dir string) (replica.Survey, error) {
+				return s.Survey(context.WithoutCancel(ctx), dir)
 			}
 			f.editPut(func(inner put) put {
 				return func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {

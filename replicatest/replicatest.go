@@ -12,6 +12,7 @@
 package replicatest
 
 import (
+	"cmp"
 	"context"
 	"testing"
 	"time"
@@ -33,6 +34,10 @@ type Properties struct {
 	// NoListAll says that the client does not implement
 	// replica.AllLTXFilesLister, or that AllLTXFiles is unsupported.
 	NoListAll bool
+
+	// NoSurvey says that the client does not implement replica.Surveyor, or that
+	// Survey is unsupported.
+	NoSurvey bool
 
 	// NoVersions says that listings do not report the versions of files, see
 	// replica.NoteFileVersion.
@@ -64,6 +69,11 @@ type Properties struct {
 	// level of c. The name is relative to the level, and may contain a slash.
 	// Nil: the case is skipped.
 	PlaceForeign func(t *testing.T, c replica.Client, level int, name string, body []byte)
+
+	// PlaceAt stores an object at the place of the replica of c. The name is
+	// relative to the place, and may contain a slash. An empty name is the place
+	// itself. Nil: cases of Survey are skipped.
+	PlaceAt func(t *testing.T, c replica.Client, name string, body []byte)
 
 	// Reopen returns another client of the replica of c, like the client of
 	// another process. Nil: cases with several clients are skipped.
@@ -120,6 +130,7 @@ func groups() []group {
 		{"Init", initCases},
 		{"CreateLTXFile", createCases},
 		{"AllLTXFiles", listAllCases},
+		{"Survey", surveyCases},
 		{"Context", contextCases},
 		{"Concurrency", concurrencyCases},
 	}
@@ -155,11 +166,16 @@ func noCreate(p Properties) string   { return name("NoCreate", p.NoCreate) }
 func canCreate(p Properties) string  { return name("NoCreate is false", !p.NoCreate) }
 func noListAll(p Properties) string  { return name("NoListAll", p.NoListAll) }
 func canListAll(p Properties) string { return name("NoListAll is false", !p.NoListAll) }
+func noSurvey(p Properties) string   { return name("NoSurvey", p.NoSurvey) }
+func canSurvey(p Properties) string  { return name("NoSurvey is false", !p.NoSurvey) }
 func noTimes(p Properties) string    { return name("NoTimestamps", p.NoTimestamps) }
 func noMany(p Properties) string     { return name("ManyFiles is negative", p.ManyFiles < 0) }
 func noLarge(p Properties) string    { return name("LargeBody is negative", p.LargeBody < 0) }
 func noForeign(p Properties) string  { return name("PlaceForeign is nil", p.PlaceForeign == nil) }
-func noReopen(p Properties) string   { return name("Reopen is nil", p.Reopen == nil) }
+func noPlaceAt(p Properties) string {
+	return cmp.Or(noSurvey(p), name("PlaceAt is nil", p.PlaceAt == nil))
+}
+func noReopen(p Properties) string { return name("Reopen is nil", p.Reopen == nil) }
 
 func name(property string, holds bool) string {
 	if holds {

@@ -35,6 +35,7 @@ func suiteProps(mutate func(*fake)) (newClient func(*testing.T) replica.Client, 
 		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			c.(*fake).placeForeign(t, c, level, name, body)
 		},
+		PlaceAt: func(_ *testing.T, c replica.Client, name string, body []byte) { c.(*fake).placeAt(name, body) },
 		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			f := newFake(c.(*fake).ReplicaClient)
 			f.meeting = c.(*fake).meeting
@@ -57,7 +58,7 @@ type plain struct{ replica.Client }
 func TestRun_Plain(t *testing.T) {
 	Run(t, func(*testing.T) replica.Client {
 		return plain{memory.NewReplicaClient()}
-	}, Properties{NoInit: true, NoCreate: true, NoListAll: true, NoTimestamps: true, ManyFiles: -1, LargeBody: -1})
+	}, Properties{NoInit: true, NoCreate: true, NoListAll: true, NoSurvey: true, NoTimestamps: true, ManyFiles: -1, LargeBody: -1})
 }
 
 // TestMutants shows that each case fails for a client that breaks its rule. The

@@ -33,6 +33,7 @@ var (
 	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
 	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
 	_ replica.Identifier        = (*ReplicaClient)(nil)
+	_ replica.Surveyor          = (*ReplicaClient)(nil)
 )
 
 // ReplicaClient implements replica.Client, replica.LTXFileCreator and

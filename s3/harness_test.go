@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -156,6 +157,9 @@ func (s *server) properties() replicatest.Properties {
 		LargeBody: 11 << 20, // two parts
 		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
 			s.put(t, fmt.Sprintf("%s/%04x/%s", c.(*s3.ReplicaClient).Path, level, name), body)
+		},
+		PlaceAt: func(t *testing.T, c replica.Client, name string, body []byte) {
+			s.put(t, path.Join(c.(*s3.ReplicaClient).Path, name), body)
 		},
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return s.client(t, c.(*s3.ReplicaClient).Path, nil)

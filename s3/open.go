@@ -23,7 +23,12 @@ func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 }
 
 func (c *conn) open(ctx context.Context, file clientio.File, offset, size int64) (io.ReadCloser, error) {
-	key := c.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
+	return c.ReadKey(ctx, c.layout.Key(file.Level, file.MinTXID, file.MaxTXID), offset, size)
+}
+
+// ReadKey implements clientio.Surveyed. It reads a range of an object, to its end
+// if size is 0.
+func (c *conn) ReadKey(ctx context.Context, key string, offset, size int64) (io.ReadCloser, error) {
 	in := &s3.GetObjectInput{
 		Bucket: &c.bucket, Key: &key,
 		SSECustomerAlgorithm: c.sse.algorithm, SSECustomerKey: c.sse.key, SSECustomerKeyMD5: c.sse.keyMD5,

@@ -12,6 +12,7 @@ import (
 // Layout says how an object store names the LTX files of a replica. In the
 // order of their names, files are in order of level, MinTXID and MaxTXID.
 type Layout struct {
+	place string // the path of the replica with a slash at the end, or empty
 	root  string // with a slash at the end
 	level func(level int) string
 }
@@ -19,14 +20,22 @@ type Layout struct {
 // NewLayout returns the layout <path>/ltx/<level>/<name>, with a decimal
 // level.
 func NewLayout(replicaPath string) Layout {
-	return Layout{root: path.Join(replicaPath, "ltx") + "/", level: strconv.Itoa}
+	return Layout{place: placeOf(path.Join(replicaPath)), root: path.Join(replicaPath, "ltx") + "/", level: strconv.Itoa}
 }
 
 // NewHexLayout returns the layout <path>/<level>/<name>, with a level of four
 // hex digits. Upstream does not clean the path, so neither does this: the names
 // of an empty path begin with a slash.
 func NewHexLayout(replicaPath string) Layout {
-	return Layout{root: replicaPath + "/", level: func(level int) string { return fmt.Sprintf("%04x", level) }}
+	return Layout{place: placeOf(replicaPath), root: replicaPath + "/", level: func(level int) string { return fmt.Sprintf("%04x", level) }}
+}
+
+// placeOf returns the text that the names of everything below a path begin with.
+func placeOf(replicaPath string) string {
+	if replicaPath == "" {
+		return ""
+	}
+	return replicaPath + "/"
 }
 
 // Key returns the name of a file.
