@@ -5,28 +5,38 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
+
+	"github.com/ltxvfs/litestream/internal/sqlconn"
 )
 
 // connectionParam is the parameter by which a connector finds the Conn of a
 // connection that it has opened.
 const connectionParam = "_litestream_connection"
 
-// connector makes connections of one replica, for any driver.
-type connector struct {
-	vfs    *VFS
-	url    string
-	shown  string                                        // the URL without secrets
-	open   func(name, token string) (driver.Conn, error) // opens a connection of SQLite's, without wrapping it
-	opened atomic.Int64                                  // number of connections
+// ConnectorDriver is a driver of database/sql over SQLite, as NewDriverConnector
+// needs it. It is for adapters of drivers. All methods are safe for concurrent use.
+type ConnectorDriver interface {
+	driver.Driver // Open takes a URI of SQLite
+
+	// Register makes a VFS known to SQLite by a name that no other VFS has, and
+	// returns the name. Unregister is called once, after vfs was closed.
+	Register(vfs *VFS) (name string, unregister func(), err error)
+
+	// CodeOf returns the result code of an error that comes from SQLite, which may
+	// be an extended one, with SQLite's text for it. Ok is false for other errors.
+	CodeOf(err error) (code Code, text string, ok bool)
 }
 
-// newConnector returns a connector without a driver. It checks the URL and the
-// options, and makes no request.
-func newConnector(url string, opts *Options) (*connector, error) {
-	c := &connector{vfs: NewVFS(nil, opts), url: url, shown: shownURL(url)}
+// NewDriverConnector returns what NewConnector returns, for any driver. It is for
+// adapters of drivers. The connections of the connector have a method Unwrap, which
+// returns the driver's own connection.
+func NewDriverConnector(url string, opts *Options, d ConnectorDriver) (driver.Connector, error) {
+	c := &connector{driver: d, vfs: NewVFS(nil, opts), url: url, shown: shownURL(url)}
 	if err := c.vfs.Options.validate(); err != nil {
 		return nil, fmt.Errorf("connector for %s: %w", c.shown, err)
 	}
@@ -34,31 +44,87 @@ func newConnector(url string, opts *Options) (*connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connector for %s: %w", c.shown, err)
 	}
-	if closer, ok := client.(interface{ Close() error }); ok {
+	if closer, ok := client.(io.Closer); ok {
 		err = closer.Close()
 	}
 	return c, err
 }
 
-// connect opens a connection. The database is opened first and by Go, so that the
-// error is whole and ctx ends the wait.
-func (c *connector) connect(ctx context.Context) (driver.Conn, *Conn, error) {
+// connector makes connections of one replica. It is safe for concurrent use.
+type connector struct {
+	driver ConnectorDriver
+	vfs    *VFS
+	url    string
+	shown  string       // the URL without secrets
+	opened atomic.Int64 // number of connections
+
+	mu struct {
+		sync.Mutex
+		name       string // of the VFS; "" before the first connection
+		unregister func() // nil unless the VFS is registered
+		closed     bool
+	}
+}
+
+// Connect opens a connection. If ctx ends first, it returns the error of ctx. The
+// database is opened first and by Go, so that the error is whole and ctx ends the
+// wait.
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	first, err := c.vfs.openConn(ctx, c.url, map[string]string{replicaURL: c.url}, OpenMode{ReadOnly: true})
 	if err != nil {
-		return nil, nil, c.errorf(err)
+		return nil, c.errorf(err)
 	}
 	defer first.Close()
-	token := fmt.Sprint(c.opened.Add(1))
-	conn, err := c.open(c.url, token)
+	name, err := c.vfsName()
 	if err != nil {
-		return nil, nil, c.errorf(err)
+		return nil, c.errorf(err)
+	}
+	token := fmt.Sprint(c.opened.Add(1))
+	conn, err := c.driver.Open("file:" + escapeURI(c.url) + "?vfs=" + name + "&" + replicaURL + "=" + escapeURI(c.url) + "&" + connectionParam + "=" + token)
+	if err != nil {
+		return nil, c.errorf(err)
 	}
 	own := first.db.connection(token)
 	if own == nil {
-		return nil, nil, c.errorf(errors.Join(errors.New("the driver did not open it through its VFS"), conn.Close()))
+		return nil, c.errorf(errors.Join(errors.New("the driver did not open it through its VFS"), conn.Close()))
 	}
-	return conn, own, nil
+	return sqlconn.Wrap(conn, &connExplainer{conn: own, shown: c.shown, codeOf: c.driver.CodeOf}), nil
 }
+
+// vfsName returns the name of the VFS, which it registers at the first call.
+func (c *connector) vfsName() (name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return "", ErrClosed
+	}
+	if c.mu.unregister == nil {
+		if c.mu.name, c.mu.unregister, err = c.driver.Register(c.vfs); err != nil {
+			return "", err
+		}
+	}
+	return c.mu.name, nil
+}
+
+// Driver returns the driver.
+func (c *connector) Driver() driver.Driver { return c.driver }
+
+// Close closes the databases of the connector. sql.DB.Close calls it after the last
+// connection was closed.
+func (c *connector) Close() error {
+	c.mu.Lock()
+	unregister := c.mu.unregister
+	c.mu.unregister, c.mu.closed = nil, true
+	c.mu.Unlock()
+	err := c.vfs.Close(context.Background()) // within CloseTimeout
+	if unregister != nil {
+		unregister()
+	}
+	return err
+}
+
+// escapeURI escapes a part of a URI file name of SQLite's.
+func escapeURI(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // errorf adds the place to an error of an open.
 func (c *connector) errorf(err error) error {
@@ -102,15 +168,13 @@ type connExplainer struct {
 	shown  string     // the URL of the replica without secrets
 	before *connError // the last error before the call
 
-	// code returns SQLite's code and text for it, if err is an error of the driver
-	// that comes from SQLite.
-	code func(err error) (code Code, text string, ok bool)
+	codeOf func(err error) (code Code, text string, ok bool) // of the driver
 }
 
 func (e *connExplainer) Begin() { e.before = e.conn.lastErr.Load() }
 
 func (e *connExplainer) Explain(err error) error {
-	code, text, ok := e.code(err)
+	code, text, ok := e.codeOf(err)
 	if !ok {
 		return err
 	}

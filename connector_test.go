@@ -1,5 +1,3 @@
-//go:build cgo
-
 package litestream_test
 
 import (
@@ -20,8 +18,8 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/memory"
-	"github.com/mattn/go-sqlite3"
 )
 
 // faultyStores are the clients of URLs of the scheme faulty, by host.
@@ -56,7 +54,7 @@ func openURL(t *testing.T, url string, opts *litestream.Options) *sql.DB {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	db, err := litestream.Open(url, opts)
+	db, err := openReplica(url, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +91,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("at the first transaction: %s", got)
 	}
 	if err := conn.Raw(func(c any) error {
-		if _, ok := c.(interface{ Unwrap() driver.Conn }).Unwrap().(*sqlite3.SQLiteConn); !ok {
+		if _, ok := c.(interface{ Unwrap() driver.Conn }).Unwrap().(driver.ExecerContext); !ok {
 			t.Errorf("the driver's connection is a %T", c)
 		}
 		return nil
@@ -153,7 +151,7 @@ func TestOpen_Errors(t *testing.T) {
 		"faulty://key:Pa55@nowhere/path": "no client nowhere",
 		"::":                             "replica",
 	} {
-		if db, err := litestream.Open(url, nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Pa55") {
+		if db, err := openReplica(url, nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Pa55") {
 			t.Errorf("open %s: %v, %v, want %s", url, db, err, want)
 		}
 	}
@@ -171,8 +169,7 @@ func TestOpen_ReadFails(t *testing.T) {
 	}
 	remove := store.Add(decorate.Rule{Err: fmt.Errorf("get: %w", fs.ErrPermission)})
 	err := db.QueryRow("SELECT sum(length(b)) FROM big").Scan(new(int))
-	var sqliteError sqlite3.Error
-	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &sqliteError) || sqliteError.ExtendedCode != sqlite3.ErrIoErrRead || !strings.Contains(err.Error(), "disk I/O error: ") {
+	if code, _ := sqlitetest.ExtendedCode(err); !errors.Is(err, fs.ErrPermission) || code != int(litestream.CodeRead) || !strings.Contains(err.Error(), "disk I/O error: ") {
 		t.Errorf("read: %v", err)
 	}
 	remove()
@@ -237,7 +234,7 @@ func TestOpen_Concurrent(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 10 {
-				db, err := litestream.Open("file://"+filepath.ToSlash(dir), &litestream.Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+				db, err := openReplica("file://"+filepath.ToSlash(dir), &litestream.Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					t.Error(err)
 					return

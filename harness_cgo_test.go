@@ -81,3 +81,6 @@ func setSlot(name string, vfs *litestream.VFS) {
 	}
 	slots[i].vfs.Store(vfs)
 }
+
+// openReplica opens a replica by its URL alone.
+var openReplica = litestream.Open

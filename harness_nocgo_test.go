@@ -41,3 +41,6 @@ func setSlot(name string, v *litestream.VFS) {
 		panic(err)
 	}
 }
+
+// openReplica opens a replica by its URL alone.
+var openReplica = ncruces.Open

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 )
@@ -45,24 +46,29 @@ func Wrap(inner driver.Conn, explain Explainer) *Conn { return &Conn{inner, expl
 // Unwrap returns the driver's own connection, for sql.Conn.Raw.
 func (c *Conn) Unwrap() driver.Conn { return c.inner }
 
-// do makes a call of the driver.
-func do[T any](e Explainer, call func() (T, error)) (T, error) {
+// do makes a call of the driver, with a context that ends it.
+func do[T any](ctx context.Context, e Explainer, call func() (T, error)) (T, error) {
 	e.Begin()
 	v, err := call()
 	if err != nil {
-		err = explained(e, err)
+		err = explained(ctx, e, err)
 	}
 	return v, err
 }
 
 // explained explains an error, unless it is one by which a driver talks to
-// database/sql.
-func explained(e Explainer, err error) error {
+// database/sql. If ctx has ended, the error is that of ctx as well: some drivers only
+// say that they were interrupted.
+func explained(ctx context.Context, e Explainer, err error) error {
 	switch err {
 	case driver.ErrSkip, driver.ErrBadConn, driver.ErrRemoveArgument, io.EOF, context.Canceled, context.DeadlineExceeded:
 		return err
 	}
-	return e.Explain(err)
+	err = e.Explain(err)
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }
 
 // none is the result of a call that has only an error.
@@ -76,7 +82,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	_, err := do(c.explain, none(func() error { return p.Ping(ctx) }))
+	_, err := do(ctx, c.explain, none(func() error { return p.Ping(ctx) }))
 	return err
 }
 
@@ -86,7 +92,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if !ok {
 		return nil, driver.ErrSkip
 	}
-	return do(c.explain, func() (driver.Result, error) { return x.ExecContext(ctx, query, args) })
+	return do(ctx, c.explain, func() (driver.Result, error) { return x.ExecContext(ctx, query, args) })
 }
 
 // QueryContext runs a statement with rows.
@@ -95,14 +101,17 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if !ok {
 		return nil, driver.ErrSkip
 	}
-	return c.wrapRows(do(c.explain, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) }))
+	return c.wrapRows(ctx)(do(ctx, c.explain, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) }))
 }
 
-func (c *Conn) wrapRows(inner driver.Rows, err error) (driver.Rows, error) {
-	if err != nil {
-		return nil, err
+// wrapRows returns a function that wraps the rows of a query with a context.
+func (c *Conn) wrapRows(ctx context.Context) func(driver.Rows, error) (driver.Rows, error) {
+	return func(inner driver.Rows, err error) (driver.Rows, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &rows{inner, ctx, c.explain}, nil
 	}
-	return &rows{inner, c.explain}, nil
 }
 
 // Prepare is PrepareContext without a context.
@@ -112,7 +121,7 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 
 // PrepareContext prepares a statement.
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	s, err := do(c.explain, func() (driver.Stmt, error) {
+	s, err := do(ctx, c.explain, func() (driver.Stmt, error) {
 		if p, ok := c.inner.(driver.ConnPrepareContext); ok {
 			return p.PrepareContext(ctx, query)
 		}
@@ -131,7 +140,7 @@ func (c *Conn) Begin() (driver.Tx, error) {
 
 // BeginTx begins a transaction.
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	t, err := do(c.explain, func() (driver.Tx, error) {
+	t, err := do(ctx, c.explain, func() (driver.Tx, error) {
 		if b, ok := c.inner.(driver.ConnBeginTx); ok {
 			return b.BeginTx(ctx, opts)
 		}
@@ -144,7 +153,7 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	return &tx{t, c.explain}, nil
+	return &tx{t, ctx, c.explain}, nil
 }
 
 // ResetSession is called before a connection of the pool is used again.
@@ -166,7 +175,7 @@ func (c *Conn) CheckNamedValue(v *driver.NamedValue) error { return check(c.inne
 
 // Close closes the driver's connection.
 func (c *Conn) Close() error {
-	_, err := do(c.explain, none(c.inner.Close))
+	_, err := do(context.Background(), c.explain, none(c.inner.Close))
 	return err
 }
 
@@ -180,16 +189,17 @@ func check(inner any, v *driver.NamedValue) error {
 // tx is a transaction.
 type tx struct {
 	inner   driver.Tx
+	ctx     context.Context // of the transaction, which database/sql rolls back at its end
 	explain Explainer
 }
 
 func (t *tx) Commit() error {
-	_, err := do(t.explain, none(t.inner.Commit))
+	_, err := do(t.ctx, t.explain, none(t.inner.Commit))
 	return err
 }
 
 func (t *tx) Rollback() error {
-	_, err := do(t.explain, none(t.inner.Rollback))
+	_, err := do(t.ctx, t.explain, none(t.inner.Rollback))
 	return err
 }
 
@@ -221,7 +231,7 @@ func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return do(s.conn.explain, func() (driver.Result, error) {
+	return do(ctx, s.conn.explain, func() (driver.Result, error) {
 		if x, ok := s.inner.(driver.StmtExecContext); ok {
 			return x.ExecContext(ctx, args)
 		}
@@ -235,7 +245,7 @@ func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.conn.wrapRows(do(s.conn.explain, func() (driver.Rows, error) {
+	return s.conn.wrapRows(ctx)(do(ctx, s.conn.explain, func() (driver.Rows, error) {
 		if q, ok := s.inner.(driver.StmtQueryContext); ok {
 			return q.QueryContext(ctx, args)
 		}
@@ -263,6 +273,7 @@ func values(args []driver.NamedValue) []driver.Value {
 // rows are the rows of a query.
 type rows struct {
 	inner   driver.Rows
+	ctx     context.Context // of the query
 	explain Explainer
 }
 
@@ -280,13 +291,13 @@ func (r *rows) Columns() []string { return r.inner.Columns() }
 func (r *rows) Next(dest []driver.Value) error {
 	r.explain.Begin()
 	if err := r.inner.Next(dest); err != nil {
-		return explained(r.explain, err)
+		return explained(r.ctx, r.explain, err)
 	}
 	return nil
 }
 
 func (r *rows) Close() error {
-	_, err := do(r.explain, none(r.inner.Close))
+	_, err := do(r.ctx, r.explain, none(r.inner.Close))
 	return err
 }
 
@@ -300,7 +311,7 @@ func (r *rows) NextResultSet() error {
 	if !ok {
 		return io.EOF
 	}
-	_, err := do(r.explain, none(n.NextResultSet))
+	_, err := do(r.ctx, r.explain, none(n.NextResultSet))
 	return err
 }
 
