@@ -344,7 +344,10 @@ const sockets = 16 << 20
 // RunEndlessAnswers checks that answers without an end, with any status, cost a
 // client at most limit bytes of network traffic and of memory.
 func RunEndlessAnswers(t *testing.T, at AnswerTest, limit int64) {
-	bodies := []WrongAnswer{{Name: "endless white space", Body: " "}, {Name: "endless text", Body: "<Message>endless"}}
+	bodies := []WrongAnswer{{Name: "endless text", Body: "<Message>endless"}}
+	if !testscale.Race { // the race detector sees the same calls with either
+		bodies = append(bodies, WrongAnswer{Name: "endless white space", Body: " "})
+	}
 	var e endless
 	statuses := func(r *http.Request) []int {
 		all := []int{http.StatusOK, http.StatusForbidden, http.StatusInternalServerError}

@@ -2,4 +2,5 @@
 
 package testscale
 
-const race = false
+// Race reports whether the race detector runs.
+const Race = false

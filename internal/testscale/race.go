@@ -2,4 +2,5 @@
 
 package testscale
 
-const race = true
+// Race reports whether the race detector runs.
+const Race = true

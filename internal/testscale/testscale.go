@@ -11,7 +11,7 @@ import "testing"
 // run without the race detector, and a quarter of that, rounded up, with the
 // race detector or with -short.
 func Repeats(full int) int {
-	if race || testing.Short() {
+	if Race || testing.Short() {
 		return (full + 3) / 4
 	}
 	return full
@@ -24,7 +24,7 @@ const OneGoroutine = "it has one goroutine"
 // anything in it. why is the reason.
 func NeedsNoRace(t testing.TB, why string) {
 	t.Helper()
-	if race {
+	if Race {
 		t.Skipf("%s, so there is nothing for the race detector; it runs without", why)
 	}
 }
