@@ -3,6 +3,7 @@ package litestream
 import (
 	"errors"
 	"log/slog"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,22 +82,21 @@ func TestCloseDelay(t *testing.T) {
 // TestCloseDelay_AtOnce closes databases that must not wait: what they hold is for
 // the next process.
 func TestCloseDelay_AtOnce(t *testing.T) {
-	for name, tc := range map[string]struct {
-		opts Options
-		hang bool
-	}{
-		"negative":             {opts: Options{CloseDelay: -1}},
-		"write mode":           {opts: Options{WriteEnabled: true}},
-		"hydrated to a path":   {opts: Options{HydrationEnabled: true, HydrationPath: t.TempDir() + "/local.db"}},
-		"incomplete hydration": {opts: Options{HydrationEnabled: true}, hang: true},
+	diskFull := func(op string) error {
+		if op == "before: write pages" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	for name, opts := range map[string]Options{
+		"negative":             {CloseDelay: -1},
+		"write mode":           {WriteEnabled: true},
+		"hydrated to a path":   {HydrationEnabled: true, HydrationPath: t.TempDir() + "/local.db"},
+		"incomplete hydration": {HydrationEnabled: true, onDisk: diskFull},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := decorate.NewFault(fourPages(t))
-			tc.opts.PollInterval, tc.opts.Logger = -1, slog.New(slog.DiscardHandler)
-			vfs := NewVFS(store, &tc.opts)
-			if tc.hang {
-				store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Skip: 2, Hang: true}) // header and index are read
-			}
+			opts.PollInterval, opts.Logger = -1, slog.New(slog.DiscardHandler)
+			vfs := NewVFS(fourPages(t), &opts)
 			c, err := vfs.OpenConn("app.db", nil, OpenMode{})
 			if err != nil {
 				t.Fatal(err)

@@ -133,8 +133,10 @@ func TestInterrupt(t *testing.T) {
 	})
 	t.Run("sync on commit", func(t *testing.T) {
 		inHungBubble(t, Options{PollInterval: -1, WriteEnabled: true, WriteSyncInterval: time.Hour, SyncOnCommit: true}, func(t *testing.T, c *interruptible) {
-			commitOne(t, c.Conn)
+			goOn := c.store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), Hang: true})
+			commitOne(t, c.Conn) // starts the sync that EndWrite waits for
 			c.hung(t, "commit", c.EndWrite)
+			goOn()
 			c.EndRead()
 			time.Sleep(time.Hour)
 			if txid, err := c.Pragma("litestream_sync", nil); err != nil || *txid != "0000000000000002" {
