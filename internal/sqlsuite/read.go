@@ -54,11 +54,11 @@ var readCases = []testCase{
 		in, r := e.start(), e.replica()
 		w := in.writer(r)
 		w.runAll("CREATE TABLE b (k INTEGER PRIMARY KEY, v BLOB)", "CREATE TABLE pad (v)")
-		blob := make([]byte, 300_000)
+		blob := make([]byte, 150_000)
 		for i := range blob {
 			blob[i] = byte(i * i >> 7)
 		}
-		for k := range 4 {
+		for k := range 3 {
 			w.run("INSERT INTO b VALUES (?, ?)", k, blob[:len(blob)-k])
 			w.run("INSERT INTO pad VALUES (?)", blob[:5000+k])
 		}
@@ -67,7 +67,7 @@ var readCases = []testCase{
 		if e.hydrated {
 			c.complete()
 		}
-		for k := range 4 {
+		for k := range 3 {
 			var got []byte
 			if err := c.c.QueryRowContext(e.ctx, "SELECT v FROM b WHERE k = ?", k).Scan(&got); err != nil || string(got) != string(blob[:len(blob)-k]) {
 				e.Errorf("blob %d has %d bytes, %v", k, len(got), err)

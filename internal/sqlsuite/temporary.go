@@ -4,7 +4,7 @@ package sqlsuite
 // cases allow it.
 var sortable = []string{
 	"CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b TEXT)",
-	numbers("9000") + "INSERT INTO t SELECT i, i * 7919 % 20011, hex(zeroblob(90)) || i FROM n",
+	numbers("6500") + "INSERT INTO t SELECT i, i * 7919 % 20011, hex(zeroblob(90)) || i FROM n",
 }
 
 // little makes SQLite use files as early as possible.
@@ -20,11 +20,11 @@ var temporaryCases = []testCase{
 		p.exec(
 			"SELECT sum(k * a) FROM (SELECT row_number() OVER (ORDER BY b, a) AS k, a FROM t)",
 			"SELECT a % 10, count(*), max(b) FROM t GROUP BY a % 10, b LIKE '%7' ORDER BY 1, 2 DESC",
-			"SELECT sum(x.a * y.a) FROM t x JOIN (SELECT a, b FROM t ORDER BY b DESC LIMIT 5000) y ON y.b = x.b",
+			"SELECT sum(x.a * y.a) FROM t x JOIN (SELECT a, b FROM t ORDER BY b DESC LIMIT 3000) y ON y.b = x.b",
 		)
 		p.replica = other
 		p.exec(little...)
-		p.exec("CREATE INDEX tb ON t (b, a)", "SELECT group_concat(a) FROM (SELECT a FROM t INDEXED BY tb ORDER BY b LIMIT 100 OFFSET 4000)", "REINDEX")
+		p.exec("CREATE INDEX tb ON t (b, a)", "SELECT group_concat(a) FROM (SELECT a FROM t INDEXED BY tb ORDER BY b LIMIT 100 OFFSET 3000)", "REINDEX")
 		p.exec("CREATE TABLE copy AS SELECT a, b FROM t ORDER BY b DESC", "ANALYZE", "PRAGMA integrity_check")
 		p.finish(r)
 	}},
