@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/cvfs/linked"
@@ -19,20 +21,41 @@ import (
 //	db, err := sql.Open("sqlite3", "file:app.db?vfs=litestream")
 //
 // Connections have the SQL functions of package litestream, their queries end when
-// their context does, and local files that they attach are SQLite's own. A VFS stays
-// registered until the process ends, also after Close. If SQLite knows a VFS of that
-// name already, RegisterVFS returns an error. It is safe for concurrent use.
+// their context does, and local files that they attach are SQLite's own.
+//
+// A name stays registered until the process ends, and its VFS, too. If the VFS was
+// closed, another one can take the name. Otherwise a name that SQLite knows already
+// is an error. RegisterVFS is safe for concurrent use.
 func RegisterVFS(name string, vfs *VFS) error {
-	err := errors.New("there is no VFS")
-	if vfs != nil {
-		err = registerVFS(name, func() *VFS { return vfs })
+	registered.Lock()
+	defer registered.Unlock()
+	current := registered.vfss[name]
+	switch {
+	case vfs == nil:
+		return fmt.Errorf("register VFS %q: there is no VFS", name)
+	case current != nil && current.Load() == vfs:
+		return nil
+	case current != nil && current.Load().names.isClosed():
+		current.Store(vfs)
+		return nil
 	}
-	if err != nil {
+	current = new(atomic.Pointer[VFS])
+	current.Store(vfs)
+	if err := registerVFS(name, current.Load); err != nil {
 		return fmt.Errorf("register VFS %q: %w", name, err)
 	}
+	registered.vfss[name] = current
 	return nil
 }
 
+// registered are the VFSs of RegisterVFS, by name. It is locked before the locks of
+// package cvfs and of the names of a VFS.
+var registered = struct {
+	sync.Mutex
+	vfss map[string]*atomic.Pointer[VFS]
+}{vfss: make(map[string]*atomic.Pointer[VFS])}
+
+// registerVFS registers a name. What vfs returns serves it.
 func registerVFS(name string, vfs func() *VFS) error {
 	if name == "" || strings.ContainsRune(name, 0) {
 		return errors.New("it is not a name that SQLite can have")

@@ -80,8 +80,34 @@ func TestRegisterVFS_Names(t *testing.T) {
 	if err := litestream.RegisterVFS("litestream-c-nil", nil); err == nil {
 		t.Error("registers nothing")
 	}
-	if got := at(t, connectC(t, dsn(name, "app.db"))); got != "7" {
+	if err := litestream.RegisterVFS(name, vfs); err != nil {
+		t.Errorf("register it again: %v", err)
+	}
+	old := connectC(t, dsn(name, "app.db"))
+	if got := at(t, old); got != "7" {
 		t.Errorf("reads %s", got)
+	}
+
+	// A VFS takes the name of one that was closed.
+	if err := vfs.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	other := memoryClient()
+	numberedReplica(t, other, 8)
+	next := litestream.NewVFS(other, &litestream.Options{Logger: testlog.New(t, nil)})
+	defer next.Close(context.Background())
+	if err := litestream.RegisterVFS(name, next); err != nil {
+		t.Errorf("register another one after the first was closed: %v", err)
+	}
+	conn := connectC(t, dsn(name, "app.db"))
+	if got := at(t, conn); got != "8" {
+		t.Errorf("reads %s", got)
+	}
+	if _, err := queryText(old, "SELECT n FROM t"); err == nil {
+		t.Error("a connection of the closed VFS still reads")
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -63,6 +63,13 @@ func (n *names) isEmpty() bool {
 	return len(n.mu.databases) == 0
 }
 
+// isClosed reports whether the VFS is closed.
+func (n *names) isClosed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.closed
+}
+
 // joinKind says how a connection joined a database.
 type joinKind int
 

@@ -60,7 +60,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	vfs := litestream.NewVFS(client)
 	vfs.PollInterval = -1 // a single query does not need polling
-	// Only the log says why a database could not be opened.
 	vfs.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if err := registerVFS("litestream", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)

@@ -76,7 +76,7 @@ func TestRun_Errors(t *testing.T) {
 	}{
 		{"no folder", []string{"testdata/no-such-folder"}, "no replica", ""},
 		{"no such scheme", []string{"gopher://host/path"}, `no replica client is registered for url scheme "gopher"`, ""},
-		{"empty replica", []string{"testdata/replicas/empty"}, "unable to open database file", "replica holds no database"},
+		{"empty replica", []string{"testdata/replicas/empty"}, "replica holds no database", "replica holds no database"},
 		{"bad time", []string{"-time", "some day"}, `parse time "some day"`, ""},
 		{"too old", []string{"-time", "1999-12-31"}, "transaction not available", ""},
 		{"bad query", []string{"testdata/replicas/sandwiches", "SELECT * FROM soups"}, "no such table: soups", ""},

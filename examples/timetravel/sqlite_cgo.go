@@ -5,10 +5,9 @@ package main
 import (
 	"github.com/ltxvfs/litestream"
 	_ "github.com/mattn/go-sqlite3" // the driver sqlite3
-	"github.com/psanford/sqlite3vfs"
 )
 
 // registerVFS makes a VFS known to SQLite, which is that of mattn/go-sqlite3.
 func registerVFS(name string, vfs *litestream.VFS) error {
-	return sqlite3vfs.RegisterVFS(name, vfs)
+	return litestream.RegisterVFS(name, vfs)
 }
