@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ncruces/go-sqlite3"
@@ -39,6 +40,8 @@ var functions = []function{
 	{name: "litestream_hydration_file", pragma: "litestream_hydration_file"},
 	{name: "litestream_write_enabled", pragma: "litestream_write_enabled", kind: integerResult},
 	{name: "litestream_sync", pragma: "litestream_sync", setter: true},
+	{name: "litestream_wait", pragma: "litestream_wait", args: 1, setter: true},
+	{name: "litestream_wait", pragma: "litestream_wait", args: 2, setter: true},
 	{name: "litestream_set_time", pragma: "litestream_time", args: 1, setter: true},
 	{name: "litestream_set_txid", pragma: "litestream_txid", args: 1, setter: true},
 	{name: "litestream_set_write_enabled", pragma: "litestream_write_enabled", args: 1, kind: integerResult, setter: true},
@@ -48,12 +51,13 @@ var functions = []function{
 // litestream_time(), litestream_lag(), litestream_status(), litestream_history(),
 // litestream_hydration_progress(), litestream_hydration_status(),
 // litestream_hydration_file(), litestream_write_enabled() and litestream_sync(),
-// which return the same as the PRAGMAs of these names, and litestream_set_time(x),
-// litestream_set_txid(x) and litestream_set_write_enabled(x), which set them. All
+// which return the same as the PRAGMAs of these names, litestream_set_time(x),
+// litestream_set_txid(x) and litestream_set_write_enabled(x), which set them, and
+// litestream_wait(txid, seconds), which waits as the PRAGMA litestream_wait does. All
 // of them concern the connection's main database.
 //
-// litestream_sync() and the setters cannot be called from views, triggers and
-// other parts of a schema.
+// litestream_sync(), litestream_wait() and the setters cannot be called from views,
+// triggers and other parts of a schema.
 //
 // Connections whose main database is opened with a VFS of RegisterVFS have the
 // functions without it.
@@ -106,11 +110,15 @@ func (fn function) call(main *file, ctx sqlite3.Context, args []sqlite3.Value) {
 		ctx.ResultError(errNotServed)
 		return
 	}
-	if fn.args == 1 {
-		if args[0].Type() == sqlite3.NULL {
-			return // NULL of NULL
+	if fn.args > 0 {
+		words := make([]string, len(args))
+		for i, arg := range args {
+			if arg.Type() == sqlite3.NULL {
+				return // NULL of NULL
+			}
+			words[i] = arg.Text()
 		}
-		value := args[0].Text()
+		value := strings.Join(words, " ")
 		if _, err := main.conn.Pragma(fn.pragma, &value); err != nil {
 			ctx.ResultError(functionError{err})
 			return

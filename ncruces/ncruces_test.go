@@ -336,7 +336,10 @@ func TestFunctions(t *testing.T) {
 	if got := value(t, conn, "SELECT count(*) FROM t"); got != "1" {
 		t.Errorf("%s rows of the newest state", got)
 	}
-	if got := value(t, conn, "SELECT litestream_set_txid(NULL) IS NULL"); got != "1" {
+	if got := value(t, conn, "SELECT litestream_wait('0000000000000002', 1)"); got != "0000000000000002" {
+		t.Errorf("waited for %s", got)
+	}
+	if got := value(t, conn, "SELECT litestream_set_txid(NULL) IS NULL AND litestream_wait('1', NULL) IS NULL"); got != "1" {
 		t.Error("NULL does not give NULL")
 	}
 	if got := value(t, conn, "SELECT litestream_set_write_enabled('off') || typeof(litestream_write_enabled())"); got != "0integer" {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
+	_ "github.com/ltxvfs/litestream/s3" // replicas with s3 URLs
 )
 
 const defaultReplica = "testdata/replicas/sandwiches"
