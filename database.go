@@ -74,7 +74,11 @@ func (db *database) open(ctx context.Context) error {
 		return err
 	}
 	v, known, loaded, err := db.buildNewest(ctx)
-	if errors.Is(err, ErrNoDatabase) && db.opts.WriteEnabled {
+	if errors.Is(err, ErrNoDatabase) {
+		mayBegin, reason := lookAround(ctx, db.store, identityOf(db.store.Client, db.opts.replicaURL))
+		if !mayBegin || !db.opts.WriteEnabled {
+			return reason
+		}
 		v = new(view.View) // the first commit creates it
 		if err = write.ConfirmEmpty(ctx, db.store); errors.Is(err, write.ErrWrongListing) {
 			wrong := err

@@ -9,18 +9,21 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 )
 
-// ownerOf returns the owner that is recorded in a write buffer. It identifies
-// the replica by the client's identity. If the client does not provide one, it
-// uses replicaURL, which is empty for a client that was not made from a URL.
+// ownerOf returns the owner that is recorded in a write buffer.
 func ownerOf(client ReplicaClient, replicaURL, name string) commitlog.Owner {
-	var id string
+	return commitlog.Owner{Replica: shorten(identityOf(client, replicaURL)), Name: shorten(name)}
+}
+
+// identityOf returns the identity of a client's replica. If the client does not
+// tell it, replicaURL stands for it, which is empty for a client that was not made
+// from a URL.
+func identityOf(client ReplicaClient, replicaURL string) string {
 	if c, ok := client.(ReplicaIdentifier); ok {
-		id = c.ReplicaIdentity()
+		if id := c.ReplicaIdentity(); id != "" {
+			return id
+		}
 	}
-	if id == "" {
-		id = identityOfURL(replicaURL)
-	}
-	return commitlog.Owner{Replica: shorten(id), Name: shorten(name)}
+	return identityOfURL(replicaURL)
 }
 
 // identityOfURL returns a replica URL without the parts that may be secret or

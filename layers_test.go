@@ -59,7 +59,7 @@ var layers = []layer{
 	// These are parts of programs, and tests that run the whole library.
 	{packages: []string{"internal/extension"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"internal/killtest", "internal/vfstest"}, may: []string{".", "replica", "file", "ncruces", "internal/..."}},
-	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "ncruces", "replicatest", "internal/..."}},
+	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "ncruces", "replicatest", "decorate", "internal/..."}},
 	// These are tests of stores, which use the conformance suite to write
 	// files.
 	{packages: []string{"internal/storetest"}, may: append([]string{"replicatest", "internal/testscale"}, contract...)},
@@ -67,6 +67,7 @@ var layers = []layer{
 	// These are formats and mechanisms that import others.
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
+	{packages: []string{"internal/survey"}, may: contract},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/mainfile", "internal/superjournal", "internal/tempfile"}},

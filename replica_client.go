@@ -45,6 +45,12 @@ type (
 	// level.
 	AllLTXFilesLister = replica.AllLTXFilesLister
 
+	// ReplicaSurveyor is an optional interface of a ReplicaClient that can tell
+	// what lies at the place of its replica, even if that is no LTX file. An
+	// open that finds no database says it in its error, and starts no new
+	// database where something else lies.
+	ReplicaSurveyor = replica.Surveyor
+
 	// ReplicaClientFactory makes a client from the parts of a replica URL. It
 	// does no I/O. The user information may be nil.
 	ReplicaClientFactory = replica.Factory

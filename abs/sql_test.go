@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/internal/storetest/sqltest"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -19,5 +20,22 @@ func TestSQL(t *testing.T) {
 				return c
 			}
 		},
+	})
+}
+
+// TestPlaces opens databases where something else lies than LTX files.
+func TestPlaces(t *testing.T) {
+	server(t)
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		bucket := bucketOf(t, newContainer(t))
+		client := func(at string) *abs.ReplicaClient {
+			c := keyClient(t, bucket)
+			c.Path = at
+			return c
+		}
+		return sqltest.Root{
+			Client: func(at string) replica.Client { return client(at) },
+			Put:    func(name string, body []byte) { place(t, client(""), name, body) },
+		}
 	})
 }

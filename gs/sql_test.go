@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/storetest/sqltest"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -20,5 +21,21 @@ func TestSQL(t *testing.T) {
 				return c
 			}
 		},
+	})
+}
+
+// TestPlaces opens databases where something else lies than LTX files.
+func TestPlaces(t *testing.T) {
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		bucket := newBucket(t).BucketName()
+		client := func(at string) *gs.ReplicaClient {
+			c := newClient(t, bucket)
+			c.Path = at
+			return c
+		}
+		return sqltest.Root{
+			Client: func(at string) replica.Client { return client(at) },
+			Put:    func(name string, body []byte) { place(t, client(""), name, body) },
+		}
 	})
 }

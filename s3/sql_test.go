@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/http"
+	"path"
 	"sync/atomic"
 	"testing"
 
@@ -45,4 +46,17 @@ func TestSQL(t *testing.T) {
 		path := newPath()
 		return func(tr http.RoundTripper) replica.Client { return s.client(t, path, tr) }
 	}})
+}
+
+// TestPlaces opens databases where something else lies than LTX files.
+func TestPlaces(t *testing.T) {
+	s := testServer(t)
+	noEnvironment(t)
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		root := newPath()
+		return sqltest.Root{
+			Client: func(at string) replica.Client { return s.client(t, path.Join(root, at), nil) },
+			Put:    func(name string, body []byte) { s.put(t, path.Join(root, name), body) },
+		}
+	})
 }

@@ -259,6 +259,27 @@ func (s *Store) ListLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 	return files, nil
 }
 
+// Survey lists what lies at the place of the replica, or in one of its folders.
+// The error is errors.ErrUnsupported if the client cannot tell.
+func (s *Store) Survey(ctx context.Context, dir string) (at replica.Survey, err error) {
+	c, ok := s.Client.(replica.Surveyor)
+	if !ok {
+		return at, fmt.Errorf("survey replica: %w", errors.ErrUnsupported)
+	}
+	err = s.Retry(ctx, func() error {
+		t, err := s.place(ctx)
+		if err != nil {
+			return fmt.Errorf("survey replica: %w", err)
+		}
+		defer s.Limit.Done(t)
+		if at, err = c.Survey(ctx, dir); !errors.Is(err, errors.ErrUnsupported) {
+			s.Lists.Add(1)
+		}
+		return err // the client's error names the operation
+	})
+	return at, err
+}
+
 // Load fills buf with bytes of a file from offset on. It is for the parts that
 // describe a file: its header, page index and trailer.
 func (s *Store) Load(ctx context.Context, f view.Key, buf []byte, offset int64) error {

@@ -1,0 +1,125 @@
+//go:build cgo
+
+package litestream_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/storetest/sqltest"
+	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// TestPlaces_File opens folders in which something else lies than LTX files.
+func TestPlaces_File(t *testing.T) {
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		return folderRoot(t, func(path string) replica.Client { return file.NewReplicaClient(path) })
+	})
+}
+
+// placed is a replica in memory at a place where something else lies. Its surveys
+// are those of a folder.
+type placed struct {
+	*memory.ReplicaClient
+	folder *file.ReplicaClient
+}
+
+func (p placed) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	return p.folder.Survey(ctx, dir)
+}
+
+func (p placed) ReplicaIdentity() string { return "memory://" + p.folder.Path() }
+
+// folderRoot returns a root whose objects are files in a folder.
+func folderRoot(t testing.TB, client func(path string) replica.Client) sqltest.Root {
+	dir := t.TempDir()
+	return sqltest.Root{
+		Client: func(path string) replica.Client { return client(filepath.Join(dir, path)) },
+		Put: func(name string, body []byte) {
+			name = filepath.Join(dir, name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, body, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+// TestPlaces_Memory does it with a client that lists all levels at once.
+func TestPlaces_Memory(t *testing.T) {
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		return folderRoot(t, func(path string) replica.Client {
+			return placed{memory.NewReplicaClient(), file.NewReplicaClient(path)}
+		})
+	})
+}
+
+// plainReplica has none of the optional interfaces.
+type plainReplica struct{ litestream.ReplicaClient }
+
+// TestPlaces_URL checks that the error of a URL with secrets says where it looked
+// and shows none of them.
+func TestPlaces_URL(t *testing.T) {
+	const secret = "s3cr3t"
+	litestream.RegisterReplicaClientFactory("places-test", func(_, _, _ string, _ url.Values, _ *url.Userinfo) (litestream.ReplicaClient, error) {
+		return plainReplica{memory.NewReplicaClient()}, nil
+	})
+	vfs := litestream.NewVFS(nil, &litestream.Options{Logger: testlog.New(t, nil)})
+	defer vfs.Close(context.Background())
+	_, err := vfs.OpenConn("app.db", map[string]string{"replica_url": "places-test://user:" + secret + "@host/a/b?token=" + secret}, litestream.OpenMode{})
+	if !errors.Is(err, litestream.ErrNoDatabase) || !strings.Contains(err.Error(), "places-test://host/a/b has no LTX files") || strings.Contains(err.Error(), secret) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestPlaces_SurveyFails checks what an open does if the client cannot tell what
+// lies at the place. It says so, and write mode begins a new database if it must
+// not look, but not if it may look later.
+func TestPlaces_SurveyFails(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		rule   decorate.Rule
+		begins bool
+		want   string
+	}{
+		{"forbidden", decorate.Rule{Err: fs.ErrPermission}, true, "what else lies there is not known: permission denied"},
+		{"unsupported", decorate.Rule{Err: errors.ErrUnsupported}, true, "has no LTX files"},
+		{"down", decorate.Rule{Err: errDown}, false, errDown.Error()},
+		{"hangs", decorate.Rule{Hang: true}, false, "deadline exceeded"},
+		{"fails once", decorate.Rule{Err: errDown, Times: 1}, true, "nothing lies at "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, write := range []bool{false, true} {
+				fault := decorate.NewFault(memoryClient())
+				c.rule.Match = decorate.Ops(decorate.OpSurvey)
+				fault.Add(c.rule)
+				vfs := litestream.NewVFS(fault, &litestream.Options{OpenTimeout: time.Second, WriteEnabled: write, Logger: testlog.New(t, nil)})
+				conn, err := vfs.OpenConn("app.db", nil, litestream.OpenMode{Create: true})
+				switch {
+				case write && c.begins:
+					if err != nil {
+						t.Errorf("write mode: %v", err)
+					} else if err := conn.Close(); err != nil {
+						t.Error(err)
+					}
+				case !errors.Is(err, litestream.ErrNoDatabase) || !strings.Contains(err.Error(), c.want):
+					t.Errorf("write mode %v: got error %v, want ErrNoDatabase with %q", write, err, c.want)
+				}
+				if err := vfs.Close(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
