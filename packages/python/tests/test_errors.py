@@ -47,7 +47,7 @@ class TestOpen(Case):
             "no url": "parse replica url: it has no scheme, want one like s3://bucket/path or file:///path",
             "file:": "replica url of scheme file: a file url needs a path",
             "s3://": "replica url of scheme s3: bucket is not set: invalid argument",
-            self.folder("nothing"): "replica holds no database",
+            self.folder("nothing"): f"replica holds no database: nothing lies at {self.folder('nothing')}",
         }.items():
             with self.subTest(url):
                 self.assert_open_fails(url, text)

@@ -60,4 +60,5 @@ class TestFolderExample(FolderStore, Example, Case):
         status, out, err = self.example(self.folder("nothing"))
         self.assertEqual([status, out], [1, ""])
         last = err.splitlines()[-1]
-        self.assertEqual(last, "analytics: litestream: open /litestream/nothing: replica holds no database")
+        text = f"replica holds no database: nothing lies at {self.folder('nothing')}"
+        self.assertEqual(last, f"analytics: litestream: open /litestream/nothing: {text}")
