@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -60,45 +59,31 @@ func (mattnDriver) CodeOf(err error) (code Code, text string, ok bool) {
 	return Code(e.ExtendedCode), e.Code.Error(), true
 }
 
-// Register gives a VFS a slot.
+// Register registers a VFS under a name that a closed connector has left, if there
+// is one: SQLite keeps names for ever.
 func (mattnDriver) Register(vfs *VFS) (name string, unregister func(), err error) {
-	slots.Lock()
-	defer slots.Unlock()
-	if n := len(slots.free); n > 0 {
-		slot := slots.free[n-1]
-		slots.free = slots.free[:n-1]
-		slot.vfs.Store(vfs)
-		return slot.name, slot.release, nil
+	connectorNames.Lock()
+	defer connectorNames.Unlock()
+	if n := len(connectorNames.free); n > 0 {
+		name = connectorNames.free[n-1]
+		connectorNames.free = connectorNames.free[:n-1]
+	} else {
+		connectorNames.made++
+		name = fmt.Sprintf("litestream-connector-%d", connectorNames.made)
 	}
-	slot := &vfsSlot{name: fmt.Sprintf("litestream-connector-%d", slots.made)}
-	slot.vfs.Store(vfs)
-	if err := registerVFS(slot.name, slot.vfs.Load); err != nil {
-		return "", nil, err
-	}
-	slots.made++
-	return slot.name, slot.release, nil
+	return name, func() { releaseConnectorName(name) }, RegisterVFS(name, vfs)
 }
 
-// vfsSlot is a name of SQLite's that serves one VFS after the other. SQLite has no
-// safe way to unregister a VFS, so connectors that are closed leave theirs to the
-// next ones.
-type vfsSlot struct {
-	name string
-	vfs  atomic.Pointer[VFS]
-}
-
-// slots are the slots of the process. SQLite's list of VFSs is one of the process,
-// too.
-var slots struct {
+// connectorNames are the names of VFSs of connectors. It is locked before registered.
+var connectorNames struct {
 	sync.Mutex
-	free []*vfsSlot
+	free []string // their VFSs are closed
 	made int
 }
 
-// release gives the slot to the next connector. What is still open through it fails:
-// its VFS is closed.
-func (s *vfsSlot) release() {
-	slots.Lock()
-	defer slots.Unlock()
-	slots.free = append(slots.free, s)
+// releaseConnectorName gives a name to the next connector.
+func releaseConnectorName(name string) {
+	connectorNames.Lock()
+	defer connectorNames.Unlock()
+	connectorNames.free = append(connectorNames.free, name)
 }
