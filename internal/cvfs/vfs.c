@@ -51,12 +51,13 @@ static void keepStandardFiles(void) {
 }
 
 // resolved is what the thread has resolved last, until it opens that. SQLite resolves a name
-// and opens the result next.
+// and opens the result next. It is small: the memory that a program has for such
+// variables of the libraries that it loads is less than 2 KiB.
 static __thread struct {
   const ls_vfs *vfs;  // NULL once it is open
   uint64_t name;      // a hash of the result
   int times;          // in a row
-  char given[1024];   // the name that was resolved, "" if it is longer
+  char *given;        // the name that was resolved, by malloc; NULL once it is open
 } resolved;
 
 static uint64_t hashOf(const char *s) {
@@ -71,34 +72,43 @@ static void noteResolved(const ls_vfs *v, const char *given, const char *name) {
   resolved.vfs = v;
   resolved.name = h;
   resolved.times++;
-  resolved.given[0] = 0;
-  if (strlen(given) < sizeof resolved.given) strcpy(resolved.given, given);
+  free(resolved.given);
+  resolved.given = strdup(given);
 }
 
 // givenName returns the name that the program has given for the main database that is opened
 // now, and whether it is opened for SQLite's shared cache. SQLite does not tell a VFS
 // that, but it has the name resolved twice then: to look for a file that is open, and
-// to open it.
-static const char *givenName(const ls_vfs *v, const char *name, int *shared) {
+// to open it. The caller frees the name, which is NULL if it is not known.
+static char *givenName(const ls_vfs *v, const char *name, int *shared) {
   int isLast = resolved.vfs == v && resolved.name == hashOf(name);
+  char *given = resolved.given;
   resolved.vfs = 0;
+  resolved.given = 0;
   *shared = isLast && resolved.times > 1;
-  return isLast && resolved.given[0] ? resolved.given : name;
+  if (isLast) return given;
+  free(given);
+  return 0;
 }
 
 static int vfsOpen(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags, int *out) {
   const int temporary = SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_TRANSIENT_DB | SQLITE_OPEN_SUBJOURNAL;
   ls_file *f = (ls_file*)file;
   sqlite3_vfs *os = osOf(v);
-  const char *given = name;
-  int got = flags, shared = 0, rc;
+  char *given = 0;
+  int got = flags, shared = 0, result, rc;
   memset(f, 0, sizeof *f);
   if (!name || flags & temporary) return os->xOpen(os, name, file, flags, out);
   if (flags & SQLITE_OPEN_MAIN_DB) given = givenName(of(v), name, &shared);
-  if (ls_forked) return openForked(of(v), name, f, flags, out);
+  if (ls_forked) {
+    free(given);
+    return openForked(of(v), name, f, flags, out);
+  }
   keepStandardFiles();
   f->vfs = of(v);
-  switch (litestreamOpen(of(v)->handle, (char*)name, (char*)given, flags, shared, ls_vfs_is_default(of(v)), &got, &f->handle, &f->error)) {
+  result = litestreamOpen(of(v)->handle, (char*)name, given ? given : (char*)name, flags, shared, ls_vfs_is_default(of(v)), &got, &f->handle, &f->error);
+  free(given);
+  switch (result) {
   case LS_LOCAL:
     memset(f, 0, sizeof *f);
     rc = os->xOpen(os, name, file, flags, out);

@@ -1,0 +1,53 @@
+package cvfs_test
+
+import (
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/cvfs"
+)
+
+// TestNames checks that a path is a replica's or a local file's, and which files are
+// companions of a replica.
+func TestNames(t *testing.T) {
+	var n cvfs.Names
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if n.HasReplicas() || n.IsCompanion("/a.db-journal") {
+		t.Error("there is a replica before one is open")
+	}
+	must(n.AddReplica("/a.db"))
+	must(n.AddReplica("/a.db"))
+	if err := n.AddLocal("/a.db"); err == nil {
+		t.Error("a replica is opened as a local file")
+	}
+	for path, want := range map[string]bool{
+		"/a.db-journal": true, "/a.db-wal": true, "/a.db-mj0123ABCDE": true,
+		"/a.db-mj0123": false, "/a.db-shm": false, "/a.dbx-journal": false, "/b.db-journal": false, "a.db-journal": false,
+	} {
+		if n.IsCompanion(path) != want {
+			t.Errorf("%s is a companion: %v", path, !want)
+		}
+	}
+	n.RemoveReplica("/a.db")
+	if !n.IsReplica("/a.db") || !n.HasReplicas() {
+		t.Error("the replica is gone while it is open")
+	}
+	n.RemoveReplica("/a.db")
+	if n.IsReplica("/a.db") || n.IsCompanion("/a.db-journal") {
+		t.Error("the replica is there after it was closed")
+	}
+	must(n.AddLocal("/a.db"))
+	must(n.AddLocal("/b.db"))
+	n.RemoveLocal("/b.db")
+	if !n.IsLocal("/a.db") || n.IsLocal("/b.db") {
+		t.Error("the local file is not the one that was opened")
+	}
+	if err := n.AddReplica("/a.db"); err == nil {
+		t.Error("a local file is opened as a replica")
+	}
+	must(n.AddReplica("/b.db"))
+}
