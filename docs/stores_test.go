@@ -7,6 +7,10 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream"
+	_ "github.com/ltxvfs/litestream/abs"
+	_ "github.com/ltxvfs/litestream/file"
+	_ "github.com/ltxvfs/litestream/gs"
+	_ "github.com/ltxvfs/litestream/s3"
 )
 
 // TestStores checks that the pages about stores have URLs that clients
