@@ -7,10 +7,14 @@
 // become visible within about a second, and a connection can read any past
 // state that the files still contain.
 //
-//	client, err := litestream.NewReplicaClientFromURL("file:///var/backups/app")
-//	vfs := litestream.NewVFS(client)
+//	db, err := litestream.Open("s3://backups/app", nil)
+//
+// Open and NewConnector are for one database. A program that opens many, or names
+// them in SQL, registers a VFS:
+//
+//	vfs := litestream.NewVFS(nil)
 //	litestream.RegisterVFS("litestream", vfs)
-//	db, err := sql.Open("sqlite3", "file:app.db?vfs=litestream")
+//	db, err := sql.Open("sqlite3", "file:app.db?vfs=litestream&replica_url=s3://backups/app")
 //
 // # Transactions
 //

@@ -4,7 +4,6 @@ package litestream_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"log"
 	"os"
@@ -12,21 +11,12 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream"
-	"github.com/ltxvfs/litestream/file"
-	_ "github.com/mattn/go-sqlite3"
+	_ "github.com/ltxvfs/litestream/file" // the scheme file
 )
 
-// Example is the program in the README. Other VFSs are registered already when
-// it registers its own: examples run after the tests.
+// Example is the program in the README.
 func Example() {
-	client := file.NewReplicaClient("testdata/replicas/sandwiches")
-	vfs := litestream.NewVFS(client)
-	if err := litestream.RegisterVFS("litestream", vfs); err != nil {
-		log.Fatal(err)
-	}
-	defer vfs.Close(context.Background())
-
-	db, err := sql.Open("sqlite3", "file:ratings.db?vfs=litestream&mode=ro")
+	db, err := litestream.Open("file:testdata/replicas/sandwiches", nil) // or s3://bucket/path
 	if err != nil {
 		log.Fatal(err)
 	}
