@@ -72,6 +72,9 @@ func (v *VFS) guard(op string, err *error) {
 
 // cleanName returns the same name for different spellings of a path. The URL of a
 // replica stays as it is.
+// IsClosed reports whether the VFS was closed. It is for drivers.
+func (v *VFS) IsClosed() bool { return v.names.isClosed() }
+
 func cleanName(name string) string {
 	if name == "" || strings.Contains(name, "://") {
 		return name

@@ -71,8 +71,9 @@ var registering sync.Mutex
 // extendConnections gives connections with a registered VFS the SQL functions.
 var extendConnections = sync.OnceFunc(func() { sqlite3.AutoExtension(connected) })
 
-// RegisterVFS makes a VFS known to SQLite by a name, which is not registered yet.
-// It is safe for concurrent use, also while other VFSs are in use.
+// RegisterVFS makes a VFS known to SQLite by a name. If another VFS has the name, that
+// is an error, unless it was closed. RegisterVFS is safe for concurrent use, also
+// while other VFSs are in use.
 //
 // Close of the VFS does not remove the name. A program that registers many of them
 // calls vfs.Unregister of the driver once all connections are closed.
@@ -82,7 +83,10 @@ func RegisterVFS(name string, v *litestream.VFS) error {
 	}
 	registering.Lock()
 	defer registering.Unlock()
-	if vfs.Find(name) != nil { // "" and "os" are the driver's own
+	current := vfs.Find(name) // "" and "os" are the driver's own
+	if b, ok := current.(*binding); ok && b.vfs == v {
+		return nil
+	} else if current != nil && (!ok || !b.vfs.IsClosed()) {
 		return fmt.Errorf("register vfs: the name %q is taken", name)
 	}
 	extendConnections()

@@ -125,7 +125,24 @@ func TestRegisterVFS_Names(t *testing.T) {
 	if err := ncruces.RegisterVFS("ncruces-test-nil", nil); err == nil {
 		t.Error("nil is registered")
 	}
-	exec(t, connect(t, "file:app.db?vfs="+name), "CREATE TABLE t (x)")
+	conn := connect(t, "file:app.db?vfs="+name)
+	exec(t, conn, "CREATE TABLE t (x)")
+	if err := ncruces.RegisterVFS(name, vfs); err != nil {
+		t.Errorf("the same VFS again: %v", err)
+	}
+
+	// The name is free once its VFS is closed.
+	if err := errors.Join(conn.Close(), vfs.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	other := litestream.NewVFS(client, &litestream.Options{Logger: testlog.New(t, nil)})
+	defer other.Close(context.Background())
+	if err := ncruces.RegisterVFS(name, other); err != nil {
+		t.Error(err)
+	}
+	if got := value(t, connect(t, "file:app.db?vfs="+name), "SELECT count(*) FROM t"); got != "0" {
+		t.Errorf("%s rows", got)
+	}
 }
 
 // TestRegisterVFS_Concurrent registers VFSs while others are used. One of several
