@@ -93,3 +93,30 @@ func TestRegisterVFS_CommitFails(t *testing.T) {
 		}
 	}
 }
+
+// TestRegisterVFS_SeveralVFSs commits and rolls back transactions over replicas of two
+// VFSs. The super-journal is one of the first VFS, and names journals of both.
+func TestRegisterVFS_SeveralVFSs(t *testing.T) {
+	name, _ := registerC(t, memoryClient(), writing())
+	var fails atomic.Bool
+	opts := writing(func(o *litestream.Options) { o.WriteBufferPath = filepath.Join(t.TempDir(), "buffer") })
+	litestream.OnDisk(opts, func(op string) error {
+		if fails.Load() && op == "before: append commit" {
+			return errors.New("the disk is gone")
+		}
+		return nil
+	})
+	other, _ := registerC(t, memoryClient(), opts)
+	conn := connectC(t, dsn(name, "a.db"))
+	mustExec(t, conn, "ATTACH '"+dsn(other, "b.db")+"' AS b; CREATE TABLE main.t (x); CREATE TABLE b.u (x)")
+	mustExec(t, conn, "BEGIN; INSERT INTO t VALUES (1); INSERT INTO u VALUES (1); COMMIT")
+	mustExec(t, conn, "BEGIN; INSERT INTO t VALUES (2); INSERT INTO u VALUES (2); ROLLBACK")
+	mustExec(t, conn, "BEGIN; INSERT INTO t VALUES (3); INSERT INTO u VALUES (3)")
+	fails.Store(true)
+	wantCode(t, conn, "COMMIT", litestream.CodeIOErr)
+	fails.Store(false)
+	for vfs, query := range map[string]string{dsn(name, "a.db"): "SELECT group_concat(x) FROM t", dsn(other, "b.db"): "SELECT group_concat(x) FROM u"} {
+		wantSQL(t, conn, query, "1")
+		wantSQL(t, connectC(t, vfs), query, "1")
+	}
+}
