@@ -54,7 +54,10 @@ const (
 // withoutTempFolder leaves SQLite no folder for temporary files until the function
 // restore is called. The result is false if that is not possible.
 func withoutTempFolder(_ testing.TB, missing string) (restore func(), ok bool) {
-	return litestream.TempFolders(missing), psanford
+	if !psanford {
+		return nil, false
+	}
+	return litestream.TempFolders(missing), true
 }
 
 // registerDriver makes the slots known to SQLite. It is called once, before any
