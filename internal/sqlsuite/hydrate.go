@@ -14,7 +14,7 @@ var hydrateCases = []testCase{
 		p.replica = in.reader(r, params...)
 		p.compare(content.queries...) // while the copy is made
 		p.replica.complete()
-		p.replica.want("PRAGMA litestream_hydration_file", path)
+		p.replica.want("PRAGMA litestream_hydration_file", valueText(path))
 
 		// Every page comes from the local file.
 		before := p.replica.status()
