@@ -80,7 +80,11 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, c.errorf(err)
 	}
 	token := fmt.Sprint(c.opened.Add(1))
+	defer c.vfs.opens.begin(token, ctx)()
 	conn, err := c.driver.Open("file:" + escapeURI(c.url) + "?vfs=" + name + "&" + replicaURL + "=" + escapeURI(c.url) + "&" + connectionParam + "=" + token)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
 	if err != nil {
 		return nil, c.errorf(err)
 	}
@@ -88,7 +92,43 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if own == nil {
 		return nil, c.errorf(errors.Join(errors.New("the driver did not open it through its VFS"), conn.Close()))
 	}
+	own.call = nil
 	return sqlconn.Wrap(conn, &connExplainer{conn: own, shown: c.shown, codeOf: c.driver.CodeOf}), nil
+}
+
+// connectorOpens are the contexts of connectors that open a connection, by token. A
+// driver may read from the database before it returns the connection. It is safe
+// for concurrent use.
+type connectorOpens struct {
+	mu struct {
+		sync.Mutex
+		contexts map[string]context.Context
+	}
+}
+
+// begin records a context until the function that it returns is called.
+func (o *connectorOpens) begin(token string, ctx context.Context) (end func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.mu.contexts == nil {
+		o.mu.contexts = make(map[string]context.Context)
+	}
+	o.mu.contexts[token] = ctx
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.mu.contexts, token)
+	}
+}
+
+// context returns the context of a token, nil if there is none.
+func (o *connectorOpens) context(token string) context.Context {
+	if token == "" {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.mu.contexts[token]
 }
 
 // vfsName returns the name of the VFS, which it registers at the first call.
@@ -171,7 +211,14 @@ type connExplainer struct {
 	codeOf func(err error) (code Code, text string, ok bool) // of the driver
 }
 
-func (e *connExplainer) Begin() { e.before = e.conn.lastErr.Load() }
+// Begin has ctx end waits of the connection for storage. Drivers do not interrupt
+// everything that waits, such as the statement that reads the schema first.
+func (e *connExplainer) Begin(ctx context.Context) {
+	e.before = e.conn.lastErr.Load()
+	e.conn.call = ctx
+}
+
+func (e *connExplainer) End() { e.conn.call = nil }
 
 func (e *connExplainer) Explain(err error) error {
 	code, text, ok := e.codeOf(err)

@@ -202,6 +202,37 @@ func TestOpen_Hangs(t *testing.T) {
 	remove()
 }
 
+// TestOpen_HangsAtSchema gives up the first statement of a connection, which reads the
+// schema, and a PRAGMA. Drivers do not interrupt these.
+func TestOpen_HangsAtSchema(t *testing.T) {
+	client := memory.NewReplicaClient()
+	p := numberedReplica(t, client, 1)
+	p.Exec("UPDATE t SET n = 2")
+	store, url := newFaulty(t, client)
+	db := openURL(t, url, &litestream.Options{PollInterval: -1, CacheSize: -1, ReadAheadSize: -1})
+	conn, err := db.Conn(t.Context()) // keeps the database open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	remove := store.Add(decorate.Rule{Hang: true})
+	for _, stmt := range []string{"SELECT n FROM t", "PRAGMA litestream_txid = '0000000000000001'"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		start := time.Now()
+		_, err := db.ExecContext(ctx, stmt)
+		took := time.Since(start)
+		cancel()
+		t.Logf("%s: %s", stmt, took)
+		if !errors.Is(err, context.DeadlineExceeded) || took > 10*time.Second {
+			t.Errorf("%s: %v after %s", stmt, err, took)
+		}
+	}
+	remove()
+	if got := at(t, conn); got != "2" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
 // TestOpen_Conflict lets another writer take over.
 func TestOpen_Conflict(t *testing.T) {
 	dir := t.TempDir()

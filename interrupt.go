@@ -28,13 +28,26 @@ const interruptEvery = 20 * time.Millisecond
 func (c *Conn) SetInterrupted(interrupted func() bool) { c.interrupted = interrupted }
 
 // waiting returns a context for a wait that ends after d, if the database is
-// closed, or if SQLite interrupts the statement. A negative d means no limit.
+// closed, if SQLite interrupts the statement, or if the context of a connector's
+// connection ends. A negative d means no limit.
 func (c *Conn) waiting(d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := c.db.tasks.WithTimeout(d)
-	if c.interrupted == nil {
+	call := c.call
+	if call != nil && call.Done() == nil {
+		call = nil
+	}
+	if c.interrupted == nil && call == nil {
 		return ctx, cancel
 	}
 	ctx, interrupt := context.WithCancelCause(ctx)
+	if call != nil {
+		stop := context.AfterFunc(call, func() { interrupt(fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(call))) })
+		before := cancel
+		cancel = func() { stop(); before() }
+	}
+	if c.interrupted == nil {
+		return ctx, func() { interrupt(nil); cancel() }
+	}
 	w := &interruptWatch{interrupted: c.interrupted, interrupt: interrupt}
 	w.mu.Lock()
 	w.mu.timer = time.AfterFunc(interruptEvery, w.look)

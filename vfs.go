@@ -30,6 +30,7 @@ type VFS struct {
 
 	client ReplicaClient // serves the first name opened; nil if there is none
 	names  names
+	opens  connectorOpens
 	driver driverState // state of the adapter of psanford/sqlite3vfs
 
 	start   sync.Once               // sets the fields below, at the first use

@@ -66,7 +66,8 @@ type Conn struct {
 
 	predictor pages.Predictor
 
-	interrupted func() bool // see SetInterrupted; nil: never
+	interrupted func() bool     // see SetInterrupted; nil: never
+	call        context.Context // of the call of a connector's connection that is under way; nil: none
 
 	tx        *write.Transaction   // changes since the last commit; nil unless the state is connWriting or connCommitted
 	appended  []*write.LocalCommit // commits that are in the write buffer, and not visible to others

@@ -71,7 +71,7 @@ func (v *VFS) openConn(ctx context.Context, name string, params map[string]strin
 		release()
 		return nil, fmt.Errorf("open %s: %w", name, cmp.Or(unknown, ErrSharedCache))
 	}
-	c = &Conn{db: db, name: name, token: params[connectionParam], log: db.log, release: release, predictor: pages.NewPredictor(db.prefetcher)}
+	c = &Conn{db: db, name: name, token: params[connectionParam], call: v.opens.context(params[connectionParam]), log: db.log, release: release, predictor: pages.NewPredictor(db.prefetcher)}
 	switch {
 	case isSet(params["nolock"]) || isSet(params["immutable"]):
 		c.access = accessFixed

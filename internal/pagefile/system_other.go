@@ -1,9 +1,10 @@
-//go:build !(darwin || freebsd || linux)
+//go:build !(darwin || freebsd || linux || windows)
 
 package pagefile
 
 import (
 	"errors"
+	"fmt"
 	"os"
 )
 
@@ -13,6 +14,5 @@ func unmap([]byte) error { return nil }
 
 func maxMapped() int64 { return 0 }
 
-// lock always fails, because this system cannot prevent others from opening the
-// file.
-func lock(*os.File) error { return ErrLocked }
+// lock always fails, because this package cannot lock files of this system.
+func lock(*os.File) error { return fmt.Errorf("lock a file: %w on this system", errors.ErrUnsupported) }

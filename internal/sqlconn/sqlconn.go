@@ -15,8 +15,10 @@ import (
 // Explainer explains errors of one connection. As the connection, it is used by one
 // goroutine at a time.
 type Explainer interface {
-	// Begin is called before each call of the driver that may fail.
-	Begin()
+	// Begin is called before each call of the driver that may fail, with the
+	// context that ends it. End is called after it.
+	Begin(ctx context.Context)
+	End()
 
 	// Explain is called with the error of that call, which is not nil, and returns
 	// the error for the caller.
@@ -48,8 +50,9 @@ func (c *Conn) Unwrap() driver.Conn { return c.inner }
 
 // do makes a call of the driver, with a context that ends it.
 func do[T any](ctx context.Context, e Explainer, call func() (T, error)) (T, error) {
-	e.Begin()
+	e.Begin(ctx)
 	v, err := call()
+	e.End()
 	if err != nil {
 		err = explained(ctx, e, err)
 	}
@@ -289,8 +292,10 @@ var (
 func (r *rows) Columns() []string { return r.inner.Columns() }
 
 func (r *rows) Next(dest []driver.Value) error {
-	r.explain.Begin()
-	if err := r.inner.Next(dest); err != nil {
+	r.explain.Begin(r.ctx)
+	err := r.inner.Next(dest)
+	r.explain.End()
+	if err != nil {
 		return explained(r.ctx, r.explain, err)
 	}
 	return nil

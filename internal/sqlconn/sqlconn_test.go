@@ -60,9 +60,10 @@ func (r *plainRows) Next(dest []driver.Value) error {
 }
 
 // explainer counts its calls.
-type explainer struct{ begun, explained int }
+type explainer struct{ begun, ended, explained int }
 
-func (e *explainer) Begin() { e.begun++ }
+func (e *explainer) Begin(context.Context) { e.begun++ }
+func (e *explainer) End()                  { e.ended++ }
 func (e *explainer) Explain(err error) error {
 	e.explained++
 	return fmt.Errorf("because: %w", err)
@@ -142,8 +143,8 @@ func TestConn_Plain(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Error(wrapped, err)
 		}
-		if wrapped && e.begun < e.explained {
-			t.Error("an error is explained without a begin")
+		if wrapped && (e.begun < e.explained || e.begun != e.ended) {
+			t.Errorf("%d calls, %d ends, %d errors", e.begun, e.ended, e.explained)
 		}
 	}
 }
