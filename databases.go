@@ -129,8 +129,8 @@ func (v *VFS) releaseIn(key string, s *sharedDB, keep time.Duration) {
 // closeDelay returns how long the database stays open after its last connection.
 func (db *database) closeDelay() time.Duration {
 	switch {
-	case db.writer.MayBeEnabled() || db.opts.HydrationPath != "":
-		return 0
+	case db.opts.WriteEnabled || db.writer.MayBeEnabled() || db.opts.HydrationPath != "":
+		return 0 // also if write mode was lost: the next open begins it again
 	case db.hydrator != nil && db.hydrator.Progress().Status != hydrate.Complete:
 		return 0
 	}

@@ -254,6 +254,9 @@ func newVFSOnly(t testing.TB, client litestream.ReplicaClient, opts *litestream.
 	if o.Logger == nil {
 		o.Logger = testlog.New(t, nil)
 	}
+	if o.CloseDelay == 0 {
+		o.CloseDelay = -1
+	}
 	name, vfs = reuseSlot(t), litestream.NewVFS(client, &o)
 	setSlot(name, vfs)
 	return name, vfs
