@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     open_timeout: Duration
     read_timeout: Duration
     close_timeout: Duration
+    close_delay: Duration
 
     hydration_enabled: bool
     hydration_path: Path
@@ -255,6 +256,7 @@ _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "open_timeout": _duration,
     "read_timeout": _duration,
     "close_timeout": _duration,
+    "close_delay": _duration,
     "hydration_enabled": _bool,
     "hydration_path": _path,
     "hydration_concurrency": _int,
