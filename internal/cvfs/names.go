@@ -2,7 +2,7 @@ package cvfs
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 	"sync"
 )
 
@@ -87,10 +87,25 @@ func (n *Names) HasReplicas() bool {
 // IsCompanion reports whether a file beside a database, such as its journal, is one
 // of a replica that is open.
 func (n *Names) IsCompanion(path string) bool {
-	main := companion.ReplaceAllString(path, "")
-	return n.IsReplica(main)
+	return n.IsReplica(databaseOf(path))
 }
 
-// companion matches the suffixes that SQLite appends to the name of a database
-// to name its other files.
-var companion = regexp.MustCompile(`-(journal|wal|mj[0-9A-F]{9})$`)
+// databaseOf returns the path of the database of a companion: SQLite names its other
+// files by suffixes. Other paths stay as they are. It is called in every
+// transaction.
+func databaseOf(path string) string {
+	i := strings.LastIndexByte(path, '-')
+	if i < 0 {
+		return path
+	}
+	switch suffix := path[i+1:]; {
+	case suffix == "journal", suffix == "wal":
+		return path[:i]
+	case len(suffix) == len("mj")+superDigits && suffix[:2] == "mj" && strings.Trim(suffix[2:], "0123456789ABCDEF") == "":
+		return path[:i]
+	}
+	return path
+}
+
+// superDigits is the number of hex digits in the name of a super-journal.
+const superDigits = 9
