@@ -114,6 +114,8 @@ func (v *VFS) release(key string, s *sharedDB) {
 
 func (v *VFS) releaseIn(key string, s *sharedDB, keep time.Duration) {
 	how := v.names.leave(key, s, keep, func() {
+		var err error
+		defer v.guard("close", &err) // a goroutine of its own
 		if v.names.expire(key, s) {
 			v.closeShared(key, s)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/cvfs/linked"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 )
 
 // RegisterVFS makes a VFS known to the SQLite that mattn/go-sqlite3 brings, for
@@ -66,7 +67,7 @@ func registerVFS(name string, vfs func() *VFS) error {
 // cEngine serves a VFS to package cvfs.
 type cEngine struct {
 	vfs   func() *VFS
-	names cvfs.Names
+	names openfiles.Names
 }
 
 var _ cvfs.Engine = (*cEngine)(nil)

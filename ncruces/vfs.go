@@ -30,7 +30,7 @@ var _ vfs.VFSFilename = (*binding)(nil)
 
 func newBinding(v *litestream.VFS) *binding {
 	b := &binding{vfs: v, local: vfs.Find("os").(vfs.VFSFilename)}
-	b.supers = superjournal.NewSet(b.log, b.names.isCompanion)
+	b.supers = superjournal.NewSet(b.log, b.names.IsCompanion)
 	return b
 }
 
@@ -56,7 +56,7 @@ func (b *binding) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (f vfs.Fi
 		return b.local.OpenFilename(name, flags)
 	case flags&vfs.OPEN_MAIN_DB != 0:
 		f, out, err = b.openMain(name, flags)
-	case flags&vfs.OPEN_SUPER_JOURNAL != 0 && b.names.isCompanion(name.String()):
+	case flags&vfs.OPEN_SUPER_JOURNAL != 0 && b.names.IsCompanion(name.String()):
 		return companion{b.supers.Open(name.String())}, flags, nil
 	case mainOf(name.DatabaseFile()) == nil:
 		return b.local.OpenFilename(name, flags)
@@ -69,9 +69,9 @@ func (b *binding) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (f vfs.Fi
 		b.log().Error("open failed", "db", name.String(), "error", err)
 	}
 	if errors.Is(err, litestream.ErrLocalFile) {
-		if err = b.names.openLocal(name.String()); err == nil {
+		if err = b.names.AddLocal(name.String()); err == nil {
 			if f, out, err = b.local.OpenFilename(name, flags); err != nil {
-				b.names.closeLocal(name.String())
+				b.names.RemoveLocal(name.String())
 				b.log().Error("open failed", "db", name.String(), "error", err)
 			}
 			return f, out, err
@@ -109,18 +109,18 @@ func (b *binding) openMain(filename *vfs.Filename, flags vfs.OpenFlag) (f vfs.Fi
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := b.names.open(path); err != nil {
+	if err := b.names.AddReplica(path); err != nil {
 		return nil, 0, errors.Join(err, conn.Close())
 	}
 	if conn.IsReadOnly() {
 		flags = flags&^(vfs.OPEN_READWRITE|vfs.OPEN_CREATE) | vfs.OPEN_READONLY
 	}
-	return &file{main: mainfile.New(conn), conn: conn, closed: func() { b.names.close(path) }}, flags, nil
+	return &file{main: mainfile.New(conn), conn: conn, closed: func() { b.names.RemoveReplica(path) }}, flags, nil
 }
 
 // Delete deletes a file. Journals of replicas are deleted when they are closed.
 func (b *binding) Delete(name string, syncDir bool) error {
-	if b.names.isCompanion(name) {
+	if b.names.IsCompanion(name) {
 		b.supers.Delete(name)
 		return nil
 	}
@@ -130,7 +130,7 @@ func (b *binding) Delete(name string, syncDir bool) error {
 // Access reports whether a file exists, or can be accessed. Journals of replicas
 // are never found, since nothing is to be rolled back after a crash.
 func (b *binding) Access(name string, flags vfs.AccessFlag) (bool, error) {
-	if b.names.isCompanion(name) {
+	if b.names.IsCompanion(name) {
 		return b.supers.Exists(name), nil
 	}
 	return b.local.Access(name, flags)

@@ -6,14 +6,14 @@ import (
 	"sync"
 
 	"github.com/ltxvfs/litestream"
-	"github.com/ltxvfs/litestream/internal/cvfs"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 )
 
 // Router decides which file names are replicas, and which are files of the
 // operating system. A name is never both. Its zero value knows no names. It is
 // safe for concurrent use.
 type Router struct {
-	names cvfs.Names // of databases that are open
+	names openfiles.Names // of databases that are open
 
 	// mu is held while names changes, too.
 	mu struct {

@@ -1,4 +1,6 @@
-package cvfs
+// Package openfiles knows which main database files are open through a VFS, for
+// every binding of SQLite.
+package openfiles
 
 import (
 	"fmt"

@@ -1,15 +1,15 @@
-package cvfs_test
+package openfiles_test
 
 import (
 	"testing"
 
-	"github.com/ltxvfs/litestream/internal/cvfs"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 )
 
 // TestNames checks that a path is a replica's or a local file's, and which files are
 // companions of a replica.
 func TestNames(t *testing.T) {
-	var n cvfs.Names
+	var n openfiles.Names
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
