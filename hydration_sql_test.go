@@ -66,6 +66,11 @@ func TestHydration_SQL(t *testing.T) {
 	if !strings.Contains(log.String(), "hydration complete") || !strings.Contains(log.String(), "mb_per_s=") {
 		t.Errorf("the log does not say so:\n%s", &log)
 	}
+	waitFor(t, "the last progress", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(seen) > 0 && seen[len(seen)-1].Status == litestream.HydrationComplete
+	})
 	mu.Lock()
 	last := litestream.HydrationProgress{}
 	for _, p := range seen {

@@ -29,8 +29,19 @@ func (r refreshed) err() error { return errors.Join(r.news, r.moves) }
 
 // refresh lists all files, advances the current view to the newest state, and
 // points its pages away from files that do not exist any more. Concurrent calls
-// share one refresh.
+// share one refresh. If a shared refresh that began before the call found that
+// files changed under it, refresh shares the next one: the files may have come
+// to rest before the call.
 func (x *index) refresh(ctx context.Context) refreshed {
+	before := x.turns.Load()
+	for {
+		if r := x.shareRefresh(ctx); r.turn == 0 || r.turn > before || !isOutdated(r.err()) {
+			return r
+		}
+	}
+}
+
+func (x *index) shareRefresh(ctx context.Context) refreshed {
 	result, err := x.share(ctx, "refresh", func(ctx context.Context) (any, error) {
 		turn := x.turns.Add(1)
 		r := x.refreshNow(ctx)
@@ -48,7 +59,7 @@ func (x *index) refresh(ctx context.Context) refreshed {
 func (x *index) refreshAnew(ctx context.Context) refreshed {
 	before := x.turns.Load()
 	for {
-		if r := x.refresh(ctx); r.turn == 0 || r.turn > before {
+		if r := x.shareRefresh(ctx); r.turn == 0 || r.turn > before {
 			return r
 		}
 	}

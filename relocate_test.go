@@ -86,6 +86,44 @@ func TestFind_DespiteCorruptNews(t *testing.T) {
 	}
 }
 
+// TestFind_SharesFailedRefresh has a read share a refresh that began while files
+// were deleted, and that fails after they have come to rest.
+func TestFind_SharesFailedRefresh(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	synctest.Test(t, func(t *testing.T) {
+		db := openHere(t, client, Options{CacheSize: -1})
+		v := db.Current.Load()
+		count(p)
+		misses, goOn := 0, make(chan struct{})
+		client.open = func(view.Key, int64) error {
+			if misses++; misses > planAttempts {
+				return nil
+			}
+			if misses == planAttempts {
+				<-goOn
+			}
+			return fs.ErrNotExist
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := db.refresh(t.Context()).err(); !errs.IsMissing(err) {
+				t.Errorf("the refresh whose files are deleted ends with %v", err)
+			}
+		})
+		synctest.Wait() // it is in its last attempt
+		wg.Go(func() {
+			if seen := db.refresh(t.Context()); seen.err() != nil || seen.files == nil {
+				t.Errorf("a refresh that joined it ends with %v", seen.err())
+			}
+			wantPages(t, p, db, v, 1, 2, 3)
+		})
+		synctest.Wait()
+		close(goOn)
+		wg.Wait()
+	})
+}
+
 // TestFind_EncodedAgain replaces a file by the same transactions in another
 // encoding, so that frames lie at other offsets.
 func TestFind_EncodedAgain(t *testing.T) {
