@@ -217,6 +217,17 @@ func (p Page) Rowid(i int) (int64, bool) {
 	return int64(key), next != 0
 }
 
+// Row returns the cell of a leaf of a table that holds the row with a rowid,
+// false if there is none.
+func (p Page) Row(rowid int64) (int, bool) {
+	if p.kind != LeafTable {
+		return 0, false
+	}
+	i := p.search(rowid)
+	key, ok := p.Rowid(i)
+	return i, ok && key == rowid
+}
+
 // search returns the index of the first cell whose key is at least rowid. It
 // returns the number of cells if there is none, and -1 if it finds a cell
 // without a key.

@@ -287,8 +287,19 @@ func callAll(p Page) (sum int) {
 		entry, _ := p.IndexRowid(i)
 		first, pages, _ := p.Overflow(i)
 		sum += int(child) + int(rowid) + int(entry) + pages
-		if p.SameKey(i, i+1) {
-			sum++
+		p.Values(i, func(column int, v Value) bool {
+			first, end, _ := p.Range(v)
+			sum += column + first + end
+			return true
+		})
+		if key, ok := p.Key(i); ok {
+			sum += key.Compare(key)
+		}
+		if v, ok := p.Value(i, 1); ok {
+			sum += v.Compare(IntegerValue(1))
+		}
+		if cell, ok := p.Row(rowid); ok {
+			sum += cell
 		}
 		if i < 4 || i >= p.Cells()-2 || i%64 == 0 {
 			sum += p.IndexOf(child) + p.OverflowFrom(first)

@@ -1,9 +1,6 @@
 package btree
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // maxPayload is the size of the largest record that SQLite writes.
 const maxPayload = 1<<31 - 1
@@ -95,22 +92,6 @@ func (p Page) IndexRowid(i int) (int64, bool) {
 	return integer(rec, last.serial)
 }
 
-// SameKey reports whether two entries of an index page have the same bytes in
-// all columns except the last one. It returns false if one of the entries is
-// not completely on this page.
-func (p Page) SameKey(i, j int) bool {
-	a, ok := p.entry(i)
-	b, ok2 := p.entry(j)
-	if !ok || !ok2 {
-		return false
-	}
-	var x, y column
-	if !eachColumn(a, func(c column) bool { x = c; return true }) || !eachColumn(b, func(c column) bool { y = c; return true }) {
-		return false
-	}
-	return bytes.Equal(a[x.types:x.serialAt], b[y.types:y.serialAt]) && bytes.Equal(a[x.values:x.start], b[y.values:y.start])
-}
-
 // Int returns column n, counted from 0, of the record in cell i. It returns
 // false if the column is not an integer or if the record's header or the column
 // is not on this page.
@@ -147,14 +128,11 @@ func (p Page) entry(i int) ([]byte, bool) {
 	return p.data[at.off : at.off+at.size], true
 }
 
-// column describes where a column of a record is stored: its serial type in the
-// header, and its value from start to end.
+// column describes where a column of a record is stored: its serial type and
+// its value from start to end.
 type column struct {
 	serial     uint64
-	serialAt   int
 	start, end int
-
-	types, values int // offsets of the type and the value of the first column
 }
 
 // eachColumn calls fn with the columns of a record until fn returns false or a
@@ -166,9 +144,9 @@ func eachColumn(rec []byte, fn func(column) bool) bool {
 		return false
 	}
 	header := rec[:headerSize]
-	c := column{end: len(header), types: pos, values: len(header)}
+	c := column{end: len(header)}
 	for pos < len(header) {
-		c.serialAt, c.start = pos, c.end
+		c.start = c.end
 		c.serial, pos = varint(header, pos)
 		n, ok := columnSize(c.serial)
 		if pos == 0 || !ok || n > uint64(len(rec)-c.end) {

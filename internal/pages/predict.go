@@ -1,22 +1,20 @@
 package pages
 
-import (
-	"slices"
-
-	"github.com/ltxvfs/litestream/internal/btree"
-)
+import "slices"
 
 // predict returns the pattern that the recent reads show and that a page
 // continues, nil if there is none. The window is the larger, the surer the
 // prediction is.
-func (p *Predictor) predict(pgno uint32) (_ pattern, window int) {
+func (p *Predictor) predict(pgno uint32, missed bool) (_ pattern, window int) {
 	w := p.walk()
 	if run := p.overflow(w, pgno); run != nil {
 		return run, int(run.end - run.pgno)
 	}
 	if at, ok := w.place(pgno); ok {
-		if rows := p.rows(w, pgno, at); rows != nil {
-			return rows, 2 * firstWindow
+		if missed {
+			if n := p.nest(w, pgno); n != nil {
+				return n, 0
+			}
 		}
 		if dir := p.direction(w, pgno, at); dir != 0 {
 			return &treePattern{w, at, dir}, firstWindow / 2
@@ -38,6 +36,25 @@ func (p *Predictor) predict(pgno uint32) (_ pattern, window int) {
 		}
 	}
 	return nil, 0
+}
+
+// nest returns the nested loops by which SQLite has come to a page that it
+// misses, nil if there seem to be none.
+func (p *Predictor) nest(w treeWalk, pgno uint32) *nest {
+	a, ok := p.joins.arrive(w, pgno)
+	if !ok {
+		return nil
+	}
+	var nests []*nest
+	for _, s := range p.scans {
+		if s.nest != nil {
+			nests = append(nests, s.nest)
+		}
+	}
+	if n := p.joins.resume(w, a, nests); n != nil {
+		return n
+	}
+	return p.joins.learn(w, a, nests)
 }
 
 // wasRead reports whether a page is among those read last.
@@ -67,46 +84,6 @@ func (p *Predictor) overflow(w treeWalk, pgno uint32) *runPattern {
 		}
 		if pages := leaf.OverflowFrom(pgno); pages > 1 {
 			return &runPattern{pgno + 1, uint32(min(int64(pgno)+int64(pages), int64(p.view.Commit)+1)), 1}
-		}
-	}
-	return nil
-}
-
-// rows returns the pages of the rows that the entries of an index lead to. That
-// is the pattern if a page that was just read holds the row of an entry, and
-// pgno the row of the next one.
-func (p *Predictor) rows(w treeWalk, pgno uint32, at place) *rowsPattern {
-	if p.index == 0 || at.page.Kind() != btree.InteriorTable {
-		return nil
-	}
-	entries, ok := w.page(p.index)
-	if !ok || entries.Kind() != btree.LeafIndex {
-		return nil
-	}
-	covered := func(at place, k int) bool {
-		rowid, ok := entries.IndexRowid(k)
-		return ok && at.covers(rowid)
-	}
-	for i := range min(p.n, recentPages) {
-		q := p.recent[(p.n-1-i)%recentPages]
-		before, ok := w.place(q)
-		if !ok || before.page.Kind() != btree.InteriorTable || q == pgno {
-			continue
-		}
-		for k := range entries.Cells() {
-			if !covered(at, k) {
-				continue
-			}
-			for _, dir := range []int{1, -1} {
-				if !covered(before, k-dir) {
-					continue
-				}
-				root, depth := w.root(pgno)
-				return &rowsPattern{
-					w: w, root: root, depth: depth, leaf: p.index, entries: entries,
-					k: k + dir, dir: dir, equal: entries.SameKey(k-dir, k), last: pgno,
-				}
-			}
 		}
 	}
 	return nil

@@ -42,7 +42,7 @@ type Predictor struct {
 	n      int                  // number of pages read
 	leaves [recentLeaves]uint32 // leaves read last, a ring
 	m      int                  // number of leaves read
-	index  uint32               // leaf of an index read last; 0 if there is none
+	joins  joins                // what the transaction's reads tell of nested loops
 	scans  []*scan              // the one used last comes first
 }
 
@@ -101,7 +101,7 @@ func (p *Predictor) End() {
 		p.drop(s)
 	}
 	p.scans = nil
-	p.index = 0
+	p.joins = joins{}
 }
 
 // at sets the view that the predictor's fields describe. It ends the scans of
@@ -121,9 +121,7 @@ func (p *Predictor) note(pgno uint32, page []byte) {
 	if btree.IsLeaf(page) {
 		p.leaves[p.m%recentLeaves] = pgno
 		p.m++
-		if btree.Kind(page[0]) == btree.LeafIndex {
-			p.index = pgno
-		}
+		p.joins.note(pgno)
 	}
 }
 
@@ -136,16 +134,23 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	if missed {
 		urgent = pgno
 	}
+	if missed {
+		p.joins.fold(p.walk())
+	}
 	for i, s := range p.scans {
-		if s.isNext(pgno) {
-			s.backlog = s.backlog[1:]
-			s.grow()
+		if s.nest != nil && !missed {
+			continue
+		}
+		if s.take(pgno) {
+			if s.nest != nil {
+				p.giveUp(s.passed(pgno))
+			}
 			p.use(i)
 			p.extend(s, urgent)
 			return
 		}
 	}
-	pattern, window := p.predict(pgno)
+	pattern, window := p.predict(pgno, missed)
 	if pattern == nil {
 		return
 	}
@@ -154,8 +159,18 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		cacheable: p.pages.cache.Load().size() / 2,
 		limit:     max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
 	}
-	if _, ok := pattern.(*rowsPattern); ok {
+	if n, ok := pattern.(*nest); ok {
+		for i, known := range p.scans {
+			if known.nest == n { // it has learned another link
+				p.use(i)
+				known.take(pgno)
+				p.extend(known, urgent)
+				return
+			}
+		}
+		s.nest = n
 		s.limit = min(s.limit, maxRowPages)
+		n.leaves[pgno] = prediction{}
 	}
 	if len(p.scans) == maxScans {
 		p.drop(p.scans[maxScans-1])
@@ -185,7 +200,7 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 			p.pages.flights.use(Key{loc.Version, pgno, p.view.Epoch})
 		}
 		p.use(i)
-		if len(s.pending) <= s.window-s.step() {
+		if s.isDue() {
 			p.extend(s, 0)
 		}
 		return true
@@ -196,8 +211,8 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 // extend fetches the pages that are missing in the window of a scan, and the
 // urgent page unless it is 0.
 func (p *Predictor) extend(s *scan, urgent uint32) {
-	room := min(s.window-len(s.pending), p.pages.flights.room(p.limit(p.view)))
-	if urgent == 0 && room < s.step() {
+	room := min(s.room(), p.pages.flights.room(p.limit(p.view)))
+	if urgent == 0 && s.nest == nil && room < s.step() {
 		return // other scans have the room for now
 	}
 	batch, first := s.batch(urgent, max(0, room))

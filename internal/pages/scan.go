@@ -9,6 +9,7 @@ import (
 // predictor of one connection.
 type scan struct {
 	pattern   pattern
+	nest      *nest       // the pattern, if it is one; nil otherwise
 	limit     int         // most pages ahead of the reader
 	window    int         // pages ahead of the reader, for now
 	pending   []uint32    // prefetched or in flight, and not read yet; in order
@@ -42,6 +43,9 @@ const (
 // follow reports whether a page is among the next pages of the scan. It
 // returns the pages that the reader left out before it.
 func (s *scan) follow(pgno uint32) (skipped []uint32, ok bool) {
+	if s.nest != nil {
+		return s.followNest(pgno)
+	}
 	i := slices.Index(s.pending[:min(len(s.pending), maxSkip)], pgno)
 	if i < 0 {
 		return nil, false
@@ -55,8 +59,65 @@ func (s *scan) follow(pgno uint32) (skipped []uint32, ok bool) {
 	return skipped, true
 }
 
+// followNest is follow for the pages of nested loops, which come in the order of
+// the rows of the outermost one only.
+func (s *scan) followNest(pgno uint32) (skipped []uint32, ok bool) {
+	i := slices.Index(s.pending, pgno)
+	if i < 0 {
+		return nil, false
+	}
+	s.pending = slices.Delete(s.pending, i, i+1)
+	s.read++
+	return s.passed(pgno), true
+}
+
+// passed notes that the reader has come to a page of nested loops. It returns
+// the pages that were fetched for rows before.
+func (s *scan) passed(pgno uint32) (stale []uint32) {
+	if !s.nest.read(pgno) {
+		return nil
+	}
+	if s.nest.reader > s.nest.mark {
+		s.grow()
+	}
+	s.pending = slices.DeleteFunc(s.pending, func(pgno uint32) bool {
+		if s.nest.isPassed(pgno) {
+			stale = append(stale, pgno)
+			return true
+		}
+		return false
+	})
+	return stale
+}
+
+// take takes the next page of the pattern, or of nested loops any page that
+// they can come to next, off the backlog. It reports whether it was there.
+func (s *scan) take(pgno uint32) bool {
+	if s.nest == nil {
+		s.fill(1)
+		if len(s.backlog) == 0 || s.backlog[0] != pgno {
+			return false
+		}
+		s.backlog = s.backlog[1:]
+		s.grow()
+		return true
+	}
+	s.fill(max(1, s.limit-len(s.pending)))
+	i := slices.Index(s.backlog, pgno)
+	if i < 0 {
+		return false
+	}
+	s.backlog = slices.Delete(s.backlog, i, i+1)
+	s.read++
+	return true
+}
+
 // grow widens the window.
 func (s *scan) grow() {
+	if s.nest != nil {
+		s.nest.grow()
+		return
+	}
 	if s.read >= longScan {
 		s.window *= longScanGrowth
 	} else {
@@ -65,15 +126,26 @@ func (s *scan) grow() {
 	s.window = min(s.window, s.limit)
 }
 
+// room is how many pages more may be fetched ahead of the reader.
+func (s *scan) room() int {
+	if s.nest != nil {
+		return s.limit - len(s.pending)
+	}
+	return s.window - len(s.pending)
+}
+
+// isDue reports whether so many pages are missing in the window that more are
+// to be fetched.
+func (s *scan) isDue() bool {
+	if s.nest != nil {
+		return s.nest.isDue() && s.room() >= s.limit/4
+	}
+	return s.room() >= s.step()
+}
+
 // step is the number of pages that must be missing in the window before more are
 // fetched.
 func (s *scan) step() int { return min(max(1, s.window/4), topUp) }
-
-// isNext reports whether a page is the next one of the pattern.
-func (s *scan) isNext(pgno uint32) bool {
-	s.fill(1)
-	return len(s.backlog) > 0 && s.backlog[0] == pgno
-}
 
 // fill extends the backlog to n pages, or to as many as the pattern has.
 func (s *scan) fill(n int) {

@@ -14,6 +14,16 @@ const (
 	// takes longer, but runs at the same time.
 	MaxGap = 64 << 10
 
+	// minGap is the same for few pages that nested loops lead to, which may lie
+	// anywhere: so the gaps, together, do not become much more than the pages.
+	minGap = 8 << 10
+
+	// maxSpans is how many requests fetch such pages before larger gaps are read
+	// through: they run at the same time only up to a limit. With those gaps, the
+	// requests read at most maxSparse times the pages.
+	maxSpans  = 64
+	maxSparse = 8
+
 	// maxSpan bounds a request for several pages, bytes. A single page may be
 	// larger.
 	maxSpan = 512 << 10
@@ -51,7 +61,7 @@ func (s span) size() int64 { return s.wants[len(s.wants)-1].end() - s.offset() }
 
 // spans groups wants of a view that lie near each other. The span of the
 // urgent page, if there is one, begins with that page and is of the
-// foreground.
+// foreground. It sorts wants.
 func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
 	slices.SortFunc(wants, func(a, b want) int {
 		if a.loc.File != b.loc.File {
@@ -61,12 +71,38 @@ func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
 		}
 		return cmp.Compare(a.loc.Offset, b.loc.Offset)
 	})
+	gap := int64(MaxGap)
+	if s != nil && s.nest != nil {
+		gap = minGap
+	}
+	var size int64
+	for _, w := range wants {
+		size += int64(w.loc.Size)
+	}
+	all = group(v, s, wants, urgent, gap)
+	for len(all) > maxSpans && gap < MaxGap {
+		gap *= 2
+		wider := group(v, s, wants, urgent, gap)
+		var read int64
+		for _, s := range wider {
+			read += s.size()
+		}
+		if read > maxSparse*size {
+			break
+		}
+		all = wider
+	}
+	return all
+}
+
+// group groups sorted wants whose gaps are at most as large as given.
+func group(v *view.View, s *scan, wants []want, urgent uint32, gap int64) (all []span) {
 	first := 0
 	for i := range wants {
 		w := wants[i]
 		if i > 0 {
 			last := wants[i-1]
-			near := w.loc.File == last.loc.File && w.loc.Offset-last.end() <= MaxGap && w.end()-wants[first].loc.Offset <= maxSpan
+			near := w.loc.File == last.loc.File && w.loc.Offset-last.end() <= gap && w.end()-wants[first].loc.Offset <= maxSpan
 			if !near || w.key.Pgno == urgent {
 				all = append(all, span{v, s, wants[first:i], remote.Speculative})
 				first = i

@@ -141,26 +141,6 @@ func (w treeWalk) besideWithin(at place, dir, depth int) (_ place, missing uint3
 // pgno returns the page at the position.
 func (at place) pgno() uint32 { return at.page.Child(at.i) }
 
-// covers reports whether the parent leads to the position for a rowid of its
-// table.
-func (at place) covers(rowid int64) bool { return at.page.ChildFor(rowid) == at.i }
-
-// descend returns the page for a rowid that is depth levels below the root of
-// a table. If a page on the way is not known, missing is its number.
-func (w treeWalk) descend(root uint32, depth int, rowid int64) (pgno, missing uint32) {
-	pgno = root
-	for range depth {
-		p, ok := w.page(pgno)
-		if !ok {
-			return 0, pgno
-		}
-		if pgno = p.Child(p.ChildFor(rowid)); pgno == 0 {
-			return 0, 0
-		}
-	}
-	return pgno, 0
-}
-
 const (
 	maxSchemaPages = 64  // pages of the schema that are searched for roots
 	maxRoots       = 128 // roots that are prefetched
@@ -192,4 +172,68 @@ func (w treeWalk) schema() (roots, missing []uint32) {
 		}
 	}
 	return roots, missing
+}
+
+// bounds are the keys that a tree may have below a place: rowids of a table, or
+// first columns of an index.
+type bounds struct {
+	table       bool
+	least, most btree.Value // least is out of bounds in a table; the zero Value is no bound
+}
+
+// bounds returns the bounds of a place.
+func (w treeWalk) bounds(at place) (b bounds) {
+	b.table = at.page.Kind() == btree.InteriorTable
+	for range maxTreeDepth {
+		if least, ok := at.page.Key(at.i - 1); ok && b.least.IsNone() {
+			b.least = least
+		}
+		if most, ok := at.page.Key(at.i); ok && b.most.IsNone() {
+			b.most = most
+		}
+		if !b.least.IsNone() && !b.most.IsNone() {
+			break
+		}
+		var ok bool
+		if at, ok = w.place(at.parent); !ok {
+			break
+		}
+	}
+	return b
+}
+
+// contains reports whether a key may be within the bounds. A key of a table is
+// an integer.
+func (b bounds) contains(key btree.Value) bool {
+	if _, ok := key.Integer(); b.table && !ok {
+		return false
+	}
+	if !b.least.IsNone() {
+		if c := key.Compare(b.least); c < 0 || c == 0 && b.table {
+			return false
+		}
+	}
+	return b.most.IsNone() || key.Compare(b.most) <= 0
+}
+
+// target returns the first leaf of a tree that may have a key, 0 if a page on
+// the way is not known.
+func (w treeWalk) target(root uint32, depth int, key btree.Value) uint32 {
+	pgno := root
+	for range depth {
+		p, ok := w.page(pgno)
+		if !ok {
+			return 0
+		}
+		i := -1
+		if rowid, ok := key.Integer(); ok && p.Kind() == btree.InteriorTable {
+			i = p.ChildFor(rowid)
+		} else if first, _, ok := p.Range(key); ok {
+			i = first
+		}
+		if pgno = p.Child(i); pgno == 0 {
+			return 0
+		}
+	}
+	return pgno
 }

@@ -1,0 +1,420 @@
+package pages
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/ltxvfs/litestream/internal/btree"
+)
+
+// joins is what the reads of a transaction tell of the trees that SQLite goes
+// through in nested loops. It is bounded. It belongs to one connection.
+type joins struct {
+	links []*link             // the one learned last comes first
+	trees []treeReads         // the one read last comes first
+	seen  map[uint32]struct{} // leaves that were read
+
+	fresh [64]uint32 // leaves that were read and are not in trees yet, a ring
+	n     int        // number of leaves read since the last fold
+}
+
+// treeReads is what was read of a tree.
+type treeReads struct {
+	root   uint32
+	leaf   uint32 // read last
+	before uint32 // read before that; 0 if there is none
+	dir    int    // in which the rows were gone through last; 0 if that is not known
+	tries  int    // how often no link to the tree was found
+	runsOn bool   // from the entries with one key, SQLite goes on to those with the next
+}
+
+const (
+	maxLinks = 16
+	maxTrees = 16
+	maxSeen  = 1 << 13
+
+	// rowsBack is how many rows of the outermost loop may have led to a page and
+	// the one before it, if the reader has not left a trace of them.
+	rowsBack = 4
+
+	// rowsAhead is how many rows are looked at for one that leads to a page.
+	rowsAhead = 64
+)
+
+// note notes that a leaf was read.
+func (j *joins) note(leaf uint32) {
+	j.fresh[j.n%len(j.fresh)] = leaf
+	j.n++
+}
+
+// fold sorts the leaves that were read by their trees.
+func (j *joins) fold(w treeWalk) {
+	if len(j.seen)+len(j.fresh) > maxSeen || j.seen == nil {
+		j.seen = make(map[uint32]struct{})
+	}
+	for i := max(0, j.n-len(j.fresh)); i < j.n; i++ {
+		leaf := j.fresh[i%len(j.fresh)]
+		j.seen[leaf] = struct{}{}
+		root, _ := w.root(leaf)
+		t := treeReads{root: root}
+		if at := j.tree(root); at >= 0 {
+			t = j.trees[at]
+			j.trees = slices.Delete(j.trees, at, at+1)
+		}
+		if t.leaf != leaf {
+			t.leaf, t.before = leaf, t.leaf
+		}
+		j.trees = slices.Insert(j.trees[:min(len(j.trees), maxTrees-1)], 0, t)
+	}
+	j.n = 0
+}
+
+// tree returns the index of a tree, -1 if nothing of it was read.
+func (j *joins) tree(root uint32) int {
+	return slices.IndexFunc(j.trees, func(t treeReads) bool { return t.root == root })
+}
+
+// isSeen reports whether a leaf was read.
+func (j *joins) isSeen(leaf uint32) bool {
+	_, ok := j.seen[leaf]
+	return ok
+}
+
+// leads reports whether rows of a tree lead to other rows.
+func (j *joins) leads(root uint32) bool {
+	return slices.ContainsFunc(j.links, func(l *link) bool { return l.src == root && !l.wrong })
+}
+
+// add adds a link, and reports whether it is new.
+func (j *joins) add(l *link) bool {
+	if slices.ContainsFunc(j.links, l.isSame) {
+		return false
+	}
+	j.links = slices.Insert(j.links[:min(len(j.links), maxLinks-1)], 0, l)
+	return true
+}
+
+// isWrong reports whether a link was learned, and found to be wrong.
+func (j *joins) isWrong(l *link) bool {
+	return slices.ContainsFunc(j.links, func(m *link) bool { return m.isSame(l) && m.wrong })
+}
+
+// arrival is a leaf that was missed, which a link may have led to.
+type arrival struct {
+	pgno   uint32
+	root   uint32
+	depth  int
+	bounds bounds
+	before bounds // of the leaf of its tree that was read before it
+}
+
+// arrive describes a leaf that was missed, false if its place is not known.
+func (j *joins) arrive(w treeWalk, pgno uint32) (a arrival, ok bool) {
+	at, ok := w.place(pgno)
+	if !ok {
+		return a, false
+	}
+	a = arrival{pgno: pgno, bounds: w.bounds(at)}
+	a.root, a.depth = w.root(pgno)
+	return a, true
+}
+
+// learn looks for the link by which SQLite has come to a leaf and to the leaf of
+// its tree that it read before. The rows that lead to them are in order, and
+// those between them lead to leaves that were read.
+func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
+	i := j.tree(a.root)
+	if i < 0 {
+		return nil
+	}
+	t := &j.trees[i]
+	if t.tries > 4 && t.tries&(t.tries-1) != 0 {
+		t.tries++
+		return nil // it costs time, and it seems that there is none
+	}
+	t.tries++
+	before := t.leaf
+	if before == a.pgno {
+		before = t.before
+	}
+	at, ok := w.place(before)
+	if _, depth := w.root(before); !ok || depth != a.depth {
+		return nil // the arrival is no leaf
+	}
+	a.before = w.bounds(at)
+	for _, n := range nests {
+		if l, ok := j.learnWithin(w, a, n); ok && j.add(l) {
+			n.rewind()
+			return n
+		}
+	}
+	for _, s := range j.trees {
+		for _, leaf := range []uint32{s.leaf, s.before} {
+			if leaf == 0 || leaf == a.pgno || leaf == before && s.root == a.root {
+				continue
+			}
+			page, ok := w.page(leaf)
+			if !ok {
+				continue
+			}
+			if n := j.learnFrom(w, a, s.root, leaf, page); n != nil {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// learnFrom looks for a column of the rows of a leaf that leads to an arrival.
+func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.Page) (found *nest) {
+	for i := 0; i < page.Cells() && found == nil; i++ {
+		page.Values(i, func(col int, v btree.Value) bool {
+			if !a.before.contains(v) {
+				return true
+			}
+			l := &link{src: root, col: col, dst: a.root, depth: a.depth}
+			if j.isWrong(l) {
+				return true
+			}
+			for _, dir := range []int{1, -1} {
+				if k, ok := j.step(w, a, page, i, col, dir); ok {
+					if at := j.tree(root); at >= 0 {
+						j.trees[at].dir = dir
+					}
+					j.add(l)
+					rows := leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir, only: j.onlyKey(root, page, i, k)}
+					found = newNest(w, j, root, rows, firstRows)
+					return false
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// step goes from a row of a leaf to the one that leads to an arrival.
+func (j *joins) step(w treeWalk, a arrival, page btree.Page, i, col, dir int) (k int, ok bool) {
+	k = i + dir
+	for range rowsAhead {
+		if k < 0 || k >= page.Cells() {
+			return 0, false
+		}
+		v, ok := page.Value(k, col)
+		switch {
+		case !ok: // NULL leads nowhere
+		case a.bounds.contains(v):
+			return k, true
+		case a.before.contains(v):
+		case !j.isSeen(w.target(a.root, a.depth, v)):
+			return 0, false
+		}
+		k += dir
+	}
+	return 0, false
+}
+
+// learnWithin looks for a column of the rows that a nest goes through that leads
+// to an arrival.
+func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok bool) {
+	type column struct {
+		root uint32
+		col  int
+	}
+	const (
+		none  = iota
+		begun // a row leads to the leaf before the arrival
+		wrong // a row leads to a leaf that was not read
+	)
+	states := make(map[column]int)
+	n.eachRow(func(root uint32, page btree.Page, cell int) bool {
+		page.Values(cell, func(col int, v btree.Value) bool {
+			c := column{root, col}
+			switch state := states[c]; {
+			case state == wrong:
+			case a.before.contains(v) && !a.bounds.contains(v):
+				states[c] = begun
+			case state == begun && a.bounds.contains(v):
+				found = &link{src: root, col: col, dst: a.root, depth: a.depth}
+				ok = !j.isWrong(found)
+			case state == begun && !j.isSeen(w.target(a.root, a.depth, v)):
+				states[c] = wrong
+			}
+			return !ok
+		})
+		return !ok
+	})
+	return found, ok
+}
+
+// eachRow calls fn with the rows of all loops, from shortly before the reader
+// on, as far as their pages are known. It ends when fn returns false.
+func (p *nest) eachRow(fn func(root uint32, page btree.Page, cell int) bool) {
+	rows, ok := p.recent()
+	if !ok {
+		return
+	}
+	v := rowVisitor{nest: p, fn: fn, steps: 8 * rowsAhead}
+	for range rowsAhead {
+		page, cell, more, _ := rows.next()
+		if !more || !v.visit(p.root, page, cell, 0) {
+			return
+		}
+	}
+}
+
+// rowVisitor goes through the rows of nested loops in the order in which SQLite
+// does.
+type rowVisitor struct {
+	*nest
+	fn    func(root uint32, page btree.Page, cell int) bool
+	steps int
+}
+
+// visit visits a row, and the rows that it leads to. It reports whether to go
+// on.
+func (v *rowVisitor) visit(root uint32, page btree.Page, cell, loops int) bool {
+	if v.steps--; v.steps < 0 || !v.fn(root, page, cell) {
+		return false
+	}
+	if loops >= maxLoops {
+		return true
+	}
+	for _, l := range v.joins.links {
+		if l.src != root || l.wrong {
+			continue
+		}
+		key, ok := page.Value(cell, l.col)
+		if ok && !v.below(lookup{link: l, key: key, pgno: l.dst, loops: loops}) {
+			return false
+		}
+	}
+	return true
+}
+
+// below visits the rows that a lookup finds below a page.
+func (v *rowVisitor) below(l lookup) bool {
+	page, ok := v.w.page(l.pgno)
+	if !ok || l.level > l.depth {
+		return true
+	}
+	rowid, isInteger := l.key.Integer()
+	switch page.Kind() {
+	case btree.LeafTable:
+		cell, ok := page.Row(rowid)
+		return !ok || !isInteger || v.visit(l.dst, page, cell, l.loops+1)
+	case btree.InteriorTable:
+		l.pgno = page.Child(page.ChildFor(rowid))
+		l.level++
+		return !isInteger || v.below(l)
+	}
+	first, end, ok := page.Range(l.key)
+	if !ok {
+		return true
+	}
+	for i := first; i <= min(end, first+maxMatches); i++ {
+		if page.Kind().IsInterior() {
+			below := l
+			below.pgno, below.level = page.Child(i), l.level+1
+			if !v.below(below) {
+				return false
+			}
+		}
+		if i < end && !v.visit(l.dst, page, i, l.loops+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// resume returns a nest that goes on from an arrival by a link that is known:
+// the outer loop has begun anew.
+func (j *joins) resume(w treeWalk, a arrival, nests []*nest) *nest {
+	for _, n := range nests {
+		if n.runOn(a) {
+			j.trees[j.tree(n.root)].runsOn = true
+			return n
+		}
+	}
+	var found *nest
+	for _, l := range j.links {
+		i := j.tree(l.src)
+		if l.dst != a.root || l.depth != a.depth || l.wrong || i < 0 {
+			continue
+		}
+		for _, leaf := range []uint32{j.trees[i].leaf, j.trees[i].before} {
+			page, ok := w.page(leaf)
+			if !ok || page.Kind() != btree.LeafIndex {
+				continue
+			}
+			dir := cmp.Or(j.trees[i].dir, 1)
+			for k := range page.Cells() {
+				v, ok := page.Value(k, l.col)
+				if !ok || !a.bounds.contains(v) || sameFirst(page, k-dir, k) {
+					continue // SQLite begins with the first entry of a key
+				}
+				if found != nil {
+					return nil // there is more than one way
+				}
+				found = j.outermost(w, l.src, leaf, page, k, dir)
+			}
+		}
+	}
+	return found
+}
+
+// onlyKey returns the first column of two entries of an index if it is the same
+// and SQLite seems to ask for the entries that have it, the zero Value otherwise.
+func (j *joins) onlyKey(root uint32, page btree.Page, i, k int) btree.Value {
+	at := j.tree(root)
+	if !sameFirst(page, i, k) || at >= 0 && j.trees[at].runsOn {
+		return btree.Value{}
+	}
+	v, _ := page.Value(k, 0)
+	return v
+}
+
+// outermost returns a nest that begins with the row that leads to a row, or to
+// the one that leads to that, and so on.
+func (j *joins) outermost(w treeWalk, root, leaf uint32, page btree.Page, k, dir int) *nest {
+	for range maxLoops {
+		src, srcLeaf, srcPage, srcK, ok := j.leadsTo(w, root, page, k)
+		if !ok {
+			break
+		}
+		root, leaf, page, k = src, srcLeaf, srcPage, srcK
+		dir = cmp.Or(j.trees[j.tree(root)].dir, 1)
+	}
+	rows := leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir}
+	rows.only = j.onlyKey(root, page, k, k+dir)
+	return newNest(w, j, root, rows, firstRows/4)
+}
+
+// leadsTo returns a row, in the leaves read last, that leads to a row.
+func (j *joins) leadsTo(w treeWalk, root uint32, page btree.Page, k int) (src, leaf uint32, _ btree.Page, _ int, ok bool) {
+	key, ok := page.Value(k, 0)
+	if page.Kind() == btree.LeafTable {
+		key, ok = page.Value(k, btree.Rowid)
+	}
+	if !ok {
+		return 0, 0, btree.Page{}, 0, false
+	}
+	for _, l := range j.links {
+		i := j.tree(l.src)
+		if l.dst != root || l.src == root || l.wrong || i < 0 {
+			continue
+		}
+		for _, leaf := range []uint32{j.trees[i].leaf, j.trees[i].before} {
+			page, ok := w.page(leaf)
+			if !ok {
+				continue
+			}
+			for k := range page.Cells() {
+				if v, ok := page.Value(k, l.col); ok && v.Compare(key) == 0 {
+					return l.src, leaf, page, k, true
+				}
+			}
+		}
+	}
+	return 0, 0, btree.Page{}, 0, false
+}

@@ -1,0 +1,140 @@
+package litestream_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/network"
+	"github.com/ltxvfs/litestream/internal/vfstest"
+	"github.com/ltxvfs/litestream/memory"
+)
+
+// networkPeople is the number of people of networkReplica.
+const networkPeople = 1500
+
+// networkReplica is a replica of the database of package network, with what
+// plain SQLite answers. Tests share it.
+var networkReplica = sync.OnceValue(func() *networkStore {
+	return &networkStore{client: memory.NewReplicaClient(), answers: make(map[string]string)}
+})
+
+type networkStore struct {
+	client  *memory.ReplicaClient
+	fill    sync.Once
+	answers map[string]string // of plain SQLite, by the name of the query
+}
+
+func openNetwork(t *testing.T) *networkStore {
+	t.Helper()
+	s := networkReplica()
+	s.fill.Do(func() {
+		p := ltxtest.New(t, s.client, ltxtest.Options{})
+		for _, stmt := range network.Statements(networkPeople) {
+			p.Exec(stmt)
+		}
+		p.Snapshot()
+		p.DeleteLevelBelow(0, p.TXID()+1)
+		for _, q := range network.Queries(networkPeople) {
+			s.answers[q.Name] = mustQuery(t, p.DB(), q.SQL)
+		}
+	})
+	return s
+}
+
+// TestJoins_RoundTrips counts the round trips of joins with a cold cache, right
+// after the database was opened. Each takes 25 ms, and a stream has 80 MB/s.
+func TestJoins_RoundTrips(t *testing.T) {
+	const roundTrip = 25 * time.Millisecond
+	s := openNetwork(t)
+	most := map[string]float64{
+		"newest 200 notes with their authors":              12,
+		"notes of 100 people, grouped":                     20,
+		"profile":                                          8,
+		"who marked a note":                                6,
+		"friends in common":                                7,
+		"what friends wrote":                               16,
+		"friends of friends":                               8,
+		"notes without marks of friends, left join":        18,
+		"people with a marked note, exists":                9,
+		"notes by a list of 200":                           201, // nothing shows the list
+		"cities of the authors of a time, grouped":         16,
+		"newest marks of a person, with notes and authors": 18,
+		"50 people by name, through an index":              8,
+	}
+	for _, q := range network.Queries(networkPeople) {
+		t.Run(q.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := decorate.NewLatency(s.client, decorate.Latency{PerRequest: roundTrip, BytesPerSecond: 80e6})
+				vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
+				db, err := vfstest.Open(dsn(vfsName, "app.db"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer vfs.Close(context.Background())
+				defer db.Close()
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				mustQuery(t, conn, "SELECT count(*) FROM sqlite_schema")
+				before, start := vfs.Stats()[0], time.Now()
+				got := mustQuery(t, conn, q.SQL)
+				trips, after := float64(time.Since(start))/float64(roundTrip), vfs.Stats()[0]
+				if got != s.answers[q.Name] {
+					t.Errorf("got %s, want %s", got, s.answers[q.Name])
+				}
+				t.Logf("%.1f round trips, %d requests, %d bytes, %d of %d pages unused", trips, after.Reads-before.Reads,
+					after.ReadBytes-before.ReadBytes, after.PrefetchedUnused-before.PrefetchedUnused, after.Prefetched-before.Prefetched)
+				if trips > most[q.Name] {
+					t.Errorf("%.1f round trips, want %.0f at most", trips, most[q.Name])
+				}
+			})
+		})
+	}
+}
+
+// TestJoins_WrongGuess has two columns that both lead to the rows of the inner
+// loop for a while. Then one of them leads elsewhere.
+func TestJoins_WrongGuess(t *testing.T) {
+	const roundTrip = 25 * time.Millisecond
+	inner := memory.NewReplicaClient()
+	p := ltxtest.New(t, inner, ltxtest.Options{})
+	p.Exec(`CREATE TABLE o (id INTEGER PRIMARY KEY, x INTEGER, y INTEGER, pad TEXT); CREATE TABLE i (id INTEGER PRIMARY KEY, pad TEXT)`)
+	p.Exec(`WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000) INSERT INTO i SELECT n, hex(randomblob(400)) FROM c`)
+	p.Exec(`WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 600)
+		INSERT INTO o SELECT n, iif(n <= 40, n * 7919 % 20000, n * 104729 % 20000), n * 7919 % 20000, 'x' FROM c`)
+	p.Snapshot()
+	p.DeleteLevelBelow(0, p.TXID()+1)
+	const query = "SELECT count(*), sum(length(i.pad)), sum(o.x) FROM o CROSS JOIN i ON i.id = o.y"
+	want := mustQuery(t, p.DB(), query)
+	synctest.Test(t, func(t *testing.T) {
+		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: roundTrip})
+		vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
+		db, err := vfstest.Open(dsn(vfsName, "app.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer vfs.Close(context.Background())
+		defer db.Close()
+		mustQuery(t, db, "SELECT count(*) FROM sqlite_schema")
+		start := time.Now()
+		if got := mustQuery(t, db, query); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		trips, stats := float64(time.Since(start))/float64(roundTrip), vfs.Stats()[0]
+		t.Logf("%.1f round trips, %d reads, %d of %d pages unused", trips, stats.Reads, stats.PrefetchedUnused, stats.Prefetched)
+		if trips > 40 {
+			t.Errorf("%.1f round trips for 600 rows", trips)
+		}
+		if stats.PrefetchedUnused > 300 {
+			t.Errorf("%d pages were fetched in vain", stats.PrefetchedUnused)
+		}
+	})
+}
