@@ -16,7 +16,8 @@ const (
 
 // HydrationProgress tells how far the hydration of a database has come.
 type HydrationProgress struct {
-	Name       string          `json:"-"` // of the database
+	Name       string          `json:"-"`       // of the database
+	Enabled    bool            `json:"enabled"` // otherwise it does not begin
 	Status     HydrationStatus `json:"status"`
 	Progress   float64         `json:"progress"`    // percent; 100 only if it is complete
 	Pages      int64           `json:"pages"`       // local pages of the newest state
@@ -36,7 +37,7 @@ type HydrationProgress struct {
 // publicProgress converts a progress to the exported type.
 func publicProgress(p hydrate.Progress) HydrationProgress {
 	return HydrationProgress{
-		Name: p.Name, Status: HydrationStatus(p.Status), Progress: p.Progress,
+		Name: p.Name, Enabled: p.Enabled, Status: HydrationStatus(p.Status), Progress: p.Progress,
 		Pages: p.Pages, TotalPages: p.TotalPages,
 		VerifiedPages: p.VerifiedPages, UnverifiablePages: p.UnverifiablePages,
 		Bytes: p.Bytes, File: p.File, Error: p.Error,

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/ltxvfs/litestream"
@@ -26,6 +27,10 @@ import (
 type engine struct{}
 
 var _ cvfs.Engine = engine{}
+
+// warned is set after the warning of a local file that may have been meant to be the
+// replica of the environment.
+var warned atomic.Bool
 
 func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 	defer func() {
@@ -49,9 +54,12 @@ func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 		return nil, fmt.Errorf("open %s: %w", n.Path, err)
 	}
 	if local {
-		if n.Create && !exists() {
+		switch {
+		case n.Create && !exists():
 			logger.Warn("a new local file is made, since the name is not that of a replica", "file", n.Path, "replica", router.Bound())
-		} else {
+		case env[extension.ReplicaURL] != "" && router.Bound() == "" && !warned.Swap(true):
+			logger.Warn("an existing local file is opened, and no name is the replica of "+extension.ReplicaURL+" yet", "file", n.Path)
+		default:
 			logger.Debug("opened as a local file", "file", n.Path)
 		}
 		return nil, cvfs.ErrLocalFile

@@ -99,6 +99,30 @@ func s3URL(t testing.TB, env []string) (string, []string) {
 	return "s3://" + bucket + "/" + name + "?endpoint=" + endpoint, append(env, "AWS_ACCESS_KEY_ID=testkey", "AWS_SECRET_ACCESS_KEY=testsecret")
 }
 
+// TestShell_LocalInstead checks that a local file that is opened where the
+// environment names a replica is a warning, once.
+func TestShell_LocalInstead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.db")
+	shell(t, dir, nil, ".open app.db", "CREATE TABLE t (x); INSERT INTO t VALUES (7);")
+	const warning = `level=WARN msg="an existing local file is opened, and no name is the replica of LITESTREAM_REPLICA_URL yet" file=`
+	env := []string{"LITESTREAM_DEFAULT_VFS=true"}
+	for _, c := range []struct {
+		env   []string
+		first string
+		want  int
+	}{
+		{append(env, replicaURL+sandwiches(t)), ".open app.db", 1},
+		{append(env, replicaURL+sandwiches(t)), ".open new.db", 0}, // which is the replica
+		{env, ".open app.db", 0},
+	} {
+		out, stderr := shell(t, dir, c.env, c.first, ".open app.db", "SELECT x FROM t;")
+		if got := strings.Count(stderr, warning+path); out != "7\n" || got != c.want {
+			t.Errorf("%v, %s: %d warnings, want %d; out %q, log\n%s", c.env, c.first, got, c.want, out, stderr)
+		}
+	}
+}
+
 // TestShell_Hydrate checks that a path alone enables hydration, and that the
 // next process can use the file.
 func TestShell_Hydrate(t *testing.T) {

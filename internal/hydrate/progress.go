@@ -15,6 +15,7 @@ const (
 // Progress tells how far the hydration of a database has come.
 type Progress struct {
 	Name       string // of the database
+	Enabled    bool   // otherwise it does not begin
 	Status     Status
 	Progress   float64 // percent; 100 only if it is complete
 	Pages      int64   // local pages of the newest state
@@ -39,7 +40,7 @@ const mostProgress = 99.9
 // before there is one.
 func progressOf(name string, s *hydrationState, l *localPages) Progress {
 	p := s.progress()
-	p.Name = name
+	p.Name, p.Enabled = name, true
 	if l == nil {
 		return p
 	}

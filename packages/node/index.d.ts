@@ -36,26 +36,32 @@ export interface Loader {
 /** The path of the loadable extension. Throws if the package has none for this machine. */
 export function getLoadablePath(): string;
 
-/**
- * Loads the extension, for the whole process. Any connection will do, also one to `:memory:`. A
- * DatabaseSync of node:sqlite needs `allowExtension: true`.
- */
-export function load(db: Loader): void;
+/** The class Database of better-sqlite3, or DatabaseSync of node:sqlite. */
+export type LoaderClass = new (filename: string, options?: any) => Loader;
 
 /**
- * The file name of a replica, for node:sqlite and for ATTACH in its connections. Everything in it
+ * Loads the extension, for the whole process. A connection to `:memory:` will do, and a
+ * DatabaseSync of node:sqlite needs `allowExtension: true`. Given a class, load makes such a
+ * connection. The names of better-sqlite3 can be those of uri() then, if load comes before the
+ * first use of better-sqlite3 in the process; it throws otherwise.
+ */
+export function load(db: Loader | LoaderClass): void;
+
+/**
+ * The file name of a replica, and for ATTACH, once the extension is loaded. Everything in it
  * is percent-encoded, so that it can be put in quotes in SQL. Throws a TypeError for an unknown
  * option.
  */
 export function uri(url: string, options?: Options): string;
 
-/** The variables that make a replica the one of better-sqlite3 in this process. */
+/** The variables that make a replica the one of a program that takes no URIs as names. */
 export function environment(url: string, options?: Options): Record<string, string>;
 
 /**
- * Opens a replica with better-sqlite3, whose class Database is the first argument. At any time,
- * all that are open in a process are of one replica, with the same options. The rest is passed on
- * to the constructor.
+ * Opens a replica with better-sqlite3, whose class Database is the first argument. The rest is
+ * passed on to the constructor. If better-sqlite3 was used in the process before, without
+ * `SQLITE_USE_URI=1` in the environment, all that are open at a time are of one replica, with the
+ * same options.
  */
 export function open<D, O extends object>(
   Database: new (filename: string, options?: O) => D,
@@ -63,3 +69,33 @@ export function open<D, O extends object>(
   options?: Options,
   databaseOptions?: O,
 ): D;
+
+/** Whether the main database of a connection is a replica, and not a local file. */
+export function isReplica(db: Loader): boolean;
+
+/** How far hydration has come. */
+export interface HydrationProgress {
+  enabled: boolean;
+  status: 'idle' | 'restoring' | 'catching_up' | 'complete' | 'failed';
+  /** Percent; 100 only if hydration is complete. */
+  progress: number;
+  pages: number;
+  total_pages: number;
+  verified_pages: number;
+  unverifiable_pages: number;
+  /** Bytes read from storage by hydration. */
+  bytes: number;
+  file: string;
+  error: string;
+}
+
+/**
+ * Resolves when the whole database is in a local file, and calls onProgress whenever the progress
+ * has changed. Rejects if hydration fails or is not enabled. It looks every `interval`
+ * milliseconds, 100 if that is not given, and asks storage nothing.
+ */
+export function waitForHydration(
+  db: Loader,
+  onProgress?: (progress: HydrationProgress) => void,
+  options?: { interval?: number },
+): Promise<HydrationProgress>;

@@ -13,8 +13,8 @@ const optionNames = new Set([
   'compaction_disabled', 'compaction_levels', 'snapshot_interval', 'snapshot_retention', 'l0_retention',
 ]);
 
-// The file name of what open opens. No such file must exist, but better-sqlite3
-// wants its directory to.
+// The file name of what open opens where names cannot be URIs. No such file must
+// exist, but better-sqlite3 wants its directory to.
 const openName = '/litestream-vfs.replica';
 
 function getLoadablePath() {
@@ -30,10 +30,91 @@ function getLoadablePath() {
 }
 
 function load(db) {
+  if (typeof db === 'function') {
+    loadClass(db);
+    return;
+  }
   if (typeof db?.loadExtension !== 'function') {
-    throw new TypeError('want a Database of better-sqlite3, or a DatabaseSync of node:sqlite');
+    throw new TypeError('want Database of better-sqlite3 or DatabaseSync of node:sqlite, the class or an object of it');
   }
   db.loadExtension(getLoadablePath());
+  warnOfLocalFile(db);
+}
+
+// loadClass loads the extension through a connection of the class, which takes
+// names that are URIs from then on.
+function loadClass(Database) {
+  if (!takesURIs(Database)) {
+    throw new Error(
+      `${Database.name} does not take names that are URIs: better-sqlite3 has to be new enough for SQLITE_USE_URI, ` +
+        'and load(Database) comes before the first use of better-sqlite3 in the process, also in its main thread',
+    );
+  }
+  const memory = new Database(':memory:', { allowExtension: true });
+  try {
+    load(memory);
+  } finally {
+    memory.close();
+  }
+}
+
+const classes = new WeakMap(); // whether a class takes URIs
+
+// takesURIs reports whether names may be URIs. better-sqlite3 decides that for the
+// process, by a variable, when its addon is loaded. That is its first connection.
+function takesURIs(Database) {
+  if (!classes.has(Database)) {
+    const use = isMainThread ? { SQLITE_USE_URI: process.env.SQLITE_USE_URI ?? '1' } : {};
+    classes.set(Database, withEnvironment(use, () => {
+      try {
+        new Database('file:litestream-vfs?mode=memory', { fileMustExist: true }).close();
+        return true;
+      } catch (err) {
+        if (err?.message !== 'unable to open database file') throw err;
+        return false;
+      }
+    }));
+  }
+  return classes.get(Database);
+}
+
+// warnOfLocalFile warns of a connection to a local file where the environment names
+// a replica.
+function warnOfLocalFile(db) {
+  if (!process.env.LITESTREAM_REPLICA_URL) return;
+  const { file } = db.prepare("SELECT file FROM pragma_database_list WHERE name = 'main'").get() ?? {};
+  if (!file || isReplica(db)) return;
+  process.emitWarning(
+    `${file} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the extension was loaded`,
+    { type: 'LocalFileWarning', detail: 'Open the replica with open(Database, url), or by a name of uri(url) after load(Database).' },
+  );
+}
+
+// pragma returns the value of a PRAGMA of ours, undefined for a local file. There,
+// better-sqlite3 does not take it for a statement that returns rows.
+function pragma(db, name) {
+  if (typeof db.pragma === 'function') return db.pragma(`main.${name}`, { simple: true });
+  return Object.values(db.prepare(`PRAGMA main.${name}`).get() ?? {})[0];
+}
+
+function isReplica(db) {
+  return pragma(db, 'litestream_txid') !== undefined;
+}
+
+// waitForHydration looks at the progress now and then. It asks storage nothing.
+async function waitForHydration(db, onProgress, { interval = 100 } = {}) {
+  for (let last; ; ) {
+    const status = pragma(db, 'litestream_status');
+    if (status === undefined) throw new Error('the main database is a local file, and no replica that could be hydrated');
+    const { hydration } = JSON.parse(status);
+    const text = JSON.stringify(hydration);
+    if (text !== last) onProgress?.(hydration);
+    last = text;
+    if (hydration.status === 'complete') return hydration;
+    if (hydration.status === 'failed') throw new Error(`hydration failed: ${hydration.error}`);
+    if (!hydration.enabled) throw new Error('hydration is not enabled, set the option hydration_enabled');
+    await new Promise((resolve) => setTimeout(resolve, interval));
+  }
 }
 
 // settings returns the options that are set, as text.
@@ -88,9 +169,8 @@ function withEnvironment(variables, f) {
   }
   if (!isMainThread && Object.keys(before).length > 0) {
     throw new Error(
-      'a worker has a copy of the environment, which SQLite does not see: before it is started, do ' +
-        'Object.assign(process.env, environment(url, options)) in the main thread, ' +
-        `for ${Object.keys(before).join(', ')}`,
+      'a worker has a copy of the environment, which SQLite does not see: before it is started, call ' +
+        `load(Database) in the main thread, or set ${Object.keys(before).join(', ')} there`,
     );
   }
   try {
@@ -108,6 +188,15 @@ function open(Database, url, options, databaseOptions) {
   if (typeof Database !== 'function') {
     throw new TypeError('want the class Database of better-sqlite3');
   }
+  const name = uri(url, options);
+  if (!takesURIs(Database)) return openDefault(Database, url, options, databaseOptions);
+  load(Database);
+  return new Database(name, databaseOptions);
+}
+
+// openDefault opens a replica where names cannot be URIs. The extension becomes the
+// default VFS, and the replica that of the environment.
+function openDefault(Database, url, options, databaseOptions) {
   return withEnvironment(environment(url, options), () => {
     const memory = new Database(':memory:');
     try {
@@ -117,13 +206,13 @@ function open(Database, url, options, databaseOptions) {
     }
     let db;
     try {
-      // Should it come to a local file after all, that must not be made.
+      // If SQLite takes the name for a local file after all, it must not make one.
       db = new Database(openName, { ...databaseOptions, fileMustExist: true });
     } catch (err) {
       if (err?.message !== 'unable to open database file') throw err;
       throw notOurs(err);
     }
-    if (db.pragma('litestream_txid').length === 0) {
+    if (!isReplica(db)) {
       db.close();
       throw notOurs();
     }
@@ -134,11 +223,12 @@ function open(Database, url, options, databaseOptions) {
 // notOurs is the error of an open that SQLite gave to another VFS.
 function notOurs(cause) {
   return new Error(
-    'SQLite did not open the replica: the extension was loaded before without LITESTREAM_DEFAULT_VFS=true, ' +
+    'SQLite did not open the replica: better-sqlite3 was used before without SQLITE_USE_URI=1, and ' +
+      'the extension was loaded before without LITESTREAM_DEFAULT_VFS=true, ' +
       'a database was opened with LITESTREAM_REPLICA_URL under another name, ' +
       `or a worker has an environment of its own, or there is a file ${openName}`,
     { cause },
   );
 }
 
-module.exports = { getLoadablePath, load, uri, environment, open };
+module.exports = { getLoadablePath, load, uri, environment, open, isReplica, waitForHydration };

@@ -33,12 +33,10 @@ module.exports = {
   'node:sqlite': {
     skip: noSqlite,
     memory: () => wrap(new sqlite.DatabaseSync(':memory:', { allowExtension: true })),
-    local: (file) => wrap(new sqlite.DatabaseSync(file)),
+    local: (file, allowExtension = false) => wrap(new sqlite.DatabaseSync(file, { allowExtension })),
     open: (url, options, readOnly = false) => {
-      const memory = new sqlite.DatabaseSync(':memory:', { allowExtension: true });
-      litestream.load(memory);
-      memory.close();
-      return wrap(new sqlite.DatabaseSync(litestream.uri(url, options), { readOnly }));
+      litestream.load(sqlite.DatabaseSync);
+      return wrap(new sqlite.DatabaseSync(litestream.uri(url, options), { readOnly, allowExtension: true }));
     },
   },
 };

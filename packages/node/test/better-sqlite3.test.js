@@ -8,95 +8,51 @@ const { describe, it } = require('node:test');
 
 const litestream = require('@ltxvfs/litestream-vfs');
 const adapters = require('./adapters.js');
-const { latest, manifest, sandwiches, tempPath } = require('./helper.js');
+const { latest, sandwiches, tempPath } = require('./helper.js');
 const { runWorkers } = require('./workers.js');
 
 const adapter = adapters['better-sqlite3'];
 
 describe('better-sqlite3', { skip: adapter.skip, concurrency: false }, () => {
   require('./suite.js')('better-sqlite3');
+  require('./uris.js')('better-sqlite3');
 
-  const program = (name, env, ...args) =>
-    JSON.parse(execFileSync(process.execPath, [path.join(__dirname, 'programs', name), ...args], {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 20_000,
-    }));
-
-  describe('open', () => {
-    it('leaves the environment as it was', () => {
-      process.env.LITESTREAM_CACHE_SIZE = '5MiB';
-      const before = { ...process.env };
-      const db = adapter.open(sandwiches(), { cache_size: '1MiB', poll_interval: '2s' });
-      assert.deepEqual({ ...process.env }, before);
-      db.close();
-      assert.throws(() => adapter.open('nosuch://', {}));
-      assert.deepEqual({ ...process.env }, before);
-      delete process.env.LITESTREAM_CACHE_SIZE;
-    });
-
-    it('opens one replica at a time', () => {
-      const db = adapter.open(sandwiches(), {});
-      const other = sandwiches();
-      assert.throws(() => adapter.open(other, {}), /is open with another LITESTREAM_REPLICA_URL/);
-      db.close();
-      const again = adapter.open(other, {});
-      assert.equal(again.get('SELECT litestream_txid()'), manifest.txid);
-      again.close();
-    });
-
-    it('makes no file where it cannot open the replica', () => {
-      const { error, files } = program('not-default.js', {}, sandwiches());
-      assert.match(error, /loaded before without LITESTREAM_DEFAULT_VFS=true/);
-      assert.deepEqual(files, []);
-    });
+  it('opens names of uri', () => {
+    const db = adapter.local(litestream.uri(sandwiches()));
+    assert.equal(db.get('SELECT count(*) FROM sandwich_ratings'), latest.tables.sandwich_ratings.rows);
+    db.close();
   });
 
-  describe('environment', () => {
-    it('is enough', () => {
-      const dir = tempPath();
-      fs.mkdirSync(dir);
-      const got = program('environment.js', litestream.environment(sandwiches(), { poll_interval: '1h' }), dir);
-      assert.deepEqual(got, {
-        rows: latest.tables.sandwich_ratings.rows,
-        txid: manifest.txid,
-        journal: 'wal',
-        local: 2,
-        files: ['local.db'],
-      });
-    });
+  it('makes no file where there is no replica', () => {
+    const dir = tempPath();
+    fs.mkdirSync(dir);
+    const program = `
+      const litestream = require('@ltxvfs/litestream-vfs');
+      try { litestream.open(require('better-sqlite3'), 'file:///nosuch/replica'); } catch (err) { console.log(err.message); }`;
+    const got = execFileSync(process.execPath, ['-e', program], { cwd: dir, encoding: 'utf8', timeout: 20_000 });
+    assert.match(got, /replica holds no database/);
+    assert.deepEqual(fs.readdirSync(dir), []);
   });
 
-  describe('workers', () => {
-    it('read, each with connections of its own', async () => {
-      const url = sandwiches();
-      const variables = litestream.environment(url);
-      Object.assign(process.env, variables);
-      try {
-        const db = adapter.open(url);
-        await runWorkers('better-sqlite3', url);
-        assert.equal(db.get('SELECT count(*) FROM sandwich_ratings'), latest.tables.sandwich_ratings.rows);
-        db.close();
-      } finally {
-        for (const name of Object.keys(variables)) delete process.env[name];
-      }
-    });
+  it('leaves the environment as it was', () => {
+    assert.equal(process.env.SQLITE_USE_URI, undefined);
+    assert.equal(process.env.LITESTREAM_REPLICA_URL, undefined);
+  });
 
-    it('are told what they need', async () => {
-      await assert.rejects(runWorkers('better-sqlite3', sandwiches()), /Object\.assign\(process\.env, environment\(url, options\)\)/);
-    });
+  it('is read by workers, each with connections of its own', async () => {
+    const url = sandwiches();
+    const db = adapter.open(url);
+    await runWorkers('better-sqlite3', url);
+    assert.equal(db.get('SELECT count(*) FROM sandwich_ratings'), latest.tables.sandwich_ratings.rows);
+    db.close();
+  });
 
-    const both = { worker: latest.tables.sandwich_ratings.rows, main: latest.tables.sandwich_ratings.rows };
-
-    it('may load it first', () => {
-      const url = sandwiches();
-      assert.deepEqual(program('worker-first.js', litestream.environment(url), url, 'kept'), both);
-    });
-
-    // With the last worker that uses it, Node.js unloads better-sqlite3 13, and SQLite with it.
-    it('may be all that use SQLite', () => {
-      const url = sandwiches();
-      assert.deepEqual(program('worker-first.js', litestream.environment(url), url), both);
-    });
+  // With the last worker that uses it, Node.js unloads better-sqlite3 13, and SQLite with it.
+  it('may be used by a worker first', () => {
+    const program = path.join(__dirname, 'programs', 'worker-first.js');
+    const env = { ...process.env, SQLITE_USE_URI: '1' };
+    const got = execFileSync(process.execPath, [program, sandwiches()], { env, encoding: 'utf8', timeout: 20_000 });
+    const { rows } = latest.tables.sandwich_ratings;
+    assert.deepEqual(JSON.parse(got), { worker: rows, main: rows });
   });
 });

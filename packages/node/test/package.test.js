@@ -58,7 +58,7 @@ describe('package', () => {
       assert.throws(() => litestream.open(class {}, url), { name: 'TypeError', message: 'want the URL of a replica, a string' });
     }
     assert.throws(() => litestream.open(undefined, 'file:///x'), { name: 'TypeError', message: 'want the class Database of better-sqlite3' });
-    assert.throws(() => litestream.load({}), { name: 'TypeError', message: 'want a Database of better-sqlite3, or a DatabaseSync of node:sqlite' });
+    assert.throws(() => litestream.load({}), { name: 'TypeError', message: 'want Database of better-sqlite3 or DatabaseSync of node:sqlite, the class or an object of it' });
   });
 
   it('encodes names', () => {
@@ -84,8 +84,10 @@ describe('README', () => {
   const changed = 3994; // ratings that the disaster changed, and later ones
   const want = [
     `{ n: ${rows} }\n{ time: '2026-03-14T11:59:48.309Z' }\n{ n: ${rows} }\n`,
+    `{ n: ${changed} }\n`,
     `{ n: ${rows} }\n`,
     `[Object: null prototype] { n: ${changed} }\n`,
+    'all 72 pages are local\n',
   ];
   assert.equal(examples.length, want.length);
 

@@ -162,6 +162,65 @@ function suite(name) {
     });
   });
 
+  describe('waitForHydration', () => {
+    it('tells how far it has come', () => using(sandwiches(), { hydration_enabled: true, hydration_rate_limit: '200KB' }, async (db) => {
+      const seen = [];
+      const last = await litestream.waitForHydration(db.db, (progress) => seen.push(progress), { interval: 5 });
+      assert.deepEqual([last.status, last.progress, last.pages], ['complete', 100, last.total_pages]);
+      assert.deepEqual(seen.at(-1), last);
+      const percents = seen.map(({ progress }) => progress);
+      assert.deepEqual(percents, [...percents].sort((a, b) => a - b));
+      await litestream.waitForHydration(db.db);
+    }));
+
+    it('says that hydration has failed', async () => {
+      const file = tempPath('not-ours');
+      fs.writeFileSync(file, 'of the user');
+      await using(sandwiches(), { hydration_enabled: true, hydration_path: file }, (db) =>
+        assert.rejects(litestream.waitForHydration(db.db), /hydration failed: .*not-ours/));
+    });
+
+    it('wants hydration, and a replica', async () => {
+      await using(sandwiches(), {}, (db) =>
+        assert.rejects(litestream.waitForHydration(db.db), { message: 'hydration is not enabled, set the option hydration_enabled' }));
+      const memory = adapter.memory();
+      await assert.rejects(litestream.waitForHydration(memory.db), { message: 'the main database is a local file, and no replica that could be hydrated' });
+      memory.close();
+    });
+  });
+
+  describe('a local file that was meant to be a replica', () => {
+    // warnings returns the warnings of a load of the extension by a connection.
+    const warnings = async (db) => {
+      const seen = [];
+      const note = (warning) => seen.push(warning);
+      process.on('warning', note);
+      litestream.load(db);
+      await new Promise(setImmediate);
+      process.off('warning', note);
+      return seen.filter(({ name }) => name === 'LocalFileWarning').map(({ message }) => message);
+    };
+
+    it('is a warning', async () => {
+      const file = tempPath('app.db');
+      const db = adapter.local(file, true);
+      assert.deepEqual(await warnings(db.db), []);
+      process.env.LITESTREAM_REPLICA_URL = 's3://bucket/app.db';
+      try {
+        assert.deepEqual(await warnings(db.db), [`${file} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the extension was loaded`]);
+      } finally {
+        delete process.env.LITESTREAM_REPLICA_URL;
+      }
+      assert.equal(litestream.isReplica(db.db), false);
+      db.close();
+    });
+
+    it('is not what open gives', () => using(sandwiches(), {}, async (db) => {
+      assert.equal(litestream.isReplica(db.db), true);
+      assert.deepEqual(await warnings(db.db), []);
+    }));
+  });
+
   describe('local files', () => {
     it('are SQLite\'s own, in WAL mode too', async () => {
       const file = tempPath('local.db');
