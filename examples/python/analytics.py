@@ -62,18 +62,14 @@ def report(conn, sql):
 def hydrate(conn):
     """Wait until the whole database is in a local file, and show the progress."""
     shown = None
-    deadline = time.monotonic() + 600
-    while True:
-        status, progress = conn.execute("SELECT litestream_hydration_status(), litestream_hydration_progress()").fetchone()
-        if shown is None or progress >= min(100, shown + 20):
-            shown = progress
-            print(f"  hydration: {progress:5.1f} %, {status}")
-        if status == "complete":
-            break
-        check(status != "failed", f"hydration failed: {litestream_vfs.last_error(conn)}")
-        check(time.monotonic() < deadline, "hydration takes more than ten minutes")
-        time.sleep(0.01)
-    hydration = json.loads(conn.execute("PRAGMA litestream_status").fetchone()[0])["hydration"]
+
+    def show(hydration):
+        nonlocal shown
+        if shown is None or hydration["progress"] >= min(100, shown + 20):
+            shown = hydration["progress"]
+            print(f"  hydration: {shown:5.1f} %, {hydration['status']}")
+
+    hydration = litestream_vfs.wait_for_hydration(conn, show, interval=0.01)
     print(f"  {hydration['total_pages']} pages are local now, {hydration['bytes']} bytes were read for them\n")
 
 

@@ -247,17 +247,18 @@ class TestReadme(Case):
     def test_examples(self):
         """The code in the README runs, on replicas and with a path of here."""
         blocks = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.DOTALL)
-        self.assertEqual(len(blocks), 3)
+        self.assertEqual(len(blocks), 4)
         users = self.folder("users")
         with contextlib.closing(litestream_vfs.connect(users, write_enabled=True)) as conn:
             conn.execute("CREATE TABLE users (name)")
-        for block, url in zip(blocks, [self.sandwiches(), self.folder("sandwiches"), users]):
+        for block, url in zip(blocks, [self.sandwiches(), self.folder("sandwiches"), users, self.folder("sandwiches")]):
             block = block.replace("s3://bucket/app.db", url).replace("/var/lib/app/buffer", str(self.dir / "buffer"))
             variables = {"litestream_vfs": litestream_vfs}
-            with contextlib.redirect_stdout(io.StringIO()) as out:
+            with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
                 exec(block, variables)
             variables["conn"].close()
             self.assertEqual(out.getvalue(), "(5,)\n(5,)\n" if "print" in block else "")
+            self.assertEqual("100%" in err.getvalue(), "progress" in block)
         self.assertEqual(self.connect(users).execute("SELECT name FROM users").fetchall(), [("Ada",)])
 
 

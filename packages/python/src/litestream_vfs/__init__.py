@@ -6,8 +6,8 @@
     conn.execute("SELECT count(*) FROM users").fetchone()
 
 connect() opens a replica that Litestream v0.5 wrote, or this library. Nothing is downloaded or
-restored: a query reads the pages that it needs. load() and loadable_path() are for connections
-made in other ways, and uri() for ATTACH. The options are those of Options.
+restored: a query reads the pages that it needs. load() and uri() are for connections made in
+other ways, and for ATTACH. The options are those of Options.
 
 Connections may be made and used in any thread, as sqlite3 allows it. A process that was forked
 from one that had loaded the library can only tell so; start processes anew, as
@@ -23,6 +23,8 @@ import re
 import sqlite3
 import sys
 import threading
+import time
+import warnings
 from datetime import timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, TypedDict, Union
@@ -31,7 +33,18 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ConnectOptions", "Options", "connect", "last_error", "load", "loadable_path", "uri"]
+__all__ = [
+    "ConnectOptions",
+    "LocalFileWarning",
+    "Options",
+    "connect",
+    "is_replica",
+    "last_error",
+    "load",
+    "loadable_path",
+    "uri",
+    "wait_for_hydration",
+]
 
 Duration = Union[float, timedelta, str]
 """Seconds, or text such as "500ms" or "1m30s"."""
@@ -117,12 +130,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
 
 
-def load(conn: sqlite3.Connection) -> None:
-    """Load the library with a connection, which gets its SQL functions.
+class LocalFileWarning(UserWarning):
+    """A connection is to a local file, where the environment names a replica."""
 
-    From then on any connection of the process can be to "file:NAME?vfs=litestream&replica_url=...".
-    Whether the connection may load extensions is as before afterwards.
+
+def load(conn: Optional[sqlite3.Connection] = None) -> None:
+    """Load the library, with a connection if one is given, which gets its SQL functions.
+
+    From then on any connection of the process can be to a name that uri() gives. Whether the
+    connection may load extensions is as before afterwards. A connection that is open stays what
+    it is: if it is to a local file, and the environment has a LITESTREAM_REPLICA_URL, that is a
+    LocalFileWarning.
     """
+    if conn is None:
+        _load_once()
+        return
     if not hasattr(conn, "load_extension"):
         raise sqlite3.NotSupportedError(_NO_EXTENSIONS)
     path = loadable_path()
@@ -137,6 +159,34 @@ def load(conn: sqlite3.Connection) -> None:
                 conn.load_extension(path)
             finally:
                 conn.enable_load_extension(False)
+    if os.environ.get("LITESTREAM_REPLICA_URL"):
+        _warn_of_local_file(conn)
+
+
+def _warn_of_local_file(conn: sqlite3.Connection) -> None:
+    file = _row(conn, "SELECT file FROM pragma_database_list WHERE name = 'main'")
+    if file and file[0] and not is_replica(conn):
+        warnings.warn(
+            f"{file[0]} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the "
+            "library was loaded. Open the replica with connect(), or by a name that uri() gives",
+            LocalFileWarning,
+            stacklevel=3,
+        )
+
+
+def _row(conn: sqlite3.Connection, sql: str) -> Any:
+    """Return the first row of a statement as a tuple, None if there is none."""
+    cursor = conn.cursor()
+    try:
+        cursor.row_factory = None
+        return cursor.execute(sql).fetchone()
+    finally:
+        cursor.close()
+
+
+def is_replica(conn: sqlite3.Connection) -> bool:
+    """Return whether the main database of a connection is a replica, and not a local file."""
+    return _row(conn, "PRAGMA main.litestream_txid") is not None
 
 
 def _load_once() -> None:
@@ -194,14 +244,95 @@ def last_error(conn: sqlite3.Connection) -> Optional[str]:
     SQLite has only a code of most errors of a file: "disk I/O error" says nothing of storage
     that is down. Errors that SQLite finds itself are not among them.
     """
-    cursor = conn.cursor()
-    try:
-        cursor.row_factory = None
-        row = cursor.execute("PRAGMA main.litestream_status").fetchone()
-    finally:
-        cursor.close()
-    error = json.loads(row[0])["last_error"] if row else None
+    status = _status(conn)
+    error = None if status is None else status["last_error"]
     return None if error is None else str(error["text"])
+
+
+def _status(conn: sqlite3.Connection) -> Optional[Dict[str, Any]]:
+    row = _row(conn, "PRAGMA main.litestream_status")
+    return None if row is None else json.loads(row[0])
+
+
+def wait_for_hydration(
+    conn: sqlite3.Connection,
+    progress: Union[bool, Callable[[Dict[str, Any]], Any], None] = None,
+    *,
+    interval: float = 0.1,
+) -> Dict[str, Any]:
+    """Wait until the whole database is in a local file, and return the last progress.
+
+    The progress is a dictionary: what PRAGMA litestream_status says of hydration. If progress is
+    True, a bar on standard error shows it, of tqdm if that is installed. A function gets it
+    whenever it has changed. Raises sqlite3.OperationalError if hydration fails, and
+    sqlite3.ProgrammingError if it is not enabled or the connection is to a local file.
+    """
+    report: Callable[[Dict[str, Any]], Any] = lambda hydration: None
+    bar = None
+    if progress is True:
+        bar = _bar()
+        report = bar.report
+    elif progress:
+        report = progress
+    last = None
+    try:
+        while True:
+            status = _status(conn)
+            if status is None:
+                raise sqlite3.ProgrammingError("the main database is a local file, and no replica that could be hydrated")
+            hydration = status["hydration"]
+            if hydration != last:
+                report(hydration)
+            last = hydration
+            if hydration["status"] == "complete":
+                return dict(hydration)
+            if hydration["status"] == "failed":
+                raise sqlite3.OperationalError(f"hydration failed: {hydration['error']}")
+            if not hydration["enabled"]:
+                raise sqlite3.ProgrammingError("hydration is not enabled, set the option hydration_enabled")
+            time.sleep(interval)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _bar() -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return _Lines()
+    return _Tqdm(tqdm)
+
+
+class _Tqdm:
+    """A bar of tqdm, in pages."""
+
+    def __init__(self, tqdm: Any) -> None:
+        self.bar = tqdm(desc="hydration", unit=" pages", total=0)
+
+    def report(self, hydration: Dict[str, Any]) -> None:
+        self.bar.total = hydration["total_pages"]
+        self.bar.n = hydration["pages"]
+        self.bar.refresh()
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class _Lines:
+    """Lines of text, one for each tenth."""
+
+    tenth = -1
+
+    def report(self, hydration: Dict[str, Any]) -> None:
+        tenth = int(hydration["progress"] / 10)
+        if tenth != self.tenth:
+            self.tenth = tenth
+            pages, total = hydration["pages"], hydration["total_pages"]
+            print(f"hydration: {hydration['progress']:.0f} %, {pages} of {total} pages", file=sys.stderr)
+
+    def close(self) -> None:
+        pass
 
 
 def _duration(value: Any) -> str:
