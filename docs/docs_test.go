@@ -235,6 +235,9 @@ func TestBlocks_Go(t *testing.T) {
 	}
 	found := 0
 	for _, page := range files(t, ".md") {
+		if page == frameworks {
+			continue // TestBlocks_Frameworks has it
+		}
 		blocks, _ := parse(readFile(t, page))
 		for _, b := range blocks {
 			if b.language != "go" || b.lines[0] == "package main" {
@@ -267,6 +270,42 @@ func TestBlocks_Packages(t *testing.T) {
 				t.Errorf("%s has another program than:\n%s", page, strings.Join(b.lines, "\n"))
 			}
 		}
+	}
+}
+
+// frameworks is the page about the programs that scripts/recipes runs.
+const frameworks = "docs/frameworks.md"
+
+// TestBlocks_Frameworks checks that the code of a section is in the program to
+// which the section has its first link, piece by piece between empty lines. It
+// also checks that each recipe has a section.
+func TestBlocks_Frameworks(t *testing.T) {
+	var sections []string
+	for section := range strings.SplitSeq(readFile(t, frameworks), "\n##") {
+		heading, _, _ := strings.Cut(section, "\n")
+		blocks, prose := parse(section)
+		if len(blocks) == 0 {
+			continue
+		}
+		sections = append(sections, strings.ToLower(strings.TrimLeft(heading, "# ")))
+		link := linkPattern.FindStringSubmatch(strings.Join(prose, "\n"))
+		if link == nil {
+			t.Errorf("%s: no program", heading)
+			continue
+		}
+		program := trimmed(strings.Split(readFile(t, filepath.Join("docs", link[1])), "\n"))
+		for _, b := range blocks {
+			for piece := range strings.SplitSeq(trimmed(b.lines), "\n\n") {
+				if !strings.Contains(program, strings.Trim(piece, "\n")+"\n") {
+					t.Errorf("%s does not have this code:\n%s", link[1], piece)
+				}
+			}
+		}
+	}
+	_, list, _ := strings.Cut(readFile(t, "scripts/recipes"), "\nall=(")
+	list, _, _ = strings.Cut(list, ")")
+	if recipes := strings.Fields(list); !slices.Equal(sections, recipes) {
+		t.Errorf("sections %v, recipes %v", sections, recipes)
 	}
 }
 

@@ -7,15 +7,29 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "_cgo_export.h"
 
 // sqlite3_uri_key and the parameters of a journal's name came with it.
 #define MIN_VERSION 3031000
 
+// isUnreadURI reports whether a connection is to a local file whose name was meant to be
+// a URI that names the VFS. Programs that do not have SQLite read URIs open such files.
+static int isUnreadURI(sqlite3 *db) {
+  const char *name = sqlite3_db_filename(db, "main");
+  return name && (strstr(name, "?vfs=" LS_NAME) || strstr(name, "&vfs=" LS_NAME));
+}
+
 // connected is called for each new connection of the process.
 static int connected(sqlite3 *db, char **err, const sqlite3_api_routines *api) {
   (void)api;
+  if (isUnreadURI(db)) {
+    const char *name = sqlite3_db_filename(db, "main");
+    // Parameters may contain secrets.
+    *err = sqlite3_mprintf("litestream: open %.*s?...: it is a local file, not a replica, since the program opens names without SQLITE_OPEN_URI", (int)strcspn(name, "?"), name);
+    return SQLITE_CANTOPEN;
+  }
   *err = ls_open_error(db);
   if (*err) return SQLITE_CANTOPEN;
   return ls_add_functions(db);  // a replica may yet be attached

@@ -72,6 +72,18 @@ class TestOpen(Case):
         text = "no replica: set LITESTREAM_REPLICA_URL, or give replica_url=... in the file name"
         self.assert_open_fails(None, text)
 
+    def test_uri_that_is_taken_for_a_name(self):
+        litestream_vfs.load()
+        url = self.sandwiches()
+        # SQLite would make a local file of that name.
+        with self.assertRaises(sqlite3.OperationalError) as caught:
+            sqlite3.connect(f"{self.dir}/file:app.db?vfs=litestream&replica_url=s3%3A%2F%2Fuser:secret@bucket")
+        self.assertTrue(str(caught.exception).endswith(
+            f"litestream: open {self.dir}/file:app.db?...: it is a local file, not a replica, since the program opens names without SQLITE_OPEN_URI"
+        ), caught.exception)
+        with contextlib.closing(sqlite3.connect(litestream_vfs.uri(url), uri=True)) as conn:
+            self.assertEqual(one(conn, "SELECT count(*) FROM sandwich_ratings"), 4988)
+
     def test_storage_is_down(self):
         # A port that is taken, and that nobody listens on.
         with socket.socket() as taken, self.environment(**CREDENTIALS):
