@@ -17,7 +17,7 @@ const (
 // HydrationProgress tells how far the hydration of a database has come.
 type HydrationProgress struct {
 	Name       string          `json:"-"`       // of the database
-	Enabled    bool            `json:"enabled"` // otherwise it does not begin
+	Enabled    bool            `json:"enabled"` // whether the database is hydrated at all
 	Status     HydrationStatus `json:"status"`
 	Progress   float64         `json:"progress"`    // percent; 100 only if it is complete
 	Pages      int64           `json:"pages"`       // local pages of the newest state

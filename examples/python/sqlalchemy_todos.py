@@ -10,7 +10,7 @@ from todo_cli import IS_WRITER, URL, run
 
 
 def connect():
-    # Its pool hands connections from thread to thread.
+    # The pool hands connections from thread to thread.
     return litestream_vfs.connect(URL, write_enabled=IS_WRITER, check_same_thread=False)
 
 

@@ -15,7 +15,7 @@ const (
 // Progress tells how far the hydration of a database has come.
 type Progress struct {
 	Name       string // of the database
-	Enabled    bool   // otherwise it does not begin
+	Enabled    bool   // whether the database is hydrated at all
 	Status     Status
 	Progress   float64 // percent; 100 only if it is complete
 	Pages      int64   // local pages of the newest state
