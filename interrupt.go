@@ -27,6 +27,17 @@ const interruptEvery = 20 * time.Millisecond
 // wait as long as the options allow.
 func (c *Conn) SetInterrupted(interrupted func() bool) { c.interrupted = interrupted }
 
+// SetStatement sets how the connection learns the text of the statement that
+// SQLite runs, with the values of its parameters: sqlite3_expanded_sql of the
+// statements for which sqlite3_stmt_busy is true, for example. Lists of values in
+// it, such as those of an IN, tell which rows are looked up next, and these are
+// read ahead. ReadAt calls text, in its own goroutine, at most once for some reads
+// of pages that were not foreseen.
+//
+// SetStatement must be called before the connection is used. Without it, lists are
+// not read ahead.
+func (c *Conn) SetStatement(text func() string) { c.predictor.SetStatement(text) }
+
 // waiting returns a context for a wait that ends after d, if the database is
 // closed, if SQLite interrupts the statement, or if the context of a connector's
 // connection ends. A negative d means no limit.

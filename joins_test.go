@@ -52,6 +52,10 @@ func openNetwork(t *testing.T) *networkStore {
 func TestJoins_RoundTrips(t *testing.T) {
 	const roundTrip = 25 * time.Millisecond
 	s := openNetwork(t)
+	list := 12.0
+	if psanford { // the driver does not tell the statement
+		list = 201
+	}
 	most := map[string]float64{
 		"newest 200 notes with their authors":              12,
 		"notes of 100 people, grouped":                     20,
@@ -62,7 +66,7 @@ func TestJoins_RoundTrips(t *testing.T) {
 		"friends of friends":                               8,
 		"notes without marks of friends, left join":        18,
 		"people with a marked note, exists":                9,
-		"notes by a list of 200":                           201, // nothing shows the list
+		"notes by a list of 200":                           list,
 		"cities of the authors of a time, grouped":         16,
 		"newest marks of a person, with notes and authors": 18,
 		"50 people by name, through an index":              8,

@@ -2,6 +2,7 @@ package ncruces
 
 import (
 	"io"
+	"strings"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/mainfile"
@@ -50,7 +51,19 @@ func mainOf(f vfs.File) *file {
 func (f *file) SetDB(db any) {
 	if c, ok := db.(*sqlite3.Conn); ok {
 		f.conn.SetInterrupted(func() bool { return c.GetInterrupt().Err() != nil })
+		f.conn.SetStatement(func() string { return running(c) })
 	}
+}
+
+// running returns the texts of the statements that a connection runs.
+func running(c *sqlite3.Conn) string {
+	var all []string
+	for s := range c.Stmts() {
+		if s.Busy() {
+			all = append(all, s.ExpandedSQL())
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {

@@ -25,6 +25,9 @@ const (
 // IntegerValue returns the value of an integer.
 func IntegerValue(i int64) Value { return Value{class: integerValue, i: i} }
 
+// TextValue returns the value of a text in UTF-8.
+func TextValue(s string) Value { return Value{class: textValue, b: []byte(s)} }
+
 // Integer returns the integer that v is, false if it is none.
 func (v Value) Integer() (int64, bool) { return v.i, v.class == integerValue }
 

@@ -67,6 +67,7 @@ type Conn interface {
 	FileSize() (int64, error)
 	IsReadOnly() bool
 	SetInterrupted(interrupted func() bool)
+	SetStatement(text func() string)
 	Pragma(name string, value *string) (*string, error)
 }
 

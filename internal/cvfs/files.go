@@ -47,6 +47,18 @@ func (f *mainFile) isInterrupted() bool {
 	return db != nil && C.ls_is_interrupted(db) != 0
 }
 
+// running returns the texts of the statements that the connection runs. Conn calls
+// it only within a read, which SQLite makes with the connection's mutex held.
+func (f *mainFile) running() string {
+	db := atomic.LoadPointer(&f.db)
+	if db == nil {
+		return ""
+	}
+	text := C.ls_running(db)
+	defer C.ls_free_running(text)
+	return C.GoString(text)
+}
+
 func (f *mainFile) FileSize() (int64, error) { return f.conn.FileSize() }
 
 // handle is an open file. SQLite has a number for it.
@@ -108,6 +120,9 @@ func (v *VFS) openMain(n Name) (*handle, error) {
 	main := &mainFile{File: mainfile.New(conn), conn: conn}
 	if C.ls_has_interrupts() != 0 {
 		conn.SetInterrupted(main.isInterrupted)
+	}
+	if !n.SharedCache { // another connection may read then, which does not hold the mutex
+		conn.SetStatement(main.running)
 	}
 	return &handle{file: main, vfs: v, main: main}, nil
 }

@@ -218,5 +218,18 @@ int ls_vfs_register(ls_vfs *v, int makeDefault) {
 int ls_has_interrupts(void) { return sqlite3_libversion_number() >= 3041000 && sqlite3_api->is_interrupted; }
 int ls_is_interrupted(void *db) { return sqlite3_is_interrupted(db); }
 
+char *ls_running(void *db) {
+  sqlite3_stmt *stmt = 0;
+  char *all = 0;
+  while ((stmt = sqlite3_next_stmt(db, stmt)) != 0) {
+    char *text = sqlite3_stmt_busy(stmt) ? sqlite3_expanded_sql(stmt) : 0;
+    if (!text) continue;
+    all = all ? sqlite3_mprintf("%z; %z", all, text) : text;
+  }
+  return all;
+}
+
+void ls_free_running(char *text) { sqlite3_free(text); }
+
 const char *ls_uri_key(const char *name, int n) { return sqlite3_uri_key(name, n); }
 const char *ls_uri_parameter(const char *name, const char *key) { return sqlite3_uri_parameter(name, key); }

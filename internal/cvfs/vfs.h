@@ -92,6 +92,12 @@ int ls_watch_connections(void); // gives each new connection with a VFS of ours 
 int ls_has_interrupts(void);
 int ls_is_interrupted(void *db);
 
+// ls_running returns the texts of the statements that a connection runs, with the values
+// that are bound to them, by sqlite3_mprintf; NULL if there are none. The caller must be within a
+// call of that connection, which then holds its mutex.
+char *ls_running(void *db);
+void ls_free_running(char *text);
+
 // For the Go side, which cannot call through SQLite's table.
 const char *ls_uri_key(const char *name, int n);
 const char *ls_uri_parameter(const char *name, const char *key);

@@ -14,6 +14,8 @@ type joins struct {
 	trees []treeReads         // the one read last comes first
 	seen  map[uint32]struct{} // leaves that were read
 
+	lists func() [][]btree.Value // of the statement that runs; nil: not known
+
 	fresh [64]uint32 // leaves that were read and are not in trees yet, a ring
 	n     int        // number of leaves read since the last fold
 }
@@ -40,6 +42,9 @@ const (
 	// rowsAhead is how many rows are looked at for one that leads to a page.
 	rowsAhead = 64
 )
+
+// reset forgets everything but where lists come from.
+func (j *joins) reset() { *j = joins{lists: j.lists} }
 
 // note notes that a leaf was read.
 func (j *joins) note(leaf uint32) {
@@ -162,6 +167,32 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 			}
 		}
 	}
+	return j.learnFromLists(w, a)
+}
+
+// learnFromLists looks for a list of the statement that leads to an arrival.
+// SQLite sorts the list of an IN, and goes through others as they are.
+func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
+	l := &link{src: listRoot, dst: a.root, depth: a.depth}
+	if j.lists == nil || j.isWrong(l) {
+		return nil
+	}
+	for _, values := range j.lists() {
+		for i, v := range values {
+			if !a.before.contains(v) {
+				continue
+			}
+			k := i + 1
+			for k < len(values) && !a.bounds.contains(values[k]) &&
+				(a.before.contains(values[k]) || j.isSeen(w.target(a.root, a.depth, values[k]))) {
+				k++
+			}
+			if k < len(values) && a.bounds.contains(values[k]) {
+				j.add(l)
+				return newNest(w, j, listRoot, &listRows{values, k}, firstRows)
+			}
+		}
+	}
 	return nil
 }
 
@@ -182,7 +213,7 @@ func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.P
 						j.trees[at].dir = dir
 					}
 					j.add(l)
-					rows := leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir, only: j.onlyKey(root, page, i, k)}
+					rows := &leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir, only: j.onlyKey(root, page, i, k)}
 					found = newNest(w, j, root, rows, firstRows)
 					return false
 				}
@@ -256,8 +287,8 @@ func (p *nest) eachRow(fn func(root uint32, page btree.Page, cell int) bool) {
 	}
 	v := rowVisitor{nest: p, fn: fn, steps: 8 * rowsAhead}
 	for range rowsAhead {
-		page, cell, more, _ := rows.next()
-		if !more || !v.visit(p.root, page, cell, 0) {
+		row, more, _ := rows.next()
+		if !more || !v.visit(p.root, row, 0) {
 			return
 		}
 	}
@@ -273,8 +304,8 @@ type rowVisitor struct {
 
 // visit visits a row, and the rows that it leads to. It reports whether to go
 // on.
-func (v *rowVisitor) visit(root uint32, page btree.Page, cell, loops int) bool {
-	if v.steps--; v.steps < 0 || !v.fn(root, page, cell) {
+func (v *rowVisitor) visit(root uint32, row outerRow, loops int) bool {
+	if v.steps--; v.steps < 0 || root != listRoot && !v.fn(root, row.page, row.cell) {
 		return false
 	}
 	if loops >= maxLoops {
@@ -284,7 +315,7 @@ func (v *rowVisitor) visit(root uint32, page btree.Page, cell, loops int) bool {
 		if l.src != root || l.wrong {
 			continue
 		}
-		key, ok := page.Value(cell, l.col)
+		key, ok := row.key(l.col)
 		if ok && !v.below(lookup{link: l, key: key, pgno: l.dst, loops: loops}) {
 			return false
 		}
@@ -302,7 +333,7 @@ func (v *rowVisitor) below(l lookup) bool {
 	switch page.Kind() {
 	case btree.LeafTable:
 		cell, ok := page.Row(rowid)
-		return !ok || !isInteger || v.visit(l.dst, page, cell, l.loops+1)
+		return !ok || !isInteger || v.visit(l.dst, outerRow{page: page, cell: cell}, l.loops+1)
 	case btree.InteriorTable:
 		l.pgno = page.Child(page.ChildFor(rowid))
 		l.level++
@@ -320,7 +351,7 @@ func (v *rowVisitor) below(l lookup) bool {
 				return false
 			}
 		}
-		if i < end && !v.visit(l.dst, page, i, l.loops+1) {
+		if i < end && !v.visit(l.dst, outerRow{page: page, cell: i}, l.loops+1) {
 			return false
 		}
 	}
@@ -385,7 +416,7 @@ func (j *joins) outermost(w treeWalk, root, leaf uint32, page btree.Page, k, dir
 		root, leaf, page, k = src, srcLeaf, srcPage, srcK
 		dir = cmp.Or(j.trees[j.tree(root)].dir, 1)
 	}
-	rows := leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir}
+	rows := &leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir}
 	rows.only = j.onlyKey(root, page, k, k+dir)
 	return newNest(w, j, root, rows, firstRows/4)
 }

@@ -90,13 +90,13 @@ type nest struct {
 	w     treeWalk
 	joins *joins // which links are known
 
-	root    uint32   // of the tree of the outermost loop
-	rows    leafRows // goes through that tree
-	trail   []leafRows
-	row     int // number of the row that rows came to last, counted from 1
-	reader  int // number of the row that the reader has come to
-	window  int // rows ahead of the reader
-	mark    int // the last row that was followed when the window grew
+	root    uint32 // of the tree of the outermost loop, or listRoot
+	rows    outerRows
+	trail   []outerRows // as rows was before each row
+	row     int         // number of the row that rows came to last, counted from 1
+	reader  int         // number of the row that the reader has come to
+	window  int         // rows ahead of the reader
+	mark    int         // the last row that was followed when the window grew
 	blocked []lookup
 	leaves  map[uint32]prediction // what was predicted, by page
 
@@ -105,7 +105,7 @@ type nest struct {
 	pgnos, needs []uint32
 }
 
-func newNest(w treeWalk, j *joins, root uint32, rows leafRows, window int) *nest {
+func newNest(w treeWalk, j *joins, root uint32, rows outerRows, window int) *nest {
 	return &nest{w: w, joins: j, root: root, rows: rows, window: window, leaves: make(map[uint32]prediction)}
 }
 
@@ -119,8 +119,8 @@ func (p *nest) next(n int) (pgnos, needs []uint32) {
 		p.follow(l)
 	}
 	for len(p.pgnos) < n && p.row < p.reader+p.window && len(p.blocked) < maxBlocked && p.steps > 0 {
-		before := p.rows
-		page, cell, more, missing := p.rows.next()
+		before := p.rows.fork()
+		row, more, missing := p.rows.next()
 		if missing != 0 {
 			p.need(missing)
 		}
@@ -129,7 +129,7 @@ func (p *nest) next(n int) (pgnos, needs []uint32) {
 		}
 		p.trail = append(p.trail, before)
 		p.row++
-		p.lead(p.root, page, cell, 0, p.row)
+		p.lead(p.root, row, 0, p.row)
 	}
 	for _, pgno := range p.rows.ahead(p.reader + 2*p.window - p.row) {
 		p.need(pgno)
@@ -138,7 +138,7 @@ func (p *nest) next(n int) (pgnos, needs []uint32) {
 }
 
 // lead follows the links of a row.
-func (p *nest) lead(root uint32, page btree.Page, cell, loops, row int) {
+func (p *nest) lead(root uint32, from outerRow, loops, row int) {
 	p.steps--
 	if loops > maxLoops {
 		return
@@ -147,7 +147,7 @@ func (p *nest) lead(root uint32, page btree.Page, cell, loops, row int) {
 		if l.src != root || l.wrong {
 			continue
 		}
-		if key, ok := page.Value(cell, l.col); ok {
+		if key, ok := from.key(l.col); ok {
 			p.follow(lookup{link: l, key: key, pgno: l.dst, loops: loops, row: row})
 		}
 	}
@@ -169,7 +169,7 @@ func (p *nest) follow(l lookup) {
 		case btree.LeafTable:
 			if rowid, ok := l.key.Integer(); ok {
 				if cell, ok := page.Row(rowid); ok {
-					p.lead(l.dst, page, cell, l.loops+1, l.row)
+					p.lead(l.dst, outerRow{page: page, cell: cell}, l.loops+1, l.row)
 				}
 			}
 			return
@@ -202,7 +202,7 @@ func (p *nest) followRange(l lookup, page btree.Page) {
 			p.follow(below)
 		}
 		if i < end {
-			p.lead(l.dst, page, i, l.loops+1, l.row)
+			p.lead(l.dst, outerRow{page: page, cell: i}, l.loops+1, l.row)
 		}
 	}
 }
@@ -277,26 +277,27 @@ func (p *nest) isPassed(pgno uint32) bool {
 }
 
 // recent returns the rows from shortly before the reader on.
-func (p *nest) recent() (leafRows, bool) {
+func (p *nest) recent() (outerRows, bool) {
 	i := max(0, min(p.reader, p.row)-1-rowsBack)
 	if i >= len(p.trail) {
-		return leafRows{}, false
+		return nil, false
 	}
-	return p.trail[i], true
+	return p.trail[i].fork(), true
 }
 
 // runOn goes on beyond the last entry with a key if the next one leads to an
 // arrival, and reports whether it does.
 func (p *nest) runOn(a arrival) bool {
-	if !p.rows.atOtherKey() || p.joins.tree(p.root) < 0 {
+	rows, ok := p.rows.(*leafRows)
+	if !ok || !rows.atOtherKey() || p.joins.tree(p.root) < 0 {
 		return false
 	}
 	for _, l := range p.joins.links {
 		if l.src != p.root || l.dst != a.root {
 			continue
 		}
-		if v, ok := p.rows.page.Value(p.rows.k, l.col); ok && a.bounds.contains(v) {
-			p.rows.only = btree.Value{}
+		if v, ok := rows.page.Value(rows.k, l.col); ok && a.bounds.contains(v) {
+			rows.only = btree.Value{}
 			return true
 		}
 	}

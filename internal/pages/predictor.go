@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/btree"
+	"github.com/ltxvfs/litestream/internal/sqllists"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -48,6 +49,13 @@ type Predictor struct {
 
 // NewPredictor returns the predictor of a new connection.
 func NewPredictor(p *Prefetcher) Predictor { return Predictor{Prefetcher: p} }
+
+// SetStatement sets a function that returns the text of the statement that runs,
+// with the values that are bound to it. Lists of values in it may tell which rows
+// are read next. It is called while a page is being read that was not predicted.
+func (p *Predictor) SetStatement(text func() string) {
+	p.joins.lists = func() [][]btree.Value { return sqllists.Parse(text()) }
+}
 
 // Hit is called for a page that was known when it was read. Cached tells
 // whether it was in the cache, not prefetched.
@@ -101,7 +109,7 @@ func (p *Predictor) End() {
 		p.drop(s)
 	}
 	p.scans = nil
-	p.joins = joins{}
+	p.joins.reset()
 }
 
 // at sets the view that the predictor's fields describe. It ends the scans of

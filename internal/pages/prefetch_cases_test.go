@@ -269,7 +269,7 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 		t.Fatal("page 6 is no leaf")
 	}
 	j := &joins{links: []*link{{src: 4, col: 0, dst: 3, depth: 1}, {src: 3, col: btree.Rowid, dst: 3, depth: 1}}}
-	n := newNest(w, j, 4, leafRows{w: w, leaf: 6, page: entries, dir: 1}, firstRows)
+	n := newNest(w, j, 4, &leafRows{w: w, leaf: 6, page: entries, dir: 1}, firstRows)
 	for range 100 {
 		if pgnos, _ := n.next(10); len(pgnos) > 2 {
 			t.Fatalf("predicted pages %v", pgnos)
