@@ -41,7 +41,7 @@ var contract = []string{"replica", "internal/clientio"}
 var (
 	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
 	belowRemote = append([]string{"internal/view"}, belowView...)
-	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree"}, belowRemote...)
+	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/sqllists"}, belowRemote...)
 	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile"}
 )
 
@@ -68,6 +68,7 @@ var layers = []layer{
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/survey"}, may: contract},
+	{packages: []string{"internal/sqllists"}, may: []string{"internal/btree"}},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/mainfile", "internal/superjournal", "internal/tempfile"}},
@@ -102,7 +103,7 @@ var layers = []layer{
 var highInternal = []string{
 	"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
-	"internal/vfstest", "internal/view/viewtest",
+	"internal/vfstest", "internal/view/viewtest", "internal/network",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below
