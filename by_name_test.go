@@ -59,6 +59,7 @@ func TestByName(t *testing.T) {
 	})
 	t.Run("URL", func(t *testing.T) {
 		vfs := newTestVFS(t, nil)
+		vfs.WaitForReplica = -1
 		ask(t, vfs, url)
 		// The open for a call whose context has ended goes on without the call.
 		await(t, "no database is left open", func() bool { return len(vfs.Stats()) == 0 })

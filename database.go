@@ -15,7 +15,6 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
-	"github.com/ltxvfs/litestream/internal/write"
 )
 
 // database is what all connections to one database share. It is safe for
@@ -28,6 +27,8 @@ type database struct {
 	owner  commitlog.Owner // recorded in write buffers
 	opts   Options         // complete
 	poller *poller
+
+	opening *opening // has ended once the database is open
 
 	pages      *pages.Source
 	prefetcher *pages.Prefetcher
@@ -43,15 +44,17 @@ type database struct {
 
 // openDatabase builds the newest view of a replica. The context bounds the
 // opening; the database lives until close. Its requests go through limit.
-func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *remote.Limiter) (*database, error) {
+func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *remote.Limiter, opening *opening) (*database, error) {
+	defer opening.end()
 	db := &database{
-		name:  name,
-		owner: ownerOf(client, opts.replicaURL, name),
-		opts:  opts,
-		conns: make(map[*Conn]bool),
+		name:    name,
+		owner:   ownerOf(client, opts.replicaURL, name),
+		opts:    opts,
+		conns:   make(map[*Conn]bool),
+		opening: opening,
 	}
 	log, tasks := opts.Logger.With("db", name), task.NewGroup()
-	requests := &remote.Store{Client: client, Log: log, Limit: limit, Run: tasks.Go}
+	requests := &remote.Store{Client: client, Log: log, Limit: limit, Run: tasks.Go, Retrying: opening.retries}
 	if opts.HedgeRequests {
 		requests.Hedge = new(remote.Hedge)
 	}
@@ -73,32 +76,23 @@ func (db *database) open(ctx context.Context) error {
 	if err := db.store.Init(ctx); err != nil {
 		return err
 	}
-	v, known, loaded, err := db.buildNewest(ctx)
+	n, err := db.buildNewest(ctx)
 	if errors.Is(err, ErrNoDatabase) {
-		mayBegin, reason := lookAround(ctx, db.store, identityOf(db.store.Client, db.opts.replicaURL))
-		if !mayBegin || !db.opts.WriteEnabled {
-			return reason
-		}
-		v = new(view.View) // the first commit creates it
-		if err = write.ConfirmEmpty(ctx, db.store); errors.Is(err, write.ErrWrongListing) {
-			wrong := err
-			if v, known, loaded, err = db.buildNewest(ctx); errors.Is(err, ErrNoDatabase) {
-				err = wrong
-			}
-		}
+		n, err = db.openEmpty(ctx)
 	}
 	if err != nil {
 		return err
 	}
+	v := n.view
 	db.composePages(v.PageSize)
 	db.writer = newWriter(db)
 	db.index.writer = db.writer
 	v.State = new(view.State)
 	db.Current.Store(v)
-	db.writer.OpenedWith(start, known.plan, known.listed)
-	db.remember(v.Epoch, known.listed)
+	db.writer.OpenedWith(start, n.plan, n.listed)
+	db.remember(v.Epoch, n.listed)
 	if v.Commit > 0 {
-		db.pages.CachePages(v, loaded)
+		db.pages.CachePages(v, n.kept)
 		if err := db.readPageOne(ctx, v); err != nil {
 			return err
 		}

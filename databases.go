@@ -13,21 +13,24 @@ import (
 
 // sharedDB is a database and the number of connections that use it.
 type sharedDB struct {
-	name   string        // of the file by which it was opened first
-	opts   Options       // complete
-	ready  chan struct{} // closed when db and err are set
-	db     *database
-	err    error
-	closed chan struct{} // closed when the database is closed
+	name    string  // of the file by which it was opened first
+	opts    Options // complete
+	opening *opening
+	ready   chan struct{} // closed when db and err are set
+	db      *database
+	err     error
+	closed  chan struct{} // closed when the database is closed
 
 	conns   int       // guarded by names.mu
+	gone    int       // guarded by names.mu; number of these that do not wait for the open any more
 	until   time.Time // guarded by names.mu; when it is closed if no connection joins it; zero while it is in use
 	closing bool      // guarded by names.mu; true once it is to be closed
 }
 
 // acquire returns the database of a key. The first caller has it opened, and all
-// wait for it until their ctx ends. The open goes on without them, and the database
-// is closed afterwards if no other connection uses it.
+// wait for it until their ctx ends. The open goes on without them, unless it waits
+// for the first files of a replica, and the database is closed afterwards if no
+// other connection uses it.
 func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClientFunc, opts Options) (*database, func(), error) {
 	s, how, err := v.names.join(key, name, opts)
 	if err != nil {
@@ -52,13 +55,18 @@ func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClient
 	select {
 	case <-s.ready: // bounded by the OpenTimeout of the first caller
 	case <-ctx.Done():
+		v.names.stopWaiting(s)
 		go func() {
 			<-s.ready
 			v.release(key, s)
 		}()
-		return nil, nil, fmt.Errorf("open %s: %w", name, context.Cause(ctx))
+		return nil, nil, fmt.Errorf("open %s: %w", name, s.opening.because(context.Cause(ctx)))
 	}
 	err = s.err
+	if errors.Is(err, errAbandoned) { // by the connections before this one
+		v.release(key, s)
+		return v.acquire(ctx, key, name, newClient, opts)
+	}
 	if err == nil {
 		err = opts.checkSame(s.opts)
 	}
@@ -71,7 +79,7 @@ func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClient
 
 // openShared opens a database for all connections that wait for it.
 func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClientFunc, opts Options) {
-	db, err := v.openNew(name, newClient, opts)
+	db, err := v.openNew(name, newClient, opts, s.opening)
 	if v.names.opened(key, s, db, err) {
 		return
 	}
@@ -80,7 +88,7 @@ func (v *VFS) openShared(key string, s *sharedDB, name string, newClient newClie
 	close(s.ready)
 }
 
-func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *database, err error) {
+func (v *VFS) openNew(name string, newClient newClientFunc, opts Options, opening *opening) (db *database, err error) {
 	defer task.Guard(opts.Logger, "open", &err)
 	client, owned, err := newClient()
 	if err != nil {
@@ -88,7 +96,7 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options) (db *d
 	}
 	ctx, cancel := task.WithTimeout(v.openCtx, opts.OpenTimeout)
 	defer cancel()
-	db, err = openDatabase(ctx, name, client, opts, v.limit)
+	db, err = openDatabase(ctx, name, client, opts, v.limit, opening)
 	if c, ok := client.(io.Closer); ok && owned {
 		if err != nil {
 			return nil, errors.Join(err, c.Close())

@@ -211,7 +211,7 @@ func TestOpen_VersionsOfNoUse(t *testing.T) {
 	p := counterPrimary(t, client, 3)
 	var log testlog.Buffer
 	opts := Options{PollInterval: -1, CacheSize: -1, Logger: testlog.New(t, &log)}
-	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
+	db, err := openAlone(t.Context(), "app.db", client, opts.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -329,7 +329,7 @@ func (w *forkWorld) open() {
 	if w.plain {
 		client = unversioned{w.bucket}
 	}
-	db, err := openDatabase(w.t.Context(), "app.db", client, w.opts.withDefaults(), nil)
+	db, err := openAlone(w.t.Context(), "app.db", client, w.opts.withDefaults(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

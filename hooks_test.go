@@ -69,6 +69,11 @@ func (c *hookClient) remove(t testing.TB, keys ...view.Key) {
 	}
 }
 
+// openAlone is openDatabase for an open that no connection waits for.
+func openAlone(ctx context.Context, name string, client ReplicaClient, opts Options, limit *remote.Limiter) (*database, error) {
+	return openDatabase(ctx, name, client, opts, limit, newOpening(name, opts.Logger))
+}
+
 // fakePageSize is the page size of the files that putFile makes.
 const fakePageSize = 512
 
@@ -108,7 +113,7 @@ func pgnoRange(first, last uint32) (pgnos []uint32) {
 func openHere(t *testing.T, client ReplicaClient, opts Options) *database {
 	t.Helper()
 	opts.Logger = slog.New(slog.DiscardHandler)
-	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
+	db, err := openAlone(t.Context(), "app.db", client, opts.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

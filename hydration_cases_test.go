@@ -208,7 +208,7 @@ func TestHydration_FewPlaces(t *testing.T) {
 	for _, n := range []int{1, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
 			opts := Options{HydrationEnabled: true, PollInterval: -1, HydrationRateLimit: 100_000, CacheSize: -1, ReadAheadSize: -1}
-			db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), remote.NewLimiter(n))
+			db, err := openAlone(t.Context(), "app.db", client, opts.withDefaults(), remote.NewLimiter(n))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -404,7 +404,7 @@ func TestHydration_QueryLatency(t *testing.T) {
 			client := newSlowLink(mem, 20*time.Millisecond, rate)
 			opts := Options{HydrationEnabled: hydrating, PollInterval: -1, CacheSize: -1, ReadAheadSize: -1}
 			opts = opts.withDefaults()
-			db, err := openDatabase(t.Context(), "app.db", client, opts, remote.NewLimiter(DefaultMaxConcurrentRequests))
+			db, err := openAlone(t.Context(), "app.db", client, opts, remote.NewLimiter(DefaultMaxConcurrentRequests))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -103,7 +103,7 @@ func hydrationEnd(t *testing.T, client ReplicaClient, want map[uint32][]byte, wh
 			}
 		},
 	}
-	db, err := openDatabase(context.Background(), "app.db", client, opts.withDefaults(), nil)
+	db, err := openAlone(context.Background(), "app.db", client, opts.withDefaults(), nil)
 	if err != nil {
 		return HydrationProgress{Status: HydrationFailed}, err
 	}

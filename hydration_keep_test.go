@@ -26,7 +26,7 @@ func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (
 	log = new(testlog.Buffer)
 	opts.HydrationEnabled, opts.HydrationPath, opts.PollInterval = true, path, -1
 	opts.Logger = slog.New(slog.NewTextHandler(log, nil))
-	db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
+	db, err := openAlone(t.Context(), "app.db", client, opts.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,17 +102,22 @@ type writeMode interface {
 // listing was inconsistent or one of its files was deleted meanwhile.
 const planAttempts = 3
 
-// openedFiles holds the files that a database was opened with.
-type openedFiles struct{ plan, listed []*ltx.FileInfo }
+// newest is the view that a database is opened with.
+type newest struct {
+	view *view.View
+	kept pages.Kept // pages that came with its files
+
+	plan, listed []*ltx.FileInfo // the files that it was built from, and all files
+}
 
 // buildNewest builds the newest view.
-func (x *index) buildNewest(ctx context.Context) (v *view.View, from openedFiles, kept pages.Kept, err error) {
-	v, kept, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
+func (x *index) buildNewest(ctx context.Context) (n newest, err error) {
+	n.view, n.kept, err = x.build(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		plan, err := view.PlanLatest(0, files)
-		from = openedFiles{plan, files}
+		n.plan, n.listed = plan, files
 		return plan, err
 	})
-	return v, from, kept, err
+	return n, err
 }
 
 // build builds a view from the empty state. The function choose makes the plan

@@ -99,7 +99,7 @@ func (n *names) join(key, name string, opts Options) (*sharedDB, joinKind, error
 		s.until = time.Time{}
 		return s, joinOther, nil
 	}
-	s = &sharedDB{name: name, opts: opts, conns: 1, ready: make(chan struct{}), closed: make(chan struct{})}
+	s = &sharedDB{name: name, opts: opts, conns: 1, opening: newOpening(name, opts.Logger), ready: make(chan struct{}), closed: make(chan struct{})}
 	if n.mu.databases == nil {
 		n.mu.databases = make(map[string]*sharedDB)
 	}
@@ -123,6 +123,16 @@ func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
 	s.db, s.err = db, err
 	close(s.ready) // under mu, so that either closeAll finds it ready or closed is seen here
 	return true
+}
+
+// stopWaiting notes that a connection does not wait for an open any more. It leaves
+// the database when that is open.
+func (n *names) stopWaiting(s *sharedDB) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.gone++; s.gone == s.conns {
+		s.opening.abandon(errAbandoned)
+	}
 }
 
 // leaveKind says what becomes of a database that a connection has left.

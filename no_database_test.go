@@ -73,7 +73,7 @@ func TestPlaces_URL(t *testing.T) {
 	litestream.RegisterReplicaClientFactory("places-test", func(_, _, _ string, _ url.Values, _ *url.Userinfo) (litestream.ReplicaClient, error) {
 		return plainReplica{memory.NewReplicaClient()}, nil
 	})
-	vfs := litestream.NewVFS(nil, &litestream.Options{Logger: testlog.New(t, nil)})
+	vfs := litestream.NewVFS(nil, &litestream.Options{WaitForReplica: -1, Logger: testlog.New(t, nil)})
 	defer vfs.Close(context.Background())
 	_, err := vfs.OpenConn("app.db", map[string]string{"replica_url": "places-test://user:" + secret + "@host/a/b?token=" + secret}, litestream.OpenMode{})
 	if !errors.Is(err, litestream.ErrNoDatabase) || !strings.Contains(err.Error(), "places-test://host/a/b has no LTX files") || strings.Contains(err.Error(), secret) {
@@ -102,7 +102,7 @@ func TestPlaces_SurveyFails(t *testing.T) {
 				fault := decorate.NewFault(memoryClient())
 				c.rule.Match = decorate.Ops(decorate.OpSurvey)
 				fault.Add(c.rule)
-				vfs := litestream.NewVFS(fault, &litestream.Options{OpenTimeout: time.Second, WriteEnabled: write, Logger: testlog.New(t, nil)})
+				vfs := litestream.NewVFS(fault, &litestream.Options{OpenTimeout: time.Second, WaitForReplica: -1, WriteEnabled: write, Logger: testlog.New(t, nil)})
 				conn, err := vfs.OpenConn("app.db", nil, litestream.OpenMode{Create: true})
 				switch {
 				case write && c.begins:

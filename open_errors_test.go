@@ -110,7 +110,7 @@ func TestOpen_Empty(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "later")
 	client := file.NewReplicaClient(dir)
 	var log testlog.Buffer
-	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
+	vfsName, _ := newVFS(t, client, &litestream.Options{WaitForReplica: -1, Logger: testlog.New(t, &log)})
 	failsToOpen(t, vfsName, "app.db", &log, litestream.ErrNoDatabase.Error())
 	if exists(dir) {
 		t.Error("to open for reading creates a folder")

@@ -80,6 +80,14 @@ type Options struct {
 	ReadTimeout  time.Duration
 	CloseTimeout time.Duration
 
+	// WaitForReplica limits how long the first open of a database waits for the
+	// first files of a replica that has none yet, because its primary has not
+	// uploaded them. It is a part of OpenTimeout. Where something else lies, such as
+	// a replica of another kind or a SQLite database, an open does not wait, nor
+	// does write mode, which begins a new database. Default: as long as
+	// OpenTimeout; negative, or 0 as text: the open fails at once.
+	WaitForReplica time.Duration
+
 	// CloseDelay is the time that a database stays open after its last connection
 	// was closed, so that a program with one connection for each task does not open
 	// it anew each time. Meanwhile it makes no request. A database in write mode,
@@ -225,6 +233,10 @@ func (o Options) withDefaults() Options {
 	for _, opt := range optionTable {
 		opt.setDefault(&o)
 	}
+	if o.WaitForReplica == 0 && o.OpenTimeout < 0 {
+		o.WaitForReplica = century
+	}
+	o.WaitForReplica = cmp.Or(o.WaitForReplica, o.OpenTimeout)
 	o.CompactionLevels = o.CompactionLevels[:min(len(o.CompactionLevels), maxCompactionLevels)]
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +23,15 @@ var (
 )
 
 func (l limits) has(n int64) bool { return n == 0 || n >= l.min && n <= l.max }
+
+// parseDuration reads a duration from text.
+func (l limits) parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, l.durationError(strconv.Quote(s))
+	}
+	return d, l.checkDuration(d, strconv.Quote(s))
+}
 
 // The functions below take a value and its original text.
 

@@ -35,6 +35,7 @@ var optionTable = []option{
 	{"open_timeout", "OpenTimeout", DefaultOpenTimeout, anyDuration, func(o *Options) any { return &o.OpenTimeout }},
 	{"read_timeout", "ReadTimeout", DefaultReadTimeout, anyDuration, func(o *Options) any { return &o.ReadTimeout }},
 	{"close_timeout", "CloseTimeout", DefaultCloseTimeout, anyDuration, func(o *Options) any { return &o.CloseTimeout }},
+	{"wait_for_replica", "WaitForReplica", nil, anyDuration, func(o *Options) any { return (*patience)(&o.WaitForReplica) }},
 	{"close_delay", "CloseDelay", DefaultCloseDelay, anyDuration, func(o *Options) any { return &o.CloseDelay }},
 	{"hydration_enabled", "HydrationEnabled", nil, limits{}, func(o *Options) any { return &o.HydrationEnabled }},
 	{"hydration_path", "HydrationPath", nil, limits{}, func(o *Options) any { return &o.HydrationPath }},
@@ -51,6 +52,10 @@ var optionTable = []option{
 	{"snapshot_retention", "SnapshotRetention", nil, anyDuration, func(o *Options) any { return &o.SnapshotRetention }},
 	{"l0_retention", "L0Retention", DefaultL0Retention, anyDuration, func(o *Options) any { return &o.L0Retention }},
 }
+
+// patience is a duration of which 0 means none if it is text. As a field, none is
+// a negative duration.
+type patience time.Duration
 
 // defaultCompactionLevels contains the levels of Litestream and one at the
 // interval of Litestream's daily snapshots.
@@ -138,6 +143,8 @@ func (opt option) text(o Options) string {
 	switch at := opt.at(&o).(type) {
 	case *time.Duration:
 		return at.String()
+	case *patience:
+		return time.Duration(max(0, *at)).String()
 	case *int64:
 		return bytesize.Format(*at)
 	case *int:
@@ -174,6 +181,8 @@ func (o Options) validate() error {
 		switch value := opt.at(&o).(type) {
 		case *time.Duration:
 			err = opt.in.checkDuration(*value, value.String())
+		case *patience:
+			err = opt.in.checkDuration(time.Duration(*value), time.Duration(*value).String())
 		case *int64:
 			err = opt.in.checkSize(*value, strconv.FormatInt(*value, 10))
 		case *int:
@@ -196,11 +205,14 @@ func (opt option) set(o *Options, s string) (err error) {
 	quoted := strconv.Quote(s)
 	switch at := opt.at(o).(type) {
 	case *time.Duration:
-		d, perr := time.ParseDuration(s)
-		if err = opt.in.checkDuration(d, quoted); perr != nil {
-			err = opt.in.durationError(quoted)
-		}
+		d, err := opt.in.parseDuration(s)
 		return assign(at, d, err)
+	case *patience:
+		d, err := opt.in.parseDuration(s)
+		if d == 0 {
+			d = -1
+		}
+		return assign(at, patience(d), err)
 	case *int64:
 		n, perr := bytesize.Parse(s)
 		if err = opt.in.checkSize(n, quoted); perr != nil {

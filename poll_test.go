@@ -59,7 +59,7 @@ func inBubble(t *testing.T, opts Options, do func(t *testing.T, p *ltxtest.Prima
 	p.Exec("CREATE TABLE t (x)")
 	synctest.Test(t, func(t *testing.T) {
 		opts.Logger = slog.New(slog.DiscardHandler)
-		db, err := openDatabase(t.Context(), "app.db", client, opts.withDefaults(), nil)
+		db, err := openAlone(t.Context(), "app.db", client, opts.withDefaults(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,7 +358,7 @@ func TestPoller_NewsDespiteLostPages(t *testing.T) {
 		return nil
 	}
 	synctest.Test(t, func(t *testing.T) {
-		db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults(), nil)
+		db, err := openAlone(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -407,7 +407,7 @@ func TestPoller_IdleCost(t *testing.T) {
 				tc.prepare(p)
 			}
 			synctest.Test(t, func(t *testing.T) {
-				db, err := openDatabase(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults(), nil)
+				db, err := openAlone(t.Context(), "app.db", client, Options{Logger: slog.New(slog.DiscardHandler), PollIdleAfter: -1}.withDefaults(), nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -380,7 +380,7 @@ func TestReplicas_Broken(t *testing.T) {
 
 func TestReplicas_Empty(t *testing.T) {
 	var log testlog.Buffer
-	vfsName, _ := newVFS(t, file.NewReplicaClient(t.TempDir()), &litestream.Options{Logger: testlog.New(t, &log)})
+	vfsName, _ := newVFS(t, file.NewReplicaClient(t.TempDir()), &litestream.Options{WaitForReplica: -1, Logger: testlog.New(t, &log)})
 	if err := openDB(t, vfsName, "app.db").Ping(); err == nil || sqliteCode(t, err) != litestream.CodeCantOpen {
 		t.Errorf("open: %v, want SQLITE_CANTOPEN", err)
 	}

@@ -286,7 +286,7 @@ func TestErrors(t *testing.T) {
 	}
 
 	for name, want := range map[string]error{"none.db": errMoved, "empty.db": litestream.ErrNoDatabase} {
-		vfsName, _ := register(t, nil, litestream.Options{NewClient: func(name string) (litestream.ReplicaClient, error) {
+		vfsName, _ := register(t, nil, litestream.Options{WaitForReplica: -1, NewClient: func(name string) (litestream.ReplicaClient, error) {
 			if name == "none.db" {
 				return nil, errMoved
 			}

@@ -155,7 +155,7 @@ func TestShell_Errors(t *testing.T) {
 		{"bad variable", []string{"LITESTREAM_POLL_INTERVAL=often"}, nil, `LITESTREAM_POLL_INTERVAL: invalid duration "often"`},
 		{"bad parameter", []string{replicaURL + url}, []string{open + "&cache_size=big"}, `parameter cache_size: invalid size "big"`},
 		{"misspelt parameter", []string{replicaURL + url}, []string{open + "&cache_sise=64MiB"}, `unknown parameter "cache_sise", did you mean "cache_size"?`},
-		{"no database", []string{replicaURL + "file://" + t.TempDir()}, []string{open}, "replica holds no database"},
+		{"no database", []string{replicaURL + "file://" + t.TempDir()}, []string{open + "&wait_for_replica=0"}, "replica holds no database"},
 		{"storage down", []string{replicaURL + "s3://b/x?endpoint=http://127.0.0.1:1", "AWS_ACCESS_KEY_ID=k", "AWS_SECRET_ACCESS_KEY=s", "LITESTREAM_OPEN_TIMEOUT=300ms"},
 			[]string{open}, "connection refused"},
 		{"read-only", []string{replicaURL + url}, []string{open, "DELETE FROM sandwich_ratings;"}, "attempt to write a readonly database"},

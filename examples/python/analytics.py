@@ -90,7 +90,7 @@ def before_disaster(conn):
 
 def look(url, **options):
     """Print the present and the past, and return the point before the disaster and the rows at that point."""
-    with closing(litestream_vfs.connect(url, hydration_enabled=True, **options)) as conn:
+    with closing(litestream_vfs.connect(url, hydration_enabled=True, wait_for_replica=0, **options)) as conn:
         txid, at = conn.execute("SELECT litestream_txid(), litestream_time()").fetchone()
         print(f"The newest transaction is {txid}, of {at}. From storage:\n")
         remote = report(conn, BY_CITY)

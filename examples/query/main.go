@@ -60,7 +60,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	vfs := litestream.NewVFS(client)
-	vfs.PollInterval = -1 // a single query does not need polling
+	vfs.PollInterval = -1   // a single query does not need polling
+	vfs.WaitForReplica = -1 // a misspelt path is an error at once
 	vfs.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if err := registerVFS("litestream", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,10 @@ type Store struct {
 	Limit  *Limiter          // shared by all databases of the VFS
 	Hedge  *Hedge            // nil if slow reads get no second request
 	Run    func(func()) bool // runs a function in the background, unless the database is closed
+
+	// Retrying is called with the error of each attempt that another one follows;
+	// nil: no calls.
+	Retrying func(error)
 
 	// Numbers of requests so far. Reads counts attempts.
 	Lists     atomic.Int64
@@ -81,6 +86,9 @@ func (s *Store) Retry(ctx context.Context, fn func() error) error {
 			return fmt.Errorf("%w: %w", err, before) // keep the reason, which ctx.Err() would hide
 		}
 		before = err
+		if s.Retrying != nil && ctx.Err() == nil {
+			s.Retrying(err)
+		}
 		timer := time.NewTimer(delay/2 + rand.N(delay))
 		select {
 		case <-timer.C:
@@ -239,12 +247,22 @@ func (s *Store) ListsAllAtOnce() bool {
 
 // ListLevels lists the files of all levels with one listing a level.
 func (s *Store) ListLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
-	var levels [view.Levels][]*ltx.FileInfo
-	g, ctx := errgroup.WithContext(ctx)
+	var levels [view.Levels]int
 	for level := range levels {
+		levels[level] = level
+	}
+	return s.listLevels(ctx, useMetadata, levels[:]...)
+}
+
+// listLevels lists the files of some levels, with one listing a level and all of
+// them at the same time.
+func (s *Store) listLevels(ctx context.Context, useMetadata bool, levels ...int) ([]*ltx.FileInfo, error) {
+	listed := make([][]*ltx.FileInfo, len(levels))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, level := range levels {
 		g.Go(func() error {
 			return s.Retry(ctx, func() (err error) {
-				levels[level], err = s.List(ctx, level, 0, useMetadata)
+				listed[i], err = s.List(ctx, level, 0, useMetadata)
 				return err
 			})
 		})
@@ -252,11 +270,21 @@ func (s *Store) ListLevels(ctx context.Context, useMetadata bool) ([]*ltx.FileIn
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	var files []*ltx.FileInfo
-	for _, level := range levels {
-		files = append(files, level...)
+	return slices.Concat(listed...), nil
+}
+
+// HasBegun reports whether files have come to a replica that had none. It makes one
+// listing if that is enough for all levels, and otherwise lists the levels that the
+// first file of a primary and a snapshot are in.
+func (s *Store) HasBegun(ctx context.Context) (bool, error) {
+	list := s.ListAll
+	if !s.ListsAllAtOnce() {
+		list = func(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
+			return s.listLevels(ctx, useMetadata, 0, replica.SnapshotLevel)
+		}
 	}
-	return files, nil
+	files, err := list(ctx, false)
+	return len(files) > 0, err
 }
 
 // Survey lists what lies at the place of the replica, or in one of its folders.

@@ -10,6 +10,7 @@ export interface Options {
   open_timeout?: string;
   read_timeout?: string;
   close_timeout?: string;
+  wait_for_replica?: string;
   close_delay?: string;
   hydration_enabled?: boolean;
   hydration_path?: string;

@@ -7,7 +7,7 @@ const { isMainThread } = require('node:worker_threads');
 // The options of a database that a file name or the environment can set.
 const optionNames = new Set([
   'poll_interval', 'poll_idle_after', 'cache_size', 'read_ahead_size', 'hedge_requests',
-  'open_timeout', 'read_timeout', 'close_timeout', 'close_delay',
+  'open_timeout', 'read_timeout', 'close_timeout', 'wait_for_replica', 'close_delay',
   'hydration_enabled', 'hydration_path', 'hydration_concurrency', 'hydration_rate_limit',
   'write_enabled', 'sync_interval', 'buffer_path', 'buffer_max_size', 'sync_on_commit',
   'compaction_disabled', 'compaction_levels', 'snapshot_interval', 'snapshot_retention', 'l0_retention',

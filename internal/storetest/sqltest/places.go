@@ -92,7 +92,7 @@ func (p place) open(t *testing.T, root Root, write bool) {
 	trace := decorate.NewTrace(client)
 	const limit = time.Minute
 	vfs := litestream.NewVFS(trace, &litestream.Options{
-		OpenTimeout: limit, WriteEnabled: write, WriteBufferPath: filepath.Join(t.TempDir(), "buffer"), Logger: testlog.New(t, nil),
+		OpenTimeout: limit, WaitForReplica: -1, WriteEnabled: write, WriteBufferPath: filepath.Join(t.TempDir(), "buffer"), Logger: testlog.New(t, nil),
 	})
 	defer func() {
 		if err := vfs.Close(t.Context()); err != nil {

@@ -260,7 +260,7 @@ function suite(name) {
     });
 
     it('of a replica that is not there', () => {
-      assert.throws(() => adapter.open('file://' + tempPath('nothing'), {}), /replica holds no database/);
+      assert.throws(() => adapter.open('file://' + tempPath('nothing'), { wait_for_replica: '0' }), /replica holds no database/);
     });
 
     it('of an option', () => {

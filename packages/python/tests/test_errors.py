@@ -50,7 +50,7 @@ class TestOpen(Case):
             self.folder("nothing"): f"replica holds no database: nothing lies at {self.folder('nothing')}",
         }.items():
             with self.subTest(url):
-                self.assert_open_fails(url, text)
+                self.assert_open_fails(url, text, wait_for_replica=0)
 
     def test_unknown_parameter_of_a_url(self):
         with self.assertRaisesRegex(sqlite3.OperationalError, '"bogus"'):

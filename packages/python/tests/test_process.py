@@ -158,7 +158,7 @@ class TestEnd(FolderStore, Case):
         options = f'{{"buffer_path": "{path}", "sync_interval": "-1s"}}'
         self.run_script(self.SCRIPT, url, "unsynced", options, status=3)
         with self.assertRaisesRegex(litestream_vfs.sqlite3.OperationalError, "replica holds no database"):
-            litestream_vfs.connect(url)
+            litestream_vfs.connect(url, wait_for_replica=0)
         conn = litestream_vfs.connect(url, buffer_path=path, write_enabled=True)
         with contextlib.closing(conn):
             self.assertEqual(one(conn, "PRAGMA litestream_sync"), "0000000000000001")

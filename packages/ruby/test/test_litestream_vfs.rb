@@ -217,7 +217,7 @@ class TestErrors < Minitest::Test
   end
 
   def test_no_replica
-    assert_cannot_open(/replica holds no database/, "file://#{temp_path}")
+    assert_cannot_open(/replica holds no database/, "file://#{temp_path}", wait_for_replica: "0")
   end
 
   def test_option

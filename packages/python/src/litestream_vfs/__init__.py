@@ -74,6 +74,7 @@ class Options(TypedDict, total=False):
     open_timeout: Duration
     read_timeout: Duration
     close_timeout: Duration
+    wait_for_replica: Duration
     close_delay: Duration
 
     hydration_enabled: bool
@@ -387,6 +388,7 @@ _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "open_timeout": _duration,
     "read_timeout": _duration,
     "close_timeout": _duration,
+    "wait_for_replica": _duration,
     "close_delay": _duration,
     "hydration_enabled": _bool,
     "hydration_path": _path,
