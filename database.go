@@ -45,6 +45,7 @@ type database struct {
 // openDatabase builds the newest view of a replica. The context bounds the
 // opening; the database lives until close. Its requests go through limit.
 func openDatabase(ctx context.Context, name string, client ReplicaClient, opts Options, limit *remote.Limiter, opening *opening) (*database, error) {
+	opening.begin(identityOf(client, opts.replicaURL))
 	defer opening.end()
 	db := &database{
 		name:    name,

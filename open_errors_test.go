@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream"
@@ -78,6 +79,63 @@ func TestOpen_ReasonOutlivesTimeout(t *testing.T) {
 	if want := "deadline exceeded"; !strings.Contains(log.String(), want) {
 		t.Errorf("the log does not say %q", want)
 	}
+}
+
+// TestOpen_FirstFailure has storage that is down. The log says so long before the
+// open fails, with the place and the cause: the first failed request is a warning,
+// and the others are details.
+func TestOpen_FirstFailure(t *testing.T) {
+	dir := t.TempDir()
+	numberedReplica(t, file.NewReplicaClient(dir), 1)
+	synctest.Test(t, func(t *testing.T) {
+		client := file.NewReplicaClient(dir)
+		fault := decorate.NewFault(client)
+		remove := fault.Add(decorate.Rule{Err: errDown})
+		var log testlog.Buffer
+		vfs := litestream.NewVFS(fault, &litestream.Options{PollInterval: -1, Logger: testlog.New(t, &log)})
+		start := time.Now()
+		failed := make(chan error)
+		go func() {
+			_, err := vfs.OpenConn("app.db", nil, litestream.OpenMode{})
+			failed <- err
+		}()
+		synctest.Wait()
+		if s := log.String(); time.Since(start) != 0 || strings.Count(s, "level=WARN") != 1 || !strings.Contains(s, errDown.Error()) || !strings.Contains(s, client.ReplicaIdentity()) {
+			t.Errorf("after %v the log is: %s", time.Since(start), s)
+		}
+		if err := <-failed; !errors.Is(err, errDown) || time.Since(start) != litestream.DefaultOpenTimeout {
+			t.Errorf("the open fails after %v: %v", time.Since(start), err)
+		}
+		if s := log.String(); strings.Count(s, "level=WARN") != 1 || strings.Count(s, "level=DEBUG") < 100 { // ten listings, fifteen times each
+			t.Errorf("%d warnings, %d details", strings.Count(s, "level=WARN"), strings.Count(s, "level=DEBUG"))
+		}
+
+		// A context that ends the wait for the open says what went wrong so far.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := vfs.Health(ctx, "app.db"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errDown) {
+			t.Errorf("error is %v, want DeadlineExceeded and why", err)
+		}
+
+		// Failures after the open are those of other operations.
+		remove()
+		conn, err := vfs.OpenConn("app.db", nil, litestream.OpenMode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fault.Add(decorate.Rule{Err: errDown})
+		before := strings.Count(log.String(), "a request of the open failed")
+		if _, err := conn.Pragma("litestream_history", nil); err == nil {
+			t.Error("storage is not down")
+		}
+		if n := strings.Count(log.String(), "a request of the open failed"); n != before {
+			t.Errorf("%d requests of the open fail after it", n-before)
+		}
+		_ = conn.Close()
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestOpen_Transient makes each call of an open fail once. The call is retried.

@@ -21,6 +21,7 @@ type opening struct {
 
 	mu struct {
 		sync.Mutex
+		where   string // place of the replica; "" if its client does not tell it
 		problem error // the newest one; nil if there was none
 		retried int   // number of requests that failed and were made again
 		ended   bool
@@ -38,6 +39,13 @@ func newOpening(name string, log *slog.Logger) *opening {
 	return o
 }
 
+// begin notes the place of the replica, before the first request.
+func (o *opening) begin(where string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mu.where = where
+}
+
 // retries notes that a request has failed and is made again. The first failure is a
 // warning at once, since the open itself may fail much later.
 func (o *opening) retries(err error) {
@@ -51,7 +59,7 @@ func (o *opening) retries(err error) {
 		level = slog.LevelDebug
 	}
 	o.mu.problem = err
-	o.log.Log(context.Background(), level, "a request of the open failed, and is made again", "error", err)
+	o.log.Log(context.Background(), level, "a request of the open failed, and is made again", "replica", o.mu.where, "error", err)
 }
 
 // waits notes that the open waits for the first files of a replica.
