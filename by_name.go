@@ -10,6 +10,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
+	"github.com/ltxvfs/litestream/internal/outcome"
 )
 
 // with calls use with the database of a name, which is a file name or the URL of a
@@ -106,9 +107,10 @@ func (v *VFS) StatsOf(ctx context.Context, name string) (stats Stats, err error)
 }
 
 // Health returns nil if a database works, and otherwise everything that is wrong
-// with it: it cannot be opened, polls fail, commits cannot be uploaded, write mode
-// was lost to another writer, or hydration has failed. A database that sleeps
-// because nothing uses it works. The name is the file name under which the database
+// with it: it cannot be opened, the last poll, the last read of a page or the last
+// upload of commits failed, write mode was lost to another writer, or hydration has
+// failed. The text says since when, and when it last worked. A database that sleeps
+// because nothing uses it works: failed polls and reads count while it is in use. The name is the file name under which the database
 // was opened, or the URL of its replica. If it is not open, Health opens it. It
 // makes no request otherwise, so it is cheap enough for a probe every second. It is
 // safe for concurrent use.
@@ -121,13 +123,29 @@ func (v *VFS) Health(ctx context.Context, name string) error {
 	})
 }
 
+// failing returns the error of an operation whose last attempt failed.
+func failing(operation string, l outcome.Last) error {
+	before := "never worked before"
+	if !l.Success.IsZero() {
+		before = "last worked at " + formatTime(l.Success)
+	}
+	return fmt.Errorf("%s fail since %s and %s: %w", operation, formatTime(l.Since), before, l.Err)
+}
+
 func (db *database) health() error {
 	var problems []error
-	if p := db.poller.problem.Load(); p != nil && pollState(db.poller.state.Load()) == pollRunning {
-		problems = append(problems, fmt.Errorf("polls fail since %s: %w", p.Time.Format(time.RFC3339), p.err))
+	if polls := db.poller.polls.Last(); polls.IsFailing() && pollState(db.poller.state.Load()) == pollRunning {
+		problems = append(problems, failing("polls", polls))
 	}
-	if err := db.writer.Status().Problem; err != nil {
-		problems = append(problems, fmt.Errorf("write mode: %w", err))
+	if reads := db.reads.Last(); reads.IsFailing() && !db.poller.isIdle() {
+		problems = append(problems, failing("reads", reads))
+	}
+	switch s := db.writer.Status(); {
+	case s.Problem == nil:
+	case s.Syncs.IsFailing() && errors.Is(s.Problem, s.Syncs.Err):
+		problems = append(problems, failing("write mode: syncs", s.Syncs))
+	default:
+		problems = append(problems, fmt.Errorf("write mode: %w", s.Problem))
 	}
 	if p := db.hydrator.Progress(); p.Status == hydrate.Failed {
 		problems = append(problems, fmt.Errorf("hydration: %s", p.Error))

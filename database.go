@@ -11,6 +11,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/hydrate"
+	"github.com/ltxvfs/litestream/internal/outcome"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
@@ -29,6 +30,8 @@ type database struct {
 	poller *poller
 
 	opening *opening // has ended once the database is open
+
+	reads outcome.Record // reads of pages from storage that SQLite waited for
 
 	pages      *pages.Source
 	prefetcher *pages.Prefetcher

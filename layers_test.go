@@ -83,7 +83,7 @@ var layers = []layer{
 	{packages: []string{"internal/remote"}, may: belowRemote},
 	{packages: []string{"internal/pages"}, may: belowPages},
 	{packages: []string{"internal/hydrate"}, may: slices.Concat([]string{"internal/pages"}, onDisk, belowPages)},
-	{packages: []string{"internal/write"}, may: slices.Concat([]string{"internal/pages", "internal/tempfile"}, onDisk, belowPages)},
+	{packages: []string{"internal/write"}, may: slices.Concat([]string{"internal/outcome", "internal/pages", "internal/tempfile"}, onDisk, belowPages)},
 	{packages: []string{"internal/compact"}, may: append([]string{"internal/remote", "internal/task"}, belowRemote...)},
 
 	// The rest imports nothing of this module.

@@ -22,8 +22,8 @@ type opening struct {
 	mu struct {
 		sync.Mutex
 		where   string // place of the replica; "" if its client does not tell it
-		problem error // the newest one; nil if there was none
-		retried int   // number of requests that failed and were made again
+		problem error  // the newest one; nil if there was none
+		retried int    // number of requests that failed and were made again
 		ended   bool
 	}
 }

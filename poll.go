@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/outcome"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -42,12 +43,11 @@ type poller struct {
 	// levels.
 	poll func(full bool) error
 
-	lastUse  atomic.Int64 // end of the last transaction or start of the newest, in nanoseconds since the Unix epoch
-	lastPoll atomic.Int64 // last successful poll, in the same unit; 0 before the first
-	fresh    atomic.Int64 // when the view was last known to be the newest, in the same unit
-	state    atomic.Int32 // pollState; changed under mu
+	lastUse atomic.Int64 // end of the last transaction or start of the newest, in nanoseconds since the Unix epoch
+	fresh   atomic.Int64 // when the view was last known to be the newest, in the same unit
+	state   atomic.Int32 // pollState; changed under mu
 
-	problem atomic.Pointer[connError] // why polls fail, and since when; nil if they succeed
+	polls outcome.Record
 
 	// suspended is set when the last connection has left. Then no poll begins until
 	// the next transaction.
@@ -135,7 +135,6 @@ func (p *poller) run(caught chan struct{}) {
 	interval := p.interval
 	delay := interval
 	quiet := 0 // polls since the last full poll
-	failing := false
 	if p.isStale() {
 		delay, quiet = 0, fullPollEvery
 	}
@@ -157,32 +156,17 @@ func (p *poller) run(caught chan struct{}) {
 		start := time.Now()
 		quiet++
 		full := quiet > fullPollEvery
-		err := p.poll(full)
+		err := p.look(full)
 		switch {
 		case err == nil:
 			if full {
 				quiet = 0
 			}
 			delay = interval
-			p.lastPoll.Store(time.Now().UnixNano())
 			p.fresh.Store(start.UnixNano())
-			p.problem.Store(nil)
-			if failing {
-				p.log.Info("polling works again")
-			}
-			failing = false
 		case !p.tasks.Closed():
 			quiet = fullPollEvery // the next poll lists all levels
 			delay = max(min(2*delay, maxPollDelay), interval)
-			since := time.Now().UTC()
-			if before := p.problem.Load(); before != nil {
-				since = before.Time
-			}
-			p.problem.Store(&connError{Time: since, Op: "poll", Text: err.Error(), err: err})
-			if !failing {
-				p.log.Warn("poll failed", "error", err)
-			}
-			failing = true
 		}
 		p.release(caught)
 		if p.sleep() {
@@ -190,6 +174,20 @@ func (p *poller) run(caught chan struct{}) {
 		}
 		timer.Reset(delay)
 	}
+}
+
+// look polls once, and records how that ended.
+func (p *poller) look(full bool) error {
+	err := p.poll(full)
+	switch {
+	case err != nil && p.tasks.Closed():
+	case !p.polls.Note(err):
+	case err != nil:
+		p.log.Warn("poll failed", "error", err)
+	default:
+		p.log.Info("polling works again")
+	}
+	return err
 }
 
 // release wakes the transactions that wait for the first poll.
@@ -205,11 +203,7 @@ func (p *poller) release(caught chan struct{}) {
 // sleep stops the poller if it is suspended or no transaction ran for idleAfter,
 // and reports whether it did.
 func (p *poller) sleep() bool {
-	idle := func() bool {
-		after := p.idleAfter
-		return p.suspended.Load() || after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
-	}
-	if !idle() {
+	if !p.isIdle() {
 		return false
 	}
 	p.mu.Lock()
@@ -217,11 +211,17 @@ func (p *poller) sleep() bool {
 	p.state.Store(int32(pollAsleep))
 	// A transaction that started before this state was visible did not wake the
 	// poller. Check again for it.
-	if !idle() {
+	if !p.isIdle() {
 		p.state.Store(int32(pollRunning))
 		return false
 	}
 	return true
+}
+
+// isIdle reports whether the poller is suspended or no transaction ran for idleAfter.
+func (p *poller) isIdle() bool {
+	after := p.idleAfter
+	return p.suspended.Load() || after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
 }
 
 // poll publishes a new view if there are new transactions. One listing of level
@@ -276,9 +276,9 @@ func unlessWriting(err error) error {
 // lag returns the time since the last successful poll. It returns false before
 // the first one.
 func (p *poller) lag() (time.Duration, bool) {
-	last := p.lastPoll.Load()
-	if last == 0 {
+	last := p.polls.Last().Success
+	if last.IsZero() {
 		return 0, false
 	}
-	return max(0, time.Since(time.Unix(0, last))), true
+	return max(0, time.Since(last)), true
 }

@@ -155,9 +155,9 @@ func (c *Conn) status() (string, error) {
 // lastError returns the connection's last error, or why polls fail if they have
 // failed since. It returns nil if there is no error.
 func (c *Conn) lastError() *connError {
-	own, poll := c.lastErr.Load(), c.db.poller.problem.Load()
-	if poll != nil && (own == nil || own.Time.Before(poll.Time)) {
-		return poll
+	own, polls := c.lastErr.Load(), c.db.poller.polls.Last()
+	if polls.IsFailing() && (own == nil || own.Time.Before(polls.Since)) {
+		return &connError{Time: polls.Since, Op: "poll", Text: polls.Err.Error(), err: polls.Err}
 	}
 	return own
 }

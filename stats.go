@@ -3,6 +3,7 @@ package litestream
 import (
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/outcome"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/superfly/ltx"
 )
@@ -18,6 +19,10 @@ type Stats struct {
 	Poller   string    `json:"poller"`    // state of polling: asleep or running
 
 	PollError string `json:"poll_error"` // why the last poll failed; empty if it succeeded
+
+	LastPoll Outcome `json:"last_poll"` // polls for new transactions
+	LastRead Outcome `json:"last_read"` // reads of pages from storage that SQLite waited for
+	LastSync Outcome `json:"last_sync"` // uploads of commits
 
 	// Number of requests, including every retry, and bytes they returned.
 	Lists          int64 `json:"lists"`
@@ -54,18 +59,36 @@ type Stats struct {
 	Write     WriteStats        `json:"write"`
 }
 
+// Outcome says when an operation has last succeeded and when it has last failed.
+type Outcome struct {
+	Success time.Time `json:"success,omitzero"` // zero: never
+	Failure time.Time `json:"failure,omitzero"` // zero: never
+	Error   string    `json:"error"`            // of the last failure, even if the operation has succeeded since
+}
+
+// publicOutcome returns an outcome for Stats.
+func publicOutcome(l outcome.Last) Outcome {
+	o := Outcome{Success: l.Success, Failure: l.Failure}
+	if l.Err != nil {
+		o.Error = l.Err.Error()
+	}
+	return o
+}
+
 func (db *database) stats() Stats {
 	v, s, pages := db.Newest(), db.store, db.pages.Counts()
 	reads, bytes := s.TotalReads()
 	problem := ""
-	if e := db.poller.problem.Load(); e != nil {
-		problem = e.Text
+	polls := db.poller.polls.Last()
+	if polls.IsFailing() {
+		problem = polls.Err.Error()
 	}
 	return Stats{
 		Name: db.name, TXID: v.TXID, Time: v.Time(), Pages: v.Commit, PageSize: v.PageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
 		PollError: problem,
-		Lists:     s.Lists.Load(), Reads: reads, ReadBytes: bytes,
+		LastPoll:  publicOutcome(polls), LastRead: publicOutcome(db.reads.Last()), LastSync: publicOutcome(db.writer.Status().Syncs),
+		Lists: s.Lists.Load(), Reads: reads, ReadBytes: bytes,
 		PageReads: s.Reads[remote.Foreground].Load(), PageReadBytes: s.ReadBytes[remote.Foreground].Load(),
 		LoadReads: s.Reads[remote.Loading].Load(), LoadReadBytes: s.ReadBytes[remote.Loading].Load(),
 		AheadReads: s.Reads[remote.Speculative].Load(), AheadReadBytes: s.ReadBytes[remote.Speculative].Load(),

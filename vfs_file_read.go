@@ -86,11 +86,9 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 		if whole {
 			c.predictor.Miss(v, pgno)
 		}
-		ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
-		defer cancel()
 		var err error
-		if page, err = c.db.pages.Page(ctx, v, pgno); err != nil {
-			return 0, causeOf(ctx, err)
+		if page, err = c.fetchPage(v, pgno); err != nil {
+			return 0, err
 		}
 		if whole && page != nil {
 			c.predictor.Fetched(v, pgno, page)
@@ -113,6 +111,18 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 		served.Put(p[:n], in, pageSize)
 	}
 	return n, nil
+}
+
+// fetchPage reads a page from storage.
+func (c *Conn) fetchPage(v *view.View, pgno uint32) ([]byte, error) {
+	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
+	defer cancel()
+	page, err := c.db.pages.Page(ctx, v, pgno)
+	err = causeOf(ctx, err)
+	if !errors.Is(err, ErrInterrupted) && !errors.Is(err, ErrClosed) {
+		c.db.reads.Note(err)
+	}
+	return page, err
 }
 
 // servedLocally finishes the read of a page that came from the local file.

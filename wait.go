@@ -26,7 +26,7 @@ func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
 		if db.Current.Load().TXID >= txid {
 			return nil
 		}
-		_, problem = db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poll(false) })
+		_, problem = db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poller.look(false) })
 		if ctx.Err() != nil && errors.Is(problem, ctx.Err()) {
 			problem = nil // the poll goes on without us
 		}

@@ -57,6 +57,9 @@ func (q *queue) syncEnded(err error) (done bool) {
 		q.mu.counts.Failures++
 	}
 	q.mu.problem = err
+	if err == nil || !q.Tasks.Closed() {
+		q.mu.syncs.Note(err)
+	}
 	q.mu.attempts++
 	q.mu.change()
 	if len(q.mu.segments) == 0 && !q.mu.isDoubtful(q.known) || q.Tasks.Closed() {

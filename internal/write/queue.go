@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/outcome"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -55,6 +56,7 @@ type queueState struct {
 	running  bool   // a goroutine syncs
 	attempts uint64 // number of syncs that have ended, with or without an error
 	problem  error  // error of the last sync
+	syncs    outcome.Record
 	waiting  waiters
 	counts   Counts
 	changed  chan struct{} // closed when any of these fields changes
@@ -245,13 +247,14 @@ type Status struct {
 	Unsynced int64  // bytes of pages in the write buffer
 	Buffer   string // path of the write buffer; empty: temporary files, or there is none
 	Problem  error  // why the last sync failed, or write mode ended
+	Syncs    outcome.Last
 }
 
 // Status returns a report.
 func (q *queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := Status{Enabled: q.mu.mode.hasBuffer(), Counts: q.mu.counts, Unsynced: q.mu.unsynced(), Problem: cmp.Or(q.mu.lost.err, q.mu.problem)}
+	s := Status{Enabled: q.mu.mode.hasBuffer(), Counts: q.mu.counts, Unsynced: q.mu.unsynced(), Problem: cmp.Or(q.mu.lost.err, q.mu.problem), Syncs: q.mu.syncs.Last()}
 	s.Counts.Mended = q.known.mends()
 	if q.mu.buffer != nil {
 		s.Buffer = q.mu.buffer.path
