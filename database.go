@@ -57,7 +57,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		conns:   make(map[*Conn]bool),
 		opening: opening,
 	}
-	log, tasks := opts.Logger.With("db", name), task.NewGroup()
+	log, tasks := opts.Logger.With("db", shownName(name)), task.NewGroup()
 	requests := &remote.Store{Client: client, Log: log, Limit: limit, Run: tasks.Go, Retrying: opening.retries}
 	if opts.HedgeRequests {
 		requests.Hedge = new(remote.Hedge)
@@ -190,7 +190,7 @@ func (db *database) close(ctx context.Context) error {
 		err = errors.Join(err, ctx.Err())
 	}
 	if err != nil {
-		return fmt.Errorf("close %s: %w", db.name, err)
+		return fmt.Errorf("close %s: %w", shownName(db.name), err)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClient
 	switch how {
 	case joinClosing:
 		if err := v.awaitClosed(ctx, s, opts.OpenTimeout); err != nil {
-			return nil, nil, fmt.Errorf("open %s: %w", name, err)
+			return nil, nil, err
 		}
 		return v.acquire(ctx, key, name, newClient, opts)
 	case joinOutdated:
@@ -60,7 +60,7 @@ func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClient
 			<-s.ready
 			v.release(key, s)
 		}()
-		return nil, nil, fmt.Errorf("open %s: %w", name, s.opening.because(context.Cause(ctx)))
+		return nil, nil, s.opening.because(context.Cause(ctx))
 	}
 	err = s.err
 	if errors.Is(err, errAbandoned) { // by the connections before this one

@@ -78,10 +78,7 @@ func (e *cEngine) Open(n cvfs.Name) (cvfs.Conn, error) {
 	case errors.Is(err, ErrLocalFile):
 		return nil, cvfs.ErrLocalFile
 	case err != nil:
-		e.Log().Error("open failed", "db", cleanName(n.Given), "error", err)
-		if prefix := "open " + cleanName(n.Given) + ": "; !strings.HasPrefix(err.Error(), prefix) {
-			err = fmt.Errorf("%s%w", prefix, err)
-		}
+		e.Log().Error("open failed", "error", err)
 		return nil, err
 	}
 	return c, nil

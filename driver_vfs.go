@@ -62,7 +62,7 @@ func (v *VFS) OpenURI(name string, params map[string]string, flags sqlite3vfs.Op
 		f, out, err = v.openFile(name, params, flags)
 	}()
 	if err != nil {
-		log.Error("open failed", "db", name, "error", err)
+		log.Error("open failed", "error", err)
 		return failedFile{err}, flags, nil
 	}
 	return f, out, nil

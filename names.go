@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -28,6 +29,15 @@ func keyOfName(name string, params map[string]string) string {
 	return "name " + name
 }
 
+// shownName returns a name for texts. A name that is a replica URL is shown without
+// what may be secret.
+func shownName(name string) string {
+	if strings.Contains(name, "://") {
+		return shownURL(name)
+	}
+	return name
+}
+
 // bind reports whether the client of the VFS serves a name. It serves the first
 // name that bind is called with.
 func (n *names) bind(name string) bool {
@@ -45,11 +55,11 @@ func (n *names) shown() (names []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mu.bound != "" {
-		names = append(names, n.mu.bound)
+		names = append(names, shownName(n.mu.bound))
 	}
 	for _, s := range n.mu.databases {
 		if s.name != "" && s.name != n.mu.bound {
-			names = append(names, s.name)
+			names = append(names, shownName(s.name))
 		}
 	}
 	slices.Sort(names)

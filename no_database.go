@@ -27,7 +27,8 @@ const (
 // openEmpty opens a replica without LTX files: write mode begins a new database, and
 // other opens wait for the first files.
 func (db *database) openEmpty(ctx context.Context) (newest, error) {
-	place, reason := lookAround(ctx, db.store, identityOf(db.store.Client, db.opts.replicaURL))
+	// An open of a URL names the place already.
+	place, reason := lookAround(ctx, db.store, identityOf(db.store.Client, db.opts.replicaURL), db.name == db.opts.replicaURL)
 	switch {
 	case place != placeTaken && db.opts.WriteEnabled:
 		return db.beginNew(ctx)
@@ -111,24 +112,29 @@ func whyEmpty(cause, reason error, limit time.Duration) error {
 }
 
 // lookAround finds out what lies at a place without LTX files. The error says it,
-// and wraps ErrNoDatabase. If the client cannot list what lies there, or must not,
-// that counts as nothing.
-func lookAround(ctx context.Context, store *remote.Store, where string) (vacancy, error) {
+// and wraps ErrNoDatabase. With named, the text around the error names the place
+// already. If the client cannot list what lies there, or must not, that counts as
+// nothing.
+func lookAround(ctx context.Context, store *remote.Store, where string, named bool) (vacancy, error) {
 	if where == "" {
 		where = "the place of the replica"
+	}
+	subject := where
+	if named {
+		subject = "it"
 	}
 	place, err := surveyPlace(ctx, store)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		return placeFree, fmt.Errorf("%w: %s has no LTX files", ErrNoDatabase, where)
+		return placeFree, fmt.Errorf("%w: %s has no LTX files", ErrNoDatabase, subject)
 	case err != nil:
-		unknown := fmt.Errorf("%w: %s has no LTX files, and what else lies there is not known: %w", ErrNoDatabase, where, err)
+		unknown := fmt.Errorf("%w: %s has no LTX files, and what else lies there is not known: %w", ErrNoDatabase, subject, err)
 		if errs.IsPermanent(err) {
 			return placeFree, unknown
 		}
 		return placeTaken, unknown
 	}
-	kind, text := survey.Describe(where, place)
+	kind, text := survey.Describe(where, named, place)
 	err = fmt.Errorf("%w: %s", ErrNoDatabase, text)
 	switch {
 	case kind.IsTaken():

@@ -3,7 +3,9 @@ package litestream_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -78,6 +80,72 @@ func TestPlaces_URL(t *testing.T) {
 	_, err := vfs.OpenConn("app.db", map[string]string{"replica_url": "places-test://user:" + secret + "@host/a/b?token=" + secret}, litestream.OpenMode{})
 	if !errors.Is(err, litestream.ErrNoDatabase) || !strings.Contains(err.Error(), "places-test://host/a/b has no LTX files") || strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOpen_PlaceOnce opens replicas by a URL with secrets. Each error begins with
+// the place, has it once, and shows no secret, and neither does the log.
+func TestOpen_PlaceOnce(t *testing.T) {
+	const secret, place = "s3cr3t", "once-test://host/a/b"
+	var client litestream.ReplicaClient
+	litestream.RegisterReplicaClientFactory("once-test", func(_, _, _ string, _ url.Values, _ *url.Userinfo) (litestream.ReplicaClient, error) {
+		if client == nil {
+			return nil, errDown
+		}
+		return client, nil
+	})
+	down, hangs := decorate.NewFault(memoryClient()), decorate.NewFault(memoryClient())
+	down.Add(decorate.Rule{Err: errDown})
+	hangs.Add(decorate.Rule{Hang: true})
+	place2 := folderRoot(t, func(path string) replica.Client { return placed{memoryClient(), file.NewReplicaClient(path)} })
+	place2.Put("a/x.db", []byte("SQLite format 3\x00 and so on"))
+	for _, c := range []struct {
+		name   string
+		client litestream.ReplicaClient
+		params map[string]string
+		limit  time.Duration
+		want   string
+	}{
+		{"no client", nil, nil, 0, errDown.Error()},
+		{"empty", plainReplica{memoryClient()}, map[string]string{"wait_for_replica": "0"}, 0, "it has no LTX files"},
+		{"empty, waits", plainReplica{memoryClient()}, map[string]string{"wait_for_replica": "1ms"}, 0, "no files came within 1ms"},
+		{"empty, a context ends the wait", plainReplica{memoryClient()}, nil, 100 * time.Millisecond, "it has no LTX files"},
+		{"nothing there", place2.Client("b"), map[string]string{"wait_for_replica": "0"}, 0, "nothing lies there"},
+		{"a database", place2.Client("a/x.db"), nil, 0, "it is a SQLite database and not a replica"},
+		{"down", down, map[string]string{"open_timeout": "100ms"}, 0, errDown.Error()},
+		{"down, a context ends the wait", down, nil, 100 * time.Millisecond, errDown.Error()},
+		{"hangs", hangs, map[string]string{"open_timeout": "100ms"}, 0, "deadline exceeded"},
+		{"bad option", down, map[string]string{"cache_size": "big"}, 0, `invalid size "big"`},
+		{"unknown parameter", down, map[string]string{"cache_sise": "1"}, 0, `unknown parameter "cache_sise"`},
+		{"shared cache", down, map[string]string{"cache": "shared"}, 0, "shared cache"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client = c.client
+			var log testlog.Buffer
+			opts := litestream.Options{Logger: testlog.New(t, &log)}
+			name := "once-test://user:" + secret + "@host/a/b?token=" + secret
+			var err error
+			vfs := litestream.NewVFS(nil, &opts)
+			if c.limit > 0 {
+				ctx, cancel := context.WithTimeout(t.Context(), c.limit)
+				defer cancel()
+				err = vfs.Health(ctx, name)
+			} else {
+				params := map[string]string{"replica_url": name}
+				maps.Copy(params, c.params)
+				_, err = vfs.OpenConn(name, params, litestream.OpenMode{})
+			}
+			text := fmt.Sprint(err)
+			if !strings.HasPrefix(text, "open "+place+": ") || strings.Count(text, "host/a/b") != 1 || !strings.Contains(text, c.want) {
+				t.Errorf("the error is %q, want %q with the place once", text, c.want)
+			}
+			if err := vfs.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if text += log.String(); strings.Contains(text, secret) {
+				t.Errorf("the secret shows: %s", text)
+			}
+		})
 	}
 }
 

@@ -34,7 +34,7 @@ var errAbandoned = errors.New("no connection waits for it any more")
 
 // newOpening returns an open that a connection waits for.
 func newOpening(name string, log *slog.Logger) *opening {
-	o := &opening{log: log.With("db", name)}
+	o := &opening{log: log.With("db", shownName(name))}
 	o.wanted, o.abandon = context.WithCancelCause(context.Background())
 	return o
 }
@@ -67,7 +67,7 @@ func (o *opening) waits(reason error, limit string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.mu.problem = reason
-	o.log.Warn("the replica has no LTX files yet: the open waits for the first upload of a primary", "reason", reason, "limit", limit)
+	o.log.Warn("the replica has no LTX files yet: the open waits for the first upload of a primary", "replica", o.mu.where, "reason", reason, "limit", limit)
 }
 
 // end makes later failures of requests those of other operations.

@@ -43,7 +43,11 @@ func (s *past) travelTo(ctx context.Context, target ltx.TXID) (*view.View, error
 		return v, nil
 	}
 	v, err := s.buildPast(ctx, func(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
-		return view.PlanTXID(0, target, files)
+		plan, err := view.PlanTXID(0, target, files)
+		if errors.Is(err, ErrTxNotAvailable) {
+			err = view.NotAvailable(target, files)
+		}
+		return plan, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("travel to transaction %s: %w", target, err)

@@ -71,11 +71,11 @@ func (v *VFS) guard(op string, err *error) {
 	}
 }
 
-// cleanName returns the same name for different spellings of a path. The URL of a
-// replica stays as it is.
 // IsClosed reports whether the VFS was closed. It is for drivers.
 func (v *VFS) IsClosed() bool { return v.names.isClosed() }
 
+// cleanName returns the same name for different spellings of a path. The URL of a
+// replica stays as it is.
 func cleanName(name string) string {
 	if name == "" || strings.Contains(name, "://") {
 		return name
@@ -98,11 +98,11 @@ func (v *VFS) Sync(ctx context.Context, name string) error {
 		}
 		found = true
 		if err := db.sync(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("sync %s: %w", name, err))
+			errs = append(errs, fmt.Errorf("sync %s: %w", shownName(name), err))
 		}
 	}
 	if !found {
-		return fmt.Errorf("sync %s: it is not open", name)
+		return fmt.Errorf("sync %s: it is not open", shownName(name))
 	}
 	return errors.Join(errs...)
 }

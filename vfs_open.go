@@ -26,13 +26,19 @@ var ErrLocalFile = errors.New("not a replica, but a local file")
 
 // OpenConn opens the main database of a name for a connection of SQLite, with the
 // parameters of its URI. It is for drivers. If the name has no replica and the
-// options allow local files, the error is ErrLocalFile. The caller closes the Conn.
+// options allow local files, the error is ErrLocalFile. All other errors begin with
+// "open" and the name. The caller closes the Conn.
 func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
 	return v.openConn(context.Background(), name, params, mode)
 }
 
 // openConn is OpenConn, except that it returns an error when ctx ends.
 func (v *VFS) openConn(ctx context.Context, name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
+	defer func() {
+		if err != nil && !errors.Is(err, ErrLocalFile) {
+			err = fmt.Errorf("open %s: %w", shownName(name), err)
+		}
+	}()
 	defer v.guard("open", &err)
 	opts := v.options()
 	if err := opts.allowParams(params); err != nil {
@@ -56,9 +62,9 @@ func (v *VFS) openConn(ctx context.Context, name string, params map[string]strin
 	switch {
 	case mayBeLocal: // only the open will tell
 	case unknown != nil:
-		return nil, fmt.Errorf("open %s: %w", name, unknown)
+		return nil, unknown
 	case shared:
-		return nil, fmt.Errorf("open %s: %w", name, ErrSharedCache)
+		return nil, ErrSharedCache
 	}
 	db, release, err := v.acquire(ctx, key, name, newClient, opts)
 	if errors.Is(err, ErrLocalFile) {
@@ -69,7 +75,7 @@ func (v *VFS) openConn(ctx context.Context, name string, params map[string]strin
 	}
 	if shared || unknown != nil {
 		release()
-		return nil, fmt.Errorf("open %s: %w", name, cmp.Or(unknown, ErrSharedCache))
+		return nil, cmp.Or(unknown, ErrSharedCache)
 	}
 	c = &Conn{db: db, name: name, token: params[connectionParam], call: v.opens.context(params[connectionParam]), log: db.log, release: release, predictor: pages.NewPredictor(db.prefetcher)}
 	switch {
@@ -96,9 +102,9 @@ func (v *VFS) localFile(name string, mode OpenMode) error {
 	log, replicas := v.options().withDefaults().Logger, v.names.shown()
 	switch allowed := v.options().LocalFiles; {
 	case allowed == NoLocalFiles:
-		return fmt.Errorf("open %s: it has no replica, and local files are not allowed", name)
+		return errors.New("it has no replica, and local files are not allowed")
 	case allowed == ExistingLocalFiles && isNew:
-		return fmt.Errorf("open %s: it has no replica, and new local files are not allowed", name)
+		return errors.New("it has no replica, and new local files are not allowed")
 	case isNew && mode.Create:
 		log.Warn("a new local file is made, since the name is not that of a replica", "file", name, "replicas", replicas)
 	default:

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/mainfile"
@@ -92,10 +91,7 @@ func (b *binding) openMain(filename *vfs.Filename, flags vfs.OpenFlag) (f vfs.Fi
 		if err == nil || errors.Is(err, litestream.ErrLocalFile) {
 			return
 		}
-		b.log().Error("open failed", "db", name, "error", err)
-		if prefix := "open " + name + ": "; !strings.HasPrefix(err.Error(), prefix) {
-			err = fmt.Errorf("%s%w", prefix, err)
-		}
+		b.log().Error("open failed", "error", err)
 	}()
 	params := make(map[string]string)
 	for key, values := range filename.URIParameters() {
@@ -110,7 +106,7 @@ func (b *binding) openMain(filename *vfs.Filename, flags vfs.OpenFlag) (f vfs.Fi
 		return nil, 0, err
 	}
 	if err := b.names.AddReplica(path); err != nil {
-		return nil, 0, errors.Join(err, conn.Close())
+		return nil, 0, fmt.Errorf("open %s: %w", name, errors.Join(err, conn.Close()))
 	}
 	if conn.IsReadOnly() {
 		flags = flags&^(vfs.OPEN_READWRITE|vfs.OPEN_CREATE) | vfs.OPEN_READONLY

@@ -33,8 +33,12 @@ var _ cvfs.Engine = engine{}
 var warned atomic.Bool
 
 func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
+	opened := false // OpenConn was called, whose errors have the name
 	defer func() {
 		if err != nil && !errors.Is(err, cvfs.ErrLocalFile) {
+			if !opened {
+				err = fmt.Errorf("open %s: %w", n.Path, err)
+			}
 			logger.Error("open failed", "db", n.Path, "error", err)
 		}
 	}()
@@ -51,7 +55,7 @@ func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 		Exists:  exists,
 	}, env)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", n.Path, err)
+		return nil, err
 	}
 	if local {
 		switch {
@@ -82,9 +86,10 @@ func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 	if url != "" {
 		params["replica_url"] = url
 	}
+	opened = true
 	conn, err := vfs.OpenConn(n.Path, params, litestream.OpenMode{ReadOnly: n.ReadOnly, Create: n.Create, SharedCache: n.SharedCache})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", n.Path, err)
+		return nil, err
 	}
 	return &connection{conn, n.Path}, nil
 }

@@ -96,33 +96,41 @@ func (p Place) kind() (k Kind, found []string) {
 }
 
 // Describe returns the kind of a place, and a clause that says what lies there.
-// where is the URL of the place, without secrets.
-func Describe(where string, p Place) (Kind, string) {
+// where is the URL of the place, without secrets. With named, the text around the
+// clause names the place already.
+func Describe(where string, named bool, p Place) (Kind, string) {
 	k, found := p.kind()
+	subject := where
+	if named {
+		subject = "it"
+	}
 	switch k {
 	case Other:
-		return k, where + " has no LTX files, but " + list(found, p.More)
+		return k, subject + " has no LTX files, but " + list(found, p.More)
 	case File:
-		return k, where + " is a file, but no SQLite database"
+		return k, subject + " is a file, but no SQLite database"
 	case Database:
-		return k, where + " is a SQLite database and not a replica: open it as a local file, or replicate it and open the replica"
+		return k, subject + " is a SQLite database and not a replica: open it as a local file, or replicate it and open the replica"
 	case Layout:
-		text := where + " has a replica in the layout of another kind of store, with the folder " + found[0]
+		text := subject + " has a replica in the layout of another kind of store, with the folder " + found[0]
 		if p.LevelDir != "" {
 			text += " instead of folders like " + p.LevelDir
 		}
 		return k, text + ": copy its files to the folders of this layout"
 	case V3:
-		return k, where + " has a replica of Litestream v0.3 (generations/), which cannot be opened: replicate the database with Litestream v0.5"
+		return k, subject + " has a replica of Litestream v0.3 (generations/), which cannot be opened: replicate the database with Litestream v0.5"
 	case Parent:
 		if len(found) == 1 && !p.More {
-			return k, where + " is the parent of a replica: open " + child(where, found[0])
+			return k, subject + " is the parent of a replica: open " + child(where, found[0])
 		}
-		return k, where + " is the parent of replicas: open one of " + list(found, p.More)
+		return k, subject + " is the parent of replicas: open one of " + list(found, p.More)
 	case LTXFolder:
-		return k, where + " is the folder ltx of a replica: open " + parent(where, 1)
+		return k, subject + " is the folder ltx of a replica: open " + parent(where, 1)
 	case LevelFolder:
-		return k, where + " is the folder of one level of a replica: open " + replicaOfLevel(where)
+		return k, subject + " is the folder of one level of a replica: open " + replicaOfLevel(where)
+	}
+	if named {
+		return k, "nothing lies there"
 	}
 	return k, "nothing lies at " + where
 }

@@ -64,7 +64,7 @@ func TestDescribe(t *testing.T) {
 		if c.head != "" {
 			s.Head = []byte(c.head)
 		}
-		kind, text := Describe(c.where, Place{s, c.folders})
+		kind, text := Describe(c.where, false, Place{s, c.folders})
 		if kind != c.kind || text != c.text {
 			t.Errorf("%s, %s:\ngot  %d, %s\nwant %d, %s", c.names, c.levels, kind, text, c.kind, c.text)
 		}
@@ -79,7 +79,7 @@ func TestDescribe(t *testing.T) {
 func TestDescribe_Names(t *testing.T) {
 	at := Place{replica.Survey{Names: []string{"a b", "c\n", "ü.db", `"`}, More: true, LevelDir: "ltx/9/"}, nil}
 	const want = `w has no LTX files, but "a b", "c\n", ü.db, "\"" and more`
-	if _, text := Describe("w", at); text != want {
+	if _, text := Describe("w", false, at); text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
 }

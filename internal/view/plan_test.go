@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -89,6 +90,55 @@ func TestPlan_Errors(t *testing.T) {
 	}
 	if _, err := PlanTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, errs.ErrTxNotAvailable) {
 		t.Errorf("in the middle of a file: %v", err)
+	}
+}
+
+// TestNotAvailable checks what an error says about a state that the files do not
+// give: which states they give.
+func TestNotAvailable(t *testing.T) {
+	for _, tc := range []struct {
+		target      ltx.TXID
+		files, want string
+	}{
+		{9, "9:1-4 0:5-5", "the newest is 0000000000000005"},
+		{2, "9:1-4 0:5-5", "the oldest is 0000000000000004"},
+		{6, "9:1-4 1:5-7", "it lies within a compacted file, and the nearest are 0000000000000004 and 0000000000000007"},
+		{6, "9:1-4 9:1-5 1:6-9 0:10-10", "it lies within a compacted file, and the nearest are 0000000000000005 and 0000000000000009"},
+		{3, "0:5-5", "no transaction can be travelled to"},
+	} {
+		if err := NotAvailable(tc.target, parseFiles(t, tc.files)); !errors.Is(err, errs.ErrTxNotAvailable) || err.Error() != "transaction not available: "+tc.want {
+			t.Errorf("%d of %s: %v, want %s", tc.target, tc.files, err, tc.want)
+		}
+	}
+}
+
+// TestFindByTime_Oldest looks for times before the oldest state. The error says
+// which state that is, and of when.
+func TestFindByTime_Oldest(t *testing.T) {
+	header := func(_ context.Context, f *ltx.FileInfo) (int64, error) { return int64(f.MaxTXID) * 1000, nil }
+	for _, tc := range []struct {
+		at          int64
+		files, want string
+	}{
+		{500, "0:1-1 0:2-2", "the oldest is younger: 0000000000000001 of 1970-01-01T00:00:01.000Z"},
+		{3999, "9:1-4 0:5-5", "the oldest is younger: 0000000000000004 of 1970-01-01T00:00:04.000Z"},
+		{3500, "0:3-3 9:1-6 0:7-7", "0000000000000003 lies before the oldest snapshot: the oldest is 0000000000000006 of 1970-01-01T00:00:06.000Z"},
+		{500, "0:3-3", "the oldest is younger: no transaction can be travelled to"},
+	} {
+		_, _, err := FindByTime(t.Context(), Points(parseFiles(t, tc.files)), tc.at, header)
+		if !errors.Is(err, errs.ErrTxNotAvailable) || err.Error() != "transaction not available: "+tc.want {
+			t.Errorf("%d of %s: %v, want %s", tc.at, tc.files, err, tc.want)
+		}
+	}
+	broken := func(ctx context.Context, f *ltx.FileInfo) (int64, error) {
+		if f.MaxTXID == 4 {
+			return 0, errs.ErrClosed
+		}
+		return header(ctx, f)
+	}
+	ps := Points(parseFiles(t, "0:4-4 9:1-4 0:5-5"))
+	if got := describeOldest(t.Context(), ps, broken); got != "0000000000000004" {
+		t.Errorf("without a header: %s", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/replica"
@@ -117,13 +118,13 @@ func FindByTime(ctx context.Context, ps []Point, t int64, header func(context.Co
 		}
 	}
 	if best < 0 {
-		return Point{}, 0, fmt.Errorf("%w: the oldest is younger", errs.ErrTxNotAvailable)
+		return Point{}, 0, fmt.Errorf("%w: the oldest is younger: %s", errs.ErrTxNotAvailable, describeOldest(ctx, ps, header))
 	}
 	if gap := gapBefore(ps, best); gap != nil {
 		return Point{}, 0, gap
 	}
 	if !ps[best].Reachable {
-		return Point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot", errs.ErrTxNotAvailable, ps[best].TXID)
+		return Point{}, 0, fmt.Errorf("%w: %s lies before the oldest snapshot: the oldest is %s", errs.ErrTxNotAvailable, ps[best].TXID, describeOldest(ctx, ps, header))
 	}
 	if best+1 < len(ps) && stamp[best] < t {
 		// The transactions that are missing right after the point might not be
@@ -133,6 +134,44 @@ func FindByTime(ctx context.Context, ps []Point, t int64, header func(context.Co
 		}
 	}
 	return ps[best], stamp[best], nil
+}
+
+// describeOldest returns the transaction and the time of the oldest reachable
+// point, as far as they can be had.
+func describeOldest(ctx context.Context, ps []Point, header func(context.Context, *ltx.FileInfo) (int64, error)) string {
+	i := slices.IndexFunc(ps, func(p Point) bool { return p.Reachable })
+	if i < 0 {
+		return "no transaction can be travelled to"
+	}
+	ms, err := header(ctx, ps[i].Dated())
+	if err != nil {
+		return ps[i].TXID.String()
+	}
+	return fmt.Sprintf("%s of %s", ps[i].TXID, ltx.FormatTimestamp(time.UnixMilli(ms).UTC()))
+}
+
+// NotAvailable returns the error for a transaction whose state the files of a
+// replica do not give. It says what is there instead.
+func NotAvailable(target ltx.TXID, files []*ltx.FileInfo) error {
+	var before, after ltx.TXID // the reachable points next to the target; 0 if there is none
+	for _, p := range Points(files) {
+		switch {
+		case !p.Reachable:
+		case p.TXID < target:
+			before = p.TXID
+		case after == 0:
+			after = p.TXID
+		}
+	}
+	switch {
+	case before == 0 && after == 0:
+		return fmt.Errorf("%w: no transaction can be travelled to", errs.ErrTxNotAvailable)
+	case after == 0:
+		return fmt.Errorf("%w: the newest is %s", errs.ErrTxNotAvailable, before)
+	case before == 0:
+		return fmt.Errorf("%w: the oldest is %s", errs.ErrTxNotAvailable, after)
+	}
+	return fmt.Errorf("%w: it lies within a compacted file, and the nearest are %s and %s", errs.ErrTxNotAvailable, before, after)
 }
 
 // gapBefore returns the error for point i if it is unreachable because
