@@ -168,8 +168,12 @@ func (db *database) pinned() (pins []*view.View) {
 
 // close ends every request and goroutine of the database and waits for them,
 // as long as ctx allows.
-func (db *database) close(ctx context.Context) error {
-	err := db.writer.Close(ctx)
+func (db *database) close(ctx context.Context) error { return db.closeUnlessStalled(ctx, -1) }
+
+// closeUnlessStalled is close, but it waits for uploads only as long as each
+// succeeds within the time patience. A negative patience is no limit.
+func (db *database) closeUnlessStalled(ctx context.Context, patience time.Duration) error {
+	err := db.writer.Close(ctx, patience)
 	db.tasks.Close(ErrClosed)
 	done := make(chan struct{})
 	go func() {
@@ -184,10 +188,17 @@ func (db *database) close(ctx context.Context) error {
 		}
 		close(done)
 	}()
+	if err != nil && patience >= 0 { // storage may hang whatever the context of a request says
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, hurryTime)
+		defer cancel()
+	}
 	select {
 	case <-done:
 	case <-ctx.Done():
-		err = errors.Join(err, ctx.Err())
+		if !errors.Is(err, ctx.Err()) {
+			err = errors.Join(err, fmt.Errorf("background work has not ended: %w", ctx.Err()))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("close %s: %w", shownName(db.name), err)
@@ -200,4 +211,22 @@ func (db *database) closeInTime(ctx context.Context) error {
 	ctx, cancel := task.WithTimeout(ctx, db.opts.CloseTimeout)
 	defer cancel()
 	return db.close(ctx)
+}
+
+// minPatience is the time that an upload has at least when the last connection is
+// closed.
+const minPatience = 5 * time.Second
+
+// closeLast closes the database after its last connection, within CloseTimeout or
+// until ctx is done. While storage is down, it waits for a small part of that time
+// only: programs close their connections before the VFS, and have to do both before
+// they are killed.
+func (db *database) closeLast(ctx context.Context) error {
+	ctx, cancel := task.WithTimeout(ctx, db.opts.CloseTimeout)
+	defer cancel()
+	patience := db.opts.CloseTimeout
+	if patience >= 0 {
+		patience = max(patience/6, minPatience)
+	}
+	return db.closeUnlessStalled(ctx, patience)
 }

@@ -21,10 +21,13 @@ type sharedDB struct {
 	err     error
 	closed  chan struct{} // closed when the database is closed
 
-	conns   int       // guarded by names.mu
-	gone    int       // guarded by names.mu; number of these that do not wait for the open any more
-	until   time.Time // guarded by names.mu; when it is closed if no connection joins it; zero while it is in use
-	closing bool      // guarded by names.mu; true once it is to be closed
+	closing context.Context         // context of the close after the last connection
+	hurry   context.CancelCauseFunc // ends it
+
+	conns     int       // guarded by names.mu
+	gone      int       // guarded by names.mu; number of these that do not wait for the open any more
+	until     time.Time // guarded by names.mu; when it is closed if no connection joins it; zero while it is in use
+	isClosing bool      // guarded by names.mu; true once it is to be closed
 }
 
 // acquire returns the database of a key. The first caller has it opened, and all
@@ -151,10 +154,11 @@ func (db *database) closeDelay() time.Duration {
 func (v *VFS) closeShared(key string, s *sharedDB) {
 	var err error
 	if s.db != nil {
-		if err = s.db.closeInTime(context.Background()); err != nil {
+		if err = s.db.closeLast(s.closing); err != nil {
 			s.db.log.Error("close failed", "error", err)
 		}
 	}
+	s.hurry(nil)
 	v.names.forget(key, s, err)
 	close(s.closed)
 }
@@ -173,16 +177,34 @@ func (v *VFS) awaitClosed(ctx context.Context, s *sharedDB, limit time.Duration)
 	}
 }
 
+// hurryTime is the time that a close has to put commits aside and to end what is
+// under way, once it waits no longer for uploads.
+const hurryTime = time.Second
+
+// awaitLast waits for the goroutine that closes the database after its last
+// connection. When ctx ends, that goroutine waits for storage no more.
+func (s *sharedDB) awaitLast(ctx context.Context) error {
+	select {
+	case <-s.closed:
+		return nil // VFS.Close returns the error
+	case <-ctx.Done():
+	}
+	s.hurry(context.Cause(ctx))
+	timer := time.NewTimer(hurryTime)
+	defer timer.Stop()
+	select {
+	case <-s.closed:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("close %s: a close that is under way has not ended: %w", shownName(s.name), context.Cause(ctx))
+	}
+}
+
 // close closes the database once it is open, or waits for the goroutine that is
 // closing it.
-func (s *sharedDB) close(ctx context.Context, closing bool) error {
-	if closing {
-		select {
-		case <-s.closed:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+func (s *sharedDB) close(ctx context.Context, isClosing bool) error {
+	if isClosing {
+		return s.awaitLast(ctx)
 	}
 	select {
 	case <-s.ready:
@@ -191,7 +213,7 @@ func (s *sharedDB) close(ctx context.Context, closing bool) error {
 		select {
 		case <-s.ready:
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("close %s: an open that is under way has not ended: %w", shownName(s.name), context.Cause(ctx))
 		}
 	}
 	if s.db == nil {

@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -99,17 +100,18 @@ func (n *names) join(key, name string, opts Options) (*sharedDB, joinKind, error
 	}
 	s, known := n.mu.databases[key]
 	switch {
-	case known && s.closing:
+	case known && s.isClosing:
 		return s, joinClosing, nil
 	case known && s.conns == 0 && opts.checkSame(s.opts) != nil:
-		s.closing = true
+		s.isClosing = true
 		return s, joinOutdated, nil
 	case known:
 		s.conns++
 		s.until = time.Time{}
 		return s, joinOther, nil
 	}
-	s = &sharedDB{name: name, opts: opts, conns: 1, opening: newOpening(name, opts.Logger), ready: make(chan struct{}), closed: make(chan struct{})}
+	closing, hurry := context.WithCancelCause(context.Background())
+	s = &sharedDB{closing: closing, hurry: hurry, name: name, opts: opts, conns: 1, opening: newOpening(name, opts.Logger), ready: make(chan struct{}), closed: make(chan struct{})}
 	if n.mu.databases == nil {
 		n.mu.databases = make(map[string]*sharedDB)
 	}
@@ -162,14 +164,14 @@ func (n *names) leave(key string, s *sharedDB, keep time.Duration, expired func(
 	defer n.mu.Unlock()
 	s.conns--
 	switch {
-	case s.conns > 0 || n.mu.databases[key] != s || s.closing:
+	case s.conns > 0 || n.mu.databases[key] != s || s.isClosing:
 		return leaveOthers
 	case keep > 0:
 		s.until = time.Now().Add(keep)
 		time.AfterFunc(keep, expired)
 		return leaveIdle
 	default:
-		s.closing = true
+		s.isClosing = true
 		return leaveLast
 	}
 }
@@ -179,10 +181,10 @@ func (n *names) leave(key string, s *sharedDB, keep time.Duration, expired func(
 func (n *names) expire(key string, s *sharedDB) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.conns > 0 || s.closing || n.mu.databases[key] != s || s.until.IsZero() || time.Now().Before(s.until) {
+	if s.conns > 0 || s.isClosing || n.mu.databases[key] != s || s.until.IsZero() || time.Now().Before(s.until) {
 		return false
 	}
-	s.closing = true
+	s.isClosing = true
 	return true
 }
 
@@ -227,7 +229,7 @@ func (n *names) joinOpen(db *database) (key string, s *sharedDB) {
 		default:
 			continue
 		}
-		if s.db == db && !s.closing {
+		if s.db == db && !s.isClosing {
 			s.conns++
 			return key, s
 		}
@@ -244,14 +246,14 @@ func (n *names) untilClose(s *sharedDB) (left time.Duration, idle bool) {
 }
 
 // closeAll removes all databases and refuses new ones. It calls fn for each, with
-// closing set if another goroutine is closing the database already.
-func (n *names) closeAll(fn func(s *sharedDB, closing bool)) {
+// isClosing set if another goroutine is closing the database already.
+func (n *names) closeAll(fn func(s *sharedDB, isClosing bool)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.mu.closed = true
 	for _, s := range n.mu.databases {
-		fn(s, s.closing)
-		s.closing = true
+		fn(s, s.isClosing)
+		s.isClosing = true
 	}
 	n.mu.databases = nil
 }

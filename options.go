@@ -74,8 +74,10 @@ type Options struct {
 
 	// OpenTimeout limits the first open of a database. ReadTimeout limits one
 	// read by SQLite, one poll, and one change to another time. CloseTimeout
-	// limits how long the close of the last connection waits for work in
-	// progress. Default 30s each; negative: no limit.
+	// limits how long VFS.Close and the close of the last connection wait for
+	// work in progress. The latter gives up earlier if no upload succeeds for a
+	// sixth of that time, but at least 5s, and a second for each MiB of the upload.
+	// Default 30s each; negative: no limit.
 	OpenTimeout  time.Duration
 	ReadTimeout  time.Duration
 	CloseTimeout time.Duration

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -131,6 +132,46 @@ func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 		case <-changed:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// unlessStalled derives a context that is also done once no segment was uploaded
+// for the time patience, and the time that a transfer of the oldest segment takes.
+// A negative patience is no limit.
+func (q *queue) unlessStalled(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if patience >= 0 {
+		go q.watchUploads(ctx, patience, cancel)
+	}
+	return ctx, func() { cancel(nil) }
+}
+
+// watchUploads calls stalled once no segment was uploaded for the time patience,
+// unless ctx is done before.
+func (q *queue) watchUploads(ctx context.Context, patience time.Duration, stalled context.CancelCauseFunc) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	since, left := time.Now(), -1 // when the number of segments that are left became what it is
+	for {
+		q.mu.Lock()
+		segments, changed := q.mu.segments, q.mu.changed
+		limit := patience
+		if len(segments) > 0 {
+			limit = task.TransferTime(patience, segments[0].bytes)
+		}
+		q.mu.Unlock()
+		if len(segments) != left {
+			since, left = time.Now(), len(segments)
+		}
+		timer.Reset(time.Until(since.Add(limit)))
+		select {
+		case <-changed:
+		case <-timer.C:
+			stalled(fmt.Errorf("nothing was uploaded for %s: %w", limit, context.DeadlineExceeded))
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }

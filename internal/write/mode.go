@@ -24,6 +24,10 @@ func (m queueMode) hasBuffer() bool { return m == modeOn || m == modeStopping ||
 // follow.
 func (m queueMode) isClosed() bool { return m == modeClosing || m == modeClosed }
 
+// isOver reports whether the write buffer was given up with the database. Then there
+// is nothing to sync any more, whether commits are on the replica or not.
+func (m queueMode) isOver() bool { return m == modeClosed }
+
 // stopping returns the mode while write mode is being turned off.
 func (m queueMode) stopping() queueMode {
 	if m == modeOn {

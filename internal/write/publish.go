@@ -50,14 +50,14 @@ func (q *queue) syncEnded(err error) (done bool) {
 	if err != nil && q.mu.problem == nil && !q.Tasks.Closed() && !errors.Is(err, errs.ErrConflict) {
 		q.Log.Warn("sync failed, and is tried again", "error", err, "bytes", q.mu.unsynced())
 	}
-	if err == nil && q.mu.problem != nil {
+	if err == nil && q.mu.problem != nil && !q.mu.mode.isOver() {
 		q.Log.Info("sync works again")
 	}
 	if err != nil {
 		q.mu.counts.Failures++
 	}
 	q.mu.problem = err
-	if err == nil || !q.Tasks.Closed() {
+	if !q.Tasks.Closed() && !q.mu.mode.isOver() {
 		q.mu.syncs.Note(err)
 	}
 	q.mu.attempts++

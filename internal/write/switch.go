@@ -202,10 +202,13 @@ func (m *modeSwitch) Disable(ctx context.Context) error {
 }
 
 // Close syncs, and ends write mode with the database. It keeps commits that cannot
-// be synced.
-func (m *modeSwitch) Close(ctx context.Context) error {
+// be synced. It stops waiting for uploads when none has succeeded for the time
+// patience, and some more for large ones; a negative patience is no limit.
+func (m *modeSwitch) Close(ctx context.Context, patience time.Duration) error {
 	m.queue.update(func(s *queueState) { s.mode = s.mode.closing() }) // no transaction begins
 	m.setClosing()
+	ctx, cancel := m.queue.unlessStalled(ctx, patience)
+	defer cancel()
 	done, err := m.take(ctx)
 	if err != nil {
 		return err
