@@ -1,0 +1,216 @@
+package docs_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/vfstest"
+	"github.com/ltxvfs/litestream/memory"
+)
+
+// The functions here are those in recipes.md. The sessions on that page are run
+// by the tests of cmd/litestream-vfs.
+
+func shutDown(ctx context.Context, server *http.Server, vfs *litestream.VFS, db *sql.DB) error {
+	// Accept no more requests, and wait for those in progress.
+	err := server.Shutdown(ctx)
+	// Upload what is committed. Connections return errors from then on.
+	err = errors.Join(err, vfs.Close(ctx))
+	return errors.Join(err, db.Close())
+}
+
+func serveHealth(w http.ResponseWriter, r *http.Request, vfs *litestream.VFS) {
+	if err := vfs.Health(r.Context(), "app.db"); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	}
+}
+
+// openVFS registers a VFS and opens a connection of it to app.db.
+func openVFS(t *testing.T, name string, client litestream.ReplicaClient, opts litestream.Options) (*litestream.VFS, *sql.DB) {
+	t.Helper()
+	opts.Logger = slog.New(slog.DiscardHandler)
+	vfs := litestream.NewVFS(client, &opts)
+	if err := vfstest.Register(name, vfs); err != nil {
+		t.Fatal(err)
+	}
+	db, err := vfstest.Open("file:app.db?vfs=" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	return vfs, db
+}
+
+// noUploads is a client whose uploads fail, or wait if hang is set.
+type noUploads struct {
+	*memory.ReplicaClient
+	hang bool
+}
+
+func (c noUploads) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	if c.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return nil, errors.New("the store is down")
+}
+
+// TestRecipes_ShutDown checks that a shutdown keeps to its context when storage
+// hangs, and says where the commits are.
+func TestRecipes_ShutDown(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	synctest.Test(t, func(t *testing.T) {
+		vfs, db := openVFS(t, "recipes-shutdown", noUploads{memory.NewReplicaClient(), true}, litestream.Options{WriteEnabled: true})
+		if _, err := db.Exec("CREATE TABLE t (v)"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		err := shutDown(ctx, new(http.Server), vfs, db)
+		if d := time.Since(start); d > 4*time.Second {
+			t.Errorf("it takes %v", d)
+		}
+		if err == nil || !strings.Contains(err.Error(), "kept in") {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+// TestRecipes_Health checks the answers before and after uploads have failed.
+func TestRecipes_Health(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	synctest.Test(t, func(t *testing.T) {
+		vfs, db := openVFS(t, "recipes-health", noUploads{memory.NewReplicaClient(), false}, litestream.Options{WriteEnabled: true})
+		defer func() { _, _ = db.Close(), vfs.Close(t.Context()) }()
+		status := func() (int, string) {
+			w := httptest.NewRecorder()
+			serveHealth(w, httptest.NewRequest(http.MethodGet, "/", nil), vfs)
+			return w.Code, w.Body.String()
+		}
+		if err := db.Ping(); err != nil {
+			t.Fatal(err)
+		}
+		if code, text := status(); code != http.StatusOK || text != "" {
+			t.Errorf("healthy: %d, %q", code, text)
+		}
+		if _, err := db.Exec("CREATE TABLE t (v)"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if code, text := status(); code != http.StatusServiceUnavailable || !strings.Contains(text, "the store is down") {
+			t.Errorf("the store is down: %d, %q", code, text)
+		}
+	})
+}
+
+// Prices of S3 Standard in us-east-1, in dollars for a request. Requests that
+// delete files are free.
+const (
+	priceOfWrite = 0.005 / 1000 // and of a listing
+	priceOfRead  = 0.0004 / 1000
+	hoursOfMonth = 30 * 24
+)
+
+// cost returns requests in a month, and their price, of what takes an hour.
+func cost(s litestream.Stats) (requests, dollars float64) {
+	requests = float64(s.Lists+s.Creates+s.Reads) * hoursOfMonth
+	return requests, (float64(s.Lists+s.Creates)*priceOfWrite + float64(s.Reads)*priceOfRead) * hoursOfMonth
+}
+
+// TestRecipes_Costs compares the table of recipes.md with an hour of simulated
+// time for each row.
+func TestRecipes_Costs(t *testing.T) {
+	text := readFile(t, "docs/recipes.md")
+	check := func(row string, s litestream.Stats) {
+		t.Helper()
+		requests, dollars := cost(s)
+		m := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(row) + ` \| ([\d.]+) million \| \$([\d.]+) \|$`).FindStringSubmatch(text)
+		if m == nil {
+			t.Errorf("recipes.md has no row for %q: %.2f million, $%.2f", row, requests/1e6, dollars)
+			return
+		}
+		for i, want := range []float64{requests / 1e6, dollars} {
+			if got, err := strconv.ParseFloat(m[i+1], 64); err != nil || got < want*0.95-0.01 || got > want*1.05+0.01 {
+				t.Errorf("%s: recipes.md has %s, it is %.2f", row, m[i+1], want)
+			}
+		}
+	}
+	// Each commit is made by the writer. With follow, a reader of the same replica is
+	// measured, else the database that runs the query.
+	hour := func(row string, interval time.Duration, query string, opts litestream.Options, follow bool) {
+		synctest.Test(t, func(t *testing.T) {
+			client := memory.NewReplicaClient()
+			primary, writer := openVFS(t, fmt.Sprintf("recipes-cost-%s", row), client, litestream.Options{WriteEnabled: true, WriteSyncInterval: opts.WriteSyncInterval})
+			defer func() { _, _ = writer.Close(), primary.Close(t.Context()) }()
+			if _, err := writer.Exec("CREATE TABLE t (v); INSERT INTO t VALUES (0)"); err != nil {
+				t.Fatal(err)
+			}
+			if err := primary.Sync(t.Context(), "app.db"); err != nil {
+				t.Fatal(err)
+			}
+			vfs, db := primary, writer
+			if follow || query == "SELECT v FROM t" {
+				var reader *litestream.VFS
+				reader, db = openVFS(t, fmt.Sprintf("recipes-cost-%s-reader", row), client, opts)
+				defer func() { _, _ = db.Close(), reader.Close(t.Context()) }()
+				if err := db.Ping(); err != nil {
+					t.Fatal(err)
+				}
+				vfs = reader
+			}
+			before, err := vfs.StatsOf(t.Context(), "app.db")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for start := time.Now(); time.Since(start) < time.Hour; time.Sleep(interval) {
+				if query == "" {
+					continue
+				}
+				on := db
+				if follow {
+					on = writer
+				}
+				if _, err := on.Exec(query); err != nil {
+					t.Fatal(err)
+				}
+				if follow {
+					if _, err := db.Exec("SELECT v FROM t"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			s, err := vfs.StatsOf(t.Context(), "app.db")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Lists, s.Reads, s.Creates = s.Lists-before.Lists, s.Reads-before.Reads, s.Creates-before.Creates
+			check(row, s)
+		})
+	}
+	const update = "UPDATE t SET v = v + 1"
+	second := 1003 * time.Millisecond // so that commits and polls do not fall on one instant
+	hour("a reader in use", 31*time.Second, "SELECT v FROM t", litestream.Options{}, false)
+	hour("a reader in use, `PollInterval` 10 s", 31*time.Second, "SELECT v FROM t", litestream.Options{PollInterval: 10 * time.Second}, false)
+	hour("a reader that a query wakes every 10 minutes", 10*time.Minute, "SELECT v FROM t", litestream.Options{}, false)
+	hour("a reader in use, of a primary that commits each second", second, update, litestream.Options{}, true)
+	hour("a writer that commits each second", second, update, litestream.Options{}, false)
+	hour("a writer that commits each second, `WriteSyncInterval` 10 s", second, update, litestream.Options{WriteSyncInterval: 10 * time.Second}, false)
+	hour("a writer that commits once a minute", 61*time.Second, update, litestream.Options{}, false)
+	hour("a writer that does nothing", time.Hour, "", litestream.Options{}, false)
+}
