@@ -81,17 +81,15 @@ func (db *database) awaitFirst(ctx context.Context, reason error) (newest, error
 		case <-waiting.Done():
 			timer.Stop()
 		}
-		begun, err := false, context.Cause(waiting)
-		if err == nil {
-			begun, err = db.store.HasBegun(waiting)
-		}
-		switch {
-		case waiting.Err() != nil && !begun:
+		if waiting.Err() != nil {
 			return newest{}, whyEmpty(context.Cause(waiting), reason, limit)
+		}
+		switch begun, err := db.store.HasBegun(waiting); {
+		case err != nil && waiting.Err() != nil:
+			return newest{}, fmt.Errorf("%w: %w", whyEmpty(context.Cause(waiting), reason, limit), err)
 		case err != nil:
 			return newest{}, err
-		}
-		if !begun {
+		case !begun:
 			continue
 		}
 		if n, err := db.buildNewest(ctx); !errors.Is(err, ErrNoDatabase) {

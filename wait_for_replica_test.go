@@ -14,6 +14,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/memory"
@@ -167,6 +168,35 @@ func TestWaitForReplica_Ends(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitForReplica_Down has storage that goes down while an open waits. The error
+// says so, and the log does at once.
+func TestWaitForReplica_Down(t *testing.T) {
+	full := memory.NewReplicaClient()
+	synctest.Test(t, func(t *testing.T) {
+		var log testlog.Buffer
+		fault := decorate.NewFault(full)
+		vfs := NewVFS(fault, &Options{Logger: testlog.New(t, &log)})
+		start := time.Now()
+		time.AfterFunc(10500*time.Millisecond, func() { fault.Add(decorate.Rule{Err: errDown}) })
+		time.AfterFunc(12*time.Second, func() {
+			if s := log.String(); strings.Count(s, "level=WARN") != 2 || !strings.Contains(s, errDown.Error()) {
+				t.Errorf("after 12s the log is: %s", s)
+			}
+		})
+		if _, err := vfs.OpenConn("app.db", nil, OpenMode{}); !errors.Is(err, ErrNoDatabase) || !errors.Is(err, errDown) {
+			t.Errorf("error is %v, want ErrNoDatabase and %v", err, errDown)
+		}
+		if d := time.Since(start); d != DefaultOpenTimeout {
+			t.Errorf("the open took %v", d)
+		}
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+var errDown = errors.New("storage is down")
 
 // TestWaitForReplica_Shared has several connections wait for one database. The wait
 // goes on as long as one of them waits, and one that comes after the last has given
