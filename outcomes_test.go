@@ -84,6 +84,7 @@ func TestOutcomes(t *testing.T) {
 				if err := c.use(t, conn); err != nil {
 					t.Fatal(err)
 				}
+				synctest.Wait()
 				works := c.pick(conn.db.stats())
 				if time.Since(works.Success) > 3*time.Second || works.Error != "" {
 					t.Errorf("while it works: %+v", works)
@@ -97,6 +98,7 @@ func TestOutcomes(t *testing.T) {
 				if err := c.use(t, conn); !errors.Is(err, down) {
 					t.Errorf("error is %v, want %v", err, down)
 				}
+				synctest.Wait()
 				fails := c.pick(conn.db.stats())
 				if !fails.Failure.After(fails.Success) || fails.Success.Before(works.Success) || !strings.Contains(fails.Error, down.Error()) {
 					t.Errorf("while it fails: %+v, before: %+v", fails, works)
@@ -120,6 +122,7 @@ func TestOutcomes(t *testing.T) {
 				if err := c.use(t, conn); err != nil {
 					t.Error(err)
 				}
+				synctest.Wait()
 				if again := c.pick(conn.db.stats()); !again.Success.After(again.Failure) || again.Error != fails.Error {
 					t.Errorf("after it: %+v", again)
 				}
