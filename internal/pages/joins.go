@@ -10,10 +10,11 @@ import (
 // joins is what the reads of a transaction tell of the trees that SQLite goes
 // through in nested loops. It is bounded. It belongs to one connection.
 type joins struct {
-	links []*link             // the one learned last comes first
-	trees []treeReads         // the one read last comes first
-	seen  map[uint32]struct{} // leaves that were read
+	links []*link     // the one learned last comes first
+	trees []treeReads // the one read last comes first
+	seen  recentSet   // leaves that were read, as far as SQLite may have them in its own cache
 
+	vain  int                    // misses since the last that nested loops explain
 	lists func() [][]btree.Value // of the statement that runs; nil: not known
 
 	fresh [64]uint32 // leaves that were read and are not in trees yet, a ring
@@ -33,7 +34,9 @@ type treeReads struct {
 const (
 	maxLinks = 16
 	maxTrees = 16
-	maxSeen  = 1 << 13
+
+	alwaysDue = 32
+	dueEvery  = 8
 
 	// rowsBack is how many rows of the outermost loop may have led to a page and
 	// the one before it, if the reader has not left a trace of them.
@@ -46,20 +49,24 @@ const (
 // reset forgets everything but where lists come from.
 func (j *joins) reset() { *j = joins{lists: j.lists} }
 
+// isDue reports whether a miss is to be explained. That takes some microseconds,
+// so after many misses without an explanation, few are looked at.
+func (j *joins) isDue() bool {
+	j.vain++
+	return j.vain <= alwaysDue || j.vain%dueEvery == 0
+}
+
 // note notes that a leaf was read.
 func (j *joins) note(leaf uint32) {
 	j.fresh[j.n%len(j.fresh)] = leaf
 	j.n++
+	j.seen.add(leaf)
 }
 
 // fold sorts the leaves that were read by their trees.
 func (j *joins) fold(w treeWalk) {
-	if len(j.seen)+len(j.fresh) > maxSeen || j.seen == nil {
-		j.seen = make(map[uint32]struct{})
-	}
 	for i := max(0, j.n-len(j.fresh)); i < j.n; i++ {
 		leaf := j.fresh[i%len(j.fresh)]
-		j.seen[leaf] = struct{}{}
 		root, _ := w.root(leaf)
 		t := treeReads{root: root}
 		if at := j.tree(root); at >= 0 {
@@ -81,7 +88,33 @@ func (j *joins) tree(root uint32) int {
 
 // isSeen reports whether a leaf was read.
 func (j *joins) isSeen(leaf uint32) bool {
-	_, ok := j.seen[leaf]
+	return j.seen.has(leaf)
+}
+
+// recentSet holds the pages that were added last, in two generations: when the
+// younger one is full, it takes the place of the older one. The zero value is
+// empty.
+type recentSet struct{ young, old map[uint32]struct{} }
+
+// recentSetSize is the size of a generation. Two of them are a little more than
+// the cache that SQLite has if nothing else is set, 2 MB.
+const recentSetSize = 400
+
+func (s *recentSet) add(pgno uint32) {
+	if _, ok := s.young[pgno]; ok {
+		return
+	}
+	if s.young == nil || len(s.young) >= recentSetSize {
+		s.young, s.old = make(map[uint32]struct{}), s.young
+	}
+	s.young[pgno] = struct{}{}
+}
+
+func (s *recentSet) has(pgno uint32) bool {
+	if _, ok := s.young[pgno]; ok {
+		return true
+	}
+	_, ok := s.old[pgno]
 	return ok
 }
 

@@ -90,15 +90,16 @@ type nest struct {
 	w     treeWalk
 	joins *joins // which links are known
 
-	root    uint32 // of the tree of the outermost loop, or listRoot
-	rows    outerRows
-	trail   []outerRows // as rows was before each row
-	row     int         // number of the row that rows came to last, counted from 1
-	reader  int         // number of the row that the reader has come to
-	window  int         // rows ahead of the reader
-	mark    int         // the last row that was followed when the window grew
-	blocked []lookup
-	leaves  map[uint32]prediction // what was predicted, by page
+	root      uint32 // of the tree of the outermost loop, or listRoot
+	rows      outerRows
+	trail     []outerRows // as rows was before each row, without those that are forgotten
+	forgotten int         // rows that trail does not have any more
+	row       int         // number of the row that rows came to last, counted from 1
+	reader    int         // number of the row that the reader has come to
+	window    int         // rows ahead of the reader
+	mark      int         // the last row that was followed when the window grew
+	blocked   []lookup
+	leaves    map[uint32]prediction // what was predicted and not read yet, by page
 
 	// Of the present call of next.
 	steps        int
@@ -113,6 +114,7 @@ func newNest(w treeWalk, j *joins, root uint32, rows outerRows, window int) *nes
 // order of the rows of the outermost loop, as far as they are known.
 func (p *nest) next(n int) (pgnos, needs []uint32) {
 	p.steps, p.pgnos, p.needs = maxSteps, nil, nil
+	p.forget()
 	blocked := p.blocked
 	p.blocked = nil
 	for _, l := range blocked {
@@ -242,6 +244,7 @@ func (p *nest) need(pgno uint32) {
 // a later row than the reads before.
 func (p *nest) read(pgno uint32) (later bool) {
 	leaf := p.leaves[pgno]
+	delete(p.leaves, pgno) // another row may lead to it, later
 	if leaf.by != nil {
 		leaf.by.count(true)
 	}
@@ -267,22 +270,30 @@ func (p *nest) grow() {
 func (p *nest) isPassed(pgno uint32) bool {
 	leaf := p.leaves[pgno]
 	passed := leaf.row < p.reader
-	if leaf.by == nil {
-		return passed
-	}
-	if passed {
+	if passed && leaf.by != nil {
 		leaf.by.count(false)
 	}
-	return passed || leaf.by.wrong
+	if passed = passed || leaf.by != nil && leaf.by.wrong; passed {
+		delete(p.leaves, pgno)
+	}
+	return passed
 }
 
 // recent returns the rows from shortly before the reader on.
 func (p *nest) recent() (outerRows, bool) {
-	i := max(0, min(p.reader, p.row)-1-rowsBack)
+	i := max(0, min(p.reader, p.row)-1-rowsBack-p.forgotten)
 	if i >= len(p.trail) {
 		return nil, false
 	}
 	return p.trail[i].fork(), true
+}
+
+// forget drops the part of the trail that is far behind the reader.
+func (p *nest) forget() {
+	if n := min(p.reader, p.row) - 1 - rowsBack - p.forgotten; n > maxRows {
+		p.trail = slices.Delete(p.trail, 0, n)
+		p.forgotten += n
+	}
 }
 
 // runOn goes on beyond the last entry with a key if the next one leads to an
@@ -306,9 +317,9 @@ func (p *nest) runOn(a arrival) bool {
 
 // rewind goes back to the row of the reader, after another link was learned.
 func (p *nest) rewind() {
-	i := max(0, min(p.reader, p.row)-1)
-	if i < len(p.trail) {
-		p.rows, p.trail, p.row = p.trail[i], p.trail[:i], i
+	row := max(p.forgotten, min(p.reader, p.row)-1)
+	if i := row - p.forgotten; i < len(p.trail) {
+		p.rows, p.trail, p.row = p.trail[i], p.trail[:i], row
 		p.blocked = nil
 	}
 }

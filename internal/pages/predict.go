@@ -4,14 +4,14 @@ import "slices"
 
 // predict returns the pattern that the recent reads show and that a page
 // continues, nil if there is none. The window is the larger, the surer the
-// prediction is.
-func (p *Predictor) predict(pgno uint32, missed bool) (_ pattern, window int) {
+// prediction is. If learns is true, the pattern may be one of nested loops.
+func (p *Predictor) predict(pgno uint32, learns bool) (_ pattern, window int) {
 	w := p.walk()
 	if run := p.overflow(w, pgno); run != nil {
 		return run, int(run.end - run.pgno)
 	}
 	if at, ok := w.place(pgno); ok {
-		if missed {
+		if learns {
 			if n := p.nest(w, pgno); n != nil {
 				return n, 0
 			}

@@ -142,7 +142,8 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	if missed {
 		urgent = pgno
 	}
-	if missed {
+	learns := missed && p.joins.isDue()
+	if learns {
 		p.joins.fold(p.walk())
 	}
 	for i, s := range p.scans {
@@ -151,6 +152,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		}
 		if s.take(pgno) {
 			if s.nest != nil {
+				p.joins.vain = 0
 				p.giveUp(s.passed(pgno))
 			}
 			p.use(i)
@@ -158,7 +160,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 			return
 		}
 	}
-	pattern, window := p.predict(pgno, missed)
+	pattern, window := p.predict(pgno, learns)
 	if pattern == nil {
 		return
 	}
@@ -168,6 +170,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		limit:     max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
 	}
 	if n, ok := pattern.(*nest); ok {
+		p.joins.vain = 0
 		for i, known := range p.scans {
 			if known.nest == n { // it has learned another link
 				p.use(i)

@@ -23,8 +23,8 @@ type scan struct {
 }
 
 // bypassesCache reports whether the reader has come so far that further pages
-// would only displace each other in the cache.
-func (s *scan) bypassesCache() bool { return s.read > s.cacheable }
+// would only displace each other in the cache. Nested loops come to a page again.
+func (s *scan) bypassesCache() bool { return s.nest == nil && s.read > s.cacheable }
 
 const (
 	// A scan begins with firstWindow pages ahead of the reader. The window grows
