@@ -216,7 +216,7 @@ func TestSessions(t *testing.T) {
 
 			state := "XDG_STATE_HOME=" + t.TempDir() // where commits that cannot be uploaded are kept
 			env := []string{servers, state, "LITESTREAM_LOG_FILE=" + os.DevNull, "PATH=" + filepath.Dir(sqlite) + string(filepath.ListSeparator) + os.Getenv("PATH")}
-			cmd := commandWithin(t, 30*time.Second, env, "bash", "--noprofile", "--norc")
+			cmd := commandWithin(t, 10*time.Minute, env, "bash", "--noprofile", "--norc")
 			cmd.Dir = dir
 			in, err := cmd.StdinPipe()
 			if err != nil {
