@@ -166,6 +166,35 @@ func (s shutdown) close(t *testing.T, vfs *VFS, c *Conn) error {
 	}
 }
 
+// TestShutdown_Large closes the last connection while a large upload is slow. It has
+// more time than a small one.
+func TestShutdown_Large(t *testing.T) {
+	client := fourPages(t)
+	synctest.Test(t, func(t *testing.T) {
+		fault := decorate.NewFault(client)
+		vfs := NewVFS(fault, &Options{WriteEnabled: true, Logger: slog.New(slog.DiscardHandler)})
+		c, err := vfs.OpenConn("app.db", nil, OpenMode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const size, took = 3<<20 + 1<<19, 7500 * time.Millisecond // the limit is 8s
+		fault.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), Before: func(decorate.Call) { time.Sleep(took) }})
+		begin(t, c)
+		countUp(t, c, size/512)
+		for pgno := 2; pgno <= size/512; pgno++ {
+			writePage(t, c, pgno, 1)
+		}
+		if err := c.Commit(true); err != nil {
+			t.Fatal(err)
+		}
+		end(t, c)
+		start := time.Now()
+		if err := errors.Join(c.Close(), vfs.Close(t.Context())); err != nil || time.Since(start) != took {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
 // TestShutdown_Slow closes the last connection while uploads are slow, but succeed.
 // The close waits for all of them, as long as CloseTimeout allows.
 func TestShutdown_Slow(t *testing.T) {
