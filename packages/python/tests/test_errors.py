@@ -210,6 +210,6 @@ class TestLoad(Case):
         url = self.sandwiches()
         self.connect(url).close()  # the library is loaded
         with self.environment(LITESTREAM_CACHE_SIZE="plenty"):
-            with self.assertRaisesRegex(sqlite3.OperationalError, "^litestream: LITESTREAM_CACHE_SIZE: .*plenty"):
+            with self.assertRaisesRegex(sqlite3.OperationalError, "^litestream: open .*: LITESTREAM_CACHE_SIZE: .*plenty"):
                 self.connect(url)
         self.assertEqual(json.loads(one(self.connect(url), "PRAGMA litestream_status"))["txid"], "0000000000000045")
