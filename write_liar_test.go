@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +146,47 @@ func testWrongListing(t *testing.T, client *liar, idle time.Duration, hides func
 	if got, err := readFresh(t, client, "SELECT group_concat(v) FROM t"); err != nil || got != "0,1,2,3,4,5" {
 		t.Errorf("a fresh reader gets %q, %v", got, err)
 	}
+}
+
+// TestPromise9_DoubtAfterLook has a listing raise a doubt while a sync that waits
+// for another one ends. The sync then looks once more, although nothing else asks
+// it to.
+func TestPromise9_DoubtAfterLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &liar{ReplicaClient: memoryClient()}
+		vfsName, vfs := newVFS(t, client, &litestream.Options{WriteEnabled: true, WriteSyncInterval: -1, CompactionDisabled: true})
+		defer vfs.Close(context.Background())
+		db := openConn(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE t (v)")
+		for i := range 3 {
+			mustExec(t, db, "INSERT INTO t VALUES (?)", i)
+			mustSync(t, vfs)
+		}
+		time.Sleep(time.Hour) // polling sleeps
+		write(t, client.ReplicaClient, "INSERT INTO t VALUES (3)")
+		var lists []string
+		client.lie(func(list int, f *ltx.FileInfo) bool {
+			for len(lists) <= list {
+				lists = append(lists, "")
+			}
+			hides := map[int]bool{
+				0: f.MinTXID == 1 || f.MaxTXID > 3, // a transaction wakes the poller, which doubts
+				2: f.MinTXID == 1,                  // the view advances, and the doubt is back
+			}[list]
+			if !hides {
+				lists[list] += fmt.Sprintf("%d ", f.MaxTXID)
+			}
+			return hides
+		})
+		wantSQL(t, db, "SELECT max(v) FROM t", "2")
+		if err := trySync(vfs, time.Minute); err != nil {
+			t.Errorf("sync: %v", err)
+		}
+		wantSQL(t, db, "SELECT max(v) FROM t", "3")
+		if want := []string{"2 3 ", "1 2 3 4 ", "2 3 4 ", "1 2 3 4 "}; !slices.Equal(lists, want) {
+			t.Errorf("the listings have transactions %q, want %q", lists, want)
+		}
+	})
 }
 
 // oldReplica makes a replica without the file of its first transaction, so that

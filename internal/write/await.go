@@ -88,12 +88,14 @@ func (q *queue) Await(ctx context.Context, number uint64) error {
 		q.mu.waiting.add(number, -1)
 	}()
 	task.Signal(q.kick)
+	kicked := attempts // number of syncs that had ended at the last kick
 	for ended := false; ; {
 		q.mu.Lock()
-		lost, done, problem, changed := q.mu.lost, q.mu.synced >= number && !q.mu.isDoubtful(q.known), q.mu.problem, q.mu.changed
+		synced, doubts := q.mu.synced >= number, q.mu.isDoubtful(q.known)
+		lost, done, problem, changed, now := q.mu.lost, synced && !doubts, q.mu.problem, q.mu.changed, q.mu.attempts
 		hole := q.known.hole()
-		tried := q.mu.attempts > attempts // otherwise the error may be outdated
 		q.mu.Unlock()
+		tried := now > attempts // otherwise the error may be outdated
 		switch {
 		case lost.has(number):
 			return cmp.Or(lost.reason(ctx), errs.ErrConflict)
@@ -107,6 +109,11 @@ func (q *queue) Await(ctx context.Context, number uint64) error {
 			return problem // waiting does not help
 		case ended:
 			return errors.Join(errs.ErrClosed, problem)
+		case synced && problem == nil && now > kicked:
+			// The sync has succeeded, and a doubt has arisen since it looked. A sync
+			// that fails is tried again without a kick.
+			kicked = now
+			task.Signal(q.kick)
 		}
 		select {
 		case <-changed:
