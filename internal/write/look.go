@@ -169,30 +169,69 @@ func (i *inspector) look(ctx context.Context) error {
 	if err := i.checkHistory(ctx, files); err != nil {
 		return err
 	}
-	return i.checkWhole(ctx, at, nil, files)
+	looks := looks{files}
+	if looks.gap(cur.TXID) != nil {
+		again, err := i.Store.ListLevels(ctx, false)
+		if err != nil {
+			return err
+		}
+		looks = append(looks, again)
+	}
+	return i.checkWhole(ctx, at, nil, looks)
+}
+
+// looks are listings of all levels, the oldest first. There is a second one if the
+// first raised doubts: files that are compacted between the lists of two levels
+// look like a gap.
+type looks [][]*ltx.FileInfo
+
+// gap returns an error that names the gap of the first listing that does not give
+// the state after a transaction, nil if each listing gives it.
+func (l looks) gap(txid ltx.TXID) error {
+	for _, files := range l {
+		if _, end := view.Extend(0, txid, files); end != txid {
+			return gapAfter(end, txid, files)
+		}
+	}
+	return nil
+}
+
+// beyond returns a listed file with transactions after txid, nil if there is none.
+func (l looks) beyond(txid ltx.TXID) *ltx.FileInfo {
+	for _, files := range l {
+		if n := slices.IndexFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > txid }); n >= 0 {
+			return files[n]
+		}
+	}
+	return nil
+}
+
+// union returns the files that any of the listings has.
+func (l looks) union() []*ltx.FileInfo {
+	files := l[0]
+	for _, again := range l[1:] {
+		have := fileSet(files)
+		files = append(slices.Clip(files), slices.DeleteFunc(slices.Clone(again), func(f *ltx.FileInfo) bool { return have[view.KeyOf(f)] != nil })...)
+	}
+	return files
 }
 
 // checkWhole checks that the listed files give the newest state: the one after
 // segment s, which was just uploaded, or the current one if s is nil. If they do
 // not, it fills the hole or returns an error.
-func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, files []*ltx.FileInfo) error {
+func (i *inspector) checkWhole(ctx context.Context, at time.Time, s *segment, looks looks) error {
 	target := i.Views.Current.Load().TXID
 	if s != nil {
 		target = s.txid()
 	}
+	gap, beyond := looks.gap(target), looks.beyond(target)
+	if gap != nil && beyond != nil {
+		// Another writer continues while this one would fill the hole, or has made the
+		// transaction before, in a file that one of the listings lacks.
+		return fmt.Errorf("%w, and another writer has made %s", gap, view.KeyOf(beyond))
+	}
+	files := looks[len(looks)-1]
 	plan, end := view.Extend(0, target, files)
-	if end != target {
-		// Files that are compacted between the lists of two levels look like a gap.
-		var err error
-		if files, err = i.Store.ListLevels(ctx, false); err != nil {
-			return err
-		}
-		plan, end = view.Extend(0, target, files)
-	}
-	if beyond := slices.IndexFunc(files, func(f *ltx.FileInfo) bool { return f.MaxTXID > target }); end != target && beyond >= 0 {
-		// Another writer continues while this one would fill the hole.
-		return fmt.Errorf("%w, and another writer has made %s", gapAfter(end, target, files), view.KeyOf(files[beyond]))
-	}
 	if end != target {
 		snapshot, err := i.mend(ctx, s, files, gapAfter(end, target, files))
 		if err != nil {

@@ -81,23 +81,29 @@ func (i *inspector) isAlone(ctx context.Context, s *segment, base *view.File, ow
 }
 
 // verifyAll does the checks of verify with a listing of all levels, made after at.
+//
+// A file that a listing has is evidence that another writer has written, whatever
+// other listings lack. That no such file exists is only known from listings that
+// have the file of the segment, and so are not older than it.
 func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, base *view.File, info *ltx.FileInfo) error {
 	own := view.KeyOf(info)
 	files, err := i.Store.ListAll(ctx, false)
 	if err != nil {
 		return err
 	}
-	if base != nil && base.Level == 0 && !view.IsListed(base, files) {
-		// The newest file of level 0 is not deleted unless another writer has made
-		// newer ones, which a wrong listing may lack.
+	looks := looks{files}
+	// The newest file of level 0 is not deleted unless another writer has made newer
+	// ones. Newer files may follow ours, or an earlier one of the same name. A wrong
+	// listing may lack the file that tells.
+	gone := base != nil && base.Level == 0 && !view.IsListed(base, files)
+	if isIn(own, files) && (gone || looks.beyond(own.MaxTXID) != nil || looks.gap(own.MaxTXID) != nil) {
 		again, err := i.Store.ListLevels(ctx, false)
 		if err != nil {
 			return err
 		}
-		have := fileSet(files)
-		files = append(files, slices.DeleteFunc(again, func(f *ltx.FileInfo) bool { return have[view.KeyOf(f)] != nil })...)
+		looks = append(looks, again)
 	}
-	others := without(files, own, i.known.mending())
+	others := without(looks.union(), own, i.known.mending())
 	for _, f := range others {
 		if base == nil || f.Level > 0 && f.MinTXID <= own.MinTXID && f.MaxTXID >= own.MaxTXID {
 			// That file has the transaction already, and ours would be a second one.
@@ -110,11 +116,13 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 	case other:
 		return i.giveWay(ctx, own, errOtherHistory)
 	}
-	if !isIn(own, files) {
-		return i.checkOwn(ctx, info)
+	for _, files := range looks {
+		if !isIn(own, files) {
+			return i.checkOwn(ctx, info)
+		}
 	}
 	s.setListed(files)
-	return i.checkWhole(ctx, at, s, files)
+	return i.checkWhole(ctx, at, s, looks)
 }
 
 // giveWay deletes a file that was just made, and ends write mode after that: a
