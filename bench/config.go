@@ -23,6 +23,7 @@ type config struct {
 
 	blockRows, eventRows int
 	largeRows            int // 0: no large dataset
+	people               int
 	fewFiles, manyFiles  int // numbers of files of level 0
 
 	lookups   int
@@ -62,7 +63,7 @@ func fullConfig() config {
 	return config{
 		latency: 20 * time.Millisecond, bandwidth: 80e6,
 		runs: 5, slow: 10 * time.Second, patience: 3 * time.Minute,
-		blockRows: 225_000, eventRows: 600_000,
+		blockRows: 225_000, eventRows: 600_000, people: 11_000,
 		fewFiles: 30, manyFiles: 500,
 		lookups: 1000, rangeRows: 1000, conns: 8,
 		pointPages: []int{10_000, 250_000, 2_000_000}, pointTime: 300 * time.Millisecond,
@@ -79,7 +80,7 @@ func quickConfig() config {
 	return config{
 		latency: time.Millisecond, bandwidth: 80e6,
 		runs: 1, slow: time.Second, patience: 5 * time.Second,
-		blockRows: 8_000, eventRows: 6_000,
+		blockRows: 8_000, eventRows: 6_000, people: 100,
 		fewFiles: 5, manyFiles: 20,
 		lookups: 40, rangeRows: 50, conns: 4,
 		pointPages: []int{1_000, 10_000}, pointTime: 10 * time.Millisecond,

@@ -23,6 +23,7 @@ func workloads(cfg config) []workload {
 		{"lookups-events-user", with((*env).events, lookupWorkload("user index"))},
 		{"ranges-blocks", with((*env).blocks, rangeWorkload)},
 		{"ranges-events", with((*env).events, rangeWorkload)},
+		{"joins-network", with((*env).network, joinsWorkload)},
 		{"conns", with((*env).blocks, connsWorkload)},
 		{"table-blocks", with((*env).blocks, tableWorkload)},
 		{"scan-blocks", with((*env).blocks, scanWorkload)},
@@ -39,6 +40,7 @@ func workloads(cfg config) []workload {
 			workload{"large-open", with((*env).large, openRun)},
 			workload{"large-lookups", with((*env).large, lookupWorkload(byPrimaryKey))},
 			workload{"large-ranges", with((*env).large, rangeWorkload)},
+			workload{"large-joins", with((*env).largeNetwork, joinsWorkload)},
 			workload{"large-scan", with((*env).large, scanWorkload)},
 			workload{"large-hydrate", with((*env).large, hydrateWorkload)})
 	}
@@ -80,6 +82,14 @@ func (e *env) blocks(ctx context.Context) (*dataset, error) {
 
 func (e *env) events(ctx context.Context) (*dataset, error) {
 	return e.dataset(ctx, eventsSource("events", e.eventRows), e.fewFiles, e.frames)
+}
+
+func (e *env) network(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, networkSource("network", e.people), e.fewFiles, e.frames)
+}
+
+func (e *env) largeNetwork(ctx context.Context) (*dataset, error) {
+	return e.dataset(ctx, networkSource("large network", 10*e.people), e.fewFiles, e.frames)
 }
 
 func (e *env) large(ctx context.Context) (*dataset, error) {
