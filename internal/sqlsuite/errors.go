@@ -49,7 +49,7 @@ var errorCases = []testCase{
 		in.connect(fileURI(blocker)).run("CREATE TABLE t (x)")
 		r, _, _ := e.filled()
 		for _, tt := range []struct{ uri, reason string }{
-			{in.uri(e.replica()), "no"},
+			{in.uri(e.replica(), "wait_for_replica=0"), "no"},
 			{in.uri(e.replicaAt("gopher://host/path")), "gopher"},
 			{in.uri(r, "cache_size=nonsense"), "cache_size"},
 			{in.uri(r, "poll_idle_after=x"), "poll_idle_after"},
@@ -71,7 +71,7 @@ var errorCases = []testCase{
 		}
 		c := in.reader(r)
 		c.want("SELECT count(*) FROM item", "169")
-		c.fails(codeCantOpen, "", "ATTACH ? AS x", in.uri(e.replica()))
+		c.fails(codeCantOpen, "", "ATTACH ? AS x", in.uri(e.replica(), "wait_for_replica=0"))
 		c.fails(codeCantOpen, "", "ATTACH ? AS x", in.uri(r, "cache_size=1MiB")) // it is open with another size
 		c.want("SELECT count(*) FROM item", "169")
 	}},
