@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +100,71 @@ func TestCompaction(t *testing.T) {
 		for _, p := range history {
 			mustExec(t, reader, "PRAGMA litestream_txid = '"+p.TXID.String()+"'")
 			wantSQL(t, reader, "PRAGMA integrity_check", "ok")
+		}
+	})
+}
+
+// afterList is a client that calls a hook after the next listing of level 1.
+type afterList struct {
+	*memory.ReplicaClient
+	hook atomic.Pointer[func()] // called once; nil: none
+}
+
+func (c *afterList) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	itr, err := c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+	if level == 1 {
+		if hook := c.hook.Swap(nil); hook != nil {
+			(*hook)()
+		}
+	}
+	return itr, err
+}
+
+// TestCompaction_LateFile has a writer hang between its listings of two levels.
+// Meanwhile another process compacts a transaction and deletes its file, and a
+// writer that hung as well makes the transaction once more, with other content.
+// Compaction does not merge that file.
+func TestCompaction_LateFile(t *testing.T) {
+	client := &afterList{ReplicaClient: memoryClient()}
+	raw := client.ReplicaClient
+	synctest.Test(t, func(t *testing.T) {
+		vfsName, vfs := newVFS(t, client, &litestream.Options{
+			WriteEnabled: true, WriteSyncInterval: -1, PollInterval: -1, CacheSize: -1,
+			CompactionLevels: []time.Duration{3 * time.Second}, L0Retention: -1, SnapshotInterval: time.Hour,
+		})
+		defer vfs.Close(context.Background())
+		db := openConn(t, vfsName, "app.db")
+		mustExec(t, db, "CREATE TABLE a (v); CREATE TABLE b (v); INSERT INTO a VALUES ('first'); INSERT INTO b VALUES ('first')")
+		mustSync(t, vfs)
+		time.Sleep(10 * time.Second)
+		other := cloneReplica(t, raw)
+		write(t, other, "UPDATE a SET v = 'late'")
+		late := readFile(t, other, 0, 2, 2)
+		time.Sleep(time.Second)
+		mustExec(t, db, "UPDATE a SET v = 'second'")
+		mustSync(t, vfs)
+		mustExec(t, db, "UPDATE b SET v = 'third'")
+		mustSync(t, vfs)
+		hang := func() {
+			second := readFile(t, raw, 0, 2, 2)
+			if _, err := raw.WriteLTXFile(context.Background(), 1, 2, 2, strings.NewReader(second)); err != nil {
+				t.Error(err)
+			}
+			if _, err := raw.WriteLTXFile(context.Background(), 0, 2, 2, strings.NewReader(late)); err != nil {
+				t.Error(err)
+			}
+		}
+		client.hook.Store(&hang)
+		time.Sleep(30 * time.Second)
+		if client.hook.Load() != nil {
+			t.Error("compaction has not listed level 1")
+		}
+		wantSQL(t, db, "SELECT a.v, b.v FROM a, b", "second|third")
+		if got, err := readFresh(t, raw, "SELECT a.v, b.v FROM a, b"); err != nil || got != "second|third" {
+			t.Errorf("a fresh reader gets %q, %v", got, err)
+		}
+		if last := lastTXID(t, raw, 1); last != 3 {
+			t.Errorf("level 1 ends at %s", last)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -34,7 +35,7 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 		seek = c.from[level]
 	}
 	files, err := c.Store.List(ctx, level-1, seek, false)
-	if err != nil || len(files) == 0 {
+	if files = c.withoutForeign(files); err != nil || len(files) == 0 {
 		return false, false, err
 	}
 	if last == 0 {
@@ -94,7 +95,7 @@ func (c *compactor) afterGap(ctx context.Context, level int, last, limit ltx.TXI
 		if err != nil {
 			return nil, err
 		}
-		if inputs, _ := view.Extend(last, limit, older); len(inputs) > 0 {
+		if inputs, _ := view.Extend(last, limit, c.withoutForeign(older)); len(inputs) > 0 {
 			return inputs, nil
 		}
 	}
@@ -120,6 +121,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	start := time.Now()
 	ctx, cancel := c.within(2 * size)
 	defer cancel()
+	cur := c.Views.Current.Load()
 	key := view.Key{Level: level, MinTXID: inputs[0].MinTXID, MaxTXID: inputs[len(inputs)-1].MaxTXID}
 	if level == replica.SnapshotLevel {
 		key.MinTXID = 1
@@ -127,7 +129,7 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	info, err := c.Store.Create(ctx, key, func(w io.Writer) error {
 		readers := make([]io.Reader, len(inputs))
 		for i, f := range inputs {
-			readers[i] = &inputReader{ctx: ctx, s: c.Store, info: f}
+			readers[i] = &inputReader{ctx: ctx, s: c.Store, info: f, check: func(header []byte) error { return c.checkInput(cur, f, header) }}
 		}
 		merger, err := ltx.NewCompactor(w, readers)
 		if err != nil {
@@ -146,6 +148,38 @@ func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, err
 	c.Notes.Made(info)
 	c.Log.Debug("compacted", "file", view.KeyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
 	return info, nil
+}
+
+// errForeign means that a file has another transaction than the one of its name.
+var errForeign = errors.New("a late writer has made a file again whose transaction was compacted")
+
+// checkInput returns an error if the header of an input shows that the file does
+// not have the transactions of view v. Another writer may have hung until a name
+// was free again, and has not taken its file back yet. A snapshot has the time of
+// its creation, which proves nothing.
+func (c *compactor) checkInput(v *view.View, f *ltx.FileInfo, header []byte) error {
+	want, dated := v.StampOf(f.MaxTXID)
+	var hdr ltx.Header
+	if !dated || f.Level == replica.SnapshotLevel || hdr.UnmarshalBinary(header) != nil || hdr.Timestamp == want {
+		return nil // a damaged header fails the merge
+	}
+	if len(c.foreign) >= mostThere {
+		clear(c.foreign)
+	}
+	c.foreign[view.KeyOf(f)] = view.ListingOf(f)
+	return fmt.Errorf("%w: %s", errForeign, view.KeyOf(f))
+}
+
+// withoutForeign returns the listed files except those which checkInput has
+// refused.
+func (c *compactor) withoutForeign(files []*ltx.FileInfo) []*ltx.FileInfo {
+	if len(c.foreign) == 0 {
+		return files
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool {
+		l, known := c.foreign[view.KeyOf(f)]
+		return known && l.Is(view.ListingOf(f))
+	})
 }
 
 // use makes the pages of the newest view point to a merged file, so that its inputs
@@ -186,8 +220,9 @@ type inputReader struct {
 	ctx    context.Context
 	s      *remote.Store
 	info   *ltx.FileInfo
-	offset int64  // position of the next part in the file
-	rest   []byte // bytes that were read and not returned yet
+	check  func(header []byte) error // called with the header of the file
+	offset int64                     // position of the next part in the file
+	rest   []byte                    // bytes that were read and not returned yet
 }
 
 func (r *inputReader) Read(p []byte) (int, error) {
@@ -199,6 +234,12 @@ func (r *inputReader) Read(p []byte) (int, error) {
 		r.rest = make([]byte, n)
 		if err := r.s.Load(remote.AsListed(r.ctx, r.info), view.KeyOf(r.info), r.rest, r.offset); err != nil {
 			return 0, err
+		}
+		if r.offset == 0 && n >= ltx.HeaderSize {
+			if err := r.check(r.rest[:ltx.HeaderSize]); err != nil {
+				r.rest = nil
+				return 0, err
+			}
 		}
 		r.offset += n
 	}

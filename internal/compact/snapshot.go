@@ -40,7 +40,7 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	plan, end := view.Extend(0, c.Views.Current.Load().TXID, files)
+	plan, end := view.Extend(0, c.Views.Current.Load().TXID, c.withoutForeign(files))
 	if end == 0 || !always && !view.IsOutgrown(plan) {
 		return false, nil
 	}
