@@ -1,12 +1,14 @@
 package litestream_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -175,6 +177,7 @@ func TestCompaction_LateFile(t *testing.T) {
 type raceClient struct {
 	*memory.ReplicaClient
 	race *race
+	name string // name of the writer's database, which its log has as well
 }
 
 // race is the state that all writers of a race share.
@@ -187,30 +190,78 @@ type race struct {
 	told  int
 	lying bool     // listings are wrong at times
 	order []string // files in the order in which they were made
+
+	// trace holds what the writers did last, a ring of maxTrace lines.
+	trace []string
+	lines int
+}
+
+// maxTrace is the number of lines that the trace of a race holds. A race has some
+// thousands.
+const maxTrace = 20_000
+
+// note adds a line to the trace. It is called under mu.
+func (r *race) note(format string, args ...any) {
+	line := time.Now().Format("04:05.000 ") + fmt.Sprintf(format, args...)
+	if len(r.trace) < maxTrace {
+		r.trace = append(r.trace, line)
+	} else {
+		r.trace[r.lines%maxTrace] = line
+	}
+	r.lines++
+}
+
+// Write adds a line of a writer's log to the trace.
+func (r *race) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note("%s", strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// logTrace logs the trace if the test has failed.
+func (r *race) logTrace(t *testing.T) {
+	if !t.Failed() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	oldest := max(r.lines-maxTrace, 0) % maxTrace
+	t.Logf("what the writers did:\n%s", strings.Join(slices.Concat(r.trace[oldest:], r.trace[:oldest]), "\n"))
 }
 
 // fileText names a file.
-func fileText(f *ltx.FileInfo) string { return fmt.Sprint(f.Level, f.MinTXID, f.MaxTXID) }
+func fileText(f *ltx.FileInfo) string { return fmt.Sprintf("%d/%d-%d", f.Level, f.MinTXID, f.MaxTXID) }
 
 // lie leaves out files of a listing at times.
-func (r *race) lie(itr ltx.FileIterator, err error) (ltx.FileIterator, error) {
-	if err != nil || !r.lying {
+func (c *raceClient) lie(what string, itr ltx.FileIterator, err error) (ltx.FileIterator, error) {
+	if err != nil {
 		return itr, err
 	}
+	r := c.race
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// A listing that leaves out a file also leaves out every file that was made
 	// later. Otherwise no writer could tell which file was first.
 	since := r.order[len(r.order)-min(r.rng.IntN(10), len(r.order)):]
-	hides := pick(r.rng, lies["empty"], lies["no level 0"], lies["no oldest"], lies["no snapshot"],
-		func(f *ltx.FileInfo, _ ltx.TXID) bool { return slices.Contains(since, fileText(f)) })
-	lie := r.rng.IntN(4) == 0
+	lie := pick(r.rng, "empty", "no level 0", "no oldest", "no snapshot", "since")
+	hides := lies[lie]
+	if lie == "since" {
+		hides = func(f *ltx.FileInfo, _ ltx.TXID) bool { return slices.Contains(since, fileText(f)) }
+	}
+	if !r.lying || r.rng.IntN(4) > 0 {
+		lie, hides = "truth", func(*ltx.FileInfo, ltx.TXID) bool { return false }
+	}
 	var files []*ltx.FileInfo
+	var shown, hidden []string
 	for itr.Next() {
-		if f := itr.Item(); !lie || !hides(f, 0) {
-			files = append(files, f)
+		if f := itr.Item(); hides(f, 0) {
+			hidden = append(hidden, fileText(f))
+		} else {
+			files, shown = append(files, f), append(shown, fileText(f))
 		}
 	}
+	r.note("%s lists %s (%s): %s; hidden: %s", c.name, what, lie, shown, hidden)
 	return ltx.NewFileInfoSliceIterator(files), itr.Close()
 }
 
@@ -239,37 +290,58 @@ func (c *raceClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxT
 	if err := c.race.pause(ctx); err != nil {
 		return nil, err
 	}
-	info, err := c.ReplicaClient.CreateLTXFile(ctx, level, minTXID, maxTXID, strings.NewReader(string(body)))
-	if err == nil {
-		c.race.mu.Lock()
-		c.race.order = append(c.race.order, fileText(info))
-		c.race.mu.Unlock()
-	}
-	if err == nil && level == 0 {
-		c.race.mu.Lock()
-		sum := sha256.Sum256(body)
-		if first, known := c.race.made[minTXID]; !known {
-			c.race.made[minTXID] = sum
-		} else if first != sum {
-			c.race.twice++ // compacted and deleted meanwhile
-		}
-		c.race.mu.Unlock()
-	}
+	info, err := c.create(ctx, level, minTXID, maxTXID, body)
 	if perr := c.race.pause(ctx); perr != nil {
 		return nil, perr
 	}
 	return info, err
 }
 
+// create makes a file. No listing comes between that and the record of it.
+func (c *raceClient) create(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, body []byte) (*ltx.FileInfo, error) {
+	r := c.race
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	info, err := c.ReplicaClient.CreateLTXFile(ctx, level, minTXID, maxTXID, bytes.NewReader(body))
+	sum := sha256.Sum256(body)
+	r.note("%s creates %d/%d-%d with %x: %v", c.name, level, minTXID, maxTXID, sum[:4], err)
+	if err != nil {
+		return nil, err
+	}
+	r.order = append(r.order, fileText(info))
+	if level > 0 {
+		return info, nil
+	}
+	if first, known := r.made[minTXID]; !known {
+		r.made[minTXID] = sum
+	} else if first != sum {
+		r.twice++ // compacted and deleted meanwhile
+	}
+	return info, nil
+}
+
+func (c *raceClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
+	r := c.race
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := c.ReplicaClient.DeleteLTXFiles(ctx, a)
+	for _, f := range a {
+		r.note("%s deletes %s: %v", c.name, fileText(f), err)
+	}
+	return err
+}
+
 func (c *raceClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	if err := c.race.pause(ctx); err != nil {
 		return nil, err
 	}
-	return c.race.lie(c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata))
+	itr, err := c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+	return c.lie(fmt.Sprintf("level %d from %d", level, seek), itr, err)
 }
 
 func (c *raceClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
-	return c.race.lie(c.ReplicaClient.AllLTXFiles(ctx, useMetadata))
+	itr, err := c.ReplicaClient.AllLTXFiles(ctx, useMetadata)
+	return c.lie("all", itr, err)
 }
 
 // TestPromise6_RaceOfLies is TestPromise6_Race with listings that are wrong at
@@ -302,14 +374,19 @@ func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 	if err := first.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	defer r.logTrace(t)
 	var wg sync.WaitGroup
 	for w := range writers {
-		vfsName, vfs := newVFS(t, &raceClient{ReplicaClient: client, race: r}, &litestream.Options{WriteEnabled: true, ReadTimeout: 5 * time.Minute})
+		name := fmt.Sprintf("writer%d.db", w)
+		vfsName, vfs := newVFS(t, &raceClient{client, r, name}, &litestream.Options{
+			WriteEnabled: true, ReadTimeout: 5 * time.Minute,
+			Logger: slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
 		fastCompaction(&vfs.Options)
 		vfs.Options.WriteSyncInterval = -1
 		wg.Go(func() {
 			defer vfs.Close(context.Background())
-			pool := openDB(t, vfsName, "app.db")
+			pool := openDB(t, vfsName, name)
 			db, err := pool.Conn(context.Background())
 			for range 100 { // an open fails when a listing is wrong
 				if err == nil {
@@ -330,12 +407,13 @@ func testRace(t *testing.T, writers int, seed uint64, lying bool) {
 					continue
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-				err := vfs.Sync(ctx, "app.db")
+				err := vfs.Sync(ctx, name)
 				cancel()
 				switch {
 				case err == nil:
 					r.mu.Lock()
 					r.acked[row] = true
+					r.note("%s has synced row %s", name, row)
 					r.mu.Unlock()
 				case errors.Is(err, litestream.ErrConflict):
 					r.mu.Lock()
