@@ -74,7 +74,7 @@ func (db *database) isNamed(name string) bool {
 func (v *VFS) Wait(ctx context.Context, name string, txid ltx.TXID) error {
 	return v.with(ctx, name, func(db *database) error {
 		if err := db.awaitTXID(ctx, txid); err != nil {
-			return fmt.Errorf("%s: %w", shownName(name), err)
+			return placed(db.place, err)
 		}
 		return nil
 	})
@@ -87,7 +87,7 @@ func (v *VFS) Wait(ctx context.Context, name string, txid ltx.TXID) error {
 func (v *VFS) History(ctx context.Context, name string) (points []HistoryPoint, err error) {
 	err = v.with(ctx, name, func(db *database) error {
 		if points, err = db.history(ctx); err != nil {
-			return fmt.Errorf("history of %s: %w", shownName(name), err)
+			return fmt.Errorf("history of %s: %w", db.place, err)
 		}
 		return nil
 	})
@@ -117,7 +117,7 @@ func (v *VFS) StatsOf(ctx context.Context, name string) (stats Stats, err error)
 func (v *VFS) Health(ctx context.Context, name string) error {
 	return v.with(ctx, name, func(db *database) error {
 		if err := db.health(); err != nil {
-			return fmt.Errorf("%s: %w", shownName(name), err)
+			return placed(db.place, err)
 		}
 		return nil
 	})

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
 	"sync"
@@ -41,13 +40,14 @@ func NewDriverConnector(url string, opts *Options, d ConnectorDriver) (driver.Co
 		return nil, fmt.Errorf("connector for %s: %w", c.shown, err)
 	}
 	client, err := NewReplicaClientFromURL(url)
+	if err == nil {
+		c.shown = placeOf(client, url)
+		err = closeClient(client)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connector for %s: %w", c.shown, err)
 	}
-	if closer, ok := client.(io.Closer); ok {
-		err = closer.Close()
-	}
-	return c, err
+	return c, nil
 }
 
 // connector makes connections of one replica. It is safe for concurrent use.
@@ -81,7 +81,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	token := fmt.Sprint(c.opened.Add(1))
 	defer c.vfs.opens.begin(token, ctx)()
-	conn, err := c.driver.Open("file:" + escapeURI(c.url) + "?vfs=" + name + "&" + replicaURL + "=" + escapeURI(c.url) + "&" + connectionParam + "=" + token)
+	conn, err := c.driver.Open("file:" + escapeURI(c.shown) + "?vfs=" + name + "&" + replicaURL + "=" + escapeURI(c.url) + "&" + connectionParam + "=" + token)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
@@ -187,20 +187,6 @@ func (db *database) connection(token string) *Conn {
 	return nil
 }
 
-// shownURL returns a replica URL for texts: without user information and without
-// parameters, except the endpoint, since they may be secret.
-func shownURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "a replica with a malformed URL"
-	}
-	shown := (&url.URL{Scheme: u.Scheme, Opaque: u.Opaque, Host: u.Host, Path: u.Path}).String()
-	if endpoint, err := url.Parse(u.Query().Get("endpoint")); err == nil && endpoint.Host != "" {
-		shown += " at " + (&url.URL{Scheme: endpoint.Scheme, Host: endpoint.Host}).String()
-	}
-	return shown
-}
-
 // connExplainer explains errors of a connection of SQLite's by what its Conn knows:
 // SQLite passes on codes only.
 type connExplainer struct {
@@ -221,6 +207,9 @@ func (e *connExplainer) Begin(ctx context.Context) {
 func (e *connExplainer) End() { e.conn.call = nil }
 
 func (e *connExplainer) Explain(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return e.ended(err)
+	}
 	code, text, ok := e.codeOf(err)
 	if !ok {
 		return err
@@ -234,7 +223,19 @@ func (e *connExplainer) Explain(err error) error {
 	} else {
 		text += ": " + cause.Error()
 	}
-	return &explainedError{text: e.shown + ": " + text, cause: cause, err: err}
+	if !strings.Contains(text, e.shown) {
+		text = e.shown + ": " + text
+	}
+	return &explainedError{text: text, cause: cause, err: err}
+}
+
+// ended explains that the context of a call has ended, with what the connection
+// waited for, if it did.
+func (e *connExplainer) ended(err error) error {
+	if last := e.conn.lastErr.Load(); last != e.before {
+		return &explainedError{text: err.Error() + ": " + last.err.Error(), cause: last.err, err: err}
+	}
+	return fmt.Errorf("%s: %w", e.shown, err)
 }
 
 // cause returns why SQLite returned a code, nil if the database had no part in it.

@@ -257,6 +257,43 @@ func TestOpen_Conflict(t *testing.T) {
 	}
 }
 
+// TestOpen_CommitFails commits to a store that does not take it, by a statement and by
+// a transaction of database/sql.
+func TestOpen_CommitFails(t *testing.T) {
+	for name, commit := range map[string]func(*sql.DB) error{
+		"statement": func(db *sql.DB) error {
+			_, err := db.Exec("UPDATE t SET n = 2")
+			return err
+		},
+		"transaction": func(db *sql.DB) error {
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec("UPDATE t SET n = 2"); err != nil {
+				t.Fatal(err)
+			}
+			return tx.Commit()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := memory.NewReplicaClient()
+			numberedReplica(t, client, 1)
+			store, url := newFaulty(t, client)
+			db := openURL(t, url, &litestream.Options{WriteEnabled: true, SyncOnCommit: true, PollInterval: -1,
+				WriteBufferPath: filepath.Join(t.TempDir(), "buffer"), ReadTimeout: 200 * time.Millisecond, CloseTimeout: 200 * time.Millisecond})
+			if err := db.Ping(); err != nil {
+				t.Fatal(err)
+			}
+			store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate, decorate.OpWrite), Err: fmt.Errorf("put: %w", fs.ErrPermission)})
+			err := commit(db)
+			if !errors.Is(err, fs.ErrPermission) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "faulty://testopen") {
+				t.Errorf("commit: %v", err)
+			}
+		})
+	}
+}
+
 // TestOpen_Concurrent opens and closes from several goroutines.
 func TestOpen_Concurrent(t *testing.T) {
 	dir := t.TempDir()

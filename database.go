@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type database struct {
 	*past
 
 	name   string
+	place  string          // where the replica is, for texts
 	owner  commitlog.Owner // recorded in write buffers
 	opts   Options         // complete
 	poller *poller
@@ -52,6 +54,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 	defer opening.end()
 	db := &database{
 		name:    name,
+		place:   cmp.Or(placeOf(client, opts.replicaURL), shownName(name)),
 		owner:   ownerOf(client, opts.replicaURL, name),
 		opts:    opts,
 		conns:   make(map[*Conn]bool),

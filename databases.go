@@ -71,7 +71,7 @@ func (v *VFS) acquire(ctx context.Context, key, name string, newClient newClient
 		return v.acquire(ctx, key, name, newClient, opts)
 	}
 	if err == nil {
-		err = opts.checkSame(s.opts)
+		err = placed(s.db.place, opts.checkSame(s.opts))
 	}
 	if err != nil {
 		v.release(key, s)
@@ -100,6 +100,7 @@ func (v *VFS) openNew(name string, newClient newClientFunc, opts Options, openin
 	ctx, cancel := task.WithTimeout(v.openCtx, opts.OpenTimeout)
 	defer cancel()
 	db, err = openDatabase(ctx, name, client, opts, v.limit, opening)
+	err = placed(placeOf(client, opts.replicaURL), err)
 	if c, ok := client.(io.Closer); ok && owned {
 		if err != nil {
 			return nil, errors.Join(err, c.Close())

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/ltxvfs/litestream/internal/commitdetect"
+	"github.com/ltxvfs/litestream/internal/osvfs"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/psanford/sqlite3vfs"
 )
@@ -125,6 +126,7 @@ func driverError(err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
+	osvfs.ClearErrno()
 	if e, ok := driverErrors[CodeOf(err)]; ok {
 		return e
 	}

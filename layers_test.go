@@ -34,7 +34,7 @@ type layer struct {
 }
 
 // contract is what every store is built on.
-var contract = []string{"replica", "internal/clientio"}
+var contract = []string{"replica", "internal/clientio", "internal/nearest"}
 
 // These are the layers of the engine. Each list is what a layer may import, and
 // the next layer builds on it.
@@ -49,8 +49,8 @@ var (
 // the programs. A package below internal/ that imports no other of this module
 // needs no entry.
 var layers = []layer{
-	{packages: []string{"internal/clientio"}},
-	{packages: []string{"replica"}, may: []string{"internal/clientio"}},
+	{packages: []string{"internal/clientio"}, may: []string{"internal/nearest"}},
+	{packages: []string{"replica"}, may: []string{"internal/clientio", "internal/nearest"}},
 	{packages: []string{"memory"}, may: contract},
 	{packages: []string{"file", "s3", "gs", "abs"}, may: append([]string{"internal/booltext", "internal/bytesize"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
@@ -59,6 +59,7 @@ var layers = []layer{
 	// These are parts of programs, and tests that run the whole library.
 	{packages: []string{"internal/extension"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"internal/killtest", "internal/vfstest"}, may: []string{".", "replica", "file", "ncruces", "internal/..."}},
+	{packages: []string{"internal/causes"}, may: []string{".", "replica", "file", "s3", "replicatest", "ncruces", "internal/..."}},
 	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "ncruces", "replicatest", "decorate", "internal/..."}},
 	// These are tests of stores, which use the conformance suite to write
 	// files.
@@ -101,7 +102,7 @@ var layers = []layer{
 // that serve tests. The root must not import them, although "internal/..."
 // matches them.
 var highInternal = []string{
-	"internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
+	"internal/causes", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
 	"internal/vfstest", "internal/view/viewtest", "internal/network",
 }

@@ -28,7 +28,12 @@ const (
 // other opens wait for the first files.
 func (db *database) openEmpty(ctx context.Context) (newest, error) {
 	// An open of a URL names the place already.
-	place, reason := lookAround(ctx, db.store, identityOf(db.store.Client, db.opts.replicaURL), db.name == db.opts.replicaURL)
+	named := db.opts.replicaURL != "" && db.name == shownURL(db.opts.replicaURL)
+	where := identityOf(db.store.Client, db.opts.replicaURL)
+	place, reason := lookAround(ctx, db.store, where, named)
+	if where != "" && !named {
+		reason = &placedError{place: where, err: reason, said: true}
+	}
 	switch {
 	case place != placeTaken && db.opts.WriteEnabled:
 		return db.beginNew(ctx)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/booltext"
 	"github.com/ltxvfs/litestream/internal/bytesize"
+	"github.com/ltxvfs/litestream/internal/nearest"
 )
 
 // option describes a field of Options that can be set from text or that has a
@@ -90,24 +91,32 @@ func findOption(name string) (option, bool) {
 
 // Set sets an option from text by the name of its URI parameter, such as
 // poll_interval. Durations are written as 500ms or 1m30s, sizes as 10485760,
-// 10MB or 10MiB, booleans as true or false, yes or no, on or off, 1 or 0. Set returns an error if no option has that name, or if the
-// text is malformed or out of range.
+// 10MB or 10MiB, booleans as true or false, yes or no, on or off, 1 or 0. Set returns
+// an error that names the option if no option has that name, or if the text is
+// malformed or out of range.
 func (o *Options) Set(name, value string) error {
 	opt, ok := findOption(name)
 	if !ok {
-		return fmt.Errorf("no option %q", name)
+		if meant := nearest.Of(name, OptionNames()); meant != "" {
+			return fmt.Errorf("unknown option %q, did you mean %q?", name, meant)
+		}
+		return fmt.Errorf("unknown option %q", name)
 	}
-	return opt.set(o, value)
+	if err := opt.set(o, value); err != nil {
+		return fmt.Errorf("option %s: %w", name, err)
+	}
+	return nil
 }
 
 // withParams returns o with the options set that the parameters of a URI give.
 // It ignores other parameters, such as SQLite's own.
 func (o Options) withParams(params map[string]string) (Options, error) {
 	for name, value := range params {
-		if _, ok := findOption(name); !ok {
+		opt, ok := findOption(name)
+		if !ok {
 			continue
 		}
-		if err := o.Set(name, value); err != nil {
+		if err := opt.set(&o, value); err != nil {
 			return o, fmt.Errorf("parameter %s: %w", name, err)
 		}
 	}

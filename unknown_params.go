@@ -21,14 +21,17 @@ var sqliteParams = []string{"vfs", "mode", "cache", "psow", "nolock", "immutable
 func checkUnknownParams(params map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		_, ours := findOption(name)
-		switch {
-		case ours, name == replicaURL, strings.HasPrefix(name, "_"), slices.Contains(sqliteParams, name):
+		if ours || name == replicaURL || strings.HasPrefix(name, "_") || slices.Contains(sqliteParams, name) {
 			continue
-		case strings.Contains(params[replicaURL], "?"):
-			return fmt.Errorf("unknown parameter %q behind a replica_url with parameters: write & as %%26 in replica_url", name)
 		}
-		if meant := nearest.Of(name, slices.Concat(OptionNames(), []string{replicaURL}, sqliteParams)); meant != "" {
+		meant := nearest.Of(name, slices.Concat(OptionNames(), []string{replicaURL}, sqliteParams))
+		switch hasParams := strings.Contains(params[replicaURL], "?"); {
+		case meant != "" && hasParams:
+			return fmt.Errorf("unknown parameter %q, did you mean %q? If it belongs to replica_url, write & as %%26 in replica_url", name, meant)
+		case meant != "":
 			return fmt.Errorf("unknown parameter %q, did you mean %q?", name, meant)
+		case hasParams:
+			return fmt.Errorf("unknown parameter %q behind a replica_url with parameters: write & as %%26 in replica_url", name)
 		}
 		return fmt.Errorf("unknown parameter %q", name)
 	}

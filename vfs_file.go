@@ -105,11 +105,13 @@ type connError struct {
 	err error
 }
 
-// fail records the error of an operation and returns it.
+// fail adds the place of the replica to the error of an operation, records the
+// error and returns it.
 func (c *Conn) fail(op string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = placed(c.db.place, err)
 	c.lastErr.Store(&connError{Time: time.Now().UTC(), Op: op, Text: err.Error(), err: err})
 	switch {
 	case errors.Is(err, write.ErrBusy): // SQLite tries again

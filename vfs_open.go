@@ -32,13 +32,32 @@ func (v *VFS) OpenConn(name string, params map[string]string, mode OpenMode) (c 
 	return v.openConn(context.Background(), name, params, mode)
 }
 
-// openConn is OpenConn, except that it returns an error when ctx ends.
-func (v *VFS) openConn(ctx context.Context, name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
-	defer func() {
-		if err != nil && !errors.Is(err, ErrLocalFile) {
-			err = fmt.Errorf("open %s: %w", shownName(name), err)
-		}
-	}()
+// openConn is OpenConn, except that it returns an error when ctx ends. The error
+// begins with the name and the place of the replica.
+func (v *VFS) openConn(ctx context.Context, name string, params map[string]string, mode OpenMode) (*Conn, error) {
+	url := params[replicaURL]
+	byURL := url != "" && name == url
+	if byURL {
+		name = shownURL(url) // names are logged
+	}
+	c, err := v.openNamed(ctx, name, params, mode)
+	if err == nil || errors.Is(err, ErrLocalFile) {
+		return c, err
+	}
+	_, placed := errors.AsType[*placedError](err)
+	name = shownName(name)
+	switch {
+	case byURL && placed:
+		return nil, fmt.Errorf("open %w", err)
+	case byURL || url == "" || placed || errors.Is(err, errNotAllowed):
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	default:
+		return nil, fmt.Errorf("open %s: %s: %w", name, shownURL(url), err)
+	}
+}
+
+// openNamed is openConn without the name in its errors.
+func (v *VFS) openNamed(ctx context.Context, name string, params map[string]string, mode OpenMode) (c *Conn, err error) {
 	defer v.guard("open", &err)
 	opts := v.options()
 	if err := opts.allowParams(params); err != nil {

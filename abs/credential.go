@@ -62,18 +62,18 @@ func credentialOf(c *ReplicaClient, options azcore.ClientOptions) (credential, e
 	if err != nil {
 		// The only thing that it refuses is the value of this variable, and its
 		// error shows the value.
-		return credential{}, fmt.Errorf("azure default credential chain: AZURE_TOKEN_CREDENTIALS has a value that it does not know: %w", fs.ErrInvalid)
+		return credential{}, clientio.Invalid("azure default credential chain: AZURE_TOKEN_CREDENTIALS has a value that it does not know")
 	}
 	return credential{source: source, token: tokenSource{chain, source}}, nil
 }
 
 func newSharedKey(source, account, key string) (credential, error) {
 	if account == "" {
-		return credential{}, fmt.Errorf("%s: no storage account: %w", source, fs.ErrInvalid)
+		return credential{}, clientio.Invalid("%s: no storage account", source)
 	}
 	shared, err := azblob.NewSharedKeyCredential(account, strings.TrimSpace(key))
 	if err != nil {
-		return credential{}, fmt.Errorf("%s is not base64: %w", source, fs.ErrInvalid)
+		return credential{}, clientio.Invalid("%s is not base64", source)
 	}
 	return credential{source: source, key: shared}, nil
 }
@@ -82,7 +82,7 @@ func newSAS(source, token string) (credential, error) {
 	token = strings.TrimPrefix(strings.TrimSpace(token), "?")
 	query, err := url.ParseQuery(token)
 	if err != nil || query.Get("sig") == "" {
-		return credential{}, fmt.Errorf("%s is not a query string with a signature: %w", source, fs.ErrInvalid)
+		return credential{}, clientio.Invalid("%s is not a query string with a signature", source)
 	}
 	valid := timeRange{sasTime(query.Get("st")), sasTime(query.Get("se"))}
 	return credential{source: source, sas: query.Encode(), valid: valid}, nil
@@ -107,7 +107,7 @@ func (c credential) open(containerURL, scheme string, options *container.ClientO
 	case c.sas != "":
 		client, err = container.NewClientWithNoCredential(containerURL+"?"+c.sas, options)
 	case scheme != "https":
-		return nil, fmt.Errorf("%s: it is only sent to an https endpoint: %w", c.source, fs.ErrInvalid)
+		return nil, clientio.Invalid("%s: it is only sent to an https endpoint", c.source)
 	default:
 		client, err = container.NewClient(containerURL, c.token, options)
 	}

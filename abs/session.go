@@ -2,8 +2,6 @@ package abs
 
 import (
 	"cmp"
-	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -56,7 +54,7 @@ func newSession(c *ReplicaClient) (*session, error) {
 		return nil, err
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
-		return nil, fmt.Errorf("concurrency %d is not between 0 and %d: %w", c.Concurrency, maxConcurrency, fs.ErrInvalid)
+		return nil, clientio.Invalid("concurrency %d is not between 0 and %d", c.Concurrency, maxConcurrency)
 	}
 	endpoint, err := endpointOf(c)
 	if err != nil {
@@ -92,10 +90,10 @@ func endpointOf(c *ReplicaClient) (*url.URL, error) {
 		return parseEndpoint(c.Endpoint)
 	}
 	if c.AccountName == "" {
-		return nil, fmt.Errorf("no storage account and no endpoint: %w", fs.ErrInvalid)
+		return nil, clientio.Invalid("no storage account and no endpoint")
 	}
 	if !accountName.MatchString(c.AccountName) {
-		return nil, fmt.Errorf("storage account %q is not 3 to 24 lower-case letters and digits: %w", c.AccountName, fs.ErrInvalid)
+		return nil, clientio.Invalid("storage account %q is not 3 to 24 lower-case letters and digits", c.AccountName)
 	}
 	return &url.URL{Scheme: "https", Host: c.AccountName + ".blob.core.windows.net"}, nil
 }
@@ -106,11 +104,11 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("endpoint is not a url: %w", fs.ErrInvalid)
+		return nil, clientio.Invalid("endpoint is not a url")
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return nil, fmt.Errorf("endpoint is not a url of http or https with a host: %w", fs.ErrInvalid)
+		return nil, clientio.Invalid("endpoint is not a url of http or https with a host")
 	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "":
-		return nil, fmt.Errorf("endpoint has more than a host and a path (a shared access signature goes to SASToken): %w", fs.ErrInvalid)
+		return nil, clientio.Invalid("endpoint has more than a host and a path (a shared access signature goes to SASToken)")
 	}
 	return u, nil
 }
@@ -126,16 +124,16 @@ var (
 func checkBucket(bucket string) error {
 	switch {
 	case bucket == "":
-		return fmt.Errorf("no container: %w", fs.ErrInvalid)
+		return clientio.Invalid("no container")
 	case len(bucket) > 63 || !containerName.MatchString(bucket):
-		return fmt.Errorf("container %q is not 3 to 63 lower-case letters, digits and single hyphens: %w", bucket, fs.ErrInvalid)
+		return clientio.Invalid("container %q is not 3 to 63 lower-case letters, digits and single hyphens", bucket)
 	}
 	return nil
 }
 
 func checkPartSize(size int64) error {
 	if size < 0 || size > maxPartSize {
-		return fmt.Errorf("part size %d is not between 0 and %d: %w", size, maxPartSize, fs.ErrInvalid)
+		return clientio.Invalid("part size %d is not between 0 and %d", size, maxPartSize)
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package abs
 
 import (
-	"fmt"
-	"io/fs"
 	"maps"
 	"net/url"
 	"path"
@@ -11,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ltxvfs/litestream/internal/bytesize"
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -34,13 +33,13 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 	}
 	if userinfo != nil {
 		if _, ok := userinfo.Password(); ok {
-			return nil, fmt.Errorf("an abs url takes no account key, set %s: %w", envAccountKey, fs.ErrInvalid)
+			return nil, clientio.Invalid("an abs url takes no account key, set %s", envAccountKey)
 		}
 		c.AccountName = userinfo.Username()
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if len(query[name]) != 1 {
-			return nil, fmt.Errorf("parameter %q is there %d times: %w", name, len(query[name]), fs.ErrInvalid)
+			return nil, clientio.Invalid("parameter %q is there %d times", name, len(query[name]))
 		}
 		if err := c.setParameter(name, query[name][0]); err != nil {
 			return nil, err
@@ -61,23 +60,23 @@ func (c *ReplicaClient) setParameter(name, value string) error {
 		c.Endpoint = value
 	case "account", "account-name":
 		if c.AccountName != "" && c.AccountName != value {
-			return fmt.Errorf("parameter %q is another account than there is already: %w", name, fs.ErrInvalid)
+			return clientio.Invalid("parameter %q is another account than there is already", name)
 		}
 		c.AccountName = value
 	case "part-size", "partSize":
 		n, err := bytesize.Parse(value)
 		if err != nil || n <= 0 || n > maxPartSize {
-			return fmt.Errorf("parameter %q is not a size up to %d, like 16777216 or 16MiB: %w", name, maxPartSize, fs.ErrInvalid)
+			return clientio.Invalid("parameter %q is not a size up to %d, like 16777216 or 16MiB", name, maxPartSize)
 		}
 		c.PartSize = n
 	case "concurrency":
 		n, err := strconv.Atoi(value)
 		if err != nil || n <= 0 || n > maxConcurrency {
-			return fmt.Errorf("parameter %q is not a number between 1 and %d: %w", name, maxConcurrency, fs.ErrInvalid)
+			return clientio.Invalid("parameter %q is not a number between 1 and %d", name, maxConcurrency)
 		}
 		c.Concurrency = n
 	default:
-		return fmt.Errorf("unknown parameter %q: %w", name, fs.ErrInvalid)
+		return clientio.UnknownParameter(name, []string{"endpoint", "account", "account-name", "part-size", "concurrency"})
 	}
 	return nil
 }

@@ -185,7 +185,7 @@ func (c *ReplicaClient) delete(ctx context.Context, info *ltx.FileInfo, touched 
 	return nil
 }
 
-var errNoPath = fmt.Errorf("empty replica path: %w", fs.ErrInvalid)
+var errNoPath = clientio.Invalid("empty replica path")
 
 // levelDir returns the folder of a level.
 func (c *ReplicaClient) levelDir(level int) (string, error) {

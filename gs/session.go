@@ -3,7 +3,6 @@ package gs
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"math"
 	"net/http"
 	"net/url"
@@ -50,14 +49,14 @@ type session struct {
 
 func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
 	if c.Bucket == "" {
-		return nil, fmt.Errorf("no bucket is set: %w", fs.ErrInvalid)
+		return nil, clientio.Invalid("no bucket is set")
 	}
 	partSize := c.PartSize
 	if partSize == 0 {
 		partSize = defaultPartSize
 	}
 	if partSize < 0 || partSize > maxPartSize {
-		return nil, fmt.Errorf("part size of %d bytes: %w", partSize, fs.ErrInvalid)
+		return nil, clientio.Invalid("part size of %d bytes", partSize)
 	}
 	endpoint, anonymous, err := resolveEndpoint(c.Endpoint)
 	if err != nil {
@@ -127,11 +126,11 @@ func resolveEndpoint(endpoint string) (apiURL string, anonymous bool, err error)
 	switch {
 	case err != nil:
 		// The error of the parser quotes the URL, which may contain a password.
-		return "", false, fmt.Errorf("%s is not a url: %w", name, fs.ErrInvalid)
+		return "", false, clientio.Invalid("%s is not a url", name)
 	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "":
-		return "", false, fmt.Errorf("%s needs a scheme and a host, like https://example.com: %w", name, fs.ErrInvalid)
+		return "", false, clientio.Invalid("%s needs a scheme and a host, like https://example.com", name)
 	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "":
-		return "", false, fmt.Errorf("%s has more than a scheme, a host and a path: %w", name, fs.ErrInvalid)
+		return "", false, clientio.Invalid("%s has more than a scheme, a host and a path", name)
 	}
 	path := u.Path
 	if anonymous || strings.Trim(path, "/") == "" {

@@ -2,12 +2,12 @@ package gs
 
 import (
 	"fmt"
-	"io/fs"
 	"net/url"
 	"path"
 	"strings"
 
 	"github.com/ltxvfs/litestream/internal/bytesize"
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -17,20 +17,20 @@ import (
 // does no I/O, and its errors do not quote values.
 func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	if scheme != ReplicaClientType {
-		return nil, fmt.Errorf("url scheme is not %s: %w", ReplicaClientType, fs.ErrInvalid)
+		return nil, clientio.Invalid("url scheme is not %s", ReplicaClientType)
 	}
 	if userinfo != nil {
-		return nil, fmt.Errorf("url holds credentials, set %s instead: %w", credentialsEnv, fs.ErrInvalid)
+		return nil, clientio.Invalid("url holds credentials, set %s instead", credentialsEnv)
 	}
 	if host == "" || strings.ContainsAny(host, ":[]") {
-		return nil, fmt.Errorf("url has no bucket, want one like gs://bucket/path: %w", fs.ErrInvalid)
+		return nil, clientio.Invalid("url has no bucket, want one like gs://bucket/path")
 	}
 	c := NewReplicaClient()
 	c.Bucket = host
 	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")
 	for name, values := range query {
 		if len(values) != 1 || values[0] == "" {
-			return nil, fmt.Errorf("url parameter %q needs one value: %w", name, fs.ErrInvalid)
+			return nil, clientio.Invalid("url parameter %q needs one value", name)
 		}
 		value := values[0]
 		switch name {
@@ -42,11 +42,11 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 		case "part-size":
 			n, err := bytesize.Parse(value)
 			if err != nil || n <= 0 || n > maxPartSize {
-				return nil, fmt.Errorf("url parameter %q is not a size up to 2GiB, like 16777216 or 16MiB: %w", name, fs.ErrInvalid)
+				return nil, clientio.Invalid("url parameter %q is not a size up to 2GiB, like 16777216 or 16MiB", name)
 			}
 			c.PartSize = n
 		default:
-			return nil, fmt.Errorf("unknown url parameter %q: %w", name, fs.ErrInvalid)
+			return nil, clientio.UnknownParameter(name, []string{"endpoint", "part-size"})
 		}
 	}
 	return c, nil

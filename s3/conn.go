@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -151,7 +150,7 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 // validate checks the fields, as far as that is possible without the
 // environment.
 func (c *ReplicaClient) validate() error {
-	invalid := func(what string) error { return fmt.Errorf("%s: %w", what, fs.ErrInvalid) }
+	invalid := func(what string) error { return clientio.Invalid("%s", what) }
 	switch {
 	case c.Bucket == "":
 		return invalid("bucket is not set")

@@ -27,7 +27,7 @@ import (
 func (c *ReplicaClient) staticCredentials() (aws.CredentialsProvider, string, error) {
 	if c.AccessKeyID != "" || c.SecretAccessKey != "" {
 		if c.AccessKeyID == "" || c.SecretAccessKey == "" {
-			return nil, "", fmt.Errorf("one of AccessKeyID and SecretAccessKey is set without the other: %w", fs.ErrInvalid)
+			return nil, "", clientio.Invalid("one of AccessKeyID and SecretAccessKey is set without the other")
 		}
 		return sdkcredentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 			"the client's AccessKeyID", nil
@@ -41,7 +41,7 @@ func (c *ReplicaClient) staticCredentials() (aws.CredentialsProvider, string, er
 		return sdkcredentials.NewStaticCredentialsProvider(id, secret, os.Getenv("LITESTREAM_SESSION_TOKEN")),
 			"LITESTREAM_ACCESS_KEY_ID", nil
 	case id != "" || secret != "":
-		return nil, "", fmt.Errorf("one of LITESTREAM_ACCESS_KEY_ID and LITESTREAM_SECRET_ACCESS_KEY is set without the other: %w", fs.ErrInvalid)
+		return nil, "", clientio.Invalid("one of LITESTREAM_ACCESS_KEY_ID and LITESTREAM_SECRET_ACCESS_KEY is set without the other")
 	}
 	return nil, "", nil
 }

@@ -4,10 +4,10 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"io/fs"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
 // encryption holds the fields of requests that concern encryption by the
@@ -21,7 +21,7 @@ type encryption struct {
 func (c *ReplicaClient) encryption(ep endpoint) (e encryption, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%w: %w", err, fs.ErrInvalid)
+			err = clientio.Invalid("%w", err)
 		}
 	}()
 	if c.SSEKMSKeyID != "" {

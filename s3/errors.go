@@ -86,7 +86,7 @@ func (c *conn) failure(ctx context.Context, err error) error {
 	err = clientio.WithoutURL(send.Err)
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) {
-		return clientio.Permanent(fmt.Errorf("send request: %w", err))
+		err = clientio.Permanent(err)
 	}
 	return fmt.Errorf("send request: %w", err)
 }

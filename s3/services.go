@@ -2,13 +2,13 @@ package s3
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
 // service describes how a service differs from AWS.
@@ -104,7 +104,7 @@ func newEndpoint(address string) (endpoint, error) {
 		return endpoint{}, nil
 	}
 	invalid := func(what string) (endpoint, error) {
-		return endpoint{}, fmt.Errorf("endpoint %s: %w", what, fs.ErrInvalid)
+		return endpoint{}, clientio.Invalid("endpoint %s", what)
 	}
 	if !strings.Contains(address, "://") {
 		address = "//" + address

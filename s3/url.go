@@ -3,7 +3,7 @@ package s3
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/booltext"
 	"github.com/ltxvfs/litestream/internal/bytesize"
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -68,7 +69,7 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 	return c, nil
 }
 
-func invalidURL(text string) error { return fmt.Errorf("%s (%w)", text, fs.ErrInvalid) }
+func invalidURL(text string) error { return clientio.Invalid("%s", text) }
 
 // cutARN cuts a text after the ARN of an access point, which is
 // arn:partition:service:region:account:accesspoint/name.
@@ -117,12 +118,12 @@ func (c *ReplicaClient) setParameters(query url.Values) error {
 		name, ok := byName[spelled(given)]
 		switch values := query[given]; {
 		case !ok:
-			return fmt.Errorf("unknown parameter %q: %w", given, fs.ErrInvalid)
+			return clientio.UnknownParameter(given, slices.Sorted(maps.Keys(parameters)))
 		case len(values) != 1 || seen[name]:
-			return fmt.Errorf("parameter %s is there more than once: %w", name, fs.ErrInvalid)
+			return clientio.Invalid("parameter %s is there more than once", name)
 		default:
 			if err := parameters[name](values[0]); err != nil {
-				return fmt.Errorf("parameter %s %w (%w)", name, err, fs.ErrInvalid)
+				return clientio.Invalid("parameter %s %w", name, err)
 			}
 		}
 		seen[name] = true

@@ -1,11 +1,14 @@
 package clientio
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
+
+	"github.com/ltxvfs/litestream/internal/nearest"
 )
 
 // Permanent returns err as an error that the caller does not retry.
@@ -16,6 +19,16 @@ type permanent struct{ error }
 func (e permanent) Unwrap() error { return e.error }
 
 func (permanent) Permanent() bool { return true }
+
+// Invalid returns an error that is fs.ErrInvalid, whose text says what is wrong in its
+// own words. The arguments are those of fmt.Errorf.
+func Invalid(format string, args ...any) error { return invalid{fmt.Errorf(format, args...)} }
+
+type invalid struct{ error }
+
+func (e invalid) Unwrap() error { return e.error }
+
+func (invalid) Is(target error) bool { return target == fs.ErrInvalid }
 
 // StatusError returns the error for an HTTP status that is not a success, in
 // the class that replica.Client asks for: fs.ErrPermission for 401 and 403,
@@ -38,12 +51,35 @@ func StatusError(status int, text string) error {
 	return Permanent(err)
 }
 
+// UnknownParameter returns the error for a parameter of a URL that the store does not
+// know. If one of the known ones was meant, most likely, it says so.
+func UnknownParameter(name string, known []string) error {
+	if meant := nearest.Of(name, known); meant != "" {
+		return Invalid("unknown parameter %q, did you mean %q?", name, meant)
+	}
+	return Invalid("unknown parameter %q", name)
+}
+
 // WithoutURL returns err without the URL that net/http puts in front of it. The
-// URL may contain a signature.
+// URL may contain a signature. If the server does not speak TLS, the error says so.
 func WithoutURL(err error) error {
 	var uerr *url.Error
 	if errors.As(err, &uerr) {
-		return uerr.Err
+		err = uerr.Err
+	}
+	var record tls.RecordHeaderError
+	var said noTLSError
+	if (errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)) && !errors.As(err, &said) {
+		return noTLSError{err}
 	}
 	return err
 }
+
+// noTLSError is the error of a connection to a server that does not speak TLS.
+type noTLSError struct{ error }
+
+func (e noTLSError) Error() string {
+	return e.error.Error() + ": the server does not speak TLS at that port, perhaps the endpoint should begin with http://"
+}
+
+func (e noTLSError) Unwrap() error { return e.error }

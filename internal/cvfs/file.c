@@ -76,7 +76,7 @@ static int requestPragma(ls_file *f, char **arg) {
   }
   free(r.result);
   free(r.error);
-  return rc;
+  return ls_failed(rc);
 }
 
 static int fileControl(sqlite3_file *file, int op, void *arg) {

@@ -4,6 +4,8 @@
 package extension
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -130,7 +132,7 @@ func (e Environment) Params(params map[string]string) (map[string]string, error)
 			continue
 		}
 		if err := new(litestream.Options).Set(name, value); err != nil {
-			return nil, fmt.Errorf("%s: %w", variable, err)
+			return nil, fmt.Errorf("%s: %w", variable, cmp.Or(errors.Unwrap(err), err)) // the variable in the place of the option
 		}
 		all[name] = value
 	}

@@ -55,6 +55,9 @@ func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
 	if len(b) < ltx.HeaderSize {
 		return hdr, corrupt("header has %d of %d bytes", len(b), ltx.HeaderSize)
 	}
+	if magic := string(b[:len(ltx.Magic)]); magic != ltx.Magic {
+		return hdr, corrupt("it begins with %q, not with %q: it is no LTX file, or one of a newer format", magic, ltx.Magic)
+	}
 	if err := hdr.UnmarshalBinary(b[:ltx.HeaderSize]); err != nil {
 		return hdr, corrupt("header: %v", err)
 	}

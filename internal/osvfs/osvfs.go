@@ -5,8 +5,11 @@ package osvfs
 
 /*
 #cgo darwin LDFLAGS: -Wl,-undefined,dynamic_lookup
+#include <errno.h>
 #include <stdlib.h>
 #include "osvfs.h"
+
+static void ls_clear_errno(void) { errno = 0; }
 */
 import "C"
 
@@ -30,6 +33,11 @@ type Set struct {
 		names map[string]string // absolute path of each database, by name; never deleted
 	}
 }
+
+// ClearErrno sets errno of the thread to 0. SQLite asks for errno after an error of a
+// file, and drivers add its text, but only SQLite's own VFS sets it. It is called in a
+// call from SQLite that returns an error of ours.
+func ClearErrno() { C.ls_clear_errno() }
 
 // NewSet returns an empty set.
 func NewSet() *Set {

@@ -64,7 +64,7 @@ func do[T any](ctx context.Context, e Explainer, call func() (T, error)) (T, err
 // say that they were interrupted.
 func explained(ctx context.Context, e Explainer, err error) error {
 	switch err {
-	case driver.ErrSkip, driver.ErrBadConn, driver.ErrRemoveArgument, io.EOF, context.Canceled, context.DeadlineExceeded:
+	case driver.ErrSkip, driver.ErrBadConn, driver.ErrRemoveArgument, io.EOF:
 		return err
 	}
 	err = e.Explain(err)

@@ -151,7 +151,7 @@ func TestConn_Plain(t *testing.T) {
 
 // TestConn_Talk passes on the errors by which a driver talks to database/sql.
 func TestConn_Talk(t *testing.T) {
-	for _, err := range []error{driver.ErrSkip, driver.ErrBadConn, io.EOF, context.Canceled, context.DeadlineExceeded} {
+	for _, err := range []error{driver.ErrSkip, driver.ErrBadConn, io.EOF} {
 		e := new(explainer)
 		c := Wrap(&plain{err: err}, e)
 		if _, got := c.Prepare("x"); got != err || e.explained > 0 {

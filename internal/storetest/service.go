@@ -24,8 +24,12 @@ type Service interface {
 	// Set replaces all objects of the store.
 	Set(objects map[string][]byte)
 
-	// Get returns an object.
+	// Get returns an object. The caller does not change it.
 	Get(key string) ([]byte, bool)
+
+	// Put replaces an object, and Remove removes one.
+	Put(key string, body []byte)
+	Remove(key string)
 }
 
 // object is one of a service's objects.
@@ -61,6 +65,14 @@ func (o *objects) Get(key string) ([]byte, bool) {
 	found, ok := o.byKey[key]
 	return found.body, ok
 }
+
+// Put implements Service.
+func (o *objects) Put(key string, body []byte) {
+	o.put(key, body, stored.Format(time.RFC3339Nano), false)
+}
+
+// Remove implements Service.
+func (o *objects) Remove(key string) { o.delete(key) }
 
 func (o *objects) find(key string) (object, bool) {
 	o.mu.Lock()

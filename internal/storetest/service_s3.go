@@ -20,7 +20,7 @@ func (s *s3Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+Bucket), "/")
 	switch {
 	case r.Method == http.MethodGet && key == "":
-		s.list(w, query.Get("prefix"))
+		s.list(w, query.Get("prefix"), query.Get("delimiter"))
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		found, ok := s.find(key)
 		if !ok {
@@ -70,9 +70,19 @@ func s3Error(w http.ResponseWriter, r *http.Request, status int, code string) {
 	}
 }
 
-func (s *s3Service) list(w http.ResponseWriter, prefix string) {
+// list lists the names that begin with prefix. Names that have the delimiter behind
+// the prefix are folders, which are listed instead of them.
+func (s *s3Service) list(w http.ResponseWriter, prefix, delimiter string) {
 	fmt.Fprintf(w, "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name><Prefix>%s</Prefix>", Bucket, prefix)
+	folder := ""
 	for _, key := range s.keys(prefix) {
+		if name, _, ok := strings.Cut(key[len(prefix):], delimiter); ok && delimiter != "" {
+			if path := prefix + name + delimiter; path != folder {
+				folder = path
+				fmt.Fprintf(w, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", folder)
+			}
+			continue
+		}
 		found, _ := s.find(key)
 		fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><LastModified>%s</LastModified></Contents>", key, len(found.body), stored.Format(time.RFC3339))
 	}

@@ -40,9 +40,30 @@ func PlanLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 func PlanTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	plan, end := Extend(from, target, files)
 	if end != target {
-		return nil, fmt.Errorf("%w: %s", errs.ErrTxNotAvailable, target)
+		return nil, fmt.Errorf("%w: %s", errs.ErrTxNotAvailable, whyNot(target, files))
 	}
 	return plan, nil
+}
+
+// whyNot says why files do not give the state after transaction target.
+func whyNot(target ltx.TXID, files []*ltx.FileInfo) string {
+	var before, newest ltx.TXID
+	for _, f := range files {
+		newest = max(newest, f.MaxTXID)
+	}
+	for _, p := range Points(files) {
+		if p.Reachable && p.TXID < target {
+			before = p.TXID
+		}
+	}
+	switch {
+	case target > newest:
+		return fmt.Sprintf("%s is later than the newest, %s", target, newest)
+	case before == 0:
+		return fmt.Sprintf("%s lies before the oldest that is kept", target)
+	default:
+		return fmt.Sprintf("%s was compacted with later ones, the one before it is %s", target, before)
+	}
 }
 
 // Extend chains files from transaction from up to limit at most. At each step

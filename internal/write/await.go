@@ -120,7 +120,11 @@ func (q *queue) Await(ctx context.Context, number uint64) error {
 		case <-q.Tasks.Context().Done():
 			ended = true
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx)), problem)
+			err := fmt.Errorf("the commit is not on the replica yet: %w", context.Cause(ctx))
+			if problem != nil {
+				err = fmt.Errorf("%w: %w", err, problem)
+			}
+			return err
 		}
 	}
 }

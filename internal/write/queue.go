@@ -153,8 +153,10 @@ func (q *queue) Begin(h SlotHolder) error {
 	switch {
 	case q.mu.holder == h:
 		return nil
+	case !q.mu.mode.hasBuffer() && q.mu.lost.err != nil:
+		return fmt.Errorf("%w: write mode was lost: %w", errs.ErrReadOnly, q.mu.lost.err)
 	case !q.mu.mode.hasBuffer():
-		return cmp.Or(q.mu.lost.err, errs.ErrReadOnly)
+		return fmt.Errorf("%w: write mode is off", errs.ErrReadOnly)
 	case q.mu.mode == modeClosing:
 		return fmt.Errorf("%w: it is being closed", errs.ErrReadOnly)
 	case q.mu.mode == modeStopping: // which may fail, and then writes go on

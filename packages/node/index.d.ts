@@ -34,6 +34,11 @@ export interface Loader {
   loadExtension(path: string): unknown;
 }
 
+/** A Database of better-sqlite3, or a DatabaseSync of node:sqlite. */
+export interface Queryable {
+  prepare(sql: string): { get(): unknown };
+}
+
 /** The path of the loadable extension. Throws if the package has none for this machine. */
 export function getLoadablePath(): string;
 
@@ -54,6 +59,12 @@ export function load(db: Loader | LoaderClass): void;
  * option.
  */
 export function uri(url: string, options?: Options): string;
+
+/**
+ * The text of the last error of a connection's main database, undefined if there was none. SQLite
+ * has only a code of most errors of a file: "disk I/O error" says nothing of storage that is down.
+ */
+export function lastError(db: Queryable): string | undefined;
 
 /** The variables that make a replica the one of a program that takes no URIs as names. */
 export function environment(url: string, options?: Options): Record<string, string>;

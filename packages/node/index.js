@@ -117,12 +117,32 @@ async function waitForHydration(db, onProgress, { interval = 100 } = {}) {
   }
 }
 
+// distance returns the number of letters to insert, delete or replace to turn a into b.
+function distance(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+// nearest returns the name that a misspelt one most likely means, undefined if there is none.
+function nearest(misspelt, names) {
+  const all = [...names].map((name) => ({ name, d: distance(misspelt, name) })).sort((a, b) => a.d - b.d);
+  return all[0].d <= Math.max(2, all[0].name.length / 3) ? all[0].name : undefined;
+}
+
 // settings returns the options that are set, as text.
 function settings(options) {
   const all = {};
   for (const [name, value] of Object.entries(options ?? {})) {
     if (!optionNames.has(name)) {
-      throw new TypeError(`no option ${JSON.stringify(name)}`);
+      const meant = nearest(name, optionNames);
+      throw new TypeError(`no option ${JSON.stringify(name)}` + (meant ? `, did you mean ${JSON.stringify(meant)}?` : ''));
     }
     if (value === undefined) continue;
     if (!['string', 'number', 'boolean'].includes(typeof value)) {
@@ -220,6 +240,14 @@ function openDefault(Database, url, options, databaseOptions) {
   });
 }
 
+function lastError(db) {
+  if (typeof db?.prepare !== 'function') {
+    throw new TypeError('want a Database of better-sqlite3, or a DatabaseSync of node:sqlite');
+  }
+  const row = db.prepare('PRAGMA main.litestream_status').get();
+  return row ? JSON.parse(Object.values(row)[0]).last_error?.text : undefined;
+}
+
 // notOurs is the error of an open that SQLite gave to another VFS.
 function notOurs(cause) {
   return new Error(
@@ -231,4 +259,4 @@ function notOurs(cause) {
   );
 }
 
-module.exports = { getLoadablePath, load, uri, environment, open, isReplica, waitForHydration };
+module.exports = { getLoadablePath, load, uri, environment, open, isReplica, waitForHydration, lastError };

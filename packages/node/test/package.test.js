@@ -50,7 +50,7 @@ describe('package', () => {
   });
 
   it('takes only what it knows', () => {
-    assert.throws(() => litestream.uri('file:///x', { pollInterval: '1s' }), { name: 'TypeError', message: 'no option "pollInterval"' });
+    assert.throws(() => litestream.uri('file:///x', { pollInterval: '1s' }), { name: 'TypeError', message: 'no option "pollInterval", did you mean "poll_interval"?' });
     assert.throws(() => litestream.environment('file:///x', { colour: 1 }), { name: 'TypeError', message: 'no option "colour"' });
     assert.throws(() => litestream.uri('file:///x', { cache_size: null }), { name: 'TypeError', message: 'option cache_size: want a string, a number or a boolean' });
     for (const url of [undefined, '', 7]) {

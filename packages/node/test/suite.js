@@ -265,7 +265,7 @@ function suite(name) {
 
     it('of an option', () => {
       assert.throws(() => adapter.open(sandwiches(), { poll_interval: 'soon' }), /invalid duration "soon", want one like 500ms or 1m30s/);
-      assert.throws(() => adapter.open(sandwiches(), { pollInterval: '1s' }), { name: 'TypeError', message: 'no option "pollInterval"' });
+      assert.throws(() => adapter.open(sandwiches(), { pollInterval: '1s' }), { name: 'TypeError', message: 'no option "pollInterval", did you mean "poll_interval"?' });
     });
 
     it('of storage that is down, in time', async () => {

@@ -43,10 +43,10 @@ class TestOpen(Case):
 
     def test_urls(self):
         for url, text in {
-            "bogus://bucket": 'no replica client is registered for url scheme "bogus"',
-            "no url": "parse replica url: it has no scheme, want one like s3://bucket/path or file:///path",
-            "file:": "replica url of scheme file: a file url needs a path",
-            "s3://": "replica url of scheme s3: bucket is not set: invalid argument",
+            "bogus://bucket": 'bogus://bucket: no replica client is registered for url scheme "bogus"',
+            "no url": "a replica with a malformed URL: parse replica url: it has no scheme, want one like s3://bucket/path or file:///path",
+            "file:": "file://: replica url of scheme file: a file url needs a path",
+            "s3://": "s3://: replica url of scheme s3: bucket is not set",
             self.folder("nothing"): f"replica holds no database: nothing lies at {self.folder('nothing')}",
         }.items():
             with self.subTest(url):
@@ -58,13 +58,13 @@ class TestOpen(Case):
 
     def test_malformed_options(self):
         url = self.sandwiches()
-        text = 'parameter poll_interval: invalid duration "soon", want one like 500ms or 1m30s, from -876000h to 876000h'
+        text = url + ': parameter poll_interval: invalid duration "soon", want one like 500ms or 1m30s, from -876000h to 876000h'
         self.assert_open_fails(url, text, poll_interval="soon")
 
     def test_options_of_a_database_that_is_open(self):
         url = self.sandwiches()
         self.connect(url, name="app.db", cache_size=1 << 20)
-        with self.assertRaisesRegex(sqlite3.OperationalError, "^litestream: open .*/app.db: it is open with other options: cache_size is 1MiB, not 2MiB$"):
+        with self.assertRaisesRegex(sqlite3.OperationalError, f"^litestream: open .*/app.db: {url}: it is open with other options: cache_size is 1MiB, not 2MiB$"):
             self.connect(url, name="app.db", cache_size=2 << 20)
         self.assertEqual(one(self.connect(url, cache_size="1MiB"), "SELECT count(*) FROM sandwich_ratings"), 4988)
 
@@ -139,18 +139,20 @@ class TestUse(Case):
         self.assertEqual(one(reader, "SELECT avg(stars) FROM sandwich_ratings"), 5.0)
 
     def test_write_to_the_past(self):
-        conn = self.connect(self.sandwiches(), write_enabled=True)
+        url = self.sandwiches()
+        conn = self.connect(url, write_enabled=True)
         one(conn, "SELECT litestream_set_txid('000000000000003f')")
         with self.assertRaises(sqlite3.OperationalError):
             conn.execute("UPDATE sandwich_ratings SET stars = 5")
-        self.assertEqual(litestream_vfs.last_error(conn), "database is read-only: the connection looks at the past")
+        self.assertEqual(litestream_vfs.last_error(conn), f"{url}: database is read-only: the connection looks at the past")
 
     def test_unknown_time(self):
-        conn = self.connect(self.sandwiches())
+        url = self.sandwiches()
+        conn = self.connect(url)
         self.assertIsNone(litestream_vfs.last_error(conn))
         for value, text in {
-            "teatime": '^invalid value: parse time "teatime": unknown form; try ',
-            "1999-12-31": "^travel to 1999-12-31T00:00:00Z: transaction not available: the oldest is younger: 0000000000000001 of [0-9-]+T[0-9:.]+Z$",
+            "teatime": f'^{url}: invalid value: parse time "teatime": unknown form; try ',
+            "1999-12-31": f"^{url}: travel to 1999-12-31T00:00:00Z: transaction not available: the oldest is younger: 0000000000000001 of [0-9-]+T[0-9:.]+Z$",
         }.items():
             for sql in ("SELECT litestream_set_time(?)", f"PRAGMA litestream_time = '{value}'"):
                 with self.assertRaisesRegex(sqlite3.OperationalError, text):
@@ -172,12 +174,13 @@ class TestUse(Case):
         self.assertIn("0000000000000001-0000000000000001", text)
 
     def test_last_error_whatever_the_connection_makes_of_rows(self):
-        conn = self.connect(self.sandwiches())
+        url = self.sandwiches()
+        conn = self.connect(url)
         with self.assertRaises(sqlite3.OperationalError):
             conn.execute("SELECT litestream_set_txid('x')").fetchall()
         conn.row_factory = lambda cursor, row: {column[0]: value for column, value in zip(cursor.description, row)}
         conn.text_factory = bytes
-        want = "invalid value: \"x\" is no transaction id of 16 hex digits"
+        want = f"{url}: invalid value: \"x\" is no transaction id of 16 hex digits"
         self.assertEqual(litestream_vfs.last_error(conn), want)
 
     def test_last_error_of_another_database(self):

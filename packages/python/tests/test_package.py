@@ -165,16 +165,16 @@ class TestURI(unittest.TestCase):
         self.assertEqual(uri, "file:n?vfs=litestream")
 
     def test_unknown_options(self):
-        for function, option in [
-            ("connect", "pol_interval"),
-            ("connect", "uri"),
-            ("connect", "vfs"),
-            ("connect", "replica_url"),
-            ("uri", "timeout"),
+        for function, option, more in [
+            ("connect", "pol_interval", ". Did you mean 'poll_interval'?"),
+            ("connect", "uri", ""),
+            ("connect", "vfs", ""),
+            ("connect", "replica_url", ""),
+            ("uri", "timeout", ""),
         ]:
             with self.assertRaises(TypeError) as caught:
                 getattr(litestream_vfs, function)("s3://bucket", **{option: 1})
-            want = f"{function}() got an unexpected keyword argument '{option}'"
+            want = f"{function}() got an unexpected keyword argument '{option}'{more}"
             self.assertEqual(str(caught.exception), want)
 
     def test_wrong_values(self):

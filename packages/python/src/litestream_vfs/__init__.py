@@ -16,6 +16,7 @@ multiprocessing does with its start method "spawn".
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -428,7 +429,9 @@ def _uri(function: str, url: Optional[str], name: Optional[str], options: Dict[s
         params.append(("replica_url", _quote("replica_url", url)))
     for key, value in options.items():
         if key not in _OPTIONS:
-            raise TypeError(f"{function}() got an unexpected keyword argument {key!r}")
+            close = difflib.get_close_matches(key, _OPTIONS, 1, 0.8)
+            meant = f". Did you mean {close[0]!r}?" if close else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument {key!r}{meant}")
         if value is None:
             continue
         if not isinstance(value, str):
