@@ -19,12 +19,13 @@ import (
 // litestream_time(), litestream_lag(), litestream_status(), litestream_history(),
 // litestream_hydration_progress(), litestream_hydration_status(),
 // litestream_hydration_file(), litestream_sync() and litestream_write_enabled(),
-// which return the same as the PRAGMAs of these names. litestream_set_time(x)
-// takes the same times as the PRAGMA litestream_time, and litestream_wait(txid,
-// seconds) waits as the PRAGMA litestream_wait does. All of them concern the
-// connection's main database. Unlike errors of a PRAGMA, their errors have a text.
+// which return the same as the PRAGMAs of these names. litestream_set_time(x),
+// litestream_set_txid(x) and litestream_set_write_enabled(x) set what these PRAGMAs
+// set, and litestream_wait(txid, seconds) waits as the PRAGMA litestream_wait does.
+// All of them concern the connection's main database. Unlike errors of a PRAGMA,
+// their errors have a text.
 //
-// litestream_sync(), litestream_wait() and litestream_set_time(x) cannot be called from views,
+// litestream_sync(), litestream_wait() and the setters cannot be called from views,
 // triggers and other parts of a schema.
 //
 // RegisterFunctions is meant for the ConnectHook of a sqlite3.SQLiteDriver, for
@@ -79,18 +80,20 @@ func registerSetters(conn *sqlite3.SQLiteConn) error {
 	if err != nil {
 		return fmt.Errorf("register litestream_sync: %w", err)
 	}
-	err = sqlfunc.RegisterDirectOnly(conn, "litestream_set_time", 1, func(args []*string) (*string, error) {
-		if args[0] == nil {
-			return nil, nil // NULL of NULL
+	for _, name := range []string{"time", "txid", "write_enabled"} {
+		err := sqlfunc.RegisterDirectOnly(conn, "litestream_set_"+name, 1, func(args []*string) (*string, error) {
+			if args[0] == nil {
+				return nil, nil // NULL of NULL
+			}
+			if err := execPragma(conn, "litestream_"+name, *args[0]); err != nil {
+				return nil, err
+			}
+			s, err := queryPragma(conn, "litestream_"+name)
+			return &s, err
+		})
+		if err != nil {
+			return fmt.Errorf("register litestream_set_%s: %w", name, err)
 		}
-		if err := execPragma(conn, "litestream_time", *args[0]); err != nil {
-			return nil, err
-		}
-		s, err := queryPragma(conn, "litestream_time")
-		return &s, err
-	})
-	if err != nil {
-		return fmt.Errorf("register litestream_set_time: %w", err)
 	}
 	for _, nargs := range []int{1, 2} {
 		err := sqlfunc.RegisterDirectOnly(conn, "litestream_wait", nargs, func(args []*string) (*string, error) {
