@@ -63,6 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		progressbar.OptionSetWidth(40), progressbar.OptionThrottle(50*time.Millisecond), progressbar.OptionClearOnFinish())
 	done := make(chan litestream.HydrationProgress, 1)
 	vfs := litestream.NewVFS(client, &litestream.Options{
+		WaitForReplica:   -1, // a misspelt path is an error at once
 		HydrationEnabled: true,
 		HydrationPath:    *path,
 		Logger:           slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),

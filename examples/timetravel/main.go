@@ -44,7 +44,8 @@ func main() {
 
 func run(ctx context.Context, w io.Writer, replica string, script bool) (err error) {
 	vfs := litestream.NewVFS(file.NewReplicaClient(replica), &litestream.Options{
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		WaitForReplica: -1, // a misspelt path is an error at once
+		Logger:         slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err := registerVFS("litestream", vfs); err != nil {
 		return fmt.Errorf("register vfs: %w", err)
