@@ -91,10 +91,11 @@ func (db *database) awaitFirst(ctx context.Context, reason error) (newest, error
 		}
 		switch begun, err := db.store.HasBegun(waiting); {
 		case err != nil && waiting.Err() != nil:
-			return newest{}, fmt.Errorf("%w: %w", whyEmpty(context.Cause(waiting), reason, limit), err)
+			return newest{}, db.opening.because(whyEmpty(context.Cause(waiting), reason, limit))
 		case err != nil:
 			return newest{}, err
 		case !begun:
+			db.opening.goesOn(reason)
 			continue
 		}
 		if n, err := db.buildNewest(ctx); !errors.Is(err, ErrNoDatabase) {

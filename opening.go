@@ -70,6 +70,13 @@ func (o *opening) waits(reason error, limit string) {
 	o.log.Warn("the replica has no LTX files yet: the open waits for the first upload of a primary", "replica", o.mu.where, "reason", reason, "limit", limit)
 }
 
+// goesOn notes that storage has answered, and that the open waits on.
+func (o *opening) goesOn(reason error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mu.problem = reason
+}
+
 // end makes later failures of requests those of other operations.
 func (o *opening) end() {
 	o.mu.Lock()
