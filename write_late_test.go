@@ -70,13 +70,14 @@ func overtake(t *testing.T, client *liar, txid ltx.TXID, inSnapshot bool) {
 // long that another writer makes the same one, compacts it, and deletes its file:
 // the upload succeeds. The listings after it are wrong. They do not show the file
 // that holds the other's transaction, but no listing of all levels hides only that
-// file. The writer never takes its own transaction for the first one.
+// file. The writer never takes its own transaction for the first one, and takes
+// its file back.
 func TestPromise6_LateUpload(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
 	truth := func(*ltx.FileInfo, ltx.TXID) bool { return false }
 	for _, inSnapshot := range []bool{false, true} {
 		for _, first := range slices.Sorted(maps.Keys(lies)) {
-			for _, level0 := range []string{"truth", "empty"} {
+			for _, level0 := range []string{"truth", "empty", "own"} {
 				for _, others := range []string{"truth", "empty", "since", "no oldest"} {
 					t.Run(fmt.Sprintf("%v/%s/%s/%s", inSnapshot, first, level0, others), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
@@ -84,10 +85,12 @@ func TestPromise6_LateUpload(t *testing.T) {
 								lie := truth
 								switch {
 								case list == 0 && first == "old", list > 0 && list <= 10 && f.Level > 0 && others == "since":
-									return f.MaxTXID >= 4 || f.Level == 0 && f.MaxTXID >= 4
+									return f.MaxTXID >= 4
 								case list == 0:
 									lie = lies[first]
 								case list > 10:
+								case f.Level == 0 && level0 == "own":
+									return f.MaxTXID == 4
 								case f.Level == 0 && level0 != "truth":
 									lie = lies[level0]
 								case f.Level > 0 && others != "truth":
@@ -124,6 +127,11 @@ func testLateUpload(t *testing.T, inSnapshot bool, hides func(int, *ltx.FileInfo
 		t.Errorf("sync: %v, want a conflict", err)
 	}
 	client.lie(nil)
+	for _, f := range filesOf(t, client.liar) {
+		if f.Level == 0 && f.MaxTXID == 4 {
+			t.Error("the late file is left")
+		}
+	}
 	if got, err := readFresh(t, client.ReplicaClient, "SELECT group_concat(v) FROM t"); err != nil || got != "1,2,theirs,newest" {
 		t.Errorf("a fresh reader gets %q, %v", got, err)
 	}

@@ -117,17 +117,38 @@ func (i *inspector) lookAhead(ctx context.Context, s *segment) (there bool, err 
 	if isIn(s.key(), files) {
 		return true, nil
 	}
-	for _, f := range without(files, s.key(), i.known.mending()) {
-		if f.MaxTXID >= s.txid() {
-			return false, i.queue.lose(fmt.Errorf("%s exists", view.KeyOf(f)))
-		}
-	}
-	if err := i.checkHistory(ctx, files); err != nil {
+	why, err := i.overtaken(ctx, s, files)
+	if err != nil {
 		return false, err
+	}
+	if why != nil {
+		// The listing may lack a file that this process has made before, and has to
+		// take back.
+		switch err := i.Store.Load(ctx, s.key(), make([]byte, ltx.HeaderSize), 0); {
+		case err == nil, errors.Is(err, errs.ErrCorrupt):
+			return true, nil
+		case !errs.IsMissing(err):
+			return false, err
+		}
+		return false, i.queue.lose(why)
 	}
 	i.Saw(cur, files)
 	i.confirm(at)
 	return false, nil
+}
+
+// overtaken returns in why the reason that listed files leave no place for the file
+// of a segment, nil if there is none.
+func (i *inspector) overtaken(ctx context.Context, s *segment, files []*ltx.FileInfo) (why, err error) {
+	for _, f := range without(files, s.key(), i.known.mending()) {
+		if f.MaxTXID >= s.txid() {
+			return fmt.Errorf("%s exists", view.KeyOf(f)), nil
+		}
+	}
+	if other, err := i.isOtherHistory(ctx, files); err != nil || !other {
+		return nil, err
+	}
+	return errOtherHistory, nil
 }
 
 // Saw compares view v with a listing of all levels that was made after it. If the
