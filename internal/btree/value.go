@@ -47,10 +47,15 @@ func (v Value) Compare(u Value) int {
 // table.
 const Rowid = -1
 
+// MaxColumns is how many columns of a record Values looks at. A record can have
+// tens of thousands of them, and cells that overlap can share such a record.
+const MaxColumns = 256
+
 // Values calls fn with the columns of the record in cell i: first with the
 // rowid, if the page is a leaf of a table, then with the columns from 0 on.
-// Columns that are neither integers nor texts nor blobs are left out, and those
-// that are not on the page. It stops when fn returns false.
+// Columns that are neither integers nor texts nor blobs are left out, those that
+// are not on the page, and those from MaxColumns on. It stops when fn returns
+// false.
 func (p Page) Values(i int, fn func(column int, v Value) bool) {
 	if p.kind == LeafTable {
 		rowid, ok := p.Rowid(i)
@@ -66,7 +71,7 @@ func (p Page) Values(i int, fn func(column int, v Value) bool) {
 	eachColumn(rec, func(c column) bool {
 		v, ok := valueOf(rec, c)
 		n++
-		return !ok || fn(n-1, v)
+		return (!ok || fn(n-1, v)) && n < MaxColumns
 	})
 }
 

@@ -17,6 +17,8 @@ type joins struct {
 	vain  int                    // misses since the last that nested loops explain
 	lists func() [][]btree.Value // of the statement that runs; nil: not known
 
+	work int // columns that may still be looked at for the present miss
+
 	fresh [64]uint32 // leaves that were read and are not in trees yet, a ring
 	n     int        // number of leaves read since the last fold
 }
@@ -44,6 +46,13 @@ const (
 
 	// rowsAhead is how many rows are looked at for one that leads to a page.
 	rowsAhead = 64
+
+	// maxWork bounds the columns that are looked at to explain one miss, which takes
+	// some milliseconds. A row counts as rowWork columns more, and a search for a
+	// key as searchWork.
+	maxWork    = 1 << 20
+	rowWork    = 4
+	searchWork = 64
 )
 
 // reset forgets everything but where lists come from.
@@ -157,6 +166,19 @@ func (j *joins) arrive(w treeWalk, pgno uint32) (a arrival, ok bool) {
 	return a, true
 }
 
+// spend notes that columns are looked at, and reports whether that is within the
+// bound.
+func (j *joins) spend(columns int) bool {
+	j.work -= columns
+	return j.work > 0
+}
+
+// hasSeenTarget reports whether the leaf of the tree of an arrival that may have
+// a key was read.
+func (j *joins) hasSeenTarget(w treeWalk, a arrival, key btree.Value) bool {
+	return j.spend(searchWork) && j.isSeen(w.target(a.root, a.depth, key))
+}
+
 // learn looks for the link by which SQLite has come to a leaf and to the leaf of
 // its tree that it read before. The rows that lead to them are in order, and
 // those between them lead to leaves that were read.
@@ -165,6 +187,7 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 	if i < 0 {
 		return nil
 	}
+	j.work = maxWork
 	t := &j.trees[i]
 	if t.tries > 4 && t.tries&(t.tries-1) != 0 {
 		t.tries++
@@ -211,18 +234,16 @@ func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
 		return nil
 	}
 	for _, values := range j.lists() {
-		for i, v := range values {
-			if !a.before.contains(v) {
-				continue
-			}
-			k := i + 1
-			for k < len(values) && !a.bounds.contains(values[k]) &&
-				(a.before.contains(values[k]) || j.isSeen(w.target(a.root, a.depth, values[k]))) {
-				k++
-			}
-			if k < len(values) && a.bounds.contains(values[k]) {
+		begun := false // a value leads to the leaf before the arrival, and those after it to leaves that were read
+		for k, v := range values {
+			switch {
+			case begun && a.bounds.contains(v):
 				j.add(l)
 				return newNest(w, j, listRoot, &listRows{values, k}, firstRows)
+			case a.before.contains(v):
+				begun = true
+			case begun:
+				begun = j.hasSeenTarget(w, a, v)
 			}
 		}
 	}
@@ -231,8 +252,11 @@ func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
 
 // learnFrom looks for a column of the rows of a leaf that leads to an arrival.
 func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.Page) (found *nest) {
-	for i := 0; i < page.Cells() && found == nil; i++ {
+	for i := 0; i < page.Cells() && found == nil && j.spend(rowWork); i++ {
 		page.Values(i, func(col int, v btree.Value) bool {
+			if !j.spend(1) {
+				return false
+			}
 			if !a.before.contains(v) {
 				return true
 			}
@@ -261,7 +285,7 @@ func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.P
 func (j *joins) step(w treeWalk, a arrival, page btree.Page, i, col, dir int) (k int, ok bool) {
 	k = i + dir
 	for range rowsAhead {
-		if k < 0 || k >= page.Cells() {
+		if k < 0 || k >= page.Cells() || !j.spend(col+2) {
 			return 0, false
 		}
 		v, ok := page.Value(k, col)
@@ -270,7 +294,7 @@ func (j *joins) step(w treeWalk, a arrival, page btree.Page, i, col, dir int) (k
 		case a.bounds.contains(v):
 			return k, true
 		case a.before.contains(v):
-		case !j.isSeen(w.target(a.root, a.depth, v)):
+		case !j.hasSeenTarget(w, a, v):
 			return 0, false
 		}
 		k += dir
@@ -292,7 +316,13 @@ func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok boo
 	)
 	states := make(map[column]int)
 	n.eachRow(func(root uint32, page btree.Page, cell int) bool {
+		if !j.spend(rowWork) {
+			return false
+		}
 		page.Values(cell, func(col int, v btree.Value) bool {
+			if !j.spend(1) {
+				return false
+			}
 			c := column{root, col}
 			switch state := states[c]; {
 			case state == wrong:
@@ -301,7 +331,7 @@ func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok boo
 			case state == begun && a.bounds.contains(v):
 				found = &link{src: root, col: col, dst: a.root, depth: a.depth}
 				ok = !j.isWrong(found)
-			case state == begun && !j.isSeen(w.target(a.root, a.depth, v)):
+			case state == begun && !j.hasSeenTarget(w, a, v):
 				states[c] = wrong
 			}
 			return !ok

@@ -228,6 +228,7 @@ func (p *Predictor) extend(s *scan, urgent uint32) {
 	}
 	batch, first := s.batch(urgent, max(0, room))
 	s.fetched(p.Prefetch(p.view, batch, urgent, s) - first)
+	p.giveUp(s.trimNeeds())
 }
 
 // drop ends a scan.

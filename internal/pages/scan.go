@@ -15,7 +15,7 @@ type scan struct {
 	pending   []uint32    // prefetched or in flight, and not read yet; in order
 	newest    int         // number of pages at the end of pending that came with the newest batch
 	backlog   []uint32    // predicted, not fetched yet
-	needs     []uint32    // pages that the pattern needs to go on
+	needs     []uint32    // pages that the pattern needed last to go on
 	requested int         // number of pages at the start of needs that were fetched
 	read      int         // pages that the reader has come to
 	cacheable int         // number of pages that may enter the cache
@@ -38,6 +38,10 @@ const (
 	// maxSkip is how many predicted pages a reader may leave out and still
 	// follow the scan: SQLite does not ask for pages that it has.
 	maxSkip = 32
+
+	// maxNeeds is how many needed pages a scan remembers. It is more than one call
+	// of a pattern asks for.
+	maxNeeds = 1 << 13
 )
 
 // follow reports whether a page is among the next pages of the scan. It
@@ -170,6 +174,18 @@ func (s *scan) batch(urgent uint32, n int) (pgnos []uint32, first int) {
 	pgnos = append(pgnos, s.needs[s.requested:]...)
 	s.requested = len(s.needs)
 	return append(pgnos, s.backlog[:min(n, len(s.backlog))]...), len(pgnos)
+}
+
+// trimNeeds forgets the pages that the pattern needed long ago, and returns them.
+func (s *scan) trimNeeds() (old []uint32) {
+	n := min(len(s.needs)-maxNeeds/2, s.requested)
+	if len(s.needs) <= maxNeeds || n <= 0 {
+		return nil
+	}
+	old = slices.Clone(s.needs[:n])
+	s.needs = slices.Delete(s.needs, 0, n)
+	s.requested -= n
+	return old
 }
 
 // fetched notes that the first n pages of the backlog are being fetched.
