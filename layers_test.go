@@ -72,7 +72,7 @@ var layers = []layer{
 	{packages: []string{"internal/sqllists"}, may: []string{"internal/btree"}},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
-	{packages: []string{"internal/cvfs"}, may: []string{"internal/mainfile", "internal/superjournal", "internal/tempfile"}},
+	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/mainfile", "internal/sqllists", "internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/ltxtest"}, may: []string{"internal/sqlitetest"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},

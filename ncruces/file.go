@@ -6,6 +6,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/mainfile"
+	"github.com/ltxvfs/litestream/internal/sqllists"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
 )
@@ -55,15 +56,30 @@ func (f *file) SetDB(db any) {
 	}
 }
 
-// running returns the texts of the statements that a connection runs.
+// running returns the texts of the statements that a connection runs and that may
+// have lists.
 func running(c *sqlite3.Conn) string {
 	var all []string
 	for s := range c.Stmts() {
-		if s.Busy() {
-			all = append(all, s.ExpandedSQL())
+		if s.Busy() && sqllists.MayHave(s.SQL()) {
+			all = append(all, expanded(c, s))
 		}
 	}
 	return strings.Join(all, "; ")
+}
+
+// expanded returns the text of a statement with the values that are bound to it,
+// none if it is long.
+func expanded(c *sqlite3.Conn, s *sqlite3.Stmt) (text string) {
+	limit := c.Limit(sqlite3.LIMIT_LENGTH, -1)
+	if limit > sqllists.MaxText {
+		c.Limit(sqlite3.LIMIT_LENGTH, sqllists.MaxText)
+	}
+	defer func() {
+		recover() // the driver panics if SQLite returns no text, as for a long one
+		c.Limit(sqlite3.LIMIT_LENGTH, limit)
+	}()
+	return s.ExpandedSQL()
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {

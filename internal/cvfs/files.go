@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"io"
 	"runtime/cgo"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/ltxvfs/litestream/internal/mainfile"
+	"github.com/ltxvfs/litestream/internal/sqllists"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 )
 
@@ -47,16 +49,24 @@ func (f *mainFile) isInterrupted() bool {
 	return db != nil && C.ls_is_interrupted(db) != 0
 }
 
-// running returns the texts of the statements that the connection runs. Conn calls
-// it only within a read, which SQLite makes with the connection's mutex held.
+// running returns the texts of the statements that the connection runs and that
+// may have lists. Conn calls it only within a read, which SQLite makes with the
+// connection's mutex held.
 func (f *mainFile) running() string {
 	db := atomic.LoadPointer(&f.db)
 	if db == nil {
 		return ""
 	}
-	text := C.ls_running(db)
-	defer C.ls_free_running(text)
-	return C.GoString(text)
+	var all []string
+	for stmt := C.ls_next_running(db, nil); stmt != nil; stmt = C.ls_next_running(db, stmt) {
+		if !sqllists.MayHave(C.GoString(C.ls_sql(stmt))) {
+			continue
+		}
+		text := C.ls_expanded(db, stmt, sqllists.MaxText)
+		all = append(all, C.GoString(text))
+		C.ls_free_expanded(text)
+	}
+	return strings.Join(all, "; ")
 }
 
 func (f *mainFile) FileSize() (int64, error) { return f.conn.FileSize() }

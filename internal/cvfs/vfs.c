@@ -218,18 +218,30 @@ int ls_vfs_register(ls_vfs *v, int makeDefault) {
 int ls_has_interrupts(void) { return sqlite3_libversion_number() >= 3041000 && sqlite3_api->is_interrupted; }
 int ls_is_interrupted(void *db) { return sqlite3_is_interrupted(db); }
 
-char *ls_running(void *db) {
-  sqlite3_stmt *stmt = 0;
-  char *all = 0;
-  while ((stmt = sqlite3_next_stmt(db, stmt)) != 0) {
-    char *text = sqlite3_stmt_busy(stmt) ? sqlite3_expanded_sql(stmt) : 0;
-    if (!text) continue;
-    all = all ? sqlite3_mprintf("%z; %z", all, text) : text;
-  }
-  return all;
+void *ls_next_running(void *db, void *stmt) {
+  do stmt = sqlite3_next_stmt(db, stmt);
+  while (stmt && !sqlite3_stmt_busy(stmt));
+  return stmt;
 }
 
-void ls_free_running(char *text) { sqlite3_free(text); }
+const char *ls_sql(void *stmt) { return sqlite3_sql(stmt); }
+
+char *ls_expanded(void *db, void *stmt, int most) {
+  const char *sql = sqlite3_sql(stmt);
+  int limit;
+  char *text;
+  // A statement without large values needs some 128 bytes for a parameter, which is
+  // two bytes of its text at least. SQLite expands a blob byte by byte, also beyond
+  // the limit, so 100 MB of them take seconds.
+  if (!sql || sqlite3_stmt_status(stmt, SQLITE_STMTSTATUS_MEMUSED, 0) / 128 > most / 128 + (int)strlen(sql)) return 0;
+  limit = sqlite3_limit(db, SQLITE_LIMIT_LENGTH, -1);
+  if (limit > most) sqlite3_limit(db, SQLITE_LIMIT_LENGTH, most);
+  text = sqlite3_expanded_sql(stmt);
+  if (limit > most) sqlite3_limit(db, SQLITE_LIMIT_LENGTH, limit);
+  return text;
+}
+
+void ls_free_expanded(char *text) { sqlite3_free(text); }
 
 const char *ls_uri_key(const char *name, int n) { return sqlite3_uri_key(name, n); }
 const char *ls_uri_parameter(const char *name, const char *key) { return sqlite3_uri_parameter(name, key); }

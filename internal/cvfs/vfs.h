@@ -92,11 +92,15 @@ int ls_watch_connections(void); // gives each new connection with a VFS of ours 
 int ls_has_interrupts(void);
 int ls_is_interrupted(void *db);
 
-// ls_running returns the texts of the statements that a connection runs, with the values
-// that are bound to them, by sqlite3_mprintf; NULL if there are none. The caller must be within a
-// call of that connection, which then holds its mutex.
-char *ls_running(void *db);
-void ls_free_running(char *text);
+// ls_next_running returns the statement after stmt, or the first one if stmt is NULL,
+// that a connection runs; NULL if there are no more. ls_expanded returns the text of
+// one with the values that are bound to it, which ls_free_expanded frees; NULL if it is
+// longer than most, or the values take much memory. The caller must be within a call of
+// that connection, which then holds its mutex.
+void *ls_next_running(void *db, void *stmt);
+const char *ls_sql(void *stmt);
+char *ls_expanded(void *db, void *stmt, int most);
+void ls_free_expanded(char *text);
 
 // For the Go side, which cannot call through SQLite's table.
 const char *ls_uri_key(const char *name, int n);

@@ -15,17 +15,41 @@ const (
 	// least is how many values a list has at least: fewer are not worth a guess.
 	least = 8
 
-	maxText   = 1 << 20
+	// MaxText is the length of the longest statement that Parse looks at.
+	MaxText = 1 << 20
+
 	maxValues = 1 << 16
 	maxLists  = 8
 )
+
+// MayHave reports whether a statement may have lists once its parameters are
+// expanded: it has an IN or a function of JSON, or a JSON array. To expand the
+// parameters of others is not worth the time, since values can be large.
+func MayHave(sql string) bool {
+	for i := 0; i+1 < len(sql); i++ {
+		switch c := sql[i]; {
+		case c == '\'' && sql[i+1] == '[':
+			return true
+		case i > 0 && isWord(sql[i-1]):
+		case isWordAt(sql, i, "in"), len(sql)-i >= 5 && strings.EqualFold(sql[i:i+5], "json_"):
+			return true
+		}
+	}
+	return false
+}
+
+// isWordAt reports whether a text has a word at a position, in any case.
+func isWordAt(text string, i int, word string) bool {
+	end := i + len(word)
+	return end <= len(text) && strings.EqualFold(text[i:end], word) && (end == len(text) || !isWord(text[end]))
+}
 
 // Parse returns the lists of a statement that has its parameters expanded: as
 // SQLite goes through them for an IN, which is in order and without duplicates,
 // and, where that differs, as they are written. Lists of other things than
 // integers and texts are left out, and those of long statements.
 func Parse(sql string) (lists [][]btree.Value) {
-	if len(sql) > maxText {
+	if len(sql) > MaxText {
 		return nil
 	}
 	add := func(list []btree.Value) {

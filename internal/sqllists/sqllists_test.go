@@ -48,7 +48,7 @@ func TestParse(t *testing.T) {
 		{`SELECT "(1,2,3,4,5,6,7,8)" FROM t`, ""},
 		{"SELECT (1,2,3,4,5,6,7,9223372036854775808)", ""},
 		{strings.Repeat("SELECT (1,2,3,4,5,6,7,8);", 20), strings.TrimSuffix(strings.Repeat("1 2 3 4 5 6 7 8; ", 8), "; ")},
-		{strings.Repeat(" ", maxText) + "(1,2,3,4,5,6,7,8)", ""},
+		{strings.Repeat(" ", MaxText) + "(1,2,3,4,5,6,7,8)", ""},
 	} {
 		if got := show(Parse(tc.sql)); got != tc.want {
 			t.Errorf("%.60q has lists %s, want %s", tc.sql, got, tc.want)
@@ -74,4 +74,23 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestMayHave(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"":                             false,
+		"SELECT * FROM t WHERE id = ?": false,
+		"INSERT INTO t VALUES (?, ?)":  false,
+		"SELECT * FROM a INNER JOIN b ON a.x = b.in_": false,
+		"SELECT min(x), inx, x.in FROM t":             false,
+		"SELECT * FROM t WHERE id IN (?, ?)":          true,
+		"select * from t where id in(?, ?)":           true,
+		"SELECT * FROM t, JSON_EACH(?)":               true,
+		"SELECT * FROM t, f('[1, 2]')":                true,
+		"SELECT * FROM t WHERE id IN":                 true,
+	} {
+		if got := MayHave(sql); got != want {
+			t.Errorf("%q: %v", sql, got)
+		}
+	}
 }
