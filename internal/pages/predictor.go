@@ -142,6 +142,9 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	if missed {
 		urgent = pgno
 	}
+	if missed && p.awaits(pgno, urgent) {
+		return
+	}
 	learns := missed && p.joins.isDue()
 	if learns {
 		p.joins.fold(p.walk())
@@ -189,6 +192,24 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	}
 	p.scans = slices.Insert(p.scans, 0, s)
 	p.extend(s, urgent)
+}
+
+// awaits goes on with the nested loops that need a page, if it is in flight. The
+// page is one of the outermost loop, or on the way to a row: no loop leads to it,
+// although the values of one may happen to.
+func (p *Predictor) awaits(pgno, urgent uint32) bool {
+	loc, ok := p.view.Lookup(pgno)
+	if !ok || !p.pages.flights.has(Key{loc.Version, pgno, p.view.Epoch}) {
+		return false
+	}
+	for i, s := range p.scans {
+		if s.nest != nil && slices.Contains(s.needs, pgno) {
+			p.use(i)
+			p.extend(s, urgent)
+			return true
+		}
+	}
+	return false
 }
 
 // use makes a scan the first one.
