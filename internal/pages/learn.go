@@ -1,0 +1,294 @@
+package pages
+
+import (
+	"cmp"
+
+	"github.com/ltxvfs/litestream/internal/btree"
+)
+
+// arrival is a leaf that was missed, which a link may have led to.
+type arrival struct {
+	pgno   uint32
+	root   uint32
+	depth  int
+	bounds bounds
+	before bounds // of the leaf of its tree that was read before it
+}
+
+// arrive describes a leaf that was missed, false if its place is not known.
+func (j *joins) arrive(w treeWalk, pgno uint32) (a arrival, ok bool) {
+	at, ok := w.place(pgno)
+	if !ok {
+		return a, false
+	}
+	a = arrival{pgno: pgno, bounds: w.bounds(at)}
+	a.root, a.depth = w.root(pgno)
+	return a, true
+}
+
+// spend notes that columns are looked at, and reports whether that is within the
+// bound.
+func (j *joins) spend(columns int) bool {
+	j.work -= columns
+	return j.work > 0
+}
+
+// hasSeenTarget reports whether the leaf of the tree of an arrival that may have
+// a key was read.
+func (j *joins) hasSeenTarget(w treeWalk, a arrival, key btree.Value) bool {
+	return j.spend(searchWork) && j.isSeen(w.target(a.root, a.depth, key))
+}
+
+// learn looks for the link by which SQLite has come to a leaf and to the leaf of
+// its tree that it read before. The rows that lead to them are in order, and
+// those between them lead to leaves that were read.
+func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
+	i := j.tree(a.root)
+	if i < 0 {
+		return nil
+	}
+	j.work = maxWork
+	t := &j.trees[i]
+	if t.tries > 4 && t.tries&(t.tries-1) != 0 {
+		t.tries++
+		return nil // it costs time, and it seems that there is none
+	}
+	t.tries++
+	before := t.leaf
+	if before == a.pgno {
+		before = t.before
+	}
+	at, ok := w.place(before)
+	if _, depth := w.root(before); !ok || depth != a.depth {
+		return nil // the arrival is no leaf
+	}
+	a.before = w.bounds(at)
+	for _, n := range nests {
+		if l, ok := j.learnWithin(w, a, n); ok && j.add(l) {
+			n.rewind()
+			return n
+		}
+	}
+	for _, s := range j.trees {
+		for _, leaf := range []uint32{s.leaf, s.before} {
+			if leaf == 0 || leaf == a.pgno || leaf == before && s.root == a.root {
+				continue
+			}
+			page, ok := w.page(leaf)
+			if !ok {
+				continue
+			}
+			if n := j.learnFrom(w, a, s.root, leaf, page); n != nil {
+				return n
+			}
+		}
+	}
+	return j.learnFromLists(w, a)
+}
+
+// learnFromLists looks for a list of the statement that leads to an arrival.
+// SQLite sorts the list of an IN, and goes through others as they are.
+func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
+	l := &link{src: listRoot, dst: a.root, depth: a.depth}
+	if j.lists == nil || j.isWrong(l) {
+		return nil
+	}
+	for _, values := range j.lists() {
+		begun := false // a value leads to the leaf before the arrival, and those after it to leaves that were read
+		for k, v := range values {
+			switch {
+			case begun && a.bounds.contains(v):
+				j.add(l)
+				return newNest(w, j, listRoot, &listRows{values, k}, firstRows)
+			case a.before.contains(v):
+				begun = true
+			case begun:
+				begun = j.hasSeenTarget(w, a, v)
+			}
+		}
+	}
+	return nil
+}
+
+// learnFrom looks for a column of the rows of a leaf that leads to an arrival.
+func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.Page) (found *nest) {
+	for i := 0; i < page.Cells() && found == nil && j.spend(rowWork); i++ {
+		page.Values(i, func(col int, v btree.Value) bool {
+			if !j.spend(1) {
+				return false
+			}
+			if !a.before.contains(v) {
+				return true
+			}
+			l := &link{src: root, col: col, dst: a.root, depth: a.depth}
+			if j.isWrong(l) {
+				return true
+			}
+			for _, dir := range []int{1, -1} {
+				if k, ok := j.step(w, a, page, i, col, dir); ok {
+					if at := j.tree(root); at >= 0 {
+						j.trees[at].dir = dir
+					}
+					j.add(l)
+					rows := &leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir, only: j.onlyKey(root, page, i, k)}
+					found = newNest(w, j, root, rows, firstRows)
+					return false
+				}
+			}
+			return true
+		})
+	}
+	return found
+}
+
+// step goes from a row of a leaf to the one that leads to an arrival.
+func (j *joins) step(w treeWalk, a arrival, page btree.Page, i, col, dir int) (k int, ok bool) {
+	k = i + dir
+	for range rowsAhead {
+		if k < 0 || k >= page.Cells() || !j.spend(col+2) {
+			return 0, false
+		}
+		v, ok := page.Value(k, col)
+		switch {
+		case !ok: // NULL leads nowhere
+		case a.bounds.contains(v):
+			return k, true
+		case a.before.contains(v):
+		case !j.hasSeenTarget(w, a, v):
+			return 0, false
+		}
+		k += dir
+	}
+	return 0, false
+}
+
+// learnWithin looks for a column of the rows that a nest goes through that leads
+// to an arrival.
+func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok bool) {
+	type column struct {
+		root uint32
+		col  int
+	}
+	const (
+		none  = iota
+		begun // a row leads to the leaf before the arrival
+		wrong // a row leads to a leaf that was not read
+	)
+	states := make(map[column]int)
+	n.eachRow(func(root uint32, page btree.Page, cell int) bool {
+		if !j.spend(rowWork) {
+			return false
+		}
+		page.Values(cell, func(col int, v btree.Value) bool {
+			if !j.spend(1) {
+				return false
+			}
+			c := column{root, col}
+			switch state := states[c]; {
+			case state == wrong:
+			case a.before.contains(v) && !a.bounds.contains(v):
+				states[c] = begun
+			case state == begun && a.bounds.contains(v):
+				found = &link{src: root, col: col, dst: a.root, depth: a.depth}
+				ok = !j.isWrong(found)
+			case state == begun && !j.hasSeenTarget(w, a, v):
+				states[c] = wrong
+			}
+			return !ok
+		})
+		return !ok
+	})
+	return found, ok
+}
+
+// resume returns a nest that goes on from an arrival by a link that is known:
+// the outer loop has begun anew.
+func (j *joins) resume(w treeWalk, a arrival, nests []*nest) *nest {
+	for _, n := range nests {
+		if n.runOn(a) {
+			j.trees[j.tree(n.root)].runsOn = true
+			return n
+		}
+	}
+	var found *nest
+	for _, l := range j.links {
+		i := j.tree(l.src)
+		if l.dst != a.root || l.depth != a.depth || l.wrong || i < 0 {
+			continue
+		}
+		for _, leaf := range []uint32{j.trees[i].leaf, j.trees[i].before} {
+			page, ok := w.page(leaf)
+			if !ok || page.Kind() != btree.LeafIndex {
+				continue
+			}
+			dir := cmp.Or(j.trees[i].dir, 1)
+			for k := range page.Cells() {
+				v, ok := page.Value(k, l.col)
+				if !ok || !a.bounds.contains(v) || sameFirst(page, k-dir, k) {
+					continue // SQLite begins with the first entry of a key
+				}
+				if found != nil {
+					return nil // there is more than one way
+				}
+				found = j.outermost(w, l.src, leaf, page, k, dir)
+			}
+		}
+	}
+	return found
+}
+
+// onlyKey returns the first column of two entries of an index if it is the same
+// and SQLite seems to ask for the entries that have it, the zero Value otherwise.
+func (j *joins) onlyKey(root uint32, page btree.Page, i, k int) btree.Value {
+	at := j.tree(root)
+	if !sameFirst(page, i, k) || at >= 0 && j.trees[at].runsOn {
+		return btree.Value{}
+	}
+	v, _ := page.Value(k, 0)
+	return v
+}
+
+// outermost returns a nest that begins with the row that leads to a row, or to
+// the one that leads to that, and so on.
+func (j *joins) outermost(w treeWalk, root, leaf uint32, page btree.Page, k, dir int) *nest {
+	for range maxLoops {
+		src, srcLeaf, srcPage, srcK, ok := j.leadsTo(w, root, page, k)
+		if !ok {
+			break
+		}
+		root, leaf, page, k = src, srcLeaf, srcPage, srcK
+		dir = cmp.Or(j.trees[j.tree(root)].dir, 1)
+	}
+	rows := &leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir}
+	rows.only = j.onlyKey(root, page, k, k+dir)
+	return newNest(w, j, root, rows, firstRows/4)
+}
+
+// leadsTo returns a row, in the leaves read last, that leads to a row.
+func (j *joins) leadsTo(w treeWalk, root uint32, page btree.Page, k int) (src, leaf uint32, _ btree.Page, _ int, ok bool) {
+	key, ok := page.Value(k, 0)
+	if page.Kind() == btree.LeafTable {
+		key, ok = page.Value(k, btree.Rowid)
+	}
+	if !ok {
+		return 0, 0, btree.Page{}, 0, false
+	}
+	for _, l := range j.links {
+		i := j.tree(l.src)
+		if l.dst != root || l.src == root || l.wrong || i < 0 {
+			continue
+		}
+		for _, leaf := range []uint32{j.trees[i].leaf, j.trees[i].before} {
+			page, ok := w.page(leaf)
+			if !ok {
+				continue
+			}
+			for k := range page.Cells() {
+				if v, ok := page.Value(k, l.col); ok && v.Compare(key) == 0 {
+					return l.src, leaf, page, k, true
+				}
+			}
+		}
+	}
+	return 0, 0, btree.Page{}, 0, false
+}
