@@ -1,7 +1,7 @@
 // Package btree reads the references to other pages in a page of a SQLite
-// b-tree: its children, the overflow chains of its cells, and the rowids that
-// an index entry leads to. A reader can use them to predict which pages SQLite
-// will read next.
+// b-tree: its children, the overflow chains of its cells, and the values that
+// lead to rows of other trees. A reader can use them to predict which pages
+// SQLite will read next.
 //
 //	page, ok := btree.Parse(data, pgno, usable)
 //	if ok && page.Kind() == btree.InteriorTable {

@@ -204,7 +204,7 @@ func TestVarint(t *testing.T) {
 	}
 }
 
-func TestIndexRowidOfOddRecords(t *testing.T) {
+func TestOddRecords(t *testing.T) {
 	for _, tc := range []struct {
 		name, record string
 		want         int64
@@ -242,7 +242,7 @@ func TestIndexRowidOfOddRecords(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s: page refused", tc.name)
 		}
-		if got, ok := p.IndexRowid(0); got != tc.want || ok != tc.ok {
+		if got, ok := lastInteger(p, 0); got != tc.want || ok != tc.ok {
 			t.Errorf("%s: %d, %v, want %d, %v", tc.name, got, ok, tc.want, tc.ok)
 		}
 	}
@@ -284,7 +284,7 @@ func callAll(p Page) (sum int) {
 	for i := -1; i <= p.Cells()+1; i++ {
 		child := p.Child(i)
 		rowid, ok := p.Rowid(i)
-		entry, _ := p.IndexRowid(i)
+		entry, _ := lastInteger(p, i)
 		first, pages, _ := p.Overflow(i)
 		sum += int(child) + int(rowid) + int(entry) + pages
 		p.Values(i, func(column int, v Value) bool {
@@ -376,7 +376,7 @@ func FuzzParse(f *testing.F) {
 			if ok && (first == 0 || pages < 1 || p.OverflowFrom(first) == 0) {
 				t.Fatalf("cell %d overflows to %d pages from %d", i, pages, first)
 			}
-			if _, is := p.IndexRowid(i); is && ok {
+			if _, is := lastInteger(p, i); is && ok {
 				t.Fatalf("cell %d overflows and has a rowid", i)
 			}
 		}
@@ -431,14 +431,5 @@ func BenchmarkIndexOf(b *testing.B) {
 				sink += p.IndexOf(bc.child)
 			}
 		})
-	}
-}
-
-func BenchmarkIndexRowid(b *testing.B) {
-	f := build(b, shapes[1])
-	p, _ := Parse(f.page(b, f.roots["t_name"]), f.roots["t_name"], f.usable)
-	for i := 0; b.Loop(); i++ {
-		rowid, _ := p.IndexRowid(i % p.Cells())
-		sink += int(rowid)
 	}
 }

@@ -76,58 +76,6 @@ func (p Page) OverflowFrom(first uint32) int {
 	return 0
 }
 
-// IndexRowid returns the last column of the record in cell i of a page of an
-// index. In an ordinary secondary index it is the rowid of the row. IndexRowid
-// returns false if the record is not completely on this page or if its last
-// column is not an integer. Cells of interior pages are index entries, too.
-func (p Page) IndexRowid(i int) (int64, bool) {
-	rec, ok := p.entry(i)
-	if !ok {
-		return 0, false
-	}
-	var last column
-	if !eachColumn(rec, func(c column) bool { last = c; return true }) || last.end != len(rec) {
-		return 0, false
-	}
-	return integer(rec, last.serial)
-}
-
-// Int returns column n, counted from 0, of the record in cell i. It returns
-// false if the column is not an integer or if the record's header or the column
-// is not on this page.
-func (p Page) Int(i, n int) (int64, bool) {
-	at, ok := p.payload(i)
-	if !ok || n < 0 {
-		return 0, false
-	}
-	rec := p.data[at.off : at.off+at.local]
-	var found column
-	eachColumn(rec, func(c column) bool {
-		if n == 0 {
-			found = c
-		}
-		n--
-		return n >= 0
-	})
-	if n >= 0 {
-		return 0, false
-	}
-	return integer(rec[:found.end], found.serial)
-}
-
-// entry returns the record in cell i of a page of an index. It returns false if
-// the record is not completely on this page.
-func (p Page) entry(i int) ([]byte, bool) {
-	if p.kind != LeafIndex && p.kind != InteriorIndex {
-		return nil, false
-	}
-	at, ok := p.payload(i)
-	if !ok || at.local != at.size {
-		return nil, false
-	}
-	return p.data[at.off : at.off+at.size], true
-}
-
 // column describes where a column of a record is stored: its serial type and
 // its value from start to end.
 type column struct {

@@ -303,7 +303,7 @@ func (w *walker) table(t *testing.T, name string, root uint32) {
 			if !ok {
 				t.Errorf("%s: no rowid in cell %d of page %d", name, i, pgno)
 			}
-			if _, ok := p.IndexRowid(i); ok {
+			if _, ok := lastInteger(p, i); ok {
 				t.Errorf("%s: index entry in a table", name)
 			}
 			got = append(got, rowid)
@@ -363,7 +363,7 @@ func (w *walker) index(t *testing.T, name string, root uint32, table string, lon
 			if _, ok := p.Rowid(i); ok || holds(p, 0) {
 				t.Errorf("%s: page %d has keys of a table", name, pgno)
 			}
-			rowid, ok := p.IndexRowid(i)
+			rowid, ok := lastInteger(p, i)
 			_, _, over := p.Overflow(i)
 			switch {
 			case ok != over && ok:
@@ -408,7 +408,7 @@ func (w *walker) withoutRowid(t *testing.T, name string, root uint32) {
 		}
 		entries += p.Cells()
 		for i := range p.Cells() {
-			if rowid, ok := p.IndexRowid(i); ok {
+			if rowid, ok := lastInteger(p, i); ok {
 				t.Errorf("%s: cell %d of page %d has rowid %d", name, i, pgno, rowid)
 			}
 		}

@@ -36,7 +36,7 @@ func TestValues_EveryType(t *testing.T) {
 					p.Values(i, func(int, Value) bool { t.Fatal("an interior page of a table has values"); return false })
 					continue
 				}
-				rowid, _ := p.IndexRowid(i)
+				rowid, _ := lastInteger(p, i)
 				got := make(map[int]Value)
 				p.Values(i, func(column int, v Value) bool { got[column] = v; return true })
 				if name == "t" {

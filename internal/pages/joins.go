@@ -11,7 +11,7 @@ import (
 type joins struct {
 	links []*link     // the one learned last comes first
 	trees []treeReads // the one read last comes first
-	seen  recentSet   // leaves that were read, as far as SQLite may have them in its own cache
+	seen  recentSet   // leaves that were read since shortly before the first miss, as far as SQLite may have them in its own cache
 
 	vain  int                    // misses since the last that nested loops explain
 	lists func() [][]btree.Value // of the statement that runs; nil: not known
@@ -64,17 +64,21 @@ func (j *joins) isDue() bool {
 	return j.vain <= alwaysDue || j.vain%dueEvery == 0
 }
 
-// note notes that a leaf was read.
+// note notes that a leaf was read. A transaction that misses nothing costs no more
+// than that.
 func (j *joins) note(leaf uint32) {
 	j.fresh[j.n%len(j.fresh)] = leaf
 	j.n++
-	j.seen.add(leaf)
+	if !j.seen.isEmpty() {
+		j.seen.add(leaf)
+	}
 }
 
 // fold sorts the leaves that were read by their trees.
 func (j *joins) fold(w treeWalk) {
 	for i := max(0, j.n-len(j.fresh)); i < j.n; i++ {
 		leaf := j.fresh[i%len(j.fresh)]
+		j.seen.add(leaf)
 		root, _ := w.root(leaf)
 		t := treeReads{root: root}
 		if at := j.tree(root); at >= 0 {

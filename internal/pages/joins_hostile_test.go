@@ -83,7 +83,7 @@ func TestScan_NeedsAreBounded(t *testing.T) {
 	b, w := tinyTable(t, 3, nil)
 	p := NewPredictor(b.prefetcher)
 	p.at(w.v)
-	s := &scan{pattern: &needy{}, limit: 64, window: 64}
+	s := &scan{pattern: &needy{}, pace: &window{size: 64}, limit: 64}
 	for range 100_000 {
 		p.extend(s, 0)
 	}
@@ -189,7 +189,7 @@ func TestPromise7_HostileJoins(t *testing.T) {
 						t.Fatalf("%d pages predicted, %d needed", len(pgnos), len(needs))
 					}
 					for _, pgno := range pgnos {
-						n.read(pgno)
+						n.read(&scan{pace: new(window)}, pgno)
 					}
 					n.grow()
 					if len(n.trail) > 4*maxRows || len(n.blocked) > maxBlocked || len(n.leaves) > pages {

@@ -175,11 +175,11 @@ func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok boo
 		wrong // a row leads to a leaf that was not read
 	)
 	states := make(map[column]int)
-	n.eachRow(func(root uint32, page btree.Page, cell int) bool {
+	n.eachRow(func(root uint32, row outerRow) bool {
 		if !j.spend(rowWork) {
 			return false
 		}
-		page.Values(cell, func(col int, v btree.Value) bool {
+		row.page.Values(row.cell, func(col int, v btree.Value) bool {
 			if !j.spend(1) {
 				return false
 			}

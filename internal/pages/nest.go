@@ -49,29 +49,11 @@ type prediction struct {
 	by  *link // nil for a leaf that was missed
 }
 
-// lookup is a search for the rows of a tree that have a key. It goes on from a
-// page.
-type lookup struct {
-	*link
-	key   btree.Value
-	pgno  uint32
-	level int // of the page, counted from the root
-	loops int // loops that are around this one
-	row   int // of the outermost loop
-}
-
 const (
-	// maxLoops is how many loops are followed below the outermost one.
-	maxLoops = 4
-
 	// maxBlocked bounds the lookups that wait for pages.
 	maxBlocked = 1 << 10
 
-	// maxMatches bounds the rows or children of a page that one lookup follows.
-	maxMatches = 256
-
-	// maxSteps bounds the lookups and rows of one call: a corrupt tree may go in
-	// circles.
+	// maxSteps bounds the pages and rows that one call visits.
 	maxSteps = 1 << 13
 
 	// firstRows is how many rows of the outermost loop are followed at first.
@@ -101,9 +83,7 @@ type nest struct {
 	blocked   []lookup
 	leaves    map[uint32]prediction // what was predicted and not read yet, by page
 
-	// Of the present call of next.
-	steps        int
-	pgnos, needs []uint32
+	pgnos, needs []uint32 // of the present call of next
 }
 
 func newNest(w treeWalk, j *joins, root uint32, rows outerRows, window int) *nest {
@@ -113,14 +93,15 @@ func newNest(w treeWalk, j *joins, root uint32, rows outerRows, window int) *nes
 // next implements pattern. Pages that lead on to others come with those, in the
 // order of the rows of the outermost loop, as far as they are known.
 func (p *nest) next(n int) (pgnos, needs []uint32) {
-	p.steps, p.pgnos, p.needs = maxSteps, nil, nil
+	p.pgnos, p.needs = nil, nil
 	p.forget()
+	d := descent{w: p.w, joins: p.joins, steps: maxSteps, arrive: p.arrive}
 	blocked := p.blocked
 	p.blocked = nil
 	for _, l := range blocked {
-		p.follow(l)
+		d.follow(l)
 	}
-	for len(p.pgnos) < n && p.row < p.reader+p.window && len(p.blocked) < maxBlocked && p.steps > 0 {
+	for len(p.pgnos) < n && p.row < p.reader+p.window && len(p.blocked) < maxBlocked && d.steps > 0 {
 		before := p.rows.fork()
 		row, more, missing := p.rows.next()
 		if missing != 0 {
@@ -131,7 +112,7 @@ func (p *nest) next(n int) (pgnos, needs []uint32) {
 		}
 		p.trail = append(p.trail, before)
 		p.row++
-		p.lead(p.root, row, 0, p.row)
+		d.lead(p.root, row, 0, p.row)
 	}
 	for _, pgno := range p.rows.ahead(p.reader + 2*p.window - p.row) {
 		p.need(pgno)
@@ -139,80 +120,15 @@ func (p *nest) next(n int) (pgnos, needs []uint32) {
 	return p.pgnos, p.needs
 }
 
-// lead follows the links of a row.
-func (p *nest) lead(root uint32, from outerRow, loops, row int) {
-	p.steps--
-	if loops > maxLoops {
+// arrive predicts a page of a lookup, if it is a leaf, and keeps the lookup until
+// the page is known.
+func (p *nest) arrive(l lookup, known bool) {
+	if known {
+		p.predict(l) // it could be evicted before the reader comes to it
 		return
 	}
-	for _, l := range p.joins.links {
-		if l.src != root || l.wrong {
-			continue
-		}
-		if key, ok := from.key(l.col); ok {
-			p.follow(lookup{link: l, key: key, pgno: l.dst, loops: loops, row: row})
-		}
-	}
-}
-
-// follow follows a lookup as far as the pages on its way are known.
-func (p *nest) follow(l lookup) {
-	for p.steps > 0 && !l.wrong && l.level <= l.depth && l.pgno != 0 {
-		p.steps--
-		page, ok := p.w.page(l.pgno)
-		if !ok {
-			p.wait(l)
-			return
-		}
-		if l.level == l.depth {
-			p.predict(l) // it could be evicted before the reader comes to it
-		}
-		switch page.Kind() {
-		case btree.LeafTable:
-			if rowid, ok := l.key.Integer(); ok {
-				if cell, ok := page.Row(rowid); ok {
-					p.lead(l.dst, outerRow{page: page, cell: cell}, l.loops+1, l.row)
-				}
-			}
-			return
-		case btree.InteriorTable:
-			rowid, ok := l.key.Integer()
-			if !ok {
-				return
-			}
-			l.pgno = page.Child(page.ChildFor(rowid))
-			l.level++
-		default:
-			p.followRange(l, page)
-			return
-		}
-	}
-}
-
-// followRange follows a lookup below a page of an index. There may be many
-// entries with its key.
-func (p *nest) followRange(l lookup, page btree.Page) {
-	first, end, ok := page.Range(l.key)
-	if !ok {
-		return
-	}
-	interior := page.Kind().IsInterior()
-	for i := first; i <= min(end, first+maxMatches) && p.steps > 0; i++ {
-		if interior {
-			below := l
-			below.pgno, below.level = page.Child(i), l.level+1
-			p.follow(below)
-		}
-		if i < end {
-			p.lead(l.dst, outerRow{page: page, cell: i}, l.loops+1, l.row)
-		}
-	}
-}
-
-// wait predicts the page that a lookup needs to go on.
-func (p *nest) wait(l lookup) {
-	leads := l.level < l.depth
-	if leads {
+	leads := true
+	if l.level < l.depth {
 		p.need(l.pgno)
 	} else {
 		if p.joins.isSeen(l.pgno) {
@@ -240,23 +156,58 @@ func (p *nest) need(pgno uint32) {
 	}
 }
 
-// read notes that the reader has come to a page. It reports whether that is for
-// a later row than the reads before.
-func (p *nest) read(pgno uint32) (later bool) {
+// follow implements pace. The pages come in the order of the rows of the outermost
+// loop only.
+func (p *nest) follow(s *scan, pgno uint32) (passed []uint32, ok bool) {
+	i := slices.Index(s.pending, pgno)
+	if i < 0 {
+		return nil, false
+	}
+	s.pending = slices.Delete(s.pending, i, i+1)
+	s.read++
+	return p.read(s, pgno), true
+}
+
+// take implements pace. A page that is known may be one of any loop.
+func (p *nest) take(s *scan, pgno uint32, missed bool) (passed []uint32, ok bool) {
+	if !missed {
+		return nil, false
+	}
+	s.fill(max(1, p.room(s)))
+	i := slices.Index(s.backlog, pgno)
+	if i < 0 {
+		return nil, false
+	}
+	s.backlog = slices.Delete(s.backlog, i, i+1)
+	s.read++
+	p.joins.vain = 0
+	return p.read(s, pgno), true
+}
+
+// read notes that the reader has come to a page. It takes the pages for rows before
+// off the pending ones, and returns them.
+func (p *nest) read(s *scan, pgno uint32) (passed []uint32) {
 	leaf := p.leaves[pgno]
 	delete(p.leaves, pgno) // another row may lead to it, later
 	if leaf.by != nil {
 		leaf.by.count(true)
 	}
 	if leaf.row <= p.reader {
-		return false
+		return nil
 	}
 	p.reader = leaf.row
-	return true
+	if p.reader > p.mark {
+		p.grow()
+	}
+	s.pending = slices.DeleteFunc(s.pending, func(pgno uint32) bool {
+		if !p.isPassed(pgno) {
+			return false
+		}
+		passed = append(passed, pgno)
+		return true
+	})
+	return passed
 }
-
-// isDue reports whether many rows are missing in the window.
-func (p *nest) isDue() bool { return p.reader+p.window-p.row >= max(1, p.window/4) }
 
 // grow widens the window. Many queries end after some rows, so it stays in
 // proportion to those that were read.
@@ -279,6 +230,22 @@ func (p *nest) isPassed(pgno uint32) bool {
 	return passed
 }
 
+func (p *nest) room(s *scan) int { return s.limit - len(s.pending) }
+
+func (p *nest) least(*scan) int { return 0 }
+
+// isDue implements pace: many rows are missing in the window, and there is room.
+func (p *nest) isDue(s *scan) bool {
+	return p.reader+p.window-p.row >= max(1, p.window/4) && p.room(s) >= s.limit/4
+}
+
+func (p *nest) fetched(int) {}
+
+func (p *nest) gap() int64 { return minGap }
+
+// bypassesCache implements pace: nested loops come to a page again.
+func (p *nest) bypassesCache(*scan) bool { return false }
+
 // recent returns the rows from shortly before the reader on.
 func (p *nest) recent() (outerRows, bool) {
 	i := max(0, min(p.reader, p.row)-1-rowsBack-p.forgotten)
@@ -286,6 +253,24 @@ func (p *nest) recent() (outerRows, bool) {
 		return nil, false
 	}
 	return p.trail[i].fork(), true
+}
+
+// eachRow calls fn with the rows of trees in all loops, from shortly before the
+// reader on, as far as their pages are known. It ends when fn returns false.
+func (p *nest) eachRow(fn func(root uint32, row outerRow) bool) {
+	rows, ok := p.recent()
+	if !ok {
+		return
+	}
+	d := descent{w: p.w, joins: p.joins, steps: maxSteps / 4, visit: func(root uint32, row outerRow) bool {
+		return root == listRoot || fn(root, row)
+	}}
+	for range rowsAhead {
+		row, more, _ := rows.next()
+		if !more || !d.lead(p.root, row, 0, 0) {
+			return
+		}
+	}
 }
 
 // forget drops the part of the trail that is far behind the reader.

@@ -3,9 +3,9 @@ package pages
 import "slices"
 
 // predict returns the pattern that the recent reads show and that a page
-// continues, nil if there is none. The window is the larger, the surer the
+// continues, nil if there is none. The size of the window is the larger, the surer the
 // prediction is. If learns is true, the pattern may be one of nested loops.
-func (p *Predictor) predict(pgno uint32, learns bool) (_ pattern, window int) {
+func (p *Predictor) predict(pgno uint32, learns bool) (_ pattern, size int) {
 	w := p.walk()
 	if run := p.overflow(w, pgno); run != nil {
 		return run, int(run.end - run.pgno)
@@ -47,8 +47,8 @@ func (p *Predictor) nest(w treeWalk, pgno uint32) *nest {
 	}
 	var nests []*nest
 	for _, s := range p.scans {
-		if s.nest != nil {
-			nests = append(nests, s.nest)
+		if n, ok := s.pattern.(*nest); ok {
+			nests = append(nests, n)
 		}
 	}
 	if n := p.joins.resume(w, a, nests); n != nil {

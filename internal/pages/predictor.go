@@ -150,40 +150,32 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		p.joins.fold(p.walk())
 	}
 	for i, s := range p.scans {
-		if s.nest != nil && !missed {
-			continue
-		}
-		if s.take(pgno) {
-			if s.nest != nil {
-				p.joins.vain = 0
-				p.giveUp(s.passed(pgno))
-			}
+		if skipped, ok := s.take(s, pgno, missed); ok {
+			p.giveUp(skipped)
 			p.use(i)
 			p.extend(s, urgent)
 			return
 		}
 	}
-	pattern, window := p.predict(pgno, learns)
+	pattern, size := p.predict(pgno, learns)
 	if pattern == nil {
 		return
 	}
 	s := &scan{
-		pattern: pattern, window: window,
-		cacheable: p.pages.cache.Load().size() / 2,
-		limit:     max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
+		pattern: pattern, pace: &window{size: size, cacheable: p.pages.cache.Load().size() / 2},
+		limit: max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
 	}
 	if n, ok := pattern.(*nest); ok {
 		p.joins.vain = 0
-		for i, known := range p.scans {
-			if known.nest == n { // it has learned another link
-				p.use(i)
-				known.take(pgno)
-				p.extend(known, urgent)
-				return
-			}
+		if i := slices.IndexFunc(p.scans, func(s *scan) bool { return s.pattern == pattern }); i >= 0 { // it has learned another link
+			p.use(i)
+			known := p.scans[0]
+			skipped, _ := known.take(known, pgno, missed)
+			p.giveUp(skipped)
+			p.extend(known, urgent)
+			return
 		}
-		s.nest = n
-		s.limit = min(s.limit, maxRowPages)
+		s.pace, s.limit = n, min(s.limit, maxRowPages)
 		n.leaves[pgno] = prediction{}
 	}
 	if len(p.scans) == maxScans {
@@ -203,7 +195,7 @@ func (p *Predictor) awaits(pgno, urgent uint32) bool {
 		return false
 	}
 	for i, s := range p.scans {
-		if s.nest != nil && slices.Contains(s.needs, pgno) {
+		if _, ok := s.pattern.(*nest); ok && slices.Contains(s.needs, pgno) {
 			p.use(i)
 			p.extend(s, urgent)
 			return true
@@ -223,7 +215,7 @@ func (p *Predictor) use(i int) {
 // one. Cached tells whether the page was found in the cache.
 func (p *Predictor) follow(pgno uint32, cached bool) bool {
 	for i, s := range p.scans {
-		skipped, ok := s.follow(pgno)
+		skipped, ok := s.follow(s, pgno)
 		if !ok {
 			continue
 		}
@@ -232,7 +224,7 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 			p.pages.flights.use(Key{loc.Version, pgno, p.view.Epoch})
 		}
 		p.use(i)
-		if s.isDue() {
+		if s.isDue(s) {
 			p.extend(s, 0)
 		}
 		return true
@@ -243,12 +235,12 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 // extend fetches the pages that are missing in the window of a scan, and the
 // urgent page unless it is 0.
 func (p *Predictor) extend(s *scan, urgent uint32) {
-	room := min(s.room(), p.pages.flights.room(p.limit(p.view)))
-	if urgent == 0 && s.nest == nil && room < s.step() {
+	room := min(s.room(s), p.pages.flights.room(p.limit(p.view)))
+	if urgent == 0 && room < s.least(s) {
 		return // other scans have the room for now
 	}
 	batch, first := s.batch(urgent, max(0, room))
-	s.fetched(p.Prefetch(p.view, batch, urgent, s) - first)
+	s.fetching(p.Prefetch(p.view, batch, urgent, s) - first)
 	p.giveUp(s.trimNeeds())
 }
 

@@ -106,7 +106,7 @@ func (p *Prefetcher) want(v *view.View, pgno, urgent uint32, s *scan) want {
 	switch {
 	case forScan:
 		f.claim = unclaimed
-		if s.bypassesCache() {
+		if s.bypassesCache(s) {
 			f.admission = admitNot
 		}
 	case pgno == urgent:

@@ -35,7 +35,7 @@ func TestPromise7_ReadAheadOfAnotherHistory(t *testing.T) {
 				if direct {
 					reading.Go(func() { page, err = b.source.Page(t.Context(), v, 15) })
 				} else {
-					b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+					b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, &scan{pace: new(window)})
 				}
 				synctest.Wait()
 				time.Sleep(5 * time.Second)
@@ -71,11 +71,11 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 		}
 		p := NewPredictor(b.prefetcher)
 		p.at(v)
-		s := &scan{pattern: &runPattern{pgno: 15, end: 20, dir: 1}, window: 8, limit: 100, cacheable: 1000}
+		s := &scan{pattern: &runPattern{pgno: 15, end: 20, dir: 1}, pace: &window{size: 8, cacheable: 1000}, limit: 100}
 		p.scans = []*scan{s}
 		p.extend(s, 0)
 		// The span of another reader goes through the gap.
-		other := new(scan)
+		other := &scan{pace: new(window)}
 		b.prefetcher.Prefetch(v, []uint32{10, 25}, 0, other)
 		synctest.Wait()
 		giveUp(b, v, 10, 25)
@@ -94,7 +94,7 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 // another reader has read meanwhile.
 func TestReadAhead_UrgentIsCached(t *testing.T) {
 	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
-		s := new(scan)
+		s := &scan{pace: new(window)}
 		wantOdd(t, b, v, 1, 1, 10)
 		b.prefetcher.Prefetch(v, []uint32{10, 11, 12}, 10, s)
 		synctest.Wait()
@@ -143,7 +143,7 @@ func TestReadAhead_CountsOnce(t *testing.T) {
 	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		client.open = func(view.Key, int64) error { time.Sleep(time.Millisecond); return nil }
 		before, requests := b.source.Counts(), b.countReads()
-		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 10, new(scan))
+		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 10, &scan{pace: new(window)})
 		if _, err := b.source.Page(t.Context(), v, 10); err != nil {
 			t.Error(err)
 		}
@@ -166,7 +166,7 @@ func TestReadAhead_StalledBody(t *testing.T) {
 				return ctx.Err()
 			})
 		}
-		b.prefetcher.Prefetch(v, pgnoRange(10, 1000), 10, new(scan))
+		b.prefetcher.Prefetch(v, pgnoRange(10, 1000), 10, &scan{pace: new(window)})
 		ctx, cancel := b.tasks.WithTimeout(bedReadTimeout)
 		defer cancel()
 		start := time.Now()
@@ -185,7 +185,7 @@ func TestReadAhead_LimitOfOne(t *testing.T) {
 		b.store.Limit = remote.NewLimiter(1)
 		client.open = func(view.Key, int64) error { time.Sleep(time.Second); return nil }
 		start := time.Now()
-		b.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(scan))
+		b.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, &scan{pace: new(window)})
 		_, err := b.source.Page(t.Context(), v, 20)
 		if d := time.Since(start); err != nil || d > time.Second {
 			t.Errorf("page 20 after %v: %v", d, err)
@@ -200,7 +200,7 @@ func TestReadAhead_IdleReader(t *testing.T) {
 	for _, two := range []bool{false, true} {
 		inBed(t, Options{PrefetchSize: 256 * bedPageSize}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 			if two {
-				b.prefetcher.Prefetch(v, pgnoRange(2500, 2700), 0, new(scan)) // an idle reader's
+				b.prefetcher.Prefetch(v, pgnoRange(2500, 2700), 0, &scan{pace: new(window)}) // an idle reader's
 			}
 			synctest.Wait()
 			client.opens.Store(0)
@@ -275,7 +275,7 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 			t.Fatalf("predicted pages %v", pgnos)
 		}
 	}
-	n.eachRow(func(uint32, btree.Page, int) bool { return true })
+	n.eachRow(func(uint32, outerRow) bool { return true })
 }
 
 // TestTreeWalk_KeepsWhatItGoesBy fills the cache with pages that are used
@@ -308,7 +308,7 @@ func TestCache_ReadAheadIsNoUse(t *testing.T) {
 		cache := b.source.cache.Load()
 		key := Key{Version: 1, Pgno: 10, Epoch: 0}
 		cache.add(key, oddPage(10, 1))
-		b.prefetcher.Prefetch(v, []uint32{10}, 0, new(scan))
+		b.prefetcher.Prefetch(v, []uint32{10}, 0, &scan{pace: new(window)})
 		b.source.flights.use(key)
 		wantNothingPrefetched(t, b)
 		for i := range uint32(2 * cache.size()) {

@@ -55,7 +55,7 @@ func TestSpans(t *testing.T) {
 		{"urgent is not among them", []want{at(small, 1, 100, 10), at(small, 2, 110, 10)}, 5, "0:1,2"},
 	} {
 		var got []string
-		v, st := new(view.View), new(scan)
+		v, st := new(view.View), &scan{pace: new(window)}
 		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
 			var pgnos []string
 			for _, w := range s.wants {
@@ -84,7 +84,7 @@ func TestSpans(t *testing.T) {
 func TestReadAhead_OneRequest(t *testing.T) {
 	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		near, far := pgnoRange(10, 60), pgnoRange(1000, 1020)
-		if n := b.prefetcher.Prefetch(v, append(near, far...), 0, new(scan)); n != 72 {
+		if n := b.prefetcher.Prefetch(v, append(near, far...), 0, &scan{pace: new(window)}); n != 72 {
 			t.Errorf("went through %d pages", n)
 		}
 		synctest.Wait()
@@ -114,7 +114,7 @@ func TestReadAhead_Urgent(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		b.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, new(scan))
+		b.prefetcher.Prefetch(v, pgnoRange(10, 40), 20, &scan{pace: new(window)})
 		if n := unclaimedIn(b); n != 30 {
 			t.Errorf("%d pages ahead", n)
 		}
@@ -147,7 +147,7 @@ func TestReadAhead_WaitedFor(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		b.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, new(scan))
+		b.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1010, 1030)...), 0, &scan{pace: new(window)})
 		start := time.Now()
 		got := make(chan time.Duration, 1)
 		go func() {
@@ -177,7 +177,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 		cache := b.source.cache.Load()
 		b.dropCache()
 		reads := b.countReads()
-		b.prefetcher.Prefetch(v, []uint32{10, 20}, 0, new(scan))
+		b.prefetcher.Prefetch(v, []uint32{10, 20}, 0, &scan{pace: new(window)})
 		synctest.Wait()
 		if n := b.countReads() - reads; n != 1 {
 			t.Errorf("%d requests", n)
@@ -194,7 +194,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 
 		// For a reader of the state before, the old version is the newest.
 		b.dropCache()
-		b.prefetcher.Prefetch(before, []uint32{10, 20}, 0, new(scan))
+		b.prefetcher.Prefetch(before, []uint32{10, 20}, 0, &scan{pace: new(window)})
 		synctest.Wait()
 		wantOdd(t, b, before, 1, 0, pgnoRange(10, 20)...)
 		wantOdd(t, b, v, 3, 2, 14, 15)
@@ -218,7 +218,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 			t.Fatalf("page 35 lies at %d, not at %d", loc.Offset, old.Offset)
 		}
 		b.dropCache()
-		b.prefetcher.Prefetch(next, []uint32{30, 40}, 0, new(scan))
+		b.prefetcher.Prefetch(next, []uint32{30, 40}, 0, &scan{pace: new(window)})
 		synctest.Wait()
 		if _, ok := cache.peek(Key{Version: 2, Pgno: 35, Epoch: 0}); ok {
 			t.Error("the old version is taken for the newest")
@@ -229,7 +229,7 @@ func TestReadAhead_Gaps(t *testing.T) {
 
 func TestReadAhead_Budget(t *testing.T) {
 	inBed(t, Options{PrefetchSize: 10*bedPageSize + 1}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
-		s := new(scan)
+		s := &scan{pace: new(window)}
 		if n := b.prefetcher.Prefetch(v, pgnoRange(1, 50), 0, s); n != 10 || unclaimedIn(b) != 10 {
 			t.Errorf("went through %d pages, %d are ahead", n, unclaimedIn(b))
 		}
@@ -263,7 +263,7 @@ func TestReadAhead_GivenUp(t *testing.T) {
 			return nil
 		}
 		pgnos := pgnoRange(10, 30)
-		s := new(scan)
+		s := &scan{pace: new(window)}
 		b.prefetcher.Prefetch(v, pgnos, 0, s)
 		synctest.Wait()
 		s.ended.Store(true)
@@ -276,7 +276,7 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		wantNothingPrefetched(t, b)
 		wantOdd(t, b, v, 1, 0, pgnos...)
 
-		s = new(scan)
+		s = &scan{pace: new(window)}
 		pgnos = pgnoRange(1010, 1030)
 		b.prefetcher.Prefetch(v, pgnos, 0, s)
 		time.Sleep(time.Second)
@@ -289,7 +289,7 @@ func TestReadAhead_GivenUp(t *testing.T) {
 		l := remote.NewLimiter(1)
 		b.store.Limit = l
 		held := l.Enqueue(remote.Foreground)
-		s = new(scan)
+		s = &scan{pace: new(window)}
 		opens := client.opens.Load()
 		pgnos = append(pgnoRange(1510, 1530), pgnoRange(2010, 2030)...)
 		b.prefetcher.Prefetch(v, pgnos, 0, s)
@@ -354,7 +354,7 @@ func TestReadAhead_CachedStays(t *testing.T) {
 	inBed(t, Options{CacheSize: 20 * (bedPageSize + cacheEntryOverhead)}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
 		cache := b.source.cache.Load()
 		wantOdd(t, b, v, 1, 2, 10, 20)
-		b.prefetcher.Prefetch(v, []uint32{10, 11}, 0, new(scan))
+		b.prefetcher.Prefetch(v, []uint32{10, 11}, 0, &scan{pace: new(window)})
 		synctest.Wait()
 		flush := func() {
 			for i := range uint32(200) {
@@ -395,7 +395,7 @@ func TestReadAhead_BodyBreaksOff(t *testing.T) {
 					}
 					return breakAfter(r, got, func() error { return err })
 				}
-				b.prefetcher.Prefetch(v, pgnoRange(first, last), 0, new(scan))
+				b.prefetcher.Prefetch(v, pgnoRange(first, last), 0, &scan{pace: new(window)})
 				waits := make(chan error, 1)
 				go func() {
 					page, err := b.source.Page(t.Context(), v, last)
@@ -449,7 +449,7 @@ func TestReadAhead_CorruptFrame(t *testing.T) {
 			}
 			return bytes.NewReader(b)
 		}
-		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, &scan{pace: new(window)})
 		synctest.Wait()
 		if n := unclaimedIn(b); n != 20 || client.opens.Load() != 1 {
 			t.Errorf("%d pages ahead after %d requests", n, client.opens.Load())
@@ -463,7 +463,7 @@ func TestReadAhead_CorruptFrame(t *testing.T) {
 
 		// Between pages that are asked for, it does no harm.
 		b.dropCache()
-		b.prefetcher.Prefetch(v, []uint32{18, 22}, 0, new(scan))
+		b.prefetcher.Prefetch(v, []uint32{18, 22}, 0, &scan{pace: new(window)})
 		synctest.Wait()
 		wantOdd(t, b, v, 1, 0, 18, 19, 21, 22)
 		broken = false
@@ -486,7 +486,7 @@ func TestReadAhead_DeletedFile(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}
-		b.prefetcher.Prefetch(v, pgnos, 0, new(scan))
+		b.prefetcher.Prefetch(v, pgnos, 0, &scan{pace: new(window)})
 		// It waits for the span, and then finds another file.
 		if page, err := b.source.Page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 3)) {
 			t.Errorf("page 15: %v", err)
@@ -496,7 +496,7 @@ func TestReadAhead_DeletedFile(t *testing.T) {
 		wantOdd(t, b, v, 3, int64(len(pgnos)), pgnos...)
 		b.dropCache()
 		// Now it is known where they are.
-		b.prefetcher.Prefetch(b.Current.Load(), pgnos, 0, new(scan))
+		b.prefetcher.Prefetch(b.Current.Load(), pgnos, 0, &scan{pace: new(window)})
 		time.Sleep(time.Minute)
 		wantOdd(t, b, b.Current.Load(), 3, 0, pgnos...)
 		wantNothingPrefetched(t, b)
@@ -530,7 +530,7 @@ func TestReadAhead_Panic(t *testing.T) {
 					return nil
 				})
 			}
-			b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+			b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, &scan{pace: new(window)})
 			// It waits for the span, and then reads the page alone.
 			if page, err := b.source.Page(t.Context(), v, 15); err != nil || !bytes.Equal(page, oddPage(15, 1)) {
 				t.Errorf("page 15: %v", err)
@@ -558,7 +558,7 @@ func TestReadAhead_Close(t *testing.T) {
 				return ctx.Err()
 			})
 		}
-		b.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, new(scan))
+		b.prefetcher.Prefetch(v, append(pgnoRange(10, 30), pgnoRange(1000, 1030)...), 0, &scan{pace: new(window)})
 		got := make(chan error, 1)
 		go func() {
 			ctx, cancel := b.tasks.WithTimeout(-1)
@@ -579,7 +579,7 @@ func TestReadAhead_Close(t *testing.T) {
 			t.Errorf("%d requests", n)
 		}
 		wantNothingPrefetched(t, b)
-		if b.prefetcher.Prefetch(v, pgnoRange(50, 60), 0, new(scan)); client.opens.Load() != 1 {
+		if b.prefetcher.Prefetch(v, pgnoRange(50, 60), 0, &scan{pace: new(window)}); client.opens.Load() != 1 {
 			t.Error("reads ahead after it was closed")
 		}
 		wantNothingPrefetched(t, b)
@@ -631,7 +631,7 @@ func TestReadAhead_FailedForWaiter(t *testing.T) {
 			}
 			return nil
 		}
-		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, new(scan))
+		b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, &scan{pace: new(window)})
 		go func() {
 			time.Sleep(20 * time.Second)
 			for _, ticket := range held {

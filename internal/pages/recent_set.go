@@ -19,6 +19,8 @@ func (s *recentSet) add(pgno uint32) {
 	s.young[pgno] = struct{}{}
 }
 
+func (s *recentSet) isEmpty() bool { return s.young == nil }
+
 func (s *recentSet) has(pgno uint32) bool {
 	if _, ok := s.young[pgno]; ok {
 		return true

@@ -8,23 +8,52 @@ import (
 // scan is a run of reads that seems to follow a pattern. It belongs to the
 // predictor of one connection.
 type scan struct {
-	pattern   pattern
-	nest      *nest       // the pattern, if it is one; nil otherwise
+	pattern
+	pace
 	limit     int         // most pages ahead of the reader
-	window    int         // pages ahead of the reader, for now
 	pending   []uint32    // prefetched or in flight, and not read yet; in order
-	newest    int         // number of pages at the end of pending that came with the newest batch
 	backlog   []uint32    // predicted, not fetched yet
 	needs     []uint32    // pages that the pattern needed last to go on
 	requested int         // number of pages at the start of needs that were fetched
 	read      int         // pages that the reader has come to
-	cacheable int         // number of pages that may enter the cache
 	ended     atomic.Bool // fetches that have not begun are not needed
 }
 
-// bypassesCache reports whether the reader has come so far that further pages
-// would only displace each other in the cache. Nested loops come to a page again.
-func (s *scan) bypassesCache() bool { return s.nest == nil && s.read > s.cacheable }
+// maxNeeds is how many needed pages a scan remembers. It is more than one call of a
+// pattern asks for.
+const maxNeeds = 1 << 13
+
+// A pace decides how far a scan is ahead of its reader.
+type pace interface {
+	// follow takes a page that is read off the pending ones, and reports whether it is
+	// among them where the reader may be. It returns the pending pages that the reader
+	// has left out.
+	follow(s *scan, pgno uint32) (skipped []uint32, ok bool)
+
+	// take does the same with the backlog, for a page that was missed or, if missed is
+	// false, is known.
+	take(s *scan, pgno uint32, missed bool) (skipped []uint32, ok bool)
+
+	// room returns how many pages more may be fetched.
+	room(s *scan) int
+
+	// least returns how many pages must have room for a fetch ahead of the reader.
+	least(s *scan) int
+
+	// isDue reports whether pages are to be fetched after follow.
+	isDue(s *scan) bool
+
+	// fetched notes that so many pages have become pending.
+	fetched(n int)
+
+	// gap returns the largest gap between two pages that one request reads through if
+	// there are few, in bytes.
+	gap() int64
+
+	// bypassesCache reports whether the reader has come so far that further pages
+	// would only displace each other in the cache.
+	bypassesCache(s *scan) bool
+}
 
 const (
 	// A scan begins with firstWindow pages ahead of the reader. The window grows
@@ -38,123 +67,64 @@ const (
 	// maxSkip is how many predicted pages a reader may leave out and still
 	// follow the scan: SQLite does not ask for pages that it has.
 	maxSkip = 32
-
-	// maxNeeds is how many needed pages a scan remembers. It is more than one call
-	// of a pattern asks for.
-	maxNeeds = 1 << 13
 )
 
-// follow reports whether a page is among the next pages of the scan. It
-// returns the pages that the reader left out before it.
-func (s *scan) follow(pgno uint32) (skipped []uint32, ok bool) {
-	if s.nest != nil {
-		return s.followNest(pgno)
-	}
+// window is the pace of a scan whose pages come in the order of the pattern.
+type window struct {
+	size      int // pages ahead of the reader, for now
+	newest    int // number of pages at the end of pending that came with the newest batch
+	cacheable int // number of pages that may enter the cache
+}
+
+func (w *window) follow(s *scan, pgno uint32) (skipped []uint32, ok bool) {
 	i := slices.Index(s.pending[:min(len(s.pending), maxSkip)], pgno)
 	if i < 0 {
 		return nil, false
 	}
 	skipped, s.pending = s.pending[:i], s.pending[i+1:]
 	s.read++
-	if len(s.pending) < s.newest {
-		s.grow()
-		s.newest = 0
+	if len(s.pending) < w.newest {
+		w.grow(s)
+		w.newest = 0
 	}
 	return skipped, true
 }
 
-// followNest is follow for the pages of nested loops, which come in the order of
-// the rows of the outermost one only.
-func (s *scan) followNest(pgno uint32) (skipped []uint32, ok bool) {
-	i := slices.Index(s.pending, pgno)
-	if i < 0 {
+func (w *window) take(s *scan, pgno uint32, _ bool) (skipped []uint32, ok bool) {
+	s.fill(1)
+	if len(s.backlog) == 0 || s.backlog[0] != pgno {
 		return nil, false
 	}
-	s.pending = slices.Delete(s.pending, i, i+1)
-	s.read++
-	return s.passed(pgno), true
+	s.backlog = s.backlog[1:]
+	w.grow(s)
+	return nil, true
 }
 
-// passed notes that the reader has come to a page of nested loops. It returns
-// the pages that were fetched for rows before.
-func (s *scan) passed(pgno uint32) (stale []uint32) {
-	if !s.nest.read(pgno) {
-		return nil
-	}
-	if s.nest.reader > s.nest.mark {
-		s.grow()
-	}
-	s.pending = slices.DeleteFunc(s.pending, func(pgno uint32) bool {
-		if s.nest.isPassed(pgno) {
-			stale = append(stale, pgno)
-			return true
-		}
-		return false
-	})
-	return stale
-}
-
-// take takes the next page of the pattern, or of nested loops any page that
-// they can come to next, off the backlog. It reports whether it was there.
-func (s *scan) take(pgno uint32) bool {
-	if s.nest == nil {
-		s.fill(1)
-		if len(s.backlog) == 0 || s.backlog[0] != pgno {
-			return false
-		}
-		s.backlog = s.backlog[1:]
-		s.grow()
-		return true
-	}
-	s.fill(max(1, s.limit-len(s.pending)))
-	i := slices.Index(s.backlog, pgno)
-	if i < 0 {
-		return false
-	}
-	s.backlog = slices.Delete(s.backlog, i, i+1)
-	s.read++
-	return true
-}
-
-// grow widens the window.
-func (s *scan) grow() {
-	if s.nest != nil {
-		s.nest.grow()
-		return
-	}
+func (w *window) grow(s *scan) {
 	if s.read >= longScan {
-		s.window *= longScanGrowth
+		w.size *= longScanGrowth
 	} else {
-		s.window *= windowGrowth
+		w.size *= windowGrowth
 	}
-	s.window = min(s.window, s.limit)
+	w.size = min(w.size, s.limit)
 }
 
-// room is how many pages more may be fetched ahead of the reader.
-func (s *scan) room() int {
-	if s.nest != nil {
-		return s.limit - len(s.pending)
-	}
-	return s.window - len(s.pending)
-}
+func (w *window) room(s *scan) int { return w.size - len(s.pending) }
 
-// isDue reports whether so many pages are missing in the window that more are
-// to be fetched.
-func (s *scan) isDue() bool {
-	if s.nest != nil {
-		return s.nest.isDue() && s.room() >= s.limit/4
-	}
-	return s.room() >= s.step()
-}
+func (w *window) least(*scan) int { return min(max(1, w.size/4), topUp) }
 
-// step is the number of pages that must be missing in the window before more are
-// fetched.
-func (s *scan) step() int { return min(max(1, s.window/4), topUp) }
+func (w *window) isDue(s *scan) bool { return w.room(s) >= w.least(s) }
+
+func (w *window) fetched(n int) { w.newest = n }
+
+func (w *window) gap() int64 { return MaxGap }
+
+func (w *window) bypassesCache(s *scan) bool { return s.read > w.cacheable }
 
 // fill extends the backlog to n pages, or to as many as the pattern has.
 func (s *scan) fill(n int) {
 	if n > len(s.backlog) {
-		pgnos, needs := s.pattern.next(n - len(s.backlog))
+		pgnos, needs := s.next(n - len(s.backlog))
 		s.backlog = append(s.backlog, pgnos...)
 		for _, pgno := range needs {
 			if !slices.Contains(s.needs, pgno) {
@@ -188,11 +158,11 @@ func (s *scan) trimNeeds() (old []uint32) {
 	return old
 }
 
-// fetched notes that the first n pages of the backlog are being fetched.
-func (s *scan) fetched(n int) {
+// fetching notes that the first n pages of the backlog are being fetched.
+func (s *scan) fetching(n int) {
 	if n > 0 {
 		s.pending = append(s.pending, s.backlog[:n]...)
 		s.backlog = s.backlog[n:]
-		s.newest = n
+		s.fetched(n)
 	}
 }

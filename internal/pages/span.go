@@ -72,8 +72,8 @@ func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
 		return cmp.Compare(a.loc.Offset, b.loc.Offset)
 	})
 	gap := int64(MaxGap)
-	if s != nil && s.nest != nil {
-		gap = minGap
+	if s != nil {
+		gap = s.gap()
 	}
 	var size int64
 	for _, w := range wants {

@@ -166,7 +166,8 @@ func (w treeWalk) schema() (roots, missing []uint32) {
 			continue
 		}
 		for c := range p.Cells() {
-			if root, ok := p.Int(c, rootColumn); ok && root > 1 && root <= int64(w.v.Commit) && len(roots) < maxRoots {
+			v, _ := p.Value(c, rootColumn)
+			if root, ok := v.Integer(); ok && root > 1 && root <= int64(w.v.Commit) && len(roots) < maxRoots {
 				roots = append(roots, uint32(root))
 			}
 		}
