@@ -76,18 +76,8 @@ func simulate(t *testing.T, opts litestream.Options, do func(t *testing.T, s *fa
 	synctest.Test(t, func(t *testing.T) {
 		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: latency, BytesPerSecond: bandwidth})
 		opts.PollInterval = -1
-		vfsName, vfs := newVFS(t, client, &opts)
-		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer vfs.Close(context.Background())
-		defer db.Close()
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn, vfs, closeAll := openOne(t, client, &opts, "fast.db")
+		defer closeAll()
 		do(t, &fastSession{conn, vfs, client}, snapshot)
 	})
 }

@@ -165,6 +165,25 @@ func queryText(q querier, query string, args ...any) (string, error) {
 	return b.String(), rows.Err()
 }
 
+// openOne opens a database by a VFS of its own, with one connection. In a bubble of
+// synctest, the function that it returns must be called before the bubble ends.
+func openOne(t testing.TB, client litestream.ReplicaClient, opts *litestream.Options, name string) (conn *sql.Conn, vfs *litestream.VFS, closeAll func()) {
+	t.Helper()
+	vfsName, vfs := newVFS(t, client, opts)
+	db, err := vfstest.Open(dsn(vfsName, name))
+	if err == nil {
+		conn, err = db.Conn(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, vfs, func() {
+		_ = conn.Close()
+		_ = db.Close()
+		_ = vfs.Close(context.Background())
+	}
+}
+
 func mustQuery(t testing.TB, q querier, query string, args ...any) string {
 	t.Helper()
 	s, err := queryText(q, query, args...)

@@ -1,7 +1,6 @@
 package litestream_test
 
 import (
-	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,7 +10,6 @@ import (
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/network"
-	"github.com/ltxvfs/litestream/internal/vfstest"
 	"github.com/ltxvfs/litestream/memory"
 )
 
@@ -75,18 +73,8 @@ func TestJoins_RoundTrips(t *testing.T) {
 		t.Run(q.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client := decorate.NewLatency(s.client, decorate.Latency{PerRequest: roundTrip, BytesPerSecond: 80e6})
-				vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
-				db, err := vfstest.Open(dsn(vfsName, "app.db"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer vfs.Close(context.Background())
-				defer db.Close()
-				conn, err := db.Conn(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
+				conn, vfs, closeAll := openOne(t, client, &litestream.Options{PollInterval: -1}, "app.db")
+				defer closeAll()
 				mustQuery(t, conn, "SELECT count(*) FROM sqlite_schema")
 				before, start := vfs.Stats()[0], time.Now()
 				got := mustQuery(t, conn, q.SQL)
@@ -120,16 +108,11 @@ func TestJoins_WrongGuess(t *testing.T) {
 	want := mustQuery(t, p.DB(), query)
 	synctest.Test(t, func(t *testing.T) {
 		client := decorate.NewLatency(inner, decorate.Latency{PerRequest: roundTrip})
-		vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
-		db, err := vfstest.Open(dsn(vfsName, "app.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer vfs.Close(context.Background())
-		defer db.Close()
-		mustQuery(t, db, "SELECT count(*) FROM sqlite_schema")
+		conn, vfs, closeAll := openOne(t, client, &litestream.Options{PollInterval: -1}, "app.db")
+		defer closeAll()
+		mustQuery(t, conn, "SELECT count(*) FROM sqlite_schema")
 		start := time.Now()
-		if got := mustQuery(t, db, query); got != want {
+		if got := mustQuery(t, conn, query); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		trips, stats := float64(time.Since(start))/float64(roundTrip), vfs.Stats()[0]

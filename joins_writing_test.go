@@ -74,6 +74,78 @@ func randomJoin(r *rand.Rand, people int) string {
 	return fmt.Sprintf("SELECT count(*), sum(x), min(x), max(x) FROM (SELECT %s AS x FROM %s WHERE %s%s LIMIT 300)", last[r.IntN(len(last))].name, from, where, order)
 }
 
+// joinReaders run queries on connections of their own until they are stopped.
+type joinReaders struct {
+	t     *testing.T
+	db    *sql.DB
+	texts []string // of the queries
+
+	wg      sync.WaitGroup
+	done    atomic.Int64 // transactions
+	stopped atomic.Bool
+	failed  atomic.Bool
+	newest  atomic.Value // TXID of the transaction that ended last
+
+	mu struct {
+		sync.Mutex
+		results []joinResult
+	}
+}
+
+// joinResult is what a query gave in a transaction.
+type joinResult struct {
+	txid  string
+	query int
+	got   string
+}
+
+// add starts a connection.
+func (j *joinReaders) add(r *rand.Rand) {
+	j.wg.Go(func() {
+		if err := j.run(r); err != nil {
+			j.t.Error(err)
+			j.failed.Store(true)
+		}
+	})
+}
+
+func (j *joinReaders) run(r *rand.Rand) error {
+	conn, err := j.db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for !j.stopped.Load() {
+		var txid string
+		var results []joinResult
+		err := inTransaction(conn, fmt.Sprintf("PRAGMA cache_size = %d", []int{5, 50, 500}[r.IntN(3)]), func() error {
+			text, err := queryText(conn, "PRAGMA litestream_txid")
+			txid = strings.TrimSpace(text)
+			for i := 0; i < 3 && err == nil; i++ {
+				one := joinResult{txid: txid, query: r.IntN(len(j.texts))}
+				one.got, err = queryText(conn, j.texts[one.query])
+				results = append(results, one)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		j.mu.Lock()
+		j.mu.results = append(j.mu.results, results...)
+		j.mu.Unlock()
+		j.newest.Store(txid)
+		j.done.Add(1)
+	}
+	return nil
+}
+
+// stop stops the connections, and waits for them.
+func (j *joinReaders) stop() {
+	j.stopped.Store(true)
+	j.wg.Wait()
+}
+
 // TestJoins_WhileWriting runs random joins on eight connections while the primary
 // commits, and compares each result with that of plain SQLite at the same
 // transaction.
@@ -117,56 +189,14 @@ func TestJoins_WhileWriting(t *testing.T) {
 			}
 			defer db.Close()
 
-			type result struct {
-				txid  string
-				query int
-				got   string
-			}
-			var (
-				wg      sync.WaitGroup
-				done    atomic.Int64 // transactions
-				stopped atomic.Bool
-				failed  atomic.Bool
-				newest  atomic.Value // TXID of the transaction of a reader that ended last
-				results [connections][]result
-			)
-			newest.Store("")
-			defer wg.Wait()
-			defer stopped.Store(true)
+			readers := joinReaders{t: t, db: db, texts: texts}
+			readers.newest.Store("")
+			defer readers.stop()
 			for c := range connections {
-				r := rand.New(rand.NewPCG(seed, uint64(2+c)))
-				wg.Go(func() {
-					conn, err := db.Conn(context.Background())
-					if err != nil {
-						t.Error(err)
-						failed.Store(true)
-						return
-					}
-					defer conn.Close()
-					for !stopped.Load() {
-						var txid string
-						err := inTransaction(conn, fmt.Sprintf("PRAGMA cache_size = %d", []int{5, 50, 500}[r.IntN(3)]), func() error {
-							text, err := queryText(conn, "PRAGMA litestream_txid")
-							txid = strings.TrimSpace(text)
-							for i := 0; i < 3 && err == nil; i++ {
-								one := result{txid: txid, query: r.IntN(queries)}
-								one.got, err = queryText(conn, texts[one.query])
-								results[c] = append(results[c], one)
-							}
-							return err
-						})
-						if err != nil {
-							t.Error(err)
-							failed.Store(true)
-							return
-						}
-						newest.Store(txid)
-						done.Add(1)
-					}
-				})
+				readers.add(rand.New(rand.NewPCG(seed, uint64(2+c))))
 			}
 			for i := range commits {
-				waitFor(t, "transactions", func() bool { return failed.Load() || done.Load() >= int64(i*perCommit) })
+				waitFor(t, "transactions", func() bool { return readers.failed.Load() || readers.done.Load() >= int64(i*perCommit) })
 				n := r.IntN(people * network.NotesPerPerson)
 				switch r.IntN(4) {
 				case 0:
@@ -180,23 +210,20 @@ func TestJoins_WhileWriting(t *testing.T) {
 				}
 				answer()
 			}
-			waitFor(t, "transactions", func() bool { return failed.Load() || newest.Load() == p.TXID().String() })
-			stopped.Store(true)
-			wg.Wait()
+			waitFor(t, "transactions", func() bool { return readers.failed.Load() || readers.newest.Load() == p.TXID().String() })
+			readers.stop()
 			seen := make(map[string]bool)
-			for _, all := range results {
-				for _, one := range all {
-					seen[one.txid] = true
-					if want, ok := answers[key(one.txid, one.query)]; one.got != want || !ok {
-						t.Errorf("transaction %s: got %s, want %s for %s", one.txid, one.got, want, texts[one.query])
-					}
+			for _, one := range readers.mu.results {
+				seen[one.txid] = true
+				if want, ok := answers[key(one.txid, one.query)]; one.got != want || !ok {
+					t.Errorf("transaction %s: got %s, want %s for %s", one.txid, one.got, want, texts[one.query])
 				}
 			}
 			if len(seen) < 2 {
 				t.Errorf("all results are of %d transactions", len(seen))
 			}
 			stats := vfs.Stats()[0]
-			t.Logf("%d transactions of readers at %d states, %d pages prefetched", done.Load(), len(seen), stats.Prefetched)
+			t.Logf("%d transactions of readers at %d states, %d pages prefetched", readers.done.Load(), len(seen), stats.Prefetched)
 		})
 	}
 }

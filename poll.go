@@ -40,7 +40,8 @@ type poller struct {
 	log       *slog.Logger
 
 	// poll looks for new transactions once. If full is true, it lists all
-	// levels.
+	// levels. errs.ErrWriting means that this process writes, and so knows the
+	// newest transaction.
 	poll func(full bool) error
 
 	lastUse atomic.Int64 // end of the last transaction or start of the newest, in nanoseconds since the Unix epoch
@@ -179,6 +180,11 @@ func (p *poller) run(caught chan struct{}) {
 // look polls once, and records how that ended.
 func (p *poller) look(full bool) error {
 	err := p.poll(full)
+	if errors.Is(err, errs.ErrWriting) {
+		if err = nil; p.polls.Last().IsFailing() {
+			return nil // storage may not have been asked
+		}
+	}
 	switch {
 	case err != nil && p.tasks.Closed():
 	case !p.polls.Note(err):
@@ -233,7 +239,7 @@ func (x *index) poll(full bool) (err error) {
 	ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
 	defer cancel()
 	if x.writer.IsWriting() {
-		return nil // the writer of this process knows the newest transaction
+		return errs.ErrWriting
 	}
 	if cur := x.Current.Load(); !full && cur.Last != nil {
 		files, err := x.store.List(ctx, 0, cur.TXID, false)
@@ -251,7 +257,7 @@ func (x *index) poll(full bool) (err error) {
 		case known:
 			err = x.advanceBy(ctx, cur, cur.TXID, files)
 			if !isOutdated(err) && !errors.Is(err, view.ErrOtherPageSize) {
-				return unlessWriting(err)
+				return err
 			}
 		}
 	}
@@ -261,16 +267,7 @@ func (x *index) poll(full bool) (err error) {
 		// these pages tries again.
 		x.log.Warn("cannot move pages away from deleted files", "error", seen.moves)
 	}
-	return unlessWriting(seen.news)
-}
-
-// unlessWriting returns nil for errs.ErrWriting: if this process has begun to
-// write, the next sync notices new transactions.
-func unlessWriting(err error) error {
-	if errors.Is(err, errs.ErrWriting) {
-		return nil
-	}
-	return err
+	return seen.news
 }
 
 // lag returns the time since the last successful poll. It returns false before

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
@@ -446,8 +447,33 @@ func TestPoll_WhileWritingBegins(t *testing.T) {
 		begun = true
 		return db.writer.Begin(holder{c})
 	}
-	if err := db.poller.poll(false); err != nil || !begun {
+	if err := db.poller.look(false); err != nil || !begun || db.poller.polls.Last().IsFailing() {
 		t.Errorf("poll: %v, begun: %v", err, begun)
 	}
 	db.writer.End(holder{c})
+}
+
+// While this process writes, nothing is polled. That does not mean that polls which
+// have failed work again.
+func TestPoll_FailsUntilItWorks(t *testing.T) {
+	client := fourPages(t)
+	fault := decorate.NewFault(client)
+	db := openHere(t, fault, Options{WriteEnabled: true, PollInterval: -1, CompactionDisabled: true})
+	repair := fault.Add(decorate.Rule{Match: decorate.Ops(decorate.OpList, decorate.OpListAll), Err: errors.New("storage is down")})
+	if err := db.poller.look(false); err == nil {
+		t.Fatal("a poll works while storage is down")
+	}
+	c := connOf(db, nil)
+	c.pinNewest()
+	if err := db.writer.Begin(holder{c}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.poller.look(false); err != nil || !db.poller.polls.Last().IsFailing() {
+		t.Errorf("while a connection writes, a poll gives %v, and polls fail: %v", err, db.poller.polls.Last().IsFailing())
+	}
+	db.writer.End(holder{c})
+	repair()
+	if err := db.poller.look(false); err != nil || db.poller.polls.Last().IsFailing() {
+		t.Errorf("after that: %v, and polls fail: %v", err, db.poller.polls.Last().IsFailing())
+	}
 }

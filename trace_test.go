@@ -183,18 +183,8 @@ func TestTraces_Fast(t *testing.T) {
 	inner, _ := fastClient(t)
 	synctest.Test(t, func(t *testing.T) {
 		trace := decorate.NewTrace(decorate.NewLatency(inner, decorate.Latency{PerRequest: latency}))
-		vfsName, vfs := newVFS(t, trace, &litestream.Options{PollInterval: -1})
-		db, err := vfstest.Open(dsn(vfsName, "fast.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer vfs.Close(context.Background())
-		defer db.Close()
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn, _, closeAll := openOne(t, trace, &litestream.Options{PollInterval: -1}, "fast.db")
+		defer closeAll()
 		var b strings.Builder
 		for _, step := range []struct{ name, query string }{
 			{"open, first row", "SELECT pad FROM t LIMIT 1"},

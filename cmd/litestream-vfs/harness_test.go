@@ -145,16 +145,22 @@ func (s *session) run(lines ...string) string {
 	if _, err := io.WriteString(s.in, strings.Join(lines, "\n")+"\n.print "+end+"\n"); err != nil {
 		s.t.Fatal(err)
 	}
+	return strings.TrimSpace(readUntil(s.t, s.out, end+"\n"))
+}
+
+// readUntil reads what a program prints until it has printed end, which is left out.
+func readUntil(t testing.TB, out io.Reader, end string) string {
+	t.Helper()
 	var got bytes.Buffer
 	b := make([]byte, 4096)
-	for !strings.HasSuffix(got.String(), end+"\n") {
-		n, err := s.out.Read(b)
+	for !strings.HasSuffix(got.String(), end) {
+		n, err := out.Read(b)
 		got.Write(b[:n])
 		if err != nil {
-			s.t.Fatalf("shell ended after %q: %v", got.String(), err)
+			t.Fatalf("the program ended after %q: %v", got.String(), err)
 		}
 	}
-	return strings.TrimSpace(strings.TrimSuffix(got.String(), end+"\n"))
+	return strings.TrimSuffix(got.String(), end)
 }
 
 // until repeats lines until they write what is wanted.

@@ -3,7 +3,6 @@
 package main_test
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -105,16 +104,7 @@ func (s *terminal) send(lines string) string {
 	if _, err := io.WriteString(s.in, lines); err != nil {
 		s.t.Fatal(err)
 	}
-	var got bytes.Buffer
-	b := make([]byte, 4096)
-	for !strings.HasSuffix(got.String(), endOfOutput+"\n") {
-		n, err := s.out.Read(b)
-		got.Write(b[:n])
-		if err != nil {
-			s.t.Fatalf("the terminal ended after %q: %v", got.String(), err)
-		}
-	}
-	return strings.TrimSuffix(got.String(), endOfOutput+"\n")
+	return readUntil(s.t, s.out, endOfOutput+"\n")
 }
 
 // nearLine is what the SQLite shell adds to errors where it does not talk to a

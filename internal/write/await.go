@@ -149,13 +149,22 @@ func (q *queue) awaitUntil(ctx context.Context, holds func(*queueState) bool) er
 
 // unlessStalled derives a context that is also done once no segment was uploaded
 // for the time patience, and the time that a transfer of the oldest segment takes.
-// A negative patience is no limit.
+// A negative patience is no limit. The function that it returns must not be called
+// with mu held.
 func (q *queue) unlessStalled(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	if patience >= 0 {
-		go q.watchUploads(ctx, patience, cancel)
+	if patience < 0 {
+		return ctx, func() { cancel(nil) }
 	}
-	return ctx, func() { cancel(nil) }
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		q.watchUploads(ctx, patience, cancel)
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-ended
+	}
 }
 
 // watchUploads calls stalled once no segment was uploaded for the time patience,
