@@ -55,11 +55,15 @@ func Statements(people int) []string {
 	}
 }
 
-// FullText returns the statement that adds a full-text index of the notes. It
-// needs FTS5.
-func FullText() string {
-	return `CREATE VIRTUAL TABLE titles USING fts5 (title, body, content = 'notes', content_rowid = 'id');
-		INSERT INTO titles (titles) VALUES ('rebuild')`
+// FullText returns the statement that adds a full-text index of the notes, with
+// module fts4 or fts5.
+func FullText(module string) string {
+	content := "content='notes'" // fts4 takes no space
+	if module == "fts5" {
+		content += ", content_rowid='id'"
+	}
+	return fmt.Sprintf(`CREATE VIRTUAL TABLE titles USING %s (title, body, %s);
+		INSERT INTO titles (titles) VALUES ('rebuild')`, module, content)
 }
 
 // FullTextQuery is a query that needs [FullText].
