@@ -107,6 +107,7 @@ func Queries(people int) []Query {
 		q("friends in common", `SELECT count(*), group_concat(x.b) FROM ties x JOIN ties y ON y.a = %d AND y.b = x.b WHERE x.a = %d`, other, someone),
 		q("what friends wrote", `SELECT count(*), sum(length(n.body)) FROM ties t CROSS JOIN notes n ON n.author = t.b WHERE t.a = %d`, someone),
 		q("friends of friends", `SELECT count(DISTINCT y.b) FROM ties x JOIN ties y ON y.a = x.b WHERE x.a = %d`, someone),
+		q("friends of friends of friends", `SELECT count(DISTINCT z.b) FROM ties x CROSS JOIN ties y ON y.a = x.b CROSS JOIN ties z ON z.a = y.b WHERE x.a = %d`, other),
 		q("notes without marks of friends, left join", `SELECT count(*), sum(m.id IS NULL), max(p.name) FROM notes n LEFT JOIN marks m ON m.note = n.id LEFT JOIN people p ON p.id = m.person
 			WHERE n.author IN (%d, %d, %d)`, other, someone, someone+7),
 		q("people with a marked note, exists", `SELECT count(*), sum(length(about)) FROM people p WHERE p.id BETWEEN %d AND %d

@@ -9,8 +9,39 @@ type lookup struct {
 	key   btree.Value
 	pgno  uint32
 	level int // of the page, counted from the root
-	loops int // loops that are around this one
+	path  path
 	row   int // of the outermost loop
+}
+
+// path is the links that lead from the outermost loop to a row, one for each loop
+// around that of the row.
+type path struct {
+	links [maxLoops + 1]*link
+	loops int
+}
+
+// then returns the path to the rows that a link leads to.
+func (p path) then(l *link) path {
+	p.links[p.loops] = l
+	p.loops++
+	return p
+}
+
+// allows reports whether a link may lead on from a row. A link that is on the way
+// to the row may be there because SQLite goes through one tree in two loops. It
+// leads on only if it was learned from such rows, too.
+func (p path) allows(l *link) bool {
+	return p.loops <= maxLoops && !l.wrong && p.count(l) < l.times
+}
+
+// count returns how often a link is on the path.
+func (p path) count(l *link) (n int) {
+	for _, m := range p.links[:p.loops] {
+		if m.isSame(l) {
+			n++
+		}
+	}
+	return n
 }
 
 const (
@@ -31,31 +62,31 @@ type descent struct {
 
 	// visit is called for each row, with the root of its tree, before those that it
 	// leads to. The descent ends when it returns false. Nil: not called.
-	visit func(root uint32, row outerRow) bool
+	visit func(root uint32, row outerRow, by path) bool
 
 	// arrive is called for each page of a lookup that is a leaf, or that is not known.
 	// Nil: not called.
 	arrive func(l lookup, known bool)
 }
 
-// lead follows the links of a row, which has a number of loops around it. It
-// reports whether the descent goes on.
-func (d *descent) lead(root uint32, from outerRow, loops, row int) bool {
+// lead follows the links of a row to which a path has led. It reports whether the
+// descent goes on.
+func (d *descent) lead(root uint32, from outerRow, by path, row int) bool {
 	if d.steps--; d.steps < 0 {
 		return false
 	}
-	if loops > maxLoops {
+	if by.loops > maxLoops {
 		return true
 	}
-	if d.visit != nil && !d.visit(root, from) {
+	if d.visit != nil && !d.visit(root, from, by) {
 		return false
 	}
 	for _, l := range d.joins.links {
-		if l.src != root || l.wrong {
+		if l.src != root || !by.allows(l) {
 			continue
 		}
 		key, ok := from.key(l.col)
-		if ok && !d.follow(lookup{link: l, key: key, pgno: l.dst, loops: loops, row: row}) {
+		if ok && !d.follow(lookup{link: l, key: key, pgno: l.dst, path: by, row: row}) {
 			return false
 		}
 	}
@@ -79,7 +110,7 @@ func (d *descent) follow(l lookup) bool {
 		switch page.Kind() {
 		case btree.LeafTable:
 			cell, ok := page.Row(rowid)
-			return !ok || !isInteger || d.lead(l.dst, outerRow{page: page, cell: cell}, l.loops+1, l.row)
+			return !ok || !isInteger || d.lead(l.dst, outerRow{page: page, cell: cell}, l.path.then(l.link), l.row)
 		case btree.InteriorTable:
 			if !isInteger {
 				return true
@@ -108,7 +139,7 @@ func (d *descent) followRange(l lookup, page btree.Page) bool {
 				return false
 			}
 		}
-		if i < end && !d.lead(l.dst, outerRow{page: page, cell: i}, l.loops+1, l.row) {
+		if i < end && !d.lead(l.dst, outerRow{page: page, cell: i}, l.path.then(l.link), l.row) {
 			return false
 		}
 	}

@@ -25,14 +25,18 @@ type joins struct {
 // treeReads is what was read of a tree.
 type treeReads struct {
 	root   uint32
-	leaf   uint32 // read last
-	before uint32 // read before that; 0 if there is none
-	dir    int    // in which the rows were gone through last; 0 if that is not known
-	tries  int    // how often no link to the tree was found
-	runsOn bool   // from the entries with one key, SQLite goes on to those with the next
+	leaves [treeLeaves]uint32 // read last, in successive order; the newest comes first, 0 if there is none
+	dir    int                // in which the rows were gone through last; 0 if that is not known
+	tries  int                // how often no link to the tree was found
+	runsOn bool               // from the entries with one key, SQLite goes on to those with the next
 }
 
 const (
+	// treeLeaves is how many leaves of a tree are remembered in the order in which
+	// they were read. If SQLite goes through one tree in several loops, the leaf of
+	// an outer loop was read some leaves ago.
+	treeLeaves = 4
+
 	maxLinks = 16
 	maxTrees = 16
 
@@ -42,6 +46,10 @@ const (
 	// rowsBack is how many rows of the outermost loop may have led to a page and
 	// the one before it, if the reader has not left a trace of them.
 	rowsBack = 4
+
+	// maxPatience is how many arrivals in a tree are left unexplained while more than
+	// one explanation fits.
+	maxPatience = 1
 
 	// rowsAhead is how many rows are looked at for one that leads to a page.
 	rowsAhead = 64
@@ -85,8 +93,9 @@ func (j *joins) fold(w treeWalk) {
 			t = j.trees[at]
 			j.trees = slices.Delete(j.trees, at, at+1)
 		}
-		if t.leaf != leaf {
-			t.leaf, t.before = leaf, t.leaf
+		if t.leaves[0] != leaf {
+			copy(t.leaves[1:], t.leaves[:])
+			t.leaves[0] = leaf
 		}
 		j.trees = slices.Insert(j.trees[:min(len(j.trees), maxTrees-1)], 0, t)
 	}
@@ -103,15 +112,26 @@ func (j *joins) isSeen(leaf uint32) bool {
 	return j.seen.has(leaf)
 }
 
-// leads reports whether rows of a tree lead to other rows.
-func (j *joins) leads(root uint32) bool {
-	return slices.ContainsFunc(j.links, func(l *link) bool { return l.src == root && !l.wrong })
+// leads reports whether rows of a tree to which a path leads lead to other rows.
+func (j *joins) leads(root uint32, by path) bool {
+	return slices.ContainsFunc(j.links, func(l *link) bool { return l.src == root && by.allows(l) })
 }
 
-// add adds a link, and reports whether it is new.
+// known returns the link that says the same as another, nil if none was learned.
+func (j *joins) known(l *link) *link {
+	if i := slices.IndexFunc(j.links, l.isSame); i >= 0 {
+		return j.links[i]
+	}
+	return nil
+}
+
+// add adds a link, or allows one that is known more often on the way to a row. It
+// reports whether that is new.
 func (j *joins) add(l *link) bool {
-	if slices.ContainsFunc(j.links, l.isSame) {
-		return false
+	if known := j.known(l); known != nil {
+		more := l.times > known.times
+		known.times = max(known.times, l.times)
+		return more
 	}
 	j.links = slices.Insert(j.links[:min(len(j.links), maxLinks-1)], 0, l)
 	return true
@@ -119,5 +139,6 @@ func (j *joins) add(l *link) bool {
 
 // isWrong reports whether a link was learned, and found to be wrong.
 func (j *joins) isWrong(l *link) bool {
-	return slices.ContainsFunc(j.links, func(m *link) bool { return m.isSame(l) && m.wrong })
+	known := j.known(l)
+	return known != nil && known.wrong
 }

@@ -54,9 +54,10 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 		return nil // it costs time, and it seems that there is none
 	}
 	t.tries++
-	before := t.leaf
+	patient := t.tries <= maxPatience
+	before := t.leaves[0]
 	if before == a.pgno {
-		before = t.before
+		before = t.leaves[1]
 	}
 	at, ok := w.place(before)
 	if _, depth := w.root(before); !ok || depth != a.depth {
@@ -70,7 +71,7 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 		}
 	}
 	for _, s := range j.trees {
-		for _, leaf := range []uint32{s.leaf, s.before} {
+		for _, leaf := range s.leaves[:2] {
 			if leaf == 0 || leaf == a.pgno || leaf == before && s.root == a.root {
 				continue
 			}
@@ -78,7 +79,7 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 			if !ok {
 				continue
 			}
-			if n := j.learnFrom(w, a, s.root, leaf, page); n != nil {
+			if n := j.learnFrom(w, a, s.root, leaf, page, patient); n != nil {
 				return n
 			}
 		}
@@ -89,7 +90,7 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 // learnFromLists looks for a list of the statement that leads to an arrival.
 // SQLite sorts the list of an IN, and goes through others as they are.
 func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
-	l := &link{src: listRoot, dst: a.root, depth: a.depth}
+	l := &link{src: listRoot, dst: a.root, depth: a.depth, times: 1}
 	if j.lists == nil || j.isWrong(l) {
 		return nil
 	}
@@ -110,35 +111,74 @@ func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
 	return nil
 }
 
-// learnFrom looks for a column of the rows of a leaf that leads to an arrival.
-func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.Page) (found *nest) {
-	for i := 0; i < page.Cells() && found == nil && j.spend(rowWork); i++ {
+// candidate is a row of a leaf whose column may have led to an arrival.
+type candidate struct {
+	link      *link
+	k, dir    int         // the row, and in which direction the rows are gone through
+	only      btree.Value // the key that they have; the zero Value: they may have any
+	explained bool        // the rows before it lead to leaves that were read
+}
+
+// learnFrom looks for a column of the rows of a leaf that leads to an arrival. By
+// chance, rows may do so to which SQLite never came. If the entries of several
+// keys do, further arrivals tell.
+func (j *joins) learnFrom(w treeWalk, a arrival, root, leaf uint32, page btree.Page, patient bool) *nest {
+	var best *candidate
+	j.candidates(w, a, root, page, func(c candidate) bool {
+		switch {
+		case best == nil || c.explained && !best.explained:
+			best = &c
+		case patient && c.explained && best.only.Compare(c.only) != 0:
+			best = nil
+			return false
+		}
+		return patient || !best.explained
+	})
+	if best == nil {
+		return nil
+	}
+	if at := j.tree(root); at >= 0 {
+		j.trees[at].dir = best.dir
+	}
+	j.add(best.link)
+	if root == a.root {
+		return j.outermost(w, root, leaf, page, best.k, best.dir, j.known(best.link)) // SQLite may be in a third loop
+	}
+	return newNest(w, j, root, &leafRows{w: w, leaf: leaf, page: page, k: best.k, dir: best.dir, only: best.only}, firstRows)
+}
+
+// candidates calls fn with the rows of a leaf that may have led to an arrival, until
+// fn returns false.
+func (j *joins) candidates(w treeWalk, a arrival, root uint32, page btree.Page, fn func(candidate) bool) {
+	more := true
+	for i := 0; i < page.Cells() && more && j.spend(rowWork); i++ {
 		page.Values(i, func(col int, v btree.Value) bool {
 			if !j.spend(1) {
 				return false
 			}
-			if !a.before.contains(v) {
-				return true
-			}
-			l := &link{src: root, col: col, dst: a.root, depth: a.depth}
-			if j.isWrong(l) {
+			l := &link{src: root, col: col, dst: a.root, depth: a.depth, times: 1}
+			if !a.before.contains(v) || j.isWrong(l) {
 				return true
 			}
 			for _, dir := range []int{1, -1} {
-				if k, ok := j.step(w, a, page, i, col, dir); ok {
-					if at := j.tree(root); at >= 0 {
-						j.trees[at].dir = dir
-					}
-					j.add(l)
-					rows := &leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir, only: j.onlyKey(root, page, i, k)}
-					found = newNest(w, j, root, rows, firstRows)
-					return false
+				if k, ok := j.step(w, a, page, i, col, dir); ok && more {
+					more = fn(candidate{l, k, dir, j.onlyKey(root, page, i, k), j.isExplained(w, a, page, i, col, dir)})
 				}
 			}
-			return true
+			return more
 		})
 	}
-	return found
+}
+
+// isExplained reports whether the entries that come before one with the same key
+// lead to leaves that were read, as far as it looks back.
+func (j *joins) isExplained(w treeWalk, a arrival, page btree.Page, i, col, dir int) bool {
+	for k := i - dir; max(k-i, i-k) <= rowsBack && sameFirst(page, k, i); k -= dir {
+		if v, ok := page.Value(k, col); ok && !a.before.contains(v) && !j.hasSeenTarget(w, a, v) {
+			return false
+		}
+	}
+	return true
 }
 
 // step goes from a row of a leaf to the one that leads to an arrival.
@@ -166,8 +206,9 @@ func (j *joins) step(w treeWalk, a arrival, page btree.Page, i, col, dir int) (k
 // to an arrival.
 func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok bool) {
 	type column struct {
-		root uint32
-		col  int
+		root  uint32
+		loops int // around the row
+		col   int
 	}
 	const (
 		none  = iota
@@ -175,7 +216,7 @@ func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok boo
 		wrong // a row leads to a leaf that was not read
 	)
 	states := make(map[column]int)
-	n.eachRow(func(root uint32, row outerRow) bool {
+	n.eachRow(func(root uint32, row outerRow, by path) bool {
 		if !j.spend(rowWork) {
 			return false
 		}
@@ -183,13 +224,14 @@ func (j *joins) learnWithin(w treeWalk, a arrival, n *nest) (found *link, ok boo
 			if !j.spend(1) {
 				return false
 			}
-			c := column{root, col}
+			c := column{root, by.loops, col}
 			switch state := states[c]; {
 			case state == wrong:
 			case a.before.contains(v) && !a.bounds.contains(v):
 				states[c] = begun
 			case state == begun && a.bounds.contains(v):
 				found = &link{src: root, col: col, dst: a.root, depth: a.depth}
+				found.times = by.count(found) + 1
 				ok = !j.isWrong(found)
 			case state == begun && !j.hasSeenTarget(w, a, v):
 				states[c] = wrong
@@ -216,7 +258,7 @@ func (j *joins) resume(w treeWalk, a arrival, nests []*nest) *nest {
 		if l.dst != a.root || l.depth != a.depth || l.wrong || i < 0 {
 			continue
 		}
-		for _, leaf := range []uint32{j.trees[i].leaf, j.trees[i].before} {
+		for _, leaf := range j.trees[i].leaves[:2] {
 			page, ok := w.page(leaf)
 			if !ok || page.Kind() != btree.LeafIndex {
 				continue
@@ -230,7 +272,7 @@ func (j *joins) resume(w treeWalk, a arrival, nests []*nest) *nest {
 				if found != nil {
 					return nil // there is more than one way
 				}
-				found = j.outermost(w, l.src, leaf, page, k, dir)
+				found = j.outermost(w, l.src, leaf, page, k, dir, l)
 			}
 		}
 	}
@@ -249,46 +291,58 @@ func (j *joins) onlyKey(root uint32, page btree.Page, i, k int) btree.Value {
 }
 
 // outermost returns a nest that begins with the row that leads to a row, or to
-// the one that leads to that, and so on.
-func (j *joins) outermost(w treeWalk, root, leaf uint32, page btree.Page, k, dir int) *nest {
-	for range maxLoops {
-		src, srcLeaf, srcPage, srcK, ok := j.leadsTo(w, root, page, k)
+// the one that leads to that, and so on. The row itself leads on by a link.
+func (j *joins) outermost(w treeWalk, root, leaf uint32, page btree.Page, k, dir int, by *link) *nest {
+	links := []*link{by}
+	for len(links) < maxLoops {
+		l, srcLeaf, srcPage, srcK, ok := j.leadsTo(w, root, page, k)
 		if !ok {
 			break
 		}
-		root, leaf, page, k = src, srcLeaf, srcPage, srcK
+		links = append(links, l)
+		root, leaf, page, k = l.src, srcLeaf, srcPage, srcK
 		dir = cmp.Or(j.trees[j.tree(root)].dir, 1)
+	}
+	for i, l := range links { // one tree may be gone through in several loops
+		times := 0
+		for _, m := range links[:i+1] {
+			if m == l {
+				times++
+			}
+		}
+		l.times = max(l.times, times)
 	}
 	rows := &leafRows{w: w, leaf: leaf, page: page, k: k, dir: dir}
 	rows.only = j.onlyKey(root, page, k, k+dir)
 	return newNest(w, j, root, rows, firstRows/4)
 }
 
-// leadsTo returns a row, in the leaves read last, that leads to a row.
-func (j *joins) leadsTo(w treeWalk, root uint32, page btree.Page, k int) (src, leaf uint32, _ btree.Page, _ int, ok bool) {
+// leadsTo returns a row, in the leaves read last, that leads to a row, and the link
+// by which it does.
+func (j *joins) leadsTo(w treeWalk, root uint32, page btree.Page, k int) (by *link, leaf uint32, _ btree.Page, _ int, ok bool) {
 	key, ok := page.Value(k, 0)
 	if page.Kind() == btree.LeafTable {
 		key, ok = page.Value(k, btree.Rowid)
 	}
 	if !ok {
-		return 0, 0, btree.Page{}, 0, false
+		return nil, 0, btree.Page{}, 0, false
 	}
 	for _, l := range j.links {
 		i := j.tree(l.src)
-		if l.dst != root || l.src == root || l.wrong || i < 0 {
+		if l.dst != root || l.wrong || i < 0 {
 			continue
 		}
-		for _, leaf := range []uint32{j.trees[i].leaf, j.trees[i].before} {
+		for _, leaf := range j.trees[i].leaves {
 			page, ok := w.page(leaf)
 			if !ok {
 				continue
 			}
 			for k := range page.Cells() {
 				if v, ok := page.Value(k, l.col); ok && v.Compare(key) == 0 {
-					return l.src, leaf, page, k, true
+					return l, leaf, page, k, true
 				}
 			}
 		}
 	}
-	return 0, 0, btree.Page{}, 0, false
+	return nil, 0, btree.Page{}, 0, false
 }

@@ -15,6 +15,8 @@ type link struct {
 	dst   uint32 // root of the tree that is searched by its rowid or first column
 	depth int    // of the leaves of that tree
 
+	times int // that it may be on the way from the outermost loop to a row
+
 	// Of the leaves that were predicted by it.
 	read, unread int
 	wrong        bool // too many were not read in their turn
@@ -56,11 +58,15 @@ const (
 	// maxSteps bounds the pages and rows that one call visits.
 	maxSteps = 1 << 13
 
-	// firstRows is how many rows of the outermost loop are followed at first.
+	// firstRows is how many rows of the outermost loop are followed at first, and
+	// nextRows how many once one of these led to a page that was read.
 	firstRows = 16
+	nextRows  = 64
 
-	// rowsGrowth is how many rows are followed ahead for each that was read.
-	rowsGrowth = 2
+	// rowsGrowth is how many rows are followed ahead for each that was read, and
+	// listGrowth how many values of a list, which SQLite goes through to its end.
+	rowsGrowth = 1
+	listGrowth = 2
 
 	// maxRows is how many of them are followed at most.
 	maxRows = 1 << 10
@@ -112,7 +118,7 @@ func (p *nest) next(n int) (pgnos, needs []uint32) {
 		}
 		p.trail = append(p.trail, before)
 		p.row++
-		d.lead(p.root, row, 0, p.row)
+		d.lead(p.root, row, path{}, p.row)
 	}
 	for _, pgno := range p.rows.ahead(p.reader + 2*p.window - p.row) {
 		p.need(pgno)
@@ -135,7 +141,7 @@ func (p *nest) arrive(l lookup, known bool) {
 			return // SQLite has it in its own cache, or had
 		}
 		p.predict(l)
-		leads = l.loops < maxLoops && p.joins.leads(l.dst)
+		leads = p.joins.leads(l.dst, l.path.then(l.link))
 	}
 	if leads && len(p.blocked) < maxBlocked {
 		p.blocked = append(p.blocked, l)
@@ -212,7 +218,11 @@ func (p *nest) read(s *scan, pgno uint32) (passed []uint32) {
 // grow widens the window. Many queries end after some rows, so it stays in
 // proportion to those that were read.
 func (p *nest) grow() {
-	p.window = min(max(p.window, 2*firstRows, rowsGrowth*p.reader), maxRows)
+	growth := rowsGrowth
+	if p.root == listRoot {
+		growth = listGrowth
+	}
+	p.window = min(max(p.window, nextRows, growth*p.reader), maxRows)
 	p.mark = p.row
 }
 
@@ -257,17 +267,17 @@ func (p *nest) recent() (outerRows, bool) {
 
 // eachRow calls fn with the rows of trees in all loops, from shortly before the
 // reader on, as far as their pages are known. It ends when fn returns false.
-func (p *nest) eachRow(fn func(root uint32, row outerRow) bool) {
+func (p *nest) eachRow(fn func(root uint32, row outerRow, by path) bool) {
 	rows, ok := p.recent()
 	if !ok {
 		return
 	}
-	d := descent{w: p.w, joins: p.joins, steps: maxSteps / 4, visit: func(root uint32, row outerRow) bool {
-		return root == listRoot || fn(root, row)
+	d := descent{w: p.w, joins: p.joins, steps: maxSteps / 4, visit: func(root uint32, row outerRow, by path) bool {
+		return root == listRoot || fn(root, row, by)
 	}}
 	for range rowsAhead {
 		row, more, _ := rows.next()
-		if !more || !d.lead(p.root, row, 0, 0) {
+		if !more || !d.lead(p.root, row, path{}, 0) {
 			return
 		}
 	}

@@ -275,7 +275,7 @@ func TestPromise7_IndexInCircles(t *testing.T) {
 			t.Fatalf("predicted pages %v", pgnos)
 		}
 	}
-	n.eachRow(func(uint32, outerRow) bool { return true })
+	n.eachRow(func(uint32, outerRow, path) bool { return true })
 }
 
 // TestTreeWalk_KeepsWhatItGoesBy fills the cache with pages that are used

@@ -16,13 +16,13 @@ const (
 
 	// minGap is the same for few pages that nested loops lead to, which may lie
 	// anywhere: so the gaps, together, do not become much more than the pages.
-	minGap = 8 << 10
+	minGap = 4 << 10
 
 	// maxSpans is how many requests fetch such pages before larger gaps are read
 	// through: they run at the same time only up to a limit. With those gaps, the
 	// requests read at most maxSparse times the pages.
 	maxSpans  = 64
-	maxSparse = 8
+	maxSparse = 4
 
 	// maxSpan bounds a request for several pages, bytes. A single page may be
 	// larger.
