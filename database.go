@@ -98,6 +98,7 @@ func (db *database) open(ctx context.Context) error {
 	db.Current.Store(v)
 	db.writer.OpenedWith(start, n.plan, n.listed)
 	db.remember(v.Epoch, n.listed)
+	db.following.listedAll(start)
 	if v.Commit > 0 {
 		db.pages.CachePages(v, n.kept)
 		if err := db.readPageOne(ctx, v); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -220,35 +221,51 @@ func TestFollow_DamagedDelaysNoNews(t *testing.T) {
 
 // TestPoll_SeesOtherFileThatIsNoNews ends a new history at the same transaction
 // as the old one. The file of level 0 that a poll lists differs from the file
-// from which the newest transaction is known.
+// from which the newest transaction is known. A poll by name does not see that
+// file. Until a listing shows it, reads give pages of the old history or fail.
 func TestPoll_SeesOtherFileThatIsNoNews(t *testing.T) {
-	client := newHookClient()
-	p := counterPrimary(t, client, 20)
-	p.Compact(1, 1, 10)
-	p.Compact(1, 11, 20)
-	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
-	old := db.Current.Load()
-	if old.Last.Level != 1 {
-		t.Fatalf("transaction 20 is known by %s", old.Last)
+	for _, byName := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by name=%v", byName), func(t *testing.T) {
+			client := newHookClient()
+			p := counterPrimary(t, client, 20)
+			p.Compact(1, 1, 10)
+			p.Compact(1, 11, 20)
+			db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+			if !byName {
+				db.store.AvoidNames("the test lists")
+			}
+			old := db.Current.Load()
+			if old.Last.Level != 1 {
+				t.Fatalf("transaction 20 is known by %s", old.Last)
+			}
+			lists := client.lists.Load()
+			if err := db.poller.poll(false); err != nil {
+				t.Fatal(err)
+			}
+			if n := client.lists.Load() - lists; n != 0 {
+				t.Errorf("a poll without news lists all levels %d times", n)
+			}
+			q := forkOf(t, 10, 10)
+			become(t, client, q, 1, 0, 0)
+			for n := 1; ; n++ {
+				if err := db.poller.poll(false); err != nil {
+					t.Fatal(err)
+				}
+				if db.Current.Load() != old {
+					break
+				}
+				if !byName || n == fullPollEvery {
+					t.Fatalf("%d polls do not notice the other history", n)
+				}
+			}
+			cur := db.Current.Load()
+			if cur.Epoch == old.Epoch {
+				t.Error("the other history has the same epoch")
+			}
+			wantPages(t, q, db, cur, 1, 2, 3)
+			wantOwn(t, p, db, old, 1, 2, 3)
+		})
 	}
-	lists := client.lists.Load()
-	if err := db.poller.poll(false); err != nil {
-		t.Fatal(err)
-	}
-	if n := client.lists.Load() - lists; n != 0 {
-		t.Errorf("a poll without news lists all levels %d times", n)
-	}
-	q := forkOf(t, 10, 10)
-	become(t, client, q, 1, 0, 0)
-	if err := db.poller.poll(false); err != nil {
-		t.Fatal(err)
-	}
-	cur := db.Current.Load()
-	if cur.Epoch == old.Epoch {
-		t.Error("a poll does not notice the other history")
-	}
-	wantPages(t, q, db, cur, 1, 2, 3)
-	wantOwn(t, p, db, old, 1, 2, 3)
 }
 
 // TestPoll_Overtaken has a refresh begin another epoch while a poll reads a

@@ -34,6 +34,8 @@ type index struct {
 	pages  pageSink
 	writer writeMode
 
+	following following
+
 	// inUse returns the views that connections have pinned, and the past views
 	// that they have travelled to.
 	inUse func() []*view.View

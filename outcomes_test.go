@@ -41,7 +41,7 @@ func TestOutcomes(t *testing.T) {
 			pick: func(s Stats) Outcome { return s.LastRead }, inStatus: "last_read",
 		},
 		{
-			name: "polls", ops: []decorate.Op{decorate.OpList, decorate.OpListAll}, text: "polls fail since ",
+			name: "polls", ops: []decorate.Op{decorate.OpList, decorate.OpListAll, decorate.OpRead}, text: "polls fail since ",
 			use: func(t *testing.T, c *Conn) error {
 				if err := c.BeginRead(); err != nil {
 					return err

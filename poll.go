@@ -11,7 +11,6 @@ import (
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/outcome"
 	"github.com/ltxvfs/litestream/internal/task"
-	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // pollState is the state of a poller.
@@ -26,11 +25,6 @@ func (s pollState) String() string {
 	return [...]string{"asleep", "running"}[s]
 }
 
-// fullPollEvery is the number of polls without news after which one poll lists
-// all levels. Files of level 0 may be compacted and deleted before a poll sees
-// them.
-const fullPollEvery = 30
-
 // poller looks for new transactions while the database is in use. Each database
 // has one. While it sleeps, it takes neither a goroutine nor a timer.
 type poller struct {
@@ -40,7 +34,7 @@ type poller struct {
 	log       *slog.Logger
 
 	// poll looks for new transactions once. If full is true, it lists all
-	// levels. errs.ErrWriting means that this process writes, and so knows the
+	// levels; it does so at times in any case. errs.ErrWriting means that this process writes, and so knows the
 	// newest transaction.
 	poll func(full bool) error
 
@@ -135,9 +129,9 @@ const maxPollDelay = 30 * time.Second
 func (p *poller) run(caught chan struct{}) {
 	interval := p.interval
 	delay := interval
-	quiet := 0 // polls since the last full poll
-	if p.isStale() {
-		delay, quiet = 0, fullPollEvery
+	full := p.isStale() // the next poll lists all levels
+	if full {
+		delay = 0
 	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -155,18 +149,13 @@ func (p *poller) run(caught chan struct{}) {
 			}
 		}
 		start := time.Now()
-		quiet++
-		full := quiet > fullPollEvery
 		err := p.look(full)
+		full = err != nil
 		switch {
 		case err == nil:
-			if full {
-				quiet = 0
-			}
 			delay = interval
 			p.fresh.Store(start.UnixNano())
 		case !p.tasks.Closed():
-			quiet = fullPollEvery // the next poll lists all levels
 			delay = max(min(2*delay, maxPollDelay), interval)
 		}
 		p.release(caught)
@@ -230,38 +219,28 @@ func (p *poller) isIdle() bool {
 	return p.suspended.Load() || after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
 }
 
-// poll publishes a new view if there are new transactions. One listing of level
-// 0 finds them unless they have been compacted already. The listing starts at
-// the newest known transaction; the file of that transaction shows whether the
-// replica is still the same.
+// poll publishes a new view if there are new transactions. If full is true, or it
+// is time for that, it lists all levels. Otherwise it looks for the next file of
+// level 0.
 func (x *index) poll(full bool) (err error) {
 	defer task.Guard(x.log, "poll", &err)
-	ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
-	defer cancel()
 	if x.writer.IsWriting() {
 		return errs.ErrWriting
 	}
-	if cur := x.Current.Load(); !full && cur.Last != nil {
-		files, err := x.store.List(ctx, 0, cur.TXID, false)
-		if err != nil {
+	cur := x.Current.Load()
+	defer func() {
+		now := x.Current.Load()
+		x.following.end(int64(now.TXID)-int64(cur.TXID), now.Epoch != cur.Epoch)
+	}()
+	byName := x.followsByName(cur)
+	if !x.following.begin(byName) && !full && cur.Last != nil {
+		ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
+		defer cancel()
+		if settled, err := x.followNext(ctx, cur, byName); settled {
 			return err
 		}
-		news := len(files) > 0 && files[len(files)-1].MaxTXID > cur.TXID
-		known := len(files) > 0 && view.KeyOf(files[0]) == cur.Last.Key()
-		switch {
-		case known && !cur.Last.IsListedAs(files[0]): // the replica was replaced
-		case !known && cur.Last.Level == 0 && !cur.Last.Gone.Load(): // the file was deleted, maybe with all others
-		case !known && len(files) > 0 && !news && !x.isSeen(cur.Epoch, files[0]): // the file may belong to another history
-		case !news:
-			return nil
-		case known:
-			err = x.advanceBy(ctx, cur, cur.TXID, files)
-			if !isOutdated(err) && !errors.Is(err, view.ErrOtherPageSize) {
-				return err
-			}
-		}
 	}
-	seen := x.refresh(ctx)
+	seen := x.refresh(x.tasks.Context()) // has a time limit of its own, whose error says what failed
 	if seen.moves != nil {
 		// The problem concerns locations of pages, not news. Reading one of
 		// these pages tries again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -68,7 +69,7 @@ func (x *index) refreshAnew(ctx context.Context) refreshed {
 func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 	back := false // a listing ended before the current view
 	for range planAttempts {
-		before := x.Current.Load()
+		before, at := x.Current.Load(), time.Now()
 		files, err := x.store.ListAll(ctx, false)
 		if err == nil && len(files) == 0 {
 			if before.Last == nil {
@@ -89,6 +90,9 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 			continue
 		}
 		r = x.follow(ctx, before, files, j, err)
+		if r.news == nil {
+			x.following.listedAll(at)
+		}
 		if !isOutdated(r.err()) {
 			break
 		}
@@ -121,7 +125,7 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 	other = other || x.ending.Load() == int64(before.Epoch)+1
 	if !other {
 		x.writer.Saw(before, files)
-		r.news = x.advanceBy(ctx, before, j.upTo, files)
+		r.news = x.advanceBy(ctx, before, j.upTo, files, nil)
 		other = errors.Is(r.news, view.ErrDisagrees) || errors.Is(r.news, view.ErrOtherPageSize)
 	}
 	if other {
@@ -135,7 +139,7 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 		}
 		// A damaged file does not delay new transactions. The other files show
 		// the history.
-		r.news = x.advanceBy(ctx, before, before.TXID, files)
+		r.news = x.advanceBy(ctx, before, before.TXID, files, nil)
 	}
 	if r.news != nil && j.verdict == unknownHistory {
 		return r
@@ -153,8 +157,9 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 // advanceBy publishes the newest state that the files give. The files are known
 // to hold the transactions of view before, which was current when they were
 // listed, up to upTo. If advanceBy fails on the way, it publishes the state it
-// has reached, which is a complete state, too.
-func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID, files []*ltx.FileInfo) error {
+// has reached, which is a complete state, too. It does not read the files again
+// that were read by name in the version that is listed.
+func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID, files []*ltx.FileInfo, named namedFiles) error {
 	for {
 		cur := x.Current.Load()
 		if cur.Epoch != before.Epoch || upTo < before.TXID && cur.TXID != before.TXID {
@@ -172,7 +177,7 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 		}
 		next := cur
 		kept := make(pages.Kept)
-		err = x.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
+		apply := func(l *remote.Loaded) error {
 			v, err := next.Advance(l.File, l.Index)
 			if err == nil && next == cur && upTo < before.TXID {
 				v, err = view.Bridge(cur, v, l.File, l.Index, upTo)
@@ -182,7 +187,17 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 				kept.Keep(l, x.cacheSize)
 			}
 			return err
-		})
+		}
+		for err == nil && len(plan) > 0 {
+			l := x.store.LoadNamed(named[view.KeyOf(plan[0])], plan[0])
+			if l == nil {
+				break
+			}
+			err, plan = apply(l), plan[1:]
+		}
+		if err == nil {
+			err = x.store.LoadFiles(ctx, plan, apply)
+		}
 		if next != cur {
 			if cur.Last == nil {
 				next.Epoch++ // a goroutine that looked for a past state of the empty replica may have found another history

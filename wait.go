@@ -21,17 +21,18 @@ func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
 	if interval < 0 {
 		interval = DefaultPollInterval
 	}
-	var problem error
+	var problem error // of the last poll that has ended
 	for {
 		if db.Current.Load().TXID >= txid {
 			return nil
 		}
-		_, problem = db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poller.look(false) })
-		if ctx.Err() != nil && errors.Is(problem, ctx.Err()) {
-			problem = nil // the poll goes on without us
+		_, err := db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poller.look(false) })
+		goesOn := ctx.Err() != nil && errors.Is(err, ctx.Err()) // the poll goes on without this wait
+		if !goesOn {
+			problem = err
 		}
 		newest := db.Current.Load().TXID
-		if problem == nil && newest >= txid {
+		if newest >= txid && (goesOn || err == nil) {
 			return nil
 		}
 		timer := time.NewTimer(interval)

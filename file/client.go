@@ -135,9 +135,9 @@ func version(fi fs.FileInfo) string {
 }
 
 // checkVersion returns an error if a file does not have the version that the
-// context asks for.
+// context asks for, and reports the version if the context asks for that.
 func checkVersion(ctx context.Context, f *os.File) error {
-	if clientio.Version(ctx) == "" {
+	if !clientio.UsesVersion(ctx) {
 		return nil
 	}
 	fi, err := f.Stat()

@@ -13,8 +13,9 @@ import (
 // reports the version of each file to the function that its context carries. A
 // read whose context carries a version returns the bytes of that version only.
 type (
-	versionKey struct{}
-	noterKey   struct{}
+	versionKey   struct{}
+	noterKey     struct{}
+	readNoterKey struct{}
 )
 
 // WithVersionNoter returns a context for a listing. The listing calls fn for
@@ -44,6 +45,22 @@ func Version(ctx context.Context) string {
 	return version
 }
 
+// WithReadNoter returns a context for a read. The read calls fn with the version
+// that it reads, if the store tells it, before OpenLTXFile returns.
+func WithReadNoter(ctx context.Context, fn func(version string)) context.Context {
+	return context.WithValue(ctx, readNoterKey{}, fn)
+}
+
+// UsesVersion reports whether a read with this context has to know the version of
+// the file: it has to return a certain one, or to report which one it returns.
+func UsesVersion(ctx context.Context) bool {
+	return Version(ctx) != "" || ctx.Value(readNoterKey{}) != nil
+}
+
+// IsSameVersion compares two versions. Quotes do not count: some services put
+// them around an ETag in some answers only.
+func IsSameVersion(v, w string) bool { return strings.Trim(v, `"`) == strings.Trim(w, `"`) }
+
 // OtherVersionError means that the version of a file that was asked for no
 // longer exists, because the file has another version now. It is
 // fs.ErrNotExist.
@@ -59,11 +76,14 @@ func (e *OtherVersionError) Error() string {
 func (*OtherVersionError) Unwrap() error { return fs.ErrNotExist }
 
 // CheckVersion returns an error if a file has another version than the context
-// asks for. An empty version matches every version. Quotes do not count: some
-// services put them around an ETag in some answers only.
+// asks for. An empty version matches every version. It reports the version to the
+// function of the read's context.
 func CheckVersion(ctx context.Context, got string) error {
+	if fn, ok := ctx.Value(readNoterKey{}).(func(string)); ok && got != "" {
+		fn(got)
+	}
 	want := Version(ctx)
-	if want == "" || got == "" || strings.Trim(got, `"`) == strings.Trim(want, `"`) {
+	if want == "" || got == "" || IsSameVersion(got, want) {
 		return nil
 	}
 	return &OtherVersionError{Want: want, Got: got}

@@ -162,6 +162,11 @@ func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*Loaded, err
 	if err := s.Load(ctx, view.KeyOf(info), b, 0); err != nil {
 		return nil, err
 	}
+	return parseWhole(info, b)
+}
+
+// parseWhole loads a file from all of its bytes.
+func parseWhole(info *ltx.FileInfo, b []byte) (*Loaded, error) {
 	f, err := ltxio.ParseFile(b, info.MinTXID, info.MaxTXID)
 	if err != nil {
 		return nil, err

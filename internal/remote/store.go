@@ -40,24 +40,35 @@ type Store struct {
 	Retrying func(error)
 
 	// Numbers of requests so far. Reads counts attempts.
-	Lists     atomic.Int64
-	Reads     [numClasses]atomic.Int64
-	ReadBytes [numClasses]atomic.Int64
-	Retries   atomic.Int64
-	Hedges    atomic.Int64
-	Creates   atomic.Int64
-	Deletes   atomic.Int64
+	Lists         atomic.Int64
+	Reads         [numClasses]atomic.Int64
+	ReadBytes     [numClasses]atomic.Int64
+	NameReads     atomic.Int64 // reads by name, of files that may not exist
+	NameReadBytes atomic.Int64
+	Retries       atomic.Int64
+	Hedges        atomic.Int64
+	Creates       atomic.Int64
+	Deletes       atomic.Int64
+
+	// MorePages estimates the number of requests beyond the first that listings
+	// took, because a store lists about listPage files in one.
+	MorePages atomic.Int64
 
 	cannotCreate atomic.Bool // set once the client refused to create a file only if it does not exist
 	byLevel      atomic.Bool // set once the client refused to list all levels at once
+	avoidNames   atomic.Bool // set once reads by name have turned out to be unreliable
 
 	wrong    sync.Map // error by wrongFile; pages of these files are not read any more
 	versions versionCheck
 }
 
-// TotalReads returns the number of read requests of all classes and the number
-// of bytes they returned.
+// listPage is about the number of files that a store lists in one request.
+const listPage = 1000
+
+// TotalReads returns the number of read requests of all classes and by name, and
+// the number of bytes they returned.
 func (s *Store) TotalReads() (n, bytes int64) {
+	n, bytes = s.NameReads.Load(), s.NameReadBytes.Load()
 	for i := range s.Reads {
 		n += s.Reads[i].Load()
 		bytes += s.ReadBytes[i].Load()
@@ -170,9 +181,15 @@ func (s *Store) List(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 // version of the current item.
 func (s *Store) noteVersions(ctx context.Context) (context.Context, map[*ltx.FileInfo]string) {
 	versions := make(map[*ltx.FileInfo]string, 1)
-	n := s.versions.lists.Add(1)
+	n, items := s.versions.lists.Add(1), 0
 	return clientio.WithVersionNoter(ctx, func(info *ltx.FileInfo, version string) {
+		if items++; items > 1 && items%listPage == 1 {
+			s.MorePages.Add(1)
+		}
 		clear(versions) // drop the previous item
+		if s.versions.isHidden(n, info, version) {
+			s.AvoidNames("storage says that a file does not exist, and lists it", "file", view.KeyOf(info))
+		}
 		versions[info] = version
 		if s.versions.isUseless(n, info, version) && !s.versions.useless.Swap(true) {
 			s.Log.Warn("storage lists a file with another version than it reads it with: files that are replaced while they are read may not be noticed",
@@ -417,7 +434,7 @@ func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key
 	}
 	r, err := s.Client.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, offset, int64(len(buf)))
 	if err != nil {
-		s.versions.mismatched(f, err)
+		s.versions.failed(ctx, f, err)
 		return 0, fmt.Errorf("open %s at %d: %w", f, offset, err)
 	}
 	for n < len(buf) && err == nil {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"github.com/ltxvfs/litestream/internal/clientio"
-	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // AsListed returns a context for reading the version of the file that was
@@ -16,12 +18,14 @@ func AsListed(ctx context.Context, info *ltx.FileInfo) context.Context {
 	return clientio.WithVersion(ctx, view.VersionOf(info))
 }
 
-// versionCheck detects stores that return one version of a file in listings and
-// another one in reads of the same file. Versions say nothing about the bytes
-// that such a store returns.
+// versionCheck detects stores whose listings and reads disagree: those that list
+// a file with another version than they read it with, and those that do not find
+// a file that they list. Versions of the former say nothing about the bytes that
+// the store returns. The latter remember for a while that a name was missing.
 type versionCheck struct {
 	lists   atomic.Int64 // number of listings started
 	suspect atomic.Pointer[suspectVersion]
+	hidden  atomic.Pointer[suspectVersion]
 	useless atomic.Bool
 }
 
@@ -30,14 +34,17 @@ type versionCheck struct {
 type suspectVersion struct {
 	key     view.Key
 	version string
-	lists   int64 // number of listings started before the read
+	lists   int64 // number of listings started before the end of the read
 }
 
-// mismatched records the error of a read.
-func (c *versionCheck) mismatched(k view.Key, err error) {
+// failed records the error of a read.
+func (c *versionCheck) failed(ctx context.Context, k view.Key, err error) {
 	var other *clientio.OtherVersionError
-	if errors.As(err, &other) {
+	switch want := clientio.Version(ctx); {
+	case errors.As(err, &other):
 		c.suspect.Store(&suspectVersion{k, other.Want, c.lists.Load()})
+	case want != "" && errs.IsMissing(err):
+		c.hidden.Store(&suspectVersion{k, want, c.lists.Load()})
 	}
 }
 
@@ -45,6 +52,17 @@ func (c *versionCheck) mismatched(k view.Key, err error) {
 // That is so if the listing returns the suspect version once more, although it
 // started after the read that did not confirm that version.
 func (c *versionCheck) isUseless(n int64, info *ltx.FileInfo, version string) bool {
-	s := c.suspect.Load()
+	return c.suspect.Load().isIn(n, info, version)
+}
+
+// isHidden reports whether the n-th listing shows a file that a read did not
+// find, although one listing before the read has shown that file, too.
+func (c *versionCheck) isHidden(n int64, info *ltx.FileInfo, version string) bool {
+	return c.hidden.Load().isIn(n, info, version)
+}
+
+// isIn reports whether the n-th listing started after the read, and has the
+// version.
+func (s *suspectVersion) isIn(n int64, info *ltx.FileInfo, version string) bool {
 	return s != nil && n > s.lists && view.KeyOf(info) == s.key && version == s.version
 }
