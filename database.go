@@ -35,6 +35,9 @@ type database struct {
 
 	reads outcome.Record // reads of pages from storage that SQLite waited for
 
+	prices   RequestPrices // complete
+	spending spending
+
 	pages      *pages.Source
 	prefetcher *pages.Prefetcher
 	hydrator   *hydrate.Hydrator // nil without hydration
@@ -57,6 +60,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		place:   cmp.Or(placeOf(client, opts.replicaURL), shownName(name)),
 		owner:   ownerOf(client, opts.replicaURL, name),
 		opts:    opts,
+		prices:  opts.RequestPrices.orDefaults(identityOf(client, opts.replicaURL)),
 		conns:   make(map[*Conn]bool),
 		opening: opening,
 	}
@@ -113,6 +117,7 @@ func (db *database) open(ctx context.Context) error {
 	if db.hydrator != nil {
 		db.hydrator.Start()
 	}
+	db.spending.start(db.countRequests().Dollars)
 	requests, _ := db.store.TotalReads()
 	db.log.Info("database opened", "txid", v.TXID, "pages", v.Commit, "page_size", v.PageSize,
 		"requests", db.store.Lists.Load()+requests, "duration", time.Since(start))

@@ -47,7 +47,7 @@ type following struct {
 		listed time.Time // start of the last listing of all levels
 		polls  int       // number of polls since then
 		lively int       // number of further polls that list while they read by name
-		last   int       // number of transactions that the last poll with news has found, at most maxNamed
+		last   int       // number of files that a lively poll reads by name
 	}
 }
 
@@ -91,6 +91,7 @@ func (f *following) end(news int64, other bool) {
 		f.mu.lively, f.mu.last = livelyPolls, int(min(news, maxNamed))
 	case f.mu.lively > 0:
 		f.mu.lively--
+		f.mu.last = 1
 	}
 }
 

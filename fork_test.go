@@ -8,11 +8,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
@@ -76,6 +78,7 @@ type forkWorld struct {
 	copies []forkCopy
 	calm   bool // the bucket is not rolled back, and the follower is awake
 	plain  bool // the bucket reports no versions
+	busy   bool // the bucket changes while polls are in flight
 
 	db      *database
 	opts    Options
@@ -101,6 +104,7 @@ func newForkWorld(t *testing.T, seed int64) *forkWorld {
 		clock: 1_700_000_000_000, tape: forkTape{{}}, made: make(map[view.Key]ltx.TXID),
 	}
 	w.calm, w.plain = w.rng.IntN(5) == 0, w.rng.IntN(4) == 0
+	w.busy = !w.calm && !w.plain && w.rng.IntN(2) == 0
 	w.opts = Options{
 		PollInterval: -1, CacheSize: []int64{-1, 8 << 10, 1 << 20}[w.rng.IntN(3)], ReadAheadSize: -1,
 		HydrationEnabled: w.rng.IntN(3) == 0 && !w.plain, HydrationConcurrency: 1,
@@ -291,7 +295,8 @@ func encodeOtherwise(t *testing.T, b []byte) []byte {
 	return ltxtest.EncodeLTX(f.Header, pages, true)
 }
 
-// rollBack restores a copy, and lets another writer continue from there.
+// rollBack restores a copy, and lets another writer continue from there. The files
+// of the copy are written again, or those that are the same stay.
 func (w *forkWorld) rollBack() {
 	if len(w.copies) == 0 {
 		return
@@ -301,11 +306,19 @@ func (w *forkWorld) rollBack() {
 	if w.rng.IntN(3) == 0 {
 		c = w.copies[w.rng.IntN(len(w.copies))]
 	}
+	stay := w.rng.IntN(2) == 0
+	same := make(map[view.Key]bool)
 	for _, k := range w.keys() {
+		if b, ok := c.files[k]; ok && stay && bytes.Equal(b, w.read(k)) {
+			same[k] = true
+			continue
+		}
 		w.remove(k)
 	}
 	for k, b := range c.files {
-		w.write(k, b)
+		if !same[k] {
+			w.write(k, b)
+		}
 	}
 	w.tape = slices.Clip(c.tape)
 	w.tapes = append(w.tapes, w.tape)
@@ -320,6 +333,48 @@ func (c unversioned) LTXFiles(ctx context.Context, level int, seek ltx.TXID, use
 
 func (c unversioned) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	return c.ReplicaClient.AllLTXFiles(clientio.WithVersionNoter(ctx, func(*ltx.FileInfo, string) {}), useMetadata)
+}
+
+// busyBucket is a bucket in which something happens after answers.
+type busyBucket struct {
+	*memory.ReplicaClient
+	happen func() // called after a read or a listing of one level
+}
+
+func (c *busyBucket) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	defer c.happen()
+	return c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+func (c *busyBucket) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	defer c.happen()
+	return c.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+}
+
+// busyPoll looks for new transactions while the bucket changes once. Whatever the
+// poll publishes is one state that a history had.
+func (w *forkWorld) busyPoll() error {
+	var once sync.Mutex // reads and listings of a poll are at the same time
+	in := w.rng.IntN(3) // answers before the change
+	client := &busyBucket{w.bucket, func() {
+		once.Lock()
+		defer once.Unlock()
+		if in--; in != -1 {
+			return
+		}
+		if w.rng.IntN(3) > 0 {
+			w.rollBack()
+		}
+		for range w.rng.IntN(6) {
+			w.commit(w.tape[len(w.tape)-1].pageSize)
+		}
+	}}
+	inner := w.db.store.Client
+	w.db.store.Client = client
+	_ = w.db.poller.poll(false) // files may vanish under it
+	w.db.store.Client = inner
+	_, err := w.check(w.pin(w.db.Current.Load()), 1)
+	return err
 }
 
 // open opens the follower.
@@ -395,13 +450,12 @@ func (w *forkWorld) check(r *forkReader, share int) (whole bool, err error) {
 // state.
 func (w *forkWorld) poll(full bool) error {
 	before := w.db.Current.Load()
-	for range 2 { // the first may share a listing that hydration requested earlier
-		if err := w.db.poller.poll(full); err != nil {
-			return fmt.Errorf("poll: %w", err)
-		}
-		if !full || !w.opts.HydrationEnabled {
-			break
-		}
+	err := w.db.poller.poll(full)
+	if full && w.opts.HydrationEnabled {
+		err = w.db.poller.poll(full) // the first may share a listing that hydration requested earlier
+	}
+	if err != nil {
+		return fmt.Errorf("poll: %w", err)
 	}
 	cur := w.db.Current.Load()
 	if full {
@@ -469,6 +523,9 @@ func (w *forkWorld) step() error {
 			return w.poll(true)
 		}
 	case r < 31:
+		if w.busy && !w.opts.HydrationEnabled && w.rng.IntN(2) == 0 { // hydration uses the client, too
+			return w.busyPoll()
+		}
 		return w.poll(w.rng.IntN(2) == 0)
 	case r < 34:
 		_, err := w.check(w.pin(w.db.Current.Load()), 2)

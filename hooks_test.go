@@ -196,8 +196,8 @@ func putLTX(t testing.TB, client ReplicaClient, k view.Key, hdr ltx.Header, page
 	}
 }
 
-// countReads returns the number of read requests so far.
+// countReads returns the number of read requests so far, with those by name.
 func countReads(s *remote.Store) int64 {
 	n, _ := s.TotalReads()
-	return n
+	return n + s.NameReads.Load()
 }

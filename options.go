@@ -33,8 +33,8 @@ const (
 // name. The parameter is the name of the field in snake case (PollInterval is
 // poll_interval), with three exceptions: WriteSyncInterval is sync_interval,
 // WriteBufferPath is buffer_path and WriteBufferMaxSize is buffer_max_size.
-// MaxConcurrentRequests, OnHydrationProgress, Logger, NewClient, AllowParameter
-// and LocalFiles have no parameter. OptionNames returns all parameters.
+// MaxConcurrentRequests, OnHydrationProgress, RequestPrices, Logger, NewClient,
+// AllowParameter and LocalFiles have no parameter. OptionNames returns all parameters.
 //
 // Numbers and durations have limits far beyond useful values: a duration is at
 // most 876000h, a hundred years. If a value is out of range, every open fails
@@ -189,6 +189,10 @@ type Options struct {
 	// buffer nevertheless. With PRAGMA locking_mode=EXCLUSIVE, COMMIT does not
 	// wait. Default false.
 	SyncOnCommit bool
+
+	// RequestPrices are the prices at which Stats estimates what requests cost.
+	// Default: those of S3 Standard in us-east-1, and nothing for a local folder.
+	RequestPrices RequestPrices
 
 	// Logger receives the log messages of the VFS. Default slog.Default().
 	Logger *slog.Logger

@@ -31,7 +31,9 @@ type Stats struct {
 	LoadReads      int64 `json:"load_reads"`       // reads of headers, page indexes and trailers
 	AheadReads     int64 `json:"ahead_reads"`      // prefetches of pages that SQLite does not wait for yet
 	HydrationReads int64 `json:"hydration_reads"`  // reads for the copy of the whole database
+	PollReads      int64 `json:"poll_reads"`       // reads by which polls look for a file that may not exist; not in Reads
 	ReadBytes      int64 `json:"read_bytes"`       // bytes of Reads
+	PollReadBytes  int64 `json:"poll_read_bytes"`  // bytes of PollReads
 	PageReadBytes  int64 `json:"page_read_bytes"`  // bytes of PageReads
 	LoadReadBytes  int64 `json:"load_read_bytes"`  // bytes of LoadReads
 	AheadReadBytes int64 `json:"ahead_read_bytes"` // bytes of AheadReads
@@ -54,6 +56,8 @@ type Stats struct {
 
 	Creates int64 `json:"creates"` // attempts to create a file
 	Deletes int64 `json:"deletes"` // requests that delete files
+
+	Requests RequestStats `json:"requests"`
 
 	Hydration HydrationProgress `json:"hydration"`
 	Write     WriteStats        `json:"write"`
@@ -96,7 +100,8 @@ func (db *database) stats() Stats {
 		Retries: s.Retries.Load(), Hedges: s.Hedges.Load(),
 		CacheHits: pages.Hits, AheadHits: pages.PrefetchHits, CacheMisses: pages.Misses, LocalHits: pages.LocalHits,
 		Prefetched: pages.Prefetched, PrefetchedUnused: pages.Unused,
-		Creates: s.Creates.Load(), Deletes: s.Deletes.Load(),
+		PollReads: s.NameReads.Load(), PollReadBytes: s.NameReadBytes.Load(),
+		Creates: s.Creates.Load(), Deletes: s.Deletes.Load(), Requests: db.requestStats(),
 		Hydration: publicProgress(db.hydrator.Progress()), Write: db.writer.stats(),
 	}
 }

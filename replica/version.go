@@ -24,5 +24,6 @@ func FileVersion(ctx context.Context) string { return clientio.Version(ctx) }
 
 // CheckFileVersion returns an error that wraps fs.ErrNotExist if the context of
 // a read asks for another version than got. Quotes around a version do not
-// count, and an empty version matches every version.
+// count, and an empty version matches every version. It also tells the reader
+// which version it reads, so a client calls it for every read.
 func CheckFileVersion(ctx context.Context, got string) error { return clientio.CheckVersion(ctx, got) }

@@ -20,8 +20,20 @@ var versionMutants = []mutant{
 		},
 	},
 	{
+		name:   "checks a version only if one is asked for",
+		killed: []string{"Versions/a read reports the version that a listing reports"},
+		mutate: func(f *fake) {
+			f.open = func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+				if clientio.Version(ctx) == "" {
+					ctx = clientio.WithReadNoter(ctx, func(string) {})
+				}
+				return f.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+			}
+		},
+	},
+	{
 		name:   "tells one version of all",
-		killed: []string{"Versions/a file that is replaced has another version"},
+		killed: []string{"Versions/a file that is replaced has another version", "Versions/a read reports the version that a listing reports"},
 		mutate: func(f *fake) {
 			f.list = func(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 				one := clientio.WithVersionNoter(ctx, func(info *ltx.FileInfo, _ string) { clientio.NoteVersion(ctx, info, "1") })

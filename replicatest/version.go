@@ -58,6 +58,23 @@ var versionCases = []testCase{
 		}
 		e.wantBytes(f, got, body)
 	}},
+
+	{name: "a read reports the version that a listing reports", skip: noVersions, run: func(e *env) {
+		f := file{0, 1, 1}
+		for seed := range uint64(2) {
+			e.writeBody(f, f.sized(seed, 2))
+			for _, r := range [][2]int64{{0, 0}, {0, 100}, {0, 1 << 20}, {100, 50}} {
+				got := ""
+				ctx := clientio.WithReadNoter(e.ctx, func(version string) { got = version })
+				if _, err := read(ctx, e.client, f, r[0], r[1]); err != nil {
+					e.Fatal(err)
+				}
+				if want := e.version(f); !clientio.IsSameVersion(got, want) {
+					e.Errorf("a read of %s at %d reports version %q, and a listing %q", f, r[0], got, want)
+				}
+			}
+		}
+	}},
 }
 
 // version returns the version of a file that a listing reports.

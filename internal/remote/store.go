@@ -65,10 +65,9 @@ type Store struct {
 // listPage is about the number of files that a store lists in one request.
 const listPage = 1000
 
-// TotalReads returns the number of read requests of all classes and by name, and
-// the number of bytes they returned.
+// TotalReads returns the number of read requests of all classes and the number
+// of bytes they returned. Reads by name are not among them.
 func (s *Store) TotalReads() (n, bytes int64) {
-	n, bytes = s.NameReads.Load(), s.NameReadBytes.Load()
 	for i := range s.Reads {
 		n += s.Reads[i].Load()
 		bytes += s.ReadBytes[i].Load()
@@ -167,7 +166,7 @@ func (s *Store) List(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 		ctx, versions := s.noteVersions(ctx)
 		itr, err := s.Client.LTXFiles(ctx, level, seek, useMetadata)
 		if err == nil {
-			files, err = collect(itr, versions, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
+			files, err = s.collect(itr, versions, func(f *ltx.FileInfo) bool { return f.Level == level && f.MinTXID >= seek })
 		}
 		return err
 	})
@@ -181,11 +180,8 @@ func (s *Store) List(ctx context.Context, level int, seek ltx.TXID, useMetadata 
 // version of the current item.
 func (s *Store) noteVersions(ctx context.Context) (context.Context, map[*ltx.FileInfo]string) {
 	versions := make(map[*ltx.FileInfo]string, 1)
-	n, items := s.versions.lists.Add(1), 0
+	n := s.versions.lists.Add(1)
 	return clientio.WithVersionNoter(ctx, func(info *ltx.FileInfo, version string) {
-		if items++; items > 1 && items%listPage == 1 {
-			s.MorePages.Add(1)
-		}
 		clear(versions) // drop the previous item
 		if s.versions.isHidden(n, info, version) {
 			s.AvoidNames("storage says that a file does not exist, and lists it", "file", view.KeyOf(info))
@@ -202,8 +198,11 @@ func (s *Store) noteVersions(ctx context.Context) (context.Context, map[*ltx.Fil
 // keep rejects, because a client may return files before the position it was
 // asked for. The iterator adds the versions of items to versions while it is
 // read.
-func collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
-	for itr.Next() {
+func (s *Store) collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string, keep func(*ltx.FileInfo) bool) (files []*ltx.FileInfo, err error) {
+	for n := 0; itr.Next(); n++ {
+		if n > 0 && n%listPage == 0 {
+			s.MorePages.Add(1)
+		}
 		f := itr.Item()
 		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= view.Levels {
 			err = fmt.Errorf("%w: %s: no name of an ltx file", errs.ErrCorrupt, view.KeyOf(f))
@@ -243,7 +242,7 @@ func (s *Store) ListAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo,
 			itr, err := c.AllLTXFiles(ctx, useMetadata)
 			if err == nil {
 				s.Lists.Add(1)
-				files, err = collect(itr, versions, func(*ltx.FileInfo) bool { return true })
+				files, err = s.collect(itr, versions, func(*ltx.FileInfo) bool { return true })
 			}
 			return err // the client's error names the operation
 		})
