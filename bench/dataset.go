@@ -142,8 +142,8 @@ func (d *dataset) loadFrameSizes() error {
 }
 
 // ltxBytes returns the total size of the newest frames of pages.
-func (d *dataset) ltxBytes(pages map[uint32]struct{}) (n int64) {
-	for pgno := range pages {
+func (d *dataset) ltxBytes(pages []uint32) (n int64) {
+	for _, pgno := range pages {
 		n += d.frameSize[pgno]
 	}
 	return n

@@ -81,32 +81,31 @@ type recorder struct {
 	pageSize int64
 
 	mu    sync.Mutex // guards the fields below
-	known map[uint32]struct{}
-	fresh map[uint32]struct{}
+	known []bool     // by page number: the page was read
+	fresh []uint32   // pages that were read first since the last call of take
 }
 
-func newRecorder(pageSize int) *recorder {
-	return &recorder{pageSize: int64(pageSize), known: make(map[uint32]struct{}), fresh: make(map[uint32]struct{})}
-}
+func newRecorder(pageSize int) *recorder { return &recorder{pageSize: int64(pageSize)} }
 
 // take returns the pages that were read since the last call and never before
 // it.
-func (r *recorder) take() map[uint32]struct{} {
+func (r *recorder) take() []uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fresh := r.fresh
-	for pgno := range fresh {
-		r.known[pgno] = struct{}{}
-	}
-	r.fresh = make(map[uint32]struct{})
+	r.fresh = nil
 	return fresh
 }
 
 func (r *recorder) note(pgno uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.known[pgno]; !ok {
-		r.fresh[pgno] = struct{}{}
+	if more := int(pgno) + 1 - len(r.known); more > 0 {
+		r.known = append(r.known, make([]bool, more)...)
+	}
+	if !r.known[pgno] {
+		r.known[pgno] = true
+		r.fresh = append(r.fresh, pgno)
 	}
 }
 

@@ -19,12 +19,13 @@ type source struct {
 	// change runs a later transaction, which becomes a file of level 0.
 	change func(ctx context.Context, tx *sql.Tx, rows int, rng *rand.Rand) error
 
-	first   string // query that returns one row
-	lookups []lookup
-	ranges  []rangeScan
-	table   []string // scan of the table; ? is the maximum number of rows, -1 for all
-	scans   []string // scans of all tables and indexes, with the same parameter
-	counts  []string // queries that read leaf pages and hardly examine them; ? is -1
+	first     string // query that returns one row
+	lookups   []lookup
+	ranges    []rangeScan
+	table     []string // scan of the table; ? is the maximum number of rows, -1 for all
+	rowsQuery string   // scan of the table, without an end
+	scans     []string // scans of all tables and indexes, with the same parameter
+	counts    []string // queries that read leaf pages and hardly examine them; ? is -1
 }
 
 // lookup is a query for a single row.

@@ -46,7 +46,8 @@ func eventsSource(name string, rows int) *source {
 			{"user index", `SELECT count(*), sum(length(body)) FROM
 				(SELECT body FROM events INDEXED BY events_user WHERE user >= ? ORDER BY user LIMIT ?)`, "SELECT user FROM events WHERE id = ?"},
 		},
-		table: []string{"SELECT count(*), sum(length(body)) FROM (SELECT body FROM events NOT INDEXED LIMIT ?)"},
+		table:     []string{"SELECT count(*), sum(length(body)) FROM (SELECT body FROM events NOT INDEXED LIMIT ?)"},
+		rowsQuery: "SELECT body FROM events NOT INDEXED",
 		counts: []string{
 			"SELECT count(*) FROM events NOT INDEXED LIMIT ?",
 			"SELECT count(*) FROM events LIMIT ?", // SQLite uses the smallest index

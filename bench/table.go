@@ -66,10 +66,10 @@ func (r *results) writeFigures(b *strings.Builder) {
 	if len(r.figures) == 0 {
 		return
 	}
-	b.WriteString("| figure | unit | ours | upstream |\n|---|---|--:|--:|\n")
+	b.WriteString("| figure | unit | ours | upstream | plain |\n|---|---|--:|--:|--:|\n")
 	for _, f := range r.figures {
 		fmt.Fprintf(b, "| %s | %s ", f.name, f.unit)
-		for _, system := range []string{ours, upstream} {
+		for _, system := range []string{ours, upstream, plain} {
 			v, ok := f.median(system)
 			text := ""
 			if ok {

@@ -226,6 +226,12 @@ func processorTime() (user, system time.Duration) {
 	return time.Duration(u.Utime.Nano()), time.Duration(u.Stime.Nano())
 }
 
+// processorSoFar returns the processor time of the process so far.
+func processorSoFar() time.Duration {
+	user, system := processorTime()
+	return user + system
+}
+
 // watchHeap returns a function that returns the peak of the heap, in bytes
 // above its current size. The peak includes garbage.
 func watchHeap() func() float64 {

@@ -17,6 +17,10 @@ func countName(d fmt.Stringer) string { return fmt.Sprintf("%s: count(*), cold",
 func speedFigure(scan string) string { return scan + ", speed once open" }
 func shareFigure(scan string) string { return scan + ", share of the download's speed" }
 
+// processorFigure names the processor time of something: of all threads, in user
+// mode and in the kernel.
+func processorFigure(of string) string { return of + ", processor time" }
+
 func downloadFigure(d fmt.Stringer) string {
 	return fmt.Sprintf("%s: download in %d streams, speed", d, downloadStreams)
 }
@@ -67,14 +71,16 @@ func (e *env) speed(ctx context.Context, d *dataset, scan string) (scanDone, err
 		return nil, err
 	}
 	for range e.runs {
-		speed, err := e.download(ctx, d)
+		speed, processor, err := e.download(ctx, d)
 		if err != nil {
 			return nil, fmt.Errorf("download: %w", err)
 		}
 		e.results.addFigure(downloadFigure(d), "MB/s", ours, speed)
+		e.results.addFigure(processorFigure(downloadFigure(d)), "ms", ours, milliseconds(processor))
 	}
 	download := e.results.value(downloadFigure(d), ours)
-	return func(sys *system, s *session, took time.Duration) {
+	return func(sys *system, s *session, took, processor time.Duration) {
+		e.results.addFigure(processorFigure(scan), "ms", sys.name, milliseconds(processor))
 		if s.rec == nil {
 			return
 		}
@@ -84,8 +90,11 @@ func (e *env) speed(ctx context.Context, d *dataset, scan string) (scanDone, err
 	}, nil
 }
 
-// scanDone receives the duration of a scan after the open.
-type scanDone func(sys *system, s *session, took time.Duration)
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+// scanDone receives the duration of a whole scan after the open, and the
+// processor time that it took.
+type scanDone func(sys *system, s *session, took, processor time.Duration)
 
 // scan opens the database and runs queries that read everything. If that would
 // take too long, it reads only a part.
@@ -116,7 +125,7 @@ func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []s
 		rows = int(float64(d.rows) * share)
 	}
 	err = e.session(ctx, sys, d, openOptions{latency: e.shape(), record: done != nil}, func(s *session) error {
-		var took time.Duration
+		var took, processor time.Duration
 		var open sample
 		start := time.Now()
 		got, err = s.timed(ctx, func() error {
@@ -126,7 +135,8 @@ func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []s
 			opened := time.Now()
 			open = s.soFar()
 			open.time = opened.Sub(start)
-			defer func() { took = time.Since(opened) }()
+			before := processorSoFar()
+			defer func() { took, processor = time.Since(opened), processorSoFar()-before }()
 			for _, query := range queries {
 				sum, err := answer(ctx, s.db, query, rows)
 				if err == nil {
@@ -139,8 +149,8 @@ func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []s
 			return nil
 		})
 		got.share, got.once = share, &open
-		if err == nil && done != nil {
-			done(sys, s, took)
+		if err == nil && done != nil && share == 0 {
+			done(sys, s, took, processor)
 		}
 		return err
 	})
@@ -150,11 +160,11 @@ func (e *env) scanOnce(ctx context.Context, d *dataset, sys *system, queries []s
 const downloadStreams = 8
 
 // download reads the snapshot in ranges, one per stream, which is the fastest
-// way, and returns the speed in MB/s.
-func (e *env) download(ctx context.Context, d *dataset) (float64, error) {
+// way, and returns the speed in MB/s and the processor time.
+func (e *env) download(ctx context.Context, d *dataset) (speed float64, processor time.Duration, err error) {
 	client := decorated(d, e.shape())
 	info := d.snapshot
-	start := time.Now()
+	start, before := time.Now(), processorSoFar()
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range int64(downloadStreams) {
 		from, to := i*info.Size/downloadStreams, (i+1)*info.Size/downloadStreams
@@ -172,7 +182,7 @@ func (e *env) download(ctx context.Context, d *dataset) (float64, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return float64(info.Size) / time.Since(start).Seconds() / 1e6, nil
+	return float64(info.Size) / time.Since(start).Seconds() / 1e6, processorSoFar() - before, nil
 }

@@ -30,6 +30,7 @@ func workloads(cfg config) []workload {
 		{"scan-events", with((*env).events, scanWorkload)},
 		{"count-blocks", with((*env).blocks, countWorkload)},
 		{"count-events", with((*env).events, countWorkload)},
+		{"partial-events", with((*env).events, partialWorkload)},
 		{"hydrate-blocks", with((*env).blocks, hydrateWorkload)},
 		{"hydrate-events", with((*env).events, hydrateWorkload)},
 		{"format-lookups", with((*env).otherFormat, lookupWorkload(byPrimaryKey))},
@@ -42,6 +43,8 @@ func workloads(cfg config) []workload {
 			workload{"large-ranges", with((*env).large, rangeWorkload)},
 			workload{"large-joins", with((*env).largeNetwork, joinsWorkload)},
 			workload{"large-scan", with((*env).large, scanWorkload)},
+			workload{"large-count", with((*env).large, countWorkload)},
+			workload{"large-partial", with((*env).large, partialWorkload)},
 			workload{"large-hydrate", with((*env).large, hydrateWorkload)})
 	}
 	for _, pages := range cfg.pointPages {
