@@ -57,7 +57,7 @@ func (f *file) SetDB(db any) {
 }
 
 // running returns the texts of the statements that a connection runs and that may
-// have lists.
+// have lists or a LIMIT.
 func running(c *sqlite3.Conn) string {
 	var all []string
 	for s := range c.Stmts() {

@@ -50,7 +50,7 @@ func (f *mainFile) isInterrupted() bool {
 }
 
 // running returns the texts of the statements that the connection runs and that
-// may have lists. Conn calls it only within a read, which SQLite makes with the
+// may have lists or a LIMIT. Conn calls it only within a read, which SQLite makes with the
 // connection's mutex held.
 func (f *mainFile) running() string {
 	db := atomic.LoadPointer(&f.db)

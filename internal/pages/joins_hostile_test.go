@@ -83,7 +83,7 @@ func TestScan_NeedsAreBounded(t *testing.T) {
 	b, w := tinyTable(t, 3, nil)
 	p := NewPredictor(b.prefetcher)
 	p.at(w.v)
-	s := &scan{pattern: &needy{}, pace: &window{size: 64}, limit: 64}
+	s := &scan{pattern: &needy{}, pace: &window{first: 64}, limit: 64}
 	for range 100_000 {
 		p.extend(s, 0)
 	}

@@ -249,7 +249,8 @@ func (p *nest) isDue(s *scan) bool {
 	return p.reader+p.window-p.row >= max(1, p.window/4) && p.room(s) >= s.limit/4
 }
 
-func (p *nest) fetched(int) {}
+// rowLimit implements pace. Its window does not depend on a LIMIT.
+func (p *nest) rowLimit() *rowLimit { return nil }
 
 func (p *nest) gap() int64 { return minGap }
 

@@ -24,10 +24,6 @@ const (
 	// leads to, because each of them may take a request.
 	maxRowPages = 512
 
-	// topUp is the number of pages that must be missing in the window of a long
-	// scan before more are fetched. A few requests bring that many.
-	topUp = 1024
-
 	// maxSiblings is how many interior pages are fetched at once when a page
 	// turns out to be an interior page. It covers all or most of their level.
 	maxSiblings = 128
@@ -45,6 +41,9 @@ type Predictor struct {
 	m      int                  // number of leaves read
 	joins  joins                // what the transaction's reads tell of nested loops
 	scans  []*scan              // the one used last comes first
+
+	current *scan                      // that the page being read belongs to; nil: none
+	asked   func() (rows int, ok bool) // tells the LIMIT of the statement that runs; nil: not known
 }
 
 // NewPredictor returns the predictor of a new connection.
@@ -52,8 +51,10 @@ func NewPredictor(p *Prefetcher) Predictor { return Predictor{Prefetcher: p} }
 
 // SetStatement sets a function that returns the text of the statement that runs,
 // with the values that are bound to it. Lists of values in it may tell which rows
-// are read next. It is called while a page is being read that was not predicted.
+// are read next, and a LIMIT how many. It is called while a page is being read that
+// was not predicted, or the second one of a scan.
 func (p *Predictor) SetStatement(text func() string) {
+	p.asked = func() (int, bool) { return sqllists.Limit(text()) }
 	p.joins.lists = func() [][]btree.Value { return sqllists.Parse(text()) }
 }
 
@@ -64,6 +65,7 @@ func (p *Predictor) Hit(v *view.View, pgno uint32, page []byte, cached bool) {
 		return
 	}
 	p.at(v)
+	p.current = nil
 	if !p.follow(pgno, cached) && btree.IsLeaf(page) {
 		// The scan would wait at the end of the cache if it was only noticed
 		// there.
@@ -81,6 +83,7 @@ func (p *Predictor) Miss(v *view.View, pgno uint32) {
 		return
 	}
 	p.at(v)
+	p.current = nil
 	if !p.follow(pgno, false) {
 		p.start(pgno, true)
 		return
@@ -108,7 +111,7 @@ func (p *Predictor) End() {
 	for _, s := range p.scans {
 		p.drop(s)
 	}
-	p.scans = nil
+	p.scans, p.current = nil, nil
 	p.joins.reset()
 }
 
@@ -130,6 +133,19 @@ func (p *Predictor) note(pgno uint32, page []byte) {
 		p.leaves[p.m%recentLeaves] = pgno
 		p.m++
 		p.joins.note(pgno)
+		p.count(pgno, page)
+	}
+}
+
+// count counts the rows of a leaf for the scan that has led to it.
+func (p *Predictor) count(pgno uint32, leaf []byte) {
+	if p.current == nil {
+		return
+	}
+	if l := p.current.rowLimit(); l.isOpen() {
+		if b, ok := p.pages.trees.parse(pgno, leaf); ok {
+			l.saw(b.Cells())
+		}
 	}
 }
 
@@ -153,6 +169,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		if skipped, ok := s.take(s, pgno, missed); ok {
 			p.giveUp(skipped)
 			p.use(i)
+			p.current = s
 			p.extend(s, urgent)
 			return
 		}
@@ -162,7 +179,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		return
 	}
 	s := &scan{
-		pattern: pattern, pace: &window{size: size, cacheable: p.pages.cache.Load().size() / 2},
+		pattern: pattern, pace: &window{first: size, cacheable: p.pages.cache.Load().size() / 2, limit: newRowLimit(p.asked)},
 		limit: max(1, p.limit(p.view)*3/4), // a scan that no reader follows leaves room for others
 	}
 	if n, ok := pattern.(*nest); ok {
@@ -183,6 +200,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		p.scans = p.scans[:maxScans-1]
 	}
 	p.scans = slices.Insert(p.scans, 0, s)
+	p.current = s
 	p.extend(s, urgent)
 }
 
@@ -224,6 +242,7 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 			p.pages.flights.use(Key{loc.Version, pgno, p.view.Epoch})
 		}
 		p.use(i)
+		p.current = s
 		if s.isDue(s) {
 			p.extend(s, 0)
 		}

@@ -71,7 +71,7 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 		}
 		p := NewPredictor(b.prefetcher)
 		p.at(v)
-		s := &scan{pattern: &runPattern{pgno: 15, end: 20, dir: 1}, pace: &window{size: 8, cacheable: 1000}, limit: 100}
+		s := &scan{pattern: &runPattern{pgno: 15, end: 20, dir: 1}, pace: &window{first: 8, cacheable: 1000}, limit: 100}
 		p.scans = []*scan{s}
 		p.extend(s, 0)
 		// The span of another reader goes through the gap.

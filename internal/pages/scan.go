@@ -43,8 +43,9 @@ type pace interface {
 	// isDue reports whether pages are to be fetched after follow.
 	isDue(s *scan) bool
 
-	// fetched notes that so many pages have become pending.
-	fetched(n int)
+	// rowLimit returns what counts the rows of the leaves that the reader has come to,
+	// nil if it does not matter how many they are.
+	rowLimit() *rowLimit
 
 	// gap returns the largest gap between two pages that one request reads through if
 	// there are few, in bytes.
@@ -55,71 +56,9 @@ type pace interface {
 	bypassesCache(s *scan) bool
 }
 
-const (
-	// A scan begins with firstWindow pages ahead of the reader. The window grows
-	// windowGrowth times whenever the reader comes to the newest batch, and
-	// longScanGrowth times once it has read longScan pages.
-	firstWindow    = 8
-	windowGrowth   = 4
-	longScan       = 64
-	longScanGrowth = 16
-
-	// maxSkip is how many predicted pages a reader may leave out and still
-	// follow the scan: SQLite does not ask for pages that it has.
-	maxSkip = 32
-)
-
-// window is the pace of a scan whose pages come in the order of the pattern.
-type window struct {
-	size      int // pages ahead of the reader, for now
-	newest    int // number of pages at the end of pending that came with the newest batch
-	cacheable int // number of pages that may enter the cache
-}
-
-func (w *window) follow(s *scan, pgno uint32) (skipped []uint32, ok bool) {
-	i := slices.Index(s.pending[:min(len(s.pending), maxSkip)], pgno)
-	if i < 0 {
-		return nil, false
-	}
-	skipped, s.pending = s.pending[:i], s.pending[i+1:]
-	s.read++
-	if len(s.pending) < w.newest {
-		w.grow(s)
-		w.newest = 0
-	}
-	return skipped, true
-}
-
-func (w *window) take(s *scan, pgno uint32, _ bool) (skipped []uint32, ok bool) {
-	s.fill(1)
-	if len(s.backlog) == 0 || s.backlog[0] != pgno {
-		return nil, false
-	}
-	s.backlog = s.backlog[1:]
-	w.grow(s)
-	return nil, true
-}
-
-func (w *window) grow(s *scan) {
-	if s.read >= longScan {
-		w.size *= longScanGrowth
-	} else {
-		w.size *= windowGrowth
-	}
-	w.size = min(w.size, s.limit)
-}
-
-func (w *window) room(s *scan) int { return w.size - len(s.pending) }
-
-func (w *window) least(*scan) int { return min(max(1, w.size/4), topUp) }
-
-func (w *window) isDue(s *scan) bool { return w.room(s) >= w.least(s) }
-
-func (w *window) fetched(n int) { w.newest = n }
-
-func (w *window) gap() int64 { return MaxGap }
-
-func (w *window) bypassesCache(s *scan) bool { return s.read > w.cacheable }
+// maxSkip is how many predicted pages a reader may leave out and still follow the
+// scan: SQLite does not ask for pages that it has.
+const maxSkip = 32
 
 // fill extends the backlog to n pages, or to as many as the pattern has.
 func (s *scan) fill(n int) {
@@ -163,6 +102,5 @@ func (s *scan) fetching(n int) {
 	if n > 0 {
 		s.pending = append(s.pending, s.backlog[:n]...)
 		s.backlog = s.backlog[n:]
-		s.fetched(n)
 	}
 }

@@ -1,6 +1,6 @@
-// Package sqllists finds lists of values in the text of a statement: those of an
-// IN, and JSON arrays in a text, which json_each takes. They tell which rows the
-// statement is going to look up. Nothing depends on their being right.
+// Package sqllists finds in the text of a statement what tells which rows it is
+// going to read: lists of values, which are those of an IN and JSON arrays in a text
+// for json_each, and the LIMIT. Nothing depends on their being right.
 package sqllists
 
 import (
@@ -22,16 +22,16 @@ const (
 	maxLists  = 8
 )
 
-// MayHave reports whether a statement may have lists once its parameters are
-// expanded: it has an IN or a function of JSON, or a JSON array. To expand the
-// parameters of others is not worth the time, since values can be large.
+// MayHave reports whether a statement may have lists or a LIMIT once its parameters
+// are expanded: it has one of the words, a function of JSON, or a JSON array. To
+// expand the parameters of others is not worth the time, since values can be large.
 func MayHave(sql string) bool {
 	for i := 0; i+1 < len(sql); i++ {
 		switch c := sql[i]; {
 		case c == '\'' && sql[i+1] == '[':
 			return true
 		case i > 0 && isWord(sql[i-1]):
-		case isWordAt(sql, i, "in"), len(sql)-i >= 5 && strings.EqualFold(sql[i:i+5], "json_"):
+		case isWordAt(sql, i, "in"), isWordAt(sql, i, "limit"), len(sql)-i >= 5 && strings.EqualFold(sql[i:i+5], "json_"):
 			return true
 		}
 	}
