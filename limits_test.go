@@ -24,14 +24,14 @@ type limitStep struct {
 
 var limitSteps = []limitStep{
 	{"30 rows", "SELECT pad FROM t WHERE id > 20000 LIMIT 30", nil, 0, 2, 40, 40},
-	{"300 rows by a parameter", "SELECT pad FROM t WHERE id > ? LIMIT ?", []any{20000, 300}, 0, 12, 40, 160},
-	{"200 rows after 100", "SELECT pad FROM t WHERE id > 20000 LIMIT 200 OFFSET 100", nil, 0, 12, 40, 160},
-	{"2,000 rows", "SELECT pad FROM t WHERE id > 20000 LIMIT 2000", nil, 0, 75, 110, 1280},
+	{"300 rows by a parameter", "SELECT pad FROM t WHERE id > ? LIMIT ?", []any{20000, 300}, 0, 12, 40, 110},
+	{"200 rows after 100", "SELECT pad FROM t WHERE id > 20000 LIMIT 200 OFFSET 100", nil, 0, 12, 40, 110},
+	{"2,000 rows", "SELECT pad FROM t WHERE id > 20000 LIMIT 2000", nil, 0, 75, 110, 1500},
 	{"10,000 rows", "SELECT pad FROM t WHERE id > 20000 LIMIT 10000", nil, 0, 375, 470, 1500},
 	{"a limit that is not reached", "SELECT pad FROM t WHERE id > 20000 AND +k % 10000 = 7 LIMIT 30", nil, 0, 1500, 1500, 1500},
 	{"the smallest ones of all", "SELECT pad FROM t WHERE id > 20000 ORDER BY pad LIMIT 30", nil, 0, 1500, 1500, 1500},
-	{"closed after 300 rows", "SELECT pad FROM t WHERE id > 20000", nil, 300, 12, 160, 160},
-	{"closed after 2,000 rows", "SELECT pad FROM t WHERE id > 20000", nil, 2000, 75, 1500, 1280},
+	{"closed after 300 rows", "SELECT pad FROM t WHERE id > 20000", nil, 300, 12, 110, 110},
+	{"closed after 2,000 rows", "SELECT pad FROM t WHERE id > 20000", nil, 2000, 75, 1500, 1500},
 }
 
 // TestTraces_Limits compares the requests of scans that end early with a golden

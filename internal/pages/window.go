@@ -6,19 +6,19 @@ const (
 	// firstWindow is how many pages ahead of the reader a scan begins with.
 	firstWindow = 8
 
-	// The window grows in proportion to the pages that the reader has come to:
-	// earlyShare times as many until there are longWindow pages, which hide the latency of
-	// storage from a reader that is as fast as SQLite.
-	earlyShare = 16
-	longWindow = 1750
+	// The window grows windowGrowth times with the first page that the reader comes to,
+	// and again with the last one of the first window. Then it has earlyShare times the
+	// pages that the reader has come to, until these are longScan pages.
+	windowGrowth = 4
+	earlyShare   = 8
+	longScan     = 64
 
-	// A scan of many pages has a window of windowShare quarters of those that were read.
-	// So if it ends, it has fetched less than three times the pages that it needed.
+	// A long scan has a window of longWindow pages, which hide the latency of storage
+	// from a reader that is as fast as SQLite, or of windowShare quarters of the pages
+	// that were read. So after half a longWindow it has fetched less than three
+	// times the pages that it needed, wherever it ends.
+	longWindow  = 1750
 	windowShare = 7
-
-	// A statement that is known to have no LIMIT mostly reads all. Its scan has as large
-	// a window as there may be when the reader has come to fullScan pages.
-	fullScan = 64
 
 	// topUp is the number of pages that must be missing in the window of a long
 	// scan before more are fetched. A few requests bring that many.
@@ -40,8 +40,8 @@ func (w *window) size(s *scan) int {
 	if s.read > 0 {
 		if rest, ok := w.limit.rest(); ok {
 			size = min(size, max(w.first, rest))
-		} else if s.read >= fullScan && w.limit.isNone() {
-			size = s.limit
+		} else if !w.isEarly(s) && w.limit.isNone() {
+			size = s.limit // such a statement mostly reads all
 		}
 	}
 	return min(size, s.limit)
@@ -49,11 +49,19 @@ func (w *window) size(s *scan) int {
 
 // grown returns the size of the window when the reader has come to some pages.
 func (w *window) grown(read int) int {
-	return max(w.first, min(read*earlyShare, longWindow), read*windowShare/4)
+	switch {
+	case read == 0:
+		return w.first
+	case read < w.first:
+		return windowGrowth * w.first
+	case read < longScan:
+		return max(windowGrowth*windowGrowth*w.first, read*earlyShare)
+	}
+	return max(longWindow, read*windowShare/4)
 }
 
-// isEarly reports whether the window grows by many pages with each that is read.
-func (w *window) isEarly(s *scan) bool { return s.read*earlyShare < longWindow }
+// isEarly reports whether the window grows by several pages with each that is read.
+func (w *window) isEarly(s *scan) bool { return s.read < longScan }
 
 func (w *window) follow(s *scan, pgno uint32) (skipped []uint32, ok bool) {
 	i := slices.Index(s.pending[:min(len(s.pending), maxSkip)], pgno)

@@ -11,7 +11,7 @@ import (
 func TestWindow_Growth(t *testing.T) {
 	w := &window{first: firstWindow}
 	for _, tc := range []struct{ read, want int }{
-		{0, 8}, {1, 16}, {8, 128}, {100, 1600}, {109, 1744}, {110, 1750}, {1000, 1750}, {1001, 1751}, {2000, 3500},
+		{0, 8}, {1, 32}, {7, 32}, {8, 128}, {16, 128}, {17, 136}, {63, 504}, {64, 1750}, {1000, 1750}, {1001, 1751}, {2000, 3500},
 	} {
 		if n := w.grown(tc.read); n != tc.want {
 			t.Errorf("the window has %d pages when %d were read, want %d", n, tc.read, tc.want)
@@ -96,7 +96,7 @@ func TestWindow_Limit(t *testing.T) {
 func TestWindow_NoLimit(t *testing.T) {
 	w := &window{first: firstWindow, limit: newRowLimit(func() (int, bool) { return 0, false })}
 	w.limit.saw(20)
-	for _, tc := range []struct{ read, want int }{{0, 8}, {1, 16}, {63, 1008}, {64, 5000}, {5000, 5000}} {
+	for _, tc := range []struct{ read, want int }{{0, 8}, {1, 32}, {63, 504}, {64, 5000}, {5000, 5000}} {
 		if n := w.size(&scan{pace: w, limit: 5000, read: tc.read}); n != tc.want {
 			t.Errorf("the window has %d pages when %d were read, want %d", n, tc.read, tc.want)
 		}
