@@ -145,10 +145,14 @@ func (db *database) closeDelay() time.Duration {
 	switch {
 	case db.opts.WriteEnabled || db.writer.MayBeEnabled() || db.opts.HydrationPath != "":
 		return 0 // also if write mode was lost: the next open begins it again
-	case db.hydrator != nil && db.hydrator.Progress().Status != hydrate.Complete:
-		return 0
+	case db.hydrator == nil:
+		return db.opts.CloseDelay
 	}
-	return db.opts.CloseDelay
+	switch db.hydrator.Progress().Status {
+	case hydrate.Complete, hydrate.OnDemand:
+		return db.opts.CloseDelay
+	}
+	return 0
 }
 
 // closeShared closes a database that has no connections.

@@ -11,6 +11,7 @@ import (
 func (db *database) newHydration() *hydrate.Hydrator {
 	opts := hydrate.Options{
 		Name:        db.name,
+		Mode:        hydrate.Mode(db.opts.HydrationMode),
 		Path:        db.opts.HydrationPath,
 		Concurrency: db.opts.HydrationConcurrency,
 		RateLimit:   db.opts.HydrationRateLimit,

@@ -11,6 +11,7 @@ const (
 	HydrationRestoring  HydrationStatus = HydrationStatus(hydrate.Restoring)  // some pages are not local yet, or not verified
 	HydrationCatchingUp HydrationStatus = HydrationStatus(hydrate.CatchingUp) // it was complete, and pages have changed since
 	HydrationComplete   HydrationStatus = HydrationStatus(hydrate.Complete)   // all pages are local, and every checksum that can be compared is right
+	HydrationOnDemand   HydrationStatus = HydrationStatus(hydrate.OnDemand)   // only pages that queries fetch become local (HydratePages)
 	HydrationFailed     HydrationStatus = HydrationStatus(hydrate.Failed)     // it has ended, or waits for room on the disk; reads are remote
 )
 

@@ -2,8 +2,11 @@ package litestream
 
 import (
 	"cmp"
+	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/hydrate"
 )
 
 // Defaults of the fields of Options.
@@ -93,7 +96,7 @@ type Options struct {
 	// CloseDelay is the time that a database stays open after its last connection
 	// was closed, so that a program with one connection for each task does not open
 	// it anew each time. Meanwhile it makes no request. A database in write mode,
-	// one that is hydrated to HydrationPath, and one whose hydration is not complete
+	// one that is hydrated to HydrationPath, and one that is still being copied
 	// close at once. Default 1m; negative: at once.
 	CloseDelay time.Duration
 
@@ -102,6 +105,12 @@ type Options struct {
 	// there. The copy starts with the first open of the database. Default
 	// false.
 	HydrationEnabled bool
+
+	// HydrationMode determines which pages come to the local file. With
+	// HydratePages these are the pages that queries fetch, and nothing is copied
+	// in the background. It has no effect without HydrationEnabled. Default:
+	// HydrateAll.
+	HydrationMode HydrationMode
 
 	// HydrationPath is the path of the local file. The file stays when the
 	// process ends, and so does a second file beside it that has the same name
@@ -227,6 +236,25 @@ type Options struct {
 	// write buffer on their files. If it returns an error, the operation fails.
 	// Only tests set it.
 	onDisk func(op string) error
+}
+
+// HydrationMode determines which pages hydration brings to the local file.
+type HydrationMode string
+
+// The modes of hydration.
+const (
+	HydrateAll   = HydrationMode(hydrate.All)   // "all": every page, in the background
+	HydratePages = HydrationMode(hydrate.Pages) // "pages": the pages that queries fetch
+)
+
+// check returns an error unless m is one of the modes. It accepts the empty mode,
+// which selects the default.
+func (m HydrationMode) check() error {
+	switch m {
+	case "", HydrateAll, HydratePages:
+		return nil
+	}
+	return fmt.Errorf("invalid value %q, want %s or %s", string(m), HydrateAll, HydratePages)
 }
 
 // withDefaults returns o with every zero value replaced by its default.

@@ -39,6 +39,7 @@ var optionTable = []option{
 	{"wait_for_replica", "WaitForReplica", nil, anyDuration, func(o *Options) any { return (*patience)(&o.WaitForReplica) }},
 	{"close_delay", "CloseDelay", DefaultCloseDelay, anyDuration, func(o *Options) any { return &o.CloseDelay }},
 	{"hydration_enabled", "HydrationEnabled", nil, limits{}, func(o *Options) any { return &o.HydrationEnabled }},
+	{"hydration_mode", "HydrationMode", HydrateAll, limits{}, func(o *Options) any { return &o.HydrationMode }},
 	{"hydration_path", "HydrationPath", nil, limits{}, func(o *Options) any { return &o.HydrationPath }},
 	{"hydration_concurrency", "HydrationConcurrency", DefaultHydrationConcurrency, limits{1, 1 << 10}, func(o *Options) any { return &o.HydrationConcurrency }},
 	{"hydration_rate_limit", "HydrationRateLimit", nil, limits{-16 << 30, 16 << 30}, func(o *Options) any { return &o.HydrationRateLimit }},
@@ -132,6 +133,8 @@ func (opt option) setDefault(o *Options) {
 		*at = cmp.Or(*at, valueOr(opt.def, *at))
 	case *int:
 		*at = cmp.Or(*at, valueOr(opt.def, *at))
+	case *HydrationMode:
+		*at = cmp.Or(*at, valueOr(opt.def, *at))
 	case *[]time.Duration:
 		if *at == nil {
 			*at = slices.Clone(valueOr(opt.def, *at))
@@ -162,6 +165,8 @@ func (opt option) text(o Options) string {
 		return strconv.FormatBool(*at)
 	case *string:
 		return strconv.Quote(*at)
+	case *HydrationMode:
+		return string(*at)
 	case *[]time.Duration:
 		texts := make([]string, len(*at))
 		for i, d := range *at {
@@ -198,6 +203,8 @@ func (o Options) validate() error {
 			err = opt.in.checkCount(int64(*value), strconv.Itoa(*value))
 		case *[]time.Duration:
 			err = opt.in.checkDurations(*value, fmt.Sprint(*value))
+		case *HydrationMode:
+			err = value.check()
 		}
 		if err != nil {
 			return fmt.Errorf("option %s: %w", opt.field, err)
@@ -249,6 +256,11 @@ func (opt option) set(o *Options, s string) (err error) {
 		return assign(at, is, err)
 	case *string:
 		return assign(at, s, nil)
+	case *HydrationMode:
+		if s == "" {
+			return fmt.Errorf("empty value, want %s or %s", HydrateAll, HydratePages)
+		}
+		return assign(at, HydrationMode(s), HydrationMode(s).check())
 	}
 	return fmt.Errorf("option %s cannot be set from text", opt.field)
 }

@@ -65,7 +65,7 @@ func code(s string) string { return "`" + s + "`" }
 
 // otherValue returns a value of a parameter that is not its default.
 func otherValue(parameter string) string {
-	for _, value := range []string{"7s", "7", "true"} {
+	for _, value := range []string{"7s", "7", "true", "pages"} {
 		if new(litestream.Options).Set(parameter, value) == nil {
 			return value
 		}
@@ -169,6 +169,8 @@ func rangeOf(t *testing.T, field reflect.StructField, parameter string) string {
 		return "true, false"
 	case field.Type == reflect.TypeFor[litestream.LocalFiles]():
 		return fmt.Sprintf("%v, %v, %v", litestream.AllLocalFiles, litestream.ExistingLocalFiles, litestream.NoLocalFiles)
+	case field.Type == reflect.TypeFor[litestream.HydrationMode]():
+		return fmt.Sprintf("%s, %s", litestream.HydrateAll, litestream.HydratePages)
 	case parameter != "" && field.Type.Kind() != reflect.String:
 		problem = new(litestream.Options).Set(parameter, "wrong").Error()
 	case field.Type.Kind() == reflect.Int:

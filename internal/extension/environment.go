@@ -121,8 +121,8 @@ func (e Environment) IsDefaultVFS() (bool, error) {
 }
 
 // Params returns the parameters of a file name and adds the options that are set
-// in the environment only. If hydration_path is set and hydration_enabled is not,
-// it adds hydration_enabled=true.
+// in the environment only. If hydration_path or hydration_mode is set and
+// hydration_enabled is not, it adds hydration_enabled=true.
 func (e Environment) Params(params map[string]string) (map[string]string, error) {
 	all := make(map[string]string)
 	for _, name := range litestream.OptionNames() {
@@ -137,7 +137,7 @@ func (e Environment) Params(params map[string]string) (map[string]string, error)
 		all[name] = value
 	}
 	maps.Copy(all, params)
-	if _, said := all["hydration_enabled"]; !said && all["hydration_path"] != "" {
+	if _, said := all["hydration_enabled"]; !said && (all["hydration_path"] != "" || all["hydration_mode"] != "") {
 		all["hydration_enabled"] = "true"
 	}
 	return all, nil

@@ -37,9 +37,27 @@ type Hydrator struct {
 	keeper *keeper // makes a file at an explicit path survive restarts; nil for a temporary one
 }
 
+// Mode says which pages come to the local file.
+type Mode string
+
+// The modes of a hydration.
+const (
+	All   Mode = "all"   // every page of the newest view
+	Pages Mode = "pages" // those that queries fetch
+)
+
+// begins returns the status of a hydration that has just begun.
+func (m Mode) begins() Status {
+	if m == Pages {
+		return OnDemand
+	}
+	return Restoring
+}
+
 // Options are the options of hydration.
 type Options struct {
 	Name        string        // of the database
+	Mode        Mode          // which pages come to the local file
 	Path        string        // of the local file; empty: a temporary one
 	Concurrency int           // requests at a time
 	RateLimit   int64         // bytes a second; 0: none
@@ -92,8 +110,8 @@ const (
 
 // New returns a hydrator. It does nothing before Start.
 func New(r *Access, opts Options) *Hydrator {
-	tier := newLocalTier(r.Tasks.Closed)
-	state := newHydrationState(r.Log, tier.wake)
+	tier := newLocalTier(r.Tasks.Closed, opts.Mode)
+	state := newHydrationState(r.Log, tier.wake, opts.Mode.begins())
 	return &Hydrator{
 		Access: r,
 		opts:   opts,
@@ -189,16 +207,18 @@ func (h *Hydrator) hydrate() (err error) {
 		return err
 	}
 	defer func() { err = h.close(err) }()
-	h.state.begin(Restoring)
+	h.state.begin(h.opts.Mode.begins())
 	ctx, stop := context.WithCancel(h.Tasks.Context())
 	var copying sync.WaitGroup
 	failed := make(chan error, 1)
-	copying.Go(func() {
-		var err error
-		defer func() { failed <- err }()
-		defer task.Guard(h.Log, "hydration", &err)
-		err = h.copier.copyAll(ctx)
-	})
+	if h.opts.Mode != Pages {
+		copying.Go(func() {
+			var err error
+			defer func() { failed <- err }()
+			defer task.Guard(h.Log, "hydration", &err)
+			err = h.copier.copyAll(ctx)
+		})
+	}
 	defer copying.Wait()
 	defer stop()
 	return h.keepUp(ctx, failed)

@@ -196,7 +196,7 @@ func (k *keeper) write(l *localPages, v *view.View, set *view.Bitmap) error {
 	var w, compared runsWriter
 	held := l.held.Load()
 	n, next := int64(0), uint32(1)
-	step := max(1, v.Pages.Len()/maxSamples)
+	step := max(1, l.count.Load()/maxSamples)
 	v.Pages.EachMissing(nil, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
 		if !set.Has(pgno) {
 			return true

@@ -8,6 +8,7 @@ const (
 	Idle       Status = "idle"        // it is not enabled, or has not begun
 	Restoring  Status = "restoring"   // some pages are not local yet, or not verified
 	CatchingUp Status = "catching_up" // it was complete, and pages have changed since
+	OnDemand   Status = "on_demand"   // only pages that queries fetch become local
 	Complete   Status = "complete"    // all pages are local, and every checksum that can be compared is right
 	Failed     Status = "failed"      // it has ended, or waits for room on the disk; reads are remote
 )

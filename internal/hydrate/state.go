@@ -15,6 +15,7 @@ type hydrationState struct {
 	log  *slog.Logger
 	wake chan struct{} // holds one if the state is to be reported
 	read atomic.Int64  // bytes read from storage
+	from Status        // of a hydration that has just begun
 
 	mu struct {
 		sync.Mutex
@@ -27,8 +28,8 @@ type hydrationState struct {
 	}
 }
 
-func newHydrationState(log *slog.Logger, wake chan struct{}) *hydrationState {
-	s := &hydrationState{log: log, wake: wake}
+func newHydrationState(log *slog.Logger, wake chan struct{}, from Status) *hydrationState {
+	s := &hydrationState{log: log, wake: wake, from: from}
 	s.mu.status = Idle
 	return s
 }
@@ -82,7 +83,7 @@ func (s *hydrationState) resume() {
 		s.log.Info("hydration goes on")
 	}
 	if failed {
-		s.begin(Restoring)
+		s.begin(s.from)
 	}
 }
 
@@ -129,6 +130,8 @@ func (s *hydrationState) update(l *localPages) (report bool) {
 	switch {
 	case done:
 		s.mu.status, s.mu.problem = Complete, nil
+	case !complete && before == Complete && s.from == OnDemand:
+		s.enter(OnDemand, step)
 	case !complete && before == Complete:
 		s.enter(CatchingUp, step)
 	}

@@ -19,11 +19,20 @@ type Tier struct {
 	wake   chan struct{} // holds one if there may be a new view, or an offer
 	broken chan error    // holds why the local file cannot be read any more
 	closed func() bool   // reports whether the database is closed
+	mode   Mode
 }
 
-func newLocalTier(closed func() bool) *Tier {
+func newLocalTier(closed func() bool, mode Mode) *Tier {
 	wake := make(chan struct{}, 1)
-	return &Tier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed}
+	return &Tier{offers: newOfferQueue(wake), wake: wake, broken: make(chan error, 1), closed: closed, mode: mode}
+}
+
+// Needs reports what the tier needs from queries.
+func (t *Tier) Needs() pages.Needs {
+	if t.mode == Pages {
+		return pages.NeedsPages
+	}
+	return pages.NeedsNothing
 }
 
 // Read returns a page version, nil if it is not local. An error of the file ends

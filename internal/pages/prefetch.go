@@ -2,6 +2,7 @@ package pages
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -172,7 +173,7 @@ func (p *Prefetcher) read(s span, t *remote.Ticket) {
 	// as long as it may take.
 	err = p.pages.store.Guard(func() error {
 		_, err := p.pages.store.ReadOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
-			left = p.landArrived(s, left, got)
+			left = p.landArrived(ctx, s, left, got)
 		})
 		return err
 	})
@@ -183,7 +184,7 @@ func (p *Prefetcher) read(s span, t *remote.Ticket) {
 
 // landArrived lands the first of wants whose frames are in what has arrived of
 // a span, and returns the others.
-func (p *Prefetcher) landArrived(s span, wants []want, got []byte) (left []want) {
+func (p *Prefetcher) landArrived(ctx context.Context, s span, wants []want, got []byte) (left []want) {
 	n := 0
 	for n < len(wants) && wants[n].end()-s.offset() <= int64(len(got)) {
 		n++
@@ -191,7 +192,7 @@ func (p *Prefetcher) landArrived(s span, wants []want, got []byte) (left []want)
 	if n == 0 || s.view.Epoch != p.pages.locator.Epoch() { // then it may be of another history
 		return wants
 	}
-	p.pages.land(decodeWants(wants[:n], got, s.offset())...)
+	p.pages.landPrefetched(ctx, decodeWants(wants[:n], got, s.offset()))
 	return wants[n:]
 }
 

@@ -233,6 +233,27 @@ func (s *Source) land(all ...landing) {
 	s.flights.land(all)
 }
 
+// landPrefetched is land for pages that were fetched ahead of use. A tier that has
+// only what it is offered gets every page: after the flights have landed, this waits
+// until the tier has room, as long as ctx allows.
+func (s *Source) landPrefetched(ctx context.Context, all []landing) {
+	if s.local.Needs() == NeedsNothing {
+		s.land(all...)
+		return
+	}
+	for i := range all {
+		if l := &all[i]; l.err == nil {
+			l.interior = s.Learn(l.key.Pgno, l.page)
+		}
+	}
+	s.flights.land(all)
+	for _, l := range all {
+		if l.err == nil {
+			s.local.OfferWait(ctx, l.key, l.page, false)
+		}
+	}
+}
+
 // fetch reads a page from storage. If the file that the view knows was deleted
 // or replaced, it reads the page from another one.
 func (s *Source) fetch(ctx context.Context, v *view.View, pgno uint32, loc view.Loc) ([]byte, error) {

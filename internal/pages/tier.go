@@ -39,6 +39,9 @@ type Tier interface {
 	// allows.
 	OfferWait(ctx context.Context, key Key, page []byte, verified bool)
 
+	// Needs tells how pages come to the tier.
+	Needs() Needs
+
 	// Want tells that a query waits for a page that storage has to provide. Its
 	// neighbours are likely to be asked for next.
 	Want(pgno uint32)
@@ -54,6 +57,20 @@ type Tier interface {
 	Drop()
 }
 
+// Needs tells what a tier needs to have the pages that queries come to.
+type Needs uint8
+
+const (
+	// NeedsNothing means that the tier fetches all pages by itself, or never has
+	// any.
+	NeedsNothing Needs = iota
+
+	// NeedsPages means that the tier has only pages that it was offered.
+	NeedsPages
+)
+
+func (n Needs) String() string { return [...]string{"nothing", "pages"}[n] }
+
 // noTier is the tier of a database without hydration. It never has a page.
 type noTier struct{}
 
@@ -65,6 +82,7 @@ func (noTier) ReadView(*view.View, uint32, []byte) bool     { return false }
 func (noTier) Has(Key) bool                                 { return false }
 func (noTier) Offer(Key, []byte, bool)                      {}
 func (noTier) OfferWait(context.Context, Key, []byte, bool) {}
+func (noTier) Needs() Needs                                 { return NeedsNothing }
 func (noTier) Want(uint32)                                  {}
 func (noTier) Notify()                                      {}
 func (noTier) IsComplete() bool                             { return false }

@@ -13,6 +13,7 @@ export interface Options {
   wait_for_replica?: string;
   close_delay?: string;
   hydration_enabled?: boolean;
+  hydration_mode?: 'all' | 'pages';
   hydration_path?: string;
   hydration_concurrency?: number;
   hydration_rate_limit?: number | string;
@@ -88,7 +89,7 @@ export function isReplica(db: Loader): boolean;
 /** How far hydration has come. */
 export interface HydrationProgress {
   enabled: boolean;
-  status: 'idle' | 'restoring' | 'catching_up' | 'complete' | 'failed';
+  status: 'idle' | 'restoring' | 'catching_up' | 'complete' | 'on_demand' | 'failed';
   /** Percent; 100 only if hydration is complete. */
   progress: number;
   pages: number;
@@ -103,7 +104,7 @@ export interface HydrationProgress {
 
 /**
  * Resolves when the whole database is in a local file, and calls onProgress whenever the progress
- * has changed. Rejects if hydration fails or is not enabled. It looks every `interval`
+ * has changed. Rejects if hydration fails, is not enabled or copies no more than queries fetch. It looks every `interval`
  * milliseconds, 100 if that is not given, and asks storage nothing.
  */
 export function waitForHydration(

@@ -79,6 +79,8 @@ class Options(TypedDict, total=False):
     close_delay: Duration
 
     hydration_enabled: bool
+    hydration_mode: str
+    """"all" copies the whole database, "pages" keeps the pages that queries fetch."""
     hydration_path: Path
     hydration_concurrency: int
     hydration_rate_limit: Size
@@ -267,7 +269,8 @@ def wait_for_hydration(
     The progress is a dictionary: what PRAGMA litestream_status says of hydration. If progress is
     True, a bar on standard error shows it, of tqdm if that is installed. A function gets it
     whenever it has changed. Raises sqlite3.OperationalError if hydration fails, and
-    sqlite3.ProgrammingError if it is not enabled or the connection is to a local file.
+    sqlite3.ProgrammingError if it is not enabled or does not copy the whole database, or if the
+    connection is to a local file.
     """
     report: Callable[[Dict[str, Any]], Any] = lambda hydration: None
     bar = None
@@ -290,6 +293,8 @@ def wait_for_hydration(
                 return dict(hydration)
             if hydration["status"] == "failed":
                 raise sqlite3.OperationalError(f"hydration failed: {hydration['error']}")
+            if hydration["status"] == "on_demand":
+                raise sqlite3.ProgrammingError("hydration does not copy the database, because the option hydration_mode is pages")
             if not hydration["enabled"]:
                 raise sqlite3.ProgrammingError("hydration is not enabled, set the option hydration_enabled")
             time.sleep(interval)
@@ -378,6 +383,10 @@ def _mode(value: Any) -> str:
     raise TypeError("'ro' or 'rw'")
 
 
+def _hydration_mode(value: Any) -> str:
+    raise TypeError("'all' or 'pages'")
+
+
 # How values of each option are written, other than text, which goes as it is.
 _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "mode": _mode,
@@ -392,6 +401,7 @@ _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "wait_for_replica": _duration,
     "close_delay": _duration,
     "hydration_enabled": _bool,
+    "hydration_mode": _hydration_mode,
     "hydration_path": _path,
     "hydration_concurrency": _int,
     "hydration_rate_limit": _int,
