@@ -86,6 +86,7 @@ type nest struct {
 	reader    int         // number of the row that the reader has come to
 	window    int         // rows ahead of the reader
 	mark      int         // the last row that was followed when the window grew
+	limit     *rowLimit   // of the statement
 	blocked   []lookup
 	leaves    map[uint32]prediction // what was predicted and not read yet, by page
 
@@ -216,13 +217,17 @@ func (p *nest) read(s *scan, pgno uint32) (passed []uint32) {
 }
 
 // grow widens the window. Many queries end after some rows, so it stays in
-// proportion to those that were read.
+// proportion to those that were read. A LIMIT bounds it, too: each row of the
+// outermost loop mostly gives one, or more.
 func (p *nest) grow() {
 	growth := rowsGrowth
 	if p.root == listRoot {
 		growth = listGrowth
 	}
 	p.window = min(max(p.window, nextRows, growth*p.reader), maxRows)
+	if left, ok := p.limit.after(p.reader); ok {
+		p.window = min(p.window, max(left, firstRows))
+	}
 	p.mark = p.row
 }
 
@@ -249,7 +254,7 @@ func (p *nest) isDue(s *scan) bool {
 	return p.reader+p.window-p.row >= max(1, p.window/4) && p.room(s) >= s.limit/4
 }
 
-// rowLimit implements pace. Its window does not depend on a LIMIT.
+// rowLimit implements pace. The rows that count are not those of leaves.
 func (p *nest) rowLimit() *rowLimit { return nil }
 
 func (p *nest) gap() int64 { return minGap }

@@ -193,6 +193,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 			return
 		}
 		s.pace, s.limit = n, min(s.limit, maxRowPages)
+		n.limit = newRowLimit(p.asked)
 		n.leaves[pgno] = prediction{}
 	}
 	if len(p.scans) == maxScans {

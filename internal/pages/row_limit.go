@@ -38,13 +38,20 @@ func (l *rowLimit) rest() (leaves int, ok bool) {
 	if !l.isOpen() || l.leaves == 0 {
 		return 0, false
 	}
+	rows, ok := l.after(l.rows)
+	leaves = rows / max(1, l.rows/l.leaves)
+	return leaves + leaves/8 + 1, ok
+}
+
+// after returns how many rows the statement asks for beyond those that the reader
+// has come to. It reports false if that is not known, or there are none.
+func (l *rowLimit) after(rows int) (more int, ok bool) {
+	if l == nil {
+		return 0, false
+	}
 	if l.ask != nil {
 		l.most, l.has = l.ask()
 		l.ask = nil
-		if !l.isOpen() {
-			return 0, false
-		}
 	}
-	leaves = (l.most - l.rows) / max(1, l.rows/l.leaves)
-	return leaves + leaves/8 + 1, true
+	return l.most - rows, l.has && rows < l.most
 }
