@@ -87,6 +87,10 @@ var layers = []layer{
 	{packages: []string{"internal/write"}, may: slices.Concat([]string{"internal/outcome", "internal/pages", "internal/tempfile"}, onDisk, belowPages)},
 	{packages: []string{"internal/compact"}, may: append([]string{"internal/remote", "internal/task"}, belowRemote...)},
 
+	// What operators do with whole replicas uses parts of the engine, and needs
+	// no SQLite.
+	{packages: []string{"maintain"}, may: slices.Concat([]string{"internal/ownfile", "internal/pagefile", "internal/remote", "internal/survey", "internal/timeexpr"}, belowRemote)},
+
 	// The rest imports nothing of this module.
 	{packages: []string{"internal/..."}},
 	{packages: []string{"."}, may: []string{"replica", "file", "internal/..."}},
@@ -94,7 +98,7 @@ var layers = []layer{
 	{packages: []string{"docs"}}, // it holds only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
-		".", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
+		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
 

@@ -32,11 +32,7 @@ func Check(page []byte, pageSize uint32) (counter uint32, err error) {
 	if len(page) < Size || string(page[:len(SqliteMagic)]) != SqliteMagic {
 		return 0, fmt.Errorf("%w: not a SQLite database", errs.ErrCorrupt)
 	}
-	size := uint32(binary.BigEndian.Uint16(page[OffPageSize:]))
-	if size == 1 {
-		size = 65536
-	}
-	if size != pageSize {
+	if size := PageSize(page); size != pageSize {
 		return 0, fmt.Errorf("%w: SQLite's page size is %d, not %d", errs.ErrCorrupt, size, pageSize)
 	}
 	return binary.BigEndian.Uint32(page[OffChangeCounter:]), nil

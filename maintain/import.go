@@ -1,0 +1,177 @@
+package maintain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/survey"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// Source is a database that Import reads. All of it has to be of one state: a
+// program reads within a transaction, or reads a copy that SQLite's backup API has
+// made. Its methods are called by one goroutine.
+type Source interface {
+	// PageSize and Pages are the size of a page in bytes, and the number of pages.
+	PageSize() uint32
+	Pages() uint32
+
+	// ReadPage fills page, which has the size of a page, with page pgno, from 1.
+	// Pages are read in ascending order.
+	ReadPage(ctx context.Context, pgno uint32, page []byte) error
+}
+
+// ImportOptions are the options of Import.
+type ImportOptions struct {
+	Requests
+
+	// Time is the timestamp of the replica's first transaction. Zero means now.
+	Time time.Time
+}
+
+// Imported says what was imported.
+type Imported struct {
+	TXID     ltx.TXID  `json:"txid"`
+	Time     time.Time `json:"time"`
+	PageSize uint32    `json:"page_size"`
+	Pages    uint32    `json:"pages"`
+	Stored   int64     `json:"stored"` // size of the LTX file, bytes
+}
+
+// Import begins a replica with the content of a database, as transaction 1 and a
+// snapshot. It is fs.ErrExist, and nothing is changed, if LTX files are at the
+// place, or something else that a replica must not be mixed with. Two calls at the
+// same time cannot both succeed if the store can create a file on the condition
+// that there is none.
+//
+// The snapshot appears as a whole in the end. After an error, the replica is
+// empty as before; after an error that leaves open what the store did, it may have
+// the whole snapshot.
+func Import(ctx context.Context, client replica.Client, src Source, opts ImportOptions) (*Imported, error) {
+	s := newSession(client, opts.Requests)
+	result, err := s.importFrom(ctx, src, opts.Time)
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	return result, nil
+}
+
+func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*Imported, error) {
+	if src.Pages() == 0 {
+		return nil, fmt.Errorf("%w: the database is empty", fs.ErrInvalid)
+	}
+	files, err := s.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) > 0 {
+		return nil, fmt.Errorf("%w: the replica has %d LTX files already", fs.ErrExist, len(files))
+	}
+	switch kind, text, err := s.look(ctx); {
+	case errors.Is(err, errors.ErrUnsupported):
+	case err != nil:
+		return nil, err
+	case kind.IsTaken() || kind == survey.File:
+		return nil, fmt.Errorf("%w: %s", fs.ErrExist, text)
+	}
+	if now.IsZero() {
+		now = time.Now()
+	}
+	header := ltx.Header{
+		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: src.PageSize(), Commit: src.Pages(),
+		MinTXID: 1, MaxTXID: 1, Timestamp: now.UnixMilli(),
+	}
+	s.progress.add(Progress{AllFiles: 1, AllBytes: int64(src.Pages()) * int64(src.PageSize())})
+	key := view.Key{Level: replica.SnapshotLevel, MinTXID: 1, MaxTXID: 1}
+	info, err := s.store.Create(ctx, key, func(w io.Writer) error { return s.encode(ctx, w, header, src) })
+	if err != nil {
+		return nil, err
+	}
+	s.progress.add(Progress{Files: 1})
+	return &Imported{TXID: 1, Time: time.UnixMilli(header.Timestamp).UTC(), PageSize: header.PageSize, Pages: header.Commit, Stored: info.Size}, nil
+}
+
+// encode writes a snapshot of a database.
+func (s *session) encode(ctx context.Context, w io.Writer, header ltx.Header, src Source) error {
+	enc, err := ltx.NewEncoder(w)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = enc.Cleanup() }()
+	if err := enc.EncodeHeader(header); err != nil {
+		return err
+	}
+	page, lock := make([]byte, header.PageSize), header.LockPgno()
+	for pgno := uint32(1); pgno <= header.Commit && pgno != 0; pgno++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if pgno == lock {
+			continue
+		}
+		if err := src.ReadPage(ctx, pgno, page); err != nil {
+			return fmt.Errorf("read page %d: %w", pgno, err)
+		}
+		if pgno == 1 {
+			if _, err := dbheader.Check(page, header.PageSize); err != nil {
+				return err
+			}
+		}
+		if err := enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page); err != nil {
+			return fmt.Errorf("encode page %d: %w", pgno, err)
+		}
+		s.progress.add(Progress{Bytes: int64(len(page))})
+	}
+	return enc.Close()
+}
+
+// FileSource is a Source that reads a file which nothing changes meanwhile, such as
+// one that SQLite's backup API has made. The file has no journal and no WAL.
+type FileSource struct {
+	r        io.ReaderAt
+	pageSize uint32
+	pages    uint32
+}
+
+// NewFileSource returns a source for a database of size bytes.
+func NewFileSource(r io.ReaderAt, size int64) (*FileSource, error) {
+	header := make([]byte, dbheader.Size)
+	if _, err := r.ReadAt(header, 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoDatabaseFile, err)
+	}
+	pageSize := dbheader.PageSize(header)
+	if _, err := dbheader.Check(header, pageSize); err != nil {
+		return nil, err
+	}
+	if pageSize < dbheader.MinPageSize || size%int64(pageSize) != 0 {
+		return nil, fmt.Errorf("%w: a size of %d bytes with pages of %d", errNoDatabaseFile, size, pageSize)
+	}
+	return &FileSource{r, pageSize, uint32(size / int64(pageSize))}, nil
+}
+
+// errNoDatabaseFile means that a file is no SQLite database.
+var errNoDatabaseFile = fmt.Errorf("%w: not a SQLite database", errs.ErrCorrupt)
+
+// PageSize implements Source.
+func (f *FileSource) PageSize() uint32 { return f.pageSize }
+
+// Pages implements Source.
+func (f *FileSource) Pages() uint32 { return f.pages }
+
+// ReadPage implements Source.
+func (f *FileSource) ReadPage(_ context.Context, pgno uint32, page []byte) error {
+	_, err := f.r.ReadAt(page, int64(pgno-1)*int64(len(page)))
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}

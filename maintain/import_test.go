@@ -1,0 +1,188 @@
+package maintain_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/maintain"
+	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// database returns a source of the newest state of a replica, and its bytes.
+func database(t testing.TB) (maintain.Source, []byte) {
+	t.Helper()
+	b := readBucket(t, "../testdata/replicas/pagesize-1024")
+	txids := b.reachable()
+	image, err := b.image(txids[len(txids)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := maintain.NewFileSource(bytes.NewReader(image), int64(len(image)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src, image
+}
+
+// What was imported is restored as it was.
+func TestImport(t *testing.T) {
+	src, image := database(t)
+	client := memory.NewReplicaClient()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var last maintain.Progress
+	r, err := maintain.Import(t.Context(), client, src, maintain.ImportOptions{Time: at, Requests: maintain.Requests{Progress: func(p maintain.Progress) { last = p }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.TXID != 1 || !r.Time.Equal(at) || int(r.Pages)*int(r.PageSize) != len(image) || last.Bytes != int64(len(image)) || last.Files != 1 {
+		t.Errorf("imported %+v, progress %+v", r, last)
+	}
+	var got bytes.Buffer
+	if _, err := maintain.RestoreTo(t.Context(), client, &got, maintain.RestoreOptions{}); err != nil || !bytes.Equal(got.Bytes(), image) {
+		t.Errorf("restored %d bytes, error %v, want the %d bytes that were imported", got.Len(), err, len(image))
+	}
+	report, err := maintain.Verify(t.Context(), client, maintain.VerifyOptions{})
+	if err != nil || len(report.Findings) > 0 || report.Restorable != 1 {
+		t.Errorf("report %+v, error %v", report, err)
+	}
+	info, err := maintain.Inspect(t.Context(), client, maintain.Requests{})
+	if err != nil || info.Newest != (maintain.Point{TXID: 1, Time: at}) || info.Size != int64(len(image)) || info.Files != 1 || info.Bytes != r.Stored {
+		t.Errorf("info %+v, error %v", info, err)
+	}
+}
+
+// Of calls at the same time, one begins the replica.
+func TestImport_Once(t *testing.T) {
+	client := memory.NewReplicaClient()
+	var wg sync.WaitGroup
+	errors4 := make([]error, 4)
+	for i := range errors4 {
+		src, _ := database(t)
+		wg.Go(func() { _, errors4[i] = maintain.Import(t.Context(), client, src, maintain.ImportOptions{}) })
+	}
+	wg.Wait()
+	succeeded := 0
+	for _, err := range errors4 {
+		if err == nil {
+			succeeded++
+		} else if !errors.Is(err, fs.ErrExist) {
+			t.Errorf("error %v, want fs.ErrExist", err)
+		}
+	}
+	if succeeded != 1 {
+		t.Errorf("%d calls succeeded", succeeded)
+	}
+}
+
+// Import changes nothing where something lies already.
+func TestImport_Refuses(t *testing.T) {
+	src, image := database(t)
+	if _, err := maintain.Import(t.Context(), file.NewReplicaClient("../testdata/replicas/snapshot-only"), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a replica: error %v, want fs.ErrExist", err)
+	}
+	path := filepath.Join(t.TempDir(), "app.db")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := maintain.Import(t.Context(), file.NewReplicaClient(path), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a database: error %v, want fs.ErrExist", err)
+	}
+	if _, err := maintain.Import(t.Context(), file.NewReplicaClient("../testdata/replicas"), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the folder of replicas: error %v, want fs.ErrExist", err)
+	}
+}
+
+// failingSource fails at a page.
+type failingSource struct {
+	maintain.Source
+	at  uint32
+	err error
+}
+
+func (s failingSource) ReadPage(ctx context.Context, pgno uint32, page []byte) error {
+	if pgno == s.at {
+		return s.err
+	}
+	return s.Source.ReadPage(ctx, pgno, page)
+}
+
+// An import that fails leaves nothing.
+func TestImport_Fails(t *testing.T) {
+	src, _ := database(t)
+	failed := errors.New("failed")
+	for _, pgno := range []uint32{1, 2, src.Pages()} {
+		client := memory.NewReplicaClient()
+		if _, err := maintain.Import(t.Context(), client, failingSource{src, pgno, failed}, maintain.ImportOptions{}); !errors.Is(err, failed) {
+			t.Errorf("page %d: error %v", pgno, err)
+		}
+		isEmpty(t, client)
+	}
+	client := memory.NewReplicaClient()
+	faults := decorate.NewFault(client)
+	faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), Err: fs.ErrPermission})
+	if _, err := maintain.Import(t.Context(), faults, src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("refused: error %v", err)
+	}
+	isEmpty(t, client)
+	for _, bytesOf := range [][]byte{nil, []byte("no database, but long enough to have a header of a hundred bytes, if it were a database of SQLite, you see")} {
+		if _, err := maintain.NewFileSource(bytes.NewReader(bytesOf), int64(len(bytesOf))); !errors.Is(err, errs.ErrCorrupt) {
+			t.Errorf("source of %d bytes: error %v", len(bytesOf), err)
+		}
+	}
+}
+
+func isEmpty(t testing.TB, client replica.Client) {
+	t.Helper()
+	if _, err := maintain.Inspect(t.Context(), client, maintain.Requests{}); !errors.Is(err, errs.ErrNoDatabase) {
+		t.Errorf("the replica is not empty: %v", err)
+	}
+}
+
+// Find finds replicas in folders, and says what is at a place without them.
+func TestFind(t *testing.T) {
+	dir, err := filepath.Abs("../testdata/replicas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "file://" + filepath.ToSlash(dir)
+	found, err := maintain.Find(t.Context(), url, maintain.Requests{})
+	if err != nil || len(found.URLs) < 20 || len(found.Partial) > 0 {
+		t.Fatalf("found %+v, error %v", found, err)
+	}
+	for _, want := range []string{url + "/compacted", url + "/broken/base"} {
+		if !slices.Contains(found.URLs, want) {
+			t.Errorf("%s was not found", want)
+		}
+	}
+	if found, err := maintain.Find(t.Context(), url+"/compacted", maintain.Requests{}); err != nil || len(found.URLs) != 1 {
+		t.Errorf("a replica: found %+v, error %v", found, err)
+	}
+	if _, err := maintain.Find(t.Context(), url+"/nothing", maintain.Requests{}); !errors.Is(err, errs.ErrNoDatabase) {
+		t.Errorf("nothing: error %v", err)
+	}
+}
+
+// History has the states in order, with their times.
+func TestHistory(t *testing.T) {
+	b, _ := large(t)
+	points, err := maintain.History(t.Context(), b, time.Time{}, maintain.Requests{})
+	if err != nil || len(points) != 4 || points[1].TXID != 8 || points[1].Time.UnixMilli() != 1_700_000_008_000 {
+		t.Errorf("history %v, error %v", points, err)
+	}
+	points, err = maintain.History(t.Context(), b, time.UnixMilli(1_700_000_009_000), maintain.Requests{})
+	if err != nil || len(points) != 2 || points[0].TXID != 9 {
+		t.Errorf("history since transaction 9: %v, error %v", points, err)
+	}
+}

@@ -1,0 +1,213 @@
+// Package maintain has what an operator does with a replica as a whole: look at
+// it, verify it, restore it to a file, and begin one from a file. It needs no
+// SQLite. Command ltxvfs is a thin layer over it.
+//
+//	client, err := replica.NewFromURL("s3://bucket/app.db")
+//	report, err := maintain.Verify(ctx, client, maintain.VerifyOptions{})
+//	for _, f := range report.Findings {
+//		fmt.Println(f)
+//	}
+//
+// Every function takes a context and options by value, whose zero values are
+// useful. A function stops soon after its context is done, and then leaves
+// nothing half done: a restore keeps what it has under another name and
+// continues from there, and a file of a replica is either complete or absent.
+//
+// The functions read a replica while others write to it. What they return is a
+// state that the replica has had during the call.
+//
+// Errors wrap those of package litestream: ErrNoDatabase if there are no LTX
+// files, ErrCorrupt for a damaged file, ErrTxNotAvailable for a moment that
+// cannot be had, *MissingError for a gap.
+package maintain
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// DefaultConcurrency is the number of requests in flight unless
+// Requests.Concurrency says another one. DefaultTimeout is the time limit of a
+// request.
+const (
+	DefaultConcurrency = 8
+	DefaultTimeout     = 30 * time.Second
+)
+
+// Requests says how an operation makes its requests, and tells how far it is.
+type Requests struct {
+	// Concurrency is the greatest number of reads in flight. Each of them takes
+	// up to 4 MiB of memory. Zero or less means DefaultConcurrency.
+	Concurrency int
+
+	// Timeout is how long a request may take, with its repetitions after errors
+	// that may pass. Zero means DefaultTimeout, and a negative value no limit.
+	Timeout time.Duration
+
+	// Logger receives what is repeated. Nil means slog.Default().
+	Logger *slog.Logger
+
+	// Progress is called when the operation has come further, by one goroutine
+	// at a time. It should return soon. Nil means no calls.
+	Progress func(Progress)
+}
+
+// Progress says how far an operation has come.
+type Progress struct {
+	Files, AllFiles int   // LTX files
+	Bytes, AllBytes int64 // bytes of these files
+}
+
+// session is one operation on a replica. It is safe for concurrent use.
+type session struct {
+	store       *remote.Store
+	concurrency int
+	timeout     time.Duration
+	memory      *semaphore.Weighted // bytes of parts in memory
+	progress    *progress
+}
+
+func newSession(client replica.Client, r Requests) *session {
+	if r.Concurrency <= 0 {
+		r.Concurrency = DefaultConcurrency
+	}
+	if r.Timeout == 0 {
+		r.Timeout = DefaultTimeout
+	}
+	if r.Logger == nil {
+		r.Logger = slog.Default()
+	}
+	s := &session{
+		store:       &remote.Store{Client: client, Log: r.Logger},
+		concurrency: r.Concurrency,
+		timeout:     r.Timeout,
+		memory:      semaphore.NewWeighted(int64(r.Concurrency) * partSize),
+		progress:    &progress{tell: r.Progress},
+	}
+	s.store.Retrying = func(err error) { r.Logger.Debug("request is repeated", "error", err) }
+	return s
+}
+
+// within returns a context for one request with its repetitions.
+func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.timeout < 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// list prepares the client and lists all files of the replica.
+func (s *session) list(ctx context.Context) ([]*ltx.FileInfo, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	if err := s.store.Init(ctx); err != nil {
+		return nil, err
+	}
+	return s.store.ListAll(ctx, false)
+}
+
+// load reads len(buf) bytes of a listed file.
+func (s *session) load(ctx context.Context, info *ltx.FileInfo, buf []byte, offset int64) error {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.store.Load(remote.AsListed(ctx, info), view.KeyOf(info), buf, offset)
+}
+
+// timestamp reads the timestamp of a file.
+func (s *session) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.store.Timestamp(ctx, info)
+}
+
+// isGone reports whether err says that a file that was listed is not there any
+// more, although the operation itself goes on.
+func isGone(err error) bool { return errs.IsMissing(err) }
+
+// progress counts, and calls a function that wants to know. It is safe for
+// concurrent use.
+type progress struct {
+	tell func(Progress)
+
+	mu struct {
+		sync.Mutex // held while tell is called, so that calls are in order
+		now        Progress
+	}
+}
+
+// add adds to the counters.
+func (p *progress) add(more Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := &p.mu.now
+	now.Files += more.Files
+	now.AllFiles += more.AllFiles
+	now.Bytes += more.Bytes
+	now.AllBytes += more.AllBytes
+	if p.tell != nil {
+		p.tell(*now)
+	}
+}
+
+// expect adds files to what the operation reads.
+func (p *progress) expect(files []*ltx.FileInfo) {
+	var more Progress
+	for _, f := range files {
+		more.AllFiles++
+		more.AllBytes += f.Size
+	}
+	p.add(more)
+}
+
+// inOrder calls read for each file, for several at the same time, and use with the
+// results in the order of the files. An error of either ends it.
+func inOrder[T any](ctx context.Context, ahead int, files []*ltx.FileInfo, read func(context.Context, *ltx.FileInfo) (T, error), use func(T) error) error {
+	type result struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	g := new(errgroup.Group)
+	defer func() { cancel(); _ = g.Wait() }()
+	results := make([]chan result, len(files))
+	next := 0
+	start := func() {
+		if next == len(files) {
+			return
+		}
+		info, c := files[next], make(chan result, 1)
+		results[next] = c
+		next++
+		g.Go(func() error {
+			value, err := read(ctx, info)
+			c <- result{value, err}
+			return nil
+		})
+	}
+	for range ahead {
+		start()
+	}
+	for i := range files {
+		r := <-results[i]
+		results[i] = nil
+		if r.err != nil {
+			return r.err
+		}
+		if err := use(r.value); err != nil {
+			return err
+		}
+		start()
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package maintain
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
+)
+
+// restorer writes the pages of a state to a partial file. Files are opened from the
+// newest to the oldest one. A page of the state is in the first file that has it,
+// unless a newer file has cut it off. So it is known from the indexes alone where
+// each page comes from, and the parts of all files can be read in any order.
+type restorer struct {
+	*session
+	partial *partial
+	sparse  bool
+
+	header  ltx.Header   // of the newest file
+	limit   uint32       // pages beyond were cut off by a newer file than the next one
+	claimed *view.Bitmap // pages that come from the files opened so far
+	read    atomic.Int64
+	resumed int64
+}
+
+// size returns the size of the database in bytes.
+func (r *restorer) size() int64 { return int64(r.header.Commit) * int64(r.header.PageSize) }
+
+// run reads the files of a plan, and writes what the state has of them.
+func (r *restorer) run(ctx context.Context, plan []*ltx.FileInfo) error {
+	newest := slices.Clone(plan)
+	slices.Reverse(newest)
+	r.progress.expect(newest)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * r.concurrency) // some wait for memory while others are read
+	open := func(ctx context.Context, info *ltx.FileInfo) (*content, error) {
+		c, err := r.open(ctx, info, wholeSize)
+		return c, fileError(info, err)
+	}
+	err := inOrder(gctx, 2*r.concurrency, newest, open, func(c *content) error {
+		if err := r.claim(c); err != nil {
+			return fileError(c.info, err)
+		}
+		return r.schedule(gctx, g, c)
+	})
+	if werr := g.Wait(); werr != nil {
+		return werr // the error that has ended gctx
+	}
+	if err != nil {
+		return err
+	}
+	return r.fillUnclaimed()
+}
+
+// claim takes the next older file into account.
+func (r *restorer) claim(c *content) error {
+	if r.claimed == nil {
+		r.header, r.limit, r.claimed = c.header, c.header.Commit, view.NewBitmap(c.header.Commit)
+	}
+	if c.header.PageSize != r.header.PageSize {
+		return fmt.Errorf("%w: page size is %d, but that of the state is %d", errs.ErrCorrupt, c.header.PageSize, r.header.PageSize)
+	}
+	r.limit = min(r.limit, c.header.Commit)
+	return nil
+}
+
+// schedule reads the parts of a file in the background. It returns when all of
+// them are under way. When the last one is read, the checksum is compared.
+func (r *restorer) schedule(ctx context.Context, g *errgroup.Group, c *content) error {
+	total := 0
+	c.parts(func(part) bool { total++; return true })
+	t := &tally{content: c, sums: make([]ltxio.Sum, total)}
+	t.left.Store(int64(total))
+	if err := r.partial.begin(c); err != nil {
+		return err
+	}
+	c.parts(func(p part) bool {
+		wanted := make([]bool, len(p.entries))
+		for i, e := range p.entries {
+			wanted[i] = e.Pgno <= r.limit && r.claimed.Set(e.Pgno)
+		}
+		if sum, ok := r.partial.has(c, p.number); ok {
+			r.resumed += p.size()
+			r.progress.add(Progress{Bytes: p.size()})
+			g.Go(func() error { return r.partDone(t, p.number, sum) })
+		} else {
+			g.Go(func() error { return r.copyPart(ctx, t, p, wanted) })
+		}
+		return ctx.Err() == nil
+	})
+	if total == 0 {
+		return fileError(c.info, c.check(nil))
+	}
+	return ctx.Err()
+}
+
+// tally collects the sums of a file's parts.
+type tally struct {
+	*content
+	sums []ltxio.Sum  // each is written by the goroutine that has read the part
+	left atomic.Int64 // parts that were not read yet
+}
+
+// copyPart reads a part and writes its wanted pages.
+func (r *restorer) copyPart(ctx context.Context, t *tally, p part, wanted []bool) error {
+	w := runs.Get().(*run)
+	defer runs.Put(w)
+	w.begin(r.partial, int(r.header.PageSize), r.sparse)
+	i := 0
+	sum, err := r.readPart(ctx, t.content, p, func(pgno uint32, page []byte) error {
+		want := wanted[i]
+		i++
+		if pgno == 1 {
+			if _, err := dbheader.Check(page, r.header.PageSize); err != nil {
+				return err
+			}
+		}
+		if !want {
+			return nil
+		}
+		return w.add(pgno, page)
+	})
+	if err == nil {
+		err = w.flush()
+	}
+	if err != nil {
+		return fileError(t.info, err)
+	}
+	r.read.Add(p.size())
+	if err := r.partial.done(t.content, p.number, sum); err != nil {
+		return err
+	}
+	return r.partDone(t, p.number, sum)
+}
+
+// partDone notes the sum of a part, and compares the checksum of the file after the
+// last part.
+func (r *restorer) partDone(t *tally, number int, sum ltxio.Sum) error {
+	t.sums[number] = sum
+	if t.left.Add(-1) > 0 {
+		return nil
+	}
+	r.progress.add(Progress{Files: 1, Bytes: t.info.Size - t.frames()})
+	return fileError(t.info, t.check(t.sums))
+}
+
+// frames returns the number of bytes of a file's frames.
+func (c *content) frames() int64 { return c.info.Size - int64(len(c.head)) - int64(len(c.tail)) }
+
+// fillUnclaimed writes zeros to pages that no file has. A resumed file may have
+// others there.
+func (r *restorer) fillUnclaimed() error {
+	if r.resumed == 0 {
+		return nil
+	}
+	zeros := make([]byte, r.header.PageSize)
+	for pgno := uint64(1); pgno <= uint64(r.header.Commit); pgno++ {
+		if r.claimed.Has(uint32(pgno)) {
+			continue
+		}
+		if err := r.partial.write(zeros, int64(pgno-1)*int64(len(zeros))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run collects pages that follow each other and writes them at once.
+type run struct {
+	to       *partial
+	pageSize int
+	sparse   bool
+	offset   int64
+	data     []byte
+}
+
+// runSize is the most that is written at once, bytes.
+const runSize = 256 << 10
+
+var runs = sync.Pool{New: func() any { return new(run) }}
+
+func (w *run) begin(to *partial, pageSize int, sparse bool) {
+	*w = run{to: to, pageSize: pageSize, sparse: sparse, data: w.data[:0]}
+}
+
+// add adds a page.
+func (w *run) add(pgno uint32, page []byte) error {
+	offset := int64(pgno-1) * int64(w.pageSize)
+	if len(w.data) > 0 && (offset != w.offset+int64(len(w.data)) || len(w.data)+len(page) > runSize) {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if w.sparse && !w.to.resumes && isZero(page) {
+		return w.flush()
+	}
+	if len(w.data) == 0 {
+		w.offset = offset
+	}
+	w.data = append(w.data, page...)
+	return nil
+}
+
+// flush writes the pages that were added.
+func (w *run) flush() error {
+	if len(w.data) == 0 {
+		return nil
+	}
+	err := w.to.write(w.data, w.offset)
+	w.data = w.data[:0]
+	return err
+}
+
+var zeroPage [64 << 10]byte
+
+func isZero(page []byte) bool { return bytes.Equal(page, zeroPage[:len(page)]) }
