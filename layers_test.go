@@ -130,6 +130,7 @@ var adapters = []string{
 	"internal/vfstest/*.go",
 
 	// These are programs.
+	"cmd/ltxvfs/*.go",
 	"examples/*/*.go",
 }
 

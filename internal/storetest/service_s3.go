@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"net/http"
@@ -56,7 +57,8 @@ func (s *s3Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *s3Service) put(w http.ResponseWriter, r *http.Request, key string, body []byte) bool {
-	ok := s.objects.put(key, body, stored.Format(time.RFC3339Nano), r.Header.Get("If-None-Match") == "*")
+	timestamp := cmp.Or(r.Header.Get("X-Amz-Meta-Litestream-Timestamp"), stored.Format(time.RFC3339Nano))
+	ok := s.objects.put(key, body, timestamp, r.Header.Get("If-None-Match") == "*")
 	if !ok {
 		s3Error(w, r, http.StatusPreconditionFailed, "PreconditionFailed")
 	}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// rowWriter writes the rows of statements in one format.
+type rowWriter interface {
+	// begin starts the rows of a statement.
+	begin(columns []string) error
+
+	// row writes one row. A value is nil, an int64, a float64, a string or a
+	// []byte.
+	row(values []any) error
+
+	// end ends the rows of a statement.
+	end() error
+}
+
+// newRows returns the writer of a format.
+func newRows(format string, w io.Writer) (rowWriter, error) {
+	switch format {
+	case "table":
+		return &tableRows{w: w}, nil
+	case "csv":
+		return &csvRows{csv.NewWriter(w)}, nil
+	case "json":
+		return &jsonRows{w: w}, nil
+	case "markdown":
+		return &markdownRows{w}, nil
+	}
+	return nil, usagef("-o: unknown format %q, want table, csv, json or markdown", format)
+}
+
+// writeRows runs a statement and writes its rows.
+func writeRows(stmt *sqlite3.Stmt, to rowWriter) error {
+	columns := make([]string, stmt.ColumnCount())
+	if len(columns) == 0 {
+		return stmt.Exec()
+	}
+	for i := range columns {
+		columns[i] = stmt.ColumnName(i)
+	}
+	begun := false
+	values := make([]any, len(columns))
+	for stmt.Step() {
+		if !begun {
+			if err := to.begin(columns); err != nil {
+				return err
+			}
+			begun = true
+		}
+		for i := range values {
+			switch stmt.ColumnType(i) {
+			case sqlite3.INTEGER:
+				values[i] = stmt.ColumnInt64(i)
+			case sqlite3.FLOAT:
+				values[i] = stmt.ColumnFloat(i)
+			case sqlite3.TEXT:
+				values[i] = stmt.ColumnText(i)
+			case sqlite3.BLOB:
+				values[i] = stmt.ColumnBlob(i, nil)
+			default:
+				values[i] = nil
+			}
+		}
+		if err := to.row(values); err != nil {
+			return err
+		}
+	}
+	if err := stmt.Err(); err != nil {
+		return err
+	}
+	if !begun {
+		if err := to.begin(columns); err != nil {
+			return err
+		}
+	}
+	return to.end()
+}
+
+// formatValue formats a value as text. NULL is null.
+func formatValue(v any, null string) string {
+	switch v := v.(type) {
+	case nil:
+		return null
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	case []byte:
+		return "x'" + hex.EncodeToString(v) + "'"
+	}
+	return fmt.Sprint(v)
+}
+
+// tableRows aligns columns. It holds tableHold rows to find out their width, and
+// keeps to it from then on.
+type tableRows struct {
+	w       io.Writer
+	columns []string
+	held    [][]string
+	widths  []int
+	numbers []bool // columns that have only numbers, which are aligned to the right
+}
+
+const tableHold = 1000
+
+func (t *tableRows) begin(columns []string) error {
+	*t = tableRows{w: t.w, columns: columns, numbers: make([]bool, len(columns))}
+	for i := range t.numbers {
+		t.numbers[i] = true
+	}
+	return nil
+}
+
+func (t *tableRows) row(values []any) error {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(formatValue(v, "NULL"))
+		switch v.(type) {
+		case int64, float64, nil:
+		default:
+			t.numbers[i] = t.numbers[i] && t.widths != nil // the first rows decide
+		}
+	}
+	if t.widths != nil {
+		return t.write(texts)
+	}
+	t.held = append(t.held, texts)
+	if len(t.held) == tableHold {
+		return t.release()
+	}
+	return nil
+}
+
+// release writes the rows that were held.
+func (t *tableRows) release() error {
+	t.widths = make([]int, len(t.columns))
+	for _, row := range append(t.held, t.columns) {
+		for i, text := range row {
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(text))
+		}
+	}
+	lines := make([]string, len(t.columns))
+	for i, width := range t.widths {
+		lines[i] = strings.Repeat("-", width)
+	}
+	for _, row := range append([][]string{t.columns, lines}, t.held...) {
+		if err := t.write(row); err != nil {
+			return err
+		}
+	}
+	t.held = nil
+	return nil
+}
+
+func (t *tableRows) write(row []string) error {
+	var b strings.Builder
+	for i, text := range row {
+		pad := strings.Repeat(" ", max(0, t.widths[i]-utf8.RuneCountInString(text)))
+		switch {
+		case t.numbers[i]:
+			b.WriteString(pad + text)
+		case i == len(row)-1:
+			b.WriteString(text)
+		default:
+			b.WriteString(text + pad)
+		}
+		if i < len(row)-1 {
+			b.WriteString("  ")
+		}
+	}
+	_, err := fmt.Fprintln(t.w, b.String())
+	return err
+}
+
+func (t *tableRows) end() error {
+	if t.widths == nil {
+		return t.release()
+	}
+	return nil
+}
+
+// csvRows writes CSV as RFC 4180 has it. NULL is empty.
+type csvRows struct{ w *csv.Writer }
+
+func (c *csvRows) begin(columns []string) error { return c.w.Write(columns) }
+
+func (c *csvRows) row(values []any) error {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = formatValue(v, "")
+	}
+	return c.w.Write(texts)
+}
+
+func (c *csvRows) end() error {
+	c.w.Flush()
+	return c.w.Error()
+}
+
+// jsonRows writes one array for each statement, of an object for each row. A blob
+// is base64.
+type jsonRows struct {
+	w       io.Writer
+	columns []string
+	rows    int
+}
+
+func (j *jsonRows) begin(columns []string) error {
+	j.columns, j.rows = columns, 0
+	_, err := io.WriteString(j.w, "[")
+	return err
+}
+
+func (j *jsonRows) row(values []any) error {
+	var b strings.Builder
+	if j.rows > 0 {
+		b.WriteString(",")
+	}
+	j.rows++
+	b.WriteString("\n  {")
+	for i, v := range values {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		switch f := v.(type) {
+		case float64:
+			if math.IsInf(f, 0) || math.IsNaN(f) {
+				v = nil // JSON has no such number
+			}
+		case []byte:
+			v = base64.StdEncoding.EncodeToString(f)
+		}
+		name, err := json.Marshal(j.columns[i])
+		if err != nil {
+			return err
+		}
+		value, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%s: %s", name, value)
+	}
+	b.WriteString("}")
+	_, err := io.WriteString(j.w, b.String())
+	return err
+}
+
+func (j *jsonRows) end() error {
+	end := "]\n"
+	if j.rows > 0 {
+		end = "\n]\n"
+	}
+	_, err := io.WriteString(j.w, end)
+	return err
+}
+
+// markdownRows writes a table of Markdown.
+type markdownRows struct{ w io.Writer }
+
+func (m *markdownRows) begin(columns []string) error {
+	if err := m.line(columns); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(m.w, "|"+strings.Repeat("---|", len(columns)))
+	return err
+}
+
+func (m *markdownRows) row(values []any) error {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = formatValue(v, "NULL")
+	}
+	return m.line(texts)
+}
+
+func (m *markdownRows) line(texts []string) error {
+	escaped := make([]string, len(texts))
+	for i, text := range texts {
+		escaped[i] = strings.NewReplacer("|", `\|`, "\n", "<br>", "\r", "").Replace(text)
+	}
+	_, err := fmt.Fprintln(m.w, "| "+strings.Join(escaped, " | ")+" |")
+	return err
+}
+
+func (m *markdownRows) end() error { return nil }

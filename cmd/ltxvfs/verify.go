@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ltxvfs/litestream/maintain"
+)
+
+// verify is the command that verifies a replica.
+func (a *app) verify() *cobra.Command {
+	var quick, sql bool
+	cmd := &cobra.Command{
+		Use: "verify [URL]", Short: "Read every byte of a replica and say what is wrong", Args: between(0, 1),
+		Long: `verify reads every file of a replica and checks it: its checksum, the compressed
+pages, the page index, its name. It checks that the files give every state they
+should, that timestamps ascend, and that files do not contradict each other. For
+what is wrong, it says which states are lost, and how to restore what is not.
+
+The exit code is 0 if nothing was found, 1 if what was found costs no state, and 4
+if states are lost.`,
+		Example: `  ltxvfs verify s3://bucket/app.db
+  ltxvfs verify s3://bucket/app.db --quick -q || mail -s 'replica' ops@example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runVerify(cmd.Context(), args, quick, sql)
+		},
+	}
+	cmd.Flags().BoolVar(&quick, "quick", false, "read only the beginning and the end of each file")
+	cmd.Flags().BoolVar(&sql, "sql", false, "run PRAGMA integrity_check on the newest state as well")
+	return cmd
+}
+
+// verified is a report as verify prints it.
+type verified struct {
+	URL string `json:"url"`
+	*maintain.Report
+	Integrity []string `json:"integrity_check,omitempty"` // rows of PRAGMA integrity_check
+	Restore   string   `json:"restore,omitempty"`         // command that restores the newest state that is intact
+}
+
+func (a *app) runVerify(ctx context.Context, args []string, quick, sql bool) error {
+	url, err := a.urlOf(args, 0)
+	if err != nil {
+		return err
+	}
+	tell, end := a.meter("verify")
+	req, err := a.requests(tell)
+	if err != nil {
+		return err
+	}
+	client, done, err := a.open(url)
+	if err != nil {
+		return err
+	}
+	report, err := maintain.Verify(ctx, client, maintain.VerifyOptions{Requests: req, Quick: quick})
+	end()
+	if err = done(err); err != nil {
+		return err
+	}
+	v := &verified{URL: withoutParameters(url), Report: report}
+	if len(report.Findings) > 0 && report.Last != 0 {
+		v.Restore = fmt.Sprintf("ltxvfs restore %s FILE --at %s", quote(v.URL), report.Last)
+	}
+	if sql && report.Last == report.Newest {
+		if v.Integrity, err = a.integrity(ctx, url); err != nil {
+			return fmt.Errorf("integrity_check: %w", err)
+		}
+	}
+	if a.json {
+		err = a.printJSON(v)
+	} else {
+		a.printReport(v)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(report.Lost) > 0 || report.Restorable == 0:
+		return errDamaged
+	case len(report.Findings) > 0 || isBroken(v.Integrity):
+		return errFound
+	}
+	return nil
+}
+
+// isBroken reports whether rows of PRAGMA integrity_check say that a database is
+// not in order.
+func isBroken(rows []string) bool { return len(rows) > 0 && !(len(rows) == 1 && rows[0] == "ok") }
+
+func (a *app) printReport(v *verified) {
+	r := v.Report
+	for _, f := range r.Findings {
+		fmt.Fprintln(a.out, f)
+	}
+	for _, row := range v.Integrity {
+		fmt.Fprintln(a.out, "integrity_check:", row)
+	}
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(a.out)
+	}
+	fmt.Fprintf(a.out, "%s, %s: ", count(r.Files, "file"), formatBytes(r.Bytes))
+	switch {
+	case len(r.Findings) == 0:
+		fmt.Fprintf(a.out, "nothing is wrong, and all %s can be restored\n", count(r.Moments, "state"))
+	case r.Restorable == 0:
+		fmt.Fprintf(a.out, "%s, and no state can be restored\n", count(len(r.Findings), "finding"))
+	default:
+		fmt.Fprintf(a.out, "%s, and %d of %s can be restored, %s to %s\n", count(len(r.Findings), "finding"), r.Restorable, count(r.Moments, "state"), r.Oldest, r.Last)
+	}
+	if len(r.Lost) > 0 {
+		fmt.Fprintf(a.out, "lost: %s\n", formatLost(r.Lost))
+	}
+	if v.Restore != "" {
+		fmt.Fprintf(a.out, "to restore the newest state that is left:\n  %s\n", v.Restore)
+	}
+}
+
+// formatLost lists ranges of transactions.
+func formatLost(ranges []maintain.Range) string {
+	texts := make([]string, len(ranges))
+	for i, r := range ranges {
+		texts[i] = r.String()
+	}
+	return strings.Join(texts, ", ")
+}
