@@ -74,7 +74,7 @@ func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*I
 		return nil, err
 	}
 	if len(files) > 0 {
-		return nil, fmt.Errorf("%w: the replica has %d LTX files already", fs.ErrExist, len(files))
+		return nil, fmt.Errorf("%w: the replica has LTX files already", fs.ErrExist)
 	}
 	switch kind, text, err := s.look(ctx); {
 	case errors.Is(err, errors.ErrUnsupported):
