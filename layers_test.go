@@ -41,7 +41,7 @@ var contract = []string{"replica", "internal/clientio", "internal/nearest"}
 var (
 	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
 	belowRemote = append([]string{"internal/view"}, belowView...)
-	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/sqllists"}, belowRemote...)
+	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/fulltext", "internal/sqllists"}, belowRemote...)
 	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile"}
 )
 
@@ -69,7 +69,7 @@ var layers = []layer{
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/survey"}, may: contract},
-	{packages: []string{"internal/sqllists"}, may: []string{"internal/btree"}},
+	{packages: []string{"internal/fulltext", "internal/sqllists"}, may: []string{"internal/btree"}},
 	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/mainfile", "internal/sqllists", "internal/superjournal", "internal/tempfile"}},

@@ -205,7 +205,7 @@ func (p Page) Rowid(i int) (int64, bool) {
 	}
 	switch p.kind {
 	case LeafTable:
-		if _, off = varint(p.data, off); off == 0 { // the size of the payload
+		if _, off = Varint(p.data, off); off == 0 { // the size of the payload
 			return 0, false
 		}
 	case InteriorTable:
@@ -213,7 +213,7 @@ func (p Page) Rowid(i int) (int64, bool) {
 	default:
 		return 0, false
 	}
-	key, next := varint(p.data, off)
+	key, next := Varint(p.data, off)
 	return int64(key), next != 0
 }
 

@@ -195,11 +195,11 @@ func TestVarint(t *testing.T) {
 		{"\x80", 0, 0},
 		{"\xff\xff\xff\xff\xff\xff\xff\xff", 0, 0},
 	} {
-		if v, next := varint([]byte(tc.b), 0); v != tc.want || next != tc.next {
+		if v, next := Varint([]byte(tc.b), 0); v != tc.want || next != tc.next {
 			t.Errorf("varint %x is %d, %d, want %d, %d", tc.b, v, next, tc.want, tc.next)
 		}
 	}
-	if _, next := varint([]byte{1}, -1); next != 0 {
+	if _, next := Varint([]byte{1}, -1); next != 0 {
 		t.Error("varint at a negative offset")
 	}
 }

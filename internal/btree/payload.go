@@ -23,7 +23,7 @@ func (p Page) payload(i int) (payload, bool) {
 	if p.kind == InteriorIndex {
 		off += 4
 	}
-	n, off := varint(p.data, off)
+	n, off := Varint(p.data, off)
 	if off == 0 || n == 0 || n > maxPayload {
 		return payload{}, false
 	}
@@ -31,7 +31,7 @@ func (p Page) payload(i int) (payload, bool) {
 	maxLocal := (usable-12)*64/255 - 23
 	if p.kind == LeafTable {
 		maxLocal = usable - 35
-		if _, off = varint(p.data, off); off == 0 { // the rowid
+		if _, off = Varint(p.data, off); off == 0 { // the rowid
 			return payload{}, false
 		}
 	}
@@ -87,7 +87,7 @@ type column struct {
 // column is not within rec. It reports whether fn was called for all columns
 // and there is at least one.
 func eachColumn(rec []byte, fn func(column) bool) bool {
-	headerSize, pos := varint(rec, 0)
+	headerSize, pos := Varint(rec, 0)
 	if pos == 0 || headerSize <= uint64(pos) || headerSize > uint64(len(rec)) {
 		return false
 	}
@@ -95,7 +95,7 @@ func eachColumn(rec []byte, fn func(column) bool) bool {
 	c := column{end: len(header)}
 	for pos < len(header) {
 		c.start = c.end
-		c.serial, pos = varint(header, pos)
+		c.serial, pos = Varint(header, pos)
 		n, ok := columnSize(c.serial)
 		if pos == 0 || !ok || n > uint64(len(rec)-c.end) {
 			return false
@@ -138,7 +138,7 @@ func integer(rec []byte, serial uint64) (int64, bool) {
 
 // varint returns the SQLite varint at b[off:] and the offset after it. The
 // offset is 0 if the varint extends beyond b.
-func varint(b []byte, off int) (uint64, int) {
+func Varint(b []byte, off int) (uint64, int) {
 	if off < 0 || off >= len(b) {
 		return 0, 0
 	}

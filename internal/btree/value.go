@@ -31,6 +31,10 @@ func TextValue(s string) Value { return Value{class: textValue, b: []byte(s)} }
 // Integer returns the integer that v is, false if it is none.
 func (v Value) Integer() (int64, bool) { return v.i, v.class == integerValue }
 
+// Blob returns the bytes of the blob that v is, false if it is none. They are a part
+// of the page.
+func (v Value) Blob() ([]byte, bool) { return v.b, v.class == blobValue }
+
 // Compare compares values in the order of SQLite, with the collation BINARY.
 // Both must be values.
 func (v Value) Compare(u Value) int {

@@ -33,9 +33,11 @@ type treeReads struct {
 
 const (
 	// treeLeaves is how many leaves of a tree are remembered in the order in which
-	// they were read. If SQLite goes through one tree in several loops, the leaf of
-	// an outer loop was read some leaves ago.
-	treeLeaves = 4
+	// they were read: a full-text index reads one of each of its segments, and then
+	// rows that all of them list. If SQLite goes through one tree in several loops,
+	// the leaf of an outer loop is among the first outerLeaves.
+	treeLeaves  = 32
+	outerLeaves = 4
 
 	maxLinks = 16
 	maxTrees = 16

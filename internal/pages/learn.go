@@ -84,7 +84,10 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 			}
 		}
 	}
-	return j.learnFromLists(w, a)
+	if n := j.learnFromLists(w, a); n != nil {
+		return n
+	}
+	return j.learnFromText(w, a)
 }
 
 // learnFromLists looks for a list of the statement that leads to an arrival.
@@ -95,20 +98,30 @@ func (j *joins) learnFromLists(w treeWalk, a arrival) *nest {
 		return nil
 	}
 	for _, values := range j.lists() {
-		begun := false // a value leads to the leaf before the arrival, and those after it to leaves that were read
-		for k, v := range values {
-			switch {
-			case begun && a.bounds.contains(v):
-				j.add(l)
-				return newNest(w, j, listRoot, &listRows{values, k}, firstRows)
-			case a.before.contains(v):
-				begun = true
-			case begun:
-				begun = j.hasSeenTarget(w, a, v)
-			}
+		if k, ok := j.along(w, a, values); ok {
+			j.add(l)
+			return newNest(w, j, listRoot, &listRows{values, k}, firstRows)
 		}
 	}
 	return nil
+}
+
+// along returns the first value of a list that leads to an arrival, if one before it
+// leads to the leaf that was read before, and those between to leaves that were
+// read.
+func (j *joins) along(w treeWalk, a arrival, values []btree.Value) (k int, ok bool) {
+	begun := false
+	for k, v := range values {
+		switch {
+		case begun && a.bounds.contains(v):
+			return k, true
+		case a.before.contains(v):
+			begun = true
+		case begun:
+			begun = j.hasSeenTarget(w, a, v)
+		}
+	}
+	return 0, false
 }
 
 // candidate is a row of a leaf whose column may have led to an arrival.
@@ -332,7 +345,7 @@ func (j *joins) leadsTo(w treeWalk, root uint32, page btree.Page, k int) (by *li
 		if l.dst != root || l.wrong || i < 0 {
 			continue
 		}
-		for _, leaf := range j.trees[i].leaves {
+		for _, leaf := range j.trees[i].leaves[:outerLeaves] {
 			page, ok := w.page(leaf)
 			if !ok {
 				continue
