@@ -93,7 +93,16 @@ func TestLoadNamed(t *testing.T) {
 // hiding is a replica in memory that does not find files.
 type hiding struct {
 	*memory.ReplicaClient
-	hide bool
+	hide   bool
+	listed func() // called after the files of a listing are known; nil: nothing
+}
+
+func (c *hiding) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	itr, err := c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+	if c.listed != nil {
+		c.listed()
+	}
+	return itr, err
 }
 
 func (c *hiding) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
@@ -130,6 +139,19 @@ func TestStore_HidesListedFile(t *testing.T) {
 				t.Fatal("a deleted file is there")
 			}
 			putPages(t, client.ReplicaClient, 7, 3, 'b')
+			listed(t, s)
+		}, true},
+		{"deleted during a listing", func(t *testing.T, s *Store, client *hiding) {
+			putPages(t, client.ReplicaClient, 7, 3, 'a')
+			info := listed(t, s)
+			client.listed = func() {
+				if err := client.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{info}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.LoadFile(t.Context(), info); err == nil {
+					t.Fatal("a deleted file is there")
+				}
+			}
 			listed(t, s)
 		}, true},
 		{"hidden", func(t *testing.T, s *Store, client *hiding) {
