@@ -114,9 +114,8 @@ func (x *index) followsByName(cur *view.View) bool {
 
 // followNext publishes the transactions that files of level 0 add to view cur. It
 // reports whether that settles what a poll has to find out. Otherwise all levels
-// have to be listed.
-func (x *index) followNext(ctx context.Context, cur *view.View, byName bool) (settled bool, err error) {
-	named := make(namedFiles)
+// have to be listed. It adds the files that it reads by name to named.
+func (x *index) followNext(ctx context.Context, cur *view.View, byName bool, named namedFiles) (settled bool, err error) {
 	first, last := 1, 0 // files to read by name during the listing, after cur
 	var refused error
 	if byName {
@@ -128,10 +127,12 @@ func (x *index) followNext(ctx context.Context, cur *view.View, byName bool) (se
 				refused, last = err, 0
 			case err != nil || f == nil:
 				return true, err
-			case cur.Last.Level != 0 || cur.Last.Gone.Load():
-				return false, nil // a listing of level 0 lacks the newest known file
-			default:
+			}
+			if f != nil {
 				named[nameAfter(cur, 1)] = f
+				if cur.Last.Level != 0 || cur.Last.Gone.Load() {
+					return false, nil // a listing of level 0 lacks the newest known file
+				}
 				first, last = 2, 2
 			}
 		}

@@ -39,8 +39,8 @@ func TestTraces_Following(t *testing.T) {
 			}
 			time.Sleep(5 * latency)
 		}
-		pause := func() {
-			for range 4 {
+		pause := func(polls int) {
+			for range polls {
 				trace.Reset()
 				await()
 			}
@@ -67,14 +67,18 @@ func TestTraces_Following(t *testing.T) {
 		}
 		step("no news any more", nothing)
 		step("two transactions after the pause", func() { write(2) })
-		pause()
+		pause(4)
 		step("a large transaction after a pause", func() { p.Exec("INSERT INTO t VALUES (2, randomblob(300000))") })
-		pause()
+		pause(4)
 		step("a transaction after the files of level 0 were compacted", func() {
 			p.Compact(1, 1, p.TXID())
 			p.DeleteLevelBelow(0, p.TXID()+1)
 			write(1)
 		})
+		p.Compact(1, 16, p.TXID())
+		p.DeleteLevelBelow(0, p.TXID()+1)
+		pause(40) // one of these polls lists all levels
+		step("a transaction after a poll has seen that", func() { write(1) })
 	})
 	golden(t, "following", b.String())
 }

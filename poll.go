@@ -232,15 +232,15 @@ func (x *index) poll(full bool) (err error) {
 		now := x.Current.Load()
 		x.following.end(int64(now.TXID)-int64(cur.TXID), now.Epoch != cur.Epoch)
 	}()
-	byName := x.followsByName(cur)
+	byName, named := x.followsByName(cur), make(namedFiles)
 	if !x.following.begin(byName) && !full && cur.Last != nil {
 		ctx, cancel := x.tasks.WithTimeout(x.readTimeout)
 		defer cancel()
-		if settled, err := x.followNext(ctx, cur, byName); settled {
+		if settled, err := x.followNext(ctx, cur, byName, named); settled {
 			return err
 		}
 	}
-	seen := x.refresh(x.tasks.Context()) // has a time limit of its own, whose error says what failed
+	seen := x.refreshWith(x.tasks.Context(), named) // has a time limit of its own, whose error says what failed
 	if seen.moves != nil {
 		// The problem concerns locations of pages, not news. Reading one of
 		// these pages tries again.

@@ -33,19 +33,23 @@ func (r refreshed) err() error { return errors.Join(r.news, r.moves) }
 // share one refresh. If a shared refresh that began before the call found that
 // files changed under it, refresh shares the next one: the files may have come
 // to rest before the call.
-func (x *index) refresh(ctx context.Context) refreshed {
+func (x *index) refresh(ctx context.Context) refreshed { return x.refreshWith(ctx, nil) }
+
+// refreshWith is refresh. It does not read the files again that were read by name
+// in the version that is listed, unless it shares a refresh that had begun.
+func (x *index) refreshWith(ctx context.Context, named namedFiles) refreshed {
 	before := x.turns.Load()
 	for {
-		if r := x.shareRefresh(ctx); r.turn == 0 || r.turn > before || !isOutdated(r.err()) {
+		if r := x.shareRefresh(ctx, named); r.turn == 0 || r.turn > before || !isOutdated(r.err()) {
 			return r
 		}
 	}
 }
 
-func (x *index) shareRefresh(ctx context.Context) refreshed {
+func (x *index) shareRefresh(ctx context.Context, named namedFiles) refreshed {
 	result, err := x.share(ctx, "refresh", func(ctx context.Context) (any, error) {
 		turn := x.turns.Add(1)
-		r := x.refreshNow(ctx)
+		r := x.refreshNow(ctx, named)
 		r.turn = turn
 		return r, nil
 	})
@@ -60,13 +64,13 @@ func (x *index) shareRefresh(ctx context.Context) refreshed {
 func (x *index) refreshAnew(ctx context.Context) refreshed {
 	before := x.turns.Load()
 	for {
-		if r := x.shareRefresh(ctx); r.turn == 0 || r.turn > before {
+		if r := x.shareRefresh(ctx, nil); r.turn == 0 || r.turn > before {
 			return r
 		}
 	}
 }
 
-func (x *index) refreshNow(ctx context.Context) (r refreshed) {
+func (x *index) refreshNow(ctx context.Context, named namedFiles) (r refreshed) {
 	back := false // a listing ended before the current view
 	for range planAttempts {
 		before, at := x.Current.Load(), time.Now()
@@ -89,7 +93,7 @@ func (x *index) refreshNow(ctx context.Context) (r refreshed) {
 			r = refreshed{news: fmt.Errorf("the replica ends before transaction %s, which it had", before.TXID)}
 			continue
 		}
-		r = x.follow(ctx, before, files, j, err)
+		r = x.follow(ctx, before, files, named, j, err)
 		if r.news == nil {
 			x.following.listedAll(at)
 		}
@@ -110,8 +114,9 @@ func isOutdated(err error) bool {
 
 // follow advances the current view with the listed files. The judgement j says
 // how the files relate to view before, which was the current view before they
-// were listed; err is the reason if there is no judgement.
-func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.FileInfo, j judgement, err error) (r refreshed) {
+// were listed; err is the reason if there is no judgement. Files in named need no
+// read.
+func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.FileInfo, named namedFiles, j judgement, err error) (r refreshed) {
 	if err != nil {
 		return refreshed{news: err} // the history of the files is unknown
 	}
@@ -125,7 +130,7 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 	other = other || x.ending.Load() == int64(before.Epoch)+1
 	if !other {
 		x.writer.Saw(before, files)
-		r.news = x.advanceBy(ctx, before, j.upTo, files, nil)
+		r.news = x.advanceBy(ctx, before, j.upTo, files, named)
 		other = errors.Is(r.news, view.ErrDisagrees) || errors.Is(r.news, view.ErrOtherPageSize)
 	}
 	if other {
@@ -139,7 +144,7 @@ func (x *index) follow(ctx context.Context, before *view.View, files []*ltx.File
 		}
 		// A damaged file does not delay new transactions. The other files show
 		// the history.
-		r.news = x.advanceBy(ctx, before, before.TXID, files, nil)
+		r.news = x.advanceBy(ctx, before, before.TXID, files, named)
 	}
 	if r.news != nil && j.verdict == unknownHistory {
 		return r
