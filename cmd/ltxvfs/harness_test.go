@@ -82,8 +82,13 @@ func startS3(t testing.TB) (environment []string) {
 		}
 		return c
 	})
+	return environmentOf(server.URL)
+}
+
+// environmentOf returns the environment in which s3://bucket is on a server.
+func environmentOf(endpoint string) []string {
 	return []string{
-		"AWS_ENDPOINT_URL_S3=" + server.URL, "AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
+		"AWS_ENDPOINT_URL_S3=" + endpoint, "AWS_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
 		"AWS_EC2_METADATA_DISABLED=true", "NO_PROXY=127.0.0.1",
 	}
 }
