@@ -235,7 +235,7 @@ func TestVerify_EveryBit(t *testing.T) {
 		want := b.states()
 		body := b[key]
 		missed := 0
-		step := 7
+		step := 13
 		if testing.Short() || testscale.Race {
 			step = 101
 		}
