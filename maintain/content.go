@@ -142,26 +142,33 @@ func (c *content) parts(fn func(part) bool) {
 // buffers are reused for the bodies of parts.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// readPart reads a part, and calls fn with each of its pages in order. A page is
-// valid until fn returns. The result is the sum of the frames.
-func (s *session) readPart(ctx context.Context, c *content, p part, fn func(pgno uint32, page []byte) error) (sum ltxio.Sum, err error) {
-	var body []byte
+// loadPart reads the frames of a part. The caller calls release when it needs them
+// no more.
+func (s *session) loadPart(ctx context.Context, c *content, p part) (body []byte, release func(), err error) {
 	if c.body != nil {
-		body = c.body[p.offset:][:p.size()]
-	} else {
-		cost := min(p.size(), partSize)
-		if err := s.memory.Acquire(ctx, cost); err != nil {
-			return sum, err
-		}
-		defer s.memory.Release(cost)
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		*buf = slices.Grow((*buf)[:0], int(p.size()))
-		body = (*buf)[:p.size()]
-		if err := s.load(ctx, c.info, body, p.offset); err != nil {
-			return sum, err
-		}
+		return c.body[p.offset:][:p.size()], func() {}, nil
 	}
+	cost := min(p.size(), partSize)
+	if err := s.memory.Acquire(ctx, cost); err != nil {
+		return nil, nil, err
+	}
+	buf := buffers.Get().(*[]byte)
+	release = func() {
+		buffers.Put(buf)
+		s.memory.Release(cost)
+	}
+	*buf = slices.Grow((*buf)[:0], int(p.size()))
+	body = (*buf)[:p.size()]
+	if err := s.load(ctx, c.info, body, p.offset); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return body, release, nil
+}
+
+// decodePart decodes the frames of a part, and calls fn with each of its pages in
+// order. A page is valid until fn returns. The result is the sum of the frames.
+func (c *content) decodePart(p part, body []byte, fn func(pgno uint32, page []byte) error) (sum ltxio.Sum, err error) {
 	page := make([]byte, c.header.PageSize)
 	for _, e := range p.entries {
 		frame := body[e.Offset-p.offset:][:e.Size]
@@ -177,8 +184,20 @@ func (s *session) readPart(ctx context.Context, c *content, p part, fn func(pgno
 			return sum, err
 		}
 	}
-	s.progress.add(Progress{Bytes: p.size()})
 	return sum, nil
+}
+
+// readPart reads a part, and calls fn as decodePart does.
+func (s *session) readPart(ctx context.Context, c *content, p part, fn func(pgno uint32, page []byte) error) (sum ltxio.Sum, err error) {
+	body, release, err := s.loadPart(ctx, c, p)
+	if err != nil {
+		return sum, err
+	}
+	defer release()
+	if sum, err = c.decodePart(p, body, fn); err == nil {
+		s.progress.add(Progress{Bytes: p.size()})
+	}
+	return sum, err
 }
 
 // check compares the sums of the parts of a file, in order, with its checksum.

@@ -76,12 +76,8 @@ func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*I
 	if len(files) > 0 {
 		return nil, fmt.Errorf("%w: the replica has LTX files already", fs.ErrExist)
 	}
-	switch kind, text, err := s.look(ctx); {
-	case errors.Is(err, errors.ErrUnsupported):
-	case err != nil:
+	if err := s.checkVacant(ctx); err != nil {
 		return nil, err
-	case kind.IsTaken() || kind == survey.File:
-		return nil, fmt.Errorf("%w: %s", fs.ErrExist, text)
 	}
 	if now.IsZero() {
 		now = time.Now()
@@ -98,6 +94,20 @@ func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*I
 	}
 	s.progress.add(Progress{Files: 1})
 	return &Imported{TXID: 1, Time: time.UnixMilli(header.Timestamp).UTC(), PageSize: header.PageSize, Pages: header.Commit, Stored: info.Size}, nil
+}
+
+// checkVacant returns fs.ErrExist if a replica must not begin at a place without LTX
+// files.
+func (s *session) checkVacant(ctx context.Context) error {
+	switch kind, text, err := s.look(ctx); {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil
+	case err != nil:
+		return err
+	case kind.IsTaken() || kind == survey.File:
+		return fmt.Errorf("%w: %s", fs.ErrExist, text)
+	}
+	return nil
 }
 
 // encode writes a snapshot of a database.

@@ -170,27 +170,39 @@ func (p *progress) expect(files []*ltx.FileInfo) {
 	p.add(more)
 }
 
-// inOrder calls read for each file, for several at the same time, and use with the
-// results in the order of the files. An error of either ends it.
-func inOrder[T any](ctx context.Context, ahead int, files []*ltx.FileInfo, read func(context.Context, *ltx.FileInfo) (T, error), use func(T) error) error {
+// inOrder calls read for each item, for several at the same time, and use with the
+// results in the order of the items. An error of either ends it. Drop is called with
+// the results that are not used then.
+func inOrder[I, T any](ctx context.Context, ahead int, items []I, read func(context.Context, I) (T, error), use func(T) error, drop func(T)) error {
 	type result struct {
 		value T
 		err   error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	g := new(errgroup.Group)
-	defer func() { cancel(); _ = g.Wait() }()
-	results := make([]chan result, len(files))
+	results := make([]chan result, len(items))
+	defer func() {
+		cancel()
+		_ = g.Wait()
+		for _, c := range results {
+			if c == nil {
+				continue
+			}
+			if r := <-c; r.err == nil {
+				drop(r.value)
+			}
+		}
+	}()
 	next := 0
 	start := func() {
-		if next == len(files) {
+		if next == len(items) {
 			return
 		}
-		info, c := files[next], make(chan result, 1)
+		item, c := items[next], make(chan result, 1)
 		results[next] = c
 		next++
 		g.Go(func() error {
-			value, err := read(ctx, info)
+			value, err := read(ctx, item)
 			c <- result{value, err}
 			return nil
 		})
@@ -198,7 +210,7 @@ func inOrder[T any](ctx context.Context, ahead int, files []*ltx.FileInfo, read 
 	for range ahead {
 		start()
 	}
-	for i := range files {
+	for i := range items {
 		r := <-results[i]
 		results[i] = nil
 		if r.err != nil {

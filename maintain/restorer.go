@@ -52,7 +52,7 @@ func (r *restorer) run(ctx context.Context, plan []*ltx.FileInfo) error {
 			return fileError(c.info, err)
 		}
 		return r.schedule(gctx, g, c)
-	})
+	}, func(*content) {})
 	if werr := g.Wait(); werr != nil {
 		return werr // the error that has ended gctx
 	}

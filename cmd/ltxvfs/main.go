@@ -1,5 +1,5 @@
 // Command ltxvfs is for the people who operate replicas: it lists, verifies,
-// restores and queries them, and begins new ones. It is a thin layer over package
+// restores, copies and queries them, and begins new ones. It is a thin layer over package
 // maintain, and needs no cgo:
 //
 //	CGO_ENABLED=0 go install github.com/ltxvfs/litestream/cmd/ltxvfs@latest
@@ -96,7 +96,7 @@ func codeOf(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), isGap:
 		return exitDamaged
-	case errors.Is(err, errFound), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, fs.ErrExist):
+	case errors.Is(err, errFound), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrConflict), errors.Is(err, fs.ErrExist):
 		return exitFound
 	case isSQL && sql == sqlite3.CORRUPT:
 		return exitDamaged
@@ -133,9 +133,10 @@ const examples = `  ltxvfs ls s3://bucket                           # databases,
   ltxvfs query s3://bucket/app.db 'SELECT count(*) FROM users'
   ltxvfs verify s3://bucket/app.db                # reads every byte
   ltxvfs restore s3://bucket/app.db app.db --at '5 minutes ago'
-  ltxvfs import app.db gs://bucket/app.db`
+  ltxvfs import app.db gs://bucket/app.db
+  ltxvfs copy s3://bucket/app.db gs://bucket/app.db`
 
-const long = `ltxvfs looks at, verifies, restores and begins replicas of SQLite databases, as
+const long = `ltxvfs looks at, verifies, restores, copies and begins replicas of SQLite databases, as
 Litestream v0.5 and this library write them.
 
 A replica is given by its URL, like s3://bucket/path, gs://bucket/path,
@@ -171,7 +172,7 @@ func (a *app) command() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
-	root.AddCommand(a.ls(), a.info(), a.history(), a.query(), a.verify(), a.restore(), a.importCommand())
+	root.AddCommand(a.ls(), a.info(), a.history(), a.query(), a.verify(), a.restore(), a.importCommand(), a.copyCommand())
 	return root
 }
 

@@ -1,0 +1,309 @@
+package maintain
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// CopyOptions are the options of Copy.
+type CopyOptions struct {
+	Requests
+}
+
+// Copied says what was copied.
+type Copied struct {
+	Files  int      `json:"files"` // LTX files that were copied
+	Bytes  int64    `json:"bytes"` // their size
+	There  int      `json:"there"` // LTX files that were there before
+	Newest ltx.TXID `json:"newest"`
+}
+
+// Copy copies the LTX files of a replica that another place lacks, with their
+// levels, transactions and timestamps. The checksum of each file is compared before
+// it appears at the other place. What is there already is compared by size and
+// checksum, and not read as a whole. Files of other transactions stay.
+//
+// After an error, the other place has some of the files. The next call copies the
+// rest. Snapshots come first and level 0 last, so that what is there gives states
+// of the replica, but until Copy returns nil, transactions in between may be
+// missing.
+//
+// Copy changes nothing, and the error wraps ErrConflict of package litestream, if
+// the other place is of another history: a file of the same name has other content,
+// the same transaction has another time, or a later transaction is there. If no two
+// files end with the same transaction, nothing shows that. It is fs.ErrExist if something else lies there that a replica must not
+// be mixed with.
+func Copy(ctx context.Context, from, to replica.Client, opts CopyOptions) (*Copied, error) {
+	c := &copier{from: newSession(from, opts.Requests), to: newSession(to, Requests{Concurrency: opts.Concurrency, Timeout: opts.Timeout, Logger: opts.Logger})}
+	result, err := c.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("copy: %w", err)
+	}
+	return result, nil
+}
+
+// copier copies files from one replica to another.
+type copier struct{ from, to *session }
+
+func (c *copier) run(ctx context.Context) (*Copied, error) {
+	result := new(Copied)
+	for attempt := 1; ; attempt++ {
+		files, err := c.from.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(files) == 0 {
+			return nil, c.from.nothing(ctx)
+		}
+		todo, err := c.missing(ctx, files)
+		if err != nil {
+			return nil, err
+		}
+		if attempt == 1 {
+			result.There = len(files) - len(todo)
+		}
+		for _, f := range files {
+			result.Newest = max(result.Newest, f.MaxTXID)
+		}
+		err = c.copyAll(ctx, todo, result)
+		// Compaction may have replaced files by others since they were listed.
+		if err == nil || !isGone(err) || attempt == listings {
+			return result, err
+		}
+	}
+}
+
+// missing returns the files that the other place lacks.
+func (c *copier) missing(ctx context.Context, files []*ltx.FileInfo) (todo []*ltx.FileInfo, err error) {
+	listed, err := c.to.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(listed) == 0 {
+		return files, c.to.checkVacant(ctx)
+	}
+	if err := c.checkHistory(ctx, files, listed); err != nil {
+		return nil, err
+	}
+	there := make(map[view.Key]*ltx.FileInfo, len(listed))
+	for _, f := range listed {
+		there[view.KeyOf(f)] = f
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.from.concurrency)
+	for _, f := range files {
+		other := there[view.KeyOf(f)]
+		if other == nil {
+			todo = append(todo, f)
+			continue
+		}
+		g.Go(func() error { return c.compare(gctx, f, other) })
+	}
+	return todo, g.Wait()
+}
+
+// checkHistory returns ErrConflict if the files at the other place show that they
+// are of another history: they have a later transaction, or the last transaction
+// that both places have a file for has another timestamp.
+func (c *copier) checkHistory(ctx context.Context, files, listed []*ltx.FileInfo) error {
+	newest := func(all []*ltx.FileInfo) (txid ltx.TXID) {
+		for _, f := range all {
+			txid = max(txid, f.MaxTXID)
+		}
+		return txid
+	}
+	if ours, theirs := newest(files), newest(listed); theirs > ours {
+		return fmt.Errorf("%w: transaction %s is there, and the newest to be copied is %s", errs.ErrConflict, theirs, ours)
+	}
+	ends := make(map[ltx.TXID]*ltx.FileInfo)
+	for _, f := range files {
+		if f.Level != replica.SnapshotLevel { // which has the time of its creation
+			ends[f.MaxTXID] = f
+		}
+	}
+	var ours, theirs *ltx.FileInfo
+	for _, f := range listed {
+		if common := ends[f.MaxTXID]; common != nil && f.Level != replica.SnapshotLevel && (ours == nil || common.MaxTXID > ours.MaxTXID) {
+			ours, theirs = common, f
+		}
+	}
+	if ours == nil {
+		return nil
+	}
+	want, err := c.from.header(ctx, ours)
+	if err != nil {
+		return err
+	}
+	got, err := c.to.header(ctx, theirs)
+	if err != nil {
+		return err
+	}
+	if want.Timestamp != got.Timestamp || want.Commit != got.Commit || want.PageSize != got.PageSize {
+		return fmt.Errorf("%w: transaction %s is there with another time or size, %s of %d pages instead of %s of %d", errs.ErrConflict, ours.MaxTXID,
+			formatStamp(got.Timestamp), got.Commit, formatStamp(want.Timestamp), want.Commit)
+	}
+	return nil
+}
+
+// compare compares a file with the one of the same name at the other place.
+func (c *copier) compare(ctx context.Context, f, other *ltx.FileInfo) error {
+	conflict := func(what string) error {
+		return fmt.Errorf("%w: %s is there with another %s", errs.ErrConflict, view.KeyOf(f), what)
+	}
+	if f.Size != other.Size {
+		return conflict("size")
+	}
+	want, err := c.from.checksum(ctx, f)
+	if isGone(err) {
+		return nil // deleted since it was listed
+	}
+	if err != nil {
+		return err
+	}
+	got, err := c.to.checksum(ctx, other)
+	if err == nil && got != want {
+		err = conflict("checksum")
+	}
+	return err
+}
+
+// checksum reads the checksum at the end of a file.
+func (s *session) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.store.Checksum(ctx, info)
+}
+
+// copyAll copies files: those of higher levels first, small ones of a level at the
+// same time, and large ones in parts.
+func (c *copier) copyAll(ctx context.Context, files []*ltx.FileInfo, result *Copied) error {
+	c.from.progress.expect(files)
+	byLevel := slices.SortedStableFunc(slices.Values(files), func(a, b *ltx.FileInfo) int {
+		return cmp.Or(cmp.Compare(b.Level, a.Level), cmp.Compare(a.MinTXID, b.MinTXID))
+	})
+	for len(byLevel) > 0 {
+		level := byLevel[0].Level
+		n := slices.IndexFunc(byLevel, func(f *ltx.FileInfo) bool { return f.Level != level })
+		if n < 0 {
+			n = len(byLevel)
+		}
+		if err := c.copyLevel(ctx, byLevel[:n]); err != nil {
+			return err
+		}
+		for _, f := range byLevel[:n] {
+			result.Files++
+			result.Bytes += f.Size
+		}
+		byLevel = byLevel[n:]
+	}
+	return nil
+}
+
+func (c *copier) copyLevel(ctx context.Context, files []*ltx.FileInfo) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.from.concurrency)
+	var large []*ltx.FileInfo
+	for _, f := range files {
+		if f.Size > wholeSize {
+			large = append(large, f)
+			continue
+		}
+		g.Go(func() error { return c.copyFile(gctx, f) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	// One after the other, as the parts of one take all memory that there is.
+	for _, f := range large {
+		if err := c.copyFile(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploads bounds how often an upload is tried.
+const uploads = 3
+
+// copyFile copies a file. It appears at the other place if its checksum is right.
+func (c *copier) copyFile(ctx context.Context, info *ltx.FileInfo) error {
+	f, err := c.from.open(ctx, info, wholeSize)
+	if err != nil {
+		return fileError(info, err)
+	}
+	var failed error // of reading; the error of the other place hides it
+	for attempt := 1; ; attempt++ {
+		_, err = c.to.store.Create(ctx, view.KeyOf(info), func(w io.Writer) error {
+			failed = c.stream(ctx, f, w)
+			return failed
+		})
+		isRead := failed != nil && !errors.Is(failed, io.ErrClosedPipe)
+		if err == nil || isRead || errs.IsPermanent(err) || ctx.Err() != nil || attempt == uploads {
+			break
+		}
+	}
+	switch {
+	case failed != nil && ctx.Err() == nil && !errors.Is(failed, io.ErrClosedPipe):
+		return fileError(info, failed)
+	case errors.Is(err, fs.ErrExist):
+		return c.compare(ctx, info, info) // another process copies as well
+	case err != nil:
+		return err
+	}
+	c.from.progress.add(Progress{Files: 1, Bytes: info.Size - f.frames()})
+	return nil
+}
+
+// stream writes a file. It returns an error before the end if the checksum of what
+// it has written is wrong.
+func (c *copier) stream(ctx context.Context, f *content, w io.Writer) error {
+	var parts []part
+	f.parts(func(p part) bool { parts = append(parts, p); return true })
+	if _, err := w.Write(f.head); err != nil {
+		return err
+	}
+	type loaded struct {
+		part
+		body    []byte
+		release func()
+	}
+	load := func(ctx context.Context, p part) (loaded, error) {
+		body, release, err := c.from.loadPart(ctx, f, p)
+		return loaded{p, body, release}, err
+	}
+	var sums []ltxio.Sum
+	err := inOrder(ctx, c.from.concurrency, parts, load, func(l loaded) error {
+		defer l.release()
+		sum, err := f.decodePart(l.part, l.body, func(uint32, []byte) error { return nil })
+		if err != nil {
+			return err
+		}
+		sums = append(sums, sum)
+		if _, err := io.Copy(w, bytes.NewReader(l.body)); err != nil {
+			return err
+		}
+		c.from.progress.add(Progress{Bytes: l.size()})
+		return nil
+	}, func(l loaded) { l.release() })
+	if err == nil {
+		err = f.check(sums)
+	}
+	if err == nil {
+		_, err = w.Write(f.tail)
+	}
+	return err
+}
