@@ -28,6 +28,12 @@ func TestInterop(t *testing.T) {
 
 			t.Run("query", func(t *testing.T) { reader.wantState(t, p.state(t)) })
 			t.Run("files", func(t *testing.T) { checkListings(t, theirs, our) })
+			t.Run("maintain", func(t *testing.T) {
+				theirCopy, ourCopy := connect(t, "copied/app.db")
+				checkMaintain(t, p, theirs, our, theirCopy, ourCopy)
+				theirImport, ourImport := connect(t, "imported/app.db")
+				checkImport(t, p, our, ourImport, theirImport)
+			})
 			t.Run("travel", func(t *testing.T) { checkTravel(t, p, reader, our) })
 			t.Run("follow", func(t *testing.T) { checkFollow(t, p, reader) })
 			t.Run("retention", func(t *testing.T) { checkRetention(t, p, reader, theirs, our) })
