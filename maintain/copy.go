@@ -48,8 +48,7 @@ type Copied struct {
 // files end with the same transaction, nothing shows that. It is fs.ErrExist if something else lies there that a replica must not
 // be mixed with.
 func Copy(ctx context.Context, from, to replica.Client, opts CopyOptions) (*Copied, error) {
-	c := &copier{from: newSession(from, opts.Requests), to: newSession(to, Requests{Concurrency: opts.Concurrency, Timeout: opts.Timeout, Logger: opts.Logger})}
-	result, err := c.run(ctx)
+	result, err := newCopier(from, to, opts.Requests).run(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("copy: %w", err)
 	}
@@ -58,6 +57,14 @@ func Copy(ctx context.Context, from, to replica.Client, opts CopyOptions) (*Copi
 
 // copier copies files from one replica to another.
 type copier struct{ from, to *session }
+
+// newCopier returns a copier that tells of what it has read.
+func newCopier(from, to replica.Client, req Requests) *copier {
+	c := &copier{from: newSession(from, req)}
+	req.Progress = nil
+	c.to = newSession(to, req)
+	return c
+}
 
 func (c *copier) run(ctx context.Context) (*Copied, error) {
 	result := new(Copied)
@@ -260,7 +267,9 @@ func (c *copier) copyFile(ctx context.Context, info *ltx.FileInfo) error {
 	case failed != nil && ctx.Err() == nil && !errors.Is(failed, io.ErrClosedPipe):
 		return fileError(info, failed)
 	case errors.Is(err, fs.ErrExist):
-		return c.compare(ctx, info, info) // another process copies as well
+		// Another process copies as well. The version of the file is another one at
+		// each place.
+		return c.compare(ctx, info, &ltx.FileInfo{Level: info.Level, MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size})
 	case err != nil:
 		return err
 	}

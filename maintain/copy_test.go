@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -103,6 +105,22 @@ func TestCopy_Faults(t *testing.T) {
 				t.Fatalf("call %d: the next copy: %v", k, err)
 			}
 		}
+	}
+}
+
+// Copies at the same time do not disturb each other.
+func TestCopy_Twice(t *testing.T) {
+	b, _ := large(t)
+	to := file.NewReplicaClient(filepath.Join(t.TempDir(), "replica"))
+	var g errgroup.Group
+	for range 3 {
+		g.Go(func() error {
+			_, err := maintain.Copy(t.Context(), b, to, maintain.CopyOptions{})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil || !read(t, to).equal(b) {
+		t.Errorf("error %v", err)
 	}
 }
 

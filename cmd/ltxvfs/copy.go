@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ltxvfs/litestream/maintain"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // copyCommand is the command that copies replicas.
@@ -95,8 +96,55 @@ func sameBelow(from, url, to string) string {
 }
 
 // copyOne copies one replica.
-func (a *app) copyOne(ctx context.Context, from, to string) (r *copied, err error) {
-	tell, end := a.meter("copy")
+func (a *app) copyOne(ctx context.Context, from, to string) (*copied, error) {
+	return a.transfer("copy", "copied", from, to, func(from, to replica.Client, req maintain.Requests) (*maintain.Copied, error) {
+		return maintain.Copy(ctx, from, to, maintain.CopyOptions{Requests: req})
+	})
+}
+
+// fork is the command that begins a replica with the state of another one.
+func (a *app) fork() *cobra.Command {
+	var at string
+	cmd := &cobra.Command{
+		Use: "fork URL URL", Short: "Begin a replica with a state of another one", Args: between(2, 2),
+		Long: `fork begins a new replica with the newest or an earlier state of another one, by
+copying the files that make the state. From then on each has a history of its own,
+and both can be written to. Where a replica or anything like it lies already, fork
+changes nothing.`,
+		Example: `  ltxvfs fork s3://bucket/app.db s3://bucket/staging.db
+  ltxvfs fork s3://bucket/app.db s3://bucket/before.db --at '2026-03-14 11:59'`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runFork(cmd.Context(), args, at) },
+	}
+	cmd.Flags().StringVar(&at, "at", "", "transaction or time of the `state`, the newest by default")
+	return cmd
+}
+
+func (a *app) runFork(ctx context.Context, args []string, text string) error {
+	from, err := a.urlOf(args, 0)
+	if err != nil {
+		return err
+	}
+	to, err := a.urlOf(args, 1)
+	if err != nil {
+		return err
+	}
+	at, err := maintain.ParseMoment(text, time.Now())
+	if err != nil {
+		return usagef("--at: %w", err)
+	}
+	r, err := a.transfer("fork", "forked", from, to, func(from, to replica.Client, req maintain.Requests) (*maintain.Copied, error) {
+		return maintain.Fork(ctx, from, to, maintain.ForkOptions{Requests: req, At: at})
+	})
+	if err == nil && a.json {
+		err = a.printJSON(r)
+	}
+	return err
+}
+
+// transfer opens two replicas, and prints what an operation has copied from one to
+// the other.
+func (a *app) transfer(operation, done, from, to string, run func(from, to replica.Client, req maintain.Requests) (*maintain.Copied, error)) (r *copied, err error) {
+	tell, end := a.meter(operation)
 	req, err := a.requests(tell)
 	if err != nil {
 		return nil, err
@@ -112,7 +160,7 @@ func (a *app) copyOne(ctx context.Context, from, to string) (r *copied, err erro
 	}
 	defer func() { err = targetDone(err) }()
 	start := time.Now()
-	result, err := maintain.Copy(ctx, source, target, maintain.CopyOptions{Requests: req})
+	result, err := run(source, target, req)
 	end()
 	if err != nil {
 		return nil, err
@@ -121,7 +169,7 @@ func (a *app) copyOne(ctx context.Context, from, to string) (r *copied, err erro
 	if a.json {
 		return r, nil
 	}
-	fmt.Fprintf(a.out, "copied %s to %s, up to %s: %s, %s", r.From, r.To, r.Newest, count(r.Files, "file"), formatBytes(r.Bytes))
+	fmt.Fprintf(a.out, "%s %s to %s, up to %s: %s, %s", done, r.From, r.To, r.Newest, count(r.Files, "file"), formatBytes(r.Bytes))
 	if r.There > 0 {
 		fmt.Fprintf(a.out, ", and %s there before", isOrAre(r.There))
 	}
