@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,17 +75,28 @@ func isAlone(t testing.TB, path string) {
 }
 
 // large returns a replica whose snapshot has several parts, with later files that
-// change, cut off and add pages.
+// change, cut off and add pages, and its newest state.
 func large(t testing.TB) (b bucket, want []byte) {
 	t.Helper()
-	rng := rand.New(rand.NewPCG(1, 2))
+	made.Do(func() { made.b, made.want = makeLarge(t) })
+	return maps.Clone(made.b), made.want
+}
+
+// made is what large returns.
+var made struct {
+	sync.Once
+	b    bucket
+	want []byte
+}
+
+func makeLarge(t testing.TB) (b bucket, want []byte) {
+	t.Helper()
+	rng := rand.NewChaCha8([32]byte{1})
 	const pageSize = 4096
 	b, image := bucket{}, make([]byte, 4000*pageSize)
 	random := func(pgno uint32) []byte {
 		page := image[int(pgno-1)*pageSize:][:pageSize]
-		for i := range page {
-			page[i] = byte(rng.Uint32())
-		}
+		_, _ = rng.Read(page)
 		if pgno == 1 {
 			copy(page, "SQLite format 3\x00\x10\x00\x02\x02")
 		}
