@@ -78,10 +78,12 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 	if whole && c.db.pages.ReadLocal(v, pgno, p[:pageSize]) {
 		return c.servedLocally(v, pgno, p[:pageSize])
 	}
-	page, cached, ok := c.db.pages.Known(v, pgno)
+	found, ok := c.db.pages.Known(v, pgno)
+	defer c.db.pages.Release(found)
+	page := found.Page
 	switch {
 	case ok && page != nil && whole:
-		c.predictor.Hit(v, pgno, page, cached)
+		c.predictor.Hit(v, pgno, page, found.Cached)
 	case !ok:
 		if whole {
 			c.predictor.Miss(v, pgno)

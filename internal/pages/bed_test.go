@@ -211,9 +211,10 @@ func (b *bed) reader() *bedReader {
 
 // read returns a page of the view.
 func (r *bedReader) read(pgno uint32) ([]byte, error) {
-	page, cached, ok := r.b.source.Known(r.v, pgno)
-	if ok {
-		r.predictor.Hit(r.v, pgno, page, cached)
+	if found, ok := r.b.source.Known(r.v, pgno); ok {
+		r.predictor.Hit(r.v, pgno, found.Page, found.Cached)
+		page := bytes.Clone(found.Page)
+		r.b.source.Release(found)
 		return page, nil
 	}
 	r.predictor.Miss(r.v, pgno)

@@ -2,8 +2,8 @@ package pages
 
 import "sync"
 
-// BufferPool holds buffers for compressed frames. It is safe for concurrent
-// use; the zero value is ready.
+// BufferPool holds buffers for compressed frames, or for pages. It is safe for
+// concurrent use; the zero value is ready.
 type BufferPool struct{ pool sync.Pool } // *[]byte
 
 // Get returns a buffer of n bytes or more, which the caller puts back.

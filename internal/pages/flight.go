@@ -24,7 +24,15 @@ type flight struct {
 	// Valid after it has landed.
 	page []byte
 	err  error
+
+	// memory is that of page if the reader that takes the page out of the table may
+	// give it back; nil otherwise. Guarded by flights.mu.
+	memory *[]byte
 }
+
+// share notes that a goroutine has a reference to the page, or will have, while
+// the flight stays in the table. The caller holds flights.mu.
+func (f *flight) share() { f.memory = nil }
 
 // flightPhase tells whether a flight has its page.
 type flightPhase uint8
@@ -105,17 +113,18 @@ func newFlights(cache *atomic.Pointer[pageCache], counts *Counters) *flights {
 	return t
 }
 
-// takeLanded takes a page that was prefetched, nil if it was not.
-func (t *flights) takeLanded(key Key) []byte {
+// takeLanded takes a page that was prefetched, nil if it was not. If there is no
+// other reference to the page, memory is what it lies in.
+func (t *flights) takeLanded(key Key) (page []byte, memory *[]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.mu.of[key]
 	if f == nil || f.phase != landed {
-		return nil
+		return nil, nil
 	}
 	t.counts.prefetchHits.Add(1)
 	t.settle(key, f)
-	return f.page
+	return f.page, f.memory
 }
 
 // peek returns a page that was prefetched, without counting as a use of it.
@@ -123,6 +132,7 @@ func (t *flights) peek(key Key) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f := t.mu.of[key]; f != nil && f.phase == landed && f.err == nil {
+		f.share()
 		return f.page
 	}
 	return nil
@@ -160,7 +170,8 @@ type landing struct {
 	f        *flight
 	page     []byte
 	err      error
-	interior bool // the page is an interior page of a b-tree
+	memory   *[]byte // of the page, if it may be given back
+	interior bool    // the page is an interior page of a b-tree
 }
 
 // land ends flights. It takes many at once, so that the goroutines that decode
@@ -173,6 +184,9 @@ func (t *flights) land(all []landing) {
 		f.page, f.err, f.phase = l.page, l.err, landed
 		if l.interior {
 			f.admission = admitKept
+		}
+		if f.done == nil {
+			f.memory = l.memory // else the goroutines that wait have the page, too
 		}
 		if f.done != nil {
 			close(f.done)

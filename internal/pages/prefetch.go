@@ -192,13 +192,15 @@ func (p *Prefetcher) landArrived(ctx context.Context, s span, wants []want, got 
 	if n == 0 || s.view.Epoch != p.pages.locator.Epoch() { // then it may be of another history
 		return wants
 	}
-	p.pages.landPrefetched(ctx, decodeWants(wants[:n], got, s.offset()))
+	p.pages.landPrefetched(ctx, p.pages.decodeWants(wants[:n], got, s.offset()))
 	return wants[n:]
 }
 
 // keepGaps puts the pages that lie between those of a span into the cache,
-// unless the view has newer versions of them.
+// unless the view has newer versions of them. For a scan, it stops at half of the
+// cache: decoding them takes time, and they would displace each other.
 func (p *Prefetcher) keepGaps(s span, body []byte) {
+	most := int64(p.pages.CacheRoom() / 2)
 	for i, w := range s.wants[1:] {
 		before := s.wants[i]
 		if before.end() == w.loc.Offset || w.key.Pgno-before.key.Pgno > maxGapPages {
@@ -212,6 +214,9 @@ func (p *Prefetcher) keepGaps(s span, body []byte) {
 			key := Key{loc.Version, pgno, s.view.Epoch}
 			if _, known := p.pages.cache.Load().peek(key); known {
 				continue
+			}
+			if s.scan != nil && s.scan.gapPages.Add(1) > most {
+				return
 			}
 			start := loc.Offset - s.offset()
 			if page, err := decodePage(loc, body[start:start+int64(loc.Size)], pgno); err == nil {

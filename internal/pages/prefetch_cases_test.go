@@ -79,11 +79,11 @@ func TestReadAhead_CachedMeanwhile(t *testing.T) {
 		b.prefetcher.Prefetch(v, []uint32{10, 25}, 0, other)
 		synctest.Wait()
 		giveUp(b, v, 10, 25)
-		page, cached, ok := b.source.Known(v, 15)
-		if !ok || !cached {
+		found, ok := b.source.Known(v, 15)
+		if !ok || !found.Cached {
 			t.Fatal("the page is not in the cache")
 		}
-		p.Hit(v, 15, page, cached)
+		p.Hit(v, 15, found.Page, true)
 		p.End()
 		time.Sleep(time.Minute)
 		wantNothingPrefetched(t, b)

@@ -17,6 +17,9 @@ type scan struct {
 	requested int         // number of pages at the start of needs that were fetched
 	read      int         // pages that the reader has come to
 	ended     atomic.Bool // fetches that have not begun are not needed
+
+	// gapPages is the number of pages between those of the scan that went to the cache.
+	gapPages atomic.Int64
 }
 
 // maxNeeds is how many needed pages a scan remembers. It is more than one call of a

@@ -31,6 +31,7 @@ type Source struct {
 	flights *flights
 	local   Tier        // set before the first read
 	Buffers *BufferPool // for compressed frames
+	pages   BufferPool  // for pages that go from a request to one reader and nowhere else
 	trees   trees       // what the pages that were read tell of b-trees
 
 	Counters
@@ -94,18 +95,32 @@ func (s *Source) DropLocal() { s.local.Drop() }
 // have moved.
 func (s *Source) Notify() { s.local.Notify() }
 
-// Known returns page pgno of a view if that takes no request: nil for a page
-// that was never written. Cached tells whether it was in the cache.
-func (s *Source) Known(v *view.View, pgno uint32) (page []byte, cached, ok bool) {
+// Found is a page that Known has found.
+type Found struct {
+	Page   []byte  // nil for a page that was never written
+	Cached bool    // it was in the cache
+	memory *[]byte // of the page, if nothing else refers to it
+}
+
+// Known returns page pgno of a view if that takes no request. The caller gives
+// it to Release when it does not need the page any more.
+func (s *Source) Known(v *view.View, pgno uint32) (_ Found, ok bool) {
 	loc, ok := v.Lookup(pgno)
 	if !ok {
-		return nil, false, true
+		return Found{}, true
 	}
 	if loc.File.Segment != nil || loc.File.Wrong.Load() != nil {
-		return nil, false, false
+		return Found{}, false
 	}
-	page, cached = s.knownVersion(Key{loc.Version, pgno, v.Epoch})
-	return page, cached, page != nil
+	found := s.knownVersion(Key{loc.Version, pgno, v.Epoch})
+	return found, found.Page != nil
+}
+
+// Release ends the use of a page. Another page may be put into its memory.
+func (s *Source) Release(f Found) {
+	if f.memory != nil {
+		s.pages.Put(f.memory)
+	}
 }
 
 // Page returns page pgno of a view, nil for one that was never written and so
@@ -145,20 +160,20 @@ func (s *Source) ReadLocal(v *view.View, pgno uint32, p []byte) bool {
 	return true
 }
 
-// knownVersion returns a page version if that takes no request, nil if it
-// does. Cached tells whether it was in the cache.
-func (s *Source) knownVersion(key Key) (page []byte, cached bool) {
+// knownVersion returns a page version if that takes no request, none if it does.
+func (s *Source) knownVersion(key Key) Found {
 	if page, ok := s.cache.Load().get(key); ok {
 		s.hits.Add(1)
-		return page, true
+		return Found{Page: page, Cached: true}
 	}
-	if page := s.flights.takeLanded(key); page != nil {
-		return page, false
+	if page, memory := s.flights.takeLanded(key); page != nil {
+		return Found{Page: page, memory: memory}
 	}
-	if page = s.local.Read(key); page != nil {
+	page := s.local.Read(key)
+	if page != nil {
 		s.localHits.Add(1)
 	}
-	return page, false
+	return Found{Page: page}
 }
 
 // peek is knownVersion without counting as a use of the page.
@@ -176,8 +191,8 @@ func (s *Source) peek(key Key) []byte {
 // known, or another goroutine fetches them already.
 func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, error)) ([]byte, error) {
 	for {
-		if page, _ := s.knownVersion(key); page != nil {
-			return page, nil
+		if found := s.knownVersion(key); found.Page != nil {
+			return found.Page, nil
 		}
 		f := s.flights.join(key)
 		switch {
@@ -305,13 +320,19 @@ func (s *Source) frame(ctx context.Context, loc view.Loc, pgno uint32) ([]byte, 
 
 func decodePage(loc view.Loc, frame []byte, pgno uint32) ([]byte, error) {
 	page := make([]byte, loc.File.PageSize)
-	if err := ltxio.DecodeFrame(page, frame, pgno); err != nil {
-		return nil, fmt.Errorf("read page %d from %s: %w", pgno, loc.File, err)
-	}
-	if err := loc.CheckTrusted(pgno); err != nil {
+	if err := decodeInto(page, loc, frame, pgno); err != nil {
 		return nil, err
 	}
 	return page, nil
+}
+
+// decodeInto decodes the frame of a page. The content of page is undefined after an
+// error.
+func decodeInto(page []byte, loc view.Loc, frame []byte, pgno uint32) error {
+	if err := ltxio.DecodeFrame(page, frame, pgno); err != nil {
+		return fmt.Errorf("read page %d from %s: %w", pgno, loc.File, err)
+	}
+	return loc.CheckTrusted(pgno)
 }
 
 // admit gives the tiers a page that came along with others. Verified means

@@ -121,11 +121,22 @@ func group(v *view.View, s *scan, wants []want, urgent uint32, gap int64) (all [
 }
 
 // decodeWants decodes pages from a body that begins at an offset of their file.
-func decodeWants(wants []want, body []byte, offset int64) []landing {
+func (s *Source) decodeWants(wants []want, body []byte, offset int64) []landing {
 	all := make([]landing, len(wants))
 	for i, w := range wants {
-		page, err := decodePage(w.loc, body[w.loc.Offset-offset:w.end()-offset], w.key.Pgno)
-		all[i] = landing{key: w.key, f: w.flight, page: page, err: err}
+		l := landing{key: w.key, f: w.flight}
+		frame := body[w.loc.Offset-offset : w.end()-offset]
+		if w.flight.admission == admitNot && !s.TakesOffers() {
+			l.memory = s.pages.Get(int(w.loc.File.PageSize))
+			l.page = (*l.memory)[:w.loc.File.PageSize]
+			if l.err = decodeInto(l.page, w.loc, frame, w.key.Pgno); l.err != nil {
+				s.pages.Put(l.memory)
+				l.page, l.memory = nil, nil
+			}
+		} else {
+			l.page, l.err = decodePage(w.loc, frame, w.key.Pgno)
+		}
+		all[i] = l
 	}
 	return all
 }
