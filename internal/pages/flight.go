@@ -113,13 +113,14 @@ func newFlights(cache *atomic.Pointer[pageCache], counts *Counters) *flights {
 	return t
 }
 
-// takeLanded takes a page that was prefetched, nil if it was not. If there is no
-// other reference to the page, memory is what it lies in.
-func (t *flights) takeLanded(key Key) (page []byte, memory *[]byte) {
+// takeLanded takes a page of an origin that has landed before a reader asked for it,
+// nil if there is none. If there is no other reference to the page, memory is what
+// it lies in.
+func (t *flights) takeLanded(key Key, origin origin) (page []byte, memory *[]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.mu.of[key]
-	if f == nil || f.phase != landed {
+	if f == nil || f.phase != landed || f.origin != origin {
 		return nil, nil
 	}
 	t.counts.prefetchHits.Add(1)

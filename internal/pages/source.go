@@ -162,12 +162,16 @@ func (s *Source) ReadLocal(v *view.View, pgno uint32, p []byte) bool {
 
 // knownVersion returns a page version if that takes no request, none if it does.
 func (s *Source) knownVersion(key Key) Found {
+	// A page of a scan is rarely in the cache, so the flights come first.
+	if page, memory := s.flights.takeLanded(key, byPrefetch); page != nil {
+		return Found{Page: page, memory: memory}
+	}
 	if page, ok := s.cache.Load().get(key); ok {
 		s.hits.Add(1)
 		return Found{Page: page, Cached: true}
 	}
-	if page, memory := s.flights.takeLanded(key); page != nil {
-		return Found{Page: page, memory: memory}
+	if page, _ := s.flights.takeLanded(key, fromCache); page != nil { // it was evicted
+		return Found{Page: page}
 	}
 	page := s.local.Read(key)
 	if page != nil {
