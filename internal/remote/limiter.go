@@ -19,9 +19,9 @@ const (
 )
 
 // Limiter bounds the number of requests in flight. Classes have the priority of
-// their order. Loading never takes the last eighth of the places, read-ahead
-// never the last quarter, and hydration never the second half. A limiter is
-// safe for concurrent use. A nil limiter has no limit.
+// their order. Loading never takes the last 32nd of the places, read-ahead never
+// the last quarter, and hydration never the second half. A limiter is safe for
+// concurrent use. A nil limiter has no limit.
 type Limiter struct {
 	limit int
 
@@ -180,7 +180,7 @@ func (l *Limiter) grant() {
 		most := l.limit
 		switch class {
 		case Loading:
-			most = max(1, l.limit*7/8)
+			most = max(1, l.limit*31/32)
 		case Speculative:
 			most = max(1, l.limit*3/4)
 		case Hydrating:

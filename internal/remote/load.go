@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -29,7 +30,7 @@ const (
 	// A plan may have hundreds of files. LoadFiles loads them in parallel and
 	// holds each one until it is used. These constants limit the number and the
 	// total size of the files held.
-	loadConcurrency = 128
+	loadConcurrency = 256
 	loadMemory      = 64 << 20 // bytes
 
 	// maxLoadedBytes limits the decoded pages that are kept of one file,
@@ -62,9 +63,37 @@ type LoadedPage struct {
 
 // LoadFile reads the header and the page index of a file, and keeps pages that
 // these reads return, too.
-func (s *Store) LoadFile(ctx context.Context, info *ltx.FileInfo) (l *Loaded, err error) {
+func (s *Store) LoadFile(ctx context.Context, info *ltx.FileInfo) (*Loaded, error) {
+	return s.loadFile(ctx, info, s.enqueueLoad(info))
+}
+
+// tickets are those of the first attempts of the requests that load a file.
+type tickets []*Ticket
+
+// enqueueLoad enqueues the requests that load a file. The caller calls loadFile.
+func (s *Store) enqueueLoad(info *ltx.FileInfo) tickets {
+	if info.Size <= wholeSize {
+		return tickets{s.Limit.Enqueue(Loading)}
+	}
+	return tickets{s.Limit.Enqueue(Loading), s.Limit.Enqueue(Loading)}
+}
+
+// take returns the next ticket.
+func (q *tickets) take() *Ticket {
+	t := (*q)[0]
+	*q = (*q)[1:]
+	return t
+}
+
+// loadFile is LoadFile for a file whose requests are enqueued.
+func (s *Store) loadFile(ctx context.Context, info *ltx.FileInfo, q tickets) (l *Loaded, err error) {
+	defer func() {
+		for _, t := range q { // there were no such requests
+			s.Limit.Done(t)
+		}
+	}()
 	if err := s.Guard(func() error {
-		l, err = s.loadParts(ctx, info)
+		l, err = s.loadParts(ctx, info, &q)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("load %s: %w", view.KeyOf(info), err)
@@ -73,19 +102,22 @@ func (s *Store) LoadFile(ctx context.Context, info *ltx.FileInfo) (l *Loaded, er
 	return l, nil
 }
 
-func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo) (*Loaded, error) {
+func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo, q *tickets) (*Loaded, error) {
 	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
 		return nil, fmt.Errorf("%w: file has %d bytes", errs.ErrCorrupt, info.Size)
 	}
 	ctx = AsListed(ctx, info) // all parts must come from the same version of the file
 	if info.Size <= wholeSize {
-		return s.loadWhole(ctx, info)
+		return s.loadWhole(ctx, info, q.take())
 	}
 	head := make([]byte, headSize)
 	tail := make([]byte, tailGuess(info))
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.Load(gctx, view.KeyOf(info), head, 0) })
-	g.Go(func() error { return s.Load(gctx, view.KeyOf(info), tail, info.Size-int64(len(tail))) })
+	first, second := q.take(), q.take()
+	g.Go(func() error { return s.readAll(gctx, Loading, first, view.KeyOf(info), head, 0) })
+	g.Go(func() error {
+		return s.readAll(gctx, Loading, second, view.KeyOf(info), tail, info.Size-int64(len(tail)))
+	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -157,11 +189,14 @@ func (s *Store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 	return append(b, tail...), nil
 }
 
-func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo) (*Loaded, error) {
+func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo, t *Ticket) (*Loaded, error) {
 	b := make([]byte, info.Size)
-	if err := s.Load(ctx, view.KeyOf(info), b, 0); err != nil {
+	if err := s.readAll(ctx, Loading, t, view.KeyOf(info), b, 0); err != nil {
 		return nil, err
 	}
+	// Many files arrive at once. The requests for the next ones begin before these are
+	// verified, which takes longer.
+	runtime.Gosched()
 	return parseWhole(info, b)
 }
 
@@ -238,8 +273,8 @@ func (s *Store) LoadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*L
 	g := new(errgroup.Group)
 	defer func() { cancel(); _ = g.Wait() }()
 	// The loader takes a slot and memory before it loads a file, and the loop
-	// below returns both after the file is used. Slots and memory are taken in
-	// the order of use, so that no file waits for a later one.
+	// below returns both after the file is used. Slots, memory and the places of
+	// requests are taken in the order of use, so that no file waits for a later one.
 	slots := make(chan struct{}, loadConcurrency)
 	memory := semaphore.NewWeighted(loadMemory)
 	results := make([]chan result, len(infos))
@@ -258,8 +293,9 @@ func (s *Store) LoadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*L
 				results[i] <- result{err: err}
 				continue
 			}
+			q := s.enqueueLoad(info)
 			g.Go(func() error {
-				l, err := s.LoadFile(ctx, info)
+				l, err := s.loadFile(ctx, info, q)
 				results[i] <- result{l, err}
 				return nil
 			})

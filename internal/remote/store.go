@@ -327,18 +327,25 @@ func (s *Store) Survey(ctx context.Context, dir string) (at replica.Survey, err 
 // Load fills buf with bytes of a file from offset on. It is for the parts that
 // describe a file: its header, page index and trailer.
 func (s *Store) Load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	return s.readAll(ctx, Loading, f, buf, offset)
+	return s.readAll(ctx, Loading, s.Limit.Enqueue(Loading), f, buf, offset)
 }
 
 // read fills buf with the bytes of a file from offset on.
 func (s *Store) read(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	return s.readAll(ctx, Foreground, f, buf, offset)
+	return s.readAll(ctx, Foreground, s.Limit.Enqueue(Foreground), f, buf, offset)
 }
 
-func (s *Store) readAll(ctx context.Context, class Class, f view.Key, buf []byte, offset int64) error {
+// readAll fills buf with the bytes of a file from offset on. The first attempt has
+// ticket t.
+func (s *Store) readAll(ctx context.Context, class Class, t *Ticket, f view.Key, buf []byte, offset int64) error {
 	short := -1 // length of the body when it last ended early
+	first := true
 	return s.Retry(ctx, func() error {
-		n, err := s.ReadOnce(ctx, class, s.Limit.Enqueue(class), f, buf, offset, nil)
+		if !first {
+			t = s.Limit.Enqueue(class)
+		}
+		first = false
+		n, err := s.ReadOnce(ctx, class, t, f, buf, offset, nil)
 		if errors.Is(err, ErrShortBody) {
 			if n == short {
 				return fmt.Errorf("read %s: %w: it ends at %d, before %d", f, errs.ErrCorrupt, offset+int64(n), offset+int64(len(buf)))
