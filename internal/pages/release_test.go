@@ -120,3 +120,25 @@ func TestRelease_Held(t *testing.T) {
 		}
 	})
 }
+
+// TestReadAhead_GapsOfScan reads through a gap for a scan. Only half of the cache
+// takes pages of gaps.
+func TestReadAhead_GapsOfScan(t *testing.T) {
+	inBed(t, Options{CacheSize: 20 * (bedPageSize + cacheEntryOverhead)}, func(t *testing.T, _ *hookClient, b *bed, v *view.View) {
+		s := &scan{pace: &window{cacheable: 1000}}
+		for _, first := range []uint32{10, 100, 200} {
+			b.prefetcher.Prefetch(v, []uint32{first, first + 30}, 0, s)
+			synctest.Wait()
+		}
+		kept := 0
+		for pgno := uint32(1); pgno <= v.Commit; pgno++ {
+			loc, _ := v.Lookup(pgno)
+			if _, ok := b.source.cache.Load().peek(Key{loc.Version, pgno, v.Epoch}); ok {
+				kept++
+			}
+		}
+		if kept != 10 {
+			t.Errorf("%d pages of gaps are in the cache, want 10", kept)
+		}
+	})
+}
