@@ -17,8 +17,8 @@ const (
 	// from a reader that is as fast as SQLite, or of windowShare quarters of the pages
 	// that were read. So after half a longWindow it has fetched less than three
 	// times the pages that it needed, wherever it ends.
-	longWindow  = 1750
-	windowShare = 7
+	longWindow  = 1200
+	windowShare = 6
 
 	// topUp is the number of pages that must be missing in the window of a long
 	// scan before more are fetched. A few requests bring that many.

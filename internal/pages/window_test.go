@@ -11,7 +11,7 @@ import (
 func TestWindow_Growth(t *testing.T) {
 	w := &window{first: firstWindow}
 	for _, tc := range []struct{ read, want int }{
-		{0, 8}, {1, 32}, {7, 32}, {8, 128}, {16, 128}, {17, 136}, {63, 504}, {64, 1750}, {1000, 1750}, {1001, 1751}, {2000, 3500},
+		{0, 8}, {1, 32}, {7, 32}, {8, 128}, {16, 128}, {17, 136}, {63, 504}, {64, 1200}, {800, 1200}, {801, 1201}, {2000, 3000},
 	} {
 		if n := w.grown(tc.read); n != tc.want {
 			t.Errorf("the window has %d pages when %d were read, want %d", n, tc.read, tc.want)
