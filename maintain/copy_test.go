@@ -77,7 +77,7 @@ func TestCopy(t *testing.T) {
 // The next copy adds what is missing. What is there at any time gives only states
 // of the replica.
 func TestCopy_Faults(t *testing.T) {
-	b, _ := large(t)
+	b := readBucket(t, "../testdata/replicas/compacted")
 	sums := b.states()
 	for side := range 2 {
 		for k := 1; ; k++ {
