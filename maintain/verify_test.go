@@ -233,7 +233,11 @@ func TestVerify_Damages(t *testing.T) {
 		}
 	}
 	found, harmless, excused := 0, 0, 0
-	for range testscale.Repeats(*damages) {
+	n := testscale.Repeats(*damages)
+	if testscale.Race {
+		n /= 5
+	}
+	for range n {
 		i := rng.IntN(len(buckets))
 		d := damaged(rng, buckets[i])
 		r, err := maintain.Verify(t.Context(), d.b, maintain.VerifyOptions{})
