@@ -61,8 +61,9 @@ type Options struct {
 	// ReadAheadSize limits the pages of one database that have been prefetched
 	// for a scan and not used yet, in bytes. They are held in addition to the
 	// cache, so that a scan does not evict cached pages, and only while a scan
-	// runs. Without a cache there is no read-ahead. Default 32 MiB; negative:
-	// no read-ahead.
+	// runs. A transaction that looks up many rows at random has up to three
+	// quarters of it for what lies near them, compressed. Without a cache there is
+	// no read-ahead for scans. Default 32 MiB; negative: no read-ahead.
 	ReadAheadSize int64
 
 	// MaxConcurrentRequests limits the storage requests of a VFS that are in

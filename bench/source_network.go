@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"math/rand/v2"
 
 	"github.com/ltxvfs/litestream/internal/network"
@@ -26,5 +27,9 @@ func networkSource(name string, people int) *source {
 			return err
 		},
 		first: "SELECT id, name FROM people LIMIT 1",
+		lookups: []lookup{
+			{byPrimaryKey, "SELECT title, body FROM notes WHERE id = ?",
+				fmt.Sprintf("SELECT id * %d FROM people WHERE id = ?", network.NotesPerPerson)},
+		},
 	}
 }

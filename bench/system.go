@@ -34,6 +34,7 @@ type openOptions struct {
 	conns     int   // 0: one connection
 	record    bool  // record the pages that SQLite reads
 	hydrate   bool
+	pagesOnly bool                     // with a local file for the pages that queries fetch; only for our VFS
 	client    litestream.ReplicaClient // replaces the client of the folder if it is not nil; only for our VFS
 }
 
@@ -118,9 +119,11 @@ func oursSystem() *system {
 			s.rec = newRecorder(d.pageSize)
 		}
 		// Polls would be counted among the requests of the measured work.
-		v := litestream.NewVFS(s.trace, &litestream.Options{
-			PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: quiet,
-		})
+		opts := &litestream.Options{PollInterval: -1, CacheSize: o.cacheSize, HydrationEnabled: o.hydrate, Logger: quiet}
+		if o.pagesOnly {
+			opts.HydrationEnabled, opts.HydrationMode = true, litestream.HydratePages
+		}
+		v := litestream.NewVFS(s.trace, opts)
 		if o.hydrate {
 			s.hydration = func(ctx context.Context, s *session) (progress float64, done bool, err error) {
 				err = s.db.QueryRowContext(ctx, "PRAGMA litestream_hydration_progress").Scan(&progress)

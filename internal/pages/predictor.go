@@ -41,6 +41,7 @@ type Predictor struct {
 	m      int                  // number of leaves read
 	joins  joins                // what the transaction's reads tell of nested loops
 	scans  []*scan              // the one used last comes first
+	wide   widening             // lookups of rows at random
 
 	current *scan                      // that the page being read belongs to; nil: none
 	asked   func() (rows int, ok bool) // tells the LIMIT of the statement that runs; nil: not known
@@ -66,6 +67,7 @@ func (p *Predictor) Hit(v *view.View, pgno uint32, page []byte, cached bool) {
 	}
 	p.at(v)
 	p.current = nil
+	p.wide.hit(p.pages.bodies, pgno)
 	if !p.follow(pgno, cached) && btree.IsLeaf(page) {
 		// The scan would wait at the end of the cache if it was only noticed
 		// there.
@@ -100,6 +102,7 @@ func (p *Predictor) Miss(v *view.View, pgno uint32) {
 func (p *Predictor) Fetched(v *view.View, pgno uint32, page []byte) {
 	p.at(v)
 	p.note(pgno, page)
+	p.noteLeaf(pgno, page)
 	if b, ok := p.pages.trees.parse(pgno, page); ok && b.Kind().IsInterior() && p.isEnabled() {
 		p.prefetchSiblings(pgno)
 	}
@@ -113,6 +116,7 @@ func (p *Predictor) End() {
 	}
 	p.scans, p.current = nil, nil
 	p.joins.reset()
+	p.wide.end(p.pages.bodies)
 }
 
 // at sets the view that the predictor's fields describe. It ends the scans of
@@ -176,6 +180,7 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 	}
 	pattern, size := p.predict(pgno, learns)
 	if pattern == nil {
+		p.wide.lone = urgent
 		return
 	}
 	s := &scan{

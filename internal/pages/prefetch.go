@@ -40,7 +40,7 @@ func (p *Prefetcher) isEnabled() bool { return p.pages.opts.PrefetchSize > 0 }
 // limit returns how many pages of a view may be prefetched and not asked for
 // yet.
 func (p *Prefetcher) limit(v *view.View) int {
-	return int(p.pages.opts.PrefetchSize / int64(v.PageSize))
+	return int((p.pages.opts.PrefetchSize - p.pages.bodies.held.Load()) / int64(v.PageSize))
 }
 
 // Schema prefetches the pages of a new database that SQLite asks for first:
@@ -96,7 +96,7 @@ func (p *Prefetcher) want(v *view.View, pgno, urgent uint32, s *scan) want {
 	forScan := s != nil && pgno != urgent
 	key := Key{loc.Version, pgno, v.Epoch}
 	page, cached := p.pages.cache.Load().peek(key)
-	if cached && !forScan || !cached && p.pages.local.Has(key) {
+	if cached && !forScan || !cached && (p.pages.local.Has(key) || p.pages.bodies.has(key)) {
 		return want{}
 	}
 	f := &flight{origin: byPrefetch}

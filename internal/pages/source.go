@@ -29,6 +29,7 @@ type Source struct {
 
 	cache   atomic.Pointer[pageCache] // replaced where the page size changes, or pages are wrong
 	flights *flights
+	bodies  *bodies
 	local   Tier        // set before the first read
 	Buffers *BufferPool // for compressed frames
 	pages   BufferPool  // for pages that go from a request to one reader and nowhere else
@@ -70,6 +71,7 @@ type Locator interface {
 func NewSource(s *remote.Store, l Locator, opts Options, pageSize uint32) *Source {
 	p := &Source{store: s, locator: l, opts: opts, local: noTier{}, Buffers: new(BufferPool)}
 	p.flights = newFlights(&p.cache, &p.Counters)
+	p.bodies = newBodies(opts.PrefetchSize/4*3, &p.Counters) // a scan on another connection has the rest
 	p.Reset(pageSize)
 	return p
 }
@@ -79,6 +81,7 @@ func (s *Source) SetLocal(t Tier) { s.local = t }
 
 // Reset replaces the cache by an empty one for pages of a size.
 func (s *Source) Reset(pageSize uint32) {
+	s.bodies.clear()
 	s.cache.Store(newCache(s.opts.CacheSize, pageSize))
 }
 
@@ -160,6 +163,20 @@ func (s *Source) ReadLocal(v *view.View, pgno uint32, p []byte) bool {
 	return true
 }
 
+// widens reports whether the neighbours of pages may be fetched for lookups: not
+// where the local tier copies everything anyway.
+func (s *Source) widens() bool {
+	return s.opts.PrefetchSize > 0 && (!s.TakesOffers() || s.local.Needs() == NeedsPages)
+}
+
+// isKnown reports whether a page version is here or on its way.
+func (s *Source) isKnown(key Key) bool {
+	if _, ok := s.cache.Load().peek(key); ok {
+		return true
+	}
+	return s.flights.has(key) || s.local.Has(key) || s.bodies.has(key)
+}
+
 // knownVersion returns a page version if that takes no request, none if it does.
 func (s *Source) knownVersion(key Key) Found {
 	// A page of a scan is rarely in the cache, so the flights come first.
@@ -176,6 +193,11 @@ func (s *Source) knownVersion(key Key) Found {
 	page := s.local.Read(key)
 	if page != nil {
 		s.localHits.Add(1)
+		return Found{Page: page}
+	}
+	if page = s.bodies.page(key, true); page != nil {
+		s.prefetchHits.Add(1)
+		s.admit(key, page, false)
 	}
 	return Found{Page: page}
 }
@@ -188,7 +210,10 @@ func (s *Source) peek(key Key) []byte {
 	if page := s.flights.peek(key); page != nil {
 		return page
 	}
-	return s.local.Peek(key)
+	if page := s.local.Peek(key); page != nil {
+		return page
+	}
+	return s.bodies.page(key, false)
 }
 
 // version returns a page version. It calls fetch for the bytes unless they are
@@ -197,6 +222,12 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 	for {
 		if found := s.knownVersion(key); found.Page != nil {
 			return found.Page, nil
+		}
+		if err := s.bodies.await(ctx, key, s.store.Limit.Promote); err != nil {
+			return nil, err
+		}
+		if s.bodies.has(key) {
+			continue // it has come
 		}
 		f := s.flights.join(key)
 		switch {
@@ -360,7 +391,10 @@ func (s *Source) Learn(pgno uint32, page []byte) (interior bool) {
 
 // Clear forgets the pages that were prefetched. It is called when no fetch is
 // under way any more.
-func (s *Source) Clear() { s.flights.clear() }
+func (s *Source) Clear() {
+	s.flights.clear()
+	s.bodies.clear()
+}
 
 // Keep puts a page into the cache.
 func (s *Source) Keep(key Key, page []byte) {

@@ -46,14 +46,22 @@ func (t *trees) parse(pgno uint32, page []byte) (btree.Page, bool) {
 // value is empty.
 type treeMap struct {
 	mu struct {
-		sync.Mutex                   // keeps the two generations together
+		sync.Mutex                   // keeps the maps together
 		young, old map[uint32]uint32 // parent by child
+
+		// inner has the parents of interior pages. Every climb needs them, while an
+		// interior page is read only once by a connection that keeps it.
+		inner map[uint32]uint32
 	}
 }
 
 // treeMapSize is how many children a generation holds before it is full. It is
 // enough for the leaves of a database of 128 MB with pages of 4 KiB.
 const treeMapSize = 32 << 10
+
+// maxInner is how many interior pages inner has before it is emptied. With pages of
+// 4 KiB they lead to some 3 GB of leaves.
+const maxInner = 2 << 10
 
 // add notes the children of an interior page.
 func (m *treeMap) add(pgno uint32, p btree.Page) {
@@ -65,18 +73,34 @@ func (m *treeMap) add(pgno uint32, p btree.Page) {
 	if m.mu.young == nil {
 		m.mu.young = make(map[uint32]uint32)
 	}
+	if parent, ok := m.find(pgno); ok {
+		if m.mu.inner == nil || len(m.mu.inner) >= maxInner {
+			m.mu.inner = make(map[uint32]uint32)
+		}
+		m.mu.inner[pgno] = parent
+	}
 	for i := range p.Children() {
 		m.mu.young[p.Child(i)] = pgno
+		if _, ok := m.mu.inner[p.Child(i)]; ok {
+			m.mu.inner[p.Child(i)] = pgno
+		}
 	}
+}
+
+// find is parent for a caller that holds mu.
+func (m *treeMap) find(pgno uint32) (parent uint32, ok bool) {
+	if parent, ok = m.mu.young[pgno]; !ok {
+		parent, ok = m.mu.old[pgno]
+	}
+	if !ok {
+		parent, ok = m.mu.inner[pgno]
+	}
+	return parent, ok
 }
 
 // parent returns the page that last had a page as its child.
 func (m *treeMap) parent(pgno uint32) (uint32, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	parent, ok := m.mu.young[pgno]
-	if !ok {
-		parent, ok = m.mu.old[pgno]
-	}
-	return parent, ok
+	return m.find(pgno)
 }

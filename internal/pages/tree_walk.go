@@ -238,3 +238,27 @@ func (w treeWalk) target(root uint32, depth int, key btree.Value) uint32 {
 	}
 	return pgno
 }
+
+// leafPlace is where a leaf is in its tree.
+type leafPlace struct {
+	root   uint32
+	depth  int     // how many levels below the root
+	leaves float64 // how many leaves the tree has, judged by the pages on the way
+	at     float64 // how many of them come before the leaf, from 0 to 1
+}
+
+// leaf returns where a leaf is in its tree.
+func (w treeWalk) leaf(pgno uint32) leafPlace {
+	l := leafPlace{root: pgno, leaves: 1}
+	for l.depth < maxTreeDepth {
+		at, ok := w.place(l.root)
+		if !ok {
+			break
+		}
+		l.leaves *= float64(at.page.Children())
+		l.at = (float64(at.i) + l.at) / float64(at.page.Children())
+		l.root = at.parent
+		l.depth++
+	}
+	return l
+}

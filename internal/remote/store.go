@@ -60,6 +60,8 @@ type Store struct {
 
 	wrong    sync.Map // error by wrongFile; pages of these files are not read any more
 	versions versionCheck
+
+	Speed Speed // of reads of pages
 }
 
 // listPage is about the number of files that a store lists in one request.
@@ -435,6 +437,7 @@ func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key
 	}
 	defer s.Limit.Done(t)
 	s.Reads[class].Add(1)
+	timing := s.Speed.begin()
 	if s.versions.useless.Load() {
 		ctx = clientio.WithVersion(ctx, "")
 	}
@@ -451,6 +454,7 @@ func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key
 		}
 		m, err = io.ReadFull(r, buf[n:min(n+min(most, max(n, firstPart)), len(buf))])
 		n += m
+		timing.arrived(m)
 		if fn != nil && m > 0 {
 			fn(buf[:n])
 		}
@@ -464,6 +468,9 @@ func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key
 	}
 	if err != nil {
 		return n, fmt.Errorf("read %s at %d, %d of %d bytes: %w", f, offset, n, len(buf), err)
+	}
+	if class != Hydrating { // which waits for queries between the parts of a body
+		timing.end()
 	}
 	return n, nil
 }
