@@ -69,8 +69,12 @@ func TestWidening_OneTransaction(t *testing.T) {
 			}
 			together, stats := trips(), vfs.Stats()[0]
 			t.Logf("mode %q: together: %.1f round trips, %d requests, %d bytes", mode, together, stats.Reads, stats.ReadBytes)
-			if together > lookups/5 {
-				t.Errorf("mode %q: %.1f round trips for %d lookups", mode, together, lookups)
+			most := float64(minPassing + 30)
+			if mode == litestream.HydratePages {
+				most = 50
+			}
+			if together > most {
+				t.Errorf("mode %q: %.1f round trips for %d lookups, want %.0f at most", mode, together, lookups, most)
 			}
 			mustExec(t, conn, "COMMIT")
 			if mode == "" {
@@ -91,14 +95,14 @@ func TestWidening_Few(t *testing.T) {
 	inNotes(t, litestream.Options{}, func(conn *sql.Conn, vfs *litestream.VFS, trips func() float64) {
 		lookUpNotes(t, conn, 0, 1)
 		before := vfs.Stats()[0]
-		for i := range 5 {
+		for i := range 3 {
 			mustExec(t, conn, "BEGIN")
-			lookUpNotes(t, conn, 1+12*i, 12)
+			lookUpNotes(t, conn, 1+200*i, 200)
 			mustExec(t, conn, "COMMIT")
 		}
 		after := vfs.Stats()[0]
-		if after.Prefetched != before.Prefetched || after.Reads-before.Reads > 60 {
-			t.Errorf("%d requests and %d pages ahead for 60 lookups", after.Reads-before.Reads, after.Prefetched-before.Prefetched)
+		if after.Prefetched > before.Prefetched+24 || after.Reads-before.Reads > 600 {
+			t.Errorf("%d requests and %d pages ahead for 600 lookups", after.Reads-before.Reads, after.Prefetched-before.Prefetched)
 		}
 	})
 }
@@ -113,12 +117,15 @@ func TestTraces_Widening(t *testing.T) {
 		lookUpNotes(t, conn, 0, 1)
 		mustExec(t, conn, "BEGIN")
 		var b strings.Builder
-		for _, n := range []int{14, 6, 20, 60} {
+		for _, n := range []int{minPassing - 10, 20, 20, 60} {
 			trace.Reset()
 			lookUpNotes(t, conn, 1000*n, n)
 			events := trace.Events()
 			c := trace.Counts()
-			fmt.Fprintf(&b, "# %d lookups: %d round trips, %d reads, %d bytes\n%s\n", n, len(decorate.Waves(events)), c.Reads, c.BytesRead, decorate.Format(events))
+			fmt.Fprintf(&b, "# %d lookups: %d round trips, %d reads, %d bytes\n", n, len(decorate.Waves(events)), c.Reads, c.BytesRead)
+			if n < 100 {
+				fmt.Fprintln(&b, decorate.Format(events))
+			}
 			time.Sleep(4 * noteTrip) // what is under way arrives
 		}
 		golden(t, "widening", b.String())
@@ -134,12 +141,12 @@ func TestWidening_Ends(t *testing.T) {
 			for i := range 3 {
 				trips()
 				mustExec(t, conn, "BEGIN")
-				lookUpNotes(t, conn, 1000*i, 200)
+				lookUpNotes(t, conn, 1000*i, 250)
 				mustExec(t, conn, "COMMIT")
 				n := trips()
 				time.Sleep(time.Second) // the pages are written
 				switch {
-				case !opts.HydrationEnabled && (n < minWidening || n > 100):
+				case !opts.HydrationEnabled && (n < minPassing/2 || n > 250):
 					t.Errorf("transaction %d takes %.1f round trips", i, n)
 				case opts.HydrationEnabled && i > 0 && n > 30:
 					t.Errorf("transaction %d takes %.1f round trips, although the pages are local", i, n)
@@ -154,5 +161,6 @@ func TestWidening_Ends(t *testing.T) {
 	})
 }
 
-// minWidening is the number of lookups that are missed before one is widened.
-const minWidening = 16
+// minPassing is the number of lookups that are missed before one is widened, if the
+// pages are lost with the transaction.
+const minPassing = 224

@@ -56,18 +56,21 @@ func (q *offerQueue) set(s offerState) {
 	task.Signal(q.room)
 }
 
-// put adds an offer, if there is room. It does not wait.
-func (q *offerQueue) put(o offer) {
+// put adds an offer, if there is room, and reports whether there was. It does not
+// wait.
+func (q *offerQueue) put(o offer) bool {
 	if q.bytes.Add(int64(len(o.page))) > maxOffered {
 		q.bytes.Add(-int64(len(o.page)))
-		return
+		return false
 	}
+	defer task.Signal(q.wake)
 	select {
 	case q.offers <- o:
+		return true
 	default:
 		q.bytes.Add(-int64(len(o.page)))
+		return false
 	}
-	task.Signal(q.wake)
 }
 
 // wait returns true when there is room for n bytes or the state is not

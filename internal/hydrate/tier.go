@@ -81,15 +81,21 @@ func (t *Tier) Has(key pages.Key) bool {
 
 // Offer puts a page into the queue of offers, if it is of use and there is room.
 func (t *Tier) Offer(key pages.Key, page []byte, verified bool) {
-	if !t.offers.is(offersRefused) && t.local.Load().wants(key) {
-		t.offers.put(offer{key, page, verified})
+	t.offer(key, page, verified)
+}
+
+// offer is Offer. It reports false if there is no room.
+func (t *Tier) offer(key pages.Key, page []byte, verified bool) bool {
+	if t.offers.is(offersRefused) || !t.local.Load().wants(key) {
+		return true
 	}
+	return t.offers.put(offer{key, page, verified})
 }
 
 // OfferWait is Offer, but waits until there is room or ctx is done.
 func (t *Tier) OfferWait(ctx context.Context, key pages.Key, page []byte, verified bool) {
-	if t.offers.wait(ctx, len(page)) {
-		t.Offer(key, page, verified)
+	// Another goroutine may take the room first.
+	for t.offers.wait(ctx, len(page)) && !t.offer(key, page, verified) && t.offers.is(offersTaken) {
 	}
 }
 

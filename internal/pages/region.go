@@ -50,7 +50,7 @@ func (r *region) missed(pgno uint32, size uint32, at, pages float64) {
 		r.least, r.most = at, at
 	}
 	r.least, r.most = min(r.least, at), max(r.most, at)
-	if r.misses++; r.misses >= minMisses {
+	if r.misses++; r.misses > 1 {
 		// Of n positions, the outermost are (n-1)/(n+1) of the range apart on average.
 		n := float64(r.misses)
 		pages *= min(1, (r.most-r.least)*(n+1)/(n-1))
@@ -68,7 +68,7 @@ func (r *region) frameSize() int64 { return max(1, r.bytes/int64(r.misses)) }
 // isDue reports whether the misses have cost the time in which the region can be
 // read, if a miss costs that of reading so many bytes.
 func (r *region) isDue(free int64) bool {
-	return r.misses >= minMisses && float64(r.misses)*float64(free) >= r.pages*float64(r.frameSize())
+	return float64(r.misses)*float64(free) >= r.pages*float64(r.frameSize())
 }
 
 // patience returns after how many lookups a body of so many pages is stale.

@@ -27,8 +27,11 @@ type widening struct {
 const (
 	maxRegions = 8
 
-	// minMisses is how many lookups must be missed before any is widened.
-	minMisses = 16
+	// minMisses is how many lookups must be missed before any is widened where a
+	// local file keeps what comes, and minPassing where it is lost with the
+	// transaction: joins and reports of some 200 rows fetch what they need.
+	minMisses  = 16
+	minPassing = 224
 
 	// minFree is how many bytes must come in the time of a request for that to be
 	// worth while.
@@ -141,7 +144,11 @@ func (p *Predictor) widen(pgno uint32, page []byte) {
 	if free < minFree || p.joins.vain < minMisses { // nested loops explain some of them
 		return
 	}
-	if tree.use == goesOn && tree.isDue(free) {
+	least := minPassing
+	if p.pages.local.Needs() == NeedsPages {
+		least = minMisses
+	}
+	if tree.use == goesOn && tree.misses >= least && tree.isDue(free) {
 		if at, ok := w.place(pgno); ok {
 			near := neighbours{p, tree.room(p, free), nil}
 			near.leaves(w, at)
@@ -152,7 +159,7 @@ func (p *Predictor) widen(pgno uint32, page []byte) {
 			}
 		}
 	}
-	if tree.use == scattered && file.use == goesOn && file.isDue(free) {
+	if tree.use == scattered && file.use == goesOn && file.misses >= least && file.isDue(free) {
 		near := neighbours{p, file.room(p, free), nil}
 		near.frames(pgno, loc.File)
 		p.fetchBodies(file, near.wants)
