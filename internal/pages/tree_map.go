@@ -68,21 +68,42 @@ func (m *treeMap) add(pgno uint32, p btree.Page) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.mu.young) >= treeMapSize {
+		m.keepInner(m.mu.old)
 		m.mu.young, m.mu.old = nil, m.mu.young
 	}
 	if m.mu.young == nil {
 		m.mu.young = make(map[uint32]uint32)
 	}
 	if parent, ok := m.find(pgno); ok {
-		if m.mu.inner == nil || len(m.mu.inner) >= maxInner {
-			m.mu.inner = make(map[uint32]uint32)
-		}
-		m.mu.inner[pgno] = parent
+		m.addInner(pgno, parent)
 	}
 	for i := range p.Children() {
 		m.mu.young[p.Child(i)] = pgno
 		if _, ok := m.mu.inner[p.Child(i)]; ok {
 			m.mu.inner[p.Child(i)] = pgno
+		}
+	}
+}
+
+// addInner notes the parent of an interior page. The caller holds mu.
+func (m *treeMap) addInner(pgno, parent uint32) {
+	if m.mu.inner == nil || len(m.mu.inner) >= maxInner {
+		m.mu.inner = make(map[uint32]uint32)
+	}
+	m.mu.inner[pgno] = parent
+}
+
+// keepInner keeps the interior pages of a generation that is dropped: those whose
+// parent has another one as a child, because the leaves of a tree are on one level.
+// The caller holds mu.
+func (m *treeMap) keepInner(dropped map[uint32]uint32) {
+	above := make(map[uint32]bool)
+	for _, parent := range m.mu.inner {
+		above[parent] = true
+	}
+	for pgno, parent := range dropped {
+		if above[parent] && len(m.mu.inner) < maxInner {
+			m.addInner(pgno, parent)
 		}
 	}
 }

@@ -67,3 +67,41 @@ func TestTreeMap_Bounded(t *testing.T) {
 	learnAll(t, &m, 99, child(pages*width-treeMapSize), child(pages*width-1))
 	wantParent(t, &m, child(pages*width-treeMapSize), 99)
 }
+
+// The interior pages of a tree with more leaves than the map holds keep their
+// parents.
+func TestTreeMap_LargeTree(t *testing.T) {
+	var m treeMap
+	const inner, fanOut = 200, 400
+	var pages []uint32
+	for i := range uint32(inner) {
+		pages = append(pages, 10+i)
+	}
+	learnAll(t, &m, 2, pages...)
+	for range 3 { // as connections read them again
+		for i := range uint32(inner) {
+			var leaves []uint32
+			for j := range uint32(fanOut) {
+				leaves = append(leaves, 1000+i*fanOut+j)
+			}
+			learnAll(t, &m, 10+i, leaves...)
+		}
+	}
+	for i := range uint32(inner) {
+		wantParent(t, &m, 10+i, 2)
+	}
+	wantParent(t, &m, 1000+inner*fanOut-1, 10+inner-1)
+	wantParent(t, &m, 1000, 0) // long ago
+	if n := len(m.mu.young) + len(m.mu.old) + len(m.mu.inner); n > 2*(treeMapSize+fanOut)+maxInner {
+		t.Errorf("%d entries", n)
+	}
+	learnAll(t, &m, 3, pages[7:9]...) // they are moved to another page
+	wantParent(t, &m, 10+7, 3)
+	for i := range uint32(2 * maxInner) {
+		learnAll(t, &m, 1<<20+i, 1<<21+2*i, 1<<21+2*i+1)
+		learnAll(t, &m, 1<<21+2*i, 1<<22+i, 1<<23+i)
+	}
+	if n := len(m.mu.inner); n > maxInner {
+		t.Errorf("%d interior pages", n)
+	}
+}
