@@ -264,15 +264,16 @@ func (s *bodies) page(key Key, asked bool) []byte {
 	return page
 }
 
-// await waits for a page that is on its way, as long as ctx allows. It calls promote
-// with the ticket of the request. It returns at once if the page is not on its way.
-func (s *bodies) await(ctx context.Context, key Key, promote func(*remote.Ticket)) error {
+// await waits for a page that is on its way, as long as ctx allows, and reports whether
+// it is here then. It calls promote with the ticket of the request. It returns at once
+// if the page is not on its way.
+func (s *bodies) await(ctx context.Context, key Key, promote func(*remote.Ticket)) (came bool, err error) {
 	for promoted := false; s.held.Load() > 0; promoted = true {
 		s.mu.Lock()
 		f := s.mu.of[key]
-		if f.body == nil || f.body.ended || f.hasCome() {
+		if came = f.body != nil && f.hasCome(); came || f.body == nil || f.body.ended {
 			s.mu.Unlock()
-			return nil
+			return came, nil
 		}
 		more, ticket := f.body.more, f.body.ticket
 		s.mu.Unlock()
@@ -282,8 +283,8 @@ func (s *bodies) await(ctx context.Context, key Key, promote func(*remote.Ticket
 		select {
 		case <-more:
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	return nil
+	return false, nil
 }

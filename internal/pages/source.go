@@ -223,11 +223,10 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 		if found := s.knownVersion(key); found.Page != nil {
 			return found.Page, nil
 		}
-		if err := s.bodies.await(ctx, key, s.store.Limit.Promote); err != nil {
+		if came, err := s.bodies.await(ctx, key, s.store.Limit.Promote); err != nil {
 			return nil, err
-		}
-		if s.bodies.has(key) {
-			continue // it has come
+		} else if came {
+			continue
 		}
 		f := s.flights.join(key)
 		switch {

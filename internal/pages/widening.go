@@ -141,7 +141,7 @@ func (p *Predictor) widen(pgno uint32, page []byte) {
 	tree.depth = leaf.depth
 	tree.missed(pgno, loc.Size, leaf.at, leaf.leaves)
 	file.missed(pgno, loc.Size, float64(loc.Offset)/float64(loc.File.Size), float64(loc.File.Frames))
-	if free < minFree || p.joins.vain < minMisses { // nested loops explain some of them
+	if free < minFree {
 		return
 	}
 	least := minPassing
