@@ -255,6 +255,10 @@ func (m HydrationMode) check() error {
 	case "", HydrateAll, HydratePages:
 		return nil
 	}
+	return m.invalid()
+}
+
+func (m HydrationMode) invalid() error {
 	return fmt.Errorf("invalid value %q, want %s or %s", string(m), HydrateAll, HydratePages)
 }
 

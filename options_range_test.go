@@ -32,6 +32,9 @@ func TestOptions_Range(t *testing.T) {
 		if err := new(litestream.Options).Set(name, "true"); err == nil {
 			continue // the option is not a number
 		}
+		if err := new(litestream.Options).Set(name, "all"); err == nil {
+			continue // it is one of some words
+		}
 		numbers[name] = nil
 		for _, text := range append(outOfRange, "1ns,"+outOfRange[0]) {
 			err := new(litestream.Options).Set(name, text)
@@ -182,4 +185,27 @@ func TestPragmas_Range(t *testing.T) {
 	if strings.Contains(log.String(), "panic") {
 		t.Error(log.String())
 	}
+}
+
+// TestOptions_HydrationMode gives modes as text and as a field.
+func TestOptions_HydrationMode(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log)})
+	for _, text := range []string{"", "All", "page", "true"} {
+		err := new(litestream.Options).Set("hydration_mode", text)
+		if want := fmt.Sprintf("option hydration_mode: invalid value %q, want all or pages", text); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	failsToOpen(t, vfsName, "app.db", &log, "parameter hydration_mode: invalid value ", "hydration_mode=some")
+	for _, mode := range []litestream.HydrationMode{litestream.HydrateAll, litestream.HydratePages} {
+		var opts litestream.Options
+		if err := opts.Set("hydration_mode", string(mode)); err != nil || opts.HydrationMode != mode {
+			t.Errorf("%s: %v, %v", mode, opts.HydrationMode, err)
+		}
+	}
+	vfsName, _ = newVFS(t, client, &litestream.Options{Logger: testlog.New(t, &log), HydrationMode: "everything"})
+	failsToOpen(t, vfsName, "app.db", &log, "option HydrationMode: invalid value ")
 }

@@ -257,10 +257,11 @@ func (opt option) set(o *Options, s string) (err error) {
 	case *string:
 		return assign(at, s, nil)
 	case *HydrationMode:
+		mode := HydrationMode(s)
 		if s == "" {
-			return fmt.Errorf("empty value, want %s or %s", HydrateAll, HydratePages)
+			return mode.invalid() // as text, it does not stand for the default
 		}
-		return assign(at, HydrationMode(s), HydrationMode(s).check())
+		return assign(at, mode, mode.check())
 	}
 	return fmt.Errorf("option %s cannot be set from text", opt.field)
 }

@@ -27,6 +27,8 @@ func TestEnvironment_Params(t *testing.T) {
 			map[string]string{"hydration_path": "/h", "hydration_enabled": "true"}},
 		{"so does one in the name", nil, map[string]string{"hydration_path": "/h"},
 			map[string]string{"hydration_path": "/h", "hydration_enabled": "true"}},
+		{"so does a mode", nil, map[string]string{"hydration_mode": "pages"},
+			map[string]string{"hydration_mode": "pages", "hydration_enabled": "true"}},
 		{"unless it is disabled", extension.Environment{"LITESTREAM_HYDRATION_PATH": "/h", "LITESTREAM_HYDRATION_ENABLED": "false"}, nil,
 			map[string]string{"hydration_path": "/h", "hydration_enabled": "false"}},
 	} {
