@@ -1,0 +1,292 @@
+package ltxio
+
+import (
+	"encoding/binary"
+
+	"github.com/superfly/ltx"
+)
+
+// Dense says where the page index of a file lies that contains every page of
+// its database, and what its entries can be. Such an index can be read in
+// windows, because its entries follow from each other: page numbers are
+// successive, except for the lock page, and frames are adjacent.
+type Dense struct {
+	Commit     uint32 // size of the database, in pages
+	LockPgno   uint32 // number of the page that has no entry
+	Start, End int64  // the entries are at these bytes of the file
+	FramesEnd  int64  // offset of the end of the frames
+
+	maxFrame int64
+}
+
+// minFrame is the minimum size of a frame, and minEntrySize that of an index
+// entry.
+const (
+	minFrame     = ltx.PageHeaderSize + 1
+	minEntrySize = 3
+)
+
+// ParseDenseTail decodes what the end of a file says of its page index. It needs
+// only the part after the index, which tail, the last bytes of the file, must
+// contain. hdr is the header of the file as ParseHeader returned it, and the file
+// must begin at transaction 1.
+func ParseDenseTail(tail []byte, hdr ltx.Header, fileSize int64) (Dense, ltx.Trailer, error) {
+	var trailer ltx.Trailer
+	need, err := TailSize(tail, fileSize)
+	if err != nil {
+		return Dense{}, trailer, err
+	}
+	if !hdr.IsSnapshot() {
+		return Dense{}, trailer, corrupt("a file of transactions %s-%s need not have every page", hdr.MinTXID, hdr.MaxTXID)
+	}
+	if err := trailer.UnmarshalBinary(tail[len(tail)-ltx.TrailerSize:]); err != nil {
+		return Dense{}, trailer, corrupt("trailer: %v", err)
+	}
+	if err := trailer.Validate(hdr); err != nil {
+		return Dense{}, trailer, corrupt("trailer: %v", err)
+	}
+	d := Dense{
+		Commit: hdr.Commit, LockPgno: hdr.LockPgno(), FramesEnd: fileSize - need,
+		Start: fileSize - need + ltx.PageHeaderSize, End: fileSize - indexFooterSize - 1,
+		maxFrame: MaxFrameSize(hdr.PageSize),
+	}
+	pages, frames := int64(d.Pages()), d.FramesEnd-ltx.HeaderSize
+	if n := d.End - d.Start; n < pages*minEntrySize || n > pages*maxEntrySize {
+		return d, trailer, corrupt("page index has %d bytes for %d pages", n, pages)
+	}
+	if frames < pages*minFrame || frames > pages*d.maxFrame {
+		return d, trailer, corrupt("frames have %d bytes for %d pages", frames, pages)
+	}
+	return d, trailer, nil
+}
+
+// Pages returns the number of entries.
+func (d *Dense) Pages() uint32 { return d.Before(d.Commit + 1) }
+
+// Before returns the number of entries before that of a page.
+func (d *Dense) Before(pgno uint32) uint32 {
+	if pgno > d.LockPgno {
+		return pgno - 2
+	}
+	return pgno - 1
+}
+
+// After returns the page whose entry comes after that of a page. It is beyond
+// Commit after the last entry.
+func (d *Dense) After(pgno uint32) uint32 {
+	if pgno+1 == d.LockPgno {
+		return pgno + 2
+	}
+	return pgno + 1
+}
+
+// Window holds successive entries of a page index. It refers to the bytes that
+// it was decoded from.
+type Window struct {
+	First uint32 // page of the first entry
+	Next  Anchor // where the window ends
+
+	d   *Dense
+	raw []byte
+	at  int64
+}
+
+// Anchor is the place of an entry in a page index.
+type Anchor struct {
+	Pgno   uint32
+	At     int64 // position of the entry in the file
+	Offset int64 // offset of the frame
+}
+
+// FirstAnchor returns the place of the first entry.
+func (d *Dense) FirstAnchor() Anchor {
+	return Anchor{d.After(0), d.Start, ltx.HeaderSize}
+}
+
+// EndAnchor returns the place after the last entry.
+func (d *Dense) EndAnchor() Anchor { return Anchor{d.After(d.Commit), d.End, d.FramesEnd} }
+
+// minChain is the number of entries that have to follow from each other before
+// bytes from the middle of an index are taken for entries.
+const minChain = 3
+
+// Window decodes the entries in b, which lies at a position of the file. It may
+// begin and end in the middle of an entry: a start from which all entries follow
+// from each other is the right one. A window that touches the start or the end
+// of the index must fit there.
+func (d *Dense) Window(b []byte, at int64) (Window, error) {
+	if at < d.Start || at+int64(len(b)) > d.End {
+		return Window{}, corrupt("page index has no bytes %d to %d", at, at+int64(len(b)))
+	}
+	if at == d.Start {
+		return d.chain(b, at)
+	}
+	var first error
+	for skip := 0; skip < min(maxEntrySize, len(b)); skip++ {
+		w, err := d.chain(b[skip:], at+int64(skip))
+		if err == nil && (d.Before(w.Next.Pgno)-d.Before(w.First) >= minChain || w.Next.At == d.End) {
+			return w, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = corrupt("page index has too few entries")
+	}
+	return Window{}, corrupt("page index at %d: no entries that follow from each other: %v", at, first)
+}
+
+// chain decodes entries of which the first begins at the start of b.
+func (d *Dense) chain(b []byte, at int64) (Window, error) {
+	w := Window{d: d, at: at}
+	isEnd := at+int64(len(b)) == d.End
+	var next Anchor
+	rest := b
+	for len(rest) > 0 {
+		e, n, err := decodeEntry(rest)
+		if err != nil {
+			return w, err
+		}
+		if n == 0 {
+			break // the rest of the entry is not in b
+		}
+		if w.First == 0 {
+			if err := d.checkStart(e, at); err != nil {
+				return w, err
+			}
+			w.First = e.Pgno
+		} else if e.Pgno != next.Pgno || e.Offset != next.Offset {
+			return w, corrupt("page index has page %d at offset %d after page %d, which ends at %d", e.Pgno, e.Offset, next.Pgno-1, next.Offset)
+		}
+		if int64(e.Size) < minFrame || int64(e.Size) > d.maxFrame {
+			return w, corrupt("page index gives page %d a frame of %d bytes", e.Pgno, e.Size)
+		}
+		rest = rest[n:]
+		next = Anchor{d.After(e.Pgno), at + int64(len(b)-len(rest)), e.Offset + int64(e.Size)}
+		if next.Pgno > d.Commit && (len(rest) > 0 || !isEnd) {
+			return w, corrupt("page index has entries after page %d of %d", e.Pgno, d.Commit)
+		}
+		if next.Offset > d.FramesEnd-int64(d.Pages()-d.Before(next.Pgno))*minFrame {
+			return w, corrupt("page index has page %d end at %d, all frames at %d", e.Pgno, next.Offset, d.FramesEnd)
+		}
+	}
+	if w.First == 0 {
+		return w, corrupt("page index has no whole entry")
+	}
+	if isEnd && (len(rest) > 0 || next.Pgno <= d.Commit || next.Offset != d.FramesEnd) {
+		return w, corrupt("page index ends with page %d at offset %d, the database with page %d at %d", next.Pgno-1, next.Offset, d.Commit, d.FramesEnd)
+	}
+	w.Next, w.raw = next, b[:len(b)-len(rest)]
+	return w, nil
+}
+
+// checkStart checks the first entry of a window, which is at a position.
+func (d *Dense) checkStart(e Entry, at int64) error {
+	if e.Pgno == 0 || e.Pgno > d.Commit || e.Pgno == d.LockPgno {
+		return corrupt("page index has page %d in a database of %d pages", e.Pgno, d.Commit)
+	}
+	if at == d.Start && (e.Pgno != d.After(0) || e.Offset != ltx.HeaderSize) {
+		return corrupt("page index begins with page %d at offset %d", e.Pgno, e.Offset)
+	}
+	before, entries := int64(d.Before(e.Pgno)), at-d.Start
+	if entries < before*minEntrySize || entries > before*maxEntrySize {
+		return corrupt("page index has page %d after %d bytes", e.Pgno, entries)
+	}
+	if frames := e.Offset - ltx.HeaderSize; frames < before*minFrame || frames > before*d.maxFrame {
+		return corrupt("page index has page %d at offset %d", e.Pgno, e.Offset)
+	}
+	return nil
+}
+
+// decodeEntry decodes the entry at the start of b and returns its length, which
+// is 0 if the entry is longer than b.
+func decodeEntry(b []byte) (e Entry, n int, err error) {
+	var fields [3]uint64
+	for i := range fields {
+		v, c := binary.Uvarint(b[n:])
+		switch {
+		case c == 0 && len(b) < maxEntrySize:
+			return e, 0, nil
+		case c <= 0:
+			return e, 0, corrupt("page index has a number that is too large")
+		}
+		fields[i] = v
+		n += c
+	}
+	if n > maxEntrySize || fields[0] > maxCommit || fields[1] > MaxFileSize || fields[2] > MaxFileSize>>8 {
+		return e, 0, corrupt("page index has an entry that is too large")
+	}
+	return Entry{Pgno: uint32(fields[0]), Offset: int64(fields[1]), Size: uint32(fields[2])}, n, nil
+}
+
+// Start returns the place of the first entry.
+func (w *Window) Start() (a Anchor) {
+	w.Each(func(e Entry, at int64) bool {
+		a = Anchor{e.Pgno, at, e.Offset}
+		return false
+	})
+	return a
+}
+
+// Each calls fn for every entry, with its position in the file, until fn returns
+// false.
+func (w *Window) Each(fn func(e Entry, at int64) bool) {
+	at := w.at
+	for b := w.raw; len(b) > 0; {
+		e, n, _ := decodeEntry(b)
+		if n == 0 || !fn(e, at) {
+			return
+		}
+		b, at = b[n:], at+int64(n)
+	}
+}
+
+// Guess estimates the position of the entry of a page between two entries whose
+// places are known. The sizes of page numbers are known, those of offsets follow
+// from the average size of a frame, and only those of sizes are guessed.
+func (d *Dense) Guess(pgno uint32, from, to Anchor) int64 {
+	pages := float64(d.Before(to.Pgno) - d.Before(from.Pgno))
+	if pages == 0 {
+		return from.At
+	}
+	frame := float64(to.Offset-from.Offset) / pages
+	numbers := func(pgno uint32) float64 {
+		n := float64(d.Before(pgno) - d.Before(from.Pgno))
+		return float64(varintBytes(uint64(from.Pgno), uint64(pgno))) + varintBytesOf(float64(from.Offset), frame, n)
+	}
+	rest := float64(to.At-from.At) - numbers(to.Pgno)
+	at := float64(from.At) + numbers(pgno) + rest*float64(d.Before(pgno)-d.Before(from.Pgno))/pages
+	return min(max(int64(at), from.At), to.At)
+}
+
+// varintBytes returns the size of all numbers from first to last, without last,
+// as varints.
+func varintBytes(first, last uint64) (n uint64) {
+	for limit, size := uint64(0), uint64(1); first < last; size++ {
+		limit = 1 << (7 * size)
+		if first < limit {
+			n += (min(last, limit) - first) * size
+			first = min(last, limit)
+		}
+	}
+	return n
+}
+
+// varintBytesOf returns the size of n numbers as varints that begin at a number
+// and are a step apart.
+func varintBytesOf(first, step, n float64) (bytes float64) {
+	for size, done := 1.0, 0.0; done < n; size++ {
+		limit := float64(uint64(1) << min(63, 7*uint64(size)))
+		count := n
+		if step > 0 {
+			count = min(n, max(done, (limit-first)/step))
+		}
+		if size >= 9 {
+			count = n
+		}
+		bytes += (count - done) * size
+		done = count
+	}
+	return bytes
+}

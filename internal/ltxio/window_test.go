@@ -1,0 +1,214 @@
+package ltxio
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/superfly/ltx"
+)
+
+// denseFile returns the size and the end of a file with frames of random sizes,
+// from its page index on, and the entries of the index.
+func denseFile(t testing.TB, rng *rand.Rand, pageSize, commit uint32) (hdr ltx.Header, tail []byte, size int64, entries []Entry) {
+	t.Helper()
+	hdr = header(pageSize, commit, 1, 9)
+	tail = make([]byte, ltx.PageHeaderSize)
+	end := int64(ltx.HeaderSize)
+	most := 1 + rng.Uint32N(pageSize)
+	for pgno := uint32(1); pgno <= commit; pgno++ {
+		if pgno == hdr.LockPgno() {
+			continue
+		}
+		if pgno%1000 == 0 {
+			most = 1 + rng.Uint32N(pageSize)
+		}
+		e := Entry{Pgno: pgno, Offset: end, Size: minFrame + rng.Uint32N(most)}
+		end += int64(e.Size)
+		entries = append(entries, e)
+		tail = binary.AppendUvarint(tail, uint64(e.Pgno))
+		tail = binary.AppendUvarint(tail, uint64(e.Offset))
+		tail = binary.AppendUvarint(tail, uint64(e.Size))
+	}
+	tail = append(tail, 0)
+	tail = binary.BigEndian.AppendUint64(tail, uint64(len(tail)-ltx.PageHeaderSize))
+	trailer, err := (&ltx.Trailer{FileChecksum: ltx.ChecksumFlag}).MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail = append(tail, trailer...)
+	return hdr, tail, end + int64(len(tail)), entries
+}
+
+// TestWindow_AnyBytes decodes windows that begin and end at any byte. They have
+// the entries of the index that are whole.
+func TestWindow_AnyBytes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 3))
+	for _, tc := range []struct{ pageSize, commit uint32 }{{512, 1}, {512, 2}, {512, 127}, {512, 40_000}, {65536, 16_384}, {65536, 16_390}, {4096, 20_000}} {
+		hdr, tail, size, entries := denseFile(t, rng, tc.pageSize, tc.commit)
+		if _, _, err := ParseTail(tail, hdr, size); err != nil {
+			t.Fatal(err)
+		}
+		d, _, err := ParseDenseTail(tail[len(tail)-indexFooterSize:], hdr, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int(d.Pages()) != len(entries) {
+			t.Fatalf("%d pages, want %d", d.Pages(), len(entries))
+		}
+		from := size - int64(len(tail))
+		whole := tail[d.Start-from : d.End-from]
+		check := func(first, last int) {
+			w, err := d.Window(whole[first:last], d.Start+int64(first))
+			if err != nil {
+				t.Fatalf("%d pages, window %d-%d of %d: %v", tc.commit, first, last, len(whole), err)
+			}
+			i, _ := slices.BinarySearchFunc(entries, w.First, func(e Entry, pgno uint32) int { return int(e.Pgno) - int(pgno) })
+			if at := w.Start(); first > 0 && at.At-d.Start-int64(first) >= maxEntrySize {
+				t.Fatalf("window %d-%d begins at %d", first, last, at.At)
+			}
+			w.Each(func(e Entry, at int64) bool {
+				if e != entries[i] {
+					t.Fatalf("window %d-%d: %v, want %v", first, last, e, entries[i])
+				}
+				if again, n, err := decodeEntry(whole[at-d.Start:]); err != nil || n == 0 || again != e {
+					t.Fatalf("window %d-%d: %v is not at %d", first, last, e, at)
+				}
+				i++
+				return true
+			})
+			if next := w.Next; last == len(whole) && (i != len(entries) || next != d.EndAnchor()) || last-int(next.At-d.Start) >= maxEntrySize {
+				t.Fatalf("window %d-%d ends at %+v", first, last, next)
+			}
+		}
+		check(0, len(whole))
+		for range 300 {
+			first := rng.IntN(len(whole))
+			last := min(len(whole), first+(minChain+2)*maxEntrySize+rng.IntN(1000))
+			if last-first >= (minChain+2)*maxEntrySize {
+				check(first, last)
+			}
+			check(0, max(last, min(len(whole), maxEntrySize)))
+		}
+	}
+}
+
+// TestWindow_Guess guesses where entries are. In an index whose frames have much
+// the same sizes everywhere, the guess is nearly right.
+func TestWindow_Guess(t *testing.T) {
+	hdr := header(512, 3_000_000, 1, 9)
+	rng := rand.New(rand.NewPCG(4, 4))
+	d := Dense{Commit: hdr.Commit, LockPgno: hdr.LockPgno(), Start: 5000}
+	at, offset := d.Start, int64(ltx.HeaderSize)
+	places := make([]int64, hdr.Commit+1)
+	for pgno := uint32(1); pgno <= hdr.Commit; pgno++ {
+		if pgno == d.LockPgno {
+			continue
+		}
+		places[pgno] = at
+		size := int64(100 + rng.IntN(60))
+		at += int64(len(binary.AppendUvarint(nil, uint64(pgno))) + len(binary.AppendUvarint(nil, uint64(offset))) + len(binary.AppendUvarint(nil, uint64(size))))
+		offset += size
+	}
+	d.End, d.FramesEnd = at, offset
+	for range 1000 {
+		pgno := 1 + rng.Uint32N(hdr.Commit)
+		if pgno == d.LockPgno {
+			continue
+		}
+		if miss := d.Guess(pgno, d.FirstAnchor(), d.EndAnchor()) - places[pgno]; max(miss, -miss) > 4096 {
+			t.Fatalf("page %d is %d bytes off", pgno, miss)
+		}
+	}
+	if got := d.Guess(d.After(d.Commit), d.FirstAnchor(), d.EndAnchor()); got != d.End {
+		t.Errorf("the end is at %d, want %d", got, d.End)
+	}
+	if got := d.Guess(1, d.FirstAnchor(), d.EndAnchor()); got != d.Start {
+		t.Errorf("the start is at %d, want %d", got, d.Start)
+	}
+}
+
+// TestWindow_Corrupt changes one byte of an index. A window with that byte is
+// an error, or it says the same as the whole index, if that is valid.
+func TestWindow_Corrupt(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 3))
+	hdr, tail, size, _ := denseFile(t, rng, 512, 3000)
+	d, _, err := ParseDenseTail(tail, hdr, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := size - int64(len(tail))
+	for range 3000 {
+		i := d.Start - from + rng.Int64N(d.End-d.Start)
+		old := tail[i]
+		tail[i] ^= byte(1 + rng.IntN(255))
+		lo, hi := max(d.Start-from, i-100), min(d.End-from, i+100)
+		if w, err := d.Window(tail[lo:hi], from+lo); err == nil {
+			t.Fatalf("byte %d changed from %#x to %#x: window of pages %d to %d", i, old, tail[i], w.First, w.Next.Pgno)
+		} else if !errors.Is(err, ErrCorrupt) {
+			t.Fatal(err)
+		}
+		tail[i] = old
+	}
+	for name, change := range map[string]func(hdr *ltx.Header){
+		"commit larger":    func(hdr *ltx.Header) { hdr.Commit = 1 << 30 },
+		"commit smaller":   func(hdr *ltx.Header) { hdr.Commit = 1 },
+		"not from the top": func(hdr *ltx.Header) { hdr.MinTXID = 2 },
+	} {
+		hdr := hdr
+		change(&hdr)
+		if _, _, err := ParseDenseTail(tail, hdr, size); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// FuzzIndexWindow decodes arbitrary bytes as a window. What is decoded follows
+// from each other, stays within the file, and lies where the window says.
+func FuzzIndexWindow(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, commit := range []uint32{1, 100, 3000} {
+		hdr, tail, size, _ := denseFile(f, rng, 512, commit)
+		d, _, err := ParseDenseTail(tail, hdr, size)
+		if err != nil {
+			f.Fatal(err)
+		}
+		from := size - int64(len(tail))
+		f.Add(tail[d.Start-from:d.End-from], commit, uint32(d.End-d.Start), uint32(0), d.FramesEnd)
+		f.Add(tail[d.Start-from:][:(d.End-d.Start)/2], commit, uint32(d.End-d.Start), uint32(0), d.FramesEnd)
+		f.Add(tail[d.Start-from+(d.End-d.Start)/3:d.End-from], commit, uint32(d.End-d.Start), uint32((d.End-d.Start)/3), d.FramesEnd)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, commit, length, skip uint32, framesEnd int64) {
+		if commit == 0 || commit > maxCommit || framesEnd < 0 || framesEnd > MaxFileSize {
+			return
+		}
+		hdr := header(512, commit, 1, 9)
+		d := Dense{Commit: commit, LockPgno: hdr.LockPgno(), Start: framesEnd + ltx.PageHeaderSize, FramesEnd: framesEnd, maxFrame: MaxFrameSize(512)}
+		d.End = d.Start + int64(length)
+		at := d.Start + int64(skip)
+		w, err := d.Window(b, at)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		next := w.Start()
+		if next.At < at || next.At-at >= maxEntrySize {
+			t.Fatalf("a window at %d begins at %d", at, next.At)
+		}
+		w.Each(func(e Entry, at int64) bool {
+			if e.Pgno != next.Pgno || at != next.At || e.Offset != next.Offset || e.Pgno > commit || e.Pgno == d.LockPgno || e.Offset+int64(e.Size) > framesEnd {
+				t.Fatalf("%+v at %d, want %+v", e, at, next)
+			}
+			_, n, _ := decodeEntry(b[at-(d.Start+int64(skip)):])
+			next = Anchor{d.After(e.Pgno), at + int64(n), e.Offset + int64(e.Size)}
+			return true
+		})
+		if next != w.Next || next.At > d.End {
+			t.Fatalf("the window ends at %+v, not %+v", next, w.Next)
+		}
+	})
+}
