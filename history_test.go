@@ -25,6 +25,7 @@ type model struct {
 	states []modelState            // states by TXID; states[0] is empty
 	files  map[view.Key]*modelFile // files that exist now
 	made   map[view.Key]*modelFile // files that ever existed: one name has one content
+	budget *view.Budget            // of the page indexes that are read as they are needed
 }
 
 // modelState is the database after a transaction. It holds for each page the
@@ -40,6 +41,23 @@ type modelFile struct {
 	file  *view.File
 	index ltxio.Index
 	at    []ltxio.Entry // entries by page number
+	tail  []byte        // from the end of the frames on
+}
+
+// read adds a random part of the page index to a file whose index is read as it
+// is needed.
+func (f *modelFile) read(rng *rand.Rand) error {
+	d := f.file.Dense
+	if d == nil {
+		return nil
+	}
+	from := d.Start + rng.Int64N(d.End-d.Start)
+	to := min(d.End, from+100+rng.Int64N(d.End-d.Start))
+	w, err := d.Window(f.tail[max(from-100, d.Start)-d.FramesEnd:to-d.FramesEnd], max(from-100, d.Start))
+	if err != nil {
+		return fmt.Errorf("read bytes %d to %d of the page index of %s: %w", from, to, f.file, err)
+	}
+	return d.Add(w)
 }
 
 const modelPageSize = 512
@@ -52,6 +70,7 @@ func newModel(seed uint64) *model {
 		states: []modelState{{pages: make([]ltx.TXID, 1), timestamp: 1_700_000_000_000}},
 		files:  make(map[view.Key]*modelFile),
 		made:   make(map[view.Key]*modelFile),
+		budget: view.NewBudget(rng.Int64N(2) * (1 + rng.Int64N(8192))),
 	}
 }
 
@@ -131,7 +150,14 @@ func (m *model) store(level int, first, last ltx.TXID) *modelFile {
 	if m.rng.IntN(3) == 0 {
 		f.info.CreatedAt = time.UnixMilli(1_700_000_000_000 + m.rng.Int64N(20000)) // a copy has times of its own
 	}
-	f.file = view.NewFile(f.info, hdr, f.index, int64(len(tail)))
+	f.file, f.tail = view.NewFile(f.info, hdr, f.index, int64(len(tail))), tail
+	if first == 1 && m.rng.IntN(3) > 0 {
+		d, _, err := ltxio.ParseDenseTail(tail, hdr, size)
+		if err != nil {
+			panic(err)
+		}
+		f.file, f.index = view.NewDenseFile(f.info, hdr, view.NewDense(d, m.budget)), ltxio.Index{}
+	}
 	m.files[f.file.Key()] = f
 	m.made[f.file.Key()] = f
 	return f
@@ -147,8 +173,7 @@ func (m *model) maintain() {
 		first := 1 + ltx.TXID(m.rng.Uint64N(uint64(last)))
 		m.store(1+m.rng.IntN(SnapshotLevel-1), first, first+ltx.TXID(m.rng.Uint64N(uint64(last-first)+1)))
 	case 2:
-		if m.rng.IntN(3) == 0 {
-			keys := m.keys()
+		if keys := m.keys(); len(keys) > 0 && m.rng.IntN(3) == 0 {
 			delete(m.files, keys[m.rng.IntN(len(keys))])
 		}
 	}
@@ -224,7 +249,11 @@ func (m *model) check(v *view.View) error {
 		}
 		n++
 		f := m.made[loc.File.Key()]
-		if e := f.at[pgno]; e.Offset != loc.Offset || e.Size != loc.Size {
+		if loc.IsUnread() {
+			if f.file.Dense == nil {
+				return fmt.Errorf("state %d: page %d is unread in %s, whose page index was read", v.TXID, pgno, loc.File)
+			}
+		} else if e := f.at[pgno]; e.Offset != loc.Offset || e.Size != loc.Size {
 			return fmt.Errorf("state %d: page %d is at %d+%d of %s, which has it at %v", v.TXID, pgno, loc.Offset, loc.Size, loc.File, e)
 		}
 		if got := m.states[loc.File.MaxTXID].pages[pgno]; got != written {
@@ -363,6 +392,13 @@ func runHistory(seed uint64) error {
 		m.store(0, m.txid(), m.txid())
 		for range m.rng.IntN(3) {
 			m.maintain()
+		}
+		for _, k := range m.keys() {
+			if m.rng.IntN(4) == 0 {
+				if err := m.files[k].read(m.rng); err != nil {
+					return err
+				}
+			}
 		}
 		switch m.rng.IntN(4) {
 		case 0: // a poll

@@ -29,8 +29,11 @@ type File struct {
 	Frames    int    // number of pages in the file
 	FramesEnd int64  // offset of the end of the frames, in bytes
 	Checksum  ltx.Checksum
-	framesCRC uint64                // part of Checksum that covers the frames
 	Header    *[ltx.HeaderSize]byte // nil if the file is not a snapshot
+
+	// Dense is the page index of the file, if not all of it was read when the
+	// file was loaded. The file has every page of its database.
+	Dense *Dense
 
 	// Segment is set if this value stands for a segment of the write buffer; it
 	// is nil for a file of the replica. With a segment, only Level and PageSize
@@ -44,6 +47,7 @@ type File struct {
 
 	Wrong   atomic.Pointer[error]   // why pages of the file must not be read any more; nil if they may be
 	listed  atomic.Pointer[Listing] // newest listing of a file that is known to hold these transactions
+	frames  atomic.Pointer[uint64]  // part of Checksum that covers the frames; nil if it is not known
 	Version atomic.Pointer[string]  // newest version that is known to have this content; nil if there is none
 }
 
@@ -130,10 +134,22 @@ func (f *File) String() string { return fileName(f.Level, f.MinTXID, f.MaxTXID) 
 // NewFile returns the description of a file in which tail bytes follow the
 // frames.
 func NewFile(info *ltx.FileInfo, hdr ltx.Header, index ltxio.Index, tail int64) *File {
+	return newFile(info, hdr, index.Len(), info.Size-tail)
+}
+
+// NewDenseFile returns the description of a file whose page index is read as it
+// is needed.
+func NewDenseFile(info *ltx.FileInfo, hdr ltx.Header, index *Dense) *File {
+	f := newFile(info, hdr, int(index.Pages()), index.FramesEnd)
+	f.Dense = index
+	return f
+}
+
+func newFile(info *ltx.FileInfo, hdr ltx.Header, frames int, framesEnd int64) *File {
 	f := &File{
 		Level: info.Level, MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size,
 		Timestamp: hdr.Timestamp, PageSize: hdr.PageSize, Commit: hdr.Commit,
-		Frames: index.Len(), FramesEnd: info.Size - tail,
+		Frames: frames, FramesEnd: framesEnd,
 	}
 	if info.Level == replica.SnapshotLevel {
 		header, _ := hdr.MarshalBinary() // MarshalBinary never returns an error

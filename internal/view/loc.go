@@ -6,12 +6,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// Loc is the location of the frame of one page.
+// Loc is the location of the frame of one page. Its place in the file may be
+// unread: then the page index of the file has to be read first.
 type Loc struct {
 	Source
 	Offset int64
-	Size   uint32
+	Size   uint32 // 0 if the place is unread
 }
+
+// IsUnread reports whether only the file and the version of the page are known,
+// and not its place in the file.
+func (loc Loc) IsUnread() bool { return loc.Size == 0 }
 
 // Source is an LTX file that holds pages of one version. The version is the
 // file's MaxTXID, or less if pages were relocated to the file.

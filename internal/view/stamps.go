@@ -104,6 +104,9 @@ func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, err
 		}
 		return true
 	})
+	if f.Dense != nil && f.Commit > least {
+		grown = f.Dense.Pages() - f.Dense.Before(least+1)
+	}
 	if lock := ltx.LockPgno(f.PageSize); least < lock && lock <= f.Commit {
 		grown++ // the lock page is in no file
 	}

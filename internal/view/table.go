@@ -18,6 +18,10 @@ import (
 // bytes a page, present or not. The form for few pages takes 16 bytes for each
 // page that is present. The size of a table is therefore proportional to the
 // number of pages, however far apart they are.
+//
+// Below the tree, a table may have a base: a file that has every page of its
+// database, and whose page index is read as it is needed. A page that the tree
+// does not hold is in the base, if it is not beyond the end of the base.
 const (
 	chunkBits = 8
 	chunkLen  = 1 << chunkBits
@@ -29,6 +33,7 @@ const (
 // Table is immutable once the edit that created it has ended.
 type Table struct {
 	nodes   []*tableNode
+	base    tableBase
 	sources sourceTable
 	gen     uint64
 }
@@ -82,8 +87,14 @@ var (
 	_ = [1<<packedOffsetBits - ltxio.MaxFileSize]struct{}{}
 )
 
+// unread is the size of a frame whose place has to be asked for in the page
+// index of its file. No frame is that large.
+const unread = 1<<packedSizeBits - 1
+
 func (c *chunk) get(i uint32) (src uint32, offset int64, size uint32) {
 	switch {
+	case c == nil:
+		return 0, 0, 0
 	case c.run != nil:
 		start := c.run.rel[i]
 		return c.run.src, c.run.base + int64(start), c.run.rel[i+1] - start
@@ -163,15 +174,24 @@ func (t *Table) chunk(pgno uint32) *chunk {
 
 // lookup returns the location of a page. It does not allocate.
 func (t *Table) lookup(pgno uint32) (Loc, bool) {
-	c := t.chunk(pgno)
-	if c == nil {
-		return Loc{}, false
-	}
+	return t.locate(t.chunk(pgno), pgno)
+}
+
+// locate is lookup for a page of a chunk.
+func (t *Table) locate(c *chunk, pgno uint32) (Loc, bool) {
 	src, offset, size := c.get((pgno - 1) % chunkLen)
-	if size == 0 {
+	switch {
+	case size != 0:
+	case t.base.has(pgno):
+		src, size = t.base.src, unread
+	default:
 		return Loc{}, false
 	}
-	return Loc{Source: t.sources.get(src), Offset: offset, Size: size}, true
+	loc := Loc{Source: t.sources.get(src), Offset: offset, Size: size}
+	if size == unread {
+		loc.Offset, loc.Size = loc.File.Dense.Find(pgno)
+	}
+	return loc, true
 }
 
 // EachMissing calls fn, in ascending order, with the pages from first to last
@@ -182,18 +202,19 @@ func (t *Table) EachMissing(set *Bitmap, first, last uint32, fn func(pgno uint32
 	if first == 0 || first > last {
 		return
 	}
-	for n := int(first-1) >> nodeShift; n < len(t.nodes) && n <= int(last-1)>>nodeShift; n++ {
-		node := t.nodes[n]
-		if node == nil {
+	for n := int(first-1) >> nodeShift; n < t.nodesEnd() && n <= int(last-1)>>nodeShift; n++ {
+		node := t.node(uint32(n))
+		if node == nil && n >= t.base.nodesEnd() {
 			continue
 		}
-		for k, c := range node.chunks {
-			before := uint32(n)<<nodeShift | uint32(k)<<chunkBits // number of pages before the chunk
-			if c == nil || before > last-1 || before+(chunkLen-1) < first-1 {
+		for k := range uint32(nodeLen) {
+			before := uint32(n)<<nodeShift | k<<chunkBits // number of pages before the chunk
+			c := node.chunk(k)
+			if c == nil && before >= t.base.end || before > last-1 || before+(chunkLen-1) < first-1 {
 				continue
 			}
 			from, to := max(first-1, before)+1, min(last-1, before+(chunkLen-1))+1
-			if !t.eachMissingOf(c, before, set, from, to, fn) {
+			if !t.eachMissingOf(c, set, from, to, fn) {
 				return
 			}
 		}
@@ -201,12 +222,11 @@ func (t *Table) EachMissing(set *Bitmap, first, last uint32, fn func(pgno uint32
 }
 
 // eachMissingOf is EachMissing for one chunk.
-func (t *Table) eachMissingOf(c *chunk, before uint32, set *Bitmap, from, to uint32, fn func(pgno uint32, loc Loc) bool) bool {
+func (t *Table) eachMissingOf(c *chunk, set *Bitmap, from, to uint32, fn func(pgno uint32, loc Loc) bool) bool {
 	more := true
 	visit := func(pgno uint32) bool {
-		src, offset, size := c.get(pgno - 1 - before)
-		if size != 0 {
-			more = fn(pgno, Loc{Source: t.sources.get(src), Offset: offset, Size: size})
+		if loc, ok := t.locate(c, pgno); ok {
+			more = fn(pgno, loc)
 		}
 		return more
 	}
@@ -221,7 +241,11 @@ func (t *Table) eachMissingOf(c *chunk, before uint32, set *Bitmap, from, to uin
 
 // End returns the number of the last page in the table, or 0 if the table is
 // empty.
-func (t *Table) End() uint32 {
+func (t *Table) End() uint32 { return max(t.lastInTree(), t.base.last()) }
+
+// lastInTree returns the number of the last page in the tree, or 0 if there is
+// none.
+func (t *Table) lastInTree() uint32 {
 	for n := len(t.nodes) - 1; n >= 0; n-- {
 		if t.nodes[n] == nil {
 			continue
@@ -245,6 +269,7 @@ func (t *Table) End() uint32 {
 func (t *Table) edit() *Table {
 	return &Table{
 		nodes:   append([]*tableNode(nil), t.nodes...),
+		base:    t.base,
 		sources: t.sources.edit(),
 		gen:     t.gen + 1,
 	}
@@ -303,18 +328,23 @@ func (t *Table) ownChunk(pgno uint32) *chunk {
 // put points pages to frames of one source. The pages belong to one chunk and
 // are in ascending order.
 func (t *Table) put(src uint32, entries []ltxio.Entry, commit uint32) {
-	first := entries[0].Pgno
-	if t.putRun(src, entries, commit) {
-		return
+	if !t.putRun(src, entries, commit) {
+		t.putEach(src, entries)
 	}
+}
+
+// putEach is put for any pages of a chunk.
+func (t *Table) putEach(src uint32, entries []ltxio.Entry) {
 	// Count the new pages before the old ones are subtracted. Otherwise the
 	// count of the source could reach 0, and its number would be released.
 	t.sources.add(src, len(entries))
-	c := t.ownChunk(first)
+	c := t.ownChunk(entries[0].Pgno)
 	for _, e := range entries {
 		i := (e.Pgno - 1) % chunkLen
 		if old, _, size := c.get(i); size != 0 {
 			t.sources.add(old, -1)
+		} else if t.base.has(e.Pgno) {
+			t.takeFromBase(1)
 		}
 		c.set(i, src, e.Offset, e.Size)
 	}
@@ -341,6 +371,13 @@ func (t *Table) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 		end += int64(e.Size)
 	}
 	t.sources.add(src, len(entries))
+	inBase := 0
+	for _, e := range entries {
+		if _, _, size := old.get((e.Pgno - 1) % chunkLen); size == 0 && t.base.has(e.Pgno) {
+			inBase++
+		}
+	}
+	t.takeFromBase(inBase)
 	t.releaseChunk(old, 0)
 	run := &runPages{base: base, src: src}
 	k := 0
@@ -358,6 +395,7 @@ func (t *Table) putRun(src uint32, entries []ltxio.Entry, commit uint32) bool {
 
 // truncate removes all pages beyond commit.
 func (t *Table) truncate(commit uint32) {
+	t.truncateBase(commit)
 	keep := int((uint64(commit) + nodeLen*chunkLen - 1) >> nodeShift)
 	for _, node := range t.nodes[min(keep, len(t.nodes)):] {
 		if node == nil {
@@ -465,6 +503,11 @@ func (t *sourceTable) add(src uint32, pages int) {
 		*slot = sourceSlot{next: t.free}
 		t.free = src + 1
 	}
+}
+
+// count returns the number of pages of a source.
+func (t *sourceTable) count(src uint32) int {
+	return t.nodes[src/sourceNodeLen].slots[src%sourceNodeLen].pages
 }
 
 // each calls fn for every source that has pages.

@@ -4,30 +4,31 @@ package view
 // tables hold in different versions or that only one of them holds. Parts that
 // the tables share cost nothing.
 func EachDifference(a, b *Table, fn func(pgno uint32)) {
-	for n := range uint32(max(len(a.nodes), len(b.nodes))) {
+	for n := range uint32(max(a.nodesEnd(), b.nodesEnd())) {
 		x, y := a.node(n), b.node(n)
-		if x == y {
+		if x == y && isSameBase(a, b, n<<nodeShift, nodeLen*chunkLen) {
 			continue
 		}
 		for k := range uint32(nodeLen) {
-			var c, d *chunk
-			if x != nil {
-				c = x.chunks[k]
-			}
-			if y != nil {
-				d = y.chunks[k]
-			}
-			if c == d {
+			c, d := x.chunk(k), y.chunk(k)
+			before := n<<nodeShift + k<<chunkBits
+			if c == d && isSameBase(a, b, before, chunkLen) {
 				continue
 			}
-			first := n<<nodeShift + k<<chunkBits + 1
 			for i := range uint32(chunkLen) {
-				if a.versionIn(c, i) != b.versionIn(d, i) {
-					fn(first + i)
+				if a.versionIn(c, before+i+1) != b.versionIn(d, before+i+1) {
+					fn(before + i + 1)
 				}
 			}
 		}
 	}
+}
+
+// isSameBase reports whether the bases of two tables have the same version of
+// pages, if any, among so many after the first ones.
+func isSameBase(a, b *Table, before, pages uint32) bool {
+	x, y := a.base.clip(before, pages), b.base.clip(before, pages)
+	return x == y && (x == 0 || a.sources.get(a.base.src).Version == b.sources.get(b.base.src).Version)
 }
 
 func (t *Table) node(n uint32) *tableNode {
@@ -37,15 +38,23 @@ func (t *Table) node(n uint32) *tableNode {
 	return t.nodes[n]
 }
 
-// versionIn returns the version of page i of a chunk, or 0 if the chunk does
-// not hold the page.
-func (t *Table) versionIn(c *chunk, i uint32) uint64 {
-	if c == nil {
-		return 0
+// chunk returns chunk k of a node, nil if there is none.
+func (n *tableNode) chunk(k uint32) *chunk {
+	if n == nil {
+		return nil
 	}
-	src, _, size := c.get(i)
+	return n.chunks[k]
+}
+
+// versionIn returns the version of a page of a chunk, or 0 if the table does not
+// hold the page.
+func (t *Table) versionIn(c *chunk, pgno uint32) uint64 {
+	src, _, size := c.get((pgno - 1) % chunkLen)
 	if size == 0 {
-		return 0
+		if !t.base.has(pgno) {
+			return 0
+		}
+		src = t.base.src
 	}
 	return uint64(t.sources.get(src).Version)
 }

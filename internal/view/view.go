@@ -8,6 +8,7 @@ package view
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -100,7 +101,7 @@ func (v *View) FileSize() int64 { return int64(v.Commit) * int64(v.PageSize) }
 func (v *View) Lookup(pgno uint32) (Loc, bool) { return v.Pages.lookup(pgno) }
 
 // Advance returns the state after file f is applied to v. The file must contain
-// transactions beyond v.
+// transactions beyond v. The index is not used if it belongs to the file.
 func (v *View) Advance(f *File, index ltxio.Index) (*View, error) {
 	if f.MinTXID > v.TXID+1 {
 		return nil, fmt.Errorf("apply %s: %w", f, errs.Gap(v.TXID+1, f.MinTXID))
@@ -131,6 +132,10 @@ func (v *View) Advance(f *File, index ltxio.Index) (*View, error) {
 		if f.Commit < v.Commit {
 			next.Pages.truncate(f.Commit)
 		}
+	}
+	if f.Dense != nil {
+		next.Pages.setBase(Source{f, f.MaxTXID})
+		return next, nil
 	}
 	if index.Len() == 0 {
 		return next, nil
@@ -165,6 +170,9 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 	if f.PageSize != v.PageSize {
 		return nil, 0, fmt.Errorf("relocate to %s: %w: page size is %d, not %d", f, errs.ErrCorrupt, f.PageSize, v.PageSize)
 	}
+	if f.Dense != nil {
+		return v.relocateToDense(f)
+	}
 	next := *v
 	next.Pages = *v.Pages.edit()
 	srcOf := make(map[ltx.TXID]uint32) // source number by version
@@ -187,6 +195,50 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 		return v, 0, nil
 	}
 	return &next, n, nil
+}
+
+// relocateToDense is Relocate for a file whose page index is read as it is
+// needed.
+func (v *View) relocateToDense(f *File) (*View, int, error) {
+	next := *v
+	next.Pages = *v.Pages.edit()
+	t := &next.Pages
+	isHeld := func(src uint32) bool {
+		s := t.sources.get(src)
+		return s.File != f && s.Version >= f.MinTXID && s.Version <= f.MaxTXID
+	}
+	n := 0
+	if t.base.end > 0 && isHeld(t.base.src) {
+		n = t.moveBase(f)
+	}
+	srcOf := make(map[ltx.TXID]uint32) // source number by version
+	v.Pages.eachInTree(1, func(pgno, _ uint32) {
+		loc, ok := next.Lookup(pgno)
+		if !ok || pgno > f.Commit || loc.File == f || loc.Version < f.MinTXID || loc.Version > f.MaxTXID {
+			return
+		}
+		src, ok := srcOf[loc.Version]
+		if !ok {
+			src = t.sources.assign(Source{f, loc.Version})
+			srcOf[loc.Version] = src
+		}
+		t.putUnread(src, pgno)
+		n++
+	})
+	if n == 0 {
+		return v, 0, nil
+	}
+	return &next, n, nil
+}
+
+// Unread returns the files of v whose page indexes are not complete.
+func (v *View) Unread() (files []*File) {
+	v.EachSource(func(s Source, _ int) {
+		if d := s.File.Dense; d != nil && !d.IsComplete() && !slices.Contains(files, s.File) {
+			files = append(files, s.File)
+		}
+	})
+	return files
 }
 
 // Files returns the files that hold the pages of v.

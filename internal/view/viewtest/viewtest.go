@@ -23,6 +23,51 @@ func File(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgno
 // FileOfSizes is File with frames of given sizes.
 func FileOfSizes(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool), sizeOf func(pgno uint32) uint64) (*view.File, ltxio.Index) {
 	t.Helper()
+	f := encode(t, minTXID, maxTXID, pageSize, commit, pgnos, sizeOf)
+	return view.NewFile(f.info, f.hdr, f.Index, int64(len(f.tail))), f.Index
+}
+
+// Encoded is a file that was never written, from the end of its frames on.
+type Encoded struct {
+	Index ltxio.Index
+	info  *ltx.FileInfo
+	hdr   ltx.Header
+	tail  []byte
+}
+
+// EncodeDense makes a file with every page of its database, with frames of random
+// sizes.
+func EncodeDense(t testing.TB, maxTXID ltx.TXID, pageSize, commit uint32) *Encoded {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(uint64(maxTXID), uint64(commit)))
+	return encode(t, 1, maxTXID, pageSize, commit, AllPages(pageSize, commit), func(uint32) uint64 { return 20 + rng.Uint64N(uint64(pageSize)) })
+}
+
+// Whole returns the file with its page index read.
+func (e *Encoded) Whole() *view.File { return view.NewFile(e.info, e.hdr, e.Index, int64(len(e.tail))) }
+
+// Unread returns the file with its page index to be read as it is needed.
+func (e *Encoded) Unread(t testing.TB, budget *view.Budget) *view.File {
+	t.Helper()
+	d, _, err := ltxio.ParseDenseTail(e.tail, e.hdr, e.info.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return view.NewDenseFile(e.info, e.hdr, view.NewDense(d, budget))
+}
+
+// Window returns a part of the page index.
+func (e *Encoded) Window(t testing.TB, d *view.Dense, from, to int64) ltxio.Window {
+	t.Helper()
+	w, err := d.Window(e.tail[from-d.FramesEnd:to-d.FramesEnd], from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func encode(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint32, pgnos func(yield func(uint32) bool), sizeOf func(pgno uint32) uint64) *Encoded {
+	t.Helper()
 	tail := make([]byte, ltx.PageHeaderSize)
 	end := uint64(ltx.HeaderSize)
 	for pgno := range pgnos {
@@ -48,7 +93,7 @@ func FileOfSizes(t testing.TB, minTXID, maxTXID ltx.TXID, pageSize, commit uint3
 	if err != nil {
 		t.Fatal(err)
 	}
-	return view.NewFile(&ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, index, int64(len(tail))), index
+	return &Encoded{index, &ltx.FileInfo{MinTXID: minTXID, MaxTXID: maxTXID, Size: size}, hdr, tail}
 }
 
 // AllPages yields the pages from 1 to commit except the lock page.

@@ -1,0 +1,350 @@
+package view
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+)
+
+// Dense is the page index of a file that has every page of its database, as far
+// as it was read. Which pages the file has is known without reading, so views
+// that point to the file need not know how much of the index is here. It is safe
+// for concurrent use; lookups take no lock.
+//
+// The index is kept in slots of slotLen pages. With a budget, the runs of slots
+// are dropped again.
+type Dense struct {
+	ltxio.Dense
+	slots    []denseSlot
+	budget   *Budget // nil: no run is dropped
+	complete atomic.Bool
+
+	mu sync.Mutex // duty: additions, so that no run undoes another
+}
+
+const slotLen = 512
+
+// denseSlot holds what is known of slotLen pages.
+type denseSlot struct {
+	run   atomic.Pointer[denseRun]
+	start atomic.Pointer[ltxio.Anchor] // first entry of the slot; nil if its place is not known
+}
+
+// denseRun holds the places of successive frames: that of page first+i is at
+// base+rel[i] and ends at base+rel[i+1]. The lock page is in no run: it is the
+// first page of its slot, whatever the page size is.
+type denseRun struct {
+	first uint32
+	base  int64
+	rel   []uint32
+	used  atomic.Bool // since Budget looked last
+}
+
+// runOverhead is about what a run takes besides rel, in bytes.
+const runOverhead = 96
+
+func (r *denseRun) size() int64 { return int64(cap(r.rel))*4 + runOverhead }
+
+// end returns the number of the page after the last one.
+func (r *denseRun) end() uint32 { return r.first + uint32(len(r.rel)) - 1 }
+
+// offset returns the offset of the frame of a page from first to end.
+func (r *denseRun) offset(pgno uint32) int64 { return r.base + int64(r.rel[pgno-r.first]) }
+
+// NewDense returns an index that was not read yet.
+func NewDense(d ltxio.Dense, budget *Budget) *Dense {
+	return &Dense{Dense: d, budget: budget, slots: make([]denseSlot, (uint64(d.Commit)+slotLen-1)/slotLen)}
+}
+
+// IsComplete reports whether all of the index is here and stays here.
+func (d *Dense) IsComplete() bool { return d.complete.Load() }
+
+// Complete notes that all of the index was added.
+func (d *Dense) Complete() { d.complete.Store(d.budget == nil) }
+
+// Find returns where the frame of a page is. The size is 0 if that is not known.
+func (d *Dense) Find(pgno uint32) (offset int64, size uint32) {
+	i := (pgno - 1) / slotLen
+	if i >= uint32(len(d.slots)) {
+		return 0, 0
+	}
+	run := d.slots[i].run.Load()
+	if run == nil || pgno < run.first || pgno >= run.end() {
+		return 0, 0
+	}
+	if d.budget != nil && !run.used.Load() {
+		run.used.Store(true)
+	}
+	offset = run.offset(pgno)
+	return offset, uint32(run.offset(pgno+1) - offset)
+}
+
+// Add adds a part of the index. It returns an error if the part contradicts
+// another one.
+func (d *Dense) Add(w ltxio.Window) error {
+	var run *denseRun
+	var err error
+	w.Each(func(e ltxio.Entry, at int64) bool {
+		if run != nil && (e.Pgno-1)/slotLen != (run.first-1)/slotLen {
+			if err = d.addRun(run); err != nil {
+				return false
+			}
+			run = nil
+		}
+		if run == nil {
+			run = d.newRun(e.Pgno, e.Offset)
+			if slot := &d.slots[(e.Pgno-1)/slotLen]; slot.start.Load() == nil && d.isFirstOfSlot(e.Pgno) {
+				slot.start.Store(&ltxio.Anchor{Pgno: e.Pgno, At: at, Offset: e.Offset})
+			}
+		}
+		run.append(e)
+		return true
+	})
+	if run != nil && err == nil {
+		err = d.addRun(run)
+	}
+	return err
+}
+
+// AddFrames adds the places of the first frames of the file, by their sizes.
+func (d *Dense) AddFrames(sizes []uint32) error {
+	a := d.FirstAnchor()
+	var run *denseRun
+	for _, size := range sizes {
+		if run != nil && (a.Pgno-1)/slotLen != (run.first-1)/slotLen {
+			if err := d.addRun(run); err != nil {
+				return err
+			}
+			run = nil
+		}
+		if run == nil {
+			run = d.newRun(a.Pgno, a.Offset)
+		}
+		run.append(ltxio.Entry{Pgno: a.Pgno, Offset: a.Offset, Size: size})
+		a.Pgno, a.Offset = d.After(a.Pgno), a.Offset+int64(size)
+	}
+	if run == nil {
+		return nil
+	}
+	return d.addRun(run)
+}
+
+// isFirstOfSlot reports whether no page of the slot of a page comes before it.
+func (d *Dense) isFirstOfSlot(pgno uint32) bool {
+	first := (pgno-1)/slotLen*slotLen + 1
+	return pgno == first || first == d.LockPgno && pgno == d.After(first-1)
+}
+
+func (d *Dense) newRun(pgno uint32, offset int64) *denseRun {
+	return &denseRun{first: pgno, base: offset, rel: make([]uint32, 1, slotLen+1)}
+}
+
+// append adds a page to a run that was not shared yet.
+func (r *denseRun) append(e ltxio.Entry) {
+	start := r.rel[len(r.rel)-1]
+	r.rel = append(r.rel, start+e.Size)
+}
+
+// addRun adds a run of one slot, joined with what is known of the slot.
+func (d *Dense) addRun(run *denseRun) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := (run.first - 1) / slotLen
+	slot := &d.slots[i]
+	old := slot.run.Load()
+	if old != nil {
+		joined, err := join(old, run)
+		if err != nil || joined == old {
+			return err
+		}
+		run = joined
+	}
+	if err := d.checkBeside(i, run); err != nil {
+		return err
+	}
+	slot.run.Store(run)
+	if d.budget != nil {
+		d.budget.add(slot, run)
+	}
+	return nil
+}
+
+// join returns a run with the pages of two. If pages lie between them, it
+// returns the longer one.
+func join(a, b *denseRun) (*denseRun, error) {
+	if a.first > b.first {
+		a, b = b, a
+	}
+	if a.end() < b.first {
+		if len(a.rel) >= len(b.rel) {
+			return a, nil
+		}
+		return b, nil
+	}
+	for pgno := b.first; pgno <= min(a.end(), b.end()); pgno++ {
+		if a.offset(pgno) != b.offset(pgno) {
+			return nil, fmt.Errorf("%w: page index gives page %d offset %d and offset %d", ltxio.ErrCorrupt, pgno, a.offset(pgno), b.offset(pgno))
+		}
+	}
+	if b.end() <= a.end() {
+		return a, nil
+	}
+	run := &denseRun{first: a.first, base: a.base, rel: make([]uint32, 0, b.end()-a.first+1)}
+	run.rel = append(run.rel, a.rel...)
+	for pgno := a.end() + 1; pgno <= b.end(); pgno++ {
+		run.rel = append(run.rel, uint32(b.offset(pgno)-a.base))
+	}
+	return run, nil
+}
+
+// checkBeside compares a run of slot i with those of the slots beside it. The
+// caller holds mu.
+func (d *Dense) checkBeside(i uint32, run *denseRun) error {
+	check := func(a, b *denseRun) error {
+		if a == nil || b == nil {
+			return nil
+		}
+		if end, next := a.offset(a.end()), b.base; a.end() == b.first && end != next || end > next {
+			return fmt.Errorf("%w: page index has page %d end at %d and page %d begin at %d", ltxio.ErrCorrupt, a.end()-1, end, b.first, next)
+		}
+		return nil
+	}
+	if i > 0 {
+		if err := check(d.slots[i-1].run.Load(), run); err != nil {
+			return err
+		}
+	}
+	if int(i)+1 < len(d.slots) {
+		return check(run, d.slots[i+1].run.Load())
+	}
+	return nil
+}
+
+// Probe is a search for the entry of a page. It belongs to one goroutine.
+type Probe struct {
+	d      *Dense
+	pgno   uint32
+	lo, hi ltxio.Anchor // the entry is between them
+	tries  int
+}
+
+// Probe begins a search between the entries whose places are known.
+func (d *Dense) Probe(pgno uint32) *Probe {
+	p := &Probe{d: d, pgno: pgno, lo: d.FirstAnchor(), hi: d.EndAnchor()}
+	i := int(pgno-1) / slotLen
+	for k := i; k >= 0; k-- {
+		if a := d.slots[k].start.Load(); a != nil && a.Pgno <= pgno {
+			p.lo = *a
+			break
+		}
+	}
+	for k := i + 1; k < len(d.slots); k++ {
+		if a := d.slots[k].start.Load(); a != nil {
+			p.hi = *a
+			break
+		}
+	}
+	return p
+}
+
+// maxGuesses is the number of guesses after which a search halves what is left.
+// Honest files take one or two.
+const maxGuesses = 4
+
+// Range returns the bytes of the file to read next, of about a size.
+func (p *Probe) Range(size int64) (from, to int64) {
+	p.tries++
+	if p.hi.At-p.lo.At <= size {
+		return p.lo.At, p.hi.At
+	}
+	at := p.d.Guess(p.pgno, p.lo, p.hi)
+	if p.tries > maxGuesses {
+		at = p.lo.At + (p.hi.At-p.lo.At)/2
+	}
+	from = min(max(p.lo.At, at-size/2), p.hi.At-size)
+	return from, from + size
+}
+
+// Take looks for the page in a part of the index. It returns the size 0 if the
+// page is not there; then the search goes on.
+func (p *Probe) Take(w ltxio.Window) (offset int64, size uint32) {
+	switch start := w.Start(); {
+	case p.pgno < start.Pgno:
+		p.hi = start
+	case p.pgno >= w.Next.Pgno:
+		p.lo = w.Next
+	default:
+		w.Each(func(e ltxio.Entry, _ int64) bool {
+			if e.Pgno == p.pgno {
+				offset, size = e.Offset, e.Size
+			}
+			return size == 0
+		})
+	}
+	return offset, size
+}
+
+// Budget bounds the memory of the indexes of a database, in which old runs give
+// way to new ones. It is safe for concurrent use.
+type Budget struct {
+	limit int64 // bytes
+
+	mu struct {
+		sync.Mutex
+		used int64
+		ring []budgetEntry // in the order in which they are looked at
+	}
+}
+
+type budgetEntry struct {
+	slot *denseSlot
+	run  *denseRun
+}
+
+// NewBudget returns a budget of some bytes, or nil, which is no bound, if limit
+// is 0.
+func NewBudget(limit int64) *Budget {
+	if limit <= 0 {
+		return nil
+	}
+	return &Budget{limit: limit}
+}
+
+// Limit returns the bound in bytes, 0 for none.
+func (b *Budget) Limit() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.limit
+}
+
+// Used returns how many bytes are in use.
+func (b *Budget) Used() int64 {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.used
+}
+
+// add accounts for a run, and drops runs that were not used since it last looked
+// at them until the budget has room for it.
+func (b *Budget) add(slot *denseSlot, run *denseRun) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.used += run.size()
+	for b.mu.used > b.limit && len(b.mu.ring) > 0 {
+		e := b.mu.ring[0]
+		b.mu.ring = b.mu.ring[1:]
+		if e.slot.run.Load() == e.run && e.run.used.Swap(false) {
+			b.mu.ring = append(b.mu.ring, e)
+			continue
+		}
+		e.slot.run.CompareAndSwap(e.run, nil) // else another run has replaced it
+		b.mu.used -= e.run.size()
+	}
+	b.mu.ring = append(b.mu.ring, budgetEntry{slot, run})
+}
