@@ -65,7 +65,10 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		opening: opening,
 	}
 	log, tasks := opts.Logger.With("db", shownName(name)), task.NewGroup()
-	requests := &remote.Store{Client: client, Log: log, Limit: limit, Run: tasks.Go, Retrying: opening.retries}
+	requests := &remote.Store{
+		Client: client, Log: log, Limit: limit, Run: tasks.Go, Retrying: opening.retries,
+		Indexes: view.NewBudget(opts.IndexSize), NeverWhole: opts.neverWhole,
+	}
 	if opts.HedgeRequests {
 		requests.Hedge = new(remote.Hedge)
 	}
@@ -118,6 +121,7 @@ func (db *database) open(ctx context.Context) error {
 		db.hydrator.Start()
 	}
 	db.spending.start(db.countRequests().Dollars)
+	db.readRest()
 	requests, _ := db.store.TotalReads()
 	db.log.Info("database opened", "txid", v.TXID, "pages", v.Commit, "page_size", v.PageSize,
 		"requests", db.store.Lists.Load()+requests, "duration", time.Since(start))

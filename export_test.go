@@ -10,6 +10,10 @@ import (
 // operation fails if fn returns an error.
 func OnDisk(o *Options, fn func(op string) error) { o.onDisk = fn }
 
+// NeverWhole makes the page indexes of snapshots such that are read as they are
+// needed, however small they are.
+func NeverWhole(o *Options) { o.neverWhole = true }
+
 // PlanLatest returns the files that give the newest state.
 func PlanLatest(files []*ltx.FileInfo) ([]*ltx.FileInfo, error) { return view.PlanLatest(0, files) }
 

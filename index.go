@@ -40,6 +40,7 @@ type index struct {
 	// that they have travelled to.
 	inUse func() []*view.View
 
+	rest   indexRest
 	turns  atomic.Int64       // number of refreshes started
 	ending atomic.Int64       // epoch that the next refresh has to end, plus 1; 0 if there is none
 	shared singleflight.Group // deduplicates operations; see share

@@ -58,6 +58,13 @@ type Options struct {
 	// records the structure of b-trees. Default 10 MiB; negative: no cache.
 	CacheSize int64
 
+	// IndexSize limits the page indexes of snapshots of one database that are in
+	// memory, in bytes. Parts that were not used for the longest time are dropped,
+	// and a page in a part that is not in memory takes a request more. Files of later
+	// transactions are not counted: their indexes take some 16 bytes a page. Default
+	// 0: no limit; an index takes 4 bytes a page.
+	IndexSize int64
+
 	// ReadAheadSize limits the pages of one database that have been prefetched
 	// for a scan and not used yet, in bytes. They are held in addition to the
 	// cache, so that a scan does not evict cached pages, and only while a scan
@@ -237,6 +244,10 @@ type Options struct {
 	// write buffer on their files. If it returns an error, the operation fails.
 	// Only tests set it.
 	onDisk func(op string) error
+
+	// neverWhole makes page indexes of all snapshots, however small, such that are
+	// read as they are needed. Only tests set it.
+	neverWhole bool
 }
 
 // HydrationMode determines which pages hydration brings to the local file.

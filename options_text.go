@@ -30,6 +30,7 @@ var optionTable = []option{
 	{"poll_interval", "PollInterval", DefaultPollInterval, anyDuration, func(o *Options) any { return &o.PollInterval }},
 	{"poll_idle_after", "PollIdleAfter", DefaultPollIdleAfter, anyDuration, func(o *Options) any { return &o.PollIdleAfter }},
 	{"cache_size", "CacheSize", int64(DefaultCacheSize), limits{-1 << 40, 1 << 40}, func(o *Options) any { return &o.CacheSize }},
+	{"index_size", "IndexSize", nil, limits{0, 1 << 40}, func(o *Options) any { return &o.IndexSize }},
 	{"read_ahead_size", "ReadAheadSize", int64(DefaultReadAheadSize), limits{-64 << 30, 64 << 30}, func(o *Options) any { return &o.ReadAheadSize }},
 	{"", "MaxConcurrentRequests", DefaultMaxConcurrentRequests, limits{-1 << 16, 1 << 16}, func(o *Options) any { return &o.MaxConcurrentRequests }},
 	{"hedge_requests", "HedgeRequests", nil, limits{}, func(o *Options) any { return &o.HedgeRequests }},

@@ -217,6 +217,7 @@ func (x *index) advanceBy(ctx context.Context, before *view.View, upTo ltx.TXID,
 			}
 			x.Arriving.Add(-1)
 			x.pages.Notify()
+			x.readRest()
 			if failed == errs.ErrOvertaken {
 				continue // another goroutine has published a view; there may be nothing left to do
 			}

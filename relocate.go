@@ -195,6 +195,7 @@ func (x *index) relocateCurrent(l *remote.Loaded, allowed func(*view.View) bool)
 		if x.Current.CompareAndSwap(cur, next) {
 			x.log.Debug("pages relocated", "file", l.File, "pages", n)
 			x.pages.Notify()
+			x.readRest()
 			return cur.State.Relocate(cur, l.File, l.Index) // for transactions that have the view pinned
 		}
 	}

@@ -29,6 +29,7 @@ func (x *index) restart(ctx context.Context, before *view.View, files []*ltx.Fil
 	}
 	x.remember(next.Epoch, files)
 	x.pages.CachePages(next, pages)
+	x.readRest()
 	x.log.Warn("the replica was replaced by another history, or nothing tells that it is the same", "had", before.TXID, "txid", next.TXID)
 	return nil
 }

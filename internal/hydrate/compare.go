@@ -63,12 +63,15 @@ func (c *comparer) compare(ctx context.Context) error {
 // compareFile compares the checksum of a file, unless that takes reading too
 // much of it. It reports whether it did.
 func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view.View, t *fileTally) (bool, error) {
-	f, missing := t.file, int64(0)
-	walkFile(v, t, l.sums.of(f), nil, func(offset, end int64) { missing += end - offset })
+	f, missing, at := t.file, int64(0), c.places(ctx)
+	walkFile(at, v, t, l.sums.of(f), nil, func(offset, end int64) { missing += end - offset })
+	if at.err != nil {
+		return false, at.err
+	}
 	if missing*100 > (f.FramesEnd-ltx.HeaderSize)*(100-wholeShare) {
 		return false, nil
 	}
-	gaps, err := l.sumBack(ctx, v, t)
+	gaps, err := l.sumBack(at, v, t)
 	if err == nil && len(gaps) > 0 {
 		err = c.sumGaps(ctx, l, v, f, gaps)
 	}
@@ -84,6 +87,11 @@ func (c *comparer) compareFile(ctx context.Context, l *localPages, v *view.View,
 	}
 	if end != f.FramesEnd {
 		return false, nil // the replica was replaced, or the local file was dropped
+	}
+	if !f.KnowsFrames() {
+		if err := c.readIndex(ctx, f, v.Epoch); err != nil {
+			return false, err
+		}
 	}
 	if !f.HasFrames(sum) {
 		if err := c.reread(ctx, l, v, f); err != nil {

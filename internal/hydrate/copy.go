@@ -106,6 +106,9 @@ func (c *copier) step(ctx context.Context) (progressed bool, err error) {
 	} else {
 		err = c.pass(ctx)
 	}
+	if errors.Is(err, errOtherEpoch) {
+		err = nil // the next step is of the next view
+	}
 	return l.count.Load() != count || l.settled.Load() != settled, err
 }
 
@@ -146,7 +149,14 @@ func (c *copier) pass(ctx context.Context) error {
 		return nil
 	}
 	v := held.view
-	batches := newCopyPlan(v, held.present, c.concurrency).batches()
+	if err := c.reader.readIndexes(ctx, v); err != nil {
+		return err
+	}
+	at := c.reader.places(ctx)
+	batches := newCopyPlan(at, v, held.present, c.concurrency).batches()
+	if at.err != nil {
+		return at.err
+	}
 	work := newCopyWork(batches)
 	turn := semaphore.NewWeighted(1)
 	g, ctx := errgroup.WithContext(ctx)

@@ -109,10 +109,10 @@ type gap struct{ offset, end int64 }
 
 // walkFile walks through the frames of a file. It calls local for the frames of
 // pages of a view, and gap for others. It skips stretches, and pages of the view
-// if local is nil.
-func walkFile(v *view.View, t *fileTally, stretches []stretch, local func(pgno uint32, loc view.Loc) bool, gap func(offset, end int64)) {
+// if local is nil. The walk has ended early if at has an error then.
+func walkFile(at *places, v *view.View, t *fileTally, stretches []stretch, local func(pgno uint32, loc view.Loc) bool, gap func(offset, end int64)) {
 	w := fileWalk{stretches: stretches, pos: ltx.HeaderSize, gap: gap}
-	v.Pages.EachMissing(t.settled, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
+	at.eachMissing(v, t.settled, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != t.file || loc.Offset < w.pos {
 			return true
 		}

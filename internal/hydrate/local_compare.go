@@ -1,6 +1,7 @@
 package hydrate
 
 import (
+	"cmp"
 	"context"
 	"math"
 
@@ -10,7 +11,7 @@ import (
 
 // sumBack reads back the local pages of a file that are in no stretch, and makes
 // stretches of them. It returns the gaps that are left.
-func (l *localPages) sumBack(ctx context.Context, v *view.View, t *fileTally) (gaps []gap, err error) {
+func (l *localPages) sumBack(at *places, v *view.View, t *fileTally) (gaps []gap, err error) {
 	f := t.file
 	page := make([]byte, l.size)
 	var run stretch
@@ -26,7 +27,7 @@ func (l *localPages) sumBack(ctx context.Context, v *view.View, t *fileTally) (g
 		}
 		gaps = append(gaps, gap{offset, end})
 	}
-	walkFile(v, t, l.sums.of(f), func(pgno uint32, loc view.Loc) bool {
+	walkFile(at, v, t, l.sums.of(f), func(pgno uint32, loc view.Loc) bool {
 		end := loc.Offset + int64(loc.Size)
 		switch err = l.read(v, pgno, page); {
 		case err == errNotHere: // the page has changed since, or another history has begun
@@ -42,10 +43,10 @@ func (l *localPages) sumBack(ctx context.Context, v *view.View, t *fileTally) (g
 		}
 		run.sum.AddPage(pgno, loc.Size, f.Sized, page)
 		run.end = end
-		return ctx.Err() == nil
+		return at.ctx.Err() == nil
 	}, missing)
 	flush()
-	return gaps, err
+	return gaps, cmp.Or(err, at.err)
 }
 
 // settle settles the pages of a file. Compared tells whether a compared checksum

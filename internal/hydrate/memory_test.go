@@ -23,7 +23,7 @@ func TestPromise8_Hydration(t *testing.T) {
 	}
 	before := heap()
 	present := view.NewBitmap(commit)
-	work := newCopyPlan(v, present, 8).batches()
+	work := newCopyPlan(new(places), v, present, 8).batches()
 	grown := int64(heap()) - int64(before)
 	if perPage := float64(grown) / commit; perPage > 1 {
 		t.Errorf("%.2f bytes a page, 10 GB of pages of 4 KiB are %.0f MB", perPage, perPage*2.6)

@@ -1,6 +1,7 @@
 package hydrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,12 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted fu
 	case missing == 0:
 		return nil // its pages have become local since
 	case p.whole && missing < p.pages/2:
-		return c.copyParts(ctx, v, missingParts(v, held.present, p), admitted)
+		at := c.reader.places(ctx)
+		parts := missingParts(at, v, held.present, p)
+		if at.err != nil {
+			return at.err
+		}
+		return c.copyParts(ctx, v, parts, admitted)
 	}
 	buf := c.Buffers.Get(int(p.size()))
 	defer c.Buffers.Put(buf)
@@ -63,7 +69,7 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted fu
 	if p.whole {
 		sum, err = decodeAll(v, p, body, w)
 	} else {
-		err = decodeWanted(v, held.present, p, body, w)
+		err = decodeWanted(c.reader.places(ctx), v, held.present, p, body, w)
 	}
 	if err == nil {
 		err = w.flush()
@@ -92,8 +98,8 @@ func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
 }
 
 // decodeWanted writes the pages of a part that are still missing.
-func decodeWanted(v *view.View, present *view.Bitmap, p part, body []byte, w *runWriter) (err error) {
-	v.Pages.EachMissing(present, p.first, p.last, func(pgno uint32, loc view.Loc) bool {
+func decodeWanted(at *places, v *view.View, present *view.Bitmap, p part, body []byte, w *runWriter) (err error) {
+	at.eachMissing(v, present, p.first, p.last, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != p.file || loc.Offset < p.offset || loc.Offset+int64(loc.Size) > p.end {
 			return true
 		}
@@ -103,7 +109,7 @@ func decodeWanted(v *view.View, present *view.Bitmap, p part, body []byte, w *ru
 		}
 		return err == nil
 	})
-	return err
+	return cmp.Or(err, at.err)
 }
 
 // decodeAll sums up all frames of a part, and writes the pages of the view. For
@@ -117,7 +123,7 @@ func decodeAll(v *view.View, p part, body []byte, w *runWriter) (sum ltxio.Sum, 
 			return sum, err
 		}
 		page, known := scratch, false
-		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && loc.Offset == offset && int(loc.Size) == size {
+		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && (loc.IsUnread() || loc.Offset == offset && int(loc.Size) == size) {
 			if known = w.l.read(v, pgno, scratch) == nil; !known {
 				if page, err = w.next(pgno, loc.Version); err != nil {
 					return sum, err

@@ -89,6 +89,7 @@ func (w *copyWork) take(i int) []part {
 
 // copyPlan says how the pages that are missing of a view are read.
 type copyPlan struct {
+	at      *places
 	view    *view.View
 	present *view.Bitmap // pages that are local
 	files   map[*view.File]*filePlan
@@ -108,9 +109,10 @@ type filePlan struct {
 }
 
 // newCopyPlan plans how the pages of a view that are not present are read by a
-// number of requests at a time.
-func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
-	p := &copyPlan{view: v, present: present, files: make(map[*view.File]*filePlan)}
+// number of requests at a time. The plan is of no use if at has an error then, or
+// after batches.
+func newCopyPlan(at *places, v *view.View, present *view.Bitmap, concurrency int) *copyPlan {
+	p := &copyPlan{at: at, view: v, present: present, files: make(map[*view.File]*filePlan)}
 	p.eachMissing(func(f *filePlan, _ uint32, loc view.Loc) {
 		f.missing++
 		f.bytes += int64(loc.Size)
@@ -149,7 +151,7 @@ func newCopyPlan(v *view.View, present *view.Bitmap, concurrency int) *copyPlan 
 // file.
 func (p *copyPlan) eachMissing(fn func(f *filePlan, pgno uint32, loc view.Loc)) {
 	var f *filePlan
-	p.view.Pages.EachMissing(p.present, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
+	p.at.eachMissing(p.view, p.present, 1, math.MaxUint32, func(pgno uint32, loc view.Loc) bool {
 		if f == nil || f.file != loc.File {
 			known := false
 			if f, known = p.files[loc.File]; !known {
@@ -223,7 +225,7 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 		return true
 	}
 	local := int64(0)
-	p.view.Pages.EachMissing(nil, first, last, func(_ uint32, loc view.Loc) bool {
+	p.at.eachMissing(p.view, nil, first, last, func(_ uint32, loc view.Loc) bool {
 		if loc.File == f.file {
 			local += int64(loc.Size)
 		}
@@ -233,9 +235,9 @@ func (p *copyPlan) isRest(f *filePlan, offset, end int64, first, last uint32) bo
 }
 
 // missingParts returns parts with only the missing pages of a part.
-func missingParts(v *view.View, present *view.Bitmap, all part) []part {
+func missingParts(at *places, v *view.View, present *view.Bitmap, all part) []part {
 	var parts []part
-	v.Pages.EachMissing(present, all.first, all.last, func(pgno uint32, loc view.Loc) bool {
+	at.eachMissing(v, present, all.first, all.last, func(pgno uint32, loc view.Loc) bool {
 		if loc.File != all.file {
 			return true
 		}

@@ -31,7 +31,7 @@ func TestCopyPlan_PartSize(t *testing.T) {
 	} {
 		present := view.NewBitmap(commit)
 		local.before(present)
-		plan := newCopyPlan(v, present, 8)
+		plan := newCopyPlan(new(places), v, present, 8)
 		local.meanwhile(present)
 		missing := make(map[uint32]bool)
 		for pgno := uint32(1); pgno <= commit; pgno++ {

@@ -71,8 +71,8 @@ func (d *Dense) Before(pgno uint32) uint32 {
 	return pgno - 1
 }
 
-// After returns the page whose entry comes after that of a page. It is beyond
-// Commit after the last entry.
+// After returns the page whose entry comes after that of a page, or first if the
+// page is 0. It is beyond Commit after the last entry.
 func (d *Dense) After(pgno uint32) uint32 {
 	if pgno+1 == d.LockPgno {
 		return pgno + 2

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -63,27 +64,89 @@ func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *sc
 	}
 	limit := p.limit(v)
 	wants := make([]want, 0, len(pgnos))
+	var unread []want
 	n := 0
 	for ; n < len(pgnos); n++ {
 		w := p.want(v, pgnos[n], urgent, s)
-		if w.flight == nil {
-			continue
+		if w.flight == nil || w.loc.IsUnread() && pgnos[n] == urgent {
+			continue // the reader that waits for a page whose place is unread looks it up itself
 		}
 		added, full := p.pages.flights.register(w.key, w.flight, limit)
 		if full {
 			break
 		}
-		if added && w.flight.origin == byPrefetch {
+		switch {
+		case !added || w.flight.origin != byPrefetch:
+		case w.loc.IsUnread():
+			unread = append(unread, w)
+		default:
 			wants = append(wants, w)
 		}
 	}
+	p.beginAll(v, wants, urgent, s)
+	p.beginUnread(v, unread, s)
+	return n
+}
+
+// beginAll makes the requests for some pages in the background.
+func (p *Prefetcher) beginAll(v *view.View, wants []want, urgent uint32, s *scan) {
 	all := spans(v, s, wants, urgent)
 	// The span that a reader waits for goes first.
 	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
 	for _, s := range all {
 		p.begin(s)
 	}
-	return n
+}
+
+// beginUnread is beginAll for pages whose places in their files are unread. It
+// reads the parts of the page indexes that have them first.
+func (p *Prefetcher) beginUnread(v *view.View, wants []want, s *scan) {
+	if len(wants) == 0 {
+		return
+	}
+	if !p.tasks.Begin() {
+		p.fail(wants, errs.ErrClosed)
+		return
+	}
+	go func() {
+		defer p.tasks.End()
+		left, err := wants, errPrefetch
+		defer task.Guard(p.pages.store.Log, "read ahead", &err)
+		defer func() { p.fail(left, err) }()
+		ctx, cancel := p.tasks.WithTimeout(p.timeout)
+		defer cancel()
+		var read []want
+		read, left, err = p.locate(ctx, wants)
+		p.beginAll(v, read, 0, s)
+	}()
+}
+
+// maxLocates is the number of parts of page indexes that are read at once for pages
+// that are prefetched.
+const maxLocates = 16
+
+// locate finds the places of pages, and returns those which it has not found as
+// left.
+func (p *Prefetcher) locate(ctx context.Context, wants []want) (read, left []want, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxLocates)
+	for i := range wants {
+		g.Go(func() error {
+			return p.pages.store.Guard(func() (err error) {
+				wants[i].loc, err = p.pages.store.Locate(ctx, wants[i].key.Pgno, wants[i].loc)
+				return err
+			})
+		})
+	}
+	err = g.Wait()
+	for _, w := range wants {
+		if w.loc.IsUnread() {
+			left = append(left, w)
+		} else {
+			read = append(read, w)
+		}
+	}
+	return read, left, err
 }
 
 // want returns what is to be fetched for a page, without a flight if nothing

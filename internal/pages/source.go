@@ -343,6 +343,10 @@ const maxFetchAttempts = 3
 
 // frame reads and decodes the page that lies at a place.
 func (s *Source) frame(ctx context.Context, loc view.Loc, pgno uint32) ([]byte, error) {
+	loc, err := s.store.Locate(ctx, pgno, loc)
+	if err != nil {
+		return nil, err
+	}
 	buf := s.Buffers.Get(int(loc.Size))
 	defer s.Buffers.Put(buf)
 	frame := (*buf)[:loc.Size]

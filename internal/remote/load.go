@@ -33,6 +33,10 @@ const (
 	loadConcurrency = 256
 	loadMemory      = 64 << 20 // bytes
 
+	// unreadFrom is the size of a page index from which on it is read as it is
+	// needed, if the file has every page of its database.
+	unreadFrom = 256 << 10 // bytes
+
 	// maxLoadedBytes limits the decoded pages that are kept of one file,
 	// because a small compressed file can hold large pages.
 	maxLoadedBytes = 512 << 10
@@ -41,7 +45,7 @@ const (
 // Loaded holds the parts of a file that were read to load it.
 type Loaded struct {
 	File  *view.File
-	Index ltxio.Index
+	Index ltxio.Index  // empty if File.Dense is the index
 	Pages []LoadedPage // pages that these parts contained, decoded
 	bytes int          // total size of pages
 }
@@ -72,7 +76,7 @@ type tickets []*Ticket
 
 // enqueueLoad enqueues the requests that load a file. The caller calls loadFile.
 func (s *Store) enqueueLoad(info *ltx.FileInfo) tickets {
-	if info.Size <= wholeSize {
+	if s.isLoadedWhole(info) {
 		return tickets{s.Limit.Enqueue(Loading)}
 	}
 	return tickets{s.Limit.Enqueue(Loading), s.Limit.Enqueue(Loading)}
@@ -107,16 +111,20 @@ func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo, q *tickets) (
 		return nil, fmt.Errorf("%w: file has %d bytes", errs.ErrCorrupt, info.Size)
 	}
 	ctx = AsListed(ctx, info) // all parts must come from the same version of the file
-	if info.Size <= wholeSize {
+	headSize, tailSize := int64(headSize), s.tailGuess(info)
+	if s.isLoadedWhole(info) {
 		return s.loadWhole(ctx, info, q.take())
 	}
+	if s.NeverWhole && info.MinTXID == 1 {
+		headSize, tailSize = min(headSize, max(ltx.HeaderSize+ltx.PageHeaderSize, info.Size/8)), min(tailSize, 64)
+	}
 	head := make([]byte, headSize)
-	tail := make([]byte, tailGuess(info))
+	tail := make([]byte, tailSize)
 	g, gctx := errgroup.WithContext(ctx)
 	first, second := q.take(), q.take()
-	g.Go(func() error { return s.readAll(gctx, Loading, first, view.KeyOf(info), head, 0) })
+	g.Go(func() error { return s.readAll(gctx, Loading, Loading, first, view.KeyOf(info), head, 0) })
 	g.Go(func() error {
-		return s.readAll(gctx, Loading, second, view.KeyOf(info), tail, info.Size-int64(len(tail)))
+		return s.readAll(gctx, Loading, Loading, second, view.KeyOf(info), tail, info.Size-int64(len(tail)))
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -131,6 +139,9 @@ func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo, q *tickets) (
 	}
 	if most := ltxio.MaxTailSize(hdr); need > most {
 		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", errs.ErrCorrupt, need, most, hdr.Commit)
+	}
+	if info.MinTXID == 1 && (need > s.unreadFrom() || s.NeverWhole) {
+		return s.loadDense(info, hdr, head, tail)
 	}
 	if need > int64(len(tail)) {
 		if tail, err = s.readRest(ctx, info, tail, need); err != nil {
@@ -158,17 +169,35 @@ func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo, q *tickets) (
 	return l, err
 }
 
+// isLoadedWhole reports whether a file is read whole to load it.
+func (s *Store) isLoadedWhole(info *ltx.FileInfo) bool {
+	return info.Size <= wholeSize && !(s.NeverWhole && info.MinTXID == 1)
+}
+
 // tailGuess returns how many bytes at the end of a file the first read covers.
-func tailGuess(info *ltx.FileInfo) int64 {
-	return min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-headSize)
+func (s *Store) tailGuess(info *ltx.FileInfo) int64 {
+	most := int64(maxTailRead)
+	if info.MinTXID == 1 {
+		most = s.unreadFrom()
+	}
+	return min(max(info.Size/tailDivisor, minTailRead), most, max(info.Size-headSize, ltxio.MinFileSize/2))
+}
+
+// unreadFrom returns the size of a page index from which on it is read as it is
+// needed.
+func (s *Store) unreadFrom() int64 {
+	if limit := s.Indexes.Limit(); limit > 0 {
+		return max(min(unreadFrom, limit/4), minTailRead)
+	}
+	return unreadFrom
 }
 
 // loadSize estimates the memory that loading a file takes, in bytes.
-func loadSize(info *ltx.FileInfo) int64 {
+func (s *Store) loadSize(info *ltx.FileInfo) int64 {
 	if info.Size <= wholeSize {
 		return max(info.Size, 0) + maxLoadedBytes/4
 	}
-	return headSize + tailGuess(info) + maxLoadedBytes/4
+	return headSize + s.tailGuess(info) + maxLoadedBytes/4
 }
 
 // readRest returns the last need bytes of a file; tail holds the end of them.
@@ -191,7 +220,7 @@ func (s *Store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, n
 
 func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo, t *Ticket) (*Loaded, error) {
 	b := make([]byte, info.Size)
-	if err := s.readAll(ctx, Loading, t, view.KeyOf(info), b, 0); err != nil {
+	if err := s.readAll(ctx, Loading, Loading, t, view.KeyOf(info), b, 0); err != nil {
 		return nil, err
 	}
 	// Many files arrive at once. The requests for the next ones begin before these are
@@ -289,7 +318,7 @@ func (s *Store) LoadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*L
 				results[i] <- result{err: ctx.Err()}
 				continue
 			}
-			if err := memory.Acquire(ctx, loadSize(info)); err != nil {
+			if err := memory.Acquire(ctx, s.loadSize(info)); err != nil {
 				results[i] <- result{err: err}
 				continue
 			}
@@ -308,7 +337,7 @@ func (s *Store) LoadFiles(ctx context.Context, infos []*ltx.FileInfo, fn func(*L
 			return r.err
 		}
 		<-slots
-		memory.Release(loadSize(info))
+		memory.Release(s.loadSize(info))
 		if err := fn(r.l); err != nil {
 			return err
 		}

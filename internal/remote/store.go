@@ -35,6 +35,14 @@ type Store struct {
 	Hedge  *Hedge            // nil if slow reads get no second request
 	Run    func(func()) bool // runs a function in the background, unless the database is closed
 
+	// Indexes bounds the page indexes that are read as they are needed; nil: no
+	// bound.
+	Indexes *view.Budget
+
+	// NeverWhole makes the page indexes of all files with every page of a database
+	// such indexes, however small. It is for tests.
+	NeverWhole bool
+
 	// Retrying is called with the error of each attempt that another one follows;
 	// nil: no calls.
 	Retrying func(error)
@@ -58,6 +66,7 @@ type Store struct {
 	byLevel      atomic.Bool // set once the client refused to list all levels at once
 	avoidNames   atomic.Bool // set once reads by name have turned out to be unreliable
 
+	windows  windowFlights
 	wrong    sync.Map // error by wrongFile; pages of these files are not read any more
 	versions versionCheck
 
@@ -329,22 +338,22 @@ func (s *Store) Survey(ctx context.Context, dir string) (at replica.Survey, err 
 // Load fills buf with bytes of a file from offset on. It is for the parts that
 // describe a file: its header, page index and trailer.
 func (s *Store) Load(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	return s.readAll(ctx, Loading, s.Limit.Enqueue(Loading), f, buf, offset)
+	return s.readAll(ctx, Loading, Loading, s.Limit.Enqueue(Loading), f, buf, offset)
 }
 
 // read fills buf with the bytes of a file from offset on.
 func (s *Store) read(ctx context.Context, f view.Key, buf []byte, offset int64) error {
-	return s.readAll(ctx, Foreground, s.Limit.Enqueue(Foreground), f, buf, offset)
+	return s.readAll(ctx, Foreground, Foreground, s.Limit.Enqueue(Foreground), f, buf, offset)
 }
 
-// readAll fills buf with the bytes of a file from offset on. The first attempt has
-// ticket t.
-func (s *Store) readAll(ctx context.Context, class Class, t *Ticket, f view.Key, buf []byte, offset int64) error {
+// readAll fills buf with the bytes of a file from offset on. The request is counted
+// for one class, and has the priority of another. The first attempt has ticket t.
+func (s *Store) readAll(ctx context.Context, class, priority Class, t *Ticket, f view.Key, buf []byte, offset int64) error {
 	short := -1 // length of the body when it last ended early
 	first := true
 	return s.Retry(ctx, func() error {
 		if !first {
-			t = s.Limit.Enqueue(class)
+			t = s.Limit.Enqueue(priority)
 		}
 		first = false
 		n, err := s.ReadOnce(ctx, class, t, f, buf, offset, nil)

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,9 @@ type Dense struct {
 	slots    []denseSlot
 	budget   *Budget // nil: no run is dropped
 	complete atomic.Bool
+	busy     chan struct{} // has an element while all of the index is being read
+
+	head, rest []byte // of the file: its header, and what is between the entries and the checksum
 
 	mu sync.Mutex // duty: additions, so that no run undoes another
 }
@@ -55,14 +59,55 @@ func (r *denseRun) offset(pgno uint32) int64 { return r.base + int64(r.rel[pgno-
 
 // NewDense returns an index that was not read yet.
 func NewDense(d ltxio.Dense, budget *Budget) *Dense {
-	return &Dense{Dense: d, budget: budget, slots: make([]denseSlot, (uint64(d.Commit)+slotLen-1)/slotLen)}
+	return &Dense{Dense: d, budget: budget, busy: make(chan struct{}, 1), slots: make([]denseSlot, (uint64(d.Commit)+slotLen-1)/slotLen)}
 }
 
 // IsComplete reports whether all of the index is here and stays here.
 func (d *Dense) IsComplete() bool { return d.complete.Load() }
 
-// Complete notes that all of the index was added.
-func (d *Dense) Complete() { d.complete.Store(d.budget == nil) }
+// IsBounded reports whether parts of the index are dropped again.
+func (d *Dense) IsBounded() bool { return d.budget != nil }
+
+// Limit returns about how many bytes the parts of the index may take, or 0 if
+// there is no bound.
+func (d *Dense) Limit() int64 { return d.budget.Limit() }
+
+// Begin waits until no other goroutine reads all of the index. The caller must
+// call the function that it returns.
+func (d *Dense) Begin(ctx context.Context) (end func(), err error) {
+	select {
+	case d.busy <- struct{}{}:
+		return func() { <-d.busy }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Finish is called when all of the index was added. It returns the number of a
+// page whose place is not known nevertheless, or 0 if the index is complete or
+// bounded.
+func (d *Dense) Finish() (pgno uint32) {
+	if d.budget != nil {
+		return 0
+	}
+	for i := range d.slots {
+		first := d.firstOfSlot(i)
+		end := min(uint64(i+1)*slotLen, uint64(d.Commit)) + 1
+		run := d.slots[i].run.Load()
+		switch {
+		case uint64(first) >= end:
+		case run == nil || run.first > first:
+			return first
+		case uint64(run.end()) < end:
+			return run.end()
+		}
+	}
+	d.complete.Store(true)
+	return 0
+}
+
+// firstOfSlot returns the first page of a slot that has an entry.
+func (d *Dense) firstOfSlot(i int) uint32 { return d.After(uint32(i) * slotLen) }
 
 // Find returns where the frame of a page is. The size is 0 if that is not known.
 func (d *Dense) Find(pgno uint32) (offset int64, size uint32) {
@@ -95,7 +140,7 @@ func (d *Dense) Add(w ltxio.Window) error {
 		}
 		if run == nil {
 			run = d.newRun(e.Pgno, e.Offset)
-			if slot := &d.slots[(e.Pgno-1)/slotLen]; slot.start.Load() == nil && d.isFirstOfSlot(e.Pgno) {
+			if slot := &d.slots[(e.Pgno-1)/slotLen]; slot.start.Load() == nil && e.Pgno == d.firstOfSlot(int(e.Pgno-1)/slotLen) {
 				slot.start.Store(&ltxio.Anchor{Pgno: e.Pgno, At: at, Offset: e.Offset})
 			}
 		}
@@ -129,12 +174,6 @@ func (d *Dense) AddFrames(sizes []uint32) error {
 		return nil
 	}
 	return d.addRun(run)
-}
-
-// isFirstOfSlot reports whether no page of the slot of a page comes before it.
-func (d *Dense) isFirstOfSlot(pgno uint32) bool {
-	first := (pgno-1)/slotLen*slotLen + 1
-	return pgno == first || first == d.LockPgno && pgno == d.After(first-1)
 }
 
 func (d *Dense) newRun(pgno uint32, offset int64) *denseRun {

@@ -1,6 +1,8 @@
 package view
 
 import (
+	"bytes"
+
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -9,24 +11,34 @@ import (
 // SetChecksum notes the checksum of a file. Head is the beginning of the file
 // with the first bytes of its first frame, and tail is all after its frames.
 func (f *File) SetChecksum(checksum ltx.Checksum, head, tail []byte) {
-	f.SetDenseChecksum(checksum, head)
 	var after ltxio.Sum
 	after.Add(tail[:len(tail)-ltx.ChecksumSize])
-	f.SetFrames(head, after)
-}
-
-// SetDenseChecksum is SetChecksum for a file whose page index was not read.
-func (f *File) SetDenseChecksum(checksum ltx.Checksum, head []byte) {
 	f.Checksum, f.Sized = checksum, ltxio.IsSized(head[ltx.HeaderSize:])
+	f.setFrames(head, after)
 }
 
-// SetFrames notes what the frames of a file sum up to. Head is the header, and
-// after is the sum of all after the frames up to the checksum.
-func (f *File) SetFrames(head []byte, after ltxio.Sum) {
+func (f *File) setFrames(head []byte, after ltxio.Sum) {
 	var before ltxio.Sum
 	before.Add(head[:ltx.HeaderSize])
 	crc := ltxio.FramesCRC(f.Checksum, before, f.framesSize(), after)
 	f.frames.Store(&crc)
+}
+
+// SetDenseChecksum notes the checksum of a file whose page index was not read. Head
+// is the beginning of the file with the first bytes of its first frame, and rest is
+// all after the entries of the index.
+func (f *File) SetDenseChecksum(checksum ltx.Checksum, head, rest []byte) {
+	f.Checksum, f.Sized = checksum, ltxio.IsSized(head[ltx.HeaderSize:])
+	f.Dense.head = bytes.Clone(head[:ltx.HeaderSize])
+	f.Dense.rest = bytes.Clone(rest[:len(rest)-ltx.ChecksumSize])
+}
+
+// SetIndexSum notes the sum of what is between the frames of such a file and the
+// end of the entries of its index.
+func (f *File) SetIndexSum(sum ltxio.Sum) {
+	var rest ltxio.Sum
+	rest.Add(f.Dense.rest)
+	f.setFrames(f.Dense.head, sum.Join(rest))
 }
 
 // KnowsFrames reports whether HasFrames can tell.

@@ -5,6 +5,7 @@ export interface Options {
   poll_idle_after?: string;
   /** Sizes are bytes, or text such as `64MiB`. */
   cache_size?: number | string;
+  index_size?: number | string;
   read_ahead_size?: number | string;
   hedge_requests?: boolean;
   open_timeout?: string;

@@ -6,7 +6,7 @@ const { isMainThread } = require('node:worker_threads');
 
 // The options of a database that a file name or the environment can set.
 const optionNames = new Set([
-  'poll_interval', 'poll_idle_after', 'cache_size', 'read_ahead_size', 'hedge_requests',
+  'poll_interval', 'poll_idle_after', 'cache_size', 'index_size', 'read_ahead_size', 'hedge_requests',
   'open_timeout', 'read_timeout', 'close_timeout', 'wait_for_replica', 'close_delay',
   'hydration_enabled', 'hydration_mode', 'hydration_path', 'hydration_concurrency', 'hydration_rate_limit',
   'write_enabled', 'sync_interval', 'buffer_path', 'buffer_max_size', 'sync_on_commit',

@@ -11,7 +11,7 @@ module LitestreamVfs
 
   # The options of a database.
   OPTIONS = %i[
-    poll_interval poll_idle_after cache_size read_ahead_size hedge_requests
+    poll_interval poll_idle_after cache_size index_size read_ahead_size hedge_requests
     open_timeout read_timeout close_timeout wait_for_replica close_delay
     hydration_enabled hydration_mode hydration_path hydration_concurrency hydration_rate_limit
     write_enabled sync_interval buffer_path buffer_max_size sync_on_commit

@@ -70,6 +70,7 @@ class Options(TypedDict, total=False):
     poll_interval: Duration
     poll_idle_after: Duration
     cache_size: Size
+    index_size: Size
     read_ahead_size: Size
     hedge_requests: bool
     open_timeout: Duration
@@ -393,6 +394,7 @@ _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "poll_interval": _duration,
     "poll_idle_after": _duration,
     "cache_size": _int,
+    "index_size": _int,
     "read_ahead_size": _int,
     "hedge_requests": _bool,
     "open_timeout": _duration,
