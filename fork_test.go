@@ -109,6 +109,10 @@ func newForkWorld(t *testing.T, seed int64) *forkWorld {
 		PollInterval: -1, CacheSize: []int64{-1, 8 << 10, 1 << 20}[w.rng.IntN(3)], ReadAheadSize: -1,
 		HydrationEnabled: w.rng.IntN(3) == 0 && !w.plain, HydrationConcurrency: 1,
 	}
+	w.opts.neverWhole = seed%3 > 0
+	if seed%3 > 1 {
+		w.opts.IndexSize = 64 << 10
+	}
 	if w.opts.HydrationEnabled && w.rng.IntN(4) == 0 {
 		w.opts.HydrationPath = filepath.Join(t.TempDir(), "copy")
 	}

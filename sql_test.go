@@ -106,9 +106,30 @@ func richPrimary(t testing.TB, store ltxtest.Store) *ltxtest.Primary {
 // TestSQL_SameAsPlain runs the same session on the VFS and on a plain read-only
 // file of the same content. Results and errors are the same.
 func TestSQL_SameAsPlain(t *testing.T) {
+	for i, name := range []string{"indexes are read whole", "as needed", "within IndexSize"} {
+		t.Run(name, func(t *testing.T) {
+			var opts litestream.Options
+			unreadIndexes(&opts, uint64(i))
+			sameAsPlain(t, &opts)
+		})
+	}
+}
+
+// unreadIndexes makes a third of the tests read page indexes as they are needed,
+// and another third do so within an IndexSize.
+func unreadIndexes(opts *litestream.Options, seed uint64) {
+	if seed%3 > 0 {
+		litestream.NeverWhole(opts)
+	}
+	if seed%3 > 1 {
+		opts.IndexSize = 64 << 10
+	}
+}
+
+func sameAsPlain(t *testing.T, opts *litestream.Options) {
 	client := memoryClient()
 	p := richPrimary(t, client)
-	vfsName, _ := newVFS(t, client, nil)
+	vfsName, _ := newVFS(t, client, opts)
 	conn := openConn(t, vfsName, "app.db")
 	plain := plainConn(t, plainFile(t, p.Image(p.TXID())), "mode=ro")
 	mustExec(t, plain, "PRAGMA synchronous = normal") // the driver sets this, too

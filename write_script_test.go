@@ -95,6 +95,7 @@ func runScript(t *testing.T, seed uint64) {
 		HydrationEnabled: s.rng.IntN(3) == 0, CacheSize: []int64{-1, 16 << 10, 10 << 20}[s.rng.IntN(3)],
 		Logger: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
+	unreadIndexes(&s.opts, seed)
 	if s.show {
 		s.opts.Logger = testlog.New(t, nil)
 	}

@@ -300,7 +300,8 @@ func (p *Predictor) prefetchSiblings(pgno uint32) {
 	}
 	var batch []uint32
 	for i := range at.page.Children() {
-		if child := at.page.Child(i); w.raw(child) == nil {
+		child := at.page.Child(i)
+		if loc, ok := p.view.Lookup(child); ok && !loc.IsUnread() && w.raw(child) == nil {
 			batch = append(batch, child)
 		}
 	}

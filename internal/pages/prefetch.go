@@ -65,11 +65,15 @@ func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *sc
 	limit := p.limit(v)
 	wants := make([]want, 0, len(pgnos))
 	var unread []want
+	var reads indexReads
 	n := 0
 	for ; n < len(pgnos); n++ {
 		w := p.want(v, pgnos[n], urgent, s)
-		if w.flight == nil || w.loc.IsUnread() && pgnos[n] == urgent {
-			continue // the reader that waits for a page whose place is unread looks it up itself
+		if w.flight == nil {
+			continue
+		}
+		if w.loc.IsUnread() && (pgnos[n] == urgent || s == nil && !reads.covers(pgnos[n])) {
+			continue // a reader that waits for the page reads a part of the page index itself
 		}
 		added, full := p.pages.flights.register(w.key, w.flight, limit)
 		if full {
@@ -121,19 +125,57 @@ func (p *Prefetcher) beginUnread(v *view.View, wants []want, s *scan) {
 	}()
 }
 
+// indexReads are reads of parts of a page index for pages that may never be asked
+// for. There are few, so that an open of a large database does not read much of its
+// index.
+type indexReads struct {
+	pages [4]uint32 // of which a part is read
+	n     int
+}
+
+// nearPages is the distance of pages of which one part of a page index most likely
+// has both.
+const nearPages = 2048
+
+// covers reports whether a part of the index that is read has a page, most likely.
+func (r *indexReads) covers(pgno uint32) bool {
+	for _, near := range r.pages[:r.n] {
+		if max(pgno, near)-min(pgno, near) <= nearPages {
+			return true
+		}
+	}
+	if r.n == len(r.pages) {
+		return false
+	}
+	r.pages[r.n] = pgno
+	r.n++
+	return true
+}
+
 // maxLocates is the number of parts of page indexes that are read at once for pages
 // that are prefetched.
 const maxLocates = 16
 
 // locate finds the places of pages, and returns those which it has not found as
-// left.
+// left. Pages that one part of a page index has are looked for one after the other.
 func (p *Prefetcher) locate(ctx context.Context, wants []want) (read, left []want, err error) {
+	slices.SortFunc(wants, func(a, b want) int { return cmp.Compare(a.key.Pgno, b.key.Pgno) })
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxLocates)
-	for i := range wants {
+	for first := 0; first < len(wants); {
+		n := 1
+		for first+n < len(wants) && wants[first+n].key.Pgno-wants[first].key.Pgno <= nearPages {
+			n++
+		}
+		near := wants[first : first+n]
+		first += n
 		g.Go(func() error {
 			return p.pages.store.Guard(func() (err error) {
-				wants[i].loc, err = p.pages.store.Locate(ctx, wants[i].key.Pgno, wants[i].loc)
+				for i := range near {
+					if near[i].loc, err = p.pages.store.Locate(ctx, near[i].key.Pgno, near[i].loc); err != nil {
+						break
+					}
+				}
 				return err
 			})
 		})

@@ -162,14 +162,13 @@ type windowFlight struct {
 	err error
 }
 
-// join returns the flight of a part of an index, or of one that has the middle of
-// the part. It reports whether the flight was begun by this call.
+// join returns the flight of a part of an index. It reports whether the flight was
+// begun by this call.
 func (t *windowFlights) join(d *view.Dense, from, to int64) (f *windowFlight, begun bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	middle := from + (to-from)/2
 	for _, f := range t.mu.all {
-		if f.index == d && f.from <= middle && middle < f.to {
+		if f.index == d && f.from == from && f.to == to {
 			return f, false
 		}
 	}
@@ -187,8 +186,8 @@ func (t *windowFlights) land(f *windowFlight, w ltxio.Window, err error) {
 	close(f.done)
 }
 
-// window reads a part of the page index of a file, or waits for a read of a part
-// that has the middle of it.
+// window reads a part of the page index of a file, or waits for a read of it that
+// is under way.
 func (s *Store) window(ctx context.Context, f *view.File, from, to int64) (ltxio.Window, error) {
 	for {
 		flight, begun := s.windows.join(f.Dense, from, to)

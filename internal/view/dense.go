@@ -302,7 +302,11 @@ func (p *Probe) Range(size int64) (from, to int64) {
 	if p.tries > maxGuesses {
 		at = p.lo.At + (p.hi.At-p.lo.At)/2
 	}
-	from = min(max(p.lo.At, at-size/2), p.hi.At-size)
+	// Parts begin at multiples of half their size, so that pages near each other
+	// need the same part.
+	start, half := p.d.Start, size/2
+	from = start + max(0, at-start-size/4)/half*half
+	from = min(max(p.lo.At, from), p.hi.At-size)
 	return from, from + size
 }
 

@@ -1,0 +1,105 @@
+package litestream_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/vfstest"
+	"github.com/ltxvfs/litestream/memory"
+)
+
+// unreadRows is the number of rows of a database whose page index is not read as
+// a whole by an open.
+const unreadRows = 70_000
+
+// unreadReplica returns a replica of one table with pages of 512 bytes, each of
+// which has one row, and two later transactions.
+func unreadReplica(t *testing.T) *memory.ReplicaClient {
+	t.Helper()
+	client := memoryClient()
+	p := ltxtest.New(t, client, ltxtest.Options{PageSize: 512})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER, pad TEXT)")
+	p.Exec(`WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?)
+		INSERT INTO t SELECT i, i, printf('%x', i * 57885161) || printf('%.*c', 380 + i * 7919 % 50, 'x') FROM c`, unreadRows)
+	p.Snapshot()
+	p.DeleteLevelBelow(0, p.TXID()+1)
+	p.Exec("UPDATE t SET v = -1 WHERE id = 40000")
+	p.Exec("UPDATE t SET v = -2 WHERE id IN (1, 20000, 69999)")
+	return client
+}
+
+// TestTraces_Unread compares the requests to a database whose page index is read
+// as it is needed with a golden file. Within an IndexSize, the rest of the index is
+// never read; which parts are dropped depends on the order of concurrent reads.
+func TestTraces_Unread(t *testing.T) {
+	client := unreadReplica(t)
+	for _, tc := range []struct {
+		name string
+		opts litestream.Options
+	}{{"unread", litestream.Options{}}, {"unread-bounded", litestream.Options{IndexSize: 64 << 10}}} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				trace := decorate.NewTrace(decorate.NewLatency(client, decorate.Latency{PerRequest: latency}))
+				tc.opts.PollInterval = -1
+				vfsName, vfs := newVFS(t, trace, &tc.opts)
+				db, err := vfstest.Open(dsn(vfsName, "app.db"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer vfs.Close(context.Background())
+				defer db.Close()
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				var b strings.Builder
+				waves := make(map[string]int)
+				step := func(name string, do func()) {
+					do()
+					time.Sleep(4 * latency) // for pages that are prefetched
+					events := trace.Events()
+					waves[name] = len(decorate.Waves(events))
+					c := trace.Counts()
+					fmt.Fprintf(&b, "# %s: %d round trips, %d lists, %d reads, %d bytes\n", name, waves[name], c.Lists, c.Reads, c.BytesRead)
+					b.WriteString(decorate.Format(events))
+					b.WriteByte('\n')
+					trace.Reset()
+				}
+				row := func(id, want int) func() {
+					return func() {
+						if got := mustQuery(t, conn, fmt.Sprintf("SELECT v FROM t WHERE id = %d", id)); got != fmt.Sprint(want) {
+							t.Errorf("row %d has %s, want %d", id, got, want)
+						}
+					}
+				}
+				step("open", func() {})
+				step("first row", func() { mustQuery(t, conn, "SELECT id FROM t LIMIT 1") })
+				step("row in the middle", row(35_000, 35_000))
+				step("row near it", row(35_100, 35_100))
+				step("row of a later transaction", row(20_000, -2))
+				step("row at the end", row(69_999, -2))
+				step("rest of the index", func() { time.Sleep(10 * time.Second) })
+				step("row at a quarter", row(17_000, 17_000))
+				step("row in the middle once more", row(36_500, 36_500))
+				step("the same again", row(36_500, 36_500))
+				if n := waves["rest of the index"]; (n > 0) != (tc.opts.IndexSize == 0) {
+					t.Errorf("%d round trips for the rest of the index", n)
+				}
+				if waves["the same again"] > 0 {
+					t.Error("a page is fetched again")
+				}
+				if tc.opts.IndexSize == 0 {
+					golden(t, tc.name, b.String())
+				}
+			})
+		})
+	}
+}
