@@ -40,6 +40,10 @@ type Stats struct {
 
 	HydrationReadBytes int64 `json:"hydration_read_bytes"` // bytes of HydrationReads
 
+	// UnreadIndexes is the number of files of the newest state whose page index is not
+	// in memory as a whole: it is read in the background, or IndexSize bounds it.
+	UnreadIndexes int `json:"unread_indexes"`
+
 	Retries int64 `json:"retries"` // attempts after the first
 	Hedges  int64 `json:"hedges"`  // second requests, which are also counted in PageReads
 
@@ -97,7 +101,8 @@ func (db *database) stats() Stats {
 		LoadReads: s.Reads[remote.Loading].Load(), LoadReadBytes: s.ReadBytes[remote.Loading].Load(),
 		AheadReads: s.Reads[remote.Speculative].Load(), AheadReadBytes: s.ReadBytes[remote.Speculative].Load(),
 		HydrationReads: s.Reads[remote.Hydrating].Load(), HydrationReadBytes: s.ReadBytes[remote.Hydrating].Load(),
-		Retries: s.Retries.Load(), Hedges: s.Hedges.Load(),
+		UnreadIndexes: len(db.Current.Load().Unread()),
+		Retries:       s.Retries.Load(), Hedges: s.Hedges.Load(),
 		CacheHits: pages.Hits, AheadHits: pages.PrefetchHits, CacheMisses: pages.Misses, LocalHits: pages.LocalHits,
 		Prefetched: pages.Prefetched, PrefetchedUnused: pages.Unused,
 		PollReads: s.NameReads.Load(), PollReadBytes: s.NameReadBytes.Load(),

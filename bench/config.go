@@ -32,7 +32,8 @@ type config struct {
 
 	pointPages []int // sizes of the databases for warm point queries
 	pointTime  time.Duration
-	indexPages int // size of the database for measuring the index
+	indexPages int   // size of the database for measuring the index
+	treePages  []int // sizes of the databases that are opened with a large index
 
 	cacheSize      int64 // size of the measured caches
 	smallPages     int   // size of the database with small pages for measuring the cache
@@ -67,8 +68,8 @@ func fullConfig() config {
 		fewFiles: 30, manyFiles: 500,
 		lookups: 1000, rangeRows: 1000, conns: 8,
 		pointPages: []int{10_000, 250_000, 2_000_000}, pointTime: 300 * time.Millisecond,
-		indexPages: 2_000_000,
-		cacheSize:  10 << 20, smallPages: 20_000, smallCacheSize: 2 << 20,
+		indexPages: 2_000_000, treePages: []int{2_600_000},
+		cacheSize: 10 << 20, smallPages: 20_000, smallCacheSize: 2 << 20,
 		commits: 1000, uploadLatency: 500 * time.Millisecond, uploadTime: 3 * time.Second, uploadRows: 10_000,
 		bulkRows: 100_000, syncs: 20, writers: 16, writerCommits: 40,
 		programSize: 100, programBlobs: 5000,
@@ -84,8 +85,8 @@ func quickConfig() config {
 		fewFiles: 5, manyFiles: 20,
 		lookups: 40, rangeRows: 50, conns: 4,
 		pointPages: []int{1_000, 10_000}, pointTime: 10 * time.Millisecond,
-		indexPages: 20_000,
-		cacheSize:  256 << 10, smallPages: 2_000, smallCacheSize: 128 << 10,
+		indexPages: 20_000, treePages: []int{60_000},
+		cacheSize: 256 << 10, smallPages: 2_000, smallCacheSize: 128 << 10,
 		commits: 100, uploadLatency: 50 * time.Millisecond, uploadTime: 200 * time.Millisecond, uploadRows: 1000,
 		bulkRows: 2000, syncs: 5, writers: 4, writerCommits: 5,
 		programSize: 5, programBlobs: 100,
@@ -132,6 +133,7 @@ func parseFlags(args []string) (config, error) {
 	})
 	if *large {
 		cfg.largeRows = 10 * cfg.eventRows
+		cfg.treePages = append(cfg.treePages, 10*cfg.treePages[0])
 	}
 	switch *format {
 	case "block":

@@ -52,7 +52,7 @@ type session struct {
 	// sync uploads all commits. It is nil if the database is read-only or is
 	// plain SQLite's.
 	sync func(context.Context) error
-	vfs  *litestream.VFS // nil if the database is read-only or is not ours
+	vfs  *litestream.VFS // nil if the database is not ours
 }
 
 // quiet is the logger of all VFSs. It discards everything.
@@ -136,6 +136,7 @@ func oursSystem() *system {
 			}
 		}
 		s.end = func() error { return v.Close(context.Background()) }
+		s.vfs = v
 		oursSlot.set(v, s.rec)
 		var err error
 		if s.db, err = openDB("file:bench.db?mode=ro&vfs="+oursSlot.name, o.conns); err != nil {

@@ -63,6 +63,11 @@ func indexMemory(ctx context.Context, e *env) (err error) {
 			if err := s.firstRow(ctx, d); err != nil {
 				return err
 			}
+			if s.vfs != nil {
+				if _, err := s.restOfIndex(ctx, 0); err != nil {
+					return err
+				}
+			}
 			s.trace.Reset()
 			e.results.addFigure(indexFigure(e.indexPages), "bytes a page", sys.name, (heap()-before)/float64(d.pages))
 			return nil

@@ -53,6 +53,9 @@ func workloads(cfg config) []workload {
 			workload{"large-partial", with((*env).large, partialWorkload)},
 			workload{"large-hydrate", with((*env).large, hydrateWorkload)})
 	}
+	for _, pages := range cfg.treePages {
+		list = append(list, workload{fmt.Sprintf("open-index-%d", pages), openIndexWorkload(pages)})
+	}
 	for _, pages := range cfg.pointPages {
 		list = append(list, workload{fmt.Sprintf("points-%d", pages), pointsWorkload(pages)})
 	}

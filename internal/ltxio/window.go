@@ -1,7 +1,8 @@
 package ltxio
 
 import (
-	"encoding/binary"
+	"math/bits"
+	"slices"
 
 	"github.com/superfly/ltx"
 )
@@ -80,15 +81,13 @@ func (d *Dense) After(pgno uint32) uint32 {
 	return pgno + 1
 }
 
-// Window holds successive entries of a page index. It refers to the bytes that
-// it was decoded from.
+// Window holds successive entries of a page index.
 type Window struct {
-	First uint32 // page of the first entry
+	Start Anchor // place of the first entry
 	Next  Anchor // where the window ends
 
-	d   *Dense
-	raw []byte
-	at  int64
+	d     *Dense
+	sizes []uint32 // of the frames
 }
 
 // Anchor is the place of an entry in a page index.
@@ -124,7 +123,7 @@ func (d *Dense) Window(b []byte, at int64) (Window, error) {
 	var first error
 	for skip := 0; skip < min(maxEntrySize, len(b)); skip++ {
 		w, err := d.chain(b[skip:], at+int64(skip))
-		if err == nil && (d.Before(w.Next.Pgno)-d.Before(w.First) >= minChain || w.Next.At == d.End) {
+		if err == nil && (len(w.sizes) >= minChain || w.Next.At == d.End) {
 			return w, nil
 		}
 		if first == nil {
@@ -139,10 +138,12 @@ func (d *Dense) Window(b []byte, at int64) (Window, error) {
 
 // chain decodes entries of which the first begins at the start of b.
 func (d *Dense) chain(b []byte, at int64) (Window, error) {
-	w := Window{d: d, at: at}
+	w := Window{d: d}
 	isEnd := at+int64(len(b)) == d.End
 	var next Anchor
 	rest := b
+	// An entry has some 8 bytes, and what does not begin like one has none.
+	sizes := make([]uint32, 0, min(len(b)/8, 64))
 	for len(rest) > 0 {
 		e, n, err := decodeEntry(rest)
 		if err != nil {
@@ -151,17 +152,21 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 		if n == 0 {
 			break // the rest of the entry is not in b
 		}
-		if w.First == 0 {
+		if len(sizes) == 0 {
 			if err := d.checkStart(e, at); err != nil {
 				return w, err
 			}
-			w.First = e.Pgno
+			w.Start = Anchor{e.Pgno, at, e.Offset}
 		} else if e.Pgno != next.Pgno || e.Offset != next.Offset {
 			return w, corrupt("page index has page %d at offset %d after page %d, which ends at %d", e.Pgno, e.Offset, next.Pgno-1, next.Offset)
 		}
 		if int64(e.Size) < minFrame || int64(e.Size) > d.maxFrame {
 			return w, corrupt("page index gives page %d a frame of %d bytes", e.Pgno, e.Size)
 		}
+		if len(sizes) == 64 {
+			sizes = slices.Grow(sizes, len(rest)/8)
+		}
+		sizes = append(sizes, e.Size)
 		rest = rest[n:]
 		next = Anchor{d.After(e.Pgno), at + int64(len(b)-len(rest)), e.Offset + int64(e.Size)}
 		if next.Pgno > d.Commit && (len(rest) > 0 || !isEnd) {
@@ -171,13 +176,13 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 			return w, corrupt("page index has page %d end at %d, all frames at %d", e.Pgno, next.Offset, d.FramesEnd)
 		}
 	}
-	if w.First == 0 {
+	if len(sizes) == 0 {
 		return w, corrupt("page index has no whole entry")
 	}
 	if isEnd && (len(rest) > 0 || next.Pgno <= d.Commit || next.Offset != d.FramesEnd) {
 		return w, corrupt("page index ends with page %d at offset %d, the database with page %d at %d", next.Pgno-1, next.Offset, d.Commit, d.FramesEnd)
 	}
-	w.Next, w.raw = next, b[:len(b)-len(rest)]
+	w.Next, w.sizes = next, sizes
 	return w, nil
 }
 
@@ -202,45 +207,64 @@ func (d *Dense) checkStart(e Entry, at int64) error {
 // decodeEntry decodes the entry at the start of b and returns its length, which
 // is 0 if the entry is longer than b.
 func decodeEntry(b []byte) (e Entry, n int, err error) {
-	var fields [3]uint64
-	for i := range fields {
-		v, c := binary.Uvarint(b[n:])
-		switch {
-		case c == 0 && len(b) < maxEntrySize:
-			return e, 0, nil
-		case c <= 0:
-			return e, 0, corrupt("page index has a number that is too large")
-		}
-		fields[i] = v
-		n += c
-	}
-	if n > maxEntrySize || fields[0] > maxCommit || fields[1] > MaxFileSize || fields[2] > MaxFileSize>>8 {
+	pgno, n := varint(b, 0)
+	offset, n := varint(b, n)
+	size, n := varint(b, n)
+	switch {
+	case n > maxEntrySize || pgno > maxCommit || offset > MaxFileSize || size > MaxFileSize>>8:
 		return e, 0, corrupt("page index has an entry that is too large")
+	case n > len(b):
+		return e, 0, nil
 	}
-	return Entry{Pgno: uint32(fields[0]), Offset: int64(fields[1]), Size: uint32(fields[2])}, n, nil
+	return Entry{Pgno: uint32(pgno), Offset: int64(offset), Size: uint32(size)}, n, nil
 }
 
-// Start returns the place of the first entry.
-func (w *Window) Start() (a Anchor) {
-	w.Each(func(e Entry, at int64) bool {
-		a = Anchor{e.Pgno, at, e.Offset}
-		return false
-	})
-	return a
+// varint decodes the number that begins at byte i of b. It returns the end of the
+// number: more than maxEntrySize if the number is too large or longer than it has to
+// be, and more than len(b) if it is longer than b.
+func varint(b []byte, i int) (v uint64, end int) {
+	first := i
+	for shift := 0; i < len(b) && i < maxEntrySize; shift += 7 {
+		c := b[i]
+		i++
+		v |= uint64(c&0x7f) << shift
+		if c == 0 && i > first+1 {
+			return 0, maxEntrySize + 1
+		}
+		if c < 0x80 {
+			return v, i
+		}
+	}
+	return 0, max(len(b), i) + 1
 }
+
+// Len returns the number of entries.
+func (w *Window) Len() int { return len(w.sizes) }
 
 // Each calls fn for every entry, with its position in the file, until fn returns
 // false.
 func (w *Window) Each(fn func(e Entry, at int64) bool) {
-	at := w.at
-	for b := w.raw; len(b) > 0; {
-		e, n, _ := decodeEntry(b)
-		if n == 0 || !fn(e, at) {
+	a := w.Start
+	for _, size := range w.sizes {
+		if !fn(Entry{Pgno: a.Pgno, Offset: a.Offset, Size: size}, a.At) {
 			return
 		}
-		b, at = b[n:], at+int64(n)
+		a.At += varintSize(uint64(a.Pgno)) + varintSize(uint64(a.Offset)) + varintSize(uint64(size))
+		a.Pgno, a.Offset = w.d.After(a.Pgno), a.Offset+int64(size)
 	}
 }
+
+// Find returns the entry of a page, or false if the window does not have it.
+func (w *Window) Find(pgno uint32) (e Entry, ok bool) {
+	w.Each(func(got Entry, _ int64) bool {
+		e, ok = got, got.Pgno == pgno
+		return !ok
+	})
+	return e, ok
+}
+
+// varintSize returns the size of a number as a varint.
+func varintSize(v uint64) int64 { return int64(bits.Len64(v|1)+6) / 7 }
 
 // Guess estimates the position of the entry of a page between two entries whose
 // places are known. The sizes of page numbers are known, those of offsets follow

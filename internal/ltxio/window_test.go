@@ -65,8 +65,8 @@ func TestWindow_AnyBytes(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%d pages, window %d-%d of %d: %v", tc.commit, first, last, len(whole), err)
 			}
-			i, _ := slices.BinarySearchFunc(entries, w.First, func(e Entry, pgno uint32) int { return int(e.Pgno) - int(pgno) })
-			if at := w.Start(); first > 0 && at.At-d.Start-int64(first) >= maxEntrySize {
+			i, _ := slices.BinarySearchFunc(entries, w.Start.Pgno, func(e Entry, pgno uint32) int { return int(e.Pgno) - int(pgno) })
+			if at := w.Start; first > 0 && at.At-d.Start-int64(first) >= maxEntrySize {
 				t.Fatalf("window %d-%d begins at %d", first, last, at.At)
 			}
 			w.Each(func(e Entry, at int64) bool {
@@ -146,7 +146,7 @@ func TestWindow_Corrupt(t *testing.T) {
 		tail[i] ^= byte(1 + rng.IntN(255))
 		lo, hi := max(d.Start-from, i-100), min(d.End-from, i+100)
 		if w, err := d.Window(tail[lo:hi], from+lo); err == nil {
-			t.Fatalf("byte %d changed from %#x to %#x: window of pages %d to %d", i, old, tail[i], w.First, w.Next.Pgno)
+			t.Fatalf("byte %d changed from %#x to %#x: window of pages %d to %d", i, old, tail[i], w.Start.Pgno, w.Next.Pgno)
 		} else if !errors.Is(err, ErrCorrupt) {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func FuzzIndexWindow(f *testing.F) {
 			}
 			return
 		}
-		next := w.Start()
+		next := w.Start
 		if next.At < at || next.At-at >= maxEntrySize {
 			t.Fatalf("a window at %d begins at %d", at, next.At)
 		}

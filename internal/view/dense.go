@@ -313,20 +313,15 @@ func (p *Probe) Range(size int64) (from, to int64) {
 // Take looks for the page in a part of the index. It returns the size 0 if the
 // page is not there; then the search goes on.
 func (p *Probe) Take(w ltxio.Window) (offset int64, size uint32) {
-	switch start := w.Start(); {
-	case p.pgno < start.Pgno:
-		p.hi = start
-	case p.pgno >= w.Next.Pgno:
-		p.lo = w.Next
-	default:
-		w.Each(func(e ltxio.Entry, _ int64) bool {
-			if e.Pgno == p.pgno {
-				offset, size = e.Offset, e.Size
-			}
-			return size == 0
-		})
+	if e, ok := w.Find(p.pgno); ok {
+		return e.Offset, e.Size
 	}
-	return offset, size
+	if p.pgno < w.Start.Pgno {
+		p.hi = w.Start
+	} else {
+		p.lo = w.Next
+	}
+	return 0, 0
 }
 
 // Budget bounds the memory of the indexes of a database, in which old runs give
