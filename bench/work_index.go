@@ -27,7 +27,7 @@ func openIndexWorkload(pages int) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		speed, err := e.download(ctx, d)
+		speed, _, err := e.download(ctx, d)
 		if err != nil {
 			return err
 		}
