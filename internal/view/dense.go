@@ -3,6 +3,7 @@ package view
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +20,8 @@ import (
 type Dense struct {
 	ltxio.Dense
 	slots    []denseSlot
-	budget   *Budget // nil: no run is dropped
+	anchors  []atomic.Pointer[ltxio.Anchor] // first entry of every anchorEvery-th slot; nil if its place is not known
+	budget   *Budget                        // nil: no run is dropped
 	complete atomic.Bool
 	busy     chan struct{} // has an element while all of the index is being read
 
@@ -28,13 +30,13 @@ type Dense struct {
 	mu sync.Mutex // duty: additions, so that no run undoes another
 }
 
-const slotLen = 512
+const (
+	slotLen     = 512
+	anchorEvery = 8
+)
 
-// denseSlot holds what is known of slotLen pages.
-type denseSlot struct {
-	run   atomic.Pointer[denseRun]
-	start atomic.Pointer[ltxio.Anchor] // first entry of the slot; nil if its place is not known
-}
+// denseSlot holds what is known of slotLen pages; nil if that is nothing.
+type denseSlot struct{ run atomic.Pointer[denseRun] }
 
 // denseRun holds the places of successive frames: that of page first+i is at
 // base+rel[i] and ends at base+rel[i+1]. The lock page is in no run: it is the
@@ -46,8 +48,13 @@ type denseRun struct {
 	used  atomic.Bool // since Budget looked last
 }
 
-// runOverhead is about what a run takes besides rel, in bytes.
-const runOverhead = 96
+// These are about the sizes of what a run takes besides rel, of a slot without its
+// run, and of an anchor, in bytes.
+const (
+	runOverhead = 96
+	slotSize    = 8
+	anchorSize  = 32
+)
 
 func (r *denseRun) size() int64 { return int64(cap(r.rel))*4 + runOverhead }
 
@@ -59,7 +66,18 @@ func (r *denseRun) offset(pgno uint32) int64 { return r.base + int64(r.rel[pgno-
 
 // NewDense returns an index that was not read yet.
 func NewDense(d ltxio.Dense, budget *Budget) *Dense {
-	return &Dense{Dense: d, budget: budget, busy: make(chan struct{}, 1), slots: make([]denseSlot, (uint64(d.Commit)+slotLen-1)/slotLen)}
+	slots := (int64(d.Commit) + slotLen - 1) / slotLen
+	anchors := (slots + anchorEvery - 1) / anchorEvery
+	x := &Dense{
+		Dense: d, budget: budget, busy: make(chan struct{}, 1),
+		slots: make([]denseSlot, slots), anchors: make([]atomic.Pointer[ltxio.Anchor], anchors),
+	}
+	if budget != nil {
+		size := slots*slotSize + anchors*anchorSize
+		budget.reserve(size)
+		runtime.AddCleanup(x, budget.reserve, -size)
+	}
+	return x
 }
 
 // IsComplete reports whether all of the index is here and stays here.
@@ -140,9 +158,7 @@ func (d *Dense) Add(w ltxio.Window) error {
 		}
 		if run == nil {
 			run = d.newRun(e.Pgno, e.Offset)
-			if slot := &d.slots[(e.Pgno-1)/slotLen]; slot.start.Load() == nil && e.Pgno == d.firstOfSlot(int(e.Pgno-1)/slotLen) {
-				slot.start.Store(&ltxio.Anchor{Pgno: e.Pgno, At: at, Offset: e.Offset})
-			}
+			d.anchor(ltxio.Anchor{Pgno: e.Pgno, At: at, Offset: e.Offset})
 		}
 		run.append(e)
 		return true
@@ -174,6 +190,17 @@ func (d *Dense) AddFrames(sizes []uint32) error {
 		return nil
 	}
 	return d.addRun(run)
+}
+
+// anchor notes the place of an entry if it is one that anchors have.
+func (d *Dense) anchor(a ltxio.Anchor) {
+	slot := int(a.Pgno-1) / slotLen
+	if slot%anchorEvery != 0 || a.Pgno != d.firstOfSlot(slot) {
+		return
+	}
+	if at := &d.anchors[slot/anchorEvery]; at.Load() == nil {
+		at.Store(&a)
+	}
 }
 
 func (d *Dense) newRun(pgno uint32, offset int64) *denseRun {
@@ -272,15 +299,15 @@ type Probe struct {
 // Probe begins a search between the entries whose places are known.
 func (d *Dense) Probe(pgno uint32) *Probe {
 	p := &Probe{d: d, pgno: pgno, lo: d.FirstAnchor(), hi: d.EndAnchor()}
-	i := int(pgno-1) / slotLen
+	i := int(pgno-1) / slotLen / anchorEvery
 	for k := i; k >= 0; k-- {
-		if a := d.slots[k].start.Load(); a != nil && a.Pgno <= pgno {
+		if a := d.anchors[k].Load(); a != nil && a.Pgno <= pgno {
 			p.lo = *a
 			break
 		}
 	}
-	for k := i + 1; k < len(d.slots); k++ {
-		if a := d.slots[k].start.Load(); a != nil {
+	for k := i + 1; k < len(d.anchors); k++ {
+		if a := d.anchors[k].Load(); a != nil {
 			p.hi = *a
 			break
 		}
@@ -366,6 +393,14 @@ func (b *Budget) Used() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.mu.used
+}
+
+// reserve accounts for what an index takes without its runs, or less again if size
+// is negative.
+func (b *Budget) reserve(size int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.used += size
 }
 
 // add accounts for a run, and drops runs that were not used since it last looked

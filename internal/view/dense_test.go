@@ -36,7 +36,7 @@ func find(t testing.TB, e *viewtest.Encoded, loc view.Loc, pgno uint32, size int
 // are read as needed, and the same ones with files that were read whole. The views
 // are the same at any time, and so are their differences.
 func TestDense_RandomHistories(t *testing.T) {
-	for seed := range uint64(16) {
+	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 11))
 			pageSize := uint32(4096)
