@@ -1,12 +1,17 @@
 package litestream_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
@@ -101,5 +106,47 @@ func TestTraces_Unread(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestUnread_CorruptIndex changes a byte in the middle of a page index. Rows whose
+// part of the index is intact can be read, and others give an error that names the
+// file.
+func TestUnread_CorruptIndex(t *testing.T) {
+	client := unreadReplica(t)
+	var snapshot *ltx.FileInfo
+	for _, f := range listFiles(t, client) {
+		if f.Level == litestream.SnapshotLevel {
+			snapshot = f
+		}
+	}
+	r, err := client.OpenLTXFile(t.Context(), snapshot.Level, snapshot.MinTXID, snapshot.MaxTXID, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := binary.BigEndian.Uint64(b[len(b)-ltx.TrailerSize-8:])
+	b[uint64(len(b)-ltx.TrailerSize-8)-size/2] ^= 0x55
+	if _, err := client.WriteLTXFile(t.Context(), snapshot.Level, snapshot.MinTXID, snapshot.MaxTXID, bytes.NewReader(b)); err != nil {
+		t.Fatal(err)
+	}
+	vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1})
+	conn := openConn(t, vfsName, "app.db")
+	if got := mustQuery(t, conn, "SELECT v FROM t WHERE id = 69998"); got != "69998" {
+		t.Errorf("a row at the end has %s", got)
+	}
+	var v int
+	if err := conn.QueryRowContext(t.Context(), "SELECT v FROM t WHERE id = 35000").Scan(&v); err == nil {
+		t.Error("a row whose part of the index is damaged can be read")
+	}
+	name := fmt.Sprintf("9/%s", ltx.FormatFilename(snapshot.MinTXID, snapshot.MaxTXID))
+	if text := vfs.Stats()[0].LastRead.Error; !strings.Contains(text, name) || !strings.Contains(text, "corrupt") {
+		t.Errorf("the error is %q", text)
+	}
+	if got := mustQuery(t, conn, "SELECT v FROM t WHERE id = 5"); got != "5" {
+		t.Errorf("a row at the start has %s", got)
 	}
 }

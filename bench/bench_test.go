@@ -231,3 +231,46 @@ func TestWorkloads(t *testing.T) {
 		t.Errorf("tables:\n%s", text)
 	}
 }
+
+// The b-tree that is made up as it is encoded is one for SQLite, across the lock
+// page, too.
+func TestTreeDataset(t *testing.T) {
+	e := testEnv(t)
+	for _, pages := range []int{100, 45_000} {
+		d, err := e.treeDataset(t.Context(), pages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = e.session(t.Context(), oursSystem(), d, openOptions{}, func(s *session) error {
+			var result string
+			var rows int
+			if err := s.db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&result); err != nil {
+				return err
+			}
+			if err := s.db.QueryRowContext(t.Context(), "SELECT count(*) FROM points WHERE length(pad) = 420").Scan(&rows); err != nil {
+				return err
+			}
+			if result != "ok" || rows != d.rows {
+				t.Errorf("%d pages: %s, %d rows of %d", pages, result, rows, d.rows)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr := newTree(1000, 512)
+	tr.lock = 40
+	next := uint32(2)
+	if err := tr.write(func(n int, _ []byte) error {
+		if got := tr.pgno(n); got != next {
+			t.Fatalf("page %d comes after page %d", got, next-1)
+		}
+		if next++; next == 40 {
+			next++
+		}
+		return nil
+	}, 2, len(tr.full)-1, 1, 1000); err != nil || next != tr.pgno(tr.count())+1 {
+		t.Errorf("the tree ends before page %d of %d: %v", next, tr.pgno(tr.count()), err)
+	}
+}
