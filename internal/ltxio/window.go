@@ -1,6 +1,7 @@
 package ltxio
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"slices"
 
@@ -83,12 +84,17 @@ func (d *Dense) After(pgno uint32) uint32 {
 
 // Window holds successive entries of a page index.
 type Window struct {
-	Start Anchor // place of the first entry
-	Next  Anchor // where the window ends
+	Start Anchor   // place of the first entry
+	Next  Anchor   // where the window ends
+	Sizes []uint32 // of the frames
+	Marks []Anchor // the first entries of blocks of MarkEvery pages
 
-	d     *Dense
-	sizes []uint32 // of the frames
+	d *Dense
 }
+
+// MarkEvery is the number of pages of a block. The lock page is the first page of a
+// block, whatever the page size is.
+const MarkEvery = 4096
 
 // Anchor is the place of an entry in a page index.
 type Anchor struct {
@@ -123,7 +129,7 @@ func (d *Dense) Window(b []byte, at int64) (Window, error) {
 	var first error
 	for skip := 0; skip < min(maxEntrySize, len(b)); skip++ {
 		w, err := d.chain(b[skip:], at+int64(skip))
-		if err == nil && (len(w.sizes) >= minChain || w.Next.At == d.End) {
+		if err == nil && (len(w.Sizes) >= minChain || w.Next.At == d.End) {
 			return w, nil
 		}
 		if first == nil {
@@ -145,9 +151,12 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 	// An entry has some 8 bytes, and what does not begin like one has none.
 	sizes := make([]uint32, 0, min(len(b)/8, 64))
 	for len(rest) > 0 {
-		e, n, err := decodeEntry(rest)
-		if err != nil {
-			return w, err
+		e, n := decodeNext(rest, next)
+		if n == 0 {
+			var err error
+			if e, n, err = decodeEntry(rest); err != nil {
+				return w, err
+			}
 		}
 		if n == 0 {
 			break // the rest of the entry is not in b
@@ -167,6 +176,9 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 			sizes = slices.Grow(sizes, len(rest)/8)
 		}
 		sizes = append(sizes, e.Size)
+		if (e.Pgno-1)%MarkEvery == 0 || e.Pgno-1 == d.LockPgno {
+			w.Marks = append(w.Marks, Anchor{e.Pgno, at + int64(len(b)-len(rest)), e.Offset})
+		}
 		rest = rest[n:]
 		next = Anchor{d.After(e.Pgno), at + int64(len(b)-len(rest)), e.Offset + int64(e.Size)}
 		if next.Pgno > d.Commit && (len(rest) > 0 || !isEnd) {
@@ -182,7 +194,7 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 	if isEnd && (len(rest) > 0 || next.Pgno <= d.Commit || next.Offset != d.FramesEnd) {
 		return w, corrupt("page index ends with page %d at offset %d, the database with page %d at %d", next.Pgno-1, next.Offset, d.Commit, d.FramesEnd)
 	}
-	w.Next, w.sizes = next, sizes
+	w.Next, w.Sizes = next, sizes
 	return w, nil
 }
 
@@ -219,6 +231,33 @@ func decodeEntry(b []byte) (e Entry, n int, err error) {
 	return Entry{Pgno: uint32(pgno), Offset: int64(offset), Size: uint32(size)}, n, nil
 }
 
+// decodeNext is decodeEntry for an entry whose page and offset are those of an
+// anchor, and which does not lie near the end of b. It returns 0 for others. It is
+// fast, because it only has to compare them.
+func decodeNext(b []byte, want Anchor) (e Entry, n int) {
+	if want.Pgno == 0 || len(b) < 3*8 {
+		return e, 0
+	}
+	i := varintSize(uint64(want.Pgno))
+	k := i + varintSize(uint64(want.Offset))
+	pgno, offset := spread(uint64(want.Pgno), i), spread(uint64(want.Offset), k-i)
+	if (binary.LittleEndian.Uint64(b)^pgno)<<(64-8*i) != 0 || (binary.LittleEndian.Uint64(b[i:])^offset)<<(64-8*(k-i)) != 0 {
+		return e, 0
+	}
+	size, n := varint(b, int(k))
+	if n > maxEntrySize || size > MaxFileSize>>8 {
+		return e, 0
+	}
+	return Entry{Pgno: want.Pgno, Offset: want.Offset, Size: uint32(size)}, n
+}
+
+// spread returns a number below 1<<42 as a varint of a size, in a little-endian
+// word.
+func spread(v uint64, size int64) uint64 {
+	x := v&0x7f | v&(0x7f<<7)<<1 | v&(0x7f<<14)<<2 | v&(0x7f<<21)<<3 | v&(0x7f<<28)<<4 | v&(0x7f<<35)<<5
+	return x | 0x8080808080808080&(1<<(8*(size-1))-1)
+}
+
 // varint decodes the number that begins at byte i of b. It returns the end of the
 // number: more than maxEntrySize if the number is too large or longer than it has to
 // be, and more than len(b) if it is longer than b.
@@ -238,14 +277,11 @@ func varint(b []byte, i int) (v uint64, end int) {
 	return 0, max(len(b), i) + 1
 }
 
-// Len returns the number of entries.
-func (w *Window) Len() int { return len(w.sizes) }
-
 // Each calls fn for every entry, with its position in the file, until fn returns
 // false.
 func (w *Window) Each(fn func(e Entry, at int64) bool) {
 	a := w.Start
-	for _, size := range w.sizes {
+	for _, size := range w.Sizes {
 		if !fn(Entry{Pgno: a.Pgno, Offset: a.Offset, Size: size}, a.At) {
 			return
 		}

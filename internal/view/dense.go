@@ -20,7 +20,7 @@ import (
 type Dense struct {
 	ltxio.Dense
 	slots    []denseSlot
-	anchors  []atomic.Pointer[ltxio.Anchor] // first entry of every anchorEvery-th slot; nil if its place is not known
+	anchors  []atomic.Pointer[ltxio.Anchor] // first entry of each block; nil if its place is not known
 	budget   *Budget                        // nil: no run is dropped
 	complete atomic.Bool
 	busy     chan struct{} // has an element while all of the index is being read
@@ -31,8 +31,9 @@ type Dense struct {
 }
 
 const (
-	slotLen     = 512
-	anchorEvery = 8
+	slotLen = 512
+
+	_ = uint(-(ltxio.MarkEvery % slotLen)) // a slot is in one block
 )
 
 // denseSlot holds what is known of slotLen pages; nil if that is nothing.
@@ -67,7 +68,7 @@ func (r *denseRun) offset(pgno uint32) int64 { return r.base + int64(r.rel[pgno-
 // NewDense returns an index that was not read yet.
 func NewDense(d ltxio.Dense, budget *Budget) *Dense {
 	slots := (int64(d.Commit) + slotLen - 1) / slotLen
-	anchors := (slots + anchorEvery - 1) / anchorEvery
+	anchors := (int64(d.Commit) + ltxio.MarkEvery - 1) / ltxio.MarkEvery
 	x := &Dense{
 		Dense: d, budget: budget, busy: make(chan struct{}, 1),
 		slots: make([]denseSlot, slots), anchors: make([]atomic.Pointer[ltxio.Anchor], anchors),
@@ -147,70 +148,36 @@ func (d *Dense) Find(pgno uint32) (offset int64, size uint32) {
 // Add adds a part of the index. It returns an error if the part contradicts
 // another one.
 func (d *Dense) Add(w ltxio.Window) error {
-	var run *denseRun
-	var err error
-	w.Each(func(e ltxio.Entry, at int64) bool {
-		if run != nil && (e.Pgno-1)/slotLen != (run.first-1)/slotLen {
-			if err = d.addRun(run); err != nil {
-				return false
-			}
-			run = nil
+	for _, a := range w.Marks {
+		if at := &d.anchors[(a.Pgno-1)/ltxio.MarkEvery]; at.Load() == nil {
+			at.Store(&a)
 		}
-		if run == nil {
-			run = d.newRun(e.Pgno, e.Offset)
-			d.anchor(ltxio.Anchor{Pgno: e.Pgno, At: at, Offset: e.Offset})
-		}
-		run.append(e)
-		return true
-	})
-	if run != nil && err == nil {
-		err = d.addRun(run)
 	}
-	return err
+	return d.addSizes(w.Start.Pgno, w.Start.Offset, w.Sizes)
 }
 
 // AddFrames adds the places of the first frames of the file, by their sizes.
 func (d *Dense) AddFrames(sizes []uint32) error {
 	a := d.FirstAnchor()
-	var run *denseRun
-	for _, size := range sizes {
-		if run != nil && (a.Pgno-1)/slotLen != (run.first-1)/slotLen {
-			if err := d.addRun(run); err != nil {
-				return err
-			}
-			run = nil
+	return d.addSizes(a.Pgno, a.Offset, sizes)
+}
+
+// addSizes adds the places of successive frames from that of a page on.
+func (d *Dense) addSizes(pgno uint32, offset int64, sizes []uint32) error {
+	for len(sizes) > 0 {
+		n := min(len(sizes), slotLen-int(pgno-1)%slotLen)
+		run := &denseRun{first: pgno, base: offset, rel: make([]uint32, 1, n+1)}
+		end := uint32(0)
+		for _, size := range sizes[:n] {
+			end += size
+			run.rel = append(run.rel, end)
 		}
-		if run == nil {
-			run = d.newRun(a.Pgno, a.Offset)
+		if err := d.addRun(run); err != nil {
+			return err
 		}
-		run.append(ltxio.Entry{Pgno: a.Pgno, Offset: a.Offset, Size: size})
-		a.Pgno, a.Offset = d.After(a.Pgno), a.Offset+int64(size)
+		pgno, offset, sizes = d.After(run.end()-1), offset+int64(end), sizes[n:]
 	}
-	if run == nil {
-		return nil
-	}
-	return d.addRun(run)
-}
-
-// anchor notes the place of an entry if it is one that anchors have.
-func (d *Dense) anchor(a ltxio.Anchor) {
-	slot := int(a.Pgno-1) / slotLen
-	if slot%anchorEvery != 0 || a.Pgno != d.firstOfSlot(slot) {
-		return
-	}
-	if at := &d.anchors[slot/anchorEvery]; at.Load() == nil {
-		at.Store(&a)
-	}
-}
-
-func (d *Dense) newRun(pgno uint32, offset int64) *denseRun {
-	return &denseRun{first: pgno, base: offset, rel: make([]uint32, 1, slotLen+1)}
-}
-
-// append adds a page to a run that was not shared yet.
-func (r *denseRun) append(e ltxio.Entry) {
-	start := r.rel[len(r.rel)-1]
-	r.rel = append(r.rel, start+e.Size)
+	return nil
 }
 
 // addRun adds a run of one slot, joined with what is known of the slot.
@@ -299,7 +266,7 @@ type Probe struct {
 // Probe begins a search between the entries whose places are known.
 func (d *Dense) Probe(pgno uint32) *Probe {
 	p := &Probe{d: d, pgno: pgno, lo: d.FirstAnchor(), hi: d.EndAnchor()}
-	i := int(pgno-1) / slotLen / anchorEvery
+	i := int(pgno-1) / ltxio.MarkEvery
 	for k := i; k >= 0; k-- {
 		if a := d.anchors[k].Load(); a != nil && a.Pgno <= pgno {
 			p.lo = *a
