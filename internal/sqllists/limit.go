@@ -23,7 +23,7 @@ func Limit(sql string) (rows int, ok bool) {
 		}
 		var n, and int
 		var valid bool
-		token, more = s.next()
+		token, _ = s.next()
 		if n, valid = count(token); !valid {
 			return 0, false
 		}
