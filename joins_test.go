@@ -16,35 +16,36 @@ import (
 // networkPeople is the number of people of networkReplica.
 const networkPeople = 1500
 
-// networkReplica is a replica of the database of package network, with what
-// plain SQLite answers. Tests share it.
-var networkReplica = sync.OnceValue(func() *networkStore {
-	return &networkStore{client: memory.NewReplicaClient(), answers: make(map[string]string)}
-})
+// networkReplica is a replica of the database of package network. Tests share it.
+var networkReplica = newNetworkStore(network.Statements(networkPeople), network.Queries(networkPeople))
 
+// textsReplica is the same with a full-text index. Its layout depends on the module
+// of the driver.
+var textsReplica = newNetworkStore(append(network.Statements(networkPeople), network.FullText(fullText)), []network.Query{network.FullTextQuery()})
+
+// networkStore is a replica with the answers that plain SQLite gives.
 type networkStore struct {
-	client  *memory.ReplicaClient
-	fill    sync.Once
-	answers map[string]string // of plain SQLite, by the name of the query
+	client     *memory.ReplicaClient
+	statements []string
+	queries    []network.Query
+	fill       sync.Once
+	answers    map[string]string // by the name of the query
 }
 
-// networkQueries are the queries of package network, and the one by full text.
-func networkQueries() []network.Query {
-	return append(network.Queries(networkPeople), network.FullTextQuery())
+func newNetworkStore(statements []string, queries []network.Query) *networkStore {
+	return &networkStore{client: memory.NewReplicaClient(), statements: statements, queries: queries, answers: make(map[string]string)}
 }
 
-func openNetwork(t *testing.T) *networkStore {
+func (s *networkStore) open(t *testing.T) *networkStore {
 	t.Helper()
-	s := networkReplica()
 	s.fill.Do(func() {
 		p := ltxtest.New(t, s.client, ltxtest.Options{})
-		for _, stmt := range network.Statements(networkPeople) {
+		for _, stmt := range s.statements {
 			p.Exec(stmt)
 		}
-		p.Exec(network.FullText(fullText))
 		p.Snapshot()
 		p.DeleteLevelBelow(0, p.TXID()+1)
-		for _, q := range networkQueries() {
+		for _, q := range s.queries {
 			s.answers[q.Name] = mustQuery(t, p.DB(), q.SQL)
 		}
 	})
@@ -56,7 +57,6 @@ func openNetwork(t *testing.T) *networkStore {
 // compares the bytes of all of them with those that SQLite asks for page by page.
 func TestJoins_RoundTrips(t *testing.T) {
 	const roundTrip = 25 * time.Millisecond
-	s := openNetwork(t)
 	list := 12.0
 	if psanford { // the driver does not tell the statement
 		list = 201
@@ -79,7 +79,7 @@ func TestJoins_RoundTrips(t *testing.T) {
 		"full text":                                        16,
 	}
 	var read, needed int64
-	for _, q := range networkQueries() {
+	count := func(s *networkStore, q network.Query) {
 		t.Run(q.Name, func(t *testing.T) {
 			ask := func(opts *litestream.Options) (trips float64, bytes int64) {
 				synctest.Test(t, func(t *testing.T) {
@@ -107,6 +107,11 @@ func TestJoins_RoundTrips(t *testing.T) {
 			_, one := ask(&litestream.Options{PollInterval: -1, ReadAheadSize: -1})
 			read, needed = read+bytes, needed+one
 		})
+	}
+	for _, s := range []*networkStore{networkReplica.open(t), textsReplica.open(t)} {
+		for _, q := range s.queries {
+			count(s, q)
+		}
 	}
 	t.Logf("%d bytes, %d with a request for each page", read, needed)
 	if read > 2*needed {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
-	"github.com/ltxvfs/litestream/internal/network"
 	"github.com/superfly/ltx"
 )
 
@@ -21,9 +20,9 @@ import (
 // version of SQLite, so offsets are not compared. A driver that does not tell the
 // statement has a file of its own.
 func TestTraces_Joins(t *testing.T) {
-	s := openNetwork(t)
+	s := networkReplica.open(t)
 	var b strings.Builder
-	for _, q := range network.Queries(networkPeople) {
+	for _, q := range s.queries {
 		if strings.HasPrefix(q.Name, "cities") {
 			// One of its reads begins before or after SQLite comes to a row that
 			// arrives at the same time. TestJoins_RoundTrips has this query, too.
@@ -66,7 +65,7 @@ func TestTraces_Joins(t *testing.T) {
 // TestJoins_GivenUp has a program that closes the rows of a join early. No
 // request begins after that, and those under way end.
 func TestJoins_GivenUp(t *testing.T) {
-	s := openNetwork(t)
+	s := networkReplica.open(t)
 	synctest.Test(t, func(t *testing.T) {
 		trace := decorate.NewTrace(decorate.NewLatency(s.client, decorate.Latency{PerRequest: latency}))
 		conn, _, closeAll := openOne(t, trace, &litestream.Options{PollInterval: -1}, "app.db")

@@ -32,7 +32,7 @@ func lookUpNotes(t *testing.T, q querier, first, n int) string {
 // inNotes runs a test with a connection to a cold database with notes.
 func inNotes(t *testing.T, opts litestream.Options, do func(conn *sql.Conn, vfs *litestream.VFS, trips func() float64)) {
 	t.Helper()
-	s := openNetwork(t)
+	s := networkReplica.open(t)
 	synctest.Test(t, func(t *testing.T) {
 		opts.PollInterval = -1
 		client := decorate.NewLatency(s.client, decorate.Latency{PerRequest: noteTrip, BytesPerSecond: 80e6})
@@ -109,7 +109,7 @@ func TestWidening_Few(t *testing.T) {
 
 // TestTraces_Widening has the requests of lookups in one transaction.
 func TestTraces_Widening(t *testing.T) {
-	s := openNetwork(t)
+	s := networkReplica.open(t)
 	synctest.Test(t, func(t *testing.T) {
 		trace := decorate.NewTrace(decorate.NewLatency(s.client, decorate.Latency{PerRequest: noteTrip, BytesPerSecond: 80e6}))
 		conn, _, closeAll := openOne(t, trace, &litestream.Options{PollInterval: -1}, "app.db")
