@@ -154,35 +154,26 @@ func readRecord(record *pagefile.File) (lines []recordLine, err error) {
 	}
 }
 
-// keep takes over what a record says of the files at the beginning of both its
-// plan and the new one. It returns these files.
+// keep takes over what a record says, and returns the files that it is about. It
+// returns none unless the new plan begins with the whole recorded plan.
 //
-// A page that the new state has of one of them, the earlier state had of it as
-// well, or of a file that the new plan replaces by newer ones: if the new state is
-// no earlier, its newer files change every page that those of the earlier state
-// changed. So a part that was written then has every page that is wanted now.
-// Pages of newer files are written again, over those of the earlier state.
-func (p *partial) keep(lines []recordLine, plan []*ltx.FileInfo) (kept []string) {
-	if len(lines) == 0 || len(lines[0].Plan) == 0 {
+// Then pages that the earlier restore has written are those of the new state, or a
+// newer file has them and they are written again. If a file is not in the new plan
+// any more, nothing tells that those in its place are of the same history: they may
+// leave pages as they are that the file had changed.
+func (p *partial) keep(lines []recordLine, plan []*ltx.FileInfo) (kept []recordedFile) {
+	if len(lines) == 0 {
 		return nil
 	}
-	old := lines[0].Plan
-	if old[len(old)-1].Max > plan[len(plan)-1].MaxTXID {
+	kept, now := lines[0].Plan, recorded(plan)
+	if len(kept) > len(now) || !slices.Equal(kept, now[:len(kept)]) {
 		return nil
-	}
-	for i, f := range recorded(plan) {
-		if i == len(old) || old[i] != f {
-			break
-		}
-		kept = append(kept, f.File)
 	}
 	p.checksums, p.parts = make(map[string]ltx.Checksum), make(map[partOf]ltxio.Sum)
 	for _, l := range lines[1:] {
-		switch {
-		case !slices.Contains(kept, l.File):
-		case l.Part == 0:
+		if l.Part == 0 {
 			p.checksums[l.File] = l.Checksum
-		default:
+		} else {
 			p.parts[partOf{l.File, l.Part - 1}] = ltxio.SumOf(l.CRC, l.Size)
 		}
 	}

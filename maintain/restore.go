@@ -53,9 +53,10 @@ const partialSuffix = ".partial"
 //
 // If Restore ends with an error, by its context or because the process was killed,
 // path does not exist. The partial file stays, with a record of what it has, and
-// the next call with the same path continues with it. If the state is a later one
-// by then, only the parts that are still valid are used. Restore removes a partial
-// file whose content turns out to be wrong.
+// the next call with the same path continues with it, also if new files have come.
+// It begins anew if one of the files that the state was made of is no part of the
+// new state, because it was compacted or another history has taken its place.
+// Restore removes a partial file whose content turns out to be wrong.
 func Restore(ctx context.Context, client replica.Client, path string, opts RestoreOptions) (*Restored, error) {
 	result, err := restore(ctx, newSession(client, opts.Requests), path, opts)
 	if err != nil {

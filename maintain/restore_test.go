@@ -231,43 +231,100 @@ func TestRestore_ResumesOther(t *testing.T) {
 	}
 }
 
-// A restore that continues after the files above the snapshot were compacted gives
-// the new state.
-func TestRestore_ResumesCompacted(t *testing.T) {
-	b, want := large(t)
-	path := filepath.Join(t.TempDir(), "app.db")
-	ctx, cancel := context.WithCancel(t.Context())
-	opts := maintain.RestoreOptions{At: maintain.Moment{TXID: 9}, Requests: maintain.Requests{Concurrency: 1}}
-	opts.Progress = func(p maintain.Progress) {
-		if p.Bytes > p.AllBytes/2 {
-			cancel()
+// A restore begins anew if files that the last one has read are not part of the
+// state any more. They may have been compacted, or the replica may have been rolled
+// back and written on: then pages that they changed would stay.
+func TestRestore_OtherFiles(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(t *testing.T, b bucket)
+	}{
+		{"compacted", func(t *testing.T, b bucket) {
+			var merged bytes.Buffer
+			var readers []*bytes.Reader
+			for _, key := range []view.Key{{Level: 1, MinTXID: 6, MaxTXID: 8}, {Level: 0, MinTXID: 9, MaxTXID: 9}, {Level: 0, MinTXID: 10, MaxTXID: 10}} {
+				readers = append(readers, bytes.NewReader(b[key]))
+				delete(b, key)
+			}
+			c, err := ltx.NewCompactor(&merged, asReaders(readers))
+			if err == nil {
+				c.HeaderFlags = ltx.HeaderFlagNoChecksum
+				err = c.Compact(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[view.Key{Level: 2, MinTXID: 6, MaxTXID: 10}] = merged.Bytes()
+		}},
+		{"rolled back", func(t *testing.T, b bucket) {
+			// The new transactions change other pages than the old ones.
+			other, _ := large(t)
+			for _, key := range []view.Key{{Level: 1, MinTXID: 6, MaxTXID: 8}, {Level: 0, MinTXID: 9, MaxTXID: 9}, {Level: 0, MinTXID: 10, MaxTXID: 10}} {
+				delete(b, key)
+			}
+			small := other[view.Key{Level: 0, MinTXID: 9, MaxTXID: 9}]
+			b[view.Key{Level: 1, MinTXID: 6, MaxTXID: 12}] = renamed(t, small, 6, 12)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b, _ := large(t)
+			path := filepath.Join(t.TempDir(), "app.db")
+			ctx, cancel := context.WithCancel(t.Context())
+			opts := maintain.RestoreOptions{At: maintain.Moment{TXID: 9}, Requests: maintain.Requests{Concurrency: 1}}
+			opts.Progress = func(p maintain.Progress) {
+				if p.Bytes > p.AllBytes/2 {
+					cancel()
+				}
+			}
+			if _, err := maintain.Restore(ctx, b, path, opts); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			tc.change(t, b)
+			reachable := b.reachable()
+			want, err := b.image(reachable[len(reachable)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := maintain.Restore(t.Context(), b, path, maintain.RestoreOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(readFile(t, path), want) {
+				t.Errorf("restored another database, with %d bytes resumed", r.Resumed)
+			}
+			isAlone(t, path)
+		})
+	}
+}
+
+// renamed returns an LTX file with the same pages and other transactions.
+func renamed(t *testing.T, b []byte, minTXID, maxTXID ltx.TXID) []byte {
+	t.Helper()
+	dec := ltx.NewDecoder(bytes.NewReader(b))
+	if err := dec.DecodeHeader(); err != nil {
+		t.Fatal(err)
+	}
+	hdr := dec.Header()
+	hdr.MinTXID, hdr.MaxTXID = minTXID, maxTXID
+	var out bytes.Buffer
+	enc, err := ltx.NewEncoder(&out)
+	if err == nil {
+		err = enc.EncodeHeader(hdr)
+	}
+	page := make([]byte, hdr.PageSize)
+	for err == nil {
+		var ph ltx.PageHeader
+		if err = dec.DecodePage(&ph, page); err == nil {
+			err = enc.EncodePage(ph, page)
 		}
 	}
-	if _, err := maintain.Restore(ctx, b, path, opts); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	var merged bytes.Buffer
-	var readers []*bytes.Reader
-	for _, key := range []view.Key{{Level: 1, MinTXID: 6, MaxTXID: 8}, {Level: 0, MinTXID: 9, MaxTXID: 9}, {Level: 0, MinTXID: 10, MaxTXID: 10}} {
-		readers = append(readers, bytes.NewReader(b[key]))
-		delete(b, key)
-	}
-	c, err := ltx.NewCompactor(&merged, asReaders(readers))
-	if err == nil {
-		c.HeaderFlags = ltx.HeaderFlagNoChecksum
-		err = c.Compact(t.Context())
+	if err == io.EOF {
+		err = enc.Close()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[view.Key{Level: 2, MinTXID: 6, MaxTXID: 10}] = merged.Bytes()
-	r, err := maintain.Restore(t.Context(), b, path, maintain.RestoreOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(readFile(t, path), want) || r.Resumed == 0 {
-		t.Errorf("restored another database, with %d bytes resumed", r.Resumed)
-	}
+	return out.Bytes()
 }
 
 // A damaged file ends a restore, and nothing is left to continue from.

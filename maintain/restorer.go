@@ -160,7 +160,7 @@ func (c *content) frames() int64 { return c.info.Size - int64(len(c.head)) - int
 // fillUnclaimed writes zeros to pages that no file has. A resumed file may have
 // others there.
 func (r *restorer) fillUnclaimed() error {
-	if r.resumed == 0 {
+	if !r.partial.resumes {
 		return nil
 	}
 	zeros := make([]byte, r.header.PageSize)
