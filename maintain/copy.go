@@ -45,8 +45,8 @@ type Copied struct {
 // Copy changes nothing, and the error wraps ErrConflict of package litestream, if
 // the other place is of another history: a file of the same name has other content,
 // the same transaction has another time, or a later transaction is there. If no two
-// files end with the same transaction, nothing shows that. It is fs.ErrExist if something else lies there that a replica must not
-// be mixed with.
+// files end with the same transaction, nothing shows that. It is fs.ErrExist if
+// something else lies there that a replica must not be mixed with.
 func Copy(ctx context.Context, from, to replica.Client, opts CopyOptions) (*Copied, error) {
 	result, err := newCopier(from, to, opts.Requests).run(ctx)
 	if err != nil {
