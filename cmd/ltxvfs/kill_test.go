@@ -18,6 +18,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
 // program runs the program in a process.
@@ -78,6 +79,21 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.Handler.ServeHTTP(w, r)
 }
 
+// runUntil runs a command that gets a signal at its request number k.
+func (g *gate) runUntil(cmd *exec.Cmd, k int64, sig os.Signal) error {
+	started := make(chan struct{})
+	g.act = func() {
+		<-started
+		_ = cmd.Process.Signal(sig) // the command tells that it got none
+	}
+	g.at.Store(k)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	close(started)
+	return cmd.Wait()
+}
+
 // newDatabase makes a local database of some megabytes that cannot be compressed.
 func newDatabase(t testing.TB, path string) {
 	t.Helper()
@@ -110,23 +126,17 @@ func TestRestore_Killed(t *testing.T) {
 	p.run("import", "source.db", "s3://bucket/app.db")
 	p.run("restore", "s3://bucket/app.db", "whole.db")
 	want := sumOf(t, filepath.Join(p.dir, "whole.db"))
-	for k := int64(1); ; k++ {
+	step := int64(1)
+	if testscale.Race {
+		step = 3 // an odd number, so that both signals are sent
+	}
+	for k := int64(1); ; k += step {
 		path := filepath.Join(p.dir, "app.db")
 		cmd := p.command("restore", "s3://bucket/app.db", "app.db", "--concurrency", "1")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		sig := []os.Signal{os.Kill, os.Interrupt}[k%2]
-		g.act = func() {
-			if err := cmd.Process.Signal(sig); err != nil {
-				t.Error(err)
-			}
-		}
-		g.at.Store(k)
-		err := cmd.Start()
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = cmd.Wait()
+		err := g.runUntil(cmd, k, sig)
 		if g.at.Load() > 0 {
 			if k < 5 || err != nil {
 				t.Fatalf("a restore makes %d reads, and ends with %v", k-1, err)
@@ -161,10 +171,10 @@ func TestImport_Killed(t *testing.T) {
 		p := newProgram(t, environment)
 		newDatabase(t, filepath.Join(p.dir, "source.db"))
 		cmd := p.command("import", "source.db", "s3://bucket/app.db")
-		g.act = func() { _ = cmd.Process.Signal(sig) }
-		g.at.Store(1)
-		if out, err := cmd.CombinedOutput(); err == nil {
-			t.Fatalf("%s: the import succeeded: %s", sig, out)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := g.runUntil(cmd, 1, sig); err == nil {
+			t.Fatalf("%s: the import succeeded: %s", sig, &out)
 		}
 		if sig == os.Interrupt && cmd.ProcessState.ExitCode() != exitInterrupted {
 			t.Errorf("exit code %d", cmd.ProcessState.ExitCode())
