@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
 var update = flag.Bool("update", false, "write what the program prints to the scripts")
@@ -29,6 +31,9 @@ func TestScripts(t *testing.T) {
 		}},
 	} {
 		t.Run(store.name, func(t *testing.T) {
+			if store.name == "file" {
+				testscale.NeedsNoRace(t, "it does what the scripts over S3 do")
+			}
 			testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: store.setup, UpdateScripts: *update && store.name == "file"})
 		})
 	}
