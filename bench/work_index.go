@@ -86,7 +86,8 @@ func (s *session) restOfIndex(ctx context.Context, latency time.Duration) (float
 			if start.IsZero() {
 				return 0, nil // it came with the open
 			}
-			return float64(last-before) / now.Sub(start).Seconds() / 1e6, nil
+			took := max(now.Sub(start), time.Millisecond) // the time between two looks
+			return float64(last-before) / took.Seconds() / 1e6, nil
 		}
 		select {
 		case <-ctx.Done():
