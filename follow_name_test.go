@@ -118,7 +118,7 @@ func TestPoll_CompactedUnseen(t *testing.T) {
 		t.Run(interval.String(), func(t *testing.T) {
 			followIn(t, Options{PollInterval: interval}, 0, unchanged, func(t *testing.T, f *follower) {
 				most := max(min(fullPollEvery*interval, fullPollAfter+interval), interval)
-				time.Sleep(interval / 3) // keeps what follows from the instants of polls
+				time.Sleep(interval / 3) // the transactions do not fall on the instants of polls
 				for range 20 {
 					start, txid := time.Now(), f.p.Exec("UPDATE t SET x = x + 1")
 					f.p.Compact(1, 1, txid)

@@ -34,8 +34,8 @@ type poller struct {
 	log       *slog.Logger
 
 	// poll looks for new transactions once. If full is true, it lists all
-	// levels; it does so at times in any case. errs.ErrWriting means that this process writes, and so knows the
-	// newest transaction.
+	// levels; it does so at times in any case. errs.ErrWriting means that this
+	// process writes, and so knows the newest transaction.
 	poll func(full bool) error
 
 	lastUse atomic.Int64 // end of the last transaction or start of the newest, in nanoseconds since the Unix epoch

@@ -32,7 +32,7 @@ type content struct {
 	trailer ltx.Trailer
 	index   ltxio.Index
 	head    []byte // the header as it is in the file
-	tail    []byte // what follows the frames
+	tail    []byte // the rest, after the frames
 	body    []byte // the whole file, if it is small; nil otherwise
 }
 
@@ -69,15 +69,13 @@ func (s *session) open(ctx context.Context, info *ltx.FileInfo, whole int64) (*c
 	if c.header, err = ltxio.ParseHeader(c.head, info.MinTXID, info.MaxTXID); err != nil {
 		return nil, err
 	}
-	need, err := ltxio.TailSize(tail, info.Size)
+	need, err := ltxio.TailSizeOf(c.header, tail, info.Size)
 	if err != nil {
 		return nil, err
 	}
-	if most := ltxio.MaxTailSize(c.header); need > most {
-		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", errs.ErrCorrupt, need, most, c.header.Commit)
-	}
 	if need > int64(len(tail)) {
-		if tail, err = s.rest(ctx, info, tail, need); err != nil {
+		read := func(buf []byte, offset int64) error { return s.load(ctx, info, buf, offset) }
+		if tail, err = ltxio.ReadRest(tail, need, info.Size, read); err != nil {
 			return nil, err
 		}
 	}
@@ -104,21 +102,6 @@ func (s *session) openWhole(ctx context.Context, info *ltx.FileInfo) (*content, 
 		info: info, header: f.Header, trailer: f.Trailer, index: f.Index,
 		head: b[:ltx.HeaderSize], tail: b[info.Size-need:], body: b,
 	}, nil
-}
-
-// rest returns the last need bytes of a file; tail holds the end of them. The
-// buffer grows as the bytes arrive, because need is not verified yet.
-func (s *session) rest(ctx context.Context, info *ltx.FileInfo, tail []byte, need int64) ([]byte, error) {
-	var b []byte
-	for more := need - int64(len(tail)); int64(len(b)) < more; {
-		n := int(min(more-int64(len(b)), maxTailRead))
-		b = slices.Grow(b, n)
-		if err := s.load(ctx, info, b[len(b):len(b)+n], info.Size-need+int64(len(b))); err != nil {
-			return nil, err
-		}
-		b = b[:len(b)+n]
-	}
-	return append(b, tail...), nil
 }
 
 // parts cuts the frames of a file into parts and calls fn with each, until fn

@@ -38,12 +38,16 @@ type copied struct {
 	*maintain.Copied
 }
 
-func (a *app) runCopy(ctx context.Context, args []string, all bool) error {
-	from, err := a.urlOf(args, 0)
-	if err != nil {
-		return err
+// urlsOf returns the URLs of two replicas.
+func (a *app) urlsOf(args []string) (from, to string, err error) {
+	if from, err = a.urlOf(args, 0); err == nil {
+		to, err = a.urlOf(args, 1)
 	}
-	to, err := a.urlOf(args, 1)
+	return from, to, err
+}
+
+func (a *app) runCopy(ctx context.Context, args []string, all bool) error {
+	from, to, err := a.urlsOf(args)
 	if err != nil {
 		return err
 	}
@@ -120,11 +124,7 @@ changes nothing.`,
 }
 
 func (a *app) runFork(ctx context.Context, args []string, text string) error {
-	from, err := a.urlOf(args, 0)
-	if err != nil {
-		return err
-	}
-	to, err := a.urlOf(args, 1)
+	from, to, err := a.urlsOf(args)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pierrec/lz4/v4"
 	"github.com/superfly/ltx"
@@ -297,8 +298,30 @@ func (f *File) Verify(fn func(pgno uint32, page []byte)) error {
 // number, an offset below MaxFileSize and a frame size.
 const maxEntrySize = 5 + 6 + 3
 
-// MaxTailSize returns an upper bound of the result of TailSize for a file with
-// this header.
-func MaxTailSize(hdr ltx.Header) int64 {
-	return int64(hdr.Commit)*maxEntrySize + 1 + ltx.PageHeaderSize + indexFooterSize
+// TailSizeOf is TailSize for a file with a header, which bounds the page index.
+func TailSizeOf(hdr ltx.Header, tail []byte, fileSize int64) (int64, error) {
+	need, err := TailSize(tail, fileSize)
+	if most := int64(hdr.Commit)*maxEntrySize + 1 + ltx.PageHeaderSize + indexFooterSize; err == nil && need > most {
+		return 0, corrupt("page index has %d bytes, at most %d for %d pages", need, most, hdr.Commit)
+	}
+	return need, err
+}
+
+// tailStep is how much of a tail ReadRest reads at a time, in bytes.
+const tailStep = 4 << 20
+
+// ReadRest returns the last need bytes of a file; tail holds the end of them. It
+// grows the buffer as the bytes arrive, because need comes from the file and is not
+// verified yet.
+func ReadRest(tail []byte, need, fileSize int64, read func(buf []byte, offset int64) error) ([]byte, error) {
+	var b []byte
+	for more := need - int64(len(tail)); int64(len(b)) < more; {
+		n := int(min(more-int64(len(b)), tailStep))
+		b = slices.Grow(b, n)
+		if err := read(b[len(b):len(b)+n], fileSize-need+int64(len(b))); err != nil {
+			return nil, err
+		}
+		b = b[:len(b)+n]
+	}
+	return append(b, tail...), nil
 }

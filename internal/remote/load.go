@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -133,18 +132,16 @@ func (s *Store) loadParts(ctx context.Context, info *ltx.FileInfo, q *tickets) (
 	if err != nil {
 		return nil, err
 	}
-	need, err := ltxio.TailSize(tail, info.Size)
+	need, err := ltxio.TailSizeOf(hdr, tail, info.Size)
 	if err != nil {
 		return nil, err
-	}
-	if most := ltxio.MaxTailSize(hdr); need > most {
-		return nil, fmt.Errorf("%w: page index has %d bytes, at most %d for %d pages", errs.ErrCorrupt, need, most, hdr.Commit)
 	}
 	if info.MinTXID == 1 && (need > s.unreadFrom() || s.NeverWhole) {
 		return s.loadDense(info, hdr, head, tail)
 	}
 	if need > int64(len(tail)) {
-		if tail, err = s.readRest(ctx, info, tail, need); err != nil {
+		read := func(buf []byte, offset int64) error { return s.Load(ctx, view.KeyOf(info), buf, offset) }
+		if tail, err = ltxio.ReadRest(tail, need, info.Size, read); err != nil {
 			return nil, err
 		}
 	}
@@ -198,24 +195,6 @@ func (s *Store) loadSize(info *ltx.FileInfo) int64 {
 		return max(info.Size, 0) + maxLoadedBytes/4
 	}
 	return headSize + s.tailGuess(info) + maxLoadedBytes/4
-}
-
-// readRest returns the last need bytes of a file; tail holds the end of them.
-// It grows the buffer as the bytes arrive, because need comes from the file and
-// is not verified yet.
-func (s *Store) readRest(ctx context.Context, info *ltx.FileInfo, tail []byte, need int64) ([]byte, error) {
-	var b []byte
-	more := need - int64(len(tail))
-	for int64(len(b)) < more {
-		n := int(min(more-int64(len(b)), maxTailRead))
-		b = slices.Grow(b, n)
-		part := b[len(b) : len(b)+n]
-		if err := s.Load(ctx, view.KeyOf(info), part, info.Size-need+int64(len(b))); err != nil {
-			return nil, err
-		}
-		b = b[:len(b)+n]
-	}
-	return append(b, tail...), nil
 }
 
 func (s *Store) loadWhole(ctx context.Context, info *ltx.FileInfo, t *Ticket) (*Loaded, error) {
