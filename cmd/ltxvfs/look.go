@@ -195,12 +195,15 @@ func (a *app) runInfo(ctx context.Context, args []string) error {
 const (
 	priceGBMonth = 0.023
 	priceGet     = 0.0004 / 1000
+	priceList    = 0.005 / 1000
 	monthSeconds = 30 * 24 * 3600
 )
 
-// formatCost formats what a replica costs a month. Following takes one GET a second.
+// formatCost formats what a replica costs a month. Following takes a request each
+// second: a LIST twice a minute, and a GET at other times.
 func formatCost(stored int64) string {
-	return fmt.Sprintf("$%.2f a month to store, $%.2f for each host that follows it", float64(stored)/1e9*priceGBMonth, priceGet*monthSeconds)
+	const follow = monthSeconds * (priceGet*29 + priceList) / 30
+	return fmt.Sprintf("$%.2f a month to store, about $%.1f for each host that follows it", float64(stored)/1e9*priceGBMonth, follow)
 }
 
 // history is the command that lists states.
