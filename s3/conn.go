@@ -154,7 +154,9 @@ func (c *ReplicaClient) validate() error {
 	switch {
 	case c.Bucket == "":
 		return invalid("bucket is not set")
-	case !bucketNames.MatchString(c.Bucket) && !isARN(c.Bucket):
+	case isARN(c.Bucket) && accessPoints.FindString(c.Bucket) != c.Bucket:
+		return invalid("bucket is an ARN that is not of an access point")
+	case !isARN(c.Bucket) && !bucketNames.MatchString(c.Bucket):
 		return invalid("bucket name has characters or a length that no bucket name has")
 	case strings.HasPrefix(c.Path, "/") || strings.HasSuffix(c.Path, "/"):
 		return invalid("path begins or ends with a slash")

@@ -113,7 +113,7 @@ func newEndpoint(address string) (endpoint, error) {
 	switch {
 	case err != nil || u.Hostname() == "":
 		return invalid("is no address like https://host:port")
-	case u.User != nil:
+	case u.User != nil, strings.Contains(u.Path, "@"): // a password with a slash ends in the path
 		return invalid("has user information")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return invalid("has a query or a fragment")

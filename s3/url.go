@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,16 +72,18 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 
 func invalidURL(text string) error { return clientio.Invalid("%s", text) }
 
-// cutARN cuts a text after the ARN of an access point, which is
-// arn:partition:service:region:account:accesspoint/name.
+// accessPoints matches the ARN of an access point at the beginning of a text:
+// arn:partition:service:region:account:accesspoint/name, where the service of a
+// multi-region access point has no region, and Outposts and Object Lambda are
+// services of their own.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+var accessPoints = regexp.MustCompile(`^arn:[a-z0-9-]+:s3[a-z0-9-]*:[a-z0-9-]*:[0-9]{1,12}:(outpost[:/][a-zA-Z0-9-]+[:/])?accesspoint/[a-zA-Z0-9.-]+`)
+
+// cutARN cuts a text after the ARN of an access point.
 func cutARN(s string) (arn, rest string, ok bool) {
-	const marker = ":accesspoint/"
-	i := strings.Index(s, marker)
-	if i < 0 {
-		return "", "", false
-	}
-	name, rest, _ := strings.Cut(s[i+len(marker):], "/")
-	return s[:i] + marker + name, rest, name != ""
+	arn = accessPoints.FindString(s)
+	rest, isWhole := strings.CutPrefix(s[len(arn):], "/")
+	return arn, rest, arn != "" && (isWhole || rest == "")
 }
 
 // setParameters sets the fields that the query of a URL names.

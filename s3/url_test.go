@@ -165,6 +165,10 @@ func TestURL_Errors(t *testing.T) {
 		"s3://[::1]:9000/p":                                 "without a bucket",
 		"s3:arn:aws:s3:eu-west-1:1:b/p":                     "ARN",
 		"s3:arn:aws:s3:r:1:accesspoint/":                    "ARN",
+		"s3:arn:%20:accesspoint/0":                          "ARN",
+		"s3://b/p?endpoint=user/word@h":                     "user information",
+		"s3:arn:aws:s3:r:1:accesspoint/n%3Fx/p":             "ARN",
+		"s3:arn:aws:s3:r%40h:1:accesspoint/n/p":             "ARN",
 		"s3://b/p?bukket=" + esc:                            `unknown parameter "bukket"`,
 		"s3://b/p?region=":                                  "parameter region is empty",
 		"s3://b/p?region=a&region=b":                        "parameter region is there more than once",
@@ -216,6 +220,7 @@ func TestInit_Errors(t *testing.T) {
 		"both sse customer key":   func(c *s3.ReplicaClient) { c.SSECustomerKey, c.SSEKMSKeyID = key, "k" },
 		"endpoint has a scheme":   func(c *s3.ReplicaClient) { c.Endpoint = "gopher://example.com" },
 		"bucket name has":         func(c *s3.ReplicaClient) { c.Bucket = "a@b" },
+		"bucket is an ARN":        func(c *s3.ReplicaClient) { c.Bucket = "arn:aws:s3:r:1:accesspoint/n/p" },
 	} {
 		c := s3.NewReplicaClient()
 		c.AccessKeyID, c.SecretAccessKey, c.Bucket, c.Region = "key", inURL, "b", "us-east-1"
