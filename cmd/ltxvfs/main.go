@@ -64,6 +64,9 @@ var (
 	errDamaged = errors.New("the replica is damaged")
 )
 
+// errNotThere means that what was asked for is not in the database.
+var errNotThere = errors.New("not in the database")
+
 // usageError is an error about arguments.
 type usageError struct{ error }
 
@@ -96,7 +99,7 @@ func codeOf(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), isGap:
 		return exitDamaged
-	case errors.Is(err, errFound), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrConflict), errors.Is(err, fs.ErrExist):
+	case errors.Is(err, errFound), errors.Is(err, errNotThere), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrConflict), errors.Is(err, fs.ErrExist):
 		return exitFound
 	case isSQL && sql == sqlite3.CORRUPT:
 		return exitDamaged
@@ -172,7 +175,7 @@ func (a *app) command() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
-	root.AddCommand(a.ls(), a.info(), a.history(), a.query(), a.verify(), a.restore(), a.importCommand(), a.copyCommand(), a.fork())
+	root.AddCommand(a.ls(), a.info(), a.history(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(), a.copyCommand(), a.fork())
 	return root
 }
 

@@ -44,10 +44,15 @@ extension does. What it costs in requests and bytes is printed to standard error
 		},
 	}
 	cmd.Flags().StringVar(&flags.at, "at", "", "transaction or time of the `state`, the newest by default")
-	cmd.Flags().StringVarP(&flags.format, "output", "o", "table", "`format` of rows: table, csv, json or markdown")
+	a.outputFlag(cmd, &flags.format)
 	cmd.Flags().StringArrayVarP(&flags.params, "param", "p", nil, "`name=value` of a parameter of the SQL, or the value of the next one without a name")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "csv", "json", "markdown"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// outputFlag gives a command the flag for the format of rows.
+func (a *app) outputFlag(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVarP(format, "output", "o", "table", "`format` of rows: table, csv, json or markdown")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "csv", "json", "markdown"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (a *app) runQuery(ctx context.Context, args []string, in io.Reader, flags queryFlags) error {
@@ -79,16 +84,31 @@ func (a *app) runQuery(ctx context.Context, args []string, in io.Reader, flags q
 		return err
 	}
 	err = runSQL(db.Conn, text, flags.params, rows)
-	stats := db.vfs.Stats()
+	all := db.cost()
 	if err = errors.Join(err, db.close()); err != nil {
 		return err
 	}
-	if !a.quiet && len(stats) > 0 {
-		s := stats[0]
-		fmt.Fprintf(a.errors, "%s, %s in %s, at %s of %s\n", count(s.Lists+s.Reads, "request"), formatBytes(s.ReadBytes),
-			time.Since(start).Round(time.Millisecond), db.txid, db.time)
+	if !a.quiet {
+		a.printCost(all, time.Since(start), db)
 	}
 	return nil
+}
+
+// cost is what statements have cost.
+type cost struct{ requests, bytes int64 }
+
+// cost returns what a connection has cost so far.
+func (db *database) cost() (c cost) {
+	for _, s := range db.vfs.Stats() {
+		c.requests += s.Lists + s.Reads
+		c.bytes += s.ReadBytes
+	}
+	return c
+}
+
+// printCost prints what statements have cost, and the state that they have read.
+func (a *app) printCost(c cost, took time.Duration, db *database) {
+	fmt.Fprintf(a.errors, "%s, %s in %s, at %s of %s\n", count(c.requests, "request"), formatBytes(c.bytes), took.Round(time.Millisecond), db.txid, db.time)
 }
 
 // database is a connection to a replica.
@@ -143,14 +163,19 @@ func (a *app) openDatabase(ctx context.Context, replicaURL, at string) (db *data
 	if err := db.travel(at); err != nil {
 		return db, err
 	}
+	return db, db.where()
+}
+
+// where finds out which state the connection reads.
+func (db *database) where() error {
 	for pragma, value := range map[string]*string{"litestream_txid": &db.txid, "litestream_time": &db.time} {
 		rows, err := texts(db.Conn, "PRAGMA "+pragma)
 		if err != nil || len(rows) == 0 {
-			return db, fmt.Errorf("PRAGMA %s: %w", pragma, err)
+			return fmt.Errorf("PRAGMA %s: %w", pragma, err)
 		}
 		*value = rows[0]
 	}
-	return db, nil
+	return nil
 }
 
 // travel makes a connection read a state.
@@ -216,13 +241,29 @@ func texts(conn *sqlite3.Conn, sql string) (rows []string, err error) {
 	return rows, stmt.Err()
 }
 
-// runSQL runs statements, and passes on the rows of each that has columns.
+// runSQL runs statements, of which there has to be one, and which have to use all
+// parameters.
 func runSQL(conn *sqlite3.Conn, sql string, params []string, rows rowWriter) error {
-	ran := false
+	ran, rest, err := runStatements(conn, sql, params, rows)
+	switch {
+	case err != nil:
+		return err
+	case !ran:
+		return usagef("there is no SQL")
+	case len(rest) > 0:
+		return usagef("-p %s: the SQL has no such parameter", rest[0])
+	}
+	return nil
+}
+
+// runStatements runs statements, and passes on the rows of each that has columns. It
+// reports whether there were any, and returns the parameters that they have no place
+// for.
+func runStatements(conn *sqlite3.Conn, sql string, params []string, rows rowWriter) (ran bool, rest []string, err error) {
 	for sql != "" {
 		stmt, tail, err := conn.Prepare(sql)
 		if err != nil {
-			return err
+			return ran, params, err
 		}
 		sql = tail
 		if stmt == nil {
@@ -233,16 +274,10 @@ func runSQL(conn *sqlite3.Conn, sql string, params []string, rows rowWriter) err
 			err = writeRows(stmt, rows)
 		}
 		if err = errors.Join(err, stmt.Close()); err != nil {
-			return err
+			return ran, params, err
 		}
 	}
-	switch {
-	case !ran:
-		return usagef("there is no SQL")
-	case len(params) > 0:
-		return usagef("-p %s: the SQL has no such parameter", params[0])
-	}
-	return nil
+	return ran, params, nil
 }
 
 // bind binds the parameters of a statement, and returns those that it has no place
