@@ -22,6 +22,10 @@ import (
 // CopyOptions are the options of Copy.
 type CopyOptions struct {
 	Requests
+
+	// Watch makes Copy go on with what is new, until an error ends it. Nil means
+	// that it copies once.
+	Watch *Watch
 }
 
 // Copied says what was copied.
@@ -45,22 +49,36 @@ type Copied struct {
 // Copy changes nothing, and the error wraps ErrConflict of package litestream, if
 // the other place is of another history: a file of the same name has other content,
 // the same transaction has another time, or a later transaction is there. If no two
-// files end with the same transaction, nothing shows that. It is fs.ErrExist if
-// something else lies there that a replica must not be mixed with.
+// files end with the same transaction, only their pages can show that: Copy compares
+// which pages the newest file at the other place has with those of the file that
+// holds its transactions. It is fs.ErrExist if something else lies there that a
+// replica must not be mixed with.
 func Copy(ctx context.Context, from, to replica.Client, opts CopyOptions) (*Copied, error) {
-	result, err := newCopier(from, to, opts.Requests).run(ctx)
+	c := newCopier(from, to, opts.Requests)
+	result, err := c.run(ctx)
+	if err == nil && opts.Watch != nil {
+		err = c.watch(ctx, *opts.Watch, result)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("copy: %w", err)
 	}
 	return result, nil
 }
 
-// copier copies files from one replica to another.
-type copier struct{ from, to *session }
+// copier copies files from one replica to another. One goroutine calls its methods.
+type copier struct {
+	from, to *session
+
+	// The following are of the runs so far. A file in same was found to be, or was
+	// made, the same at both places.
+	same   map[view.Key]view.Listing
+	newest ltx.TXID // the newest transaction that was copied, 0 before the first run
+	theirs ltx.TXID // the newest transaction at the other place before the last run
+}
 
 // newCopier returns a copier that tells of what it has read.
 func newCopier(from, to replica.Client, req Requests) *copier {
-	c := &copier{from: newSession(from, req)}
+	c := &copier{from: newSession(from, req), same: make(map[view.Key]view.Listing)}
 	req.Progress = nil
 	c.to = newSession(to, req)
 	return c
@@ -77,21 +95,41 @@ func (c *copier) run(ctx context.Context) (*Copied, error) {
 			return nil, c.from.nothing(ctx)
 		}
 		todo, err := c.missing(ctx, files)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			if attempt == 1 {
+				result.There = len(files) - len(todo)
+			}
+			result.Newest = newestOf(files)
+			err = c.copyAll(ctx, todo, result)
 		}
-		if attempt == 1 {
-			result.There = len(files) - len(todo)
-		}
-		for _, f := range files {
-			result.Newest = max(result.Newest, f.MaxTXID)
-		}
-		err = c.copyAll(ctx, todo, result)
 		// Compaction may have replaced files by others since they were listed.
-		if err == nil || !isGone(err) || attempt == listings {
-			return result, err
+		if err != nil && isGone(err) && attempt < listings {
+			continue
 		}
+		if err == nil {
+			c.newest = result.Newest
+			clear(c.same)
+			for _, f := range files {
+				c.same[view.KeyOf(f)] = view.ListingOf(f)
+			}
+		}
+		return result, err
 	}
+}
+
+// isSame reports whether an earlier run has compared or copied a file as it is
+// listed now.
+func (c *copier) isSame(f *ltx.FileInfo) bool {
+	listed, ok := c.same[view.KeyOf(f)]
+	return ok && listed.Is(view.ListingOf(f))
+}
+
+// newestOf returns the newest transaction of files, 0 if there are none.
+func newestOf(files []*ltx.FileInfo) (txid ltx.TXID) {
+	for _, f := range files {
+		txid = max(txid, f.MaxTXID)
+	}
+	return txid
 }
 
 // missing returns the files that the other place lacks.
@@ -100,6 +138,7 @@ func (c *copier) missing(ctx context.Context, files []*ltx.FileInfo) (todo []*lt
 	if err != nil {
 		return nil, err
 	}
+	c.theirs = newestOf(listed)
 	if len(listed) == 0 {
 		return files, c.to.checkVacant(ctx)
 	}
@@ -114,8 +153,11 @@ func (c *copier) missing(ctx context.Context, files []*ltx.FileInfo) (todo []*lt
 	g.SetLimit(c.from.concurrency)
 	for _, f := range files {
 		other := there[view.KeyOf(f)]
-		if other == nil {
+		switch {
+		case other == nil:
 			todo = append(todo, f)
+			continue
+		case c.isSame(f):
 			continue
 		}
 		g.Go(func() error { return c.compare(gctx, f, other) })
@@ -125,15 +167,10 @@ func (c *copier) missing(ctx context.Context, files []*ltx.FileInfo) (todo []*lt
 
 // checkHistory returns ErrConflict if the files at the other place show that they
 // are of another history: they have a later transaction, or the last transaction
-// that both places have a file for has another timestamp.
+// that both places have a file for has another timestamp, or the newest file there
+// has pages that the file which holds its transactions here lacks.
 func (c *copier) checkHistory(ctx context.Context, files, listed []*ltx.FileInfo) error {
-	newest := func(all []*ltx.FileInfo) (txid ltx.TXID) {
-		for _, f := range all {
-			txid = max(txid, f.MaxTXID)
-		}
-		return txid
-	}
-	if ours, theirs := newest(files), newest(listed); theirs > ours {
+	if ours, theirs := newestOf(files), newestOf(listed); theirs > ours {
 		return fmt.Errorf("%w: transaction %s is there, and the newest to be copied is %s", errs.ErrConflict, theirs, ours)
 	}
 	ends := make(map[ltx.TXID]*ltx.FileInfo)
@@ -148,8 +185,8 @@ func (c *copier) checkHistory(ctx context.Context, files, listed []*ltx.FileInfo
 			ours, theirs = common, f
 		}
 	}
-	if ours == nil {
-		return nil
+	if err := c.checkPages(ctx, files, listed); err != nil || ours == nil {
+		return err
 	}
 	want, err := c.from.header(ctx, ours)
 	if err != nil {
@@ -164,6 +201,51 @@ func (c *copier) checkHistory(ctx context.Context, files, listed []*ltx.FileInfo
 			formatStamp(got.Timestamp), got.Commit, formatStamp(want.Timestamp), want.Commit)
 	}
 	return nil
+}
+
+// checkPages returns ErrConflict if no file ends with the newest transaction at the
+// other place, and the one that holds it lacks pages that this transaction has
+// changed.
+func (c *copier) checkPages(ctx context.Context, files, listed []*ltx.FileInfo) error {
+	newest := newestOf(listed)
+	ends := func(f *ltx.FileInfo) bool { return f.MaxTXID == newest }
+	last := smallest(listed, ends)
+	if last == nil || smallest(files, ends) != nil {
+		return nil
+	}
+	holds := smallest(files, func(f *ltx.FileInfo) bool { return f.MinTXID <= last.MinTXID && f.MaxTXID > last.MaxTXID })
+	if holds == nil {
+		return nil
+	}
+	theirs, err := c.to.open(ctx, last, wholeSize)
+	if err != nil {
+		return fileError(last, err)
+	}
+	ours, err := c.from.open(ctx, holds, wholeSize)
+	if err != nil {
+		return fileError(holds, err)
+	}
+	has := view.NewBitmap(ours.header.Commit)
+	ours.index.Each(func(e ltxio.Entry) bool { has.Set(e.Pgno); return true })
+	theirs.index.Each(func(e ltxio.Entry) bool {
+		if e.Pgno <= ours.header.Commit && !has.Has(e.Pgno) {
+			err = fmt.Errorf("%w: %s is there and changes page %d, but %s, which holds the same transactions, does not",
+				errs.ErrConflict, view.KeyOf(last), e.Pgno, view.KeyOf(holds))
+		}
+		return err == nil
+	})
+	return err
+}
+
+// smallest returns the smallest of the files that are no snapshots and that match,
+// nil if there are none.
+func smallest(files []*ltx.FileInfo, match func(*ltx.FileInfo) bool) (found *ltx.FileInfo) {
+	for _, f := range files {
+		if f.Level != replica.SnapshotLevel && match(f) && (found == nil || f.Size < found.Size) {
+			found = f
+		}
+	}
+	return found
 }
 
 // compare compares a file with the one of the same name at the other place.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,21 +14,35 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
+// copyFlags are the flags of copy.
+type copyFlags struct {
+	all      bool
+	watch    bool
+	interval time.Duration
+}
+
 // copyCommand is the command that copies replicas.
 func (a *app) copyCommand() *cobra.Command {
-	var all bool
+	var flags copyFlags
 	cmd := &cobra.Command{
 		Use: "copy URL URL", Short: "Copy a replica to another place", Args: between(2, 2),
 		Long: `copy copies the files of a replica that another place lacks, also to another kind of
 store, with their transactions and timestamps. It compares the checksum of each
 file. If it is interrupted, the same command copies the rest. It deletes nothing and
 replaces nothing: if a file is there with other content, it is of another history,
-and nothing is copied.`,
+and nothing is copied.
+
+With --watch it then goes on with what is new, prints a line for each batch, and
+tries again after errors of the stores. It ends with exit code 4 if the source was
+rolled back, because another history must not be mixed in, and with 0 by Ctrl-C.`,
 		Example: `  ltxvfs copy s3://bucket/app.db gs://backup/app.db
+  ltxvfs copy s3://bucket/app.db file:///var/backup/app.db --watch --interval 1m
   ltxvfs copy s3://bucket file:///var/backup --all`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runCopy(cmd.Context(), args, all) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runCopy(cmd.Context(), args, flags) },
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "copy all replicas below the first URL to the same places below the second")
+	cmd.Flags().BoolVar(&flags.all, "all", false, "copy all replicas below the first URL to the same places below the second")
+	cmd.Flags().BoolVar(&flags.watch, "watch", false, "go on with what is new")
+	cmd.Flags().DurationVar(&flags.interval, "interval", maintain.DefaultWatchInterval, "`time` between two looks at the source with --watch")
 	return cmd
 }
 
@@ -46,12 +61,18 @@ func (a *app) urlsOf(args []string) (from, to string, err error) {
 	return from, to, err
 }
 
-func (a *app) runCopy(ctx context.Context, args []string, all bool) error {
+func (a *app) runCopy(ctx context.Context, args []string, flags copyFlags) error {
 	from, to, err := a.urlsOf(args)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !all {
+	case flags.watch && flags.all:
+		return usagef("--watch follows one replica, and --all copies all of them once")
+	case flags.interval <= 0:
+		return usagef("--interval is %s, want a positive time", flags.interval)
+	case flags.watch:
+		return a.watch(ctx, from, to, flags.interval)
+	case !flags.all:
 		r, err := a.copyOne(ctx, from, to)
 		if err == nil && a.json {
 			err = a.printJSON(r)
@@ -149,16 +170,11 @@ func (a *app) transfer(operation, done, from, to string, run func(from, to repli
 	if err != nil {
 		return nil, err
 	}
-	source, sourceDone, err := a.open(from)
+	source, target, close, err := a.openBoth(from, to)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = sourceDone(err) }()
-	target, targetDone, err := a.open(to)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = targetDone(err) }()
+	defer func() { err = close(err) }()
 	start := time.Now()
 	result, err := run(source, target, req)
 	end()
@@ -166,18 +182,78 @@ func (a *app) transfer(operation, done, from, to string, run func(from, to repli
 		return nil, err
 	}
 	r = &copied{withoutParameters(from), withoutParameters(to), result}
-	if a.json {
-		return r, nil
+	if !a.json {
+		took := ""
+		if !a.quiet {
+			took = fmt.Sprintf(", in %s", time.Since(start).Round(time.Millisecond))
+		}
+		a.printCopied(done, *r, took)
 	}
-	fmt.Fprintf(a.out, "%s %s to %s, up to %s: %s, %s", done, r.From, r.To, r.Newest, count(r.Files, "file"), formatBytes(r.Bytes))
-	if r.There > 0 {
-		fmt.Fprintf(a.out, ", and %s there before", isOrAre(r.There))
-	}
-	if !a.quiet {
-		fmt.Fprintf(a.out, ", in %s", time.Since(start).Round(time.Millisecond))
-	}
-	fmt.Fprintln(a.out)
 	return r, nil
+}
+
+// printCopied prints what was copied, with an end of the line.
+func (a *app) printCopied(done string, r copied, end string) {
+	there := ""
+	if r.There > 0 {
+		there = fmt.Sprintf(", and %s there before", isOrAre(r.There))
+	}
+	fmt.Fprintf(a.out, "%s %s to %s, up to %s: %s, %s%s%s\n", done, r.From, r.To, r.Newest, count(r.Files, "file"), formatBytes(r.Bytes), there, end)
+}
+
+// openBoth makes the clients of two replicas. The caller calls done with its last
+// error.
+func (a *app) openBoth(from, to string) (source, target replica.Client, done func(error) error, err error) {
+	source, sourceDone, err := a.open(from)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	target, targetDone, err := a.open(to)
+	if err != nil {
+		return nil, nil, nil, sourceDone(err)
+	}
+	return source, target, func(err error) error { return sourceDone(targetDone(err)) }, nil
+}
+
+// watch copies a replica, and goes on until it is interrupted.
+func (a *app) watch(ctx context.Context, from, to string, interval time.Duration) (err error) {
+	tell, end := a.meter("copy")
+	req, err := a.requests(tell)
+	if err != nil {
+		return err
+	}
+	source, target, done, err := a.openBoth(from, to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(err) }()
+	from, to = withoutParameters(from), withoutParameters(to)
+	complete := false // the first copy
+	opts := maintain.CopyOptions{Requests: req, Watch: &maintain.Watch{Interval: interval}}
+	opts.Watch.Copied = func(c maintain.Copied) {
+		end()
+		switch now := time.Now().UTC(); {
+		case a.json:
+			err = errors.Join(err, json.NewEncoder(a.out).Encode(struct {
+				Time time.Time `json:"time"`
+				copied
+			}{now, copied{from, to, &c}}))
+		case complete:
+			fmt.Fprintf(a.out, "%s copied %s, %s, up to %s\n", formatTime(now), count(c.Files, "file"), formatBytes(c.Bytes), c.Newest)
+		default:
+			a.printCopied("copied", copied{from, to, &c}, "; watching")
+		}
+		complete = true
+	}
+	opts.Watch.Failed = func(err error, again time.Duration) {
+		fmt.Fprintf(a.errors, "%s %s; next attempt in %s\n", formatTime(time.Now()), err, again)
+	}
+	_, cerr := maintain.Copy(ctx, source, target, opts)
+	end()
+	if complete && ctx.Err() != nil {
+		cerr = nil // to be interrupted is how it ends
+	}
+	return errors.Join(err, cerr)
 }
 
 func isOrAre(n int) string {

@@ -97,7 +97,7 @@ func codeOf(ctx context.Context, err error) int {
 		return exitInterrupted
 	case isUsage:
 		return exitUsage
-	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), isGap:
+	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), errors.Is(err, maintain.ErrRolledBack), isGap:
 		return exitDamaged
 	case errors.Is(err, errFound), errors.Is(err, errNotThere), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrConflict), errors.Is(err, fs.ErrExist):
 		return exitFound
@@ -151,8 +151,8 @@ A state is given by --at: a transaction of 16 hex digits, or a time such as
 2026-01-02T15:04:05Z, '2026-01-02 15:04' (UTC), '5 minutes ago' and yesterday.
 
 Exit codes: 0 fine; 1 something was found, or what was asked for is not there;
-2 usage; 3 storage or local files failed; 4 the replica is damaged;
-130 interrupted.`
+2 usage; 3 storage or local files failed; 4 the replica is damaged, or was
+rolled back; 130 interrupted.`
 
 // command returns the root command.
 func (a *app) command() *cobra.Command {

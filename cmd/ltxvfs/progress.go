@@ -28,6 +28,7 @@ type meter struct {
 	start     time.Time
 	last      time.Time // when a line was written last
 	written   bool
+	ended     bool
 }
 
 // meter returns a function for Requests.Progress, and one that ends the line. Both
@@ -46,7 +47,7 @@ func (a *app) meter(operation string) (tell func(maintain.Progress), end func())
 
 func (m *meter) tell(p maintain.Progress) {
 	now := time.Now()
-	if now.Sub(m.last) < m.every {
+	if m.ended || now.Sub(m.last) < m.every {
 		return
 	}
 	m.last, m.written = now, true
@@ -58,11 +59,12 @@ func (m *meter) tell(p maintain.Progress) {
 	}
 }
 
-// end removes the line from a terminal.
+// end removes the line from a terminal. No line is written after it.
 func (m *meter) end() {
-	if m.terminal && m.written {
+	if m.terminal && m.written && !m.ended {
 		fmt.Fprint(m.w, "\r\x1b[K")
 	}
+	m.ended = true
 }
 
 // formatProgress formats one line.
