@@ -22,7 +22,10 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	restoreInChild()
+	goleak.VerifyTestMain(m)
+}
 
 // bucket is a store that has any bytes under the names of LTX files. Unlike other
 // stores, it lets a test store damaged files. It is safe for concurrent reads.

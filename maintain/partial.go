@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/ltxvfs/litestream/internal/pagefile"
@@ -24,54 +24,99 @@ import (
 // recordSuffix is added to the path of a partial file for its record.
 const recordSuffix = "-record"
 
-// recordMagic is how a record begins. Lines of JSON follow: one with the plan, and
-// then one for each file that was opened and for each part whose pages are in the
-// partial file. A line that was written in part ends the record.
-const recordMagic = "litestream restore 1\n"
+// A record begins with recordMagic. Records of other versions begin with
+// anyRecordMagic, and nothing is continued from them.
+//
+// Lines of JSON follow. The first line of a session says so. Then comes one for each
+// part of an LTX file whose pages are in the partial file. A new session repeats
+// what it takes over, and lines before it do not count any more. A line that was
+// written in part, or that is not of the session, ends the record.
+const (
+	anyRecordMagic = "litestream restore "
+	recordMagic    = anyRecordMagic + "2\n"
+)
 
 // recordEvery is the time between two writes to the record. The partial file is
-// synced before.
-const recordEvery = time.Second
+// synced before. It is a variable for tests.
+var recordEvery = time.Second
 
 // recordLine is one line of a record.
 type recordLine struct {
-	Plan []recordedFile `json:"plan,omitempty"`
+	Session uint64 `json:"session"`
+	Begins  bool   `json:"begins,omitempty"`
 
-	// File and Checksum are of a file that was opened. With Part, which counts
-	// from 1, they are of a part.
+	// The following are of a part, which counts from 1.
 	File     string       `json:"file,omitempty"`
-	Checksum ltx.Checksum `json:"checksum,omitempty"`
+	Checksum ltx.Checksum `json:"checksum,omitempty"` // of the file
 	Part     int          `json:"part,omitempty"`
 	CRC      uint64       `json:"crc,omitempty"`
 	Size     int64        `json:"size,omitempty"`
+	Wrote    []int        `json:"wrote,omitempty"` // see wroteRuns
 }
 
-// recordedFile is a file of a plan.
-type recordedFile struct {
-	File string   `json:"file"`
-	Max  ltx.TXID `json:"max"`
-	Size int64    `json:"size"`
-}
-
-// partOf identifies a part of a file.
+// partOf identifies a part of a file. Files of one name with other content have
+// another checksum.
 type partOf struct {
-	file   string
-	number int
+	file     string
+	checksum ltx.Checksum
+	number   int
+}
+
+func (c *content) part(number int) partOf {
+	return partOf{view.KeyOf(c.info).String(), c.trailer.FileChecksum, number}
+}
+
+// written is what the partial file has of a part.
+type written struct {
+	sum   ltxio.Sum
+	wrote []int // see wroteRuns
+}
+
+// wroteRuns says which pages of a part were written, as the lengths of runs of pages
+// that were not and were, in turn, in the order of the part. It is nil if all were.
+func wroteRuns(wrote []bool) (runs []int) {
+	if !slices.Contains(wrote, false) {
+		return nil
+	}
+	now, n := false, 0
+	for _, w := range wrote {
+		if w != now {
+			runs, now, n = append(runs, n), w, 0
+		}
+		n++
+	}
+	return append(runs, n)
+}
+
+// hasAll reports whether the pages that are wanted of a part were written.
+func (w written) hasAll(wanted []bool) bool {
+	if w.wrote == nil {
+		return true
+	}
+	wrote, i := false, 0
+	for _, n := range w.wrote {
+		end := i + n
+		if n < 0 || end > len(wanted) || !wrote && slices.Contains(wanted[i:end], true) {
+			return false
+		}
+		wrote, i = !wrote, end
+	}
+	return i == len(wanted)
 }
 
 // partial is a database that is being restored, and the record of what it has of
 // it. The lock of the record keeps other processes away. It is safe for concurrent
 // use.
 type partial struct {
-	path   string
-	data   *os.File
-	record *pagefile.File
+	path    string
+	data    *os.File
+	record  *pagefile.File
+	session uint64 // a random number
 
-	// The following are not changed after openPartial. Resumes says that the file
-	// has pages of an earlier restore.
-	resumes   bool
-	checksums map[string]ltx.Checksum // of files that an earlier restore has opened
-	parts     map[partOf]ltxio.Sum    // sums of parts that an earlier restore has written
+	// The following are not changed once parts are written. Resumes says that the
+	// file has pages of an earlier restore.
+	resumes bool
+	parts   map[partOf]written // that an earlier restore has written
 
 	mu struct {
 		sync.Mutex
@@ -85,16 +130,17 @@ type partial struct {
 	end       int64 // size of the record; guarded by recording
 }
 
-// openPartial opens or creates a partial file for a plan.
-func openPartial(path string, plan []*ltx.FileInfo) (p *partial, err error) {
-	record, err := pagefile.Open(path+recordSuffix, ownfile.BeginsWith(recordMagic))
+// openPartial opens or creates a partial file. If it resumes, the caller calls keep
+// before it writes pages.
+func openPartial(path string) (p *partial, err error) {
+	record, err := pagefile.Open(path+recordSuffix, ownfile.BeginsWith(anyRecordMagic))
 	if errors.Is(err, pagefile.ErrLocked) {
 		return nil, fmt.Errorf("another restore to it is running: %w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p = &partial{path: path, record: record}
+	p = &partial{path: path, record: record, session: rand.Uint64()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, record.Close())
@@ -104,140 +150,111 @@ func openPartial(path string, plan []*ltx.FileInfo) (p *partial, err error) {
 		if _, err := os.Lstat(path); err == nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w, and no record says that a restore has made it", path, fs.ErrExist), record.Remove())
 		}
-		return p, p.begins(plan)
+		return p, p.create()
 	}
-	lines, err := readRecord(record)
-	if err != nil {
+	if err := p.read(); err != nil {
 		return nil, err
 	}
 	p.data, err = ownfile.Open(path, os.O_RDWR, nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return p, p.begins(plan)
+		return p, p.create()
 	case err != nil:
 		return nil, err
 	}
-	if kept := p.keep(lines, plan); len(kept) == 0 {
-		if err := errors.Join(p.data.Close(), os.Remove(path)); err != nil {
-			return nil, err
-		}
-		return p, p.begins(plan)
+	if p.resumes = len(p.parts) > 0; p.resumes {
+		return p, nil
 	}
-	p.resumes = true
-	return p, p.rewrite(plan)
+	return p, p.keep(nil)
 }
 
-// begins makes a new partial file and a new record.
-func (p *partial) begins(plan []*ltx.FileInfo) (err error) {
-	p.checksums, p.parts = nil, nil
-	if err := p.rewrite(plan); err != nil {
+// create makes a new partial file. The record is there before it.
+func (p *partial) create() (err error) {
+	p.parts, p.end = nil, 0
+	if err := p.record.Reset(); err != nil {
+		return err
+	}
+	if err := p.begin(); err != nil {
 		return err
 	}
 	p.data, err = ownfile.Create(p.path)
 	return err
 }
 
-// readRecord returns the lines of a record.
-func readRecord(record *pagefile.File) (lines []recordLine, err error) {
-	b := make([]byte, record.Size())
-	if err := record.ReadAt(b, 0); err != nil {
-		return nil, err
-	}
-	b = b[min(len(recordMagic), len(b)):]
-	for {
-		line, rest, ok := bytes.Cut(b, []byte("\n"))
-		var l recordLine
-		if !ok || json.Unmarshal(line, &l) != nil {
-			return lines, nil
-		}
-		lines, b = append(lines, l), rest
-	}
-}
-
-// keep takes over what a record says, and returns the files that it is about. It
-// returns none unless the new plan begins with the whole recorded plan.
-//
-// Then pages that the earlier restore has written are those of the new state, or a
-// newer file has them and they are written again. If a file is not in the new plan
-// any more, nothing tells that those in its place are of the same history: they may
-// leave pages as they are that the file had changed.
-func (p *partial) keep(lines []recordLine, plan []*ltx.FileInfo) (kept []recordedFile) {
-	if len(lines) == 0 {
-		return nil
-	}
-	kept, now := lines[0].Plan, recorded(plan)
-	if len(kept) > len(now) || !slices.Equal(kept, now[:len(kept)]) {
-		return nil
-	}
-	p.checksums, p.parts = make(map[string]ltx.Checksum), make(map[partOf]ltxio.Sum)
-	for _, l := range lines[1:] {
-		if l.Part == 0 {
-			p.checksums[l.File] = l.Checksum
-		} else {
-			p.parts[partOf{l.File, l.Part - 1}] = ltxio.SumOf(l.CRC, l.Size)
-		}
-	}
-	return kept
-}
-
-// recorded returns a plan as a record has it.
-func recorded(plan []*ltx.FileInfo) []recordedFile {
-	files := make([]recordedFile, len(plan))
-	for i, f := range plan {
-		files[i] = recordedFile{view.KeyOf(f).String(), f.MaxTXID, f.Size}
-	}
-	return files
-}
-
-// rewrite writes the record anew, with what was taken over of the old one.
-func (p *partial) rewrite(plan []*ltx.FileInfo) error {
-	p.recording.Lock()
-	defer p.recording.Unlock()
-	if err := p.record.Reset(); err != nil {
+// read reads the record.
+func (p *partial) read() error {
+	b := make([]byte, p.record.Size())
+	if err := p.record.ReadAt(b, 0); err != nil {
 		return err
 	}
-	b := appendLine([]byte(recordMagic), recordLine{Plan: recorded(plan)})
-	for file, checksum := range p.checksums {
-		b = appendLine(b, recordLine{File: file, Checksum: checksum})
+	rest, ok := bytes.CutPrefix(b, []byte(recordMagic))
+	if !ok {
+		return nil
 	}
-	for part, sum := range p.parts {
-		b = appendLine(b, partLine(part, sum))
+	p.end = int64(len(recordMagic))
+	var session uint64
+	for {
+		line, next, ok := bytes.Cut(rest, []byte("\n"))
+		var l recordLine
+		if !ok || json.Unmarshal(line, &l) != nil || !l.Begins && l.Session != session {
+			return nil
+		}
+		if l.Begins {
+			session, p.parts = l.Session, make(map[partOf]written)
+		} else {
+			p.parts[partOf{l.File, l.Checksum, l.Part - 1}] = written{ltxio.SumOf(l.CRC, l.Size), l.Wrote}
+		}
+		p.end += int64(len(line)) + 1
+		rest = next
 	}
-	p.end = int64(len(b))
-	return p.record.WriteAt(b, 0)
 }
 
-func partLine(part partOf, sum ltxio.Sum) recordLine {
-	crc, size := sum.State()
-	return recordLine{File: part.file, Part: part.number + 1, CRC: crc, Size: size}
+// keep begins a session with some of the parts that an earlier restore has written.
+// It is durable when keep returns, so that pages of other parts can be overwritten.
+func (p *partial) keep(parts map[partOf]written) error {
+	p.parts, p.resumes = parts, len(parts) > 0
+	if err := p.begin(); err != nil {
+		return err
+	}
+	if err := p.record.Sync(); err != nil || p.resumes {
+		return err
+	}
+	return p.data.Truncate(0)
 }
 
-func appendLine(b []byte, l recordLine) []byte {
+// begin writes the first lines of a session to the record.
+func (p *partial) begin() error {
+	p.recording.Lock()
+	defer p.recording.Unlock()
+	var b []byte
+	if p.end == 0 {
+		b = append(b, recordMagic...)
+	}
+	b = p.appendLine(b, recordLine{Begins: true})
+	for part, w := range p.parts {
+		b = p.appendLine(b, partLine(part, w))
+	}
+	err := p.record.WriteAt(b, p.end)
+	p.end += int64(len(b))
+	return err
+}
+
+func partLine(part partOf, w written) recordLine {
+	crc, size := w.sum.State()
+	return recordLine{File: part.file, Checksum: part.checksum, Part: part.number + 1, CRC: crc, Size: size, Wrote: w.wrote}
+}
+
+func (p *partial) appendLine(b []byte, l recordLine) []byte {
+	l.Session = p.session
 	line, _ := json.Marshal(l) // a recordLine can always be encoded
 	return append(append(b, line...), '\n')
 }
 
-// errReplaced means that a file of the replica has other content than an earlier
-// restore found in it.
-var errReplaced = fmt.Errorf("%w: its content was replaced since the restore began", errs.ErrCorrupt)
-
-// begin notes that a file was opened.
-func (p *partial) begin(c *content) error {
-	file := view.KeyOf(c.info).String()
-	if checksum, ok := p.checksums[file]; ok {
-		if checksum != c.trailer.FileChecksum {
-			return fileError(c.info, errReplaced)
-		}
-		return nil
-	}
-	p.add(recordLine{File: file, Checksum: c.trailer.FileChecksum})
-	return nil
-}
-
-// has returns the sum of a part that an earlier restore has written.
-func (p *partial) has(c *content, number int) (ltxio.Sum, bool) {
-	sum, ok := p.parts[partOf{view.KeyOf(c.info).String(), number}]
-	return sum, ok
+// has returns the sum of a part of which an earlier restore has written all pages
+// that are wanted.
+func (p *partial) has(c *content, number int, wanted []bool) (ltxio.Sum, bool) {
+	w, ok := p.parts[c.part(number)]
+	return w.sum, ok && w.hasAll(wanted)
 }
 
 // write writes pages.
@@ -246,17 +263,12 @@ func (p *partial) write(data []byte, offset int64) error {
 	return err
 }
 
-// add adds a line to the next write of the record.
-func (p *partial) add(l recordLine) {
+// done notes which pages of a part were written. From time to time, it writes the
+// record.
+func (p *partial) done(c *content, number int, sum ltxio.Sum, wrote []bool) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.pending = appendLine(p.mu.pending, l)
-}
-
-// done notes that the pages of a part were written. From time to time, it writes
-// the record.
-func (p *partial) done(c *content, number int, sum ltxio.Sum) error {
-	p.add(partLine(partOf{view.KeyOf(c.info).String(), number}, sum))
+	p.mu.pending = p.appendLine(p.mu.pending, partLine(c.part(number), written{sum, wroteRuns(wrote)}))
+	p.mu.Unlock()
 	if !p.recording.TryLock() {
 		return nil // another call writes the record
 	}

@@ -53,10 +53,9 @@ const partialSuffix = ".partial"
 //
 // If Restore ends with an error, by its context or because the process was killed,
 // path does not exist. The partial file stays, with a record of what it has, and
-// the next call with the same path continues with it, also if new files have come.
-// It begins anew if one of the files that the state was made of is no part of the
-// new state, because it was compacted or another history has taken its place.
-// Restore removes a partial file whose content turns out to be wrong.
+// the next call with the same path continues with it, also if new files have come
+// and others were compacted: it keeps the pages that come from a file which is there
+// as it was. Restore removes a partial file whose content turns out to be wrong.
 func Restore(ctx context.Context, client replica.Client, path string, opts RestoreOptions) (*Restored, error) {
 	result, err := restore(ctx, newSession(client, opts.Requests), path, opts)
 	if err != nil {
@@ -72,8 +71,7 @@ func restore(ctx context.Context, s *session, path string, opts RestoreOptions) 
 	for attempt := 1; ; attempt++ {
 		r := &restorer{session: s, sparse: opts.Sparse}
 		result, err := r.toFile(ctx, path, opts.At)
-		// Compaction may have replaced files by others since they were listed, or
-		// since an earlier restore has read them.
+		// Compaction may have replaced files by others since they were listed.
 		if err == nil || ctx.Err() != nil || !isGone(err) && !errors.Is(err, errReplaced) || attempt == listings {
 			return result, err
 		}
@@ -155,7 +153,7 @@ func (r *restorer) toFile(ctx context.Context, path string, at Moment) (result *
 	if err != nil {
 		return nil, err
 	}
-	partial, err := openPartial(path+partialSuffix, plan)
+	partial, err := openPartial(path + partialSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +169,7 @@ func (r *restorer) toFile(ctx context.Context, path string, at Moment) (result *
 	}
 	last := plan[len(plan)-1]
 	return &Restored{
-		TXID: last.MaxTXID, Time: time.UnixMilli(r.header.Timestamp).UTC(), PageSize: r.header.PageSize, Pages: r.header.Commit,
+		TXID: last.MaxTXID, Time: time.UnixMilli(r.state.header.Timestamp).UTC(), PageSize: r.state.header.PageSize, Pages: r.state.header.Commit,
 		Bytes: r.size(), Files: len(plan), Read: r.read.Load(), Resumed: r.resumed,
 	}, nil
 }

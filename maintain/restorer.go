@@ -3,6 +3,7 @@ package maintain
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -21,35 +22,105 @@ import (
 // newest to the oldest one. A page of the state is in the first file that has it,
 // unless a newer file has cut it off. So it is known from the indexes alone where
 // each page comes from, and the parts of all files can be read in any order.
+//
+// If the partial file has pages of an earlier restore, the indexes are read before
+// anything is written. A page is kept if it comes from the file, by name and
+// checksum, that it came from then. It does not matter what became of other files:
+// they may have been compacted, or another history may have taken their place.
 type restorer struct {
 	*session
+	state   claims
 	partial *partial
 	sparse  bool
-
-	header  ltx.Header   // of the newest file
-	limit   uint32       // pages beyond were cut off by a newer file than the next one
-	claimed *view.Bitmap // pages that come from the files opened so far
+	kept    keptContents
 	read    atomic.Int64
 	resumed int64
 }
 
+// claims says which pages of a state come from which file.
+type claims struct {
+	header  ltx.Header   // of the newest file
+	limit   uint32       // pages beyond were cut off by a newer file than the next one
+	claimed *view.Bitmap // pages that come from the files opened so far
+}
+
+// add takes the next older file into account.
+func (s *claims) add(c *content) error {
+	if s.claimed == nil {
+		s.header, s.limit, s.claimed = c.header, c.header.Commit, view.NewBitmap(c.header.Commit)
+	}
+	if c.header.PageSize != s.header.PageSize {
+		return fmt.Errorf("%w: page size is %d, but that of the state is %d", errs.ErrCorrupt, c.header.PageSize, s.header.PageSize)
+	}
+	s.limit = min(s.limit, c.header.Commit)
+	return nil
+}
+
+// wanted returns which pages of the next part come from it.
+func (s *claims) wanted(p part) []bool {
+	wanted := make([]bool, len(p.entries))
+	for i, e := range p.entries {
+		wanted[i] = e.Pgno <= s.limit && s.claimed.Set(e.Pgno)
+	}
+	return wanted
+}
+
+// keptContents are files that were opened to find out what is kept, as far as they
+// have room in memory. One goroutine adds to them before they are read.
+type keptContents struct {
+	files     map[view.Key]*content
+	checksums map[view.Key]ltx.Checksum // of all files
+	bytes     int
+}
+
+// mostKept bounds the memory of keptContents, bytes.
+const mostKept = 16 << 20
+
+func (k *keptContents) add(c *content) {
+	if k.files == nil {
+		k.files, k.checksums = make(map[view.Key]*content), make(map[view.Key]ltx.Checksum)
+	}
+	key := view.KeyOf(c.info)
+	k.checksums[key] = c.trailer.FileChecksum
+	if k.bytes += len(c.tail) + len(c.body); k.bytes <= mostKept {
+		k.files[key] = c
+	}
+}
+
+// check returns an error if a file is another one than when its pages were counted.
+func (k *keptContents) check(c *content) error {
+	if sum, ok := k.checksums[view.KeyOf(c.info)]; ok && sum != c.trailer.FileChecksum {
+		return fileError(c.info, errReplaced)
+	}
+	return nil
+}
+
+// errReplaced means that a file of the replica was replaced during a restore, which
+// is to begin again.
+var errReplaced = errors.New("its content was replaced meanwhile")
+
 // size returns the size of the database in bytes.
-func (r *restorer) size() int64 { return int64(r.header.Commit) * int64(r.header.PageSize) }
+func (r *restorer) size() int64 { return int64(r.state.header.Commit) * int64(r.state.header.PageSize) }
 
 // run reads the files of a plan, and writes what the state has of them.
 func (r *restorer) run(ctx context.Context, plan []*ltx.FileInfo) error {
 	newest := slices.Clone(plan)
 	slices.Reverse(newest)
 	r.progress.expect(newest)
+	if r.partial.resumes {
+		if err := r.keep(ctx, newest); err != nil {
+			return err
+		}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * r.concurrency) // some wait for memory while others are read
-	open := func(ctx context.Context, info *ltx.FileInfo) (*content, error) {
-		c, err := r.open(ctx, info, wholeSize)
-		return c, fileError(info, err)
-	}
-	err := inOrder(gctx, 2*r.concurrency, newest, open, func(c *content) error {
-		if err := r.claim(c); err != nil {
-			return fileError(c.info, err)
+	err := inOrder(gctx, 2*r.concurrency, newest, r.openFile, func(c *content) error {
+		err := r.kept.check(c)
+		if err == nil {
+			err = fileError(c.info, r.state.add(c))
+		}
+		if err != nil {
+			return err
 		}
 		return r.schedule(gctx, g, c)
 	}, func(*content) {})
@@ -62,16 +133,42 @@ func (r *restorer) run(ctx context.Context, plan []*ltx.FileInfo) error {
 	return r.fillUnclaimed()
 }
 
-// claim takes the next older file into account.
-func (r *restorer) claim(c *content) error {
-	if r.claimed == nil {
-		r.header, r.limit, r.claimed = c.header, c.header.Commit, view.NewBitmap(c.header.Commit)
+// openFile opens a file.
+func (r *restorer) openFile(ctx context.Context, info *ltx.FileInfo) (*content, error) {
+	if c := r.kept.files[view.KeyOf(info)]; c != nil {
+		return c, nil
 	}
-	if c.header.PageSize != r.header.PageSize {
-		return fmt.Errorf("%w: page size is %d, but that of the state is %d", errs.ErrCorrupt, c.header.PageSize, r.header.PageSize)
+	c, err := r.open(ctx, info, wholeSize)
+	return c, fileError(info, err)
+}
+
+// keep finds out what an earlier restore has written of the files of a state, and
+// keeps that.
+func (r *restorer) keep(ctx context.Context, newest []*ltx.FileInfo) error {
+	var state claims
+	open := func(ctx context.Context, info *ltx.FileInfo) (*content, error) {
+		c, err := r.open(ctx, info, wholeSize)
+		return c, fileError(info, err)
 	}
-	r.limit = min(r.limit, c.header.Commit)
-	return nil
+	parts := make(map[partOf]written)
+	err := inOrder(ctx, 2*r.concurrency, newest, open, func(c *content) error {
+		if err := state.add(c); err != nil {
+			return fileError(c.info, err)
+		}
+		r.kept.add(c)
+		c.parts(func(p part) bool {
+			wanted := state.wanted(p)
+			if sum, ok := r.partial.has(c, p.number, wanted); ok {
+				parts[c.part(p.number)] = written{sum, wroteRuns(wanted)}
+			}
+			return true
+		})
+		return nil
+	}, func(*content) {})
+	if err != nil {
+		return err
+	}
+	return r.partial.keep(parts)
 }
 
 // schedule reads the parts of a file in the background. It returns when all of
@@ -81,15 +178,9 @@ func (r *restorer) schedule(ctx context.Context, g *errgroup.Group, c *content) 
 	c.parts(func(part) bool { total++; return true })
 	t := &tally{content: c, sums: make([]ltxio.Sum, total)}
 	t.left.Store(int64(total))
-	if err := r.partial.begin(c); err != nil {
-		return err
-	}
 	c.parts(func(p part) bool {
-		wanted := make([]bool, len(p.entries))
-		for i, e := range p.entries {
-			wanted[i] = e.Pgno <= r.limit && r.claimed.Set(e.Pgno)
-		}
-		if sum, ok := r.partial.has(c, p.number); ok {
+		wanted := r.state.wanted(p)
+		if sum, ok := r.partial.has(c, p.number, wanted); ok {
 			r.resumed += p.size()
 			r.progress.add(Progress{Bytes: p.size()})
 			g.Go(func() error { return r.partDone(t, p.number, sum) })
@@ -115,13 +206,13 @@ type tally struct {
 func (r *restorer) copyPart(ctx context.Context, t *tally, p part, wanted []bool) error {
 	w := runs.Get().(*run)
 	defer runs.Put(w)
-	w.begin(r.partial, int(r.header.PageSize), r.sparse)
+	w.begin(r.partial, int(r.state.header.PageSize), r.sparse)
 	i := 0
 	sum, err := r.readPart(ctx, t.content, p, func(pgno uint32, page []byte) error {
 		want := wanted[i]
 		i++
 		if pgno == 1 {
-			if _, err := dbheader.Check(page, r.header.PageSize); err != nil {
+			if _, err := dbheader.Check(page, r.state.header.PageSize); err != nil {
 				return err
 			}
 		}
@@ -137,7 +228,7 @@ func (r *restorer) copyPart(ctx context.Context, t *tally, p part, wanted []bool
 		return fileError(t.info, err)
 	}
 	r.read.Add(p.size())
-	if err := r.partial.done(t.content, p.number, sum); err != nil {
+	if err := r.partial.done(t.content, p.number, sum, wanted); err != nil {
 		return err
 	}
 	return r.partDone(t, p.number, sum)
@@ -163,9 +254,9 @@ func (r *restorer) fillUnclaimed() error {
 	if !r.partial.resumes {
 		return nil
 	}
-	zeros := make([]byte, r.header.PageSize)
-	for pgno := uint64(1); pgno <= uint64(r.header.Commit); pgno++ {
-		if r.claimed.Has(uint32(pgno)) {
+	zeros := make([]byte, r.state.header.PageSize)
+	for pgno := uint64(1); pgno <= uint64(r.state.header.Commit); pgno++ {
+		if r.state.claimed.Has(uint32(pgno)) {
 			continue
 		}
 		if err := r.partial.write(zeros, int64(pgno-1)*int64(len(zeros))); err != nil {
