@@ -35,6 +35,10 @@ func (v Value) Integer() (int64, bool) { return v.i, v.class == integerValue }
 // of the page.
 func (v Value) Blob() ([]byte, bool) { return v.b, v.class == blobValue }
 
+// Text returns the bytes of the text that v is, false if it is none. They are a part
+// of the page.
+func (v Value) Text() ([]byte, bool) { return v.b, v.class == textValue }
+
 // Compare compares values in the order of SQLite, with the collation BINARY.
 // Both must be values.
 func (v Value) Compare(u Value) int {

@@ -1,7 +1,7 @@
-// Package fulltext finds the rows that a full-text index lists. It knows the leaves
-// of the segments of FTS5, which lie as blobs in the table named after the index
-// with the suffix _data. They tell which rows a query is going to look up. Nothing
-// depends on their being right.
+// Package fulltext finds the rows that a full-text index lists. It knows the segments
+// of FTS5, whose leaves lie as blobs in the table named after the index with the
+// suffix _data. They tell which leaves a query reads, and which rows it is going to
+// look up. Nothing depends on their being right.
 //
 // The format is that of SQLite's ext/fts5/fts5_index.c, whose first comment
 // describes it.
@@ -20,16 +20,7 @@ type List struct {
 	Rowids []int64
 }
 
-const (
-	headerSize = 4
-
-	// leastID is the least rowid of a leaf in the table of the index. The number of
-	// the segment is in the bits from there on.
-	leastID = 1 << 37
-)
-
-// IsLeafID reports whether a row of the table of an index may be a leaf.
-func IsLeafID(rowid int64) bool { return rowid >= leastID }
+const headerSize = 4
 
 // Parse returns the lists of a leaf, in the order of their terms. It reports false
 // if the blob is no leaf.

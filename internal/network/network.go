@@ -68,6 +68,17 @@ func FullText(module string) string {
 		INSERT INTO words (words) VALUES ('rebuild')`, module)
 }
 
+// Segments returns the statements that add a full-text index (FTS5) of many segments,
+// which are not merged.
+func Segments() string {
+	return `CREATE VIEW texts AS SELECT id, title, rtrim(body, 'x') AS body FROM notes;
+		CREATE VIRTUAL TABLE words USING fts5 (title, body, content='texts', content_rowid='id');
+		INSERT INTO words (words, rank) VALUES ('automerge', 0);
+		INSERT INTO words (words, rank) VALUES ('crisismerge', 1000);
+		INSERT INTO words (words, rank) VALUES ('hashsize', 400000);
+		INSERT INTO words (words) VALUES ('rebuild')`
+}
+
 // FullTextQuery is a query that needs [FullText]. It finds some rows in a hundred,
 // which lie apart.
 func FullTextQuery() Query {

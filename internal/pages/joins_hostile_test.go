@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/btree"
+	"github.com/ltxvfs/litestream/internal/fulltext"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -202,5 +203,59 @@ func TestPromise7_HostileJoins(t *testing.T) {
 		if slowest > 10*time.Second {
 			t.Errorf("pages of %d bytes: a step took %v", size, slowest)
 		}
+	}
+}
+
+// TestPromise7_HostileFullText looks terms up in a full-text index whose pages are
+// made to cost time and memory.
+func TestPromise7_HostileFullText(t *testing.T) {
+	const pages = 60
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		b, w := tinyTable(t, pages-3, nil)
+		for pgno := range uint32(pages) {
+			loc, _ := w.v.Lookup(pgno + 1)
+			page := hostilePage(r, bedPageSize, pages)
+			b.source.cache.Load().add(Key{loc.Version, pgno + 1, w.v.Epoch}, page)
+			b.source.trees.learn(pgno+1, page)
+			b.source.trees.usable.Store(bedPageSize)
+		}
+		x := &textIndex{leaves: 3, terms: uint32(1 + r.IntN(pages))}
+		d := textDescent{w: w, x: x, steps: maxSteps}
+		d.terms(3, 1, 2)
+		for id := range int64(100) {
+			s := fulltext.Segment{ID: id, First: 1, Last: 1 << 20}
+			if leaves := d.leavesOf(s, termRange{}, maxTextLeaves); len(leaves) > maxTextLeaves {
+				t.Fatalf("%d leaves of a segment", len(leaves))
+			}
+			d.leaf(s.LeafID(1))
+		}
+		if d.steps < -maxTreeDepth*pages || len(d.missing) > maxTextPages {
+			t.Fatalf("%d steps beyond the bound, %d pages are needed", -d.steps, len(d.missing))
+		}
+		texts := textIndexes{of: map[uint32]*textIndex{x.leaves: x, x.terms: x}}
+		for pgno := range uint32(pages) {
+			if all := texts.lead(w, pgno+1); len(all) > 2*maxTextPages {
+				t.Fatalf("one page leads to %d", len(all))
+			}
+		}
+	}
+}
+
+// TestTextIndex_WrongGuesses predicts leaves that are never read.
+func TestTextIndex_WrongGuesses(t *testing.T) {
+	var texts textIndexes
+	n := 0
+	for leaf := uint32(1); texts.isTrusted(); leaf += 2 {
+		n += len(texts.predict([]uint32{leaf, leaf + 1}))
+		if leaf < 100 {
+			texts.note(leaf)
+		}
+	}
+	if most := maxTextVain + (1+textVainShare)*50 + 2; n > most {
+		t.Errorf("%d leaves were predicted, want %d at most", n, most)
+	}
+	if texts.end(); !texts.isTrusted() {
+		t.Error("the next transaction predicts nothing")
 	}
 }

@@ -43,7 +43,8 @@ const blockColumn = 1
 // appendLists appends the lists in a leaf of the table of a full-text index.
 func (j *joins) appendLists(lists []fulltext.List, page btree.Page) []fulltext.List {
 	for cell := range page.Cells() {
-		if id, ok := page.Rowid(cell); !ok || !fulltext.IsLeafID(id) {
+		id, _ := page.Rowid(cell)
+		if _, _, ok := fulltext.ParseLeafID(id); !ok {
 			continue
 		}
 		v, _ := page.Value(cell, blockColumn)

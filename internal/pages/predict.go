@@ -19,6 +19,9 @@ func (p *Predictor) predict(pgno uint32, learns bool) (_ pattern, size int) {
 		if dir := p.direction(w, pgno, at); dir != 0 {
 			return &treePattern{w, at, dir}, firstWindow / 2
 		}
+		if root, _ := w.root(pgno); p.texts.has(root) {
+			return nil, 0 // a lookup comes to the first and the last leaf, too
+		}
 		for _, dir := range []int{1, -1} {
 			if edge, width := w.isEdge(pgno, dir); edge && width > 2 {
 				return &treePattern{w, at, dir}, firstWindow

@@ -41,6 +41,7 @@ type Predictor struct {
 	m      int                  // number of leaves read
 	joins  joins                // what the transaction's reads tell of nested loops
 	scans  []*scan              // the one used last comes first
+	texts  textIndexes          // lookups of terms in full-text indexes
 	wide   widening             // lookups of rows at random
 
 	current *scan                      // that the page being read belongs to; nil: none
@@ -116,6 +117,7 @@ func (p *Predictor) End() {
 	}
 	p.scans, p.current = nil, nil
 	p.joins.reset()
+	p.texts.end()
 	p.wide.end(p.pages.bodies)
 }
 
@@ -124,6 +126,7 @@ func (p *Predictor) End() {
 func (p *Predictor) at(v *view.View) {
 	if p.view != v {
 		p.End()
+		p.texts.of = nil
 		p.view = v
 		p.n, p.m = 0, 0
 	}
@@ -137,6 +140,7 @@ func (p *Predictor) note(pgno uint32, page []byte) {
 		p.leaves[p.m%recentLeaves] = pgno
 		p.m++
 		p.joins.note(pgno)
+		p.texts.note(pgno)
 		p.count(pgno, page)
 	}
 }
@@ -163,6 +167,9 @@ func (p *Predictor) start(pgno uint32, missed bool) {
 		urgent = pgno
 	}
 	if missed && p.awaits(pgno, urgent) {
+		return
+	}
+	if missed && p.lookUpText(pgno) {
 		return
 	}
 	learns := missed && p.joins.isDue()
@@ -226,6 +233,15 @@ func (p *Predictor) awaits(pgno, urgent uint32) bool {
 		}
 	}
 	return false
+}
+
+// lookUpText fetches the pages by which a term is looked up in all segments of a
+// full-text index, if a page that was missed is of one. It reports whether the page
+// itself was predicted, so that no other pattern explains it.
+func (p *Predictor) lookUpText(pgno uint32) bool {
+	predicted := p.texts.isPredicted(pgno)
+	p.prefetch(p.view, p.texts.lead(p.walk(), pgno), 0, nil, minGap)
+	return predicted
 }
 
 // use makes a scan the first one.

@@ -59,6 +59,16 @@ func (p *Prefetcher) Schema(v *view.View) {
 // caller is about to wait for the urgent page, unless that is 0. Without a scan
 // the pages are not given up, and go to the cache at once.
 func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *scan) int {
+	gap := int64(MaxGap)
+	if s != nil {
+		gap = s.gap()
+	}
+	return p.prefetch(v, pgnos, urgent, s, gap)
+}
+
+// prefetch is Prefetch with the largest gap between two pages that one request reads
+// through if there are few, in bytes.
+func (p *Prefetcher) prefetch(v *view.View, pgnos []uint32, urgent uint32, s *scan, gap int64) int {
 	if p.pages.cache.Load() == nil || v.Epoch != p.pages.locator.Epoch() {
 		return 0
 	}
@@ -87,14 +97,14 @@ func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *sc
 			wants = append(wants, w)
 		}
 	}
-	p.beginAll(v, wants, urgent, s)
-	p.beginUnread(v, unread, s)
+	p.beginAll(v, wants, urgent, s, gap)
+	p.beginUnread(v, unread, s, gap)
 	return n
 }
 
 // beginAll makes the requests for some pages in the background.
-func (p *Prefetcher) beginAll(v *view.View, wants []want, urgent uint32, s *scan) {
-	all := spans(v, s, wants, urgent)
+func (p *Prefetcher) beginAll(v *view.View, wants []want, urgent uint32, s *scan, gap int64) {
+	all := spans(v, s, wants, urgent, gap)
 	// The span that a reader waits for goes first.
 	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(a.class, b.class) })
 	for _, s := range all {
@@ -104,7 +114,7 @@ func (p *Prefetcher) beginAll(v *view.View, wants []want, urgent uint32, s *scan
 
 // beginUnread is beginAll for pages whose places in their files are unread. It
 // reads the parts of the page indexes that have them first.
-func (p *Prefetcher) beginUnread(v *view.View, wants []want, s *scan) {
+func (p *Prefetcher) beginUnread(v *view.View, wants []want, s *scan, gap int64) {
 	if len(wants) == 0 {
 		return
 	}
@@ -121,7 +131,7 @@ func (p *Prefetcher) beginUnread(v *view.View, wants []want, s *scan) {
 		defer cancel()
 		var read []want
 		read, left, err = p.locate(ctx, wants)
-		p.beginAll(v, read, 0, s)
+		p.beginAll(v, read, 0, s, gap)
 	}()
 }
 

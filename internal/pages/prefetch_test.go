@@ -56,7 +56,7 @@ func TestSpans(t *testing.T) {
 	} {
 		var got []string
 		v, st := new(view.View), &scan{pace: new(window)}
-		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent) {
+		for _, s := range spans(v, st, slices.Clone(tc.wants), tc.urgent, MaxGap) {
 			var pgnos []string
 			for _, w := range s.wants {
 				pgnos = append(pgnos, fmt.Sprint(w.key.Pgno))

@@ -59,10 +59,10 @@ func (s span) offset() int64 { return s.wants[0].loc.Offset }
 // size returns the length of the span in bytes.
 func (s span) size() int64 { return s.wants[len(s.wants)-1].end() - s.offset() }
 
-// spans groups wants of a view that lie near each other. The span of the
-// urgent page, if there is one, begins with that page and is of the
-// foreground. It sorts wants.
-func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
+// spans groups wants of a view that lie near each other. If there are few, no gap
+// between those of a group is larger than gap. The span of the urgent page, if there
+// is one, begins with that page and is of the foreground. It sorts wants.
+func spans(v *view.View, s *scan, wants []want, urgent uint32, gap int64) (all []span) {
 	slices.SortFunc(wants, func(a, b want) int {
 		if a.loc.File != b.loc.File {
 			return cmp.Or(cmp.Compare(a.loc.File.Level, b.loc.File.Level),
@@ -71,10 +71,6 @@ func spans(v *view.View, s *scan, wants []want, urgent uint32) (all []span) {
 		}
 		return cmp.Compare(a.loc.Offset, b.loc.Offset)
 	})
-	gap := int64(MaxGap)
-	if s != nil {
-		gap = s.gap()
-	}
 	var size int64
 	for _, w := range wants {
 		size += int64(w.loc.Size)

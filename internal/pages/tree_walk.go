@@ -146,12 +146,27 @@ const (
 	maxRoots       = 128 // roots that are prefetched
 )
 
-// rootColumn is the column rootpage of sqlite_schema.
-const rootColumn = 3
+// nameColumn and rootColumn are the columns name and rootpage of sqlite_schema.
+const (
+	nameColumn = 1
+	rootColumn = 3
+)
 
 // schema returns the roots of tables and indexes that the known pages of the
 // schema list, and the pages of the schema that are not known.
 func (w treeWalk) schema() (roots, missing []uint32) {
+	missing = w.eachTable(func(_ []byte, root uint32) {
+		if len(roots) < maxRoots {
+			roots = append(roots, root)
+		}
+	})
+	return roots, missing
+}
+
+// eachTable calls fn with the names and roots of the tables and indexes that the
+// known pages of the schema list. It returns the pages of the schema that are not
+// known.
+func (w treeWalk) eachTable(fn func(name []byte, root uint32)) (missing []uint32) {
 	pages := []uint32{1}
 	for i := 0; i < len(pages) && i < maxSchemaPages; i++ {
 		p, ok := w.page(pages[i])
@@ -167,12 +182,14 @@ func (w treeWalk) schema() (roots, missing []uint32) {
 		}
 		for c := range p.Cells() {
 			v, _ := p.Value(c, rootColumn)
-			if root, ok := v.Integer(); ok && root > 1 && root <= int64(w.v.Commit) && len(roots) < maxRoots {
-				roots = append(roots, uint32(root))
+			if root, ok := v.Integer(); ok && root > 1 && root <= int64(w.v.Commit) {
+				v, _ = p.Value(c, nameColumn)
+				name, _ := v.Text()
+				fn(name, uint32(root))
 			}
 		}
 	}
-	return roots, missing
+	return missing
 }
 
 // bounds are the keys that a tree may have below a place: rowids of a table, or
