@@ -52,7 +52,7 @@ var layers = []layer{
 	{packages: []string{"internal/clientio"}, may: []string{"internal/nearest"}},
 	{packages: []string{"replica"}, may: []string{"internal/clientio", "internal/nearest"}},
 	{packages: []string{"memory"}, may: contract},
-	{packages: []string{"file", "s3", "gs", "abs"}, may: append([]string{"internal/booltext", "internal/bytesize"}, contract...)},
+	{packages: []string{"file", "s3", "gs", "abs", "sftp"}, may: append([]string{"internal/booltext", "internal/bytesize"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
 
@@ -98,7 +98,7 @@ var layers = []layer{
 	{packages: []string{"docs"}}, // it holds only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
-		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
+		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
 
@@ -106,7 +106,7 @@ var layers = []layer{
 // that serve tests. The root must not import them, although "internal/..."
 // matches them.
 var highInternal = []string{
-	"internal/causes", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest",
+	"internal/causes", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
 	"internal/vfstest", "internal/view/viewtest", "internal/network",
 }
@@ -133,6 +133,13 @@ var adapters = []string{
 	"cmd/ltxvfs/*.go",
 	"examples/*/*.go",
 }
+
+// protocols are modules that only the stores of their protocol import, so that no
+// other program contains them.
+var protocols = []string{"github.com/pkg/sftp", "golang.org/x/crypto/ssh"}
+
+// protocolStores are patterns of path.Match for the files that may import one.
+var protocolStores = []string{"sftp/*.go", "internal/storetest/sftptest/*.go"}
 
 // imports maps a package to the packages that it imports. Paths of this module
 // are relative to it, and "." is the root.
@@ -204,7 +211,8 @@ func checkLayers(g imports, layers []layer, high []string) (wrong []string) {
 }
 
 // checkDrivers returns what is wrong with the imports of files: files that
-// import a driver without being an adapter, and patterns without such a file.
+// import a driver, or the module of a protocol, without being an adapter, and
+// patterns without such a file.
 func checkDrivers(files imports, drivers, adapters []string) (wrong []string) {
 	used := map[string]bool{}
 	for _, file := range slices.Sorted(maps.Keys(files)) {
@@ -315,7 +323,8 @@ func TestLayers(t *testing.T) {
 	for _, wrong := range checkLayers(g, layers, highInternal) {
 		t.Error(wrong)
 	}
-	for _, wrong := range checkDrivers(parseImports(t), drivers, adapters) {
+	files := parseImports(t)
+	for _, wrong := range append(checkDrivers(files, drivers, adapters), checkDrivers(files, protocols, protocolStores)...) {
 		t.Error(wrong)
 	}
 }

@@ -1,7 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,18 +19,22 @@ import (
 	upstreamabs "github.com/benbjohnson/litestream/abs"
 	upstreamgs "github.com/benbjohnson/litestream/gs"
 	upstreams3 "github.com/benbjohnson/litestream/s3"
+	upstreamsftp "github.com/benbjohnson/litestream/sftp"
+	"github.com/superfly/ltx"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/internal/storetest/sftptest"
 	"github.com/ltxvfs/litestream/s3"
+	"github.com/ltxvfs/litestream/sftp"
 )
 
 // interopClient is the common interface of our clients of object stores.
 type interopClient interface {
 	litestream.ReplicaClient
-	litestream.AllLTXFilesLister
 	Close() error
 }
 
@@ -40,6 +50,7 @@ var interopStores = []struct {
 	{"s3", connectS3},
 	{"gcs", connectGCS},
 	{"azure", connectAzure},
+	{"sftp", connectSFTP},
 }
 
 // Credentials for the servers of scripts/servers. Azurite's credentials are
@@ -118,6 +129,74 @@ func connectAzure(t *testing.T) connectFunc {
 		our.Endpoint, our.Bucket, our.Path = endpoint, bucket, path
 		return theirs, closeAfter(t, our)
 	}
+}
+
+func connectSFTP(t *testing.T) connectFunc {
+	server, root := sftptest.New(t), t.TempDir()
+	key := string(ssh.MarshalAuthorizedKey(server.HostKey))
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		path = filepath.Join(root, path)
+		theirs := upstreamsftp.NewReplicaClient()
+		theirs.Host, theirs.User, theirs.Password, theirs.HostKey = server.Addr, sftptest.User, sftptest.Password, key
+		theirs.Path = path
+		our := sftp.NewReplicaClient()
+		our.Host, our.User, our.Password, our.HostKey = server.Addr, sftptest.User, sftptest.Password, key
+		our.Path = path
+		return exactUpstream{theirs}, exactTimes{closeAfter(t, our)}
+	}
+}
+
+// exactTimes is a client of a store that keeps whole seconds. Its listings have the
+// times of the headers, after it has compared both.
+type exactTimes struct{ interopClient }
+
+func (c exactTimes) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	itr, err := c.interopClient.LTXFiles(ctx, level, seek, useMetadata)
+	if err != nil {
+		return nil, err
+	}
+	return withExactTimes(ctx, itr, c.OpenLTXFile)
+}
+
+// exactUpstream is exactTimes for a client of upstream's.
+type exactUpstream struct{ upstreamlib.ReplicaClient }
+
+func (c exactUpstream) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	itr, err := c.ReplicaClient.LTXFiles(ctx, level, seek, useMetadata)
+	if err != nil {
+		return nil, err
+	}
+	return withExactTimes(ctx, itr, c.OpenLTXFile)
+}
+
+type openFunc func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
+
+// withExactTimes returns the items of a listing with the times of their headers.
+func withExactTimes(ctx context.Context, itr ltx.FileIterator, open openFunc) (ltx.FileIterator, error) {
+	infos, err := ltx.SliceFileIterator(itr)
+	if err != nil {
+		return nil, err
+	}
+	infos = slices.Clone(infos)
+	for i, info := range infos {
+		body, err := open(ctx, info.Level, info.MinTXID, info.MaxTXID, 0, ltx.HeaderSize)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted meanwhile
+		} else if err != nil {
+			return nil, err
+		}
+		hdr, _, err := ltx.PeekHeader(body)
+		if err := errors.Join(err, body.Close()); err != nil {
+			return nil, err
+		}
+		exact := *info
+		exact.CreatedAt = time.UnixMilli(hdr.Timestamp).UTC()
+		if !exact.CreatedAt.Truncate(time.Second).Equal(info.CreatedAt) {
+			return nil, fmt.Errorf("%s is of %s, and is listed with %s", fileName(info), exact.CreatedAt, info.CreatedAt)
+		}
+		infos[i] = &exact
+	}
+	return ltx.NewFileInfoSliceIterator(infos), nil
 }
 
 // closeAfter closes a client when the test ends.

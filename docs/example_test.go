@@ -14,6 +14,7 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/s3"
+	"github.com/ltxvfs/litestream/sftp"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -72,6 +73,14 @@ func Example_gs() {
 func Example_abs() {
 	client := abs.NewReplicaClient()
 	client.AccountName, client.Bucket, client.Path = "myaccount", "mycontainer", "app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_sftp() {
+	client := sftp.NewReplicaClient()
+	client.Host, client.User = "backup.example.com", "litestream"
+	client.Path = "/srv/replicas/app.db"
 	vfs := litestream.NewVFS(client)
 	_ = vfs
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/extension"
 	_ "github.com/ltxvfs/litestream/s3"
+	_ "github.com/ltxvfs/litestream/sftp"
 )
 
 func main() {}

@@ -28,6 +28,7 @@ import (
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/replica"
 	_ "github.com/ltxvfs/litestream/s3"
+	_ "github.com/ltxvfs/litestream/sftp"
 )
 
 // Exit codes.

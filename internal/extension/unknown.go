@@ -10,10 +10,12 @@ import (
 	"github.com/ltxvfs/litestream/internal/nearest"
 )
 
-// storeVariables are the variables that the stores read. Litestream has the same.
+// storeVariables are the variables that the stores read. Litestream has those of S3
+// and Azure.
 var storeVariables = []string{
 	"LITESTREAM_ACCESS_KEY_ID", "LITESTREAM_SECRET_ACCESS_KEY", "LITESTREAM_SESSION_TOKEN", "LITESTREAM_S3_ENDPOINT",
 	"LITESTREAM_AZURE_ACCOUNT_KEY", "LITESTREAM_AZURE_SAS_TOKEN",
+	"LITESTREAM_SFTP_PASSWORD", "LITESTREAM_SFTP_KEY_PATH", "LITESTREAM_SFTP_KEY_PASSPHRASE", "LITESTREAM_SFTP_HOST_KEY", "LITESTREAM_SFTP_KNOWN_HOSTS",
 }
 
 // testPrefix begins the names of variables of this project's own tests.

@@ -3,6 +3,7 @@
 package sqltest
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -231,7 +232,7 @@ var vfsNames atomic.Int64
 func register(t testing.TB, client replica.Client, opts *litestream.Options) (vfsName string) {
 	t.Helper()
 	opts.Logger = testlog.New(t, nil)
-	opts.PollInterval = 100 * time.Millisecond
+	opts.PollInterval = cmp.Or(opts.PollInterval, 100*time.Millisecond)
 	vfs := litestream.NewVFS(client, opts)
 	vfsName = fmt.Sprintf("storetest-%d", vfsNames.Add(1))
 	if err := vfstest.Register(vfsName, vfs); err != nil {

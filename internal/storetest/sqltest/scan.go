@@ -1,0 +1,46 @@
+package sqltest
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// Scan compares a scan of a database of 64 MB with a download of its snapshot by
+// the same client. The clients are those of one empty replica.
+func Scan(b *testing.B, writer replica.Client, newClient func() replica.Client) {
+	p := ltxtest.New(b, writer, ltxtest.Options{})
+	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 16000) INSERT INTO t SELECT i, randomblob(3900) FROM c")
+	p.Snapshot()
+	last := p.TXID()
+
+	for b.Loop() {
+		start := time.Now()
+		r, err := newClient().OpenLTXFile(b.Context(), replica.SnapshotLevel, 1, last, 0, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			b.Fatal(err)
+		}
+		if err := r.Close(); err != nil {
+			b.Fatal(err)
+		}
+		download := time.Since(start)
+
+		conn := open(b, register(b, newClient(), &litestream.Options{}))
+		start = time.Now()
+		if got := mustQuery(b, conn, "SELECT sum(length(b)) FROM t"); got != "62400000" {
+			b.Fatal(got)
+		}
+		scan := time.Since(start)
+		b.ReportMetric(64/download.Seconds(), "download-MB/s")
+		b.ReportMetric(100*download.Seconds()/scan.Seconds(), "scan-%")
+	}
+	b.ReportMetric(0, "ns/op") // two things are timed, not one
+}
