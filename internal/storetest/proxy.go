@@ -63,6 +63,9 @@ func (p *Proxy) SetDown(down bool) {
 	p.call(http.MethodPost, "", map[string]any{"enabled": !down}, nil)
 }
 
+// Addr is the host and the port of the proxy.
+func (p *Proxy) Addr() string { return p.addr }
+
 // Dial connects to the proxy, whatever the address is.
 func (p *Proxy) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, p.addr)

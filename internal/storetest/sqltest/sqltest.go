@@ -33,6 +33,31 @@ type Store struct {
 	// clients of it. The clients use the function's transport, or one of their
 	// own if that is nil.
 	NewReplica func(t testing.TB) func(http.RoundTripper) replica.Client
+
+	// NewTCP is there instead of NewReplica if the store does not speak HTTP. The
+	// clients connect to the function's address, a host and a port.
+	NewTCP func(t testing.TB) func(addr string) replica.Client
+}
+
+// newReplica makes an empty replica, and returns a function that makes clients of
+// it. The clients connect through a proxy, or directly if that is nil.
+func (s Store) newReplica(t testing.TB) func(*storetest.Proxy) replica.Client {
+	if s.NewTCP != nil {
+		client := s.NewTCP(t)
+		return func(proxy *storetest.Proxy) replica.Client {
+			if proxy == nil {
+				return client(s.Addr)
+			}
+			return client(proxy.Addr())
+		}
+	}
+	client := s.NewReplica(t)
+	return func(proxy *storetest.Proxy) replica.Client {
+		if proxy == nil {
+			return client(nil)
+		}
+		return client(proxy.Transport())
+	}
 }
 
 // Run has SQLite query, follow and travel on a replica in a store, over a direct
@@ -42,9 +67,9 @@ type Store struct {
 func Run(t *testing.T, store Store) {
 	// Each VFS is registered before a test uses one. The test that waits longest is
 	// the first.
-	client, proxy := store.NewReplica(t), storetest.NewProxy(t, store.Addr)
+	client, proxy := store.newReplica(t), storetest.NewProxy(t, store.Addr)
 	writer := client(nil)
-	vfsName := register(t, client(proxy.Transport()), &litestream.Options{ReadTimeout: 3 * time.Second, CacheSize: -1, ReadAheadSize: -1})
+	vfsName := register(t, client(proxy), &litestream.Options{ReadTimeout: 3 * time.Second, CacheSize: -1, ReadAheadSize: -1})
 	t.Run("down", func(t *testing.T) {
 		t.Parallel()
 		runDown(t, writer, proxy, vfsName)
@@ -64,18 +89,17 @@ func Run(t *testing.T, store Store) {
 		{"resets", []storetest.Toxic{{Type: "reset_peer", Toxicity: 0.4, Attributes: map[string]any{"timeout": 30}}}},                        // ms
 		{"cut bodies", []storetest.Toxic{{Type: "limit_data", Attributes: map[string]any{"bytes": 150_000}}}},
 	} {
-		client := store.NewReplica(t)
-		var transport http.RoundTripper
+		client := store.newReplica(t)
+		var proxy *storetest.Proxy
 		opts := &litestream.Options{}
 		if tt.toxics != nil {
-			proxy := storetest.NewProxy(t, store.Addr)
+			proxy = storetest.NewProxy(t, store.Addr)
 			for _, toxic := range tt.toxics {
 				proxy.Add(toxic)
 			}
-			transport = proxy.Transport()
 			opts.ReadTimeout, opts.OpenTimeout = time.Minute, time.Minute
 		}
-		writer, vfsName := client(nil), register(t, client(transport), opts)
+		writer, vfsName := client(nil), register(t, client(proxy), opts)
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			run(t, writer, vfsName)
