@@ -77,7 +77,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		histories: &histories{store: requests}, cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.inUse,
 	}
 	db.past = &past{index: db.index}
-	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.poll)
+	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.poll, databasePolls{db.Views.Current.Load, func() *hydrate.Hydrator { return db.hydrator }})
 	if err := db.open(ctx); err != nil {
 		db.tasks.Close(ErrClosed)
 		return nil, err

@@ -2,8 +2,10 @@ package litestream
 
 import (
 	"context"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -40,5 +42,28 @@ func (db *database) replicaAccess() *hydrate.Access {
 		EpochOf:      db.epochOf,
 		Distrust:     db.distrust,
 		ForgetServed: db.forgetServed,
+
+		UsedElsewhere: db.poller.useElsewhere,
+		News:          db.poller.hurry,
+		LastUse:       func() time.Time { return time.Unix(0, db.poller.lastUse.Load()) },
+	}
+}
+
+// databasePolls tells the poller of a database what other processes know.
+type databasePolls struct {
+	current  func() *view.View
+	hydrator func() *hydrate.Hydrator // nil without hydration
+}
+
+func (p databasePolls) IsNewest(within time.Duration) (time.Time, bool) {
+	if h := p.hydrator(); h != nil {
+		return h.IsNewest(p.current(), within)
+	}
+	return time.Time{}, false
+}
+
+func (p databasePolls) Polled(at time.Time) {
+	if h := p.hydrator(); h != nil {
+		h.Polled(p.current().TXID, at)
 	}
 }

@@ -79,7 +79,7 @@ func readRecord(path string) (header recordHeader, pages int64, err error) {
 	if err != nil {
 		return header, 0, err
 	}
-	rest, ok := bytes.CutPrefix(b, []byte("litestream hydration 1\n"))
+	rest, ok := bytes.CutPrefix(b, []byte("litestream hydration 2\n"))
 	if !ok || len(rest) < 8 || binary.BigEndian.Uint64(rest) > uint64(len(rest)-8) {
 		return header, 0, errors.New("no record")
 	}

@@ -42,7 +42,7 @@ var (
 	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
 	belowRemote = append([]string{"internal/view"}, belowView...)
 	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/fulltext", "internal/sqllists"}, belowRemote...)
-	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile"}
+	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile", "internal/pageshare"}
 )
 
 // layers are ordered from the packages that know nothing of their callers to
@@ -70,7 +70,7 @@ var layers = []layer{
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/survey"}, may: contract},
 	{packages: []string{"internal/fulltext", "internal/sqllists"}, may: []string{"internal/btree"}},
-	{packages: []string{"internal/pagefile"}, may: []string{"internal/ownfile"}},
+	{packages: []string{"internal/pagefile", "internal/pageshare"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/mainfile", "internal/sqllists", "internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},

@@ -38,6 +38,8 @@ type poller struct {
 	// process writes, and so knows the newest transaction.
 	poll func(full bool) error
 
+	host hostPolls
+
 	lastUse atomic.Int64 // end of the last transaction or start of the newest, in nanoseconds since the Unix epoch
 	fresh   atomic.Int64 // when the view was last known to be the newest, in the same unit
 	state   atomic.Int32 // pollState; changed under mu
@@ -51,13 +53,28 @@ type poller struct {
 	catching atomic.Bool // true until the first poll after a wake-up ends; set under mu
 
 	mu     sync.Mutex    // guards the start and the stop of the goroutine, and the fields below
+	early chan struct{} // holds one if the next poll is to begin now
+
 	caught chan struct{} // guarded by mu; closed after the first poll since the last wake-up
 	woke   time.Time     // guarded by mu; time of the last wake-up
 }
 
+// hostPolls is what the processes of a host that share a local file tell each
+// other of their polls. Hydration provides it.
+type hostPolls interface {
+	// IsNewest reports whether another process has found within a time that the
+	// replica has no newer transaction than the current view, and when.
+	IsNewest(within time.Duration) (at time.Time, ok bool)
+
+	// Polled tells the other processes that the replica had no newer transaction
+	// than the current view at a time.
+	Polled(at time.Time)
+}
+
 // newPoller returns a sleeping poller for a database that is being opened.
-func newPoller(interval, idleAfter time.Duration, tasks *task.Group, log *slog.Logger, poll func(full bool) error) *poller {
-	p := &poller{interval: interval, idleAfter: idleAfter, tasks: tasks, log: log, poll: poll}
+func newPoller(interval, idleAfter time.Duration, tasks *task.Group, log *slog.Logger, poll func(full bool) error, host hostPolls) *poller {
+	p := &poller{interval: interval, idleAfter: idleAfter, tasks: tasks, log: log, poll: poll, host: host}
+	p.early = make(chan struct{}, 1)
 	p.fresh.Store(time.Now().UnixNano())
 	return p
 }
@@ -97,6 +114,21 @@ func (p *poller) use(waiting func(time.Duration) (context.Context, context.Cance
 
 // suspend ends polling until the next transaction.
 func (p *poller) suspend() { p.suspended.Store(true) }
+
+// useElsewhere records that another process, for which this one polls, has used
+// the database.
+func (p *poller) useElsewhere() {
+	p.lastUse.Store(time.Now().UnixNano())
+	p.suspended.Store(false)
+	p.wake()
+}
+
+// hurry makes the next poll begin now, unless the last one has failed.
+func (p *poller) hurry() {
+	if !p.polls.Last().IsFailing() {
+		task.Signal(p.early)
+	}
+}
 
 // done records that a transaction has ended.
 func (p *poller) done() { p.lastUse.Store(time.Now().UnixNano()) }
@@ -138,6 +170,7 @@ func (p *poller) run(caught chan struct{}) {
 	for {
 		select {
 		case <-timer.C:
+		case <-p.early:
 		case <-p.tasks.Context().Done():
 			p.release(caught)
 			return
@@ -148,13 +181,12 @@ func (p *poller) run(caught chan struct{}) {
 				return
 			}
 		}
-		start := time.Now()
-		err := p.look(full)
+		at, err := p.lookOrAsk(full)
 		full = err != nil
 		switch {
 		case err == nil:
 			delay = interval
-			p.fresh.Store(start.UnixNano())
+			p.fresh.Store(at.UnixNano())
 		case !p.tasks.Closed():
 			delay = max(min(2*delay, maxPollDelay), interval)
 		}
@@ -164,6 +196,22 @@ func (p *poller) run(caught chan struct{}) {
 		}
 		timer.Reset(delay)
 	}
+}
+
+// lookOrAsk is look, unless another process of the host has polled just now. It
+// returns when the view was known to be the newest.
+func (p *poller) lookOrAsk(full bool) (at time.Time, err error) {
+	// A process that polls for another one does so an interval after it has
+	// finished the poll before.
+	if at, ok := p.host.IsNewest(p.interval + p.interval/2 + 250*time.Millisecond); ok {
+		p.polls.Note(nil)
+		return at, nil
+	}
+	at = time.Now()
+	if err = p.look(full); err == nil {
+		p.host.Polled(at)
+	}
+	return at, err
 }
 
 // look polls once, and records how that ended.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/pages"
@@ -31,10 +32,13 @@ type Hydrator struct {
 	Tier   *Tier
 	state  *hydrationState
 	copier *copier
+	polled atomic.Pointer[polled] // the last poll that found nothing newer; nil: none
 
 	// Used by run only.
-	file   *pagefile.File
-	keeper *keeper // makes a file at an explicit path survive restarts; nil for a temporary one
+	file    *pagefile.File
+	keeper  *keeper    // makes a file at an explicit path survive restarts; nil for a temporary one
+	failed  chan error // holds why the use of the file ends
+	sharing sharing
 }
 
 // Mode says which pages come to the local file.
@@ -90,6 +94,17 @@ type Access struct {
 	// Distrust ends the use of a file whose content does not have its checksum.
 	Distrust func(f *view.File, problem error)
 
+	// UsedElsewhere is called about every second in which another process that
+	// shares the local file has read the database. It may be nil.
+	UsedElsewhere func()
+
+	// News is called when the process that owns the local file knows of newer
+	// transactions than this one. It may be nil.
+	News func()
+
+	// LastUse tells when a transaction of this process last ran. It may be nil.
+	LastUse func() time.Time
+
 	// ForgetServed is called when pages were wrong. It drops the pages of all
 	// tiers, and makes SQLite drop its cache.
 	ForgetServed func()
@@ -129,7 +144,11 @@ func (h *Hydrator) Progress() Progress {
 	if h == nil {
 		return Progress{Status: Idle}
 	}
-	return progressOf(h.opts.Name, h.state, h.local())
+	p := progressOf(h.opts.Name, h.state, h.local())
+	if l := h.Tier.lent.Load(); l != nil && h.local() == nil {
+		l.progress(&p)
+	}
+	return p
 }
 
 // report calls OnProgress. Only the goroutine of run calls it, so calls do not
@@ -156,10 +175,18 @@ func (h *Hydrator) local() *localPages { return h.Tier.local.Load() }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *Hydrator) run() {
+	defer h.stopBorrowing()
 	for again := false; ; {
 		err := h.hydrate()
 		if h.Tasks.Closed() {
 			return
+		}
+		if errors.Is(err, errOtherRole) {
+			continue
+		}
+		if errors.Is(err, errSuperseded) {
+			h.Log.Warn("another process has taken over the hydration file, because this one did not run for long", "file", h.opts.Path)
+			continue
 		}
 		if errors.Is(err, errLocalWrong) {
 			h.ForgetServed()
@@ -203,14 +230,18 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // hydrate is run with the local file that it opens.
 func (h *Hydrator) hydrate() (err error) {
 	defer task.Guard(h.Log, "hydration", &err)
-	if err := h.open(); err != nil {
+	err = h.open()
+	if errors.Is(err, pagefile.ErrLocked) {
+		return h.borrow()
+	}
+	if err != nil {
 		return err
 	}
 	defer func() { err = h.close(err) }()
 	h.state.begin(h.opts.Mode.begins())
 	ctx, stop := context.WithCancel(h.Tasks.Context())
 	var copying sync.WaitGroup
-	failed := make(chan error, 1)
+	failed := h.failed
 	if h.opts.Mode != Pages {
 		copying.Go(func() {
 			var err error
@@ -238,27 +269,47 @@ func (h *Hydrator) open() error {
 	}
 	l := newLocalPages(h.file, v.PageSize, h.opts.OnDisk)
 	var err error
+	h.failed = make(chan error, 2)
 	if h.keeper != nil {
-		err = h.keeper.resume(l, v, h.Access)
+		left := h.keeper.claim(l, v, h.Access, h.sharing.proved)
+		h.sharing.begin(h, l)
+		err = h.keeper.resume(l, v, h.Access, left, h.sharing.proved)
 	} else {
 		err = l.hold(v)
 	}
 	if err != nil {
-		return errors.Join(err, h.file.Close())
+		h.sharing.end()
+		return errors.Join(err, h.sharing.giveUp(l), h.closeFile())
 	}
 	h.Tier.local.Store(l)
+	if err := h.sharing.salvage(l, v); err != nil {
+		h.Log.Warn("not every page of the hydration file that was replaced could be used", "file", h.opts.Path, "error", err)
+	}
+	h.stopBorrowing()
 	return nil
 }
 
-// openFile opens the file at the path of the options. If there is none, or
-// another process uses the file, it creates a temporary one.
+// closeFile closes the local file, and its record if it has one.
+func (h *Hydrator) closeFile() error {
+	if h.keeper != nil {
+		return h.keeper.close()
+	}
+	return h.file.Close()
+}
+
+// openFile opens the file at the path of the options, or a temporary one. The
+// error is pagefile.ErrLocked if another process has the file at the path, which
+// it may share.
 func (h *Hydrator) openFile() (err error) {
-	if path := h.opts.Path; path != "" {
+	h.file, h.keeper = nil, nil
+	switch path := h.opts.Path; {
+	case h.sharing.begun != nil:
+		h.keeper, h.sharing.begun = h.sharing.begun, nil
+		h.file = h.keeper.file
+		return nil
+	case path != "" && !h.sharing.alone:
 		h.file, h.keeper, err = openKept(path, h.Log)
-		if !errors.Is(err, pagefile.ErrLocked) {
-			return err
-		}
-		h.Log.Warn("the hydration file is in use by another database or process; a temporary one is used", "file", path)
+		return err
 	}
 	h.file, err = pagefile.CreateTemp()
 	return err
@@ -268,9 +319,13 @@ func (h *Hydrator) openFile() (err error) {
 // closed.
 func (h *Hydrator) close(problem error) error {
 	l := h.local()
+	h.sharing.end()
 	err := problem
 	switch {
 	case h.keeper == nil:
+	case problem != nil && h.isSuperseded(l):
+		err = errSuperseded
+		_ = l.share.Close() // what is in the file is of no use to others any more
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
 		l.drop()
 		// If the record cannot be replaced, it is refused because the pages are
@@ -278,9 +333,11 @@ func (h *Hydrator) close(problem error) error {
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
 		err = h.keeper.checkpoint(l)
+		l.note()
+		err = errors.Join(err, l.share.Close()) // the next owner goes on with what it says
 	}
 	l.drop()
-	return errors.Join(err, h.file.Close())
+	return errors.Join(err, l.share.Close(), h.closeFile())
 }
 
 // keepUp follows the newest view and writes the pages that are offered, until
@@ -311,6 +368,8 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		} else {
 			h.Tier.offers.set(offersTaken)
 		}
+		h.local().note()
+		h.tellPolled()
 		if h.state.update(h.local()) {
 			h.report()
 		}
@@ -376,7 +435,9 @@ func (h *Hydrator) restart(l *localPages, cur *view.View) error {
 	if err := h.file.Reset(); err != nil {
 		return err
 	}
+	share := l.share
 	l = newLocalPages(h.file, cur.PageSize, h.opts.OnDisk)
+	l.share = share
 	h.Tier.local.Store(l)
 	err := l.hold(cur)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 )
 
@@ -37,7 +38,10 @@ type keeper struct {
 	file *pagefile.File
 	path string // of the record
 
-	old []byte // the record as it was when the file was opened
+	old    []byte // the record as it was when the file was opened
+	marked bool   // the file had a mark then
+
+	record *os.File // the record that this keeper has written, for appending; nil: none
 
 	durable   *view.Bitmap // pages that the record lists
 	sum       uint64       // checksum of the record, which appending continues
@@ -58,12 +62,7 @@ func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	k.file, err = pagefile.Open(path, func(_ *os.File, info fs.FileInfo) error {
-		if info.Size() > 0 && old == nil {
-			return fmt.Errorf("there is no record of a hydration at %s; remove the file, or give another path", k.path)
-		}
-		return nil
-	})
+	k.file, k.marked, err = pagefile.OpenMarked(path, hasRecord(old != nil, k.path))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,19 +76,36 @@ func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
 	return k.file, k, nil
 }
 
+// hasRecord accepts a file that is empty, or has a record.
+func hasRecord(has bool, path string) ownfile.Check {
+	return func(_ *os.File, info fs.FileInfo) error {
+		if info.Size() > 0 && !has {
+			return fmt.Errorf("there is no record of a hydration at %s; remove the file, or give another path", path)
+		}
+		return nil
+	}
+}
+
 // recordSuffix is what the path of a record adds to the path of its hydration
 // file.
 const recordSuffix = "-hydration"
 
 // resume sets the view of the local pages, with the pages of it that an earlier
-// process left in the file.
-func (k *keeper) resume(l *localPages, v *view.View, r *Access) error {
+// process left in the file. Left are those that its table tells of. A process that
+// has borrowed the file knows the history of the table and needs no record. Others
+// use the table for what the record lacks, because the record has samples of the
+// pages, and storage is asked for its history.
+func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPages, hasBorrowed bool) error {
+	if hasBorrowed && left.n > 0 {
+		return k.begin(l, v, left)
+	}
 	if len(k.old) > 0 {
 		pages, err := k.trusted(l, v, r)
 		if r.Tasks.Closed() {
 			return context.Cause(r.Tasks.Context())
 		}
 		if err == nil {
+			pages.add(left, v)
 			return k.begin(l, v, pages)
 		}
 		if errors.Is(err, errUnknown) {
@@ -115,6 +131,22 @@ type trustedPages struct {
 	covered  int64        // pages in compared
 }
 
+// add adds pages of the same view.
+func (t *trustedPages) add(more trustedPages, v *view.View) {
+	if more.n == 0 {
+		return
+	}
+	v.Pages.EachMissing(t.set, 1, v.Commit, func(pgno uint32, _ view.Loc) bool {
+		if more.set.Has(pgno) && t.set.Set(pgno) {
+			t.n++
+			if more.compared.Has(pgno) && t.compared.Set(pgno) {
+				t.covered++
+			}
+		}
+		return true
+	})
+}
+
 // begin sets the view of the local pages, with the pages that are trusted, and
 // writes the first record of that view.
 func (k *keeper) begin(l *localPages, v *view.View, pages trustedPages) error {
@@ -134,6 +166,18 @@ func (l *localPages) adopt(pages trustedPages) {
 	l.count.Store(pages.n)
 	l.settled.Store(pages.covered)
 	l.compared.Store(pages.covered)
+	if l.share == nil {
+		return
+	}
+	l.view().Pages.EachMissing(nil, 1, l.view().Commit, func(pgno uint32, loc view.Loc) bool {
+		if pages.set.Has(pgno) {
+			l.share.Put(pgno, []ltx.TXID{loc.Version})
+			if pages.compared.Has(pgno) {
+				l.share.Compared(pgno)
+			}
+		}
+		return true
+	})
 }
 
 // checkpointIfDue calls checkpoint if pages have changed and checkpointEvery has
@@ -172,21 +216,27 @@ func (k *keeper) checkpoint(l *localPages) error {
 
 // recordOf returns a record of a view, without its pages.
 func (k *keeper) recordOf(v *view.View) *record {
-	r := &record{recordHeader: recordHeader{PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID}}
+	r := &record{recordHeader: recordHeader{FileID: k.file.ID().String(), PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID}}
+	r.Files = recordFiles(v)
+	return r
+}
+
+// recordFiles returns the files that tell the history of a view.
+func recordFiles(v *view.View) (all []recordFile) {
 	files := v.Files()
 	if v.Last != nil { // nil if the database is yet to be created
 		files[v.Last.Key()] = v.Last
 	}
 	for _, f := range files {
-		r.Files = append(r.Files, recordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum})
+		all = append(all, recordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum})
 	}
-	return r
+	return all
 }
 
 // discard replaces the record by one that lists no pages.
 func (k *keeper) discard(l *localPages) error {
 	k.complete = false
-	return k.replace(l, &record{recordHeader: recordHeader{PageSize: uint32(l.size)}}, new(view.Bitmap))
+	return k.replace(l, &record{recordHeader: recordHeader{FileID: k.file.ID().String(), PageSize: uint32(l.size)}}, new(view.Bitmap))
 }
 
 // write replaces the record by one that lists some pages of a view.
@@ -237,13 +287,34 @@ func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	if err != nil {
 		return err
 	}
+	if err := k.closeRecord(); err != nil { // some systems replace no open file
+		return fmt.Errorf("close hydration record: %w", err)
+	}
 	k.torn = true // until the write has succeeded
-	if err := l.do("write record", func() error { return writeRecordFile(k.path, b) }); err != nil {
+	var written *os.File
+	if err := l.do("write record", func() (err error) { written, err = writeRecordFile(k.path, b); return err }); err != nil {
+		if written != nil {
+			err = errors.Join(err, written.Close())
+		}
 		return fmt.Errorf("write hydration record: %w", err)
 	}
+	k.record = written
 	k.durable, k.sum, k.forgotten, k.torn, k.written, k.count = set, sum, 0, false, time.Now(), -1
 	return nil
 }
+
+// closeRecord ends appending to the record.
+func (k *keeper) closeRecord() error {
+	if k.record == nil {
+		return nil
+	}
+	f := k.record
+	k.record = nil
+	return f.Close()
+}
+
+// close closes the file and its record.
+func (k *keeper) close() error { return errors.Join(k.closeRecord(), k.file.Close()) }
 
 // checkThere returns an error if the file is not at its path any more. A record
 // that is written then would belong to another file.
@@ -281,7 +352,7 @@ func (k *keeper) forget(l *localPages, held, next *view.View) error {
 // exclude takes pages out of the record. It appends their numbers to the record,
 // or replaces the record if too many numbers were appended.
 func (k *keeper) exclude(l *localPages, held *view.View, pgnos []uint32) error {
-	if k.torn || k.forgotten+len(pgnos) > maxForgotten {
+	if k.torn || k.record == nil || k.forgotten+len(pgnos) > maxForgotten {
 		set := k.durable.Clone()
 		for _, pgno := range pgnos {
 			set.Clear(pgno)
@@ -293,7 +364,7 @@ func (k *keeper) exclude(l *localPages, held *view.View, pgnos []uint32) error {
 	}
 	b, sum := encodeForgotten(pgnos, k.sum)
 	k.torn = true // until the write has succeeded
-	if err := l.do("append to record", func() error { return appendRecordFile(k.path, b) }); err != nil {
+	if err := l.do("append to record", func() error { return appendRecordFile(k.record, b) }); err != nil {
 		return fmt.Errorf("append to hydration record: %w", err)
 	}
 	for _, pgno := range pgnos {

@@ -94,5 +94,6 @@ func (l *localPages) settlePage(held *heldPages, pgno uint32, compared bool) {
 	l.settled.Add(1)
 	if compared && held.compared.Set(pgno) {
 		l.compared.Add(1)
+		l.share.Compared(pgno)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/diskhook"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/pages"
+	"github.com/ltxvfs/litestream/internal/pageshare"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -20,6 +21,7 @@ type localPages struct {
 	file   *pagefile.File
 	size   int64                           // of a page, bytes
 	disk   diskhook.Hook                   // Options.OnDisk
+	share  *pageshare.Table                // tells other processes what is here; nil: the file is not shared
 	readAt func(p []byte, off int64) error // method of file; tests replace it
 
 	held  atomic.Pointer[heldPages] // replaced under mu; nil: no page is served
@@ -140,17 +142,25 @@ func (l *localPages) hold(next *view.View) error {
 		return err
 	}
 	end := next.Pages.End()
+	if l.share != nil {
+		l.share.Moved(l.file.MarkAt())
+		if err := l.share.Room(end); err != nil {
+			return err
+		}
+	}
 	held := l.held.Load()
 	if held == nil || held.view.Epoch != next.Epoch {
 		l.count.Store(0)
 		l.settled.Store(0)
 		l.compared.Store(0)
 		l.sums.forget(nil)
+		l.share.Renew(next.PageSize)
 		held = &heldPages{present: view.NewBitmap(end), settled: view.NewBitmap(end), compared: view.NewBitmap(end)}
 	} else {
 		view.EachDifference(&held.view.Pages, &next.Pages, func(pgno uint32) {
 			if held.present.Clear(pgno) {
 				l.count.Add(-1)
+				l.share.Clear(pgno)
 			}
 			if held.settled.Clear(pgno) {
 				l.settled.Add(-1)
@@ -162,6 +172,7 @@ func (l *localPages) hold(next *view.View) error {
 	}
 	l.total.Store(next.Pages.Len())
 	l.held.Store(&heldPages{next, held.present.RoomFor(end), held.settled.RoomFor(end), held.compared.RoomFor(end)})
+	l.publish(next)
 	return nil
 }
 
@@ -183,6 +194,7 @@ func (l *localPages) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held.Store(nil)
+	l.share.Renew(uint32(l.size))
 	l.count.Store(0)
 	l.total.Store(0)
 	l.settled.Store(0)
@@ -255,6 +267,7 @@ func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte
 		}); err != nil {
 			return already, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
+		l.share.Put(first+uint32(from), versions[from:i])
 		for k := from; k < i; k++ {
 			if held.present.Set(first + uint32(k)) {
 				l.count.Add(1)

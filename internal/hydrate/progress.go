@@ -30,6 +30,7 @@ type Progress struct {
 
 	Bytes int64  // read from storage by hydration
 	File  string // the local file; a temporary one has no name any more
+	Owner int    // process that owns the local file; 0: this one
 	Error string // why it failed or pauses; empty if it goes on
 }
 

@@ -34,6 +34,7 @@ type record struct {
 
 // recordHeader is the part of a record that is stored as JSON.
 type recordHeader struct {
+	FileID   string       `json:"file_id,omitempty"` // of the mark of the hydration file; empty before format 2
 	PageSize uint32       `json:"page_size"`
 	Commit   uint32       `json:"commit"`
 	TXID     ltx.TXID     `json:"txid"`
@@ -110,7 +111,8 @@ func eachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.T
 }
 
 const (
-	recordMagic   = "litestream hydration 1\n"
+	recordMagic   = "litestream hydration 2\n"
+	oldMagic      = "litestream hydration 1\n" // of hydration files without a mark, which are read
 	maxRecordSize = 1 << 30
 )
 
@@ -151,6 +153,9 @@ var errBadRecord = errors.New("the record is damaged")
 // them off before a page was overwritten.
 func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(recordMagic))
+	if !ok {
+		rest, ok = bytes.CutPrefix(b, []byte(oldMagic))
+	}
 	if !ok || len(rest) < 8 {
 		return nil, nil, fmt.Errorf("%w: it does not begin like one", errBadRecord)
 	}
@@ -198,13 +203,13 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 }
 
 // isRecord accepts the file of a record.
-var isRecord = ownfile.BeginsWith(recordMagic)
+var isRecord = ownfile.BeginsWith(recordMagic, oldMagic)
 
 // isRecordTemp accepts the temporary file of a process that was killed while it
 // wrote the file of a record.
 func isRecordTemp(f *os.File, info fs.FileInfo) error {
 	n := min(info.Size(), int64(len(recordMagic)))
-	return ownfile.BeginsWith(recordMagic[:n])(f, info)
+	return ownfile.BeginsWith(recordMagic[:n], oldMagic[:n])(f, info)
 }
 
 // readRecordFile reads the file of a record. It returns nil if there is none, or
@@ -228,23 +233,23 @@ func readRecordFile(path string) ([]byte, error) {
 	return b, err
 }
 
-// writeRecordFile replaces the file of a record.
-func writeRecordFile(path string, b []byte) error {
-	if err := ownfile.Replace(path, b, isRecordTemp); err != nil {
-		return err
+// writeRecordFile replaces the file of a record, and returns it open.
+func writeRecordFile(path string, b []byte) (*os.File, error) {
+	f, err := ownfile.ReplaceOpen(path, b, isRecordTemp)
+	if err != nil {
+		return nil, err
 	}
-	return ownfile.SyncDir(filepath.Dir(path))
+	if err := ownfile.SyncDir(filepath.Dir(path)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
-// appendRecordFile appends to the file of a record.
-func appendRecordFile(path string, b []byte) error {
-	f, err := ownfile.Open(path, os.O_RDWR|os.O_APPEND, isRecord)
-	if err != nil {
+// appendRecordFile appends to the file of a record. It does not look its path up,
+// where another process may have put a record of its own meanwhile.
+func appendRecordFile(f *os.File, b []byte) error {
+	if _, err := f.Write(b); err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return f.Sync()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc64"
 	"slices"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
@@ -40,7 +41,12 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, 
 	if err := k.checkSamples(l, rec, forgotten); err != nil {
 		return none, err
 	}
-	upTo, files, err := r.witness(rec, v)
+	// A process that was stopped may have written its record after another had
+	// replaced the file.
+	if id := rec.FileID; id != "" && (!k.marked || id != k.file.ID().String()) {
+		return none, errors.New("the record is of another file, or the file was cut off")
+	}
+	upTo, files, err := r.witness(rec, v, -1)
 	if err != nil {
 		return none, err
 	}
@@ -125,9 +131,10 @@ func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 }
 
 // witness returns the last transaction up to which the replica is known to have
-// the history of a record, and the files of the replica.
-func (r *Access) witness(rec *record, v *view.View) (ltx.TXID, []*ltx.FileInfo, error) {
-	ctx, cancel := r.Tasks.WithTimeout(-1)
+// the history of a record, and the files of the replica. A negative limit of the
+// time that it takes is none.
+func (r *Access) witness(rec *record, v *view.View, limit time.Duration) (ltx.TXID, []*ltx.FileInfo, error) {
+	ctx, cancel := r.Tasks.WithTimeout(limit)
 	defer cancel()
 	before := r.Views.Current.Load()
 	files, err := r.Store.ListAll(ctx, false)

@@ -106,6 +106,28 @@ func (s *hydrationState) progress() Progress {
 	return p
 }
 
+// borrows changes the status of a process that reads from the file of another
+// one. It reports whether that is worth a report.
+func (s *hydrationState) borrows(complete bool, owner int) (report bool) {
+	s.mu.Lock()
+	before := s.mu.status
+	switch {
+	case complete && before != Complete:
+		s.mu.status, s.mu.problem = Complete, nil
+	case !complete && before == Complete && s.from == OnDemand:
+		s.enter(OnDemand, 0)
+	case !complete && before == Complete:
+		s.enter(CatchingUp, 0)
+	}
+	report = s.mu.changed || before != s.mu.status
+	s.mu.changed = false
+	s.mu.Unlock()
+	if complete && before != Complete {
+		s.log.Info("the hydration file of another process is complete", "owner", owner)
+	}
+	return report || !complete
+}
+
 // update changes the status by what is missing of a local file that holds a
 // view, and logs every tenth. It reports whether that is worth a report.
 func (s *hydrationState) update(l *localPages) (report bool) {

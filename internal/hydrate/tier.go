@@ -13,7 +13,8 @@ import (
 // file, and passes on to hydration which other pages queries have fetched or wait
 // for. It is safe for concurrent use.
 type Tier struct {
-	local  atomic.Pointer[localPages] // nil before hydration begins
+	local  atomic.Pointer[localPages] // nil before hydration begins, and while another process owns the file
+	lent   atomic.Pointer[lentPages]  // a file that another process owns; nil: none
 	offers offerQueue
 	hot    hotPages
 	wake   chan struct{} // holds one if there may be a new view, or an offer
@@ -38,16 +39,17 @@ func (t *Tier) Needs() pages.Needs {
 // Read returns a page version, nil if it is not local. An error of the file ends
 // the use of the file.
 func (t *Tier) Read(key pages.Key) []byte {
-	l := t.local.Load()
-	if l == nil {
-		return nil
-	}
-	page, err := l.readKey(key)
-	if err != nil {
+	if l := t.local.Load(); l != nil {
+		page, err := l.readKey(key)
+		if err == nil {
+			return page
+		}
 		t.broke(l, err)
-		return nil
 	}
-	return page
+	if l := t.lent.Load(); l != nil {
+		return l.readKey(key)
+	}
+	return nil
 }
 
 // Peek is Read for a page that no query asked for. It ignores errors.
@@ -57,25 +59,31 @@ func (t *Tier) Peek(key pages.Key) []byte {
 			return page
 		}
 	}
+	if l := t.lent.Load(); l != nil {
+		return l.readKey(key)
+	}
 	return nil
 }
 
 // ReadView fills p with page pgno of v, and reports whether the page is local.
 func (t *Tier) ReadView(v *view.View, pgno uint32, p []byte) bool {
-	l := t.local.Load()
-	if l == nil || int64(len(p)) != l.size {
-		return false
-	}
-	if err := l.read(v, pgno, p); err != nil {
+	if l := t.local.Load(); l != nil && int64(len(p)) == l.size {
+		err := l.read(v, pgno, p)
+		if err == nil {
+			return true
+		}
 		t.broke(l, err)
-		return false
 	}
-	return true
+	l := t.lent.Load()
+	return l != nil && l.read(v, pgno, p)
 }
 
 // Has reports whether a page version is local.
 func (t *Tier) Has(key pages.Key) bool {
-	l := t.local.Load()
+	if l := t.local.Load(); l != nil && l.hasKey(key) {
+		return true
+	}
+	l := t.lent.Load()
 	return l != nil && l.hasKey(key)
 }
 
@@ -112,14 +120,20 @@ func (t *Tier) Notify() { task.Signal(t.wake) }
 // IsComplete reports whether every page of the view that is held is local, and
 // no checksum is left to be compared.
 func (t *Tier) IsComplete() bool {
-	l := t.local.Load()
-	return l != nil && l.isComplete()
+	if l := t.local.Load(); l != nil {
+		return l.isComplete()
+	}
+	l := t.lent.Load()
+	return l != nil && l.complete.Load()
 }
 
 // Drop forgets every page.
 func (t *Tier) Drop() {
 	if l := t.local.Load(); l != nil {
 		l.drop()
+	}
+	if l := t.lent.Load(); l != nil {
+		l.common.Store(nil) // until the histories are compared again
 	}
 }
 

@@ -168,13 +168,23 @@ func Rename(from, to string) error {
 // caller must make the name durable. A killed process may have left a file at
 // the path with the suffix ".tmp". It is replaced if it belongs to the library.
 func Replace(path string, content []byte, ours Check) error {
+	f, err := ReplaceOpen(path, content, ours)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// ReplaceOpen is Replace, and returns the new file, open for reading and writing
+// at its end.
+func ReplaceOpen(path string, content []byte, ours Check) (*os.File, error) {
 	temp := path + ".tmp"
 	if err := RemoveOwn(temp, ours); err != nil {
-		return err
+		return nil, err
 	}
 	f, err := Create(temp)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = f.Write(content)
 	if err == nil {
@@ -187,9 +197,9 @@ func Replace(path string, content []byte, ours Check) error {
 		err = os.Rename(temp, path)
 	}
 	if err != nil {
-		return errors.Join(err, Remove(f, temp), f.Close())
+		return nil, errors.Join(err, Remove(f, temp), f.Close())
 	}
-	return f.Close()
+	return f, nil
 }
 
 // checkReplaceable returns an error if a file exists at the path that does not

@@ -37,6 +37,9 @@ type File struct {
 
 	created bool // Open created the file
 
+	// mark is at the end of a file that OpenMarked opened; nil: there is none.
+	mark *mark
+
 	maps   atomic.Pointer[[][]byte] // memory maps of the segments; nil if there are none
 	closed atomic.Bool
 
@@ -98,7 +101,7 @@ func (f *File) CheckSize() error {
 	if err != nil {
 		return err
 	}
-	if want := f.Size(); info.Size() < want {
+	if want := f.length(); info.Size() < want {
 		return fmt.Errorf("%s was cut off: it has %d of %d bytes", f.path, info.Size(), want)
 	}
 	return nil
@@ -116,7 +119,13 @@ func (f *File) Size() int64 {
 func (f *File) Grow(n int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n > f.size {
+	switch {
+	case f.mark != nil:
+		if err := f.growMarked(max(n, f.size)); err != nil {
+			return fmt.Errorf("grow %s: %w", f.path, err)
+		}
+		n += int64(MarkSize)
+	case n > f.size:
 		if err := f.f.Truncate(n); err != nil {
 			return fmt.Errorf("grow %s: %w", f.path, err)
 		}
@@ -153,6 +162,9 @@ func (f *File) ReadAt(p []byte, off int64) error {
 		i, in := off/segmentSize, off%segmentSize
 		if i < int64(len(*maps)) && in+int64(len(p)) <= segmentSize {
 			err := copyFrom(p, (*maps)[i][in:])
+			if err == nil && f.mark != nil {
+				err = f.checkMark(*maps)
+			}
 			if f.closed.Load() {
 				err = fs.ErrClosed // the memory may have been mapped for another purpose
 			}
@@ -201,6 +213,9 @@ func (f *File) Reset() error {
 		return fmt.Errorf("empty %s: %w", f.path, err)
 	}
 	f.size = 0
+	if f.mark != nil {
+		f.mark.at.Store(0)
+	}
 	return nil
 }
 

@@ -1,0 +1,215 @@
+package hydrate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/pageshare"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/superfly/ltx"
+)
+
+const (
+	// beatEvery is how often an owner says that it runs.
+	beatEvery = time.Second
+
+	// stoppedAfter is how long an owner does not say so until others take it for
+	// stopped. A process that only waits for the processor or the disk runs sooner.
+	stoppedAfter = 10 * time.Second
+
+	// witnessLimit bounds how long storage is asked for the history of an owner.
+	// Its answer is not needed, only of use.
+	witnessLimit = 2 * time.Second
+)
+
+// errSuperseded means that another process has put another file in the place of
+// the local file, because this process did not run for long.
+var errSuperseded = errors.New("another process has taken over the local file")
+
+// publish tells borrowers which view is held. The caller holds mu.
+func (l *localPages) publish(v *view.View) {
+	if l.share == nil {
+		return
+	}
+	p := pageshare.Published{TXID: v.TXID, MarkAt: l.file.MarkAt(), Total: l.total.Load()}
+	for _, f := range recordFiles(v) {
+		p.Anchors = append(p.Anchors, pageshare.Anchor(f))
+	}
+	slices.SortFunc(p.Anchors, func(a, b pageshare.Anchor) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
+	l.share.Publish(p)
+}
+
+// note tells borrowers how far the copy has come.
+func (l *localPages) note() {
+	l.share.Note(pageshare.Progress{Pages: l.count.Load(), Total: l.total.Load(), Settled: l.isComplete()})
+}
+
+// claim makes the table of the local file one of this process, and returns the
+// pages that the last owner has left, if the host has not started anew since.
+func (k *keeper) claim(l *localPages, v *view.View, r *Access, hasBorrowed bool) trustedPages {
+	path, id := k.file.Path()+pageshare.Suffix, k.file.ID()
+	if k.marked {
+		t, err := pageshare.Claim(path, id)
+		if err == nil {
+			left := leftBy(t, v, r, hasBorrowed)
+			if err = t.Own(v.PageSize); err == nil {
+				l.share = t
+				return left
+			}
+			_ = t.Close() // it is replaced
+		}
+		k.log.Debug("the table of the hydration file is made anew", "file", path, "reason", err)
+	}
+	t, err := pageshare.Create(path, id, v.PageSize)
+	switch {
+	case err == nil:
+		l.share = t
+	case errors.Is(err, errors.ErrUnsupported):
+	default:
+		k.log.Warn("other processes cannot share the hydration file", "error", err)
+	}
+	return trustedPages{}
+}
+
+// leftBy returns the pages that an owner that has ended has left in the file and
+// that are as in a view.
+func leftBy(t *pageshare.Table, v *view.View, r *Access, mayAsk bool) trustedPages {
+	s, ok := t.Status()
+	if !ok || s.PageSize != v.PageSize || s.State != pageshare.InUse || t.Follow() != nil {
+		return trustedPages{}
+	}
+	upTo := commonHistory(t, v, r, func() bool { return mayAsk }).upTo
+	if upTo == 0 {
+		return trustedPages{}
+	}
+	end := v.Pages.End()
+	pages := trustedPages{set: view.NewBitmap(end), compared: view.NewBitmap(end)}
+	v.Pages.EachMissing(nil, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
+		version, compared := t.Word(pgno)
+		if version == 0 || version > min(upTo, v.TXID) || loc.Version > upTo {
+			return true
+		}
+		if pages.set.Set(pgno) {
+			pages.n++
+		}
+		if compared && pages.compared.Set(pgno) {
+			pages.covered++
+		}
+		return true
+	})
+	if pages.n == 0 {
+		return trustedPages{}
+	}
+	return pages
+}
+
+// history is up to which transaction the owner of a table and this process have
+// the same history.
+type history struct {
+	epoch      uint32
+	generation uint64 // of the table
+	turn       uint64 // of the anchors
+	upTo       ltx.TXID
+}
+
+// commonHistory compares the files of the view of an owner with those of a view of
+// this process. If that does not tell as much as it could, because the files were
+// compacted in between, the replica may: it is asked if mayAsk allows that.
+func commonHistory(t *pageshare.Table, v *view.View, r *Access, mayAsk func() bool) history {
+	anchors, generation, turn, ok := t.Anchors()
+	h := history{epoch: v.Epoch, generation: generation, turn: turn}
+	if !ok {
+		return history{}
+	}
+	mine := make(map[recordFile]bool)
+	for _, f := range recordFiles(v) {
+		mine[f] = true
+	}
+	best := ltx.TXID(0)
+	var theirs []recordFile
+	for _, a := range anchors {
+		f := recordFile(a)
+		if mine[f] {
+			h.upTo = max(h.upTo, f.MaxTXID)
+		}
+		if f.MaxTXID <= v.TXID {
+			best = max(best, f.MaxTXID)
+		}
+		theirs = append(theirs, f)
+	}
+	if h.upTo < best && mayAsk() {
+		upTo, _, err := r.witness(&record{recordHeader: recordHeader{Files: theirs}}, v, witnessLimit)
+		if err == nil && r.isCurrent(v.Epoch) {
+			h.upTo = max(h.upTo, upTo)
+		}
+	}
+	return h
+}
+
+// begin says from now on that this process owns the file of l, and ends the use
+// of the file if it does not any more.
+func (s *sharing) begin(h *Hydrator, l *localPages) {
+	if l.share == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(h.Tasks.Context())
+	done := make(chan struct{})
+	s.stop = func() { cancel(); <-done }
+	failed := h.failed
+	go func() {
+		defer close(done)
+		h.beat(ctx, l.share, failed)
+	}()
+}
+
+// giveUp ends the use of the table of a file that could not be opened. Other
+// processes have nothing to borrow then.
+func (s *sharing) giveUp(l *localPages) error {
+	return errors.Join(l.share.Remove(), l.share.Close())
+}
+
+// end ends what begin has begun.
+func (s *sharing) end() {
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
+}
+
+// beat says that this process owns the local file until ctx is done, or another
+// process has put another file in its place.
+func (h *Hydrator) beat(ctx context.Context, t *pageshare.Table, failed chan<- error) {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	last := int64(-1)
+	for {
+		state, used := t.Beat()
+		if state == pageshare.Abandoned || h.isReplaced() {
+			failed <- errSuperseded
+			return
+		}
+		if used > last && last >= 0 && h.UsedElsewhere != nil {
+			h.UsedElsewhere()
+		}
+		last = used
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// isReplaced reports whether another process has put another hydration file in
+// the place of the one that this process has open.
+func (h *Hydrator) isReplaced() bool {
+	if h.file.IsThere() {
+		return false
+	}
+	id, ok := pagefile.IDAt(h.file.Path())
+	return ok && id != h.file.ID()
+}

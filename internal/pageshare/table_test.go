@@ -1,0 +1,193 @@
+package pageshare
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/superfly/ltx"
+)
+
+var testID = [16]byte{1, 2, 3}
+
+// ownerAndBorrower returns a table with room for ten pages of one process, as
+// both sides see it.
+func ownerAndBorrower(t *testing.T) (o, b *Table) {
+	t.Helper()
+	if _, err := bootID(); err != nil {
+		t.Skip("no sharing here:", err)
+	}
+	path := filepath.Join(t.TempDir(), "pages"+Suffix)
+	o, err := Create(path, testID, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Close() })
+	if err := o.Room(10); err != nil {
+		t.Fatal(err)
+	}
+	b, err = Open(path, testID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	if err := b.Follow(); err != nil {
+		t.Fatal(err)
+	}
+	return o, b
+}
+
+func read(t *Table, generation uint64, pgno uint32, during func()) bool {
+	return t.Read(generation, pgno, func(v ltx.TXID) bool { return v <= 7 }, func(int64) error {
+		during()
+		return nil
+	})
+}
+
+// TestTable_Read changes a page while it is read.
+func TestTable_Read(t *testing.T) {
+	for name, tc := range map[string]struct {
+		during func(o *Table)
+		want   bool
+	}{
+		"nothing":                 {func(*Table) {}, true},
+		"absent":                  {func(o *Table) { o.Clear(3) }, false},
+		"overwritten":             {func(o *Table) { o.Clear(3); o.Put(3, []ltx.TXID{7}) }, false},
+		"another generation":      {func(o *Table) { o.Renew(512); o.Put(3, []ltx.TXID{5}) }, false},
+		"another owner":           {func(o *Table) { _ = o.Own(512) }, false},
+		"compared":                {func(o *Table) { o.Compared(3) }, true},
+		"another page":            {func(o *Table) { o.Clear(4) }, true},
+		"a table that is cut off": {func(o *Table) { _ = os.Truncate(o.path, 4096) }, false},
+		"cut off and grown again": {func(o *Table) { _ = os.Truncate(o.path, 0); _ = os.Truncate(o.path, 1<<20) }, false},
+		"a table that is closed":  {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, b := ownerAndBorrower(t)
+			o.Put(3, []ltx.TXID{5, 6})
+			s, ok := b.Status()
+			if !ok {
+				t.Fatal("no status")
+			}
+			during := func() {
+				if tc.during != nil {
+					tc.during(o)
+				} else {
+					b.Close()
+				}
+			}
+			if got := read(b, s.Generation, 3, during); got != tc.want {
+				t.Errorf("it was read: %v", got)
+			}
+			if read(b, s.Generation+7, 3, func() {}) || read(b, s.Generation, 9, func() {}) || read(b, s.Generation, 1<<31, func() {}) {
+				t.Error("read what is not there")
+			}
+		})
+	}
+}
+
+// The owner goes on without a table that was cut off.
+func TestTable_OwnerCutOff(t *testing.T) {
+	o, _ := ownerAndBorrower(t)
+	if err := os.Truncate(o.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	o.Put(3, []ltx.TXID{5})
+	o.Clear(3)
+	o.Renew(512)
+	o.Publish(Published{TXID: 1})
+	if s, _ := o.Beat(); s != 0 {
+		t.Error(s)
+	}
+	var none *Table
+	none.Put(3, []ltx.TXID{1})
+	none.Renew(512)
+	if err := none.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Tables of another boot, file or format are not believed.
+func TestTable_Foreign(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(path string) error
+		id     [16]byte
+		want   error
+	}{
+		"another file": {func(string) error { return nil }, [16]byte{9}, ErrNotShared},
+		"another boot": {func(path string) error { return poke(path, 24, 1) }, testID, ErrNotShared},
+		"format":       {func(path string) error { return poke(path, 16, 2) }, testID, ErrFormat},
+		"cut off":      {func(path string) error { return os.Truncate(path, 100) }, testID, ErrNotShared},
+		"removed":      {os.Remove, testID, ErrNotShared},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, _ := ownerAndBorrower(t)
+			if err := tc.change(o.path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(o.path, tc.id); !errors.Is(err, tc.want) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// poke changes a byte of a file.
+func poke(path string, off int64, to byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	if _, err = f.ReadAt(b, off); err == nil {
+		_, err = f.WriteAt([]byte{b[0] ^ to ^ 0x40}, off)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// What is published is what is read, and a new table ends the use of the old one.
+func TestTable_Publish(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	if _, _, _, ok := b.Anchors(); ok {
+		t.Error("there are anchors before there is a view")
+	}
+	o.Publish(Published{TXID: 7, MarkAt: 5120, Total: 10, Anchors: []Anchor{{9, 1, 5, 100, 77}, {0, 6, 7, 30, 78}}})
+	all, generation, _, ok := b.Anchors()
+	if s, _ := b.Status(); !ok || len(all) != 2 || all[1] != (Anchor{0, 6, 7, 30, 78}) || generation != s.Generation || s.TXID != 7 || s.State != InUse {
+		t.Errorf("%v, %+v", all, s)
+	}
+	b.Use()
+	if _, used := o.Beat(); used == 0 {
+		t.Error("the use does not show")
+	}
+	next, err := Create(o.path, testID, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if s, _ := b.Status(); s.State != Abandoned || b.IsThere() {
+		t.Errorf("%+v", s)
+	}
+	if s, _ := o.Beat(); s != Abandoned {
+		t.Error(s)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	o, err := Create(filepath.Join(b.TempDir(), "pages"+Suffix), testID, 512)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer o.Close()
+	if err := o.Room(10); err != nil {
+		b.Fatal(err)
+	}
+	o.Put(3, []ltx.TXID{5})
+	s, _ := o.Status()
+	b.ReportAllocs()
+	for b.Loop() {
+		if !read(o, s.Generation, 3, func() {}) {
+			b.Fatal("not there")
+		}
+	}
+}
