@@ -32,6 +32,7 @@ type HydrationProgress struct {
 
 	Bytes int64  `json:"bytes"` // read from storage by hydration
 	File  string `json:"file"`  // the local file; a temporary one has no name any more
+	Owner int    `json:"owner"` // process that owns the local file, which this one shares; 0: this one
 	Error string `json:"error"` // why it failed or pauses; empty if it goes on
 }
 
@@ -41,6 +42,6 @@ func publicProgress(p hydrate.Progress) HydrationProgress {
 		Name: p.Name, Enabled: p.Enabled, Status: HydrationStatus(p.Status), Progress: p.Progress,
 		Pages: p.Pages, TotalPages: p.TotalPages,
 		VerifiedPages: p.VerifiedPages, UnverifiablePages: p.UnverifiablePages,
-		Bytes: p.Bytes, File: p.File, Error: p.Error,
+		Bytes: p.Bytes, File: p.File, Owner: p.Owner, Error: p.Error,
 	}
 }

@@ -52,7 +52,7 @@ type poller struct {
 
 	catching atomic.Bool // true until the first poll after a wake-up ends; set under mu
 
-	mu     sync.Mutex    // guards the start and the stop of the goroutine, and the fields below
+	mu    sync.Mutex    // guards the start and the stop of the goroutine, and the fields below
 	early chan struct{} // holds one if the next poll is to begin now
 
 	caught chan struct{} // guarded by mu; closed after the first poll since the last wake-up

@@ -28,9 +28,10 @@ const (
 	// has anything in common with its own. The owner may copy another replica.
 	patienceForHistory = 3 * time.Second
 
-	// askAgainAfter is the time after which storage is asked again for the history
-	// of an owner.
-	askAgainAfter = 30 * time.Second
+	// Bounds of the time after which storage is asked again for the history of an
+	// owner.
+	firstAskAgain = time.Second
+	lastAskAgain  = time.Minute
 )
 
 // errOtherRole means that a process that has borrowed the local file is to be its
@@ -42,7 +43,7 @@ var errOtherRole = errors.New("the role has changed")
 type sharing struct {
 	alone bool      // a temporary file is used from now on
 	since time.Time // when this process began to wait for something to borrow; zero: it does not
-	asked time.Time // when storage was asked for the history of the owner
+	asks  asks
 
 	proved bool // a history was shared with an owner
 
@@ -130,7 +131,7 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 		return errOtherRole // closing the file gives the lock back
 	}
 	h.tellUse(s.lent)
-	status, ok := s.lent.compare(h.Access, h.mayAsk)
+	status, ok := s.lent.compare(h.Access, s.asks.may)
 	if !ok {
 		h.stopBorrowing()
 		return nil
@@ -173,12 +174,23 @@ func (h *Hydrator) tryToOwn() error {
 	return errOtherRole
 }
 
-// mayAsk reports whether storage is asked for the history of the owner now.
-func (h *Hydrator) mayAsk() bool {
-	if time.Since(h.sharing.asked) < askAgainAfter {
+// asks bounds how often storage is asked for the history of an owner.
+type asks struct {
+	generation uint64 // of the table that it was asked for
+	next       time.Time
+	delay      time.Duration
+}
+
+// may reports whether storage is asked now.
+func (a *asks) may(generation uint64) bool {
+	if generation != a.generation {
+		*a = asks{generation: generation}
+	}
+	if time.Now().Before(a.next) {
 		return false
 	}
-	h.sharing.asked = time.Now()
+	a.delay = min(max(2*a.delay, firstAskAgain), lastAskAgain)
+	a.next = time.Now().Add(a.delay)
 	return true
 }
 

@@ -131,7 +131,7 @@ func (l *lentPages) hasKey(key pages.Key) bool {
 // compare finds out again which history is shared, if the owner or this process
 // has another view than the last time. It returns the state of the table, false
 // if that cannot be read.
-func (l *lentPages) compare(r *Access, mayAsk func() bool) (pageshare.Status, bool) {
+func (l *lentPages) compare(r *Access, mayAsk func(generation uint64) bool) (pageshare.Status, bool) {
 	s, ok := l.table.Status()
 	if !ok || l.table.Follow() != nil {
 		l.common.Store(nil)

@@ -39,7 +39,7 @@ type offerState int32
 const (
 	offersTaken   offerState = iota
 	offersPaused             // they are left in the queue for a while
-	offersRefused            // hydration failed for good
+	offersRefused            // hydration failed for good, or another process owns the file
 )
 
 func (s offerState) String() string { return [...]string{"taken", "paused", "refused"}[s] }
@@ -100,11 +100,13 @@ func (q *offerQueue) take() (offer, bool) {
 	}
 }
 
-// refuse empties the queue for good.
+// refuse empties the queue, which takes no offers until another state is set.
 func (q *offerQueue) refuse() {
 	q.set(offersRefused)
-	for len(q.offers) > 0 {
-		<-q.offers // no other goroutine takes them any more
+	for {
+		if _, ok := q.take(); !ok {
+			return
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func leftBy(t *pageshare.Table, v *view.View, r *Access, mayAsk bool) trustedPag
 	if !ok || s.PageSize != v.PageSize || s.State != pageshare.InUse || t.Follow() != nil {
 		return trustedPages{}
 	}
-	upTo := commonHistory(t, v, r, func() bool { return mayAsk }).upTo
+	upTo := commonHistory(t, v, r, func(uint64) bool { return mayAsk }).upTo
 	if upTo == 0 {
 		return trustedPages{}
 	}
@@ -119,7 +119,7 @@ type history struct {
 // commonHistory compares the files of the view of an owner with those of a view of
 // this process. If that does not tell as much as it could, because the files were
 // compacted in between, the replica may: it is asked if mayAsk allows that.
-func commonHistory(t *pageshare.Table, v *view.View, r *Access, mayAsk func() bool) history {
+func commonHistory(t *pageshare.Table, v *view.View, r *Access, mayAsk func(generation uint64) bool) history {
 	anchors, generation, turn, ok := t.Anchors()
 	h := history{epoch: v.Epoch, generation: generation, turn: turn}
 	if !ok {
@@ -141,7 +141,7 @@ func commonHistory(t *pageshare.Table, v *view.View, r *Access, mayAsk func() bo
 		}
 		theirs = append(theirs, f)
 	}
-	if h.upTo < best && mayAsk() {
+	if h.upTo < best && mayAsk(generation) {
 		upTo, _, err := r.witness(&record{recordHeader: recordHeader{Files: theirs}}, v, witnessLimit)
 		if err == nil && r.isCurrent(v.Epoch) {
 			h.upTo = max(h.upTo, upTo)

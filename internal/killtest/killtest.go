@@ -49,11 +49,14 @@ type task struct {
 // Child runs the child process and exits if the environment contains a task.
 // Otherwise it returns.
 func Child(newClient func(store string) (litestream.ReplicaClient, error)) {
-	text := os.Getenv(variable)
+	text, run := os.Getenv(variable), child
+	if text == "" {
+		text, run = os.Getenv(shareVariable), shareChild
+	}
 	if text == "" {
 		return
 	}
-	if err := child(text, newClient); err != nil {
+	if err := run(text, newClient); err != nil {
 		fmt.Println("FAILED", strings.ReplaceAll(err.Error(), "\n", " / "))
 		os.Exit(1)
 	}
