@@ -89,7 +89,7 @@ var layers = []layer{
 
 	// What operators do with whole replicas uses parts of the engine, and needs
 	// no SQLite.
-	{packages: []string{"maintain"}, may: slices.Concat([]string{"internal/ownfile", "internal/pagefile", "internal/remote", "internal/survey", "internal/timeexpr"}, belowRemote)},
+	{packages: []string{"maintain"}, may: slices.Concat([]string{"internal/compact", "internal/ownfile", "internal/pagefile", "internal/remote", "internal/survey", "internal/task", "internal/timeexpr"}, belowRemote)},
 
 	// The rest imports nothing of this module.
 	{packages: []string{"internal/..."}},

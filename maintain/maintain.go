@@ -1,6 +1,6 @@
 // Package maintain has what an operator does with a replica as a whole: look at
-// it, verify it, restore it to a file, and begin one from a file. It needs no
-// SQLite. Command ltxvfs is a thin layer over it.
+// it, verify it, restore it to a file, begin one from a file, and merge its files.
+// It needs no SQLite. Command ltxvfs is a thin layer over it.
 //
 //	client, err := replica.NewFromURL("s3://bucket/app.db")
 //	report, err := maintain.Verify(ctx, client, maintain.VerifyOptions{})
@@ -158,6 +158,14 @@ func (p *progress) add(more Progress) {
 	if p.tell != nil {
 		p.tell(*now)
 	}
+}
+
+// count adds to a number of bytes, and to the bytes of the operation.
+func (p *progress) count(number *int64, n int64) {
+	p.mu.Lock()
+	*number += n
+	p.mu.Unlock()
+	p.add(Progress{Bytes: n})
 }
 
 // expect adds files to what the operation reads.

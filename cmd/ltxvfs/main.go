@@ -1,6 +1,6 @@
 // Command ltxvfs is for the people who operate replicas: it lists, verifies,
-// restores, copies, forks and queries them, and begins new ones. It is a thin layer over package
-// maintain, and needs no cgo:
+// restores, copies, forks, compacts and queries them, and begins new ones. It is a
+// thin layer over package maintain, and needs no cgo:
 //
 //	CGO_ENABLED=0 go install github.com/ltxvfs/litestream/cmd/ltxvfs@latest
 //
@@ -176,7 +176,10 @@ func (a *app) command() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
-	root.AddCommand(a.ls(), a.info(), a.history(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(), a.copyCommand(), a.fork())
+	root.AddCommand(
+		a.ls(), a.info(), a.history(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(),
+		a.copyCommand(), a.fork(), a.snapshot(), a.compact(),
+	)
 	return root
 }
 

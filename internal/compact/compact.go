@@ -280,7 +280,7 @@ func (c *compactor) compactLevels(now time.Time) (merged bool) {
 func (c *compactor) ended(what string, due *time.Time, err error) {
 	if err != nil && due != nil {
 		*due = time.Now().Add(compactionRetry)
-		if errors.Is(err, errLevelGap) {
+		if errors.Is(err, ErrLevelGap) {
 			*due = time.Now().Add(stalledRetry)
 		}
 	}

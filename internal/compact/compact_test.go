@@ -15,11 +15,11 @@ func TestPromise8_Compaction(t *testing.T) {
 		for i := range files {
 			files[i] = &ltx.FileInfo{MinTXID: ltx.TXID(i + 1), MaxTXID: ltx.TXID(i + 1), Size: size}
 		}
-		memory := int64(len(atOnce(files))) * min(size, inputPart)
+		memory := int64(len(AtOnce(files))) * min(size, inputPart)
 		if memory > inputMemory || memory < inputMemory/2 {
-			t.Errorf("files of %d bytes: %d are merged at once", size, len(atOnce(files)))
+			t.Errorf("files of %d bytes: %d are merged at once", size, len(AtOnce(files)))
 		}
-		if n := len(atOnce(files[:3])); n != 3 {
+		if n := len(AtOnce(files[:3])); n != 3 {
 			t.Errorf("%d of 3 files of %d bytes are merged", n, size)
 		}
 	}

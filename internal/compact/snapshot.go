@@ -45,7 +45,7 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 		return false, nil
 	}
 	if len(plan) > 1 || plan[0].Level != replica.SnapshotLevel {
-		plan = atOnce(plan)
+		plan = AtOnce(plan)
 		info, err := c.merge(replica.SnapshotLevel, plan)
 		if err == nil {
 			err = c.use(info)
