@@ -30,6 +30,7 @@ type database struct {
 	owner  commitlog.Owner // recorded in write buffers
 	opts   Options         // complete
 	poller *poller
+	offline
 
 	opening *opening // has ended once the database is open
 
@@ -77,7 +78,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 		histories: &histories{store: requests}, cacheSize: opts.CacheSize, readTimeout: opts.ReadTimeout, inUse: db.inUse,
 	}
 	db.past = &past{index: db.index}
-	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.poll, databasePolls{db.Views.Current.Load, func() *hydrate.Hydrator { return db.hydrator }})
+	db.poller = newPoller(opts.PollInterval, opts.PollIdleAfter, tasks, log, db.pollOnce, databasePolls{db.Views.Current.Load, func() *hydrate.Hydrator { return db.hydrator }})
 	if err := db.open(ctx); err != nil {
 		db.tasks.Close(ErrClosed)
 		return nil, err
@@ -85,27 +86,31 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 	return db, nil
 }
 
-func (db *database) open(ctx context.Context) error {
+func (db *database) open(ctx context.Context) (err error) {
 	start := time.Now()
-	if err := db.store.Init(ctx); err != nil {
-		return err
-	}
-	n, err := db.buildNewest(ctx)
-	if errors.Is(err, ErrNoDatabase) {
-		n, err = db.openEmpty(ctx)
-	}
+	n, err := db.buildFirst(ctx)
 	if err != nil {
 		return err
 	}
 	v := n.view
-	db.composePages(v.PageSize)
+	if n.offline {
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, db.hydrator.Abort())
+			}
+		}()
+	} else {
+		db.composePages(v.PageSize)
+	}
 	db.writer = newWriter(db)
 	db.index.writer = db.writer
 	v.State = new(view.State)
 	db.Current.Store(v)
 	db.writer.OpenedWith(start, n.plan, n.listed)
-	db.remember(v.Epoch, n.listed)
-	db.following.listedAll(start)
+	if !n.offline {
+		db.remember(v.Epoch, n.listed)
+		db.following.listedAll(start)
+	}
 	if v.Commit > 0 {
 		db.pages.CachePages(v, n.kept)
 		if err := db.readPageOne(ctx, v); err != nil {
@@ -124,7 +129,7 @@ func (db *database) open(ctx context.Context) error {
 	db.readRest()
 	requests, _ := db.store.TotalReads()
 	db.log.Info("database opened", "txid", v.TXID, "pages", v.Commit, "page_size", v.PageSize,
-		"requests", db.store.Lists.Load()+requests, "duration", time.Since(start))
+		"requests", db.store.Lists.Load()+requests, "offline", db.isOffline.Load(), "duration", time.Since(start))
 	return nil
 }
 

@@ -40,6 +40,7 @@ func (db *database) replicaAccess() *hydrate.Access {
 			return r.files, r.news
 		},
 		EpochOf:      db.epochOf,
+		Fresh:        func() time.Time { return time.Unix(0, db.poller.fresh.Load()) },
 		Distrust:     db.distrust,
 		ForgetServed: db.forgetServed,
 

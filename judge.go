@@ -156,7 +156,7 @@ func (h *histories) isSameContent(ctx context.Context, f *view.File, info *ltx.F
 		return false, nil
 	}
 	sum, err := h.store.Checksum(ctx, info)
-	if err != nil || sum == f.Checksum || f.Level != SnapshotLevel {
+	if err != nil || sum == f.Checksum || f.Header == nil { // only snapshots have one
 		return err == nil && sum == f.Checksum, err
 	}
 	header, err := h.store.Header(ctx, info)

@@ -128,6 +128,15 @@ type Options struct {
 	// unnamed temporary file.
 	HydrationPath string
 
+	// OfflineAfter is how long the first open of a database waits for storage that
+	// does not answer, if the local file at HydrationPath has every page of the
+	// newest state that was known. Then the database is opened with that state, and
+	// it follows the replica from when storage answers. Stats and the status say
+	// that it is offline, and the lag is the time since the state was last known to
+	// be the newest. Write mode does not open offline. Default 0: an open waits for
+	// storage; so does a negative value.
+	OfflineAfter time.Duration
+
 	// HydrationConcurrency is the number of requests that hydration makes at a
 	// time. A request reads up to 1 MiB; up to 8 small requests count as one.
 	// Default 8; at most 1024; a negative value is an error.

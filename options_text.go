@@ -42,6 +42,7 @@ var optionTable = []option{
 	{"hydration_enabled", "HydrationEnabled", nil, limits{}, func(o *Options) any { return &o.HydrationEnabled }},
 	{"hydration_mode", "HydrationMode", HydrateAll, limits{}, func(o *Options) any { return &o.HydrationMode }},
 	{"hydration_path", "HydrationPath", nil, limits{}, func(o *Options) any { return &o.HydrationPath }},
+	{"offline_after", "OfflineAfter", nil, anyDuration, func(o *Options) any { return &o.OfflineAfter }},
 	{"hydration_concurrency", "HydrationConcurrency", DefaultHydrationConcurrency, limits{1, 1 << 10}, func(o *Options) any { return &o.HydrationConcurrency }},
 	{"hydration_rate_limit", "HydrationRateLimit", nil, limits{-16 << 30, 16 << 30}, func(o *Options) any { return &o.HydrationRateLimit }},
 	{"write_enabled", "WriteEnabled", nil, limits{}, func(o *Options) any { return &o.WriteEnabled }},

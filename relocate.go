@@ -32,7 +32,7 @@ func (x *index) Find(ctx context.Context, v *view.View, pgno uint32, lost view.L
 	if v.Epoch != x.Current.Load().Epoch {
 		return view.Loc{}, gone()
 	}
-	lost.File.Gone.Store(!view.IsListed(lost.File, files))
+	lost.File.SetGone(!view.IsListed(lost.File, files))
 	if loc, ok := x.Known(v, pgno, lost.Version); ok {
 		return loc, nil
 	}
@@ -157,9 +157,9 @@ func (x *index) checkListed(ctx context.Context, before *view.View, files []*ltx
 		info := listed[key]
 		switch {
 		case info == nil:
-			f.Gone.Store(true)
+			f.SetGone(true)
 		case f.IsListedAs(info):
-			f.Gone.Store(f.Stale.Load())
+			f.SetGone(f.Stale.Load())
 			if !f.Stale.Load() && f.Version.Load() == nil {
 				f.SetContent(info, true)
 			}

@@ -18,6 +18,11 @@ type Stats struct {
 	Lag      int64     `json:"lag"`       // whole seconds since the last successful poll, -1 before the first
 	Poller   string    `json:"poller"`    // state of polling: asleep or running
 
+	// Offline means that the database was opened with the local file because storage
+	// did not answer, and that no poll has succeeded since. Lag is then the time since
+	// the state was last known to be the newest.
+	Offline bool `json:"offline"`
+
 	PollError string `json:"poll_error"` // why the last poll failed; empty if it succeeded
 
 	LastPoll Outcome `json:"last_poll"` // polls for new transactions
@@ -94,8 +99,8 @@ func (db *database) stats() Stats {
 	return Stats{
 		Name: db.name, TXID: v.TXID, Time: v.Time(), Pages: v.Commit, PageSize: v.PageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
-		PollError: problem,
-		LastPoll:  publicOutcome(polls), LastRead: publicOutcome(db.reads.Last()), LastSync: publicOutcome(db.writer.Status().Syncs),
+		PollError: problem, Offline: db.isOffline.Load(),
+		LastPoll: publicOutcome(polls), LastRead: publicOutcome(db.reads.Last()), LastSync: publicOutcome(db.writer.Status().Syncs),
 		Lists: s.Lists.Load(), Reads: reads, ReadBytes: bytes,
 		PageReads: s.Reads[remote.Foreground].Load(), PageReadBytes: s.ReadBytes[remote.Foreground].Load(),
 		LoadReads: s.Reads[remote.Loading].Load(), LoadReadBytes: s.ReadBytes[remote.Loading].Load(),
@@ -128,7 +133,11 @@ type WriteStats struct {
 
 func (db *database) lagSeconds() int64 {
 	lag, ok := db.poller.lag()
-	if !ok {
+	switch {
+	case ok:
+	case db.isOffline.Load():
+		lag = max(0, time.Since(time.Unix(0, db.poller.fresh.Load())))
+	default:
 		return -1
 	}
 	return int64(lag / time.Second)

@@ -35,10 +35,12 @@ type Hydrator struct {
 	polled atomic.Pointer[polled] // the last poll that found nothing newer; nil: none
 
 	// Used by run only.
-	file    *pagefile.File
-	keeper  *keeper    // makes a file at an explicit path survive restarts; nil for a temporary one
-	failed  chan error // holds why the use of the file ends
-	sharing sharing
+	file     *pagefile.File
+	keeper   *keeper    // makes a file at an explicit path survive restarts; nil for a temporary one
+	failed   chan error // holds why the use of the file ends
+	sharing  sharing
+	recalled *Recalled // a state that storage need not confirm; nil: none
+	isOpen   bool      // OpenRecalled has opened the file
 }
 
 // Mode says which pages come to the local file.
@@ -90,6 +92,9 @@ type Access struct {
 	// EpochOf returns the epoch of files that were listed after the view before
 	// was the current one.
 	EpochOf func(ctx context.Context, before *view.View, files []*ltx.FileInfo) (uint32, error)
+
+	// Fresh returns when the current view was last known to be the newest.
+	Fresh func() time.Time
 
 	// Distrust ends the use of a file whose content does not have its checksum.
 	Distrust func(f *view.File, problem error)
@@ -230,7 +235,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // hydrate is run with the local file that it opens.
 func (h *Hydrator) hydrate() (err error) {
 	defer task.Guard(h.Log, "hydration", &err)
-	err = h.open()
+	if !h.isOpen {
+		err = h.open()
+	}
+	h.isOpen = false
 	if errors.Is(err, pagefile.ErrLocked) {
 		return h.borrow()
 	}
@@ -273,7 +281,7 @@ func (h *Hydrator) open() error {
 	if h.keeper != nil {
 		left := h.keeper.claim(l, v, h.Access, h.sharing.proved)
 		h.sharing.begin(h, l)
-		err = h.keeper.resume(l, v, h.Access, left, h.sharing.proved)
+		err = h.keeper.resume(l, v, h.Access, left, h.sharing.proved, h.recalled)
 	} else {
 		err = l.hold(v)
 	}
@@ -308,7 +316,7 @@ func (h *Hydrator) openFile() (err error) {
 		h.file = h.keeper.file
 		return nil
 	case path != "" && !h.sharing.alone:
-		h.file, h.keeper, err = openKept(path, h.Log)
+		h.file, h.keeper, err = openKept(path, h.Log, h.Fresh)
 		return err
 	}
 	h.file, err = pagefile.CreateTemp()
@@ -344,6 +352,8 @@ func (h *Hydrator) close(problem error) error {
 // copying fails or ctx is done.
 func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 	var retry <-chan time.Time // nil unless the disk was full
+	due := time.NewTimer(0)    // for the next checkpoint
+	defer due.Stop()
 	for {
 		select {
 		case err := <-h.Tier.broken:
@@ -374,8 +384,13 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 			h.report()
 		}
 		task.Signal(h.copier.work)
+		due.Stop()
+		if h.keeper != nil && retry == nil && h.keeper.isBehind(h.local()) {
+			due.Reset(time.Until(h.keeper.written.Add(checkpointEvery)))
+		}
 		select {
 		case <-h.Tier.wake:
+		case <-due.C:
 		case <-retry:
 			retry = nil
 			h.state.resume()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -42,6 +43,7 @@ func startHydrator(t *testing.T, path string) (*Hydrator, *testlog.Buffer) {
 		Refresh:      func(context.Context) {},
 		RefreshAnew:  func(context.Context) ([]*ltx.FileInfo, error) { return []*ltx.FileInfo{info}, nil },
 		EpochOf:      func(context.Context, *view.View, []*ltx.FileInfo) (uint32, error) { return 0, nil },
+		Fresh:        time.Now,
 		Distrust:     func(*view.File, error) {},
 		ForgetServed: func() {},
 	}

@@ -34,9 +34,10 @@ const (
 // restarts and crashes. It is used by one goroutine, which is the one that
 // changes the view of the local pages.
 type keeper struct {
-	log  *slog.Logger
-	file *pagefile.File
-	path string // of the record
+	log   *slog.Logger
+	fresh func() time.Time // Access.Fresh
+	file  *pagefile.File
+	path  string // of the record
 
 	old    []byte // the record as it was when the file was opened
 	marked bool   // the file had a mark then
@@ -56,8 +57,8 @@ type keeper struct {
 // openKept opens the hydration file at a path. It refuses a file without a
 // record beside it, which another program may have made, and a record that does
 // not begin like one.
-func openKept(path string, log *slog.Logger) (*pagefile.File, *keeper, error) {
-	k := &keeper{log: log, path: path + recordSuffix}
+func openKept(path string, log *slog.Logger, fresh func() time.Time) (*pagefile.File, *keeper, error) {
+	k := &keeper{log: log, fresh: fresh, path: path + recordSuffix}
 	old, err := readRecordFile(k.path)
 	if err != nil {
 		return nil, nil, err
@@ -95,7 +96,12 @@ const recordSuffix = "-hydration"
 // has borrowed the file knows the history of the table and needs no record. Others
 // use the table for what the record lacks, because the record has samples of the
 // pages, and storage is asked for its history.
-func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPages, hasBorrowed bool) error {
+//
+// A recalled state is that of the view, and storage need not confirm it.
+func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPages, hasBorrowed bool, recalled *Recalled) error {
+	if recalled != nil && recalled.View == v {
+		return k.adoptRecalled(l, recalled)
+	}
 	if hasBorrowed && left.n > 0 {
 		return k.begin(l, v, left)
 	}
@@ -184,12 +190,17 @@ func (l *localPages) adopt(pages trustedPages) {
 // passed since the last one, or if hydration is complete for the first time.
 func (k *keeper) checkpointIfDue(l *localPages) error {
 	switch {
-	case l.view() == nil, l.count.Load() == k.count && l.compared.Load() == k.compared && k.forgotten == 0:
+	case !k.isBehind(l):
 		return nil
 	case time.Since(k.written) < checkpointEvery && (k.complete || !l.isComplete()):
 		return nil
 	}
 	return k.checkpoint(l)
+}
+
+// isBehind reports whether pages have changed since the last checkpoint.
+func (k *keeper) isBehind(l *localPages) bool {
+	return l.view() != nil && (l.count.Load() != k.count || l.compared.Load() != k.compared || k.forgotten > 0)
 }
 
 // checkpoint replaces the record by one that lists every page that is present.
@@ -198,8 +209,8 @@ func (k *keeper) checkpoint(l *localPages) error {
 	if held == nil {
 		return nil // a reader found the file broken
 	}
-	set := held.present.Clone()
 	count, compared, complete := l.count.Load(), l.compared.Load(), l.isComplete()
+	set := held.present.Clone()
 	// The pages that were present before the sync are on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
@@ -207,7 +218,7 @@ func (k *keeper) checkpoint(l *localPages) error {
 	if err := k.file.CheckSize(); err != nil {
 		return err
 	}
-	if err := k.write(l, held.view, set); err != nil {
+	if err := k.write(l, held.view, set, complete); err != nil {
 		return err
 	}
 	k.count, k.compared, k.complete = count, compared, k.complete || complete
@@ -216,21 +227,38 @@ func (k *keeper) checkpoint(l *localPages) error {
 
 // recordOf returns a record of a view, without its pages.
 func (k *keeper) recordOf(v *view.View) *record {
-	r := &record{recordHeader: recordHeader{FileID: k.file.ID().String(), PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID}}
-	r.Files = recordFiles(v)
+	r := &record{recordHeader: recordHeader{
+		FileID: k.file.ID().String(), PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID, Timestamp: v.Timestamp, Fresh: k.fresh().UnixMilli(),
+	}}
+	for _, f := range historyOf(v) {
+		r.Files = append(r.Files, datedFile{nameOf(f), f.Timestamp, f.Commit})
+	}
+	for _, s := range v.Stamps() {
+		r.Stamps = append(r.Stamps, recordStamp(s))
+	}
 	return r
 }
 
-// recordFiles returns the files that tell the history of a view.
+// recordFiles returns the names of the files that tell the history of a view.
 func recordFiles(v *view.View) (all []recordFile) {
+	for _, f := range historyOf(v) {
+		all = append(all, nameOf(f))
+	}
+	return all
+}
+
+// nameOf returns what identifies a file.
+func nameOf(f *view.File) recordFile {
+	return recordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum}
+}
+
+// historyOf returns the files that tell the history of a view.
+func historyOf(v *view.View) map[view.Key]*view.File {
 	files := v.Files()
 	if v.Last != nil { // nil if the database is yet to be created
 		files[v.Last.Key()] = v.Last
 	}
-	for _, f := range files {
-		all = append(all, recordFile{f.Level, f.MinTXID, f.MaxTXID, f.Size, f.Checksum})
-	}
-	return all
+	return files
 }
 
 // discard replaces the record by one that lists no pages.
@@ -239,9 +267,11 @@ func (k *keeper) discard(l *localPages) error {
 	return k.replace(l, &record{recordHeader: recordHeader{FileID: k.file.ID().String(), PageSize: uint32(l.size)}}, new(view.Bitmap))
 }
 
-// write replaces the record by one that lists some pages of a view.
-func (k *keeper) write(l *localPages, v *view.View, set *view.Bitmap) error {
+// write replaces the record by one that lists some pages of a view. Complete
+// tells whether these are all.
+func (k *keeper) write(l *localPages, v *view.View, set *view.Bitmap, complete bool) error {
 	r := k.recordOf(v)
+	r.Complete = complete && !v.HasDoubtful()
 	var pgnos []uint32
 	var w, compared runsWriter
 	held := l.held.Load()
@@ -357,7 +387,7 @@ func (k *keeper) exclude(l *localPages, held *view.View, pgnos []uint32) error {
 		for _, pgno := range pgnos {
 			set.Clear(pgno)
 		}
-		return k.write(l, held, set)
+		return k.write(l, held, set, false)
 	}
 	if err := k.checkThere(); err != nil {
 		return err

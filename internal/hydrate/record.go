@@ -34,12 +34,22 @@ type record struct {
 
 // recordHeader is the part of a record that is stored as JSON.
 type recordHeader struct {
-	FileID   string       `json:"file_id,omitempty"` // of the mark of the hydration file; empty before format 2
-	PageSize uint32       `json:"page_size"`
-	Commit   uint32       `json:"commit"`
-	TXID     ltx.TXID     `json:"txid"`
-	Files    []recordFile `json:"files"`   // files of the replica that the pages came from
-	Samples  []sample     `json:"samples"` // pages of the hydration file
+	FileID   string   `json:"file_id,omitempty"` // of the mark of the hydration file; empty before format 2
+	PageSize uint32   `json:"page_size"`
+	Commit   uint32   `json:"commit"`
+	TXID     ltx.TXID `json:"txid"`
+
+	// Complete means that every page of the state is in the hydration file, that
+	// every checksum that can be compared was, and that Timestamp, Fresh, Stamps and
+	// the times of the files are set. Earlier versions do not write it.
+	Complete  bool  `json:"complete,omitempty"`
+	Timestamp int64 `json:"timestamp,omitempty"` // of transaction TXID, in milliseconds since the Unix epoch
+	Fresh     int64 `json:"fresh,omitempty"`     // when the state was last known to be the newest, in the same unit
+
+	Stamps []recordStamp `json:"stamps,omitempty"` // of transactions at which files of the state ended, ascending
+
+	Files   []datedFile `json:"files"`   // files of the replica that the pages came from
+	Samples []sample    `json:"samples"` // pages of the hydration file
 
 	// Compared are runs like those after the header, with 1 for pages that a
 	// compared checksum covers.
@@ -54,6 +64,21 @@ type recordFile struct {
 	MaxTXID  ltx.TXID     `json:"max_txid"`
 	Size     int64        `json:"size"`
 	Checksum ltx.Checksum `json:"checksum"` // of its trailer
+}
+
+// datedFile is a recordFile with what its header says.
+type datedFile struct {
+	recordFile
+	Timestamp int64  `json:"timestamp,omitempty"`
+	Commit    uint32 `json:"commit,omitempty"` // size of the database after it, in pages
+}
+
+// recordStamp is what a view knows of a transaction.
+type recordStamp struct {
+	TXID      ltx.TXID `json:"txid"`
+	Timestamp int64    `json:"timestamp"`
+	Dated     bool     `json:"dated,omitempty"` // Timestamp is that of the transaction
+	Commit    uint32   `json:"commit"`
 }
 
 // sample is the checksum of a page.

@@ -59,7 +59,7 @@ func makeRuns(pairs ...uint64) (b []byte) {
 
 // FuzzParseRecord parses any bytes as a record.
 func FuzzParseRecord(f *testing.F) {
-	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []recordFile{{Level: 0, MinTXID: 7, MaxTXID: 7, Size: 100, Checksum: 1}}, Samples: []sample{{Pgno: 1, CRC64: 2}}}}
+	r := &record{recordHeader: recordHeader{PageSize: 512, Commit: 100, TXID: 7, Files: []datedFile{{recordFile: recordFile{Level: 0, MinTXID: 7, MaxTXID: 7, Size: 100, Checksum: 1}}}, Samples: []sample{{Pgno: 1, CRC64: 2}}}}
 	r.runs = makeRuns(30, 5, 1, 0, 69, 7)
 	b, sum, err := r.encode()
 	if err != nil {

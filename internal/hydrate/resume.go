@@ -41,12 +41,11 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, 
 	if err := k.checkSamples(l, rec, forgotten); err != nil {
 		return none, err
 	}
-	// A process that was stopped may have written its record after another had
-	// replaced the file.
-	if id := rec.FileID; id != "" && (!k.marked || id != k.file.ID().String()) {
-		return none, errors.New("the record is of another file, or the file was cut off")
+	var names []recordFile
+	for _, f := range rec.Files {
+		names = append(names, f.recordFile)
 	}
-	upTo, files, err := r.witness(rec, v, -1)
+	upTo, files, err := r.witness(names, v, -1)
 	if err != nil {
 		return none, err
 	}
@@ -69,6 +68,10 @@ func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]boo
 		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.PageSize)
 	case k.file.Size() < int64(rec.end())*l.size:
 		err = fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
+	case rec.FileID != "" && (!k.marked || rec.FileID != k.file.ID().String()):
+		// A process that was stopped may have written its record after another had
+		// replaced the file.
+		err = errors.New("the record is of another file, or the file was cut off")
 	case rec.TXID > v.TXID:
 		err = fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.TXID)
 	}
@@ -131,9 +134,9 @@ func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 }
 
 // witness returns the last transaction up to which the replica is known to have
-// the history of a record, and the files of the replica. A negative limit of the
+// a history with these files, and the files of the replica. A negative limit of the
 // time that it takes is none.
-func (r *Access) witness(rec *record, v *view.View, limit time.Duration) (ltx.TXID, []*ltx.FileInfo, error) {
+func (r *Access) witness(had []recordFile, v *view.View, limit time.Duration) (ltx.TXID, []*ltx.FileInfo, error) {
 	ctx, cancel := r.Tasks.WithTimeout(limit)
 	defer cancel()
 	before := r.Views.Current.Load()
@@ -151,9 +154,9 @@ func (r *Access) witness(rec *record, v *view.View, limit time.Duration) (ltx.TX
 	for _, info := range files {
 		listed[view.KeyOf(info)] = info
 	}
-	slices.SortFunc(rec.Files, func(a, b recordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
+	slices.SortFunc(had, func(a, b recordFile) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
 	tries := 0
-	for _, f := range rec.Files {
+	for _, f := range had {
 		info := listed[view.Key{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID}]
 		if info == nil || info.Size != f.Size || f.MaxTXID > v.TXID {
 			continue

@@ -142,7 +142,7 @@ func commonHistory(t *pageshare.Table, v *view.View, r *Access, mayAsk func(gene
 		theirs = append(theirs, f)
 	}
 	if h.upTo < best && mayAsk(generation) {
-		upTo, _, err := r.witness(&record{recordHeader: recordHeader{Files: theirs}}, v, witnessLimit)
+		upTo, _, err := r.witness(theirs, v, witnessLimit)
 		if err == nil && r.isCurrent(v.Epoch) {
 			h.upTo = max(h.upTo, upTo)
 		}

@@ -64,6 +64,7 @@ type Store struct {
 
 	cannotCreate atomic.Bool // set once the client refused to create a file only if it does not exist
 	byLevel      atomic.Bool // set once the client refused to list all levels at once
+	initLater    atomic.Bool // the next listing of all levels calls Init
 	avoidNames   atomic.Bool // set once reads by name have turned out to be unreliable
 
 	windows  windowFlights
@@ -159,6 +160,22 @@ func (s *Store) Init(ctx context.Context) error {
 	})
 }
 
+// InitLater makes the next listing of all levels call Init first, which has failed
+// before or was given up.
+func (s *Store) InitLater() { s.initLater.Store(true) }
+
+// initIfLate calls Init if InitLater was called.
+func (s *Store) initIfLate(ctx context.Context) error {
+	if !s.initLater.Load() {
+		return nil
+	}
+	if err := s.Init(ctx); err != nil {
+		return err
+	}
+	s.initLater.Store(false)
+	return nil
+}
+
 // place waits until another request may start.
 func (s *Store) place(ctx context.Context) (*Ticket, error) {
 	t := s.Limit.Enqueue(Loading)
@@ -241,6 +258,9 @@ func (s *Store) collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string,
 // ListAll lists the files of all levels. It sends the requests in parallel if
 // it takes more than one.
 func (s *Store) ListAll(ctx context.Context, useMetadata bool) ([]*ltx.FileInfo, error) {
+	if err := s.initIfLate(ctx); err != nil {
+		return nil, err
+	}
 	if c, ok := s.Client.(replica.AllLTXFilesLister); ok {
 		var files []*ltx.FileInfo
 		err := s.Retry(ctx, func() error {

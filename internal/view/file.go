@@ -40,7 +40,12 @@ type File struct {
 	// are valid of the other fields.
 	Segment *commitlog.Segment
 
-	Gone    atomic.Bool // the file is known to be deleted
+	// Placeless means that it is not known where pages lie in the file, because
+	// this value comes from a record of an earlier process. The file then counts
+	// as deleted, whether it exists or not.
+	Placeless bool
+
+	Gone    atomic.Bool // the file is known to be deleted, see SetGone
 	Stale   atomic.Bool // the object of this name has other content now
 	Sized   bool        // frames contain their size
 	IsWhole bool        // the file was read whole, or written here, and matches its checksum
@@ -96,8 +101,11 @@ func (f *File) SetContent(info *ltx.FileInfo, same bool) {
 		f.Version.Store(&version)
 	}
 	f.setListed(info)
-	f.Gone.Store(!same)
+	f.SetGone(!same)
 }
+
+// SetGone records whether the file is known to be deleted.
+func (f *File) SetGone(gone bool) { f.Gone.Store(gone || f.Placeless) }
 
 // fileName formats the name of a file for errors and logs:
 // <level>/<min>-<max>.ltx.

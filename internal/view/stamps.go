@@ -10,17 +10,17 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// stamp is what a view remembers of a transaction at which one of its files
+// Stamp is what a view remembers of a transaction at which one of its files
 // ended. The timestamps tell two histories apart.
-type stamp struct {
-	txid      ltx.TXID
-	timestamp int64 // milliseconds since the Unix epoch
+type Stamp struct {
+	TXID      ltx.TXID
+	Timestamp int64 // milliseconds since the Unix epoch
 
-	// dated means that timestamp is the timestamp of the transaction. It is
+	// Dated means that Timestamp is the timestamp of the transaction. It is
 	// false for a snapshot, which carries the time of its creation, and for a
 	// doubtful transaction.
-	dated  bool
-	commit uint32 // size of the database after it, in pages
+	Dated  bool
+	Commit uint32 // size of the database after it, in pages
 }
 
 // maxStamps is the number of stamps that a view keeps. It keeps the newest.
@@ -28,17 +28,17 @@ const maxStamps = 64
 
 // addStamp returns stamps with the stamp of a file appended. It does not change
 // stamps.
-func addStamp(stamps []stamp, f *File) []stamp {
+func addStamp(stamps []Stamp, f *File) []Stamp {
 	keep := stamps[max(0, len(stamps)-maxStamps+1):]
-	return append(slices.Clip(slices.Clone(keep)), stamp{f.MaxTXID, f.Timestamp, f.Level != replica.SnapshotLevel, f.Commit})
+	return append(slices.Clip(slices.Clone(keep)), Stamp{f.MaxTXID, f.Timestamp, f.Level != replica.SnapshotLevel, f.Commit})
 }
 
 // StampOf returns the timestamp of a transaction. It returns false if v does
 // not know it.
 func (v *View) StampOf(txid ltx.TXID) (timestamp int64, ok bool) {
 	for _, s := range v.stamps {
-		if s.txid == txid && s.dated {
-			return s.timestamp, true
+		if s.TXID == txid && s.Dated {
+			return s.Timestamp, true
 		}
 	}
 	return 0, false
@@ -48,20 +48,27 @@ func (v *View) StampOf(txid ltx.TXID) (timestamp int64, ok bool) {
 // transaction txid, among the sizes at the ends of the files that made v. It
 // returns 0 if that is not known.
 func (v *View) leastSince(txid ltx.TXID) uint32 {
-	if len(v.stamps) == maxStamps && v.stamps[0].txid > txid {
+	if len(v.stamps) == maxStamps && v.stamps[0].TXID > txid {
 		return 0
 	}
 	least := v.Commit
 	for _, s := range v.stamps {
-		if s.txid > txid {
-			least = min(least, s.commit)
+		if s.TXID > txid {
+			least = min(least, s.Commit)
 		}
 	}
 	return least
 }
 
+// Stamps returns what v remembers of its newest transactions, in ascending order.
+// The caller must not change it.
+func (v *View) Stamps() []Stamp { return v.stamps }
+
 // txidRange is a range of transactions; after is excluded and upTo is included.
 type txidRange struct{ after, upTo ltx.TXID }
+
+// HasDoubtful reports whether IsDoubtful holds for any transaction.
+func (v *View) HasDoubtful() bool { return len(v.doubtful) > 0 }
 
 // IsDoubtful reports whether the replica may hold another transaction under
 // this number.
@@ -117,7 +124,7 @@ func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, err
 	v.stamps = slices.Clone(v.stamps)
 	for i := range v.stamps {
 		s := &v.stamps[i]
-		s.dated = s.dated && !v.IsDoubtful(s.txid)
+		s.Dated = s.Dated && !v.IsDoubtful(s.TXID)
 	}
 	return v, nil
 }

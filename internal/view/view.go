@@ -38,7 +38,7 @@ type View struct {
 
 	// stamps holds the timestamps of transactions in ascending order of TXID.
 	// It is never changed in place.
-	stamps []stamp
+	stamps []Stamp
 
 	// doubtful holds the transactions of this view that the replica may have
 	// replaced by others. No page of v has a version of these transactions. It is
@@ -175,6 +175,7 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 	}
 	next := *v
 	next.Pages = *v.Pages.edit()
+	next.replaceLast(f)
 	srcOf := make(map[ltx.TXID]uint32) // source number by version
 	n := 0
 	index.Each(func(e ltxio.Entry) bool {
@@ -202,6 +203,7 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 func (v *View) relocateToDense(f *File) (*View, int, error) {
 	next := *v
 	next.Pages = *v.Pages.edit()
+	next.replaceLast(f)
 	t := &next.Pages
 	isHeld := func(src uint32) bool {
 		s := t.sources.get(src)
@@ -229,6 +231,14 @@ func (v *View) relocateToDense(f *File) (*View, int, error) {
 		return v, 0, nil
 	}
 	return &next, n, nil
+}
+
+// replaceLast makes f the file of the last transaction in place of one that was
+// recalled.
+func (v *View) replaceLast(f *File) {
+	if v.Last != nil && v.Last.Placeless && v.Last.Key() == f.Key() {
+		v.Last = f
+	}
 }
 
 // Unread returns the files of v whose page indexes are not complete.

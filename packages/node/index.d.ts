@@ -16,6 +16,7 @@ export interface Options {
   hydration_enabled?: boolean;
   hydration_mode?: 'all' | 'pages';
   hydration_path?: string;
+  offline_after?: number | string;
   hydration_concurrency?: number;
   hydration_rate_limit?: number | string;
   write_enabled?: boolean;

@@ -13,7 +13,7 @@ module LitestreamVfs
   OPTIONS = %i[
     poll_interval poll_idle_after cache_size index_size read_ahead_size hedge_requests
     open_timeout read_timeout close_timeout wait_for_replica close_delay
-    hydration_enabled hydration_mode hydration_path hydration_concurrency hydration_rate_limit
+    hydration_enabled hydration_mode hydration_path offline_after hydration_concurrency hydration_rate_limit
     write_enabled sync_interval buffer_path buffer_max_size sync_on_commit
     compaction_disabled compaction_levels snapshot_interval snapshot_retention l0_retention
   ].freeze

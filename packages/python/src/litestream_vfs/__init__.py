@@ -83,6 +83,7 @@ class Options(TypedDict, total=False):
     hydration_mode: str
     """"all" copies the whole database, "pages" keeps the pages that queries fetch."""
     hydration_path: Path
+    offline_after: Duration
     hydration_concurrency: int
     hydration_rate_limit: Size
 
@@ -405,6 +406,7 @@ _OPTIONS: Dict[str, Callable[[Any], Union[str, bytes]]] = {
     "hydration_enabled": _bool,
     "hydration_mode": _hydration_mode,
     "hydration_path": _path,
+    "offline_after": _duration,
     "hydration_concurrency": _int,
     "hydration_rate_limit": _int,
     "write_enabled": _bool,

@@ -1,0 +1,129 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/hydrate"
+)
+
+// offline says whether a database was opened without storage, and has not heard
+// of it since. It is safe for concurrent use.
+type offline struct {
+	isOffline atomic.Bool
+}
+
+// first is what a database is opened with.
+type first struct {
+	newest
+	offline bool // the view comes from the local file
+}
+
+// buildFirst builds the view that the database is opened with. If storage does not
+// answer within OfflineAfter, that is the state of which the local file has every
+// page.
+func (db *database) buildFirst(ctx context.Context) (first, error) {
+	if !db.mayOpenOffline() {
+		n, err := db.buildOnline(ctx)
+		return first{newest: n}, err
+	}
+	online, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	type result struct {
+		newest
+		err error
+	}
+	done := make(chan result, 1)
+	db.tasks.Go(func() {
+		n, err := db.buildOnline(online)
+		done <- result{n, err}
+	})
+	timer := time.NewTimer(db.opts.OfflineAfter)
+	defer timer.Stop()
+	problem := fmt.Errorf("storage has not answered within %s", db.opts.OfflineAfter)
+	select {
+	case r := <-done:
+		if r.err == nil || !isUnreachable(r.err) {
+			return first{newest: r.newest}, r.err
+		}
+		problem = r.err
+		done <- r
+	case <-timer.C:
+	}
+	recalled, err := hydrate.Recall(db.opts.HydrationPath)
+	if err == nil {
+		err = db.useRecalled(recalled)
+	}
+	if err != nil {
+		db.log.Warn("the database cannot be opened offline, and waits for storage", "reason", err)
+		r := <-done
+		if r.err != nil {
+			r.err = fmt.Errorf("%w; and it cannot be opened offline: %w", r.err, err)
+		}
+		return first{newest: r.newest}, r.err
+	}
+	cancel(errOffline)
+	db.log.Warn("storage does not answer, the database is opened with the local file, which may be outdated",
+		"file", db.opts.HydrationPath, "txid", recalled.View.TXID, "newest_at", recalled.Fresh.UTC(), "error", problem)
+	return first{newest{view: recalled.View}, true}, nil
+}
+
+// useRecalled makes a recalled state the current one, with the local file that has
+// its pages.
+func (db *database) useRecalled(r *hydrate.Recalled) error {
+	db.poller.fresh.Store(r.Fresh.UnixNano())
+	db.composePages(r.View.PageSize)
+	db.Current.Store(r.View)
+	if err := db.hydrator.OpenRecalled(r); err != nil {
+		db.Current.Store(nil)
+		db.poller.fresh.Store(time.Now().UnixNano())
+		return err
+	}
+	db.isOffline.Store(true)
+	db.store.InitLater()
+	return nil
+}
+
+// errOffline ends the requests of an open that goes on without storage.
+var errOffline = errors.New("the database was opened offline")
+
+// mayOpenOffline reports whether the options allow to open without storage.
+// Write mode does not: commits may be on the replica, or in a write buffer, that
+// the local file lacks.
+func (db *database) mayOpenOffline() bool {
+	return db.opts.OfflineAfter > 0 && db.opts.HydrationEnabled && db.opts.HydrationPath != "" && !db.opts.WriteEnabled
+}
+
+// isUnreachable reports whether an open failed because storage could not be
+// asked. Otherwise storage has answered, and the answer counts.
+func isUnreachable(err error) bool {
+	var missing *MissingError
+	return !errs.IsPermanent(err) && !errs.IsMissing(err) && !errors.As(err, &missing) &&
+		!errors.Is(err, ErrNoDatabase) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrClosed)
+}
+
+// buildOnline builds the newest view of the replica.
+func (db *database) buildOnline(ctx context.Context) (newest, error) {
+	if err := db.store.Init(ctx); err != nil {
+		return newest{}, err
+	}
+	n, err := db.buildNewest(ctx)
+	if errors.Is(err, ErrNoDatabase) {
+		return db.openEmpty(ctx)
+	}
+	return n, err
+}
+
+// pollOnce polls, and notes that storage answers.
+func (db *database) pollOnce(full bool) error {
+	err := db.poll(full)
+	if err == nil && db.isOffline.CompareAndSwap(true, false) {
+		v := db.Current.Load()
+		db.log.Info("storage answers, the database follows the replica again", "txid", v.TXID)
+	}
+	return err
+}
