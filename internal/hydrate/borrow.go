@@ -47,6 +47,8 @@ type sharing struct {
 
 	proved bool // a history was shared with an owner
 
+	stalled stalled
+
 	stop func() // ends saying that this process owns the file; nil: it does not
 
 	begun *keeper    // of a file that this process has put in the place of another
@@ -136,9 +138,11 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 		h.stopBorrowing()
 		return nil
 	}
-	if status.State == pageshare.Abandoned || pageshare.Now()-status.Beat > int64(stoppedAfter) {
-		if begun := h.supersede(s.lent, status); begun != nil {
-			s.begun = begun
+	switch {
+	case status.State == pageshare.Withdrawn:
+		return h.goAlone(errors.New("its owner cannot write the table"))
+	case status.State == pageshare.Abandoned || s.stalled.is(status.Beat):
+		if s.begun = h.supersede(s.lent, status); s.begun != nil {
 			return errOtherRole
 		}
 		return nil
@@ -172,6 +176,26 @@ func (h *Hydrator) tryToOwn() error {
 		return fmt.Errorf("open hydration file: %w", err)
 	}
 	return errOtherRole
+}
+
+// stalled tells whether an owner has stopped.
+type stalled struct {
+	beat  int64     // when it last ran
+	since time.Time // when this process has seen first that it did not run since for long
+}
+
+// is reports whether the owner, which has last run at a time, has stopped. This
+// process must have seen that for a while: if it did not run itself, the owner may
+// go on at the same time.
+func (s *stalled) is(beat int64) bool {
+	if pageshare.Now()-beat <= int64(stoppedAfter) {
+		*s = stalled{}
+		return false
+	}
+	if s.since.IsZero() || s.beat != beat {
+		*s = stalled{beat, time.Now()}
+	}
+	return time.Since(s.since) >= 2*beatEvery
 }
 
 // asks bounds how often storage is asked for the history of an owner.

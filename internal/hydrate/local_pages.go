@@ -144,9 +144,7 @@ func (l *localPages) hold(next *view.View) error {
 	end := next.Pages.End()
 	if l.share != nil {
 		l.share.Moved(l.file.MarkAt())
-		if err := l.share.Room(end); err != nil {
-			return err
-		}
+		_ = l.share.Room(end) // otherwise the file is not shared any more
 	}
 	held := l.held.Load()
 	if held == nil || held.view.Epoch != next.Epoch {

@@ -204,12 +204,6 @@ func (f *File) followMark(at int64) error {
 	return nil
 }
 
-// IsMapped reports whether the whole file is read through memory maps.
-func (f *File) IsMapped() bool {
-	maps := f.maps.Load()
-	return maps != nil && int64(len(*maps))*segmentSize >= f.length()
-}
-
 // TryLock locks a File of OpenShared as Open does, until it is closed. It returns
 // ErrLocked if another File has the lock.
 func (f *File) TryLock() error { return lock(f.f) }
@@ -249,12 +243,14 @@ func (f *File) checkMark(maps [][]byte) error {
 	if at == 0 {
 		return nil // the file was emptied by this process
 	}
-	i, in := at/segmentSize, at%segmentSize
-	if i >= int64(len(maps)) || in+int64(MarkSize) > segmentSize {
-		return nil // its place is not mapped
-	}
 	var b [MarkSize]byte
-	if err := copyFrom(b[:], maps[i][in:]); err != nil {
+	var err error
+	if i, in := at/segmentSize, at%segmentSize; i < int64(len(maps)) && in+int64(MarkSize) <= segmentSize {
+		err = copyFrom(b[:], maps[i][in:])
+	} else {
+		_, err = f.f.ReadAt(b[:], at)
+	}
+	if err != nil {
 		return err
 	}
 	if !bytes.Equal(b[:], f.mark.text[:]) && f.mark.at.Load() == at {

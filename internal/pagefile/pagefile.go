@@ -180,6 +180,11 @@ func (f *File) ReadAt(p []byte, off int64) error {
 		}
 		return fmt.Errorf("read %s at %d: %w", f.path, off, err)
 	}
+	if f.mark != nil {
+		if err := f.checkMark(nil); err != nil {
+			return fmt.Errorf("read %s at %d: %w", f.path, off, err)
+		}
+	}
 	return nil
 }
 

@@ -59,13 +59,14 @@ const (
 	Beginning State = iota // its owner has published no view yet
 	InUse
 	Abandoned // another process has put another file in the place of the one that the table is of
+	Withdrawn // the owner goes on without the table, which could not be written
 )
 
 func (s State) String() string {
-	if s > Abandoned {
+	if s > Withdrawn {
 		return "unknown"
 	}
-	return [...]string{"beginning", "in use", "abandoned"}[s]
+	return [...]string{"beginning", "in use", "abandoned", "withdrawn"}[s]
 }
 
 // head is the beginning of a table, as it is in memory. Numbers have the byte
@@ -132,7 +133,10 @@ type Table struct {
 	head   []byte
 	words  atomic.Pointer[[][]byte] // segments
 	closed atomic.Bool
-	broken atomic.Bool // a write faulted, so the table is not written any more
+
+	// withdrawn is set when a write has failed, because the disk is full or the
+	// table was cut off. Then no word is believed, whatever the table says.
+	withdrawn atomic.Bool
 
 	mu      sync.Mutex   // duty: growth, and the mapping of further segments
 	writing sync.RWMutex // duty: memory is not unmapped while it is written; read-locked to write
@@ -329,20 +333,33 @@ func (t *Table) guard(fn func(*head)) (ok bool) {
 	return !t.closed.Load()
 }
 
-// write is guard for what the owner writes. A table that cannot be written is
-// not written any more.
+// write is guard for what the owner writes. If that fails, the owner withdraws
+// the table.
 func (t *Table) write(fn func(*head)) error {
 	if t == nil {
 		return nil
 	}
-	if t.broken.Load() {
+	if t.withdrawn.Load() {
 		return errFault
 	}
 	if !t.change(fn) {
-		t.broken.Store(true)
+		t.Withdraw()
 		return errFault
 	}
 	return nil
+}
+
+// Withdraw makes borrowers leave the table. The head was written when the table
+// was made, so there is room for it on the disk. If the head was cut off,
+// borrowers cannot read it either.
+func (t *Table) Withdraw() {
+	if t == nil || t.withdrawn.Swap(true) {
+		return
+	}
+	t.change(func(h *head) {
+		h.generation.Add(1)
+		h.state.Store(uint64(Withdrawn))
+	})
 }
 
 // change is guard for a function that writes.

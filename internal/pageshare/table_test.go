@@ -99,11 +99,39 @@ func TestTable_OwnerCutOff(t *testing.T) {
 	if s, _ := o.Beat(); s != 0 {
 		t.Error(s)
 	}
+	if err := o.Room(1 << 20); err != nil {
+		t.Error(err)
+	}
 	var none *Table
 	none.Put(3, []ltx.TXID{1})
 	none.Renew(512)
 	if err := none.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// An owner that cannot write the word of a page has no other word believed from
+// then on: it overwrites pages without saying so.
+func TestTable_Withdrawn(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	o.Publish(Published{TXID: 7})
+	o.Put(3, []ltx.TXID{5})
+	s, _ := b.Status()
+	if err := o.Room(2 * segmentLen); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(o.path, headSize+1<<16); err != nil {
+		t.Fatal(err)
+	}
+	o.Put(segmentLen+5, []ltx.TXID{5}) // faults
+	if read(b, s.Generation, 3, func() {}) {
+		t.Error("a word is believed")
+	}
+	if s, _ := b.Status(); s.State != Withdrawn {
+		t.Error(s.State)
+	}
+	if _, _, _, ok := b.Anchors(); ok {
+		t.Error("its view is believed")
 	}
 }
 

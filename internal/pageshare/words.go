@@ -39,24 +39,36 @@ func (t *Table) mapRoom(room uint64) error {
 }
 
 // Room makes room for words of pages, which are absent. Only the owner calls it.
+// If there is no room on the disk, the owner withdraws the table.
 func (t *Table) Room(pages uint32) error {
-	if t == nil || t.broken.Load() {
+	if t == nil || t.withdrawn.Load() {
 		return nil
 	}
 	need, has := (uint64(pages)+growth-1)/growth*growth, uint64(0)
 	if err := t.write(func(h *head) { has = h.room.Load() }); err != nil {
 		return err
 	}
-	if need > has {
-		if err := t.f.Truncate(headSize + int64(need)*8); err != nil {
-			return fmt.Errorf("grow %s: %w", t.path, err)
+	err := t.extend(has, need)
+	if err == nil {
+		err = t.mapRoom(max(has, need))
+	}
+	if err != nil {
+		t.Withdraw()
+		return fmt.Errorf("grow %s: %w", t.path, err)
+	}
+	return t.write(func(h *head) { h.room.Store(max(has, need)) })
+}
+
+// extend makes the file longer. It writes zeros, because a store to mapped memory
+// that has no place on the disk would fault when the disk is full.
+func (t *Table) extend(has, need uint64) error {
+	zeros := make([]byte, growth*8)
+	for ; has < need; has += growth {
+		if _, err := t.f.WriteAt(zeros, headSize+int64(has)*8); err != nil {
+			return err
 		}
-		has = need
 	}
-	if err := t.mapRoom(has); err != nil {
-		return err
-	}
-	return t.write(func(h *head) { h.room.Store(has) })
+	return nil
 }
 
 // Follow maps the words that the owner has made room for. Only borrowers call
