@@ -178,6 +178,21 @@ func TestLent_Histories(t *testing.T) {
 	}
 }
 
+// The owner is the first to know of another history. The borrower has been told
+// what both had in common, which is not true any more.
+func TestLent_HistoryOfOwner(t *testing.T) {
+	v1 := newView(t, 5, 77)
+	owner, borrower, r := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v1)
+	other := newView(t, 5, 78)
+	other.Epoch = 1
+	hold(t, owner, other)
+	putPage(t, owner, 1, 3, 5)
+	borrower.compare(r, never)
+	if borrower.read(v1, 3, make([]byte, 4096)) {
+		t.Error("a page of another history")
+	}
+}
+
 // A file that was cut off and has grown again has no pages.
 func TestLent_CutOffAndGrown(t *testing.T) {
 	for name, cut := range map[string]int64{"all": 0, "a page": 3 * 4096, "a part of a page": 2*4096 + 100, "the mark": 10 * 4096} {
