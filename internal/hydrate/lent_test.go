@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -298,7 +299,8 @@ func TestLent_Concurrent(t *testing.T) {
 		}
 		hold(t, owner, v)
 		all = append(all, v)
-		views.Store(&all)
+		known := slices.Clone(all)
+		views.Store(&known)
 		r.Views.Current.Store(v)
 		for pgno := uint32(1); pgno <= commit; pgno++ {
 			loc, _ := v.Lookup(pgno)
