@@ -121,11 +121,12 @@ type Options struct {
 	HydrationMode HydrationMode
 
 	// HydrationPath is the path of the local file. The file stays when the
-	// process ends, and so does a second file beside it that has the same name
-	// with the suffix "-hydration". The next process continues the copy. A
-	// second database or process with the same path uses a temporary file
-	// instead. An existing file without the second one is refused. Default: an
-	// unnamed temporary file.
+	// process ends, and so do two files beside it that have the same name with the
+	// suffixes "-hydration" and "-shared". The next process continues the copy. On
+	// Linux and macOS, databases and processes that open one replica with the same
+	// path share the file; otherwise the second one uses a temporary file. An
+	// existing file without the one with the suffix "-hydration" is refused.
+	// Default: an unnamed temporary file.
 	HydrationPath string
 
 	// OfflineAfter is how long the first open of a database waits for storage that
