@@ -119,6 +119,7 @@ func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPage
 		}
 		k.log.Warn("the hydration file cannot be used, hydration starts over", "file", k.file.Path(), "reason", err)
 	}
+	k.own(l)
 	// The record comes first, because a file that is not empty has one.
 	if err := k.discard(l); err != nil {
 		return err
@@ -156,6 +157,7 @@ func (t *trustedPages) add(more trustedPages, v *view.View) {
 // begin sets the view of the local pages, with the pages that are trusted, and
 // writes the first record of that view.
 func (k *keeper) begin(l *localPages, v *view.View, pages trustedPages) error {
+	k.own(l)
 	if err := l.hold(v); err != nil {
 		return err
 	}

@@ -92,6 +92,7 @@ func (k *keeper) adoptRecalled(l *localPages, r *Recalled) error {
 	if err := k.checkSamples(l, rec, nil); err != nil {
 		return err
 	}
+	k.own(l)
 	if err := l.hold(r.View); err != nil {
 		return err
 	}

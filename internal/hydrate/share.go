@@ -48,19 +48,19 @@ func (l *localPages) note() {
 	l.share.Note(pageshare.Progress{Pages: l.count.Load(), Total: l.total.Load(), Settled: l.isComplete()})
 }
 
-// claim makes the table of the local file one of this process, and returns the
-// pages that the last owner has left, if the host has not started anew since.
+// claim opens the table of the local file, or makes one, and returns the pages that
+// the last owner has left, if the host has not started anew since. The table stays
+// as it is until own.
 func (k *keeper) claim(l *localPages, v *view.View, r *Access, hasBorrowed bool) trustedPages {
 	path, id := k.file.Path()+pageshare.Suffix, k.file.ID()
 	if k.marked {
 		t, err := pageshare.Claim(path, id)
 		if err == nil {
-			left := leftBy(t, v, r, hasBorrowed)
-			if err = t.Own(v.PageSize); err == nil {
+			if s, ok := t.Status(); ok && (s.State == pageshare.InUse || s.State == pageshare.Beginning) {
 				l.share = t
-				return left
+				return leftBy(t, v, r, hasBorrowed)
 			}
-			_ = t.Close() // it is replaced
+			err = t.Close() // its last owner has given it up
 		}
 		k.log.Debug("the table of the hydration file is made anew", "file", path, "reason", err)
 	}
@@ -73,6 +73,14 @@ func (k *keeper) claim(l *localPages, v *view.View, r *Access, hasBorrowed bool)
 		k.log.Warn("other processes cannot share the hydration file", "error", err)
 	}
 	return trustedPages{}
+}
+
+// own makes this process the owner of the table, before anything is done to the
+// file.
+func (k *keeper) own(l *localPages) {
+	if err := l.share.Own(uint32(l.size)); err != nil {
+		k.log.Warn("other processes cannot share the hydration file", "file", k.file.Path(), "error", err)
+	}
 }
 
 // leftBy returns the pages that an owner that has ended has left in the file and
@@ -166,10 +174,14 @@ func (s *sharing) begin(h *Hydrator, l *localPages) {
 	}()
 }
 
-// giveUp ends the use of the table of a file that could not be opened. Other
-// processes have nothing to borrow then.
+// giveUp ends the use of the table of a file that could not be opened. A table that
+// was made for that is removed. Another one stays for the next owner.
 func (s *sharing) giveUp(l *localPages) error {
-	return errors.Join(l.share.Remove(), l.share.Close())
+	var err error
+	if l.share.IsNew() {
+		err = l.share.Remove()
+	}
+	return errors.Join(err, l.share.Close())
 }
 
 // end ends what begin has begun.

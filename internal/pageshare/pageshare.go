@@ -128,7 +128,8 @@ type Progress struct {
 type Table struct {
 	f    *os.File
 	path string
-	own  bool // this process is the owner
+	own  bool // this process is the owner, or about to be
+	made bool // this process has made the table
 
 	head   []byte
 	words  atomic.Pointer[[][]byte] // segments
@@ -188,9 +189,12 @@ func Create(path string, fileID [16]byte, pageSize uint32) (*Table, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	t.own = true
+	t.own, t.made = true, true
 	return t, nil
 }
+
+// IsNew reports whether Create has made the table.
+func (t *Table) IsNew() bool { return t != nil && t.made }
 
 // Open opens the table of a file of pages with this ID. The error is
 // ErrNotShared if there is none of this boot, and ErrFormat if another version of
