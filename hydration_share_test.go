@@ -1,7 +1,9 @@
 package litestream
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +59,49 @@ func TestShare_TwoWithOnePath(t *testing.T) {
 	wantLocal(t, p, second, second.Current.Load())
 	if strings.Contains(log.String(), "temporary") {
 		t.Error(log)
+	}
+}
+
+// A table that the last owner has abandoned is made anew, and so is one that is
+// damaged, of another boot or another format, without loss of what the record has.
+func TestShare_TableOfBefore(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	first, _ := openKeptDB(t, client, path, Options{})
+	awaitHydrated(t, first)
+	closeDB(t, first)
+	table, err := os.ReadFile(path + "-shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(b []byte) []byte{
+		"as it is":      func(b []byte) []byte { return b },
+		"abandoned":     func(b []byte) []byte { b[56] = 2; return b },
+		"withdrawn":     func(b []byte) []byte { b[56] = 3; return b },
+		"another boot":  func(b []byte) []byte { b[24] ^= 1; return b },
+		"another file":  func(b []byte) []byte { b[40] ^= 1; return b },
+		"format":        func(b []byte) []byte { b[16]++; return b },
+		"page size":     func(b []byte) []byte { b[72] ^= 0xff; return b },
+		"words cut off": func(b []byte) []byte { return b[:64<<10] },
+		"cut off":       func(b []byte) []byte { return b[:100] },
+		"empty":         func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(path+"-shared", change(bytes.Clone(table)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			first, log := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
+			defer closeDB(t, first)
+			awaitHydrated(t, first)
+			if s := first.hydrator.Progress(); s.Bytes != 0 {
+				t.Errorf("%d bytes are read again\n%s", s.Bytes, log)
+			}
+			second, _ := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
+			defer closeDB(t, second)
+			await(t, "the file of the other", func() bool { return borrowed(second) })
+			wantAll(t, p, second)
+		})
 	}
 }
 

@@ -269,10 +269,19 @@ func mapTable(f *os.File, path string) (*Table, error) {
 // be the owner.
 func Claim(path string, fileID [16]byte) (*Table, error) {
 	t, err := Open(path, fileID)
-	if err == nil {
-		t.own = true
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	room := uint64(0)
+	info, err := t.f.Stat()
+	if err == nil && (!t.guard(func(h *head) { room = h.room.Load() }) || uint64(info.Size()-headSize)/8 < room) {
+		err = fmt.Errorf("%w: %d words of its table are missing", ErrNotShared, room)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	t.own = true
+	return t, nil
 }
 
 // Own makes this process the owner of a table that it has claimed. From then on
