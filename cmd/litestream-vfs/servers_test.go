@@ -61,12 +61,23 @@ func TestServers(t *testing.T) {
 
 			owner := w.settle(t, copied, 0)
 			one := read()
-			if err := syscall.Kill(owner, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
+			kill(t, owner)
 			next := w.settle(t, copied, owner)
 			t.Logf("%d bytes from storage, %d after the kill; %d owned the copy, and then %d", one, read()-one, owner, next)
 		})
+	}
+}
+
+// kill kills a worker, and waits until the server has noticed.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("worker %d was killed 30 seconds ago, and the server has not noticed", pid)
+		}
 	}
 }
 
