@@ -16,3 +16,8 @@ step-%:
 .PHONY: extension
 extension:
 	scripts/extension
+
+# ltxvfs, the program for operators, for this machine, in build/.
+.PHONY: program
+program:
+	scripts/program

@@ -2,7 +2,7 @@
 // restores, copies, forks, compacts and queries them, and begins new ones. It is a
 // thin layer over package maintain, and needs no cgo:
 //
-//	CGO_ENABLED=0 go install github.com/ltxvfs/litestream/cmd/ltxvfs@latest
+//	CGO_ENABLED=0 go install -tags disable_grpc_modules,grpcnotrace github.com/ltxvfs/litestream/cmd/ltxvfs@latest
 //
 // The page docs/cli.md shows every command with its output.
 package main

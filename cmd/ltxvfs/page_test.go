@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ncruces/go-sqlite3"
 )
 
 const page = "../../docs/cli.md"
@@ -89,6 +92,40 @@ func TestPage(t *testing.T) {
 		if err := os.WriteFile(page, []byte(strings.Join(updated, "\n")), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Every line of the README that begins with ltxvfs runs, in its order, where a
+// database app.db is.
+func TestReadme(t *testing.T) {
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProgram(t, startS3(t))
+	conn, err := sqlite3.Open(filepath.Join(p.dir, "app.db"))
+	if err == nil {
+		err = errors.Join(conn.Exec("CREATE TABLE users (name); INSERT INTO users VALUES ('a'), ('b')"), conn.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for line := range strings.Lines(string(b)) {
+		text, ok := strings.CutPrefix(line, "    ltxvfs ")
+		if !ok {
+			continue
+		}
+		ran++
+		cmd := exec.Command("sh", "-c", quote(p.path)+" "+text)
+		cmd.Dir, cmd.Env = p.dir, p.environment
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Contains(text, "count(*)") && !strings.Contains(string(out), "\n       2\n") {
+			t.Errorf("ltxvfs %s: %v, %s", strings.TrimSpace(text), err, out)
+		}
+	}
+	if ran < 5 {
+		t.Errorf("%d lines ran", ran)
 	}
 }
 
