@@ -79,6 +79,10 @@ func (e *env) goals() []goal {
 			goal{hydrateBytesFigure(d), false, 1.05, "x", r.value(hydrateBytesFigure(d), ours)},
 			goal{hydrateCPUFigure(d), true, 400, " MB/s", r.value(hydrateCPUFigure(d), ours)},
 			goal{hydrateHeapFigure(d), false, 64, " MiB", r.value(hydrateHeapFigure(d), ours)},
+			goal{restoreShareFigure(d), false, 1.3, "x", r.value(restoreShareFigure(d), ours)},
+			goal{restoreName(d) + ": faster than upstream", true, 3, "x", faster(restoreName(d))},
+			goal{restoreHeapFigure(d), false, 128, " MiB", r.value(restoreHeapFigure(d), ours)},
+			goal{importHeapFigure(d), false, 128, " MiB", r.value(importHeapFigure(d), ours)},
 			goal{hydratedName(d, "full scan") + ", of plain SQLite", false, 1.15, "x", ratio("full scan")})
 		for _, when := range []string{atOnce, settled} {
 			lookups := hydratedLookups(e.lookups, when)

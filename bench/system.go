@@ -20,6 +20,9 @@ type system struct {
 	open func(d *dataset, o openOptions) (*session, error)
 
 	write func(o writeOptions) (*session, error) // opens a database in write mode
+
+	// restore restores a database to a file. It is nil for plain SQLite.
+	restore func(ctx context.Context, client *decorate.Trace, path string) error
 }
 
 const (
@@ -110,7 +113,7 @@ func openDB(dsn string, conns int) (*sql.DB, error) {
 }
 
 func oursSystem() *system {
-	return &system{name: ours, write: write, open: func(d *dataset, o openOptions) (*session, error) {
+	return &system{name: ours, write: write, restore: restoreOurs, open: func(d *dataset, o openOptions) (*session, error) {
 		s := &session{trace: decorated(d, o.latency)}
 		if o.client != nil {
 			s.trace = decorate.NewTrace(o.client)

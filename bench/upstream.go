@@ -22,7 +22,7 @@ func systems() ([]*system, error) {
 }
 
 func upstreamSystem() *system {
-	return &system{name: upstream, write: writeUpstream, open: func(d *dataset, o openOptions) (*session, error) {
+	return &system{name: upstream, write: writeUpstream, restore: restoreUpstream, open: func(d *dataset, o openOptions) (*session, error) {
 		s := &session{trace: decorated(d, o.latency), end: func() error { return nil }}
 		if o.record {
 			s.rec = newRecorder(d.pageSize)
@@ -61,6 +61,13 @@ func writeUpstream(o writeOptions) (*session, error) {
 		return nil, fmt.Errorf("open with upstream's: %w", err)
 	}
 	return s, nil
+}
+
+// restoreUpstream restores as the command litestream restore does.
+func restoreUpstream(ctx context.Context, client *decorate.Trace, path string) error {
+	opts := upstreamlib.NewRestoreOptions()
+	opts.OutputPath = path
+	return upstreamlib.NewReplicaWithClient(nil, upstreamClient{client}).Restore(ctx, opts)
 }
 
 // awaitNext waits for a transaction after *last and stores it in *last.

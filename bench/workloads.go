@@ -38,6 +38,8 @@ func workloads(cfg config) []workload {
 		{"partial-events", with((*env).events, partialWorkload)},
 		{"hydrate-blocks", with((*env).blocks, hydrateWorkload)},
 		{"hydrate-events", with((*env).events, hydrateWorkload)},
+		{"restore-blocks", with((*env).blocks, restoreWorkload)},
+		{"restore-events", with((*env).events, restoreWorkload)},
 		{"format-lookups", with((*env).otherFormat, lookupWorkload(byPrimaryKey))},
 		{"format-scan", with((*env).otherFormat, scanWorkload)},
 	}
@@ -51,7 +53,8 @@ func workloads(cfg config) []workload {
 			workload{"large-scan", with((*env).large, scanWorkload)},
 			workload{"large-count", with((*env).large, countWorkload)},
 			workload{"large-partial", with((*env).large, partialWorkload)},
-			workload{"large-hydrate", with((*env).large, hydrateWorkload)})
+			workload{"large-hydrate", with((*env).large, hydrateWorkload)},
+			workload{"large-restore", with((*env).large, restoreWorkload)})
 	}
 	for _, pages := range cfg.treePages {
 		list = append(list, workload{fmt.Sprintf("open-index-%d", pages), openIndexWorkload(pages)})
