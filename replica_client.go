@@ -40,6 +40,10 @@ type (
 	// It keeps two writers of one replica apart.
 	LTXFileCreator = replica.LTXFileCreator
 
+	// LTXFileCopier is an optional interface of a ReplicaClient whose store can
+	// copy a file from another replica by itself.
+	LTXFileCopier = replica.LTXFileCopier
+
 	// AllLTXFilesLister is an optional interface of a ReplicaClient whose
 	// store can list all levels in one pass, for about the cost of listing one
 	// level.

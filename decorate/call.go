@@ -2,10 +2,10 @@
 // it ([Trace]), to make it as slow as a distant store ([LatencyClient]) and to
 // make it fail ([Fault]). It is meant for tests and benchmarks.
 //
-// Decorators nest in any order. Each of them implements every optional
-// interface. If the inner client lacks one, Init does nothing, and the other
-// methods return an error that wraps errors.ErrUnsupported. Such a call is not
-// traced, delayed or counted.
+// Decorators nest in any order. Each of them implements every optional interface
+// but replica.LTXFileCopier, so that the bytes of copies pass through them. If the
+// inner client lacks one, Init does nothing, and the other methods return an error
+// that wraps errors.ErrUnsupported. Such a call is not traced, delayed or counted.
 //
 // All decorators use the clock and the timers of package time, so they run in
 // virtual time within a testing/synctest bubble.

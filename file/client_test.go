@@ -25,6 +25,7 @@ import (
 var (
 	_ replica.Client         = (*file.ReplicaClient)(nil)
 	_ replica.LTXFileCreator = (*file.ReplicaClient)(nil)
+	_ replica.LTXFileCopier  = (*file.ReplicaClient)(nil)
 )
 
 var errBoom = errors.New("boom")
@@ -55,6 +56,9 @@ func TestConformance(t *testing.T) {
 			if err := os.WriteFile(path, body, 0o666); err != nil {
 				t.Fatal(err)
 			}
+		},
+		Peer: func(t *testing.T, _ replica.Client) replica.Client {
+			return file.NewReplicaClient(filepath.Join(t.TempDir(), "other"))
 		},
 		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			return file.NewReplicaClient(c.(*file.ReplicaClient).Path())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 )
 
@@ -26,6 +27,57 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 // errors.ErrUnsupported on a file system without hard links.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.ready, (*ReplicaClient).write)
+}
+
+// CopyLTXFile implements replica.LTXFileCopier, from any other folder. The system
+// copies the bytes, and shares them between both files where the file system can do
+// that. They are two files: a program that changes one of them in place, or its mode
+// or time, does not change the other one, as it would with a hard link.
+func (c *ReplicaClient) CopyLTXFile(ctx context.Context, from replica.Client, level int, minTXID, maxTXID ltx.TXID) (*ltx.FileInfo, error) {
+	other, ok := from.(*ReplicaClient)
+	if !ok {
+		return nil, fmt.Errorf("copy ltx file from %T: %w", from, errors.ErrUnsupported)
+	}
+	return clientio.Copy(ctx, clientio.NewFile(level, minTXID, maxTXID), other, c.ready, func(c *ReplicaClient, ctx context.Context, file clientio.Upload) (size int64, err error) {
+		name, err := other.filename(file.File)
+		if err != nil {
+			return 0, err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return 0, classify(err)
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		if err := checkVersion(ctx, f); err != nil {
+			return 0, err
+		}
+		file.Body = &fileBody{ctx, f}
+		return c.write(ctx, file)
+	})
+}
+
+// fileBody is a body that is a file, so that the system can copy it.
+type fileBody struct {
+	ctx context.Context
+	*os.File
+}
+
+// copyStep is the number of bytes that are copied at once. The context is looked at
+// in between.
+const copyStep = 64 << 20
+
+// WriteTo implements io.WriterTo.
+func (b *fileBody) WriteTo(w io.Writer) (size int64, err error) {
+	for {
+		if err := b.ctx.Err(); err != nil {
+			return size, err
+		}
+		n, err := io.Copy(w, io.LimitReader(b.File, copyStep))
+		size += n
+		if n < copyStep || err != nil {
+			return size, err
+		}
+	}
 }
 
 // write stores a file and returns its size. If it succeeds, the temporary file

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
@@ -30,9 +31,10 @@ type CopyOptions struct {
 
 // Copied says what was copied.
 type Copied struct {
-	Files  int      `json:"files"` // LTX files that were copied
-	Bytes  int64    `json:"bytes"` // their size
-	There  int      `json:"there"` // LTX files that were there before
+	Files  int      `json:"files"`            // LTX files that were copied
+	Bytes  int64    `json:"bytes"`            // their size
+	There  int      `json:"there"`            // LTX files that were there before
+	Inside int64    `json:"inside,omitempty"` // bytes that the store copied by itself
 	Newest ltx.TXID `json:"newest"`
 }
 
@@ -68,6 +70,8 @@ func Copy(ctx context.Context, from, to replica.Client, opts CopyOptions) (*Copi
 // copier copies files from one replica to another. One goroutine calls its methods.
 type copier struct {
 	from, to *session
+	inside   bool         // the store may copy large files by itself
+	byStore  atomic.Int64 // bytes that it has copied so
 
 	// The following are of the runs so far. A file in same was found to be, or was
 	// made, the same at both places.
@@ -334,6 +338,11 @@ func (c *copier) copyFile(ctx context.Context, info *ltx.FileInfo) error {
 	if err != nil {
 		return fileError(info, err)
 	}
+	if c.inside && f.body == nil {
+		if ok, err := c.copyInside(ctx, info); ok || err != nil {
+			return err
+		}
+	}
 	var failed error // of reading; the error of the other place hides it
 	for attempt := 1; ; attempt++ {
 		_, err = c.to.store.Create(ctx, view.KeyOf(info), func(w io.Writer) error {
@@ -349,14 +358,36 @@ func (c *copier) copyFile(ctx context.Context, info *ltx.FileInfo) error {
 	case failed != nil && ctx.Err() == nil && !errors.Is(failed, io.ErrClosedPipe):
 		return fileError(info, failed)
 	case errors.Is(err, fs.ErrExist):
-		// Another process copies as well. The version of the file is another one at
-		// each place.
-		return c.compare(ctx, info, &ltx.FileInfo{Level: info.Level, MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size})
+		return c.compareCreated(ctx, info)
 	case err != nil:
 		return err
 	}
 	c.from.progress.add(Progress{Files: 1, Bytes: info.Size - f.frames()})
 	return nil
+}
+
+// copyInside makes the store copy a file by itself. It reports false if the store
+// cannot, or has failed, so that the bytes have to pass through this process.
+func (c *copier) copyInside(ctx context.Context, info *ltx.FileInfo) (done bool, err error) {
+	err = c.to.store.Copy(ctx, c.from.store, info)
+	switch {
+	case err == nil:
+		c.byStore.Add(info.Size)
+		c.from.progress.add(Progress{Files: 1, Bytes: info.Size})
+		return true, nil
+	case ctx.Err() != nil || isGone(err):
+		return false, err
+	case errors.Is(err, fs.ErrExist):
+		return true, c.compareCreated(ctx, info)
+	}
+	c.to.store.Log.Debug("the store does not copy a file by itself", "file", view.KeyOf(info), "error", err)
+	return false, nil
+}
+
+// compareCreated compares a file with one of its name that another process has copied
+// meanwhile. The version of the file is another one at each place.
+func (c *copier) compareCreated(ctx context.Context, info *ltx.FileInfo) error {
+	return c.compare(ctx, info, &ltx.FileInfo{Level: info.Level, MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size})
 }
 
 // stream writes a file. It returns an error before the end if the checksum of what

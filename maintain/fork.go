@@ -18,7 +18,12 @@ type ForkOptions struct {
 }
 
 // Fork begins a replica with a state of another one, by copying the files that make
-// the state. Transactions keep their numbers. From then on, each replica has a
+// the state. A store that is a replica.LTXFileCopier copies large files by itself if
+// both replicas are in it: then only the beginning and the end of each are read, and
+// damage of its pages is copied. Files that pass through the process are compared
+// with their checksums, as by Copy.
+//
+// Transactions keep their numbers. From then on, each replica has a
 // history of its own: Copy from one to the other is ErrConflict once the new one
 // was written to.
 //
@@ -26,7 +31,9 @@ type ForkOptions struct {
 // something else that a replica must not be mixed with. After an error, some of the
 // files may be there. They have to be deleted before the next call.
 func Fork(ctx context.Context, from, to replica.Client, opts ForkOptions) (*Copied, error) {
-	result, err := newCopier(from, to, opts.Requests).fork(ctx, opts.At)
+	c := newCopier(from, to, opts.Requests)
+	c.inside = true
+	result, err := c.fork(ctx, opts.At)
 	if err != nil {
 		return nil, fmt.Errorf("fork: %w", err)
 	}
@@ -56,5 +63,7 @@ func (c *copier) fork(ctx context.Context, at Moment) (*Copied, error) {
 		return nil, err
 	}
 	result := &Copied{Newest: plan[len(plan)-1].MaxTXID}
-	return result, c.copyAll(ctx, plan, result)
+	err = c.copyAll(ctx, plan, result)
+	result.Inside = c.byStore.Load()
+	return result, err
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -163,6 +164,22 @@ func (c *ReplicaClient) write(ctx context.Context, file clientio.Upload) (int64,
 		c.mu.levels[file.Level][i] = f
 	}
 	return int64(len(body)), nil
+}
+
+// CopyLTXFile implements replica.LTXFileCopier, from any other ReplicaClient.
+func (c *ReplicaClient) CopyLTXFile(ctx context.Context, from replica.Client, level int, minTXID, maxTXID ltx.TXID) (*ltx.FileInfo, error) {
+	other, ok := from.(*ReplicaClient)
+	if !ok {
+		return nil, fmt.Errorf("copy ltx file from %T: %w", from, errors.ErrUnsupported)
+	}
+	return clientio.Copy(ctx, clientio.NewFile(level, minTXID, maxTXID), other, c.ready, func(c *ReplicaClient, ctx context.Context, file clientio.Upload) (int64, error) {
+		body, err := other.open(ctx, file.File, 0, 0)
+		if err != nil {
+			return 0, err
+		}
+		file.Body = body
+		return c.write(ctx, file)
+	})
 }
 
 // DeleteLTXFiles implements replica.Client.

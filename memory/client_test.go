@@ -19,6 +19,7 @@ import (
 var (
 	_ replica.Client            = (*memory.ReplicaClient)(nil)
 	_ replica.LTXFileCreator    = (*memory.ReplicaClient)(nil)
+	_ replica.LTXFileCopier     = (*memory.ReplicaClient)(nil)
 	_ replica.AllLTXFilesLister = (*memory.ReplicaClient)(nil)
 )
 
@@ -30,6 +31,7 @@ func TestConformance(t *testing.T) {
 	}, replicatest.Properties{
 		NoInit:    true,
 		LargeBody: 1 << 20, // there are no parts
+		Peer:      func(*testing.T, replica.Client) replica.Client { return memory.NewReplicaClient() },
 		Reopen:    func(_ *testing.T, c replica.Client) replica.Client { return c },
 	})
 }

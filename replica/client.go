@@ -111,6 +111,21 @@ type LTXFileCreator interface {
 	CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error)
 }
 
+// LTXFileCopier is an optional interface of a Client whose store can copy a file
+// from another replica in the same store, without its bytes passing through the
+// program.
+type LTXFileCopier interface {
+	// CopyLTXFile is like CreateLTXFile with the content of the file of the same
+	// name in the replica of from. If that file does not exist, or has another
+	// version than the context asks for, the error is fs.ErrNotExist. The copy
+	// has the content of one version of the file, which is not checked.
+	//
+	// If from is a client of another store, or if the store cannot copy from it,
+	// CopyLTXFile returns errors.ErrUnsupported and stores nothing. Decorators
+	// are clients of another store: the bytes of a copy pass through them.
+	CopyLTXFile(ctx context.Context, from Client, level int, minTXID, maxTXID ltx.TXID) (*ltx.FileInfo, error)
+}
+
 // AllLTXFilesLister is an optional interface of a Client whose store can list
 // all levels in one pass, for about the cost of listing one level.
 type AllLTXFilesLister interface {

@@ -3,7 +3,7 @@
 // and the tests of a store, build without both and without cgo.
 //
 // A store implements [Client], and those of the optional interfaces
-// [Initializer], [Identifier], [LTXFileCreator] and [AllLTXFilesLister] that it
+// [Initializer], [Identifier], [LTXFileCreator], [LTXFileCopier] and [AllLTXFilesLister] that it
 // can. It registers a factory for URLs of its scheme:
 //
 //	func init() { replica.Register("myscheme", newFromURL) }

@@ -27,6 +27,7 @@ type fake struct {
 	open    func(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
 	write   put
 	create  put
+	copy    func(ctx context.Context, from replica.Client, level int, minTXID, maxTXID ltx.TXID) (*ltx.FileInfo, error)
 	delete  func(ctx context.Context, a []*ltx.FileInfo) error
 	survey  func(ctx context.Context, dir string) (replica.Survey, error)
 
@@ -47,6 +48,7 @@ func newFake(store *memory.ReplicaClient) *fake {
 		open:          store.OpenLTXFile,
 		write:         store.WriteLTXFile,
 		create:        store.CreateLTXFile,
+		copy:          store.CopyLTXFile,
 		delete:        store.DeleteLTXFiles,
 	}
 	f.survey = f.surveyAll
@@ -57,6 +59,7 @@ var (
 	_ replica.Client            = (*fake)(nil)
 	_ replica.Initializer       = (*fake)(nil)
 	_ replica.LTXFileCreator    = (*fake)(nil)
+	_ replica.LTXFileCopier     = (*fake)(nil)
 	_ replica.AllLTXFilesLister = (*fake)(nil)
 	_ replica.Surveyor          = (*fake)(nil)
 )
@@ -73,6 +76,13 @@ func (f *fake) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileItera
 
 func (f *fake) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	return f.open(ctx, level, minTXID, maxTXID, offset, size)
+}
+
+func (f *fake) CopyLTXFile(ctx context.Context, from replica.Client, level int, minTXID, maxTXID ltx.TXID) (*ltx.FileInfo, error) {
+	if other, ok := from.(*fake); ok {
+		from = other.ReplicaClient
+	}
+	return f.copy(ctx, from, level, minTXID, maxTXID)
 }
 
 func (f *fake) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {

@@ -75,6 +75,11 @@ type Properties struct {
 	// itself. Nil: cases of Survey are skipped.
 	PlaceAt func(t *testing.T, c replica.Client, name string, body []byte)
 
+	// Peer returns a client of another replica of the same store, which has no
+	// files. Nil: the client does not implement replica.LTXFileCopier, and its
+	// cases are skipped.
+	Peer func(t *testing.T, c replica.Client) replica.Client
+
 	// Reopen returns another client of the replica of c, like the client of
 	// another process. Nil: cases with several clients are skipped.
 	Reopen func(t *testing.T, c replica.Client) replica.Client
@@ -129,6 +134,7 @@ func groups() []group {
 		{"DeleteLTXFiles", deleteCases},
 		{"Init", initCases},
 		{"CreateLTXFile", createCases},
+		{"CopyLTXFile", copyCases},
 		{"AllLTXFiles", listAllCases},
 		{"Survey", surveyCases},
 		{"Context", contextCases},
@@ -175,6 +181,7 @@ func noForeign(p Properties) string  { return name("PlaceForeign is nil", p.Plac
 func noPlaceAt(p Properties) string {
 	return cmp.Or(noSurvey(p), name("PlaceAt is nil", p.PlaceAt == nil))
 }
+func noPeer(p Properties) string   { return name("Peer is nil", p.Peer == nil) }
 func noReopen(p Properties) string { return name("Reopen is nil", p.Reopen == nil) }
 
 func name(property string, holds bool) string {

@@ -36,6 +36,7 @@ func suiteProps(mutate func(*fake)) (newClient func(*testing.T) replica.Client, 
 			c.(*fake).placeForeign(t, c, level, name, body)
 		},
 		PlaceAt: func(_ *testing.T, c replica.Client, name string, body []byte) { c.(*fake).placeAt(name, body) },
+		Peer:    func(*testing.T, replica.Client) replica.Client { return newFake(memory.NewReplicaClient()) },
 		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			f := newFake(c.(*fake).ReplicaClient)
 			f.meeting = c.(*fake).meeting

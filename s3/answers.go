@@ -35,6 +35,8 @@ func wanted(req *http.Request) clientio.Answer {
 		// An error that the server finds late comes with status 200. The SDK
 		// handles it.
 		return clientio.Answer{Check: wantDocument("CompleteMultipartUploadResult", "Error")}
+	case "UploadPartCopy": // the same
+		return clientio.Answer{Check: wantDocument("CopyPartResult", "Error")}
 	case "DeleteObjects":
 		return clientio.Answer{Check: wantDocument("DeleteResult")}
 	case "PutObject", "UploadPart":

@@ -31,6 +31,7 @@ var (
 	_ replica.Client            = (*ReplicaClient)(nil)
 	_ replica.Initializer       = (*ReplicaClient)(nil)
 	_ replica.LTXFileCreator    = (*ReplicaClient)(nil)
+	_ replica.LTXFileCopier     = (*ReplicaClient)(nil)
 	_ replica.AllLTXFilesLister = (*ReplicaClient)(nil)
 	_ replica.Identifier        = (*ReplicaClient)(nil)
 	_ replica.Surveyor          = (*ReplicaClient)(nil)

@@ -161,6 +161,7 @@ func (s *server) properties() replicatest.Properties {
 		PlaceAt: func(t *testing.T, c replica.Client, name string, body []byte) {
 			s.put(t, path.Join(c.(*s3.ReplicaClient).Path, name), body)
 		},
+		Peer: func(t *testing.T, _ replica.Client) replica.Client { return s.newClient(t) },
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return s.client(t, c.(*s3.ReplicaClient).Path, nil)
 		},
@@ -173,7 +174,7 @@ func TestConformance_FewFeatures(t *testing.T) {
 	s := testServer(t)
 	noEnvironment(t)
 	props := s.properties()
-	props.NoCreate, props.ManyFiles, props.LargeBody = true, 40, -1
+	props.NoCreate, props.ManyFiles, props.LargeBody, props.Peer = true, 40, -1, nil
 	replicatest.Run(t, func(t *testing.T) replica.Client {
 		c := s.newClient(t)
 		c.NoConditionalPut = true

@@ -24,8 +24,8 @@ const (
 	abortTimeout = 10 * time.Second
 )
 
-// multipart stores first and then r in parts, and returns the size of the file.
-func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, error) {
+// multipart stores a file in parts, which store stores, and returns its size.
+func (p *put) multipart(ctx context.Context, store func(ctx context.Context, uploadID *string) ([]types.CompletedPart, int64, error)) (int64, error) {
 	c := p.conn
 	made, err := c.api.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &c.bucket, Key: &p.key,
@@ -39,7 +39,7 @@ func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, 
 	if key := aws.ToString(made.Key); aws.ToString(made.UploadId) == "" || key != "" && key != p.key {
 		return 0, errors.New("begin upload: answer is not about an upload of the file")
 	}
-	parts, size, err := p.parts(ctx, made.UploadId, first, r)
+	parts, size, err := store(ctx, made.UploadId)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -63,7 +63,7 @@ func (p *put) multipart(ctx context.Context, first []byte, r io.Reader) (int64, 
 	return size, nil
 }
 
-// parts stores the parts of an upload, several at the same time. Only these
+// parts stores first and then r as the parts of an upload, several at the same time. Only these
 // parts are in memory.
 func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Reader) (parts []types.CompletedPart, size int64, err error) {
 	g, gctx := errgroup.WithContext(ctx)

@@ -83,7 +83,9 @@ func (p *put) store(ctx context.Context, r io.Reader) (int64, error) {
 		var next [1]byte
 		switch _, err = io.ReadFull(r, next[:]); {
 		case err == nil:
-			return p.multipart(ctx, first, io.MultiReader(bytes.NewReader(next[:]), r))
+			return p.multipart(ctx, func(ctx context.Context, uploadID *string) ([]types.CompletedPart, int64, error) {
+				return p.parts(ctx, uploadID, first, io.MultiReader(bytes.NewReader(next[:]), r))
+			})
 		case errors.Is(err, io.EOF):
 			err = nil
 		default:

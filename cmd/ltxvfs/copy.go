@@ -133,7 +133,8 @@ func (a *app) fork() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "fork URL URL", Short: "Begin a replica with a state of another one", Args: between(2, 2),
 		Long: `fork begins a new replica with the newest or an earlier state of another one, by
-copying the files that make the state. From then on each has a history of its own,
+copying the files that make the state. Large files are copied by the store itself
+where it can do that, which reads and verifies only their beginnings and ends. From then on each has a history of its own,
 and both can be written to. Where a replica or anything like it lies already, fork
 changes nothing.`,
 		Example: `  ltxvfs fork s3://bucket/app.db s3://bucket/staging.db
@@ -195,8 +196,11 @@ func (a *app) transfer(operation, done, from, to string, run func(from, to repli
 // printCopied prints what was copied, with an end of the line.
 func (a *app) printCopied(done string, r copied, end string) {
 	there := ""
+	if r.Inside > 0 {
+		there = fmt.Sprintf(", %s of them copied by the store", formatBytes(r.Inside))
+	}
 	if r.There > 0 {
-		there = fmt.Sprintf(", and %s there before", isOrAre(r.There))
+		there += fmt.Sprintf(", and %s there before", isOrAre(r.There))
 	}
 	fmt.Fprintf(a.out, "%s %s to %s, up to %s: %s, %s%s%s\n", done, r.From, r.To, r.Newest, count(r.Files, "file"), formatBytes(r.Bytes), there, end)
 }

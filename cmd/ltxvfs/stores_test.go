@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +80,8 @@ func startStores(t *testing.T, dir string) (place map[string]func(name string) s
 }
 
 // A replica is copied between any two kinds of stores, by processes of which some are
-// killed, and comes back byte for byte and with its times.
+// killed, and comes back byte for byte and with its times. So does a fork within each
+// store.
 func TestCopy_Stores(t *testing.T) {
 	dir := t.TempDir()
 	place, environment := startStores(t, dir)
@@ -126,6 +128,16 @@ func TestCopy_Stores(t *testing.T) {
 					t.Errorf("%s: %d files of %s came from %s, after %d kills, not as they were, want %d", name, len(got), to, from, killed, len(want))
 				}
 			}
+		}
+	}
+	for _, store := range stores {
+		printed := p.run("fork", "-q", "--json", place[store]("large.db"), place[store]("fork.db"))
+		if inside := store == "file" || store == "s3"; strings.Contains(printed, `"inside":`) != inside {
+			t.Errorf("a fork in %s prints %s", store, printed)
+		}
+		p.run("copy", "-q", place[store]("fork.db"), place["file"]("forked-"+store))
+		if got := tree(t, filepath.Join(dir, "forked-"+store)); !maps.EqualFunc(got, tree(t, filepath.Join(dir, "large.db")), ltxFile.equal) {
+			t.Errorf("the fork in %s has %d other files", store, len(got))
 		}
 	}
 	if allKilled == 0 {

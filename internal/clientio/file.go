@@ -52,6 +52,35 @@ func Create[S any](ctx context.Context, f File, r io.Reader, connect func(contex
 	return info, nil
 }
 
+// Copy does what CopyLTXFile of every client does around the copy of a file: it reads
+// the header at the place it is copied from, connects, has store store a copy, and
+// describes the file. The upload that store gets has no body. S is the connection.
+func Copy[S any](ctx context.Context, f File, from Opener, connect func(context.Context) (S, error), store func(S, context.Context, Upload) (int64, error)) (*ltx.FileInfo, error) {
+	info, err := copyFile(ctx, f, from, connect, store)
+	if err != nil {
+		return nil, fmt.Errorf("copy ltx file %s: %w", f, err)
+	}
+	return info, nil
+}
+
+// Opener opens LTX files, as every client does.
+type Opener interface {
+	OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error)
+}
+
+func copyFile[S any](ctx context.Context, f File, from Opener, connect func(context.Context) (S, error), store func(S, context.Context, Upload) (int64, error)) (*ltx.FileInfo, error) {
+	head, err := from.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, 0, ltx.HeaderSize)
+	if err != nil {
+		return nil, err
+	}
+	up := Upload{File: f, Body: head, Create: true}
+	defer func() { _ = head.Close() }() // it was only read
+	return write(ctx, up, connect, func(s S, ctx context.Context, up Upload) (int64, error) {
+		up.Body = nil
+		return store(s, ctx, up)
+	})
+}
+
 func write[S any](ctx context.Context, up Upload, connect func(context.Context) (S, error), store func(S, context.Context, Upload) (int64, error)) (*ltx.FileInfo, error) {
 	if err := CheckLevel(up.Level); err != nil {
 		return nil, err

@@ -420,6 +420,24 @@ func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) e
 	return info, nil
 }
 
+// Copy creates a file with the content of a listed file of another store, without
+// reading it. The error is errors.ErrUnsupported if the client cannot do that. It
+// makes one attempt.
+func (s *Store) Copy(ctx context.Context, from *Store, info *ltx.FileInfo) error {
+	c, ok := s.Client.(replica.LTXFileCopier)
+	if !ok {
+		return fmt.Errorf("copy %s: %w", view.KeyOf(info), errors.ErrUnsupported)
+	}
+	if !from.versions.useless.Load() {
+		ctx = AsListed(ctx, info)
+	}
+	s.Creates.Add(1)
+	return s.Guard(func() error {
+		_, err := c.CopyLTXFile(ctx, from.Client, info.Level, info.MinTXID, info.MaxTXID)
+		return err // it names the operation
+	})
+}
+
 // checkFree returns fs.ErrExist if the file exists. It reads the file: a
 // listing could miss it, and the file would be overwritten.
 func (s *Store) checkFree(ctx context.Context, f view.Key) error {
