@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -161,34 +162,17 @@ func History(ctx context.Context, client replica.Client, since time.Time, req Re
 	return points, nil
 }
 
-func (s *session) history(ctx context.Context, since time.Time) (points []Point, err error) {
-	within, cancel := s.within(ctx)
-	defer cancel()
-	if err := s.store.Init(within); err != nil {
-		return nil, err
-	}
-	files, err := s.store.ListAll(within, true)
+func (s *session) history(ctx context.Context, since time.Time) ([]Point, error) {
+	files, err := s.listDated(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
 		return nil, s.nothing(ctx)
 	}
-	for _, p := range view.Points(files) {
-		if !p.Reachable {
-			continue
-		}
-		at := p.Dated().CreatedAt.UTC()
-		if at.IsZero() {
-			ms, err := s.timestamp(ctx, p.Dated())
-			if err != nil {
-				return nil, err
-			}
-			at = time.UnixMilli(ms).UTC()
-		}
-		if !at.Before(since) {
-			points = append(points, Point{p.TXID, at})
-		}
+	all, err := s.datedMoments(ctx, files)
+	if err != nil {
+		return nil, err
 	}
-	return points, nil
+	return slices.DeleteFunc(all, func(p Point) bool { return p.Time.Before(since) }), nil
 }

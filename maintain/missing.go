@@ -17,7 +17,8 @@ import (
 //
 // A snapshot holds the newest state of a range of transactions, so it fills a gap
 // between the files of other levels, but the moments in the gap are lost. Up to
-// the oldest snapshot, retention makes such gaps.
+// the oldest snapshot, retention makes such gaps. Above it, Prune does, but not if
+// the files after the gap cannot be applied to any state.
 func missing(files []*ltx.FileInfo) (found []Finding) {
 	var retained, newest ltx.TXID // end of the oldest snapshot; newest transaction
 	var others []*ltx.FileInfo    // files that are no snapshots
@@ -37,14 +38,26 @@ func missing(files []*ltx.FileInfo) (found []Finding) {
 		}
 		found = append(found, Finding{Kind: Missing, Range: gap, Err: err})
 	}
+	moments := momentsOf(files)
 	for _, hole := range gapsIn(others, retained) {
-		if !slices.Contains(gaps, hole) {
+		if !slices.Contains(gaps, hole) && hasOrphan(hole, others, moments) {
 			found = append(found, Finding{Kind: Missing, Range: hole, Err: errors.New(
 				"only snapshots hold transactions " + hole.String() + ", so the states between them are lost")})
 		}
 	}
 	slices.SortFunc(found, func(a, b Finding) int { return cmp.Compare(a.Range.First, b.Range.First) })
 	return found
+}
+
+// hasOrphan reports whether a file right after a hole cannot be applied to any state.
+func hasOrphan(hole Range, files []*ltx.FileInfo, moments []ltx.TXID) bool {
+	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
+		if f.MinTXID != hole.Last+1 {
+			return false
+		}
+		i, _ := slices.BinarySearch(moments, f.MinTXID-1)
+		return i == len(moments) || moments[i] >= f.MaxTXID
+	})
 }
 
 // gapsIn returns the transactions after a given one that no file holds, although

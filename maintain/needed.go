@@ -1,0 +1,228 @@
+package maintain
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+func compareTXIDs(a, b ltx.TXID) int { return cmp.Compare(a, b) }
+
+// chains knows for each state of a replica the smallest number of files that give
+// it, and which they are.
+type chains struct {
+	states []ltx.TXID      // those that the files give, in ascending order
+	last   []*ltx.FileInfo // the last file of each state's chain
+	before []int           // index of the state that the last file is applied to, -1: none
+	least  minTree         // number of files of each chain
+}
+
+// newChains computes the chains of the states that files give.
+func newChains(files []*ltx.FileInfo) *chains {
+	c := &chains{states: momentsOf(files)}
+	n := len(c.states)
+	c.last, c.before, c.least = make([]*ltx.FileInfo, n), make([]int, n), newMinTree(n)
+	sorted := slices.Clone(files)
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int {
+		// Of files that are as good, the one of the highest level comes last.
+		return cmp.Or(cmp.Compare(a.MaxTXID, b.MaxTXID), cmp.Compare(a.Level, b.Level))
+	})
+	for _, f := range sorted {
+		i, ok := slices.BinarySearch(c.states, f.MaxTXID)
+		if !ok {
+			continue
+		}
+		before, cost := c.under(f)
+		if cost++; cost <= c.least.get(i) && cost < math.MaxInt32 {
+			c.last[i], c.before[i] = f, before
+			c.least.set(i, cost)
+		}
+	}
+	return c
+}
+
+// under returns the state with the shortest chain that a file can be applied to,
+// and the number of files of that chain. For a file that needs none, it is -1 and no
+// file. If there is no such state, the number is large.
+func (c *chains) under(f *ltx.FileInfo) (state, files int) {
+	if f.MinTXID == 1 {
+		return -1, 0
+	}
+	from, _ := slices.BinarySearch(c.states, f.MinTXID-1)
+	to, _ := slices.BinarySearch(c.states, f.MaxTXID)
+	return c.least.min(from, to)
+}
+
+// add adds the files of a state's chain to need.
+func (c *chains) add(need map[view.Key]bool, state int) {
+	for ; state >= 0; state = c.before[state] {
+		key := view.KeyOf(c.last[state])
+		if need[key] {
+			return // and so the chain below it
+		}
+		need[key] = true
+	}
+}
+
+// state returns the index of a state.
+func (c *chains) state(txid ltx.TXID) (int, bool) { return slices.BinarySearch(c.states, txid) }
+
+// topLevel is the highest level that Litestream merges files into by default.
+const topLevel = 3
+
+// neededFiles returns the files that stay so that some states can be restored and
+// compaction can go on. These are:
+//
+//   - the files that give each state, as few of them as possible.
+//   - the files that readers of the newest state use.
+//   - the newest file of each level, because compaction continues after it.
+//   - files that are not merged into the next level yet.
+//   - the files that these are applied to, unless others lead past them. Otherwise
+//     what stays would look as if files were missing.
+//
+// The result also has the number of files that stay only because they are not
+// merged.
+func neededFiles(files []*ltx.FileInfo, states []ltx.TXID) (need map[view.Key]bool, unmerged int) {
+	c := newChains(files)
+	need = make(map[view.Key]bool)
+	for _, txid := range states {
+		if i, ok := c.state(txid); ok {
+			c.add(need, i)
+		}
+	}
+	plan, _ := view.Extend(0, math.MaxUint64, files)
+	for _, f := range plan {
+		need[view.KeyOf(f)] = true
+	}
+	unmerged = addForCompaction(need, files)
+	for {
+		var stay []*ltx.FileInfo
+		for _, f := range files {
+			if need[view.KeyOf(f)] {
+				stay = append(stay, f)
+			}
+		}
+		before := len(need)
+		for _, f := range orphans(stay) {
+			if state, cost := c.under(f); state >= 0 && cost < math.MaxInt32 {
+				c.add(need, state)
+			}
+		}
+		if len(need) == before {
+			return need, unmerged
+		}
+	}
+}
+
+// addForCompaction adds the files that compaction continues from, and counts those
+// that are only needed because they are not merged.
+func addForCompaction(need map[view.Key]bool, files []*ltx.FileInfo) (unmerged int) {
+	var newest [view.Levels]*ltx.FileInfo
+	for _, f := range files {
+		if n := newest[f.Level]; n == nil || f.MaxTXID > n.MaxTXID {
+			newest[f.Level] = f
+		}
+	}
+	for _, f := range newest {
+		if f != nil {
+			need[view.KeyOf(f)] = true
+		}
+	}
+	for _, f := range files {
+		if f.Level >= replica.SnapshotLevel-1 || need[view.KeyOf(f)] {
+			continue
+		}
+		above := newest[f.Level+1]
+		if above == nil && f.Level < topLevel || above != nil && f.MaxTXID > above.MaxTXID {
+			need[view.KeyOf(f)] = true
+			unmerged++
+		}
+	}
+	return unmerged
+}
+
+// orphans returns the files that look as if files before them were missing: those
+// that end at a state which cannot be reached, although an earlier one can, and
+// those that Verify would report.
+func orphans(files []*ltx.FileInfo) (found []*ltx.FileInfo) {
+	first := false
+	lost := make(map[ltx.TXID]bool)
+	for _, p := range view.Points(files) {
+		first = first || p.Reachable
+		if first && !p.Reachable {
+			lost[p.TXID] = true
+		}
+	}
+	after := make(map[ltx.TXID]bool)
+	for _, f := range missing(files) {
+		after[f.Range.Last+1] = true
+	}
+	for _, f := range files {
+		if lost[f.MaxTXID] || after[f.MinTXID] {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// minTree finds the smallest of a range of numbers.
+type minTree struct {
+	n     int
+	nodes []int // of a binary tree in an array; the leaves are from n on
+}
+
+func newMinTree(n int) minTree {
+	t := minTree{n: n, nodes: make([]int, 2*n)}
+	for i := range t.nodes {
+		t.nodes[i] = math.MaxInt32
+	}
+	return t
+}
+
+func (t minTree) get(i int) int { return t.nodes[t.n+i] }
+
+func (t minTree) set(i, value int) {
+	for i += t.n; i > 0; i /= 2 {
+		if i >= t.n {
+			t.nodes[i] = value
+		} else {
+			t.nodes[i] = min(t.nodes[2*i], t.nodes[2*i+1])
+		}
+	}
+}
+
+// min returns the index and the value of the smallest number from index from up to,
+// but not including, to. If there is none, the index
+// is -1.
+func (t minTree) min(from, to int) (at, value int) {
+	at, value = -1, math.MaxInt32
+	better := func(node int) {
+		if v := t.nodes[node]; v < value {
+			at, value = node, v
+		}
+	}
+	for l, r := from+t.n, to+t.n; l < r; l, r = l/2, r/2 {
+		if l%2 == 1 {
+			better(l)
+			l++
+		}
+		if r%2 == 1 {
+			r--
+			better(r)
+		}
+	}
+	if at < 0 {
+		return -1, value
+	}
+	for at < t.n { // to the leaf
+		if at *= 2; t.nodes[at] != value {
+			at++
+		}
+	}
+	return at - t.n, value
+}
