@@ -51,11 +51,16 @@ func (p part) size() int64 {
 // open reads the header, the page index and the trailer of a file. If the file has
 // no more than whole bytes, it reads the frames as well.
 func (s *session) open(ctx context.Context, info *ltx.FileInfo, whole int64) (*content, error) {
+	return s.openAs(ctx, info, info.MinTXID, info.MaxTXID, whole)
+}
+
+// openAs is open for a file whose name may have other transactions than its content.
+func (s *session) openAs(ctx context.Context, info *ltx.FileInfo, minTXID, maxTXID ltx.TXID, whole int64) (*content, error) {
 	if info.Size < ltxio.MinFileSize || info.Size > ltxio.MaxFileSize {
 		return nil, fmt.Errorf("%w: file has %d bytes", errs.ErrCorrupt, info.Size)
 	}
 	if info.Size <= whole {
-		return s.openWhole(ctx, info)
+		return s.openWhole(ctx, info, minTXID, maxTXID)
 	}
 	c := &content{info: info, head: make([]byte, ltx.HeaderSize)}
 	tail := make([]byte, min(max(info.Size/tailDivisor, minTailRead), maxTailRead, info.Size-ltx.HeaderSize))
@@ -66,7 +71,7 @@ func (s *session) open(ctx context.Context, info *ltx.FileInfo, whole int64) (*c
 	if err != nil {
 		return nil, err
 	}
-	if c.header, err = ltxio.ParseHeader(c.head, info.MinTXID, info.MaxTXID); err != nil {
+	if c.header, err = ltxio.ParseHeader(c.head, minTXID, maxTXID); err != nil {
 		return nil, err
 	}
 	need, err := ltxio.TailSizeOf(c.header, tail, info.Size)
@@ -85,12 +90,12 @@ func (s *session) open(ctx context.Context, info *ltx.FileInfo, whole int64) (*c
 }
 
 // openWhole reads a file with one request.
-func (s *session) openWhole(ctx context.Context, info *ltx.FileInfo) (*content, error) {
+func (s *session) openWhole(ctx context.Context, info *ltx.FileInfo, minTXID, maxTXID ltx.TXID) (*content, error) {
 	b := make([]byte, info.Size)
 	if err := s.load(ctx, info, b, 0); err != nil {
 		return nil, err
 	}
-	f, err := ltxio.ParseFile(b, info.MinTXID, info.MaxTXID)
+	f, err := ltxio.ParseFile(b, minTXID, maxTXID)
 	if err != nil {
 		return nil, err
 	}

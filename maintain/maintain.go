@@ -1,6 +1,7 @@
 // Package maintain has what an operator does with a replica as a whole: look at
-// it, verify it, restore it to a file, begin one from a file, merge its files and
-// delete those that are not needed. It needs no SQLite. Command ltxvfs is a thin layer over it.
+// it, verify and repair it, restore it to a file, begin one from a file, merge its
+// files and delete those that are not needed. It needs no SQLite. Command ltxvfs is
+// a thin layer over it.
 //
 //	client, err := replica.NewFromURL("s3://bucket/app.db")
 //	report, err := maintain.Verify(ctx, client, maintain.VerifyOptions{})

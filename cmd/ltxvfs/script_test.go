@@ -1,16 +1,48 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"flag"
+	"io"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/testscale"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 var update = flag.Bool("update", false, "write what the program prints to the scripts")
+
+// flip is a command of scripts: it flips a bit in the middle of a file of a replica,
+// flip URL LEVEL MIN MAX.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	url := args[0]
+	if strings.HasPrefix(url, "s3:") {
+		url += "?region=eu-west-1&endpoint=" + ts.Getenv("AWS_ENDPOINT_URL_S3")
+	}
+	level, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	minTXID, err := ltx.ParseTXID(args[2])
+	ts.Check(err)
+	maxTXID, err := ltx.ParseTXID(args[3])
+	ts.Check(err)
+	client, err := replica.NewFromURL(url)
+	ts.Check(err)
+	r, err := client.OpenLTXFile(context.Background(), level, minTXID, maxTXID, 0, 0)
+	ts.Check(err)
+	body, err := io.ReadAll(r)
+	ts.Check(errors.Join(err, r.Close()))
+	body[len(body)/2] ^= 8
+	_, err = client.WriteLTXFile(context.Background(), level, minTXID, maxTXID, bytes.NewReader(body))
+	ts.Check(err)
+}
 
 // Every command prints what its script says, over a folder and over S3. $BUCKET is
 // the URL below which the replicas of fixtures are.
@@ -34,7 +66,10 @@ func TestScripts(t *testing.T) {
 			if store.name == "file" {
 				testscale.NeedsNoRace(t, "it does what the scripts over S3 do")
 			}
-			testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: store.setup, UpdateScripts: *update && store.name == "file"})
+			testscript.Run(t, testscript.Params{
+				Dir: "testdata/script", Setup: store.setup, UpdateScripts: *update && store.name == "file",
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"flip": flip},
+			})
 		})
 	}
 }

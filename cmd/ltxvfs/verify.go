@@ -61,9 +61,7 @@ func (a *app) runVerify(ctx context.Context, args []string, quick, sql bool) err
 		return err
 	}
 	v := &verified{URL: withoutParameters(url), Report: report}
-	if len(report.Findings) > 0 && report.Last != 0 {
-		v.Restore = fmt.Sprintf("ltxvfs restore %s FILE --at %s", quote(v.URL), report.Last)
-	}
+	v.Restore = restoreHint(v.URL, report)
 	if sql && report.Last == report.Newest {
 		if v.Integrity, err = a.integrity(ctx, url); err != nil {
 			return fmt.Errorf("integrity_check: %w", err)
@@ -83,6 +81,15 @@ func (a *app) runVerify(ctx context.Context, args []string, quick, sql bool) err
 		return errFound
 	}
 	return nil
+}
+
+// restoreHint returns the command that restores the newest intact state of a replica
+// in which something is wrong.
+func restoreHint(url string, report *maintain.Report) string {
+	if len(report.Findings) == 0 || report.Last == 0 {
+		return ""
+	}
+	return fmt.Sprintf("ltxvfs restore %s FILE --at %s", quote(url), report.Last)
 }
 
 // isBroken reports whether rows of PRAGMA integrity_check say that a database is
