@@ -64,13 +64,13 @@ func (p *program) run(args ...string) string {
 // answer.
 type gate struct {
 	http.Handler
-	method string
+	method string       // empty: any
 	at     atomic.Int64 // number of the request from now on, 0: none
 	act    func()
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == g.method && !strings.Contains(r.URL.RawQuery, "list-type") && g.at.Add(-1) == 0 {
+	if (g.method == "" || r.Method == g.method) && !strings.Contains(r.URL.RawQuery, "list-type") && g.at.Add(-1) == 0 {
 		g.act()
 		_, _ = io.Copy(io.Discard, r.Body) // the server notices only then that the client is gone
 		<-r.Context().Done()
