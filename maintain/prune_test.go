@@ -187,6 +187,13 @@ func TestPrune(t *testing.T) {
 		if !after.equal(left) || len(after) != r.Files {
 			t.Errorf("policy %+v leaves %d files, want %d", keep, len(after), len(left))
 		}
+		for key := range before {
+			above := newestOf(before, key.Level+1)
+			unmerged := key.MaxTXID > above && (above > 0 || key.Level < 3) && key.Level < 8
+			if _, ok := after[key]; !ok && (unmerged || key.MaxTXID == newestOf(before, key.Level) && newestOf(after, key.Level) != key.MaxTXID) {
+				t.Errorf("policy %+v: compaction cannot go on without %s", keep, key)
+			}
+		}
 		has := after.states()
 		for txid := range want {
 			if has[txid] != states[txid] {

@@ -142,7 +142,10 @@ func damaged(rng *rand.Rand, b bucket) damage {
 	return d
 }
 
-// mustMiss reports whether the files of a bucket show that a file is missing.
+// mustMiss reports whether the files of a bucket show that a file is missing: no file
+// begins with the whole database, or a file comes right after transactions that only
+// snapshots hold and can be applied to no state. Before the oldest snapshot, and where
+// the files after a gap go on from a snapshot, retention makes gaps.
 func mustMiss(b bucket, gone view.Key) bool {
 	var snapshot, newest ltx.TXID
 	whole := false
@@ -163,8 +166,32 @@ func mustMiss(b bucket, gone view.Key) bool {
 	if !whole && len(b) > 0 {
 		return true
 	}
+	reachable := b.reachable()
 	for txid := max(gone.MinTXID, snapshot+1); txid <= min(gone.MaxTXID, newest); txid++ {
-		if !covered[txid] {
+		if covered[txid] {
+			continue
+		}
+		end := txid // of the gap
+		for end < newest && !covered[end+1] {
+			end++
+		}
+		if !inSnapshot(b, end) {
+			return true
+		}
+		for key := range b {
+			applies := func(state ltx.TXID) bool { return state >= end && state < key.MaxTXID }
+			if key.Level != 9 && key.MinTXID == end+1 && !slices.ContainsFunc(reachable, applies) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inSnapshot reports whether a snapshot holds the transactions up to one.
+func inSnapshot(b bucket, txid ltx.TXID) bool {
+	for key := range b {
+		if key.Level == 9 && key.MaxTXID >= txid {
 			return true
 		}
 	}
@@ -212,7 +239,28 @@ type stateOf struct {
 // Damaged replicas share most bodies with intact ones.
 var madeStates sync.Map
 
-var damages = flag.Int("damages", 2000, "number of random damages")
+var damages = flag.Int("damages", 5000, "number of random damages")
+
+// histories returns replicas that ours has compacted and pruned, with gaps in their
+// levels.
+func histories(t testing.TB) (all []bucket) {
+	t.Helper()
+	for seed := range uint64(4) {
+		h := newHistory(t, rand.New(rand.NewPCG(seed, 18)))
+		if seed%2 == 1 {
+			opts := maintain.PruneOptions{Keep: maintain.Keep{Daily: 2, Last: 2}, Time: h.now}
+			if _, err := maintain.Prune(t.Context(), h.client, opts); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := read(t, h.client)
+		if r, err := maintain.Verify(t.Context(), b, maintain.VerifyOptions{}); err != nil || len(r.Findings) > 0 {
+			t.Errorf("intact: %v, %v", r.Findings, err)
+		}
+		all = append(all, b)
+	}
+	return all
+}
 
 // Every random damage that changes what can be restored is found, unless retention
 // would have the same effect.
@@ -231,6 +279,12 @@ func TestVerify_Damages(t *testing.T) {
 		if len(b) > 0 && size < 2<<20 {
 			buckets, intact = append(buckets, b), append(intact, b.states())
 		}
+	}
+	for _, b := range histories(t) {
+		buckets, intact = append(buckets, b), append(intact, b.states())
+	}
+	if len(buckets) < 10 {
+		t.Errorf("there are %d replicas", len(buckets))
 	}
 	found, harmless, excused := 0, 0, 0
 	n := testscale.Repeats(*damages)
