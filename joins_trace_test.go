@@ -119,9 +119,9 @@ func traceJoin(t *testing.T, b *strings.Builder, client litestream.ReplicaClient
 
 // spread makes no two reads end at one instant, so that their pages arrive in the
 // same order in every run.
-type spread struct{ litestream.ReplicaClient }
+type spread struct{ *decorate.LatencyClient }
 
 func (c spread) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	time.Sleep(time.Duration(offset / 16)) // frames are larger, and the file has less than 16 MB
-	return c.ReplicaClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+	return c.LatencyClient.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -51,7 +52,7 @@ func TestTraces_Unread(t *testing.T) {
 	}{{"unread", litestream.Options{}}, {"unread-bounded", litestream.Options{IndexSize: 64 << 10}}} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				trace := decorate.NewTrace(decorate.NewLatency(client, decorate.Latency{PerRequest: latency}))
+				trace := decorate.NewTrace(spread{decorate.NewLatency(client, decorate.Latency{PerRequest: latency})})
 				tc.opts.PollInterval = -1
 				vfsName, vfs := newVFS(t, trace, &tc.opts)
 				db, err := vfstest.Open(dsn(vfsName, "app.db"))
@@ -148,5 +149,44 @@ func TestUnread_CorruptIndex(t *testing.T) {
 	}
 	if got := mustQuery(t, conn, "SELECT v FROM t WHERE id = 5"); got != "5" {
 		t.Errorf("a row at the start has %s", got)
+	}
+}
+
+// TestUnread_RoundTrips counts the round trips of a row at random right after the
+// open, when most of the page index is unread: with a bound of its memory, parts of
+// 16 KiB are read, as if the database had eight times as many pages. The tree has
+// three levels below its root.
+func TestUnread_RoundTrips(t *testing.T) {
+	const roundTrip = 20 * time.Millisecond
+	client := unreadReplica(t)
+	for name, tc := range map[string]struct {
+		opts litestream.Options
+		most float64
+	}{"in large parts": {litestream.Options{}, 3.3}, "in small parts": {litestream.Options{IndexSize: 64 << 10}, 3.3}} {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 17))
+			var trips float64
+			var bytes int64
+			const rows = 40
+			for range rows {
+				id := 1 + rng.IntN(unreadRows)
+				synctest.Test(t, func(t *testing.T) {
+					client := decorate.NewLatency(client, decorate.Latency{PerRequest: roundTrip, BytesPerSecond: 80e6})
+					opts := tc.opts
+					opts.PollInterval = -1
+					conn, vfs, closeAll := openOne(t, client, &opts, "app.db")
+					defer closeAll()
+					mustQuery(t, conn, "SELECT id FROM t LIMIT 1")
+					before, start := vfs.Stats()[0].ReadBytes, time.Now()
+					mustQuery(t, conn, fmt.Sprintf("SELECT id FROM t WHERE id = %d", id))
+					trips += float64(time.Since(start)) / float64(roundTrip)
+					bytes += vfs.Stats()[0].ReadBytes - before
+				})
+			}
+			t.Logf("%.1f round trips and %d bytes a row", trips/rows, bytes/rows)
+			if trips/rows > tc.most {
+				t.Errorf("%.1f round trips for a row, want %.1f at most", trips/rows, tc.most)
+			}
+		})
 	}
 }

@@ -65,6 +65,9 @@ func ParseDenseTail(tail []byte, hdr ltx.Header, fileSize int64) (Dense, ltx.Tra
 // Pages returns the number of entries.
 func (d *Dense) Pages() uint32 { return d.Before(d.Commit + 1) }
 
+// MaxFrame returns an upper bound of the size of a frame.
+func (d *Dense) MaxFrame() int64 { return d.maxFrame }
+
 // Before returns the number of entries before that of a page.
 func (d *Dense) Before(pgno uint32) uint32 {
 	if pgno > d.LockPgno {

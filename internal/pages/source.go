@@ -343,9 +343,12 @@ const maxFetchAttempts = 3
 
 // frame reads and decodes the page that lies at a place.
 func (s *Source) frame(ctx context.Context, loc view.Loc, pgno uint32) ([]byte, error) {
-	loc, err := s.store.Locate(ctx, pgno, loc)
+	loc, guessed, err := s.store.Fetch(ctx, pgno, loc)
 	if err != nil {
 		return nil, err
+	}
+	if guessed != nil {
+		return decodePage(loc, guessed, pgno)
 	}
 	buf := s.Buffers.Get(int(loc.Size))
 	defer s.Buffers.Put(buf)

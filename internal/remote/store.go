@@ -68,6 +68,7 @@ type Store struct {
 	avoidNames   atomic.Bool // set once reads by name have turned out to be unreliable
 
 	windows  windowFlights
+	guesses  credit
 	wrong    sync.Map // error by wrongFile; pages of these files are not read any more
 	versions versionCheck
 

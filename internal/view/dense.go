@@ -25,6 +25,8 @@ type Dense struct {
 	complete atomic.Bool
 	busy     chan struct{} // has an element while all of the index is being read
 
+	deviation atomic.Uint64 // of the sizes of frames in the newest part, as the bits of a float64; 0: none is known
+
 	head, rest []byte // of the file: its header, and what is between the entries and the checksum
 
 	mu sync.Mutex // duty: additions, so that no run undoes another
@@ -153,6 +155,7 @@ func (d *Dense) Add(w ltxio.Window) error {
 			at.Store(&a)
 		}
 	}
+	d.noteSizes(w.Sizes)
 	return d.addSizes(w.Start.Pgno, w.Start.Offset, w.Sizes)
 }
 

@@ -43,6 +43,12 @@ func EncodeDense(t testing.TB, maxTXID ltx.TXID, pageSize, commit uint32) *Encod
 	return encode(t, 1, maxTXID, pageSize, commit, AllPages(pageSize, commit), func(uint32) uint64 { return 20 + rng.Uint64N(uint64(pageSize)) })
 }
 
+// EncodeDenseOfSizes is EncodeDense with frames of given sizes.
+func EncodeDenseOfSizes(t testing.TB, maxTXID ltx.TXID, pageSize, commit uint32, sizeOf func(pgno uint32) uint64) *Encoded {
+	t.Helper()
+	return encode(t, 1, maxTXID, pageSize, commit, AllPages(pageSize, commit), sizeOf)
+}
+
 // Whole returns the file with its page index read.
 func (e *Encoded) Whole() *view.File { return view.NewFile(e.info, e.hdr, e.Index, int64(len(e.tail))) }
 

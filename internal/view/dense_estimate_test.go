@@ -1,0 +1,81 @@
+package view_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+)
+
+// TestDense_Estimate estimates the places of frames from parts of the index, of
+// databases whose frames differ in various ways.
+func TestDense_Estimate(t *testing.T) {
+	const (
+		pages = 200_000
+		part  = 32 << 10
+		most  = 64 << 10
+	)
+	for name, tc := range map[string]struct {
+		sizeOf       func(rng *rand.Rand, pgno uint32) uint64
+		far          bool    // pages anywhere, or near a part of the index that is known
+		right, given float64 // least share of the estimates that are right, and of the pages that have one
+	}{
+		"all alike":          {func(*rand.Rand, uint32) uint64 { return 300 }, true, 1, 0.9},
+		"at random":          {func(rng *rand.Rand, _ uint32) uint64 { return 30 + rng.Uint64N(100) }, true, 0.95, 0.9},
+		"larger and larger":  {func(_ *rand.Rand, pgno uint32) uint64 { return 100 + uint64(pgno)/500 }, false, 0.8, 0.5},
+		"two kinds by turns": {func(rng *rand.Rand, pgno uint32) uint64 { return 100 + uint64(pgno%3)*900 + rng.Uint64N(50) }, false, 0.95, 0.5},
+		"one kind after another": {func(rng *rand.Rand, pgno uint32) uint64 {
+			return 200 + uint64(pgno/30_000%2)*1500 + rng.Uint64N(100)
+		}, false, 0.8, 0.5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(3, 17))
+			e := viewtest.EncodeDenseOfSizes(t, 1, 4096, pages, func(pgno uint32) uint64 { return tc.sizeOf(rng, pgno) })
+			file := e.Unread(t, nil)
+			right, given, unread := 0, 0, 0
+			for i := range 400 {
+				if i%20 == 0 {
+					file = e.Unread(t, nil)
+				}
+				pgno := 1 + rng.Uint32N(pages)
+				near := view.Loc{Source: view.Source{File: file, Version: 1}}
+				if !tc.far {
+					find(t, e, near, pgno, part)
+					pgno = min(pages, pgno+2000+rng.Uint32N(8000))
+				}
+				d := file.Dense
+				if _, size := d.Find(pgno); size != 0 {
+					continue
+				}
+				unread++
+				guess, ok := d.Estimate(pgno, most)
+				loc, _ := find(t, e, near, pgno, part)
+				if !ok {
+					continue
+				}
+				given++
+				if guess.To-guess.From > most+2*d.MaxFrame() {
+					t.Fatalf("an estimate of %d bytes", guess.To-guess.From)
+				}
+				if guess.Holds(loc.Offset, loc.Size) {
+					right++
+				}
+			}
+			t.Logf("%d estimates for %d pages, %d right", given, unread, right)
+			if float64(right) < tc.right*float64(given) || float64(given) < tc.given*float64(unread) {
+				t.Errorf("%d estimates for %d pages, %d right", given, unread, right)
+			}
+		})
+	}
+}
+
+// TestDense_EstimateOfNothing estimates places before any part of an index was read.
+func TestDense_EstimateOfNothing(t *testing.T) {
+	d := viewtest.EncodeDense(t, 1, 4096, 50_000).Unread(t, nil).Dense
+	for pgno := range uint32(50_000) {
+		if e, ok := d.Estimate(pgno+1, 1<<20); ok {
+			t.Fatalf("page %d: %v", pgno+1, e)
+		}
+	}
+}
