@@ -343,7 +343,13 @@ const maxFetchAttempts = 3
 
 // frame reads and decodes the page that lies at a place.
 func (s *Source) frame(ctx context.Context, loc view.Loc, pgno uint32) ([]byte, error) {
-	loc, guessed, err := s.store.Fetch(ctx, pgno, loc)
+	var guessed []byte
+	var err error
+	if s.opts.PrefetchSize > 0 {
+		loc, guessed, err = s.store.Fetch(ctx, pgno, loc)
+	} else { // nothing is read that may not be needed
+		loc, err = s.store.Locate(ctx, pgno, loc)
+	}
 	if err != nil {
 		return nil, err
 	}
