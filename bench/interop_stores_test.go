@@ -18,8 +18,11 @@ import (
 	upstreamlib "github.com/benbjohnson/litestream"
 	upstreamabs "github.com/benbjohnson/litestream/abs"
 	upstreamgs "github.com/benbjohnson/litestream/gs"
+	upstreamnats "github.com/benbjohnson/litestream/nats"
 	upstreams3 "github.com/benbjohnson/litestream/s3"
 	upstreamsftp "github.com/benbjohnson/litestream/sftp"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/superfly/ltx"
 	"golang.org/x/crypto/ssh"
 
@@ -28,6 +31,7 @@ import (
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/storetest"
 	"github.com/ltxvfs/litestream/internal/storetest/sftptest"
+	"github.com/ltxvfs/litestream/nats"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
 )
@@ -51,6 +55,7 @@ var interopStores = []struct {
 	{"gcs", connectGCS},
 	{"azure", connectAzure},
 	{"sftp", connectSFTP},
+	{"nats", connectNATS},
 }
 
 // Credentials for the servers of scripts/servers. Azurite's credentials are
@@ -127,6 +132,34 @@ func connectAzure(t *testing.T) connectFunc {
 		our := abs.NewReplicaClient()
 		our.AccountName, our.AccountKey = azureAccount, azureKey
 		our.Endpoint, our.Bucket, our.Path = endpoint, bucket, path
+		return theirs, closeAfter(t, our)
+	}
+}
+
+func connectNATS(t *testing.T) connectFunc {
+	server, bucket := storetest.Server(t, "LITESTREAM_TEST_NATS").String(), newBucketName()
+	nc, err := natsgo.Connect(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateObjectStore(t.Context(), jetstream.ObjectStoreConfig{Bucket: bucket}); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		theirs := upstreamnats.NewReplicaClient()
+		theirs.URL, theirs.BucketName, theirs.Path = server, bucket, path
+		t.Cleanup(func() {
+			if err := theirs.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		our := nats.NewReplicaClient()
+		our.URL, our.BucketName, our.Path = server, bucket, path
 		return theirs, closeAfter(t, our)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/nats"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
 	"github.com/mattn/go-sqlite3"
@@ -73,6 +74,13 @@ func Example_gs() {
 func Example_abs() {
 	client := abs.NewReplicaClient()
 	client.AccountName, client.Bucket, client.Path = "myaccount", "mycontainer", "app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_nats() {
+	client := nats.NewReplicaClient()
+	client.URL, client.BucketName = "nats://localhost:4222", "app"
 	vfs := litestream.NewVFS(client)
 	_ = vfs
 }

@@ -31,6 +31,7 @@ import (
 	_ "github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/extension"
+	_ "github.com/ltxvfs/litestream/nats"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
 )

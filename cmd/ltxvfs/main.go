@@ -26,6 +26,7 @@ import (
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/maintain"
+	_ "github.com/ltxvfs/litestream/nats"
 	"github.com/ltxvfs/litestream/replica"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
