@@ -43,6 +43,8 @@ func wanted(req *http.Request) clientio.Answer {
 		return clientio.Answer{Check: checkStored}
 	case "DeleteObject", "AbortMultipartUpload":
 		return clientio.Answer{Check: checkDeleted}
+	case "CreateSession":
+		return clientio.Answer{Check: wantDocument("CreateSessionResult")}
 	case "HeadBucket":
 		return clientio.Answer{Check: func(resp *http.Response, _ []byte) string {
 			if !clientio.IsStore(resp.Header, storePrefixes...) {

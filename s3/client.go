@@ -15,8 +15,9 @@
 // Importing the package makes litestream.NewReplicaClientFromURL understand
 // URLs of the scheme s3.
 //
-// Directory buckets (S3 Express) cannot hold a replica, because they do not
-// list names in order.
+// A bucket whose name ends in --x-s3 is a directory bucket (S3 Express One Zone).
+// Its listings are in no order, so the client reads a listing to its end before it
+// returns the first file.
 package s3
 
 import (

@@ -20,6 +20,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 
@@ -52,6 +53,7 @@ type conn struct {
 	storageClass        string
 	sse                 encryption
 
+	directory        bool // the bucket is a directory bucket
 	noConditionalPut bool
 	warnNoCreate     sync.Once
 	singleDeletes    atomic.Bool // the server knows no batches of deletions
@@ -97,6 +99,11 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	directory := isDirectory(c.Bucket)
+	if directory {
+		// The answer does not come from the usual service.
+		ep.service = directoryBuckets
+	}
 	creds := &credentials{provider: cfg.Credentials, source: source, secrets: []string{c.SSECustomerKey}}
 	svc := ep.service
 	made := &conn{
@@ -109,6 +116,7 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		metadataConcurrency: cmp.Or(c.MetadataConcurrency, defaultMetadataConcurrency),
 		maxPartBackoff:      retry.DefaultMaxBackoff,
 		storageClass:        c.StorageClass,
+		directory:           directory,
 		sse:                 sse,
 		noConditionalPut:    c.NoConditionalPut || svc.noConditionalPut,
 	}
@@ -120,6 +128,11 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		transport, made.closeIdle = own, own.CloseIdleConnections
 	}
 	region := cmp.Or(c.Region, arnRegion(c.Bucket), ep.region)
+	if directory {
+		if region = cmp.Or(region, cfg.Region); region == "" {
+			return nil, clientio.Invalid("region is not set, and nobody tells that of a directory bucket")
+		}
+	}
 	made.api = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.Credentials = creds
 		o.HTTPClient = roundTripper{clientio.Checked(transport, wanted)}
@@ -135,6 +148,9 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 		o.DisableLogOutputChecksumValidationSkipped = true
 		o.APIOptions = append(o.APIOptions, c.middleware(svc, ep.plain())...)
 	})
+	if directory {
+		made.rememberSessions()
+	}
 	if region == "" && !isARN(c.Bucket) {
 		// An endpoint always has a region.
 		if region, err = made.findRegion(ctx); err != nil {
@@ -158,6 +174,12 @@ func (c *ReplicaClient) validate() error {
 		return invalid("bucket is an ARN that is not of an access point")
 	case !isARN(c.Bucket) && !bucketNames.MatchString(c.Bucket):
 		return invalid("bucket name has characters or a length that no bucket name has")
+	case isDirectory(c.Bucket) && (c.SSECustomerKey != "" || c.SSECustomerAlgorithm != "" || c.SSECustomerKeyMD5 != ""):
+		return invalid("a directory bucket takes no keys of customers")
+	case isDirectory(c.Bucket) && c.PutObjectContentMD5:
+		return invalid("a directory bucket takes no MD5")
+	case isDirectory(c.Bucket) && c.StorageClass != "" && c.StorageClass != string(types.StorageClassExpressOnezone):
+		return invalid("a directory bucket has no other storage class than " + string(types.StorageClassExpressOnezone))
 	case strings.HasPrefix(c.Path, "/") || strings.HasSuffix(c.Path, "/"):
 		return invalid("path begins or ends with a slash")
 	case c.PartSize != 0 && c.PartSize < minPartSize:

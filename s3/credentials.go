@@ -53,7 +53,8 @@ type credentials struct {
 	source   string   // name of their source; empty: the name that the SDK gives it
 	secrets  []string // other texts that no error may show
 
-	last atomic.Pointer[aws.Credentials]
+	last    atomic.Pointer[aws.Credentials]
+	session atomic.Pointer[aws.Credentials] // of a directory bucket, which last made
 }
 
 // Retrieve implements aws.CredentialsProvider.

@@ -46,6 +46,9 @@ func (c *conn) Layout() clientio.Layout { return c.layout }
 // Pager implements clientio.Lister.
 func (c *conn) Pager(prefix, start string, useMetadata bool) clientio.Pager {
 	l := &listing{conn: c, prefix: prefix, start: start, useMetadata: useMetadata}
+	if c.directory {
+		return l.nextOfDirectory
+	}
 	return l.next
 }
 
@@ -71,7 +74,7 @@ func (l *listing) next(ctx context.Context) ([]clientio.Object, bool, error) {
 
 func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 	in := &s3.ListObjectsV2Input{Bucket: &l.conn.bucket, Prefix: &l.prefix, ContinuationToken: l.token}
-	if l.start != "" && l.token == nil {
+	if l.start != "" && l.token == nil && !l.conn.directory {
 		in.StartAfter = &l.start
 	}
 	out, err := l.conn.api.ListObjectsV2(ctx, in)
@@ -93,7 +96,7 @@ func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 		if o.Size == nil {
 			return nil, false, errors.New("answer lists a file without its size")
 		}
-		if key <= l.lastKey {
+		if key <= l.lastKey && !l.conn.directory {
 			return nil, false, clientio.Permanent(errors.New("server does not list in order of name"))
 		}
 		l.lastKey = key

@@ -24,6 +24,9 @@ func (c *credentials) redact(message string) string {
 	if last := c.last.Load(); last != nil {
 		secrets = append(secrets, last.SessionToken, last.SecretAccessKey, last.AccessKeyID)
 	}
+	if last := c.session.Load(); last != nil {
+		secrets = append(secrets, last.SessionToken, last.SecretAccessKey, last.AccessKeyID)
+	}
 	// One secret may be a part of another one.
 	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, secret := range secrets {

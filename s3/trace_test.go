@@ -40,6 +40,9 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	_, name, _ := strings.Cut(req.URL.Path, r.root)
 	what := req.Method + " " + name
+	if req.URL.Query().Has("session") {
+		what = "SESSION" // of a directory bucket
+	}
 	list := req.URL.Query().Has("list-type")
 	if list {
 		q := req.URL.Query()
