@@ -266,7 +266,8 @@ func mapTable(f *os.File, path string) (*Table, error) {
 }
 
 // Claim is Open for a process that has locked the file of pages, and is about to
-// be the owner.
+// be the owner. The owner before may have ended long ago, so Claim says that this
+// process runs: borrowers would take it for stopped otherwise.
 func Claim(path string, fileID [16]byte) (*Table, error) {
 	t, err := Open(path, fileID)
 	if err != nil {
@@ -281,6 +282,7 @@ func Claim(path string, fileID [16]byte) (*Table, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	t.own = true
+	t.change(func(h *head) { h.beat.Store(uint64(Now())) })
 	return t, nil
 }
 
@@ -288,9 +290,9 @@ func Claim(path string, fileID [16]byte) (*Table, error) {
 // borrowers believe none of the words of before.
 func (t *Table) Own(pageSize uint32) error {
 	return t.write(func(h *head) {
-		h.generation.Add(1)
-		h.state.Store(uint64(Beginning))
+		h.state.Store(uint64(Beginning)) // first: see Anchors
 		h.pageSize.Store(uint64(pageSize))
+		h.generation.Add(1)
 		h.owner.Store(uint64(os.Getpid()))
 		h.beat.Store(uint64(Now()))
 		h.turn.Store(h.turn.Load() &^ 1) // the owner before may have ended in Publish

@@ -99,6 +99,10 @@ func (t *Table) Status() (s Status, ok bool) {
 // Anchors returns the anchors of the owner, with the generation that they are
 // of. It reports false if they are being changed, or the owner has ended while it
 // changed them.
+//
+// The owner changes the state before it begins a generation, and changes it back
+// after it has published anchors. So a table that is in use after its generation
+// was read has no anchors of the generation before.
 func (t *Table) Anchors() (all []Anchor, generation, turn uint64, ok bool) {
 	for range 100 {
 		same := false

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/superfly/ltx"
 )
@@ -198,6 +201,45 @@ func TestTable_Publish(t *testing.T) {
 	}
 	if s, _ := o.Beat(); s != Abandoned {
 		t.Error(s)
+	}
+}
+
+// The anchors of a generation are not taken for those of the next one.
+func TestTable_AnchorsOfGeneration(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			all, generation, _, ok := b.Anchors()
+			if ok && (len(all) != 1 || uint64(all[0].MaxTXID) != generation) {
+				t.Errorf("generation %d has the anchors %v", generation, all)
+				return
+			}
+		}
+	})
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+		s, _ := o.Status()
+		o.Publish(Published{TXID: 7, Anchors: []Anchor{{MaxTXID: ltx.TXID(s.Generation)}}})
+		o.Beat()
+		o.Renew(512)
+	}
+	stop.Store(true)
+	wg.Wait()
+}
+
+// A process that has claimed a table runs, although the owner before ended long
+// ago.
+func TestTable_Claim(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	o.write(func(h *head) { h.beat.Store(uint64(Now() - int64(time.Hour))) })
+	next, err := Claim(o.path, testID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if s, ok := b.Status(); !ok || Now()-s.Beat > int64(time.Minute) {
+		t.Errorf("%+v", s)
 	}
 }
 

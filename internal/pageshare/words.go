@@ -85,9 +85,9 @@ func (t *Table) Follow() error {
 // it.
 func (t *Table) Renew(pageSize uint32) {
 	_ = t.write(func(h *head) {
-		h.generation.Add(1)
-		h.state.CompareAndSwap(uint64(InUse), uint64(Beginning))
+		h.state.CompareAndSwap(uint64(InUse), uint64(Beginning)) // first: see Anchors
 		h.pageSize.Store(uint64(pageSize))
+		h.generation.Add(1)
 		for _, m := range *t.words.Load() {
 			end := min(segmentLen, int64(h.room.Load()))
 			for i := range end {
