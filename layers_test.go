@@ -52,7 +52,7 @@ var layers = []layer{
 	{packages: []string{"internal/clientio"}, may: []string{"internal/nearest"}},
 	{packages: []string{"replica"}, may: []string{"internal/clientio", "internal/nearest"}},
 	{packages: []string{"memory"}, may: contract},
-	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats"}, may: append([]string{"internal/booltext", "internal/bytesize"}, contract...)},
+	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats", "https"}, may: append([]string{"internal/booltext", "internal/bytesize", "internal/webindex"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
 
@@ -89,7 +89,7 @@ var layers = []layer{
 
 	// What operators do with whole replicas uses parts of the engine, and needs
 	// no SQLite.
-	{packages: []string{"maintain"}, may: slices.Concat([]string{"internal/compact", "internal/ownfile", "internal/pagefile", "internal/remote", "internal/survey", "internal/task", "internal/timeexpr"}, belowRemote)},
+	{packages: []string{"maintain"}, may: slices.Concat([]string{"internal/compact", "internal/ownfile", "internal/pagefile", "internal/remote", "internal/survey", "internal/task", "internal/timeexpr", "internal/webindex"}, belowRemote)},
 
 	// The rest imports nothing of this module.
 	{packages: []string{"internal/..."}},
@@ -98,7 +98,7 @@ var layers = []layer{
 	{packages: []string{"docs"}}, // it holds only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
-		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "nats", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
+		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "nats", "https", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
 

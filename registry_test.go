@@ -9,6 +9,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/gs"
+	_ "github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/memory"
 	_ "github.com/ltxvfs/litestream/nats"
 	_ "github.com/ltxvfs/litestream/s3"
@@ -19,7 +20,7 @@ import (
 // shows nothing of the URL.
 func TestReplicaURL_Malformed(t *testing.T) {
 	const secret = "s3cr3t"
-	for _, base := range []string{"s3://bucket/path", "gs://bucket/path", "abs://account@container/path", "sftp://user@host/path", "nats://host/bucket", "file:///some/path", "file:some/path"} {
+	for _, base := range []string{"s3://bucket/path", "gs://bucket/path", "abs://account@container/path", "sftp://user@host/path", "nats://host/bucket", "https://host/path", "file:///some/path", "file:some/path"} {
 		if _, err := litestream.NewReplicaClientFromURL(base); err != nil {
 			t.Errorf("%s: %v", base, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/ltxvfs/litestream/abs"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/nats"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
@@ -89,6 +90,13 @@ func Example_sftp() {
 	client := sftp.NewReplicaClient()
 	client.Host, client.User = "backup.example.com", "litestream"
 	client.Path = "/srv/replicas/app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_https() {
+	client := https.NewReplicaClient()
+	client.URL = "https://example.com/data/app.db"
 	vfs := litestream.NewVFS(client)
 	_ = vfs
 }

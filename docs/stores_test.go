@@ -10,6 +10,7 @@ import (
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/file"
 	_ "github.com/ltxvfs/litestream/gs"
+	_ "github.com/ltxvfs/litestream/https"
 	_ "github.com/ltxvfs/litestream/nats"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
@@ -19,7 +20,7 @@ import (
 // understand, and parameters that exist.
 func TestStores(t *testing.T) {
 	placeholders := strings.NewReplacer("ACCOUNT", "123456789012", "REGION", "eu-west-1", "NAME", "name")
-	bases := map[string]string{"s3": "s3://bucket/path", "gcs": "gs://bucket/path", "azure": "abs://account@container/path", "file": "file:///path", "sftp": "sftp://user@host/path", "nats": "nats://host/bucket"}
+	bases := map[string]string{"s3": "s3://bucket/path", "gcs": "gs://bucket/path", "azure": "abs://account@container/path", "file": "file:///path", "sftp": "sftp://user@host/path", "nats": "nats://host/bucket", "https": "https://host/path"}
 	urls, parameters := 0, 0
 	for _, page := range files(t, ".md") {
 		dir, name := filepath.Split(page)

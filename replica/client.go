@@ -126,6 +126,14 @@ type LTXFileCopier interface {
 	CopyLTXFile(ctx context.Context, from Client, level int, minTXID, maxTXID ltx.TXID) (*ltx.FileInfo, error)
 }
 
+// IndexWriter is an optional interface of a Client that can store the list of its
+// files for web servers, which package https reads.
+type IndexWriter interface {
+	// WriteIndex stores an object named index.json directly below the place of the
+	// replica, and replaces an earlier one at once: a reader gets one of both whole.
+	WriteIndex(ctx context.Context, index []byte) error
+}
+
 // AllLTXFilesLister is an optional interface of a Client whose store can list
 // all levels in one pass, for about the cost of listing one level.
 type AllLTXFilesLister interface {

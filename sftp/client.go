@@ -110,6 +110,7 @@ var (
 	_ replica.LTXFileCreator = (*ReplicaClient)(nil)
 	_ replica.Identifier     = (*ReplicaClient)(nil)
 	_ replica.Surveyor       = (*ReplicaClient)(nil)
+	_ replica.IndexWriter    = (*ReplicaClient)(nil)
 )
 
 // NewReplicaClient returns a client without a server.

@@ -1,6 +1,7 @@
 package sftp
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/webindex"
 )
 
 // writeSize is how much of a file is sent before the server has confirmed it. It
@@ -36,21 +38,48 @@ func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, m
 
 // write stores a file and returns its size.
 func (s *session) write(ctx context.Context, up clientio.Upload) (int64, error) {
-	t, err := s.createTemp(ctx, up)
+	t, err := s.createTemp(ctx, s.layout.Prefix(up.Level), up.Create)
 	if err != nil {
 		return 0, err
 	}
-	size, err := t.fill(ctx, up.Body)
+	name := path.Join(path.Dir(t.path), ltx.FormatFilename(up.MinTXID, up.MaxTXID))
+	publish := t.rename
+	if up.Create {
+		publish = t.linkTo
+	}
+	return t.store(ctx, up.Body, up.Timestamp, func() error { return publish(name) })
+}
+
+// WriteIndex implements replica.IndexWriter.
+func (c *ReplicaClient) WriteIndex(ctx context.Context, index []byte) error {
+	s, err := c.connect(ctx)
 	if err == nil {
-		err = t.do(ctx, func() error { return t.settle(up.Timestamp) })
+		err = s.writeIndex(ctx, index)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", webindex.Name, err)
+	}
+	return nil
+}
+
+func (s *session) writeIndex(ctx context.Context, index []byte) error {
+	t, err := s.createTemp(ctx, path.Clean(s.path), false)
+	if err != nil {
+		return err
+	}
+	_, err = t.store(ctx, bytes.NewReader(index), time.Now(), func() error { return t.rename(path.Join(s.path, webindex.Name)) })
+	return err
+}
+
+// store writes r to the file and then publishes it. It returns the size of the file.
+// The temporary file does not outlive the call.
+func (t *temp) store(ctx context.Context, r io.Reader, timestamp time.Time, publish func() error) (int64, error) {
+	size, err := t.fill(ctx, r)
+	if err == nil {
+		err = t.do(ctx, func() error { return t.settle(timestamp) })
 	}
 	if err == nil {
-		name := path.Join(path.Dir(t.path), ltx.FormatFilename(up.MinTXID, up.MaxTXID))
-		publish := t.rename
-		if up.Create {
-			publish = t.linkTo
-		}
-		err = t.do(ctx, func() error { return publish(name) })
+		err = t.do(ctx, publish)
 	}
 	t.end(err != nil)
 	return size, err
@@ -63,16 +92,15 @@ type temp struct {
 	file *sftp.File
 }
 
-// createTemp makes an empty temporary file in the folder of a level, and the folder
-// if it does not exist.
-func (s *session) createTemp(ctx context.Context, up clientio.Upload) (*temp, error) {
+// createTemp makes an empty temporary file in a folder, and the folder if it does not
+// exist. With create, the server has to make hard links.
+func (s *session) createTemp(ctx context.Context, dir string, create bool) (*temp, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	dir := s.layout.Prefix(up.Level)
 	name := path.Join(dir, "."+hex.EncodeToString(id[:])+".tmp")
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	return do(ctx, s, func(l *link) (*temp, error) {
-		if up.Create && !l.canLink {
+		if create && !l.canLink {
 			return nil, fmt.Errorf("server makes no hard links, without which two writers could create one file: %w", errors.ErrUnsupported)
 		}
 		f, err := l.client.OpenFile(name, flags)

@@ -29,6 +29,7 @@ import (
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/file"
 	_ "github.com/ltxvfs/litestream/gs"
+	_ "github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/extension"
 	_ "github.com/ltxvfs/litestream/nats"

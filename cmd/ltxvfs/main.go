@@ -25,6 +25,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
 	_ "github.com/ltxvfs/litestream/gs"
+	_ "github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/maintain"
 	_ "github.com/ltxvfs/litestream/nats"
 	"github.com/ltxvfs/litestream/replica"
@@ -179,7 +180,7 @@ func (a *app) command() *cobra.Command {
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
 	root.AddCommand(
 		a.ls(), a.info(), a.history(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(),
-		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(),
+		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(), a.publish(),
 	)
 	return root
 }

@@ -38,6 +38,10 @@ func placeOf(replicaPath string) string {
 	return replicaPath + "/"
 }
 
+// Below returns the name of an object directly below the place of the replica, which
+// is no LTX file.
+func (l Layout) Below(name string) string { return l.place + name }
+
 // Key returns the name of a file.
 func (l Layout) Key(level int, minTXID, maxTXID ltx.TXID) string {
 	return l.Prefix(level) + ltx.FormatFilename(minTXID, maxTXID)

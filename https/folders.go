@@ -1,0 +1,297 @@
+package https
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"html"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// heads is the number of files whose sizes are asked for at the same time.
+const heads = 32
+
+// folders lists files by the pages that a web server makes of its folders.
+type folders struct {
+	s      *session
+	layout clientio.Layout
+
+	mu struct {
+		sync.Mutex // held for no I/O
+		attributes map[clientio.File]attributes
+	}
+}
+
+// attributes are what the server tells about a file, and not about a folder.
+type attributes struct {
+	size     int64
+	modified time.Time
+}
+
+// findFolders looks for listings of folders.
+func findFolders(ctx context.Context, s *session) (lister, error) {
+	levels, err := s.folder(ctx, "ltx/")
+	if err == nil {
+		for _, e := range levels {
+			if e.dir && len(e.name) == 1 {
+				return newFolders(s, plainLayout), nil
+			}
+		}
+	} else if !errors.Is(err, errAbsent) && !errors.Is(err, fs.ErrPermission) {
+		return nil, looking("folder ltx", err)
+	}
+	top, topErr := s.folder(ctx, "")
+	if topErr != nil {
+		if err == nil {
+			return newFolders(s, plainLayout), nil // an empty folder ltx
+		}
+		return nil, looking("folder of the replica", topErr)
+	}
+	for _, e := range top {
+		if e.dir && strings.HasPrefix(e.name, "000") && len(e.name) == 4 {
+			return newFolders(s, hexLayout), nil
+		}
+	}
+	return newFolders(s, plainLayout), nil
+}
+
+func newFolders(s *session, layout clientio.Layout) *folders {
+	f := &folders{s: s, layout: layout}
+	f.mu.attributes = map[clientio.File]attributes{}
+	return f
+}
+
+// find implements lister. It does not know whether the file exists.
+func (fo *folders) find(_ context.Context, f clientio.File) (*url.URL, error) {
+	return fo.s.url(nameOf(fo.layout, f)), nil
+}
+
+// list implements lister. It asks for the folders of all levels at the same time.
+func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
+	var entries [clientio.MaxLevel + 1][]entry
+	group, groupCtx := errgroup.WithContext(ctx)
+	for level := range entries {
+		group.Go(func() (err error) {
+			name := strings.TrimPrefix(fo.layout.Prefix(level), "/")
+			entries[level], err = fo.s.folder(groupCtx, name)
+			if errors.Is(err, errAbsent) {
+				return nil
+			}
+			return looking("folder "+name, err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, clientio.WithCause(ctx, err)
+	}
+	var files []listed
+	for level, names := range entries {
+		for _, e := range names {
+			minTXID, maxTXID, ok := clientio.ParseName(e.name)
+			if !ok || e.dir {
+				continue
+			}
+			f := clientio.NewFile(level, minTXID, maxTXID)
+			files = append(files, listed{File: f, name: nameOf(fo.layout, f), size: e.size, createdAt: e.modified})
+		}
+	}
+	files, err := fo.complete(ctx, files)
+	sortFiles(files)
+	return files, err
+}
+
+// complete asks for the sizes that the listing did not tell. Files that are gone
+// meanwhile are left out.
+func (fo *folders) complete(ctx context.Context, files []listed) ([]listed, error) {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(heads)
+	for i := range files {
+		if files[i].size >= 0 {
+			continue
+		}
+		group.Go(func() error {
+			a, err := fo.attributes(groupCtx, files[i].File)
+			if err != nil && !errors.Is(err, errAbsent) {
+				return looking(files[i].name, err)
+			}
+			if err == nil {
+				files[i].size, files[i].createdAt = a.size, a.modified
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, clientio.WithCause(ctx, err)
+	}
+	left := files[:0]
+	known := make(map[clientio.File]bool, len(files))
+	for _, f := range files {
+		if f.size >= 0 {
+			left = append(left, f)
+			known[f.File] = true
+		}
+	}
+	fo.mu.Lock()
+	defer fo.mu.Unlock()
+	for f := range fo.mu.attributes {
+		if !known[f] {
+			delete(fo.mu.attributes, f)
+		}
+	}
+	return left, nil
+}
+
+// attributes returns size and time of a file. It asks the server once for each
+// version of the file that was seen.
+func (fo *folders) attributes(ctx context.Context, f clientio.File) (attributes, error) {
+	fo.mu.Lock()
+	a, known := fo.mu.attributes[f]
+	fo.mu.Unlock()
+	if size, pinned := fo.s.pins.size(f); known && (!pinned || size == a.size) {
+		return a, nil
+	}
+	resp, err := fo.s.send(ctx, http.MethodHead, fo.s.url(nameOf(fo.layout, f)), nil)
+	if err != nil {
+		return attributes{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return attributes{}, refusal(resp)
+	}
+	_ = resp.Body.Close() // it is empty
+	switch {
+	case resp.ContentLength < 0:
+		return attributes{}, clientio.Permanent(errors.New("server does not tell the size of files"))
+	case clientio.IsPage(resp.Header):
+		return attributes{}, errors.New("answer is a page and no file: another server may have answered")
+	}
+	a = attributes{size: resp.ContentLength}
+	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
+		a.modified = t.UTC()
+	}
+	fo.mu.Lock()
+	fo.mu.attributes[f] = a
+	fo.mu.Unlock()
+	return a, nil
+}
+
+// entry is a name in a folder.
+type entry struct {
+	name     string
+	dir      bool
+	size     int64 // -1: not known
+	modified time.Time
+}
+
+// folder reads the listing of a folder below that of the replica. The name is empty
+// or has a slash at its end.
+func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
+	doc, err := s.get(ctx, s.url(name), nil)
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	var ok bool
+	if body := bytes.TrimSpace(doc.body); len(body) > 0 && body[0] == '[' {
+		entries, ok = parseJSON(body)
+	} else {
+		entries, ok = parseHTML(doc)
+	}
+	if !ok {
+		return nil, errAbsent // a page about something else
+	}
+	return entries, nil
+}
+
+// parseJSON parses nginx's listings with autoindex_format json.
+func parseJSON(body []byte) (entries []entry, ok bool) {
+	var list []struct {
+		Name, Type, MTime string
+		Size              *int64
+	}
+	if json.Unmarshal(body, &list) != nil {
+		return nil, false
+	}
+	for _, item := range list {
+		e := entry{name: item.Name, dir: item.Type == "directory", size: -1}
+		if item.Size != nil {
+			e.size = *item.Size
+		}
+		if t, err := http.ParseTime(item.MTime); err == nil {
+			e.modified = t.UTC()
+		}
+		if item.Name == "" || item.Type == "" {
+			return nil, false
+		}
+		entries = append(entries, e)
+	}
+	return entries, true
+}
+
+var (
+	link = regexp.MustCompile(`(?i)<a\s[^>]*?href\s*=\s*(?:"([^"]*)"|'([^']*)')[^>]*>`)
+
+	// heading is in the listings of nginx, Apache, lighttpd, Caddy and Python, and at
+	// the beginning of Go's.
+	heading = regexp.MustCompile(`(?i)<(?:title|h1)[^>]*>\s*(?:index of|directory listing for)|<h1>\s*Folder Path|^<!doctype html>\s*<meta name="viewport"[^>]*>\s*<pre>|^<pre>`)
+
+	// afterLink is what nginx puts behind the link to a file: time and size. It
+	// writes sizes in bytes up to the last digit, or with a unit behind.
+	afterLink = regexp.MustCompile(`^[^<]*</a>\s+(\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d)\s+(\d+)\s`)
+)
+
+// parseHTML parses the page that a web server makes of a folder. ok is false for
+// other pages.
+func parseHTML(doc *document) (entries []entry, ok bool) {
+	ok = heading.Match(doc.body)
+	seen := map[string]bool{}
+	for _, m := range link.FindAllSubmatchIndex(doc.body, -1) {
+		at := m[2:4]
+		if at[0] < 0 {
+			at = m[4:6]
+		}
+		name, dir := nameIn(doc.url, html.UnescapeString(string(doc.body[at[0]:at[1]])))
+		if name == "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		e := entry{name: name, dir: dir, size: -1}
+		if after := afterLink.FindSubmatch(doc.body[m[1]:min(m[1]+400, len(doc.body))]); after != nil && !dir {
+			size, err := strconv.ParseInt(string(after[2]), 10, 64)
+			modified, terr := time.Parse("02-Jan-2006 15:04", string(after[1]))
+			if err == nil && terr == nil {
+				e.size, e.modified = size, modified
+			}
+		}
+		if _, _, isFile := clientio.ParseName(name); isFile {
+			ok = true
+		}
+		entries = append(entries, e)
+	}
+	return entries, ok
+}
+
+// nameIn returns the name that a link on the page of a folder leads to, if that is
+// directly below the folder.
+func nameIn(folder *url.URL, href string) (name string, dir bool) {
+	u, err := folder.Parse(href)
+	if err != nil || u.RawQuery != "" || u.Host != folder.Host {
+		return "", false
+	}
+	name, below := strings.CutPrefix(u.Path, folder.Path)
+	name, dir = strings.CutSuffix(name, "/")
+	if !below || strings.Contains(name, "/") {
+		return "", false
+	}
+	return name, dir
+}

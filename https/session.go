@@ -1,0 +1,169 @@
+package https
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	// maxListing is the limit of an index.json, and of a page of a listing, in
+	// bytes.
+	maxListing = 64 << 20
+
+	maxRedirects = 5
+)
+
+// session is what all calls of a client share.
+type session struct {
+	base   *url.URL // folder of the replica, with a slash at the end
+	client *http.Client
+	own    *http.Transport // nil if the transport is the user's
+	header http.Header
+	user   *url.Userinfo // nil: none
+
+	pins     pins
+	discover clientio.Flight[lister]
+	mu       struct {
+		sync.Mutex        // held for no I/O
+		lister     lister // how files are listed; nil until the first call
+	}
+}
+
+func newSession(c *ReplicaClient) (*session, error) {
+	base, err := parseBase(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{base: base, header: c.Header.Clone()}
+	if c.Username != "" || c.Password != "" {
+		s.user = url.UserPassword(c.Username, c.Password)
+	}
+	rt := c.Transport
+	if rt == nil {
+		s.own = clientio.NewTransport(nil)
+		rt = s.own
+	}
+	s.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	return s, nil
+}
+
+// checkRedirect refuses a redirect that would send requests without encryption.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	case via[0].URL.Scheme == "https" && req.URL.Scheme != "https":
+		return clientio.Permanent(errors.New("redirect from https to http"))
+	}
+	return nil
+}
+
+// url returns the address of a name below the folder of the replica.
+func (s *session) url(name string) *url.URL {
+	u := *s.base
+	u.Path += name
+	return &u
+}
+
+// send sends a request. Its errors contain no address.
+func (s *session) send(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, clientio.Invalid("address of a file is no url")
+	}
+	for name, values := range s.header {
+		req.Header[name] = values
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	if s.user != nil {
+		password, _ := s.user.Password()
+		req.SetBasicAuth(s.user.Username(), password)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, clientio.WithCause(ctx, clientio.WithoutURL(err))
+	}
+	return resp, nil
+}
+
+// errAbsent is the error of a request for something that does not exist.
+var errAbsent = errors.New("does not exist")
+
+// refusal returns the error of an answer that is no success. It closes the body.
+func refusal(resp *http.Response) error {
+	_ = resp.Body.Close() // the status says what matters
+	switch status := resp.StatusCode; {
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return errAbsent
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("http status %d: the server wants a user and a password, or refuses those of the url (%w)", status, fs.ErrPermission)
+	default:
+		return clientio.StatusError(status, http.StatusText(status))
+	}
+}
+
+// document is the answer to a request for a listing.
+type document struct {
+	header http.Header
+	url    *url.URL // after redirects
+	body   []byte
+}
+
+// isSettled reports whether a document that was read cannot have changed in the same
+// second in which it was read. Web servers know no fractions of seconds, and some make
+// entity tags of the time.
+func isSettled(h http.Header) bool {
+	modified, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil {
+		return h.Get("ETag") != ""
+	}
+	date, err := http.ParseTime(h.Get("Date"))
+	return err == nil && date.Sub(modified) >= 2*time.Second
+}
+
+// get reads a document of at most maxListing bytes. If it has not changed since the
+// answer with the header before, get returns nil.
+func (s *session) get(ctx context.Context, u *url.URL, before http.Header) (*document, error) {
+	header := http.Header{}
+	if tag, modified := before.Get("ETag"), before.Get("Last-Modified"); !isSettled(before) {
+		// The document may have changed without a trace.
+	} else if tag != "" {
+		header.Set("If-None-Match", tag)
+	} else if modified != "" {
+		header.Set("If-Modified-Since", modified)
+	}
+	resp, err := s.send(ctx, http.MethodGet, u, header)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode == http.StatusNotModified && len(header) > 0:
+		_ = resp.Body.Close() // it is empty
+		return nil, nil
+	case resp.StatusCode != http.StatusOK:
+		return nil, refusal(resp)
+	case resp.Header.Get("Content-Encoding") != "":
+		return nil, clientio.RefuseBody(resp, "answer is encoded, which was not asked for")
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxListing+1))
+	_ = resp.Body.Close() // the rest does not matter
+	switch {
+	case err != nil:
+		return nil, clientio.WithCause(ctx, fmt.Errorf("read answer: %w", err))
+	case len(body) > maxListing:
+		return nil, clientio.NewAnswerError(resp, body, fmt.Sprintf("answer is too large, of more than %d bytes", maxListing))
+	case resp.ContentLength >= 0 && int64(len(body)) != resp.ContentLength:
+		return nil, fmt.Errorf("answer ends after %d of %d bytes: %w", len(body), resp.ContentLength, io.ErrUnexpectedEOF)
+	}
+	return &document{header: resp.Header, url: resp.Request.URL, body: body}, nil
+}

@@ -1,0 +1,153 @@
+package maintain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/webindex"
+	"github.com/ltxvfs/litestream/replica"
+)
+
+// PublishOptions are the options of Publish.
+type PublishOptions struct {
+	Requests
+
+	// Write stores the index. Nil means the client's WriteIndex, which puts it
+	// beside the LTX files.
+	Write func(ctx context.Context, index []byte) error
+
+	// Last is the result of an earlier call for the same replica. If the files are
+	// still the same, nothing is written.
+	Last *Published
+}
+
+// Published is what Publish has written.
+type Published struct {
+	Files   int      `json:"files"` // LTX files
+	Bytes   int64    `json:"bytes"` // their size
+	Newest  ltx.TXID `json:"newest"`
+	Written bool     `json:"written"` // the index is not the same as that of Last
+
+	hex   bool
+	times map[view.Key]webindex.File
+}
+
+// Publish writes index.json: the list of a replica's files, by which package https
+// reads the replica behind any web server. Its times are those of the LTX headers
+// where the store can tell them. Publish again after each change; a reader sees only
+// the files that the index has.
+func Publish(ctx context.Context, client replica.Client, opts PublishOptions) (*Published, error) {
+	p, err := publish(ctx, newSession(client, opts.Requests), client, opts)
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	return p, nil
+}
+
+func publish(ctx context.Context, s *session, client replica.Client, opts PublishOptions) (*Published, error) {
+	write := opts.Write
+	if w, ok := client.(replica.IndexWriter); ok && write == nil {
+		write = w.WriteIndex
+	}
+	if write == nil {
+		return nil, fmt.Errorf("this store cannot keep an index beside the LTX files: %w", errors.ErrUnsupported)
+	}
+	listedAt := time.Now()
+	files, err := s.listForIndex(ctx, opts.Last == nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &Published{Written: true, times: make(map[view.Key]webindex.File, len(files))}
+	if opts.Last != nil {
+		p.hex = opts.Last.hex
+	} else if p.hex, err = isHex(ctx, client); err != nil {
+		return nil, err
+	}
+	index := webindex.Index{Published: listedAt, Files: p.add(files, opts.Last)}
+	if last := opts.Last; last != nil && len(last.times) == len(p.times) && len(p.times) == p.sameAs(last) {
+		p.Written = false
+		return p, nil
+	}
+	encoded, err := webindex.Encode(index)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return p, write(ctx, encoded)
+}
+
+// listForIndex lists all files, in order of level and TXIDs. exact asks the store for
+// the exact times, which may take a request for each file.
+func (s *session) listForIndex(ctx context.Context, exact bool) ([]*ltx.FileInfo, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	if err := s.store.Init(ctx); err != nil {
+		return nil, err
+	}
+	files, err := s.store.ListAll(ctx, exact)
+	if err != nil {
+		return nil, err
+	}
+	files = slices.Clone(files)
+	slices.SortFunc(files, func(a, b *ltx.FileInfo) int {
+		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.MinTXID, b.MinTXID), cmp.Compare(a.MaxTXID, b.MaxTXID))
+	})
+	return files, nil
+}
+
+// add adds listed files and returns their entries. A file that the last index had
+// with the same size keeps its time.
+func (p *Published) add(files []*ltx.FileInfo, last *Published) []webindex.File {
+	layout := clientio.NewLayout("")
+	entries := make([]webindex.File, 0, len(files))
+	for _, f := range files {
+		name := layout.Key(f.Level, f.MinTXID, f.MaxTXID)
+		if p.hex {
+			name = clientio.NewHexLayout("").Key(f.Level, f.MinTXID, f.MaxTXID)[1:]
+		}
+		e := webindex.File{Name: name, Size: f.Size, Time: f.CreatedAt}
+		if last != nil {
+			if before, ok := last.times[view.KeyOf(f)]; ok && before.Size == e.Size {
+				e.Time = before.Time
+			}
+		}
+		p.times[view.KeyOf(f)] = e
+		entries = append(entries, e)
+		p.Files++
+		p.Bytes += f.Size
+		p.Newest = max(p.Newest, f.MaxTXID)
+	}
+	return entries
+}
+
+// sameAs returns the number of files that another index has, too.
+func (p *Published) sameAs(last *Published) (same int) {
+	for key, f := range p.times {
+		if before, ok := last.times[key]; ok && before == f {
+			same++
+		}
+	}
+	return same
+}
+
+// isHex tells whether a store has the layout of S3.
+func isHex(ctx context.Context, client replica.Client) (bool, error) {
+	surveyor, ok := client.(replica.Surveyor)
+	if !ok {
+		return false, nil
+	}
+	survey, err := surveyor.Survey(ctx, "")
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return false, err
+	}
+	return survey.LevelDir == "0009/", nil
+}

@@ -1,0 +1,86 @@
+package maintain_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/webindex"
+	"github.com/ltxvfs/litestream/maintain"
+	"github.com/ltxvfs/litestream/memory"
+)
+
+// Publish lists each file with its size and the time of its header, and writes again
+// only after a change.
+func TestPublish(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../testdata/replicas/compacted")); err != nil {
+		t.Fatal(err)
+	}
+	client := file.NewReplicaClient(dir)
+	first, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{})
+	if err != nil || !first.Written {
+		t.Fatal(first, err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, webindex.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := webindex.Decode(b)
+	if err != nil || len(index.Files) != first.Files || first.Files == 0 {
+		t.Fatalf("%d files of %d, %v", len(index.Files), first.Files, err)
+	}
+	for _, f := range index.Files {
+		r, err := os.Open(filepath.Join(dir, f.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hdr, _, err := ltx.PeekHeader(r)
+		if fi, serr := r.Stat(); err != nil || serr != nil || fi.Size() != f.Size || !f.Time.Equal(time.UnixMilli(hdr.Timestamp)) {
+			t.Errorf("%+v: header is of %d, %v, %v", f, hdr.Timestamp, err, serr)
+		}
+		r.Close()
+	}
+
+	second, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{Last: first, Requests: maintain.Requests{}})
+	if err != nil || second.Written {
+		t.Errorf("without a change: %+v, %v", second, err)
+	}
+	gone := index.Files[len(index.Files)-1].Name
+	if err := os.Remove(filepath.Join(dir, gone)); err != nil {
+		t.Fatal(err)
+	}
+	third, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{Last: second})
+	if err != nil || !third.Written || third.Files != first.Files-1 {
+		t.Errorf("after a change: %+v, %v", third, err)
+	}
+}
+
+// A store that cannot keep an index is unsupported, unless the index goes elsewhere.
+func TestPublish_Elsewhere(t *testing.T) {
+	client := memory.NewReplicaClient()
+	if _, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got error %v", err)
+	}
+	var got []byte
+	opts := maintain.PublishOptions{Write: func(_ context.Context, index []byte) error {
+		got = index
+		return nil
+	}}
+	if _, err := maintain.Publish(t.Context(), client, opts); err != nil {
+		t.Fatal(err)
+	}
+	if index, err := webindex.Decode(got); err != nil || len(index.Files) != 0 {
+		t.Errorf("%s: %v", got, err)
+	}
+	if _, err := maintain.Publish(t.Context(), file.NewReplicaClient(filepath.Join(t.TempDir(), "none")), maintain.PublishOptions{}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder that does not exist: %v", err)
+	}
+}
