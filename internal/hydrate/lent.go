@@ -21,7 +21,9 @@ import (
 // both have a state in common, the page is the same in both. They have, if w and
 // the version are not newer than upTo, the last transaction that the two
 // histories are known to share, and w is not newer than the view. The owner and
-// this process need not have read the page from the same LTX file for that.
+// this process need not have read the page from the same LTX file for that. The
+// later of w and the version is that state. It must not be a doubtful transaction,
+// because older views may have another one under its number.
 type lentPages struct {
 	file    *pagefile.File
 	table   *pageshare.Table
@@ -35,8 +37,13 @@ type lentPages struct {
 // sharedHistory is a history with the size of the pages that it is of.
 type sharedHistory struct {
 	history
+	view     *view.View // that was compared
 	pageSize int64
 }
+
+// isSame reports whether a page is the same in a view as in the local file, which
+// have had it since two transactions.
+func (h *sharedHistory) isSame(a, b ltx.TXID) bool { return !h.view.IsDoubtful(max(a, b)) }
 
 // openLent opens the local file at a path that another process owns.
 func openLent(path string, views *view.Views, recheck chan struct{}) (*lentPages, error) {
@@ -66,13 +73,13 @@ func (l *lentPages) read(v *view.View, pgno uint32, p []byte) bool {
 		return false
 	}
 	loc, ok := v.Lookup(pgno)
-	return ok && loc.Version <= h.upTo && l.copy(h, pgno, min(h.upTo, v.TXID), p)
+	return ok && loc.Version <= h.upTo && l.copy(h, pgno, loc.Version, min(h.upTo, v.TXID), p)
 }
 
-// copy fills p with a page if it has had the same content since a transaction
-// that is not newer than since.
-func (l *lentPages) copy(h *sharedHistory, pgno uint32, since ltx.TXID, p []byte) bool {
-	ok := l.table.Read(h.generation, pgno, func(version ltx.TXID) bool { return version <= since }, func(markAt int64) error {
+// copy fills p with a page of a version if it has had the same content since a
+// transaction that is not newer than since.
+func (l *lentPages) copy(h *sharedHistory, pgno uint32, of, since ltx.TXID, p []byte) bool {
+	ok := l.table.Read(h.generation, pgno, func(version ltx.TXID) bool { return version <= since && h.isSame(version, of) }, func(markAt int64) error {
 		return l.file.ReadShared(p, int64(pgno-1)*h.pageSize, markAt)
 	})
 	if !ok {
@@ -112,7 +119,7 @@ func (l *lentPages) readKey(key pages.Key) []byte {
 	if !ok {
 		return nil
 	}
-	if p := make([]byte, h.pageSize); l.copy(h, key.Pgno, since, p) {
+	if p := make([]byte, h.pageSize); l.copy(h, key.Pgno, key.Version, since, p) {
 		return p
 	}
 	return nil
@@ -120,12 +127,12 @@ func (l *lentPages) readKey(key pages.Key) []byte {
 
 // hasKey reports whether a page version is here.
 func (l *lentPages) hasKey(key pages.Key) bool {
-	_, since, ok := l.sinceOf(key)
+	h, since, ok := l.sinceOf(key)
 	if !ok {
 		return false
 	}
 	version, _ := l.table.Word(key.Pgno)
-	return version != 0 && version <= since
+	return version != 0 && version <= since && h.isSame(version, key.Version)
 }
 
 // compare finds out again which history is shared, if the owner or this process
@@ -138,16 +145,19 @@ func (l *lentPages) compare(r *Access, mayAsk func(generation uint64) bool) (pag
 		return s, false
 	}
 	v, h := r.Views.Current.Load(), l.common.Load()
-	stale := h == nil || h.epoch != v.Epoch || h.generation != s.Generation || h.turn != s.Turn || h.upTo < v.TXID
+	stale := h == nil || h.epoch != v.Epoch || h.generation != s.Generation || h.turn != s.Turn || h.upTo < v.TXID ||
+		h.view != v && v.HasDoubtful()
 	if stale && s.PageSize == v.PageSize && s.State != pageshare.Beginning {
 		found := commonHistory(l.table, v, r, mayAsk)
 		if h != nil && h.generation == found.generation && h.epoch == found.epoch {
 			found.upTo = max(found.upTo, h.upTo) // what was known stays true
 		}
 		if found.upTo > 0 {
-			h = &sharedHistory{found, int64(v.PageSize)}
+			h = &sharedHistory{found, v, int64(v.PageSize)}
 		} else if h != nil && (h.generation != s.Generation || h.epoch != v.Epoch) {
 			h = nil
+		} else if h != nil {
+			h = &sharedHistory{h.history, v, h.pageSize}
 		}
 		l.common.Store(h)
 	}

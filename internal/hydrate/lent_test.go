@@ -340,3 +340,34 @@ func BenchmarkLent(b *testing.B) {
 		}
 	})
 }
+
+// A borrower whose newest view has bridged transactions that the replica may hold
+// otherwise still has readers of the view before. They get no page of these
+// transactions from an owner that has read them from the replica.
+func TestLent_Doubtful(t *testing.T) {
+	v8 := newView(t, 8, 77)
+	lost := changing(t, changing(t, v8, 9, 9, 10, 3), 10, 10, 10, 4)
+	file, index := viewtest.File(t, 9, 12, 4096, 10, func(yield func(uint32) bool) { _ = yield(3) && yield(4) })
+	next, err := view.Bridge(lost, viewtest.Advance(t, lost, file, index), file, index, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next = changing(t, next, 13, 13, 10, 6)
+	real := changing(t, changing(t, changing(t, v8, 9, 9, 10, 3), 10, 12, 10, 4), 13, 13, 10, 6)
+
+	owner, borrower, r := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, real)
+	putPage(t, owner, 0, 3, 9)
+	putPage(t, owner, 0, 5, 8)
+	r.Views.Current.Store(next)
+	borrower.compare(r, never)
+	if h := borrower.common.Load(); h == nil || h.upTo != 13 {
+		t.Fatalf("%+v", h)
+	}
+	p := make([]byte, 4096)
+	if borrower.read(lost, 3, p) || borrower.hasKey(pages.Key{Pgno: 3, Version: 9}) {
+		t.Error("page 3 of another transaction 9")
+	}
+	if !borrower.read(next, 3, p) || !borrower.read(next, 5, p) || !borrower.read(lost, 5, p) || !borrower.hasKey(pages.Key{Pgno: 3, Version: 12}) {
+		t.Error("pages that are the same in both histories")
+	}
+}

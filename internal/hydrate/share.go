@@ -98,7 +98,7 @@ func leftBy(t *pageshare.Table, v *view.View, r *Access, mayAsk bool) trustedPag
 	pages := trustedPages{set: view.NewBitmap(end), compared: view.NewBitmap(end)}
 	v.Pages.EachMissing(nil, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
 		version, compared := t.Word(pgno)
-		if version == 0 || version > min(upTo, v.TXID) || loc.Version > upTo {
+		if version == 0 || version > min(upTo, v.TXID) || loc.Version > upTo || v.IsDoubtful(max(version, loc.Version)) {
 			return true
 		}
 		if pages.set.Set(pgno) {
