@@ -338,6 +338,32 @@ func TestOffline_Borrow(t *testing.T) {
 	}
 }
 
+// A process that has borrowed the file of another one while storage did not answer
+// goes on with the file when the other one is closed, and another process can open
+// the database offline after that.
+func TestOffline_OwnerEnds(t *testing.T) {
+	client := newDownClient()
+	p := rowsPrimary(t, client.hookClient)
+	path := filepath.Join(t.TempDir(), "local.db")
+	keepCopy(t, client, path)
+	owner, _ := openOffline(t, client, path, hangs)
+	db, log := openOffline(t, client, path, hangs)
+	wantDatabase(t, p, db)
+	closeDB(t, owner)
+	await(t, "the file to be taken over", func() bool {
+		s := db.hydrator.Progress()
+		if s.Status == hydrate.Failed {
+			t.Fatalf("%+v\n%s", s, log)
+		}
+		return s.Owner == 0 && s.File == path && s.Progress == 100
+	})
+	wantDatabase(t, p, db)
+	closeDB(t, db)
+	db, _ = openOffline(t, client, path, hangs)
+	wantDatabase(t, p, db)
+	closeDB(t, db)
+}
+
 // Without proof that the local file has all pages of a state, an open waits for
 // storage, and its error has the reason.
 func TestOffline_NoProof(t *testing.T) {

@@ -100,7 +100,9 @@ const recordSuffix = "-hydration"
 // A recalled state is that of the view, and storage need not confirm it.
 func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPages, hasBorrowed bool, recalled *Recalled) error {
 	if recalled != nil && recalled.View == v {
-		return k.adoptRecalled(l, recalled)
+		if err := k.adoptRecalled(l, recalled); err == nil || !hasBorrowed {
+			return err
+		}
 	}
 	if hasBorrowed && left.n > 0 {
 		return k.begin(l, v, left)

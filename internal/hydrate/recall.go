@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -19,7 +20,7 @@ type Recalled struct {
 	View  *view.View
 	Fresh time.Time // when the state was last known to be the newest
 
-	raw []byte // the record
+	record *record
 }
 
 // Recall reads the record of the hydration file at a path. If that does not prove
@@ -48,7 +49,7 @@ func recall(path string) (*Recalled, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Recalled{View: v, Fresh: time.UnixMilli(rec.Fresh), raw: raw}, nil
+	return &Recalled{View: v, Fresh: time.UnixMilli(rec.Fresh), record: rec}, nil
 }
 
 // completeRecord returns an error for a record that does not list all pages of a
@@ -82,12 +83,13 @@ func (r *record) view() (*view.View, error) {
 // adoptRecalled makes the recalled state that of the local pages. It writes
 // nothing, so it does not need room on the disk.
 func (k *keeper) adoptRecalled(l *localPages, r *Recalled) error {
-	if !bytes.Equal(k.old, r.raw) {
-		return errors.New("another process has changed its record just now")
-	}
 	rec, err := completeRecord(k.oldRecord(l, r.View))
 	if err != nil {
 		return err
+	}
+	// An owner that has ended meanwhile has replaced the record.
+	if !rec.isOfStateOf(r.record) {
+		return errors.New("another process has replaced its record by that of another state")
 	}
 	if err := k.checkSamples(l, rec, nil); err != nil {
 		return err
@@ -101,6 +103,21 @@ func (k *keeper) adoptRecalled(l *localPages, r *Recalled) error {
 	k.durable, k.complete, k.written = l.held.Load().present.Clone(), true, time.Now()
 	k.count, k.compared = l.count.Load(), l.compared.Load()
 	return nil
+}
+
+// isOfStateOf reports whether two records tell of the same file, state and history.
+func (r *record) isOfStateOf(s *record) bool {
+	return r.FileID == s.FileID && r.TXID == s.TXID && r.PageSize == s.PageSize && r.Commit == s.Commit &&
+		bytes.Equal(r.runs, s.runs) && maps.Equal(r.names(), s.names())
+}
+
+// names returns what identifies the files of a record.
+func (r *record) names() map[recordFile]bool {
+	all := make(map[recordFile]bool)
+	for _, f := range r.Files {
+		all[f.recordFile] = true
+	}
+	return all
 }
 
 // settleAll settles all pages, because they were when the record was written. No
