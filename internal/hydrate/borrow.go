@@ -153,7 +153,7 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 	} else if !s.proved && status.State == pageshare.InUse && time.Since(s.since) > patienceForHistory {
 		return h.goAlone(errors.New("it has nothing in common with this database"))
 	}
-	if h.state.borrows(s.lent.complete.Load(), status.Owner) {
+	if h.state.borrows(s.lent.isComplete(), status.Owner) {
 		h.report()
 	}
 	return nil
@@ -305,7 +305,7 @@ func (l *lentPages) progress(p *Progress) {
 		p.Progress = min(100*float64(p.Pages)/float64(p.TotalPages), mostProgress)
 	}
 	switch {
-	case p.Status == Complete && l.complete.Load():
+	case p.Status == Complete && l.isComplete():
 		p.Progress = 100
 	case p.Status == Complete:
 		p.Status = CatchingUp

@@ -30,8 +30,7 @@ type lentPages struct {
 	views   *view.Views
 	recheck chan struct{} // holds one if the histories are to be compared again
 
-	common   atomic.Pointer[sharedHistory] // nil: no page is served
-	complete atomic.Bool                   // every page of the newest view is here
+	common atomic.Pointer[sharedHistory] // nil: no page is served
 }
 
 // sharedHistory is a history with the size of the pages that it is of.
@@ -161,7 +160,14 @@ func (l *lentPages) compare(r *Access, mayAsk func(generation uint64) bool) (pag
 		}
 		l.common.Store(h)
 	}
-	l.complete.Store(h != nil && s.Progress.Settled && h.epoch == v.Epoch && h.generation == s.Generation &&
-		h.upTo >= v.TXID && s.TXID == v.TXID)
 	return s, true
+}
+
+// isComplete reports whether every page of the newest view is here, and no checksum
+// is left to be compared.
+func (l *lentPages) isComplete() bool {
+	v, h := l.views.Current.Load(), l.common.Load()
+	s, ok := l.table.Status()
+	return ok && h != nil && s.Progress.Settled && h.epoch == v.Epoch && h.generation == s.Generation &&
+		h.upTo >= v.TXID && s.TXID == v.TXID
 }

@@ -371,3 +371,41 @@ func TestLent_Doubtful(t *testing.T) {
 		t.Error("pages that are the same in both histories")
 	}
 }
+
+// A file that was complete is not complete any more in the moment in which the
+// owner or the borrower has another view.
+func TestLent_Complete(t *testing.T) {
+	v1 := newView(t, 5, 77)
+	owner, borrower, r := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v1)
+	complete := func(v *view.View) {
+		t.Helper()
+		for pgno := uint32(1); pgno <= 10; pgno++ {
+			loc, _ := v.Lookup(pgno)
+			putPage(t, owner, 0, pgno, loc.Version)
+		}
+		owner.settleAll()
+		owner.note()
+		borrower.compare(r, never)
+		if !borrower.isComplete() {
+			t.Fatal("it is not complete")
+		}
+	}
+	complete(v1)
+	v2 := changing(t, v1, 6, 6, 10, 3)
+	r.Views.Current.Store(v2)
+	if borrower.isComplete() {
+		t.Error("the borrower has another view")
+	}
+	hold(t, owner, v2)
+	borrower.compare(r, never)
+	if borrower.isComplete() {
+		t.Error("the owner has another view")
+	}
+	complete(v2)
+	other := newView(t, 6, 78)
+	other.Epoch = 1
+	r.Views.Current.Store(other)
+	if borrower.isComplete() {
+		t.Error("the borrower has another history")
+	}
+}

@@ -124,7 +124,7 @@ func (t *Tier) IsComplete() bool {
 		return l.isComplete()
 	}
 	l := t.lent.Load()
-	return l != nil && l.complete.Load()
+	return l != nil && l.isComplete()
 }
 
 // Drop forgets every page.

@@ -11,6 +11,7 @@ import (
 func (t *Table) Publish(p Published) {
 	_ = t.write(func(h *head) {
 		h.turn.Add(1)
+		h.settled.Store(0) // until Note; Status reads it after the transaction
 		h.txid.Store(uint64(p.TXID))
 		h.markAt.Store(uint64(p.MarkAt))
 		h.total.Store(uint64(p.Total))
