@@ -91,7 +91,7 @@ func newMarkedID() *mark {
 // Other processes see the old file or the new one.
 func CreateMarked(path string, replaces func() error) (*File, error) {
 	temp := path + ".new"
-	if err := ownfile.RemoveOwn(temp, isMarkedOrEmpty); err != nil {
+	if err := ownfile.RemoveOwn(temp, isLeftover); err != nil {
 		return nil, err
 	}
 	f, err := Open(temp, nil)
@@ -113,13 +113,14 @@ func CreateMarked(path string, replaces func() error) (*File, error) {
 	return f, nil
 }
 
-// isMarkedOrEmpty accepts what CreateMarked leaves behind in a process that is
-// killed.
-func isMarkedOrEmpty(f *os.File, info fs.FileInfo) error {
-	if info.Size() == 0 || readMark(f, info.Size()) != nil {
-		return nil
+// isLeftover accepts what CreateMarked leaves behind in a process that is killed:
+// a file without pages that no process has locked. A file with pages is that of
+// another database.
+func isLeftover(f *os.File, info fs.FileInfo) error {
+	if size := info.Size(); size > 0 && (size > 2*int64(MarkSize) || readMark(f, size) == nil) {
+		return errors.New("it is not a file that was about to replace another one")
 	}
-	return errors.New("it is not a file of pages")
+	return lock(f)
 }
 
 // OpenShared opens a file with a mark for reads, while another File may have it

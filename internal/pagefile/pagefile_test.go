@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -171,5 +172,51 @@ func TestFile_CloseWhileRead(t *testing.T) {
 			t.Error(err)
 		}
 		wg.Wait()
+	}
+}
+
+// CreateMarked removes what a killed process has left, and neither a file of
+// another database nor one that is in use.
+func TestCreateMarked_Leftover(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	create := func() error {
+		f, err := pagefile.CreateMarked(path, func() error { return nil })
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	}
+	if err := create(); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"", strings.Repeat("litestream pages", 4)} {
+		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := create(); err != nil {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+	other, _, err := pagefile.OpenMarked(path+".new", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for _, size := range []int64{0, int64(pagefile.MarkSize), 4096} {
+		if err := other.Grow(size); err != nil {
+			t.Fatal(err)
+		}
+		if err := create(); err == nil || !other.IsThere() {
+			t.Errorf("a file in use with %d bytes of pages was removed: %v", size, err)
+		}
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(); err == nil {
+		t.Errorf("a file with pages was removed: %v", err)
+	}
+	if _, err := os.Stat(path + ".new"); err != nil {
+		t.Error(err)
 	}
 }
