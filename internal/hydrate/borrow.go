@@ -47,6 +47,8 @@ type sharing struct {
 
 	proved bool // a history was shared with an owner
 
+	told ltx.TXID // newest transaction of an owner that this process was told to look for
+
 	stalled stalled
 
 	stop func() // ends saying that this process owns the file; nil: it does not
@@ -100,7 +102,10 @@ func (h *Hydrator) tellNews(l *lentPages) (changed bool) {
 	if !ok || common == nil || status.Generation != common.generation {
 		return true
 	}
-	if status.TXID > h.Views.Current.Load().TXID && h.News != nil {
+	// The owner may copy another replica, which goes on after the same history. So
+	// this process looks once for each of its transactions, and polls otherwise.
+	if status.TXID > h.Views.Current.Load().TXID && status.TXID != h.sharing.told && h.News != nil {
+		h.sharing.told = status.TXID
 		h.News()
 	}
 	return status.Turn != common.turn
@@ -267,8 +272,9 @@ func (h *Hydrator) supersede(l *lentPages, seen pageshare.Status) *keeper {
 	return &keeper{log: h.Log, fresh: h.Fresh, path: h.opts.Path + recordSuffix, file: file, marked: true}
 }
 
-// salvage copies the pages of the file that was replaced to the new one.
-func (s *sharing) salvage(l *localPages, v *view.View) error {
+// salvage copies the pages of the file that was replaced to the new one, until the
+// database is closed.
+func (s *sharing) salvage(l *localPages, v *view.View, closed func() bool) error {
 	if s.lent == nil {
 		return nil
 	}
@@ -278,7 +284,7 @@ func (s *sharing) salvage(l *localPages, v *view.View) error {
 		if s.lent.read(v, pgno, page) {
 			_, failed = l.write(v.Epoch, pgno, []ltx.TXID{loc.Version}, page)
 		}
-		return failed == nil
+		return failed == nil && !closed()
 	})
 	return failed
 }

@@ -291,7 +291,7 @@ func (h *Hydrator) open() error {
 	}
 	h.recalled = nil // the next file is not that of the record
 	h.Tier.local.Store(l)
-	if err := h.sharing.salvage(l, v); err != nil {
+	if err := h.sharing.salvage(l, v, h.Tasks.Closed); err != nil {
 		h.Log.Warn("not every page of the hydration file that was replaced could be used", "file", h.opts.Path, "error", err)
 	}
 	h.stopBorrowing()

@@ -409,3 +409,52 @@ func TestLent_Complete(t *testing.T) {
 		t.Error("the borrower has another history")
 	}
 }
+
+// A borrower looks once for each transaction of an owner that it does not find. The
+// owner may copy another replica with the same beginning.
+func TestLent_News(t *testing.T) {
+	v1 := newView(t, 5, 77)
+	owner, borrower, r := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v1)
+	news := 0
+	r.News = func() { news++ }
+	h := &Hydrator{Access: r}
+	v := v1
+	for i := range 3 {
+		h.tellNews(borrower)
+		if news != i {
+			t.Errorf("told of %d transactions, not %d", news, i)
+		}
+		v = changing(t, v, v.TXID+1, v.TXID+1, 10, 3)
+		hold(t, owner, v)
+		for range 3 {
+			h.tellNews(borrower)
+		}
+	}
+	if news != 3 {
+		t.Errorf("told %d times of 3 transactions", news)
+	}
+}
+
+// A database that is closed does not wait until all pages of a file that was
+// replaced are copied.
+func TestSalvage_Closed(t *testing.T) {
+	v := newView(t, 5, 77)
+	owner, borrower, _ := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v)
+	for pgno := uint32(1); pgno <= 10; pgno++ {
+		putPage(t, owner, 0, pgno, 5)
+	}
+	f, err := pagefile.CreateTemp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	next := newLocalPages(f, 4096, nil)
+	hold(t, next, v)
+	s := sharing{lent: borrower}
+	if err := s.salvage(next, v, func() bool { return next.count.Load() == 4 }); err != nil || next.count.Load() != 4 {
+		t.Errorf("%d pages were copied: %v", next.count.Load(), err)
+	}
+	if err := s.salvage(next, v, func() bool { return false }); err != nil || next.count.Load() != 10 {
+		t.Errorf("%d pages were copied: %v", next.count.Load(), err)
+	}
+}
