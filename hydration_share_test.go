@@ -3,6 +3,7 @@ package litestream
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -203,5 +205,26 @@ func clearClient(t *testing.T, client *hookClient) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// saysNewest is a process that always says that nothing is newer.
+type saysNewest struct{}
+
+func (saysNewest) IsNewest(time.Duration) (time.Time, bool) { return time.Now(), true }
+func (saysNewest) Polled(time.Time)                         {}
+
+// A process that shares a local file looks by itself now and then: the owner may
+// follow another replica.
+func TestShare_OwnerFollowsAnother(t *testing.T) {
+	looks := 0
+	p := newPoller(time.Second, -1, task.NewGroup(), slog.New(slog.DiscardHandler), func(bool) error { looks++; return nil }, saysNewest{})
+	for range 3*maxBelieved + 3 {
+		if _, err := p.lookOrAsk(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looks != 3 {
+		t.Errorf("it has looked %d times", looks)
 	}
 }

@@ -46,6 +46,8 @@ type poller struct {
 
 	polls outcome.Record
 
+	believed int // polls of other processes since this one has looked; used by run only
+
 	// suspended is set when the last connection has left. Then no poll begins until
 	// the next transaction.
 	suspended atomic.Bool
@@ -154,6 +156,11 @@ func (p *poller) wake() (caught <-chan struct{}, woke time.Time) {
 	return p.caught, p.woke
 }
 
+// maxBelieved is how many polls of other processes are believed one after the other.
+// Another process with the same local file may follow another replica, which begins
+// alike and does not go on.
+const maxBelieved = 60
+
 // maxPollDelay limits the delay between polls that fail.
 const maxPollDelay = 30 * time.Second
 
@@ -203,10 +210,13 @@ func (p *poller) run(caught chan struct{}) {
 func (p *poller) lookOrAsk(full bool) (at time.Time, err error) {
 	// A process that polls for another one does so an interval after it has
 	// finished the poll before.
-	if at, ok := p.host.IsNewest(p.interval + p.interval/2 + 250*time.Millisecond); ok {
+	at, ok := p.host.IsNewest(p.interval + p.interval/2 + 250*time.Millisecond)
+	if ok && p.believed < maxBelieved {
+		p.believed++
 		p.polls.Note(nil)
 		return at, nil
 	}
+	p.believed = 0
 	at = time.Now()
 	if err = p.look(full); err == nil {
 		p.host.Polled(at)
