@@ -16,7 +16,7 @@ const opening = 512 << 10
 // TestShare runs eight processes that share one copy, and checks what they cost. The
 // processes compare their answers with those of plain SQLite.
 func TestShare(t *testing.T) {
-	c := config{megabytes: 20, latency: time.Millisecond, poll: 200 * time.Millisecond, pollTime: 3 * time.Second, lookups: 300, runs: 1}
+	c := config{megabytes: 20, latency: time.Millisecond, poll: 500 * time.Millisecond, pollTime: 5 * time.Second, lookups: 300, runs: 1}
 	r, err := c.run(t.Context())
 	if _, missing := errors.AsType[*errMissing](err); missing && os.Getenv("LITESTREAM_TEST_ALL") == "" {
 		t.Skip(err)
