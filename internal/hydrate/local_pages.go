@@ -144,7 +144,11 @@ func (l *localPages) hold(next *view.View) error {
 	end := next.Pages.End()
 	if l.share != nil {
 		l.share.Moved(l.file.MarkAt())
-		_ = l.share.Room(end) // otherwise the file is not shared any more
+		if int64(end) > 2*next.Pages.Len()+tableSlack {
+			l.share.Withdraw() // it has a word for each page, of which hardly any exist
+		} else {
+			_ = l.share.Room(end) // otherwise the file is not shared any more
+		}
 	}
 	held := l.held.Load()
 	if held == nil || held.view.Epoch != next.Epoch {
@@ -176,6 +180,10 @@ func (l *localPages) hold(next *view.View) error {
 
 // localSlack is how many bytes a local file may be longer than twice its pages.
 const localSlack = 64 << 20
+
+// tableSlack is how many words the table of a shared file may have beyond twice the
+// pages of the file.
+const tableSlack = 8 << 20
 
 // localSize returns the length of the local file of a view. It is that of the
 // database, unless hardly any of its pages exist.
