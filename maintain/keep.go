@@ -55,8 +55,8 @@ type Kept struct {
 	Why []string `json:"why"`
 }
 
-// windows are the kinds of windows of time of which one state each is kept.
-var windows = []struct {
+// keepWindows are the kinds of windows of time, of each of which one state is kept.
+var keepWindows = []struct {
 	why   string
 	count func(Keep) int
 	of    func(time.Time) [3]int // tells the windows apart
@@ -76,7 +76,7 @@ func (k Keep) choose(points []Point, find func(Moment) (ltx.TXID, error)) ([]Kep
 	for i := max(0, len(points)-k.Last); i < len(points); i++ {
 		why[i] = append(why[i], "last")
 	}
-	for _, w := range windows {
+	for _, w := range keepWindows {
 		left := w.count(k)
 		var open [3]int
 		for i := newest; i >= 0 && left > 0; i-- {

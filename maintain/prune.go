@@ -69,8 +69,7 @@ type Pruned struct {
 // PruneOptions.Keep needs, nor compaction to go on: the newest file of each level
 // and files that are not merged into the next level stay. Afterwards,
 //
-//   - every state that the policy keeps can be restored as before, and so can every
-//     later state.
+//   - every state that the policy keeps can be restored as before.
 //   - other states can be restored only as far as their files are among those that
 //     stay. A moment given by time is then the newest state before it that is left.
 //
