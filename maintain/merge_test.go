@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,14 +139,14 @@ func TestChanges_Faults(t *testing.T) {
 			t.Fatal(err)
 		}
 		complete := read(t, client)
-		for k := 1; ; k++ {
+		for k := int64(1); ; k++ {
 			client := memory.NewReplicaClient()
 			before.write(t, client)
 			faults := decorate.NewFault(client)
-			n := 0
-			faults.Add(decorate.Rule{Match: func(decorate.Call) bool { n++; return n == k }, Err: fs.ErrPermission})
+			var n atomic.Int64 // an upload runs beside the reads of its content
+			faults.Add(decorate.Rule{Match: func(decorate.Call) bool { return n.Add(1) == k }, Err: fs.ErrPermission})
 			err := tt.run(t.Context(), faults)
-			if n < k {
+			if n.Load() < k {
 				if k < 10 || err != nil {
 					t.Fatalf("%s makes %d requests, error %v", tt.name, k-1, err)
 				}

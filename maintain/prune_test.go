@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -241,14 +242,14 @@ func TestPrune_Faults(t *testing.T) {
 		want[k.TXID] = states[k.TXID]
 	}
 	complete := read(t, h.client)
-	for k := 1; ; k++ {
+	for k := int64(1); ; k++ {
 		client := memory.NewReplicaClient()
 		before.write(t, client)
 		faults := decorate.NewFault(client)
-		n := 0
-		faults.Add(decorate.Rule{Match: func(decorate.Call) bool { n++; return n == k }, Err: fs.ErrPermission})
+		var n atomic.Int64 // an upload runs beside the reads of its content
+		faults.Add(decorate.Rule{Match: func(decorate.Call) bool { return n.Add(1) == k }, Err: fs.ErrPermission})
 		_, err := maintain.Prune(t.Context(), faults, opts)
-		if n < k {
+		if n.Load() < k {
 			if k < 5 || err != nil {
 				t.Fatalf("%d requests, error %v", k-1, err)
 			}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -228,10 +229,11 @@ func TestRepair_Random(t *testing.T) {
 				}
 			}
 		}
-		at := rng.IntN(60)
+		var at atomic.Int64 // an upload runs beside the reads of its content
+		at.Store(rng.Int64N(60))
 		interrupted := maps.Clone(b)
 		faults := decorate.NewFault(writable{interrupted})
-		faults.Add(decorate.Rule{Match: func(decorate.Call) bool { at--; return at < 0 }, Err: fs.ErrPermission})
+		faults.Add(decorate.Rule{Match: func(decorate.Call) bool { return at.Add(-1) < 0 }, Err: fs.ErrPermission})
 		_, _ = maintain.Repair(t.Context(), faults, maintain.RepairOptions{Requests: maintain.Requests{Concurrency: 1}})
 		check(interrupted)
 		r, err := maintain.Repair(t.Context(), writable{b}, maintain.RepairOptions{Requests: maintain.Requests{Concurrency: 1}})
