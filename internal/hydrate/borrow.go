@@ -60,6 +60,9 @@ type sharing struct {
 // borrow reads from the file of another process until the database is closed, or
 // this process is to do something else.
 func (h *Hydrator) borrow() error {
+	if err := pageshare.Supported(); err != nil {
+		return h.goAlone(err)
+	}
 	h.Tier.local.Store(nil)
 	h.Tier.offers.refuse() // pages come to the file by its owner
 	h.state.begin(h.opts.Mode.begins())
@@ -124,7 +127,7 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 	if s.lent == nil {
 		lent, err := openLent(h.opts.Path, h.Views, recheck)
 		switch {
-		case errors.Is(err, pageshare.ErrFormat), errors.Is(err, errors.ErrUnsupported):
+		case errors.Is(err, pageshare.ErrFormat):
 			return h.goAlone(err)
 		case err != nil && time.Since(s.since) > patienceForTable:
 			return h.goAlone(err)

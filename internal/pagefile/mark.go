@@ -1,7 +1,6 @@
 package pagefile
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -238,24 +237,31 @@ func (f *File) growMarked(n int64) error {
 	return nil
 }
 
-// checkMark returns an error if the mark is not in its place.
-func (f *File) checkMark(maps [][]byte) error {
-	at := f.mark.at.Load()
+// mapped returns the mapped memory of the mark, nil if it has none, and where the
+// mark is.
+func (f *File) mapped(maps [][]byte) (mark []byte, at int64) {
+	if f.mark == nil {
+		return nil, 0
+	}
+	at = f.mark.at.Load()
+	i, in := at/segmentSize, at%segmentSize
+	if at == 0 || i >= int64(len(maps)) || in+int64(MarkSize) > segmentSize {
+		return nil, at
+	}
+	return maps[i][in : in+int64(MarkSize)], at
+}
+
+// missing returns an error if the mark is not at an offset, where it was when a
+// page was read.
+func (f *File) missing(at int64) error {
 	if at == 0 {
-		return nil // the file was emptied by this process
+		return nil // this process has emptied the file, or has not written the mark yet
 	}
 	var b [MarkSize]byte
-	var err error
-	if i, in := at/segmentSize, at%segmentSize; i < int64(len(maps)) && in+int64(MarkSize) <= segmentSize {
-		err = copyFrom(b[:], maps[i][in:])
-	} else {
-		_, err = f.f.ReadAt(b[:], at)
-	}
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(b[:], f.mark.text[:]) && f.mark.at.Load() == at {
-		return errNoMark
+	if _, err := f.f.ReadAt(b[:], at); err != nil || b != f.mark.text {
+		if f.mark.at.Load() == at { // it has not moved
+			return errors.Join(errNoMark, err)
+		}
 	}
 	return nil
 }

@@ -161,9 +161,10 @@ func (f *File) ReadAt(p []byte, off int64) error {
 	if maps := f.maps.Load(); maps != nil && off >= 0 {
 		i, in := off/segmentSize, off%segmentSize
 		if i < int64(len(*maps)) && in+int64(len(p)) <= segmentSize {
-			err := copyFrom(p, (*maps)[i][in:])
-			if err == nil && f.mark != nil {
-				err = f.checkMark(*maps)
+			found, at := f.mapped(*maps)
+			intact, err := copyFrom(p, (*maps)[i][in:], found, f.mark)
+			if err == nil && !intact {
+				err = f.missing(at)
 			}
 			if f.closed.Load() {
 				err = fs.ErrClosed // the memory may have been mapped for another purpose
@@ -181,16 +182,17 @@ func (f *File) ReadAt(p []byte, off int64) error {
 		return fmt.Errorf("read %s at %d: %w", f.path, off, err)
 	}
 	if f.mark != nil {
-		if err := f.checkMark(nil); err != nil {
+		if err := f.missing(f.mark.at.Load()); err != nil {
 			return fmt.Errorf("read %s at %d: %w", f.path, off, err)
 		}
 	}
 	return nil
 }
 
-// copyFrom fills dst from mapped memory. An access to mapped memory faults if
-// the file was truncated or the disk cannot be read.
-func copyFrom(dst, mapped []byte) (err error) {
+// copyFrom fills dst from mapped memory, and reports whether found is m afterwards,
+// unless m is nil. An access to mapped memory faults if the file was truncated or
+// the disk cannot be read.
+func copyFrom(dst, mapped, found []byte, m *mark) (intact bool, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -198,7 +200,7 @@ func copyFrom(dst, mapped []byte) (err error) {
 		}
 	}()
 	copy(dst, mapped)
-	return nil
+	return m == nil || string(found) == string(m.text[:]), nil
 }
 
 // WriteAt writes all of p at offset off, or returns an error.

@@ -161,6 +161,12 @@ const Suffix = "-shared"
 // isTable accepts a table of any format.
 var isTable = ownfile.BeginsWith(magic)
 
+// Supported returns nil if processes of this system can share files.
+func Supported() error {
+	_, err := bootID()
+	return err
+}
+
 // Create creates the table of a file of pages that this process has locked, in
 // place of one that may be at the path. Processes that have mapped that one leave
 // it, because it is abandoned.
