@@ -144,11 +144,10 @@ func (l *localPages) hold(next *view.View) error {
 	end := next.Pages.End()
 	if l.share != nil {
 		l.share.Moved(l.file.MarkAt())
-		if int64(end) > 2*next.Pages.Len()+tableSlack {
-			l.share.Withdraw() // it has a word for each page, of which hardly any exist
-		} else {
-			_ = l.share.Room(end) // otherwise the file is not shared any more
+		if isSparse(next) {
+			l.share.Withdraw()
 		}
+		_ = l.share.Room(end) // otherwise the file is not shared any more
 	}
 	held := l.held.Load()
 	if held == nil || held.view.Epoch != next.Epoch {
@@ -181,10 +180,6 @@ func (l *localPages) hold(next *view.View) error {
 // localSlack is how many bytes a local file may be longer than twice its pages.
 const localSlack = 64 << 20
 
-// tableSlack is how many words the table of a shared file may have beyond twice the
-// pages of the file.
-const tableSlack = 8 << 20
-
 // localSize returns the length of the local file of a view. It is that of the
 // database, unless hardly any of its pages exist.
 func localSize(v *view.View) int64 {
@@ -194,6 +189,13 @@ func localSize(v *view.View) int64 {
 	}
 	return n
 }
+
+// sparseSlack is how many pages a view that is shared may lack more than it has.
+const sparseSlack = 1 << 20
+
+// isSparse reports whether hardly any of the pages of a view exist. The table of
+// its file would be larger than the file.
+func isSparse(v *view.View) bool { return int64(v.Pages.End()) > 2*v.Pages.Len()+sparseSlack }
 
 // drop forgets every page. None is served until the next hold.
 func (l *localPages) drop() {
