@@ -52,7 +52,7 @@ var layers = []layer{
 	{packages: []string{"internal/clientio"}, may: []string{"internal/nearest"}},
 	{packages: []string{"replica"}, may: []string{"internal/clientio", "internal/nearest"}},
 	{packages: []string{"memory"}, may: contract},
-	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats", "https"}, may: append([]string{"internal/booltext", "internal/bytesize", "internal/webindex"}, contract...)},
+	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats", "oss", "https"}, may: append([]string{"internal/booltext", "internal/bytesize", "internal/webindex"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
 
@@ -98,7 +98,7 @@ var layers = []layer{
 	{packages: []string{"docs"}}, // it holds only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
-		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "nats", "https", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
+		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "nats", "oss", "https", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
 
@@ -136,10 +136,10 @@ var adapters = []string{
 
 // protocols are modules that only the stores of their protocol import, so that no
 // other program contains them.
-var protocols = []string{"github.com/pkg/sftp", "golang.org/x/crypto/ssh", "github.com/nats-io/nats.go"}
+var protocols = []string{"github.com/pkg/sftp", "golang.org/x/crypto/ssh", "github.com/nats-io/nats.go", "github.com/aliyun/alibabacloud-oss-go-sdk-v2"}
 
 // protocolStores are patterns of path.Match for the files that may import one.
-var protocolStores = []string{"sftp/*.go", "nats/*.go", "internal/storetest/sftptest/*.go"}
+var protocolStores = []string{"sftp/*.go", "nats/*.go", "oss/*.go", "internal/storetest/sftptest/*.go"}
 
 // imports maps a package to the packages that it imports. Paths of this module
 // are relative to it, and "." is the root.

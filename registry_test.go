@@ -12,6 +12,7 @@ import (
 	_ "github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/memory"
 	_ "github.com/ltxvfs/litestream/nats"
+	_ "github.com/ltxvfs/litestream/oss"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
 )
@@ -20,7 +21,7 @@ import (
 // shows nothing of the URL.
 func TestReplicaURL_Malformed(t *testing.T) {
 	const secret = "s3cr3t"
-	for _, base := range []string{"s3://bucket/path", "gs://bucket/path", "abs://account@container/path", "sftp://user@host/path", "nats://host/bucket", "https://host/path", "file:///some/path", "file:some/path"} {
+	for _, base := range []string{"s3://bucket/path", "gs://bucket/path", "abs://account@container/path", "sftp://user@host/path", "nats://host/bucket", "https://host/path", "oss://bucket/path", "file:///some/path", "file:some/path"} {
 		if _, err := litestream.NewReplicaClientFromURL(base); err != nil {
 			t.Errorf("%s: %v", base, err)
 		}
@@ -41,7 +42,7 @@ func TestReplicaURL_Malformed(t *testing.T) {
 	for _, rawURL := range []string{
 		"file://user@localhost/path", "file://user:" + secret + "@/path", "file:///path?x=1", "file:///path?replica_url=file:///x", "file:path?endpoint=x",
 		"s3://user:" + secret + "@bucket/path", "gs://user@bucket/path", "abs://account:" + secret + "@container/path", "sftp://user:" + secret + "@host", "sftp://host/path", "sftp:path",
-		"", "path", "/path", "://", "s3:", "s3://", "gs:", "abs://", "nats:", "nats://host", "nats://user:" + secret + "@host", "file:", "file://", "FILE", "s3://b\x00/x", "s3://b/p\n", " s3://b/p",
+		"", "path", "/path", "://", "s3:", "s3://", "gs:", "abs://", "nats:", "oss:", "oss://user:" + secret + "@bucket/path", "nats://host", "nats://user:" + secret + "@host", "file:", "file://", "FILE", "s3://b\x00/x", "s3://b/p\n", " s3://b/p",
 	} {
 		client, err := litestream.NewReplicaClientFromURL(rawURL)
 		if err == nil {

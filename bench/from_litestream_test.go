@@ -116,7 +116,7 @@ func TestFromLitestream(t *testing.T) {
 	variable := regexp.MustCompile(`os\.Getenv\("\w+"\)`)
 	found["variables"] = textNames(t, filepath.Join(dir, "cmd", "litestream-vfs", "main.go"), variable)
 	parameter := regexp.MustCompile(`(?:query\.Get|query\.Has|QueryValue)\([^)]*\)`)
-	for _, store := range []string{"s3", "gs", "abs", "nats", "file"} {
+	for _, store := range []string{"s3", "gs", "abs", "nats", "oss", "file"} {
 		file := filepath.Join(dir, store, "replica_client.go")
 		found[store] = exportedNames(t, file)
 		found["variables of "+store] = textNames(t, file, variable)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	upstreamabs "github.com/benbjohnson/litestream/abs"
 	upstreamgs "github.com/benbjohnson/litestream/gs"
 	upstreamnats "github.com/benbjohnson/litestream/nats"
+	upstreamoss "github.com/benbjohnson/litestream/oss"
 	upstreams3 "github.com/benbjohnson/litestream/s3"
 	upstreamsftp "github.com/benbjohnson/litestream/sftp"
 	natsgo "github.com/nats-io/nats.go"
@@ -32,6 +34,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/storetest"
 	"github.com/ltxvfs/litestream/internal/storetest/sftptest"
 	"github.com/ltxvfs/litestream/nats"
+	"github.com/ltxvfs/litestream/oss"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
 )
@@ -56,6 +59,7 @@ var interopStores = []struct {
 	{"azure", connectAzure},
 	{"sftp", connectSFTP},
 	{"nats", connectNATS},
+	{"oss", connectOSS},
 }
 
 // Credentials for the servers of scripts/servers. Azurite's credentials are
@@ -132,6 +136,22 @@ func connectAzure(t *testing.T) connectFunc {
 		our := abs.NewReplicaClient()
 		our.AccountName, our.AccountKey = azureAccount, azureKey
 		our.Endpoint, our.Bucket, our.Path = endpoint, bucket, path
+		return theirs, closeAfter(t, our)
+	}
+}
+
+func connectOSS(t *testing.T) connectFunc {
+	service := storetest.NewOSS()
+	service.Set(nil)
+	srv := httptest.NewServer(service)
+	t.Cleanup(srv.Close)
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		theirs := upstreamoss.NewReplicaClient()
+		theirs.AccessKeyID, theirs.AccessKeySecret = "testkey", "testsecret"
+		theirs.Endpoint, theirs.Bucket, theirs.Path = srv.URL, storetest.Bucket, path
+		our := oss.NewReplicaClient()
+		our.AccessKeyID, our.AccessKeySecret = "testkey", "testsecret"
+		our.Endpoint, our.Bucket, our.Path = srv.URL, storetest.Bucket, path
 		return theirs, closeAfter(t, our)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/nats"
+	"github.com/ltxvfs/litestream/oss"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
 	"github.com/mattn/go-sqlite3"
@@ -82,6 +83,13 @@ func Example_abs() {
 func Example_nats() {
 	client := nats.NewReplicaClient()
 	client.URL, client.BucketName = "nats://localhost:4222", "app"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_oss() {
+	client := oss.NewReplicaClient()
+	client.Bucket, client.Path, client.Region = "bucket", "app.db", "eu-central-1"
 	vfs := litestream.NewVFS(client)
 	_ = vfs
 }

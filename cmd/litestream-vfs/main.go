@@ -33,6 +33,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/extension"
 	_ "github.com/ltxvfs/litestream/nats"
+	_ "github.com/ltxvfs/litestream/oss"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
 )

@@ -28,6 +28,7 @@ import (
 	_ "github.com/ltxvfs/litestream/https"
 	"github.com/ltxvfs/litestream/maintain"
 	_ "github.com/ltxvfs/litestream/nats"
+	_ "github.com/ltxvfs/litestream/oss"
 	"github.com/ltxvfs/litestream/replica"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"

@@ -20,7 +20,7 @@ const portal = `<!DOCTYPE html><html><head><title>Guest WiFi</title></head><body
 
 // These are headers of all answers of a store, and of pages.
 var (
-	ofStore = map[string]string{"X-Amz-Request-Id": "r", "X-Ms-Request-Id": "r", "X-Ms-Version": "2024-11-04", "X-Guploader-Uploadid": "r"}
+	ofStore = map[string]string{"X-Amz-Request-Id": "r", "X-Ms-Request-Id": "r", "X-Ms-Version": "2024-11-04", "X-Guploader-Uploadid": "r", "X-Oss-Request-Id": "r"}
 	page    = map[string]string{"Content-Type": "text/html; charset=utf-8"}
 	text    = map[string]string{"Content-Type": "text/plain"}
 	asXML   = map[string]string{"Content-Type": "application/xml"}
