@@ -2,13 +2,18 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
 	upstreamlib "github.com/benbjohnson/litestream"
+	upstreamfile "github.com/benbjohnson/litestream/file"
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -41,6 +46,53 @@ func checkMaintain(t *testing.T, p *upstreamPrimary, theirs upstreamlib.ReplicaC
 		}
 		if err != nil || !bytes.Equal(got.Bytes(), want) {
 			t.Errorf("transaction %s: restored %d bytes, error %v, want the %d bytes of upstream", at.txid, got.Len(), err, len(want))
+		}
+	}
+}
+
+// Every transaction of random histories, with compaction, snapshots and retention, is
+// restored as upstream restores it.
+func TestInteropMaintain_Histories(t *testing.T) {
+	histories := testscale.Repeats(20)
+	for seed := range uint64(histories) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			theirDir, copyDir := filepath.Join(t.TempDir(), "theirs"), filepath.Join(t.TempDir(), "copy")
+			p := newUpstreamPrimary(t, upstreamfile.NewReplicaClient(theirDir))
+			makeRandomHistory(t, p, rand.New(rand.NewPCG(seed, 18)))
+			checkMaintain(t, p, upstreamfile.NewReplicaClient(theirDir), file.NewReplicaClient(theirDir),
+				upstreamfile.NewReplicaClient(copyDir), file.NewReplicaClient(copyDir))
+			p.close()
+		})
+	}
+}
+
+// makeRandomHistory makes a history in which the database grows and shrinks. It has
+// the one snapshot that upstream makes within a day.
+func makeRandomHistory(t *testing.T, p *upstreamPrimary, rng *rand.Rand) {
+	t.Helper()
+	makeHistory(t, p)
+	var compacted ltx.TXID // the end of level 1
+	for range 8 + rng.IntN(8) {
+		switch rng.IntN(8) {
+		case 0:
+			p.commit(t, "DELETE FROM items WHERE id % 2 = 0", "INSERT INTO items (n) VALUES (1)")
+		case 1:
+			p.commit(t, "VACUUM")
+		case 2, 3:
+			p.commit(t, fmt.Sprintf("UPDATE items SET body = randomblob(%d) WHERE id %% 7 = 0", rng.IntN(3000)), "INSERT INTO items (n) VALUES (2)")
+		default:
+			p.commit(t, fmt.Sprintf("WITH c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d) INSERT INTO items (n, body) SELECT i, randomblob(i * 3) FROM c", 1+rng.IntN(200)))
+		}
+		switch rng.IntN(6) {
+		case 0, 1:
+			if p.last().txid > compacted {
+				p.compact(t, 1)
+				compacted = p.last().txid
+			}
+		case 2:
+			p.checkpoint(t)
+		case 3:
+			p.deleteCompacted(t)
 		}
 	}
 }
