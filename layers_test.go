@@ -52,7 +52,7 @@ var layers = []layer{
 	{packages: []string{"internal/clientio"}, may: []string{"internal/nearest"}},
 	{packages: []string{"replica"}, may: []string{"internal/clientio", "internal/nearest"}},
 	{packages: []string{"memory"}, may: contract},
-	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats", "oss", "https"}, may: append([]string{"internal/booltext", "internal/bytesize", "internal/webindex"}, contract...)},
+	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats", "oss", "https", "webdav"}, may: append([]string{"internal/booltext", "internal/bytesize", "internal/webindex"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
 
@@ -98,7 +98,7 @@ var layers = []layer{
 	{packages: []string{"docs"}}, // it holds only tests
 	{packages: []string{"metrics", "ncruces"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"cmd/...", "examples/...", "docs"}, may: []string{
-		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "nats", "oss", "https", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
+		".", "maintain", "replica", "file", "memory", "s3", "gs", "abs", "sftp", "nats", "oss", "https", "webdav", "decorate", "replicatest", "metrics", "ncruces", "internal/...",
 	}},
 }
 

@@ -15,13 +15,14 @@ import (
 	_ "github.com/ltxvfs/litestream/oss"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
+	_ "github.com/ltxvfs/litestream/webdav"
 )
 
 // A URL with a part that would be ignored is an error in every store. The error
 // shows nothing of the URL.
 func TestReplicaURL_Malformed(t *testing.T) {
 	const secret = "s3cr3t"
-	for _, base := range []string{"s3://bucket/path", "gs://bucket/path", "abs://account@container/path", "sftp://user@host/path", "nats://host/bucket", "https://host/path", "oss://bucket/path", "file:///some/path", "file:some/path"} {
+	for _, base := range []string{"s3://bucket/path", "gs://bucket/path", "abs://account@container/path", "sftp://user@host/path", "nats://host/bucket", "https://host/path", "webdavs://host/path", "oss://bucket/path", "file:///some/path", "file:some/path"} {
 		if _, err := litestream.NewReplicaClientFromURL(base); err != nil {
 			t.Errorf("%s: %v", base, err)
 		}

@@ -23,10 +23,12 @@ import (
 	upstreamoss "github.com/benbjohnson/litestream/oss"
 	upstreams3 "github.com/benbjohnson/litestream/s3"
 	upstreamsftp "github.com/benbjohnson/litestream/sftp"
+	upstreamwebdav "github.com/benbjohnson/litestream/webdav"
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/superfly/ltx"
 	"golang.org/x/crypto/ssh"
+	dav "golang.org/x/net/webdav"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/abs"
@@ -37,6 +39,7 @@ import (
 	"github.com/ltxvfs/litestream/oss"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
+	"github.com/ltxvfs/litestream/webdav"
 )
 
 // interopClient is the common interface of our clients of object stores.
@@ -60,6 +63,7 @@ var interopStores = []struct {
 	{"sftp", connectSFTP},
 	{"nats", connectNATS},
 	{"oss", connectOSS},
+	{"webdav", connectWebDAV},
 }
 
 // Credentials for the servers of scripts/servers. Azurite's credentials are
@@ -196,6 +200,18 @@ func connectSFTP(t *testing.T) connectFunc {
 		our.Host, our.User, our.Password, our.HostKey = server.Addr, sftptest.User, sftptest.Password, key
 		our.Path = path
 		return exactUpstream{theirs}, exactTimes{closeAfter(t, our)}
+	}
+}
+
+func connectWebDAV(t *testing.T) connectFunc {
+	server := httptest.NewServer(&dav.Handler{FileSystem: dav.Dir(t.TempDir()), LockSystem: dav.NewMemLS()})
+	t.Cleanup(server.Close)
+	return func(t *testing.T, path string) (upstreamlib.ReplicaClient, interopClient) {
+		theirs := upstreamwebdav.NewReplicaClient()
+		theirs.URL, theirs.Path = server.URL, "/"+path
+		our := webdav.NewReplicaClient()
+		our.URL, our.Path = server.URL, "/"+path
+		return theirs, closeAfter(t, our)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream/oss"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
+	"github.com/ltxvfs/litestream/webdav"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -105,6 +106,14 @@ func Example_sftp() {
 func Example_https() {
 	client := https.NewReplicaClient()
 	client.URL = "https://example.com/data/app.db"
+	vfs := litestream.NewVFS(client)
+	_ = vfs
+}
+
+func Example_webdav() {
+	client := webdav.NewReplicaClient()
+	client.URL, client.Path = "https://cloud.example.com", "/remote.php/dav/files/me/app.db"
+	client.Username = "me"
 	vfs := litestream.NewVFS(client)
 	_ = vfs
 }

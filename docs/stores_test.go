@@ -15,13 +15,14 @@ import (
 	_ "github.com/ltxvfs/litestream/oss"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
+	_ "github.com/ltxvfs/litestream/webdav"
 )
 
 // TestStores checks that the pages about stores have URLs that clients
 // understand, and parameters that exist.
 func TestStores(t *testing.T) {
 	placeholders := strings.NewReplacer("ACCOUNT", "123456789012", "REGION", "eu-west-1", "NAME", "name")
-	bases := map[string]string{"s3": "s3://bucket/path", "gcs": "gs://bucket/path", "azure": "abs://account@container/path", "file": "file:///path", "sftp": "sftp://user@host/path", "nats": "nats://host/bucket", "https": "https://host/path", "oss": "oss://bucket/path"}
+	bases := map[string]string{"s3": "s3://bucket/path", "gcs": "gs://bucket/path", "azure": "abs://account@container/path", "file": "file:///path", "sftp": "sftp://user@host/path", "nats": "nats://host/bucket", "https": "https://host/path", "oss": "oss://bucket/path", "webdav": "webdavs://host/path"}
 	urls, parameters := 0, 0
 	for _, page := range files(t, ".md") {
 		dir, name := filepath.Split(page)

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 
 	"github.com/superfly/ltx"
 
@@ -44,48 +42,14 @@ func (s *session) read(ctx context.Context, file clientio.File, u *url.URL, offs
 	if err != nil {
 		return nil, err
 	}
-	total := resp.ContentLength
-	answer := clientio.ObjectAnswer{Response: resp}
-	switch {
-	case resp.StatusCode/100 == 2 && clientio.IsPage(resp.Header):
-		return nil, clientio.RefuseBody(resp, "answer is a page and no LTX file")
-	case resp.Header.Get("Content-Encoding") != "" && resp.StatusCode/100 == 2:
-		answer.Wrong = errors.New("answer is encoded, which was not asked for: turn compression of .ltx files off")
-	case resp.StatusCode == http.StatusPartialContent && len(header) > 0:
-		answer.Ranged = true
-		answer.Length, answer.Wrong = clientio.RangeLength(resp.Header.Get("Content-Range"), resp.ContentLength, offset, size)
-		_, after, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
-		total, err = strconv.ParseInt(after, 10, 64)
-		if answer.Wrong == nil && err != nil {
-			answer.Wrong = err
-		}
-	case resp.StatusCode == http.StatusOK && len(header) > 0 && (offset > 0 || total < 0 || total > size):
-		_ = resp.Body.Close() // a file may be large
-		return nil, clientio.Permanent(fmt.Errorf("server ignores ranges: asked for %d bytes at %d, it sends a whole file of %d", size, offset, total))
-	case resp.StatusCode == http.StatusOK:
-		if answer.Length = total; total < 0 {
-			answer.Wrong = errors.New("answer has no Content-Length")
-		}
-	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		_ = resp.Body.Close() // it says nothing
-		if header := resp.Header.Get("Content-Range"); !clientio.EndsBefore(header, offset) {
-			return nil, fmt.Errorf("no range at %d, and the content range is %.80q: %w", offset, header, io.ErrUnexpectedEOF)
-		}
-		return clientio.NewBody(ctx, http.NoBody, 0), nil
-	default:
+	if !clientio.IsWebBody(resp) {
 		err := refusal(resp)
 		if errors.Is(err, errAbsent) {
 			return nil, fs.ErrNotExist
 		}
 		return nil, err
 	}
-	if answer.Wrong == nil {
-		if err := clientio.CheckVersion(ctx, s.pins.seen(file, total, tagOf(resp.Header))); err != nil {
-			_ = resp.Body.Close() // of another version
-			return nil, err
-		}
-	}
-	return answer.Body(ctx)
+	return clientio.WebBody(ctx, resp, offset, size, func(total int64) string { return s.pins.seen(file, total, tagOf(resp.Header)) })
 }
 
 // errReadOnly is the error of everything that would change a replica.

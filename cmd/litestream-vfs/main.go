@@ -36,6 +36,7 @@ import (
 	_ "github.com/ltxvfs/litestream/oss"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
+	_ "github.com/ltxvfs/litestream/webdav"
 )
 
 func main() {}

@@ -32,6 +32,7 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 	_ "github.com/ltxvfs/litestream/s3"
 	_ "github.com/ltxvfs/litestream/sftp"
+	_ "github.com/ltxvfs/litestream/webdav"
 )
 
 // Exit codes.

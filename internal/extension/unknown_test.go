@@ -34,7 +34,7 @@ func TestEnvironment_Unknown(t *testing.T) {
 func TestEnvironment_StoreVariables(t *testing.T) {
 	variable := regexp.MustCompile(`"(LITESTREAM_[A-Z0-9_]+)"`)
 	found := 0
-	for _, store := range []string{"s3", "gs", "abs", "sftp", "nats", "oss", "https", "file", "replica", "internal/clientio"} {
+	for _, store := range []string{"s3", "gs", "abs", "sftp", "nats", "oss", "https", "webdav", "file", "replica", "internal/clientio"} {
 		files, err := filepath.Glob(filepath.Join("..", "..", store, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(store, err)

@@ -90,7 +90,11 @@ func folder(t testing.TB) string {
 	if os.Getuid() != 0 {
 		return t.TempDir()
 	}
-	dir, err := os.MkdirTemp("/tmp", "apache-test-")
+	parent := "/tmp"
+	if fi, err := os.Stat("/dev/shm"); err == nil && fi.IsDir() {
+		parent = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(parent, "apache-test-")
 	if err == nil {
 		err = os.Chmod(dir, 0o777)
 	}

@@ -1,0 +1,64 @@
+package clientio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// IsWebBody reports whether an answer to a read has a status that WebBody
+// understands.
+func IsWebBody(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		return true
+	}
+	return false
+}
+
+// WebBody returns the body of a web server's answer to a read of size bytes from
+// offset on, to the end if size is 0. The request has a Range unless both are 0. A
+// web server has no headers of its own by which it could be recognised, so the body
+// of a whole file has to begin like one. version returns the version of the file,
+// whose size it gets.
+func WebBody(ctx context.Context, resp *http.Response, offset, size int64, version func(total int64) string) (io.ReadCloser, error) {
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		_ = resp.Body.Close() // it says nothing
+		if header := resp.Header.Get("Content-Range"); !EndsBefore(header, offset) {
+			return nil, fmt.Errorf("no range at %d, and the content range is %.80q: %w", offset, header, io.ErrUnexpectedEOF)
+		}
+		return NewBody(ctx, http.NoBody, 0), nil
+	}
+	ranged, total := resp.StatusCode == http.StatusPartialContent, resp.ContentLength
+	answer := ObjectAnswer{Response: resp, Ranged: ranged, Length: total}
+	switch {
+	case IsPage(resp.Header):
+		return nil, RefuseBody(resp, "answer is a page and no LTX file")
+	case resp.Header.Get("Content-Encoding") != "":
+		answer.Wrong = errors.New("answer is encoded, which was not asked for: turn compression of .ltx files off")
+	case ranged && offset == 0 && size == 0:
+		answer.Wrong = errors.New("answer is a range of a file, which was not asked for")
+	case ranged:
+		answer.Length, answer.Wrong = RangeLength(resp.Header.Get("Content-Range"), resp.ContentLength, offset, size)
+		_, after, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
+		if n, err := strconv.ParseInt(after, 10, 64); answer.Wrong == nil {
+			total, answer.Wrong = n, err
+		}
+	case offset > 0, size > 0 && (total < 0 || total > size):
+		_ = resp.Body.Close() // a file may be large
+		return nil, Permanent(fmt.Errorf("server ignores ranges: asked for %d bytes at %d, it sends a whole file of %d", size, offset, total))
+	case total < 0:
+		answer.Wrong = errors.New("answer has no Content-Length")
+	}
+	if answer.Wrong == nil {
+		if err := CheckVersion(ctx, version(total)); err != nil {
+			_ = resp.Body.Close() // of another version
+			return nil, err
+		}
+	}
+	return answer.Body(ctx)
+}

@@ -1,0 +1,228 @@
+package webdav
+
+import (
+	"cmp"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+// headers is the number of LTX headers that are read at the same time.
+const headers = 16
+
+// LTXFiles implements replica.Client. CreatedAt is the time of the upload. With
+// useMetadata it is the timestamp of the LTX header, which takes a read of each file.
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	objects, layout, err := c.list(ctx, level, seek, useMetadata)
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	return clientio.NewIterator(ctx, layout, seek, func(context.Context) ([]clientio.Object, bool, error) { return objects, false, nil }), nil
+}
+
+func (c *ReplicaClient) list(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) ([]clientio.Object, clientio.Layout, error) {
+	err := clientio.CheckLevel(level)
+	var s *session
+	if err == nil {
+		s, err = c.connect(ctx)
+	}
+	if err != nil {
+		return nil, clientio.Layout{}, err
+	}
+	prefix := s.layout.Prefix(level)
+	entries, err := s.folder(ctx, prefix)
+	if errors.Is(err, errNoListing) {
+		// A server may answer like that if a file is in the way.
+		if _, perr := s.folder(ctx, s.place); errors.Is(perr, errAbsent) {
+			err = errAbsent
+		}
+	}
+	switch {
+	case errors.Is(err, errAbsent):
+		return nil, s.layout, nil
+	case err != nil:
+		return nil, s.layout, err
+	}
+	var objects []clientio.Object
+	for _, e := range entries {
+		minTXID, _, ok := clientio.ParseName(e.name)
+		if !ok || e.dir || minTXID < seek {
+			continue
+		}
+		if e.size < 0 {
+			return nil, s.layout, fmt.Errorf("server does not tell the size of %s", e.name)
+		}
+		objects = append(objects, clientio.Object{Key: prefix + e.name, Size: e.size, CreatedAt: e.modified, Version: e.tag})
+	}
+	slices.SortFunc(objects, func(a, b clientio.Object) int { return cmp.Compare(a.Key, b.Key) })
+	if useMetadata {
+		objects, err = s.exactTimes(ctx, objects)
+	}
+	return objects, s.layout, err
+}
+
+// exactTimes reads the timestamps of the headers of files. Files that are gone
+// meanwhile are left out.
+func (s *session) exactTimes(ctx context.Context, objects []clientio.Object) ([]clientio.Object, error) {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(headers)
+	gone := make([]bool, len(objects))
+	for i := range objects {
+		group.Go(func() error {
+			o := &objects[i]
+			r, err := s.read(clientio.WithVersion(groupCtx, ""), o.Key, 0, ltx.HeaderSize)
+			if errors.Is(err, fs.ErrNotExist) {
+				gone[i] = true
+				return nil
+			} else if err != nil {
+				return fmt.Errorf("%s: %w", o.Key, err)
+			}
+			hdr, _, err := ltx.PeekHeader(r)
+			cerr := r.Close()
+			switch {
+			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
+				return nil // one damaged file must not hide the others
+			case err != nil || cerr != nil:
+				return fmt.Errorf("%s: %w", o.Key, cmp.Or(err, cerr))
+			}
+			o.CreatedAt = time.UnixMilli(hdr.Timestamp).UTC()
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, clientio.WithCause(ctx, err)
+	}
+	i := -1
+	return slices.DeleteFunc(objects, func(clientio.Object) bool { i++; return gone[i] }), nil
+}
+
+// entry is a name in a folder.
+type entry struct {
+	name     string
+	dir      bool
+	size     int64 // -1: not known
+	modified time.Time
+	tag      string // entity tag; empty: none
+}
+
+// multistatus is the answer to PROPFIND.
+type multistatus struct {
+	Responses []struct {
+		Href      string `xml:"DAV: href"`
+		Propstats []struct {
+			Status string `xml:"DAV: status"`
+			Prop   struct {
+				Length   string `xml:"DAV: getcontentlength"`
+				Modified string `xml:"DAV: getlastmodified"`
+				ETag     string `xml:"DAV: getetag"`
+				Type     struct {
+					Collection *struct{} `xml:"DAV: collection"`
+				} `xml:"DAV: resourcetype"`
+			} `xml:"DAV: prop"`
+		} `xml:"DAV: propstat"`
+	} `xml:"DAV: response"`
+}
+
+// wanted is the body of the requests for listings.
+const wanted = `<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop>` +
+	`<D:getcontentlength/><D:getlastmodified/><D:getetag/><D:resourcetype/></D:prop></D:propfind>`
+
+// errNoListing is the error of a server that lists nothing.
+var errNoListing = errors.New("there is no WebDAV server at this address")
+
+// folder lists a folder at the server. If there is none, or a file of that name, the
+// error is errAbsent.
+func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
+	header := http.Header{"Depth": {"1"}, "Content-Type": {"application/xml; charset=utf-8"}}
+	resp, err := s.send(ctx, "PROPFIND", name, header, text(wanted))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("PROPFIND: %w", err)
+	case resp.StatusCode != http.StatusMultiStatus && resp.StatusCode/100 == 2:
+		return nil, clientio.RefuseBody(resp, "answer is no listing of a WebDAV server")
+	case resp.StatusCode == http.StatusBadRequest && strings.HasSuffix(name, "/"):
+		_ = resp.Body.Close() // Apache means that the name is that of a file
+		return nil, errAbsent
+	case resp.StatusCode == http.StatusMethodNotAllowed, resp.StatusCode == http.StatusNotImplemented:
+		_ = resp.Body.Close() // the status says what matters
+		return nil, clientio.Permanent(fmt.Errorf("PROPFIND: http status %d: %w", resp.StatusCode, errNoListing))
+	case resp.StatusCode != http.StatusMultiStatus:
+		return nil, fmt.Errorf("PROPFIND: %w", s.refusal(resp))
+	}
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxListing+1))
+	_ = resp.Body.Close() // the rest does not matter
+	if err != nil {
+		return nil, clientio.WithCause(ctx, fmt.Errorf("PROPFIND: read answer: %w", err))
+	}
+	if len(content) > maxListing {
+		return nil, clientio.NewAnswerError(resp, content, fmt.Sprintf("answer is too large, of more than %d bytes", maxListing))
+	}
+	if wrong := clientio.CheckXML(content, "multistatus"); wrong != "" {
+		return nil, clientio.NewAnswerError(resp, content, wrong)
+	}
+	var answer multistatus
+	if err := xml.Unmarshal(content, &answer); err != nil {
+		return nil, fmt.Errorf("PROPFIND: %w", err)
+	}
+	return s.entries(name, answer)
+}
+
+// entries returns the names in a folder from the answer to PROPFIND.
+func (s *session) entries(folder string, answer multistatus) (entries []entry, err error) {
+	self := path.Clean(s.server.Path + folder)
+	found := false
+	for _, r := range answer.Responses {
+		href, err := url.Parse(strings.TrimSpace(r.Href))
+		if err != nil {
+			return nil, fmt.Errorf("listing has %.80q, which is no url", r.Href)
+		}
+		e := entry{name: path.Base(href.Path), size: -1}
+		for _, ps := range r.Propstats {
+			if !strings.Contains(ps.Status, " 200") && ps.Status != "" {
+				continue
+			}
+			e.dir = e.dir || ps.Prop.Type.Collection != nil
+			if n, err := strconv.ParseInt(ps.Prop.Length, 10, 64); err == nil && n >= 0 {
+				e.size = n
+			}
+			if t, err := http.ParseTime(ps.Prop.Modified); err == nil {
+				e.modified = t.UTC()
+			}
+			e.tag = cmp.Or(e.tag, versionOf(ps.Prop.ETag))
+		}
+		switch clean := path.Clean("/" + href.Path); {
+		case clean == self:
+			if !e.dir {
+				return nil, errAbsent // a file
+			}
+			found = true
+		case path.Dir(clean) == self:
+			entries = append(entries, e)
+		default:
+			return nil, fmt.Errorf("listing has %.80q, which was not asked for", r.Href)
+		}
+	}
+	if !found && len(entries) == 0 {
+		return nil, errors.New("listing is not that of the folder that was asked for")
+	}
+	return entries, nil
+}
+
+// versionOf returns the version that an entity tag stands for. Some servers call the
+// tag of a file weak as long as the file is new.
+func versionOf(tag string) string { return strings.TrimPrefix(strings.TrimSpace(tag), "W/") }

@@ -1,0 +1,132 @@
+package webdav
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"sync"
+
+	"github.com/ltxvfs/litestream/internal/clientio"
+)
+
+const (
+	envPassword = "LITESTREAM_WEBDAV_PASSWORD"
+
+	// maxListing is the limit of a listing in bytes, of some 100,000 files.
+	maxListing = 64 << 20
+)
+
+// session is what all calls of a client share.
+type session struct {
+	server *url.URL // without a slash at the end
+	layout clientio.Layout
+	place  string // folder of the replica, with a slash at its beginning and none at its end
+	client http.RoundTripper
+	own    *http.Transport // nil if the transport is the user's
+
+	user, password string
+
+	mu struct {
+		sync.Mutex            // held for no I/O
+		challenge  *challenge // how the server wants the credentials; nil: not known
+	}
+}
+
+func newSession(c *ReplicaClient) (*session, error) {
+	server, err := parseServer(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	place := path.Join("/", c.Path)
+	s := &session{server: server, layout: clientio.NewLayout(place), place: place, user: c.Username}
+	if s.user != "" {
+		s.password = cmp.Or(c.Password, os.Getenv(envPassword))
+	}
+	s.client = c.Transport
+	if s.client == nil {
+		s.own = clientio.NewTransport(nil)
+		s.client = s.own
+	}
+	return s, nil
+}
+
+// body is the body of a request, which can be sent again.
+type body interface {
+	size() int64
+	open() io.ReadCloser
+}
+
+// send sends a request for a name at the server. Redirects are not followed. Errors
+// contain no address.
+func (s *session) send(ctx context.Context, method, name string, header http.Header, content body) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		u := *s.server
+		u.Path += name
+		req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+		if err != nil {
+			return nil, clientio.Invalid("address of a file is no url")
+		}
+		for name, values := range header {
+			req.Header[name] = values
+		}
+		if content != nil {
+			req.Body, req.ContentLength = content.open(), content.size()
+		}
+		before := s.authorize(req)
+		resp, err := s.client.RoundTrip(req)
+		if err != nil {
+			return nil, clientio.WithCause(ctx, clientio.WithoutURL(err))
+		}
+		if resp.StatusCode == http.StatusUnauthorized && attempt < 3 && s.learn(resp, before) {
+			_ = resp.Body.Close() // it is asked again
+			continue
+		}
+		return resp, nil
+	}
+}
+
+// errAbsent is the error of a request for something that does not exist.
+var errAbsent = errors.New("does not exist")
+
+// refusal returns the error of an answer that is no success. It closes the body.
+func (s *session) refusal(resp *http.Response) error {
+	_ = resp.Body.Close() // the status says what matters
+	switch status := resp.StatusCode; {
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return errAbsent
+	case status == http.StatusUnauthorized && s.user == "":
+		return fmt.Errorf("http status %d: the server wants a user and a password (%w)", status, fs.ErrPermission)
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("http status %d: the server does not accept the user %s and the password (%w)", status, s.user, fs.ErrPermission)
+	case status == http.StatusLocked:
+		return fmt.Errorf("http status %d: another client holds a lock", status)
+	case status == http.StatusInsufficientStorage:
+		return fmt.Errorf("http status %d: no space is left at the server", status)
+	default:
+		return clientio.StatusError(status, http.StatusText(status))
+	}
+}
+
+// do sends a request whose answer has no body that matters, and returns its status and
+// header. A status that is not one of ok is an error.
+func (s *session) do(ctx context.Context, method, name string, header http.Header, content body, ok ...int) (int, http.Header, error) {
+	resp, err := s.send(ctx, method, name, header, content)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", method, err)
+	}
+	for _, status := range ok {
+		if resp.StatusCode == status {
+			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, clientio.MaxErrorText)) // so that the connection can be used again
+			_ = resp.Body.Close()                                                        // it says nothing
+			return status, resp.Header, nil
+		}
+	}
+	return resp.StatusCode, nil, fmt.Errorf("%s: %w", method, s.refusal(resp))
+}
