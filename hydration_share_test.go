@@ -12,6 +12,9 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/ownfile"
+	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/pageshare"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -227,4 +230,70 @@ func TestShare_OwnerFollowsAnother(t *testing.T) {
 	if looks != 3 {
 		t.Errorf("it has looked %d times", looks)
 	}
+}
+
+// A copy of the folder of a file that is in use may have a table that is newer than
+// the pages. It is not believed.
+func TestShare_CopyOfFolder(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	first, _ := openKeptDB(t, client, path, Options{})
+	defer closeDB(t, first)
+	awaitHydrated(t, first)
+	dir := t.TempDir()
+	pages, err := os.ReadFile(path) // before the news
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id % 10 = 3")
+	mustRefresh(t, first)
+	awaitHydrated(t, first)
+	copyFiles(t, filepath.Dir(path), dir) // with the news in the table
+	copied := filepath.Join(dir, "local.db")
+	if err := os.WriteFile(copied, pages, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, log := openKeptDB(t, client, copied, Options{CacheSize: -1, ReadAheadSize: -1})
+	defer closeDB(t, db)
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.Current.Load())
+	wantAll(t, p, db)
+	if strings.Contains(log.String(), "starts over") {
+		t.Errorf("the record of the copy is not used\n%s", log)
+	}
+}
+
+// If the owner finds pages wrong that it has lent, the others forget what they have
+// read, and so does SQLite.
+func TestShare_WrongPages(t *testing.T) {
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	first, _ := openKeptDB(t, client, path, Options{})
+	defer closeDB(t, first)
+	awaitHydrated(t, first)
+	second, log := openKeptDB(t, client, path, Options{})
+	defer closeDB(t, second)
+	await(t, "the file of the other", func() bool { return borrowed(second) })
+	wantAll(t, p, second)
+	before := second.Current.Load().State.Counter.Load()
+	id, _ := pagefile.IDAt(path)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := pageshare.Claim(path+pageshare.Suffix, pageshare.FileID{Mark: id, Number: ownfile.Number(info)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.NoteWrong()
+	if err := table.Close(); err != nil {
+		t.Error(err)
+	}
+	await(t, "another state", func() bool { return second.Current.Load().State.Counter.Load() != before })
+	if !strings.Contains(log.String(), "pages of the shared local file were wrong") {
+		t.Error(log)
+	}
+	wantAll(t, p, second)
 }

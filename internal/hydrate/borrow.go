@@ -118,6 +118,10 @@ func (h *Hydrator) tellNews(l *lentPages) (changed bool) {
 // goes on to borrow it or waits for it, and errOtherRole otherwise.
 func (h *Hydrator) look(recheck chan struct{}) error {
 	s := &h.sharing
+	if s.lent != nil && s.lent.turnedOutWrong() {
+		h.Log.Warn("pages of the shared local file were wrong; what was read from it is forgotten", "file", h.opts.Path)
+		h.ForgetServed()
+	}
 	if s.lent != nil && !s.lent.isThere() {
 		h.stopBorrowing()
 	}

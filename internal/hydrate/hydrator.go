@@ -265,7 +265,7 @@ func (h *Hydrator) hydrate() (err error) {
 
 // open opens the local file, with the pages that an earlier process left in
 // it.
-func (h *Hydrator) open() error {
+func (h *Hydrator) open() (err error) {
 	select {
 	case <-h.Tier.broken: // of the file before
 	default:
@@ -276,7 +276,13 @@ func (h *Hydrator) open() error {
 		return fmt.Errorf("open hydration file: %w", err)
 	}
 	l := newLocalPages(h.file, v.PageSize, h.opts.OnDisk)
-	var err error
+	isOpen := false
+	defer func() { // also after a panic: other processes would wait for this one for ever
+		if !isOpen {
+			h.sharing.end()
+			err = errors.Join(err, h.sharing.giveUp(l), h.closeFile())
+		}
+	}()
 	h.failed = make(chan error, 2)
 	if h.keeper != nil {
 		left := h.keeper.claim(l, v, h.Access, h.sharing.proved)
@@ -286,9 +292,9 @@ func (h *Hydrator) open() error {
 		err = l.hold(v)
 	}
 	if err != nil {
-		h.sharing.end()
-		return errors.Join(err, h.sharing.giveUp(l), h.closeFile())
+		return err
 	}
+	isOpen = true
 	h.recalled = nil // the next file is not that of the record
 	h.Tier.local.Store(l)
 	if err := h.sharing.salvage(l, v, h.Tasks.Closed); err != nil {
@@ -336,6 +342,7 @@ func (h *Hydrator) close(problem error) error {
 		err = errSuperseded
 		_ = l.share.Close() // what is in the file is of no use to others any more
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
+		l.share.NoteWrong()
 		l.drop()
 		// If the record cannot be replaced, it is refused because the pages are
 		// gone.

@@ -30,6 +30,8 @@ type lentPages struct {
 	views   *view.Views
 	recheck chan struct{} // holds one if the histories are to be compared again
 
+	wrong uint64 // Status.Wrong that this process knows of; only look uses it
+
 	common atomic.Pointer[sharedHistory] // nil: no page is served
 }
 
@@ -50,16 +52,28 @@ func openLent(path string, views *view.Views, recheck chan struct{}) (*lentPages
 	if err != nil {
 		return nil, err
 	}
-	table, err := pageshare.Open(path+pageshare.Suffix, file.ID())
+	table, err := pageshare.Open(path+pageshare.Suffix, tableID(file))
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &lentPages{file: file, table: table, views: views, recheck: recheck}, nil
+	status, _ := table.Status() // without one, nothing is read either
+	return &lentPages{file: file, table: table, views: views, recheck: recheck, wrong: status.Wrong}, nil
 }
 
 func (l *lentPages) close() error {
 	l.common.Store(nil)
 	return errors.Join(l.table.Close(), l.file.Close())
+}
+
+// turnedOutWrong reports whether pages of the file were found to be wrong since the
+// last call.
+func (l *lentPages) turnedOutWrong() bool {
+	s, ok := l.table.Status()
+	if !ok || s.Wrong == l.wrong {
+		return false
+	}
+	l.wrong = s.Wrong
+	return true
 }
 
 // isThere reports whether the paths still name the file and its table.

@@ -34,7 +34,7 @@ func lend(t *testing.T, path string, pageSize uint32, v *view.View) (owner *loca
 	}
 	t.Cleanup(func() { f.Close() })
 	owner = newLocalPages(f, pageSize, nil)
-	owner.share, err = pageshare.Create(path+pageshare.Suffix, f.ID(), pageSize)
+	owner.share, err = pageshare.Create(path+pageshare.Suffix, tableID(f), pageSize)
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skip("no sharing here")
 	}

@@ -48,11 +48,16 @@ func (l *localPages) note() {
 	l.share.Note(pageshare.Progress{Pages: l.count.Load(), Total: l.total.Load(), Settled: l.isComplete()})
 }
 
+// tableID returns what tells the file of a table from others.
+func tableID(f *pagefile.File) pageshare.FileID {
+	return pageshare.FileID{Mark: f.ID(), Number: f.Number()}
+}
+
 // claim opens the table of the local file, or makes one, and returns the pages that
 // the last owner has left, if the host has not started anew since. The table stays
 // as it is until own.
 func (k *keeper) claim(l *localPages, v *view.View, r *Access, hasBorrowed bool) trustedPages {
-	path, id := k.file.Path()+pageshare.Suffix, k.file.ID()
+	path, id := k.file.Path()+pageshare.Suffix, tableID(k.file)
 	if k.marked {
 		t, err := pageshare.Claim(path, id)
 		if err == nil {

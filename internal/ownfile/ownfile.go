@@ -193,6 +193,9 @@ func ReplaceOpen(path string, content []byte, ours Check) (*os.File, error) {
 	if err == nil {
 		err = checkReplaceable(path, ours)
 	}
+	if err == nil && !IsAt(f, temp) {
+		err = fmt.Errorf("%s was removed or replaced by another process", temp)
+	}
 	if err == nil {
 		err = os.Rename(temp, path)
 	}

@@ -154,6 +154,16 @@ func OpenShared(path string) (*File, error) {
 // ID returns the ID of a file with a mark.
 func (f *File) ID() ID { return f.mark.id }
 
+// Number returns the number of the file in its file system, 0 if the system has
+// none. A copy of the file has another one.
+func (f *File) Number() uint64 {
+	info, err := f.f.Stat()
+	if err != nil {
+		return 0
+	}
+	return ownfile.Number(info)
+}
+
 // IDAt returns the ID of the file at a path. It returns false if that has no
 // mark.
 func IDAt(path string) (ID, bool) {

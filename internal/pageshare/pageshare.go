@@ -75,7 +75,7 @@ type head struct {
 	magic  [16]byte
 	format uint64
 	boot   [16]byte
-	fileID [16]byte // of the file of pages
+	fileID FileID // of the file of pages
 
 	state      atomic.Uint64
 	generation atomic.Uint64 // changes when pages of the same version may have another content
@@ -93,12 +93,21 @@ type head struct {
 	total   atomic.Uint64 // pages of the view of the owner
 	settled atomic.Uint64 // 1 if every page is present and every checksum that can be compared was
 
+	wrong atomic.Uint64 // how often pages have turned out to be wrong that were there
+
 	turn    atomic.Uint64 // odd while the anchors change
 	anchors atomic.Uint64 // how many there are
 	anchor  [MaxAnchors][5]atomic.Uint64
 }
 
 const _ = uint(headSize - unsafe.Sizeof(head{})) // it fits
+
+// FileID tells a file of pages from others. A copy of it has the same mark, and
+// another number: the copy may lack pages that the table has, which is a copy, too.
+type FileID struct {
+	Mark   [16]byte
+	Number uint64 // in its file system; 0: the system has none
+}
 
 // Anchor is a file of the replica that the view of the owner consists of. A
 // borrower whose view has the same file has the same history up to MaxTXID.
@@ -170,7 +179,7 @@ func Supported() error {
 // Create creates the table of a file of pages that this process has locked, in
 // place of one that may be at the path. Processes that have mapped that one leave
 // it, because it is abandoned.
-func Create(path string, fileID [16]byte, pageSize uint32) (*Table, error) {
+func Create(path string, fileID FileID, pageSize uint32) (*Table, error) {
 	boot, err := bootID()
 	if err != nil {
 		return nil, err
@@ -205,7 +214,7 @@ func (t *Table) IsNew() bool { return t != nil && t.made }
 // Open opens the table of a file of pages with this ID. The error is
 // ErrNotShared if there is none of this boot, and ErrFormat if another version of
 // the library shares the file.
-func Open(path string, fileID [16]byte) (*Table, error) {
+func Open(path string, fileID FileID) (*Table, error) {
 	t, err := open(path)
 	if err != nil {
 		return nil, err
@@ -274,7 +283,7 @@ func mapTable(f *os.File, path string) (*Table, error) {
 // Claim is Open for a process that has locked the file of pages, and is about to
 // be the owner. The owner before may have ended long ago, so Claim says that this
 // process runs: borrowers would take it for stopped otherwise.
-func Claim(path string, fileID [16]byte) (*Table, error) {
+func Claim(path string, fileID FileID) (*Table, error) {
 	t, err := Open(path, fileID)
 	if err != nil {
 		return nil, err

@@ -62,6 +62,10 @@ func (t *Table) Polled(txid ltx.TXID, at int64) {
 	})
 }
 
+// NoteWrong says that pages which were there may have been wrong. Borrowers forget
+// what they have read.
+func (t *Table) NoteWrong() { _ = t.write(func(h *head) { h.wrong.Add(1) }) }
+
 // Use says that a transaction of this process runs.
 func (t *Table) Use() { t.change(func(h *head) { h.used.Store(uint64(Now())) }) }
 
@@ -79,6 +83,7 @@ type Status struct {
 	TXID       ltx.TXID
 	Polled     int64 // when the owner last knew that no newer transaction exists; 0: never
 	Progress   Progress
+	Wrong      uint64 // how often pages have turned out to be wrong that were there
 	Turn       uint64 // changes with the anchors
 }
 
@@ -91,6 +96,7 @@ func (t *Table) Status() (s Status, ok bool) {
 			Owner: int(h.owner.Load()), Beat: int64(h.beat.Load()),
 			TXID: ltx.TXID(h.txid.Load()), Polled: int64(h.polled.Load()),
 			Progress: Progress{int64(h.pages.Load()), int64(h.total.Load()), h.settled.Load() == 1},
+			Wrong:    h.wrong.Load(),
 			Turn:     h.turn.Load(),
 		}
 	})

@@ -12,7 +12,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-var testID = [16]byte{1, 2, 3}
+var testID = FileID{Mark: [16]byte{1, 2, 3}, Number: 7}
 
 // ownerAndBorrower returns a table with room for ten pages of one process, as
 // both sides see it.
@@ -142,10 +142,11 @@ func TestTable_Withdrawn(t *testing.T) {
 func TestTable_Foreign(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(path string) error
-		id     [16]byte
+		id     FileID
 		want   error
 	}{
-		"another file": {func(string) error { return nil }, [16]byte{9}, ErrNotShared},
+		"another file": {func(string) error { return nil }, FileID{Mark: [16]byte{9}, Number: 7}, ErrNotShared},
+		"a copy":       {func(string) error { return nil }, FileID{Mark: testID.Mark, Number: 8}, ErrNotShared},
 		"another boot": {func(path string) error { return poke(path, 24, 1) }, testID, ErrNotShared},
 		"format":       {func(path string) error { return poke(path, 16, 2) }, testID, ErrFormat},
 		"cut off":      {func(path string) error { return os.Truncate(path, 100) }, testID, ErrNotShared},
