@@ -87,6 +87,9 @@ var layers = []layer{
 	{packages: []string{"internal/write"}, may: slices.Concat([]string{"internal/outcome", "internal/pages", "internal/tempfile"}, onDisk, belowPages)},
 	{packages: []string{"internal/compact"}, may: append([]string{"internal/remote", "internal/task"}, belowRemote...)},
 
+	// What differs between two views is told from their pages alone.
+	{packages: []string{"internal/rowdiff"}, may: append([]string{"internal/btree", "internal/sqltokens"}, belowRemote...)},
+
 	// What operators do with whole replicas uses parts of the engine, and needs
 	// no SQLite.
 	{packages: []string{"maintain"}, may: slices.Concat([]string{"internal/compact", "internal/ownfile", "internal/pagefile", "internal/remote", "internal/survey", "internal/task", "internal/timeexpr", "internal/webindex"}, belowRemote)},

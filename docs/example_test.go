@@ -5,7 +5,9 @@
 package docs_test
 
 import (
+	"context"
 	"database/sql"
+	"fmt"
 	"log"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/ltxvfs/litestream/sftp"
 	"github.com/ltxvfs/litestream/webdav"
 	"github.com/mattn/go-sqlite3"
+	"github.com/superfly/ltx"
 )
 
 // The examples here are the code in the pages of this folder. They are
@@ -54,6 +57,17 @@ func Example_hydration() {
 func Example_writing() {
 	vfs := litestream.NewVFS(client, &litestream.Options{WriteEnabled: true, WriteBufferPath: "/var/lib/app/buffer"})
 	_ = vfs
+}
+
+func Example_changes() {
+	ctx, vfs := context.Background(), litestream.NewVFS(nil, nil)
+	var from, to ltx.TXID
+	for change, err := range vfs.Changes(ctx, "s3://my-bucket/app.db", from, to, "users") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(change.Kind, change.Table, change.Rowid, change.Old, change.New)
+	}
 }
 
 func Example_functions() {

@@ -104,7 +104,7 @@ func codeOf(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), errors.Is(err, maintain.ErrRolledBack), isGap:
 		return exitDamaged
-	case errors.Is(err, errFound), errors.Is(err, errNotThere), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrConflict), errors.Is(err, maintain.ErrInUse), errors.Is(err, fs.ErrExist):
+	case errors.Is(err, errFound), errors.Is(err, errNotThere), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrNoTable), errors.Is(err, litestream.ErrConflict), errors.Is(err, maintain.ErrInUse), errors.Is(err, fs.ErrExist):
 		return exitFound
 	case isSQL && sql == sqlite3.CORRUPT:
 		return exitDamaged
@@ -181,7 +181,7 @@ func (a *app) command() *cobra.Command {
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
 	root.AddCommand(
-		a.ls(), a.info(), a.history(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(),
+		a.ls(), a.info(), a.history(), a.diff(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(),
 		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(), a.publish(),
 	)
 	return root

@@ -230,6 +230,16 @@ func (j *jsonRows) row(values []any) error {
 	}
 	j.rows++
 	b.WriteString("\n  {")
+	if err := jsonFields(&b, j.columns, values); err != nil {
+		return err
+	}
+	b.WriteString("}")
+	_, err := io.WriteString(j.w, b.String())
+	return err
+}
+
+// jsonFields writes the fields of a JSON object. Blobs are in base64.
+func jsonFields(b *strings.Builder, columns []string, values []any) error {
 	for i, v := range values {
 		if i > 0 {
 			b.WriteString(", ")
@@ -242,7 +252,7 @@ func (j *jsonRows) row(values []any) error {
 		case []byte:
 			v = base64.StdEncoding.EncodeToString(f)
 		}
-		name, err := json.Marshal(j.columns[i])
+		name, err := json.Marshal(columns[i])
 		if err != nil {
 			return err
 		}
@@ -250,11 +260,9 @@ func (j *jsonRows) row(values []any) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "%s: %s", name, value)
+		fmt.Fprintf(b, "%s: %s", name, value)
 	}
-	b.WriteString("}")
-	_, err := io.WriteString(j.w, b.String())
-	return err
+	return nil
 }
 
 func (j *jsonRows) end() error {

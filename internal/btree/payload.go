@@ -158,3 +158,32 @@ func Varint(b []byte, off int) (uint64, int) {
 	}
 	return 0, 0
 }
+
+// Record returns the part of the record of cell i that is on the page, the size of
+// the whole record in bytes, and the first page of its overflow chain, which is 0 if
+// all of it is on the page. It returns false if the cell has no record, or one that
+// is damaged.
+func (p Page) Record(i int) (local []byte, size int, overflow uint32, ok bool) {
+	rec, ok := p.payload(i)
+	if !ok {
+		return nil, 0, 0, false
+	}
+	local = p.data[rec.off:][:rec.local:rec.local]
+	if rec.local < rec.size {
+		if overflow = binary.BigEndian.Uint32(p.data[rec.off+rec.local:]); overflow == 0 {
+			return nil, 0, 0, false
+		}
+	}
+	return local, rec.size, overflow, true
+}
+
+// Columns calls fn with the serial type and the bytes of each column of a whole
+// record, until fn returns false. It reports whether the record is intact and fn
+// was called for all of its columns.
+func Columns(rec []byte, fn func(serial uint64, value []byte) bool) bool {
+	return eachColumn(rec, func(c column) bool { return fn(c.serial, rec[c.start:c.end]) })
+}
+
+// Integer returns the integer with a serial type, from the bytes of its column. It
+// returns false if the serial type is not an integer.
+func Integer(serial uint64, value []byte) (int64, bool) { return integer(value, serial) }

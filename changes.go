@@ -1,0 +1,213 @@
+package litestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/rowdiff"
+	"github.com/ltxvfs/litestream/internal/view"
+)
+
+// ChangeKind says what a Change is.
+type ChangeKind string
+
+// The kinds of changes.
+const (
+	TableCreated ChangeKind = "table_created"
+	TableDropped ChangeKind = "table_dropped"
+	TableAltered ChangeKind = "table_altered" // its CREATE TABLE statement is another one
+	RowInserted  ChangeKind = "insert"
+	RowDeleted   ChangeKind = "delete"
+	RowUpdated   ChangeKind = "update"
+)
+
+// Change is a difference between two states of a database. [VFS.Changes] returns
+// them.
+type Change struct {
+	Kind  ChangeKind
+	Table string
+
+	// HasRowid tells whether the table has rowids, and Rowid is the one of the row.
+	HasRowid bool
+	Rowid    int64
+
+	// RowidColumn is the name of the column that is the rowid, because it is an
+	// INTEGER PRIMARY KEY; empty if there is none.
+	RowidColumn string
+
+	// Key has the indexes in Columns of the primary key of a table WITHOUT ROWID, and
+	// Generated those of generated columns that are STORED. Others are left out of
+	// Columns.
+	Key, Generated []int
+
+	// Old and New are the values of the row before and after the change. Old is nil
+	// for an inserted row, New for a deleted one. A value is nil, an int64, a float64,
+	// a string, or a []byte. OldColumns and Columns are the names of the columns, which
+	// differ if the table was altered. For a deleted row they are the same.
+	Old, New            []any
+	OldColumns, Columns []string
+
+	// OldSQL and SQL are the CREATE TABLE statements before and after. They are set
+	// for changes of tables.
+	OldSQL, SQL string
+}
+
+// ErrNoTable means that a database has no table of a name.
+var ErrNoTable = rowdiff.ErrNoTable
+
+// changesAtOnce is how many pages are read at a time to compare two states.
+const changesAtOnce = 64
+
+// Changes returns what has changed in a database from the state after transaction
+// from to the state after transaction to, as far as both can be [travelled to]. If
+// to is the earlier one, the changes lead back. Transaction 0 as to is the newest
+// one. The name is the file name under which the database was opened, or the URL of
+// its replica. If it is not open, Changes opens it. Without names of tables, all
+// tables are compared but those of SQLite itself, whose names begin with sqlite_.
+//
+// Changes are ordered by table, and within a table by the key of the row. A table
+// that was created comes before its rows, and one that was dropped after them. A row
+// is told from others by its rowid, or by the primary key of a table WITHOUT ROWID;
+// VACUUM may change the rowids of tables without an INTEGER PRIMARY KEY. Rows that
+// have only moved are no changes. Of an altered table, rows that were not written
+// since do not come: they have the default values of columns that were added.
+//
+// Only pages that differ are read, and the interior pages of the tables. The memory
+// that this takes does not depend on the number of changes, but for tables whose
+// primary key has a collation of the program. If large values were changed in place,
+// the leaves of the tables are read as well. After an error, the sequence ends; a
+// damaged page is ErrCorrupt. It is safe for concurrent use.
+//
+// [travelled to]: https://github.com/ltxvfs/litestream/blob/main/docs/time-travel.md
+func (v *VFS) Changes(ctx context.Context, name string, from, to ltx.TXID, tables ...string) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		stopped := false
+		err := v.with(ctx, name, func(db *database) error {
+			err := db.changes(ctx, from, to, tables, func(c rowdiff.Change) error {
+				if !yield(publicChange(c), nil) {
+					stopped = true
+					return errStopped
+				}
+				return nil
+			})
+			if err != nil && !stopped {
+				return fmt.Errorf("changes of %s: %w", db.place, err)
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			yield(Change{}, err)
+		}
+	}
+}
+
+// errStopped ends a comparison because its caller wants no more changes.
+var errStopped = errors.New("no more changes are wanted")
+
+func publicChange(c rowdiff.Change) Change {
+	return Change{
+		Kind: ChangeKind(c.Kind), Table: c.Table, HasRowid: c.HasRowid, Rowid: c.Rowid, RowidColumn: c.RowidColumn, Key: c.Key, Generated: c.Generated,
+		Old: c.Old, New: c.New, OldColumns: c.OldColumns, Columns: c.Columns, OldSQL: c.OldSQL, SQL: c.SQL,
+	}
+}
+
+// changes calls fn with what has changed between two transactions.
+func (db *database) changes(ctx context.Context, from, to ltx.TXID, tables []string, fn func(rowdiff.Change) error) error {
+	if to == 0 {
+		to = db.Current.Load().TXID
+	}
+	before, err := db.travelTo(ctx, from)
+	if err != nil {
+		return err
+	}
+	after, err := db.travelTo(ctx, to)
+	if err != nil {
+		return err
+	}
+	if before.Epoch != after.Epoch {
+		return fmt.Errorf("%w: the replica was replaced meanwhile", errs.ErrStateGone)
+	}
+	written, err := db.writtenBetween(ctx, min(from, to), max(from, to))
+	if err != nil {
+		return err
+	}
+	differs := func(pgno uint32) bool {
+		a, isOld := before.Lookup(pgno)
+		b, isNew := after.Lookup(pgno)
+		return isOld != isNew || isOld && a.Version != b.Version && written.has(pgno)
+	}
+	return rowdiff.Diff(ctx, db.rowState(before), db.rowState(after), rowdiff.Options{
+		Tables:  tables,
+		Differs: differs,
+		Each: func(fn func(uint32)) {
+			view.EachDifference(&before.Pages, &after.Pages, func(pgno uint32) {
+				if differs(pgno) {
+					fn(pgno)
+				}
+			})
+		},
+		Width: changesAtOnce,
+	}, fn)
+}
+
+// rowState returns a view as a state whose rows can be compared.
+func (db *database) rowState(v *view.View) rowdiff.State {
+	return rowdiff.State{Commit: v.Commit, Page: func(ctx context.Context, pgno uint32) ([]byte, error) {
+		page, err := db.pages.Page(ctx, v, pgno)
+		if page == nil && err == nil {
+			page = make([]byte, v.PageSize) // it was never written
+		}
+		return page, err
+	}}
+}
+
+// writtenPages are pages that transactions have written. Nil: all pages.
+type writtenPages struct {
+	pages *view.Bitmap
+	least uint32 // all pages beyond this one were written or cut off
+}
+
+func (w *writtenPages) has(pgno uint32) bool { return w == nil || pgno > w.least || w.pages.Has(pgno) }
+
+// writtenBetween returns the pages that were written after one transaction up to
+// another, or nil if the files of the replica do not tell it. Views alone do not:
+// a new snapshot gives every page a new version.
+func (s *past) writtenBetween(ctx context.Context, from, to ltx.TXID) (*writtenPages, error) {
+	files, err := s.store.ListAll(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	plan, end := view.Extend(from, to, files)
+	if end != to {
+		return nil, nil
+	}
+	for _, info := range plan {
+		if info.MinTXID == 1 {
+			return nil, nil
+		}
+	}
+	w := &writtenPages{pages: view.NewBitmap(0), least: ^uint32(0)}
+	err = s.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
+		w.least = min(w.least, l.File.Commit)
+		w.pages = w.pages.RoomFor(l.File.Commit)
+		l.Index.Each(func(e ltxio.Entry) bool {
+			w.pages.Set(e.Pgno)
+			return true
+		})
+		return nil
+	})
+	if errs.IsMissing(err) {
+		return nil, nil // it was deleted just now
+	}
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}

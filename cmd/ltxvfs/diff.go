@@ -1,0 +1,381 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/spf13/cobra"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/maintain"
+)
+
+// diffFlags are the flags of diff.
+type diffFlags struct {
+	from, to    string
+	count, undo bool
+}
+
+// diff is the command that prints what has changed between two states.
+func (a *app) diff() *cobra.Command {
+	var flags diffFlags
+	cmd := &cobra.Command{
+		Use: "diff URL [TABLE...]", Short: "Show the rows that differ between two states", Args: between(1, 1000),
+		Long: `diff shows what has changed between two states of a replica: tables created,
+dropped and altered, and rows inserted (+), deleted (-) and updated (~). It reads
+only the pages that differ, and those above them. A row is told from others by its
+rowid, or by the primary key of a table WITHOUT ROWID.
+
+With --undo it prints SQL that brings back the rows of the state before. Run it on
+a copy first: triggers run, and indexes and triggers of tables that were dropped do
+not come back.`,
+		Example: `  ltxvfs diff s3://bucket/app.db --from '1 hour ago'
+  ltxvfs diff s3://bucket/app.db users --from 000000000000003f --to 0000000000000045 --json
+  ltxvfs diff s3://bucket/app.db --from '10 minutes ago' --count
+  ltxvfs diff s3://bucket/app.db users --from yesterday --undo | sqlite3 app.db`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runDiff(cmd.Context(), args, flags) },
+	}
+	cmd.Flags().StringVar(&flags.from, "from", "", "transaction or time of the `state` before")
+	cmd.Flags().StringVar(&flags.to, "to", "", "transaction or time of the `state` after, the newest by default")
+	cmd.Flags().BoolVar(&flags.count, "count", false, "print the number of changes of each table only")
+	cmd.Flags().BoolVar(&flags.undo, "undo", false, "print SQL that brings back the rows of the state before")
+	_ = cmd.MarkFlagRequired("from")
+	cmd.MarkFlagsMutuallyExclusive("count", "undo")
+	return cmd
+}
+
+func (a *app) runDiff(ctx context.Context, args []string, flags diffFlags) (err error) {
+	replicaURL, err := a.urlOf(args, 0)
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"--from": flags.from, "--to": flags.to} {
+		if _, err := maintain.ParseMoment(text, time.Now()); err != nil {
+			return usagef("%s: %w", name, err)
+		}
+	}
+	start := time.Now()
+	db, err := a.openDatabase(ctx, replicaURL, flags.from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	from := db.txid
+	if err := db.backToNow(); err != nil {
+		return err
+	}
+	if err := db.travel(flags.to); err != nil {
+		return err
+	}
+	if err := db.where(); err != nil {
+		return err
+	}
+	d, err := newDifference(ctx, db.vfs, replicaURL, from, db.txid, args[1:])
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(a.out)
+	switch {
+	case flags.undo:
+		err = d.undo(out)
+	case flags.count:
+		err = d.count(out, a.json)
+	case a.json:
+		err = d.each(func(c litestream.Change) error { return writeChangeJSON(out, c) })
+	default:
+		err = d.each(func(c litestream.Change) error { return writeChange(out, c) })
+	}
+	if err = errors.Join(err, out.Flush()); err != nil {
+		return err
+	}
+	if !a.quiet {
+		a.printCost(db.cost(), time.Since(start), db)
+	}
+	return nil
+}
+
+// backToNow makes a connection read the newest state.
+func (db *database) backToNow() error {
+	_, err := texts(db.Conn, "PRAGMA litestream_time = latest")
+	return err
+}
+
+// difference is what differs between two states of a replica.
+type difference struct {
+	ctx      context.Context
+	vfs      *litestream.VFS
+	url      string
+	from, to ltx.TXID
+	tables   []string
+}
+
+func newDifference(ctx context.Context, vfs *litestream.VFS, replicaURL, from, to string, tables []string) (*difference, error) {
+	d := &difference{ctx: ctx, vfs: vfs, url: replicaURL, tables: tables}
+	var err error
+	if d.from, err = ltx.ParseTXID(from); err == nil {
+		d.to, err = ltx.ParseTXID(to)
+	}
+	return d, err
+}
+
+// each calls fn with each change.
+func (d *difference) each(fn func(litestream.Change) error) error {
+	return d.changes(d.from, d.to, fn)
+}
+
+func (d *difference) changes(from, to ltx.TXID, fn func(litestream.Change) error) error {
+	for c, err := range d.vfs.Changes(d.ctx, d.url, from, to, d.tables...) {
+		if err == nil {
+			err = fn(c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count prints the number of changes of each table.
+func (d *difference) count(out io.Writer, asJSON bool) error {
+	counts := make(map[string]map[litestream.ChangeKind]int64)
+	err := d.each(func(c litestream.Change) error {
+		if counts[c.Table] == nil {
+			counts[c.Table] = make(map[litestream.ChangeKind]int64)
+		}
+		counts[c.Table][c.Kind]++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	format := "table"
+	if asJSON {
+		format = "json"
+	}
+	rows, err := newRows(format, out)
+	if err != nil {
+		return err
+	}
+	if err := rows.begin([]string{"table", "inserted", "deleted", "updated", "definition"}); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(counts))
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		c := counts[name]
+		definition := ""
+		switch {
+		case c[litestream.TableCreated] > 0 && c[litestream.TableDropped] > 0:
+			definition = "replaced"
+		case c[litestream.TableCreated] > 0:
+			definition = "created"
+		case c[litestream.TableDropped] > 0:
+			definition = "dropped"
+		case c[litestream.TableAltered] > 0:
+			definition = "altered"
+		}
+		if err := rows.row([]any{name, c[litestream.RowInserted], c[litestream.RowDeleted], c[litestream.RowUpdated], definition}); err != nil {
+			return err
+		}
+	}
+	return rows.end()
+}
+
+// undo prints statements that bring back the rows of the state before. Rows are
+// deleted first, so that values of unique columns do not meet.
+func (d *difference) undo(out io.Writer) error {
+	_, err := fmt.Fprintf(out, "-- brings back the content of transaction %s in place of that of %s\nPRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n", d.from, d.to)
+	if err != nil {
+		return err
+	}
+	print := func(sql string) error {
+		_, err := fmt.Fprintf(out, "%s;\n", sql)
+		return err
+	}
+	err = d.changes(d.to, d.from, func(c litestream.Change) error {
+		switch c.Kind {
+		case litestream.TableAltered:
+			_, err := fmt.Fprintf(out, "-- table %s was altered; its definition does not come back\n", sqlite3.QuoteIdentifier(c.Table))
+			return err
+		case litestream.TableDropped: // its rows have come before
+			return print("DROP TABLE " + sqlite3.QuoteIdentifier(c.Table))
+		case litestream.RowDeleted, litestream.RowUpdated:
+			return print(deleteOf(c))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = d.changes(d.to, d.from, func(c litestream.Change) error {
+		switch c.Kind {
+		case litestream.TableCreated:
+			return print(c.SQL)
+		case litestream.RowInserted, litestream.RowUpdated:
+			return print(insertOf(c))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, "COMMIT;\n")
+	return err
+}
+
+// deleteOf returns the statement that deletes the old row of a change.
+func deleteOf(c litestream.Change) string {
+	where := rowidName(c.OldColumns) + " = " + sqlite3.Quote(c.Rowid)
+	if !c.HasRowid {
+		var terms []string
+		for _, k := range c.Key {
+			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[k])+" IS "+sqlite3.Quote(c.Old[k]))
+		}
+		where = strings.Join(terms, " AND ")
+	}
+	return "DELETE FROM " + sqlite3.QuoteIdentifier(c.Table) + " WHERE " + where
+}
+
+// insertOf returns the statement that inserts the new row of a change.
+func insertOf(c litestream.Change) string {
+	var names, values []string
+	if c.HasRowid && c.RowidColumn == "" {
+		names, values = append(names, rowidName(c.Columns)), append(values, sqlite3.Quote(c.Rowid))
+	}
+	for i, name := range c.Columns {
+		if !slices.Contains(c.Generated, i) {
+			names, values = append(names, sqlite3.QuoteIdentifier(name)), append(values, sqlite3.Quote(c.New[i]))
+		}
+	}
+	return "INSERT INTO " + sqlite3.QuoteIdentifier(c.Table) + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"
+}
+
+// rowidName returns a name of the rowid that no column has.
+func rowidName(columns []string) string {
+	for _, name := range []string{"rowid", "_rowid_", "oid"} {
+		if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
+			return name
+		}
+	}
+	return "rowid" // a table with columns of all three names has no other
+}
+
+// writeChange prints a change for people.
+func writeChange(out io.Writer, c litestream.Change) (err error) {
+	row := ""
+	if c.HasRowid {
+		row = fmt.Sprintf(" %d", c.Rowid)
+	}
+	switch c.Kind {
+	case litestream.TableCreated:
+		_, err = fmt.Fprintf(out, "+ table %s: %s\n", c.Table, oneLine(c.SQL))
+	case litestream.TableDropped:
+		_, err = fmt.Fprintf(out, "- table %s: %s\n", c.Table, oneLine(c.OldSQL))
+	case litestream.TableAltered:
+		_, err = fmt.Fprintf(out, "~ table %s: %s -> %s\n", c.Table, oneLine(c.OldSQL), oneLine(c.SQL))
+	case litestream.RowInserted:
+		_, err = fmt.Fprintf(out, "+ %s%s: %s\n", c.Table, row, fieldsOf(c.Columns, c.New, nil))
+	case litestream.RowDeleted:
+		_, err = fmt.Fprintf(out, "- %s%s: %s\n", c.Table, row, fieldsOf(c.OldColumns, c.Old, nil))
+	case litestream.RowUpdated:
+		_, err = fmt.Fprintf(out, "~ %s%s: %s\n", c.Table, row, fieldsOf(c.Columns, c.New, &c))
+	}
+	return err
+}
+
+// oneLine returns a text with single spaces.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// fieldsOf formats the values of a row. Of an update, it formats the key and the
+// values that have changed.
+func fieldsOf(columns []string, values []any, update *litestream.Change) string {
+	var all []string
+	for i, name := range columns {
+		text := name + "=" + shortValue(values[i])
+		if update != nil {
+			before, known := valueBefore(update, name)
+			switch {
+			case known && formatSQL(before) == formatSQL(values[i]):
+				if !slices.Contains(update.Key, i) {
+					continue
+				}
+			case known:
+				text = name + ": " + shortValue(before) + " -> " + shortValue(values[i])
+			}
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}
+
+// valueBefore returns the value that a column had before an update, false if there
+// was no such column.
+func valueBefore(c *litestream.Change, name string) (any, bool) {
+	i := slices.IndexFunc(c.OldColumns, func(s string) bool { return strings.EqualFold(s, name) })
+	if i < 0 {
+		return nil, false
+	}
+	return c.Old[i], true
+}
+
+// maxShown is how many characters of a value are printed for people.
+const maxShown = 100
+
+// shortValue formats a value as SQL, and cuts it off if it is long.
+func shortValue(v any) string {
+	text := formatSQL(v)
+	if r := []rune(text); len(r) > maxShown {
+		return string(r[:maxShown]) + "…"
+	}
+	return text
+}
+
+func formatSQL(v any) string { return sqlite3.Quote(v) }
+
+// writeChangeJSON prints a change as an object on a line.
+func writeChangeJSON(out io.Writer, c litestream.Change) error {
+	var b strings.Builder
+	head := []string{"kind", "table"}
+	values := []any{string(c.Kind), c.Table}
+	if c.HasRowid {
+		head, values = append(head, "rowid"), append(values, c.Rowid)
+	}
+	if c.OldSQL != "" {
+		head, values = append(head, "old_sql"), append(values, c.OldSQL)
+	}
+	if c.SQL != "" {
+		head, values = append(head, "sql"), append(values, c.SQL)
+	}
+	b.WriteString("{")
+	if err := jsonFields(&b, head, values); err != nil {
+		return err
+	}
+	for _, side := range []struct {
+		name    string
+		columns []string
+		values  []any
+	}{{"old", c.OldColumns, c.Old}, {"new", c.Columns, c.New}} {
+		if side.values == nil {
+			continue
+		}
+		b.WriteString(`, "` + side.name + `": {`)
+		if err := jsonFields(&b, side.columns, side.values); err != nil {
+			return err
+		}
+		b.WriteString("}")
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(out, b.String())
+	return err
+}

@@ -1,0 +1,404 @@
+package rowdiff
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ltxvfs/litestream/internal/sqltokens"
+)
+
+// table is what the text of a CREATE TABLE statement says about the rows of the
+// table. https://www.sqlite.org/fileformat2.html#representation_of_sql_tables
+type table struct {
+	name    string
+	columns []column
+	alias   int   // the column that is the rowid, -1 if there is none
+	key     []key // of a table without rowids; nil if the table has them
+
+	stored []int // columns in the order of the record
+}
+
+// column is a column of a table.
+type column struct {
+	name      string
+	affinity  affinity
+	generated bool
+	virtual   bool   // it is computed, and not in the record
+	def       string // text of the default value; empty: NULL
+	collation string // in upper case
+}
+
+// key is a column of the primary key of a table without rowids.
+type key struct {
+	column    int
+	collation string // in upper case
+	desc      bool
+}
+
+type affinity byte
+
+const (
+	blobAffinity affinity = iota
+	textAffinity
+	numericAffinity // and integer
+	realAffinity
+)
+
+// affinityOf returns the affinity of a declared type.
+// https://www.sqlite.org/datatype3.html#determination_of_column_affinity
+func affinityOf(declared string) affinity {
+	t := strings.ToUpper(declared)
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(t, w) })
+	}
+	switch {
+	case has("INT"):
+		return numericAffinity
+	case has("CHAR", "CLOB", "TEXT"):
+		return textAffinity
+	case t == "", has("BLOB"), t == "ANY":
+		return blobAffinity
+	case has("REAL", "FLOA", "DOUB"):
+		return realAffinity
+	}
+	return numericAffinity
+}
+
+var errNotParsed = errors.New("the CREATE TABLE statement is not understood")
+
+// parseTable parses a CREATE TABLE statement as SQLite stores it in the schema.
+func parseTable(sql string) (*table, error) {
+	p := &parser{rest: sqltokens.Split(sql)}
+	t, err := p.table()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %.80q", err, sql)
+	}
+	return t, nil
+}
+
+// parser reads the tokens of a statement.
+type parser struct{ rest []sqltokens.Token }
+
+func (p *parser) peek() sqltokens.Token {
+	if len(p.rest) == 0 {
+		return ""
+	}
+	return p.rest[0]
+}
+
+func (p *parser) next() sqltokens.Token {
+	t := p.peek()
+	p.rest = p.rest[min(1, len(p.rest)):]
+	return t
+}
+
+// take skips keywords if they come next.
+func (p *parser) take(keywords ...string) bool {
+	if len(p.rest) < len(keywords) {
+		return false
+	}
+	for i, k := range keywords {
+		if !p.rest[i].Is(k) {
+			return false
+		}
+	}
+	p.rest = p.rest[len(keywords):]
+	return true
+}
+
+// group returns the tokens in the parentheses that come next, nil if none do.
+func (p *parser) group() []sqltokens.Token {
+	if p.peek() != "(" {
+		return nil
+	}
+	depth := 0
+	for i, t := range p.rest {
+		switch t {
+		case "(":
+			depth++
+		case ")":
+			if depth--; depth == 0 {
+				inner := p.rest[1:i]
+				p.rest = p.rest[i+1:]
+				return inner
+			}
+		}
+	}
+	return nil
+}
+
+// items splits tokens at the commas outside of parentheses.
+func items(tokens []sqltokens.Token) (all [][]sqltokens.Token) {
+	depth, from := 0, 0
+	for i, t := range tokens {
+		switch {
+		case t == "(":
+			depth++
+		case t == ")":
+			depth--
+		case t == "," && depth == 0:
+			all = append(all, tokens[from:i])
+			from = i + 1
+		}
+	}
+	return append(all, tokens[from:])
+}
+
+func (p *parser) table() (*table, error) {
+	if !p.take("CREATE") {
+		return nil, errNotParsed
+	}
+	_ = p.take("TEMP") || p.take("TEMPORARY")
+	if !p.take("TABLE") {
+		return nil, errNotParsed
+	}
+	p.take("IF", "NOT", "EXISTS")
+	t := &table{name: p.next().Name(), alias: -1}
+	if p.take(".") {
+		t.name = p.next().Name()
+	}
+	body := p.group()
+	if body == nil {
+		return nil, errNotParsed
+	}
+	var primary []key
+	inline := false // the primary key is a constraint of its column, in descending order
+	for _, item := range items(body) {
+		q := &parser{rest: item}
+		if q.peek().IsAny("CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN") {
+			if keys := q.tableKey(t); keys != nil {
+				primary = keys
+			}
+			continue
+		}
+		c, isKey, desc, err := q.column()
+		if err != nil {
+			return nil, err
+		}
+		if isKey {
+			primary = []key{{len(t.columns), "", desc}}
+			inline = desc
+		}
+		t.columns = append(t.columns, c)
+	}
+	withoutRowid := false
+	for len(p.rest) > 0 {
+		if p.take("WITHOUT", "ROWID") {
+			withoutRowid = true
+			continue
+		}
+		p.next()
+	}
+	return t, t.store(primary, withoutRowid, inline, body)
+}
+
+// tableKey returns the columns of a PRIMARY KEY constraint of a table, nil if it is
+// another constraint.
+func (p *parser) tableKey(t *table) (keys []key) {
+	if p.take("CONSTRAINT") {
+		p.next()
+	}
+	if !p.take("PRIMARY", "KEY") {
+		return nil
+	}
+	for _, item := range items(p.group()) {
+		q := &parser{rest: item}
+		k := key{column: t.indexOf(q.next().Name())}
+		for len(q.rest) > 0 {
+			switch word := q.next(); {
+			case word.Is("COLLATE"):
+				k.collation = strings.ToUpper(q.next().Name())
+			case word.Is("DESC"):
+				k.desc = true
+			}
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func (t *table) indexOf(name string) int {
+	return slices.IndexFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })
+}
+
+// column parses the definition of a column.
+func (p *parser) column() (c column, isKey, desc bool, err error) {
+	if p.peek() == "" {
+		return c, false, false, errNotParsed
+	}
+	c.name = p.next().Name()
+	var declared []string
+	for len(p.rest) > 0 && !p.peek().IsAny("CONSTRAINT", "PRIMARY", "NOT", "NULL", "UNIQUE", "CHECK", "DEFAULT", "COLLATE", "REFERENCES", "GENERATED", "AS") {
+		if p.group() == nil {
+			declared = append(declared, p.next().Name())
+		}
+	}
+	typ := strings.Join(declared, " ")
+	c.affinity = affinityOf(typ)
+	for len(p.rest) > 0 {
+		switch {
+		case p.take("PRIMARY", "KEY"):
+			isKey = true
+			desc = p.take("DESC")
+		case p.take("DEFAULT"):
+			c.def = p.defaultValue()
+		case p.take("COLLATE"):
+			c.collation = strings.ToUpper(p.next().Name())
+		case p.take("GENERATED", "ALWAYS", "AS"), p.take("AS"):
+			p.group()
+			c.generated = true
+			c.virtual = !p.take("STORED")
+		case p.peek() == "(":
+			if p.group() == nil {
+				return c, false, false, errNotParsed
+			}
+		default:
+			p.next()
+		}
+	}
+	return c, isKey, desc, nil
+}
+
+// defaultValue returns the text of a default value.
+func (p *parser) defaultValue() string {
+	if p.peek() == "(" {
+		inner := p.group()
+		text := ""
+		for _, t := range inner {
+			text += " " + string(t)
+		}
+		return "(" + strings.TrimSpace(text) + ")"
+	}
+	text := string(p.next())
+	if text == "-" || text == "+" {
+		text += string(p.next())
+	}
+	return text
+}
+
+// store finds out in which order the record has the columns.
+func (t *table) store(primary []key, withoutRowid, inline bool, body []sqltokens.Token) error {
+	if len(t.columns) == 0 || slices.ContainsFunc(primary, func(k key) bool { return k.column < 0 }) {
+		return errNotParsed
+	}
+	in := make([]bool, len(t.columns))
+	if withoutRowid {
+		for _, k := range primary {
+			if k.collation == "" {
+				k.collation = t.columns[k.column].collation
+			}
+			if k.collation == "" {
+				k.collation = "BINARY"
+			}
+			// A column that comes twice with one collation is stored once.
+			if !slices.ContainsFunc(t.key, func(o key) bool { return o.column == k.column && o.collation == k.collation }) {
+				t.key = append(t.key, k)
+				t.stored = append(t.stored, k.column)
+			}
+			in[k.column] = true
+		}
+		if t.key == nil {
+			return errNotParsed
+		}
+	} else if len(primary) == 1 && !inline && isInteger(body, t.columns[primary[0].column].name) {
+		t.alias = primary[0].column
+	}
+	for i, c := range t.columns {
+		if !c.virtual && !in[i] {
+			t.stored = append(t.stored, i)
+		}
+	}
+	return nil
+}
+
+// isInteger reports whether a column is declared as INTEGER, by exactly that word.
+func isInteger(body []sqltokens.Token, name string) bool {
+	for _, item := range items(body) {
+		if len(item) < 2 || !strings.EqualFold(item[0].Name(), name) || !strings.EqualFold(item[1].Name(), "INTEGER") {
+			continue
+		}
+		return len(item) == 2 || item[2].IsAny("CONSTRAINT", "PRIMARY", "NOT", "NULL", "UNIQUE", "CHECK", "DEFAULT", "COLLATE", "REFERENCES")
+	}
+	return false
+}
+
+// names returns the names of the columns that rows have values of.
+func (t *table) names() (all []string) {
+	for _, c := range t.columns {
+		if !c.virtual {
+			all = append(all, c.name)
+		}
+	}
+	return all
+}
+
+// defaultOf returns the value that a column has in rows that are older than it.
+func (c column) defaultOf() (any, error) {
+	text := c.def
+	switch t := sqltokens.Token(text); {
+	case text == "", t.Is("NULL"):
+		return nil, nil
+	case t.Is("TRUE"):
+		return c.affinity.apply(int64(1)), nil
+	case t.Is("FALSE"):
+		return c.affinity.apply(int64(0)), nil
+	case t[0] == '(':
+		return nil, fmt.Errorf("column %s: its default %s is an expression", c.name, text)
+	case t[0] == 'x' || t[0] == 'X':
+		if b, err := hex.DecodeString(strings.Trim(text[1:], "'")); err == nil && strings.HasPrefix(text[1:], "'") {
+			return b, nil
+		}
+	}
+	if i, err := strconv.ParseInt(text, 0, 64); err == nil {
+		return c.affinity.apply(i), nil
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && text[0] != 'i' && text[0] != 'n' && text[0] != 'I' && text[0] != 'N' {
+		return c.affinity.apply(f), nil
+	}
+	return c.affinity.apply(sqltokens.Token(text).Name()), nil
+}
+
+// apply converts a value as SQLite does when it stores it in a column.
+func (a affinity) apply(v any) any {
+	switch v := v.(type) {
+	case int64:
+		switch a {
+		case realAffinity:
+			return float64(v)
+		case textAffinity:
+			return strconv.FormatInt(v, 10)
+		}
+	case float64:
+		switch {
+		case a == textAffinity:
+			return formatFloat(v)
+		case a == numericAffinity && v == float64(int64(v)):
+			return int64(v)
+		}
+	case string:
+		if a != numericAffinity && a != realAffinity {
+			return v
+		}
+		text := strings.TrimSpace(v)
+		if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return a.apply(i)
+		}
+		if f, err := strconv.ParseFloat(text, 64); err == nil && strings.Trim(text, "+-.0123456789eE") == "" {
+			return a.apply(f)
+		}
+	}
+	return v
+}
+
+// formatFloat formats a number as SQLite does, with 15 digits.
+func formatFloat(f float64) string {
+	s := strconv.FormatFloat(f, 'g', 15, 64)
+	if !strings.ContainsAny(s, ".eEnN") {
+		s += ".0"
+	}
+	return s
+}
