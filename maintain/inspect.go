@@ -78,9 +78,14 @@ func (s *session) inspect(ctx context.Context) (*Info, error) {
 			return nil, s.nothing(ctx)
 		}
 		info, err := s.describe(ctx, files)
-		if err == nil || !isGone(err) || attempt == listings {
+		switch {
+		case attempt == listings:
+			return info, err
+		case err != nil && !isGone(err), err == nil && info.Gap == "":
 			return info, err
 		}
+		// The listings of the levels are not of one moment: a file that was merged and
+		// deleted in between looks like a gap.
 	}
 }
 

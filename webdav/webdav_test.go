@@ -94,17 +94,19 @@ func properties(s server) replicatest.Properties {
 
 func TestConformance(t *testing.T) {
 	t.Cleanup(webdav.SetInMemory(128 << 10))
-	run := func(name string, s server) {
+	run := func(name string, s server, canCreate bool) {
 		t.Run(name, func(t *testing.T) {
 			n := 0
+			p := properties(s)
+			p.NoCreate = !canCreate
 			replicatest.Run(t, func(t *testing.T) replica.Client {
 				n++
 				return newClient(t, s, fmt.Sprintf("/some/r%d", n))
-			}, properties(s))
+			}, p)
 		})
 	}
-	run("go", goServer(t))
-	run("apache", apacheServer(t, ""))
+	run("go", goServer(t), true)
+	run("apache", apacheServer(t, ""), false) // see TestCreateLTXFile_Apache
 }
 
 // encode makes an LTX file of about size bytes.
@@ -130,7 +132,7 @@ func read(ctx context.Context, c replica.Client, txid ltx.TXID, offset, size int
 
 // Of 16 clients that create one file exactly one wins.
 func TestCreateLTXFile_Clients(t *testing.T) {
-	for name, s := range map[string]server{"go": goServer(t), "apache": apacheServer(t, "")} {
+	for name, s := range map[string]server{"go": goServer(t)} {
 		t.Run(name, func(t *testing.T) {
 			for txid := ltx.TXID(1); txid <= 5; txid++ {
 				var bodies [16][]byte
@@ -165,6 +167,21 @@ func TestCreateLTXFile_Clients(t *testing.T) {
 				t.Errorf("temporary files are left: %q, %v", left, err)
 			}
 		})
+	}
+}
+
+// Apache's locks are not exclusive, so that the client does not rely on them.
+func TestCreateLTXFile_Apache(t *testing.T) {
+	c := newClient(t, apacheServer(t, ""), "/app.db")
+	body := encode(t, 1, 1, 50<<10)
+	if _, err := c.CreateLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := read(t.Context(), c, 1, 0, 0); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file: %v", err)
+	}
+	if _, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); err != nil {
+		t.Error(err)
 	}
 }
 

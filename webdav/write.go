@@ -131,15 +131,23 @@ func (s *session) put(ctx context.Context, name string, content body) error {
 
 // makeFolder makes a folder and those above it that are missing.
 func (s *session) makeFolder(ctx context.Context, name string) error {
-	status, _, err := s.do(ctx, "MKCOL", name, nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed) // the last: it exists
+	status, err := s.mkcol(ctx, name)
 	if status != http.StatusConflict && status != http.StatusNotFound || name == "/" {
 		return err
 	}
 	if err := s.makeFolder(ctx, path.Dir(name)); err != nil {
 		return err
 	}
-	_, _, err = s.do(ctx, "MKCOL", name, nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed)
+	_, err = s.mkcol(ctx, name)
 	return err
+}
+
+// mkcol makes a folder, unless it exists. Then servers say that the method is not
+// allowed. Apache also redirects to the folder if another client has made it at the
+// same time.
+func (s *session) mkcol(ctx context.Context, name string) (status int, err error) {
+	status, _, err = s.do(ctx, "MKCOL", name, nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed, http.StatusMovedPermanently)
+	return status, err
 }
 
 // errOccupied is the error of a move to a name that exists.
@@ -161,7 +169,7 @@ func (s *session) move(ctx context.Context, from, to string, replace bool) error
 		case status == http.StatusPreconditionFailed && !replace:
 			return errOccupied
 		case status == http.StatusLocked:
-		case status == http.StatusForbidden, status == http.StatusConflict, status == http.StatusPreconditionFailed, status == http.StatusInternalServerError:
+		case status == http.StatusForbidden, status == http.StatusConflict, status == http.StatusPreconditionFailed, status == http.StatusNotFound, status == http.StatusInternalServerError:
 			// Apache deletes the old file first, and answers so if another writer
 			// has given the name to its file by then.
 			if !replace || try == tries {
@@ -180,7 +188,7 @@ func (s *session) move(ctx context.Context, from, to string, replace bool) error
 // and move the file in two steps, so that happens under a lock.
 func (s *session) create(ctx context.Context, from, to string) error {
 	name := path.Join(path.Dir(to), lockName)
-	token, err := s.lock(ctx, name)
+	token, isExclusive, err := s.lock(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -190,6 +198,9 @@ func (s *session) create(ctx context.Context, from, to string) error {
 		// If it fails, the lock ends by itself.
 		_, _, _ = s.do(unlockCtx, "UNLOCK", name, http.Header{"Lock-Token": {"<" + token + ">"}}, nil, http.StatusNoContent, http.StatusOK)
 	}()
+	if !isExclusive {
+		return fmt.Errorf("server grants one lock to several clients at once, so that two writers could create one file: %w", errors.ErrUnsupported)
+	}
 	moveCtx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
 	err = s.move(moveCtx, from, to, false)
@@ -204,8 +215,9 @@ const lockInfo = `<?xml version="1.0" encoding="utf-8"?><D:lockinfo xmlns:D="DAV
 	`<D:locktype><D:write/></D:locktype><D:owner>litestream</D:owner></D:lockinfo>`
 
 // lock locks a name and returns the token of the lock. It waits while another client
-// has it.
-func (s *session) lock(ctx context.Context, name string) (token string, err error) {
+// has it. Locks of Apache's mod_dav are not exclusive when many clients ask at once: of
+// 16 creators of one file, two succeeded in one of 25 runs, with version 2.4.71.
+func (s *session) lock(ctx context.Context, name string) (token string, isExclusive bool, err error) {
 	header := http.Header{"Timeout": {fmt.Sprintf("Second-%d", int(lockTime.Seconds()))}, "Depth": {"0"}, "Content-Type": {"application/xml; charset=utf-8"}}
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
 		status, answer, err := s.do(ctx, "LOCK", name, header, text(lockInfo), http.StatusOK, http.StatusCreated)
@@ -213,13 +225,13 @@ func (s *session) lock(ctx context.Context, name string) (token string, err erro
 		case err == nil:
 			token := strings.Trim(strings.TrimSpace(answer.Get("Lock-Token")), "<>")
 			if _, perr := url.Parse(token); token == "" || perr != nil {
-				return "", errors.New("LOCK: answer has no token of a lock")
+				return "", false, errors.New("LOCK: answer has no token of a lock")
 			}
-			return token, nil
+			return token, !strings.HasPrefix(answer.Get("Server"), "Apache"), nil
 		case status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented, status == http.StatusBadRequest:
-			return "", fmt.Errorf("%w: server has no locks, without which two writers could create one file: %w", err, errors.ErrUnsupported)
+			return "", false, fmt.Errorf("%w: server has no locks, without which two writers could create one file: %w", err, errors.ErrUnsupported)
 		case status != http.StatusLocked || !pause(ctx, wait):
-			return "", err
+			return "", false, err
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (h *Hydrator) IsNewest(v *view.View, within time.Duration) (at time.Time, o
 		return at, false
 	}
 	age := time.Duration(pageshare.Now() - s.Polled)
-	return time.Now().Add(-age), age <= within
+	return time.Now().Add(-age), age >= 0 && age <= within
 }
 
 // tellUse tells the owner of the local file that this process has run a

@@ -91,7 +91,7 @@ func (k *keeper) adoptRecalled(l *localPages, r *Recalled) error {
 	if !rec.isOfStateOf(r.record) {
 		return errors.New("another process has replaced its record by that of another state")
 	}
-	if err := k.checkSamples(l, rec, nil); err != nil {
+	if err := k.checkFile(l, rec, nil); err != nil {
 		return err
 	}
 	k.own(l)

@@ -38,7 +38,7 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, 
 	if err != nil {
 		return none, err
 	}
-	if err := k.checkSamples(l, rec, forgotten); err != nil {
+	if err := k.checkFile(l, rec, forgotten); err != nil {
 		return none, err
 	}
 	var names []recordFile
@@ -68,14 +68,23 @@ func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]boo
 		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.PageSize)
 	case k.file.Size() < int64(rec.end())*l.size:
 		err = fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
-	case rec.FileID != "" && (!k.marked || rec.FileID != k.file.ID().String()):
-		// A process that was stopped may have written its record after another had
-		// replaced the file.
-		err = errors.New("the record is of another file, or the file was cut off")
 	case rec.TXID > v.TXID:
 		err = fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.TXID)
 	}
 	return rec, forgotten, err
+}
+
+// checkFile compares the file with a record.
+func (k *keeper) checkFile(l *localPages, rec *record, forgotten map[uint32]bool) error {
+	if err := k.checkSamples(l, rec, forgotten); err != nil {
+		return err
+	}
+	// A process that was stopped may have written its record after another had
+	// replaced the file.
+	if id := rec.FileID; id != "" && (!k.marked || id != k.file.ID().String()) {
+		return errors.New("the record is of another file, or the file was cut off")
+	}
+	return nil
 }
 
 // checkSamples compares some pages of the file with a record.
