@@ -47,8 +47,6 @@ not come back.`,
 	cmd.Flags().StringVar(&flags.to, "to", "", "transaction or time of the `state` after, the newest by default")
 	cmd.Flags().BoolVar(&flags.count, "count", false, "print the number of changes of each table only")
 	cmd.Flags().BoolVar(&flags.undo, "undo", false, "print SQL that brings back the rows of the state before")
-	_ = cmd.MarkFlagRequired("from")
-	cmd.MarkFlagsMutuallyExclusive("count", "undo")
 	return cmd
 }
 
@@ -56,6 +54,12 @@ func (a *app) runDiff(ctx context.Context, args []string, flags diffFlags) (err 
 	replicaURL, err := a.urlOf(args, 0)
 	if err != nil {
 		return err
+	}
+	switch {
+	case flags.from == "":
+		return usagef("--from is missing, the transaction or time of the state before")
+	case flags.count && flags.undo:
+		return usagef("--count and --undo exclude each other")
 	}
 	for name, text := range map[string]string{"--from": flags.from, "--to": flags.to} {
 		if _, err := maintain.ParseMoment(text, time.Now()); err != nil {
