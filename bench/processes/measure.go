@@ -244,6 +244,12 @@ func (b *bench) fill(ctx context.Context) (err error) {
 	if _, err := maintain.Import(ctx, b.store.client(), src, maintain.ImportOptions{}); err != nil {
 		return err
 	}
+	// This process takes them from the environment, as the others do.
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": accessKey, "AWS_SECRET_ACCESS_KEY": secretKey} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
 	b.writer, err = litestream.Open(b.store.url(), &litestream.Options{WriteEnabled: true, WriteSyncInterval: time.Hour, PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
 	return err
 }
