@@ -145,7 +145,8 @@ func TestChanges_ReadsLittle(t *testing.T) {
 	p.DeleteLevelBelow(0, p.TXID())
 	p.Exec("UPDATE t SET n = n + 1 WHERE id % 1000 = 5")
 	p.Snapshot() // gives every page another version
-	_, vfs := newVFSOnly(t, client, &litestream.Options{PollInterval: -1, CacheSize: 64 << 20})
+	name, vfs := newVFS(t, client, &litestream.Options{PollInterval: -1, CacheSize: 64 << 20})
+	mustQuery(t, openConn(t, name, "app.db"), "SELECT 1 FROM t LIMIT 1") // keeps it open, with its counters
 	n := 0
 	for c, err := range vfs.Changes(t.Context(), "app.db", from, 0) {
 		if err != nil {
