@@ -9,8 +9,6 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
-	"github.com/ltxvfs/litestream/internal/ltxio"
-	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/rowdiff"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -134,14 +132,18 @@ func (db *database) changes(ctx context.Context, from, to ltx.TXID, tables []str
 	if before.Epoch != after.Epoch {
 		return fmt.Errorf("%w: the replica was replaced meanwhile", errs.ErrStateGone)
 	}
-	written, err := db.writtenBetween(ctx, min(from, to), max(from, to))
+	files, err := db.store.ListAll(ctx, false)
 	if err != nil {
+		return err
+	}
+	written, err := db.store.WrittenBetween(ctx, min(from, to), max(from, to), files)
+	if err != nil && !errs.IsMissing(err) { // a file that was deleted just now tells nothing
 		return err
 	}
 	differs := func(pgno uint32) bool {
 		a, isOld := before.Lookup(pgno)
 		b, isNew := after.Lookup(pgno)
-		return isOld != isNew || isOld && a.Version != b.Version && written.has(pgno)
+		return isOld != isNew || isOld && a.Version != b.Version && written.Has(pgno)
 	}
 	return rowdiff.Diff(ctx, db.rowState(before), db.rowState(after), rowdiff.Options{
 		Tables:  tables,
@@ -166,48 +168,4 @@ func (db *database) rowState(v *view.View) rowdiff.State {
 		}
 		return page, err
 	}}
-}
-
-// writtenPages are pages that transactions have written. Nil: all pages.
-type writtenPages struct {
-	pages *view.Bitmap
-	least uint32 // all pages beyond this one were written or cut off
-}
-
-func (w *writtenPages) has(pgno uint32) bool { return w == nil || pgno > w.least || w.pages.Has(pgno) }
-
-// writtenBetween returns the pages that were written after one transaction up to
-// another, or nil if the files of the replica do not tell it. Views alone do not:
-// a new snapshot gives every page a new version.
-func (s *past) writtenBetween(ctx context.Context, from, to ltx.TXID) (*writtenPages, error) {
-	files, err := s.store.ListAll(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	plan, end := view.Extend(from, to, files)
-	if end != to {
-		return nil, nil
-	}
-	for _, info := range plan {
-		if info.MinTXID == 1 {
-			return nil, nil
-		}
-	}
-	w := &writtenPages{pages: view.NewBitmap(0), least: ^uint32(0)}
-	err = s.store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
-		w.least = min(w.least, l.File.Commit)
-		w.pages = w.pages.RoomFor(l.File.Commit)
-		l.Index.Each(func(e ltxio.Entry) bool {
-			w.pages.Set(e.Pgno)
-			return true
-		})
-		return nil
-	})
-	if errs.IsMissing(err) {
-		return nil, nil // it was deleted just now
-	}
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
 }

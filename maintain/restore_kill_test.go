@@ -150,7 +150,7 @@ func TestRestore_Killed(t *testing.T) {
 // change changes a replica at random, and says how.
 func (b bucket) change(t testing.TB, rng *rand.Rand) string {
 	t.Helper()
-	var chain []view.Key // what follows the snapshot
+	var chain []view.Key // the files after the snapshot
 	for key := range b {
 		if key.Level != 9 {
 			chain = append(chain, key)

@@ -12,8 +12,6 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
-
-	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
 // maxWitnesses bounds how many files are read to find one that the replica had
@@ -113,7 +111,7 @@ func (k *keeper) checkSamples(l *localPages, rec *record, forgotten map[uint32]b
 // pagesOf returns the pages of a record that are as in a view. UpTo is the last
 // transaction that both have, and changed are the pages that changed after it,
 // nil if that is not known.
-func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *changes) trustedPages {
+func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool, changed *remote.Written) trustedPages {
 	end := v.Pages.End()
 	pages := trustedPages{set: view.NewBitmap(end), compared: view.NewBitmap(end)}
 	eachRun(r.runs, r.Commit, func(first, n uint32, version ltx.TXID) {
@@ -121,7 +119,7 @@ func (r *record) pagesOf(v *view.View, upTo ltx.TXID, forgotten map[uint32]bool,
 			return
 		}
 		v.Pages.EachMissing(nil, first, first+(n-1), func(pgno uint32, loc view.Loc) bool {
-			if !forgotten[pgno] && (loc.Version <= upTo || changed != nil && !changed.has(pgno)) {
+			if !forgotten[pgno] && (loc.Version <= upTo || changed != nil && !changed.Has(pgno)) {
 				pages.set.Set(pgno)
 				pages.n++
 			}
@@ -194,32 +192,12 @@ func (r *record) end() (last uint32) {
 	return last
 }
 
-// changes are pages that changed.
-type changes struct {
-	pages *view.Bitmap
-	least uint32 // all pages beyond this one changed
-}
-
-func (c *changes) has(pgno uint32) bool { return pgno > c.least || c.pages.Has(pgno) }
-
 // changedSince returns the pages of a view that changed after a transaction,
 // nil if that cannot be told.
-func (r *Access) changedSince(from ltx.TXID, v *view.View, files []*ltx.FileInfo) *changes {
-	plan, end := view.Extend(from, v.TXID, files)
-	if end != v.TXID || slices.ContainsFunc(plan, func(f *ltx.FileInfo) bool { return f.MinTXID == 1 }) {
-		return nil
-	}
+func (r *Access) changedSince(from ltx.TXID, v *view.View, files []*ltx.FileInfo) *remote.Written {
 	ctx, cancel := r.Tasks.WithTimeout(-1)
 	defer cancel()
-	changed := &changes{view.NewBitmap(v.Pages.End()), v.Commit}
-	err := r.Store.LoadFiles(ctx, plan, func(l *remote.Loaded) error {
-		l.Index.Each(func(e ltxio.Entry) bool {
-			changed.pages.Set(e.Pgno)
-			return true
-		})
-		changed.least = min(changed.least, l.File.Commit) // pages beyond it were cut off in between
-		return nil
-	})
+	changed, err := r.Store.WrittenBetween(ctx, from, v.TXID, files)
 	if err != nil {
 		r.Log.Debug("cannot tell what has changed since the hydration file was written", "error", err)
 		return nil
