@@ -68,7 +68,7 @@ func TestTraces_Following(t *testing.T) {
 		step("no news any more", nothing)
 		step("two transactions after the pause", func() { write(2) })
 		pause(4)
-		step("a large transaction after a pause", func() { p.Exec("INSERT INTO t VALUES (2, randomblob(300000))") })
+		step("a large transaction after a pause", func() { p.Exec("INSERT INTO t VALUES (2, ?)", ltxtest.Noise(300000)) })
 		pause(4)
 		step("a transaction after the files of level 0 were compacted", func() {
 			p.Compact(1, 1, p.TXID())

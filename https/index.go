@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -37,9 +38,26 @@ func findIndex(ctx context.Context, s *session) (lister, error) {
 	return x, nil
 }
 
+// replacing is how long refresh waits before it reads again what it could not use. A
+// server that sends the length of the old file with the content of the new one, as
+// Apache does, or a program that copies index.json in place, is done by then.
+var replacing = []time.Duration{10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
+
 // refresh reads index.json, unless it has not changed.
 func (x *index) refresh(ctx context.Context) (*indexed, error) {
-	before, asked := x.newest.Load(), time.Now()
+	before := x.newest.Load()
+	for try := 0; ; try++ {
+		next, mixed, err := x.read(ctx, before)
+		if !mixed || try == len(replacing) || !clientio.Pause(ctx, replacing[try]) {
+			return next, err
+		}
+	}
+}
+
+// read reads index.json once. It returns before if that has not changed. The error is
+// mixed if the answer was no whole index.json, but may be one a moment later.
+func (x *index) read(ctx context.Context, before *indexed) (_ *indexed, mixed bool, err error) {
+	asked := time.Now()
 	var header http.Header
 	if before != nil {
 		header = before.header
@@ -47,24 +65,23 @@ func (x *index) refresh(ctx context.Context) (*indexed, error) {
 	doc, err := x.s.get(ctx, x.s.url(webindex.Name), header)
 	switch {
 	case err != nil && before != nil && errors.Is(err, errAbsent):
-		return nil, looking(webindex.Name, errors.New("does not exist any more"))
+		return nil, false, looking(webindex.Name, errors.New("does not exist any more"))
 	case err != nil:
-		return nil, looking(webindex.Name, err)
+		return nil, errors.Is(err, io.ErrUnexpectedEOF), looking(webindex.Name, err)
 	case doc == nil:
-		return before, nil
+		return before, false, nil
 	}
 	next, err := parseIndex(doc)
 	if err != nil {
-		// A file that is being replaced may be a mixture for a moment. A page
-		// where nothing else was seen yet is the answer to every address.
+		// A page where nothing else was seen yet is the answer to every address.
 		if before == nil && clientio.IsPage(doc.header) {
-			return nil, looking(webindex.Name, errAbsent)
+			return nil, false, looking(webindex.Name, errAbsent)
 		}
-		return nil, looking(webindex.Name, err)
+		return nil, true, looking(webindex.Name, err)
 	}
 	next.asked = asked
 	x.newest.Store(next)
-	return next, nil
+	return next, false, nil
 }
 
 // parseIndex parses index.json.

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -239,6 +241,44 @@ func TestNoListing(t *testing.T) {
 			infos, err := list(t.Context(), c)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || permanent(err) != tt.permanent {
 				t.Errorf("%d files, error %v (permanent: %v), want %q", len(infos), err, permanent(err), tt.want)
+			}
+		})
+	}
+}
+
+// An index that is read while it is replaced is read again: a server that looks at a
+// file before it opens it sends as much of the new one as the old one had.
+func TestIndexReplaced(t *testing.T) {
+	s := newServer(t)
+	w := newServed(t, s.URL, s.root, "app", true)
+	write(t, w, 1, encode(t, 1, 1, 5000))
+	c := newClient(t, s.URL+"/app")
+	if infos, err := list(t.Context(), c); err != nil || len(infos) != 1 {
+		t.Fatalf("%d files, %v", len(infos), err)
+	}
+	write(t, w, 2, encode(t, 2, 1, 5000))
+	whole, err := os.ReadFile(filepath.Join(s.root, "app", "index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, mixed := range map[string]func(w http.ResponseWriter){
+		"longer":  func(w http.ResponseWriter) { _, _ = w.Write(whole[:len(whole)-100]) },
+		"shorter": func(w http.ResponseWriter) { w.Header().Set("Content-Length", "9999"); _, _ = w.Write(whole) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "/index.json") {
+					return false
+				}
+				if asked++; asked > 2 {
+					return false
+				}
+				mixed(w)
+				return true
+			})
+			if infos, err := list(t.Context(), newClient(t, s.URL+"/app")); err != nil || len(infos) != 2 || asked < 3 {
+				t.Errorf("%d files after %d requests, %v", len(infos), asked, err)
 			}
 		})
 	}

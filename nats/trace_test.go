@@ -70,7 +70,7 @@ func newPrimary(t testing.TB, url, bucket string, chunkSize int64) *ltxtest.Prim
 	writer.ChunkSize = chunkSize
 	p := ltxtest.New(t, writer, ltxtest.Options{})
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)")
-	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 4000) INSERT INTO t SELECT i, randomblob(4000) FROM c")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 4000) INSERT INTO t SELECT i, substr(?, i * 4000 - 3999, 4000) FROM c", ltxtest.Noise(4000*4000))
 	at := p.Snapshot()
 	p.DeleteLevelBelow(0, at+1)
 	p.Exec("UPDATE t SET b = zeroblob(4000) WHERE id = 1000")

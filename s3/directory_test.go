@@ -103,7 +103,7 @@ func TestDirectory_Trace(t *testing.T) {
 	d.PageSize = 10
 	p := ltxtest.New(t, d.client(t, "app.db", nil), ltxtest.Options{})
 	p.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)")
-	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 2000) INSERT INTO t SELECT i, randomblob(2000) FROM c")
+	p.Exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 2000) INSERT INTO t SELECT i, substr(?, i * 2000 - 1999, 2000) FROM c", ltxtest.Noise(2000*2000))
 	at := p.Snapshot()
 	p.DeleteLevelBelow(0, at+1)
 	for i := range 12 {

@@ -80,7 +80,7 @@ func (s *session) remove(ctx context.Context, name string) error {
 			return nil
 		}
 		// Some servers lock a name while they delete it for another client.
-		if status != http.StatusLocked || !pause(ctx, wait) {
+		if status != http.StatusLocked || !clientio.Pause(ctx, wait) {
 			return err
 		}
 	}

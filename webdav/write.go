@@ -123,7 +123,7 @@ func (s *session) put(ctx context.Context, name string, content body) error {
 		if merr := s.makeFolder(ctx, path.Dir(name)); merr != nil && try > 1 {
 			return fmt.Errorf("%w (%w)", err, merr)
 		}
-		if try > 1 && !pause(ctx, wait) {
+		if try > 1 && !clientio.Pause(ctx, wait) {
 			return err
 		}
 	}
@@ -178,7 +178,7 @@ func (s *session) move(ctx context.Context, from, to string, replace bool) error
 		default:
 			return err
 		}
-		if !pause(ctx, wait) {
+		if !clientio.Pause(ctx, wait) {
 			return err
 		}
 	}
@@ -230,21 +230,9 @@ func (s *session) lock(ctx context.Context, name string) (token string, isExclus
 			return token, !strings.HasPrefix(answer.Get("Server"), "Apache"), nil
 		case status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented, status == http.StatusBadRequest:
 			return "", false, fmt.Errorf("%w: server has no locks, without which two writers could create one file: %w", err, errors.ErrUnsupported)
-		case status != http.StatusLocked || !pause(ctx, wait):
+		case status != http.StatusLocked || !clientio.Pause(ctx, wait):
 			return "", false, err
 		}
-	}
-}
-
-// pause waits. It returns false if the context is done.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
