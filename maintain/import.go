@@ -110,40 +110,6 @@ func (s *session) checkVacant(ctx context.Context) error {
 	return nil
 }
 
-// encode writes a snapshot of a database.
-func (s *session) encode(ctx context.Context, w io.Writer, header ltx.Header, src Source) error {
-	enc, err := ltx.NewEncoder(w)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = enc.Cleanup() }()
-	if err := enc.EncodeHeader(header); err != nil {
-		return err
-	}
-	page, lock := make([]byte, header.PageSize), header.LockPgno()
-	for pgno := uint32(1); pgno <= header.Commit && pgno != 0; pgno++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if pgno == lock {
-			continue
-		}
-		if err := src.ReadPage(ctx, pgno, page); err != nil {
-			return fmt.Errorf("read page %d: %w", pgno, err)
-		}
-		if pgno == 1 {
-			if _, err := dbheader.Check(page, header.PageSize); err != nil {
-				return err
-			}
-		}
-		if err := enc.EncodePage(ltx.PageHeader{Pgno: pgno}, page); err != nil {
-			return fmt.Errorf("encode page %d: %w", pgno, err)
-		}
-		s.progress.add(Progress{Bytes: int64(len(page))})
-	}
-	return enc.Close()
-}
-
 // FileSource is a Source that reads a file which nothing changes meanwhile, such as
 // one that SQLite's backup API has made. The file has no journal and no WAL.
 type FileSource struct {
