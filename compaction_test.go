@@ -53,7 +53,7 @@ func levels(t testing.TB, client *memory.ReplicaClient) (n [10]int) {
 	return n
 }
 
-// TestCompaction writes for half an hour, or for a quarter of that.
+// TestCompaction writes for half an hour, or for a part of that (see testscale).
 func TestCompaction(t *testing.T) {
 	t.Parallel()
 	client := memoryClient()
@@ -67,7 +67,7 @@ func TestCompaction(t *testing.T) {
 		mustExec(t, old, "BEGIN")
 		wantSQL(t, old, "SELECT count(*) FROM t", "1")
 		rng := rand.New(rand.NewPCG(1, 1))
-		for i := range testscale.Repeats(900) {
+		for i := range max(testscale.Repeats(900), 225) {
 			mustExec(t, db, "INSERT INTO t VALUES (?, zeroblob(?)); UPDATE t SET pad = randomblob(length(pad)) WHERE id = ?", i+1, rng.IntN(6000), rng.IntN(i+1))
 			if i%100 == 99 {
 				mustExec(t, db, "DELETE FROM t WHERE id > 0 AND id % 3 = 0; VACUUM")

@@ -71,9 +71,9 @@ func testFollow_WriterAndReaders(t *testing.T) {
 
 			rng := rand.New(rand.NewPCG(1, 2))
 			var deleted ltx.TXID
-			rounds := testscale.Repeats(60)
+			rounds := max(testscale.Repeats(60), 15)
 			if isHydrated(t) {
-				rounds = testscale.Repeats(20)
+				rounds = max(testscale.Repeats(20), 5)
 			}
 			for range rounds {
 				switch rng.IntN(8) {

@@ -50,7 +50,7 @@ func testPromise1_SnapshotIsolation(t *testing.T) {
 		t.Run(fmt.Sprint(pageSize), func(t *testing.T) {
 			t.Parallel()
 			store := memoryClient()
-			rows := testscale.Repeats(2000)
+			rows := max(testscale.Repeats(2000), 500)
 			p := newPrimary(t, store, ltxtest.Options{PageSize: pageSize}, rows)
 			vfsName, _ := newVFS(t, store, &litestream.Options{PollInterval: fastPoll, CacheSize: uncached})
 			reader, witness := openConn(t, vfsName, "app.db"), openConn(t, vfsName, "app.db")

@@ -8,10 +8,13 @@ package testscale
 import "testing"
 
 // Repeats returns the number of repetitions of a test. It is full in the gate's
-// run without the race detector, and a quarter of that, rounded up, with the
-// race detector or with -short.
+// run without the race detector, a quarter of that with -short, and an eighth with
+// the race detector, rounded up.
 func Repeats(full int) int {
-	if Race || testing.Short() {
+	switch {
+	case Race:
+		return (full + 7) / 8
+	case testing.Short():
 		return (full + 3) / 4
 	}
 	return full
