@@ -80,34 +80,51 @@ func (b *bucket) list(ctx context.Context, _ time.Time) (files []listed, err err
 		if err != nil {
 			return nil, looking("listing of the bucket", err)
 		}
-		if wrong := clientio.CheckXML(doc.body, "ListBucketResult"); wrong != "" {
-			return nil, looking("listing of the bucket", errors.New(wrong))
-		}
-		var page listing
-		if err := xml.Unmarshal(doc.body, &page); err != nil {
+		page, next, err := parseListing(doc.body, b.prefix)
+		if err != nil {
 			return nil, looking("listing of the bucket", err)
 		}
-		for _, o := range page.Contents {
-			name, ok := strings.CutPrefix(o.Key, b.prefix)
-			if !ok || o.Size == nil || *o.Size < 0 {
-				return nil, fmt.Errorf("listing of the bucket has %.80q, which was not asked for, or has no size", o.Key)
-			}
-			f, layout, ok := parseName(name)
-			if !ok {
-				continue
-			}
-			if nameOf(layout, f) == nameOf(hexLayout, f) {
+		for _, f := range page {
+			if f.name == nameOf(hexLayout, f.File) {
 				b.hex.Store(true)
 			}
-			files = append(files, listed{File: f, name: name, size: *o.Size, createdAt: o.LastModified.UTC()})
 		}
-		if !page.IsTruncated {
+		files = append(files, page...)
+		switch next {
+		case "":
 			sortFiles(files)
 			return files, nil
-		}
-		if page.NextContinuationToken == "" || page.NextContinuationToken == token {
+		case token:
 			return nil, errors.New("listing of the bucket does not go on")
 		}
-		token = page.NextContinuationToken
+		token = next
 	}
+}
+
+// parseListing returns the files in a page of a listing of what begins with prefix, and
+// the token of the next page, or "".
+func parseListing(body []byte, prefix string) (files []listed, next string, err error) {
+	if wrong := clientio.CheckXML(body, "ListBucketResult"); wrong != "" {
+		return nil, "", errors.New(wrong)
+	}
+	var page listing
+	if err := xml.Unmarshal(body, &page); err != nil {
+		return nil, "", err
+	}
+	for _, o := range page.Contents {
+		name, ok := strings.CutPrefix(o.Key, prefix)
+		if !ok || o.Size == nil || *o.Size < 0 {
+			return nil, "", fmt.Errorf("%.80q was not asked for, or has no size", o.Key)
+		}
+		if f, _, ok := parseName(name); ok {
+			files = append(files, listed{File: f, name: name, size: *o.Size, createdAt: o.LastModified.UTC()})
+		}
+	}
+	if page.IsTruncated && page.NextContinuationToken == "" {
+		return nil, "", errors.New("there are more files, and it does not say how to go on")
+	}
+	if !page.IsTruncated {
+		return files, "", nil
+	}
+	return files, page.NextContinuationToken, nil
 }

@@ -223,15 +223,18 @@ func parseJSON(body []byte) (entries []entry, ok bool) {
 		return nil, false
 	}
 	for _, item := range list {
+		if item.Name == "" || item.Type == "" {
+			return nil, false
+		}
+		if !isName(item.Name) {
+			continue
+		}
 		e := entry{name: item.Name, dir: item.Type == "directory", size: -1}
-		if item.Size != nil {
+		if item.Size != nil && *item.Size >= 0 {
 			e.size = *item.Size
 		}
 		if t, err := http.ParseTime(item.MTime); err == nil {
 			e.modified = t.UTC()
-		}
-		if item.Name == "" || item.Type == "" {
-			return nil, false
 		}
 		entries = append(entries, e)
 	}
@@ -290,8 +293,13 @@ func nameIn(folder *url.URL, href string) (name string, dir bool) {
 	}
 	name, below := strings.CutPrefix(u.Path, folder.Path)
 	name, dir = strings.CutSuffix(name, "/")
-	if !below || strings.Contains(name, "/") {
+	if !below || !isName(name) {
 		return "", false
 	}
 	return name, dir
+}
+
+// isName reports whether a text can be the name of something in a folder.
+func isName(text string) bool {
+	return text != "" && text != "." && text != ".." && !strings.Contains(text, "/")
 }

@@ -123,6 +123,9 @@ func (s *session) lister(ctx context.Context) (lister, error) {
 	})
 }
 
+// sqliteMagic is what a SQLite database begins with.
+const sqliteMagic = "SQLite format 3\x00"
+
 // findLister looks for an index and for listings.
 func (s *session) findLister(ctx context.Context) (lister, error) {
 	var refused error // that of the first look that was not allowed
@@ -141,6 +144,11 @@ func (s *session) findLister(ctx context.Context) (lister, error) {
 	}
 	if refused != nil {
 		return nil, refused
+	}
+	if head, err := s.head(ctx); err != nil {
+		return nil, err
+	} else if string(head) == sqliteMagic {
+		return nil, clientio.Permanent(errors.New("there is a SQLite database at the place of the replica: a replica is a folder of LTX files, which ltxvfs import makes"))
 	}
 	return nil, clientio.Permanent(errors.New("web server has no index.json at the place of the replica and no listing of its folders: write one with ltxvfs publish"))
 }

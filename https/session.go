@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -14,13 +13,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-const (
-	// maxListing is the limit of an index.json, and of a page of a listing, in
-	// bytes.
-	maxListing = 64 << 20
-
-	maxRedirects = 5
-)
+const maxRedirects = 5
 
 // session is what all calls of a client share.
 type session struct {
@@ -132,7 +125,7 @@ func isSettled(h http.Header) bool {
 	return err == nil && date.Sub(modified) >= 2*time.Second
 }
 
-// get reads a document of at most maxListing bytes. If it has not changed since the
+// get reads a document of at most clientio.MaxListing bytes. If it has not changed since the
 // answer with the header before, get returns nil.
 func (s *session) get(ctx context.Context, u *url.URL, before http.Header) (*document, error) {
 	header := http.Header{}
@@ -155,15 +148,9 @@ func (s *session) get(ctx context.Context, u *url.URL, before http.Header) (*doc
 	case resp.Header.Get("Content-Encoding") != "":
 		return nil, clientio.RefuseBody(resp, "answer is encoded, which was not asked for")
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxListing+1))
-	_ = resp.Body.Close() // the rest does not matter
-	switch {
-	case err != nil:
-		return nil, clientio.WithCause(ctx, fmt.Errorf("read answer: %w", err))
-	case len(body) > maxListing:
-		return nil, clientio.NewAnswerError(resp, body, fmt.Sprintf("answer is too large, of more than %d bytes", maxListing))
-	case resp.ContentLength >= 0 && int64(len(body)) != resp.ContentLength:
-		return nil, fmt.Errorf("answer ends after %d of %d bytes: %w", len(body), resp.ContentLength, io.ErrUnexpectedEOF)
+	body, err := clientio.ReadListing(ctx, resp)
+	if err != nil {
+		return nil, err
 	}
 	return &document{header: resp.Header, url: resp.Request.URL, body: body}, nil
 }

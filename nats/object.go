@@ -304,11 +304,20 @@ func (s *session) place(ctx context.Context, d *description) (*placement, error)
 		p.chunkSize = int64(len(first.data))
 	}
 	contiguous := last.sequence-first.sequence == uint64(p.chunks-1)
-	regular := p.chunkSize > 0 && p.size-int64(len(last.data)) == int64(p.chunks-1)*p.chunkSize && int64(len(last.data)) <= p.chunkSize
-	if contiguous && regular {
+	if contiguous && p.isRegular(int64(len(last.data))) {
 		return p, nil
 	}
 	return p, s.measure(ctx, p)
+}
+
+// isRegular reports whether all chunks but the last have chunkSize bytes, if the last
+// one has some.
+func (p *placement) isRegular(last int64) bool {
+	if p.chunkSize <= 0 || last <= 0 || last > p.chunkSize || last > p.size {
+		return false
+	}
+	before := p.size - last // of the last chunk
+	return before%p.chunkSize == 0 && before/p.chunkSize == int64(p.chunks-1)
 }
 
 // endChunk reads the first or the last chunk of a version of an object. It is kept

@@ -164,34 +164,31 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 	case resp.StatusCode != http.StatusMultiStatus:
 		return nil, fmt.Errorf("PROPFIND: %w", s.refusal(resp))
 	}
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxListing+1))
-	_ = resp.Body.Close() // the rest does not matter
+	content, err := clientio.ReadListing(ctx, resp)
 	if err != nil {
-		return nil, clientio.WithCause(ctx, fmt.Errorf("PROPFIND: read answer: %w", err))
-	}
-	if len(content) > maxListing {
-		return nil, clientio.NewAnswerError(resp, content, fmt.Sprintf("answer is too large, of more than %d bytes", maxListing))
+		return nil, fmt.Errorf("PROPFIND: %w", err)
 	}
 	if wrong := clientio.CheckXML(content, "multistatus"); wrong != "" {
 		return nil, clientio.NewAnswerError(resp, content, wrong)
 	}
+	return parseEntries(path.Clean(s.server.Path+name), content)
+}
+
+// parseEntries returns the names in a folder from the answer to PROPFIND. self is the
+// path of the folder at the server.
+func parseEntries(self string, content []byte) (entries []entry, err error) {
 	var answer multistatus
 	if err := xml.Unmarshal(content, &answer); err != nil {
 		return nil, fmt.Errorf("PROPFIND: %w", err)
 	}
-	return s.entries(name, answer)
-}
-
-// entries returns the names in a folder from the answer to PROPFIND.
-func (s *session) entries(folder string, answer multistatus) (entries []entry, err error) {
-	self := path.Clean(s.server.Path + folder)
 	found := false
 	for _, r := range answer.Responses {
 		href, err := url.Parse(strings.TrimSpace(r.Href))
 		if err != nil {
 			return nil, fmt.Errorf("listing has %.80q, which is no url", r.Href)
 		}
-		e := entry{name: path.Base(href.Path), size: -1}
+		clean := path.Clean("/" + href.Path)
+		e := entry{name: path.Base(clean), size: -1}
 		for _, ps := range r.Propstats {
 			if !strings.Contains(ps.Status, " 200") && ps.Status != "" {
 				continue
@@ -205,7 +202,7 @@ func (s *session) entries(folder string, answer multistatus) (entries []entry, e
 			}
 			e.tag = cmp.Or(e.tag, versionOf(ps.Prop.ETag))
 		}
-		switch clean := path.Clean("/" + href.Path); {
+		switch {
 		case clean == self:
 			if !e.dir {
 				return nil, errAbsent // a file

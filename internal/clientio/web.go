@@ -10,6 +10,24 @@ import (
 	"strings"
 )
 
+// MaxListing is the limit of a listing of a web server in bytes, of some 100,000 files.
+const MaxListing = 64 << 20
+
+// ReadListing reads and closes the body of an answer that is a listing.
+func ReadListing(ctx context.Context, resp *http.Response) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxListing+1))
+	_ = resp.Body.Close() // the rest does not matter
+	switch {
+	case err != nil:
+		return nil, WithCause(ctx, fmt.Errorf("read answer: %w", err))
+	case len(body) > MaxListing:
+		return nil, NewAnswerError(resp, body, fmt.Sprintf("answer is too large, of more than %d bytes", MaxListing))
+	case resp.ContentLength >= 0 && int64(len(body)) != resp.ContentLength:
+		return nil, fmt.Errorf("answer ends after %d of %d bytes: %w", len(body), resp.ContentLength, io.ErrUnexpectedEOF)
+	}
+	return body, nil
+}
+
 // IsWebBody reports whether an answer to a read has a status that WebBody
 // understands.
 func IsWebBody(resp *http.Response) bool {
