@@ -163,6 +163,17 @@ func properties() replicatest.Properties {
 			t.Cleanup(func() { d.Close() })
 			return d
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			client := c.(*abs.ReplicaClient)
+			d, err := replica.NewFromURL("abs://" + client.Bucket + "/" + client.Path + below + "?endpoint=" + url.QueryEscape(client.Endpoint))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := d.(*abs.ReplicaClient)
+			e.AccountName, e.AccountKey, e.SASToken = client.AccountName, client.AccountKey, client.SASToken
+			t.Cleanup(func() { e.Close() })
+			return small(e)
+		},
 	}
 }
 

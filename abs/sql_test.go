@@ -39,3 +39,9 @@ func TestPlaces(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkScan(b *testing.B) {
+	server(b)
+	bucket := bucketOf(b, newContainer(b))
+	sqltest.Scan(b, keyClient(b, bucket), func() replica.Client { return keyClient(b, bucket) })
+}

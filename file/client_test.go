@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,21 @@ func TestConformance(t *testing.T) {
 			if err := os.WriteFile(path, body, 0o666); err != nil {
 				t.Fatal(err)
 			}
+		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			u := url.URL{Scheme: "file", Path: filepath.ToSlash(c.(*file.ReplicaClient).Path())}
+			d, err := replica.NewFromURL(u.String() + below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		},
+		Unfinished: func(t *testing.T, c replica.Client) []string {
+			names, err := filepath.Glob(filepath.Join(levelDir(c.(*file.ReplicaClient), 0), "*.tmp"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return names
 		},
 		Peer: func(t *testing.T, _ replica.Client) replica.Client {
 			return file.NewReplicaClient(filepath.Join(t.TempDir(), "other"))

@@ -3,6 +3,7 @@ package gs_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"sync/atomic"
 	"testing"
@@ -65,6 +66,16 @@ func properties() replicatest.Properties {
 			client := newClient(t, c.(*gs.ReplicaClient).Bucket)
 			client.PartSize = c.(*gs.ReplicaClient).PartSize
 			return client
+		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			client := c.(*gs.ReplicaClient)
+			d, err := replica.NewFromURL("gs://" + client.Bucket + "/" + client.Path + below + "?endpoint=" + url.QueryEscape(client.Endpoint))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.(*gs.ReplicaClient).PartSize = client.PartSize
+			t.Cleanup(func() { d.(*gs.ReplicaClient).Close() })
+			return d
 		},
 	}
 }

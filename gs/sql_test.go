@@ -39,3 +39,8 @@ func TestPlaces(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkScan(b *testing.B) {
+	bucket := newBucket(b).BucketName()
+	sqltest.Scan(b, newClient(b, bucket), func() replica.Client { return newClient(b, bucket) })
+}

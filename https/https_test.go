@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,7 +50,14 @@ type served struct {
 }
 
 func newServed(t testing.TB, server, root, name string, publish bool) *served {
-	s := &served{newClient(t, server+"/"+name), file.NewReplicaClient(filepath.Join(root, name)), publish, new(sync.Mutex)}
+	t.Helper()
+	return serve(t, newClient(t, server+"/"+name), filepath.Join(root, name), publish)
+}
+
+// serve returns the replica in a folder, which a client reads.
+func serve(t testing.TB, c *https.ReplicaClient, folder string, publish bool) *served {
+	t.Helper()
+	s := &served{c, file.NewReplicaClient(folder), publish, new(sync.Mutex)}
 	s.folder.FileMode, s.folder.DirMode = 0o644, 0o755 // the server is another user
 	if err := os.MkdirAll(s.folder.Path(), 0o777); err != nil {
 		t.Fatal(err)
@@ -123,6 +131,19 @@ func properties(t *testing.T) replicatest.Properties {
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			s := c.(*served)
 			return &served{newClient(t, s.URL), s.folder, s.publish, s.publishing}
+		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			s := c.(*served)
+			client, err := replica.NewFromURL(s.URL + below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { client.(*https.ReplicaClient).Close() })
+			name, err := url.PathUnescape(below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return serve(t, client.(*https.ReplicaClient), filepath.Join(s.folder.Path(), name), s.publish)
 		},
 	}
 }

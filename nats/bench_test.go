@@ -4,10 +4,20 @@ import (
 	"testing"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/storetest/sqltest"
+	"github.com/ltxvfs/litestream/replica"
 )
 
-// BenchmarkScan downloads a file by the client, and by the library.
 func BenchmarkScan(b *testing.B) {
+	noEnvironment(b)
+	url := testServer(b)
+	bucket := newBucket(b, url)
+	sqltest.Scan(b, newClient(b, url, bucket), func() replica.Client { return newClient(b, url, bucket) })
+}
+
+// BenchmarkDownload downloads a file by the client, and by the library.
+func BenchmarkDownload(b *testing.B) {
 	noEnvironment(b)
 	url := testServer(b)
 	bucket := newBucket(b, url)

@@ -110,6 +110,16 @@ func properties() replicatest.Properties {
 			client.ChunkSize = c.(*nats.ReplicaClient).ChunkSize
 			return client
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			client := c.(*nats.ReplicaClient)
+			d, err := replica.NewFromURL(client.URL + "/" + client.BucketName + "/" + client.Path + below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.(*nats.ReplicaClient).ChunkSize = client.ChunkSize
+			t.Cleanup(func() { d.(*nats.ReplicaClient).Close() })
+			return d
+		},
 	}
 }
 

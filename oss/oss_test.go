@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -82,6 +83,17 @@ func (s *server) properties() replicatest.Properties {
 			again.PartSize = c.(*oss.ReplicaClient).PartSize
 			return again
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			client := c.(*oss.ReplicaClient)
+			d, err := replica.NewFromURL("oss://" + client.Bucket + "/" + client.Path + below + "?endpoint=" + url.QueryEscape(client.Endpoint))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := d.(*oss.ReplicaClient)
+			e.AccessKeyID, e.AccessKeySecret, e.PartSize = client.AccessKeyID, client.AccessKeySecret, client.PartSize
+			t.Cleanup(func() { e.Close() })
+			return e
+		},
 	}
 }
 
@@ -117,6 +129,19 @@ func TestSQL(t *testing.T) {
 		path := fmt.Sprintf("replica-%d", replicas)
 		return func(tr http.RoundTripper) replica.Client { return s.client(t, path, tr) }
 	}})
+}
+
+func BenchmarkScan(b *testing.B) {
+	s := newServer(b)
+	sqltest.Scan(b, s.client(b, "app", nil), func() replica.Client { return s.client(b, "app", nil) })
+}
+
+// TestPlaces opens databases where something else lies than LTX files.
+func TestPlaces(t *testing.T) {
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		s := newServer(t)
+		return sqltest.Root{Client: func(at string) replica.Client { return s.client(t, at, nil) }, Put: s.Put}
+	})
 }
 
 // ltxFile returns a body of a size with an LTX header. The rest is no LTX file.

@@ -3,6 +3,8 @@ package replicatest
 import (
 	"context"
 	"io"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -36,12 +38,84 @@ type fake struct {
 	at      map[string][]byte // objects at the place of the replica
 
 	meeting *meeting // one for all clients of a store
+
+	resolve func(below string) string // the place that the end of a URL leads to
+	places  *places                   // one for all clients of a store
+}
+
+// places are the replicas below that of a fake, and what uploads have left there.
+type places struct {
+	mu     sync.Mutex // guards the rest
+	byPath map[string]*memory.ReplicaClient
+	left   []string
+}
+
+func (p *places) leave(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = append(p.left, name)
+}
+
+func (p *places) unfinished() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.left)
+}
+
+func (p *places) at(path string) *memory.ReplicaClient {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byPath[path] == nil {
+		p.byPath[path] = memory.NewReplicaClient()
+	}
+	return p.byPath[path]
+}
+
+// names returns the names of the places directly below that of the fake.
+func (p *places) names() (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for path := range p.byPath {
+		first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if name := first + "/"; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// resolvePath is what a sound client does with the end of a URL.
+func resolvePath(below string) string {
+	unescaped, err := url.PathUnescape(below)
+	if err != nil {
+		panic(err) // the suite escapes
+	}
+	return path.Clean("/" + unescaped)
+}
+
+// belowFake is a client of a place below that of a fake.
+type belowFake struct {
+	*memory.ReplicaClient
+	path string
+}
+
+func (b belowFake) ReplicaIdentity() string { return "fake:" + b.path }
+
+// atBelow returns a client of a place below.
+func (f *fake) atBelow(below string) replica.Client {
+	if below == "" {
+		return f
+	}
+	path := f.resolve(below)
+	return belowFake{f.places.at(path), path}
 }
 
 func newFake(store *memory.ReplicaClient) *fake {
 	f := &fake{
 		ReplicaClient: store,
 		meeting:       &meeting{second: make(chan struct{})},
+		resolve:       resolvePath,
+		places:        &places{byPath: map[string]*memory.ReplicaClient{}},
 		init:          func(context.Context) error { return nil },
 		list:          store.LTXFiles,
 		listAll:       store.AllLTXFiles,
@@ -102,10 +176,13 @@ func (f *fake) surveyAll(ctx context.Context, dir string) (replica.Survey, error
 	s, err := f.ReplicaClient.Survey(ctx, dir)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err != nil || len(f.at) == 0 {
+	names := slices.Clone(s.Names)
+	if dir == "" {
+		names = append(names, f.places.names()...)
+	}
+	if err != nil || len(names)+len(f.at) == len(s.Names) {
 		return s, err
 	}
-	names := s.Names
 	for name := range f.at {
 		rest, ok := strings.CutPrefix(name, dir)
 		if first, _, below := strings.Cut(rest, "/"); below {

@@ -28,7 +28,7 @@ type mutant struct {
 // both are a case of WriteLTXFile and the same of CreateLTXFile.
 func both(name string) []string { return []string{"WriteLTXFile/" + name, "CreateLTXFile/" + name} }
 
-var mutants = slices.Concat(listMutants, openMutants, versionMutants, writeMutants, deleteMutants, optionalMutants, copyMutants, surveyMutants, contextMutants, concurrencyMutants)
+var mutants = slices.Concat(listMutants, openMutants, versionMutants, writeMutants, deleteMutants, optionalMutants, leftMutants, copyMutants, surveyMutants, placeMutants, contextMutants, concurrencyMutants)
 
 var listMutants = []mutant{
 	{

@@ -2,10 +2,12 @@ package replicatest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io/fs"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
@@ -96,21 +98,29 @@ var createCases = append(putCases((*env).creator, noCreate),
 
 	testCase{name: "of concurrent calls exactly one succeeds", skip: noCreate, run: func(e *env) {
 		e.creator() // checks that there is one
-		e.race(func(int) replica.Client { return e.client })
+		e.race(2, func(int) replica.Client { return e.client })
 	}},
 
-	testCase{name: "of concurrent calls by several clients exactly one succeeds", skip: func(p Properties) string {
-		if p.NoCreate {
-			return noCreate(p)
-		}
-		return noReopen(p)
+	testCase{name: "of concurrent calls by several clients exactly one succeeds", skip: noClients, run: func(e *env) {
+		e.creator()
+		clients := e.clients()
+		e.race(100, func(i int) replica.Client { return clients[i] })
+	}},
+
+	testCase{name: "the calls that do not succeed leave nothing behind", skip: func(p Properties) string {
+		return cmp.Or(noClients(p), noUnfinished(p))
 	}, run: func(e *env) {
 		e.creator()
-		clients := []replica.Client{e.client}
-		for len(clients) < 4 {
-			clients = append(clients, e.reopen())
+		clients := e.clients()
+		f := file{0, 1, 1}
+		e.raceFor(f, 2, func(i int) replica.Client { return clients[i] })
+		// A store may carry out deletions after it has answered.
+		for left := e.props.Unfinished(e.T, e.client); len(left) > 0; left = e.props.Unfinished(e.T, e.client) {
+			if e.ctx.Err() != nil {
+				e.Fatalf("left behind: %q", left)
+			}
+			time.Sleep(time.Millisecond)
 		}
-		e.race(func(i int) replica.Client { return clients[i%len(clients)] })
 	}},
 
 	testCase{name: "a client that cannot create returns errors.ErrUnsupported and stores nothing", skip: canCreate, run: func(e *env) {
@@ -127,38 +137,61 @@ var createCases = append(putCases((*env).creator, noCreate),
 	}},
 )
 
-// race makes callers create the same files at the same time, for several files.
-// The i-th caller has a content of its own, and uses client(i).
-func (e *env) race(client func(i int) replica.Client) {
-	e.Helper()
-	const rounds, callers = 8, 16
-	for round := range rounds {
-		f := file{0, ltx.TXID(round + 1), ltx.TXID(round + 1)}
-		var errs [callers]error
-		start := make(chan struct{})
-		var wg sync.WaitGroup
-		for i := range callers {
-			c := client(i).(replica.LTXFileCreator)
-			wg.Go(func() {
-				body := bytes.NewReader(f.variant(uint64(i)))
-				<-start
-				_, errs[i] = c.CreateLTXFile(e.ctx, f.level, f.minTXID, f.maxTXID, body)
-			})
-		}
-		close(start)
-		wg.Wait()
+// creators is the number of calls that create one file at the same time.
+const creators = 16
 
-		winner := slices.Index(errs[:], nil)
-		if winner < 0 {
-			e.Fatalf("%s: none of %d calls succeeded; the first error is %v", f, callers, errs[0])
-		}
-		for i, err := range errs {
-			if i != winner && !errors.Is(err, fs.ErrExist) {
-				e.Fatalf("%s: call %d succeeded, and call %d got error %v, want fs.ErrExist", f, winner, i, err)
-			}
-		}
-		e.wantBody(f, f.variant(uint64(winner)))
+// noClients skips cases in which several clients create.
+func noClients(p Properties) string { return cmp.Or(noCreate(p), noReopen(p)) }
+
+// clients returns as many clients of the replica as there are creators.
+func (e *env) clients() []replica.Client {
+	e.Helper()
+	clients := []replica.Client{e.client}
+	for len(clients) < creators {
+		clients = append(clients, e.reopen())
 	}
+	return clients
+}
+
+// race makes callers create the same files at the same time, for several files.
+// The i-th caller uses client(i), and has a content of its own, of a number of
+// pages.
+func (e *env) race(pages int, client func(i int) replica.Client) {
+	e.Helper()
+	const rounds = 5
+	for txid := ltx.TXID(1); txid <= rounds; txid++ {
+		e.raceFor(file{0, txid, txid}, pages, client)
+	}
+}
+
+// raceFor is race for one file.
+func (e *env) raceFor(f file, pages int, client func(i int) replica.Client) {
+	e.Helper()
+	var bodies [creators][]byte
+	var errs [creators]error
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range creators {
+		bodies[i] = f.sized(uint64(i), pages)
+		c := client(i).(replica.LTXFileCreator)
+		wg.Go(func() {
+			<-start
+			_, errs[i] = c.CreateLTXFile(e.ctx, f.level, f.minTXID, f.maxTXID, bytes.NewReader(bodies[i]))
+		})
+	}
+	close(start)
+	wg.Wait()
+
+	winner := slices.Index(errs[:], nil)
+	if winner < 0 {
+		e.Fatalf("%s: none of %d calls succeeded; the first error is %v", f, creators, errs[0])
+	}
+	for i, err := range errs {
+		if i != winner && !errors.Is(err, fs.ErrExist) {
+			e.Fatalf("%s: call %d succeeded, and call %d got error %v, want fs.ErrExist", f, winner, i, err)
+		}
+	}
+	e.wantBody(f, bodies[winner])
 }
 
 var listAllCases = []testCase{

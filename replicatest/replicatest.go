@@ -83,6 +83,17 @@ type Properties struct {
 	// Reopen returns another client of the replica of c, like the client of
 	// another process. Nil: cases with several clients are skipped.
 	Reopen func(t *testing.T, c replica.Client) replica.Client
+
+	// At returns a client of the replica at a place below that of c, made from a
+	// URL: below is what the URL of c's place is continued with. It is
+	// percent-encoded, and empty or begins with a slash. Nil: cases of places are
+	// skipped.
+	At func(t *testing.T, c replica.Client, below string) replica.Client
+
+	// Unfinished returns the names of what uploads to the replica of c have left
+	// at the store that is no LTX file. Nil: nothing is left by design, and the
+	// cases are skipped.
+	Unfinished func(t *testing.T, c replica.Client) []string
 }
 
 const (
@@ -137,6 +148,7 @@ func groups() []group {
 		{"CopyLTXFile", copyCases},
 		{"AllLTXFiles", listAllCases},
 		{"Survey", surveyCases},
+		{"Places", placeCases},
 		{"Context", contextCases},
 		{"Concurrency", concurrencyCases},
 	}
@@ -183,6 +195,10 @@ func noPlaceAt(p Properties) string {
 }
 func noPeer(p Properties) string   { return name("Peer is nil", p.Peer == nil) }
 func noReopen(p Properties) string { return name("Reopen is nil", p.Reopen == nil) }
+func noAt(p Properties) string     { return name("At is nil", p.At == nil) }
+func noUnfinished(p Properties) string {
+	return name("Unfinished is nil", p.Unfinished == nil)
+}
 
 func name(property string, holds bool) string {
 	if holds {

@@ -39,10 +39,12 @@ func suiteProps(mutate func(*fake)) (newClient func(*testing.T) replica.Client, 
 		Peer:    func(*testing.T, replica.Client) replica.Client { return newFake(memory.NewReplicaClient()) },
 		Reopen: func(_ *testing.T, c replica.Client) replica.Client {
 			f := newFake(c.(*fake).ReplicaClient)
-			f.meeting = c.(*fake).meeting
+			f.meeting, f.places = c.(*fake).meeting, c.(*fake).places
 			mutate(f)
 			return f
 		},
+		At:         func(_ *testing.T, c replica.Client, below string) replica.Client { return c.(*fake).atBelow(below) },
+		Unfinished: func(_ *testing.T, c replica.Client) []string { return c.(*fake).places.unfinished() },
 	}
 }
 

@@ -67,6 +67,9 @@ func TestDirectory_Conformance(t *testing.T) {
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return d.client(t, c.(*s3.ReplicaClient).Path, nil)
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			return at(t, c.(*s3.ReplicaClient), below)
+		},
 	})
 }
 

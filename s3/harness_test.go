@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path"
 	"sync"
 	"sync/atomic"
@@ -165,7 +166,23 @@ func (s *server) properties() replicatest.Properties {
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return s.client(t, c.(*s3.ReplicaClient).Path, nil)
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			return at(t, c.(*s3.ReplicaClient), below)
+		},
 	}
+}
+
+// at returns a client of a place below that of another client.
+func at(t *testing.T, c *s3.ReplicaClient, below string) replica.Client {
+	client, err := replica.NewFromURL("s3://" + c.Bucket + "/" + c.Path + below + "?endpoint=" + url.QueryEscape(c.Endpoint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := client.(*s3.ReplicaClient)
+	d.AccessKeyID, d.SecretAccessKey, d.Region, d.Transport, d.Logger = c.AccessKeyID, c.SecretAccessKey, c.Region, c.Transport, c.Logger
+	d.NoConditionalPut = c.NoConditionalPut
+	t.Cleanup(func() { d.Close() })
+	return d
 }
 
 // The suite with what a client does for servers that cannot create, nor

@@ -60,3 +60,10 @@ func TestPlaces(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkScan(b *testing.B) {
+	s := testServer(b)
+	noEnvironment(b)
+	path := newPath()
+	sqltest.Scan(b, s.client(b, path, nil), func() replica.Client { return s.client(b, path, nil) })
+}

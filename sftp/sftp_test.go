@@ -6,11 +6,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,6 +69,16 @@ func properties(s *sftptest.Server) replicatest.Properties {
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return newClient(t, s, c.(*sftp.ReplicaClient).Path)
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			u := url.URL{Scheme: "sftp", User: url.UserPassword(sftptest.User, sftptest.Password), Host: s.Addr, Path: c.(*sftp.ReplicaClient).Path}
+			d, err := replica.NewFromURL(u.String() + below + "?host-key=" + url.QueryEscape(string(ssh.MarshalAuthorizedKey(s.HostKey))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { d.(*sftp.ReplicaClient).Close() })
+			return d
+		},
+		Unfinished: func(t *testing.T, c replica.Client) []string { return temps(t, c.(*sftp.ReplicaClient).Path) },
 	}
 }
 
@@ -113,46 +123,6 @@ func read(ctx context.Context, c *sftp.ReplicaClient, txid ltx.TXID, offset, siz
 	}
 	b, err := io.ReadAll(body)
 	return b, errors.Join(err, body.Close())
-}
-
-// Of 16 clients that create one file, each with connections of its own, exactly
-// one wins.
-func TestCreateLTXFile_Clients(t *testing.T) {
-	s := sftptest.New(t)
-	path := t.TempDir()
-	var clients [16]*sftp.ReplicaClient
-	for i := range clients {
-		clients[i] = newClient(t, s, path)
-	}
-	for txid := ltx.TXID(1); txid <= 5; txid++ {
-		var bodies [16][]byte
-		var winner atomic.Int64
-		winner.Store(-1)
-		var group errgroup.Group
-		for i, c := range clients {
-			bodies[i] = encode(t, txid, uint64(i), 100<<10)
-			group.Go(func() error {
-				_, err := c.CreateLTXFile(t.Context(), 0, txid, txid, bytes.NewReader(bodies[i]))
-				switch {
-				case err == nil && !winner.CompareAndSwap(-1, int64(i)):
-					return errors.New("a second call succeeds")
-				case err != nil && !errors.Is(err, fs.ErrExist):
-					return err
-				}
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		if winner.Load() < 0 {
-			t.Fatal("no call succeeds")
-		}
-		if got, err := read(t.Context(), clients[0], txid, 0, 0); err != nil || !bytes.Equal(got, bodies[winner.Load()]) {
-			t.Errorf("the file is not that of the winner: %d bytes, %v", len(got), err)
-		}
-	}
-	within(t, "temporary files are removed", func() bool { return len(temps(t, path)) == 0 })
 }
 
 // temps returns the temporary files of level 0.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/xml"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -171,4 +172,11 @@ func serveBody(w http.ResponseWriter, r *http.Request, rangeHeader string, body 
 func readBody(r *http.Request) []byte {
 	body, _ := io.ReadAll(r.Body)
 	return body
+}
+
+// escaped returns a text as it stands in a document of XML.
+func escaped(text string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(text)) // a builder does not fail
+	return b.String()
 }

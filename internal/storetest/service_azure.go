@@ -84,11 +84,11 @@ func azureError(w http.ResponseWriter, status int, code string) {
 
 func (s *azureService) list(w http.ResponseWriter, prefix string) {
 	w.Header().Set("Content-Type", "application/xml")
-	fmt.Fprintf(w, "<?xml version=\"1.0\"?><EnumerationResults ServiceEndpoint=\"http://azure/\" ContainerName=\"%s\"><Prefix>%s</Prefix><Blobs>", Bucket, prefix)
+	fmt.Fprintf(w, "<?xml version=\"1.0\"?><EnumerationResults ServiceEndpoint=\"http://azure/\" ContainerName=\"%s\"><Prefix>%s</Prefix><Blobs>", Bucket, escaped(prefix))
 	for _, key := range s.keys(prefix) {
 		found, _ := s.find(key)
 		fmt.Fprintf(w, "<Blob><Name>%s</Name><Properties><Last-Modified>%s</Last-Modified><Content-Length>%d</Content-Length></Properties><Metadata><litestreamtimestamp>%s</litestreamtimestamp></Metadata></Blob>",
-			key, stored.Format(http.TimeFormat), len(found.body), found.timestamp)
+			escaped(key), stored.Format(http.TimeFormat), len(found.body), found.timestamp)
 	}
 	fmt.Fprint(w, "</Blobs><NextMarker /></EnumerationResults>")
 }

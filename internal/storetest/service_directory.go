@@ -114,7 +114,7 @@ func (s *DirectoryService) list(w http.ResponseWriter, r *http.Request) {
 	}
 	after, _ := strconv.ParseUint(query.Get("continuation-token"), 10, 32)
 	names = slices.DeleteFunc(names, func(name string) bool { return uint64(checksum(name)) < after })
-	fmt.Fprintf(w, `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>%s</Name><Prefix>%s</Prefix>`, DirectoryBucket, prefix)
+	fmt.Fprintf(w, `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>%s</Name><Prefix>%s</Prefix>`, DirectoryBucket, escaped(prefix))
 	folders := map[string]bool{}
 	listed := 0
 	for len(names) > 0 && listed < size {
@@ -123,7 +123,7 @@ func (s *DirectoryService) list(w http.ResponseWriter, r *http.Request) {
 		if name, _, ok := strings.Cut(key[len(prefix):], "/"); ok && delimiter != "" {
 			if folder := prefix + name + "/"; !folders[folder] {
 				folders[folder] = true
-				fmt.Fprintf(w, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", folder)
+				fmt.Fprintf(w, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", escaped(folder))
 				listed++
 			}
 			continue
@@ -133,7 +133,7 @@ func (s *DirectoryService) list(w http.ResponseWriter, r *http.Request) {
 			continue // it was deleted meanwhile
 		}
 		fmt.Fprintf(w, "<Contents><Key>%s</Key><ETag>%s</ETag><Size>%d</Size><LastModified>%s</LastModified><StorageClass>EXPRESS_ONEZONE</StorageClass></Contents>",
-			key, etag(found.body), len(found.body), stored.Format(time.RFC3339))
+			escaped(key), etag(found.body), len(found.body), stored.Format(time.RFC3339))
 		listed++
 	}
 	if len(names) > 0 {

@@ -57,13 +57,13 @@ func (s *OSSService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		id := s.begin() + "|" + r.Header.Get("X-Oss-Meta-Litestream-Timestamp")
-		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>", Bucket, key, id)
+		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>", Bucket, escaped(key), id)
 	case r.Method == http.MethodPost:
 		body := s.whole(query.Get("uploadId"))
 		_, timestamp, _ := strings.Cut(query.Get("uploadId"), "|")
 		r.Header.Set("X-Oss-Meta-Litestream-Timestamp", timestamp)
 		if s.store(w, r, key, body) {
-			fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", Bucket, key, etag(body))
+			fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", Bucket, escaped(key), etag(body))
 		}
 	case r.Method == http.MethodDelete:
 		w.WriteHeader(http.StatusNoContent)

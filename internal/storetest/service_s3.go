@@ -42,11 +42,11 @@ func (s *s3Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && query.Has("delete"):
 		s.deleteAll(w, r)
 	case r.Method == http.MethodPost && query.Has("uploads"):
-		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>", Bucket, key, s.begin())
+		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>", Bucket, escaped(key), s.begin())
 	case r.Method == http.MethodPost:
 		body := s.whole(query.Get("uploadId"))
 		if s.put(w, r, key, body) {
-			fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", Bucket, key, etag(body))
+			fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", Bucket, escaped(key), etag(body))
 		}
 	case query.Has("uploadId"):
 		w.WriteHeader(http.StatusNoContent)
@@ -75,18 +75,18 @@ func s3Error(w http.ResponseWriter, r *http.Request, status int, code string) {
 // list lists the names that begin with prefix. Names that have the delimiter behind
 // the prefix are folders, which are listed instead of them.
 func (s *s3Service) list(w http.ResponseWriter, prefix, delimiter string) {
-	fmt.Fprintf(w, "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name><Prefix>%s</Prefix>", Bucket, prefix)
+	fmt.Fprintf(w, "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name><Prefix>%s</Prefix>", Bucket, escaped(prefix))
 	folder := ""
 	for _, key := range s.keys(prefix) {
 		if name, _, ok := strings.Cut(key[len(prefix):], delimiter); ok && delimiter != "" {
 			if path := prefix + name + delimiter; path != folder {
 				folder = path
-				fmt.Fprintf(w, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", folder)
+				fmt.Fprintf(w, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", escaped(folder))
 			}
 			continue
 		}
 		found, _ := s.find(key)
-		fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><LastModified>%s</LastModified></Contents>", key, len(found.body), stored.Format(time.RFC3339))
+		fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><LastModified>%s</LastModified></Contents>", escaped(key), len(found.body), stored.Format(time.RFC3339))
 	}
 	fmt.Fprint(w, "<IsTruncated>false</IsTruncated></ListBucketResult>")
 }

@@ -25,6 +25,13 @@ type Root struct {
 
 	// Put stores an object below the root.
 	Put func(name string, body []byte)
+
+	// ReadOnly says that the client cannot write.
+	ReadOnly bool
+
+	// Instead is what an error says instead, by the name of the case, where the
+	// client itself finds that there is no replica.
+	Instead map[string]string
 }
 
 // place is something that lies where a replica is looked for.
@@ -78,8 +85,9 @@ func RunPlaces(t *testing.T, newRoot func(t testing.TB) Root) {
 			for _, name := range p.objects {
 				root.Put(name, body)
 			}
-			for _, write := range []bool{false, true} {
-				p.open(t, root, write)
+			p.open(t, root, false)
+			if !root.ReadOnly {
+				p.open(t, root, true)
 			}
 		})
 	}
@@ -110,6 +118,12 @@ func (p place) open(t *testing.T, root Root, write bool) {
 				t.Error(err)
 			}
 		}()
+	}
+	if want := root.Instead[p.name]; want != "" {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got error\n%v, want one sentence with\n%s", err, want)
+		}
+		return
 	}
 	calls := map[decorate.Op]int{}
 	for _, e := range trace.Events() {
