@@ -19,14 +19,17 @@
 //
 // A file is stored under a temporary name and then moved, so that no reader sees a
 // part of it. A file that must not exist yet is moved while the client holds a lock of
-// the folder, because many servers look and move in two steps. A server without locks
-// cannot create a file only if there is none: CreateLTXFile returns
-// errors.ErrUnsupported.
+// the folder, because many servers look and move in two steps. Apache's locks are not
+// exclusive. There the file is moved out of a folder that only one client can have.
+// With other servers whose locks are not exclusive, and with those without locks,
+// CreateLTXFile returns errors.ErrUnsupported.
 //
 // # Limits
 //
-// A process that is killed while it writes leaves a file whose name begins with a dot
-// and ends in ".tmp", and a lock that ends after a minute. Listings ignore both.
+// A process that is killed while it writes leaves a file or a folder whose name begins
+// with a dot and ends in ".tmp", and perhaps a lock that ends after a minute, or at
+// Apache a folder ".create", which the next writer removes after ten seconds. Listings
+// ignore all of them.
 package webdav
 
 import (
@@ -38,9 +41,9 @@ import (
 )
 
 // ReplicaClient implements replica.Client and its optional interfaces, except
-// replica.AllLTXFilesLister, on a WebDAV server. Make one with [NewReplicaClient]. The
-// fields may be set until the first call of a method. All methods are safe for
-// concurrent use. A ReplicaClient must not be copied.
+// replica.AllLTXFilesLister and replica.LTXFileCopier, on a WebDAV server. Make one
+// with [NewReplicaClient]. The fields may be set until the first call of a method. All
+// methods are safe for concurrent use. A ReplicaClient must not be copied.
 //
 // No method repeats a request, except one that the server answers with a demand for
 // credentials.

@@ -16,12 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-const (
-	envPassword = "LITESTREAM_WEBDAV_PASSWORD"
-
-	// maxListing is the limit of a listing in bytes, of some 100,000 files.
-	maxListing = 64 << 20
-)
+const envPassword = "LITESTREAM_WEBDAV_PASSWORD"
 
 // session is what all calls of a client share.
 type session struct {
@@ -36,6 +31,8 @@ type session struct {
 	mu struct {
 		sync.Mutex            // held for no I/O
 		challenge  *challenge // how the server wants the credentials; nil: not known
+		creation   way        // how files are created; nil: not known
+		exclusive  bool       // the server has refused a lock that another one excludes
 	}
 }
 

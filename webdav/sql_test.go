@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,17 @@ func TestSQL(t *testing.T) {
 				return c
 			}
 		},
+	})
+}
+
+// TestPlaces opens databases where something else lies than LTX files.
+func TestPlaces(t *testing.T) {
+	sqltest.RunPlaces(t, func(t testing.TB) sqltest.Root {
+		s := goServer(t)
+		return sqltest.Root{
+			Client: func(at string) replica.Client { return newClient(t, s, "/"+at) },
+			Put:    func(name string, body []byte) { place(t, filepath.Join(s.root, name), body) },
+		}
 	})
 }
 

@@ -7,20 +7,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/superfly/ltx"
 	"go.uber.org/goleak"
 	dav "golang.org/x/net/webdav"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/storetest/apache"
 	"github.com/ltxvfs/litestream/replica"
@@ -68,45 +65,70 @@ func newClient(t testing.TB, s server, path string) *webdav.ReplicaClient {
 	return c
 }
 
-func properties(s server) replicatest.Properties {
-	place := func(t *testing.T, name string, body []byte) {
-		name = filepath.Join(s.root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, body, 0o666); err != nil {
-			t.Fatal(err)
-		}
+// place stores a file at a server.
+func place(t testing.TB, name string, body []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		t.Fatal(err)
 	}
+	if err := os.WriteFile(name, body, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func properties(s server) replicatest.Properties {
 	return replicatest.Properties{
 		NoListAll: true, LargeBody: 1 << 20, ManyFiles: 60,
 		PlaceForeign: func(t *testing.T, c replica.Client, level int, name string, body []byte) {
-			place(t, filepath.Join(c.(*webdav.ReplicaClient).Path, "ltx", strconv.Itoa(level), name), body)
+			place(t, filepath.Join(s.root, c.(*webdav.ReplicaClient).Path, "ltx", strconv.Itoa(level), name), body)
 		},
 		PlaceAt: func(t *testing.T, c replica.Client, name string, body []byte) {
-			place(t, filepath.Join(c.(*webdav.ReplicaClient).Path, name), body)
+			place(t, filepath.Join(s.root, c.(*webdav.ReplicaClient).Path, name), body)
 		},
 		Reopen: func(t *testing.T, c replica.Client) replica.Client {
 			return newClient(t, s, c.(*webdav.ReplicaClient).Path)
 		},
+		At: func(t *testing.T, c replica.Client, below string) replica.Client {
+			d, err := replica.NewFromURL(strings.Replace(s.url, "http", "webdav", 1) + c.(*webdav.ReplicaClient).Path + below)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { d.(*webdav.ReplicaClient).Close() })
+			return d
+		},
+		Unfinished: func(t *testing.T, c replica.Client) []string {
+			return left(t, filepath.Join(s.root, c.(*webdav.ReplicaClient).Path, "ltx/0"))
+		},
 	}
+}
+
+// left returns what writers have left in a folder, but for the name of their locks.
+func left(t *testing.T, folder string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") && e.Name() != ".create-lock" {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }
 
 func TestConformance(t *testing.T) {
 	t.Cleanup(webdav.SetInMemory(128 << 10))
-	run := func(name string, s server, canCreate bool) {
+	for name, s := range map[string]server{"go": goServer(t), "apache": apacheServer(t, "")} {
 		t.Run(name, func(t *testing.T) {
 			n := 0
-			p := properties(s)
-			p.NoCreate = !canCreate
 			replicatest.Run(t, func(t *testing.T) replica.Client {
 				n++
 				return newClient(t, s, fmt.Sprintf("/some/r%d", n))
-			}, p)
+			}, properties(s))
 		})
 	}
-	run("go", goServer(t), true)
-	run("apache", apacheServer(t, ""), false) // see TestCreateLTXFile_Apache
 }
 
 // encode makes an LTX file of about size bytes.
@@ -128,82 +150,6 @@ func read(ctx context.Context, c replica.Client, txid ltx.TXID, offset, size int
 	}
 	b, err := io.ReadAll(body)
 	return b, errors.Join(err, body.Close())
-}
-
-// Of 16 clients that create one file exactly one wins.
-func TestCreateLTXFile_Clients(t *testing.T) {
-	for name, s := range map[string]server{"go": goServer(t)} {
-		t.Run(name, func(t *testing.T) {
-			for txid := ltx.TXID(1); txid <= 5; txid++ {
-				var bodies [16][]byte
-				var winner atomic.Int64
-				winner.Store(-1)
-				var group errgroup.Group
-				for i := range bodies {
-					c := newClient(t, s, "/app.db")
-					bodies[i] = encode(t, txid, uint64(i), 50<<10)
-					group.Go(func() error {
-						_, err := c.CreateLTXFile(t.Context(), 0, txid, txid, bytes.NewReader(bodies[i]))
-						switch {
-						case err == nil && !winner.CompareAndSwap(-1, int64(i)):
-							return errors.New("a second call succeeds")
-						case err != nil && !errors.Is(err, fs.ErrExist):
-							return err
-						}
-						return nil
-					})
-				}
-				if err := group.Wait(); err != nil {
-					t.Fatal(err)
-				}
-				if winner.Load() < 0 {
-					t.Fatal("no call succeeds")
-				}
-				if got, err := read(t.Context(), newClient(t, s, "/app.db"), txid, 0, 0); err != nil || !bytes.Equal(got, bodies[winner.Load()]) {
-					t.Errorf("the file is not that of the winner: %d bytes, %v", len(got), err)
-				}
-			}
-			if left, err := filepath.Glob(filepath.Join(s.root, "app.db/ltx/0/.*.tmp")); err != nil || len(left) > 0 {
-				t.Errorf("temporary files are left: %q, %v", left, err)
-			}
-		})
-	}
-}
-
-// Apache's locks are not exclusive, so that the client does not rely on them.
-func TestCreateLTXFile_Apache(t *testing.T) {
-	c := newClient(t, apacheServer(t, ""), "/app.db")
-	body := encode(t, 1, 1, 50<<10)
-	if _, err := c.CreateLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("got %v", err)
-	}
-	if _, err := read(t.Context(), c, 1, 0, 0); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the file: %v", err)
-	}
-	if _, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); err != nil {
-		t.Error(err)
-	}
-}
-
-// Servers without locks cannot create, and servers with them need no others.
-func TestCreateLTXFile_NoLocks(t *testing.T) {
-	s := goServer(t)
-	inner := &dav.Handler{FileSystem: dav.Dir(s.root), LockSystem: dav.NewMemLS()}
-	without := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == "LOCK" {
-			http.Error(w, "no", http.StatusMethodNotAllowed)
-			return
-		}
-		inner.ServeHTTP(w, r)
-	}))
-	t.Cleanup(without.Close)
-	c := newClient(t, server{without.URL, s.root}, "/app.db")
-	if _, err := c.CreateLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(encode(t, 1, 0, 1))); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("got error %v", err)
-	}
-	if _, err := read(t.Context(), c, 1, 0, 0); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("afterwards: %v", err)
-	}
 }
 
 func permanent(err error) bool {

@@ -11,10 +11,8 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -24,16 +22,7 @@ import (
 )
 
 const (
-	// lockName is the name in the folder of a level that a client locks while it
-	// creates a file.
-	lockName = ".create-lock"
-
-	// lockTime is for how long a lock lasts if the client that has it dies.
-	// publishTime is how much of it a client uses.
-	lockTime    = time.Minute
-	publishTime = lockTime / 2
-
-	// firstWait and mostWait are the pauses of a client that waits for a lock.
+	// firstWait and mostWait are the pauses of a client that waits for another one.
 	firstWait = 10 * time.Millisecond
 	mostWait  = time.Second
 
@@ -51,7 +40,8 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 }
 
 // CreateLTXFile implements replica.LTXFileCreator. It moves the file while it holds a
-// lock of the folder. It returns errors.ErrUnsupported if the server has no locks.
+// lock of the folder, or at Apache a claim. It returns errors.ErrUnsupported if the
+// server has neither.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }
@@ -83,23 +73,42 @@ func (s *session) store(ctx context.Context, name string, r io.Reader, create bo
 	if err := ctx.Err(); err != nil {
 		return 0, err // the body may have ended just as the context did
 	}
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails
-	temp := path.Join(path.Dir(name), "."+hex.EncodeToString(id[:])+".tmp")
-	if err := s.put(ctx, temp, content); err != nil {
-		s.discard(ctx, temp)
-		return 0, notMissing(err)
-	}
+	var put way = (*session).replace
 	if create {
-		err = s.create(ctx, temp, name)
-	} else {
-		err = s.move(ctx, temp, name, true)
+		if put, err = s.creation(ctx); err != nil {
+			return 0, notMissing(err)
+		}
 	}
-	if err != nil {
-		s.discard(ctx, temp)
+	if err := put(s, ctx, name, content); err != nil {
 		return 0, notMissing(err)
 	}
 	return content.size(), nil
+}
+
+// tempName returns a name that nothing has, in the same folder as another name.
+func tempName(name string) string {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return path.Join(path.Dir(name), "."+hex.EncodeToString(id[:])+".tmp")
+}
+
+// replace stores content under a name, also if that exists.
+func (s *session) replace(ctx context.Context, name string, content body) error {
+	return s.putThen(ctx, name, content, func(temp string) error { return s.move(ctx, temp, name, true) })
+}
+
+// putThen stores content under a temporary name, and calls then to move it from
+// there.
+func (s *session) putThen(ctx context.Context, name string, content body, then func(temp string) error) error {
+	temp := tempName(name)
+	err := s.put(ctx, temp, content)
+	if err == nil {
+		err = then(temp)
+	}
+	if err != nil {
+		s.discard(ctx, temp)
+	}
+	return err
 }
 
 // notMissing returns err, which must not say that an LTX file is missing.
@@ -150,18 +159,24 @@ func (s *session) mkcol(ctx context.Context, name string) (status int, err error
 	return status, err
 }
 
+// destination returns the header of a request that gives something a name.
+func (s *session) destination(to string, replace bool) http.Header {
+	u := *s.server
+	u.Path += to
+	overwrite := "F"
+	if replace {
+		overwrite = "T"
+	}
+	return http.Header{"Destination": {u.String()}, "Overwrite": {overwrite}}
+}
+
 // errOccupied is the error of a move to a name that exists.
 var errOccupied = fmt.Errorf("name is taken: %w", fs.ErrExist)
 
 // move gives a file another name. It waits while the name is locked, which some
 // servers do while they move another file there.
 func (s *session) move(ctx context.Context, from, to string, replace bool) error {
-	u := *s.server
-	u.Path += to
-	header := http.Header{"Destination": {u.String()}, "Overwrite": {"F"}}
-	if replace {
-		header.Set("Overwrite", "T")
-	}
+	header := s.destination(to, replace)
 	const tries = 6 // against another writer that replaces the same file
 	for try, wait := 1, firstWait; ; try, wait = try+1, min(2*wait, mostWait) {
 		status, _, err := s.do(ctx, "MOVE", from, header, nil, http.StatusCreated, http.StatusNoContent, http.StatusOK)
@@ -184,59 +199,7 @@ func (s *session) move(ctx context.Context, from, to string, replace bool) error
 	}
 }
 
-// create gives a file another name, unless that exists. Many servers look for the name
-// and move the file in two steps, so that happens under a lock.
-func (s *session) create(ctx context.Context, from, to string) error {
-	name := path.Join(path.Dir(to), lockName)
-	token, isExclusive, err := s.lock(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		unlockCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-		defer cancel()
-		// If it fails, the lock ends by itself.
-		_, _, _ = s.do(unlockCtx, "UNLOCK", name, http.Header{"Lock-Token": {"<" + token + ">"}}, nil, http.StatusNoContent, http.StatusOK)
-	}()
-	if !isExclusive {
-		return fmt.Errorf("server grants one lock to several clients at once, so that two writers could create one file: %w", errors.ErrUnsupported)
-	}
-	moveCtx, cancel := context.WithTimeout(ctx, publishTime)
-	defer cancel()
-	err = s.move(moveCtx, from, to, false)
-	if err != nil && ctx.Err() == nil && moveCtx.Err() != nil {
-		return fmt.Errorf("server did not move the file within %s", publishTime)
-	}
-	return err
-}
-
-// lockInfo is the body of a request for a lock.
-const lockInfo = `<?xml version="1.0" encoding="utf-8"?><D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope>` +
-	`<D:locktype><D:write/></D:locktype><D:owner>litestream</D:owner></D:lockinfo>`
-
-// lock locks a name and returns the token of the lock. It waits while another client
-// has it. Locks of Apache's mod_dav are not exclusive when many clients ask at once: of
-// 16 creators of one file, two succeeded in one of 25 runs, with version 2.4.71.
-func (s *session) lock(ctx context.Context, name string) (token string, isExclusive bool, err error) {
-	header := http.Header{"Timeout": {fmt.Sprintf("Second-%d", int(lockTime.Seconds()))}, "Depth": {"0"}, "Content-Type": {"application/xml; charset=utf-8"}}
-	for wait := firstWait; ; wait = min(2*wait, mostWait) {
-		status, answer, err := s.do(ctx, "LOCK", name, header, text(lockInfo), http.StatusOK, http.StatusCreated)
-		switch {
-		case err == nil:
-			token := strings.Trim(strings.TrimSpace(answer.Get("Lock-Token")), "<>")
-			if _, perr := url.Parse(token); token == "" || perr != nil {
-				return "", false, errors.New("LOCK: answer has no token of a lock")
-			}
-			return token, !strings.HasPrefix(answer.Get("Server"), "Apache"), nil
-		case status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented, status == http.StatusBadRequest:
-			return "", false, fmt.Errorf("%w: server has no locks, without which two writers could create one file: %w", err, errors.ErrUnsupported)
-		case status != http.StatusLocked || !clientio.Pause(ctx, wait):
-			return "", false, err
-		}
-	}
-}
-
-// discard removes a temporary file after an error.
+// discard removes a temporary file or folder, or what else is left.
 func (s *session) discard(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
