@@ -1,6 +1,6 @@
 // Package sftptest runs an SSH server within the process of a test, with OpenSSH's
 // sftp-server as its subsystem. The server counts what clients ask for, and lets a
-// test break or stop its connections.
+// test break or stop its connections. It also runs OpenSSH's own server and agent.
 package sftptest
 
 import (
@@ -23,6 +23,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/ltxvfs/litestream/internal/storetest/daemon"
 )
 
 // User and Password let a client in.
@@ -59,12 +61,7 @@ type Server struct {
 // there is no sftp-server, or fails if LITESTREAM_TEST_ALL is set.
 func New(t testing.TB, args ...string) *Server {
 	t.Helper()
-	if _, err := os.Stat(program); err != nil {
-		if os.Getenv("LITESTREAM_TEST_ALL") != "" {
-			t.Fatalf("%v: install Debian's package openssh-sftp-server", err)
-		}
-		t.Skipf("%v: install Debian's package openssh-sftp-server", err)
-	}
+	daemon.Need(t, program, "openssh-sftp-server")
 	s := &Server{Home: t.TempDir(), t: t, args: args}
 	hostSigner, _ := newKey(t)
 	userSigner, userKey := newKey(t)
