@@ -58,10 +58,10 @@ const (
 	MetadataKeyTimestamp = "litestreamtimestamp"
 )
 
-// ReplicaClient implements replica.Client and all its optional interfaces on a
-// container of Azure Blob Storage. Make one with [NewReplicaClient]. The fields
-// may be set until the first call of a method. All methods are safe for
-// concurrent use. A ReplicaClient must not be copied.
+// ReplicaClient implements replica.Client and its optional interfaces, except
+// LTXFileCopier and IndexWriter, on a container of Azure Blob Storage. Make one with
+// [NewReplicaClient]. The fields may be set until the first call of a method. All
+// methods are safe for concurrent use. A ReplicaClient must not be copied.
 //
 // No method retries a request, except that the blocks of a write of several
 // parts are sent up to three times.

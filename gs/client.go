@@ -17,8 +17,8 @@
 // application-default login, else the metadata server of the machine. They
 // are never sent over plain http.
 //
-// The client implements every optional interface of package replica. It deletes
-// each file with a request of its own.
+// The client implements the optional interfaces of package replica, except
+// LTXFileCopier and IndexWriter. It deletes each file with a request of its own.
 package gs
 
 import (
@@ -54,10 +54,9 @@ var (
 	_ replica.Initializer       = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements replica.Client, LTXFileCreator, AllLTXFilesLister
-// and Initializer on a bucket. The fields may be set until the first call of a
-// method. All methods are safe for concurrent use. A ReplicaClient must not be
-// copied.
+// ReplicaClient implements replica.Client and optional interfaces on a bucket. The
+// fields may be set until the first call of a method. All methods are safe for
+// concurrent use. A ReplicaClient must not be copied.
 //
 // It makes one attempt at each request. Only the parts of large files are sent
 // again, for up to 32 seconds each. The caller decides about other retries, by

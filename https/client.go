@@ -33,8 +33,8 @@ import (
 	"github.com/ltxvfs/litestream/replica"
 )
 
-// ReplicaClient implements replica.Client, without writing, and all of its optional
-// interfaces but replica.LTXFileCreator. Make one with [NewReplicaClient]. The
+// ReplicaClient implements replica.Client, without writing, and those of its optional
+// interfaces that do not write. Make one with [NewReplicaClient]. The
 // fields may be set until the first call of a method. All methods are safe for
 // concurrent use. A ReplicaClient must not be copied.
 //

@@ -22,7 +22,8 @@
 // Listings read the descriptions of all objects of the bucket: NATS cannot
 // select them by prefix. A bucket should hold one replica, or few.
 //
-// The client implements every optional interface of package replica.
+// The client implements the optional interfaces of package replica, except
+// LTXFileCopier and IndexWriter.
 package nats
 
 import (
@@ -64,10 +65,10 @@ var (
 	_ io.Closer                 = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements replica.Client and every optional interface of that
-// package on a bucket of an object store. The fields may be set until the first
-// call of a method. All methods are safe for concurrent use. A ReplicaClient must
-// not be copied.
+// ReplicaClient implements replica.Client and optional interfaces of that package
+// on a bucket of an object store. The fields may be set until the first call of a
+// method. All methods are safe for concurrent use. A ReplicaClient must not be
+// copied.
 //
 // All calls share one connection. The client reconnects for as long as it is in
 // use, and calls fail in the meantime. The caller decides about retries, by the

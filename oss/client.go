@@ -15,8 +15,9 @@
 // Credentials are fields, or the variables OSS_ACCESS_KEY_ID,
 // OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN.
 //
-// The client implements every optional interface of package replica. In a bucket
-// with versioning the service cannot create files conditionally.
+// The client implements the optional interfaces of package replica, except
+// LTXFileCopier and IndexWriter. In a bucket with versioning the service cannot
+// create files conditionally.
 package oss
 
 import (
@@ -57,9 +58,9 @@ var (
 	_ replica.Initializer       = (*ReplicaClient)(nil)
 )
 
-// ReplicaClient implements replica.Client and every optional interface of that
-// package on a bucket. The fields may be set until the first call of a method. All
-// methods are safe for concurrent use. A ReplicaClient must not be copied.
+// ReplicaClient implements replica.Client and optional interfaces of that package on
+// a bucket. The fields may be set until the first call of a method. All methods are
+// safe for concurrent use. A ReplicaClient must not be copied.
 //
 // A method does not repeat a request. The caller decides about that, by the classes
 // of errors of replica.Client. No error contains a credential.

@@ -54,9 +54,9 @@ const (
 )
 
 // ReplicaClient implements replica.Client and its optional interfaces, except
-// replica.AllLTXFilesLister, on a folder of an SFTP server. Make one with
-// [NewReplicaClient]. The fields may be set until the first call of a method. All
-// methods are safe for concurrent use. A ReplicaClient must not be copied.
+// replica.AllLTXFilesLister and replica.LTXFileCopier, on a folder of an SFTP server.
+// Make one with [NewReplicaClient]. The fields may be set until the first call of a
+// method. All methods are safe for concurrent use. A ReplicaClient must not be copied.
 //
 // No method repeats a request.
 type ReplicaClient struct {
