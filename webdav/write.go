@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -144,11 +145,13 @@ func (s *session) makeFolder(ctx context.Context, name string) error {
 	if status != http.StatusConflict && status != http.StatusNotFound || name == "/" {
 		return err
 	}
-	if err := s.makeFolder(ctx, path.Dir(name)); err != nil {
-		return err
+	// Apache refuses to make the folder above if another client makes it at the same
+	// time. Then there is one.
+	aboveErr := s.makeFolder(ctx, path.Dir(name))
+	if _, err = s.mkcol(ctx, name); err != nil {
+		return cmp.Or(aboveErr, err)
 	}
-	_, err = s.mkcol(ctx, name)
-	return err
+	return nil
 }
 
 // mkcol makes a folder, unless it exists. Then servers say that the method is not
