@@ -1,10 +1,8 @@
 package abs
 
 import (
-	"maps"
 	"net/url"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -37,13 +35,8 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 		}
 		c.AccountName = userinfo.Username()
 	}
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if len(query[name]) != 1 {
-			return nil, clientio.Invalid("parameter %q is there %d times", name, len(query[name]))
-		}
-		if err := c.setParameter(name, query[name][0]); err != nil {
-			return nil, err
-		}
+	if err := clientio.SetParameters(query, c.setParameter); err != nil {
+		return nil, err
 	}
 	// These checks do not wait for the first request. The others depend on the
 	// environment.

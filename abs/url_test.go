@@ -58,7 +58,7 @@ func TestNewReplicaClientFromURL(t *testing.T) {
 		{"abs://Account@container/path", "storage account"},
 		{"abs://account@container/path?account=other", `"account"`},
 		{"abs://container/path?sig=secret", `unknown parameter "sig"`},
-		{"abs://container/path?endpoint=https://h&endpoint=https://secret", `"endpoint" is there 2 times`},
+		{"abs://container/path?endpoint=https://h&endpoint=https://secret", `"endpoint" needs one value`},
 		{"abs://container/path?endpoint=secret", "endpoint"},
 		{"abs://container/path?endpoint=ftp%3A%2F%2Fsecret", "endpoint"},
 		{"abs://container/path?endpoint=https%3A%2F%2Fh%2F%3Fsig%3Dsecret", "SASToken"},

@@ -28,7 +28,6 @@ import (
 	"net/http"
 
 	"github.com/superfly/ltx"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
@@ -153,29 +152,5 @@ const deletions = 16
 // DeleteLTXFiles implements replica.Client. It deletes 16 files at the same
 // time, with a request for each, and stops after the first failure.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
-	s, err := c.connect(ctx)
-	if err != nil {
-		return fmt.Errorf("delete ltx files: %w", err)
-	}
-	if err := clientio.CheckInfos(a); err != nil {
-		return fmt.Errorf("delete ltx files: %w", err)
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(deletions)
-	for _, info := range a {
-		if groupCtx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			if err := s.delete(groupCtx, s.layout.Key(info.Level, info.MinTXID, info.MaxTXID)); err != nil {
-				return fmt.Errorf("delete ltx file %d/%s: %w", info.Level, ltx.FormatFilename(info.MinTXID, info.MaxTXID), err)
-			}
-			return nil
-		})
-	}
-	err = group.Wait()
-	if err == nil {
-		err = ctx.Err()
-	}
-	return clientio.WithCause(ctx, err)
+	return clientio.Delete(ctx, a, deletions, c.connect, (*session).delete)
 }

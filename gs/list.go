@@ -88,7 +88,8 @@ func createdAt(item *raw.Object) time.Time {
 }
 
 // delete deletes an object, if it exists.
-func (s *session) delete(ctx context.Context, key string) error {
+func (s *session) delete(ctx context.Context, file clientio.File) error {
+	key := s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
 	err := s.bucket.Object(key).Delete(ctx)
 	switch {
 	case err == nil:

@@ -28,26 +28,27 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 	c := NewReplicaClient()
 	c.Bucket = host
 	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")
-	for name, values := range query {
-		if len(values) != 1 || values[0] == "" {
-			return nil, clientio.Invalid("url parameter %q needs one value", name)
-		}
-		value := values[0]
-		switch name {
-		case "endpoint":
-			if _, _, err := resolveEndpoint(value); err != nil {
-				return nil, fmt.Errorf("url parameter %q: %w", name, err)
-			}
-			c.Endpoint = value
-		case "part-size":
-			n, err := bytesize.Parse(value)
-			if err != nil || n <= 0 || n > maxPartSize {
-				return nil, clientio.Invalid("url parameter %q is not a size up to 2GiB, like 16777216 or 16MiB", name)
-			}
-			c.PartSize = n
-		default:
-			return nil, clientio.UnknownParameter(name, []string{"endpoint", "part-size"})
-		}
+	if err := clientio.SetParameters(query, c.setParameter); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+func (c *ReplicaClient) setParameter(name, value string) error {
+	switch name {
+	case "endpoint":
+		if _, _, err := resolveEndpoint(value); err != nil {
+			return fmt.Errorf("url parameter %q: %w", name, err)
+		}
+		c.Endpoint = value
+	case "part-size":
+		n, err := bytesize.Parse(value)
+		if err != nil || n <= 0 || n > maxPartSize {
+			return clientio.Invalid("url parameter %q is not a size up to 2GiB, like 16777216 or 16MiB", name)
+		}
+		c.PartSize = n
+	default:
+		return clientio.UnknownParameter(name, []string{"endpoint", "part-size"})
+	}
+	return nil
 }

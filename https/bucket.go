@@ -41,7 +41,7 @@ func findBucket(ctx context.Context, s *session) (lister, error) {
 		}
 	}
 	if found == nil {
-		return nil, errAbsent
+		return nil, clientio.ErrAbsent
 	}
 	return found, nil
 }

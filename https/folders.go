@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
@@ -49,7 +47,7 @@ func findFolders(ctx context.Context, s *session) (lister, error) {
 				return newFolders(s, plainLayout), nil
 			}
 		}
-	} else if !errors.Is(err, errAbsent) && !errors.Is(err, fs.ErrPermission) {
+	} else if !errors.Is(err, clientio.ErrAbsent) && !errors.Is(err, fs.ErrPermission) {
 		return nil, looking("folder ltx", err)
 	}
 	top, topErr := s.folder(ctx, "")
@@ -81,19 +79,16 @@ func (fo *folders) find(_ context.Context, f clientio.File) (*url.URL, error) {
 // list implements lister. It asks for the folders of all levels at the same time.
 func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 	var entries [clientio.MaxLevel + 1][]entry
-	group, groupCtx := errgroup.WithContext(ctx)
-	for level := range entries {
-		group.Go(func() (err error) {
-			name := strings.TrimPrefix(fo.layout.Prefix(level), "/")
-			entries[level], err = fo.s.folder(groupCtx, name)
-			if errors.Is(err, errAbsent) {
-				return nil
-			}
-			return looking("folder "+name, err)
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, clientio.WithCause(ctx, err)
+	err := clientio.Each(ctx, len(entries), len(entries), func(ctx context.Context, level int) (err error) {
+		name := strings.TrimPrefix(fo.layout.Prefix(level), "/")
+		entries[level], err = fo.s.folder(ctx, name)
+		if errors.Is(err, clientio.ErrAbsent) {
+			return nil
+		}
+		return looking("folder "+name, err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	var files []listed
 	for level, names := range entries {
@@ -106,7 +101,7 @@ func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 			files = append(files, listed{File: f, name: nameOf(fo.layout, f), size: e.size, createdAt: e.modified})
 		}
 	}
-	files, err := fo.complete(ctx, files)
+	files, err = fo.complete(ctx, files)
 	sortFiles(files)
 	return files, err
 }
@@ -114,25 +109,22 @@ func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 // complete asks for the sizes that the listing did not tell. Files that are gone
 // meanwhile are left out.
 func (fo *folders) complete(ctx context.Context, files []listed) ([]listed, error) {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(heads)
-	for i := range files {
+	err := clientio.Each(ctx, len(files), heads, func(ctx context.Context, i int) error {
 		if files[i].size >= 0 {
-			continue
-		}
-		group.Go(func() error {
-			a, err := fo.attributes(groupCtx, files[i].File)
-			if err != nil && !errors.Is(err, errAbsent) {
-				return looking(files[i].name, err)
-			}
-			if err == nil {
-				files[i].size, files[i].createdAt = a.size, a.modified
-			}
 			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, clientio.WithCause(ctx, err)
+		}
+		a, err := fo.attributes(ctx, files[i].File)
+		switch {
+		case errors.Is(err, clientio.ErrAbsent):
+			return nil
+		case err != nil:
+			return looking(files[i].name, err)
+		}
+		files[i].size, files[i].createdAt = a.size, a.modified
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	left := files[:0]
 	known := make(map[clientio.File]bool, len(files))
@@ -208,7 +200,7 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 		entries, ok = parseHTML(doc)
 	}
 	if !ok {
-		return nil, errAbsent // a page about something else
+		return nil, clientio.ErrAbsent // a page about something else
 	}
 	return entries, nil
 }

@@ -64,7 +64,7 @@ func (x *index) read(ctx context.Context, before *indexed) (_ *indexed, mixed bo
 	}
 	doc, err := x.s.get(ctx, x.s.url(webindex.Name), header)
 	switch {
-	case err != nil && before != nil && errors.Is(err, errAbsent):
+	case err != nil && before != nil && errors.Is(err, clientio.ErrAbsent):
 		return nil, false, looking(webindex.Name, errors.New("does not exist any more"))
 	case err != nil:
 		return nil, errors.Is(err, io.ErrUnexpectedEOF), looking(webindex.Name, err)
@@ -75,7 +75,7 @@ func (x *index) read(ctx context.Context, before *indexed) (_ *indexed, mixed bo
 	if err != nil {
 		// A page where nothing else was seen yet is the answer to every address.
 		if before == nil && clientio.IsPage(doc.header) {
-			return nil, false, looking(webindex.Name, errAbsent)
+			return nil, false, looking(webindex.Name, clientio.ErrAbsent)
 		}
 		return nil, true, looking(webindex.Name, err)
 	}

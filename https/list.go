@@ -138,14 +138,14 @@ func (s *session) findLister(ctx context.Context) (lister, error) {
 			if refused == nil {
 				refused = err // S3 refuses what does not exist
 			}
-		case !errors.Is(err, errAbsent):
+		case !errors.Is(err, clientio.ErrAbsent):
 			return nil, err
 		}
 	}
 	if refused != nil {
 		return nil, refused
 	}
-	if head, err := s.head(ctx); err != nil {
+	if head, err := s.Head(ctx); err != nil {
 		return nil, err
 	} else if string(head) == sqliteMagic {
 		return nil, clientio.Permanent(errors.New("there is a SQLite database at the place of the replica: a replica is a folder of LTX files, which ltxvfs import makes"))

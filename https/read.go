@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
 
@@ -34,22 +33,11 @@ func (s *session) open(ctx context.Context, file clientio.File, offset, size int
 
 // read reads a range of the file at an address.
 func (s *session) read(ctx context.Context, file clientio.File, u *url.URL, offset, size int64) (io.ReadCloser, error) {
-	header := http.Header{}
-	if offset > 0 || size > 0 {
-		header.Set("Range", clientio.RangeHeader(offset, size))
-	}
-	resp, err := s.send(ctx, http.MethodGet, u, header)
-	if err != nil {
-		return nil, err
-	}
-	if !clientio.IsWebBody(resp) {
-		err := refusal(resp)
-		if errors.Is(err, errAbsent) {
-			return nil, fs.ErrNotExist
-		}
-		return nil, err
-	}
-	return clientio.WebBody(ctx, resp, offset, size, func(total int64) string { return s.pins.seen(file, total, tagOf(resp.Header)) })
+	return clientio.WebRead{
+		Send:    func(header http.Header) (*http.Response, error) { return s.send(ctx, http.MethodGet, u, header) },
+		Refusal: refusal,
+		Version: func(header http.Header, total int64) string { return s.pins.seen(file, total, tagOf(header)) },
+	}.Open(ctx, offset, size)
 }
 
 // errReadOnly is the error of everything that would change a replica.

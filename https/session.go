@@ -90,15 +90,12 @@ func (s *session) send(ctx context.Context, method string, u *url.URL, header ht
 	return resp, nil
 }
 
-// errAbsent is the error of a request for something that does not exist.
-var errAbsent = errors.New("does not exist")
-
 // refusal returns the error of an answer that is no success. It closes the body.
 func refusal(resp *http.Response) error {
 	_ = resp.Body.Close() // the status says what matters
 	switch status := resp.StatusCode; {
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return errAbsent
+		return clientio.ErrAbsent
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("http status %d: the server wants a user and a password, or refuses those of the url (%w)", status, fs.ErrPermission)
 	default:

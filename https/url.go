@@ -29,8 +29,8 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 	if host == "" {
 		return nil, clientio.Invalid("url has no host, want one like https://example.com/path")
 	}
-	for name := range query {
-		return nil, clientio.Invalid("unknown parameter %q: an %s url has no parameters", name, scheme)
+	if err := clientio.NoParameters(query, "an "+scheme); err != nil {
+		return nil, err
 	}
 	if _, err := parseBase(c.URL); err != nil {
 		return nil, err
@@ -41,17 +41,11 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 // parseBase parses the address of a replica. The result has a slash at the end of
 // its path. Errors do not show the address, which may contain a token.
 func parseBase(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, clientio.Invalid("address of the replica is no url")
-	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.Opaque != "":
-		return nil, clientio.Invalid("address of the replica has no host, want one like https://example.com/path")
-	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "":
-		return nil, clientio.Invalid("address of the replica has more than a host and a path")
+	u, err := clientio.WebAddress(text, "replica", "https://example.com/path")
+	if err != nil {
+		return nil, err
 	}
-	clean := path.Clean("/" + u.Path)
-	u = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(clean, "/") + "/"}
+	u.Path = strings.TrimSuffix(path.Clean("/"+u.Path), "/") + "/"
 	return u, nil
 }
 

@@ -21,12 +21,12 @@ var parameters = []string{"chunk-size", "client-cert", "client-key", "creds", "n
 //
 //	nats://[user:password@]host[:port]/bucket[/path]
 //
-// The server tells the client of the other servers of its cluster. A user without a password is a token. The parameters have the names of
-// upstream's settings and set the fields of these names: creds, tls, root-cas
-// with files separated by commas, client-cert, client-key, timeout,
-// reconnect-wait. The parameter nkey names a file that holds the seed of an NKey,
-// and chunk-size sets ChunkSize. NewReplicaClientFromURL does no I/O, and its errors
-// do not quote values.
+// The server tells the client of the other servers of its cluster. A user without a
+// password is a token. The parameters have the names of upstream's settings and set
+// the fields of these names: creds, tls, root-cas with files separated by commas,
+// client-cert, client-key, timeout, reconnect-wait. The parameter nkey names a file
+// that holds the seed of an NKey, and chunk-size sets ChunkSize.
+// NewReplicaClientFromURL does no I/O, and its errors do not quote values.
 func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, userinfo *url.Userinfo) (replica.Client, error) {
 	if scheme != ReplicaClientType {
 		return nil, clientio.Invalid("url scheme is not %s", ReplicaClientType)
@@ -52,13 +52,8 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 	if !bucketNames.MatchString(c.BucketName) {
 		return nil, clientio.Invalid("url has no bucket, want one like nats://host:4222/bucket")
 	}
-	for name, values := range query {
-		if len(values) != 1 || values[0] == "" {
-			return nil, clientio.Invalid("url parameter %q needs one value", name)
-		}
-		if err := c.setParameter(name, values[0]); err != nil {
-			return nil, err
-		}
+	if err := clientio.SetParameters(query, c.setParameter); err != nil {
+		return nil, err
 	}
 	if err := c.validate(); err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/superfly/ltx"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
@@ -251,36 +250,13 @@ const deletions = 16
 // with three requests for each, and stops after the first failure. Nothing is left
 // of a file: upstream leaves a mark for each, which all later listings read.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
-	s, err := c.connect(ctx)
-	if err == nil {
-		err = clientio.CheckInfos(a)
-	}
-	if err != nil {
-		return fmt.Errorf("delete ltx files: %w", err)
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(deletions)
-	for _, info := range a {
-		if groupCtx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			if err := s.delete(groupCtx, s.layout.Key(info.Level, info.MinTXID, info.MaxTXID)); err != nil {
-				return fmt.Errorf("delete ltx file %s: %w", clientio.NewFile(info.Level, info.MinTXID, info.MaxTXID), err)
-			}
-			return nil
-		})
-	}
-	err = group.Wait()
-	if err == nil {
-		err = ctx.Err()
-	}
-	return clientio.WithCause(ctx, err)
+	return clientio.Delete(ctx, a, deletions, c.connect, (*session).delete)
 }
 
 // delete deletes an object, if it exists. A version that another writer stores
 // meanwhile stays.
-func (s *session) delete(ctx context.Context, key string) error {
+func (s *session) delete(ctx context.Context, file clientio.File) error {
+	key := s.layout.Key(file.Level, file.MinTXID, file.MaxTXID)
 	before, err := s.before(ctx, key)
 	if err != nil || !before.exists() {
 		return err

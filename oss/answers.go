@@ -40,7 +40,7 @@ func wanted(req *http.Request) clientio.Answer {
 	case req.Method == http.MethodGet && query.Has("versioning"):
 		return document("VersioningConfiguration")
 	case req.Method == http.MethodGet:
-		return clientio.Answer{Data: true} // bodySize checks it
+		return clientio.Answer{Data: true} // clientio.BodyLength checks it
 	case req.Method == http.MethodPost && query.Has("uploads"):
 		return document("InitiateMultipartUploadResult")
 	case req.Method == http.MethodPost && query.Has("uploadId"):

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aliyun/alibabacloud-oss-go-sdk-v2/oss"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
@@ -80,38 +79,19 @@ func (s *session) list(ctx context.Context, in *oss.ListObjectsV2Request) (*oss.
 // withTimestamps sets CreatedAt of the objects of a page to the timestamps in their
 // metadata. It leaves out objects that have been deleted meanwhile.
 func (s *session) withTimestamps(ctx context.Context, page []clientio.Object) ([]clientio.Object, error) {
-	gone := make([]bool, len(page))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(s.metadataConcurrency)
-	for i := range page {
-		group.Go(func() error {
-			if err := groupCtx.Err(); err != nil {
-				return err // another request has failed
-			}
-			out, err := s.api.HeadObject(groupCtx, &oss.HeadObjectRequest{Bucket: &s.bucket, Key: &page[i].Key})
-			if status, _ := statusOf(err); status == http.StatusNotFound {
-				gone[i] = true // it was deleted after the listing
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("look up timestamp: %w", s.fail(groupCtx, err))
-			}
-			if at, err := time.Parse(time.RFC3339Nano, out.Metadata[MetadataKeyTimestamp]); err == nil {
-				page[i].CreatedAt = at
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, clientio.WithCause(ctx, err)
-	}
-	kept := page[:0]
-	for i, o := range page {
-		if !gone[i] {
-			kept = append(kept, o)
+	return clientio.Complete(ctx, page, s.metadataConcurrency, func(ctx context.Context, o *clientio.Object) (exists bool, err error) {
+		out, err := s.api.HeadObject(ctx, &oss.HeadObjectRequest{Bucket: &s.bucket, Key: &o.Key})
+		if status, _ := statusOf(err); status == http.StatusNotFound {
+			return false, nil // it was deleted after the listing
 		}
-	}
-	return kept, nil
+		if err != nil {
+			return true, fmt.Errorf("look up timestamp: %w", s.fail(ctx, err))
+		}
+		if at, err := time.Parse(time.RFC3339Nano, out.Metadata[MetadataKeyTimestamp]); err == nil {
+			o.CreatedAt = at
+		}
+		return true, nil
+	})
 }
 
 // Folder implements clientio.Surveyed.

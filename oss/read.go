@@ -32,7 +32,7 @@ func (s *session) ReadKey(ctx context.Context, key string, offset, size int64) (
 		return s.openFailed(ctx, key, offset, ranged, err)
 	}
 	resp := &http.Response{StatusCode: out.StatusCode, Header: out.Headers, Body: out.Body, ContentLength: out.ContentLength}
-	length, wrong := bodySize(resp, ranged, offset, size)
+	length, wrong := clientio.BodyLength(resp, ranged, offset, size)
 	if wrong == nil && clientio.IsPage(resp.Header) {
 		wrong = errors.New("answer is a page")
 	}
@@ -59,22 +59,4 @@ func (s *session) openFailed(ctx context.Context, key string, offset int64, rang
 		return clientio.NewBody(ctx, http.NoBody, 0), nil
 	}
 	return nil, s.fail(ctx, err)
-}
-
-// bodySize returns the number of bytes that the body of an answer must have.
-func bodySize(resp *http.Response, ranged bool, offset, size int64) (int64, error) {
-	contentRange := resp.Header.Get("Content-Range")
-	switch {
-	case !ranged && (resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || contentRange != ""):
-		return 0, clientio.Permanent(errors.New("server does not tell the size of the file"))
-	case !ranged:
-		return resp.ContentLength, nil
-	case resp.StatusCode != http.StatusPartialContent || contentRange == "":
-		return 0, clientio.Permanent(errors.New("server ignores the range asked for"))
-	}
-	n, err := clientio.RangeLength(contentRange, resp.ContentLength, offset, size)
-	if err != nil {
-		return 0, clientio.Permanent(err)
-	}
-	return n, nil
 }

@@ -43,13 +43,8 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 		return nil, clientio.Invalid("url has no bucket, want one like oss://bucket.oss-eu-central-1.aliyuncs.com/path")
 	}
 	c.Path = strings.TrimPrefix(path.Clean("/"+urlPath), "/")
-	for name, values := range query {
-		if len(values) != 1 || values[0] == "" {
-			return nil, clientio.Invalid("url parameter %q needs one value", name)
-		}
-		if err := c.setParameter(name, values[0]); err != nil {
-			return nil, err
-		}
+	if err := clientio.SetParameters(query, c.setParameter); err != nil {
+		return nil, err
 	}
 	if err := c.validate(); err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ var storePrefixes = []string{"X-Amz-", "X-Goog-"}
 func wanted(req *http.Request) clientio.Answer {
 	switch awsmiddleware.GetOperationName(req.Context()) {
 	case "GetObject":
-		return clientio.Answer{Data: true} // bodySize checks it
+		return clientio.Answer{Data: true} // clientio.BodyLength checks it
 	case "ListObjectsV2":
 		return clientio.Answer{Limit: maxListing, Check: wantDocument("ListBucketResult")}
 	case "CreateMultipartUpload":

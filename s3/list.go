@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/superfly/ltx"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
@@ -145,32 +144,13 @@ func hasOtherName(bucket string) bool {
 // withTimestamps sets CreatedAt of the objects of a page to the timestamps in
 // their metadata. It leaves out objects that have been deleted meanwhile.
 func (c *conn) withTimestamps(ctx context.Context, page []clientio.Object) ([]clientio.Object, error) {
-	gone := make([]bool, len(page))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.metadataConcurrency)
-	for i := range page {
-		g.Go(func() error {
-			if err := gctx.Err(); err != nil {
-				return err // another request has failed
-			}
-			at, ok, err := c.timestamp(gctx, page[i])
-			gone[i] = !ok
-			if !at.IsZero() {
-				page[i].CreatedAt = at
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, clientio.WithCause(ctx, err)
-	}
-	kept := page[:0]
-	for i, o := range page {
-		if !gone[i] {
-			kept = append(kept, o)
+	return clientio.Complete(ctx, page, c.metadataConcurrency, func(ctx context.Context, o *clientio.Object) (exists bool, err error) {
+		at, exists, err := c.timestamp(ctx, *o)
+		if !at.IsZero() {
+			o.CreatedAt = at
 		}
-	}
-	return kept, nil
+		return exists, err
+	})
 }
 
 // timestamp returns the timestamp in the metadata of an object that was listed,

@@ -65,7 +65,7 @@ func isBeyond(err error, offset int64) bool {
 // body returns the body of an answer to a read. It checks that the server sends
 // the range, or the whole object, that was asked for.
 func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offset, size int64) (io.ReadCloser, error) {
-	n, wrong := bodySize(resp, ranged, offset, size)
+	n, wrong := clientio.BodyLength(resp, ranged, offset, size)
 	if wrong == nil && clientio.IsPage(resp.Header) {
 		wrong = clientio.Permanent(errors.New("answer is a page"))
 	}
@@ -78,23 +78,4 @@ func (c *conn) body(ctx context.Context, resp *http.Response, ranged bool, offse
 		Wrong:    wrong,
 		Redact:   c.creds.redact,
 	}.Body(ctx)
-}
-
-// bodySize returns the number of bytes that the body of an answer must have. If
-// the answer is wrong, it returns a permanent error.
-func bodySize(resp *http.Response, ranged bool, offset, size int64) (int64, error) {
-	contentRange := resp.Header.Get("Content-Range")
-	switch {
-	case !ranged && (resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || contentRange != ""):
-		return 0, clientio.Permanent(errors.New("server does not tell the size of the file"))
-	case !ranged:
-		return resp.ContentLength, nil
-	case resp.StatusCode != http.StatusPartialContent || contentRange == "":
-		return 0, clientio.Permanent(errors.New("server ignores the range asked for"))
-	}
-	n, err := clientio.RangeLength(contentRange, resp.ContentLength, offset, size)
-	if err != nil {
-		return 0, clientio.Permanent(err)
-	}
-	return n, nil
 }

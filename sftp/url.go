@@ -1,11 +1,9 @@
 package sftp
 
 import (
-	"maps"
 	"net"
 	"net/url"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -51,13 +49,8 @@ func NewReplicaClientFromURL(_, host, urlPath string, query url.Values, userinfo
 	if err := checkPath(c.Path); err != nil {
 		return nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if len(query[name]) != 1 {
-			return nil, clientio.Invalid("parameter %q is there %d times", name, len(query[name]))
-		}
-		if err := c.setParameter(name, query[name][0]); err != nil {
-			return nil, err
-		}
+	if err := clientio.SetParameters(query, c.setParameter); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

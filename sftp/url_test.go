@@ -56,7 +56,7 @@ func TestNewReplicaClientFromURL_Errors(t *testing.T) {
 		{"sftp://u@h/a?connections=secret", `"connections"`},
 		{"sftp://u@h/a?connections=65", "between 1 and 64"},
 		{"sftp://u@h/a?insecure-skip-host-key=secret", `"insecure-skip-host-key"`},
-		{"sftp://u@h/a?key-path=a&key-path=b", "2 times"},
+		{"sftp://u@h/a?key-path=a&key-path=b", "needs one value"},
 	} {
 		client, err := replica.NewFromURL(tt.url)
 		if err == nil || client != nil || !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {

@@ -171,7 +171,7 @@ func (s *session) rename(ctx context.Context, from, to string) (status int, err 
 // exists reports whether there is a file of a name.
 func (s *session) exists(ctx context.Context, name string) (bool, error) {
 	_, _, err := s.do(ctx, http.MethodHead, name, nil, nil, http.StatusOK)
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, clientio.ErrAbsent) {
 		return false, nil
 	}
 	return err == nil, err

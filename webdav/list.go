@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
@@ -48,12 +47,12 @@ func (c *ReplicaClient) list(ctx context.Context, level int, seek ltx.TXID, useM
 	entries, err := s.folder(ctx, prefix)
 	if errors.Is(err, errNoListing) {
 		// A server may answer like that if a file is in the way.
-		if _, perr := s.folder(ctx, s.place); errors.Is(perr, errAbsent) {
-			err = errAbsent
+		if _, perr := s.folder(ctx, s.place); errors.Is(perr, clientio.ErrAbsent) {
+			err = clientio.ErrAbsent
 		}
 	}
 	switch {
-	case errors.Is(err, errAbsent):
+	case errors.Is(err, clientio.ErrAbsent):
 		return nil, s.layout, nil
 	case err != nil:
 		return nil, s.layout, err
@@ -79,36 +78,24 @@ func (c *ReplicaClient) list(ctx context.Context, level int, seek ltx.TXID, useM
 // exactTimes reads the timestamps of the headers of files. Files that are gone
 // meanwhile are left out.
 func (s *session) exactTimes(ctx context.Context, objects []clientio.Object) ([]clientio.Object, error) {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(headers)
-	gone := make([]bool, len(objects))
-	for i := range objects {
-		group.Go(func() error {
-			o := &objects[i]
-			r, err := s.read(clientio.WithVersion(groupCtx, ""), o.Key, 0, ltx.HeaderSize)
-			if errors.Is(err, fs.ErrNotExist) {
-				gone[i] = true
-				return nil
-			} else if err != nil {
-				return fmt.Errorf("%s: %w", o.Key, err)
-			}
-			hdr, _, err := ltx.PeekHeader(r)
-			cerr := r.Close()
-			switch {
-			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
-				return nil // one damaged file must not hide the others
-			case err != nil || cerr != nil:
-				return fmt.Errorf("%s: %w", o.Key, cmp.Or(err, cerr))
-			}
-			o.CreatedAt = time.UnixMilli(hdr.Timestamp).UTC()
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, clientio.WithCause(ctx, err)
-	}
-	i := -1
-	return slices.DeleteFunc(objects, func(clientio.Object) bool { i++; return gone[i] }), nil
+	return clientio.Complete(ctx, objects, headers, func(ctx context.Context, o *clientio.Object) (exists bool, err error) {
+		r, err := s.read(clientio.WithVersion(ctx, ""), o.Key, 0, ltx.HeaderSize)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		} else if err != nil {
+			return true, fmt.Errorf("%s: %w", o.Key, err)
+		}
+		hdr, _, err := ltx.PeekHeader(r)
+		cerr := r.Close()
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, ltx.ErrInvalidFile):
+			return true, nil // one damaged file must not hide the others
+		case err != nil || cerr != nil:
+			return true, fmt.Errorf("%s: %w", o.Key, cmp.Or(err, cerr))
+		}
+		o.CreatedAt = time.UnixMilli(hdr.Timestamp).UTC()
+		return true, nil
+	})
 }
 
 // entry is a name in a folder.
@@ -146,7 +133,7 @@ const wanted = `<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"
 var errNoListing = errors.New("there is no WebDAV server at this address")
 
 // folder lists a folder at the server. If there is none, or a file of that name, the
-// error is errAbsent.
+// error is clientio.ErrAbsent.
 func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 	header := http.Header{"Depth": {"1"}, "Content-Type": {"application/xml; charset=utf-8"}}
 	resp, err := s.send(ctx, "PROPFIND", name, header, text(wanted))
@@ -157,7 +144,7 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 		return nil, clientio.RefuseBody(resp, "answer is no listing of a WebDAV server")
 	case resp.StatusCode == http.StatusBadRequest && strings.HasSuffix(name, "/"):
 		_ = resp.Body.Close() // Apache means that the name is that of a file
-		return nil, errAbsent
+		return nil, clientio.ErrAbsent
 	case resp.StatusCode == http.StatusMethodNotAllowed, resp.StatusCode == http.StatusNotImplemented:
 		_ = resp.Body.Close() // the status says what matters
 		return nil, clientio.Permanent(fmt.Errorf("PROPFIND: http status %d: %w", resp.StatusCode, errNoListing))
@@ -205,7 +192,7 @@ func parseEntries(self string, content []byte) (entries []entry, err error) {
 		switch {
 		case clean == self:
 			if !e.dir {
-				return nil, errAbsent // a file
+				return nil, clientio.ErrAbsent // a file
 			}
 			found = true
 		case path.Dir(clean) == self:

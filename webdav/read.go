@@ -3,13 +3,10 @@ package webdav
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 
 	"github.com/superfly/ltx"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/replica"
@@ -30,53 +27,30 @@ func (s *session) open(ctx context.Context, file clientio.File, offset, size int
 
 // read reads a range of what has a name at the server.
 func (s *session) read(ctx context.Context, name string, offset, size int64) (io.ReadCloser, error) {
-	header := http.Header{}
-	if offset > 0 || size > 0 {
-		header.Set("Range", clientio.RangeHeader(offset, size))
-	}
-	resp, err := s.send(ctx, http.MethodGet, name, header, nil)
-	if err != nil {
-		return nil, err
-	}
-	if !clientio.IsWebBody(resp) {
-		err := s.refusal(resp)
-		if errors.Is(err, errAbsent) {
-			return nil, fs.ErrNotExist
-		}
-		return nil, err
-	}
-	return clientio.WebBody(ctx, resp, offset, size, func(int64) string { return versionOf(resp.Header.Get("ETag")) })
+	return clientio.WebRead{
+		Send: func(header http.Header) (*http.Response, error) {
+			return s.send(ctx, http.MethodGet, name, header, nil)
+		},
+		Refusal: s.refusal,
+		Version: func(header http.Header, _ int64) string { return versionOf(header.Get("ETag")) },
+	}.Open(ctx, offset, size)
 }
 
 // DeleteLTXFiles implements replica.Client. It stops when a file cannot be deleted.
 func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, a []*ltx.FileInfo) error {
-	if err := c.deleteFiles(ctx, a); err != nil {
-		return fmt.Errorf("delete ltx files: %w", err)
-	}
-	return nil
+	return clientio.Delete(ctx, a, deletions, c.connect, (*session).delete)
 }
 
-func (c *ReplicaClient) deleteFiles(ctx context.Context, a []*ltx.FileInfo) error {
-	if err := clientio.CheckInfos(a); err != nil {
-		return err
-	}
-	s, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(deletions)
-	for _, info := range a {
-		group.Go(func() error { return s.remove(groupCtx, s.layout.Key(info.Level, info.MinTXID, info.MaxTXID)) })
-	}
-	return clientio.WithCause(ctx, group.Wait())
+// delete deletes an LTX file, if there is one.
+func (s *session) delete(ctx context.Context, file clientio.File) error {
+	return s.remove(ctx, s.layout.Key(file.Level, file.MinTXID, file.MaxTXID))
 }
 
 // remove deletes a file, if there is one.
 func (s *session) remove(ctx context.Context, name string) error {
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
 		status, _, err := s.do(ctx, http.MethodDelete, name, nil, nil, http.StatusOK, http.StatusAccepted, http.StatusNoContent)
-		if errors.Is(err, errAbsent) {
+		if errors.Is(err, clientio.ErrAbsent) {
 			return nil
 		}
 		// Some servers lock a name while they delete it for another client.
@@ -88,24 +62,15 @@ func (s *session) remove(ctx context.Context, name string) error {
 
 // Survey implements replica.Surveyor.
 func (c *ReplicaClient) Survey(ctx context.Context, dir string) (replica.Survey, error) {
-	survey, err := c.survey(ctx, dir)
-	if err != nil {
-		return replica.Survey{}, fmt.Errorf("survey replica: %w", err)
-	}
-	return replica.Survey(survey), nil
+	survey, err := clientio.SurveyFolders(ctx, dir, c.connect)
+	return replica.Survey(survey), err
 }
 
-func (c *ReplicaClient) survey(ctx context.Context, dir string) (survey clientio.Survey, err error) {
-	if err := clientio.CheckDir(dir); err != nil {
-		return survey, err
-	}
-	s, err := c.connect(ctx)
-	if err != nil {
-		return survey, err
-	}
+// Names implements clientio.Folders.
+func (s *session) Names(ctx context.Context, dir string) ([]string, error) {
 	entries, err := s.folder(ctx, clientio.NewLayout(s.place).Below(dir))
-	if err != nil && !errors.Is(err, errAbsent) {
-		return survey, err
+	if errors.Is(err, clientio.ErrAbsent) {
+		return nil, nil
 	}
 	var names []string
 	for _, e := range entries {
@@ -114,20 +79,14 @@ func (c *ReplicaClient) survey(ctx context.Context, dir string) (survey clientio
 		}
 		names = append(names, e.name)
 	}
-	survey = clientio.NewSurvey(names, false, clientio.NewLayout(""))
-	if errors.Is(err, errAbsent) && dir == "" {
-		survey.Head, err = s.head(ctx)
-		return survey, err
-	}
-	return survey, nil
+	return names, err
 }
 
-// head returns the first bytes of the file at the place of the replica, or nil if
-// there is none.
-func (s *session) head(ctx context.Context) ([]byte, error) {
+// Head implements clientio.Folders.
+func (s *session) Head(ctx context.Context) ([]byte, error) {
 	r, err := s.read(ctx, s.place, 0, clientio.SurveyHeadSize)
 	if err != nil {
-		return nil, ctx.Err() // there is no file, or a page in its place
+		return nil, ctx.Err() // there is no file, or a folder or a page in its place
 	}
 	b, err := io.ReadAll(r)
 	return b, errors.Join(err, r.Close())

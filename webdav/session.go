@@ -3,7 +3,6 @@ package webdav
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -89,15 +88,12 @@ func (s *session) send(ctx context.Context, method, name string, header http.Hea
 	}
 }
 
-// errAbsent is the error of a request for something that does not exist.
-var errAbsent = errors.New("does not exist")
-
 // refusal returns the error of an answer that is no success. It closes the body.
 func (s *session) refusal(resp *http.Response) error {
 	_ = resp.Body.Close() // the status says what matters
 	switch status := resp.StatusCode; {
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return errAbsent
+		return clientio.ErrAbsent
 	case status == http.StatusUnauthorized && s.user == "":
 		return fmt.Errorf("http status %d: the server wants a user and a password (%w)", status, fs.ErrPermission)
 	case status == http.StatusUnauthorized:

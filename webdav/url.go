@@ -33,8 +33,8 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 	if host == "" {
 		return nil, clientio.Invalid("url has no host, want one like %s://host/path", scheme)
 	}
-	for name := range query {
-		return nil, clientio.Invalid("unknown parameter %q: a %s url has no parameters", name, scheme)
+	if err := clientio.NoParameters(query, "a "+scheme); err != nil {
+		return nil, err
 	}
 	if _, err := parseServer(c.URL); err != nil {
 		return nil, err
@@ -44,16 +44,12 @@ func NewReplicaClientFromURL(scheme, host, urlPath string, query url.Values, use
 
 // parseServer parses the address of a server. Its errors do not show the address.
 func parseServer(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, clientio.Invalid("address of the server is no url")
-	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.Opaque != "":
-		return nil, clientio.Invalid("address of the server has no host, want one like https://example.com")
-	case u.User != nil, u.RawQuery != "", u.ForceQuery, u.Fragment != "":
-		return nil, clientio.Invalid("address of the server has more than a host and a path")
+	u, err := clientio.WebAddress(text, "server", "https://example.com")
+	if err != nil {
+		return nil, err
 	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}, nil
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	return u, nil
 }
 
 // ReplicaIdentity implements replica.Identifier: it is the address of the folder.

@@ -1,7 +1,9 @@
 package clientio
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 )
@@ -28,6 +30,26 @@ func RangeLength(contentRange string, contentLength, offset, size int64) (int64,
 	n := last - first + 1
 	if !ok || first != offset || last != want || contentLength >= 0 && contentLength != n {
 		return 0, fmt.Errorf("asked for %d bytes at %d, got content range %.80q and length %d", size, offset, contentRange, contentLength)
+	}
+	return n, nil
+}
+
+// BodyLength returns the length of the body of an answer to a read, of a range if
+// ranged, and otherwise of a whole object. If the answer is something else, it returns
+// a permanent error.
+func BodyLength(resp *http.Response, ranged bool, offset, size int64) (int64, error) {
+	contentRange := resp.Header.Get("Content-Range")
+	switch {
+	case !ranged && (resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || contentRange != ""):
+		return 0, Permanent(errors.New("server does not tell the size of the file"))
+	case !ranged:
+		return resp.ContentLength, nil
+	case resp.StatusCode != http.StatusPartialContent || contentRange == "":
+		return 0, Permanent(errors.New("server ignores the range asked for"))
+	}
+	n, err := RangeLength(contentRange, resp.ContentLength, offset, size)
+	if err != nil {
+		return 0, Permanent(err)
 	}
 	return n, nil
 }

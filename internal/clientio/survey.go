@@ -50,35 +50,88 @@ func SurveyObjects[S Surveyed](ctx context.Context, dir string, connect func(con
 	if err != nil {
 		return Survey{}, fmt.Errorf("survey replica: %w", err)
 	}
-	type head struct {
-		bytes []byte
-		err   error
-	}
-	layout, heads := s.Layout(), make(chan head, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if dir == "" && layout.place != "" {
-		go func() {
-			b, err := readHead(ctx, s, strings.TrimSuffix(layout.place, "/"))
-			heads <- head{b, err}
-		}()
-	} else {
-		heads <- head{}
-	}
-	names, more, err := s.Folder(ctx, layout.place+dir, MaxSurveyNames)
+	layout := s.Layout()
+	names, more, head, err := look(ctx, func(ctx context.Context) ([]string, bool, error) {
+		return s.Folder(ctx, layout.place+dir, MaxSurveyNames)
+	}, func(ctx context.Context) ([]byte, error) {
+		if dir != "" || layout.place == "" {
+			return nil, nil
+		}
+		return readHead(ctx, s, strings.TrimSuffix(layout.place, "/"))
+	})
 	if err != nil {
-		cancel()
-	}
-	h := <-heads // the goroutine does not outlive the call
-	if err = cmp.Or(err, h.err); err != nil {
 		return Survey{}, fmt.Errorf("survey replica: %w", err)
 	}
 	for i, name := range names {
 		names[i] = strings.TrimPrefix(name, layout.place+dir)
 	}
 	survey := NewSurvey(names, more, layout)
-	survey.Head = h.bytes
+	survey.Head = head
 	return survey, nil
+}
+
+// Folders is a connection to a store that has folders, with the layout of NewLayout.
+type Folders interface {
+	// Names returns the names in a folder below the place of the replica, in any
+	// order, with a slash at the ends of those of folders. dir is as for Survey. If
+	// there is no such folder, there are no names.
+	Names(ctx context.Context, dir string) ([]string, error)
+
+	// Head returns the first SurveyHeadSize bytes of the file at the place of the
+	// replica, or nil if there is none or the client may not read it.
+	Head(ctx context.Context) ([]byte, error)
+}
+
+// SurveyFolders implements Survey for a client of a store that has folders. Where a file
+// is at the place of the replica, an error of Names does not matter.
+func SurveyFolders[S Folders](ctx context.Context, dir string, connect func(context.Context) (S, error)) (Survey, error) {
+	err := CheckDir(dir)
+	var s S
+	if err == nil {
+		s, err = connect(ctx)
+	}
+	if err != nil {
+		return Survey{}, fmt.Errorf("survey replica: %w", err)
+	}
+	var failed error // of Names
+	names, _, head, err := look(ctx, func(ctx context.Context) ([]string, bool, error) {
+		var names []string
+		names, failed = s.Names(ctx, dir)
+		return names, false, nil
+	}, func(ctx context.Context) ([]byte, error) {
+		if dir != "" {
+			return nil, nil
+		}
+		return s.Head(ctx)
+	})
+	if len(head) == 0 {
+		err = cmp.Or(failed, err)
+	}
+	if err != nil {
+		return Survey{}, fmt.Errorf("survey replica: %w", err)
+	}
+	survey := NewSurvey(names, false, NewLayout(""))
+	survey.Head = head
+	return survey, nil
+}
+
+// look asks for names and for the first bytes of a file at the same time. It returns
+// the error of names before that of head.
+func look(ctx context.Context, names func(context.Context) ([]string, bool, error), head func(context.Context) ([]byte, error)) (found []string, more bool, begin []byte, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var headErr error
+	done := make(chan struct{}) // the goroutine does not outlive the call
+	go func() {
+		defer close(done)
+		begin, headErr = head(ctx)
+	}()
+	found, more, err = names(ctx)
+	if err != nil {
+		cancel()
+	}
+	<-done
+	return found, more, begin, cmp.Or(err, headErr)
 }
 
 // NewSurvey returns a survey of names, which it sorts and limits. It leaves out

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,22 +29,50 @@ func ReadListing(ctx context.Context, resp *http.Response) ([]byte, error) {
 	return body, nil
 }
 
-// IsWebBody reports whether an answer to a read has a status that WebBody
-// understands.
-func IsWebBody(resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
-		return true
-	}
-	return false
+// ErrAbsent is the error of a request to a web server for something that does not
+// exist. It says nothing of LTX files, as fs.ErrNotExist does.
+var ErrAbsent = errors.New("does not exist")
+
+// WebRead is how a client reads a file of a web server.
+type WebRead struct {
+	// Send sends a request with a header.
+	Send func(header http.Header) (*http.Response, error)
+
+	// Refusal returns the error of an answer that is no success, and closes its
+	// body.
+	Refusal func(*http.Response) error
+
+	// Version returns the version of the file with a header and a size.
+	Version func(header http.Header, total int64) string
 }
 
-// WebBody returns the body of a web server's answer to a read of size bytes from
+// Open reads size bytes from offset on, to the end if size is 0. If there is no file,
+// the error is fs.ErrNotExist.
+func (r WebRead) Open(ctx context.Context, offset, size int64) (io.ReadCloser, error) {
+	header := http.Header{}
+	if offset > 0 || size > 0 {
+		header.Set("Range", RangeHeader(offset, size))
+	}
+	resp, err := r.Send(header)
+	if err != nil {
+		return nil, err
+	}
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		return webBody(ctx, resp, offset, size, func(total int64) string { return r.Version(resp.Header, total) })
+	}
+	if err := r.Refusal(resp); !errors.Is(err, ErrAbsent) {
+		return nil, err
+	}
+	return nil, fs.ErrNotExist
+}
+
+// webBody returns the body of a web server's answer to a read of size bytes from
 // offset on, to the end if size is 0. The request has a Range unless both are 0. A
 // web server has no headers of its own by which it could be recognised, so the body
 // of a whole file has to begin like one. version returns the version of the file,
 // whose size it gets.
-func WebBody(ctx context.Context, resp *http.Response, offset, size int64, version func(total int64) string) (io.ReadCloser, error) {
+func webBody(ctx context.Context, resp *http.Response, offset, size int64, version func(total int64) string) (io.ReadCloser, error) {
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		_ = resp.Body.Close() // it says nothing
 		if header := resp.Header.Get("Content-Range"); !EndsBefore(header, offset) {
