@@ -466,3 +466,25 @@ func TestURL(t *testing.T) {
 		}
 	}
 }
+
+// FuzzNewReplicaClientFromURL checks that every URL gives a client with an identity, or
+// an error.
+func FuzzNewReplicaClientFromURL(f *testing.F) {
+	f.Add("bucket.oss-eu-central-1-internal.aliyuncs.com", "/a//b/..", "part-size=1MiB&concurrency=4")
+	f.Add("bucket", "a%20b", "region=eu-central-1&endpoint=https://h:1")
+	f.Fuzz(func(t *testing.T, host, urlPath, rawQuery string) {
+		query, err := url.ParseQuery(rawQuery)
+		if err != nil {
+			return
+		}
+		client, err := oss.NewReplicaClientFromURL("oss", host, urlPath, query, nil)
+		switch {
+		case (err == nil) == (client == nil):
+			t.Fatalf("client %v, error %v", client, err)
+		case err != nil && !errors.Is(err, fs.ErrInvalid):
+			t.Fatal(err)
+		case err == nil && client.(replica.Identifier).ReplicaIdentity() == "":
+			t.Errorf("%q %q %q: no identity", host, urlPath, rawQuery)
+		}
+	})
+}
