@@ -58,6 +58,11 @@ var (
 	// compacted file, or lies in the future.
 	ErrTxNotAvailable = errs.ErrTxNotAvailable
 
+	// ErrRolledBack means that the replica has lost transactions that VFS.Tail has
+	// followed, or has others in their place. Errors that wrap it wrap ErrConflict as
+	// well.
+	ErrRolledBack = errs.ErrRolledBack
+
 	// ErrInTransaction means that a connection attempted to travel in time
 	// within a transaction.
 	ErrInTransaction = errors.New("cannot change the time of a connection within a transaction")

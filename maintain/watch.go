@@ -21,16 +21,9 @@ const (
 )
 
 // ErrRolledBack means that the replica that Copy watches has lost transactions that
-// were copied, or has others in their place. Errors that wrap it wrap ErrConflict of
-// package litestream as well.
-var ErrRolledBack error = rolledBackError{}
-
-type rolledBackError struct{}
-
-func (rolledBackError) Error() string { return "the source was rolled back" }
-
-// Is makes the error one of ErrConflict as well.
-func (rolledBackError) Is(target error) bool { return target == errs.ErrConflict }
+// were copied, or has others in their place. It is the error of package litestream
+// with this name. Errors that wrap it wrap ErrConflict as well.
+var ErrRolledBack = errs.ErrRolledBack
 
 // Watch says how Copy goes on after it has copied everything.
 type Watch struct {
@@ -110,7 +103,7 @@ func (c *copier) next(ctx context.Context) (*Copied, error) {
 	}
 	result, err := c.run(ctx)
 	if errors.Is(err, errs.ErrConflict) && c.theirs <= c.newest {
-		err = fmt.Errorf("%w: %w", ErrRolledBack, err) // nothing else has written to the other place
+		err = fmt.Errorf("the source %w: %w", ErrRolledBack, err) // nothing else has written to the other place
 	}
 	return result, err
 }
@@ -125,7 +118,7 @@ func (c *copier) listNewer(ctx context.Context) (files []*ltx.FileInfo, err erro
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%w: it has no files any more, and had transaction %s", ErrRolledBack, c.newest)
+		return nil, fmt.Errorf("the source %w: it has no files any more, and had transaction %s", ErrRolledBack, c.newest)
 	}
-	return nil, fmt.Errorf("%w: its newest transaction is %s, and was %s", ErrRolledBack, newestOf(files), c.newest)
+	return nil, fmt.Errorf("the source %w: its newest transaction is %s, and was %s", ErrRolledBack, newestOf(files), c.newest)
 }

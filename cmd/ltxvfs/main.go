@@ -102,7 +102,7 @@ func codeOf(ctx context.Context, err error) int {
 		return exitInterrupted
 	case isUsage:
 		return exitUsage
-	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), errors.Is(err, maintain.ErrRolledBack), isGap:
+	case errors.Is(err, errDamaged), errors.Is(err, litestream.ErrCorrupt), errors.Is(err, litestream.ErrRolledBack), isGap:
 		return exitDamaged
 	case errors.Is(err, errFound), errors.Is(err, errNotThere), errors.Is(err, litestream.ErrNoDatabase), errors.Is(err, litestream.ErrTxNotAvailable), errors.Is(err, litestream.ErrNoTable), errors.Is(err, litestream.ErrConflict), errors.Is(err, maintain.ErrInUse), errors.Is(err, fs.ErrExist):
 		return exitFound

@@ -25,6 +25,18 @@ var (
 	ErrTxNotAvailable = errors.New("transaction not available")
 )
 
+// ErrRolledBack means that a replica has lost transactions that a program has
+// followed it through, or has others in their place. Errors that wrap it wrap
+// ErrConflict as well. Its text continues a sentence that says what was rolled back.
+var ErrRolledBack error = rolledBackError{}
+
+type rolledBackError struct{}
+
+func (rolledBackError) Error() string { return "was rolled back" }
+
+// Is makes the error one of ErrConflict as well.
+func (rolledBackError) Is(target error) bool { return target == ErrConflict }
+
 // Errors of the parts among each other.
 var (
 	// ErrStateGone means that no file of the replica has a page as a view has it.
