@@ -9,6 +9,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/rowdiff"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -61,7 +62,7 @@ type Change struct {
 var ErrNoTable = rowdiff.ErrNoTable
 
 // changesAtOnce is how many pages are read at a time to compare two states.
-const changesAtOnce = 64
+const changesAtOnce = DefaultMaxConcurrentRequests
 
 // Changes returns what has changed in a database from the state after transaction
 // from to the state after transaction to, as far as both can be [travelled to]. If
@@ -140,32 +141,39 @@ func (db *database) changes(ctx context.Context, from, to ltx.TXID, tables []str
 	if err != nil && !errs.IsMissing(err) { // a file that was deleted just now tells nothing
 		return err
 	}
-	differs := func(pgno uint32) bool {
+	return db.compare(ctx, before, after, written, rowdiff.Options{Tables: tables}, fn)
+}
+
+// compare calls fn with what differs between two views of a database. Pages that
+// were not written in between are known to be the same.
+func (db *database) compare(ctx context.Context, before, after *view.View, written *remote.Written, opts rowdiff.Options, fn func(rowdiff.Change) error) error {
+	opts.Differs = func(pgno uint32) bool {
 		a, isOld := before.Lookup(pgno)
 		b, isNew := after.Lookup(pgno)
 		return isOld != isNew || isOld && a.Version != b.Version && written.Has(pgno)
 	}
-	return rowdiff.Diff(ctx, db.rowState(before), db.rowState(after), rowdiff.Options{
-		Tables:  tables,
-		Differs: differs,
-		Each: func(fn func(uint32)) {
-			view.EachDifference(&before.Pages, &after.Pages, func(pgno uint32) {
-				if differs(pgno) {
-					fn(pgno)
-				}
-			})
-		},
-		Width: changesAtOnce,
-	}, fn)
+	opts.Each = func(fn func(uint32)) {
+		view.EachDifference(&before.Pages, &after.Pages, func(pgno uint32) {
+			if opts.Differs(pgno) {
+				fn(pgno)
+			}
+		})
+	}
+	opts.Width = changesAtOnce
+	return rowdiff.Diff(ctx, db.rowState(before), db.rowState(after), opts, fn)
 }
 
 // rowState returns a view as a state whose rows can be compared.
 func (db *database) rowState(v *view.View) rowdiff.State {
-	return rowdiff.State{Commit: v.Commit, Page: func(ctx context.Context, pgno uint32) ([]byte, error) {
-		page, err := db.pages.Page(ctx, v, pgno)
-		if page == nil && err == nil {
-			page = make([]byte, v.PageSize) // it was never written
-		}
-		return page, err
-	}}
+	return rowdiff.State{
+		Commit: v.Commit,
+		Page: func(ctx context.Context, pgno uint32) ([]byte, error) {
+			page, err := db.pages.Page(ctx, v, pgno)
+			if page == nil && err == nil {
+				page = make([]byte, v.PageSize) // it was never written
+			}
+			return page, err
+		},
+		Ahead: func(pgnos []uint32) { db.prefetcher.PrefetchSparse(v, pgnos) },
+	}
 }

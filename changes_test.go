@@ -18,8 +18,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-// rowsOf reads the rows of the tables of TestChanges from an image, as texts by
-// table and key.
+// rowsOf reads the rows of the tables of TestChanges from an image.
 func rowsOf(t testing.TB, image []byte) map[string]string {
 	t.Helper()
 	db, err := sql.Open(sqlitetest.Driver, "file:"+plainFile(t, image))
@@ -27,6 +26,12 @@ func rowsOf(t testing.TB, image []byte) map[string]string {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	return rowsIn(t, db)
+}
+
+// rowsIn reads the rows of the tables of TestChanges, as texts by table and key.
+func rowsIn(t testing.TB, db *sql.DB) map[string]string {
+	t.Helper()
 	all := make(map[string]string)
 	for table, query := range map[string]string{
 		"t": "SELECT id, n || '/' || coalesce(hex(b), 'NULL') FROM t",

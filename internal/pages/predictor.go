@@ -240,7 +240,7 @@ func (p *Predictor) awaits(pgno, urgent uint32) bool {
 // itself was predicted, so that no other pattern explains it.
 func (p *Predictor) lookUpText(pgno uint32) bool {
 	predicted := p.texts.isPredicted(pgno)
-	p.prefetch(p.view, p.texts.lead(p.walk(), pgno), 0, nil, minGap)
+	p.PrefetchSparse(p.view, p.texts.lead(p.walk(), pgno))
 	return predicted
 }
 

@@ -66,6 +66,12 @@ func (p *Prefetcher) Prefetch(v *view.View, pgnos []uint32, urgent uint32, s *sc
 	return p.prefetch(v, pgnos, urgent, s, gap)
 }
 
+// PrefetchSparse is Prefetch for pages that may lie anywhere in a large database: it
+// reads through small gaps only, unless there are many.
+func (p *Prefetcher) PrefetchSparse(v *view.View, pgnos []uint32) int {
+	return p.prefetch(v, pgnos, 0, nil, minGap)
+}
+
 // prefetch is Prefetch with the largest gap between two pages that one request reads
 // through if there are few, in bytes.
 func (p *Prefetcher) prefetch(v *view.View, pgnos []uint32, urgent uint32, s *scan, gap int64) int {

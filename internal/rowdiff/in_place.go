@@ -17,11 +17,16 @@ func (d *differ) inPlace(ctx context.Context) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	for _, u := range d.same {
-		after := d.reader(d.new, u.new, suspects)
-		before := d.reader(d.old, u.old, nil)
-		for from := 0; from < len(u.parts); from += d.opts.Width {
-			batch := u.parts[from:min(from+d.opts.Width, len(u.parts))]
+	for _, k := range d.kept {
+		trees, err := d.walk(ctx, k, nil)
+		if err != nil {
+			return fmt.Errorf("table %s: %w", k.new.name, err)
+		}
+		_, same := trees.new.split()
+		after := d.reader(d.new, k.new, suspects)
+		before := d.reader(d.old, k.old, nil)
+		for from := 0; from < len(same); from += d.opts.Width {
+			batch := same[from:min(from+d.opts.Width, len(same))]
 			hit := false
 			for r, err := range after.rows(ctx, batch) {
 				if err != nil {
@@ -30,7 +35,7 @@ func (d *differ) inPlace(ctx context.Context) error {
 				hit = hit || r.suspect
 			}
 			if hit {
-				if err := d.merge(u.old, u.new, before.rows(ctx, batch), after.rows(ctx, batch)); err != nil {
+				if err := d.merge(k.old, k.new, before.rows(ctx, batch), after.rows(ctx, batch)); err != nil {
 					return err
 				}
 			}
@@ -45,31 +50,45 @@ func (d *differ) suspects(ctx context.Context) (set *view.Bitmap, n int, err err
 	end := min(d.old.Commit, d.new.Commit) // an overflow page that was changed in place is in both
 	var doubtful []uint32
 	d.opts.Each(func(pgno uint32) {
-		if pgno <= end && pgno != 1 && !d.trees.Has(pgno) && !d.overflow.Has(pgno) {
+		if pgno <= end && pgno != 1 && !d.old.seen.Has(pgno) && !d.new.seen.Has(pgno) && !d.overflow.Has(pgno) && !d.new.isPointerMap(pgno) {
 			doubtful = append(doubtful, pgno)
 		}
 	})
-	set = view.NewBitmap(end)
-	if len(doubtful) == 0 {
-		return set, 0, nil
+	// The cheaper rule first: these pages were read already, or the free list has
+	// a thousand pages on each of its own.
+	rules := []func(context.Context, []uint32) ([]uint32, error){d.notFree, d.new.notOfTrees}
+	if d.new.known != nil {
+		slices.Reverse(rules)
 	}
-	free := view.NewBitmap(max(d.old.Commit, d.new.Commit))
-	for _, s := range []*side{d.old, d.new} {
-		if err := s.freePages(ctx, free); err != nil {
+	for _, rule := range rules {
+		if len(doubtful) == 0 {
+			break
+		}
+		if doubtful, err = rule(ctx, doubtful); err != nil {
 			return nil, 0, err
 		}
 	}
-	doubtful = slices.DeleteFunc(doubtful, func(pgno uint32) bool { return free.Has(pgno) || d.new.isPointerMap(pgno) })
-	overflow, err := d.new.notOfTrees(ctx, doubtful)
-	for _, pgno := range overflow {
+	set = view.NewBitmap(end)
+	for _, pgno := range doubtful {
 		set.Set(pgno)
 	}
-	return set, len(overflow), err
+	return set, len(doubtful), nil
+}
+
+// notFree returns the pages that are free in neither state.
+func (d *differ) notFree(ctx context.Context, pgnos []uint32) ([]uint32, error) {
+	free := view.NewBitmap(max(d.old.Commit, d.new.Commit))
+	for _, s := range []*side{d.old, d.new} {
+		if err := s.freePages(ctx, free); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(pgnos, free.Has), nil
 }
 
 // freePages adds the pages of the free list to a set.
 func (s *side) freePages(ctx context.Context, free *view.Bitmap) error {
-	one, err := s.Page(ctx, 1)
+	one, err := s.page(ctx, 1)
 	if err != nil {
 		return err
 	}
@@ -78,7 +97,7 @@ func (s *side) freePages(ctx context.Context, free *view.Bitmap) error {
 		if pgno > s.Commit || !trunks.Set(pgno) {
 			return fmt.Errorf("%w: the free list leads to page %d", errs.ErrCorrupt, pgno)
 		}
-		data, err := s.Page(ctx, pgno)
+		data, err := s.page(ctx, pgno)
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,8 @@
 // holds the same rows. So only the other leaves are read, in the order of their
 // keys, and their rows are merged: a row that has moved from one leaf to another,
 // because of a split or a VACUUM, is in both and is no change. To find the leaves,
-// the interior pages of the trees are read, which are about one in a hundred.
+// the pages that differ are read first, and the interior pages above their keys. If
+// many pages differ, all interior pages are read.
 //
 // SQLite can change the overflow pages of a large row in place, without a change
 // of the leaf. A changed page that is explained by nothing else is looked for in
@@ -20,6 +21,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -68,7 +71,9 @@ type Change struct {
 // Options say what is compared.
 type Options struct {
 	// Tables are the tables that are compared. None: all but those of SQLite itself.
-	Tables []string
+	// A table that neither state has is an error, unless MayLack is set.
+	Tables  []string
+	MayLack bool
 
 	// Differs reports whether a page may differ between the states, and Each calls fn
 	// for these pages, in ascending order.
@@ -76,6 +81,10 @@ type Options struct {
 	Each    func(fn func(pgno uint32))
 
 	Width int // reads at a time; 0: 32
+
+	// Known bounds the pages that differ that are read before all others, in bytes. If
+	// more differ, all interior pages of the tables are read. 0: 8 MiB; negative: none.
+	Known int
 }
 
 // ErrNoTable means that neither state has a table of a name.
@@ -87,20 +96,41 @@ var ErrNoTable = errors.New("no such table")
 func Diff(ctx context.Context, from, to State, opts Options, fn func(Change) error) error {
 	d := &differ{opts: opts, emit: fn}
 	d.opts.Width = cmp.Or(d.opts.Width, 32)
-	var err error
-	if d.old, err = newSide(ctx, from, d.opts.Width); err != nil {
-		return fmt.Errorf("the state before: %w", err)
-	}
-	if d.new, err = newSide(ctx, to, d.opts.Width); err != nil {
-		return fmt.Errorf("the state after: %w", err)
+	d.opts.Known = cmp.Or(d.opts.Known, 8<<20)
+	err := both(ctx, func(ctx context.Context, isOld bool) (err error) {
+		if isOld {
+			d.old, err = newSide(ctx, from, d.opts.Width)
+		} else {
+			d.new, err = newSide(ctx, to, d.opts.Width)
+		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if d.old.encoding != d.new.encoding {
 		// Only a database without tables changes its encoding.
 		d.old.encoding = d.new.encoding
 	}
 	d.overflow = view.NewBitmap(max(from.Commit, to.Commit))
-	d.trees = view.NewBitmap(max(from.Commit, to.Commit))
+	if err := d.readKnown(ctx); err != nil {
+		return err
+	}
 	return d.run(ctx)
+}
+
+// HasTables returns ErrNoTable if a state lacks one of the named tables.
+func HasTables(ctx context.Context, s State, names []string) error {
+	d := &differ{opts: Options{Tables: names, Width: 1}, overflow: view.NewBitmap(0)}
+	side, err := newSide(ctx, s, d.opts.Width)
+	if err != nil {
+		return err
+	}
+	all, err := d.schema(ctx, side)
+	if err == nil {
+		_, err = d.names(all, nil)
+	}
+	return err
 }
 
 // differ compares two states.
@@ -109,15 +139,14 @@ type differ struct {
 	emit     func(Change) error
 	old, new *side
 
-	trees    *view.Bitmap // pages of the trees that were looked at, in either state
 	overflow *view.Bitmap // pages of overflow chains that were read, in either state
-	same     []unchanged
+	kept     []keptTable
 }
 
-// unchanged are the parts of a table that both states share.
-type unchanged struct {
-	old, new *table
-	parts    []part
+// keptTable is a table that both states have, with its roots.
+type keptTable struct {
+	old, new         *table
+	oldRoot, newRoot uint32
 }
 
 // entry is a table of a schema.
@@ -139,7 +168,6 @@ func (d *differ) schema(ctx context.Context, s *side) (map[string]entry, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read the schema: %w", err)
 	}
-	d.note(t)
 	all := make(map[string]entry)
 	for r, err := range d.reader(s, schemaTable, nil).rows(ctx, t.parts) {
 		if err != nil {
@@ -164,16 +192,6 @@ func (d *differ) schema(ctx context.Context, s *side) (map[string]entry, error) 
 	return all, nil
 }
 
-// note adds the pages of a tree to those that are explained.
-func (d *differ) note(t *tree) {
-	for _, p := range t.parts {
-		d.trees.Set(p.pgno)
-	}
-	for _, pgno := range t.interiors {
-		d.trees.Set(pgno)
-	}
-}
-
 func (d *differ) reader(s *side, t *table, suspects *view.Bitmap) *reader {
 	if suspects == nil {
 		suspects = view.NewBitmap(0)
@@ -182,13 +200,17 @@ func (d *differ) reader(s *side, t *table, suspects *view.Bitmap) *reader {
 }
 
 func (d *differ) run(ctx context.Context) error {
-	old, err := d.schema(ctx, d.old)
+	var old, new map[string]entry
+	err := both(ctx, func(ctx context.Context, isOld bool) (err error) {
+		if isOld {
+			old, err = d.schema(ctx, d.old)
+		} else {
+			new, err = d.schema(ctx, d.new)
+		}
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("the state before: %w", err)
-	}
-	new, err := d.schema(ctx, d.new)
-	if err != nil {
-		return fmt.Errorf("the state after: %w", err)
+		return err
 	}
 	names, err := d.names(old, new)
 	if err != nil {
@@ -203,13 +225,31 @@ func (d *differ) run(ctx context.Context) error {
 		case !isOld:
 			err = d.created(ctx, b)
 		default:
-			err = d.kept(ctx, a, b)
+			err = d.compare(ctx, a, b)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return d.inPlace(ctx)
+}
+
+// both calls fn for both states at the same time, and adds the state to its errors.
+func both(ctx context.Context, fn func(ctx context.Context, isOld bool) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, isOld := range []bool{true, false} {
+		g.Go(func() error {
+			err := fn(ctx, isOld)
+			switch {
+			case err == nil:
+				return nil
+			case isOld:
+				return fmt.Errorf("the state before: %w", err)
+			}
+			return fmt.Errorf("the state after: %w", err)
+		})
+	}
+	return g.Wait()
 }
 
 // names returns the tables that are compared, in ascending order.
@@ -228,10 +268,13 @@ func (d *differ) names(old, new map[string]entry) (names []string, err error) {
 	for _, name := range d.opts.Tables {
 		name = strings.ToLower(name)
 		_, isOld := old[name]
-		if _, isNew := new[name]; !isOld && !isNew {
+		_, isNew := new[name]
+		switch {
+		case isOld || isNew:
+			names = append(names, name)
+		case !d.opts.MayLack:
 			return nil, fmt.Errorf("%w: %s", ErrNoTable, name)
 		}
-		names = append(names, name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
@@ -256,9 +299,16 @@ func (d *differ) all(ctx context.Context, s *side, e entry, fn func(*table, row)
 	if e.root == 0 {
 		return nil
 	}
-	t, tree, err := d.open(ctx, s, e)
+	t, err := e.parse()
 	if err != nil {
 		return err
+	}
+	tree, err := s.outline(ctx, e.root)
+	if err == nil {
+		err = t.check(tree)
+	}
+	if err != nil {
+		return fmt.Errorf("table %s: %w", e.name, err)
 	}
 	for r, err := range d.reader(s, t, nil).rows(ctx, tree.parts) {
 		if err == nil {
@@ -271,26 +321,26 @@ func (d *differ) all(ctx context.Context, s *side, e entry, fn func(*table, row)
 	return nil
 }
 
-// open reads what is known of a table in one state.
-func (d *differ) open(ctx context.Context, s *side, e entry) (*table, *tree, error) {
+// parse reads the definition of a table.
+func (e entry) parse() (*table, error) {
 	t, err := parseTable(e.sql)
 	if err != nil {
-		return nil, nil, fmt.Errorf("table %s: %w", e.name, err)
+		return nil, fmt.Errorf("table %s: %w", e.name, err)
 	}
 	t.name = e.name
-	tree, err := s.outline(ctx, e.root)
-	if err != nil {
-		return nil, nil, fmt.Errorf("table %s: %w", e.name, err)
-	}
-	if tree.isIndex != (t.key != nil) {
-		return nil, nil, fmt.Errorf("%w: table %s: its tree is not of the kind that its statement says", errs.ErrCorrupt, e.name)
-	}
-	d.note(tree)
-	return t, tree, nil
+	return t, nil
 }
 
-// kept compares a table that both states have.
-func (d *differ) kept(ctx context.Context, a, b entry) error {
+// check compares the kind of a tree with that of the table.
+func (t *table) check(tree *tree) error {
+	if tree.isIndex != (t.key != nil) {
+		return fmt.Errorf("%w: table %s: its tree is not of the kind that its statement says", errs.ErrCorrupt, t.name)
+	}
+	return nil
+}
+
+// compare compares a table that both states have.
+func (d *differ) compare(ctx context.Context, a, b entry) error {
 	if a.root == 0 && b.root == 0 {
 		if a.sql != b.sql {
 			return d.emit(Change{Kind: TableAltered, Table: b.name, OldSQL: a.sql, SQL: b.sql})
@@ -300,11 +350,11 @@ func (d *differ) kept(ctx context.Context, a, b entry) error {
 	if a.root == 0 || b.root == 0 {
 		return d.replaced(ctx, a, b)
 	}
-	old, oldTree, err := d.open(ctx, d.old, a)
+	old, err := a.parse()
 	if err != nil {
 		return fmt.Errorf("the state before: %w", err)
 	}
-	new, newTree, err := d.open(ctx, d.new, b)
+	new, err := b.parse()
 	if err != nil {
 		return fmt.Errorf("the state after: %w", err)
 	}
@@ -316,24 +366,31 @@ func (d *differ) kept(ctx context.Context, a, b entry) error {
 			return err
 		}
 	}
-	isSame := func(p part) bool {
-		return !d.opts.Differs(p.pgno) && oldTree.pages.Has(p.pgno) && newTree.pages.Has(p.pgno)
+	k := keptTable{old, new, a.root, b.root}
+	d.kept = append(d.kept, k)
+	m := d.marksOf(new)
+	if m != nil && m.all().isEmpty() && a.root == b.root && !d.opts.Differs(a.root) {
+		return nil // it is the same table
 	}
-	var same, before, after []part
-	for _, p := range oldTree.parts {
-		if isSame(p) {
-			same = append(same, p)
-		} else {
-			before = append(before, p)
-		}
+	trees, err := d.walk(ctx, k, m)
+	if err != nil {
+		return fmt.Errorf("table %s: %w", b.name, err)
 	}
-	for _, p := range newTree.parts {
-		if !isSame(p) {
-			after = append(after, p)
-		}
-	}
-	d.same = append(d.same, unchanged{old, new, same})
+	before, _ := trees.old.split()
+	after, _ := trees.new.split()
 	return d.merge(old, new, d.reader(d.old, old, nil).rows(ctx, before), d.reader(d.new, new, nil).rows(ctx, after))
+}
+
+// walk goes down to the leaves of both trees of a table.
+func (d *differ) walk(ctx context.Context, k keptTable, m *marks) (pair, error) {
+	trees, err := d.openPair(ctx, k.oldRoot, k.newRoot, m)
+	if err == nil {
+		err = cmp.Or(k.old.check(trees.old), k.new.check(trees.new))
+	}
+	if err == nil {
+		err = trees.walk(ctx, m, d.opts.Differs)
+	}
+	return trees, err
 }
 
 // replaced compares a table with one that has its name only.

@@ -2,10 +2,12 @@ package rowdiff_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -221,30 +223,25 @@ func text(table, key string, old, new []any) string {
 	return table + " " + key + ":" + show(old) + " ->" + show(new)
 }
 
-// changes returns what Diff says, as texts.
-func changes(t testing.TB, a, b image, reads *atomic.Int64) (map[string]bool, error) {
+// changes returns what Diff says, as texts. Known is the option.
+func changes(t testing.TB, a, b image, reads *atomic.Int64, known int) (all []string, err error) {
 	t.Helper()
-	all := make(map[string]bool)
-	add := func(s string) {
-		if all[s] {
-			t.Errorf("twice: %s", s)
-		}
-		all[s] = true
-	}
-	err := rowdiff.Diff(t.Context(), a.state(reads), b.state(reads), options(a, b), func(c rowdiff.Change) error {
+	opts := options(a, b)
+	opts.Known = known
+	err = rowdiff.Diff(t.Context(), a.state(reads), b.state(reads), opts, func(c rowdiff.Change) error {
 		switch c.Kind {
 		case rowdiff.TableCreated:
-			add("created " + c.Table)
+			all = append(all, "created "+c.Table)
 		case rowdiff.TableDropped:
-			add("dropped " + c.Table)
+			all = append(all, "dropped "+c.Table)
 		case rowdiff.TableAltered:
-			add("altered " + c.Table)
+			all = append(all, "altered "+c.Table)
 		default:
 			key := ""
 			if c.HasRowid {
 				key = fmt.Sprint(c.Rowid)
 			}
-			add(text(c.Table, key, c.Old, c.New))
+			all = append(all, text(c.Table, key, c.Old, c.New))
 		}
 		return nil
 	})
@@ -259,7 +256,8 @@ type history struct {
 	path string
 }
 
-func newHistory(t testing.TB, seed uint64) *history {
+// newHistory begins a history with one of some page sizes.
+func newHistory(t testing.TB, seed uint64, sizes ...int) *history {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	path := filepath.Join(t.TempDir(), "db")
@@ -270,7 +268,6 @@ func newHistory(t testing.TB, seed uint64) *history {
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { db.Close() })
 	h := &history{rng, t, db, path}
-	sizes := []int{512, 1024, 4096, 65536}
 	h.exec("PRAGMA page_size = %d", sizes[rng.IntN(len(sizes))])
 	h.exec("PRAGMA encoding = '%s'", []string{"UTF-8", "UTF-16le", "UTF-16be"}[rng.IntN(3)])
 	h.exec("PRAGMA auto_vacuum = %d", rng.IntN(3))
@@ -349,28 +346,31 @@ func (h *history) step() {
 	}
 }
 
-// image returns the bytes of the file, and its content.
-func (h *history) image() (image, content) {
+// image returns the bytes of the file.
+func (h *history) image() image {
 	h.t.Helper()
 	b, err := os.ReadFile(h.path)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return b, read(h.t, h.db)
+	return b
 }
 
-// TestDiff compares states of random histories with what SQL says about them.
+// histories is how many histories TestDiff compares, if it is not 0.
+var histories = flag.Int("histories", 0, "compare so many random histories")
+
+// TestDiff compares states of random histories with what SQL says about them, by the
+// pages that differ and by all interior pages.
 func TestDiff(t *testing.T) {
-	for seed := range uint64(testscale.Repeats(40)) {
-		h := newHistory(t, seed)
+	for seed := range uint64(cmp.Or(*histories, testscale.Repeats(40))) {
+		h := newHistory(t, seed, 512, 1024, 4096, 65536)
 		var images []image
 		var contents []content
 		for range 12 {
 			for range 1 + h.IntN(6) {
 				h.step()
 			}
-			m, c := h.image()
-			images, contents = append(images, m), append(contents, c)
+			images, contents = append(images, h.image()), append(contents, read(t, h.db))
 		}
 		var reads atomic.Int64
 		for i := range images {
@@ -378,11 +378,12 @@ func TestDiff(t *testing.T) {
 				if k < 0 || images[k].pageSize() != images[i].pageSize() {
 					continue
 				}
-				got, err := changes(t, images[k], images[i], &reads)
+				known := []int{0, -1}[h.IntN(2)]
+				got, err := changes(t, images[k], images[i], &reads, known)
 				if err != nil {
-					t.Fatalf("seed %d, from %d to %d: %v", seed, k, i, err)
+					t.Fatalf("seed %d, from %d to %d, known %d: %v", seed, k, i, known, err)
 				}
-				compare(t, fmt.Sprintf("seed %d, from %d to %d", seed, k, i), got, expected(contents[k], contents[i]))
+				compare(t, fmt.Sprintf("seed %d, from %d to %d, known %d", seed, k, i, known), got, expected(contents[k], contents[i]))
 			}
 		}
 		if t.Failed() {
@@ -391,47 +392,145 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func compare(t *testing.T, what string, got, want map[string]bool) {
+func compare(t *testing.T, what string, got []string, expected map[string]bool) {
 	t.Helper()
-	n := 0
-	for s := range got {
-		if !want[s] && n < 5 {
-			t.Errorf("%s: not expected: %s", what, s)
-			n++
-		}
+	want := slices.Sorted(maps.Keys(expected))
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		showDifference(t, what, got, want)
 	}
-	for s := range want {
-		if !got[s] && n < 10 {
-			t.Errorf("%s: missing: %s", what, s)
+}
+
+// showDifference reports the first texts that only one of two sorted lists has.
+func showDifference(t testing.TB, what string, got, want []string) {
+	t.Helper()
+	for n := 0; n < 10 && len(got)+len(want) > 0; {
+		switch {
+		case len(want) == 0 || len(got) > 0 && got[0] < want[0]:
+			t.Errorf("%s: not expected, or twice: %s", what, got[0])
+			got = got[1:]
 			n++
+		case len(got) == 0 || want[0] < got[0]:
+			t.Errorf("%s: missing: %s", what, want[0])
+			want = want[1:]
+			n++
+		default:
+			got, want = got[1:], want[1:]
 		}
 	}
 }
 
-// TestDiff_Damaged flips bytes of pages: the changes are right, or there is an
-// error.
-func TestDiff_Damaged(t *testing.T) {
-	h := newHistory(t, 3)
+// Of a large table, only the pages above those that differ are read.
+func TestDiff_ReadsPaths(t *testing.T) {
+	for _, definition := range []string{
+		"CREATE TABLE big (k INTEGER PRIMARY KEY, v)",
+		"CREATE TABLE big (v, k TEXT COLLATE NOCASE, PRIMARY KEY (k DESC)) WITHOUT ROWID",
+	} {
+		h := newHistory(t, 2, 512)
+		h.exec("%s", definition)
+		h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 30000) INSERT INTO big (k, v) SELECT i * 3, hex(randomblob(20)) FROM c")
+		a := h.image()
+		h.exec("UPDATE big SET v = v || 1 WHERE k IN (300, 9000, 30000, 59997)")
+		h.exec("INSERT INTO big (k, v) VALUES (10000, 7)")
+		h.exec("DELETE FROM big WHERE k = 45000")
+		b := h.image()
+		var all, paths atomic.Int64
+		for known, reads := range map[int]*atomic.Int64{-1: &all, 0: &paths} {
+			got, err := changes(t, a, b, reads, known)
+			if err != nil || len(got) != 6 {
+				t.Fatalf("%s: %d changes, want 6; %v", definition, len(got), err)
+			}
+		}
+		t.Logf("%s: %d reads, %d of all interior pages, in %d pages of %d bytes", definition, paths.Load(), all.Load(), b.commit(), b.pageSize())
+		if paths.Load() > 100 || paths.Load()*2 > all.Load() {
+			t.Errorf("%s: %d reads, and %d where all interior pages are read", definition, paths.Load(), all.Load())
+		}
+	}
+}
+
+// damage returns an image with some bytes changed. Of each four bytes of edits, three
+// say where, and one what is changed there.
+func (m image) damage(edits []byte) image {
+	bad := slices.Clone(m)
+	for ; len(edits) >= 4; edits = edits[4:] {
+		at := int(binary.BigEndian.Uint32(edits)>>8) % len(bad)
+		if at >= 100 || at >= 32 && at < 56 { // the rest of the header makes it another database
+			bad[at] ^= edits[3]
+		}
+	}
+	return bad
+}
+
+// damaged compares two states of which one is damaged, by the pages that differ and
+// by all interior pages. Both ways say the same, or there is an error, and neither
+// reads much more than the database.
+func damaged(t testing.TB, a, b image) {
+	t.Helper()
+	var all [2][]string
+	for i, known := range []int{0, -1} {
+		var reads atomic.Int64
+		got, err := changes(t, a, b, &reads, known)
+		if err != nil && !errors.Is(err, errs.ErrCorrupt) && !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("known %d: %v", known, err)
+		}
+		// Each table reads a page at most once, and its rows twice if a large value was
+		// changed in place; so do both states.
+		if most := 8 * int64(a.commit()+b.commit()+64); reads.Load() > most {
+			t.Errorf("known %d: %d reads of %d and %d pages", known, reads.Load(), a.commit(), b.commit())
+		}
+		if err != nil {
+			return
+		}
+		slices.Sort(got)
+		all[i] = got
+	}
+	if !slices.Equal(all[0], all[1]) {
+		showDifference(t, "by the pages that differ", all[0], all[1])
+	}
+}
+
+// twoStates returns two states of a small database whose trees have several levels.
+func twoStates(t testing.TB) (a, b image) {
+	h := newHistory(t, 5, 512)
 	for range 40 {
 		h.step()
 	}
-	a, _ := h.image()
+	a = h.image()
 	for range 5 {
 		h.step()
 	}
-	b, _ := h.image()
+	b = h.image()
+	return a, b
+}
+
+// TestDiff_Damaged flips bytes of pages.
+func TestDiff_Damaged(t *testing.T) {
+	a, b := twoStates(t)
 	var reads atomic.Int64
-	if _, err := changes(t, a, b, &reads); err != nil {
-		t.Fatal(err)
+	if got, err := changes(t, a, b, &reads, 0); err != nil || len(got) == 0 {
+		t.Fatal(len(got), err)
 	}
+	rng := rand.New(rand.NewPCG(1, 2))
 	for range testscale.Repeats(300) {
-		bad := slices.Clone(b)
-		for range 1 + h.IntN(4) {
-			bad[100+h.IntN(len(bad)-100)] ^= byte(1 + h.IntN(255))
+		edits := make([]byte, 4*(1+rng.IntN(4)))
+		for i := range edits {
+			edits[i] = byte(rng.Uint32())
 		}
-		err := rowdiff.Diff(t.Context(), a.state(&reads), bad.state(&reads), options(a, bad), func(rowdiff.Change) error { return nil })
-		if err != nil && !errors.Is(err, errs.ErrCorrupt) && !strings.Contains(err.Error(), "not understood") && !strings.Contains(err.Error(), "is an expression") {
-			t.Errorf("%v", err)
-		}
+		damaged(t, a, b.damage(edits))
+		damaged(t, a.damage(edits), b)
 	}
+}
+
+// FuzzDiff damages one of two states.
+func FuzzDiff(f *testing.F) {
+	a, b := twoStates(f)
+	f.Add(false, []byte{0, 0, 32, 1})
+	f.Add(true, []byte{0, 8, 3, 255, 0, 9, 200, 7})
+	f.Fuzz(func(t *testing.T, before bool, edits []byte) {
+		if before {
+			damaged(t, a.damage(edits), b)
+		} else {
+			damaged(t, a, b.damage(edits))
+		}
+	})
 }

@@ -16,7 +16,12 @@ import (
 // State is a state of a database.
 type State struct {
 	// Page returns the content of a page. It is called by several goroutines.
-	Page   func(ctx context.Context, pgno uint32) ([]byte, error)
+	Page func(ctx context.Context, pgno uint32) ([]byte, error)
+
+	// Ahead is told of pages that are going to be read, so that they can be fetched
+	// together. Nil: no calls.
+	Ahead func(pgnos []uint32)
+
 	Commit uint32 // size in pages
 }
 
@@ -28,6 +33,9 @@ type side struct {
 	width    int // reads at a time
 
 	autoVacuum bool
+
+	known map[uint32][]byte // pages that differ, if there are few
+	seen  *view.Bitmap      // pages of the trees that were looked at
 }
 
 // newSide reads page 1.
@@ -47,7 +55,29 @@ func newSide(ctx context.Context, s State, width int) (*side, error) {
 	if e > utf16BEEncoding {
 		return nil, fmt.Errorf("%w: page 1 names text encoding %d", errs.ErrCorrupt, e)
 	}
-	return &side{State: s, usable: usable, encoding: e, width: width, autoVacuum: binary.BigEndian.Uint32(one[52:]) != 0}, nil
+	return &side{State: s, usable: usable, encoding: e, width: width, autoVacuum: binary.BigEndian.Uint32(one[52:]) != 0, seen: view.NewBitmap(s.Commit)}, nil
+}
+
+// page returns the content of a page.
+func (s *side) page(ctx context.Context, pgno uint32) ([]byte, error) {
+	if data, ok := s.known[pgno]; ok {
+		return data, nil
+	}
+	return s.Page(ctx, pgno)
+}
+
+// ahead tells that pages are going to be read.
+func (s *side) ahead(pgnos []uint32) {
+	if s.Ahead == nil || len(pgnos) < 2 {
+		return
+	}
+	unknown := make([]uint32, 0, len(pgnos))
+	for _, pgno := range pgnos {
+		if _, ok := s.known[pgno]; !ok {
+			unknown = append(unknown, pgno)
+		}
+	}
+	s.Ahead(unknown)
 }
 
 // node reads a page of a b-tree.
@@ -55,7 +85,7 @@ func (s *side) node(ctx context.Context, pgno uint32) (btree.Page, error) {
 	if pgno == 0 || pgno > s.Commit {
 		return btree.Page{}, fmt.Errorf("%w: a tree has page %d, and the database %d pages", errs.ErrCorrupt, pgno, s.Commit)
 	}
-	data, err := s.Page(ctx, pgno)
+	data, err := s.page(ctx, pgno)
 	if err != nil {
 		return btree.Page{}, err
 	}
@@ -81,11 +111,12 @@ func (s *side) nodes(ctx context.Context, pgnos []uint32) ([]btree.Page, error) 
 
 // each reads pages at the same time, and calls fn with each of them.
 func (s *side) each(ctx context.Context, pgnos []uint32, fn func(i int, data []byte) error) error {
+	s.ahead(pgnos)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.width)
 	for i, pgno := range pgnos {
 		g.Go(func() error {
-			data, err := s.Page(ctx, pgno)
+			data, err := s.page(ctx, pgno)
 			if err == nil {
 				err = fn(i, data)
 			}
@@ -93,88 +124,6 @@ func (s *side) each(ctx context.Context, pgnos []uint32, fn func(i int, data []b
 		})
 	}
 	return g.Wait()
-}
-
-// maxDepth is how many levels a tree may have. SQLite allows 20.
-const maxDepth = 20
-
-// tree is the outline of a tree.
-type tree struct {
-	parts     []part       // in the order of the keys
-	interiors []uint32     // pages
-	pages     *view.Bitmap // all its pages
-	isIndex   bool
-}
-
-// part is a leaf, or a cell of an interior page of an index, which is a row between
-// two leaves.
-type part struct {
-	pgno uint32
-	cell int32 // wholeLeaf: all cells
-}
-
-const wholeLeaf = -1
-
-// outline reads the interior pages of a tree, and one leaf.
-func (s *side) outline(ctx context.Context, root uint32) (*tree, error) {
-	t := &tree{parts: []part{{root, wholeLeaf}}, pages: view.NewBitmap(s.Commit)}
-	for depth := range maxDepth {
-		var level []uint32
-		for _, p := range t.parts {
-			if p.cell != wholeLeaf {
-				continue
-			}
-			if p.pgno == 0 || p.pgno > s.Commit || !t.pages.Set(p.pgno) {
-				return nil, fmt.Errorf("%w: the tree at page %d has page %d twice or beyond the end", errs.ErrCorrupt, root, p.pgno)
-			}
-			level = append(level, p.pgno)
-		}
-		first, err := s.node(ctx, level[0])
-		if err != nil {
-			return nil, err
-		}
-		isIndex := first.Kind() == btree.InteriorIndex || first.Kind() == btree.LeafIndex
-		if depth > 0 && isIndex != t.isIndex {
-			return nil, fmt.Errorf("%w: page %d is of another kind than the tree at page %d", errs.ErrCorrupt, level[0], root)
-		}
-		t.isIndex = isIndex
-		if !first.Kind().IsInterior() {
-			return t, nil
-		}
-		nodes, err := s.nodes(ctx, level)
-		if err != nil {
-			return nil, err
-		}
-		t.interiors = append(t.interiors, level...)
-		if t.parts, err = expand(t.parts, level, nodes, first.Kind()); err != nil {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("%w: the tree at page %d has more than %d levels", errs.ErrCorrupt, root, maxDepth)
-}
-
-// expand replaces the interior pages of a level by their children, and their cells
-// if they are rows.
-func expand(parts []part, level []uint32, nodes []btree.Page, kind btree.Kind) (next []part, err error) {
-	i := 0
-	for _, p := range parts {
-		if p.cell != wholeLeaf {
-			next = append(next, p)
-			continue
-		}
-		n := nodes[i]
-		if n.Kind() != kind {
-			return nil, fmt.Errorf("%w: page %d is of another kind than its neighbours", errs.ErrCorrupt, level[i])
-		}
-		for k := range n.Children() {
-			next = append(next, part{n.Child(k), wholeLeaf})
-			if kind == btree.InteriorIndex && k < n.Cells() {
-				next = append(next, part{p.pgno, int32(k)})
-			}
-		}
-		i++
-	}
-	return next, nil
 }
 
 // reader reads the rows of some parts of a tree.
@@ -185,78 +134,136 @@ type reader struct {
 	suspects *view.Bitmap // rows with such pages are marked
 }
 
+// aheadBatches is how many batches of leaves are fetched together.
+const aheadBatches = 4
+
+// pagesOf returns the pages of parts.
+func pagesOf(parts []part) (pgnos []uint32) {
+	for _, p := range parts {
+		if len(pgnos) == 0 || pgnos[len(pgnos)-1] != p.pgno {
+			pgnos = append(pgnos, p.pgno)
+		}
+	}
+	return pgnos
+}
+
 // rows returns the rows of parts in their order. As many parts are read at a time as
 // the side allows.
 func (r *reader) rows(ctx context.Context, parts []part) iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
+		chains := view.NewBitmap(r.Commit) // pages of overflow chains
 		for from := 0; from < len(parts); from += r.width {
-			batch := parts[from:min(from+r.width, len(parts))]
-			all := make([][]row, len(batch))
-			g, ctx := errgroup.WithContext(ctx)
-			for i, p := range batch {
-				g.Go(func() (err error) {
-					all[i], err = r.partRows(ctx, p)
-					return err
-				})
+			if from%(aheadBatches*r.width) == 0 {
+				r.ahead(pagesOf(parts[from:min(from+aheadBatches*r.width, len(parts))]))
 			}
-			if err := g.Wait(); err != nil {
-				yield(row{}, err)
-				return
-			}
-			for _, rows := range all {
+			cells, err := r.cells(ctx, parts[from:min(from+r.width, len(parts))])
+			for len(cells) > 0 && err == nil {
+				var rows []row
+				if rows, cells, err = r.some(ctx, cells, chains); err != nil {
+					break
+				}
 				for _, row := range rows {
 					if !yield(row, nil) {
 						return
 					}
 				}
 			}
+			if err != nil {
+				yield(row{}, err)
+				return
+			}
 		}
 	}
 }
 
-// partRows returns the rows of a part.
-func (r *reader) partRows(ctx context.Context, p part) ([]row, error) {
-	n, err := r.node(ctx, p.pgno)
+// cell is a cell of a page that has a row.
+type cell struct {
+	btree.Page
+	pgno uint32
+	i    int
+}
+
+// cells reads the pages of parts, and returns their cells.
+func (r *reader) cells(ctx context.Context, parts []part) (all []cell, err error) {
+	pgnos := pagesOf(parts)
+	nodes, err := r.nodes(ctx, pgnos)
 	if err != nil {
 		return nil, err
 	}
-	first, end := 0, n.Cells()
-	if p.cell != wholeLeaf {
-		first, end = int(p.cell), int(p.cell)+1
-	} else if n.Kind().IsInterior() {
-		return nil, fmt.Errorf("%w: table %s: page %d is no leaf", errs.ErrCorrupt, r.t.name, p.pgno)
-	}
-	rows := make([]row, 0, end-first)
-	for i := first; i < end; i++ {
-		one, err := r.row(ctx, n, i)
-		if err != nil {
-			return nil, fmt.Errorf("table %s, page %d, cell %d: %w", r.t.name, p.pgno, i, err)
+	k := 0
+	for _, p := range parts {
+		if p.pgno != pgnos[k] {
+			k++
 		}
-		rows = append(rows, one)
+		n := nodes[k]
+		switch {
+		case p.cell != wholePage:
+			all = append(all, cell{n, p.pgno, int(p.cell)})
+			continue
+		case n.Kind().IsInterior():
+			return nil, fmt.Errorf("%w: table %s: page %d is no leaf", errs.ErrCorrupt, r.t.name, p.pgno)
+		}
+		for i := range n.Cells() {
+			all = append(all, cell{n, p.pgno, i})
+		}
 	}
-	return rows, nil
+	return all, nil
 }
 
-func (r *reader) row(ctx context.Context, n btree.Page, i int) (one row, err error) {
-	local, size, overflow, ok := n.Record(i)
+// maxRecords bounds the records that are read at a time, in bytes, unless a single
+// one is larger.
+const maxRecords = 8 << 20
+
+// some returns the rows of the first of some cells, and the other cells.
+func (r *reader) some(ctx context.Context, cells []cell, chains *view.Bitmap) (rows []row, rest []cell, err error) {
+	n, size := 0, 0
+	for n < len(cells) && (n == 0 || size < maxRecords) {
+		_, bytes, _, _ := cells[n].Record(cells[n].i)
+		size += bytes
+		n++
+	}
+	rows = make([]row, n)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.width)
+	for i, c := range cells[:n] {
+		read := func() (err error) {
+			if rows[i], err = r.row(ctx, c, chains); err != nil {
+				return fmt.Errorf("table %s, page %d, cell %d: %w", r.t.name, c.pgno, c.i, err)
+			}
+			return nil
+		}
+		if _, _, overflow, _ := c.Record(c.i); overflow != 0 {
+			g.Go(read)
+		} else if err = read(); err != nil {
+			break
+		}
+	}
+	if problem := g.Wait(); err == nil {
+		err = problem
+	}
+	return rows, cells[n:], err
+}
+
+func (r *reader) row(ctx context.Context, c cell, chains *view.Bitmap) (one row, err error) {
+	local, size, overflow, ok := c.Record(c.i)
 	if !ok {
 		return one, fmt.Errorf("%w: it has no record", errs.ErrCorrupt)
 	}
-	if one.rec, one.suspect, err = r.record(ctx, local, size, overflow); err != nil {
+	if one.rec, one.suspect, err = r.record(ctx, local, size, overflow, chains); err != nil {
 		return one, err
 	}
 	if r.t.key != nil {
 		return one, r.t.setKey(&one)
 	}
-	if one.rowid, ok = n.Rowid(i); !ok {
+	if one.rowid, ok = c.Rowid(c.i); !ok {
 		return one, fmt.Errorf("%w: it has no rowid", errs.ErrCorrupt)
 	}
 	return one, nil
 }
 
 // record returns a whole record, with its overflow pages, and whether one of these
-// is a suspect.
-func (r *reader) record(ctx context.Context, local []byte, size int, overflow uint32) (rec []byte, suspect bool, err error) {
+// is a suspect. No two chains have a page in common.
+func (r *reader) record(ctx context.Context, local []byte, size int, overflow uint32, chains *view.Bitmap) (rec []byte, suspect bool, err error) {
 	if int64(size) > int64(r.Commit)*int64(r.usable) {
 		return nil, false, fmt.Errorf("%w: it has %d bytes, more than the database", errs.ErrCorrupt, size)
 	}
@@ -265,7 +272,10 @@ func (r *reader) record(ctx context.Context, local []byte, size int, overflow ui
 		if pgno == 0 || pgno > r.Commit {
 			return nil, false, fmt.Errorf("%w: its overflow chain leads to page %d", errs.ErrCorrupt, pgno)
 		}
-		data, err := r.Page(ctx, pgno)
+		if !chains.Set(pgno) {
+			return nil, false, fmt.Errorf("%w: page %d is in an overflow chain twice", errs.ErrCorrupt, pgno)
+		}
+		data, err := r.page(ctx, pgno)
 		if err != nil {
 			return nil, false, err
 		}

@@ -68,7 +68,18 @@ func affinityOf(declared string) affinity {
 	return numericAffinity
 }
 
-var errNotParsed = errors.New("the CREATE TABLE statement is not understood")
+// unsupportedError is an error about the definition of a table. It is one of
+// errors.ErrUnsupported.
+type unsupportedError string
+
+func (e unsupportedError) Error() string { return string(e) }
+
+func (unsupportedError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+const (
+	errNotParsed  = unsupportedError("the CREATE TABLE statement is not understood")
+	errExpression = unsupportedError("its default is an expression")
+)
 
 // parseTable parses a CREATE TABLE statement as SQLite stores it in the schema.
 func parseTable(sql string) (*table, error) {
@@ -347,7 +358,7 @@ func (c column) defaultOf() (any, error) {
 	case t.Is("FALSE"):
 		return c.affinity.apply(int64(0)), nil
 	case t[0] == '(':
-		return nil, fmt.Errorf("column %s: its default %s is an expression", c.name, text)
+		return nil, fmt.Errorf("column %s: %w: %s", c.name, errExpression, text)
 	case t[0] == 'x' || t[0] == 'X':
 		if b, err := hex.DecodeString(strings.Trim(text[1:], "'")); err == nil && strings.HasPrefix(text[1:], "'") {
 			return b, nil
