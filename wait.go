@@ -4,47 +4,61 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // awaitTXID waits until transaction txid of the replica is visible to new
-// transactions of this process, or ctx ends. It polls at once and then at every
-// poll interval, also if polling is disabled, so that it sees the transaction as
-// soon as a running poller would.
+// transactions of this process, or ctx ends.
 func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
+	ok, problem := db.awaitView(ctx, func(v *view.View) bool { return v.TXID >= txid }, ErrClosed)
+	if ok {
+		return nil
+	}
+	err := fmt.Errorf("wait for transaction %s: the newest is %s: %w", txid, db.Current.Load().TXID, errs.ErrTxNotAvailable)
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) && problem == nil {
+		return err
+	}
+	return errors.Join(err, context.Cause(ctx), problem)
+}
+
+// awaitView waits until the newest view of the replica is one that is wanted, and
+// reports whether it is. It stops when ctx ends, or when a poll ends with one of the
+// lasting errors; then the problem is the error of the last poll that has ended. It
+// polls at once and then at every poll interval, also if polling is disabled, so that
+// it sees the view as soon as a running poller would.
+func (db *database) awaitView(ctx context.Context, wanted func(*view.View) bool, lasting ...error) (ok bool, problem error) {
 	interval := db.opts.PollInterval
 	if interval < 0 {
 		interval = DefaultPollInterval
 	}
-	var problem error // of the last poll that has ended
 	for {
-		if db.Current.Load().TXID >= txid {
-			return nil
+		if wanted(db.Current.Load()) {
+			return true, nil
 		}
 		_, err := db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poller.look(false) })
 		goesOn := ctx.Err() != nil && errors.Is(err, ctx.Err()) // the poll goes on without this wait
 		if !goesOn {
 			problem = err
 		}
-		newest := db.Current.Load().TXID
-		if newest >= txid && (goesOn || err == nil) {
-			return nil
+		switch {
+		case wanted(db.Current.Load()) && (goesOn || err == nil):
+			return true, nil
+		case slices.ContainsFunc(lasting, func(e error) bool { return errors.Is(err, e) }):
+			return false, problem
 		}
 		timer := time.NewTimer(interval)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			err := fmt.Errorf("wait for transaction %s: the newest is %s: %w", txid, newest, errs.ErrTxNotAvailable)
-			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) && problem == nil {
-				return err
-			}
-			return errors.Join(err, context.Cause(ctx), problem)
+			return false, problem
 		}
 	}
 }

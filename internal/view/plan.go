@@ -113,3 +113,44 @@ func Extend(from, limit ltx.TXID, files []*ltx.FileInfo) (plan []*ltx.FileInfo, 
 		end = best.MaxTXID
 	}
 }
+
+// Steps chains files from transaction from, like Extend, but at each step it takes
+// the file that reaches least far. So the states after them are as many as the files
+// give. It takes a file with a whole database, which does not say what has changed,
+// only if there is no other way.
+func Steps(from ltx.TXID, files []*ltx.FileInfo) (steps []*ltx.FileInfo) {
+	better := func(a, b *ltx.FileInfo) bool {
+		switch {
+		case b == nil:
+			return true
+		case (a.MinTXID == 1) != (b.MinTXID == 1):
+			return b.MinTXID == 1
+		case a.MaxTXID != b.MaxTXID:
+			return a.MaxTXID < b.MaxTXID
+		case a.MinTXID != b.MinTXID:
+			return a.MinTXID > b.MinTXID // contains fewer transactions that are known already
+		default:
+			return a.Level > b.Level // higher levels are retained longer
+		}
+	}
+	sorted := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return f.MaxTXID <= from })
+	slices.SortFunc(sorted, func(a, b *ltx.FileInfo) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
+	var near []*ltx.FileInfo // that begin at or before the transaction after end
+	for end := from; ; {
+		for ; len(sorted) > 0 && sorted[0].MinTXID <= end+1; sorted = sorted[1:] {
+			near = append(near, sorted[0])
+		}
+		near = slices.DeleteFunc(near, func(f *ltx.FileInfo) bool { return f.MaxTXID <= end })
+		var best *ltx.FileInfo
+		for _, f := range near {
+			if better(f, best) {
+				best = f
+			}
+		}
+		if best == nil {
+			return steps
+		}
+		steps = append(steps, best)
+		end = best.MaxTXID
+	}
+}

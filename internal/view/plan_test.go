@@ -68,6 +68,31 @@ func TestPlan_Choice(t *testing.T) {
 	}
 }
 
+// TestSteps pins down which states are passed.
+func TestSteps(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		from  ltx.TXID
+		files string
+		want  string
+	}{
+		{"each transaction", 20, "9:1-9 1:10-22 0:21-21 0:22-22 0:23-23", "0:21-21 0:22-22 0:23-23"},
+		{"those that are left", 20, "9:1-30 2:10-30 1:18-22 1:23-26 0:26-26 0:27-27", "1:18-22 1:23-26 0:27-27 2:10-30"},
+		{"with little that is known", 20, "2:1-22 1:10-22 0:21-22", "0:21-22"},
+		{"no whole database", 20, "9:1-21 1:21-22", "1:21-22"},
+		{"unless there is no other way", 20, "9:1-25 0:21-21 0:26-26", "0:21-21 9:1-25 0:26-26"},
+		{"up to a gap", 20, "0:21-21 0:23-23", "0:21-21"},
+		{"no news", 20, "9:1-20 0:20-20", ""},
+		{"no files", 20, "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := formatFiles(Steps(tc.from, parseFiles(t, tc.files))); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestPlan_Errors(t *testing.T) {
 	if _, err := PlanLatest(0, nil); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("no files: %v", err)
