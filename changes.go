@@ -78,10 +78,11 @@ const changesAtOnce = DefaultMaxConcurrentRequests
 // have only moved are no changes. Of an altered table, rows that were not written
 // since do not come: they have the default values of columns that were added.
 //
-// Only pages that differ are read, and the interior pages of the tables. The memory
-// that this takes does not depend on the number of changes, but for tables whose
-// primary key has a collation of the program. If large values were changed in place,
-// the leaves of the tables are read as well. After an error, the sequence ends; a
+// Only pages that differ are read, and the interior pages above them; all interior
+// pages of the tables, if more than 8 MiB differ. The memory that this takes does not
+// depend on the number of changes, but for tables whose primary key has a collation of
+// the program. If large values were changed in place, the leaves of the tables are read
+// as well. After an error, the sequence ends; a
 // damaged page is ErrCorrupt. It is safe for concurrent use.
 //
 // [travelled to]: https://github.com/ltxvfs/litestream/blob/main/docs/time-travel.md

@@ -70,6 +70,28 @@ func Example_changes() {
 	}
 }
 
+func Example_tail() {
+	ctx, vfs := context.Background(), litestream.NewVFS(nil, nil)
+	save := func([]litestream.Change, litestream.HistoryPoint) {}
+	var last litestream.HistoryPoint // of the last commit that this program has dealt with; zero: begin with the next transaction
+	var held []litestream.Change
+	for event, err := range vfs.Tail(ctx, "s3://my-bucket/app.db", last, "users") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch event.Kind {
+		case litestream.TailChange:
+			held = append(held, event.Change)
+		case litestream.TailRestart: // the changes since the last commit come again
+			held = nil
+		case litestream.TailCommit:
+			last = litestream.HistoryPoint{TXID: event.Last, Time: event.Time}
+			save(held, last) // in one transaction of its own
+			held = nil
+		}
+	}
+}
+
 func Example_functions() {
 	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
 }

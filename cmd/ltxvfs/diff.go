@@ -349,7 +349,23 @@ func formatSQL(v any) string { return sqlite3.Quote(v) }
 
 // writeChangeJSON prints a change as an object on a line.
 func writeChangeJSON(out io.Writer, c litestream.Change) error {
+	return writeObject(out, func(b *strings.Builder) error { return changeFields(b, c) })
+}
+
+// writeObject prints an object on a line. The function writes its fields.
+func writeObject(out io.Writer, fields func(*strings.Builder) error) error {
 	var b strings.Builder
+	b.WriteString("{")
+	if err := fields(&b); err != nil {
+		return err
+	}
+	b.WriteString("}\n")
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// changeFields writes the fields of a JSON object with a change.
+func changeFields(b *strings.Builder, c litestream.Change) error {
 	head := []string{"kind", "table"}
 	values := []any{string(c.Kind), c.Table}
 	if c.HasRowid {
@@ -361,8 +377,7 @@ func writeChangeJSON(out io.Writer, c litestream.Change) error {
 	if c.SQL != "" {
 		head, values = append(head, "sql"), append(values, c.SQL)
 	}
-	b.WriteString("{")
-	if err := jsonFields(&b, head, values); err != nil {
+	if err := jsonFields(b, head, values); err != nil {
 		return err
 	}
 	for _, side := range []struct {
@@ -374,12 +389,10 @@ func writeChangeJSON(out io.Writer, c litestream.Change) error {
 			continue
 		}
 		b.WriteString(`, "` + side.name + `": {`)
-		if err := jsonFields(&b, side.columns, side.values); err != nil {
+		if err := jsonFields(b, side.columns, side.values); err != nil {
 			return err
 		}
 		b.WriteString("}")
 	}
-	b.WriteString("}\n")
-	_, err := io.WriteString(out, b.String())
-	return err
+	return nil
 }

@@ -121,8 +121,8 @@ type database struct {
 // vfsName is the name of the VFS of the program.
 const vfsName = "ltxvfs"
 
-// openDatabase opens a replica at a state, with the options of the environment.
-func (a *app) openDatabase(ctx context.Context, replicaURL, at string) (db *database, err error) {
+// newVFS returns a VFS with the options of the environment, for a replica.
+func (a *app) newVFS(replicaURL string) (*litestream.VFS, error) {
 	log, err := a.logger()
 	if err != nil {
 		return nil, err
@@ -138,16 +138,25 @@ func (a *app) openDatabase(ctx context.Context, replicaURL, at string) (db *data
 		}
 	}
 	opts.WriteEnabled = false
-	db = &database{vfs: litestream.NewVFS(nil, opts)}
+	if _, err := litestream.NewReplicaClientFromURL(replicaURL); err != nil {
+		return nil, usageError{err}
+	}
+	return litestream.NewVFS(nil, opts), nil
+}
+
+// openDatabase opens a replica at a state, with the options of the environment.
+func (a *app) openDatabase(ctx context.Context, replicaURL, at string) (db *database, err error) {
+	vfs, err := a.newVFS(replicaURL)
+	if err != nil {
+		return nil, err
+	}
+	db = &database{vfs: vfs}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, db.close())
 			db = nil
 		}
 	}()
-	if _, err := litestream.NewReplicaClientFromURL(replicaURL); err != nil {
-		return db, usageError{err}
-	}
 	if err := ncruces.RegisterVFS(vfsName, db.vfs); err != nil {
 		return db, err
 	}
