@@ -69,6 +69,12 @@ func (e *env) goals() []goal {
 	if e.largeRows > 0 {
 		hydrated = append(hydrated, e.label("large", e.frames))
 	}
+	if e.largeRows > 0 {
+		d := e.label(largeChanged, e.frames)
+		goals = append(goals,
+			goal{changesShareFigure(d), false, 5, " %", r.value(changesShareFigure(d), ours)},
+			goal{changesTripsFigure(d), false, 20, "", r.value(changesTripsFigure(d), ours)})
+	}
 	for _, d := range hydrated {
 		ratio := func(what string) float64 {
 			return r.time(hydratedName(d, what), ours) / r.time(hydratedName(d, what), plain)

@@ -35,6 +35,7 @@ func workloads(cfg config) []workload {
 		{"scan-events", with((*env).events, scanWorkload)},
 		{"count-blocks", with((*env).blocks, countWorkload)},
 		{"count-events", with((*env).events, countWorkload)},
+		{"changes-events", with((*env).changed, changesWorkload)},
 		{"partial-events", with((*env).events, partialWorkload)},
 		{"hydrate-blocks", with((*env).blocks, hydrateWorkload)},
 		{"hydrate-events", with((*env).events, hydrateWorkload)},
@@ -52,6 +53,7 @@ func workloads(cfg config) []workload {
 			workload{"large-joins", with((*env).largeNetwork, joinsWorkload)},
 			workload{"large-scan", with((*env).large, scanWorkload)},
 			workload{"large-count", with((*env).large, countWorkload)},
+			workload{"large-changes", with((*env).largeChanged, changesWorkload)},
 			workload{"large-partial", with((*env).large, partialWorkload)},
 			workload{"large-hydrate", with((*env).large, hydrateWorkload)},
 			workload{"large-restore", with((*env).large, restoreWorkload)})
