@@ -113,13 +113,7 @@ func TestTail(t *testing.T) {
 	}
 	move(newest, aside)
 	for _, sig := range []os.Signal{os.Interrupt, nil} {
-		out := new(output)
-		cmd := p.command("tail", url, "items")
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
+		cmd, out := p.start("tail", url, "items")
 		out.waitFor(t, `{"txid": "000000000000001c", "time": "2026-03-14T10:19:12.000Z", "kind": "begin"}`+"\n")
 		move(aside, newest)
 		out.waitFor(t, `{"txid": "000000000000001d", "time": "2026-03-14T10:19:17.000Z", "kind": "update", "table": "items", "rowid": 12, `)

@@ -29,6 +29,19 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
+// start runs a command until it is stopped, at the latest when the test ends.
+func (p *program) start(args ...string) (*exec.Cmd, *output) {
+	p.t.Helper()
+	out := new(output)
+	cmd := p.command(args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
+	return cmd, out
+}
+
 // waitFor waits until something was printed.
 func (o *output) waitFor(t testing.TB, text string) {
 	t.Helper()
@@ -53,14 +66,7 @@ func TestCopy_Watch(t *testing.T) {
 	}
 	move(newest, aside)
 	start := func(args ...string) (*exec.Cmd, *output) {
-		out := new(output)
-		cmd := p.command(append([]string{"copy", bucket + "/app.db", "s3://bucket/copy.db", "--watch", "--interval", "20ms"}, args...)...)
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
-		return cmd, out
+		return p.start(append([]string{"copy", bucket + "/app.db", "s3://bucket/copy.db", "--watch", "--interval", "20ms"}, args...)...)
 	}
 	cmd, out := start()
 	out.waitFor(t, "up to 000000000000001c: 12 files, 516 kB; watching\n")
