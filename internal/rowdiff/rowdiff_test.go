@@ -356,13 +356,17 @@ func (h *history) image() image {
 	return b
 }
 
-// histories is how many histories TestDiff compares, if it is not 0.
-var histories = flag.Int("histories", 0, "compare so many random histories")
+// These flags say which histories TestDiff compares.
+var (
+	histories = flag.Int("histories", 0, "compare so many random histories; 0: as many as the gate")
+	firstSeed = flag.Uint64("first-history", 0, "begin with the history of this `seed`")
+)
 
 // TestDiff compares states of random histories with what SQL says about them, by the
 // pages that differ and by all interior pages.
 func TestDiff(t *testing.T) {
-	for seed := range uint64(cmp.Or(*histories, testscale.Repeats(40))) {
+	for i := range uint64(cmp.Or(*histories, testscale.Repeats(40))) {
+		seed := *firstSeed + i
 		h := newHistory(t, seed, 512, 1024, 4096, 65536)
 		var images []image
 		var contents []content
@@ -492,7 +496,7 @@ func damaged(t testing.TB, a, b image) {
 // twoStates returns two states of a small database whose trees have several levels.
 func twoStates(t testing.TB) (a, b image) {
 	h := newHistory(t, 5, 512)
-	for range 40 {
+	for range 25 {
 		h.step()
 	}
 	a = h.image()
