@@ -18,7 +18,7 @@ func (d *differ) inPlace(ctx context.Context) error {
 		return err
 	}
 	for _, k := range d.kept {
-		trees, err := d.walk(ctx, k, nil)
+		trees, err := d.walk(ctx, k, nil, d.opts.Differs)
 		if err != nil {
 			return fmt.Errorf("table %s: %w", k.new.name, err)
 		}

@@ -367,12 +367,16 @@ func (d *differ) compare(ctx context.Context, a, b entry) error {
 		}
 	}
 	k := keptTable{old, new, a.root, b.root}
-	d.kept = append(d.kept, k)
-	m := d.marksOf(new)
-	if m != nil && m.all().isEmpty() && a.root == b.root && !d.opts.Differs(a.root) {
-		return nil // it is the same table
+	m, differs := d.marksOf(new), d.opts.Differs
+	if old.readsAs(new) {
+		d.kept = append(d.kept, k)
+		if m != nil && m.all().isEmpty() && a.root == b.root && !differs(a.root) {
+			return nil // it is the same table
+		}
+	} else {
+		m, differs = nil, func(uint32) bool { return true }
 	}
-	trees, err := d.walk(ctx, k, m)
+	trees, err := d.walk(ctx, k, m, differs)
 	if err != nil {
 		return fmt.Errorf("table %s: %w", b.name, err)
 	}
@@ -382,13 +386,13 @@ func (d *differ) compare(ctx context.Context, a, b entry) error {
 }
 
 // walk goes down to the leaves of both trees of a table.
-func (d *differ) walk(ctx context.Context, k keptTable, m *marks) (pair, error) {
+func (d *differ) walk(ctx context.Context, k keptTable, m *marks, differs func(uint32) bool) (pair, error) {
 	trees, err := d.openPair(ctx, k.oldRoot, k.newRoot, m)
 	if err == nil {
 		err = cmp.Or(k.old.check(trees.old), k.new.check(trees.new))
 	}
 	if err == nil {
-		err = trees.walk(ctx, m, d.opts.Differs)
+		err = trees.walk(ctx, m, differs)
 	}
 	return trees, err
 }
@@ -406,4 +410,23 @@ func (t *table) hasKeyOf(u *table) bool {
 	return slices.EqualFunc(t.key, u.key, func(a, b key) bool {
 		return a.collation == b.collation && a.desc == b.desc && strings.EqualFold(t.columns[a.column].name, u.columns[b.column].name)
 	})
+}
+
+// readsAs reports whether a record has the same values in two tables, but for
+// columns at the end that one of them lacks, and for other names of columns. ALTER
+// TABLE leaves records as they are only then. A table that was dropped and made anew
+// can have the same pages with another meaning.
+func (t *table) readsAs(u *table) bool {
+	n, stored := min(len(t.columns), len(u.columns)), min(len(t.stored), len(u.stored))
+	if t.alias != u.alias || !slices.Equal(t.stored[:stored], u.stored[:stored]) {
+		return false
+	}
+	for i := range n {
+		c, o := t.columns[i], u.columns[i]
+		isSameName := strings.EqualFold(c.name, o.name) || t.indexOf(o.name) < 0 && u.indexOf(c.name) < 0
+		if !isSameName || c.virtual != o.virtual || (c.affinity == realAffinity) != (o.affinity == realAffinity) {
+			return false
+		}
+	}
+	return true
 }
