@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -212,7 +213,7 @@ func isSame(old, new *tableContent, r, s []any) bool {
 		} else if len(old.columns) == len(new.columns) && !slices.Contains(new.columns, old.columns[i]) {
 			before = r[i]
 		}
-		if fmt.Sprintf("%T %v", before, before) != fmt.Sprintf("%T %v", s[i], s[i]) {
+		if !reflect.DeepEqual(before, s[i]) {
 			return false
 		}
 	}
