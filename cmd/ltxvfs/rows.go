@@ -1,18 +1,17 @@
 package main
 
 import (
-	"encoding/base64"
 	"encoding/csv"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"github.com/ltxvfs/litestream/internal/rowjson"
 )
 
 // rowWriter writes the rows of statements in one format.
@@ -238,31 +237,11 @@ func (j *jsonRows) row(values []any) error {
 	return err
 }
 
-// jsonFields writes the fields of a JSON object. Blobs are in base64.
+// jsonFields writes the fields of a JSON object.
 func jsonFields(b *strings.Builder, columns []string, values []any) error {
-	for i, v := range values {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		switch f := v.(type) {
-		case float64:
-			if math.IsInf(f, 0) || math.IsNaN(f) {
-				v = nil // JSON has no such number
-			}
-		case []byte:
-			v = base64.StdEncoding.EncodeToString(f)
-		}
-		name, err := json.Marshal(columns[i])
-		if err != nil {
-			return err
-		}
-		value, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(b, "%s: %s", name, value)
-	}
-	return nil
+	fields, err := rowjson.AppendFields(nil, columns, values)
+	b.Write(fields)
+	return err
 }
 
 func (j *jsonRows) end() error {
