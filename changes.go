@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/rowdiff"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -131,50 +134,82 @@ func (db *database) changes(ctx context.Context, from, to ltx.TXID, tables []str
 	if err != nil {
 		return err
 	}
-	if before.Epoch != after.Epoch {
-		return fmt.Errorf("%w: the replica was replaced meanwhile", errs.ErrStateGone)
-	}
-	files, err := db.store.ListAll(ctx, false)
+	d, err := db.difference(ctx, before, after)
 	if err != nil {
 		return err
 	}
-	written, err := db.store.WrittenBetween(ctx, min(from, to), max(from, to), files)
-	if err != nil && !errs.IsMissing(err) { // a file that was deleted just now tells nothing
-		return err
-	}
-	return db.compare(ctx, before, after, written, rowdiff.Options{Tables: tables}, fn)
+	return d.rows(ctx, rowdiff.Options{Tables: tables}, fn)
 }
 
-// compare calls fn with what differs between two views of a database. Pages that
-// were not written in between are known to be the same.
-func (db *database) compare(ctx context.Context, before, after *view.View, written *remote.Written, opts rowdiff.Options, fn func(rowdiff.Change) error) error {
-	opts.Differs = func(pgno uint32) bool {
-		a, isOld := before.Lookup(pgno)
-		b, isNew := after.Lookup(pgno)
-		return isOld != isNew || isOld && a.Version != b.Version && written.Has(pgno)
+// difference is two states of a database, whose rows can be compared.
+type difference struct {
+	pages         *pages.Source
+	ahead         *pages.Prefetcher
+	before, after *view.View
+	written       *remote.Written // in between
+
+	// pageTimeout limits the read of a page; negative: it does not.
+	pageTimeout time.Duration
+}
+
+// difference finds out which pages may differ between two states, from listings and
+// page indexes.
+func (db *database) difference(ctx context.Context, before, after *view.View) (*difference, error) {
+	if before.Epoch != after.Epoch {
+		return nil, fmt.Errorf("%w: the replica was replaced meanwhile", errs.ErrStateGone)
 	}
+	files, err := db.store.ListAll(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	written, err := db.store.WrittenBetween(ctx, min(before.TXID, after.TXID), max(before.TXID, after.TXID), files)
+	if err != nil && !errs.IsMissing(err) { // a file that was deleted just now tells nothing
+		return nil, err
+	}
+	return db.between(before, after, written), nil
+}
+
+// between returns two states of the database, and what was written in between, if
+// that is known.
+func (db *database) between(before, after *view.View, written *remote.Written) *difference {
+	return &difference{pages: db.pages, ahead: db.prefetcher, before: before, after: after, written: written, pageTimeout: -1}
+}
+
+// differs reports whether a page may differ. Pages that were not written in between
+// are known to be the same.
+func (d *difference) differs(pgno uint32) bool {
+	a, isOld := d.before.Lookup(pgno)
+	b, isNew := d.after.Lookup(pgno)
+	return isOld != isNew || isOld && a.Version != b.Version && d.written.Has(pgno)
+}
+
+// rows calls fn with each change. The options say which tables are compared, and how.
+func (d *difference) rows(ctx context.Context, opts rowdiff.Options, fn func(rowdiff.Change) error) error {
+	opts.Differs = d.differs
 	opts.Each = func(fn func(uint32)) {
-		view.EachDifference(&before.Pages, &after.Pages, func(pgno uint32) {
-			if opts.Differs(pgno) {
+		view.EachDifference(&d.before.Pages, &d.after.Pages, func(pgno uint32) {
+			if d.differs(pgno) {
 				fn(pgno)
 			}
 		})
 	}
 	opts.Width = changesAtOnce
-	return rowdiff.Diff(ctx, db.rowState(before), db.rowState(after), opts, fn)
+	return rowdiff.Diff(ctx, d.state(d.before), d.state(d.after), opts, fn)
 }
 
-// rowState returns a view as a state whose rows can be compared.
-func (db *database) rowState(v *view.View) rowdiff.State {
+// state returns a view as a state whose rows can be compared.
+func (d *difference) state(v *view.View) rowdiff.State {
 	return rowdiff.State{
 		Commit: v.Commit,
 		Page: func(ctx context.Context, pgno uint32) ([]byte, error) {
-			page, err := db.pages.Page(ctx, v, pgno)
+			ctx, cancel := task.WithTimeout(ctx, d.pageTimeout)
+			defer cancel()
+			page, err := d.pages.Page(ctx, v, pgno)
 			if page == nil && err == nil {
 				page = make([]byte, v.PageSize) // it was never written
 			}
-			return page, err
+			return page, causeOf(ctx, err)
 		},
-		Ahead: func(pgnos []uint32) { db.prefetcher.PrefetchSparse(v, pgnos) },
+		Ahead: func(pgnos []uint32) { d.ahead.PrefetchSparse(v, pgnos) },
 	}
 }

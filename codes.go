@@ -15,7 +15,7 @@ type Code int
 // Result codes of SQLite that Conn's errors have.
 const (
 	CodeOK        Code = 0   // SQLITE_OK
-	CodeError     Code = 1   // SQLITE_ERROR: a PRAGMA has a wrong value, or is not possible now
+	CodeError     Code = 1   // SQLITE_ERROR: a PRAGMA or a function has a wrong value, or is not possible now
 	CodeBusy      Code = 5   // SQLITE_BUSY: another connection writes, or has written
 	CodeReadOnly  Code = 8   // SQLITE_READONLY: write mode is off, or was lost to another writer
 	CodeIOErr     Code = 10  // SQLITE_IOERR: a method panicked
@@ -47,7 +47,7 @@ func CodeOf(err error) Code {
 		return CodeCorrupt
 	case errors.Is(err, errUnknownPragma):
 		return CodeNotFound
-	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue), errors.Is(err, errNotAllowed):
+	case errors.Is(err, ErrInTransaction), errors.Is(err, ErrTxNotAvailable), errors.Is(err, errInvalidValue), errors.Is(err, errNotAllowed), errors.Is(err, ErrNoTable):
 		return CodeError
 	default:
 		return CodeRead

@@ -30,7 +30,8 @@ import (
 //
 // RegisterFunctions is meant for the ConnectHook of a sqlite3.SQLiteDriver, for
 // databases that psanford/sqlite3vfs serves. Connections to a VFS of RegisterVFS have
-// the functions without it, and then it does nothing.
+// the functions without it, and then it does nothing. They also have the table-valued
+// function litestream_changes, which needs more from a VFS than sqlite3vfs passes on.
 func RegisterFunctions(conn *sqlite3.SQLiteConn) error {
 	if hasFunctions(conn) {
 		return nil

@@ -113,6 +113,10 @@ type cConn struct {
 	closed func()
 }
 
+func (c *cConn) Changes(table, from, to *string) (cvfs.Rows, error) {
+	return c.Conn.Changes(table, from, to)
+}
+
 func (c *cConn) Close() error {
 	defer c.closed()
 	return c.Conn.Close()

@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"sync/atomic"
@@ -114,6 +115,41 @@ func TestInterrupt(t *testing.T) {
 			if err := set(c, "litestream_txid", "0000000000000001"); err != nil {
 				t.Errorf("travel afterwards: %v", err)
 			}
+		})
+	})
+	t.Run("changes", func(t *testing.T) {
+		inHungBubble(t, Options{PollInterval: -1}, func(t *testing.T, c *interruptible) {
+			first := "0000000000000001"
+			c.hung(t, "litestream_changes", func() error { _, err := c.Changes(nil, &first, nil); return err })
+			goOn := c.store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Hang: true})
+			for range 2 {
+				rows, err := c.Changes(nil, &first, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.hung(t, "the next row", func() error { _, err := rows.Next(); return err })
+				start := time.Now()
+				if rows.Close(); time.Since(start) > 0 {
+					t.Errorf("Close waits for storage, %s", time.Since(start))
+				}
+			}
+			rows, err := c.Changes(nil, &first, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if _, err := rows.Next(); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > DefaultReadTimeout+time.Second {
+				t.Errorf("without an interrupt: %v after %s", err, time.Since(start))
+			}
+			rows.Close()
+			goOn()
+			if rows, err = c.Changes(nil, &first, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := rows.Next(); !errors.Is(err, ErrCorrupt) { // the pages are no tables
+				t.Errorf("afterwards: %v", err)
+			}
+			rows.Close()
 		})
 	})
 	t.Run("sync", func(t *testing.T) {

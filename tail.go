@@ -107,7 +107,7 @@ func (db *database) tail(ctx context.Context, from HistoryPoint, tables []string
 	if err != nil {
 		return err
 	}
-	if err := rowdiff.HasTables(ctx, db.rowState(s.at.View), tables); err != nil {
+	if err := rowdiff.HasTables(ctx, db.between(s.at.View, s.at.View, nil).state(s.at.View), tables); err != nil {
 		return err
 	}
 	if err := emit(TailEvent{Kind: TailBegin, First: s.at.TXID, Last: s.at.TXID, Time: began}); err != nil {
@@ -190,7 +190,7 @@ func (db *database) tailOnce(ctx context.Context, s *steps, tables []string, emi
 		}
 		return err
 	}
-	err = db.compare(ctx, s.at.View, next, nil, rowdiff.Options{Tables: tables, MayLack: true}, func(c rowdiff.Change) error {
+	err = db.between(s.at.View, next, nil).rows(ctx, rowdiff.Options{Tables: tables, MayLack: true}, func(c rowdiff.Change) error {
 		return send(TailChange, publicChange(c))
 	})
 	if err == nil && db.Epoch() != s.at.Epoch {

@@ -96,3 +96,41 @@ func TestSQL(t *testing.T) {
 		}
 	}
 }
+
+// TestSQL_Changes checks that sql.md has the arguments and columns of
+// litestream_changes, in their order, and no others.
+func TestSQL_Changes(t *testing.T) {
+	vfs := litestream.NewVFS(file.NewReplicaClient(sandwiches), &litestream.Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+	if err := litestream.RegisterVFS("docs-changes", vfs); err != nil {
+		t.Fatal(err)
+	}
+	defer vfs.Close(context.Background())
+	db, err := sql.Open("sqlite3", "file:app.db?vfs=docs-changes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT name, hidden FROM pragma_table_xinfo('litestream_changes')")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	has := make(map[bool][]string) // by whether they are hidden
+	for rows.Next() {
+		var name string
+		var hidden bool
+		if err := rows.Scan(&name, &hidden); err != nil {
+			t.Fatal(err)
+		}
+		has[hidden] = append(has[hidden], name)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	text := readFile(t, "docs/sql.md")
+	for heading, names := range map[string][]string{"column": has[false], "argument": has[true]} {
+		if documented := codeOf(text, heading); !slices.Equal(names, documented) {
+			t.Errorf("each %s: %q, documented are %q", heading, names, documented)
+		}
+	}
+}

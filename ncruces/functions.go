@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/changetable"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
 )
@@ -53,8 +54,9 @@ var functions = []function{
 // litestream_hydration_file(), litestream_write_enabled() and litestream_sync(),
 // which return the same as the PRAGMAs of these names, litestream_set_time(x),
 // litestream_set_txid(x) and litestream_set_write_enabled(x), which set them, and
-// litestream_wait(txid, seconds), which waits as the PRAGMA litestream_wait does. All
-// of them concern the connection's main database.
+// litestream_wait(txid, seconds), which waits as the PRAGMA litestream_wait does, and
+// the table-valued function litestream_changes(table, from, to), which returns what
+// litestream.VFS.Changes does. All of them concern the connection's main database.
 //
 // litestream_sync(), litestream_wait() and the setters cannot be called from views,
 // triggers and other parts of a schema.
@@ -75,6 +77,9 @@ func RegisterFunctions(conn *sqlite3.Conn) error {
 		if err := conn.CreateFunction(fn.name, fn.args, flags, call); err != nil && !errors.Is(err, sqlite3.BUSY) { // busy: it is there, and in use
 			return fmt.Errorf("register %s: %w", fn.name, err)
 		}
+	}
+	if err := registerChanges(conn, main); err != nil {
+		return fmt.Errorf("register %s: %w", changetable.Name, err)
 	}
 	return nil
 }

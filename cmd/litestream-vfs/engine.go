@@ -132,6 +132,10 @@ func (c *connection) Pragma(name string, value *string) (*string, error) {
 	return c.Conn.Pragma(name, value)
 }
 
+func (c *connection) Changes(table, from, to *string) (cvfs.Rows, error) {
+	return c.Conn.Changes(table, from, to)
+}
+
 func (c *connection) Close() error {
 	defer router.Close(c.path)
 	return c.Conn.Close()

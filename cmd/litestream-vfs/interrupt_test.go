@@ -53,14 +53,23 @@ func hangingS3(t *testing.T) (url string, env []string, hangs *atomic.Bool) {
 		[]string{"AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret"}, hangs
 }
 
-// TestInterrupt interrupts a query by sqlite3_interrupt while storage hangs: one
-// that reads the schema, and one that reads rows. The same query works on the
-// connection afterwards.
+// TestInterrupt interrupts queries by sqlite3_interrupt while storage hangs.
 func TestInterrupt(t *testing.T) {
 	program := build(t, "interrupt.c")
+	for _, tt := range []struct{ name, query, want string }{
+		{"table", "SELECT count(*) FROM sandwich_ratings NOT INDEXED WHERE rowid > 1", "4987"},
+		{"changes", "SELECT count(*) FROM litestream_changes('sandwich_ratings', '2026-03-14 11:59:49')", "3994"},
+	} {
+		t.Run(tt.name, func(t *testing.T) { interrupts(t, program, tt.query, tt.want) })
+	}
+}
+
+// interrupts interrupts a query twice: while it reads the schema, and while it reads
+// rows. It works on the connection afterwards.
+func interrupts(t *testing.T, program, query, want string) {
 	url, env, hangs := hangingS3(t)
 	env = append(env, replicaURL+url, "LITESTREAM_CACHE_SIZE=-1", "LITESTREAM_READ_AHEAD_SIZE=-1", "LITESTREAM_POLL_INTERVAL=-1s", "LITESTREAM_LOG_FILE="+os.DevNull)
-	cmd := command(t, env, program, extension(t), "file:app.db?vfs=litestream", "SELECT count(*) FROM sandwich_ratings NOT INDEXED WHERE rowid > 1")
+	cmd := command(t, env, program, extension(t), "file:app.db?vfs=litestream", query)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +113,7 @@ func TestInterrupt(t *testing.T) {
 		if code != 9 || text != "interrupted" || took < 0.5 || took > 10 {
 			t.Errorf("%s: %s", what, got)
 		}
-		if got := strings.Fields(next(false)); got[0] != "100" || got[2] != "4987" {
+		if got := strings.Fields(next(false)); got[0] != "100" || got[2] != want {
 			t.Errorf("%s: afterwards %q", what, got)
 		}
 	}

@@ -3,8 +3,9 @@
 // Package cvfs is a VFS for SQLite in C. The loadable extension and Go programs with
 // mattn/go-sqlite3 use the same code.
 //
-// vfs.c and file.c are the VFS as SQLite sees it, and functions.c has the SQL
-// functions. They call the functions in files.go, and name open files by handles.
+// vfs.c and file.c are the VFS as SQLite sees it. functions.c has the SQL functions,
+// and changes.c the table-valued one. They call the functions in files.go and
+// changes.go, and name open files by handles.
 // Package mainfile turns SQLite's locks and commits into calls of a Conn. Local
 // files are not seen here: SQLite's own VFS opens them on the same sqlite3_file.
 //
@@ -69,6 +70,16 @@ type Conn interface {
 	SetInterrupted(interrupted func() bool)
 	SetStatement(text func() string)
 	Pragma(name string, value *string) (*string, error)
+
+	// Changes returns the rows of litestream_changes. An argument is nil for NULL.
+	Changes(table, from, to *string) (Rows, error)
+}
+
+// Rows are the rows of a table-valued function, which litestream.ChangeRows documents.
+type Rows interface {
+	Next() (bool, error)
+	Value(column int) any
+	Close()
 }
 
 // Name is the name of a main database that SQLite opens.

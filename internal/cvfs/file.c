@@ -107,6 +107,12 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
       return SQLITE_MISUSE;
     }
     return ls_failed(litestreamRequest(f->handle, arg));
+  case LS_FCNTL_CHANGES:
+    if (ls_is_forked()) {
+      ((ls_changes*)arg)->error = strdup(LS_FORKED);
+      return SQLITE_MISUSE;
+    }
+    return ls_failed(litestreamChanges(f->handle, arg));
   }
   return SQLITE_NOTFOUND;
 }
@@ -161,6 +167,9 @@ static int failedControl(sqlite3_file *file, int op, void *arg) {
     return SQLITE_OK;
   case LS_FCNTL_REQUEST:
     ((ls_request*)arg)->error = strdup(f->error ? f->error : "out of memory");
+    return SQLITE_CANTOPEN;
+  case LS_FCNTL_CHANGES:
+    ((ls_changes*)arg)->error = strdup(f->error ? f->error : "out of memory");
     return SQLITE_CANTOPEN;
   }
   return SQLITE_NOTFOUND;

@@ -108,7 +108,7 @@ int ls_add_functions(sqlite3 *db) {
     if (rc == SQLITE_BUSY) return SQLITE_OK;  // they are there, and in use
     if (rc) return rc;
   }
-  return SQLITE_OK;
+  return ls_add_changes(db);
 }
 
 char *ls_open_error(sqlite3 *db) {

@@ -49,10 +49,32 @@ typedef struct ls_request {
   char *error;
 } ls_request;
 
-// LS_FCNTL_REQUEST passes an ls_request, and LS_FCNTL_FILE an ls_file** that gets the
-// file, if it is one of ours. SQLite leaves codes from 100 on to others.
+// LS_ARGUMENTS is how many arguments litestream_changes has. They are its last columns, from
+// LS_FIRST_ARGUMENT on.
+#define LS_ARGUMENTS 3
+#define LS_FIRST_ARGUMENT 8
+
+// ls_changes is a call of litestream_changes on its way to the Go side. The error that comes back
+// is by malloc.
+typedef struct ls_changes {
+  const char *args[LS_ARGUMENTS]; // NULL: none
+  uintptr_t rows;                 // handle of the result
+  char *error;
+} ls_changes;
+
+// ls_value is a value of a column.
+typedef struct ls_value {
+  int type;             // SQLITE_NULL, SQLITE_INTEGER or SQLITE_TEXT
+  sqlite3_int64 number;
+  char *text;           // by malloc
+  uint64_t bytes;       // of text
+} ls_value;
+
+// LS_FCNTL_REQUEST passes an ls_request, LS_FCNTL_CHANGES an ls_changes, and LS_FCNTL_FILE an
+// ls_file** that gets the file, if it is one of ours. SQLite leaves codes from 100 on to others.
 #define LS_FCNTL_REQUEST 0x4c530001
 #define LS_FCNTL_FILE 0x4c530002
+#define LS_FCNTL_CHANGES 0x4c530003
 
 // ls_failed returns a result code of ours. SQLite asks for errno after an error, and gives
 // it to programs, but only SQLite's own VFS sets it.
@@ -83,6 +105,7 @@ int ls_vfs_is_default(const ls_vfs *v);
 char *ls_open_error(sqlite3 *db);
 
 int ls_add_functions(sqlite3 *db); // the SQL functions, to a connection
+int ls_add_changes(sqlite3 *db);   // the table-valued one of them
 
 int ls_vfs_is_ours(const sqlite3_vfs *v);
 int ls_watch_connections(void); // gives each new connection with a VFS of ours its functions, or the error of its open

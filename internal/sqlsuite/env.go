@@ -221,9 +221,9 @@ func (c *conn) runAll(queries ...string) {
 }
 
 // want compares the rows of a statement. The case goes on if they differ.
-func (c *conn) want(query, want string) {
+func (c *conn) want(query, want string, args ...any) {
 	c.e.Helper()
-	if got := c.run(query); got != want {
+	if got := c.run(query, args...); got != want {
 		c.e.Errorf("%s: got %.300q, want %.300q", query, got, want)
 	}
 }

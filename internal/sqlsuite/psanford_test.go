@@ -98,6 +98,7 @@ var psanford = sqlsuite.Binding{
 		"litestream_set_txid":          "RegisterFunctions has it not",
 		"litestream_set_write_enabled": "RegisterFunctions has it not",
 	},
+	NoChanges:      "sqlite3vfs passes only PRAGMAs on, which return one text",
 	NoOpenReason:   "sqlite3vfs passes only a code on",
 	NoLocalWAL:     "sqlite3vfs has no shared memory",
 	NoSilentCommit: "sqlite3vfs does not pass SQLITE_FCNTL_COMMIT_PHASETWO on, and nothing else shows the commit",

@@ -59,6 +59,9 @@ type Binding struct {
 	// has no functions.
 	NoPlainFunctions string
 
+	// NoChanges is why there is no table-valued function litestream_changes.
+	NoChanges string
+
 	// NoOpenReason is why an open that fails does not tell its cause.
 	NoOpenReason string
 
@@ -127,6 +130,7 @@ func groups() []group {
 		{"temporary", temporaryCases},
 		{"errors", errorCases},
 		{"functions", functionCases},
+		{"changes", changesCases},
 		{"reopen", reopenCases},
 		{"script", scriptCases()},
 	}

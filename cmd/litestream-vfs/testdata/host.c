@@ -43,6 +43,24 @@ static void query(const char *uri, const char *sql, const char *want) {
   sqlite3_close(db);
 }
 
+// changes begins a comparison and ends it in the middle, and one that fails.
+static void changes(const char *uri) {
+  static const char *const sql[] = {
+    "SELECT new FROM litestream_changes('sandwich_ratings', '2026-03-14 11:59:49')",
+    "SELECT new FROM litestream_changes('none', '2026-03-14 11:59:49')",
+  };
+  sqlite3 *db;
+  sqlite3_stmt *stmt;
+  int i;
+  if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, 0)) fail("open", sqlite3_errmsg(db));
+  for (i = 0; i < 2; i++) {
+    if (sqlite3_prepare_v2(db, sql[i], -1, &stmt, 0)) fail("prepare", sqlite3_errmsg(db));
+    if (sqlite3_step(stmt) != (i ? SQLITE_ERROR : SQLITE_ROW)) fail("changes", sqlite3_errmsg(db));
+    sqlite3_finalize(stmt);
+  }
+  if (sqlite3_close(db)) fail("close", "busy");
+}
+
 // sharedCache opens a replica where SQLite shares caches by default, and by the flag of an open.
 static void sharedCache(const char *uri, const char *sql, const char *want) {
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI;
@@ -77,6 +95,7 @@ int main(int argc, char **argv) {
   for (i = 1; i <= rounds; i++) {
     load(argv[1]);
     query(argv[3], argv[4], argv[5]);
+    if (i % 10 == 0) changes(argv[3]);
     if (i == rounds / 2 || i == rounds) report(i);
   }
   sharedCache(argv[3], argv[4], argv[5]);

@@ -91,6 +91,19 @@ function suite(name) {
       }));
     });
 
+    it('tells what has changed', () => using(sandwiches(), {}, (db) => {
+      const query = "SELECT kind, rowid, old, new FROM litestream_changes('events', '0000000000000041')";
+      const rows = db.all(query).map((row) => [row.kind, row.rowid, row.old, JSON.parse(row.new).kind]);
+      assert.deepEqual(rows, [66, 67, 68, 69].map((id) => ['insert', id, null, 'report']));
+      for (const row of db.db.prepare(query).iterate()) {
+        assert.equal(row.rowid, 66);
+        break; // in the middle
+      }
+      assert.equal(db.get("SELECT count(*) FROM litestream_changes(NULL, '2026-03-14 11:59:49') WHERE kind = 'update'"), 3994);
+      assert.throws(() => db.all("SELECT * FROM litestream_changes('none', 'latest')"), /litestream_changes: no such table: none/);
+      assert.throws(() => db.all("SELECT * FROM litestream_changes('events', 'yesteryear')"), /"yesteryear" is neither a transaction/);
+    }));
+
     it('says what is wrong with a time', () => using(sandwiches(), {}, (db) => {
       const unknown = /parse time "yesteryear": unknown form; try/;
       assert.throws(() => db.get("SELECT litestream_set_time('yesteryear')"), unknown);

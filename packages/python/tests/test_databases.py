@@ -90,6 +90,28 @@ class Databases:
         changed = "SELECT now.text, past.text FROM main.t AS now JOIN past.t AS past USING (id) ORDER BY id"
         self.assertEqual(conn.execute(changed).fetchall(), [("oops", "row 1"), ("oops", "row 2")])
 
+    def test_tells_what_has_changed(self):
+        url = self.replica()
+        first = self.make(url, ROWS[:3])
+        self.write(url, "UPDATE t SET text = 'TWO' WHERE id = 2", "DELETE FROM t WHERE id = 3", "INSERT INTO t VALUES (4, NULL)")
+        conn = self.connect(url)
+        query = "SELECT kind, rowid, old, new FROM litestream_changes('t', ?)"
+        rows = [(kind, rowid, *(v and json.loads(v) for v in values)) for kind, rowid, *values in conn.execute(query, [first])]
+        self.assertEqual(
+            rows,
+            [
+                ("update", 2, {"id": 2, "text": "row 2"}, {"id": 2, "text": "TWO"}),
+                ("delete", 3, {"id": 3, "text": "row 3"}, None),
+                ("insert", 4, None, {"id": 4, "text": None}),
+            ],
+        )
+        cursor = conn.execute(query, [first])
+        self.assertEqual(cursor.fetchone()[0], "update")
+        cursor.close()  # in the middle
+        with self.assertRaisesRegex(sqlite3.OperationalError, "litestream_changes: no such table: u"):
+            conn.execute("SELECT * FROM litestream_changes('u', ?)", [first])
+        self.assertEqual(len(conn.execute(query, [first]).fetchall()), 3)
+
     def test_sync(self):
         url = self.replica()
         conn = self.connect(url, write_enabled=True, sync_interval=-1)

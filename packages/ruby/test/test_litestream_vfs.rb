@@ -106,6 +106,16 @@ class TestTimeTravel < Minitest::Test
     db.close
   end
 
+  def test_what_has_changed
+    db = LitestreamVfs.connect(sandwiches)
+    rows = db.execute("SELECT kind, rowid, old FROM litestream_changes('events', '0000000000000041')").map(&:to_a)
+    assert_equal((66..69).map { |id| ["insert", id, nil] }, rows)
+    error = assert_raises(SQLite3::SQLException) { db.execute("SELECT * FROM litestream_changes('none', 'latest')") }
+    assert_match(/litestream_changes: no such table: none/, error.message)
+  ensure
+    db.close
+  end
+
   def test_what_is_wrong_with_a_time
     db = LitestreamVfs.connect(sandwiches)
     ["SELECT litestream_set_time('yesteryear')", "PRAGMA litestream_time = 'yesteryear'"].each do |sql|
