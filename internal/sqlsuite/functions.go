@@ -23,16 +23,6 @@ var getters = map[string]string{
 // setters are the SQL functions with an argument.
 var setters = []string{"litestream_set_time", "litestream_set_txid", "litestream_set_write_enabled", "litestream_wait"}
 
-// has reports whether the binding has a function. If it lacks one, the log of the
-// test says why.
-func (e *env) has(function string) bool {
-	reason, lacks := e.binding.NoFunctions[function]
-	if lacks {
-		e.Logf("no %s: %s", function, reason)
-	}
-	return !lacks
-}
-
 var functionCases = []testCase{
 	{name: "they return what the PRAGMAs do", run: func(e *env) {
 		s := e.states(3)
@@ -44,9 +34,6 @@ var functionCases = []testCase{
 			for _, at := range []string{"latest", "'" + s.txids[1] + "'"} {
 				c.run("PRAGMA litestream_txid = " + at)
 				for name, kind := range getters {
-					if !e.has(name) {
-						continue
-					}
 					c.want("SELECT typeof("+name+"())", kind)
 					call, pragma := "SELECT "+name+"()", "PRAGMA "+name
 					switch name {
@@ -78,27 +65,21 @@ var functionCases = []testCase{
 		s.wantAt(c, "main", 2)
 		c.want("SELECT litestream_set_time(NULL)", "NULL")
 		s.wantAt(c, "main", 2)
-		if e.has("litestream_set_txid") {
-			c.want("SELECT litestream_set_txid('"+s.txids[0]+"')", s.txids[0])
-			s.wantAt(c, "main", 0)
-			c.want("SELECT litestream_set_txid('latest')", s.txids[3])
-			s.wantAt(c, "main", 3)
-		}
+		c.want("SELECT litestream_set_txid('"+s.txids[0]+"')", s.txids[0])
+		s.wantAt(c, "main", 0)
+		c.want("SELECT litestream_set_txid('latest')", s.txids[3])
+		s.wantAt(c, "main", 3)
 		c.want("SELECT litestream_set_time('latest')", s.times[3])
 		s.wantAt(c, "main", 3)
-		if e.has("litestream_wait") {
-			c.want("SELECT litestream_wait('"+s.txids[3]+"')", s.txids[3])
-			c.want("SELECT litestream_wait('"+s.txids[1]+"', 0.5)", s.txids[3])
-			c.want("SELECT litestream_wait(NULL), litestream_wait(NULL, 1), litestream_wait('"+s.txids[3]+"', NULL)", "NULL|NULL|NULL")
-		}
-		if e.has("litestream_set_write_enabled") {
-			c.want("SELECT litestream_set_write_enabled(1)", "1")
-			c.run("INSERT INTO t (v) VALUES (100)")
-			synced := c.run("SELECT litestream_sync()")
-			c.want("SELECT litestream_txid()", synced)
-			c.want("SELECT litestream_set_write_enabled('off')", "0")
-			c.fails(codeReadOnly, "", "INSERT INTO t (v) VALUES (101)")
-		}
+		c.want("SELECT litestream_wait('"+s.txids[3]+"')", s.txids[3])
+		c.want("SELECT litestream_wait('"+s.txids[1]+"', 0.5)", s.txids[3])
+		c.want("SELECT litestream_wait(NULL), litestream_wait(NULL, 1), litestream_wait('"+s.txids[3]+"', NULL)", "NULL|NULL|NULL")
+		c.want("SELECT litestream_set_write_enabled(1)", "1")
+		c.run("INSERT INTO t (v) VALUES (100)")
+		synced := c.run("SELECT litestream_sync()")
+		c.want("SELECT litestream_txid()", synced)
+		c.want("SELECT litestream_set_write_enabled('off')", "0")
+		c.fails(codeReadOnly, "", "INSERT INTO t (v) VALUES (101)")
 	}},
 
 	{name: "their errors have texts", near: true, run: func(e *env) {
@@ -117,18 +98,12 @@ var functionCases = []testCase{
 		fails("within a transaction", "litestream_set_time('latest'), v FROM t")
 		fails("wrong number of arguments", "litestream_set_time()")
 		fails("wrong number of arguments", "litestream_txid(1)")
-		if e.has("litestream_set_txid") {
-			fails("transaction not available", "litestream_set_txid('00000000000000ff')")
-			fails("nonsense", "litestream_set_txid('nonsense')")
-		}
-		if e.has("litestream_wait") {
-			fails("the newest is "+s.txids[1], "litestream_wait('00000000000000ff', 0)")
-			fails("limit", "litestream_wait('00000000000000ff', 'soon')")
-			fails("no transaction id", "litestream_wait('nonsense')")
-		}
-		if e.has("litestream_set_write_enabled") {
-			fails("maybe", "litestream_set_write_enabled('maybe')")
-		}
+		fails("transaction not available", "litestream_set_txid('00000000000000ff')")
+		fails("nonsense", "litestream_set_txid('nonsense')")
+		fails("the newest is "+s.txids[1], "litestream_wait('00000000000000ff', 0)")
+		fails("limit", "litestream_wait('00000000000000ff', 'soon')")
+		fails("no transaction id", "litestream_wait('nonsense')")
+		fails("maybe", "litestream_set_write_enabled('maybe')")
 		c.run("BEGIN")
 		s.wantAt(c, "main", 0)
 		fails("within a transaction", "litestream_set_time('latest')")
@@ -141,9 +116,6 @@ var functionCases = []testCase{
 		w := in.writer(r)
 		w.run("CREATE TABLE t (v)")
 		for _, name := range append([]string{"litestream_sync"}, setters...) {
-			if !e.has(name) {
-				continue
-			}
 			call := name + "('latest')"
 			if name == "litestream_sync" {
 				call = name + "()"
@@ -167,14 +139,10 @@ var functionCases = []testCase{
 			reason = "no such function"
 		}
 		for name := range getters {
-			if e.has(name) {
-				c.fails(codeError, reason, "SELECT "+name+"()")
-			}
+			c.fails(codeError, reason, "SELECT "+name+"()")
 		}
 		for _, name := range setters {
-			if e.has(name) {
-				c.fails(codeError, reason, "SELECT "+name+"('latest')")
-			}
+			c.fails(codeError, reason, "SELECT "+name+"('latest')")
 		}
 		c.want("PRAGMA r.litestream_txid", s.txids[0])
 		c.want("SELECT 1 + 1", "2")

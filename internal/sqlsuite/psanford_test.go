@@ -94,10 +94,6 @@ var psanford = sqlsuite.Binding{
 		errors.As(err, &e)
 		return int(e.Code)
 	},
-	NoFunctions: map[string]string{
-		"litestream_set_txid":          "RegisterFunctions has it not",
-		"litestream_set_write_enabled": "RegisterFunctions has it not",
-	},
 	NoChanges:      "sqlite3vfs passes only PRAGMAs on, which return one text",
 	NoOpenReason:   "sqlite3vfs passes only a code on",
 	NoLocalWAL:     "sqlite3vfs has no shared memory",

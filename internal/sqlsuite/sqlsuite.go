@@ -51,10 +51,6 @@ type Binding struct {
 	// not, and 0 for an error that is not SQLite's.
 	Code func(err error) int
 
-	// NoFunctions are the SQL functions that the binding lacks, each with the
-	// reason.
-	NoFunctions map[string]string
-
 	// NoPlainFunctions is why a connection whose main database does not use the VFS
 	// has no functions.
 	NoPlainFunctions string
