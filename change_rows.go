@@ -51,9 +51,10 @@ func (c *Conn) Changes(table, from, to *string) (rows *ChangeRows, err error) {
 		tables = append(tables, *table)
 	}
 	log := c.log
-	f := feed.Start(c.db.tasks, changesAhead, func(ctx context.Context, add func(rowdiff.Change, int) error) (err error) {
+	f := feed.Start(c.db.tasks, changesAhead, func(ctx context.Context, out *feed.Output[rowdiff.Change]) (err error) {
 		defer task.Guard(log, "changes", &err)
-		return d.rows(ctx, rowdiff.Options{Tables: tables}, func(r rowdiff.Change) error { return add(r, memoryOf(r)) })
+		d.beforePage = out.Flush
+		return d.rows(ctx, rowdiff.Options{Tables: tables}, func(r rowdiff.Change) error { return out.Add(r, memoryOf(r)) })
 	})
 	if f == nil {
 		return nil, c.failChanges(ErrClosed)

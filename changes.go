@@ -148,8 +148,10 @@ type difference struct {
 	before, after *view.View
 	written       *remote.Written // in between
 
-	// pageTimeout limits the read of a page; negative: it does not.
+	// pageTimeout limits the read of a page; negative: it does not. beforePage is called
+	// before each, by several goroutines; nil: nothing is.
 	pageTimeout time.Duration
+	beforePage  func()
 }
 
 // difference finds out which pages may differ between two states, from listings and
@@ -202,6 +204,9 @@ func (d *difference) state(v *view.View) rowdiff.State {
 	return rowdiff.State{
 		Commit: v.Commit,
 		Page: func(ctx context.Context, pgno uint32) ([]byte, error) {
+			if d.beforePage != nil {
+				d.beforePage()
+			}
 			ctx, cancel := task.WithTimeout(ctx, d.pageTimeout)
 			defer cancel()
 			page, err := d.pages.Page(ctx, v, pgno)

@@ -19,7 +19,7 @@ import (
 type Feed[T any] struct {
 	limit  int
 	cancel context.CancelCauseFunc
-	filled chan struct{} // has an element after a value was added
+	filled chan struct{} // has an element if a caller that waits should look for values
 	taken  chan struct{} // has an element after values were taken
 	ended  chan struct{} // closed when the producer has ended
 
@@ -37,17 +37,24 @@ type Feed[T any] struct {
 // errClosed is the cause with which the context of a producer ends at Close.
 var errClosed = errors.New("no more values are wanted")
 
-// Start runs produce in a goroutine of a group. produce calls add with each value and
-// its size, and returns if add returns an error. Values are made ahead until the sum
-// of the sizes of those that were not taken reaches limit. Start returns nil if the
-// group is closed.
-func Start[T any](group *task.Group, limit int, produce func(ctx context.Context, add func(v T, size int) error) error) *Feed[T] {
+// Output is where a producer puts its values. One goroutine at a time calls Add; Flush
+// is safe for concurrent use.
+type Output[T any] struct {
+	ctx context.Context
+	f   *Feed[T]
+}
+
+// Start runs produce in a goroutine of a group. produce calls out.Add with each value,
+// and returns if that returns an error. Values are made ahead until the sum of the
+// sizes of those that were not taken reaches limit. Start returns nil if the group is
+// closed.
+func Start[T any](group *task.Group, limit int, produce func(ctx context.Context, out *Output[T]) error) *Feed[T] {
 	f := &Feed[T]{limit: limit, filled: make(chan struct{}, 1), taken: make(chan struct{}, 1), ended: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(group.Context())
 	f.cancel = cancel
 	started := group.Go(func() {
 		defer close(f.ended)
-		err := produce(ctx, func(v T, size int) error { return f.add(ctx, v, size) })
+		err := produce(ctx, &Output[T]{ctx, f})
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.mu.err = err
@@ -59,22 +66,29 @@ func Start[T any](group *task.Group, limit int, produce func(ctx context.Context
 	return f
 }
 
-// add adds a value, and waits while the queue is full.
-func (f *Feed[T]) add(ctx context.Context, v T, size int) error {
+// Add adds a value, and waits while there are as many as the limit allows. A caller
+// that waits for values does not learn of it before Flush, the limit or the end, since
+// a change of goroutines for each value would cost more than most values do.
+func (o *Output[T]) Add(v T, size int) error {
+	f := o.f
 	f.mu.Lock()
 	f.mu.values = append(f.mu.values, v)
 	f.mu.size += size
 	f.mu.Unlock()
-	task.Signal(f.filled)
 	for f.isFull() {
+		o.Flush()
 		select {
 		case <-f.taken:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-o.ctx.Done():
+			return context.Cause(o.ctx)
 		}
 	}
 	return nil
 }
+
+// Flush lets the caller have the values that were added. A producer calls it before it
+// waits for something.
+func (o *Output[T]) Flush() { task.Signal(o.f.filled) }
 
 func (f *Feed[T]) isFull() bool {
 	f.mu.Lock()

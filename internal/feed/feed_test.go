@@ -12,11 +12,11 @@ import (
 )
 
 // counter produces the numbers from 0 to n-1.
-func counter(n int, made *int, err error) func(context.Context, func(int, int) error) error {
-	return func(_ context.Context, add func(int, int) error) error {
+func counter(n int, made *int, err error) func(context.Context, *feed.Output[int]) error {
+	return func(_ context.Context, out *feed.Output[int]) error {
 		for i := range n {
 			*made = i + 1
-			if err := add(i, 10); err != nil {
+			if err := out.Add(i, 10); err != nil {
 				return err
 			}
 		}
@@ -78,16 +78,17 @@ func TestFeed_Bounded(t *testing.T) {
 	})
 }
 
-// TestFeed_Waits checks that a value comes at once, and that a wait ends with its
+// TestFeed_Waits checks that a value comes as soon as it is flushed, and that a wait ends with its
 // context and can begin again.
 func TestFeed_Waits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := feed.Start(newGroup(t), 100, func(ctx context.Context, add func(string, int) error) error {
+		f := feed.Start(newGroup(t), 100, func(ctx context.Context, out *feed.Output[string]) error {
 			for _, s := range []string{"a", "b"} {
 				time.Sleep(time.Minute)
-				if err := add(s, 1); err != nil {
+				if err := out.Add(s, 1); err != nil {
 					return err
 				}
+				out.Flush()
 			}
 			<-ctx.Done()
 			return context.Cause(ctx)

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 )
 
@@ -44,6 +45,10 @@ func Object(columns []string, values []any) (string, error) {
 
 func appendValue(b []byte, v any) ([]byte, error) {
 	switch f := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case int64:
+		return strconv.AppendInt(b, f, 10), nil
 	case []byte:
 		v = base64.StdEncoding.EncodeToString(f)
 	case float64:
