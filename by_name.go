@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
-
-	"github.com/ltxvfs/litestream/internal/hydrate"
-	"github.com/ltxvfs/litestream/internal/outcome"
 )
 
 // with calls use with the database of a name, which is a file name or the URL of a
@@ -104,51 +101,4 @@ func (v *VFS) StatsOf(ctx context.Context, name string) (stats Stats, err error)
 		return nil
 	})
 	return stats, err
-}
-
-// Health returns nil if a database works, and otherwise everything that is wrong
-// with it: it cannot be opened, the last poll, the last read of a page or the last
-// upload of commits failed, write mode was lost to another writer, or hydration has
-// failed. The text says since when, and when it last worked. A database that sleeps
-// because nothing uses it works: failed polls and reads count while it is in use. The name is the file name under which the database
-// was opened, or the URL of its replica. If it is not open, Health opens it. It
-// makes no request otherwise, so it is cheap enough for a probe every second. It is
-// safe for concurrent use.
-func (v *VFS) Health(ctx context.Context, name string) error {
-	return v.with(ctx, name, func(db *database) error {
-		if err := db.health(); err != nil {
-			return placed(db.place, err)
-		}
-		return nil
-	})
-}
-
-// failing returns the error of an operation whose last attempt failed.
-func failing(operation string, l outcome.Last) error {
-	before := "never worked before"
-	if !l.Success.IsZero() {
-		before = "last worked at " + formatTime(l.Success)
-	}
-	return fmt.Errorf("%s fail since %s and %s: %w", operation, formatTime(l.Since), before, l.Err)
-}
-
-func (db *database) health() error {
-	var problems []error
-	if polls := db.poller.polls.Last(); polls.IsFailing() && pollState(db.poller.state.Load()) == pollRunning {
-		problems = append(problems, failing("polls", polls))
-	}
-	if reads := db.reads.Last(); reads.IsFailing() && !db.poller.isIdle() {
-		problems = append(problems, failing("reads", reads))
-	}
-	switch s := db.writer.Status(); {
-	case s.Problem == nil:
-	case s.Syncs.IsFailing() && errors.Is(s.Problem, s.Syncs.Err):
-		problems = append(problems, failing("write mode: syncs", s.Syncs))
-	default:
-		problems = append(problems, fmt.Errorf("write mode: %w", s.Problem))
-	}
-	if p := db.hydrator.Progress(); p.Status == hydrate.Failed {
-		problems = append(problems, fmt.Errorf("hydration: %s", p.Error))
-	}
-	return errors.Join(problems...)
 }

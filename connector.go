@@ -50,6 +50,15 @@ func NewDriverConnector(url string, opts *Options, d ConnectorDriver) (driver.Co
 	return c, nil
 }
 
+// VFSOf returns the VFS of a connector that NewConnector or NewDriverConnector has
+// returned, for its Stats and Health. It returns nil for any other connector.
+func VFSOf(c driver.Connector) *VFS {
+	if c, ok := c.(*connector); ok {
+		return c.vfs
+	}
+	return nil
+}
+
 // connector makes connections of one replica. It is safe for concurrent use.
 type connector struct {
 	driver ConnectorDriver

@@ -18,6 +18,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/memory"
 )
@@ -318,4 +319,28 @@ func TestOpen_Concurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestVFSOf reads the statistics of the database of a connector. They show nothing
+// secret.
+func TestVFSOf(t *testing.T) {
+	client := memory.NewReplicaClient()
+	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (n)")
+	_, url := newFaulty(t, client)
+	connector, err := newConnector(url, &litestream.Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	if err := db.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	stats := litestream.VFSOf(connector).Stats()
+	if len(stats) != 1 || stats[0].TXID == 0 || !strings.HasPrefix(stats[0].ID, "faulty://") || strings.Contains(stats[0].ID+stats[0].Place, "Pa55") {
+		t.Errorf("statistics: %+v", stats)
+	}
+	if vfs := litestream.VFSOf(nil); vfs != nil {
+		t.Errorf("without a connector there is %v", vfs)
+	}
 }

@@ -36,6 +36,8 @@ type database struct {
 
 	reads outcome.Record // reads of pages from storage that SQLite waited for
 
+	opened time.Time // when the open began
+
 	prices   RequestPrices // complete
 	spending spending
 
@@ -58,6 +60,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 	defer opening.end()
 	db := &database{
 		name:    name,
+		opened:  time.Now().UTC(),
 		place:   cmp.Or(placeOf(client, opts.replicaURL), shownName(name)),
 		owner:   ownerOf(client, opts.replicaURL, name),
 		opts:    opts,

@@ -85,5 +85,5 @@ func setSlot(name string, vfs *litestream.VFS) {
 	slots[i].vfs.Store(vfs)
 }
 
-// openReplica opens a replica by its URL alone.
-var openReplica = litestream.Open
+// openReplica opens a replica by its URL alone, by a connector.
+var openReplica, newConnector = litestream.Open, litestream.NewConnector

@@ -42,5 +42,5 @@ func setSlot(name string, v *litestream.VFS) {
 	}
 }
 
-// openReplica opens a replica by its URL alone.
-var openReplica = ncruces.Open
+// openReplica opens a replica by its URL alone, by a connector.
+var openReplica, newConnector = ncruces.Open, ncruces.NewConnector

@@ -6,12 +6,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/outcome"
 )
 
 // names is the registry of a VFS: the name that the client of the VFS serves, and
 // the open databases. Its zero value is empty. It is safe for concurrent use. No
 // other lock is taken while its own is held.
 type names struct {
+	opens outcome.Record // opens of databases
+
 	mu struct {
 		sync.Mutex
 		closed    bool                 // the VFS is closed
@@ -124,6 +128,7 @@ func (n *names) join(key, name string, opts Options) (*sharedDB, joinKind, error
 // again. If the VFS was closed meanwhile, opened returns false and changes nothing,
 // and the caller closes the database.
 func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
+	n.opens.Note(err)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil && n.mu.databases[key] == s {

@@ -10,7 +10,16 @@ import (
 
 // Stats holds counters of one database since it was opened.
 type Stats struct {
-	Name     string    `json:"name"`
+	Name string `json:"name"` // file name by which the database was opened first
+
+	// ID tells the database apart from the others of its VFS: the URL of its replica,
+	// without credentials, if it was opened by one, and otherwise its file name.
+	ID string `json:"id"`
+
+	Place       string    `json:"place"`       // where the replica is, without credentials; for people
+	Opened      time.Time `json:"opened"`      // time from which on the counters count
+	Connections int       `json:"connections"` // open connections
+
 	TXID     ltx.TXID  `json:"txid"`      // newest transaction known to be on the replica
 	Time     time.Time `json:"time"`      // time of that transaction
 	Pages    uint32    `json:"pages"`     // number of pages of the newest state, whether on the replica or not
@@ -24,6 +33,8 @@ type Stats struct {
 	Offline bool `json:"offline"`
 
 	PollError string `json:"poll_error"` // why the last poll failed; empty if it succeeded
+
+	Problems []Problem `json:"problems"` // what Health says to be wrong; empty if nothing is
 
 	LastPoll Outcome `json:"last_poll"` // polls for new transactions
 	LastRead Outcome `json:"last_read"` // reads of pages from storage that SQLite waited for
@@ -63,8 +74,9 @@ type Stats struct {
 	Prefetched       int64 `json:"prefetched"`
 	PrefetchedUnused int64 `json:"prefetched_unused"` // not used in time
 
-	Creates int64 `json:"creates"` // attempts to create a file
-	Deletes int64 `json:"deletes"` // requests that delete files
+	Creates     int64 `json:"creates"`      // attempts to create a file
+	CreateBytes int64 `json:"create_bytes"` // bytes that these have sent
+	Deletes     int64 `json:"deletes"`      // requests that delete files
 
 	Requests RequestStats `json:"requests"`
 
@@ -72,16 +84,20 @@ type Stats struct {
 	Write     WriteStats        `json:"write"`
 }
 
-// Outcome says when an operation has last succeeded and when it has last failed.
+// Outcome says when an operation has last succeeded and when it has last failed, and
+// how often.
 type Outcome struct {
 	Success time.Time `json:"success,omitzero"` // zero: never
 	Failure time.Time `json:"failure,omitzero"` // zero: never
 	Error   string    `json:"error"`            // of the last failure, even if the operation has succeeded since
+
+	Successes int64 `json:"successes"`
+	Failures  int64 `json:"failures"`
 }
 
 // publicOutcome returns an outcome for Stats.
 func publicOutcome(l outcome.Last) Outcome {
-	o := Outcome{Success: l.Success, Failure: l.Failure}
+	o := Outcome{Success: l.Success, Failure: l.Failure, Successes: l.Successes, Failures: l.Failures}
 	if l.Err != nil {
 		o.Error = l.Err.Error()
 	}
@@ -89,7 +105,7 @@ func publicOutcome(l outcome.Last) Outcome {
 }
 
 func (db *database) stats() Stats {
-	v, s, pages := db.Newest(), db.store, db.pages.Counts()
+	v, replicated, s, pages := db.Newest(), db.Current.Load(), db.store, db.pages.Counts()
 	reads, bytes := s.TotalReads()
 	problem := ""
 	polls := db.poller.polls.Last()
@@ -97,9 +113,10 @@ func (db *database) stats() Stats {
 		problem = polls.Err.Error()
 	}
 	return Stats{
-		Name: db.name, TXID: v.TXID, Time: v.Time(), Pages: v.Commit, PageSize: v.PageSize,
+		Name: db.name, ID: db.id(), Place: db.place, Opened: db.opened, Connections: db.connections(),
+		TXID: replicated.TXID, Time: replicated.Time(), Pages: v.Commit, PageSize: v.PageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
-		PollError: problem, Offline: db.isOffline.Load(),
+		PollError: problem, Offline: db.isOffline.Load(), Problems: publicProblems(db.problems()),
 		LastPoll: publicOutcome(polls), LastRead: publicOutcome(db.reads.Last()), LastSync: publicOutcome(db.writer.Status().Syncs),
 		Lists: s.Lists.Load(), Reads: reads, ReadBytes: bytes,
 		PageReads: s.Reads[remote.Foreground].Load(), PageReadBytes: s.ReadBytes[remote.Foreground].Load(),
@@ -111,7 +128,7 @@ func (db *database) stats() Stats {
 		CacheHits: pages.Hits, AheadHits: pages.PrefetchHits, CacheMisses: pages.Misses, LocalHits: pages.LocalHits,
 		Prefetched: pages.Prefetched, PrefetchedUnused: pages.Unused,
 		PollReads: s.NameReads.Load(), PollReadBytes: s.NameReadBytes.Load(),
-		Creates: s.Creates.Load(), Deletes: s.Deletes.Load(), Requests: db.requestStats(),
+		Creates: s.Creates.Load(), CreateBytes: s.CreateBytes.Load(), Deletes: s.Deletes.Load(), Requests: db.requestStats(),
 		Hydration: publicProgress(db.hydrator.Progress()), Write: db.writer.stats(),
 	}
 }
@@ -124,11 +141,30 @@ type WriteStats struct {
 	Syncs     int64  `json:"syncs"`     // uploaded files
 	Failures  int64  `json:"failures"`  // failed syncs
 	Unsynced  int64  `json:"unsynced"`  // bytes of pages in the write buffer
+	Lost      bool   `json:"lost"`      // write mode has ended, because another writer has written
 	Buffer    string `json:"buffer"`    // path of the write buffer; empty for temporary files
 	Error     string `json:"error"`     // why the last sync failed or write mode ended; empty if neither happened
 
+	UnsyncedSince time.Time `json:"unsynced_since,omitzero"` // time of the oldest commit that is not on the replica; zero if there is none
+
 	Mended     int64  `json:"mended"`     // snapshots created because files of the replica were missing
 	Compaction string `json:"compaction"` // why compaction is stalled; empty if it is not
+}
+
+// id returns what tells the database apart from the others of its VFS, as names
+// does, for texts.
+func (db *database) id() string {
+	if url := db.opts.replicaURL; url != "" {
+		return shownURL(url)
+	}
+	return shownName(db.name)
+}
+
+// connections returns the number of open connections.
+func (db *database) connections() int {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return len(db.conns)
 }
 
 func (db *database) lagSeconds() int64 {
@@ -144,12 +180,15 @@ func (db *database) lagSeconds() int64 {
 }
 
 // Stats returns the counters of every open database, in no particular order. It
-// is safe for concurrent use.
+// makes no request. It is safe for concurrent use.
 func (v *VFS) Stats() []Stats {
-	v.options()
 	stats := []Stats{}
 	for _, db := range v.names.open() {
 		stats = append(stats, db.stats())
 	}
 	return stats
 }
+
+// Opens says how the opens of databases have ended. A connection to a database that
+// is open counts as none. It is safe for concurrent use.
+func (v *VFS) Opens() Outcome { return publicOutcome(v.names.opens.Last()) }

@@ -94,7 +94,7 @@ func (w *writer) stats() WriteStats {
 		Enabled: s.Enabled,
 		Commits: s.Counts.Commits, Recovered: s.Counts.Recovered,
 		Syncs: s.Counts.Syncs, Failures: s.Counts.Failures, Mended: s.Counts.Mended,
-		Unsynced: s.Unsynced, Buffer: s.Buffer,
+		Unsynced: s.Unsynced, UnsyncedSince: s.Oldest, Lost: s.Lost, Buffer: s.Buffer,
 		Compaction: w.compaction.Problem(),
 	}
 	if s.Problem != nil {

@@ -12,6 +12,9 @@ type Last struct {
 	Failure time.Time // of the last one that failed; zero: none
 	Err     error     // of the last one that failed
 	Since   time.Time // of the first one that failed after the last success; zero while the operation works
+
+	Successes int64 // number of attempts that succeeded
+	Failures  int64 // number of attempts that failed
 }
 
 // IsFailing reports whether the last attempt failed.
@@ -34,9 +37,11 @@ func (r *Record) Note(err error) (changed bool) {
 	last := &r.mu.last
 	failed := last.IsFailing()
 	if err == nil {
+		last.Successes++
 		last.Success, last.Since = now, time.Time{}
 		return failed
 	}
+	last.Failures++
 	last.Failure, last.Err = now, err
 	if !failed {
 		last.Since = now

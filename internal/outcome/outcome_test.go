@@ -22,12 +22,12 @@ func TestRecord(t *testing.T) {
 			changed bool
 			want    Last
 		}{
-			{nil, false, Last{Success: at(0)}},
-			{first, true, Last{Success: at(0), Failure: at(1), Err: first, Since: at(1)}},
-			{second, false, Last{Success: at(0), Failure: at(2), Err: second, Since: at(1)}},
-			{nil, true, Last{Success: at(3), Failure: at(2), Err: second}},
-			{nil, false, Last{Success: at(4), Failure: at(2), Err: second}},
-			{first, true, Last{Success: at(4), Failure: at(5), Err: first, Since: at(5)}},
+			{nil, false, Last{Success: at(0), Successes: 1}},
+			{first, true, Last{Success: at(0), Failure: at(1), Err: first, Since: at(1), Successes: 1, Failures: 1}},
+			{second, false, Last{Success: at(0), Failure: at(2), Err: second, Since: at(1), Successes: 1, Failures: 2}},
+			{nil, true, Last{Success: at(3), Failure: at(2), Err: second, Successes: 2, Failures: 2}},
+			{nil, false, Last{Success: at(4), Failure: at(2), Err: second, Successes: 3, Failures: 2}},
+			{first, true, Last{Success: at(4), Failure: at(5), Err: first, Since: at(5), Successes: 3, Failures: 3}},
 		} {
 			if changed := r.Note(step.err); changed != step.changed {
 				t.Errorf("attempt %d: changed is %v", i, changed)

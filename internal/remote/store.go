@@ -56,6 +56,7 @@ type Store struct {
 	Retries       atomic.Int64
 	Hedges        atomic.Int64
 	Creates       atomic.Int64
+	CreateBytes   atomic.Int64 // bytes of files that clients took, also of attempts that failed
 	Deletes       atomic.Int64
 
 	// MorePages estimates the number of requests beyond the first that listings
@@ -403,7 +404,7 @@ func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) e
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = w.CloseWithError(s.Guard(func() error { return encode(w) }))
+		_ = w.CloseWithError(s.Guard(func() error { return encode(countingWriter{w, &s.CreateBytes}) }))
 	}()
 	err = s.Guard(func() error {
 		info, err = write(ctx, f.Level, f.MinTXID, f.MaxTXID, r)
@@ -419,6 +420,18 @@ func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) e
 		return nil, fmt.Errorf("create %s: %w", f, err)
 	}
 	return info, nil
+}
+
+// countingWriter counts the bytes that a writer takes.
+type countingWriter struct {
+	io.Writer
+	n *atomic.Int64
+}
+
+func (w countingWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.n.Add(int64(n))
+	return n, err
 }
 
 // Copy creates a file with the content of a listed file of another store, without

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/outcome"
@@ -246,9 +247,11 @@ func (q *queue) startSync() {
 type Status struct {
 	Enabled  bool // there is a write buffer
 	Counts   Counts
-	Unsynced int64  // bytes of pages in the write buffer
-	Buffer   string // path of the write buffer; empty: temporary files, or there is none
-	Problem  error  // why the last sync failed, or write mode ended
+	Unsynced int64     // bytes of pages in the write buffer
+	Buffer   string    // path of the write buffer; empty: temporary files, or there is none
+	Oldest   time.Time // of the oldest commit in the write buffer; zero if there is none
+	Problem  error     // why the last sync failed, or write mode ended
+	Lost     bool      // write mode has ended, because another writer has written
 	Syncs    outcome.Last
 }
 
@@ -256,7 +259,11 @@ type Status struct {
 func (q *queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := Status{Enabled: q.mu.mode.hasBuffer(), Counts: q.mu.counts, Unsynced: q.mu.unsynced(), Problem: cmp.Or(q.mu.lost.err, q.mu.problem), Syncs: q.mu.syncs.Last()}
+	s := Status{Enabled: q.mu.mode.hasBuffer(), Counts: q.mu.counts, Unsynced: q.mu.unsynced(), Problem: cmp.Or(q.mu.lost.err, q.mu.problem), Lost: q.mu.lost.err != nil, Syncs: q.mu.syncs.Last()}
+	if len(q.mu.segments) > 0 {
+		// A segment in the queue has at least one commit.
+		s.Oldest = time.UnixMilli(q.mu.segments[0].oldest).UTC()
+	}
 	s.Counts.Mended = q.known.mends()
 	if q.mu.buffer != nil {
 		s.Buffer = q.mu.buffer.path

@@ -38,6 +38,7 @@ type segment struct {
 	pages   map[uint32]segmentPage // newest version of each page
 	commit  uint32                 // size of the database after the newest commit, pages
 	least   uint32                 // smallest size since Base, pages
+	oldest  int64                  // timestamp of the first commit; 0 before there is one
 	newest  int64                  // timestamp of the newest commit
 	last    uint64                 // number of the newest commit
 	commits int                    // number of finished commits
@@ -74,6 +75,9 @@ func (s *segment) add(c *LocalCommit) {
 		s.pages[pgno] = segmentPage{s.log.PageOffset(&c.Commit, i), c.version()}
 	}
 	s.commit, s.least = c.Size, min(s.least, c.Size)
+	if s.commits == 0 {
+		s.oldest = c.Timestamp
+	}
 	s.newest, s.last = c.Timestamp, c.Number
 	s.commits++
 	s.bytes += int64(len(c.Pgnos)) * int64(s.log.PageSize)
