@@ -140,12 +140,12 @@ var adapters = []string{
 	"examples/*/*.go",
 }
 
-// protocols are modules that only the stores of their protocol import, so that no
-// other program contains them.
-var protocols = []string{"github.com/pkg/sftp", "golang.org/x/crypto/ssh", "github.com/nats-io/nats.go", "github.com/aliyun/alibabacloud-oss-go-sdk-v2"}
+// protocols are modules that only the stores of their protocol import, or only what
+// makes metrics, so that no other program contains them.
+var protocols = []string{"github.com/prometheus", "github.com/pkg/sftp", "golang.org/x/crypto/ssh", "github.com/nats-io/nats.go", "github.com/aliyun/alibabacloud-oss-go-sdk-v2"}
 
 // protocolStores are patterns of path.Match for the files that may import one.
-var protocolStores = []string{"sftp/*.go", "nats/*.go", "oss/*.go", "internal/storetest/sftptest/*.go"}
+var protocolStores = []string{"metrics/*.go", "cmd/ltxvfs/*.go", "sftp/*.go", "nats/*.go", "oss/*.go", "internal/storetest/sftptest/*.go"}
 
 // imports maps a package to the packages that it imports. Paths of this module
 // are relative to it, and "." is the root.

@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log"
+	"net/http"
 	"time"
 
 	"github.com/ltxvfs/litestream"
@@ -16,12 +17,15 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/gs"
 	"github.com/ltxvfs/litestream/https"
+	"github.com/ltxvfs/litestream/metrics"
 	"github.com/ltxvfs/litestream/nats"
 	"github.com/ltxvfs/litestream/oss"
 	"github.com/ltxvfs/litestream/s3"
 	"github.com/ltxvfs/litestream/sftp"
 	"github.com/ltxvfs/litestream/webdav"
 	"github.com/mattn/go-sqlite3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/superfly/ltx"
 )
 
@@ -95,6 +99,27 @@ func Example_tail() {
 func Example_functions() {
 	sql.Register("sqlite3-litestream", &sqlite3.SQLiteDriver{ConnectHook: litestream.RegisterFunctions})
 }
+
+func Example_monitoring() {
+	vfs := litestream.NewVFS(client, nil)
+	prometheus.MustRegister(metrics.NewCollector(vfs))
+
+	http.Handle("/metrics", promhttp.Handler())
+	http.Handle("/healthz", metrics.Health(vfs))
+}
+
+// monitorConnector opens a database whose VFS is monitored.
+func monitorConnector() error {
+	connector, err := litestream.NewConnector("s3://bucket/app.db", nil)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	prometheus.MustRegister(metrics.NewCollector(litestream.VFSOf(connector)))
+	return db.Close()
+}
+
+var _ = monitorConnector // it is compiled, and not run
 
 func Example_s3() {
 	client := s3.NewReplicaClient()

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +14,7 @@ import (
 
 // verify is the command that verifies a replica.
 func (a *app) verify() *cobra.Command {
-	var quick, sql bool
+	var opts verifyOptions
 	cmd := &cobra.Command{
 		Use: "verify [URL]", Short: "Read every byte of a replica and say what is wrong", Args: between(0, 1),
 		Long: `verify reads every file of a replica and checks it: its checksum, the compressed
@@ -23,14 +25,22 @@ what is wrong, it says which states are lost, and how to restore what is not.
 The exit code is 0 if nothing was found, 1 if what was found costs no state, and 4
 if states are lost.`,
 		Example: `  ltxvfs verify s3://bucket/app.db
+  ltxvfs verify s3://bucket/app.db -q --metrics /var/lib/node_exporter/app.prom
   ltxvfs verify s3://bucket/app.db --quick -q || mail -s 'replica' ops@example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runVerify(cmd.Context(), args, quick, sql)
+			return a.runVerify(cmd.Context(), args, opts)
 		},
 	}
-	cmd.Flags().BoolVar(&quick, "quick", false, "read only the beginning and the end of each file")
-	cmd.Flags().BoolVar(&sql, "sql", false, "run PRAGMA integrity_check on the newest state as well")
+	cmd.Flags().BoolVar(&opts.quick, "quick", false, "read only the beginning and the end of each file")
+	cmd.Flags().BoolVar(&opts.sql, "sql", false, "run PRAGMA integrity_check on the newest state as well")
+	cmd.Flags().StringVar(&opts.metrics, "metrics", "", "write the result to a `file` as metrics for Prometheus' node_exporter")
 	return cmd
+}
+
+// verifyOptions are the flags of verify.
+type verifyOptions struct {
+	quick, sql bool
+	metrics    string // path of a file for metrics; empty: none
 }
 
 // verified is a report as verify prints it.
@@ -41,9 +51,13 @@ type verified struct {
 	Restore   string   `json:"restore,omitempty"`         // command that restores the newest state that is intact
 }
 
-func (a *app) runVerify(ctx context.Context, args []string, quick, sql bool) error {
+func (a *app) runVerify(ctx context.Context, args []string, opts verifyOptions) error {
+	start := time.Now()
 	url, err := a.urlOf(args, 0)
 	if err != nil {
+		return err
+	}
+	if err := checkMetricsPath(opts.metrics); err != nil {
 		return err
 	}
 	tell, end := a.meter("verify")
@@ -55,14 +69,14 @@ func (a *app) runVerify(ctx context.Context, args []string, quick, sql bool) err
 	if err != nil {
 		return err
 	}
-	report, err := maintain.Verify(ctx, client, maintain.VerifyOptions{Requests: req, Quick: quick})
+	report, err := maintain.Verify(ctx, client, maintain.VerifyOptions{Requests: req, Quick: opts.quick})
 	end()
 	if err = done(err); err != nil {
 		return err
 	}
 	v := &verified{URL: withoutParameters(url), Report: report}
 	v.Restore = restoreHint(v.URL, report)
-	if sql && report.Last == report.Newest {
+	if opts.sql && report.Last == report.Newest {
 		if v.Integrity, err = a.integrity(ctx, url); err != nil {
 			return fmt.Errorf("integrity_check: %w", err)
 		}
@@ -71,6 +85,9 @@ func (a *app) runVerify(ctx context.Context, args []string, quick, sql bool) err
 		err = a.printJSON(v)
 	} else {
 		a.printReport(v)
+	}
+	if opts.metrics != "" {
+		err = errors.Join(err, v.writeMetrics(opts.metrics, start, time.Now(), opts.quick))
 	}
 	switch {
 	case err != nil:
