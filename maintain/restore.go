@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -37,6 +38,10 @@ type Restored struct {
 	Files    int       `json:"files"`             // LTX files that make the state
 	Read     int64     `json:"read"`              // bytes that were read of them
 	Resumed  int64     `json:"resumed,omitempty"` // bytes that an interrupted restore had read before
+
+	// Damaged are files that turned out to be damaged. Others have given the same
+	// transactions.
+	Damaged []FileName `json:"damaged,omitempty"`
 }
 
 // partialSuffix is added to the path of a file that is not restored yet.
@@ -47,6 +52,8 @@ const partialSuffix = ".partial"
 // the state once, to its place in path with the suffix ".partial". In the end that
 // file is synced and renamed to path. Page 1 is as the replica has it, with the
 // journal mode of the primary.
+//
+// If a file is damaged, and others give the same state, Restore goes on with those.
 //
 // It is fs.ErrExist if something exists at path, or at the names that SQLite gives
 // the journals of such a database, because SQLite would apply them to it.
@@ -68,15 +75,33 @@ func restore(ctx context.Context, s *session, path string, opts RestoreOptions) 
 	if err := checkFree(path); err != nil {
 		return nil, err
 	}
-	for attempt := 1; ; attempt++ {
-		r := &restorer{session: s, sparse: opts.Sparse}
+	var avoid []FileName // damaged files
+	for attempt := 1; ; {
+		r := &restorer{session: s, sparse: opts.Sparse, avoid: avoid}
 		result, err := r.toFile(ctx, path, opts.At)
+		if bad, ok := errors.AsType[*avoidableError](err); ok && ctx.Err() == nil {
+			s.store.Log.Debug("a file is damaged, and others are restored from instead", "error", bad.err)
+			avoid = append(avoid, bad.file)
+			continue // at most once for each file
+		}
 		// Compaction may have replaced files by others since they were listed.
 		if err == nil || ctx.Err() != nil || !isGone(err) && !errors.Is(err, errReplaced) || attempt == listings {
 			return result, err
 		}
+		attempt++
 	}
 }
+
+// avoidableError is the error of a damaged file without which the state can be
+// restored.
+type avoidableError struct {
+	file FileName
+	err  error
+}
+
+func (e *avoidableError) Error() string { return e.err.Error() }
+
+func (e *avoidableError) Unwrap() error { return e.err }
 
 // RestoreTo restores a state of a database to a writer. The database is first
 // restored to a temporary file in os.TempDir, so that no byte is written before
@@ -153,6 +178,13 @@ func (r *restorer) toFile(ctx context.Context, path string, at Moment) (result *
 	if err != nil {
 		return nil, err
 	}
+	target := Moment{TXID: plan[len(plan)-1].MaxTXID} // whichever files there are
+	if len(r.avoid) > 0 {
+		// Files that would have served instead may be gone by now.
+		if plan, err = r.session.plan(ctx, withoutFiles(files, r.avoid), target); err != nil {
+			return nil, fmt.Errorf("%w: %v: %w", errs.ErrCorrupt, r.avoid, err)
+		}
+	}
 	partial, err := openPartial(path + partialSuffix)
 	if err != nil {
 		return nil, err
@@ -163,21 +195,62 @@ func (r *restorer) toFile(ctx context.Context, path string, at Moment) (result *
 		err = partial.finish(path, r.size())
 	}
 	if err != nil {
+		if file, ok := damagedFile(err); ok {
+			if _, perr := r.session.plan(ctx, withoutFiles(files, append(slices.Clone(r.avoid), file)), target); perr == nil {
+				err = &avoidableError{file, err}
+			}
+		}
 		// A damaged file of the replica may be repaired, and then everything is
-		// read again.
-		return nil, errors.Join(err, partial.abandon(errors.Is(err, errs.ErrCorrupt)))
+		// read again. What comes from other files stays if one can do without it.
+		_, isAvoidable := errors.AsType[*avoidableError](err)
+		return nil, errors.Join(err, partial.abandon(errors.Is(err, errs.ErrCorrupt) && !isAvoidable))
 	}
 	last := plan[len(plan)-1]
 	return &Restored{
 		TXID: last.MaxTXID, Time: time.UnixMilli(r.state.header.Timestamp).UTC(), PageSize: r.state.header.PageSize, Pages: r.state.header.Commit,
-		Bytes: r.size(), Files: len(plan), Read: r.read.Load(), Resumed: r.resumed,
+		Bytes: r.size(), Files: len(plan), Read: r.read.Load(), Resumed: r.resumed, Damaged: r.avoid,
 	}, nil
 }
+
+// withoutFiles returns the files that are not among some.
+func withoutFiles(files []*ltx.FileInfo, avoid []FileName) (left []*ltx.FileInfo) {
+	for _, f := range files {
+		if !slices.Contains(avoid, FileName(view.KeyOf(f))) {
+			left = append(left, f)
+		}
+	}
+	return left
+}
+
+// damagedFile returns the file whose content is damaged, according to an error.
+func damagedFile(err error) (FileName, bool) {
+	_, disagrees := errors.AsType[disagreement](err)
+	e, ok := errors.AsType[*contentError](err)
+	if !ok || disagrees || !errors.Is(err, errs.ErrCorrupt) {
+		return FileName{}, false
+	}
+	return FileName(view.KeyOf(e.info)), true
+}
+
+// contentError is an error about the content of a file.
+type contentError struct {
+	info *ltx.FileInfo
+	err  error
+}
+
+func (e *contentError) Error() string { return fmt.Sprintf("read %s: %v", view.KeyOf(e.info), e.err) }
+
+func (e *contentError) Unwrap() error { return e.err }
+
+// disagreement is the error of a file that is intact and does not fit others.
+type disagreement struct{ error }
+
+func (e disagreement) Unwrap() error { return e.error }
 
 // fileError adds the name of a file to an error about its content.
 func fileError(info *ltx.FileInfo, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("read %s: %w", view.KeyOf(info), err)
+	return &contentError{info, err}
 }

@@ -32,6 +32,7 @@ type restorer struct {
 	state   claims
 	partial *partial
 	sparse  bool
+	avoid   []FileName // damaged files, which are not read
 	kept    keptContents
 	read    atomic.Int64
 	resumed int64
@@ -50,7 +51,7 @@ func (s *claims) add(c *content) error {
 		s.header, s.limit, s.claimed = c.header, c.header.Commit, view.NewBitmap(c.header.Commit)
 	}
 	if c.header.PageSize != s.header.PageSize {
-		return fmt.Errorf("%w: page size is %d, but that of the state is %d", errs.ErrCorrupt, c.header.PageSize, s.header.PageSize)
+		return disagreement{fmt.Errorf("%w: page size is %d, but that of the state is %d", errs.ErrCorrupt, c.header.PageSize, s.header.PageSize)}
 	}
 	s.limit = min(s.limit, c.header.Commit)
 	return nil

@@ -77,6 +77,9 @@ func (a *app) runRestore(ctx context.Context, args []string, flags restoreFlags)
 	if err = done(err); err != nil {
 		return a.withPartial(path, err)
 	}
+	for _, f := range r.Damaged {
+		fmt.Fprintf(a.errors, "ltxvfs: %s is damaged; other files gave the same transactions\n", f)
+	}
 	var integrity []string
 	if flags.integrity {
 		if integrity, err = integrityOf(ctx, path); err != nil {
