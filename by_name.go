@@ -1,13 +1,17 @@
 package litestream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/view"
 )
 
 // with calls use with the database of a name, which is a file name or the URL of a
@@ -46,10 +50,10 @@ func (v *VFS) releaseAsBefore(key string, s *sharedDB) {
 	v.release(key, s)
 }
 
-// isNamed reports whether name is a file name of the database, or the URL of its
-// replica.
+// isNamed reports whether name is a file name of the database, the URL of its
+// replica, or Stats.Place.
 func (db *database) isNamed(name string) bool {
-	if name == db.name || name != "" && name == db.opts.replicaURL {
+	if name == db.name || name != "" && (name == db.opts.replicaURL || name == db.place) {
 		return true
 	}
 	db.mu.Lock()
@@ -89,6 +93,78 @@ func (v *VFS) History(ctx context.Context, name string) (points []HistoryPoint, 
 		return nil
 	})
 	return points, err
+}
+
+// File is an LTX file of a replica.
+type File struct {
+	Level   int      `json:"level"` // 9: a snapshot
+	MinTXID ltx.TXID `json:"min_txid"`
+	MaxTXID ltx.TXID `json:"max_txid"`
+	Size    int64    `json:"size"` // in bytes
+
+	// Time is when the file was made. It is as accurate as that of a listing: many
+	// stores tell when the file was uploaded.
+	Time time.Time `json:"time"`
+
+	// Reachable tells whether connections can travel to the state after MaxTXID.
+	Reachable bool `json:"reachable"`
+}
+
+// Files lists the LTX files of the replica of a database, by level and then by
+// transaction. That takes one request, or one for each level. The name is the file
+// name under which the database was opened, or the URL of its replica. If it is not
+// open, Files opens it. It is safe for concurrent use.
+func (v *VFS) Files(ctx context.Context, name string) (files []File, err error) {
+	err = v.with(ctx, name, func(db *database) error {
+		if files, err = db.files(ctx); err != nil {
+			return fmt.Errorf("files of %s: %w", db.place, err)
+		}
+		return nil
+	})
+	return files, err
+}
+
+// files returns the files of the replica as a listing returns them.
+func (s *past) files(ctx context.Context) ([]File, error) {
+	listed, err := s.store.ListAll(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	reachable := make(map[ltx.TXID]bool)
+	for _, p := range view.Points(listed) {
+		reachable[p.TXID] = p.Reachable
+	}
+	files := make([]File, 0, len(listed))
+	for _, f := range listed {
+		files = append(files, File{
+			Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size, Time: f.CreatedAt.UTC(), Reachable: reachable[f.MaxTXID],
+		})
+	}
+	slices.SortFunc(files, func(a, b File) int {
+		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.MinTXID, b.MinTXID), cmp.Compare(a.MaxTXID, b.MaxTXID))
+	})
+	return files, nil
+}
+
+// KeepFresh makes an open database follow its replica as if a transaction had just
+// run: if it sleeps, it polls now, and goes on for PollIdleAfter. It does not wait
+// for the poll. The name is the file name under which the database was opened, or
+// the URL of its replica. KeepFresh returns an error if the database is not open. It
+// is safe for concurrent use.
+func (v *VFS) KeepFresh(name string) error {
+	v.options()
+	name = cleanName(name)
+	found := false
+	for _, db := range v.names.open() {
+		if db.isNamed(name) {
+			found = true
+			db.poller.useElsewhere()
+		}
+	}
+	if !found {
+		return fmt.Errorf("keep %s fresh: it is not open", shownName(name))
+	}
+	return nil
 }
 
 // StatsOf returns the counters of one database, as Stats does for all that are

@@ -71,7 +71,7 @@ var layers = []layer{
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/survey"}, may: contract},
-	{packages: []string{"internal/fulltext", "internal/sqllists"}, may: []string{"internal/btree"}},
+	{packages: []string{"internal/fulltext", "internal/sqllists", "internal/owners"}, may: []string{"internal/btree"}},
 	{packages: []string{"internal/pagefile", "internal/pageshare"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/changetable", "internal/mainfile", "internal/sqllists", "internal/superjournal", "internal/tempfile"}},

@@ -117,8 +117,8 @@ func (p *poller) use(waiting func(time.Duration) (context.Context, context.Cance
 // suspend ends polling until the next transaction.
 func (p *poller) suspend() { p.suspended.Store(true) }
 
-// useElsewhere records that another process, for which this one polls, has used
-// the database.
+// useElsewhere records that another process, for which this one polls, or somebody
+// who looks at the counters has used the database.
 func (p *poller) useElsewhere() {
 	p.lastUse.Store(time.Now().UnixNano())
 	p.suspended.Store(false)

@@ -149,14 +149,7 @@ func (d *difference) changes(from, to ltx.TXID, fn func(litestream.Change) error
 
 // count prints the number of changes of each table.
 func (d *difference) count(out io.Writer, asJSON bool) error {
-	counts := make(map[string]map[litestream.ChangeKind]int64)
-	err := d.each(func(c litestream.Change) error {
-		if counts[c.Table] == nil {
-			counts[c.Table] = make(map[litestream.ChangeKind]int64)
-		}
-		counts[c.Table][c.Kind]++
-		return nil
-	})
+	counts, err := d.vfs.CountChanges(d.ctx, d.url, d.from, d.to, d.tables...)
 	if err != nil {
 		return err
 	}
@@ -171,25 +164,8 @@ func (d *difference) count(out io.Writer, asJSON bool) error {
 	if err := rows.begin([]string{"table", "inserted", "deleted", "updated", "definition"}); err != nil {
 		return err
 	}
-	names := make([]string, 0, len(counts))
-	for name := range counts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		c := counts[name]
-		definition := ""
-		switch {
-		case c[litestream.TableCreated] > 0 && c[litestream.TableDropped] > 0:
-			definition = "replaced"
-		case c[litestream.TableCreated] > 0:
-			definition = "created"
-		case c[litestream.TableDropped] > 0:
-			definition = "dropped"
-		case c[litestream.TableAltered] > 0:
-			definition = "altered"
-		}
-		if err := rows.row([]any{name, c[litestream.RowInserted], c[litestream.RowDeleted], c[litestream.RowUpdated], definition}); err != nil {
+	for _, c := range counts {
+		if err := rows.row([]any{c.Table, c.Inserted, c.Deleted, c.Updated, c.Definition}); err != nil {
 			return err
 		}
 	}

@@ -98,6 +98,29 @@ func (b *Bitmap) Clear(pgno uint32) bool {
 	return w.And(^bit)&bit != 0
 }
 
+// Count returns how many of the pages from first to last are in the set.
+func (b *Bitmap) Count(first, last uint32) (n uint32) {
+	if first == 0 {
+		first = 1
+	}
+	end := min(uint64(last), b.words*64)
+	for i := uint64(first) - 1; i < end; {
+		leaf := b.leaves[i/64/leafWords].Load()
+		if leaf == nil {
+			i = (i/64/leafWords + 1) * leafWords * 64
+			continue
+		}
+		word := leaf[i/64%leafWords].Load() >> (i % 64)
+		next := (i/64 + 1) * 64
+		if next > end {
+			word &= 1<<(end-i) - 1
+		}
+		n += uint32(bits.OnesCount64(word))
+		i = next
+	}
+	return n
+}
+
 // missingIn calls fn with the pages from first to last that are not in the set,
 // in order, until fn returns false. Pages beyond the limit are left out.
 func (b *Bitmap) missingIn(first, last uint32, fn func(pgno uint32) bool) {

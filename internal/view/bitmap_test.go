@@ -20,3 +20,21 @@ func TestBitmap_missingIn(t *testing.T) {
 		}
 	}
 }
+
+func TestBitmap_Count(t *testing.T) {
+	b := NewBitmap(20_000) // of which leaves in the middle are missing
+	for _, pgno := range []uint32{1, 2, 63, 64, 65, 128, 4096, 4097, 5000, 19_999, 20_000} {
+		b.Set(pgno)
+	}
+	for _, r := range [][2]uint32{{1, 20_000}, {0, 1 << 31}, {1, 1}, {2, 64}, {64, 64}, {65, 128}, {66, 127}, {4096, 4097}, {4098, 19_998}, {5000, 5000}, {20_001, 30_000}, {7, 3}} {
+		var want uint32
+		for pgno := max(1, r[0]); pgno <= min(r[1], 30_000); pgno++ {
+			if b.Has(pgno) {
+				want++
+			}
+		}
+		if got := b.Count(r[0], r[1]); got != want {
+			t.Errorf("%v: %d, want %d", r, got, want)
+		}
+	}
+}
