@@ -57,7 +57,7 @@ var layers = []layer{
 	{packages: []string{"replicatest"}, may: contract},
 
 	// These are parts of programs, and tests that run the whole library.
-	{packages: []string{"internal/extension"}, may: []string{".", "replica", "file", "internal/..."}},
+	{packages: []string{"internal/extension", "internal/dashboard"}, may: []string{".", "replica", "file", "internal/..."}},
 	{packages: []string{"internal/killtest", "internal/vfstest"}, may: []string{".", "replica", "file", "ncruces", "internal/..."}},
 	{packages: []string{"internal/causes"}, may: []string{".", "replica", "file", "s3", "replicatest", "ncruces", "internal/..."}},
 	{packages: []string{"internal/storetest/sqltest", "internal/sqlsuite"}, may: []string{".", "replica", "file", "ncruces", "replicatest", "decorate", "internal/..."}},
@@ -112,9 +112,9 @@ var layers = []layer{
 // that serve tests. The root must not import them, although "internal/..."
 // matches them.
 var highInternal = []string{
-	"internal/causes", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest", "internal/storetest/daemon",
+	"internal/causes", "internal/dashboard", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest", "internal/storetest/daemon",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
-	"internal/vfstest", "internal/view/viewtest", "internal/network",
+	"internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below
