@@ -179,6 +179,12 @@ func Example_webdav() {
 	_ = vfs
 }
 
+func Example_dashboard() {
+	vfs := litestream.NewVFS(client)
+	token := "of twenty characters or more"
+	http.Handle("/databases", metrics.Page(metrics.PageOptions{Token: token}, vfs))
+}
+
 func Example_file() {
 	client := file.NewReplicaClient("/var/backups/app")
 	vfs := litestream.NewVFS(client)

@@ -35,34 +35,45 @@ type listed struct {
 	err   error
 }
 
-func (a *app) runLs(ctx context.Context, args []string) error {
+// findAll returns the URLs of the replicas at and below URLs, or the URL of the
+// environment.
+func (a *app) findAll(ctx context.Context, args []string, req maintain.Requests) (urls []string, err error) {
 	if len(args) == 0 {
 		url, err := a.urlOf(args, 0)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		args = []string{url}
 	}
+	for i := range args {
+		url, err := a.urlOf(args, i)
+		if err != nil {
+			return nil, err
+		}
+		found, err := maintain.Find(ctx, url, req)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, found.URLs...)
+		for _, url := range found.Partial {
+			fmt.Fprintf(a.errors, "ltxvfs: %s has more folders than were listed\n", url)
+		}
+	}
+	return urls, nil
+}
+
+func (a *app) runLs(ctx context.Context, args []string) error {
 	req, err := a.requests(nil)
 	if err != nil {
 		return err
 	}
+	urls, err := a.findAll(ctx, args, req)
+	if err != nil {
+		return fmt.Errorf("ls: %w", err)
+	}
 	all := []*listed{} // JSON of no replicas is an empty list
-	for i := range args {
-		url, err := a.urlOf(args, i)
-		if err != nil {
-			return err
-		}
-		found, err := maintain.Find(ctx, url, req)
-		if err != nil {
-			return fmt.Errorf("ls: %w", err)
-		}
-		for _, url := range found.URLs {
-			all = append(all, &listed{URL: url})
-		}
-		for _, url := range found.Partial {
-			fmt.Fprintf(a.errors, "ltxvfs: %s has more folders than were listed\n", url)
-		}
+	for _, url := range urls {
+		all = append(all, &listed{URL: url})
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.concurrency)

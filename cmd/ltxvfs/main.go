@@ -182,7 +182,7 @@ func (a *app) command() *cobra.Command {
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
 	root.AddCommand(
 		a.ls(), a.info(), a.history(), a.diff(), a.tail(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(),
-		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(), a.publish(),
+		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(), a.publish(), a.serve(),
 	)
 	return root
 }

@@ -121,8 +121,8 @@ type database struct {
 // vfsName is the name of the VFS of the program.
 const vfsName = "ltxvfs"
 
-// newVFS returns a VFS with the options of the environment, for a replica.
-func (a *app) newVFS(replicaURL string) (*litestream.VFS, error) {
+// newVFS returns a VFS that reads, with the options of the environment, for replicas.
+func (a *app) newVFS(replicaURLs ...string) (*litestream.VFS, error) {
 	log, err := a.logger()
 	if err != nil {
 		return nil, err
@@ -138,8 +138,10 @@ func (a *app) newVFS(replicaURL string) (*litestream.VFS, error) {
 		}
 	}
 	opts.WriteEnabled = false
-	if _, err := litestream.NewReplicaClientFromURL(replicaURL); err != nil {
-		return nil, usageError{err}
+	for _, url := range replicaURLs {
+		if _, err := litestream.NewReplicaClientFromURL(url); err != nil {
+			return nil, usageError{err}
+		}
 	}
 	return litestream.NewVFS(nil, opts), nil
 }
