@@ -107,7 +107,7 @@ func TestData(t *testing.T) {
 		t.Errorf("the page has made requests:\n%s", s.trace)
 	}
 	if d.Name != "app.db" || d.Place != "memory://bucket/app.db" || d.TXID != p.TXID().String() || d.Time != p.Time(p.TXID()).UnixMilli() ||
-		d.Size != int64(stats.Pages)*1024 || d.Pages != int64(stats.Pages) || d.Local != 100 || d.Copy != "complete" || d.Lag != -1 || len(d.Problems) != 0 {
+		d.Size != int64(stats.Pages)*1024 || d.Pages != int64(stats.Pages) || d.Local != 100 || d.Hydration.Status != litestream.HydrationComplete || d.Lag != -1 || len(d.Problems) != 0 {
 		t.Errorf("the details are %+v", d)
 	}
 	if d.Requests.Get != stats.Requests.Get || d.Bytes.Indexes != stats.LoadReadBytes || d.Bytes.Indexes == 0 || d.Tiers != tiersOf(&stats) || d.Tiers.Local == 0 {

@@ -34,7 +34,6 @@ type databaseData struct {
 	Lag      int64     `json:"lag"`   // milliseconds since the last poll that succeeded; -1: none has
 	Size     int64     `json:"size"`  // of the newest state, bytes
 	Local    float64   `json:"local"` // percent in the local file; -1: hydration is off
-	Copy     string    `json:"copy"`  // status of hydration
 	Unsynced int64     `json:"queue"` // bytes of commits that are not uploaded
 	Month    float64   `json:"month"` // dollars
 	Problems []problem `json:"problems"`
@@ -183,7 +182,7 @@ func (o *opened) data(ctx context.Context, now time.Time) databaseData {
 	s := &o.stats
 	d := databaseData{
 		ID: o.id, Name: s.Name, Place: s.Place, TXID: txidText(s.TXID), Time: millis(s.Time), Lag: -1,
-		Size: int64(s.Pages) * int64(s.PageSize), Local: -1, Copy: string(s.Hydration.Status),
+		Size: int64(s.Pages) * int64(s.PageSize), Local: -1,
 		Unsynced: s.Write.Unsynced, Month: s.Requests.DollarsPerMonth, Problems: o.problems(ctx),
 	}
 	if !s.LastPoll.Success.IsZero() {

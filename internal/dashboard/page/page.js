@@ -395,7 +395,8 @@
 		};
 		f.levels.forEach((level, i) => {
 			const y = i * row;
-			nodes.push(makeSVG("line", { class: "row", x1: left, x2: width - 8, y1: y + row - 3, y2: y + row - 3 }), text(0, y + 15, levelName(level.level)));
+			nodes.push(makeSVG("line", { class: "row", x1: left, x2: width - 8, y1: y + row - 3, y2: y + row - 3 }));
+			choose(text(0, y + 15, levelName(level.level)), "Level " + level.level + ": " + count(level.files, "file") + ", " + bytes(level.bytes) + ".");
 			for (const bar of level.bars) {
 				const at = x(bar.from);
 				choose(makeSVG("rect", { class: level.level === 9 ? "snapshot" : level.level === 0 ? "single" : "merged", x: at, y: y + 3, width: Math.max(2, x(bar.to) - at), height: row - 9, rx: 2 }),
