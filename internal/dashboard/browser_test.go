@@ -30,7 +30,8 @@ import (
 var update = flag.Bool("update", false, "write the pictures of the page to docs")
 
 // hasten is a program that runs before that of the page: timers of seconds take
-// milliseconds, and window.waiting tells how many timers and requests are under way.
+// milliseconds, window.waiting tells how many timers and requests are under way, and
+// window.later waits for twenty such timers.
 const hasten = `(() => {
 	const timeout = window.setTimeout, clear = window.clearTimeout, fetched = window.fetch, timers = new Set();
 	let requests = 0;
@@ -42,6 +43,7 @@ const hasten = `(() => {
 	window.clearTimeout = (id) => { timers.delete(id); clear(id); };
 	window.fetch = (...args) => { requests++; return fetched(...args).finally(() => { requests--; }); };
 	window.waiting = () => timers.size + requests;
+	window.later = () => new Promise((done) => timeout(done, 400));
 })();`
 
 // show serves a page until the test ends, and opens it in a browser. Status is what the
@@ -160,7 +162,14 @@ func testRefresh(t *testing.T, b *browser.Browser) {
 		}
 	}
 	see("hidden")
-	tab.Await(t, "rest", "window.waiting() === 0") // nothing is under way that could ask again
+	tab.Await(t, "rest", "window.waiting() === 0")
+	before := len(tab.Requests())
+	if err := tab.Eval("window.later()", nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(tab.Requests()) - before; n > 0 {
+		t.Errorf("while nobody sees the page, it has made %d requests", n)
+	}
 	txid = p.Exec("INSERT INTO numbers (n) VALUES (2)").String()
 	see("visible")
 	tab.Await(t, "the news", contains(txid))
