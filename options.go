@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
@@ -300,6 +301,20 @@ func (o Options) withDefaults() Options {
 	o.CompactionLevels = o.CompactionLevels[:min(len(o.CompactionLevels), maxCompactionLevels)]
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// withAbsolutePaths returns the options with paths that do not depend on the working
+// folder, which a program may change while a database is open.
+func (o Options) withAbsolutePaths() Options {
+	for _, path := range []*string{&o.HydrationPath, &o.WriteBufferPath} {
+		if *path == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(*path); err == nil { // otherwise the open of the file tells
+			*path = abs
+		}
 	}
 	return o
 }

@@ -69,7 +69,7 @@ func (v *VFS) openNamed(ctx context.Context, name string, params map[string]stri
 	if opts, err = opts.withParams(params); err != nil {
 		return nil, err
 	}
-	opts = opts.withDefaults()
+	opts = opts.withDefaults().withAbsolutePaths()
 	opts.replicaURL = params["replica_url"]
 	key, newClient := v.route(name, params)
 	if newClient == nil {

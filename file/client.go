@@ -56,16 +56,22 @@ type ReplicaClient struct {
 	// 0700.
 	DirMode fs.FileMode
 
-	path string
+	path string               // as it was given
+	dir  string               // path, independent of the working folder
 	sync func(*os.File) error // (*os.File).Sync, which tests replace
 
 	durable [clientio.MaxLevel + 1]atomic.Bool // whether the folder of a level is known to be durable
 }
 
 // NewReplicaClient returns a client for the replica in the folder path. It does
-// no I/O. The first write makes the folder if it does not exist.
+// no I/O. A relative path is one of the working folder at the time of the call. The
+// first write makes the folder if it does not exist.
 func NewReplicaClient(path string) *ReplicaClient {
-	return &ReplicaClient{path: path, sync: (*os.File).Sync}
+	c := &ReplicaClient{path: path, dir: path, sync: (*os.File).Sync}
+	if abs, err := filepath.Abs(path); path != "" && err == nil {
+		c.dir = abs
+	}
+	return c
 }
 
 // Path returns the path given to NewReplicaClient.
@@ -195,7 +201,7 @@ func (c *ReplicaClient) levelDir(level int) (string, error) {
 	if err := clientio.CheckLevel(level); err != nil {
 		return "", err
 	}
-	return filepath.Join(c.path, "ltx", strconv.Itoa(level)), nil
+	return filepath.Join(c.dir, "ltx", strconv.Itoa(level)), nil
 }
 
 // filename returns the path of an LTX file.

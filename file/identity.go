@@ -5,9 +5,8 @@ import "path/filepath"
 // ReplicaIdentity implements replica.Identifier: it is the absolute
 // path of the folder as a URL.
 func (c *ReplicaClient) ReplicaIdentity() string {
-	path, err := filepath.Abs(c.path)
-	if err != nil {
+	if !filepath.IsAbs(c.dir) {
 		return "" // the folder of the process is not known
 	}
-	return "file://" + filepath.ToSlash(path)
+	return "file://" + filepath.ToSlash(c.dir)
 }

@@ -33,7 +33,7 @@ func (c *ReplicaClient) WriteIndex(ctx context.Context, index []byte) error {
 }
 
 func (c *ReplicaClient) writeIndex(index []byte) error {
-	f, err := os.CreateTemp(c.path, ".*.tmp")
+	f, err := os.CreateTemp(c.dir, ".*.tmp")
 	if errors.Is(err, fs.ErrNotExist) {
 		return clientio.Permanent(errors.New("the folder of the replica does not exist"))
 	} else if err != nil {
@@ -47,10 +47,10 @@ func (c *ReplicaClient) writeIndex(index []byte) error {
 		err = c.sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(c.path, webindex.Name))
+		err = os.Rename(f.Name(), filepath.Join(c.dir, webindex.Name))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return c.syncDir(c.path)
+	return c.syncDir(c.dir)
 }

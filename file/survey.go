@@ -29,7 +29,7 @@ func (c *ReplicaClient) survey(ctx context.Context, dir string) (survey clientio
 	if _, err := c.ready(ctx); err != nil {
 		return survey, err
 	}
-	path := filepath.Join(c.path, filepath.FromSlash(dir))
+	path := filepath.Join(c.dir, filepath.FromSlash(dir))
 	var names []string
 	var head []byte
 	switch fi, serr := os.Stat(path); {
