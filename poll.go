@@ -57,6 +57,8 @@ type poller struct {
 	mu    sync.Mutex    // guards the start and the stop of the goroutine, and the fields below
 	early chan struct{} // holds one if the next poll is to begin now
 
+	news task.Bell // rings when another process knows of newer transactions
+
 	caught chan struct{} // guarded by mu; closed after the first poll since the last wake-up
 	woke   time.Time     // guarded by mu; time of the last wake-up
 }
@@ -125,8 +127,11 @@ func (p *poller) useElsewhere() {
 	p.wake()
 }
 
-// hurry makes the next poll begin now, unless the last one has failed.
+// hurry makes the next poll begin now, unless the last one has failed, because
+// another process knows of newer transactions. Goroutines that wait for a
+// transaction poll by themselves, also while the poller sleeps.
 func (p *poller) hurry() {
+	p.news.Ring()
 	if !p.polls.Last().IsFailing() {
 		task.Signal(p.early)
 	}

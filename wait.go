@@ -31,8 +31,10 @@ func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
 // awaitView waits until the newest view of the replica is one that is wanted, and
 // reports whether it is. It stops when ctx ends, or when a poll ends with one of the
 // lasting errors; then the problem is the error of the last poll that has ended. It
-// polls at once and then at every poll interval, also if polling is disabled, so that
-// it sees the view as soon as a running poller would.
+// polls at once, then at every poll interval, also if polling is disabled, and when
+// another process with the same local file knows of news. So it sees the view as soon
+// as a running poller would. It does not believe polls of that process, which may be
+// older than the call.
 func (db *database) awaitView(ctx context.Context, wanted func(*view.View) bool, lasting ...error) (ok bool, problem error) {
 	interval := db.opts.PollInterval
 	if interval < 0 {
@@ -42,6 +44,7 @@ func (db *database) awaitView(ctx context.Context, wanted func(*view.View) bool,
 		if wanted(db.Current.Load()) {
 			return true, nil
 		}
+		news := db.poller.news.Next()
 		_, err := db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poller.look(false) })
 		goesOn := ctx.Err() != nil && errors.Is(err, ctx.Err()) // the poll goes on without this wait
 		if !goesOn {
@@ -56,6 +59,8 @@ func (db *database) awaitView(ctx context.Context, wanted func(*view.View) bool,
 		timer := time.NewTimer(interval)
 		select {
 		case <-timer.C:
+		case <-news:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 			return false, problem

@@ -5,11 +5,13 @@ package litestream
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/pageshare"
 	"github.com/superfly/ltx"
 )
 
@@ -89,5 +91,48 @@ func TestWait_Pragma(t *testing.T) {
 	value := "0000000000000001"
 	if _, err := c.Pragma("litestream_wait", &value); !errors.Is(err, ErrInTransaction) {
 		t.Errorf("in a transaction: %v", err)
+	}
+}
+
+// A borrower that waits for a transaction gets it when the owner knows of it, however
+// long its own interval is, and does not believe that the last poll of the owner found
+// everything.
+func TestShare_Wait(t *testing.T) {
+	if pageshare.Supported() != nil {
+		t.Skip("files are not shared here")
+	}
+	client := newHookClient()
+	p := rowsPrimary(t, client)
+	path := filepath.Join(t.TempDir(), "local.db")
+	first := openHere(t, client, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: 50 * time.Millisecond})
+	awaitHydrated(t, first)
+	second := openHere(t, client, Options{HydrationEnabled: true, HydrationPath: path, PollInterval: time.Hour})
+	await(t, "the file of the first", func() bool { return borrowed(second) })
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+
+	// The owner has polled, and does not poll again.
+	if err := first.poller.look(false); err != nil {
+		t.Fatal(err)
+	}
+	first.hydrator.Polled(first.Current.Load().TXID, time.Now())
+	p.Exec("UPDATE t SET n = n + 1 WHERE id < 20")
+	if err := second.awaitTXID(ctx, p.TXID()); err != nil {
+		t.Error(err)
+	}
+
+	// The owner polls while the borrower waits.
+	asked := func() int64 { return second.store.Lists.Load() + second.store.NameReads.Load() }
+	before, done := asked(), make(chan error, 1)
+	go func() { done <- second.awaitTXID(ctx, p.TXID()+1) }()
+	await(t, "the first poll of the wait", func() bool { return asked() > before })
+	p.Exec("UPDATE t SET n = n + 1 WHERE id < 20")
+	if err := first.poller.use(func(d time.Duration) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(t.Context(), d)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
