@@ -291,6 +291,24 @@ func (c *crashCopies) did(op string) error {
 	return nil
 }
 
+// restore makes the files what they were when a copy was made. The file of pages
+// stays the same one, which a copy is not.
+func (c *crashCopies) restore(t *testing.T, dir string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-hydration", "-shared"} {
+		b, err := os.ReadFile(filepath.Join(dir, "local.db"+suffix))
+		switch {
+		case err == nil:
+			err = os.WriteFile(c.path+suffix, b, 0o600)
+		case os.IsNotExist(err):
+			err = os.Remove(c.path + suffix)
+		}
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestHydration_Crash reopens what a crash leaves at every write and sync, with
 // the replica in its later state.
 func TestHydration_Crash(t *testing.T) {
@@ -325,7 +343,8 @@ func TestHydration_Crash(t *testing.T) {
 		dir := c.copies[i]
 		tried++
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			db, log := openKeptDB(t, client, filepath.Join(dir, "local.db"), Options{})
+			c.restore(t, dir)
+			db, log := openKeptDB(t, client, c.path, Options{})
 			defer closeDB(t, db)
 			awaitHydrated(t, db)
 			wantLocal(t, p, db, db.Current.Load())

@@ -140,7 +140,8 @@ func TestHydration_PagesCrash(t *testing.T) {
 		dir := c.copies[i]
 		tried++
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			db, log := openKeptDB(t, client, filepath.Join(dir, "local.db"), onDemand)
+			c.restore(t, dir)
+			db, log := openKeptDB(t, client, c.path, onDemand)
 			defer closeDB(t, db)
 			await(t, "the file to be open", func() bool { return db.hydrator.View() == db.Current.Load() })
 			wantAll(t, p, db)

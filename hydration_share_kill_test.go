@@ -28,3 +28,11 @@ func TestPromise12_Kill(t *testing.T) {
 	}
 	killtest.RunShare(t, store, filepath.Join(t.TempDir(), "local.db"), file.NewReplicaClient(store), kills, *shareStops)
 }
+
+// TestShare_Apart shares a file among processes that see its folder by different
+// paths, one of them like in a container.
+func TestShare_Apart(t *testing.T) {
+	t.Parallel()
+	store := t.TempDir()
+	killtest.RunApart(t, store, t.TempDir(), file.NewReplicaClient(store))
+}

@@ -3,6 +3,7 @@ package litestream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/hydrate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
-	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/pageshare"
 	"github.com/ltxvfs/litestream/internal/task"
@@ -232,8 +232,8 @@ func TestShare_OwnerFollowsAnother(t *testing.T) {
 	}
 }
 
-// A copy of the folder of a file that is in use may have a table that is newer than
-// the pages. It is not believed.
+// A copy of the folder of a file that is in use may have a table and a record that are
+// newer than the pages. Neither is believed.
 func TestShare_CopyOfFolder(t *testing.T) {
 	client := newHookClient()
 	p := rowsPrimary(t, client)
@@ -259,8 +259,8 @@ func TestShare_CopyOfFolder(t *testing.T) {
 	awaitHydrated(t, db)
 	wantLocal(t, p, db, db.Current.Load())
 	wantAll(t, p, db)
-	if strings.Contains(log.String(), "starts over") {
-		t.Errorf("the record of the copy is not used\n%s", log)
+	if !strings.Contains(log.String(), "starts over") {
+		t.Errorf("the record of the copy is used\n%s", log)
 	}
 }
 
@@ -278,13 +278,12 @@ func TestShare_WrongPages(t *testing.T) {
 	await(t, "the file of the other", func() bool { return borrowed(second) })
 	wantAll(t, p, second)
 	before := second.Current.Load().State.Counter.Load()
-	id, _ := pagefile.IDAt(path)
-	info, err := os.Stat(path)
+	f, err := pagefile.OpenShared(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := pageshare.Claim(path+pageshare.Suffix, pageshare.FileID{Mark: id, Number: ownfile.Number(info)})
-	if err != nil {
+	table, err := pageshare.Claim(path+pageshare.Suffix, pageshare.FileID{Mark: f.ID(), Number: f.Identity().InBoot()})
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	table.NoteWrong()

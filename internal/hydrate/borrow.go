@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/pageshare"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -41,8 +42,9 @@ var errOtherRole = errors.New("the role has changed")
 // sharing is what is left of one role for the next. Only the goroutine of run
 // uses it.
 type sharing struct {
-	alone bool      // a temporary file is used from now on
-	since time.Time // when this process began to wait for something to borrow; zero: it does not
+	alone alone
+	spare *sparePages // what a temporary file has; nil: none
+	since time.Time   // when this process began to wait for something to borrow; zero: it does not
 	asks  asks
 
 	proved bool // a history was shared with an owner
@@ -60,8 +62,8 @@ type sharing struct {
 // borrow reads from the file of another process until the database is closed, or
 // this process is to do something else.
 func (h *Hydrator) borrow() error {
-	if err := pageshare.Supported(); err != nil {
-		return h.goAlone(err)
+	if err := h.opts.OnDisk.Do("borrow", func() error { return canShare(h.opts.Path) }); err != nil {
+		return h.goAlone(err, mayOwn)
 	}
 	h.Tier.local.Store(nil)
 	h.Tier.offers.refuse() // pages come to the file by its owner
@@ -131,10 +133,8 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 	if s.lent == nil {
 		lent, err := openLent(h.opts.Path, h.Views, recheck)
 		switch {
-		case errors.Is(err, pageshare.ErrFormat):
-			return h.goAlone(err)
-		case err != nil && time.Since(s.since) > patienceForTable:
-			return h.goAlone(err)
+		case errors.Is(err, pageshare.ErrFormat), err != nil && time.Since(s.since) > patienceForTable:
+			return h.goAlone(err, mayOwn|mayBorrow)
 		case err != nil:
 			return h.tryToOwn()
 		}
@@ -152,7 +152,7 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 	}
 	switch {
 	case status.State == pageshare.Withdrawn:
-		return h.goAlone(errors.New("its owner cannot write the table"))
+		return h.goAlone(errors.New("its owner cannot write the table"), mayOwn|mayBorrow)
 	case status.State == pageshare.Abandoned || s.stalled.is(status.Beat):
 		if s.begun = h.supersede(s.lent, status); s.begun != nil {
 			return errOtherRole
@@ -161,9 +161,10 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 	}
 	if common := s.lent.common.Load(); common != nil {
 		s.since, s.proved = time.Time{}, true
+		h.dropSpare()
 		h.tellNews(s.lent)
 	} else if !s.proved && status.State == pageshare.InUse && time.Since(s.since) > patienceForHistory {
-		return h.goAlone(errors.New("it has nothing in common with this database"))
+		return h.goAlone(errors.New("it has nothing in common with this database"), mayBorrow)
 	}
 	if h.state.borrows(s.lent.isComplete(), status.Owner) {
 		h.report()
@@ -173,11 +174,7 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 
 // tryToOwn returns errOtherRole if the file at the path is not locked.
 func (h *Hydrator) tryToOwn() error {
-	old, err := readRecordFile(h.opts.Path + recordSuffix)
-	var file *pagefile.File
-	if err == nil {
-		file, err = pagefile.Open(h.opts.Path, hasRecord(old != nil, h.opts.Path+recordSuffix))
-	}
+	file, err := pagefile.Open(h.opts.Path, hasRecord(h.opts.Path+recordSuffix))
 	if errors.Is(err, pagefile.ErrLocked) {
 		return nil
 	}
@@ -230,14 +227,6 @@ func (a *asks) may(generation uint64) bool {
 	return true
 }
 
-// goAlone makes this process use a temporary file.
-func (h *Hydrator) goAlone(why error) error {
-	h.Log.Warn("the hydration file is in use by another database or process, and cannot be shared; a temporary one is used",
-		"file", h.opts.Path, "reason", why)
-	h.sharing.alone = true
-	return errOtherRole
-}
-
 // stopBorrowing ends the use of the file of the other process.
 func (h *Hydrator) stopBorrowing() {
 	l := h.sharing.lent
@@ -259,7 +248,7 @@ func (h *Hydrator) supersede(l *lentPages, seen pageshare.Status) *keeper {
 		return nil
 	}
 	defer l.table.EndElection()
-	file, err := pagefile.CreateMarked(h.opts.Path, func() error {
+	file, err := pagefile.CreateMarked(h.opts.Path, l.file, func() error {
 		now, ok := l.table.Status()
 		if !ok || !l.isThere() || now.Beat != seen.Beat || now.Generation != seen.Generation {
 			return errOtherRole
@@ -279,17 +268,22 @@ func (h *Hydrator) supersede(l *lentPages, seen pageshare.Status) *keeper {
 	return &keeper{log: h.Log, fresh: h.Fresh, path: h.opts.Path + recordSuffix, file: file, marked: true}
 }
 
-// salvage copies the pages of the file that was replaced to the new one, until the
-// database is closed.
+// salvage copies the pages of the file that was used before, or replaced, to the new
+// one, until the database is closed.
 func (s *sharing) salvage(l *localPages, v *view.View, closed func() bool) error {
-	if s.lent == nil {
+	if s.lent == nil && s.spare == nil {
 		return nil
 	}
 	page := make([]byte, l.size)
 	var failed error
-	v.Pages.EachMissing(nil, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
-		if s.lent.read(v, pgno, page) {
+	v.Pages.EachMissing(l.held.Load().present, 1, v.Commit, func(pgno uint32, loc view.Loc) bool {
+		switch key := (pages.Key{Epoch: v.Epoch, Pgno: pgno, Version: loc.Version}); {
+		case s.lent != nil && s.lent.read(v, pgno, page):
 			_, failed = l.write(v.Epoch, pgno, []ltx.TXID{loc.Version}, page)
+		case s.spare.read(v, pgno, page):
+			if _, failed = l.write(v.Epoch, pgno, []ltx.TXID{loc.Version}, page); failed == nil {
+				s.spare.settle(l, key)
+			}
 		}
 		return failed == nil && !closed()
 	})
@@ -299,10 +293,11 @@ func (s *sharing) salvage(l *localPages, v *view.View, closed func() bool) error
 // isSuperseded reports whether another process has put another file in the place
 // of the local one.
 func (h *Hydrator) isSuperseded(l *localPages) bool {
-	if l.share == nil {
+	share := l.share.Load()
+	if share == nil {
 		return false
 	}
-	s, ok := l.share.Status()
+	s, ok := share.Status()
 	return ok && s.State == pageshare.Abandoned || h.isReplaced()
 }
 

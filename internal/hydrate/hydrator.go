@@ -180,7 +180,7 @@ func (h *Hydrator) local() *localPages { return h.Tier.local.Load() }
 
 // run hydrates until the database is closed, or something fails for good.
 func (h *Hydrator) run() {
-	defer h.stopBorrowing()
+	defer h.endSharing()
 	for again := false; ; {
 		err := h.hydrate()
 		if h.Tasks.Closed() {
@@ -287,7 +287,7 @@ func (h *Hydrator) open() (err error) {
 	if h.keeper != nil {
 		left := h.keeper.claim(l, v, h.Access, h.sharing.proved)
 		h.sharing.begin(h, l)
-		err = h.keeper.resume(l, v, h.Access, left, h.sharing.proved, h.recalled)
+		err = h.keeper.resume(l, v, h.Access, left, h.sharing.proved, h.sharing.spare.isComplete(v), h.recalled)
 	} else {
 		err = l.hold(v)
 	}
@@ -301,6 +301,7 @@ func (h *Hydrator) open() (err error) {
 		h.Log.Warn("not every page of the hydration file that was replaced could be used", "file", h.opts.Path, "error", err)
 	}
 	h.stopBorrowing()
+	h.dropSpare()
 	return nil
 }
 
@@ -322,7 +323,7 @@ func (h *Hydrator) openFile() (err error) {
 		h.keeper, h.sharing.begun = h.sharing.begun, nil
 		h.file = h.keeper.file
 		return nil
-	case path != "" && !h.sharing.alone:
+	case path != "" && !h.sharing.alone.is():
 		h.file, h.keeper, err = openKept(path, h.Log, h.Fresh)
 		return err
 	}
@@ -337,23 +338,27 @@ func (h *Hydrator) close(problem error) error {
 	h.sharing.end()
 	err := problem
 	switch {
+	case h.keeper == nil && errors.Is(problem, errOtherRole):
+		h.sharing.spare = &sparePages{l, h.file}
+		return problem
 	case h.keeper == nil:
 	case problem != nil && h.isSuperseded(l):
 		err = errSuperseded
-		_ = l.share.Close() // what is in the file is of no use to others any more
+		_ = l.share.Load().Close() // what is in the file is of no use to others any more
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
-		l.share.NoteWrong()
+		l.share.Load().NoteWrong()
 		l.drop()
 		// If the record cannot be replaced, it is refused because the pages are
 		// gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))
 	case problem == nil:
+		h.keeper.closing = true
 		err = h.keeper.checkpoint(l)
 		l.note()
-		err = errors.Join(err, l.share.Close()) // the next owner goes on with what it says
+		err = errors.Join(err, l.share.Load().Close()) // the next owner goes on with what it says
 	}
 	l.drop()
-	return errors.Join(err, l.share.Close(), h.closeFile())
+	return errors.Join(err, l.share.Load().Close(), h.closeFile())
 }
 
 // keepUp follows the newest view and writes the pages that are offered, until
@@ -362,6 +367,12 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 	var retry <-chan time.Time // nil unless the disk was full
 	due := time.NewTimer(0)    // for the next checkpoint
 	defer due.Stop()
+	var review <-chan time.Time // of how the file is shared
+	if h.opts.Path != "" {
+		ticker := time.NewTicker(reviewEvery)
+		defer ticker.Stop()
+		review = ticker.C
+	}
 	for {
 		select {
 		case err := <-h.Tier.broken:
@@ -399,6 +410,10 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		select {
 		case <-h.Tier.wake:
 		case <-due.C:
+		case <-review:
+			if err := h.reviewSharing(); err != nil {
+				return err
+			}
 		case <-retry:
 			retry = nil
 			h.state.resume()
@@ -458,9 +473,9 @@ func (h *Hydrator) restart(l *localPages, cur *view.View) error {
 	if err := h.file.Reset(); err != nil {
 		return err
 	}
-	share := l.share
+	share := l.share.Load()
 	l = newLocalPages(h.file, cur.PageSize, h.opts.OnDisk)
-	l.share = share
+	l.share.Store(share)
 	h.Tier.local.Store(l)
 	err := l.hold(cur)
 	if err != nil {
@@ -488,7 +503,7 @@ func (h *Hydrator) adopt() error {
 			return err
 		}
 		if o.verified && already == 0 {
-			l.settleKey(o.key)
+			l.settleKey(o.key, true)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/pageshare"
 )
 
 const (
@@ -41,6 +42,7 @@ type keeper struct {
 
 	old    []byte // the record as it was when the file was opened
 	marked bool   // the file had a mark then
+	table  uint64 // generation of the table then
 
 	record *os.File // the record that this keeper has written, for appending; nil: none
 
@@ -49,6 +51,7 @@ type keeper struct {
 	forgotten int          // pages appended since the record was replaced
 	torn      bool         // the last write of the record may have failed midway
 	written   time.Time    // when the record was replaced
+	closing   bool         // the next checkpoint is the last one
 	count     int64        // pages present at the last checkpoint, -1 if the record was replaced since
 	compared  int64        // pages that a compared checksum covered then
 	complete  bool         // a checkpoint was made when hydration was complete
@@ -57,15 +60,18 @@ type keeper struct {
 // openKept opens the hydration file at a path. It refuses a file without a
 // record beside it, which another program may have made, and a record that does
 // not begin like one.
-func openKept(path string, log *slog.Logger, fresh func() time.Time) (*pagefile.File, *keeper, error) {
-	k := &keeper{log: log, fresh: fresh, path: path + recordSuffix}
-	old, err := readRecordFile(k.path)
+func openKept(path string, log *slog.Logger, fresh func() time.Time) (f *pagefile.File, k *keeper, err error) {
+	k = &keeper{log: log, fresh: fresh, path: path + recordSuffix}
+	// Nothing is created beside something that is not a record of ours.
+	if _, err := readRecordFile(k.path); err != nil {
+		return nil, nil, err
+	}
+	k.file, k.marked, err = pagefile.OpenMarked(path, hasRecord(k.path))
 	if err != nil {
 		return nil, nil, err
 	}
-	k.file, k.marked, err = pagefile.OpenMarked(path, hasRecord(old != nil, k.path))
-	if err != nil {
-		return nil, nil, err
+	if err := k.checkNames(path); err != nil {
+		return nil, nil, errors.Join(err, k.file.Close())
 	}
 	// Another process may have replaced the record before the file was locked.
 	if k.old, err = readRecordFile(k.path); err == nil && k.old == nil && k.file.Size() > 0 {
@@ -77,13 +83,40 @@ func openKept(path string, log *slog.Logger, fresh func() time.Time) (*pagefile.
 	return k.file, k, nil
 }
 
-// hasRecord accepts a file that is empty, or has a record.
-func hasRecord(has bool, path string) ownfile.Check {
-	return func(_ *os.File, info fs.FileInfo) error {
-		if info.Size() > 0 && !has {
-			return fmt.Errorf("there is no record of a hydration at %s; remove the file, or give another path", path)
+// checkNames makes sure that the path is the only name of the file. Another process
+// that knows the file by another name has a record and a table of its own, and those
+// at the path may be outdated. A new file takes the place of one with hard links,
+// which some backups make. A mount point cannot be replaced.
+func (k *keeper) checkNames(path string) error {
+	switch is := k.file.Identity(); {
+	case is.IsMount:
+		return fmt.Errorf("%s is a mount point: mount the folder that it is in", path)
+	case is.Names > 1:
+		k.log.Warn("the hydration file has other names, which are hard links; a new file takes its place", "file", path)
+		file, err := pagefile.CreateMarked(path, k.file, func() error { return nil })
+		if err != nil {
+			return err
 		}
-		return nil
+		old := k.file
+		k.file, k.marked = file, true
+		return old.Close()
+	}
+	return nil
+}
+
+// hasRecord accepts a file that is empty, or has a record at a path. It looks for the
+// record after it knows the size, because another process that has just made the file
+// has written the record before it has made the file larger.
+func hasRecord(path string) ownfile.Check {
+	return func(_ *os.File, info fs.FileInfo) error {
+		if info.Size() == 0 {
+			return nil
+		}
+		record, err := readRecordFile(path)
+		if err == nil && record == nil {
+			err = fmt.Errorf("there is no record of a hydration at %s; remove the file, or give another path", path)
+		}
+		return err
 	}
 }
 
@@ -94,11 +127,13 @@ const recordSuffix = "-hydration"
 // resume sets the view of the local pages, with the pages of it that an earlier
 // process left in the file. Left are those that its table tells of. A process that
 // has borrowed the file knows the history of the table and needs no record. Others
-// use the table for what the record lacks, because the record has samples of the
-// pages, and storage is asked for its history.
+// use the table for what the record lacks, if both belong together, because the record
+// has samples of the pages, and storage is asked for its history.
 //
-// A recalled state is that of the view, and storage need not confirm it.
-func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPages, hasBorrowed bool, recalled *Recalled) error {
+// A recalled state is that of the view, and storage need not confirm it. Anew means
+// that this process has all pages in another file: then storage is not asked, and
+// the pages are copied from there.
+func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPages, hasBorrowed, anew bool, recalled *Recalled) error {
 	if recalled != nil && recalled.View == v {
 		if err := k.adoptRecalled(l, recalled); err == nil || !hasBorrowed {
 			return err
@@ -107,13 +142,15 @@ func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPage
 	if hasBorrowed && left.n > 0 {
 		return k.begin(l, v, left)
 	}
-	if len(k.old) > 0 {
-		pages, err := k.trusted(l, v, r)
+	if len(k.old) > 0 && !anew {
+		pages, ofTable, err := k.trusted(l, v, r)
 		if r.Tasks.Closed() {
 			return context.Cause(r.Tasks.Context())
 		}
 		if err == nil {
-			pages.add(left, v)
+			if ofTable == k.table {
+				pages.add(left, v)
+			}
 			return k.begin(l, v, pages)
 		}
 		if errors.Is(err, errUnknown) {
@@ -176,14 +213,18 @@ func (l *localPages) adopt(pages trustedPages) {
 	l.count.Store(pages.n)
 	l.settled.Store(pages.covered)
 	l.compared.Store(pages.covered)
-	if l.share == nil {
-		return
+	if t := l.share.Load(); t != nil {
+		l.held.Load().lend(t)
 	}
-	l.view().Pages.EachMissing(nil, 1, l.view().Commit, func(pgno uint32, loc view.Loc) bool {
-		if pages.set.Has(pgno) {
-			l.share.Put(pgno, []ltx.TXID{loc.Version})
-			if pages.compared.Has(pgno) {
-				l.share.Compared(pgno)
+}
+
+// lend tells borrowers of all pages that are present.
+func (s *heldPages) lend(t *pageshare.Table) {
+	s.view.Pages.EachMissing(nil, 1, s.view.Commit, func(pgno uint32, loc view.Loc) bool {
+		if s.present.Has(pgno) {
+			t.Put(pgno, []ltx.TXID{loc.Version})
+			if s.compared.Has(pgno) {
+				t.Compared(pgno)
 			}
 		}
 		return true
@@ -232,7 +273,7 @@ func (k *keeper) checkpoint(l *localPages) error {
 // recordOf returns a record of a view, without its pages.
 func (k *keeper) recordOf(v *view.View) *record {
 	r := &record{recordHeader: recordHeader{
-		FileID: k.file.ID().String(), PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID, Timestamp: v.Timestamp, Fresh: k.fresh().UnixMilli(),
+		FileID: k.file.ID().String(), FileNumber: k.file.Identity().Lasting(), Closed: k.closing, PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID, Timestamp: v.Timestamp, Fresh: k.fresh().UnixMilli(),
 	}}
 	for _, f := range historyOf(v) {
 		r.Files = append(r.Files, datedFile{nameOf(f), f.Timestamp, f.Commit})
@@ -317,6 +358,8 @@ func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	if err := k.checkThere(); err != nil {
 		return err
 	}
+	status, _ := l.share.Load().Status()
+	r.Table = status.Generation
 	b, sum, err := r.encode()
 	if err != nil {
 		return err
@@ -326,7 +369,7 @@ func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	}
 	k.torn = true // until the write has succeeded
 	var written *os.File
-	if err := l.do("write record", func() (err error) { written, err = writeRecordFile(k.path, b); return err }); err != nil {
+	if err := l.do("write record", func() (err error) { written, err = writeRecordFile(k.path, b, k.file); return err }); err != nil {
 		if written != nil {
 			err = errors.Join(err, written.Close())
 		}

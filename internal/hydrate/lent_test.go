@@ -34,14 +34,15 @@ func lend(t *testing.T, path string, pageSize uint32, v *view.View) (owner *loca
 	}
 	t.Cleanup(func() { f.Close() })
 	owner = newLocalPages(f, pageSize, nil)
-	owner.share, err = pageshare.Create(path+pageshare.Suffix, tableID(f), pageSize)
+	share, err := pageshare.Create(path+pageshare.Suffix, tableID(f), pageSize, nil)
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skip("no sharing here")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { owner.share.Close() })
+	owner.share.Store(share)
+	t.Cleanup(func() { share.Close() })
 	hold(t, owner, v)
 	r = &Access{Views: new(view.Views)}
 	r.Views.Current.Store(v)

@@ -77,12 +77,12 @@ func (l *localPages) settle(ctx context.Context, of *heldPages, f *view.File, co
 	note()
 }
 
-// settleKey settles a page that a compared checksum covers.
-func (l *localPages) settleKey(key pages.Key) {
+// settleKey settles a page. Compared tells whether a compared checksum covers it.
+func (l *localPages) settleKey(key pages.Key, compared bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if held := l.held.Load(); held.hasKey(key) {
-		l.settlePage(held, key.Pgno, true)
+		l.settlePage(held, key.Pgno, compared)
 	}
 }
 
@@ -94,6 +94,6 @@ func (l *localPages) settlePage(held *heldPages, pgno uint32, compared bool) {
 	l.settled.Add(1)
 	if compared && held.compared.Set(pgno) {
 		l.compared.Add(1)
-		l.share.Compared(pgno)
+		l.share.Load().Compared(pgno)
 	}
 }

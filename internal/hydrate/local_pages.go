@@ -21,8 +21,11 @@ type localPages struct {
 	file   *pagefile.File
 	size   int64                           // of a page, bytes
 	disk   diskhook.Hook                   // Options.OnDisk
-	share  *pageshare.Table                // tells other processes what is here; nil: the file is not shared
 	readAt func(p []byte, off int64) error // method of file; tests replace it
+
+	// share tells other processes what is here. It is nil if the file is not shared.
+	// It is replaced under mu.
+	share atomic.Pointer[pageshare.Table]
 
 	held  atomic.Pointer[heldPages] // replaced under mu; nil: no page is served
 	count atomic.Int64              // pages present
@@ -142,12 +145,13 @@ func (l *localPages) hold(next *view.View) error {
 		return err
 	}
 	end := next.Pages.End()
-	if l.share != nil {
-		l.share.Moved(l.file.MarkAt())
+	share := l.share.Load()
+	if share != nil {
+		share.Moved(l.file.MarkAt())
 		if isSparse(next) {
-			l.share.Withdraw()
+			share.Withdraw()
 		}
-		_ = l.share.Room(end) // otherwise the file is not shared any more
+		_ = share.Room(end) // otherwise the file is not shared any more
 	}
 	held := l.held.Load()
 	if held == nil || held.view.Epoch != next.Epoch {
@@ -155,13 +159,13 @@ func (l *localPages) hold(next *view.View) error {
 		l.settled.Store(0)
 		l.compared.Store(0)
 		l.sums.forget(nil)
-		l.share.Renew(next.PageSize)
+		share.Renew(next.PageSize)
 		held = &heldPages{present: view.NewBitmap(end), settled: view.NewBitmap(end), compared: view.NewBitmap(end)}
 	} else {
 		view.EachDifference(&held.view.Pages, &next.Pages, func(pgno uint32) {
 			if held.present.Clear(pgno) {
 				l.count.Add(-1)
-				l.share.Clear(pgno)
+				share.Clear(pgno)
 			}
 			if held.settled.Clear(pgno) {
 				l.settled.Add(-1)
@@ -170,6 +174,9 @@ func (l *localPages) hold(next *view.View) error {
 				l.compared.Add(-1)
 			}
 		})
+	}
+	if err := share.Err(); err != nil {
+		return err // borrowers would take the pages of next for those of before
 	}
 	l.total.Store(next.Pages.Len())
 	l.held.Store(&heldPages{next, held.present.RoomFor(end), held.settled.RoomFor(end), held.compared.RoomFor(end)})
@@ -202,7 +209,7 @@ func (l *localPages) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held.Store(nil)
-	l.share.Renew(uint32(l.size))
+	l.share.Load().Renew(uint32(l.size))
 	l.count.Store(0)
 	l.total.Store(0)
 	l.settled.Store(0)
@@ -275,7 +282,7 @@ func (l *localPages) write(epoch, first uint32, versions []ltx.TXID, data []byte
 		}); err != nil {
 			return already, fmt.Errorf("write pages %d to %d: %w", first+uint32(from), first+uint32(i)-1, err)
 		}
-		l.share.Put(first+uint32(from), versions[from:i])
+		l.share.Load().Put(first+uint32(from), versions[from:i])
 		for k := from; k < i; k++ {
 			if held.present.Set(first + uint32(k)) {
 				l.count.Add(1)

@@ -25,7 +25,7 @@ func (h *Hydrator) Polled(txid ltx.TXID, at time.Time) {
 // view that it has found.
 func (h *Hydrator) tellPolled() {
 	if l, p := h.local(), h.polled.Load(); l != nil && p != nil {
-		l.share.Polled(p.txid, p.at)
+		l.share.Load().Polled(p.txid, p.at)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ownfile"
+	"github.com/ltxvfs/litestream/internal/pagefile"
 )
 
 // record tells what is in a hydration file: the pages, their versions, and the
@@ -34,7 +35,17 @@ type record struct {
 
 // recordHeader is the part of a record that is stored as JSON.
 type recordHeader struct {
-	FileID   string   `json:"file_id,omitempty"` // of the mark of the hydration file; empty before format 2
+	FileID string `json:"file_id,omitempty"` // of the mark of the hydration file; empty before format 2
+
+	// FileNumber is ownfile.Identity.Lasting of the hydration file, and Closed means
+	// that nobody has written to that since. Earlier versions write neither.
+	FileNumber uint64 `json:"file_number,omitempty"`
+	Closed     bool   `json:"closed,omitempty"`
+
+	// Table is the generation of the table that the record belongs to. A file and its
+	// record may come from a backup, with a table beside them that is newer.
+	Table uint64 `json:"table,omitempty"`
+
 	PageSize uint32   `json:"page_size"`
 	Commit   uint32   `json:"commit"`
 	TXID     ltx.TXID `json:"txid"`
@@ -258,9 +269,10 @@ func readRecordFile(path string) ([]byte, error) {
 	return b, err
 }
 
-// writeRecordFile replaces the file of a record, and returns it open.
-func writeRecordFile(path string, b []byte) (*os.File, error) {
-	f, err := ownfile.ReplaceOpen(path, b, isRecordTemp)
+// writeRecordFile replaces the file of a record of a hydration file, and returns it
+// open.
+func writeRecordFile(path string, b []byte, of *pagefile.File) (*os.File, error) {
+	f, err := ownfile.ReplaceLike(path, b, isRecordTemp, of.Handle())
 	if err != nil {
 		return nil, err
 	}

@@ -22,22 +22,22 @@ const maxWitnesses = 4
 // used. It may tell later.
 var errUnknown = errors.New("it is not known whether the hydration file can be used")
 
-// trusted returns the pages of the hydration file that are as in a view, or
-// why none can be trusted.
+// trusted returns the pages of the hydration file that are as in a view, and the
+// generation of the table that the record belongs to, or why none can be trusted.
 //
 // The replica must still have one of the files that it had when the record was
 // written: up to the last transaction of that file, the history is known to be
 // the same. Younger pages are given up. So are pages that changed since, as
 // their versions in the view tell or, better, the files that lead from there
 // to the view: a new snapshot gives every page a new version.
-func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, error) {
+func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (pages trustedPages, table uint64, err error) {
 	none := trustedPages{}
 	rec, forgotten, err := k.oldRecord(l, v)
 	if err != nil {
-		return none, err
+		return none, 0, err
 	}
 	if err := k.checkFile(l, rec, forgotten); err != nil {
-		return none, err
+		return none, 0, err
 	}
 	var names []recordFile
 	for _, f := range rec.Files {
@@ -45,13 +45,13 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (trustedPages, 
 	}
 	upTo, files, err := r.witness(names, v, -1)
 	if err != nil {
-		return none, err
+		return none, 0, err
 	}
-	pages := rec.pagesOf(v, upTo, forgotten, r.changedSince(upTo, v, files))
+	pages = rec.pagesOf(v, upTo, forgotten, r.changedSince(upTo, v, files))
 	if !r.isCurrent(v.Epoch) {
-		return none, errors.New("the replica was replaced meanwhile")
+		return none, 0, errors.New("the replica was replaced meanwhile")
 	}
-	return pages, nil
+	return pages, rec.Table, nil
 }
 
 // oldRecord returns the record that an earlier process left, and the pages
@@ -81,6 +81,10 @@ func (k *keeper) checkFile(l *localPages, rec *record, forgotten map[uint32]bool
 	// replaced the file.
 	if id := rec.FileID; id != "" && (!k.marked || id != k.file.ID().String()) {
 		return errors.New("the record is of another file, or the file was cut off")
+	}
+	// A copy of a file that changes has pages and a record of different moments.
+	if n := k.file.Identity().Lasting(); n != 0 && rec.FileNumber != 0 && n != rec.FileNumber && !rec.Closed {
+		return errors.New("it is a copy of a file that was in use")
 	}
 	return nil
 }

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/ownfile"
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/pageshare"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -32,7 +35,8 @@ var errSuperseded = errors.New("another process has taken over the local file")
 
 // publish tells borrowers which view is held. The caller holds mu.
 func (l *localPages) publish(v *view.View) {
-	if l.share == nil {
+	share := l.share.Load()
+	if share == nil {
 		return
 	}
 	p := pageshare.Published{TXID: v.TXID, MarkAt: l.file.MarkAt(), Total: l.total.Load()}
@@ -40,17 +44,17 @@ func (l *localPages) publish(v *view.View) {
 		p.Anchors = append(p.Anchors, pageshare.Anchor(f))
 	}
 	slices.SortFunc(p.Anchors, func(a, b pageshare.Anchor) int { return cmp.Compare(b.MaxTXID, a.MaxTXID) })
-	l.share.Publish(p)
+	share.Publish(p)
 }
 
 // note tells borrowers how far the copy has come.
 func (l *localPages) note() {
-	l.share.Note(pageshare.Progress{Pages: l.count.Load(), Total: l.total.Load(), Settled: l.isComplete()})
+	l.share.Load().Note(pageshare.Progress{Pages: l.count.Load(), Total: l.total.Load(), Settled: l.isComplete()})
 }
 
 // tableID returns what tells the file of a table from others.
 func tableID(f *pagefile.File) pageshare.FileID {
-	return pageshare.FileID{Mark: f.ID(), Number: f.Number()}
+	return pageshare.FileID{Mark: f.ID(), Number: f.Identity().InBoot()}
 }
 
 // claim opens the table of the local file, or makes one, and returns the pages that
@@ -62,28 +66,55 @@ func (k *keeper) claim(l *localPages, v *view.View, r *Access, hasBorrowed bool)
 		t, err := pageshare.Claim(path, id)
 		if err == nil {
 			if s, ok := t.Status(); ok && (s.State == pageshare.InUse || s.State == pageshare.Beginning) {
-				l.share = t
+				l.share.Store(t)
+				k.table = s.Generation
 				return leftBy(t, v, r, hasBorrowed)
 			}
 			err = t.Close() // its last owner has given it up
 		}
 		k.log.Debug("the table of the hydration file is made anew", "file", path, "reason", err)
 	}
-	t, err := pageshare.Create(path, id, v.PageSize)
+	t, err := k.newTable(l, v.PageSize)
 	switch {
 	case err == nil:
-		l.share = t
+		l.share.Store(t)
 	case errors.Is(err, errors.ErrUnsupported):
 	default:
-		k.log.Warn("other processes cannot share the hydration file", "error", err)
+		k.log.Warn("other processes cannot share the hydration file", "file", k.file.Path(), "error", err)
 	}
 	return trustedPages{}
+}
+
+// newTable makes a table of the local file, in place of one that may be there.
+func (k *keeper) newTable(l *localPages, pageSize uint32) (t *pageshare.Table, err error) {
+	path := k.file.Path()
+	err = l.do("share", func() error {
+		if err := canShare(path); err != nil {
+			return err
+		}
+		t, err = pageshare.Create(path+pageshare.Suffix, tableID(k.file), pageSize, k.file.Handle())
+		return err
+	})
+	return t, err
+}
+
+// canShare returns an error if processes of this host cannot share a file at a path.
+// On a network file system, a lock and a memory map may be of one host only, or fail
+// when the network does.
+func canShare(path string) error {
+	if err := pageshare.Supported(); err != nil {
+		return err
+	}
+	if name := ownfile.Network(filepath.Dir(path)); name != "" {
+		return fmt.Errorf("%w: it is on a network file system, %s", pageshare.ErrNotShared, name)
+	}
+	return nil
 }
 
 // own makes this process the owner of the table, before anything is done to the
 // file.
 func (k *keeper) own(l *localPages) {
-	if err := l.share.Own(uint32(l.size)); err != nil {
+	if err := l.share.Load().Own(uint32(l.size)); err != nil {
 		k.log.Warn("other processes cannot share the hydration file", "file", k.file.Path(), "error", err)
 	}
 }
@@ -166,7 +197,8 @@ func commonHistory(t *pageshare.Table, v *view.View, r *Access, mayAsk func(gene
 // begin says from now on that this process owns the file of l, and ends the use
 // of the file if it does not any more.
 func (s *sharing) begin(h *Hydrator, l *localPages) {
-	if l.share == nil {
+	share := l.share.Load()
+	if share == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(h.Tasks.Context())
@@ -175,7 +207,7 @@ func (s *sharing) begin(h *Hydrator, l *localPages) {
 	failed := h.failed
 	go func() {
 		defer close(done)
-		h.beat(ctx, l.share, failed)
+		h.beat(ctx, share, failed)
 	}()
 }
 
@@ -183,10 +215,11 @@ func (s *sharing) begin(h *Hydrator, l *localPages) {
 // was made for that is removed. Another one stays for the next owner.
 func (s *sharing) giveUp(l *localPages) error {
 	var err error
-	if l.share.IsNew() {
-		err = l.share.Remove()
+	share := l.share.Load()
+	if share.IsNew() {
+		err = share.Remove()
 	}
-	return errors.Join(err, l.share.Close())
+	return errors.Join(err, share.Close())
 }
 
 // end ends what begin has begun.

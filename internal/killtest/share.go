@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,13 +116,20 @@ type sharer struct {
 	}
 }
 
-func startSharer(t *testing.T, k shareTask) *sharer {
+// startSharer starts a process that shares a local file, by a command that is put
+// before it if there is one.
+func startSharer(t *testing.T, k shareTask, by ...string) *sharer {
 	t.Helper()
 	text, err := json.Marshal(k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sharer{cmd: exec.Command(os.Args[0]), log: new(strings.Builder), done: make(chan struct{})}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(slices.Clone(by), self)
+	p := &sharer{cmd: exec.Command(args[0], args[1:]...), log: new(strings.Builder), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), shareVariable+"="+string(text))
 	p.cmd.Stderr = p.log
 	out, err := p.cmd.StdoutPipe()
@@ -178,12 +186,10 @@ type shareGroup struct {
 	gen     int
 }
 
-// RunShare kills processes that share a local file, many times at random moments,
-// and stops the owner some times for longer than it may be. The processes check
-// every row that they read.
-func RunShare(t *testing.T, store, path string, replica ltxtest.Store, kills, stops int) {
+// newShareGroup returns a group without processes, and a primary with rows.
+func newShareGroup(t *testing.T, k shareTask, replica ltxtest.Store) *shareGroup {
 	g := &shareGroup{
-		t: t, task: shareTask{store, path}, rng: rand.New(rand.NewPCG(uint64(kills), 7)),
+		t: t, task: k, rng: rand.New(rand.NewPCG(24, 7)),
 		primary: ltxtest.New(t, replica, ltxtest.Options{PageSize: 1024}),
 	}
 	g.primary.Exec("CREATE TABLE r (id INTEGER PRIMARY KEY, gen INTEGER, fill TEXT)")
@@ -192,11 +198,22 @@ func RunShare(t *testing.T, store, path string, replica ltxtest.Store, kills, st
 		" INSERT INTO r SELECT id, gen, %s FROM g", shareRows, shareFill))
 	g.primary.Exec("INSERT INTO s VALUES (0)")
 	g.primary.Snapshot()
-	defer func() {
-		for _, p := range g.all {
-			p.kill()
-		}
-	}()
+	return g
+}
+
+// end kills all processes.
+func (g *shareGroup) end() {
+	for _, p := range g.all {
+		p.kill()
+	}
+}
+
+// RunShare kills processes that share a local file, many times at random moments,
+// and stops the owner some times for longer than it may be. The processes check
+// every row that they read.
+func RunShare(t *testing.T, store, path string, replica ltxtest.Store, kills, stops int) {
+	g := newShareGroup(t, shareTask{store, path}, replica)
+	defer g.end()
 	for range sharers {
 		g.all = append(g.all, startSharer(t, g.task))
 	}

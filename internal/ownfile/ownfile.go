@@ -56,8 +56,21 @@ func Create(path string) (*os.File, error) {
 
 // Open opens an existing file. flag is os.O_RDONLY or os.O_RDWR; the latter can
 // be combined with os.O_APPEND. Open returns ErrForeign if the file does not
-// belong to the library.
-func Open(path string, flag int, ours Check) (*os.File, error) {
+// belong to the library. If another process replaces the file meanwhile, which this
+// library does, Open opens the next one.
+func Open(path string, flag int, ours Check) (f *os.File, err error) {
+	for range attempts {
+		if f, err = openOnce(path, flag, ours); !errors.Is(err, errReplaced) {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+var errReplaced = errors.New("it was replaced just now")
+
+// openOnce is Open, except that it returns errReplaced.
+func openOnce(path string, flag int, ours Check) (*os.File, error) {
 	before, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -73,7 +86,7 @@ func Open(path string, flag int, ours Check) (*os.File, error) {
 	switch {
 	case err != nil:
 	case !os.SameFile(before, info):
-		err = foreign(path, errors.New("it was replaced just now"))
+		err = foreign(path, errReplaced)
 	case ours != nil:
 		if why := ours(f, info); why != nil {
 			err = foreign(path, why)
@@ -104,8 +117,8 @@ func foreign(path string, why error) error {
 	return fmt.Errorf("%s: %w: %w", path, ErrForeign, why)
 }
 
-// attempts is the number of attempts of OpenOrCreate. An attempt fails if the
-// file is created or removed meanwhile.
+// attempts is the number of attempts of Open and OpenOrCreate. An attempt fails if
+// the file is created, replaced or removed meanwhile.
 const attempts = 10
 
 // OpenOrCreate opens a file for reading and writing as Open does. If the file
@@ -178,6 +191,15 @@ func Replace(path string, content []byte, ours Check) error {
 // ReplaceOpen is Replace, and returns the new file, open for reading and writing
 // at its end.
 func ReplaceOpen(path string, content []byte, ours Check) (*os.File, error) {
+	return ReplaceLike(path, content, ours, nil)
+}
+
+// ReplaceLike is ReplaceOpen for a file that belongs to another one. The new file
+// gets the owner, the group and the permissions of that one, as far as this user
+// may give them, so that whoever uses the one can use the other. Otherwise a
+// program that root runs once would lock out the user of the files. A nil file is
+// none.
+func ReplaceLike(path string, content []byte, ours Check, like *os.File) (*os.File, error) {
 	temp := path + ".tmp"
 	if err := RemoveOwn(temp, ours); err != nil {
 		return nil, err
@@ -186,7 +208,12 @@ func ReplaceOpen(path string, content []byte, ours Check) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Write(content)
+	if like != nil {
+		err = KeepOwner(f, like)
+	}
+	if err == nil {
+		_, err = f.Write(content)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -203,6 +230,17 @@ func ReplaceOpen(path string, content []byte, ours Check) (*os.File, error) {
 		return nil, errors.Join(err, Remove(f, temp), f.Close())
 	}
 	return f, nil
+}
+
+// KeepOwner gives f the owner, the group and the permissions of another file, as far
+// as this user may.
+func KeepOwner(f, like *os.File) error {
+	info, err := like.Stat()
+	if err != nil {
+		return err
+	}
+	keepOwner(f, info)
+	return nil
 }
 
 // checkReplaceable returns an error if a file exists at the path that does not

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ownfile"
@@ -169,6 +171,36 @@ func TestOwn(t *testing.T) {
 	if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
+}
+
+// A file that another process replaces all the time can be opened.
+func TestOpen_Replaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own")
+	if err := ownfile.Replace(path, []byte(magic), ours); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for !stop.Load() {
+			if err := ownfile.Replace(path, []byte(magic), ours); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 3000 {
+		f, err := ownfile.Open(path, os.O_RDWR, ours)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
 }
 
 // TestRemove_Replaced puts another file at the path of an open file.

@@ -14,13 +14,30 @@ import (
 // for the other end of a named pipe.
 const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// Number returns the number of a file in its file system, or 0 if the system
-// does not provide one. A copy of a file has another number.
-func Number(info fs.FileInfo) uint64 {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(s.Ino)
+// statIdentity returns what all these systems tell of the identity of a file.
+func statIdentity(f *os.File) Identity {
+	info, err := f.Stat()
+	if err != nil {
+		return Identity{}
 	}
-	return 0
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return Identity{}
+	}
+	return Identity{Device: uint64(s.Dev), Number: uint64(s.Ino), Names: uint64(s.Nlink)}
+}
+
+// keepOwner gives f the owner, the group and the permissions of another file, as far
+// as this user may.
+func keepOwner(f *os.File, like fs.FileInfo) {
+	s, ok := like.Sys().(*syscall.Stat_t)
+	if !ok {
+		return
+	}
+	if f.Chown(int(s.Uid), int(s.Gid)) != nil {
+		_ = f.Chown(-1, int(s.Gid)) // a user may give a file to a group of their own
+	}
+	_ = f.Chmod(like.Mode().Perm() &^ 0o111)
 }
 
 // checkOwner rejects files of other users in directories where every user may

@@ -85,10 +85,10 @@ func newMarkedID() *mark {
 	return newMark(id)
 }
 
-// CreateMarked creates a file with a new ID in place of the one at a path, which
-// replaces tells to be replaceable, and locks it. The file has its mark already.
-// Other processes see the old file or the new one.
-func CreateMarked(path string, replaces func() error) (*File, error) {
+// CreateMarked creates a file with a new ID in place of old, which is the one at a
+// path and which replaces tells to be replaceable, and locks it. The file has its
+// mark already. Other processes see the old file or the new one.
+func CreateMarked(path string, old *File, replaces func() error) (*File, error) {
 	temp := path + ".new"
 	if err := ownfile.RemoveOwn(temp, isLeftover); err != nil {
 		return nil, err
@@ -98,7 +98,12 @@ func CreateMarked(path string, replaces func() error) (*File, error) {
 		return nil, err
 	}
 	f.mark = newMarkedID()
-	err = f.Grow(int64(MarkSize)) // anything but 0
+	if old != nil {
+		err = ownfile.KeepOwner(f.f, old.f)
+	}
+	if err == nil {
+		err = f.Grow(int64(MarkSize)) // anything but 0
+	}
 	if err == nil {
 		err = replaces()
 	}
@@ -154,15 +159,11 @@ func OpenShared(path string) (*File, error) {
 // ID returns the ID of a file with a mark.
 func (f *File) ID() ID { return f.mark.id }
 
-// Number returns the number of the file in its file system, 0 if the system has
-// none. A copy of the file has another one.
-func (f *File) Number() uint64 {
-	info, err := f.f.Stat()
-	if err != nil {
-		return 0
-	}
-	return ownfile.Number(info)
-}
+// Identity tells the file from others, and from copies of it.
+func (f *File) Identity() ownfile.Identity { return ownfile.IdentityOf(f.f) }
+
+// Handle returns the open file, which is closed by Close only.
+func (f *File) Handle() *os.File { return f.f }
 
 // IDAt returns the ID of the file at a path. It returns false if that has no
 // mark.

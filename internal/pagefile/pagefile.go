@@ -241,6 +241,8 @@ func (f *File) Close() error {
 	if f.temp {
 		errs = append(errs, f.Remove())
 	}
-	errs = append(errs, f.f.Close())
+	// A child that was forked meanwhile has the same open file, and would keep the
+	// lock. Closing is not enough.
+	errs = append(errs, unlock(f.f), f.f.Close())
 	return errors.Join(errs...)
 }

@@ -103,6 +103,43 @@ func TestFile_Lock(t *testing.T) {
 	again.Close()
 }
 
+// A child that is forked has the files of its parent. It does not keep the lock of a
+// file that the parent closes.
+func TestFile_LockOfChild(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	f, _, err := pagefile.OpenMarked(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Grow(4096); err != nil {
+		t.Fatal(err)
+	}
+	keep := asChild(t, f.Handle())
+	defer keep()
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	borrowed, err := pagefile.OpenShared(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := borrowed.TryLock(); err != nil {
+		t.Errorf("the child of the first owner has the lock: %v", err)
+	}
+	keep = asChild(t, borrowed.Handle())
+	defer keep()
+	if err := borrowed.Close(); err != nil {
+		t.Error(err)
+	}
+	again, err := pagefile.Open(path, nil)
+	if err != nil {
+		t.Fatalf("the child of a borrower has the lock: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFile_NotAFile(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := pagefile.Open(dir, nil); err == nil {
@@ -180,7 +217,7 @@ func TestFile_CloseWhileRead(t *testing.T) {
 func TestCreateMarked_Leftover(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pages")
 	create := func() error {
-		f, err := pagefile.CreateMarked(path, func() error { return nil })
+		f, err := pagefile.CreateMarked(path, nil, func() error { return nil })
 		if err == nil {
 			err = f.Close()
 		}

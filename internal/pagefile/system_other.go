@@ -14,5 +14,7 @@ func unmap([]byte) error { return nil }
 
 func maxMapped() int64 { return 0 }
 
+func unlock(*os.File) error { return nil }
+
 // lock always fails, because this package cannot lock files of this system.
 func lock(*os.File) error { return fmt.Errorf("lock a file: %w on this system", errors.ErrUnsupported) }

@@ -30,6 +30,9 @@ func maxMapped() int64 {
 
 func unmap(m []byte) error { return syscall.Munmap(m) }
 
+// unlock gives up the lock of a file, if it has one.
+func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
+
 // lock locks a file until it is closed or the process ends.
 func lock(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

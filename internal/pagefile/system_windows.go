@@ -17,6 +17,9 @@ func maxMapped() int64 { return 0 }
 // Windows keep other handles from reading, so the byte is beyond the end of any file.
 const lockOffset = 0x7fffffff
 
+// unlock does nothing, because closing a file unlocks it on this system.
+func unlock(*os.File) error { return nil }
+
 // lock locks a file until it is closed.
 func lock(f *os.File) error {
 	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,

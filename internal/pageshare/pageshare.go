@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -36,7 +37,7 @@ import (
 
 const (
 	magic  = "litestream share" // 16 bytes
-	format = 1
+	format = 2
 
 	headSize    = 64 << 10 // a multiple of the page size of every system
 	segmentSize = 4 << 20  // bytes of words that are mapped at once
@@ -106,7 +107,7 @@ const _ = uint(headSize - unsafe.Sizeof(head{})) // it fits
 // another number: the copy may lack pages that the table has, which is a copy, too.
 type FileID struct {
 	Mark   [16]byte
-	Number uint64 // in its file system; 0: the system has none
+	Number uint64 // of ownfile.Identity.InBoot; 0: the system does not tell it
 }
 
 // Anchor is a file of the replica that the view of the owner consists of. A
@@ -148,6 +149,9 @@ type Table struct {
 	// table was cut off. Then no word is believed, whatever the table says.
 	withdrawn atomic.Bool
 
+	// believed is set if borrowers may still believe the table that was withdrawn.
+	believed atomic.Bool
+
 	mu      sync.Mutex   // duty: growth, and the mapping of further segments
 	writing sync.RWMutex // duty: memory is not unmapped while it is written; read-locked to write
 }
@@ -162,6 +166,8 @@ var (
 	ErrNotShared = errors.New("the file is not shared")
 
 	errFault = errors.New("the shared table was cut off")
+
+	errBelieved = errors.New("the shared table can neither be written nor emptied")
 )
 
 // Suffix is what the path of a table adds to the path of its file of pages.
@@ -178,8 +184,9 @@ func Supported() error {
 
 // Create creates the table of a file of pages that this process has locked, in
 // place of one that may be at the path. Processes that have mapped that one leave
-// it, because it is abandoned.
-func Create(path string, fileID FileID, pageSize uint32) (*Table, error) {
+// it, because it is abandoned. The table has the owner and the permissions of the
+// file like.
+func Create(path string, fileID FileID, pageSize uint32, like *os.File) (*Table, error) {
 	boot, err := bootID()
 	if err != nil {
 		return nil, err
@@ -192,11 +199,13 @@ func Create(path string, fileID FileID, pageSize uint32) (*Table, error) {
 	h := (*head)(unsafe.Pointer(&b[0]))
 	copy(h.magic[:], magic)
 	h.format, h.boot, h.fileID = format, boot, fileID
-	h.generation.Store(1)
+	// Not that of another table: this one may be cut off, grow again, and begin
+	// generations from zero then.
+	h.generation.Store(rand.Uint64())
 	h.pageSize.Store(uint64(pageSize))
 	h.owner.Store(uint64(os.Getpid()))
 	h.beat.Store(uint64(Now()))
-	f, err := ownfile.ReplaceOpen(path, b, isTable)
+	f, err := ownfile.ReplaceLike(path, b, isTable, like)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
@@ -289,9 +298,11 @@ func Claim(path string, fileID FileID) (*Table, error) {
 		return nil, err
 	}
 	room := uint64(0)
-	info, err := t.f.Stat()
-	if err == nil && (!t.guard(func(h *head) { room = h.room.Load() }) || uint64(info.Size()-headSize)/8 < room) {
-		err = fmt.Errorf("%w: %d words of its table are missing", ErrNotShared, room)
+	if !t.guard(func(h *head) { room = h.room.Load() }) {
+		err = errFault
+	}
+	if err == nil {
+		err = t.hasRoom(room)
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -327,7 +338,9 @@ func (t *Table) Close() error {
 			all = append(all, unmapFile(m))
 		}
 	}
-	all = append(all, unmapFile(t.head), t.f.Close())
+	// A child that was forked meanwhile has the same open file, and would keep the
+	// lock of an election.
+	all = append(all, unmapFile(t.head), unlockFile(t.f), t.f.Close())
 	return errors.Join(all...)
 }
 
@@ -379,18 +392,33 @@ func (t *Table) write(fn func(*head)) error {
 	return nil
 }
 
-// Withdraw makes borrowers leave the table. The head was written when the table
-// was made, so there is room for it on the disk. If the head was cut off,
-// borrowers cannot read it either.
+// Withdraw makes borrowers leave the table. If that cannot be written, because the
+// file system writes each change to another place and has none left, or because the
+// table was cut off, Withdraw empties the file, so that borrowers cannot read it.
 func (t *Table) Withdraw() {
 	if t == nil || t.withdrawn.Swap(true) {
 		return
 	}
-	t.change(func(h *head) {
+	ok := t.change(func(h *head) {
 		h.generation.Add(1)
 		h.state.Store(uint64(Withdrawn))
 	})
+	if !ok && !t.closed.Load() && t.f.Truncate(0) != nil {
+		t.believed.Store(true)
+	}
 }
+
+// Err returns an error if borrowers may believe words that this process could not
+// change. It must not overwrite pages of the file then.
+func (t *Table) Err() error {
+	if t != nil && t.believed.Load() {
+		return fmt.Errorf("%s: %w", t.path, errBelieved)
+	}
+	return nil
+}
+
+// IsWithdrawn reports whether this process goes on without the table.
+func (t *Table) IsWithdrawn() bool { return t != nil && t.withdrawn.Load() }
 
 // change is guard for a function that writes.
 func (t *Table) change(fn func(*head)) bool {

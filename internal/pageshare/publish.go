@@ -90,6 +90,9 @@ type Status struct {
 // Status returns the state of the table. It reports false if the table cannot be
 // read any more.
 func (t *Table) Status() (s Status, ok bool) {
+	if t == nil {
+		return s, false
+	}
 	ok = t.guard(func(h *head) {
 		s = Status{
 			State: State(h.state.Load()), Generation: h.generation.Load(), PageSize: uint32(h.pageSize.Load()),

@@ -22,7 +22,7 @@ func ownerAndBorrower(t *testing.T) (o, b *Table) {
 		t.Skip("no sharing here:", err)
 	}
 	path := filepath.Join(t.TempDir(), "pages"+Suffix)
-	o, err := Create(path, testID, 512)
+	o, err := Create(path, testID, 512, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestTable_Publish(t *testing.T) {
 	if _, used := o.Beat(); used == 0 {
 		t.Error("the use does not show")
 	}
-	next, err := Create(o.path, testID, 512)
+	next, err := Create(o.path, testID, 512, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +229,42 @@ func TestTable_AnchorsOfGeneration(t *testing.T) {
 	wg.Wait()
 }
 
+// A table that was cut off and has grown again begins another generation than the
+// one that borrowers know, although its head is empty.
+func TestTable_GenerationAfterCut(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	before, _ := b.Status()
+	if err := os.Truncate(o.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(o.path, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		o.Renew(512)
+		if s, ok := b.Status(); ok && s.Generation == before.Generation {
+			t.Fatalf("it is generation %d again", s.Generation)
+		}
+	}
+}
+
+// A borrower maps no words that the file does not have.
+func TestTable_FollowRoom(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	if err := poke(o.path, 88+4, 1); err != nil { // billions of words
+		t.Fatal(err)
+	}
+	if err := b.Follow(); !errors.Is(err, ErrNotShared) {
+		t.Error(err)
+	}
+	if n := len(*b.words.Load()); n != 1 {
+		t.Errorf("%d segments are mapped", n)
+	}
+	if _, err := Claim(o.path, testID); !errors.Is(err, ErrNotShared) {
+		t.Errorf("claim: %v", err)
+	}
+}
+
 // A process that has claimed a table runs, although the owner before ended long
 // ago.
 func TestTable_Claim(t *testing.T) {
@@ -245,7 +281,7 @@ func TestTable_Claim(t *testing.T) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	o, err := Create(filepath.Join(b.TempDir(), "pages"+Suffix), testID, 512)
+	o, err := Create(filepath.Join(b.TempDir(), "pages"+Suffix), testID, 512, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

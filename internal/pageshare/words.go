@@ -78,7 +78,19 @@ func (t *Table) Follow() error {
 	if !t.guard(func(h *head) { room = h.room.Load() }) {
 		return errFault
 	}
-	return t.mapRoom(min(room, 1<<32))
+	if err := t.hasRoom(room); err != nil {
+		return err
+	}
+	return t.mapRoom(room)
+}
+
+// hasRoom returns an error if the file does not have an amount of words.
+func (t *Table) hasRoom(room uint64) error {
+	info, err := t.f.Stat()
+	if err == nil && room > uint64(max(0, info.Size()-headSize))/8 {
+		err = fmt.Errorf("%w: its table has %d bytes, which are too few for %d words", ErrNotShared, info.Size(), room)
+	}
+	return err
 }
 
 // Renew makes every page absent, and begins a generation. Only the owner calls

@@ -37,7 +37,7 @@ type bufferLock struct {
 // and a lower bound after that.
 type watermark struct {
 	boot   [16]byte // identifier of the machine's start; zero if unknown
-	file   uint64   // number of the lock file in its file system; 0 if unknown
+	file   uint64   // of ownfile.Identity.InBoot of the lock file; 0 if unknown
 	number uint64   // number of the segment; 0 if there is none
 	salt   uint64   // salt of the segment
 	end    int64    // end of the commit in the segment
@@ -102,14 +102,10 @@ func openBufferLock(path string) (*bufferLock, error) {
 	if err = file.ReadAt(b, 0); err == nil && file.IsNew() {
 		err = l.write(watermark{})
 	}
-	var info os.FileInfo
-	if err == nil {
-		info, err = os.Lstat(path)
-	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	l.left, l.now.file = parseWatermark(b), ownfile.Number(info)
+	l.left, l.now.file = parseWatermark(b), file.Identity().InBoot()
 	return l, nil
 }
 
