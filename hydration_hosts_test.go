@@ -166,8 +166,8 @@ func TestShare_TableOnFullDisk(t *testing.T) {
 	})
 }
 
-// Somebody removes the table of a file that is in use. Its owner makes another one
-// before the others give up.
+// Somebody removes the table of a file that is in use, or cuts it off. Its owner makes
+// another one before the others give up.
 func TestShare_TableRemoved(t *testing.T) {
 	needsSharing(t)
 	client := newHookClient()
@@ -180,8 +180,17 @@ func TestShare_TableRemoved(t *testing.T) {
 		second, log2 := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
 		defer closeDB(t, second)
 		await(t, "the file of the first", func() bool { return borrowed(second) })
-		for range 3 {
-			if err := os.Remove(path + pageshare.Suffix); err != nil {
+		table := path + pageshare.Suffix
+		for _, lost := range []struct {
+			how string
+			do  func() error
+		}{
+			{"removed", func() error { return os.Remove(table) }},
+			{"emptied", func() error { return os.Truncate(table, 0) }},
+			{"cut off in the head", func() error { return os.Truncate(table, 5000) }},
+			{"cut off in the words", func() error { return os.Truncate(table, 70<<10) }},
+		} {
+			if err := lost.do(); err != nil {
 				t.Fatal(err)
 			}
 			p.Exec("UPDATE t SET b = randomblob(1000) WHERE id % 10 = 3")
@@ -189,7 +198,7 @@ func TestShare_TableRemoved(t *testing.T) {
 			awaitHydrated(t, first)
 			mustRefresh(t, second)
 			time.Sleep(9 * time.Second) // less than the second one waits for a table
-			await(t, "another table", func() bool { return borrowed(second) })
+			await(t, "another table in place of one that is "+lost.how, func() bool { return borrowed(second) })
 			wantNoRequests(t, second, "reading from the file of the first", func() { wantAll(t, p, second) })
 		}
 		if s := second.hydrator.Progress(); s.Bytes != 0 || strings.Contains(log2.String(), "temporary") {

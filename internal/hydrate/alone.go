@@ -104,11 +104,11 @@ func (h *Hydrator) canReturn(how returns) bool {
 }
 
 // shareAgain makes another table of the local file if the one that borrowers read was
-// removed, or could not be written.
+// removed or cut off, or could not be written.
 func (h *Hydrator) shareAgain() {
 	l := h.local()
 	old, v := l.share.Load(), l.view()
-	if v == nil || isSparse(v) || old != nil && old.IsThere() && !old.IsWithdrawn() || !h.file.IsThere() {
+	if v == nil || isSparse(v) || old.IsIntact() || !h.file.IsThere() {
 		return
 	}
 	h.sharing.end() // the new table ends the use of the old one

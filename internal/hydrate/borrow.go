@@ -151,8 +151,14 @@ func (h *Hydrator) look(recheck chan struct{}) error {
 		return nil
 	}
 	switch {
-	case status.State == pageshare.Withdrawn:
-		return h.goAlone(errors.New("its owner cannot write the table"), mayOwn|mayBorrow)
+	case status.State == pageshare.Withdrawn: // its owner may make another one soon
+		if s.since.IsZero() {
+			s.since = time.Now()
+		}
+		if time.Since(s.since) > patienceForTable {
+			return h.goAlone(errors.New("its owner cannot write the table"), mayOwn|mayBorrow)
+		}
+		return nil
 	case status.State == pageshare.Abandoned || s.stalled.is(status.Beat):
 		if s.begun = h.supersede(s.lent, status); s.begun != nil {
 			return errOtherRole

@@ -19,6 +19,9 @@ import (
 // the file open.
 var ErrLocked = errors.New("file is in use")
 
+// errFault means that mapped memory could not be read.
+var errFault = errors.New("the file was cut off, or the disk cannot be read")
+
 // segmentSize is the size of one memory map, in bytes. A map may extend beyond
 // the end of the file, and it remains valid when the file grows.
 const segmentSize = 64 << 20
@@ -195,7 +198,11 @@ func (f *File) ReadAt(p []byte, off int64) error {
 func copyFrom(dst, mapped, found []byte, m *mark) (intact bool, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = errFault
+		default:
 			err = fmt.Errorf("memory map: %v", r)
 		}
 	}()

@@ -37,8 +37,8 @@ func TestTable_CannotWithdraw(t *testing.T) {
 	if read(b, s.Generation, 3, func() {}) {
 		t.Error("a word is believed")
 	}
-	if err := o.Err(); err != nil || !o.IsWithdrawn() {
-		t.Errorf("withdrawn: %v, error %v", o.IsWithdrawn(), err)
+	if err := o.Err(); err != nil || o.IsIntact() {
+		t.Errorf("intact: %v, error %v", o.IsIntact(), err)
 	}
 	if _, err := Open(o.path, testID); err == nil {
 		t.Error("it can be opened")

@@ -417,8 +417,16 @@ func (t *Table) Err() error {
 	return nil
 }
 
-// IsWithdrawn reports whether this process goes on without the table.
-func (t *Table) IsWithdrawn() bool { return t != nil && t.withdrawn.Load() }
+// IsIntact reports whether the path names the table, and borrowers can read all of it.
+// A nil table is not intact.
+func (t *Table) IsIntact() bool {
+	if t == nil || t.withdrawn.Load() || !t.IsThere() {
+		return false
+	}
+	room, isOurs := uint64(0), false
+	ok := t.guard(func(h *head) { room, isOurs = h.room.Load(), string(h.magic[:]) == magic })
+	return ok && isOurs && t.hasRoom(room) == nil
+}
 
 // change is guard for a function that writes.
 func (t *Table) change(fn func(*head)) bool {
