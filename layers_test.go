@@ -40,7 +40,7 @@ var contract = []string{"replica", "internal/clientio", "internal/nearest"}
 // the next layer builds on it.
 var (
 	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
-	belowRemote = append([]string{"internal/view"}, belowView...)
+	belowRemote = append([]string{"internal/jitter", "internal/view"}, belowView...)
 	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/fulltext", "internal/sqllists"}, belowRemote...)
 	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile", "internal/pageshare"}
 )

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/jitter"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
@@ -113,7 +113,7 @@ func (s *Store) Retry(ctx context.Context, fn func() error) error {
 		if s.Retrying != nil && ctx.Err() == nil {
 			s.Retrying(err)
 		}
-		timer := time.NewTimer(delay/2 + rand.N(delay))
+		timer := time.NewTimer(jitter.Around(delay))
 		select {
 		case <-timer.C:
 			s.Retries.Add(1)

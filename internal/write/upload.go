@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"time"
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/jitter"
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/task"
@@ -72,7 +72,7 @@ func (u *uploader) run() {
 		delay = u.Opts.SyncInterval
 		if err != nil {
 			failed = min(max(2*failed, firstSyncDelay), lastSyncDelay)
-			delay = failed/2 + rand.N(failed)
+			delay = jitter.Around(failed)
 		} else {
 			failed = 0
 		}
