@@ -11,6 +11,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
@@ -146,6 +147,77 @@ func TestPromise6_FollowedBeforeConfirmed(t *testing.T) {
 		}
 		if got, err := queryText(db, "SELECT v FROM t WHERE v = 'mine'"); err != nil || got != "mine" {
 			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+// TestPromise6_FirstFollowedBeforeConfirmed is the same for the first transaction of
+// a database. The file that the other writer continues from must stay.
+func TestPromise6_FirstFollowedBeforeConfirmed(t *testing.T) {
+	testFollowed(t, "mine,theirs", func(t *testing.T, raw *memory.ReplicaClient) error {
+		write(t, raw, "INSERT INTO t VALUES ('theirs')")
+		return nil
+	})
+}
+
+// TestPromise6_MergedBeforeConfirmed has an operator merge the file of a
+// transaction, or make a snapshot of it, before the writer has checked that no other
+// writer made the same transaction. The merged file has the transaction of the
+// writer, so this is no conflict.
+func TestPromise6_MergedBeforeConfirmed(t *testing.T) {
+	snapshot := func(_ *testing.T, raw *memory.ReplicaClient) error {
+		_, err := maintain.Snapshot(context.Background(), raw, maintain.SnapshotOptions{})
+		return err
+	}
+	compact := func(_ *testing.T, raw *memory.ReplicaClient) error {
+		_, err := maintain.Compact(context.Background(), raw, maintain.CompactOptions{Young: true})
+		return err
+	}
+	t.Run("snapshot", func(t *testing.T) { testFollowed(t, "mine", snapshot) })
+	t.Run("merged", func(t *testing.T) { testFollowed(t, "mine", compact) })
+	t.Run("snapshot of a later transaction", func(t *testing.T) { testFollowed(t, "1,mine", snapshot) })
+	t.Run("merged later transaction", func(t *testing.T) { testFollowed(t, "1,mine", compact) })
+}
+
+// testFollowed syncs a commit, and calls others between the upload and the check
+// after it, which fails once. The writer goes on, and a fresh reader sees the rows
+// of want. If those begin with 1, the commit is not the first one of its database.
+func testFollowed(t *testing.T, want string, others func(t *testing.T, raw *memory.ReplicaClient) error) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that a loser keeps goes there
+	synctest.Test(t, func(t *testing.T) {
+		client := &lateList{storeFault: faulty()}
+		raw := client.ReplicaClient
+		if strings.HasPrefix(want, "1,") {
+			write(t, raw, "CREATE TABLE t (v); INSERT INTO t VALUES (1)")
+		}
+		slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
+			o.PollInterval, o.Logger, o.CompactionDisabled = -1, testlog.New(t, nil), true
+		}))
+		defer vfs.Close(context.Background())
+		db := openConn(t, slot, "app.db")
+		mustExec(t, db, "CREATE TABLE IF NOT EXISTS t (v); INSERT INTO t VALUES ('mine')")
+		time.Sleep(15 * time.Second)
+		client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			client.uploaded = true
+			return do()
+		}
+		client.late = func() error {
+			if err := others(t, raw); err != nil {
+				t.Error(err)
+			}
+			return errors.New("the listing takes too long")
+		}
+		if err := vfs.Sync(context.Background(), "app.db"); err != nil {
+			t.Errorf("sync: %v", err)
+		}
+		if client.late != nil {
+			t.Error("nobody has followed")
+		}
+		if got, err := readFresh(t, raw, "SELECT group_concat(v) FROM t"); err != nil || got != want {
+			t.Errorf("a fresh reader gets %q, %v, want %q", got, err, want)
+		}
+		if !status(t, db).Write.Enabled {
+			t.Error("the writer has given up")
 		}
 	})
 }

@@ -227,6 +227,18 @@ func (l looks) beyond(txid ltx.TXID) *ltx.FileInfo {
 	return nil
 }
 
+// isTorn reports whether the files of all listings together have a transaction that
+// does not follow from the first one.
+func (l looks) isTorn() bool {
+	files := l.union()
+	newest := ltx.TXID(0)
+	for _, f := range files {
+		newest = max(newest, f.MaxTXID)
+	}
+	_, end := view.Extend(0, newest, files)
+	return end != newest
+}
+
 // union returns the files that any of the listings has.
 func (l looks) union() []*ltx.FileInfo {
 	files := l[0]
