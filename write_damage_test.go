@@ -509,3 +509,55 @@ func TestPromise5_OldBuffer(t *testing.T) {
 		t.Errorf("%v are left", left)
 	}
 }
+
+// TestPromise5_FirstSegmentDamaged opens a buffer of a database that was never
+// synced, after a loss of power has taken commits of its first segment. The commits
+// of the second one follow them, so they are kept, and the database begins anew.
+func TestPromise5_FirstSegmentDamaged(t *testing.T) {
+	for name, keep := range map[string]func(n int) int{
+		"nothing is left":      func(int) int { return 0 },
+		"a part of the header": func(int) int { return 20 },
+		"a part of a commit":   func(n int) int { return n / 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := faulty()
+			path := filepath.Join(t.TempDir(), "buffer")
+			vfsName, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
+				o.WriteBufferPath, o.CloseTimeout, o.Logger = path, 1, testlog.New(t, nil)
+			}))
+			t.Cleanup(func() { _ = vfs.Close(context.Background()) }) // the close cannot sync
+			db := openConn(t, vfsName, "app.db")
+			mustExec(t, db, "CREATE TABLE t (v)")
+			ctx, cancel := context.WithCancel(t.Context())
+			client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+				cancel()
+				return nil, errors.New("storage is down")
+			}
+			if err := vfs.Sync(ctx, "app.db"); err == nil {
+				t.Fatal("a sync succeeds while storage is down")
+			}
+			mustExec(t, db, "INSERT INTO t VALUES ('second segment')")
+			left := copyBuffer(t, path)
+			segments, err := filepath.Glob(left + "-*")
+			if err != nil || len(segments) != 2 {
+				t.Fatalf("the segments are %v, error %v", segments, err)
+			}
+			info, err := os.Stat(segments[0])
+			if err == nil {
+				err = os.Truncate(segments[0], int64(keep(int(info.Size()))))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, _ := newVFS(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath = left }))
+			opened := openDB(t, again, "app.db")
+			wantSQL(t, opened, "SELECT count(*) FROM sqlite_master", "0")
+			kept, err := filepath.Glob(left + ".kept-*-00000002")
+			if err != nil || len(kept) != 1 {
+				t.Errorf("kept is %v, error %v, want the second segment", kept, err)
+			}
+			mustExec(t, opened, "CREATE TABLE new (v)")
+			mustExec(t, opened, "PRAGMA litestream_sync")
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/superfly/ltx"
 
@@ -78,6 +79,8 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 	want := s.log.State
 	wantKey := view.Key{Level: want.Level, MinTXID: want.MinTXID, MaxTXID: want.MaxTXID}
 	switch {
+	case base.Last == nil && want.MaxTXID == 0 && r.hasLost():
+		return errors.New("the segment follows commits of a segment that is damaged"), nil
 	case s.log.Base != base.TXID:
 		if err := r.checkBehind(ctx, s, base); err != nil {
 			return nil, err
@@ -100,6 +103,12 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 		return errors.New("the segment is of another history of the database: the newest transaction has another time"), nil
 	}
 	return nil, nil
+}
+
+// hasLost reports whether a segment before the one that is judged lacks commits:
+// after a loss of power even its header may be missing.
+func (r *recovery) hasLost() bool {
+	return slices.ContainsFunc(r.left, func(l *leftSegment) bool { return l.log == nil || l.why != nil })
 }
 
 // mismatchFile decides mismatch by the checksum of the file key. If that file does
