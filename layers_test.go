@@ -55,6 +55,7 @@ var layers = []layer{
 	{packages: []string{"file", "s3", "gs", "abs", "sftp", "nats", "oss", "https", "webdav"}, may: append([]string{"internal/booltext", "internal/bytesize", "internal/webindex"}, contract...)},
 	{packages: []string{"decorate"}, may: contract},
 	{packages: []string{"replicatest"}, may: contract},
+	{packages: []string{"internal/sim"}, may: append([]string{"memory"}, contract...)},
 
 	// These are parts of programs, and tests that run the whole library.
 	{packages: []string{"internal/extension", "internal/dashboard"}, may: []string{".", "replica", "file", "internal/..."}},
@@ -114,7 +115,7 @@ var layers = []layer{
 var highInternal = []string{
 	"internal/causes", "internal/dashboard", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest", "internal/storetest/daemon",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
-	"internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser",
+	"internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below

@@ -1,0 +1,196 @@
+package litestream_test
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxvfs/litestream/internal/sim"
+	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/internal/testscale"
+)
+
+var (
+	simSeeds = flag.Int("sim.seeds", 0, "number of seeds of TestSimulation; 0: as many as the gate runs")
+	simFirst = flag.Uint64("sim.first", 0, "first seed of TestSimulation")
+	simSeed  = flag.Int64("sim.seed", -1, "run this seed of TestSimulation only, and show its trace")
+)
+
+// TestSimulation runs worlds in which processes read and write one database while
+// storage, disks and processes fail. The seed decides what happens:
+//
+//	go test -run 'TestSimulation$' -sim.seed=N .
+//
+// A run that breaks a rule is repeated, to see whether it does so again, and made
+// shorter before its trace is printed.
+func TestSimulation(t *testing.T) {
+	first, n := *simFirst, uint64(cmp.Or(*simSeeds, simScale(1000)))
+	if *simSeed >= 0 {
+		first, n = uint64(*simSeed), 1
+	}
+	s := newSimulator(t)
+	var total simCounts
+	failures := 0
+	for seed := first; seed < first+n; seed++ {
+		result := s.run(seed, sim.BreakNothing, simBreakNothing, newSimPlan(seed), *simSeed >= 0)
+		total.add(result.counts)
+		if result.violation != nil {
+			s.report(seed, result.violation)
+			if failures++; failures == 3 {
+				break
+			}
+		} else if *simSeed >= 0 {
+			t.Logf("trace:\n%s", result.trace)
+		}
+	}
+	t.Logf("%d seeds: %s", n, total)
+	if n >= 100 && (total.commits < int(n) || total.reads < int(n) || total.crashes < int(n)/4 || total.syncs < int(n)/2 || total.troubles < int(n)/4) {
+		t.Error("the worlds are too quiet")
+	}
+}
+
+// simScale returns how many of n seeds a run of the tests has.
+func simScale(n int) int {
+	if testscale.Race {
+		return n / 25 // a world has hardly more goroutines at a time than other tests
+	}
+	return testscale.Repeats(n)
+}
+
+// TestSimulation_Same runs seeds twice. The plan, the weather and the fate of each
+// request follow from the seed. The goroutines of one process have no order within a
+// moment, so that a process may make other requests in the second run. In a good part
+// of the worlds nothing differs at all.
+func TestSimulation_Same(t *testing.T) {
+	testscale.NeedsNoRace(t, "its worlds are those of TestSimulation")
+	s := newSimulator(t)
+	const seeds = 24
+	same := 0
+	for seed := range uint64(seeds) {
+		plan := newSimPlan(seed)
+		if again := newSimPlan(seed); !reflect.DeepEqual(plan, again) {
+			t.Errorf("seed %d: another plan: %v, then %v", seed, plan, again)
+		}
+		first := s.run(seed, sim.BreakNothing, simBreakNothing, plan, false)
+		second := s.run(seed, sim.BreakNothing, simBreakNothing, plan, false)
+		if withoutPaths(first.sorted) == withoutPaths(second.sorted) {
+			same++
+		}
+	}
+	t.Logf("%d of %d worlds were the same twice", same, seeds)
+	if same < seeds/3 {
+		t.Errorf("%d of %d worlds were the same twice", same, seeds)
+	}
+}
+
+// withoutPaths returns a trace without the paths of local files, which have random
+// parts.
+func withoutPaths(trace string) string { return simPath.ReplaceAllString(trace, "/...") }
+
+var simPath = regexp.MustCompile(`/\S*/\S*`)
+
+// simulator runs worlds.
+type simulator struct {
+	t     *testing.T
+	slots []string
+	dir   string
+}
+
+func newSimulator(t *testing.T) *simulator {
+	s := &simulator{t: t, dir: t.TempDir()}
+	for _, name := range []string{"TMPDIR", "XDG_STATE_HOME"} {
+		t.Setenv(name, s.dir+"/"+strings.ToLower(name))
+	}
+	before := runtime.GOMAXPROCS(1) // so that the goroutines of a moment mostly have one order
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	for range simSlots {
+		s.slots = append(s.slots, reuseSlot(t))
+	}
+	return s
+}
+
+// simResult is what a run has shown.
+type simResult struct {
+	violation *sim.Violation
+	trace     string
+	sorted    string // the trace, without the order of what happens at the same time
+	counts    simCounts
+}
+
+// run runs a plan in a world of its own.
+func (s *simulator) run(seed uint64, broken sim.Break, local simBreak, plan simPlan, show bool) (result simResult) {
+	s.t.Helper()
+	for _, name := range []string{"TMPDIR", "XDG_STATE_HOME"} {
+		if err := os.MkdirAll(os.Getenv(name), 0o700); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(os.Stderr, "seed %d panics\n", seed)
+			panic(r)
+		}
+		for _, name := range []string{"TMPDIR", "XDG_STATE_HOME"} {
+			if err := os.RemoveAll(os.Getenv(name)); err != nil {
+				s.t.Error(err)
+			}
+		}
+	}()
+	log := slog.New(slog.DiscardHandler)
+	if show {
+		log = testlog.New(s.t, nil)
+	}
+	synctest.Test(s.t, func(t *testing.T) {
+		w := newSimWorld(t, seed, broken, local, plan, s.slots, log)
+		restore := w.fixDelays()
+		defer restore()
+		w.run()
+		result = simResult{w.violation, w.trace.String(), w.trace.Sorted(), w.counts}
+		result.counts.broken += w.bucket.Broken()
+	})
+	return result
+}
+
+// simRepeats is how often a run that breaks a rule is repeated.
+const simRepeats = 5
+
+// report makes a run that breaks a rule shorter, and shows what is left.
+func (s *simulator) report(seed uint64, v *sim.Violation) {
+	s.t.Helper()
+	plan := newSimPlan(seed)
+	last := simResult{violation: v}
+	begin, again := time.Now(), 0
+	for range simRepeats {
+		if r := s.run(seed, sim.BreakNothing, simBreakNothing, plan, false); r.violation != nil {
+			again++
+		}
+	}
+	plan.steps = sim.Shrink(plan.steps, 200, func(steps []simStep) bool {
+		if time.Since(begin) > 30*time.Second {
+			return false
+		}
+		part := plan
+		part.steps = steps
+		result := s.run(seed, sim.BreakNothing, simBreakNothing, part, false)
+		if result.violation == nil || result.violation.Rule != v.Rule {
+			return false
+		}
+		last = result
+		return true
+	})
+	var steps []string
+	for _, step := range plan.steps {
+		steps = append(steps, step.String())
+	}
+	s.t.Errorf("seed %d: %v\nit breaks a rule in %d of %d repetitions: go test -run 'TestSimulation$' -sim.seed=%d .\nthe shortest run found has %d steps: %s\n%v\n%s",
+		seed, v, again, simRepeats, seed, len(steps), strings.Join(steps, "; "), last.violation, last.trace)
+}
