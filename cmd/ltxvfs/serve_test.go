@@ -19,13 +19,7 @@ import (
 // startServe starts serve on a free port, and returns its address.
 func startServe(t *testing.T, p *program, args ...string) (cmd *exec.Cmd, out *output, url string) {
 	t.Helper()
-	out = new(output)
-	cmd = p.command(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
+	cmd, out = p.start(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	out.waitFor(t, "/\n")
 	url = regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(out.String())
 	if url == "" {
