@@ -189,6 +189,7 @@ func TestShare_TableRemoved(t *testing.T) {
 			{"emptied", func() error { return os.Truncate(table, 0) }},
 			{"cut off in the head", func() error { return os.Truncate(table, 5000) }},
 			{"cut off in the words", func() error { return os.Truncate(table, 70<<10) }},
+			{"emptied and grown", func() error { return errors.Join(os.Truncate(table, 0), os.Truncate(table, 1<<20)) }},
 		} {
 			if err := lost.do(); err != nil {
 				t.Fatal(err)

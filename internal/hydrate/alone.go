@@ -113,7 +113,11 @@ func (h *Hydrator) shareAgain() {
 	}
 	h.sharing.end() // the new table ends the use of the old one
 	defer func() { h.sharing.begin(h, l) }()
-	t, err := h.keeper.newTable(l, v.PageSize)
+	var t *pageshare.Table
+	err := old.Unlink() // what is in it may not look like a table any more
+	if err == nil {
+		t, err = h.keeper.newTable(l, v.PageSize)
+	}
 	if err == nil {
 		if err = l.lendWith(t); err != nil {
 			err = errors.Join(err, t.Remove(), t.Close())

@@ -353,6 +353,15 @@ func (t *Table) Remove() error {
 		return nil
 	}
 	t.Abandon()
+	return t.Unlink()
+}
+
+// Unlink removes the path if it still names the table, whatever is in it by now.
+// Borrowers look for another table then.
+func (t *Table) Unlink() error {
+	if t == nil {
+		return nil
+	}
 	return ownfile.Remove(t.f, t.path)
 }
 
