@@ -33,7 +33,11 @@ const (
 
 	// livelyPolls is the number of polls after one with news that list level 0
 	// while they read by name, so that the next news take one round trip. A poll
-	// that finds news after a longer pause takes two.
+	// that finds news after a longer pause takes two, because the new file does not
+	// say which content the file before it has. Litestream writes no checksum of the
+	// state into its files. It writes a position in the WAL, but a database that was
+	// put back to an older copy with its WAL goes on at the same positions. To ask for
+	// the file before it at the same time would cost a second read for each poll.
 	livelyPolls = 3
 
 	// maxNamed limits the number of files that are read by name at a time.
