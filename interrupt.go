@@ -31,9 +31,9 @@ func (c *Conn) SetInterrupted(interrupted func() bool) { c.interrupted = interru
 // SQLite runs, with the values of its parameters: sqlite3_expanded_sql of the
 // statements for which sqlite3_stmt_busy is true, for example. Lists of values in
 // it, such as those of an IN, tell which rows are looked up next, and these are
-// read ahead. A LIMIT tells how far a scan is read ahead. ReadAt calls text, in its own
-// goroutine, at most once for some reads of pages that were not foreseen, and once
-// for each scan.
+// read ahead. A LIMIT tells how far a scan is read ahead, and the names of tables tell
+// which trees are read. ReadAt calls text, in its own goroutine, a few times at most
+// for some reads of pages that were not foreseen, and once for each scan.
 //
 // SetStatement must be called before the connection is used. Without it, lists are
 // not read ahead, and a scan is read ahead in proportion to what it has read.

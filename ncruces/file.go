@@ -56,14 +56,19 @@ func (f *file) SetDB(db any) {
 	}
 }
 
-// running returns the texts of the statements that a connection runs and that may
-// have lists or a LIMIT.
+// running returns the texts of the statements that a connection runs, with the values
+// of their parameters where they may have lists or a LIMIT.
 func running(c *sqlite3.Conn) string {
 	var all []string
 	for s := range c.Stmts() {
-		if s.Busy() && sqllists.MayHave(s.SQL()) {
-			all = append(all, expanded(c, s))
+		if !s.Busy() {
+			continue
 		}
+		sql := s.SQL()
+		if sqllists.MayHave(sql) {
+			sql = expanded(c, s)
+		}
+		all = append(all, sql)
 	}
 	return strings.Join(all, "; ")
 }

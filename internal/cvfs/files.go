@@ -49,9 +49,9 @@ func (f *mainFile) isInterrupted() bool {
 	return db != nil && C.ls_is_interrupted(db) != 0
 }
 
-// running returns the texts of the statements that the connection runs and that
-// may have lists or a LIMIT. Conn calls it only within a read, which SQLite makes with the
-// connection's mutex held.
+// running returns the texts of the statements that the connection runs, with the
+// values of their parameters where they may have lists or a LIMIT. Conn calls it only
+// within a read, which SQLite makes with the connection's mutex held.
 func (f *mainFile) running() string {
 	db := atomic.LoadPointer(&f.db)
 	if db == nil {
@@ -59,12 +59,13 @@ func (f *mainFile) running() string {
 	}
 	var all []string
 	for stmt := C.ls_next_running(db, nil); stmt != nil; stmt = C.ls_next_running(db, stmt) {
-		if !sqllists.MayHave(C.GoString(C.ls_sql(stmt))) {
-			continue
+		sql := C.GoString(C.ls_sql(stmt))
+		if sqllists.MayHave(sql) {
+			text := C.ls_expanded(db, stmt, sqllists.MaxText)
+			sql = C.GoString(text)
+			C.ls_free_expanded(text)
 		}
-		text := C.ls_expanded(db, stmt, sqllists.MaxText)
-		all = append(all, C.GoString(text))
-		C.ls_free_expanded(text)
+		all = append(all, sql)
 	}
 	return strings.Join(all, "; ")
 }

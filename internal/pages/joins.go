@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/btree"
@@ -13,8 +14,9 @@ type joins struct {
 	trees []treeReads // the one read last comes first
 	seen  recentSet   // leaves that were read since shortly before the first miss, as far as SQLite may have them in its own cache
 
-	vain  int                    // misses since the last that nested loops explain
-	lists func() [][]btree.Value // of the statement that runs; nil: not known
+	vain  int                     // misses since the last that nested loops explain
+	lists func() [][]btree.Value  // of the statement that runs; nil: not known
+	words func() iter.Seq[string] // of the statement that runs; nil: not known
 
 	work int // columns that may still be looked at for the present miss
 
@@ -64,8 +66,8 @@ const (
 	searchWork = 64
 )
 
-// reset forgets everything but where lists come from.
-func (j *joins) reset() { *j = joins{lists: j.lists} }
+// reset forgets everything but where the statement comes from.
+func (j *joins) reset() { *j = joins{lists: j.lists, words: j.words} }
 
 // isDue reports whether a miss is to be explained. That takes some microseconds,
 // so after many misses without an explanation, few are looked at.

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/ltxvfs/litestream/internal/btree"
 )
@@ -45,7 +46,7 @@ func (j *joins) hasSeenTarget(w treeWalk, a arrival, key btree.Value) bool {
 func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 	i := j.tree(a.root)
 	if i < 0 {
-		return nil
+		return j.learnFirst(w, a)
 	}
 	j.work = maxWork
 	t := &j.trees[i]
@@ -54,7 +55,7 @@ func (j *joins) learn(w treeWalk, a arrival, nests []*nest) *nest {
 		return nil // it costs time, and it seems that there is none
 	}
 	t.tries++
-	patient := t.tries <= maxPatience
+	patient := t.tries <= maxPatience && !slices.ContainsFunc(j.links, func(l *link) bool { return l.dst == a.root })
 	before := t.leaves[0]
 	if before == a.pgno {
 		before = t.leaves[1]
@@ -296,10 +297,13 @@ func (j *joins) resume(w treeWalk, a arrival, nests []*nest) *nest {
 // and SQLite seems to ask for the entries that have it, the zero Value otherwise.
 func (j *joins) onlyKey(root uint32, page btree.Page, i, k int) btree.Value {
 	at := j.tree(root)
+	if k < 0 || k >= page.Cells() {
+		k = 2*i - k // the next entry is on another leaf, so the one before tells
+	}
 	if !sameFirst(page, i, k) || at >= 0 && j.trees[at].runsOn {
 		return btree.Value{}
 	}
-	v, _ := page.Value(k, 0)
+	v, _ := page.Value(i, 0)
 	return v
 }
 

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/ltxvfs/litestream/internal/btree"
@@ -23,10 +24,6 @@ const (
 	// maxRowPages bounds how many pages are prefetched for rows that an index
 	// leads to, because each of them may take a request.
 	maxRowPages = 512
-
-	// maxSiblings is how many interior pages are fetched at once when a page
-	// turns out to be an interior page. It covers all or most of their level.
-	maxSiblings = 128
 )
 
 // Predictor derives from the pages that a connection has read which pages it
@@ -52,11 +49,13 @@ type Predictor struct {
 func NewPredictor(p *Prefetcher) Predictor { return Predictor{Prefetcher: p} }
 
 // SetStatement sets a function that returns the text of the statement that runs,
-// with the values that are bound to it. Lists of values in it may tell which rows
-// are read next, and a LIMIT how many. It is called while a page is being read that
-// was not predicted, or the second one of a scan.
+// with the values that are bound to it where it may have lists or a LIMIT. Lists of
+// values in it may tell which rows are read next, a LIMIT how many, and the names of
+// tables which trees. It is called while a page is being read that was not predicted,
+// or the second one of a scan.
 func (p *Predictor) SetStatement(text func() string) {
 	p.asked = func() (int, bool) { return sqllists.Limit(text()) }
+	p.joins.words = func() iter.Seq[string] { return sqllists.Words(text()) }
 	p.joins.lists = func() [][]btree.Value { return sqllists.Parse(text()) }
 }
 
@@ -89,6 +88,7 @@ func (p *Predictor) Miss(v *view.View, pgno uint32) {
 	p.current = nil
 	if !p.follow(pgno, false) {
 		p.start(pgno, true)
+		p.prefetchTop(pgno)
 		return
 	}
 	if loc, ok := v.Lookup(pgno); ok && !p.pages.flights.has(Key{loc.Version, pgno, v.Epoch}) {
@@ -260,8 +260,10 @@ func (p *Predictor) follow(pgno uint32, cached bool) bool {
 			continue
 		}
 		p.giveUp(skipped)
-		if loc, ok := p.view.Lookup(pgno); ok && cached {
-			p.pages.flights.use(Key{loc.Version, pgno, p.view.Epoch})
+		if cached {
+			if loc, ok := p.view.Lookup(pgno); ok {
+				p.pages.flights.use(Key{loc.Version, pgno, p.view.Epoch})
+			}
 		}
 		p.use(i)
 		p.current = s
@@ -280,8 +282,12 @@ func (p *Predictor) extend(s *scan, urgent uint32) {
 	if urgent == 0 && room < s.least(s) {
 		return // other scans have the room for now
 	}
+	before := s.requested
 	batch, first := s.batch(urgent, max(0, room))
 	s.fetching(p.Prefetch(p.view, batch, urgent, s) - first)
+	if _, ok := s.pattern.(*nest); ok && s.requested/manyNeeds > before/manyNeeds {
+		p.prefetchNeeded(s.needs[s.requested-1])
+	}
 	p.giveUp(s.trimNeeds())
 }
 
@@ -304,22 +310,4 @@ func (p *Predictor) giveUp(pgnos []uint32) {
 		}
 	}
 	p.pages.flights.giveUp(keys...)
-}
-
-// prefetchSiblings prefetches the other children of the parent of an interior
-// page, if they are few.
-func (p *Predictor) prefetchSiblings(pgno uint32) {
-	w := p.walk()
-	at, ok := w.place(pgno)
-	if !ok || at.page.Children() > maxSiblings {
-		return
-	}
-	var batch []uint32
-	for i := range at.page.Children() {
-		child := at.page.Child(i)
-		if loc, ok := p.view.Lookup(child); ok && !loc.IsUnread() && w.raw(child) == nil {
-			batch = append(batch, child)
-		}
-	}
-	p.Prefetch(p.view, batch, 0, nil)
 }

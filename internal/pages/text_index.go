@@ -86,9 +86,9 @@ func (t *textIndexes) note(leaf uint32) {
 func (t *textIndexes) find(w treeWalk) {
 	t.of = make(map[uint32]*textIndex)
 	tables := make(map[string]uint32)
-	w.eachTable(func(name []byte, root uint32) {
-		if bytes.HasSuffix(name, []byte(leavesSuffix)) || bytes.HasSuffix(name, []byte(termsSuffix)) {
-			tables[string(name)] = root
+	w.eachTree(func(t schemaTree) {
+		if bytes.HasSuffix(t.name, []byte(leavesSuffix)) || bytes.HasSuffix(t.name, []byte(termsSuffix)) {
+			tables[string(t.name)] = t.root
 		}
 	})
 	for name, leaves := range tables {

@@ -146,27 +146,33 @@ const (
 	maxRoots       = 128 // roots that are prefetched
 )
 
-// nameColumn and rootColumn are the columns name and rootpage of sqlite_schema.
+// These are the columns name, tbl_name and rootpage of sqlite_schema.
 const (
-	nameColumn = 1
-	rootColumn = 3
+	nameColumn  = 1
+	tableColumn = 2
+	rootColumn  = 3
 )
+
+// schemaTree is a table or an index that the schema lists.
+type schemaTree struct {
+	name, table []byte // table is the name of the table that an index belongs to
+	root        uint32
+}
 
 // schema returns the roots of tables and indexes that the known pages of the
 // schema list, and the pages of the schema that are not known.
 func (w treeWalk) schema() (roots, missing []uint32) {
-	missing = w.eachTable(func(_ []byte, root uint32) {
+	missing = w.eachTree(func(t schemaTree) {
 		if len(roots) < maxRoots {
-			roots = append(roots, root)
+			roots = append(roots, t.root)
 		}
 	})
 	return roots, missing
 }
 
-// eachTable calls fn with the names and roots of the tables and indexes that the
-// known pages of the schema list. It returns the pages of the schema that are not
-// known.
-func (w treeWalk) eachTable(fn func(name []byte, root uint32)) (missing []uint32) {
+// eachTree calls fn with the tables and indexes that the known pages of the schema
+// list. It returns the pages of the schema that are not known.
+func (w treeWalk) eachTree(fn func(schemaTree)) (missing []uint32) {
 	pages := []uint32{1}
 	for i := 0; i < len(pages) && i < maxSchemaPages; i++ {
 		p, ok := w.page(pages[i])
@@ -185,7 +191,9 @@ func (w treeWalk) eachTable(fn func(name []byte, root uint32)) (missing []uint32
 			if root, ok := v.Integer(); ok && root > 1 && root <= int64(w.v.Commit) {
 				v, _ = p.Value(c, nameColumn)
 				name, _ := v.Text()
-				fn(name, uint32(root))
+				v, _ = p.Value(c, tableColumn)
+				table, _ := v.Text()
+				fn(schemaTree{name, table, uint32(root)})
 			}
 		}
 	}
