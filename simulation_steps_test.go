@@ -345,7 +345,13 @@ func (p *simProcess) write(rng *rand.Rand, back bool) {
 	n := p.w.model.Add(parent, p.name, rows)
 	p.w.model.SetFate(n, sim.Failed)
 	if err := sqlExec(p.conn, query+fmt.Sprintf("PRAGMA user_version = %d", n)); err != nil {
-		p.w.trouble(p, "write", err)
+		if !p.w.contended {
+			p.w.trouble(p, "write", err)
+			return
+		}
+		p.w.trace.Add("%s: write: %v", p.name, err) // as in transaction: the other writer deletes files
+		_ = sqlExec(p.conn, "ROLLBACK")
+		p.read()
 		return
 	}
 	if back {
