@@ -71,6 +71,7 @@ type simProcess struct {
 // simSync is a sync that goes on while other things happen.
 type simSync struct {
 	of   sim.Node
+	calm bool // the weather was good when it began
 	done chan error
 }
 
@@ -365,9 +366,14 @@ func (p *simProcess) collect() {
 }
 
 func (p *simProcess) collected(err error) {
-	of := p.syncing.of
+	s := p.syncing
 	p.syncing = nil
-	p.syncEnded("sync in the background", of, err)
+	if err != nil && !s.calm && p.w.local != simBreakSync && !errors.Is(err, litestream.ErrConflict) {
+		p.w.trace.Add("%s: sync that began in bad weather: %v", p.name, err)
+		p.noticeLoss("sync in the background")
+		return
+	}
+	p.syncEnded("sync in the background", s.of, err)
 }
 
 // syncEnded takes the result of a sync that began when of was the newest commit.

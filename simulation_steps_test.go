@@ -420,7 +420,7 @@ func (p *simProcess) startSync() {
 	if !p.startAgain() || p.syncing != nil {
 		return
 	}
-	s := &simSync{of: p.acked, done: make(chan error, 1)}
+	s := &simSync{of: p.acked, calm: p.w.isCalm(), done: make(chan error, 1)}
 	p.syncing = s
 	vfs, parent := p.vfs, p.ctx
 	go func() {
