@@ -51,9 +51,9 @@ func (v *VFS) releaseAsBefore(key string, s *sharedDB) {
 }
 
 // isNamed reports whether name is a file name of the database, the URL of its
-// replica, or Stats.Place.
+// replica, Stats.ID or Stats.Place.
 func (db *database) isNamed(name string) bool {
-	if name == db.name || name != "" && (name == db.opts.replicaURL || name == db.place) {
+	if name == db.name || name != "" && (name == db.opts.replicaURL || name == db.id() || name == db.place) {
 		return true
 	}
 	db.mu.Lock()

@@ -29,3 +29,8 @@ type Unopened = dashboard.Unopened
 // Whoever sees the page sees the names of databases, tables and buckets, and texts of
 // errors, but no rows and no secrets. The handler is safe for concurrent use.
 func Page(opts PageOptions, vfs ...*litestream.VFS) http.Handler { return dashboard.New(opts, vfs...) }
+
+// Guard returns a handler that passes on the requests that a page with these options
+// would answer, and refuses others as the page does: for Health and what a Collector
+// has collected, where they are served beside a page with a token.
+func Guard(opts PageOptions, next http.Handler) http.Handler { return dashboard.Guard(opts, next) }

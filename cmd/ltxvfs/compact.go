@@ -30,7 +30,7 @@ func (a *app) change(operation string, args []string, run func(url string, clien
 	}
 	defer func() { err = done(err) }()
 	defer end()
-	return run(withoutParameters(url), client, req)
+	return run(shown(url), client, req)
 }
 
 // snapshot is the command that makes a snapshot of a state.

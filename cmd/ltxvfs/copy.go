@@ -88,7 +88,7 @@ func (a *app) runCopy(ctx context.Context, args []string, flags copyFlags) error
 		return err
 	}
 	if len(found.Partial) > 0 {
-		return fmt.Errorf("copy: %s has more folders than can be listed", withoutParameters(found.Partial[0]))
+		return fmt.Errorf("copy: %s has more folders than can be listed", shown(found.Partial[0]))
 	}
 	results := []*copied{}
 	var failed error
@@ -98,7 +98,7 @@ func (a *app) runCopy(ctx context.Context, args []string, flags copyFlags) error
 			return err
 		}
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", withoutParameters(url), err))
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", shown(url), err))
 			continue
 		}
 		results = append(results, r)
@@ -111,7 +111,7 @@ func (a *app) runCopy(ctx context.Context, args []string, flags copyFlags) error
 
 // sameBelow returns the place below to where url is below from.
 func sameBelow(from, url, to string) string {
-	rest := strings.TrimPrefix(withoutParameters(url), strings.TrimSuffix(withoutParameters(from), "/"))
+	rest := strings.TrimPrefix(shown(url), strings.TrimSuffix(shown(from), "/"))
 	base, parameters, has := strings.Cut(to, "?")
 	base = strings.TrimSuffix(base, "/") + rest
 	if has {
@@ -182,7 +182,7 @@ func (a *app) transfer(operation, done, from, to string, run func(from, to repli
 	if err != nil {
 		return nil, err
 	}
-	r = &copied{withoutParameters(from), withoutParameters(to), result}
+	r = &copied{shown(from), shown(to), result}
 	if !a.json {
 		took := ""
 		if !a.quiet {
@@ -231,7 +231,7 @@ func (a *app) watch(ctx context.Context, from, to string, interval time.Duration
 		return err
 	}
 	defer func() { err = done(err) }()
-	from, to = withoutParameters(from), withoutParameters(to)
+	from, to = shown(from), shown(to)
 	complete := false // the first copy
 	opts := maintain.CopyOptions{Requests: req, Watch: &maintain.Watch{Interval: interval}}
 	opts.Watch.Copied = func(c maintain.Copied) {

@@ -57,9 +57,9 @@ func (a *app) runImport(ctx context.Context, args []string) (err error) {
 		return a.printJSON(struct {
 			URL string `json:"url"`
 			*maintain.Imported
-		}{withoutParameters(url), r})
+		}{shown(url), r})
 	}
-	fmt.Fprintf(a.out, "imported %s to %s as transaction %s: %s, stored as %s", path, withoutParameters(url), r.TXID, formatBytes(int64(r.Pages)*int64(r.PageSize)), formatBytes(r.Stored))
+	fmt.Fprintf(a.out, "imported %s to %s as transaction %s: %s, stored as %s", path, shown(url), r.TXID, formatBytes(int64(r.Pages)*int64(r.PageSize)), formatBytes(r.Stored))
 	if !a.quiet {
 		fmt.Fprintf(a.out, " in %s", time.Since(start).Round(time.Millisecond))
 	}

@@ -81,7 +81,7 @@ func (a *app) runLs(ctx context.Context, args []string) error {
 		g.Go(func() error {
 			l.err = a.inspect(gctx, l, req)
 			if l.err == nil && l.Gap != "" {
-				l.err = gapError{withoutParameters(l.URL), l.Gap}
+				l.err = gapError{shown(l.URL), l.Gap}
 			}
 			if l.err != nil {
 				l.Error = l.err.Error()
@@ -111,7 +111,7 @@ func (a *app) inspect(ctx context.Context, l *listed, req maintain.Requests) err
 	}
 	l.Info, err = maintain.Inspect(ctx, client, req)
 	if err = done(err); err != nil {
-		return fmt.Errorf("%s: %w", withoutParameters(l.URL), err)
+		return fmt.Errorf("%s: %w", shown(l.URL), err)
 	}
 	return nil
 }
@@ -131,21 +131,15 @@ func (a *app) printList(all []*listed) error {
 		i := l.Info
 		switch {
 		case i == nil:
-			t.row("-", "-", "-", "-", "-", "-", "-", withoutParameters(l.URL))
+			t.row("-", "-", "-", "-", "-", "-", "-", shown(l.URL))
 			continue
 		case i.Moments == 0:
-			t.row("-", "-", "-", "-", "-", i.Files, formatBytes(i.Bytes), withoutParameters(l.URL))
+			t.row("-", "-", "-", "-", "-", i.Files, formatBytes(i.Bytes), shown(l.URL))
 			continue
 		}
-		t.row(formatBytes(i.Size), i.Pages, i.Newest.TXID, formatAge(i.Newest.Time, now), formatTime(i.Oldest.Time), i.Files, formatBytes(i.Bytes), withoutParameters(l.URL))
+		t.row(formatBytes(i.Size), i.Pages, i.Newest.TXID, formatAge(i.Newest.Time, now), formatTime(i.Oldest.Time), i.Files, formatBytes(i.Bytes), shown(l.URL))
 	}
 	return t.Flush()
-}
-
-// withoutParameters cuts the parameters of a URL, which may be secret, for texts.
-func withoutParameters(url string) string {
-	url, _, _ = strings.Cut(url, "?")
-	return url
 }
 
 // info is the command that describes a replica.
@@ -178,7 +172,7 @@ func (a *app) runInfo(ctx context.Context, args []string) error {
 		return a.printJSON(l)
 	}
 	i, t, now := l.Info, newTable(a.out), time.Now()
-	t.row("url", withoutParameters(url))
+	t.row("url", shown(url))
 	if i.Moments > 0 {
 		t.row("newest", fmt.Sprintf("%s of %s, %s old", i.Newest.TXID, formatTime(i.Newest.Time), formatAge(i.Newest.Time, now)))
 		t.row("oldest", fmt.Sprintf("%s of %s", i.Oldest.TXID, formatTime(i.Oldest.Time)))
@@ -197,7 +191,7 @@ func (a *app) runInfo(ctx context.Context, args []string) error {
 		return err
 	}
 	if i.Gap != "" {
-		return gapError{withoutParameters(url), i.Gap}
+		return gapError{shown(url), i.Gap}
 	}
 	return nil
 }

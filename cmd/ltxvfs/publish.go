@@ -106,7 +106,7 @@ func (a *app) publishTo(ctx context.Context, client replica.Client, url string, 
 }
 
 func (a *app) printPublished(url string, p *maintain.Published) error {
-	shown := &publishedIndex{withoutParameters(url), p}
+	shown := &publishedIndex{shown(url), p}
 	if a.json {
 		return a.printJSON(shown)
 	}

@@ -166,7 +166,7 @@ func (a *app) openDatabase(ctx context.Context, replicaURL, at string) (db *data
 	if _, err := db.vfs.StatsOf(ctx, replicaURL); err != nil {
 		return db, err
 	}
-	name := "file:" + escapeURI(withoutParameters(replicaURL)) + "?mode=ro&vfs=" + vfsName + "&replica_url=" + url.QueryEscape(replicaURL)
+	name := "file:" + escapeURI(shown(replicaURL)) + "?mode=ro&vfs=" + vfsName + "&replica_url=" + url.QueryEscape(replicaURL)
 	if db.Conn, err = sqlite3.OpenContext(ctx, name); err != nil {
 		return db, err
 	}

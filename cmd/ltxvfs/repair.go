@@ -77,7 +77,7 @@ func (a *app) printRepaired(url string, r *maintain.Repaired, yes bool) {
 	case len(r.Steps) == 0:
 		fmt.Fprintln(a.out, "nothing of it can be repaired without loss, and nothing was changed")
 	case !yes:
-		fmt.Fprintf(a.out, "nothing was changed; to do this:\n  ltxvfs repair %s --yes\n", quote(url))
+		fmt.Fprintf(a.out, "nothing was changed; to do this:\n  ltxvfs repair %s --yes\n", quote(shown(url)))
 	default:
 		fmt.Fprintln(a.out, "\nafterwards:")
 		a.printReport(&verified{URL: url, Report: r.After, Restore: restoreHint(url, r.After)})

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -42,7 +44,10 @@ that is a request a second and database.
 It listens on this host only. An --addr that other hosts reach needs a --token, which
 a browser asks for as a password, with any user name; other programs send it as a
 bearer token. The variable LTXVFS_TOKEN has it, too, and does not show in the list of
-processes. Serve it through a proxy that speaks TLS.`,
+processes. Serve it through a proxy that speaks TLS.
+
+/metrics has metrics for Prometheus, and /healthz a health check in JSON, whose status
+is 503 if a database is unhealthy. Both need the token, too.`,
 		Example: `  ltxvfs serve s3://bucket
   ltxvfs serve s3://bucket/app.db --addr 127.0.0.1:9000
   LTXVFS_TOKEN=$(cat token) ltxvfs serve s3://bucket --addr :8080`,
@@ -121,6 +126,20 @@ func hostsOf(flags serveFlags) []string {
 func (s *served) handler(opts metrics.PageOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", metrics.Page(opts, s.vfs))
+	// No connection of a program makes the databases follow their replicas, so a look
+	// at them does.
+	fresh := func(h http.Handler) http.Handler {
+		return metrics.Guard(opts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for _, db := range s.vfs.Stats() {
+				_ = s.vfs.KeepFresh(db.ID) // it may have been closed just now
+			}
+			h.ServeHTTP(w, r)
+		}))
+	}
+	mux.Handle("/healthz", fresh(metrics.Health(s.vfs)))
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics.NewCollector(s.vfs))
+	mux.Handle("/metrics", fresh(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	return mux
 }
 
@@ -228,7 +247,7 @@ func (s *served) failed() (all []metrics.Unopened) {
 	for _, d := range s.databases {
 		d.mu.Lock()
 		if d.mu.err != nil {
-			all = append(all, metrics.Unopened{Name: withoutParameters(d.url), Err: d.mu.err})
+			all = append(all, metrics.Unopened{Name: shown(d.url), Err: d.mu.err})
 		}
 		d.mu.Unlock()
 	}

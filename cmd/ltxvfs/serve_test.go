@@ -101,6 +101,17 @@ func TestServe(t *testing.T) {
 	if status, _, _ := getPage(t, url, ""); status != http.StatusUnauthorized {
 		t.Errorf("without the token the status is %d", status)
 	}
+	for _, path := range []string{"metrics", "healthz"} {
+		if status, _, _ := getPage(t, url+path, ""); status != http.StatusUnauthorized {
+			t.Errorf("without the token the status of %s is %d", path, status)
+		}
+	}
+	if status, _, body := getPage(t, url+"metrics", "s3cret"); status != http.StatusOK || !strings.Contains(body, `database="s3://bucket/app.db"`) {
+		t.Errorf("metrics: status %d, %.500s", status, body)
+	}
+	if status, _, body := getPage(t, url+"healthz", "s3cret"); status != http.StatusOK || !strings.Contains(body, "1 open database") {
+		t.Errorf("health: status %d, %s", status, body)
+	}
 	if status, page, _ := getPage(t, url+"?view=data", "s3cret"); status != http.StatusOK || len(page.Databases) != 1 || page.Databases[0].TXID != "000000000000001d" {
 		t.Errorf("with the token: status %d, %+v", status, page)
 	}

@@ -76,7 +76,7 @@ func (a *app) runShell(ctx context.Context, args []string, flags shellFlags) (er
 	}
 	s.lines, s.interactive = terminal, true
 	if !a.quiet {
-		fmt.Fprintf(a.errors, "%s at %s of %s; .help lists commands\n", withoutParameters(replicaURL), db.txid, db.time)
+		fmt.Fprintf(a.errors, "%s at %s of %s; .help lists commands\n", shown(replicaURL), db.txid, db.time)
 	}
 	// An interrupt ends what runs, and not the program as it does otherwise.
 	signal.Reset(os.Interrupt)

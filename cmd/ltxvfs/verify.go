@@ -74,7 +74,7 @@ func (a *app) runVerify(ctx context.Context, args []string, opts verifyOptions) 
 	if err = done(err); err != nil {
 		return err
 	}
-	v := &verified{URL: withoutParameters(url), Report: report}
+	v := &verified{URL: shown(url), Report: report}
 	v.Restore = restoreHint(v.URL, report)
 	if opts.sql && report.Last == report.Newest {
 		if v.Integrity, err = a.integrity(ctx, url); err != nil {

@@ -4,11 +4,9 @@ package dashboard
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -70,12 +68,7 @@ func hashOf(text string) string {
 
 // New returns the handler of the page. Metrics.Page says what it does.
 func New(opts Options, vfs ...*litestream.VFS) http.Handler {
-	return &page{
-		opts:  opts,
-		vfs:   slices.Clone(vfs),
-		token: sha256.Sum256([]byte(opts.Token)),
-		work:  make(chan struct{}, maxWork),
-	}
+	return Guard(opts, &page{opts: opts, vfs: slices.Clone(vfs), work: make(chan struct{}, maxWork)})
 }
 
 // maxWork is how many requests of pages may use storage at a time.
@@ -83,10 +76,9 @@ const maxWork = 4
 
 // page is the handler.
 type page struct {
-	opts  Options
-	vfs   []*litestream.VFS
-	token [sha256.Size]byte // hash of the token
-	work  chan struct{}     // holds one for each request that uses storage
+	opts Options
+	vfs  []*litestream.VFS
+	work chan struct{} // holds one for each request that uses storage
 
 	reads readHistory
 	maps  recent[mapData]
@@ -96,23 +88,6 @@ type page struct {
 
 func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", "GET, HEAD")
-		http.Error(w, "the page only answers GET and HEAD", http.StatusMethodNotAllowed)
-		return
-	case !p.isHost(r.Host):
-		http.Error(w, "this name is not one under which the page may be reached: use the address, set a token, or add the name to the hosts of the page", http.StatusForbidden)
-		return
-	case !p.isPermitted(r):
-		h.Set("WWW-Authenticate", `Basic realm="litestream: the password is the token", charset="UTF-8"`)
-		http.Error(w, "a token is needed: give it as the password, with any user name, or as a bearer token", http.StatusUnauthorized)
-		return
-	}
 	query := r.URL.Query()
 	view := query.Get("view")
 	if view == "" {
@@ -145,31 +120,4 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Set("Content-Type", "application/json")
 	_, _ = w.Write(body) // an error is that of the connection
-}
-
-// isHost reports whether the page may be reached under the name of a request. With a
-// token a browser shows nothing to another site, because it sends the token only to
-// the name for which it was given.
-func (p *page) isHost(host string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	name = strings.TrimSuffix(strings.ToLower(strings.Trim(name, "[]")), ".")
-	isName := func(h string) bool { return h == "*" || strings.ToLower(h) == name }
-	return p.opts.Token != "" || name == "localhost" || net.ParseIP(name) != nil || slices.ContainsFunc(p.opts.Hosts, isName)
-}
-
-// isPermitted reports whether a request has the token. Hashes are compared, so that
-// the time this takes tells neither the token nor its length.
-func (p *page) isPermitted(r *http.Request) bool {
-	if p.opts.Token == "" {
-		return true
-	}
-	_, given, ok := r.BasicAuth()
-	if !ok {
-		given, _ = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	}
-	sum := sha256.Sum256([]byte(given))
-	return subtle.ConstantTimeCompare(sum[:], p.token[:]) == 1
 }

@@ -281,7 +281,7 @@ func TestChanges(t *testing.T) {
 // No more requests than maxWork use storage at a time, and one that waits ends with its
 // context.
 func TestWork(t *testing.T) {
-	p := New(Options{}).(*page)
+	p := New(Options{}).(*guard).next.(*page)
 	var ends []func()
 	for range maxWork {
 		_, end, err := p.startWork(t.Context())
