@@ -9,6 +9,7 @@ import (
 
 // registerChanges gives a connection the table-valued function litestream_changes.
 func registerChanges(conn *sqlite3.Conn, main *file) error {
+	//lint:ignore SA1019 the method that takes its place is generic, which needs Go 1.27
 	return sqlite3.CreateModule(conn, changetable.Name, nil, func(conn *sqlite3.Conn, _, _, _ string, _ ...string) (changes, error) {
 		return changes{main}, conn.DeclareVTab(changetable.Schema)
 	})
