@@ -214,8 +214,9 @@ func TestHydration_OtherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	// The folder for temporary files of the tests is for this user only.
-	everybody, err := os.MkdirTemp(filepath.Dir(os.TempDir()), "litestream-everybody")
+	// The folder for temporary files of the tests, or one above it, may be for this user
+	// only.
+	everybody, err := os.MkdirTemp("/tmp", "litestream-everybody")
 	if err == nil {
 		err = os.Chmod(everybody, 0o777)
 	}
