@@ -33,7 +33,7 @@ var (
 // A run that breaks a rule is repeated, to see whether it does so again, and made
 // shorter before its trace is printed.
 func TestSimulation(t *testing.T) {
-	first, n := *simFirst, uint64(cmp.Or(*simSeeds, simScale(1000)))
+	first, n := *simFirst, uint64(cmp.Or(*simSeeds, simScale(400)))
 	if *simSeed >= 0 {
 		first, n = uint64(*simSeed), 1
 	}
