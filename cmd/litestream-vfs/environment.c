@@ -11,14 +11,14 @@ extern char **environ;
 
 // ls_environment copies the pointers first, until it finds the same ones twice: another
 // thread may be changing them, and no function of C protects from that.
-char **ls_environment(int *n) {
+char **ls_environment(void) {
   char **all = 0;
   int tries, i, size = 0, same = 0;
   for (tries = 0; tries < 100 && !same; tries++) {
     char **e = environ;
     same = all != 0;
     for (i = 0; e && e[i]; i++) {
-      if (i >= size) {
+      if (i + 1 >= size) { /* the last one stays NULL */
         char **more = realloc(all, (size + 64) * sizeof *all);
         if (!more) break;
         memset(more + size, 0, 64 * sizeof *all);
@@ -32,9 +32,8 @@ char **ls_environment(int *n) {
       memset(all + i, 0, (size - i) * sizeof *all);
       same = 0;
     }
-    *n = i;
   }
-  for (i = 0; i < *n; i++) all[i] = strdup(all[i]);
+  for (i = 0; all && all[i]; i++) all[i] = strdup(all[i]);
   return all;
 }
 

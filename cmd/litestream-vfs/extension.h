@@ -10,6 +10,6 @@
 const char *ls_fork_refuses(const ls_vfs *v, const char *name, int flags); // for ls_vfs.forked
 void ls_set_bound(const char *path); // the file name that LITESTREAM_REPLICA_URL is for
 
-char **ls_environment(int *n); // a copy of its variables, all by malloc; NULL if there are none
+char **ls_environment(void); // a copy of its variables, all by malloc, and NULL at the end; NULL if there are none
 
 #endif

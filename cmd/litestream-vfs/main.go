@@ -60,9 +60,9 @@ func environment() extension.Environment {
 	environments.Lock()
 	defer environments.Unlock()
 	e := make(extension.Environment)
-	var n C.int
-	all := C.ls_environment(&n)
-	for _, s := range unsafe.Slice(all, n) {
+	all := C.ls_environment()
+	for at := all; at != nil && *at != nil; at = (**C.char)(unsafe.Add(unsafe.Pointer(at), unsafe.Sizeof(*at))) {
+		s := *at
 		name, value, ok := strings.Cut(C.GoString(s), "=")
 		C.free(unsafe.Pointer(s))
 		if _, has := e[name]; ok && !has { // the first one counts, as for getenv
