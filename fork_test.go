@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	forkSeeds = flag.Int("fork-histories", 0, "random histories with rollback and fork; 0: 800, or 100 with the race detector and 200 with -short")
+	forkSeeds = flag.Int("fork-histories", 0, "random histories with rollback and fork; 0: 800, or 100 with the race detector or -short")
 	forkSeed  = flag.Int64("fork-seed", -1, "play this history only")
 )
 

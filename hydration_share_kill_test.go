@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	shareKills = flag.Int("sharekills", 0, "how often TestPromise12_Kill kills a process that shares a local file; 0: 24, or 3 with the race detector and 6 with -short")
+	shareKills = flag.Int("sharekills", 0, "how often TestPromise12_Kill kills a process that shares a local file; 0: 24, or 3 with the race detector or -short")
 	shareStops = flag.Int("sharestops", 1, "how often TestPromise12_Kill stops the owner of the local file for longer than it may be")
 )
 

@@ -149,7 +149,7 @@ func mutate(rng *rand.Rand, segments map[string][]byte) string {
 	}
 }
 
-var damages = flag.Int("damages", 0, "buffers that TestPromise5_DamagedBuffer damages; 0: 1,000, or 125 with the race detector and 250 with -short")
+var damages = flag.Int("damages", 0, "buffers that TestPromise5_DamagedBuffer damages; 0: 1,000, or 125 with the race detector or -short")
 
 // TestPromise5_DamagedBuffer damages the buffer that a killed process left.
 // Every acknowledged commit is replayed or kept byte for byte, and the log says

@@ -11,7 +11,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
-var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0: 120, or 15 with the race detector and 30 with -short")
+var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0: 120, or 15 with the race detector or -short")
 
 // TestPromise5_Kill kills writing processes at random moments, while storage
 // fails now and then.

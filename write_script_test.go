@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	scripts    = flag.Int("scripts", 0, "random scripts that TestWrite_Scripts runs; 0: 1,000, or 125 with the race detector and 250 with -short")
+	scripts    = flag.Int("scripts", 0, "random scripts that TestWrite_Scripts runs; 0: 1,000, or 125 with the race detector or -short")
 	scriptSeed = flag.Uint64("script", 0, "the only script that TestWrite_Scripts runs, and shows; 0: all")
 )
 

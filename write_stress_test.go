@@ -22,7 +22,7 @@ import (
 	"github.com/superfly/ltx"
 )
 
-var stresses = flag.Int("stresses", 0, "random runs of TestPromise5_Stress; 0: 60, or 8 with the race detector and 15 with -short")
+var stresses = flag.Int("stresses", 0, "random runs of TestPromise5_Stress; 0: 60, or 8 with the race detector or -short")
 
 // TestPromise5_Stress has a writer commit while listings are wrong and files
 // vanish, for a while or until the end. The writer never gives up, because

@@ -8,14 +8,11 @@ package testscale
 import "testing"
 
 // Repeats returns the number of repetitions of a test. It is full in the gate's
-// run without the race detector, a quarter of that with -short, and an eighth with
-// the race detector, rounded up.
+// run without the race detector, and an eighth of that, rounded up, with the race
+// detector or with -short.
 func Repeats(full int) int {
-	switch {
-	case Race:
+	if Race || testing.Short() {
 		return (full + 7) / 8
-	case testing.Short():
-		return (full + 3) / 4
 	}
 	return full
 }
