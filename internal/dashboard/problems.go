@@ -16,12 +16,11 @@ type problem struct {
 	Todo string `json:"todo"` // what a person can do about it
 }
 
-// problems returns what does not work. Stats tell whether it is worth to ask, so a
-// page with many healthy databases does not.
+// problems returns what does not work. Only the errors of Health, and not their texts
+// in Stats, tell what to do. A page with many healthy databases does not ask for them.
 func (o *opened) problems(ctx context.Context) []problem {
 	s := &o.stats
-	isReading := s.LastRead.Failure.IsZero() || s.LastRead.Success.After(s.LastRead.Failure)
-	if s.PollError == "" && isReading && s.Write.Error == "" && s.Hydration.Status != litestream.HydrationFailed {
+	if len(s.Problems) == 0 {
 		return []problem{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second) // it may have been closed just now, and be opened again

@@ -5,6 +5,7 @@ package sftptest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
@@ -100,6 +101,12 @@ func newKey(t testing.TB) (ssh.Signer, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return withFile(t, key)
+}
+
+// withFile returns a private key for use, and as a file.
+func withFile(t testing.TB, key crypto.Signer) (ssh.Signer, []byte) {
+	t.Helper()
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		t.Fatal(err)
