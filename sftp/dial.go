@@ -111,11 +111,49 @@ func (d *dialer) handshake(ctx context.Context) (_ *link, err error) {
 		return nil, explainHandshake(err)
 	}
 	client := ssh.NewClient(c, channels, requests)
-	sftpClient, err := sftp.NewClient(client, sftp.UseConcurrentWrites(true))
+	sftpClient, err := beginSFTP(client)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("begin sftp: %w", err), client.Close())
 	}
 	return newLink(conn, client, sftpClient), nil
+}
+
+// beginSFTP does what sftp.NewClient does, but for the errors of writes.
+func beginSFTP(client *ssh.Client) (*sftp.Client, error) {
+	session, err := client.NewSession()
+	if err != nil {
+		return nil, err
+	}
+	stdin, err := session.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := session.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := session.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := session.RequestSubsystem("sftp"); err != nil {
+		return nil, err
+	}
+	go func() { _, _ = io.Copy(io.Discard, stderr) }() // until the connection ends; unread, it would stop stdout
+	return sftp.NewClientPipe(stdout, requestWriter{stdin}, sftp.UseConcurrentWrites(true))
+}
+
+// requestWriter writes requests to a channel. On a connection that has ended, that is
+// io.EOF, which the answer to a read at the end of a file is as well: a body that was
+// cut off would count as whole.
+type requestWriter struct{ io.WriteCloser }
+
+func (w requestWriter) Write(p []byte) (int, error) {
+	n, err := w.WriteCloser.Write(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // isNetwork reports whether a connection failed, and not the other side refused
