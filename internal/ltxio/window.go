@@ -1,7 +1,6 @@
 package ltxio
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"slices"
 
@@ -151,15 +150,19 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 	isEnd := at+int64(len(b)) == d.End
 	var next Anchor
 	rest := b
-	// An entry has some 8 bytes, and what does not begin like one has none.
-	sizes := make([]uint32, 0, min(len(b)/8, 64))
+	sizes := make([]uint32, 0, likely)
 	for len(rest) > 0 {
-		e, n := decodeNext(rest, next)
-		if n == 0 {
-			var err error
-			if e, n, err = decodeEntry(rest); err != nil {
-				return w, err
+		if most := d.unmarked(next.Pgno); most > 0 {
+			var n int
+			sizes = room(sizes, rest)
+			if sizes, next, n = d.follow(rest, next, sizes, min(most, cap(sizes)-len(sizes))); n > 0 {
+				rest = rest[n:]
+				continue
 			}
+		}
+		e, n, err := decodeEntry(rest)
+		if err != nil {
+			return w, err
 		}
 		if n == 0 {
 			break // the rest of the entry is not in b
@@ -175,10 +178,7 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 		if int64(e.Size) < minFrame || int64(e.Size) > d.maxFrame {
 			return w, corrupt("page index gives page %d a frame of %d bytes", e.Pgno, e.Size)
 		}
-		if len(sizes) == 64 {
-			sizes = slices.Grow(sizes, len(rest)/8)
-		}
-		sizes = append(sizes, e.Size)
+		sizes = append(room(sizes, rest), e.Size)
 		if (e.Pgno-1)%MarkEvery == 0 || e.Pgno-1 == d.LockPgno {
 			w.Marks = append(w.Marks, Anchor{e.Pgno, at + int64(len(b)-len(rest)), e.Offset})
 		}
@@ -187,8 +187,8 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 		if next.Pgno > d.Commit && (len(rest) > 0 || !isEnd) {
 			return w, corrupt("page index has entries after page %d of %d", e.Pgno, d.Commit)
 		}
-		if next.Offset > d.FramesEnd-int64(d.Pages()-d.Before(next.Pgno))*minFrame {
-			return w, corrupt("page index has page %d end at %d, all frames at %d", e.Pgno, next.Offset, d.FramesEnd)
+		if err := d.checkRoom(next); err != nil {
+			return w, err
 		}
 	}
 	if len(sizes) == 0 {
@@ -199,6 +199,27 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 	}
 	w.Next, w.Sizes = next, sizes
 	return w, nil
+}
+
+// likely is the number of entries after which bytes are taken for an index, so that it
+// is worth while to have room for all of them. What does not begin like one has none.
+const likely = 64
+
+// room returns sizes with room for more. If there is none, it makes room for all
+// entries in rest, of some 8 bytes each.
+func room(sizes []uint32, rest []byte) []uint32 {
+	if len(sizes) < cap(sizes) {
+		return sizes
+	}
+	return slices.Grow(sizes, max(likely, len(rest)/8))
+}
+
+// checkRoom checks whether the frames from a place on have room before the end of all.
+func (d *Dense) checkRoom(next Anchor) error {
+	if next.Offset > d.FramesEnd-int64(d.Pages()-d.Before(next.Pgno))*minFrame {
+		return corrupt("page index has page %d begin at %d, all frames end at %d", next.Pgno, next.Offset, d.FramesEnd)
+	}
+	return nil
 }
 
 // checkStart checks the first entry of a window, which is at a position.
@@ -232,33 +253,6 @@ func decodeEntry(b []byte) (e Entry, n int, err error) {
 		return e, 0, nil
 	}
 	return Entry{Pgno: uint32(pgno), Offset: int64(offset), Size: uint32(size)}, n, nil
-}
-
-// decodeNext is decodeEntry for an entry whose page and offset are those of an
-// anchor, and which does not lie near the end of b. It returns 0 for others. It is
-// fast, because it only has to compare them.
-func decodeNext(b []byte, want Anchor) (e Entry, n int) {
-	if want.Pgno == 0 || len(b) < 3*8 {
-		return e, 0
-	}
-	i := varintSize(uint64(want.Pgno))
-	k := i + varintSize(uint64(want.Offset))
-	pgno, offset := spread(uint64(want.Pgno), i), spread(uint64(want.Offset), k-i)
-	if (binary.LittleEndian.Uint64(b)^pgno)<<(64-8*i) != 0 || (binary.LittleEndian.Uint64(b[i:])^offset)<<(64-8*(k-i)) != 0 {
-		return e, 0
-	}
-	size, n := varint(b, int(k))
-	if n > maxEntrySize || size > MaxFileSize>>8 {
-		return e, 0
-	}
-	return Entry{Pgno: want.Pgno, Offset: want.Offset, Size: uint32(size)}, n
-}
-
-// spread returns a number below 1<<42 as a varint of a size, in a little-endian
-// word.
-func spread(v uint64, size int64) uint64 {
-	x := v&0x7f | v&(0x7f<<7)<<1 | v&(0x7f<<14)<<2 | v&(0x7f<<21)<<3 | v&(0x7f<<28)<<4 | v&(0x7f<<35)<<5
-	return x | 0x8080808080808080&(1<<(8*(size-1))-1)
 }
 
 // varint decodes the number that begins at byte i of b. It returns the end of the

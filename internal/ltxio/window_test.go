@@ -95,6 +95,59 @@ func TestWindow_AnyBytes(t *testing.T) {
 	}
 }
 
+// TestFollow decodes all entries of an index that need no mark at once, whatever sizes
+// their numbers have. An entry with a wrong bit ends that.
+func TestFollow(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 3))
+	for _, tc := range []struct{ pageSize, commit uint32 }{{512, 3}, {512, 130}, {4096, 40_000}, {65536, 16_500}} {
+		hdr, tail, size, entries := denseFile(t, rng, tc.pageSize, tc.commit)
+		d, _, err := ParseDenseTail(tail, hdr, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := size - int64(len(tail))
+		at := d.Start
+		for i := 0; i < len(entries); {
+			e := entries[i]
+			most := d.unmarked(e.Pgno)
+			rest := tail[at-from : d.End-from]
+			sizes, next, n := d.follow(rest, Anchor{e.Pgno, at, e.Offset}, nil, most)
+			if ends := len(rest)-n < followRoom; len(sizes) != most && !ends {
+				t.Fatalf("%d of %d entries from page %d on", len(sizes), most, e.Pgno)
+			}
+			for k, size := range sizes {
+				if want := entries[i+k]; size != want.Size {
+					t.Fatalf("page %d has %d bytes, want %d", want.Pgno, size, want.Size)
+				}
+			}
+			if before := n - maxEntrySize; before > 0 { // what follows shows it
+				bit := rng.IntN(8 * before)
+				changed := slices.Clone(rest)
+				changed[bit/8] ^= 1 << (bit % 8)
+				if got, _, _ := d.follow(changed, Anchor{e.Pgno, at, e.Offset}, nil, most); len(got) == most {
+					t.Fatalf("%d entries from page %d on follow from each other in spite of a wrong bit", most, e.Pgno)
+				}
+			}
+			if i += len(sizes); i < len(entries) && len(sizes) > 0 {
+				if want := (Anchor{entries[i].Pgno, at + int64(n), entries[i].Offset}); next != want {
+					t.Fatalf("the next entry is %+v, want %+v", next, want)
+				}
+			}
+			at += int64(n)
+			if i < len(entries) { // the one that ended it
+				_, n, err := decodeEntry(tail[at-from : d.End-from])
+				if err != nil || n == 0 {
+					t.Fatalf("entry of page %d: %v", entries[i].Pgno, err)
+				}
+				at, i = at+int64(n), i+1
+			}
+		}
+		if at != d.End {
+			t.Errorf("entries end at %d, want %d", at, d.End)
+		}
+	}
+}
+
 // TestWindow_Guess guesses where entries are. In an index whose frames have much
 // the same sizes everywhere, the guess is nearly right.
 func TestWindow_Guess(t *testing.T) {

@@ -107,15 +107,16 @@ type sample struct {
 
 // add adds successive frames, slotLen at most.
 func (s *sample) add(sizes []uint32) {
-	var sum float64
+	var sum, squares uint64 // no frame is much larger than 64 KiB, so that they have room
 	for _, size := range sizes {
-		sum += float64(size)
-		s.squares += float64(size) * float64(size)
+		sum += uint64(size)
+		squares += uint64(size) * uint64(size)
 	}
 	s.n += float64(len(sizes))
-	s.sum += sum
+	s.sum += float64(sum)
+	s.squares += float64(squares)
 	if len(sizes) == slotLen {
-		s.averages = append(s.averages, sum/slotLen)
+		s.averages = append(s.averages, float64(sum)/slotLen)
 	}
 }
 
