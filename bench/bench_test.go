@@ -23,8 +23,8 @@ func testEnv(t *testing.T) *env {
 	cfg.latency, cfg.bandwidth = 0, 0
 	cfg.blockRows, cfg.eventRows = 3000, 1500
 	cfg.pointPages, cfg.indexPages, cfg.smallPages = []int{500}, 5000, 1000
-	cfg.dir = t.TempDir()
-	all, err := systems()
+	cfg.dir, cfg.binding = t.TempDir(), ownBinding
+	all, err := systems(cfg.binding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestTreeDataset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = e.session(t.Context(), oursSystem(), d, openOptions{}, func(s *session) error {
+		err = e.session(t.Context(), oursSystem(e.binding), d, openOptions{}, func(s *session) error {
 			var result string
 			var rows int
 			if err := s.db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&result); err != nil {

@@ -51,6 +51,8 @@ type config struct {
 	programSize  int // size argument of speedtest1
 	programBlobs int // blobs in the database of kvtest
 
+	binding binding // of ours
+
 	only   *regexp.Regexp
 	dir    string
 	output string
@@ -105,6 +107,7 @@ func parseFlags(args []string) (config, error) {
 		wait    = fs.Duration("patience", full.patience, "no further run of a measurement after this `time`")
 		format  = fs.String("format", "block", "of pages in the replicas: `block`, as Litestream v0.5.16 and later, or frame")
 		large   = fs.Bool("large", false, "also a database of about 2 GB")
+		bind    = fs.String("binding", "litestream", "how SQLite knows our VFS: `litestream`, which is litestream.RegisterVFS, or psanford")
 		only    = fs.String("only", "", "only workloads whose name matches this `regexp`")
 		dir     = fs.String("dir", "", "`folder` for datasets, which are removed at the end (default: the system's)")
 		output  = fs.String("o", "", "put the tables between the markers in this `file`, too")
@@ -141,6 +144,10 @@ func parseFlags(args []string) (config, error) {
 		cfg.frames = true
 	default:
 		return config{}, fmt.Errorf("format %q: want block or frame", *format)
+	}
+	var ok bool
+	if cfg.binding, ok = bindings[*bind]; !ok {
+		return config{}, fmt.Errorf("binding %q: want litestream or psanford", *bind)
 	}
 	re, err := regexp.Compile(*only)
 	if err != nil {

@@ -31,7 +31,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	all, err := systems()
+	all, err := systems(cfg.binding)
 	if err != nil {
 		return err
 	}

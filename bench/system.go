@@ -112,7 +112,8 @@ func openDB(dsn string, conns int) (*sql.DB, error) {
 	return db, nil
 }
 
-func oursSystem() *system {
+func oursSystem(bind binding) *system {
+	write := func(o writeOptions) (*session, error) { return write(bind, o) }
 	return &system{name: ours, write: write, restore: restoreOurs, open: func(d *dataset, o openOptions) (*session, error) {
 		s := &session{trace: decorated(d, o.latency)}
 		if o.client != nil {
@@ -140,9 +141,11 @@ func oursSystem() *system {
 		}
 		s.end = func() error { return v.Close(context.Background()) }
 		s.vfs = v
-		oursSlot.set(v, s.rec)
-		var err error
-		if s.db, err = openDB("file:bench.db?mode=ro&vfs="+oursSlot.name, o.conns); err != nil {
+		name, err := bind(v, s.rec)
+		if err == nil {
+			s.db, err = openDB("file:bench.db?mode=ro&vfs="+name, o.conns)
+		}
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open with ours: %w", err), s.end())
 		}
 		return s, nil

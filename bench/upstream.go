@@ -17,8 +17,8 @@ import (
 )
 
 // systems returns our VFS, upstream's VFS and plain SQLite.
-func systems() ([]*system, error) {
-	return []*system{oursSystem(), upstreamSystem(), plainSystem()}, nil
+func systems(bind binding) ([]*system, error) {
+	return []*system{oursSystem(bind), upstreamSystem(), plainSystem()}, nil
 }
 
 func upstreamSystem() *system {

@@ -38,7 +38,7 @@ func (o writeOptions) dsn(path string) string {
 const writtenDB = "bench.db"
 
 // write opens a database in our write mode.
-func write(o writeOptions) (*session, error) {
+func write(bind binding, o writeOptions) (*session, error) {
 	s := &session{trace: decorate.NewTrace(o.client)}
 	s.vfs = litestream.NewVFS(s.trace, &litestream.Options{
 		PollInterval: -1, WriteEnabled: true, WriteSyncInterval: o.interval, SyncOnCommit: o.onCommit,
@@ -46,9 +46,11 @@ func write(o writeOptions) (*session, error) {
 	})
 	s.sync = func(ctx context.Context) error { return s.vfs.Sync(ctx, writtenDB) }
 	s.end = func() error { return s.vfs.Close(context.Background()) }
-	oursSlot.set(s.vfs, nil)
-	var err error
-	if s.db, err = openDB(o.dsn(writtenDB+"?vfs="+oursSlot.name), o.conns); err != nil {
+	name, err := bind(s.vfs, nil)
+	if err == nil {
+		s.db, err = openDB(o.dsn(writtenDB+"?vfs="+name), o.conns)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open with ours: %w", err), s.end())
 	}
 	return s, nil
@@ -184,7 +186,7 @@ func besideUploads(ctx context.Context, e *env) error {
 	const noUpload = "no uploads"
 	uploads := fmt.Sprintf("uploads of %s", e.uploadLatency)
 	filled := memory.NewReplicaClient()
-	err := e.writing(oursSystem(), writeOptions{client: filled, synchronous: "OFF"}, func(s *session) error {
+	err := e.writing(oursSystem(e.binding), writeOptions{client: filled, synchronous: "OFF"}, func(s *session) error {
 		if _, err := s.db.ExecContext(ctx, createRows); err != nil {
 			return err
 		}
