@@ -105,7 +105,7 @@ func (s *Store) Locate(ctx context.Context, pgno uint32, loc view.Loc) (view.Loc
 // LocateBy is Locate with requests that the caller makes, and that no other caller
 // waits for.
 func (s *Store) LocateBy(pgno uint32, loc view.Loc, read func(buf []byte, offset int64) error) (view.Loc, error) {
-	return s.locate(pgno, loc, func(from, to int64) (ltxio.Window, error) { return s.readWindow(loc.File, from, to, read, nil) })
+	return s.locate(pgno, loc, func(from, to int64) (ltxio.Window, error) { return s.readWindow(loc.File, from, to, nil, read, nil) })
 }
 
 func (s *Store) locate(pgno uint32, loc view.Loc, window func(from, to int64) (ltxio.Window, error)) (view.Loc, error) {
@@ -194,7 +194,7 @@ func (s *Store) window(ctx context.Context, f *view.File, from, to int64) (ltxio
 		if begun {
 			w, err := ltxio.Window{}, errors.New("read of the page index panicked") // for others, if it does
 			defer func() { s.windows.land(flight, w, err) }()
-			w, err = s.readWindow(f, from, to, func(buf []byte, offset int64) error {
+			w, err = s.readWindow(f, from, to, nil, func(buf []byte, offset int64) error {
 				return s.Load(f.Reading(ctx), f.Key(), buf, offset)
 			}, nil)
 			return w, err
@@ -210,17 +210,20 @@ func (s *Store) window(ctx context.Context, f *view.File, from, to int64) (ltxio
 	}
 }
 
-// readWindow reads a part of the page index of a file and adds it. If sum is not
-// nil, it adds the bytes to it, and at the start of the index what is between the
-// frames and the entries.
-func (s *Store) readWindow(f *view.File, from, to int64, read func(buf []byte, offset int64) error, sum *ltxio.Sum) (ltxio.Window, error) {
+// readWindow reads a part of the page index of a file and adds it. It reads into room
+// if that is large enough. If sum is not nil, it adds the bytes to it, and at the start
+// of the index what is between the frames and the entries.
+func (s *Store) readWindow(f *view.File, from, to int64, room []byte, read func(buf []byte, offset int64) error, sum *ltxio.Sum) (ltxio.Window, error) {
 	d, start := f.Dense, from
 	if from == d.Start {
 		start = d.FramesEnd
 	} else if sum != nil {
 		start = max(d.Start, from-overlap)
 	}
-	buf := make([]byte, to-start)
+	if int64(len(room)) < to-start {
+		room = make([]byte, to-start)
+	}
+	buf := room[:to-start]
 	if err := read(buf, start); err != nil {
 		return ltxio.Window{}, err
 	}
@@ -266,12 +269,16 @@ func (s *Store) CompleteIndex(ctx context.Context, f *view.File, read func(ctx c
 		return nil
 	}
 	sums := make([]ltxio.Sum, (d.End-d.Start+indexPart-1)/indexPart)
+	// Fresh memory for each part would cost as much as decoding it.
+	rooms := sync.Pool{New: func() any { return new([indexPart + overlap]byte) }}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(indexStreams)
 	for i := range sums {
 		g.Go(func() error {
+			room := rooms.Get().(*[indexPart + overlap]byte)
+			defer rooms.Put(room)
 			from := d.Start + int64(i)*indexPart
-			_, err := s.readWindow(f, from, min(from+indexPart, d.End), func(buf []byte, offset int64) error {
+			_, err := s.readWindow(f, from, min(from+indexPart, d.End), room[:], func(buf []byte, offset int64) error {
 				return s.Guard(func() error { return read(gctx, f, buf, offset) })
 			}, &sums[i])
 			return err
@@ -291,7 +298,7 @@ func (s *Store) CompleteIndex(ctx context.Context, f *view.File, read func(ctx c
 		if from >= to || pgno == before {
 			return fmt.Errorf("read page index of %s: %w: it does not lead to page %d", f, errs.ErrCorrupt, pgno)
 		}
-		if _, err := s.readWindow(f, from, to, func(buf []byte, offset int64) error { return read(ctx, f, buf, offset) }, nil); err != nil {
+		if _, err := s.readWindow(f, from, to, nil, func(buf []byte, offset int64) error { return read(ctx, f, buf, offset) }, nil); err != nil {
 			return fmt.Errorf("read page index of %s: %w", f, err)
 		}
 		before = pgno
