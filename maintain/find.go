@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -86,11 +88,12 @@ func (f *finder) look(ctx context.Context, url string, depth int) (err error) {
 	if err != nil {
 		return err
 	}
-	if kind, text, err := s.look(ctx); err != nil || kind == survey.V3 || kind == survey.LevelFolder || kind == survey.LTXFolder || kind == survey.Layout {
-		if err == nil {
-			err = errors.New(text)
-		}
-		return atDepth(depth, err)
+	kind, text, err := s.look(ctx)
+	switch {
+	case err != nil:
+		return err
+	case kind == survey.V3, kind == survey.LevelFolder, kind == survey.LTXFolder, kind == survey.Layout:
+		return atDepth(depth, errors.New(text))
 	}
 	if at.More {
 		f.note(&f.mu.Partial, url)
@@ -101,7 +104,7 @@ func (f *finder) look(ctx context.Context, url string, depth int) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(DefaultConcurrency)
 	for _, name := range at.Names {
-		if strings.HasSuffix(name, "/") {
+		if survey.IsFolder(name) {
 			g.Go(func() error { return f.look(gctx, below(url, strings.TrimSuffix(name, "/")), depth+1) })
 		}
 	}
@@ -126,7 +129,19 @@ func below(url, name string) string {
 	return base
 }
 
-// escape percent-encodes what has a meaning in the path of a URL.
+// escape percent-encodes what has a meaning in the path of a URL, and what cannot be
+// printed: URLs must not contain control characters, and a terminal would obey them.
 func escape(name string) string {
-	return strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23", " ", "%20").Replace(name)
+	var b strings.Builder
+	for i, r := range name {
+		_, size := utf8.DecodeRuneInString(name[i:])
+		if part := name[i : i+size]; strings.ContainsRune("%?# ", r) || !unicode.IsPrint(r) || r == utf8.RuneError {
+			for _, c := range []byte(part) {
+				fmt.Fprintf(&b, "%%%02X", c)
+			}
+		} else {
+			b.WriteString(part)
+		}
+	}
+	return b.String()
 }

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	neturl "net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -93,7 +96,11 @@ func (a *app) runCopy(ctx context.Context, args []string, flags copyFlags) error
 	results := []*copied{}
 	var failed error
 	for _, url := range found.URLs {
-		r, err := a.copyOne(ctx, url, sameBelow(from, url, to))
+		target, err := sameBelow(from, url, to)
+		var r *copied
+		if err == nil {
+			r, err = a.copyOne(ctx, url, target)
+		}
 		if ctx.Err() != nil {
 			return err
 		}
@@ -109,15 +116,23 @@ func (a *app) runCopy(ctx context.Context, args []string, flags copyFlags) error
 	return failed
 }
 
-// sameBelow returns the place below to where url is below from.
-func sameBelow(from, url, to string) string {
+// sameBelow returns the place below to where url is below from. It is an error if that
+// is a folder of this host, and the names of the source would lead out of it, as those
+// with backslashes do on Windows.
+func sameBelow(from, url, to string) (string, error) {
 	rest := strings.TrimPrefix(shown(url), strings.TrimSuffix(shown(from), "/"))
+	if scheme, _, _ := strings.Cut(to, ":"); scheme == file.ReplicaClientType && rest != "" {
+		path, err := neturl.PathUnescape(strings.TrimPrefix(rest, "/"))
+		if err != nil || !filepath.IsLocal(filepath.FromSlash(path)) {
+			return "", fmt.Errorf("%q cannot be the name of a folder on this host", path)
+		}
+	}
 	base, parameters, has := strings.Cut(to, "?")
 	base = strings.TrimSuffix(base, "/") + rest
 	if has {
 		base += "?" + parameters
 	}
-	return base
+	return base, nil
 }
 
 // copyOne copies one replica.

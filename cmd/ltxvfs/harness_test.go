@@ -69,9 +69,16 @@ func copyFile(ctx context.Context, t testing.TB, from, to replica.Client, f *ltx
 // which s3://bucket is on it.
 func startS3(t testing.TB) (environment []string) {
 	t.Helper()
+	_, environment = startS3Service(t)
+	return environment
+}
+
+// startS3Service is startS3, and returns the service.
+func startS3Service(t testing.TB) (service storetest.Service, environment []string) {
+	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	service := storetest.NewS3()
+	service = storetest.NewS3()
 	service.Set(nil)
 	server := httptest.NewServer(service)
 	t.Cleanup(server.Close)
@@ -82,7 +89,7 @@ func startS3(t testing.TB) (environment []string) {
 		}
 		return c
 	})
-	return environmentOf(server.URL)
+	return service, environmentOf(server.URL)
 }
 
 // environmentOf returns the environment in which s3://bucket is on a server.

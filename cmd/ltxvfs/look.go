@@ -29,9 +29,10 @@ oldest state that can be restored.`,
 
 // listed is a replica as ls prints it.
 type listed struct {
-	URL string `json:"url"`
+	URL string `json:"url"` // without parameters and passwords
 	*maintain.Info
 	Error string `json:"error,omitempty"`
+	url   string
 	err   error
 }
 
@@ -56,7 +57,7 @@ func (a *app) findAll(ctx context.Context, args []string, req maintain.Requests)
 		}
 		urls = append(urls, found.URLs...)
 		for _, url := range found.Partial {
-			fmt.Fprintf(a.errors, "ltxvfs: %s has more folders than were listed\n", url)
+			fmt.Fprintf(a.errors, "ltxvfs: %s has more folders than were listed\n", shown(url))
 		}
 	}
 	return urls, nil
@@ -73,7 +74,7 @@ func (a *app) runLs(ctx context.Context, args []string) error {
 	}
 	all := []*listed{} // JSON of no replicas is an empty list
 	for _, url := range urls {
-		all = append(all, &listed{URL: url})
+		all = append(all, &listed{URL: shown(url), url: url})
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.concurrency)
@@ -81,7 +82,7 @@ func (a *app) runLs(ctx context.Context, args []string) error {
 		g.Go(func() error {
 			l.err = a.inspect(gctx, l, req)
 			if l.err == nil && l.Gap != "" {
-				l.err = gapError{shown(l.URL), l.Gap}
+				l.err = gapError{l.URL, l.Gap}
 			}
 			if l.err != nil {
 				l.Error = l.err.Error()
@@ -105,13 +106,13 @@ func (a *app) runLs(ctx context.Context, args []string) error {
 
 // inspect fills in the description of a replica.
 func (a *app) inspect(ctx context.Context, l *listed, req maintain.Requests) error {
-	client, done, err := a.open(l.URL)
+	client, done, err := a.open(l.url)
 	if err != nil {
 		return err
 	}
 	l.Info, err = maintain.Inspect(ctx, client, req)
 	if err = done(err); err != nil {
-		return fmt.Errorf("%s: %w", shown(l.URL), err)
+		return fmt.Errorf("%s: %w", l.URL, err)
 	}
 	return nil
 }
@@ -131,13 +132,13 @@ func (a *app) printList(all []*listed) error {
 		i := l.Info
 		switch {
 		case i == nil:
-			t.row("-", "-", "-", "-", "-", "-", "-", shown(l.URL))
+			t.row("-", "-", "-", "-", "-", "-", "-", l.URL)
 			continue
 		case i.Moments == 0:
-			t.row("-", "-", "-", "-", "-", i.Files, formatBytes(i.Bytes), shown(l.URL))
+			t.row("-", "-", "-", "-", "-", i.Files, formatBytes(i.Bytes), l.URL)
 			continue
 		}
-		t.row(formatBytes(i.Size), i.Pages, i.Newest.TXID, formatAge(i.Newest.Time, now), formatTime(i.Oldest.Time), i.Files, formatBytes(i.Bytes), shown(l.URL))
+		t.row(formatBytes(i.Size), i.Pages, i.Newest.TXID, formatAge(i.Newest.Time, now), formatTime(i.Oldest.Time), i.Files, formatBytes(i.Bytes), l.URL)
 	}
 	return t.Flush()
 }
@@ -164,7 +165,7 @@ func (a *app) runInfo(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	l := &listed{URL: url}
+	l := &listed{URL: shown(url), url: url}
 	if err := a.inspect(ctx, l, req); err != nil {
 		return err
 	}

@@ -20,12 +20,13 @@ import (
 func startServe(t *testing.T, p *program, args ...string) (cmd *exec.Cmd, out *output, url string) {
 	t.Helper()
 	cmd, out = p.start(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
+	out.waitFor(t, " at http://127.0.0.1:")
 	out.waitFor(t, "/\n")
-	url = regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(out.String())
-	if url == "" {
+	m := regexp.MustCompile(`databases? at (http://127\.0\.0\.1:\d+/)`).FindStringSubmatch(out.String())
+	if m == nil {
 		t.Fatalf("it printed %s", out)
 	}
-	return cmd, out, url
+	return cmd, out, m[1]
 }
 
 // servedPage is what the page asks for, as far as the test looks at it.

@@ -43,12 +43,13 @@ type Place struct {
 const maxFolders = 16
 
 // Folders returns the folders of a place whose names Describe needs, at most 16.
-// Folders with names that replicas use come first.
+// Folders with names that replicas use come first. Some stores have names that are
+// no names of folders, such as "..": they are not among them.
 func Folders(s replica.Survey) []string {
 	var known, others []string
 	for _, name := range s.Names {
 		switch {
-		case !strings.HasSuffix(name, "/") || isOwn(s, name):
+		case !IsFolder(name) || isOwn(s, name):
 		case isOfReplica(name) || isDecimalLevel(name):
 			known = append(known, name)
 		default:
@@ -58,6 +59,10 @@ func Folders(s replica.Survey) []string {
 	all := append(known, others...)
 	return all[:min(len(all), maxFolders)]
 }
+
+// IsFolder reports whether a name of a Survey is that of a folder. Object stores can
+// have objects below "../", which a URL or a file system takes for another place.
+func IsFolder(name string) bool { return name != "" && clientio.CheckDir(name) == nil }
 
 // kind returns the kind of a place. found are the names that decide.
 func (p Place) kind() (k Kind, found []string) {

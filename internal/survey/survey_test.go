@@ -103,3 +103,18 @@ func TestFolders(t *testing.T) {
 		}
 	}
 }
+
+// Names that no folder can have are no folders, wherever they come in a listing.
+func TestIsFolder(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a/": true, "..a/": true, ".../": true, `..\/`: true, "a b/": true, "\x1b/": true,
+		"": false, "/": false, "a": false, "./": false, "../": false, "a/b/": false, "a//": false,
+	} {
+		if got := IsFolder(name); got != want {
+			t.Errorf("%q is a folder: %v", name, got)
+		}
+	}
+	if got := Folders(replica.Survey{Names: []string{"../", "./", "a/"}}); len(got) != 1 || got[0] != "a/" {
+		t.Errorf("folders are %q", got)
+	}
+}
