@@ -52,13 +52,13 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	a := &app{out: os.Stdout, errors: os.Stderr, environment: os.Getenv}
+	a := &app{out: onScreen(os.Stdout), errors: onScreen(os.Stderr), environment: os.Getenv}
 	root := a.command()
 	root.SetArgs(os.Args[1:])
 	err := root.ExecuteContext(ctx)
 	code := codeOf(ctx, err)
 	if err != nil && !errors.Is(err, errFound) && !errors.Is(err, errDamaged) {
-		fmt.Fprintf(os.Stderr, "ltxvfs: %s\n", explain(ctx, err))
+		fmt.Fprintf(a.errors, "ltxvfs: %s\n", explain(ctx, err))
 	}
 	return code
 }

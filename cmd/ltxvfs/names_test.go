@@ -35,6 +35,6 @@ func TestCopy_HostileNames(t *testing.T) {
 		return err
 	})
 	if err != nil || len(copies) != 2 || !copies["/to/backup/a/app.db"] || !copies["/to/backup/\u009b2J"] {
-		t.Errorf("copies are at %q, error %v", copies, err)
+		t.Errorf("copies are at %v, error %v", copies, err)
 	}
 }

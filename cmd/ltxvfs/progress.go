@@ -3,10 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/ltxvfs/litestream/maintain"
 )
@@ -38,8 +35,8 @@ func (a *app) meter(operation string) (tell func(maintain.Progress), end func())
 		return nil, func() {}
 	}
 	m := &meter{w: a.errors, operation: operation, every: elsewhere, start: time.Now()}
-	if f, ok := a.errors.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		m.every, m.terminal = onTerminal, true
+	if s, ok := a.errors.(*screen); ok {
+		m.w, m.every, m.terminal = s.w, onTerminal, true
 	}
 	m.last = m.start
 	return m.tell, m.end

@@ -138,3 +138,22 @@ func TestShell_Interrupts(t *testing.T) {
 		t.Errorf("the terminal is left as %+v, error %v, want %+v", after, err, before)
 	}
 }
+
+// Rows and errors with commands of a terminal are shown as text.
+func TestQuery_ControlCharacters(t *testing.T) {
+	p := newProgram(t, nil)
+	url := fillFolder(t, p.dir) + "/app.db"
+	for sql, want := range map[string]string{
+		"SELECT char(27) || '[2J' || char(155) || '2Jrow'": `\x1b[2J\u009b2Jrow`,
+		"SELECT \"\x1b[2Jname\"":                           `no such column: "\x1b[2Jname"`,
+	} {
+		term := newTerminal(t, p.command("query", url, sql))
+		term.waitFor(0, want, nil)
+		_ = term.cmd.Wait() // the error is the program's exit code
+		term.mu.Lock()
+		if strings.ContainsAny(term.mu.screen, "\x1b\u009b") {
+			t.Errorf("the terminal got %q", term.mu.screen)
+		}
+		term.mu.Unlock()
+	}
+}
