@@ -38,7 +38,8 @@ import (
 // fields may be set until the first call of a method. All methods are safe for
 // concurrent use. A ReplicaClient must not be copied.
 //
-// No method repeats a request. Redirects are followed, but not from https to http.
+// No method repeats a request. Redirects are followed, but not from https to http. To
+// another host or port they take neither the password nor Header along.
 type ReplicaClient struct {
 	// URL is the address of the replica's folder, without a query.
 	URL string

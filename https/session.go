@@ -1,12 +1,14 @@
 package https
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,19 +47,45 @@ func newSession(c *ReplicaClient) (*session, error) {
 		s.own = clientio.NewTransport(nil)
 		rt = s.own
 	}
-	s.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	s.client = &http.Client{Transport: rt, CheckRedirect: s.checkRedirect}
 	return s, nil
 }
 
-// checkRedirect refuses a redirect that would send requests without encryption.
-func checkRedirect(req *http.Request, via []*http.Request) error {
+// checkRedirect refuses a redirect that would send requests without encryption. A
+// redirect to another server does not take along what is meant for this one: net/http
+// would send most headers to any host, and the password to other ports of this host.
+func (s *session) checkRedirect(req *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) > maxRedirects:
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	case via[0].URL.Scheme == "https" && req.URL.Scheme != "https":
 		return clientio.Permanent(errors.New("redirect from https to http"))
 	}
+	if !s.isOwn(req.URL) {
+		for name := range s.header {
+			delete(req.Header, name)
+		}
+		for _, name := range []string{"Authorization", "Referer"} {
+			req.Header.Del(name)
+		}
+	}
 	return nil
+}
+
+// isOwn reports whether an address is at the server of the replica, or where that
+// server has the same with encryption.
+func (s *session) isOwn(u *url.URL) bool {
+	if !strings.EqualFold(u.Hostname(), s.base.Hostname()) {
+		return false
+	}
+	isUpgrade := s.base.Scheme == "http" && u.Scheme == "https" && port(s.base) == "80" && port(u) == "443"
+	return isUpgrade || u.Scheme == s.base.Scheme && port(u) == port(s.base)
+}
+
+// port returns the port of an address.
+func port(u *url.URL) string {
+	ports := map[string]string{"http": "80", "https": "443"}
+	return cmp.Or(u.Port(), ports[u.Scheme])
 }
 
 // url returns the address of a name below the folder of the replica.

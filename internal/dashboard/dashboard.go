@@ -68,7 +68,9 @@ func hashOf(text string) string {
 
 // New returns the handler of the page. Metrics.Page says what it does.
 func New(opts Options, vfs ...*litestream.VFS) http.Handler {
-	return Guard(opts, &page{opts: opts, vfs: slices.Clone(vfs), work: make(chan struct{}, maxWork)})
+	g := newGuard(opts, &page{opts: opts, vfs: slices.Clone(vfs), work: make(chan struct{}, maxWork)})
+	g.isPage = func(r *http.Request) bool { return r.URL.Query().Get("view") == "" }
+	return g
 }
 
 // maxWork is how many requests of pages may use storage at a time.
@@ -94,11 +96,6 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", pagePolicy)
 		_, _ = w.Write([]byte(pageBody))
-		return
-	}
-	// Another site could otherwise make a browser cause requests to storage.
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		http.Error(w, "another site asks for this", http.StatusForbidden)
 		return
 	}
 	var answer any

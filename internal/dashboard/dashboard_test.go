@@ -19,6 +19,7 @@ import (
 func TestRequests(t *testing.T) {
 	open, guarded := New(Options{Hosts: []string{"Status.example.com"}}), New(Options{Token: "s3cret"})
 	anywhere := New(Options{Hosts: []string{"*"}})
+	beside := Guard(Options{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("fine")) }))
 	for _, test := range []struct {
 		name    string
 		page    http.Handler
@@ -45,6 +46,10 @@ func TestRequests(t *testing.T) {
 		{"data for another site", open, "GET", "http://localhost/?view=changes", "Sec-Fetch-Site: cross-site", 403},
 		{"data for a neighbour", open, "GET", "http://localhost/?view=files", "Sec-Fetch-Site: same-site", 403},
 		{"a link of another site", open, "GET", "http://localhost/", "Sec-Fetch-Site: cross-site", 200},
+		{"something beside the page", beside, "GET", "http://localhost/healthz", "Sec-Fetch-Site: same-origin", 200},
+		{"the same for a program", beside, "GET", "http://localhost/healthz", "", 200},
+		{"the same for another site", beside, "GET", "http://localhost/healthz", "Sec-Fetch-Site: cross-site", 403},
+		{"the same under another name", beside, "GET", "http://evil.example.com/healthz", "", 403},
 		{"no token", guarded, "GET", "http://localhost/", "", 401},
 		{"no token, for data", guarded, "GET", "http://localhost/?view=data", "", 401},
 		{"the token in the URL", guarded, "GET", "http://localhost/?token=s3cret", "", 401},

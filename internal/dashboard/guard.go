@@ -14,12 +14,18 @@ type guard struct {
 	opts  Options
 	token [sha256.Size]byte // hash of the token
 	next  http.Handler
+
+	// isPage tells the requests to which a link on another site may lead. Nil: none.
+	isPage func(*http.Request) bool
 }
 
 // Guard returns a handler that passes on the requests that the page with these options
-// answers: GET and HEAD, under a name that it may be reached under, with its token.
-func Guard(opts Options, next http.Handler) http.Handler {
-	return &guard{opts, sha256.Sum256([]byte(opts.Token)), next}
+// answers: GET and HEAD, under a name that it may be reached under, with its token, and
+// not for another site.
+func Guard(opts Options, next http.Handler) http.Handler { return newGuard(opts, next) }
+
+func newGuard(opts Options, next http.Handler) *guard {
+	return &guard{opts: opts, token: sha256.Sum256([]byte(opts.Token)), next: next}
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -34,6 +40,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the page only answers GET and HEAD", http.StatusMethodNotAllowed)
 	case !g.isHost(r.Host):
 		http.Error(w, "this name is not one under which the page may be reached: use the address, set a token, or add the name to the hosts of the page", http.StatusForbidden)
+	case isForOtherSite(r) && (g.isPage == nil || !g.isPage(r)):
+		http.Error(w, "another site asks for this", http.StatusForbidden)
 	case !g.isPermitted(r):
 		h.Set("WWW-Authenticate", `Basic realm="litestream: the password is the token", charset="UTF-8"`)
 		http.Error(w, "a token is needed: give it as the password, with any user name, or as a bearer token", http.StatusUnauthorized)
@@ -53,6 +61,13 @@ func (g *guard) isHost(host string) bool {
 	name = strings.TrimSuffix(strings.ToLower(strings.Trim(name, "[]")), ".")
 	isName := func(h string) bool { return h == "*" || strings.ToLower(h) == name }
 	return g.opts.Token != "" || name == "localhost" || net.ParseIP(name) != nil || slices.ContainsFunc(g.opts.Hosts, isName)
+}
+
+// isForOtherSite reports whether a browser sends a request because another site makes it
+// do so. Such a site sees no answer, but could cause requests to storage.
+func isForOtherSite(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin" && site != "none"
 }
 
 // isPermitted reports whether a request has the token. Hashes are compared, so that
