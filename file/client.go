@@ -122,7 +122,7 @@ func (c *ReplicaClient) open(ctx context.Context, file clientio.File, offset, si
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(name)
+	f, err := openFile(name)
 	if err != nil {
 		return nil, classify(err)
 	}

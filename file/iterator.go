@@ -100,7 +100,7 @@ func (itr *iterator) Close() error {
 // headerTime returns the timestamp in the header of an LTX file, or fallback
 // if the file has no header: one damaged file must not hide the others.
 func headerTime(path string, fallback time.Time) (time.Time, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return time.Time{}, err
 	}

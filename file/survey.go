@@ -70,7 +70,7 @@ func namesIn(path string) ([]string, error) {
 
 // readHead returns the first bytes of a file.
 func readHead(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

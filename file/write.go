@@ -43,7 +43,7 @@ func (c *ReplicaClient) CopyLTXFile(ctx context.Context, from replica.Client, le
 		if err != nil {
 			return 0, err
 		}
-		f, err := os.Open(name)
+		f, err := openFile(name)
 		if err != nil {
 			return 0, classify(err)
 		}
