@@ -145,6 +145,10 @@ type Table struct {
 	words  atomic.Pointer[[][]byte] // segments
 	closed atomic.Bool
 
+	// room is how many words the table has, according to its owner. The head says it
+	// to borrowers, and may be damaged.
+	room atomic.Uint64
+
 	// withdrawn is set when a write has failed, because the disk is full or the
 	// table was cut off. Then no word is believed, whatever the table says.
 	withdrawn atomic.Bool
@@ -308,6 +312,7 @@ func Claim(path string, fileID FileID) (*Table, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	t.own = true
+	t.room.Store(room)
 	t.change(func(h *head) { h.beat.Store(uint64(Now())) })
 	return t, nil
 }

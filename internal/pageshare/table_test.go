@@ -265,6 +265,34 @@ func TestTable_FollowRoom(t *testing.T) {
 	}
 }
 
+// An owner does not believe what the head says of the room, which a borrower or
+// another program may have damaged. A borrower refuses it.
+func TestTable_RoomLies(t *testing.T) {
+	for _, room := range []uint64{0, 1, 1 << 33, 1 << 63, 1<<64 - 1} {
+		o, b := ownerAndBorrower(t)
+		o.Publish(Published{TXID: 7})
+		o.Put(3, []ltx.TXID{5})
+		o.guard(func(h *head) { h.room.Store(room) })
+		if err := b.Follow(); room > maxRoom && !errors.Is(err, ErrNotShared) {
+			t.Errorf("room for %d words: the borrower follows, %v", room, err)
+		}
+		o.Renew(4096)
+		if v, _ := o.Word(3); v != 0 {
+			t.Errorf("room for %d words: page 3 is there in version %d", room, v)
+		}
+		if err := o.Room(growth + 1); err != nil {
+			t.Errorf("room for %d words: %v", room, err)
+		}
+		o.Put(growth+1, []ltx.TXID{9})
+		if err := b.Follow(); err != nil {
+			t.Errorf("room for %d words: %v", room, err)
+		}
+		if v, _ := b.Word(growth + 1); v != 9 {
+			t.Errorf("room for %d words: page %d has version %d", room, growth+1, v)
+		}
+	}
+}
+
 // A process that has claimed a table runs, although the owner before ended long
 // ago.
 func TestTable_Claim(t *testing.T) {

@@ -2,6 +2,7 @@ package pageshare
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -23,7 +24,7 @@ func (t *Table) word(pgno uint32) *atomic.Uint64 {
 func (t *Table) mapRoom(room uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	words := *t.words.Load()
+	words := slices.Clone(*t.words.Load())
 	for uint64(len(words))*segmentLen < room {
 		if t.closed.Load() {
 			return errFault
@@ -32,7 +33,7 @@ func (t *Table) mapRoom(room uint64) error {
 		if err != nil {
 			return fmt.Errorf("map %s: %w", t.path, err)
 		}
-		words = append(words[:len(words):len(words)], m)
+		words = append(words, m)
 	}
 	t.words.Store(&words)
 	return nil
@@ -44,10 +45,7 @@ func (t *Table) Room(pages uint32) error {
 	if t == nil || t.withdrawn.Load() {
 		return nil
 	}
-	need, has := (uint64(pages)+growth-1)/growth*growth, uint64(0)
-	if err := t.write(func(h *head) { has = h.room.Load() }); err != nil {
-		return err
-	}
+	need, has := (uint64(pages)+growth-1)/growth*growth, t.room.Load()
 	err := t.extend(has, need)
 	if err == nil {
 		err = t.mapRoom(max(has, need))
@@ -56,6 +54,7 @@ func (t *Table) Room(pages uint32) error {
 		t.Withdraw()
 		return fmt.Errorf("grow %s: %w", t.path, err)
 	}
+	t.room.Store(max(has, need))
 	return t.write(func(h *head) { h.room.Store(max(has, need)) })
 }
 
@@ -84,8 +83,15 @@ func (t *Table) Follow() error {
 	return t.mapRoom(room)
 }
 
-// hasRoom returns an error if the file does not have an amount of words.
+// maxRoom is the room for the pages of the largest database.
+const maxRoom = 1 << 32
+
+// hasRoom returns an error if the file does not have an amount of words, or no
+// database has so many pages.
 func (t *Table) hasRoom(room uint64) error {
+	if room > maxRoom {
+		return fmt.Errorf("%w: its table says it has %d words", ErrNotShared, room)
+	}
 	info, err := t.f.Stat()
 	if err == nil && room > uint64(max(0, info.Size()-headSize))/8 {
 		err = fmt.Errorf("%w: its table has %d bytes, which are too few for %d words", ErrNotShared, info.Size(), room)
@@ -101,7 +107,7 @@ func (t *Table) Renew(pageSize uint32) {
 		h.pageSize.Store(uint64(pageSize))
 		h.generation.Add(1)
 		for _, m := range *t.words.Load() {
-			end := min(segmentLen, int64(h.room.Load()))
+			end := min(segmentLen, int64(t.room.Load()))
 			for i := range end {
 				if w := (*atomic.Uint64)(unsafe.Pointer(&m[i*8])); w.Load() != 0 {
 					w.Store(0)
