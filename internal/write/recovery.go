@@ -153,6 +153,11 @@ func (r *recovery) keep() (err error) {
 	}
 	r.kept, err = r.b.keepAside(kept)
 	r.Log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
+	for _, s := range kept {
+		if !s.copied && s.log != nil {
+			_ = s.log.Close() // it was only read, and no view has pages in it yet
+		}
+	}
 	if err != nil {
 		return err
 	}
