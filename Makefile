@@ -21,3 +21,13 @@ extension:
 .PHONY: program
 program:
 	scripts/program
+
+# Statements of the engine that tests run, by package.
+.PHONY: coverage
+coverage:
+	scripts/coverage
+
+# Changes of the engine that no test notices. This takes hours.
+.PHONY: mutants
+mutants:
+	go run ./internal/mutants

@@ -80,6 +80,7 @@ var layers = []layer{
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/ltxtest"}, may: []string{"internal/sqlitetest"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
+	{packages: []string{"internal/mutants"}, may: []string{"internal/mutants/active"}},
 
 	// These are the parts of the engine. They import neither the root nor a
 	// store, and hydration, write mode and compaction do not import each other.
@@ -115,7 +116,7 @@ var layers = []layer{
 var highInternal = []string{
 	"internal/causes", "internal/dashboard", "internal/extension", "internal/killtest", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest", "internal/storetest/daemon",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
-	"internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser",
+	"internal/mutants", "internal/mutants/active", "internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below

@@ -1,0 +1,118 @@
+// mutants tests the tests: it changes the code of the engine in one small way at a
+// time, and reports the changes that no test notices.
+//
+//	go run ./internal/mutants                                  # a sample of all packages of the engine
+//	go run ./internal/mutants -n 200 -packages internal/view   # of one package
+//	go run ./internal/mutants -retry survived                  # those again, after tests were added
+//
+// All mutants of a sample are compiled into the same test binaries, with the
+// overlay of the go command, and an environment variable switches one of them on.
+// So a mutant costs no compilation. Each test first runs without mutants and says
+// which of them it reaches with a value for which they make a difference. Then
+// each mutant runs against these tests only: those of its own package, and then
+// the cheapest ones of others.
+//
+// Mutants that no test can notice stand in equivalent.txt with the reason. Results
+// are kept in the folder of -state, so that a run that was stopped goes on.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// engine are the packages that are mutated by default.
+const engine = "internal/view,internal/remote,internal/pages,internal/hydrate,internal/write,internal/compact," +
+	"internal/ltxio,internal/commitlog,internal/pagefile,internal/pageshare,internal/ownfile,internal/dbheader," +
+	"internal/btree,internal/rowdiff,internal/feed,internal/task,internal/clientio,maintain,."
+
+// depending are packages whose tests run against mutants of the packages that
+// they depend on.
+const depending = ".,maintain"
+
+// options are the flags.
+type options struct {
+	packages  string        // directories of the packages that are mutated
+	depending string        // directories of further packages with tests
+	n         int           // size of the sample
+	seed      string        // which sample
+	state     string        // folder of the results
+	retry     string        // outcomes that are tried again
+	budget    time.Duration // time that the tests of other packages take, without mutants
+	memory    int           // bound of the address space in MiB
+	list      bool          // print the sample only
+	run       bool
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("mutants: ")
+	var o options
+	flag.StringVar(&o.packages, "packages", engine, "directories of the packages that are mutated, with commas")
+	flag.StringVar(&o.depending, "depending", depending, "directories of further packages whose tests run")
+	flag.IntVar(&o.n, "n", 1000, "number of mutants")
+	flag.StringVar(&o.seed, "seed", "1", "which mutants")
+	flag.StringVar(&o.state, "state", "build/mutants", "folder for results")
+	flag.StringVar(&o.retry, "retry", "", "outcomes of an earlier run that are tried again, with commas: survived, unreached, timeout")
+	flag.DurationVar(&o.budget, "budget", 30*time.Second, "time that tests of other packages may take for each mutant")
+	flag.IntVar(&o.memory, "memory", 8192, "bound of the memory of a test in MiB")
+	flag.BoolVar(&o.list, "list", false, "print the sample, run nothing")
+	flag.BoolVar(&o.run, "run", true, "run mutants without a result; false reports what is known")
+	flag.Parse()
+	if err := mutate(o); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func mutate(o options) error {
+	top, err := goCommand("list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return err
+	}
+	if o.state, err = filepath.Abs(o.state); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.state, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chdir(strings.TrimSpace(string(top))); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+
+	s, err := newSample(o, tmp)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		for _, m := range s.mutants {
+			fmt.Println(m)
+		}
+		return nil
+	}
+	r, err := openResults(o.state)
+	if err != nil {
+		return err
+	}
+	defer r.file.Close()
+	if o.run {
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt)
+		t := &tester{options: o, tmp: tmp, sample: s, results: r, interrupted: interrupted}
+		if err := t.all(); err != nil {
+			return err
+		}
+	}
+	report(os.Stdout, s, r)
+	return nil
+}
