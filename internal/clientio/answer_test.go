@@ -104,6 +104,44 @@ func TestChecked_Limits(t *testing.T) {
 	}
 }
 
+// TestChecked_Page refuses the error of a server that is no store: a page where a
+// store would say that a file is missing. Google says that in plain text with the
+// media type of a page.
+func TestChecked_Page(t *testing.T) {
+	for _, tt := range []struct {
+		status            int
+		contentType, body string
+		page              bool
+	}{
+		{404, "text/html", "<p>not here", true},
+		{404, "text/html", " <p>not here", true},
+		{404, "text/plain", "<html>not here", true},
+		{404, "text/html", "", true},
+		{404, "text/html", "\xff\xfe<\x00p\x00>\x00", true},
+		{404, "text/html", "\xfe\xff\x00<\x00p\x00>", true},
+		{404, "text/html; charset=UTF-8", "No such object: a/b", false},
+		{404, "application/xml", "<?xml version='1.0'?><Error/>", false},
+		{404, "", "", false},
+		{410, "text/html", "<p>gone", true},
+		{409, "text/html", "<p>conflict", true},
+		{412, "text/html", "<p>exists", true},
+		{416, "text/html", "<p>no range", true},
+		{403, "text/html", "<p>no", false},
+	} {
+		tr := clientio.Limited(responder(func() *http.Response { return response(tt.status, tt.contentType, strings.NewReader(tt.body)) }))
+		resp, err := tr.RoundTrip(nil)
+		if errors.As(err, new(*clientio.AnswerError)) != tt.page {
+			t.Errorf("status %d, %s, %q: %v", tt.status, tt.contentType, tt.body, err)
+		}
+		if err != nil {
+			continue
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != tt.body {
+			t.Errorf("status %d, %s, %q: body is %q, %v", tt.status, tt.contentType, tt.body, body, err)
+		}
+	}
+}
+
 func TestCheckBegin(t *testing.T) {
 	wrong := errors.New("wrong")
 	for body, want := range map[string]error{

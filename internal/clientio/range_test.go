@@ -1,7 +1,9 @@
 package clientio_test
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
@@ -43,6 +45,40 @@ func TestRangeLength(t *testing.T) {
 		got, err := clientio.RangeLength(tt.header, tt.length, tt.offset, tt.size)
 		if (err != nil) != (tt.want < 0) || err == nil && got != tt.want {
 			t.Errorf("%q, length %d, for %d bytes at %d: got %d, %v", tt.header, tt.length, tt.size, tt.offset, got, err)
+		}
+	}
+}
+
+func TestBodyLength(t *testing.T) {
+	for _, tt := range []struct {
+		status       int
+		length       int64
+		contentRange string
+		ranged       bool
+		offset, size int64
+		want         int64 // negative: an error
+	}{
+		{status: 200, length: 10, want: 10},
+		{status: 200, length: 0, want: 0},
+		{status: 200, length: -1, want: -1},
+		{status: 206, length: 10, want: -1},
+		{status: 200, length: 10, contentRange: "bytes 0-9/10", want: -1},
+		{status: 206, length: 3, contentRange: "bytes 2-4/10", ranged: true, offset: 2, size: 3, want: 3},
+		{status: 206, length: 3, contentRange: "bytes 3-5/10", ranged: true, offset: 2, size: 3, want: -1},
+		{status: 206, length: 3, ranged: true, offset: 2, size: 3, want: -1},
+		{status: 200, length: 3, contentRange: "bytes 2-4/10", ranged: true, offset: 2, size: 3, want: -1},
+	} {
+		resp := &http.Response{StatusCode: tt.status, ContentLength: tt.length, Header: http.Header{}}
+		if tt.contentRange != "" {
+			resp.Header.Set("Content-Range", tt.contentRange)
+		}
+		got, err := clientio.BodyLength(resp, tt.ranged, tt.offset, tt.size)
+		var permanent interface{ Permanent() bool }
+		switch {
+		case tt.want < 0 && !errors.As(err, &permanent):
+			t.Errorf("%+v: %d, %v", tt, got, err)
+		case tt.want >= 0 && (err != nil || got != tt.want):
+			t.Errorf("%+v: %d, %v", tt, got, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
@@ -215,6 +216,37 @@ func TestSegment_Failed(t *testing.T) {
 		}
 		if _, commits, tail, err := read(t, path); err != nil || commits != 2 || tail.Size != 0 {
 			t.Errorf("%d commits, %d bytes lost, %v", commits, tail.Size, err)
+		}
+	}
+}
+
+// TestCreate_OwnerText creates segments whose owner has the longest texts, and
+// longer ones.
+func TestCreate_OwnerText(t *testing.T) {
+	long, tooLong := strings.Repeat("a", commitlog.MaxOwnerText), strings.Repeat("b", commitlog.MaxOwnerText+1)
+	for _, c := range []struct {
+		owner commitlog.Owner
+		ok    bool
+	}{
+		{commitlog.Owner{Replica: long, Name: long}, true},
+		{commitlog.Owner{Replica: tooLong}, false},
+		{commitlog.Owner{Name: tooLong}, false},
+	} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		h := header
+		h.Owner = c.owner
+		if _, err = commitlog.Create(f, h); (err == nil) != c.ok {
+			t.Errorf("texts of %d and %d bytes: %v", len(c.owner.Replica), len(c.owner.Name), err)
+		}
+		if !c.ok {
+			continue
+		}
+		if s, _, err := commitlog.Open(f, func(commitlog.Commit) error { return nil }); err != nil || s.Header != h {
+			t.Errorf("texts of %d and %d bytes are not what is read: %v", len(c.owner.Replica), len(c.owner.Name), err)
 		}
 	}
 }

@@ -167,6 +167,9 @@ func TestDecodeFrameLZ4Frame(t *testing.T) {
 				if !bytes.Equal(dst, page) {
 					t.Fatalf("%d bytes, %s: page differs", size, name)
 				}
+				if err := CheckDescriptor(frame, 7); err != nil {
+					t.Fatalf("%d bytes, %s: %v", size, name, err)
+				}
 				if err := DecodeFrame(dst, append(frame, 0), 7); !errors.Is(err, ErrCorrupt) {
 					t.Fatalf("%s: a byte too many: %v", name, err)
 				}
@@ -177,10 +180,58 @@ func TestDecodeFrameLZ4Frame(t *testing.T) {
 			if err := DecodeFrame(make([]byte, size*2), lz4Frame(t, 7, page), 7); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("half a page: %v", err)
 			}
+			lying := lz4Frame(t, 7, page, lz4.SizeOption(uint64(size)))
+			lying[ltx.PageHeaderSize+lz4DescriptorOffset+2]++
+			if err := DecodeFrame(make([]byte, size), lying, 7); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("a page whose frame says another size: %v", err)
+			}
 			if err := DecodeFrame(make([]byte, size/2), lz4Frame(t, 7, page), 7); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("two pages: %v", err)
 			}
 		}
+	}
+}
+
+// TestCheckDescriptor changes the part of an LZ4 frame that its header checksum
+// covers.
+func TestCheckDescriptor(t *testing.T) {
+	for _, opts := range [][]lz4.Option{nil, {lz4.SizeOption(512)}} {
+		frame := lz4Frame(t, 7, make([]byte, 512), opts...)
+		size := 2
+		if opts != nil {
+			size += 8
+		}
+		for i := range size {
+			bad := bytes.Clone(frame)
+			bad[ltx.PageHeaderSize+lz4DescriptorOffset+i] ^= 0x40
+			if err := CheckDescriptor(bad, 7); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("byte %d of %d: %v", i, size, err)
+			}
+		}
+	}
+}
+
+// TestReadRest reads the end of a file with reads of any size before it.
+func TestReadRest(t *testing.T) {
+	file := make([]byte, 5*tailStep/2)
+	for i := range file {
+		file[i] = byte(i * 31 >> 3)
+	}
+	size := int64(len(file))
+	for _, tail := range []int64{0, 1, tailStep} {
+		for _, need := range []int64{tail, tail + 1, tailStep + 7, 2*tailStep + 9, size} {
+			got, err := ReadRest(file[size-tail:], max(need, tail), size, func(buf []byte, offset int64) error {
+				copy(buf, file[offset:])
+				return nil
+			})
+			if err != nil || !bytes.Equal(got, file[size-max(need, tail):]) {
+				t.Errorf("%d bytes with %d of them known: %d bytes, %v", need, tail, len(got), err)
+			}
+		}
+	}
+	wrong := errors.New("wrong")
+	if _, err := ReadRest(nil, 1, size, func([]byte, int64) error { return wrong }); !errors.Is(err, wrong) {
+		t.Errorf("read that fails: %v", err)
 	}
 }
 

@@ -3,7 +3,7 @@
 //
 //	go run ./internal/mutants                                  # a sample of all packages of the engine
 //	go run ./internal/mutants -n 200 -packages internal/view   # of one package
-//	go run ./internal/mutants -retry survived                  # those again, after tests were added
+//	go run ./internal/mutants -retry survived -budget 1m       # those again, with more tests
 //
 // All mutants of a sample are compiled into the same test binaries, with the
 // overlay of the go command, and an environment variable switches one of them on.
@@ -60,7 +60,7 @@ func main() {
 	flag.StringVar(&o.seed, "seed", "1", "which mutants")
 	flag.StringVar(&o.state, "state", "build/mutants", "folder for results")
 	flag.StringVar(&o.retry, "retry", "", "outcomes of an earlier run that are tried again, with commas: survived, unreached, timeout")
-	flag.DurationVar(&o.budget, "budget", 30*time.Second, "time that tests of other packages may take for each mutant")
+	flag.DurationVar(&o.budget, "budget", 5*time.Second, "time that tests of other packages may take for each mutant")
 	flag.IntVar(&o.memory, "memory", 8192, "bound of the memory of a test in MiB")
 	flag.BoolVar(&o.list, "list", false, "print the sample, run nothing")
 	flag.BoolVar(&o.run, "run", true, "run mutants without a result; false reports what is known")
