@@ -364,13 +364,33 @@ func (c column) defaultOf() (any, error) {
 			return b, nil
 		}
 	}
-	if i, err := strconv.ParseInt(text, 0, 64); err == nil {
-		return c.affinity.apply(i), nil
-	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && text[0] != 'i' && text[0] != 'n' && text[0] != 'I' && text[0] != 'N' {
-		return c.affinity.apply(f), nil
+	if n, ok := number(text); ok {
+		return c.affinity.apply(n), nil
 	}
 	return c.affinity.apply(sqltokens.Token(text).Name()), nil
+}
+
+// number returns the value of a number in SQL, which may have a sign. Zeros at its
+// beginning mean nothing, hexadecimal digits are the bits of the integer, and a float
+// that is too large is infinite.
+func number(text string) (any, bool) {
+	text = strings.ReplaceAll(text, "_", "")
+	digits := strings.TrimLeft(text, "+-")
+	if digits == "" || digits[0] != '.' && (digits[0] < '0' || digits[0] > '9') {
+		return nil, false
+	}
+	if hexDigits, ok := strings.CutPrefix(strings.ToLower(digits), "0x"); ok {
+		bits, err := strconv.ParseUint(hexDigits, 16, 64)
+		if text[0] == '-' {
+			bits = -bits
+		}
+		return int64(bits), err == nil
+	}
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return i, true
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	return f, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 // apply converts a value as SQLite does when it stores it in a column.
