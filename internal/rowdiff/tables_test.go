@@ -1,0 +1,127 @@
+package rowdiff_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/rowdiff"
+)
+
+// Rows that are older than a column have its default value. SQLite stores that value
+// once it writes the row again, so both have to be equal.
+func TestDiff_Defaults(t *testing.T) {
+	columns := []string{
+		"INT DEFAULT 010", "DEFAULT 010", "DEFAULT -010", "DEFAULT 08", "DEFAULT 0x1f", "DEFAULT 0X1F", "INT DEFAULT 0xFFFFFFFFFFFFFFFF", "DEFAULT 0x8000000000000000",
+		"DEFAULT 1_000", "DEFAULT 1_0.5", "DEFAULT 0x1_0", "DEFAULT 9223372036854775807", "DEFAULT 9223372036854775808", "DEFAULT -9223372036854775808",
+		"DEFAULT +5", "DEFAULT -5", "DEFAULT - 5", "DEFAULT + 0x10", "DEFAULT -0x10", "DEFAULT 1e3", "DEFAULT 1.", "DEFAULT .5", "DEFAULT -.5e1", "INT DEFAULT 5.0", "REAL DEFAULT 5", "TEXT DEFAULT 5", "TEXT DEFAULT 5.0", "TEXT DEFAULT 0x10",
+		"DEFAULT 'it''s'", "INT DEFAULT '12'", "INT DEFAULT '012'", "INT DEFAULT '0x10'", "INT DEFAULT '1_0'", "INT DEFAULT ' 12 '", "NUMERIC DEFAULT '1e2'", "INT DEFAULT '12x'", "REAL DEFAULT '7'",
+		"DEFAULT inf", "DEFAULT Infinity", "DEFAULT nan", "DEFAULT NaN", "REAL DEFAULT 'inf'", "REAL DEFAULT 'nan'", "DEFAULT 1e999", "DEFAULT -1e999", "DEFAULT \"quoted\"",
+		"DEFAULT x'00ff'", "DEFAULT X'AB'", "DEFAULT x", "DEFAULT xy", "DEFAULT NULL", "DEFAULT TRUE", "DEFAULT false", "TEXT DEFAULT TRUE", "REAL DEFAULT true",
+	}
+	h := newHistory(t, 1, 4096)
+	h.exec("CREATE TABLE d (k INTEGER PRIMARY KEY, v)")
+	h.exec("INSERT INTO d VALUES (1, 1)")
+	for i, c := range columns {
+		h.exec("ALTER TABLE d ADD COLUMN c%d %s", i, c)
+	}
+	a := h.image()
+	h.exec("UPDATE d SET v = 2")
+	b := h.image()
+	var reads atomic.Int64
+	found := 0
+	err := rowdiff.Diff(context.Background(), a.state(&reads), b.state(&reads), options(a, b), func(c rowdiff.Change) error {
+		found++
+		if len(c.Old) != len(columns)+2 || len(c.New) != len(columns)+2 {
+			t.Fatalf("the row had %d values and has %d, want %d", len(c.Old), len(c.New), len(columns)+2)
+		}
+		for i, column := range columns {
+			if got, want := c.Old[i+2], c.New[i+2]; !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: the row had %#v, and SQLite wrote %#v", column, got, want)
+			}
+		}
+		return nil
+	})
+	if err != nil || found != 1 {
+		t.Errorf("%d changes, %v", found, err)
+	}
+}
+
+// A table without rowids whose key is in another order was made anew, and has all its
+// rows anew.
+func TestDiff_KeyOrder(t *testing.T) {
+	const ascending, descending = "PRIMARY KEY (x)", "PRIMARY KEY (x DESC)"
+	for _, tt := range [][2]string{
+		{ascending, descending}, {descending, ascending}, {ascending, "PRIMARY KEY (x COLLATE NOCASE)"}, {ascending, "PRIMARY KEY (y)"}, {ascending, "PRIMARY KEY (x, y)"},
+	} {
+		h := newHistory(t, 1, 4096)
+		make := func(key string) image {
+			h.exec("DROP TABLE IF EXISTS u; CREATE TABLE u (x, y, %s) WITHOUT ROWID; INSERT INTO u VALUES (1, 2), (3, 4), (5, 6)", key)
+			return h.image()
+		}
+		a, b := make(tt[0]), make(tt[1])
+		var reads atomic.Int64
+		got, err := changes(t, a, b, &reads, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]bool{"dropped u": true, "created u": true}
+		for _, row := range [][]any{{int64(1), int64(2)}, {int64(3), int64(4)}, {int64(5), int64(6)}} {
+			want[text("u", "", row, nil)] = true
+			want[text("u", "", nil, row)] = true
+		}
+		compare(t, tt[0]+" becomes "+tt[1], got, want)
+	}
+}
+
+// TestDiff_Tables names the tables that are compared, in any case.
+func TestDiff_Tables(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.exec("CREATE TABLE Mixed (k INTEGER PRIMARY KEY)")
+	a := h.image()
+	h.exec("INSERT INTO Mixed VALUES (1); INSERT INTO plain VALUES (1, 1); INSERT INTO t (id) VALUES (1)")
+	b := h.image()
+	for _, tt := range []struct {
+		tables []string
+		may    bool
+		want   []string // nil: an error
+	}{
+		{tables: nil, want: []string{"Mixed", "plain", "t"}},
+		{tables: []string{"mixed"}, want: []string{"Mixed"}},
+		{tables: []string{"PLAIN", "Mixed", "plain"}, want: []string{"Mixed", "plain"}},
+		{tables: []string{"mixed", "absent"}, may: true, want: []string{"Mixed"}},
+		{tables: []string{"mixed", "absent"}},
+	} {
+		var reads atomic.Int64
+		opts := options(a, b)
+		opts.Tables, opts.MayLack = tt.tables, tt.may
+		var got []string
+		err := rowdiff.Diff(t.Context(), a.state(&reads), b.state(&reads), opts, func(c rowdiff.Change) error {
+			got = append(got, c.Table)
+			return nil
+		})
+		if tt.want == nil {
+			if !errors.Is(err, rowdiff.ErrNoTable) {
+				t.Errorf("%q: %v", tt.tables, err)
+			}
+			continue
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%q: changes of %q, %v; want %q", tt.tables, got, err, tt.want)
+		}
+	}
+	var reads atomic.Int64
+	if err := rowdiff.HasTables(t.Context(), b.state(&reads), []string{"MIXED", "plain"}); err != nil {
+		t.Error(err)
+	}
+	if err := rowdiff.HasTables(t.Context(), b.state(&reads), []string{"plain", "absent"}); !errors.Is(err, rowdiff.ErrNoTable) {
+		t.Errorf("a table that is absent: %v", err)
+	}
+	wrong := errors.New("wrong")
+	if err := rowdiff.HasTables(t.Context(), rowdiff.State{Commit: 1, Page: func(context.Context, uint32) ([]byte, error) { return nil, wrong }}, nil); !errors.Is(err, wrong) {
+		t.Errorf("pages that cannot be read: %v", err)
+	}
+}
