@@ -322,6 +322,26 @@ func TestPrune_Refused(t *testing.T) {
 			t.Errorf("%s: deleted %d files", tt.name, n-after)
 		}
 	}
+	// Each rule is a policy of its own. The states within a time need the files of the
+	// one at its beginning.
+	for _, tt := range []struct {
+		maintain.Keep
+		deleted int
+	}{
+		{maintain.Keep{Last: 1}, 9},
+		{maintain.Keep{Hourly: 1}, 9},
+		{maintain.Keep{Daily: 1}, 9},
+		{maintain.Keep{Weekly: 1}, 9},
+		{maintain.Keep{Monthly: 1}, 9},
+		{maintain.Keep{Within: 1}, 0},
+		{maintain.Keep{Moments: []maintain.Moment{{TXID: 10}}}, 9},
+	} {
+		_, client, start := begin()
+		r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: tt.Keep, Time: start.Add(time.Hour)})
+		if err != nil || r.Deleted != tt.deleted {
+			t.Errorf("%+v: %d files deleted, %v; want %d", tt.Keep, r.Deleted, err, tt.deleted)
+		}
+	}
 	_, client, start := begin()
 	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: keep, Time: start, WriterMayRun: true}); err != nil || r.Deleted != 9 {
 		t.Errorf("with the writer's permission: %+v, %v", r, err)

@@ -34,7 +34,7 @@ const engine = "internal/view,internal/remote,internal/pages,internal/hydrate,in
 
 // depending are packages whose tests run against mutants of the packages that
 // they depend on.
-const depending = ".,maintain"
+const depending = ".,maintain,https,webdav"
 
 // options are the flags.
 type options struct {
