@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/ltxvfs/litestream/internal/changetable"
 	"github.com/ltxvfs/litestream/internal/feed"
@@ -107,7 +106,7 @@ func (c *Conn) stateOf(ctx context.Context, text string) (*view.View, error) {
 	if txid, err := parseTXID(s); err == nil {
 		return c.db.travelTo(ctx, txid)
 	}
-	t, err := timeexpr.Parse(s, time.Now())
+	t, err := timeexpr.Parse(s, c.db.opts.clock())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %.80q is neither a transaction of 16 hex digits nor a time: %w", errInvalidValue, text, err)
 	}

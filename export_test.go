@@ -1,6 +1,8 @@
 package litestream
 
 import (
+	"time"
+
 	"github.com/ltxvfs/litestream/internal/tempfile"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
@@ -9,6 +11,9 @@ import (
 // OnDisk has fn called before and after each operation on local files. The
 // operation fails if fn returns an error.
 func OnDisk(o *Options, fn func(op string) error) { o.onDisk = fn }
+
+// SetClock sets the clock from which stamps of commits and files are taken.
+func SetClock(o *Options, now func() time.Time) { o.clock = now }
 
 // NeverWhole makes the page indexes of snapshots such that are read as they are
 // needed, however small they are.

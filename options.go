@@ -256,6 +256,10 @@ type Options struct {
 	// Only tests set it.
 	onDisk func(op string) error
 
+	// clock tells the time of day. Tests set it, to give processes clocks that
+	// differ. Nil means time.Now.
+	clock func() time.Time
+
 	// neverWhole makes page indexes of all snapshots, however small, such that are
 	// read as they are needed. Only tests set it.
 	neverWhole bool
@@ -301,6 +305,9 @@ func (o Options) withDefaults() Options {
 	o.CompactionLevels = o.CompactionLevels[:min(len(o.CompactionLevels), maxCompactionLevels)]
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.clock == nil {
+		o.clock = time.Now
 	}
 	return o
 }

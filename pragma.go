@@ -110,7 +110,7 @@ func (c *Conn) setTime(s string) error {
 	if strings.EqualFold(strings.TrimSpace(s), latest) {
 		return c.travelBy(nil)
 	}
-	t, err := timeexpr.Parse(s, time.Now())
+	t, err := timeexpr.Parse(s, c.db.opts.clock())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errInvalidValue, err)
 	}

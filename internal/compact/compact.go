@@ -42,6 +42,7 @@ type Options struct {
 	SnapshotInterval  time.Duration
 	SnapshotRetention time.Duration
 	ReadTimeout       time.Duration
+	Now               func() time.Time // the time of day, which ages of files are measured with
 }
 
 // Notes is what write mode and compaction tell each other about the files of the
@@ -132,7 +133,7 @@ func (c *Compaction) run() {
 		if !ok && c.end() {
 			return
 		}
-		timer := time.NewTimer(time.Until(at))
+		timer := time.NewTimer(at.Sub(c.Opts.Now()))
 		select {
 		case <-timer.C:
 		case <-c.news:
@@ -184,7 +185,8 @@ func (c *compactor) begin() error {
 	}
 	var made [view.Levels]time.Time // of the newest file of each level
 	var last [view.Levels]ltx.TXID
-	oldest := time.Now()
+	now := c.Opts.Now()
+	oldest := now
 	for _, f := range files {
 		if last[f.Level] < f.MaxTXID {
 			last[f.Level], made[f.Level] = f.MaxTXID, f.CreatedAt
@@ -197,17 +199,17 @@ func (c *compactor) begin() error {
 		if last[level] < last[level-1] {
 			from := oldest
 			if last[level] > 0 {
-				from = made[level]
+				from = earlier(made[level], now)
 			}
 			c.due.levels[level] = from.Add(c.Opts.Levels[level-1])
 		}
 	}
 	if last[1] > 0 && c.Opts.L0Retention >= 0 {
-		c.due.retention = time.Now().Add(c.Opts.L0Retention)
+		c.due.retention = now.Add(c.Opts.L0Retention)
 	}
 	if c.Opts.SnapshotInterval > 0 {
 		if last[replica.SnapshotLevel] > 0 {
-			oldest = made[replica.SnapshotLevel]
+			oldest = earlier(made[replica.SnapshotLevel], now)
 		}
 		c.due.snapshot = oldest.Add(c.Opts.SnapshotInterval)
 	}
@@ -215,6 +217,16 @@ func (c *compactor) begin() error {
 		c.due.grow()
 	}
 	return nil
+}
+
+// earlier returns the earlier one of the stamp of a file and the present time. The
+// clock of the process that made the file may have been ahead, and nothing is due
+// later for that.
+func earlier(stamp, now time.Time) time.Time {
+	if stamp.After(now) {
+		return now
+	}
+	return stamp
 }
 
 // news schedules the compaction of new files of level 0.
@@ -230,7 +242,7 @@ func (c *compactor) run() {
 	var err error
 	defer func() { c.problems.note("compaction", err) }()
 	defer task.Guard(c.Log, "compaction", &err)
-	now := time.Now()
+	now := c.Opts.Now()
 	merged := c.compactLevels(now)
 	if isDue(&c.due.retention, now) {
 		again, err := c.pruneLevel0(now)
@@ -279,9 +291,9 @@ func (c *compactor) compactLevels(now time.Time) (merged bool) {
 // ended records the result of a job, and schedules another attempt after an error.
 func (c *compactor) ended(what string, due *time.Time, err error) {
 	if err != nil && due != nil {
-		*due = time.Now().Add(compactionRetry)
+		*due = c.Opts.Now().Add(compactionRetry)
 		if errors.Is(err, ErrLevelGap) {
-			*due = time.Now().Add(stalledRetry)
+			*due = c.Opts.Now().Add(stalledRetry)
 		}
 	}
 	c.problems.note(what, err)

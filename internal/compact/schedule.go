@@ -45,7 +45,7 @@ func (s *schedule) next() (at time.Time, ok bool) {
 func (s *schedule) news() {
 	s.in(1)
 	if s.snapshot.IsZero() && s.opts.SnapshotInterval > 0 {
-		s.snapshot = time.Now().Add(s.opts.SnapshotInterval)
+		s.snapshot = s.opts.Now().Add(s.opts.SnapshotInterval)
 	}
 }
 
@@ -53,14 +53,14 @@ func (s *schedule) news() {
 // already.
 func (s *schedule) in(level int) {
 	if level < len(s.levels) && s.levels[level].IsZero() {
-		s.levels[level] = time.Now().Add(s.opts.Levels[level-1])
+		s.levels[level] = s.opts.Now().Add(s.opts.Levels[level-1])
 	}
 }
 
 // grow schedules a snapshot for now, because the newest one is outgrown.
 func (s *schedule) grow() {
 	if s.opts.SnapshotInterval >= 0 && s.growth.IsZero() {
-		s.growth = time.Now()
+		s.growth = s.opts.Now()
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // TestCompaction_Schedule says when what is due.
 func TestCompaction_Schedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSchedule(Options{Levels: []time.Duration{time.Minute, time.Hour}, SnapshotInterval: 24 * time.Hour})
+		s := newSchedule(Options{Levels: []time.Duration{time.Minute, time.Hour}, SnapshotInterval: 24 * time.Hour, Now: time.Now})
 		start := time.Now()
 		want := func(after time.Duration) {
 			t.Helper()

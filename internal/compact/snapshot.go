@@ -3,7 +3,6 @@ package compact
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/superfly/ltx"
 
@@ -92,7 +91,7 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 
 // oldFiles returns the files that SnapshotRetention does not keep.
 func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
-	limit := time.Now().Add(-c.Opts.SnapshotRetention)
+	limit := c.Opts.Now().Add(-c.Opts.SnapshotRetention)
 	oldest := end
 	for _, f := range files {
 		switch {

@@ -2,7 +2,6 @@ package write
 
 import (
 	"cmp"
-	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -27,7 +26,7 @@ func (q *queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 		return nil, err
 	}
 	c := &LocalCommit{buffer: b, Commit: commitlog.Commit{Size: size, Pgnos: tx.pgnos(size)}}
-	c.Timestamp = max(time.Now().UnixMilli(), tx.view.Timestamp+1)
+	c.Timestamp = max(q.Opts.Now().UnixMilli(), tx.view.Timestamp+1)
 	err = b.append(&c.Commit, durable,
 		func() commitlog.Header {
 			q.mu.Lock()

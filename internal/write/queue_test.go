@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -51,7 +52,7 @@ func newTestQueue(t *testing.T) (q *queue, syncs *atomic.Int64) {
 	t.Helper()
 	deps := &Deps{
 		Views: new(view.Views), Tasks: task.NewGroup(), Log: slog.New(slog.DiscardHandler),
-		Opts: Options{BufferMaxSize: 10 * testPageSize}, Tiers: noTiers{}, Index: stillIndex{},
+		Opts: Options{BufferMaxSize: 10 * testPageSize, Now: time.Now}, Tiers: noTiers{}, Index: stillIndex{},
 		Pinned: func() []*view.View { return nil }, Compact: func() {}, FollowAgain: func() {},
 	}
 	deps.Views.Current.Store(deps.Views.NewState(new(view.View)))

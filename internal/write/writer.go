@@ -47,6 +47,7 @@ type Options struct {
 	ReadTimeout   time.Duration
 	CacheSize     int64
 	Disk          diskhook.Hook
+	Now           func() time.Time // the time of day, for stamps
 }
 
 // Tiers are the tiers that pages are read from. Write mode hands them the
