@@ -77,6 +77,36 @@ func TestPromise6_LoserLeavesNothing(t *testing.T) {
 	})
 }
 
+// TestPromise6_MergedByOther has another writer make the transaction of a commit that
+// waits, and merge it, so that no file has the name that the commit's file would get.
+// The writer loses, and uploads nothing.
+func TestPromise6_MergedByOther(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // the buffer that the loser keeps goes there
+	synctest.Test(t, func(t *testing.T) {
+		client := faulty()
+		write(t, client, "CREATE TABLE t (v)")
+		write(t, client, "INSERT INTO t VALUES (1)")
+		other := cloneReplica(t, client.ReplicaClient)
+		write(t, other, "INSERT INTO t VALUES ('theirs')")
+		slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval, o.Logger = -1, testlog.New(t, nil) }))
+		db := openConn(t, slot, "app.db")
+		mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+		time.Sleep(15 * time.Second)
+		if _, err := client.WriteLTXFile(t.Context(), 1, 3, 3, strings.NewReader(readFile(t, other, 0, 3, 3))); err != nil {
+			t.Fatal(err)
+		}
+		client.create = func(txid ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			t.Errorf("the loser uploads transaction %s", txid)
+			return do()
+		}
+		if err := vfs.Sync(t.Context(), "app.db"); !errors.Is(err, litestream.ErrConflict) {
+			t.Errorf("sync: %v, want a conflict", err)
+		}
+		_ = db.Close()
+		_ = vfs.Close(t.Context()) // returns the same error again
+	})
+}
+
 // readFile returns the content of a file of a replica.
 func readFile(t *testing.T, client *memory.ReplicaClient, level int, minTXID, maxTXID ltx.TXID) string {
 	t.Helper()
