@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -266,6 +267,51 @@ func TestRepair_Storage(t *testing.T) {
 	whole := layered(t)
 	if r, err := maintain.Repair(t.Context(), whole, maintain.RepairOptions{}); err != nil || len(r.Steps) > 0 || len(r.Before.Findings) > 0 || r.After != nil {
 		t.Errorf("intact: %+v, %v", r, err)
+	}
+}
+
+// changing is a store that calls a hook before each read of a file.
+type changing struct {
+	writable
+	read func(view.Key)
+}
+
+func (c changing) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
+	c.read(key(level, minTXID, maxTXID))
+	return c.writable.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
+}
+
+// A file that was a copy of another one stays if the other one has changed since then.
+func TestRepair_CopyOfChangedFile(t *testing.T) {
+	later := memory.NewReplicaClient()
+	p := newPrimary(t, later, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	for txid := ltx.TXID(2); txid <= 7; txid++ {
+		p.Exec("INSERT INTO t VALUES (?, zeroblob(100))", txid)
+	}
+	l0, stray := key(0, 7, 7), key(3, 2, 9)
+	changed := read(t, later)[l0]
+
+	reads := 0
+	b := layered(t)
+	b[stray] = b[l0]
+	count := changing{writable{b}, func(k view.Key) {
+		if k == stray {
+			reads++
+		}
+	}}
+	if dry, err := maintain.Repair(t.Context(), count, maintain.RepairOptions{DryRun: true}); err != nil || len(dry.Steps) != 1 {
+		t.Fatalf("%+v, %v", dry, err)
+	}
+	planned := reads
+	reads = 0
+	client := changing{writable{b}, func(k view.Key) {
+		if count.read(k); reads == planned+1 {
+			b[l0] = changed
+		}
+	}}
+	r, err := maintain.Repair(t.Context(), client, maintain.RepairOptions{Requests: maintain.Requests{Concurrency: 1}})
+	if err == nil || !strings.Contains(err.Error(), "not the same any more") || b[stray] == nil {
+		t.Errorf("%d reads, %+v, %v; the copy has %d bytes", reads, r.Steps, err, len(b[stray]))
 	}
 }
 
