@@ -125,3 +125,39 @@ func TestDiff_Tables(t *testing.T) {
 		t.Errorf("pages that cannot be read: %v", err)
 	}
 }
+
+// TestDiff_KeyOfNumbers compares tables whose keys are integers and floats that are
+// close to each other, in two states of which each has keys that the other lacks.
+func TestDiff_KeyOfNumbers(t *testing.T) {
+	keys := []string{
+		"-1e19", "-9223372036854775808", "-9223372036854775807", "-1.5", "-1", "-0.5", "0", "0.5", "1", "1.5", "2",
+		"9007199254740992.0", "9007199254740993", "9007199254740994.0", "9223372036854775807", "9223372036854775808.0", "1e19", "9e999", "''", "x''", "'1'", "x'31'",
+	}
+	for _, order := range []string{"ASC", "DESC"} {
+		h := newHistory(t, 1, 4096)
+		h.exec("CREATE TABLE n (k BLOB, v, PRIMARY KEY (k %s)) WITHOUT ROWID", order)
+		for i, k := range keys {
+			if i%3 != 0 {
+				h.exec("INSERT INTO n VALUES (%s, 1)", k)
+			}
+		}
+		a, before := h.image(), read(t, h.db)
+		for i, k := range keys {
+			switch i % 3 {
+			case 0:
+				h.exec("INSERT INTO n VALUES (%s, 2)", k)
+			case 1:
+				h.exec("DELETE FROM n WHERE k = %s", k)
+			}
+		}
+		b, after := h.image(), read(t, h.db)
+		var reads atomic.Int64
+		for _, known := range []int{0, -1} {
+			got, err := changes(t, a, b, &reads, known)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, order, got, expected(before, after))
+		}
+	}
+}
