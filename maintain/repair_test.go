@@ -315,6 +315,16 @@ func TestRepair_CopyOfChangedFile(t *testing.T) {
 	}
 }
 
+func TestStepKind(t *testing.T) {
+	for kind, want := range map[maintain.StepKind]string{
+		maintain.CopyFile: "copy", maintain.RebuildFile: "rebuild", maintain.DeleteFile: "delete", maintain.MakeSnapshot: "snapshot", -1: "StepKind(-1)", 4: "StepKind(4)",
+	} {
+		if got := kind.String(); got != want {
+			t.Errorf("%d is %q, want %q", int(kind), got, want)
+		}
+	}
+}
+
 // refusing is a store that cannot be written to.
 type refusing struct{ writable }
 

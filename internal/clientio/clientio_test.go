@@ -121,6 +121,63 @@ func TestWithoutURL(t *testing.T) {
 	}
 }
 
+// An error of a server that does not speak TLS says so once, and keeps its cause.
+func TestWithoutURL_NoTLS(t *testing.T) {
+	err := clientio.WithoutURL(&url.Error{Op: "Get", URL: "https://host", Err: http.ErrSchemeMismatch})
+	if !errors.Is(err, http.ErrSchemeMismatch) || strings.Count(err.Error(), "does not speak TLS") != 1 {
+		t.Errorf("got %v", err)
+	}
+	if again := clientio.WithoutURL(&url.Error{Op: "Get", Err: err}); strings.Count(again.Error(), "does not speak TLS") != 1 {
+		t.Errorf("got %v", again)
+	}
+}
+
+// What goes wrong around a file that is stored names the file.
+func TestWrite_Errors(t *testing.T) {
+	connect := func(err error) func(context.Context) (int, error) {
+		return func(context.Context) (int, error) { return 1, err }
+	}
+	store := func(err error) func(int, context.Context, clientio.Upload) (int64, error) {
+		return func(int, context.Context, clientio.Upload) (int64, error) { return 1, err }
+	}
+	for name, tt := range map[string]struct {
+		level   int
+		body    string
+		connect error
+		store   error
+	}{
+		"a level that there is not":   {level: -1},
+		"a store that is not there":   {connect: errBoom},
+		"a file without a header":     {body: "LTX1"},
+		"a store that stores nothing": {body: header(t, 2, 3), store: errBoom},
+	} {
+		f := clientio.NewFile(tt.level, 2, 3)
+		_, err := clientio.Write(t.Context(), f, strings.NewReader(tt.body), connect(tt.connect), store(tt.store))
+		if err == nil || !strings.HasPrefix(err.Error(), "write ltx file "+f.String()) {
+			t.Errorf("%s: write: %v", name, err)
+		}
+		_, err = clientio.Create(t.Context(), f, strings.NewReader(tt.body), connect(tt.connect), store(tt.store))
+		if err == nil || !strings.HasPrefix(err.Error(), "create ltx file "+f.String()) {
+			t.Errorf("%s: create: %v", name, err)
+		}
+	}
+	info, err := clientio.Write(t.Context(), clientio.NewFile(1, 2, 3), strings.NewReader(header(t, 2, 3)), connect(nil), store(nil))
+	if err != nil || info.Level != 1 || info.MinTXID != 2 || info.MaxTXID != 3 || info.Size != 1 || info.CreatedAt.UnixMilli() != 1_700_000_000_000 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// header returns the header of an LTX file.
+func header(t *testing.T, minTXID, maxTXID ltx.TXID) string {
+	t.Helper()
+	hdr := ltx.Header{Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: 512, Commit: 1, MinTXID: minTXID, MaxTXID: maxTXID, Timestamp: 1_700_000_000_000}
+	b, err := hdr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func TestCheckRange(t *testing.T) {
 	for _, tt := range []struct {
 		offset, size int64

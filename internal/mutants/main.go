@@ -90,7 +90,7 @@ func mutate(o options) error {
 	}
 	defer os.RemoveAll(tmp)
 
-	s, err := newSample(o, tmp)
+	s, err := newSample(o)
 	if err != nil {
 		return err
 	}

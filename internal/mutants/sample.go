@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,7 @@ func (m *mutant) String() string {
 
 // newSample finds the mutants of some packages, chooses some of them, and writes
 // code that has them.
-func newSample(o options, tmp string) (*sample, error) {
+func newSample(o options) (*sample, error) {
 	dirs := strings.Split(o.packages, ",")
 	l, err := load(dirs)
 	if err != nil {
@@ -82,24 +83,28 @@ func newSample(o options, tmp string) (*sample, error) {
 	for i, m := range s.mutants {
 		m.id = i + 1
 	}
-	return s, s.write(l, tmp)
+	return s, s.write(l, filepath.Join(o.state, "overlay"))
 }
 
-// write writes the code that has the mutants, without those that do not compile.
-func (s *sample) write(l *loader, tmp string) error {
+// write writes the code that has the mutants, without those that do not compile. The
+// folder is the same in each run, because the go command compiles what has moved again.
+func (s *sample) write(l *loader, folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
 	replace := make(map[string]string)
 	byDir := make(map[string][]*mutant)
 	for _, m := range s.mutants {
 		byDir[m.dir()] = append(byDir[m.dir()], m)
 	}
-	for dir, mutants := range byDir {
-		p := l.packages[module+strings.TrimSuffix("/"+dir, "/.")]
+	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
+		p, mutants := l.packages[module+strings.TrimSuffix("/"+dir, "/.")], byDir[dir]
 		changed, err := s.compiling(l, p, mutants)
 		if err != nil {
 			return err
 		}
 		for path, text := range changed {
-			name := filepath.Join(tmp, fmt.Sprintf("%d.go", len(replace)))
+			name := filepath.Join(folder, strings.ReplaceAll(dir, "/", "-")+"-"+filepath.Base(path))
 			if err := os.WriteFile(name, text, 0o644); err != nil {
 				return err
 			}
@@ -111,7 +116,7 @@ func (s *sample) write(l *loader, tmp string) error {
 	if err != nil {
 		return err
 	}
-	s.overlay = filepath.Join(tmp, "overlay.json")
+	s.overlay = filepath.Join(folder, "overlay.json")
 	return os.WriteFile(s.overlay, text, 0o644)
 }
 

@@ -227,4 +227,7 @@ func TestRemove_Replaced(t *testing.T) {
 	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, []byte("another's")) {
 		t.Errorf("the other file has %q, %v", b, err)
 	}
+	if f.Close(); ownfile.IsAt(f, path+"2") {
+		t.Error("a closed file is where it was")
+	}
 }

@@ -50,3 +50,15 @@ func TestBootID_Clock(t *testing.T) {
 		t.Errorf("a process with another clock is of the same boot %s", id)
 	}
 }
+
+func TestParseBootID(t *testing.T) {
+	want := [16]byte{0x6f, 0x1c, 15: 0x2a}
+	if id, err := parseBootID("6f1c0000-0000-0000-0000-00000000002a\n"); err != nil || id != want {
+		t.Errorf("%x, %v", id, err)
+	}
+	for _, text := range []string{"", "6f1c", "6f1c0000-0000-0000-0000-00000000002a00", "6f1c0000-0000-0000-0000-00000000002x"} {
+		if id, err := parseBootID(text); err == nil {
+			t.Errorf("%q is %x", text, id)
+		}
+	}
+}
