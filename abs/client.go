@@ -137,11 +137,11 @@ func (c *ReplicaClient) connect(ctx context.Context) (*session, error) {
 	return c.session.Get(ctx, func(context.Context) (*session, error) { return newSession(c) })
 }
 
-// Close closes the idle connections of the client's own transport. The client
-// can still be used.
+// Close closes idle connections, unless Transport is set or other clients of the
+// process share them. The client can still be used.
 func (c *ReplicaClient) Close() error {
-	if s := c.session.Peek(); s != nil && s.own != nil {
-		s.own.CloseIdleConnections()
+	if s := c.session.Peek(); s != nil && s.release != nil {
+		s.release()
 	}
 	return nil
 }

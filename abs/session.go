@@ -29,7 +29,7 @@ type session struct {
 	bucket    string
 	layout    clientio.Layout
 	cred      credential
-	own       *http.Transport // nil if the transport is the user's
+	release   func() // nil if the transport is the user's
 
 	partSize    int
 	concurrency int
@@ -39,7 +39,7 @@ type session struct {
 	noBatch     atomic.Bool // the service refused batches, and took single requests
 }
 
-func newSession(c *ReplicaClient) (*session, error) {
+func newSession(c *ReplicaClient) (_ *session, err error) {
 	s := &session{
 		bucket:      c.Bucket,
 		layout:      clientio.NewLayout(c.Path),
@@ -63,8 +63,12 @@ func newSession(c *ReplicaClient) (*session, error) {
 
 	rt := c.Transport
 	if rt == nil {
-		s.own = clientio.NewTransport(nil)
-		rt = s.own
+		rt, s.release = clientio.SharedTransport(nil)
+		defer func() {
+			if err != nil {
+				s.release()
+			}
+		}()
 	}
 	options := azcore.ClientOptions{
 		Retry:            policy.RetryOptions{MaxRetries: -1}, // callers retry

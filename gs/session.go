@@ -43,11 +43,11 @@ type session struct {
 	objects *raw.ObjectsService // of the same service; it shows more of a download than bucket
 	source  string              // where the credentials came from
 
-	closeIdle   func()
+	release     func()
 	bucketFound atomic.Bool // a request has shown that the bucket exists
 }
 
-func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
+func newSession(ctx context.Context, c *ReplicaClient) (_ *session, err error) {
 	if c.Bucket == "" {
 		return nil, clientio.Invalid("no bucket is set")
 	}
@@ -64,10 +64,14 @@ func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
 	}
 
 	base := c.Transport
-	closeIdle := func() {}
+	release := func() {}
 	if base == nil {
-		tr := clientio.NewTransport(nil)
-		base, closeIdle = tr, tr.CloseIdleConnections
+		base, release = clientio.SharedTransport(nil)
+		defer func() {
+			if err != nil {
+				release()
+			}
+		}()
 	}
 	source := "no credentials, which are only used over https"
 	var creds *tokenSource
@@ -105,7 +109,7 @@ func newSession(ctx context.Context, c *ReplicaClient) (*session, error) {
 		bucket:     client.Bucket(c.Bucket),
 		objects:    service.Objects,
 		source:     source,
-		closeIdle:  closeIdle,
+		release:    release,
 	}, nil
 }
 

@@ -19,11 +19,11 @@ const maxRedirects = 5
 
 // session is what all calls of a client share.
 type session struct {
-	base   *url.URL // folder of the replica, with a slash at the end
-	client *http.Client
-	own    *http.Transport // nil if the transport is the user's
-	header http.Header
-	user   *url.Userinfo // nil: none
+	base    *url.URL // folder of the replica, with a slash at the end
+	client  *http.Client
+	release func() // nil if the transport is the user's
+	header  http.Header
+	user    *url.Userinfo // nil: none
 
 	pins     pins
 	discover clientio.Flight[lister]
@@ -44,8 +44,7 @@ func newSession(c *ReplicaClient) (*session, error) {
 	}
 	rt := c.Transport
 	if rt == nil {
-		s.own = clientio.NewTransport(nil)
-		rt = s.own
+		rt, s.release = clientio.SharedTransport(nil)
 	}
 	s.client = &http.Client{Transport: rt, CheckRedirect: s.checkRedirect}
 	return s, nil

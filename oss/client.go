@@ -115,11 +115,11 @@ func (c *ReplicaClient) Init(ctx context.Context) error {
 	return err
 }
 
-// Close closes the idle connections of the transport that the client made. The
-// client can still be used.
+// Close closes idle connections, unless Transport is set or other clients of the
+// process share them. The client can still be used.
 func (c *ReplicaClient) Close() error {
-	if s := c.session.Peek(); s != nil && s.closeIdle != nil {
-		s.closeIdle()
+	if s := c.session.Peek(); s != nil && s.release != nil {
+		s.release()
 	}
 	return nil
 }

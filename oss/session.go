@@ -30,11 +30,11 @@ const (
 // session is a client whose fields were checked. It does not change, except for
 // what it learns about the bucket. It is safe for concurrent use.
 type session struct {
-	api       *oss.Client
-	creds     *keys
-	bucket    string
-	layout    clientio.Layout
-	closeIdle func() // nil if the transport is the caller's
+	api     *oss.Client
+	creds   *keys
+	bucket  string
+	layout  clientio.Layout
+	release func() // nil if the transport is the caller's
 
 	partSize            int
 	concurrency         int
@@ -93,7 +93,7 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
 }
 
-func newSession(c *ReplicaClient) (*session, error) {
+func newSession(c *ReplicaClient) (_ *session, err error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -107,8 +107,12 @@ func newSession(c *ReplicaClient) (*session, error) {
 	}
 	transport := c.Transport
 	if transport == nil {
-		own := clientio.NewTransport(nil)
-		transport, s.closeIdle = own, own.CloseIdleConnections
+		transport, s.release = clientio.SharedTransport(nil)
+		defer func() {
+			if err != nil {
+				s.release()
+			}
+		}()
 	}
 	cfg := oss.LoadDefaultConfig().
 		WithRegion(cmp.Or(c.Region, DefaultRegion)).

@@ -149,11 +149,11 @@ func NewReplicaClient() *ReplicaClient {
 	return &ReplicaClient{SignPayload: true, RequireContentMD5: true}
 }
 
-// Close closes idle connections of the transport that the client made. The
-// client can still be used.
+// Close closes idle connections, unless Transport is set or other clients of the
+// process share them. The client can still be used.
 func (c *ReplicaClient) Close() error {
-	if conn := c.conn.Peek(); conn != nil && conn.closeIdle != nil {
-		conn.closeIdle()
+	if conn := c.conn.Peek(); conn != nil && conn.release != nil {
+		conn.release()
 	}
 	return nil
 }

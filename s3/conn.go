@@ -39,12 +39,12 @@ const (
 // conn is a client that is ready for requests. It does not change, except for
 // what it learns about the server. It is safe for concurrent use.
 type conn struct {
-	api       *s3.Client
-	creds     *credentials
-	bucket    string
-	layout    clientio.Layout
-	closeIdle func() // nil if the transport is the caller's
-	log       *slog.Logger
+	api     *s3.Client
+	creds   *credentials
+	bucket  string
+	layout  clientio.Layout
+	release func() // nil if the transport is the caller's
+	log     *slog.Logger
 
 	partSize            int
 	concurrency         int
@@ -63,7 +63,7 @@ type conn struct {
 // more.
 var bucketNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 
-func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
+func (c *ReplicaClient) newConn(ctx context.Context) (_ *conn, err error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -124,8 +124,12 @@ func (c *ReplicaClient) newConn(ctx context.Context) (*conn, error) {
 
 	transport := c.Transport
 	if transport == nil {
-		own := clientio.NewTransport(tlsConfig(cfg, c.SkipVerify))
-		transport, made.closeIdle = own, own.CloseIdleConnections
+		transport, made.release = clientio.SharedTransport(tlsConfig(cfg, c.SkipVerify))
+		defer func() {
+			if err != nil {
+				made.release()
+			}
+		}()
 	}
 	region := cmp.Or(c.Region, arnRegion(c.Bucket), ep.region)
 	if directory {

@@ -19,11 +19,11 @@ const envPassword = "LITESTREAM_WEBDAV_PASSWORD"
 
 // session is what all calls of a client share.
 type session struct {
-	server *url.URL // without a slash at the end
-	layout clientio.Layout
-	place  string // folder of the replica, with a slash at its beginning and none at its end
-	client http.RoundTripper
-	own    *http.Transport // nil if the transport is the user's
+	server  *url.URL // without a slash at the end
+	layout  clientio.Layout
+	place   string // folder of the replica, with a slash at its beginning and none at its end
+	client  http.RoundTripper
+	release func() // nil if the transport is the user's
 
 	user, password string
 
@@ -47,8 +47,7 @@ func newSession(c *ReplicaClient) (*session, error) {
 	}
 	s.client = c.Transport
 	if s.client == nil {
-		s.own = clientio.NewTransport(nil)
-		s.client = s.own
+		s.client, s.release = clientio.SharedTransport(nil)
 	}
 	return s, nil
 }
