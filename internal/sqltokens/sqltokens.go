@@ -83,8 +83,11 @@ func length(sql string) int {
 // 1e-3.
 func isSign(sql string, n int) bool {
 	return (sql[n] == '-' || sql[n] == '+') && (sql[n-1] == 'e' || sql[n-1] == 'E') && sql[0] >= '.' && sql[0] <= '9' &&
-		!strings.HasPrefix(strings.ToLower(sql), "0x")
+		!isHex(sql)
 }
+
+// isHex reports whether a text begins with a hexadecimal number.
+func isHex(sql string) bool { return len(sql) >= 2 && sql[0] == '0' && (sql[1] == 'x' || sql[1] == 'X') }
 
 // quoted returns the length of the quoted text at the start of s.
 func quoted(s string, quote byte) int {
