@@ -17,6 +17,17 @@ step-%:
 extension:
 	scripts/extension
 
+# Two builds of both in different folders, which have to give the same bytes: some ten
+# minutes of processor time.
+.PHONY: reproducible
+reproducible:
+	scripts/reproducible
+
+# NOTICE, after a change of dependencies.
+.PHONY: notice
+notice:
+	scripts/notice
+
 # ltxvfs, the program for operators, for this machine, in build/.
 .PHONY: program
 program:

@@ -51,6 +51,7 @@ def metadata(project: Dict[str, Any]) -> str:
         f"Requires-Python: {project['requires-python']}",
         "Description-Content-Type: text/markdown",
         "License-File: LICENSE",
+        "License-File: NOTICE",
     ]
     return "\n".join(lines) + "\n\n" + (HERE / project["readme"]).read_text("utf-8")
 
@@ -75,6 +76,7 @@ def make_wheel(directory: Path, target_name: str, library_path: Optional[Path] =
         "litestream_vfs/py.typed": (package / "py.typed").read_bytes(),
         f"litestream_vfs/litestream{target.suffix}": library,
         f"{info}/licenses/LICENSE": (ROOT / "LICENSE").read_bytes(),
+        f"{info}/licenses/NOTICE": (ROOT / "NOTICE").read_bytes(),
         f"{info}/METADATA": metadata(project).encode(),
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: litestream-vfs\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
     }

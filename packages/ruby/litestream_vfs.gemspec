@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# packages/ruby/build puts VERSION, LICENSE and the library beside this file, and names the platform.
+# packages/ruby/build puts VERSION, LICENSE, NOTICE and the library beside this file, and names the platform.
 Gem::Specification.new do |s|
   s.name = "litestream_vfs"
   s.version = File.read(File.join(__dir__, "VERSION")).strip
@@ -10,5 +10,5 @@ Gem::Specification.new do |s|
   s.authors = ["the authors of ltxvfs/litestream"]
   s.license = "Apache-2.0"
   s.required_ruby_version = ">= 3.0"
-  s.files = Dir.chdir(__dir__) { Dir["lib/**/*"].select { |f| File.file?(f) } + %w[VERSION LICENSE README.md] }
+  s.files = Dir.chdir(__dir__) { Dir["lib/**/*"].select { |f| File.file?(f) } + %w[VERSION LICENSE NOTICE README.md] }
 end

@@ -30,6 +30,11 @@ describe('package', () => {
     }
   });
 
+  it('has the licences of what it contains', () => {
+    const notice = fs.readFileSync(path.join(path.dirname(require.resolve('@ltxvfs/litestream-vfs')), 'NOTICE'), 'utf8');
+    assert.equal(notice, fs.readFileSync(path.join(root, 'NOTICE'), 'utf8'));
+  });
+
   it('has the version of all packages', () => {
     assert.equal(require('@ltxvfs/litestream-vfs/package.json').version, fs.readFileSync(path.join(root, 'packages/VERSION'), 'utf8').trim());
   });

@@ -283,7 +283,8 @@ class TestWheel(unittest.TestCase):
         metadata = self.wheel.read(f"{self.info}/METADATA").decode()
         self.assertIn(f"\nName: litestream-vfs\nVersion: {self.version}\n", metadata)
         self.assertTrue(metadata.endswith("\n\n" + (HERE / "README.md").read_text()))
-        self.assertEqual(self.wheel.read(f"{self.info}/licenses/LICENSE"), (ROOT / "LICENSE").read_bytes())
+        for name in ("LICENSE", "NOTICE"):
+            self.assertEqual(self.wheel.read(f"{self.info}/licenses/{name}"), (ROOT / name).read_bytes())
 
     def test_tag(self):
         name, version, tag = WHEEL.stem.split("-", 2)

@@ -313,6 +313,11 @@ class TestGem < Minitest::Test
     assert_equal File.read(File.join(ROOT, "packages/VERSION")).strip, LitestreamVfs::VERSION
   end
 
+  def test_licences
+    gem = File.expand_path("../..", File.dirname(LitestreamVfs.loadable_path))
+    assert_equal File.read(File.join(ROOT, "NOTICE"), encoding: "UTF-8"), File.read(File.join(gem, "NOTICE"), encoding: "UTF-8")
+  end
+
   def test_loadable_path
     assert_operator File.size(LitestreamVfs.loadable_path), :>, 1 << 20
     refute LitestreamVfs.loadable_path.start_with?(ROOT)
