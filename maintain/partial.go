@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -27,14 +28,18 @@ const recordSuffix = "-record"
 // A record begins with recordMagic. Records of other versions begin with
 // anyRecordMagic, and nothing is continued from them.
 //
-// Lines of JSON follow. The first line of a session says so. Then comes one for each
-// part of an LTX file whose pages are in the partial file. A new session repeats
-// what it takes over, and lines before it do not count any more. A line that was
-// written in part, or that is not of the session, ends the record.
+// Lines follow: JSON, a tab, and a checksum of everything before it in the file. The
+// first line of a session says so. Then comes one for each part of an LTX file whose
+// pages are in the partial file. A new session repeats what it takes over, and lines
+// before it do not count any more. A line with a wrong checksum ends the record: it
+// was written in part, it was damaged, or what was there before was overwritten up to
+// it.
 const (
 	anyRecordMagic = "litestream restore "
-	recordMagic    = anyRecordMagic + "2\n"
+	recordMagic    = anyRecordMagic + "3\n"
 )
+
+var recordTable = crc64.MakeTable(crc64.ECMA)
 
 // recordEvery is the time between two writes to the record. The partial file is
 // synced before. It is a variable for tests.
@@ -120,6 +125,7 @@ type partial struct {
 
 	mu struct {
 		sync.Mutex
+		sum     uint64    // checksum of the record with the pending lines
 		pending []byte    // lines for parts that were written since the last write of the record
 		written time.Time // when the record was last written
 	}
@@ -187,27 +193,39 @@ func (p *partial) read() error {
 	if err := p.record.ReadAt(b, 0); err != nil {
 		return err
 	}
+	p.parts, p.end, p.mu.sum = parseRecord(b)
+	return nil
+}
+
+// parseRecord returns the parts that a record lists, its size up to the last line that
+// counts, and the checksum up to there.
+func parseRecord(b []byte) (parts map[partOf]written, end int64, sum uint64) {
 	rest, ok := bytes.CutPrefix(b, []byte(recordMagic))
 	if !ok {
-		return nil
+		return nil, 0, 0
 	}
-	p.end = int64(len(recordMagic))
+	end, sum = int64(len(recordMagic)), crc64.Checksum([]byte(recordMagic), recordTable)
 	var session uint64
 	for {
 		line, next, ok := bytes.Cut(rest, []byte("\n"))
+		text, digits, summed := bytes.Cut(line, []byte("\t"))
+		after := crc64.Update(sum, recordTable, text)
 		var l recordLine
-		if !ok || json.Unmarshal(line, &l) != nil || !l.Begins && l.Session != session {
-			return nil
+		if !ok || !summed || string(digits) != formatSum(after) || json.Unmarshal(text, &l) != nil || !l.Begins && l.Session != session {
+			return parts, end, sum
 		}
 		if l.Begins {
-			session, p.parts = l.Session, make(map[partOf]written)
+			session, parts = l.Session, make(map[partOf]written)
 		} else {
-			p.parts[partOf{l.File, l.Checksum, l.Part - 1}] = written{ltxio.SumOf(l.CRC, l.Size), l.Wrote}
+			parts[partOf{l.File, l.Checksum, l.Part - 1}] = written{ltxio.SumOf(l.CRC, l.Size), l.Wrote}
 		}
-		p.end += int64(len(line)) + 1
+		end, sum = end+int64(len(line))+1, crc64.Update(after, recordTable, line[len(text):])
+		sum = crc64.Update(sum, recordTable, []byte("\n"))
 		rest = next
 	}
 }
+
+func formatSum(sum uint64) string { return fmt.Sprintf("%016x", sum) }
 
 // keep begins a session with some of the parts that an earlier restore has written.
 // It is durable when keep returns, so that pages of other parts can be overwritten.
@@ -226,14 +244,17 @@ func (p *partial) keep(parts map[partOf]written) error {
 func (p *partial) begin() error {
 	p.recording.Lock()
 	defer p.recording.Unlock()
+	p.mu.Lock()
 	var b []byte
 	if p.end == 0 {
 		b = append(b, recordMagic...)
+		p.mu.sum = crc64.Checksum(b, recordTable)
 	}
 	b = p.appendLine(b, recordLine{Begins: true})
 	for part, w := range p.parts {
 		b = p.appendLine(b, partLine(part, w))
 	}
+	p.mu.Unlock()
 	err := p.record.WriteAt(b, p.end)
 	p.end += int64(len(b))
 	return err
@@ -244,10 +265,14 @@ func partLine(part partOf, w written) recordLine {
 	return recordLine{File: part.file, Checksum: part.checksum, Part: part.number + 1, CRC: crc, Size: size, Wrote: w.wrote}
 }
 
+// appendLine appends a line that follows all others. It is called under mu.
 func (p *partial) appendLine(b []byte, l recordLine) []byte {
 	l.Session = p.session
 	line, _ := json.Marshal(l) // a recordLine can always be encoded
-	return append(append(b, line...), '\n')
+	p.mu.sum = crc64.Update(p.mu.sum, recordTable, line)
+	end := "\t" + formatSum(p.mu.sum) + "\n"
+	p.mu.sum = crc64.Update(p.mu.sum, recordTable, []byte(end))
+	return append(append(b, line...), end...)
 }
 
 // has returns the sum of a part of which an earlier restore has written all pages

@@ -459,6 +459,14 @@ func local() []Cause {
 		c.MaySay = "no such file or directory"
 		return c
 	}
+	newer := func(w *World) string {
+		path := filepath.Join(w.Dir, "buffer")
+		segment := append([]byte("LTXCLOG\x03"), make([]byte, 200)...)
+		if err := os.WriteFile(path+"-00000001", segment, 0o600); err != nil {
+			w.T.Fatal(err)
+		}
+		return path
+	}
 	missing := func(w *World) string { return filepath.Join(w.Dir, "missing", "file") }
 	refused := func(*World) string { return forbidden }
 	return []Cause{
@@ -468,6 +476,7 @@ func local() []Cause {
 		with("a buffer path with a file of others", "DIR/letter-", nil, "buffer_path", foreign("-00000001")),
 		absent(with("a buffer path without its folder", "DIR/missing", fs.ErrNotExist, "buffer_path", missing)),
 		with("a buffer path that is not permitted", forbidden, fs.ErrPermission, "buffer_path", refused),
+		with("a buffer of a newer version", "DIR/buffer-00000001", nil, "buffer_path", newer),
 		{
 			Name: "a buffer that another process uses", When: Opening, Is: litestream.ErrBufferInUse, Says: []string{"DIR/buffer"},
 			Fail: func(w *World) error {

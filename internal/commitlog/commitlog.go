@@ -128,11 +128,15 @@ type Segment struct {
 
 // Create writes the header of a new segment to an empty file.
 func Create(f *os.File, h Header) (*Segment, error) {
+	var salt [8]byte
+	_, _ = rand.Read(salt[:]) // Read never fails
+	return create(f, h, salt)
+}
+
+func create(f *os.File, h Header, salt [8]byte) (*Segment, error) {
 	if len(h.Owner.Replica) > MaxOwnerText || len(h.Owner.Name) > MaxOwnerText {
 		return nil, fmt.Errorf("create segment: its owner has texts of %d and %d bytes, want at most %d", len(h.Owner.Replica), len(h.Owner.Name), MaxOwnerText)
 	}
-	var salt [8]byte
-	_, _ = rand.Read(salt[:]) // Read never fails
 	b := make([]byte, 0, fixedSize+ownerSize+len(h.Owner.Replica)+len(h.Owner.Name)+sumSize)
 	b = append(append(b, magic...), version)
 	b = binary.BigEndian.AppendUint32(b, h.PageSize)

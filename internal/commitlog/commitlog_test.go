@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/goldenfile"
 )
 
 const pageSize = 512
@@ -31,12 +32,18 @@ func fill(n int, pgno uint32) []byte { return bytes.Repeat([]byte{byte(n*31) + b
 // write creates a segment with commits. The n-th commit changes n+1 pages.
 func write(t testing.TB, path string, commits int) *commitlog.Segment {
 	t.Helper()
+	return writeWith(t, path, commits, commitlog.Create)
+}
+
+// writeWith is write with a function that creates the segment.
+func writeWith(t testing.TB, path string, commits int, create func(*os.File, commitlog.Header) (*commitlog.Segment, error)) *commitlog.Segment {
+	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
-	s, err := commitlog.Create(f, header)
+	s, err := create(f, header)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,28 +258,52 @@ func TestCreate_OwnerText(t *testing.T) {
 	}
 }
 
-func TestOpen_NewerVersion(t *testing.T) {
+// TestOpen_Golden reads the segment of testdata/formats, and writes it again.
+func TestOpen_Golden(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
-	write(t, path, 1)
+	writeWith(t, path, 3, func(f *os.File, h commitlog.Header) (*commitlog.Segment, error) {
+		return commitlog.CreateWithSalt(f, h, [8]byte([]byte("saltsalt")))
+	})
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[7]++
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	goldenfile.Check(t, "segment-2", b)
+	if err := os.WriteFile(path, goldenfile.Read(t, "segment-2"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, err := read(t, path); !errors.Is(err, commitlog.ErrVersion) {
-		t.Errorf("got %v", err)
+	s, commits, tail, err := read(t, path)
+	if err != nil || commits != 3 || tail.Size != 0 || s.Header != header {
+		t.Errorf("%d commits, %d bytes lost, %v, header %+v", commits, tail.Size, err, s.Header)
+	}
+}
+
+// TestOpen_NewerVersion opens a segment that says another version. If the rest of
+// its header is right for a known version, only the number is damaged.
+func TestOpen_NewerVersion(t *testing.T) {
+	for _, name := range []string{"segment-1", "segment-2"} {
+		for _, damaged := range []bool{true, false} {
+			b := goldenfile.Read(t, name)
+			want := commitlog.ErrDamaged
+			b[7] = 3
+			if !damaged {
+				want = commitlog.ErrVersion
+				b[20]++ // the header of a newer version has another sum
+			}
+			path := filepath.Join(t.TempDir(), "a")
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := read(t, path); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", name, err, want)
+			}
+		}
 	}
 }
 
 // TestOpen_OldVersion reads a segment of version 1.
 func TestOpen_OldVersion(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("testdata", "version1"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := goldenfile.Read(t, "segment-1")
 	path := filepath.Join(t.TempDir(), "a")
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
@@ -351,11 +382,8 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:200])
-	old, err := os.ReadFile(filepath.Join("testdata", "version1"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(old)
+	f.Add(goldenfile.Read(f, "segment-1"))
+	f.Add(goldenfile.Read(f, "segment-2"))
 	f.Add(make([]byte, 200))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "a")

@@ -114,7 +114,7 @@ func parseHeader(b []byte) (*Segment, error) {
 	case oldVersion:
 		s.old = make(map[int64]uint64)
 	default:
-		return nil, fmt.Errorf("%w: %d", ErrVersion, b[len(magic)])
+		return nil, otherVersion(b)
 	}
 	s.digest.Reset()
 	_, _ = s.digest.Write(b[:size-sumSize])
@@ -124,6 +124,21 @@ func parseHeader(b []byte) (*Segment, error) {
 	_, _ = s.digest.Write(b[size-sumSize : size])
 	s.start, s.end = int64(size), int64(size)
 	return s, s.parseFixed(b)
+}
+
+// otherVersion returns the error of a header with a version that this package does
+// not know. If the sum of the header is right for a known one, only the number of
+// the version is damaged.
+func otherVersion(b []byte) error {
+	n := b[len(magic)]
+	for _, known := range []byte{version, oldVersion} {
+		again := bytes.Clone(b)
+		again[len(magic)] = known
+		if _, err := parseHeader(again); err == nil {
+			return fmt.Errorf("%w: its header says version %d", ErrDamaged, n)
+		}
+	}
+	return fmt.Errorf("%w: %d", ErrVersion, n)
 }
 
 // parseFixed parses the fixed fields of a header. Its sum has been checked.

@@ -149,6 +149,7 @@ func eachRun(b []byte, commit uint32, fn func(first, pages uint32, version ltx.T
 const (
 	recordMagic   = "litestream hydration 2\n"
 	oldMagic      = "litestream hydration 1\n" // of hydration files without a mark, which are read
+	anyMagic      = "litestream hydration "
 	maxRecordSize = 1 << 30
 )
 
@@ -238,8 +239,20 @@ func parseRecord(b []byte) (*record, map[uint32]bool, error) {
 	return r, forgotten, nil
 }
 
-// isRecord accepts the file of a record.
-var isRecord = ownfile.BeginsWith(recordMagic, oldMagic)
+// isRecord accepts the file of a record that this version can read.
+func isRecord(f *os.File, info fs.FileInfo) error {
+	err := ownfile.BeginsWith(recordMagic, oldMagic)(f, info)
+	if err == nil || ownfile.BeginsWith(anyMagic)(f, info) != nil {
+		return err
+	}
+	b := make([]byte, len(anyMagic)+20)
+	n, rerr := f.ReadAt(b, 0)
+	if rerr != nil && rerr != io.EOF {
+		return rerr
+	}
+	format, _, _ := bytes.Cut(b[len(anyMagic):n], []byte("\n"))
+	return fmt.Errorf("it is a record of format %.20q, of a newer version of this library", format)
+}
 
 // isRecordTemp accepts the temporary file of a process that was killed while it
 // wrote the file of a record.

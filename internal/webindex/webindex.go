@@ -73,8 +73,12 @@ func Encode(index Index) ([]byte, error) {
 		b.Write(line)
 	}
 	b.WriteString("\n]}")
-	sum := sha256.Sum256(b.Bytes())
-	return fmt.Appendf(nil, "{\"index\":%s,\"sha256\":\"%x\"}\n", b.Bytes(), sum), nil
+	return encodeIndex(b.Bytes()), nil
+}
+
+// encodeIndex returns the bytes of index.json, given those of its member index.
+func encodeIndex(index []byte) []byte {
+	return fmt.Appendf(nil, "{\"index\":%s,\"sha256\":\"%x\"}\n", index, sha256.Sum256(index))
 }
 
 // Decode parses and checks the bytes of index.json.
@@ -91,11 +95,18 @@ func Decode(b []byte) (Index, error) {
 	if hex.EncodeToString(sum[:]) != doc.SHA256 {
 		return Index{}, errors.New("checksum is wrong: the file was changed, or is a mixture of two")
 	}
-	if err := json.Unmarshal(doc.Index, &index); err != nil {
+	// Only the version is certain to be there in a list of a newer version.
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(doc.Index, &head); err != nil {
 		return Index{}, fmt.Errorf("list of files: %w", err)
 	}
-	if index.Version != Version {
-		return Index{}, fmt.Errorf("version is %d, want %d", index.Version, Version)
+	if head.Version != Version {
+		return Index{}, fmt.Errorf("version is %d, want %d", head.Version, Version)
+	}
+	if err := json.Unmarshal(doc.Index, &index); err != nil {
+		return Index{}, fmt.Errorf("list of files: %w", err)
 	}
 	for _, file := range index.Files {
 		if file.Size < 0 {

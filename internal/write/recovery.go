@@ -97,7 +97,11 @@ func (r *recovery) read(number uint64) (*leftSegment, error) {
 	case errors.Is(err, commitlog.ErrNoHeader):
 		l.fate = fateEmpty
 		return l, nil
-	case errors.Is(err, commitlog.ErrInvalid), errors.Is(err, commitlog.ErrDamaged), errors.Is(err, commitlog.ErrVersion):
+	case errors.Is(err, commitlog.ErrVersion):
+		// If the segment were kept aside, commits of this process would take the
+		// place of those in it.
+		return nil, fmt.Errorf("%w; open the database with that version to upload its commits, or set another path", err)
+	case errors.Is(err, commitlog.ErrInvalid), errors.Is(err, commitlog.ErrDamaged):
 		l.fate, l.why = fateKeep, err
 		return l, nil
 	case err != nil:

@@ -1,0 +1,133 @@
+package maintain
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/goldenfile"
+	"github.com/ltxvfs/litestream/internal/ltxio"
+)
+
+// goldenParts are the parts that the records of testdata/formats list.
+var goldenParts = map[partOf]written{
+	{"9/0000000000000001-0000000000000029.ltx", 1<<63 | 5, 0}: {sum: ltxio.SumOf(1<<60, 4096)},
+	{"9/0000000000000001-0000000000000029.ltx", 1<<63 | 5, 1}: {sum: ltxio.SumOf(2, 12345), wrote: []int{0, 5, 2, 1}},
+	{"0/000000000000002a-000000000000002a.ltx", 1<<63 | 6, 0}: {sum: ltxio.SumOf(3, 705)},
+}
+
+// writeGolden writes the record of a restore that was interrupted.
+func writeGolden(t *testing.T, path string) {
+	t.Helper()
+	p, err := openPartial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The session is not random.
+	p.session, p.end = 0x0102030405060708, 0
+	if err := p.record.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.begin(); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := &content{info: &ltx.FileInfo{Level: 9, MinTXID: 1, MaxTXID: 41}, trailer: ltx.Trailer{FileChecksum: 1<<63 | 5}}
+	single := &content{info: &ltx.FileInfo{Level: 0, MinTXID: 42, MaxTXID: 42}, trailer: ltx.Trailer{FileChecksum: 1<<63 | 6}}
+	for _, part := range []struct {
+		of     *content
+		number int
+		wrote  []bool
+	}{
+		{snapshot, 0, []bool{true, true}},
+		{snapshot, 1, []bool{true, true, true, true, true, false, false, true}},
+		{single, 0, []bool{true}},
+	} {
+		if err := p.done(part.of, part.number, goldenParts[part.of.part(part.number)].sum, part.wrote); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.abandon(false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPartial_Golden reads and writes the record of testdata/formats.
+func TestPartial_Golden(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "partial")
+	writeGolden(t, path)
+	b, err := os.ReadFile(path + recordSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldenfile.Check(t, "restore-3", b)
+	if got, _, _ := parseRecord(goldenfile.Read(t, "restore-3")); !reflect.DeepEqual(got, goldenParts) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestPartial_Damaged changes each byte of a record. It lists no part then that was
+// not written: such pages would be zeros in the database, and no checksum tells.
+func TestPartial_Damaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "partial")
+	writeGolden(t, path)
+	b, err := os.ReadFile(path + recordSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range b {
+		for _, bit := range []byte{1, 4} {
+			b[i] ^= bit
+			parts, _, _ := parseRecord(b)
+			for part, w := range parts {
+				if !reflect.DeepEqual(goldenParts[part], w) {
+					t.Errorf("byte %d: a part is %+v %+v", i, part, w)
+				}
+			}
+			b[i] ^= bit
+		}
+	}
+}
+
+// TestPartial_OtherVersion opens records of other versions. Nothing is continued from
+// them, and when the next restore has begun, nothing is left of them that counts.
+func TestPartial_OtherVersion(t *testing.T) {
+	records := map[string][]byte{}
+	for _, version := range []int{1, 2, 4} {
+		// The first line is as long as the first one of the next restore, so what
+		// follows it begins a line in both.
+		for digits := 18; digits <= 20; digits++ {
+			session := "12345678901234567890"[:digits]
+			first := fmt.Sprintf("litestream restore %d\n{\"session\":%s,\"begins\":true}\n", version, session)
+			records[fmt.Sprintf("version %d, %d digits", version, digits)] = []byte(first + first[len("litestream restore 1\n"):] +
+				`{"session":` + session + `,"file":"9/0000000000000001-0000000000000029.ltx","checksum":"8000000000000005","part":1,"crc":7,"size":4096}` + "\n")
+		}
+	}
+	records["restore-2"] = goldenfile.Read(t, "restore-2")
+	for name, record := range records {
+		path := filepath.Join(t.TempDir(), "partial")
+		for file, b := range map[string][]byte{path: []byte("pages"), path + recordSuffix: record} {
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range 2 {
+			p, err := openPartial(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.resumes || len(p.parts) > 0 {
+				t.Errorf("%s: restore %d continues with %v", name, n+1, p.parts)
+			}
+			if err := p.data.Close(); err != nil { // as if the process were killed
+				t.Fatal(err)
+			}
+			if err := p.record.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
