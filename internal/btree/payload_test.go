@@ -187,3 +187,24 @@ func TestValue_Roots(t *testing.T) {
 		})
 	}
 }
+
+// A cell without the number of the first page of its chain has no chain.
+func TestPage_OverflowWithoutPage(t *testing.T) {
+	const size, local = 1000, 39 // of the record, and of its part in the cell
+	data := make([]byte, 512)
+	at := len(data) - (2 + 1 + local + 4)
+	data[0], data[4] = byte(LeafTable), 1
+	data[5], data[6], data[8], data[9] = byte(at>>8), byte(at), byte(at>>8), byte(at)
+	data[at], data[at+1], data[at+2] = 0x80|size>>7, size&0x7f, 1
+	for _, first := range []byte{0, 9} {
+		data[len(data)-1] = first
+		p, ok := Parse(data, 2, len(data))
+		if !ok || p.Cells() != 1 {
+			t.Fatalf("page has %d cells, %v", p.Cells(), ok)
+		}
+		got, pages, ok := p.Overflow(0)
+		if got != uint32(first) || ok != (first > 0) || (pages == 2) != ok {
+			t.Errorf("first page %d: %d, %d pages, %v", first, got, pages, ok)
+		}
+	}
+}
