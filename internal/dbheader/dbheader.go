@@ -26,6 +26,9 @@ const (
 	OffVersionValid  = 92
 )
 
+// walVersion is the version of a format that needs WAL mode.
+const walVersion = 2
+
 // Check validates the header in page 1 as stored, and returns its change
 // counter. The page is nil if there is no page 1.
 func Check(page []byte, pageSize uint32) (counter uint32, err error) {
@@ -40,11 +43,16 @@ func Check(page []byte, pageSize uint32) (counter uint32, err error) {
 
 // Patch changes the header at the start of page 1 from its stored form
 // to its served form. SQLite must not use WAL mode, because there is no shared
-// memory. SQLite compares the change counter to decide whether its page cache
-// is still valid, so the counter must differ between states. A primary in WAL
-// mode does not ensure that.
+// memory. A version after that of WAL mode stays, because SQLite must not read or write a
+// format that it does not know. SQLite compares the change counter to decide whether
+// its page cache is still valid, so the counter must differ between states. A
+// primary in WAL mode does not ensure that.
 func Patch(hdr []byte, number, commit uint32) {
-	hdr[OffWriteVersion], hdr[OffReadVersion] = 1, 1
+	for _, off := range []int{OffWriteVersion, OffReadVersion} {
+		if hdr[off] == walVersion {
+			hdr[off] = 1
+		}
+	}
 	if binary.BigEndian.Uint32(hdr[OffChangeCounter:]) != binary.BigEndian.Uint32(hdr[OffVersionValid:]) {
 		// The stored size is not valid, and the equal counters below would make
 		// it valid.

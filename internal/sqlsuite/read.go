@@ -1,5 +1,12 @@
 package sqlsuite
 
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
 var readCases = []testCase{
 	{name: "the rows are those of plain SQLite", run: func(e *env) {
 		r, p, content := e.filled()
@@ -28,6 +35,39 @@ var readCases = []testCase{
 			c.check()
 			if e.hydrated {
 				c.complete()
+			}
+		}
+	}},
+
+	{name: "formats after WAL are as unknown as to plain SQLite", run: func(e *env) {
+		in := e.start()
+		path := filepath.Join(e.TempDir(), "plain.db")
+		w := in.connect(fileURI(path))
+		w.runAll("PRAGMA page_size = 1024", "CREATE TABLE t (v)", "INSERT INTO t VALUES (1)")
+		w.close()
+		image, err := os.ReadFile(path)
+		if err != nil {
+			e.Fatal(err)
+		}
+		results := func(uri string) string {
+			c, err := in.tryConnect(uri) // some drivers read the header at once
+			if err != nil {
+				return fmt.Sprintf("open: error %d", e.code(err))
+			}
+			return c.result("SELECT * FROM t") + "\n" + c.result("INSERT INTO t VALUES (2)") + "\n" + c.result("SELECT * FROM t")
+		}
+		for _, version := range []struct {
+			write, read byte
+			want        string
+		}{{1, 1, "1\n\n1\n2"}, {3, 1, "readonly"}, {3, 3, "error 26"}} {
+			const writeVersion, readVersion = 18, 19 // offsets in SQLite's header
+			image[writeVersion], image[readVersion] = version.write, version.read
+			if err := os.WriteFile(path, image, 0o600); err != nil {
+				e.Fatal(err)
+			}
+			got, want := results(in.uri(e.replicaOf(image, 1024), writing...)), results(fileURI(path))
+			if got != want || !strings.Contains(want, version.want) {
+				e.Errorf("write version %d, read version %d: got %q, plain SQLite gives %q", version.write, version.read, got, want)
 			}
 		}
 	}},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/storetest"
 )
 
@@ -99,6 +101,29 @@ func (e *env) copyReplica(name string) string {
 		}
 	}
 	return url
+}
+
+// replicaOf returns a new replica whose only transaction is the content of a database file
+// of this page size.
+func (e *env) replicaOf(image []byte, pageSize int) replica {
+	e.Helper()
+	r := e.replica()
+	to, err := litestream.NewReplicaClientFromURL(r.url)
+	if err != nil {
+		e.Fatal(err)
+	}
+	if c, ok := to.(io.Closer); ok {
+		defer c.Close()
+	}
+	pages := make(map[uint32][]byte)
+	for page := range slices.Chunk(image, pageSize) {
+		pages[uint32(len(pages)+1)] = page
+	}
+	hdr := ltx.Header{PageSize: uint32(pageSize), Commit: uint32(len(pages)), MinTXID: 1, MaxTXID: 1, Timestamp: time.Now().UnixMilli()}
+	if _, err := to.WriteLTXFile(e.ctx, litestream.SnapshotLevel, 1, 1, bytes.NewReader(ltxtest.EncodeLTX(hdr, pages, false))); err != nil {
+		e.Fatal(err)
+	}
+	return r
 }
 
 // moduleFolder returns the folder of the module, above the folder of the package
