@@ -19,7 +19,9 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/sqlitetest"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/memory"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -300,5 +302,14 @@ func TestRegisterVFS_InterruptAnywhere(t *testing.T) {
 	}
 	if got := mustQuery(t, keep, "SELECT count(*) FROM t"); got != "500" {
 		t.Errorf("%s rows", got)
+	}
+}
+
+// TestRegisterVFS_BareName opens a file as VFSs do that split a database into several files.
+// Their names have no parameters, and anything may follow them in memory.
+func TestRegisterVFS_BareName(t *testing.T) {
+	name, _ := registerC(t, memory.NewReplicaClient(), &litestream.Options{WriteEnabled: true})
+	if err := sqlitetest.OpenBare(name, filepath.Join(t.TempDir(), "app.db")); err != nil {
+		t.Error(err)
 	}
 }

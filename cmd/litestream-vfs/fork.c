@@ -26,7 +26,9 @@ static int exists(const char *path) {
 // isOurs reports, without Go, whether a file may be a replica's or its journal.
 static int isOurs(const ls_vfs *v, const char *name, int flags) {
   const char *first = __atomic_load_n(&bound, __ATOMIC_ACQUIRE), *url = getenv("LITESTREAM_REPLICA_URL");
-  if (!ls_vfs_is_default(v) || sqlite3_uri_parameter(name, "replica_url") || sqlite3_uri_parameter(name, "vfs")) return 1;
+  int hasParams = !(flags & SQLITE_OPEN_MAIN_DB) || flags & SQLITE_OPEN_URI;
+  if (!ls_vfs_is_default(v)) return 1;
+  if (hasParams && (sqlite3_uri_parameter(name, "replica_url") || sqlite3_uri_parameter(name, "vfs"))) return 1;
   if (first) {
     size_t n = strlen(first);
     return strncmp(first, name, n) == 0 && (name[n] == 0 || name[n] == '-');

@@ -191,8 +191,11 @@ func (v *VFS) guard(op string, failed func()) {
 }
 
 // uriParams returns the parameters of a name that SQLite gave to xOpen.
-func uriParams(name *C.char) map[string]string {
+func uriParams(name *C.char, flags C.int) map[string]string {
 	params := make(map[string]string)
+	if flags&C.SQLITE_OPEN_URI == 0 { // a VFS that made the name itself need not put anything after it
+		return params
+	}
 	for i := C.int(0); ; i++ {
 		key := C.ls_uri_key(name, i)
 		if key == nil {

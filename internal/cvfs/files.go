@@ -102,7 +102,7 @@ func litestreamOpen(vfs C.uintptr_t, name, given *C.char, flags, shared, isDefau
 		f, oerr = v.openMain(Name{
 			Path:        C.GoString(name),
 			Given:       C.GoString(given),
-			Params:      uriParams(name),
+			Params:      uriParams(name, flags),
 			Default:     isDefault != 0,
 			ReadOnly:    flags&C.SQLITE_OPEN_READONLY != 0,
 			Create:      flags&C.SQLITE_OPEN_CREATE != 0,
