@@ -17,9 +17,9 @@ import (
 // a page.
 const batchSize = 256 << 10
 
-// pageBatch is a run of pages on its way to a file.
+// pageBatch is consecutive pages on their way to a file.
 type pageBatch struct {
-	pgnos []uint32
+	first uint32 // page number
 	pages []byte
 
 	// Set before done is sent.
@@ -72,11 +72,11 @@ func (s *session) encode(ctx context.Context, w io.Writer, header ltx.Header, sr
 				return batch.err
 			}
 			if _, err := w.Write(batch.frames); err != nil {
-				return fmt.Errorf("write pages from %d: %w", batch.pgnos[0], err)
+				return fmt.Errorf("write pages from %d: %w", batch.first, err)
 			}
 			sum = sum.Join(batch.sum)
-			for i, pgno := range batch.pgnos {
-				index.Add(pgno, batch.sizes[i])
+			for i, size := range batch.sizes {
+				index.Add(batch.first+uint32(i), size)
 			}
 			s.progress.add(Progress{Bytes: int64(len(batch.pages))})
 			free <- batch
@@ -109,37 +109,53 @@ func (s *session) encode(ctx context.Context, w io.Writer, header ltx.Header, sr
 
 // readBatches reads a database into batches that are free, and passes each on.
 func readBatches(ctx context.Context, header ltx.Header, src Source, perBatch int, free <-chan *pageBatch, pass func(*pageBatch)) error {
-	size, lock := int(header.PageSize), header.LockPgno()
-	for pgno := uint32(1); pgno <= header.Commit && pgno != 0; {
+	lock, end := int64(header.LockPgno()), int64(header.Commit)+1
+	for pgno := int64(1); pgno < end; {
+		if pgno == lock {
+			pgno++
+			continue
+		}
+		next := min(pgno+int64(perBatch), end)
+		if pgno < lock {
+			next = min(next, lock)
+		}
 		var batch *pageBatch
 		select {
 		case batch = <-free:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		batch.pgnos, batch.pages = batch.pgnos[:0], batch.pages[:0]
-		for ; len(batch.pgnos) < perBatch && pgno <= header.Commit && pgno != 0; pgno++ {
-			if pgno == lock {
-				continue
-			}
-			if err := ctx.Err(); err != nil {
+		batch.first, batch.pages = uint32(pgno), batch.pages[:int(next-pgno)*int(header.PageSize)]
+		if err := readPages(ctx, src, batch.first, batch.pages, int(header.PageSize)); err != nil {
+			return err
+		}
+		if pgno == 1 {
+			if _, err := dbheader.Check(batch.pages, header.PageSize); err != nil {
 				return err
 			}
-			at := len(batch.pages)
-			batch.pages = batch.pages[:at+size]
-			if err := src.ReadPage(ctx, pgno, batch.pages[at:]); err != nil {
-				return fmt.Errorf("read page %d: %w", pgno, err)
-			}
-			if pgno == 1 {
-				if _, err := dbheader.Check(batch.pages, header.PageSize); err != nil {
-					return err
-				}
-			}
-			batch.pgnos = append(batch.pgnos, pgno)
 		}
-		if len(batch.pgnos) > 0 { // the lock page may be the last one
-			pass(batch)
+		pass(batch)
+		pgno = next
+	}
+	return nil
+}
+
+// readPages reads consecutive pages, all at once if the source can do that.
+func readPages(ctx context.Context, src Source, first uint32, pages []byte, size int) error {
+	if s, ok := src.(PagesSource); ok {
+		if err := s.ReadPages(ctx, first, pages); err != nil {
+			return fmt.Errorf("read pages from %d: %w", first, err)
 		}
+		return nil
+	}
+	for pgno := first; len(pages) > 0; pgno++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := src.ReadPage(ctx, pgno, pages[:size]); err != nil {
+			return fmt.Errorf("read page %d: %w", pgno, err)
+		}
+		pages = pages[size:]
 	}
 	return nil
 }
@@ -147,9 +163,9 @@ func readBatches(ctx context.Context, header ltx.Header, src Source, perBatch in
 // compress makes the frames of a batch.
 func (b *pageBatch) compress(enc *ltxio.FrameEncoder, pageSize int) {
 	b.frames, b.sizes, b.sum, b.err = b.frames[:0], b.sizes[:0], ltxio.Sum{}, nil
-	for i, pgno := range b.pgnos {
+	for i := range len(b.pages) / pageSize {
 		page, at := b.pages[i*pageSize:(i+1)*pageSize], len(b.frames)
-		if b.frames, b.err = enc.AppendFrame(b.frames, pgno, page); b.err != nil {
+		if b.frames, b.err = enc.AppendFrame(b.frames, b.first+uint32(i), page); b.err != nil {
 			return
 		}
 		b.sizes = append(b.sizes, len(b.frames)-at)

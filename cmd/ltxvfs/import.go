@@ -5,29 +5,40 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/ncruces/go-sqlite3"
 	"github.com/spf13/cobra"
 
+	"github.com/ltxvfs/litestream/internal/livefile"
 	"github.com/ltxvfs/litestream/maintain"
 )
 
 // importCommand is the command that begins a replica.
 func (a *app) importCommand() *cobra.Command {
-	return &cobra.Command{
+	var copyFirst bool
+	cmd := &cobra.Command{
 		Use: "import FILE URL", Short: "Begin a replica with a SQLite database", Args: between(2, 2),
 		Long: `import copies a SQLite database, which programs may use meanwhile, to a new replica,
-as its first transaction. It makes a consistent copy in the folder for temporary
-files first (TMPDIR). Where a replica or anything like it lies already, it changes
-nothing.`,
-		Example: `  ltxvfs import app.db s3://bucket/app.db`,
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args) },
+as its first transaction. It reads the database in one read transaction. In WAL
+mode, programs write on, and the WAL grows until the end. With a rollback journal,
+programs can read, and cannot commit.
+
+When a program wants to write with a rollback journal, or the WAL has grown by more
+than what is left to be read, import copies the rest to the folder for temporary
+files (TMPDIR) and ends the transaction. The program waits that long, as its busy
+timeout says. With --copy, import copies all of the database there first, by SQLite's
+backup API.
+
+Where a replica or anything like it lies already, it changes nothing.`,
+		Example: `  ltxvfs import app.db s3://bucket/app.db
+  ltxvfs import app.db s3://bucket/app.db --copy`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runImport(cmd.Context(), args, copyFirst) },
 	}
+	cmd.Flags().BoolVar(&copyFirst, "copy", false, "copy the database to a temporary file first")
+	return cmd
 }
 
-func (a *app) runImport(ctx context.Context, args []string) (err error) {
+func (a *app) runImport(ctx context.Context, args []string, copyFirst bool) (err error) {
 	path := args[0]
 	url, err := a.urlOf(args, 1)
 	if err != nil {
@@ -46,7 +57,7 @@ func (a *app) runImport(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	start := time.Now()
-	r, err := importFile(ctx, path, func(src maintain.Source) (*maintain.Imported, error) {
+	r, err := importFile(ctx, path, copyFirst, func(src maintain.Source) (*maintain.Imported, error) {
 		return maintain.Import(ctx, client, src, maintain.ImportOptions{Requests: req})
 	})
 	end()
@@ -67,72 +78,17 @@ func (a *app) runImport(ctx context.Context, args []string) (err error) {
 	return nil
 }
 
-// importFile calls use with a consistent copy of a database.
-func importFile(ctx context.Context, path string, use func(maintain.Source) (*maintain.Imported, error)) (r *maintain.Imported, err error) {
-	dir, err := os.MkdirTemp("", "ltxvfs-import-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	copied := filepath.Join(dir, "database")
-	if err := backup(ctx, path, copied); err != nil {
-		return nil, fmt.Errorf("copy %s: %w", path, err)
-	}
-	f, err := os.Open(copied)
+// importFile calls use with a state of a database that programs may write to.
+func importFile(ctx context.Context, path string, copyFirst bool, use func(maintain.Source) (*maintain.Imported, error)) (r *maintain.Imported, err error) {
+	f, err := livefile.Open(ctx, path, livefile.Options{Copy: copyFirst, BusyTimeout: busyTimeout})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	src, err := maintain.NewFileSource(f, info.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return use(src)
+	return use(f)
 }
 
-// busyTimeout is how long a backup waits for a program that writes.
+// busyTimeout is how long an import waits for a program that writes.
 const busyTimeout = 30 * time.Second
 
-// backup copies a database by SQLite's backup API, in one transaction.
-func backup(ctx context.Context, from, to string) (err error) {
-	// A connection that may write removes the files of WAL mode if it is the last
-	// one, as any program does.
-	name := "file:" + escapeURI(from)
-	conn, err := sqlite3.OpenFlags(name, sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI)
-	if err != nil {
-		conn, err = sqlite3.OpenFlags(name, sqlite3.OPEN_READONLY|sqlite3.OPEN_URI)
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	conn.SetInterrupt(ctx)
-	if err := conn.BusyTimeout(busyTimeout); err != nil {
-		return err
-	}
-	if err := conn.Exec("BEGIN; SELECT count(*) FROM sqlite_schema"); err != nil {
-		return err
-	}
-	b, err := conn.BackupInit("main", "file:"+escapeURI(to))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	for done := false; !done; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if done, err = b.Step(backupPages); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// backupPages is the number of pages that are copied between two looks at the
-// context. The read transaction keeps them of one state.
-const backupPages = 1000
+var _ maintain.PagesSource = (*livefile.File)(nil)
