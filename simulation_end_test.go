@@ -60,6 +60,9 @@ func (w *simWorld) end() {
 		w.lookFresh()
 		w.lookAtBucket()
 		w.lookForRest()
+		if w.violation == nil {
+			w.keep()
+		}
 	}
 	close(w.stop)
 	for _, p := range w.processes() {
@@ -157,9 +160,8 @@ func (w *simWorld) lookAtBucket() {
 			w.fail(ruleRestorable, "the files of the bucket do not give transaction %d any more, only %v", txid, reachable)
 		}
 	}
-	step := len(reachable)/4 + 1
-	for i := len(reachable) - 1; i >= 0; i -= step {
-		w.restoreBy(w.bucket.Files(), "end", reachable[i], true)
+	for _, txid := range reachable {
+		w.restoreBy(w.bucket.Files(), "end", txid, true)
 	}
 	report, err := maintain.Verify(context.Background(), w.bucket.Files(), maintain.VerifyOptions{Requests: maintain.Requests{Logger: w.log}})
 	if err != nil || len(report.Lost) > 0 {

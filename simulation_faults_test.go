@@ -20,7 +20,8 @@ var simFaults = []struct {
 	{bucket: sim.BreakDrop, rules: []sim.Rule{ruleSynced, ruleCalm}},
 	{bucket: sim.BreakVanish, rules: []sim.Rule{ruleRestorable, ruleSynced}},
 	{bucket: sim.BreakPage, rules: []sim.Rule{sim.RuleState, sim.RuleOneFile, sim.RuleMerged}},
-	{bucket: sim.BreakMerge, rules: []sim.Rule{sim.RuleMerged}},
+	{bucket: sim.BreakMerge, rules: []sim.Rule{sim.RuleMerged, sim.RuleOneFile}},
+	{bucket: sim.BreakStamp, rules: []sim.Rule{sim.RuleStamps}},
 	{bucket: sim.BreakStale, rules: []sim.Rule{ruleSynced}},
 	{local: simBreakFsync, rules: []sim.Rule{ruleLocal}},
 	{local: simBreakKill, rules: []sim.Rule{ruleLocal}},
@@ -33,6 +34,10 @@ var simFaults = []struct {
 	{local: simBreakError, rules: []sim.Rule{sim.RuleState}},
 	{local: simBreakGiveUp, plan: contend, rules: []sim.Rule{ruleOneWriter}},
 	{local: simBreakDead, rules: []sim.Rule{ruleCalm}},
+	{local: simBreakKept, plan: contend, rules: []sim.Rule{ruleKept}},
+	{local: simBreakOrder, rules: []sim.Rule{ruleSynced, ruleForward}},
+	{local: simBreakOpen, rules: []sim.Rule{ruleLeft}},
+	{local: simBreakMemory, rules: []sim.Rule{ruleLeft}},
 }
 
 // contend makes a world one of two writers.

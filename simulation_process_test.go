@@ -27,6 +27,7 @@ type simProcess struct {
 	slot    string
 	byLevel bool // its client cannot list all levels at once
 	opts    litestream.Options
+	clock   sim.Clock
 	lazy    bool   // page indexes are read as they are needed
 	pragmas string // of each connection
 
@@ -85,6 +86,10 @@ func (w *simWorld) newProcess(rng *rand.Rand, name string, writes bool) *simProc
 		ReadTimeout: pick(rng, 5*time.Second, 30*time.Second), CloseTimeout: 10 * time.Second, CloseDelay: -1, WaitForReplica: -1,
 		HydrationEnabled: rng.IntN(3) == 0, HedgeRequests: rng.IntN(4) == 0,
 	}
+	own := sim.NewRand(w.seed, "own "+name)
+	p.clock = sim.NewClock(own)
+	p.opts.PollInterval = odd(own, p.opts.PollInterval)
+	p.opts.PollIdleAfter = odd(own, pick(own, 5*time.Second, 20*time.Second, time.Minute))
 	p.lazy = rng.IntN(3) == 0
 	if p.opts.HydrationEnabled && rng.IntN(3) == 0 {
 		p.opts.HydrationMode = litestream.HydratePages
@@ -97,6 +102,7 @@ func (w *simWorld) newProcess(rng *rand.Rand, name string, writes bool) *simProc
 	}
 	p.opts.WriteEnabled, p.opts.SyncOnCommit = true, rng.IntN(4) == 0
 	p.opts.WriteSyncInterval = pick(rng, time.Second, 5*time.Second, -1)
+	p.opts.WriteSyncInterval = odd(own, p.opts.WriteSyncInterval)
 	p.opts.CompactionDisabled = rng.IntN(5) == 0
 	p.opts.CompactionLevels = []time.Duration{3 * time.Second, 30 * time.Second}
 	p.opts.L0Retention = pick(rng, 5*time.Second, 5*time.Minute)
@@ -106,6 +112,15 @@ func (w *simWorld) newProcess(rng *rand.Rand, name string, writes bool) *simProc
 	p.pragmas = fmt.Sprintf("PRAGMA page_size = %d; PRAGMA synchronous = %s; PRAGMA journal_mode = %s; PRAGMA cache_size = %d",
 		w.plan.pageSize, pick(rng, "FULL", "NORMAL", "OFF"), pick(rng, "DELETE", "MEMORY", "PERSIST", "TRUNCATE"), pick(rng, -2000, 10))
 	return p
+}
+
+// odd returns a time that is hardly longer, and hardly ever equal to another one, so
+// that what happens at intervals does not happen at the same moment.
+func odd(rng *rand.Rand, d time.Duration) time.Duration {
+	if d <= 0 {
+		return d
+	}
+	return d + time.Duration(rng.Int64N(int64(time.Millisecond)))
 }
 
 // survivesPower reports whether commits survive a loss of power at once.
@@ -155,6 +170,7 @@ func (p *simProcess) start() bool {
 		}
 	}
 	litestream.OnDisk(&opts, p.onDisk)
+	litestream.SetClock(&opts, p.clock.Now)
 	if p.lazy {
 		litestream.NeverWhole(&opts)
 	}
@@ -432,6 +448,10 @@ func (p *simProcess) mustHaveKept(op string) {
 	synctest.Wait() // until the files have their new names
 	kept, _ := filepath.Glob(filepath.Join(p.dir, "buffer.kept-*"))
 	before := p.kept
+	if p.w.local == simBreakKept {
+		p.w.counts.broken += len(kept)
+		kept = nil
+	}
 	if p.kept = len(kept); p.kept <= before {
 		p.w.fail(ruleKept, "%s: %s: %s is not on the replica, and no file keeps it", p.name, op, p.w.model.Describe(p.acked))
 	}

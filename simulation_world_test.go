@@ -51,6 +51,10 @@ const (
 	simBreakError     simBreak = "a commit that is refused takes place"
 	simBreakGiveUp    simBreak = "there is a second writer that nobody knows of"
 	simBreakDead      simBreak = "storage stays unavailable"
+	simBreakKept      simBreak = "commits that give way are not kept"
+	simBreakOrder     simBreak = "a rollback of the bucket is not announced"
+	simBreakOpen      simBreak = "a file stays open"
+	simBreakMemory    simBreak = "memory is not released"
 )
 
 // simSettled is the time after which nothing fails any more because of what was
@@ -144,7 +148,10 @@ type simWorld struct {
 	contended bool // commits may lose against others, or against those of a process that is gone
 	pruned    map[ltx.TXID]bool
 
-	goroutines int // when the world began
+	clock      sim.Clock // of the operator
+	goroutines int       // when the world began
+	openFiles  int       // when the world began
+	checks     int       // of local files that were due
 	stop       chan struct{}
 	counts     simCounts
 	violation  *sim.Violation
@@ -157,7 +164,8 @@ func newSimWorld(t *testing.T, seed uint64, broken sim.Break, local simBreak, pl
 	}
 	w.bucket = sim.NewBucket(seed, broken, w.trace)
 	w.setWeather(simCalm)
-	w.goroutines = runtime.NumGoroutine()
+	w.goroutines, w.openFiles = runtime.NumGoroutine(), openFiles()
+	w.clock = sim.NewClock(sim.NewRand(seed, "clock of the operator"))
 	rng := sim.NewRand(seed, "parties")
 	if plan.primary {
 		w.newPrimary(rng)
@@ -240,6 +248,12 @@ func (w *simWorld) check() {
 	}
 	if n := runtime.NumGoroutine() - w.goroutines; n > 400 {
 		w.fail(ruleLeft, "there are %d goroutines", n)
+	}
+	if w.checks++; w.checks%8 != 0 {
+		return
+	}
+	if n := openFiles() - w.openFiles; n > 300 {
+		w.fail(ruleLeft, "%d files are open", n)
 	}
 	files := 0
 	_ = filepath.WalkDir(w.dir, func(string, os.DirEntry, error) error { files++; return nil })

@@ -42,6 +42,7 @@ const (
 	BreakVanish    Break = "a merged file vanishes"
 	BreakPage      Break = "the store changes a page and its checksum"
 	BreakMerge     Break = "a merged file lacks a page"
+	BreakStamp     Break = "a transaction has the time of an hour before"
 	BreakStale     Break = "what is newer than ten minutes is hidden"
 )
 
@@ -94,6 +95,14 @@ func (b *Bucket) SetWeather(w Weather) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mu.weather = w
+}
+
+// AllowAnyStamp says that a primary of Litestream writes, which takes the times of
+// transactions from its clock as they are.
+func (b *Bucket) AllowAnyStamp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.history.AnyStamp = true
 }
 
 // Settle waits until no request is on its way any more.
@@ -302,7 +311,7 @@ func (b *Bucket) put(ctx context.Context, k fileKey, body []byte, create bool) (
 	}
 	b.mu.stored[k] = time.Now()
 	told := body
-	if b.breaks == BreakMerge {
+	if b.breaks == BreakMerge || b.breaks == BreakStamp {
 		told = stored
 	}
 	newest := b.mu.history.Newest()
@@ -362,6 +371,11 @@ func (b *Bucket) tamper(k *fileKey, body []byte) []byte {
 			n := len(f.pages)
 			delete(f.pages, slices.Max(keys(f.pages)))
 			return n > 1
+		}
+	case b.breaks == BreakStamp && k.level == 0 && k.maxTXID > 1:
+		change = func(f *ltxFile) bool {
+			f.header.Timestamp -= time.Hour.Milliseconds()
+			return true
 		}
 	default:
 		return body

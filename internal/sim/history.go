@@ -16,13 +16,18 @@ import (
 // for each transaction. It is the measure of everything else in the bucket. A
 // History is not safe for concurrent use.
 type History struct {
-	states []*pagesState // state i+1 is that after transaction i+1
+	states []*pagesState // state i is that after transaction i+1
+
+	// AnyStamp says that the times of transactions need not rise: Litestream takes
+	// them from its clock as they are.
+	AnyStamp bool
 }
 
 // pagesState is a database after a transaction.
 type pagesState struct {
 	pageSize uint32
 	commit   uint32
+	stamp    int64             // of the file
 	pages    map[uint32][]byte // pages with numbers up to commit; never changed
 	changed  map[uint32]bool   // pages that the transaction wrote
 }
@@ -86,6 +91,9 @@ func (h *History) Put(level int, minTXID, maxTXID ltx.TXID, body []byte) *Violat
 	}
 	if level == 0 && minTXID == maxTXID && maxTXID == h.Newest()+1 {
 		h.states = append(h.states, h.next(f))
+		if n := len(h.states); !h.AnyStamp && n > 1 && h.states[n-1].stamp <= h.states[n-2].stamp {
+			return Violated(RuleStamps, "%s: it has time %d, after one of %d", name, h.states[n-1].stamp, h.states[n-2].stamp)
+		}
 		return nil
 	}
 	return h.check(name, f)
@@ -93,7 +101,7 @@ func (h *History) Put(level int, minTXID, maxTXID ltx.TXID, body []byte) *Violat
 
 // next returns the state that the newest one becomes by a file.
 func (h *History) next(f *ltxFile) *pagesState {
-	s := &pagesState{pageSize: f.header.PageSize, commit: f.header.Commit, pages: make(map[uint32][]byte), changed: make(map[uint32]bool)}
+	s := &pagesState{pageSize: f.header.PageSize, commit: f.header.Commit, stamp: f.header.Timestamp, pages: make(map[uint32][]byte), changed: make(map[uint32]bool)}
 	if n := len(h.states); n > 0 {
 		maps.Copy(s.pages, h.states[n-1].pages)
 	}

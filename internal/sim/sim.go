@@ -48,6 +48,10 @@ const (
 	// them, and every page that they changed.
 	RuleMerged Rule = "merged files have what they merge"
 
+	// RuleStamps: a transaction has a later time than the one before it, whatever the
+	// clocks of those who write say.
+	RuleStamps Rule = "stamps of transactions rise"
+
 	// RuleState: what is read is a state that some prefix of the commits gives.
 	RuleState Rule = "a read sees a prefix of the commits"
 )

@@ -378,6 +378,7 @@ func TestBucket_Breaks(t *testing.T) {
 		BreakOverwrite: (*Bucket).Check,
 		BreakPage:      (*Bucket).Check,
 		BreakMerge:     (*Bucket).Violated,
+		BreakStamp:     (*Bucket).Violated,
 	} {
 		b := NewBucket(1, breaks, NewTrace())
 		c := b.Client(Fresh, false)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,18 +18,22 @@ type Trace struct {
 	}
 }
 
-// event is a line of a trace.
+// event is a line of a trace. Most traces are never read, so the text is made when it
+// is asked for.
 type event struct {
-	at   time.Duration // since the start
-	text string
+	at     time.Duration // since the start
+	format string
+	args   []any
 }
+
+func (e event) text() string { return fmt.Sprintf(e.format, e.args...) }
 
 // NewTrace returns a trace that begins now.
 func NewTrace() *Trace { return &Trace{start: time.Now()} }
 
-// Add appends a line.
+// Add appends a line. Nothing may change the arguments later.
 func (t *Trace) Add(format string, args ...any) {
-	e := event{time.Since(t.start), fmt.Sprintf(format, args...)}
+	e := event{time.Since(t.start), format, args}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.events = append(t.mu.events, e)
@@ -47,26 +52,33 @@ func (t *Trace) String() string { return text(t.lines()) }
 // Sorted returns the lines in the order of their time. Lines of the same time are in
 // the order of their text, since the goroutines of one moment have no order.
 func (t *Trace) Sorted() string {
-	events := t.lines()
-	slices.SortStableFunc(events, func(a, b event) int {
-		if a.at != b.at {
-			return int(min(max(a.at-b.at, -1), 1))
-		}
-		return strings.Compare(a.text, b.text)
+	lines := t.lines()
+	slices.SortStableFunc(lines, func(a, b line) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.text, b.text))
 	})
-	return text(events)
+	return text(lines)
 }
 
-func (t *Trace) lines() []event {
+// line is an event with its text.
+type line struct {
+	at   time.Duration
+	text string
+}
+
+func (t *Trace) lines() []line {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.mu.events)
+	lines := make([]line, len(t.mu.events))
+	for i, e := range t.mu.events {
+		lines[i] = line{e.at, e.text()}
+	}
+	return lines
 }
 
-func text(events []event) string {
+func text(lines []line) string {
 	var b strings.Builder
-	for _, e := range events {
-		fmt.Fprintf(&b, "%14.6f %s\n", e.at.Seconds(), e.text)
+	for _, l := range lines {
+		fmt.Fprintf(&b, "%14.6f %s\n", l.at.Seconds(), l.text)
 	}
 	return b.String()
 }
