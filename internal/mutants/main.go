@@ -47,7 +47,11 @@ type options struct {
 	budget    time.Duration // time that the tests of other packages take, without mutants
 	memory    int           // bound of the address space in MiB
 	list      bool          // print the sample only
-	run       bool
+	run       bool          // run mutants
+
+	// isCompiled takes the test binaries of the last run, whose code and tests are
+	// those of the tree.
+	isCompiled bool
 }
 
 func main() {
@@ -62,6 +66,7 @@ func main() {
 	flag.StringVar(&o.retry, "retry", "", "outcomes of an earlier run that are tried again, with commas: survived, unreached, timeout")
 	flag.DurationVar(&o.budget, "budget", 5*time.Second, "time that tests of other packages may take for each mutant")
 	flag.IntVar(&o.memory, "memory", 8192, "bound of the memory of a test in MiB")
+	flag.BoolVar(&o.isCompiled, "compiled", false, "take the test binaries of the last run; the code has to be the same")
 	flag.BoolVar(&o.list, "list", false, "print the sample, run nothing")
 	flag.BoolVar(&o.run, "run", true, "run mutants without a result; false reports what is known")
 	flag.Parse()

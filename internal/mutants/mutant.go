@@ -16,6 +16,9 @@ type mutant struct {
 
 	id    int // number within a run, by which it is switched on
 	edits []edit
+
+	tests   int     // that ran against it in this run
+	seconds float64 // that they took
 }
 
 // key names a mutant in a way that outlives changes of the code around it.

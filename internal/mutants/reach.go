@@ -14,10 +14,13 @@ import (
 )
 
 // reach is what earlier runs learned about tests. It holds for the mutants that it
-// names, and is learned anew for a larger sample.
+// names. A test reaches another one if it reaches any mutant of the same file, as far
+// as is known.
 type reach struct {
 	Mutants []string              // keys
 	Tests   map[string]testRecord // by directory and name
+
+	index map[string]int // of the mutants
 }
 
 type testRecord struct {
@@ -26,32 +29,47 @@ type testRecord struct {
 	Reaches []int // indices of Mutants
 }
 
-// measure runs each test without mutants, and records how long it takes and which
-// mutants it reaches.
-func (t *tester) measure() error {
+// maxNewMutants is which part of the mutants may be unknown to earlier runs. With more,
+// what they learned is forgotten.
+const maxNewMutants = 0.1
+
+// readReach reads what earlier runs learned, as far as it is of use.
+func (t *tester) readReach() (*reach, error) {
 	name := filepath.Join(t.state, "reach.json")
-	t.reach = &reach{}
+	r := &reach{index: make(map[string]int)}
 	if text, err := os.ReadFile(name); err == nil {
-		if err := json.Unmarshal(text, t.reach); err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
+		if err := json.Unmarshal(text, r); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
-	index := make(map[string]int)
-	for i, key := range t.reach.Mutants {
-		index[key] = i
+	for i, key := range r.Mutants {
+		r.index[key] = i
 	}
+	unknown := 0
 	for _, m := range t.sample.mutants {
-		if _, ok := index[m.key()]; !ok {
-			t.reach = &reach{Tests: make(map[string]testRecord)}
-			clear(index)
-			for i, m := range t.sample.mutants {
-				t.reach.Mutants = append(t.reach.Mutants, m.key())
-				index[m.key()] = i
-			}
-			break
+		if _, ok := r.index[m.key()]; !ok {
+			unknown++
 		}
 	}
-	for _, s := range t.suites {
+	if float64(unknown) > maxNewMutants*float64(len(t.sample.mutants)) {
+		r = &reach{Tests: make(map[string]testRecord), index: make(map[string]int)}
+		for i, m := range t.sample.mutants {
+			r.Mutants = append(r.Mutants, m.key())
+			r.index[m.key()] = i
+		}
+	}
+	return r, nil
+}
+
+// measure runs each test of some suites without mutants, and records how long it takes
+// and which mutants it reaches.
+func (t *tester) measure(suites []*suite) (err error) {
+	if t.reach == nil {
+		if t.reach, err = t.readReach(); err != nil {
+			return err
+		}
+	}
+	for _, s := range suites {
 		r, err := t.process(s, []string{"-test.list=^(Test|Fuzz|Example)"}, nil, time.Minute)
 		if err != nil {
 			return err
@@ -64,7 +82,7 @@ func (t *tester) measure() error {
 				return t.save(errInterrupted)
 			default:
 			}
-			if err := t.measureOne(s, name, index); err != nil {
+			if err := t.measureOne(s, name); err != nil {
 				return err
 			}
 		}
@@ -86,7 +104,7 @@ func (t *tester) save(err error) error {
 	return err
 }
 
-func (t *tester) measureOne(s *suite, name string, index map[string]int) error {
+func (t *tester) measureOne(s *suite, name string) error {
 	key := s.dir + " " + name
 	record, ok := t.reach.Tests[key]
 	if !ok {
@@ -107,8 +125,8 @@ func (t *tester) measureOne(s *suite, name string, index map[string]int) error {
 			return err
 		}
 		for _, m := range t.sample.mutants {
-			if reached[m.id] != 0 {
-				record.Reaches = append(record.Reaches, index[m.key()])
+			if i, ok := t.reach.index[m.key()]; ok && reached[m.id] != 0 {
+				record.Reaches = append(record.Reaches, i)
 			}
 		}
 		slices.Sort(record.Reaches)
@@ -118,8 +136,16 @@ func (t *tester) measureOne(s *suite, name string, index map[string]int) error {
 		return nil
 	}
 	c := &test{suite: s, name: name, took: record.Took, reaches: make(map[string]bool)}
+	files := make(map[string]bool)
 	for _, i := range record.Reaches {
 		c.reaches[t.reach.Mutants[i]] = true
+		file, _, _ := strings.Cut(t.reach.Mutants[i], "\t")
+		files[file] = true
+	}
+	for _, m := range t.sample.mutants {
+		if _, ok := t.reach.index[m.key()]; !ok && files[m.File] {
+			c.reaches[m.key()] = true
+		}
 	}
 	s.tests = append(s.tests, c)
 	return nil

@@ -22,8 +22,7 @@ type tester struct {
 	results     *results
 	interrupted <-chan os.Signal
 
-	suites []*suite
-	reach  *reach
+	reach *reach // nil until the first suite is measured
 }
 
 // suite is the tests of a package, compiled with all mutants.
@@ -42,7 +41,8 @@ type test struct {
 
 var errInterrupted = errors.New("interrupted")
 
-// all runs all mutants that have no result yet.
+// all runs all mutants that have no result yet. The tests of the packages that are
+// mutated run first, and the survivors meet those of the packages that depend on them.
 func (t *tester) all() error {
 	var waiting []*mutant
 	retry := strings.Split(t.retry, ",")
@@ -51,54 +51,92 @@ func (t *tester) all() error {
 			waiting = append(waiting, m)
 		}
 	}
-	if len(waiting) == 0 {
-		return nil
-	}
-	dirs := strings.Split(t.packages, ",")
-	for _, dir := range strings.Split(t.depending, ",") {
-		if dir != "" && !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
+	depending := strings.FieldsFunc(t.depending, func(r rune) bool { return r == ',' })
+	var mutated []string
+	for _, dir := range strings.Split(t.packages, ",") {
+		if !slices.Contains(depending, dir) {
+			mutated = append(mutated, dir)
 		}
 	}
-	for i, dir := range dirs {
-		log.Printf("compile the tests of %s", dir)
-		s := &suite{dir: dir, binary: filepath.Join(t.tmp, fmt.Sprintf("%d.test", i))}
-		if _, err := goCommand("test", "-c", "-vet=off", "-overlay", t.sample.overlay, "-o", s.binary, "./"+dir); err != nil {
-			return err
+	for i, dirs := range [][]string{mutated, depending} {
+		if len(waiting) == 0 || len(dirs) == 0 && i == 0 {
+			continue
 		}
-		if _, err := os.Stat(s.binary); err == nil { // there is none without tests
-			t.suites = append(t.suites, s)
-		}
-	}
-	if err := t.measure(); err != nil {
-		return err
-	}
-	for i, m := range waiting {
-		select {
-		case <-t.interrupted:
-			return errInterrupted
-		default:
-		}
-		began := time.Now()
-		one, err := t.one(m)
+		suites, err := t.compile(dirs)
 		if err != nil {
 			return err
 		}
-		one.Key = m.key()
-		one.Seconds = time.Since(began).Seconds()
-		if err := t.results.add(one); err != nil {
+		if err := t.measure(suites); err != nil {
 			return err
 		}
-		log.Printf("%d/%d %s %s %s(%d tests, %.1f s)", i+1, len(waiting), one.Outcome, m, one.By+" ", one.Tests, one.Seconds)
+		isLast := i == 1
+		if waiting, err = t.stage(suites, waiting, isLast); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// one runs the tests that reach a mutant: those of its package, and cheap ones of
-// others.
-func (t *tester) one(m *mutant) (result, error) {
+// compile compiles the tests of some packages.
+func (t *tester) compile(dirs []string) (suites []*suite, err error) {
+	folder := filepath.Join(t.state, "bin")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		s := &suite{dir: dir, binary: filepath.Join(folder, strings.ReplaceAll(dir, "/", "-")+".test")}
+		if t.isCompiled {
+			log.Printf("use %s", s.binary)
+		} else {
+			log.Printf("compile the tests of %s", dir)
+			if _, err := goCommand("test", "-c", "-vet=off", "-overlay", t.sample.overlay, "-o", s.binary, "./"+dir); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := os.Stat(s.binary); err == nil { // there is none without tests
+			suites = append(suites, s)
+		}
+	}
+	return suites, nil
+}
+
+// stage runs the tests of some suites against mutants, and returns those that
+// survived. In the last stage, that is their result.
+func (t *tester) stage(suites []*suite, waiting []*mutant, isLast bool) (rest []*mutant, err error) {
+	for i, m := range waiting {
+		select {
+		case <-t.interrupted:
+			return nil, errInterrupted
+		default:
+		}
+		began := time.Now()
+		one, err := t.one(m, suites)
+		if err != nil {
+			return nil, err
+		}
+		m.tests += one.Tests
+		m.seconds += time.Since(began).Seconds()
+		one.Key, one.Tests, one.Seconds = m.key(), m.tests, m.seconds
+		if one.Outcome == survived && one.Tests == 0 {
+			one.Outcome = unreached
+		}
+		if !isLast && one.Outcome != killed && one.Outcome != timeout {
+			rest = append(rest, m)
+			continue
+		}
+		if err := t.results.add(one); err != nil {
+			return nil, err
+		}
+		log.Printf("%d/%d %s %s %s (%d tests, %.1f s)", i+1, len(waiting), one.Outcome, m, one.By, one.Tests, one.Seconds)
+	}
+	return rest, nil
+}
+
+// one runs the tests of some suites that reach a mutant: all of its package, and then
+// the cheapest ones of others.
+func (t *tester) one(m *mutant, suites []*suite) (result, error) {
 	var own, others []*test
-	for _, s := range t.suites {
+	for _, s := range suites {
 		for _, c := range s.tests {
 			if !c.reaches[m.key()] {
 				continue
@@ -109,9 +147,6 @@ func (t *tester) one(m *mutant) (result, error) {
 				others = append(others, c)
 			}
 		}
-	}
-	if len(own)+len(others) == 0 {
-		return result{Outcome: unreached}, nil
 	}
 	one := result{Outcome: survived}
 	byTime := func(a, b *test) int { return int(a.took - b.took) }
@@ -125,42 +160,50 @@ func (t *tester) one(m *mutant) (result, error) {
 		}
 	}
 	for _, batch := range append(batches(own), batches(others)...) {
-		for len(batch) > 0 && one.Outcome == survived {
-			r, failed, err := t.run(batch, m.id)
-			if err != nil {
-				return one, err
-			}
-			one.Tests += len(batch)
-			if !r.failed {
-				break
-			}
-			// A test that fails without the mutant as well says nothing about it.
-			if !r.timedOut && failed != nil {
-				again, _, err := t.run([]*test{failed}, 0)
-				if err != nil {
-					return one, err
-				}
-				if again.failed {
-					log.Printf("%s of %s fails without the mutant too", failed.name, failed.suite.dir)
-					i := slices.Index(batch, failed)
-					batch = slices.Delete(slices.Clone(batch), i, i+1)
-					continue
-				}
-			}
-			one.Outcome = killed
-			if r.timedOut {
-				one.Outcome = timeout
-			}
-			if failed == nil && len(batch) == 1 {
-				failed = batch[0]
-			}
-			one.By = batch[0].suite.dir
-			if failed != nil {
-				one.By += " " + failed.name
-			}
+		if err := t.batch(&one, batch, m); err != nil || one.Outcome != survived {
+			return one, err
 		}
 	}
 	return one, nil
+}
+
+// batch runs some tests of a suite against a mutant.
+func (t *tester) batch(one *result, batch []*test, m *mutant) error {
+	for len(batch) > 0 {
+		r, failed, err := t.run(batch, m.id)
+		if err != nil {
+			return err
+		}
+		one.Tests += len(batch)
+		if !r.failed {
+			return nil
+		}
+		// A test that fails without the mutant as well says nothing about it.
+		if !r.timedOut && failed != nil {
+			again, _, err := t.run([]*test{failed}, 0)
+			if err != nil {
+				return err
+			}
+			if again.failed {
+				log.Printf("%s of %s fails without the mutant too", failed.name, failed.suite.dir)
+				i := slices.Index(batch, failed)
+				batch = slices.Delete(slices.Clone(batch), i, i+1)
+				continue
+			}
+		}
+		one.Outcome = killed
+		if r.timedOut {
+			one.Outcome = timeout
+		}
+		one.By = batch[0].suite.dir
+		if failed != nil {
+			one.By += " " + failed.name
+		} else if len(batch) == 1 {
+			one.By += " " + batch[0].name
+		}
+		return nil
+	}
+	return nil
 }
 
 // batches groups tests that are sorted by time into runs of a binary, the first
