@@ -44,10 +44,13 @@ type options struct {
 	seed      string        // which sample
 	state     string        // folder of the results
 	retry     string        // outcomes that are tried again
-	budget    time.Duration // time that the tests of other packages take, without mutants
+	budget    time.Duration // time that the tests of the package, and those of others, take without mutants
 	memory    int           // bound of the address space in MiB
 	list      bool          // print the sample only
 	run       bool          // run mutants
+	own       bool          // run the tests of the packages that are mutated
+	part      int           // which part of the mutants, from 0
+	parts     int           // how many parts there are
 
 	// isCompiled takes the test binaries of the last run, whose code and tests are
 	// those of the tree.
@@ -64,9 +67,12 @@ func main() {
 	flag.StringVar(&o.seed, "seed", "1", "which mutants")
 	flag.StringVar(&o.state, "state", "build/mutants", "folder for results")
 	flag.StringVar(&o.retry, "retry", "", "outcomes of an earlier run that are tried again, with commas: survived, unreached, timeout")
-	flag.DurationVar(&o.budget, "budget", 5*time.Second, "time that tests of other packages may take for each mutant")
+	flag.DurationVar(&o.budget, "budget", 5*time.Second, "time that tests of the package, and those of others, may take for each mutant")
 	flag.IntVar(&o.memory, "memory", 8192, "bound of the memory of a test in MiB")
 	flag.BoolVar(&o.isCompiled, "compiled", false, "take the test binaries of the last run; the code has to be the same")
+	flag.BoolVar(&o.own, "own", true, "run the tests of the packages that are mutated; false runs those of the others only")
+	flag.IntVar(&o.part, "part", 0, "with -parts: which part of the mutants to run, from 0")
+	flag.IntVar(&o.parts, "parts", 1, "number of parts, for several processes with a -state each")
 	flag.BoolVar(&o.list, "list", false, "print the sample, run nothing")
 	flag.BoolVar(&o.run, "run", true, "run mutants without a result; false reports what is known")
 	flag.Parse()

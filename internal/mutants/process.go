@@ -47,7 +47,7 @@ func start(dir, binary string, args, env []string, limit time.Duration, memory i
 			running = false
 		case <-tick.C:
 			waited = max(waited, processorWait(cmd.Process.Pid))
-			if time.Since(began)-waited > limit || time.Since(began) > 20*limit {
+			if time.Since(began)-waited > limit || time.Since(began) > 6*limit {
 				r.timedOut, r.failed = true, true
 				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 			}

@@ -46,7 +46,10 @@ var errInterrupted = errors.New("interrupted")
 func (t *tester) all() error {
 	var waiting []*mutant
 	retry := strings.Split(t.retry, ",")
-	for _, m := range t.sample.mutants {
+	for i, m := range t.sample.mutants {
+		if i%t.parts != t.part {
+			continue
+		}
 		if o := t.sample.outcome(t.results, m); o == "" || slices.Contains(retry, string(o)) {
 			waiting = append(waiting, m)
 		}
@@ -59,7 +62,7 @@ func (t *tester) all() error {
 		}
 	}
 	for i, dirs := range [][]string{mutated, depending} {
-		if len(waiting) == 0 || len(dirs) == 0 && i == 0 {
+		if len(waiting) == 0 || i == 0 && (len(dirs) == 0 || !t.own) {
 			continue
 		}
 		suites, err := t.compile(dirs)
@@ -132,8 +135,8 @@ func (t *tester) stage(suites []*suite, waiting []*mutant, isLast bool) (rest []
 	return rest, nil
 }
 
-// one runs the tests of some suites that reach a mutant: all of its package, and then
-// the cheapest ones of others.
+// one runs the tests of some suites that reach a mutant: those of its package, and then
+// those of others, the cheapest ones first.
 func (t *tester) one(m *mutant, suites []*suite) (result, error) {
 	var own, others []*test
 	for _, s := range suites {
@@ -152,19 +155,23 @@ func (t *tester) one(m *mutant, suites []*suite) (result, error) {
 	byTime := func(a, b *test) int { return int(a.took - b.took) }
 	slices.SortFunc(own, byTime)
 	slices.SortFunc(others, byTime)
-	budget := t.budget
-	for i, c := range others {
-		if budget -= c.took; budget < 0 && i > 0 {
-			others = others[:i]
-			break
-		}
-	}
-	for _, batch := range append(batches(own), batches(others)...) {
+	for _, batch := range append(batches(affordable(t.budget, own)), batches(affordable(t.budget, others))...) {
 		if err := t.batch(&one, batch, m); err != nil || one.Outcome != survived {
 			return one, err
 		}
 	}
 	return one, nil
+}
+
+// affordable returns the first tests that take no longer than a time together, one at
+// least.
+func affordable(budget time.Duration, tests []*test) []*test {
+	for i, c := range tests {
+		if budget -= c.took; budget < 0 && i > 0 {
+			return tests[:i]
+		}
+	}
+	return tests
 }
 
 // batch runs some tests of a suite against a mutant.
@@ -232,10 +239,10 @@ var failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: ([^/\s]+)`)
 // run runs some tests of a suite, and returns one that failed if its output says so.
 func (t *tester) run(tests []*test, mutant int) (ran, *test, error) {
 	names := make([]string, len(tests))
-	limit := 20 * time.Second
+	limit := 5 * time.Second
 	for i, c := range tests {
 		names[i] = regexp.QuoteMeta(c.name)
-		limit += 10 * c.took
+		limit += 5 * c.took
 	}
 	s := tests[0].suite
 	args := []string{"-test.short", "-test.failfast", "-test.timeout=0", "-test.run=^(" + strings.Join(names, "|") + ")$"}

@@ -1,8 +1,10 @@
 package rowdiff_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -158,6 +160,32 @@ func TestDiff_KeyOfNumbers(t *testing.T) {
 				t.Fatal(err)
 			}
 			compare(t, order, got, expected(before, after))
+		}
+	}
+}
+
+// A program may order the rows of a table in its own way. The test renames a collation
+// in the bytes of the schema.
+func TestDiff_UnknownCollation(t *testing.T) {
+	for seed := range uint64(6) { // of which some have each encoding of texts
+		h := newHistory(t, seed, 512, 4096)
+		h.exec("CREATE TABLE c (k TEXT COLLATE RTRIM, n INT, v, PRIMARY KEY (k, n)) WITHOUT ROWID")
+		h.exec("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 300) INSERT INTO c SELECT 'key' || (i %% 50), i, i FROM s")
+		a, before := h.image(), read(t, h.db)
+		h.exec("UPDATE c SET v = v || 'x' WHERE n %% 40 = 7; DELETE FROM c WHERE n %% 50 = 9; INSERT INTO c VALUES ('another', 1, 2), ('key3', 1.5, 3)")
+		b, after := h.image(), read(t, h.db)
+		for _, m := range []image{a, b} {
+			for _, pair := range [][2]string{{"RTRIM", "OURS_"}, {"R\x00T\x00R\x00I\x00M\x00", "O\x00U\x00R\x00S\x00_\x00"}, {"\x00R\x00T\x00R\x00I\x00M", "\x00O\x00U\x00R\x00S\x00_"}} {
+				copy(m, bytes.ReplaceAll(m, []byte(pair[0]), []byte(pair[1])))
+			}
+		}
+		var reads atomic.Int64
+		for _, known := range []int{0, -1} {
+			got, err := changes(t, a, b, &reads, known)
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			compare(t, fmt.Sprintf("seed %d, known %d", seed, known), got, expected(before, after))
 		}
 	}
 }
