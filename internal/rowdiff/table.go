@@ -26,6 +26,7 @@ type table struct {
 type column struct {
 	name      string
 	affinity  affinity
+	isAny     bool // its type is ANY, which has no affinity in a STRICT table
 	generated bool
 	virtual   bool   // it is computed, and not in the record
 	def       string // text of the default value; empty: NULL
@@ -48,7 +49,7 @@ const (
 	realAffinity
 )
 
-// affinityOf returns the affinity of a declared type.
+// affinityOf returns the affinity of a declared type in a table that is not STRICT.
 // https://www.sqlite.org/datatype3.html#determination_of_column_affinity
 func affinityOf(declared string) affinity {
 	t := strings.ToUpper(declared)
@@ -60,7 +61,7 @@ func affinityOf(declared string) affinity {
 		return numericAffinity
 	case has("CHAR", "CLOB", "TEXT"):
 		return textAffinity
-	case t == "", has("BLOB"), t == "ANY":
+	case t == "", has("BLOB"):
 		return blobAffinity
 	case has("REAL", "FLOA", "DOUB"):
 		return realAffinity
@@ -202,7 +203,13 @@ func (p *parser) table() (*table, error) {
 			withoutRowid = true
 			continue
 		}
-		p.next()
+		if p.next().Is("STRICT") {
+			for i, c := range t.columns {
+				if c.isAny {
+					t.columns[i].affinity = blobAffinity
+				}
+			}
+		}
 	}
 	return t, t.store(primary, withoutRowid, inline, body)
 }
@@ -249,7 +256,7 @@ func (p *parser) column() (c column, isKey, desc bool, err error) {
 		}
 	}
 	typ := strings.Join(declared, " ")
-	c.affinity = affinityOf(typ)
+	c.affinity, c.isAny = affinityOf(typ), strings.EqualFold(typ, "ANY")
 	for len(p.rest) > 0 {
 		switch {
 		case p.take("PRIMARY", "KEY"):

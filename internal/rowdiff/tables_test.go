@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -23,6 +24,7 @@ func TestDiff_Defaults(t *testing.T) {
 		"DEFAULT 'it''s'", "INT DEFAULT '12'", "INT DEFAULT '012'", "INT DEFAULT '0x10'", "INT DEFAULT '1_0'", "INT DEFAULT ' 12 '", "NUMERIC DEFAULT '1e2'", "INT DEFAULT '12x'", "REAL DEFAULT '7'",
 		"DEFAULT inf", "DEFAULT Infinity", "DEFAULT nan", "DEFAULT NaN", "REAL DEFAULT 'inf'", "REAL DEFAULT 'nan'", "DEFAULT 1e999", "DEFAULT -1e999", "DEFAULT \"quoted\"",
 		"DEFAULT x'00ff'", "DEFAULT X'AB'", "DEFAULT x", "DEFAULT xy", "DEFAULT NULL", "DEFAULT TRUE", "DEFAULT false", "TEXT DEFAULT TRUE", "REAL DEFAULT true",
+		"ANY DEFAULT '12'", "ANY DEFAULT 'x'", "FLOATING POINT DEFAULT '12'", "CHARINT DEFAULT '12'", "STRING DEFAULT '12'", "BLOB DEFAULT '12'", "DECIMAL(10, 5) DEFAULT '1.50'",
 	}
 	h := newHistory(t, 1, 4096)
 	h.exec("CREATE TABLE d (k INTEGER PRIMARY KEY, v)")
@@ -186,6 +188,73 @@ func TestDiff_UnknownCollation(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			compare(t, fmt.Sprintf("seed %d, known %d", seed, known), got, expected(before, after))
+		}
+	}
+}
+
+// TestDiff_Strict has default values in a table that keeps values of other types out.
+func TestDiff_Strict(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.exec("CREATE TABLE d (k INTEGER PRIMARY KEY, v INT) STRICT; INSERT INTO d VALUES (1, 1)")
+	for i, c := range []string{"ANY DEFAULT '12'", "ANY DEFAULT 012", "TEXT DEFAULT 12", "REAL DEFAULT 12", "INT DEFAULT '12'", "BLOB DEFAULT x'12'"} {
+		h.exec("ALTER TABLE d ADD COLUMN c%d %s", i, c)
+	}
+	a := h.image()
+	h.exec("UPDATE d SET v = 2")
+	b := h.image()
+	var reads atomic.Int64
+	err := rowdiff.Diff(t.Context(), a.state(&reads), b.state(&reads), options(a, b), func(c rowdiff.Change) error {
+		if len(c.Old) != 8 || !reflect.DeepEqual(c.Old[2:], c.New[2:]) {
+			t.Errorf("the row had %#v, and SQLite wrote %#v", c.Old, c.New)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A virtual table is created, altered and dropped, and has no rows of its own.
+func TestDiff_Virtual(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	only := func(a, b image) (got []string) {
+		t.Helper()
+		var reads atomic.Int64
+		all, err := changes(t, a, b, &reads, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, change := range all {
+			if strings.HasSuffix(change, " area") || strings.HasPrefix(change, "area ") {
+				got = append(got, change)
+			}
+		}
+		return got
+	}
+	empty := h.image()
+	h.exec("CREATE VIRTUAL TABLE area USING rtree(id, west, east)")
+	h.exec("INSERT INTO area VALUES (1, 2, 3)")
+	with := h.image()
+	h.exec("INSERT INTO area VALUES (2, 2, 3)")
+	more := h.image()
+	h.exec("DROP TABLE area; CREATE VIRTUAL TABLE area USING rtree(id, west, east, south, north)")
+	other := h.image()
+	h.exec("DROP TABLE area; CREATE TABLE area (id); INSERT INTO area VALUES (5)")
+	plain := h.image()
+	for _, tt := range []struct {
+		name     string
+		from, to image
+		want     []string
+	}{
+		{"created", empty, with, []string{"created area"}},
+		{"a row more", with, more, nil},
+		{"other columns", more, other, []string{"altered area"}},
+		{"a plain table", other, plain, []string{"dropped area", "created area", text("area", "1", nil, []any{int64(5)})}},
+		{"a virtual one again", plain, other, []string{text("area", "1", []any{int64(5)}, nil), "dropped area", "created area"}},
+		{"dropped", other, empty, []string{"dropped area"}},
+	} {
+		if got := only(tt.from, tt.to); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
