@@ -328,3 +328,47 @@ func TestParseHeader_Commit(t *testing.T) {
 		}
 	}
 }
+
+// A timestamp is between 1970 and the end of the year 9999.
+func TestParseHeader_Timestamp(t *testing.T) {
+	for timestamp, ok := range map[int64]bool{-1: false, 0: true, maxTimestamp: true, maxTimestamp + 1: false} {
+		hdr := header(4096, 1, 7, 9)
+		hdr.Timestamp = timestamp
+		b, err := hdr.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseHeader(b, 7, 9); (err == nil) != ok {
+			t.Errorf("timestamp %d: %v", timestamp, err)
+		}
+	}
+}
+
+// TestIndexEncoder makes the end of a file from its frames, which is the end that the
+// reference encoder writes.
+func TestIndexEncoder(t *testing.T) {
+	for _, pgnos := range [][]uint32{{1}, {1, 2, 3}, {5, 200, 299, 300}} {
+		hdr := header(512, 300, 5, 6)
+		if pgnos[0] == 1 {
+			hdr = header(512, uint32(len(pgnos)), 1, 6)
+		}
+		b, pages := encode(t, hdr, pgnos)
+		f, err := ParseFile(b, hdr.MinTXID, hdr.MaxTXID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var x IndexEncoder
+		var sum Sum
+		sum.Add(b[:ltx.HeaderSize])
+		end := int64(ltx.HeaderSize)
+		f.Index.Each(func(e Entry) bool {
+			x.Add(e.Pgno, int(e.Size))
+			end = e.Offset + int64(e.Size)
+			sum.AddFrame(b[e.Offset:end], pages[e.Pgno])
+			return true
+		})
+		if tail, err := x.Tail(hdr, sum); err != nil || !bytes.Equal(tail, b[end:]) {
+			t.Errorf("pages %v: the end is %x, %v; want %x", pgnos, tail, err, b[end:])
+		}
+	}
+}

@@ -1,6 +1,10 @@
 package view
 
-import "testing"
+import (
+	"maps"
+	"math/rand/v2"
+	"testing"
+)
 
 func TestBitmap_missingIn(t *testing.T) {
 	b := NewBitmap(200)
@@ -36,5 +40,43 @@ func TestBitmap_Count(t *testing.T) {
 		if got := b.Count(r[0], r[1]); got != want {
 			t.Errorf("%v: %d, want %d", r, got, want)
 		}
+	}
+}
+
+// TestBitmap_Model compares a bitmap and its clone with sets, while only one of them
+// changes.
+func TestBitmap_Model(t *testing.T) {
+	const size = 20_000
+	b, model := NewBitmap(size), make(map[uint32]bool)
+	rng := rand.New(rand.NewPCG(1, 2))
+	page := func() uint32 { // few leaves, so that some are missing
+		return 1 + rng.Uint32N(3)*8192 + rng.Uint32N(200)
+	}
+	compare := func(what string, b *Bitmap, model map[uint32]bool) {
+		t.Helper()
+		for pgno := uint32(1); pgno <= size; pgno++ {
+			if b.Has(pgno) != model[pgno] {
+				t.Fatalf("%s: page %d: %v, want %v", what, pgno, b.Has(pgno), model[pgno])
+			}
+		}
+	}
+	for range 20 {
+		clone, before := b.Clone(), maps.Clone(model)
+		for range 100 {
+			pgno := page()
+			if rng.IntN(3) == 0 {
+				if changed := b.Clear(pgno); changed != model[pgno] {
+					t.Fatalf("clear page %d: %v, want %v", pgno, changed, model[pgno])
+				}
+				delete(model, pgno)
+			} else {
+				if changed := b.Set(pgno); changed == model[pgno] {
+					t.Fatalf("set page %d: %v, want %v", pgno, changed, !model[pgno])
+				}
+				model[pgno] = true
+			}
+		}
+		compare("a bitmap", b, model)
+		compare("a clone that did not change", clone, before)
 	}
 }

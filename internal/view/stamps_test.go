@@ -1,6 +1,7 @@
 package view
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -34,5 +35,28 @@ func TestBridge_KeepsSizes(t *testing.T) {
 	}
 	if got := next.leastSince(30); got != 0 {
 		t.Errorf("the least size since transaction 30 is %d, although that of 32 is forgotten", got)
+	}
+}
+
+// TestBridge_Older bridges to files that are older than the newest transaction. Only
+// the time of a snapshot says nothing.
+func TestBridge_Older(t *testing.T) {
+	cur := &View{TXID: 100, Commit: 9, PageSize: 512}
+	for txid := ltx.TXID(91); txid <= 100; txid++ {
+		cur.stamps = addStamp(cur.stamps, &File{MaxTXID: txid, Timestamp: int64(txid), Commit: 9})
+	}
+	for _, tt := range []struct {
+		level     int
+		timestamp int64
+		ok        bool
+	}{{1, 99, false}, {1, 100, true}, {1, 101, true}, {9, 99, true}, {9, 100, true}} {
+		f := &File{Level: tt.level, MinTXID: 91, MaxTXID: 110, Timestamp: tt.timestamp, PageSize: 512, Commit: 9}
+		next, err := cur.Advance(f, ltxio.Index{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Bridge(cur, next, f, ltxio.Index{}, 90); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrDisagrees) {
+			t.Errorf("level %d, timestamp %d: %v", tt.level, tt.timestamp, err)
+		}
 	}
 }
