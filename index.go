@@ -133,8 +133,9 @@ func (x *index) build(ctx context.Context, choose func([]*ltx.FileInfo) ([]*ltx.
 			return nil, nil, err
 		}
 		if plan, err = choose(files); err == nil {
-			v, kept, err := x.assemble(ctx, plan)
-			if !errs.IsMissing(err) {
+			var v *view.View
+			var kept pages.Kept
+			if v, kept, err = x.assemble(ctx, plan); !errs.IsMissing(err) {
 				return v, kept, err
 			}
 			continue

@@ -36,6 +36,7 @@ func TestOpen_StorageDown(t *testing.T) {
 		{"reads hang", decorate.Rule{Match: decorate.Ops(decorate.OpRead), Hang: true, At: decorate.InBody, N: 10}, "deadline exceeded", false},
 		{"listing breaks", decorate.Rule{Match: decorate.Ops(decorate.OpList, decorate.OpListAll), Err: errDown, At: decorate.InBody}, errDown.Error(), false},
 		{"forbidden", decorate.Rule{Err: fs.ErrPermission}, fs.ErrPermission.Error(), true},
+		{"listed files are missing", decorate.Rule{Match: decorate.Ops(decorate.OpRead), Err: fs.ErrNotExist}, fs.ErrNotExist.Error(), true},
 		{"reads forbidden", decorate.Rule{Match: decorate.Ops(decorate.OpRead), Err: fs.ErrPermission}, fs.ErrPermission.Error(), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
