@@ -79,6 +79,7 @@ var layers = []layer{
 	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/changetable", "internal/mainfile", "internal/sqllists", "internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/feed"}, may: []string{"internal/task"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
+	{packages: []string{"internal/badbytes"}, may: append([]string{"internal/btree"}, belowRemote...)},
 	{packages: []string{"internal/ltxtest"}, may: []string{"internal/sqlitetest"}},
 	{packages: []string{"internal/btree/btreetest"}, may: []string{"internal/btree"}},
 	{packages: []string{"internal/mutants"}, may: []string{"internal/mutants/active"}},
@@ -117,7 +118,7 @@ var layers = []layer{
 var highInternal = []string{
 	"internal/causes", "internal/dashboard", "internal/extension", "internal/killtest", "internal/livefile", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest", "internal/storetest/daemon",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
-	"internal/mutants", "internal/mutants/active", "internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser",
+	"internal/mutants", "internal/mutants/active", "internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser", "internal/badbytes",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below
