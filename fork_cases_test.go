@@ -307,7 +307,7 @@ func TestCompaction_MovesToOwnHistoryOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.relocateIfKnown(l); err != nil {
+	if err := db.relocateIfKnown(l, db.Current.Load()); err != nil {
 		t.Fatal(err)
 	}
 	if db.Current.Load() != old {

@@ -201,11 +201,16 @@ func (x *index) relocateCurrent(l *remote.Loaded, allowed func(*view.View) bool)
 	}
 }
 
-// relocateIfKnown points pages of the current view to a file if the timestamp
-// of the file's last transaction shows that it is of the same history.
-func (x *index) relocateIfKnown(l *remote.Loaded) error {
+// relocateIfKnown points pages of the current view to a file if the timestamp of the
+// file's last transaction shows that it is of the same history. View since is an
+// earlier one. If the current view is of its history, it tells the timestamp of a
+// transaction that the current view does not remember any more.
+func (x *index) relocateIfKnown(l *remote.Loaded, since *view.View) error {
 	return x.relocateCurrent(l, func(cur *view.View) bool {
 		timestamp, ok := cur.StampOf(l.File.MaxTXID)
+		if !ok && cur.Epoch == since.Epoch {
+			timestamp, ok = since.StampOf(l.File.MaxTXID)
+		}
 		return ok && timestamp == l.File.Timestamp
 	})
 }

@@ -27,11 +27,15 @@ type Deps struct {
 	Log   *slog.Logger
 	Opts  Options
 
-	Enabled func() bool                // reports whether write mode is on
-	Suspect func()                     // called when files are missing
-	Pinned  func() []*view.View        // returns the views that connections read
-	PointTo func(*remote.Loaded) error // makes pages of the current view point to a file, if the file is of the view's history
-	Notes   Notes
+	Enabled func() bool         // reports whether write mode is on
+	Suspect func()              // called when files are missing
+	Pinned  func() []*view.View // returns the views that connections read
+
+	// PointTo makes pages of the current view point to a file that was made of files
+	// of view since, if the current view is of the same history.
+	PointTo func(l *remote.Loaded, since *view.View) error
+
+	Notes Notes
 }
 
 // Options are the options of the database that concern compaction.

@@ -45,11 +45,12 @@ func (c *compactor) compact(level int) (made, more bool, err error) {
 	}
 	all := len(inputs)
 	inputs = AtOnce(inputs)
-	info, err := c.merge(level, inputs)
+	cur := c.Views.Current.Load()
+	info, err := c.merge(cur, level, inputs)
 	if err != nil {
 		return false, false, err
 	}
-	return true, len(inputs) < all, c.use(info)
+	return true, len(inputs) < all, c.use(info, cur)
 }
 
 // listings makes the listings that Next needs for a level.
@@ -82,22 +83,29 @@ func (c *compactor) end(ctx context.Context, level int) (last ltx.TXID, err erro
 	return last, err
 }
 
-// merge merges inputs, which follow each other, into one file of a level. It
-// returns nil if a file of that name exists.
-func (c *compactor) merge(level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, error) {
+// mergeAhead is how many inputs are read at a time. A backlog of thousands of small
+// files would take a round trip each, and longer than a merge may.
+const mergeAhead = 16
+
+// requestSize is how many bytes a request counts for when the time of a merge is
+// limited, since thousands of small files take longer than their bytes.
+const requestSize = 16 << 10
+
+// merge merges inputs, which follow each other and hold transactions of view cur, into
+// one file of a level. It returns nil if a file of that name exists.
+func (c *compactor) merge(cur *view.View, level int, inputs []*ltx.FileInfo) (*ltx.FileInfo, error) {
 	var size int64
 	for _, f := range inputs {
-		size += f.Size
+		size += f.Size + requestSize
 	}
 	start := time.Now()
 	ctx, cancel := c.within(2 * size)
 	defer cancel()
-	cur := c.Views.Current.Load()
 	key := view.Key{Level: level, MinTXID: inputs[0].MinTXID, MaxTXID: inputs[len(inputs)-1].MaxTXID}
 	if level == replica.SnapshotLevel {
 		key.MinTXID = 1
 	}
-	m := Merger{Load: c.load, Check: func(f *ltx.FileInfo, header []byte) error { return c.checkInput(cur, f, header) }}
+	m := Merger{Load: c.load, Ahead: mergeAhead, Check: func(f *ltx.FileInfo, header []byte) error { return c.checkInput(cur, f, header) }}
 	info, err := c.Store.Create(ctx, key, func(w io.Writer) error { return m.Merge(ctx, w, inputs) })
 	if errors.Is(err, fs.ErrExist) {
 		return nil, nil // another process has made the file
@@ -143,9 +151,10 @@ func (c *compactor) withoutForeign(files []*ltx.FileInfo) []*ltx.FileInfo {
 	})
 }
 
-// use makes the pages of the newest view point to a merged file, so that its inputs
-// are not needed any more. It does nothing for a nil file.
-func (c *compactor) use(info *ltx.FileInfo) error {
+// use makes the pages of the newest view point to a file that was merged of files of
+// view since, so that its inputs are not needed any more. It does nothing for a nil
+// file.
+func (c *compactor) use(info *ltx.FileInfo, since *view.View) error {
 	if info == nil {
 		return nil
 	}
@@ -155,7 +164,7 @@ func (c *compactor) use(info *ltx.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	return c.PointTo(l)
+	return c.PointTo(l, since)
 }
 
 // load reads a part of a listed file.

@@ -39,15 +39,16 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	plan, end := view.Extend(0, c.Views.Current.Load().TXID, c.withoutForeign(files))
+	cur := c.Views.Current.Load()
+	plan, end := view.Extend(0, cur.TXID, c.withoutForeign(files))
 	if end == 0 || !always && !view.IsOutgrown(plan) {
 		return false, nil
 	}
 	if len(plan) > 1 || plan[0].Level != replica.SnapshotLevel {
 		plan = AtOnce(plan)
-		info, err := c.merge(replica.SnapshotLevel, plan)
+		info, err := c.merge(cur, replica.SnapshotLevel, plan)
 		if err == nil {
-			err = c.use(info)
+			err = c.use(info, cur)
 		}
 		if err != nil {
 			return false, err
