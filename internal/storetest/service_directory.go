@@ -27,7 +27,7 @@ type DirectoryService struct {
 
 // NewDirectory returns a service with the defaults of AWS.
 func NewDirectory() *DirectoryService {
-	return &DirectoryService{PageSize: 1000, Lifetime: 5 * time.Minute}
+	return &DirectoryService{s3Service: s3Service{bucket: Bucket}, PageSize: 1000, Lifetime: 5 * time.Minute}
 }
 
 // Sessions returns the number of sessions that were made.

@@ -11,14 +11,20 @@ import (
 )
 
 // NewS3 returns a service that speaks S3, with the bucket in the path.
-func NewS3() Service { return &s3Service{} }
+func NewS3() Service { return NewS3Bucket(Bucket) }
 
-type s3Service struct{ objects }
+// NewS3Bucket is NewS3 with a bucket of another name.
+func NewS3Bucket(name string) Service { return &s3Service{bucket: name} }
+
+type s3Service struct {
+	objects
+	bucket string
+}
 
 func (s *s3Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amz-Request-Id", "request")
 	query := r.URL.Query()
-	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+Bucket), "/")
+	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+s.bucket), "/")
 	switch {
 	case r.Method == http.MethodGet && key == "":
 		s.list(w, query.Get("prefix"), query.Get("delimiter"))
@@ -42,11 +48,11 @@ func (s *s3Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && query.Has("delete"):
 		s.deleteAll(w, r)
 	case r.Method == http.MethodPost && query.Has("uploads"):
-		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>", Bucket, escaped(key), s.begin())
+		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>", escaped(s.bucket), escaped(key), s.begin())
 	case r.Method == http.MethodPost:
 		body := s.whole(query.Get("uploadId"))
 		if s.put(w, r, key, body) {
-			fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", Bucket, escaped(key), etag(body))
+			fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>%s</ETag></CompleteMultipartUploadResult>", escaped(s.bucket), escaped(key), etag(body))
 		}
 	case query.Has("uploadId"):
 		w.WriteHeader(http.StatusNoContent)
@@ -75,7 +81,7 @@ func s3Error(w http.ResponseWriter, r *http.Request, status int, code string) {
 // list lists the names that begin with prefix. Names that have the delimiter behind
 // the prefix are folders, which are listed instead of them.
 func (s *s3Service) list(w http.ResponseWriter, prefix, delimiter string) {
-	fmt.Fprintf(w, "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name><Prefix>%s</Prefix>", Bucket, escaped(prefix))
+	fmt.Fprintf(w, "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name><Prefix>%s</Prefix>", escaped(s.bucket), escaped(prefix))
 	folder := ""
 	for _, key := range s.keys(prefix) {
 		if name, _, ok := strings.Cut(key[len(prefix):], delimiter); ok && delimiter != "" {
