@@ -15,9 +15,10 @@ func TestPromise8_Compaction(t *testing.T) {
 		for i := range files {
 			files[i] = &ltx.FileInfo{MinTXID: ltx.TXID(i + 1), MaxTXID: ltx.TXID(i + 1), Size: size}
 		}
-		memory := int64(len(AtOnce(files))) * min(size, inputPart)
-		if memory > inputMemory || memory < inputMemory/2 {
-			t.Errorf("files of %d bytes: %d are merged at once", size, len(AtOnce(files)))
+		n := len(AtOnce(files))
+		memory := int64(n) * min(size, inputPart)
+		if n > MostInputs || memory > inputMemory || memory < inputMemory/2 && n < MostInputs {
+			t.Errorf("files of %d bytes: %d are merged at once", size, n)
 		}
 		if n := len(AtOnce(files[:3])); n != 3 {
 			t.Errorf("%d of 3 files of %d bytes are merged", n, size)

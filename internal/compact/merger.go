@@ -73,11 +73,12 @@ const (
 )
 
 // AtOnce returns the first files, as many as can be merged at once in parts of
-// inputPart.
+// inputPart. There are MostInputs at most, because the decoder of a file takes some 25
+// KiB, however small the file is.
 func AtOnce(files []*ltx.FileInfo) []*ltx.FileInfo {
 	memory := int64(0)
 	for i, f := range files {
-		if memory += min(f.Size, inputPart); memory > inputMemory && i > 1 {
+		if memory += min(f.Size, inputPart); memory > inputMemory && i > 1 || i == MostInputs {
 			return files[:i]
 		}
 	}
