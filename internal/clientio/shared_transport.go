@@ -57,6 +57,7 @@ func SharedTransport(config *tls.Config) (t *http.Transport, release func()) {
 			config = &tls.Config{RootCAs: want.roots, InsecureSkipVerify: want.skipVerify, MinVersion: want.minVersion}
 		}
 		found = &sharedTransport{Transport: NewTransport(config), trust: want}
+		found.MaxIdleConns = 0 // each bucket may be a host of its own, and polls each second
 		s.all = append(s.all, found)
 	}
 	found.users++
