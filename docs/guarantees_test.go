@@ -60,6 +60,27 @@ func checkPromises(page, text string, read func(name string) (string, error)) (n
 	return numbers, rows, wrong
 }
 
+// designPattern is a numbered promise of design.md.
+var designPattern = regexp.MustCompile(`(?m)^(\d+)\. \*\*`)
+
+// promisesOfDesign returns the numbers of the promises of design.md.
+func promisesOfDesign(t *testing.T) (numbers []int) {
+	t.Helper()
+	_, text, _ := strings.Cut(readFile(t, "docs/design.md"), "\n## Promises\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, m := range designPattern.FindAllStringSubmatch(text, -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers = append(numbers, n)
+	}
+	if len(numbers) == 0 {
+		t.Fatal("design.md has no promises")
+	}
+	return numbers
+}
+
 // TestGuarantees checks that each promise has a test that exists, and that no promise
 // of design.md is missing. It also checks tests that are linked elsewhere.
 func TestGuarantees(t *testing.T) {
@@ -77,17 +98,8 @@ func TestGuarantees(t *testing.T) {
 	}
 	slices.Sort(numbers)
 	numbers = slices.Compact(numbers)
-	_, design, _ := strings.Cut(readFile(t, "docs/design.md"), "\n## Promises\n")
-	design, _, _ = strings.Cut(design, "\n## ")
-	var want []int
-	for _, m := range regexp.MustCompile(`(?m)^(\d+)\. \*\*`).FindAllStringSubmatch(design, -1) {
-		n, err := strconv.Atoi(m[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		want = append(want, n)
-	}
-	if len(want) == 0 || !slices.Equal(numbers, want) {
+	want := promisesOfDesign(t)
+	if !slices.Equal(numbers, want) {
 		t.Errorf("%s has the promises %d, design.md has %d", guarantees, numbers, want)
 	}
 	for _, page := range files(t, ".md") {

@@ -21,7 +21,7 @@ func TestPromises(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("| promise | tests |\n|---|---|\n")
-	for n := 1; n <= 11; n++ {
+	for _, n := range promisesOfDesign(t) {
 		if n == 10 {
 			continue // it is tested in another module
 		}
