@@ -17,6 +17,10 @@ import (
 // a page.
 const batchSize = 256 << 10
 
+// minBatches is the number of batches at least. While a store waits before it takes
+// more, such as a large part of a file, this much is read and compressed meanwhile.
+const minBatches = 32
+
 // pageBatch is consecutive pages on their way to a file.
 type pageBatch struct {
 	first uint32 // page number
@@ -48,7 +52,7 @@ func (s *session) encode(ctx context.Context, w io.Writer, header ltx.Header, sr
 
 	processors := runtime.GOMAXPROCS(0)
 	perBatch := max(batchSize/int(header.PageSize), 1)
-	free := make(chan *pageBatch, 2*processors) // holds every batch that is not in use
+	free := make(chan *pageBatch, max(2*processors, minBatches)) // holds every batch that is not in use
 	for range cap(free) {
 		free <- &pageBatch{pages: make([]byte, 0, perBatch*int(header.PageSize)), done: make(chan struct{}, 1)}
 	}

@@ -22,6 +22,10 @@ const (
 	maxParts     = 10_000
 	partAttempts = 3
 	abortTimeout = 10 * time.Second
+
+	// partMemory is the capacity in bytes that parts behind the first one begin with.
+	// To grow from less leaves garbage, and parts are what most memory goes to.
+	partMemory = 16 << 20
 )
 
 // multipart stores a file in parts, which store stores, and returns its size.
@@ -64,21 +68,28 @@ func (p *put) multipart(ctx context.Context, store func(ctx context.Context, upl
 }
 
 // parts stores first and then r as the parts of an upload, several at the same time. Only these
-// parts are in memory.
+// parts are in memory, and later parts use the memory of earlier ones.
 func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Reader) (parts []types.CompletedPart, size int64, err error) {
 	g, gctx := errgroup.WithContext(ctx)
-	slots := make(chan struct{}, p.conn.concurrency)
+	slots := make(chan []byte, p.conn.concurrency) // memory for parts, at first none
+	for range cap(slots) {
+		slots <- nil
+	}
 	done := make([]*types.CompletedPart, 0, 16)
 	err = func() error {
 		for part, more := first, true; ; {
+			var memory []byte
 			select {
-			case slots <- struct{}{}:
+			case memory = <-slots:
 			case <-gctx.Done():
 				return gctx.Err()
 			}
 			if part == nil {
+				if memory == nil {
+					memory = make([]byte, 0, min(p.conn.partSize, partMemory))
+				}
 				var err error
-				if part, more, err = clientio.ReadPart(r, p.conn.partSize); err != nil {
+				if part, more, err = clientio.ReadPartInto(memory, r, p.conn.partSize); err != nil {
 					return err
 				}
 			}
@@ -91,8 +102,9 @@ func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Re
 				size += int64(len(part))
 				body := part
 				g.Go(func() error {
-					defer func() { <-slots }()
-					return p.part(gctx, uploadID, made, body)
+					free, err := p.part(gctx, uploadID, made, body)
+					slots <- free
+					return err
 				})
 			}
 			if part = nil; !more {
@@ -111,8 +123,9 @@ func (p *put) parts(ctx context.Context, uploadID *string, first []byte, r io.Re
 }
 
 // part stores one part, with several attempts if necessary. Storing a part
-// twice does no harm.
-func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedPart, body []byte) error {
+// twice does no harm. It returns body if nothing uses that any more. An attempt that
+// has failed may still be sending it.
+func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedPart, body []byte) (free []byte, err error) {
 	out, err := p.conn.api.UploadPart(ctx, &s3.UploadPartInput{
 		Bucket: &p.conn.bucket, Key: &p.key, UploadId: uploadID, PartNumber: made.PartNumber,
 		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
@@ -123,13 +136,16 @@ func (p *put) part(ctx context.Context, uploadID *string, made *types.CompletedP
 		})
 	})
 	if err == nil && aws.ToString(out.ETag) == "" {
-		return errors.New("upload part: server gives no etag")
+		return nil, errors.New("upload part: server gives no etag")
 	}
 	if err != nil {
-		return fmt.Errorf("upload part %d: %w", *made.PartNumber, p.conn.failure(ctx, err))
+		return nil, fmt.Errorf("upload part %d: %w", *made.PartNumber, p.conn.failure(ctx, err))
 	}
 	made.ETag = out.ETag
-	return nil
+	if attempts, ok := retry.GetAttemptResults(out.ResultMetadata); ok && len(attempts.Results) == 1 {
+		free = body
+	}
+	return free, nil
 }
 
 // abort makes the server discard an upload, even if ctx is done. It logs a

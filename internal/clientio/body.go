@@ -84,6 +84,12 @@ const firstPart = 64 << 10
 // ReadPart reads up to size bytes of r. The memory grows with what has been
 // read. more says that r may have more bytes.
 func ReadPart(r io.Reader, size int) (part []byte, more bool, err error) {
+	return ReadPartInto(nil, r, size)
+}
+
+// ReadPartInto is ReadPart that uses the memory of part, whose content is lost.
+func ReadPartInto(part []byte, r io.Reader, size int) (_ []byte, more bool, err error) {
+	part = part[:0]
 	for len(part) < size {
 		if len(part) == cap(part) {
 			part = slices.Grow(part, min(max(len(part), firstPart), size-len(part)))

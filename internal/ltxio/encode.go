@@ -3,6 +3,7 @@ package ltxio
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/pierrec/lz4/v4"
 	"github.com/superfly/ltx"
@@ -10,25 +11,23 @@ import (
 
 // FrameEncoder compresses pages. It is not safe for concurrent use. The zero value is
 // ready for use.
-type FrameEncoder struct {
-	lz4 lz4.Compressor
-	buf []byte
-}
+type FrameEncoder struct{ lz4 lz4.Compressor }
 
 // AppendFrame appends the frame of page pgno to dst. The frame contains its size, as
 // github.com/superfly/ltx writes it.
 func (e *FrameEncoder) AppendFrame(dst []byte, pgno uint32, page []byte) ([]byte, error) {
-	if bound := lz4.CompressBlockBound(len(page)); len(e.buf) < bound {
-		e.buf = make([]byte, bound)
-	}
-	n, err := e.lz4.CompressBlock(page, e.buf)
+	const header = ltx.PageHeaderSize + 4
+	at := len(dst)
+	dst = slices.Grow(dst, header+lz4.CompressBlockBound(len(page)))
+	frame := dst[at : at+header+lz4.CompressBlockBound(len(page))]
+	n, err := e.lz4.CompressBlock(page, frame[header:])
 	if err != nil {
 		return dst, fmt.Errorf("compress page %d: %w", pgno, err)
 	}
-	dst = binary.BigEndian.AppendUint32(dst, pgno)
-	dst = binary.BigEndian.AppendUint16(dst, ltx.PageHeaderFlagSize)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(n))
-	return append(dst, e.buf[:n]...), nil
+	binary.BigEndian.PutUint32(frame, pgno)
+	binary.BigEndian.PutUint16(frame[4:], ltx.PageHeaderFlagSize)
+	binary.BigEndian.PutUint32(frame[ltx.PageHeaderSize:], uint32(n))
+	return dst[:at+header+n], nil
 }
 
 // IndexEncoder makes the part of a file that follows its frames. The zero value is
