@@ -4,17 +4,22 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/s3"
 )
 
 // partSize is the least there is.
@@ -217,6 +222,75 @@ func TestMultipart_Bounded(t *testing.T) {
 	}))
 	if err != nil || most.Load() > concurrency || ahead.Load() > concurrency {
 		t.Errorf("%v, %d parts at once", err, most.Load())
+	}
+}
+
+// Parts use the memory of earlier parts, and have their own content also if an
+// attempt is refused before the server has read it.
+func TestMultipart_Memory(t *testing.T) {
+	noEnvironment(t)
+	const parts, size, concurrency = 40, 100_000, 3
+	for _, refused := range []int{0, 4} { // each part whose number it divides, once
+		t.Run(fmt.Sprintf("refused %d", refused), func(t *testing.T) {
+			var mu sync.Mutex // guards stored and attempts
+			stored, attempts := map[int][]byte{}, map[int]int{}
+			c := fakeClient(t, func(w http.ResponseWriter, req *http.Request) {
+				if req.URL.Query().Has("uploads") {
+					_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+					return
+				}
+				number, err := strconv.Atoi(req.URL.Query().Get("partNumber"))
+				if err != nil {
+					_, _ = io.WriteString(w, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+					return
+				}
+				mu.Lock()
+				attempts[number]++
+				refuse := refused > 0 && number%refused == 0 && attempts[number] == 1
+				mu.Unlock()
+				if refuse {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					_, _ = io.WriteString(w, "<Error><Code>SlowDown</Code></Error>")
+					return
+				}
+				body, err := io.ReadAll(req.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				stored[number] = body
+				mu.Unlock()
+				w.Header().Set("Etag", `"x"`)
+			})
+			c.Concurrency = concurrency
+			if err := s3.SetPartSize(t.Context(), c, size); err != nil {
+				t.Fatal(err)
+			}
+			body := file(t, 1, parts*size)
+			memory, read := map[*byte]bool{}, 0
+			r := bytes.NewReader(body)
+			_, err := c.WriteLTXFile(t.Context(), 0, 1, 1, readerFunc(func(p []byte) (int, error) {
+				if read%size == 0 {
+					memory[unsafe.SliceData(p)] = true
+				}
+				n, err := r.Read(p)
+				read += n
+				return n, err
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []byte
+			for i := range len(stored) {
+				got = append(got, stored[i+1]...)
+			}
+			if !bytes.Equal(got, body) {
+				t.Errorf("stored %d bytes in %d parts, want the %d of the file", len(got), len(stored), len(body))
+			}
+			if want := concurrency + 2; refused == 0 && len(memory) > want {
+				t.Errorf("%d parts had %d pieces of memory, want %d at most", len(stored), len(memory), want)
+			}
+		})
 	}
 }
 
