@@ -106,7 +106,6 @@ func (l *liveTest) read() {
 		l.t.Fatal(err)
 	}
 	if err := checkDatabase(image); err != nil {
-		_ = os.Rename(image, filepath.Join(os.TempDir(), "livefile-failed.db"))
 		l.t.Fatal(fmt.Errorf("the state is none that was committed: %w", err))
 	}
 	if err := os.Remove(image); err != nil {
