@@ -35,7 +35,7 @@ var simFaults = []struct {
 	{local: simBreakGiveUp, plan: contend, rules: []sim.Rule{ruleOneWriter}},
 	{local: simBreakDead, rules: []sim.Rule{ruleCalm}},
 	{local: simBreakKept, plan: contend, rules: []sim.Rule{ruleKept}},
-	{local: simBreakOrder, rules: []sim.Rule{ruleSynced, ruleForward}},
+	{local: simBreakOrder, rules: []sim.Rule{ruleSynced}},
 	{local: simBreakOpen, rules: []sim.Rule{ruleLeft}},
 	{local: simBreakMemory, rules: []sim.Rule{ruleLeft}},
 }

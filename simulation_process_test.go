@@ -193,7 +193,7 @@ func (p *simProcess) start() bool {
 		return false
 	}
 	p.lost = false
-	if p.w.model.Has(floor, p.seen) {
+	if p.w.model.Has(floor, p.seen) && p.w.local != simBreakOrder {
 		p.seen = floor
 	}
 	p.w.trace.Add("%s: open", p.name)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	upstreamfile "github.com/benbjohnson/litestream/file"
 	"github.com/superfly/ltx"
@@ -24,7 +25,11 @@ var (
 // into each other's replica, and the network repeats and delays what they send.
 func TestInteropSimulation(t *testing.T) {
 	dir := t.TempDir()
-	args := []string{"test", "-vet=off", "-count=1", "-run", "TestSimulation$",
+	limit := time.Duration(0) // none
+	if deadline, ok := t.Deadline(); ok {
+		limit = time.Until(deadline)
+	}
+	args := []string{"test", "-vet=off", "-timeout", limit.String(), "-count=1", "-run", "TestSimulation$",
 		"-sim.keep", dir, "-sim.first", fmt.Sprint(*firstSimulated), "-sim.seeds", fmt.Sprint(*simulated), "."}
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = ".." // the module of the library
