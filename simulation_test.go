@@ -85,10 +85,13 @@ func TestSimulation_Found(t *testing.T) {
 
 // simScale returns how many of n seeds a run of the tests has.
 func simScale(n int) int {
-	if testscale.Race {
-		return n / 25 // a world has hardly more goroutines at a time than other tests
+	switch {
+	case testscale.Race:
+		return n / 60 // a world has hardly more goroutines at a time than other tests
+	case testing.Short():
+		return n / 20
 	}
-	return testscale.Repeats(n)
+	return n
 }
 
 // TestSimulation_Same runs seeds twice. The plan, the weather, the clocks and the fate
