@@ -188,23 +188,55 @@ func TestValue_Roots(t *testing.T) {
 	}
 }
 
-// A cell without the number of the first page of its chain has no chain.
-func TestPage_OverflowWithoutPage(t *testing.T) {
-	const size, local = 1000, 39 // of the record, and of its part in the cell
+// leafOf returns a page of a table with one row, of whose record a part is in an
+// overflow chain that begins at a page.
+func leafOf(t *testing.T, size, local int, first byte) Page {
+	t.Helper()
 	data := make([]byte, 512)
 	at := len(data) - (2 + 1 + local + 4)
 	data[0], data[4] = byte(LeafTable), 1
 	data[5], data[6], data[8], data[9] = byte(at>>8), byte(at), byte(at>>8), byte(at)
-	data[at], data[at+1], data[at+2] = 0x80|size>>7, size&0x7f, 1
-	for _, first := range []byte{0, 9} {
-		data[len(data)-1] = first
-		p, ok := Parse(data, 2, len(data))
-		if !ok || p.Cells() != 1 {
-			t.Fatalf("page has %d cells, %v", p.Cells(), ok)
+	data[at], data[at+1], data[at+2] = 0x80|byte(size>>7), byte(size&0x7f), 1
+	data[len(data)-1] = first
+	p, ok := Parse(data, 2, len(data))
+	if !ok || p.Cells() != 1 {
+		t.Fatalf("page has %d cells, %v", p.Cells(), ok)
+	}
+	return p
+}
+
+// TestPage_Overflow reads where the rest of a record is. A page of a chain has 508
+// bytes of it, and the part in the cell is so long that they are full if it can be.
+func TestPage_Overflow(t *testing.T) {
+	for _, tt := range []struct{ size, local, pages int }{{1000, 39, 2}, {1055, 39, 2}, {1056, 40, 2}, {1057, 41, 2}, {478, 39, 1}} {
+		if first, pages, ok := leafOf(t, tt.size, tt.local, 9).Overflow(0); first != 9 || pages != tt.pages || !ok {
+			t.Errorf("%d bytes: %d pages from %d on, %v; want %d", tt.size, pages, first, ok, tt.pages)
 		}
-		got, pages, ok := p.Overflow(0)
-		if got != uint32(first) || ok != (first > 0) || (pages == 2) != ok {
-			t.Errorf("first page %d: %d, %d pages, %v", first, got, pages, ok)
+	}
+	// A cell without the number of the first page of its chain has no chain.
+	p := leafOf(t, 1000, 39, 0)
+	if first, pages, ok := p.Overflow(0); first != 0 || pages != 0 || ok {
+		t.Errorf("a chain without a page: %d pages from %d on, %v", pages, first, ok)
+	}
+	if first, pages, ok := p.Overflow(1); first != 0 || pages != 0 || ok {
+		t.Errorf("a cell that there is not: %d pages from %d on, %v", pages, first, ok)
+	}
+	if rowid, ok := p.Rowid(0); rowid != 1 || !ok {
+		t.Errorf("rowid %d, %v", rowid, ok)
+	}
+	if rowid, ok := p.Rowid(1); rowid != 0 || ok {
+		t.Errorf("a cell that there is not: rowid %d, %v", rowid, ok)
+	}
+}
+
+func TestIsLeaf(t *testing.T) {
+	for kind := range 256 {
+		want := Kind(kind) == LeafTable || Kind(kind) == LeafIndex
+		if IsLeaf([]byte{byte(kind), 0}) != want {
+			t.Errorf("kind %d: %v", kind, !want)
 		}
+	}
+	if IsLeaf(nil) {
+		t.Error("a page of no bytes is a leaf")
 	}
 }
