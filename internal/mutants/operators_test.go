@@ -64,3 +64,11 @@ func TestOperators(t *testing.T) {
 		}
 	}
 }
+
+// The reasons why no test can notice some mutants can be read.
+func TestEquivalent(t *testing.T) {
+	all, err := readEquivalent("equivalent.txt")
+	if err != nil || len(all) == 0 {
+		t.Errorf("%d mutants, %v", len(all), err)
+	}
+}
