@@ -12,6 +12,10 @@
 // each mutant runs against these tests only: those of its own package, and then
 // the cheapest ones of others.
 //
+// Gremlins, the best kept tool of this kind, compiles and runs all tests of a package
+// for each mutant, and none of the packages that depend on it. Here that would take
+// days, and miss the tests of the root package, which are most of the engine's.
+//
 // Mutants that no test can notice stand in equivalent.txt with the reason. Results
 // are kept in the folder of -state, so that a run that was stopped goes on.
 package main

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log"
@@ -21,6 +23,7 @@ type sample struct {
 	invalid    int            // those that did not compile
 	equivalent map[string]string
 	overlay    string // file for the flag -overlay of the go command
+	sum        string // tells the code with the mutants from other code
 }
 
 func (m *mutant) String() string {
@@ -92,7 +95,7 @@ func (s *sample) write(l *loader, folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	replace := make(map[string]string)
+	replace, sum := make(map[string]string), sha256.New()
 	byDir := make(map[string][]*mutant)
 	for _, m := range s.mutants {
 		byDir[m.dir()] = append(byDir[m.dir()], m)
@@ -103,7 +106,9 @@ func (s *sample) write(l *loader, folder string) error {
 		if err != nil {
 			return err
 		}
-		for path, text := range changed {
+		for _, path := range slices.Sorted(maps.Keys(changed)) {
+			text := changed[path]
+			sum.Write(text)
 			name := filepath.Join(folder, strings.ReplaceAll(dir, "/", "-")+"-"+filepath.Base(path))
 			if err := os.WriteFile(name, text, 0o644); err != nil {
 				return err
@@ -116,6 +121,7 @@ func (s *sample) write(l *loader, folder string) error {
 	if err != nil {
 		return err
 	}
+	s.sum = hex.EncodeToString(sum.Sum(nil))
 	s.overlay = filepath.Join(folder, "overlay.json")
 	return os.WriteFile(s.overlay, text, 0o644)
 }

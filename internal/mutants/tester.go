@@ -86,6 +86,15 @@ func (t *tester) compile(dirs []string) (suites []*suite, err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
+	// The numbers of mutants are those of one sample.
+	of := filepath.Join(folder, "sample")
+	if !t.isCompiled {
+		if err := os.WriteFile(of, []byte(t.sample.sum), 0o644); err != nil {
+			return nil, err
+		}
+	} else if sum, err := os.ReadFile(of); err != nil || string(sum) != t.sample.sum {
+		return nil, errors.New("the test binaries of the last run have other mutants: run without -compiled")
+	}
 	for _, dir := range dirs {
 		s := &suite{dir: dir, binary: filepath.Join(folder, strings.ReplaceAll(dir, "/", "-")+".test")}
 		if t.isCompiled {
