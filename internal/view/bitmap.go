@@ -8,47 +8,63 @@ import (
 // Bitmap is a set of page numbers from 1 to a limit. It takes memory only for
 // ranges in which it has pages. It is safe for concurrent use.
 type Bitmap struct {
-	words  uint64                    // limit, in words of 64 pages
-	leaves []atomic.Pointer[bitLeaf] // nil where the set has no page
+	words uint64                    // limit, in words of 64 pages
+	nodes []atomic.Pointer[bitNode] // nil where the set has no page
 }
+
+// bitNode holds 4 million pages. A header may say any size of a database, so that
+// a set must not take memory in proportion to that.
+type bitNode [nodeLeaves]atomic.Pointer[bitLeaf]
 
 // bitLeaf holds 4096 pages.
 type bitLeaf [leafWords]atomic.Uint64
 
-const leafWords = 64
+const (
+	leafWords  = 64
+	nodeLeaves = 1024
+	nodeWords  = nodeLeaves * leafWords
+)
 
 // NewBitmap returns an empty set with room for the pages from 1 to pages.
 func NewBitmap(pages uint32) *Bitmap {
 	words := (uint64(pages) + 63) / 64
-	return &Bitmap{words, make([]atomic.Pointer[bitLeaf], (words+leafWords-1)/leafWords)}
+	return &Bitmap{words, make([]atomic.Pointer[bitNode], (words+nodeWords-1)/nodeWords)}
 }
 
 // Clone returns a copy.
 func (b *Bitmap) Clone() *Bitmap {
-	c := &Bitmap{b.words, make([]atomic.Pointer[bitLeaf], len(b.leaves))}
-	for i := range b.leaves {
-		from := b.leaves[i].Load()
-		if from == nil {
+	c := &Bitmap{b.words, make([]atomic.Pointer[bitNode], len(b.nodes))}
+	for i := range b.nodes {
+		node := b.nodes[i].Load()
+		if node == nil {
 			continue
 		}
-		leaf := new(bitLeaf)
-		for k := range leaf {
-			leaf[k].Store(from[k].Load())
+		copied := new(bitNode)
+		for j := range node {
+			from := node[j].Load()
+			if from == nil {
+				continue
+			}
+			leaf := new(bitLeaf)
+			for k := range leaf {
+				leaf[k].Store(from[k].Load())
+			}
+			copied[j].Store(leaf)
 		}
-		c.leaves[i].Store(leaf)
+		c.nodes[i].Store(copied)
 	}
 	return c
 }
 
 // RoomFor returns a bitmap with room for more pages, which replaces b. It shares
-// the leaves that b has.
+// the memory of b.
 func (b *Bitmap) RoomFor(pages uint32) *Bitmap {
 	if (uint64(pages)+63)/64 <= b.words {
 		return b
 	}
 	larger := NewBitmap(pages)
-	for i := range b.leaves {
-		larger.leaves[i].Store(b.leaves[i].Load())
+	for i := range b.nodes {
+		larger.nodes[i].Store(b.nodes[i].Load())
 	}
 	return larger
 }
@@ -58,11 +74,20 @@ func (b *Bitmap) word(i uint64) *atomic.Uint64 {
 	if i >= b.words {
 		return nil
 	}
-	leaf := b.leaves[i/leafWords].Load()
+	leaf := b.leaf(i)
 	if leaf == nil {
 		return nil
 	}
 	return &leaf[i%leafWords]
+}
+
+// leaf returns the leaf of word i, nil if it is empty. Word i is below the limit.
+func (b *Bitmap) leaf(i uint64) *bitLeaf {
+	node := b.nodes[i/nodeWords].Load()
+	if node == nil {
+		return nil
+	}
+	return node[i/leafWords%nodeLeaves].Load()
 }
 
 // Has reports whether a page is in the set.
@@ -79,7 +104,11 @@ func (b *Bitmap) Set(pgno uint32) bool {
 	if i/64 >= b.words {
 		return false
 	}
-	slot := &b.leaves[i/64/leafWords]
+	node := &b.nodes[i/64/nodeWords]
+	if node.Load() == nil {
+		node.CompareAndSwap(nil, new(bitNode))
+	}
+	slot := &node.Load()[i/64/leafWords%nodeLeaves]
 	if slot.Load() == nil {
 		slot.CompareAndSwap(nil, new(bitLeaf))
 	}
@@ -105,7 +134,7 @@ func (b *Bitmap) Count(first, last uint32) (n uint32) {
 	}
 	end := min(uint64(last), b.words*64)
 	for i := uint64(first) - 1; i < end; {
-		leaf := b.leaves[i/64/leafWords].Load()
+		leaf := b.leaf(i / 64)
 		if leaf == nil {
 			i = (i/64/leafWords + 1) * leafWords * 64
 			continue

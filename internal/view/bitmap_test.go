@@ -80,3 +80,28 @@ func TestBitmap_Model(t *testing.T) {
 		compare("a clone that did not change", clone, before)
 	}
 }
+
+// A set of pages of the largest database takes no memory before it has pages.
+func TestBitmap_Largest(t *testing.T) {
+	const last = 1<<32 - 2
+	b := NewBitmap(last)
+	if n := 8 * len(b.nodes); n > 16<<10 {
+		t.Errorf("an empty set takes %d bytes", n)
+	}
+	for _, pgno := range []uint32{1, 4096, 4097, 1 << 22, 1<<22 + 1, last} {
+		if b.Has(pgno) || !b.Set(pgno) || !b.Has(pgno) || b.Set(pgno) {
+			t.Errorf("page %d cannot be added", pgno)
+		}
+	}
+	c := b.Clone()
+	if !b.Clear(last) || b.Has(last) || !c.Has(last) || !c.Has(1<<22+1) {
+		t.Error("a copy changes with the set")
+	}
+	if n := c.Count(1, last); n != 6 {
+		t.Errorf("the copy has %d pages", n)
+	}
+	larger := NewBitmap(100).RoomFor(last)
+	if !larger.Set(last) || larger.Count(last, last) != 1 {
+		t.Error("there is no room")
+	}
+}
