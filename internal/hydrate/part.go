@@ -86,7 +86,8 @@ func (c *copier) copyPart(ctx context.Context, v *view.View, p part, admitted fu
 	return err
 }
 
-// missingOf returns how many pages in a part are still missing.
+// missingOf returns how many pages in a part are still missing; all of them if
+// present is nil.
 func missingOf(v *view.View, present *view.Bitmap, p part) (n int) {
 	v.Pages.EachMissing(present, p.first, p.last, func(_ uint32, loc view.Loc) bool {
 		if loc.File == p.file {
@@ -113,17 +114,25 @@ func decodeWanted(at *places, v *view.View, present *view.Bitmap, p part, body [
 }
 
 // decodeAll sums up all frames of a part, and writes the pages of the view. For
-// pages that are local already, it sums up the local bytes.
+// pages that are local already, it sums up the local bytes. It is an error if a
+// page of the part is not among the frames: its frame says another number.
 func decodeAll(v *view.View, p part, body []byte, w *runWriter) (sum ltxio.Sum, err error) {
-	offset := p.offset
+	offset, found, last := p.offset, 0, uint32(0)
 	scratch := make([]byte, v.PageSize)
 	for rest := body; len(rest) > 0; {
 		pgno, size, err := ltxio.FrameSize(rest)
+		if err == nil && pgno <= last {
+			err = fmt.Errorf("%w: page %d follows page %d", errs.ErrCorrupt, pgno, last)
+		}
 		if err != nil {
 			return sum, err
 		}
+		last = pgno
 		page, known := scratch, false
 		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && (loc.IsUnread() || loc.Offset == offset && int(loc.Size) == size) {
+			if p.first <= pgno && pgno <= p.last {
+				found++
+			}
 			if known = w.l.read(v, pgno, scratch) == nil; !known {
 				if page, err = w.next(pgno, loc.Version); err != nil {
 					return sum, err
@@ -137,6 +146,9 @@ func decodeAll(v *view.View, p part, body []byte, w *runWriter) (sum ltxio.Sum, 
 		}
 		sum.AddFrame(rest[:size], page)
 		rest, offset = rest[size:], offset+int64(size)
+	}
+	if missing := missingOf(v, nil, p) - found; missing > 0 {
+		return sum, fmt.Errorf("%w: %d of the pages from %d to %d are not in their frames", errs.ErrCorrupt, missing, p.first, p.last)
 	}
 	return sum, nil
 }
