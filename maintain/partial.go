@@ -100,11 +100,10 @@ func (w written) hasAll(wanted []bool) bool {
 	}
 	wrote, i := false, 0
 	for _, n := range w.wrote {
-		end := i + n
-		if n < 0 || end > len(wanted) || !wrote && slices.Contains(wanted[i:end], true) {
+		if n < 0 || n > len(wanted)-i || !wrote && slices.Contains(wanted[i:i+n], true) {
 			return false
 		}
-		wrote, i = !wrote, end
+		wrote, i = !wrote, i+n
 	}
 	return i == len(wanted)
 }
