@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -220,7 +221,8 @@ func (d *badDB) hydrated() string {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	d.w.fail("hydration does not end")
+	buf := make([]byte, 1<<20)
+	d.w.fail("hydration does not end:\n%s", buf[:runtime.Stack(buf, true)])
 	return ""
 }
 
