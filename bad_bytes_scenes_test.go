@@ -186,9 +186,8 @@ func (w *badWorld) travel() {
 	// The newest state may not be there, so the database is opened in an intact
 	// state of before.
 	client := badbytes.NewClient(w.damaged)
-	early := w.intact
 	if w.rng.IntN(2) == 0 {
-		client.Set(early)
+		client.Set(w.intact)
 	}
 	d := w.open(0, client, w.options())
 	if d == nil {
@@ -242,11 +241,10 @@ func (w *badWorld) hydrate() {
 		d.check()
 	}
 	if opts.HydrationMode == "" {
-		state := d.hydrated()
+		d.hydrated()
 		if w.rng.IntN(2) == 0 {
 			d.query(fmt.Sprintf("PRAGMA litestream_txid = '%s'", w.someTXIDs(1)[0]))
 		}
-		_ = state
 	}
 	d.check()
 	_, err := d.vfs.HydrationMap(context.Background(), "app.db", 64)

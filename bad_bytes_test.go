@@ -279,18 +279,14 @@ type badWorld struct {
 	dir     string
 	log     *slog.Logger
 
-	mu struct {
-		sync.Mutex
-		result *badResult
-	}
-	result badResult
+	mu     sync.Mutex
+	result badResult // its violation and counts are guarded by mu
 }
 
 func newBadWorld(r *badRunner, seed uint64, plan badbytes.Plan, show bool) *badWorld {
 	rng := rand.New(rand.NewPCG(seed, 0x5ce4e))
 	sample := r.samples[min(rng.IntN(len(r.samples)), rng.IntN(len(r.samples)))]
 	w := &badWorld{runner: r, seed: seed, rng: rng, sample: sample, intact: sample.replica, damaged: sample.replica.Clone()}
-	w.mu.result = &w.result
 	w.result.sample = sample.name
 	w.result.damage = plan.Apply(w.damaged)
 	w.lax = w.result.damage.Forged

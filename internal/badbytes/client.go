@@ -31,10 +31,8 @@ const (
 type Client struct {
 	mu struct {
 		sync.Mutex
-		files    Replica
-		mode     Mode
-		requests int
-		bytes    int64
+		files Replica
+		mode  Mode
 	}
 }
 
@@ -73,17 +71,9 @@ func (c *Client) Files() Replica {
 	return c.mu.files.Clone()
 }
 
-// Requests returns how many requests were made, and how many bytes were read.
-func (c *Client) Requests() (requests int, bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mu.requests, c.mu.bytes
-}
-
 // begin locks the store for a request, which fails from a mode on.
 func (c *Client) begin(ctx context.Context, failsFrom Mode) (end func(), err error) {
 	c.mu.Lock()
-	c.mu.requests++
 	if err = ctx.Err(); err == nil && c.mu.mode >= failsFrom {
 		err = errOffline
 	}
@@ -142,7 +132,6 @@ func (c *Client) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID lt
 	if size > 0 {
 		body = body[:min(size, int64(len(body)))]
 	}
-	c.mu.bytes += int64(len(body))
 	return io.NopCloser(bytes.NewReader(body)), nil
 }
 
