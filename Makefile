@@ -42,3 +42,8 @@ coverage:
 .PHONY: mutants
 mutants:
 	go run ./internal/mutants
+
+# SQLite's own tests on databases in write mode. It is not a part of the gate.
+.PHONY: sqlite-suite
+sqlite-suite:
+	scripts/sqlite-suite
