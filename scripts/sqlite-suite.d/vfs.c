@@ -42,6 +42,7 @@ typedef struct database {
   int pages;           // length of sums
   uint64_t *sums;      // of the pages as SQLite wrote them; 0: not known
   int isGivenUp;       // a transaction was given up, and the file has pages of it
+  int isLonger;        // the file that was copied to the replica has more pages than its header says
 } database;
 
 // both is an open database. The file of the replica follows it.
@@ -184,11 +185,12 @@ static int openReplica(const char *name, sqlite3_file *file, int flags, int *out
   return ours->xOpen(ours, name, file, flags | SQLITE_OPEN_URI, out);  // it has parameters
 }
 
-// fill makes the content of the file fd the first transaction of a replica.
+// fill makes the content of the file fd the first transaction of a replica. It fails if the content
+// cannot be that of a replica.
 static int fill(sqlite3_file *to, database *db, int fd, int pageSize) {
   const sqlite3_io_methods *m = to->pMethods;
   char *page = malloc(pageSize);
-  sqlite3_int64 at;
+  sqlite3_int64 at, size = db->size;
   int rc = m->xLock(to, SQLITE_LOCK_SHARED);
   if (rc == SQLITE_OK) rc = m->xLock(to, SQLITE_LOCK_RESERVED);
   if (rc == SQLITE_OK) rc = m->xLock(to, SQLITE_LOCK_EXCLUSIVE);
@@ -202,6 +204,8 @@ static int fill(sqlite3_file *to, database *db, int fd, int pageSize) {
   }
   if (rc == SQLITE_OK) rc = m->xSync(to, SQLITE_SYNC_NORMAL);
   if (rc == SQLITE_OK) rc = m->xFileControl(to, SQLITE_FCNTL_COMMIT_PHASETWO, 0);
+  if (rc == SQLITE_OK) rc = m->xFileSize(to, &size);
+  db->isLonger = size < db->size;
   m->xUnlock(to, SQLITE_LOCK_NONE);
   free(page);
   return rc;
@@ -231,7 +235,7 @@ static database *databaseOf(int fd, const struct stat *st, int *isNew) {
   db->number = ++numbers;
   db->size = size;
   db->sum = sum;
-  db->pageSize = db->pages = db->isGivenUp = 0;
+  db->pageSize = db->pages = db->isGivenUp = db->isLonger = 0;
   *isNew = size > 0;
   return db;
 }
@@ -267,9 +271,8 @@ static int openBoth(const char *path, both *f, int flags, int *out) {
     if (rc == SQLITE_OK) rc = fill(filled, f->db, f->fd, pageSize);
     sqlite3_free_filename(name);
     if (rc != SQLITE_OK) {
-      fprintf(stderr, "suite: fill %s: %d\n", path, rc);
       f->db->size = -1;
-      rc = SQLITE_NOTFOUND;
+      if (rc != SQLITE_CANTOPEN) rc = SQLITE_NOTFOUND;
     } else {
       counts.imported++;
     }
@@ -352,7 +355,7 @@ static int suiteClose(sqlite3_file *file) {
   int rc;
   pthread_mutex_lock(&mutex);
   if (--f->db->opens == 0) {
-    int isForeign = !isAsWritten(f->db, f->fd);
+    int isForeign = f->db->isLonger || !isAsWritten(f->db, f->fd);
     if (f->db->isGivenUp && !isForeign) undo(f);
     f->db->sum = sumOf(f->fd, &f->db->size);
     if (isForeign) {
