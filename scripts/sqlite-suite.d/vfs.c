@@ -285,6 +285,7 @@ static int openBoth(const char *path, both *f, int flags, int *out) {
 
 static int suiteOpen(sqlite3_vfs *v, const char *path, sqlite3_file *file, int flags, int *out) {
   both *f = (both*)file;
+  char none[4096];
   int rc;
   (void)v;
   file->pMethods = 0;
@@ -301,6 +302,8 @@ static int suiteOpen(sqlite3_vfs *v, const char *path, sqlite3_file *file, int f
     if (f->fd >= 0) close(f->fd);
     if (f->name) sqlite3_free_filename(f->name);
     if (rc == SQLITE_NOTFOUND) counts.plain++;
+    // The extension takes a name that is resolved twice before it is opened for one of the shared cache.
+    ours->xFullPathname(ours, "none", sizeof none, none);
   }
   pthread_mutex_unlock(&mutex);
   if (rc != SQLITE_NOTFOUND) return rc;
