@@ -28,6 +28,8 @@ type sharedDB struct {
 	gone      int       // guarded by names.mu; number of these that do not wait for the open any more
 	until     time.Time // guarded by names.mu; when it is closed if no connection joins it; zero while it is in use
 	isClosing bool      // guarded by names.mu; true once it is to be closed
+
+	timer *time.Timer // guarded by names.mu; fires at until; nil before the first time that no connection was left
 }
 
 // acquire returns the database of a key. The first caller has it opened, and all

@@ -162,8 +162,8 @@ const (
 )
 
 // leave removes a connection from a database. If it was the last one, the database
-// stays open for the time keep, and expired is called at the end of it. If keep is
-// not positive, it is closed at once.
+// stays open for the time keep, and expired is called at the end of it. Expired does
+// the same each time. If keep is not positive, the database is closed at once.
 func (n *names) leave(key string, s *sharedDB, keep time.Duration, expired func()) leaveKind {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -173,7 +173,11 @@ func (n *names) leave(key string, s *sharedDB, keep time.Duration, expired func(
 		return leaveOthers
 	case keep > 0:
 		s.until = time.Now().Add(keep)
-		time.AfterFunc(keep, expired)
+		if s.timer == nil {
+			s.timer = time.AfterFunc(keep, expired)
+		} else {
+			s.timer.Reset(keep)
+		}
 		return leaveIdle
 	default:
 		s.isClosing = true
@@ -259,6 +263,9 @@ func (n *names) closeAll(fn func(s *sharedDB, isClosing bool)) {
 	for _, s := range n.mu.databases {
 		fn(s, s.isClosing)
 		s.isClosing = true
+		if s.timer != nil {
+			s.timer.Stop() // it would keep the closed database in memory
+		}
 	}
 	n.mu.databases = nil
 }
