@@ -87,7 +87,9 @@ func isSign(sql string, n int) bool {
 }
 
 // isHex reports whether a text begins with a hexadecimal number.
-func isHex(sql string) bool { return len(sql) >= 2 && sql[0] == '0' && (sql[1] == 'x' || sql[1] == 'X') }
+func isHex(sql string) bool {
+	return len(sql) >= 2 && sql[0] == '0' && (sql[1] == 'x' || sql[1] == 'X')
+}
 
 // quoted returns the length of the quoted text at the start of s.
 func quoted(s string, quote byte) int {
