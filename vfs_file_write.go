@@ -1,6 +1,7 @@
 package litestream
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -202,9 +203,15 @@ func (c *Conn) endWrite() error {
 	if !committed || !c.db.opts.SyncOnCommit {
 		return nil
 	}
-	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
+	ctx, cancel := c.waitingForSync()
 	defer cancel()
 	return causeOf(ctx, c.db.writer.Await(ctx, c.committed))
+}
+
+// waitingForSync returns a context for a wait until all commits are on the replica.
+// It has as much more time than ReadTimeout as the uploads have.
+func (c *Conn) waitingForSync() (context.Context, context.CancelFunc) {
+	return c.waiting(task.TransferTime(c.db.opts.ReadTimeout, c.db.writer.Status().Unsynced))
 }
 
 // setWriteEnabled turns write mode of the database on or off.
@@ -232,7 +239,7 @@ func (c *Conn) setWriteEnabled(s string) error {
 
 // syncNow is PRAGMA litestream_sync.
 func (c *Conn) syncNow() (string, error) {
-	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
+	ctx, cancel := c.waitingForSync()
 	defer cancel()
 	if err := c.db.sync(ctx); err != nil {
 		return "", causeOf(ctx, err)
