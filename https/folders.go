@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -205,17 +206,19 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 	return entries, nil
 }
 
-// parseJSON parses nginx's listings with autoindex_format json.
+// parseJSON parses nginx's listings with autoindex_format json. It looks at each item as
+// it comes: millions of empty ones would take many times the memory of their text.
 func parseJSON(body []byte) (entries []entry, ok bool) {
-	var list []struct {
-		Name, Type, MTime string
-		Size              *int64
-	}
-	if json.Unmarshal(body, &list) != nil {
+	items := json.NewDecoder(bytes.NewReader(body))
+	if begin, err := items.Token(); err != nil || begin != json.Delim('[') {
 		return nil, false
 	}
-	for _, item := range list {
-		if item.Name == "" || item.Type == "" {
+	for items.More() {
+		var item struct {
+			Name, Type, MTime string
+			Size              *int64
+		}
+		if err := items.Decode(&item); err != nil || item.Name == "" || item.Type == "" {
 			return nil, false
 		}
 		if !isName(item.Name) {
@@ -230,7 +233,11 @@ func parseJSON(body []byte) (entries []entry, ok bool) {
 		}
 		entries = append(entries, e)
 	}
-	return entries, true
+	if _, err := items.Token(); err != nil { // cut off
+		return nil, false
+	}
+	_, err := items.Token()
+	return entries, err == io.EOF
 }
 
 var (
@@ -250,18 +257,24 @@ var (
 func parseHTML(doc *document) (entries []entry, ok bool) {
 	ok = heading.Match(doc.body)
 	seen := map[string]bool{}
-	for _, m := range link.FindAllSubmatchIndex(doc.body, -1) {
+	for rest := doc.body; ; { // one after the other: millions of links take much memory
+		m := link.FindSubmatchIndex(rest)
+		if m == nil {
+			break
+		}
 		at := m[2:4]
 		if at[0] < 0 {
 			at = m[4:6]
 		}
-		name, dir := nameIn(doc.url, html.UnescapeString(string(doc.body[at[0]:at[1]])))
+		text := rest[at[0]:at[1]]
+		rest = rest[m[1]:]
+		name, dir := nameIn(doc.url, html.UnescapeString(string(text)))
 		if name == "" || seen[name] {
 			continue
 		}
 		seen[name] = true
 		e := entry{name: name, dir: dir, size: -1}
-		if after := afterLink.FindSubmatch(doc.body[m[1]:min(m[1]+400, len(doc.body))]); after != nil && !dir {
+		if after := afterLink.FindSubmatch(rest[:min(400, len(rest))]); after != nil && !dir {
 			size, err := strconv.ParseInt(string(after[2]), 10, 64)
 			modified, terr := time.Parse("02-Jan-2006 15:04", string(after[1]))
 			if err == nil && terr == nil {

@@ -109,20 +109,85 @@ type entry struct {
 
 // multistatus is the answer to PROPFIND.
 type multistatus struct {
-	Responses []struct {
-		Href      string `xml:"DAV: href"`
-		Propstats []struct {
-			Status string `xml:"DAV: status"`
-			Prop   struct {
-				Length   string `xml:"DAV: getcontentlength"`
-				Modified string `xml:"DAV: getlastmodified"`
-				ETag     string `xml:"DAV: getetag"`
-				Type     struct {
-					Collection *struct{} `xml:"DAV: collection"`
-				} `xml:"DAV: resourcetype"`
-			} `xml:"DAV: prop"`
-		} `xml:"DAV: propstat"`
-	} `xml:"DAV: response"`
+	Responses responses `xml:"DAV: response"`
+}
+
+// responses are the entries of an answer. Each element is added as it is decoded: an
+// answer can have millions of empty ones, which as values would take many times the
+// memory of its text.
+type responses struct {
+	self    string // path of the folder at the server
+	found   bool   // the folder is among them
+	entries []entry
+	err     error // why one of them was refused
+}
+
+// UnmarshalXML implements xml.Unmarshaler. It is called for each response.
+func (rs *responses) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	var one struct {
+		Href  string     `xml:"DAV: href"`
+		Entry properties `xml:"DAV: propstat"`
+	}
+	one.Entry.size = -1
+	if err := d.DecodeElement(&one, &start); err != nil {
+		return err
+	}
+	rs.err = rs.add(one.Href, entry(one.Entry))
+	return rs.err
+}
+
+// add adds an entry with an address.
+func (rs *responses) add(address string, e entry) error {
+	href, err := url.Parse(strings.TrimSpace(address))
+	if err != nil {
+		return fmt.Errorf("listing has %.80q, which is no url", address)
+	}
+	clean := path.Clean("/" + href.Path)
+	e.name = path.Base(clean)
+	switch {
+	case clean == rs.self && !e.dir:
+		return clientio.ErrAbsent // a file
+	case clean == rs.self:
+		rs.found = true
+	case path.Dir(clean) == rs.self:
+		rs.entries = append(rs.entries, e)
+	default:
+		return fmt.Errorf("listing has %.80q, which was not asked for", address)
+	}
+	return nil
+}
+
+// properties is an entry without its name.
+type properties entry
+
+// UnmarshalXML implements xml.Unmarshaler. It is called for each propstat of a response.
+func (p *properties) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	var ps struct {
+		Status string `xml:"DAV: status"`
+		Prop   struct {
+			Length   string `xml:"DAV: getcontentlength"`
+			Modified string `xml:"DAV: getlastmodified"`
+			ETag     string `xml:"DAV: getetag"`
+			Type     struct {
+				Collection *struct{} `xml:"DAV: collection"`
+			} `xml:"DAV: resourcetype"`
+		} `xml:"DAV: prop"`
+	}
+	if err := d.DecodeElement(&ps, &start); err != nil {
+		return err
+	}
+	if !strings.Contains(ps.Status, " 200") && ps.Status != "" {
+		return nil
+	}
+	p.dir = p.dir || ps.Prop.Type.Collection != nil
+	if n, err := strconv.ParseInt(ps.Prop.Length, 10, 64); err == nil && n >= 0 {
+		p.size = n
+	}
+	if t, err := http.ParseTime(ps.Prop.Modified); err == nil {
+		p.modified = t.UTC()
+	}
+	p.tag = cmp.Or(p.tag, versionOf(ps.Prop.ETag))
+	return nil
 }
 
 // wanted is the body of the requests for listings.
@@ -163,48 +228,19 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 
 // parseEntries returns the names in a folder from the answer to PROPFIND. self is the
 // path of the folder at the server.
-func parseEntries(self string, content []byte) (entries []entry, err error) {
-	var answer multistatus
-	if err := xml.Unmarshal(content, &answer); err != nil {
+func parseEntries(self string, content []byte) ([]entry, error) {
+	answer := multistatus{responses{self: self}}
+	err := xml.Unmarshal(content, &answer)
+	all := &answer.Responses
+	switch {
+	case all.err != nil:
+		return nil, all.err
+	case err != nil:
 		return nil, fmt.Errorf("PROPFIND: %w", err)
-	}
-	found := false
-	for _, r := range answer.Responses {
-		href, err := url.Parse(strings.TrimSpace(r.Href))
-		if err != nil {
-			return nil, fmt.Errorf("listing has %.80q, which is no url", r.Href)
-		}
-		clean := path.Clean("/" + href.Path)
-		e := entry{name: path.Base(clean), size: -1}
-		for _, ps := range r.Propstats {
-			if !strings.Contains(ps.Status, " 200") && ps.Status != "" {
-				continue
-			}
-			e.dir = e.dir || ps.Prop.Type.Collection != nil
-			if n, err := strconv.ParseInt(ps.Prop.Length, 10, 64); err == nil && n >= 0 {
-				e.size = n
-			}
-			if t, err := http.ParseTime(ps.Prop.Modified); err == nil {
-				e.modified = t.UTC()
-			}
-			e.tag = cmp.Or(e.tag, versionOf(ps.Prop.ETag))
-		}
-		switch {
-		case clean == self:
-			if !e.dir {
-				return nil, clientio.ErrAbsent // a file
-			}
-			found = true
-		case path.Dir(clean) == self:
-			entries = append(entries, e)
-		default:
-			return nil, fmt.Errorf("listing has %.80q, which was not asked for", r.Href)
-		}
-	}
-	if !found && len(entries) == 0 {
+	case !all.found && len(all.entries) == 0:
 		return nil, errors.New("listing is not that of the folder that was asked for")
 	}
-	return entries, nil
+	return all.entries, nil
 }
 
 // versionOf returns the version that an entity tag stands for. Some servers call the
