@@ -118,7 +118,7 @@ var layers = []layer{
 var highInternal = []string{
 	"internal/causes", "internal/dashboard", "internal/extension", "internal/killtest", "internal/livefile", "internal/storetest", "internal/storetest/sqltest", "internal/storetest/sftptest", "internal/storetest/daemon",
 	"internal/sqlsuite", "internal/sqlsuite/remote", "internal/btree/btreetest", "internal/ltxtest", "internal/sqlitetest", "internal/testlog", "internal/testscale",
-	"internal/mutants", "internal/mutants/active", "internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser", "internal/badbytes",
+	"internal/mutants", "internal/mutants/active", "internal/sim", "internal/vfstest", "internal/view/viewtest", "internal/network", "internal/browser", "internal/badbytes", "internal/goldenfile",
 }
 
 // drivers are the packages that bind SQLite to Go, with all packages below
