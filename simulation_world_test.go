@@ -164,7 +164,7 @@ func newSimWorld(t *testing.T, seed uint64, broken sim.Break, local simBreak, pl
 	}
 	w.bucket = sim.NewBucket(seed, broken, w.trace)
 	w.setWeather(simCalm)
-	w.goroutines, w.openFiles = runtime.NumGoroutine(), openFiles()
+	w.goroutines, w.openFiles = runtime.NumGoroutine(), len(openFiles())
 	w.clock = sim.NewClock(sim.NewRand(seed, "clock of the operator"))
 	rng := sim.NewRand(seed, "parties")
 	if plan.primary {
@@ -252,7 +252,7 @@ func (w *simWorld) check() {
 	if w.checks++; w.checks%8 != 0 {
 		return
 	}
-	if n := openFiles() - w.openFiles; n > 300 {
+	if n := len(openFiles()) - w.openFiles; n > 300 {
 		w.fail(ruleLeft, "%d files are open", n)
 	}
 	files := 0
