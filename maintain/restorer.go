@@ -131,7 +131,10 @@ func (r *restorer) run(ctx context.Context, plan []*ltx.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	return r.fillUnclaimed()
+	if !r.partial.resumes {
+		return nil
+	}
+	return r.partial.clear(int(r.state.header.PageSize), r.state.header.Commit, r.state.claimed.Has)
 }
 
 // openFile opens a file.
@@ -248,24 +251,6 @@ func (r *restorer) partDone(t *tally, number int, sum ltxio.Sum) error {
 
 // frames returns the number of bytes of a file's frames.
 func (c *content) frames() int64 { return c.info.Size - int64(len(c.head)) - int64(len(c.tail)) }
-
-// fillUnclaimed writes zeros to pages that no file has. A resumed file may have
-// others there.
-func (r *restorer) fillUnclaimed() error {
-	if !r.partial.resumes {
-		return nil
-	}
-	zeros := make([]byte, r.state.header.PageSize)
-	for pgno := uint64(1); pgno <= uint64(r.state.header.Commit); pgno++ {
-		if r.state.claimed.Has(uint32(pgno)) {
-			continue
-		}
-		if err := r.partial.write(zeros, int64(pgno-1)*int64(len(zeros))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // run collects pages that follow each other and writes them at once.
 type run struct {

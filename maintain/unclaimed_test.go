@@ -1,0 +1,51 @@
+package maintain
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestPartial_Clear continues with a file that has pages of an earlier restore, and
+// between them a hole of a terabyte, as the file of a replica that claims a huge
+// database has. What no file claims becomes zero, and the hole is not filled.
+func TestPartial_Clear(t *testing.T) {
+	const (
+		pageSize = 4096
+		far      = 1 << 28 // a page
+		last     = far + 100
+	)
+	f, err := os.Create(filepath.Join(t.TempDir(), "partial"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fill := bytes.Repeat([]byte{7}, pageSize)
+	for _, pgno := range []int64{1, 2, 5, far, far + 1} {
+		if _, err := f.WriteAt(fill, (pgno-1)*pageSize); err != nil {
+			t.Skip("the file system has no files of a terabyte: ", err)
+		}
+	}
+	if _, err := f.WriteAt(fill[:100], (far+1)*pageSize); err != nil { // page far+2, in part
+		t.Fatal(err)
+	}
+	p := &partial{data: f, resumes: true}
+	claimed := map[uint32]bool{2: true, far: true, 3: true}
+	if err := p.clear(pageSize, last, func(pgno uint32) bool { return claimed[pgno] }); err != nil {
+		t.Fatal(err)
+	}
+	for pgno, want := range map[int64]byte{1: 0, 2: 7, 3: 0, 5: 0, far: 7, far + 1: 0} {
+		page := make([]byte, pageSize)
+		if _, err := f.ReadAt(page, (pgno-1)*pageSize); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(page, bytes.Repeat([]byte{want}, pageSize)) {
+			t.Errorf("page %d begins with %d, want %d", pgno, page[0], want)
+		}
+	}
+	rest := make([]byte, 100)
+	if _, err := f.ReadAt(rest, (far+1)*pageSize); err != nil || !isZero(rest) {
+		t.Errorf("page %d, of which a part is in the file: %v %v", far+2, rest[0], err)
+	}
+}
