@@ -28,7 +28,7 @@ func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view.View) e
 		l.fate = fateKeep
 		return nil
 	}
-	done, err := r.isSynced(ctx, l.s, base)
+	done, why, err := r.isSynced(ctx, l.s, base)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,9 @@ func (r *recovery) judge(ctx context.Context, l *leftSegment, base *view.View) e
 		l.fate = fateSynced
 		return nil
 	}
-	why, err := r.mismatch(ctx, l.s, base)
+	if why == nil {
+		why, err = r.mismatch(ctx, l.s, base)
+	}
 	if err != nil {
 		return err
 	}
@@ -139,26 +141,51 @@ func (r *recovery) mismatchFile(ctx context.Context, key view.Key, want ltx.Chec
 }
 
 // isSynced reports whether a segment is on the replica. The process that uploaded
-// the segment may have ended before it removed it.
-func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (bool, error) {
+// the segment may have ended before it removed it. If the file of the segment is there
+// but need not be in the history of the replica, isSynced returns in why the reason.
+func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (synced bool, why, err error) {
 	if s.txid() > base.TXID || len(r.segments) > 0 {
-		return false, nil
+		return false, nil, nil
 	}
 	e := &encoding{}
 	if err := e.encode(discard{ctx}, s); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if base.Last != nil && base.TXID == s.txid() && base.Last.Level != replica.SnapshotLevel {
 		if base.Last.Level == 0 {
-			return base.Last.Checksum == e.trailer.FileChecksum, nil
+			return base.Last.Checksum == e.trailer.FileChecksum, nil, nil
 		}
-		return base.Timestamp == s.newest && base.Commit == s.commit, nil
+		return base.Timestamp == s.newest && base.Commit == s.commit, nil, nil
 	}
 	sum, err := r.Store.Checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
-	if errs.IsMissing(err) || errors.Is(err, errs.ErrCorrupt) {
-		return false, nil
+	switch {
+	case errs.IsMissing(err), errors.Is(err, errs.ErrCorrupt):
+		return false, nil, nil
+	case err != nil:
+		return false, nil, err
+	case sum != e.trailer.FileChecksum:
+		return false, nil, nil
 	}
-	return err == nil && sum == e.trailer.FileChecksum, err
+	why, err = r.mergedWithout(ctx, s)
+	return err == nil && why == nil, why, err
+}
+
+// mergedWithout returns in why the reason that a segment whose file is on the replica
+// may not be in its history: other files have its transaction, too. Another writer may
+// have made that transaction while the upload of the segment was under way, and merged
+// and deleted its own file before the upload took the name. Nothing in the merged files
+// tells of which file they are.
+func (r *recovery) mergedWithout(ctx context.Context, s *segment) (why, err error) {
+	files, err := r.Store.ListAll(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.Level > 0 && f.MinTXID <= s.txid() && s.txid() <= f.MaxTXID {
+			return fmt.Errorf("it was uploaded, and %s has transaction %s as well, perhaps of another writer", view.KeyOf(f), s.txid()), nil
+		}
+	}
+	return nil, nil
 }
 
 // checkBehind returns an error if the replica only seems to be at an earlier state

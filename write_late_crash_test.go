@@ -1,0 +1,74 @@
+package litestream_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ltxvfs/litestream"
+	"github.com/superfly/ltx"
+)
+
+// TestPromise5_LateUpload has a process die during an upload that arrives late: when
+// another writer has made the same transaction, merged it, and deleted its file. The
+// commit of the dead process is not in the history of the replica, although a file with
+// it is there. So it is kept aside when the next process opens the write buffer.
+func TestPromise5_LateUpload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		client := memoryClient()
+		open := func(path string) (querier, func()) {
+			slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
+				o.WriteBufferPath, o.PollInterval, o.CompactionDisabled = path, -1, true
+			}))
+			db := openConn(t, slot, "app.db")
+			return db, func() {
+				_ = db.Close()
+				if err := vfs.Close(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		inLevel0 := func(txid ltx.TXID) []*ltx.FileInfo {
+			return slices.DeleteFunc(filesOf(t, &liar{ReplicaClient: client}), func(f *ltx.FileInfo) bool { return f.Level > 0 || f.MaxTXID != txid })
+		}
+		writeCompacted(t, client, false, "CREATE TABLE t (v)", "INSERT INTO t VALUES (1)")
+
+		path := filepath.Join(t.TempDir(), "buffer")
+		db, end := open(path)
+		mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+		left := copyBuffer(t, path)
+		mustExec(t, db, "PRAGMA litestream_sync")
+		end()
+		const txid = 3
+		body, err := client.OpenLTXFile(ctx, 0, txid, txid, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		late, err := io.ReadAll(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.DeleteLTXFiles(ctx, inLevel0(txid)); err != nil { // it has not arrived yet
+			t.Fatal(err)
+		}
+		writeCompacted(t, client, false, "INSERT INTO t VALUES ('theirs')", "INSERT INTO t VALUES ('newest')")
+		if err := client.DeleteLTXFiles(ctx, inLevel0(txid)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.CreateLTXFile(ctx, 0, txid, txid, bytes.NewReader(late)); err != nil {
+			t.Fatal(err)
+		}
+
+		db, end = open(left)
+		defer end()
+		wantSQL(t, db, "SELECT group_concat(v) FROM t", "1,theirs,newest")
+		if kept, _ := filepath.Glob(left + ".kept-*"); len(kept) != 1 {
+			t.Errorf("kept is %v, want one segment", kept)
+		}
+	})
+}
