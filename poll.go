@@ -83,9 +83,11 @@ func newPoller(interval, idleAfter time.Duration, tasks *task.Group, log *slog.L
 	return p
 }
 
-// isStale reports whether a poll is due.
+// isStale reports whether a poll is due. If the clock was set back since the last one,
+// nothing tells how long ago that was.
 func (p *poller) isStale() bool {
-	return time.Since(time.Unix(0, p.fresh.Load())) >= p.interval
+	age := time.Since(time.Unix(0, p.fresh.Load()))
+	return age < 0 || age >= p.interval
 }
 
 // use records that a transaction starts. If the poller sleeps, use wakes it and
@@ -278,8 +280,15 @@ func (p *poller) sleep() bool {
 
 // isIdle reports whether the poller is suspended or no transaction ran for idleAfter.
 func (p *poller) isIdle() bool {
-	after := p.idleAfter
-	return p.suspended.Load() || after >= 0 && time.Since(time.Unix(0, p.lastUse.Load())) >= after
+	if p.suspended.Load() || p.idleAfter < 0 {
+		return p.suspended.Load()
+	}
+	last := p.lastUse.Load()
+	age := time.Since(time.Unix(0, last))
+	if age < 0 { // the clock was set back
+		p.lastUse.CompareAndSwap(last, time.Now().UnixNano())
+	}
+	return age >= p.idleAfter
 }
 
 // poll publishes a new view if there are new transactions. If full is true, or it
