@@ -25,6 +25,9 @@ func Resolve(ctx context.Context, c *ReplicaClient) (Resolved, error) {
 	if err != nil {
 		return Resolved{}, err
 	}
+	if conn.release != nil {
+		defer conn.release()
+	}
 	o := conn.api.Options()
 	r := Resolved{
 		Region: o.Region, PathStyle: o.UsePathStyle, Credentials: conn.creds.String(),
