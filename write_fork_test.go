@@ -30,12 +30,13 @@ func isKept(t *testing.T, path, text string) bool {
 	return false
 }
 
-// awaitMillisecond waits until a new write gets a later timestamp than the
-// previous one.
-func awaitMillisecond(t *testing.T) {
+// awaitLaterStamps waits until a new write gets a later timestamp than some commits
+// before it. Commits that follow each other within a millisecond have timestamps ahead
+// of the clock, a millisecond for each of them at most.
+func awaitLaterStamps(t *testing.T, commits int) {
 	t.Helper()
-	begin := time.Now().UnixMilli()
-	waitFor(t, "the next millisecond", func() bool { return time.Now().UnixMilli() > begin })
+	last := time.Now().UnixMilli() + int64(commits)
+	waitFor(t, "later timestamps", func() bool { return time.Now().UnixMilli() > last })
 }
 
 // TestPromise6_BaseRolledBack rolls a replica back under a writer that has a
@@ -60,7 +61,7 @@ func TestPromise6_BaseRolledBack(t *testing.T) {
 				}
 			}
 			commit(db, "waiting-commit")
-			awaitMillisecond(t)
+			awaitLaterStamps(t, 6)
 			emptyReplica(t, client)
 			putFiles(t, client, backup)
 			want := "first-2,first-3"

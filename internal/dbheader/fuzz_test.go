@@ -35,7 +35,7 @@ func FuzzServe(f *testing.F) {
 		if !bytes.Equal(whole, parts) {
 			t.Errorf("cut at %d it is another page", cut)
 		}
-		if whole[OffWriteVersion] != 1 || whole[OffReadVersion] != 1 || binary.BigEndian.Uint32(whole[OffChangeCounter:]) != number {
+		if whole[OffWriteVersion] == 2 || whole[OffReadVersion] == 2 || binary.BigEndian.Uint32(whole[OffChangeCounter:]) != number {
 			t.Errorf("the header is %x", whole[:Size])
 		}
 		if hasPageChecksum(page) && !hasPageChecksum(whole) {
