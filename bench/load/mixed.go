@@ -36,7 +36,9 @@ func runMixed(ctx context.Context, c *config) (all []*report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.end()) }()
-	if err := newBank(ctx, s.client("mixed"), filepath.Join(dir, "bank.db")); err != nil {
+	client := s.client("mixed")
+	defer func() { err = errors.Join(err, client.Close()) }()
+	if err := newBank(ctx, client, filepath.Join(dir, "bank.db")); err != nil {
 		return nil, fmt.Errorf("make the database: %w", err)
 	}
 	works := []workerRole{
@@ -80,7 +82,7 @@ func runMixed(ctx context.Context, c *config) (all []*report, err error) {
 	for i, w := range works {
 		r.process(w.Name, ends[i].Samples)
 	}
-	return []*report{r}, checkBank(ctx, s.client("mixed"), ends[0].Seq)
+	return []*report{r}, checkBank(ctx, client, ends[0].Seq)
 }
 
 // process adds what a process has taken in each second.
