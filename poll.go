@@ -280,8 +280,11 @@ func (p *poller) sleep() bool {
 
 // isIdle reports whether the poller is suspended or no transaction ran for idleAfter.
 func (p *poller) isIdle() bool {
-	if p.suspended.Load() || p.idleAfter < 0 {
-		return p.suspended.Load()
+	switch {
+	case p.suspended.Load():
+		return true
+	case p.idleAfter < 0:
+		return false
 	}
 	last := p.lastUse.Load()
 	age := time.Since(time.Unix(0, last))

@@ -34,10 +34,10 @@ func (t trust) equal(other trust) bool {
 }
 
 // SharedTransport returns a transport like one of NewTransport, which all clients
-// share that accept the same certificates of servers. A client calls release each time
+// share that accept the same certificates of servers. Of config, which may be nil,
+// RootCAs, InsecureSkipVerify and MinVersion count. A client calls release each time
 // that it is closed, and may be used again. Once all clients were closed, a close
-// closes the idle connections. Of config, which may
-// be nil, RootCAs, InsecureSkipVerify and MinVersion count.
+// closes the idle connections.
 func SharedTransport(config *tls.Config) (t *http.Transport, release func()) {
 	s := &sharedTransports
 	var want trust
