@@ -301,6 +301,25 @@ func TestOpen_NewerVersion(t *testing.T) {
 	}
 }
 
+// TestOpen_TornHeader opens a segment of whose header a crash left the first bytes
+// only.
+func TestOpen_TornHeader(t *testing.T) {
+	for _, name := range []string{"segment-1", "segment-2"} {
+		b := goldenfile.Read(t, name)
+		for kept := 1; kept < 90; kept++ {
+			torn := make([]byte, len(b))
+			copy(torn, b[:kept])
+			path := filepath.Join(t.TempDir(), "a")
+			if err := os.WriteFile(path, torn, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := read(t, path); !errors.Is(err, commitlog.ErrDamaged) && !errors.Is(err, commitlog.ErrInvalid) {
+				t.Errorf("%s, %d bytes: %v", name, kept, err)
+			}
+		}
+	}
+}
+
 // TestOpen_OldVersion reads a segment of version 1.
 func TestOpen_OldVersion(t *testing.T) {
 	b := goldenfile.Read(t, "segment-1")

@@ -127,10 +127,14 @@ func parseHeader(b []byte) (*Segment, error) {
 }
 
 // otherVersion returns the error of a header with a version that this package does
-// not know. If the sum of the header is right for a known one, only the number of
-// the version is damaged.
+// not know. No version has the number 0, which is there when a crash has cut off the
+// write of the header. If the sum of the header is right for a known one, only the
+// number of the version is damaged.
 func otherVersion(b []byte) error {
 	n := b[len(magic)]
+	if n == 0 {
+		return fmt.Errorf("%w: its header has no version", ErrDamaged)
+	}
 	for _, known := range []byte{version, oldVersion} {
 		again := bytes.Clone(b)
 		again[len(magic)] = known
