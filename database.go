@@ -70,7 +70,7 @@ func openDatabase(ctx context.Context, name string, client ReplicaClient, opts O
 	}
 	log, tasks := opts.Logger.With("db", shownName(name)), task.NewGroup()
 	requests := &remote.Store{
-		Client: client, Log: log, Limit: limit, Run: tasks.Go, Retrying: opening.retries,
+		Client: client, Log: log, Limit: limit, Tasks: tasks, Retrying: opening.retries,
 		Indexes: view.NewBudget(opts.IndexSize), NeverWhole: opts.neverWhole,
 	}
 	if opts.HedgeRequests {

@@ -41,18 +41,27 @@ func unreadReplica(t *testing.T) *memory.ReplicaClient {
 	return client
 }
 
-// TestTraces_Unread compares the requests to a database whose page index is read
-// as it is needed with a golden file. Within an IndexSize, the rest of the index is
+// TestTraces_Unread compares the requests to a database whose page index is not read by
+// the open with golden files. From a fast store, all of it comes with the first page.
+// From a slow one, parts are read as they are needed, and the rest a second later.
+// Within an IndexSize, the rest of the index is
 // never read; which parts are dropped depends on the order of concurrent reads.
 func TestTraces_Unread(t *testing.T) {
 	client := unreadReplica(t)
+	const slow = 3e6 // bytes a second: a round trip is worth less than the index
 	for _, tc := range []struct {
-		name string
-		opts litestream.Options
-	}{{"unread", litestream.Options{}}, {"unread-bounded", litestream.Options{IndexSize: 64 << 10}}} {
+		name      string
+		opts      litestream.Options
+		bandwidth float64
+		rest      bool // is read in the background
+	}{
+		{"unread", litestream.Options{}, 0, false},
+		{"unread-slow", litestream.Options{}, slow, true},
+		{"unread-bounded", litestream.Options{IndexSize: 64 << 10}, 0, false},
+	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				trace := decorate.NewTrace(spread{decorate.NewLatency(client, decorate.Latency{PerRequest: latency})})
+				trace := decorate.NewTrace(spread{decorate.NewLatency(client, decorate.Latency{PerRequest: latency, BytesPerSecond: tc.bandwidth})})
 				tc.opts.PollInterval = -1
 				vfsName, vfs := newVFS(t, trace, &tc.opts)
 				db, err := vfstest.Open(dsn(vfsName, "app.db"))
@@ -96,7 +105,7 @@ func TestTraces_Unread(t *testing.T) {
 				step("row at a quarter", row(17_000, 17_000))
 				step("row in the middle once more", row(36_500, 36_500))
 				step("the same again", row(36_500, 36_500))
-				if n := waves["rest of the index"]; (n > 0) != (tc.opts.IndexSize == 0) {
+				if n := waves["rest of the index"]; (n > 0) != tc.rest {
 					t.Errorf("%d round trips for the rest of the index", n)
 				}
 				if waves["the same again"] > 0 {

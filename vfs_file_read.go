@@ -85,11 +85,13 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 	case ok && page != nil && whole:
 		c.predictor.Hit(v, pgno, page, found.Cached)
 	case !ok:
+		var news func()
 		if whole {
 			c.predictor.Miss(v, pgno)
+			news = c.predictor.Waiting()
 		}
 		var err error
-		if page, err = c.fetchPage(v, pgno); err != nil {
+		if page, err = c.fetchPage(v, pgno, news); err != nil {
 			return 0, err
 		}
 		if whole && page != nil {
@@ -115,11 +117,12 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// fetchPage reads a page from storage.
-func (c *Conn) fetchPage(v *view.View, pgno uint32) ([]byte, error) {
+// fetchPage reads a page from storage. It calls news, if that is not nil, when other
+// pages arrive meanwhile.
+func (c *Conn) fetchPage(v *view.View, pgno uint32, news func()) ([]byte, error) {
 	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 	defer cancel()
-	page, err := c.db.pages.Page(ctx, v, pgno)
+	page, err := c.db.pages.PageAmid(ctx, v, pgno, news)
 	err = causeOf(ctx, err)
 	if !errors.Is(err, ErrInterrupted) && !errors.Is(err, ErrClosed) {
 		c.db.reads.Note(err)

@@ -47,7 +47,7 @@ func startHydrator(t *testing.T, path string) (*Hydrator, *testlog.Buffer) {
 		Distrust:     func(*view.File, error) {},
 		ForgetServed: func() {},
 	}
-	access.Store = &remote.Store{Client: client, Log: access.Log, Run: tasks.Go}
+	access.Store = &remote.Store{Client: client, Log: access.Log, Tasks: tasks}
 	l, err := access.Store.LoadFile(t.Context(), info)
 	if err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func openBed(t testing.TB, client *hookClient, opts Options) *bed {
 		opts.PrefetchSize = 32 << 20
 	}
 	b := &bed{tasks: task.NewGroup()}
-	b.store = &remote.Store{Client: client, Log: slog.New(slog.DiscardHandler), Run: b.tasks.Go}
+	b.store = &remote.Store{Client: client, Log: slog.New(slog.DiscardHandler), Tasks: b.tasks}
 	b.source = NewSource(b.store, b, opts, bedPageSize)
 	b.prefetcher = NewPrefetcher(b.source, b.tasks, bedReadTimeout)
 	b.Current.Store(new(view.View))

@@ -32,6 +32,11 @@ const (
 	// once.
 	maxTop = 32
 
+	// A join goes through these levels once for each row. So it fetches as many of
+	// their pages as come in the topShare-th part of a round trip, joinTop at most.
+	topShare = 4
+	joinTop  = 128
+
 	// leastCell is the size of the smallest row in a leaf, with its place in the array
 	// of cells, bytes. It bounds how many rows a leaf can have.
 	leastCell = 6
@@ -42,11 +47,26 @@ const (
 func (p *Predictor) prefetchTop(pgno uint32) {
 	w := p.walk()
 	_, all, own := w.top(pgno)
-	batch := w.appendTop(nil, own)
+	named, tables := []family{own}, 0
 	if own.table != 0 && p.joins.words != nil {
 		for word := range p.joins.words() {
-			batch = w.appendTop(batch, all[word])
+			if f, ok := all[word]; ok {
+				tables++
+				if !slices.ContainsFunc(named, func(g family) bool { return g.table == f.table }) {
+					named = append(named, f)
+				}
+			}
 		}
+	}
+	few, most := fewTop, maxTop
+	if tables > 1 {
+		free := p.pages.store.Speed.Free() / topShare / int64(p.view.PageSize)
+		most = int(min(max(maxTop, free), joinTop))
+		few = max(fewTop, most/2)
+	}
+	var batch []uint32
+	for _, f := range named {
+		batch = w.appendTop(batch, f, few, most)
 	}
 	p.prefetch(p.view, batch, pgno, nil, minGap)
 }
@@ -77,12 +97,12 @@ func (p *Predictor) prefetchNeeded(pgno uint32) {
 	}
 }
 
-// appendTop appends the few interior pages right below the roots of a table and its
-// indexes that are not known, if there is room.
-func (w treeWalk) appendTop(pgnos []uint32, f family) []uint32 {
-	for _, root := range f.trees {
+// appendTop appends the interior pages right below the roots of a table and its
+// indexes that are not known, if each root has few and there are no more than most.
+func (w treeWalk) appendTop(pgnos []uint32, f family, few, most int) []uint32 {
+	for _, root := range f.indexesFirst() {
 		page, ok := w.page(root)
-		if ok && page.Children() <= fewTop && len(pgnos)+page.Children() <= maxTop && w.isDeep(root, f.table) {
+		if ok && page.Children() <= few && len(pgnos)+page.Children() <= most && w.isDeep(root, f.table) {
 			pgnos = w.appendUnknown(pgnos, page)
 		}
 	}
@@ -131,6 +151,15 @@ func (w treeWalk) appendUnknown(pgnos []uint32, page btree.Page) []uint32 {
 type family struct {
 	table uint32   // root of the table; 0 for a table that has none, or a name without one
 	trees []uint32 // roots of the table and its indexes
+}
+
+// indexesFirst returns the roots, and that of the table last: an index leads to it.
+func (f family) indexesFirst() []uint32 {
+	roots := slices.DeleteFunc(slices.Clone(f.trees), func(root uint32) bool { return root == f.table })
+	if len(roots) < len(f.trees) {
+		roots = append(roots, f.table)
+	}
+	return roots
 }
 
 // families returns the tables that the schema lists, by their names in lower case.

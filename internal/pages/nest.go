@@ -55,6 +55,10 @@ const (
 	// maxBlocked bounds the lookups that wait for pages.
 	maxBlocked = 1 << 10
 
+	// blockedEvery is after how many pages that were read the blocked lookups are tried
+	// again, which takes about a microsecond for each.
+	blockedEvery = 16
+
 	// maxSteps bounds the pages and rows that one call visits.
 	maxSteps = 1 << 13
 
@@ -249,9 +253,13 @@ func (p *nest) room(s *scan) int { return s.limit - len(s.pending) }
 
 func (p *nest) least(*scan) int { return 0 }
 
-// isDue implements pace: many rows are missing in the window, and there is room.
+// isDue implements pace: there is room, and many rows are missing in the window, pages
+// of other rows had no room, or those that they were waiting for may have come.
 func (p *nest) isDue(s *scan) bool {
-	return p.reader+p.window-p.row >= max(1, p.window/4) && p.room(s) >= s.limit/4
+	if p.room(s) < s.limit/4 {
+		return false
+	}
+	return p.reader+p.window-p.row >= max(1, p.window/4) || len(s.backlog) > 0 || len(p.blocked) > 0 && s.read%blockedEvery == 0
 }
 
 // rowLimit implements pace. The rows that count are not those of leaves.

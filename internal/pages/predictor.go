@@ -99,6 +99,27 @@ func (p *Predictor) Miss(v *view.View, pgno uint32) {
 	}
 }
 
+// Waiting returns what is to be called when other pages arrive while SQLite waits for
+// one, nil if that changes nothing. It may start to fetch pages that these lead to.
+func (p *Predictor) Waiting() func() {
+	if !p.isEnabled() || !slices.ContainsFunc(p.scans, isBlocked) {
+		return nil
+	}
+	return func() {
+		for _, s := range p.scans {
+			if isBlocked(s) {
+				p.extend(s, 0)
+			}
+		}
+	}
+}
+
+// isBlocked reports whether a scan is of nested loops that need pages to go on.
+func isBlocked(s *scan) bool {
+	n, ok := s.pattern.(*nest)
+	return ok && len(n.blocked) > 0
+}
+
 // Fetched is called for a page that was not known when it was read.
 func (p *Predictor) Fetched(v *view.View, pgno uint32, page []byte) {
 	p.at(v)

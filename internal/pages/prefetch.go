@@ -88,7 +88,8 @@ func (p *Prefetcher) prefetch(v *view.View, pgnos []uint32, urgent uint32, s *sc
 		if w.flight == nil {
 			continue
 		}
-		if w.loc.IsUnread() && (pgnos[n] == urgent || s == nil && !reads.covers(pgnos[n])) {
+		whole := p.pages.store.BeginIndex(w.loc.File)
+		if w.loc.IsUnread() && (pgnos[n] == urgent || s == nil && !whole && !reads.covers(pgnos[n])) {
 			continue // a reader that waits for the page reads a part of the page index itself
 		}
 		added, full := p.pages.flights.register(w.key, w.flight, limit)

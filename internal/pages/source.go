@@ -27,13 +27,14 @@ type Source struct {
 	locator Locator
 	opts    Options
 
-	cache   atomic.Pointer[pageCache] // replaced where the page size changes, or pages are wrong
-	flights *flights
-	bodies  *bodies
-	local   Tier        // set before the first read
-	Buffers *BufferPool // for compressed frames
-	pages   BufferPool  // for pages that go from a request to one reader and nowhere else
-	trees   trees       // what the pages that were read tell of b-trees
+	cache    atomic.Pointer[pageCache] // replaced where the page size changes, or pages are wrong
+	flights  *flights
+	bodies   *bodies
+	arrivals arrivals
+	local    Tier        // set before the first read
+	Buffers  *BufferPool // for compressed frames
+	pages    BufferPool  // for pages that go from a request to one reader and nowhere else
+	trees    trees       // what the pages that were read tell of b-trees
 
 	Counters
 }
@@ -129,6 +130,12 @@ func (s *Source) Release(f Found) {
 // Page returns page pgno of a view, nil for one that was never written and so
 // is all zeros.
 func (s *Source) Page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
+	return s.PageAmid(ctx, v, pgno, nil)
+}
+
+// PageAmid is Page for a reader that wants to know of other pages that arrive while it
+// waits: then it calls news, if that is not nil.
+func (s *Source) PageAmid(ctx context.Context, v *view.View, pgno uint32, news func()) ([]byte, error) {
 	loc, ok := v.Lookup(pgno)
 	if !ok {
 		return nil, nil
@@ -145,7 +152,7 @@ func (s *Source) Page(ctx context.Context, v *view.View, pgno uint32) ([]byte, e
 	if v.Base != nil {
 		v = v.Base // the view of the replica knows where the page is by now
 	}
-	return s.version(ctx, Key{loc.Version, pgno, v.Epoch}, func() ([]byte, error) {
+	return s.version(ctx, Key{loc.Version, pgno, v.Epoch}, news, func() ([]byte, error) {
 		s.local.Want(pgno)
 		return s.fetch(ctx, v, pgno, loc)
 	})
@@ -218,7 +225,7 @@ func (s *Source) peek(key Key) []byte {
 
 // version returns a page version. It calls fetch for the bytes unless they are
 // known, or another goroutine fetches them already.
-func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, error)) ([]byte, error) {
+func (s *Source) version(ctx context.Context, key Key, news func(), fetch func() ([]byte, error)) ([]byte, error) {
 	for {
 		if found := s.knownVersion(key); found.Page != nil {
 			return found.Page, nil
@@ -236,11 +243,9 @@ func (s *Source) version(ctx context.Context, key Key, fetch func() ([]byte, err
 			continue // it landed meanwhile
 		}
 		s.store.Limit.Promote(f.ticket)
-		select {
-		case <-f.done:
-		case <-ctx.Done():
+		if err := s.arrivals.await(ctx, f.done, news); err != nil {
 			s.flights.giveUp(key)
-			return nil, ctx.Err()
+			return nil, err
 		}
 		if f.err == nil {
 			s.flights.take(key, f.flight)
@@ -280,6 +285,7 @@ func (s *Source) land(all ...landing) {
 		}
 	}
 	s.flights.land(all)
+	s.arrivals.Ring()
 }
 
 // landPrefetched is land for pages that were fetched ahead of use. A tier that has
@@ -296,6 +302,7 @@ func (s *Source) landPrefetched(ctx context.Context, all []landing) {
 		}
 	}
 	s.flights.land(all)
+	s.arrivals.Ring()
 	for _, l := range all {
 		if l.err == nil {
 			s.local.OfferWait(ctx, l.key, l.page, false)

@@ -23,7 +23,7 @@ func TestReader_OneFetchPerPage(t *testing.T) {
 			got := make(chan error, 20)
 			for range 20 {
 				go func() {
-					page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) {
+					page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, nil, func() ([]byte, error) {
 						fetches.Add(1)
 						time.Sleep(time.Second)
 						return bytes.Repeat([]byte{7}, 4096), fail
@@ -73,14 +73,14 @@ func testWaiterOutlives(t *testing.T, want error, limited func(context.Context) 
 		defer cancel()
 		first := make(chan error, 1)
 		go func() {
-			_, err := r.version(short, Key{Version: 7, Pgno: 1}, func() ([]byte, error) {
+			_, err := r.version(short, Key{Version: 7, Pgno: 1}, nil, func() ([]byte, error) {
 				<-short.Done()
 				return nil, short.Err()
 			})
 			first <- err
 		}()
 		synctest.Wait()
-		page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) { return []byte{7}, nil })
+		page, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, nil, func() ([]byte, error) { return []byte{7}, nil })
 		if err != nil || len(page) != 1 {
 			t.Errorf("the reader that waits gets %v, %v", page, err)
 		}
@@ -97,13 +97,13 @@ func TestReader_PanicFreesWaiters(t *testing.T) {
 		panicked := make(chan any, 1)
 		go func() {
 			defer func() { panicked <- recover() }()
-			_, _ = r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) {
+			_, _ = r.version(t.Context(), Key{Version: 7, Pgno: 1}, nil, func() ([]byte, error) {
 				time.Sleep(time.Second)
 				panic("client bug")
 			})
 		}()
 		synctest.Wait()
-		if _, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, func() ([]byte, error) { return nil, nil }); err == nil {
+		if _, err := r.version(t.Context(), Key{Version: 7, Pgno: 1}, nil, func() ([]byte, error) { return nil, nil }); err == nil {
 			t.Error("the reader that waits gets no error")
 		}
 		if <-panicked == nil {

@@ -55,9 +55,10 @@ type treeMap struct {
 	}
 }
 
-// treeMapSize is how many children a generation holds before it is full. It is
-// enough for the leaves of a database of 128 MB with pages of 4 KiB.
-const treeMapSize = 32 << 10
+// treeMapSize is how many children a generation holds before it is full, which takes
+// about 2 MiB. A join of a large database reads some hundred interior pages, each with
+// as many children.
+const treeMapSize = 128 << 10
 
 // maxInner is how many interior pages inner has before it is emptied. With pages of
 // 4 KiB they lead to some 3 GB of leaves.

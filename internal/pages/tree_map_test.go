@@ -72,7 +72,7 @@ func TestTreeMap_Bounded(t *testing.T) {
 // parents.
 func TestTreeMap_LargeTree(t *testing.T) {
 	var m treeMap
-	const inner, fanOut = 200, 400
+	const inner, fanOut = 800, 400
 	var pages []uint32
 	for i := range uint32(inner) {
 		pages = append(pages, 10+i)

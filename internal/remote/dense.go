@@ -99,6 +99,11 @@ func headFrames(l *Loaded, head []byte) (sizes []uint32, err error) {
 // Locate returns the location of a page with its place in the file. If the place
 // is unread, it reads a part of the file's page index.
 func (s *Store) Locate(ctx context.Context, pgno uint32, loc view.Loc) (view.Loc, error) {
+	if loc.IsUnread() {
+		if err := s.awaitWhole(ctx, pgno, loc.File); err != nil {
+			return loc, fmt.Errorf("find page %d in %s: %w", pgno, loc.File, err)
+		}
+	}
 	return s.locate(pgno, loc, func(from, to int64) (ltxio.Window, error) { return s.window(ctx, loc.File, from, to) })
 }
 
@@ -259,6 +264,12 @@ func (s *Store) ReadIndexPart(ctx context.Context, f *view.File, buf []byte, off
 // compared with its checksum, and unless the memory for indexes is bounded, no
 // place is unread.
 func (s *Store) CompleteIndex(ctx context.Context, f *view.File, read func(ctx context.Context, f *view.File, buf []byte, offset int64) error) (err error) {
+	return s.completeIndex(ctx, f, indexPart, read, func() {})
+}
+
+// completeIndex is CompleteIndex with requests for part bytes, indexPart at most. It
+// calls landed after each of them.
+func (s *Store) completeIndex(ctx context.Context, f *view.File, part int64, read func(ctx context.Context, f *view.File, buf []byte, offset int64) error, landed func()) (err error) {
 	d := f.Dense
 	end, err := d.Begin(ctx)
 	if err != nil {
@@ -268,7 +279,7 @@ func (s *Store) CompleteIndex(ctx context.Context, f *view.File, read func(ctx c
 	if d.IsComplete() || d.IsBounded() && f.KnowsFrames() {
 		return nil
 	}
-	sums := make([]ltxio.Sum, (d.End-d.Start+indexPart-1)/indexPart)
+	sums := make([]ltxio.Sum, (d.End-d.Start+part-1)/part)
 	// Fresh memory for each part would cost as much as decoding it.
 	rooms := sync.Pool{New: func() any { return new([indexPart + overlap]byte) }}
 	g, gctx := errgroup.WithContext(ctx)
@@ -277,10 +288,11 @@ func (s *Store) CompleteIndex(ctx context.Context, f *view.File, read func(ctx c
 		g.Go(func() error {
 			room := rooms.Get().(*[indexPart + overlap]byte)
 			defer rooms.Put(room)
-			from := d.Start + int64(i)*indexPart
-			_, err := s.readWindow(f, from, min(from+indexPart, d.End), room[:], func(buf []byte, offset int64) error {
+			from := d.Start + int64(i)*part
+			_, err := s.readWindow(f, from, min(from+part, d.End), room[:], func(buf []byte, offset int64) error {
 				return s.Guard(func() error { return read(gctx, f, buf, offset) })
 			}, &sums[i])
+			landed()
 			return err
 		})
 	}

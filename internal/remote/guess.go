@@ -60,6 +60,7 @@ func (c *credit) note(right bool) {
 // which the frame most likely is. The frame is nil if they do not have it, or the
 // place was read before. Then the caller reads it.
 func (s *Store) Fetch(ctx context.Context, pgno uint32, loc view.Loc) (_ view.Loc, frame []byte, err error) {
+	s.BeginIndex(loc.File)
 	if !loc.IsUnread() {
 		return loc, nil, nil
 	}
@@ -73,7 +74,7 @@ func (s *Store) Fetch(ctx context.Context, pgno uint32, loc view.Loc) (_ view.Lo
 		return loc, nil, err
 	}
 	var g *guess
-	if s.Run != nil && s.guesses.isOpen() {
+	if s.Tasks != nil && s.guesses.isOpen() {
 		g = s.guess(ctx, loc.File, e)
 		defer g.cancel()
 	}
@@ -124,7 +125,7 @@ func (s *Store) guess(ctx context.Context, f *view.File, e view.Estimate) *guess
 			return err
 		})
 	}
-	if !s.Run(read) {
+	if !s.Tasks.Go(read) {
 		close(g.done)
 	}
 	return g

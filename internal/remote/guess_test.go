@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -17,7 +18,7 @@ import (
 // the index from a page on is unread.
 func guessing(t *testing.T) (*snapshotFile, *view.View) {
 	f := newSnapshotFile(t, nil)
-	f.Run = func(fn func()) bool { go fn(); return true }
+	f.Tasks, f.MaxWhole = task.NewGroup(), -1
 	f.Limit = NewLimiter(8)
 	f.delay = time.Second
 	v := f.load(t)

@@ -88,7 +88,7 @@ func (s *Store) ReadHedged(ctx context.Context, f view.Key, buf []byte, offset i
 	}
 	results := make(chan result, 2)
 	read := func() bool {
-		return s.Run(func() {
+		return s.Tasks.Go(func() {
 			r := result{buf: make([]byte, len(buf))}
 			r.err = s.read(ctx, f, r.buf, offset)
 			results <- r

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -56,8 +57,7 @@ func (c *answerClient) OpenLTXFile(ctx context.Context, _ int, _, _ ltx.TXID, _,
 type hedgeBed struct {
 	*Store
 	client *answerClient
-	wg     sync.WaitGroup // requests under way
-	buf    [4]byte        // what was fetched
+	buf    [4]byte // what was fetched
 }
 
 // inHedgeBed has fetches that took as long so far.
@@ -65,10 +65,7 @@ func inHedgeBed(t *testing.T, credit float64, took []time.Duration, do func(t *t
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &hedgeBed{client: new(answerClient)}
-		b.Store = &Store{Client: b.client, Hedge: new(Hedge), Run: func(fn func()) bool {
-			b.wg.Go(fn)
-			return true
-		}}
+		b.Store = &Store{Client: b.client, Hedge: new(Hedge), Tasks: task.NewGroup()}
 		for _, d := range took {
 			b.Hedge.observe(d)
 		}
@@ -120,7 +117,7 @@ func TestHedge_LearnsFirst(t *testing.T) {
 		if got != "fast" || took != time.Hour+time.Second || err != nil {
 			t.Errorf("%q after %v, %v", got, took, err)
 		}
-		b.wg.Wait()
+		b.Tasks.Wait()
 	})
 }
 
@@ -173,7 +170,7 @@ func TestHedge_Race(t *testing.T) {
 					t.Errorf("%q after %v, %v", got, took, err)
 				}
 				start := time.Now()
-				b.wg.Wait()
+				b.Tasks.Wait()
 				if d := time.Since(start); d != 0 && !tc.first.deaf {
 					t.Errorf("the other goes on for %v", d)
 				}
@@ -204,7 +201,7 @@ func TestHedge_Share(t *testing.T) {
 			if got, took, err := b.fetch(a, a); got != "slow" || took != a.after || err != nil {
 				t.Fatalf("fetch %d: %q after %v, %v", i, got, took, err)
 			}
-			b.wg.Wait()
+			b.Tasks.Wait()
 		}
 	}
 	inHedgeBed(t, 0, times(minHedgeSamples, time.Millisecond), func(t *testing.T, b *hedgeBed) {

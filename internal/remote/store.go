@@ -19,6 +19,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/jitter"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
@@ -31,13 +32,17 @@ import (
 type Store struct {
 	Client replica.Client
 	Log    *slog.Logger
-	Limit  *Limiter          // shared by all databases of the VFS
-	Hedge  *Hedge            // nil if slow reads get no second request
-	Run    func(func()) bool // runs a function in the background, unless the database is closed
+	Limit  *Limiter    // shared by all databases of the VFS
+	Hedge  *Hedge      // nil if slow reads get no second request
+	Tasks  *task.Group // of the database; nil: nothing is read in the background
 
 	// Indexes bounds the page indexes that are read as they are needed; nil: no
 	// bound.
 	Indexes *view.Budget
+
+	// MaxWhole is the size in bytes of the largest page index all of which is read as
+	// soon as a page of its file is; 0: 8 MiB, negative: none is.
+	MaxWhole int64
 
 	// NeverWhole makes the page indexes of all files with every page of a database
 	// such indexes, however small. It is for tests.
@@ -69,6 +74,7 @@ type Store struct {
 	avoidNames   atomic.Bool // set once reads by name have turned out to be unreliable
 
 	windows  windowFlights
+	whole    wholeFlights
 	guesses  credit
 	wrong    sync.Map // error by wrongFile; pages of these files are not read any more
 	versions versionCheck

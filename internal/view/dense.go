@@ -23,6 +23,7 @@ type Dense struct {
 	anchors  []atomic.Pointer[ltxio.Anchor] // first entry of each block; nil if its place is not known
 	budget   *Budget                        // nil: no run is dropped
 	complete atomic.Bool
+	odd      atomic.Bool   // all of the index could not be read
 	busy     chan struct{} // has an element while all of the index is being read
 
 	deviation atomic.Uint64 // of the sizes of frames in the newest part, as the bits of a float64; 0: none is known
@@ -85,6 +86,12 @@ func NewDense(d ltxio.Dense, budget *Budget) *Dense {
 
 // IsComplete reports whether all of the index is here and stays here.
 func (d *Dense) IsComplete() bool { return d.complete.Load() }
+
+// MarkOdd notes that all of the index could not be read.
+func (d *Dense) MarkOdd() { d.odd.Store(true) }
+
+// IsOdd reports whether MarkOdd was called.
+func (d *Dense) IsOdd() bool { return d.odd.Load() }
 
 // IsBounded reports whether parts of the index are dropped again.
 func (d *Dense) IsBounded() bool { return d.budget != nil }
