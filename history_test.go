@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
@@ -465,7 +466,8 @@ func sameVersions(a, b *view.View) error {
 // compaction, retention, following and travel, and compares them with a plain
 // map.
 func TestHistories_AgainstModel(t *testing.T) {
-	const workers, each = 4, 2500
+	const workers = 4
+	each := uint64(testscale.Repeats(2500))
 	for w := range uint64(workers) {
 		t.Run(fmt.Sprint(w), func(t *testing.T) {
 			t.Parallel()
