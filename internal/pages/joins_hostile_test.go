@@ -85,7 +85,7 @@ func TestScan_NeedsAreBounded(t *testing.T) {
 	p := NewPredictor(b.prefetcher)
 	p.at(w.v)
 	s := &scan{pattern: &needy{}, pace: &window{first: 64}, limit: 64}
-	for range 100_000 {
+	for range 3 * maxNeeds {
 		p.extend(s, 0)
 	}
 	if len(s.needs) > maxNeeds || s.requested > len(s.needs) {
