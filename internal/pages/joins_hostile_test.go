@@ -8,6 +8,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/btree"
 	"github.com/ltxvfs/litestream/internal/fulltext"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -151,7 +152,7 @@ func TestPromise7_HostileJoins(t *testing.T) {
 	for _, size := range []int{512, 4096, 32768} {
 		learned := 0
 		var slowest time.Duration
-		for seed := range uint64(6) {
+		for seed := range uint64(testscale.Repeats(6)) {
 			r := rand.New(rand.NewPCG(seed, uint64(size)))
 			b, w := tinyTable(t, pages-3, nil)
 			b.source.trees.usable.Store(int64(size))
