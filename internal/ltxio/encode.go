@@ -20,7 +20,8 @@ func (e *FrameEncoder) AppendFrame(dst []byte, pgno uint32, page []byte) ([]byte
 	at := len(dst)
 	dst = slices.Grow(dst, header+lz4.CompressBlockBound(len(page)))
 	frame := dst[at : at+header+lz4.CompressBlockBound(len(page))]
-	noteUse(e, page)
+	noteUse(e)
+	noteRead(page)
 	n, err := e.lz4.CompressBlock(page, frame[header:])
 	if err != nil {
 		return dst, fmt.Errorf("compress page %d: %w", pgno, err)
