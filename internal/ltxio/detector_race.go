@@ -8,9 +8,9 @@ import (
 )
 
 // Compression and checksums look at every byte of a file, some of them more than
-// once. If the race detector saw each access, most tests would spend their time with
-// that. So updateCRC, and in the gate the compression too, are compiled without the
-// detector, and tell it once what they are about to do.
+// once. If the race detector saw each access, tests would spend nearly half of their
+// time with that. So updateCRC, and in the gate the compression too, are compiled
+// without the detector, and tell it once what they are about to do.
 
 // noteRead tells the race detector that all of b is read.
 func noteRead(b []byte) {
