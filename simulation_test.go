@@ -71,6 +71,7 @@ var simFound = []struct {
 	{101804, "the disk is full when commits give way, so that they stay where they are until the next start"},
 	{100091, "an upload of a dead process arrives after another writer has merged and deleted its file of that name: the commit counted as uploaded"},
 	{250107, "power fails while the header of a segment is written, and its version is 0: the buffer counted as one of a newer version"},
+	{204512, "an operator prunes the file before one that is uploaded and not yet compared: the only writer gave up"},
 	{22375, "COMMIT fails because another writer has deleted the files, and the replica cannot prove that it is the same"},
 }
 

@@ -193,7 +193,8 @@ func TestPromise6_FirstFollowedBeforeConfirmed(t *testing.T) {
 // TestPromise6_MergedBeforeConfirmed has an operator merge the file of a
 // transaction, or make a snapshot of it, before the writer has checked that no other
 // writer made the same transaction. The merged file has the transaction of the
-// writer, so this is no conflict.
+// writer, so this is no conflict. It is none either if the operator then deletes what
+// is not needed any more.
 func TestPromise6_MergedBeforeConfirmed(t *testing.T) {
 	snapshot := func(_ *testing.T, raw *memory.ReplicaClient) error {
 		_, err := maintain.Snapshot(context.Background(), raw, maintain.SnapshotOptions{})
@@ -207,6 +208,18 @@ func TestPromise6_MergedBeforeConfirmed(t *testing.T) {
 	t.Run("merged", func(t *testing.T) { testFollowed(t, "mine", compact) })
 	t.Run("snapshot of a later transaction", func(t *testing.T) { testFollowed(t, "1,mine", snapshot) })
 	t.Run("merged later transaction", func(t *testing.T) { testFollowed(t, "1,mine", compact) })
+	for name, merge := range map[string]func(*testing.T, *memory.ReplicaClient) error{"snapshot": snapshot, "merged": compact} {
+		t.Run(name+", and files pruned", func(t *testing.T) {
+			testFollowed(t, "1,mine", func(t *testing.T, raw *memory.ReplicaClient) error {
+				if err := merge(t, raw); err != nil {
+					return err
+				}
+				time.Sleep(2 * time.Minute) // until prune takes the writer for one that does not write
+				_, err := maintain.Prune(t.Context(), raw, maintain.PruneOptions{Keep: maintain.Keep{Last: 1}})
+				return err
+			})
+		})
+	}
 }
 
 // testFollowed syncs a commit, and calls others between the upload and the check

@@ -81,6 +81,7 @@ const topLevel = 3
 //   - the files that give each state, as few of them as possible.
 //   - the files that readers of the newest state use.
 //   - the newest file of each level, because compaction continues after it.
+//   - a file that ends before the newest one of level 0: see addForWriter.
 //   - files that are not merged into the next level yet.
 //   - the files that these are applied to, unless others lead past them. Otherwise
 //     what stays would look as if files were missing.
@@ -100,6 +101,7 @@ func neededFiles(files []*ltx.FileInfo, states []ltx.TXID) (need map[view.Key]bo
 		need[view.KeyOf(f)] = true
 	}
 	unmerged = addForCompaction(need, files)
+	addForWriter(need, files)
 	for {
 		var stay []*ltx.FileInfo
 		for _, f := range files {
@@ -144,6 +146,28 @@ func addForCompaction(need map[view.Key]bool, files []*ltx.FileInfo) (unmerged i
 		}
 	}
 	return unmerged
+}
+
+// addForWriter adds the file that the newest one of level 0 continues, the one of the
+// lowest level if there are several. A program that has uploaded the newest file
+// checks after that whether the file before is still the one that it knows. If the
+// program cannot reach the store for a while, it does so late. Without that file, it
+// would take the files that were merged meanwhile for those of another history.
+func addForWriter(need map[view.Key]bool, files []*ltx.FileInfo) {
+	var newest, before *ltx.FileInfo
+	for _, f := range files {
+		if f.Level == 0 && (newest == nil || f.MaxTXID > newest.MaxTXID) {
+			newest = f
+		}
+	}
+	for _, f := range files {
+		if newest != nil && f.MaxTXID == newest.MinTXID-1 && (before == nil || f.Level < before.Level) {
+			before = f
+		}
+	}
+	if before != nil {
+		need[view.KeyOf(before)] = true
+	}
 }
 
 // orphans returns the files that look as if files before them were missing: those

@@ -66,8 +66,9 @@ type Pruned struct {
 }
 
 // Prune deletes the files that neither the newest state nor a state of
-// PruneOptions.Keep needs, nor compaction to go on: the newest file of each level
-// and files that are not merged into the next level stay. Afterwards,
+// PruneOptions.Keep needs, nor compaction and a program that writes to go on: the
+// newest file of each level, the one before the newest of level 0, and files that are
+// not merged into the next level stay. Afterwards,
 //
 //   - every state that the policy keeps can be restored as before.
 //   - other states can be restored only as far as their files are among those that

@@ -191,8 +191,9 @@ func TestPrune(t *testing.T) {
 		for key := range before {
 			above := newestOf(before, key.Level+1)
 			unmerged := key.MaxTXID > above && (above > 0 || key.Level < 3) && key.Level < 8
-			if _, ok := after[key]; !ok && (unmerged || key.MaxTXID == newestOf(before, key.Level) && newestOf(after, key.Level) != key.MaxTXID) {
-				t.Errorf("policy %+v: compaction cannot go on without %s", keep, key)
+			isBefore := key.Level == 0 && key.MaxTXID == newestOf(before, 0)-1 // that a program which writes compares
+			if _, ok := after[key]; !ok && (isBefore || unmerged || key.MaxTXID == newestOf(before, key.Level) && newestOf(after, key.Level) != key.MaxTXID) {
+				t.Errorf("policy %+v: compaction or a program that writes cannot go on without %s", keep, key)
 			}
 		}
 		has := after.states()
@@ -322,19 +323,20 @@ func TestPrune_Refused(t *testing.T) {
 			t.Errorf("%s: deleted %d files", tt.name, n-after)
 		}
 	}
-	// Each rule is a policy of its own. The states within a time need the files of the
+	// Each rule is a policy of its own. The newest file of level 0 and the one before
+	// stay. The states within a time need the files of the
 	// one at its beginning.
 	for _, tt := range []struct {
 		maintain.Keep
 		deleted int
 	}{
-		{maintain.Keep{Last: 1}, 9},
-		{maintain.Keep{Hourly: 1}, 9},
-		{maintain.Keep{Daily: 1}, 9},
-		{maintain.Keep{Weekly: 1}, 9},
-		{maintain.Keep{Monthly: 1}, 9},
+		{maintain.Keep{Last: 1}, 8},
+		{maintain.Keep{Hourly: 1}, 8},
+		{maintain.Keep{Daily: 1}, 8},
+		{maintain.Keep{Weekly: 1}, 8},
+		{maintain.Keep{Monthly: 1}, 8},
 		{maintain.Keep{Within: 1}, 0},
-		{maintain.Keep{Moments: []maintain.Moment{{TXID: 10}}}, 9},
+		{maintain.Keep{Moments: []maintain.Moment{{TXID: 10}}}, 8},
 	} {
 		_, client, start := begin()
 		r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: tt.Keep, Time: start.Add(time.Hour)})
@@ -343,11 +345,46 @@ func TestPrune_Refused(t *testing.T) {
 		}
 	}
 	_, client, start := begin()
-	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: keep, Time: start, WriterMayRun: true}); err != nil || r.Deleted != 9 {
+	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: keep, Time: start, WriterMayRun: true}); err != nil || r.Deleted != 8 {
 		t.Errorf("with the writer's permission: %+v, %v", r, err)
 	}
 	if _, err := maintain.Prune(t.Context(), memory.NewReplicaClient(), maintain.PruneOptions{Keep: keep}); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("no replica: %v", err)
+	}
+}
+
+// The file that the newest one of level 0 continues stays, also if it is a snapshot: a
+// program that has just uploaded the newest file compares it.
+func TestPrune_BeforeNewest(t *testing.T) {
+	client := memory.NewReplicaClient()
+	start := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	p := newPrimary(t, client, start)
+	p.Exec("INSERT INTO t VALUES (1, 1)")
+	p.Snapshot()
+	p.Delete(0, 1, 1)
+	p.Delete(0, 2, 2)
+	p.Exec("INSERT INTO t VALUES (2, 2)")
+	p.Compact(1, 3, 3)
+	p.Snapshot()
+	prune := func() {
+		t.Helper()
+		if _, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: maintain.Keep{Last: 1}, Time: start.Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(level int, minTXID, maxTXID ltx.TXID) bool {
+		_, ok := read(t, client)[view.Key{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}]
+		return ok
+	}
+	prune()
+	if !has(9, 1, 2) || !has(0, 3, 3) {
+		t.Errorf("left are %v", slices.Collect(maps.Keys(read(t, client))))
+	}
+	p.Exec("INSERT INTO t VALUES (3, 3)")
+	p.Compact(1, 4, 4)
+	prune()
+	if has(9, 1, 2) || !has(0, 3, 3) || !has(0, 4, 4) {
+		t.Errorf("after another transaction, left are %v", slices.Collect(maps.Keys(read(t, client))))
 	}
 }
 
