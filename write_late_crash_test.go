@@ -3,6 +3,7 @@ package litestream_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/maintain"
 	"github.com/superfly/ltx"
 )
 
@@ -69,6 +71,56 @@ func TestPromise5_LateUpload(t *testing.T) {
 		wantSQL(t, db, "SELECT group_concat(v) FROM t", "1,theirs,newest")
 		if kept, _ := filepath.Glob(left + ".kept-*"); len(kept) != 1 {
 			t.Errorf("kept is %v, want one segment", kept)
+		}
+	})
+}
+
+// TestPromise5_SameMoment has two writers commit in the same millisecond. The file of
+// one of them is the transaction, and is merged. The commit of the other one, which has
+// the same time and size, is kept aside when its write buffer is opened. The writer
+// whose commit was merged finds it on the replica.
+func TestPromise5_SameMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := memoryClient()
+		writeCompacted(t, client, false, "CREATE TABLE t (v)", "INSERT INTO t VALUES (1)")
+		commit := func(row string, uploaded bool) (left string) {
+			other := client
+			if !uploaded {
+				other = cloneReplica(t, client)
+			}
+			path := filepath.Join(t.TempDir(), "buffer")
+			slot, vfs := newVFSOnly(t, other, writing(func(o *litestream.Options) {
+				o.WriteBufferPath, o.PollInterval, o.CompactionDisabled = path, -1, true
+			}))
+			db := openConn(t, slot, "app.db")
+			mustExec(t, db, fmt.Sprintf("INSERT INTO t VALUES ('%s')", row))
+			left = copyBuffer(t, path)
+			_ = db.Close()
+			if err := vfs.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			return left
+		}
+		mine, theirs := commit("mine", false), commit("them", true)
+		if _, err := maintain.Compact(t.Context(), client, maintain.CompactOptions{Young: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{MinTXID: 3, MaxTXID: 3}}); err != nil {
+			t.Fatal(err)
+		}
+		for left, want := range map[string]int{mine: 1, theirs: 0} {
+			slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
+				o.WriteBufferPath, o.PollInterval, o.CompactionDisabled = left, -1, true
+			}))
+			db := openConn(t, slot, "app.db")
+			wantSQL(t, db, "SELECT group_concat(v) FROM t", "1,them")
+			if kept, _ := filepath.Glob(left + ".kept-*"); len(kept) != want {
+				t.Errorf("kept is %v, want %d segments", kept, want)
+			}
+			_ = db.Close()
+			if err := vfs.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -155,7 +155,8 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (s
 		if base.Last.Level == 0 {
 			return base.Last.Checksum == e.trailer.FileChecksum, nil, nil
 		}
-		return base.Timestamp == s.newest && base.Commit == s.commit, nil, nil
+		synced, err = r.isMerged(ctx, s, base.Last)
+		return synced, nil, err
 	}
 	sum, err := r.Store.Checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
 	switch {
@@ -168,6 +169,17 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (s
 	}
 	why, err = r.mergedWithout(ctx, s)
 	return err == nil && why == nil, why, err
+}
+
+// isMerged reports whether the newest file of the replica, which is not of level 0,
+// was made of the file of a segment. A damaged file does not tell.
+func (r *recovery) isMerged(ctx context.Context, s *segment, newest *view.File) (bool, error) {
+	f := &ltx.FileInfo{Level: newest.Level, MinTXID: newest.MinTXID, MaxTXID: newest.MaxTXID, Size: newest.Size}
+	merged, err := r.isMadeOf(ctx, s, f)
+	if errs.IsMissing(err) || errors.Is(err, errs.ErrCorrupt) {
+		return false, nil
+	}
+	return merged, err
 }
 
 // mergedWithout returns in why the reason that a segment whose file is on the replica

@@ -1,11 +1,9 @@
 package write
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -110,7 +108,9 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 		if f.Level == 0 || f.MinTXID > own.MinTXID || f.MaxTXID < own.MaxTXID {
 			continue
 		}
-		made, err := i.isMadeOf(ctx, s, f)
+		limited, cancel := i.Tasks.WithTransfer(i.Opts.ReadTimeout, f.Size) // the limit of the upload may be too short
+		made, err := i.isMadeOf(limited, s, f)
+		cancel()
 		if err != nil {
 			return err
 		}
@@ -135,78 +135,6 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 	}
 	s.setListed(files)
 	return i.checkWhole(ctx, at, s, looks)
-}
-
-// isMadeOf reports whether a file that ends with the transaction of a segment was
-// made of the segment's own file: an operator may merge files between an upload and
-// the check after it. Such a file has the timestamp of its last part, and every page
-// of the segment.
-func (i *inspector) isMadeOf(ctx context.Context, s *segment, f *ltx.FileInfo) (bool, error) {
-	if f.MaxTXID != s.txid() {
-		return false, nil
-	}
-	b, err := i.Store.Header(ctx, f)
-	if err != nil {
-		return false, err
-	}
-	var hdr ltx.Header
-	if err := hdr.UnmarshalBinary(b); err != nil {
-		return false, fmt.Errorf("read header of %s: %w", view.KeyOf(f), err)
-	}
-	if hdr.Timestamp != s.newest || hdr.Commit != s.commit || hdr.PageSize != s.log.PageSize {
-		return false, nil
-	}
-	ctx, cancel := i.Tasks.WithTransfer(i.Opts.ReadTimeout, f.Size) // that of the upload may be too short
-	defer cancel()
-	same, err := i.hasPages(ctx, s, f)
-	if err != nil {
-		return false, fmt.Errorf("compare %s with the commits of %s: %w", view.KeyOf(f), s.key(), err)
-	}
-	return same, nil
-}
-
-// hasPages reports whether a file has the pages of a segment. It reads the file
-// once, page by page.
-func (i *inspector) hasPages(ctx context.Context, s *segment, f *ltx.FileInfo) (bool, error) {
-	body, err := i.Store.Client.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, 0, 0)
-	if err != nil {
-		return false, err
-	}
-	defer body.Close()
-	dec := ltx.NewDecoder(body)
-	dec.SetRetainPageIndex(false)
-	if err := dec.DecodeHeader(); err != nil {
-		return false, err
-	}
-	if dec.Header().PageSize != s.log.PageSize {
-		return false, nil // it was replaced since its header was read
-	}
-	missing := 0
-	for pgno := range s.pages {
-		if pgno <= s.commit {
-			missing++
-		}
-	}
-	page, own := make([]byte, s.log.PageSize), make([]byte, s.log.PageSize)
-	for {
-		var hdr ltx.PageHeader
-		if err := dec.DecodePage(&hdr, page); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return false, err
-		}
-		if _, ok := s.pages[hdr.Pgno]; !ok || hdr.Pgno > s.commit {
-			continue
-		}
-		if err := s.read(hdr.Pgno, own); err != nil {
-			return false, err
-		}
-		if !bytes.Equal(page, own) {
-			return false, nil
-		}
-		missing--
-	}
-	return missing == 0, dec.Close()
 }
 
 // giveWay deletes a file that was just made, and ends write mode after that: a
