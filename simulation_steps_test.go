@@ -372,11 +372,15 @@ func (p *simProcess) write(rng *rand.Rand, back bool) {
 		if p.opts.SyncOnCommit {
 			p.syncEnded("commit", n, nil)
 		}
-	case p.isDead() || p.opts.SyncOnCommit: // the commit may be in the write buffer
+	case p.isDead(): // the commit may be in the write buffer
 		p.w.trouble(p, "commit", err)
 	case p.w.contended && p.lacksFile(): // SQLite reads pages of the free list in COMMIT
-		p.w.model.SetFate(n, sim.Failed)
+		if !p.opts.SyncOnCommit {
+			p.w.model.SetFate(n, sim.Failed)
+		}
 		p.missed("commit", err)
+	case p.opts.SyncOnCommit: // the commit may be in the write buffer
+		p.w.trouble(p, "commit", err)
 	default:
 		p.w.model.SetFate(n, sim.Failed)
 		p.w.trouble(p, "commit", err)
