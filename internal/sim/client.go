@@ -48,9 +48,18 @@ func (b *Bucket) Client(name string, byLevel bool) *Client {
 	return &Client{bucket: b, name: name, byLevel: byLevel, dead: make(chan struct{})}
 }
 
-// Kill makes all calls fail, those that are under way as well. What they have sent
-// may still arrive.
+// Kill makes all calls fail, those that are under way as well. What these have sent
+// may still arrive; a call that begins later sends nothing.
 func (c *Client) Kill() { c.once.Do(func() { close(c.dead) }) }
+
+func (c *Client) isDead() bool {
+	select {
+	case <-c.dead:
+		return true
+	default:
+		return false
+	}
+}
 
 // Stall makes calls wait until go on is called: the process was stopped, or its
 // network is gone.
@@ -91,12 +100,10 @@ func (c *Client) wait(ctx context.Context, d time.Duration) error {
 		case <-c.dead:
 		}
 	}
-	select {
-	case <-c.dead:
+	if c.isDead() {
 		return errDead
-	default:
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
 // draw returns the random numbers of a call, and the weather.
@@ -133,6 +140,9 @@ func outcome(err error) string {
 func (c *Client) attempts(ctx context.Context, call string, changes bool, work func(context.Context, *rand.Rand, int) (any, error)) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if c.isDead() {
+		return nil, errDead // its goroutines may still run, and send nothing
 	}
 	rng, w := c.draw(call)
 	if c.name == Fresh {

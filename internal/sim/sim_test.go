@@ -264,7 +264,8 @@ func TestClient_Weather(t *testing.T) {
 	})
 }
 
-// What a process has sent may arrive after its death. Its calls return at once.
+// What a process has sent may arrive after its death. Its calls return at once, and
+// it sends nothing more.
 func TestClient_Kill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		arrived := 0
@@ -283,6 +284,14 @@ func TestClient_Kill(t *testing.T) {
 			b.Settle()
 			if has(t, b, 1) {
 				arrived++
+			}
+			// The goroutines of the process still run in the test.
+			if err := create(c, 2, 2); !errors.Is(err, errDead) {
+				t.Errorf("seed %d: a call after the death: error %v", seed, err)
+			}
+			b.Settle()
+			if has(t, b, 2) {
+				t.Fatalf("seed %d: a request was sent after the death", seed)
 			}
 		}
 		if arrived < 5 || arrived > 35 {
