@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -118,12 +119,17 @@ func (c *Conn) readPage(v *view.View, p []byte, off int64) (int, error) {
 }
 
 // fetchPage reads a page from storage. It calls news, if that is not nil, when other
-// pages arrive meanwhile.
+// pages arrive meanwhile. If the page was deleted under commits that are not on the
+// replica, because the replica went on without them, the next transaction sees what
+// became of these.
 func (c *Conn) fetchPage(v *view.View, pgno uint32, news func()) ([]byte, error) {
 	ctx, cancel := c.waiting(c.db.opts.ReadTimeout)
 	defer cancel()
 	page, err := c.db.pages.PageAmid(ctx, v, pgno, news)
 	err = causeOf(ctx, err)
+	if errors.Is(err, errs.ErrWriting) && v.Base != nil && len(c.appended) == 0 { // a sync would wait for an appended one
+		c.db.makeWay(ctx)
+	}
 	if !errors.Is(err, ErrInterrupted) && !errors.Is(err, ErrClosed) {
 		c.db.reads.Note(err)
 	}

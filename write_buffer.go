@@ -89,6 +89,16 @@ func (x writeIndex) PointTo(l *remote.Loaded) error {
 // sync waits until all commits are on the replica.
 func (db *database) sync(ctx context.Context) error { return db.writer.Sync(ctx) }
 
+// makeWay syncs, and then brings the current view up to date. The replica has newer
+// transactions than the view that the commits of this process follow: either these are
+// on the replica and the sync was not confirmed, or another writer has written, and they
+// are kept aside. Until that is decided, no transaction sees the newer ones. Errors are
+// those of the sync, which it reports itself, and of the next read.
+func (db *database) makeWay(ctx context.Context) {
+	_ = db.writer.Sync(ctx)
+	_ = db.refreshAnew(ctx)
+}
+
 // stats returns the statistics of write mode.
 func (w *writer) stats() WriteStats {
 	s := w.Status()
