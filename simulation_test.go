@@ -75,6 +75,7 @@ var simFound = []struct {
 	{277864, "two writers commit in the same millisecond: the commit of one counted as merged into the file of the other, and was not kept"},
 	{228057, "COMMIT with SyncOnCommit reads a page of a file that another writer has deleted"},
 	{273290, "a writer that uploads on request only reads files that another writer has deleted: every read failed until the next sync"},
+	{275613, "litestream_wait for a transaction whose file is merged and deleted: polls asked for that file by its name until the limit"},
 	{22375, "COMMIT fails because another writer has deleted the files, and the replica cannot prove that it is the same"},
 }
 

@@ -169,7 +169,8 @@ func (db *database) tailOnce(ctx context.Context, s *steps, tables []string, emi
 		return last, err
 	}
 	if next == nil {
-		ok, problem := db.awaitView(ctx, func(v *view.View) bool { return v.TXID != s.at.TXID || v.Epoch != s.at.Epoch }, ErrClosed, ErrNoDatabase)
+		other := func(v *view.View) bool { return v.TXID != s.at.TXID || v.Epoch != s.at.Epoch }
+		ok, problem := db.awaitView(ctx, awaited{wanted: other, lasting: []error{ErrClosed, ErrNoDatabase}})
 		switch {
 		case ok:
 			return last, nil

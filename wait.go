@@ -17,7 +17,7 @@ import (
 // awaitTXID waits until transaction txid of the replica is visible to new
 // transactions of this process, or ctx ends.
 func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
-	ok, problem := db.awaitView(ctx, func(v *view.View) bool { return v.TXID >= txid }, ErrClosed)
+	ok, problem := db.awaitView(ctx, awaited{wanted: func(v *view.View) bool { return v.TXID >= txid }, exists: true, lasting: []error{ErrClosed}})
 	if ok {
 		return nil
 	}
@@ -28,6 +28,19 @@ func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
 	return errors.Join(err, context.Cause(ctx), problem)
 }
 
+// awaited is the view that awaitView waits for.
+type awaited struct {
+	wanted func(*view.View) bool
+
+	// exists is true if the caller was told that the replica has such a view. If the
+	// first poll, which may ask for the next file by its name, does not find it, the
+	// files that lead to it may have been merged and deleted, so the second poll lists
+	// all levels.
+	exists bool
+
+	lasting []error // errors of a poll that end the wait
+}
+
 // awaitView waits until the newest view of the replica is one that is wanted, and
 // reports whether it is. It stops when ctx ends, or when a poll ends with one of the
 // lasting errors; then the problem is the error of the last poll that has ended. It
@@ -35,28 +48,33 @@ func (db *database) awaitTXID(ctx context.Context, txid ltx.TXID) error {
 // another process with the same local file knows of news. So it sees the view as soon
 // as a running poller would. It does not believe polls of that process, which may be
 // older than the call.
-func (db *database) awaitView(ctx context.Context, wanted func(*view.View) bool, lasting ...error) (ok bool, problem error) {
+func (db *database) awaitView(ctx context.Context, w awaited) (ok bool, problem error) {
 	interval := db.opts.PollInterval
 	if interval < 0 {
 		interval = DefaultPollInterval
 	}
-	for {
-		if wanted(db.Current.Load()) {
+	for n := 0; ; n++ {
+		if w.wanted(db.Current.Load()) {
 			return true, nil
 		}
 		news := db.poller.news.Next()
-		_, err := db.share(ctx, "poll", func(context.Context) (any, error) { return nil, db.poller.look(false) })
+		full := w.exists && n == 1
+		_, err := db.share(ctx, fmt.Sprint("poll, full: ", full), func(context.Context) (any, error) { return nil, db.poller.look(full) })
 		goesOn := ctx.Err() != nil && errors.Is(err, ctx.Err()) // the poll goes on without this wait
 		if !goesOn {
 			problem = err
 		}
 		switch {
-		case wanted(db.Current.Load()) && (goesOn || err == nil):
+		case w.wanted(db.Current.Load()) && (goesOn || err == nil):
 			return true, nil
-		case slices.ContainsFunc(lasting, func(e error) bool { return errors.Is(err, e) }):
+		case slices.ContainsFunc(w.lasting, func(e error) bool { return errors.Is(err, e) }):
 			return false, problem
 		}
-		timer := time.NewTimer(interval)
+		pause := interval
+		if deadline, limited := ctx.Deadline(); limited && w.exists && n == 0 {
+			pause = min(pause, time.Until(deadline)/2)
+		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-news:

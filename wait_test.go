@@ -5,6 +5,7 @@ package litestream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +58,35 @@ func TestWait(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A transaction whose file was merged and deleted is seen well before the limit,
+// although polls read the next file by its name.
+func TestWait_Merged(t *testing.T) {
+	for _, interval := range []time.Duration{-1, time.Second, time.Hour} {
+		for _, limit := range []time.Duration{5 * time.Second, time.Hour} {
+			t.Run(fmt.Sprint(interval, " ", limit), func(t *testing.T) {
+				inBubble(t, Options{PollInterval: interval}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+					p.Exec("INSERT INTO t VALUES (1)")
+					p.Exec("INSERT INTO t VALUES (2)")
+					p.Snapshot()
+					p.DeleteLevelBelow(0, p.TXID())
+					ctx, cancel := context.WithTimeout(t.Context(), limit)
+					defer cancel()
+					start, lists := time.Now(), client.lists.Load()
+					if err := db.awaitTXID(ctx, p.TXID()); err != nil {
+						t.Error(err)
+					}
+					if d := time.Since(start); d > limit/2+time.Second {
+						t.Errorf("it was seen after %s of %s", d, limit)
+					}
+					if n := client.lists.Load() - lists; n == 0 {
+						t.Error("nothing was listed")
+					}
+				})
+			})
+		}
 	}
 }
 
