@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync"
 
@@ -86,6 +87,10 @@ type Header struct {
 	State    State    // state as of Base if Before is 0; otherwise only Commit and Timestamp are set
 	Owner    Owner    // database that the commits belong to
 }
+
+// MostBase is the highest transaction that a segment may follow. No replica comes near
+// it, but a damaged or forged file may have any name.
+const MostBase ltx.TXID = math.MaxUint64/4 - 1
 
 // Owner identifies a database.
 type Owner struct {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 
 	"github.com/superfly/ltx"
@@ -161,7 +160,7 @@ func (s *Segment) parseFixed(b []byte) error {
 		Checksum:  ltx.Checksum(binary.BigEndian.Uint64(b[72:])),
 		Timestamp: int64(binary.BigEndian.Uint64(b[80:])),
 	}
-	if !ltx.IsValidPageSize(s.PageSize) || s.Base >= math.MaxUint64/4 {
+	if !ltx.IsValidPageSize(s.PageSize) || s.Base > MostBase {
 		return fmt.Errorf("%w: its header says page size %d, base %d", ErrDamaged, s.PageSize, uint64(s.Base))
 	}
 	return nil

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/outcome"
 	"github.com/ltxvfs/litestream/internal/task"
@@ -166,6 +169,8 @@ func (q *queue) Begin(h SlotHolder) error {
 		return fmt.Errorf("%w: another connection writes", ErrBusy)
 	case h.View().State != newest.State:
 		return fmt.Errorf("%w: the transaction sees an older state", ErrBusy)
+	case newest.TXID > commitlog.MostBase-ltx.TXID(len(q.mu.segments)): // each segment becomes a transaction
+		return fmt.Errorf("%w: no transaction can follow %s", errs.ErrReadOnly, newest.TXID)
 	case q.mu.unsynced() >= q.Opts.BufferMaxSize:
 		return q.mu.full()
 	}

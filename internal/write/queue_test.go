@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/remote"
@@ -117,6 +120,29 @@ func TestQueue_Slot(t *testing.T) {
 			}
 			if got := q.holder() == SlotHolder(h); got != (tt.want == nil) {
 				t.Errorf("holds the slot: %v", got)
+			}
+		})
+	}
+	for _, tt := range []struct {
+		txid     ltx.TXID
+		segments int
+		want     error
+	}{
+		{commitlog.MostBase, 0, nil},
+		{commitlog.MostBase + 1, 0, errs.ErrReadOnly},
+		{commitlog.MostBase - 1, 1, nil},
+		{commitlog.MostBase, 1, errs.ErrReadOnly},
+		{math.MaxUint64, 0, errs.ErrReadOnly},
+	} {
+		t.Run(fmt.Sprintf("%d segments after %s", tt.segments, tt.txid), func(t *testing.T) {
+			q, _ := newTestQueue(t)
+			q.Views.Current.Store(q.Views.NewState(&view.View{TXID: tt.txid}))
+			q.update(func(s *queueState) { s.segments = make([]*segment, tt.segments) })
+			for i := range tt.segments {
+				q.update(func(s *queueState) { s.segments[i] = new(segment) })
+			}
+			if err := q.Begin(&fakeHolder{q.Views.Newest()}); !errors.Is(err, tt.want) {
+				t.Errorf("begin: %v, want %v", err, tt.want)
 			}
 		})
 	}
