@@ -21,15 +21,17 @@ func PlanLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 		return nil, errs.ErrNoDatabase
 	}
 	plan, end := Extend(from, math.MaxUint64, files)
-	// A file that ends after end starts after a gap.
-	next := ltx.TXID(math.MaxUint64)
+	var next *ltx.FileInfo // the first of the files after a gap
 	for _, f := range files {
-		if f.MaxTXID > end {
-			next = min(next, f.MinTXID)
+		if f.MaxTXID > end && (next == nil || f.MinTXID < next.MinTXID) {
+			next = f
 		}
 	}
-	if next != math.MaxUint64 {
-		return nil, errs.Gap(end+1, next)
+	switch {
+	case next != nil:
+		return nil, errs.Gap(end+1, next.MinTXID)
+	case end == 0:
+		return nil, errs.ErrNoDatabase // the files have no transactions
 	}
 	return plan, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -97,6 +98,9 @@ func TestPlan_Errors(t *testing.T) {
 	if _, err := PlanLatest(0, nil); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("no files: %v", err)
 	}
+	if plan, err := PlanLatest(0, parseFiles(t, "0:0-0")); !errors.Is(err, errs.ErrNoDatabase) {
+		t.Errorf("no transactions: %v, %v", plan, err)
+	}
 	for _, tc := range []struct {
 		from        ltx.TXID
 		files       string
@@ -106,6 +110,8 @@ func TestPlan_Errors(t *testing.T) {
 		{0, "9:1-4 0:9-9 1:7-9", 5, 6},
 		{0, "0:3-3", 1, 2},
 		{4, "0:7-7", 5, 6},
+		{0, "0:18446744073709551615-18446744073709551615", 1, math.MaxUint64 - 1},
+		{0, "9:1-4 8:18446744073709551615-18446744073709551615", 5, math.MaxUint64 - 1},
 	} {
 		_, err := PlanLatest(tc.from, parseFiles(t, tc.files))
 		var missing *errs.MissingError
