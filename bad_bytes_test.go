@@ -184,12 +184,6 @@ func (r *badRunner) run(seed uint64, plan badbytes.Plan, show bool) badResult {
 			r.t.Fatal(err)
 		}
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			fmt.Fprintf(os.Stderr, "seed %d panics\n", seed)
-			panic(p)
-		}
-	}()
 	watchdog := time.AfterFunc(badTime, func() {
 		fmt.Fprintf(os.Stderr, "seed %d hangs\n", seed)
 		buf := make([]byte, 1<<20)
@@ -200,6 +194,7 @@ func (r *badRunner) run(seed uint64, plan badbytes.Plan, show bool) badResult {
 	before := r.allocated()
 	w := newBadWorld(r, seed, plan, show)
 	synctest.Test(r.t, func(t *testing.T) {
+		defer nameSeed(seed)
 		w.t = t
 		w.play()
 	})
@@ -232,6 +227,15 @@ func (r *badRunner) run(seed uint64, plan badbytes.Plan, show bool) badResult {
 		w.fail("%d goroutines more than before:\n%s", n, buf[:runtime.Stack(buf, true)])
 	}
 	return w.result
+}
+
+// nameSeed prints the seed of a run that panics. It is deferred in the bubble of the
+// run, whose goroutine ends the process.
+func nameSeed(seed uint64) {
+	if p := recover(); p != nil {
+		fmt.Fprintf(os.Stderr, "seed %d panics\n", seed)
+		panic(p)
+	}
 }
 
 // report makes the plan of a violation shorter, and shows what is left.

@@ -3,7 +3,6 @@ package litestream_test
 import (
 	"cmp"
 	"flag"
-	"fmt"
 	"log/slog"
 	"os"
 	"reflect"
@@ -177,10 +176,6 @@ func (s *simulator) run(seed uint64, broken sim.Break, local simBreak, plan simP
 		}
 	}
 	defer func() {
-		if r := recover(); r != nil {
-			fmt.Fprintf(os.Stderr, "seed %d panics\n", seed)
-			panic(r)
-		}
 		for _, name := range []string{"TMPDIR", "XDG_STATE_HOME"} {
 			if err := os.RemoveAll(os.Getenv(name)); err != nil {
 				s.t.Error(err)
@@ -192,6 +187,7 @@ func (s *simulator) run(seed uint64, broken sim.Break, local simBreak, plan simP
 		log = testlog.New(s.t, nil)
 	}
 	synctest.Test(s.t, func(t *testing.T) {
+		defer nameSeed(seed)
 		w := newSimWorld(t, seed, broken, local, plan, s.slots, log)
 		restore := w.fixDelays()
 		defer restore()
