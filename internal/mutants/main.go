@@ -21,12 +21,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -53,8 +55,7 @@ type options struct {
 	list      bool          // print the sample only
 	run       bool          // run mutants
 	own       bool          // run the tests of the packages that are mutated
-	part      int           // which part of the mutants, from 0
-	parts     int           // how many parts there are
+	workers   int           // how many tests run at a time
 
 	// isCompiled takes the test binaries of the last run, whose code and tests are
 	// those of the tree.
@@ -75,8 +76,7 @@ func main() {
 	flag.IntVar(&o.memory, "memory", 8192, "bound of the memory of a test in MiB")
 	flag.BoolVar(&o.isCompiled, "compiled", false, "take the test binaries of the last run; the code has to be the same")
 	flag.BoolVar(&o.own, "own", true, "run the tests of the packages that are mutated; false runs those of the others only")
-	flag.IntVar(&o.part, "part", 0, "with -parts: which part of the mutants to run, from 0")
-	flag.IntVar(&o.parts, "parts", 1, "number of parts, for several processes with a -state each")
+	flag.IntVar(&o.workers, "workers", runtime.NumCPU(), "how many tests run at a time")
 	flag.BoolVar(&o.list, "list", false, "print the sample, run nothing")
 	flag.BoolVar(&o.run, "run", true, "run mutants without a result; false reports what is known")
 	flag.Parse()
@@ -121,10 +121,10 @@ func mutate(o options) error {
 	}
 	defer r.file.Close()
 	if o.run {
-		interrupted := make(chan os.Signal, 1)
-		signal.Notify(interrupted, os.Interrupt)
-		t := &tester{options: o, tmp: tmp, sample: s, results: r, interrupted: interrupted}
-		if err := t.all(); err != nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		t := &tester{options: o, tmp: tmp, sample: s, results: r}
+		if err := t.all(ctx); err != nil {
 			return err
 		}
 	}

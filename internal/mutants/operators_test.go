@@ -62,6 +62,12 @@ func TestOperators(t *testing.T) {
 		if code != c.code {
 			t.Errorf("%s becomes\n%s\nwant\n%s", c.line, code, c.code)
 		}
+
+		// A sample has mutants in any order.
+		slices.Reverse(found)
+		if _, err := parser.ParseFile(token.NewFileSet(), "p.go", rewrite(f, packageEnd, found), 0); err != nil {
+			t.Errorf("%s in the other order: %v", c.line, err)
+		}
 	}
 }
 

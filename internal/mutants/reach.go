@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/mutants/active"
@@ -20,7 +23,7 @@ type reach struct {
 	Mutants []string              // keys
 	Tests   map[string]testRecord // by directory and name
 
-	index map[string]int // of the mutants
+	index map[string]int // of the mutants, does not change
 }
 
 type testRecord struct {
@@ -63,7 +66,7 @@ func (t *tester) readReach() (*reach, error) {
 
 // measure runs each test of some suites without mutants, and records how long it takes
 // and which mutants it reaches.
-func (t *tester) measure(suites []*suite) (err error) {
+func (t *tester) measure(ctx context.Context, suites []*suite) (err error) {
 	if t.reach == nil {
 		if t.reach, err = t.readReach(); err != nil {
 			return err
@@ -76,65 +79,81 @@ func (t *tester) measure(suites []*suite) (err error) {
 		}
 		names := strings.Fields(string(r.output))
 		log.Printf("%s has %d tests", s.dir, len(names))
-		for _, name := range names {
-			select {
-			case <-t.interrupted:
-				return t.save(errInterrupted)
-			default:
+		saved := time.Now()
+		var mu sync.Mutex // guards t.reach, s.tests and saved
+		err = t.each(ctx, len(names), func(i int) error {
+			key := s.dir + " " + names[i]
+			mu.Lock()
+			record, ok := t.reach.Tests[key]
+			mu.Unlock()
+			if !ok {
+				var err error
+				if record, err = t.measureOne(s, names[i]); err != nil {
+					return err
+				}
 			}
-			if err := t.measureOne(s, name); err != nil {
-				return err
+			mu.Lock()
+			defer mu.Unlock()
+			t.reach.Tests[key] = record
+			if !record.Failed {
+				s.tests = append(s.tests, t.reached(s, names[i], record))
 			}
-		}
-		if err := t.save(nil); err != nil {
+			// A process that is killed loses little of what it measured.
+			if !ok && time.Since(saved) > time.Minute {
+				saved = time.Now()
+				return t.save()
+			}
+			return nil
+		})
+		if err := errors.Join(err, t.save()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tester) save(err error) error {
-	text, e := json.Marshal(t.reach)
-	if e != nil {
-		return e
+func (t *tester) save() error {
+	text, err := json.Marshal(t.reach)
+	if err != nil {
+		return err
 	}
-	if e := os.WriteFile(filepath.Join(t.state, "reach.json"), text, 0o644); e != nil {
-		return e
-	}
-	return err
+	return os.WriteFile(filepath.Join(t.state, "reach.json"), text, 0o644)
 }
 
-func (t *tester) measureOne(s *suite, name string) error {
-	key := s.dir + " " + name
-	record, ok := t.reach.Tests[key]
-	if !ok {
-		file := filepath.Join(t.tmp, "reached")
-		if err := os.WriteFile(file, make([]byte, active.Size), 0o600); err != nil {
-			return err
-		}
-		r, err := t.process(s, []string{"-test.short", "-test.run=^" + name + "$"}, []string{active.Reached + "=" + file}, 5*time.Minute)
-		if err != nil {
-			return err
-		}
-		if record.Failed = r.failed; r.failed {
-			log.Printf("%s of %s fails without mutants and is left out:\n%s", name, s.dir, r.output)
-		}
-		record.Took = r.took
-		reached, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		for _, m := range t.sample.mutants {
-			if i, ok := t.reach.index[m.key()]; ok && reached[m.id] != 0 {
-				record.Reaches = append(record.Reaches, i)
-			}
-		}
-		slices.Sort(record.Reaches)
-		t.reach.Tests[key] = record
+// measureOne runs a test without mutants.
+func (t *tester) measureOne(s *suite, name string) (record testRecord, err error) {
+	f, err := os.CreateTemp(t.tmp, "reached")
+	if err != nil {
+		return record, err
 	}
-	if record.Failed {
-		return nil
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := f.Truncate(active.Size); err != nil {
+		return record, err
 	}
+	r, err := t.process(s, []string{"-test.short", "-test.run=^" + name + "$"}, []string{active.Reached + "=" + f.Name()}, 5*time.Minute)
+	if err != nil {
+		return record, err
+	}
+	if record.Failed = r.failed; r.failed {
+		log.Printf("%s of %s fails without mutants and is left out:\n%s", name, s.dir, r.output)
+	}
+	record.Took = r.took
+	reached, err := os.ReadFile(f.Name())
+	if err != nil {
+		return record, err
+	}
+	for _, m := range t.sample.mutants {
+		if i, ok := t.reach.index[m.key()]; ok && reached[m.id] != 0 {
+			record.Reaches = append(record.Reaches, i)
+		}
+	}
+	slices.Sort(record.Reaches)
+	return record, nil
+}
+
+// reached returns a test with the mutants that it reaches.
+func (t *tester) reached(s *suite, name string, record testRecord) *test {
 	c := &test{suite: s, name: name, took: record.Took, reaches: make(map[string]bool)}
 	files := make(map[string]bool)
 	for _, i := range record.Reaches {
@@ -147,6 +166,5 @@ func (t *tester) measureOne(s *suite, name string) error {
 			c.reaches[m.key()] = true
 		}
 	}
-	s.tests = append(s.tests, c)
-	return nil
+	return c
 }

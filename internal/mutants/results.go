@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"text/tabwriter"
 )
 
@@ -34,8 +35,10 @@ type result struct {
 // results are the outcomes of this run and earlier ones, by key. Later lines of the
 // file replace earlier ones.
 type results struct {
-	file  *os.File
-	byKey map[string]result
+	file *os.File
+
+	mu    sync.Mutex        // orders lines of the file with the map
+	byKey map[string]result // guarded by mu
 }
 
 func openResults(state string) (*results, error) {
@@ -57,6 +60,8 @@ func openResults(state string) (*results, error) {
 }
 
 func (r *results) add(one result) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.byKey[one.Key] = one
 	line, err := json.Marshal(one)
 	if err != nil {

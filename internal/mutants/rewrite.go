@@ -15,6 +15,10 @@ func rewrite(f *sourceFile, packageEnd int, mutants []*mutant) []byte {
 		nth int
 	}
 	var edits []numbered
+	// Of two mutants of one comparison, the one that replaces its operator is the inner
+	// one.
+	mutants = slices.Clone(mutants)
+	slices.SortStableFunc(mutants, func(a, b *mutant) int { return cmp.Compare(len(a.edits), len(b.edits)) })
 	for i, m := range mutants {
 		for _, e := range m.edits {
 			e.text = strings.ReplaceAll(e.text, "%d", strconv.Itoa(m.id))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log"
@@ -9,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/mutants/active"
@@ -17,10 +20,9 @@ import (
 // tester runs tests against mutants.
 type tester struct {
 	options
-	tmp         string
-	sample      *sample
-	results     *results
-	interrupted <-chan os.Signal
+	tmp     string
+	sample  *sample
+	results *results
 
 	reach *reach // nil until the first suite is measured
 }
@@ -39,17 +41,12 @@ type test struct {
 	reaches map[string]bool // keys of mutants
 }
 
-var errInterrupted = errors.New("interrupted")
-
 // all runs all mutants that have no result yet. The tests of the packages that are
 // mutated run first, and the survivors meet those of the packages that depend on them.
-func (t *tester) all() error {
+func (t *tester) all(ctx context.Context) error {
 	var waiting []*mutant
 	retry := strings.Split(t.retry, ",")
-	for i, m := range t.sample.mutants {
-		if i%t.parts != t.part {
-			continue
-		}
+	for _, m := range t.sample.mutants {
 		if o := t.sample.outcome(t.results, m); o == "" || slices.Contains(retry, string(o)) {
 			waiting = append(waiting, m)
 		}
@@ -69,11 +66,11 @@ func (t *tester) all() error {
 		if err != nil {
 			return err
 		}
-		if err := t.measure(suites); err != nil {
+		if err := t.measure(ctx, suites); err != nil {
 			return err
 		}
 		isLast := i == 1
-		if waiting, err = t.stage(suites, waiting, isLast); err != nil {
+		if waiting, err = t.stage(ctx, suites, waiting, isLast); err != nil {
 			return err
 		}
 	}
@@ -114,17 +111,14 @@ func (t *tester) compile(dirs []string) (suites []*suite, err error) {
 
 // stage runs the tests of some suites against mutants, and returns those that
 // survived. In the last stage, that is their result.
-func (t *tester) stage(suites []*suite, waiting []*mutant, isLast bool) (rest []*mutant, err error) {
-	for i, m := range waiting {
-		select {
-		case <-t.interrupted:
-			return nil, errInterrupted
-		default:
-		}
+func (t *tester) stage(ctx context.Context, suites []*suite, waiting []*mutant, isLast bool) ([]*mutant, error) {
+	hasResult := make([]bool, len(waiting))
+	err := t.each(ctx, len(waiting), func(i int) error {
+		m := waiting[i]
 		began := time.Now()
 		one, err := t.one(m, suites)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		m.tests += one.Tests
 		m.seconds += time.Since(began).Seconds()
@@ -132,16 +126,45 @@ func (t *tester) stage(suites []*suite, waiting []*mutant, isLast bool) (rest []
 		if one.Outcome == survived && one.Tests == 0 {
 			one.Outcome = unreached
 		}
-		if !isLast && one.Outcome != killed && one.Outcome != timeout {
+		if hasResult[i] = isLast || one.Outcome == killed || one.Outcome == timeout; hasResult[i] {
+			if err := t.results.add(one); err != nil {
+				return err
+			}
+		}
+		so := ""
+		if !hasResult[i] {
+			so = "so far "
+		}
+		log.Printf("%d/%d %s%s %s %s (%d tests, %.1f s)", i+1, len(waiting), so, one.Outcome, m, one.By, one.Tests, one.Seconds)
+		return nil
+	})
+	var rest []*mutant
+	for i, m := range waiting {
+		if !hasResult[i] {
 			rest = append(rest, m)
-			continue
 		}
-		if err := t.results.add(one); err != nil {
-			return nil, err
-		}
-		log.Printf("%d/%d %s %s %s (%d tests, %.1f s)", i+1, len(waiting), one.Outcome, m, one.By, one.Tests, one.Seconds)
 	}
-	return rest, nil
+	return rest, err
+}
+
+// each calls do with the numbers below n, for some of them at a time, until a call fails
+// or the program is interrupted.
+func (t *tester) each(ctx context.Context, n int, do func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range t.workers {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				if err := do(int(i)); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return context.Cause(ctx)
 }
 
 // one runs the tests of some suites that reach a mutant: those of its package, and then
