@@ -114,7 +114,7 @@ func TestSegment(t *testing.T) {
 }
 
 // TestSegment_CutOff cuts a segment off at every length. Open must find all
-// complete commits.
+// complete commits, and say why the bytes after them are none.
 func TestSegment_CutOff(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a")
@@ -143,6 +143,8 @@ func TestSegment_CutOff(t *testing.T) {
 			commits = -1
 		case err != nil || s.Size()+tail.Size != int64(n):
 			t.Fatalf("%d bytes: %d and %d lost, %v", n, s.Size(), tail.Size, err)
+		case (tail.Err != nil) != (tail.Size > 0):
+			t.Fatalf("%d bytes: %d lost for the reason %v", n, tail.Size, tail.Err)
 		case commits < last || commits > last+1:
 			t.Fatalf("%d bytes: %d commits after %d", n, commits, last)
 		}

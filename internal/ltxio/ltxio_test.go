@@ -126,6 +126,17 @@ func TestParseTail_SnapshotIsDense(t *testing.T) {
 	}
 }
 
+// TestParseTail_Frames gives the frames of an index more or less room than they take.
+func TestParseTail_Frames(t *testing.T) {
+	hdr := header(512, 300, 5, 6)
+	b, _ := encode(t, hdr, []uint32{1, 2, 300})
+	for more := int64(-3); more <= 3; more++ {
+		if _, _, err := ParseTail(b, hdr, int64(len(b))+more); (err == nil) != (more == 0) || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%d bytes more: %v", more, err)
+		}
+	}
+}
+
 // lz4Frame returns a page frame as Litestream up to v0.5.15 wrote it.
 func lz4Frame(t testing.TB, pgno uint32, page []byte, opts ...lz4.Option) []byte {
 	t.Helper()
@@ -173,8 +184,12 @@ func TestDecodeFrameLZ4Frame(t *testing.T) {
 				if err := DecodeFrame(dst, append(frame, 0), 7); !errors.Is(err, ErrCorrupt) {
 					t.Fatalf("%s: a byte too many: %v", name, err)
 				}
-				if err := DecodeFrame(dst, frame[:len(frame)-1], 7); !errors.Is(err, ErrCorrupt) {
-					t.Fatalf("%s: a byte too few: %v", name, err)
+				for n := range min(len(frame), 40) {
+					for _, cut := range []int{n, len(frame) - 1 - n} {
+						if err := DecodeFrame(dst, frame[:cut:cut], 7); !errors.Is(err, ErrCorrupt) {
+							t.Fatalf("%s: %d of %d bytes: %v", name, cut, len(frame), err)
+						}
+					}
 				}
 			}
 			if err := DecodeFrame(make([]byte, size*2), lz4Frame(t, 7, page), 7); !errors.Is(err, ErrCorrupt) {

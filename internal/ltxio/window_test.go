@@ -218,6 +218,44 @@ func TestWindow_Corrupt(t *testing.T) {
 	}
 }
 
+// TestWindow_NoPage decodes windows whose first entry is of a page that no index has,
+// and whose others follow from it.
+func TestWindow_NoPage(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 3))
+	hdr, tail, size, entries := denseFile(t, rng, 65536, 16_400)
+	d, _, err := ParseDenseTail(tail, hdr, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	window := func(first Entry) ([]byte, int64) {
+		var b []byte
+		offset := first.Offset
+		for pgno, n := first.Pgno, 0; n < 2*minChain; pgno, n = d.After(pgno), n+1 {
+			b = binary.AppendUvarint(b, uint64(pgno))
+			b = binary.AppendUvarint(b, uint64(offset))
+			b = binary.AppendUvarint(b, minFrame)
+			offset += minFrame
+		}
+		return b, d.Start + 8*int64(max(first.Pgno, 1)-1)
+	}
+	before := entries[d.Before(d.LockPgno)-1]
+	for _, c := range []struct {
+		first Entry
+		ok    bool
+	}{
+		{Entry{Pgno: 10, Offset: ltx.HeaderSize + 9*minFrame}, true},
+		{Entry{Pgno: 0, Offset: ltx.HeaderSize}, false},
+		{Entry{Pgno: d.LockPgno - 4, Offset: before.Offset / 2}, true},
+		{Entry{Pgno: d.LockPgno, Offset: before.Offset / 2}, false},
+	} {
+		b, at := window(c.first)
+		w, err := d.Window(b, at) // which may begin with the entry after the first one
+		if isFirst := err == nil && w.Start.Pgno == c.first.Pgno; isFirst != c.ok || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("page %d at %d: window from page %d on, %v", c.first.Pgno, at, w.Start.Pgno, err)
+		}
+	}
+}
+
 // FuzzIndexWindow decodes arbitrary bytes as a window. What is decoded follows
 // from each other, stays within the file, and lies where the window says.
 func FuzzIndexWindow(f *testing.F) {
