@@ -46,6 +46,13 @@ func TestLastUpTo_Reads(t *testing.T) {
 			t.Errorf("%s: %d reads, want %d at most", tc.name, reads, tc.most)
 		}
 	}
+	for boundary := range n + 1 {
+		reads := 0
+		got, err := lastUpTo(even(boundary)-1, n, 0, func(i int) (int64, error) { reads++; return even(i), nil })
+		if err != nil || got != boundary-1 || reads > 7 {
+			t.Fatalf("got %d with %d reads, %v, want %d", got, reads, err, boundary-1)
+		}
+	}
 	if _, err := lastUpTo(5, n, 7, func(int) (int64, error) { return 0, errors.ErrUnsupported }); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a read fails: %v", err)
 	}

@@ -80,6 +80,61 @@ func TestTable_Forms(t *testing.T) {
 	}
 }
 
+// TestTable_FormOf applies files to a table. Each chunk has the form that takes the least
+// memory.
+func TestTable_FormOf(t *testing.T) {
+	const few, commit = view.MaxFew, view.ChunkLen + 100
+	last := pgnosOf(view.ChunkLen+1, commit) // all pages of the second chunk
+	for name, c := range map[string]struct {
+		commit        uint32
+		before, after []uint32
+		pgno          uint32
+		want          string
+	}{
+		"a whole database":                {commit, nil, pgnosOf(1, commit), 1, "run"},
+		"its last chunk":                  {commit, nil, pgnosOf(1, commit), commit, "run"},
+		"all of the last chunk again":     {commit, pgnosOf(1, commit), last, commit, "run"},
+		"all of it but one again":         {commit, pgnosOf(1, commit), last[1:], commit, "packed"},
+		"all of a larger one again":       {commit + 1, pgnosOf(1, commit), last, commit, "packed"},
+		"a page of a run again":           {commit, pgnosOf(1, commit), []uint32{7}, 7, "packed"},
+		"few pages":                       {commit, []uint32{1}, pgnosOf(300, 300+few-1), 300, "few"},
+		"one more than few":               {commit, []uint32{1}, pgnosOf(300, 300+few), 300, "run"},
+		"few pages, which are the chunk":  {view.ChunkLen + few, []uint32{1}, pgnosOf(257, 256+few), 257, "run"},
+		"few pages and one more":          {commit, append([]uint32{1}, pgnosOf(300, 300+few-1)...), []uint32{299}, 300, "packed"},
+		"few pages, and one of them":      {commit, append([]uint32{1}, pgnosOf(300, 300+few-1)...), []uint32{305}, 300, "few"},
+		"a chunk without pages":           {commit, []uint32{1}, []uint32{2}, 300, "none"},
+		"a chunk before one with pages":   {3 * view.ChunkLen, []uint32{1}, []uint32{2*view.ChunkLen + 1}, 300, "none"},
+		"a chunk beyond all in the table": {1 << 20, []uint32{1}, []uint32{2}, 1 << 19, "none"},
+	} {
+		v := new(view.View)
+		for i, pgnos := range [][]uint32{c.before, c.after} {
+			minTXID := ltx.TXID(i + 2)
+			if v.TXID == 0 { // which does not begin at 1, so that it need not have all pages
+				v.TXID, v.PageSize = minTXID-1, 4096
+			}
+			f, index := viewtest.File(t, minTXID, minTXID, 4096, c.commit, slices.Values(pgnos))
+			v = viewtest.Advance(t, v, f, index)
+		}
+		if got := view.FormOf(v, c.pgno); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// A table has no pages where it has no node, between pages that it has.
+func TestTable_NoNode(t *testing.T) {
+	const commit = 5 << 16
+	f, index := viewtest.File(t, 1, 1, 4096, 1, viewtest.AllPages(4096, 1))
+	v := viewtest.Advance(t, new(view.View), f, index)
+	f, index = viewtest.File(t, 2, 2, 4096, commit, slices.Values([]uint32{3 << 16, commit}))
+	v = viewtest.Advance(t, v, f, index)
+	for pgno, want := range map[uint32]bool{0: false, 1: true, 2: false, 1 << 16: false, 1<<16 + 1: false, 2 << 16: false, 3 << 16: true, 3<<16 + 1: false, commit: true, commit + 1: false} {
+		if _, ok := v.Lookup(pgno); ok != want {
+			t.Errorf("page %d is there: %v", pgno, ok)
+		}
+	}
+}
+
 // Pages that lie far apart take memory for themselves, in the index and in sets
 // of pages, not for those in between.
 func TestTable_FarApart(t *testing.T) {

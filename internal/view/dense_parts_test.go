@@ -1,0 +1,165 @@
+package view_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
+	"github.com/superfly/ltx"
+)
+
+// slotPages is the number of pages whose places are kept together.
+const slotPages = 512
+
+// TestDense_Contradictions adds two parts of an index. They have to agree where they
+// overlap and where they touch, and must not lie the wrong way round.
+func TestDense_Contradictions(t *testing.T) {
+	e := viewtest.EncodeDenseOfSizes(t, 1, 4096, 3*slotPages, func(uint32) uint64 { return 100 })
+	part := func(first uint32, offset int64, sizes ...uint32) ltxio.Window {
+		return ltxio.Window{Start: ltxio.Anchor{Pgno: first, Offset: offset}, Sizes: sizes}
+	}
+	same := func(n int) (sizes []uint32) {
+		for range n {
+			sizes = append(sizes, 100)
+		}
+		return sizes
+	}
+	at := func(pgno uint32) int64 { return ltx.HeaderSize + 100*int64(pgno-1) }
+	for name, c := range map[string]struct {
+		a, b ltxio.Window
+		ok   bool
+	}{
+		"one within the other":             {part(10, at(10), same(20)...), part(15, at(15), same(5)...), true},
+		"the same":                         {part(10, at(10), same(20)...), part(10, at(10), same(20)...), true},
+		"they overlap":                     {part(10, at(10), same(20)...), part(20, at(20), same(20)...), true},
+		"they touch":                       {part(10, at(10), same(20)...), part(30, at(30), same(20)...), true},
+		"pages between them":               {part(10, at(10), same(20)...), part(40, at(40), same(19)...), true}, // the longer one stays
+		"slots that touch":                 {part(slotPages, at(slotPages), 100), part(slotPages+1, at(slotPages+1), 100), true},
+		"pages between slots":              {part(slotPages-2, at(slotPages-2), 100), part(slotPages+3, at(slotPages+3), 100), true},
+		"another offset within":            {part(10, at(10), same(20)...), part(15, at(15)+1, same(5)...), false},
+		"another size within":              {part(10, at(10), same(20)...), part(15, at(15), 100, 101, 100), false},
+		"another size of the last page":    {part(10, at(10), same(20)...), part(28, at(28), 100, 101), false},
+		"another offset of the last page":  {part(10, at(10), same(20)...), part(29, at(29)-1, 101), false},
+		"another place where they touch":   {part(10, at(10), same(20)...), part(30, at(30)+1, same(5)...), false},
+		"another place where slots touch":  {part(slotPages, at(slotPages), 100), part(slotPages+1, at(slotPages+1)+1, 100), false},
+		"a gap where slots touch":          {part(slotPages, at(slotPages), 99), part(slotPages+1, at(slotPages+1), 100), false},
+		"slots the wrong way round":        {part(slotPages-2, at(slotPages)+1000, 100), part(slotPages+3, at(slotPages+3), 100), false},
+		"slots of which one is in between": {part(slotPages-2, at(slotPages+9), 100), part(2*slotPages+3, at(slotPages), 100), true}, // they are not next to each other
+	} {
+		for order, parts := range [][2]ltxio.Window{{c.a, c.b}, {c.b, c.a}} {
+			d := e.Unread(t, nil).Dense
+			if err := d.Add(parts[0]); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Add(parts[1]); (err == nil) != c.ok || err != nil && !errors.Is(err, ltxio.ErrCorrupt) {
+				t.Errorf("%s, order %d: %v", name, order, err)
+			}
+			stays := parts[0]
+			if c.ok {
+				stays = c.a
+			}
+			if offset, size := d.Find(stays.Start.Pgno); offset != stays.Start.Offset || size != stays.Sizes[0] {
+				t.Errorf("%s, order %d: page %d is at %d with %d bytes", name, order, stays.Start.Pgno, offset, size)
+			}
+		}
+	}
+}
+
+// TestDense_SmallBudget reads an index whose budget has no room for any part of it. Pages
+// are found between the marks of the parts that were read before.
+func TestDense_SmallBudget(t *testing.T) {
+	const commit = 50_000
+	e := viewtest.EncodeDense(t, 1, 4096, commit)
+	file := e.Unread(t, view.NewBudget(1))
+	d := file.Dense
+	for from := d.Start; from < d.End; from += 10_000 {
+		if err := d.Add(e.Window(t, d, max(d.Start, from-100), min(d.End, from+10_000))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rng := rand.New(rand.NewPCG(9, 9))
+	for range 100 {
+		pgno := 1 + rng.Uint32N(commit)
+		if from, to := d.Probe(pgno).Range(d.End); to-from > (ltxio.MarkEvery+1)*14 {
+			t.Fatalf("page %d is looked for in %d bytes of %d", pgno, to-from, d.End-d.Start)
+		}
+		find(t, e, view.Loc{Source: view.Source{File: file, Version: 1}}, pgno, 9000)
+	}
+	if pgno := d.Finish(); pgno != 0 || d.IsComplete() {
+		t.Errorf("an index with a bound is complete: %v; page %d is missing", d.IsComplete(), pgno)
+	}
+}
+
+// TestDense_Relocate relocates pages to a file that has fewer pages than there are in the
+// one before. The others stay where they are.
+func TestDense_Relocate(t *testing.T) {
+	const commit = 2 * view.ChunkLen
+	for name, c := range map[string]struct {
+		pages   uint32   // in the other file
+		changed []uint32 // pages of a later version
+		moved   int
+	}{
+		"all":                         {commit, nil, commit},
+		"all but one":                 {commit - 1, nil, commit - 1},
+		"half":                        {commit / 2, nil, commit / 2},
+		"one":                         {1, nil, 1},
+		"changed ones stay":           {commit / 2, []uint32{1, commit / 2, commit}, commit/2 - 2},
+		"the last one was changed":    {commit - 1, []uint32{commit}, commit - 1},
+		"it has changed ones only":    {3, []uint32{1, 2, 3}, 0},
+		"it has all, and one changed": {commit, []uint32{9}, commit - 1},
+	} {
+		a, b := viewtest.EncodeDense(t, 5, 4096, commit).Unread(t, nil), viewtest.EncodeDense(t, 5, 4096, c.pages).Unread(t, nil)
+		b.Level = 9
+		v := viewtest.Advance(t, new(view.View), a, ltxio.Index{})
+		isChanged := make(map[uint32]bool)
+		if len(c.changed) > 0 {
+			f, index := viewtest.File(t, 6, 6, 4096, commit, func(yield func(uint32) bool) {
+				for _, pgno := range c.changed {
+					isChanged[pgno] = true
+					yield(pgno)
+				}
+			})
+			v = viewtest.Advance(t, v, f, index)
+		}
+		next, n, err := v.Relocate(b, ltxio.Index{})
+		if err != nil || n != c.moved || (next == v) != (c.moved == 0) {
+			t.Errorf("%s: %d pages are moved, %v, want %d", name, n, err, c.moved)
+			continue
+		}
+		counted := 0
+		next.EachSource(func(s view.Source, pages int) {
+			if s.File == b {
+				counted += pages
+			}
+		})
+		if counted != c.moved || next.Pages.Len() != commit || next.Pages.End() != commit {
+			t.Errorf("%s: %d pages count for the file, of %d up to %d", name, counted, next.Pages.Len(), next.Pages.End())
+		}
+		for pgno := uint32(1); pgno <= commit+1; pgno++ {
+			loc, ok := next.Lookup(pgno)
+			if ok != (pgno <= commit) || ok && !isChanged[pgno] && (loc.File == b) != (pgno <= c.pages) || ok && isChanged[pgno] != (loc.Version == 6) {
+				t.Fatalf("%s: page %d is in %+v, %v", name, pgno, loc, ok)
+			}
+		}
+	}
+}
+
+// A state of which a file has no page is not moved.
+func TestState_NothingToMove(t *testing.T) {
+	f, index := viewtest.File(t, 1, 1, 4096, 10, viewtest.AllPages(4096, 10))
+	v := viewtest.Advance(t, new(view.View), f, index)
+	f, index = viewtest.File(t, 2, 2, 4096, 10, viewtest.Scattered(3, 100, 10))
+	v = viewtest.Advance(t, v, f, index)
+	state := new(view.State)
+	f, index = viewtest.File(t, 2, 2, 4096, 10, viewtest.Scattered(4, 100, 10))
+	if err := state.Relocate(v, f, index); err != nil || state.Moved.Load() != nil {
+		t.Errorf("a file without any page of the state: %v, moved %v", err, state.Moved.Load() != nil)
+	}
+	f, index = viewtest.File(t, 2, 2, 4096, 10, viewtest.Scattered(3, 100, 10))
+	if err := state.Relocate(v, f, index); err != nil || state.Moved.Load() == nil {
+		t.Errorf("a file with a page of the state: %v, moved %v", err, state.Moved.Load() != nil)
+	}
+}
