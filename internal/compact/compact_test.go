@@ -37,7 +37,7 @@ func TestCompaction_Outgrown(t *testing.T) {
 		{base: 100, above: []int64{10, 1000}, want: false}, // so little does not matter
 		{base: 100, above: []int64{11, 100_000}, want: true},
 		{base: 100, above: []int64{1, 1 << 20}, want: false},
-		{base: 100, above: []int64{1, 1 << 20 + 1}, want: true},
+		{base: 100, above: []int64{1, 1<<20 + 1}, want: true},
 		{base: 2 << 20, above: []int64{2, 1 << 20}, want: false},
 		{base: 2 << 20, above: []int64{3, 1 << 20}, want: true},
 		{base: 1 << 40, above: []int64{1000, 100}, want: false},
