@@ -139,7 +139,7 @@ func (s *stream) next() {
 
 // change emits a change of a row, unless the row is the same.
 func (d *differ) change(kind Kind, old *table, a *row, new *table, b *row) (err error) {
-	if kind == Updated && bytes.Equal(a.rec, b.rec) && (old == new || slices.EqualFunc(old.columns, new.columns, func(x, y column) bool { return x == y })) {
+	if kind == Updated && bytes.Equal(a.rec, b.rec) && old.alias == new.alias && slices.Equal(old.columns, new.columns) {
 		return nil
 	}
 	c := Change{Kind: kind}

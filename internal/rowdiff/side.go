@@ -18,8 +18,8 @@ type State struct {
 	// Page returns the content of a page. It is called by several goroutines.
 	Page func(ctx context.Context, pgno uint32) ([]byte, error)
 
-	// Ahead is told of pages that are going to be read, so that they can be fetched
-	// together. Nil: no calls.
+	// Ahead is told of pages that are going to be read, two at least, so that they can
+	// be fetched together. Nil: no calls.
 	Ahead func(pgnos []uint32)
 
 	Commit uint32 // size in pages
@@ -68,7 +68,7 @@ func (s *side) page(ctx context.Context, pgno uint32) ([]byte, error) {
 
 // ahead tells that pages are going to be read.
 func (s *side) ahead(pgnos []uint32) {
-	if s.Ahead == nil || len(pgnos) < 2 {
+	if s.Ahead == nil {
 		return
 	}
 	unknown := make([]uint32, 0, len(pgnos))
@@ -77,7 +77,9 @@ func (s *side) ahead(pgnos []uint32) {
 			unknown = append(unknown, pgno)
 		}
 	}
-	s.Ahead(unknown)
+	if len(unknown) > 1 {
+		s.Ahead(unknown)
+	}
 }
 
 // node reads a page of a b-tree.
