@@ -71,7 +71,7 @@ func (f *Flight[T]) run(ctx context.Context, r *run[T], fn func(context.Context)
 		if v := recover(); v != nil {
 			r.err = fmt.Errorf("panic: %v", v)
 		}
-		r.abandoned = r.err != nil && ctx.Err() != nil && errors.Is(r.err, ctx.Err())
+		r.abandoned = ctx.Err() != nil && errors.Is(r.err, ctx.Err())
 		f.mu.Lock()
 		f.mu.current = nil
 		f.mu.Unlock()

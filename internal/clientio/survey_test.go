@@ -75,6 +75,9 @@ func TestSurveyObjects(t *testing.T) {
 		if err != nil || strings.Join(s.Names, " ") != c.names || string(s.Head) != c.head || s.LevelDir != c.levels {
 			t.Errorf("%+v: got %+v, %v", c, s, err)
 		}
+		if isObject := c.layout.Below("") != "" && c.dir == ""; (b.reads > 0) != isObject {
+			t.Errorf("%+v: %d reads of an object at the place", c, b.reads)
+		}
 	}
 }
 

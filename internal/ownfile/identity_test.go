@@ -3,6 +3,7 @@
 package ownfile_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -114,5 +115,28 @@ func TestReplaceLike(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A file whose owner cannot be told does not replace the one that is there.
+func TestReplaceLike_Fails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "own")
+	write(t, path, magic)
+	like, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := like.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ownfile.ReplaceLike(path, []byte(magic+"new"), ours, like); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a file like one that is closed: %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != magic {
+		t.Errorf("the file is %q, %v", b, err)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+		t.Errorf("%d files are left, %v", len(all), err)
 	}
 }

@@ -49,5 +49,12 @@ func TestWithTimeout(t *testing.T) {
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			t.Error(ctx.Err())
 		}
+		for d, want := range map[time.Duration]error{-1: nil, 0: context.DeadlineExceeded} {
+			ctx, cancel := task.WithTimeout(t.Context(), d)
+			defer cancel()
+			if ctx.Err() != want {
+				t.Errorf("a limit of %v: %v", d, ctx.Err())
+			}
+		}
 	})
 }
