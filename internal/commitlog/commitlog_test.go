@@ -12,6 +12,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/goldenfile"
+	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
 const pageSize = 512
@@ -226,6 +227,49 @@ func TestSegment_Failed(t *testing.T) {
 		if _, commits, tail, err := read(t, path); err != nil || commits != 2 || tail.Size != 0 {
 			t.Errorf("%d commits, %d bytes lost, %v", commits, tail.Size, err)
 		}
+	}
+}
+
+// TestSegment_Memory appends commits. They use the memory of those before.
+func TestSegment_Memory(t *testing.T) {
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
+	s := write(t, filepath.Join(t.TempDir(), "a"), 0)
+	c := &commitlog.Commit{Size: 100}
+	for i := range uint32(100) {
+		c.Pgnos = append(c.Pgnos, i+1)
+	}
+	appended := func() {
+		if err := s.Append(c, func(int, []byte) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := testing.AllocsPerRun(20, appended); n > 5 {
+		t.Errorf("%v allocations for a commit of %d pages", n, len(c.Pgnos))
+	}
+}
+
+// TestSegment_CopyTo copies a segment with what comes after its last commit.
+func TestSegment_CopyTo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	s := write(t, path, 2)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = append(b, "a tail"...)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var copied bytes.Buffer
+	if err := s.CopyTo(&copied); err != nil || !bytes.Equal(copied.Bytes(), b) {
+		t.Errorf("%d of %d bytes, %v", copied.Len(), len(b), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	copied.Reset()
+	if err := s.CopyTo(&copied); !errors.Is(err, os.ErrClosed) || copied.Len() > 0 {
+		t.Errorf("%d bytes of a closed segment, %v", copied.Len(), err)
 	}
 }
 

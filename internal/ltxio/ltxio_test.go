@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/pierrec/lz4/v4"
@@ -123,6 +124,55 @@ func TestParseTail_SnapshotIsDense(t *testing.T) {
 	hdr.MinTXID = 1
 	if _, _, err := ParseTail(b, hdr, int64(len(b))); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("3 of 4 pages: %v", err)
+	}
+}
+
+// A tail must have all that TailSize says.
+func TestParseTail_TooShort(t *testing.T) {
+	hdr := header(512, 300, 5, 6)
+	b, _ := encode(t, hdr, []uint32{1, 2, 300})
+	need, err := TailSize(b, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(0); n <= need+1; n++ {
+		index, _, err := ParseTail(b[int64(len(b))-n:], hdr, int64(len(b)))
+		if (err == nil) != (n >= need) || err != nil && !errors.Is(err, ErrCorrupt) || err == nil && index.Len() != 3 {
+			t.Errorf("%d of %d bytes: %d pages, %v", n, need, index.Len(), err)
+		}
+	}
+}
+
+// A page index says where it ends. One that is cut off says so nowhere.
+func TestParseIndex_CutOff(t *testing.T) {
+	hdr := header(512, 300, 5, 6)
+	b, _ := encode(t, hdr, []uint32{1, 200, 300})
+	f, err := ParseFile(b, 5, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := f.Index.raw
+	for n := range raw {
+		index, err := parseIndex(raw[:n], hdr, 1<<20)
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page index ends early") || index.Len() != 0 {
+			t.Errorf("%d of %d bytes: %d pages, %v", n, len(raw), index.Len(), err)
+		}
+	}
+}
+
+// A page index is as large as the entries of all pages can be at most.
+func TestTailSizeOf(t *testing.T) {
+	hdr := header(512, 10, 5, 6)
+	const most = 10*maxEntrySize + 1
+	for size := int64(most - 2); size <= most+2; size++ {
+		tail := append(binary.BigEndian.AppendUint64(nil, uint64(size)), make([]byte, ltx.TrailerSize)...)
+		n, err := TailSizeOf(hdr, tail, 1<<20)
+		if want := size + ltx.PageHeaderSize + indexFooterSize; (err == nil) != (size <= most) || err == nil && n != want || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("an index of %d bytes, %d at most: %d, %v", size, most, n, err)
+		}
+	}
+	if n, err := TailSizeOf(hdr, nil, 1<<20); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("no tail: %d, %v", n, err)
 	}
 }
 

@@ -307,7 +307,7 @@ func (d *Dense) Guess(pgno uint32, from, to Anchor) int64 {
 	if pages == 0 {
 		return from.At
 	}
-	frame := float64(to.Offset-from.Offset) / pages
+	frame := max(minFrame, float64(to.Offset-from.Offset)/pages) // parts of a damaged index may contradict each other
 	numbers := func(pgno uint32) float64 {
 		n := float64(d.Before(pgno) - d.Before(from.Pgno))
 		return float64(varintBytes(uint64(from.Pgno), uint64(pgno))) + varintBytesOf(float64(from.Offset), frame, n)
@@ -331,14 +331,11 @@ func varintBytes(first, last uint64) (n uint64) {
 }
 
 // varintBytesOf returns the size of n numbers as varints that begin at a number
-// and are a step apart.
+// and are a step apart, which is positive.
 func varintBytesOf(first, step, n float64) (bytes float64) {
 	for size, done := 1.0, 0.0; done < n; size++ {
 		limit := float64(uint64(1) << min(63, 7*uint64(size)))
-		count := n
-		if step > 0 {
-			count = min(n, max(done, (limit-first)/step))
-		}
+		count := min(n, max(done, (limit-first)/step))
 		if size >= 9 {
 			count = n
 		}

@@ -79,6 +79,16 @@ func TestWindow_AnyBytes(t *testing.T) {
 				i++
 				return true
 			})
+			var marks []Anchor
+			w.Each(func(e Entry, at int64) bool {
+				if (e.Pgno-1)%MarkEvery == 0 || e.Pgno-1 == d.LockPgno {
+					marks = append(marks, Anchor{e.Pgno, at, e.Offset})
+				}
+				return true
+			})
+			if !slices.Equal(w.Marks, marks) {
+				t.Fatalf("window %d-%d has the marks %v, want %v", first, last, w.Marks, marks)
+			}
 			if next := w.Next; last == len(whole) && (i != len(entries) || next != d.EndAnchor()) || last-int(next.At-d.Start) >= maxEntrySize {
 				t.Fatalf("window %d-%d ends at %+v", first, last, next)
 			}
@@ -214,6 +224,85 @@ func TestWindow_Corrupt(t *testing.T) {
 		change(&hdr)
 		if _, _, err := ParseDenseTail(tail, hdr, size); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestWindow_FrameSizes decodes windows with the smallest and the largest frames, and with
+// frames that are smaller or larger than any can be.
+func TestWindow_FrameSizes(t *testing.T) {
+	const commit, first = 1000, 500
+	hdr := header(512, commit, 1, 9)
+	most := MaxFrameSize(512)
+	d := Dense{Commit: commit, LockPgno: hdr.LockPgno(), Start: 1 << 30, End: 1<<30 + commit*10, FramesEnd: 1<<30 - ltx.PageHeaderSize, maxFrame: most}
+	for _, n := range []int{0, 3, 6} { // which of the frames
+		for size, ok := range map[int64]bool{minFrame - 1: false, minFrame: true, most: true, most + 1: false, 0: false} {
+			var b []byte
+			offset := int64(ltx.HeaderSize + first*100)
+			for i := range 7 {
+				frame := int64(100)
+				if i == n {
+					frame = size
+				}
+				b = binary.AppendUvarint(b, uint64(first+i))
+				b = binary.AppendUvarint(b, uint64(offset))
+				b = binary.AppendUvarint(b, uint64(frame))
+				offset += frame
+			}
+			w, err := d.Window(b, d.Start+first*8)
+			if (err == nil && w.Start.Pgno == first && len(w.Sizes) == 7) != ok && (n > 0 || ok) || err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("frame %d of %d bytes: %d frames from page %d on, %v", n, size, len(w.Sizes), w.Start.Pgno, err)
+			}
+		}
+	}
+}
+
+// TestParseDenseTail_Bounds gives the entries and the frames of a file as little and as
+// much room as they can take, and a byte less and more.
+func TestParseDenseTail_Bounds(t *testing.T) {
+	for _, pages := range []int64{1, 2, 100} {
+		hdr := header(512, uint32(pages), 1, 9)
+		trailer, err := (&ltx.Trailer{FileChecksum: ltx.ChecksumFlag}).MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		parse := func(entries, frames int64) error {
+			tail := append(binary.BigEndian.AppendUint64(nil, uint64(entries+1)), trailer...)
+			size := ltx.HeaderSize + frames + ltx.PageHeaderSize + entries + 1 + indexFooterSize
+			d, _, err := ParseDenseTail(tail, hdr, size)
+			if err == nil && (d.End-d.Start != entries || d.FramesEnd != ltx.HeaderSize+frames) {
+				t.Errorf("%d bytes of entries, %d of frames: %+v", entries, frames, d)
+			}
+			return err
+		}
+		few, many := pages*minFrame, pages*MaxFrameSize(512)
+		for _, c := range []struct {
+			entries, frames int64
+			ok              bool
+		}{
+			{pages * minEntrySize, few, true}, {pages * maxEntrySize, many, true},
+			{pages*minEntrySize - 1, few, false}, {pages*maxEntrySize + 1, few, false},
+			{pages * minEntrySize, few - 1, false}, {pages * minEntrySize, many + 1, false},
+			{pages * 5, pages * 100, true},
+		} {
+			if err := parse(c.entries, c.frames); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%d pages: %d bytes of entries, %d of frames: %v", pages, c.entries, c.frames, err)
+			}
+		}
+	}
+}
+
+// TestWindow_GuessOfNothing guesses between places that contradict each other, as parts of
+// a damaged index can. The guess is between them.
+func TestWindow_GuessOfNothing(t *testing.T) {
+	hdr := header(512, 1000, 1, 9)
+	d := Dense{Commit: hdr.Commit, LockPgno: hdr.LockPgno(), Start: 5000, End: 15_000, FramesEnd: 4900}
+	from := Anchor{100, 6000, 3000}
+	for _, to := range []Anchor{{200, 7000, 3000}, {200, 7000, 2000}, {101, 6001, 3000}, {1001, 6000, 128}} {
+		for pgno := from.Pgno; pgno <= to.Pgno; pgno++ {
+			if at := d.Guess(pgno, from, to); at < from.At || at > to.At {
+				t.Errorf("page %d between %+v and %+v: %d", pgno, from, to, at)
+			}
 		}
 	}
 }

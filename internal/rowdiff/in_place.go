@@ -114,10 +114,10 @@ func (s *side) freePages(ctx context.Context, free *view.Bitmap) error {
 	return nil
 }
 
-// isPointerMap reports whether a page is one of the pointer map of a database with
-// auto_vacuum.
+// isPointerMap reports whether a page after the first one is one of the pointer map of a
+// database with auto_vacuum.
 func (s *side) isPointerMap(pgno uint32) bool {
-	return s.autoVacuum && pgno >= 2 && (pgno-2)%(uint32(s.usable)/5+1) == 0
+	return s.autoVacuum && (pgno-2)%(uint32(s.usable)/5+1) == 0
 }
 
 // notOfTrees returns the pages that are not pages of trees. In databases of 2^25

@@ -4,6 +4,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 )
@@ -100,6 +103,29 @@ func TestDense_EstimateOfNothing(t *testing.T) {
 	for pgno := range uint32(50_000) {
 		if e, ok := d.Estimate(pgno+1, 1<<20); ok {
 			t.Fatalf("page %d: %v", pgno+1, e)
+		}
+	}
+}
+
+// TestDense_EstimateOfOneSide estimates the place of a frame from few known ones that are
+// all before it or all after it, whichever side is nearer.
+func TestDense_EstimateOfOneSide(t *testing.T) {
+	const pages, size = 8 * slotPages, 100
+	e := viewtest.EncodeDenseOfSizes(t, 1, 4096, pages, func(uint32) uint64 { return size })
+	at := func(pgno uint32) int64 { return ltx.HeaderSize + size*int64(pgno-1) }
+	for _, known := range []uint32{1, 700, pages / 2, pages - 9} {
+		for pgno := uint32(1); pgno <= pages; pgno += 50 {
+			d := e.Unread(t, nil).Dense
+			w := ltxio.Window{Start: ltxio.Anchor{Pgno: known, Offset: at(known)}, Sizes: []uint32{size, size, size, size, size, size, size, size, size, size}}
+			if err := d.Add(w); err != nil {
+				t.Fatal(err)
+			}
+			if _, n := d.Find(pgno); n != 0 {
+				continue
+			}
+			if guess, ok := d.Estimate(pgno, 1<<20); !ok || !guess.Holds(at(pgno), size) || guess.To-guess.From > d.MaxFrame()+4 {
+				t.Errorf("page %d, with frames from page %d on: %+v, %v", pgno, known, guess, ok)
+			}
 		}
 	}
 }
