@@ -173,6 +173,39 @@ func TestFindByTime_Oldest(t *testing.T) {
 	}
 }
 
+// TestFindByTime_Gap looks for times around those of transactions that are missing. Where
+// the missing ones can be older than the time, the state is not known.
+func TestFindByTime_Gap(t *testing.T) {
+	header := func(_ context.Context, f *ltx.FileInfo) (int64, error) { return int64(f.MaxTXID) * 1000, nil }
+	for _, tc := range []struct {
+		files string
+		at    int64
+		want  ltx.TXID // 0: transactions are missing
+	}{
+		{"0:1-1 0:2-2 0:3-3", 1000, 1},
+		{"0:1-1 0:2-2 0:3-3", 1999, 1},
+		{"0:1-1 0:2-2 0:3-3", 2000, 2},
+		{"0:1-1 0:2-2 0:3-3", 9000, 3}, // there is nothing after it that could be missing
+		{"0:1-1 0:2-2 0:5-5 0:6-6", 1999, 1},
+		{"0:1-1 0:2-2 0:5-5 0:6-6", 2000, 2},
+		{"0:1-1 0:2-2 0:5-5 0:6-6", 2001, 0}, // the third one may be of then
+		{"0:1-1 0:2-2 0:5-5 0:6-6", 5000, 0},
+		{"0:1-1 0:2-2 0:5-5 0:6-6", 9000, 0},
+		{"0:1-1 0:2-2 0:5-5 9:1-6 0:7-7", 6000, 6},
+		{"0:1-1 0:2-2 0:5-5 9:1-6 0:7-7", 7000, 7},
+	} {
+		p, ms, err := FindByTime(t.Context(), Points(parseFiles(t, tc.files)), tc.at, header)
+		var missing *errs.MissingError
+		if tc.want == 0 {
+			if !errors.As(err, &missing) || missing.First != 3 || missing.Last != 4 {
+				t.Errorf("%d of %s: transaction %d, %v; want 3 and 4 missing", tc.at, tc.files, p.TXID, err)
+			}
+		} else if err != nil || p.TXID != tc.want || ms != int64(tc.want)*1000 {
+			t.Errorf("%d of %s: transaction %d of %d, %v; want %d", tc.at, tc.files, p.TXID, ms, err, tc.want)
+		}
+	}
+}
+
 // TestPoints_LeavesOutExpired compares with the definition: a point that
 // nothing leads to is left out if a file that begins right after what can be
 // reached leads past it.
