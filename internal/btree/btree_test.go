@@ -120,6 +120,31 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// A cell that cannot be there, between others, is no child.
+func TestIndexOf_CellBeyondPage(t *testing.T) {
+	for at := 4096 - minCellSize - 1; at < 4200; at++ {
+		b := interiorTable(4096, 3, 10)
+		binary.BigEndian.PutUint16(b[12+2*4:], uint16(at))
+		if at+4 <= len(b) {
+			binary.BigEndian.PutUint32(b[at:], 77)
+		}
+		p, ok := Parse(b, 3, 4096)
+		if !ok {
+			t.Fatalf("cell at %d: refused", at)
+		}
+		want := -1
+		if at+minCellSize <= len(b) {
+			want = 4
+		}
+		if got := p.IndexOf(77); got != want {
+			t.Errorf("a cell at %d is that of child %d, want %d", at, got, want)
+		}
+		if got := p.IndexOf(100 + 10); got != 10 {
+			t.Errorf("a cell at %d: the last child is number %d", at, got)
+		}
+	}
+}
+
 func TestParseAcceptsLimits(t *testing.T) {
 	b := interiorTable(4096, 3, 10)
 	binary.BigEndian.PutUint16(b[1:], 4096-4)  // the last possible place of a freeblock

@@ -123,9 +123,7 @@ type begin struct {
 
 func (b *begin) Read(p []byte) (int, error) {
 	if !b.checked {
-		if b.err = b.check(); b.err != nil && len(b.peeked) == 0 {
-			return 0, b.err
-		}
+		b.err = b.check()
 	}
 	if len(b.peeked) > 0 {
 		n := copy(p, b.peeked)

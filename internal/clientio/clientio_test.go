@@ -91,8 +91,8 @@ func TestReadPart(t *testing.T) {
 			}
 		}
 	}
-	if _, _, err := clientio.ReadPart(iotest.ErrReader(errBoom), size); !errors.Is(err, errBoom) {
-		t.Errorf("got error %v, want boom", err)
+	if part, more, err := clientio.ReadPart(iotest.ErrReader(errBoom), size); !errors.Is(err, errBoom) || part != nil || more {
+		t.Errorf("%d bytes, more %v, error %v, want boom", len(part), more, err)
 	}
 }
 
@@ -182,10 +182,41 @@ func TestCheckRange(t *testing.T) {
 	for _, tt := range []struct {
 		offset, size int64
 		ok           bool
-	}{{0, 0, true}, {5, 0, true}, {1 << 62, 1 << 61, true}, {-1, 0, false}, {0, -1, false}, {1 << 62, 1 << 62, false}} {
+	}{{0, 0, true}, {5, 0, true}, {1 << 62, 1 << 61, true}, {-1, 0, false}, {0, -1, false}, {5, -1, false}, {1 << 62, 1 << 62, false}} {
 		if err := clientio.CheckRange(tt.offset, tt.size); errors.Is(err, fs.ErrInvalid) == tt.ok {
 			t.Errorf("%d bytes at %d: error %v", tt.size, tt.offset, err)
 		}
+	}
+}
+
+// A read uses the version of a file if it has to return one or to report it.
+func TestUsesVersion(t *testing.T) {
+	noted := ""
+	plain, note := t.Context(), clientio.WithReadNoter(t.Context(), func(version string) { noted = version })
+	for _, c := range []struct {
+		ctx  context.Context
+		got  string
+		uses bool
+		same bool
+	}{
+		{plain, "1", false, true},
+		{clientio.WithVersion(plain, ""), "1", false, true},
+		{clientio.WithVersion(plain, "1"), "1", true, true},
+		{clientio.WithVersion(plain, "1"), `"1"`, true, true},
+		{clientio.WithVersion(plain, "1"), "", true, true},
+		{clientio.WithVersion(plain, "1"), "2", true, false},
+		{note, "3", true, true},
+		{clientio.WithVersion(note, "4"), "5", true, false},
+	} {
+		if got := clientio.UsesVersion(c.ctx); got != c.uses {
+			t.Errorf("version %q: %v", clientio.Version(c.ctx), got)
+		}
+		if err := clientio.CheckVersion(c.ctx, c.got); (err == nil) != c.same || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("version %q, not %q: %v", c.got, clientio.Version(c.ctx), err)
+		}
+	}
+	if noted != "5" {
+		t.Errorf("noted %q", noted)
 	}
 }
 

@@ -3,6 +3,7 @@ package clientio_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"testing"
@@ -67,6 +68,18 @@ func TestDelete(t *testing.T) {
 }
 
 // SetParameters takes parameters in the order of their names, and each once.
+func TestSetParameters_Refused(t *testing.T) {
+	wrong := errors.New("wrong")
+	calls := 0
+	err := clientio.SetParameters(url.Values{"b": {"2"}, "a": {"1"}}, func(name, _ string) error {
+		calls++
+		return fmt.Errorf("%s: %w", name, wrong)
+	})
+	if !errors.Is(err, wrong) || err.Error() != "a: wrong" || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
+	}
+}
+
 func TestSetParameters(t *testing.T) {
 	var got []string
 	set := func(name, value string) error { got = append(got, name+"="+value); return nil }

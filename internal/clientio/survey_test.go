@@ -81,6 +81,61 @@ func TestSurveyObjects(t *testing.T) {
 	}
 }
 
+// folders is a connection to a store that has folders.
+type folders struct {
+	names    []string
+	head     string
+	namesErr error
+	headErr  error
+	reads    int // of the head
+}
+
+func (f *folders) Names(context.Context, string) ([]string, error) { return f.names, f.namesErr }
+
+func (f *folders) Head(context.Context) ([]byte, error) { f.reads++; return []byte(f.head), f.headErr }
+
+// TestSurveyFolders looks at a place that is a folder, a file, or something that cannot be
+// read.
+func TestSurveyFolders(t *testing.T) {
+	errNames, errHead := errors.New("names"), errors.New("head")
+	for _, c := range []struct {
+		name  string
+		store folders
+		dir   string
+		want  error
+		reads int
+	}{
+		{"a folder", folders{names: []string{"b", "a/"}}, "", nil, 1},
+		{"a folder below", folders{names: []string{"b", "a/"}, head: "wrong"}, "ltx/", nil, 0},
+		{"a file", folders{head: "SQLite"}, "", nil, 1},
+		{"a file, which has no names", folders{head: "SQLite", namesErr: errNames}, "", nil, 1},
+		{"no names", folders{namesErr: errNames}, "", errNames, 1},
+		{"no names below", folders{namesErr: errNames, head: "SQLite"}, "ltx/", errNames, 0},
+		{"no head", folders{names: []string{"a/", "b"}, headErr: errHead}, "", errHead, 1},
+		{"neither", folders{namesErr: errNames, headErr: errHead}, "", errNames, 1},
+		{"no folder", folders{}, "a/b/", fs.ErrInvalid, 0},
+	} {
+		s, err := clientio.SurveyFolders(t.Context(), c.dir, func(context.Context) (*folders, error) { return &c.store, nil })
+		if !errors.Is(err, c.want) || c.want == nil && err != nil || c.store.reads != c.reads {
+			t.Errorf("%s: %v after %d reads of the file", c.name, err, c.store.reads)
+		}
+		if err != nil {
+			continue
+		}
+		wantHead := ""
+		if c.reads > 0 {
+			wantHead = c.store.head
+		}
+		slices.Sort(c.store.names)
+		if !slices.Equal(s.Names, c.store.names) || string(s.Head) != wantHead || s.More || s.LevelDir != "ltx/9/" {
+			t.Errorf("%s: %+v", c.name, s)
+		}
+	}
+	if _, err := clientio.SurveyFolders(t.Context(), "", func(context.Context) (*folders, error) { return nil, errNames }); !errors.Is(err, errNames) {
+		t.Errorf("no connection: %v", err)
+	}
+}
+
 // TestSurveyObjects_Errors checks which errors of reading the object at the place
 // itself count.
 func TestSurveyObjects_Errors(t *testing.T) {

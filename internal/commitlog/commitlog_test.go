@@ -230,6 +230,54 @@ func TestSegment_Failed(t *testing.T) {
 	}
 }
 
+// TestSegment_Impossible appends commits that no database has. Open ends before them, and
+// says that there is something.
+func TestSegment_Impossible(t *testing.T) {
+	lock := uint32(0x40000000/pageSize + 1)
+	for name, c := range map[string]struct {
+		size  uint32
+		pgnos []uint32
+		ok    bool
+	}{
+		"pages in order":      {100, []uint32{1, 2, 100}, true},
+		"no page":             {100, nil, true},
+		"page 0":              {100, []uint32{0, 1}, false},
+		"a page twice":        {100, []uint32{1, 2, 2}, false},
+		"the wrong order":     {100, []uint32{1, 3, 2}, false},
+		"beyond the size":     {100, []uint32{1, 101}, false},
+		"no size":             {0, nil, false},
+		"no size, with pages": {0, []uint32{1}, false},
+		"around the lock":     {lock + 1, []uint32{lock - 1, lock + 1}, true},
+		"the lock page":       {lock + 1, []uint32{lock}, false},
+	} {
+		path := filepath.Join(t.TempDir(), "a")
+		s := write(t, path, 2)
+		size := s.Size()
+		if err := s.Append(&commitlog.Commit{Size: c.size, Pgnos: c.pgnos}, func(int, []byte) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		commits := 0
+		again, tail, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil })
+		want := map[bool]int{true: 3, false: 2}[c.ok]
+		if err != nil || commits != want || tail.HasData() == c.ok || (tail.Err == nil) != c.ok || !c.ok && again.Size() != size {
+			t.Errorf("%s: %d commits, %d bytes lost, %v, %v", name, commits, tail.Size, tail.Err, err)
+		}
+	}
+}
+
+func TestTail_HasData(t *testing.T) {
+	for tail, want := range map[commitlog.Tail]bool{{}: false, {Zeros: true}: false, {Size: 1, Zeros: true}: false, {Size: 1}: true} {
+		if tail.HasData() != want {
+			t.Errorf("%+v: %v", tail, !want)
+		}
+	}
+}
+
 // TestSegment_Memory appends commits. They use the memory of those before.
 func TestSegment_Memory(t *testing.T) {
 	testscale.NeedsNoRace(t, testscale.OneGoroutine)

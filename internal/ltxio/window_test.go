@@ -292,6 +292,51 @@ func TestParseDenseTail_Bounds(t *testing.T) {
 	}
 }
 
+// TestWindow_End decodes windows of the last entries of an index. After the entry of the
+// last page there is none, and without it the index does not end.
+func TestWindow_End(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 3))
+	hdr, tail, size, entries := denseFile(t, rng, 512, 3000)
+	d, _, err := ParseDenseTail(tail, hdr, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := size - int64(len(tail))
+	last := tail[d.End-from-100 : d.End-from]
+	if w, err := d.Window(last, d.End-100); err != nil || w.Next != d.EndAnchor() {
+		t.Fatalf("the last 100 bytes: up to %+v, %v", w.Next, err)
+	}
+	// With the same bytes 10 bytes earlier, the last page comes before the end.
+	e := entries[len(entries)-1]
+	after := binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(e.Pgno)+1), uint64(e.Offset)+uint64(e.Size)), minFrame)
+	for name, b := range map[string][]byte{
+		"nothing after it":    last,
+		"an entry after it":   append(slices.Clone(last), after...),
+		"a part of an entry":  append(slices.Clone(last), after[:2]...),
+		"the entry once more": append(slices.Clone(last), last[len(last)-int(maxEntrySize):]...),
+	} {
+		d := d
+		d.End += 10
+		at := d.End - 10 - int64(len(last))
+		if name == "an entry after it" {
+			d.End += int64(len(after)) - 10
+		}
+		if w, err := d.Window(b, at); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: up to %+v, %v", name, w.Next, err)
+		}
+	}
+	for _, commit := range []uint32{1, 2999, 3001} {
+		d := d
+		d.Commit = commit
+		if w, err := d.Window(last, d.End-100); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("the last entries, with %d pages: up to %+v, %v", commit, w.Next, err)
+		}
+		if w, err := d.Window(tail[d.Start-from:d.End-from], d.Start); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("all entries, with %d pages: up to %+v, %v", commit, w.Next, err)
+		}
+	}
+}
+
 // TestWindow_GuessOfNothing guesses between places that contradict each other, as parts of
 // a damaged index can. The guess is between them.
 func TestWindow_GuessOfNothing(t *testing.T) {

@@ -50,7 +50,7 @@ func (d *differ) suspects(ctx context.Context) (set *view.Bitmap, n int, err err
 	end := min(d.old.Commit, d.new.Commit) // an overflow page that was changed in place is in both
 	var doubtful []uint32
 	d.opts.Each(func(pgno uint32) {
-		if pgno <= end && pgno != 1 && !d.old.seen.Has(pgno) && !d.new.seen.Has(pgno) && !d.overflow.Has(pgno) && !d.new.isPointerMap(pgno) {
+		if pgno <= end && !d.old.seen.Has(pgno) && !d.new.seen.Has(pgno) && !d.overflow.Has(pgno) && !d.new.isPointerMap(pgno) {
 			doubtful = append(doubtful, pgno)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -289,6 +290,70 @@ func TestDiff_WrongTrees(t *testing.T) {
 					t.Errorf("%s, %s, known %d: %d changes, %v", name, pair.name, known, len(got), err)
 				}
 			}
+		}
+	}
+}
+
+// TestDiff_Chains damages the chain of a large value so that it never ends.
+func TestDiff_Chains(t *testing.T) {
+	h := plain(t, 512, false)
+	blob, each := chunks(20)
+	a := h.image()
+	if _, err := h.db.Exec("INSERT INTO t (id, b) VALUES (1, ?)", blob); err != nil {
+		t.Fatal(err)
+	}
+	b := h.image()
+	at := bytes.Index(b, each[5]) / 512
+	for next, want := range map[uint32]string{uint32(at) + 1: "is in an overflow chain twice", 0: "its overflow chain leads to page 0", b.commit() + 1: "its overflow chain leads to page"} {
+		bad := slices.Clone(b)
+		binary.BigEndian.PutUint32(bad[at*512:], next)
+		var reads atomic.Int64
+		if got, err := changes(t, a, bad, &reads, 0); !isCorrupt(err) || !strings.Contains(err.Error(), want) || reads.Load() > 200 {
+			t.Errorf("a chain that leads from page %d to %d: %d changes after %d reads, %v", at+1, next, len(got), reads.Load(), err)
+		}
+	}
+}
+
+// TestDiff_Columns says of changes which columns there are, and which of them are the key
+// or generated. Virtual ones are left out.
+func TestDiff_Columns(t *testing.T) {
+	h := plain(t, 4096, false)
+	for name, c := range map[string]struct {
+		definition, insert string
+		columns            string
+		rowid              string // the column that is the rowid
+		hasRowid           bool
+		key, generated     []int
+	}{
+		"plain":       {"(a, b)", "(a, b) VALUES (1, 2)", "a b", "", true, nil, nil},
+		"rowid":       {"(a, id INTEGER PRIMARY KEY)", "(a) VALUES (1)", "a id", "id", true, nil, nil},
+		"virtual":     {"(a, v AS (a + 1), b, w AS (b), c)", "(a, b, c) VALUES (1, 2, 3)", "a b c", "", true, nil, nil},
+		"stored":      {"(v AS (a + 1), s AS (a * 2) STORED, a, w AS (a), r AS (a) STORED)", "(a) VALUES (1)", "s a r", "", true, nil, []int{0, 2}},
+		"key":         {"(a, b, c, PRIMARY KEY (c, a)) WITHOUT ROWID", "VALUES (1, 2, 3)", "a b c", "", false, []int{2, 0}, nil},
+		"virtual key": {"(v AS (a), a, w AS (a), b, s AS (b) STORED, PRIMARY KEY (b DESC)) WITHOUT ROWID", "(a, b) VALUES (1, 2)", "a b s", "", false, []int{1}, []int{2}},
+	} {
+		a := h.image()
+		h.exec("CREATE TABLE x %s", c.definition)
+		h.exec("INSERT INTO x %s", c.insert)
+		b := h.image()
+		h.exec("DROP TABLE x")
+		var reads atomic.Int64
+		rows := 0
+		opts := options(a, b)
+		opts.Tables = []string{"x"}
+		err := rowdiff.Diff(t.Context(), a.state(&reads), b.state(&reads), opts, func(got rowdiff.Change) error {
+			if got.Kind != rowdiff.Inserted {
+				return nil
+			}
+			rows++
+			if strings.Join(got.Columns, " ") != c.columns || len(got.New) != len(got.Columns) || got.RowidColumn != c.rowid ||
+				got.HasRowid != c.hasRowid || !slices.Equal(got.Key, c.key) || !slices.Equal(got.Generated, c.generated) {
+				t.Errorf("%s: %+v", name, got)
+			}
+			return nil
+		})
+		if err != nil || rows != 1 {
+			t.Errorf("%s: %d rows, %v", name, rows, err)
 		}
 	}
 }

@@ -381,11 +381,11 @@ func (c column) defaultOf() (any, error) {
 // beginning mean nothing, hexadecimal digits are the bits of the integer, and a float
 // that is too large is infinite.
 func number(text string) (any, bool) {
-	text = strings.ReplaceAll(text, "_", "")
 	digits := strings.TrimLeft(text, "+-")
 	if digits == "" || digits[0] != '.' && (digits[0] < '0' || digits[0] > '9') {
 		return nil, false
 	}
+	text, digits = strings.ReplaceAll(text, "_", ""), strings.ReplaceAll(digits, "_", "")
 	if hexDigits, ok := strings.CutPrefix(strings.ToLower(digits), "0x"); ok {
 		bits, err := strconv.ParseUint(hexDigits, 16, 64)
 		if text[0] == '-' {

@@ -23,7 +23,7 @@ func TestDiff_Defaults(t *testing.T) {
 		"DEFAULT +5", "DEFAULT -5", "DEFAULT - 5", "DEFAULT + 0x10", "DEFAULT -0x10", "DEFAULT 1e3", "DEFAULT 1.", "DEFAULT .5", "DEFAULT -.5e1", "INT DEFAULT 5.0", "REAL DEFAULT 5", "TEXT DEFAULT 5", "TEXT DEFAULT 5.0", "TEXT DEFAULT 0x10",
 		"DEFAULT 'it''s'", "INT DEFAULT '12'", "INT DEFAULT '012'", "INT DEFAULT '0x10'", "INT DEFAULT '1_0'", "INT DEFAULT ' 12 '", "NUMERIC DEFAULT '1e2'", "INT DEFAULT '12x'", "REAL DEFAULT '7'",
 		"DEFAULT inf", "DEFAULT Infinity", "DEFAULT nan", "DEFAULT NaN", "REAL DEFAULT 'inf'", "REAL DEFAULT 'nan'", "DEFAULT 1e999", "DEFAULT -1e999", "DEFAULT \"quoted\"",
-		"DEFAULT x'00ff'", "DEFAULT X'AB'", "DEFAULT x", "DEFAULT xy", "DEFAULT NULL", "DEFAULT TRUE", "DEFAULT false", "TEXT DEFAULT TRUE", "REAL DEFAULT true",
+		"DEFAULT x'00ff'", "DEFAULT X'AB'", "DEFAULT x", "DEFAULT xy", "DEFAULT _", "DEFAULT _1", "DEFAULT __1_", "DEFAULT e1", "DEFAULT NULL", "DEFAULT ''", "INT DEFAULT ''", "INT DEFAULT '-'", "DEFAULT '+-'", "DEFAULT TRUE", "DEFAULT false", "TEXT DEFAULT TRUE", "REAL DEFAULT true",
 		"ANY DEFAULT '12'", "ANY DEFAULT 'x'", "FLOATING POINT DEFAULT '12'", "CHARINT DEFAULT '12'", "STRING DEFAULT '12'", "BLOB DEFAULT '12'", "DECIMAL(10, 5) DEFAULT '1.50'",
 	}
 	h := newHistory(t, 1, 4096)
@@ -51,6 +51,25 @@ func TestDiff_Defaults(t *testing.T) {
 	})
 	if err != nil || found != 1 {
 		t.Errorf("%d changes, %v", found, err)
+	}
+}
+
+// A statement that is cut off in a default value gives any value, and no panic.
+func TestDiff_DamagedDefault(t *testing.T) {
+	h := plain(t, 4096, false)
+	h.exec("CREATE TABLE d (k INTEGER PRIMARY KEY, v); INSERT INTO d VALUES (1, 1); ALTER TABLE d ADD COLUMN c DEFAULT -5")
+	a := h.image()
+	h.exec("UPDATE d SET v = 2")
+	b := h.image()
+	for _, other := range []string{"- ", "--", "-)", "+ "} {
+		x, y := slices.Clone(a), slices.Clone(b)
+		for _, m := range []image{x, y} {
+			copy(m, bytes.ReplaceAll(m, []byte("DEFAULT -5"), []byte("DEFAULT "+other)))
+		}
+		var reads atomic.Int64
+		if got, err := changes(t, x, y, &reads, 0); len(got) > 1 || err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%q: %q, %v", other, got, err)
+		}
 	}
 }
 

@@ -43,6 +43,27 @@ func TestBitmap_Count(t *testing.T) {
 	}
 }
 
+// A bitmap has no pages beyond its limit, also where that is the end of its memory.
+func TestBitmap_Limit(t *testing.T) {
+	for _, pages := range []uint32{1, 64, 4096, nodeWords * 64} {
+		b := NewBitmap(pages)
+		for pgno, want := range map[uint32]bool{0: false, 1: true, pages: true, pages + 64: false, 1<<32 - 1: false} {
+			if b.Set(pgno); b.Has(pgno) != want {
+				t.Errorf("page %d of %d: %v", pgno, pages, !want)
+			}
+		}
+		want := uint32(2)
+		if pages == 1 {
+			want = 1
+		}
+		for _, last := range []uint32{pages, pages + 1, pages + 64, 1<<32 - 1} {
+			if got := b.Count(0, last); got != want {
+				t.Errorf("%d of %d pages up to %d, want %d", got, pages, last, want)
+			}
+		}
+	}
+}
+
 // TestBitmap_Model compares a bitmap and its clone with sets, while only one of them
 // changes.
 func TestBitmap_Model(t *testing.T) {

@@ -3,8 +3,42 @@ package dbheader
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
+
+	"github.com/ltxvfs/litestream/internal/errs"
 )
+
+// A page has the checksum that SQLite's extension cksumvfs gives it. These are sums of it.
+func TestPageChecksum(t *testing.T) {
+	page := make([]byte, MinPageSize)
+	for i := range page {
+		page[i] = byte(i*7 + i>>8)
+	}
+	if got, want := pageChecksum(page), [pageChecksumSize]byte{0x89, 0xe0, 0x81, 0x2e, 0x72, 0xd5, 0x1b, 0xaf}; got != want {
+		t.Errorf("checksum %x, want %x", got, want)
+	}
+	if got := pageChecksum(make([]byte, 1024)); got != [pageChecksumSize]byte{} {
+		t.Errorf("checksum %x of zeros", got)
+	}
+}
+
+// A header is that of a database if all of it is there.
+func TestCheck_Short(t *testing.T) {
+	page := make([]byte, MinPageSize)
+	copy(page, SqliteMagic)
+	binary.BigEndian.PutUint16(page[OffPageSize:], MinPageSize)
+	binary.BigEndian.PutUint32(page[OffChangeCounter:], 77)
+	for n := range len(page) + 1 {
+		counter, err := Check(page[:n], MinPageSize)
+		if n < Size && (!errors.Is(err, errs.ErrCorrupt) || counter != 0) || n >= Size && (err != nil || counter != 77) {
+			t.Errorf("%d bytes: %d, %v", n, counter, err)
+		}
+	}
+	if _, err := Check(page, 1024); !errors.Is(err, errs.ErrCorrupt) {
+		t.Errorf("another page size: %v", err)
+	}
+}
 
 // FuzzServe serves any page 1. However it is read, in one piece or in parts, it is
 // the same, and SQLite finds no WAL mode in it.
@@ -16,6 +50,10 @@ func FuzzServe(f *testing.F) {
 	page[OffReserved] = pageChecksumSize
 	sum := pageChecksum(page)
 	copy(page[len(page)-pageChecksumSize:], sum[:])
+	plain := bytes.Repeat([]byte{7}, MinPageSize)
+	copy(plain, page[:Size])
+	plain[OffReserved] = 0
+	f.Add(plain, uint32(7), uint32(1), uint32(0), uint16(506))
 	f.Add(page, uint32(1<<32-1), uint32(1<<32-2), uint32(1<<31), uint16(507))
 	f.Fuzz(func(t *testing.T, page []byte, number, commit, shift uint32, at uint16) {
 		_, err := Check(page, MinPageSize)
@@ -37,6 +75,13 @@ func FuzzServe(f *testing.F) {
 		}
 		if whole[OffWriteVersion] == 2 || whole[OffReadVersion] == 2 || binary.BigEndian.Uint32(whole[OffChangeCounter:]) != number {
 			t.Errorf("the header is %x", whole[:Size])
+		}
+		end := MinPageSize
+		if hasPageChecksum(page) {
+			end -= pageChecksumSize
+		}
+		if !bytes.Equal(whole[Size:end], page[Size:end]) {
+			t.Errorf("the bytes after the header are %x, not %x", whole[Size:end], page[Size:end])
 		}
 		if hasPageChecksum(page) && !hasPageChecksum(whole) {
 			t.Error("the checksum was right, and is wrong")
