@@ -45,7 +45,12 @@ func TestDense_Estimate(t *testing.T) {
 				near := view.Loc{Source: view.Source{File: file, Version: 1}}
 				if !tc.far {
 					find(t, e, near, pgno, part)
-					pgno = min(pages, pgno+2000+rng.Uint32N(8000))
+					away := 2000 + rng.Uint32N(8000)
+					if isAfter := i%40 < 20; isAfter {
+						pgno = min(pages, pgno+away)
+					} else {
+						pgno -= min(pgno-1, away)
+					}
 				}
 				d := file.Dense
 				if _, size := d.Find(pgno); size != 0 {

@@ -45,6 +45,7 @@ func TestDense_Contradictions(t *testing.T) {
 		"another offset of the last page":  {part(10, at(10), same(20)...), part(29, at(29)-1, 101), false},
 		"another place where they touch":   {part(10, at(10), same(20)...), part(30, at(30)+1, same(5)...), false},
 		"another place where slots touch":  {part(slotPages, at(slotPages), 100), part(slotPages+1, at(slotPages+1)+1, 100), false},
+		"another place of the last slot":   {part(2*slotPages, at(2*slotPages), 100), part(2*slotPages+1, at(2*slotPages+1)+1, 100), false},
 		"a gap where slots touch":          {part(slotPages, at(slotPages), 99), part(slotPages+1, at(slotPages+1), 100), false},
 		"slots the wrong way round":        {part(slotPages-2, at(slotPages)+1000, 100), part(slotPages+3, at(slotPages+3), 100), false},
 		"slots of which one is in between": {part(slotPages-2, at(slotPages+9), 100), part(2*slotPages+3, at(slotPages), 100), true}, // they are not next to each other

@@ -54,6 +54,7 @@ func TestPlan_Choice(t *testing.T) {
 		{"no whole database for a little news", 20, "9:1-25 0:21-21 0:22-22 0:23-23 0:24-24 0:25-25", "0:21-21 0:22-22 0:23-23 0:24-24 0:25-25"},
 		{"unless there is no other way", 20, "9:1-25 0:21-21 0:26-26", "0:21-21 9:1-25 0:26-26"},
 		{"news, with little that is known", 20, "1:12-25 2:3-25 1:21-22 0:21-21", "1:12-25"},
+		{"news after the first transaction", 1, "0:2-3 2:3-9 1:4-9", "0:2-3 1:4-9"},
 		{"no news", 20, "9:1-20 0:20-20", ""},
 		{"no news and no files", 20, "", ""},
 	} {

@@ -224,7 +224,7 @@ func lastUpTo(t int64, n, guess int, read func(int) (int64, error)) (int, error)
 	}
 	for turn := 0; hi-lo > 1; turn++ {
 		i := lo + (hi-lo)/2
-		if turn%3 < 2 && above > below {
+		if turn%3 < 2 {
 			i = lo + turn%3 + int(float64(hi-lo)*(float64(t-below)/float64(above-below)))
 			i = min(max(i, lo+1), hi-1)
 		}
