@@ -125,6 +125,14 @@ func TestPage_NoRecord(t *testing.T) {
 			t.Errorf("%s: value %v", name, v)
 		}
 	}
+	for _, kind := range []Kind{LeafTable, LeafIndex, InteriorIndex, InteriorTable} {
+		p := cellPage(t, kind, 490, 2, 5, 2, 8, 2, 5, 2, 8)
+		for _, i := range []int{-1, 1, 2} {
+			if local, _, _, ok := p.Record(i); ok {
+				t.Errorf("kind %d has cell %d of one, with %d bytes", kind, i, len(local))
+			}
+		}
+	}
 	// Without its size, the rowid of a row is not known.
 	p := cellPage(t, LeafTable, 508, 0x81, 0x81, 0x81, 0x81)
 	if rowid, ok := p.Rowid(0); ok || rowid != 0 {
@@ -134,5 +142,69 @@ func TestPage_NoRecord(t *testing.T) {
 	p = cellPage(t, LeafIndex, 490, 10, 2, 7, 1, 2, 3, 4, 5, 6, 7, 8)
 	if first, end, ok := p.Range(IntegerValue(1)); ok || first != 0 || end != 0 {
 		t.Errorf("range %d to %d of an index of floating-point numbers", first, end)
+	}
+}
+
+// TestColumns reads records with each serial type that there is, and with those that no
+// record has.
+func TestColumns(t *testing.T) {
+	for serial, want := range map[uint64]int{0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 7: 8, 8: 0, 9: 0, 10: -1, 11: -1, 12: 0, 13: 0, 14: 1, 15: 1, 20: 4, 21: 4} {
+		rec := append([]byte{3, byte(serial), 1}, bytes.Repeat([]byte{7}, max(0, want)+1)...)
+		var got []int
+		ok := Columns(rec, func(n uint64, value []byte) bool { got = append(got, len(value)); return true })
+		if ok != (want >= 0) || ok && (len(got) != 2 || got[0] != want || got[1] != 1) {
+			t.Errorf("serial type %d: columns of %d bytes, %v; want %d", serial, got, ok, want)
+		}
+		if want > 0 {
+			if Columns(rec[:len(rec)-2], func(uint64, []byte) bool { return true }) {
+				t.Errorf("serial type %d: a record that is cut off", serial)
+			}
+		}
+	}
+	for name, rec := range map[string][]byte{"nothing": nil, "no header": {0}, "a header without columns": {1}, "a header beyond the record": {3, 8}} {
+		if Columns(rec, func(uint64, []byte) bool { return true }) {
+			t.Errorf("%s is a record", name)
+		}
+	}
+	// An empty blob is no text.
+	p := cellPage(t, LeafTable, 490, 3, 5, 3, 12, 13)
+	if b, ok := must(p.Value(0, 0)).Blob(); !ok || len(b) != 0 {
+		t.Errorf("an empty blob is %x, %v", b, ok)
+	}
+	if b, ok := must(p.Value(0, 1)).Text(); !ok || len(b) != 0 {
+		t.Errorf("an empty text is %q, %v", b, ok)
+	}
+}
+
+func must(v Value, ok bool) Value {
+	if !ok {
+		panic("there is no value")
+	}
+	return v
+}
+
+// TestValues_Many reads a record of more columns than are looked at.
+func TestValues_Many(t *testing.T) {
+	for _, columns := range []int{1, MaxColumns - 1, MaxColumns, MaxColumns + 1, MaxColumns + 100} {
+		head := uvarint(uint64(columns + 2)) // which take two bytes, or one more byte is a column
+		if len(head) == 1 {
+			head = uvarint(uint64(columns + 1))
+		}
+		rec := append(head, bytes.Repeat([]byte{8}, columns)...)
+		cell := append(append(uvarint(uint64(len(rec))), 5), rec...)
+		p := cellPage(t, LeafTable, 512-len(cell), cell...)
+		n := 0
+		p.Values(0, func(column int, v Value) bool {
+			if column != Rowid {
+				if i, ok := v.Integer(); !ok || i != 0 || column != n {
+					t.Errorf("column %d is %v, want column %d", column, v, n)
+				}
+				n++
+			}
+			return true
+		})
+		if want := min(columns, MaxColumns); n != want {
+			t.Errorf("%d of %d columns, want %d", n, columns, want)
+		}
 	}
 }

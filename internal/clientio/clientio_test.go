@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/superfly/ltx"
@@ -189,34 +190,121 @@ func TestCheckRange(t *testing.T) {
 	}
 }
 
+// opener is a client from which a file is copied.
+type opener struct {
+	body   io.ReadCloser
+	err    error
+	closed bool
+}
+
+func (o *opener) OpenLTXFile(context.Context, int, ltx.TXID, ltx.TXID, int64, int64) (io.ReadCloser, error) {
+	return o, o.err
+}
+
+func (o *opener) Read(p []byte) (int, error) { return o.body.Read(p) }
+
+func (o *opener) Close() error { o.closed = true; return nil }
+
+// TestCopy copies a file, of which it reads the header, or fails to.
+func TestCopy(t *testing.T) {
+	hdr := ltx.Header{Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: 512, Commit: 1, MinTXID: 3, MaxTXID: 4, Timestamp: 1_700_000_000_000}
+	head, err := hdr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := func(context.Context) (string, error) { return "connection", nil }
+	f := clientio.File{Level: 1, MinTXID: 3, MaxTXID: 4}
+	for name, c := range map[string]struct {
+		from     opener
+		storeErr error
+		want     error
+	}{
+		"a copy":           {opener{body: io.NopCloser(bytes.NewReader(head))}, nil, nil},
+		"no file":          {opener{err: fs.ErrNotExist}, nil, fs.ErrNotExist},
+		"it is not copied": {opener{body: io.NopCloser(bytes.NewReader(head))}, errBoom, errBoom},
+		"it is cut off":    {opener{body: io.NopCloser(bytes.NewReader(head[:50]))}, nil, io.ErrUnexpectedEOF},
+	} {
+		stored := 0
+		info, err := clientio.Copy(t.Context(), f, &c.from, connect, func(s string, _ context.Context, up clientio.Upload) (int64, error) {
+			stored++
+			if s != "connection" || up.Body != nil || !up.Create || up.File != f || up.Timestamp.UnixMilli() != hdr.Timestamp {
+				t.Errorf("%s: upload %+v with %q", name, up, s)
+			}
+			return 77, c.storeErr
+		})
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || info.Size != 77 || info.Level != 1 || info.MaxTXID != 4 || !info.CreatedAt.Equal(time.UnixMilli(hdr.Timestamp))) {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		}
+		if want := c.from.body != nil && name != "it is cut off"; (stored == 1) != want || c.from.closed != (c.from.body != nil) {
+			t.Errorf("%s: stored %d times, closed %v", name, stored, c.from.closed)
+		}
+	}
+}
+
+// TestOpen opens a file after its level and its range were checked, and a connection was
+// made.
+func TestOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		level            int
+		offset           int64
+		connect, open    error
+		want             error
+		connected, opens int
+	}{
+		"open":          {1, 5, nil, nil, nil, 1, 1},
+		"no level":      {-1, 5, nil, nil, fs.ErrInvalid, 0, 0},
+		"no range":      {1, -5, nil, nil, fs.ErrInvalid, 0, 0},
+		"no connection": {1, 5, errBoom, nil, errBoom, 1, 0},
+		"no file":       {1, 5, nil, fs.ErrNotExist, fs.ErrNotExist, 1, 1},
+	} {
+		connected, opens := 0, 0
+		r, err := clientio.Open(t.Context(), clientio.File{Level: c.level, MinTXID: 1, MaxTXID: 2}, c.offset, 7, func(context.Context) (string, error) {
+			connected++
+			return "connection", c.connect
+		}, func(s string, _ context.Context, f clientio.File, offset, size int64) (io.ReadCloser, error) {
+			opens++
+			if s != "connection" || f.Level != c.level || offset != c.offset || size != 7 {
+				t.Errorf("%s: %d bytes at %d of %s with %q", name, size, offset, f, s)
+			}
+			return io.NopCloser(strings.NewReader("body")), c.open
+		})
+		if !errors.Is(err, c.want) || c.want == nil && err != nil || (r != nil) != (c.want == nil) || connected != c.connected || opens != c.opens {
+			t.Errorf("%s: %v, %v after %d connections and %d opens", name, r, err, connected, opens)
+		}
+	}
+}
+
 // A read uses the version of a file if it has to return one or to report it.
 func TestUsesVersion(t *testing.T) {
 	noted := ""
-	plain, note := t.Context(), clientio.WithReadNoter(t.Context(), func(version string) { noted = version })
+	plain, note := t.Context(), clientio.WithReadNoter(t.Context(), func(version string) { noted = "noted " + version })
 	for _, c := range []struct {
-		ctx  context.Context
-		got  string
-		uses bool
-		same bool
+		ctx   context.Context
+		got   string
+		uses  bool
+		same  bool
+		notes bool
 	}{
-		{plain, "1", false, true},
-		{clientio.WithVersion(plain, ""), "1", false, true},
-		{clientio.WithVersion(plain, "1"), "1", true, true},
-		{clientio.WithVersion(plain, "1"), `"1"`, true, true},
-		{clientio.WithVersion(plain, "1"), "", true, true},
-		{clientio.WithVersion(plain, "1"), "2", true, false},
-		{note, "3", true, true},
-		{clientio.WithVersion(note, "4"), "5", true, false},
+		{plain, "1", false, true, false},
+		{clientio.WithVersion(plain, ""), "1", false, true, false},
+		{clientio.WithVersion(plain, "1"), "1", true, true, false},
+		{clientio.WithVersion(plain, "1"), `"1"`, true, true, false},
+		{clientio.WithVersion(plain, "1"), "", true, true, false},
+		{clientio.WithVersion(plain, "1"), "2", true, false, false},
+		{note, "3", true, true, true},
+		{note, "", true, true, false},
+		{clientio.WithVersion(note, "4"), "5", true, false, true},
 	} {
 		if got := clientio.UsesVersion(c.ctx); got != c.uses {
 			t.Errorf("version %q: %v", clientio.Version(c.ctx), got)
 		}
+		noted = ""
 		if err := clientio.CheckVersion(c.ctx, c.got); (err == nil) != c.same || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("version %q, not %q: %v", c.got, clientio.Version(c.ctx), err)
 		}
-	}
-	if noted != "5" {
-		t.Errorf("noted %q", noted)
+		if c.notes != (noted != "") || c.notes && noted != "noted "+c.got {
+			t.Errorf("version %q is noted as %q", c.got, noted)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/superfly/ltx"
@@ -68,6 +69,29 @@ func TestDelete(t *testing.T) {
 }
 
 // SetParameters takes parameters in the order of their names, and each once.
+// The address of a web server has a host and a path, and nothing else.
+func TestWebAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://host": "https://host", "http://host:80/a%20b/": "http://host:80/a%20b/", "https://[::1]/": "https://[::1]/",
+		"": "", "host": "", "host/path": "", "ftp://host/": "", "https:///path": "", "https:host": "", "https://:80/": "", "://": "", "https://host/%zz": "",
+		"https://user@host/": "", "https://user:secret@host/": "", "https://host/?": "", "https://host/?a=secret": "", "https://host/#secret": "",
+	} {
+		u, err := clientio.WebAddress(text, "server", "https://example.com/")
+		switch {
+		case want == "" && (err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "server")):
+			t.Errorf("%q: %v, %v", text, u, err)
+		case want != "" && (err != nil || u.String() != want):
+			t.Errorf("%q: %v, %v", text, u, err)
+		}
+	}
+	if err := clientio.NoParameters(url.Values{}, "file"); err != nil {
+		t.Error(err)
+	}
+	if err := clientio.NoParameters(url.Values{"b": {""}, "a": {"1"}}, "file"); err == nil || !strings.Contains(err.Error(), `"a"`) {
+		t.Errorf("parameters of a url without: %v", err)
+	}
+}
+
 func TestSetParameters_Refused(t *testing.T) {
 	wrong := errors.New("wrong")
 	calls := 0

@@ -40,6 +40,10 @@ func TestRangeLength(t *testing.T) {
 		{"bytes 2-4/99999999999999999999", 3, 2, 3, -1},
 		{"bytes +2-4/10", 3, 2, 3, -1},
 		{"2-4/10", 3, 2, 3, -1},
+		{"bytes 2/10", 3, 2, 3, -1},
+		{"bytes 24/10", 3, 2, 3, -1},
+		{"bytes 2-4", 3, 2, 3, -1},
+		{"bytes -4/10", 3, 2, 3, -1},
 		{"", 3, 2, 3, -1},
 	} {
 		got, err := clientio.RangeLength(tt.header, tt.length, tt.offset, tt.size)

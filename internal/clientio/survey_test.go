@@ -136,6 +136,14 @@ func TestSurveyFolders(t *testing.T) {
 	}
 }
 
+func TestCheckDir(t *testing.T) {
+	for dir, ok := range map[string]bool{"": true, "a/": true, "..a/": true, "/": false, "a": false, "./": false, "../": false, "a/b/": false, "a//": false, "/a/": false} {
+		if err := clientio.CheckDir(dir); (err == nil) != ok || err != nil && !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%q: %v", dir, err)
+		}
+	}
+}
+
 // TestSurveyObjects_Errors checks which errors of reading the object at the place
 // itself count.
 func TestSurveyObjects_Errors(t *testing.T) {

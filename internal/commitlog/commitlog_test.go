@@ -2,6 +2,7 @@ package commitlog_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/goldenfile"
@@ -266,6 +269,91 @@ func TestSegment_Impossible(t *testing.T) {
 		want := map[bool]int{true: 3, false: 2}[c.ok]
 		if err != nil || commits != want || tail.HasData() == c.ok || (tail.Err == nil) != c.ok || !c.ok && again.Size() != size {
 			t.Errorf("%s: %d commits, %d bytes lost, %v, %v", name, commits, tail.Size, tail.Err, err)
+		}
+	}
+}
+
+// TestOpen_OwnerLengths opens segments whose headers say that the texts of the owner are
+// longer than they can be, or go beyond the file. Their sums are right.
+func TestOpen_OwnerLengths(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, 0)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed, sum := len(whole)-8-len("app.db")-len("s3://bucket/path")-4, 8
+	for _, lens := range [][2]int{{0, 0}, {5, 6}, {commitlog.MaxOwnerText, 0}, {commitlog.MaxOwnerText + 1, 0}, {0, commitlog.MaxOwnerText + 1}, {1 << 15, 1 << 15}} {
+		b := binary.BigEndian.AppendUint16(slices.Clone(whole[:fixed]), uint16(lens[0]))
+		b = binary.BigEndian.AppendUint16(b, uint16(lens[1]))
+		b = append(b, strings.Repeat("x", lens[0]+lens[1])...)
+		b = binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
+		for _, cut := range []int{0, 1, sum, sum + 1} {
+			if err := os.WriteFile(path, b[:len(b)-cut], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ok := cut == 0 && max(lens[0], lens[1]) <= commitlog.MaxOwnerText
+			s, _, _, err := read(t, path)
+			if (err == nil) != ok || err != nil && !errors.Is(err, commitlog.ErrDamaged) {
+				t.Errorf("texts of %v bytes, %d cut off: %v", lens, cut, err)
+			}
+			if ok && (len(s.Owner.Replica) != lens[0] || len(s.Owner.Name) != lens[1]) {
+				t.Errorf("texts of %v bytes: %+v", lens, s.Owner)
+			}
+		}
+	}
+}
+
+// TestSegment_AfterTail appends to a segment whose last commit was cut off in the middle.
+// What was read of it does not count.
+func TestSegment_AfterTail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	whole := write(t, path, 2)
+	ends := whole.Size()
+	c := &commitlog.Commit{Timestamp: 2, Size: 22, Pgnos: []uint32{1, 3, 5}}
+	third := func(i int, p []byte) error { copy(p, fill(2, c.Pgnos[i])); return nil }
+	if err := whole.Append(c, third); err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []int64{1, 20, 31, 33, pageSize, 2 * pageSize} {
+		if err := os.Truncate(path, whole.Size()-cut); err != nil {
+			t.Fatal(err)
+		}
+		s, commits, tail, err := read(t, path)
+		if err != nil || commits != 2 || tail.Size != whole.Size()-cut-ends {
+			t.Fatalf("%d bytes cut off: %d commits, %d bytes after them, %v", cut, commits, tail.Size, err)
+		}
+		if err := errors.Join(s.Cut(), s.Append(c, third)); err != nil {
+			t.Fatal(err)
+		}
+		if s, commits, tail, err := read(t, path); err != nil || commits != 3 || tail.Size != 0 || s.Sum() != whole.Sum() {
+			t.Errorf("%d bytes cut off, and written again: %d commits, %d bytes after them, %v", cut, commits, tail.Size, err)
+		}
+	}
+}
+
+// TestOpen_Count opens a segment whose commit says another number of pages than it has,
+// with a right sum.
+func TestOpen_Count(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, 1)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for count, want := range map[uint32]int{0: 0, 1: 1, 2: 0, 1 << 31: 0} {
+		record := headerSize + 16 + pageSize
+		binary.BigEndian.PutUint32(b[record+4:], count)
+		var d xxhash.Digest
+		d.Reset()
+		_, _ = d.Write(b[:headerSize+16]) // and the head of the page
+		_, _ = d.Write(b[record : record+24])
+		binary.BigEndian.PutUint64(b[record+24:], d.Sum64())
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, commits, tail, err := read(t, path); err != nil || commits != want || tail.HasData() != (want == 0) {
+			t.Errorf("%d pages of one: %d commits, %d bytes after them, %v", count, commits, tail.Size, err)
 		}
 	}
 }
