@@ -314,6 +314,82 @@ func TestDiff_Chains(t *testing.T) {
 	}
 }
 
+// TestDiff_LargeRows changes both ends of a large value in a large table. The pages of its
+// chain that differ are explained by the row, so that the rest of the table is not searched for others.
+func TestDiff_LargeRows(t *testing.T) {
+	h := plain(t, 512, false)
+	h.exec("CREATE TABLE big (k INTEGER PRIMARY KEY, v)")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 30000) INSERT INTO big SELECT i, hex(randomblob(20)) FROM c")
+	blob, _ := chunks(20)
+	if _, err := h.db.Exec("UPDATE big SET v = ? WHERE k = 7777", blob); err != nil {
+		t.Fatal(err)
+	}
+	a := h.image()
+	h.exec("UPDATE big SET v = CAST('begin' || substr(v, 6, length(v) - 8) || 'end' AS BLOB) WHERE k = 7777")
+	b := h.image()
+	for _, known := range []int{0, -1} {
+		var reads atomic.Int64
+		got, err := changes(t, a, b, &reads, known)
+		if most := map[int]int64{0: 200, -1: 500}[known]; err != nil || len(got) != 1 || reads.Load() > most {
+			t.Errorf("known %d: %d changes after %d reads, %v", known, len(got), reads.Load(), err)
+		}
+	}
+}
+
+// TestDiff_Order has rows in another order than that of their keys, which is an error.
+func TestDiff_Order(t *testing.T) {
+	h := plain(t, 4096, false)
+	h.exec("CREATE TABLE key (k PRIMARY KEY, v) WITHOUT ROWID")
+	for _, table := range []string{"plain", "key"} {
+		empty := h.image()
+		h.exec("INSERT INTO %s VALUES (1, 10), (2, 20), (3, 30)", table)
+		a := h.image()
+		h.exec("INSERT INTO %s VALUES (4, 40)", table)
+		b := h.image()
+		root := h.rootOf(table)
+		for name, swap := range map[string][2]int{"the first two": {0, 1}, "the first and the third": {0, 2}, "the last two": {2, 3}} {
+			bad := slices.Clone(b)
+			page := bad.page(root)
+			i, k := 8+2*swap[0], 8+2*swap[1]
+			page[i], page[i+1], page[k], page[k+1] = page[k], page[k+1], page[i], page[i+1]
+			for what, from := range map[string]image{"other rows": a, "no rows": empty} {
+				var reads atomic.Int64
+				if got, err := changes(t, from, bad, &reads, -1); !isCorrupt(err) {
+					t.Errorf("%s, %s, after %s: %d changes, %v", table, name, what, len(got), err)
+				}
+			}
+		}
+	}
+}
+
+// TestDiff_FullTrunk has a page of the free list with as many entries as fit, as SQLite
+// before 3.6 wrote it, and one with one more, which is damaged.
+func TestDiff_FullTrunk(t *testing.T) {
+	h := plain(t, 512, false)
+	h.exec("CREATE TABLE big (k INTEGER PRIMARY KEY, x); CREATE INDEX big_x ON big (x); CREATE TABLE gone (v)")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 3000) INSERT INTO big SELECT i, i FROM c")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 300) INSERT INTO gone SELECT randomblob(400) FROM c")
+	h.exec("DROP TABLE gone")
+	a := h.image()
+	h.exec("UPDATE big SET x = x + 100000 WHERE k = 70")
+	b := h.image()
+	for entries, ok := range map[uint32]bool{0: true, 512/4 - 2: true, 512/4 - 1: false, 1<<32 - 1: false} {
+		x, y := slices.Clone(a), slices.Clone(b)
+		for _, m := range []image{x, y} {
+			trunk := binary.BigEndian.Uint32(m[32:])
+			if trunk == 0 {
+				t.Fatal("there is no free list")
+			}
+			binary.BigEndian.PutUint32(m.page(trunk)[4:], entries)
+		}
+		var reads atomic.Int64
+		got, err := changes(t, x, y, &reads, -1)
+		if ok && (err != nil || len(got) != 1) || !ok && !isCorrupt(err) {
+			t.Errorf("%d entries: %d changes, %v", entries, len(got), err)
+		}
+	}
+}
+
 // TestDiff_Columns says of changes which columns there are, and which of them are the key
 // or generated. Virtual ones are left out.
 func TestDiff_Columns(t *testing.T) {
@@ -329,13 +405,19 @@ func TestDiff_Columns(t *testing.T) {
 		"rowid":       {"(a, id INTEGER PRIMARY KEY)", "(a) VALUES (1)", "a id", "id", true, nil, nil},
 		"virtual":     {"(a, v AS (a + 1), b, w AS (b), c)", "(a, b, c) VALUES (1, 2, 3)", "a b c", "", true, nil, nil},
 		"stored":      {"(v AS (a + 1), s AS (a * 2) STORED, a, w AS (a), r AS (a) STORED)", "(a) VALUES (1)", "s a r", "", true, nil, []int{0, 2}},
+		"rowid below": {"(id INTEGER, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "id", true, nil, nil},
+		"rowid named": {"(id INTEGER CONSTRAINT c NOT NULL, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "id", true, nil, nil},
+		"no rowid":    {"(id INTEGER UNSIGNED, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "", true, nil, nil},
+		"descending":  {"(id INTEGER PRIMARY KEY DESC, a)", "VALUES (5, 6)", "id a", "", true, nil, nil},
+		"key twice":   {"(a, b, c, PRIMARY KEY (b, a, b)) WITHOUT ROWID", "VALUES (1, 2, 3)", "a b c", "", false, []int{1, 0}, nil},
+		"two orders":  {"(a, b, PRIMARY KEY (a, b COLLATE NOCASE, b)) WITHOUT ROWID", "VALUES (1, 'x')", "a b", "", false, []int{0, 1, 1}, nil},
 		"key":         {"(a, b, c, PRIMARY KEY (c, a)) WITHOUT ROWID", "VALUES (1, 2, 3)", "a b c", "", false, []int{2, 0}, nil},
 		"virtual key": {"(v AS (a), a, w AS (a), b, s AS (b) STORED, PRIMARY KEY (b DESC)) WITHOUT ROWID", "(a, b) VALUES (1, 2)", "a b s", "", false, []int{1}, []int{2}},
 	} {
 		a := h.image()
 		h.exec("CREATE TABLE x %s", c.definition)
 		h.exec("INSERT INTO x %s", c.insert)
-		b := h.image()
+		b, after := h.image(), expected(content{}, read(t, h.db))
 		h.exec("DROP TABLE x")
 		var reads atomic.Int64
 		rows := 0
@@ -346,6 +428,9 @@ func TestDiff_Columns(t *testing.T) {
 				return nil
 			}
 			rows++
+			if want := after[text("x", key(got), nil, got.New)]; !want {
+				t.Errorf("%s: the row is %v, which SQL does not say", name, got.New)
+			}
 			if strings.Join(got.Columns, " ") != c.columns || len(got.New) != len(got.Columns) || got.RowidColumn != c.rowid ||
 				got.HasRowid != c.hasRowid || !slices.Equal(got.Key, c.key) || !slices.Equal(got.Generated, c.generated) {
 				t.Errorf("%s: %+v", name, got)
@@ -464,4 +549,12 @@ func TestDiff_RenamedColumns(t *testing.T) {
 
 func isCorrupt(err error) bool {
 	return errors.Is(err, errs.ErrCorrupt) || errors.Is(err, errors.ErrUnsupported)
+}
+
+// key returns the key of a row in the form of text.
+func key(c rowdiff.Change) string {
+	if c.HasRowid {
+		return fmt.Sprint(c.Rowid)
+	}
+	return ""
 }

@@ -281,10 +281,13 @@ func (p *parser) column() (c column, isKey, desc bool, err error) {
 	return c, isKey, desc, nil
 }
 
-// defaultValue returns the text of a default value.
+// defaultValue returns the text of a default value, in parentheses if it is an expression.
 func (p *parser) defaultValue() string {
 	if p.peek() == "(" {
 		inner := p.group()
+		if text := literal(inner); text != "" {
+			return text
+		}
 		text := ""
 		for _, t := range inner {
 			text += " " + string(t)
@@ -296,6 +299,27 @@ func (p *parser) defaultValue() string {
 		text += string(p.next())
 	}
 	return text
+}
+
+// literal returns the text of an expression that is a value, maybe in more parentheses,
+// and "" for another one. SQLite refuses to add a column with nearly any other default to
+// a table that has rows.
+func literal(expression []sqltokens.Token) string {
+	for n := len(expression); n > 2 && expression[0] == "(" && expression[n-1] == ")"; n = len(expression) {
+		expression = expression[1 : n-1]
+	}
+	isNumber := func(t sqltokens.Token) bool { return t[0] == '.' || t[0] >= '0' && t[0] <= '9' }
+	switch {
+	case len(expression) == 2 && (expression[0] == "-" || expression[0] == "+") && isNumber(expression[1]):
+		return string(expression[0] + expression[1])
+	case len(expression) != 1:
+		return ""
+	}
+	t := expression[0]
+	if isNumber(t) || t[0] == '\'' || (t[0] == 'x' || t[0] == 'X') && strings.HasPrefix(string(t[1:]), "'") || t.IsAny("NULL", "TRUE", "FALSE") {
+		return string(t)
+	}
+	return ""
 }
 
 // store finds out in which order the record has the columns.
