@@ -3,6 +3,8 @@ package main
 import (
 	"go/parser"
 	"go/token"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -68,6 +70,27 @@ func TestOperators(t *testing.T) {
 		if _, err := parser.ParseFile(token.NewFileSet(), "p.go", rewrite(f, packageEnd, found), 0); err != nil {
 			t.Errorf("%s in the other order: %v", c.line, err)
 		}
+	}
+}
+
+// A test that was changed is measured again.
+func TestSources(t *testing.T) {
+	dir := t.TempDir()
+	sums := func(body string) map[string]uint64 {
+		t.Helper()
+		text := "package p\nfunc TestA(t *testing.T) {" + body + "}\nfunc TestB(t *testing.T) {}\nfunc (x) TestC() {}\n"
+		if err := os.WriteFile(filepath.Join(dir, "p_test.go"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := testSources(dir)
+		if err != nil || len(s) != 2 {
+			t.Fatalf("%d tests, %v", len(s), err)
+		}
+		return s
+	}
+	a, b := sums("f()"), sums("\n// a comment moves the other one\nf()")
+	if a["TestA"] == b["TestA"] || a["TestB"] != b["TestB"] {
+		t.Errorf("sums %v and %v", a, b)
 	}
 }
 

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"hash/fnv"
 	"log"
 	"os"
 	"path/filepath"
@@ -27,6 +31,7 @@ type reach struct {
 }
 
 type testRecord struct {
+	Source  uint64 // sum of the function, which is measured again once it was changed
 	Took    time.Duration
 	Failed  bool
 	Reaches []int // indices of Mutants
@@ -79,6 +84,10 @@ func (t *tester) measure(ctx context.Context, suites []*suite) (err error) {
 		}
 		names := strings.Fields(string(r.output))
 		log.Printf("%s has %d tests", s.dir, len(names))
+		sources, err := testSources(s.dir)
+		if err != nil {
+			return err
+		}
 		saved := time.Now()
 		var mu sync.Mutex // guards t.reach, s.tests and saved
 		err = t.each(ctx, len(names), func(i int) error {
@@ -86,11 +95,12 @@ func (t *tester) measure(ctx context.Context, suites []*suite) (err error) {
 			mu.Lock()
 			record, ok := t.reach.Tests[key]
 			mu.Unlock()
-			if !ok {
+			if ok = ok && record.Source == sources[names[i]]; !ok {
 				var err error
 				if record, err = t.measureOne(s, names[i]); err != nil {
 					return err
 				}
+				record.Source = sources[names[i]]
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -110,6 +120,35 @@ func (t *tester) measure(ctx context.Context, suites []*suite) (err error) {
 		}
 	}
 	return nil
+}
+
+// testSources returns a sum of the text of each test of a package. What a test calls
+// may change without the sum.
+func testSources(dir string) (map[string]uint64, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	sums := make(map[string]uint64)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, fmt.Errorf("parse %s: %w", name, err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil {
+				h := fnv.New64a()
+				h.Write(text[fset.Position(fn.Pos()).Offset:fset.Position(fn.End()).Offset])
+				sums[fn.Name.Name] = h.Sum64()
+			}
+		}
+	}
+	return sums, nil
 }
 
 func (t *tester) save() error {
