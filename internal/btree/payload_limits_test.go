@@ -138,6 +138,16 @@ func TestPage_NoRecord(t *testing.T) {
 	if rowid, ok := p.Rowid(0); ok || rowid != 0 {
 		t.Errorf("rowid %d of a cell that is cut off", rowid)
 	}
+	// A cell without a record has no key.
+	for _, kind := range []Kind{LeafIndex, InteriorIndex} {
+		p = cellPage(t, kind, 490, make([]byte, 22)...)
+		if first, end, ok := p.Range(IntegerValue(1)); ok || first != 0 || end != 0 {
+			t.Errorf("kind %d: range %d to %d of a cell without a record", kind, first, end)
+		}
+		if v, ok := p.Key(0); ok {
+			t.Errorf("kind %d: key %v of a cell without a record", kind, v)
+		}
+	}
 	// A key of another type than those of Value has no range.
 	p = cellPage(t, LeafIndex, 490, 10, 2, 7, 1, 2, 3, 4, 5, 6, 7, 8)
 	if first, end, ok := p.Range(IntegerValue(1)); ok || first != 0 || end != 0 {

@@ -83,6 +83,10 @@ func TestChecked_Limits(t *testing.T) {
 		{200, clientio.Answer{Limit: 10}, 11, -1},
 		{200, clientio.Answer{}, clientio.MaxAnswer, clientio.MaxAnswer},
 		{200, clientio.Answer{}, clientio.MaxAnswer + 1, -1},
+		{103, clientio.Answer{Limit: 10}, clientio.MaxErrorText + 1, clientio.MaxErrorText},
+		{199, clientio.Answer{Limit: 10}, 11, 11},
+		{299, clientio.Answer{Limit: 10}, 11, -1},
+		{300, clientio.Answer{Limit: 10}, 11, 11},
 		{403, clientio.Answer{Limit: 10}, clientio.MaxErrorText + 1, clientio.MaxErrorText},
 		{304, clientio.Answer{Data: true}, clientio.MaxErrorText + 1, clientio.MaxErrorText},
 		{206, clientio.Answer{Data: true}, clientio.MaxAnswer + 1, clientio.MaxAnswer + 1},
@@ -138,6 +142,34 @@ func TestChecked_Page(t *testing.T) {
 		}
 		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != tt.body {
 			t.Errorf("status %d, %s, %q: body is %q, %v", tt.status, tt.contentType, tt.body, body, err)
+		}
+	}
+}
+
+// A store has headers of its own, and an object has an entity tag beside them.
+func TestIsObject(t *testing.T) {
+	for _, c := range []struct {
+		header          map[string]string
+		store, isObject bool
+	}{
+		{nil, false, false},
+		{map[string]string{"Etag": "1"}, false, false},
+		{map[string]string{"X-Amz-Id": "1"}, true, false},
+		{map[string]string{"X-Amz-Id": "1", "Etag": "1"}, true, true},
+		{map[string]string{"X-Other": "1", "Etag": "1"}, false, false},
+		{map[string]string{"X-Goog-Id": "1", "Etag": "1"}, true, true},
+		{map[string]string{"X-Amz-Id": "1", "Etag": "1", "Content-Type": "text/html; charset=utf-8"}, true, false},
+		{map[string]string{"X-Amz-Id": "1", "Etag": "1", "Content-Type": "text/plain"}, true, true},
+	} {
+		h := http.Header{}
+		for k, v := range c.header {
+			h.Set(k, v)
+		}
+		if store, isObject := clientio.IsStore(h, "X-Goog-", "X-Amz-"), clientio.IsObject(h, "X-Goog-", "X-Amz-"); store != c.store || isObject != c.isObject {
+			t.Errorf("%v: store %v, object %v", c.header, store, isObject)
+		}
+		if clientio.IsStore(h) {
+			t.Errorf("%v is of a store without headers of its own", c.header)
 		}
 	}
 }

@@ -358,6 +358,76 @@ func TestOpen_Count(t *testing.T) {
 	}
 }
 
+// A file that does not begin like a segment is none, however short it is.
+func TestOpen_Foreign(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	for _, n := range []int{1, 6, 7, 8, 50, 87, 88, 95, 96, 97, 200, 10_000} {
+		for _, first := range []byte{'x', 'L', 'l', 'S'} {
+			b := bytes.Repeat([]byte("foreign "), n/8+1)[:n]
+			b[0] = first
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, err := read(t, path); !errors.Is(err, commitlog.ErrInvalid) && (n > 1 || !errors.Is(err, commitlog.ErrDamaged)) {
+				t.Errorf("%d bytes that begin with %q: %v", n, first, err)
+			}
+		}
+	}
+}
+
+// A commit whose page cannot be written, or read again, is an error.
+func TestSegment_ClosedFile(t *testing.T) {
+	for _, name := range []string{"segment-1", "segment-2"} {
+		path := filepath.Join(t.TempDir(), "a")
+		if err := os.WriteFile(path, goldenfile.Read(t, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last commitlog.Commit
+		s, _, err := commitlog.Open(f, func(c commitlog.Commit) error { last = c; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, page := s.PageOffset(&last, 0), make([]byte, s.PageSize)
+		if err := s.ReadPage(last.Pgnos[0], at, page); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.Truncate(path, at+10); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ReadPage(last.Pgnos[0], at, page); !errors.Is(err, commitlog.ErrDamaged) {
+			t.Errorf("%s, cut off: %v", name, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ReadPage(last.Pgnos[0], at, page); !errors.Is(err, os.ErrClosed) || errors.Is(err, commitlog.ErrDamaged) {
+			t.Errorf("%s, closed: %v", name, err)
+		}
+	}
+	s := write(t, filepath.Join(t.TempDir(), "a"), 1)
+	size := s.Size()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pages := range []int{1, 3, 5000} { // also more than are written at a time
+		c := &commitlog.Commit{Size: 10_000}
+		for i := range pages {
+			c.Pgnos = append(c.Pgnos, uint32(i)+1)
+		}
+		calls := 0
+		if err := s.Append(c, func(int, []byte) error { calls++; return nil }); !errors.Is(err, os.ErrClosed) || s.Size() != size {
+			t.Errorf("%d pages: %v, the segment has %d bytes, want %d", pages, err, s.Size(), size)
+		}
+		if pages == 5000 && calls == pages {
+			t.Errorf("all of %d pages are made after the first write failed", calls)
+		}
+	}
+}
+
 func TestTail_HasData(t *testing.T) {
 	for tail, want := range map[commitlog.Tail]bool{{}: false, {Zeros: true}: false, {Size: 1, Zeros: true}: false, {Size: 1}: true} {
 		if tail.HasData() != want {

@@ -23,6 +23,19 @@ func TestPageChecksum(t *testing.T) {
 	}
 }
 
+// The schema cookie is served with a shift.
+func TestServe_Cookie(t *testing.T) {
+	page := make([]byte, MinPageSize)
+	copy(page, SqliteMagic)
+	for _, c := range []struct{ cookie, shift, want uint32 }{{7, 0, 7}, {7, 5, 12}, {7, 1<<32 - 3, 4}, {1<<32 - 1, 2, 1}} {
+		binary.BigEndian.PutUint32(page[OffSchemaCookie:], c.cookie)
+		s := Serve(page, 9, 1, c.shift)
+		if got := binary.BigEndian.Uint32(s.Header[OffSchemaCookie:]); got != c.want {
+			t.Errorf("cookie %d with shift %d is %d", c.cookie, c.shift, got)
+		}
+	}
+}
+
 // A header is that of a database if all of it is there.
 func TestCheck_Short(t *testing.T) {
 	page := make([]byte, MinPageSize)

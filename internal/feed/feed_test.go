@@ -54,6 +54,22 @@ func TestFeed(t *testing.T) {
 	}
 }
 
+// TestFeed_OneAtATime has room for one value, so that the two sides wait for each other
+// again and again.
+func TestFeed_OneAtATime(t *testing.T) {
+	var made int
+	const n = 50_000
+	f := feed.Start(newGroup(t), 1, counter(n, &made, nil))
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for i := range n {
+		if v, ok, err := f.Next(ctx); v != i || !ok || err != nil {
+			t.Fatalf("value %d is %d, %t, %v", i, v, ok, err)
+		}
+	}
+}
+
 // TestFeed_Bounded checks that no more is made ahead than the limit says, and that
 // Close ends a producer that waits.
 func TestFeed_Bounded(t *testing.T) {

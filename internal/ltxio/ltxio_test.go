@@ -160,6 +160,43 @@ func TestParseIndex_CutOff(t *testing.T) {
 	}
 }
 
+// A page has a frame of more than its header.
+func TestParseIndex_FrameSizes(t *testing.T) {
+	hdr := header(512, 300, 5, 6)
+	most := uint64(MaxFrameSize(512))
+	for size, ok := range map[uint64]bool{0: false, ltx.PageHeaderSize: false, ltx.PageHeaderSize + 1: true, most: true, most + 1: false} {
+		raw := binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(nil, 7), ltx.HeaderSize), size)
+		index, err := parseIndex(append(raw, 0), hdr, int64(ltx.HeaderSize+size))
+		if (err == nil) != ok || ok && index.Len() != 1 || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a frame of %d bytes: %d pages, %v", size, index.Len(), err)
+		}
+	}
+}
+
+// Numbers in an entry have bounds.
+func TestDecodeEntry(t *testing.T) {
+	for _, c := range []struct {
+		pgno, offset, size uint64
+		ok                 bool
+	}{
+		{1, 100, 50, true}, {maxCommit, MaxFileSize, MaxFileSize >> 8, false}, // that is too long
+		{maxCommit, 1, 1, true}, {maxCommit + 1, 1, 1, false}, {1, MaxFileSize, 1, true}, {1, MaxFileSize + 1, 1, false},
+		{1, 1, 1<<21 - 1, true}, {1, 1, MaxFileSize >> 8, true}, {1, 1, MaxFileSize>>8 + 1, false}, {1 << 40, 1, 1, false},
+	} {
+		b := binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(nil, c.pgno), c.offset), c.size)
+		c.ok = c.ok && len(b) <= maxEntrySize
+		e, n, err := decodeEntry(b)
+		if (err == nil) != c.ok || c.ok && (n != len(b) || e != Entry{uint32(c.pgno), uint32(c.size), int64(c.offset)}) || err != nil && (n != 0 || !errors.Is(err, ErrCorrupt)) {
+			t.Errorf("%+v: %+v of %d bytes, %v", c, e, n, err)
+		}
+		for cut := range len(b) {
+			if _, n, err := decodeEntry(b[:cut]); c.ok && (n != 0 || err != nil) {
+				t.Errorf("%+v, %d of %d bytes: %d, %v", c, cut, len(b), n, err)
+			}
+		}
+	}
+}
+
 // A page index is as large as the entries of all pages can be at most.
 func TestTailSizeOf(t *testing.T) {
 	hdr := header(512, 10, 5, 6)
@@ -233,6 +270,16 @@ func TestDecodeFrameLZ4Frame(t *testing.T) {
 				}
 				if err := DecodeFrame(dst, append(frame, 0), 7); !errors.Is(err, ErrCorrupt) {
 					t.Fatalf("%s: a byte too many: %v", name, err)
+				}
+				for i := range 4 { // the magic number
+					bad := bytes.Clone(frame)
+					bad[ltx.PageHeaderSize+i] ^= 1
+					if err := DecodeFrame(dst, bad, 7); !errors.Is(err, ErrCorrupt) {
+						t.Fatalf("%s: another magic number: %v", name, err)
+					}
+					if _, n, err := FrameSize(bad); !errors.Is(err, ErrCorrupt) {
+						t.Fatalf("%s: a frame of %d bytes with another magic number, %v", name, n, err)
+					}
 				}
 				for n := range min(len(frame), 40) {
 					for _, cut := range []int{n, len(frame) - 1 - n} {

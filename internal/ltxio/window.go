@@ -194,7 +194,7 @@ func (d *Dense) chain(b []byte, at int64) (Window, error) {
 	if len(sizes) == 0 {
 		return w, corrupt("page index has no whole entry")
 	}
-	if isEnd && (len(rest) > 0 || next.Pgno <= d.Commit || next.Offset != d.FramesEnd) {
+	if isEnd && (next.Pgno <= d.Commit || next.Offset != d.FramesEnd) {
 		return w, corrupt("page index ends with page %d at offset %d, the database with page %d at %d", next.Pgno-1, next.Offset, d.Commit, d.FramesEnd)
 	}
 	w.Next, w.Sizes = next, sizes

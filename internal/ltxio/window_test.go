@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/superfly/ltx"
@@ -165,13 +166,14 @@ func TestWindow_Guess(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	d := Dense{Commit: hdr.Commit, LockPgno: hdr.LockPgno(), Start: 5000}
 	at, offset := d.Start, int64(ltx.HeaderSize)
-	places := make([]int64, hdr.Commit+1)
+	places, sizes := make([]int64, hdr.Commit+1), make([]int64, hdr.Commit+1)
 	for pgno := uint32(1); pgno <= hdr.Commit; pgno++ {
 		if pgno == d.LockPgno {
 			continue
 		}
 		places[pgno] = at
 		size := int64(100 + rng.IntN(60))
+		sizes[pgno] = size
 		at += int64(len(binary.AppendUvarint(nil, uint64(pgno))) + len(binary.AppendUvarint(nil, uint64(offset))) + len(binary.AppendUvarint(nil, uint64(size))))
 		offset += size
 	}
@@ -183,6 +185,29 @@ func TestWindow_Guess(t *testing.T) {
 		}
 		if miss := d.Guess(pgno, d.FirstAnchor(), d.EndAnchor()) - places[pgno]; max(miss, -miss) > 4096 {
 			t.Fatalf("page %d is %d bytes off", pgno, miss)
+		}
+	}
+	offsets := make(map[uint32]int64) // of some pages, to guess between them
+	for pgno, at := uint32(1), int64(ltx.HeaderSize); pgno <= hdr.Commit; pgno++ {
+		if pgno%100_000 == 7 {
+			offsets[pgno] = at
+		}
+		if pgno != d.LockPgno {
+			at += sizes[pgno]
+		}
+	}
+	for lo, from := range offsets {
+		for hi, to := range offsets {
+			if hi <= lo {
+				continue
+			}
+			pgno := lo + rng.Uint32N(hi-lo)
+			if pgno == d.LockPgno {
+				continue
+			}
+			if miss := d.Guess(pgno, Anchor{lo, places[lo], from}, Anchor{hi, places[hi], to}) - places[pgno]; max(miss, -miss) > 4096 {
+				t.Fatalf("page %d, between %d and %d, is %d bytes off", pgno, lo, hi, miss)
+			}
 		}
 	}
 	if got := d.Guess(d.After(d.Commit), d.FirstAnchor(), d.EndAnchor()); got != d.End {
@@ -257,6 +282,54 @@ func TestWindow_FrameSizes(t *testing.T) {
 	}
 }
 
+// A window in the middle has as many entries as it takes to tell them from other bytes,
+// and its first frame lies where it can be.
+func TestWindow_TooFew(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 3))
+	hdr, tail, size, entries := denseFile(t, rng, 512, 3000)
+	d, _, err := ParseDenseTail(tail, hdr, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := size - int64(len(tail))
+	whole := tail[d.Start-from : d.End-from]
+	ends := []int{0} // of entries
+	for at := 0; len(ends) < 1000; {
+		_, n, err := decodeEntry(whole[at:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at += n
+		ends = append(ends, at)
+	}
+	for n := 1; n <= minChain+1; n++ {
+		first := ends[700]
+		w, err := d.Window(whole[first:ends[700+n]], d.Start+int64(first))
+		if ok := n >= minChain; (err == nil) != ok || ok && w.Start.Pgno != entries[700].Pgno || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%d entries: from page %d on, %v", n, w.Start.Pgno, err)
+		}
+	}
+	if _, err := d.Window(nil, d.Start+5); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page index has too few entries") {
+		t.Errorf("no entry: %v", err)
+	}
+	for frames, ok := range map[int64]bool{minFrame - 1: false, minFrame: true, MaxFrameSize(512): true, MaxFrameSize(512) + 1: false} {
+		const pgno = 100
+		var b []byte
+		offset := ltx.HeaderSize + (pgno-1)*frames // as if all frames before had that size
+		for i := range uint64(5) {
+			b = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(b, pgno+i), uint64(offset)), 50)
+			offset += 50
+		}
+		d := d
+		d.FramesEnd = 1 << 30
+		d.Start, d.End = d.FramesEnd+ltx.PageHeaderSize, d.FramesEnd+1<<20
+		w, err := d.Window(b, d.Start+(pgno-1)*8)
+		if isFirst := err == nil && w.Start.Pgno == pgno; isFirst != ok {
+			t.Errorf("%d frames of %d bytes before: window from page %d on, %v", pgno-1, frames, w.Start.Pgno, err)
+		}
+	}
+}
+
 // TestParseDenseTail_Bounds gives the entries and the frames of a file as little and as
 // much room as they can take, and a byte less and more.
 func TestParseDenseTail_Bounds(t *testing.T) {
@@ -313,17 +386,26 @@ func TestWindow_End(t *testing.T) {
 		"nothing after it":    last,
 		"an entry after it":   append(slices.Clone(last), after...),
 		"a part of an entry":  append(slices.Clone(last), after[:2]...),
+		"a byte of an entry":  append(slices.Clone(last), after[:1]...),
 		"the entry once more": append(slices.Clone(last), last[len(last)-int(maxEntrySize):]...),
 	} {
 		d := d
 		d.End += 10
 		at := d.End - 10 - int64(len(last))
-		if name == "an entry after it" {
-			d.End += int64(len(after)) - 10
+		if name != "nothing after it" && name != "the entry once more" {
+			d.End = at + int64(len(b)) // which is where the index ends
 		}
 		if w, err := d.Window(b, at); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: up to %+v, %v", name, w.Next, err)
 		}
+	}
+	longer := d
+	longer.FramesEnd += 100
+	if _, err := longer.Window(last, d.End-100); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("the last entries, with longer frames: %v", err)
+	}
+	if _, err := longer.Window(tail[d.Start-from:d.End-from], d.Start); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page index ends with page 3000 at offset ") {
+		t.Errorf("all entries, with longer frames: %v", err)
 	}
 	for _, commit := range []uint32{1, 2999, 3001} {
 		d := d
