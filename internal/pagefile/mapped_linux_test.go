@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
@@ -40,6 +41,10 @@ func TestFile_NoSystemCalls(t *testing.T) {
 		if err := f.WriteAt(binary.BigEndian.AppendUint64(nil, uint64(i)+1), at(i)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if n := strings.Count(string(maps), f.Path()); err != nil || n < 1 || n > 3 {
+		t.Errorf("%d maps of a file of three segments, %v", n, err) // the system joins those that are adjacent
 	}
 	before := readCalls(t)
 	var p [8]byte

@@ -50,6 +50,109 @@ func TestMark_Moves(t *testing.T) {
 	}
 }
 
+// A file that was cut off and has grown again since reads as zeros. The mark at its end
+// tells, whether a read uses a map or not.
+func TestMark_CutOff(t *testing.T) {
+	const segment = 64 << 20
+	path := filepath.Join(t.TempDir(), "pages")
+	f, _, err := OpenMarked(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = segment + 8192
+	if err := errors.Join(f.Grow(size), f.WriteAt([]byte("content"), 4096), f.WriteAt([]byte("content"), segment-3)); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 7)
+	reads := func() (errs [2]error) {
+		for i, off := range []int64{4096, segment - 3} { // the second one is in two maps, so that none is used
+			clear(p)
+			if errs[i] = f.ReadAt(p, off); errs[i] == nil && string(p) != "content" {
+				t.Errorf("at %d: %q", off, p)
+			}
+		}
+		return errs
+	}
+	if errs := reads(); errs != [2]error{} {
+		t.Fatal(errs)
+	}
+	if err := errors.Join(os.Truncate(path, 2048), os.Truncate(path, size+int64(MarkSize))); err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range reads() {
+		if !errors.Is(err, errNoMark) {
+			t.Errorf("read %d of a file that was cut off: %v", i, err)
+		}
+	}
+	if err := os.Truncate(path, 8192); err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range reads() {
+		if err == nil {
+			t.Errorf("read %d of a file that is cut off", i)
+		}
+	}
+}
+
+// TestOpenMarked_Fails opens what is no file, and one that is in use.
+func TestOpenMarked_Fails(t *testing.T) {
+	dir := t.TempDir()
+	if f, isMarked, err := OpenMarked(dir, nil); err == nil || f != nil || isMarked {
+		t.Errorf("a folder: %v, %v, %v", f, isMarked, err)
+	}
+	path := filepath.Join(dir, "pages")
+	f, _, err := OpenMarked(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if again, isMarked, err := OpenMarked(path, nil); !errors.Is(err, ErrLocked) || again != nil || isMarked {
+		t.Errorf("a file in use: %v, %v, %v", again, isMarked, err)
+	}
+	if _, err := OpenShared(path); !errors.Is(err, errNoMark) {
+		t.Errorf("a file that has no mark yet: %v", err)
+	}
+}
+
+// TestCreateMarked_Refused leaves the old file where it is, and nothing else, if that may
+// not be replaced.
+func TestCreateMarked_Refused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pages")
+	old, _, err := OpenMarked(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	wrong := errors.New("wrong")
+	if f, err := CreateMarked(path, old, func() error { return wrong }); !errors.Is(err, wrong) || f != nil {
+		t.Errorf("%v, %v", f, err)
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 || !old.IsThere() {
+		t.Errorf("%d files, the old one is there: %v, %v", len(all), old.IsThere(), err)
+	}
+}
+
+// A file without a mark is as long as it says.
+func TestCheckSize_NoMark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	f, err := Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Grow(4096), f.CheckSize()); err != nil {
+		t.Error(err)
+	}
+	if err := os.Truncate(path, 4095); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.CheckSize(); err == nil {
+		t.Error("a file that was cut off is whole")
+	}
+}
+
 // TestMark_Followed reads a file that another one makes longer and empties.
 func TestMark_Followed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pages")

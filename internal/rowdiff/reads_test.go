@@ -362,6 +362,22 @@ func TestDiff_Order(t *testing.T) {
 	}
 }
 
+// A cell without a record is damaged.
+func TestDiff_NoRecord(t *testing.T) {
+	h := plain(t, 4096, false)
+	a := h.image()
+	h.exec("INSERT INTO plain VALUES (1, 10), (2, 20)")
+	b := h.image()
+	page := b.page(h.rootOf("plain"))
+	page[binary.BigEndian.Uint16(page[10:])] = 0 // the size of the second record
+	for _, known := range []int{0, -1} {
+		var reads atomic.Int64
+		if got, err := changes(t, a, b, &reads, known); !isCorrupt(err) || !strings.Contains(err.Error(), "cell 1: ") || !strings.Contains(err.Error(), "it has no record") {
+			t.Errorf("known %d: %d changes, %v", known, len(got), err)
+		}
+	}
+}
+
 // TestDiff_FullTrunk has a page of the free list with as many entries as fit, as SQLite
 // before 3.6 wrote it, and one with one more, which is damaged.
 func TestDiff_FullTrunk(t *testing.T) {
@@ -407,6 +423,7 @@ func TestDiff_Columns(t *testing.T) {
 		"stored":      {"(v AS (a + 1), s AS (a * 2) STORED, a, w AS (a), r AS (a) STORED)", "(a) VALUES (1)", "s a r", "", true, nil, []int{0, 2}},
 		"rowid below": {"(id INTEGER, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "id", true, nil, nil},
 		"rowid named": {"(id INTEGER CONSTRAINT c NOT NULL, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "id", true, nil, nil},
+		"no type":     {"(id, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "", true, nil, nil},
 		"no rowid":    {"(id INTEGER UNSIGNED, a, PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "", true, nil, nil},
 		"descending":  {"(id INTEGER PRIMARY KEY DESC, a)", "VALUES (5, 6)", "id a", "", true, nil, nil},
 		"key twice":   {"(a, b, c, PRIMARY KEY (b, a, b)) WITHOUT ROWID", "VALUES (1, 2, 3)", "a b c", "", false, []int{1, 0}, nil},

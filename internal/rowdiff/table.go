@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -396,6 +397,9 @@ func (c column) defaultOf() (any, error) {
 		}
 	}
 	if n, ok := number(text); ok {
+		if c.affinity == textAffinity {
+			return numberText(text, n), nil
+		}
 		return c.affinity.apply(n), nil
 	}
 	return c.affinity.apply(sqltokens.Token(text).Name()), nil
@@ -424,6 +428,16 @@ func number(text string) (any, bool) {
 	return f, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
+// numberText returns the text that a number in SQL is as the default of a column of texts.
+// SQLite keeps it as it is written, unless it is an integer. The least one is none, since
+// the number after its sign is too large for one.
+func numberText(text string, n any) string {
+	if i, ok := n.(int64); ok && (i > math.MinInt64 || text[0] != '-') {
+		return strconv.FormatInt(i, 10)
+	}
+	return strings.ReplaceAll(strings.TrimLeft(text, "+"), "_", "")
+}
+
 // apply converts a value as SQLite does when it stores it in a column.
 func (a affinity) apply(v any) any {
 	switch v := v.(type) {
@@ -435,10 +449,7 @@ func (a affinity) apply(v any) any {
 			return strconv.FormatInt(v, 10)
 		}
 	case float64:
-		switch {
-		case a == textAffinity:
-			return formatFloat(v)
-		case a == numericAffinity && v == float64(int64(v)):
+		if a == numericAffinity && v == float64(int64(v)) {
 			return int64(v)
 		}
 	case string:
@@ -454,13 +465,4 @@ func (a affinity) apply(v any) any {
 		}
 	}
 	return v
-}
-
-// formatFloat formats a number as SQLite does, with 15 digits.
-func formatFloat(f float64) string {
-	s := strconv.FormatFloat(f, 'g', 15, 64)
-	if !strings.ContainsAny(s, ".eEnN") {
-		s += ".0"
-	}
-	return s
 }

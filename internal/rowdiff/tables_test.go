@@ -20,7 +20,7 @@ func TestDiff_Defaults(t *testing.T) {
 	columns := []string{
 		"INT DEFAULT 010", "DEFAULT 010", "DEFAULT -010", "DEFAULT 08", "DEFAULT 0x1f", "DEFAULT 0X1F", "INT DEFAULT 0xFFFFFFFFFFFFFFFF", "DEFAULT 0x8000000000000000",
 		"DEFAULT 1_000", "DEFAULT 1_0.5", "DEFAULT 0x1_0", "DEFAULT 9223372036854775807", "DEFAULT 9223372036854775808", "DEFAULT -9223372036854775808",
-		"DEFAULT +5", "DEFAULT -5", "DEFAULT - 5", "DEFAULT + 0x10", "DEFAULT -0x10", "DEFAULT 1e3", "DEFAULT 1.", "DEFAULT .5", "DEFAULT -.5e1", "INT DEFAULT 5.0", "REAL DEFAULT 5", "TEXT DEFAULT 5", "TEXT DEFAULT 5.0", "TEXT DEFAULT 0x10",
+		"DEFAULT +5", "DEFAULT -5", "DEFAULT - 5", "DEFAULT + 0x10", "DEFAULT -0x10", "DEFAULT 1e3", "DEFAULT 1.", "DEFAULT .5", "DEFAULT -.5e1", "INT DEFAULT 5.0", "REAL DEFAULT 5", "TEXT DEFAULT 5", "TEXT DEFAULT 5.0", "TEXT DEFAULT 0x10", "TEXT DEFAULT 0.3333333333333333", "TEXT DEFAULT 1234567.12345678", "TEXT DEFAULT 1e15", "TEXT DEFAULT 1e-7", "TEXT DEFAULT -1.50", "TEXT DEFAULT +1.50", "TEXT DEFAULT 010", "TEXT DEFAULT 2147483647", "TEXT DEFAULT 02147483648", "TEXT DEFAULT -2147483647", "TEXT DEFAULT -02147483648", "TEXT DEFAULT 0x7fffffff", "TEXT DEFAULT 0xffffffff", "TEXT DEFAULT -0x1F", "TEXT DEFAULT 1_000", "TEXT DEFAULT 1_0.5_0", "TEXT DEFAULT 09223372036854775807", "TEXT DEFAULT 09223372036854775808", "TEXT DEFAULT -09223372036854775808", "TEXT DEFAULT -9223372036854775807", "TEXT DEFAULT -09223372036854775807", "TEXT DEFAULT 0x8000000000000000", "TEXT DEFAULT 0xffffffffffffffff", "TEXT DEFAULT -0x8000000000000001", "TEXT DEFAULT .5", "TEXT DEFAULT 5.", "TEXT DEFAULT (0.50)", "TEXT DEFAULT (-0.50)", "CLOB DEFAULT 9e999",
 		"DEFAULT 'it''s'", "INT DEFAULT '12'", "INT DEFAULT '012'", "INT DEFAULT '0x10'", "INT DEFAULT '1_0'", "INT DEFAULT ' 12 '", "NUMERIC DEFAULT '1e2'", "INT DEFAULT '12x'", "REAL DEFAULT '7'",
 		"DEFAULT inf", "DEFAULT Infinity", "DEFAULT nan", "DEFAULT NaN", "REAL DEFAULT 'inf'", "REAL DEFAULT 'nan'", "DEFAULT 1e999", "DEFAULT -1e999", "DEFAULT \"quoted\"",
 		"DEFAULT x'00ff'", "DEFAULT X'AB'", "DEFAULT x", "DEFAULT xy", "DEFAULT _", "DEFAULT _1", "DEFAULT __1_", "DEFAULT e1", "DEFAULT NULL", "DEFAULT (NULL)", "DEFAULT (5)", "DEFAULT (-5)", "INT DEFAULT ( + 5 )", "DEFAULT ('x')", "DEFAULT ('it''s')", "DEFAULT ((7))", "DEFAULT (x'00ff')", "DEFAULT (X'')", "DEFAULT (TRUE)", "TEXT DEFAULT (false)", "DEFAULT (1.5)", "DEFAULT (.5)", "DEFAULT (-0x10)", "DEFAULT (1_0)", "TEXT DEFAULT ('(')", "DEFAULT ''", "INT DEFAULT ''", "INT DEFAULT '-'", "DEFAULT '+-'", "DEFAULT TRUE", "DEFAULT false", "TEXT DEFAULT TRUE", "REAL DEFAULT true",
@@ -247,6 +247,77 @@ func TestDiff_UnknownCollation(t *testing.T) {
 			}
 			compare(t, fmt.Sprintf("seed %d, known %d", seed, known), got, expected(before, after))
 		}
+		wrong := errors.New("wrong")
+		for _, isOld := range []bool{true, false} {
+			from, to := a.state(&reads), b.state(&reads)
+			s, root := &to, h.rootOf("c")
+			if isOld {
+				s = &from
+			}
+			page := s.Page
+			s.Page = func(ctx context.Context, pgno uint32) ([]byte, error) {
+				if pgno != 1 && pgno != root && b.page(pgno)[0] == 10 { // leaves of such tables
+					return nil, wrong
+				}
+				return page(ctx, pgno)
+			}
+			opts := options(a, b)
+			opts.Tables, opts.Known = []string{"c"}, -1
+			if err := rowdiff.Diff(t.Context(), from, to, opts, func(rowdiff.Change) error { return nil }); b.page(root)[0] == 2 && !errors.Is(err, wrong) {
+				t.Errorf("seed %d, old %v: leaves that cannot be read: %v", seed, isOld, err)
+			}
+		}
+	}
+}
+
+// TestDiff_RightTrim has keys that are compared without the spaces at their ends, by the
+// bytes of UTF-8, whatever the encoding of the database is.
+func TestDiff_RightTrim(t *testing.T) {
+	keys := []string{"a", "b ", "b!  ", "c   ", "c  d ", "é ", "\ue000 ", "\U00010000  ", "\uffff", "", "ab ", "\u0100 "}
+	seen := make(map[string]bool)
+	for seed := range uint64(12) {
+		h := newHistory(t, seed, 4096)
+		var encoding string
+		if err := h.db.QueryRow("PRAGMA encoding").Scan(&encoding); err != nil {
+			t.Fatal(err)
+		}
+		if seen[encoding] {
+			continue
+		}
+		seen[encoding] = true
+		insert := func(i int, v int) {
+			if _, err := h.db.Exec("INSERT OR REPLACE INTO v (k, x) VALUES (?, ?)", keys[i], v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range keys {
+			if i%3 > 0 {
+				insert(i, 1)
+			}
+		}
+		a, before := h.image(), read(t, h.db)
+		for i := range keys {
+			switch i % 3 {
+			case 0:
+				insert(i, 2)
+			case 1:
+				if _, err := h.db.Exec("DELETE FROM v WHERE k = ?", keys[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		b, after := h.image(), read(t, h.db)
+		var reads atomic.Int64
+		for _, known := range []int{0, -1} {
+			got, err := changes(t, a, b, &reads, known)
+			if err != nil {
+				t.Fatalf("%s: %v", encoding, err)
+			}
+			compare(t, encoding, got, expected(before, after))
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("encodings %v", seen)
 	}
 }
 
