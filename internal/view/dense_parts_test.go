@@ -2,7 +2,9 @@ package view_test
 
 import (
 	"errors"
+	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -89,8 +91,85 @@ func TestDense_SmallBudget(t *testing.T) {
 		}
 		find(t, e, view.Loc{Source: view.Source{File: file, Version: 1}}, pgno, 9000)
 	}
+	// All frames are as large as any, so that the mean and the deviation of others say
+	// where a frame is, between two marks.
+	right, given := 0, 0
+	for range 300 {
+		pgno := 1 + rng.Uint32N(commit)
+		if _, size := d.Find(pgno); size != 0 {
+			continue
+		}
+		guess, ok := d.Estimate(pgno, 1<<20)
+		loc, _ := find(t, e, view.Loc{Source: view.Source{File: e.Unread(t, nil), Version: 1}}, pgno, 9000)
+		if given++; ok && guess.Holds(loc.Offset, loc.Size) {
+			right++
+		}
+	}
+	if right*100 < given*95 {
+		t.Errorf("%d of %d estimates are right", right, given)
+	}
 	if pgno := d.Finish(); pgno != 0 || d.IsComplete() {
 		t.Errorf("an index with a bound is complete: %v; page %d is missing", d.IsComplete(), pgno)
+	}
+}
+
+// TestBudget_Bounds reads indexes with budgets of several sizes. The parts that are kept
+// fit in, and nearly fill the budget.
+func TestBudget_Bounds(t *testing.T) {
+	const commit = 100_000
+	e := viewtest.EncodeDenseOfSizes(t, 1, 4096, commit, func(uint32) uint64 { return 50 })
+	for _, limit := range []int64{50_000, 100_000, 200_000} {
+		budget := view.NewBudget(limit)
+		d := e.Unread(t, budget).Dense
+		for range 2 {
+			for from := d.Start; from < d.End; from += 20_000 {
+				if err := d.Add(e.Window(t, d, max(d.Start, from-100), min(d.End, from+20_000))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		known := int64(0)
+		for pgno := uint32(1); pgno <= commit; pgno++ {
+			if _, size := d.Find(pgno); size != 0 {
+				known++
+			}
+		}
+		if known*4 > limit || known*4 < limit/2 || budget.Used() > limit || budget.Used() < limit/2 {
+			t.Errorf("with %d bytes, the places of %d pages are known, which take %d", limit, known, budget.Used())
+		}
+	}
+}
+
+// TestProbe_Misled looks for an entry that is never where it is expected. After some
+// guesses the search halves what is left.
+func TestProbe_Misled(t *testing.T) {
+	e := viewtest.EncodeDense(t, 1, 4096, 400_000)
+	d := e.Unread(t, nil).Dense
+	const size, pgno = 1000, 200_000
+	most := 5 + bits.Len64(uint64((d.End-d.Start)/(size/2)))
+	for _, hidden := range []int64{d.Start + 10, d.Start + 10*size, (d.Start + d.End) / 2, d.End - 30*size, d.End - 10} {
+		p := d.Probe(pgno)
+		parts := 0
+		for ; ; parts++ {
+			from, to := p.Range(size)
+			if from <= hidden && hidden < to {
+				break
+			}
+			if to-from > size || parts > 1000 {
+				t.Fatalf("part %d is at %d to %d", parts, from, to)
+			}
+			// The entries that are found always seem to be right before the page, or after it.
+			w := ltxio.Window{Start: ltxio.Anchor{Pgno: pgno - 2, At: from}, Next: ltxio.Anchor{Pgno: pgno - 1, At: to, Offset: 2 * to}}
+			if hidden < from {
+				w.Start = ltxio.Anchor{Pgno: pgno + 1, At: from, Offset: 2 * from}
+			}
+			if _, n := p.Take(w); n != 0 {
+				t.Fatal("a page is found where it is not")
+			}
+		}
+		if parts > most {
+			t.Errorf("an entry at %d of %d takes %d parts, want %d at most", hidden-d.Start, d.End-d.Start, parts, most)
+		}
 	}
 }
 
@@ -145,6 +224,35 @@ func TestDense_Relocate(t *testing.T) {
 				t.Fatalf("%s: page %d is in %+v, %v", name, pgno, loc, ok)
 			}
 		}
+	}
+}
+
+// A file whose index is not read has no page beyond its end, whatever is in the state.
+func TestRelocate_SmallerDense(t *testing.T) {
+	const commit = 300
+	f, index := viewtest.File(t, 1, 3, 4096, commit, viewtest.AllPages(4096, commit))
+	v := viewtest.Advance(t, new(view.View), f, index)
+	f, index = viewtest.File(t, 4, 4, 4096, commit, slices.Values([]uint32{1, 100, 101, commit}))
+	v = viewtest.Advance(t, v, f, index)
+	f, index = viewtest.File(t, 5, 5, 4096, commit, slices.Values([]uint32{2, commit}))
+	v = viewtest.Advance(t, v, f, index)
+	dense := viewtest.EncodeDense(t, 4, 4096, 100).Unread(t, nil)
+	next, n, err := v.Relocate(dense, ltxio.Index{})
+	if err != nil || n != 99 { // all of its pages but the second, which is of a later version
+		t.Errorf("%d pages are moved, %v", n, err)
+	}
+	for pgno := uint32(1); pgno <= commit; pgno++ {
+		before, _ := v.Lookup(pgno)
+		loc, ok := next.Lookup(pgno)
+		if !ok || loc.Version != before.Version || (loc.File == dense) != (pgno <= 100 && pgno != 2) {
+			t.Fatalf("page %d is in %s, version %d, %v", pgno, loc.File, loc.Version, ok)
+		}
+	}
+	if got := next.Unread(); len(got) != 1 || got[0] != dense {
+		t.Errorf("files that are unread: %v", got)
+	}
+	if got := v.Unread(); len(got) != 0 {
+		t.Errorf("files that were unread before: %v", got)
 	}
 }
 

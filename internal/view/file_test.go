@@ -7,6 +7,19 @@ import (
 	"github.com/superfly/ltx"
 )
 
+// A listing carries the version of a file, and says the same of its time.
+func TestWithVersion(t *testing.T) {
+	at := time.Date(2026, 3, 1, 9, 0, 0, 7, time.UTC)
+	info := &ltx.FileInfo{Level: 2, MinTXID: 3, MaxTXID: 4, Size: 5, CreatedAt: at}
+	with := WithVersion(info, `"etag"`)
+	if VersionOf(with) != `"etag"` || VersionOf(info) != "" || KeyOf(with) != KeyOf(info) || with.Size != 5 {
+		t.Errorf("%+v has version %q", with, VersionOf(with))
+	}
+	if _, offset := with.CreatedAt.Zone(); !with.CreatedAt.Equal(at) || offset != 0 || with.CreatedAt.Format(time.DateTime) != at.Format(time.DateTime) {
+		t.Errorf("the time is %v, want %v", with.CreatedAt, at)
+	}
+}
+
 // Two listings tell of the same file if they agree in what both say of it.
 func TestListing_Is(t *testing.T) {
 	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)

@@ -84,6 +84,8 @@ func TestSteps(t *testing.T) {
 		{"no whole database", 20, "9:1-21 1:21-22", "1:21-22"},
 		{"unless there is no other way", 20, "9:1-25 0:21-21 0:26-26", "0:21-21 9:1-25 0:26-26"},
 		{"up to a gap", 20, "0:21-21 0:23-23", "0:21-21"},
+		{"of equals, the one that lives longer", 20, "0:21-21 1:21-21 0:22-22", "1:21-21 0:22-22"},
+		{"of equals, in the other order", 20, "1:21-21 0:21-21 2:22-22 0:22-22", "1:21-21 2:22-22"},
 		{"no news", 20, "9:1-20 0:20-20", ""},
 		{"no files", 20, "", ""},
 	} {
@@ -118,6 +120,23 @@ func TestPlan_Errors(t *testing.T) {
 		var missing *errs.MissingError
 		if !errors.As(err, &missing) || missing.First != tc.first || missing.Last != tc.last {
 			t.Errorf("%s from %d: %v, want %d to %d missing", tc.files, tc.from, err, tc.first, tc.last)
+		}
+	}
+	for target, want := range map[ltx.TXID]string{
+		3: "0000000000000003 lies before the oldest that is kept",
+		6: "0000000000000006 was compacted with later ones, the one before it is 0000000000000005",
+		8: "0000000000000008 was compacted with later ones, the one before it is 0000000000000007",
+		9: "", 10: "000000000000000a is later than the newest, 0000000000000009",
+	} {
+		_, err := PlanTXID(0, target, parseFiles(t, "9:1-4 0:5-5 1:6-7 1:8-9"))
+		if want == "" {
+			if err != nil {
+				t.Errorf("%d: %v", target, err)
+			}
+			continue
+		}
+		if !errors.Is(err, errs.ErrTxNotAvailable) || !strings.HasSuffix(err.Error(), ": "+want) {
+			t.Errorf("%d: %v, want %s", target, err, want)
 		}
 	}
 	if _, err := PlanTXID(0, 6, parseFiles(t, "9:1-4 1:5-7")); !errors.Is(err, errs.ErrTxNotAvailable) {
@@ -161,6 +180,15 @@ func TestFindByTime_Oldest(t *testing.T) {
 		if !errors.Is(err, errs.ErrTxNotAvailable) || err.Error() != "transaction not available: "+tc.want {
 			t.Errorf("%d of %s: %v, want %s", tc.at, tc.files, err, tc.want)
 		}
+	}
+	failing := func(context.Context, *ltx.FileInfo) (int64, error) { return 0, errs.ErrClosed }
+	for _, files := range []string{"0:1-1 0:2-2", "9:1-4", "9:1-4 0:5-5 9:1-6"} {
+		if p, _, err := FindByTime(t.Context(), Points(parseFiles(t, files)), 1<<50, failing); !errors.Is(err, errs.ErrClosed) || p.TXID != 0 {
+			t.Errorf("%s, without headers: %d, %v", files, p.TXID, err)
+		}
+	}
+	if _, _, err := FindByTime(t.Context(), nil, 1, header); !errors.Is(err, errs.ErrNoDatabase) {
+		t.Errorf("no points: %v", err)
 	}
 	broken := func(ctx context.Context, f *ltx.FileInfo) (int64, error) {
 		if f.MaxTXID == 4 {

@@ -147,15 +147,17 @@ func TestEachDifference_Dense(t *testing.T) {
 		a, b        *view.View
 		first, last uint32 // pages that differ; 0: none
 	}{
-		"the same version":     {of(5, 300), of(5, 300), 0, 0},
-		"another version":      {of(5, 300), of(6, 300), 1, 300},
-		"a chunk less":         {of(5, 300), of(5, 256), 257, 300},
-		"a page less":          {of(5, 300), of(5, 299), 300, 300},
-		"a node less":          {of(5, node+10), of(5, node), node + 1, node + 10},
-		"nothing and a page":   {nothing, of(5, 1), 1, 1},
-		"nothing and a chunk":  {nothing, of(5, 256), 1, 256},
-		"nothing and nothing":  {nothing, new(view.View), 0, 0},
-		"other nodes, shorter": {of(5, 2*node), of(6, 10), 1, 2 * node},
+		"the same version":      {of(5, 300), of(5, 300), 0, 0},
+		"another version":       {of(5, 300), of(6, 300), 1, 300},
+		"a chunk less":          {of(5, 300), of(5, 256), 257, 300},
+		"a page less":           {of(5, 300), of(5, 299), 300, 300},
+		"a node less":           {of(5, node+10), of(5, node), node + 1, node + 10},
+		"nothing and a page":    {nothing, of(5, 1), 1, 1},
+		"nothing and a chunk":   {nothing, of(5, 256), 1, 256},
+		"nothing and nothing":   {nothing, new(view.View), 0, 0},
+		"nodes and a page less": {of(5, 3*node+10), of(5, 3*node), 3*node + 1, 3*node + 10},
+		"many nodes, a page":    {of(5, 4*node), of(5, 4*node-1), 4 * node, 4 * node},
+		"other nodes, shorter":  {of(5, 2*node), of(6, 10), 1, 2 * node},
 	} {
 		for order, pair := range [][2]*view.View{{c.a, c.b}, {c.b, c.a}} {
 			next := c.first

@@ -104,6 +104,7 @@ func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, err
 	if lacks != nil {
 		return nil, fmt.Errorf("apply %s: %w: it lacks pages that transaction %s has changed", f, ErrDisagrees, lacks.Version)
 	}
+	// A file with every page of its database, whose index was not read, lacks none.
 	least, grown := cur.leastSince(upTo), uint32(0)
 	index.Each(func(e ltxio.Entry) bool {
 		if e.Pgno > least {
@@ -111,13 +112,10 @@ func Bridge(cur, v *View, f *File, index ltxio.Index, upTo ltx.TXID) (*View, err
 		}
 		return true
 	})
-	if f.Dense != nil && f.Commit > least {
-		grown = f.Dense.Pages() - f.Dense.Before(least+1)
-	}
 	if lock := ltx.LockPgno(f.PageSize); least < lock && lock <= f.Commit {
 		grown++ // the lock page is in no file
 	}
-	if f.Commit > least && grown < f.Commit-least {
+	if f.Dense == nil && f.Commit > least && grown < f.Commit-least {
 		return nil, fmt.Errorf("apply %s: %w: it lacks pages that were cut off before transaction %s", f, ErrDisagrees, cur.TXID)
 	}
 	v.doubtful = append(slices.Clip(slices.Clone(v.doubtful)), txidRange{upTo, cur.TXID})

@@ -33,6 +33,12 @@ func TestBridge_KeepsSizes(t *testing.T) {
 	if got := next.leastSince(92); got != 4 {
 		t.Errorf("the least size since transaction 92 is %d, not 4", got)
 	}
+	for back, want := range map[ltx.TXID]uint32{0: 4, 1: 0} {
+		txid := next.Stamps()[0].TXID - back
+		if got := next.leastSince(txid); got != want {
+			t.Errorf("the least size since transaction %d, of %d stamps from %d on, is %d, not %d", txid, len(next.Stamps()), next.Stamps()[0].TXID, got, want)
+		}
+	}
 	if got := next.leastSince(30); got != 0 {
 		t.Errorf("the least size since transaction 30 is %d, although that of 32 is forgotten", got)
 	}

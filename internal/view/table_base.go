@@ -111,13 +111,10 @@ func (t *Table) putUnread(src, pgno uint32) {
 	t.putEach(src, []ltxio.Entry{{Pgno: pgno, Size: unread}})
 }
 
-// moveBase points the pages of the base to another file of the same version, and
-// returns how many they are. Pages that the file does not have stay where they
-// are.
+// moveBase points the pages of the base, which has some, to another file of the same
+// version, and returns how many they are. Pages that the file does not have stay where
+// they are.
 func (t *Table) moveBase(f *File) int {
-	if t.base.end == 0 {
-		return 0
-	}
 	from := t.base.src
 	if f.Commit < t.base.end {
 		var stay []uint32

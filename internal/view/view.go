@@ -199,7 +199,7 @@ func (v *View) Relocate(f *File, index ltxio.Index) (*View, int, error) {
 }
 
 // relocateToDense is Relocate for a file whose page index is read as it is
-// needed.
+// needed. It begins at the first transaction.
 func (v *View) relocateToDense(f *File) (*View, int, error) {
 	next := *v
 	next.Pages = *v.Pages.edit()
@@ -207,7 +207,7 @@ func (v *View) relocateToDense(f *File) (*View, int, error) {
 	t := &next.Pages
 	isHeld := func(src uint32) bool {
 		s := t.sources.get(src)
-		return s.File != f && s.Version >= f.MinTXID && s.Version <= f.MaxTXID
+		return s.File != f && s.Version <= f.MaxTXID
 	}
 	n := 0
 	if t.base.end > 0 && isHeld(t.base.src) {
@@ -216,7 +216,7 @@ func (v *View) relocateToDense(f *File) (*View, int, error) {
 	srcOf := make(map[ltx.TXID]uint32) // source number by version
 	v.Pages.eachInTree(1, func(pgno, _ uint32) {
 		loc, ok := next.Lookup(pgno)
-		if !ok || pgno > f.Commit || loc.File == f || loc.Version < f.MinTXID || loc.Version > f.MaxTXID {
+		if !ok || pgno > f.Commit || loc.File == f || loc.Version > f.MaxTXID {
 			return
 		}
 		src, ok := srcOf[loc.Version]
