@@ -187,6 +187,36 @@ func TestDiff_Ahead(t *testing.T) {
 	}
 }
 
+// Of a table that is read whole, the leaves of four batches are told ahead at a time.
+func TestDiff_AheadOfLeaves(t *testing.T) {
+	h := plain(t, 512, false)
+	a := h.image()
+	h.exec("CREATE TABLE big (k INTEGER PRIMARY KEY, v)")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 2000) INSERT INTO big SELECT i, hex(randomblob(20)) FROM c")
+	b := h.image()
+	var reads atomic.Int64
+	to := b.state(&reads)
+	var mu sync.Mutex
+	calls := make(map[int]int) // how often so many leaves are told
+	to.Ahead = func(pgnos []uint32) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.ContainsFunc(pgnos, func(pgno uint32) bool { return b.page(pgno)[0] != 13 }) {
+			calls[len(pgnos)]++
+		}
+	}
+	opts := options(a, b)
+	opts.Known = -1
+	rows := 0
+	if err := rowdiff.Diff(t.Context(), a.state(&reads), to, opts, func(rowdiff.Change) error { rows++; return nil }); err != nil || rows != 2001 {
+		t.Fatalf("%d changes, %v", rows, err)
+	}
+	// Each batch is told again right before its reads.
+	if all := 4 * opts.Width; calls[all] < 10 || calls[opts.Width] < 3*calls[all] {
+		t.Errorf("so many leaves are told so often: %v, want %d and %d", calls, all, opts.Width)
+	}
+}
+
 // TestDiff_FailedReads lets the read of one page after the other fail, in either state.
 // The difference fails for that reason, unless the page is not needed.
 func TestDiff_FailedReads(t *testing.T) {
