@@ -281,15 +281,15 @@ func (s *Store) completeIndex(ctx context.Context, f *view.File, part int64, rea
 	}
 	sums := make([]ltxio.Sum, (d.End-d.Start+part-1)/part)
 	// Fresh memory for each part would cost as much as decoding it.
-	rooms := sync.Pool{New: func() any { return new([indexPart + overlap]byte) }}
+	rooms := sync.Pool{New: func() any { return new(make([]byte, part+overlap)) }}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(indexStreams)
 	for i := range sums {
 		g.Go(func() error {
-			room := rooms.Get().(*[indexPart + overlap]byte)
+			room := rooms.Get().(*[]byte)
 			defer rooms.Put(room)
 			from := d.Start + int64(i)*part
-			_, err := s.readWindow(f, from, min(from+part, d.End), room[:], func(buf []byte, offset int64) error {
+			_, err := s.readWindow(f, from, min(from+part, d.End), *room, func(buf []byte, offset int64) error {
 				return s.Guard(func() error { return read(gctx, f, buf, offset) })
 			}, &sums[i])
 			landed()

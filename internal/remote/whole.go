@@ -114,7 +114,7 @@ func (s *Store) awaitWhole(ctx context.Context, pgno uint32, f *view.File) error
 // isSmall reports whether it costs queries little to read all of an index.
 func (s *Store) isSmall(d *view.Dense) bool {
 	size := d.End - d.Start
-	return s.Tasks != nil && !s.NeverWhole && !d.IsBounded() && size <= min(cmp.Or(s.MaxWhole, maxWhole), wholeTrips*s.Speed.Free())
+	return s.Tasks != nil && !s.NeverWhole && !d.IsBounded() && size <= cmp.Or(s.MaxWhole, maxWhole) && size <= wholeTrips*s.Speed.Free()
 }
 
 // readWhole reads all of a page index that queries need.
