@@ -88,7 +88,7 @@ var layers = []layer{
 	// store, and hydration, write mode and compaction do not import each other.
 	{packages: []string{"internal/view"}, may: belowView},
 	{packages: []string{"internal/view/viewtest"}, may: belowRemote},
-	{packages: []string{"internal/remote"}, may: belowRemote},
+	{packages: []string{"internal/remote"}, may: append([]string{"internal/task"}, belowRemote...)},
 	{packages: []string{"internal/pages"}, may: belowPages},
 	{packages: []string{"internal/hydrate"}, may: slices.Concat([]string{"internal/pages"}, onDisk, belowPages)},
 	{packages: []string{"internal/write"}, may: slices.Concat([]string{"internal/outcome", "internal/pages", "internal/tempfile"}, onDisk, belowPages)},
