@@ -65,10 +65,9 @@ var simFound = []struct {
 	seed  uint64
 	found string
 }{
-	{3540, "a request of a dead process arrives after the file of that name was merged and deleted: its transaction alone is wrong"},
+	{104209, "a request of a dead process arrives after the file of that name was merged and deleted: its transaction alone is wrong"},
 	{20109, "SQLite reads a page of an old state in COMMIT, and another writer has deleted its file"},
 	{101804, "the disk is full when commits give way, so that they stay where they are until the next start"},
-	{100091, "an upload of a dead process arrives after another writer has merged and deleted its file of that name: the commit counted as uploaded"},
 	{250107, "power fails while the header of a segment is written, and its version is 0: the buffer counted as one of a newer version"},
 	{204512, "an operator prunes the file before one that is uploaded and not yet compared: the only writer gave up"},
 	{277864, "two writers commit in the same millisecond: the commit of one counted as merged into the file of the other, and was not kept"},

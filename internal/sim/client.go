@@ -137,6 +137,10 @@ func outcome(err error) string {
 	return err.Error()
 }
 
+// lateAfterDeath is the longest time that a request takes whose process has died: its
+// files may be merged and deleted by others meanwhile.
+const lateAfterDeath = 20 * time.Minute
+
 func (c *Client) attempts(ctx context.Context, call string, changes bool, work func(context.Context, *rand.Rand, int) (any, error)) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -160,6 +164,9 @@ func (c *Client) attempts(ctx context.Context, call string, changes bool, work f
 	}
 	if err := c.wait(ctx, travel); err != nil {
 		if changes && arrives {
+			if own := rand.New(rand.NewPCG(other.Uint64(), 2)); c.isDead() && own.IntN(2) == 0 {
+				more = latency(own, lateAfterDeath)
+			}
 			onItsWay(more)
 		}
 		return nil, err
