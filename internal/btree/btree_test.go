@@ -103,7 +103,7 @@ func TestParseRefuses(t *testing.T) {
 		{"usable 0", good, 3, 0},
 		{"usable negative", good, 3, -1},
 		{"usable too small", good, 3, 479},
-		{"usable too large", make([]byte, 1<<17), 3, 65537},
+		{"usable too large", append([]byte{byte(LeafTable)}, make([]byte, 1<<17)...), 3, 65537},
 	} {
 		if _, ok := Parse(tc.data, tc.pgno, tc.usable); ok {
 			t.Errorf("%s: accepted", tc.name)

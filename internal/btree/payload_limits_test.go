@@ -138,6 +138,9 @@ func TestPage_NoRecord(t *testing.T) {
 	if rowid, ok := p.Rowid(0); ok || rowid != 0 {
 		t.Errorf("rowid %d of a cell that is cut off", rowid)
 	}
+	if first, end, ok := cellPage(t, LeafIndex, 490, 3, 2, 1, 5).Range(Value{}); ok || first != 0 || end != 0 {
+		t.Errorf("range %d to %d of no value", first, end)
+	}
 	// A cell without a record has no key.
 	for _, kind := range []Kind{LeafIndex, InteriorIndex} {
 		p = cellPage(t, kind, 490, make([]byte, 22)...)
@@ -175,6 +178,11 @@ func TestColumns(t *testing.T) {
 		if Columns(rec, func(uint64, []byte) bool { return true }) {
 			t.Errorf("%s is a record", name)
 		}
+	}
+	// A type that is cut off is no column.
+	calls := 0
+	if Columns([]byte{3, 8, 0x81, 7, 7, 7, 7}, func(uint64, []byte) bool { calls++; return true }) || calls != 1 {
+		t.Errorf("%d columns of a header that is cut off", calls)
 	}
 	// An empty blob is no text.
 	p := cellPage(t, LeafTable, 490, 3, 5, 3, 12, 13)

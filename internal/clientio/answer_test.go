@@ -119,6 +119,8 @@ func TestChecked_Page(t *testing.T) {
 	}{
 		{404, "text/html", "<p>not here", true},
 		{404, "text/html", " <p>not here", true},
+		{404, "text/html", " <x-page>not here", true},
+		{404, "text/html", " \r\n", true},
 		{404, "text/plain", "<html>not here", true},
 		{404, "text/html", "", true},
 		{404, "text/html", "\xff\xfe<\x00p\x00>\x00", true},

@@ -179,6 +179,14 @@ func header(t *testing.T, minTXID, maxTXID ltx.TXID) string {
 	return string(b)
 }
 
+func TestCheckLevel(t *testing.T) {
+	for level, ok := range map[int]bool{-1: false, 0: true, 1: true, clientio.MaxLevel: true, clientio.MaxLevel + 1: false} {
+		if err := clientio.CheckLevel(level); (err == nil) != ok || err != nil && !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("level %d: %v", level, err)
+		}
+	}
+}
+
 func TestCheckRange(t *testing.T) {
 	for _, tt := range []struct {
 		offset, size int64

@@ -25,6 +25,8 @@ func TestRangeLength(t *testing.T) {
 	}{
 		{"bytes 2-4/10", 3, 2, 3, 3},
 		{"bytes 2-4/10", -1, 2, 3, 3},
+		{"bytes 2-2/10", 1, 2, 1, 1},
+		{"bytes 2-9/10", 8, 2, 1, -1},
 		{"bytes 7-9/10", 3, 7, 0, 3},
 		{"bytes 7-9/10", 3, 7, 9, 3},
 		{"bytes 10-9/10", 0, 10, 3, 0},
@@ -88,6 +90,12 @@ func TestBodyLength(t *testing.T) {
 }
 
 func TestEndsBefore(t *testing.T) {
+	const large = 1<<63 - 2
+	for header, want := range map[string]bool{"bytes */9223372036854775806": true, "bytes */9223372036854775807": false, "bytes */9223372036854775808": false} {
+		if got := clientio.EndsBefore(header, large); got != want {
+			t.Errorf("%q: got %v", header, got)
+		}
+	}
 	for header, want := range map[string]bool{"bytes */10": true, "bytes */9": true, "bytes */11": false, "": true, "bytes */x": false, "bytes 0-3/11": true} {
 		if got := clientio.EndsBefore(header, 10); got != want {
 			t.Errorf("%q: got %v", header, got)

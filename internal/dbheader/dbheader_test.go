@@ -63,6 +63,8 @@ func FuzzServe(f *testing.F) {
 	page[OffReserved] = pageChecksumSize
 	sum := pageChecksum(page)
 	copy(page[len(page)-pageChecksumSize:], sum[:])
+	page[OffWriteVersion], page[OffReadVersion] = 2, 2
+	f.Add(bytes.Clone(page), uint32(7), uint32(1), uint32(0), uint16(18))
 	plain := bytes.Repeat([]byte{7}, MinPageSize)
 	copy(plain, page[:Size])
 	plain[OffReserved] = 0
@@ -88,6 +90,15 @@ func FuzzServe(f *testing.F) {
 		}
 		if whole[OffWriteVersion] == 2 || whole[OffReadVersion] == 2 || binary.BigEndian.Uint32(whole[OffChangeCounter:]) != number {
 			t.Errorf("the header is %x", whole[:Size])
+		}
+		for _, off := range []int{OffWriteVersion, OffReadVersion} {
+			want := page[off]
+			if want == walVersion {
+				want = 1 // a rollback journal
+			}
+			if whole[off] != want {
+				t.Errorf("byte %d is %d, want %d", off, whole[off], want)
+			}
 		}
 		end := MinPageSize
 		if hasPageChecksum(page) {

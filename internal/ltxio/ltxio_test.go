@@ -181,7 +181,7 @@ func TestDecodeEntry(t *testing.T) {
 	}{
 		{1, 100, 50, true}, {maxCommit, MaxFileSize, MaxFileSize >> 8, false}, // that is too long
 		{maxCommit, 1, 1, true}, {maxCommit + 1, 1, 1, false}, {1, MaxFileSize, 1, true}, {1, MaxFileSize + 1, 1, false},
-		{1, 1, 1<<21 - 1, true}, {1, 1, MaxFileSize >> 8, true}, {1, 1, MaxFileSize>>8 + 1, false}, {1 << 40, 1, 1, false},
+		{1, 1, 1<<21 - 1, true}, {maxCommit, MaxFileSize, 1<<21 - 1, true}, {1, 1, MaxFileSize >> 8, true}, {1, 1, MaxFileSize>>8 + 1, false}, {1 << 40, 1, 1, false},
 	} {
 		b := binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(nil, c.pgno), c.offset), c.size)
 		c.ok = c.ok && len(b) <= maxEntrySize

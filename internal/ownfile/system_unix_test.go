@@ -51,6 +51,16 @@ func TestOtherUser(t *testing.T) {
 	} else {
 		_ = f.Close()
 	}
+	for _, mode := range []os.FileMode{0o777, 0o755 | os.ModeSticky} {
+		if err := os.Chmod(filepath.Dir(path), mode); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := ownfile.Open(path, os.O_RDWR, ours); err != nil {
+			t.Errorf("in a folder of mode %v: %v", mode, err)
+		} else {
+			_ = f.Close()
+		}
+	}
 	if err := os.Chmod(filepath.Dir(path), 0o777|os.ModeSticky); err != nil {
 		t.Fatal(err)
 	}

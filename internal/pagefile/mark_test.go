@@ -50,6 +50,30 @@ func TestMark_Moves(t *testing.T) {
 	}
 }
 
+// The mark of a file may lie in two maps.
+func TestMark_BetweenMaps(t *testing.T) {
+	const segment = 64 << 20
+	for _, size := range []int64{segment - int64(MarkSize), segment - int64(MarkSize) + 1, segment - 1, segment, segment + 1} {
+		path := filepath.Join(t.TempDir(), "pages")
+		f, _, err := OpenMarked(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Grow(size), f.WriteAt([]byte("content"), 4096)); err != nil {
+			t.Fatal(err)
+		}
+		p := make([]byte, 7)
+		for range 2 {
+			if err := f.ReadAt(p, 4096); err != nil || string(p) != "content" {
+				t.Errorf("%d bytes: %q, %v", size, p, err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A file that was cut off and has grown again since reads as zeros. The mark at its end
 // tells, whether a read uses a map or not.
 func TestMark_CutOff(t *testing.T) {

@@ -66,6 +66,34 @@ func TestDiff_WrongTrees(t *testing.T) {
 	}
 }
 
+// TestDiff_UnevenTree has a leaf where its neighbours are interior pages, which is an
+// error.
+func TestDiff_UnevenTree(t *testing.T) {
+	h := plain(t, 512, false)
+	h.exec("CREATE TABLE big (k INTEGER PRIMARY KEY, v)")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 5000) INSERT INTO big SELECT i, hex(randomblob(20)) FROM c")
+	a := h.image()
+	h.exec("UPDATE big SET v = 'changed' WHERE k IN (2500, 4999)")
+	b := h.image()
+	root := b.page(h.rootOf("big"))
+	last := binary.BigEndian.Uint32(root[8:])
+	first := binary.BigEndian.Uint32(root[binary.BigEndian.Uint16(root[12:]):])
+	if b.page(last)[0] != 5 || b.page(first)[0] != 5 {
+		t.Fatal("the tree has two levels")
+	}
+	leaf := binary.BigEndian.Uint32(b.page(last)[8:])
+	bad := slices.Clone(b)
+	copy(bad.page(last), b.page(leaf))
+	var reads atomic.Int64
+	for _, known := range []int{0, -1} {
+		for _, pair := range [][2]image{{a, bad}, {bad, a}} {
+			if got, err := changes(t, pair[0], pair[1], &reads, known); !isCorrupt(err) || !strings.Contains(err.Error(), "is of another kind than its neighbours") {
+				t.Errorf("known %d: %d changes, %v", known, len(got), err)
+			}
+		}
+	}
+}
+
 // TestDiff_Chains damages the chain of a large value so that it never ends.
 func TestDiff_Chains(t *testing.T) {
 	h := plain(t, 512, false)

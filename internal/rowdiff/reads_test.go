@@ -3,6 +3,7 @@ package rowdiff_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,6 +75,9 @@ func TestDiff_InPlace(t *testing.T) {
 				if err != nil || len(got) != 1 {
 					t.Fatalf("a byte of page %d: %d changes, want 1, %v", at/512+1, len(got), err)
 				}
+				if i%20 == 7 { // the change is found at the next page, which cannot be read
+					failedChain(t, a, b, binary.BigEndian.Uint32(b[at/512*512:]))
+				}
 			}
 		}
 		if len(pages) < 220 {
@@ -92,6 +96,31 @@ func TestDiff_InPlace(t *testing.T) {
 		reads.Store(0)
 		if got, err := changes(t, a, b, &reads, 0); err != nil || len(got) != 0 || reads.Load() > 100 {
 			t.Errorf("only the pointer map differs: %d changes, %d reads, %v", len(got), reads.Load(), err)
+		}
+	}
+}
+
+// failedChain compares two images whose large value has a page that cannot be read, in
+// either of them.
+func failedChain(t *testing.T, a, b image, failed uint32) {
+	t.Helper()
+	wrong := errors.New("wrong")
+	for _, isOld := range []bool{true, false} {
+		var reads atomic.Int64
+		from, to := a.state(&reads), b.state(&reads)
+		s := &to
+		if isOld {
+			s = &from
+		}
+		page := s.Page
+		s.Page = func(ctx context.Context, pgno uint32) ([]byte, error) {
+			if pgno == failed {
+				return nil, wrong
+			}
+			return page(ctx, pgno)
+		}
+		if err := rowdiff.Diff(t.Context(), from, to, options(a, b), func(rowdiff.Change) error { return nil }); failed != 0 && !errors.Is(err, wrong) {
+			t.Errorf("page %d of the value cannot be read, old %v: %v", failed, isOld, err)
 		}
 	}
 }
@@ -211,6 +240,43 @@ func TestDiff_AheadOfLeaves(t *testing.T) {
 	// Each batch is told again right before its reads.
 	if all := 4 * opts.Width; calls[all] < 10 || calls[opts.Width] < 3*calls[all] {
 		t.Errorf("so many leaves are told so often: %v, want %d and %d", calls, all, opts.Width)
+	}
+}
+
+// TestDiff_FailedCalls lets the function fail that gets the changes, at one of them after
+// the other. That is the error of the difference, and the function is not called again.
+func TestDiff_FailedCalls(t *testing.T) {
+	h := plain(t, 512, false)
+	blob, _ := chunks(6)
+	h.exec("CREATE TABLE gone (a); INSERT INTO gone VALUES (1); CREATE TABLE remade (a); INSERT INTO remade VALUES (1); CREATE TABLE e (a)")
+	h.exec("INSERT INTO w VALUES ('a', 1, 2), ('b', 2, 3); INSERT INTO plain VALUES (1, 2), (3, 4)")
+	h.exec("CREATE VIRTUAL TABLE area USING rtree(id, west, east)")
+	if _, err := h.db.Exec("INSERT INTO t (id, b) VALUES (1000, ?)", blob); err != nil {
+		t.Fatal(err)
+	}
+	a := h.image()
+	h.exec("DROP TABLE gone; CREATE TABLE made (a); INSERT INTO made VALUES (1); ALTER TABLE e ADD COLUMN b; DROP TABLE remade; CREATE TABLE remade (a PRIMARY KEY) WITHOUT ROWID; INSERT INTO remade VALUES (1)")
+	h.exec("INSERT INTO w VALUES ('c', 3, 4); DELETE FROM w WHERE b = 1; UPDATE w SET c = 9 WHERE b = 2; DELETE FROM plain WHERE a = 1; UPDATE plain SET b = 5; INSERT INTO plain VALUES (5, 6)")
+	h.exec("UPDATE t SET b = CAST(substr(b, 1, length(b) - 4) || 'abcd' AS BLOB)")
+	h.exec("DROP TABLE area; CREATE VIRTUAL TABLE area USING rtree(id, west, east, south, north)")
+	b := h.image()
+	wrong := errors.New("wrong")
+	var reads atomic.Int64
+	n := 1
+	for failed := true; failed; n++ {
+		calls := 0
+		err := rowdiff.Diff(t.Context(), a.state(&reads), b.state(&reads), options(a, b), func(rowdiff.Change) error {
+			if calls++; calls == n {
+				return wrong
+			}
+			return nil
+		})
+		if failed = calls == n; failed != errors.Is(err, wrong) || calls > n || !failed && err != nil {
+			t.Errorf("call %d of %d fails: %v", n, calls, err)
+		}
+	}
+	if n-2 < 15 {
+		t.Errorf("%d changes", n-2)
 	}
 }
 

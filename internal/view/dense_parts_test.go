@@ -4,8 +4,10 @@ import (
 	"errors"
 	"math/bits"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -136,6 +138,23 @@ func TestBudget_Bounds(t *testing.T) {
 		}
 		if known*4 > limit || known*4 < limit/2 || budget.Used() > limit || budget.Used() < limit/2 {
 			t.Errorf("with %d bytes, the places of %d pages are known, which take %d", limit, known, budget.Used())
+		}
+	}
+}
+
+// An index that nobody has any more gives back its part of the budget.
+func TestBudget_Released(t *testing.T) {
+	const commit = 500_000
+	budget := view.NewBudget(1 << 20)
+	empty := budget.Used()
+	d := view.NewDense(ltxio.Dense{Commit: commit, LockPgno: ltx.LockPgno(4096)}, budget)
+	if n := budget.Used() - empty; n < commit/512*8 || n > commit/32 {
+		t.Errorf("an index of %d pages without any part takes %d bytes", commit, n)
+	}
+	runtime.KeepAlive(d)
+	for end := time.Now().Add(20 * time.Second); budget.Used() != empty; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes are in use, which were %d", budget.Used(), empty)
 		}
 	}
 }
