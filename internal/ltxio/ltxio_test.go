@@ -127,6 +127,24 @@ func TestParseTail_SnapshotIsDense(t *testing.T) {
 	}
 }
 
+// The trailer of a file is checked, and its pages are those of its database.
+func TestParseTail_Refuses(t *testing.T) {
+	hdr := header(512, 4, 1, 6)
+	b, _ := encode(t, hdr, []uint32{1, 2, 3, 4})
+	bad := bytes.Clone(b)
+	bad[len(bad)-ltx.TrailerSize+ltx.TrailerChecksumOffset] = 0 // without the flag of a checksum
+	if _, _, err := ParseTail(bad, hdr, int64(len(bad))); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "trailer: ") {
+		t.Errorf("a trailer without a checksum: %v", err)
+	}
+	if _, _, err := ParseDenseTail(bad, hdr, int64(len(bad))); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "trailer: ") {
+		t.Errorf("a trailer without a checksum, of a dense index: %v", err)
+	}
+	smaller := header(512, 3, 2, 6)
+	if index, _, err := ParseTail(b, smaller, int64(len(b))); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page 4 in a database of 3 pages") || index.Len() != 0 {
+		t.Errorf("a page beyond the end: %d pages, %v", index.Len(), err)
+	}
+}
+
 // A tail must have all that TailSize says.
 func TestParseTail_TooShort(t *testing.T) {
 	hdr := header(512, 300, 5, 6)
@@ -270,6 +288,12 @@ func TestDecodeFrameLZ4Frame(t *testing.T) {
 				}
 				if err := DecodeFrame(dst, append(frame, 0), 7); !errors.Is(err, ErrCorrupt) {
 					t.Fatalf("%s: a byte too many: %v", name, err)
+				}
+				if pgno, n, err := FrameSize(append(bytes.Clone(frame), 1, 2, 3)); pgno != 7 || n != len(frame) || err != nil {
+					t.Fatalf("%s: a frame of %d bytes of page %d, want %d; %v", name, n, pgno, len(frame), err)
+				}
+				if _, n, err := FrameSize(frame[:len(frame)-1]); n != 0 || !errors.Is(err, ErrCorrupt) {
+					t.Fatalf("%s: a frame of %d bytes that is cut off, %v", name, n, err)
 				}
 				for i := range 4 { // the magic number
 					bad := bytes.Clone(frame)

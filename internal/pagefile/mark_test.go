@@ -119,6 +119,58 @@ func TestMark_CutOff(t *testing.T) {
 	}
 }
 
+// A file that has something else at its end than a mark has none.
+func TestReadMark_Others(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	for _, size := range []int{0, 1, MarkSize - 1, MarkSize, MarkSize + 1, 4096} {
+		if err := os.WriteFile(path, bytes.Repeat([]byte{'l'}, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if id, ok := IDAt(path); ok || id != (ID{}) {
+			t.Errorf("%d bytes have ID %s, %v", size, id, ok)
+		}
+		if _, err := OpenShared(path); !errors.Is(err, errNoMark) {
+			t.Errorf("%d bytes are shared: %v", size, err)
+		}
+		f, isMarked, err := OpenMarked(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isMarked || f.Size() != int64(size) || f.MarkAt() != 0 {
+			t.Errorf("%d bytes: marked %v, %d bytes of pages, mark at %d", size, isMarked, f.Size(), f.MarkAt())
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCreateMarked_Mode replaces a file by one that the same users can read.
+func TestCreateMarked_Mode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	old, _, err := OpenMarked(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := os.Chmod(path, 0o660); err != nil {
+		t.Skip(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := CreateMarked(path, old, func() error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	after, err := os.Stat(path)
+	if err != nil || after.Mode() != before.Mode() || os.SameFile(before, after) || f.MarkAt() == 0 || f.Path() != path {
+		t.Errorf("mode %v, want %v; mark at %d of %s, %v", after.Mode(), before.Mode(), f.MarkAt(), f.Path(), err)
+	}
+}
+
 // TestOpenMarked_Fails opens what is no file, and one that is in use.
 func TestOpenMarked_Fails(t *testing.T) {
 	dir := t.TempDir()

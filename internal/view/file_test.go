@@ -20,6 +20,42 @@ func TestWithVersion(t *testing.T) {
 	}
 }
 
+// A file is listed if a listing has its name with the content that is known.
+func TestIsListed(t *testing.T) {
+	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	info := func(level int, size int64, version string) *ltx.FileInfo {
+		return WithVersion(&ltx.FileInfo{Level: level, MinTXID: 3, MaxTXID: 4, Size: size, CreatedAt: at}, version)
+	}
+	f := newFile(info(1, 100, "a"), ltx.Header{PageSize: 512}, 1, 90)
+	for name, c := range map[string]struct {
+		files []*ltx.FileInfo
+		want  bool
+	}{
+		"nothing":         {nil, false},
+		"it":              {[]*ltx.FileInfo{info(0, 100, "a"), info(1, 100, "a")}, true},
+		"another level":   {[]*ltx.FileInfo{info(0, 100, "a"), info(2, 100, "a")}, false},
+		"another version": {[]*ltx.FileInfo{info(1, 100, "b")}, false},
+		"another size":    {[]*ltx.FileInfo{info(1, 101, "a")}, false},
+	} {
+		if got := IsListed(f, c.files); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	f.Stale.Store(true)
+	if IsListed(f, []*ltx.FileInfo{info(1, 100, "a")}) {
+		t.Error("a file whose object has other content is listed")
+	}
+	// Another content makes it a deleted file, and no version of that is known.
+	g := newFile(info(1, 100, "a"), ltx.Header{PageSize: 512}, 1, 90)
+	if g.Gone.Load() || g.Version.Load() == nil || *g.Version.Load() != "a" {
+		t.Errorf("a new file is gone: %v", g.Gone.Load())
+	}
+	g.SetContent(info(1, 100, "b"), false)
+	if !g.Gone.Load() || *g.Version.Load() != "a" {
+		t.Errorf("a file with other content is gone: %v, version %s", g.Gone.Load(), *g.Version.Load())
+	}
+}
+
 // Two listings tell of the same file if they agree in what both say of it.
 func TestListing_Is(t *testing.T) {
 	at := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
