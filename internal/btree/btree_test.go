@@ -155,6 +155,9 @@ func TestParseAcceptsLimits(t *testing.T) {
 	if !ok {
 		t.Fatal("refused")
 	}
+	if k, ok := p.Key(3); !ok || k.Compare(IntegerValue(30)) != 0 {
+		t.Errorf("key 3 is %v, %v", k, ok)
+	}
 	if p.Child(9) != 77 || p.IndexOf(77) != 9 {
 		t.Errorf("last cell is of child %d, which is child %d", p.Child(9), p.IndexOf(77))
 	}

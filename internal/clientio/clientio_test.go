@@ -179,6 +179,54 @@ func header(t *testing.T, minTXID, maxTXID ltx.TXID) string {
 	return string(b)
 }
 
+// A body that fails with its last byte has failed.
+func TestBody_FailsAtEnd(t *testing.T) {
+	r := clientio.NewBody(t.Context(), io.NopCloser(readerFunc(func(p []byte) (int, error) { return copy(p, "body"), errBoom })), 4)
+	if b, err := io.ReadAll(r); !errors.Is(err, errBoom) || string(b) != "body" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// What is no LTX file, or another one, has no header.
+func TestPeekHeader(t *testing.T) {
+	hdr := ltx.Header{Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: 512, Commit: 1, MinTXID: 3, MaxTXID: 4, Timestamp: 1_700_000_000_000}
+	right, err := hdr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hdr.PageSize = 511
+	wrong, err := hdr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		b                []byte
+		minTXID, maxTXID ltx.TXID
+		want             error
+	}{
+		"right":         {right, 3, 4, nil},
+		"others":        {right, 3, 5, fs.ErrInvalid},
+		"other first":   {right, 2, 4, fs.ErrInvalid},
+		"a wrong value": {wrong, 3, 4, fs.ErrInvalid},
+		"cut off":       {right[:99], 3, 4, io.ErrUnexpectedEOF},
+	} {
+		got, r, err := clientio.PeekHeader(bytes.NewReader(c.b), c.minTXID, c.maxTXID)
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got.MaxTXID != 4) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if err == nil {
+			if b, err := io.ReadAll(r); err != nil || !bytes.Equal(b, c.b) {
+				t.Errorf("%s: %d bytes, %v", name, len(b), err)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := clientio.NewReader(ctx, bytes.NewReader(right)).Read(make([]byte, 9)); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d bytes after the end of the context, %v", n, err)
+	}
+}
+
 func TestCheckLevel(t *testing.T) {
 	for level, ok := range map[int]bool{-1: false, 0: true, 1: true, clientio.MaxLevel: true, clientio.MaxLevel + 1: false} {
 		if err := clientio.CheckLevel(level); (err == nil) != ok || err != nil && !errors.Is(err, fs.ErrInvalid) {

@@ -48,6 +48,13 @@ func TestCheck_Short(t *testing.T) {
 			t.Errorf("%d bytes: %d, %v", n, counter, err)
 		}
 	}
+	binary.BigEndian.PutUint16(page[OffPageSize:], 1)
+	if n := PageSize(page); n != 65536 {
+		t.Errorf("page size 1 means %d", n)
+	}
+	if _, err := Check(page, 65536); err != nil {
+		t.Errorf("the largest page size: %v", err)
+	}
 	if _, err := Check(page, 1024); !errors.Is(err, errs.ErrCorrupt) {
 		t.Errorf("another page size: %v", err)
 	}
@@ -63,6 +70,7 @@ func FuzzServe(f *testing.F) {
 	page[OffReserved] = pageChecksumSize
 	sum := pageChecksum(page)
 	copy(page[len(page)-pageChecksumSize:], sum[:])
+	f.Add(bytes.Clone(page), uint32(7), uint32(1), uint32(0), uint16(100))
 	page[OffWriteVersion], page[OffReadVersion] = 2, 2
 	f.Add(bytes.Clone(page), uint32(7), uint32(1), uint32(0), uint16(18))
 	plain := bytes.Repeat([]byte{7}, MinPageSize)

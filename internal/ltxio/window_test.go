@@ -261,7 +261,7 @@ func TestWindow_FrameSizes(t *testing.T) {
 	most := MaxFrameSize(512)
 	d := Dense{Commit: commit, LockPgno: hdr.LockPgno(), Start: 1 << 30, End: 1<<30 + commit*10, FramesEnd: 1<<30 - ltx.PageHeaderSize, maxFrame: most}
 	for _, n := range []int{0, 3, 6} { // which of the frames
-		for size, ok := range map[int64]bool{minFrame - 1: false, minFrame: true, most: true, most + 1: false, 0: false} {
+		for size, ok := range map[int64]bool{minFrame - 1: false, minFrame: true, most: true, most + 1: false, 0: false, 1 << 21: false, 1<<21 + 100: false, 1<<22 + 100: false, 1<<27 + 100: false} {
 			var b []byte
 			offset := int64(ltx.HeaderSize + first*100)
 			for i := range 7 {
@@ -311,6 +311,18 @@ func TestWindow_TooFew(t *testing.T) {
 	}
 	if _, err := d.Window(nil, d.Start+5); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page index has too few entries") {
 		t.Errorf("no entry: %v", err)
+	}
+	for before, ok := range map[int64]bool{100*minEntrySize - 1: false, 100 * minEntrySize: true, 100 * maxEntrySize: true, 100*maxEntrySize + 1: false} {
+		var b []byte
+		offset := int64(ltx.HeaderSize + 100*50)
+		for i := range uint64(5) {
+			b = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(b, 101+i), uint64(offset)), 50)
+			offset += 50
+		}
+		w, err := d.Window(b, d.Start+before)
+		if isFirst := err == nil && w.Start.Pgno == 101; isFirst != ok {
+			t.Errorf("100 entries of %d bytes before: window from page %d on, %v", before, w.Start.Pgno, err)
+		}
 	}
 	for frames, ok := range map[int64]bool{minFrame - 1: false, minFrame: true, MaxFrameSize(512): true, MaxFrameSize(512) + 1: false} {
 		const pgno = 100
@@ -398,6 +410,9 @@ func TestWindow_End(t *testing.T) {
 		if w, err := d.Window(b, at); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: up to %+v, %v", name, w.Next, err)
 		}
+	}
+	if _, err := d.Window(append(slices.Clone(last), 0), d.End-100); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "page index has no bytes ") {
+		t.Errorf("a window beyond the end: %v", err)
 	}
 	longer := d
 	longer.FramesEnd += 100

@@ -85,7 +85,7 @@ func TestReplaceLike(t *testing.T) {
 	dir := t.TempDir()
 	path, like := filepath.Join(dir, "own"), filepath.Join(dir, "like")
 	write(t, like, magic)
-	if err := os.Chmod(like, 0o660); err != nil {
+	if err := os.Chmod(like, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	uid := os.Geteuid()
@@ -109,7 +109,7 @@ func TestReplaceLike(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := info.Sys().(*syscall.Stat_t); int(s.Uid) != uid || info.Mode().Perm() != 0o660 {
+		if s := info.Sys().(*syscall.Stat_t); int(s.Uid) != uid || info.Mode().Perm() != 0o666 {
 			t.Errorf("user %d, mode %v", s.Uid, info.Mode())
 		}
 		if err := f.Close(); err != nil {

@@ -1,6 +1,7 @@
 package view_test
 
 import (
+	"context"
 	"errors"
 	"math/bits"
 	"math/rand/v2"
@@ -112,6 +113,53 @@ func TestDense_SmallBudget(t *testing.T) {
 	}
 	if pgno := d.Finish(); pgno != 0 || d.IsComplete() {
 		t.Errorf("an index with a bound is complete: %v; page %d is missing", d.IsComplete(), pgno)
+	}
+}
+
+// TestDense_Finish reads an index whole but for some pages, which it tells. One that has
+// all is complete. One goroutine at a time does that.
+func TestDense_Finish(t *testing.T) {
+	const commit = 3*slotPages + 100
+	e := viewtest.EncodeDenseOfSizes(t, 1, 4096, commit, func(uint32) uint64 { return 50 })
+	for _, missing := range []uint32{0, 1, 2, slotPages, slotPages + 1, 2*slotPages + 7, commit - 1, commit} {
+		file := e.Unread(t, nil)
+		d := file.Dense
+		v := viewtest.Advance(t, new(view.View), file, ltxio.Index{})
+		for pgno := uint32(1); pgno <= commit; pgno++ {
+			last := min(commit, (pgno-1)/slotPages*slotPages+slotPages) // of its slot
+			if missing >= pgno && missing <= last {
+				last = missing - 1
+			}
+			if last >= pgno {
+				sizes := slices.Repeat([]uint32{50}, int(last-pgno)+1)
+				if err := d.Add(ltxio.Window{Start: ltxio.Anchor{Pgno: pgno, Offset: ltx.HeaderSize + 50*int64(pgno-1)}, Sizes: sizes}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if pgno = last; missing == last+1 { // the rest of its slot is left out, too
+				pgno = min(commit, (missing-1)/slotPages*slotPages+slotPages)
+			}
+		}
+		end, err := d.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := d.Begin(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("another goroutine begins meanwhile: %v", err)
+		}
+		if got := d.Finish(); got != missing || d.IsComplete() != (missing == 0) {
+			t.Errorf("page %d is missing, want %d; complete: %v", got, missing, d.IsComplete())
+		}
+		end()
+		if end, err = d.Begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		end()
+		if isUnread := len(v.Unread()) > 0; isUnread != (missing > 0) {
+			t.Errorf("page %d is missing: unread %v", missing, isUnread)
+		}
 	}
 }
 

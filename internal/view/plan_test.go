@@ -127,9 +127,9 @@ func TestPlan_Errors(t *testing.T) {
 		3: "0000000000000003 lies before the oldest that is kept",
 		6: "0000000000000006 was compacted with later ones, the one before it is 0000000000000005",
 		8: "0000000000000008 was compacted with later ones, the one before it is 0000000000000007",
-		9: "", 10: "000000000000000a is later than the newest, 0000000000000009",
+		9: "", 11: "000000000000000b was compacted with later ones, the one before it is 0000000000000009", 12: "000000000000000c is later than the newest, 000000000000000b",
 	} {
-		_, err := PlanTXID(0, target, parseFiles(t, "9:1-4 0:5-5 1:6-7 1:8-9"))
+		_, err := PlanTXID(0, target, parseFiles(t, "9:1-4 0:5-5 1:6-7 1:8-9 0:11-11"))
 		if want == "" {
 			if err != nil {
 				t.Errorf("%d: %v", target, err)

@@ -112,6 +112,31 @@ func TestTable_Truncated(t *testing.T) {
 	}
 }
 
+// TestTable_TruncatedAtLock cuts databases off around the lock page, which counts for no
+// file.
+func TestTable_TruncatedAtLock(t *testing.T) {
+	lock := ltx.LockPgno(65536)
+	e := viewtest.EncodeDenseOfSizes(t, 5, 65536, lock+300, func(uint32) uint64 { return 50 })
+	for _, least := range []uint32{lock - 300, lock - 2, lock - 1, lock, lock + 1, lock + 2} {
+		for name, isUnread := range map[string]bool{"read": false, "unread": true} {
+			first, index := e.Whole(), e.Index
+			if isUnread {
+				first, index = e.Unread(t, nil), ltxio.Index{}
+			}
+			v := viewtest.Advance(t, new(view.View), first, index)
+			f, index := viewtest.File(t, 6, 6, 65536, least, slices.Values([]uint32{1}))
+			v = viewtest.Advance(t, v, f, index)
+			want := int(least)
+			if least >= lock {
+				want--
+			}
+			if got := count(v); got[5] != want-1 || got[6] != 1 || v.Pages.Len() != int64(want) {
+				t.Errorf("%s, %d pages: %d and %d count, want %d", name, least, got[5], got[6], want-1)
+			}
+		}
+	}
+}
+
 // A header may say that a database ends with the lock page, which no SQLite writes.
 func TestTable_EndsWithLock(t *testing.T) {
 	lock := ltx.LockPgno(65536)
