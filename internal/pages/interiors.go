@@ -135,12 +135,12 @@ func (p *Predictor) prefetchLevel(at place) {
 	}
 }
 
-// appendUnknown appends the children of an interior page that are not known and whose
-// places are.
+// appendUnknown appends the children of an interior page that are not known, if their
+// places are, or come with the rest of a small page index.
 func (w treeWalk) appendUnknown(pgnos []uint32, page btree.Page) []uint32 {
 	for i := range page.Children() {
 		child := page.Child(i)
-		if loc, ok := w.v.Lookup(child); ok && !loc.IsUnread() && w.raw(child) == nil {
+		if loc, ok := w.v.Lookup(child); ok && (!loc.IsUnread() || w.pages.store.BeginIndex(loc.File)) && w.raw(child) == nil {
 			pgnos = append(pgnos, child)
 		}
 	}
