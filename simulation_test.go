@@ -74,6 +74,8 @@ var simFound = []struct {
 	{228057, "COMMIT with SyncOnCommit reads a page of a file that another writer has deleted"},
 	{273290, "a writer that uploads on request only reads files that another writer has deleted: every read failed until the next sync"},
 	{275613, "litestream_wait for a transaction whose file is merged and deleted: polls asked for that file by its name until the limit"},
+	{326040, "commits that follow others which are kept aside were replayed on the transaction of another writer"},
+	{330549, "a process dies while it keeps commits aside: the later ones, which stayed, were replayed on the transaction of another writer"},
 	{22375, "COMMIT fails because another writer has deleted the files, and the replica cannot prove that it is the same"},
 }
 

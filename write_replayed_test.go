@@ -7,12 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/maintain"
+	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
 
@@ -135,5 +139,74 @@ func TestPromise5_ReplayedIsSynced(t *testing.T) {
 	with("PRAGMA synchronous=FULL; INSERT INTO t VALUES (2)")
 	if n := syncs.Load(); n != 2 {
 		t.Errorf("%d segments were synced, want the new one and that before it", n)
+	}
+}
+
+// TestPromise5_FollowsKept leaves two segments, of which the second follows the first.
+// Another writer has made the transaction of the first one in the same millisecond. Both
+// are kept: the second one is not replayed on the other's transaction, although that has
+// the size and the time which it expects.
+func TestPromise5_FollowsKept(t *testing.T) {
+	for name, merge := range map[string]func(*testing.T, *memory.ReplicaClient) error{
+		"snapshot": func(t *testing.T, client *memory.ReplicaClient) error {
+			_, err := maintain.Snapshot(t.Context(), client, maintain.SnapshotOptions{})
+			return err
+		},
+		"merged": func(t *testing.T, client *memory.ReplicaClient) error {
+			if _, err := maintain.Compact(t.Context(), client, maintain.CompactOptions{Young: true}); err != nil {
+				return err
+			}
+			return client.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{MinTXID: 2, MaxTXID: 2}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testFollowsKept(t, merge) })
+		})
+	}
+}
+
+func testFollowsKept(t *testing.T, merge func(*testing.T, *memory.ReplicaClient) error) {
+	client := faulty()
+	write(t, client, "CREATE TABLE t (v)")
+	client.create = func(ltx.TXID, func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		return nil, errors.New("storage is down")
+	}
+	path := filepath.Join(t.TempDir(), "buffer")
+	with := func(use func(db querier)) {
+		t.Helper()
+		slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) {
+			o.WriteBufferPath, o.PollInterval, o.CloseTimeout, o.CompactionDisabled = path, -1, 20*time.Millisecond, true
+		}))
+		db := openConn(t, slot, "app.db")
+		use(db)
+		_ = db.Close()
+		_ = vfs.Close(context.Background()) // the first closes cannot sync
+	}
+	with(func(db querier) {
+		mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+		write(t, client.ReplicaClient, "INSERT INTO t VALUES ('theirs')")
+	})
+	// The second segment begins while the other writer's files are not to be seen.
+	seen := client.ReplicaClient
+	client.ReplicaClient = memory.NewReplicaClient()
+	copyUpTo(t, client.ReplicaClient, seen, 1)
+	with(func(db querier) { mustExec(t, db, "INSERT INTO t VALUES ('mine as well')") })
+	client.ReplicaClient, client.create = seen, nil
+	if err := merge(t, seen); err != nil {
+		t.Fatal(err)
+	}
+	with(func(db querier) { wantSQL(t, db, "SELECT group_concat(v) FROM t", "theirs") })
+	if kept, _ := filepath.Glob(path + ".kept-*"); len(kept) != 2 {
+		t.Errorf("kept is %v, want two segments", kept)
+	}
+}
+
+// copyUpTo copies the files of level 0 up to a transaction.
+func copyUpTo(t *testing.T, to, from *memory.ReplicaClient, last ltx.TXID) {
+	t.Helper()
+	for txid := ltx.TXID(1); txid <= last; txid++ {
+		if _, err := to.WriteLTXFile(t.Context(), 0, txid, txid, strings.NewReader(readFile(t, from, 0, txid, txid))); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,9 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 		path = b.asidePath()
 	}
 	kept := &writeBuffer{path: path}
-	for _, s := range segments {
+	// The newest one goes first: if this ends in between, those that stay still begin
+	// with the one that names the state of the replica that they follow.
+	for _, s := range slices.Backward(segments) {
 		name := kept.segmentPath(s.number)
 		if s.copied || b.isTemp() {
 			err = b.do("copy segment", func() error { return b.copySegment(name, s.log) })

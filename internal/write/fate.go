@@ -78,6 +78,9 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 		}
 		return nil, nil
 	}
+	if r.followsKept(s) {
+		return errors.New("the segment follows commits that are kept aside"), nil
+	}
 	want := s.log.State
 	wantKey := view.Key{Level: want.Level, MinTXID: want.MinTXID, MaxTXID: want.MaxTXID}
 	switch {
@@ -105,6 +108,14 @@ func (r *recovery) mismatch(ctx context.Context, s *segment, base *view.View) (w
 		return errors.New("the segment is of another history of the database: the newest transaction has another time"), nil
 	}
 	return nil, nil
+}
+
+// followsKept reports whether a segment follows one that is kept aside. Then it does
+// not follow the state of the replica, although that may have the same size and time.
+func (r *recovery) followsKept(s *segment) bool {
+	return s.log.Before != 0 && slices.ContainsFunc(r.left, func(l *leftSegment) bool {
+		return l.log != nil && l.fate == fateKeep && l.log.Sum() == s.log.Before
+	})
 }
 
 // hasLost reports whether a segment before the one that is judged lacks commits:

@@ -2,9 +2,11 @@ package write
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
@@ -43,5 +45,48 @@ func TestRecovery_KeepCloses(t *testing.T) {
 	}
 	if err := s.Sync(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("the segment is open: %v", err)
+	}
+}
+
+// If keeping segments aside ends in between, the first ones are those that stay: a
+// later one alone does not say which commits it follows.
+func TestKeepAside_Order(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "buffer")
+	renames := 0
+	b, err := openWriteBuffer(path, slog.New(slog.DiscardHandler), func(op string) error {
+		if op == "before: rename segment" {
+			if renames++; renames > 2 {
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	var segments []keptSegment
+	for n := range uint64(4) {
+		f, err := os.Create(b.segmentPath(n + 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, err := commitlog.Create(f, commitlog.Header{PageSize: 512, Number: n + 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments = append(segments, keptSegment{number: n + 1, log: log})
+	}
+	kept, err := b.keepAside(segments)
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("keep: %v", err)
+	}
+	for n, at := range []string{path, path, kept, kept} {
+		if _, err := os.Stat(fmt.Sprintf("%s-%08d", at, n+1)); err != nil {
+			t.Error(err)
+		}
+		if err := segments[n].log.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
