@@ -141,6 +141,12 @@ func TestPage_NoRecord(t *testing.T) {
 	if first, end, ok := cellPage(t, LeafIndex, 490, 3, 2, 1, 5).Range(Value{}); ok || first != 0 || end != 0 {
 		t.Errorf("range %d to %d of no value", first, end)
 	}
+	if rowid, ok := cellPage(t, LeafIndex, 490, 3, 2, 1, 5).Rowid(0); ok || rowid != 0 {
+		t.Errorf("rowid %d of an index", rowid)
+	}
+	if i := cellPage(t, InteriorTable, 490, 0, 0, 0, 0, 5).IndexOf(0); i != -1 {
+		t.Errorf("page 0 is child %d", i)
+	}
 	// A cell without a record has no key.
 	for _, kind := range []Kind{LeafIndex, InteriorIndex} {
 		p = cellPage(t, kind, 490, make([]byte, 22)...)

@@ -453,8 +453,8 @@ func TestFrameEncoder(t *testing.T) {
 					t.Errorf("%d of %d bytes: %d bytes of page %d, want %d; %v", fill, size, n, pgno, len(frame), err)
 				}
 				for cut := range 12 {
-					if _, n, err := FrameSize(frame[:cut]); !errors.Is(err, ErrCorrupt) || n != 0 {
-						t.Errorf("%d bytes of a frame: %d bytes, %v", cut, n, err)
+					if pgno, n, err := FrameSize(frame[:cut]); !errors.Is(err, ErrCorrupt) || n != 0 || pgno != 0 {
+						t.Errorf("%d bytes of a frame: %d bytes of page %d, %v", cut, n, pgno, err)
 					}
 					if want := cut >= ltx.PageHeaderSize; IsSized(frame[:cut]) != want {
 						t.Errorf("%d bytes of a frame are sized: %v", cut, !want)
@@ -503,6 +503,23 @@ func FuzzDecodeFrame(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A header is of the transactions that the name of its file says.
+func TestParseHeader_Transactions(t *testing.T) {
+	hdr := header(4096, 5, 7, 9)
+	b, err := hdr.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]ltx.TXID{{7, 9}, {6, 9}, {8, 9}, {7, 8}, {7, 10}, {9, 7}} {
+		if _, err := ParseHeader(b, c[0], c[1]); (err == nil) != (c == [2]ltx.TXID{7, 9}) || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("transactions %d to %d: %v", c[0], c[1], err)
+		}
+	}
+	if _, err := ParseHeader(b[:ltx.HeaderSize-1], 7, 9); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a header that is cut off: %v", err)
+	}
 }
 
 // A database has at most 4294967294 pages.

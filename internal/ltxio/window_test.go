@@ -377,6 +377,36 @@ func TestParseDenseTail_Bounds(t *testing.T) {
 	}
 }
 
+// TestWindow_Encodings decodes windows in which a size is written with more bytes than it
+// takes, or is too large, and what follows is as if it were another one.
+func TestWindow_Encodings(t *testing.T) {
+	const commit, first = 1000, 500
+	hdr := header(512, commit, 1, 9)
+	d := Dense{Commit: commit, LockPgno: hdr.LockPgno(), Start: 1 << 30, End: 1<<30 + commit*10, FramesEnd: 1<<30 - ltx.PageHeaderSize, maxFrame: MaxFrameSize(512)}
+	for _, c := range []struct {
+		size []byte // of 100 bytes, for those who take it for that
+		ok   bool
+	}{
+		{[]byte{100}, true}, {[]byte{0xe4, 0}, false}, {[]byte{0xe4, 0x80, 0}, false}, {[]byte{0xe4, 0x80, 0x80, 0}, false},
+		{[]byte{0xe4, 0x80, 0x80, 1}, false}, {[]byte{0xe4, 0x80, 0x80, 2}, false}, {[]byte{0xe4, 0x80, 0x80, 0x40}, false}, {[]byte{0xe4, 0x80, 0x80, 0x80, 1}, false},
+	} {
+		var b []byte
+		for i := range 10 {
+			b = binary.AppendUvarint(b, uint64(first+i))
+			b = binary.AppendUvarint(b, uint64(ltx.HeaderSize+(first+i)*100))
+			if i == 4 {
+				b = append(b, c.size...)
+			} else {
+				b = append(b, 100)
+			}
+		}
+		w, err := d.Window(b, d.Start+first*8)
+		if isWhole := err == nil && len(w.Sizes) == 10; isWhole != c.ok || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a size of % x: %d entries, %v", c.size, len(w.Sizes), err)
+		}
+	}
+}
+
 // TestWindow_End decodes windows of the last entries of an index. After the entry of the
 // last page there is none, and without it the index does not end.
 func TestWindow_End(t *testing.T) {

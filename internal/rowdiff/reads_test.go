@@ -177,6 +177,23 @@ func TestDiff_LastPage(t *testing.T) {
 	}
 }
 
+// TestDiff_RowsOfPages changes rows of which each has a page for itself, one after the
+// other.
+func TestDiff_RowsOfPages(t *testing.T) {
+	h := plain(t, 512, false)
+	h.exec("CREATE TABLE big (k INTEGER PRIMARY KEY, v)")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 200) INSERT INTO big SELECT i, printf('row %%03d ', i) || hex(zeroblob(200)) FROM c")
+	a := h.image()
+	for i := 1; i <= 200; i += 7 {
+		b := slices.Clone(a)
+		b[bytes.Index(b, fmt.Appendf(nil, "row %03d ", i))+3] = '_'
+		var reads atomic.Int64
+		if got, err := changes(t, a, b, &reads, 0); err != nil || len(got) != 1 {
+			t.Errorf("row %d: %d changes, want 1; %v", i, len(got), err)
+		}
+	}
+}
+
 // TestDiff_Ahead is told of pages that are going to be read, at least two at a time. An option that is zero has its default.
 func TestDiff_Ahead(t *testing.T) {
 	a, b := twoStates(t)

@@ -83,6 +83,22 @@ func TestBridge_Lacks(t *testing.T) {
 	}
 }
 
+// Old states have counters that no newer one gets.
+func TestViews_NewOldState(t *testing.T) {
+	var s view.Views
+	s.OldCounter.Store(1 << 31)
+	seen := make(map[uint32]bool)
+	for range 10 {
+		for _, v := range []*view.View{s.NewState(new(view.View)), s.NewOldState(new(view.View))} {
+			n := v.State.Counter.Load()
+			if seen[n] {
+				t.Errorf("two states have counter %d", n)
+			}
+			seen[n] = true
+		}
+	}
+}
+
 // TestViews_CountCommit gives views after commits a counter. It is that of SQLite unless
 // the connection has to read page 1 again, and no later view gets one of SQLite's.
 func TestViews_CountCommit(t *testing.T) {

@@ -163,6 +163,19 @@ func TestDense_Finish(t *testing.T) {
 	}
 }
 
+// The first page of a slot may be the only one that is missing.
+func TestDense_FinishLacksFirst(t *testing.T) {
+	d := viewtest.EncodeDenseOfSizes(t, 1, 4096, 2*slotPages, func(uint32) uint64 { return 50 }).Unread(t, nil).Dense
+	for first, n := range map[uint32]int{1: slotPages, slotPages + 2: slotPages - 1} {
+		if err := d.Add(ltxio.Window{Start: ltxio.Anchor{Pgno: first, Offset: ltx.HeaderSize + 50*int64(first-1)}, Sizes: slices.Repeat([]uint32{50}, n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pgno := d.Finish(); pgno != slotPages+1 || d.IsComplete() {
+		t.Errorf("page %d is missing, want %d", pgno, slotPages+1)
+	}
+}
+
 // TestBudget_Bounds reads indexes with budgets of several sizes. The parts that are kept
 // fit in, and nearly fill the budget.
 func TestBudget_Bounds(t *testing.T) {

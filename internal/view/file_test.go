@@ -41,6 +41,9 @@ func TestIsListed(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+	if snapshot := newFile(info(9, 100, ""), ltx.Header{Version: ltx.Version, PageSize: 512}, 1, 90); snapshot.Header == nil || f.Header != nil {
+		t.Errorf("a snapshot has its header: %v, another file: %v", snapshot.Header != nil, f.Header != nil)
+	}
 	f.Stale.Store(true)
 	if IsListed(f, []*ltx.FileInfo{info(1, 100, "a")}) {
 		t.Error("a file whose object has other content is listed")

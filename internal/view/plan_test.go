@@ -84,6 +84,7 @@ func TestSteps(t *testing.T) {
 		{"no whole database", 20, "9:1-21 1:21-22", "1:21-22"},
 		{"unless there is no other way", 20, "9:1-25 0:21-21 0:26-26", "0:21-21 9:1-25 0:26-26"},
 		{"up to a gap", 20, "0:21-21 0:23-23", "0:21-21"},
+		{"in any order", 20, "0:23-23 0:22-22 9:1-20 0:21-21", "0:21-21 0:22-22 0:23-23"},
 		{"of two that reach as far, the one with less that is known", 20, "1:15-22 0:18-22 2:12-22", "0:18-22"},
 		{"of equals, the one that lives longer", 20, "0:21-21 1:21-21 0:22-22", "1:21-21 0:22-22"},
 		{"of equals, in the other order", 20, "1:21-21 0:21-21 2:22-22 0:22-22", "1:21-21 2:22-22"},
