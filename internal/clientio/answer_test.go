@@ -31,6 +31,7 @@ func TestCheckXML(t *testing.T) {
 		{``, "no xml"},
 		{`  `, "no xml"},
 		{`OK`, "no xml"},
+		{`x<Root></Root>`, "no xml"},
 		{`{"Root":1}`, "no xml"},
 		{`OK <Root></Root>`, "no xml"},
 		{`<!DOCTYPE html><Root></Root>`, "no xml"},

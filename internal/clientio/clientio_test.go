@@ -3,10 +3,12 @@ package clientio_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -480,4 +482,22 @@ func TestTransport(t *testing.T) {
 		t.Errorf("keeps %d connections a host, %d in all", tr.MaxIdleConnsPerHost, tr.MaxIdleConns)
 	}
 	var _ http.RoundTripper = clientio.NewTransport(nil)
+}
+
+// A server that speaks HTTP/2 is spoken to in HTTP/1.1, which is faster for many ranges.
+func TestTransport_HTTP1(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	tr := clientio.NewTransport(&tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs})
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "HTTP/1.1" {
+		t.Errorf("%s, %v", b, err)
+	}
 }

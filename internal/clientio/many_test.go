@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"slices"
 	"strings"
@@ -89,6 +90,14 @@ func TestWebAddress(t *testing.T) {
 	}
 	if err := clientio.NoParameters(url.Values{"b": {""}, "a": {"1"}}, "file"); err == nil || !strings.Contains(err.Error(), `"a"`) {
 		t.Errorf("parameters of a url without: %v", err)
+	}
+}
+
+func TestUnknownParameter(t *testing.T) {
+	for name, want := range map[string]string{"regoin": `did you mean "region"?`, "region_": `did you mean "region"?`, "something_else": `unknown parameter "something_else"`} {
+		if err := clientio.UnknownParameter(name, []string{"endpoint", "region"}); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "did you mean") != strings.Contains(want, "did you mean") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

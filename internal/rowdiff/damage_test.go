@@ -94,6 +94,45 @@ func TestDiff_UnevenTree(t *testing.T) {
 	}
 }
 
+// Two equal keys of an interior page, and a row of the schema that cannot be read, are
+// errors.
+func TestDiff_DamagedKeys(t *testing.T) {
+	h := plain(t, 512, false)
+	h.exec("CREATE TABLE big (k INTEGER PRIMARY KEY, v)")
+	h.exec("WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 500) INSERT INTO big SELECT i, hex(randomblob(20)) FROM c")
+	a := h.image()
+	h.exec("UPDATE big SET v = upper('x') || substr(v, 2) WHERE k = 400")
+	b := h.image()
+	root := h.rootOf("big")
+	var reads atomic.Int64
+	x, y := slices.Clone(a), slices.Clone(b)
+	for _, m := range []image{x, y} {
+		page := m.page(root)
+		if page[0] != 5 {
+			t.Fatal("the tree has one level")
+		}
+		at := func(i int) []byte { return page[binary.BigEndian.Uint16(page[12+2*i:])+4:][:2] } // the key of a cell
+		if at(20)[0] < 0x80 || at(21)[0] < 0x80 {
+			t.Fatalf("keys % x and % x have one byte", at(20), at(21))
+		}
+		copy(at(21), at(20))
+	}
+	if got, err := changes(t, x, y, &reads, 0); !isCorrupt(err) || !strings.Contains(err.Error(), "are not in order") {
+		t.Errorf("equal keys: %d changes, %v", len(got), err)
+	}
+	bad := slices.Clone(b)
+	text := bytes.Index(bad, []byte("tablebigbig"))
+	if text < 7 || bad[text-5] != 23 {
+		t.Fatalf("the record of the schema begins with % x", bad[text-8:text])
+	}
+	bad[text-5] = 11 // a type that no record has
+	for _, pair := range [][2]image{{a, bad}, {bad, b}} {
+		if got, err := changes(t, pair[0], pair[1], &reads, 0); !isCorrupt(err) || !strings.Contains(err.Error(), "read the schema: ") {
+			t.Errorf("a damaged schema: %d changes, %v", len(got), err)
+		}
+	}
+}
+
 // TestDiff_Chains damages the chain of a large value so that it never ends.
 func TestDiff_Chains(t *testing.T) {
 	h := plain(t, 512, false)

@@ -267,7 +267,7 @@ func TestDiff_FailedCalls(t *testing.T) {
 	blob, _ := chunks(6)
 	h.exec("CREATE TABLE gone (a); INSERT INTO gone VALUES (1); CREATE TABLE remade (a); INSERT INTO remade VALUES (1); CREATE TABLE e (a)")
 	h.exec("INSERT INTO w VALUES ('a', 1, 2), ('b', 2, 3); INSERT INTO plain VALUES (1, 2), (3, 4)")
-	h.exec("CREATE VIRTUAL TABLE area USING rtree(id, west, east)")
+	h.exec("CREATE VIRTUAL TABLE area USING rtree(id, west, east); CREATE VIRTUAL TABLE area2 USING rtree(id, west, east)")
 	if _, err := h.db.Exec("INSERT INTO t (id, b) VALUES (1000, ?)", blob); err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestDiff_FailedCalls(t *testing.T) {
 	h.exec("DROP TABLE gone; CREATE TABLE made (a); INSERT INTO made VALUES (1); ALTER TABLE e ADD COLUMN b; DROP TABLE remade; CREATE TABLE remade (a PRIMARY KEY) WITHOUT ROWID; INSERT INTO remade VALUES (1)")
 	h.exec("INSERT INTO w VALUES ('c', 3, 4); DELETE FROM w WHERE b = 1; UPDATE w SET c = 9 WHERE b = 2; DELETE FROM plain WHERE a = 1; UPDATE plain SET b = 5; INSERT INTO plain VALUES (5, 6)")
 	h.exec("UPDATE t SET b = CAST(substr(b, 1, length(b) - 4) || 'abcd' AS BLOB)")
-	h.exec("DROP TABLE area; CREATE VIRTUAL TABLE area USING rtree(id, west, east, south, north)")
+	h.exec("DROP TABLE area; CREATE VIRTUAL TABLE area USING rtree(id, west, east, south, north); DROP TABLE area2; CREATE TABLE area2 (a); INSERT INTO area2 VALUES (1)")
 	b := h.image()
 	wrong := errors.New("wrong")
 	var reads atomic.Int64

@@ -281,6 +281,20 @@ func TestDiff_UnknownCollation(t *testing.T) {
 	}
 }
 
+// A text in UTF-16 may have half a character at its end.
+func TestDiff_HalfCharacter(t *testing.T) {
+	for seed := range uint64(6) { // of which some have each encoding of texts
+		h := newHistory(t, seed, 4096)
+		a := h.image()
+		h.exec("INSERT INTO plain VALUES (CAST(x'41' AS TEXT), 1), (CAST(x'410042' AS TEXT), 2); INSERT INTO v (k, x) VALUES (CAST(x'41' AS TEXT), 1), (CAST(x'420042' AS TEXT), 2)")
+		b := h.image()
+		var reads atomic.Int64
+		if got, err := changes(t, a, b, &reads, 0); err != nil || len(got) != 4 {
+			t.Errorf("seed %d: %q, %v", seed, got, err)
+		}
+	}
+}
+
 // TestDiff_RightTrim has keys that are compared without the spaces at their ends, by the
 // bytes of UTF-8, whatever the encoding of the database is.
 func TestDiff_RightTrim(t *testing.T) {

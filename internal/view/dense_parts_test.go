@@ -191,6 +191,9 @@ func TestBudget_Bounds(t *testing.T) {
 				}
 			}
 		}
+		if guess, ok := d.Estimate(5000, 1<<20); !ok || !guess.Holds(ltx.HeaderSize+50*4999, 50) {
+			t.Errorf("a frame of many that are alike: %+v, %v", guess, ok)
+		}
 		known := int64(0)
 		for pgno := uint32(1); pgno <= commit; pgno++ {
 			if _, size := d.Find(pgno); size != 0 {
