@@ -129,7 +129,7 @@ func TestTraces_Unread(t *testing.T) {
 	}
 }
 
-// TestUnread_CorruptIndex changes a byte in the middle of a page index. Rows whose
+// TestUnread_CorruptIndex changes the middle of a page index. Rows whose
 // part of the index is intact can be read, and others give an error that names the
 // file.
 func TestUnread_CorruptIndex(t *testing.T) {
@@ -149,7 +149,10 @@ func TestUnread_CorruptIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := binary.BigEndian.Uint64(b[len(b)-ltx.TrailerSize-8:])
-	b[uint64(len(b)-ltx.TrailerSize-8)-size/2] ^= 0x55
+	start := uint64(len(b)-ltx.TrailerSize-8) - size
+	for i := start + size*2/5; i < start+size*3/5; i++ {
+		b[i] ^= 0x55
+	}
 	if _, err := client.WriteLTXFile(t.Context(), snapshot.Level, snapshot.MinTXID, snapshot.MaxTXID, bytes.NewReader(b)); err != nil {
 		t.Fatal(err)
 	}
