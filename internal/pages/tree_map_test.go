@@ -77,7 +77,8 @@ func TestTreeMap_LargeTree(t *testing.T) {
 	for i := range uint32(inner) {
 		pages = append(pages, 10+i)
 	}
-	learnAll(t, &m, 2, pages...)
+	learnAll(t, &m, 2, pages[:inner/2]...)
+	learnAll(t, &m, 3, pages[inner/2:]...)
 	for range 3 { // as connections read them again
 		for i := range uint32(inner) {
 			var leaves []uint32
@@ -88,15 +89,15 @@ func TestTreeMap_LargeTree(t *testing.T) {
 		}
 	}
 	for i := range uint32(inner) {
-		wantParent(t, &m, 10+i, 2)
+		wantParent(t, &m, 10+i, 2+i/(inner/2))
 	}
 	wantParent(t, &m, 1000+inner*fanOut-1, 10+inner-1)
 	wantParent(t, &m, 1000, 0) // long ago
 	if n := len(m.mu.young) + len(m.mu.old) + len(m.mu.inner); n > 2*(treeMapSize+fanOut)+maxInner {
 		t.Errorf("%d entries", n)
 	}
-	learnAll(t, &m, 3, pages[7:9]...) // they are moved to another page
-	wantParent(t, &m, 10+7, 3)
+	learnAll(t, &m, 4, pages[7:9]...) // they are moved to another page
+	wantParent(t, &m, 10+7, 4)
 	for i := range uint32(2 * maxInner) {
 		learnAll(t, &m, 1<<20+i, 1<<21+2*i, 1<<21+2*i+1)
 		learnAll(t, &m, 1<<21+2*i, 1<<22+i, 1<<23+i)
