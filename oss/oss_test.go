@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -301,11 +300,7 @@ func openVFS(t testing.TB, client replica.Client) *sql.DB {
 // What goes wrong is one clear error without a credential.
 func TestFaults(t *testing.T) {
 	s := newServer(t)
-	unused, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	unused.Close()
+	const unused = "127.0.0.1:1" // the port of a server that has closed may be another one's by now
 	answer := func(fn http.HandlerFunc) string {
 		srv := httptest.NewServer(fn)
 		t.Cleanup(srv.Close)
@@ -339,7 +334,7 @@ func TestFaults(t *testing.T) {
 		{"wrong key", func(c *oss.ReplicaClient) { c.AccessKeyID = "otherkey" }, fs.ErrPermission, "credentials from the client's AccessKeyID: http status 403: InvalidAccessKeyId"},
 		{"echo", func(c *oss.ReplicaClient) { c.Endpoint = echo }, fs.ErrPermission, "[redacted] is not the secret of [redacted]"},
 		{"no such bucket", func(c *oss.ReplicaClient) { c.Bucket = "other" }, errPermanent, "http status 404: NoSuchBucket"},
-		{"wrong host", func(c *oss.ReplicaClient) { c.Endpoint = "http://" + unused.Addr().String() }, nil, "connection refused"},
+		{"wrong host", func(c *oss.ReplicaClient) { c.Endpoint = "http://" + unused }, nil, "connection refused"},
 		{"page", func(c *oss.ReplicaClient) { c.Endpoint = page }, nil, "something else than the store may have answered"},
 		{"nothing", func(c *oss.ReplicaClient) { c.Endpoint = nothing }, nil, "something else than the store may have answered"},
 		{"moved", func(c *oss.ReplicaClient) { c.Endpoint = moved }, errPermanent, "http status 301"},
