@@ -92,7 +92,7 @@ func TestWrongFields(t *testing.T) {
 func TestFaults_Connect(t *testing.T) {
 	noEnvironment(t)
 	dir := t.TempDir()
-	const unused = "127.0.0.1:1" // the port of a server that has closed may be another one's by now
+	const unused = "127.0.0.1:1"                    // the port of a server that has closed may be another one's by now
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 	if err != nil {
 		t.Fatal(err)
