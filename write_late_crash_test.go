@@ -3,12 +3,14 @@ package litestream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/maintain"
@@ -121,6 +123,55 @@ func TestPromise5_SameMoment(t *testing.T) {
 			if err := vfs.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// TestPromise5_MergedBeforeCrash has a process upload a commit, commit again, and die
+// before it has checked the upload. An operator makes a snapshot meanwhile, which has the
+// pages of the upload. So the first commit is on the replica, and the second one is
+// replayed.
+func TestPromise5_MergedBeforeCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := memoryClient()
+		writeCompacted(t, client, false, "CREATE TABLE t (v)", "INSERT INTO t VALUES (1)")
+		path := filepath.Join(t.TempDir(), "buffer")
+		fault := &storeFault{ReplicaClient: client}
+		slot, vfs := newVFSOnly(t, fault, writing(func(o *litestream.Options) {
+			o.WriteBufferPath, o.PollInterval, o.CompactionDisabled, o.CloseTimeout = path, -1, true, time.Second
+		}))
+		db := openConn(t, slot, "app.db")
+		mustExec(t, db, "INSERT INTO t VALUES ('first')")
+		fault.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+			if _, err := do(); err != nil {
+				return nil, err
+			}
+			return nil, errors.New("the reply is lost")
+		}
+		fault.list = func() error { return errors.New("storage is down") }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := vfs.Sync(ctx, "app.db"); err == nil {
+			t.Error("the sync has succeeded")
+		}
+		mustExec(t, db, "INSERT INTO t VALUES ('second')")
+		left := copyBuffer(t, path)
+		_ = db.Close()
+		_ = vfs.Close(context.Background()) // the close cannot sync
+		if _, err := maintain.Snapshot(t.Context(), client, maintain.SnapshotOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		slot, vfs = newVFSOnly(t, client, writing(func(o *litestream.Options) {
+			o.WriteBufferPath, o.PollInterval, o.CompactionDisabled = left, -1, true
+		}))
+		db = openConn(t, slot, "app.db")
+		wantSQL(t, db, "SELECT group_concat(v) FROM t", "1,first,second")
+		if kept, _ := filepath.Glob(left + ".kept-*"); len(kept) != 0 {
+			t.Errorf("kept is %v", kept)
+		}
+		_ = db.Close()
+		if err := vfs.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -166,7 +166,8 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (s
 		if base.Last.Level == 0 {
 			return base.Last.Checksum == e.trailer.FileChecksum, nil, nil
 		}
-		synced, err = r.isMerged(ctx, s, base.Last)
+		last := base.Last
+		synced, err = r.isMerged(ctx, s, &ltx.FileInfo{Level: last.Level, MinTXID: last.MinTXID, MaxTXID: last.MaxTXID, Size: last.Size})
 		return synced, nil, err
 	}
 	sum, err := r.Store.Checksum(ctx, &ltx.FileInfo{MinTXID: s.txid(), MaxTXID: s.txid(), Size: e.size})
@@ -182,10 +183,9 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (s
 	return err == nil && why == nil, why, err
 }
 
-// isMerged reports whether the newest file of the replica, which is not of level 0,
-// was made of the file of a segment. A damaged file does not tell.
-func (r *recovery) isMerged(ctx context.Context, s *segment, newest *view.File) (bool, error) {
-	f := &ltx.FileInfo{Level: newest.Level, MinTXID: newest.MinTXID, MaxTXID: newest.MaxTXID, Size: newest.Size}
+// isMerged reports whether a file that is not of level 0 was made of the file of a
+// segment, and ends with it. A damaged file does not tell.
+func (r *recovery) isMerged(ctx context.Context, s *segment, f *ltx.FileInfo) (bool, error) {
 	merged, err := r.isMadeOf(ctx, s, f)
 	if errs.IsMissing(err) || errors.Is(err, errs.ErrCorrupt) {
 		return false, nil
@@ -196,15 +196,20 @@ func (r *recovery) isMerged(ctx context.Context, s *segment, newest *view.File) 
 // mergedWithout returns in why the reason that a segment whose file is on the replica
 // may not be in its history: other files have its transaction, too. Another writer may
 // have made that transaction while the upload of the segment was under way, and merged
-// and deleted its own file before the upload took the name. Nothing in the merged files
-// tells of which file they are.
+// and deleted its own file before the upload took the name. A merged file that ends with
+// the transaction tells by its pages, and others do not tell of which file they are.
 func (r *recovery) mergedWithout(ctx context.Context, s *segment) (why, err error) {
 	files, err := r.Store.ListAll(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range files {
-		if f.Level > 0 && f.MinTXID <= s.txid() && s.txid() <= f.MaxTXID {
+		if f.Level == 0 || f.MinTXID > s.txid() || s.txid() > f.MaxTXID {
+			continue
+		}
+		if merged, err := r.isMerged(ctx, s, f); err != nil {
+			return nil, err
+		} else if !merged {
 			return fmt.Errorf("it was uploaded, and %s has transaction %s as well, perhaps of another writer", view.KeyOf(f), s.txid()), nil
 		}
 	}
