@@ -401,7 +401,7 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		fault := decorate.NewFault(store)
 		vfsName, _ := newVFS(t, fault, &litestream.Options{
 			ReadTimeout: limit, PollInterval: -1, CacheSize: uncached,
-			HydrationRateLimit: 100_000, // without a limit the query may need no storage
+			HydrationRateLimit: 1000, // else the query may need no storage
 		})
 		conn := openConn(t, vfsName, "app.db")
 		mustQuery(t, conn, "SELECT 1 FROM t LIMIT 1")
@@ -424,7 +424,7 @@ func testPromise9_BoundedWaiting(t *testing.T) {
 		fault := decorate.NewFault(store)
 		vfsName, vfs := newVFS(t, fault, &litestream.Options{
 			OpenTimeout: -1, ReadTimeout: -1, PollInterval: fastPoll, CacheSize: uncached,
-			HydrationRateLimit: 100_000, // without a limit the query may need no storage
+			HydrationRateLimit: 1000, // else the query may need no storage
 			NewClient:          func(string) (litestream.ReplicaClient, error) { return fault, nil },
 		})
 		before := runtime.NumGoroutine()
