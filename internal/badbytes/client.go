@@ -29,6 +29,10 @@ const (
 // files that do not begin with the header of their name. It is safe for concurrent
 // use.
 type Client struct {
+	// bodies are buffers for files that are written. Tests limit what the library
+	// allocates, and writes that fail for an hour are not to count.
+	bodies sync.Pool
+
 	mu struct {
 		sync.Mutex
 		files Replica
@@ -145,13 +149,12 @@ func (c *Client) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID 
 	return c.write(ctx, view.Key{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, r, true)
 }
 
-// bodies are buffers for files that are written. Tests limit what the library
-// allocates, and writes that fail for an hour are not to count.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 func (c *Client) write(ctx context.Context, key view.Key, r io.Reader, create bool) (*ltx.FileInfo, error) {
-	buf := bodies.Get().(*bytes.Buffer)
-	defer bodies.Put(buf)
+	buf, ok := c.bodies.Get().(*bytes.Buffer)
+	if !ok {
+		buf = new(bytes.Buffer)
+	}
+	defer c.bodies.Put(buf)
 	buf.Reset()
 	if _, err := buf.ReadFrom(r); err != nil {
 		return nil, err

@@ -378,7 +378,7 @@ func TestParseDenseTail_Bounds(t *testing.T) {
 }
 
 // TestWindow_Encodings decodes windows in which a size is written with more bytes than it
-// takes, or is too large, and what follows is as if it were another one.
+// takes, or is too large. The entries after it fit either what it says or what it was.
 func TestWindow_Encodings(t *testing.T) {
 	const commit, first = 1000, 500
 	hdr := header(512, commit, 1, 9)

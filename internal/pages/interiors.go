@@ -140,7 +140,7 @@ func (p *Predictor) prefetchLevel(at place) {
 func (w treeWalk) appendUnknown(pgnos []uint32, page btree.Page) []uint32 {
 	for i := range page.Children() {
 		child := page.Child(i)
-		if loc, ok := w.v.Lookup(child); ok && (!loc.IsUnread() || w.pages.store.BeginIndex(loc.File)) && w.raw(child) == nil {
+		if loc, ok := w.v.Lookup(child); ok && (!loc.IsUnread() || w.pages.store.IsIndexComing(loc.File)) && w.raw(child) == nil {
 			pgnos = append(pgnos, child)
 		}
 	}

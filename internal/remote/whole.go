@@ -20,9 +20,11 @@ const (
 	// wholePart is the size of the requests for it.
 	wholePart = 512 << 10
 
-	// wholePatience is how long a page waits for its place before it reads a part of
-	// the index by itself: one of the requests may be stuck.
+	// wholePatience is how long pages wait for their places, from the beginning of the
+	// read, before they read parts of the index by themselves: one of the requests may
+	// be stuck. After wholeLimit the read is given up.
 	wholePatience = time.Second
+	wholeLimit    = 10 * time.Second
 )
 
 // wholeFlights are the reads of all of a page index that queries wait for. It is
@@ -30,29 +32,34 @@ const (
 type wholeFlights struct {
 	mu struct {
 		sync.Mutex
-		landed map[*view.Dense]chan struct{} // of the reads under way: closed when the next part is here
+		all map[*view.Dense]wholeFlight // that are under way
 	}
 }
 
-// of returns what is closed when the next part of an index is here, or nil if the
-// index is not read as a whole.
-func (t *wholeFlights) of(d *view.Dense) (landed chan struct{}) {
+// wholeFlight is a read of all of a page index.
+type wholeFlight struct {
+	begun  time.Time
+	landed chan struct{} // closed when the next part is here; nil: no read is under way
+}
+
+// of returns the read of an index, the zero wholeFlight if there is none.
+func (t *wholeFlights) of(d *view.Dense) wholeFlight {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.mu.landed[d]
+	return t.mu.all[d]
 }
 
 // begin notes that an index is read as a whole. It returns false if it is already.
 func (t *wholeFlights) begin(d *view.Dense) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mu.landed[d] != nil {
+	if _, ok := t.mu.all[d]; ok {
 		return false
 	}
-	if t.mu.landed == nil {
-		t.mu.landed = make(map[*view.Dense]chan struct{})
+	if t.mu.all == nil {
+		t.mu.all = make(map[*view.Dense]wholeFlight)
 	}
-	t.mu.landed[d] = make(chan struct{})
+	t.mu.all[d] = wholeFlight{time.Now(), make(chan struct{})}
 	return true
 }
 
@@ -60,9 +67,10 @@ func (t *wholeFlights) begin(d *view.Dense) bool {
 func (t *wholeFlights) land(d *view.Dense, isLast bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	close(t.mu.landed[d])
-	if delete(t.mu.landed, d); !isLast {
-		t.mu.landed[d] = make(chan struct{})
+	f := t.mu.all[d]
+	close(f.landed)
+	if delete(t.mu.all, d); !isLast {
+		t.mu.all[d] = wholeFlight{f.begun, make(chan struct{})}
 	}
 }
 
@@ -85,24 +93,29 @@ func (s *Store) BeginIndex(f *view.File) bool {
 	return true
 }
 
+// IsIndexComing reports whether all of the page index of a file is on its way.
+func (s *Store) IsIndexComing(f *view.File) bool {
+	return f.Dense != nil && s.whole.of(f.Dense).landed != nil
+}
+
 // awaitWhole waits for the place of a page if all of the page index is being read. If
 // it returns without an error, the place may be unread all the same. Then a part of
 // the index has to be read for it.
 func (s *Store) awaitWhole(ctx context.Context, pgno uint32, f *view.File) error {
 	d := f.Dense
-	var patience <-chan time.Time
-	for landed := s.whole.of(d); landed != nil; landed = s.whole.of(d) {
+	flight := s.whole.of(d)
+	if flight.landed == nil {
+		return nil
+	}
+	patience := time.NewTimer(wholePatience - time.Since(flight.begun))
+	defer patience.Stop()
+	for ; flight.landed != nil; flight = s.whole.of(d) {
 		if _, size := d.Find(pgno); size > 0 {
 			return nil
 		}
-		if patience == nil {
-			timer := time.NewTimer(wholePatience)
-			defer timer.Stop()
-			patience = timer.C
-		}
 		select {
-		case <-landed:
-		case <-patience:
+		case <-flight.landed:
+		case <-patience.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -121,7 +134,9 @@ func (s *Store) isSmall(d *view.Dense) bool {
 func (s *Store) readWhole(f *view.File) {
 	d := f.Dense
 	defer s.whole.land(d, true)
-	err := s.completeIndex(s.Tasks.Context(), f, wholePart, func(ctx context.Context, f *view.File, buf []byte, offset int64) error {
+	ctx, cancel := s.Tasks.WithTimeout(wholeLimit)
+	defer cancel()
+	err := s.completeIndex(ctx, f, wholePart, func(ctx context.Context, f *view.File, buf []byte, offset int64) error {
 		return s.Load(f.Reading(ctx), f.Key(), buf, offset)
 	}, func() { s.whole.land(d, false) })
 	if err != nil {

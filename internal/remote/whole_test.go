@@ -22,7 +22,7 @@ func inWhole(t *testing.T, change func(b []byte), do func(t *testing.T, f *snaps
 		do(t, f, f.load(t))
 		f.Tasks.Close(errs.ErrClosed)
 		f.Tasks.Wait()
-		if n := len(f.whole.mu.landed); n != 0 {
+		if n := len(f.whole.mu.all); n != 0 {
 			t.Errorf("%d reads of an index are left over", n)
 		}
 	})
@@ -131,6 +131,15 @@ func TestBeginIndex_Stuck(t *testing.T) {
 		f.check(t, v, 30_000)
 		if d := time.Since(start); d != wholePatience+f.delay {
 			t.Errorf("a page takes %v", d)
+		}
+		start = time.Now()
+		f.check(t, v, 20_000)
+		if d := time.Since(start); d != f.delay {
+			t.Errorf("a later page takes %v", d)
+		}
+		time.Sleep(wholeLimit)
+		if f.IsIndexComing(v.Last) {
+			t.Error("the read does not end")
 		}
 	})
 }

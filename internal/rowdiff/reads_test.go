@@ -100,25 +100,33 @@ func TestDiff_InPlace(t *testing.T) {
 	}
 }
 
+// failing returns the states of two images, of which the old or the new one has a page
+// that cannot be read, and whether that was tried.
+func failing(a, b image, isOld bool, failed uint32, err error) (from, to rowdiff.State, isRead *atomic.Bool) {
+	var reads atomic.Int64
+	from, to, isRead = a.state(&reads), b.state(&reads), new(atomic.Bool)
+	s := &to
+	if isOld {
+		s = &from
+	}
+	page := s.Page
+	s.Page = func(ctx context.Context, pgno uint32) ([]byte, error) {
+		if pgno == failed {
+			isRead.Store(true)
+			return nil, err
+		}
+		return page(ctx, pgno)
+	}
+	return from, to, isRead
+}
+
 // failedChain compares two images whose large value has a page that cannot be read, in
 // either of them.
 func failedChain(t *testing.T, a, b image, failed uint32) {
 	t.Helper()
 	wrong := errors.New("wrong")
 	for _, isOld := range []bool{true, false} {
-		var reads atomic.Int64
-		from, to := a.state(&reads), b.state(&reads)
-		s := &to
-		if isOld {
-			s = &from
-		}
-		page := s.Page
-		s.Page = func(ctx context.Context, pgno uint32) ([]byte, error) {
-			if pgno == failed {
-				return nil, wrong
-			}
-			return page(ctx, pgno)
-		}
+		from, to, _ := failing(a, b, isOld, failed, wrong)
 		if err := rowdiff.Diff(t.Context(), from, to, options(a, b), func(rowdiff.Change) error { return nil }); failed != 0 && !errors.Is(err, wrong) {
 			t.Errorf("page %d of the value cannot be read, old %v: %v", failed, isOld, err)
 		}
@@ -318,21 +326,7 @@ func TestDiff_FailedReads(t *testing.T) {
 		for _, isOld := range []bool{true, false} {
 			failed := 0
 			for pgno := uint32(1); pgno <= max(a.commit(), b.commit()); pgno++ {
-				var reads atomic.Int64
-				var isRead atomic.Bool
-				from, to := a.state(&reads), b.state(&reads)
-				s := &to
-				if isOld {
-					s = &from
-				}
-				page := s.Page
-				s.Page = func(ctx context.Context, n uint32) ([]byte, error) {
-					if n == pgno {
-						isRead.Store(true)
-						return nil, wrong
-					}
-					return page(ctx, n)
-				}
+				from, to, isRead := failing(a, b, isOld, pgno, wrong)
 				opts := options(a, b)
 				opts.Known = known
 				err := rowdiff.Diff(t.Context(), from, to, opts, func(rowdiff.Change) error { return nil })

@@ -270,18 +270,7 @@ func TestDiff_UnknownCollation(t *testing.T) {
 		failed++
 		last := binary.BigEndian.Uint32(root[8:]) // the walk down the tree reads the first leaf
 		for _, isOld := range []bool{true, false} {
-			from, to := a.state(&reads), b.state(&reads)
-			s := &to
-			if isOld {
-				s = &from
-			}
-			page := s.Page
-			s.Page = func(ctx context.Context, pgno uint32) ([]byte, error) {
-				if pgno == last {
-					return nil, wrong
-				}
-				return page(ctx, pgno)
-			}
+			from, to, _ := failing(a, b, isOld, last, wrong)
 			opts := options(a, b)
 			opts.Tables, opts.Known = []string{"c"}, -1
 			if err := rowdiff.Diff(t.Context(), from, to, opts, func(rowdiff.Change) error { return nil }); !errors.Is(err, wrong) {
