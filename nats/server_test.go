@@ -138,47 +138,56 @@ func newRecorder(t testing.TB, url string) *recorder {
 			})
 			wg.Go(func() {
 				defer server.Close()
-				r.parse(io.TeeReader(client, server))
+				r.pass(client, server)
 			})
 		}
 	})
 	return r
 }
 
-// parse reads the protocol of a client to its end.
-func (r *recorder) parse(from io.Reader) {
+// pass passes the protocol of a client on to its end. What the client asks for is
+// written down before the server sees it. So it counts to the step that got the answer.
+func (r *recorder) pass(from io.Reader, to io.Writer) {
 	in := bufio.NewReader(from)
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
 			return
 		}
+		message := []byte(line)
 		words := strings.Fields(line)
-		if len(words) == 0 || words[0] != "PUB" && words[0] != "HPUB" {
-			continue
+		if len(words) > 0 && (words[0] == "PUB" || words[0] == "HPUB") {
+			size, err := strconv.Atoi(words[len(words)-1])
+			if err != nil {
+				return
+			}
+			body := make([]byte, size+2) // with the end of the line
+			if _, err := io.ReadFull(in, body); err != nil {
+				return
+			}
+			r.note(words[1], body[:size])
+			message = append(message, body...)
 		}
-		size, err := strconv.Atoi(words[len(words)-1])
-		if err != nil {
+		if _, err := to.Write(message); err != nil {
 			return
 		}
-		body := make([]byte, size+2) // with the end of the line
-		if _, err := io.ReadFull(in, body); err != nil {
-			return
-		}
-		what := words[1]
-		if strings.Contains(what, ".MSG.GET.") || strings.HasPrefix(what, "$JS.API.DIRECT.GET.") {
-			what += " " + strings.TrimSpace(string(body))
-		}
-		if strings.HasPrefix(what, "$O.") {
-			what += fmt.Sprintf(" %d bytes", size)
-		}
-		if strings.HasPrefix(what, "$JS.API.CONSUMER.DELETE.") {
-			continue // nothing waits for it, so it comes at any time
-		}
-		r.mu.Lock()
-		r.lines = append(r.lines, strings.TrimSpace(what))
-		r.mu.Unlock()
 	}
+}
+
+// note writes down a message that a client publishes.
+func (r *recorder) note(subject string, body []byte) {
+	what := subject
+	switch {
+	case strings.HasPrefix(subject, "$JS.API.CONSUMER.DELETE."):
+		return // nothing waits for it, so it comes at any time
+	case strings.Contains(subject, ".MSG.GET."), strings.HasPrefix(subject, "$JS.API.DIRECT.GET."):
+		what += " " + strings.TrimSpace(string(body))
+	case strings.HasPrefix(subject, "$O."):
+		what += fmt.Sprintf(" %d bytes", len(body))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, strings.TrimSpace(what))
 }
 
 var (
