@@ -147,12 +147,15 @@ type joined struct {
 	ticket *remote.Ticket  // of its request, if that queues
 }
 
-// join returns the flight of a page, which it begins if there is none.
+// join returns the flight of a page, which it begins if there is none. The page may be
+// in the cache meanwhile. Then there is no flight, as if it had landed.
 func (t *flights) join(key Key) joined {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.mu.of[key]
 	switch {
+	case f == nil && t.isCached(key):
+		return joined{} // it has landed since the reader looked
 	case f == nil:
 		f = &flight{origin: byReader, claim: claimed}
 		t.mu.of[key] = f
@@ -201,12 +204,20 @@ func (t *flights) land(all []landing) {
 	}
 }
 
-// register adds a flight unless there is one of that page already, or the flight
-// is unclaimed and there are limit such flights.
+// isCached reports whether a page that has no flight is in the cache. It may have
+// landed after the caller had looked there. The caller holds mu.
+func (t *flights) isCached(key Key) bool {
+	_, ok := t.cache.Load().peek(key)
+	return ok
+}
+
+// register adds a flight unless there is one of that page already, or it has to be
+// fetched and is in the cache meanwhile, or the flight is unclaimed and there are
+// limit such flights.
 func (t *flights) register(key Key, f *flight, limit int) (added, full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mu.of[key] != nil {
+	if t.mu.of[key] != nil || f.phase == inFlight && t.isCached(key) {
 		return false, false
 	}
 	if f.claim == unclaimed {
