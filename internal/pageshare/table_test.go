@@ -89,6 +89,94 @@ func TestTable_Read(t *testing.T) {
 	}
 }
 
+// A page in a version that the reader refuses is not copied.
+func TestTable_ReadRefused(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	o.Put(3, []ltx.TXID{8})
+	s, _ := b.Status()
+	if read(b, s.Generation, 3, func() { t.Error("it is copied") }) {
+		t.Error("it is read")
+	}
+}
+
+// A new generation begins without any page, whatever its version was.
+func TestTable_RenewAll(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	pages := uint32(segmentLen) + 3
+	if err := o.Room(pages); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Follow(); err != nil {
+		t.Fatal(err)
+	}
+	for pgno := uint32(1); pgno <= pages; pgno++ {
+		o.Put(pgno, []ltx.TXID{ltx.TXID(1 + pgno%3)})
+	}
+	o.Renew(512)
+	for pgno := uint32(1); pgno <= pages; pgno++ {
+		if v, _ := b.Word(pgno); v != 0 {
+			t.Fatalf("page %d is there in version %d", pgno, v)
+		}
+	}
+}
+
+// Borrowers leave a table that cannot grow: the owner goes on without it.
+func TestTable_NoRoom(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	f := o.f
+	defer func() { o.f = f }()
+	readOnly, err := os.Open(o.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer readOnly.Close()
+	o.f = readOnly
+	if err := o.Room(growth + 1); err == nil {
+		t.Fatal("it has grown")
+	}
+	if s, ok := b.Status(); ok && s.State != Withdrawn {
+		t.Errorf("borrowers see the state %v", s.State)
+	}
+	generation := func() (n uint64) {
+		o.guard(func(h *head) { n = h.generation.Load() })
+		return n
+	}
+	before := generation()
+	if o.Withdraw(); generation() != before {
+		t.Error("it is withdrawn twice")
+	}
+	var none *Table
+	none.Withdraw() // an owner without a table has none to withdraw
+}
+
+// A table whose file cannot be looked at has no room for a borrower, and says so when
+// it is closed.
+func TestTable_FileFails(t *testing.T) {
+	_, b := ownerAndBorrower(t)
+	if err := b.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Follow(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("follow: %v", err)
+	}
+	if err := b.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// Anchors that are being changed are not read.
+func TestTable_AnchorsHalfChanged(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	o.Publish(Published{TXID: 7, Anchors: []Anchor{{MaxTXID: 7}}})
+	if _, _, _, ok := b.Anchors(); !ok {
+		t.Fatal("no anchors")
+	}
+	o.guard(func(h *head) { h.turn.Add(1) })
+	if all, _, _, ok := b.Anchors(); ok {
+		t.Errorf("the anchors are %v", all)
+	}
+}
+
 // The owner goes on without a table that was cut off.
 func TestTable_OwnerCutOff(t *testing.T) {
 	o, _ := ownerAndBorrower(t)
