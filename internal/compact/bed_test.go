@@ -21,6 +21,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/internal/view/viewtest"
 	"github.com/ltxvfs/litestream/memory"
 )
 
@@ -308,5 +309,39 @@ func TestCompaction_ClosedAtTheBeginning(t *testing.T) {
 		if log.Len() > 0 {
 			b.t.Error(log.String())
 		}
+	})
+}
+
+// What connections read is not deleted, however old: the files of a pinned view, of
+// the view that a local one rests on, and of the newest view.
+func TestCompaction_Needed(t *testing.T) {
+	inBed(t, 4, "0/1-1 0/2-2 0/3-3 0/4-4 1/1-4", func(b *bed) {
+		time.Sleep(time.Hour)
+		reading := func(txid ltx.TXID) *view.View {
+			f, index := viewtest.File(b.t, 1, 1, 4096, 3, viewtest.AllPages(4096, 3))
+			v := viewtest.Advance(b.t, new(view.View), f, index)
+			if txid > 1 {
+				f, index = viewtest.File(b.t, txid, txid, 4096, 3, viewtest.AllPages(4096, 3))
+				v.TXID = txid - 1
+				v = viewtest.Advance(b.t, v, f, index)
+			}
+			return v
+		}
+		pinned := []*view.View{reading(1)}
+		b.Pinned = func() []*view.View { return pinned }
+		prune := func(want string) {
+			b.t.Helper()
+			b.pruned = 0
+			if _, err := b.pruneLevel0(time.Now()); err != nil {
+				b.t.Fatal(err)
+			}
+			b.want(want)
+		}
+		b.Views.Current.Store(&view.View{TXID: 4, Base: reading(2)})
+		prune("0/1-1 0/2-2 0/4-4 1/1-4")
+		b.Views.Current.Store(&view.View{TXID: 4})
+		prune("0/1-1 0/4-4 1/1-4")
+		pinned = nil
+		prune("0/4-4 1/1-4")
 	})
 }

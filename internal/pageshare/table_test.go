@@ -414,3 +414,27 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// An owner that says it runs is seen to run, and the time of a poll counts for the
+// transaction that it has found only.
+func TestTable_BeatAndPolled(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	status := func() Status {
+		t.Helper()
+		s, ok := b.Status()
+		if !ok {
+			t.Fatal("no status")
+		}
+		return s
+	}
+	o.Publish(Published{TXID: 7})
+	o.guard(func(h *head) { h.beat.Store(1) })
+	if o.Beat(); status().Beat <= 1 {
+		t.Errorf("the owner last ran at %d", status().Beat)
+	}
+	o.Polled(7, 5)
+	o.Polled(6, 9)
+	if s := status(); s.Polled != 5 {
+		t.Errorf("it was polled at %d, want 5", s.Polled)
+	}
+}
