@@ -133,7 +133,7 @@ func TestCompaction_Retention(t *testing.T) {
 		{"0/1-1 0/2-2", "0/1-1 0/2-2"},
 	} {
 		inBed(t, 3, tc.files, func(b *bed) {
-			if again, err := b.pruneLevel0(time.Now()); err != nil || tc.files != tc.want && again.Sub(time.Now()) != time.Minute {
+			if again, err := b.pruneLevel0(time.Now()); err != nil || tc.files != tc.want && time.Until(again) != time.Minute {
 				b.t.Errorf("%s: again at %v, %v", tc.files, again, err)
 			}
 			b.want(tc.files)
