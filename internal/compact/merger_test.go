@@ -39,9 +39,7 @@ func newMergeBed() *mergeBed {
 				pages[100+i] = noise[i*4096:][:4096]
 			}
 		}
-		body := ltxtest.EncodeLTX(ltx.Header{
-			Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: 4096, Commit: 500, MinTXID: txid, MaxTXID: txid, Timestamp: int64(txid),
-		}, pages, true)
+		body := ltxtest.EncodeLTX(ltx.Header{PageSize: 4096, Commit: 500, MinTXID: txid, MaxTXID: txid, Timestamp: int64(txid)}, pages, true)
 		b.bodies[txid] = body
 		b.inputs = append(b.inputs, &ltx.FileInfo{MinTXID: txid, MaxTXID: txid, Size: int64(len(body))})
 	}
