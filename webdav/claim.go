@@ -19,10 +19,6 @@ const claimName = ".create"
 // apparent reason.
 const claimTries = 6
 
-// patience is for how long a client sees the same claim of another client before it
-// takes the claim away.
-var patience = 10 * time.Second
-
 // claim stores content under a name, unless that exists, at a server that renames
 // folders as POSIX does. The folder of a level has at most one folder of the name
 // claimName, the claim. A client creates a file in three steps:

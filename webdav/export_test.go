@@ -10,8 +10,8 @@ func SetInMemory(n int) (undo func()) {
 	return func() { inMemory = before }
 }
 
-// SetPatience changes for how long a client waits for the claim of another one, and
-// returns a function that undoes that.
+// SetPatience changes for how long a client waits for another one, and returns a
+// function that undoes that.
 func SetPatience(d time.Duration) (undo func()) {
 	before := patience
 	patience = d

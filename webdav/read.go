@@ -48,16 +48,14 @@ func (s *session) delete(ctx context.Context, file clientio.File) error {
 
 // remove deletes a file, if there is one.
 func (s *session) remove(ctx context.Context, name string) error {
-	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+	_, err := whenFree(ctx, func() (int, error) {
 		status, _, err := s.do(ctx, http.MethodDelete, name, nil, nil, http.StatusOK, http.StatusAccepted, http.StatusNoContent)
-		if errors.Is(err, clientio.ErrAbsent) {
-			return nil
-		}
-		// Some servers lock a name while they delete it for another client.
-		if status != http.StatusLocked || !clientio.Pause(ctx, wait) {
-			return err
-		}
+		return status, err
+	})
+	if errors.Is(err, clientio.ErrAbsent) {
+		return nil
 	}
+	return err
 }
 
 // Survey implements replica.Surveyor.

@@ -11,11 +11,22 @@ import (
 	"os"
 	"path"
 	"sync"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
 const envPassword = "LITESTREAM_WEBDAV_PASSWORD"
+
+const (
+	// firstWait and mostWait are the pauses of a client that waits for another one.
+	firstWait = 10 * time.Millisecond
+	mostWait  = time.Second
+)
+
+// patience is for how long a client waits for another one that does not go on: for a
+// name that it has locked, or while its claim stays the same.
+var patience = 10 * time.Second
 
 // session is what all calls of a client share.
 type session struct {
@@ -121,4 +132,17 @@ func (s *session) do(ctx context.Context, method, name string, header http.Heade
 		}
 	}
 	return resp.StatusCode, nil, fmt.Errorf("%s: %w", method, s.refusal(resp))
+}
+
+// whenFree sends a request again while the server answers that another client has
+// locked the name, but not for longer than patience. Some servers lock a name for each
+// request that changes it.
+func whenFree(ctx context.Context, send func() (status int, err error)) (status int, err error) {
+	start := time.Now()
+	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+		status, err = send()
+		if status != http.StatusLocked || time.Since(start) >= patience || !clientio.Pause(ctx, wait) {
+			return status, err
+		}
+	}
 }

@@ -22,13 +22,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/webindex"
 )
 
-const (
-	// firstWait and mostWait are the pauses of a client that waits for another one.
-	firstWait = 10 * time.Millisecond
-	mostWait  = time.Second
-
-	cleanupTime = 10 * time.Second // for what is left of a write that failed
-)
+const cleanupTime = 10 * time.Second // for what is left of a write that failed
 
 // inMemory is the size up to which a body is sent from memory. A larger one goes to a
 // temporary file first, because servers want to know its length.
@@ -124,14 +118,17 @@ func notMissing(err error) error {
 func (s *session) put(ctx context.Context, name string, content body) error {
 	const tries = 5
 	for try, wait := 1, firstWait; ; try, wait = try+1, 2*wait {
-		status, _, err := s.do(ctx, http.MethodPut, name, nil, content, http.StatusOK, http.StatusCreated, http.StatusNoContent)
+		status, err := whenFree(ctx, func() (int, error) {
+			status, _, err := s.do(ctx, http.MethodPut, name, nil, content, http.StatusOK, http.StatusCreated, http.StatusNoContent)
+			return status, err
+		})
 		if status != http.StatusConflict && status != http.StatusNotFound && status != http.StatusForbidden || try == tries {
 			return err
 		}
 		// Servers answer in different ways that a folder is missing, and also if
 		// another client makes it at the same time.
 		if merr := s.makeFolder(ctx, path.Dir(name)); merr != nil && try > 1 {
-			return fmt.Errorf("%w (%w)", err, merr)
+			return fmt.Errorf("make the folder: %w (%v)", merr, err)
 		}
 		if try > 1 && !clientio.Pause(ctx, wait) {
 			return err
@@ -158,8 +155,10 @@ func (s *session) makeFolder(ctx context.Context, name string) error {
 // allowed. Apache also redirects to the folder if another client has made it at the
 // same time.
 func (s *session) mkcol(ctx context.Context, name string) (status int, err error) {
-	status, _, err = s.do(ctx, "MKCOL", name, nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed, http.StatusMovedPermanently)
-	return status, err
+	return whenFree(ctx, func() (int, error) {
+		status, _, err := s.do(ctx, "MKCOL", name, nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed, http.StatusMovedPermanently)
+		return status, err
+	})
 }
 
 // destination returns the header of a request that gives something a name.
@@ -176,17 +175,19 @@ func (s *session) destination(to string, replace bool) http.Header {
 // errOccupied is the error of a move to a name that exists.
 var errOccupied = fmt.Errorf("name is taken: %w", fs.ErrExist)
 
-// move gives a file another name. It waits while the name is locked, which some
-// servers do while they move another file there.
+// move gives a file another name. If it replaces a file, it tries again what fails
+// because another writer replaces it, too.
 func (s *session) move(ctx context.Context, from, to string, replace bool) error {
 	header := s.destination(to, replace)
 	const tries = 6 // against another writer that replaces the same file
 	for try, wait := 1, firstWait; ; try, wait = try+1, min(2*wait, mostWait) {
-		status, _, err := s.do(ctx, "MOVE", from, header, nil, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+		status, err := whenFree(ctx, func() (int, error) {
+			status, _, err := s.do(ctx, "MOVE", from, header, nil, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+			return status, err
+		})
 		switch {
 		case status == http.StatusPreconditionFailed && !replace:
 			return errOccupied
-		case status == http.StatusLocked:
 		case status == http.StatusForbidden, status == http.StatusConflict, status == http.StatusPreconditionFailed, status == http.StatusNotFound, status == http.StatusInternalServerError:
 			// Apache deletes the old file first, and answers so if another writer
 			// has given the name to its file by then.
