@@ -10,7 +10,7 @@ type Counters struct {
 	localHits    atomic.Int64 // in the local tier
 
 	prefetched atomic.Int64 // pages that were prefetched
-	unused     atomic.Int64 // prefetched pages that were given up
+	unused     atomic.Int64 // those of them that were given up; counted after prefetched
 }
 
 // pageCounts holds the values of Counters at one time.
@@ -21,8 +21,9 @@ type pageCounts struct {
 
 // Counts returns the present values.
 func (c *Counters) Counts() pageCounts {
+	unused := c.unused.Load() // before prefetched, so that it is not more
 	return pageCounts{
 		Hits: c.hits.Load(), Misses: c.misses.Load(), PrefetchHits: c.prefetchHits.Load(), LocalHits: c.localHits.Load(),
-		Prefetched: c.prefetched.Load(), Unused: c.unused.Load(),
+		Prefetched: c.prefetched.Load(), Unused: unused,
 	}
 }

@@ -17,6 +17,7 @@ type flight struct {
 	phase  flightPhase
 	claim  claim
 	ticket *remote.Ticket // of its request, while that queues
+	gaveUp bool           // a scan has given it up before it landed
 
 	origin    origin    // set before the flight is registered
 	admission admission // changed only by land, under flights.mu
@@ -197,6 +198,9 @@ func (t *flights) land(all []landing) {
 		}
 		if f.origin == byPrefetch && f.err == nil {
 			t.counts.prefetched.Add(1)
+			if f.gaveUp && f.done == nil {
+				t.counts.unused.Add(1)
+			}
 		}
 		if f.claim != unclaimed || l.interior || f.err != nil {
 			t.settle(l.key, f)
@@ -312,14 +316,15 @@ func (t *flights) giveUp(keys ...Key) {
 		if f == nil || f.claim != unclaimed {
 			continue
 		}
+		if f.phase == inFlight { // and may still fail, or be read
+			f.gaveUp = true
+			t.unclaim(f)
+			continue
+		}
 		if f.origin == byPrefetch {
 			t.counts.unused.Add(1)
 		}
-		if f.phase == landed {
-			t.settle(key, f)
-		} else {
-			t.unclaim(f)
-		}
+		t.settle(key, f)
 	}
 }
 
