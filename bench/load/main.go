@@ -128,6 +128,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	if c.dir != "" {
+		if _, err := os.ReadDir(c.dir); err != nil {
+			return fmt.Errorf("-dir: %w", err)
+		}
+	}
 	if c.profile != "" {
 		f, err := os.Create(c.profile)
 		if err != nil {
