@@ -190,13 +190,14 @@ func (c *compactor) begin() error {
 	var made [view.Levels]time.Time // of the newest file of each level
 	var last [view.Levels]ltx.TXID
 	now := c.Opts.Now()
-	oldest := now
+	oldest, behind := now, c.behind(files)
 	for _, f := range files {
+		at := f.CreatedAt.Add(behind)
 		if last[f.Level] < f.MaxTXID {
-			last[f.Level], made[f.Level] = f.MaxTXID, f.CreatedAt
+			last[f.Level], made[f.Level] = f.MaxTXID, at
 		}
-		if f.CreatedAt.Before(oldest) {
-			oldest = f.CreatedAt
+		if at.Before(oldest) {
+			oldest = at
 		}
 	}
 	for level := 1; level < len(c.due.levels); level++ {

@@ -46,6 +46,47 @@ func TestCompaction_Retention(t *testing.T) {
 	}
 }
 
+// A store whose clock is a month behind dates files before the transactions in them. It
+// keeps them for as long as others do, and nothing is due earlier.
+func TestCompaction_StoreClockBehind(t *testing.T) {
+	const behind, levels = 30 * 24 * time.Hour, "0/1-1 0/2-2 0/3-3 1/1-2 1/3-3 9/1-1 9/1-2"
+	inBed(t, 3, levels, func(b *bed) {
+		view := *b.Views.Current.Load()
+		view.Timestamp = time.Now().Add(behind).UnixMilli()
+		b.Views.Current.Store(&view)
+		b.Opts.Now = func() time.Time { return time.Now().Add(behind) }
+
+		start := b.Opts.Now()
+		if err := b.begin(); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.due.snapshot.Sub(start); got != 24*time.Hour {
+			t.Errorf("a snapshot is due after %s, want 24h", got)
+		}
+		files, err := b.Store.ListAll(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := names(b.oldFiles(files, 2)); got != "" {
+			t.Errorf("it deletes %s", got)
+		}
+		again, err := b.pruneLevel0(start)
+		if err != nil || again.Sub(start) != time.Minute {
+			t.Errorf("level 0: again after %s, %v, want 1m", again.Sub(start), err)
+		}
+		b.want(levels)
+
+		time.Sleep(48*time.Hour + time.Second)
+		if got := names(b.oldFiles(files, 2)); got != "9/1-1" {
+			t.Errorf("after 48 hours it deletes %s, want 9/1-1", got)
+		}
+		if _, err := b.pruneLevel0(b.Opts.Now()); err != nil {
+			t.Error(err)
+		}
+		b.want("0/3-3 1/1-2 1/3-3 9/1-1 9/1-2")
+	})
+}
+
 // TestCompaction_OldFiles says which files SnapshotRetention does not keep, each once.
 func TestCompaction_OldFiles(t *testing.T) {
 	for _, tc := range []struct{ old, young, want string }{

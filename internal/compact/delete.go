@@ -25,6 +25,7 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	if err != nil {
 		return again, err
 	}
+	behind := c.behind(files)
 	var old []*ltx.FileInfo
 	in := 0                                          // index of the first file in compacted that may contain f; both lists are in order
 	for _, f := range files[:max(len(files)-1, 0)] { // the newest file stays, because the next one is appended to it
@@ -37,7 +38,7 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		if compacted[in].MinTXID > f.MinTXID {
 			continue // level 1 has a gap here
 		}
-		if age := now.Sub(f.CreatedAt); age < c.Opts.L0Retention {
+		if age := now.Sub(f.CreatedAt) - behind; age < c.Opts.L0Retention {
 			again = now.Add(c.Opts.L0Retention - max(age, 0))
 			break
 		}
@@ -51,6 +52,23 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		c.pruned = compacted[in].MinTXID
 	}
 	return again, err
+}
+
+// behind returns how far the clock of the store is behind that of this process, as far
+// as the files show: the newest transaction is older than its file. Without that,
+// retention would delete at once what such a store has just got.
+func (c *compactor) behind(files []*ltx.FileInfo) time.Duration {
+	cur := c.Views.Current.Load()
+	var newest *ltx.FileInfo
+	for _, f := range files {
+		if f.Level == 0 && f.MaxTXID <= cur.TXID && (newest == nil || f.MaxTXID > newest.MaxTXID) {
+			newest = f
+		}
+	}
+	if newest == nil {
+		return 0
+	}
+	return max(0, time.UnixMilli(cur.Timestamp).Sub(newest.CreatedAt))
 }
 
 // mostThere bounds the number of files that a compactor remembers as existing.

@@ -92,7 +92,7 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 
 // oldFiles returns the files that SnapshotRetention does not keep.
 func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
-	limit := c.Opts.Now().Add(-c.Opts.SnapshotRetention)
+	limit := c.Opts.Now().Add(-c.behind(files)).Add(-c.Opts.SnapshotRetention)
 	oldest := end
 	for _, f := range files {
 		switch {

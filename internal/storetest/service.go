@@ -39,6 +39,14 @@ type object struct {
 	timestamp string // the timestamp of the LTX header, in the metadata
 }
 
+// modified returns when an object was stored: at once after its transaction.
+func (o object) modified() time.Time {
+	if at, err := time.Parse(time.RFC3339Nano, o.timestamp); err == nil {
+		return at.UTC()
+	}
+	return stored
+}
+
 // objects are the objects of a service.
 type objects struct {
 	mu      sync.Mutex

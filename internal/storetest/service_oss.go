@@ -145,20 +145,12 @@ func (s *OSSService) list(w http.ResponseWriter, query url.Values) {
 		}
 		found, _ := s.find(key)
 		fmt.Fprintf(w, "<Contents><Key>%s</Key><ETag>%s</ETag><Size>%d</Size><LastModified>%s</LastModified><Type>Normal</Type></Contents>",
-			encode(key), etag(found.body), len(found.body), modified(found).Format("2006-01-02T15:04:05.000Z"))
+			encode(key), etag(found.body), len(found.body), found.modified().Format("2006-01-02T15:04:05.000Z"))
 	}
 	if more {
 		fmt.Fprintf(w, "<NextContinuationToken>%s</NextContinuationToken>", encode(last))
 	}
 	fmt.Fprintf(w, "<KeyCount>%d</KeyCount><IsTruncated>%t</IsTruncated></ListBucketResult>", listed, more)
-}
-
-// modified returns when an object was stored: at once after its transaction.
-func modified(o object) time.Time {
-	if at, err := time.Parse(time.RFC3339Nano, o.timestamp); err == nil {
-		return at.UTC()
-	}
-	return stored
 }
 
 func (s *OSSService) deleteAll(w http.ResponseWriter, r *http.Request) {

@@ -92,7 +92,7 @@ func (s *s3Service) list(w http.ResponseWriter, prefix, delimiter string) {
 			continue
 		}
 		found, _ := s.find(key)
-		fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><LastModified>%s</LastModified></Contents>", escaped(key), len(found.body), stored.Format(time.RFC3339))
+		fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><LastModified>%s</LastModified></Contents>", escaped(key), len(found.body), found.modified().Format(time.RFC3339))
 	}
 	fmt.Fprint(w, "<IsTruncated>false</IsTruncated></ListBucketResult>")
 }
