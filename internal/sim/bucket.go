@@ -53,6 +53,7 @@ type Bucket struct {
 	breaks Break
 	files  *memory.ReplicaClient
 	trace  *Trace
+	clock  *Clock         // dates files when they come; nil: they are dated as their transactions
 	wire   sync.WaitGroup // requests that arrive after the call that made them has returned
 
 	mu struct {
@@ -62,6 +63,7 @@ type Bucket struct {
 		history  History
 		violated *Violation            // the first one
 		stored   map[fileKey]time.Time // when a file came
+		dated    map[fileKey]time.Time // when a file came, by the clock of the store
 		merged   map[ltx.TXID]bool     // last transactions of files above level 0 that ever came
 		broken   int                   // number of times that the contract was broken
 	}
@@ -81,8 +83,12 @@ func (k fileKey) String() string {
 // NewBucket returns an empty bucket, which breaks its contract in one way or not.
 func NewBucket(seed uint64, breaks Break, trace *Trace) *Bucket {
 	b := &Bucket{seed: seed, breaks: breaks, files: memory.NewReplicaClient(), trace: trace}
+	if rng := NewRand(seed, "clock of the store"); rng.IntN(2) == 0 {
+		clock := NewClock(rng)
+		b.clock = &clock
+	}
 	b.mu.calls = make(map[string]int)
-	b.mu.stored = make(map[fileKey]time.Time)
+	b.mu.stored, b.mu.dated = make(map[fileKey]time.Time), make(map[fileKey]time.Time)
 	b.mu.merged = make(map[ltx.TXID]bool)
 	return b
 }
@@ -310,6 +316,9 @@ func (b *Bucket) put(ctx context.Context, k fileKey, body []byte, create bool) (
 		return nil, err
 	}
 	b.mu.stored[k] = time.Now()
+	if b.clock != nil {
+		b.mu.dated[k] = b.clock.Now()
+	}
 	told := body
 	if b.breaks == BreakMerge || b.breaks == BreakStamp {
 		told = stored
@@ -350,6 +359,7 @@ func (b *Bucket) delete(ctx context.Context, infos []*ltx.FileInfo, n int) error
 		}
 		b.mu.Lock()
 		delete(b.mu.stored, keyOf(info))
+		delete(b.mu.dated, keyOf(info))
 		b.mu.Unlock()
 	}
 	return nil
@@ -436,6 +446,17 @@ func (b *Bucket) Vanish() {
 			b.mu.Unlock()
 			b.trace.Add("bucket: %s vanishes, %v", keyOf(&info.FileInfo), err)
 			return
+		}
+	}
+}
+
+// date sets the dates of listed files to those of the store, if it has a clock.
+func (b *Bucket) date(items []*versioned) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, item := range items {
+		if at, ok := b.mu.dated[keyOf(&item.FileInfo)]; ok {
+			item.CreatedAt = at
 		}
 	}
 }

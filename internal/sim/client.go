@@ -194,30 +194,30 @@ func (c *Client) attempts(ctx context.Context, call string, changes bool, work f
 }
 
 // LTXFiles implements replica.Client.
-func (c *Client) LTXFiles(ctx context.Context, level int, seek ltx.TXID, _ bool) (ltx.FileIterator, error) {
+func (c *Client) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
 	if err := clientio.CheckLevel(level); err != nil {
 		return nil, err
 	}
 	return do(ctx, c, fmt.Sprintf("list %d from %d", level, seek), false, func(_ context.Context, rng *rand.Rand, cut int) (ltx.FileIterator, error) {
-		return c.list(ctx, []int{level}, seek, rng, cut)
+		return c.list(ctx, []int{level}, seek, useMetadata, rng, cut)
 	})
 }
 
 // AllLTXFiles implements replica.AllLTXFilesLister. Levels are listed in any order,
 // one after the other, while others write and delete.
-func (c *Client) AllLTXFiles(ctx context.Context, _ bool) (ltx.FileIterator, error) {
+func (c *Client) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
 	if c.byLevel {
 		return nil, errUnsupported
 	}
 	return do(ctx, c, "list all", false, func(_ context.Context, rng *rand.Rand, cut int) (ltx.FileIterator, error) {
 		levels := allLevels()
 		rng.Shuffle(len(levels), func(i, j int) { levels[i], levels[j] = levels[j], levels[i] })
-		return c.list(ctx, levels, 0, rng, cut)
+		return c.list(ctx, levels, 0, useMetadata, rng, cut)
 	})
 }
 
 // list lists some levels one after the other.
-func (c *Client) list(ctx context.Context, levels []int, seek ltx.TXID, rng *rand.Rand, cut int) (ltx.FileIterator, error) {
+func (c *Client) list(ctx context.Context, levels []int, seek ltx.TXID, useMetadata bool, rng *rand.Rand, cut int) (ltx.FileIterator, error) {
 	var items []*versioned
 	for i, level := range levels {
 		if i > 0 && cut > 0 && chance(rng, 300) {
@@ -230,6 +230,9 @@ func (c *Client) list(ctx context.Context, levels []int, seek ltx.TXID, rng *ran
 			return nil, err
 		}
 		items = append(items, more...)
+	}
+	if !useMetadata {
+		c.bucket.date(items)
 	}
 	items = slices.DeleteFunc(items, func(v *versioned) bool { return c.bucket.isHidden(c.name, keyOf(&v.FileInfo)) })
 	slices.SortStableFunc(items, func(a, b *versioned) int { return a.Level - b.Level })
