@@ -257,11 +257,13 @@ func TestCompaction_ClosedAtTheBeginning(t *testing.T) {
 // the view that a local one rests on, and of the newest view.
 func TestCompaction_Needed(t *testing.T) {
 	inBed(t, 4, "0/1-1 0/2-2 0/3-3 0/4-4 1/1-4", func(b *bed) {
+		made := time.Now().UnixMilli()
 		time.Sleep(time.Hour)
 		reading := func(txid ltx.TXID) *view.View { // all pages are in the file of txid
 			v := new(view.View)
 			for id := ltx.TXID(1); id <= txid; id++ {
 				f, index := viewtest.File(b.t, id, id, 4096, 3, viewtest.AllPages(4096, 3))
+				f.Timestamp = made
 				v = viewtest.Advance(b.t, v, f, index)
 			}
 			return v

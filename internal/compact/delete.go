@@ -59,6 +59,9 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 // retention would delete at once what such a store has just got.
 func (c *compactor) behind(files []*ltx.FileInfo) time.Duration {
 	cur := c.Views.Current.Load()
+	if cur.Base != nil {
+		cur = cur.Base // what is not uploaded has no file yet
+	}
 	var newest *ltx.FileInfo
 	for _, f := range files {
 		if f.Level == 0 && f.MaxTXID <= cur.TXID && (newest == nil || f.MaxTXID > newest.MaxTXID) {
