@@ -80,6 +80,33 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// Few gaps are read through if there are few pages, and larger ones if there are many,
+// up to a bound, and as long as what is read is not much more than the pages.
+func TestSpans_Gaps(t *testing.T) {
+	file := new(view.File)
+	for _, tc := range []struct {
+		name      string
+		pages     int
+		size, gap int64
+		spans     int
+	}{
+		{"few", maxSpans, 20 << 10, 8 << 10, maxSpans},
+		{"many", 16 * maxSpans, 20 << 10, 8 << 10, 16*maxSpans*28/512 + 1},
+		{"many with large gaps", 4 * maxSpans, 60 << 10, MaxGap, maxSpans},
+		{"many with too large gaps", 4 * maxSpans, 60 << 10, MaxGap + 1, 4 * maxSpans},
+		{"many small ones", 4 * maxSpans, 500, 8 << 10, 4 * maxSpans},
+	} {
+		var wants []want
+		for i := range tc.pages {
+			loc := view.Loc{Source: view.Source{File: file}, Offset: int64(i) * (tc.size + tc.gap), Size: uint32(tc.size)}
+			wants = append(wants, want{key: Key{Pgno: uint32(i + 1)}, loc: loc})
+		}
+		if n := len(spans(new(view.View), nil, wants, 0, minGap)); n != tc.spans {
+			t.Errorf("%s: %d requests, want %d", tc.name, n, tc.spans)
+		}
+	}
+}
+
 // TestReadAhead_OneRequest reads pages of which some are far from the others.
 func TestReadAhead_OneRequest(t *testing.T) {
 	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
