@@ -15,3 +15,23 @@ func TestBufferPool(t *testing.T) {
 		p.Put(buf)
 	}
 }
+
+// Buffers of pages are kept apart from those of requests for many, where they would be
+// dropped.
+func TestBufferPool_Apart(t *testing.T) {
+	var p BufferPool
+	for _, n := range []int{1, 512, smallBuffer} {
+		buf := make([]byte, n)
+		p.Put(&buf)
+		if p.large.Get() != nil {
+			t.Errorf("a buffer of %d bytes is among the large ones", n)
+		}
+	}
+	buf := make([]byte, smallBuffer+1)
+	p.Put(&buf)
+	for range 3 {
+		if buf, ok := p.small.Get().(*[]byte); ok && cap(*buf) > smallBuffer {
+			t.Errorf("a buffer of %d bytes is among the small ones", cap(*buf))
+		}
+	}
+}

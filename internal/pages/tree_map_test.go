@@ -106,3 +106,22 @@ func TestTreeMap_LargeTree(t *testing.T) {
 		t.Errorf("%d interior pages", n)
 	}
 }
+
+// An interior page that was moved keeps its new parent when what was learned before and
+// after that is forgotten.
+func TestTreeMap_MovedInterior(t *testing.T) {
+	var m treeMap
+	learnAll(t, &m, 2, 10, 11)
+	learnAll(t, &m, 10, 100, 101) // so page 10 is an interior page
+	learnAll(t, &m, 3, 10, 12)    // it is below page 3 now
+	const width = 400
+	for i := range uint32(3 * treeMapSize / width) {
+		var children []uint32
+		for j := range uint32(width) {
+			children = append(children, 1_000_000+i*width+j)
+		}
+		learnAll(t, &m, 1000+i, children...)
+	}
+	wantParent(t, &m, 10, 3)
+	wantParent(t, &m, 100, 0)
+}

@@ -41,7 +41,11 @@ func record(values ...any) []byte {
 			panic(fmt.Sprintf("a value of type %T", v))
 		}
 	}
-	return slices.Concat(varint(nil, int64(1+len(types))), types, body)
+	size := 1 + len(types)
+	if size > 127 {
+		size++ // a longer varint
+	}
+	return slices.Concat(varint(nil, int64(size)), types, body)
 }
 
 // row is a row of a table.

@@ -295,3 +295,56 @@ func TestRegion_Pays(t *testing.T) {
 		}
 	})
 }
+
+// The map of parents does not have all leaves of a large tree. Lookups of its other
+// leaves are widened all the same, as their rowids tell where they are.
+func TestWidening_ForgottenParents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const inner, fanOut, step = 40, 40, 10
+		first := uint32(3 + inner)
+		all := map[uint32][]byte{2: tableInner(fanOut*step, pgnoRange(3, 2+inner)...)}
+		for i := range inner {
+			at := first + uint32(i*fanOut)
+			all[uint32(3+i)] = tableInnerFrom(i*fanOut*step, step, pgnoRange(at, at+fanOut-1)...)
+			for k := range fanOut {
+				all[at+uint32(k)] = tableLeaf(row{(i*fanOut+k)*step + 5, []any{string(oddPage(at+uint32(k), 1)[120:420])}})
+			}
+		}
+		client, b, w := openTrees(t, all, append([]uint32{1}, pgnoRange(2, first-1)...)...)
+		tier := newHungryTier()
+		b.source.SetLocal(&tier)
+		client.open = func(view.Key, int64) error {
+			time.Sleep(25 * time.Millisecond)
+			return nil
+		}
+		b.store.Speed = remote.Speed{}
+		r := b.reader()
+		for n, i := range rand.New(rand.NewPCG(1, 2)).Perm(inner * fanOut)[:minMisses] {
+			if n == 1 { // one lookup has shown which tree it is
+				m := &b.source.trees.treeMap.mu
+				m.Lock()
+				for pgno := range m.young {
+					if pgno >= first {
+						delete(m.young, pgno)
+					}
+				}
+				m.Unlock()
+				if _, ok := w.place(first + 77); ok {
+					t.Fatal("the place of a leaf is known")
+				}
+			}
+			pgno := first + uint32(i)
+			if page, err := r.read(pgno); err != nil || !bytes.Equal(page, all[pgno]) {
+				t.Fatalf("page %d: %v", pgno, err)
+			}
+			if _, ok := w.place(pgno); !ok {
+				t.Errorf("the place of page %d is not known after lookup %d", pgno, n+1)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := len(tier.pages); n < 10*minMisses {
+			t.Errorf("%d pages have come after %d lookups", n, minMisses)
+		}
+		r.predictor.End()
+	})
+}
