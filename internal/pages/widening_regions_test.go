@@ -283,7 +283,7 @@ func TestRegion_Pays(t *testing.T) {
 			g.unread.remove(1000 + uint32(g.hits))
 			g.hits++
 		}
-		for i := range uint32(20) {
+		for i := range uint32(40) {
 			g.missed(200+i, 500, float64(i%2), 1e6)
 			if i > 10 { // from now on, more lookups hit than miss
 				hit()
