@@ -110,17 +110,25 @@ func TestJoins_LearnFrom(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		entries []entry
-		k       int
+		patient bool
+		k       int // 0: nothing is learned
 		only    string
 	}{
-		{"all before them would have been read", []entry{{"a", 50}, {"a", 150}}, 1, "a"},
-		{"none is explained", []entry{{"a", 1950}, {"a", 50}, {"a", 150}, {"b", 1850}, {"b", 51}, {"b", 151}}, 2, "a"},
-		{"the second is explained", []entry{{"a", 1950}, {"a", 50}, {"a", 150}, {"b", 51}, {"b", 151}}, 4, "b"},
+		{"all before them would have been read", []entry{{"a", 50}, {"a", 150}}, false, 1, "a"},
+		{"none is explained", []entry{{"a", 1950}, {"a", 50}, {"a", 150}, {"b", 1850}, {"b", 51}, {"b", 151}}, false, 2, "a"},
+		{"the second is explained", []entry{{"a", 1950}, {"a", 50}, {"a", 150}, {"b", 51}, {"b", 151}}, false, 4, "b"},
+		{"two are, with one key", []entry{{"a", 50}, {"a", 150}, {"a", 60}}, true, 1, "a"},
+		{"two are, with two keys", []entry{{"a", 50}, {"a", 150}, {"b", 51}, {"b", 151}}, true, 0, ""},
 	} {
 		inJoin(t, nil, tc.entries, func(w treeWalk, j *joins) {
 			j.reads(w, 50, 10)
 			t.Log(tc.name)
-			wantRows(t, j.learnFrom(w, j.arrives(t, w, 11, 10), rootX, 50, pageOf(t, w, 50), false), rootX, 50, tc.k, 1, tc.only)
+			n := j.learnFrom(w, j.arrives(t, w, 11, 10), rootX, 50, pageOf(t, w, 50), tc.patient)
+			if tc.k > 0 {
+				wantRows(t, n, rootX, 50, tc.k, 1, tc.only)
+			} else if n != nil {
+				t.Errorf("a nest goes on with %+v", n.rows)
+			}
 		})
 	}
 }
@@ -405,7 +413,8 @@ func TestNest_Passed(t *testing.T) {
 	for row := range 10 {
 		n.leaves[uint32(100+row)] = prediction{row: row, by: l}
 	}
-	s := &scan{pending: append(pgnoRange(100, 104), pgnoRange(106, 109)...)}
+	n.leaves[110] = prediction{row: 5, by: l}
+	s := &scan{pending: append(pgnoRange(100, 104), pgnoRange(106, 110)...)}
 	n.mark = 1 << 20
 	passed := n.read(s, 105)
 	if want := pgnoRange(100, 104); !slices.Equal(passed, want) {
@@ -414,8 +423,8 @@ func TestNest_Passed(t *testing.T) {
 	if l.read != 1 || l.unread != 5 {
 		t.Errorf("%d pages count as read and %d as not read, want 1 and 5", l.read, l.unread)
 	}
-	if n.isPassed(106) {
-		t.Error("a page of a later row is passed")
+	if n.isPassed(106) || n.isPassed(110) {
+		t.Error("a page of a later row is passed, or one of the same row")
 	}
 	l.wrong = true
 	if !n.isPassed(106) {
@@ -439,6 +448,12 @@ func TestNest_Take(t *testing.T) {
 		}
 		if j.vain != 0 {
 			t.Errorf("%d misses count as not explained", j.vain)
+		}
+		if _, ok := n.take(s, 12, true); !ok || len(s.backlog) > 0 {
+			t.Errorf("taken: %v; the backlog is %v", ok, s.backlog)
+		}
+		if _, ok := n.take(s, 13, true); ok {
+			t.Error("a page that is not in the backlog is taken off")
 		}
 	})
 }
@@ -502,6 +517,111 @@ func TestDescent_Follow(t *testing.T) {
 		n = newNest(w, j, rootO, &leafRows{w: w, leaf: 40, page: pageOf(t, w, 40), k: 1, dir: 1}, 3)
 		if got, needs := n.next(100); !slices.Equal(got, []uint32{50, 51}) || len(needs) > 0 {
 			t.Errorf("rows lead to pages %v and need %v, want 50 and 51", got, needs)
+		}
+	})
+}
+
+// A row leads on by each of its columns, whatever is known of the pages to which the
+// others lead.
+func TestDescent_AllColumns(t *testing.T) {
+	toT, toU := &link{src: rootO, col: 0, dst: rootT, depth: 1, times: 1}, &link{src: rootO, col: 1, dst: rootU, depth: 1, times: 1}
+	toX := &link{src: rootO, col: 2, dst: rootX, depth: 1, times: 1}
+	rows := []row{{1, []any{150, 1250, "n"}}, {2, []any{250, 1350, "a"}}}
+	for _, known := range [][]uint32{nil, {1, rootT, rootO, rootX, rootU, 40}} {
+		for _, tc := range []struct {
+			links []*link
+			want  []uint32
+		}{
+			{[]*link{toT, toU}, []uint32{11, 72, 12, 73}}, {[]*link{toX, toT}, []uint32{51, 11, 50, 12}}, {[]*link{toU}, []uint32{72, 73}},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				_, _, w := openTrees(t, joinTrees(rows, entry{"a", 1}), known...)
+				n := newNest(w, &joins{links: tc.links}, rootO, &leafRows{w: w, leaf: 40, page: pageOf(t, w, 40), dir: 1}, 2)
+				if got, _ := n.next(100); !slices.Equal(got, tc.want) {
+					t.Errorf("rows lead to pages %v, want %v", got, tc.want)
+				}
+			})
+		}
+	}
+}
+
+// The rows of an outermost loop that lie far behind the reader are forgotten.
+func TestNest_Forget(t *testing.T) {
+	values := make([]btree.Value, 20*maxRows)
+	for i := range values {
+		values[i] = btree.IntegerValue(int64(i))
+	}
+	inJoin(t, nil, nil, func(w treeWalk, j *joins) {
+		n := newNest(w, j, listRoot, &listRows{values: values}, maxRows)
+		for n.row < len(values) {
+			n.next(100)
+			if most := 3*maxRows + rowsBack; len(n.trail) > most {
+				t.Fatalf("%d rows are remembered, want %d at most", len(n.trail), most)
+			}
+			if n.forgotten+len(n.trail) != n.row {
+				t.Fatalf("%d rows are forgotten and %d remembered of %d", n.forgotten, len(n.trail), n.row)
+			}
+			rows, ok := n.recent()
+			if !ok {
+				t.Fatal("no row is remembered")
+			}
+			r, _, _ := rows.next()
+			if k, _ := r.value.Integer(); k != int64(max(0, n.reader-1-rowsBack)) {
+				t.Fatalf("the reader is at row %d; rows are remembered from %d on", n.reader, k+1)
+			}
+			n.reader = n.row
+		}
+	})
+}
+
+// The leaves that hold the next rows are needed, as far as the rows go on there.
+func TestLeafRows_Ahead(t *testing.T) {
+	ofO := make([]int, 9)
+	entries := []entry{{"a", 1}, {"m", 1}, {"m", 2}}
+	for _, tc := range []struct {
+		leaf   uint32
+		k, dir int
+		only   string
+		n      int
+		want   []uint32
+	}{
+		{40, 0, 1, "", 3, nil}, {40, 0, 1, "", 4, []uint32{41}}, {40, 0, 1, "", 6, []uint32{41}}, {40, 0, 1, "", 7, []uint32{41, 42}},
+		{40, 2, 1, "", 2, []uint32{41}}, {42, 2, -1, "", 3, nil}, {42, 2, -1, "", 4, []uint32{41}},
+		{50, 0, 1, "m", 9, []uint32{51, 52}}, {50, 0, 1, "a", 9, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, _, w := openTrees(t, joinTrees(keys(ofO, ofO), entries...), 1, rootT, rootO, rootX, tc.leaf)
+			rows := &leafRows{w: w, leaf: tc.leaf, page: pageOf(t, w, tc.leaf), k: tc.k, dir: tc.dir}
+			if tc.only != "" {
+				rows.only = btree.TextValue(tc.only)
+			}
+			if got := rows.ahead(tc.n); !slices.Equal(got, tc.want) {
+				t.Errorf("%+v: pages %v are needed", tc, got)
+			}
+		})
+	}
+	// The place of a leaf may not be known: then it ends, and nothing is needed.
+	inJoin(t, nil, nil, func(w treeWalk, _ *joins) {
+		rows := &leafRows{w: w, leaf: 7, page: pageOf(t, w, 40), k: 9, dir: 1}
+		if _, more, missing := rows.next(); more || missing != 0 {
+			t.Errorf("a leaf whose place is not known goes on: %v, and needs page %d", more, missing)
+		}
+	})
+}
+
+// A reader that waits is told of other pages only while nested loops wait for some.
+func TestPredictor_Waiting(t *testing.T) {
+	inJoin(t, nil, nil, func(w treeWalk, j *joins) {
+		p := NewPredictor(NewPrefetcher(w.pages, nil, bedReadTimeout))
+		p.at(w.v)
+		n := newNest(w, j, listRoot, new(listRows), firstRows)
+		p.scans = []*scan{{pattern: &runPattern{}, pace: new(window)}, {pattern: n, pace: n}}
+		if p.Waiting() != nil {
+			t.Error("nothing waits, and it is called")
+		}
+		n.blocked = make([]lookup, 1)
+		if p.Waiting() == nil {
+			t.Error("a lookup waits, and it is not called")
 		}
 	})
 }

@@ -399,3 +399,54 @@ func TestTreeWalk_UnknownChildren(t *testing.T) {
 		}
 	})
 }
+
+// Pages that a scan needed are forgotten once there are too many, and only those that
+// were fetched.
+func TestScan_Needs(t *testing.T) {
+	for _, tc := range []struct{ needs, requested, forgets int }{
+		{maxNeeds, maxNeeds, 0}, {maxNeeds + 10, maxNeeds + 10, maxNeeds/2 + 10}, {maxNeeds + 10, 100, 100}, {maxNeeds + 10, 0, 0},
+	} {
+		s := &scan{needs: pgnoRange(1, uint32(tc.needs)), requested: tc.requested}
+		if old := s.trimNeeds(); len(old) != tc.forgets || len(s.needs) != tc.needs-tc.forgets || s.requested != tc.requested-tc.forgets {
+			t.Errorf("%+v: %d pages are forgotten, %d are left, %d of them requested", tc, len(old), len(s.needs), s.requested)
+		}
+	}
+	for n, pending := range []int{0, 1, 2} {
+		s := &scan{backlog: []uint32{7, 8, 9}}
+		if s.fetching(n); len(s.pending) != pending || len(s.backlog) != 3-pending {
+			t.Errorf("%d pages are fetched: %v are pending, %v are not fetched yet", n, s.pending, s.backlog)
+		}
+	}
+}
+
+// The overflow chain of a row that was just read is read up to its end.
+func TestPredictor_Overflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const chain = 5
+		value := make([]byte, bedPageSize-35-20+(chain-1)*(bedPageSize-4)) // fills most of the chain
+		rec := record(value)
+		minLocal := (bedPageSize-12)*32/255 - 23
+		local := minLocal + (len(rec)-minLocal)%(bedPageSize-4)
+		if local > bedPageSize-35 {
+			local = minLocal
+		}
+		cell := append(varint(varint(nil, int64(len(rec))), 7), rec[:local]...)
+		cell = append(cell, 0, 0, 0, 10) // the chain begins with page 10
+		_, b, w := openTrees(t, map[uint32][]byte{2: indexPage(byte(btree.LeafTable), 0, cell), 40: nil}, 1, 2)
+		r := b.reader()
+		for _, pgno := range []uint32{2, 10} {
+			if _, err := r.read(pgno); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pages := (len(rec) - local + bedPageSize - 5) / (bedPageSize - 4)
+		if s := r.predictor.scans; len(s) != 1 || !slices.Equal(s[0].pending, pgnoRange(11, uint32(9+pages))) {
+			t.Errorf("scans are %+v, want one up to page %d", s, 9+pages)
+		}
+		r.predictor.End()
+		time.Sleep(time.Minute)
+		if n := knownIn(w, 11, 40); n != pages-1 {
+			t.Errorf("%d pages are fetched ahead, want %d", n, pages-1)
+		}
+	})
+}

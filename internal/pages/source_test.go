@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 )
 
@@ -136,4 +138,82 @@ func TestPromise8_CacheSize(t *testing.T) {
 	if c := newCache(-1, 4096); c != nil {
 		t.Error("a cache of negative size is one")
 	}
+}
+
+// A page that another reader has fetched meanwhile counts as a hit, and is fetched once.
+func TestSource_CountsWaiters(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		client.open = func(view.Key, int64) error { time.Sleep(time.Second); return nil }
+		var readers sync.WaitGroup
+		for range 3 {
+			readers.Go(func() {
+				if _, err := b.source.Page(t.Context(), v, 10); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		readers.Wait()
+		if c := b.source.Counts(); c.Misses != 1 || c.Hits != 2 || client.opens.Load() != 1 {
+			t.Errorf("%d misses and %d hits with %d requests, want 1, 2 and 1", c.Misses, c.Hits, client.opens.Load())
+		}
+	})
+}
+
+// viewTier is a tier that has the pages of views up to a number, and notes what is
+// offered to it.
+type viewTier struct {
+	noTier
+	most     uint32
+	verified map[Key]bool
+}
+
+func (v viewTier) ReadView(_ *view.View, pgno uint32, _ []byte) bool { return pgno <= v.most }
+
+func (v *viewTier) OfferWait(_ context.Context, key Key, _ []byte, verified bool) {
+	v.verified[key] = verified
+}
+
+// The local tier is told which pages are covered by the checksum of their file, and
+// counts as what it is where it has a page. Without prefetching, or where the tier
+// fetches everything by itself, the neighbours of pages are not fetched.
+func TestSource_LocalTier(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		if !b.source.widens() {
+			t.Error("neighbours are not fetched without a tier")
+		}
+		tier := &viewTier{most: 10, verified: make(map[Key]bool)}
+		b.source.SetLocal(tier)
+		for pgno, want := range map[uint32]bool{10: true, 11: false} {
+			if got := b.source.ReadLocal(v, pgno, nil); got != want {
+				t.Errorf("page %d is here: %v, want %v", pgno, got, want)
+			}
+		}
+		if n := b.source.Counts().LocalHits; n != 1 {
+			t.Errorf("%d reads were local, want 1", n)
+		}
+		key := Key{Version: 1, Pgno: 7}
+		if b.source.OfferWait(t.Context(), key, nil); !tier.verified[key] {
+			t.Error("a page of a file whose checksum is right is not verified")
+		}
+		if b.source.widens() {
+			t.Error("neighbours are fetched though the tier fetches everything")
+		}
+	})
+	if s := NewSource(&remote.Store{}, nil, Options{}, bedPageSize); s.widens() {
+		t.Error("neighbours are fetched without prefetching")
+	}
+}
+
+// Nothing is prefetched where no cache could take it.
+func TestReadAhead_NoCache(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, v *view.View) {
+		b.source.cache.Store(nil)
+		if n := b.prefetcher.Prefetch(v, pgnoRange(10, 30), 0, nil); n != 0 {
+			t.Errorf("went through %d pages", n)
+		}
+		synctest.Wait()
+		if n := client.opens.Load(); n != 0 {
+			t.Errorf("%d requests", n)
+		}
+	})
 }

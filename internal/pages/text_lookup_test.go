@@ -187,11 +187,33 @@ func TestJoins_LearnFromText(t *testing.T) {
 				}
 				return
 			}
+			if len(j.links) != 1 || j.links[0].dst != rootDocs {
+				t.Errorf("pages %d and %d: links %+v", tc.before, tc.arrival, j.links)
+			}
 			r, _, _ := n.rows.next()
 			v, _ := r.key(0)
 			if rowid, _ := v.Integer(); n.root != listRoot || rowid != tc.next {
 				t.Errorf("pages %d and %d: goes on with row %d, want %d", tc.before, tc.arrival, rowid, tc.next)
 			}
 		})
+	}
+}
+
+// An entry that cannot be read, or leads to no leaf, is none.
+func TestEntryOf(t *testing.T) {
+	for _, tc := range []struct {
+		entry entry
+		ok    bool
+	}{
+		{entry{1, []byte("g"), 2 << 1}, true}, {entry{1, []byte("g"), 2<<1 + 1}, true}, {entry{1, []byte("g"), 0}, false},
+		{entry{1, []byte("g")}, false}, {entry{1, []byte("g"), "two"}, false}, {entry{1, "g", 2 << 1}, false}, {entry{"one", []byte("g"), 2 << 1}, false},
+	} {
+		page, ok := btree.Parse(indexLeaf(tc.entry), 2, bedPageSize)
+		if !ok {
+			t.Fatalf("%v: it is no page", tc.entry)
+		}
+		if e, ok := entryOf(page, 0); ok != tc.ok || ok && (e.segment != 1 || string(e.term) != "g" || e.page != 2) {
+			t.Errorf("%v: %+v, %v, want %v", tc.entry, e, ok, tc.ok)
+		}
 	}
 }

@@ -125,3 +125,12 @@ func TestTreeMap_MovedInterior(t *testing.T) {
 	wantParent(t, &m, 10, 3)
 	wantParent(t, &m, 100, 0)
 }
+
+// Pages are parsed before page 1 has told how much of a page is used.
+func TestTrees_WithoutPageOne(t *testing.T) {
+	var m trees
+	if !m.learn(3, btreetest.Interior(bedPageSize, 7, 8)) {
+		t.Error("an interior page is none")
+	}
+	wantParent(t, &m.treeMap, 8, 3)
+}

@@ -348,3 +348,61 @@ func TestWidening_ForgottenParents(t *testing.T) {
 		r.predictor.End()
 	})
 }
+
+// The pages of a file on both sides of one are its neighbours there, and not those that
+// are in another file.
+func TestNeighbours_OfFile(t *testing.T) {
+	inBed(t, Options{}, func(t *testing.T, client *hookClient, b *bed, _ *view.View) {
+		putOdd(t, client, view.Key{Level: 0, MinTXID: 2, MaxTXID: 2}, 3000, 3, []uint32{999, 1002})
+		b.advance(t)
+		b.dropCache()
+		v := b.Current.Load()
+		for _, tc := range []struct {
+			pgno uint32
+			want []uint32
+		}{
+			{1000, []uint32{996, 997, 998, 1001, 1003, 1004}}, {2, []uint32{1, 3, 4, 5, 6, 7}}, {3000, pgnoRange(2994, 2999)},
+		} {
+			loc, _ := v.Lookup(tc.pgno)
+			p := NewPredictor(b.prefetcher)
+			p.at(v)
+			near := neighbours{&p, 6, nil}
+			near.frames(tc.pgno, loc.File)
+			var got []uint32
+			for _, w := range near.wants {
+				got = append(got, w.key.Pgno)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("neighbours of page %d in its file are %v, want %v", tc.pgno, got, tc.want)
+			}
+		}
+	})
+}
+
+// A body takes a quarter of what all may take, or half of what is free, or what comes in
+// the time of a request.
+func TestRegion_Room(t *testing.T) {
+	inTree(t, Options{}, func(t *testing.T, client *hookClient, b *bed, r *bedReader) {
+		const size = 1000 - frameOverhead
+		s := b.source.bodies
+		s.most = 1 << 20
+		g := new(region)
+		g.missed(1, size, 0.2, 100)
+		if g.missed(2, size, 0.4, 100); int(g.pages+0.5) != 60 {
+			t.Errorf("two lookups that are a fifth of 100 pages apart are of %.1f pages, want 60", g.pages)
+		}
+		for _, tc := range []struct {
+			free, held int64
+			want       int
+		}{
+			{1 << 30, 0, 1 << 18 / 1000}, {50_000, 0, 50}, {1 << 30, 1<<20 - 300_000, 150}, {1 << 30, 1<<20 - 100_000, 0},
+		} {
+			s.held.Store(tc.held)
+			if n := g.room(&r.predictor, tc.free); n != tc.want {
+				t.Errorf("with %d bytes held, and %d in the time of a request: %d pages, want %d", tc.held, tc.free, n, tc.want)
+			}
+		}
+		s.held.Store(0)
+	})
+}
