@@ -133,6 +133,32 @@ func TestJoins_LearnFrom(t *testing.T) {
 	}
 }
 
+// A list explains an arrival if its values between lead to leaves that were read, as long
+// as these are not too many to look at.
+func TestJoins_Along(t *testing.T) {
+	for _, tc := range []struct {
+		between int
+		ok      bool
+	}{{0, true}, {1000, true}, {maxWork/searchWork + 1, false}} {
+		inJoin(t, nil, nil, func(w treeWalk, j *joins) {
+			j.reads(w, 12, 10)
+			values := []btree.Value{btree.IntegerValue(50)}
+			for range tc.between {
+				values = append(values, btree.IntegerValue(250))
+			}
+			values = append(values, btree.IntegerValue(150))
+			a := j.arrives(t, w, 11, 10)
+			if k, ok := j.along(w, a, values); ok != tc.ok || ok && k != tc.between+1 {
+				t.Errorf("with %d values between: value %d, %v, want value %d, %v", tc.between, k, ok, tc.between+1, tc.ok)
+			}
+			j.work = maxWork
+			if _, ok := j.along(w, a, []btree.Value{btree.IntegerValue(50), btree.IntegerValue(350), btree.IntegerValue(150)}); ok {
+				t.Error("a value leads to a leaf that was not read, and the list explains the arrival")
+			}
+		})
+	}
+}
+
 // SQLite asks for the entries with one key if those on either side have it.
 func TestJoins_OnlyKey(t *testing.T) {
 	inJoin(t, nil, []entry{{"a", 1}, {"a", 2}, {"b", 3}, {"c", 4}, {"c", 5}}, func(w treeWalk, j *joins) {
@@ -219,8 +245,11 @@ func TestNest_RunOn(t *testing.T) {
 				rows, root = &listRows{values: []btree.Value{btree.IntegerValue(150)}}, listRoot
 			}
 			n := newNest(w, j, root, rows, firstRows)
-			if got := n.runOn(j.arrives(t, w, tc.arrival, 13)); got != tc.want {
+			if got := j.resume(w, j.arrives(t, w, tc.arrival, 13), []*nest{n}) == n; got != tc.want {
 				t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+			}
+			if only := j.onlyKey(rootX, pageOf(t, w, 50), 0, 1); only.IsNone() != tc.want { // from now on
+				t.Errorf("%s: SQLite asks for one key: %v, want %v", tc.name, !only.IsNone(), !tc.want)
 			}
 			if r, ok := rows.(*leafRows); ok && r.only.IsNone() != tc.want {
 				t.Errorf("%s: the rows have any key: %v, want %v", tc.name, r.only.IsNone(), tc.want)
@@ -600,6 +629,19 @@ func TestLeafRows_Ahead(t *testing.T) {
 			}
 		})
 	}
+	synctest.Test(t, func(t *testing.T) { // leaves with one row each
+		_, _, w := openTrees(t, joinTrees(nil), 1, rootT, 10)
+		rows := &leafRows{w: w, leaf: 10, page: pageOf(t, w, 10), dir: 1}
+		if got := rows.ahead(4); !slices.Equal(got, []uint32{11, 12, 13}) {
+			t.Errorf("pages %v are needed for three rows more, want 11, 12 and 13", got)
+		}
+		if pgno := w.target(rootT, 1, btree.IntegerValue(450)); pgno != 14 {
+			t.Errorf("row 450 is in page %d, want 14", pgno)
+		}
+		if pgno := w.target(rootT, 2, btree.IntegerValue(450)); pgno != 0 {
+			t.Errorf("below a page that is not known, row 450 is in page %d", pgno)
+		}
+	})
 	// The place of a leaf may not be known: then it ends, and nothing is needed.
 	inJoin(t, nil, nil, func(w treeWalk, _ *joins) {
 		rows := &leafRows{w: w, leaf: 7, page: pageOf(t, w, 40), k: 9, dir: 1}

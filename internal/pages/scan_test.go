@@ -50,6 +50,8 @@ func TestTreePattern_Needs(t *testing.T) {
 		{"one is known", 9, 1, 40, pgnoRange(firstLeaf+10, firstLeaf+49), []uint32{5}, []uint32{4}},
 		{"it ends where a page is not known", 9, 1, 50, pgnoRange(firstLeaf+10, firstLeaf+49), []uint32{4}, nil},
 		{"down", 49, -1, 20, descending(firstLeaf+48, firstLeaf+29), nil, nil},
+		{"on to the next parent", 40, 1, 20, pgnoRange(firstLeaf+41, firstLeaf+60), []uint32{5}, []uint32{4}},
+		{"back to the parent before", 55, -1, 10, descending(firstLeaf+54, firstLeaf+45), nil, []uint32{4}},
 		{"down to the beginning", 40, -1, 60, descending(firstLeaf+39, firstLeaf), nil, nil},
 	} {
 		inTree(t, Options{}, func(t *testing.T, client *hookClient, b *bed, r *bedReader) {
@@ -447,6 +449,29 @@ func TestPredictor_Overflow(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := knownIn(w, 11, 40); n != pages-1 {
 			t.Errorf("%d pages are fetched ahead, want %d", n, pages-1)
+		}
+	})
+}
+
+// The rowids that a leaf may have are bounded by the keys beside it, in its parent or
+// above. The first leaf and the last one have one bound.
+func TestTreeWalk_Bounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, w := openTrees(t, twoDeepTables(), append([]uint32{1, 2}, pgnoRange(10, 39)...)...)
+		for _, leaf := range []uint32{80, 81, 82, 95, 96, 138, 139} {
+			at, ok := w.place(leaf)
+			if !ok {
+				t.Fatalf("the place of page %d is not known", leaf)
+			}
+			b, first, last := w.bounds(at), int64(leaf-80)*500+1, int64(leaf-80)*500+500
+			for rowid, want := range map[int64]bool{first - 1: leaf == 80, first: true, last: true, last + 1: leaf == 139, 1 << 40: leaf == 139, -5: leaf == 80} {
+				if got := b.contains(btree.IntegerValue(rowid)); got != want {
+					t.Errorf("page %d may have row %d: %v, want %v", leaf, rowid, got, want)
+				}
+			}
+			if b.contains(btree.TextValue("a")) {
+				t.Errorf("page %d of a table may have a key that is no rowid", leaf)
+			}
 		}
 	})
 }

@@ -165,35 +165,51 @@ func TestTextIndexes_Lead(t *testing.T) {
 	}
 }
 
-// The rows of a term in a full-text index lead to an arrival, in either direction.
+// The rows of a term in a full-text index lead to an arrival, in either direction, or
+// those of terms with a prefix.
 func TestJoins_LearnFromText(t *testing.T) {
+	word := map[string][]int64{"0term": {1950}, "0word": {50, 150, 450, 1150}}
+	many := map[string][]int64{"0word": {50, 450}}
+	manyTerms := []string{}
+	for i := range 2 * maxTerms {
+		term := "0no" + string(rune('a'+i))
+		many[term] = []int64{250}
+		manyTerms = append(manyTerms, term)
+	}
 	for _, tc := range []struct {
+		terms           []string
+		rowids          map[string][]int64
 		before, arrival uint32
 		next            int64 // row that the nest goes on with; 0: none
 	}{
-		{10, 11, 150}, {14, 21, 1150}, {11, 10, 50}, {10, 28, 0},
+		{[]string{"0term", "0word"}, word, 10, 11, 150},
+		{[]string{"0term", "0word"}, word, 14, 21, 1150},
+		{[]string{"0term", "0word"}, word, 11, 10, 50},
+		{[]string{"0term", "0word"}, word, 10, 28, 0},
+		{[]string{"0tea", "0team"}, map[string][]int64{"0tea": {50}, "0team": {150}}, 10, 11, 150},
+		{[]string{"0tea", "1team"}, map[string][]int64{"0tea": {50}, "1team": {150}}, 10, 11, 0}, // have no prefix in common
+		{append(manyTerms, "0word"), many, 10, 14, 450},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			trees := textTrees()
-			blob := textLeaf([]string{"0term", "0word"}, map[string][]int64{"0term": {1950}, "0word": {50, 150, 450, 1150}})
-			trees[32] = tableLeaf(row{int(segmentOne.LeafID(2)), []any{nil, blob}})
+			trees[32] = tableLeaf(row{int(segmentOne.LeafID(2)), []any{nil, textLeaf(tc.terms, tc.rowids)}})
 			_, _, w := openTrees(t, trees)
 			j := &joins{work: maxWork}
 			j.reads(w, 32, tc.before)
 			n := j.learnFromText(w, j.arrives(t, w, tc.arrival, tc.before))
 			if n == nil {
 				if tc.next != 0 {
-					t.Errorf("pages %d and %d: nothing explains them", tc.before, tc.arrival)
+					t.Errorf("%v: nothing explains pages %d and %d", tc.rowids, tc.before, tc.arrival)
 				}
 				return
 			}
 			if len(j.links) != 1 || j.links[0].dst != rootDocs {
-				t.Errorf("pages %d and %d: links %+v", tc.before, tc.arrival, j.links)
+				t.Errorf("%v: links %+v", tc.rowids, j.links)
 			}
 			r, _, _ := n.rows.next()
 			v, _ := r.key(0)
 			if rowid, _ := v.Integer(); n.root != listRoot || rowid != tc.next {
-				t.Errorf("pages %d and %d: goes on with row %d, want %d", tc.before, tc.arrival, rowid, tc.next)
+				t.Errorf("%v: after pages %d and %d, it goes on with row %d, want %d", tc.rowids, tc.before, tc.arrival, rowid, tc.next)
 			}
 		})
 	}

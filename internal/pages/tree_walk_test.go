@@ -43,6 +43,13 @@ func TestTreeWalk_Place(t *testing.T) {
 	want(v, 6, 8, 1)
 	want(v, 7, 8, 0)
 	want(v, 9, 3, 1)
+	after := treeWalk{pages: b.source, v: v}
+	if !after.isAfter(9, 4) || !after.isAfter(4, 9) || after.isAfter(4, 6) {
+		t.Error("page 9 is beside page 4, and not page 6")
+	}
+	if after.isAfter(5, 4) {
+		t.Error("a page that went is still beside another")
+	}
 	want(before, 5, 3, 1)
 	want(before, 6, 0, 0) // its parent is page 8 now, which was none before
 	want(before, 9, 0, 0)

@@ -65,6 +65,11 @@ func TestWidening_Hits(t *testing.T) {
 		beginBody(t, b, r)
 		time.Sleep(time.Minute)
 		wantHits(t, r, 0)
+		for _, g := range r.predictor.wide.regions {
+			if g.use != goesOn {
+				t.Errorf("a region of tree %d: %v, though the leaves lie together", g.root, g.use)
+			}
+		}
 		body := b.source.bodies.mu.all[0]
 		for i, w := range body.wants[:20] {
 			r.wantLeaf(t, w.key.Pgno)
@@ -404,5 +409,37 @@ func TestRegion_Room(t *testing.T) {
 			}
 		}
 		s.held.Store(0)
+	})
+}
+
+// A lookup counts once, also if its page is fetched again for another reason.
+func TestWidening_CountsOnce(t *testing.T) {
+	inTree(t, Options{}, func(t *testing.T, client *hookClient, b *bed, r *bedReader) {
+		const leaf = firstLeaf + 700
+		r.wantLeaf(t, leaf)
+		r.predictor.Fetched(r.v, leaf, leafPage(leaf, 1))
+		for _, g := range r.predictor.wide.regions {
+			if g.misses != 1 {
+				t.Errorf("%d lookups count, want 1", g.misses)
+			}
+		}
+	})
+}
+
+// Nothing is widened where a local file fetches everything by itself.
+func TestWidening_FullCopy(t *testing.T) {
+	inTree(t, Options{}, func(t *testing.T, client *hookClient, b *bed, r *bedReader) {
+		b.source.SetLocal(&viewTier{})
+		before := b.countReads()
+		leaves := randomLeaves(2 * minPassing)
+		for _, pgno := range leaves {
+			r.wantLeaf(t, pgno)
+		}
+		if n := b.countReads() - before; n < int64(len(leaves))*9/10 { // some lie beside each other
+			t.Errorf("%d requests for %d lookups", n, len(leaves))
+		}
+		if n := b.source.bodies.held.Load(); n != 0 {
+			t.Errorf("%d bytes are held", n)
+		}
 	})
 }
