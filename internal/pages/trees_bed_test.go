@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/btree"
@@ -64,8 +65,8 @@ func tableLeaf(rows ...row) []byte {
 	return indexPage(byte(btree.LeafTable), 0, cells...)
 }
 
-// tableInner returns an interior page of a table: the least rowid that is not below
-// child i is (i+1)*step+1.
+// tableInner returns an interior page of a table: the rowids below child i end with
+// (i+1)*step.
 func tableInner(step int, children ...uint32) []byte {
 	return tableInnerFrom(0, step, children...)
 }
@@ -104,26 +105,19 @@ func indexInner(children []uint32, between ...entry) []byte {
 	return indexPage(byte(btree.InteriorIndex), children[len(between)], cells...)
 }
 
-// schemaPage returns page 1 of a database with trees. An index has the name of its
-// table after a colon.
+// schemaPage returns page 1 of a database with trees. The name of an index is followed
+// by a colon and that of its table.
 func schemaPage(roots map[string]uint32) []byte {
 	p := make([]byte, bedPageSize)
 	copy(p, "SQLite format 3\x00\x02\x00\x01\x01")
 	p[100] = byte(btree.LeafTable)
 	at, header, n := len(p), 108, 0
-	for _, name := range slices.Sorted(maps.Keys(roots)) {
-		table := name
-		for i := range name {
-			if name[i] == ':' {
-				name, table = name[:i], name[i+1:]
-				break
-			}
+	for _, key := range slices.Sorted(maps.Keys(roots)) {
+		name, table, ok := strings.Cut(key, ":")
+		if !ok {
+			table = name
 		}
-		root := roots[name]
-		if name != table {
-			root = roots[name+":"+table]
-		}
-		rec := record("tree", name, table, int(root))
+		rec := record("tree", name, table, int(roots[key]))
 		cell := append(varint(varint(nil, int64(len(rec))), int64(n+1)), rec...)
 		at -= len(cell)
 		copy(p[at:], cell)

@@ -347,6 +347,7 @@ func TestWidening_ForgottenParents(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := len(tier.pages); n < 10*minMisses {
 			t.Errorf("%d pages have come after %d lookups", n, minMisses)
 		}
