@@ -392,6 +392,34 @@ func TestJoins_IsDue(t *testing.T) {
 	}
 }
 
+// A link that is learned again is the same one. If too many of its leaves were not read,
+// it explains nothing any more.
+func TestJoins_KnownLinks(t *testing.T) {
+	inJoin(t, nil, []entry{{"a", 50}, {"a", 150}}, func(w treeWalk, j *joins) {
+		l := func() *link { return &link{src: rootX, col: 1, dst: rootT, depth: 1, times: 1} }
+		if !j.add(l()) || j.add(l()) || len(j.links) != 1 {
+			t.Errorf("a link that was learned twice is %d links", len(j.links))
+		}
+		if j.isWrong(l()) || j.isWrong(&link{src: rootO}) {
+			t.Error("a link is wrong before anything was read by it")
+		}
+		j.reads(w, 50, 10)
+		a := j.arrives(t, w, 11, 10)
+		if j.learnFrom(w, a, rootX, 50, pageOf(t, w, 50), false) == nil {
+			t.Error("a link that is known explains nothing")
+		}
+		for range firstUnread + 1 {
+			j.links[0].count(false)
+		}
+		if !j.isWrong(l()) {
+			t.Error("a link by which nothing was read is right")
+		}
+		if n := j.learnFrom(w, a, rootX, 50, pageOf(t, w, 50), false); n != nil {
+			t.Error("a link that is wrong explains an arrival")
+		}
+	})
+}
+
 // Rows lead on if a link is known that begins at their tree.
 func TestJoins_Leads(t *testing.T) {
 	j := &joins{links: []*link{{src: rootO, dst: rootT, depth: 1, times: 1}}}

@@ -331,3 +331,40 @@ func TestLeafRows_Ahead(t *testing.T) {
 		}
 	})
 }
+
+// A lookup that waits for a page goes on when the page is known.
+func TestNest_Blocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := joinTrees([]row{{1, []any{150}}, {2, []any{250}}})
+		all[11], all[12] = tableLeaf(row{150, []any{1250}}), tableLeaf(row{250, []any{1350}})
+		_, b, w := openTrees(t, all, 1, rootT, rootO, rootU, 40)
+		j := &joins{links: []*link{{src: rootO, col: 0, dst: rootT, depth: 1, times: 1}, {src: rootT, col: 0, dst: rootU, depth: 1, times: 1}}}
+		n := newNest(w, j, rootO, &leafRows{w: w, leaf: 40, page: pageOf(t, w, 40), dir: 1}, 2)
+		for _, tc := range []struct {
+			comes   uint32
+			want    []uint32
+			blocked int
+		}{{0, []uint32{11, 12}, 2}, {0, nil, 2}, {12, []uint32{73}, 1}, {11, []uint32{72}, 0}} {
+			if tc.comes != 0 {
+				if _, err := b.source.Page(t.Context(), w.v, tc.comes); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, _ := n.next(100); !slices.Equal(got, tc.want) || len(n.blocked) != tc.blocked {
+				t.Errorf("after page %d: rows lead to pages %v, and %d lookups wait; want %v and %d", tc.comes, got, len(n.blocked), tc.want, tc.blocked)
+			}
+		}
+	})
+}
+
+// With the rows that the reader comes to, the window grows.
+func TestNest_Follow(t *testing.T) {
+	n := &nest{window: firstRows, leaves: map[uint32]prediction{11: {row: 3}}, row: 16}
+	s := &scan{pending: []uint32{10, 11, 12}}
+	if _, ok := n.follow(s, 99); ok || s.read != 0 {
+		t.Error("a page that was not predicted is followed")
+	}
+	if _, ok := n.follow(s, 11); !ok || s.read != 1 || n.reader != 3 || n.window != nextRows || n.mark != 16 {
+		t.Errorf("followed: %v; the reader has come to %d pages and to row %d; the window has %d rows, after row %d", ok, s.read, n.reader, n.window, n.mark)
+	}
+}

@@ -205,10 +205,11 @@ func TestSource_LostEverywhere(t *testing.T) {
 }
 
 // A local tier that has only what it is offered gets the prefetched pages that are
-// intact, and interior pages tell of their children.
+// intact, as soon as it has room, and interior pages tell of their children.
 func TestReadAhead_OfferedToTier(t *testing.T) {
 	inTree(t, Options{}, func(t *testing.T, client *hookClient, b *bed, r *bedReader) {
 		tier := newHungryTier()
+		tier.busy = true
 		b.source.SetLocal(&tier)
 		b.source.trees.treeMap = treeMap{}
 		b.dropCache()

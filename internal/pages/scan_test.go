@@ -132,6 +132,37 @@ func TestPredict_Ends(t *testing.T) {
 	}
 }
 
+// A tree of two leaves shows no direction in which it is read. That of three does.
+func TestPredict_FewLeaves(t *testing.T) {
+	for _, leaves := range []uint32{2, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			all := map[uint32][]byte{2: tableInner(100, pgnoRange(3, 2+leaves)...)}
+			for i := range leaves {
+				all[3+i] = tableLeaf(row{100*int(i) + 1, []any{"a row"}})
+			}
+			_, b, _ := openTrees(t, all, 1, 2)
+			r := b.reader()
+			if _, err := r.read(3); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(r.predictor.scans); n != int(leaves)-2 {
+				t.Errorf("a tree of %d leaves: %d scans, want %d", leaves, n, leaves-2)
+			}
+			r.predictor.End()
+		})
+	}
+}
+
+// The schema lists the roots of tables and indexes, and views, which have none.
+func TestTreeWalk_Schema(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, w := openTrees(t, map[uint32][]byte{1: schemaPage(map[string]uint32{"t": 2, "u": 3, "v": 0, "w": 1, "x": 99}), 9: nil})
+		if roots, missing := w.schema(); !slices.Equal(roots, []uint32{2, 3}) || len(missing) > 0 {
+			t.Errorf("the roots are %v, and pages %v are missing; want 2 and 3", roots, missing)
+		}
+	})
+}
+
 // The rows of all leaves of a scan count against the LIMIT of its statement, those of
 // the one with which it begins, too.
 func TestPredictor_CountsRows(t *testing.T) {

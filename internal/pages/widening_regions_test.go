@@ -18,6 +18,7 @@ import (
 // hungryTier is a tier that has only the pages that it was offered.
 type hungryTier struct {
 	noTier
+	busy  bool // it has room only for those who wait
 	mu    *sync.Mutex
 	pages map[Key][]byte
 }
@@ -26,14 +27,16 @@ func newHungryTier() hungryTier { return hungryTier{mu: new(sync.Mutex), pages: 
 
 func (hungryTier) Needs() Needs { return NeedsPages }
 
-func (h *hungryTier) Offer(key Key, page []byte, _ bool) {
+func (h *hungryTier) Offer(key Key, page []byte, verified bool) {
+	if !h.busy {
+		h.OfferWait(context.Background(), key, page, verified)
+	}
+}
+
+func (h *hungryTier) OfferWait(_ context.Context, key Key, page []byte, _ bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pages[key] = bytes.Clone(page)
-}
-
-func (h *hungryTier) OfferWait(_ context.Context, key Key, page []byte, verified bool) {
-	h.Offer(key, page, verified)
 }
 
 func (h *hungryTier) Read(key Key) []byte {
@@ -70,10 +73,13 @@ func TestWidening_Hits(t *testing.T) {
 				t.Errorf("a region of tree %d: %v, though the leaves lie together", g.root, g.use)
 			}
 		}
-		body := b.source.bodies.mu.all[0]
+		body, before := b.source.bodies.mu.all[0], b.source.Counts().PrefetchHits
 		for i, w := range body.wants[:20] {
 			r.wantLeaf(t, w.key.Pgno)
 			wantHits(t, r, i+1)
+			if n := b.source.Counts().PrefetchHits - before; n != int64(i)+1 {
+				t.Errorf("%d pages count as prefetched and read, want %d", n, i+1)
+			}
 			r.wantLeaf(t, w.key.Pgno) // again
 			wantHits(t, r, i+1)
 		}
@@ -410,6 +416,15 @@ func TestRegion_Room(t *testing.T) {
 			}
 		}
 		s.held.Store(0)
+		// A body is stale after several lookups for each of its pages, if they were spread
+		// evenly, and at once where a local file has its pages by then.
+		if got, want := g.patience(&r.predictor, 10), int64(staleAfter*g.pages/10); got != want {
+			t.Errorf("a body is stale after %d lookups, want %d", got, want)
+		}
+		tier := newHungryTier()
+		if b.source.SetLocal(&tier); g.patience(&r.predictor, 10) >= 0 {
+			t.Error("a body whose pages are in the local file is not stale at once")
+		}
 	})
 }
 
@@ -418,6 +433,9 @@ func TestWidening_CountsOnce(t *testing.T) {
 	inTree(t, Options{}, func(t *testing.T, client *hookClient, b *bed, r *bedReader) {
 		const leaf = firstLeaf + 700
 		r.wantLeaf(t, leaf)
+		if n := b.source.bodies.clock.Load(); n != 1 {
+			t.Errorf("%d lookups make bodies older, want 1", n)
+		}
 		r.predictor.Fetched(r.v, leaf, leafPage(leaf, 1))
 		for _, g := range r.predictor.wide.regions {
 			if g.misses != 1 {
