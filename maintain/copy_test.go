@@ -2,11 +2,13 @@ package maintain_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"maps"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -105,6 +107,30 @@ func TestCopy_Faults(t *testing.T) {
 				t.Fatalf("call %d: the next copy: %v", k, err)
 			}
 		}
+	}
+}
+
+// A primary that compacts the source meanwhile is no problem: Copy looks again.
+func TestCopy_Compacted(t *testing.T) {
+	b := readBucket(t, "../testdata/replicas/broken/base")
+	keys := slices.SortedFunc(maps.Keys(b), func(x, y view.Key) int { return cmp.Compare(x.MinTXID, y.MinTXID) })
+	faults := decorate.NewFault(b)
+	faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Times: 1, Before: func(decorate.Call) { b.compact(t, 1, keys...) }})
+	store := memory.NewReplicaClient()
+	r, err := maintain.Copy(t.Context(), faults, store, maintain.CopyOptions{Requests: maintain.Requests{Concurrency: 1}})
+	if err != nil || r.Files != 1 || !read(t, store).equal(b) {
+		t.Errorf("copied %+v, error %v", r, err)
+	}
+}
+
+// A store that refuses a large file ends the reads of it.
+func TestCopy_RefusedFile(t *testing.T) {
+	b, _ := large(t)
+	from, to := newCopying(b.stored(t), nil), decorate.NewFault(memory.NewReplicaClient())
+	to.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), At: decorate.InBody, N: 1 << 20, Err: fs.ErrPermission})
+	_, err := maintain.Copy(t.Context(), from, to, maintain.CopyOptions{Requests: maintain.Requests{Concurrency: 1}})
+	if read := int(from.read.Load()); !errors.Is(err, fs.ErrPermission) || read > len(b[snapshot])*3/4 {
+		t.Errorf("read %d bytes of a file of %d, error %v", read, len(b[snapshot]), err)
 	}
 }
 

@@ -141,3 +141,14 @@ func TestImport_SourceFails(t *testing.T) {
 		})
 	}
 }
+
+// A source whose reads are cancelled within its last pages leaves no file, also in a
+// store that does not look at the context: the pages after that were not read.
+func TestImport_CancelledAtEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	src := source{4096, 3, func(uint32, []byte) error { cancel(); return nil }}
+	b := bucket{}
+	if _, err := maintain.Import(ctx, writable{b}, src, maintain.ImportOptions{}); !errors.Is(err, context.Canceled) || len(b) > 0 {
+		t.Errorf("error %v, and there are %d files", err, len(b))
+	}
+}

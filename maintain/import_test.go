@@ -5,16 +5,20 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/ltxvfs/litestream/replica"
@@ -46,7 +50,7 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.TXID != 1 || !r.Time.Equal(at) || int(r.Pages)*int(r.PageSize) != len(image) || last.Bytes != int64(len(image)) || last.Files != 1 {
+	if r.TXID != 1 || !r.Time.Equal(at) || int(r.Pages)*int(r.PageSize) != len(image) || last != (maintain.Progress{Files: 1, AllFiles: 1, Bytes: int64(len(image)), AllBytes: int64(len(image))}) {
 		t.Errorf("imported %+v, progress %+v", r, last)
 	}
 	var got bytes.Buffer
@@ -171,6 +175,78 @@ func TestFind(t *testing.T) {
 	}
 	if _, err := maintain.Find(t.Context(), url+"/nothing", maintain.Requests{}); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("nothing: error %v", err)
+	}
+}
+
+// Find looks up to four folders deep. What is no replica does not matter below the URL
+// that was asked for. Every client is closed, and tells if that fails.
+func TestFind_Deep(t *testing.T) {
+	dir := t.TempDir()
+	src, _ := database(t)
+	for _, name := range []string{"1/2/3/4", "1/2/other/4/5", "near"} {
+		if _, err := maintain.Import(t.Context(), file.NewReplicaClient(filepath.Join(dir, filepath.FromSlash(name))), src, maintain.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"old/generations/0123456789abcdef/snapshots", "empty"} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.FromSlash(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var opened, closed atomic.Int64
+	var closeErr error
+	replica.Register("closing", func(_, _, path string, _ url.Values, _ *url.Userinfo) (replica.Client, error) {
+		opened.Add(1)
+		return closing{file.NewReplicaClient(filepath.Join(dir, filepath.FromSlash(path))), func() error { closed.Add(1); return closeErr }}, nil
+	})
+	found, err := maintain.Find(t.Context(), "closing:///", maintain.Requests{})
+	if want := []string{"closing:///1/2/3/4", "closing:///near"}; err != nil || !slices.Equal(found.URLs, want) {
+		t.Errorf("found %+v, error %v, want %v", found, err, want)
+	}
+	if opened.Load() != closed.Load() || opened.Load() < 8 {
+		t.Errorf("%d clients, of which %d were closed", opened.Load(), closed.Load())
+	}
+	closeErr = errors.New("broken pipe")
+	if _, err := maintain.Find(t.Context(), "closing:///near", maintain.Requests{}); !errors.Is(err, closeErr) {
+		t.Errorf("a client cannot be closed: error %v", err)
+	}
+	if _, err := maintain.Find(t.Context(), "closing:///old", maintain.Requests{}); err == nil || !strings.Contains(err.Error(), "Litestream v0.3") {
+		t.Errorf("a replica of Litestream v0.3: error %v", err)
+	}
+}
+
+// closing is a client with a Close method.
+type closing struct {
+	*file.ReplicaClient
+	close func() error
+}
+
+func (c closing) Close() error { return c.close() }
+
+// Inspect counts what lies on each level, and what a restore of the newest state reads.
+func TestInspect(t *testing.T) {
+	b := layered(t)
+	var levels [view.Levels]maintain.LevelInfo
+	var all, open int64
+	for k, body := range b {
+		levels[k.Level].Bytes += int64(len(body))
+		all += int64(len(body))
+		if k == key(9, 1, 10) || k == key(1, 9, 12) || k.Level == 0 && k.MinTXID > 12 {
+			open += int64(len(body))
+		}
+	}
+	want := []maintain.LevelInfo{
+		{Level: 0, Files: 16, Bytes: levels[0].Bytes, MinTXID: 1, MaxTXID: 16},
+		{Level: 1, Files: 3, Bytes: levels[1].Bytes, MinTXID: 1, MaxTXID: 12},
+		{Level: 2, Files: 1, Bytes: levels[2].Bytes, MinTXID: 1, MaxTXID: 8},
+		{Level: 9, Files: 2, Bytes: levels[9].Bytes, MinTXID: 1, MaxTXID: 10},
+	}
+	info, err := maintain.Inspect(t.Context(), b, maintain.Requests{})
+	if err != nil || !slices.Equal(info.Levels, want) || info.Files != 22 || info.Bytes != all {
+		t.Errorf("%+v, error %v, want levels %+v", info, err, want)
+	}
+	if info.Open != 6 || info.OpenBytes != open || info.Moments != 16 || info.Oldest.TXID != 1 || info.Newest.TXID != 16 {
+		t.Errorf("%+v, want 6 files of %d bytes for the newest of 16 states", info, open)
 	}
 }
 

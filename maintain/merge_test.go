@@ -340,6 +340,71 @@ func TestCompact_Gap(t *testing.T) {
 	}
 }
 
+// Only files of the level below are merged into a level. If it lacks transactions that a
+// file of a higher level has, the level goes on after them.
+func TestCompact_HigherLevel(t *testing.T) {
+	client := memory.NewReplicaClient()
+	p := newPrimary(t, client, time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))
+	for i := range 15 {
+		p.Exec("INSERT INTO t VALUES (?, ?)", i, i)
+	}
+	p.Compact(3, 1, 12)
+	p.Compact(2, 1, 8)
+	p.Compact(1, 13, 16)
+	p.DeleteLevelBelow(0, 17)
+	before := read(t, client)
+	r, err := maintain.Compact(t.Context(), client, maintain.CompactOptions{Level: 2, Young: true})
+	if err != nil || r.Gap != "" {
+		t.Fatal(r, err)
+	}
+	after := read(t, client)
+	merged := key(2, 13, 16)
+	if len(after) != len(before)+1 || after[merged] == nil {
+		t.Errorf("left are %v, want %s as well", slices.Collect(maps.Keys(after)), merged)
+	}
+}
+
+// A level is not left out without an error because the times of its files cannot be
+// read.
+func TestCompact_TimesFail(t *testing.T) {
+	b := layered(t)
+	faults := decorate.NewFault(writable{b}) // whose listings have no times
+	faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Err: fs.ErrPermission})
+	if r, err := maintain.Compact(t.Context(), faults, maintain.CompactOptions{}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("%+v, error %v", r, err)
+	}
+}
+
+// A snapshot that is there is told of, and nothing is made. This includes one that was
+// uploaded while the reply was lost, unless it cannot be found.
+func TestSnapshot_There(t *testing.T) {
+	b := layered(t)
+	ten := maintain.SnapshotOptions{At: maintain.Moment{TXID: 10}}
+	want := maintain.Snapshotted{TXID: 10, File: maintain.FileName(key(9, 1, 10)), Bytes: int64(len(b[key(9, 1, 10)]))}
+	if r, err := maintain.Snapshot(t.Context(), b, ten); err != nil || *r != want {
+		t.Errorf("%+v, error %v, want %+v", r, err, want)
+	}
+	for _, isListed := range []bool{true, false} {
+		faults := decorate.NewFault(b.stored(t))
+		faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), Times: 1, At: decorate.AtEnd, Err: errors.New("connection reset"), After: func(decorate.Call, error) {
+			if !isListed {
+				faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpList), Err: fs.ErrPermission})
+			}
+		}})
+		r, err := maintain.Snapshot(t.Context(), faults, maintain.SnapshotOptions{})
+		if !isListed {
+			if !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("it cannot be found: %+v, error %v", r, err)
+			}
+			continue
+		}
+		size := int64(len(read(t, faults)[key(9, 1, 16)]))
+		if err != nil || r.File != maintain.FileName(key(9, 1, 16)) || r.Bytes != size || size == 0 || r.Made {
+			t.Errorf("the reply was lost: %+v, error %v, want a snapshot of %d bytes", r, err, size)
+		}
+	}
+}
+
 // A primary that compacts meanwhile takes files away.
 func TestCompact_Gone(t *testing.T) {
 	client := memory.NewReplicaClient()

@@ -1,7 +1,9 @@
 package maintain
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -88,6 +90,45 @@ func TestPartial_Damaged(t *testing.T) {
 				}
 			}
 			b[i] ^= bit
+		}
+	}
+}
+
+// TestPartial_Cut cuts a record at each byte, as a write that was interrupted leaves it.
+// Only whole lines count, so what is written next begins a line.
+func TestPartial_Cut(t *testing.T) {
+	b := goldenfile.Read(t, "restore-3")
+	for size := range len(b) {
+		parts, end, _ := parseRecord(b[:size])
+		if end > int64(size) || end > 0 && b[end-1] != '\n' {
+			t.Errorf("of %d bytes, %d count", size, end)
+		}
+		for part, w := range parts {
+			if !reflect.DeepEqual(goldenParts[part], w) {
+				t.Errorf("of %d bytes, a part is %+v %+v", size, part, w)
+			}
+		}
+	}
+}
+
+// TestPartial_RecordFails has a record that can be neither read nor written. A restore
+// must not go on as if it had one.
+func TestPartial_RecordFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "partial")
+	writeGolden(t, path)
+	p, err := openPartial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.data.Close()
+	if err := p.record.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"read": p.read, "begin": p.begin, "keep": func() error { return p.keep(goldenParts) }, "create": p.create,
+	} {
+		if err := call(); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("%s: error %v, want fs.ErrClosed", name, err)
 		}
 	}
 }

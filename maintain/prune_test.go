@@ -227,6 +227,35 @@ func TestPrune(t *testing.T) {
 	t.Logf("%d files deleted, %d states kept, %d lost", deleted, kept, lost)
 }
 
+// Whole databases and snapshots that are older than those which stay are deleted first,
+// from the oldest one on, and then the other files, from the newest one on. In between,
+// nothing looks as if files were missing.
+func TestPrune_Order(t *testing.T) {
+	b := layered(t)
+	r, err := maintain.Prune(t.Context(), b, maintain.PruneOptions{Keep: maintain.Keep{Last: 1}, DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []view.Key{key(0, 1, 1), key(1, 1, 4), key(9, 1, 4)}
+	for txid := ltx.TXID(12); txid > 1; txid-- {
+		want = append(want, key(0, txid, txid))
+		if txid == 8 {
+			want = append(want, key(1, 5, 8))
+		}
+	}
+	var got []view.Key
+	for _, name := range r.Delete {
+		got = append(got, view.Key(name))
+		delete(b, view.Key(name))
+		if found, err := maintain.Verify(t.Context(), b, maintain.VerifyOptions{Quick: true}); err != nil || len(found.Findings) > 0 {
+			t.Errorf("after the deletion of %s: %v, %v", name, found.Findings, err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("deleted are %v, want %v", got, want)
+	}
+}
+
 // A failure of any request leaves every state that is kept, and the next run deletes
 // the rest.
 func TestPrune_Faults(t *testing.T) {

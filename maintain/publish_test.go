@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/webindex"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/memory"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // Publish lists each file with its size and the time of its header, and writes again
@@ -60,6 +62,40 @@ func TestPublish(t *testing.T) {
 	third, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{Last: second})
 	if err != nil || !third.Written || third.Files != first.Files-1 {
 		t.Errorf("after a change: %+v, %v", third, err)
+	}
+}
+
+// hexed is a store with the layout of S3.
+type hexed struct{ *memory.ReplicaClient }
+
+func (h hexed) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	survey, err := h.ReplicaClient.Survey(ctx, dir)
+	survey.LevelDir = "0009/"
+	return survey, err
+}
+
+// The names in the index are those that the store gives the files.
+func TestPublish_Layout(t *testing.T) {
+	b := layered(t)
+	for name, tt := range map[string]struct {
+		client replica.Client
+		want   string // the name of a snapshot
+	}{
+		"levels":     {b.stored(t), "ltx/9/0000000000000001-000000000000000a.ltx"},
+		"hex":        {hexed{b.stored(t)}, "0009/0000000000000001-000000000000000a.ltx"},
+		"no surveys": {b, "ltx/9/0000000000000001-000000000000000a.ltx"},
+	} {
+		var index webindex.Index
+		opts := maintain.PublishOptions{Write: func(_ context.Context, encoded []byte) (err error) {
+			index, err = webindex.Decode(encoded)
+			return err
+		}}
+		if _, err := maintain.Publish(t.Context(), tt.client, opts); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(index.Files) != len(b) || !slices.ContainsFunc(index.Files, func(f webindex.File) bool { return f.Name == tt.want }) {
+			t.Errorf("%s: the index has %+v, want %s", name, index.Files, tt.want)
+		}
 	}
 }
 

@@ -109,12 +109,22 @@ func TestRepair(t *testing.T) {
 			[]string{"delete 3/0000000000000002-0000000000000009.ltx, which is a copy of 0/0000000000000007-0000000000000007.ltx"}, nil},
 		{"a copy of a file among the snapshots", func(b bucket) { b[key(9, 7, 7)] = b[l0(7)] },
 			[]string{"delete 9/0000000000000007-0000000000000007.ltx, which is a copy of 0/0000000000000007-0000000000000007.ltx"}, nil},
+		{"a copy of the second transaction among the snapshots", func(b bucket) { b[key(9, 2, 2)] = b[l0(2)] },
+			[]string{"delete 9/0000000000000002-0000000000000002.ltx, which is a copy of 0/0000000000000002-0000000000000002.ltx"}, nil},
 		{"a renamed file", func(b bucket) {
 			b[key(0, 20, 20)] = b[l0(14)]
 			delete(b, l0(14))
 		}, []string{
 			"copy 0/0000000000000014-0000000000000014.ltx to 0/000000000000000e-000000000000000e.ltx, the name that its header has",
 			"delete 0/0000000000000014-0000000000000014.ltx, which is a copy of 0/000000000000000e-000000000000000e.ltx",
+		}, nil},
+		{"a renamed file with the first transaction", func(b bucket) {
+			onlyL0(b)
+			b[key(0, 20, 20)] = b[l0(1)]
+			delete(b, l0(1))
+		}, []string{
+			"copy 0/0000000000000014-0000000000000014.ltx to 0/0000000000000001-0000000000000001.ltx, the name that its header has",
+			"delete 0/0000000000000014-0000000000000014.ltx, which is a copy of 0/0000000000000001-0000000000000001.ltx",
 		}, nil},
 		{"two files that were swapped", func(b bucket) { b[l0(14)], b[l0(15)] = b[l0(15)], b[l0(14)] }, []string{
 			"copy 0/000000000000000f-000000000000000f.ltx to 8/000000000000000e-000000000000000e.ltx, the name that its header has",
@@ -263,6 +273,15 @@ func TestRepair_Storage(t *testing.T) {
 	_, err := maintain.Repair(t.Context(), refusing{writable{b}}, maintain.RepairOptions{})
 	if !errors.Is(err, fs.ErrPermission) || !b.equal(before) {
 		t.Errorf("error %v", err)
+	}
+	// The steps are done, but what they have left cannot be verified.
+	faults := decorate.NewFault(writable{b})
+	faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpWrite), After: func(decorate.Call, error) {
+		faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpList), Err: fs.ErrPermission})
+	}})
+	r, err := maintain.Repair(t.Context(), faults, maintain.RepairOptions{})
+	if !errors.Is(err, fs.ErrPermission) || len(r.Steps) != 1 || !r.Steps[0].Done || r.After != nil {
+		t.Errorf("verified afterwards: %+v, error %v", r, err)
 	}
 	whole := layered(t)
 	if r, err := maintain.Repair(t.Context(), whole, maintain.RepairOptions{}); err != nil || len(r.Steps) > 0 || len(r.Before.Findings) > 0 || r.After != nil {
