@@ -64,7 +64,7 @@ func (m Moment) String() string {
 func (s *session) plan(ctx context.Context, files []*ltx.FileInfo, at Moment) (plan []*ltx.FileInfo, err error) {
 	switch {
 	case at.TXID != 0:
-		if plan, err = view.PlanTXID(0, at.TXID, files); errors.Is(err, errs.ErrTxNotAvailable) && len(files) > 0 {
+		if plan, err = view.PlanTXID(0, at.TXID, files); errors.Is(err, errs.ErrTxNotAvailable) {
 			err = view.NotAvailable(at.TXID, files)
 		}
 	case at.Time.IsZero():
@@ -75,15 +75,7 @@ func (s *session) plan(ctx context.Context, files []*ltx.FileInfo, at Moment) (p
 			plan, err = view.PlanTXID(0, p.TXID, files)
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	for i := len(plan) - 1; i > 0; i-- {
-		if plan[i].MinTXID == 1 {
-			return plan[i:], nil
-		}
-	}
-	return plan, nil
+	return plan, err
 }
 
 // nothing returns the error for a replica without LTX files. It says what lies at

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -462,6 +463,23 @@ func TestRestore_AvoidsNoState(t *testing.T) {
 	wantDamaged(t, b, 0)
 }
 
+// Files that would serve instead of a damaged one disappear before they are read. The
+// error names the damaged file, and says that nothing is left without it.
+func TestRestore_AvoidsGone(t *testing.T) {
+	b := layered(t)
+	bad := key(9, 1, 10)
+	b[bad] = flip(b[bad])
+	faults := decorate.NewFault(b)
+	faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Times: 1, Before: func(decorate.Call) {
+		maps.DeleteFunc(b, func(k view.Key, _ []byte) bool { return k != bad })
+	}})
+	path := filepath.Join(t.TempDir(), "app.db")
+	_, err := maintain.Restore(t.Context(), faults, path, quietly(10))
+	if !errors.Is(err, errs.ErrCorrupt) || !strings.Contains(err.Error(), bad.String()) || !strings.Contains(err.Error(), "no transaction can be travelled to") {
+		t.Errorf("error %v, want that %s is damaged and that there is nothing else", err, bad)
+	}
+}
+
 // quietly returns options for a restore of a state without a log, 0 for the newest.
 func quietly(txid ltx.TXID) maintain.RestoreOptions {
 	return maintain.RestoreOptions{Requests: maintain.Requests{Logger: slog.New(slog.DiscardHandler)}, At: maintain.Moment{TXID: txid}}
@@ -559,6 +577,31 @@ func TestRestore_AtTime(t *testing.T) {
 	for _, at := range []maintain.Moment{{TXID: 7}, {TXID: 11}, {Time: time.Unix(1, 0)}} {
 		if _, err := maintain.RestoreTo(t.Context(), b, new(bytes.Buffer), maintain.RestoreOptions{At: at}); !errors.Is(err, errs.ErrTxNotAvailable) {
 			t.Errorf("%s: error %v, want that it is not available", at, err)
+		}
+	}
+}
+
+// Pages of zeros among others are not written by a sparse restore, and are zeros.
+func TestRestore_Sparse(t *testing.T) {
+	src := source{4096, 100, func(pgno uint32, page []byte) error {
+		clear(page)
+		if pgno%7 < 3 {
+			page[pgno] = 1
+		}
+		return nil
+	}}
+	b := bucket{}
+	if _, err := maintain.Import(t.Context(), writable{b}, src, maintain.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want, err := b.image(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sparse := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "app.db")
+		if _, err := maintain.Restore(t.Context(), b, path, maintain.RestoreOptions{Sparse: sparse}); err != nil || !bytes.Equal(readFile(t, path), want) {
+			t.Errorf("sparse %t: the restored database is another one, error %v", sparse, err)
 		}
 	}
 }
