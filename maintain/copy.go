@@ -275,10 +275,12 @@ func (c *copier) compare(ctx context.Context, f, other *ltx.FileInfo) error {
 }
 
 // checksum reads the checksum at the end of a file.
-func (s *session) checksum(ctx context.Context, info *ltx.FileInfo) (ltx.Checksum, error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	return s.store.Checksum(ctx, info)
+func (s *session) checksum(ctx context.Context, info *ltx.FileInfo) (sum ltx.Checksum, err error) {
+	err = s.inTurn(ctx, func(ctx context.Context) error {
+		sum, err = s.store.Checksum(ctx, info)
+		return err
+	})
+	return sum, err
 }
 
 // copyAll copies files: those of higher levels first, small ones of a level at the

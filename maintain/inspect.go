@@ -146,12 +146,13 @@ func (s *session) describe(ctx context.Context, files []*ltx.FileInfo) (*Info, e
 
 // header reads the header of a file.
 func (s *session) header(ctx context.Context, info *ltx.FileInfo) (header ltx.Header, err error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	b, err := s.store.Header(ctx, info)
-	if err == nil {
-		header, err = ltxio.ParseHeader(b, info.MinTXID, info.MaxTXID)
-	}
+	err = s.inTurn(ctx, func(ctx context.Context) error {
+		b, err := s.store.Header(ctx, info)
+		if err == nil {
+			header, err = ltxio.ParseHeader(b, info.MinTXID, info.MaxTXID)
+		}
+		return err
+	})
 	return header, fileError(info, err)
 }
 

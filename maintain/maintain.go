@@ -75,6 +75,7 @@ type session struct {
 	store       *remote.Store
 	concurrency int
 	timeout     time.Duration
+	reads       *semaphore.Weighted // reads in flight
 	memory      *semaphore.Weighted // bytes of parts in memory
 	progress    *progress
 }
@@ -93,6 +94,7 @@ func newSession(client replica.Client, r Requests) *session {
 		store:       &remote.Store{Client: client, Log: r.Logger},
 		concurrency: r.Concurrency,
 		timeout:     r.Timeout,
+		reads:       semaphore.NewWeighted(int64(r.Concurrency)),
 		memory:      semaphore.NewWeighted(int64(r.Concurrency) * partSize),
 		progress:    &progress{tell: r.Progress},
 	}
@@ -118,18 +120,32 @@ func (s *session) list(ctx context.Context) ([]*ltx.FileInfo, error) {
 	return s.store.ListAll(ctx, false)
 }
 
-// load reads len(buf) bytes of a listed file.
-func (s *session) load(ctx context.Context, info *ltx.FileInfo, buf []byte, offset int64) error {
+// inTurn makes a read. It first waits until there are fewer in flight than there may
+// be, which does not count for the time limit.
+func (s *session) inTurn(ctx context.Context, do func(context.Context) error) error {
+	if err := s.reads.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer s.reads.Release(1)
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	return s.store.Load(remote.AsListed(ctx, info), view.KeyOf(info), buf, offset)
+	return do(ctx)
+}
+
+// load reads len(buf) bytes of a listed file.
+func (s *session) load(ctx context.Context, info *ltx.FileInfo, buf []byte, offset int64) error {
+	return s.inTurn(ctx, func(ctx context.Context) error {
+		return s.store.Load(remote.AsListed(ctx, info), view.KeyOf(info), buf, offset)
+	})
 }
 
 // timestamp reads the timestamp of a file.
-func (s *session) timestamp(ctx context.Context, info *ltx.FileInfo) (int64, error) {
-	ctx, cancel := s.within(ctx)
-	defer cancel()
-	return s.store.Timestamp(ctx, info)
+func (s *session) timestamp(ctx context.Context, info *ltx.FileInfo) (ms int64, err error) {
+	err = s.inTurn(ctx, func(ctx context.Context) error {
+		ms, err = s.store.Timestamp(ctx, info)
+		return err
+	})
+	return ms, err
 }
 
 // isGone reports whether err says that a file that was listed is not there any
