@@ -351,17 +351,11 @@ func (r *repairer) fits(c *checked) bool {
 
 // rebuild plans to write a damaged file again, if intact files hold the same.
 func (r *repairer) rebuild(key view.Key, c *checked) bool {
-	var inputs []*ltx.FileInfo
-	var end ltx.TXID
 	if key.Level == replica.SnapshotLevel && key.MinTXID != 1 {
 		return false
 	}
-	if files := r.infos(); key.MinTXID == 1 {
-		inputs, end = view.Extend(0, key.MaxTXID, files)
-	} else {
-		files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return f.MinTXID < key.MinTXID })
-		inputs, end = view.Extend(key.MinTXID-1, key.MaxTXID, files)
-	}
+	files := slices.DeleteFunc(r.infos(), func(f *ltx.FileInfo) bool { return f.MinTXID < key.MinTXID })
+	inputs, end := view.Extend(key.MinTXID-1, key.MaxTXID, files)
 	if len(inputs) == 0 || end != key.MaxTXID || inputs[0].MinTXID != key.MinTXID {
 		return false
 	}
