@@ -202,8 +202,8 @@ func TestCopy_Refuses(t *testing.T) {
 			t.Errorf("%s to %s: error %v, want ErrConflict", from, name, err)
 		}
 	}
-	if _, err := maintain.Copy(t.Context(), b, file.NewReplicaClient("../testdata/replicas"), maintain.CopyOptions{}); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("the folder of replicas: error %v, want fs.ErrExist", err)
+	if _, err := maintain.Copy(t.Context(), b, file.NewReplicaClient(parent(t)), maintain.CopyOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the folder of a replica: error %v, want fs.ErrExist", err)
 	}
 	if _, err := maintain.Copy(t.Context(), bucket{}, memory.NewReplicaClient(), maintain.CopyOptions{}); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("nothing: error %v, want ErrNoDatabase", err)

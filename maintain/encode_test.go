@@ -142,13 +142,25 @@ func TestImport_SourceFails(t *testing.T) {
 	}
 }
 
-// A source whose reads are cancelled within its last pages leaves no file, also in a
-// store that does not look at the context: the pages after that were not read.
+// A call that is cancelled while pages are read leaves no file, also in a store that does
+// not look at the context: the pages after that were not read.
 func TestImport_CancelledAtEnd(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	src := source{4096, 3, func(uint32, []byte) error { cancel(); return nil }}
-	b := bucket{}
-	if _, err := maintain.Import(ctx, writable{b}, src, maintain.ImportOptions{}); !errors.Is(err, context.Canceled) || len(b) > 0 {
-		t.Errorf("error %v, and there are %d files", err, len(b))
+	for _, tt := range []struct {
+		name      string
+		pages, at uint32
+	}{{"within the last pages", 3, 2}, {"after the first 256 KiB", 100, 64}} {
+		for range 20 { // a call may go on after that by chance
+			ctx, cancel := context.WithCancel(t.Context())
+			src := source{4096, tt.pages, func(pgno uint32, _ []byte) error {
+				if pgno == tt.at {
+					cancel()
+				}
+				return nil
+			}}
+			b := bucket{}
+			if _, err := maintain.Import(ctx, writable{b}, src, maintain.ImportOptions{}); !errors.Is(err, context.Canceled) || len(b) > 0 {
+				t.Fatalf("%s: error %v, and there are %d files", tt.name, err, len(b))
+			}
+		}
 	}
 }

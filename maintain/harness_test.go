@@ -185,6 +185,17 @@ func replicas(t testing.TB) (dirs []string) {
 	return dirs
 }
 
+// parent returns a folder of the test that has a replica named compacted, for calls that
+// have to refuse to write there.
+func parent(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "compacted"), os.DirFS("../testdata/replicas/compacted")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func sum(b []byte) string {
 	h := sha256.Sum256(b)
 	return hex.EncodeToString(h[:])

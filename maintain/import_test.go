@@ -93,7 +93,7 @@ func TestImport_Once(t *testing.T) {
 // Import changes nothing where something lies already.
 func TestImport_Refuses(t *testing.T) {
 	src, image := database(t)
-	if _, err := maintain.Import(t.Context(), file.NewReplicaClient("../testdata/replicas/snapshot-only"), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
+	if _, err := maintain.Import(t.Context(), file.NewReplicaClient(filepath.Join(parent(t), "compacted")), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a replica: error %v, want fs.ErrExist", err)
 	}
 	path := filepath.Join(t.TempDir(), "app.db")
@@ -103,8 +103,8 @@ func TestImport_Refuses(t *testing.T) {
 	if _, err := maintain.Import(t.Context(), file.NewReplicaClient(path), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a database: error %v, want fs.ErrExist", err)
 	}
-	if _, err := maintain.Import(t.Context(), file.NewReplicaClient("../testdata/replicas"), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("the folder of replicas: error %v, want fs.ErrExist", err)
+	if _, err := maintain.Import(t.Context(), file.NewReplicaClient(parent(t)), src, maintain.ImportOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the folder of a replica: error %v, want fs.ErrExist", err)
 	}
 }
 
@@ -179,7 +179,8 @@ func TestFind(t *testing.T) {
 }
 
 // Find looks up to four folders deep. What is no replica does not matter below the URL
-// that was asked for. Every client is closed, and tells if that fails.
+// that was asked for, but a folder that cannot be looked at does. Every client is closed,
+// and tells if that fails.
 func TestFind_Deep(t *testing.T) {
 	dir := t.TempDir()
 	src, _ := database(t)
@@ -195,7 +196,11 @@ func TestFind_Deep(t *testing.T) {
 	}
 	var opened, closed atomic.Int64
 	var closeErr error
+	refused := ""
 	replica.Register("closing", func(_, _, path string, _ url.Values, _ *url.Userinfo) (replica.Client, error) {
+		if path == refused {
+			return nil, fs.ErrPermission
+		}
 		opened.Add(1)
 		return closing{file.NewReplicaClient(filepath.Join(dir, filepath.FromSlash(path))), func() error { closed.Add(1); return closeErr }}, nil
 	})
@@ -205,6 +210,10 @@ func TestFind_Deep(t *testing.T) {
 	}
 	if opened.Load() != closed.Load() || opened.Load() < 8 {
 		t.Errorf("%d clients, of which %d were closed", opened.Load(), closed.Load())
+	}
+	refused = "/1/2"
+	if found, err := maintain.Find(t.Context(), "closing:///", maintain.Requests{}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a folder is refused: found %+v, error %v", found, err)
 	}
 	closeErr = errors.New("broken pipe")
 	if _, err := maintain.Find(t.Context(), "closing:///near", maintain.Requests{}); !errors.Is(err, closeErr) {

@@ -2,9 +2,12 @@ package maintain_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/maintain"
 )
@@ -58,6 +61,20 @@ func TestTexts(t *testing.T) {
 	} {
 		if got, err := json.Marshal(tt.value); err != nil || string(got) != tt.want {
 			t.Errorf("%#v is %s, %v; want %s", tt.value, got, err, tt.want)
+		}
+	}
+	finding := maintain.Finding{File: name, Err: errors.New("cut off")}
+	for n, want := range map[int]string{
+		0: "damaged: 1/0000000000000002-000000000000000a.ltx: cut off",
+		1: "damaged: 1/0000000000000002-000000000000000a.ltx: cut off; lost: 0000000000000001",
+		7: "damaged: 1/0000000000000002-000000000000000a.ltx: cut off; lost: 0000000000000001, 0000000000000003, 0000000000000005, 0000000000000007, 0000000000000009 and 2 more",
+	} {
+		finding.Lost = nil
+		for i := range n {
+			finding.Lost = append(finding.Lost, maintain.Range{First: ltx.TXID(2*i + 1), Last: ltx.TXID(2*i + 1)})
+		}
+		if got := finding.String(); got != want {
+			t.Errorf("%d ranges: %q, want %q", n, got, want)
 		}
 	}
 	for want, r := range map[string]maintain.Range{

@@ -1,6 +1,7 @@
 package maintain
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -107,6 +108,35 @@ func TestPartial_Cut(t *testing.T) {
 			if !reflect.DeepEqual(goldenParts[part], w) {
 				t.Errorf("of %d bytes, a part is %+v %+v", size, part, w)
 			}
+		}
+	}
+}
+
+// TestRun_Zeros adds a page of zeros where an earlier restore has left something else. It
+// has to be written, also if holes are wanted.
+func TestRun_Zeros(t *testing.T) {
+	const pageSize = 512
+	path := filepath.Join(t.TempDir(), "partial")
+	if err := os.WriteFile(path, bytes.Repeat([]byte{7}, 3*pageSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var w run
+	w.begin(&partial{data: f, resumes: true}, pageSize, true)
+	if err := errors.Join(w.add(2, make([]byte, pageSize)), w.flush()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []byte{7, 0, 7} {
+		if !bytes.Equal(b[i*pageSize:][:pageSize], bytes.Repeat([]byte{want}, pageSize)) {
+			t.Errorf("page %d begins with %d, want %d", i+1, b[i*pageSize], want)
 		}
 	}
 }

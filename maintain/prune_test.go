@@ -377,6 +377,18 @@ func TestPrune_Refused(t *testing.T) {
 	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: keep, Time: start, WriterMayRun: true}); err != nil || r.Deleted != 8 {
 		t.Errorf("with the writer's permission: %+v, %v", r, err)
 	}
+	// A snapshot that was just made shows no program that writes.
+	p, client, start := begin()
+	p.Snapshot()
+	p.DeleteLevelBelow(0, p.TXID())
+	p.Delete(0, p.TXID(), p.TXID())
+	p.Advance(time.Hour)
+	p.Exec("INSERT INTO t VALUES (100, 1)")
+	p.Snapshot()
+	p.Delete(0, p.TXID(), p.TXID())
+	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: keep, Time: start.Add(time.Hour)}); err != nil || r.Deleted != 1 {
+		t.Errorf("a new snapshot: %+v, %v", r, err)
+	}
 	if _, err := maintain.Prune(t.Context(), memory.NewReplicaClient(), maintain.PruneOptions{Keep: keep}); !errors.Is(err, errs.ErrNoDatabase) {
 		t.Errorf("no replica: %v", err)
 	}

@@ -118,6 +118,21 @@ func TestRepair(t *testing.T) {
 			"copy 0/0000000000000014-0000000000000014.ltx to 0/000000000000000e-000000000000000e.ltx, the name that its header has",
 			"delete 0/0000000000000014-0000000000000014.ltx, which is a copy of 0/000000000000000e-000000000000000e.ltx",
 		}, nil},
+		{"a renamed file on level 1", func(b bucket) {
+			b[key(1, 20, 20)] = b[l0(14)]
+			delete(b, l0(14))
+		}, []string{
+			"copy 1/0000000000000014-0000000000000014.ltx to 0/000000000000000e-000000000000000e.ltx, the name that its header has",
+			"delete 1/0000000000000014-0000000000000014.ltx, which is a copy of 0/000000000000000e-000000000000000e.ltx",
+		}, nil},
+		{"a flipped file and a copy of it under another name", func(b bucket) {
+			b[key(0, 20, 20)] = b[l0(14)]
+			b[l0(14)] = flip(b[l0(14)])
+		}, []string{
+			"copy 0/0000000000000014-0000000000000014.ltx to 8/000000000000000e-000000000000000e.ltx, the name that its header has",
+			"rebuild 0/000000000000000e-000000000000000e.ltx from 8/000000000000000e-000000000000000e.ltx",
+			"delete 0/0000000000000014-0000000000000014.ltx, which is a copy of 8/000000000000000e-000000000000000e.ltx",
+		}, nil},
 		{"a renamed file with the first transaction", func(b bucket) {
 			onlyL0(b)
 			b[key(0, 20, 20)] = b[l0(1)]

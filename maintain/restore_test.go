@@ -463,6 +463,17 @@ func TestRestore_AvoidsNoState(t *testing.T) {
 	wantDamaged(t, b, 0)
 }
 
+// A writer that fails ends the restore with its error.
+func TestRestoreTo_Fails(t *testing.T) {
+	r, w := io.Pipe()
+	if err := r.CloseWithError(fs.ErrPermission); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := maintain.RestoreTo(t.Context(), layered(t), w, maintain.RestoreOptions{}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("%+v, error %v", result, err)
+	}
+}
+
 // Files that would serve instead of a damaged one disappear before they are read. The
 // error names the damaged file, and says that nothing is left without it.
 func TestRestore_AvoidsGone(t *testing.T) {

@@ -516,6 +516,9 @@ func TestVerify_RollingChecksums(t *testing.T) {
 	if err != nil || len(r.Findings) != 2 || r.Findings[0].Kind != maintain.Conflict || r.Findings[1].Kind != maintain.Conflict {
 		t.Errorf("findings %v, error %v, want the second file and the third one to contradict those before them", r.Findings, err)
 	}
+	if r.Moments != 3 || r.Restorable != 1 || r.Last != 1 || !slices.Equal(r.Lost, []maintain.Range{{First: 2, Last: 3}}) {
+		t.Errorf("%+v, want that only the first transaction can be restored", r)
+	}
 }
 
 // A store that does not answer is an error, and no finding; a file that it refuses
