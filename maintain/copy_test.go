@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -107,6 +108,44 @@ func TestCopy_Faults(t *testing.T) {
 				t.Fatalf("call %d: the next copy: %v", k, err)
 			}
 		}
+	}
+}
+
+// A copy that cannot read what tells the history of either place does not go on.
+func TestCopy_FaultsThere(t *testing.T) {
+	b := layered(t)
+	for side := range 2 {
+		for k := 1; ; k++ {
+			there := maps.Clone(b)
+			maps.DeleteFunc(there, func(k view.Key, _ []byte) bool { return k.MaxTXID > 14 })
+			store := there.stored(t)
+			clients := []replica.Client{b, store}
+			faults := decorate.NewFault(clients[side])
+			faults.FailCall(k, fs.ErrPermission)
+			clients[side] = faults
+			_, err := maintain.Copy(t.Context(), clients[0], clients[1], maintain.CopyOptions{Requests: maintain.Requests{Concurrency: 1}})
+			if faults.Faults() == 0 {
+				if err != nil || k < 6 || !read(t, store).equal(b) {
+					t.Fatalf("%d calls, error %v", k-1, err)
+				}
+				break
+			}
+			if !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("side %d, call %d: error %v", side, k, err)
+			}
+		}
+	}
+}
+
+// A small file is copied with one read.
+func TestCopy_Reads(t *testing.T) {
+	b := layered(t)
+	from := decorate.NewFault(b)
+	var reads atomic.Int64
+	from.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Before: func(decorate.Call) { reads.Add(1) }})
+	r, err := maintain.Copy(t.Context(), from, memory.NewReplicaClient(), maintain.CopyOptions{})
+	if err != nil || r.Files != len(b) || reads.Load() != int64(len(b)) {
+		t.Errorf("%+v with %d reads, error %v", r, reads.Load(), err)
 	}
 }
 

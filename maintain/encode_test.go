@@ -13,6 +13,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/maintain"
@@ -141,6 +142,20 @@ func TestImport_SourceFails(t *testing.T) {
 		})
 	}
 }
+
+// What is no database is not imported.
+func TestImport_NoDatabase(t *testing.T) {
+	b := bucket{}
+	src := zeros{source{4096, 3, func(uint32, []byte) error { return nil }}}
+	if _, err := maintain.Import(t.Context(), writable{b}, src, maintain.ImportOptions{}); !errors.Is(err, errs.ErrCorrupt) || len(b) > 0 {
+		t.Errorf("error %v, and there are %d files", err, len(b))
+	}
+}
+
+// zeros is a source without the header of a database.
+type zeros struct{ source }
+
+func (zeros) ReadPage(_ context.Context, _ uint32, page []byte) error { clear(page); return nil }
 
 // A call that is cancelled while pages are read leaves no file, also in a store that does
 // not look at the context: the pages after that were not read.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -53,6 +54,15 @@ func TestFork(t *testing.T) {
 	}
 	if _, err := maintain.Fork(t.Context(), b, memory.NewReplicaClient(), maintain.ForkOptions{At: maintain.Moment{TXID: 7}}); !errors.Is(err, errs.ErrTxNotAvailable) {
 		t.Errorf("error %v, want ErrTxNotAvailable", err)
+	}
+}
+
+// A fork does not begin where something else lies.
+func TestFork_Refuses(t *testing.T) {
+	dir := parent(t)
+	to := file.NewReplicaClient(dir)
+	if r, err := maintain.Fork(t.Context(), layered(t), to, maintain.ForkOptions{}); !errors.Is(err, fs.ErrExist) || len(read(t, to)) > 0 {
+		t.Errorf("%+v, error %v, want fs.ErrExist", r, err)
 	}
 }
 

@@ -196,13 +196,13 @@ func TestFind_Deep(t *testing.T) {
 	}
 	var opened, closed atomic.Int64
 	var closeErr error
-	refused := ""
+	refused, unknown := "", ""
 	replica.Register("closing", func(_, _, path string, _ url.Values, _ *url.Userinfo) (replica.Client, error) {
 		if path == refused {
 			return nil, fs.ErrPermission
 		}
 		opened.Add(1)
-		return closing{file.NewReplicaClient(filepath.Join(dir, filepath.FromSlash(path))), func() error { closed.Add(1); return closeErr }}, nil
+		return closing{file.NewReplicaClient(filepath.Join(dir, filepath.FromSlash(path))), func() error { closed.Add(1); return closeErr }, path == unknown}, nil
 	})
 	found, err := maintain.Find(t.Context(), "closing:///", maintain.Requests{})
 	if want := []string{"closing:///1/2/3/4", "closing:///near"}; err != nil || !slices.Equal(found.URLs, want) {
@@ -215,6 +215,11 @@ func TestFind_Deep(t *testing.T) {
 	if found, err := maintain.Find(t.Context(), "closing:///", maintain.Requests{}); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("a folder is refused: found %+v, error %v", found, err)
 	}
+	refused, unknown = "", "/empty"
+	if found, err := maintain.Find(t.Context(), "closing:///", maintain.Requests{}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("the names of a folder are refused: found %+v, error %v", found, err)
+	}
+	unknown = ""
 	closeErr = errors.New("broken pipe")
 	if _, err := maintain.Find(t.Context(), "closing:///near", maintain.Requests{}); !errors.Is(err, closeErr) {
 		t.Errorf("a client cannot be closed: error %v", err)
@@ -224,10 +229,19 @@ func TestFind_Deep(t *testing.T) {
 	}
 }
 
-// closing is a client with a Close method.
+// closing is a client with a Close method, which may be unable to tell what lies at a
+// place.
 type closing struct {
 	*file.ReplicaClient
-	close func() error
+	close   func() error
+	unknown bool
+}
+
+func (c closing) Survey(ctx context.Context, dir string) (replica.Survey, error) {
+	if c.unknown {
+		return replica.Survey{}, fs.ErrPermission
+	}
+	return c.ReplicaClient.Survey(ctx, dir)
 }
 
 func (c closing) Close() error { return c.close() }

@@ -384,6 +384,13 @@ func TestSnapshot_There(t *testing.T) {
 	if r, err := maintain.Snapshot(t.Context(), b, ten); err != nil || *r != want {
 		t.Errorf("%+v, error %v, want %+v", r, err, want)
 	}
+	var last maintain.Progress
+	if r, err := maintain.Snapshot(t.Context(), b.stored(t), maintain.SnapshotOptions{Requests: maintain.Requests{Progress: func(p maintain.Progress) { last = p }}}); err != nil || r.Files != 6 {
+		t.Errorf("%+v, error %v", r, err)
+	}
+	if last.Files != 6 || last.AllFiles != 6 || last.Bytes != last.AllBytes {
+		t.Errorf("progress ends with %+v", last)
+	}
 	for _, isListed := range []bool{true, false} {
 		faults := decorate.NewFault(b.stored(t))
 		faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), Times: 1, At: decorate.AtEnd, Err: errors.New("connection reset"), After: func(decorate.Call, error) {

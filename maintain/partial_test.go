@@ -154,12 +154,37 @@ func TestPartial_RecordFails(t *testing.T) {
 	if err := p.record.Close(); err != nil {
 		t.Fatal(err)
 	}
+	single := &content{info: &ltx.FileInfo{Level: 0, MinTXID: 42, MaxTXID: 42}, trailer: ltx.Trailer{FileChecksum: 1<<63 | 6}}
 	for name, call := range map[string]func() error{
 		"read": p.read, "begin": p.begin, "keep": func() error { return p.keep(goldenParts) }, "create": p.create,
+		"done": func() error { return p.done(single, 0, ltxio.SumOf(3, 705), []bool{true}) },
 	} {
 		if err := call(); !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("%s: error %v, want fs.ErrClosed", name, err)
 		}
+	}
+}
+
+// TestPartial_DataFails has a folder at the place of the partial file, and then none. The
+// record is not in use after the failure.
+func TestPartial_DataFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "partial")
+	writeGolden(t, path)
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openPartial(path); err == nil {
+		t.Fatal("opened a folder")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	p, err := openPartial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.abandon(true); err != nil {
+		t.Error(err)
 	}
 }
 

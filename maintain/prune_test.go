@@ -228,31 +228,49 @@ func TestPrune(t *testing.T) {
 }
 
 // Whole databases and snapshots that are older than those which stay are deleted first,
-// from the oldest one on, and then the other files, from the newest one on. In between,
-// nothing looks as if files were missing.
+// from the oldest one on, then the other files, from the newest one on, and snapshots
+// last. In between, nothing looks as if files were missing.
 func TestPrune_Order(t *testing.T) {
-	b := layered(t)
-	r, err := maintain.Prune(t.Context(), b, maintain.PruneOptions{Keep: maintain.Keep{Last: 1}, DryRun: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []view.Key{key(0, 1, 1), key(1, 1, 4), key(9, 1, 4)}
-	for txid := ltx.TXID(12); txid > 1; txid-- {
-		want = append(want, key(0, txid, txid))
-		if txid == 8 {
-			want = append(want, key(1, 5, 8))
+	// l0 returns files of level 0, from a later one down to an earlier one.
+	l0 := func(last, first ltx.TXID) (keys []view.Key) {
+		for txid := last; txid >= first; txid-- {
+			keys = append(keys, key(0, txid, txid))
 		}
+		return keys
 	}
-	var got []view.Key
-	for _, name := range r.Delete {
-		got = append(got, view.Key(name))
-		delete(b, view.Key(name))
-		if found, err := maintain.Verify(t.Context(), b, maintain.VerifyOptions{Quick: true}); err != nil || len(found.Findings) > 0 {
-			t.Errorf("after the deletion of %s: %v, %v", name, found.Findings, err)
+	more := layered(t)
+	for _, k := range []view.Key{key(3, 1, 6), key(3, 1, 7), key(9, 1, 7)} {
+		from := l0(k.MaxTXID, 1)
+		slices.Reverse(from)
+		made := maps.Clone(more)
+		more[made.compact(t, k.Level, from...)] = made[k]
+	}
+	for _, tt := range []struct {
+		name string
+		b    bucket
+		keep maintain.Keep
+		want [][]view.Key
+	}{
+		{"older than all that stay", layered(t), maintain.Keep{Last: 1},
+			[][]view.Key{{key(0, 1, 1), key(1, 1, 4), key(9, 1, 4)}, l0(12, 8), {key(1, 5, 8)}, l0(7, 2)}},
+		{"younger than a snapshot that stays", more, maintain.Keep{Moments: []maintain.Moment{{TXID: 4}}},
+			[][]view.Key{l0(1, 1), l0(12, 8), {key(1, 5, 8)}, l0(7, 6), {key(3, 1, 6)}, l0(5, 4), {key(1, 1, 4)}, l0(3, 2), {key(9, 1, 7)}}},
+	} {
+		r, err := maintain.Prune(t.Context(), tt.b, maintain.PruneOptions{Keep: tt.keep, DryRun: true})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("deleted are %v, want %v", got, want)
+		var got []view.Key
+		for _, name := range r.Delete {
+			got = append(got, view.Key(name))
+			delete(tt.b, view.Key(name))
+			if found, err := maintain.Verify(t.Context(), tt.b, maintain.VerifyOptions{Quick: true}); err != nil || len(found.Findings) > 0 {
+				t.Errorf("%s: after the deletion of %s: %v, %v", tt.name, name, found.Findings, err)
+			}
+		}
+		if want := slices.Concat(tt.want...); !slices.Equal(got, want) {
+			t.Errorf("%s: deleted are %v, want %v", tt.name, got, want)
+		}
 	}
 }
 
@@ -376,6 +394,11 @@ func TestPrune_Refused(t *testing.T) {
 	_, client, start := begin()
 	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: keep, Time: start, WriterMayRun: true}); err != nil || r.Deleted != 8 {
 		t.Errorf("with the writer's permission: %+v, %v", r, err)
+	}
+	// Where nothing is to be deleted, it does not matter who writes.
+	_, client, start = begin()
+	if r, err := maintain.Prune(t.Context(), client, maintain.PruneOptions{Keep: maintain.Keep{Within: time.Hour}, Time: start}); err != nil || len(r.Delete) > 0 {
+		t.Errorf("nothing to delete: %+v, %v", r, err)
 	}
 	// A snapshot that was just made shows no program that writes.
 	p, client, start := begin()

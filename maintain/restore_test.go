@@ -463,6 +463,42 @@ func TestRestore_AvoidsNoState(t *testing.T) {
 	wantDamaged(t, b, 0)
 }
 
+// A restore to a writer leaves no temporary file.
+func TestRestoreTo_Temporary(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TMP", dir) // on Windows
+	b := layered(t)
+	for _, at := range []ltx.TXID{0, 10, 11, 99} {
+		_, err := maintain.RestoreTo(t.Context(), b, new(bytes.Buffer), quietly(at))
+		if entries, rerr := os.ReadDir(dir); rerr != nil || len(entries) > 0 {
+			t.Errorf("%s, error %v: left are %v, %v", at, err, entries, rerr)
+		}
+	}
+}
+
+// A journal that comes meanwhile is not applied to the restored database: there is none.
+func TestRestore_JournalComes(t *testing.T) {
+	for _, suffix := range []string{"", "-wal", "-journal"} {
+		path := filepath.Join(t.TempDir(), "app.db")
+		faults := decorate.NewFault(layered(t))
+		faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Times: 1, Before: func(decorate.Call) {
+			if err := os.WriteFile(path+suffix, []byte("precious"), 0o600); err != nil {
+				t.Error(err)
+			}
+		}})
+		if _, err := maintain.Restore(t.Context(), faults, path, maintain.RestoreOptions{}); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%q: error %v, want fs.ErrExist", suffix, err)
+		}
+		if _, err := os.Lstat(path); suffix != "" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: the database is there", suffix)
+		}
+		if got := readFile(t, path+suffix); string(got) != "precious" {
+			t.Errorf("%q was changed", suffix)
+		}
+	}
+}
+
 // A writer that fails ends the restore with its error.
 func TestRestoreTo_Fails(t *testing.T) {
 	r, w := io.Pipe()

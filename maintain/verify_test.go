@@ -380,6 +380,26 @@ func TestVerify_Quick(t *testing.T) {
 	}
 }
 
+// States that are lost are ranges, with those between them that are not. A header that is
+// damaged is found in large files as well.
+func TestVerify_Lost(t *testing.T) {
+	b := layered(t)
+	for _, txid := range []ltx.TXID{6, 14} {
+		b[key(0, txid, txid)] = flip(b[key(0, txid, txid)])
+	}
+	r, err := maintain.Verify(t.Context(), b, maintain.VerifyOptions{})
+	if want := []maintain.Range{{First: 6, Last: 7}, {First: 14, Last: 16}}; err != nil || !slices.Equal(r.Lost, want) || r.Restorable != 11 {
+		t.Errorf("%+v, error %v, want that %v are lost", r, err, want)
+	}
+	b, _ = large(t)
+	b[snapshot] = bytes.Clone(b[snapshot])
+	b[snapshot][0] ^= 1
+	r, err = maintain.Verify(t.Context(), b, maintain.VerifyOptions{Quick: true})
+	if err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != maintain.Damaged || r.Restorable != 0 {
+		t.Errorf("%+v, error %v, want that the snapshot is damaged", r, err)
+	}
+}
+
 // reencode returns a file with another header.
 func reencode(t testing.TB, body []byte, change func(*ltx.Header)) []byte {
 	t.Helper()
@@ -535,6 +555,15 @@ func TestVerify_Storage(t *testing.T) {
 	r, err := maintain.Verify(t.Context(), faults, maintain.VerifyOptions{})
 	if err != nil || len(r.Findings) != 1 || r.Findings[0].Kind != maintain.Unreadable || r.Findings[0].File.MinTXID != 8 {
 		t.Errorf("one file: %+v, error %v", r, err)
+	}
+}
+
+// A file that is not there once, as while it is replaced, is read again.
+func TestVerify_GoneOnce(t *testing.T) {
+	faults := decorate.NewFault(layered(t))
+	faults.Add(decorate.Rule{Match: func(c decorate.Call) bool { return c.Op == decorate.OpRead && c.MinTXID == 8 }, Times: 1, Err: fs.ErrNotExist})
+	if r, err := maintain.Verify(t.Context(), faults, maintain.VerifyOptions{}); err != nil || len(r.Findings) > 0 || faults.Faults() != 1 {
+		t.Errorf("%+v, error %v", r, err)
 	}
 }
 
