@@ -1,6 +1,7 @@
 package hydrate
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/view"
@@ -53,4 +54,119 @@ func TestCopyPlan_PartSize(t *testing.T) {
 			t.Errorf("%s: %d pages are in no part", name, len(missing))
 		}
 	}
+}
+
+// planned returns the batches for a database of pages whose frames have a size. The
+// pages of other are of another file, and local.
+func planned(t *testing.T, commit uint32, size uint64, other []uint32, concurrency int) [][]part {
+	t.Helper()
+	f, index := viewtest.FileOfSizes(t, 1, 1, 65536, commit, viewtest.AllPages(65536, commit), func(uint32) uint64 { return size })
+	v := viewtest.Advance(t, new(view.View), f, index)
+	present := view.NewBitmap(commit)
+	if len(other) > 0 {
+		file, index := viewtest.File(t, 2, 2, 65536, commit, slices.Values(other))
+		v = viewtest.Advance(t, v, file, index)
+		for _, pgno := range other {
+			present.Set(pgno)
+		}
+	}
+	return newCopyPlan(new(places), v, present, concurrency).batches()
+}
+
+// every returns each n-th page up to a last one.
+func every(n, last uint32) (pgnos []uint32) {
+	for pgno := n; pgno <= last; pgno += n {
+		pgnos = append(pgnos, pgno)
+	}
+	return pgnos
+}
+
+// As many bytes as all streams read in a round are read in one, with requests of the
+// largest size.
+func TestCopyPlan_Rounds(t *testing.T) {
+	for _, tt := range []struct {
+		pages   uint32 // of 64 KiB
+		batches int
+	}{{64, 4}, {32, 4}, {128, 8}, {16, 4}} {
+		if batches := planned(t, tt.pages, 64<<10, nil, 4); len(batches) != tt.batches {
+			t.Errorf("%d MiB are read with %d requests, want %d", tt.pages/16, len(batches), tt.batches)
+		}
+	}
+}
+
+// Small gaps between pages are read through, as long as they are a small share of all.
+// Others are not.
+func TestCopyPlan_Gaps(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		nth   uint32 // page that is not wanted, of the first thousand
+		parts int
+	}{{"a ninetieth", 90, 5}, {"a fifth", 5, 200}} {
+		// The second thousand is local, so that the checksum is not of interest.
+		other := every(tt.nth, 1000)
+		for pgno := uint32(1001); pgno <= 2000; pgno++ {
+			other = append(other, pgno)
+		}
+		batches := planned(t, 2000, 1000, other, 4)
+		parts, wanted := 0, 0
+		for _, batch := range batches {
+			for _, p := range batch {
+				parts++
+				wanted += p.pages
+			}
+		}
+		if want := 1000 - int(1000/tt.nth); parts != tt.parts || wanted != want {
+			t.Errorf("%s: %d parts with %d pages, want %d with %d", tt.name, parts, wanted, tt.parts, want)
+		}
+	}
+}
+
+// Small parts go into a batch together, up to a number of them.
+func TestCopyPlan_Batches(t *testing.T) {
+	other := make([]uint32, 0, 12_000)
+	for pgno := uint32(1); pgno <= 12_000; pgno++ {
+		if pgno%1000 != 0 {
+			other = append(other, pgno)
+		}
+	}
+	batches := planned(t, 12_000, 1000, other, 4)
+	var sizes []int
+	for _, batch := range batches {
+		sizes = append(sizes, len(batch))
+	}
+	if want := []int{maxBatch, 4}; !slices.Equal(sizes, want) {
+		t.Errorf("batches of %d parts, want %d", sizes, want)
+	}
+}
+
+// A query that waits for a page gets the batch that it is in, once. The others follow
+// in order.
+func TestCopyWork(t *testing.T) {
+	f := new(view.File)
+	of := func(first, last uint32) []part { return []part{{file: f, first: first, last: last}} }
+	w := newCopyWork([][]part{of(1, 10), append(of(11, 20), of(41, 50)...), of(21, 30), of(0, 0), of(31, 40)})
+	for _, tt := range []struct{ pgno, want uint32 }{{45, 11}, {15, 0}, {51, 0}, {31, 31}, {40, 0}, {0, 1}, {10, 0}, {0, 21}, {30, 0}} {
+		var batch []part
+		if tt.pgno != 0 {
+			batch = w.near(tt.pgno)
+		} else {
+			batch = w.next()
+		}
+		if got := firstOf(batch); got != tt.want {
+			t.Errorf("page %d: the batch from page %d, want %d", tt.pgno, got, tt.want)
+		}
+	}
+	if batch := w.next(); len(batch) != 1 || batch[0].first != 0 {
+		t.Errorf("the batch without pages is %+v", batch)
+	}
+	if batch := w.next(); batch != nil {
+		t.Errorf("after the last, there is %+v", batch)
+	}
+}
+
+func firstOf(batch []part) uint32 {
+	if len(batch) == 0 {
+		return 0
+	}
+	return batch[0].first
 }
