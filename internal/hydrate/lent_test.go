@@ -459,3 +459,72 @@ func TestSalvage_Closed(t *testing.T) {
 		t.Errorf("%d pages were copied: %v", next.count.Load(), err)
 	}
 }
+
+// A read that finds the table of another generation asks for a comparison. One that
+// only does not find its page does not.
+func TestLent_AsksForComparison(t *testing.T) {
+	v := newView(t, 5, 77)
+	owner, borrower, _ := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v)
+	asked := func() bool {
+		select {
+		case <-borrower.recheck:
+			return true
+		default:
+			return false
+		}
+	}
+	p := make([]byte, 4096)
+	if borrower.read(v, 3, p) || asked() {
+		t.Error("for a page that is not there yet")
+	}
+	owner.drop()
+	hold(t, owner, v)
+	putPage(t, owner, 0, 3, 5)
+	if borrower.read(v, 3, p) || !asked() {
+		t.Error("not after the owner has begun anew")
+	}
+}
+
+// The first transaction is enough to share a history.
+func TestLent_FirstTransaction(t *testing.T) {
+	v := newView(t, 1, 77)
+	owner, borrower, _ := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v)
+	putPage(t, owner, 0, 3, 1)
+	if !borrower.read(v, 3, make([]byte, 4096)) {
+		t.Error("it is not there")
+	}
+}
+
+// A view of the same transaction, made of other files, is not compared again: storage
+// would be asked for what is known.
+func TestLent_SameTransaction(t *testing.T) {
+	v1 := newView(t, 5, 77)
+	v2 := changing(t, v1, 6, 6, 10, 3)
+	owner, borrower, r := lend(t, filepath.Join(t.TempDir(), "pages"), 4096, v2)
+	putPage(t, owner, 0, 4, 5)
+	compacted := changing(t, new(view.View), 1, 6, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+	r.Views.Current.Store(compacted)
+	if _, ok := borrower.compare(r, func(uint64) bool { t.Error("storage is asked"); return false }); !ok {
+		t.Error("the table cannot be read")
+	}
+	if h := borrower.common.Load(); h == nil || h.upTo != 6 {
+		t.Errorf("what is shared is %+v", h)
+	}
+}
+
+// A table that was cut off shares nothing.
+func TestLent_TableCutOff(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pages")
+	v := newView(t, 5, 77)
+	owner, borrower, r := lend(t, path, 4096, v)
+	putPage(t, owner, 0, 3, 5)
+	if err := os.Truncate(path+pageshare.Suffix, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := borrower.compare(r, never); ok || borrower.common.Load() != nil {
+		t.Error("it is compared")
+	}
+	if borrower.read(v, 3, make([]byte, 4096)) || borrower.isComplete() {
+		t.Error("a page is there")
+	}
+}
