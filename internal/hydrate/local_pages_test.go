@@ -14,6 +14,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
@@ -105,6 +106,43 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The figures of a file are those of its pages. A page that changes leaves all of
+// them, whether it was settled or not, and the file is not complete any more.
+func TestLocalPages_Figures(t *testing.T) {
+	l, v1, _ := somePages(t)
+	want := func(what string, count, settled, compared int64, complete bool) {
+		t.Helper()
+		held := l.held.Load()
+		bits := func(b *view.Bitmap) int64 { return int64(b.Count(1, 10)) }
+		if bits(held.present) != count || bits(held.settled) != settled || bits(held.compared) != compared {
+			t.Errorf("%s: pages %d, %d, %d", what, bits(held.present), bits(held.settled), bits(held.compared))
+		}
+		if l.count.Load() != count || l.settled.Load() != settled || l.compared.Load() != compared || l.isComplete() != complete {
+			t.Errorf("%s: figures %d, %d, %d, complete %v", what, l.count.Load(), l.settled.Load(), l.compared.Load(), l.isComplete())
+		}
+	}
+	for pgno := uint32(1); pgno <= 10; pgno++ {
+		putPage(t, l, 0, pgno, 1)
+	}
+	for pgno := uint32(1); pgno <= 4; pgno++ {
+		l.settleKey(pages.Key{Pgno: pgno, Version: 1}, pgno <= 2)
+	}
+	want("some are settled", 10, 4, 2, false)
+	v2 := changing(t, v1, 2, 2, 10, 1, 3, 5)
+	hold(t, l, v2)
+	want("three have changed", 7, 2, 1, false)
+	for _, pgno := range []uint32{1, 3, 5} {
+		putPage(t, l, 0, pgno, 2)
+	}
+	l.settleAll()
+	want("all are settled", 10, 10, 1, true)
+	if files := l.held.Load().unsettled(); len(files) != 0 {
+		t.Errorf("%d files have pages that are not settled", len(files))
+	}
+	hold(t, l, changing(t, v2, 3, 3, 10, 2, 5))
+	want("two more have changed", 8, 8, 0, false)
 }
 
 // TestLocalPages_Concurrent reads by many views while pages are overwritten again

@@ -8,6 +8,27 @@ import (
 	"github.com/ltxvfs/litestream/internal/pages"
 )
 
+// Offers are taken as long as there is room, for their bytes and for their number. They
+// come out in the same order.
+func TestOfferQueue(t *testing.T) {
+	for _, tt := range []struct{ size, want int }{{1 << 20, maxOffered >> 20}, {1, maxOffers}} {
+		q := newOfferQueue(make(chan struct{}, 1))
+		for i := range tt.want + 1 {
+			if took := q.put(offer{key: pages.Key{Pgno: uint32(i + 1)}, page: make([]byte, tt.size)}); took != (i < tt.want) {
+				t.Fatalf("offer %d of %d bytes: %v", i, tt.size, took)
+			}
+		}
+		for i := range tt.want {
+			if o, ok := q.take(); !ok || o.key.Pgno != uint32(i+1) {
+				t.Fatalf("offer %d is %d, %v", i, o.key.Pgno, ok)
+			}
+		}
+		if _, ok := q.take(); ok || q.bytes.Load() != 0 {
+			t.Errorf("%d bytes are left, another offer %v", q.bytes.Load(), ok)
+		}
+	}
+}
+
 // Many goroutines offer more pages than the queue holds, and wait. None is lost.
 func TestTier_OfferWait(t *testing.T) {
 	for _, mode := range []Mode{All, Pages} {
