@@ -265,6 +265,49 @@ func TestKeeper_ResumesBorrowed(t *testing.T) {
 		}
 		_ = k.close()
 	}
+
+	// If the owner has left none, there may still be a record.
+	b := newBed(t)
+	k, _ := b.kept(filepath.Join(t.TempDir(), "local.db"), nil, 3, 4, 5)
+	l := newLocalPages(k.file, bedPageSize, nil)
+	var err error
+	if k.old, err = readRecordFile(k.path); err != nil {
+		t.Fatal(err)
+	}
+	k.marked = true
+	if err := k.resume(l, b.view(), b.access, trustedPages{}, true, false, nil); err != nil || l.count.Load() != 3 {
+		t.Errorf("it goes on with %d pages of the record: %v", l.count.Load(), err)
+	}
+}
+
+// A file with a hard link is not written to, because another process may know it by the
+// other name. A new file takes its place.
+func TestHydrator_HardLink(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.db")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		b.start(Options{Path: path})
+		synctest.Wait()
+		b.close()
+		if err := os.Link(path, path+".backup"); err != nil {
+			t.Skip(err)
+		}
+		before, err := os.ReadFile(path + ".backup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := b.another()
+		n.apply(2, 100, bedPageSize, 10)
+		h := n.start(Options{Path: path})
+		synctest.Wait()
+		n.want(h, Complete, 100, 100)
+		if after, err := os.ReadFile(path + ".backup"); err != nil || !bytes.Equal(after, before) {
+			t.Errorf("the other name has another content: %v", err)
+		}
+		if a, b := h.file.IsThere(), h.Progress().File == path; !a || !b {
+			t.Error("the path does not name the file")
+		}
+	})
 }
 
 // A record of other pages, transactions or files is not that of a state.
@@ -314,6 +357,9 @@ func TestHydrator_Recalled(t *testing.T) {
 		}
 
 		next, r := recalled()
+		if !slices.Equal(r.View.Stamps(), b.view().Stamps()) {
+			t.Errorf("its times are %+v", r.View.Stamps())
+		}
 		h := next.new(Options{Path: path})
 		for range 2 { // Abort gives the file back, and does nothing the second time
 			if err := h.OpenRecalled(r); err != nil {
@@ -335,6 +381,9 @@ func TestHydrator_Recalled(t *testing.T) {
 		next, r = recalled()
 		written := 0
 		h = next.new(Options{Path: path, OnDisk: func(event string) error {
+			if event == "before: sync" && written == 0 {
+				t.Error("the record is written anew, and nothing has changed")
+			}
 			if event == "before: write pages" {
 				written++
 				if pgnos, _ := listed(t, path); slices.Contains(pgnos, 10) || len(pgnos) != 98 {
@@ -347,6 +396,7 @@ func TestHydrator_Recalled(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.Start()
+		time.Sleep(time.Hour)
 		synctest.Wait()
 		next.want(h, Complete, 100, 100)
 		if n := next.reads(); n != 0 || next.access.Store.Lists.Load() != 0 || h.Progress().Owner != 0 || h.local() == nil {

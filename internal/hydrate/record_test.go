@@ -49,6 +49,21 @@ func TestRecord_CutOff(t *testing.T) {
 	}
 }
 
+// Runs that are cut off, empty or too long are malformed.
+func TestEachRun_Malformed(t *testing.T) {
+	for _, tt := range []struct {
+		b    []byte
+		want bool
+	}{
+		{makeRuns(7, 1, 3, 2), true}, {makeRuns(7, 1), true}, {nil, true},
+		{makeRuns(7), false}, {makeRuns(7, 1, 3), false}, {makeRuns(0, 1), false}, {makeRuns(7, 1, 4, 2), false}, {[]byte{0x80}, false}, {[]byte{7, 0x80}, false},
+	} {
+		if got := eachRun(tt.b, 10, func(uint32, uint32, ltx.TXID) {}); got != tt.want {
+			t.Errorf("%x: %v", tt.b, got)
+		}
+	}
+}
+
 // makeRuns encodes pairs of a number of pages and their version.
 func makeRuns(pairs ...uint64) (b []byte) {
 	for _, x := range pairs {
