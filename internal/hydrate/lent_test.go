@@ -528,3 +528,20 @@ func TestLent_TableCutOff(t *testing.T) {
 		t.Error("a page is there")
 	}
 }
+
+// A file that was replaced, or whose table was, is not there any more.
+func TestLent_IsThere(t *testing.T) {
+	for _, suffix := range []string{"", pageshare.Suffix} {
+		path := filepath.Join(t.TempDir(), "pages")
+		_, borrower, _ := lend(t, path, 4096, newView(t, 5, 77))
+		if !borrower.isThere() {
+			t.Error("it is not there")
+		}
+		if err := os.Remove(path + suffix); err != nil {
+			t.Fatal(err)
+		}
+		if borrower.isThere() {
+			t.Errorf("%s was removed", path+suffix)
+		}
+	}
+}

@@ -76,7 +76,8 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 		},
 	} {
 		for _, when := range []string{"before", "after"} {
-			for of := range 2 {
+			for i := range 4 {
+				of, byKey := i/2, i%2 == 1
 				l, v1, v2 := somePages(t)
 				v, want := []*view.View{v1, v2}[of], byte(of+1)
 				if of == 1 {
@@ -92,8 +93,13 @@ func TestLocalPages_ReadMeanwhile(t *testing.T) {
 					}
 					return err
 				}
-				p := make([]byte, 4096)
-				switch err := l.read(v, 5, p); {
+				p, err := make([]byte, 4096), error(nil)
+				if byKey {
+					p, err = l.readKey(pages.Key{Epoch: v.Epoch, Pgno: 5, Version: ltx.TXID(want)})
+				} else {
+					err = l.read(v, 5, p)
+				}
+				switch {
 				case err == nil && !bytes.Equal(p, bytes.Repeat([]byte{want}, 4096)):
 					t.Errorf("%s %s: version %d reads as %d", name, when, want, p[0])
 				case err == nil && name == "another history":

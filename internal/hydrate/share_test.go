@@ -1,6 +1,7 @@
 package hydrate
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/pageshare"
+	"github.com/ltxvfs/litestream/memory"
 )
 
 // sharedPath returns the path of a local file that processes can share.
@@ -145,6 +147,13 @@ func TestShare_Looks(t *testing.T) {
 		if n := b.uses.Load() - before; n < 19 || n > 21 {
 			t.Errorf("in ten seconds, it has looked %d times", n)
 		}
+		time.Sleep(lookEvery / 5)
+		before = b.uses.Load()
+		h.Tier.Notify()
+		synctest.Wait()
+		if n := b.uses.Load() - before; n != 1 {
+			t.Errorf("when there may be a new view, it has looked %d times", n)
+		}
 	})
 }
 
@@ -188,6 +197,158 @@ func TestShare_GoesAlone(t *testing.T) {
 			t.Errorf("%d more requests and %d listings, %+v\n%s", n.reads()-reads, n.access.Store.Lists.Load()-lists, p, n.log)
 		}
 	})
+}
+
+// A process that waits for the table of an owner that ends before there is one becomes
+// the owner.
+func TestShare_Owns(t *testing.T) {
+	path := sharedPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		locked, _, err := pagefile.OpenMarked(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := b.start(Options{Path: path})
+		time.Sleep(time.Second)
+		if p := h.Progress(); p.Status != Restoring || b.reads() != 0 {
+			t.Errorf("%+v", p)
+		}
+		if err := locked.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * lookEvery)
+		b.want(h, Complete, 100, 100)
+		if p := h.Progress(); p.File != path || p.Owner != 0 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// A process whose owner has another history goes on alone.
+func TestShare_OtherHistory(t *testing.T) {
+	path := sharedPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		b.start(Options{Path: path})
+		synctest.Wait()
+		other := emptyBed(t, memory.NewReplicaClient())
+		other.apply(1, 90, bedPageSize)
+		h := other.start(Options{Path: path})
+		time.Sleep(patienceForHistory)
+		if p := h.Progress(); p.Status != Restoring || other.reads() != 0 {
+			t.Errorf("%+v", p)
+		}
+		time.Sleep(2 * time.Second)
+		other.want(h, Complete, 90, 90)
+		if p := h.Progress(); p.File == path {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// A file whose owner has been given up is replaced by another process, with the pages
+// that are in it. The owner finds that, does not write there any more, and borrows.
+func TestShare_Superseded(t *testing.T) {
+	path := sharedPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		owner := b.start(Options{Path: path})
+		synctest.Wait()
+		n := b.another()
+		h := n.start(Options{Path: path})
+		synctest.Wait()
+		n.want(h, Complete, 100, 0)
+		time.Sleep(beatEvery / 4)
+		old := owner.file
+		owner.local().share.Load().Abandon()
+		time.Sleep(beatEvery / 2) // the other one looks before the owner beats
+		synctest.Wait()
+		n.want(h, Complete, 100, 100)
+		if p := h.Progress(); p.File != path || p.Owner != 0 || n.reads() != 0 || old.IsThere() || !h.file.IsThere() {
+			t.Errorf("%d requests, the old file is there: %v, %+v\n%s", n.reads(), old.IsThere(), p, n.log)
+		}
+		time.Sleep(2 * beatEvery)
+		synctest.Wait()
+		b.want(owner, Complete, 100, 0)
+		if p := owner.Progress(); p.Owner == 0 || owner.local() != nil || !strings.Contains(b.log.String(), "another process has taken over") {
+			t.Errorf("the owner of before: %+v\n%s", p, b.log)
+		}
+		if pgnos, _ := listed(t, path); len(pgnos) != 100 {
+			t.Errorf("the record lists %d pages", len(pgnos))
+		}
+	})
+}
+
+// A process that puts another file in the place of one makes all leave the table of that.
+// It does so for the file that it has seen only.
+func TestSupersede(t *testing.T) {
+	path := sharedPath(t)
+	b := newBed(t)
+	l := b.lends(path)
+	h := b.new(Options{Path: path})
+	lent, err := openLent(path, b.access.Views, make(chan struct{}, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lent.close()
+	seen, ok := lent.table.Status()
+	if !ok {
+		t.Fatal("the table cannot be read")
+	}
+	other := seen
+	if other.Beat--; h.supersede(lent, other) != nil || !lent.isThere() {
+		t.Error("a file whose owner has run meanwhile is replaced")
+	}
+	k := h.supersede(lent, seen)
+	if k == nil {
+		t.Fatalf("the file is not replaced\n%s", b.log)
+	}
+	defer k.close()
+	if s, ok := l.share.Load().Status(); !ok || s.State != pageshare.Abandoned {
+		t.Errorf("the table of before is %s", s.State)
+	}
+	if lent.isThere() || !k.file.IsThere() {
+		t.Error("the path does not name the new file")
+	}
+	if k := h.supersede(lent, seen); k != nil {
+		t.Error("the new file is replaced, too")
+		_ = k.close()
+	}
+}
+
+// An owner is superseded if its table is given up, or its path names another file of a
+// hydration. A path that names none was removed, which is another problem.
+func TestIsSuperseded(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(l *localPages, path string) error
+		want   bool
+	}{
+		{"nothing", func(*localPages, string) error { return nil }, false},
+		{"not shared", func(l *localPages, _ string) error { l.share.Store(nil); return nil }, false},
+		{"given up", func(l *localPages, _ string) error { l.share.Load().Abandon(); return nil }, true},
+		{"removed", func(_ *localPages, path string) error { return os.Remove(path) }, false},
+		{"replaced", func(l *localPages, path string) error {
+			f, err := pagefile.CreateMarked(path, l.file, func() error { return nil })
+			if err != nil {
+				return err
+			}
+			return errors.Join(f.Grow(bedPageSize), f.Close())
+		}, true},
+	} {
+		path := sharedPath(t)
+		b := newBed(t)
+		l := b.lends(path)
+		h := b.new(Options{Path: path})
+		h.file = l.file
+		if err := tt.change(l, path); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.isSuperseded(l); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
 }
 
 // A process that is alone borrows the file once another one shares it that has as many

@@ -57,6 +57,11 @@ func TestState_Tenths(t *testing.T) {
 	if s.update(l); s.progress().Status != CatchingUp {
 		t.Errorf("with another view it is %s", s.progress().Status)
 	}
+	putPage(t, l, 0, 5, 2)
+	l.settleAll()
+	if s.update(l); s.progress().Status != Complete {
+		t.Errorf("with the page of the other view it is %s", s.progress().Status)
+	}
 	var got []string
 	for line := range strings.Lines(log.String()) {
 		if _, percent, ok := strings.Cut(line, "percent="); ok {
@@ -75,4 +80,26 @@ func TestState_Tenths(t *testing.T) {
 	if !s.update(l) || s.update(l) || s.progress().Status != Failed {
 		t.Error("a pause is reported once")
 	}
+}
+
+// Pages on demand are complete if all are there, and stay so until one changes.
+func TestState_OnDemand(t *testing.T) {
+	s := newHydrationState(slog.New(slog.DiscardHandler), make(chan struct{}, 1), OnDemand)
+	s.begin(OnDemand)
+	l, _, v2 := somePages(t)
+	step := func(what string, want Status) {
+		t.Helper()
+		if s.update(l); s.progress().Status != want {
+			t.Errorf("%s: %s, want %s", what, s.progress().Status, want)
+		}
+	}
+	step("one page", OnDemand)
+	for pgno := uint32(1); pgno <= 10; pgno++ {
+		putPage(t, l, 0, pgno, 1)
+	}
+	l.settleAll()
+	step("all pages", Complete)
+	step("all pages again", Complete)
+	hold(t, l, v2)
+	step("a page has changed", OnDemand)
 }

@@ -23,7 +23,7 @@ func TestTier_Local(t *testing.T) {
 		if want && !bytes.Equal(p, bytes.Repeat([]byte{1}, 4096)) {
 			t.Errorf("%s: other bytes", what)
 		}
-		if tier.Has(pages.Key{Pgno: 4, Version: 1}) || tier.ReadView(v2, 5, p) || tier.ReadView(v1, 5, p[:512]) {
+		if tier.Has(pages.Key{Pgno: 4, Version: 1}) || tier.Has(pages.Key{Pgno: 5, Version: 2}) || tier.ReadView(v2, 5, p) || tier.ReadView(v1, 5, p[:512]) {
 			t.Errorf("%s: a page that is not there, of another version or size", what)
 		}
 	}
@@ -73,6 +73,9 @@ func TestTier_Lent(t *testing.T) {
 		if tier.Has(key) != want || tier.ReadView(v, pgno, make([]byte, 4096)) != want || (tier.Read(key) != nil) != want || (tier.Peek(key) != nil) != want {
 			t.Errorf("page %d is there: %v", pgno, tier.Has(key))
 		}
+	}
+	if tier.IsComplete() {
+		t.Error("it is complete with one page")
 	}
 	tier.Drop()
 	if tier.Has(pages.Key{Pgno: 3, Version: 5}) {
