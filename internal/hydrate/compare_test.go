@@ -16,6 +16,7 @@ import (
 	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
+	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
 )
 
@@ -130,12 +131,21 @@ func TestHydrator_RemoteWrong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBed(t)
 			b.damage(1, 5000)
+			distrusted := 0
+			b.access.Distrust = func(f *view.File, _ error) {
+				if distrusted++; f != b.view().Last {
+					t.Errorf("it was not %s that is damaged", f)
+				}
+			}
 			if !listed {
 				b.access.RefreshAnew = func(context.Context) ([]*ltx.FileInfo, error) { return nil, errors.New("no listing today") }
 			}
 			h := b.start(Options{})
 			synctest.Wait()
 			p := h.Progress()
+			if (distrusted == 1) != listed {
+				t.Errorf("the file was distrusted %d times, listed %v", distrusted, listed)
+			}
 			if listed && (p.Status != Failed || !strings.Contains(p.Error, "hydrate from")) {
 				t.Errorf("%+v", p)
 			}
@@ -177,11 +187,29 @@ func TestCompareFile_Share(t *testing.T) {
 	}
 }
 
+// A page that is not in the local file any more is none that differs from its file.
+func TestReread_Absent(t *testing.T) {
+	b := newBed(t)
+	h := b.new(Options{})
+	l := b.heldBy(h)
+	if err := h.copier.comparer.reread(t.Context(), l, b.view(), b.view().Last); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.write(0, 7, []ltx.TXID{1}, make([]byte, bedPageSize)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.copier.comparer.reread(t.Context(), l, b.view(), b.view().Last); !errors.Is(err, errLocalWrong) || !strings.Contains(err.Error(), "page 7 ") {
+		t.Errorf("a page that differs: %v", err)
+	}
+}
+
 // eachFrame reads whole frames across the ends of its parts, and says what is wrong
 // with a file.
 func TestEachFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t)
+		const commit = 3000 // more than a part
+		b := emptyBed(t, memory.NewReplicaClient())
+		b.apply(1, commit, bedPageSize)
 		r := b.new(Options{}).copier.reader
 		f := b.view().Last
 		walk := func() (n int, err error) {
@@ -192,7 +220,7 @@ func TestEachFrame(t *testing.T) {
 			})
 			return n, err
 		}
-		if n, err := walk(); n != 100 || err != nil {
+		if n, err := walk(); n != commit || b.reads() != 2 || err != nil {
 			t.Errorf("%d frames, %v", n, err)
 		}
 		loc, _ := b.view().Lookup(10)
@@ -237,4 +265,47 @@ type lateClient struct{ *bedClient }
 
 func (c *lateClient) OpenLTXFile(_ context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
 	return c.bedClient.OpenLTXFile(context.Background(), level, minTXID, maxTXID, offset, size)
+}
+
+// A read whose context ends returns an error, whatever it waits for: its caller takes
+// the bytes otherwise.
+func TestRead_Ends(t *testing.T) {
+	for name, wait := range map[string]func(b *bed, r *partReader){
+		"storage": func(b *bed, _ *partReader) {
+			b.client.read = func(ltx.TXID, int64, int64) error { return errors.New("down") }
+		},
+		"the rate limit": func(_ *bed, r *partReader) { r.rate.AllowN(time.Now(), r.rate.Burst()) },
+		"other reads":    func(b *bed, r *partReader) { _ = r.streams.Acquire(b.t.Context(), 2*maxBatch+maxBatch/2) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBed(t)
+			opts := Options{RateLimit: 1000}
+			r := b.new(opts).copier.reader
+			wait(b, r)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(10*time.Second, cancel)
+			if err := r.read(ctx, b.view().Last, 0, make([]byte, 50_000), 0, nil); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}
+
+// A copy keeps to the rate limit.
+func TestHydrator_RateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := emptyBed(t, memory.NewReplicaClient())
+		b.apply(1, 3000, bedPageSize)
+		h := b.start(Options{RateLimit: 100_000})
+		size := float64(b.view().Last.FramesEnd)
+		least := time.Duration((size - 2*65536) / 100_000 * float64(time.Second))
+		time.Sleep(least)
+		synctest.Wait()
+		if p := h.Progress(); p.Status != Restoring || p.Pages == 3000 {
+			t.Errorf("after %s, %+v", least, p)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		b.want(h, Complete, 3000, 3000)
+	})
 }

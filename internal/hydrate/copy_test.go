@@ -246,7 +246,8 @@ func TestHydrator_PageSize(t *testing.T) {
 func TestHydrator_DiskFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "local.db")
 	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t)
+		b := emptyBed(t, memory.NewReplicaClient())
+		b.apply(1, 3000, bedPageSize) // more than is written at once
 		var full atomic.Bool
 		full.Store(true)
 		h := b.start(Options{Path: path, OnDisk: func(event string) error {
@@ -262,7 +263,7 @@ func TestHydrator_DiskFull(t *testing.T) {
 		time.Sleep(time.Minute)
 		full.Store(false)
 		time.Sleep(time.Minute)
-		b.want(h, Complete, 100, 100)
+		b.want(h, Complete, 3000, 3000)
 	})
 }
 
@@ -289,9 +290,15 @@ func TestHydrator_CheckpointFails(t *testing.T) {
 		if p := h.Progress(); p.Status != Failed || tries.Load() < 5 || tries.Load() > 12 {
 			t.Errorf("%d tries in five minutes, %+v", tries.Load(), p)
 		}
+		if !h.Tier.offers.is(offersPaused) {
+			t.Error("queries wait for room for their pages")
+		}
 		full.Store(false)
 		time.Sleep(time.Minute)
 		b.want(h, Complete, 100, 100)
+		if !h.Tier.offers.is(offersTaken) {
+			t.Error("pages of queries are not taken")
+		}
 	})
 }
 
@@ -388,4 +395,54 @@ func TestHydrator_UnreadIndex(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What other goroutines have copied of a part is not read again, if that is most of it.
+func TestCopyPart_MostlyThere(t *testing.T) {
+	b := newBed(t)
+	h := b.new(Options{})
+	l := b.heldBy(h)
+	for pgno := uint32(1); pgno <= 90; pgno++ {
+		if _, err := l.write(0, pgno, []ltx.TXID{1}, b.content[pgno]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := int64(0)
+	b.client.read = func(_ ltx.TXID, _, size int64) error { read += size; return nil }
+	f := b.view().Last
+	p := part{file: f, offset: ltx.HeaderSize, end: f.FramesEnd, first: 1, last: 100, pages: 100, whole: true}
+	if err := h.copier.copyPart(t.Context(), b.view(), p, nil); err != nil || l.count.Load() != 100 {
+		t.Errorf("%d pages, %v", l.count.Load(), err)
+	}
+	if pages := read / bedPageSize; pages < 10 || pages > 11 {
+		t.Errorf("%d bytes were read for ten pages", read)
+	}
+	for pgno := uint32(91); pgno <= 100; pgno++ {
+		if !bytes.Equal(h.Tier.Read(b.key(pgno)), b.content[pgno]) {
+			t.Errorf("page %d has another content", pgno)
+		}
+	}
+}
+
+// A copy that waited for storage says that it goes on.
+func TestHydrator_GoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		b.client.read = func(ltx.TXID, int64, int64) error {
+			if b.reads() <= 2 {
+				return errors.New("down")
+			}
+			return nil
+		}
+		h := b.start(Options{})
+		synctest.Wait()
+		if p := h.Progress(); p.Status != Restoring || !strings.Contains(p.Error, "down") {
+			t.Errorf("%+v", p)
+		}
+		time.Sleep(time.Minute)
+		b.want(h, Complete, 100, 100)
+		if p, n := h.Progress(), strings.Count(b.log.String(), "hydration goes on"); p.Error != "" || n != 1 {
+			t.Errorf("it has said %d times that it goes on, %+v", n, p)
+		}
+	})
 }

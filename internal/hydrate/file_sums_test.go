@@ -46,6 +46,18 @@ func TestWalkFile(t *testing.T) {
 	}
 }
 
+// A file is compared if 97 of a hundred of its pages are needed.
+func TestIsComparable(t *testing.T) {
+	for _, tt := range []struct {
+		frames, needed int
+		want           bool
+	}{{100, 97, true}, {100, 96, false}, {1000, 970, true}, {1000, 969, false}, {1, 1, true}, {1, 0, false}} {
+		if got := isComparable(&view.File{Frames: tt.frames}, tt.needed); got != tt.want {
+			t.Errorf("%d of %d pages: %v", tt.needed, tt.frames, got)
+		}
+	}
+}
+
 // Sums are kept for the files that are still to be compared, and for no others.
 func TestFileSums_Forget(t *testing.T) {
 	var s fileSums

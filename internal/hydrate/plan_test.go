@@ -4,8 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/pages"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
+	"github.com/superfly/ltx"
 )
 
 // TestCopyPlan_PartSize has more or less of a file be local. Parts keep their
@@ -139,6 +141,44 @@ func TestCopyPlan_Batches(t *testing.T) {
 	}
 }
 
+// A batch of parts reads no more than one part may.
+func TestCopyPlan_BatchSize(t *testing.T) {
+	var other []uint32
+	for pgno := uint32(1); pgno <= 12_000; pgno++ {
+		if pgno/128%2 == 1 {
+			other = append(other, pgno)
+		}
+	}
+	for _, batch := range planned(t, 12_000, 1000, other, 4) {
+		size := int64(0)
+		for _, p := range batch {
+			size += p.size()
+		}
+		if size > partSize || len(batch) == maxBatch {
+			t.Errorf("%d parts of %d bytes", len(batch), size)
+		}
+	}
+}
+
+// Where the checksum is not of interest, the last part ends with the last page that is
+// wanted.
+func TestCopyPlan_End(t *testing.T) {
+	other := every(100, 2000)
+	for pgno := uint32(1); pgno <= 1000; pgno++ {
+		other = append(other, pgno)
+	}
+	slices.Sort(other)
+	last := int64(0)
+	for _, batch := range planned(t, 2000, 1000, slices.Compact(other), 4) {
+		for _, p := range batch {
+			last = max(last, p.end)
+		}
+	}
+	if want := int64(ltx.HeaderSize + 1999*1000); last != want {
+		t.Errorf("it reads up to %d, want %d", last, want)
+	}
+}
+
 // A query that waits for a page gets the batch that it is in, once. The others follow
 // in order.
 func TestCopyWork(t *testing.T) {
@@ -169,4 +209,28 @@ func firstOf(batch []part) uint32 {
 		return 0
 	}
 	return batch[0].first
+}
+
+// The missing pages of a part are read with requests that go on over gaps of a size.
+func TestMissingParts(t *testing.T) {
+	sizes := map[uint32]uint64{2: pages.MaxGap, 4: pages.MaxGap + 1}
+	f, index := viewtest.FileOfSizes(t, 1, 1, 65536, 8, viewtest.AllPages(65536, 8), func(pgno uint32) uint64 { return max(sizes[pgno], 100) })
+	other, otherIndex := viewtest.File(t, 2, 2, 65536, 8, slices.Values([]uint32{6}))
+	v := viewtest.Advance(t, viewtest.Advance(t, new(view.View), f, index), other, otherIndex)
+	present := view.NewBitmap(8)
+	for _, pgno := range []uint32{2, 4} {
+		present.Set(pgno)
+	}
+	at := func(pgno uint32) int64 {
+		loc, _ := v.Lookup(pgno)
+		return loc.Offset
+	}
+	parts := missingParts(new(places), v, present, part{file: f, first: 1, last: 7})
+	want := []part{
+		{file: f, offset: at(1), end: at(3) + 100, first: 1, last: 3},
+		{file: f, offset: at(5), end: at(7) + 100, first: 5, last: 7},
+	}
+	if !slices.Equal(parts, want) {
+		t.Errorf("parts %+v, want %+v", parts, want)
+	}
 }
