@@ -66,7 +66,8 @@ func TestBufferLock(t *testing.T) {
 		{"another start, beyond the last commit", func(m *watermark) { m.boot[0]++; m.end++ }, true, 1},
 		{"a copied lock file", func(m *watermark) { m.file++ }, true, 0},
 		{"another segment", func(m *watermark) { m.salt++; m.end++ }, true, 0},
-		{"another number", func(m *watermark) { m.number++; m.end++ }, true, 0},
+		{"another number", func(m *watermark) { m.number++ }, true, 0},
+		{"another number, beyond the last commit", func(m *watermark) { m.number++; m.end++ }, true, 0},
 	} {
 		l := again(tt.change)
 		if got := l.wasAcknowledged(s); got != tt.acked {

@@ -17,6 +17,9 @@ func TestWriteMode(t *testing.T) {
 		if got := (next{mode.stopping(), mode.resumed(), mode.closing(), mode.ended(), mode.losing(), mode.lost()}); got != want {
 			t.Errorf("after %s: %v, want %v", mode, got, want)
 		}
+		if got := mode.isOver(); got != (mode == modeClosed) {
+			t.Errorf("in %s the write buffer was given up with the database: %v", mode, got)
+		}
 		for _, m := range []queueMode{mode.ended(), mode.losing()} {
 			if m.hasBuffer() {
 				t.Errorf("after %s without a buffer: %s", mode, m)
