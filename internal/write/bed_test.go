@@ -178,12 +178,13 @@ func bedPage(pgno uint32, fill byte) []byte {
 	return page
 }
 
-// sync waits until all commits are on the replica.
+// sync waits until all commits are on the replica, and the sync has ended.
 func (b *bed) sync() {
 	b.t.Helper()
 	if err := b.Sync(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}
+	synctest.Wait()
 }
 
 // want compares the files of the replica, given like "0/1-1 0/2-2".
@@ -508,10 +509,14 @@ func (i *bedIndex) PointTo(l *remote.Loaded) error {
 type bedPages struct {
 	*bed
 	prefetched []uint32
-	err        error // of each page
+	have       map[uint32][]byte // pages that are read from elsewhere
+	err        error             // of each page
 }
 
 func (p *bedPages) Page(ctx context.Context, v *view.View, pgno uint32) ([]byte, error) {
+	if page, ok := p.have[pgno]; ok {
+		return page, nil
+	}
 	loc, ok := v.Lookup(pgno)
 	if p.err != nil || !ok {
 		return nil, p.err

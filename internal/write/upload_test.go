@@ -188,12 +188,16 @@ func TestUpload_Delays(t *testing.T) {
 			}
 		}
 		n := len(at)
+		for len(at) == n {
+			time.Sleep(impatientDelay / 10)
+			synctest.Wait()
+		}
 		waited := make(chan error, 1)
 		go func() { waited <- b.Sync(b.t.Context()) }()
 		time.Sleep(impatientDelay)
 		synctest.Wait()
-		if len(at) != n+1 {
-			b.t.Errorf("%d attempts while a goroutine waits", len(at)-n)
+		if len(at) != n+2 || at[n+1]-at[n] != impatientDelay {
+			b.t.Errorf("attempts at %v while a goroutine waits", at[n:])
 		}
 		b.client.refuse = nil
 		time.Sleep(time.Minute)
