@@ -162,7 +162,7 @@ func (r *recovery) isSynced(ctx context.Context, s *segment, base *view.View) (s
 	if err := e.encode(discard{ctx}, s); err != nil {
 		return false, nil, err
 	}
-	if base.Last != nil && base.TXID == s.txid() && base.Last.Level != replica.SnapshotLevel {
+	if base.TXID == s.txid() && base.Last.Level != replica.SnapshotLevel {
 		if base.Last.Level == 0 {
 			return base.Last.Checksum == e.trailer.FileChecksum, nil, nil
 		}
