@@ -181,10 +181,17 @@ func bedPage(pgno uint32, fill byte) []byte {
 // sync waits until all commits are on the replica, and the sync has ended.
 func (b *bed) sync() {
 	b.t.Helper()
-	if err := b.Sync(b.t.Context()); err != nil {
+	if err := b.trySync(); err != nil {
 		b.t.Fatal(err)
 	}
 	synctest.Wait()
+}
+
+// trySync waits for an hour at most until all commits are on the replica.
+func (b *bed) trySync() error {
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Hour)
+	defer cancel()
+	return b.Sync(ctx)
 }
 
 // want compares the files of the replica, given like "0/1-1 0/2-2".

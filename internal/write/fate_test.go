@@ -13,6 +13,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
 )
 
@@ -174,6 +175,10 @@ func TestRecovery_Uploaded(t *testing.T) {
 			b.merge("1/1-2")
 		}},
 		{name: "followed by the next", before: func(b *bed) { b.put("0/3-3", time.Now().UnixMilli(), 2, 2) }},
+		{name: "followed by the next, with another file that was merged", before: func(b *bed) {
+			b.put("0/3-3", time.Now().UnixMilli(), 2, 2)
+			b.merge("1/1-1")
+		}},
 		{name: "merged file of another writer", before: func(b *bed) {
 			b.put("1/1-2", b.newest(), 2, 1, 2)
 			b.remove("0/1-1", "0/2-2")
@@ -269,6 +274,69 @@ func TestRecovery_Uploaded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A segment whose header is damaged is kept aside, and those after it are, too: they
+// follow its commits, although the replica is empty.
+func TestRecovery_DamagedHeader(t *testing.T) {
+	for _, synced := range []bool{false, true} {
+		inBed(t, func(b *bed) {
+			first, last := "-00000001", "-00000002"
+			if synced {
+				b.commit(1, 2)
+				b.sync()
+				first, last = "-00000002", "-00000003"
+			}
+			b.leave(2)
+			f := b.open(first)
+			if _, err := f.WriteAt([]byte{0xff}, 20); err != nil {
+				b.t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				b.t.Fatal(err)
+			}
+			if err := b.next(nil); err != nil || b.Status().Counts.Recovered != 0 {
+				b.t.Errorf("%v, %+v", err, b.Status())
+			}
+			got := b.local()
+			if !strings.Contains(got, first) || !strings.Contains(got, last) || strings.Count(got, ".kept-") != 2 || strings.Contains(" "+got, " "+first) {
+				b.t.Errorf("%s: %s", got, b.log)
+			}
+		})
+	}
+}
+
+// Files without commits are removed if they are segments, or if the write buffer is
+// ours. Otherwise they stay, and do not keep the write buffer from being removed.
+func TestRecovery_NoCommits(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.stop()
+		f, err := os.Create(b.path + "-00000007")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if _, err := commitlog.Create(f, commitlog.Header{PageSize: testPageSize, Number: 7}); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := errors.Join(f.Close(), os.WriteFile(b.path+"-00000003", nil, 0o600)); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := b.next(nil); err != nil {
+			b.t.Fatal(err)
+		}
+		if got := b.local(); got != " -00000003" || !strings.Contains(b.log.String(), "has no commits") {
+			b.t.Errorf("there are %q, %s", got, b.log)
+		}
+		b.commit(1)
+		if got := b.local(); got != " -00000003 -00000008" {
+			b.t.Errorf("with a commit there are %q", got)
+		}
+		b.sync()
+		if b.stop(); b.local() != "-00000003" {
+			b.t.Errorf("closed, there are %q", b.local())
+		}
+		b.start()
+	})
 }
 
 // Commits of a database without a name are replayed to an empty replica with a warning

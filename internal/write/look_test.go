@@ -190,7 +190,7 @@ func TestLookAhead_OtherHistory(t *testing.T) {
 		b.index.replaced = func([]*ltx.FileInfo) bool { return true }
 		b.client.take()
 		b.commit(1)
-		if err := b.Sync(b.t.Context()); !errors.Is(err, errs.ErrConflict) || !strings.Contains(err.Error(), errOtherHistory.Error()) {
+		if err := b.trySync(); !errors.Is(err, errs.ErrConflict) || !strings.Contains(err.Error(), errOtherHistory.Error()) {
 			b.t.Errorf("sync: %v", err)
 		}
 		synctest.Wait()
@@ -213,6 +213,100 @@ func TestLookAhead_OtherHistory(t *testing.T) {
 		if got := b.client.take(); strings.Contains(got, "create") {
 			b.t.Errorf("it uploads nevertheless: %s", got)
 		}
+	})
+}
+
+// A file of another writer that has the next transaction ends write mode before
+// anything is uploaded, whatever its level.
+func TestLookAhead_Overtaken(t *testing.T) {
+	for name, isLost := range map[string]bool{"0/2-3": true, "0/3-3": true, "1/1-2": true, "9/1-2": true, "1/1-1": false} {
+		inBed(t, func(b *bed) {
+			b.commit(1, 2)
+			b.sync()
+			time.Sleep(surely)
+			b.put(name, b.newest(), 2, 1, 2)
+			b.client.take()
+			b.commit(2)
+			if err := b.trySync(); errors.Is(err, errs.ErrConflict) != isLost || err != nil && !isLost {
+				b.t.Errorf("%s: %v", name, err)
+			}
+			if got := b.client.take(); strings.Contains(got, "create") == isLost {
+				b.t.Errorf("%s: %s", name, got)
+			}
+		})
+	}
+}
+
+// Another writer may write while an upload is under way, which has the same name as
+// an earlier file of that writer, or is followed by one.
+func TestVerify_Race(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		late    bool         // the last look at the replica was a while ago
+		other   func(b *bed) // while the file is uploaded
+		isLost  bool
+		want    string // files of the replica
+		problem string // of a sync that does not end; empty: it does
+	}{
+		{name: "a file that follows", other: func(b *bed) { b.put("0/3-3", b.newest(), 2, 2) }, want: "0/1-1 0/2-2 0/3-3"},
+		{name: "the same a while after the last look", late: true, other: func(b *bed) { b.put("0/3-3", b.newest(), 2, 2) }, want: "0/1-1 0/2-2 0/3-3"},
+		{name: "a merged file with the transaction", late: true, other: func(b *bed) { b.put("1/1-2", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/1-2"},
+		{name: "a merged file with more", late: true, other: func(b *bed) { b.put("1/1-4", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/1-4"},
+		{name: "a merged file before", late: true, other: func(b *bed) { b.merge("1/1-1") }, want: "0/1-1 0/2-2 1/1-1"},
+		{name: "a hole, and a file that follows", other: func(b *bed) {
+			b.remove("0/1-1")
+			b.put("0/3-3", b.newest(), 2, 2)
+		}, want: "0/2-2 0/3-3", problem: "another writer has made"},
+	} {
+		inBed(t, func(b *bed) {
+			b.commit(1, 2)
+			b.sync()
+			if tt.late {
+				time.Sleep(surely)
+			}
+			b.commit(2)
+			b.client.refuse = func(request string) error {
+				if request == "create 0/2-2" {
+					tt.other(b)
+				}
+				return nil
+			}
+			err := b.trySync()
+			synctest.Wait()
+			switch {
+			case tt.problem != "":
+				if err == nil || !strings.Contains(err.Error(), tt.problem) || b.Status().Unsynced == 0 {
+					b.t.Errorf("%s: %v", tt.name, err)
+				}
+			case errors.Is(err, errs.ErrConflict) != tt.isLost, err != nil && !tt.isLost:
+				b.t.Errorf("%s: %v", tt.name, err)
+			}
+			b.want(tt.want)
+		})
+	}
+}
+
+// Nothing is committed to a database whose page 1 is not one.
+func TestAppend_NoHeader(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.put("9/1-1", 1000, 2, 1, 2)
+		if err := b.restart(); err != nil {
+			b.t.Fatal(err)
+		}
+		b.pages.have = map[uint32][]byte{1: make([]byte, testPageSize)}
+		h := b.begin()
+		tx := NewTransaction(h.pinned, nil)
+		if err := tx.Write(bedPage(2, 1), testPageSize); err != nil {
+			b.t.Fatal(err)
+		}
+		if _, err := b.Append(tx, false); err == nil || !strings.Contains(err.Error(), "page 1 as of transaction") {
+			b.t.Error(err)
+		}
+		b.pages.have = nil
+		if _, err := b.Append(tx, false); err != nil {
+			b.t.Error(err)
+		}
+		b.End(h)
 	})
 }
 
@@ -301,15 +395,19 @@ func TestMend_Hole(t *testing.T) {
 		b.sync()
 		b.remove("0/1-1")
 		b.Suspect()
-		err := b.Sync(b.t.Context())
+		err := b.trySync()
 		var missing *errs.MissingError
+		if s := b.Status(); !errors.Is(s.Problem, fs.ErrNotExist) || s.Counts.Failures == 0 {
+			b.t.Errorf("%+v", s)
+		}
 		if !errors.As(err, &missing) || missing.First != 1 || missing.Last != 1 || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "commits stay in the write buffer") {
 			b.t.Errorf("sync: %v", err)
 		}
+		synctest.Wait()
 		b.want("0/2-2")
 		b.put("0/1-1", 0, 2, 1, 2)
 		time.Sleep(b.Opts.SyncInterval)
-		if err := b.Sync(b.t.Context()); err != nil {
+		if err := b.trySync(); err != nil {
 			b.t.Errorf("once the file is back: %v", err)
 		}
 	})

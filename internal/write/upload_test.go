@@ -193,7 +193,7 @@ func TestUpload_Delays(t *testing.T) {
 			synctest.Wait()
 		}
 		waited := make(chan error, 1)
-		go func() { waited <- b.Sync(b.t.Context()) }()
+		go func() { waited <- b.trySync() }()
 		time.Sleep(impatientDelay)
 		synctest.Wait()
 		if len(at) != n+2 || at[n+1]-at[n] != impatientDelay {
@@ -249,7 +249,7 @@ func TestUpload_NameIsTaken(t *testing.T) {
 			b.client.take()
 			b.commit(2)
 			b.put("0/2-2", time.Now().UnixMilli(), 2, pgnos...)
-			if err := b.Sync(b.t.Context()); !errors.Is(err, errs.ErrConflict) || !strings.Contains(err.Error(), "commits are kept in ") {
+			if err := b.trySync(); !errors.Is(err, errs.ErrConflict) || !strings.Contains(err.Error(), "commits are kept in ") {
 				b.t.Errorf("sync: %v", err)
 			}
 			got, want := b.client.take(), "create 0/2-2, list 0/2"
