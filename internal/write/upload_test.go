@@ -386,10 +386,20 @@ func TestClose_Patience(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.commit(1)
 		b.client.refuse = func(string) error { return fs.ErrPermission }
-		start := time.Now()
-		err := b.Writer.Close(b.t.Context(), time.Minute)
-		if d := time.Since(start); d != time.Minute || err == nil || !strings.Contains(err.Error(), "nothing was uploaded for 1m0s") {
-			b.t.Errorf("after %s: %v", d, err)
+		closed := make(chan error, 1)
+		go func() { closed <- b.Writer.Close(b.t.Context(), time.Minute) }()
+		time.Sleep(time.Minute - time.Nanosecond)
+		synctest.Wait()
+		if len(closed) > 0 {
+			b.t.Error("it does not wait")
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if len(closed) == 0 {
+			b.t.Fatal("it waits longer")
+		}
+		if err := <-closed; err == nil || !strings.Contains(err.Error(), "nothing was uploaded for 1m0s") {
+			b.t.Error(err)
 		}
 		b.client.refuse = nil
 		if err := b.restart(); err != nil || b.Status().Counts.Recovered != 1 {
@@ -419,6 +429,21 @@ func TestClose_Patience(t *testing.T) {
 		b.want("0/1-1 0/2-2")
 		if files := b.local(); files != "" {
 			b.t.Errorf("it leaves %s", files)
+		}
+	})
+}
+
+// Close does not wait for a look for missing files.
+func TestClose_InDoubt(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1)
+		b.sync()
+		b.client.refuse = func(string) error { return fs.ErrPermission }
+		b.Suspect()
+		synctest.Wait()
+		start := time.Now()
+		if err := b.Writer.Close(b.t.Context(), time.Hour); err != nil || time.Since(start) > 0 {
+			b.t.Errorf("after %s: %v", time.Since(start), err)
 		}
 	})
 }
