@@ -202,7 +202,7 @@ func (b *bed) want(files string) {
 	}
 }
 
-// files lists the replica, whatever it hides.
+// files lists the replica.
 func (b *bed) files() []*ltx.FileInfo {
 	b.t.Helper()
 	s := &remote.Store{Client: b.client.ReplicaClient}
@@ -375,26 +375,33 @@ func (b *bed) open(name string) *os.File {
 	return f
 }
 
-// bedClient is a replica in memory that notes requests, and can refuse them and lack
-// files in listings.
+// bedClient is a replica in memory that notes requests, and can refuse them.
 type bedClient struct {
 	*memory.ReplicaClient
 	t *testing.T
 
 	mu       sync.Mutex
-	requests []string // like "list", "list 0/3", "read 0/1-1", "create 0/1-1"
-	refuse   func(request string) error
-	hides    func(listing, name string) bool
+	requests []string                   // like "list", "list 0/3", "read 0/1-1", "create 0/1-1"
+	at       []time.Time                // when these requests began
+	refused  func(request string) error // fails a request; nil: none fails
+}
+
+// refuse lets fn decide from now on which requests fail; nil: none does.
+func (c *bedClient) refuse(fn func(request string) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused = fn
 }
 
 func (c *bedClient) begin(request string) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.requests = append(c.requests, request)
-	if c.refuse != nil {
-		return c.refuse(request)
+	c.requests, c.at = append(c.requests, request), append(c.at, time.Now())
+	refused := c.refused
+	c.mu.Unlock()
+	if refused == nil {
+		return nil
 	}
-	return nil
+	return refused(request)
 }
 
 // take returns the requests since the last call.
@@ -402,8 +409,15 @@ func (c *bedClient) take() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := strings.Join(c.requests, ", ")
-	c.requests = nil
+	c.requests, c.at = nil, nil
 	return all
+}
+
+// times returns when the requests since the last call of take began.
+func (c *bedClient) times() []time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.at)
 }
 
 func (c *bedClient) list(request string, metadata bool, list func() (ltx.FileIterator, error)) (ltx.FileIterator, error) {
@@ -413,11 +427,7 @@ func (c *bedClient) list(request string, metadata bool, list func() (ltx.FileIte
 	if err := c.begin(request); err != nil {
 		return nil, err
 	}
-	itr, err := list()
-	if err == nil && c.hides != nil {
-		itr = &hidingIterator{itr, func(name string) bool { return c.hides(request, name) }}
-	}
-	return itr, err
+	return list()
 }
 
 func (c *bedClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, metadata bool) (ltx.FileIterator, error) {
@@ -449,21 +459,6 @@ func (c *bedClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInfo) e
 		return err
 	}
 	return c.ReplicaClient.DeleteLTXFiles(ctx, files)
-}
-
-// hidingIterator lacks the files whose names hides tells.
-type hidingIterator struct {
-	ltx.FileIterator
-	hides func(name string) bool
-}
-
-func (i *hidingIterator) Next() bool {
-	for i.FileIterator.Next() {
-		if !i.hides(shortName(view.KeyOf(i.Item()))) {
-			return true
-		}
-	}
-	return false
 }
 
 // bedIndex follows the replica.

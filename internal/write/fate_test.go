@@ -19,12 +19,12 @@ import (
 
 // failUploads lets every upload fail from now on.
 func (b *bed) failUploads() {
-	b.client.refuse = func(request string) error {
+	b.client.refuse(func(request string) error {
 		if strings.HasPrefix(request, "create") {
 			return fs.ErrPermission
 		}
 		return nil
-	}
+	})
 }
 
 // leave leaves the given number of segments in the write buffer, which are not on the
@@ -40,7 +40,7 @@ func (b *bed) leave(segments int) {
 		}
 	}
 	b.stop()
-	b.client.refuse = nil
+	b.client.refuse(nil)
 }
 
 // rotate ends the active segment.
@@ -214,21 +214,21 @@ func TestRecovery_Uploaded(t *testing.T) {
 			after: func(b *bed) { b.remove("1/1-2") }, kept: true},
 		{name: "merged, and not to be read", before: func(b *bed) { b.merge("1/1-2"); b.remove("0/1-1", "0/2-2") },
 			after: func(b *bed) {
-				b.client.refuse = func(request string) error {
+				b.client.refuse(func(request string) error {
 					if request == "read 1/1-2" {
 						return fs.ErrPermission
 					}
 					return nil
-				}
+				})
 			}, err: fs.ErrPermission},
 		{name: "its file is not to be read", before: func(b *bed) { b.put("0/3-3", time.Now().UnixMilli(), 2, 2) },
 			after: func(b *bed) {
-				b.client.refuse = func(request string) error {
+				b.client.refuse(func(request string) error {
 					if request == "read 0/2-2" {
 						return fs.ErrPermission
 					}
 					return nil
-				}
+				})
 			}, err: fs.ErrPermission},
 	} {
 		inBed(t, func(b *bed) {

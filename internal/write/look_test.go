@@ -170,7 +170,7 @@ func TestSecondLook(t *testing.T) {
 		}
 		b.commit(1)
 		b.sync()
-		b.client.refuse = func(string) error { return fs.ErrPermission }
+		b.client.refuse(func(string) error { return fs.ErrPermission })
 		if _, err := b.SecondLook(b.t.Context(), b.Views.Current.Load(), nil); !errors.Is(err, fs.ErrPermission) {
 			b.t.Errorf("a file that cannot be read: %v", err)
 		}
@@ -265,12 +265,12 @@ func TestVerify_Race(t *testing.T) {
 				time.Sleep(surely)
 			}
 			b.commit(2)
-			b.client.refuse = func(request string) error {
+			b.client.refuse(func(request string) error {
 				if request == "create 0/2-2" {
 					tt.other(b)
 				}
 				return nil
-			}
+			})
 			err := b.trySync()
 			synctest.Wait()
 			switch {

@@ -71,12 +71,12 @@ func TestUpload_AfterSnapshot(t *testing.T) {
 // Each look at the replica counts for some time: the next sync does not look again.
 func TestUpload_LooksCount(t *testing.T) {
 	inBed(t, func(b *bed) { // a store that lists level by level
-		b.client.refuse = func(request string) error {
+		b.client.refuse(func(request string) error {
 			if request == "list" {
 				return errors.ErrUnsupported
 			}
 			return nil
-		}
+		})
 		b.commit(1)
 		b.sync()
 		time.Sleep(surely)
@@ -170,40 +170,37 @@ func TestUpload_Tiers(t *testing.T) {
 // goroutine that waits has one tried within a second. The log says once that they fail.
 func TestUpload_Delays(t *testing.T) {
 	inBed(t, func(b *bed) {
-		var at []time.Duration
-		start := time.Now()
-		b.client.refuse = func(string) error {
-			at = append(at, time.Since(start))
-			return fs.ErrPermission
-		}
+		b.client.refuse(func(string) error { return fs.ErrPermission })
 		b.commit(1)
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		at := b.client.times()
 		if len(at) < 20 || len(at) > 60 {
 			b.t.Errorf("%d attempts in 10 minutes", len(at))
 		}
 		for i := 1; i < len(at); i++ {
 			least := min(firstSyncDelay<<(i-1), lastSyncDelay) / 2
-			if d := at[i] - at[i-1]; d < least || d > 3*least {
+			if d := at[i].Sub(at[i-1]); d < least || d > 3*least {
 				b.t.Errorf("attempt %d comes after %s", i, d)
 			}
 		}
-		n := len(at)
-		for len(at) == n {
+		for b.client.take(); len(b.client.times()) == 0; {
 			time.Sleep(impatientDelay / 10)
 			synctest.Wait()
 		}
 		waited := make(chan error, 1)
-		go func() { waited <- b.trySync() }()
+		go func() { waited <- b.Sync(b.t.Context()) }()
 		time.Sleep(impatientDelay)
 		synctest.Wait()
-		if len(at) != n+2 || at[n+1]-at[n] != impatientDelay {
-			b.t.Errorf("attempts at %v while a goroutine waits", at[n:])
+		if at := b.client.times(); len(at) != 2 || at[1].Sub(at[0]) != impatientDelay {
+			b.t.Errorf("attempts at %v while a goroutine waits", at)
 		}
-		b.client.refuse = nil
+		b.client.refuse(nil)
 		time.Sleep(time.Minute)
 		if err := <-waited; err != nil {
 			b.t.Error(err)
 		}
+		synctest.Wait()
 		b.want("0/1-1")
 		log := b.log.String()
 		if strings.Count(log, "sync failed") != 1 || strings.Count(log, "sync works again") != 1 {
@@ -217,12 +214,12 @@ func TestUpload_NotVerified(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.commit(1)
 		b.sync()
-		b.client.refuse = func(request string) error {
+		b.client.refuse(func(request string) error {
 			if request == "list 0/1" {
 				return fs.ErrPermission
 			}
 			return nil
-		}
+		})
 		number := b.commit(2)
 		synced := make(chan error, 1)
 		go func() { synced <- b.Await(b.t.Context(), number) }()
@@ -230,7 +227,7 @@ func TestUpload_NotVerified(t *testing.T) {
 		if s := b.Status(); len(synced) > 0 || s.Unsynced == 0 || s.Counts.Failures == 0 || !errors.Is(s.Problem, fs.ErrPermission) {
 			b.t.Errorf("%+v", s)
 		}
-		b.client.refuse = nil
+		b.client.refuse(nil)
 		if err := <-synced; err != nil {
 			b.t.Error(err)
 		}
@@ -385,7 +382,7 @@ func (w *fullWriter) Write(p []byte) (int, error) {
 func TestClose_Patience(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.commit(1)
-		b.client.refuse = func(string) error { return fs.ErrPermission }
+		b.client.refuse(func(string) error { return fs.ErrPermission })
 		closed := make(chan error, 1)
 		go func() { closed <- b.Writer.Close(b.t.Context(), time.Minute) }()
 		time.Sleep(time.Minute - time.Nanosecond)
@@ -401,7 +398,7 @@ func TestClose_Patience(t *testing.T) {
 		if err := <-closed; err == nil || !strings.Contains(err.Error(), "nothing was uploaded for 1m0s") {
 			b.t.Error(err)
 		}
-		b.client.refuse = nil
+		b.client.refuse(nil)
 		if err := b.restart(); err != nil || b.Status().Counts.Recovered != 1 {
 			b.t.Errorf("restart: %v, %+v", err, b.Status())
 		}
@@ -410,18 +407,18 @@ func TestClose_Patience(t *testing.T) {
 		b.wantPages()
 	})
 	inBed(t, func(b *bed) {
-		b.client.refuse = func(string) error { return fs.ErrPermission }
+		b.client.refuse(func(string) error { return fs.ErrPermission })
+		b.Opts.ReadTimeout = -1
 		for range 2 { // a segment each
 			b.commit(1)
 			time.Sleep(2 * b.Opts.SyncInterval)
 		}
-		b.client.refuse = func(request string) error {
+		b.client.refuse(func(request string) error {
 			if strings.HasPrefix(request, "create") {
 				time.Sleep(50 * time.Second)
 			}
 			return nil
-		}
-		b.Opts.ReadTimeout = -1
+		})
 		start := time.Now()
 		if err := b.Writer.Close(b.t.Context(), time.Minute); err != nil || time.Since(start) < 100*time.Second {
 			b.t.Errorf("after %s: %v", time.Since(start), err)
@@ -438,7 +435,7 @@ func TestClose_InDoubt(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.commit(1)
 		b.sync()
-		b.client.refuse = func(string) error { return fs.ErrPermission }
+		b.client.refuse(func(string) error { return fs.ErrPermission })
 		b.Suspect()
 		synctest.Wait()
 		start := time.Now()
