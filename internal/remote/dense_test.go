@@ -289,3 +289,88 @@ func TestLocate_Corrupt(t *testing.T) {
 		})
 	}
 }
+
+// TestCompleteIndex_Parts reads all of an index in parts of several sizes. None is read
+// twice, and together they give the sum of the file.
+func TestCompleteIndex_Parts(t *testing.T) {
+	f := newSnapshotFile(t, nil)
+	d := f.load(t).Last.Dense
+	size := d.End - d.Start
+	for _, part := range []int64{size, size - 1, (size + 1) / 2, 100 << 10, 99_991} {
+		v := f.load(t)
+		var reads, landed atomic.Int64
+		err := f.completeIndex(t.Context(), v.Last, part, func(ctx context.Context, file *view.File, buf []byte, offset int64) error {
+			reads.Add(1)
+			return f.ReadIndexPart(ctx, file, buf, offset)
+		}, func() { landed.Add(1) })
+		want := (size + part - 1) / part
+		if n := reads.Load(); err != nil || n != want || landed.Load() != want {
+			t.Errorf("parts of %d bytes: %d reads, %d landed, want %d: %v", part, n, landed.Load(), want, err)
+		}
+		if len(v.Unread()) != 0 || !v.Last.HasFrames(f.sumOfFrames(t)) {
+			t.Errorf("parts of %d bytes: the file does not have the sum of its frames", part)
+		}
+	}
+}
+
+// TestReadWindow says what is read for a part of an index: a part for the sum begins a
+// little earlier, and the first one with what is between frames and entries. The bytes
+// go into the room that there is.
+func TestReadWindow(t *testing.T) {
+	f := newSnapshotFile(t, nil)
+	d := f.load(t).Last.Dense
+	room := make([]byte, 50<<10)
+	for _, tt := range []struct {
+		name     string
+		from, to int64 // after the beginning of the entries
+		room     []byte
+		sum      *ltxio.Sum
+		start    int64
+		isRoom   bool
+	}{
+		{"the first part", 0, 10_000, room, nil, d.FramesEnd - d.Start, true},
+		{"the first part, for the sum", 0, 10_000, room, new(ltxio.Sum), d.FramesEnd - d.Start, true},
+		{"another part", 20_000, 40_000, room, nil, 20_000, true},
+		{"another part, for the sum", 20_000, 40_000, room, new(ltxio.Sum), 20_000 - overlap, true},
+		{"a part that fills the room", 20_000, 20_000 + int64(len(room)), room, nil, 20_000, true},
+		{"a larger part", 20_000, 20_001 + int64(len(room)), room, nil, 20_000, false},
+		{"a part without room", 20_000, 40_000, nil, nil, 20_000, false},
+	} {
+		v := f.load(t)
+		_, err := f.readWindow(v.Last, d.Start+tt.from, d.Start+tt.to, tt.room, func(buf []byte, offset int64) error {
+			if offset != d.Start+tt.start || int64(len(buf)) != tt.to-tt.start {
+				t.Errorf("%s: it reads %d bytes at %d", tt.name, len(buf), offset-d.Start)
+			}
+			if got := &buf[0] == &room[0]; got != tt.isRoom {
+				t.Errorf("%s: it reads into the room: %v", tt.name, got)
+			}
+			return f.ReadIndexPart(t.Context(), v.Last, buf, offset)
+		}, tt.sum)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// What the ends of a file say is known without a read: the last pages from 64 bytes of
+// the index on. A file whose first frames are of other pages is not loaded.
+func TestLoadDense_Ends(t *testing.T) {
+	f := newSnapshotFile(t, nil)
+	d := f.load(t).Last.Dense
+	for n, want := range map[int64]bool{overlap - 1: false, overlap: true, overlap + 1: true} {
+		tail := f.b[d.End-n:]
+		l, err := f.loadDense(f.info, f.file.Header, f.b[:headSize], tail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, size := l.File.Dense.Find(snapshotPages); (size > 0) != want {
+			t.Errorf("with %d bytes of the index, the place of the last page is known: %v", n, !want)
+		}
+	}
+	for name, at := range map[string]int64{"the first frame": f.at[1].Offset, "a later one": f.at[7].Offset} {
+		broken := newSnapshotFile(t, func(b []byte) { b[at+3] ^= 8 })
+		if _, err := broken.LoadFile(t.Context(), broken.info); !errors.Is(err, errs.ErrCorrupt) {
+			t.Errorf("%s says another page: %v", name, err)
+		}
+	}
+}

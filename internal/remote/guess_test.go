@@ -156,3 +156,28 @@ func TestCredit(t *testing.T) {
 		t.Error("closed by one wrong guess")
 	}
 }
+
+// A guess is awaited as long as a read that gets no second request, or until the
+// caller gives up.
+func TestAwait_Slow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Store{Hedge: new(Hedge)}
+		g := &guess{done: make(chan struct{})}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if ok, err := s.await(ctx, g); ok || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("before it is known what is slow: %v, %v", ok, err)
+		}
+		for range minHedgeSamples {
+			s.Hedge.observe(time.Second)
+		}
+		start := time.Now()
+		if ok, err := s.await(t.Context(), g); ok || err != nil || time.Since(start) != time.Second {
+			t.Errorf("a slow guess: %v, %v after %s", ok, err, time.Since(start))
+		}
+		close(g.done)
+		if ok, err := s.await(t.Context(), g); !ok || err != nil {
+			t.Errorf("a guess that has come: %v, %v", ok, err)
+		}
+	})
+}

@@ -269,6 +269,24 @@ func TestLimiter_None(t *testing.T) {
 	}
 }
 
+// TestLimiter_Shares says how many requests of one class run at a time, if no others
+// do. Every class has a place, and none has more than the limit.
+func TestLimiter_Shares(t *testing.T) {
+	for limit, want := range map[int][numClasses]int{
+		1: {1, 1, 1, 1}, 2: {2, 1, 1, 1}, 3: {3, 2, 2, 1}, 4: {4, 3, 3, 2}, 32: {32, 31, 24, 16}, 64: {64, 62, 48, 32},
+	} {
+		for class := range numClasses {
+			l := NewLimiter(limit)
+			for range 2 * limit {
+				l.Enqueue(class)
+			}
+			if running, waiting := l.Load(); running != want[class] || running+waiting != 2*limit {
+				t.Errorf("of %d places class %d takes %d, want %d", limit, class, running, want[class])
+			}
+		}
+	}
+}
+
 // TestLimiter_AwaitQuiet waits as hydration does to give way to queries.
 func TestLimiter_AwaitQuiet(t *testing.T) {
 	const patience = 200 * time.Millisecond

@@ -96,7 +96,9 @@ func TestStore_ShortBodyIsRetried(t *testing.T) {
 func TestStore_ShortFileIsCorrupt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Store{Client: readClient{open: func(int64, int64) (io.ReadCloser, error) { return body("abc"), nil }}}
-		err := s.read(t.Context(), view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, make([]byte, 4), 100)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := s.read(ctx, view.Key{Level: 0, MinTXID: 1, MaxTXID: 1}, make([]byte, 4), 100)
 		if !errors.Is(err, errs.ErrCorrupt) || !strings.Contains(err.Error(), "it ends at 103") {
 			t.Errorf("error is %v", err)
 		}

@@ -143,3 +143,29 @@ func TestBeginIndex_Stuck(t *testing.T) {
 		}
 	})
 }
+
+// A page index is small if it comes within four round trips.
+func TestBeginIndex_Small(t *testing.T) {
+	inWhole(t, nil, func(t *testing.T, f *snapshotFile, v *view.View) {
+		d := v.Last.Dense
+		size := d.End - d.Start
+		f.Speed.mu.latencies[0], f.Speed.mu.n = time.Second, 1
+		for free, want := range map[int64]bool{size / 5: false, size/4 - 1: false, (size + 3) / 4: true, size: true} {
+			f.Speed.mu.bodies[0], f.Speed.mu.m = bodyTime{free, time.Second}, 1
+			if got := f.isSmall(d); got != want {
+				t.Errorf("%d bytes are small where %d come in the time of a round trip: %v", size, free, got)
+			}
+		}
+	})
+}
+
+// No page waits for an index that nobody reads any more.
+func TestBeginIndex_Closed(t *testing.T) {
+	inWhole(t, nil, func(t *testing.T, f *snapshotFile, v *view.View) {
+		f.Tasks.Close(errs.ErrClosed)
+		if f.BeginIndex(v.Last) || f.IsIndexComing(v.Last) {
+			t.Error("the index is coming")
+		}
+		f.check(t, v, 30_000)
+	})
+}
