@@ -551,6 +551,8 @@ func (t *bedTiers) Reset(pageSize uint32)           { t.resets = append(t.resets
 func (t *bedTiers) Keep(key pages.Key, page []byte) { t.kept[key] = page }
 func (t *bedTiers) TakesOffers() bool               { return t.takes }
 func (t *bedTiers) Notify()                         { t.notices++ }
-func (t *bedTiers) Offer(_ context.Context, key pages.Key, _ []byte) {
-	t.offered = append(t.offered, key)
+func (t *bedTiers) Offer(ctx context.Context, key pages.Key, _ []byte) {
+	if ctx.Err() == nil { // otherwise it has no time to take the page
+		t.offered = append(t.offered, key)
+	}
 }

@@ -27,6 +27,16 @@ func (b *bed) failUploads() {
 	})
 }
 
+// forbid lets requests of one kind fail from now on.
+func (b *bed) forbid(forbidden string) {
+	b.client.refuse(func(request string) error {
+		if request == forbidden {
+			return fs.ErrPermission
+		}
+		return nil
+	})
+}
+
 // leave leaves the given number of segments in the write buffer, which are not on the
 // replica. Each has one commit of page 2.
 func (b *bed) leave(segments int) {
@@ -179,6 +189,17 @@ func TestRecovery_Uploaded(t *testing.T) {
 			b.put("0/3-3", time.Now().UnixMilli(), 2, 2)
 			b.merge("1/1-1")
 		}},
+		{name: "followed by the next, with a merged file of another writer", before: func(b *bed) {
+			b.put("1/1-2", b.newest(), 2, 1, 2)
+			b.put("0/3-3", time.Now().UnixMilli(), 2, 2)
+		}, kept: true},
+		{name: "followed by the next, with a merged file that is not to be read", before: func(b *bed) {
+			b.merge("1/1-2")
+			b.put("0/3-3", time.Now().UnixMilli(), 2, 2)
+		}, after: func(b *bed) { b.forbid("read 1/1-2") }, err: fs.ErrPermission},
+		{name: "followed by the next, and not to be listed", before: func(b *bed) {
+			b.put("0/3-3", time.Now().UnixMilli(), 2, 2)
+		}, after: func(b *bed) { b.forbid("list") }, err: fs.ErrPermission},
 		{name: "merged file of another writer", before: func(b *bed) {
 			b.put("1/1-2", b.newest(), 2, 1, 2)
 			b.remove("0/1-1", "0/2-2")
@@ -213,23 +234,9 @@ func TestRecovery_Uploaded(t *testing.T) {
 		{name: "merged, and deleted since", before: func(b *bed) { b.merge("1/1-2"); b.remove("0/1-1", "0/2-2") },
 			after: func(b *bed) { b.remove("1/1-2") }, kept: true},
 		{name: "merged, and not to be read", before: func(b *bed) { b.merge("1/1-2"); b.remove("0/1-1", "0/2-2") },
-			after: func(b *bed) {
-				b.client.refuse(func(request string) error {
-					if request == "read 1/1-2" {
-						return fs.ErrPermission
-					}
-					return nil
-				})
-			}, err: fs.ErrPermission},
+			after: func(b *bed) { b.forbid("read 1/1-2") }, err: fs.ErrPermission},
 		{name: "its file is not to be read", before: func(b *bed) { b.put("0/3-3", time.Now().UnixMilli(), 2, 2) },
-			after: func(b *bed) {
-				b.client.refuse(func(request string) error {
-					if request == "read 0/2-2" {
-						return fs.ErrPermission
-					}
-					return nil
-				})
-			}, err: fs.ErrPermission},
+			after: func(b *bed) { b.forbid("read 0/2-2") }, err: fs.ErrPermission},
 	} {
 		inBed(t, func(b *bed) {
 			time.Sleep(time.Hour)
@@ -311,11 +318,11 @@ func TestRecovery_DamagedHeader(t *testing.T) {
 func TestRecovery_NoCommits(t *testing.T) {
 	inBed(t, func(b *bed) {
 		b.stop()
-		f, err := os.Create(b.path + "-00000007")
+		f, err := os.Create(b.path + "-00000009")
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if _, err := commitlog.Create(f, commitlog.Header{PageSize: testPageSize, Number: 7}); err != nil {
+		if _, err := commitlog.Create(f, commitlog.Header{PageSize: testPageSize, Number: 9}); err != nil {
 			b.t.Fatal(err)
 		}
 		if err := errors.Join(f.Close(), os.WriteFile(b.path+"-00000003", nil, 0o600)); err != nil {
@@ -328,7 +335,7 @@ func TestRecovery_NoCommits(t *testing.T) {
 			b.t.Errorf("there are %q, %s", got, b.log)
 		}
 		b.commit(1)
-		if got := b.local(); got != " -00000003 -00000008" {
+		if got := b.local(); got != " -00000003 -00000010" {
 			b.t.Errorf("with a commit there are %q", got)
 		}
 		b.sync()
@@ -412,4 +419,76 @@ func TestRecovery_Behind(t *testing.T) {
 			b.t.Errorf("the replica is at an earlier state: %v, %s", err, b.local())
 		}
 	})
+}
+
+// What was recovered counts as committed: the watermark says how far, each segment has a
+// version of its own for its pages, and the oldest commit keeps its time.
+func TestRecovery_TakesUp(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1, 2, 3)
+		first := b.newest()
+		time.Sleep(time.Second)
+		b.commit(2)
+		if oldest := b.Status().Oldest.UnixMilli(); oldest != first {
+			b.t.Errorf("the oldest commit is of %d, want %d", oldest, first)
+		}
+		b.rotate()
+		b.commit(3)
+		b.stop()
+		if err := b.next(nil); err != nil || b.Status().Counts.Recovered != 3 {
+			b.t.Fatalf("%v, %+v", err, b.Status())
+		}
+		if oldest := b.Status().Oldest.UnixMilli(); oldest != first {
+			b.t.Errorf("recovered, the oldest commit is of %d, want %d", oldest, first)
+		}
+		for pgno, version := range map[uint32]ltx.TXID{1: 2, 2: 2, 3: 3} {
+			loc, ok := b.Views.Newest().Lookup(pgno)
+			page := make([]byte, testPageSize)
+			if !ok || loc.Version != localVersion|version {
+				b.t.Errorf("page %d has version %x", pgno, uint64(loc.Version))
+			} else if err := loc.ReadSegment(pgno, page); err != nil || !bytes.Equal(page, bedPage(pgno, b.fills[pgno])) {
+				b.t.Errorf("page %d is not what was committed: %v", pgno, err)
+			}
+		}
+		text, err := os.ReadFile(b.path)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		last := b.Writer.queue.mu.segments[1].log
+		if m := parseWatermark(text); m.number != last.Number || m.salt != last.Salt() || m.end != last.Size() {
+			b.t.Errorf("the watermark is %+v, want the end of segment %d at %d", m, last.Number, last.Size())
+		}
+		b.sync()
+		b.want("0/1-1 0/2-2")
+		b.wantPages()
+	})
+}
+
+// A part of a commit at the end of the write buffer is cut off: it was never
+// acknowledged.
+func TestRecovery_Tail(t *testing.T) {
+	for _, tail := range [][]byte{nil, make([]byte, 100), bytes.Repeat([]byte{1}, 100)} {
+		inBed(t, func(b *bed) {
+			b.leave(1)
+			f := b.open("-00000001")
+			info, err := f.Stat()
+			if err == nil {
+				_, err = f.WriteAt(tail, info.Size())
+			}
+			if err := errors.Join(err, f.Close()); err != nil {
+				b.t.Fatal(err)
+			}
+			if err := b.next(nil); err != nil || b.Status().Counts.Recovered != 1 {
+				b.t.Errorf("%d bytes: %v, %+v", len(tail), err, b.Status())
+			}
+			again, err := os.Stat(b.path + "-00000001")
+			if err != nil || again.Size() != info.Size() {
+				b.t.Errorf("%d bytes: the segment has %d bytes instead of %d, %v", len(tail), again.Size(), info.Size(), err)
+			}
+			isLogged := strings.Contains(b.log.String(), "ends in")
+			if isLogged != (tail != nil) || strings.Contains(b.local(), ".kept-") {
+				b.t.Errorf("%d bytes: %s, %s", len(tail), b.local(), b.log)
+			}
+		})
+	}
 }

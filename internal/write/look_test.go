@@ -241,18 +241,22 @@ func TestLookAhead_Overtaken(t *testing.T) {
 // an earlier file of that writer, or is followed by one.
 func TestVerify_Race(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		late    bool         // the last look at the replica was a while ago
-		other   func(b *bed) // while the file is uploaded
-		isLost  bool
-		want    string // files of the replica
-		problem string // of a sync that does not end; empty: it does
+		name     string
+		replaced bool
+		late     bool         // the last look at the replica was a while ago
+		other    func(b *bed) // while the file is uploaded
+		isLost   bool
+		want     string // files of the replica
+		problem  string // of a sync that does not end; empty: it does
 	}{
 		{name: "a file that follows", other: func(b *bed) { b.put("0/3-3", b.newest(), 2, 2) }, want: "0/1-1 0/2-2 0/3-3"},
 		{name: "the same a while after the last look", late: true, other: func(b *bed) { b.put("0/3-3", b.newest(), 2, 2) }, want: "0/1-1 0/2-2 0/3-3"},
 		{name: "a merged file with the transaction", late: true, other: func(b *bed) { b.put("1/1-2", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/1-2"},
 		{name: "a merged file with more", late: true, other: func(b *bed) { b.put("1/1-4", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/1-4"},
 		{name: "a merged file before", late: true, other: func(b *bed) { b.merge("1/1-1") }, want: "0/1-1 0/2-2 1/1-1"},
+		{name: "the file before is another one", replaced: true, other: func(b *bed) {
+			b.put("0/1-1", b.newest(), 2, 1, 2)
+		}, isLost: true, want: "0/1-1"},
 		{name: "a hole, and a file that follows", other: func(b *bed) {
 			b.remove("0/1-1")
 			b.put("0/3-3", b.newest(), 2, 2)
@@ -267,7 +271,9 @@ func TestVerify_Race(t *testing.T) {
 			b.commit(2)
 			b.client.refuse(func(request string) error {
 				if request == "create 0/2-2" {
-					tt.other(b)
+					if tt.other(b); tt.replaced {
+						b.index.replaced = func([]*ltx.FileInfo) bool { return true }
+					}
 				}
 				return nil
 			})
@@ -284,6 +290,63 @@ func TestVerify_Race(t *testing.T) {
 			b.want(tt.want)
 		})
 	}
+}
+
+// A file that is deleted right after its upload does not count. It is made again.
+func TestVerify_Deleted(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1, 2)
+		b.sync()
+		b.commit(2)
+		deleted := false
+		b.client.refuse(func(request string) error {
+			if request == "list 0/1" && !deleted {
+				deleted = true
+				b.remove("0/2-2")
+			}
+			return nil
+		})
+		b.sync()
+		b.want("0/1-1 0/2-2")
+		b.wantPages()
+		if s := b.Status(); s.Counts.Failures != 1 || !strings.Contains(b.log.String(), "was deleted after its upload") {
+			b.t.Errorf("%+v, %s", s, b.log)
+		}
+	})
+}
+
+// Another history ends write mode also while there is nothing to upload.
+func TestLook_OtherHistory(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1, 2)
+		b.sync()
+		before := b.Views.Newest()
+		b.remove("0/1-1")
+		b.put("0/1-1", b.newest()-1000, 2, 1, 2)
+		b.index.replaced = func([]*ltx.FileInfo) bool { return true }
+		b.Suspect()
+		if err := b.trySync(); !errors.Is(err, errs.ErrConflict) || b.IsEnabled() || !b.Status().Lost {
+			b.t.Errorf("%v, %+v", err, b.Status())
+		}
+		if b.Views.Newest().State != before.State {
+			b.t.Error("nothing was written, and SQLite has to read its pages again")
+		}
+	})
+}
+
+// Files that were uploaded since the last look are known.
+func TestSecondLook_Uploaded(t *testing.T) {
+	inBed(t, func(b *bed) {
+		for range 3 {
+			b.commit(1)
+			b.sync()
+		}
+		files := b.files()[1:2]
+		b.remove("0/3-3")
+		if replaced, err := b.SecondLook(b.t.Context(), b.Views.Current.Load(), files); replaced || err != nil {
+			b.t.Errorf("with %s: replaced %v, %v", names(files), replaced, err)
+		}
+	})
 }
 
 // Nothing is committed to a database whose page 1 is not one.

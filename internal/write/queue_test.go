@@ -293,6 +293,9 @@ func TestModeSwitch_EnableAfterLoss(t *testing.T) {
 		if err := <-enabled; err != nil || q.mode() != modeOn {
 			t.Fatalf("%v, mode is %s", err, q.mode())
 		}
+		if s := q.Status(); s.Lost || s.Problem != nil {
+			t.Errorf("write mode is on, and lost: %+v", s)
+		}
 		var rest leftover
 		q.update(func(s *queueState) { rest = s.giveUp() })
 		if err := rest.buffer.close(); err != nil {

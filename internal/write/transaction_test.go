@@ -50,7 +50,8 @@ func TestTransaction_Refuses(t *testing.T) {
 		{"the last page", func(tx *Transaction) error { return tx.Write(page, last) }, true, 1<<32 - 2},
 		{"a page beyond the last", func(tx *Transaction) error { return tx.Write(page, last+testPageSize) }, false, 3},
 		{"a negative offset", func(tx *Transaction) error { return tx.Write(page, -testPageSize) }, false, 3},
-		{"a part of a page", func(tx *Transaction) error { return tx.Write(page[:100], 0) }, false, 3},
+		{"a part of a page", func(tx *Transaction) error { return tx.Write(page[:100], testPageSize) }, false, 3},
+		{"two pages", func(tx *Transaction) error { return tx.Write(make([]byte, 2*testPageSize), testPageSize) }, false, 3},
 		{"two halves of pages", func(tx *Transaction) error { return tx.Write(page, testPageSize/2) }, false, 3},
 		{"the lock page", func(tx *Transaction) error { return tx.Write(page, lock) }, false, 3},
 		{"the page after it", func(tx *Transaction) error { return tx.Write(page, lock+testPageSize) }, true, lock/testPageSize + 2},
@@ -62,6 +63,8 @@ func TestTransaction_Refuses(t *testing.T) {
 		{"a negative size", func(tx *Transaction) error { return tx.Truncate(-testPageSize) }, false, 3},
 		{"a byte more than a page", func(tx *Transaction) error { return tx.Truncate(testPageSize + 1) }, false, 3},
 		{"the largest size", func(tx *Transaction) error { return tx.Truncate((1<<32 - 2) * testPageSize) }, true, 1<<32 - 2},
+		{"a size after a commit", func(tx *Transaction) error { return tx.Resize(2 * testPageSize) }, true, 2},
+		{"a negative one", func(tx *Transaction) error { return tx.Resize(-testPageSize) }, false, 3},
 		{"more than the largest size", func(tx *Transaction) error { return tx.Truncate((1<<32 - 1) * testPageSize) }, false, 3},
 	} {
 		tx := newTestTransaction(3)
@@ -83,6 +86,10 @@ func TestTransaction_Refuses(t *testing.T) {
 	tx := NewTransaction(&view.View{State: new(view.State)}, nil)
 	if err := tx.Truncate(0); !errors.Is(err, errPageSize) {
 		t.Errorf("a size before there is a page size: %v", err)
+	}
+	tx = NewTransaction(&view.View{State: new(view.State)}, nil)
+	if err := tx.Write(make([]byte, 1000), 1000); !errors.Is(err, errPageSize) {
+		t.Errorf("a size that no page has: %v", err)
 	}
 	tx = NewTransaction(&view.View{State: new(view.State)}, nil)
 	if err := tx.Write(make([]byte, 65536), 65536); err != nil || tx.FileSize() != 2*65536 {

@@ -2,6 +2,7 @@ package write
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -267,6 +269,115 @@ func TestUpload_NameIsTaken(t *testing.T) {
 	}
 }
 
+// Commits that follow those that are uploaded stay visible, on the state that the
+// replica has then. The next sync does not wait.
+func TestPublish_Later(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1, 2)
+		committed := false
+		b.client.refuse(func(request string) error {
+			if request == "create 0/1-1" && !committed {
+				committed = true
+				b.commit(2)
+			}
+			return nil
+		})
+		first := b.Writer.queue.mu.segments[0]
+		b.kickOnce()
+		b.want("0/1-1")
+		v := b.Views.Newest()
+		if v.Base != b.Views.Current.Load() || v.Base.TXID != 1 {
+			b.t.Error("the newest state is not based on that of the replica")
+		}
+		v.EachSource(func(s view.Source, _ int) {
+			if s.File == first.file {
+				b.t.Error("it reads pages of the replica from the write buffer")
+			}
+		})
+		start := time.Now()
+		b.sync()
+		if d := time.Since(start); d > 0 {
+			b.t.Errorf("the next sync takes %s", d)
+		}
+		b.want("0/1-1 0/2-2")
+		b.wantPages()
+	})
+}
+
+// kickOnce has what is committed synced now.
+func (b *bed) kickOnce() {
+	task.Signal(b.kick)
+	synctest.Wait()
+}
+
+// A segment stays open as long as a connection reads pages in it, and not longer.
+func TestRetire(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1, 2)
+		pinned := []*view.View{b.Views.Newest()}
+		b.Pinned = func() []*view.View { return pinned }
+		first := b.Writer.queue.mu.segments[0]
+		isOpen := func() bool { return first.log.Sync() == nil }
+		b.sync()
+		if !isOpen() {
+			b.t.Error("a segment that is read is closed")
+		}
+		b.commit(1)
+		b.sync()
+		if !isOpen() {
+			b.t.Error("a segment that is still read is closed")
+		}
+		pinned = nil
+		b.Writer.queue.update(func(*queueState) {}) // the goroutine that syncs begins after this
+		b.commit(1)
+		b.sync()
+		if isOpen() {
+			b.t.Error("a segment that nobody reads is open")
+		}
+	})
+}
+
+// A goroutine that gives up does not count as one that waits.
+func TestAwait_GivesUp(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.failUploads()
+		number := b.commit(1)
+		ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+		defer cancel()
+		if err := b.Await(ctx, number); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, fs.ErrPermission) {
+			b.t.Errorf("await: %v", err)
+		}
+		b.Writer.queue.update(func(s *queueState) {
+			if n := s.waiting.len(); n != 0 {
+				b.t.Errorf("%d goroutines wait", n)
+			}
+		})
+	})
+}
+
+// Write mode is switched by one caller at a time, and the others give up with their
+// contexts.
+func TestModeSwitch_Turn(t *testing.T) {
+	inBed(t, func(b *bed) {
+		done, err := b.take(b.t.Context())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for name, do := range map[string]func(context.Context) error{
+			"on": func(ctx context.Context) error { return b.Enable(ctx, false) }, "off": b.Disable,
+		} {
+			ctx, cancel := context.WithTimeout(b.t.Context(), time.Second)
+			if err := do(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "turn write mode "+name) {
+				b.t.Errorf("%s: %v", name, err)
+			}
+			cancel()
+		}
+		if done(); b.mode() != modeOn {
+			b.t.Errorf("it is %s", b.mode())
+		}
+	})
+}
+
 // A commit that is not finished when write mode is lost is not kept: the connection
 // gets an error for it.
 func TestLose_Unfinished(t *testing.T) {
@@ -281,8 +392,12 @@ func TestLose_Unfinished(t *testing.T) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
+		before := b.Views.Current.Load().State
 		if err := b.lose(errOtherHistory); !errors.Is(err, errs.ErrConflict) {
 			b.t.Error(err)
+		}
+		if b.Views.Current.Load().State == before {
+			b.t.Error("SQLite may go on with pages of commits that are lost")
 		}
 		if err := b.Finish(h, tx, []*LocalCommit{c}); !errors.Is(err, errs.ErrConflict) {
 			b.t.Errorf("finish: %v", err)
@@ -395,7 +510,7 @@ func TestClose_Patience(t *testing.T) {
 		if len(closed) == 0 {
 			b.t.Fatal("it waits longer")
 		}
-		if err := <-closed; err == nil || !strings.Contains(err.Error(), "nothing was uploaded for 1m0s") {
+		if err := <-closed; err == nil || !strings.Contains(err.Error(), "nothing was uploaded for 1m0s") || !strings.Contains(err.Error(), "kept in "+b.path+",") {
 			b.t.Error(err)
 		}
 		b.client.refuse(nil)
