@@ -3,7 +3,6 @@ package write
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -150,9 +149,6 @@ func (b *writeBuffer) copySegment(name string, s *commitlog.Segment) error {
 	err = s.CopyTo(f)
 	if err == nil {
 		err = f.Sync()
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err == nil {
 		again, _, rerr := commitlog.Open(f, func(commitlog.Commit) error { return nil })
