@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxio"
@@ -42,6 +44,7 @@ type bed struct {
 	pages  *bedPages
 	log    *bytes.Buffer // log of the process
 	path   string        // of the write buffer
+	owner  commitlog.Owner
 	event  func(event string) error
 	fills  map[uint32]byte // what pages were filled with last
 	fill   byte            // what the pages of the last commit were filled with
@@ -74,7 +77,7 @@ func (b *bed) start() {
 	tasks := task.NewGroup()
 	b.Deps = &Deps{
 		Store: &remote.Store{Client: b.client, Log: log, Tasks: tasks},
-		Views: new(view.Views), Tasks: tasks, Log: log,
+		Views: new(view.Views), Tasks: tasks, Log: log, Owner: b.owner,
 		Opts: Options{
 			Enabled: true, SyncInterval: time.Minute, BufferPath: b.path, BufferMaxSize: 100 * testPageSize,
 			ReadTimeout: 10 * time.Second, CacheSize: 20 * testPageSize, Now: time.Now,
@@ -98,6 +101,8 @@ func (b *bed) start() {
 // stop ends the process, after a close that cannot sync anything.
 func (b *bed) stop() {
 	b.t.Helper()
+	before := b.client.refuse(func(string) error { return fs.ErrPermission })
+	defer b.client.refuse(before)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = b.Writer.Close(ctx, -1)
@@ -386,11 +391,13 @@ type bedClient struct {
 	refused  func(request string) error // fails a request; nil: none fails
 }
 
-// refuse lets fn decide from now on which requests fail; nil: none does.
-func (c *bedClient) refuse(fn func(request string) error) {
+// refuse lets fn decide from now on which requests fail; nil: none does. It returns
+// what has decided that before.
+func (c *bedClient) refuse(fn func(request string) error) (before func(request string) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refused = fn
+	before, c.refused = c.refused, fn
+	return before
 }
 
 func (c *bedClient) begin(request string) error {

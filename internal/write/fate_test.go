@@ -15,6 +15,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
 // failUploads lets every upload fail from now on.
@@ -313,6 +314,108 @@ func TestRecovery_DamagedHeader(t *testing.T) {
 	}
 }
 
+// A commit that was acknowledged and is cut off takes those after it along, although the
+// replica is empty as it was before all of them.
+func TestRecovery_CutOff(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.leave(2)
+		info, err := os.Stat(b.path + "-00000001")
+		if err == nil {
+			err = os.Truncate(b.path+"-00000001", info.Size()-10)
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if err := b.next(nil); err != nil || b.Status().Counts.Recovered != 0 || strings.Count(b.local(), ".kept-") != 2 {
+			b.t.Errorf("%v, %+v, %s", err, b.Status(), b.local())
+		}
+		if !strings.Contains(b.log.String(), "its last commit was not written whole") {
+			b.t.Error(b.log)
+		}
+	})
+}
+
+// What is no file of this library keeps write mode off, and stays as it is.
+func TestRecovery_Foreign(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.stop()
+		if err := os.Mkdir(b.path+"-00000001", 0o700); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := b.next(nil); !errors.Is(err, ownfile.ErrForeign) {
+			b.t.Errorf("a folder: %v", err)
+		}
+		b.stop()
+		if err := os.Remove(b.path + "-00000001"); err != nil {
+			b.t.Fatal(err)
+		}
+		text := bytes.Repeat([]byte("something else "), 100)
+		if err := os.WriteFile(b.path+"-00000001", text, 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := b.next(nil); !errors.Is(err, ownfile.ErrForeign) {
+			b.t.Errorf("a text: %v", err)
+		}
+		if got, err := os.ReadFile(b.path + "-00000001"); !bytes.Equal(got, text) {
+			b.t.Errorf("it has changed: %v", err)
+		}
+	})
+}
+
+// TestRecovery_Owner opens a database with the write buffer of another one. It is refused
+// unless its commits follow the state of the replica.
+func TestRecovery_Owner(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		isSynced  bool // the replica has a state that the commits follow
+		change    func(b *bed)
+		isRefused bool
+	}{
+		{name: "an empty replica", isRefused: true},
+		{name: "the same state", isSynced: true},
+		{name: "another state", isSynced: true, change: func(b *bed) { b.put("0/1-1", 1000, 2, 1, 2) }, isRefused: true},
+	} {
+		inBed(t, func(b *bed) {
+			b.owner = commitlog.Owner{Replica: "s3://one", Name: "app"}
+			if err := b.restart(); err != nil {
+				b.t.Fatal(err)
+			}
+			if tt.isSynced {
+				b.commit(1, 2)
+				b.sync()
+			}
+			b.leave(1)
+			before := b.local()
+			own := b.owner
+			b.owner = commitlog.Owner{Replica: "s3://two", Name: "app"}
+			if tt.change != nil {
+				tt.change(b)
+			}
+			err := b.next(nil)
+			if errors.Is(err, errs.ErrForeignBuffer) != tt.isRefused || err != nil && !tt.isRefused {
+				b.t.Errorf("%s: %v", tt.name, err)
+			}
+			if !tt.isRefused {
+				if n := b.Status().Counts.Recovered; n != 1 {
+					b.t.Errorf("%s: %d commits are replayed", tt.name, n)
+				}
+				return
+			}
+			if !strings.Contains(err.Error(), "s3://one") || !strings.Contains(err.Error(), "s3://two") {
+				b.t.Errorf("%s: %v", tt.name, err)
+			}
+			b.stop()
+			if got := b.local(); got != before {
+				b.t.Errorf("%s: the write buffer has %q, want %q", tt.name, got, before)
+			}
+			b.owner = own
+			if err := b.next(nil); err != nil {
+				b.t.Errorf("%s: opened for its own database: %v", tt.name, err)
+			}
+		})
+	}
+}
+
 // Files without commits are removed if they are segments, or if the write buffer is
 // ours. Otherwise they stay, and do not keep the write buffer from being removed.
 func TestRecovery_NoCommits(t *testing.T) {
@@ -478,8 +581,15 @@ func TestRecovery_Tail(t *testing.T) {
 			if err := errors.Join(err, f.Close()); err != nil {
 				b.t.Fatal(err)
 			}
-			if err := b.next(nil); err != nil || b.Status().Counts.Recovered != 1 {
-				b.t.Errorf("%d bytes: %v, %+v", len(tail), err, b.Status())
+			cuts := 0
+			b.event = func(event string) error {
+				if event == "before: cut segment" {
+					cuts++
+				}
+				return nil
+			}
+			if err := b.next(nil); err != nil || b.Status().Counts.Recovered != 1 || (cuts == 1) != (tail != nil) {
+				b.t.Errorf("%d bytes: %v, %+v, cut %d times", len(tail), err, b.Status(), cuts)
 			}
 			again, err := os.Stat(b.path + "-00000001")
 			if err != nil || again.Size() != info.Size() {

@@ -253,6 +253,7 @@ func TestVerify_Race(t *testing.T) {
 		{name: "the same a while after the last look", late: true, other: func(b *bed) { b.put("0/3-3", b.newest(), 2, 2) }, want: "0/1-1 0/2-2 0/3-3"},
 		{name: "a merged file with the transaction", late: true, other: func(b *bed) { b.put("1/1-2", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/1-2"},
 		{name: "a merged file with more", late: true, other: func(b *bed) { b.put("1/1-4", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/1-4"},
+		{name: "a merged file that begins with the transaction", late: true, other: func(b *bed) { b.put("1/2-3", b.newest(), 2, 1, 2) }, isLost: true, want: "0/1-1 1/2-3"},
 		{name: "a merged file before", late: true, other: func(b *bed) { b.merge("1/1-1") }, want: "0/1-1 0/2-2 1/1-1"},
 		{name: "the file before is another one", replaced: true, other: func(b *bed) {
 			b.put("0/1-1", b.newest(), 2, 1, 2)

@@ -435,6 +435,53 @@ func TestAppend_NotAcknowledged(t *testing.T) {
 	})
 }
 
+// A commit that the disk does not take fails, and nothing of it is left: neither in the
+// view, nor for the next commit, nor for the next process.
+func TestAppend_DiskFails(t *testing.T) {
+	for _, op := range []string{"create segment", "write header", "sync folder", "append commit", "sync segment", "note commit"} {
+		for _, when := range []string{"before: ", "after: "} {
+			for _, isNew := range []bool{true, false} { // the commit begins a segment
+				inBed(t, func(b *bed) {
+					b.commit(1, 2)
+					if isNew {
+						b.rotate()
+					}
+					failed := false
+					b.event = func(event string) error {
+						if event == when+op {
+							failed = true
+							return syscall.ENOSPC
+						}
+						return nil
+					}
+					h := b.begin()
+					tx := NewTransaction(h.pinned, nil)
+					if err := tx.Write(bedPage(2, 99), testPageSize); err != nil {
+						b.t.Fatal(err)
+					}
+					before := b.Views.Newest()
+					c, err := b.Append(tx, true)
+					if !failed {
+						b.TakeBack([]*LocalCommit{c}) // that operation is not needed
+					} else if !errors.Is(err, syscall.ENOSPC) || b.Views.Newest() != before {
+						b.t.Errorf("%s%s: %v", when, op, err)
+					}
+					b.End(h)
+					b.event = nil
+					b.commit(1)
+					b.stop()
+					b.start()
+					if err := b.Enable(b.t.Context(), false); err != nil || b.Status().Counts.Recovered != 2 || strings.Contains(b.local(), ".kept-") {
+						b.t.Errorf("%s%s: %v, %+v, %s", when, op, err, b.Status(), b.log)
+					}
+					b.sync()
+					b.wantPages()
+				})
+			}
+		}
+	}
+}
+
 // A segment whose file cannot be removed stays until the next process finds that it is
 // on the replica. If that process cannot remove it either, write mode is not turned on.
 func TestUpload_NotRemoved(t *testing.T) {
