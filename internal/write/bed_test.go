@@ -192,9 +192,9 @@ func (b *bed) sync() {
 	synctest.Wait()
 }
 
-// trySync waits for an hour at most until all commits are on the replica.
+// trySync waits for five minutes at most until all commits are on the replica.
 func (b *bed) trySync() error {
-	ctx, cancel := context.WithTimeout(b.t.Context(), time.Hour)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Minute)
 	defer cancel()
 	return b.Sync(ctx)
 }
