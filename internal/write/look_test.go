@@ -350,30 +350,6 @@ func TestSecondLook_Uploaded(t *testing.T) {
 	})
 }
 
-// Nothing is committed to a database whose page 1 is not one.
-func TestAppend_NoHeader(t *testing.T) {
-	inBed(t, func(b *bed) {
-		b.put("9/1-1", 1000, 2, 1, 2)
-		if err := b.restart(); err != nil {
-			b.t.Fatal(err)
-		}
-		b.pages.have = map[uint32][]byte{1: make([]byte, testPageSize)}
-		h := b.begin()
-		tx := NewTransaction(h.pinned, nil)
-		if err := tx.Write(bedPage(2, 1), testPageSize); err != nil {
-			b.t.Fatal(err)
-		}
-		if _, err := b.Append(tx, false); err == nil || !strings.Contains(err.Error(), "page 1 as of transaction") {
-			b.t.Error(err)
-		}
-		b.pages.have = nil
-		if _, err := b.Append(tx, false); err != nil {
-			b.t.Error(err)
-		}
-		b.End(h)
-	})
-}
-
 // Compaction is told of a snapshot that is outgrown as soon as a look shows it, but
 // not by a database that does not write.
 func TestLooked_Outgrown(t *testing.T) {

@@ -1,0 +1,139 @@
+package write
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/errs"
+)
+
+// A commit that is not finished when write mode is lost is not kept: the connection
+// gets an error for it.
+func TestLose_Unfinished(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1)
+		h := b.begin()
+		tx := NewTransaction(h.pinned, nil)
+		if err := tx.Write(bedPage(1, 99), 0); err != nil {
+			b.t.Fatal(err)
+		}
+		c, err := b.Append(tx, false)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		before := b.Views.Current.Load().State
+		if err := b.lose(errOtherHistory); !errors.Is(err, errs.ErrConflict) {
+			b.t.Error(err)
+		}
+		if b.Views.Current.Load().State == before {
+			b.t.Error("SQLite may go on with pages of commits that are lost")
+		}
+		if err := b.Finish(h, tx, []*LocalCommit{c}); !errors.Is(err, errs.ErrConflict) {
+			b.t.Errorf("finish: %v", err)
+		}
+		commits := 0
+		f := b.open(b.local())
+		defer f.Close()
+		if _, tail, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil }); err != nil || tail.Size > 0 || commits != 1 {
+			b.t.Errorf("%d commits and %d bytes are kept, %v", commits, tail.Size, err)
+		}
+	})
+}
+
+// A commit is not acknowledged if it cannot be recorded that it was.
+func TestAppend_NotAcknowledged(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1)
+		h := b.begin()
+		before := b.Views.Newest()
+		size := b.Status().Unsynced
+		if err := b.Writer.queue.mu.buffer.lock.file.Close(); err != nil {
+			b.t.Fatal(err)
+		}
+		tx := NewTransaction(h.pinned, nil)
+		if err := tx.Write(bedPage(1, 99), 0); err != nil {
+			b.t.Fatal(err)
+		}
+		if c, err := b.Append(tx, false); err == nil {
+			b.t.Errorf("commit %d is acknowledged", c.Number)
+		}
+		b.End(h)
+		if b.Views.Newest() != before || b.Status().Unsynced != size {
+			b.t.Error("a commit that failed is there")
+		}
+	})
+}
+
+// A commit that the disk does not take fails, and nothing of it is left: neither in the
+// view, nor for the next commit, nor for the next process.
+func TestAppend_DiskFails(t *testing.T) {
+	for _, op := range []string{"create segment", "write header", "sync folder", "append commit", "sync segment", "note commit"} {
+		for _, when := range []string{"before: ", "after: "} {
+			for _, isNew := range []bool{true, false} { // the commit begins a segment
+				inBed(t, func(b *bed) {
+					b.commit(1, 2)
+					if isNew {
+						b.rotate()
+					}
+					failed := false
+					b.event = func(event string) error {
+						if event == when+op {
+							failed = true
+							return syscall.ENOSPC
+						}
+						return nil
+					}
+					h := b.begin()
+					tx := NewTransaction(h.pinned, nil)
+					if err := tx.Write(bedPage(2, 99), testPageSize); err != nil {
+						b.t.Fatal(err)
+					}
+					before := b.Views.Newest()
+					c, err := b.Append(tx, true)
+					if !failed {
+						b.TakeBack([]*LocalCommit{c}) // that operation is not needed
+					} else if !errors.Is(err, syscall.ENOSPC) || b.Views.Newest() != before {
+						b.t.Errorf("%s%s: %v", when, op, err)
+					}
+					b.End(h)
+					b.event = nil
+					b.commit(1)
+					b.stop()
+					b.start()
+					if err := b.Enable(b.t.Context(), false); err != nil || b.Status().Counts.Recovered != 2 || strings.Contains(b.local(), ".kept-") {
+						b.t.Errorf("%s%s: %v, %+v, %s", when, op, err, b.Status(), b.log)
+					}
+					b.sync()
+					b.wantPages()
+				})
+			}
+		}
+	}
+}
+
+// Nothing is committed to a database whose page 1 is not one.
+func TestAppend_NoHeader(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.put("9/1-1", 1000, 2, 1, 2)
+		if err := b.restart(); err != nil {
+			b.t.Fatal(err)
+		}
+		b.pages.have = map[uint32][]byte{1: make([]byte, testPageSize)}
+		h := b.begin()
+		tx := NewTransaction(h.pinned, nil)
+		if err := tx.Write(bedPage(2, 1), testPageSize); err != nil {
+			b.t.Fatal(err)
+		}
+		if _, err := b.Append(tx, false); err == nil || !strings.Contains(err.Error(), "page 1 as of transaction") {
+			b.t.Error(err)
+		}
+		b.pages.have = nil
+		if _, err := b.Append(tx, false); err != nil {
+			b.t.Error(err)
+		}
+		b.End(h)
+	})
+}
