@@ -49,7 +49,8 @@ const (
 // Requests says how an operation makes its requests, and tells how far it is.
 type Requests struct {
 	// Concurrency is the greatest number of reads in flight. Each of them takes
-	// up to 4 MiB of memory. Zero or less means DefaultConcurrency.
+	// up to 4 MiB of memory. Zero or less means DefaultConcurrency, or twice as
+	// many as long as they take no more memory together.
 	Concurrency int
 
 	// Timeout is how long a request may take, with its repetitions after errors
@@ -81,8 +82,9 @@ type session struct {
 }
 
 func newSession(client replica.Client, r Requests) *session {
+	reads := r.Concurrency
 	if r.Concurrency <= 0 {
-		r.Concurrency = DefaultConcurrency
+		r.Concurrency, reads = DefaultConcurrency, 2*DefaultConcurrency
 	}
 	if r.Timeout == 0 {
 		r.Timeout = DefaultTimeout
@@ -94,7 +96,7 @@ func newSession(client replica.Client, r Requests) *session {
 		store:       &remote.Store{Client: client, Log: r.Logger},
 		concurrency: r.Concurrency,
 		timeout:     r.Timeout,
-		reads:       semaphore.NewWeighted(int64(r.Concurrency)),
+		reads:       semaphore.NewWeighted(int64(reads)),
 		memory:      semaphore.NewWeighted(int64(r.Concurrency) * partSize),
 		progress:    &progress{tell: r.Progress},
 	}

@@ -135,6 +135,7 @@ type app struct {
 	json        bool
 	quiet       bool
 	concurrency int
+	isTold      func(flag string) bool // whether the user has set it
 }
 
 const examples = `  ltxvfs ls s3://bucket                           # databases, how large and how fresh they are
@@ -180,6 +181,7 @@ func (a *app) command() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "print JSON")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
 	flags.IntVar(&a.concurrency, "concurrency", maintain.DefaultConcurrency, "`number` of reads in flight")
+	a.isTold = flags.Changed
 	root.AddCommand(
 		a.ls(), a.info(), a.history(), a.diff(), a.tail(), a.query(), a.shellCommand(), a.verify(), a.restore(), a.importCommand(),
 		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(), a.publish(), a.serve(),
@@ -193,7 +195,11 @@ func (a *app) requests(tell func(maintain.Progress)) (maintain.Requests, error) 
 	if err == nil && a.concurrency < 1 {
 		err = usagef("--concurrency is %d, want a positive number", a.concurrency)
 	}
-	return maintain.Requests{Concurrency: a.concurrency, Logger: log, Progress: tell}, err
+	r := maintain.Requests{Concurrency: a.concurrency, Logger: log, Progress: tell}
+	if !a.isTold("concurrency") {
+		r.Concurrency = 0 // which allows twice as many small reads
+	}
+	return r, err
 }
 
 // logger returns the log on standard error, of the level of LITESTREAM_LOG_LEVEL.
