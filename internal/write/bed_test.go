@@ -102,7 +102,7 @@ func (b *bed) start() {
 func (b *bed) stop() {
 	b.t.Helper()
 	before := b.client.refuse(func(string) error { return fs.ErrPermission })
-	defer b.client.refuse(before)
+	defer func() { b.client.refuse(before) }()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = b.Writer.Close(ctx, -1)
