@@ -141,16 +141,18 @@ func (o *connectorOpens) context(token string) context.Context {
 }
 
 // vfsName returns the name of the VFS, which it registers at the first call.
-func (c *connector) vfsName() (name string, err error) {
+func (c *connector) vfsName() (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.closed {
 		return "", ErrClosed
 	}
 	if c.mu.unregister == nil {
-		if c.mu.name, c.mu.unregister, err = c.driver.Register(c.vfs); err != nil {
+		name, unregister, err := c.driver.Register(c.vfs)
+		if err != nil {
 			return "", err
 		}
+		c.mu.name, c.mu.unregister = name, unregister
 	}
 	return c.mu.name, nil
 }

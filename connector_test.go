@@ -6,12 +6,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -342,5 +344,46 @@ func TestVFSOf(t *testing.T) {
 	}
 	if vfs := litestream.VFSOf(nil); vfs != nil {
 		t.Errorf("without a connector there is %v", vfs)
+	}
+}
+
+// closingClient is a client that can be closed.
+type closingClient struct {
+	*memory.ReplicaClient
+	closed *atomic.Int64 // number of times
+	err    error         // of a close
+}
+
+func (c closingClient) Close() error {
+	c.closed.Add(1)
+	return c.err
+}
+
+// TestNewConnector_ClosesClient makes a connector. It closes the client by which it
+// finds out whether there can be one for the URL, and says if that fails.
+func TestNewConnector_ClosesClient(t *testing.T) {
+	var closed atomic.Int64
+	broken := errors.New("the client does not close")
+	litestream.RegisterReplicaClientFactory("closing", func(_, host, _ string, _ url.Values, _ *url.Userinfo) (litestream.ReplicaClient, error) {
+		client := closingClient{ReplicaClient: memory.NewReplicaClient(), closed: &closed}
+		if host == "broken" {
+			client.err = broken
+		}
+		return client, nil
+	})
+	for host, want := range map[string]error{"whole": nil, "broken": broken} {
+		closed.Store(0)
+		connector, err := newConnector("closing://"+host+"/app.db", nil)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", host, err, want)
+		}
+		if n := closed.Load(); n != 1 {
+			t.Errorf("%s: the client was closed %d times", host, n)
+		}
+		if err == nil {
+			if err := connector.(io.Closer).Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
