@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,39 @@ import (
 // afterwards unless a connection has joined it.
 func (v *VFS) with(ctx context.Context, name string, use func(*database) error) (err error) {
 	defer v.guard("open", &err)
+	return v.unguarded(ctx, name, use)
+}
+
+// sequence returns what produce emits for the database of a name, as with opens it. An
+// error ends the sequence.
+func sequence[T any](ctx context.Context, v *VFS, name string, produce func(db *database, emit func(T) error) error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		inBody, stopped := false, false
+		emit := func(e T) error {
+			inBody = true
+			stopped = !yield(e, nil)
+			inBody = false
+			if stopped {
+				return errStopped
+			}
+			return nil
+		}
+		err := func() (err error) {
+			defer v.guardUnless(&inBody, "open", &err) // the runtime demands that panics of the body go on
+			return v.unguarded(ctx, name, func(db *database) error { return produce(db, emit) })
+		}()
+		if err != nil && !stopped {
+			var none T
+			yield(none, err)
+		}
+	}
+}
+
+// errStopped ends a sequence because its caller wants no more of it.
+var errStopped = errors.New("no more is wanted")
+
+// unguarded is with, except that panics of use go on to the caller.
+func (v *VFS) unguarded(ctx context.Context, name string, use func(*database) error) (err error) {
 	v.options()
 	params := map[string]string{}
 	if strings.Contains(name, "://") {
@@ -38,7 +72,8 @@ func (v *VFS) with(ctx context.Context, name string, use func(*database) error) 
 	if err != nil {
 		return err
 	}
-	return errors.Join(use(c.db), c.Close())
+	defer func() { err = errors.Join(err, c.Close()) }() // also after a panic
+	return use(c.db)
 }
 
 // releaseAsBefore is release for a connection of joinOpen.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
@@ -161,4 +162,89 @@ func TestOpen_Cancelled(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestByName_Panics has a call panic for a database that is open and for one that is
+// not. The call fails, and holds on to no database.
+func TestByName_Panics(t *testing.T) {
+	vfs := newTestVFS(t, fourPages(t))
+	panics := func() {
+		t.Helper()
+		if err := vfs.with(t.Context(), "app.db", func(*database) error { panic("a bug") }); !errors.Is(err, task.ErrPanic) {
+			t.Errorf("a call that panics: %v", err)
+		}
+	}
+	panics()
+	if n := len(vfs.Stats()); n != 0 {
+		t.Errorf("after a call that has opened a database, %d are open", n)
+	}
+	c := openFile(t, vfs, "app.db")
+	panics()
+	if n := len(vfs.Stats()); n != 1 {
+		t.Errorf("beside a connection, %d databases are open", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := len(vfs.Stats()); n != 0 {
+		t.Errorf("after the last connection, %d databases are open", n)
+	}
+}
+
+// TestByName_SequencePanics has a sequence panic after its first element. The loop over
+// it gets the element, and then an error.
+func TestByName_SequencePanics(t *testing.T) {
+	vfs := newTestVFS(t, fourPages(t))
+	var elements []int
+	var problems []error
+	for n, err := range sequence(t.Context(), vfs, "app.db", func(_ *database, emit func(int) error) error {
+		if err := emit(1); err != nil {
+			t.Error(err)
+		}
+		panic("a bug")
+	}) {
+		if err != nil {
+			problems = append(problems, err)
+		} else {
+			elements = append(elements, n)
+		}
+	}
+	if len(elements) != 1 || len(problems) != 1 || !errors.Is(problems[0], task.ErrPanic) {
+		t.Errorf("a loop gets the elements %v and the errors %v", elements, problems)
+	}
+	if n := len(vfs.Stats()); n != 0 {
+		t.Errorf("%d databases are open", n)
+	}
+}
+
+// TestByName_LoopPanics has the body of a loop over changes panic. The program's panic
+// goes on as the program raised it, and the loop holds on to no database.
+func TestByName_LoopPanics(t *testing.T) {
+	client := newHookClient()
+	counterPrimary(t, client, 3)
+	vfs := newTestVFS(t, client)
+	for name, loop := range map[string]func(){
+		"Changes": func() {
+			for range vfs.Changes(t.Context(), "app.db", 1, 3) {
+				panic("of the program")
+			}
+		},
+		"Tail": func() {
+			for range vfs.Tail(t.Context(), "app.db", HistoryPoint{TXID: 1}) {
+				panic("of the program")
+			}
+		},
+	} {
+		func() {
+			defer func() {
+				if r := recover(); r != "of the program" {
+					t.Errorf("%s: the panic is %v", name, r)
+				}
+			}()
+			loop()
+		}()
+		if n := len(vfs.Stats()); n != 0 {
+			t.Errorf("%s: %d databases are open", name, n)
+		}
+	}
 }

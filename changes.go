@@ -2,7 +2,6 @@ package litestream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -90,29 +89,14 @@ const changesAtOnce = DefaultMaxConcurrentRequests
 //
 // [travelled to]: https://github.com/ltxvfs/litestream/blob/main/docs/time-travel.md
 func (v *VFS) Changes(ctx context.Context, name string, from, to ltx.TXID, tables ...string) iter.Seq2[Change, error] {
-	return func(yield func(Change, error) bool) {
-		stopped := false
-		err := v.with(ctx, name, func(db *database) error {
-			err := db.changes(ctx, from, to, tables, func(c rowdiff.Change) error {
-				if !yield(publicChange(c), nil) {
-					stopped = true
-					return errStopped
-				}
-				return nil
-			})
-			if err != nil && !stopped {
-				return fmt.Errorf("changes of %s: %w", db.place, err)
-			}
-			return nil
-		})
-		if err != nil && !stopped {
-			yield(Change{}, err)
+	return sequence(ctx, v, name, func(db *database, emit func(Change) error) error {
+		err := db.changes(ctx, from, to, tables, func(c rowdiff.Change) error { return emit(publicChange(c)) })
+		if err != nil {
+			return fmt.Errorf("changes of %s: %w", db.place, err)
 		}
-	}
+		return nil
+	})
 }
-
-// errStopped ends a comparison because its caller wants no more changes.
-var errStopped = errors.New("no more changes are wanted")
 
 func publicChange(c rowdiff.Change) Change {
 	return Change{

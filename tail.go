@@ -80,25 +80,9 @@ type TailEvent struct {
 //
 // [travelled to]: https://github.com/ltxvfs/litestream/blob/main/docs/time-travel.md
 func (v *VFS) Tail(ctx context.Context, name string, from HistoryPoint, tables ...string) iter.Seq2[TailEvent, error] {
-	return func(yield func(TailEvent, error) bool) {
-		stopped := false
-		err := v.with(ctx, name, func(db *database) error {
-			err := db.tail(ctx, from, tables, func(e TailEvent) error {
-				if !yield(e, nil) {
-					stopped = true
-					return errStopped
-				}
-				return nil
-			})
-			if stopped {
-				return nil
-			}
-			return fmt.Errorf("tail of %s: %w", db.place, err)
-		})
-		if err != nil && !stopped {
-			yield(TailEvent{}, err)
-		}
-	}
+	return sequence(ctx, v, name, func(db *database, emit func(TailEvent) error) error {
+		return fmt.Errorf("tail of %s: %w", db.place, db.tail(ctx, from, tables, emit))
+	})
 }
 
 // tail calls emit with what happens to a database, until an error.

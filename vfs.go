@@ -71,6 +71,16 @@ func (v *VFS) guard(op string, err *error) {
 	}
 }
 
+// guardUnless is guard, except that a panic goes on if foreign is set then.
+func (v *VFS) guardUnless(foreign *bool, op string, err *error) {
+	if *foreign {
+		return
+	}
+	if r := recover(); r != nil {
+		*err = task.Panicked(v.options().withDefaults().Logger, op, r)
+	}
+}
+
 // IsClosed reports whether the VFS was closed. It is for drivers.
 func (v *VFS) IsClosed() bool { return v.names.isClosed() }
 
