@@ -4,6 +4,8 @@ package litestream_test
 
 import (
 	"errors"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -85,5 +87,102 @@ func TestPromise4_GivenUp(t *testing.T) {
 		mustExec(t, a, "INSERT INTO t VALUES (2)")
 		wantSQL(t, a, "PRAGMA litestream_sync", "0000000000000002")
 		wantSQL(t, a, "PRAGMA integrity_check", "ok")
+	}
+}
+
+// TestSharedCache_Resolved resolves a name as SQLite does before it opens a file: once for
+// a cache of its own, and twice for a shared one.
+func TestSharedCache_Resolved(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	vfs := litestream.NewVFS(client, &litestream.Options{Logger: testlog.New(t, nil)})
+	t.Cleanup(func() { _ = vfs.Close(t.Context()) })
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, tc := range []struct {
+		names []string // that are resolved
+		want  error
+	}{
+		{nil, nil},
+		{[]string{"app.db"}, nil},
+		{[]string{"app.db", "./app.db"}, litestream.ErrSharedCache},
+		{[]string{"app.db"}, nil}, // the open before has used up what came before it
+		{[]string{"app.db", "other.db", "app.db"}, nil},
+		{[]string{"app.db", "app.db", "app.db"}, litestream.ErrSharedCache},
+		{[]string{"app.db", "app.db", "other.db"}, nil},
+	} {
+		for _, name := range tc.names {
+			vfs.FullPathname(name)
+		}
+		f, _, err := vfs.Open("app.db", sqlite3vfs.OpenMainDB|sqlite3vfs.OpenReadOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got error
+		if failed, ok := f.(interface{ OpenError() error }); ok {
+			got = failed.OpenError()
+		}
+		if !errors.Is(got, tc.want) || (got == nil) != (tc.want == nil) {
+			t.Errorf("after %q: %v, want %v", tc.names, got, tc.want)
+		}
+		_ = f.Close()
+	}
+}
+
+// TestDelete deletes the journal of a local file, and a super-journal of a replica. Both
+// are gone then, the first one from its folder.
+func TestDelete(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	vfs := litestream.NewVFS(client, &litestream.Options{Logger: testlog.New(t, nil)})
+	t.Cleanup(func() { _ = vfs.Close(t.Context()) })
+	const flags = sqlite3vfs.OpenReadWrite | sqlite3vfs.OpenCreate
+	open := func(name string, of sqlite3vfs.OpenFlag) sqlite3vfs.File {
+		t.Helper()
+		f, _, err := vfs.Open(name, of|flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failed, ok := f.(interface{ OpenError() error }); ok {
+			t.Fatal(failed.OpenError())
+		}
+		return f
+	}
+	dir := t.TempDir()
+	replica, local := open("app.db", sqlite3vfs.OpenMainDB), open(filepath.Join(dir, "local.db"), sqlite3vfs.OpenMainDB)
+	for _, tc := range []struct {
+		name string
+		of   sqlite3vfs.OpenFlag
+	}{
+		{filepath.Join(dir, "local.db-journal"), sqlite3vfs.OpenMainJournal},
+		{"app.db-mj012345678", sqlite3vfs.OpenSuperJournal},
+	} {
+		f := open(tc.name, tc.of)
+		if _, err := f.WriteAt(make([]byte, 512), 0); err != nil { // SQLite takes an empty file for none
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		exists := func() bool {
+			t.Helper()
+			ok, err := vfs.Access(tc.name, sqlite3vfs.AccessExists)
+			if err != nil {
+				t.Errorf("%s: %v", tc.name, err)
+			}
+			return ok
+		}
+		if !exists() {
+			t.Errorf("%s does not exist", tc.name)
+		}
+		if err := vfs.Delete(tc.name, false); err != nil || exists() {
+			t.Errorf("%s: %v after it was deleted", tc.name, err)
+		}
+	}
+	if got := fileNames(t, dir); got != "local.db" {
+		t.Errorf("files: %s", got)
+	}
+	if err := errors.Join(local.Close(), replica.Close()); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,13 +2,17 @@ package litestream_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/superfly/ltx"
 )
@@ -270,4 +274,45 @@ func TestFunctions_SameAsPragmas(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFunctions_StorageFails calls functions that need storage while it fails. Their
+// errors say why.
+func TestFunctions_StorageFails(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1).Exec("UPDATE t SET n = 2")
+	store := decorate.NewFault(client)
+	vfsName, _ := newVFS(t, store, &litestream.Options{PollInterval: -1})
+	conn := openConn(t, vfsName, "app.db")
+	mustQuery(t, conn, "SELECT n FROM t")
+	remove := store.Add(decorate.Rule{Err: fmt.Errorf("list: %w", fs.ErrPermission)})
+	for _, call := range []string{"litestream_history()", "litestream_set_txid('0000000000000001')", "litestream_set_time('an hour ago')"} {
+		if got, err := queryText(conn, "SELECT "+call); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("%s: %q, %v", call, got, err)
+		}
+	}
+	remove()
+	wantSQL(t, conn, "SELECT json_array_length(litestream_history())", "2")
+}
+
+// TestLag_Seconds lets storage fail for a while. The function and the PRAGMA say how
+// many seconds ago the last poll was that succeeded.
+func TestLag_Seconds(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	synctest.Test(t, func(t *testing.T) {
+		store := decorate.NewFault(client)
+		conn, _, closeAll := openOne(t, store, &litestream.Options{PollIdleAfter: -1}, "app.db")
+		defer closeAll()
+		mustQuery(t, conn, "SELECT n FROM t")
+		time.Sleep(litestream.DefaultPollInterval + time.Millisecond)
+		store.Add(decorate.Rule{Err: errors.New("storage is down")})
+		for _, seconds := range []time.Duration{12, 110} {
+			time.Sleep(seconds * time.Second)
+			want := mustQuery(t, conn, "PRAGMA litestream_lag")
+			if got := mustQuery(t, conn, "SELECT litestream_lag()"); got != want || len(want) != len(fmt.Sprint(int(seconds))) {
+				t.Errorf("after %d seconds the lag is %s, and by the PRAGMA %s", seconds, got, want)
+			}
+		}
+	})
 }

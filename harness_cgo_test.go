@@ -18,6 +18,12 @@ import (
 // test runs; each test puts its VFS into one of them.
 var slots [128]slot
 
+// overPsanford is the name of a VFS that psanford/sqlite3vfs serves whatever binding the
+// tests run over. Tests that use it put their VFS into its slot.
+const overPsanford = "litestream-test-over-psanford"
+
+var psanfordSlot slot
+
 type slot struct {
 	vfs atomic.Pointer[litestream.VFS]
 }
@@ -73,6 +79,12 @@ func registerDriver() {
 		if err != nil {
 			panic(err)
 		}
+	}
+}
+
+func init() {
+	if err := sqlite3vfs.RegisterVFS(overPsanford, &psanfordSlot); err != nil {
+		panic(err)
 	}
 }
 
