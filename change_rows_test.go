@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -124,4 +127,66 @@ func TestChangeRows_Ends(t *testing.T) {
 	if got, err := queryText(conn, "SELECT count(*) FROM litestream_changes('t', '0000000000000001')"); err == nil {
 		t.Errorf("a closed VFS has %s changes", got)
 	}
+}
+
+// TestChangeRows_States names the states that are compared in each way, and in ways
+// that name none.
+func TestChangeRows_States(t *testing.T) {
+	skipWithoutChanges(t)
+	p, vfsName, _ := travelFixture(t, ltxtest.Options{}, 4)
+	conn := openConn(t, vfsName, "app.db")
+	mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000003'")
+	at := func(txid ltx.TXID) string { return p.Time(txid).Format(time.RFC3339Nano) }
+	const query = "SELECT json_extract(old, '$.n') || ' to ' || json_extract(new, '$.n') FROM litestream_changes('t', ?, ?)"
+	for _, tc := range []struct {
+		from, to any
+		want     string
+	}{
+		{"0000000000000001", "0000000000000002", "1 to 2"},
+		{"0000000000000002", nil, "2 to 3"}, // what the connection sees
+		{"0000000000000001", "latest", "1 to 4"},
+		{"LATEST", "0000000000000001", "4 to 1"},
+		{at(1), at(3), "1 to 3"},
+		{at(2), " 0000000000000004 ", "2 to 4"},
+		{at(4), nil, "4 to 3"},
+		{at(3), nil, ""},
+	} {
+		if got := mustQuery(t, conn, query, tc.from, tc.to); got != tc.want {
+			t.Errorf("from %v to %v: %q, want %q", tc.from, tc.to, got, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		from, to any
+		want     string
+	}{
+		{"whenever", nil, "neither a transaction of 16 hex digits nor a time"},
+		{"0000000000000001", "whenever", "neither a transaction of 16 hex digits nor a time"},
+		{"2001-01-01", nil, litestream.ErrTxNotAvailable.Error()},
+		{"00000000000000ff", nil, litestream.ErrTxNotAvailable.Error()},
+		{nil, nil, "missing or NULL"},
+	} {
+		if got, err := queryText(conn, query, tc.from, tc.to); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("from %v to %v: %q, %v, want %s", tc.from, tc.to, got, err, tc.want)
+		}
+	}
+}
+
+// TestChangeRows_NotSynced compares with the state of a connection that has commits
+// which are not on the replica. They are in no transaction yet.
+func TestChangeRows_NotSynced(t *testing.T) {
+	skipWithoutChanges(t)
+	vfsName, _ := newVFS(t, memoryClient(), writing())
+	conn := openConn(t, vfsName, "app.db")
+	mustExec(t, conn, "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)")
+	wantSQL(t, conn, "PRAGMA litestream_sync", "0000000000000001")
+	mustExec(t, conn, "INSERT INTO t VALUES (2)")
+	wantSQL(t, conn, "PRAGMA litestream_sync", "0000000000000002")
+	mustExec(t, conn, "INSERT INTO t VALUES (3)")
+	const changes = "SELECT group_concat(kind || ' ' || rowid) FROM litestream_changes('t', '0000000000000001')"
+	wantSQL(t, conn, changes, "insert 2")
+	mustExec(t, conn, "BEGIN; DELETE FROM t WHERE id = 1")
+	wantSQL(t, conn, changes, "insert 2")
+	mustExec(t, conn, "COMMIT")
+	wantSQL(t, conn, "PRAGMA litestream_sync", "0000000000000003")
+	wantSQL(t, conn, changes, "delete 1,insert 2,insert 3")
 }
