@@ -1,11 +1,15 @@
 package litestream_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
@@ -91,5 +95,26 @@ func TestCountChanges(t *testing.T) {
 	}
 	if got, err := vfs.CountChanges(t.Context(), "app.db", from, 0xffff); err == nil {
 		t.Errorf("to a transaction that does not exist they are %v", got)
+	}
+}
+
+// Files, History and CountChanges fail while storage does. What they return then is
+// not taken for a replica without files.
+func TestFiles_StorageFails(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	store := decorate.NewFault(client)
+	vfsName, vfs := newVFS(t, store, &litestream.Options{PollInterval: -1})
+	openConn(t, vfsName, "app.db")
+	mustQuery(t, openConn(t, vfsName, "app.db"), "SELECT n FROM t")
+	defer store.Add(decorate.Rule{Err: fmt.Errorf("list: %w", fs.ErrPermission)})()
+	for call, do := range map[string]func() error{
+		"Files":        func() error { _, err := vfs.Files(t.Context(), "app.db"); return err },
+		"History":      func() error { _, err := vfs.History(t.Context(), "app.db"); return err },
+		"CountChanges": func() error { _, err := vfs.CountChanges(t.Context(), "app.db", 1, 0); return err },
+	} {
+		if err := do(); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), vfs.Stats()[0].Place) {
+			t.Errorf("%s: %v", call, err)
+		}
 	}
 }

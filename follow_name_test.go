@@ -290,3 +290,89 @@ func TestPoll_LateFile(t *testing.T) {
 		}
 	}
 }
+
+// TestPoll_NewsAfterFilesOfHigherLevels polls after an open that has found no file of
+// level 0. A listing of level 0 could not show that the next transaction continues the
+// known ones, so the poll makes none: it reads the next file by its name, and lists all
+// levels.
+func TestPoll_NewsAfterFilesOfHigherLevels(t *testing.T) {
+	for name, compact := range map[string]func(p *ltxtest.Primary){
+		"level 1":  func(p *ltxtest.Primary) { p.Compact(1, 1, p.TXID()) },
+		"snapshot": func(p *ltxtest.Primary) { p.Snapshot() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newHookClient()
+			p := counterPrimary(t, client, 20)
+			compact(p)
+			p.DeleteLevelBelow(0, p.TXID()+1)
+			trace := decorate.NewTrace(client)
+			db := openHere(t, trace, Options{PollInterval: -1, CacheSize: -1})
+			count(p)
+			trace.Reset()
+			all := client.lists.Load()
+			if err := db.poller.poll(false); err != nil {
+				t.Fatal(err)
+			}
+			if all = client.lists.Load() - all; all != 1 || trace.Counts().Lists != 1 {
+				t.Errorf("the poll lists %d times, and all levels %d times", trace.Counts().Lists, all)
+			}
+			cur := db.Current.Load()
+			if cur.TXID != p.TXID() || cur.Epoch != 0 {
+				t.Errorf("the poll leads to %s of history %d", cur.TXID, cur.Epoch)
+			}
+			wantPages(t, p, db, cur, 1, 2, 3)
+		})
+	}
+}
+
+// lateList is a store whose listings of level 0 lack the newest files.
+type lateList struct {
+	*hookClient
+	lacks ltx.TXID // this transaction and later ones
+	lists int      // listings of level 0
+}
+
+func (c *lateList) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if level == 0 {
+		c.lists++
+	}
+	itr, err := c.hookClient.LTXFiles(ctx, level, seek, useMetadata)
+	if err != nil || level != 0 {
+		return itr, err
+	}
+	var files []*ltx.FileInfo
+	for itr.Next() {
+		if info := itr.Item(); info.MaxTXID < c.lacks {
+			files = append(files, info)
+		}
+	}
+	return ltx.NewFileInfoSliceIterator(files), itr.Close()
+}
+
+// TestPoll_ListedLate has listings of a store lack a file for a while that a read by
+// name finds. A poll that has read the file before it lists does not list again: it
+// publishes nothing that no listing confirms, and leaves the rest to the next poll.
+func TestPoll_ListedLate(t *testing.T) {
+	client := &lateList{hookClient: newHookClient(), lacks: 22}
+	p := counterPrimary(t, client.hookClient, 20)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	count(p)
+	poll := func(what string, want ltx.TXID, lists int) {
+		t.Helper()
+		client.lists = 0
+		if err := db.poller.poll(false); err != nil {
+			t.Fatal(err)
+		}
+		if got := db.Current.Load().TXID; got != want || client.lists != lists {
+			t.Errorf("%s: a poll leads to %s with %d listings, want %s with %d", what, got, client.lists, want, lists)
+		}
+	}
+	poll("the listing has the transaction", 21, 1)
+	for range livelyPolls {
+		poll("no news", 21, 1)
+	}
+	count(p)
+	poll("the listing lacks the transaction", 21, 1)
+	client.lacks = 23
+	poll("the listing has it", 22, 1)
+}

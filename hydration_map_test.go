@@ -60,12 +60,41 @@ func TestHydrationMap(t *testing.T) {
 	if len(coarse.Local) != 10 || local(coarse) != int64(some.Pages) {
 		t.Errorf("the coarse map is %+v", coarse)
 	}
+	for cells := 1; cells <= 40; cells++ {
+		wantMajority(t, all, get(cells))
+	}
 	if now := vfs.Stats()[0].Requests; now.Get != before.Get || now.List != before.List {
 		t.Errorf("maps have made requests: %+v, before %+v", now, before)
 	}
 	for _, cells := range []int{0, -1, 1 << 20} {
 		if _, err := vfs.HydrationMap(t.Context(), "app.db", cells); err == nil {
 			t.Errorf("a map of %d cells was made", cells)
+		}
+	}
+}
+
+// wantMajority compares a map with one that has a cell for each page. Where one tree has
+// more than half of the pages of a cell whose owner is known, it is the owner of the
+// cell. Elsewhere it is a tree that has pages there.
+func wantMajority(t *testing.T, fine, coarse litestream.HydrationMap) {
+	t.Helper()
+	for i, owner := range coarse.Owners {
+		first := i * int(coarse.PagesPerCell)
+		pages := make(map[int]int)
+		known := 0
+		for _, tree := range fine.Owners[first:min(first+int(coarse.PagesPerCell), len(fine.Owners))] {
+			if tree >= 0 {
+				pages[tree]++
+				known++
+			}
+		}
+		for tree, n := range pages {
+			if 2*n > known && owner != tree {
+				t.Errorf("cell %d of %d belongs to tree %d, and %d of its %d pages to tree %d", i, len(coarse.Owners), owner, n, known, tree)
+			}
+		}
+		if known > 0 && pages[owner] == 0 {
+			t.Errorf("cell %d of %d belongs to tree %d, which has no page there", i, len(coarse.Owners), owner)
 		}
 	}
 }

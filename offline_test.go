@@ -539,3 +539,21 @@ func TestOffline_AfterNews(t *testing.T) {
 		closeDB(t, db)
 	})
 }
+
+// TestOffline_Fresh opens a copy whose replica no poll has looked at since the copy was
+// made. The copy is as old as its open was, and not newer.
+func TestOffline_Fresh(t *testing.T) {
+	client := newDownClient()
+	rowsPrimary(t, client.hookClient)
+	path := filepath.Join(t.TempDir(), "local.db")
+	before := time.Now().Truncate(time.Millisecond)
+	db, _ := openKeptDB(t, client, path, Options{})
+	after := time.Now()
+	awaitHydrated(t, db)
+	closeDB(t, db)
+	db, _ = openOffline(t, client, path, refuses)
+	defer closeDB(t, db)
+	if at := time.Unix(0, db.poller.fresh.Load()); at.Before(before) || at.After(after) {
+		t.Errorf("the copy is of %s, and was opened between %s and %s", at, before, after)
+	}
+}

@@ -2,11 +2,14 @@ package litestream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -183,4 +186,31 @@ func TestWrite_PageSizeChanged(t *testing.T) {
 		t.Errorf("write after the change: %v", err)
 	}
 	db.writer.End(holder{c})
+}
+
+// TestOpen_BadHeader opens databases whose page 1 is not that of a database of the page
+// size of its file. The error says which file has it.
+func TestOpen_BadHeader(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(page []byte)
+		want   string
+	}{
+		"no database":       {func(page []byte) { page[0]++ }, "not a SQLite database"},
+		"another page size": {func(page []byte) { binary.BigEndian.PutUint16(page[dbheader.OffPageSize:], 1024) }, "page size is 1024"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			image := append(header(1, 2), make([]byte, 2*512-dbheader.Size)...)
+			tc.change(image)
+			opts := Options{PollInterval: -1, Logger: slog.New(slog.DiscardHandler)}
+			db, err := openAlone(t.Context(), "app.db", storeImage(t, image, 512), opts.withDefaults(), nil)
+			if err == nil {
+				_ = db.close(t.Context())
+				t.Fatal("it opens")
+			}
+			file := view.Key{Level: SnapshotLevel, MinTXID: 1, MaxTXID: 1}.String()
+			if !errors.Is(err, errs.ErrCorrupt) || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "page 1 in "+file) {
+				t.Errorf("open: %v, want %s in %s", err, tc.want, file)
+			}
+		})
+	}
 }
