@@ -191,29 +191,33 @@ func TestByName_Panics(t *testing.T) {
 	}
 }
 
-// TestByName_SequencePanics has a sequence panic after its first element. The loop over
-// it gets the element, and then an error.
+// TestByName_SequencePanics has sequences panic before and after an element. The loop
+// over them gets what came before, and then an error.
 func TestByName_SequencePanics(t *testing.T) {
 	vfs := newTestVFS(t, fourPages(t))
-	var elements []int
-	var problems []error
-	for n, err := range sequence(t.Context(), vfs, "app.db", func(_ *database, emit func(int) error) error {
-		if err := emit(1); err != nil {
-			t.Error(err)
+	for before := range 3 {
+		elements := 0
+		var problems []error
+		for _, err := range sequence(t.Context(), vfs, "app.db", func(_ *database, emit func(int) error) error {
+			for i := range before {
+				if err := emit(i); err != nil {
+					t.Error(err)
+				}
+			}
+			panic("a bug")
+		}) {
+			if err != nil {
+				problems = append(problems, err)
+			} else {
+				elements++
+			}
 		}
-		panic("a bug")
-	}) {
-		if err != nil {
-			problems = append(problems, err)
-		} else {
-			elements = append(elements, n)
+		if elements != before || len(problems) != 1 || !errors.Is(problems[0], task.ErrPanic) {
+			t.Errorf("a panic after %d elements: a loop gets %d, and the errors %v", before, elements, problems)
 		}
-	}
-	if len(elements) != 1 || len(problems) != 1 || !errors.Is(problems[0], task.ErrPanic) {
-		t.Errorf("a loop gets the elements %v and the errors %v", elements, problems)
-	}
-	if n := len(vfs.Stats()); n != 0 {
-		t.Errorf("%d databases are open", n)
+		if n := len(vfs.Stats()); n != 0 {
+			t.Errorf("%d databases are open", n)
+		}
 	}
 }
 
