@@ -328,3 +328,46 @@ func sizeOf(t *testing.T, client ReplicaClient, level int, minTXID ltx.TXID) int
 	}
 	return infos[0].Size
 }
+
+// TestRefresh_ForkAfterKnownFile rolls a replica back to the end of a file that stays,
+// and forks it there. A merged file of the fork covers everything that the follower had,
+// so that only the header of the newest known transaction tells that it is another one.
+func TestRefresh_ForkAfterKnownFile(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 20)
+	p.Compact(1, 1, 10)
+	p.DeleteLevelBelow(0, 11)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	old := db.Current.Load()
+
+	fork := memory.NewReplicaClient()
+	q := counterPrimary(t, fork, 10)
+	q.Advance(time.Hour)
+	for range 12 {
+		q.Exec("UPDATE t SET x = x + 1000; INSERT INTO still VALUES (1)")
+	}
+	q.Compact(1, 11, 22)
+	p.DeleteLevelBelow(0, 21)
+	keys := []view.Key{{Level: 1, MinTXID: 11, MaxTXID: 22}}
+	for txid := ltx.TXID(11); txid <= 22; txid++ {
+		keys = append(keys, view.Key{Level: 0, MinTXID: txid, MaxTXID: txid})
+	}
+	for _, k := range keys {
+		r, err := fork.OpenLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, 0, 0)
+		if err == nil {
+			_, err = client.WriteLTXFile(t.Context(), k.Level, k.MinTXID, k.MaxTXID, r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.poller.poll(true); err != nil {
+		t.Fatal(err)
+	}
+	cur := db.Current.Load()
+	if cur.TXID != 22 || cur.Epoch == old.Epoch {
+		t.Errorf("a poll leads to %s of history %d", cur.TXID, cur.Epoch)
+	}
+	wantPages(t, q, db, cur, 1, 2, 3)
+	wantOwn(t, p, db, old, 1, 2, 3)
+}

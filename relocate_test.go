@@ -2,14 +2,19 @@ package litestream
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
@@ -44,6 +49,84 @@ func TestRefresh_RacesPoll(t *testing.T) {
 	}
 	wantPages(t, p, db, v, 1, 2, 3)
 	wantPages(t, p, db, news, 1, 2, 3)
+}
+
+// partialClient is a hookClient that leaves a file out where it lists all levels, as a
+// store does that lists one level after the other while files are merged.
+type partialClient struct {
+	*hookClient
+	hidden view.Key
+}
+
+func (c *partialClient) AllLTXFiles(ctx context.Context, useMetadata bool) (ltx.FileIterator, error) {
+	itr, err := c.hookClient.AllLTXFiles(ctx, useMetadata)
+	if err != nil {
+		return nil, err
+	}
+	files, err := ltx.SliceFileIterator(itr)
+	if err != nil {
+		return nil, err
+	}
+	return ltx.NewFileInfoSliceIterator(slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return view.KeyOf(f) == c.hidden })), nil
+}
+
+// TestRefresh_Overtaken has a poll publish a transaction after a refresh has listed
+// files that do not tell whether they have the newest one that was known then. The
+// refresh lists again, and finds what has come since.
+func TestRefresh_Overtaken(t *testing.T) {
+	client := &partialClient{hookClient: newHookClient()}
+	p := counterPrimary(t, client, 3)
+	p.Compact(1, 1, 2)
+	p.DeleteLevelBelow(0, 3)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	p.Snapshot() // its time does not tell that it has the same transaction 3
+	count(p)
+	client.hidden = view.Key{Level: 0, MinTXID: 3, MaxTXID: 3}
+	client.listed = func() {
+		client.listed = nil
+		if err := db.poller.poll(false); err != nil || db.Current.Load().TXID != 4 {
+			t.Errorf("the poll brings %s: %v", db.Current.Load().TXID, err)
+		}
+		count(p)
+	}
+	if err := db.refresh(t.Context()).err(); err != nil {
+		t.Error(err)
+	}
+	cur := db.Current.Load()
+	if cur.TXID != 5 || cur.Epoch != 0 {
+		t.Errorf("the refresh brings %s of history %d, want 5 of the same", cur.TXID, cur.Epoch)
+	}
+	wantPages(t, p, db, cur, 1, 2, 3)
+}
+
+// TestFind_NoFileCanBeRead has every attempt to read the only file that still gives a
+// state fail. The error of the read has the reason of each attempt.
+func TestFind_NoFileCanBeRead(t *testing.T) {
+	client := newHookClient()
+	p := counterPrimary(t, client, 3)
+	db := openHere(t, client, Options{PollInterval: -1, CacheSize: -1})
+	v := db.Current.Load()
+	count(p)
+	mustRefresh(t, db)
+	p.Compact(1, 1, 3)
+	p.DeleteLevelBelow(0, 4)
+	attempts := 0
+	client.open = func(k view.Key, _ int64) error {
+		if k.Level != 1 {
+			return nil
+		}
+		attempts++
+		return fmt.Errorf("attempt %d: %w", attempts, ErrCorrupt)
+	}
+	_, err := db.pages.Page(t.Context(), v, 2)
+	if !errors.Is(err, errs.ErrStateGone) || attempts < 2 {
+		t.Fatalf("after %d attempts: %v", attempts, err)
+	}
+	for n := 1; n <= attempts; n++ {
+		if want := fmt.Sprintf("attempt %d:", n); !strings.Contains(err.Error(), want) {
+			t.Errorf("of %d attempts, the error lacks %q: %v", attempts, want, err)
+		}
+	}
 }
 
 // TestFind_DespiteGap removes transactions that follow a state. The state
