@@ -290,6 +290,10 @@ func TestUnlocked(t *testing.T) {
 		if got := at(t, conn); got != "3" {
 			t.Errorf("connection %d reads %s", i, got)
 		}
+		mustExec(t, conn, "PRAGMA litestream_txid = '0000000000000001'")
+		if got := at(t, conn); got != "1" {
+			t.Errorf("connection %d travels to %s", i, got)
+		}
 	}
 	if n := len(vfs.Stats()); n != 1 {
 		t.Errorf("%d databases", n)

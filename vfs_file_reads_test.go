@@ -2,7 +2,9 @@ package litestream
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"io/fs"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
@@ -82,5 +84,78 @@ func TestConn_Reads(t *testing.T) {
 	}
 	if _, err := c.ReadAt(make([]byte, 10), -1); err == nil || err == io.EOF {
 		t.Errorf("a negative offset gives %v", err)
+	}
+}
+
+// numbered returns a page that differs at each offset.
+func numbered(seed byte) []byte {
+	page := make([]byte, 512)
+	for i := range page {
+		page[i] = byte(i*7) + byte(i/256) + seed
+	}
+	return page
+}
+
+// TestConn_ReadsCommitted reads pages of commits that are in the write buffer only, at
+// unusual offsets and lengths.
+func TestConn_ReadsCommitted(t *testing.T) {
+	_, c, other := newWriters(t, 5)
+	begin(t, c)
+	countUp(t, c, 5)
+	for pgno := int64(2); pgno <= 4; pgno++ {
+		if _, err := c.WriteAt(numbered(byte(pgno)), (pgno-1)*512); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	end(t, c)
+	content, _ := fileAs(t, other)
+	for pgno := 2; pgno <= 4; pgno++ {
+		if !bytes.Equal(content[(pgno-1)*512:][:512], numbered(byte(pgno))) {
+			t.Errorf("page %d is not what was committed", pgno)
+		}
+	}
+	for _, tc := range []struct{ off, n int }{
+		{0, 512}, {1, 512}, {24, 16}, {511, 514}, {512, 512}, {512, 1000}, {513, 511}, {513, 512}, {513, 1200}, {1023, 2}, {1025, 1024}, {1500, 900},
+	} {
+		buf := bytes.Repeat([]byte{0xEE}, tc.n)
+		if n, err := other.ReadAt(buf, int64(tc.off)); n != tc.n || err != nil || !bytes.Equal(buf, content[tc.off:][:tc.n]) {
+			t.Errorf("read %d bytes at %d: %d, %v, or wrong bytes", tc.n, tc.off, n, err)
+		}
+	}
+}
+
+// TestConn_ReadsAfterUpload has a read outside of a transaction find that the segment of
+// its page was uploaded and closed meanwhile. It reads the same place of the newest state.
+func TestConn_ReadsAfterUpload(t *testing.T) {
+	vfs, c, other := newWriters(t, 5)
+	begin(t, c)
+	countUp(t, c, 5)
+	if _, err := c.WriteAt(numbered(3), 2*512); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	end(t, c)
+	before := other.view()
+	if err := vfs.Sync(t.Context(), "app.db"); err != nil {
+		t.Fatal(err)
+	}
+	loc, ok := before.Lookup(3)
+	if !ok || loc.File.Segment == nil {
+		t.Fatal("the commit was not in the write buffer")
+	}
+	if err := loc.ReadSegment(3, make([]byte, 512)); !errors.Is(err, fs.ErrClosed) {
+		t.Fatalf("the segment is not closed: %v", err)
+	}
+	for _, tc := range []struct{ in, n, want int }{{0, 512, 512}, {100, 50, 50}, {500, 50, 12}} {
+		buf := make([]byte, tc.n)
+		n, err := other.readPage(before, buf, int64(2*512+tc.in))
+		if err != nil || n != tc.want || !bytes.Equal(buf[:n], numbered(3)[tc.in:][:n]) {
+			t.Errorf("read %d bytes of page 3 at %d: %d, %v, or wrong bytes", tc.n, tc.in, n, err)
+		}
 	}
 }

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/task"
+	"github.com/ltxvfs/litestream/memory"
 )
 
 // newWriters returns two connections of a writable database of n pages. Page k
@@ -212,5 +217,113 @@ func TestConn_TruncateAfterSeal(t *testing.T) {
 	}
 	if got := vfs.Stats()[0].Write.Commits; got != 1 {
 		t.Errorf("%d commits, want 1", got)
+	}
+}
+
+// TestConn_TruncateAfterCommit truncates to the size that the file already has, at the
+// start of a transaction, and after a commit whose page 1 says that size, as SQLite does.
+// Neither is a change.
+func TestConn_TruncateAfterCommit(t *testing.T) {
+	vfs, c, other := newWriters(t, 5)
+	begin(t, c)
+	if err := c.Truncate(5 * 512); err != nil {
+		t.Errorf("at the start: %v", err)
+	}
+	countUp(t, c, 3)
+	if err := c.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Truncate(3 * 512); err != nil || c.IsResized() {
+		t.Errorf("after the commit: %v, resized: %v", err, c.IsResized())
+	}
+	if err := c.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	end(t, c)
+	if n, err := other.FileSize(); n != 3*512 || err != nil {
+		t.Errorf("size as committed is %d, %v", n, err)
+	}
+	if got := vfs.Stats()[0].Write.Commits; got != 1 {
+		t.Errorf("%d commits, want 1", got)
+	}
+}
+
+// TestConn_NewDatabaseInWALMode writes the first page of a new database with the mark of
+// WAL mode. That is refused, unless the page is that of a backup, which has a schema.
+func TestConn_NewDatabaseInWALMode(t *testing.T) {
+	for cookie, want := range map[uint32]error{0: errNoWAL, 7: nil} {
+		vfs := newTestVFS(t, memory.NewReplicaClient())
+		vfs.WriteEnabled, vfs.WriteSyncInterval = true, -1
+		c := openFile(t, vfs, "app.db")
+		begin(t, c)
+		page := make([]byte, 512)
+		copy(page, header(1, 1))
+		page[dbheader.OffWriteVersion], page[dbheader.OffReadVersion] = 2, 2
+		binary.BigEndian.PutUint32(page[dbheader.OffSchemaCookie:], cookie)
+		if _, err := c.WriteAt(page, 0); !errors.Is(err, want) {
+			t.Errorf("schema cookie %d: %v, want %v", cookie, err, want)
+		}
+		c.Rollback()
+		end(t, c)
+	}
+}
+
+// TestConn_ExclusiveWAL asks for WAL mode. With locking_mode=EXCLUSIVE that is an error
+// at once, before SQLite has locked anything. Otherwise SQLite finds out by itself that
+// there is no such mode.
+func TestConn_ExclusiveWAL(t *testing.T) {
+	_, c, _ := newWriters(t, 2)
+	for _, tc := range []struct {
+		name, value string
+		want        error
+	}{
+		{"journal_mode", "wal", errUnknownPragma},
+		{"locking_mode", "Exclusive", errUnknownPragma},
+		{"journal_mode", "WAL", errNoWAL},
+		{"journal_mode", "delete", errUnknownPragma},
+		{"locking_mode", "normal", errUnknownPragma},
+		{"journal_mode", "wal", errUnknownPragma},
+	} {
+		if _, err := c.Pragma(tc.name, &tc.value); !errors.Is(err, tc.want) {
+			t.Errorf("%s = %s: %v, want %v", tc.name, tc.value, err, tc.want)
+		}
+	}
+}
+
+// panickyLog is the handler of a program's logger that panics on errors of connections.
+type panickyLog struct{ slog.Handler }
+
+func (panickyLog) Enabled(context.Context, slog.Level) bool { return true }
+func (h panickyLog) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (panickyLog) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasSuffix(r.Message, " failed") {
+		panic("no room for the log")
+	}
+	return nil
+}
+
+// TestConn_Panics has the methods panic that SQLite calls. They return an error, as no
+// panic may cross into C.
+func TestConn_Panics(t *testing.T) {
+	vfs := newTestVFS(t, fourPages(t))
+	vfs.Logger = slog.New(panickyLog{slog.DiscardHandler})
+	c := openFile(t, vfs, "app.db")
+	for what, fn := range map[string]func() error{
+		"read":        func() error { _, err := c.ReadAt(make([]byte, 512), -1); return err },
+		"write":       func() error { _, err := c.WriteAt(make([]byte, 512), 0); return err },
+		"truncate":    func() error { return c.Truncate(512) },
+		"begin write": c.BeginWrite,
+		"pragma":      func() error { value := "soon"; _, err := c.Pragma("litestream_wait", &value); return err },
+	} {
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s panics: %v", what, r)
+				}
+			}()
+			if err := fn(); !errors.Is(err, task.ErrPanic) || CodeOf(err) != CodeIOErr {
+				t.Errorf("%s: %v", what, err)
+			}
+		}()
 	}
 }
