@@ -82,6 +82,37 @@ func TestByName(t *testing.T) {
 	})
 }
 
+// TestByName_WhileClosing asks for a database that is being closed after its last
+// connection, which uploads a commit. The answer comes after the close, and knows of the
+// commit.
+func TestByName_WhileClosing(t *testing.T) {
+	client := fourPages(t)
+	synctest.Test(t, func(t *testing.T) {
+		store := decorate.NewFault(client)
+		vfs := NewVFS(store, &Options{
+			WriteEnabled: true, WriteSyncInterval: -1, CompactionDisabled: true, PollInterval: -1, CloseDelay: -1,
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		c, err := vfs.OpenConn("app.db", nil, OpenMode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		commitOne(t, c)
+		end(t, c)
+		store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpWrite, decorate.OpCreate), Before: func(decorate.Call) { time.Sleep(3 * time.Second) }})
+		closed := make(chan error, 1)
+		go func() { closed <- c.Close() }()
+		time.Sleep(time.Second)
+		points, err := vfs.History(t.Context(), "app.db")
+		if err != nil || len(points) == 0 || points[len(points)-1].TXID != 2 {
+			t.Errorf("history: %v, %v", points, err)
+		}
+		if err := errors.Join(<-closed, vfs.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestHealth breaks a database that is in use, and lets it sleep.
 func TestHealth(t *testing.T) {
 	client := fourPages(t)

@@ -557,3 +557,42 @@ func TestOffline_Fresh(t *testing.T) {
 		t.Errorf("the copy is of %s, and was opened between %s and %s", at, before, after)
 	}
 }
+
+// A local file that turns out to be of no use leaves no trace in a database that then
+// opens with storage: its first transaction does not wait for a poll, since the state
+// was found just now, and not when the file was written.
+func TestOffline_FileOfNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newDownClient()
+		putFile(t, client, view.Key{MinTXID: 1, MaxTXID: 1}, 3, 'a', pgnoRange(1, 3))
+		path := filepath.Join(t.TempDir(), "local.db")
+		keepCopy(t, client, path)
+		if err := os.Truncate(path, fakePageSize); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		client.set(func(context.Context) error {
+			time.Sleep(2 * offlineSoon)
+			return nil
+		})
+		log := new(testlog.Buffer)
+		opts := Options{HydrationEnabled: true, HydrationPath: path, OfflineAfter: offlineSoon, Logger: slog.New(slog.NewTextHandler(log, nil))}
+		db, err := openAlone(t.Context(), "app.db", client, opts.withDefaults(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeDB(t, db)
+		if !strings.Contains(log.String(), "cannot be opened offline") || db.stats().Offline {
+			t.Errorf("the file was of use:\n%s", log)
+		}
+		client.set(nil)
+		lists, start := client.lists.Load(), time.Now()
+		useDB(db)
+		synctest.Wait()
+		if n := client.lists.Load() - lists; n > 0 || time.Since(start) > 0 {
+			t.Errorf("the first transaction lists files %d times, and waits for %s", n, time.Since(start))
+		}
+		db.poller.done()
+		awaitHydrated(t, db)
+	})
+}

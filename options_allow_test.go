@@ -1,6 +1,7 @@
 package litestream_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,6 +114,31 @@ func TestLocalFiles_None(t *testing.T) {
 	check(vfsName)
 	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestLocalFiles_ManyReplicas makes a local file while many replicas are open. The log
+// names five of them.
+func TestLocalFiles_ManyReplicas(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	t.Chdir(t.TempDir())
+	var log testlog.Buffer
+	vfsName, _ := newVFS(t, nil, &litestream.Options{
+		PollInterval: -1, Logger: testlog.New(t, &log),
+		NewClient: func(name string) (litestream.ReplicaClient, error) {
+			if strings.HasPrefix(name, "r") {
+				return client, nil
+			}
+			return nil, nil
+		},
+	})
+	for i := range 6 {
+		openConn(t, vfsName, fmt.Sprintf("r%d.db", i))
+	}
+	mustExec(t, openConn(t, vfsName, "local.db"), "CREATE TABLE t (x)")
+	if want := `replicas="[r0.db r1.db r2.db r3.db r4.db]"`; !strings.Contains(log.String(), want) {
+		t.Errorf("the log lacks %s:\n%s", want, log.String())
 	}
 }
 

@@ -179,6 +179,8 @@ func TestPoller_OnlyOne(t *testing.T) {
 	})
 }
 
+// The poller does not sleep while transactions run that last for nearly as long as
+// PollIdleAfter, nor for that time after the end of one.
 func TestPoller_LongTransactionsCount(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
 		for range 10 {
@@ -187,6 +189,10 @@ func TestPoller_LongTransactionsCount(t *testing.T) {
 			db.poller.done()
 			if state := pollState(db.poller.state.Load()); state != pollRunning {
 				t.Fatalf("poller is %v", state)
+			}
+			time.Sleep(DefaultPollIdleAfter - time.Second)
+			if state := pollState(db.poller.state.Load()); state != pollRunning {
+				t.Fatalf("nearly a minute after the transaction, the poller is %v", state)
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package litestream
 import (
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -60,4 +61,18 @@ func TestRequestPrices(t *testing.T) {
 			t.Errorf("%+v for %q: %+v, want %+v", tc.given, tc.identity, got, tc.want)
 		}
 	}
+}
+
+// The rate is that of the last minute for a program that asks each minute.
+func TestRequestStats_EachMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s spending
+		s.start(1)
+		for minute, tc := range []struct{ dollars, want float64 }{{3, 2}, {3, 0}, {4, 1}, {4, 0}} {
+			time.Sleep(minSpendingTime)
+			if got := s.perMonth(tc.dollars) / (30 * 24 * 60); math.Abs(got-tc.want) > 1e-9 {
+				t.Errorf("minute %d: %f dollars a minute, want %f", minute+1, got, tc.want)
+			}
+		}
+	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/pageshare"
+	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/superfly/ltx"
 )
 
@@ -88,6 +89,31 @@ func TestWait_Merged(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A wait for any news, of which nothing is known to exist, polls at every interval
+// only, however soon it ends.
+func TestWait_ForAnyNews(t *testing.T) {
+	inBubble(t, Options{PollInterval: time.Minute}, func(t *testing.T, p *ltxtest.Primary, client *slowClient, db *database) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+		defer cancel()
+		last := p.TXID()
+		done := make(chan bool)
+		go func() {
+			ok, _ := db.awaitView(ctx, awaited{wanted: func(v *view.View) bool { return v.TXID > last }})
+			done <- ok
+		}()
+		time.Sleep(time.Second)
+		asked := client.requests()
+		time.Sleep(58 * time.Second)
+		if n := client.requests() - asked; n != 0 {
+			t.Errorf("%d requests within an interval", n)
+		}
+		p.Exec("INSERT INTO t VALUES (1)")
+		if !<-done {
+			t.Error("the news of an interval are not seen after it")
+		}
+	})
 }
 
 // TestWait_Pragma gives the PRAGMA good and bad values.
