@@ -69,6 +69,7 @@ func testFollow_WriterAndReaders(t *testing.T) {
 				})
 			}
 
+			last := openConn(t, vfsName, "app.db") // while nothing is deleted, which can fail an open, too
 			rng := rand.New(rand.NewPCG(1, 2))
 			var deleted ltx.TXID
 			rounds := max(testscale.Repeats(60), 15)
@@ -109,7 +110,6 @@ func testFollow_WriterAndReaders(t *testing.T) {
 				}
 			}
 			want := p.TXID().String()
-			last := openConn(t, vfsName, "app.db")
 			waitFor(t, "the last transaction to show", func() bool {
 				if _, err := checkInvariant(last); err != nil {
 					return false
