@@ -87,6 +87,21 @@ func TestCompaction_StoreClockBehind(t *testing.T) {
 	})
 }
 
+// The clock of the writer was a month ahead for a while, and the times of transactions
+// do not go back. Retention goes by the clock of the store as always.
+func TestCompaction_TransactionsAhead(t *testing.T) {
+	inBed(t, 3, "0/1-1 0/2-2 0/3-3 1/1-3", func(b *bed) {
+		view := *b.Views.Current.Load()
+		view.Timestamp = time.Now().Add(30 * 24 * time.Hour).UnixMilli()
+		b.Views.Current.Store(&view)
+		time.Sleep(time.Minute)
+		if again, err := b.pruneLevel0(b.Opts.Now()); err != nil || !again.IsZero() {
+			t.Errorf("again at %s, %v", again, err)
+		}
+		b.want("0/3-3 1/1-3")
+	})
+}
+
 // TestCompaction_OldFiles says which files SnapshotRetention does not keep, each once.
 func TestCompaction_OldFiles(t *testing.T) {
 	for _, tc := range []struct{ old, young, want string }{

@@ -54,9 +54,15 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	return again, err
 }
 
+// mostAhead is how far the time of a transaction may be ahead of the clock, as those
+// of many commits in one millisecond are.
+const mostAhead = time.Minute
+
 // behind returns how far the clock of the store is behind that of this process, as far
 // as the files show: the newest transaction is older than its file. Without that,
-// retention would delete at once what such a store has just got.
+// retention would delete at once what such a store has just got. It is 0 if nothing
+// tells, as the time of a transaction does not that was made when the clock was ahead:
+// the times of later ones do not go back, so that retention would stand still.
 func (c *compactor) behind(files []*ltx.FileInfo) time.Duration {
 	cur := c.Views.Current.Load()
 	if cur.Base != nil {
@@ -71,7 +77,11 @@ func (c *compactor) behind(files []*ltx.FileInfo) time.Duration {
 	if newest == nil {
 		return 0
 	}
-	return max(0, time.UnixMilli(cur.Timestamp).Sub(newest.CreatedAt))
+	made := time.UnixMilli(cur.Timestamp)
+	if made.Sub(c.Opts.Now()) > mostAhead {
+		return 0
+	}
+	return max(0, made.Sub(newest.CreatedAt))
 }
 
 // mostThere bounds the number of files that a compactor remembers as existing.
