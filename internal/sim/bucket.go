@@ -63,7 +63,6 @@ type Bucket struct {
 		history  History
 		violated *Violation            // the first one
 		stored   map[fileKey]time.Time // when a file came
-		dated    map[fileKey]time.Time // when a file came, by the clock of the store
 		merged   map[ltx.TXID]bool     // last transactions of files above level 0 that ever came
 		broken   int                   // number of times that the contract was broken
 	}
@@ -88,7 +87,7 @@ func NewBucket(seed uint64, breaks Break, trace *Trace) *Bucket {
 		b.clock = &clock
 	}
 	b.mu.calls = make(map[string]int)
-	b.mu.stored, b.mu.dated = make(map[fileKey]time.Time), make(map[fileKey]time.Time)
+	b.mu.stored = make(map[fileKey]time.Time)
 	b.mu.merged = make(map[ltx.TXID]bool)
 	return b
 }
@@ -316,9 +315,6 @@ func (b *Bucket) put(ctx context.Context, k fileKey, body []byte, create bool) (
 		return nil, err
 	}
 	b.mu.stored[k] = time.Now()
-	if b.clock != nil {
-		b.mu.dated[k] = b.clock.Now()
-	}
 	told := body
 	if b.breaks == BreakMerge || b.breaks == BreakStamp {
 		told = stored
@@ -359,7 +355,6 @@ func (b *Bucket) delete(ctx context.Context, infos []*ltx.FileInfo, n int) error
 		}
 		b.mu.Lock()
 		delete(b.mu.stored, keyOf(info))
-		delete(b.mu.dated, keyOf(info))
 		b.mu.Unlock()
 	}
 	return nil
@@ -452,11 +447,14 @@ func (b *Bucket) Vanish() {
 
 // date sets the dates of listed files to those of the store, if it has a clock.
 func (b *Bucket) date(items []*versioned) {
+	if b.clock == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, item := range items {
-		if at, ok := b.mu.dated[keyOf(&item.FileInfo)]; ok {
-			item.CreatedAt = at
+		if at, ok := b.mu.stored[keyOf(&item.FileInfo)]; ok {
+			item.CreatedAt = b.clock.at(at)
 		}
 	}
 }

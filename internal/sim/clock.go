@@ -33,8 +33,10 @@ func NewClock(rng *rand.Rand) Clock {
 }
 
 // Now returns the time that the clock tells.
-func (c Clock) Now() time.Time {
-	now := time.Now()
+func (c Clock) Now() time.Time { return c.at(time.Now()) }
+
+// at returns the time that the clock tells at a moment of the world's clock.
+func (c Clock) at(now time.Time) time.Time {
 	since := now.Sub(c.start)
 	off := c.offset + time.Duration(since.Milliseconds()*c.drift)
 	for _, j := range c.jumps {
