@@ -9,6 +9,10 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxvfs/litestream/gs"
+	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 )
 
 // A listing has what it needs by itself: a request for each 1,000 objects.
@@ -140,4 +144,21 @@ func TestDeleteLTXFiles_Parallel(t *testing.T) {
 	}
 	wantError(t, s.client(t).DeleteLTXFiles(t.Context(), []*ltx.FileInfo{nil}), "invalid")
 	wantError(t, s.client(t).DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{Level: 10}}), "invalid")
+}
+
+func FuzzListing(f *testing.F) {
+	file := func(level int, txid ltx.TXID) string {
+		return fmt.Sprintf(`{"bucket":"bucket","name":"r/ltx/%d/%s","size":"5","timeCreated":"2026-01-02T03:04:05.678Z","generation":"7","metadata":{"litestream-timestamp":"2025-01-02T03:04:05.678901234Z"}}`,
+			level, ltx.FormatFilename(txid, txid))
+	}
+	storetest.FuzzListing(f, http.Header{"Content-Type": {"application/json"}}, func(tr http.RoundTripper) replica.Client {
+		c := gs.NewReplicaClient()
+		c.Endpoint, c.Bucket, c.Path, c.Transport = "http://127.0.0.1:1", "bucket", "r", tr
+		return c
+	},
+		`{"kind":"storage#objects","items":[`+file(0, 2)+","+file(0, 3)+`]}`,
+		`{"kind":"storage#objects","nextPageToken":"t","items":[`+file(0, 1)+","+file(9, 2)+`,{"name":"r/ltx/0/x"}]}`,
+		`{"kind":"storage#objects","items":[{"name":"r/ltx/0/0000000000000001-0000000000000001.ltx","size":"18446744073709551615"}]}`,
+		`{"kind":"storage#objects","items":[null,{"name":"r/ltx/0/\u0030"}]}`,
+	)
 }

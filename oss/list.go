@@ -25,7 +25,6 @@ func (s *session) Pager(prefix, start string, useMetadata bool) clientio.Pager {
 	if start != "" {
 		in.StartAfter = &start
 	}
-	lastKey := ""
 	return func(ctx context.Context) ([]clientio.Object, bool, error) {
 		out, err := s.list(ctx, in)
 		if err != nil {
@@ -37,10 +36,6 @@ func (s *session) Pager(prefix, start string, useMetadata bool) clientio.Pager {
 			if _, _, _, ok := s.layout.Parse(key); !ok {
 				continue
 			}
-			if key <= lastKey {
-				return nil, false, errors.New("server does not list in order of name")
-			}
-			lastKey = key
 			page = append(page, clientio.Object{Key: key, Size: o.Size, CreatedAt: oss.ToTime(o.LastModified), Version: oss.ToString(o.ETag)})
 		}
 		if useMetadata {

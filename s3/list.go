@@ -58,8 +58,7 @@ type listing struct {
 	start       string // the name to begin at; empty: the first name
 	useMetadata bool
 
-	token   *string // of the next page; nil before the first
-	lastKey string
+	token *string // of the next page; nil before the first
 }
 
 // next implements clientio.Pager.
@@ -95,10 +94,6 @@ func (l *listing) page(ctx context.Context) ([]clientio.Object, bool, error) {
 		if o.Size == nil {
 			return nil, false, errors.New("answer lists a file without its size")
 		}
-		if key <= l.lastKey && !l.conn.directory {
-			return nil, false, clientio.Permanent(errors.New("server does not list in order of name"))
-		}
-		l.lastKey = key
 		page = append(page, clientio.Object{Key: key, Size: aws.ToInt64(o.Size), CreatedAt: aws.ToTime(o.LastModified), Version: aws.ToString(o.ETag)})
 	}
 	if !aws.ToBool(out.IsTruncated) {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/storetest"
+	"github.com/ltxvfs/litestream/replica"
 	"github.com/ltxvfs/litestream/s3"
 )
 
@@ -170,4 +172,21 @@ func TestDelete(t *testing.T) {
 	if err := c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{nil}); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("nil: %v", err)
 	}
+}
+
+func FuzzListing(f *testing.F) {
+	header := http.Header{"X-Amz-Request-Id": {"1"}, "Etag": {`"x"`}, "X-Amz-Meta-Litestream-Timestamp": {"2026-01-02T03:04:05.678Z"}}
+	file := func(level int, txid ltx.TXID) string {
+		return fmt.Sprintf(`<Contents><Key>r/%04x/%s</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>"x"</ETag><Size>5</Size></Contents>`, level, ltx.FormatFilename(txid, txid))
+	}
+	storetest.FuzzListing(f, header, func(tr http.RoundTripper) replica.Client {
+		c := s3.NewReplicaClient()
+		c.AccessKeyID, c.SecretAccessKey, c.Region, c.Endpoint, c.Bucket, c.Path = testKey, testSecret, "us-east-1", "http://127.0.0.1:1", "bucket", "r"
+		c.Transport = tr
+		return c
+	},
+		"<ListBucketResult><Name>bucket</Name><Prefix></Prefix><KeyCount>2</KeyCount><IsTruncated>false</IsTruncated>"+file(0, 2)+file(0, 3)+"</ListBucketResult>",
+		"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"+file(0, 1)+file(9, 2)+"<Contents><Key>r/0000/x</Key></Contents></ListBucketResult>",
+		`<ListBucketResult><EncodingType>url</EncodingType><Prefix>r%2F0000%2F</Prefix><Contents><Key>r%2F0000%2F%30</Key><Size>-1</Size></Contents><IsTruncated>false</IsTruncated></ListBucketResult>`,
+	)
 }

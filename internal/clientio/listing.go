@@ -2,6 +2,7 @@ package clientio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,7 +46,7 @@ func List[S Lister](ctx context.Context, level int, seek ltx.TXID, useMetadata b
 		start = layout.Seek(level, seek)
 	}
 	next := s.Pager(layout.Prefix(level), start, useMetadata)
-	return NewIterator(ctx, layout, seek, next.named(fmt.Sprintf("level %d", level))), nil
+	return NewIterator(ctx, layout, seek, next.checked(layout).named(fmt.Sprintf("level %d", level))), nil
 }
 
 // ListAll implements AllLTXFiles for a client of an object store.
@@ -56,7 +57,31 @@ func ListAll[S Lister](ctx context.Context, useMetadata bool, connect func(conte
 	}
 	layout := s.Layout()
 	next := s.Pager(layout.CommonPrefix(), "", useMetadata)
-	return NewIterator(ctx, layout, 0, next.named("all levels")), nil
+	return NewIterator(ctx, layout, 0, next.checked(layout).named("all levels")), nil
+}
+
+// checked returns a pager that refuses LTX files that cannot be. A listing out of
+// order may lack files where it begins at a name.
+func (next Pager) checked(layout Layout) Pager {
+	last := "" // the key of the last LTX file
+	return func(ctx context.Context) ([]Object, bool, error) {
+		page, more, err := next(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, o := range page {
+			switch _, _, _, ok := layout.Parse(o.Key); {
+			case !ok:
+				continue
+			case o.Key <= last:
+				return nil, false, Permanent(errors.New("server does not list in order of name"))
+			case o.Size < 0:
+				return nil, false, errors.New("answer lists a file of an impossible size")
+			}
+			last = o.Key
+		}
+		return page, more, nil
+	}
 }
 
 // named returns a pager whose errors say what it lists.
