@@ -3,6 +3,7 @@ package nats_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -134,6 +135,33 @@ func TestChunks_Measure(t *testing.T) {
 	}
 }
 
+// A program may store chunks of other sizes than its description says, of which the last
+// one tells nothing.
+func TestChunks_OtherSizes(t *testing.T) {
+	noEnvironment(t)
+	url := testServer(t)
+	bucket := newBucket(t, url)
+	js := library(t, url)
+	publish := func(subject string, data []byte) {
+		if _, err := js.Publish(t.Context(), subject, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body := ltxFile(1, 3*128)
+	for i := range body {
+		body[i] = byte(i)
+	}
+	publish("$O."+bucket+".C.x", body[:100])
+	publish("$O."+bucket+".C.x", body[100:256])
+	publish("$O."+bucket+".C.x", body[256:])
+	key := "some/path/ltx/0/" + ltx.FormatFilename(1, 1)
+	publish("$O."+bucket+".M."+base64.URLEncoding.EncodeToString([]byte(key)),
+		fmt.Appendf(nil, `{"name":%q,"bucket":%q,"nuid":"x","size":%d,"chunks":3,"options":{"max_chunk_size":128}}`, key, bucket, len(body)))
+	if got := readRange(t, newClient(t, url, bucket), 1, 0, 0); !bytes.Equal(got, body) {
+		t.Errorf("%d bytes come out as %d others", len(body), len(got))
+	}
+}
+
 // A version that was read and is replaced is missing for a reader of that version,
 // and not a mixture.
 func TestReplaced(t *testing.T) {
@@ -162,6 +190,41 @@ func TestReplaced(t *testing.T) {
 	}
 	if info, err := library(t, url).Stream(t.Context(), "OBJ_"+bucket); err != nil || info.CachedInfo().State.Msgs != 0 {
 		t.Errorf("%d messages are left after a deletion, %v", info.CachedInfo().State.Msgs, err)
+	}
+}
+
+// A bucket that was made anew numbers its messages from 1 again. A reader that has chunks
+// of the old one does not take them for those of the new one.
+func TestReplaced_Bucket(t *testing.T) {
+	noEnvironment(t)
+	url := testServer(t)
+	for _, size := range []int{300_000, 299_000, 150_000} {
+		bucket := newBucket(t, url)
+		reader := newClient(t, url, bucket)
+		put := func(fill byte, size int) []byte {
+			body := ltxFile(1, size)
+			for i := size / 2; i < size; i++ {
+				body[i] = fill
+			}
+			if _, err := newClient(t, url, bucket).WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); err != nil {
+				t.Fatal(err)
+			}
+			return body
+		}
+		old := put(1, 300_000)
+		if got := readRange(t, reader, 1, 0, 0); !bytes.Equal(got, old) {
+			t.Fatalf("read %d other bytes", len(got))
+		}
+		if err := library(t, url).DeleteObjectStore(t.Context(), bucket); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := library(t, url).CreateObjectStore(t.Context(), jetstream.ObjectStoreConfig{Bucket: bucket, Storage: jetstream.MemoryStorage}); err != nil {
+			t.Fatal(err)
+		}
+		want := put(2, size)
+		if got := readRange(t, reader, 1, 0, 0); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes of a file of %d bytes in the new bucket are other ones", len(got), size)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ func (s *session) Layout() clientio.Layout { return s.layout }
 // Pager implements clientio.Lister. A listing has one page.
 func (s *session) Pager(prefix, _ string, _ bool) clientio.Pager {
 	return func(ctx context.Context) ([]clientio.Object, bool, error) {
-		var page []clientio.Object
+		found := make(map[string]clientio.Object)
 		err := s.list(ctx, prefix, func(key string, parse func() (*description, error)) error {
 			if _, _, _, ok := s.layout.Parse(key); !ok {
 				return nil
@@ -29,19 +30,20 @@ func (s *session) Pager(prefix, _ string, _ bool) clientio.Pager {
 			if err != nil {
 				return fmt.Errorf("object %s: %w", key, err)
 			}
-			if !d.Deleted {
+			if delete(found, key); !d.Deleted {
 				s.objects.note(key, d)
-				page = append(page, clientio.Object{Key: key, Size: int64(d.Size), CreatedAt: d.timestamp(), Version: d.NUID})
+				found[key] = clientio.Object{Key: key, Size: int64(d.Size), CreatedAt: d.timestamp(), Version: d.NUID}
 			}
 			return nil
 		})
-		slices.SortFunc(page, func(a, b clientio.Object) int { return cmp.Compare(a.Key, b.Key) })
+		page := slices.SortedFunc(maps.Values(found), func(a, b clientio.Object) int { return cmp.Compare(a.Key, b.Key) })
 		return page, false, err
 	}
 }
 
 // list calls fn for the descriptions of objects whose names begin with prefix, and
-// for the marks that deletions left, in any order. fn parses those that it needs.
+// for the marks that deletions left. A name that comes again was replaced meanwhile. fn
+// parses those that it needs.
 func (s *session) list(ctx context.Context, prefix string, fn func(key string, parse func() (*description, error)) error) error {
 	var newest uint64
 	config := jetstream.ConsumerConfig{FilterSubject: s.metaPrefix() + ">", DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy}

@@ -285,14 +285,13 @@ func (s *session) place(ctx context.Context, d *description) (*placement, error)
 	}
 	var first, last *chunk
 	group, groupCtx := errgroup.WithContext(ctx)
-	subject := s.chunkSubject(d.NUID)
 	group.Go(func() (err error) {
-		first, err = s.endChunk(groupCtx, subject, false)
+		first, err = s.endChunk(groupCtx, d.NUID, false)
 		return err
 	})
 	if p.chunks > 1 {
 		group.Go(func() (err error) {
-			last, err = s.endChunk(groupCtx, subject, true)
+			last, err = s.endChunk(groupCtx, d.NUID, true)
 			return err
 		})
 	}
@@ -304,7 +303,7 @@ func (s *session) place(ctx context.Context, d *description) (*placement, error)
 		p.chunkSize = int64(len(first.data))
 	}
 	contiguous := last.sequence-first.sequence == uint64(p.chunks-1)
-	if contiguous && p.isRegular(int64(len(last.data))) {
+	if contiguous && (p.chunks == 1 || int64(len(first.data)) == p.chunkSize) && p.isRegular(int64(len(last.data))) {
 		return p, nil
 	}
 	return p, s.measure(ctx, p)
@@ -322,8 +321,9 @@ func (p *placement) isRegular(last int64) bool {
 
 // endChunk reads the first or the last chunk of a version of an object. It is kept
 // for reads of its bytes.
-func (s *session) endChunk(ctx context.Context, subject string, last bool) (*chunk, error) {
+func (s *session) endChunk(ctx context.Context, nuid string, last bool) (*chunk, error) {
 	var c *chunk
+	subject := s.chunkSubject(nuid)
 	err := s.call(ctx, readSubject, func(ctx context.Context) error {
 		var msg *jetstream.RawStreamMsg
 		var err error
@@ -338,7 +338,7 @@ func (s *session) endChunk(ctx context.Context, subject string, last bool) (*chu
 		if msg.Subject != subject {
 			return errors.New("answer is another message than the one that was asked for")
 		}
-		c = &chunk{sequence: msg.Sequence, data: msg.Data}
+		c = &chunk{chunkID{nuid, msg.Sequence}, msg.Data}
 		return nil
 	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

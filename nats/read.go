@@ -15,10 +15,17 @@ import (
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
+// chunkID tells chunks apart. The stream of a bucket that was made anew, or restored
+// from a backup, gives numbers once more, so the number of a message is not enough.
+type chunkID struct {
+	nuid     string // of the version of the object
+	sequence uint64 // of the message
+}
+
 // chunk is a message with bytes of an object. It does not change.
 type chunk struct {
-	sequence uint64
-	data     []byte
+	chunkID
+	data []byte
 }
 
 // A body requests chunks before they are read: up to so many bytes, and so many
@@ -153,7 +160,7 @@ func (b *body) Close() error {
 // chunk reads a chunk of an object. The caller does not change its bytes.
 func (s *session) chunk(ctx context.Context, p *placement, index int) ([]byte, error) {
 	sequence, want := p.sequence(index), p.length(index)
-	return s.chunks.get(ctx, sequence, func(ctx context.Context) ([]byte, error) {
+	data, err := s.chunks.get(ctx, chunkID{p.nuid, sequence}, func(ctx context.Context) ([]byte, error) {
 		if err := s.budget.Acquire(ctx, want); err != nil {
 			return nil, err
 		}
@@ -168,25 +175,26 @@ func (s *session) chunk(ctx context.Context, p *placement, index int) ([]byte, e
 				return err
 			case msg.Subject != s.chunkSubject(p.nuid) || msg.Sequence != sequence:
 				return errGone
-			case int64(len(msg.Data)) != want:
-				return fmt.Errorf("chunk %d of the object has %d bytes, not %d", index, len(msg.Data), want)
 			}
 			data = msg.Data
 			return nil
 		})
 		return data, err
 	})
+	if err == nil && int64(len(data)) != want {
+		return nil, fmt.Errorf("chunk %d of the object has %d bytes, not %d", index, len(data), want)
+	}
+	return data, err
 }
 
-// chunkCache has the chunks that were used last, by sequence number, which the
-// stream gives to one message only. Reads of one chunk at the same time share a
-// request.
+// chunkCache has the chunks that were used last. Reads of one chunk at the same time
+// share a request.
 type chunkCache struct {
 	limit int64 // bytes of data; negative: none is kept. It does not change
 
 	mu struct {
 		sync.Mutex // held for no I/O
-		entries    map[uint64]*cached
+		entries    map[chunkID]*cached
 		order      *list.List // of *cached with data; the chunk that was used last is in front
 		size       int64      // bytes of data in order
 	}
@@ -194,17 +202,17 @@ type chunkCache struct {
 
 // cached is a chunk that was read, or is being read.
 type cached struct {
-	sequence uint64
-	flight   clientio.Flight[[]byte]
-	users    int           // reads that wait for the chunk; guarded by mu of the cache
-	data     []byte        // nil before it has arrived; guarded by mu of the cache
-	element  *list.Element // in order; nil before data has arrived; guarded by mu of the cache
+	id      chunkID
+	flight  clientio.Flight[[]byte]
+	users   int           // reads that wait for the chunk; guarded by mu of the cache
+	data    []byte        // nil before it has arrived; guarded by mu of the cache
+	element *list.Element // in order; nil before data has arrived; guarded by mu of the cache
 }
 
 // get returns a chunk. It calls fetch if the chunk is not there.
-func (c *chunkCache) get(ctx context.Context, sequence uint64, fetch func(context.Context) ([]byte, error)) ([]byte, error) {
+func (c *chunkCache) get(ctx context.Context, id chunkID, fetch func(context.Context) ([]byte, error)) ([]byte, error) {
 	c.mu.Lock()
-	e := c.entry(sequence)
+	e := c.entry(id)
 	if e.data != nil {
 		c.mu.order.MoveToFront(e.element)
 		defer c.mu.Unlock()
@@ -221,8 +229,8 @@ func (c *chunkCache) get(ctx context.Context, sequence uint64, fetch func(contex
 	if err == nil {
 		c.keep(e, data)
 	}
-	if e.data == nil && e.users == 0 && c.mu.entries[sequence] == e {
-		delete(c.mu.entries, sequence)
+	if e.data == nil && e.users == 0 && c.mu.entries[id] == e {
+		delete(c.mu.entries, id)
 	}
 	return data, err
 }
@@ -231,19 +239,19 @@ func (c *chunkCache) get(ctx context.Context, sequence uint64, fetch func(contex
 func (c *chunkCache) add(read *chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep(c.entry(read.sequence), read.data)
+	c.keep(c.entry(read.chunkID), read.data)
 }
 
 // entry returns the entry of a chunk, and makes it if there is none. The caller
 // holds mu.
-func (c *chunkCache) entry(sequence uint64) *cached {
+func (c *chunkCache) entry(id chunkID) *cached {
 	if c.mu.entries == nil {
-		c.mu.entries, c.mu.order = make(map[uint64]*cached), list.New()
+		c.mu.entries, c.mu.order = make(map[chunkID]*cached), list.New()
 	}
-	e := c.mu.entries[sequence]
+	e := c.mu.entries[id]
 	if e == nil {
-		e = &cached{sequence: sequence}
-		c.mu.entries[sequence] = e
+		e = &cached{id: id}
+		c.mu.entries[id] = e
 	}
 	return e
 }
@@ -251,7 +259,7 @@ func (c *chunkCache) entry(sequence uint64) *cached {
 // keep keeps the data of an entry, and drops the chunks that were not used for
 // longest. The caller holds mu.
 func (c *chunkCache) keep(e *cached, data []byte) {
-	if e.data != nil || c.mu.entries[e.sequence] != e {
+	if e.data != nil || c.mu.entries[e.id] != e {
 		return
 	}
 	e.data, e.element = data, c.mu.order.PushFront(e)
@@ -259,6 +267,6 @@ func (c *chunkCache) keep(e *cached, data []byte) {
 	for c.mu.size > c.limit && c.mu.order.Len() > 0 {
 		old := c.mu.order.Remove(c.mu.order.Back()).(*cached)
 		c.mu.size -= int64(len(old.data))
-		delete(c.mu.entries, old.sequence)
+		delete(c.mu.entries, old.id)
 	}
 }

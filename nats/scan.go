@@ -23,7 +23,8 @@ const (
 )
 
 // scan calls fn with the messages that are selected by a consumer's configuration
-// and stored at present.
+// and stored at present, in the order of their numbers. If a message is replaced
+// meanwhile, fn gets the new one, possibly after the old one.
 func (s *session) scan(ctx context.Context, config jetstream.ConsumerConfig, fn func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
 	config.AckPolicy = jetstream.AckNonePolicy
 	config.MemoryStorage = true
@@ -35,51 +36,48 @@ func (s *session) scan(ctx context.Context, config jetstream.ConsumerConfig, fn 
 			return err
 		}
 		defer s.deleteConsumer(ctx, consumer)
+		// A message that replaces another one meanwhile comes after all others. The
+		// scan is complete when none is left, and not when as many have come as there
+		// were: one that comes twice would stand for one that has not come.
 		for left := consumer.CachedInfo().NumPending; left > 0; {
-			n, err := fetch(ctx, consumer, int(min(left, scanBatch)), fn)
-			if err != nil {
+			if left, err = fetch(ctx, consumer, int(min(left, scanBatch)), fn); err != nil {
 				return err
 			}
-			// Messages that were deleted meanwhile do not come.
-			left = min(left-uint64(n.got), n.pending)
 		}
 		return nil
 	})
 }
 
-type fetched struct {
-	got     int
-	pending uint64 // messages that are left, as the last message says
-}
-
-func fetch(ctx context.Context, consumer jetstream.Consumer, size int, fn func(jetstream.Msg, *jetstream.MsgMetadata) error) (fetched, error) {
+// fetch calls fn with the next messages, up to size. It returns how many were left when
+// the last of them was sent.
+func fetch(ctx context.Context, consumer jetstream.Consumer, size int, fn func(jetstream.Msg, *jetstream.MsgMetadata) error) (left uint64, err error) {
 	batch, err := consumer.Fetch(size, jetstream.FetchContext(ctx))
 	if err != nil {
-		return fetched{}, err
+		return 0, err
 	}
-	var out fetched
+	got := false
 	for msg := range batch.Messages() {
 		meta, err := msg.Metadata()
 		if err != nil {
-			return out, fmt.Errorf("message of a consumer: %w", err)
+			return 0, fmt.Errorf("message of a consumer: %w", err)
 		}
 		if err := fn(msg, meta); err != nil {
-			return out, err
+			return 0, err
 		}
-		out.got++
-		if out.pending = meta.NumPending; out.pending == 0 {
-			return out, nil
+		got = true
+		if left = meta.NumPending; left == 0 {
+			return 0, nil // messages that were deleted meanwhile do not come
 		}
 	}
 	switch err := batch.Error(); {
 	case ctx.Err() != nil:
-		return out, context.Cause(ctx)
+		return left, context.Cause(ctx)
 	case err != nil:
-		return out, err
-	case out.got == 0:
-		return out, errors.New("consumer sends no messages")
+		return left, err
+	case !got:
+		return left, errors.New("consumer sends no messages")
 	}
-	return out, nil
+	return left, nil
 }
 
 // deleteConsumer deletes a consumer. If that fails, the server does so by itself.

@@ -94,7 +94,8 @@ func (s *natsServer) stop() {
 // recorder is a server that passes on what clients send to another one. It writes
 // down what they ask for, and counts the bytes that they get.
 type recorder struct {
-	url string
+	url    string
+	before func(subject string) // if not nil, called before a message is passed on
 
 	mu       sync.Mutex
 	lines    []string // guarded by mu
@@ -166,6 +167,9 @@ func (r *recorder) pass(from io.Reader, to io.Writer) {
 				return
 			}
 			r.note(words[1], body[:size])
+			if r.before != nil {
+				r.before(words[1])
+			}
 			message = append(message, body...)
 		}
 		if _, err := to.Write(message); err != nil {
