@@ -118,10 +118,10 @@ func FuzzServe(f *testing.F) {
 		if hasPageChecksum(page) && !hasPageChecksum(whole) {
 			t.Error("the checksum was right, and is wrong")
 		}
-		before := bytes.Clone(page)
-		SetFormat(page, [2]byte{2, 2})
-		if hasPageChecksum(before) != hasPageChecksum(page) {
-			t.Error("a format changes whether the checksum is right")
+		wasRight := hasPageChecksum(page)
+		// A wrong checksum may be the right one of the page in another format.
+		if SetFormat(page, [2]byte{2, 2}); wasRight && !hasPageChecksum(page) {
+			t.Error("another format makes the checksum wrong")
 		}
 	})
 }
