@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -281,16 +282,29 @@ func TestHydration_CopyInUse(t *testing.T) {
 		pagesFirst, recordFirst = copied("local.db", pages), copied("local.db-hydration", record)
 		closeDB(t, db)
 	})
-	t.Run("the pages first", func(t *testing.T) {
-		db, log := openKeptDB(t, client, pagesFirst, Options{CacheSize: -1, ReadAheadSize: -1})
-		defer closeDB(t, db)
-		awaitHydrated(t, db)
-		wantLocal(t, p, db, db.Current.Load())
-		wantAll(t, p, db)
-		if !strings.Contains(log.String(), "a copy of a file that was in use") {
-			t.Error(log)
+	closed := t.TempDir()
+	copyFiles(t, filepath.Dir(path), closed)
+	for _, suffix := range []string{"", "-hydration", pageshare.Suffix} {
+		b, err := os.ReadFile(pagesFirst + suffix)
+		if err == nil {
+			err = os.WriteFile(path+suffix, b, 0o600)
 		}
-	})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	for name, path := range map[string]string{"the pages first": pagesFirst, "the pages first, written back in place": path} {
+		t.Run(name, func(t *testing.T) {
+			db, log := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
+			defer closeDB(t, db)
+			awaitHydrated(t, db)
+			wantLocal(t, p, db, db.Current.Load())
+			wantAll(t, p, db)
+			if !strings.Contains(log.String(), "a copy of a file that was in use") {
+				t.Error(log)
+			}
+		})
+	}
 	t.Run("the record first", func(t *testing.T) {
 		client.set(hangs)
 		defer client.set(nil)
@@ -307,9 +321,7 @@ func TestHydration_CopyInUse(t *testing.T) {
 		}
 	})
 	t.Run("closed", func(t *testing.T) {
-		dir := t.TempDir()
-		copyFiles(t, filepath.Dir(path), dir)
-		db, log := openKeptDB(t, client, filepath.Join(dir, "local.db"), Options{CacheSize: -1, ReadAheadSize: -1})
+		db, log := openKeptDB(t, client, filepath.Join(closed, "local.db"), Options{CacheSize: -1, ReadAheadSize: -1})
 		defer closeDB(t, db)
 		awaitHydrated(t, db)
 		wantLocal(t, p, db, db.Current.Load())

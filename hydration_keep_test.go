@@ -270,9 +270,14 @@ func (c *crashCopies) did(op string) error {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err
 		}
-		record, err := os.ReadFile(c.path + "-hydration")
+		// What is appended later is in the link, too, so the content is kept beside it.
+		link := filepath.Join(dir, "record")
+		err := os.Link(c.path+"-hydration", link)
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, "local.db-hydration"), record, 0o600)
+			var record []byte
+			if record, err = os.ReadFile(link); err == nil {
+				err = os.WriteFile(filepath.Join(dir, "local.db-hydration"), record, 0o600)
+			}
 		} else if os.IsNotExist(err) {
 			err = nil
 		}
@@ -292,9 +297,17 @@ func (c *crashCopies) did(op string) error {
 }
 
 // restore makes the files what they were when a copy was made. The file of pages
-// stays the same one, which a copy is not.
+// stays the same one, and that of the record becomes the one that was there, which
+// copies are not.
 func (c *crashCopies) restore(t *testing.T, dir string) {
 	t.Helper()
+	err := os.Remove(c.path + "-hydration")
+	if err == nil || os.IsNotExist(err) {
+		err = os.Link(filepath.Join(dir, "record"), c.path+"-hydration")
+	}
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
 	for _, suffix := range []string{"", "-hydration", "-shared"} {
 		b, err := os.ReadFile(filepath.Join(dir, "local.db"+suffix))
 		switch {

@@ -89,7 +89,7 @@ func TestHydrator_LocalWrong(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				if rec, _, err := parseRecord(raw); err != nil {
+				if rec, _, err := parseRecord(raw.b); err != nil {
 					t.Error(err)
 				} else if rec.TXID == 0 {
 					if empty++; h.Tier.Has(b.key(1)) {

@@ -14,7 +14,7 @@ import (
 func goldenRecord() *record {
 	return &record{
 		recordHeader: recordHeader{
-			FileID: "000102030405060708090a0b0c0d0e0f", FileNumber: 1 << 63, Closed: true, Table: 12, PageSize: 512, Commit: 1000, TXID: 7,
+			FileID: "000102030405060708090a0b0c0d0e0f", FileNumber: 1 << 63, Closed: true, RecordNumber: 1<<63 | 1, Table: 12, PageSize: 512, Commit: 1000, TXID: 7,
 			Complete: true, Timestamp: 1700000000123, Fresh: 1700000009000,
 			Stamps: []recordStamp{{TXID: 5, Timestamp: 1700000000000, Dated: true, Commit: 900}, {TXID: 7, Timestamp: 1700000000123, Commit: 1000}},
 			Files: []datedFile{
@@ -28,7 +28,7 @@ func goldenRecord() *record {
 	}
 }
 
-// TestRecord_Golden reads and writes the record of testdata/formats.
+// TestRecord_Golden reads and writes the records of testdata/formats.
 func TestRecord_Golden(t *testing.T) {
 	b, sum, err := goldenRecord().encode()
 	if err != nil {
@@ -37,13 +37,17 @@ func TestRecord_Golden(t *testing.T) {
 	more, sum := encodeForgotten([]uint32{2, 301}, sum)
 	b = append(b, more...)
 	more, _ = encodeForgotten([]uint32{999}, sum)
-	goldenfile.Check(t, "record-2", append(b, more...))
+	goldenfile.Check(t, "record-2-numbered", append(b, more...))
 
-	r, forgotten, err := parseRecord(goldenfile.Read(t, "record-2"))
-	if err != nil || !reflect.DeepEqual(r.recordHeader, goldenRecord().recordHeader) || !bytes.Equal(r.runs, goldenRecord().runs) {
-		t.Errorf("got %+v, %v", r, err)
-	}
-	if got := slices.Sorted(maps.Keys(forgotten)); !slices.Equal(got, []uint32{2, 301, 999}) {
-		t.Errorf("pages %d may be overwritten", got)
+	for name, number := range map[string]uint64{"record-2-numbered": 1<<63 | 1, "record-2": 0} {
+		want := goldenRecord()
+		want.RecordNumber = number
+		r, forgotten, err := parseRecord(goldenfile.Read(t, name))
+		if err != nil || !reflect.DeepEqual(r.recordHeader, want.recordHeader) || !bytes.Equal(r.runs, want.runs) {
+			t.Errorf("%s: got %+v, %v", name, r, err)
+		}
+		if got := slices.Sorted(maps.Keys(forgotten)); !slices.Equal(got, []uint32{2, 301, 999}) {
+			t.Errorf("%s: pages %d may be overwritten", name, got)
+		}
 	}
 }

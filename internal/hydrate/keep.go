@@ -40,9 +40,9 @@ type keeper struct {
 	file  *pagefile.File
 	path  string // of the record
 
-	old    []byte // the record as it was when the file was opened
-	marked bool   // the file had a mark then
-	table  uint64 // generation of the table then
+	old    storedRecord // the record as it was when the file was opened
+	marked bool         // the file had a mark then
+	table  uint64       // generation of the table then
 
 	record *os.File // the record that this keeper has written, for appending; nil: none
 
@@ -74,7 +74,7 @@ func openKept(path string, log *slog.Logger, fresh func() time.Time) (f *pagefil
 		return nil, nil, errors.Join(err, k.file.Close())
 	}
 	// Another process may have replaced the record before the file was locked.
-	if k.old, err = readRecordFile(k.path); err == nil && k.old == nil && k.file.Size() > 0 {
+	if k.old, err = readRecordFile(k.path); err == nil && len(k.old.b) == 0 && k.file.Size() > 0 {
 		err = fmt.Errorf("%s was removed just now", k.path)
 	}
 	if err != nil {
@@ -113,7 +113,7 @@ func hasRecord(path string) ownfile.Check {
 			return nil
 		}
 		record, err := readRecordFile(path)
-		if err == nil && record == nil {
+		if err == nil && len(record.b) == 0 {
 			err = fmt.Errorf("there is no record of a hydration at %s; remove the file, or give another path", path)
 		}
 		return err
@@ -142,7 +142,7 @@ func (k *keeper) resume(l *localPages, v *view.View, r *Access, left trustedPage
 	if hasBorrowed && left.n > 0 {
 		return k.begin(l, v, left)
 	}
-	if len(k.old) > 0 && !anew {
+	if len(k.old.b) > 0 && !anew {
 		pages, ofTable, err := k.trusted(l, v, r)
 		if r.Tasks.Closed() {
 			return context.Cause(r.Tasks.Context())
@@ -360,16 +360,13 @@ func (k *keeper) replace(l *localPages, r *record, set *view.Bitmap) error {
 	}
 	status, _ := l.share.Load().Status()
 	r.Table = status.Generation
-	b, sum, err := r.encode()
-	if err != nil {
-		return err
-	}
 	if err := k.closeRecord(); err != nil { // some systems replace no open file
 		return fmt.Errorf("close hydration record: %w", err)
 	}
 	k.torn = true // until the write has succeeded
 	var written *os.File
-	if err := l.do("write record", func() (err error) { written, err = writeRecordFile(k.path, b, k.file); return err }); err != nil {
+	var sum uint64
+	if err := l.do("write record", func() (err error) { written, sum, err = writeRecordFile(k.path, r, k.file); return err }); err != nil {
 		if written != nil {
 			err = errors.Join(err, written.Close())
 		}

@@ -25,7 +25,7 @@ func listed(t *testing.T, path string) (pgnos, compared []uint32) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, forgotten, err := parseRecord(raw)
+	rec, forgotten, err := parseRecord(raw.b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestKeeper_Record(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, forgotten, err := parseRecord(raw)
+	rec, forgotten, err := parseRecord(raw.b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,10 +38,10 @@ func recall(path string) (*Recalled, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) == 0 {
+	if len(raw.b) == 0 {
 		return nil, errors.New("there is no record of what was copied to it")
 	}
-	rec, err := completeRecord(parseRecord(raw))
+	rec, err := completeRecord(parseRecord(raw.b))
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,11 @@ type recordHeader struct {
 	FileNumber uint64 `json:"file_number,omitempty"`
 	Closed     bool   `json:"closed,omitempty"`
 
+	// RecordNumber is ownfile.Identity.Lasting of the file of the record itself. A
+	// backup that is written back to the files that are there has another record in
+	// the place of this one. Earlier versions do not write it.
+	RecordNumber uint64 `json:"record_number,omitempty"`
+
 	// Table is the generation of the table that the record belongs to. A file and its
 	// record may come from a backup, with a table beside them that is newer.
 	Table uint64 `json:"table,omitempty"`
@@ -261,38 +266,45 @@ func isRecordTemp(f *os.File, info fs.FileInfo) error {
 	return ownfile.BeginsWith(recordMagic[:n], oldMagic[:n])(f, info)
 }
 
-// readRecordFile reads the file of a record. It returns nil if there is none, or
-// it is empty.
-func readRecordFile(path string) ([]byte, error) {
+// storedRecord is the content of the file of a record.
+type storedRecord struct {
+	b      []byte // empty: there is no record
+	number uint64 // ownfile.Identity.Lasting of the file
+}
+
+// readRecordFile reads the file of a record. It returns an empty one if there is
+// none.
+func readRecordFile(path string) (storedRecord, error) {
 	f, err := ownfile.Open(path, os.O_RDONLY, isRecord)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return storedRecord{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return storedRecord{}, err
 	}
 	defer func() { _ = f.Close() }() // only read
 	b, err := io.ReadAll(io.LimitReader(f, maxRecordSize+1))
 	if err == nil && len(b) > maxRecordSize {
-		return nil, fmt.Errorf("%w: it is too large", errBadRecord)
+		return storedRecord{}, fmt.Errorf("%w: it is too large", errBadRecord)
 	}
-	if len(b) == 0 {
-		return nil, err
-	}
-	return b, err
+	return storedRecord{b, ownfile.IdentityOf(f).Lasting()}, err
 }
 
-// writeRecordFile replaces the file of a record of a hydration file, and returns it
-// open.
-func writeRecordFile(path string, b []byte, of *pagefile.File) (*os.File, error) {
-	f, err := ownfile.ReplaceLike(path, b, isRecordTemp, of.Handle())
+// writeRecordFile replaces the file of a record of a hydration file. It returns the
+// file open, and the checksum that appending continues.
+func writeRecordFile(path string, r *record, of *pagefile.File) (f *os.File, sum uint64, err error) {
+	f, err = ownfile.ReplaceWith(path, func(f *os.File) (b []byte, err error) {
+		r.RecordNumber = ownfile.IdentityOf(f).Lasting()
+		b, sum, err = r.encode()
+		return b, err
+	}, isRecordTemp, of.Handle())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := ownfile.SyncDir(filepath.Dir(path)); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return f, sum, nil
 }
 
 // appendRecordFile appends to the file of a record. It does not look its path up,

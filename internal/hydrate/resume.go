@@ -57,7 +57,7 @@ func (k *keeper) trusted(l *localPages, v *view.View, r *Access) (pages trustedP
 // oldRecord returns the record that an earlier process left, and the pages
 // that it excludes. An error tells why it cannot be of a view.
 func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]bool, error) {
-	rec, forgotten, err := parseRecord(k.old)
+	rec, forgotten, err := parseRecord(k.old.b)
 	switch {
 	case err != nil:
 	case rec.TXID == 0:
@@ -82,9 +82,23 @@ func (k *keeper) checkFile(l *localPages, rec *record, forgotten map[uint32]bool
 	if id := rec.FileID; id != "" && (!k.marked || id != k.file.ID().String()) {
 		return errors.New("the record is of another file, or the file was cut off")
 	}
-	// A copy of a file that changes has pages and a record of different moments.
-	if n := k.file.Identity().Lasting(); n != 0 && rec.FileNumber != 0 && n != rec.FileNumber && !rec.Closed {
+	return k.checkCopy(rec)
+}
+
+// checkCopy returns an error if the file and its record may be copies that were made
+// while a process used them, because those are of different moments.
+//
+// A copy to new files has other numbers. A copy that is written back to the files
+// that it was made of has their numbers, but a record of another checkpoint: each one
+// makes a new file. Only the record that is there when it is written back passes.
+func (k *keeper) checkCopy(rec *record) error {
+	n := k.file.Identity().Lasting()
+	switch {
+	case rec.Closed, n == 0, rec.FileNumber == 0: // early versions wrote no number to compare
+	case n != rec.FileNumber, rec.RecordNumber != 0 && k.old.number != rec.RecordNumber:
 		return errors.New("it is a copy of a file that was in use")
+	case rec.RecordNumber == 0:
+		return errors.New("it may be a copy of a file that was in use: its record is of an earlier version, and the process did not close it")
 	}
 	return nil
 }

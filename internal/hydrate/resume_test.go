@@ -32,6 +32,12 @@ func TestKeeper_Trusted(t *testing.T) {
 		{"a sample of no page", func(_ *bed, r *record) { r.Samples[3].Pgno = 0 }, errBadRecord.Error()},
 		{"a sample beyond the end", func(_ *bed, r *record) { r.Samples[3].Pgno = 101 }, errBadRecord.Error()},
 		{"the file", func(_ *bed, r *record) { r.FileID = strings.Repeat("0", 32) }, "another file"},
+		{"the file, copied in use", func(_ *bed, r *record) { r.FileNumber++ }, "a copy of a file that was in use"},
+		{"the file of the record", func(_ *bed, r *record) { r.RecordNumber++ }, "a copy of a file that was in use"},
+		{"the version before", func(_ *bed, r *record) { r.RecordNumber = 0 }, "may be a copy of a file that was in use"},
+		{"the version before, closed", func(_ *bed, r *record) { r.RecordNumber, r.Closed = 0, true }, ""},
+		{"an early version", func(_ *bed, r *record) { r.RecordNumber, r.FileNumber = 0, 0 }, ""},
+		{"a copy of closed files", func(_ *bed, r *record) { r.RecordNumber++; r.FileNumber++; r.Closed = true }, ""},
 		{"the history", func(_ *bed, r *record) { r.Files[0].Checksum++ }, "no file of the replica"},
 		{"the list of pages", func(_ *bed, r *record) { r.runs = makeRuns(101, 1) }, errBadRecord.Error()},
 		{"the epoch", func(b *bed, _ *record) {
@@ -52,7 +58,7 @@ func TestKeeper_Trusted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, _, err := parseRecord(raw)
+		r, _, err := parseRecord(raw.b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +66,8 @@ func TestKeeper_Trusted(t *testing.T) {
 			t.Fatalf("the samples are not of all of the file: %+v", r.Samples)
 		}
 		tt.change(b, r)
-		if k.old, _, err = r.encode(); err != nil {
+		k.old.number = raw.number
+		if k.old.b, _, err = r.encode(); err != nil {
 			t.Fatal(err)
 		}
 		k.marked = true

@@ -4,6 +4,7 @@ package ownfile_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -132,6 +133,9 @@ func TestReplaceLike_Fails(t *testing.T) {
 	}
 	if _, err := ownfile.ReplaceLike(path, []byte(magic+"new"), ours, like); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a file like one that is closed: %v", err)
+	}
+	if _, err := ownfile.ReplaceWith(path, func(*os.File) ([]byte, error) { return []byte(magic), fs.ErrInvalid }, ours, nil); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("a file without content: %v", err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != magic {
 		t.Errorf("the file is %q, %v", b, err)

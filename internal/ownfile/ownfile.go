@@ -200,6 +200,12 @@ func ReplaceOpen(path string, content []byte, ours Check) (*os.File, error) {
 // program that root runs once would lock out the user of the files. A nil file is
 // none.
 func ReplaceLike(path string, content []byte, ours Check, like *os.File) (*os.File, error) {
+	return ReplaceWith(path, func(*os.File) ([]byte, error) { return content, nil }, ours, like)
+}
+
+// ReplaceWith is ReplaceLike for content that depends on the new file, as its
+// identity does. The file is empty when content is called.
+func ReplaceWith(path string, content func(f *os.File) ([]byte, error), ours Check, like *os.File) (*os.File, error) {
 	temp := path + ".tmp"
 	if err := RemoveOwn(temp, ours); err != nil {
 		return nil, err
@@ -211,8 +217,12 @@ func ReplaceLike(path string, content []byte, ours Check, like *os.File) (*os.Fi
 	if like != nil {
 		err = KeepOwner(f, like)
 	}
+	var b []byte
 	if err == nil {
-		_, err = f.Write(content)
+		b, err = content(f)
+	}
+	if err == nil {
+		_, err = f.Write(b)
 	}
 	if err == nil {
 		err = f.Sync()
