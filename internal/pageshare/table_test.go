@@ -112,7 +112,13 @@ func TestTable_RenewAll(t *testing.T) {
 	for pgno := uint32(1); pgno <= pages; pgno++ {
 		o.Put(pgno, []ltx.TXID{ltx.TXID(1 + pgno%3)})
 	}
+	o.Publish(Published{TXID: 1})
 	o.Renew(512)
+	o.Publish(Published{TXID: 1})
+	// The last segment is not whole in the file, so nothing beyond the room is mapped.
+	if s, ok := o.Status(); !ok || s.State != InUse || !o.IsIntact() {
+		t.Fatalf("the table is %v, intact: %v", s.State, o.IsIntact())
+	}
 	for pgno := uint32(1); pgno <= pages; pgno++ {
 		if v, _ := b.Word(pgno); v != 0 {
 			t.Fatalf("page %d is there in version %d", pgno, v)

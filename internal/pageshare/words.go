@@ -106,8 +106,10 @@ func (t *Table) Renew(pageSize uint32) {
 		h.state.CompareAndSwap(uint64(InUse), uint64(Beginning)) // first: see Anchors
 		h.pageSize.Store(uint64(pageSize))
 		h.generation.Add(1)
+		left := int64(t.room.Load()) // the file ends there, which may be within the last segment
 		for _, m := range *t.words.Load() {
-			end := min(segmentLen, int64(t.room.Load()))
+			end := min(segmentLen, left)
+			left -= end
 			for i := range end {
 				if w := (*atomic.Uint64)(unsafe.Pointer(&m[i*8])); w.Load() != 0 {
 					w.Store(0)
