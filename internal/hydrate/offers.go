@@ -37,12 +37,12 @@ type offerQueue struct {
 type offerState int32
 
 const (
-	offersTaken   offerState = iota
-	offersPaused             // they are left in the queue for a while
-	offersRefused            // hydration failed for good, or another process owns the file
+	offersPaused offerState = iota // they are left in the queue for a while, as before hydration has begun
+	offersTaken
+	offersRefused // hydration failed for good, or another process owns the file
 )
 
-func (s offerState) String() string { return [...]string{"taken", "paused", "refused"}[s] }
+func (s offerState) String() string { return [...]string{"paused", "taken", "refused"}[s] }
 
 func newOfferQueue(wake chan struct{}) offerQueue {
 	return offerQueue{offers: make(chan offer, maxOffers), room: make(chan struct{}, 1), wake: wake}
@@ -76,14 +76,19 @@ func (q *offerQueue) put(o offer) bool {
 // wait returns true when there is room for n bytes or the state is not
 // offersTaken. It returns false if ctx is done first.
 func (q *offerQueue) wait(ctx context.Context, n int) bool {
+	waited := false
 	isFull := func() bool { return q.bytes.Load()+int64(n) > maxOffered || len(q.offers) == cap(q.offers) }
 	for q.is(offersTaken) && isFull() {
 		task.Signal(q.wake)
 		select {
 		case <-q.room:
+			waited = true
 		case <-ctx.Done():
 			return false
 		}
+	}
+	if waited {
+		task.Signal(q.room) // room wakes one goroutine, and there may be room for the next
 	}
 	return true
 }

@@ -3,7 +3,9 @@ package hydrate
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/ltxvfs/litestream/internal/pages"
 )
@@ -33,6 +35,7 @@ func TestOfferQueue(t *testing.T) {
 func TestTier_OfferWait(t *testing.T) {
 	for _, mode := range []Mode{All, Pages} {
 		tier := newLocalTier(func() bool { return false }, mode)
+		tier.offers.set(offersTaken)
 		page := make([]byte, 64<<10)
 		const offering, each = 16, 100 // 100 MiB in all
 		var wg sync.WaitGroup
@@ -70,6 +73,7 @@ func TestTier_OfferWait(t *testing.T) {
 func TestTier_OfferWaitEnds(t *testing.T) {
 	tier := newLocalTier(func() bool { return false }, Pages)
 	page := make([]byte, 1<<20)
+	tier.offers.set(offersTaken)
 	offer := func(ctx context.Context, n int) {
 		for i := range n {
 			tier.OfferWait(ctx, pages.Key{Version: 1, Pgno: uint32(i + 1)}, page, false)
@@ -88,4 +92,54 @@ func TestTier_OfferWaitEnds(t *testing.T) {
 	if n := len(tier.offers.offers); n != 0 {
 		t.Errorf("%d pages are queued", n)
 	}
+}
+
+// All goroutines that wait go on when hydration pauses or ends, and those that there is
+// room for when it has taken offers.
+func TestOfferQueue_WakesAll(t *testing.T) {
+	const waiting, size = 16, 1 << 20
+	for name, wake := range map[string]func(q *offerQueue){
+		"pause":   func(q *offerQueue) { q.set(offersPaused) },
+		"refusal": func(q *offerQueue) { q.refuse() },
+		"room":    func(q *offerQueue) { q.take() }, // which none of them takes
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			q := newOfferQueue(make(chan struct{}, 1))
+			q.set(offersTaken)
+			for q.put(offer{page: make([]byte, size)}) {
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var went atomic.Int32
+			for range waiting {
+				go func() {
+					if q.wait(ctx, size) {
+						went.Add(1)
+					}
+				}()
+			}
+			synctest.Wait()
+			if n := went.Load(); n != 0 {
+				t.Fatalf("%s: %d go on before it", name, n)
+			}
+			wake(&q)
+			synctest.Wait()
+			if n := went.Load(); n != waiting {
+				t.Errorf("%s: %d of %d go on", name, n, waiting)
+			}
+		})
+	}
+}
+
+// Before hydration takes offers, they are kept, and nobody waits for room.
+func TestTier_OfferWaitBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tier := newLocalTier(func() bool { return false }, Pages)
+		for i := range 2 * maxOffered >> 20 {
+			tier.OfferWait(t.Context(), pages.Key{Version: 1, Pgno: uint32(i + 1)}, make([]byte, 1<<20), false)
+		}
+		if n := len(tier.offers.offers); n != maxOffered>>20 {
+			t.Errorf("%d pages are queued", n)
+		}
+	})
 }
