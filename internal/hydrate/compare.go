@@ -50,7 +50,7 @@ func (c *comparer) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !compared && isComparable(t.file, t.all) && held.view != c.Views.Current.Load() {
+		if !compared && (t.file.Placeless || isComparable(t.file, t.all)) && held.view != c.Views.Current.Load() {
 			return nil // the comparison is repeated with the newest view
 		}
 		l.settle(ctx, held, t.file, compared || t.file.IsWhole)

@@ -73,8 +73,11 @@ func pagesPerFile(v *view.View) map[*view.File]int {
 }
 
 // isComparable reports whether so many pages of a file are needed that the rest
-// of it is read to compare its checksum.
-func isComparable(f *view.File, needed int) bool { return needed*100 >= f.Frames*wholeShare }
+// of it is read to compare its checksum. It is not known how many pages a recalled
+// file has.
+func isComparable(f *view.File, needed int) bool {
+	return f.Frames > 0 && needed*100 >= f.Frames*wholeShare
+}
 
 // unsettled returns the files with pages that are not settled. Those with the
 // most such pages come first, because the search for the pages of a file goes

@@ -51,7 +51,7 @@ func TestIsComparable(t *testing.T) {
 	for _, tt := range []struct {
 		frames, needed int
 		want           bool
-	}{{100, 97, true}, {100, 96, false}, {1000, 970, true}, {1000, 969, false}, {1, 1, true}, {1, 0, false}} {
+	}{{100, 97, true}, {100, 96, false}, {1000, 970, true}, {1000, 969, false}, {1, 1, true}, {1, 0, false}, {0, 0, false}, {0, 1, false}} {
 		if got := isComparable(&view.File{Frames: tt.frames}, tt.needed); got != tt.want {
 			t.Errorf("%d of %d pages: %v", tt.needed, tt.frames, got)
 		}

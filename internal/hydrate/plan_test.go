@@ -234,3 +234,27 @@ func TestMissingParts(t *testing.T) {
 		t.Errorf("parts %+v, want %+v", parts, want)
 	}
 }
+
+// Nothing is known of the files of a recalled state but their names. None is read whole.
+func TestCopyPlan_Recalled(t *testing.T) {
+	r := view.Recalled{TXID: 1, Commit: 10, PageSize: 4096, Files: []view.RecalledFile{{Key: view.Key{Level: 9, MinTXID: 1, MaxTXID: 1}, Size: 1000, Commit: 10}}}
+	v, err := r.NewView(func(fn func(first, pages uint32, version ltx.TXID)) { fn(1, 10, 1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	present := view.NewBitmap(10)
+	for pgno := uint32(1); pgno <= 9; pgno++ {
+		present.Set(pgno)
+	}
+	pages := 0
+	for _, batch := range newCopyPlan(new(places), v, present, 8).batches() {
+		for _, p := range batch {
+			if pages += p.pages; p.whole {
+				t.Errorf("%s is read whole", p.file)
+			}
+		}
+	}
+	if pages != 1 {
+		t.Errorf("%d pages are read", pages)
+	}
+}
