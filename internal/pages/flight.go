@@ -18,6 +18,7 @@ type flight struct {
 	claim  claim
 	ticket *remote.Ticket // of its request, while that queues
 	gaveUp bool           // a scan has given it up before it landed
+	barred bool           // its page must not enter the cache, which was replaced since
 
 	origin    origin    // set before the flight is registered
 	admission admission // changed only by land, under flights.mu
@@ -216,12 +217,13 @@ func (t *flights) isCached(key Key) bool {
 }
 
 // register adds a flight unless there is one of that page already, or it has to be
-// fetched and is in the cache meanwhile, or the flight is unclaimed and there are
+// fetched and is in the cache meanwhile, or the reverse, or the flight is unclaimed and there are
 // limit such flights.
 func (t *flights) register(key Key, f *flight, limit int) (added, full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mu.of[key] != nil || f.phase == inFlight && t.isCached(key) {
+	// A page of the cache that is not there any more may be of the cache before.
+	if t.mu.of[key] != nil || t.isCached(key) == (f.phase == inFlight) {
 		return false, false
 	}
 	if f.claim == unclaimed {
@@ -283,9 +285,11 @@ func (t *flights) take(key Key, f *flight) {
 // settle takes a flight that has landed out of the table, and hands its page
 // on to the cache. The caller holds mu.
 func (t *flights) settle(key Key, f *flight) {
-	delete(t.mu.of, key)
+	if t.mu.of[key] == f { // else reset has taken it out
+		delete(t.mu.of, key)
+	}
 	t.unclaim(f)
-	if f.err != nil {
+	if f.err != nil || f.barred {
 		return
 	}
 	switch f.admission {
@@ -326,6 +330,26 @@ func (t *flights) giveUp(keys ...Key) {
 		}
 		t.settle(key, f)
 	}
+}
+
+// reset replaces the cache. Pages that were fetched or begun to be fetched before do
+// not enter the new one, and only the readers that wait for them already get them.
+func (t *flights) reset(cache *pageCache) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cache.Store(cache)
+	for _, f := range t.mu.of {
+		f.barred = true
+		switch {
+		case f.claim != unclaimed:
+		case f.phase == inFlight:
+			f.gaveUp = true
+		case f.origin == byPrefetch:
+			t.counts.unused.Add(1)
+		}
+		t.unclaim(f)
+	}
+	clear(t.mu.of)
 }
 
 // clear forgets every flight.

@@ -26,10 +26,10 @@ func (k Kept) Keep(l *remote.Loaded, limit int64) {
 }
 
 // CachePages gives the tiers those of the pages that a view has in the same
-// version.
+// version, unless their file is known to be wrong.
 func (s *Source) CachePages(v *view.View, pages Kept) {
 	for pgno, p := range pages {
-		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file {
+		if loc, ok := v.Lookup(pgno); ok && loc.File == p.file && p.file.Wrong.Load() == nil {
 			s.admit(Key{loc.Version, pgno, v.Epoch}, p.data, p.file.IsWhole)
 		}
 	}

@@ -80,10 +80,11 @@ func NewSource(s *remote.Store, l Locator, opts Options, pageSize uint32) *Sourc
 // SetLocal makes t the local tier. It is called before the first read.
 func (s *Source) SetLocal(t Tier) { s.local = t }
 
-// Reset replaces the cache by an empty one for pages of a size.
+// Reset replaces the cache by an empty one for pages of a size, and forgets the pages
+// that were prefetched.
 func (s *Source) Reset(pageSize uint32) {
 	s.bodies.clear()
-	s.cache.Store(newCache(s.opts.CacheSize, pageSize))
+	s.flights.reset(newCache(s.opts.CacheSize, pageSize))
 }
 
 // CacheRoom returns the number of pages that the cache has room for.
