@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -334,6 +335,38 @@ func TestRecord_IsOfStateOf(t *testing.T) {
 	slices.Reverse(r.Files)
 	if r.Fresh++; !r.isOfStateOf(goldenRecord()) {
 		t.Error("the order of its files and the time do not matter")
+	}
+}
+
+// A record of few bytes can list more pages than memory has room for. None of them is
+// believed before the file is as large.
+func TestRecall_TooManyPages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.db")
+	r := goldenRecord()
+	const pages = 1 << 24 // whose places take some MB
+	r.Commit, r.runs, r.Compared = pages, makeRuns(pages, 7), nil
+	b, _, err := r.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path+recordSuffix, b, 0o600), os.WriteFile(path, make([]byte, 100), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = Recall(path)
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "it has 100 bytes, and should have") {
+		t.Errorf("it is recalled: %v", err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("%d bytes were allocated for a record of %d", n, len(b))
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Recall(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
 	}
 }
 

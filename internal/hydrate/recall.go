@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -26,7 +27,7 @@ type Recalled struct {
 // Recall reads the record of the hydration file at a path. If that does not prove
 // that the file has every page of one state, the error says why not.
 func Recall(path string) (*Recalled, error) {
-	r, err := recall(path + recordSuffix)
+	r, err := recall(path)
 	if err != nil {
 		return nil, fmt.Errorf("the local file %s does not give a state of the database: %w", path, err)
 	}
@@ -34,7 +35,7 @@ func Recall(path string) (*Recalled, error) {
 }
 
 func recall(path string) (*Recalled, error) {
-	raw, err := readRecordFile(path)
+	raw, err := readRecordFile(path + recordSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +43,14 @@ func recall(path string) (*Recalled, error) {
 		return nil, errors.New("there is no record of what was copied to it")
 	}
 	rec, err := completeRecord(parseRecord(raw.b))
+	if err != nil {
+		return nil, err
+	}
+	// A few bytes of a record can list any number of pages.
+	info, err := os.Stat(path)
+	if err == nil {
+		err = rec.checkSize(info.Size())
+	}
 	if err != nil {
 		return nil, err
 	}

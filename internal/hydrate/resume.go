@@ -64,12 +64,20 @@ func (k *keeper) oldRecord(l *localPages, v *view.View) (*record, map[uint32]boo
 		err = errors.New("it lists no pages")
 	case rec.PageSize != v.PageSize:
 		err = fmt.Errorf("its page size is %d, that of the database is %d", rec.PageSize, v.PageSize)
-	case k.file.Size() < int64(rec.end())*l.size:
-		err = fmt.Errorf("it has %d bytes, and should have %d", k.file.Size(), int64(rec.end())*l.size)
 	case rec.TXID > v.TXID:
 		err = fmt.Errorf("it is of transaction %s, and the replica ends at %s", rec.TXID, v.TXID)
+	default:
+		err = rec.checkSize(k.file.Size())
 	}
 	return rec, forgotten, err
+}
+
+// checkSize returns an error if a file of a size cannot have the pages of a record.
+func (r *record) checkSize(size int64) error {
+	if least := int64(r.end()) * int64(r.PageSize); size < least {
+		return fmt.Errorf("it has %d bytes, and should have %d", size, least)
+	}
+	return nil
 }
 
 // checkFile compares the file with a record.
