@@ -120,9 +120,8 @@ func (h *Hydrator) tellNews(l *lentPages) (changed bool) {
 // goes on to borrow it or waits for it, and errOtherRole otherwise.
 func (h *Hydrator) look(recheck chan struct{}) error {
 	s := &h.sharing
-	if s.lent != nil && s.lent.turnedOutWrong() {
-		h.Log.Warn("pages of the shared local file were wrong; what was read from it is forgotten", "file", h.opts.Path)
-		h.ForgetServed()
+	if s.lentIsWrong() {
+		h.forgetLent()
 	}
 	if s.lent != nil && !s.lent.isThere() {
 		h.stopBorrowing()
@@ -233,8 +232,28 @@ func (a *asks) may(generation uint64) bool {
 	return true
 }
 
-// stopBorrowing ends the use of the file of the other process.
+// lentIsWrong reports whether pages of the file that is borrowed were found to be wrong
+// since the last call.
+func (s *sharing) lentIsWrong() bool { return s.lent != nil && s.lent.turnedOutWrong() }
+
+// forgetLent forgets what was read from the file of the other process.
+func (h *Hydrator) forgetLent() {
+	h.Log.Warn("pages of the shared local file were wrong; what was read from it is forgotten", "file", h.opts.Path)
+	h.ForgetServed()
+}
+
+// stopBorrowing ends the use of the file of the other process. Its owner may have said
+// just before it ended that pages were wrong, which nobody finds out later.
 func (h *Hydrator) stopBorrowing() {
+	h.Tier.lent.Store(nil)
+	if h.sharing.lentIsWrong() && !h.Tasks.Closed() {
+		h.forgetLent()
+	}
+	h.closeLent()
+}
+
+// closeLent closes the file of the other process.
+func (h *Hydrator) closeLent() {
 	l := h.sharing.lent
 	if l == nil {
 		return

@@ -2,11 +2,13 @@ package hydrate
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/pageshare"
+	"github.com/superfly/ltx"
 )
 
 // An owner has stopped if it did not run for long, and this process has seen that
@@ -54,4 +56,81 @@ func TestAsks(t *testing.T) {
 			t.Error("another owner")
 		}
 	})
+}
+
+// The owner finds that pages were wrong and ends, after this process has looked for that
+// and before it notices the end. Then what was read is forgotten, too.
+func TestShare_WrongAtTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		wrong   bool
+		closed  bool // the database, whose queries have ended
+		forgets int32
+	}{{"wrong", true, false, 1}, {"right", false, false, 0}, {"closed", true, true, 0}} {
+		path := sharedPath(t)
+		b := newBed(t)
+		l := b.lends(path)
+		n := b.another()
+		h := n.new(Options{Path: path})
+		lent, err := openLent(path, n.access.Views, make(chan struct{}, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.sharing.lent = lent
+		if tt.wrong {
+			l.share.Load().NoteWrong()
+		}
+		if tt.closed {
+			n.close()
+		}
+		h.stopBorrowing()
+		if got := n.forgotten.Load(); got != tt.forgets || h.sharing.lent != nil {
+			t.Errorf("%s: what was read is forgotten %d times", tt.name, got)
+		}
+		b.close()
+	}
+}
+
+// The owner of a file that this process has replaced goes on and finds that pages were
+// wrong. None of them stays in the new file, whose checksums are not compared.
+func TestShare_WrongAndSuperseded(t *testing.T) {
+	for _, event := range []string{"before: write record", "before: write pages"} {
+		path := sharedPath(t)
+		synctest.Test(t, func(t *testing.T) {
+			b := newBed(t)
+			l := b.lends(path)
+			for pgno := uint32(1); pgno <= 100; pgno++ { // pages that are no good
+				if _, err := l.write(b.view().Epoch, pgno, []ltx.TXID{1}, make([]byte, bedPageSize)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := b.another()
+			var once sync.Once
+			h := n.new(Options{Path: path, Mode: Pages, OnDisk: func(at string) error {
+				if at == event {
+					once.Do(l.share.Load().NoteWrong)
+				}
+				return nil
+			}})
+			lent, err := openLent(path, n.access.Views, make(chan struct{}, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, _ := lent.compare(n.access, func(uint64) bool { return false })
+			if h.sharing.lent = lent; lent.common.Load() == nil {
+				t.Fatal("nothing is borrowed")
+			}
+			if h.sharing.begun = h.supersede(lent, status); h.sharing.begun == nil {
+				t.Fatalf("the file is not replaced\n%s", n.log)
+			}
+			h.Start()
+			synctest.Wait()
+			n.want(h, OnDemand, 0, 0)
+			if n.forgotten.Load() != 1 {
+				t.Errorf("%s: what was read is forgotten %d times\n%s", event, n.forgotten.Load(), n.log)
+			}
+			n.close()
+			b.close()
+		})
+	}
 }

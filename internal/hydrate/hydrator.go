@@ -279,6 +279,7 @@ func (h *Hydrator) open() (err error) {
 	isOpen := false
 	defer func() { // also after a panic: other processes would wait for this one for ever
 		if !isOpen {
+			h.Tier.local.Store(nil)
 			h.sharing.end()
 			err = errors.Join(err, h.sharing.giveUp(l), h.closeFile())
 		}
@@ -294,13 +295,22 @@ func (h *Hydrator) open() (err error) {
 	if err != nil {
 		return err
 	}
-	isOpen = true
 	h.recalled = nil // the next file is not that of the record
+	if h.sharing.lentIsWrong() {
+		h.closeLent()  // none of its pages is copied
+		h.forgetLent() // before the local file, which this would drop, is in use
+	}
 	h.Tier.local.Store(l)
 	if err := h.sharing.salvage(l, v, h.Tasks.Closed); err != nil {
 		h.Log.Warn("not every page of the hydration file that was replaced could be used", "file", h.opts.Path, "error", err)
 	}
-	h.stopBorrowing()
+	if h.sharing.lentIsWrong() {
+		h.closeLent()
+		l.share.Load().NoteWrong() // other processes may have read what was copied
+		return fmt.Errorf("%w: pages were copied from a file that has wrong ones", errLocalWrong)
+	}
+	isOpen = true
+	h.closeLent()
 	h.dropSpare()
 	return nil
 }

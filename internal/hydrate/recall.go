@@ -171,6 +171,6 @@ func (h *Hydrator) Abort() error {
 		h.isOpen = false
 		return h.close(nil)
 	}
-	h.stopBorrowing()
+	h.closeLent() // nothing was served yet
 	return nil
 }
