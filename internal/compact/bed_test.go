@@ -70,6 +70,7 @@ func inBed(t *testing.T, txid ltx.TXID, files string, test func(b *bed)) {
 			Views: views, Tasks: tasks, Log: log, Notes: b.notes,
 			Pinned:  func() []*view.View { return nil },
 			Suspect: func() {},
+			PointTo: func(*remote.Loaded, *view.View) error { return nil },
 			Opts: Options{
 				Levels: []time.Duration{time.Minute, time.Hour}, L0Retention: time.Minute,
 				SnapshotInterval: 24 * time.Hour, SnapshotRetention: 48 * time.Hour,

@@ -130,6 +130,31 @@ func TestCompaction_OldFiles(t *testing.T) {
 	}
 }
 
+// A process whose view is out of date, because it was suspended or cut off from the
+// store, deletes neither the snapshots of the writer that took over nor what comes
+// before them, and the files still give the newest state.
+func TestCompaction_OutdatedView(t *testing.T) {
+	for _, tc := range []struct{ files, want string }{
+		{"2/1-10 9/1-50 0/51-60", "0/51-60 2/1-10 9/1-10 9/1-50"},
+		{"9/1-10 9/1-50 0/51-60", "0/51-60 9/1-10 9/1-50"},
+		{"9/1-5 9/1-10 9/1-20 9/1-50 0/51-60", "0/51-60 9/1-20 9/1-50"},
+		{"9/1-20 9/1-30 2/1-40 0/41-60", "0/41-60 2/1-40 9/1-20 9/1-30"},
+		{"9/1-20 9/1-30 0/31-60", "0/31-60 9/1-20 9/1-30"},
+	} {
+		inBed(t, 20, tc.files, func(b *bed) {
+			time.Sleep(48*time.Hour + time.Second)
+			if _, err := b.snapshot(true); err != nil {
+				b.t.Errorf("%s: %v", tc.files, err)
+			}
+			b.want(tc.want)
+			files, err := b.Store.ListAll(b.t.Context(), false)
+			if plan, err2 := view.PlanLatest(0, files); err != nil || err2 != nil || plan[len(plan)-1].MaxTXID != 60 {
+				b.t.Errorf("%s: the files give %s, %v, %v", tc.files, names(plan), err, err2)
+			}
+		})
+	}
+}
+
 // TestCompaction_Begin says what is due two hours after files that earlier processes
 // have left, some of them an hour later.
 func TestCompaction_Begin(t *testing.T) {

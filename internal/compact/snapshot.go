@@ -2,6 +2,7 @@ package compact
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/superfly/ltx"
@@ -73,30 +74,38 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	ctx, cancel := c.within(0)
 	defer cancel()
 	old := c.oldFiles(files, end)
-	// The files that stay must give the newest state and exist.
-	txid := c.Views.Current.Load().TXID
-	_, had := view.Extend(0, txid, files)
-	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
-	plan, has := view.Extend(0, txid, left)
-	if len(old) == 0 || len(plan) == 0 {
+	if len(old) == 0 {
 		return nil
 	}
-	if has != had {
-		return fmt.Errorf("without %d of them, transaction %s would be lost", len(old), had)
-	}
-	if err := c.checkThere(ctx, plan[0]); err != nil {
-		return err
+	left := slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool { return slices.Contains(old, f) })
+	// The files that stay must exist and give the state of this process and the
+	// newest state. Those differ if another writer has taken over and this process
+	// has not noticed yet.
+	for _, limit := range []ltx.TXID{c.Views.Current.Load().TXID, math.MaxUint64} {
+		_, had := view.Extend(0, limit, files)
+		plan, has := view.Extend(0, limit, left)
+		if has != had {
+			return fmt.Errorf("without %d of them, transaction %s would be lost", len(old), had)
+		}
+		if len(plan) == 0 {
+			return nil
+		}
+		if err := c.checkThere(ctx, plan[0]); err != nil {
+			return err
+		}
 	}
 	return c.delete(ctx, old)
 }
 
-// oldFiles returns the files that SnapshotRetention does not keep.
+// oldFiles returns the files that SnapshotRetention does not keep. Snapshots after end
+// stay, whatever their age: they are of another writer that has gone on, and the newest
+// of them may be all that is left of its transactions.
 func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
 	limit := c.Opts.Now().Add(-c.behind(files)).Add(-c.Opts.SnapshotRetention)
 	oldest := end
 	for _, f := range files {
 		switch {
-		case f.Level != replica.SnapshotLevel || f.MaxTXID == end:
+		case f.Level != replica.SnapshotLevel || f.MaxTXID >= end:
 		case f.CreatedAt.Before(limit):
 			old = append(old, f)
 		default:
