@@ -224,6 +224,11 @@ func (r *recovery) checkBehind(ctx context.Context, s *segment, base *view.View)
 		return nil
 	}
 	at := view.Key{Level: s.log.State.Level, MinTXID: s.log.State.MinTXID, MaxTXID: s.log.State.MaxTXID}
+	if at.MaxTXID == 0 {
+		// The segment was begun before the one that it follows was uploaded, and a
+		// segment is uploaded as the file of its last transaction.
+		at = view.Key{MinTXID: s.log.Base, MaxTXID: s.log.Base}
+	}
 	err := r.Store.Load(ctx, at, make([]byte, ltx.HeaderSize), 0)
 	switch {
 	case err == nil, errors.Is(err, errs.ErrCorrupt):

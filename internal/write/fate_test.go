@@ -359,3 +359,28 @@ func TestRecovery_Behind(t *testing.T) {
 		}
 	})
 }
+
+// TestRecovery_BehindInQueue is TestRecovery_Behind for a segment that was begun while
+// the one before it was not uploaded yet, and which does not say what file that became.
+func TestRecovery_BehindInQueue(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.commit(1, 2)
+		b.sync()
+		b.leave(2)
+		if err := os.Remove(b.path + "-00000002"); err != nil { // it was uploaded
+			b.t.Fatal(err)
+		}
+		b.start()
+		b.put("0/2-2", 1000, 2, 2) // it was not listed
+		if err := b.Enable(b.t.Context(), false); !errors.Is(err, ErrWrongListing) || strings.Contains(b.local(), ".kept-") {
+			b.t.Errorf("the file before the segment exists: %v, %s", err, b.local())
+		}
+		b.remove("0/2-2", "0/1-1")
+		b.stop()
+		b.start()
+		b.put("0/2-2", 1000, 2, 2)
+		if err := b.Enable(b.t.Context(), false); !errors.Is(err, ErrWrongListing) || strings.Contains(b.local(), ".kept-") {
+			b.t.Errorf("the listing is empty, and the file before the segment exists: %v, %s", err, b.local())
+		}
+	})
+}
