@@ -34,6 +34,8 @@ type frame struct {
 	pgno uint32
 	page []byte
 	data []byte // what stands for the compressed page; nil: the page, compressed
+
+	claims *uint32 // what a sized frame says that data has; nil: its size
 }
 
 // entry is one of a page index.
@@ -60,7 +62,11 @@ func (f *file) encode() []byte {
 		out = binary.BigEndian.AppendUint32(out, fr.pgno)
 		if f.sized {
 			out = binary.BigEndian.AppendUint16(out, ltx.PageHeaderFlagSize)
-			out = binary.BigEndian.AppendUint32(out, uint32(len(data)))
+			size := uint32(len(data))
+			if fr.claims != nil {
+				size = *fr.claims
+			}
+			out = binary.BigEndian.AppendUint32(out, size)
 		} else {
 			out = binary.BigEndian.AppendUint16(out, 0)
 		}
@@ -327,8 +333,8 @@ func forgeSparse(rng *rand.Rand, r Replica) string {
 	})
 }
 
-// forgeBomb puts a frame that decompresses to much more than a page, or to less, in
-// the place of a page.
+// forgeBomb puts a frame that decompresses to much more than a page, or to less, or that
+// claims another size than it has, in the place of a page.
 func forgeBomb(rng *rand.Rand, r Replica) string {
 	return forge(rng, r, func(f *file) string {
 		if len(f.frames) == 0 {
@@ -346,6 +352,12 @@ func forgeBomb(rng *rand.Rand, r Replica) string {
 		case 2:
 			if !f.sized && len(data) > 11 { // a block that says more than there is
 				binary.LittleEndian.PutUint32(data[7:], uint32(number(rng)))
+			}
+		case 3:
+			if f.sized {
+				size := uint32(1) << (9 + rng.UintN(23))
+				f.frames[i].claims = &size
+				return fmt.Sprintf("frame %d claims %d bytes", i, size)
 			}
 		}
 		f.frames[i].data = data

@@ -6,6 +6,8 @@ import (
 
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxvfs/litestream/internal/ltxio"
 )
 
 // Merger merges LTX files. It reads each of them once, in parts.
@@ -39,7 +41,7 @@ func (m *Merger) Merge(ctx context.Context, w io.Writer, inputs []*ltx.FileInfo)
 	all := make([]io.Reader, len(inputs))
 	for i, f := range inputs {
 		readers[i] = &inputReader{ctx: ctx, m: m, info: f, part: part}
-		all[i] = readers[i]
+		all[i] = ltxio.NewGuard(readers[i])
 	}
 	if m.Ahead > 0 {
 		g := new(errgroup.Group)

@@ -3,6 +3,7 @@ package compact
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 )
 
@@ -140,5 +142,20 @@ func TestMerger_Faults(t *testing.T) {
 	b.merger.Check, b.merger.Read = nil, nil
 	if err := b.merger.Merge(t.Context(), new(bytes.Buffer), b.inputs); err != nil {
 		t.Errorf("without calls: %v", err)
+	}
+}
+
+// A frame that claims more than a page needs fails the merge before that much is
+// allocated.
+func TestMerger_HugeFrame(t *testing.T) {
+	for _, ahead := range []int{0, 2} {
+		b := newMergeBed()
+		b.merger.Ahead = ahead
+		body := ltxtest.EncodeLTX(ltx.Header{PageSize: 4096, Commit: 500, MinTXID: 3, MaxTXID: 3, Timestamp: 3}, map[uint32][]byte{2: make([]byte, 4096)}, false)
+		binary.BigEndian.PutUint32(body[ltx.HeaderSize+ltx.PageHeaderSize:], 1<<30)
+		b.bodies[3], b.inputs[1].Size = body, int64(len(body))
+		if err := b.merger.Merge(t.Context(), new(bytes.Buffer), b.inputs); !errors.Is(err, ltxio.ErrCorrupt) {
+			t.Errorf("%d ahead: %v", ahead, err)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ltxio"
 	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 )
@@ -46,7 +47,7 @@ func (d *Deps) isMadeOf(ctx context.Context, s *segment, f *ltx.FileInfo) (bool,
 // once, page by page.
 func (d *Deps) hasPages(ctx context.Context, s *segment, f *ltx.FileInfo) (bool, error) {
 	parts := &partReader{ctx: remote.AsListed(ctx, f), store: d.Store, file: f}
-	same, err := s.isPartOf(ltx.NewDecoder(bufio.NewReaderSize(parts, partSize)))
+	same, err := s.isPartOf(ltx.NewDecoder(ltxio.NewGuard(bufio.NewReaderSize(parts, partSize))))
 	switch {
 	case parts.err != nil:
 		return false, parts.err
