@@ -46,8 +46,7 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 	}
 	if err != nil {
 		if log.Size() > m.size {
-			_ = b.lock.acknowledge(log, m.size)
-			_ = log.Undo(m.size, m.digest) // if the file cannot be cut, the next commit overwrites it
+			b.takeBack(log, m)
 		}
 		b.dropEmpty(log)
 		return fmt.Errorf("write commit to the write buffer: %w", err)
@@ -85,9 +84,23 @@ func (b *writeBuffer) undo(s *segment, m mark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.mu.closed {
-		_ = b.lock.acknowledge(s.log, m.size)
-		_ = b.do("undo commit", func() error { return s.log.Undo(m.size, m.digest) }) // as in append
+		b.takeBack(s.log, m)
 		b.dropEmpty(s.log)
+	}
+}
+
+// takeBack cuts off the commits of a segment since a mark. Commits that were durable
+// would be replayed after a loss of power, so the cut is durable then, too. It is
+// called under mu.
+func (b *writeBuffer) takeBack(log *commitlog.Segment, m mark) {
+	_ = b.lock.acknowledge(log, m.size)
+	_ = b.do("undo commit", func() error { return log.Undo(m.size, m.digest) }) // if the file cannot be cut, the next commit overwrites it
+	if b.isTemp() || b.mu.unsynced[log] {
+		return
+	}
+	b.mu.unsynced[log] = true // the next durable commit syncs it if this fails
+	if err := b.syncLogs(); err != nil {
+		b.log.Warn("a commit that was rolled back may be replayed after a loss of power", "segment", log.Number, "error", err)
 	}
 }
 

@@ -2,6 +2,8 @@ package write
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,6 +113,59 @@ func TestAppend_DiskFails(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// A durable commit that was taken back is not there after a loss of power: what is on
+// the disk then is what was synced last. It may be of any segment, also of a new one,
+// whose removal the disk need not know of.
+func TestTakeBack_Durable(t *testing.T) {
+	for _, isNew := range []bool{true, false} {
+		inBed(t, func(b *bed) {
+			b.commit(1, 2)
+			if isNew {
+				b.rotate()
+			}
+			disk := make(map[string][]byte)
+			b.event = func(event string) error {
+				if event != "after: sync segment" {
+					return nil
+				}
+				segments, err := filepath.Glob(b.path + "-*")
+				for _, path := range segments {
+					body, rerr := os.ReadFile(path)
+					disk[path], err = body, errors.Join(err, rerr)
+				}
+				return err
+			}
+			h := b.begin()
+			tx := NewTransaction(h.pinned, nil)
+			if err := tx.Write(bedPage(2, 99), testPageSize); err != nil {
+				b.t.Fatal(err)
+			}
+			c, err := b.Append(tx, true)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.TakeBack([]*LocalCommit{c})
+			b.End(h)
+			b.event = nil
+			b.stop()
+			if len(disk) == 0 {
+				b.t.Fatal("nothing was synced")
+			}
+			for path, body := range disk {
+				if err := os.WriteFile(path, body, 0o600); err != nil {
+					b.t.Fatal(err)
+				}
+			}
+			b.start()
+			if err := b.Enable(b.t.Context(), false); err != nil || b.Status().Counts.Recovered != 1 || strings.Contains(b.local(), ".kept-") {
+				b.t.Errorf("in a new segment: %v: %v, %+v, %s", isNew, err, b.Status(), b.log)
+			}
+			b.sync()
+			b.wantPages()
+		})
 	}
 }
 
