@@ -164,7 +164,8 @@ type compactor struct {
 
 	from   [view.Levels]ltx.TXID // first transaction of the newest file of each level, 0 if unknown
 	pruned ltx.TXID              // first transaction of the file of level 1 that has the newest deleted file of level 0
-	there  map[view.Key]bool     // files that this process has made or read
+	there  map[view.Key]bool     // files that this process has read, at least their ends
+	unread map[view.Key]bool     // files that this process has made and not read back yet
 
 	foreign map[view.Key]view.Listing // files that have other transactions than the view
 }
@@ -175,6 +176,7 @@ func newCompactor(deps *Deps, report func(text string)) *compactor {
 		due:      newSchedule(deps.Opts),
 		problems: problems{log: deps.Log, tasks: deps.Tasks, report: report, of: make(map[string]error)},
 		there:    make(map[view.Key]bool),
+		unread:   make(map[view.Key]bool),
 		foreign:  make(map[view.Key]view.Listing),
 	}
 }

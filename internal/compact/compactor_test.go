@@ -279,6 +279,43 @@ func TestCompaction_MergeFails(t *testing.T) {
 	})
 }
 
+// damaging is a client of a store that changes a byte of each file, counted from its
+// end, and confirms the upload.
+type damaging struct {
+	*memory.ReplicaClient
+	at int
+}
+
+func (c damaging) CreateLTXFile(ctx context.Context, level int, first, last ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	body, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	body[len(body)-c.at] ^= 0xff
+	return c.ReplicaClient.CreateLTXFile(ctx, level, first, last, bytes.NewReader(body))
+}
+
+// A file that was damaged on its way to the store does not stand for its inputs, also if
+// its end is as it should be.
+func TestCompaction_MergedFileDamaged(t *testing.T) {
+	const trailer, indexSize = ltx.TrailerSize, 8
+	for name, at := range map[string]int{"trailer": trailer, "size of the page index": trailer + 1, "page index": trailer + indexSize + 2} {
+		inBed(t, 3, "0/1-1 0/2-2 0/3-3", func(b *bed) {
+			b.Store.Client = damaging{b.client, at}
+			if made, _, err := b.compact(1); !made || !errors.Is(err, errs.ErrCorrupt) {
+				b.t.Errorf("%s: made %v, %v", name, made, err)
+			}
+			time.Sleep(time.Minute)
+			for range 2 {
+				if _, err := b.pruneLevel0(time.Now()); !errors.Is(err, errs.ErrCorrupt) {
+					b.t.Errorf("%s: level 0 is deleted: %v", name, err)
+				}
+			}
+			b.want("0/1-1 0/2-2 0/3-3 1/1-3")
+		})
+	}
+}
+
 // A database that is closed while compaction begins is no reason to warn of anything.
 func TestCompaction_ClosedAtTheBeginning(t *testing.T) {
 	inBed(t, 2, "0/1-1 0/2-2", func(b *bed) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxvfs/litestream/internal/remote"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -84,24 +85,48 @@ func (c *compactor) behind(files []*ltx.FileInfo) time.Duration {
 	return max(0, made.Sub(newest.CreatedAt))
 }
 
-// mostThere bounds the number of files that a compactor remembers as existing.
+// mostThere bounds the number of files that a compactor remembers in each set.
 const mostThere = 10_000
 
+// remember adds a file to a set.
+func remember(set map[view.Key]bool, key view.Key) {
+	if len(set) >= mostThere {
+		clear(set)
+	}
+	set[key] = true
+}
+
 // checkThere reads the end of a listed file before the files that were merged into
-// it are deleted. It does so once for each file, and not for files that this
-// process has made.
-func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) error {
-	if c.there[view.KeyOf(f)] {
+// it are deleted. It does so once for each file, and not for files that this process
+// has made and read back. Files that it has made and could not read back are read like
+// those: the store may have confirmed a damaged upload.
+func (c *compactor) checkThere(ctx context.Context, f *ltx.FileInfo) (err error) {
+	key := view.KeyOf(f)
+	switch {
+	case c.there[key]:
 		return nil
+	case c.unread[key]:
+		_, err = c.readBack(ctx, f)
+	default:
+		_, err = c.Store.Checksum(ctx, f)
 	}
-	if _, err := c.Store.Checksum(ctx, f); err != nil {
-		return fmt.Errorf("%s is listed but cannot be read, so nothing is deleted: %w", view.KeyOf(f), err)
+	if err != nil {
+		return fmt.Errorf("%s is listed but cannot be read, so nothing is deleted: %w", key, err)
 	}
-	if len(c.there) >= mostThere {
-		clear(c.there)
-	}
-	c.there[view.KeyOf(f)] = true
+	remember(c.there, key)
 	return nil
+}
+
+// readBack loads a file that this process has made, and remembers that it can be read.
+func (c *compactor) readBack(ctx context.Context, f *ltx.FileInfo) (*remote.Loaded, error) {
+	l, err := c.Store.LoadFile(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	key := view.KeyOf(f)
+	delete(c.unread, key)
+	remember(c.there, key)
+	return l, nil
 }
 
 // delete deletes the files that neither the newest view nor a pinned view points

@@ -113,7 +113,7 @@ func (c *compactor) merge(cur *view.View, level int, inputs []*ltx.FileInfo) (*l
 	if err != nil {
 		return nil, fmt.Errorf("compact to level %d: %w", level, err)
 	}
-	c.there[key] = true
+	remember(c.unread, key)
 	c.Notes.Made(info)
 	c.Log.Debug("compacted", "file", view.KeyOf(info), "inputs", len(inputs), "bytes", info.Size, "duration", time.Since(start))
 	return info, nil
@@ -160,7 +160,7 @@ func (c *compactor) use(info *ltx.FileInfo, since *view.View) error {
 	}
 	ctx, cancel := c.within(0)
 	defer cancel()
-	l, err := c.Store.LoadFile(ctx, info)
+	l, err := c.readBack(ctx, info)
 	if err != nil {
 		return err
 	}
