@@ -50,16 +50,14 @@ type File struct {
 	size int64      // guarded by mu; in bytes
 }
 
-// CreateTemp creates an empty file in the directory for temporary files. Where
-// the system allows that, the file disappears when the process ends.
+// CreateTemp creates an empty file in the directory for temporary files. It disappears
+// when the process ends, however that ends.
 func CreateTemp() (*File, error) {
-	f, err := os.CreateTemp("", "litestream-*.tmp")
+	f, err := ownfile.CreateTemp()
 	if err != nil {
 		return nil, fmt.Errorf("create temporary file: %w", err)
 	}
-	file := &File{f: f, path: f.Name(), temp: true}
-	_ = os.Remove(file.path) // if this fails, Close removes the file
-	return file, nil
+	return &File{f: f, path: f.Name(), temp: true}, nil
 }
 
 // Open opens a file, or creates an empty one, and locks it against other calls

@@ -74,7 +74,7 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 	var f *os.File
 	err = b.do("create segment", func() error {
 		if b.isTemp() {
-			f, err = os.CreateTemp("", "litestream-*.tmp")
+			f, err = ownfile.CreateTemp()
 		} else {
 			f, err = ownfile.Create(b.segmentPath(h.Number))
 		}
@@ -82,9 +82,6 @@ func (b *writeBuffer) create(h commitlog.Header) (s *commitlog.Segment, err erro
 	})
 	if f != nil {
 		b.mu.next++ // even if the file is not used
-	}
-	if err == nil && b.isTemp() {
-		_ = os.Remove(f.Name()) // where an open file cannot be removed, remove does it
 	}
 	if err == nil {
 		err = b.do("write header", func() error {
