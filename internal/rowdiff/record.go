@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strings"
-	"unicode/utf16"
 
 	"github.com/ltxvfs/litestream/internal/btree"
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -22,20 +20,44 @@ const (
 	utf16BEEncoding encoding = 3
 )
 
-// decode returns a text.
+// decode returns a text as SQLite returns it.
 func (e encoding) decode(b []byte) string {
 	if e == utf8Encoding {
 		return string(b)
+	}
+	return string(e.utf8(b))
+}
+
+// utf8 returns the bytes of a text in UTF-8 as SQLite converts it, also those of half
+// characters: it takes any two halves together, and the last one of a text for itself.
+func (e encoding) utf8(b []byte) []byte {
+	if e == utf8Encoding {
+		return b
 	}
 	order := binary.ByteOrder(binary.LittleEndian)
 	if e == utf16BEEncoding {
 		order = binary.BigEndian
 	}
-	units := make([]uint16, 0, len(b)/2)
-	for ; len(b) >= 2; b = b[2:] {
-		units = append(units, order.Uint16(b))
+	out := make([]byte, 0, len(b))
+	for len(b) >= 2 {
+		c := uint32(order.Uint16(b))
+		b = b[2:]
+		if c >= 0xd800 && c < 0xe000 && len(b) >= 2 {
+			c = 0x10000 + c&0x3ff<<10 + uint32(order.Uint16(b))&0x3ff
+			b = b[2:]
+		}
+		switch {
+		case c < 0x80:
+			out = append(out, byte(c))
+		case c < 0x800:
+			out = append(out, 0xc0|byte(c>>6), 0x80|byte(c&0x3f))
+		case c < 0x10000: // package utf8 replaces a half character here
+			out = append(out, 0xe0|byte(c>>12), 0x80|byte(c>>6&0x3f), 0x80|byte(c&0x3f))
+		default:
+			out = append(out, 0xf0|byte(c>>18), 0x80|byte(c>>12&0x3f), 0x80|byte(c>>6&0x3f), 0x80|byte(c&0x3f))
+		}
 	}
-	return string(utf16.Decode(units))
+	return out
 }
 
 // field is a column of a record as it is stored.
@@ -101,7 +123,7 @@ func (f field) compare(g field, e encoding, collation string) int {
 	}
 	switch collation {
 	case "NOCASE":
-		return strings.Compare(lowerASCII(e.decode(f.bytes)), lowerASCII(e.decode(g.bytes)))
+		return compareNoCase(e.utf8(f.bytes), e.utf8(g.bytes))
 	case "RTRIM":
 		return bytes.Compare(e.trimRight(f.bytes), e.trimRight(g.bytes))
 	}
@@ -113,24 +135,30 @@ func isKnown(collation string) bool {
 	return collation == "BINARY" || collation == "NOCASE" || collation == "RTRIM"
 }
 
-// lowerASCII is the mapping of the collation NOCASE, which knows ASCII only.
-func lowerASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
+// compareNoCase is the collation NOCASE. It compares the bytes of UTF-8 up to a NUL that
+// both texts have, without the case of ASCII letters, and then the lengths.
+func compareNoCase(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if c := cmp.Compare(lowerASCII(a[i]), lowerASCII(b[i])); c != 0 {
+			return c
 		}
-		return r
-	}, s)
+		if a[i] == 0 {
+			break
+		}
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func lowerASCII(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // trimRight removes the spaces at the end of a text, for the collation RTRIM.
 // SQLite compares the bytes of UTF-8 with it.
-func (e encoding) trimRight(b []byte) []byte {
-	if e != utf8Encoding {
-		b = []byte(e.decode(b))
-	}
-	return bytes.TrimRight(b, " ")
-}
+func (e encoding) trimRight(b []byte) []byte { return bytes.TrimRight(e.utf8(b), " ") }
 
 func compareNumbers(a, b any) int {
 	switch x := a.(type) {
