@@ -346,16 +346,18 @@ func (c *copier) copyFile(ctx context.Context, info *ltx.FileInfo) error {
 		}
 	}
 	var failed error // of reading; the error of the other place hides it
+	u := c.to.startUpload(ctx, view.KeyOf(info))
 	for attempt := 1; ; attempt++ {
-		_, err = c.to.store.Create(ctx, view.KeyOf(info), func(w io.Writer) error {
+		_, err = c.to.store.Create(u.ctx, view.KeyOf(info), u.body(func(w io.Writer) error {
 			failed = c.stream(ctx, f, w)
 			return failed
-		})
+		}))
 		isRead := failed != nil && !errors.Is(failed, io.ErrClosedPipe)
-		if err == nil || isRead || errs.IsPermanent(err) || ctx.Err() != nil || attempt == uploads {
+		if err == nil || isRead || errs.IsPermanent(err) || u.ctx.Err() != nil || attempt == uploads {
 			break
 		}
 	}
+	err = u.end(err)
 	switch {
 	case failed != nil && ctx.Err() == nil && !errors.Is(failed, io.ErrClosedPipe):
 		return fileError(info, failed)
@@ -371,7 +373,9 @@ func (c *copier) copyFile(ctx context.Context, info *ltx.FileInfo) error {
 // copyInside makes the store copy a file by itself. It reports false if the store
 // cannot, or has failed, so that the bytes have to pass through this process.
 func (c *copier) copyInside(ctx context.Context, info *ltx.FileInfo) (done bool, err error) {
-	err = c.to.store.Copy(ctx, c.from.store, info)
+	limited, cancel := c.to.withinUpload(ctx, info.Size)
+	defer cancel()
+	err = c.to.store.Copy(limited, c.from.store, info)
 	switch {
 	case err == nil:
 		c.byStore.Add(info.Size)

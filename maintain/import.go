@@ -97,8 +97,9 @@ func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*I
 	}
 	s.progress.add(Progress{AllFiles: 1, AllBytes: int64(src.Pages()) * int64(src.PageSize())})
 	key := view.Key{Level: replica.SnapshotLevel, MinTXID: 1, MaxTXID: 1}
-	info, err := s.store.Create(ctx, key, func(w io.Writer) error { return s.encode(ctx, w, header, src) })
-	if err != nil {
+	u := s.startUpload(ctx, key)
+	info, err := s.store.Create(u.ctx, key, u.body(func(w io.Writer) error { return s.encode(ctx, w, header, src) }))
+	if err = u.end(err); err != nil {
 		return nil, err
 	}
 	s.progress.add(Progress{Files: 1})

@@ -34,6 +34,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/replica"
 )
@@ -54,7 +55,9 @@ type Requests struct {
 	Concurrency int
 
 	// Timeout is how long a request may take, with its repetitions after errors
-	// that may pass. Zero means DefaultTimeout, and a negative value no limit.
+	// that may pass. Zero means DefaultTimeout, and a negative value no limit. An
+	// upload may take a second more for each MiB, and Timeout more for each 4 MiB if
+	// that is longer; the time in which its content is read does not count.
 	Timeout time.Duration
 
 	// Logger receives what is repeated. Nil means slog.Default().
@@ -106,10 +109,7 @@ func newSession(client replica.Client, r Requests) *session {
 
 // within returns a context for one request with its repetitions.
 func (s *session) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.timeout < 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, s.timeout)
+	return task.WithTimeout(ctx, s.timeout)
 }
 
 // list prepares the client and lists all files of the replica.

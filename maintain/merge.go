@@ -21,19 +21,21 @@ import (
 // back. It reports whether it made the file: it does not replace one that exists.
 func (s *session) merge(ctx context.Context, key view.Key, inputs []*ltx.FileInfo) (info *ltx.FileInfo, made bool, err error) {
 	var failed error // of reading; the error of the upload hides it
+	u := s.startUpload(ctx, key)
 	for attempt := 1; ; attempt++ {
 		var read int64
 		m := s.merger(&read)
-		info, err = s.store.Create(ctx, key, func(w io.Writer) error {
+		info, err = s.store.Create(u.ctx, key, u.body(func(w io.Writer) error {
 			failed = m.Merge(ctx, w, inputs)
 			return failed
-		})
+		}))
 		isRead := failed != nil && !errors.Is(failed, io.ErrClosedPipe)
-		if err == nil || isRead || errs.IsPermanent(err) || ctx.Err() != nil || attempt == uploads {
+		if err == nil || isRead || errs.IsPermanent(err) || u.ctx.Err() != nil || attempt == uploads {
 			break
 		}
 		s.progress.add(Progress{Bytes: -read})
 	}
+	err = u.end(err)
 	switch {
 	case ctx.Err() != nil:
 		return nil, false, ctx.Err()
@@ -52,7 +54,7 @@ func (s *session) merge(ctx context.Context, key view.Key, inputs []*ltx.FileInf
 	if err := s.checkFile(ctx, info); err != nil {
 		if errors.Is(err, errs.ErrCorrupt) {
 			// Files that are intact hold the same.
-			err = errors.Join(fmt.Errorf("the new file is damaged as it is read back, and is deleted: %w", err), s.store.Delete(ctx, key))
+			err = errors.Join(fmt.Errorf("the new file is damaged as it is read back, and is deleted: %w", err), s.delete(ctx, key))
 		}
 		return nil, false, err
 	}
@@ -90,6 +92,13 @@ func (s *session) checkFile(ctx context.Context, info *ltx.FileInfo) error {
 		err = quiet.verify(ctx, c, func(uint32, []byte) error { return nil })
 	}
 	return fileError(info, err)
+}
+
+// delete deletes a file.
+func (s *session) delete(ctx context.Context, key view.Key) error {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.store.Delete(ctx, key)
 }
 
 // find lists a file that exists.

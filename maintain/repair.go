@@ -434,8 +434,9 @@ func (r *repairer) copyStray(ctx context.Context, to view.Key, from *ltx.FileInf
 		return fileError(from, err)
 	}
 	copier := &copier{from: r.session, to: r.session}
-	info, err := r.store.Create(ctx, to, func(w io.Writer) error { return copier.stream(ctx, c, w) })
-	if err != nil {
+	u := r.startUpload(ctx, to)
+	info, err := r.store.Create(u.ctx, to, u.body(func(w io.Writer) error { return copier.stream(ctx, c, w) }))
+	if err = u.end(err); err != nil {
 		return err
 	}
 	return r.checkFile(ctx, info)
@@ -460,9 +461,7 @@ func (r *repairer) deleteStray(ctx context.Context, target, twin *ltx.FileInfo) 
 	if c.info.Size != other.info.Size || c.header != other.header || c.trailer != other.trailer {
 		return fmt.Errorf("%s and %s are not the same any more", view.KeyOf(target), view.KeyOf(twin))
 	}
-	ctx, cancel := r.within(ctx)
-	defer cancel()
-	return r.store.Delete(ctx, view.KeyOf(target))
+	return r.delete(ctx, view.KeyOf(target))
 }
 
 // replace writes a damaged file again, and reads it back.
@@ -481,21 +480,23 @@ func (r *repairer) replace(ctx context.Context, key view.Key, target *ltx.FileIn
 	}
 	read := int64(0)
 	m := r.merger(&read)
+	u := r.startUpload(ctx, key)
+	body := u.body(func(w io.Writer) error { return m.Merge(ctx, w, inputs) })
 	reader, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := r.store.Guard(func() error { return m.Merge(ctx, w, inputs) })
+		err := r.store.Guard(func() error { return body(w) })
 		_ = w.CloseWithError(err)
 		done <- err
 	}()
 	var info *ltx.FileInfo
 	err := r.store.Guard(func() (err error) {
-		info, err = r.store.Client.WriteLTXFile(ctx, key.Level, key.MinTXID, key.MaxTXID, reader)
+		info, err = r.store.Client.WriteLTXFile(u.ctx, key.Level, key.MinTXID, key.MaxTXID, reader)
 		return err
 	})
 	_ = reader.Close()
 	merged := <-done
-	if err != nil {
+	if err = u.end(err); err != nil {
 		if merged != nil && !errors.Is(merged, io.ErrClosedPipe) {
 			err = cmp.Or(merged, err)
 		}
