@@ -27,6 +27,7 @@ type ChangeRows struct {
 	args [changetable.Arguments]*string
 	feed *feed.Feed[rowdiff.Change]
 	row  rowdiff.Change
+	err  error // of Value, which the next Next returns
 }
 
 // Changes returns the rows of litestream_changes(table, from, to), which adapters of
@@ -139,6 +140,9 @@ func memoryOf(c rowdiff.Change) int {
 // Conn do.
 func (r *ChangeRows) Next() (ok bool, err error) {
 	defer task.Guard(r.c.log, "changes", &err)
+	if r.err != nil {
+		return false, r.c.failChanges(r.err)
+	}
 	if r.row, ok = r.feed.TryNext(); ok {
 		return true, nil
 	}
@@ -150,7 +154,8 @@ func (r *ChangeRows) Next() (ok bool, err error) {
 
 // Value returns the value of a column of the row: nil, an int64 or a string. Columns
 // are numbered from 0.
-func (r *ChangeRows) Value(column int) any {
+func (r *ChangeRows) Value(column int) (value any) {
+	defer task.Guard(r.c.log, "changes", &r.err) // a panic would end the program
 	c := &r.row
 	switch column {
 	case changetable.Kind:

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/changetable"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/internal/rowdiff"
 )
@@ -24,6 +25,21 @@ func TestChangeRows_Memory(t *testing.T) {
 	}
 	if of(nil, nil) <= of(nil) {
 		t.Error("a value without content takes nothing")
+	}
+}
+
+// TestChangeRows_Panic asks for a value of a row that makes no sense. The statement ends
+// with an error, and not the program.
+func TestChangeRows_Panic(t *testing.T) {
+	client := newHookClient()
+	ltxtest.New(t, client, ltxtest.Options{}).Exec("CREATE TABLE t (x)")
+	db := openHere(t, client, Options{PollInterval: -1})
+	r := &ChangeRows{c: connOf(db, db.Current.Load()), row: rowdiff.Change{Key: []int{1}, Columns: []string{"a"}, New: []any{int64(1)}}}
+	if v := r.Value(changetable.Key); v != nil {
+		t.Errorf("the key is %v", v)
+	}
+	if ok, err := r.Next(); ok || err == nil || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("there is a row: %v, error %v", ok, err)
 	}
 }
 

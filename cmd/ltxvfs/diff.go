@@ -220,7 +220,10 @@ func deleteOf(c litestream.Change) string {
 	if !c.HasRowid {
 		var terms []string
 		for _, k := range c.Key {
-			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[k])+" IS "+sqlite3.Quote(c.Old[k]))
+			// The table may have had other columns before. Those of the key had these names.
+			name := c.Columns[k]
+			old := slices.IndexFunc(c.OldColumns, func(s string) bool { return strings.EqualFold(s, name) })
+			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[old])+" IS "+sqlite3.Quote(c.Old[old]))
 		}
 		where = strings.Join(terms, " AND ")
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"github.com/ltxvfs/litestream"
 )
 
 // dump returns the rows of all tables of a database file, as SQL.
@@ -71,6 +73,23 @@ func TestDiff_Undo(t *testing.T) {
 		}
 		if got := dump(t, after); !slices.Equal(got, want) {
 			t.Errorf("%s, back from %s to %s: %d rows, want %d; the SQL begins %.300s", tc.name, tc.to, tc.from, len(got), len(want), strings.ReplaceAll(undo, "\n", " "))
+		}
+	}
+}
+
+// A row is deleted by its key, also if the table had other columns before.
+func TestDeleteOf(t *testing.T) {
+	for _, tt := range []struct {
+		change litestream.Change
+		want   string
+	}{
+		{litestream.Change{Table: "t", Key: []int{1}, Columns: []string{"x", "k"}, New: []any{int64(1), int64(2)}, OldColumns: []string{"K"}, Old: []any{int64(2)}},
+			`DELETE FROM "t" WHERE "K" IS 2`},
+		{litestream.Change{Table: "t", Key: []int{0, 1}, Columns: []string{"a", "b"}, New: []any{int64(1), int64(2)}, OldColumns: []string{"x", "a", "b"}, Old: []any{int64(9), int64(1), int64(2)}},
+			`DELETE FROM "t" WHERE "a" IS 1 AND "b" IS 2`},
+	} {
+		if got := deleteOf(tt.change); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
 		}
 	}
 }

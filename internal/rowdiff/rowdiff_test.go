@@ -238,6 +238,11 @@ func changes(t testing.TB, a, b image, reads *atomic.Int64, known int) (all []st
 		case rowdiff.TableAltered:
 			all = append(all, "altered "+c.Table)
 		default:
+			for _, i := range slices.Concat(c.Key, c.Generated) {
+				if i >= len(c.Columns) {
+					t.Errorf("table %s: the key %v or the generated columns %v are not among %q", c.Table, c.Key, c.Generated, c.Columns)
+				}
+			}
 			key := ""
 			if c.HasRowid {
 				key = fmt.Sprint(c.Rowid)

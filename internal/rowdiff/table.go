@@ -325,7 +325,8 @@ func literal(expression []sqltokens.Token) string {
 
 // store finds out in which order the record has the columns.
 func (t *table) store(primary []key, withoutRowid, inline bool, body []sqltokens.Token) error {
-	if len(t.columns) == 0 || slices.ContainsFunc(primary, func(k key) bool { return k.column < 0 }) {
+	// SQLite refuses a key of a column that is computed.
+	if len(t.columns) == 0 || slices.ContainsFunc(primary, func(k key) bool { return k.column < 0 || t.columns[k.column].generated }) {
 		return errNotParsed
 	}
 	in := make([]bool, len(t.columns))

@@ -107,6 +107,34 @@ func TestDiff_DamagedKey(t *testing.T) {
 	}
 }
 
+// A statement whose key is a column that is computed is none of SQLite, which refuses it.
+func TestDiff_GeneratedKey(t *testing.T) {
+	h := plain(t, 4096, false)
+	h.exec("CREATE TABLE x (a, b /*         */ PRIMARY KEY) WITHOUT ROWID; INSERT INTO x VALUES (1, 2)")
+	h.exec("CREATE TABLE y (a, b INTEGER /*         */, PRIMARY KEY (b)); INSERT INTO y VALUES (1, 2)")
+	a := h.image()
+	h.exec("UPDATE x SET a = 3; UPDATE y SET a = 3")
+	b := h.image()
+	for _, name := range []string{"x", "y"} {
+		for _, as := range []string{"AS (1)       ", "AS (1) STORED"} {
+			x, y := slices.Clone(a), slices.Clone(b)
+			for _, m := range []image{x, y} {
+				copy(m, bytes.ReplaceAll(m, []byte("/*         */"), []byte(as)))
+			}
+			var reads atomic.Int64
+			opts := options(x, y)
+			opts.Tables = []string{name}
+			err := rowdiff.Diff(t.Context(), x.state(&reads), y.state(&reads), opts, func(c rowdiff.Change) error {
+				t.Errorf("table %s with %s: %+v", name, as, c)
+				return nil
+			})
+			if !errors.Is(err, errors.ErrUnsupported) {
+				t.Errorf("table %s with %s: %v", name, as, err)
+			}
+		}
+	}
+}
+
 // A statement that is cut off in a default value gives any value, and no panic.
 func TestDiff_DamagedDefault(t *testing.T) {
 	h := plain(t, 4096, false)
