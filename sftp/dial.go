@@ -111,15 +111,17 @@ func (d *dialer) handshake(ctx context.Context) (_ *link, err error) {
 		return nil, explainHandshake(err)
 	}
 	client := ssh.NewClient(c, channels, requests)
-	sftpClient, err := beginSFTP(client)
+	all := new(listings)
+	sftpClient, err := beginSFTP(client, all)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("begin sftp: %w", err), client.Close())
 	}
-	return newLink(conn, client, sftpClient), nil
+	return newLink(conn, client, sftpClient, all), nil
 }
 
-// beginSFTP does what sftp.NewClient does, but for the errors of writes.
-func beginSFTP(client *ssh.Client) (*sftp.Client, error) {
+// beginSFTP does what sftp.NewClient does, but for the errors of writes, and the listings
+// that learn of what the server answers.
+func beginSFTP(client *ssh.Client, all *listings) (*sftp.Client, error) {
 	session, err := client.NewSession()
 	if err != nil {
 		return nil, err
@@ -140,7 +142,7 @@ func beginSFTP(client *ssh.Client) (*sftp.Client, error) {
 		return nil, err
 	}
 	go func() { _, _ = io.Copy(io.Discard, stderr) }() // until the connection ends; unread, it would stop stdout
-	return sftp.NewClientPipe(stdout, requestWriter{stdin}, sftp.UseConcurrentWrites(true))
+	return sftp.NewClientPipe(&answers{Reader: stdout, listings: all}, requestWriter{stdin}, sftp.UseConcurrentWrites(true))
 }
 
 // requestWriter writes requests to a channel. On a connection that has ended, that is

@@ -37,7 +37,10 @@ type link struct {
 	conn   *meteredConn
 	ssh    *ssh.Client
 	client *sftp.Client
-	gone   func() // takes the connection out of the pool, so that no other call gets it
+
+	listings *listings // that are under way
+
+	gone func() // takes the connection out of the pool, so that no other call gets it
 
 	canLink, canReplace, canSync, canStat bool // extensions of the server
 
@@ -52,8 +55,8 @@ type link struct {
 	}
 }
 
-func newLink(conn *meteredConn, sshClient *ssh.Client, client *sftp.Client) *link {
-	l := &link{conn: conn, ssh: sshClient, client: client, ended: make(chan struct{})}
+func newLink(conn *meteredConn, sshClient *ssh.Client, client *sftp.Client, all *listings) *link {
+	l := &link{conn: conn, ssh: sshClient, client: client, listings: all, ended: make(chan struct{})}
 	_, l.canLink = client.HasExtension("hardlink@openssh.com")
 	_, l.canReplace = client.HasExtension("posix-rename@openssh.com")
 	_, l.canStat = client.HasExtension("statvfs@openssh.com")

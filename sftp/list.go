@@ -53,7 +53,7 @@ func (c *ReplicaClient) list(ctx context.Context, level int, seek ltx.TXID) ([]l
 
 // readDir reads a folder. A folder that does not exist is empty.
 func (s *session) readDir(ctx context.Context, dir string) ([]fs.FileInfo, error) {
-	entries, err := do(ctx, s, func(l *link) ([]fs.FileInfo, error) { return l.client.ReadDir(dir) }, nil)
+	entries, err := do(ctx, s, func(l *link) ([]fs.FileInfo, error) { return l.readDir(ctx, dir) }, nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil

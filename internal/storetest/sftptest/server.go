@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -49,6 +50,10 @@ type Server struct {
 	config   *ssh.ServerConfig
 	listener net.Listener
 	wg       sync.WaitGroup
+
+	// Endless makes the server send names for as long as a client asks for more.
+	Endless atomic.Bool
+	Closed  atomic.Int64 // folders and files that clients have closed
 
 	mu struct {
 		sync.Mutex
@@ -236,8 +241,22 @@ var kinds = map[byte]string{
 	13: "remove", 14: "mkdir", 15: "rmdir", 16: "realpath", 17: "stat", 18: "rename", 200: "extended",
 }
 
+// names are names of a folder, as an answer to a request to read it.
+func names(id []byte) []byte {
+	const count = 1000
+	packet := binary.BigEndian.AppendUint32(append([]byte{104}, id...), count)
+	for i := range count {
+		for _, name := range []string{fmt.Sprint("name-", i), ""} {
+			packet = append(binary.BigEndian.AppendUint32(packet, uint32(len(name))), name...)
+		}
+		packet = binary.BigEndian.AppendUint32(packet, 0) // no attributes
+	}
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(packet))), packet...)
+}
+
 // count copies requests to sftp-server and counts them.
-func (s *Server) count(w io.Writer, r io.Reader) {
+func (s *Server) count(w io.Writer, client io.ReadWriter) {
+	r := io.Reader(client)
 	for {
 		var head [5]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -261,7 +280,14 @@ func (s *Server) count(w io.Writer, r io.Reader) {
 			s.mu.requests[kind]++
 			s.mu.Unlock()
 		}
-		if _, err := w.Write(packet); err != nil {
+		if head[4] == 4 {
+			s.Closed.Add(1)
+		}
+		to := w
+		if head[4] == 12 && s.Endless.Load() {
+			to, packet = client, names(packet[5:9]) // sftp-server does not answer meanwhile
+		}
+		if _, err := to.Write(packet); err != nil {
 			return
 		}
 	}
