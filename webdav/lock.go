@@ -2,11 +2,15 @@ package webdav
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,11 +22,20 @@ const (
 	// creates a file.
 	lockName = ".create-lock"
 
-	// lockTime is for how long a lock lasts if the client that has it dies.
-	// publishTime is how much of it a client uses.
-	lockTime    = time.Minute
-	publishTime = lockTime / 2
+	// lockTime is for how long a lock lasts if the client that has it dies, as far as
+	// the server does not grant less. A client uses half of that.
+	lockTime = time.Minute
 )
+
+// heldLock is a lock that the server has granted.
+type heldLock struct {
+	token string
+	asked time.Time     // from when on it may last
+	lasts time.Duration // if the client does not end it
+}
+
+// usable is for how long the client may rely on the lock, from when it was asked for.
+func (l heldLock) usable() time.Duration { return l.lasts / 2 }
 
 // createLocked stores content under a name, unless that exists, while it holds a lock.
 func (s *session) createLocked(ctx context.Context, name string, content body) error {
@@ -32,19 +45,22 @@ func (s *session) createLocked(ctx context.Context, name string, content body) e
 // moveLocked gives a file another name, unless that exists.
 func (s *session) moveLocked(ctx context.Context, from, to string) error {
 	name := path.Join(path.Dir(to), lockName)
-	token, err := s.lock(ctx, name)
+	lock, err := s.lock(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer s.unlock(ctx, name, token)
-	if err := s.checkExclusive(ctx, name); err != nil {
-		return err
-	}
-	moveCtx, cancel := context.WithTimeout(ctx, publishTime)
+	defer s.unlock(ctx, name, lock.token)
+	lockedCtx, cancel := context.WithDeadline(ctx, lock.asked.Add(lock.usable()))
 	defer cancel()
-	err = s.move(moveCtx, from, to, false)
-	if err != nil && ctx.Err() == nil && moveCtx.Err() != nil {
-		return fmt.Errorf("server did not move the file within %s", publishTime)
+	err = lockedCtx.Err()
+	if err == nil {
+		err = s.checkExclusive(lockedCtx, name)
+	}
+	if err == nil {
+		err = s.move(lockedCtx, from, to, false)
+	}
+	if err != nil && ctx.Err() == nil && lockedCtx.Err() != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("server did not move the file within %s after it was asked for a lock", lock.usable())
 	}
 	return err
 }
@@ -53,32 +69,60 @@ func (s *session) moveLocked(ctx context.Context, from, to string) error {
 const lockInfo = `<?xml version="1.0" encoding="utf-8"?><D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope>` +
 	`<D:locktype><D:write/></D:locktype><D:owner>litestream</D:owner></D:lockinfo>`
 
-// lock locks a name and returns the token of the lock. It waits while another client
-// has it.
-func (s *session) lock(ctx context.Context, name string) (token string, err error) {
+// lock locks a name. It waits while another client has it.
+func (s *session) lock(ctx context.Context, name string) (heldLock, error) {
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
-		token, status, err := s.askLock(ctx, name)
+		lock, status, err := s.askLock(ctx, name)
 		if status != http.StatusLocked || !clientio.Pause(ctx, wait) {
-			return token, err
+			return lock, err
 		}
 	}
 }
 
 // askLock asks for a lock once.
-func (s *session) askLock(ctx context.Context, name string) (token string, status int, err error) {
+func (s *session) askLock(ctx context.Context, name string) (lock heldLock, status int, err error) {
 	header := http.Header{"Timeout": {fmt.Sprintf("Second-%d", int(lockTime.Seconds()))}, "Depth": {"0"}, "Content-Type": {"application/xml; charset=utf-8"}}
-	status, answer, err := s.do(ctx, "LOCK", name, header, text(lockInfo), http.StatusOK, http.StatusCreated)
+	lock = heldLock{asked: time.Now(), lasts: lockTime}
+	status, answer, err := s.doWith(ctx, "LOCK", name, header, text(lockInfo), func(body io.Reader) {
+		lock.lasts = min(lock.lasts, grantedTime(body))
+	}, http.StatusOK, http.StatusCreated)
 	switch {
 	case status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented, status == http.StatusBadRequest:
-		return "", status, fmt.Errorf("%w: server has no locks, without which two writers could create one file: %w", err, errors.ErrUnsupported)
+		return heldLock{}, status, fmt.Errorf("%w: server has no locks, without which two writers could create one file: %w", err, errors.ErrUnsupported)
 	case err != nil:
-		return "", status, err
+		return heldLock{}, status, err
 	}
-	token = strings.Trim(strings.TrimSpace(answer.Get("Lock-Token")), "<>")
-	if _, err := url.Parse(token); token == "" || err != nil {
-		return "", status, errors.New("LOCK: answer has no token of a lock")
+	lock.token = strings.Trim(strings.TrimSpace(answer.Get("Lock-Token")), "<>")
+	if _, err := url.Parse(lock.token); lock.token == "" || err != nil {
+		return heldLock{}, status, errors.New("LOCK: answer has no token of a lock")
 	}
-	return token, status, nil
+	return lock, status, nil
+}
+
+// grantedTime returns for how long the locks last that an answer lists, lockTime if it
+// does not say that.
+func grantedTime(body io.Reader) time.Duration {
+	granted := lockTime
+	for decoder := xml.NewDecoder(body); ; {
+		token, err := decoder.Token()
+		if err != nil {
+			return granted // the rest says nothing that could be understood
+		}
+		start, ok := token.(xml.StartElement)
+		if !ok || start.Name.Local != "timeout" {
+			continue
+		}
+		var value string
+		if err := decoder.DecodeElement(&value, &start); err != nil {
+			return granted
+		}
+		for each := range strings.SplitSeq(value, ",") {
+			number, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(each)), "second-")
+			if seconds, err := strconv.ParseUint(number, 10, 32); ok && err == nil {
+				granted = min(granted, time.Duration(seconds)*time.Second)
+			}
+		}
+	}
 }
 
 // unlock ends a lock. If that fails, the lock ends by itself.
@@ -98,10 +142,10 @@ func (s *session) checkExclusive(ctx context.Context, name string) error {
 	if known {
 		return nil
 	}
-	token, status, err := s.askLock(ctx, name)
+	lock, status, err := s.askLock(ctx, name)
 	switch {
 	case err == nil:
-		s.unlock(ctx, name, token)
+		s.unlock(ctx, name, lock.token)
 		return errNotExclusive
 	case status != http.StatusLocked:
 		return err

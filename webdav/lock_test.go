@@ -2,6 +2,8 @@ package webdav_test
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -68,6 +70,86 @@ func TestLocked_Stays(t *testing.T) {
 			}
 			if permanent(err) {
 				t.Errorf("error is permanent: %v", err)
+			}
+		})
+	}
+}
+
+// locking is a server whose lock lasts a second, whatever the client asks for. It calls
+// answer with the number of each request for a lock from 1 on, and does not answer to
+// moves.
+func locking(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, n int64)) (s server, moves *atomic.Int64) {
+	moves = new(atomic.Int64)
+	var locks atomic.Int64
+	return patch(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch r.Method {
+		case "LOCK":
+			answer(w, r, locks.Add(1))
+		case "UNLOCK":
+			w.WriteHeader(http.StatusNoContent)
+		case "MOVE":
+			moves.Add(1)
+			leave(r)
+		default:
+			return false
+		}
+		return true
+	}), moves
+}
+
+// leave waits until the client has given up a request.
+func leave(r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // the server notices that only then
+	<-r.Context().Done()
+}
+
+// grant grants a lock for a second.
+func grant(w http.ResponseWriter) {
+	w.Header().Set("Lock-Token", "<opaquelocktoken:1>")
+	_, _ = io.WriteString(w, `<?xml version="1.0" encoding="utf-8"?><D:prop xmlns:D="DAV:"><D:lockdiscovery><D:activelock>`+
+		`<D:locktype><D:write/></D:locktype><D:depth>0</D:depth><D:timeout>Second-1</D:timeout></D:activelock></D:lockdiscovery></D:prop>`)
+}
+
+// A client creates a file only while its lock lasts, which the server says, from when it
+// has asked for the lock.
+func TestLock_Ends(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, r *http.Request, n int64)
+		moves  int64
+	}{
+		"the move is slow": {func(w http.ResponseWriter, _ *http.Request, n int64) {
+			if n == 1 {
+				grant(w)
+			} else {
+				http.Error(w, "locked", http.StatusLocked)
+			}
+		}, 1},
+		"the lock is slow": {func(w http.ResponseWriter, _ *http.Request, n int64) {
+			if n == 1 {
+				time.Sleep(600 * time.Millisecond)
+				grant(w)
+			} else {
+				http.Error(w, "locked", http.StatusLocked)
+			}
+		}, 0},
+		"the second lock is slow": {func(w http.ResponseWriter, r *http.Request, n int64) {
+			if n == 1 {
+				grant(w)
+			} else {
+				leave(r)
+			}
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, moves := locking(t, tt.answer)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := newClient(t, s, "/app.db").CreateLTXFile(ctx, 0, 1, 1, bytes.NewReader(encode(t, 1, 1, 1)))
+			if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "did not move the file within 500ms") || permanent(err) {
+				t.Errorf("error %v", err)
+			}
+			if n := moves.Load(); n != tt.moves {
+				t.Errorf("%d moves", n)
 			}
 		})
 	}

@@ -120,14 +120,22 @@ func (s *session) refusal(resp *http.Response) error {
 // do sends a request whose answer has no body that matters, and returns its status and
 // header. A status that is not one of ok is an error.
 func (s *session) do(ctx context.Context, method, name string, header http.Header, content body, ok ...int) (int, http.Header, error) {
+	return s.doWith(ctx, method, name, header, content, func(io.Reader) {}, ok...)
+}
+
+// doWith is do for a request whose answer has a short body, which read gets if the
+// status is one of ok.
+func (s *session) doWith(ctx context.Context, method, name string, header http.Header, content body, read func(io.Reader), ok ...int) (int, http.Header, error) {
 	resp, err := s.send(ctx, method, name, header, content)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", method, err)
 	}
 	for _, status := range ok {
 		if resp.StatusCode == status {
-			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, clientio.MaxErrorText)) // so that the connection can be used again
-			_ = resp.Body.Close()                                                        // it says nothing
+			short := io.LimitReader(resp.Body, clientio.MaxErrorText)
+			read(short)
+			_, _ = io.Copy(io.Discard, short) // so that the connection can be used again
+			_ = resp.Body.Close()             // the rest says nothing
 			return status, resp.Header, nil
 		}
 	}
