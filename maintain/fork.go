@@ -30,6 +30,10 @@ type ForkOptions struct {
 // Fork is fs.ErrExist, and changes nothing, if LTX files are at the place, or
 // something else that a replica must not be mixed with. After an error, some of the
 // files may be there. They have to be deleted before the next call.
+//
+// Only one call at a time may begin a replica at a place. Two at the same time can both
+// succeed, since each file that one finds there may be the same as its own, and the
+// place then has the newer of their states. Import does not allow that.
 func Fork(ctx context.Context, from, to replica.Client, opts ForkOptions) (*Copied, error) {
 	c := newCopier(from, to, opts.Requests)
 	c.inside = true
