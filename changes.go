@@ -69,9 +69,10 @@ const changesAtOnce = DefaultMaxConcurrentRequests
 // Changes returns what has changed in a database from the state after transaction
 // from to the state after transaction to, as far as both can be [travelled to]. If
 // to is the earlier one, the changes lead back. Transaction 0 as to is the newest
-// one. The name is the file name under which the database was opened, or the URL of
-// its replica. If it is not open, Changes opens it. Without names of tables, all
-// tables are compared but those of SQLite itself, whose names begin with sqlite_.
+// one, and as from ErrTxNotAvailable, since no transaction has that number. The name
+// is the file name under which the database was opened, or the URL of its replica. If
+// it is not open, Changes opens it. Without names of tables, all tables are compared
+// but those of SQLite itself, whose names begin with sqlite_.
 //
 // Changes are ordered by table, and within a table by the key of the row. A table
 // that was created comes before its rows, and one that was dropped after them. A row
@@ -141,6 +142,9 @@ type difference struct {
 // difference finds out which pages may differ between two states, from listings and
 // page indexes.
 func (db *database) difference(ctx context.Context, before, after *view.View) (*difference, error) {
+	if before.TXID == 0 || after.TXID == 0 {
+		return nil, fmt.Errorf("%w: no transaction is on the replica yet", ErrNoDatabase)
+	}
 	if before.Epoch != after.Epoch {
 		return nil, fmt.Errorf("%w: the replica was replaced meanwhile", errs.ErrStateGone)
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ltxvfs/litestream"
@@ -177,6 +178,22 @@ func TestChanges_ReadsLittle(t *testing.T) {
 	}
 }
 
+// TestChanges_NothingUploaded compares states while all commits are local. There are none.
+func TestChanges_NothingUploaded(t *testing.T) {
+	name, vfs := newVFS(t, memory.NewReplicaClient(), &litestream.Options{WriteEnabled: true, WriteSyncInterval: -1})
+	db := openConn(t, name, "app.db")
+	mustExec(t, db, "CREATE TABLE t (x)")
+	for _, err := range vfs.Changes(t.Context(), "app.db", 0, 0) {
+		if !errors.Is(err, litestream.ErrNoDatabase) {
+			t.Error(err)
+		}
+	}
+	mustExec(t, db, "PRAGMA litestream_sync")
+	for _, err := range vfs.Changes(t.Context(), "app.db", 1, 0) {
+		t.Error(err)
+	}
+}
+
 // TestChanges_Errors asks for what there is not, and stops early.
 func TestChanges_Errors(t *testing.T) {
 	client := memory.NewReplicaClient()
@@ -198,6 +215,11 @@ func TestChanges_Errors(t *testing.T) {
 	}
 	if _, err := only(t.Context(), 1, 99); !errors.Is(err, litestream.ErrTxNotAvailable) {
 		t.Errorf("a transaction that does not exist: %v", err)
+	}
+	for _, to := range []ltx.TXID{0, 1} {
+		if _, err := only(t.Context(), 0, to); !errors.Is(err, litestream.ErrTxNotAvailable) || !strings.Contains(err.Error(), "the oldest is 0000000000000001") {
+			t.Errorf("from before the first transaction to %d: %v", to, err)
+		}
 	}
 	if n, err := only(t.Context(), 1, 0, "T"); n != 3 || err != nil {
 		t.Errorf("%d changes, %v", n, err)

@@ -36,12 +36,12 @@ func PlanLatest(from ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	return plan, nil
 }
 
-// PlanTXID is PlanLatest for the state after transaction target, which must be
-// greater than from. It returns ErrTxNotAvailable if the files do not give that
-// state.
+// PlanTXID is PlanLatest for the state after transaction target. It returns
+// ErrTxNotAvailable if the files do not give that state, or if it is not later than
+// from. So there is no state after transaction 0, which is none.
 func PlanTXID(from, target ltx.TXID, files []*ltx.FileInfo) ([]*ltx.FileInfo, error) {
 	plan, end := Extend(from, target, files)
-	if end != target {
+	if end != target || len(plan) == 0 {
 		return nil, fmt.Errorf("%w: %s", errs.ErrTxNotAvailable, whyNot(target, files))
 	}
 	return plan, nil
