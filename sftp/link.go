@@ -32,7 +32,8 @@ var errEnded = errors.New("connection has ended")
 
 // link is a connection to a server, with one SFTP session. The functions of
 // package sftp take no context, so each call runs in a goroutine of its own, which
-// ends with the answer of the server or with the connection.
+// ends with the answer of the server or with the connection. A listing takes many
+// answers, and ends with the first after its context.
 type link struct {
 	conn   *meteredConn
 	ssh    *ssh.Client
