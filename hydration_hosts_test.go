@@ -295,14 +295,7 @@ func TestHydration_CopyInUse(t *testing.T) {
 	}
 	for name, path := range map[string]string{"the pages first": pagesFirst, "the pages first, written back in place": path} {
 		t.Run(name, func(t *testing.T) {
-			db, log := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
-			defer closeDB(t, db)
-			awaitHydrated(t, db)
-			wantLocal(t, p, db, db.Current.Load())
-			wantAll(t, p, db)
-			if !strings.Contains(log.String(), "a copy of a file that was in use") {
-				t.Error(log)
-			}
+			wantCopied(t, p, client, path, "a copy of a file that was in use")
 		})
 	}
 	t.Run("the record first", func(t *testing.T) {
@@ -353,14 +346,7 @@ func TestHydration_BackupInPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	db, log := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
-	defer closeDB(t, db)
-	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.Current.Load())
-	wantAll(t, p, db)
-	if !strings.Contains(log.String(), "goes on with") {
-		t.Errorf("the backup is not used\n%s", log)
-	}
+	wantCopied(t, p, client, path, "goes on with")
 }
 
 // Another path names the same file, with a record of its own, as a backup by hard

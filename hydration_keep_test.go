@@ -33,6 +33,20 @@ func openKeptDB(t testing.TB, client ReplicaClient, path string, opts Options) (
 	return db, log
 }
 
+// wantCopied opens a database with a hydration file that may be a copy. All pages are
+// right, and the log says what became of the file.
+func wantCopied(t *testing.T, p *ltxtest.Primary, client ReplicaClient, path, said string) {
+	t.Helper()
+	db, log := openKeptDB(t, client, path, Options{CacheSize: -1, ReadAheadSize: -1})
+	defer closeDB(t, db)
+	awaitHydrated(t, db)
+	wantLocal(t, p, db, db.Current.Load())
+	wantAll(t, p, db)
+	if !strings.Contains(log.String(), said) {
+		t.Errorf("nothing says %q:\n%s", said, log)
+	}
+}
+
 func closeDB(t testing.TB, db *database) {
 	t.Helper()
 	if err := db.close(context.Background()); err != nil {

@@ -254,14 +254,7 @@ func TestShare_CopyOfFolder(t *testing.T) {
 	if err := os.WriteFile(copied, pages, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	db, log := openKeptDB(t, client, copied, Options{CacheSize: -1, ReadAheadSize: -1})
-	defer closeDB(t, db)
-	awaitHydrated(t, db)
-	wantLocal(t, p, db, db.Current.Load())
-	wantAll(t, p, db)
-	if !strings.Contains(log.String(), "starts over") {
-		t.Errorf("the record of the copy is used\n%s", log)
-	}
+	wantCopied(t, p, client, copied, "starts over")
 }
 
 // If the owner finds pages wrong that it has lent, the others forget what they have

@@ -10,13 +10,14 @@ import (
 )
 
 // FuzzAnswer checks that a listing has names of what lies directly in the folder only,
-// and that demands for credentials are answered in one line, without the password.
+// that a lock lasts no longer than was asked for, and that demands for credentials are answered in one line, without the password.
 func FuzzAnswer(f *testing.F) {
 	f.Add(`<D:multistatus xmlns:D="DAV:"><D:response><D:href>/a/b/</D:href><D:propstat><D:status>HTTP/1.1 200 OK</D:status><D:prop><D:resourcetype><D:collection/></D:resourcetype></D:prop></D:propstat></D:response>`+
 		`<D:response><D:href>/a/b/x%20y</D:href><D:propstat><D:prop><D:getcontentlength>7</D:getcontentlength><D:getetag>W/"1"</D:getetag></D:prop></D:propstat></D:response></D:multistatus>`,
 		`Digest realm="a\"b", nonce=1, qop="auth,auth-int", algorithm=SHA-256`)
 	f.Add(`<multistatus xmlns="DAV:"><response><href>/a/b/x/.</href></response><response><href>/a/b/%2e%2e/b/%2e</href></response><response><href>/a/b/c%2Fd</href></response></multistatus>`, `Basic`)
 	f.Add(`<multistatus xmlns="DAV:"><response><href>http://h/a/b</href></response></multistatus>`, `Digest nonce="`)
+	f.Add(`<D:prop xmlns:D="DAV:"><D:lockdiscovery><D:activelock><D:timeout>Infinite, Second-30</D:timeout></D:activelock></D:lockdiscovery></D:prop>`, `Digest`)
 	f.Fuzz(func(t *testing.T, content, header string) {
 		if entries, err := parseEntries("/a/b", []byte(content)); err == nil {
 			for _, e := range entries {
@@ -24,6 +25,9 @@ func FuzzAnswer(f *testing.F) {
 					t.Errorf("listing has %q of %d bytes", e.name, e.size)
 				}
 			}
+		}
+		if lasts := grantedTime(strings.NewReader(content)); lasts < 0 || lasts > lockTime {
+			t.Errorf("a lock lasts %s", lasts)
 		}
 		const password = "s3cr3t-password"
 		c, _ := parseChallenges([]string{header})

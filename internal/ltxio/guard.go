@@ -27,7 +27,7 @@ const (
 	guardDescriptor                   // magic number and flags of an LZ4 frame
 	guardBlock                        // size of the block in an LZ4 frame
 	guardEnd                          // end mark of an LZ4 frame
-	guardRest                         // nothing: what follows the frames passes
+	guardRest                         // no field: the guard passes on what follows the frames
 )
 
 // guardFields are the sizes of the fields.

@@ -2,6 +2,7 @@ package rowdiff_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -38,21 +39,31 @@ func textKeys(rng *rand.Rand, encoding string, n int) [][]byte {
 	return keys
 }
 
-// TestDiff_TextKeys changes rows whose keys are any bytes as texts. Rows are in the order
-// that SQLite has of them, by each collation and in each encoding, and each change is
-// found, whether its page is looked for by its keys or not.
-func TestDiff_TextKeys(t *testing.T) {
-	seen := make(map[string]bool)
+// encodings returns a history in each encoding of texts.
+func encodings(t *testing.T, pageSize int) map[string]*history {
+	t.Helper()
+	all := make(map[string]*history)
 	for seed := range uint64(12) {
-		h := newHistory(t, seed, 512)
+		h := newHistory(t, seed, pageSize)
 		var encoding string
 		if err := h.db.QueryRow("PRAGMA encoding").Scan(&encoding); err != nil {
 			t.Fatal(err)
 		}
-		if seen[encoding] {
-			continue
+		if all[encoding] == nil {
+			all[encoding] = h
 		}
-		seen[encoding] = true
+	}
+	if len(all) != 3 {
+		t.Fatalf("encodings %q", slices.Collect(maps.Keys(all)))
+	}
+	return all
+}
+
+// TestDiff_TextKeys changes rows whose keys are any bytes as texts. Rows are in the order
+// that SQLite has of them, by each collation and in each encoding, and each change is
+// found, whether its page is looked for by its keys or not.
+func TestDiff_TextKeys(t *testing.T) {
+	for encoding, h := range encodings(t, 512) {
 		h.exec("PRAGMA synchronous = OFF")
 		for _, collation := range []string{"BINARY", "NOCASE", "RTRIM"} {
 			h.exec("CREATE TABLE x (k TEXT PRIMARY KEY COLLATE %s, n, v) WITHOUT ROWID", collation)
@@ -89,9 +100,6 @@ func TestDiff_TextKeys(t *testing.T) {
 			}
 			h.exec("DROP TABLE x")
 		}
-	}
-	if len(seen) != 3 {
-		t.Errorf("encodings %v", seen)
 	}
 }
 
