@@ -45,6 +45,9 @@ var recordTable = crc64.MakeTable(crc64.ECMA)
 // synced before. It is a variable for tests.
 var recordEvery = time.Second
 
+// syncData makes the pages of a partial file durable. It is a variable for tests.
+var syncData = (*os.File).Sync
+
 // recordLine is one line of a record.
 type recordLine struct {
 	Session uint64 `json:"session"`
@@ -129,10 +132,11 @@ type partial struct {
 		written time.Time // when the record was last written
 	}
 
-	// recording is held while the record is written. It comes before mu, and only
-	// the calls that write the record take it.
+	// recording is held while pages are synced and the record is written. It comes
+	// before mu, and only the calls that do so take it. It guards the following.
 	recording sync.Mutex
-	end       int64 // size of the record; guarded by recording
+	end       int64 // size of the record
+	lost      bool  // a sync of the pages has failed
 }
 
 // openPartial opens or creates a partial file. If it resumes, the caller calls keep
@@ -173,13 +177,14 @@ func openPartial(path string) (p *partial, err error) {
 	return p, p.keep(nil)
 }
 
-// create makes a new partial file. The record is there before it.
+// create makes a new partial file. The record is there before it, durably: that of an
+// earlier partial file, which was removed, must not come back beside this one.
 func (p *partial) create() (err error) {
 	p.parts, p.end = nil, 0
 	if err := p.record.Reset(); err != nil {
 		return err
 	}
-	if err := p.begin(); err != nil {
+	if err := errors.Join(p.begin(), p.record.Sync()); err != nil {
 		return err
 	}
 	p.data, err = ownfile.Create(p.path)
@@ -306,14 +311,25 @@ func (p *partial) done(c *content, number int, sum ltxio.Sum, wrote []bool) erro
 	return p.writeRecord()
 }
 
-// writeRecord syncs the pages and then records the parts that they are of. The
-// caller holds recording.
+// sync makes the pages durable. The caller holds recording.
+func (p *partial) sync() error {
+	err := syncData(p.data)
+	p.lost = p.lost || err != nil
+	return err
+}
+
+// writeRecord syncs the pages and then records the parts that they are of. Once a sync
+// has failed, it records nothing: the system reports such an error once, so that the
+// next sync succeeds although pages were lost. The caller holds recording.
 func (p *partial) writeRecord() error {
+	if p.lost {
+		return nil
+	}
 	p.mu.Lock()
 	lines := p.mu.pending
 	p.mu.pending = nil
 	p.mu.Unlock()
-	if err := p.data.Sync(); err != nil {
+	if err := p.sync(); err != nil {
 		return err
 	}
 	if err := p.record.WriteAt(lines, p.end); err != nil {
@@ -331,7 +347,10 @@ func (p *partial) finish(path string, size int64) error {
 	if err := p.data.Truncate(size); err != nil {
 		return err
 	}
-	if err := p.data.Sync(); err != nil {
+	p.recording.Lock()
+	err := p.sync()
+	p.recording.Unlock()
+	if err != nil {
 		return err
 	}
 	if err := checkFree(path); err != nil {
@@ -344,7 +363,7 @@ func (p *partial) finish(path string, size int64) error {
 	if err := renameNew(p.path, path); err != nil {
 		return err
 	}
-	err := errors.Join(p.record.Remove(), p.record.Close())
+	err = errors.Join(p.record.Remove(), p.record.Close())
 	p.record = nil
 	return errors.Join(err, ownfile.SyncDir(filepath.Dir(path)))
 }

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -162,6 +164,56 @@ func TestPartial_RecordFails(t *testing.T) {
 		if err := call(); !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("%s: error %v, want fs.ErrClosed", name, err)
 		}
+	}
+}
+
+// TestPartial_SyncFails restores to a disk that loses pages when they are synced. The
+// system says so once; after that, no part is listed that was not synced before.
+func TestPartial_SyncFails(t *testing.T) {
+	defer func() { syncData = (*os.File).Sync }()
+	single := &content{info: &ltx.FileInfo{Level: 0, MinTXID: 42, MaxTXID: 42}, trailer: ltx.Trailer{FileChecksum: 1<<63 | 6}}
+	write := func(p *partial, part int) error {
+		return errors.Join(p.write(make([]byte, 512), int64(part)*512), p.done(single, part, ltxio.SumOf(1, 512), []bool{true}))
+	}
+	for name, call := range map[string]func(p *partial) error{
+		"at the end": func(p *partial) error { return p.finish(p.path+".db", 1024) },
+		"between": func(p *partial) error {
+			p.mu.written = time.Time{} // the next part is recorded at once
+			return write(p, 2)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			syncData = (*os.File).Sync
+			path := filepath.Join(t.TempDir(), "partial")
+			p, err := openPartial(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(write(p, 0), write(p, 1)); err != nil { // the first is recorded at once
+				t.Fatal(err)
+			}
+			failed := false
+			syncData = func(f *os.File) error {
+				if !failed {
+					failed = true
+					return syscall.EIO
+				}
+				return f.Sync()
+			}
+			if err := call(p); !errors.Is(err, syscall.EIO) {
+				t.Fatalf("error %v, want EIO", err)
+			}
+			if err := p.abandon(false); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(path + recordSuffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if parts, _, _ := parseRecord(b); len(parts) != 1 {
+				t.Errorf("listed: %v, want the first part alone", parts)
+			}
+		})
 	}
 }
 
