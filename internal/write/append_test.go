@@ -169,6 +169,63 @@ func TestTakeBack_Durable(t *testing.T) {
 	}
 }
 
+// A commit survives a loss of power only if those before it do. After a sync of theirs
+// has failed, the system says that the next one succeeds, which proves nothing: commits
+// fail until what may be lost is on the replica.
+func TestAppend_SyncFailedBefore(t *testing.T) {
+	for _, isNew := range []bool{true, false} { // the commit whose sync fails begins a segment
+		inBed(t, func(b *bed) {
+			try := func(durable bool) error {
+				h := b.begin()
+				defer b.End(h)
+				tx := NewTransaction(h.pinned, nil)
+				defer tx.Drop()
+				if err := tx.Write(bedPage(2, b.fill+1), testPageSize); err != nil {
+					b.t.Fatal(err)
+				}
+				c, err := b.Append(tx, durable)
+				if err == nil {
+					err = b.Finish(h, tx, []*LocalCommit{c})
+				}
+				if err == nil {
+					b.fill++
+					b.fills[2] = b.fill
+				}
+				return err
+			}
+			b.commit(1, 2)
+			if err := try(false); err != nil {
+				b.t.Fatal(err)
+			}
+			if isNew {
+				b.rotate()
+			}
+			failed := false
+			b.event = func(event string) error {
+				if event == "before: sync segment" && !failed {
+					failed = true
+					return syscall.EIO
+				}
+				return nil
+			}
+			for range 2 { // the sync fails, and then succeeds
+				if err := try(true); !errors.Is(err, syscall.EIO) {
+					b.t.Errorf("in a new segment: %v: error %v, want EIO", isNew, err)
+				}
+			}
+			if err := try(false); err != nil {
+				b.t.Error(err)
+			}
+			b.sync()
+			if err := try(true); err != nil {
+				b.t.Error(err)
+			}
+			b.sync()
+			b.wantPages()
+		})
+	}
+}
+
 // Nothing is committed to a database whose page 1 is not one.
 func TestAppend_NoHeader(t *testing.T) {
 	inBed(t, func(b *bed) {

@@ -104,6 +104,7 @@ func (b *writeBuffer) begin(replayed []*segment) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	clear(b.mu.unsynced)
+	clear(b.mu.doubtful)
 	var last *commitlog.Segment
 	for _, s := range replayed {
 		last = s.log
