@@ -96,9 +96,9 @@ type writeMode interface {
 	// their history has ended.
 	Forget()
 
-	// StampLocal gives the newest view a new state, so that SQLite drops its
-	// cache.
-	StampLocal()
+	// RenewNewest gives the newest view another state, so that SQLite drops its
+	// cache. If a transaction that writes is under way, it does so when that ends.
+	RenewNewest()
 }
 
 // planAttempts is the number of attempts to make a plan. An attempt fails if a

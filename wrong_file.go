@@ -2,7 +2,6 @@ package litestream
 
 import (
 	"github.com/ltxvfs/litestream/internal/dbheader"
-	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -33,16 +32,12 @@ func (x *index) distrust(f *view.File, problem error) {
 // makes SQLite drop its own cache, because served pages may be wrong.
 func (x *index) forgetServed() {
 	for {
-		cur := x.Current.Load()
+		size := x.Newest().PageSize
 		x.pages.DropLocal()
-		x.pages.Reset(max(cur.PageSize, dbheader.MinPageSize))
-		again := *cur
-		switch x.writer.Replace(cur, x.NewState(&again)) {
-		case nil:
-			return
-		case errs.ErrWriting:
-			x.writer.StampLocal() // the next sync publishes the new state
-			return
+		x.pages.Reset(max(size, dbheader.MinPageSize))
+		if x.Newest().PageSize == size {
+			break // else the cache was perhaps prepared for the pages of another view first
 		}
 	}
+	x.writer.RenewNewest()
 }

@@ -99,6 +99,28 @@ func TestViews_NewOldState(t *testing.T) {
 	}
 }
 
+// TestViews_Renew gives the view that new transactions read another state. Its pages
+// stay, and other views are not touched.
+func TestViews_Renew(t *testing.T) {
+	var s view.Views
+	cur := s.NewState(&view.View{TXID: 1})
+	s.Current.Store(cur)
+	s.RenewNewest()
+	renewed := s.Current.Load()
+	if renewed.TXID != 1 || renewed.State == cur.State || renewed.State.Counter.Load() == cur.State.Counter.Load() {
+		t.Errorf("the current view is of transaction %s, its counter %d was %d", renewed.TXID, renewed.State.Counter.Load(), cur.State.Counter.Load())
+	}
+	local := s.NewState(&view.View{TXID: 2})
+	s.Local.Store(local)
+	s.RenewNewest()
+	if got := s.Newest(); got.TXID != 2 || got.State == local.State || got.State.Counter.Load() == local.State.Counter.Load() {
+		t.Errorf("the newest view is of transaction %s, its counter %d was %d", got.TXID, got.State.Counter.Load(), local.State.Counter.Load())
+	}
+	if s.Current.Load() != renewed {
+		t.Error("the current view is replaced, which is not the newest")
+	}
+}
+
 // TestViews_CountCommit gives views after commits a counter. It is that of SQLite unless
 // the connection has to read page 1 again, and no later view gets one of SQLite's.
 func TestViews_CountCommit(t *testing.T) {

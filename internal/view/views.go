@@ -42,6 +42,30 @@ func (s *Views) NewState(v *View) *View {
 	return v
 }
 
+// RenewNewest gives the view that new transactions read another state, so that SQLite
+// drops the pages that it has cached. The caller holds the lock under which Local is
+// stored.
+func (s *Views) RenewNewest() {
+	local := s.Local.Load()
+	if local == nil {
+		s.RenewCurrent()
+		return
+	}
+	again := *local
+	s.Local.Store(s.NewState(&again))
+}
+
+// RenewCurrent gives the current view another state.
+func (s *Views) RenewCurrent() {
+	for {
+		cur := s.Current.Load()
+		again := *cur
+		if s.Current.CompareAndSwap(cur, s.NewState(&again)) {
+			return
+		}
+	}
+}
+
 // NewOldState gives v a state of its own that is not the newest. SQLite
 // increments the counter of the newest state when it commits, so another state
 // must not have one of the next counters.

@@ -160,10 +160,8 @@ func (q *queue) lose(why error) error {
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
 	if local := q.Views.Local.Load(); local != nil {
 		// The connection that is writing may have pages with the next change counter.
-		cur := q.Views.Current.Load()
 		q.Views.SkipCounter(local.State.Counter.Load() + 1)
-		again := *cur
-		q.Views.Current.CompareAndSwap(cur, q.Views.NewState(&again))
+		q.Views.RenewCurrent()
 	}
 	q.Views.Local.Store(nil)
 	q.mu.change()

@@ -49,6 +49,7 @@ type queueState struct {
 	mode   queueMode
 	buffer *writeBuffer // nil unless mode.hasBuffer
 	holder SlotHolder   // connection that holds the writer slot; nil if none does
+	renew  bool         // the newest view gets another state when the slot is given back
 
 	segments []*segment // segments with finished commits, the oldest first
 	opened   *segment   // segment that the newest appended commit is in
@@ -194,10 +195,15 @@ func (s *queueState) full() error {
 func (q *queue) End(h SlotHolder) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.mu.holder == h {
-		q.mu.holder = nil
-		q.mu.change()
+	if q.mu.holder != h {
+		return
 	}
+	q.mu.holder = nil
+	if q.mu.renew {
+		q.mu.renew = false
+		q.Views.RenewNewest()
+	}
+	q.mu.change()
 }
 
 // holder returns the connection that holds the writer slot, nil if none does.
@@ -214,16 +220,17 @@ func (q *queue) mode() queueMode {
 	return q.mu.mode
 }
 
-// StampLocal gives the newest view a new state if it has commits that are not on
-// the replica, so that SQLite drops the pages that it has cached. While a
-// transaction is under way it does nothing, because the commit makes a new state.
-func (q *queue) StampLocal() {
+// RenewNewest gives the newest view another state, so that SQLite drops the pages that
+// it has cached. While a transaction is under way, the view keeps its state until that
+// transaction ends, because it can only commit on the state that it began with.
+func (q *queue) RenewNewest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if local := q.Views.Local.Load(); local != nil && q.mu.holder == nil {
-		again := *local
-		q.Views.Local.Store(q.Views.NewState(&again))
+	if q.mu.holder != nil && q.mu.mode.hasBuffer() {
+		q.mu.renew = true
+		return
 	}
+	q.Views.RenewNewest()
 }
 
 // Suspect starts a sync that looks at all levels of the replica, because files

@@ -195,6 +195,75 @@ func TestQueue_Commit(t *testing.T) {
 	}
 }
 
+// TestQueue_RenewNewest gives the newest view another state. A transaction that is
+// under way can still commit, and the state changes when it ends, also if nothing is
+// committed.
+func TestQueue_RenewNewest(t *testing.T) {
+	for _, unsynced := range []bool{false, true} {
+		for _, commits := range []bool{false, true} {
+			t.Run(fmt.Sprintf("unsynced %v, commits %v", unsynced, commits), func(t *testing.T) {
+				q, _ := newTestQueue(t)
+				h := new(fakeHolder)
+				begin := func() {
+					t.Helper()
+					h.pinned = q.Views.Newest()
+					if err := q.Begin(h); err != nil {
+						t.Fatal(err)
+					}
+				}
+				commit := func() {
+					t.Helper()
+					tx, c := appendPages(t, q, h, 1)
+					if err := q.Finish(h, tx, []*LocalCommit{c}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if unsynced {
+					begin()
+					commit()
+					q.End(h)
+				}
+				begin()
+				before := q.Views.Newest()
+				q.RenewNewest()
+				if q.Views.Newest() != before {
+					t.Error("the state changes under a transaction")
+				}
+				if commits {
+					commit()
+				}
+				last := q.Views.Newest()
+				q.End(h)
+				after := q.Views.Newest()
+				if after.State == last.State || after.State.Counter.Load() == last.State.Counter.Load() || after.State.Counter.Load() == before.State.Counter.Load() {
+					t.Errorf("the counter is %d after the transaction, %d at its end, %d before", after.State.Counter.Load(), last.State.Counter.Load(), before.State.Counter.Load())
+				}
+				begin()
+				q.End(h)
+				if q.Views.Newest() != after {
+					t.Error("the state changes again after the next transaction")
+				}
+				q.RenewNewest()
+				if q.Views.Newest().State == after.State {
+					t.Error("the state stays without a transaction")
+				}
+			})
+		}
+	}
+	t.Run("a transaction that cannot commit", func(t *testing.T) {
+		q, _ := newTestQueue(t)
+		h := &fakeHolder{q.Views.Newest()}
+		if err := q.Begin(h); err != nil {
+			t.Fatal(err)
+		}
+		q.update(func(s *queueState) { s.mode, s.buffer = modeLost, nil })
+		q.RenewNewest()
+		if q.Views.Newest().State == h.pinned.State {
+			t.Error("the state stays until the transaction ends")
+		}
+	})
+}
+
 // TestQueue_Await waits for commits, of which one is synced and the next lost.
 func TestQueue_Await(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the lost commit is kept
