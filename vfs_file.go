@@ -126,15 +126,21 @@ func (c *Conn) fail(op string, err error) error {
 // pin sets the view that all reads see. A nil view ends that.
 func (c *Conn) pin(v *view.View) { c.pinned.Store(v) }
 
-// pinNewest pins the view that the next transaction sees. Files that only older
-// views need may be closed as soon as a newer view is published. So the view must
-// still be the newest after it was pinned.
+// pinNewest pins the view that the next transaction sees: the newest, or the one that
+// the connection has travelled to. Files that only older views need may be closed as
+// soon as a newer view is published. So the newest view must still be the newest after
+// it was pinned.
 func (c *Conn) pinNewest() {
-	for {
-		c.pin(nil)
-		v := c.view()
+	if past := c.past.Load(); past != nil {
+		v := c.db.RenewPast(past)
+		c.travelTo(v)
 		c.pin(v)
-		if c.past.Load() != nil || v == c.db.Newest() {
+		return
+	}
+	for {
+		v := c.db.Newest()
+		c.pin(v)
+		if v == c.db.Newest() {
 			return
 		}
 	}

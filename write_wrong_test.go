@@ -15,7 +15,8 @@ import (
 // TestPromise1_WrongFileWhileUnsynced has hydration find that the checksum of a
 // file is wrong, also while commits are not yet on the replica, and while a
 // transaction holds the writer slot and then changes nothing. Pages of that file in
-// SQLite's cache are no longer used either.
+// SQLite's cache are no longer used either, neither for the newest state nor for the
+// past.
 func TestPromise1_WrongFileWhileUnsynced(t *testing.T) {
 	for _, unsynced := range []bool{false, true} {
 		for _, busy := range []bool{false, true} {
@@ -45,10 +46,31 @@ func testWrongFile(t *testing.T, unsynced, busy bool) {
 	if unsynced {
 		mustExec(t, writer, "INSERT INTO other VALUES (1)")
 	}
-	conns := map[string]querier{"writer": writer, "reader": reader}
-	for _, db := range conns {
+	travel := func(db querier, txid string) {
+		t.Helper()
+		mustExec(t, db, "PRAGMA litestream_txid = '"+txid+"'")
+	}
+	fill := func(db querier) {
+		t.Helper()
 		mustExec(t, db, "PRAGMA cache_size = 10000")
 		wantSQL(t, db, "SELECT count(v) FROM t", "2000")
+	}
+	check := func(name string, db querier) {
+		t.Helper()
+		if got, err := queryText(db, "SELECT count(v) FROM t"); err == nil {
+			t.Errorf("%s goes on with what it has cached: %s", name, got)
+		}
+	}
+	fill(writer)
+	fill(reader)
+	stay, back := make(map[string]querier), make(map[string]querier) // by transaction
+	for _, txid := range []string{"0000000000000002", "0000000000000003"} {
+		stay[txid], back[txid] = openConn(t, slot, "app.db"), openConn(t, slot, "app.db")
+		for _, db := range []querier{stay[txid], back[txid]} {
+			travel(db, txid)
+			fill(db)
+		}
+		travel(back[txid], "latest") // which it does not read
 	}
 	if busy {
 		mustExec(t, writer, "BEGIN IMMEDIATE")
@@ -56,14 +78,18 @@ func testWrongFile(t *testing.T, unsynced, busy bool) {
 	for mustQuery(t, reader, "PRAGMA litestream_hydration_status") != "failed" {
 		time.Sleep(time.Second)
 	}
+	for txid, db := range back {
+		travel(db, txid)
+		check("a connection that comes back to transaction "+txid, db)
+	}
+	for txid, db := range stay {
+		check("a connection that stays at transaction "+txid, db)
+	}
 	if busy {
 		mustExec(t, writer, "ROLLBACK")
 	}
-	for name, db := range conns {
-		if got, err := queryText(db, "SELECT count(v) FROM t"); err == nil {
-			t.Errorf("%s goes on with what it has cached: %s", name, got)
-		}
-	}
+	check("the writer", writer)
+	check("a reader", reader)
 	mustExec(t, writer, "INSERT INTO other VALUES (2)")
 	if err := vfs.Sync(context.Background(), "app.db"); err != nil {
 		t.Error(err)

@@ -39,5 +39,6 @@ func (x *index) forgetServed() {
 			break // else the cache was perhaps prepared for the pages of another view first
 		}
 	}
+	x.Forgotten.Add(1) // for connections that look at the past
 	x.writer.RenewNewest()
 }

@@ -121,6 +121,41 @@ func TestViews_Renew(t *testing.T) {
 	}
 }
 
+// TestViews_RenewPast gives a view of the past another state after pages that were
+// read in its state turned out to be wrong, and only then.
+func TestViews_RenewPast(t *testing.T) {
+	var s view.Views
+	s.Counter.Store(7)
+	s.OldCounter.Store(1 << 31)
+	cur, past, committed := s.NewState(&view.View{TXID: 2}), s.NewOldState(&view.View{TXID: 1}), &view.View{TXID: 3}
+	s.CountCommit(cur, committed, 9, false)
+	for n := range 3 {
+		for _, v := range []*view.View{cur, past, committed} {
+			before := v.State
+			got := s.RenewPast(v)
+			if got.TXID != v.TXID || v.State != before {
+				t.Errorf("transaction %s became %s", v.TXID, got.TXID)
+			}
+			if n == 0 {
+				if got != v {
+					t.Errorf("transaction %s has another state, but nothing is wrong", v.TXID)
+				}
+				continue
+			}
+			if got.State == v.State || got.State.Counter.Load() == v.State.Counter.Load() {
+				t.Errorf("transaction %s keeps its counter %d", v.TXID, v.State.Counter.Load())
+			}
+			if s.RenewPast(got) != got {
+				t.Errorf("transaction %s has another state twice", v.TXID)
+			}
+		}
+		s.Forgotten.Add(1)
+	}
+	if v := s.NewState(&view.View{TXID: 4}); s.RenewPast(v) != v {
+		t.Error("a state that was made later is given up")
+	}
+}
+
 // TestViews_CountCommit gives views after commits a counter. It is that of SQLite unless
 // the connection has to read page 1 again, and no later view gets one of SQLite's.
 func TestViews_CountCommit(t *testing.T) {

@@ -70,6 +70,9 @@ type State struct {
 	// transaction. It is nil until the first read.
 	PageOne atomic.Pointer[dbheader.Served]
 
+	// forgotten is Views.Forgotten when the state was made.
+	forgotten uint32
+
 	// Moved is the newest view of this state after files that the first view
 	// points to were deleted. It is nil if there is none.
 	Moved atomic.Pointer[View]

@@ -18,6 +18,11 @@ type Views struct {
 	Counter    atomic.Uint32 // change counter of the newest state; ascends
 	OldCounter atomic.Uint32 // change counter of the last state that was not the newest; descends
 
+	// Forgotten counts how often pages that connections had read turned out to be
+	// wrong. SQLite may have cached such pages in each state that was made before the
+	// last time.
+	Forgotten atomic.Uint32
+
 	// Arriving counts the views that are published while the pages that came
 	// with their files are still being added to the cache.
 	Arriving atomic.Int32
@@ -37,9 +42,15 @@ func (s *Views) Newest() *View {
 // NewState gives v a state of its own with a new change counter. v becomes the
 // newest view.
 func (s *Views) NewState(v *View) *View {
-	v.State = new(State)
-	v.State.Counter.Store(s.Counter.Add(1))
+	v.State = s.stateWith(s.Counter.Add(1))
 	return v
+}
+
+// stateWith returns a state with a change counter.
+func (s *Views) stateWith(counter uint32) *State {
+	state := &State{forgotten: s.Forgotten.Load()}
+	state.Counter.Store(counter)
+	return state
 }
 
 // RenewNewest gives the view that new transactions read another state, so that SQLite
@@ -70,9 +81,19 @@ func (s *Views) RenewCurrent() {
 // increments the counter of the newest state when it commits, so another state
 // must not have one of the next counters.
 func (s *Views) NewOldState(v *View) *View {
-	v.State = new(State)
-	v.State.Counter.Store(s.OldCounter.Add(^uint32(0)))
+	v.State = s.stateWith(s.OldCounter.Add(^uint32(0)))
 	return v
+}
+
+// RenewPast returns v, a view that a connection has travelled to. If SQLite may have
+// cached wrong pages in its state, it returns the view with another state. The state of
+// v is not changed, because transactions may have pinned it.
+func (s *Views) RenewPast(v *View) *View {
+	if v.State.forgotten == s.Forgotten.Load() {
+		return v
+	}
+	again := *v
+	return s.NewOldState(&again)
 }
 
 // farCounter is the distance from which on a counter will not be assigned soon.
@@ -100,8 +121,7 @@ func (s *Views) CountCommit(before, v *View, number uint32, readAgain bool) {
 	}
 	switch {
 	case s.Counter.CompareAndSwap(number-1, number):
-		v.State = new(State)
-		v.State.Counter.Store(number)
+		v.State = s.stateWith(number)
 	case number == before.State.Counter.Load():
 		// With locking_mode=EXCLUSIVE, SQLite does not increment the counter
 		// again. Another connection must not mistake pages of the previous
