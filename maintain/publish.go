@@ -68,7 +68,7 @@ func publish(ctx context.Context, s *session, client replica.Client, opts Publis
 	p := &Published{Written: true, times: make(map[view.Key]webindex.File, len(files))}
 	if opts.Last != nil {
 		p.hex = opts.Last.hex
-	} else if p.hex, err = isHex(ctx, client); err != nil {
+	} else if p.hex, err = s.isHex(ctx); err != nil {
 		return nil, err
 	}
 	index := webindex.Index{Published: listedAt, Files: p.add(files, opts.Last)}
@@ -80,7 +80,7 @@ func publish(ctx context.Context, s *session, client replica.Client, opts Publis
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := s.within(ctx)
+	ctx, cancel := s.withinUpload(ctx, int64(len(encoded)))
 	defer cancel()
 	return p, write(ctx, encoded)
 }
@@ -139,15 +139,13 @@ func (p *Published) sameAs(last *Published) (same int) {
 	return same
 }
 
-// isHex tells whether a store has the layout of S3.
-func isHex(ctx context.Context, client replica.Client) (bool, error) {
-	surveyor, ok := client.(replica.Surveyor)
-	if !ok {
-		return false, nil
-	}
-	survey, err := surveyor.Survey(ctx, "")
+// isHex tells whether the store has the layout of S3. One that cannot tell has not.
+func (s *session) isHex(ctx context.Context) (bool, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	at, err := s.store.Survey(ctx, "")
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return false, err
 	}
-	return survey.LevelDir == "0009/", nil
+	return at.LevelDir == "0009/", nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -97,6 +98,67 @@ func TestPublish_Layout(t *testing.T) {
 			t.Errorf("%s: the index has %+v, want %s", name, index.Files, tt.want)
 		}
 	}
+}
+
+// silent is a store that does not answer when it is asked what lies there.
+type silent struct{ bucket }
+
+func (silent) Survey(ctx context.Context, _ string) (replica.Survey, error) {
+	<-ctx.Done()
+	return replica.Survey{}, ctx.Err()
+}
+
+// Publish waits for a store no longer than a request may take.
+func TestPublish_Timeout(t *testing.T) {
+	plain := layered(t)
+	for name, tt := range map[string]struct {
+		client replica.Client
+		write  func(context.Context) error
+	}{
+		"survey": {silent{plain}, func(context.Context) error { return nil }},
+		"index": {plain, func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				start := time.Now()
+				_, err := maintain.Publish(ctx, tt.client, maintain.PublishOptions{
+					Requests: maintain.Requests{Timeout: time.Second},
+					Write:    func(ctx context.Context, _ []byte) error { return tt.write(ctx) },
+				})
+				if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > time.Minute {
+					t.Errorf("after %s: %v", took, err)
+				}
+			})
+		})
+	}
+}
+
+// The upload of a large index may take longer than other requests.
+func TestPublish_Large(t *testing.T) {
+	const files, mib = 15_000, 1 << 20
+	b, body := make(bucket, files), make([]byte, 1000)
+	for txid := ltx.TXID(1); txid <= files; txid++ {
+		b[key(0, txid, txid)] = body
+	}
+	synctest.Test(t, func(t *testing.T) {
+		size := 0
+		p, err := maintain.Publish(t.Context(), b, maintain.PublishOptions{
+			Requests: maintain.Requests{Timeout: time.Second},
+			Write: func(ctx context.Context, index []byte) error {
+				size = len(index)
+				time.Sleep(1500 * time.Millisecond)
+				return ctx.Err()
+			},
+		})
+		if err != nil || p.Files != files || size < mib {
+			t.Errorf("%d bytes: %+v, %v", size, p, err)
+		}
+	})
 }
 
 // A store that cannot keep an index is unsupported, unless the index goes elsewhere.
