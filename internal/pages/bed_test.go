@@ -297,8 +297,8 @@ func wantOdd(t testing.TB, b *bed, v *view.View, fill byte, requests int64, pgno
 	}
 }
 
-// wantNothingPrefetched expects that no request is under way and that no page is
-// kept for a scan.
+// wantNothingPrefetched expects that no request is under way or has memory, and that no
+// page is kept for a scan.
 func wantNothingPrefetched(t testing.TB, b *bed) {
 	t.Helper()
 	flights := b.source.flights
@@ -311,6 +311,12 @@ func wantNothingPrefetched(t testing.TB, b *bed) {
 		if running, waiting := l.Load(); running+waiting > 0 {
 			t.Errorf("%d requests run, %d wait", running, waiting)
 		}
+	}
+	q := b.prefetcher.requests
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.mu.held != 0 || len(q.mu.waiting) > 0 {
+		t.Errorf("requests have %d bytes of memory, and %d wait for some", q.mu.held, len(q.mu.waiting))
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/ltxvfs/litestream/internal/remote"
 )
 
 // flight is the fetch of a page, which several readers can wait for. The
@@ -13,12 +11,12 @@ import (
 // until a reader asks for the page or the scan that it is for gives it up.
 type flight struct {
 	// Guarded by flights.mu.
-	done   chan struct{} // made by the first reader that waits
-	phase  flightPhase
-	claim  claim
-	ticket *remote.Ticket // of its request, while that queues
-	gaveUp bool           // a scan has given it up before it landed
-	barred bool           // its page must not enter the cache, which was replaced since
+	done    chan struct{} // made by the first reader that waits
+	phase   flightPhase
+	claim   claim
+	request *request // that fetches the page for a prefetch; nil before it is added
+	gaveUp  bool     // a scan has given it up before it landed
+	barred  bool     // its page must not enter the cache, which was replaced since
 
 	origin    origin    // set before the flight is registered
 	admission admission // changed only by land, under flights.mu
@@ -144,9 +142,9 @@ func (t *flights) peek(key Key) []byte {
 // joined is a flight as it is found by a reader that needs the page.
 type joined struct {
 	*flight
-	begun  bool            // the reader has to fetch the page and land the flight
-	done   <-chan struct{} // closed when it lands; nil if it was begun or has landed
-	ticket *remote.Ticket  // of its request, if that queues
+	begun   bool            // the reader has to fetch the page and land the flight
+	done    <-chan struct{} // closed when it lands; nil if it was begun or has landed
+	request *request        // that fetches the page for a prefetch, if it was added
 }
 
 // join returns the flight of a page, which it begins if there is none. The page may be
@@ -167,7 +165,7 @@ func (t *flights) join(key Key) joined {
 	case f.done == nil:
 		f.done = make(chan struct{})
 	}
-	return joined{flight: f, done: f.done, ticket: f.ticket}
+	return joined{flight: f, done: f.done, request: f.request}
 }
 
 // landing is the end of a flight.
@@ -360,13 +358,13 @@ func (t *flights) clear() {
 	t.mu.unclaimed = 0
 }
 
-// setTicket notes the ticket of the request that fetches some pages. It
-// reports whether a reader waits for one of them already.
-func (t *flights) setTicket(wants []want, ticket *remote.Ticket) (awaited bool) {
+// setRequest notes the request that fetches some pages. It reports whether a
+// reader waits for one of them already.
+func (t *flights) setRequest(wants []want, r *request) (awaited bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, w := range wants {
-		w.flight.ticket = ticket
+		w.flight.request = r
 		awaited = awaited || w.flight.done != nil
 	}
 	return awaited

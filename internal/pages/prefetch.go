@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
@@ -19,20 +18,16 @@ import (
 // Prefetcher fetches pages that are going to be asked for, many with one
 // request. It is safe for concurrent use.
 type Prefetcher struct {
-	pages   *Source
-	tasks   *task.Group
-	timeout time.Duration // of a request; negative: none
-
-	bodies *semaphore.Weighted // bounds the bytes of bodies in memory; nil: no bound
+	pages    *Source
+	tasks    *task.Group
+	timeout  time.Duration // of a request; negative: none
+	requests *requestQueue // of spans
 }
 
 // NewPrefetcher returns a prefetcher whose requests belong to a group.
 func NewPrefetcher(pages *Source, tasks *task.Group, timeout time.Duration) *Prefetcher {
-	p := &Prefetcher{pages: pages, tasks: tasks, timeout: timeout}
-	if n := pages.opts.PrefetchSize; n > 0 {
-		p.bodies = semaphore.NewWeighted(n)
-	}
-	return p
+	q := &requestQueue{store: pages.store, most: pages.opts.PrefetchSize}
+	return &Prefetcher{pages: pages, tasks: tasks, timeout: timeout, requests: q}
 }
 
 // isEnabled reports whether pages may be prefetched for scans.
@@ -244,14 +239,13 @@ func (p *Prefetcher) begin(s span) {
 		p.fail(s.wants, errs.ErrClosed)
 		return
 	}
-	limit := p.pages.store.Limit
-	t := limit.Enqueue(s.class)
-	if p.pages.flights.setTicket(s.wants, t) {
-		limit.Promote(t)
+	r := p.requests.add(s.class, s.size())
+	if p.pages.flights.setRequest(s.wants, r) {
+		r.promote()
 	}
 	go func() {
 		defer p.tasks.End()
-		p.read(s, t)
+		p.read(s, r)
 	}()
 }
 
@@ -263,7 +257,7 @@ var errNotWanted = errors.New("prefetch was given up")
 var errPrefetch = errors.New("prefetch failed")
 
 // read makes the request of a span, and lands the pages as they arrive.
-func (p *Prefetcher) read(s span, t *remote.Ticket) {
+func (p *Prefetcher) read(s span, r *request) {
 	limit := p.pages.store.Limit
 	left := s.wants
 	err := errPrefetch
@@ -271,19 +265,15 @@ func (p *Prefetcher) read(s span, t *remote.Ticket) {
 	defer func() { p.fail(left, err) }()
 	ctx, cancel := p.tasks.WithTimeout(p.timeout)
 	defer cancel()
-	if s.class == remote.Speculative && p.bodies != nil {
-		n := min(s.size(), p.pages.opts.PrefetchSize)
-		if err = p.bodies.Acquire(ctx, n); err != nil {
-			limit.Done(t)
-			return
-		}
-		defer p.bodies.Release(n)
+	if err = r.await(ctx); err != nil {
+		return
 	}
-	if err = limit.Wait(ctx, t); err != nil {
+	defer r.release()
+	if err = limit.Wait(ctx, r.ticket); err != nil {
 		return
 	}
 	if s.scan != nil && s.scan.ended.Load() && s.class != remote.Foreground && !p.pages.flights.isAwaited(left) {
-		limit.Done(t)
+		limit.Done(r.ticket)
 		err = errNotWanted
 		return
 	}
@@ -294,7 +284,7 @@ func (p *Prefetcher) read(s span, t *remote.Ticket) {
 	// There is no second attempt: a reader that needs a page makes its own, for
 	// as long as it may take.
 	err = p.pages.store.Guard(func() error {
-		_, err := p.pages.store.ReadOnce(s.file().Reading(ctx), s.class, t, s.file().Key(), body, s.offset(), func(got []byte) {
+		_, err := p.pages.store.ReadOnce(s.file().Reading(ctx), s.class, r.ticket, s.file().Key(), body, s.offset(), func(got []byte) {
 			left = p.landArrived(ctx, s, left, got)
 		})
 		return err

@@ -243,7 +243,7 @@ func (s *Source) version(ctx context.Context, key Key, news func(), fetch func()
 		case f.done == nil:
 			continue // it landed meanwhile
 		}
-		s.store.Limit.Promote(f.ticket)
+		f.request.promote()
 		if err := s.arrivals.await(ctx, f.done, news); err != nil {
 			s.flights.giveUp(key)
 			return nil, err
