@@ -344,6 +344,9 @@ func (h *Hydrator) openFile() (err error) {
 // close ends the use of the local file. Problem is why, nil if the database is
 // closed.
 func (h *Hydrator) close(problem error) error {
+	// Nothing takes offers before the next file is open, which may wait for requests
+	// behind those that offer pages.
+	h.Tier.offers.set(offersPaused)
 	l := h.local()
 	h.sharing.end()
 	err := problem

@@ -87,3 +87,19 @@ func TestHydrator_BrokenAndNews(t *testing.T) {
 		}
 	})
 }
+
+// While a local file gives way to another one, reads do not wait for room for the pages
+// that they offer. They may have the places of the requests that the next file waits for.
+func TestHydrator_ClosePausesOffers(t *testing.T) {
+	b := newBed(t)
+	h := b.new(Options{Mode: Pages})
+	b.heldBy(h)
+	h.Tier.offers.set(offersTaken)
+	if err := h.close(errOtherRole); !errors.Is(err, errOtherRole) {
+		t.Error(err)
+	}
+	defer h.dropSpare()
+	if !h.Tier.offers.is(offersPaused) {
+		t.Error("reads wait for room for their pages")
+	}
+}
