@@ -215,14 +215,16 @@ func (p *parser) table() (*table, error) {
 	return t, t.store(primary, withoutRowid, inline, body)
 }
 
-// tableKey returns the columns of a PRIMARY KEY constraint of a table, nil if it is
-// another constraint.
+// tableKey returns the columns of the PRIMARY KEY among constraints of a table, which
+// need no commas between them. It returns nil if there is none.
 func (p *parser) tableKey(t *table) (keys []key) {
-	if p.take("CONSTRAINT") {
-		p.next()
-	}
-	if !p.take("PRIMARY", "KEY") {
-		return nil
+	for !p.take("PRIMARY", "KEY") {
+		if len(p.rest) == 0 {
+			return nil
+		}
+		if p.group() == nil {
+			p.next()
+		}
 	}
 	for _, item := range items(p.group()) {
 		q := &parser{rest: item}
@@ -263,6 +265,7 @@ func (p *parser) column() (c column, isKey, desc bool, err error) {
 		case p.take("PRIMARY", "KEY"):
 			isKey = true
 			desc = p.take("DESC")
+		case p.take("SET", "DEFAULT"): // the action of a foreign key
 		case p.take("DEFAULT"):
 			c.def = p.defaultValue()
 		case p.take("COLLATE"):
