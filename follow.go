@@ -28,7 +28,7 @@ const (
 	fullPollEvery = 30
 
 	// fullPollAfter is the time after which a poll lists all levels, for pollers
-	// with long intervals.
+	// with long intervals, and for machines that were suspended meanwhile.
 	fullPollAfter = 30 * time.Second
 
 	// livelyPolls is the number of polls after one with news that list level 0
@@ -69,7 +69,13 @@ func (f *following) begin(byName bool) (full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.polls++
-	return f.mu.polls >= fullPollEvery || byName && time.Since(f.mu.listed) >= fullPollAfter
+	return f.mu.polls >= fullPollEvery || byName && elapsed(f.mu.listed) >= fullPollAfter
+}
+
+// elapsed returns how long ago a time was, by the clock that says more: the monotonic
+// one may stop while a machine is suspended, and the other one may be set back.
+func elapsed(since time.Time) time.Duration {
+	return max(time.Since(since), time.Now().Round(0).Sub(since.Round(0)))
 }
 
 // expects returns the number of files that a poll reads by name at once, and
