@@ -14,6 +14,10 @@ const (
 	// sends them without waiting, so it is bounded.
 	scanBatch = 4096
 
+	// scanRounds is the number of rounds of a scan at most. Each round after the first
+	// one takes the messages that were stored in the round before.
+	scanRounds = 2
+
 	// consumerTimeout is how long the server keeps a consumer that nobody uses, if
 	// it could not be deleted.
 	consumerTimeout = 30 * time.Second
@@ -24,7 +28,9 @@ const (
 
 // scan calls fn with the messages that are selected by a consumer's configuration
 // and stored at present, in the order of their numbers. If a message is replaced
-// meanwhile, fn gets the new one, possibly after the old one.
+// meanwhile, fn gets the new one, possibly after the old one; it may get neither if the
+// new one is replaced as well. fn gets some of the other messages that are stored
+// meanwhile.
 func (s *session) scan(ctx context.Context, config jetstream.ConsumerConfig, fn func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
 	config.AckPolicy = jetstream.AckNonePolicy
 	config.MemoryStorage = true
@@ -36,48 +42,55 @@ func (s *session) scan(ctx context.Context, config jetstream.ConsumerConfig, fn 
 			return err
 		}
 		defer s.deleteConsumer(ctx, consumer)
-		// A message that replaces another one meanwhile comes after all others. The
-		// scan is complete when none is left, and not when as many have come as there
-		// were: one that comes twice would stand for one that has not come.
-		for left := consumer.CachedInfo().NumPending; left > 0; {
-			if left, err = fetch(ctx, consumer, int(min(left, scanBatch)), fn); err != nil {
-				return err
+		// A message that replaces another one meanwhile comes after all others. So when
+		// as many messages have come as there were, each of them has come, or what
+		// replaced it is among those that are left then. The scan does not wait until
+		// none is left, because messages may be stored faster than they come.
+		left := consumer.CachedInfo().NumPending
+		for round := 0; left > 0 && round < scanRounds; round++ {
+			var after uint64 // messages that are left, with those that were stored meanwhile
+			for left > 0 {
+				got, pending, err := fetch(ctx, consumer, int(min(left, scanBatch)), fn)
+				if err != nil {
+					return err
+				}
+				left, after = min(left-got, pending), pending
 			}
+			left = after
 		}
 		return nil
 	})
 }
 
-// fetch calls fn with the next messages, up to size. It returns how many were left when
-// the last of them was sent.
-func fetch(ctx context.Context, consumer jetstream.Consumer, size int, fn func(jetstream.Msg, *jetstream.MsgMetadata) error) (left uint64, err error) {
+// fetch calls fn with the next messages, up to size. It returns how many came, and how
+// many were left when the last of them was sent.
+func fetch(ctx context.Context, consumer jetstream.Consumer, size int, fn func(jetstream.Msg, *jetstream.MsgMetadata) error) (got, left uint64, err error) {
 	batch, err := consumer.Fetch(size, jetstream.FetchContext(ctx))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	got := false
 	for msg := range batch.Messages() {
 		meta, err := msg.Metadata()
 		if err != nil {
-			return 0, fmt.Errorf("message of a consumer: %w", err)
+			return got, left, fmt.Errorf("message of a consumer: %w", err)
 		}
 		if err := fn(msg, meta); err != nil {
-			return 0, err
+			return got, left, err
 		}
-		got = true
+		got++
 		if left = meta.NumPending; left == 0 {
-			return 0, nil // messages that were deleted meanwhile do not come
+			return got, 0, nil // messages that were deleted meanwhile do not come
 		}
 	}
 	switch err := batch.Error(); {
 	case ctx.Err() != nil:
-		return left, context.Cause(ctx)
+		return got, left, context.Cause(ctx)
 	case err != nil:
-		return left, err
-	case !got:
-		return left, errors.New("consumer sends no messages")
+		return got, left, err
+	case got == 0:
+		return got, left, errors.New("consumer sends no messages")
 	}
-	return left, nil
+	return got, left, nil
 }
 
 // deleteConsumer deletes a consumer. If that fails, the server does so by itself.
