@@ -19,14 +19,16 @@ import (
 
 // Source is a database that Import reads. All of it has to be of one state: a
 // program reads within a transaction, or reads a copy that SQLite's backup API has
-// made. Its methods are called by one goroutine.
+// made. Its methods are called by one goroutine at a time.
 type Source interface {
 	// PageSize and Pages are the size of a page in bytes, and the number of pages.
 	PageSize() uint32
 	Pages() uint32
 
 	// ReadPage fills page, which has the size of a page, with page pgno, from 1.
-	// Pages are read in ascending order.
+	// Pages are read in ascending order. They are read again, from page 1 on, by an
+	// Import to a store that notices only during the upload that it cannot create a
+	// file on the condition that there is none.
 	ReadPage(ctx context.Context, pgno uint32, page []byte) error
 }
 
@@ -37,6 +39,16 @@ type PagesSource interface {
 	// ReadPages fills pages with consecutive pages from pgno on. SQLite's lock page is
 	// not among them.
 	ReadPages(ctx context.Context, pgno uint32, pages []byte) error
+}
+
+// RestartableSource is a Source that does not keep the pages that were read.
+type RestartableSource interface {
+	Source
+
+	// Restart is called before pages are read again. The source may have another
+	// state from then on, with other values of PageSize and Pages. The context lasts
+	// as long as that of Import.
+	Restart(ctx context.Context) error
 }
 
 // ImportOptions are the options of Import.
@@ -75,8 +87,9 @@ func Import(ctx context.Context, client replica.Client, src Source, opts ImportO
 }
 
 func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*Imported, error) {
-	if src.Pages() == 0 {
-		return nil, fmt.Errorf("%w: the database is empty", fs.ErrInvalid)
+	header, err := snapshotOf(src, now)
+	if err != nil {
+		return nil, err
 	}
 	files, err := s.list(ctx)
 	if err != nil {
@@ -88,22 +101,52 @@ func (s *session) importFrom(ctx context.Context, src Source, now time.Time) (*I
 	if err := s.checkVacant(ctx); err != nil {
 		return nil, err
 	}
-	if now.IsZero() {
-		now = time.Now()
-	}
-	header := ltx.Header{
-		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: src.PageSize(), Commit: src.Pages(),
-		MinTXID: 1, MaxTXID: 1, Timestamp: now.UnixMilli(),
-	}
-	s.progress.add(Progress{AllFiles: 1, AllBytes: int64(src.Pages()) * int64(src.PageSize())})
+	s.progress.add(Progress{AllFiles: 1, AllBytes: int64(header.Commit) * int64(header.PageSize)})
 	key := view.Key{Level: replica.SnapshotLevel, MinTXID: 1, MaxTXID: 1}
 	u := s.startUpload(ctx, key)
-	info, err := s.store.Create(u.ctx, key, u.body(func(w io.Writer) error { return s.encode(ctx, w, header, src) }))
+	isAgain := false
+	info, err := s.store.Create(u.ctx, key, u.body(func(w io.Writer) (err error) {
+		if isAgain {
+			if header, err = s.restart(ctx, src, now); err != nil {
+				return err
+			}
+		}
+		isAgain = true
+		return s.encode(ctx, w, header, src)
+	}))
 	if err = u.end(err); err != nil {
 		return nil, err
 	}
 	s.progress.add(Progress{Files: 1})
 	return &Imported{TXID: 1, Time: time.UnixMilli(header.Timestamp).UTC(), PageSize: header.PageSize, Pages: header.Commit, Stored: info.Size}, nil
+}
+
+// snapshotOf returns the header of a snapshot of the state that a source has. A time of
+// zero means now.
+func snapshotOf(src Source, at time.Time) (ltx.Header, error) {
+	if src.Pages() == 0 {
+		return ltx.Header{}, fmt.Errorf("%w: the database is empty", fs.ErrInvalid)
+	}
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return ltx.Header{
+		Version: ltx.Version, Flags: ltx.HeaderFlagNoChecksum, PageSize: src.PageSize(), Commit: src.Pages(),
+		MinTXID: 1, MaxTXID: 1, Timestamp: at.UnixMilli(),
+	}, nil
+}
+
+// restart prepares a source for being read again, and returns the header of a snapshot of
+// the state that it has then.
+func (s *session) restart(ctx context.Context, src Source, at time.Time) (ltx.Header, error) {
+	if r, ok := src.(RestartableSource); ok {
+		if err := r.Restart(ctx); err != nil {
+			return ltx.Header{}, err
+		}
+	}
+	header, err := snapshotOf(src, at)
+	s.progress.again(int64(header.Commit) * int64(header.PageSize))
+	return header, err
 }
 
 // checkVacant returns fs.ErrExist if a replica must not begin at a place without LTX

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/decorate"
 	"github.com/ltxvfs/litestream/file"
@@ -143,6 +146,70 @@ func TestImport_Fails(t *testing.T) {
 	for _, bytesOf := range [][]byte{nil, []byte("no database, but long enough to have a header of a hundred bytes, if it were a database of SQLite, you see")} {
 		if _, err := maintain.NewFileSource(bytes.NewReader(bytesOf), int64(len(bytesOf))); !errors.Is(err, errs.ErrCorrupt) {
 			t.Errorf("source of %d bytes: error %v", len(bytesOf), err)
+		}
+	}
+}
+
+// lateClient is a store that notices after the upload that it cannot create a file on the
+// condition that there is none.
+type lateClient struct{ *memory.ReplicaClient }
+
+func (c lateClient) CreateLTXFile(_ context.Context, _ int, _, _ ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return nil, err
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// changingSource is a database that gives each page once. Restart goes over to a later
+// state.
+type changingSource struct {
+	maintain.PagesSource
+	later maintain.PagesSource
+	t     *testing.T
+	next  uint32
+}
+
+func (s *changingSource) ReadPage(ctx context.Context, pgno uint32, page []byte) error {
+	return s.ReadPages(ctx, pgno, page)
+}
+
+func (s *changingSource) ReadPages(ctx context.Context, pgno uint32, pages []byte) error {
+	if pgno < s.next {
+		s.t.Errorf("page %d is read again", pgno)
+	}
+	s.next = pgno + uint32(len(pages))/s.PageSize()
+	return s.PagesSource.ReadPages(ctx, pgno, pages)
+}
+
+func (s *changingSource) Restart(context.Context) error {
+	s.PagesSource, s.next = s.later, 1
+	return nil
+}
+
+// The upload that such a store does not take is made again, with all pages of one state.
+func TestImport_ReadsAgain(t *testing.T) {
+	same, image := database(t)
+	source := func(image []byte) maintain.PagesSource {
+		src, err := maintain.NewFileSource(bytes.NewReader(image), int64(len(image)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src
+	}
+	longer := append(bytes.Clone(image), make([]byte, same.PageSize())...)
+	for _, src := range []maintain.Source{same, &changingSource{PagesSource: source(longer), later: source(image), t: t}} {
+		client := memory.NewReplicaClient()
+		read := int64(len(image)) + int64(src.Pages())*int64(src.PageSize())
+		var last maintain.Progress
+		r, err := maintain.Import(t.Context(), lateClient{client}, src, maintain.ImportOptions{Requests: maintain.Requests{Progress: func(p maintain.Progress) { last = p }}})
+		if err != nil || int(r.Pages)*int(r.PageSize) != len(image) || last != (maintain.Progress{Files: 1, AllFiles: 1, Bytes: read, AllBytes: read}) {
+			t.Errorf("%T: imported %+v, progress %+v, error %v", src, r, last, err)
+			continue
+		}
+		var got bytes.Buffer
+		if _, err := maintain.RestoreTo(t.Context(), client, &got, maintain.RestoreOptions{}); err != nil || !bytes.Equal(got.Bytes(), image) {
+			t.Errorf("%T: restored %d bytes, error %v, want the %d bytes that were imported", src, got.Len(), err, len(image))
 		}
 	}
 }

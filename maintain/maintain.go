@@ -187,6 +187,14 @@ func (p *progress) count(number *int64, n int64) {
 	p.add(Progress{Bytes: n})
 }
 
+// again says that the operation begins anew, and has n bytes to read from now on.
+func (p *progress) again(n int64) {
+	p.mu.Lock()
+	more := p.mu.now.Bytes + n - p.mu.now.AllBytes
+	p.mu.Unlock()
+	p.add(Progress{AllBytes: more})
+}
+
 // expect adds files to what the operation reads.
 func (p *progress) expect(files []*ltx.FileInfo) {
 	var more Progress

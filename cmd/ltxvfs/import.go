@@ -30,6 +30,9 @@ files (TMPDIR) and ends the transaction. The program waits that long, as its bus
 timeout says. With --copy, import copies all of the database there first, by SQLite's
 backup API.
 
+A store may notice only at the end that it cannot create a file on the condition that
+there is none. Then import reads the database again.
+
 Where a replica or anything like it lies already, it changes nothing.`,
 		Example: `  ltxvfs import app.db s3://bucket/app.db
   ltxvfs import app.db s3://bucket/app.db --copy`,
@@ -97,4 +100,7 @@ const gcPercent = 50
 // busyTimeout is how long an import waits for a program that writes.
 const busyTimeout = 30 * time.Second
 
-var _ maintain.PagesSource = (*livefile.File)(nil)
+var (
+	_ maintain.PagesSource       = (*livefile.File)(nil)
+	_ maintain.RestartableSource = (*livefile.File)(nil)
+)

@@ -209,6 +209,51 @@ func TestFile_WAL(t *testing.T) {
 	checkImage(t, append(begin, readAll(t, f, 3)...), "2")
 }
 
+// Pages that are read again are those of the same state as long as the transaction lasts,
+// and those of the newest one if the transaction has ended meanwhile.
+func TestFile_Restart(t *testing.T) {
+	const grow = "BEGIN; INSERT INTO t (x, n) VALUES (randomblob(50000), 1); " + keepTotal + "; COMMIT"
+	for _, mode := range []string{"WAL", "DELETE"} {
+		t.Run(mode, func(t *testing.T) {
+			if mode == "DELETE" && !seesWriters {
+				t.Skip("on this system a database with a rollback journal is copied first")
+			}
+			leavesNoFiles(t)
+			path := filepath.Join(t.TempDir(), "app.db")
+			newDatabase(t, path, "PRAGMA journal_mode = "+mode)
+			writer := openConn(t, path, "PRAGMA busy_timeout = 60000")
+			f := openFile(t, path, Options{})
+			pages := f.Pages()
+			checkImage(t, readAll(t, f, 1), "1")
+			if err := f.Restart(t.Context()); err != nil || f.hasEnded() {
+				t.Fatalf("the transaction has ended %t, error %v", f.hasEnded(), err)
+			}
+			execSQL(t, writer, grow)
+			if f.Pages() != pages {
+				t.Errorf("%d pages, want %d", f.Pages(), pages)
+			}
+			checkImage(t, readAll(t, f, 1), "1")
+			until(t, "the transaction ends when nothing is left to be read", f.hasEnded)
+			if err := f.Restart(t.Context()); err != nil || f.Pages() <= pages {
+				t.Fatalf("%d pages, want more than %d, error %v", f.Pages(), pages, err)
+			}
+			checkImage(t, readAll(t, f, 1), "2")
+		})
+	}
+	t.Run("copy", func(t *testing.T) {
+		leavesNoFiles(t)
+		path := filepath.Join(t.TempDir(), "app.db")
+		newDatabase(t, path)
+		f := openFile(t, path, Options{Copy: true})
+		checkImage(t, readAll(t, f, 1), "1")
+		openConn(t, path, grow)
+		if err := f.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		checkImage(t, readAll(t, f, 1), "1")
+	})
+}
+
 // A File that is closed while it copies leaves no file.
 func TestFile_CloseEarly(t *testing.T) {
 	leavesNoFiles(t)
@@ -229,6 +274,9 @@ func TestFile_CloseEarly(t *testing.T) {
 	}
 	if err := f.ReadPages(t.Context(), 1, make([]byte, f.PageSize())); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("read after close: %v", err)
+	}
+	if err := f.Restart(t.Context()); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("restart after close: %v", err)
 	}
 }
 

@@ -17,6 +17,9 @@
 //
 // Where the files cannot be read beside SQLite, such as a database in WAL mode in a
 // folder without write permission, Open makes a copy by SQLite's backup API.
+//
+// Each page is read once. Restart begins again with page 1, and may go over to another
+// state.
 package livefile
 
 import (
@@ -45,9 +48,11 @@ type Options struct {
 	BusyTimeout time.Duration
 }
 
-// File is one state of a database. ReadPages and Close are called by one goroutine.
+// File is one state of a database, until Restart. Its methods are called by one
+// goroutine at a time.
 type File struct {
 	path     string
+	opts     Options
 	pageSize uint32
 	pages    uint32
 	watcher  *watcher // nil if there is no transaction to end early
@@ -69,43 +74,49 @@ type state interface {
 // no database, that are locked, and that need a recovery which the caller may not do.
 // The context is also the one of the copies that are made later.
 func Open(ctx context.Context, path string, opts Options) (*File, error) {
-	f, err := open(ctx, path, opts)
-	if err != nil {
+	f := &File{path: path, opts: opts}
+	if err := f.open(ctx); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return f, nil
 }
 
-func open(ctx context.Context, path string, opts Options) (*File, error) {
-	if opts.Copy {
-		return openCopy(ctx, path, opts)
+// open begins to read the state that the database has now.
+func (f *File) open(ctx context.Context) error {
+	if f.opts.Copy {
+		return f.openCopy(ctx)
 	}
-	t, err := begin(ctx, path, opts.BusyTimeout)
+	t, err := begin(ctx, f.path, f.opts.BusyTimeout)
 	if errors.Is(err, errNotBeside) {
-		return openCopy(ctx, path, opts)
+		return f.openCopy(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f := &File{path: path, pageSize: t.pageSize, pages: t.pages, live: t, state: t, next: 1}
+	f.pageSize, f.pages = t.pageSize, t.pages
+	f.mu.Lock()
+	f.live, f.state, f.next = t, t, 1
+	f.mu.Unlock()
 	f.watcher = watch(ctx, f)
-	return f, nil
+	return nil
 }
 
 // openCopy copies the database by SQLite's backup API.
-func openCopy(ctx context.Context, path string, opts Options) (*File, error) {
+func (f *File) openCopy(ctx context.Context) error {
 	t, err := newTempFile()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	f := &File{path: path, state: t, copy: t, next: 1}
-	if err = backup(ctx, path, t.path, opts.BusyTimeout); err == nil {
+	if err = backup(ctx, f.path, t.path, f.opts.BusyTimeout); err == nil {
 		f.pageSize, f.pages, err = t.openDatabase()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("copy: %w", err), t.remove())
+		return errors.Join(fmt.Errorf("copy: %w", err), t.remove())
 	}
-	return f, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state, f.copy, f.next = t, t, 1
+	return nil
 }
 
 // PageSize is the size of a page in bytes.
@@ -138,9 +149,35 @@ func (f *File) ReadPages(ctx context.Context, first uint32, pages []byte) error 
 	return nil
 }
 
+// Restart makes the pages be read again, from page 1 on. If the transaction was ended
+// early, the pages that were read before are not in the copy. Then the File goes over to
+// the state that the database has now, with a PageSize and Pages of its own. The context
+// is that of Open from then on. After an error, the File is closed.
+func (f *File) Restart(ctx context.Context) error {
+	f.mu.Lock()
+	isClosed, isWhole := f.state == nil, f.live != nil || f.watcher == nil
+	f.next = 1
+	f.mu.Unlock()
+	switch {
+	case isClosed:
+		return fs.ErrClosed
+	case isWhole:
+		return nil
+	}
+	err := f.Close()
+	if err == nil {
+		err = f.open(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s again: %w", f.path, err)
+	}
+	return nil
+}
+
 // Close ends the transaction and removes temporary files.
 func (f *File) Close() (err error) {
 	f.watcher.stop()
+	f.watcher = nil
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state = nil

@@ -397,7 +397,8 @@ func (s *Store) readAll(ctx context.Context, class, priority Class, t *Ticket, f
 
 // Create creates a file with the content that encode writes, unless a file of
 // that name exists. If the client cannot create files conditionally, Create
-// checks for an existing file first. It makes one attempt.
+// checks for an existing file first. It makes one attempt, but it calls encode
+// once more, for another upload, if the client notices only then that it cannot.
 func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) error) (info *ltx.FileInfo, err error) {
 	s.Creates.Add(1)
 	write := s.Client.WriteLTXFile
