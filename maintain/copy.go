@@ -91,14 +91,21 @@ func newCopier(from, to replica.Client, req Requests) *copier {
 func (c *copier) run(ctx context.Context) (*Copied, error) {
 	result := new(Copied)
 	for attempt := 1; ; attempt++ {
-		files, err := c.from.list(ctx)
+		// The other place is listed first: what another copy adds there after that does
+		// not look later than the source.
+		there, err := c.to.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.theirs = newestOf(there)
+		files, err := c.listSource(ctx, c.theirs)
 		if err != nil {
 			return nil, err
 		}
 		if len(files) == 0 {
 			return nil, c.from.nothing(ctx)
 		}
-		todo, err := c.missing(ctx, files)
+		todo, err := c.missing(ctx, files, there)
 		if err == nil {
 			if attempt == 1 {
 				result.There = len(files) - len(todo)
@@ -136,13 +143,20 @@ func newestOf(files []*ltx.FileInfo) (txid ltx.TXID) {
 	return txid
 }
 
-// missing returns the files that the other place lacks.
-func (c *copier) missing(ctx context.Context, files []*ltx.FileInfo) (todo []*ltx.FileInfo, err error) {
-	listed, err := c.to.list(ctx)
-	if err != nil {
-		return nil, err
+// listSource lists the source. One listing may miss the newest transaction, if its file
+// is replaced by a compacted one meanwhile, so listSource looks again if a transaction is
+// missing that was there before.
+func (c *copier) listSource(ctx context.Context, before ltx.TXID) (files []*ltx.FileInfo, err error) {
+	for range listings {
+		if files, err = c.from.list(ctx); err != nil || newestOf(files) >= before {
+			break
+		}
 	}
-	c.theirs = newestOf(listed)
+	return files, err
+}
+
+// missing returns the files that the other place lacks, which has the listed ones.
+func (c *copier) missing(ctx context.Context, files, listed []*ltx.FileInfo) (todo []*ltx.FileInfo, err error) {
 	if len(listed) == 0 {
 		return files, c.to.checkVacant(ctx)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/decorate"
@@ -186,6 +187,64 @@ func TestCopy_Twice(t *testing.T) {
 	}
 	if err := g.Wait(); err != nil || !read(t, to).equal(b) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What another copy adds while a copy looks, before or after it has listed the other
+// place, is no other history.
+func TestCopy_Meanwhile(t *testing.T) {
+	all, _ := large(t)
+	for _, before := range []bool{true, false} {
+		b := maps.Clone(all)
+		delete(b, only10)
+		store := b.stored(t)
+		to := decorate.NewFault(store)
+		other := func() {
+			b[only10] = all[only10]
+			if _, err := maintain.Copy(t.Context(), b, store, maintain.CopyOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+		rule := decorate.Rule{Match: decorate.Ops(decorate.OpListAll), Times: 1}
+		if before {
+			rule.Before = func(decorate.Call) { other() }
+		} else {
+			rule.After = func(decorate.Call, error) { other() }
+		}
+		to.Add(rule)
+		r, err := maintain.Copy(t.Context(), b, to, maintain.CopyOptions{})
+		if err != nil || r.Newest != 10 || !read(t, store).equal(all) {
+			t.Errorf("the other one copies before the listing %t: copied %+v, error %v", before, r, err)
+		}
+	}
+}
+
+// merging is a replica whose newest files are merged while it is listed for the first time:
+// level 1 is listed before, and level 0 after that.
+type merging struct {
+	bucket
+	listed *atomic.Bool
+	before bucket // level 1
+}
+
+func (m merging) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if level == 1 && !m.listed.Swap(true) {
+		return m.before.LTXFiles(ctx, level, seek, useMetadata)
+	}
+	return m.bucket.LTXFiles(ctx, level, seek, useMetadata)
+}
+
+// A listing of the source that lacks the newest transaction, because its file was merged
+// meanwhile, shows no other history.
+func TestCopy_MergedMeanwhile(t *testing.T) {
+	all, _ := large(t)
+	b := maps.Clone(all)
+	merged := b.compact(t, 1, only9, only10)
+	to := all.stored(t)
+	all[merged] = b[merged]
+	r, err := maintain.Copy(t.Context(), merging{b, new(atomic.Bool), bucket{upTo8: b[upTo8]}}, to, maintain.CopyOptions{})
+	if err != nil || r.Files != 1 || !read(t, to).equal(all) {
+		t.Errorf("copied %+v, error %v", r, err)
 	}
 }
 

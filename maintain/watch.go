@@ -109,15 +109,13 @@ func (c *copier) next(ctx context.Context) (*Copied, error) {
 }
 
 // listNewer lists the source. It is ErrRolledBack if the newest transaction that was
-// copied is not there. One listing may miss it, if a file is replaced by a compacted
-// one meanwhile.
-func (c *copier) listNewer(ctx context.Context) (files []*ltx.FileInfo, err error) {
-	for range listings {
-		if files, err = c.from.list(ctx); err != nil || newestOf(files) >= c.newest {
-			return files, err
-		}
-	}
-	if len(files) == 0 {
+// copied is not there.
+func (c *copier) listNewer(ctx context.Context) ([]*ltx.FileInfo, error) {
+	files, err := c.listSource(ctx, c.newest)
+	switch {
+	case err != nil || newestOf(files) >= c.newest:
+		return files, err
+	case len(files) == 0:
 		return nil, fmt.Errorf("the source %w: it has no files any more, and had transaction %s", ErrRolledBack, c.newest)
 	}
 	return nil, fmt.Errorf("the source %w: its newest transaction is %s, and was %s", ErrRolledBack, newestOf(files), c.newest)
