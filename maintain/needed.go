@@ -194,59 +194,55 @@ func orphans(files []*ltx.FileInfo) (found []*ltx.FileInfo) {
 	return found
 }
 
-// minTree finds the smallest of a range of numbers.
+// minTree finds the smallest of a range of numbers, and the first one of those that are
+// equally small. Which one that is does not depend on how many numbers there are.
 type minTree struct {
 	n     int
-	nodes []int // of a binary tree in an array; the leaves are from n on
+	nodes []numbered // of a binary tree in an array; the leaves are from n on
+}
+
+// numbered is a number of a minTree with its index.
+type numbered struct{ value, index int }
+
+// or returns the smaller one, and of equal ones the first one.
+func (a numbered) or(b numbered) numbered {
+	if b.value < a.value || b.value == a.value && b.index < a.index {
+		return b
+	}
+	return a
 }
 
 func newMinTree(n int) minTree {
-	t := minTree{n: n, nodes: make([]int, 2*n)}
+	t := minTree{n: n, nodes: make([]numbered, 2*n)}
 	for i := range t.nodes {
-		t.nodes[i] = math.MaxInt32
+		t.nodes[i] = numbered{math.MaxInt32, max(i-n, 0)}
 	}
 	return t
 }
 
-func (t minTree) get(i int) int { return t.nodes[t.n+i] }
+func (t minTree) get(i int) int { return t.nodes[t.n+i].value }
 
 func (t minTree) set(i, value int) {
-	for i += t.n; i > 0; i /= 2 {
-		if i >= t.n {
-			t.nodes[i] = value
-		} else {
-			t.nodes[i] = min(t.nodes[2*i], t.nodes[2*i+1])
-		}
+	at := t.n + i
+	t.nodes[at].value = value
+	for at /= 2; at > 0; at /= 2 {
+		t.nodes[at] = t.nodes[2*at].or(t.nodes[2*at+1])
 	}
 }
 
-// min returns the index and the value of the smallest number from index from up to,
-// but not including, to. If there is none, the index
-// is -1.
+// min returns the index and the value of the first of the smallest numbers from index
+// from up to, but not including, to. If there is none, the index is -1.
 func (t minTree) min(from, to int) (at, value int) {
-	at, value = -1, math.MaxInt32
-	better := func(node int) {
-		if v := t.nodes[node]; v < value {
-			at, value = node, v
-		}
-	}
+	best := numbered{math.MaxInt32, -1}
 	for l, r := from+t.n, to+t.n; l < r; l, r = l/2, r/2 {
 		if l%2 == 1 {
-			better(l)
+			best = best.or(t.nodes[l])
 			l++
 		}
 		if r%2 == 1 {
 			r--
-			better(r)
+			best = best.or(t.nodes[r])
 		}
 	}
-	if at < 0 {
-		return -1, value
-	}
-	for at < t.n { // to the leaf
-		if at *= 2; t.nodes[at] != value {
-			at++
-		}
-	}
-	return at - t.n, value
+	return best.index, best.value
 }

@@ -85,6 +85,10 @@ type Pruned struct {
 // while Prune looked. A program that does not write at the time cannot be seen.
 // Readers are not seen either: one whose transaction needs a deleted file looks for
 // its pages in other files, and its transaction fails if no file has them any more.
+//
+// Only one call at a time may prune a replica. Two at the same time can keep different
+// files for the same state, if a program writes in between or if their policies differ,
+// and each then deletes those of the other.
 func Prune(ctx context.Context, client replica.Client, opts PruneOptions) (*Pruned, error) {
 	if opts.Time.IsZero() {
 		opts.Time = time.Now()

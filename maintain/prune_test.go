@@ -478,3 +478,34 @@ func TestPrune_Meanwhile(t *testing.T) {
 		t.Errorf("%d files are left", len(after))
 	}
 }
+
+// Which of several files that serve equally well stays for a state does not depend on how
+// many states there are: two calls with one policy keep the same one, although a
+// transaction has come between their listings.
+func TestPrune_Twice(t *testing.T) {
+	client := memory.NewReplicaClient()
+	start := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	p := newPrimary(t, client, start)
+	for txid := ltx.TXID(2); txid <= 20; txid++ {
+		p.Exec("INSERT INTO t VALUES (?, ?)", txid, txid)
+		if txid >= 5 && txid <= 7 || txid == 20 {
+			p.Snapshot()
+		}
+	}
+	p.Compact(1, 6, 10)
+	for txid := ltx.TXID(1); txid <= 20; txid++ {
+		p.Delete(0, txid, txid)
+	}
+	opts := maintain.PruneOptions{Keep: maintain.Keep{Moments: []maintain.Moment{{TXID: 10}}}, Time: start.Add(time.Hour), WriterMayRun: true}
+	faults := decorate.NewFault(client)
+	faults.Add(decorate.Rule{Match: decorate.Ops(decorate.OpDelete), Times: 1, Before: func(decorate.Call) {
+		p.Exec("INSERT INTO t VALUES (21, 21)")
+		if r, err := maintain.Prune(t.Context(), client, opts); err != nil || r.Deleted != 2 {
+			t.Errorf("the second call: %+v, %v", r, err)
+		}
+	}})
+	if r, err := maintain.Prune(t.Context(), faults, opts); err != nil || r.Deleted != 2 {
+		t.Errorf("the first call: %+v, %v", r, err)
+	}
+	wantStates(t, client, map[ltx.TXID]string{10: sum(p.Image(10)), 21: sum(p.Image(21))})
+}
