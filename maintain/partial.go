@@ -119,6 +119,7 @@ type partial struct {
 	data    *os.File
 	record  *pagefile.File
 	session uint64 // a random number
+	late    error  // what has failed since the file is at its path
 
 	// The following are not changed once parts are written. Resumes says that the
 	// file has pages of an earlier restore.
@@ -342,7 +343,11 @@ func (p *partial) writeRecord() error {
 	return nil
 }
 
-// finish gives the file its size, makes it durable, and moves it to its path.
+// syncDir makes the name of a database durable. It is a variable for tests.
+var syncDir = ownfile.SyncDir
+
+// finish gives the file its size, makes it durable, and moves it to its path. It returns
+// no error if the file is there.
 func (p *partial) finish(path string, size int64) error {
 	if err := p.data.Truncate(size); err != nil {
 		return err
@@ -365,7 +370,8 @@ func (p *partial) finish(path string, size int64) error {
 	}
 	err = errors.Join(p.record.Remove(), p.record.Close())
 	p.record = nil
-	return errors.Join(err, ownfile.SyncDir(filepath.Dir(path)))
+	p.late = errors.Join(err, syncDir(filepath.Dir(path)))
+	return nil
 }
 
 // abandon ends a restore that has failed. With remove, or if there is nothing to

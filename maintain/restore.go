@@ -50,8 +50,8 @@ const partialSuffix = ".partial"
 // Restore restores a state of a database to a new file. It reads the files that
 // make the state in parallel, compares their checksums, and writes each page of
 // the state once, to its place in path with the suffix ".partial". In the end that
-// file is synced and renamed to path. Page 1 is as the replica has it, with the
-// journal mode of the primary.
+// file is synced and renamed to path. What fails after that is logged, and is no error.
+// Page 1 is as the replica has it, with the journal mode of the primary.
 //
 // If a file is damaged, and others give the same state, Restore goes on with those.
 //
@@ -204,6 +204,9 @@ func (r *restorer) toFile(ctx context.Context, path string, at Moment) (result *
 		// read again. What comes from other files stays if one can do without it.
 		_, isAvoidable := errors.AsType[*avoidableError](err)
 		return nil, errors.Join(err, partial.abandon(errors.Is(err, errs.ErrCorrupt) && !isAvoidable))
+	}
+	if partial.late != nil {
+		r.store.Log.Warn("the database is restored, but the record of the restore is left, or the folder could not be synced", "path", path, "error", partial.late)
 	}
 	last := plan[len(plan)-1]
 	return &Restored{
