@@ -3,8 +3,10 @@
 package pageshare
 
 import (
+	"encoding/binary"
 	"os"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -82,5 +84,33 @@ func TestTable_CannotEmpty(t *testing.T) {
 	o.Clear(3)
 	if err := o.Err(); err == nil {
 		t.Errorf("no error, and the word is believed: %v", read(b, s.Generation, 3, func() {}))
+	}
+}
+
+// The state of a table that is withdrawn changes before its generation: see Anchors.
+// Here the two are in different pages of memory, and the page with the generation
+// cannot be written.
+func TestTable_WithdrawOrder(t *testing.T) {
+	o, _ := ownerAndBorrower(t)
+	o.Publish(Published{TXID: 7})
+	page := os.Getpagesize()
+	m, err := unix.Mmap(-1, 0, page+headSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(m) }()
+	at := page - int(unsafe.Offsetof(head{}.generation))
+	copy(m[at:], o.head)
+	if err := unix.Mprotect(m[page:], unix.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	defer func(h []byte) { o.head = h }(o.head)
+	o.head = m[at:]
+	state := func() State { return State(binary.NativeEndian.Uint64(m[page-8:])) }
+	if s := state(); s != InUse {
+		t.Fatalf("what is before the generation is %v", s)
+	}
+	if o.Withdraw(); state() != Withdrawn {
+		t.Errorf("the table is %v when its generation changes", state())
 	}
 }

@@ -149,14 +149,15 @@ type Table struct {
 	// to borrowers, and may be damaged.
 	room atomic.Uint64
 
-	// withdrawn is set when a write has failed, because the disk is full or the
-	// table was cut off. Then no word is believed, whatever the table says.
+	// withdrawn is set after borrowers were told to leave the table, because a write
+	// has failed: the disk is full, or the table was cut off. Then no word is
+	// believed, whatever the table says.
 	withdrawn atomic.Bool
 
 	// believed is set if borrowers may still believe the table that was withdrawn.
 	believed atomic.Bool
 
-	mu      sync.Mutex   // duty: growth, and the mapping of further segments
+	mu      sync.Mutex   // duty: growth, the mapping of further segments, and withdrawal; taken before writing
 	writing sync.RWMutex // duty: memory is not unmapped while it is written; read-locked to write
 }
 
@@ -410,16 +411,23 @@ func (t *Table) write(fn func(*head)) error {
 // file system writes each change to another place and has none left, or because the
 // table was cut off, Withdraw empties the file, so that borrowers cannot read it.
 func (t *Table) Withdraw() {
-	if t == nil || t.withdrawn.Swap(true) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.withdrawn.Load() {
 		return
 	}
 	ok := t.change(func(h *head) {
+		h.state.Store(uint64(Withdrawn)) // first: see Anchors
 		h.generation.Add(1)
-		h.state.Store(uint64(Withdrawn))
 	})
 	if !ok && !t.closed.Load() && t.f.Truncate(0) != nil {
 		t.believed.Store(true)
 	}
+	// Last: a goroutine that finds it set overwrites pages without clearing words.
+	t.withdrawn.Store(true)
 }
 
 // Err returns an error if borrowers may believe words that this process could not

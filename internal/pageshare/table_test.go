@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -229,6 +230,38 @@ func TestTable_Withdrawn(t *testing.T) {
 	}
 	if _, _, _, ok := b.Anchors(); ok {
 		t.Error("its view is believed")
+	}
+}
+
+// A goroutine that finds the table withdrawn overwrites pages without clearing their
+// words. So borrowers are told first.
+func TestTable_WithdrawnLast(t *testing.T) {
+	o, b := ownerAndBorrower(t)
+	o.writing.Lock() // keeps the head as it is
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o.Withdraw()
+	}()
+	for deadline := time.Now().Add(time.Minute); o.mu.TryLock(); runtime.Gosched() {
+		o.mu.Unlock()
+		if time.Now().After(deadline) {
+			t.Error("nothing withdraws the table")
+			break
+		}
+	}
+	early := false
+	for range 1000 {
+		runtime.Gosched()
+		early = early || o.withdrawn.Load()
+	}
+	o.writing.Unlock()
+	<-done
+	if early {
+		t.Error("the owner does not clear words any more, which borrowers still believe")
+	}
+	if s, ok := b.Status(); !ok || s.State != Withdrawn || !o.withdrawn.Load() {
+		t.Errorf("borrowers see the state %v", s.State)
 	}
 }
 
