@@ -135,7 +135,8 @@ func (h *Hydrator) shareAgain() {
 	h.Log.Info("other processes can share the hydration file again", "file", h.opts.Path)
 }
 
-// lendWith lends the pages that are present with another table.
+// lendWith lends the pages that are present with another table, in place of the one
+// of before.
 func (l *localPages) lendWith(t *pageshare.Table) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,14 +144,16 @@ func (l *localPages) lendWith(t *pageshare.Table) error {
 	if held == nil {
 		return errNotHere
 	}
-	if err := l.share.Load().Err(); err != nil {
-		return err
-	}
 	t.Moved(l.file.MarkAt())
 	if err := t.Room(held.view.Pages.End()); err != nil {
 		return err
 	}
 	held.lend(t)
+	old := l.share.Load()
+	old.Withdraw() // a process that has it mapped may look for another one long after a page has changed
+	if err := old.Err(); err != nil {
+		return err
+	}
 	l.share.Store(t)
 	l.publish(held.view)
 	return nil

@@ -1,6 +1,7 @@
 package hydrate
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -449,6 +450,42 @@ func TestShare_Again(t *testing.T) {
 		other := n.start(Options{Path: path})
 		synctest.Wait()
 		n.want(other, Complete, 100, 0)
+	})
+}
+
+// A borrower that does not run while the owner makes another table goes on with the one
+// of before, whose words the owner does not change any more. It believes none of them.
+func TestShare_AgainNotBelieved(t *testing.T) {
+	path := sharedPath(t)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		h := b.start(Options{Path: path})
+		synctest.Wait()
+		n := b.another()
+		lent, err := openLent(path, n.access.Views, make(chan struct{}, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lent.close()
+		lent.compare(n.access, never)
+		p := make([]byte, bedPageSize)
+		if !lent.read(n.view(), 1, p) {
+			t.Fatal("page 1 is not lent")
+		}
+		if err := os.Remove(path + pageshare.Suffix); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * reviewEvery)
+		if !strings.Contains(b.log.String(), "can share the hydration file again") {
+			t.Fatalf("there is no other table\n%s", b.log)
+		}
+		b.apply(2, 100, bedPageSize, 1)
+		h.Tier.Notify()
+		synctest.Wait()
+		b.want(h, Complete, 100, 100)
+		if lent.read(n.view(), 1, p) && !bytes.Equal(p, bedPage(1, 1, bedPageSize)) {
+			t.Error("page 1 of transaction 2 is taken for that of transaction 1")
+		}
 	})
 }
 

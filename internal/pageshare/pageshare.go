@@ -79,7 +79,7 @@ type head struct {
 	fileID FileID // of the file of pages
 
 	state      atomic.Uint64
-	generation atomic.Uint64 // changes when pages of the same version may have another content
+	generation atomic.Uint64 // changes when pages of the same version may have another content, or words are not kept up to date
 	pageSize   atomic.Uint64
 	room       atomic.Uint64 // words that the table has
 	markAt     atomic.Uint64 // where the mark of the file of pages is
@@ -189,17 +189,14 @@ func Supported() error {
 
 // Create creates the table of a file of pages that this process has locked, in
 // place of one that may be at the path. Processes that have mapped that one leave
-// it, because it is abandoned. The table has the owner and the permissions of the
-// file like.
+// it, because it is abandoned. They believe none of its words any more if it is of
+// the same file. The table has the owner and the permissions of the file like.
 func Create(path string, fileID FileID, pageSize uint32, like *os.File) (*Table, error) {
 	boot, err := bootID()
 	if err != nil {
 		return nil, err
 	}
-	if old, err := open(path); err == nil {
-		old.Abandon()
-		_ = old.Close()
-	}
+	endOld(path, fileID)
 	b := make([]byte, headSize)
 	h := (*head)(unsafe.Pointer(&b[0]))
 	copy(h.magic[:], magic)
@@ -220,6 +217,39 @@ func Create(path string, fileID FileID, pageSize uint32, like *os.File) (*Table,
 	}
 	t.own, t.made = true, true
 	return t, nil
+}
+
+// endOld makes processes leave the table at a path before a table of a file takes
+// its place. One that does not run may look long after that.
+func endOld(path string, fileID FileID) {
+	old, err := open(path)
+	switch {
+	case err == nil:
+		ok := old.change(func(h *head) {
+			// The words of another file stay right: its pages are not overwritten, and may
+			// still be copied from there.
+			if h.fileID == fileID {
+				h.end()
+			} else {
+				h.state.Store(uint64(Abandoned))
+			}
+		})
+		if !ok {
+			_ = old.f.Truncate(0)
+		}
+		_ = old.Close()
+	case errors.Is(err, ErrFormat): // its head is not known, and none can be read in an empty file
+		if f, err := ownfile.Open(path, os.O_RDWR, isTable); err == nil {
+			_ = f.Truncate(0)
+			_ = f.Close()
+		}
+	}
+}
+
+// end ends the use of a table whose words are not kept up to date any more.
+func (h *head) end() {
+	h.state.Store(uint64(Abandoned)) // first: see Anchors
+	h.generation.Add(1)
 }
 
 // IsNew reports whether Create has made the table.
@@ -353,12 +383,13 @@ func (t *Table) Close() error {
 // IsThere reports whether the path still names the table.
 func (t *Table) IsThere() bool { return ownfile.IsAt(t.f, t.path) }
 
-// Remove removes the path if it still names the table, and ends its use.
+// Remove removes the path if it still names the table, and ends its use. The next
+// owner cannot find it any more, so no word is believed from then on.
 func (t *Table) Remove() error {
 	if t == nil {
 		return nil
 	}
-	t.Abandon()
+	t.change((*head).end)
 	return t.Unlink()
 }
 

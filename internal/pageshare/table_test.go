@@ -332,6 +332,51 @@ func TestTable_Publish(t *testing.T) {
 	}
 }
 
+// The owner does not change the words of a table that was replaced or removed, so
+// nobody believes them. Those of another file stay right, and its pages are copied by
+// them.
+func TestTable_Replaced(t *testing.T) {
+	create := func(id FileID) func(o *Table) error {
+		return func(o *Table) error {
+			next, err := Create(o.path, id, 512, nil)
+			if err != nil {
+				return err
+			}
+			return next.Close()
+		}
+	}
+	for name, tc := range map[string]struct {
+		replace func(o *Table) error
+		want    bool
+	}{
+		"the same file": {create(testID), false},
+		"another file":  {create(FileID{Mark: [16]byte{9}, Number: 7}), true},
+		"removed":       {(*Table).Remove, false},
+		"another format": {func(o *Table) error {
+			return errors.Join(poke(o.path, 16, 2), create(testID)(o))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, b := ownerAndBorrower(t)
+			o.Publish(Published{TXID: 7})
+			o.Put(3, []ltx.TXID{5})
+			s, ok := b.Status()
+			if !ok || !read(b, s.Generation, 3, func() {}) {
+				t.Fatal("it is not there")
+			}
+			if err := tc.replace(o); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(b, s.Generation, 3, func() {}); got != tc.want {
+				t.Errorf("its words are believed: %v", got)
+			}
+			if now, ok := b.Status(); ok && now.State != Abandoned {
+				t.Errorf("its state is %v", now.State)
+			}
+		})
+	}
+}
+
 // The anchors of a generation are not taken for those of the next one.
 func TestTable_AnchorsOfGeneration(t *testing.T) {
 	o, b := ownerAndBorrower(t)
