@@ -25,6 +25,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/internal/pagefile"
 	"github.com/ltxvfs/litestream/memory"
 )
 
@@ -37,8 +38,25 @@ func wantAll(t testing.TB, p *ltxtest.Primary, db *database) {
 	}
 }
 
+// loseWritten fills the pages of a hydration file with zeros. Its mark stays.
+func loseWritten(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, info.Size()-int64(pagefile.MarkSize)), 0)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // The disk is full for a while. Queries stay right, and hydration continues
-// when there is room.
+// when there is room. A sync that fails loses what was written.
 func TestHydration_DiskFull(t *testing.T) {
 	for _, op := range []string{"write pages", "sync", "write record"} {
 		t.Run(op, func(t *testing.T) {
@@ -54,6 +72,9 @@ func TestHydration_DiskFull(t *testing.T) {
 					}
 					if n.Add(1) == 2 {
 						full.Store(true)
+						if op == "sync" {
+							loseWritten(t, path) // the first record lists no pages
+						}
 					}
 					if full.Load() {
 						return fmt.Errorf("write %s: %w", path, syscall.ENOSPC)

@@ -397,7 +397,7 @@ func (h *Hydrator) keepUp(ctx context.Context, failed <-chan error) error {
 		}
 		if retry == nil {
 			err := h.maintain()
-			if err != nil && !errs.IsDiskFull(err) {
+			if err != nil && (!errs.IsDiskFull(err) || errors.Is(err, errUnsynced)) {
 				return err
 			}
 			if err != nil {

@@ -248,7 +248,13 @@ func (k *keeper) isBehind(l *localPages) bool {
 	return l.view() != nil && (l.count.Load() != k.count || l.compared.Load() != k.compared || k.forgotten > 0)
 }
 
-// checkpoint replaces the record by one that lists every page that is present.
+// errUnsynced means that pages were given up that could not be brought to the disk.
+var errUnsynced = errors.New("pages that were not on the disk yet are given up")
+
+// checkpoint replaces the record by one that lists every page that is present. If the
+// file cannot be synced, no page is present any more, and the file has to be opened anew:
+// what was written since the last sync may be lost, and the next sync does not tell.
+// The pages that the record lists are not, because they are on disk.
 func (k *keeper) checkpoint(l *localPages) error {
 	held := l.held.Load()
 	if held == nil {
@@ -258,7 +264,8 @@ func (k *keeper) checkpoint(l *localPages) error {
 	set := held.present.Clone()
 	// The pages that were present before the sync are on disk after it.
 	if err := l.do("sync", k.file.Sync); err != nil {
-		return fmt.Errorf("sync %s: %w", k.file.Path(), err)
+		l.drop() // also for borrowers, and for the next owner
+		return fmt.Errorf("sync %s: %w; %w", k.file.Path(), err, errUnsynced)
 	}
 	if err := k.file.CheckSize(); err != nil {
 		return err

@@ -101,6 +101,51 @@ func TestKeeper_Record(t *testing.T) {
 	}
 }
 
+// overwrite changes bytes of a hydration file, as a disk does that has lost what was
+// written there.
+func overwrite(t *testing.T, path string, off int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, err = f.WriteAt(b, off)
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A sync that fails may have lost what was written, and the next one does not tell. So
+// pages that no record lists are given up, and copied again.
+func TestKeeper_SyncFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.db")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t)
+		syncs := 0
+		h := b.start(Options{Path: path, OnDisk: func(event string) error {
+			if event != "before: sync" {
+				return nil
+			}
+			if syncs++; syncs != 2 { // the first record lists no pages
+				return nil
+			}
+			overwrite(t, path, 0, make([]byte, 100*bedPageSize))
+			return syscall.ENOSPC
+		}})
+		synctest.Wait()
+		if p := h.Progress(); p.Status != Failed || !strings.Contains(p.Error, errUnsynced.Error()) || h.Tier.Has(b.key(1)) {
+			t.Errorf("page 1 is there: %v, %+v", h.Tier.Has(b.key(1)), p)
+		}
+		time.Sleep(2 * lastHydrationDelay)
+		synctest.Wait()
+		b.want(h, Complete, 100, 100)
+		if pgnos, _ := listed(t, path); len(pgnos) != 100 {
+			t.Errorf("the record lists %d pages", len(pgnos))
+		}
+	})
+}
+
 // Before a page is overwritten, its number is appended to the record. The record is
 // replaced only if that was cut short.
 func TestKeeper_Forget(t *testing.T) {
