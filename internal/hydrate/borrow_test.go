@@ -1,6 +1,9 @@
 package hydrate
 
 import (
+	"errors"
+	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -104,12 +107,24 @@ func TestShare_WrongAndSuperseded(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			n := b.another()
+			n, other := b.another(), b.another()
 			var once sync.Once
+			var third *lentPages // the new file, as another process borrows it while pages are copied
 			h := n.new(Options{Path: path, Mode: Pages, OnDisk: func(at string) error {
-				if at == event {
-					once.Do(l.share.Load().NoteWrong)
+				if at != event {
+					return nil
 				}
+				once.Do(func() {
+					if event == "before: write pages" {
+						var err error
+						if third, err = openLent(path, other.access.Views, make(chan struct{}, 1)); err != nil {
+							t.Error(err)
+						} else if third.compare(other.access, never); third.common.Load() == nil {
+							t.Error("nothing of the new file is borrowed")
+						}
+					}
+					l.share.Load().NoteWrong()
+				})
 				return nil
 			}})
 			lent, err := openLent(path, n.access.Views, make(chan struct{}, 1))
@@ -129,8 +144,65 @@ func TestShare_WrongAndSuperseded(t *testing.T) {
 			if n.forgotten.Load() != 1 {
 				t.Errorf("%s: what was read is forgotten %d times\n%s", event, n.forgotten.Load(), n.log)
 			}
+			if third != nil {
+				status, ok := third.table.Status()
+				if is := third.read(other.view(), 1, make([]byte, bedPageSize)); is || !ok || status.Wrong != 2 {
+					t.Errorf("page 1 of the new file is read: %v, and it is said %d times that it is wrong", is, status.Wrong)
+				}
+				_ = third.close()
+			}
 			n.close()
 			b.close()
 		})
+	}
+}
+
+// A borrower hears that pages are wrong while they are still in the table. It forgets
+// what it has read, and reads a page again. It hears of it once more.
+func TestShare_WrongReadAgain(t *testing.T) {
+	path := sharedPath(t)
+	b := newBed(t)
+	h := b.new(Options{Path: path})
+	if err := h.open(); err != nil {
+		t.Fatal(err)
+	}
+	l := h.local()
+	if _, err := l.write(b.view().Epoch, 1, []ltx.TXID{1}, make([]byte, bedPageSize)); err != nil {
+		t.Fatal(err)
+	}
+	n := b.another()
+	lent, err := openLent(path, n.access.Views, make(chan struct{}, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lent.close()
+	reads := func() bool {
+		lent.compare(n.access, never)
+		return lent.read(n.view(), 1, make([]byte, bedPageSize))
+	}
+	if !reads() {
+		t.Fatal("page 1 is not lent")
+	}
+	l.mu.RLock() // the pages cannot be dropped
+	done := make(chan error, 1)
+	go func() { done <- h.close(fmt.Errorf("%w: page 1", errLocalWrong)) }()
+	heard := false
+	for deadline := time.Now().Add(time.Minute); !heard && time.Now().Before(deadline); runtime.Gosched() {
+		heard = lent.turnedOutWrong()
+	}
+	lent.common.Store(nil) // as Tier.Drop does
+	again := reads()
+	l.mu.RUnlock()
+	if err := <-done; !errors.Is(err, errLocalWrong) {
+		t.Error(err)
+	}
+	if !heard || !again {
+		t.Errorf("it hears of it: %v, and reads page 1 again: %v", heard, again)
+	}
+	if !lent.turnedOutWrong() {
+		t.Error("it does not forget what it has read since")
+	}
+	if reads() {
+		t.Error("page 1 is still read")
 	}
 }

@@ -306,7 +306,7 @@ func (h *Hydrator) open() (err error) {
 	}
 	if h.sharing.lentIsWrong() {
 		h.closeLent()
-		l.share.Load().NoteWrong() // other processes may have read what was copied
+		l.dropWrong() // other processes may have read what was copied
 		return fmt.Errorf("%w: pages were copied from a file that has wrong ones", errLocalWrong)
 	}
 	isOpen = true
@@ -359,8 +359,7 @@ func (h *Hydrator) close(problem error) error {
 		err = errSuperseded
 		_ = l.share.Load().Close() // what is in the file is of no use to others any more
 	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
-		l.share.Load().NoteWrong()
-		l.drop()
+		l.dropWrong()
 		// If the record cannot be replaced, it is refused because the pages are
 		// gone.
 		err = errors.Join(problem, h.file.Reset(), h.keeper.discard(l))

@@ -52,6 +52,16 @@ func (l *localPages) note() {
 	l.share.Load().Note(pageshare.Progress{Pages: l.count.Load(), Total: l.total.Load(), Settled: l.isComplete()})
 }
 
+// dropWrong forgets every page, because pages may be wrong, and tells borrowers. A
+// borrower that hears of it while the words are still there may read wrong pages once
+// more before they are gone, so it is told again afterwards. The first call tells it
+// even if this process is killed before the second one.
+func (l *localPages) dropWrong() {
+	l.share.Load().NoteWrong()
+	l.drop()
+	l.share.Load().NoteWrong()
+}
+
 // tableID returns what tells the file of a table from others.
 func tableID(f *pagefile.File) pageshare.FileID {
 	return pageshare.FileID{Mark: f.ID(), Number: f.Identity().InBoot()}
