@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -204,5 +205,72 @@ func TestShare_WrongReadAgain(t *testing.T) {
 	}
 	if reads() {
 		t.Error("page 1 is still read")
+	}
+}
+
+// An owner whose file was given up by another process finds that pages of it are wrong.
+// It forgets what it has read itself, and tells the others, which may copy these pages.
+func TestShare_WrongAfterSuperseded(t *testing.T) {
+	wrong := fmt.Errorf("%w: page 1", errLocalWrong)
+	for name, failures := range map[string][]error{
+		"wrong":            {wrong},
+		"wrong at first":   {wrong, errSuperseded},
+		"wrong afterwards": {errSuperseded, wrong},
+	} {
+		path := sharedPath(t)
+		synctest.Test(t, func(t *testing.T) {
+			b := newBed(t)
+			n := b.another()
+			var h *Hydrator
+			var lent *lentPages
+			var once sync.Once
+			h = b.new(Options{Path: path, OnProgress: func(p Progress) {
+				if p.Status != Complete {
+					return
+				}
+				once.Do(func() {
+					var err error
+					if lent, err = openLent(path, n.access.Views, make(chan struct{}, 1)); err != nil {
+						t.Error(err)
+					}
+					h.local().share.Load().Abandon()
+					for _, failure := range failures {
+						h.failed <- failure
+					}
+				})
+			}})
+			h.Start()
+			synctest.Wait()
+			b.want(h, Complete, 100, 100)
+			if got := b.forgotten.Load(); got != 1 || !strings.Contains(b.log.String(), "another process has taken over") {
+				t.Errorf("%s: what was read is forgotten %d times\n%s", name, got, b.log)
+			}
+			if lent == nil {
+				t.Fatalf("%s: nothing was borrowed\n%s", name, b.log)
+			}
+			if !lent.turnedOutWrong() {
+				t.Errorf("%s: the others do not hear of it", name)
+			}
+			_ = lent.close()
+		})
+	}
+}
+
+// A temporary file is kept for its pages when this process uses the file at the path
+// again, unless they turn out to be wrong at the same moment.
+func TestClose_Spare(t *testing.T) {
+	wrong := fmt.Errorf("%w: page 1", errLocalWrong)
+	for _, problem := range []error{errOtherRole, errors.Join(errOtherRole, wrong)} {
+		h := newBed(t).new(Options{})
+		if err := h.open(); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.close(problem); !errors.Is(err, errOtherRole) || errors.Is(err, errLocalWrong) != errors.Is(problem, errLocalWrong) {
+			t.Errorf("%v: close: %v", problem, err)
+		}
+		if kept := h.sharing.spare != nil; kept != (problem == errOtherRole) {
+			t.Errorf("%v: its pages are kept: %v", problem, kept)
+		}
+		h.dropSpare()
 	}
 }

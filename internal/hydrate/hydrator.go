@@ -186,6 +186,9 @@ func (h *Hydrator) run() {
 		if h.Tasks.Closed() {
 			return
 		}
+		if errors.Is(err, errLocalWrong) {
+			h.ForgetServed()
+		}
 		if errors.Is(err, errOtherRole) {
 			continue
 		}
@@ -193,13 +196,10 @@ func (h *Hydrator) run() {
 			h.Log.Warn("another process has taken over the hydration file, because this one did not run for long", "file", h.opts.Path)
 			continue
 		}
-		if errors.Is(err, errLocalWrong) {
-			h.ForgetServed()
-			if !again {
-				again = true
-				h.Log.Warn("hydration starts over", "reason", err)
-				continue
-			}
+		if errors.Is(err, errLocalWrong) && !again {
+			again = true
+			h.Log.Warn("hydration starts over", "reason", err)
+			continue
 		}
 		if errors.Is(err, errs.ErrCorrupt) || !errs.IsDiskFull(err) && !errors.Is(err, errUnknown) {
 			h.Tier.offers.refuse()
@@ -245,11 +245,11 @@ func (h *Hydrator) hydrate() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = h.close(err) }()
+	failed := h.failed
+	defer func() { err = h.close(withAll(err, failed)) }()
 	h.state.begin(h.opts.Mode.begins())
 	ctx, stop := context.WithCancel(h.Tasks.Context())
 	var copying sync.WaitGroup
-	failed := h.failed
 	if h.opts.Mode != Pages {
 		copying.Go(func() {
 			var err error
@@ -261,6 +261,21 @@ func (h *Hydrator) hydrate() (err error) {
 	defer copying.Wait()
 	defer stop()
 	return h.keepUp(ctx, failed)
+}
+
+// withAll returns err with the errors that wait in failed, unless it is nil. Whatever
+// ends the use of a file first, another goroutine may have found meanwhile that its pages
+// are wrong.
+func withAll(err error, failed <-chan error) error {
+	for err != nil {
+		select {
+		case also := <-failed:
+			err = errors.Join(err, also)
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // open opens the local file, with the pages that an earlier process left in
@@ -350,15 +365,19 @@ func (h *Hydrator) close(problem error) error {
 	l := h.local()
 	h.sharing.end()
 	err := problem
+	wrong := errors.Is(problem, errs.ErrCorrupt) || errors.Is(problem, errLocalWrong) // pages may be wrong
 	switch {
-	case h.keeper == nil && errors.Is(problem, errOtherRole):
+	case h.keeper == nil && errors.Is(problem, errOtherRole) && !wrong:
 		h.sharing.spare = &sparePages{l, h.file}
 		return problem
 	case h.keeper == nil:
 	case problem != nil && h.isSuperseded(l):
-		err = errSuperseded
-		_ = l.share.Load().Close() // what is in the file is of no use to others any more
-	case errors.Is(problem, errs.ErrCorrupt), errors.Is(problem, errLocalWrong): // pages of it may be wrong
+		err = errors.Join(errSuperseded, problem)
+		if wrong {
+			l.dropWrong()
+		}
+		_ = l.share.Load().Close() // the process that has taken over may still copy pages by it
+	case wrong:
 		l.dropWrong()
 		// If the record cannot be replaced, it is refused because the pages are
 		// gone.
