@@ -408,7 +408,8 @@ func (k *keeper) checkThere() error {
 
 // forget makes next the view of the local pages. First it takes the pages that next
 // has in other versions out of the record, because they may be overwritten
-// afterwards.
+// afterwards. If the last write of the record failed midway, it may list more pages than
+// durable has, so it is replaced first.
 func (k *keeper) forget(l *localPages, held, next *view.View) error {
 	if held.Epoch != next.Epoch {
 		if err := k.discard(l); err != nil {
@@ -422,7 +423,7 @@ func (k *keeper) forget(l *localPages, held, next *view.View) error {
 			pgnos = append(pgnos, pgno)
 		}
 	})
-	if len(pgnos) > 0 {
+	if len(pgnos) > 0 || k.torn {
 		if err := k.exclude(l, held, pgnos); err != nil {
 			return err
 		}

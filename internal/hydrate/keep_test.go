@@ -203,6 +203,44 @@ func TestKeeper_Forget(t *testing.T) {
 	}
 }
 
+// A record that was replaced lists its pages even if the replacement is not known to have
+// succeeded, because the folder could not be synced. A page of it is overwritten only
+// after another record.
+func TestKeeper_ForgetTorn(t *testing.T) {
+	b := newBed(t)
+	path := filepath.Join(t.TempDir(), "local.db")
+	fail := ""
+	k, l := b.kept(path, func(event string) error {
+		if event == fail {
+			return syscall.ENOSPC
+		}
+		return nil
+	}, 1, 2, 3)
+	if _, err := l.write(b.view().Epoch, 4, []ltx.TXID{1}, b.content[4]); err != nil {
+		t.Fatal(err)
+	}
+	want := func(what string, err, wantErr error, wantPages ...uint32) {
+		t.Helper()
+		if pgnos, _ := listed(t, path); !errors.Is(err, wantErr) || !slices.Equal(pgnos, wantPages) {
+			t.Errorf("%s: %v, the record lists pages %d, want %d", what, err, pgnos, wantPages)
+		}
+	}
+	fail = "after: write record"
+	want("a record that may not last", k.checkpoint(l), syscall.ENOSPC, 1, 2, 3, 4)
+	before := l.view()
+	b.apply(2, 100, bedPageSize, 4)
+	fail = "before: write record"
+	want("no room for another one", k.forget(l, before, b.view()), syscall.ENOSPC, 1, 2, 3, 4)
+	if l.view() != before {
+		t.Error("page 4 may be overwritten while the record lists it")
+	}
+	fail = ""
+	want("room again", k.forget(l, before, b.view()), nil, 1, 2, 3)
+	if l.view() != b.view() {
+		t.Error("the next view is not held")
+	}
+}
+
 // A file that something else has made is left as it is, and so is one at the place of
 // the record. A file that is empty is used.
 func TestOpenKept_Foreign(t *testing.T) {
