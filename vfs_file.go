@@ -32,8 +32,10 @@ import (
 //   - Seal before Commit where SQLite syncs the file. It writes the changes to the
 //     write buffer, and if it fails, SQLite can still roll back. Nothing is
 //     uploaded between Seal and the Commit, Rollback or EndWrite that follows, so
-//     that must not wait for another statement. In a commit over several
-//     databases SQLite ignores the error of Commit, so Seal has to come before.
+//     that must not wait for another statement.
+//   - SealSeveral in place of that Seal in a commit of several databases, in which
+//     SQLite ignores the errors of Commit and EndWrite: at SQLITE_FCNTL_SYNC, if it
+//     comes with the name of a super-journal.
 //   - Close last, in any state.
 //
 // ReadAt, FileSize and Pragma may be called at any time. Outside of BeginRead

@@ -119,10 +119,28 @@ func (c *Conn) Seal(durable bool) (err error) {
 }
 
 func (c *Conn) seal(durable bool) error {
+	return c.sealBy(func() (*write.LocalCommit, error) { return c.db.writer.Append(c.tx, durable) })
+}
+
+// SealSeveral is Seal(true) for a commit of several databases that a super-journal
+// ties together. SQLite ignores the errors of Commit and EndWrite then. So what is
+// sealed is kept even if write mode ends before Commit.
+func (c *Conn) SealSeveral() (err error) {
+	defer task.Guard(c.log, "commit", &err)
+	return c.fail("commit", c.sealSeveral())
+}
+
+func (c *Conn) sealSeveral() error {
+	return c.sealBy(func() (*write.LocalCommit, error) { return c.db.writer.AppendSeveral(c.tx) })
+}
+
+// sealBy seals the changes, if there are any, by a function that writes them to the
+// write buffer.
+func (c *Conn) sealBy(add func() (*write.LocalCommit, error)) error {
 	if !c.isWriting() || c.tx.Err() != nil || !c.tx.IsDirty() {
 		return nil
 	}
-	commit, err := c.db.writer.Append(c.tx, durable)
+	commit, err := add()
 	if err != nil {
 		c.tx.Fail(err)
 		return err

@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/testlog"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/memory"
@@ -75,6 +80,94 @@ func TestPromise6_LoserLeavesNothing(t *testing.T) {
 			t.Errorf("the loser's transaction %s is left on the replica", itr.Item().MinTXID)
 		}
 	})
+}
+
+// TestPromise5_SeveralWhileLosing has a database lose to another writer while it takes
+// part in a commit of several databases: it is sealed, and another one is not yet. SQLite
+// does not report what happens to it from then on, so COMMIT succeeds, and what it has
+// committed is kept with the commits before.
+func TestPromise5_SeveralWhileLosing(t *testing.T) {
+	client := faulty()
+	write(t, client, "CREATE TABLE t (v)")
+	other := cloneReplica(t, client.ReplicaClient)
+	write(t, other, "INSERT INTO t VALUES ('theirs')")
+	theirs := readFile(t, other, 0, 2, 2)
+	uploading, sealing := make(chan struct{}), make(chan struct{})
+	upload, seal := make(chan struct{}), make(chan struct{})
+	goUpload, goSeal := sync.OnceFunc(func() { close(upload) }), sync.OnceFunc(func() { close(seal) })
+	var isLast atomic.Bool    // the next commit is the one that this test is about
+	var appended atomic.Int64 // parts of it
+	opts := writing(func(o *litestream.Options) {
+		o.PollInterval, o.CompactionDisabled = -1, true
+		clients := map[string]litestream.ReplicaClient{"a.db": client, "b.db": memoryClient()}
+		o.NewClient = func(name string) (litestream.ReplicaClient, error) { return clients[name], nil }
+	})
+	litestream.OnDisk(opts, func(op string) error {
+		if op == "before: append commit" && isLast.Load() && appended.Add(1) == 2 {
+			close(sealing)
+			<-seal
+		}
+		return nil
+	})
+	slot, vfs := newVFSOnly(t, nil, opts)
+	defer func() { _ = vfs.Close(context.Background()) }() // returns the error of the loss again
+	defer goSeal()
+	defer goUpload()
+	path := filepath.Join(t.TempDir(), "buffer")
+	db, watch := openConn(t, slot, "a.db", "buffer_path="+path), openConn(t, slot, "a.db", "buffer_path="+path)
+	mustExec(t, db, "ATTACH ? AS b", dsn(slot, "b.db"))
+	mustExec(t, db, "CREATE TABLE b.u (v)")
+	mustExec(t, db, "INSERT INTO t VALUES ('first')")
+	wantSQL(t, watch, "PRAGMA litestream_write_enabled", "1")
+	client.create = func(_ ltx.TXID, do func() (*ltx.FileInfo, error)) (*ltx.FileInfo, error) {
+		close(uploading)
+		<-upload
+		if _, err := client.WriteLTXFile(context.Background(), 0, 2, 2, strings.NewReader(theirs)); err != nil {
+			t.Error(err)
+		}
+		return do()
+	}
+	synced, committed := make(chan error, 1), make(chan error, 1)
+	go func() { synced <- vfs.Sync(context.Background(), "a.db") }()
+	select {
+	case <-uploading: // so the segment of the first commit gets no more
+	case err := <-synced:
+		t.Fatalf("sync: %v", err)
+	}
+	isLast.Store(true)
+	go func() {
+		_, err := db.ExecContext(context.Background(), "BEGIN; INSERT INTO t VALUES ('second'); INSERT INTO u VALUES (1); COMMIT")
+		committed <- err
+	}()
+	select {
+	case <-sealing:
+	case err := <-committed:
+		t.Fatalf("commit: %v", err)
+	}
+	goUpload()
+	waitFor(t, "the loss", func() bool { return mustQuery(t, watch, "PRAGMA litestream_write_enabled") == "0" })
+	goSeal()
+	if err := <-committed; err != nil {
+		t.Errorf("commit: %v", err)
+	}
+	if err := <-synced; !errors.Is(err, litestream.ErrConflict) {
+		t.Errorf("sync: %v, want a conflict", err)
+	}
+	wantSQL(t, db, "SELECT v FROM u", "1")
+	commits := 0
+	kept, err := filepath.Glob(path + ".kept-*")
+	for _, name := range kept {
+		f, ferr := os.Open(name)
+		if ferr == nil {
+			_, _, ferr = commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil })
+			_ = f.Close()
+		}
+		err = errors.Join(err, ferr)
+	}
+	if err != nil || commits != 2 {
+		t.Errorf("%d commits are kept in %v, want 2, %v", commits, kept, err)
+	}
+	waitFor(t, "the other writer's row", func() bool { return mustQuery(t, db, "SELECT group_concat(v) FROM t") == "theirs" })
 }
 
 // TestPromise6_MergedByOther has another writer make the transaction of a commit that

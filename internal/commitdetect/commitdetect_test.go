@@ -36,6 +36,8 @@ func (c *fakeConn) IsRolledBack() bool                     { return c.rolledBack
 func (c *fakeConn) IsResized() bool                        { return c.resized }
 func (c *fakeConn) Close() error                           { return nil }
 
+func (c *fakeConn) SealSeveral() error { return c.call("several") }
+
 func (c *fakeConn) Seal(durable bool) error {
 	if durable {
 		return c.call("durable")
@@ -63,6 +65,11 @@ func TestFile(t *testing.T) {
 		{"two in exclusive mode", "lock journal write sync truncate write sync truncate unlock", "durable commit durable commit commit end"},
 		{"second given up", "lock journal write sync truncate write unlock", "durable commit end"},
 		{"second without a journal", "lock journal write sync close delete write sync unlock", "durable commit durable commit commit end"},
+		{"several", "lock journal write super write sync close delete unlock", "several commit commit end"},
+		{"several, then one", "lock journal write super write sync truncate write sync truncate unlock", "several commit durable commit commit end"},
+		{"one, then several", "lock journal write sync truncate super write sync truncate unlock", "durable commit several commit commit end"},
+		{"several given up", "lock journal write super write sync unlock", "several end"},
+		{"several rolled back", "lock journal write super write sync rolledback write sync truncate unlock", "several rollback end"},
 		{"truncated after the commit", "lock journal write sync truncate write resized unlock", "durable commit commit end"},
 		{"closed in a transaction", "lock write closefile", "commit end"},
 		{"sync without a lock", "sync", ""},
@@ -105,6 +112,8 @@ func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err erro
 		err = (*j).Truncate(0)
 	case "zero":
 		_, err = (*j).WriteAt(make([]byte, zeroedHeader), 0)
+	case "super": // the end of the name of a super-journal
+		_, err = (*j).WriteAt([]byte(journalMagic), 4096)
 	case "unlock":
 		if err = f.Unlock(Shared); err == nil {
 			err = f.Unlock(None)
@@ -124,6 +133,7 @@ func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err erro
 func TestFile_Errors(t *testing.T) {
 	for _, tc := range []struct{ steps, fails string }{
 		{"lock journal write sync", "durable"},
+		{"lock journal write super sync", "several"},
 		{"lock journal write sync truncate", "commit"},
 		{"lock journal write zero", "commit"},
 		{"lock journal write close delete", "commit"},

@@ -29,6 +29,7 @@ type Conn interface {
 	FileSize() (int64, error)
 
 	Seal(durable bool) error
+	SealSeveral() error
 	Commit(durable bool) error
 	Rollback()
 	IsRolledBack() bool
@@ -53,9 +54,10 @@ const (
 type journalState int
 
 const (
-	noJournal    journalState = iota // journal_mode is MEMORY or OFF, or nothing was written yet
-	journalOpen                      // nothing is committed until the journal is finalised
-	journalFinal                     // everything that was written before is committed
+	noJournal        journalState = iota // journal_mode is MEMORY or OFF, or nothing was written yet
+	journalOpen                          // nothing is committed until the journal is finalised
+	journalOfSeveral                     // as journalOpen, and SQLite commits several databases
+	journalFinal                         // everything that was written before is committed
 )
 
 // File is a connection's main file with lock levels and a journal. One connection
@@ -88,6 +90,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	// open for the next transaction. It need not, since journal_mode can change.
 	switch {
 	case f.level < Reserved:
+	case f.state == journalOfSeveral:
 	case f.journal != nil:
 		f.state = journalOpen
 	case f.state == journalFinal:
@@ -142,7 +145,8 @@ func (f *File) Unlock(level Level) error {
 // endWrite gives the writer slot back.
 func (f *File) endWrite() error {
 	var err error
-	if (f.state != journalOpen || f.conn.IsResized()) && !f.conn.IsRolledBack() {
+	isOpen := f.state == journalOpen || f.state == journalOfSeveral
+	if (!isOpen || f.conn.IsResized()) && !f.conn.IsRolledBack() {
 		err = f.conn.Commit(false)
 	}
 	f.files.forget(f.journalName, f)
@@ -159,7 +163,7 @@ func (f *File) Sync() error {
 		return nil
 	}
 	if !f.conn.IsRolledBack() {
-		if err := f.conn.Seal(true); err != nil {
+		if err := f.seal(); err != nil {
 			return err
 		}
 	}
@@ -167,6 +171,14 @@ func (f *File) Sync() error {
 		return f.settle() // no later call would report the commit
 	}
 	return nil
+}
+
+// seal writes the transaction to the write buffer.
+func (f *File) seal() error {
+	if f.state == journalOfSeveral {
+		return f.conn.SealSeveral()
+	}
+	return f.conn.Seal(true)
 }
 
 // settle makes what was written visible, or drops it if it is what a rollback
@@ -177,6 +189,15 @@ func (f *File) settle() error {
 		return nil
 	}
 	return f.conn.Commit(false)
+}
+
+// journalNamesSuper is called when the journal gets the name of a super-journal,
+// which ties the databases of a commit together. The journal may be one that has
+// stayed open, and nothing need be written to the file yet.
+func (f *File) journalNamesSuper() {
+	if f.level >= Reserved {
+		f.state = journalOfSeveral
+	}
 }
 
 // journalIsFinal is called when the journal is finalised.

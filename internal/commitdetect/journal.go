@@ -23,8 +23,15 @@ func (f *File) openJournal(name string) *Journal {
 // stays, in bytes.
 const zeroedHeader = 28
 
+// journalMagic is what a journal begins with. SQLite writes it alone only after the
+// name of a super-journal, at the end of the journal and before it syncs the main file.
+const journalMagic = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+
 // WriteAt writes to the journal. Zeros over its header finalise it.
 func (j *Journal) WriteAt(p []byte, off int64) (n int, err error) {
+	if string(p) == journalMagic {
+		j.main.journalNamesSuper()
+	}
 	if off == 0 && len(p) >= zeroedHeader && isZero(p) {
 		if err := j.main.journalIsFinal(); err != nil {
 			return 0, err

@@ -19,6 +19,7 @@ type Conn interface {
 	Truncate(size int64) error
 
 	Seal(durable bool) error
+	SealSeveral() error
 	Commit(durable bool) error
 	Rollback()
 	IsRolledBack() bool
@@ -176,7 +177,7 @@ func (f *File) BeforeSync(several bool) error {
 	if !several || f.writes != writesGood {
 		return nil
 	}
-	if err := f.conn.Seal(true); err != nil {
+	if err := f.conn.SealSeveral(); err != nil {
 		f.note(err)
 		return err
 	}

@@ -44,6 +44,8 @@ func (c *fakeConn) Seal(durable bool) error {
 	return c.call("seal")
 }
 
+func (c *fakeConn) SealSeveral() error { return c.call("several") }
+
 func (c *fakeConn) Commit(durable bool) error {
 	if durable {
 		return c.call("commit+")
@@ -107,8 +109,8 @@ func TestFile(t *testing.T) {
 		{"shrunk", "", "exclusive write end sync truncate commit unlock", "read begin write durable truncate commit+ end endread"},
 		{"two commits in exclusive mode", "", "exclusive write end sync commit write end sync commit close", "read begin write durable commit+ write commit+ end endread close"},
 		{"rolled back", "", "exclusive write end sync tail write end unlock", "read begin write durable write rollback end endread"},
-		{"several", "", "exclusive write endall sync truncate commit unlock", "read begin write durable durable truncate commit+ end endread"},
-		{"several, another failed", "", "exclusive write endall write end unlock", "read begin write durable rollback write end endread"},
+		{"several", "", "exclusive write endall sync truncate commit unlock", "read begin write several durable truncate commit+ end endread"},
+		{"several, another failed", "", "exclusive write endall write end unlock", "read begin write several rollback write end endread"},
 		{"closed in a transaction", "", "exclusive write close", "read begin write end endread close"},
 		{"no lock", "read", "shared! unlock", "read"},
 		{"busy", "begin", "shared reserved! unlock", "read begin endread"},
@@ -117,7 +119,7 @@ func TestFile(t *testing.T) {
 		{"write failed, going on", "write", "exclusive write! page write! unlock", "read begin write write end endread"},
 		{"read between commits", "", "exclusive write end sync commit version write end sync commit unlock", "read begin write durable commit+ write commit+ end endread"},
 		{"seal failed", "durable", "exclusive write end sync! unlock", "read begin write durable end endread"},
-		{"seal of several failed", "durable", "exclusive write endall! unlock", "read begin write durable end endread"},
+		{"seal of several failed", "several", "exclusive write endall! unlock", "read begin write several end endread"},
 		{"commit failed", "commit+", "exclusive write end sync commit! unlock", "read begin write durable commit+ rollback end endread"},
 		{"end failed", "end", "exclusive write end sync commit unlock!", "read begin write durable commit+ end endread"},
 	} {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -41,6 +43,120 @@ func TestLose_Unfinished(t *testing.T) {
 		defer f.Close()
 		if _, tail, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil }); err != nil || tail.Size > 0 || commits != 1 {
 			b.t.Errorf("%d commits and %d bytes are kept, %v", commits, tail.Size, err)
+		}
+	})
+}
+
+// sealSeveral appends a commit of page 1 that is one of several databases.
+func (b *bed) sealSeveral() (h *fakeHolder, tx *Transaction, c *LocalCommit) {
+	b.t.Helper()
+	h = b.begin()
+	tx = NewTransaction(h.pinned, nil)
+	b.fill++
+	if err := tx.Write(bedPage(1, b.fill), 0); err != nil {
+		b.t.Fatal(err)
+	}
+	c, err := b.AppendSeveral(tx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.fills[1] = b.fill
+	return h, tx, c
+}
+
+// keptAside returns the number of commits that are kept aside.
+func (b *bed) keptAside() (commits int) {
+	b.t.Helper()
+	for name := range strings.FieldsSeq(b.local()) {
+		if !strings.HasPrefix(name, ".kept-") {
+			b.t.Errorf("%s is left", name)
+			continue
+		}
+		f := b.open(name)
+		if _, tail, err := commitlog.Open(f, func(commitlog.Commit) error { commits++; return nil }); err != nil || tail.Size > 0 {
+			b.t.Errorf("%s has %d bytes more, %v", name, tail.Size, err)
+		}
+		_ = f.Close()
+	}
+	return commits
+}
+
+// SQLite ignores the error of Finish in a commit of several databases, so such a commit
+// may be acknowledged. The loss of write mode waits until it is finished or taken back.
+// If neither happens, it is kept like those before it.
+func TestLose_Several(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(b *bed, h *fakeHolder, tx *Transaction, c *LocalCommit) error // nil: nothing ends it
+		kept int
+	}{
+		{"finished", func(b *bed, h *fakeHolder, tx *Transaction, c *LocalCommit) error {
+			return b.Finish(h, tx, []*LocalCommit{c})
+		}, 2},
+		{"taken back", func(b *bed, _ *fakeHolder, _ *Transaction, c *LocalCommit) error {
+			b.TakeBack([]*LocalCommit{c})
+			return nil
+		}, 1},
+		{"half done", nil, 2},
+	} {
+		for _, isNew := range []bool{true, false} { // the commit begins a segment
+			inBed(t, func(b *bed) {
+				b.commit(1)
+				if isNew {
+					b.rotate()
+				}
+				h, tx, c := b.sealSeveral()
+				lost := make(chan error, 1)
+				start := time.Now()
+				go func() { lost <- b.lose(errOtherHistory) }()
+				synctest.Wait()
+				if len(lost) > 0 {
+					b.t.Fatalf("%s: the loss does not wait", tt.name)
+				}
+				want := severalPatience
+				if tt.end != nil {
+					want = 0
+					if err := tt.end(b, h, tx, c); err != nil {
+						b.t.Errorf("%s: %v", tt.name, err)
+					}
+					b.End(h)
+					if err := b.Begin(&fakeHolder{b.Views.Newest()}); err == nil {
+						b.t.Errorf("%s: a transaction begins", tt.name)
+					}
+				}
+				if err := <-lost; !errors.Is(err, errs.ErrConflict) || time.Since(start) != want {
+					b.t.Errorf("%s: lost after %s: %v", tt.name, time.Since(start), err)
+				}
+				if tt.end == nil {
+					if err := b.Finish(h, tx, []*LocalCommit{c}); !errors.Is(err, errs.ErrConflict) {
+						b.t.Errorf("%s: finish: %v", tt.name, err)
+					}
+					b.TakeBack([]*LocalCommit{c})
+					b.End(h)
+				}
+				if n := b.keptAside(); n != tt.kept {
+					b.t.Errorf("%s, in a new segment: %v: %d commits are kept, want %d", tt.name, isNew, n, tt.kept)
+				}
+			})
+		}
+	}
+}
+
+// A commit that write mode has left behind at its end is not cut off by the connection,
+// to which it looks as if the commit had failed.
+func TestTakeBack_Several(t *testing.T) {
+	inBed(t, func(b *bed) {
+		h, _, c := b.sealSeveral()
+		size := c.segment.log.Size()
+		var rest leftover
+		b.Writer.queue.update(func(s *queueState) { rest = s.giveUp() })
+		b.TakeBack([]*LocalCommit{c})
+		b.End(h)
+		if len(rest.segments) != 1 || rest.segments[0] != c.segment || c.segment.log.Size() != size {
+			b.t.Errorf("%d segments are left, and the last one has %d bytes of %d", len(rest.segments), c.segment.log.Size(), size)
+		}
+		if err := rest.buffer.close(); err != nil {
+			b.t.Error(err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package write
 
 import (
 	"cmp"
+	"fmt"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -11,6 +12,17 @@ import (
 // Append writes a commit to the write buffer. Other connections do not see it
 // before Finish. If durable is set, the commit survives power loss.
 func (q *queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
+	return q.append(tx, durable, false)
+}
+
+// AppendSeveral is Append for a commit of several databases. The commit survives
+// power loss, and also the end of write mode: Finish fails then, and the commit is
+// kept with those before it, as after a crash.
+func (q *queue) AppendSeveral(tx *Transaction) (*LocalCommit, error) {
+	return q.append(tx, true, true)
+}
+
+func (q *queue) append(tx *Transaction, durable, several bool) (*LocalCommit, error) {
 	size, err := tx.commitSize()
 	if err != nil {
 		return nil, err
@@ -41,9 +53,10 @@ func (q *queue) Append(tx *Transaction, durable bool) (*LocalCommit, error) {
 				return err // write mode has ended meanwhile
 			}
 			if s.open == 0 {
-				s.unfinished = m
+				s.unfinished, s.several = m, false
 			}
 			s.open++
+			s.several = s.several || several
 			q.mu.appended++
 			q.mu.opened = s
 			c.segment, c.mark, c.Number = s, m, q.mu.appended
@@ -68,13 +81,19 @@ func (s *queueState) check(views *view.Views, v *view.View, b *writeBuffer) erro
 }
 
 // TakeBack removes from the write buffer commits that were appended and not
-// finished.
+// finished. Those of several databases stay if write mode has ended since.
 func (q *queue) TakeBack(commits []*LocalCommit) {
 	if len(commits) == 0 {
 		return
 	}
 	c := commits[0]
-	c.buffer.undo(c.segment, c.mark)
+	q.mu.Lock()
+	kept := c.segment.several && q.mu.buffer != c.buffer
+	c.segment.several = false // nothing of it is kept if write mode ends now
+	q.mu.Unlock()
+	if !kept {
+		c.buffer.undo(c.segment, c.mark)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c.segment.open -= len(commits)
@@ -115,6 +134,9 @@ func (q *queue) Finish(h SlotHolder, tx *Transaction, commits []*LocalCommit) er
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.mu.check(q.Views, tx.view, commits[0].buffer); err != nil {
+		if commits[0].segment.several {
+			err = fmt.Errorf("write mode has ended, and the commit is kept in the write buffer: %w", err)
+		}
 		return err // the caller takes them back
 	}
 	before := q.Views.Newest()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -145,16 +146,29 @@ func (q *queue) published(number uint64) {
 	q.mu.change()
 }
 
+// severalPatience is the time for which the loss of write mode waits for a commit of
+// several databases. The other databases write to their disks meanwhile.
+const severalPatience = 10 * time.Second
+
+// awaitSeveral waits until no commit of several databases is half done. After
+// severalPatience it gives up, and such a commit is kept as a crash would leave it.
+func (q *queue) awaitSeveral() {
+	q.update(func(s *queueState) { s.mode = s.mode.stopping() }) // no transaction begins
+	ctx, cancel := q.Tasks.WithTimeout(severalPatience)
+	defer cancel()
+	_ = q.awaitUntil(ctx, func(s *queueState) bool { return s.buffer == nil || !s.isHalfDone() || !s.opened.several })
+}
+
 // lose ends write mode, because another writer has written. It keeps commits aside
 // that are not on the replica, and returns the error for callers that wait for
 // these commits.
 func (q *queue) lose(why error) error {
 	err := newKeptError(fmt.Errorf("%w: %w", errs.ErrConflict, why))
+	q.awaitSeveral()
 	q.mu.Lock()
-	b, segments := q.mu.buffer, q.mu.segments
+	rest := q.mu.rest()
 	q.mu.lost = lostCommits{from: q.mu.synced, to: q.mu.appended, err: err, kept: err.done}
 	lost := q.mu.lost.to - q.mu.lost.from
-	undo := q.mu.unfinished()
 	q.mu.mode, q.mu.buffer, q.mu.segments = q.mu.mode.losing(), nil, nil
 	q.known.forget()
 	q.mu.synced, q.mu.finished = q.mu.appended, q.mu.appended
@@ -168,12 +182,13 @@ func (q *queue) lose(why error) error {
 	q.mu.Unlock()
 	// Write mode can be turned on again once the path of the buffer is free.
 	defer q.update(func(s *queueState) { s.mode = s.mode.lost() })
+	b := rest.buffer
 	if b == nil {
 		err.keptAt("")
 		return err
 	}
-	undo(b)
-	path, kerr := b.keepAside(toKeep(segments))
+	rest.undo(b)
+	path, kerr := b.keepAside(toKeep(rest.segments))
 	err.keptAt(path)
 	q.Log.Error("another writer has written to the replica: this database is read-only now, and follows it",
 		"error", why, "commits", lost, "kept", path)
@@ -186,16 +201,6 @@ func (q *queue) lose(why error) error {
 
 // isHalfDone reports whether there are appended commits that are not finished.
 func (s *queueState) isHalfDone() bool { return s.opened != nil && s.opened.open > 0 }
-
-// unfinished returns a func that takes back appended commits that are not
-// finished, so that the next process does not find them.
-func (s *queueState) unfinished() func(*writeBuffer) {
-	if !s.isHalfDone() {
-		return func(*writeBuffer) {}
-	}
-	opened, m := s.opened, s.opened.unfinished
-	return func(b *writeBuffer) { b.undo(opened, m) }
-}
 
 // toKeep converts segments for keepAside.
 func toKeep(segments []*segment) (kept []keptSegment) {

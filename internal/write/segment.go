@@ -45,6 +45,7 @@ type segment struct {
 	open    int                    // number of appended commits that are not finished
 
 	unfinished mark  // position before the first commit that is not finished
+	several    bool  // the commits that are not finished are of several databases
 	bytes      int64 // size of the pages of all commits
 
 	listed *ltx.FileInfo // the segment's file as the replica lists it; nil until a listing has it

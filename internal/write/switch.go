@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/errs"
@@ -259,12 +260,31 @@ func (m *modeSwitch) Close(ctx context.Context, patience time.Duration) error {
 type leftover struct {
 	buffer   *writeBuffer       // nil if write mode was off
 	segments []*segment         // segments that are not on the replica
-	undo     func(*writeBuffer) // takes back commits that were not finished
+	undo     func(*writeBuffer) // takes back commits that the next process must not find
+}
+
+// rest returns what is left if write mode ends now. Commits that are not finished are
+// taken back, because the connection gets an error for them. But SQLite ignores the
+// error of Finish in a commit of several databases, and the other databases may be
+// committed already. So those of such a commit stay, as they do in a crash.
+func (s *queueState) rest() leftover {
+	rest := leftover{s.buffer, s.segments, func(*writeBuffer) {}}
+	if !s.isHalfDone() {
+		return rest
+	}
+	opened, m := s.opened, s.opened.unfinished
+	switch n := len(s.segments); {
+	case !opened.several:
+		rest.undo = func(b *writeBuffer) { b.undo(opened, m) }
+	case n == 0 || s.segments[n-1] != opened:
+		rest.segments = append(slices.Clip(s.segments), opened)
+	}
+	return rest
 }
 
 // giveUp ends write mode, and returns the write buffer.
 func (s *queueState) giveUp() leftover {
-	rest := leftover{s.buffer, s.segments, s.unfinished()}
+	rest := s.rest()
 	s.mode, s.buffer = s.mode.ended(), nil
 	return rest
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ltxvfs/litestream/internal/errs"
 )
 
 // Write mode is switched by one caller at a time, and the others give up with their
@@ -99,4 +101,30 @@ func TestClose_InDoubt(t *testing.T) {
 			b.t.Errorf("after %s: %v", time.Since(start), err)
 		}
 	})
+}
+
+// A commit of several databases that is half done when the database is closed is
+// replayed, as after a crash: the other databases may have been committed.
+func TestClose_Several(t *testing.T) {
+	for _, isNew := range []bool{true, false} { // the commit begins a segment
+		inBed(t, func(b *bed) {
+			b.commit(1, 2)
+			if isNew {
+				b.rotate()
+			}
+			h, tx, c := b.sealSeveral()
+			b.stop()
+			if err := b.Finish(h, tx, []*LocalCommit{c}); !errors.Is(err, errs.ErrClosed) {
+				b.t.Errorf("finish: %v", err)
+			}
+			b.TakeBack([]*LocalCommit{c})
+			b.End(h)
+			b.start()
+			if err := b.Enable(b.t.Context(), false); err != nil || b.Status().Counts.Recovered != 2 {
+				b.t.Errorf("in a new segment: %v: %v, %+v, %s", isNew, err, b.Status(), b.log)
+			}
+			b.sync()
+			b.wantPages()
+		})
+	}
 }
