@@ -215,7 +215,9 @@ type Options struct {
 	// Concurrent commits of several connections share an upload. If COMMIT
 	// fails because the replica cannot be reached, the commit is in the write
 	// buffer nevertheless. With PRAGMA locking_mode=EXCLUSIVE, COMMIT does not
-	// wait. Default false.
+	// wait. A transaction that writes to several attached databases fails at
+	// COMMIT if one of them has SyncOnCommit, and is rolled back, because SQLite
+	// would not report that an upload has failed. Default false.
 	SyncOnCommit bool
 
 	// RequestPrices are the prices at which Stats estimates what requests cost.

@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -124,14 +125,24 @@ func (c *Conn) seal(durable bool) error {
 
 // SealSeveral is Seal(true) for a commit of several databases that a super-journal
 // ties together. SQLite ignores the errors of Commit and EndWrite then. So what is
-// sealed is kept even if write mode ends before Commit.
+// sealed is kept even if write mode ends before Commit, and with SyncOnCommit, which
+// could not say that an upload has failed, SealSeveral fails.
 func (c *Conn) SealSeveral() (err error) {
 	defer task.Guard(c.log, "commit", &err)
 	return c.fail("commit", c.sealSeveral())
 }
 
+// errSeveral means that SyncOnCommit cannot be kept in a commit of several databases.
+var errSeveral = errors.New("with SyncOnCommit a transaction cannot write to several databases, since SQLite would not report that an upload has failed: " +
+	"write to each in a transaction of its own, or turn SyncOnCommit off and run PRAGMA litestream_sync for each after COMMIT")
+
 func (c *Conn) sealSeveral() error {
-	return c.sealBy(func() (*write.LocalCommit, error) { return c.db.writer.AppendSeveral(c.tx) })
+	return c.sealBy(func() (*write.LocalCommit, error) {
+		if c.db.opts.SyncOnCommit {
+			return nil, errSeveral
+		}
+		return c.db.writer.AppendSeveral(c.tx)
+	})
 }
 
 // sealBy seals the changes, if there are any, by a function that writes them to the

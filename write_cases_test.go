@@ -2,6 +2,7 @@ package litestream_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -359,6 +360,66 @@ func TestWrite_SyncOnCommitFails(t *testing.T) {
 		t.Error(err)
 	}
 	wantSQL(t, db, "PRAGMA litestream_txid", "0000000000000002")
+}
+
+// TestWrite_SyncOnCommitSeveral checks that a database with SyncOnCommit takes no part in
+// a commit of several databases, in which SQLite would not report that an upload has
+// failed. Nothing is committed then, and the connection goes on.
+func TestWrite_SyncOnCommitSeveral(t *testing.T) {
+	const onCommit, off, local = "sync_on_commit=true", "sync_on_commit=false", "local"
+	for _, tt := range []struct {
+		name     string
+		main     string // parameter of the main database; local: it is a local file
+		attached string // parameter of the other one
+		refused  bool
+	}{
+		{"main", onCommit, off, true},
+		{"attached", off, onCommit, true},
+		{"both", onCommit, onCommit, true},
+		{"attached to a local file", local, onCommit, true},
+		{"neither", off, off, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clients := map[string]*memory.ReplicaClient{"a.db": memoryClient(), "b.db": memoryClient()}
+			var log testlog.Buffer
+			vfsName, vfs := newVFS(t, nil, writing(func(o *litestream.Options) {
+				o.Logger = testlog.New(t, &log)
+				o.NewClient = func(name string) (litestream.ReplicaClient, error) { return clients[name], nil }
+			}))
+			var db *sql.Conn
+			if tt.main == local {
+				db = plainConn(t, filepath.Join(t.TempDir(), "local.db"))
+			} else {
+				db = openConn(t, vfsName, "a.db", tt.main)
+			}
+			mustExec(t, db, "ATTACH ? AS b", dsn(vfsName, "b.db", tt.attached))
+			mustExec(t, db, "PRAGMA main.synchronous = FULL; CREATE TABLE main.t (v); CREATE TABLE b.t (v); CREATE TEMP TABLE u (v)")
+			const counts = "SELECT (SELECT count(*) FROM main.t), (SELECT count(*) FROM b.t)"
+			for _, mode := range []string{"DELETE", "TRUNCATE", "PERSIST"} {
+				mustExec(t, db, "PRAGMA main.journal_mode = "+mode+"; PRAGMA b.journal_mode = "+mode+"; DELETE FROM main.t; DELETE FROM b.t")
+				mustExec(t, db, "BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO b.t VALUES (1)")
+				_, err := db.ExecContext(t.Context(), "COMMIT")
+				if (err != nil) != tt.refused || strings.Contains(log.String(), "cannot write to several databases") != tt.refused {
+					t.Errorf("journal_mode %s: commit: %v", mode, err)
+				}
+				if !tt.refused {
+					wantSQL(t, db, counts, "1|1")
+					continue
+				}
+				_, _ = db.ExecContext(t.Context(), "ROLLBACK") // SQLite may have done so already
+				wantSQL(t, db, counts, "0|0")
+				// A transaction may read the other database, and write to temporary tables.
+				mustExec(t, db, "BEGIN; INSERT INTO temp.u SELECT count(*) FROM b.t; INSERT INTO main.t SELECT count(*) FROM b.t; COMMIT")
+				mustExec(t, db, "INSERT INTO b.t SELECT v FROM main.t")
+				wantSQL(t, db, counts, "1|1")
+			}
+			if err := vfs.Sync(t.Context(), "b.db"); err != nil {
+				t.Error(err)
+			}
+			reader, _ := newVFS(t, clients["b.db"], nil)
+			wantSQL(t, openConn(t, reader, "app.db"), "SELECT count(*) FROM t", "1")
+		})
+	}
 }
 
 // TestWrite_Files checks that many syncs leave no open file and no file on disk
