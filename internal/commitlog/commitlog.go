@@ -334,6 +334,31 @@ func (s *Segment) pageError(pgno uint32, off int64) error {
 // Sync makes the commits durable, so that they survive a loss of power.
 func (s *Segment) Sync() error { return s.f.Sync() }
 
+// WriteAgain writes the file up to the last commit again, as the system has it, so that
+// Sync makes all of it durable also after a Sync that failed: what could not be written
+// then counts as written, and stays in the memory of the system for some time only. The
+// error is ErrDamaged if it is lost.
+func (s *Segment) WriteAgain() error {
+	buf := make([]byte, 1<<20)
+	for off := int64(0); off < s.end; off += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), s.end-off)]
+		if _, err := s.f.ReadAt(b, off); err == io.EOF {
+			return fmt.Errorf("%w: it was cut off before its last commit ends", ErrDamaged)
+		} else if err != nil {
+			return err
+		}
+		if _, err := s.f.WriteAt(b, off); err != nil {
+			return err
+		}
+	}
+	// Last: what was written is in memory until it is synced.
+	again, _, err := Open(s.f, func(Commit) error { return nil })
+	if err == nil && (again.Size() != s.Size() || again.Sum() != s.Sum()) {
+		err = fmt.Errorf("%w: not all commits are there that were appended", ErrDamaged)
+	}
+	return err
+}
+
 // Close closes the file.
 func (s *Segment) Close() error { return s.f.Close() }
 

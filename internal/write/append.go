@@ -36,7 +36,7 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 	m := markOf(log)
 	err := b.do("append commit", func() error { return log.Append(c, page) })
 	if err == nil && !b.isTemp() {
-		b.mu.unsynced[log] = b.mu.unsynced[log] || !durable
+		b.mu.unsynced[log] = true
 		if durable {
 			err = b.syncLogs()
 		}
@@ -60,20 +60,21 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 // syncLogs makes all appended commits survive power loss, because a commit needs
 // those before it. It is called under mu.
 func (b *writeBuffer) syncLogs() error {
-	for log, err := range b.mu.doubtful {
-		return fmt.Errorf("no commit survives a loss of power until segment %d is on the replica, because a sync of it has failed: %w", log.Number, err)
-	}
 	for _, log := range slices.SortedFunc(maps.Keys(b.mu.unsynced), func(s, t *commitlog.Segment) int { return cmp.Compare(s.Number, t.Number) }) {
-		if err := b.do("sync segment", log.Sync); err != nil {
-			// The system may never write the data after a sync that failed, and it
-			// says so once: another sync would succeed.
+		var err error
+		if b.mu.doubtful[log] {
+			err = b.do("write segment again", log.WriteAgain)
+		}
+		if err == nil {
+			err = b.do("sync segment", log.Sync)
+		}
+		if err != nil {
 			b.mu.active = nil
-			if b.mu.unsynced[log] {
-				b.mu.doubtful[log] = err
-			}
+			b.mu.doubtful[log] = true
 			return err
 		}
 		delete(b.mu.unsynced, log)
+		delete(b.mu.doubtful, log)
 	}
 	return nil
 }
@@ -105,10 +106,10 @@ func (b *writeBuffer) undo(s *segment, m mark) {
 func (b *writeBuffer) takeBack(log *commitlog.Segment, m mark) {
 	_ = b.lock.acknowledge(log, m.size)
 	_ = b.do("undo commit", func() error { return log.Undo(m.size, m.digest) }) // if the file cannot be cut, the next commit overwrites it
-	if _, ok := b.mu.unsynced[log]; ok || b.isTemp() {
+	if b.isTemp() || b.mu.unsynced[log] {
 		return
 	}
-	b.mu.unsynced[log] = false // the next durable commit syncs it if this fails
+	b.mu.unsynced[log] = true // the next durable commit syncs it if this fails
 	if err := b.syncLogs(); err != nil {
 		b.log.Warn("a commit that was rolled back may be replayed after a loss of power", "segment", log.Number, "error", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -286,60 +287,83 @@ func TestTakeBack_Durable(t *testing.T) {
 }
 
 // A commit survives a loss of power only if those before it do. After a sync of theirs
-// has failed, the system says that the next one succeeds, which proves nothing: commits
-// fail until what may be lost is on the replica.
+// has failed, the next sync succeeds, whether or not what they wrote is on the disk: it
+// is written again before that, also by the next process.
 func TestAppend_SyncFailedBefore(t *testing.T) {
-	for _, isNew := range []bool{true, false} { // the commit whose sync fails begins a segment
+	for _, by := range []string{"the same segment", "the next segment", "the next process"} {
 		inBed(t, func(b *bed) {
-			try := func(durable bool) error {
-				h := b.begin()
-				defer b.End(h)
-				tx := NewTransaction(h.pinned, nil)
-				defer tx.Drop()
-				if err := tx.Write(bedPage(2, b.fill+1), testPageSize); err != nil {
-					b.t.Fatal(err)
-				}
-				c, err := b.Append(tx, durable)
-				if err == nil {
-					err = b.Finish(h, tx, []*LocalCommit{c})
-				}
-				if err == nil {
-					b.fill++
-					b.fills[2] = b.fill
-				}
-				return err
-			}
 			b.commit(1, 2)
-			if err := try(false); err != nil {
+			b.failUploads()
+			if err := b.tryCommit(false); err != nil {
 				b.t.Fatal(err)
 			}
-			if isNew {
+			if by != "the same segment" {
 				b.rotate()
 			}
-			failed := false
+			var events []string
 			b.event = func(event string) error {
-				if event == "before: sync segment" && !failed {
-					failed = true
+				events = append(events, event)
+				if event == "before: sync segment" && len(events) < 10 {
 					return syscall.EIO
 				}
 				return nil
 			}
-			for range 2 { // the sync fails, and then succeeds
-				if err := try(true); !errors.Is(err, syscall.EIO) {
-					b.t.Errorf("in a new segment: %v: error %v, want EIO", isNew, err)
+			if err := b.tryCommit(true); !errors.Is(err, syscall.EIO) {
+				b.t.Errorf("%s: error %v, want EIO", by, err)
+			}
+			if by == "the next process" {
+				if err := b.restart(); err != nil {
+					b.t.Fatal(err)
 				}
 			}
-			if err := try(false); err != nil {
-				b.t.Error(err)
+			events = make([]string, 10)
+			if err := b.tryCommit(true); err != nil {
+				b.t.Errorf("%s: %v", by, err)
 			}
-			b.sync()
-			if err := try(true); err != nil {
-				b.t.Error(err)
+			again, synced := slices.Index(events, "after: write segment again"), slices.Index(events, "before: sync segment")
+			if again < 0 || synced < again {
+				b.t.Errorf("%s: %q", by, events)
 			}
+			b.client.refuse(nil)
 			b.sync()
 			b.wantPages()
 		})
 	}
+}
+
+// A commit does not survive a loss of power if what it needs is lost, and is not in the
+// memory of the system any more either.
+func TestAppend_SyncLost(t *testing.T) {
+	inBed(t, func(b *bed) {
+		b.failUploads()
+		b.commit(1, 2)
+		if err := b.tryCommit(false); err != nil {
+			b.t.Fatal(err)
+		}
+		path, err := filepath.Glob(b.path + "-*")
+		if err != nil || len(path) != 1 {
+			b.t.Fatal(path, err)
+		}
+		b.event = func(event string) error {
+			if event != "before: sync segment" {
+				return nil
+			}
+			info, err := os.Stat(path[0])
+			if err == nil {
+				err = os.Truncate(path[0], info.Size()/2)
+			}
+			return errors.Join(syscall.EIO, err, os.Truncate(path[0], info.Size()))
+		}
+		if err := b.tryCommit(true); !errors.Is(err, syscall.EIO) {
+			b.t.Errorf("error %v, want EIO", err)
+		}
+		b.event = nil
+		for range 2 {
+			if err := b.tryCommit(true); !errors.Is(err, commitlog.ErrDamaged) {
+				b.t.Errorf("error %v, want commitlog.ErrDamaged", err)
+			}
+		}
+	})
 }
 
 // Nothing is committed to a database whose page 1 is not one.

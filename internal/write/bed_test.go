@@ -171,6 +171,27 @@ func (b *bed) commitTo(size uint32, pgnos ...uint32) uint64 {
 	return c.Number
 }
 
+// tryCommit commits page 2 with a new content.
+func (b *bed) tryCommit(durable bool) error {
+	b.t.Helper()
+	h := b.begin()
+	defer b.End(h)
+	tx := NewTransaction(h.pinned, nil)
+	defer tx.Drop()
+	if err := tx.Write(bedPage(2, b.fill+1), testPageSize); err != nil {
+		b.t.Fatal(err)
+	}
+	c, err := b.Append(tx, durable)
+	if err == nil {
+		err = b.Finish(h, tx, []*LocalCommit{c})
+	}
+	if err == nil {
+		b.fill++
+		b.fills[2] = b.fill
+	}
+	return err
+}
+
 // bedPage returns a page as the bed commits it.
 func bedPage(pgno uint32, fill byte) []byte {
 	if pgno > 1 {

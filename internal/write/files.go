@@ -30,15 +30,15 @@ type writeBuffer struct {
 	mu struct {
 		sync.Mutex // duty: the files
 		closed     bool
-		next       uint64              // number of the next segment
-		files      map[uint64]*os.File // by number
-		active     *segment            // segment of the next commit; nil means a new one
-		strangers  map[uint64]bool     // empty files with names of segments, which may not be ours
-		// unsynced has the segments that are to be synced, and true if commits of them may
-		// not survive a loss of power otherwise. doubtful has those of which such commits
-		// may be lost since a sync failed, and its error.
-		unsynced map[*commitlog.Segment]bool
-		doubtful map[*commitlog.Segment]error
+		next       uint64                      // number of the next segment
+		files      map[uint64]*os.File         // by number
+		active     *segment                    // segment of the next commit; nil means a new one
+		strangers  map[uint64]bool             // empty files with names of segments, which may not be ours
+		unsynced   map[*commitlog.Segment]bool // segments that may not survive power loss
+
+		// doubtful are the unsynced segments of which a sync may have failed. The system
+		// says so once, and the next sync succeeds whether or not the data is written.
+		doubtful map[*commitlog.Segment]bool
 	}
 }
 
@@ -49,7 +49,7 @@ func openWriteBuffer(path string, log *slog.Logger, disk diskhook.Hook) (*writeB
 	b.mu.files = make(map[uint64]*os.File)
 	b.mu.strangers = make(map[uint64]bool)
 	b.mu.unsynced = make(map[*commitlog.Segment]bool)
-	b.mu.doubtful = make(map[*commitlog.Segment]error)
+	b.mu.doubtful = make(map[*commitlog.Segment]bool)
 	if path == "" {
 		return b, nil
 	}

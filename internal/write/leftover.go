@@ -98,8 +98,8 @@ func (b *writeBuffer) removeNumber(number uint64) error {
 }
 
 // begin prepares the buffer for new commits after the replayed ones. The process
-// that wrote the replayed commits may not have synced them, so their segments may
-// not survive power loss yet.
+// that wrote the replayed commits may not have synced them, or a sync of it may have
+// failed, so their segments may not survive power loss yet.
 func (b *writeBuffer) begin(replayed []*segment) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,7 +108,7 @@ func (b *writeBuffer) begin(replayed []*segment) error {
 	var last *commitlog.Segment
 	for _, s := range replayed {
 		last = s.log
-		b.mu.unsynced[last] = true
+		b.mu.unsynced[last], b.mu.doubtful[last] = true, true
 	}
 	return b.do("begin commits", func() error { return b.lock.begin(last, b.mu.next-1) })
 }
