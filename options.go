@@ -217,7 +217,8 @@ type Options struct {
 	// buffer nevertheless. With PRAGMA locking_mode=EXCLUSIVE, COMMIT does not
 	// wait. A transaction that writes to several attached databases fails at
 	// COMMIT if one of them has SyncOnCommit, and is rolled back, because SQLite
-	// would not report that an upload has failed. Default false.
+	// would not report that an upload has failed. BEGIN IMMEDIATE and EXCLUSIVE
+	// begin to write in every attached database that is not read-only. Default false.
 	SyncOnCommit bool
 
 	// RequestPrices are the prices at which Stats estimates what requests cost.

@@ -134,7 +134,8 @@ func (c *Conn) SealSeveral() (err error) {
 
 // errSeveral means that SyncOnCommit cannot be kept in a commit of several databases.
 var errSeveral = errors.New("with SyncOnCommit a transaction cannot write to several databases, since SQLite would not report that an upload has failed: " +
-	"write to each in a transaction of its own, or turn SyncOnCommit off and run PRAGMA litestream_sync for each after COMMIT")
+	"write to each in a transaction of its own, or turn SyncOnCommit off and run PRAGMA litestream_sync for each after COMMIT; " +
+	"BEGIN IMMEDIATE begins to write in every attached database that is not read-only: use BEGIN, or attach the others with mode=ro")
 
 func (c *Conn) sealSeveral() error {
 	return c.sealBy(func() (*write.LocalCommit, error) {

@@ -412,6 +412,14 @@ func TestWrite_SyncOnCommitSeveral(t *testing.T) {
 				mustExec(t, db, "BEGIN; INSERT INTO temp.u SELECT count(*) FROM b.t; INSERT INTO main.t SELECT count(*) FROM b.t; COMMIT")
 				mustExec(t, db, "INSERT INTO b.t SELECT v FROM main.t")
 				wantSQL(t, db, counts, "1|1")
+				// Only one of them is changed here, and SQLite ignores errors all the same.
+				mustExec(t, db, "BEGIN IMMEDIATE; INSERT INTO main.t VALUES (2)")
+				if _, err := db.ExecContext(t.Context(), "COMMIT"); (err != nil) != (tt.main == onCommit) {
+					t.Errorf("journal_mode %s: commit of a transaction that began in both: %v", mode, err)
+				}
+				_, _ = db.ExecContext(t.Context(), "ROLLBACK")
+				mustExec(t, db, "DELETE FROM main.t WHERE v = 2")
+				wantSQL(t, db, counts, "1|1")
 			}
 			if err := vfs.Sync(t.Context(), "b.db"); err != nil {
 				t.Error(err)

@@ -45,8 +45,12 @@ var recordTable = crc64.MakeTable(crc64.ECMA)
 // synced before. It is a variable for tests.
 var recordEvery = time.Second
 
-// syncData makes the pages of a partial file durable. It is a variable for tests.
-var syncData = (*os.File).Sync
+// syncData makes the pages of a partial file durable, and syncRecord its record. They
+// are variables for tests.
+var (
+	syncData   = (*os.File).Sync
+	syncRecord = (*pagefile.File).Sync
+)
 
 // recordLine is one line of a record.
 type recordLine struct {
@@ -239,8 +243,13 @@ func (p *partial) keep(parts map[partOf]written) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	if err := p.record.Sync(); err != nil || p.resumes {
-		return err
+	if err := syncRecord(p.record); err != nil {
+		// The record on the disk may list parts whose pages the next restore overwrites,
+		// and no later sync would tell.
+		return errors.Join(err, os.Remove(p.path), p.record.Remove())
+	}
+	if p.resumes {
+		return nil
 	}
 	return p.data.Truncate(0)
 }

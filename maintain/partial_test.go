@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/goldenfile"
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/pagefile"
 )
 
 // goldenParts are the parts that the records of testdata/formats list.
@@ -214,6 +215,37 @@ func TestPartial_SyncFails(t *testing.T) {
 				t.Errorf("listed: %v, want the first part alone", parts)
 			}
 		})
+	}
+}
+
+// TestPartial_RecordNotSynced cannot sync the record that drops some parts. The next
+// restore, whose sync succeeds, must not begin with it.
+func TestPartial_RecordNotSynced(t *testing.T) {
+	defer func() { syncRecord = (*pagefile.File).Sync }()
+	path := filepath.Join(t.TempDir(), "partial")
+	writeGolden(t, path)
+	p, err := openPartial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncRecord = func(*pagefile.File) error { return syscall.EIO }
+	if err := p.keep(nil); !errors.Is(err, syscall.EIO) {
+		t.Errorf("error %v, want EIO", err)
+	}
+	if err := p.abandon(false); err != nil {
+		t.Error(err)
+	}
+	syncRecord = (*pagefile.File).Sync
+	for _, name := range []string{path, path + recordSuffix} {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", name, err)
+		}
+	}
+	if p, err = openPartial(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.abandon(true); err != nil {
+		t.Error(err)
 	}
 }
 

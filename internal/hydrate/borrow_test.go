@@ -256,6 +256,21 @@ func TestShare_WrongAfterSuperseded(t *testing.T) {
 	}
 }
 
+// Wrong pages that are found while the database is closed count, too. What else fails then
+// does not.
+func TestWithAll_Closed(t *testing.T) {
+	failed := make(chan error, 2)
+	failed <- errSuperseded
+	if err := withAll(nil, failed); err != nil {
+		t.Errorf("taken over: %v", err)
+	}
+	failed <- errSuperseded
+	failed <- errLocalWrong
+	if err := withAll(nil, failed); !errors.Is(err, errLocalWrong) || errors.Is(err, errSuperseded) {
+		t.Errorf("taken over and wrong: %v", err)
+	}
+}
+
 // A temporary file is kept for its pages when this process uses the file at the path
 // again, unless they turn out to be wrong at the same moment.
 func TestClose_Spare(t *testing.T) {

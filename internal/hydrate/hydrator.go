@@ -263,19 +263,20 @@ func (h *Hydrator) hydrate() (err error) {
 	return h.keepUp(ctx, failed)
 }
 
-// withAll returns err with the errors that wait in failed, unless it is nil. Whatever
-// ends the use of a file first, another goroutine may have found meanwhile that its pages
-// are wrong.
+// withAll returns err with the errors that wait in failed. Whatever ends the use of a
+// file first, another goroutine may have found meanwhile that its pages are wrong. Its
+// other errors are of no interest if err is nil, because the database is closed then.
 func withAll(err error, failed <-chan error) error {
-	for err != nil {
+	for {
 		select {
 		case also := <-failed:
-			err = errors.Join(err, also)
+			if err != nil || errors.Is(also, errLocalWrong) {
+				err = errors.Join(err, also)
+			}
 		default:
 			return err
 		}
 	}
-	return nil
 }
 
 // open opens the local file, with the pages that an earlier process left in
