@@ -200,10 +200,11 @@ type Options struct {
 	SnapshotInterval time.Duration
 
 	// SnapshotRetention is how long snapshots and the files between them are
-	// kept. It determines how far back a connection can travel in time. It also
-	// applies to files of a Litestream primary that wrote to the replica
-	// before. The newest snapshot is always kept. Default: for ever, as if
-	// negative.
+	// kept. It determines how far back a connection can travel in time. The
+	// newest snapshot that is older is kept with the files after it, because
+	// the states since then need it. What is older is deleted when a snapshot
+	// is created. This also applies to files of a Litestream primary that wrote
+	// to the replica before. Default: for ever, as if negative.
 	SnapshotRetention time.Duration
 
 	// L0Retention is how long a file of level 0 is kept after its creation,

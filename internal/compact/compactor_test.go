@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -105,16 +106,18 @@ func TestCompaction_TransactionsAhead(t *testing.T) {
 // TestCompaction_OldFiles says which files SnapshotRetention does not keep, each once.
 func TestCompaction_OldFiles(t *testing.T) {
 	for _, tc := range []struct{ old, young, want string }{
-		{"9/1-1 9/1-5", "9/1-9", "9/1-1 9/1-5"},
-		{"9/1-1 9/1-9", "", "9/1-1"}, // the newest one stays, however old
-		{"9/1-1", "9/1-5 9/1-9", "9/1-1"},
-		{"1/2-3 1/4-5 1/6-9 9/1-1 9/1-9", "", "9/1-1"},                              // level 2 has none of them
-		{"1/2-3 1/4-5 1/6-9 2/2-5 9/1-1 9/1-9", "", "1/2-3 1/4-5 9/1-1"},            // and now it has two
-		{"1/2-3 1/4-5 1/6-9 2/2-5 9/1-1", "9/1-4 9/1-9", "1/2-3 9/1-1"},             // the snapshot before needs the rest
-		{"1/2-3 1/4-5 1/6-9 2/2-5 2/6-9 9/1-9", "", "1/2-3 1/4-5 2/2-5"},            // the newest of each level stays
-		{"0/2-2 0/3-3 1/2-3 1/4-9 2/2-9 9/1-9", "", "1/2-3"},                        // level 0 has a retention of its own
-		{"", "1/2-3 1/4-5 1/6-9 2/2-5 2/6-9 9/1-1 9/1-9", ""},                       // all are young
-		{"1/2-3 1/4-5 2/2-5 9/1-1", "1/6-9 2/6-9 9/1-9", "1/2-3 1/4-5 2/2-5 9/1-1"}, // only the young ones stay
+		{"9/1-1 9/1-5", "9/1-9", "9/1-1"}, // states before 9 follow from 5
+		{"9/1-1 9/1-9", "", "9/1-1"},      // the newest one stays, however old
+		{"9/1-1", "9/1-5 9/1-9", ""},
+		{"1/2-3 1/4-5 1/6-9 9/1-1 9/1-9", "", "9/1-1"},                                    // level 2 has none of them
+		{"1/2-3 1/4-5 1/6-9 2/2-5 9/1-1 9/1-9", "", "1/2-3 1/4-5 9/1-1"},                  // and now it has two
+		{"1/2-3 1/4-5 1/6-9 2/2-5 9/1-1", "9/1-4 9/1-9", ""},                              // states before 4 follow from 1
+		{"1/2-3 1/4-5 1/6-9 2/2-5 9/1-1 9/1-4", "9/1-9", "1/2-3 9/1-1"},                   // the snapshot before needs the rest
+		{"1/2-3 1/4-5 1/6-9 2/2-5 2/6-9 9/1-9", "", "1/2-3 1/4-5 2/2-5"},                  // the newest of each level stays
+		{"0/2-2 0/3-3 1/2-3 1/4-9 2/2-9 9/1-9", "", "1/2-3"},                              // level 0 has a retention of its own
+		{"", "1/2-3 1/4-5 1/6-9 2/2-5 2/6-9 9/1-1 9/1-9", ""},                             // all are young
+		{"1/2-3 1/4-5 2/2-5 9/1-1", "1/6-9 2/6-9 9/1-9", ""},                              // the young ones need the old ones
+		{"1/2-3 1/4-5 2/2-5 9/1-1 9/1-5", "1/6-9 2/6-9 9/1-9", "1/2-3 1/4-5 2/2-5 9/1-1"}, // only the base and the young ones stay
 	} {
 		inBed(t, 9, tc.old, func(b *bed) {
 			time.Sleep(48*time.Hour + time.Second)
@@ -128,6 +131,42 @@ func TestCompaction_OldFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Every state of the time that SnapshotRetention says can be read, also right after a
+// snapshot: the one before it stays, with the files in between.
+func TestCompaction_KeepsTheRetention(t *testing.T) {
+	inBed(t, 1, "9/1-1", func(b *bed) {
+		for txid := ltx.TXID(2); txid <= 13; txid++ {
+			time.Sleep(12 * time.Hour)
+			b.add(fmt.Sprintf("2/%d-%d", txid, txid), 0)
+			b.Views.Current.Store(&view.View{TXID: txid})
+			if txid%4 != 1 {
+				continue
+			}
+			time.Sleep(time.Second)
+			before, err := b.Store.ListAll(b.t.Context(), false)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			if made, err := b.snapshot(true); !made || err != nil {
+				b.t.Fatalf("a snapshot of %s: made %v, %v", txid, made, err)
+			}
+			left, err := b.Store.ListAll(b.t.Context(), false)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			for _, f := range before {
+				if time.Since(f.CreatedAt) > b.Opts.SnapshotRetention {
+					continue
+				}
+				if _, end := view.Extend(0, f.MaxTXID, left); end != f.MaxTXID {
+					b.t.Errorf("%s is of %s ago, and %s end at %s", view.KeyOf(f), time.Since(f.CreatedAt), names(left), end)
+				}
+			}
+		}
+		b.want("2/10-10 2/11-11 2/12-12 2/13-13 2/9-9 9/1-13 9/1-9")
+	})
 }
 
 // A process whose view is out of date, because it was suspended or cut off from the

@@ -65,8 +65,8 @@ func (c *compactor) snapshot(always bool) (made bool, err error) {
 	return made, nil
 }
 
-// pruneSnapshots deletes snapshots that are old enough, and the files before the
-// oldest snapshot that stays. End is the transaction of the newest snapshot.
+// pruneSnapshots deletes the snapshots and files that SnapshotRetention does not keep.
+// End is the transaction of the newest snapshot.
 func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	if c.Opts.SnapshotRetention == 0 {
 		return nil
@@ -97,16 +97,24 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 	return c.delete(ctx, old)
 }
 
-// oldFiles returns the files that SnapshotRetention does not keep. Snapshots after end
-// stay, whatever their age: they are of another writer that has gone on, and the newest
-// of them may be all that is left of its transactions.
+// oldFiles returns the files that SnapshotRetention does not keep. Every state since the
+// beginning of that time can be read without them: the newest snapshot that is older
+// stays, and so do the files after it. Snapshots after end stay, whatever their age: they
+// are of another writer that has gone on, and the newest of them may be all that is left
+// of its transactions.
 func (c *compactor) oldFiles(files []*ltx.FileInfo, end ltx.TXID) (old []*ltx.FileInfo) {
 	limit := c.Opts.Now().Add(-c.behind(files)).Add(-c.Opts.SnapshotRetention)
-	oldest := end
+	base := ltx.TXID(0) // the newest old snapshot; states since then need it
+	for _, f := range files {
+		if f.Level == replica.SnapshotLevel && f.MaxTXID <= end && f.CreatedAt.Before(limit) {
+			base = max(base, f.MaxTXID)
+		}
+	}
+	oldest := end // the oldest snapshot that stays
 	for _, f := range files {
 		switch {
 		case f.Level != replica.SnapshotLevel || f.MaxTXID >= end:
-		case f.CreatedAt.Before(limit):
+		case f.MaxTXID < base && f.CreatedAt.Before(limit):
 			old = append(old, f)
 		default:
 			oldest = min(oldest, f.MaxTXID)
