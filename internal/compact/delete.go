@@ -14,7 +14,7 @@ import (
 
 // pruneLevel0 deletes files of level 0 that are old enough and whose transactions
 // are in files of level 1. It returns the time of the next attempt, zero if no file
-// is left to be deleted.
+// is left to be deleted, except for those that a view needs.
 func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 	ctx, cancel := c.within(0)
 	defer cancel()
@@ -48,9 +48,9 @@ func (c *compactor) pruneLevel0(now time.Time) (again time.Time, err error) {
 		}
 		old = append(old, f)
 	}
-	err = c.delete(ctx, old)
-	if err == nil && len(old) > 0 && in < len(compacted) {
-		c.pruned = compacted[in].MinTXID
+	deleted, err := c.delete(ctx, old)
+	if deleted > 0 && deleted == len(old) && in < len(compacted) {
+		c.pruned = compacted[in].MinTXID // files that a view needs are looked for again
 	}
 	return again, err
 }
@@ -130,22 +130,22 @@ func (c *compactor) readBack(ctx context.Context, f *ltx.FileInfo) (*remote.Load
 }
 
 // delete deletes the files that neither the newest view nor a pinned view points
-// to.
-func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) error {
+// to, and returns how many these are.
+func (c *compactor) delete(ctx context.Context, files []*ltx.FileInfo) (deleted int, err error) {
 	needed := c.needed()
 	files = slices.DeleteFunc(files, func(f *ltx.FileInfo) bool { return needed[view.KeyOf(f)] })
 	if len(files) == 0 {
-		return nil
+		return 0, nil
 	}
 	keys := make([]view.Key, len(files))
 	for i, f := range files {
 		keys[i] = view.KeyOf(f)
 	}
 	if err := c.Store.Delete(ctx, keys...); err != nil {
-		return fmt.Errorf("delete files that were compacted: %w", err)
+		return 0, fmt.Errorf("delete files that were compacted: %w", err)
 	}
 	c.Log.Debug("deleted", "files", len(files), "from", keys[0], "to", keys[len(keys)-1])
-	return nil
+	return len(files), nil
 }
 
 // needed returns the files that the current view and the pinned views point to.

@@ -94,7 +94,8 @@ func (c *compactor) pruneSnapshots(files []*ltx.FileInfo, end ltx.TXID) error {
 			return err
 		}
 	}
-	return c.delete(ctx, old)
+	_, err := c.delete(ctx, old)
+	return err
 }
 
 // oldFiles returns the files that SnapshotRetention does not keep. Every state since the
