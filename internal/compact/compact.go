@@ -163,7 +163,7 @@ type compactor struct {
 	problems problems
 
 	from   [view.Levels]ltx.TXID // first transaction of the newest file of each level, 0 if unknown
-	pruned ltx.TXID              // first transaction of the file of level 1 that has the newest deleted file of level 0, if those before are deleted
+	pruned ltx.TXID              // first transaction of the file of level 1 that the retention of level 0 goes on from
 	there  map[view.Key]bool     // files that this process has read, at least their ends
 	unread map[view.Key]bool     // files that this process has made and not read back yet
 

@@ -370,8 +370,8 @@ func TestCompaction_ClosedAtTheBeginning(t *testing.T) {
 }
 
 // What connections read is not deleted, however old: the files of a pinned view, of
-// the view that a local one rests on, and of the newest view. It is deleted once nobody
-// reads it, although later files are gone already.
+// the view that a local one rests on, and of the newest view. It is deleted once no
+// connection reads it, although later files are gone already.
 func TestCompaction_Needed(t *testing.T) {
 	inBed(t, 4, "0/1-1 0/2-2 0/3-3 0/4-4 1/1-2 1/3-4", func(b *bed) {
 		made := time.Now().UnixMilli()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -289,6 +290,56 @@ func TestVerify_Race(t *testing.T) {
 				b.t.Errorf("%s: %v", tt.name, err)
 			}
 			b.want(tt.want)
+		})
+	}
+}
+
+// The loser of a race deletes its file before write mode ends, although deletions fail
+// for a while, longer than a sync may take. Only a file that may not be deleted is left.
+func TestVerify_RaceDeleteFails(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fail error
+		last time.Duration // how long deletions fail
+		want string
+	}{
+		{"once", syscall.ECONNRESET, 1, "0/1-1 1/1-2"},
+		{"for longer than a sync", syscall.ECONNRESET, 20 * time.Second, "0/1-1 1/1-2"},
+		{"for ever", fs.ErrPermission, time.Hour, "0/1-1 0/2-2 1/1-2"},
+	} {
+		inBed(t, func(b *bed) {
+			b.commit(1, 2)
+			b.sync()
+			time.Sleep(surely)
+			b.commit(2)
+			raced := false
+			var first time.Time // when the file was to be deleted first
+			b.client.refuse(func(request string) error {
+				switch request {
+				case "create 0/2-2":
+					if !raced {
+						raced = true
+						b.put("1/1-2", b.newest(), 2, 1, 2)
+					}
+				case "delete 0/2-2":
+					if first.IsZero() {
+						first = time.Now()
+					}
+					if time.Since(first) < tt.last {
+						return tt.fail
+					}
+				}
+				return nil
+			})
+			err := b.trySync()
+			synctest.Wait()
+			if !errors.Is(err, errs.ErrConflict) || !b.Status().Lost || first.IsZero() {
+				b.t.Errorf("%s: %v, %+v", tt.name, err, b.Status())
+			}
+			b.want(tt.want)
+			if got, left := strings.Contains(b.log.String(), "delete it by hand"), strings.Contains(tt.want, "0/2-2"); got != left {
+				b.t.Errorf("%s: the log says that the file is left: %v; %s", tt.name, got, b.log)
+			}
 		})
 	}
 }

@@ -139,9 +139,18 @@ func (i *inspector) verifyAll(ctx context.Context, at time.Time, s *segment, bas
 
 // giveWay deletes a file that was just made, and ends write mode after that: a
 // caller that waits for the sync may close the database as soon as write mode has
-// ended, and other processes would follow a file that is left.
+// ended, and other processes would follow a file that is left. If the file cannot be
+// deleted yet, write mode goes on, and the next sync finds the file and gets here
+// again. Only a file that may not be deleted at all is left.
 func (i *inspector) giveWay(ctx context.Context, own view.Key, why error) error {
-	err := i.Store.Delete(ctx, own)
+	err := i.Store.Retry(ctx, func() error { return i.Store.Delete(ctx, own) })
+	switch {
+	case err == nil, errs.IsMissing(err):
+		return i.queue.lose(why)
+	case ctx.Err() != nil || !errs.IsPermanent(err):
+		return fmt.Errorf("%s is too late (%w), and is not deleted yet: %w", own, why, err)
+	}
+	i.Log.Error("a file that is not in the history of the replica cannot be deleted; delete it by hand", "file", own, "error", err)
 	return errors.Join(i.queue.lose(why), err)
 }
 
