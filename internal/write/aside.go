@@ -26,32 +26,49 @@ type keptSegment struct {
 // soon as that is known.
 type keptError struct {
 	err  error
-	path atomic.Pointer[string]
+	kept atomic.Pointer[keptPlace]
 	done chan struct{} // closed when the commits are kept, or that has failed
+}
+
+// keptPlace is what came of keeping commits.
+type keptPlace struct {
+	path    string // of the buffer that they are in; empty if there are none
+	problem error  // why they are not all there; nil if they are
 }
 
 func newKeptError(err error) *keptError { return &keptError{err: err, done: make(chan struct{})} }
 
-// keptAt records the path at which the commits are kept, "" if there are none.
-func (e *keptError) keptAt(path string) {
-	if path != "" {
-		e.path.Store(&path)
-	}
+// keptAt records the path at which the commits are kept, "" if there are none, and
+// the problem if not all of them could be kept there.
+func (e *keptError) keptAt(path string, problem error) {
+	e.kept.Store(&keptPlace{path, problem})
 	close(e.done)
 }
 
 func (e *keptError) Error() string {
-	if path := e.path.Load(); path != nil {
-		return fmt.Sprintf("%s; the commits are kept in %s, which a database opened with that write buffer syncs", e.err, *path)
+	k := e.kept.Load()
+	switch {
+	case k == nil, k.path == "" && k.problem == nil:
+		return e.err.Error()
+	case k.problem == nil:
+		return fmt.Sprintf("%s; the commits are kept in %s, which a database opened with that write buffer syncs", e.err, k.path)
+	case k.path == "":
+		return fmt.Sprintf("%s; keeping the commits failed: %s", e.err, k.problem)
 	}
-	return e.err.Error()
+	return fmt.Sprintf("%s; keeping the commits failed: %s; what could be kept is in %s", e.err, k.problem, k.path)
 }
 
-func (e *keptError) Unwrap() error { return e.err }
+func (e *keptError) Unwrap() []error {
+	if k := e.kept.Load(); k != nil && k.problem != nil {
+		return []error{e.err, k.problem}
+	}
+	return []error{e.err}
+}
 
 // keepAside keeps segments that are neither on the replica nor replayed. It
 // renames them, or copies them if their files are temporary, so that they become
-// a buffer of their own at the path that it returns.
+// a buffer of their own at the path that it returns. After an error, some of them may
+// be there.
 func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,9 +89,15 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 		path = b.asidePath()
 	}
 	kept := &writeBuffer{path: path}
-	// The newest one goes first: if this ends in between, those that stay still begin
-	// with the one that names the state of the replica that they follow.
-	for _, s := range slices.Backward(segments) {
+	// What can be replayed begins with the oldest segment, because that names the state
+	// of the replica that all of them follow. So if this ends in between, those that are
+	// left have to begin with it: those that stay if they are renamed, and the copies if
+	// their files are temporary.
+	order := slices.Backward(segments)
+	if b.isTemp() {
+		order = slices.All(segments)
+	}
+	for _, s := range order {
 		name := kept.segmentPath(s.number)
 		if s.copied || b.isTemp() {
 			err = b.do("copy segment", func() error { return b.copySegment(name, s.log) })
@@ -82,7 +105,7 @@ func (b *writeBuffer) keepAside(segments []keptSegment) (path string, err error)
 			err = b.do("rename segment", func() error { return ownfile.Rename(b.segmentPath(s.number), name) })
 		}
 		if err != nil {
-			return path, fmt.Errorf("keep %s as %s: %w", b.segmentPath(s.number), name, err)
+			return path, fmt.Errorf("keep segment %d as %s: %w", s.number, name, err)
 		}
 		if !s.copied {
 			delete(b.mu.files, s.number) // views that are pinned may go on reading it

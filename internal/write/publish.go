@@ -184,12 +184,12 @@ func (q *queue) lose(why error) error {
 	defer q.update(func(s *queueState) { s.mode = s.mode.lost() })
 	b := rest.buffer
 	if b == nil {
-		err.keptAt("")
+		err.keptAt("", nil)
 		return err
 	}
 	rest.undo(b)
 	path, kerr := b.keepAside(toKeep(rest.segments))
-	err.keptAt(path)
+	err.keptAt(path, kerr)
 	q.Log.Error("another writer has written to the replica: this database is read-only now, and follows it",
 		"error", why, "commits", lost, "kept", path)
 	if kerr = errors.Join(kerr, b.close()); kerr != nil {

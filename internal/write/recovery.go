@@ -156,14 +156,16 @@ func (r *recovery) keep() (err error) {
 		return nil
 	}
 	r.kept, err = r.b.keepAside(kept)
-	r.Log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
+	if err == nil {
+		r.Log.Error("commits in the write buffer cannot be replayed, and are kept", "error", why, "segments", len(kept), "kept", r.kept)
+	}
 	for _, s := range kept {
 		if !s.copied && s.log != nil {
 			_ = s.log.Close() // it was only read, and no view has pages in it yet
 		}
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("commits in the write buffer can neither be replayed (%s) nor kept aside: %w", why, err)
 	}
 	return r.b.do("forget commits", r.b.lock.forget)
 }

@@ -2,6 +2,7 @@ package write
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -95,6 +96,67 @@ func TestKeepAside_Order(t *testing.T) {
 		}
 		if err := segments[n].log.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Commits of a temporary buffer that the disk has no room to keep are not reported as
+// kept. The oldest ones are copied first, because those can be replayed.
+func TestKeepAside_DiskFull(t *testing.T) {
+	for name, end := range map[string]func(b *bed) error{
+		"lose": func(b *bed) error { return b.lose(errOtherHistory) },
+		"close": func(b *bed) error {
+			ctx, cancel := context.WithCancel(b.t.Context())
+			cancel()
+			return b.Writer.Close(ctx, -1)
+		},
+	} {
+		for _, room := range []int{0, 1} { // segments
+			inBed(t, func(b *bed) {
+				b.stop()
+				b.path = ""
+				b.start()
+				if err := b.Enable(b.t.Context(), false); err != nil {
+					b.t.Fatal(err)
+				}
+				b.failUploads()
+				b.commit(1)
+				b.rotate()
+				b.commit(2)
+				copies := 0
+				b.event = func(event string) error {
+					if event == "before: copy segment" {
+						if copies++; copies > room {
+							return syscall.ENOSPC
+						}
+					}
+					return nil
+				}
+				err := end(b)
+				if !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "the commits are kept") {
+					b.t.Fatalf("%s with room for %d segments: %v", name, room, err)
+				}
+				kept, gerr := filepath.Glob(filepath.Join(stateDir(), "litestream-buffer-*.kept-*"))
+				if gerr != nil || len(kept) != room {
+					b.t.Fatalf("%s: with room for %d segments, %s are kept, %v", name, room, kept, gerr)
+				}
+				if room == 0 {
+					return
+				}
+				path, isFirst := strings.CutSuffix(kept[0], "-00000001")
+				if !isFirst || !strings.Contains(err.Error(), "what could be kept is in "+path) {
+					b.t.Errorf("%s: %s is kept: %v", name, kept, err)
+				}
+				b.stop()
+				b.event, b.path = nil, path
+				b.start()
+				if err := b.Enable(b.t.Context(), false); err != nil || b.Status().Counts.Recovered != 1 {
+					b.t.Errorf("%s: %v, %+v, %s", name, err, b.Status(), b.log)
+				}
+				b.client.refuse(nil)
+				b.sync()
+				b.want("0/1-1")
+			})
 		}
 	}
 }

@@ -246,12 +246,12 @@ func (m *modeSwitch) Close(ctx context.Context, patience time.Duration) error {
 		}
 		m.Log.Error("commits are not on the replica; open the database with this path for the write buffer to sync them",
 			"kept", path, "error", err)
-		if err != nil {
-			kept := newKeptError(err)
-			kept.keptAt(path)
-			err = kept
+		if kerr != nil {
+			m.Log.Error("keeping the write buffer failed", "error", kerr)
 		}
-		err = errors.Join(err, kerr)
+		kept := newKeptError(err) // there is an error if there are segments
+		kept.keptAt(path, kerr)
+		err = kept
 	}
 	return errors.Join(err, b.close())
 }
