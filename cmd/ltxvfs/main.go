@@ -16,11 +16,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ltxvfs/litestream"
 	_ "github.com/ltxvfs/litestream/abs"
@@ -171,7 +173,8 @@ func (a *app) command() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return refuseBlank(cmd.Flags()) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.errors)
@@ -187,6 +190,24 @@ func (a *app) command() *cobra.Command {
 		a.copyCommand(), a.fork(), a.snapshot(), a.compact(), a.prune(), a.repair(), a.publish(), a.serve(),
 	)
 	return root
+}
+
+// refuseBlank returns an error if a flag was set to a blank value, which in a script is
+// a variable that has no value. A command must not do what it does without the flag
+// then: take the newest state, keep no other one, or write to another place. The value
+// of a parameter of SQL may be blank.
+func refuseBlank(flags *pflag.FlagSet) (err error) {
+	isBlank := func(value string) bool { return strings.TrimSpace(value) == "" }
+	flags.Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		if err == nil && f.Name != "param" && (len(values) == 0 || slices.ContainsFunc(values, isBlank)) {
+			err = usagef("--%s is empty: give it a value, or leave it out", f.Name)
+		}
+	})
+	return err
 }
 
 // requests returns how an operation makes its requests.
