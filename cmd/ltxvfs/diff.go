@@ -36,11 +36,12 @@ rowid, or by the primary key of a table WITHOUT ROWID.
 
 With --undo it prints SQL that brings back the rows of the state before. Run it on
 a copy first: triggers run, and indexes and triggers of tables that were dropped do
-not come back.`,
+not come back. Run it with sqlite3 -bail: without -bail, sqlite3 goes on after an error,
+and commits half of it. Rows with a column that their table has no more are an error.`,
 		Example: `  ltxvfs diff s3://bucket/app.db --from '1 hour ago'
   ltxvfs diff s3://bucket/app.db users --from 000000000000003f --to 0000000000000045 --json
   ltxvfs diff s3://bucket/app.db --from '10 minutes ago' --count
-  ltxvfs diff s3://bucket/app.db users --from yesterday --undo | sqlite3 app.db`,
+  ltxvfs diff s3://bucket/app.db users --from yesterday --undo | sqlite3 -bail app.db`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runDiff(cmd.Context(), args, flags) },
 	}
 	cmd.Flags().StringVar(&flags.from, "from", "", "transaction or time of the `state` before")
@@ -89,7 +90,7 @@ func (a *app) runDiff(ctx context.Context, args []string, flags diffFlags) (err 
 	out := bufio.NewWriter(a.out)
 	switch {
 	case flags.undo:
-		err = d.undo(out)
+		err = d.undo(out, db.columnsOf)
 	case flags.count:
 		err = d.count(out, a.json)
 	case a.json:
@@ -170,88 +171,6 @@ func (d *difference) count(out io.Writer, asJSON bool) error {
 		}
 	}
 	return rows.end()
-}
-
-// undo prints statements that bring back the rows of the state before. Rows are
-// deleted first, so that values of unique columns do not meet.
-func (d *difference) undo(out io.Writer) error {
-	_, err := fmt.Fprintf(out, "-- brings back the content of transaction %s in place of that of %s\nPRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n", d.from, d.to)
-	if err != nil {
-		return err
-	}
-	print := func(sql string) error {
-		_, err := fmt.Fprintf(out, "%s;\n", sql)
-		return err
-	}
-	err = d.changes(d.to, d.from, func(c litestream.Change) error {
-		switch c.Kind {
-		case litestream.TableAltered:
-			_, err := fmt.Fprintf(out, "-- table %s was altered; its definition does not come back\n", sqlite3.QuoteIdentifier(c.Table))
-			return err
-		case litestream.TableDropped: // its rows have come before
-			return print("DROP TABLE " + sqlite3.QuoteIdentifier(c.Table))
-		case litestream.RowDeleted, litestream.RowUpdated:
-			return print(deleteOf(c))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = d.changes(d.to, d.from, func(c litestream.Change) error {
-		switch c.Kind {
-		case litestream.TableCreated:
-			return print(c.SQL)
-		case litestream.RowInserted, litestream.RowUpdated:
-			return print(insertOf(c))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(out, "COMMIT;\n")
-	return err
-}
-
-// deleteOf returns the statement that deletes the old row of a change.
-func deleteOf(c litestream.Change) string {
-	where := rowidName(c.OldColumns) + " = " + sqlite3.Quote(c.Rowid)
-	if !c.HasRowid {
-		var terms []string
-		for _, k := range c.Key {
-			// The table may have had other columns before. Those of the key had these names.
-			name := c.Columns[k]
-			old := slices.IndexFunc(c.OldColumns, func(s string) bool { return strings.EqualFold(s, name) })
-			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[old])+" IS "+sqlite3.Quote(c.Old[old]))
-		}
-		where = strings.Join(terms, " AND ")
-	}
-	return "DELETE FROM " + sqlite3.QuoteIdentifier(c.Table) + " WHERE " + where
-}
-
-// insertOf returns the statement that inserts the new row of a change.
-func insertOf(c litestream.Change) string {
-	var names, values []string
-	if c.HasRowid && c.RowidColumn == "" {
-		names, values = append(names, rowidName(c.Columns)), append(values, sqlite3.Quote(c.Rowid))
-	}
-	for i, name := range c.Columns {
-		if !slices.Contains(c.Generated, i) {
-			names, values = append(names, sqlite3.QuoteIdentifier(name)), append(values, sqlite3.Quote(c.New[i]))
-		}
-	}
-	return "INSERT INTO " + sqlite3.QuoteIdentifier(c.Table) + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"
-}
-
-// rowidName returns a name of the rowid that no column has.
-func rowidName(columns []string) string {
-	for _, name := range []string{"rowid", "_rowid_", "oid"} {
-		if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
-			return name
-		}
-	}
-	return "rowid" // a table with columns of all three names has no other
 }
 
 // writeChange prints a change for people.

@@ -3,15 +3,52 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/vfs"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/testlog"
+	"github.com/ltxvfs/litestream/ncruces"
 )
+
+// newHistory makes a replica in a folder, and runs texts of SQL on it. It returns the
+// URL of the replica, and the last transaction of each text.
+func newHistory(t *testing.T, statements ...string) (url string, txids []string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "app.db")
+	v := litestream.NewVFS(file.NewReplicaClient(dir), &litestream.Options{
+		WriteEnabled: true, PollInterval: -1, WriteBufferPath: filepath.Join(t.TempDir(), "buffer"), Logger: testlog.New(t, nil),
+	})
+	if err := ncruces.RegisterVFS("history", v); err != nil {
+		t.Fatal(err)
+	}
+	defer vfs.Unregister("history")
+	conn, err := sqlite3.Open("file:app.db?vfs=history")
+	for _, sql := range statements {
+		if err == nil {
+			err = conn.Exec(sql)
+		}
+		var rows []string
+		if err == nil {
+			rows, err = texts(conn, "PRAGMA litestream_sync")
+		}
+		if err != nil || len(rows) != 1 {
+			t.Fatalf("%s: %v, synced %q", sql, err, rows)
+		}
+		txids = append(txids, rows[0])
+	}
+	if err := errors.Join(err, conn.Close(), v.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return "file://" + filepath.ToSlash(dir), txids
+}
 
 // dump returns the rows of all tables of a database file, as SQL.
 func dump(t *testing.T, path string) (all []string) {
@@ -91,5 +128,64 @@ func TestDeleteOf(t *testing.T) {
 		if got := deleteOf(tt.change); got != tt.want {
 			t.Errorf("got %s, want %s", got, tt.want)
 		}
+	}
+}
+
+// restoreAndRun restores the newest state of a replica to a file, runs a script on it
+// that has a statement on each line, and returns the rows that are there before and
+// afterwards. It goes on after errors, as sqlite3 does without -bail, and rolls an open
+// transaction back at the end.
+func restoreAndRun(t *testing.T, p *program, url, script string) (before, after []string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "today.db")
+	p.run("restore", "-q", url, path)
+	before = dump(t, path)
+	conn, err := sqlite3.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(script) {
+		_ = conn.Exec(line) // the rows say what it has done
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return before, dump(t, path)
+}
+
+// Where rows of before have a column that the table has no more, --undo is an error, and
+// what it has printed until then changes nothing.
+func TestDiff_UndoLacksColumn(t *testing.T) {
+	p := newProgram(t, nil)
+	for name, alter := range map[string]string{
+		"dropped":   "ALTER TABLE t DROP COLUMN note",
+		"renamed":   "ALTER TABLE t RENAME COLUMN note TO remark; UPDATE t SET remark = 'new' WHERE id < 50",
+		"generated": "ALTER TABLE t DROP COLUMN note; ALTER TABLE t ADD COLUMN note AS (name || 'x')",
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, txids := newHistory(t, `CREATE TABLE t (id INTEGER PRIMARY KEY, name, note);
+				WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO t SELECT i, 'name', 'note ' || i FROM n`, alter)
+			script, err := p.command("diff", "-q", url, "--from", txids[0], "--undo").Output()
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok || exit.ExitCode() != exitFound || !strings.Contains(string(exit.Stderr), `table "t" has no column "note" any more`) || !strings.Contains(string(exit.Stderr), "restore --at "+txids[0]) {
+				t.Errorf("it ends with %v", err)
+			}
+			before, after := restoreAndRun(t, p, url, string(script))
+			if len(before) != 100 || !slices.Equal(before, after) {
+				t.Errorf("%d rows were left of %d; the SQL begins %.300s", len(after), len(before), script)
+			}
+		})
+	}
+}
+
+// A column that was added is no reason to refuse.
+func TestDiff_UndoAddedColumn(t *testing.T) {
+	p := newProgram(t, nil)
+	url, txids := newHistory(t, "CREATE TABLE t (id INTEGER PRIMARY KEY, name); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+		"ALTER TABLE t ADD COLUMN more; UPDATE t SET name = 'new', more = 1 WHERE id < 3; DELETE FROM t WHERE id = 3")
+	script := p.run("diff", "-q", url, "--from", txids[0], "--undo")
+	_, after := restoreAndRun(t, p, url, script)
+	if want := []string{"t,INTEGER1,TEXTa,NULL", "t,INTEGER2,TEXTb,NULL", "t,INTEGER3,TEXTc,NULL"}; !slices.Equal(after, want) {
+		t.Errorf("the rows are %q, want %q; the SQL is %s", after, want, script)
 	}
 }
