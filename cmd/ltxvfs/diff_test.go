@@ -189,3 +189,44 @@ func TestDiff_UndoAddedColumn(t *testing.T) {
 		t.Errorf("the rows are %q, want %q; the SQL is %s", after, want, script)
 	}
 }
+
+// The name of a table, which may contain anything, is no command for the shell that runs
+// what --undo prints.
+func TestDiff_UndoNames(t *testing.T) {
+	p := newProgram(t, nil)
+	const name = "\"x\n.shell echo\n\""
+	url, txids := newHistory(t, "CREATE TABLE "+name+" (a INTEGER PRIMARY KEY); INSERT INTO "+name+" VALUES (1)", "ALTER TABLE "+name+" ADD COLUMN b")
+	script := p.run("diff", "-q", url, "--from", txids[0], "--undo")
+	if strings.Contains(script, "\n.shell") || !strings.Contains(script, `-- table "x\n.shell echo\n" was altered`) || !strings.HasSuffix(script, "\nCOMMIT;\n") {
+		t.Errorf("it prints %q", script)
+	}
+}
+
+// A definition that is no statement, which only another program than SQLite writes to a
+// replica, is not printed.
+func TestDiff_UndoForgedDefinition(t *testing.T) {
+	p := newProgram(t, nil)
+	url, txids := newHistory(t,
+		"CREATE TABLE t (a); PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'x', 'x', 0, 'CREATE TABLE x(a);' || char(10) || '.shell echo')",
+		"DELETE FROM sqlite_schema WHERE name = 'x'")
+	script, err := p.command("diff", "-q", url, "--from", txids[0], "--undo").Output()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.ExitCode() != exitDamaged || !strings.Contains(string(exit.Stderr), `the definition of table "x" is not one CREATE TABLE statement`) {
+		t.Errorf("it ends with %v", err)
+	}
+	if strings.Contains(string(script), ".shell") || strings.Contains(string(script), "COMMIT") {
+		t.Errorf("it prints %q", script)
+	}
+}
+
+// A name with a NUL, which SQL cannot have, is an error.
+func TestCheckNames(t *testing.T) {
+	for _, c := range []litestream.Change{{Table: "t\x00"}, {Table: "t", Columns: []string{"a", "b\x00"}}, {Table: "t", OldColumns: []string{"\x00"}}} {
+		if err := checkNames(c); !errors.Is(err, litestream.ErrCorrupt) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if err := checkNames(litestream.Change{Table: "t", Columns: []string{"a"}, OldColumns: []string{"b"}}); err != nil {
+		t.Error(err)
+	}
+}

@@ -243,7 +243,11 @@ func (s *shell) command(line string) error {
 	case ".schema":
 		return s.schema(arg)
 	case ".tables":
-		return s.print("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1", "")
+		names, err := texts(s.db.Conn, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1")
+		if err != nil {
+			return err
+		}
+		return s.print(names)
 	}
 	return usagef("unknown command %q, and .help lists those that there are", name)
 }
@@ -296,26 +300,39 @@ func (s *shell) mode(arg string) error {
 // schema prints the statements that make a table and what belongs to it, or all of
 // them.
 func (s *shell) schema(table string) error {
-	sql := "SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL"
+	sql := "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"
 	if table != "" {
 		name := sqlite3.Quote(table)
 		sql += fmt.Sprintf(" AND (name = %[1]s COLLATE NOCASE OR tbl_name = %[1]s COLLATE NOCASE)", name)
 	}
-	return s.print(sql+" ORDER BY tbl_name, type = 'table' DESC, name", table)
-}
-
-// print prints the first column of the rows of a statement. It is an error if there
-// are none, unless name, which the rows are about, is empty.
-func (s *shell) print(sql, name string) error {
-	rows, err := texts(s.db.Conn, sql)
+	definitions, err := texts(s.db.Conn, sql+" ORDER BY tbl_name, type = 'table' DESC, name")
 	if err != nil {
 		return err
 	}
-	if len(rows) == 0 && name != "" {
-		return fmt.Errorf("%w: table %q; .tables lists those that are there", errNotThere, name)
+	if len(definitions) == 0 && table != "" {
+		return fmt.Errorf("%w: table %q; .tables lists those that are there", errNotThere, table)
 	}
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(s.out, row); err != nil {
+	for i, d := range definitions {
+		definitions[i] = statementOf(d)
+	}
+	return s.print(definitions)
+}
+
+// statementOf returns a definition as a statement for scripts, or as a comment if it is
+// not one. The definition of a view may end with a comment to the end of its line.
+func statementOf(definition string) string {
+	for _, end := range []string{"", "\n"} {
+		if isDefinition(definition+end, "TABLE", "VIRTUAL", "INDEX", "UNIQUE", "VIEW", "TRIGGER") {
+			return definition + end + ";"
+		}
+	}
+	return fmt.Sprintf("-- not a definition: %q", definition)
+}
+
+// print prints lines.
+func (s *shell) print(lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(s.out, line); err != nil {
 			return err
 		}
 	}

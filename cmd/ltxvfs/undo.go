@@ -29,9 +29,13 @@ BEGIN IMMEDIATE;
 		return err
 	}
 	err = d.changes(d.to, d.from, func(c litestream.Change) error {
+		if err := checkNames(c); err != nil {
+			return err
+		}
 		switch c.Kind {
 		case litestream.TableAltered:
-			_, err := fmt.Fprintf(out, "-- table %s was altered; its definition does not come back\n", sqlite3.QuoteIdentifier(c.Table))
+			// A line end in the name, which %q escapes, would end the comment.
+			_, err := fmt.Fprintf(out, "-- table %q was altered; its definition does not come back\n", c.Table)
 			return err
 		case litestream.TableDropped: // its rows have come before
 			return print("DROP TABLE " + sqlite3.QuoteIdentifier(c.Table))
@@ -45,10 +49,16 @@ BEGIN IMMEDIATE;
 	}
 	altered := make(map[string][]string) // columns by the names of tables in lower case; nil until there is a row
 	err = d.changes(d.to, d.from, func(c litestream.Change) (err error) {
+		if err := checkNames(c); err != nil {
+			return err
+		}
 		switch c.Kind {
 		case litestream.TableAltered:
 			altered[strings.ToLower(c.Table)] = nil
 		case litestream.TableCreated:
+			if !isDefinition(c.SQL, "TABLE", "VIRTUAL") {
+				return fmt.Errorf("%w: the definition of table %q is not one CREATE TABLE statement", litestream.ErrCorrupt, c.Table)
+			}
 			return print(c.SQL)
 		case litestream.RowInserted, litestream.RowUpdated:
 			key := strings.ToLower(c.Table)
@@ -71,6 +81,19 @@ BEGIN IMMEDIATE;
 	}
 	_, err = io.WriteString(out, "COMMIT;\n")
 	return err
+}
+
+// checkNames returns an error for a change with a name that SQL cannot have. SQLite makes
+// no such names, but whoever writes to the replica can.
+func checkNames(c litestream.Change) error {
+	for _, names := range [][]string{{c.Table}, c.Columns, c.OldColumns} {
+		for _, name := range names {
+			if strings.Contains(name, "\x00") {
+				return fmt.Errorf("%w: table %q has a NUL in the name %q", litestream.ErrCorrupt, c.Table, name)
+			}
+		}
+	}
+	return nil
 }
 
 // lackingColumn returns the first column that insertOf sets and that is not among some
