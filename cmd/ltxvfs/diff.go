@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ncruces/go-sqlite3"
 	"github.com/spf13/cobra"
 	"github.com/superfly/ltx"
 
@@ -208,7 +208,7 @@ func fieldsOf(columns []string, values []any, update *litestream.Change) string 
 		if update != nil {
 			before, known := valueBefore(update, name)
 			switch {
-			case known && formatSQL(before) == formatSQL(values[i]):
+			case known && isSameValue(before, values[i]):
 				if !slices.Contains(update.Key, i) {
 					continue
 				}
@@ -234,16 +234,27 @@ func valueBefore(c *litestream.Change, name string) (any, bool) {
 // maxShown is how many characters of a value are printed for people.
 const maxShown = 100
 
-// shortValue formats a value as SQL, and cuts it off if it is long.
+// shortValue formats a value as SQL with a symbol in the place of each NUL, and cuts it
+// off if it is long.
 func shortValue(v any) string {
-	text := formatSQL(v)
+	if s, ok := v.(string); ok {
+		v = strings.ReplaceAll(s, "\x00", "␀")
+	}
+	text := literalOf(v)
 	if r := []rune(text); len(r) > maxShown {
 		return string(r[:maxShown]) + "…"
 	}
 	return text
 }
 
-func formatSQL(v any) string { return sqlite3.Quote(v) }
+// isSameValue reports whether two values are of one type and equal.
+func isSameValue(a, b any) bool {
+	if x, ok := a.([]byte); ok {
+		y, ok := b.([]byte)
+		return ok && bytes.Equal(x, y)
+	}
+	return a == b
+}
 
 // writeChangeJSON prints a change as an object on a line.
 func writeChangeJSON(out io.Writer, c litestream.Change) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -228,5 +229,75 @@ func TestCheckNames(t *testing.T) {
 	}
 	if err := checkNames(litestream.Change{Table: "t", Columns: []string{"a"}, OldColumns: []string{"b"}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A text with a NUL, a line end of two characters, and a number without a fraction come
+// back as they were, and a row is told from one whose key differs after a NUL.
+func TestDiff_UndoValues(t *testing.T) {
+	p := newProgram(t, nil)
+	url, txids := newHistory(t, `CREATE TABLE t (k TEXT PRIMARY KEY, v) WITHOUT ROWID;
+		INSERT INTO t VALUES ('a', 'stays'), ('a' || char(0) || '1', 'b' || char(0, 13, 10) || 'c'), ('real', 12.0)`, "UPDATE t SET v = 'new' WHERE k <> 'a'")
+	script := p.run("diff", "-q", url, "--from", txids[0], "--undo")
+	past, today := filepath.Join(t.TempDir(), "past.db"), filepath.Join(t.TempDir(), "today.db")
+	p.run("restore", "-q", url, past, "--at", txids[0])
+	p.run("restore", "-q", url, today)
+	conn, err := sqlite3.Open(today)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script = strings.ReplaceAll(script, "\r\n", "\n") // as the sqlite3 shell reads lines
+	if err := errors.Join(conn.Exec(script), conn.Close()); err != nil {
+		t.Fatalf("%q: %v", script, err)
+	}
+	if got, want := dump(t, today), dump(t, past); !slices.Equal(got, want) {
+		t.Errorf("the rows are %q, want %q; the SQL is %q", got, want, script)
+	}
+}
+
+// The expression of a value has the value, and no character that a script cannot have.
+func TestQuoteSQL(t *testing.T) {
+	conn, err := sqlite3.Open(":memory:")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, v := range []any{
+		nil, int64(math.MinInt64), int64(12), 12.0, math.Copysign(0, -1), 0.1, 1e300, math.Inf(1), math.Inf(-1), []byte{}, []byte("\x00\r"),
+		"", "it's", "a\x00b", "\x00", "a\r\nb", "\r\x00\ue000\ue001'\r\x00", "\n",
+	} {
+		sql := quoteSQL(v)
+		stmt, _, err := conn.Prepare("SELECT " + sql)
+		if err != nil {
+			t.Fatalf("%q: %v", sql, err)
+		}
+		var got any
+		if stmt.Step() {
+			switch stmt.ColumnType(0) {
+			case sqlite3.INTEGER:
+				got = stmt.ColumnInt64(0)
+			case sqlite3.FLOAT:
+				got = stmt.ColumnFloat(0)
+			case sqlite3.TEXT:
+				got = stmt.ColumnText(0)
+			case sqlite3.BLOB:
+				got = stmt.ColumnBlob(0, []byte{})
+			}
+		}
+		if err := errors.Join(stmt.Err(), stmt.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if !isSameValue(got, v) || strings.ContainsAny(sql, "\x00\r") {
+			t.Errorf("%#v: %q has the value %#v", v, sql, got)
+		}
+	}
+}
+
+// An update shows the key and what has changed, also after a NUL, or only in its type.
+func TestFieldsOf(t *testing.T) {
+	columns := []string{"k", "a", "b", "c"}
+	c := litestream.Change{Key: []int{0}, Columns: columns, OldColumns: columns, Old: []any{"k", "a\x00x", int64(1), []byte("c")}, New: []any{"k", "a\x00y", 1.0, []byte("c")}}
+	if got, want := fieldsOf(c.Columns, c.New, &c), "k='k', a: 'a␀x' -> 'a␀y', b: 1 -> 1.0"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

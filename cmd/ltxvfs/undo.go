@@ -116,14 +116,14 @@ func (db *database) columnsOf(table string) ([]string, error) {
 
 // deleteOf returns the statement that deletes the old row of a change.
 func deleteOf(c litestream.Change) string {
-	where := rowidName(c.OldColumns) + " = " + sqlite3.Quote(c.Rowid)
+	where := rowidName(c.OldColumns) + " = " + quoteSQL(c.Rowid)
 	if !c.HasRowid {
 		var terms []string
 		for _, k := range c.Key {
 			// The table may have had other columns before. Those of the key had these names.
 			name := c.Columns[k]
 			old := slices.IndexFunc(c.OldColumns, func(s string) bool { return strings.EqualFold(s, name) })
-			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[old])+" IS "+sqlite3.Quote(c.Old[old]))
+			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[old])+" IS "+quoteSQL(c.Old[old]))
 		}
 		where = strings.Join(terms, " AND ")
 	}
@@ -134,14 +134,49 @@ func deleteOf(c litestream.Change) string {
 func insertOf(c litestream.Change) string {
 	var names, values []string
 	if c.HasRowid && c.RowidColumn == "" {
-		names, values = append(names, rowidName(c.Columns)), append(values, sqlite3.Quote(c.Rowid))
+		names, values = append(names, rowidName(c.Columns)), append(values, quoteSQL(c.Rowid))
 	}
 	for i, name := range c.Columns {
 		if !slices.Contains(c.Generated, i) {
-			names, values = append(names, sqlite3.QuoteIdentifier(name)), append(values, sqlite3.Quote(c.New[i]))
+			names, values = append(names, sqlite3.QuoteIdentifier(name)), append(values, quoteSQL(c.New[i]))
 		}
 	}
 	return "INSERT INTO " + sqlite3.QuoteIdentifier(c.Table) + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"
+}
+
+// quoteSQL returns an expression of a value for a script. NULs would end the script, and
+// SQLite's shell drops a carriage return before the end of a line, so other characters
+// stand for both in the literal of a text.
+func quoteSQL(v any) string {
+	text, ok := v.(string)
+	if !ok {
+		return literalOf(v)
+	}
+	before, after := "", ""
+	for _, code := range []rune{0, '\r'} {
+		if !strings.ContainsRune(text, code) {
+			continue
+		}
+		standIn := '\uE000' // the first character for private use
+		for strings.ContainsRune(text, standIn) {
+			standIn++
+		}
+		text = strings.ReplaceAll(text, string(code), string(standIn))
+		before += "replace("
+		after += fmt.Sprintf(", '%c', char(%d))", standIn, code)
+	}
+	return before + literalOf(text) + after
+}
+
+// literalOf returns the literal of a value. That of a number with a fraction has a point
+// or an exponent, so that it does not become an INTEGER, by which SQLite divides in
+// another way. A text must have no NUL.
+func literalOf(v any) string {
+	text := sqlite3.Quote(v)
+	if _, ok := v.(float64); ok && !strings.ContainsAny(text, ".eN") { // N is that of NULL
+		text += ".0"
+	}
+	return text
 }
 
 // rowidName returns a name of the rowid that no column has.
