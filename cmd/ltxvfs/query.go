@@ -35,7 +35,11 @@ func (a *app) query() *cobra.Command {
 		Long: `query runs SQL on a replica where it is, and reads only the pages that it needs.
 SQL of - is read from standard input. Statements that change the database are
 refused. Options of the library are taken from the environment, as the loadable
-extension does. What it costs in requests and bytes is printed to standard error.`,
+extension does. What it costs in requests and bytes is printed to standard error.
+
+The value of a parameter is a number if it has the form in which SQLite writes one,
+such as 42 and 2.5, and a text otherwise: 007, +49 and 1.50 are texts. A column of
+numbers finds those too, and CAST(:name AS REAL) makes a number of one elsewhere.`,
 		Example: `  ltxvfs query s3://bucket/app.db 'SELECT * FROM users LIMIT 10'
   ltxvfs query s3://bucket/app.db 'SELECT * FROM users WHERE id = :id' -p id=42 -o csv
   ltxvfs query s3://bucket/app.db 'SELECT max(rating) FROM reviews' --at yesterday`,
@@ -320,15 +324,28 @@ func bind(stmt *sqlite3.Stmt, params []string) (rest []string, err error) {
 	return rest, nil
 }
 
-// bindText binds a number if a text is one, and a text otherwise.
+// bindText binds a number if a text is one in the form in which SQLite writes it, and a
+// text otherwise. SQLite makes the same text of such a number where a column has texts,
+// and a number of any text that is one where a column has numbers. So 007 finds the text
+// 007, and the number 7 as well.
 func bindText(stmt *sqlite3.Stmt, index int, value string) error {
-	if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil && strconv.FormatInt(n, 10) == value {
 		return stmt.BindInt64(index, n)
 	}
-	if f, err := strconv.ParseFloat(value, 64); err == nil && strings.ContainsAny(value, ".eE") {
+	if f, err := strconv.ParseFloat(value, 64); err == nil && textOf(f) == value {
 		return stmt.BindFloat(index, f)
 	}
 	return stmt.BindText(index, value)
+}
+
+// textOf formats a number as SQLite does when it makes a text of it. Some that need an
+// exponent have another form.
+func textOf(f float64) string {
+	text := strconv.FormatFloat(f, 'g', 15, 64)
+	if !strings.Contains(text, ".") {
+		text += ".0"
+	}
+	return text
 }
 
 // escapeURI escapes a file name for a URI of SQLite's.
