@@ -125,8 +125,8 @@ type database struct {
 // vfsName is the name of the VFS of the program.
 const vfsName = "ltxvfs"
 
-// newVFS returns a VFS that reads, with the options of the environment, for replicas.
-func (a *app) newVFS(replicaURLs ...string) (*litestream.VFS, error) {
+// vfsOptions returns the options of a VFS that reads, from the environment.
+func (a *app) vfsOptions() (*litestream.Options, error) {
 	log, err := a.logger()
 	if err != nil {
 		return nil, err
@@ -142,6 +142,15 @@ func (a *app) newVFS(replicaURLs ...string) (*litestream.VFS, error) {
 		}
 	}
 	opts.WriteEnabled = false
+	return opts, nil
+}
+
+// newVFS returns a VFS that reads, with the options of the environment, for replicas.
+func (a *app) newVFS(replicaURLs ...string) (*litestream.VFS, error) {
+	opts, err := a.vfsOptions()
+	if err != nil {
+		return nil, err
+	}
 	for _, url := range replicaURLs {
 		if _, err := litestream.NewReplicaClientFromURL(url); err != nil {
 			return nil, usageError{err}

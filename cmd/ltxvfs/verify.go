@@ -60,6 +60,11 @@ func (a *app) runVerify(ctx context.Context, args []string, opts verifyOptions) 
 	if err := checkMetricsPath(opts.metrics); err != nil {
 		return err
 	}
+	if opts.sql { // it is better to know that before a verification of hours
+		if _, err := a.vfsOptions(); err != nil {
+			return err
+		}
+	}
 	tell, end := a.meter("verify")
 	req, err := a.requests(tell)
 	if err != nil {
@@ -76,9 +81,10 @@ func (a *app) runVerify(ctx context.Context, args []string, opts verifyOptions) 
 	}
 	v := &verified{URL: shown(url), Report: report}
 	v.Restore = restoreHint(v.URL, report)
+	var sqlErr error // why the check did not run; what was found is printed all the same
 	if opts.sql && report.Last == report.Newest {
-		if v.Integrity, err = a.integrity(ctx, url); err != nil {
-			return fmt.Errorf("integrity_check: %w", err)
+		if v.Integrity, sqlErr = a.integrity(ctx, url); sqlErr != nil {
+			sqlErr = fmt.Errorf("integrity_check: %w", sqlErr)
 		}
 	}
 	if a.json {
@@ -89,11 +95,15 @@ func (a *app) runVerify(ctx context.Context, args []string, opts verifyOptions) 
 	if opts.metrics != "" {
 		err = errors.Join(err, v.writeMetrics(opts.metrics, start, time.Now(), opts.quick))
 	}
-	switch {
+	err = errors.Join(err, sqlErr)
+	switch isLost := len(report.Lost) > 0 || report.Restorable == 0; {
+	case isLost && err != nil:
+		fmt.Fprintf(a.errors, "ltxvfs: %s\n", explain(ctx, err)) // the exit code is that of the loss
+		return errDamaged
+	case isLost:
+		return errDamaged
 	case err != nil:
 		return err
-	case len(report.Lost) > 0 || report.Restorable == 0:
-		return errDamaged
 	case len(report.Findings) > 0 || isBroken(v.Integrity):
 		return errFound
 	}
