@@ -61,6 +61,8 @@ func (a *app) runDiff(ctx context.Context, args []string, flags diffFlags) (err 
 		return usagef("--from is missing, the transaction or time of the state before")
 	case flags.count && flags.undo:
 		return usagef("--count and --undo exclude each other")
+	case a.json && flags.undo:
+		return usagef("--json and --undo exclude each other: --undo prints SQL")
 	}
 	for name, text := range map[string]string{"--from": flags.from, "--to": flags.to} {
 		if _, err := maintain.ParseMoment(text, time.Now()); err != nil {

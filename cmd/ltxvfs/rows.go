@@ -33,7 +33,7 @@ func newRows(format string, w io.Writer) (rowWriter, error) {
 	case "table":
 		return &tableRows{w: w}, nil
 	case "csv":
-		return &csvRows{csv.NewWriter(w)}, nil
+		return &csvRows{csv.NewWriter(w), w}, nil
 	case "json":
 		return &jsonRows{w: w}, nil
 	case "markdown":
@@ -191,16 +191,32 @@ func (t *tableRows) end() error {
 }
 
 // csvRows writes CSV as RFC 4180 has it. NULL is empty.
-type csvRows struct{ w *csv.Writer }
+type csvRows struct {
+	w   *csv.Writer
+	out io.Writer // that w writes to
+}
 
-func (c *csvRows) begin(columns []string) error { return c.w.Write(columns) }
+func (c *csvRows) begin(columns []string) error { return c.line(columns) }
 
 func (c *csvRows) row(values []any) error {
 	texts := make([]string, len(values))
 	for i, v := range values {
 		texts[i] = formatValue(v, "")
 	}
-	return c.w.Write(texts)
+	return c.line(texts)
+}
+
+// line writes a line. A single empty field has quotes, since readers of CSV skip blank
+// lines, and the row would be missing.
+func (c *csvRows) line(texts []string) error {
+	if len(texts) != 1 || texts[0] != "" {
+		return c.w.Write(texts)
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(c.out, "\"\"\n")
+	return err
 }
 
 func (c *csvRows) end() error {
