@@ -177,9 +177,12 @@ func (u *upload) putPart(ctx context.Context, id string, content []byte) error {
 
 // newBlockIDs returns a function that makes the IDs of an upload's blocks.
 // Blocks that are not committed belong to the name of the blob, and not to
-// their sender, so two uploads must not use the same IDs.
+// their sender, so two uploads must not use the same IDs. The service refuses a
+// block whose ID has another length than those of the blob's other blocks, and
+// keeps what a killed upload leaves for a week. So the IDs are as long as those
+// of the SDK's uploads, which Litestream uses.
 func newBlockIDs() func() string {
-	var id [20]byte
+	var id [64]byte
 	_, _ = rand.Read(id[:16]) // never fails
 	var n uint32
 	return func() string {

@@ -2,6 +2,7 @@ package abs_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"io"
 	"io/fs"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 )
 
 // What a create-only put makes of conflicts.
@@ -189,5 +193,44 @@ func TestCreateLTXFile_Leftovers(t *testing.T) {
 	}
 	if got, err := readAll(t.Context(), c, 1, 0, 0); err != nil || !bytes.Equal(got, body) {
 		t.Errorf("%d bytes, error %v", len(got), err)
+	}
+}
+
+// Blocks that a killed Litestream has left, which it sends with the SDK, do not block
+// an upload under the same name. Azure refuses a block whose ID has another length.
+func TestCreateLTXFile_ForeignBlocks(t *testing.T) {
+	var mu sync.Mutex
+	length := 0 // of the IDs of the blocks that came; 0: none came
+	c := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if r.URL.Query().Get("comp") == "block" {
+			id, err := base64.StdEncoding.DecodeString(r.URL.Query().Get("blockid"))
+			if err != nil || length > 0 && length != len(id) {
+				refuse(w, http.StatusBadRequest, "InvalidBlobOrBlock")
+				return
+			}
+			length = len(id)
+		}
+		w.WriteHeader(http.StatusCreated)
+	})
+	blob, err := blockblob.NewClientWithNoCredential(c.Endpoint+"/bucket/blob", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := errors.New("killed")
+	r := io.MultiReader(bytes.NewReader(make([]byte, 3<<20)), iotest.ErrReader(killed))
+	if _, err := blob.UploadStream(t.Context(), r, &blockblob.UploadStreamOptions{BlockSize: 1 << 20}); !errors.Is(err, killed) {
+		t.Fatalf("upload of the SDK: %v", err)
+	}
+	mu.Lock()
+	if length == 0 {
+		t.Error("the SDK has sent no block")
+	}
+	mu.Unlock()
+	c.PartSize = 64 << 10
+	if _, err := c.CreateLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(encode(t, 1, 0, 200<<10))); err != nil {
+		t.Error(err)
 	}
 }
