@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -118,7 +117,7 @@ func (c *conn) copy(ctx context.Context, from *conn, file clientio.Upload) (int6
 func (c *conn) copyPart(ctx context.Context, in *s3.UploadPartCopyInput) (part types.CompletedPart, err error) {
 	out, err := c.api.UploadPartCopy(ctx, in)
 	switch {
-	case errorStatus(err) == http.StatusPreconditionFailed || errorCode(err) == "NoSuchKey":
+	case conditionFailed(err) || errorCode(err) == "NoSuchKey":
 		return part, fmt.Errorf("copy part: %w: %w", c.failure(ctx, err), fs.ErrNotExist) // replaced or deleted meanwhile
 	case err != nil:
 		return part, fmt.Errorf("copy part %d: %w", *in.PartNumber, c.failure(ctx, err))

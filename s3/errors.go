@@ -53,6 +53,13 @@ func errorStatus(err error) int {
 	return 0
 }
 
+// conditionFailed reports whether the condition of a request does not hold. The server
+// may notice that after it has begun to answer with status 200. Then only the code says
+// so, since the SDK makes 500 of the status.
+func conditionFailed(err error) bool {
+	return errorStatus(err) == http.StatusPreconditionFailed || errorCode(err) == "PreconditionFailed"
+}
+
 // bucketRegion returns the region that the server gave with an error, or "".
 func bucketRegion(err error) string {
 	var resp *smithyhttp.ResponseError

@@ -114,10 +114,10 @@ func (p *put) failure(ctx context.Context, err error) error {
 		return nil
 	}
 	if p.ifNoneMatch != nil {
-		switch errorStatus(err) {
-		case http.StatusPreconditionFailed:
+		switch {
+		case conditionFailed(err):
 			return fmt.Errorf("%w: %w", p.conn.failure(ctx, err), fs.ErrExist)
-		case http.StatusNotImplemented:
+		case errorStatus(err) == http.StatusNotImplemented:
 			return p.conn.noCreate(p.conn.failure(ctx, err))
 		}
 	}

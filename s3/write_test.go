@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -179,6 +180,39 @@ func TestMultipart_Failures(t *testing.T) {
 			t.Error("not canceled")
 		}
 	})
+}
+
+// A condition that fails after the server has begun to answer is an error in an answer
+// with status 200. It means what status 412 means.
+func TestMultipart_LateCondition(t *testing.T) {
+	body := file(t, 1, 200<<10)
+	c := fakeClient(t, func(w http.ResponseWriter, req *http.Request) {
+		switch {
+		case req.URL.Query().Has("uploads"):
+			_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+		case req.Method == http.MethodPost, req.Header.Get("X-Amz-Copy-Source") != "":
+			refuse(http.StatusOK, "PreconditionFailed", "late")(w, req)
+		case req.Method == http.MethodGet, req.Method == http.MethodHead:
+			w.Header().Set("Content-Type", "application/octet-stream")
+			http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(body))
+		case req.Method == http.MethodDelete:
+			w.WriteHeader(http.StatusNoContent)
+		default: // a part
+			_, _ = io.Copy(io.Discard, req.Body)
+		}
+	})
+	if err := s3.SetPartSize(t.Context(), c, 64<<10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CreateLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if _, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body)); err == nil || errors.Is(err, fs.ErrExist) {
+		t.Errorf("a write without a condition: %v", err)
+	}
+	if _, err := c.CopyLTXFile(t.Context(), c, 0, 1, 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a copy of a file that is replaced: %v", err)
+	}
 }
 
 func body2(req *http.Request) io.Reader {
