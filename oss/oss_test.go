@@ -374,6 +374,30 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// An answer that does not tell its length is not an empty file.
+func TestOpen_NoLength(t *testing.T) {
+	body := ltxFile(1, 1000)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Oss-Request-Id", "r")
+		w.Header().Set("Etag", `"x"`)
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(body)
+		w.(http.Flusher).Flush() // so that the answer comes in chunks
+	}))
+	t.Cleanup(srv.Close)
+	c := (&server{url: srv.URL}).client(t, "db", nil)
+	r, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+	if err == nil {
+		defer r.Close()
+		var got []byte
+		got, err = io.ReadAll(r)
+		t.Logf("%d bytes", len(got))
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "does not tell the size") {
+		t.Errorf("got error %v", err)
+	}
+}
+
 var errPermanent = errors.New("permanent")
 
 func methods() map[string]func(context.Context, *oss.ReplicaClient) error {

@@ -32,6 +32,9 @@ func (s *session) ReadKey(ctx context.Context, key string, offset, size int64) (
 		return s.openFailed(ctx, key, offset, ranged, err)
 	}
 	resp := &http.Response{StatusCode: out.StatusCode, Header: out.Headers, Body: out.Body, ContentLength: out.ContentLength}
+	if resp.Header.Get("Content-Length") == "" {
+		resp.ContentLength = -1 // the SDK leaves 0
+	}
 	length, wrong := clientio.BodyLength(resp, ranged, offset, size)
 	if wrong == nil && clientio.IsPage(resp.Header) {
 		wrong = errors.New("answer is a page")
