@@ -75,10 +75,12 @@ func (p *problem) reconnectFailed(_ *natsgo.Conn, err error) { p.setLost(err) }
 
 func (p *problem) reconnected(*natsgo.Conn) { p.setLost(nil) }
 
+// setLost notes why there is no connection; nil: there is one. The reason may be that a
+// file with credentials is gone.
 func (p *problem) setLost(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.lost = err
+	p.mu.lost = clientio.WithoutClass(err)
 }
 
 // lost returns why there is no connection, or nil.
@@ -175,7 +177,7 @@ func (p *problem) connectFailed(err error) error {
 	if lost := p.lost(); errors.Is(err, natsgo.ErrNoServers) && lost != nil {
 		return lost
 	}
-	return err
+	return clientio.WithoutClass(err)
 }
 
 // dialer dials servers, and keeps the errors, which the library does not return.

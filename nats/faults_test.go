@@ -127,7 +127,11 @@ func TestFaults_Connect(t *testing.T) {
 		tt.change(c)
 		start := time.Now()
 		for method, call := range methods(c) {
-			wantError(t, tt.name+", "+method, call(t.Context()), tt.permanent, tt.want)
+			err := call(t.Context())
+			wantError(t, tt.name+", "+method, err, tt.permanent, tt.want)
+			if errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s, %s: says that an LTX file is missing: %v", tt.name, method, err)
+			}
 		}
 		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("%s: takes %v", tt.name, d)

@@ -215,7 +215,7 @@ func (c *ReplicaClient) certificates() (opts []natsgo.Option, err error) {
 			err = errors.New("no certificate is in it")
 		}
 		if err != nil {
-			return nil, clientio.Permanent(fmt.Errorf("read certificate authority %s: %w", name, err))
+			return nil, clientio.Permanent(fmt.Errorf("read certificate authority %s: %w", name, clientio.WithoutClass(err)))
 		}
 	}
 	if len(cas) > 0 {
@@ -230,7 +230,7 @@ func (c *ReplicaClient) certificates() (opts []natsgo.Option, err error) {
 	}
 	if cert != "" {
 		if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-			return nil, clientio.Permanent(fmt.Errorf("read client certificate %s with key %s: %w", cert, key, err))
+			return nil, clientio.Permanent(fmt.Errorf("read client certificate %s with key %s: %w", cert, key, clientio.WithoutClass(err)))
 		}
 		opts = append(opts, natsgo.ClientCert(cert, key))
 	}
@@ -281,7 +281,7 @@ func (c *ReplicaClient) authentication() (natsgo.Option, string, error) {
 func credsFile(name, source string) (natsgo.Option, string, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, "", clientio.Permanent(fmt.Errorf("read %s: %w", source, errors.Unwrap(err)))
+		return nil, "", clientio.Permanent(fmt.Errorf("read %s: %w", source, clientio.WithoutClass(errors.Unwrap(err))))
 	}
 	_ = f.Close() // nothing was read
 	return natsgo.UserCredentials(name), source, nil

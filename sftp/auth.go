@@ -37,7 +37,7 @@ func newAuth(c *ReplicaClient) (auth, error) {
 	if file := cmp.Or(c.KeyPath, os.Getenv(envKeyPath)); file != "" {
 		key, err := readKey(file, cmp.Or(c.KeyPassphrase, os.Getenv(envPassphrase)))
 		if err != nil {
-			return auth{}, clientio.Permanent(fmt.Errorf("read key %s: %w", file, withoutClass(err)))
+			return auth{}, clientio.Permanent(fmt.Errorf("read key %s: %w", file, clientio.WithoutClass(err)))
 		}
 		a.key = key
 	}
@@ -105,7 +105,7 @@ func (a auth) methods(ctx context.Context) (methods []ssh.AuthMethod, done func(
 			}
 			signers = append(signers, keys...)
 		case len(a.defaults) == 0:
-			return nil, nil, fmt.Errorf("connect to the agent at %s: %w", envAgent, withoutClass(err))
+			return nil, nil, fmt.Errorf("connect to the agent at %s: %w", envAgent, clientio.WithoutClass(err))
 		}
 	}
 	signers = append(signers, a.defaults...)

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -91,7 +90,7 @@ func (k hostKeys) prepare(addr string) (ssh.HostKeyCallback, []string, error) {
 	}
 	known, err := knownhosts.New(files...)
 	if err != nil {
-		return nil, nil, clientio.Permanent(fmt.Errorf("read known hosts: %w", withoutClass(err)))
+		return nil, nil, clientio.Permanent(fmt.Errorf("read known hosts: %w", clientio.WithoutClass(err)))
 	}
 	check := func(host string, remote net.Addr, key ssh.PublicKey) error {
 		return k.explain(known(host, remote, key), host, key)
@@ -133,7 +132,7 @@ func (k hostKeys) explain(err error, host string, key ssh.PublicKey) error {
 		err = fmt.Errorf("host key %s %s of the server is not known: if it is right, set host-key to it, or add the output of ssh-keyscan -p %s %s to %s",
 			key.Type(), ssh.FingerprintSHA256(key), port, name, k.files[len(k.files)-1])
 	}
-	return clientio.Permanent(withoutClass(err))
+	return clientio.Permanent(clientio.WithoutClass(err))
 }
 
 // knownKeys returns the keys that files have for a server.
@@ -170,13 +169,4 @@ func algorithmsOf(keys []ssh.PublicKey) (algorithms []string) {
 		}
 	}
 	return algorithms
-}
-
-// withoutClass returns an error with the text of err, which is not fs.ErrNotExist:
-// that means a missing LTX file to the caller.
-func withoutClass(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
-		return errors.New(err.Error())
-	}
-	return err
 }

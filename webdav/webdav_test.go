@@ -157,6 +157,19 @@ func permanent(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid) || errors.As(err, &p) && p.Permanent()
 }
 
+// A folder for temporary files that does not exist is no missing LTX file.
+func TestWriteLTXFile_NoTemporaryFolder(t *testing.T) {
+	t.Cleanup(webdav.SetInMemory(1 << 10))
+	c, body, gone := newClient(t, goServer(t), "/app.db"), encode(t, 1, 0, 50<<10), filepath.Join(t.TempDir(), "gone")
+	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} { // on any system
+		t.Setenv(name, gone)
+	}
+	_, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(body))
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "temporary file") {
+		t.Errorf("got error %v", err)
+	}
+}
+
 // The client sends the password as the server asks, and only then.
 func TestAuthentication(t *testing.T) {
 	for _, method := range []string{"Basic", "Digest"} {

@@ -222,7 +222,7 @@ func spool(r io.Reader) (content body, done func(), err error) {
 	}
 	f, err := os.CreateTemp("", "litestream-webdav-*.tmp")
 	if err != nil {
-		return nil, nil, fmt.Errorf("temporary file: %w", err)
+		return nil, nil, fmt.Errorf("temporary file: %w", clientio.WithoutClass(err))
 	}
 	done = func() {
 		_ = f.Close()           // it is not used any more

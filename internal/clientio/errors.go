@@ -30,6 +30,16 @@ func (e invalid) Unwrap() error { return e.error }
 
 func (invalid) Is(target error) bool { return target == fs.ErrInvalid }
 
+// WithoutClass returns an error with the text of err that is neither fs.ErrNotExist nor
+// fs.ErrExist, which callers take to be about LTX files. It is for errors of local
+// files, such as those with credentials.
+func WithoutClass(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		return errors.New(err.Error())
+	}
+	return err
+}
+
 // StatusError returns the error for an HTTP status that is not a success, in
 // the class that replica.Client asks for: fs.ErrPermission for 401 and 403,
 // transient for 408, 425, 429 and 5xx except 501, and permanent for all others.
