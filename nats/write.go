@@ -59,8 +59,12 @@ func (s *session) write(ctx context.Context, file clientio.Upload) (int64, error
 			// The description may have been stored, so the chunks stay.
 			return 0, err
 		}
+		now, err := s.before(ctx, key)
+		if err == nil && now.nuid == info.NUID {
+			break // an earlier request has stored it, and its answer was lost
+		}
 		// Another writer has stored or deleted the object meanwhile.
-		if before, err = s.before(ctx, key); err == nil && file.Create && before.exists() {
+		if before = now; err == nil && file.Create && before.exists() {
 			err = fmt.Errorf("object %s in bucket %s: %w", key, s.bucket, fs.ErrExist)
 		}
 		if err != nil {
