@@ -24,24 +24,56 @@ func (s *session) creation(ctx context.Context) (way, error) {
 	if w != nil {
 		return w, nil
 	}
-	resp, err := s.send(ctx, http.MethodOptions, folderName(s.place), nil, nil)
+	header, err := s.options(ctx)
+	if errors.Is(err, clientio.ErrAbsent) {
+		// Some servers answer so as long as there is no folder at the place.
+		if err := s.makeFolder(ctx, s.place); err != nil {
+			return nil, fmt.Errorf("make the folder: %w", err)
+		}
+		header, err = s.options(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("OPTIONS: %w", err)
 	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, fmt.Errorf("OPTIONS: %w", s.refusal(resp))
-	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, clientio.MaxErrorText)) // so that the connection can be used again
-	_ = resp.Body.Close()                                                        // the header says what matters
-	if resp.StatusCode >= http.StatusInternalServerError && resp.StatusCode != http.StatusNotImplemented {
-		return nil, fmt.Errorf("OPTIONS: %w", clientio.StatusError(resp.StatusCode, http.StatusText(resp.StatusCode)))
-	}
-	w = creationAt(resp.Header)
+	w = creationAt(header)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.creation = w
 	return w, nil
+}
+
+// errNoOptions is the error of a server, or of what is in front of it, that does not
+// tell what it can do.
+var errNoOptions = fmt.Errorf("answer has no header DAV, so that it is not known whether locks of the server keep other writers away: "+
+	"let OPTIONS through to the WebDAV server: %w", errors.ErrUnsupported)
+
+// options asks what the server can do, and returns the header of its answer. Each
+// WebDAV server says so in the header DAV. An answer without it comes from something
+// else, such as a proxy that answers to OPTIONS itself or that has no server just then.
+// It must not decide for the whole session how files are created. If the answer is that
+// nothing has the name, the error is clientio.ErrAbsent.
+func (s *session) options(ctx context.Context) (http.Header, error) {
+	resp, err := s.send(ctx, http.MethodOptions, folderName(s.place), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	status, known := resp.StatusCode, len(resp.Header.Values("DAV")) > 0
+	// A proxy and a server that does not know the method answer in these ways each time.
+	lasting := status/100 == 2 || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status >= 500 && !lasting:
+		return nil, s.refusal(resp)
+	case !known && !lasting:
+		return nil, fmt.Errorf("%w: something else than the WebDAV server may have answered", s.refusal(resp))
+	case !known && status/100 == 2 && resp.ContentLength != 0 && clientio.IsPage(resp.Header):
+		return nil, clientio.RefuseBody(resp, "answer is a page and has no header DAV")
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, clientio.MaxErrorText)) // so that the connection can be used again
+	_ = resp.Body.Close()                                                        // the header says what matters
+	if !known {
+		return nil, errNoOptions
+	}
+	return resp.Header, nil
 }
 
 // fileSystem is what Apache says of itself when mod_dav_fs is loaded. Other servers

@@ -84,6 +84,20 @@ func TestCreateLTXFile_Unsupported(t *testing.T) {
 			}
 			return r.Method == http.MethodOptions
 		},
+		"a proxy that answers to OPTIONS itself": func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Server", "nginx")
+			if r.Method == http.MethodOptions {
+				w.Header().Set("Access-Control-Allow-Methods", "GET, PUT, OPTIONS")
+				w.WriteHeader(http.StatusNoContent)
+			}
+			return r.Method == http.MethodOptions
+		},
+		"a proxy that refuses OPTIONS": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodOptions {
+				http.Error(w, "no", http.StatusMethodNotAllowed)
+			}
+			return r.Method == http.MethodOptions
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, patch(t, change), "/app.db")
@@ -95,6 +109,67 @@ func TestCreateLTXFile_Unsupported(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer to OPTIONS that is not the WebDAV server's does not decide how files are
+// created: the next attempt asks again.
+func TestCreateLTXFile_WrongOptions(t *testing.T) {
+	for name, wrong := range map[string]http.HandlerFunc{
+		"too many requests": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", http.StatusTooManyRequests) },
+		"time-out":          func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "slow", http.StatusRequestTimeout) },
+		"no server":         func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "default backend", http.StatusNotFound) },
+		"bad request":       func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "what?", http.StatusBadRequest) },
+		"a page": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<html><title>Log in</title></html>")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var fails atomic.Bool
+			fails.Store(true)
+			c := newClient(t, patch(t, func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.Method != http.MethodOptions:
+					return false
+				case fails.Load():
+					wrong(w, r)
+				default: // Apache, with something else than files
+					w.Header().Set("Server", "Apache/2.4.62 (Debian)")
+					w.Header().Set("DAV", "1,2, <http://subversion.tigris.org/xmlns/dav/svn/depth>")
+				}
+				return true
+			}), "/app.db")
+			err := create(t.Context(), t, c, 0)
+			if err == nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "something else than the") {
+				t.Errorf("first: %v", err)
+			}
+			fails.Store(false)
+			if err := create(t.Context(), t, c, 0); !errors.Is(err, errors.ErrUnsupported) {
+				t.Errorf("then: %v", err)
+			}
+		})
+	}
+}
+
+// Some servers answer to OPTIONS that nothing has the name, as long as the folder above
+// does not exist.
+func TestCreateLTXFile_OptionsOfFolder(t *testing.T) {
+	var s server
+	s = patch(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodOptions {
+			return false
+		}
+		if _, err := os.Stat(filepath.Join(s.root, path.Dir(path.Clean(r.URL.Path)))); err == nil {
+			return false
+		}
+		http.NotFound(w, r)
+		return true
+	})
+	c := newClient(t, s, "/new/app.db")
+	if err := create(t.Context(), t, c, 1); err != nil {
+		t.Fatal(err)
+	}
+	wantSeed(t, c, 1)
 }
 
 // A claim that nobody uses any more is taken away by the next writer.

@@ -36,7 +36,7 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 
 // CreateLTXFile implements replica.LTXFileCreator. It moves the file while it holds a
 // lock of the folder, or at Apache a claim. It returns errors.ErrUnsupported if the
-// server has neither.
+// server has neither, or if nothing tells which server it is.
 func (c *ReplicaClient) CreateLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
 	return clientio.Create(ctx, clientio.NewFile(level, minTXID, maxTXID), r, c.connect, (*session).write)
 }

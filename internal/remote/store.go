@@ -420,7 +420,7 @@ func (s *Store) Create(ctx context.Context, f view.Key, encode func(io.Writer) e
 	_ = r.Close()
 	<-done
 	if errors.Is(err, errors.ErrUnsupported) && !s.cannotCreate.Swap(true) {
-		s.Log.Warn("storage cannot create a file only if there is none: two writers may not notice each other at once")
+		s.Log.Warn("storage cannot create a file only if there is none: two writers may not notice each other at once", "error", err)
 		return s.Create(ctx, f, encode)
 	}
 	if err != nil {
