@@ -146,7 +146,7 @@ func (rs *responses) add(address string, e entry) error {
 	e.name = path.Base(clean)
 	switch {
 	case clean == rs.self && !e.dir:
-		return clientio.ErrAbsent // a file
+		return errFile
 	case clean == rs.self:
 		rs.found = true
 	case path.Dir(clean) == rs.self:
@@ -207,9 +207,12 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 		return nil, fmt.Errorf("PROPFIND: %w", err)
 	case resp.StatusCode != http.StatusMultiStatus && resp.StatusCode/100 == 2:
 		return nil, clientio.RefuseBody(resp, "answer is no listing of a WebDAV server")
-	case resp.StatusCode == http.StatusBadRequest && strings.HasSuffix(name, "/"):
-		_ = resp.Body.Close() // Apache means that the name is that of a file
-		return nil, clientio.ErrAbsent
+	case resp.StatusCode == http.StatusBadRequest:
+		err := fmt.Errorf("PROPFIND: %w: %w", s.refusal(resp), errBadRequest)
+		if strings.HasSuffix(name, "/") && name != "/" && s.isFile(ctx, path.Clean(name)) {
+			return nil, clientio.ErrAbsent
+		}
+		return nil, err
 	case resp.StatusCode == http.StatusMethodNotAllowed, resp.StatusCode == http.StatusNotImplemented:
 		_ = resp.Body.Close() // the status says what matters
 		return nil, clientio.Permanent(fmt.Errorf("PROPFIND: http status %d: %w", resp.StatusCode, errNoListing))
@@ -224,6 +227,27 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 		return nil, clientio.NewAnswerError(resp, content, wrong)
 	}
 	return parseEntries(path.Clean(s.server.Path+name), content)
+}
+
+// errBadRequest is the error of an answer with status 400.
+var errBadRequest = errors.New("something in front of the server may have refused the request, or the server wants https, for which urls begin with webdavs://")
+
+// errFile is the error of a request for a folder whose name is that of a file.
+var errFile = fmt.Errorf("a file has the name: folder %w", clientio.ErrAbsent)
+
+// isFile reports whether a name, or one that it is below, is that of a file. Then Apache
+// answers with status 400 to a request for a folder. Others give that answer to any
+// request that they do not like, so only a listing of the file itself is believed.
+func (s *session) isFile(ctx context.Context, name string) bool {
+	for ; ; name = path.Dir(name) {
+		_, err := s.folder(ctx, name)
+		switch {
+		case errors.Is(err, errFile):
+			return true
+		case name == "/", !errors.Is(err, errBadRequest) && !errors.Is(err, clientio.ErrAbsent):
+			return false
+		}
+	}
 }
 
 // parseEntries returns the names in a folder from the answer to PROPFIND. self is the

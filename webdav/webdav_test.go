@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,4 +210,55 @@ func TestAuthentication(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer with status 400 to a listing is no empty folder, whoever sends it.
+func TestLTXFiles_BadRequest(t *testing.T) {
+	for name, refuses := range map[string]func(r *http.Request) bool{
+		"one folder": func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/ltx/0/") },
+		"everything": func(*http.Request) bool { return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var fails atomic.Bool
+			c := newClient(t, patch(t, func(w http.ResponseWriter, r *http.Request) bool {
+				if !fails.Load() || !refuses(r) {
+					return false
+				}
+				http.Error(w, "The plain HTTP request was sent to HTTPS port", http.StatusBadRequest)
+				return true
+			}), "/some/app.db")
+			if err := create(t.Context(), t, c, 1); err != nil {
+				t.Fatal(err)
+			}
+			for _, broken := range []bool{false, true} {
+				fails.Store(broken)
+				infos, err := list(t.Context(), c)
+				if !broken && (err != nil || len(infos) != 1) || broken && (err == nil || !strings.Contains(err.Error(), "webdavs://")) {
+					t.Errorf("broken %v: %d files, error %v", broken, len(infos), err)
+				}
+			}
+		})
+	}
+}
+
+// At Apache, a file in the way of a folder means that the folder has no files.
+func TestLTXFiles_FileInTheWay(t *testing.T) {
+	s := apacheServer(t, "")
+	for at, in := range map[string]string{"/app.db": "app.db", "/a/app.db": "a", "/b": "b/ltx", "/c": "c/ltx/0"} {
+		place(t, filepath.Join(s.root, in), []byte("a file"))
+		allow(t, s.root)
+		if infos, err := list(t.Context(), newClient(t, s, at)); err != nil || len(infos) > 0 {
+			t.Errorf("%s with the file %s: %d files, error %v", at, in, len(infos), err)
+		}
+	}
+}
+
+// list lists level 0.
+func list(ctx context.Context, c *webdav.ReplicaClient) ([]*ltx.FileInfo, error) {
+	itr, err := c.LTXFiles(ctx, 0, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	infos, err := ltx.SliceFileIterator(itr)
+	return infos, errors.Join(err, itr.Close())
 }
