@@ -77,36 +77,6 @@ func (fo *folders) find(_ context.Context, f clientio.File) (*url.URL, error) {
 	return fo.s.url(nameOf(fo.layout, f)), nil
 }
 
-// list implements lister. It asks for the folders of all levels at the same time.
-func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
-	var entries [clientio.MaxLevel + 1][]entry
-	err := clientio.Each(ctx, len(entries), len(entries), func(ctx context.Context, level int) (err error) {
-		name := strings.TrimPrefix(fo.layout.Prefix(level), "/")
-		entries[level], err = fo.s.folder(ctx, name)
-		if errors.Is(err, clientio.ErrAbsent) {
-			return nil
-		}
-		return looking("folder "+name, err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	var files []listed
-	for level, names := range entries {
-		for _, e := range names {
-			minTXID, maxTXID, ok := clientio.ParseName(e.name)
-			if !ok || e.dir {
-				continue
-			}
-			f := clientio.NewFile(level, minTXID, maxTXID)
-			files = append(files, listed{File: f, name: nameOf(fo.layout, f), size: e.size, createdAt: e.modified})
-		}
-	}
-	files, err = fo.complete(ctx, files)
-	sortFiles(files)
-	return files, err
-}
-
 // complete asks for the sizes that the listing did not tell. Files that are gone
 // meanwhile are left out.
 func (fo *folders) complete(ctx context.Context, files []listed) ([]listed, error) {
@@ -186,6 +156,16 @@ type entry struct {
 	modified time.Time
 }
 
+// errNoListing is the error of a folder whose answer is a page about something else. It
+// is clientio.ErrAbsent, since some servers answer so for what does not exist.
+var errNoListing error = noListing{}
+
+type noListing struct{}
+
+func (noListing) Error() string { return "the answer is another page" }
+
+func (noListing) Is(target error) bool { return target == clientio.ErrAbsent }
+
 // folder reads the listing of a folder below that of the replica. The name is empty
 // or has a slash at its end.
 func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
@@ -201,7 +181,7 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 		entries, ok = parseHTML(doc)
 	}
 	if !ok {
-		return nil, clientio.ErrAbsent // a page about something else
+		return nil, errNoListing
 	}
 	return entries, nil
 }

@@ -375,6 +375,93 @@ func TestFolders(t *testing.T) {
 	}
 }
 
+// Another page, or status 404, in the place of the listing of a folder that exists is an
+// error, and not an older state of the replica.
+func TestFolders_Hidden(t *testing.T) {
+	s := newServer(t)
+	served := newServed(t, s.URL, s.root, "app", false)
+	write(t, served, 1, encode(t, 1, 0, 5000))
+	page := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<html><title>Log in</title>Welcome</html>")
+	}
+	status := func(status int) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { w.WriteHeader(status) }
+	}
+	all := func(string) bool { return true }
+	only := func(names ...string) func(string) bool {
+		return func(name string) bool { return slices.Contains(names, name) }
+	}
+	for name, tt := range map[string]struct {
+		answer func(http.ResponseWriter)
+		to     func(name string) bool // names of folders
+		want   string                 // in the error; empty: the listing is complete
+	}{
+		"a page for a level": {page, only("ltx/0/"), "folder ltx/0/ may have files"},
+		"no level":           {status(404), only("ltx/0/"), "folder ltx/0/ may have files"},
+		"a page for a level and the folder above": {page, only("ltx/0/", "ltx/"), "folder ltx/ may have files"},
+		"neither a level nor the folder above":    {status(404), only("ltx/0/", "ltx/"), "folder ltx/ may have files"},
+		"a page for everything":                   {page, all, "folder of the replica may have files"},
+		"nothing":                                 {status(404), all, "folder of the replica may have files"},
+		"a page for levels that do not exist":     {page, func(name string) bool { return strings.HasPrefix(name, "ltx/") && name > "ltx/0/" }, ""},
+		"a page for the folder above":             {page, only("ltx/"), ""},
+		"no listing of the folder above":          {status(403), only("ltx/"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, s.URL+"/app")
+			s.answer(nil)
+			if infos, err := list(t.Context(), c); err != nil || len(infos) != 1 {
+				t.Fatalf("%d files, %v", len(infos), err)
+			}
+			s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+				folder := strings.TrimPrefix(r.URL.Path, "/app/")
+				isFolder := folder == "" || strings.HasSuffix(folder, "/")
+				if isFolder && tt.to(folder) {
+					tt.answer(w)
+					return true
+				}
+				return false
+			})
+			infos, err := list(t.Context(), c)
+			switch {
+			case tt.want == "" && (err != nil || len(infos) != 1):
+				t.Errorf("%d files, %v", len(infos), err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || permanent(err)):
+				t.Errorf("%d files, error %v, want a transient one with %q", len(infos), err, tt.want)
+			}
+		})
+	}
+}
+
+// A folder that is made while the folders are listed is listed with its files.
+func TestFolders_JustMade(t *testing.T) {
+	for name, below := range map[string]string{"all folders": "/app/ltx/", "a level": "/app/ltx/0/"} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			served := newServed(t, s.URL, s.root, "app", false)
+			c := newClient(t, s.URL+"/app")
+			if infos, err := list(t.Context(), c); err != nil || len(infos) > 0 {
+				t.Fatalf("%d files, %v", len(infos), err)
+			}
+			write(t, served, 1, encode(t, 1, 0, 5000))
+			var asked sync.Map // paths of folders
+			s.answer(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasPrefix(r.URL.Path, below) || !strings.HasSuffix(r.URL.Path, "/") {
+					return false
+				}
+				if _, again := asked.LoadOrStore(r.URL.Path, true); again {
+					return false
+				}
+				http.NotFound(w, r) // as before the write
+				return true
+			})
+			if infos, err := list(t.Context(), c); err != nil || len(infos) != 1 {
+				t.Errorf("%d files, %v", len(infos), err)
+			}
+		})
+	}
+}
+
 // A public bucket is listed by the XML of S3, in pages and in either layout.
 func TestBucket(t *testing.T) {
 	service := storetest.NewS3()
