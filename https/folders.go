@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html"
 	"io"
 	"io/fs"
@@ -174,14 +175,17 @@ func (s *session) folder(ctx context.Context, name string) ([]entry, error) {
 		return nil, err
 	}
 	var entries []entry
-	var ok bool
+	whole, ok := true, false
 	if body := bytes.TrimSpace(doc.body); len(body) > 0 && body[0] == '[' {
 		entries, ok = parseJSON(body)
 	} else {
-		entries, ok = parseHTML(doc)
+		entries, whole, ok = parseHTML(doc)
 	}
-	if !ok {
+	switch {
+	case !ok:
 		return nil, errNoListing
+	case !whole:
+		return nil, fmt.Errorf("listing is cut off: %w", io.ErrUnexpectedEOF)
 	}
 	return entries, nil
 }
@@ -230,12 +234,17 @@ var (
 	// afterLink is what nginx puts behind the link to a file: time and size. It
 	// writes sizes in bytes up to the last digit, or with a unit behind.
 	afterLink = regexp.MustCompile(`^[^<]*</a>\s+(\d\d-[A-Z][a-z]{2}-\d{4} \d\d:\d\d)\s+(\d+)\s`)
+
+	// endOfList is behind the last name of a listing, and nowhere between two names.
+	endOfList = regexp.MustCompile(`(?i)</(?:pre|table|ul|ol|body|html)\s*>`)
 )
 
 // parseHTML parses the page that a web server makes of a folder. ok is false for
-// other pages.
-func parseHTML(doc *document) (entries []entry, ok bool) {
+// other pages, and whole is false if the list of names has no end: an answer without a
+// length may be cut off, which a proxy passes on as a whole answer.
+func parseHTML(doc *document) (entries []entry, whole, ok bool) {
 	ok = heading.Match(doc.body)
+	behind := doc.body // what is behind the last name
 	seen := map[string]bool{}
 	for rest := doc.body; ; { // one after the other: millions of links take much memory
 		m := link.FindSubmatchIndex(rest)
@@ -249,7 +258,11 @@ func parseHTML(doc *document) (entries []entry, ok bool) {
 		text := rest[at[0]:at[1]]
 		rest = rest[m[1]:]
 		name, dir := nameIn(doc.url, html.UnescapeString(string(text)))
-		if name == "" || seen[name] {
+		if name == "" {
+			continue
+		}
+		behind = rest
+		if seen[name] {
 			continue
 		}
 		seen[name] = true
@@ -266,7 +279,7 @@ func parseHTML(doc *document) (entries []entry, ok bool) {
 		}
 		entries = append(entries, e)
 	}
-	return entries, ok
+	return entries, endOfList.Match(behind), ok
 }
 
 // nameIn returns the name that a link on the page of a folder leads to, if that is

@@ -43,7 +43,7 @@ func FuzzListing(f *testing.F) {
 			}
 		}
 		entries, _ := parseJSON(body)
-		more, _ := parseHTML(doc)
+		more, _, _ := parseHTML(doc)
 		for _, e := range append(entries, more...) {
 			if clientio.CheckDir(e.name+"/") != nil || e.size < -1 {
 				t.Errorf("folder has %q of %d bytes", e.name, e.size)

@@ -388,6 +388,9 @@ func TestFolders_Hidden(t *testing.T) {
 	status := func(status int) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { w.WriteHeader(status) }
 	}
+	half := func(w http.ResponseWriter) {
+		fmt.Fprintf(w, "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n<a href=\"%[1]s\">%[1]s</a>\n", ltx.FormatFilename(1, 1))
+	}
 	all := func(string) bool { return true }
 	only := func(names ...string) func(string) bool {
 		return func(name string) bool { return slices.Contains(names, name) }
@@ -403,6 +406,7 @@ func TestFolders_Hidden(t *testing.T) {
 		"neither a level nor the folder above":    {status(404), only("ltx/0/", "ltx/"), "folder ltx/ may have files"},
 		"a page for everything":                   {page, all, "folder of the replica may have files"},
 		"nothing":                                 {status(404), all, "folder of the replica may have files"},
+		"half a listing":                          {half, only("ltx/0/"), "listing is cut off"},
 		"a page for levels that do not exist":     {page, func(name string) bool { return strings.HasPrefix(name, "ltx/") && name > "ltx/0/" }, ""},
 		"a page for the folder above":             {page, only("ltx/"), ""},
 		"no listing of the folder above":          {status(403), only("ltx/"), ""},
