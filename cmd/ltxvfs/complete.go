@@ -83,7 +83,7 @@ func isOneStatement(sql string) bool {
 		switch {
 		case kind == spaceToken:
 			continue
-		case kind == openToken, strings.IndexByte("$@#:", token[0]) >= 0:
+		case kind == openToken, strings.IndexByte("$@#:", token[0]) >= 0, endsForShell(sql, i-size, i):
 			return false
 		}
 		next := state.after(strings.ToUpper(token))
@@ -93,6 +93,21 @@ func isOneStatement(sql string) bool {
 		state = next
 	}
 	return false
+}
+
+// endsForShell reports whether SQLite's shell takes a token, from one offset of a text to
+// another, for a semicolon: it does so with "/" and "go" that are alone on a line but for
+// space and comments.
+func endsForShell(sql string, from, to int) bool {
+	if token := sql[from:to]; token != "/" && !strings.EqualFold(token, "go") {
+		return false
+	}
+	const space = " \t\r\f\v"
+	before := strings.TrimRight(sql[:from], space)
+	after, _, _ := strings.Cut(sql[to:], "\n")
+	after = strings.TrimLeft(after, space)
+	return (before == "" || strings.HasSuffix(before, "\n")) &&
+		(after == "" || strings.HasPrefix(after, "--") || strings.HasPrefix(after, "/*"))
 }
 
 // after returns the state after a token.

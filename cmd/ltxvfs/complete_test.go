@@ -41,6 +41,9 @@ func TestIsOneStatement(t *testing.T) {
 		"CREATE TABLE t(a)\x00": false, "CREATE TABLE t(a DEFAULT 'b\x00')": false, "CREATE VIRTUAL TABLE t USING m($a('); ATTACH 'x' AS y; --'))": false,
 		"CREATE VIRTUAL TABLE t USING m(@a('))": false, "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1": false,
 		"CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END; SELECT 1": false,
+		"CREATE TABLE t(a)\n/\n.shell echo":                                false, "CREATE TABLE t(a)\n \v/ -- c\n.shell echo": false, "CREATE TABLE t(a)\r\nGo /* c */\r\n.shell echo": false,
+		"CREATE TABLE t(a)\n//**/\n.shell echo": false, "CREATE VIEW v AS SELECT 1\n/\ngo\n.shell \"x\"\nFROM (SELECT 1 AS shell) AS go": false,
+		"CREATE TABLE t(a DEFAULT '\n/\n', \"\ngo\n\" INT)": true, "CREATE TABLE t(go INT)": true, "CREATE TABLE t(a DEFAULT (4\n/ 2))": true, "CREATE TABLE t(a DEFAULT (4 /\n2))": true,
 	} {
 		if got := isOneStatement(sql); got != want {
 			t.Errorf("%q: %v, want %v", sql, got, want)

@@ -206,16 +206,27 @@ func TestDiff_UndoNames(t *testing.T) {
 // A definition that is no statement, which only another program than SQLite writes to a
 // replica, is not printed.
 func TestDiff_UndoForgedDefinition(t *testing.T) {
-	p := newProgram(t, nil)
-	url, txids := newHistory(t,
-		"CREATE TABLE t (a); PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'x', 'x', 0, 'CREATE TABLE x(a);' || char(10) || '.shell echo')",
-		"DELETE FROM sqlite_schema WHERE name = 'x'")
-	script, err := p.command("diff", "-q", url, "--from", txids[0], "--undo").Output()
-	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.ExitCode() != exitDamaged || !strings.Contains(string(exit.Stderr), `the definition of table "x" is not one CREATE TABLE statement`) {
-		t.Errorf("it ends with %v", err)
+	for _, end := range []string{"';' || char(10)", "char(10) || '/' || char(10)"} {
+		p := newProgram(t, nil)
+		url, txids := newHistory(t,
+			"CREATE TABLE t (a); PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'x', 'x', 0, 'CREATE TABLE x(a)' || "+end+" || '.shell echo')",
+			"DELETE FROM sqlite_schema WHERE name = 'x'")
+		script, err := p.command("diff", "-q", url, "--from", txids[0], "--undo").Output()
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok || exit.ExitCode() != exitDamaged || !strings.Contains(string(exit.Stderr), `the definition of table "x" is not one CREATE TABLE statement`) {
+			t.Errorf("%s: it ends with %v", end, err)
+		}
+		if strings.Contains(string(script), ".shell") || strings.Contains(string(script), "COMMIT") {
+			t.Errorf("%s: it prints %q", end, script)
+		}
 	}
-	if strings.Contains(string(script), ".shell") || strings.Contains(string(script), "COMMIT") {
+}
+
+// The definition of a table may end with a comment, which the semicolon must not be in.
+func TestDiff_UndoComment(t *testing.T) {
+	p := newProgram(t, nil)
+	url, txids := newHistory(t, "CREATE TABLE t (a ANY) STRICT -- c", "DROP TABLE t")
+	if script := p.run("diff", "-q", url, "--from", txids[0], "--undo"); !strings.Contains(script, "\nCREATE TABLE t (a ANY) STRICT -- c\n;\n") {
 		t.Errorf("it prints %q", script)
 	}
 }

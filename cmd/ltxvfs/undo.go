@@ -56,10 +56,11 @@ BEGIN IMMEDIATE;
 		case litestream.TableAltered:
 			altered[strings.ToLower(c.Table)] = nil
 		case litestream.TableCreated:
-			if !isDefinition(c.SQL, "TABLE", "VIRTUAL") {
+			sql, ok := scriptOf(c.SQL, "TABLE", "VIRTUAL")
+			if !ok {
 				return fmt.Errorf("%w: the definition of table %q is not one CREATE TABLE statement", litestream.ErrCorrupt, c.Table)
 			}
-			return print(c.SQL)
+			return print(sql)
 		case litestream.RowInserted, litestream.RowUpdated:
 			key := strings.ToLower(c.Table)
 			columns, isAltered := altered[key]

@@ -337,14 +337,24 @@ func (s *Segment) Sync() error { return s.f.Sync() }
 // WriteAgain writes the file up to the last commit again, as the system has it, so that
 // Sync makes all of it durable also after a Sync that failed: what could not be written
 // then counts as written, and stays in the memory of the system for some time only. The
-// error is ErrDamaged if it is lost.
+// error is ErrDamaged if it is lost. WriteAgain cuts off what is behind the last commit,
+// such as one that Undo could not cut off.
 func (s *Segment) WriteAgain() error {
+	info, err := s.f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.Size() < s.end:
+		return fmt.Errorf("%w: it was cut off before its last commit ends", ErrDamaged)
+	case info.Size() > s.end:
+		if err := s.f.Truncate(s.end); err != nil {
+			return err
+		}
+	}
 	buf := make([]byte, 1<<20)
 	for off := int64(0); off < s.end; off += int64(len(buf)) {
 		b := buf[:min(int64(len(buf)), s.end-off)]
-		if _, err := s.f.ReadAt(b, off); err == io.EOF {
-			return fmt.Errorf("%w: it was cut off before its last commit ends", ErrDamaged)
-		} else if err != nil {
+		if _, err := s.f.ReadAt(b, off); err != nil {
 			return err
 		}
 		if _, err := s.f.WriteAt(b, off); err != nil {

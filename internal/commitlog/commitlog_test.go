@@ -230,6 +230,42 @@ func TestSegment_Failed(t *testing.T) {
 	}
 }
 
+// A commit that was undone and could not be cut off is no damage. A commit that is lost is.
+func TestSegment_WriteAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	s := write(t, path, 2)
+	size, digest := s.Mark()
+	if err := s.Append(&commitlog.Commit{Size: 1, Pgnos: []uint32{1}}, func(int, []byte) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	undone, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Undo(size, digest), os.WriteFile(path, undone, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WriteAgain(); err != nil {
+		t.Error(err)
+	}
+	if _, commits, tail, err := read(t, path); err != nil || commits != 2 || tail.Size != 0 {
+		t.Errorf("%d commits, %d bytes lost, %v", commits, tail.Size, err)
+	}
+	for name, lose := range map[string]func() error{
+		"zeros": func() error {
+			return os.WriteFile(path, append(undone[:size-100:size-100], make([]byte, 100)...), 0o600)
+		},
+		"cut": func() error { return os.Truncate(path, size-100) },
+	} {
+		if err := errors.Join(os.WriteFile(path, undone, 0o600), lose()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.WriteAgain(); !errors.Is(err, commitlog.ErrDamaged) {
+			t.Errorf("%s: error %v, want ErrDamaged", name, err)
+		}
+	}
+}
+
 // TestSegment_Memory appends commits. They use the memory of those before.
 func TestSegment_Memory(t *testing.T) {
 	testscale.NeedsNoRace(t, testscale.OneGoroutine)

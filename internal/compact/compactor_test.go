@@ -117,7 +117,7 @@ func TestCompaction_OldFiles(t *testing.T) {
 		{"0/2-2 0/3-3 1/2-3 1/4-9 2/2-9 9/1-9", "", "1/2-3"},                  // level 0 has a retention of its own
 		{"", "1/2-3 1/4-5 1/6-9 2/2-5 2/6-9 9/1-1 9/1-9", ""},                 // all are young
 		{"1/2-3 1/4-5 2/2-5 9/1-1", "1/6-9 2/6-9 9/1-9", ""},                  // the young ones need the old ones
-		{"1/2-3 1/4-5 2/2-5 9/1-1 9/1-5", "1/6-9 2/6-9 9/1-9", "1/2-3 9/1-1"}, // files that end at the base go with it
+		{"1/2-3 1/4-5 2/2-5 9/1-1 9/1-5", "1/6-9 2/6-9 9/1-9", "1/2-3 9/1-1"}, // files that end at the base stay with it
 	} {
 		inBed(t, 9, tc.old, func(b *bed) {
 			time.Sleep(48*time.Hour + time.Second)

@@ -26,6 +26,13 @@ func (b *writeBuffer) append(c *commitlog.Commit, durable bool, header func() co
 		return errs.ErrClosed
 	}
 	if b.mu.active == nil {
+		// A commit that was undone after its sync had failed may still be in its segment.
+		// It would be replayed, and the new segment does not follow it.
+		for log := range b.mu.doubtful {
+			if err := b.do("undo commit", func() error { return log.Undo(log.Mark()) }); err != nil {
+				return fmt.Errorf("write commit to the write buffer: %w", err)
+			}
+		}
 		log, err := b.create(header())
 		if err != nil {
 			return err
