@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -168,6 +169,59 @@ func TestPromise5_SeveralWhileLosing(t *testing.T) {
 		t.Errorf("%d commits are kept in %v, want 2, %v", commits, kept, err)
 	}
 	waitFor(t, "the other writer's row", func() bool { return mustQuery(t, db, "SELECT group_concat(v) FROM t") == "theirs" })
+}
+
+// TestWrite_KeptAfterConflict gives commits that have lost to another writer the state
+// that they follow: a fork of the replica at the transaction before. There, a database
+// with their path as its write buffer syncs them. An open of the replica itself only
+// keeps them aside again.
+func TestWrite_KeptAfterConflict(t *testing.T) {
+	client, fork := memoryClient(), memoryClient()
+	write(t, client, "CREATE TABLE t (v); INSERT INTO t VALUES ('first')")
+	path := filepath.Join(t.TempDir(), "buffer")
+	slot, vfs := newVFSOnly(t, client, writing(func(o *litestream.Options) { o.PollInterval, o.WriteBufferPath = -1, path }))
+	defer func() { _ = vfs.Close(context.Background()) }() // returns the error of the loss again
+	db := openConn(t, slot, "app.db")
+	before, err := ltx.ParseTXID(mustQuery(t, db, "PRAGMA litestream_txid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, db, "INSERT INTO t VALUES ('mine')")
+	mustExec(t, db, "INSERT INTO t VALUES ('mine, too')")
+	write(t, client, "INSERT INTO t VALUES ('theirs')")
+	err = vfs.Sync(t.Context(), "app.db")
+	if !errors.Is(err, litestream.ErrConflict) {
+		t.Fatalf("sync: %v, want a conflict", err)
+	}
+	said := regexp.MustCompile(`the commits are kept in (\S+), a write buffer of its own`).FindStringSubmatch(err.Error())
+	if said == nil {
+		t.Fatalf("the error does not say where the commits are: %v", err)
+	}
+
+	again := copyBuffer(t, said[1])
+	conn, _, closeAll := openOne(t, client, writing(func(o *litestream.Options) { o.WriteBufferPath = again }), "app.db")
+	wantSQL(t, conn, "SELECT group_concat(v) FROM t", "first,theirs")
+	closeAll()
+	if kept, err := filepath.Glob(again + ".kept-*"); err != nil || len(kept) == 0 {
+		t.Errorf("an open of the replica keeps %v, %v", kept, err)
+	}
+
+	if _, err := maintain.Fork(t.Context(), client, fork, maintain.ForkOptions{At: maintain.Moment{TXID: before}}); err != nil {
+		t.Fatal(err)
+	}
+	forkSlot, forked := newVFS(t, fork, writing(func(o *litestream.Options) { o.WriteBufferPath = said[1] }))
+	wantSQL(t, openConn(t, forkSlot, "lost.db"), "SELECT group_concat(v) FROM t", "first,mine,mine, too")
+	if err := forked.Sync(t.Context(), "lost.db"); err != nil {
+		t.Error(err)
+	}
+	for _, r := range []struct {
+		client *memory.ReplicaClient
+		want   string
+	}{{fork, "first,mine,mine, too"}, {client, "first,theirs"}} {
+		if got, err := readFresh(t, r.client, "SELECT group_concat(v) FROM t"); err != nil || got != r.want {
+			t.Errorf("a fresh reader gets %q, %v, want %q", got, err, r.want)
+		}
+	}
 }
 
 // TestPromise6_MergedByOther has another writer make the transaction of a commit that

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ownfile"
 )
 
@@ -50,6 +51,9 @@ func (e *keptError) Error() string {
 	switch {
 	case k == nil, k.path == "" && k.problem == nil:
 		return e.err.Error()
+	case k.problem == nil && errors.Is(e.err, errs.ErrConflict):
+		// The replica went on without them, so no open of it syncs them.
+		return fmt.Sprintf("%s; the commits are kept in %s, a write buffer of its own", e.err, k.path)
 	case k.problem == nil:
 		return fmt.Sprintf("%s; the commits are kept in %s, which a database opened with that write buffer syncs", e.err, k.path)
 	case k.path == "":
