@@ -27,8 +27,15 @@ import (
 // by the tests of cmd/litestream-vfs.
 
 func shutDown(ctx context.Context, server *http.Server, vfs *litestream.VFS, db *sql.DB) error {
-	// Accept no more requests, and wait for those in progress.
-	err := server.Shutdown(ctx)
+	// Accept no more requests, and wait for those in progress, for half of the
+	// time: the other half is for the upload.
+	half := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		half, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	err := server.Shutdown(half)
 	// Upload what is committed. Connections return errors from then on.
 	err = errors.Join(err, vfs.Close(ctx))
 	return errors.Join(err, db.Close())
@@ -90,6 +97,40 @@ func TestRecipes_ShutDown(t *testing.T) {
 			t.Errorf("the error is %v", err)
 		}
 	})
+}
+
+// TestRecipes_ShutDownSlowRequest checks that a request that does not end leaves time
+// for the upload.
+func TestRecipes_ShutDownSlowRequest(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	client := memory.NewReplicaClient()
+	vfs, db := openVFS(t, "recipes-slow-request", client, litestream.Options{WriteEnabled: true, WriteSyncInterval: -1})
+	if _, err := db.Exec("CREATE TABLE t (v)"); err != nil {
+		t.Fatal(err)
+	}
+	arrived, ended := make(chan struct{}), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-ended
+	}))
+	defer server.Close()
+	defer close(ended)
+	go func() {
+		if resp, err := http.Get(server.URL); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	<-arrived
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := shutDown(ctx, server.Config, vfs, db); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the request that does not end gives %v", err)
+	}
+	r, err := client.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+	if err != nil {
+		t.Fatalf("the commit was not uploaded: %v", err)
+	}
+	_ = r.Close()
 }
 
 // TestRecipes_Health checks the answers before and after uploads have failed.
