@@ -60,9 +60,10 @@ type TailEvent struct {
 // It begins after transaction from.TXID, which has to be one that can be [travelled
 // to], or after the newest one if that is 0. If from.Time is not zero and is not the
 // time of that transaction, the error is ErrRolledBack. A program that keeps the
-// Last and the Time of the last commit that it has dealt with, and goes on from
-// there, gets each transaction at least once, and never half a transaction. Changes
-// that were not followed by their commit come again.
+// Last and the Time of the first event, TailBegin, and then those of the last commit
+// that it has dealt with, and goes on from there, gets each transaction at least once,
+// and never half a transaction. Changes that were not followed by their commit come
+// again.
 //
 // Where the files of single transactions were compacted before Tail has read them,
 // several transactions come as one: First and Last of an event say which. If that

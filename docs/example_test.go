@@ -77,13 +77,18 @@ func Example_changes() {
 func Example_tail() {
 	ctx, vfs := context.Background(), litestream.NewVFS(nil, nil)
 	save := func([]litestream.Change, litestream.HistoryPoint) {}
-	var last litestream.HistoryPoint // of the last commit that this program has dealt with; zero: begin with the next transaction
+	var last litestream.HistoryPoint // of the last commit that this program has dealt with; zero: begin with the newest state
 	var held []litestream.Change
 	for event, err := range vfs.Tail(ctx, "s3://my-bucket/app.db", last, "users") {
 		if err != nil {
 			log.Fatal(err)
 		}
 		switch event.Kind {
+		case litestream.TailBegin:
+			if last.TXID == 0 { // the first run: changes come from here on
+				last = litestream.HistoryPoint{TXID: event.Last, Time: event.Time}
+				save(nil, last)
+			}
 		case litestream.TailChange:
 			held = append(held, event.Change)
 		case litestream.TailRestart: // the changes since the last commit come again
