@@ -115,7 +115,7 @@ func (t traveller) story(ctx context.Context, w io.Writer) error {
 	for _, r := range repairs[:min(shown, len(repairs))] {
 		fmt.Fprintf(w, "%s -- %s, %s\n", r, r.sandwich, r.city)
 	}
-	_, err = fmt.Fprintf(w, "\nFor all of them: timetravel -sql | sqlite3 <the primary's database>\n")
+	_, err = fmt.Fprintf(w, "\nFor all of them: timetravel -sql | sqlite3 -bail -cmd '.timeout 30000' <the primary's database>\n")
 	return err
 }
 
@@ -132,7 +132,7 @@ func (t traveller) repair(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "BEGIN;")
+	fmt.Fprintln(w, "BEGIN IMMEDIATE;")
 	for _, r := range repairs {
 		fmt.Fprintln(w, r)
 	}

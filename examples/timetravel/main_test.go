@@ -35,7 +35,7 @@ UPDATE sandwich_ratings SET stars = 5 WHERE id = 5 AND stars = 1; -- roast beef 
 UPDATE sandwich_ratings SET stars = 5 WHERE id = 6 AND stars = 1; -- club on roll, Montreal
 UPDATE sandwich_ratings SET stars = 3 WHERE id = 8 AND stars = 1; -- turkey on ciabatta, Reykjavik
 
-For all of them: timetravel -sql | sqlite3 <the primary's database>
+For all of them: timetravel -sql | sqlite3 -bail -cmd '.timeout 30000' <the primary's database>
 `
 
 func TestRun_Story(t *testing.T) {
