@@ -63,7 +63,7 @@ type Options struct {
 	// memory, in bytes. Parts that were not used for the longest time are dropped,
 	// and a page in a part that is not in memory takes a request more. Files of later
 	// transactions are not counted: their indexes take some 16 bytes a page. Default
-	// 0: no limit; an index takes 4 bytes a page.
+	// 0: no limit; an index takes about 5 bytes a page.
 	IndexSize int64
 
 	// ReadAheadSize limits the pages of one database that have been prefetched
@@ -97,9 +97,10 @@ type Options struct {
 	// WaitForReplica limits how long the first open of a database waits for the
 	// first files of a replica that has none yet, because its primary has not
 	// uploaded them. It is a part of OpenTimeout. Where something else lies, such as
-	// a replica of another kind or a SQLite database, an open does not wait, nor
-	// does write mode, which begins a new database. Default: as long as
-	// OpenTimeout; negative, or 0 as text: the open fails at once.
+	// a replica of another kind or a SQLite database, an open fails at once. Write
+	// mode does not wait either: where nothing of that kind lies it begins a new
+	// database. Default: as long as OpenTimeout; negative, or 0 as text: the open
+	// fails at once.
 	WaitForReplica time.Duration
 
 	// CloseDelay is the time that a database stays open after its last connection
@@ -196,7 +197,8 @@ type Options struct {
 	// larger than it, or more than 1,000 in number, so that an open and a
 	// restore read at most about twice the size of the database. Default:
 	// SnapshotRetention if that is set; otherwise only the latter rule applies.
-	// Negative: no snapshot is created.
+	// Negative: no snapshot is created except in place of files that are missing,
+	// and SnapshotRetention deletes nothing.
 	SnapshotInterval time.Duration
 
 	// SnapshotRetention is how long snapshots and the files between them are
