@@ -10,7 +10,8 @@ const http = require('node:http');
 if (cluster.isPrimary) {
   for (let i = 0; i < 4; i++) cluster.fork();
   let ending = false;
-  cluster.on('exit', () => ending || cluster.fork());
+  // A worker that cannot open the database ends at once, so the next one begins after a second.
+  cluster.on('exit', () => setTimeout(() => ending || cluster.fork(), 1000));
   process.on('SIGTERM', () => {
     ending = true;
     cluster.disconnect(() => process.exit(0));

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"os"
 
@@ -26,11 +27,11 @@ func open() (list todocli.List, err error) {
 	}
 	migrations, err := fs.Sub(embedded, "migrations")
 	if err != nil {
-		return list, err
+		return list, errors.Join(err, db.Close())
 	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations)
 	if err != nil {
-		return list, err
+		return list, errors.Join(err, db.Close())
 	}
 
 	list.Titles = func() (titles []string, err error) {

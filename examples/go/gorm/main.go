@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"github.com/ltxvfs/litestream"
@@ -26,7 +27,7 @@ func open() (list todocli.List, err error) {
 	}
 	db, err := gorm.Open(sqlite.New(sqlite.Config{Conn: conn}))
 	if err != nil {
-		return list, err
+		return list, errors.Join(err, conn.Close())
 	}
 
 	list.Titles = func() (titles []string, err error) {
