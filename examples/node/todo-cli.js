@@ -9,7 +9,7 @@ const readline = require('node:readline');
 
 process.env.LITESTREAM_LOG_LEVEL ??= 'warn';
 
-// Where the replica is: a folder, s3://bucket/path, gs://bucket/path or abs://container/path.
+// Where the replica is: file:///path, s3://bucket/path, gs://bucket/path or abs://container/path.
 const url = process.env.LITESTREAM_REPLICA_URL ?? 'file:///tmp/todos';
 
 const [command, ...args] = process.argv.slice(2);

@@ -5,7 +5,7 @@
 #   todos.pl list        # prints the list
 #   todos.pl follow      # prints the list, then waits for each transaction on standard input and prints it again
 #
-# LITESTREAM_REPLICA_URL is the place of the replica: a folder, or s3://bucket/path.
+# LITESTREAM_REPLICA_URL is the place of the replica: file:///path, or s3://bucket/path.
 # TODOS_LIBRARY is the path of the library.
 use strict;
 use warnings;

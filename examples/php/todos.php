@@ -5,7 +5,7 @@
 //   ... todos.php list     # prints the list
 //   ... todos.php follow   # prints the list, then waits for each transaction on standard input and prints it again
 //
-// LITESTREAM_REPLICA_URL is the place of the replica: a folder, or s3://bucket/path.
+// LITESTREAM_REPLICA_URL is the place of the replica: file:///path, or s3://bucket/path.
 declare(strict_types=1);
 
 getenv('LITESTREAM_LOG_LEVEL') || putenv('LITESTREAM_LOG_LEVEL=warn');

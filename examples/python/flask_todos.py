@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A to-do list on object storage, with Flask. todo_cli.py has the commands.
 
-    flask --app flask_todos run     # serves the list at /todos, of LITESTREAM_REPLICA_URL
+    flask --app flask_todos run     # serves the list of LITESTREAM_REPLICA_URL at /todos, for reading only
 """
 
 import litestream_vfs

@@ -11,7 +11,7 @@ import sys
 os.environ.setdefault("LITESTREAM_LOG_LEVEL", "warn")
 
 URL = os.environ.get("LITESTREAM_REPLICA_URL", "file:///tmp/todos")
-"""Where the replica is: a folder, s3://bucket/path, gs://bucket/path or abs://container/path."""
+"""Where the replica is: file:///path, s3://bucket/path, gs://bucket/path or abs://container/path."""
 
 IS_WRITER = sys.argv[1:2] == ["add"]
 """Whether this process writes. One process at a time can."""

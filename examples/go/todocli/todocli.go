@@ -20,7 +20,7 @@ import (
 
 func init() { slog.SetLogLoggerLevel(slog.LevelWarn) }
 
-// URL returns the place of the replica: a folder, or s3://bucket/path.
+// URL returns the place of the replica: file:///path, or s3://bucket/path.
 func URL() string { return cmp.Or(os.Getenv("LITESTREAM_REPLICA_URL"), "file:///tmp/todos") }
 
 // IsWriter reports whether this process writes. One process at a time can.
