@@ -28,10 +28,11 @@ the last commit are void; they come again. The first line, of the kind "begin",
 names the state that the changes lead on from.
 
 --from goes on after a transaction: that of the last commit line that a reader has
-dealt with, or of the begin line before the first one. A reader that does so gets each transaction at least once, and never
-half of one. With the time of that line, as TXID@TIME, a replica that was rolled
-back or replaced meanwhile is an error. Where the files of single transactions were
-compacted, several transactions come as one, and "first" says which is the first.`,
+dealt with, or of the begin line before the first one. A reader that does so gets
+each transaction at least once, and never half of one. With the time of that line,
+as TXID@TIME, a replica that was rolled back or replaced meanwhile is an error.
+Where the files of single transactions were compacted, several transactions come as
+one, and "first" says which is the first.`,
 		Example: `  ltxvfs tail s3://bucket/app.db
   ltxvfs tail s3://bucket/app.db users orders --from 000000000000003f
   ltxvfs tail s3://bucket/app.db --from 000000000000003f@2026-01-02T15:04:05.678Z`,
