@@ -11,6 +11,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -69,13 +70,7 @@ func (f *following) begin(byName bool) (full bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.polls++
-	return f.mu.polls >= fullPollEvery || byName && elapsed(f.mu.listed) >= fullPollAfter
-}
-
-// elapsed returns how long ago a time was, by the clock that says more: the monotonic
-// one may stop while a machine is suspended, and the other one may be set back.
-func elapsed(since time.Time) time.Duration {
-	return max(time.Since(since), time.Now().Round(0).Sub(since.Round(0)))
+	return f.mu.polls >= fullPollEvery || byName && task.Elapsed(f.mu.listed) >= fullPollAfter
 }
 
 // expects returns the number of files that a poll reads by name at once, and

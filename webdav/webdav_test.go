@@ -212,7 +212,7 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
-// An answer with status 400 to a listing is no empty folder, whoever sends it.
+// Status 400 in answer to a listing does not mean that the folder is empty.
 func TestLTXFiles_BadRequest(t *testing.T) {
 	for name, refuses := range map[string]func(r *http.Request) bool{
 		"one folder": func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/ltx/0/") },

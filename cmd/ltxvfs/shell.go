@@ -318,27 +318,6 @@ func (s *shell) schema(table string) error {
 	return s.print(definitions)
 }
 
-// statementOf returns a definition as a statement for scripts, or as a comment if it is
-// not one.
-func statementOf(definition string) string {
-	if sql, ok := scriptOf(definition, "TABLE", "VIRTUAL", "INDEX", "UNIQUE", "VIEW", "TRIGGER"); ok {
-		return sql + ";"
-	}
-	return fmt.Sprintf("-- not a definition: %q", definition)
-}
-
-// scriptOf returns a definition of something of some kinds, to which a semicolon can be
-// added: it may end with a comment to the end of its line. ok is false if it is none, see
-// isDefinition.
-func scriptOf(definition string, kinds ...string) (sql string, ok bool) {
-	for _, end := range []string{"", "\n"} {
-		if isDefinition(definition+end, kinds...) {
-			return definition + end, true
-		}
-	}
-	return "", false
-}
-
 // print prints lines.
 func (s *shell) print(lines []string) error {
 	for _, line := range lines {

@@ -85,7 +85,7 @@ BEGIN IMMEDIATE;
 }
 
 // checkNames returns an error for a change with a name that SQL cannot have. SQLite makes
-// no such names, but whoever writes to the replica can.
+// no such names, but whoever writes to the replica can make them.
 func checkNames(c litestream.Change) error {
 	for _, names := range [][]string{{c.Table}, c.Columns, c.OldColumns} {
 		for _, name := range names {

@@ -362,7 +362,13 @@ func (s *Segment) WriteAgain() error {
 		}
 	}
 	// Last: what was written is in memory until it is synced.
-	again, _, err := Open(s.f, func(Commit) error { return nil })
+	return s.Compare(s.f)
+}
+
+// Compare returns ErrDamaged or ErrInvalid if a file, such as a copy, does not have the
+// commits of the segment.
+func (s *Segment) Compare(f *os.File) error {
+	again, _, err := Open(f, func(Commit) error { return nil })
 	if err == nil && (again.Size() != s.Size() || again.Sum() != s.Sum()) {
 		err = fmt.Errorf("%w: not all commits are there that were appended", ErrDamaged)
 	}

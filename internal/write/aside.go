@@ -178,11 +178,7 @@ func (b *writeBuffer) copySegment(name string, s *commitlog.Segment) error {
 		err = f.Sync()
 	}
 	if err == nil {
-		again, _, rerr := commitlog.Open(f, func(commitlog.Commit) error { return nil })
-		if rerr == nil && (again.Sum() != s.Sum() || again.Size() != s.Size()) {
-			rerr = commitlog.ErrDamaged
-		}
-		if rerr != nil {
+		if rerr := s.Compare(f); rerr != nil {
 			b.log.Error("a segment of the write buffer is not as it was written, and is kept as it is", "kept", name, "error", rerr)
 		}
 	}

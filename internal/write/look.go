@@ -12,6 +12,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/remote"
+	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -88,12 +89,8 @@ func ConfirmEmpty(ctx context.Context, s *remote.Store) error {
 }
 
 // isSure reports whether no other writer can have written unseen since the last
-// look at the replica. It compares two clocks, because the monotonic one may stop
-// while a machine is suspended.
-func (i *inspector) isSure() bool {
-	at := *i.confirmed.Load()
-	return time.Since(at) < surely && time.Now().Round(0).Sub(at.Round(0)) < surely
-}
+// look at the replica.
+func (i *inspector) isSure() bool { return task.Elapsed(*i.confirmed.Load()) < surely }
 
 // IsLookDue reports whether it is time to list all levels again.
 func (i *inspector) IsLookDue() bool {
