@@ -76,6 +76,7 @@ var simFound = []struct {
 	{275613, "litestream_wait for a transaction whose file is merged and deleted: polls asked for that file by its name until the limit"},
 	{326040, "commits that follow others which are kept aside were replayed on the transaction of another writer"},
 	{330549, "a process dies while it keeps commits aside: the later ones, which stayed, were replayed on the transaction of another writer"},
+	{718567, "the newest known state is replaced while nothing polls: the first read of a transaction failed, before SQLite knew anything of the state"},
 	{22375, "COMMIT fails because another writer has deleted the files, and the replica cannot prove that it is the same"},
 }
 

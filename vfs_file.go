@@ -66,6 +66,8 @@ type Conn struct {
 	// Other goroutines load both, since files that these views need are kept.
 	pinned, past atomic.Pointer[view.View]
 
+	told bool // SQLite knows something of the pinned view, so that the transaction keeps it
+
 	predictor pages.Predictor
 
 	interrupted func() bool     // see SetInterrupted; nil: never
@@ -168,13 +170,16 @@ func (c *Conn) IsReadOnly() bool { return c.access != accessWrite }
 // FileSize returns the size of the file in bytes.
 func (c *Conn) FileSize() (n int64, err error) {
 	defer task.Guard(c.log, "file size", &err)
+	c.told = true
 	if c.tx.Changes() {
 		return c.tx.FileSize(), nil
 	}
 	return c.view().FileSize(), nil
 }
 
-// BeginRead pins the view that all reads see until EndRead.
+// BeginRead pins the view that all reads see until EndRead. If the files of that view
+// turn out to be deleted at the first read, before SQLite knows anything of it, the
+// newest view is pinned instead.
 func (c *Conn) BeginRead() (err error) {
 	defer task.Guard(c.log, "lock", &err)
 	if err := c.checkOpen(); err != nil {
@@ -187,7 +192,7 @@ func (c *Conn) BeginRead() (err error) {
 		}
 	}
 	c.pinNewest()
-	c.state = connReading
+	c.state, c.told = connReading, false
 	return nil
 }
 

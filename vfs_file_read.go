@@ -20,12 +20,34 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 		return 0, c.fail("read", fmt.Errorf("negative offset %d", off))
 	}
 	v := c.view()
-	if c.tx.Changes() {
-		n, err := c.readChanged(v, p, off)
-		if err == io.EOF {
-			return n, err
-		}
+	n, err = c.readAt(v, p, off)
+	if c.beginsAnew(v, err) {
+		n, err = c.readAt(c.view(), p, off)
+	}
+	if err != nil && err != io.EOF {
 		return n, c.fail("read", err)
+	}
+	c.told = true
+	return n, err
+}
+
+// beginsAnew reports whether a read that has failed is to be tried with another view,
+// which it pins in a transaction. The files of the view are deleted, the failed read has
+// noticed it, and SQLite knows nothing of the view yet.
+func (c *Conn) beginsAnew(v *view.View, err error) bool {
+	if !errors.Is(err, errs.ErrStateGone) || c.state != connIdle && (c.told || c.state != connReading) {
+		return false
+	}
+	if c.state == connReading {
+		c.pinNewest()
+	}
+	return c.view() != v
+}
+
+// readAt implements ReadAt for a view.
+func (c *Conn) readAt(v *view.View, p []byte, off int64) (n int, err error) {
+	if c.tx.Changes() {
+		return c.readChanged(v, p, off)
 	}
 	if off+int64(len(p)) <= dbheader.Size {
 		// SQLite begins every transaction with this read, for the change counter.
@@ -39,7 +61,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) && off < v.FileSize() {
 		m, err := c.readPage(v, p[n:], off)
 		if err != nil {
-			return n, c.fail("read", err)
+			return n, err
 		}
 		n += m
 		off += int64(m)
@@ -50,7 +72,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// readChanged implements ReadAt for a connection that has changed pages.
+// readChanged implements readAt for a connection that has changed pages.
 func (c *Conn) readChanged(v *view.View, p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, done, err := c.tx.Read(p[n:], off)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"testing"
 
+	"github.com/ltxvfs/litestream/internal/dbheader"
+	"github.com/ltxvfs/litestream/internal/errs"
 	"github.com/ltxvfs/litestream/internal/ltxtest"
 	"github.com/ltxvfs/litestream/memory"
 	"github.com/superfly/ltx"
@@ -157,5 +159,98 @@ func TestConn_ReadsAfterUpload(t *testing.T) {
 		if err != nil || n != tc.want || !bytes.Equal(buf[:n], numbered(3)[tc.in:][:n]) {
 			t.Errorf("read %d bytes of page 3 at %d: %d, %v, or wrong bytes", tc.n, tc.in, n, err)
 		}
+	}
+}
+
+// TestConn_FirstReadOfGoneState has the files of the newest known state deleted after
+// the replica went on, while no poll looks. A transaction that SQLite was told nothing
+// of begins in the newest state; one that has read, or knows the size, cannot, and the
+// next one does.
+func TestConn_FirstReadOfGoneState(t *testing.T) {
+	counter := func(c *Conn) ([]byte, error) {
+		p := make([]byte, 16)
+		_, err := c.ReadAt(p, 24)
+		return p, err
+	}
+	for _, tc := range []struct {
+		name   string
+		before func(t *testing.T, c *Conn) // while the state is there
+		after  func(t *testing.T, c *Conn) // when it is not
+		fails  bool
+	}{
+		{name: "outside of a transaction"},
+		{name: "first of a transaction", after: func(t *testing.T, c *Conn) { mustBeginRead(t, c) }},
+		{name: "of a transaction that began earlier", before: func(t *testing.T, c *Conn) { mustBeginRead(t, c) }},
+		{name: "after another", fails: true, before: func(t *testing.T, c *Conn) {
+			mustBeginRead(t, c)
+			if n, err := c.ReadAt(make([]byte, 512), 512); n != 512 || err != nil {
+				t.Fatalf("read %d bytes of page 2: %v", n, err)
+			}
+		}},
+		{name: "behind the end", fails: true, after: func(t *testing.T, c *Conn) {
+			mustBeginRead(t, c)
+			if _, err := c.ReadAt(make([]byte, 512), 1<<30); err != io.EOF {
+				t.Fatalf("a read behind the end: %v", err)
+			}
+		}},
+		{name: "after the size", fails: true, after: func(t *testing.T, c *Conn) {
+			mustBeginRead(t, c)
+			if _, err := c.FileSize(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "of a past state", fails: true, before: func(_ *testing.T, c *Conn) { c.travelTo(c.view()) }, after: func(t *testing.T, c *Conn) { mustBeginRead(t, c) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			store := memory.NewReplicaClient()
+			p := ltxtest.New(t, store, ltxtest.Options{PageSize: 512})
+			p.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(5000))")
+			vfs := newTestVFS(t, store)
+			vfs.CacheSize = -1
+			c := openFile(t, vfs, "app.db")
+			p.Exec("UPDATE t SET x = randomblob(6000)")
+			if err := c.db.poller.poll(true); err != nil {
+				t.Fatal(err)
+			}
+			old := c.db.Current.Load()
+			if tc.before != nil {
+				tc.before(t, c)
+			}
+			p.Exec("UPDATE t SET x = randomblob(90000)")
+			p.DeleteLevelBelow(0, p.Snapshot()+1)
+			if tc.after != nil {
+				tc.after(t, c)
+			}
+			if c.db.Current.Load() != old || old.TXID >= p.TXID() {
+				t.Fatal("something looked for news")
+			}
+
+			got, err := counter(c)
+			if (err != nil) != tc.fails || tc.fails && !errors.Is(err, errs.ErrStateGone) {
+				t.Fatalf("the counter: %v", err)
+			}
+			if tc.fails {
+				c.EndRead()
+				c.travelTo(nil)
+				mustBeginRead(t, c)
+				if got, err = counter(c); err != nil {
+					t.Fatalf("the next transaction: %v", err)
+				}
+			}
+			content, _ := fileAs(t, c)
+			if !bytes.Equal(content[dbheader.Size:], p.Image(p.TXID())[dbheader.Size:]) {
+				t.Error("the file is not that of the newest state")
+			}
+			if !bytes.Equal(got, content[24:40]) {
+				t.Errorf("the first read gives %x, the file has %x", got, content[24:40])
+			}
+		})
+	}
+}
+
+func mustBeginRead(t *testing.T, c *Conn) {
+	t.Helper()
+	if err := c.BeginRead(); err != nil {
+		t.Fatal(err)
 	}
 }
