@@ -197,7 +197,6 @@ func (a *app) command() *cobra.Command {
 // then: take the newest state, keep no other one, or write to another place. The value
 // of a parameter of SQL may be blank.
 func refuseBlank(flags *pflag.FlagSet) (err error) {
-	isBlank := func(value string) bool { return strings.TrimSpace(value) == "" }
 	flags.Visit(func(f *pflag.Flag) {
 		values := []string{f.Value.String()}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
@@ -209,6 +208,8 @@ func refuseBlank(flags *pflag.FlagSet) (err error) {
 	})
 	return err
 }
+
+func isBlank(value string) bool { return strings.TrimSpace(value) == "" }
 
 // requests returns how an operation makes its requests.
 func (a *app) requests(tell func(maintain.Progress)) (maintain.Requests, error) {
@@ -265,7 +266,7 @@ func (a *app) open(url string) (client replica.Client, done func(error) error, e
 	}, nil
 }
 
-// between returns a check of the number of arguments.
+// between returns a check of the number of arguments, of which none is blank: see refuseBlank.
 func between(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -273,6 +274,9 @@ func between(least, most int) cobra.PositionalArgs {
 			return usagef("%s: %d arguments, want %s", cmd.CommandPath(), len(args), cmd.Use)
 		case most >= 0 && len(args) > most:
 			return usagef("%s: unexpected argument %q", cmd.CommandPath(), args[most])
+		}
+		if i := slices.IndexFunc(args, isBlank); i >= 0 {
+			return usagef("%s: argument %d is empty, want %s", cmd.CommandPath(), i+1, cmd.Use)
 		}
 		return nil
 	}

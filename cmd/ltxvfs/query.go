@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/extension"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/ncruces"
 )
@@ -284,16 +285,13 @@ func runSQL(conn *sqlite3.Conn, sql string, params []string, rows rowWriter) err
 // reports whether there were any, and returns the parameters that they have no place
 // for.
 func runStatements(conn *sqlite3.Conn, sql string, params []string, rows rowWriter) (ran bool, rest []string, err error) {
-	for sql != "" {
+	// Prepare does not say what follows an empty statement.
+	for sql = sqltokens.TrimEmpty(sql); sql != ""; sql = sqltokens.TrimEmpty(sql) {
 		stmt, tail, err := conn.Prepare(sql)
-		if err != nil {
+		if err != nil || stmt == nil {
 			return ran, params, err
 		}
-		sql = tail
-		if stmt == nil {
-			continue // a comment or space
-		}
-		ran = true
+		sql, ran = tail, true
 		if params, err = bind(stmt, params); err == nil {
 			err = writeRows(stmt, rows)
 		}

@@ -40,20 +40,41 @@ func (t Token) Name() string {
 // white space are left out. A quote that is not closed extends to the end.
 func Split(sql string) (all []Token) {
 	for {
-		sql = strings.TrimLeft(sql, " \t\n\r\f\v")
-		switch {
-		case sql == "":
+		sql = trimSpace(sql)
+		if sql == "" {
 			return all
-		case strings.HasPrefix(sql, "--"):
-			_, sql, _ = strings.Cut(sql, "\n")
-			continue
-		case strings.HasPrefix(sql, "/*"):
-			_, sql, _ = strings.Cut(sql[2:], "*/")
-			continue
 		}
 		n := length(sql)
 		all = append(all, Token(sql[:n]))
 		sql = sql[n:]
+	}
+}
+
+// TrimEmpty returns a text without the empty statements, comments and white space at its
+// beginning.
+func TrimEmpty(sql string) string {
+	for {
+		sql = trimSpace(sql)
+		rest, ok := strings.CutPrefix(sql, ";")
+		if !ok {
+			return sql
+		}
+		sql = rest
+	}
+}
+
+// trimSpace returns a text without the comments and the white space at its beginning.
+func trimSpace(sql string) string {
+	for {
+		sql = strings.TrimLeft(sql, " \t\n\r\f\v")
+		switch {
+		case strings.HasPrefix(sql, "--"):
+			_, sql, _ = strings.Cut(sql, "\n")
+		case strings.HasPrefix(sql, "/*"):
+			_, sql, _ = strings.Cut(sql[2:], "*/")
+		default:
+			return sql
+		}
 	}
 }
 

@@ -41,3 +41,19 @@ func TestSplit_Linear(t *testing.T) {
 		t.Errorf("16 times the text allocates %.0f times the memory: %.0f and %.0f bytes", many/few, few, many)
 	}
 }
+
+func TestTrimEmpty(t *testing.T) {
+	for _, tc := range []struct{ sql, want string }{
+		{"", ""},
+		{" ;\n-- a; b\n;/* ; */;", ""},
+		{"SELECT 1;; SELECT 2", "SELECT 1;; SELECT 2"},
+		{"; /* c */ ;SELECT 2; -- d", "SELECT 2; -- d"},
+		{"/* e", ""},
+		{"/ *", "/ *"},
+		{"';'", "';'"},
+	} {
+		if got := TrimEmpty(tc.sql); got != tc.want {
+			t.Errorf("%q begins with %q, want %q", tc.sql, got, tc.want)
+		}
+	}
+}
