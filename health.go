@@ -14,7 +14,8 @@ import (
 // with it: it cannot be opened, the last poll, the last read of a page or the last
 // upload of commits failed, write mode was lost to another writer, or hydration has
 // failed. The text says since when, and when it last worked. A database that sleeps
-// because nothing uses it works: failed polls and reads count while it is in use.
+// because nothing uses it works: failed polls and reads count while it is in use, and a
+// failed read of the newest state for a minute, unless the local file has every page since.
 // The name is the file name under which the database was opened, or the URL of its
 // replica. If it is not open, Health opens it. It makes no request otherwise, so it
 // is cheap enough for a probe every second. It is safe for concurrent use.
@@ -68,7 +69,7 @@ func (db *database) problems() (found []problem) {
 	if polls := db.poller.polls.Last(); polls.IsFailing() && pollState(db.poller.state.Load()) == pollRunning {
 		found = append(found, failing(PartPolls, "polls", polls))
 	}
-	if reads := db.reads.Last(); reads.IsFailing() && !db.poller.isIdle() {
+	if reads := db.reads.Last(); reads.IsFailing() && db.needsStorage(reads.Failure) {
 		found = append(found, failing(PartReads, "reads", reads))
 	}
 	s, part := db.writer.Status(), PartSyncs
@@ -86,6 +87,15 @@ func (db *database) problems() (found []problem) {
 		found = append(found, problem{part: PartHydration, err: fmt.Errorf("hydration: %s", p.Error)})
 	}
 	return found
+}
+
+// readsMatter is how long a failed read counts as a problem. Reads that find their pages
+// in the cache or in the local file never say that storage works again.
+const readsMatter = time.Minute
+
+// needsStorage reports whether a read that failed at a time tells of the reads of now.
+func (db *database) needsStorage(failed time.Time) bool {
+	return !db.poller.isIdle() && !db.pages.IsAllLocal() && time.Since(failed).Abs() < readsMatter
 }
 
 // publicProblems returns problems for Stats.

@@ -119,6 +119,84 @@ func TestStats_Problems(t *testing.T) {
 	})
 }
 
+// TestHealth_ReadsOfLongAgo has a read fail that no later one needs: it counts for a
+// minute, as long as it is of the newest state and the local file has not every page.
+func TestHealth_ReadsOfLongAgo(t *testing.T) {
+	down := errors.New("storage is down")
+	synctest.Test(t, func(t *testing.T) {
+		store := decorate.NewFault(fourPages(t))
+		vfs := NewVFS(store, &Options{PollInterval: -1, CacheSize: -1, ReadTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
+		defer vfs.Close(t.Context())
+		c := openFile(t, vfs, "app.db")
+		read := func() error {
+			mustBeginRead(t, c)
+			defer c.EndRead()
+			_, err := c.ReadAt(make([]byte, 512), 512)
+			return err
+		}
+		defer store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead), Err: down})()
+		for range 3 { // it goes on failing
+			if err := read(); !errors.Is(err, down) {
+				t.Fatalf("read: %v", err)
+			}
+			problemsAs(t, vfs, "app.db", PartReads)
+			time.Sleep(readsMatter * 2 / 3)
+		}
+		time.Sleep(readsMatter / 3)
+		mustBeginRead(t, c) // it is in use
+		c.EndRead()
+		problemsAs(t, vfs, "app.db")
+
+		c.travelTo(c.view())
+		if err := read(); !errors.Is(err, down) {
+			t.Fatalf("read of the past: %v", err)
+		}
+		c.travelTo(nil)
+		problemsAs(t, vfs, "app.db")
+	})
+}
+
+// TestHealth_FailedReadIsLocal has a read fail before the local file has every page.
+func TestHealth_FailedReadIsLocal(t *testing.T) {
+	vfs := NewVFS(fourPages(t), &Options{PollInterval: -1, PollIdleAfter: -1, HydrationEnabled: true, HydrationPath: t.TempDir() + "/local.db", Logger: slog.New(slog.DiscardHandler)})
+	defer vfs.Close(t.Context())
+	c := openFile(t, vfs, "app.db")
+	c.db.reads.Note(errors.New("storage is down"))
+	awaitHydrated(t, c.db)
+	problemsAs(t, vfs, "app.db")
+}
+
+// TestHealth_PollFailedBeforeWrites has a poll fail, and then a connection that writes
+// all the time. Nothing is polled meanwhile, and the uploads show that storage answers.
+func TestHealth_PollFailedBeforeWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := decorate.NewFault(fourPages(t))
+		vfs := NewVFS(store, &Options{WriteEnabled: true, WriteBufferPath: t.TempDir() + "/buffer", ReadTimeout: 5 * time.Second, CompactionDisabled: true, Logger: slog.New(slog.DiscardHandler)})
+		defer vfs.Close(t.Context())
+		c := openFile(t, vfs, "app.db")
+		remove := store.Add(decorate.Rule{Match: decorate.Ops(decorate.OpRead, decorate.OpList, decorate.OpListAll), Err: errors.New("storage is down")})
+		mustBeginRead(t, c)
+		c.EndRead()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		problemsAs(t, vfs, "app.db", PartPolls)
+		begin(t, c)
+		countUp(t, c, 4)
+		time.Sleep(20 * time.Second) // a poll that has begun before fails, too
+		remove()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		problemsAs(t, vfs, "app.db", PartPolls) // nothing has asked storage
+		if err := c.Commit(false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		problemsAs(t, vfs, "app.db")
+		end(t, c)
+	})
+}
+
 // TestOpens counts opens that succeed and opens that fail.
 func TestOpens(t *testing.T) {
 	store := decorate.NewFault(fourPages(t))

@@ -15,6 +15,7 @@ import (
 // of it since. It is safe for concurrent use.
 type offline struct {
 	isOffline atomic.Bool
+	uploads   atomic.Int64 // number of uploads at the last poll that has asked storage
 }
 
 // first is what a database is opened with.
@@ -118,9 +119,17 @@ func (db *database) buildOnline(ctx context.Context) (newest, error) {
 	return n, err
 }
 
-// pollOnce polls, and notes that storage answers.
+// pollOnce polls, and notes that storage answers. While this process writes, nothing is
+// polled, and an upload shows that storage answers again.
 func (db *database) pollOnce(full bool) error {
 	err := db.poll(full)
+	uploads := db.writer.Status().Counts.Syncs
+	switch {
+	case !errors.Is(err, errs.ErrWriting):
+		db.uploads.Store(uploads)
+	case uploads > db.uploads.Load():
+		err = nil
+	}
 	if err == nil && db.isOffline.CompareAndSwap(true, false) {
 		v := db.Current.Load()
 		db.log.Info("storage answers, the database follows the replica again", "txid", v.TXID)

@@ -152,10 +152,22 @@ func (c *Conn) fetchPage(v *view.View, pgno uint32, news func()) ([]byte, error)
 	if errors.Is(err, errs.ErrWriting) && v.Base != nil && len(c.appended) == 0 { // a sync would wait for an appended one
 		c.db.makeWay(ctx)
 	}
-	if !errors.Is(err, ErrInterrupted) && !errors.Is(err, ErrClosed) {
+	if err == nil || c.isOfDatabase(err) {
 		c.db.reads.Note(err)
 	}
 	return page, err
+}
+
+// isOfDatabase reports whether the error of a read says something of the reads of other
+// connections. That a state is gone, or that a file of the past cannot be read, concerns
+// those that look at it.
+func (c *Conn) isOfDatabase(err error) bool {
+	for _, own := range []error{ErrInterrupted, ErrClosed, errs.ErrStateGone} {
+		if errors.Is(err, own) {
+			return false
+		}
+	}
+	return c.past.Load() == nil
 }
 
 // servedLocally finishes the read of a page that came from the local file.

@@ -241,6 +241,9 @@ func TestConn_FirstReadOfGoneState(t *testing.T) {
 			if !bytes.Equal(content[dbheader.Size:], p.Image(p.TXID())[dbheader.Size:]) {
 				t.Error("the file is not that of the newest state")
 			}
+			if c.db.reads.Last().IsFailing() {
+				t.Error("reads count as failing, since a state is gone")
+			}
 			if !bytes.Equal(got, content[24:40]) {
 				t.Errorf("the first read gives %x, the file has %x", got, content[24:40])
 			}
