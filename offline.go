@@ -24,14 +24,25 @@ type first struct {
 	offline bool // the view comes from the local file
 }
 
-// buildFirst builds the view that the database is opened with. If storage does not
-// answer within OfflineAfter, that is the state of which the local file has every
-// page.
-func (db *database) buildFirst(ctx context.Context) (first, error) {
-	if !db.mayOpenOffline() {
-		n, err := db.buildOnline(ctx)
-		return first{newest: n}, err
+// buildFirst builds the view that the database is opened with. A replica without
+// files is never opened offline: storage has answered, so the local file does not
+// count, also while the open waits for the first files.
+func (db *database) buildFirst(ctx context.Context) (f first, err error) {
+	if db.mayOpenOffline() {
+		f, err = db.buildUnlessSilent(ctx)
+	} else {
+		f.newest, err = db.buildOnline(ctx)
 	}
+	if errors.Is(err, ErrNoDatabase) {
+		f.newest, err = db.openEmpty(ctx)
+	}
+	return f, err
+}
+
+// buildUnlessSilent builds the newest view of the replica. If storage cannot be
+// reached, or nothing of an answer comes for the time OfflineAfter, the view is the
+// state of which the local file has every page.
+func (db *database) buildUnlessSilent(ctx context.Context) (first, error) {
 	online, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type result struct {
@@ -45,15 +56,22 @@ func (db *database) buildFirst(ctx context.Context) (first, error) {
 	})
 	timer := time.NewTimer(db.opts.OfflineAfter)
 	defer timer.Stop()
-	problem := fmt.Errorf("storage has not answered within %s", db.opts.OfflineAfter)
-	select {
-	case r := <-done:
-		if r.err == nil || !isUnreachable(r.err) {
-			return first{newest: r.newest}, r.err
+	var problem error
+	for answers := int64(0); problem == nil; {
+		select {
+		case r := <-done:
+			if r.err == nil || !isUnreachable(r.err) {
+				return first{newest: r.newest}, r.err
+			}
+			problem = r.err
+			done <- r
+		case <-timer.C:
+			before := answers
+			if answers = db.store.Answers.Load(); answers == before {
+				problem = fmt.Errorf("storage has not answered within %s", db.opts.OfflineAfter)
+			}
+			timer.Reset(db.opts.OfflineAfter)
 		}
-		problem = r.err
-		done <- r
-	case <-timer.C:
 	}
 	recalled, err := hydrate.Recall(db.opts.HydrationPath)
 	if err == nil {
@@ -107,16 +125,13 @@ func isUnreachable(err error) bool {
 		!errors.Is(err, ErrNoDatabase) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrClosed)
 }
 
-// buildOnline builds the newest view of the replica.
+// buildOnline builds the newest view of the replica. The error is ErrNoDatabase if it
+// has no files.
 func (db *database) buildOnline(ctx context.Context) (newest, error) {
 	if err := db.store.Init(ctx); err != nil {
 		return newest{}, err
 	}
-	n, err := db.buildNewest(ctx)
-	if errors.Is(err, ErrNoDatabase) {
-		return db.openEmpty(ctx)
-	}
-	return n, err
+	return db.buildNewest(ctx)
 }
 
 // pollOnce polls, and notes that storage answers. While this process writes, nothing is

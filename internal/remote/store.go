@@ -64,6 +64,10 @@ type Store struct {
 	CreateBytes   atomic.Int64 // bytes of files that clients took, also of attempts that failed
 	Deletes       atomic.Int64
 
+	// Answers counts the parts of bodies that arrive, the items of listings and the
+	// listings that end. It grows as long as storage answers.
+	Answers atomic.Int64
+
 	// MorePages estimates the number of requests beyond the first that listings
 	// took, because a store lists about listPage files in one.
 	MorePages atomic.Int64
@@ -239,6 +243,7 @@ func (s *Store) collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string,
 		if n > 0 && n%listPage == 0 {
 			s.MorePages.Add(1)
 		}
+		s.Answers.Add(1)
 		f := itr.Item()
 		if f.MinTXID == 0 || f.MinTXID > f.MaxTXID || f.Level < 0 || f.Level >= view.Levels {
 			err = fmt.Errorf("%w: %s: no name of an ltx file", errs.ErrCorrupt, view.KeyOf(f))
@@ -260,6 +265,7 @@ func (s *Store) collect(itr ltx.FileIterator, versions map[*ltx.FileInfo]string,
 	if err != nil {
 		return nil, err
 	}
+	s.Answers.Add(1)
 	return files, nil
 }
 
@@ -522,6 +528,9 @@ func (s *Store) ReadOnce(ctx context.Context, class Class, t *Ticket, f view.Key
 		}
 		m, err = io.ReadFull(r, buf[n:min(n+min(most, max(n, firstPart)), len(buf))])
 		n += m
+		if m > 0 {
+			s.Answers.Add(1)
+		}
 		timing.arrived(m)
 		if fn != nil && m > 0 {
 			fn(buf[:n])
