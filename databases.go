@@ -208,11 +208,13 @@ func (s *sharedDB) awaitLast(ctx context.Context) error {
 }
 
 // close closes the database once it is open, or waits for the goroutine that is
-// closing it.
+// closing it. The wait for the open is part of CloseTimeout.
 func (s *sharedDB) close(ctx context.Context, isClosing bool) error {
 	if isClosing {
-		return s.awaitLast(ctx)
+		return s.awaitLast(ctx) // the close that is under way has its own CloseTimeout
 	}
+	ctx, cancel := task.WithTimeout(ctx, s.opts.CloseTimeout)
+	defer cancel()
 	select {
 	case <-s.ready:
 	default:

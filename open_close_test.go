@@ -63,6 +63,36 @@ func TestClose_DuringOpen(t *testing.T) {
 	})
 }
 
+// TestClose_OpenHangs closes a VFS whose open hangs in a function that has no context.
+// CloseTimeout bounds the close, whatever its context allows.
+func TestClose_OpenHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 3 * time.Second
+		goOn, late := make(chan struct{}), errors.New("late")
+		vfs := NewVFS(nil, &Options{CloseTimeout: limit, Logger: slog.New(slog.DiscardHandler), NewClient: func(string) (ReplicaClient, error) {
+			<-goOn
+			return nil, late
+		}})
+		opened := make(chan error)
+		go func() {
+			_, err := vfs.OpenConn("app.db", nil, OpenMode{})
+			opened <- err
+		}()
+		synctest.Wait()
+		time.AfterFunc(time.Hour, func() { close(goOn) })
+		start := time.Now()
+		if err := vfs.Close(context.Background()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("close: %v", err)
+		}
+		if d := time.Since(start); d != limit {
+			t.Errorf("the close took %s, want %s", d, limit)
+		}
+		if err := <-opened; !errors.Is(err, late) {
+			t.Errorf("open: %v", err)
+		}
+	})
+}
+
 // TestOpen_FailureIsForgotten fails an open for which other callers wait. Each
 // of them gets the error once, and the next attempt of any of them is a new
 // one.
