@@ -2,6 +2,7 @@ package litestream
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -128,7 +129,9 @@ func (n *names) join(key, name string, opts Options) (*sharedDB, joinKind, error
 // again. If the VFS was closed meanwhile, opened returns false and changes nothing,
 // and the caller closes the database.
 func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
-	n.opens.Note(err)
+	if !errors.Is(err, ErrLocalFile) { // a local file is no database of this VFS
+		n.opens.Note(err)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil && n.mu.databases[key] == s {

@@ -3,6 +3,7 @@ package litestream
 import (
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -32,6 +33,19 @@ func TestNames_FailedOpen(t *testing.T) {
 		if how := n.leave("key", first, 0, nil); how != leaveOthers {
 			t.Errorf("a connection that has failed to open closes the next one's database: %d", how)
 		}
+	}
+}
+
+// TestOpens_LocalFile opens a local file, which counts neither as an open that
+// succeeds nor as one that fails.
+func TestOpens_LocalFile(t *testing.T) {
+	vfs := newTestVFS(t, nil)
+	vfs.NewClient = func(string) (ReplicaClient, error) { return nil, nil }
+	if _, err := vfs.OpenConn(filepath.Join(t.TempDir(), "local.db"), nil, OpenMode{Create: true}); !errors.Is(err, ErrLocalFile) {
+		t.Errorf("open: %v, want ErrLocalFile", err)
+	}
+	if o := vfs.Opens(); o.Successes != 0 || o.Failures != 0 {
+		t.Errorf("opens: %+v", o)
 	}
 }
 
