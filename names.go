@@ -3,6 +3,7 @@ package litestream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -22,9 +23,14 @@ type names struct {
 		closed    bool                 // the VFS is closed
 		bound     string               // name that the client of the VFS serves; "" before the first open
 		databases map[string]*sharedDB // open databases, by key
-		failed    []error              // errors of closes, which VFS.Close returns
+		failed    []error              // errors of closes, which VFS.Close returns; at most maxFailed
+		unkept    int                  // number of closes that failed after these
 	}
 }
+
+// maxFailed limits the errors of closes that are kept. A program may open and close a
+// database for each of its tasks while every close fails.
+const maxFailed = 100
 
 // keyOfName returns the key of the database that a name means. Names with the
 // same replica_url mean the same database.
@@ -205,8 +211,12 @@ func (n *names) expire(key string, s *sharedDB) bool {
 func (n *names) forget(key string, s *sharedDB, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+	case len(n.mu.failed) < maxFailed:
 		n.mu.failed = append(n.mu.failed, err)
+	default:
+		n.mu.unkept++ // it is in the log
 	}
 	if n.mu.databases[key] == s {
 		delete(n.mu.databases, key)
@@ -278,6 +288,9 @@ func (n *names) takeFailed() []error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	failed := n.mu.failed
-	n.mu.failed = nil
+	if n.mu.unkept > 0 {
+		failed = append(failed, fmt.Errorf("more closes have failed, see the log: %d", n.mu.unkept))
+	}
+	n.mu.failed, n.mu.unkept = nil, 0
 	return failed
 }

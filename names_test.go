@@ -2,8 +2,10 @@ package litestream
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -33,6 +35,26 @@ func TestNames_FailedOpen(t *testing.T) {
 		if how := n.leave("key", first, 0, nil); how != leaveOthers {
 			t.Errorf("a connection that has failed to open closes the next one's database: %d", how)
 		}
+	}
+}
+
+// TestNames_FailedCloses has more closes fail than errors are kept.
+func TestNames_FailedCloses(t *testing.T) {
+	var n names
+	const more = 37
+	for i := range maxFailed + more {
+		n.forget("key", new(sharedDB), fmt.Errorf("close %d", i))
+	}
+	n.forget("key", new(sharedDB), nil)
+	failed := n.takeFailed()
+	if len(failed) != maxFailed+1 {
+		t.Fatalf("%d errors are kept, want %d and one for the others", len(failed), maxFailed)
+	}
+	if first, last := failed[0].Error(), failed[maxFailed].Error(); first != "close 0" || !strings.HasSuffix(last, fmt.Sprintf(": %d", more)) {
+		t.Errorf("the first error is %q, the last one %q", first, last)
+	}
+	if again := n.takeFailed(); len(again) != 0 {
+		t.Errorf("they are returned again: %v", again)
 	}
 }
 

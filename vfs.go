@@ -120,11 +120,12 @@ func (v *VFS) Sync(ctx context.Context, name string) error {
 // Close closes the VFS. It uploads the commits that are not on the replica yet,
 // stops all background work and all requests in flight, and waits for them as
 // long as ctx and CloseTimeout allow. When ctx ends, a close of the last connection
-// that is under way in another goroutine gives up, too. It returns an error if the commits of a
-// database could not be uploaded or a database could not be closed. The error
-// says where commits that were not uploaded are kept. Connections that are
-// still open return errors from then on. Calling Close again is allowed. It is
-// safe for concurrent use.
+// that is under way in another goroutine gives up, too. It returns an error if the
+// commits of a database could not be uploaded or a database could not be closed, now
+// or when its last connection was closed before, also if a later open has uploaded
+// the commits since. The error says where commits that were not uploaded are kept.
+// Connections that are still open return errors from then on. Calling Close again is
+// allowed. It is safe for concurrent use.
 func (v *VFS) Close(ctx context.Context) error {
 	v.options()
 	n := 0
