@@ -41,7 +41,7 @@ var contract = []string{"replica", "internal/clientio", "internal/nearest"}
 var (
 	belowView   = append([]string{"internal/commitlog", "internal/dbheader", "internal/errs", "internal/ltxio"}, contract...)
 	belowRemote = append([]string{"internal/jitter", "internal/view"}, belowView...)
-	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/fulltext", "internal/sqllists"}, belowRemote...)
+	belowPages  = append([]string{"internal/remote", "internal/task", "internal/btree", "internal/fulltext", "internal/sqllists", "internal/sqltokens"}, belowRemote...)
 	onDisk      = []string{"internal/diskhook", "internal/ownfile", "internal/pagefile", "internal/pageshare"}
 )
 
@@ -72,11 +72,12 @@ var layers = []layer{
 	{packages: []string{"internal/errs"}, may: []string{"internal/ltxio"}},
 	{packages: []string{"internal/dbheader"}, may: []string{"internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/survey"}, may: contract},
-	{packages: []string{"internal/fulltext", "internal/sqllists", "internal/owners"}, may: []string{"internal/btree"}},
+	{packages: []string{"internal/fulltext", "internal/owners"}, may: []string{"internal/btree"}},
+	{packages: []string{"internal/sqllists"}, may: []string{"internal/btree", "internal/sqltokens"}},
 	{packages: []string{"internal/pagefile", "internal/pageshare"}, may: []string{"internal/ownfile"}},
 	{packages: []string{"internal/livefile"}, may: []string{"internal/dbheader", "internal/errs", "internal/ltxio"}},
 	{packages: []string{"internal/superjournal"}, may: []string{"internal/tempfile"}},
-	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/changetable", "internal/mainfile", "internal/sqllists", "internal/superjournal", "internal/tempfile"}},
+	{packages: []string{"internal/cvfs"}, may: []string{"internal/btree", "internal/changetable", "internal/mainfile", "internal/sqllists", "internal/sqltokens", "internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/feed"}, may: []string{"internal/task"}},
 	{packages: []string{"internal/commitdetect"}, may: []string{"internal/superjournal", "internal/tempfile"}},
 	{packages: []string{"internal/badbytes"}, may: append([]string{"internal/btree"}, belowRemote...)},

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ltxvfs/litestream/internal/sqltokens"
+)
 
 // completion says how far the text of statements is.
 type completion int
@@ -32,7 +36,7 @@ func completionOf(sql string) completion {
 	state, begun := atStart, false
 	for i := 0; i < len(sql); {
 		kind, size := nextToken(sql[i:])
-		token := sql[i : i+size]
+		token := sqltokens.Token(sql[i : i+size])
 		i += size
 		switch kind {
 		case openToken:
@@ -40,7 +44,7 @@ func completionOf(sql string) completion {
 		case spaceToken:
 			continue
 		}
-		state, begun = state.after(strings.ToUpper(token)), true
+		state, begun = state.after(token), true
 	}
 	switch {
 	case !begun:
@@ -52,7 +56,7 @@ func completionOf(sql string) completion {
 }
 
 // after returns the state after a token.
-func (s sqlState) after(token string) sqlState {
+func (s sqlState) after(token sqltokens.Token) sqlState {
 	switch s {
 	case inTrigger, afterSemi, afterEnd:
 		switch {
@@ -60,7 +64,7 @@ func (s sqlState) after(token string) sqlState {
 			return atStart
 		case token == ";":
 			return afterSemi
-		case token == "END" && s == afterSemi:
+		case token.Is("END") && s == afterSemi:
 			return afterEnd
 		}
 		return inTrigger
@@ -68,15 +72,15 @@ func (s sqlState) after(token string) sqlState {
 	switch {
 	case token == ";":
 		return atStart
-	case token == "CREATE" && (s == atStart || s == afterExplain):
+	case token.Is("CREATE") && (s == atStart || s == afterExplain):
 		return afterCreate
-	case (token == "TEMP" || token == "TEMPORARY") && s == afterCreate:
+	case token.IsAny("TEMP", "TEMPORARY") && s == afterCreate:
 		return afterCreate
-	case token == "TRIGGER" && s == afterCreate:
+	case token.Is("TRIGGER") && s == afterCreate:
 		return inTrigger
-	case token == "EXPLAIN" && s == atStart:
+	case token.Is("EXPLAIN") && s == atStart:
 		return afterExplain
-	case s == afterExplain && token != "EXPLAIN" && token != "TEMP" && token != "TEMPORARY" && token != "TRIGGER" && token != "END":
+	case s == afterExplain && !token.IsAny("EXPLAIN", "TEMP", "TEMPORARY", "TRIGGER", "END"):
 		return afterExplain // QUERY PLAN
 	}
 	return inStatement

@@ -22,6 +22,7 @@ func TestCompletion(t *testing.T) {
 		"EXPLAIN QUERY PLAN SELECT 1;":                                                 complete,
 		"EXPLAIN QUERY PLAN CREATE TRIGGER t BEGIN SELECT 1;":                          partial,
 		"CREATE TABLE trigger (a); SELECT 1;":                                          complete,
+		"CREATE TR\u0131GGER t BEGIN SELECT 1;":                                        complete,
 		"CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END; CREATE TRIGGER b ON;": partial,
 	} {
 		if got := completionOf(sql); got != want {

@@ -59,7 +59,7 @@ func isOneStatement(sql string) bool {
 		case kind == openToken, strings.IndexByte("$@#:", token[0]) >= 0, endsForShell(sql, i-size, i):
 			return false
 		}
-		next := state.after(strings.ToUpper(token))
+		next := state.after(sqltokens.Token(token))
 		if next == atStart {
 			return state != atStart && i == len(sql)
 		}

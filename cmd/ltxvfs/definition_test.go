@@ -8,6 +8,7 @@ func TestIsOneStatement(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"CREATE TABLE t(a, b DEFAULT ';' CHECK (b <> '$x'), [;], `;`)": true, "CREATE TABLE \"x\n.shell echo\" (a)": true, "CREATE TABLE t(a /* ; */)": true,
 		"CREATE TABLE t(a) -- c\n": true, "CREATE TABLE a$b(c)": true, "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END": true,
+		"CREATE TR\u0131GGER t AFTER INSERT ON a BEGIN SELECT 1; END": false,
 		"": false, " ": false, ";": false, "-- c": false, "CREATE TABLE t(a);": false, "CREATE TABLE t(a); SELECT 1": false, "CREATE TABLE t(a);\n.shell echo": false,
 		"CREATE TABLE t(a) -- c": false, "CREATE TABLE t(a) /* c": false, "CREATE TABLE t(a 'b)": false, "CREATE TABLE t(\"a)": false, "CREATE TABLE t([a)": false,
 		"CREATE TABLE t(a)\x00": false, "CREATE TABLE t(a DEFAULT 'b\x00')": false, "CREATE VIRTUAL TABLE t USING m($a('); ATTACH 'x' AS y; --'))": false,

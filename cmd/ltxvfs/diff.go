@@ -15,6 +15,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 	"github.com/ltxvfs/litestream/maintain"
 )
 
@@ -226,7 +227,7 @@ func fieldsOf(columns []string, values []any, update *litestream.Change) string 
 // valueBefore returns the value that a column had before an update, false if there
 // was no such column.
 func valueBefore(c *litestream.Change, name string) (any, bool) {
-	i := slices.IndexFunc(c.OldColumns, func(s string) bool { return strings.EqualFold(s, name) })
+	i := slices.IndexFunc(c.OldColumns, func(s string) bool { return sqltokens.EqualFold(s, name) })
 	if i < 0 {
 		return nil, false
 	}

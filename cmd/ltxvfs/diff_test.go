@@ -125,6 +125,8 @@ func TestDeleteOf(t *testing.T) {
 			`DELETE FROM "t" WHERE "K" IS 2`},
 		{litestream.Change{Table: "t", Key: []int{0, 1}, Columns: []string{"a", "b"}, New: []any{int64(1), int64(2)}, OldColumns: []string{"x", "a", "b"}, Old: []any{int64(9), int64(1), int64(2)}},
 			`DELETE FROM "t" WHERE "a" IS 1 AND "b" IS 2`},
+		{litestream.Change{Table: "t", Key: []int{1}, Columns: []string{"ä", "Ä"}, OldColumns: []string{"ä", "Ä"}, Old: []any{int64(1), int64(2)}},
+			`DELETE FROM "t" WHERE "Ä" IS 2`},
 	} {
 		if got := deleteOf(tt.change); got != tt.want {
 			t.Errorf("got %s, want %s", got, tt.want)
@@ -188,6 +190,31 @@ func TestDiff_UndoAddedColumn(t *testing.T) {
 	_, after := restoreAndRun(t, p, url, script)
 	if want := []string{"t,INTEGER1,TEXTa,NULL", "t,INTEGER2,TEXTb,NULL", "t,INTEGER3,TEXTc,NULL"}; !slices.Equal(after, want) {
 		t.Errorf("the rows are %q, want %q; the SQL is %s", after, want, script)
+	}
+}
+
+// SQLite knows no case of letters beyond A to Z: the columns of one table are not those of
+// another one whose name differs in that.
+func TestDiff_UndoLetters(t *testing.T) {
+	p := newProgram(t, nil)
+	url, txids := newHistory(t, `CREATE TABLE "Ä" (id INTEGER PRIMARY KEY, "ö", "Ö"); INSERT INTO "Ä" VALUES (1, 'a', 'b');
+		CREATE TABLE "ä" (id INTEGER PRIMARY KEY, other); INSERT INTO "ä" VALUES (1, 'c')`,
+		`ALTER TABLE "Ä" ADD COLUMN more; UPDATE "Ä" SET "Ö" = 'new'; UPDATE "ä" SET other = 'new'`)
+	script := p.run("diff", "-q", url, "--from", txids[0], "--undo")
+	_, after := restoreAndRun(t, p, url, script)
+	if want := []string{"Ä,INTEGER1,TEXTa,TEXTb,NULL", "ä,INTEGER1,TEXTc"}; !slices.Equal(after, want) {
+		t.Errorf("the rows are %q, want %q; the SQL is %s", after, want, script)
+	}
+}
+
+// A column is another one if the case of a letter beyond A to Z differs.
+func TestLackingColumn(t *testing.T) {
+	c := litestream.Change{Columns: []string{"A", "Ä"}}
+	if name, lacks := lackingColumn(c, []string{"a", "ä"}); !lacks || name != "Ä" {
+		t.Errorf("it lacks %q, %v", name, lacks)
+	}
+	if name, lacks := lackingColumn(c, []string{"a", "ä", "Ä"}); lacks {
+		t.Errorf("it lacks %q", name)
 	}
 }
 
@@ -309,6 +336,11 @@ func TestFieldsOf(t *testing.T) {
 	columns := []string{"k", "a", "b", "c"}
 	c := litestream.Change{Key: []int{0}, Columns: columns, OldColumns: columns, Old: []any{"k", "a\x00x", int64(1), []byte("c")}, New: []any{"k", "a\x00y", 1.0, []byte("c")}}
 	if got, want := fieldsOf(c.Columns, c.New, &c), "k='k', a: 'a␀x' -> 'a␀y', b: 1 -> 1.0"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	columns = []string{"ä", "Ä"} // two columns
+	c = litestream.Change{Columns: columns, OldColumns: columns, Old: []any{int64(1), int64(2)}, New: []any{int64(1), int64(3)}}
+	if got, want := fieldsOf(c.Columns, c.New, &c), "Ä: 2 -> 3"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

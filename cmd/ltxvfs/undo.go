@@ -9,6 +9,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 )
 
 // undo prints statements that bring back the rows of the state before. Rows are
@@ -47,14 +48,14 @@ BEGIN IMMEDIATE;
 	if err != nil {
 		return err
 	}
-	altered := make(map[string][]string) // columns by the names of tables in lower case; nil until there is a row
+	altered := make(map[string][]string) // columns by the folded names of tables; nil until there is a row
 	err = d.changes(d.to, d.from, func(c litestream.Change) (err error) {
 		if err := checkNames(c); err != nil {
 			return err
 		}
 		switch c.Kind {
 		case litestream.TableAltered:
-			altered[strings.ToLower(c.Table)] = nil
+			altered[sqltokens.Fold(c.Table)] = nil
 		case litestream.TableCreated:
 			sql, ok := scriptOf(c.SQL, "TABLE", "VIRTUAL")
 			if !ok {
@@ -62,7 +63,7 @@ BEGIN IMMEDIATE;
 			}
 			return print(sql)
 		case litestream.RowInserted, litestream.RowUpdated:
-			key := strings.ToLower(c.Table)
+			key := sqltokens.Fold(c.Table)
 			columns, isAltered := altered[key]
 			if isAltered && columns == nil {
 				if columns, err = columnsOf(c.Table); err != nil {
@@ -101,7 +102,7 @@ func checkNames(c litestream.Change) error {
 // columns.
 func lackingColumn(c litestream.Change, columns []string) (name string, lacks bool) {
 	for i, name := range c.Columns {
-		isIt := func(column string) bool { return strings.EqualFold(column, name) }
+		isIt := func(column string) bool { return sqltokens.EqualFold(column, name) }
 		if !slices.Contains(c.Generated, i) && !slices.ContainsFunc(columns, isIt) {
 			return name, true
 		}
@@ -123,7 +124,7 @@ func deleteOf(c litestream.Change) string {
 		for _, k := range c.Key {
 			// The table may have had other columns before. Those of the key had these names.
 			name := c.Columns[k]
-			old := slices.IndexFunc(c.OldColumns, func(s string) bool { return strings.EqualFold(s, name) })
+			old := slices.IndexFunc(c.OldColumns, func(s string) bool { return sqltokens.EqualFold(s, name) })
 			terms = append(terms, sqlite3.QuoteIdentifier(c.OldColumns[old])+" IS "+quoteSQL(c.Old[old]))
 		}
 		where = strings.Join(terms, " AND ")
@@ -183,7 +184,7 @@ func literalOf(v any) string {
 // rowidName returns a name of the rowid that no column has.
 func rowidName(columns []string) string {
 	for _, name := range []string{"rowid", "_rowid_", "oid"} {
-		if !slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) }) {
+		if !slices.ContainsFunc(columns, func(c string) bool { return sqltokens.EqualFold(c, name) }) {
 			return name
 		}
 	}

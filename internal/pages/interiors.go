@@ -2,9 +2,9 @@ package pages
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/ltxvfs/litestream/internal/btree"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 )
 
 // The interior pages of a tree are read one level after the other, and each level
@@ -162,14 +162,14 @@ func (f family) indexesFirst() []uint32 {
 	return roots
 }
 
-// families returns the tables that the schema lists, by their names in lower case.
+// families returns the tables that the schema lists, by their folded names.
 func (w treeWalk) families() map[string]family {
 	all := make(map[string]family)
 	w.eachTree(func(t schemaTree) {
-		name := strings.ToLower(string(t.table))
+		name := sqltokens.Fold(string(t.table))
 		f := all[name]
 		f.trees = append(f.trees, t.root)
-		if strings.EqualFold(name, string(t.name)) {
+		if sqltokens.EqualFold(name, string(t.name)) {
 			f.table = t.root
 		}
 		all[name] = f

@@ -1,11 +1,27 @@
 package pages
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/btree/btreetest"
 	"github.com/ltxvfs/litestream/internal/view"
 )
+
+// TestTreeWalk_Families finds the trees of tables whose names differ in the case of a
+// letter that SQLite knows no case of.
+func TestTreeWalk_Families(t *testing.T) {
+	_, _, w := openTrees(t, map[uint32][]byte{1: schemaPage(map[string]uint32{"Ä": 2, "by:Ä": 3, "ä": 4, "Mixed": 5}), 5: make([]byte, bedPageSize)})
+	all := w.families()
+	for name, want := range map[string]family{"Ä": {2, []uint32{3, 2}}, "ä": {4, []uint32{4}}, "mixed": {5, []uint32{5}}} {
+		if got := all[name]; got.table != want.table || !slices.Equal(got.trees, want.trees) {
+			t.Errorf("table %s has %+v, want %+v", name, got, want)
+		}
+	}
+	if len(all) != 3 {
+		t.Errorf("%d tables: %+v", len(all), all)
+	}
+}
 
 // TestTreeWalk_Place confirms a place by the parent as a view has it.
 func TestTreeWalk_Place(t *testing.T) {

@@ -35,6 +35,8 @@ func TestDiff_Columns(t *testing.T) {
 		"key":         {"(a, b, c, PRIMARY KEY (c, a)) WITHOUT ROWID", "VALUES (1, 2, 3)", "a b c", "", false, []int{2, 0}, nil},
 		"no comma":    {"(id INTEGER, a, UNIQUE (a) PRIMARY KEY (id))", "VALUES (5, 6)", "id a", "id", true, nil, nil},
 		"no commas":   {"(a, b, c, CONSTRAINT \"PRIMARY\" CHECK (b) FOREIGN KEY (b) REFERENCES plain ON DELETE SET DEFAULT CONSTRAINT k PRIMARY KEY (c, a) UNIQUE (b)) WITHOUT ROWID", "VALUES (1, 2, 3)", "a b c", "", false, []int{2, 0}, nil},
+		"letters":     {`("ä" TEXT, "Ä" INTEGER PRIMARY KEY)`, "VALUES ('x', 5)", "ä Ä", "Ä", true, nil, nil},
+		"letter keys": {`("ä", "Ä", b, PRIMARY KEY ("Ä")) WITHOUT ROWID`, "VALUES (1, 2, 3)", "ä Ä b", "", false, []int{1}, nil},
 		"virtual key": {"(v AS (a), a, w AS (a), b, s AS (b) STORED, PRIMARY KEY (b DESC)) WITHOUT ROWID", "(a, b) VALUES (1, 2)", "a b s", "", false, []int{1}, []int{2}},
 	} {
 		a := h.image()

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 )
 
 // isOrdered reports whether compare can order the rows of a table.
@@ -216,7 +216,7 @@ func isSameRow(c *Change, new *table) (bool, error) {
 
 // indexOf returns the index of a name, -1 if there is none.
 func indexOf(names []string, name string) int {
-	return slices.IndexFunc(names, func(s string) bool { return strings.EqualFold(s, name) })
+	return slices.IndexFunc(names, func(s string) bool { return sqltokens.EqualFold(s, name) })
 }
 
 func isSameValue(a, b any) bool {

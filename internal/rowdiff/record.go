@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxvfs/litestream/internal/btree"
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 )
 
 // encoding is how a database stores texts. Its numbers are those of the header.
@@ -122,9 +123,9 @@ func (f field) compare(g field, e encoding, collation string) int {
 		return bytes.Compare(f.bytes, g.bytes)
 	}
 	switch collation {
-	case "NOCASE":
+	case "nocase":
 		return compareNoCase(e.utf8(f.bytes), e.utf8(g.bytes))
-	case "RTRIM":
+	case "rtrim":
 		return bytes.Compare(e.trimRight(f.bytes), e.trimRight(g.bytes))
 	}
 	return bytes.Compare(f.bytes, g.bytes)
@@ -132,14 +133,14 @@ func (f field) compare(g field, e encoding, collation string) int {
 
 // isKnown reports whether compare has a collation.
 func isKnown(collation string) bool {
-	return collation == "BINARY" || collation == "NOCASE" || collation == "RTRIM"
+	return collation == "binary" || collation == "nocase" || collation == "rtrim"
 }
 
 // compareNoCase is the collation NOCASE. It compares the bytes of UTF-8 up to a NUL that
 // both texts have, without the case of ASCII letters, and then the lengths.
 func compareNoCase(a, b []byte) int {
 	for i := range min(len(a), len(b)) {
-		if c := cmp.Compare(lowerASCII(a[i]), lowerASCII(b[i])); c != 0 {
+		if c := cmp.Compare(sqltokens.Lower(a[i]), sqltokens.Lower(b[i])); c != 0 {
 			return c
 		}
 		if a[i] == 0 {
@@ -147,13 +148,6 @@ func compareNoCase(a, b []byte) int {
 		}
 	}
 	return cmp.Compare(len(a), len(b))
-}
-
-func lowerASCII(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }
 
 // trimRight removes the spaces at the end of a text, for the collation RTRIM.

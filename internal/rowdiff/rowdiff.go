@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 	"github.com/ltxvfs/litestream/internal/view"
 )
 
@@ -162,7 +163,7 @@ var schemaTable = &table{
 	columns: []column{{name: "type"}, {name: "name"}, {name: "tbl_name"}, {name: "rootpage"}, {name: "sql"}},
 }
 
-// schema returns the tables of a state by their names in lower case.
+// schema returns the tables of a state by their folded names.
 func (d *differ) schema(ctx context.Context, s *side) (map[string]entry, error) {
 	t, err := s.outline(ctx, 1)
 	if err != nil {
@@ -187,7 +188,7 @@ func (d *differ) schema(ctx context.Context, s *side) (map[string]entry, error) 
 		if root < 0 || root > int64(s.Commit) {
 			return nil, fmt.Errorf("%w: table %s has its root at page %d", errs.ErrCorrupt, name, root)
 		}
-		all[strings.ToLower(name)] = entry{name, uint32(root), sql}
+		all[sqltokens.Fold(name)] = entry{name, uint32(root), sql}
 	}
 	return all, nil
 }
@@ -252,7 +253,7 @@ func both(ctx context.Context, fn func(ctx context.Context, isOld bool) error) e
 	return g.Wait()
 }
 
-// names returns the tables that are compared, in ascending order.
+// names returns the folded names of the tables that are compared, in ascending order.
 func (d *differ) names(old, new map[string]entry) (names []string, err error) {
 	if len(d.opts.Tables) == 0 {
 		all := maps.Clone(old)
@@ -266,7 +267,7 @@ func (d *differ) names(old, new map[string]entry) (names []string, err error) {
 		return names, nil
 	}
 	for _, name := range d.opts.Tables {
-		name = strings.ToLower(name)
+		name = sqltokens.Fold(name)
 		_, isOld := old[name]
 		_, isNew := new[name]
 		switch {
@@ -408,7 +409,7 @@ func (d *differ) replaced(ctx context.Context, a, b entry) error {
 // hasKeyOf reports whether the rows of two tables are in the same order.
 func (t *table) hasKeyOf(u *table) bool {
 	return slices.EqualFunc(t.key, u.key, func(a, b key) bool {
-		return a.collation == b.collation && a.desc == b.desc && strings.EqualFold(t.columns[a.column].name, u.columns[b.column].name)
+		return a.collation == b.collation && a.desc == b.desc && sqltokens.EqualFold(t.columns[a.column].name, u.columns[b.column].name)
 	})
 }
 
@@ -423,7 +424,7 @@ func (t *table) readsAs(u *table) bool {
 	}
 	for i := range n {
 		c, o := t.columns[i], u.columns[i]
-		isSameName := strings.EqualFold(c.name, o.name) || t.indexOf(o.name) < 0 && u.indexOf(c.name) < 0
+		isSameName := sqltokens.EqualFold(c.name, o.name) || t.indexOf(o.name) < 0 && u.indexOf(c.name) < 0
 		if !isSameName || c.virtual != o.virtual || (c.affinity == realAffinity) != (o.affinity == realAffinity) {
 			return false
 		}

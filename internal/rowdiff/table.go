@@ -31,13 +31,13 @@ type column struct {
 	generated bool
 	virtual   bool   // it is computed, and not in the record
 	def       string // text of the default value; empty: NULL
-	collation string // in upper case
+	collation string // its folded name
 }
 
 // key is a column of the primary key of a table without rowids.
 type key struct {
 	column    int
-	collation string // in upper case
+	collation string // its folded name
 	desc      bool
 }
 
@@ -53,18 +53,18 @@ const (
 // affinityOf returns the affinity of a declared type in a table that is not STRICT.
 // https://www.sqlite.org/datatype3.html#determination_of_column_affinity
 func affinityOf(declared string) affinity {
-	t := strings.ToUpper(declared)
+	t := sqltokens.Fold(declared)
 	has := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(t, w) })
 	}
 	switch {
-	case has("INT"):
+	case has("int"):
 		return numericAffinity
-	case has("CHAR", "CLOB", "TEXT"):
+	case has("char", "clob", "text"):
 		return textAffinity
-	case t == "", has("BLOB"):
+	case t == "", has("blob"):
 		return blobAffinity
-	case has("REAL", "FLOA", "DOUB"):
+	case has("real", "floa", "doub"):
 		return realAffinity
 	}
 	return numericAffinity
@@ -232,7 +232,7 @@ func (p *parser) tableKey(t *table) (keys []key) {
 		for len(q.rest) > 0 {
 			switch word := q.next(); {
 			case word.Is("COLLATE"):
-				k.collation = strings.ToUpper(q.next().Name())
+				k.collation = sqltokens.Fold(q.next().Name())
 			case word.Is("DESC"):
 				k.desc = true
 			}
@@ -243,7 +243,7 @@ func (p *parser) tableKey(t *table) (keys []key) {
 }
 
 func (t *table) indexOf(name string) int {
-	return slices.IndexFunc(t.columns, func(c column) bool { return strings.EqualFold(c.name, name) })
+	return slices.IndexFunc(t.columns, func(c column) bool { return sqltokens.EqualFold(c.name, name) })
 }
 
 // column parses the definition of a column.
@@ -259,7 +259,7 @@ func (p *parser) column() (c column, isKey, desc bool, err error) {
 		}
 	}
 	typ := strings.Join(declared, " ")
-	c.affinity, c.isAny = affinityOf(typ), strings.EqualFold(typ, "ANY")
+	c.affinity, c.isAny = affinityOf(typ), sqltokens.EqualFold(typ, "ANY")
 	for len(p.rest) > 0 {
 		switch {
 		case p.take("PRIMARY", "KEY"):
@@ -269,7 +269,7 @@ func (p *parser) column() (c column, isKey, desc bool, err error) {
 		case p.take("DEFAULT"):
 			c.def = p.defaultValue()
 		case p.take("COLLATE"):
-			c.collation = strings.ToUpper(p.next().Name())
+			c.collation = sqltokens.Fold(p.next().Name())
 		case p.take("GENERATED", "ALWAYS", "AS"), p.take("AS"):
 			p.group()
 			c.generated = true
@@ -339,7 +339,7 @@ func (t *table) store(primary []key, withoutRowid, inline bool, body []sqltokens
 				k.collation = t.columns[k.column].collation
 			}
 			if k.collation == "" {
-				k.collation = "BINARY"
+				k.collation = "binary"
 			}
 			// A column that comes twice with one collation is stored once.
 			if !slices.ContainsFunc(t.key, func(o key) bool { return o.column == k.column && o.collation == k.collation }) {
@@ -365,7 +365,7 @@ func (t *table) store(primary []key, withoutRowid, inline bool, body []sqltokens
 // isInteger reports whether a column is declared as INTEGER, by exactly that word.
 func isInteger(body []sqltokens.Token, name string) bool {
 	for _, item := range items(body) {
-		if len(item) < 2 || !strings.EqualFold(item[0].Name(), name) || !strings.EqualFold(item[1].Name(), "INTEGER") {
+		if len(item) < 2 || !sqltokens.EqualFold(item[0].Name(), name) || !sqltokens.EqualFold(item[1].Name(), "INTEGER") {
 			continue
 		}
 		return len(item) == 2 || item[2].IsAny("CONSTRAINT", "PRIMARY", "NOT", "NULL", "UNIQUE", "CHECK", "DEFAULT", "COLLATE", "REFERENCES")

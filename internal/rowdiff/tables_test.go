@@ -231,6 +231,62 @@ func TestDiff_Tables(t *testing.T) {
 	}
 }
 
+// SQLite knows no case of letters beyond A to Z, so names that differ in that case are those
+// of two tables.
+func TestDiff_LettersOfTables(t *testing.T) {
+	for encoding, h := range encodings(t, 4096) {
+		var images []image
+		var contents []content
+		for _, statements := range []string{
+			`CREATE TABLE "ä" (a); INSERT INTO "ä" VALUES (1)`,
+			`CREATE TABLE "Ä" (a); INSERT INTO "Ä" VALUES (2)`,
+			`UPDATE "ä" SET a = 3; UPDATE "Ä" SET a = 4`,
+			`DROP TABLE "ä"`,
+		} {
+			h.exec("%s", statements)
+			images, contents = append(images, h.image()), append(contents, read(t, h.db))
+		}
+		var reads atomic.Int64
+		for from := range images {
+			for to := range images {
+				got, err := changes(t, images[from], images[to], &reads, 0)
+				if err != nil {
+					t.Fatalf("%s, from %d to %d: %v", encoding, from, to, err)
+				}
+				compare(t, fmt.Sprintf("%s, from %d to %d", encoding, from, to), got, expected(contents[from], contents[to]))
+			}
+		}
+		for _, name := range []string{"ä", "Ä"} {
+			opts := options(images[1], images[2])
+			opts.Tables = []string{name}
+			var got []string
+			err := rowdiff.Diff(t.Context(), images[1].state(&reads), images[2].state(&reads), opts, func(c rowdiff.Change) error {
+				got = append(got, c.Table)
+				return nil
+			})
+			if err != nil || !slices.Equal(got, opts.Tables) {
+				t.Errorf("%s, table %s: changes of %q, %v", encoding, name, got, err)
+			}
+		}
+	}
+}
+
+// Types, too, have two cases of the letters A to Z only: U+0131 is an i without its dot,
+// which has the upper case I elsewhere. The values are older than the column.
+func TestDiff_LettersOfTypes(t *testing.T) {
+	h := plain(t, 4096, false)
+	h.exec("CREATE TABLE d (k INTEGER PRIMARY KEY, v); INSERT INTO d VALUES (1, 1); ALTER TABLE d ADD COLUMN c TEXT\u0131NT DEFAULT 5")
+	a, before := h.image(), read(t, h.db)
+	h.exec("UPDATE d SET v = 2")
+	b, after := h.image(), read(t, h.db)
+	var reads atomic.Int64
+	got, err := changes(t, a, b, &reads, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "TEXT\u0131NT", got, expected(before, after))
+}
+
 // TestDiff_KeyOfNumbers compares tables whose keys are integers and floats that are
 // close to each other, in two states of which each has keys that the other lacks.
 func TestDiff_KeyOfNumbers(t *testing.T) {

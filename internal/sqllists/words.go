@@ -3,11 +3,14 @@ package sqllists
 import (
 	"iter"
 	"strings"
+
+	"github.com/ltxvfs/litestream/internal/sqltokens"
 )
 
-// Words returns the words of a statement in lower case, which are keywords, names and
-// numbers. A name with dots gives its parts, and one in double quotes, backquotes or
-// brackets is as if it had none. There are none for a long statement.
+// Words returns the words of a statement, folded as SQLite compares them, which are
+// keywords, names and numbers. A name with dots gives its parts, and one in double
+// quotes, backquotes or brackets is as if it had none. There are none for a long
+// statement.
 func Words(sql string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if len(sql) > MaxText {
@@ -22,7 +25,7 @@ func Words(sql string) iter.Seq[string] {
 			} else if !isWord(c) {
 				continue
 			}
-			for word := range strings.SplitSeq(strings.ToLower(token), ".") {
+			for word := range strings.SplitSeq(sqltokens.Fold(token), ".") {
 				if word != "" && !yield(word) {
 					return
 				}

@@ -13,6 +13,7 @@ func TestWords(t *testing.T) {
 		{`SELECT "first name", [Last] FROM "My.Table" -- WHERE x`, `select first name last from my table`},
 		{"SELECT 'people' /* notes */ FROM `marks`;", "select from marks"},
 		{`SELECT "`, "select"},
+		{"SELECT Ä.ÉTÉ FROM \"Übung\"", "select Ä ÉtÉ from Übung"}, // only A to Z have two cases
 		{strings.Repeat(" ", MaxText) + "people", ""},
 	} {
 		if got := strings.Join(slices.Collect(Words(tc.sql)), " "); got != tc.want {

@@ -1,4 +1,4 @@
-// Package sqltokens splits SQL text into tokens.
+// Package sqltokens splits SQL text into tokens, and compares names as SQLite does.
 package sqltokens
 
 import "strings"
@@ -8,7 +8,7 @@ type Token string
 
 // Is reports whether a token is a keyword, in upper or lower case. A quoted token
 // is none.
-func (t Token) Is(keyword string) bool { return strings.EqualFold(string(t), keyword) }
+func (t Token) Is(keyword string) bool { return EqualFold(string(t), keyword) }
 
 // IsAny reports whether a token is one of some keywords.
 func (t Token) IsAny(keywords ...string) bool {
