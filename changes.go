@@ -74,8 +74,9 @@ const changesAtOnce = DefaultMaxConcurrentRequests
 // it is not open, Changes opens it. Without names of tables, all tables are compared
 // but those of SQLite itself, whose names begin with sqlite_.
 //
-// Changes are ordered by table, and within a table by the key of the row. A table
-// that was created comes before its rows, and one that was dropped after them. A row
+// Changes are ordered by table, and within a table by the key of the row. If the
+// primary key has a collation of the program, inserted rows come after the others. A
+// table that was created comes before its rows, and one that was dropped after them. A row
 // is told from others by its rowid, or by the primary key of a table WITHOUT ROWID;
 // VACUUM may change the rowids of tables without an INTEGER PRIMARY KEY. Rows that
 // have only moved are no changes. Of an altered table, rows that were not written

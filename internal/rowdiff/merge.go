@@ -61,7 +61,9 @@ func (d *differ) merge(old, new *table, before, after iter.Seq2[row, error]) err
 }
 
 // match is merge for a table whose order is that of a collation of the program. It
-// holds the rows of the state before in memory.
+// holds the rows of the state after in memory. It emits the inserted rows last: their
+// keys may be the same as those of deleted rows by the collation, and a program that
+// applies the changes one by one can have only one row of them.
 func (d *differ) match(old, new *table, before, after iter.Seq2[row, error]) error {
 	keyOf := func(r row) string {
 		var b []byte
@@ -71,33 +73,34 @@ func (d *differ) match(old, new *table, before, after iter.Seq2[row, error]) err
 		}
 		return string(b)
 	}
-	had := make(map[string]row)
+	has := make(map[string]row)
 	var order []string
+	for r, err := range after {
+		if err != nil {
+			return err
+		}
+		k := keyOf(r)
+		has[k] = r
+		order = append(order, k)
+	}
 	for r, err := range before {
 		if err != nil {
 			return err
 		}
 		k := keyOf(r)
-		had[k] = r
-		order = append(order, k)
-	}
-	for r, err := range after {
-		if err != nil {
-			return err
-		}
-		if a, ok := had[keyOf(r)]; ok {
-			delete(had, keyOf(r))
-			err = d.change(Updated, old, &a, new, &r)
+		if b, ok := has[k]; ok {
+			delete(has, k)
+			err = d.change(Updated, old, &r, new, &b)
 		} else {
-			err = d.change(Inserted, nil, nil, new, &r)
+			err = d.change(Deleted, old, &r, nil, nil)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for _, k := range order {
-		if r, ok := had[k]; ok {
-			if err := d.change(Deleted, old, &r, nil, nil); err != nil {
+		if r, ok := has[k]; ok {
+			if err := d.change(Inserted, nil, nil, new, &r); err != nil {
 				return err
 			}
 		}

@@ -368,6 +368,33 @@ func TestDiff_UnknownCollation(t *testing.T) {
 	}
 }
 
+// By the collation of the program, the key of an inserted row can be that of a deleted one.
+// So the deleted row comes first.
+func TestDiff_UnknownCollationOrder(t *testing.T) {
+	h := plain(t, 4096, false)
+	h.exec("CREATE TABLE c (k TEXT PRIMARY KEY COLLATE RTRIM, v) WITHOUT ROWID; INSERT INTO c VALUES ('a', 1), ('b', 1), ('c', 1)")
+	a := h.image()
+	h.exec("UPDATE c SET k = 'b  ' WHERE k = 'b'; UPDATE c SET v = 2 WHERE k <> 'b'; INSERT INTO c VALUES ('0', 3)")
+	b := h.image()
+	for _, m := range []image{a, b} {
+		copy(m, bytes.ReplaceAll(m, []byte("RTRIM"), []byte("OURS_")))
+	}
+	want := []string{
+		text("c", "", []any{"a", int64(1)}, []any{"a", int64(2)}),
+		text("c", "", []any{"b", int64(1)}, nil),
+		text("c", "", []any{"c", int64(1)}, []any{"c", int64(2)}),
+		text("c", "", nil, []any{"0", int64(3)}),
+		text("c", "", nil, []any{"b  ", int64(1)}),
+	}
+	var reads atomic.Int64
+	for _, known := range []int{0, -1} {
+		got, err := changes(t, a, b, &reads, known)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("known %d: %q, %v; want %q", known, got, err, want)
+		}
+	}
+}
+
 // A text in UTF-16 of a damaged record may have half a character at its end.
 func TestDiff_HalfCharacter(t *testing.T) {
 	found := 0
