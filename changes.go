@@ -76,11 +76,16 @@ const changesAtOnce = DefaultMaxConcurrentRequests
 //
 // Changes are ordered by table, and within a table by the key of the row. If the
 // primary key has a collation of the program, inserted rows come after the others. A
-// table that was created comes before its rows, and one that was dropped after them. A row
-// is told from others by its rowid, or by the primary key of a table WITHOUT ROWID;
-// VACUUM may change the rowids of tables without an INTEGER PRIMARY KEY. Rows that
-// have only moved are no changes. Of an altered table, rows that were not written
-// since do not come: they have the default values of columns that were added.
+// table that was created comes before its rows, and one that was dropped after them.
+// Rows of which only the end of a large value has changed, in place and beyond the
+// page of the row, may come after all tables, by table and key again.
+//
+// A row is told from others by its rowid, or by the primary key of a table WITHOUT
+// ROWID; VACUUM may change the rowids of tables without an INTEGER PRIMARY KEY. Rows
+// that have only moved are no changes. Of an altered table, rows that were not written
+// since do not come: they have the default values of columns that were added. A table
+// WITHOUT ROWID counts as dropped and created if its primary key is another one, also
+// if only the name of a column is, and all of its rows come.
 //
 // Only pages that differ are read, and the interior pages above them; all interior
 // pages of the tables, if more than 8 MiB differ. The memory that this takes does not

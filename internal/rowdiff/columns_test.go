@@ -125,6 +125,24 @@ func TestDiff_RenamedColumns(t *testing.T) {
 	}
 }
 
+// A table without rowids whose key has a column of another name counts as made anew.
+func TestDiff_RenamedKey(t *testing.T) {
+	h := plain(t, 4096, false)
+	h.exec("CREATE TABLE u (x PRIMARY KEY, y) WITHOUT ROWID; INSERT INTO u VALUES (1, 2), (3, 4)")
+	a, before := h.image(), read(t, h.db)
+	h.exec("ALTER TABLE u RENAME COLUMN x TO z")
+	b, after := h.image(), read(t, h.db)
+	var reads atomic.Int64
+	got, err := changes(t, a, b, &reads, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := 6; len(got) != want { // two rows twice, and the table
+		t.Errorf("%d changes, want %d", len(got), want)
+	}
+	compare(t, "a renamed key", got, expected(before, after))
+}
+
 // key returns the key of a row in the form of text.
 func key(c rowdiff.Change) string {
 	if c.HasRowid {

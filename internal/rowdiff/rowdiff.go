@@ -93,7 +93,9 @@ var ErrNoTable = errors.New("no such table")
 
 // Diff calls fn with each change that leads from one state to another, by table.
 // Tables that were created come before their rows, and those that were dropped
-// after them. An error of fn ends it. Errors of damaged pages are errs.ErrCorrupt.
+// after them. Rows of unchanged leaves, of which only overflow pages have changed, come
+// after all tables, by table again. An error of fn ends it. Errors of damaged pages are
+// errs.ErrCorrupt.
 func Diff(ctx context.Context, from, to State, opts Options, fn func(Change) error) error {
 	d := &differ{opts: opts, emit: fn}
 	d.opts.Width = cmp.Or(d.opts.Width, 32)
