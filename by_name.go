@@ -59,10 +59,7 @@ func (v *VFS) unguarded(ctx context.Context, name string, use func(*database) er
 		params[replicaURL] = name
 	}
 	name = cleanName(name)
-	for _, db := range v.names.open() {
-		if !db.isNamed(name) {
-			continue
-		}
+	for _, db := range v.named(name) {
 		if key, s := v.names.joinOpen(db); s != nil {
 			defer v.releaseAsBefore(key, s)
 			return use(db)
@@ -74,6 +71,18 @@ func (v *VFS) unguarded(ctx context.Context, name string, use func(*database) er
 	}
 	defer func() { err = errors.Join(err, c.Close()) }() // also after a panic
 	return use(c.db)
+}
+
+// named returns the open databases that a name means, the one that was opened first
+// before the others. An ID means one database only, even if it is also the place of
+// others.
+func (v *VFS) named(name string) []*database {
+	if db := v.names.withID(name); db != nil {
+		return []*database{db}
+	}
+	named := slices.DeleteFunc(v.names.open(), func(db *database) bool { return !db.isNamed(name) })
+	slices.SortFunc(named, byOpening)
+	return named
 }
 
 // releaseAsBefore is release for a connection of joinOpen.
@@ -88,7 +97,7 @@ func (v *VFS) releaseAsBefore(key string, s *sharedDB) {
 // isNamed reports whether name is a file name of the database, the URL of its
 // replica, Stats.ID or Stats.Place.
 func (db *database) isNamed(name string) bool {
-	if name == db.name || name != "" && (name == db.opts.replicaURL || name == db.id() || name == db.place) {
+	if name == db.name || name != "" && (name == db.opts.replicaURL || name == cleanName(db.id) || name == db.place) {
 		return true
 	}
 	db.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +15,7 @@ import (
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/view"
+	"github.com/ltxvfs/litestream/memory"
 	"github.com/ltxvfs/litestream/replica"
 	"github.com/superfly/ltx"
 )
@@ -80,6 +83,65 @@ func TestByName(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestByName_SameURL opens databases whose URLs differ only in what is not shown. Each
+// has an ID of its own, which means this database and which it keeps while others come
+// and go.
+func TestByName_SameURL(t *testing.T) {
+	const shown = "same-test://host/app.db"
+	users := []string{"a", "b", "c"}
+	RegisterReplicaClientFactory("same-test", func(_, _, _ string, _ url.Values, user *url.Userinfo) (ReplicaClient, error) {
+		client := memory.NewReplicaClient()
+		for txid := range ltx.TXID(slices.Index(users, user.Username()) + 1) { // one file for a, two for b, three for c
+			putFile(t, client, view.Key{MinTXID: txid + 1, MaxTXID: txid + 1}, 4, byte(txid+1), []uint32{1, 2, 3, 4})
+		}
+		return client, nil
+	})
+	vfs := newTestVFS(t, nil)
+	open := func(user string) *Conn {
+		t.Helper()
+		address := "same-test://" + user + "@host/app.db"
+		c, err := vfs.OpenConn(address, map[string]string{replicaURL: address}, OpenMode{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if s, err := vfs.StatsOf(t.Context(), address); err != nil || int(s.TXID) != slices.Index(users, user)+1 {
+			t.Errorf("by its URL, %s is the database with transaction %s, %v", user, s.TXID, err)
+		}
+		return c
+	}
+	type named struct {
+		id    string
+		files int
+	}
+	wantOpen := func(when string, want ...named) {
+		t.Helper()
+		var got []named
+		for _, s := range vfs.Stats() {
+			files, err := vfs.Files(t.Context(), s.ID)
+			if err != nil {
+				t.Errorf("%s: files of %s: %v", when, s.ID, err)
+			}
+			if of, err := vfs.StatsOf(t.Context(), s.ID); err != nil || of.ID != s.ID || of.TXID != s.TXID {
+				t.Errorf("%s: stats of %s are those of %s, %v", when, s.ID, of.ID, err)
+			}
+			got = append(got, named{s.ID, len(files)})
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s, the databases are %v, want %v", when, got, want)
+		}
+	}
+	a := open("a")
+	open("b")
+	wantOpen("with two", named{shown, 1}, named{shown + " (2)", 2})
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantOpen("with the second", named{shown + " (2)", 2})
+	open("c")
+	wantOpen("with a third", named{shown + " (2)", 2}, named{shown, 3})
 }
 
 // TestByName_WhileClosing asks for a database that is being closed after its last

@@ -26,6 +26,7 @@ type database struct {
 	*past
 
 	name   string
+	id     string          // Stats.ID; set before the first connection has the database
 	place  string          // where the replica is, for texts
 	owner  commitlog.Owner // recorded in write buffers
 	opts   Options         // complete

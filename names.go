@@ -23,6 +23,7 @@ type names struct {
 		closed    bool                 // the VFS is closed
 		bound     string               // name that the client of the VFS serves; "" before the first open
 		databases map[string]*sharedDB // open databases, by key
+		ids       map[string]*database // those whose open has ended, by Stats.ID
 		failed    []error              // errors of closes, which VFS.Close returns; at most maxFailed
 		unkept    int                  // number of closes that failed after these
 	}
@@ -147,8 +148,25 @@ func (n *names) opened(key string, s *sharedDB, db *database, err error) bool {
 		return false
 	}
 	s.db, s.err = db, err
+	if err == nil {
+		n.identify(db)
+	}
 	close(s.ready) // under mu, so that either closeAll finds it ready or closed is seen here
 	return true
+}
+
+// identify gives a database its ID. URLs can be equal but for what is not shown of
+// them, and then a number tells the databases apart. The caller holds mu.
+func (n *names) identify(db *database) {
+	shown := db.shownName()
+	db.id = shown
+	for i := 2; n.mu.ids[db.id] != nil; i++ {
+		db.id = fmt.Sprintf("%s (%d)", shown, i)
+	}
+	if n.mu.ids == nil {
+		n.mu.ids = make(map[string]*database)
+	}
+	n.mu.ids[db.id] = db
 }
 
 // stopWaiting notes that a connection does not wait for an open any more. It leaves
@@ -220,10 +238,21 @@ func (n *names) forget(key string, s *sharedDB, err error) {
 	}
 	if n.mu.databases[key] == s {
 		delete(n.mu.databases, key)
+		if s.db != nil {
+			delete(n.mu.ids, s.db.id)
+		}
 	}
 }
 
-// open returns the open databases, without those that are being opened.
+// withID returns the open database with an ID, and nil if there is none.
+func (n *names) withID(id string) *database {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.ids[id]
+}
+
+// open returns the open databases in no particular order, without those that are
+// being opened.
 func (n *names) open() (dbs []*database) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -280,7 +309,7 @@ func (n *names) closeAll(fn func(s *sharedDB, isClosing bool)) {
 			s.timer.Stop() // it would keep the closed database in memory
 		}
 	}
-	n.mu.databases = nil
+	n.mu.databases, n.mu.ids = nil, nil
 }
 
 // takeFailed returns and removes the errors of closes.

@@ -1,6 +1,8 @@
 package litestream
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/outcome"
@@ -12,8 +14,10 @@ import (
 type Stats struct {
 	Name string `json:"name"` // file name by which the database was opened first
 
-	// ID tells the database apart from the others of its VFS: the URL of its replica,
-	// without credentials, if it was opened by one, and otherwise its file name.
+	// ID tells the database apart from the other open ones of its VFS: the URL of its
+	// replica, without credentials, if it was opened by one, and otherwise its file
+	// name. A number follows if the URL of another one differs only in what is not
+	// shown. Methods that take a name take the ID, too.
 	ID string `json:"id"`
 
 	Place       string    `json:"place"`       // where the replica is, without credentials; for people
@@ -113,7 +117,7 @@ func (db *database) stats() Stats {
 		problem = polls.Err.Error()
 	}
 	return Stats{
-		Name: db.name, ID: db.id(), Place: db.place, Opened: db.opened, Connections: db.connections(),
+		Name: db.name, ID: db.id, Place: db.place, Opened: db.opened, Connections: db.connections(),
 		TXID: replicated.TXID, Time: replicated.Time(), Pages: v.Commit, PageSize: v.PageSize,
 		Lag: db.lagSeconds(), Poller: pollState(db.poller.state.Load()).String(),
 		PollError: problem, Offline: db.isOffline.Load(), Problems: publicProblems(db.problems()),
@@ -151,9 +155,9 @@ type WriteStats struct {
 	Compaction string `json:"compaction"` // why compaction is stalled; empty if it is not
 }
 
-// id returns what tells the database apart from the others of its VFS, as names
-// does, for texts.
-func (db *database) id() string {
+// shownName returns what the key of the database in names says, for texts: the URL by
+// which it was opened, and otherwise its name.
+func (db *database) shownName() string {
 	if url := db.opts.replicaURL; url != "" {
 		return shownURL(url)
 	}
@@ -179,14 +183,21 @@ func (db *database) lagSeconds() int64 {
 	return int64(lag / time.Second)
 }
 
-// Stats returns the counters of every open database, in no particular order. It
-// makes no request. It is safe for concurrent use.
+// Stats returns the counters of every open database, in the order in which they were
+// opened. It makes no request. It is safe for concurrent use.
 func (v *VFS) Stats() []Stats {
-	stats := []Stats{}
-	for _, db := range v.names.open() {
+	open := v.names.open()
+	slices.SortFunc(open, byOpening)
+	stats := make([]Stats, 0, len(open))
+	for _, db := range open {
 		stats = append(stats, db.stats())
 	}
 	return stats
+}
+
+// byOpening orders databases of a VFS by the time at which they were opened.
+func byOpening(a, b *database) int {
+	return cmp.Or(a.opened.Compare(b.opened), cmp.Compare(a.id, b.id))
 }
 
 // Opens says how the opens of databases have ended. A connection to a database that

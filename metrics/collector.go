@@ -231,8 +231,8 @@ func statsOf(v *litestream.VFS) []database {
 	return databases
 }
 
-// distinguish gives databases different labels. Labels can be equal if URLs differ
-// only in what is not shown. One that is there twice would fail a whole scrape. It
+// distinguish gives databases different labels. Labels can be equal if IDs differ only
+// in bytes that are no UTF-8. One that is there twice would fail a whole scrape. It
 // reports whether it has changed any.
 func distinguish(databases []database) (changed bool) {
 	for i := 1; i < len(databases); i++ {

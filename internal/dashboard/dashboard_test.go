@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,12 @@ func TestUnopened(t *testing.T) {
 	if got := ask[pageData](t, page, "view=data&db="+d.ID); got.Detail != nil {
 		t.Errorf("it has details: %+v", got.Detail)
 	}
+	page = New(Options{Unopened: func() []Unopened {
+		return []Unopened{{"abs://backups/app.db", litestream.ErrNoDatabase}, {"abs://backups/app.db", fs.ErrPermission}} // of two accounts
+	}})
+	if all := ask[pageData](t, page, "view=data").Databases; len(all) != 2 || all[0].ID == all[1].ID {
+		t.Errorf("two of one name are %+v", all)
+	}
 }
 
 // Databases of one file name, in one VFS or in two, are told apart.
@@ -216,6 +223,52 @@ func TestSameNames(t *testing.T) {
 	for _, d := range all {
 		if got := ask[pageData](t, page, "view=data&db="+d.ID).Detail; got == nil || got.ID != d.ID || got.Size != d.Size {
 			t.Errorf("the details of %+v are %+v", d, got)
+		}
+	}
+}
+
+// Databases whose URLs differ only in what is not shown are told apart: the one that
+// fails is the one that is shown so, and each has its own files.
+func TestSameURLs(t *testing.T) {
+	b := newBed(t, litestream.Options{PollInterval: 5 * time.Millisecond, PollIdleAfter: -1})
+	litestream.RegisterReplicaClientFactory("same", func(_, _, _ string, _ url.Values, user *url.Userinfo) (litestream.ReplicaClient, error) {
+		return b.clients[user.Username()].trace, nil
+	})
+	_, p := b.primary("works", 10)
+	p.Exec("INSERT INTO numbers (n) VALUES (1)")
+	fails, _ := b.primary("fails", 10)
+	for _, user := range []string{"works", "fails"} {
+		address := "same://" + user + "@host/app.db"
+		c, err := b.vfs.OpenConn(address, map[string]string{"replica_url": address}, litestream.OpenMode{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	page := New(Options{KeepFresh: true}, b.vfs)
+	list := func() (works, fails databaseData) {
+		t.Helper()
+		all := ask[pageData](t, page, "view=data").Databases
+		if len(all) != 2 || all[0].Name != "same://host/app.db" || all[1].Name != "same://host/app.db (2)" || all[0].ID == all[1].ID {
+			t.Fatalf("the databases are %+v", all)
+		}
+		return all[0], all[1]
+	}
+	await(t, "polls", func() bool { a, b := list(); return a.Lag >= 0 && b.Lag >= 0 })
+	one, two := list()
+	for _, d := range []databaseData{one, two} {
+		if f := ask[filesData](t, page, "view=files&db="+d.ID); f.Error != "" || f.Newest.TXID != d.TXID {
+			t.Errorf("the files of %s, which is at %s, are %+v", d.Name, d.TXID, f)
+		}
+	}
+	if one.TXID != p.TXID().String() || two.TXID == one.TXID {
+		t.Errorf("the databases are at %s and %s", one.TXID, two.TXID)
+	}
+	fails.fault.Add(decorate.Rule{Err: fs.ErrPermission})
+	await(t, "a failed poll", func() bool { _, d := list(); return d.State == stateBad })
+	for range 20 {
+		if one, two := list(); one.State != stateGood || two.State != stateBad || len(two.Problems) != 1 {
+			t.Fatalf("the databases are %+v and %+v", one, two)
 		}
 	}
 }

@@ -103,11 +103,16 @@ type opened struct {
 	stats litestream.Stats
 }
 
-// name returns a name by which the VFS knows the database. Two databases of a VFS may
-// have been opened under one file name, but they are at different places.
-func (o *opened) name() string {
-	if o.stats.Place != "" {
-		return o.stats.Place
+// name returns the name by which the VFS knows this database and no other. Databases
+// of a VFS may have been opened under one file name, or be at one place as far as it is
+// shown.
+func (o *opened) name() string { return o.stats.ID }
+
+// title returns the name that people see. Databases that were opened by their URLs can
+// have one name, and then the number of the ID tells them apart.
+func (o *opened) title() string {
+	if strings.HasPrefix(o.stats.ID, o.stats.Name) {
+		return o.stats.ID
 	}
 	return o.stats.Name
 }
@@ -115,14 +120,9 @@ func (o *opened) name() string {
 // opened returns the open databases with names that stay the same from request to
 // request.
 func (p *page) opened() (all []opened) {
-	used := make(map[string]int)
 	for i, v := range p.vfs {
 		for _, s := range v.Stats() {
-			id := idOf(fmt.Sprint(i), s.Place, s.Name)
-			if used[id]++; used[id] > 1 {
-				id = fmt.Sprintf("%s-%d", id, used[id])
-			}
-			all = append(all, opened{id, v, s})
+			all = append(all, opened{idOf(fmt.Sprint(i), s.ID), v, s})
 		}
 	}
 	return all
@@ -167,9 +167,11 @@ func (p *page) data(ctx context.Context, id string) pageData {
 		}
 	}
 	if p.opts.Unopened != nil {
+		same := make(map[string]int) // databases of a name so far
 		for _, u := range p.opts.Unopened() {
+			same[u.Name]++
 			d.Databases = append(d.Databases, databaseData{
-				ID: idOf("unopened", u.Name), Name: u.Name, State: stateBad, Words: "It could not be opened.", Local: -1, Lag: -1,
+				ID: idOf("unopened", u.Name, fmt.Sprint(same[u.Name])), Name: u.Name, State: stateBad, Words: "It could not be opened.", Local: -1, Lag: -1,
 				Problems: []problem{problemOf(u.Err)},
 			})
 		}
@@ -181,7 +183,7 @@ func (p *page) data(ctx context.Context, id string) pageData {
 func (o *opened) data(ctx context.Context, now time.Time) databaseData {
 	s := &o.stats
 	d := databaseData{
-		ID: o.id, Name: s.Name, Place: s.Place, TXID: txidText(s.TXID), Time: millis(s.Time), Lag: -1,
+		ID: o.id, Name: o.title(), Place: s.Place, TXID: txidText(s.TXID), Time: millis(s.Time), Lag: -1,
 		Size: int64(s.Pages) * int64(s.PageSize), Local: -1,
 		Unsynced: s.Write.Unsynced, Month: s.Requests.DollarsPerMonth, Problems: o.problems(ctx),
 	}
