@@ -25,8 +25,8 @@ const (
 	// status of a database that was opened without storage.
 	Degraded Status = "degraded"
 
-	// Unhealthy means that queries fail because storage cannot be read, or that
-	// write mode was lost to another writer.
+	// Unhealthy means that queries fail because storage cannot be read, that write
+	// mode was lost to another writer, or that a database could not be opened.
 	Unhealthy Status = "unhealthy"
 )
 
@@ -44,6 +44,9 @@ const (
 	partOffline    litestream.Part = "offline"
 	partCompaction litestream.Part = "compaction"
 )
+
+// partOpen is the part that is wrong with a database that could not be opened.
+const partOpen litestream.Part = "open"
 
 // statusOf returns the status of a database in which something is wrong with a part.
 func statusOf(part litestream.Part) Status {
@@ -86,6 +89,9 @@ type Report struct {
 	Degraded  int `json:"degraded"`
 	Unhealthy int `json:"unhealthy"`
 
+	// Unopened is how many databases should be open and are not. Only HealthOf knows.
+	Unopened int `json:"unopened,omitempty"`
+
 	// Databases are those which are not healthy, the worst first, and 100 of them at
 	// most.
 	Databases []DatabaseReport `json:"databases"`
@@ -94,7 +100,7 @@ type Report struct {
 // DatabaseReport says what is wrong with a database.
 type DatabaseReport struct {
 	Database string               `json:"database"` // as in the label of metrics
-	VFS      int                  `json:"vfs"`      // position of its VFS in the call of Health
+	VFS      int                  `json:"vfs"`      // position of its VFS in the call of Health; 0 if it is not open
 	Replica  string               `json:"replica"`  // where the replica is, without credentials
 	Status   Status               `json:"status"`
 	Problems []litestream.Problem `json:"problems"`
@@ -103,9 +109,15 @@ type DatabaseReport struct {
 // mostReported bounds the number of databases in a report.
 const mostReported = 100
 
-// report finds out how the databases of VFSes are doing.
-func report(vfses []*litestream.VFS) Report {
-	r := Report{Status: Healthy, Databases: []DatabaseReport{}}
+// report finds out how the databases of VFSes are doing, and those that are not open.
+func report(vfses []*litestream.VFS, unopened []Unopened) Report {
+	r := Report{Status: Healthy, Databases: []DatabaseReport{}, Unopened: len(unopened)}
+	for _, u := range unopened {
+		r.Status = Unhealthy
+		r.Databases = append(r.Databases, DatabaseReport{
+			Database: u.Name, Replica: u.Name, Status: Unhealthy, Problems: []litestream.Problem{{Part: partOpen, Error: u.Err.Error()}},
+		})
+	}
 	closed := 0
 	for i, v := range vfses {
 		if v.IsClosed() {
@@ -147,6 +159,12 @@ func (r *Report) words(closed int) string {
 	if closed > 0 {
 		words = append(words, "the VFS is closed")
 	}
+	switch {
+	case r.Unopened == 1:
+		words = append(words, "1 database could not be opened")
+	case r.Unopened > 1:
+		words = append(words, fmt.Sprintf("%d databases could not be opened", r.Unopened))
+	}
 	if r.Unhealthy > 0 {
 		words = append(words, fmt.Sprintf("%d of %s cannot be read, or has lost write mode", r.Unhealthy, countDatabases(r.Open)))
 	}
@@ -177,14 +195,23 @@ func countDatabases(n int) string {
 //
 // It makes no request to storage and opens no database. Errors say where replicas
 // are, but have no credentials. It is safe for concurrent use.
-func Health(vfs ...*litestream.VFS) http.Handler {
+func Health(vfs ...*litestream.VFS) http.Handler { return HealthOf(nil, vfs...) }
+
+// HealthOf is Health for a program that knows which databases should be open. Those
+// that unopened returns could not be opened, and are unhealthy, too. It is called for
+// each request. Nil: there are none.
+func HealthOf(unopened func() []Unopened, vfs ...*litestream.VFS) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		found := report(vfs)
+		var missing []Unopened
+		if unopened != nil {
+			missing = unopened()
+		}
+		found := report(vfs, missing)
 		body, err := json.Marshal(found)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)

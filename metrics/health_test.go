@@ -153,6 +153,39 @@ func TestHealth_Closed(t *testing.T) {
 	}
 }
 
+// TestHealthOf asks about databases of which some could not be opened. They are
+// unhealthy, and named before those that are open.
+func TestHealthOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 8, map[string]map[string]string{"a.db": nil, "b.db": {"write_enabled": "true"}})
+		defer f.close(t)
+		f.stores["b.db"].Add(decorate.Rule{Match: decorate.Ops(decorate.OpCreate), Err: errors.New("storage is down")})
+		commit(t, f.conns["b.db"], 2, 8)
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		var missing []Unopened
+		h := HealthOf(func() []Unopened { return missing }, f.vfs)
+		if code, r := get(t, h); code != 200 || r.Status != Degraded || r.Unopened != 0 || len(r.Databases) != 1 {
+			t.Errorf("if all are open: %d %+v", code, r)
+		}
+		missing = []Unopened{{Name: "c.db", Err: errors.New("open c.db: no answer")}}
+		code, r := get(t, h)
+		if code != 503 || r.Status != Unhealthy || r.Open != 2 || r.Unopened != 1 || r.Unhealthy != 0 || r.Degraded != 1 || !strings.HasPrefix(r.Text, "1 database could not be opened; 1 of 2 open databases ") {
+			t.Errorf("if one is not: %d %+v", code, r)
+		}
+		if len(r.Databases) != 2 || r.Databases[1].Database != "b.db" {
+			t.Fatalf("databases: %+v", r.Databases)
+		}
+		if d := r.Databases[0]; d.Database != "c.db" || d.Status != Unhealthy || len(d.Problems) != 1 || d.Problems[0].Part != partOpen || d.Problems[0].Error != "open c.db: no answer" {
+			t.Errorf("database: %+v", d)
+		}
+		missing = append(missing, Unopened{Name: "d.db", Err: errors.New("open d.db: no answer")})
+		if code, r := get(t, h); code != 503 || r.Unopened != 2 || !strings.HasPrefix(r.Text, "2 databases could not be opened; ") {
+			t.Errorf("if two are not: %d %+v", code, r)
+		}
+	})
+}
+
 // TestHealth_Methods asks in other ways than by GET.
 func TestHealth_Methods(t *testing.T) {
 	for method, want := range map[string]int{"HEAD": 200, "POST": 405, "DELETE": 405} {

@@ -11,7 +11,8 @@ import (
 // host and its users reach.
 type PageOptions = dashboard.Options
 
-// Unopened is a database that should be open and is not, for a page to show.
+// Unopened is a database that should be open and is not, for a page or a health check to
+// show.
 type Unopened = dashboard.Unopened
 
 // Page returns a handler with a page that shows how the open databases of VFSes are

@@ -47,7 +47,7 @@ bearer token. The variable LTXVFS_TOKEN has it, too, and does not show in the li
 processes. Serve it through a proxy that speaks TLS.
 
 /metrics has metrics for Prometheus, and /healthz a health check in JSON, whose status
-is 503 if a database is unhealthy. Both need the token, too.`,
+is 503 if a database is unhealthy or could not be opened. Both need the token, too.`,
 		Example: `  ltxvfs serve s3://bucket
   ltxvfs serve s3://bucket/app.db --addr 127.0.0.1:9000
   LTXVFS_TOKEN=$(cat token) ltxvfs serve s3://bucket --addr :8080`,
@@ -126,17 +126,18 @@ func hostsOf(flags serveFlags) []string {
 func (s *served) handler(opts metrics.PageOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", metrics.Page(opts, s.vfs))
-	// No connection of a program makes the databases follow their replicas, so a look
-	// at them does.
+	// No connection of a program makes the databases follow their replicas or opens those
+	// that are not open, so a look at them does.
 	fresh := func(h http.Handler) http.Handler {
 		return metrics.Guard(opts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.retry()
 			for _, db := range s.vfs.Stats() {
 				_ = s.vfs.KeepFresh(db.ID) // it may have been closed just now
 			}
 			h.ServeHTTP(w, r)
 		}))
 	}
-	mux.Handle("/healthz", fresh(metrics.Health(s.vfs)))
+	mux.Handle("/healthz", fresh(metrics.HealthOf(s.failed, s.vfs)))
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewCollector(s.vfs))
 	mux.Handle("/metrics", fresh(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
@@ -254,14 +255,18 @@ func (s *served) failed() (all []metrics.Unopened) {
 	return all
 }
 
-// Unopened returns the databases that are not open, for the page. Since somebody looks,
-// they are tried again in the background.
-func (s *served) Unopened() []metrics.Unopened {
+// retry opens the databases that are not open in the background, since somebody looks.
+func (s *served) retry() {
 	for _, d := range s.databases {
 		if s.ctx.Err() == nil && d.begin(reopenEvery) {
 			s.opening.Go(func() { d.open(s.vfs) })
 		}
 	}
+}
+
+// Unopened returns the databases that are not open, for the page, and tries them again.
+func (s *served) Unopened() []metrics.Unopened {
+	s.retry()
 	return s.failed()
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream"
+	"github.com/ltxvfs/litestream/metrics"
 )
 
 // startServe starts serve on a free port, and returns its address.
@@ -119,23 +121,44 @@ func TestServe(t *testing.T) {
 	interrupt(t, cmd, out)
 }
 
-// A database that could not be opened is opened once it can be, while somebody looks.
-func TestServe_Later(t *testing.T) {
+// serveDamaged opens two databases, of which damaged.db cannot be opened. Mend makes it
+// whole, and due lets the time pass until it is tried again.
+func serveDamaged(t *testing.T) (s *served, mend, due func()) {
+	t.Helper()
 	dir := t.TempDir()
 	bucket := fillFolder(t, dir)
 	good, err := os.ReadFile("../../testdata/replicas/broken/base/ltx/0/0000000000000008-0000000000000008.ltx")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{ctx: t.Context(), vfs: litestream.NewVFS(nil, &litestream.Options{Logger: slog.New(slog.DiscardHandler)})}
-	defer func() {
+	s = &served{ctx: t.Context(), vfs: litestream.NewVFS(nil, &litestream.Options{Logger: slog.New(slog.DiscardHandler)})}
+	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	if err := s.openAll([]string{bucket + "/damaged.db", bucket + "/app.db", bucket + "/app.db"}, 2); err != nil {
 		t.Fatal(err)
 	}
+	mend = func() {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "damaged.db/ltx/0/0000000000000008-0000000000000008.ltx"), good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	due = func() {
+		for _, d := range s.databases {
+			d.mu.Lock()
+			d.mu.tried = d.mu.tried.Add(-reopenEvery)
+			d.mu.Unlock()
+		}
+	}
+	return s, mend, due
+}
+
+// A database that could not be opened is opened once it can be, while somebody looks.
+func TestServe_Later(t *testing.T) {
+	s, mend, due := serveDamaged(t)
 	look := func() string {
 		names := ""
 		for _, u := range s.Unopened() {
@@ -147,24 +170,49 @@ func TestServe_Later(t *testing.T) {
 	if got := look(); got != "damaged.db" || len(s.databases) != 2 {
 		t.Fatalf("%q cannot be opened, of %d databases", got, len(s.databases))
 	}
-	if err := os.WriteFile(filepath.Join(dir, "damaged.db/ltx/0/0000000000000008-0000000000000008.ltx"), good, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	mend()
 	look()
 	if got := look(); got != "damaged.db" {
 		t.Errorf("it is tried again at once, and %q cannot be opened", got)
 	}
-	for _, d := range s.databases {
-		d.mu.Lock()
-		d.mu.tried = d.mu.tried.Add(-reopenEvery)
-		d.mu.Unlock()
-	}
+	due()
 	look()
 	if got := look(); got != "" {
 		t.Errorf("%q cannot be opened", got)
 	}
 	if n := len(s.vfs.Stats()); n != 2 {
 		t.Errorf("%d databases are open", n)
+	}
+}
+
+// A health check says which database is not open, and opens it once it can be, as do
+// metrics: nobody has to look at the page.
+func TestServe_LaterProbed(t *testing.T) {
+	for _, path := range []string{"/healthz", "/metrics"} {
+		t.Run(path, func(t *testing.T) {
+			s, mend, due := serveDamaged(t)
+			h := s.handler(metrics.PageOptions{})
+			ask := func(path string) *httptest.ResponseRecorder {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
+				s.opening.Wait()
+				return w
+			}
+			if w := ask("/healthz"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "1 database could not be opened") || !strings.Contains(w.Body.String(), "damaged.db") {
+				t.Errorf("status %d: %s", w.Code, w.Body)
+			}
+			mend()
+			due()
+			if w := ask(path); path == "/metrics" && w.Code != http.StatusOK {
+				t.Errorf("%s: status %d: %s", path, w.Code, w.Body)
+			}
+			if n := len(s.vfs.Stats()); n != 2 {
+				t.Errorf("%d databases are open", n)
+			}
+			if w := ask("/healthz"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "nothing is wrong with 2 open databases") {
+				t.Errorf("status %d: %s", w.Code, w.Body)
+			}
+		})
 	}
 }
 
