@@ -1,10 +1,12 @@
 package dashboard
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -21,7 +23,7 @@ type guard struct {
 
 // Guard returns a handler that passes on the requests that the page with these options
 // answers: GET and HEAD, under a name that it may be reached under, with its token, and
-// not for another site.
+// not for another site, as far as the browser tells.
 func Guard(opts Options, next http.Handler) http.Handler { return newGuard(opts, next) }
 
 func newGuard(opts Options, next http.Handler) *guard {
@@ -64,10 +66,19 @@ func (g *guard) isHost(host string) bool {
 }
 
 // isForOtherSite reports whether a browser sends a request because another site makes it
-// do so. Such a site sees no answer, but could cause requests to storage.
+// do so. Such a site sees no answer, but could cause requests to storage. Browsers say
+// in Sec-Fetch-Site where a request comes from, but only to https and to this host. To
+// others they may say it in Origin or Referer, which the other site can prevent.
 func isForOtherSite(r *http.Request) bool {
-	site := r.Header.Get("Sec-Fetch-Site")
-	return site != "" && site != "same-origin" && site != "none"
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site != "same-origin" && site != "none"
+	}
+	from := cmp.Or(r.Header.Get("Origin"), r.Header.Get("Referer"))
+	if from == "" {
+		return false // not a browser, or it does not tell
+	}
+	u, err := url.Parse(from)
+	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }
 
 // isPermitted reports whether a request has the token. Hashes are compared, so that
