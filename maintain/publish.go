@@ -37,7 +37,21 @@ type Published struct {
 	Written bool     `json:"written"` // the index is not the same as that of Last
 
 	hex   bool
-	times map[view.Key]webindex.File
+	files map[view.Key]publishedFile
+}
+
+// publishedFile is a file of an index.
+type publishedFile struct {
+	webindex.File
+	listed  *ltx.FileInfo
+	isExact bool // the listing was asked for exact times
+}
+
+// isListedAs reports whether a later listing, which was not asked for exact times,
+// shows the same file. Exact times cannot be compared with others.
+func (f publishedFile) isListedAs(info *ltx.FileInfo) bool {
+	hasVersions := view.VersionOf(f.listed) != "" && view.VersionOf(info) != ""
+	return (hasVersions || !f.isExact) && view.ListingOf(f.listed).Is(view.ListingOf(info))
 }
 
 // Publish writes index.json: the list of a replica's files, by which package https
@@ -65,14 +79,24 @@ func publish(ctx context.Context, s *session, client replica.Client, opts Publis
 	if err != nil {
 		return nil, err
 	}
-	p := &Published{Written: true, times: make(map[view.Key]webindex.File, len(files))}
+	exact := make(map[view.Key]time.Time)
+	if last := opts.Last; last != nil && last.hasOther(files) {
+		again, err := s.listForIndex(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range again {
+			exact[view.KeyOf(f)] = f.CreatedAt
+		}
+	}
+	p := &Published{Written: true, files: make(map[view.Key]publishedFile, len(files))}
 	if opts.Last != nil {
 		p.hex = opts.Last.hex
 	} else if p.hex, err = s.isHex(ctx); err != nil {
 		return nil, err
 	}
-	index := webindex.Index{Published: listedAt, Files: p.add(files, opts.Last)}
-	if last := opts.Last; last != nil && len(last.times) == len(p.times) && len(p.times) == p.sameAs(last) {
+	index := webindex.Index{Published: listedAt, Files: p.add(files, opts.Last, exact)}
+	if last := opts.Last; last != nil && len(last.files) == len(p.files) && len(p.files) == p.sameAs(last) {
 		p.Written = false
 		return p, nil
 	}
@@ -104,9 +128,19 @@ func (s *session) listForIndex(ctx context.Context, exact bool) ([]*ltx.FileInfo
 	return files, nil
 }
 
-// add adds listed files and returns their entries. A file that the last index had
-// with the same size keeps its time.
-func (p *Published) add(files []*ltx.FileInfo, last *Published) []webindex.File {
+// hasOther reports whether a later listing may have another file of a name that the
+// index has.
+func (p *Published) hasOther(files []*ltx.FileInfo) bool {
+	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
+		before, ok := p.files[view.KeyOf(f)]
+		return ok && !before.isListedAs(f)
+	})
+}
+
+// add adds listed files and returns their entries. A file that is listed as it was for
+// the last index keeps its time. Another file of the same name gets that of exact:
+// readers tell the two apart by it if they have the same size.
+func (p *Published) add(files []*ltx.FileInfo, last *Published, exact map[view.Key]time.Time) []webindex.File {
 	layout := clientio.NewLayout("")
 	entries := make([]webindex.File, 0, len(files))
 	for _, f := range files {
@@ -116,11 +150,16 @@ func (p *Published) add(files []*ltx.FileInfo, last *Published) []webindex.File 
 		}
 		e := webindex.File{Name: name, Size: f.Size, Time: f.CreatedAt}
 		if last != nil {
-			if before, ok := last.times[view.KeyOf(f)]; ok && before.Size == e.Size {
+			before, known := last.files[view.KeyOf(f)]
+			at, isAsked := exact[view.KeyOf(f)]
+			switch {
+			case known && before.isListedAs(f):
 				e.Time = before.Time
+			case known && isAsked:
+				e.Time = at
 			}
 		}
-		p.times[view.KeyOf(f)] = e
+		p.files[view.KeyOf(f)] = publishedFile{e, f, last == nil}
 		entries = append(entries, e)
 		p.Files++
 		p.Bytes += f.Size
@@ -131,8 +170,8 @@ func (p *Published) add(files []*ltx.FileInfo, last *Published) []webindex.File 
 
 // sameAs returns the number of files that another index has, too.
 func (p *Published) sameAs(last *Published) (same int) {
-	for key, f := range p.times {
-		if before, ok := last.times[key]; ok && before == f {
+	for key, f := range p.files {
+		if before, ok := last.files[key]; ok && before.Name == f.Name && before.Size == f.Size && before.Time.Equal(f.Time) {
 			same++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/file"
+	"github.com/ltxvfs/litestream/internal/clientio"
 	"github.com/ltxvfs/litestream/internal/webindex"
 	"github.com/ltxvfs/litestream/maintain"
 	"github.com/ltxvfs/litestream/memory"
@@ -63,6 +64,92 @@ func TestPublish(t *testing.T) {
 	third, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{Last: second})
 	if err != nil || !third.Written || third.Files != first.Files-1 {
 		t.Errorf("after a change: %+v, %v", third, err)
+	}
+}
+
+// unversioned is a folder that does not tell the versions of its files.
+type unversioned struct{ *file.ReplicaClient }
+
+func (c unversioned) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	return c.ReplicaClient.LTXFiles(clientio.WithVersionNoter(ctx, func(*ltx.FileInfo, string) {}), level, seek, useMetadata)
+}
+
+// A file that was replaced by one of the same size has the time of the new header in the
+// next index.
+func TestPublish_Replaced(t *testing.T) {
+	for name, clientOf := range map[string]func(*file.ReplicaClient) replica.Client{
+		"versions":    func(c *file.ReplicaClient) replica.Client { return c },
+		"no versions": func(c *file.ReplicaClient) replica.Client { return unversioned{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS("../testdata/replicas/compacted")); err != nil {
+				t.Fatal(err)
+			}
+			client := clientOf(file.NewReplicaClient(dir))
+			var index webindex.Index
+			var last *maintain.Published
+			publish := func() bool {
+				t.Helper()
+				p, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{Last: last, Write: func(_ context.Context, b []byte) (err error) {
+					index, err = webindex.Decode(b)
+					return err
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = p
+				return p.Written
+			}
+			replace := func(name string, at time.Time) {
+				t.Helper()
+				path := filepath.Join(dir, name)
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var hdr ltx.Header
+				if err := hdr.UnmarshalBinary(b[:ltx.HeaderSize]); err != nil {
+					t.Fatal(err)
+				}
+				hdr.Timestamp = at.UnixMilli()
+				head, err := hdr.MarshalBinary()
+				if err != nil {
+					t.Fatal(err)
+				}
+				copy(b, head)
+				modified := at.Add(5 * time.Second) // which is not the time of the header
+				if err := errors.Join(os.WriteFile(path, b, 0o600), os.Chtimes(path, modified, modified)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			publish()
+			before := index
+			newest := slices.IndexFunc(before.Files, func(f webindex.File) bool { return f.Name == "ltx/0/"+ltx.FormatFilename(0x1d, 0x1d) })
+			if newest < 0 {
+				t.Fatalf("the index has %+v", before.Files)
+			}
+			at := before.Files[newest].Time
+			for range 2 { // the first listing asks for the times of the headers, and the others do not
+				at = at.Add(time.Hour)
+				replace(before.Files[newest].Name, at)
+				if !publish() {
+					t.Error("the index with a file that was replaced is not written")
+				}
+				for i, f := range index.Files {
+					want := before.Files[i].Time
+					if i == newest {
+						want = at
+					}
+					if !f.Time.Equal(want) || f.Size != before.Files[i].Size {
+						t.Errorf("%s has %d bytes and the time %s, want %s", f.Name, f.Size, f.Time, want)
+					}
+				}
+			}
+			if publish() {
+				t.Error("the index is written without a change")
+			}
+		})
 	}
 }
 
