@@ -20,6 +20,7 @@ type bucket struct {
 	root   *url.URL // address of the bucket
 	prefix string   // what the names of the replica's files begin with
 	hex    atomic.Bool
+	newest newestFiles
 }
 
 // findBucket looks for a listing of a bucket, whose name is in the host or is the
@@ -32,7 +33,7 @@ func findBucket(ctx context.Context, s *session) (lister, error) {
 		{s: s, root: &url.URL{Scheme: s.base.Scheme, Host: s.base.Host, Path: "/"}, prefix: path},
 		{s: s, root: &url.URL{Scheme: s.base.Scheme, Host: s.base.Host, Path: "/" + first}, prefix: rest},
 	} {
-		files, err := b.list(ctx, time.Time{})
+		files, err := b.pages(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -68,7 +69,20 @@ type listing struct {
 }
 
 // list implements lister.
-func (b *bucket) list(ctx context.Context, _ time.Time) (files []listed, err error) {
+func (b *bucket) list(ctx context.Context, _ time.Time) ([]listed, error) {
+	files, err := b.pages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.newest.check(ctx, b.s, b, files); err != nil {
+		return nil, err
+	}
+	b.newest.set(files)
+	return files, nil
+}
+
+// pages returns the files in all pages of the listing, in order of level and TXIDs.
+func (b *bucket) pages(ctx context.Context) (files []listed, err error) {
 	for token := ""; ; {
 		query := url.Values{"list-type": {"2"}, "prefix": {b.prefix}}
 		if token != "" {

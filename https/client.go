@@ -20,9 +20,9 @@
 // # Limits
 //
 // A server that ignores ranges is an error and not a download. A file whose entity
-// tag changes is another version of the file. Where several servers answer under one
-// name, their entity tags have to be the same. Encoded bodies, such as those that a
-// server compresses, are an error.
+// tag changes, or which is listed with another time, is another version of the file.
+// Where several servers answer under one name, their entity tags and times have to be
+// the same. Encoded bodies, such as those that a server compresses, are an error.
 package https
 
 import (

@@ -27,6 +27,7 @@ const heads = 32
 type folders struct {
 	s      *session
 	layout clientio.Layout
+	newest newestFiles
 
 	mu struct {
 		sync.Mutex // held for no I/O
@@ -114,6 +115,13 @@ func (fo *folders) complete(ctx context.Context, files []listed) ([]listed, erro
 		}
 	}
 	return left, nil
+}
+
+// forget makes attributes ask again for all files.
+func (fo *folders) forget() {
+	fo.mu.Lock()
+	defer fo.mu.Unlock()
+	clear(fo.mu.attributes)
 }
 
 // attributes returns size and time of a file. It asks the server once for each

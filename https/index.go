@@ -26,7 +26,7 @@ type indexed struct {
 	asked  time.Time   // before the request
 	header http.Header // of the answer
 	files  []listed
-	byFile map[clientio.File]string // names of the files
+	byFile map[clientio.File]listed
 }
 
 // findIndex looks for index.json.
@@ -90,14 +90,14 @@ func parseIndex(doc *document) (*indexed, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &indexed{header: doc.header, byFile: make(map[clientio.File]string, len(decoded.Files))}
+	next := &indexed{header: doc.header, byFile: make(map[clientio.File]listed, len(decoded.Files))}
 	for _, file := range decoded.Files {
 		f, _, ok := parseName(file.Name)
 		if _, twice := next.byFile[f]; !ok || twice {
 			return nil, fmt.Errorf("%.80q is no name of an LTX file, or is there twice", file.Name)
 		}
-		next.byFile[f] = file.Name
-		next.files = append(next.files, listed{File: f, name: file.Name, size: file.Size, createdAt: file.Time.UTC()})
+		next.byFile[f] = listed{File: f, name: file.Name, size: file.Size, createdAt: file.Time.UTC()}
+		next.files = append(next.files, next.byFile[f])
 	}
 	sortFiles(next.files)
 	return next, nil
@@ -116,17 +116,19 @@ func (x *index) list(ctx context.Context, since time.Time) ([]listed, error) {
 }
 
 // find implements lister. A file that the newest known index does not name may be
-// new, so the index is asked for again.
+// new, so the index is asked for again. What the index says about the file is known
+// before it is read, so that a listing with the same does not give a new version.
 func (x *index) find(ctx context.Context, f clientio.File) (*url.URL, error) {
-	name, ok := x.newest.Load().byFile[f]
+	file, ok := x.newest.Load().byFile[f]
 	if !ok {
 		newest, err := x.refresh(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if name, ok = newest.byFile[f]; !ok {
+		if file, ok = newest.byFile[f]; !ok {
 			return nil, fs.ErrNotExist
 		}
 	}
-	return x.s.url(name), nil
+	x.s.pins.named(f, file.size, file.createdAt)
+	return x.s.url(file.name), nil
 }

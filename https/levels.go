@@ -58,9 +58,19 @@ func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 			files = append(files, listed{File: f, name: nameOf(fo.layout, f), size: e.size, createdAt: e.modified})
 		}
 	}
-	files, err = fo.complete(ctx, files)
+	same, err := fo.newest.check(ctx, fo.s, fo, files)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		fo.forget()
+	}
+	if files, err = fo.complete(ctx, files); err != nil {
+		return nil, err
+	}
 	sortFiles(files)
-	return files, err
+	fo.newest.set(files)
+	return files, nil
 }
 
 // answer is what a server answers to a request for a folder.

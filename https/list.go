@@ -95,7 +95,7 @@ func (s *session) Pager(prefix, _ string, _ bool) clientio.Pager {
 		for _, f := range files {
 			known[f.File] = true
 			if key := nameOf(plainLayout, f.File); strings.HasPrefix(key, prefix) {
-				page = append(page, clientio.Object{Key: key, Size: f.size, CreatedAt: f.createdAt, Version: s.pins.listed(f.File, f.size)})
+				page = append(page, clientio.Object{Key: key, Size: f.size, CreatedAt: f.createdAt, Version: s.pins.listed(f.File, f.size, f.createdAt)})
 			}
 		}
 		s.pins.keep(func(f clientio.File) bool { return known[f] })

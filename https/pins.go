@@ -4,66 +4,127 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// pins remembers which version of each file was seen. A listing tells only the size
-// of a file, and a read also the entity tag. The version of a file is its size and
-// how often the file was seen to change.
+// pins remembers which version of each file was seen. A listing tells the size of a
+// file and perhaps its time, and a read tells the size and the entity tag. A time and a
+// tag cannot be compared. The version of a file is its size and a number, and it gets
+// a new number whenever the file may have been replaced.
 type pins struct {
 	mu struct {
 		sync.Mutex // held for no I/O
 		files      map[clientio.File]pin
+		number     int // the last one that was given to a version of any file
 	}
 }
 
 // pin is the newest version of a file.
 type pin struct {
-	size    int64
-	tag     string // entity tag, or the time of the last change; empty: not known
-	changes int
+	number   int
+	size     int64
+	tag      string    // entity tag, or the time of the last change; empty: no read has told it
+	at       time.Time // in listings; zero: none has told it
+	isListed bool      // a listing has shown the file
 }
 
-func (p pin) version() string { return fmt.Sprintf("%d-%d", p.size, p.changes) }
+func (p pin) version() string { return fmt.Sprintf("%d-%d", p.size, p.number) }
 
-// listed returns the version of a file that a listing shows with a size.
-func (p *pins) listed(f clientio.File, size int64) string { return p.seen(f, size, "") }
+// next returns the number of a new version. The caller holds the lock.
+func (p *pins) next() int {
+	p.mu.number++
+	return p.mu.number
+}
 
-// seen returns the version of a file that has a size and a tag, which is empty if
-// it is not known.
-func (p *pins) seen(f clientio.File, size int64, tag string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// store records the newest version of a file. The caller holds the lock.
+func (p *pins) store(f clientio.File, newest pin) {
 	if p.mu.files == nil {
 		p.mu.files = map[clientio.File]pin{}
 	}
-	pin, known := p.mu.files[f]
+	p.mu.files[f] = newest
+}
+
+// listed returns the version of a file that a listing shows with a size and a time,
+// which is zero if it is not known. A file that was read before any listing showed it
+// may have been replaced in between, so it gets a new version.
+func (p *pins) listed(f clientio.File, size int64, at time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := p.mu.files[f]
+	isOther := !at.IsZero() && !v.at.IsZero() && !at.Equal(v.at)
+	if !v.isListed || v.size != size || isOther {
+		v.number, v.tag = p.next(), ""
+	}
+	v.size, v.isListed = size, true
+	if !at.IsZero() {
+		v.at = at
+	}
+	p.store(f, v)
+	return v.version()
+}
+
+// named records what a listing says about a file that is read next, unless a listing
+// has already shown the file.
+func (p *pins) named(f clientio.File, size int64, at time.Time) {
+	p.mu.Lock()
+	known := p.mu.files[f].isListed
+	p.mu.Unlock()
+	if !known {
+		p.listed(f, size, at)
+	}
+}
+
+// begin returns what a read passes to seen. The read calls it before it sends its
+// request.
+func (p *pins) begin() (began int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.number
+}
+
+// seen returns the version of a file that a read finds with a size and a tag, which
+// is empty if it is not known. If the file got another version after the read began,
+// the answer may be of an earlier one, and has a version of its own.
+func (p *pins) seen(f clientio.File, began int, size int64, tag string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v, known := p.mu.files[f]
 	switch {
-	case !known:
-	case pin.size != size:
-		pin.changes++
-		pin.tag = ""
-	case tag != "" && pin.tag != "" && tag != pin.tag:
-		pin.changes++
+	case known && v.number > began:
+		return pin{number: p.next(), size: size}.version()
+	case !known, v.size != size:
+		v.number, v.size, v.tag = p.next(), size, ""
+	case tag != "" && v.tag != "" && tag != v.tag:
+		v.number = p.next()
 	}
-	pin.size = size
 	if tag != "" {
-		pin.tag = tag
+		v.tag = tag
 	}
-	p.mu.files[f] = pin
-	return pin.version()
+	p.store(f, v)
+	return v.version()
 }
 
 // size returns the size of a file, if it is known.
 func (p *pins) size(f clientio.File) (int64, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pin, known := p.mu.files[f]
-	return pin.size, known
+	v, known := p.mu.files[f]
+	return v.size, known
 }
 
-// keep forgets all files but those of a listing.
+// newest returns the newest known version of a file, and whether a read has told the
+// tag of that version.
+func (p *pins) newest(f clientio.File) (version string, isTagged bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := p.mu.files[f]
+	return v.version(), v.tag != ""
+}
+
+// keep forgets all files but those for which listed returns true. A file that was
+// forgotten gets a version that it never had.
 func (p *pins) keep(listed func(clientio.File) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -33,10 +33,11 @@ func (s *session) open(ctx context.Context, file clientio.File, offset, size int
 
 // read reads a range of the file at an address.
 func (s *session) read(ctx context.Context, file clientio.File, u *url.URL, offset, size int64) (io.ReadCloser, error) {
+	began := s.pins.begin()
 	return clientio.WebRead{
 		Send:    func(header http.Header) (*http.Response, error) { return s.send(ctx, http.MethodGet, u, header) },
 		Refusal: refusal,
-		Version: func(header http.Header, total int64) string { return s.pins.seen(file, total, tagOf(header)) },
+		Version: func(header http.Header, total int64) string { return s.pins.seen(file, began, total, tagOf(header)) },
 	}.Open(ctx, offset, size)
 }
 
