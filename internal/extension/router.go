@@ -63,7 +63,9 @@ var ErrNoNewLocalFiles = errors.New("it has no replica, and " + LocalFiles + " a
 //     The rest are local files, unless LITESTREAM_LOCAL_FILES forbids that. With the
 //     default VFS, a file that exists is never the first.
 //
-// Parameters that LITESTREAM_URI_PARAMETERS does not allow are errors.
+// Parameters that LITESTREAM_URI_PARAMETERS does not allow are errors. A URI that was
+// not read as one is an error where it would be the first name: the names that the
+// program means to open would all be local files then.
 func (r *Router) Open(n Name, environment Environment) (url string, local bool, err error) {
 	if err := environment.Allow(n.Params); err != nil {
 		return "", false, err
@@ -85,6 +87,8 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 		return "", false, r.add(n.Path, "")
 	case n.Named && url == "":
 		return "", false, ErrNoReplica
+	case !n.Named && url != "" && isFirst && isUnreadURI(n.Path):
+		return "", false, ErrUnreadURI
 	case n.Named, url != "" && (isFirst || r.mu.bound == n.Path):
 		if err := r.add(n.Path, url); err != nil {
 			return "", false, err

@@ -76,6 +76,24 @@ func TestRouter(t *testing.T) {
 			{path: "/a", failed: true},
 			{path: "/a", defaults: true, env: "s3://b", want: "env"},
 		},
+		"a URI that was not read": {
+			{path: "/x/file:probe?mode=memory", defaults: true, env: "s3://b", want: "error"},
+			{path: "/x/file:app.db?vfs=litestream", defaults: true, env: "s3://b", want: "error"},
+			{path: "/x/file:/y/app.db?replica_url=file:/b", env: "s3://b", want: "error"},
+			{path: "file:app.db?cache_size=1MiB", env: "s3://b", want: "error"},
+			{path: "/x/file:app.db?mode=ro", defaults: true, exists: true, env: "s3://b", want: "local"},
+			{path: "/a?b", defaults: true, env: "s3://b", want: "env"},
+			{path: "/x/file:new.db?mode=ro", defaults: true, env: "s3://b", want: "local"},
+			{path: "/a?b", defaults: true, env: "s3://b", want: "env"},
+		},
+		"a URI that was not read, without a URL": {
+			{path: "/x/file:app.db?mode=ro", defaults: true, want: "local"},
+		},
+		"a path like that of such a URI, named": {
+			{path: "/x/file:app.db?b", named: true, env: "s3://b", want: "env"},
+			{path: "/x/file:app.db?b", env: "s3://b", want: "env"},
+			{path: "/y/file:app.db?b", own: true, env: "s3://b", want: "own"},
+		},
 		"default without a URL": {
 			{path: "/a", defaults: true, want: "local"},
 			{path: "/b", defaults: true, named: true, want: "error"},

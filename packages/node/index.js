@@ -70,12 +70,18 @@ function takesURIs(Database) {
         new Database('file:litestream-vfs?mode=memory', { fileMustExist: true }).close();
         return true;
       } catch (err) {
-        if (err?.message !== 'unable to open database file') throw err;
+        if (!isCannotOpen(err)) throw err;
         return false;
       }
     }));
   }
   return classes.get(Database);
+}
+
+// isCannotOpen reports whether an error is SQLITE_CANTOPEN. Its text is another one if
+// the extension is the default VFS, and refuses the name.
+function isCannotOpen(err) {
+  return err?.code === 'SQLITE_CANTOPEN' || err?.message === 'unable to open database file';
 }
 
 // warnOfLocalFile warns of a connection to a local file where the environment names

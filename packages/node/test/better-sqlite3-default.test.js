@@ -75,6 +75,16 @@ describe('better-sqlite3 without URIs', { skip: adapter.skip, concurrency: false
         files: ['local.db'],
       });
     });
+
+    for (const [files, variables] of [['all', {}], ['none', { LITESTREAM_LOCAL_FILES: 'none' }]]) {
+      it(`keeps the replica for the first name after load(Database), local files: ${files}`, () => {
+        const dir = tempPath();
+        fs.mkdirSync(dir);
+        const { error, ...got } = program('probe.js', { ...litestream.environment(sandwiches()), ...variables }, dir);
+        assert.match(error, /^Database does not take names that are URIs/);
+        assert.deepEqual(got, { replica: true, files: [] });
+      });
+    }
   });
 
   describe('workers', () => {
