@@ -33,13 +33,14 @@ var _ cvfs.Engine = engine{}
 var warned atomic.Bool
 
 func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
+	shown := extension.ShownPath(n.Path)
 	opened := false // OpenConn was called, whose errors have the name
 	defer func() {
 		if err != nil && !errors.Is(err, cvfs.ErrLocalFile) {
 			if !opened {
-				err = fmt.Errorf("open %s: %w", n.Path, err)
+				err = fmt.Errorf("open %s: %w", shown, err)
 			}
-			logger.Error("open failed", "db", n.Path, "error", err)
+			logger.Error("open failed", "db", shown, "error", err)
 		}
 	}()
 	exists := func() bool {
@@ -60,11 +61,11 @@ func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 	if local {
 		switch {
 		case n.Create && !exists():
-			logger.Warn("a new local file is made, since the name is not that of a replica", "file", n.Path, "replica", router.Bound())
+			logger.Warn("a new local file is made, since the name is not that of a replica", "file", shown, "replica", extension.ShownPath(router.Bound()))
 		case env[extension.ReplicaURL] != "" && router.Bound() == "" && !warned.Swap(true):
-			logger.Warn("an existing local file is opened, and no name is the replica of "+extension.ReplicaURL+" yet", "file", n.Path)
+			logger.Warn("an existing local file is opened, and no name is the replica of "+extension.ReplicaURL+" yet", "file", shown)
 		default:
-			logger.Debug("opened as a local file", "file", n.Path)
+			logger.Debug("opened as a local file", "file", shown)
 		}
 		return nil, cvfs.ErrLocalFile
 	}
@@ -87,7 +88,8 @@ func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 		params["replica_url"] = url
 	}
 	opened = true
-	conn, err := vfs.OpenConn(n.Path, params, litestream.OpenMode{ReadOnly: n.ReadOnly, Create: n.Create, SharedCache: n.SharedCache})
+	// There is always a URL, which tells databases apart, and the name is for texts.
+	conn, err := vfs.OpenConn(shown, params, litestream.OpenMode{ReadOnly: n.ReadOnly, Create: n.Create, SharedCache: n.SharedCache})
 	if err != nil {
 		return nil, err
 	}

@@ -90,8 +90,10 @@ function warnOfLocalFile(db) {
   if (!process.env.LITESTREAM_REPLICA_URL) return;
   const { file } = db.prepare("SELECT file FROM pragma_database_list WHERE name = 'main'").get() ?? {};
   if (!file || isReplica(db)) return;
+  // Parameters of a URI that was not read as one may contain secrets.
+  const shown = file.replace(/\?.*=.*/s, '?...');
   process.emitWarning(
-    `${file} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the extension was loaded`,
+    `${shown} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the extension was loaded`,
     { type: 'LocalFileWarning', detail: 'Open the replica with open(Database, url), or by a name of uri(url) after load(Database).' },
   );
 }

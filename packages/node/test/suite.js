@@ -228,6 +228,19 @@ function suite(name) {
       db.close();
     });
 
+    it('is shown without the parameters of a URI that was not read as one', async () => {
+      const file = tempPath('app.db?replica_url=sftp%3A%2F%2Fu%3Asecret%40h');
+      const db = adapter.local(file, true);
+      process.env.LITESTREAM_REPLICA_URL = 's3://bucket/app.db';
+      try {
+        const [text] = await warnings(db.db);
+        assert.ok(text.startsWith(`${file.slice(0, file.indexOf('?'))}?... is a local file`), text);
+      } finally {
+        delete process.env.LITESTREAM_REPLICA_URL;
+      }
+      db.close();
+    });
+
     it('is not what open gives', () => using(sandwiches(), {}, async (db) => {
       assert.equal(litestream.isReplica(db.db), true);
       assert.deepEqual(await warnings(db.db), []);

@@ -84,6 +84,30 @@ class TestOpen(Case):
         with contextlib.closing(sqlite3.connect(litestream_vfs.uri(url), uri=True)) as conn:
             self.assertEqual(one(conn, "SELECT count(*) FROM sandwich_ratings"), 4988)
 
+    def test_uri_that_is_taken_for_a_name_with_the_default_vfs(self):
+        """It does not take the replica, and its parameters are not logged."""
+        script = """
+            import json, os, sqlite3, litestream_vfs
+            os.chdir(os.environ["TMPDIR"])
+            litestream_vfs.load(sqlite3.connect(":memory:"))
+            text = None
+            try:
+                sqlite3.connect("file:uri.db?vfs=litestream&replica_url=sftp%3A%2F%2Fu%3Asecret99%40h%2Fdb")
+            except sqlite3.Error as e:
+                text = str(e)
+            conn = sqlite3.connect("app.db")
+            print(json.dumps([text, litestream_vfs.is_replica(conn), os.path.exists("app.db")]))
+            """
+        for url, logged in (self.sandwiches(), "open failed"), (None, "a new local file is made"):
+            with self.subTest(logged):
+                env = {"LITESTREAM_DEFAULT_VFS": "true", "LITESTREAM_REPLICA_URL": url, "LITESTREAM_LOG_FILE": None}
+                (text, replica, there), err = self.run_script(script, env=env)
+                self.assertIn("/file:uri.db?...: it is a local file, not a replica, since the program opens names without SQLITE_OPEN_URI", text)
+                self.assertEqual([replica, there], [url is not None, url is None], err)
+                self.assertIn(logged, err)
+                self.assertIn("/file:uri.db?...", err)
+                self.assertNotIn("secret99", err + text)
+
     def test_storage_is_down(self):
         # A port that is taken, and that nobody listens on.
         with socket.socket() as taken, self.environment(**CREDENTIALS):

@@ -86,6 +86,13 @@ class TestLocalFiles(Case):
                 (text,) = self.warnings(conn)
         self.assertTrue(text.startswith(f"{path} is a local file, not the replica of LITESTREAM_REPLICA_URL: "), text)
 
+    def test_parameters_are_not_shown(self):
+        """Those of a URI that was not read as one may contain secrets."""
+        path = self.dir / "file:app.db?replica_url=sftp%3A%2F%2Fu%3Asecret%40h%2Fdb"
+        with contextlib.closing(sqlite3.connect(path)) as conn, self.environment(LITESTREAM_REPLICA_URL="s3://bucket/app.db"):
+            (text,) = self.warnings(conn)
+        self.assertTrue(text.startswith(f"{self.dir}/file:app.db?... is a local file"), text)
+
     def test_replicas_and_memory(self):
         replica = self.connect(self.sandwiches())
         with contextlib.closing(sqlite3.connect(":memory:")) as memory:

@@ -172,8 +172,10 @@ def load(conn: Optional[sqlite3.Connection] = None) -> None:
 def _warn_of_local_file(conn: sqlite3.Connection) -> None:
     file = _row(conn, "SELECT file FROM pragma_database_list WHERE name = 'main'")
     if file and file[0] and not is_replica(conn):
+        # Parameters of a URI that was not read as one may contain secrets.
+        shown = re.sub(r"\?.*=.*", "?...", file[0], flags=re.DOTALL)
         warnings.warn(
-            f"{file[0]} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the "
+            f"{shown} is a local file, not the replica of LITESTREAM_REPLICA_URL: it was open before the "
             "library was loaded. Open the replica with connect(), or by a name that uri() gives",
             LocalFileWarning,
             stacklevel=3,
