@@ -253,7 +253,9 @@ function lastError(db) {
   if (typeof db?.prepare !== 'function') {
     throw new TypeError('want a Database of better-sqlite3, or a DatabaseSync of node:sqlite');
   }
-  const row = db.prepare('PRAGMA main.litestream_status').get();
+  const statement = db.prepare('PRAGMA main.litestream_status');
+  if (statement.reader === false) return undefined; // better-sqlite3 takes the PRAGMA of a local file for a statement without rows
+  const row = statement.get();
   return row ? JSON.parse(Object.values(row)[0]).last_error?.text : undefined;
 }
 

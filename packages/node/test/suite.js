@@ -294,6 +294,20 @@ function suite(name) {
       assert.throws(() => adapter.open(sandwiches(), { pollInterval: '1s' }), { name: 'TypeError', message: 'no option "pollInterval", did you mean "poll_interval"?' });
     });
 
+    it('have their text in lastError', () => using(sandwiches(), {}, (db) => {
+      assert.equal(litestream.lastError(db.db), undefined);
+      assert.throws(() => db.get("SELECT litestream_set_txid('x')"));
+      assert.match(litestream.lastError(db.db), /invalid value: "x" is no transaction id/);
+    }));
+
+    it('of a local file are not in lastError', () => {
+      for (const db of [adapter.memory(), adapter.local(tempPath('app.db'))]) {
+        assert.throws(() => db.get('SELECT * FROM nosuch'), { message: 'no such table: nosuch' });
+        assert.equal(litestream.lastError(db.db), undefined);
+        db.close();
+      }
+    });
+
     it('of storage that is down, in time', async () => {
       const port = await deadPort();
       const start = Date.now();
