@@ -126,6 +126,7 @@ static int changesFilter(sqlite3_vtab_cursor *base, int idxNum, const char *idxS
     if (idxNum & 1 << i && n < argc) r.args[i] = (const char*)sqlite3_value_text(argv[n++]);
   }
   rc = sqlite3_file_control(((changes_table*)base->pVtab)->db, "main", LS_FCNTL_CHANGES, &r);
+  if (rc == SQLITE_OK && !r.rows) rc = SQLITE_NOTFOUND;  // there are VFSs that answer SQLITE_OK to all file controls
   if (rc == SQLITE_NOTFOUND) {
     sqlite3_free(base->pVtab->zErrMsg);
     base->pVtab->zErrMsg = sqlite3_mprintf("the main database is not served by litestream");

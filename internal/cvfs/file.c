@@ -59,7 +59,7 @@ static int fileCharacteristics(sqlite3_file *f) { return (void)f, SQLITE_IOCAP_P
 
 // requestPragma gives SQLite the text of a PRAGMA's error, too.
 static int requestPragma(ls_file *f, char **arg) {
-  ls_request r = {arg[1], arg[2], 0, 0};
+  ls_request r = {arg[1], arg[2], 0, 0, 1};
   int rc;
   if (ls_is_forked()) {
     arg[0] = sqlite3_mprintf("%s", LS_FORKED);
@@ -102,6 +102,7 @@ static int fileControl(sqlite3_file *file, int op, void *arg) {
     *(ls_file**)arg = f;
     return SQLITE_OK;
   case LS_FCNTL_REQUEST:
+    ((ls_request*)arg)->served = 1;
     if (ls_is_forked()) {
       ((ls_request*)arg)->error = strdup(LS_FORKED);
       return SQLITE_MISUSE;

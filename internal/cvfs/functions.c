@@ -36,6 +36,7 @@ static const function functions[] = {
 // function has its error.
 static int ask(sqlite3_context *c, ls_request *r) {
   int rc = sqlite3_file_control(sqlite3_context_db_handle(c), "main", LS_FCNTL_REQUEST, r);
+  if (rc == SQLITE_OK && !r->served) rc = SQLITE_NOTFOUND;
   if (r->error) {
     sqlite3_result_error(c, r->error, -1);
     sqlite3_result_error_code(c, rc);  // which leaves the text
@@ -65,7 +66,7 @@ static double decimal(const char *s) {
 static void call(sqlite3_context *c, int n, sqlite3_value **args) {
   const function *f = sqlite3_user_data(c);
   const char *pragma = f->pragma ? f->pragma : f->name;
-  ls_request set = {pragma, 0, 0, 0}, get = {pragma, 0, 0, 0};
+  ls_request set = {pragma, 0, 0, 0, 0}, get = {pragma, 0, 0, 0, 0};
   char *both = 0;
   if (n >= 1) {
     set.value = (const char*)sqlite3_value_text(args[0]);

@@ -47,6 +47,7 @@ typedef struct ls_request {
   const char *value; // NULL: none
   char *result;
   char *error;
+  int served; // it has reached a file of ours: there are VFSs that answer SQLITE_OK to all file controls
 } ls_request;
 
 // LS_ARGUMENTS is how many arguments litestream_changes has. They are its last columns, from
@@ -58,7 +59,7 @@ typedef struct ls_request {
 // is by malloc.
 typedef struct ls_changes {
   const char *args[LS_ARGUMENTS]; // NULL: none
-  uintptr_t rows;                 // handle of the result
+  uintptr_t rows;                 // handle of the result, 0 if no file of ours has made one
   char *error;
 } ls_changes;
 

@@ -78,6 +78,45 @@ static void sharedCache(const char *uri, const char *sql, const char *want) {
   query(uri, sql, want);
 }
 
+static sqlite3_io_methods yesMethods;
+
+static int yesControl(sqlite3_file *f, int op, void *arg) { return (void)f, (void)op, (void)arg, SQLITE_OK; }
+
+static int yesOpen(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags, int *out) {
+  sqlite3_vfs *os = v->pAppData;
+  int rc = os->xOpen(os, name, f, flags, out);
+  if (f->pMethods) {
+    yesMethods = *f->pMethods;
+    yesMethods.xFileControl = yesControl;
+    f->pMethods = &yesMethods;
+  }
+  return rc;
+}
+
+// otherVFS calls the functions for a local file whose VFS answers SQLITE_OK to all file
+// controls, as some that programs bring with them do.
+static void otherVFS(void) {
+  static const char *const sql[] = {"SELECT * FROM litestream_changes('t', 'x')", "SELECT litestream_txid()", "SELECT litestream_set_time('x')"};
+  static sqlite3_vfs yes;
+  sqlite3 *db;
+  sqlite3_stmt *stmt;
+  unsigned i;
+  yes = *sqlite3_vfs_find(0);
+  yes.pAppData = sqlite3_vfs_find(0);
+  yes.pNext = 0;
+  yes.zName = "yes";
+  yes.xOpen = yesOpen;
+  if (sqlite3_vfs_register(&yes, 0)) fail("register", "error");
+  if (sqlite3_open_v2("file:yes.db?vfs=yes", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI, 0)) fail("open", sqlite3_errmsg(db));
+  for (i = 0; i < sizeof sql / sizeof sql[0]; i++) {
+    if (sqlite3_prepare_v2(db, sql[i], -1, &stmt, 0)) fail("prepare", sqlite3_errmsg(db));
+    if (sqlite3_step(stmt) != SQLITE_ERROR || strcmp(sqlite3_errmsg(db), "the main database is not served by litestream")) fail(sql[i], sqlite3_errmsg(db));
+    sqlite3_finalize(stmt);
+  }
+  if (sqlite3_close(db)) fail("close", "busy");
+  sqlite3_vfs_unregister(&yes);
+}
+
 static void report(int round) {
   long pages = 0, resident = 0;
   FILE *f = fopen("/proc/self/statm", "r");
@@ -99,6 +138,7 @@ int main(int argc, char **argv) {
     if (i == rounds / 2 || i == rounds) report(i);
   }
   sharedCache(argv[3], argv[4], argv[5]);
+  otherVFS();
   // SQLite forgets what was registered; loading again brings it back.
   if (sqlite3_shutdown() || sqlite3_initialize()) fail("initialize", "error");
   load(argv[1]);
