@@ -39,6 +39,8 @@ static int isOurs(const ls_vfs *v, const char *name, int flags) {
 const char *ls_fork_refuses(const ls_vfs *v, const char *name, int flags) {
   const char *local = getenv("LITESTREAM_LOCAL_FILES");
   if (isOurs(v, name, flags)) return LS_FORKED;
-  if (flags & SQLITE_OPEN_MAIN_DB && local && strcmp(local, "none") == 0) return "litestream: LITESTREAM_LOCAL_FILES allows no local files";
+  if (!(flags & SQLITE_OPEN_MAIN_DB) || !local) return 0;
+  if (strcmp(local, "none") == 0) return "litestream: LITESTREAM_LOCAL_FILES allows no local files";
+  if (strcmp(local, "existing") == 0 && !exists(name)) return "litestream: LITESTREAM_LOCAL_FILES allows no new local files";
   return 0;
 }

@@ -164,6 +164,47 @@ class TestFork(Case):
         self.assertEqual([before, rows, after], [want, 4988, want], err)
         self.assert_no_temporary_files()
 
+    def test_local_files_that_are_not_allowed(self):
+        """LITESTREAM_LOCAL_FILES holds in a child, for databases that are attached as well."""
+        script = """
+            import json, os, sqlite3, litestream_vfs
+            os.chdir(os.environ["TMPDIR"])
+            sqlite3.connect("there.db").execute("CREATE TABLE IF NOT EXISTS t (x)").connection.close()
+            litestream_vfs.load(sqlite3.connect(":memory:"))
+            conn = sqlite3.connect("app.db")
+            conn.execute("SELECT count(*) FROM sandwich_ratings").fetchone()
+            def attempt(name, sql):
+                try:
+                    return sqlite3.connect(name).execute(sql).fetchone()
+                except sqlite3.Error as e:
+                    return str(e)
+            reader, writer = os.pipe()
+            if os.fork() == 0:
+                found = [
+                    attempt("there.db", "SELECT count(*) FROM sqlite_schema"),
+                    attempt("new.db", "SELECT 1"),
+                    attempt(":memory:", "ATTACH 'there.db' AS there"),
+                    attempt(":memory:", "ATTACH 'new.db' AS new"),
+                    attempt(":memory:", "VACUUM INTO 'new.db'"),
+                ]
+                os.write(writer, json.dumps(found).encode())
+                os._exit(0)
+            os.wait()
+            print(json.dumps([json.loads(os.read(reader, 10000)), os.path.exists("new.db")]))
+            """
+        url = self.sandwiches()
+        text = "automatic extension loading failed: litestream: LITESTREAM_LOCAL_FILES allows no {}local files"
+        for allowed in ("existing", "none"):
+            with self.subTest(allowed):
+                env = {"LITESTREAM_DEFAULT_VFS": "true", "LITESTREAM_REPLICA_URL": url, "LITESTREAM_LOCAL_FILES": allowed}
+                ((there, new, attached, attached_new, copied), made), err = self.run_script(script, env=env)
+                self.assertFalse(made, err)
+                self.assertEqual(new, text.format("new " if allowed == "existing" else ""), err)
+                self.assertEqual(there, [1] if allowed == "existing" else text.format(""), err)
+                self.assertEqual(attached is None, allowed == "existing", attached)
+                self.assertIsInstance(attached_new, str)
+                self.assertIsInstance(copied, str)
+
     def test_fork_waits_for_loading(self):
         """Else the child would wait for a thread that it has not."""
         script = """
