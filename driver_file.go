@@ -3,6 +3,7 @@
 package litestream
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 
@@ -25,7 +26,7 @@ var (
 )
 
 func (f *mainFile) ReadAt(p []byte, off int64) (int, error) {
-	n, err := f.conn.ReadAt(p, off)
+	n, err := f.File.ReadAt(p, off)
 	return n, driverError(err)
 }
 
@@ -127,7 +128,11 @@ func driverError(err error) error {
 		return err
 	}
 	osvfs.ClearErrno()
-	if e, ok := driverErrors[CodeOf(err)]; ok {
+	code := CodeOf(err)
+	if _, ok := errors.AsType[*commitdetect.CommitError](err); ok {
+		code = CodeOfCommit(err)
+	}
+	if e, ok := driverErrors[code]; ok {
 		return e
 	}
 	return sqlite3vfs.IOErrorRead

@@ -1,8 +1,10 @@
 package commitdetect
 
 import (
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -11,9 +13,9 @@ import (
 type fakeConn struct {
 	Conn
 	calls      []string
-	rolledBack bool // what IsRolledBack returns
-	resized    bool // what IsResized returns
-	fails      string
+	rolledBack bool   // what IsRolledBack returns
+	resized    bool   // what IsResized returns
+	fails      string // call that fails; "write" is the first write behind page 1
 }
 
 func (c *fakeConn) call(s string) error {
@@ -24,17 +26,40 @@ func (c *fakeConn) call(s string) error {
 	return nil
 }
 
-func (c *fakeConn) BeginRead() error                       { return nil }
-func (c *fakeConn) EndRead()                               {}
-func (c *fakeConn) BeginWrite() error                      { return nil }
-func (c *fakeConn) EndWrite() error                        { return c.call("end") }
-func (c *fakeConn) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-func (c *fakeConn) Truncate(int64) error                   { return nil }
-func (c *fakeConn) Commit(bool) error                      { return c.call("commit") }
-func (c *fakeConn) Rollback()                              { _ = c.call("rollback") }
-func (c *fakeConn) IsRolledBack() bool                     { return c.rolledBack }
-func (c *fakeConn) IsResized() bool                        { return c.resized }
-func (c *fakeConn) Close() error                           { return nil }
+func (c *fakeConn) BeginRead() error                      { return nil }
+func (c *fakeConn) EndRead()                              {}
+func (c *fakeConn) BeginWrite() error                     { return nil }
+func (c *fakeConn) EndWrite() error                       { return c.call("end") }
+func (c *fakeConn) ReadAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (c *fakeConn) Truncate(int64) error                  { return nil }
+func (c *fakeConn) IsRolledBack() bool                    { return c.rolledBack }
+func (c *fakeConn) IsResized() bool                       { return c.resized }
+func (c *fakeConn) Close() error                          { return nil }
+
+func (c *fakeConn) WriteAt(p []byte, off int64) (int, error) {
+	if c.fails == "write" && off > 0 && !c.rolledBack {
+		c.rolledBack = true
+		return 0, errors.New("no luck")
+	}
+	return len(p), nil
+}
+
+func (c *fakeConn) Commit(bool) error {
+	if err := c.call("commit"); err != nil {
+		return err
+	}
+	if c.fails == "write" && c.rolledBack {
+		return errors.New("an earlier write failed")
+	}
+	return nil
+}
+
+func (c *fakeConn) Rollback() {
+	_ = c.call("rollback")
+	if c.fails == "write" {
+		c.rolledBack = false
+	}
+}
 
 func (c *fakeConn) SealSeveral() error { return c.call("several") }
 
@@ -91,8 +116,50 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestFile_Failed goes on with locking_mode=EXCLUSIVE after a call that failed. A step
+// that ends in ! fails, and a number is page 1 with that change counter.
+func TestFile_Failed(t *testing.T) {
+	for _, tc := range []struct{ name, fails, steps, want string }{
+		{"sync, no journal", "durable", "lock write sync! version", "durable rollback"},
+		{"sync, no journal, read by a cursor", "durable", "lock write sync! page", "durable"},
+		{"nothing", "", "lock write version", ""},
+		{"journal truncated", "commit", "lock journal write truncate! version", "commit rollback"},
+		{"write, no journal", "write", "lock 5 spill! version 5 spill! version 5 unlock", "rollback rollback commit end"},
+		{"write, page 1 later", "write", "lock spill! 4 version 5 unlock", "rollback commit end"},
+		{"write, journal in memory", "write", "lock 5 spill! 4 sync 5 sync", "rollback durable commit"},
+		{"write, journal in memory, no sync", "write", "lock 5 spill! 4 5! 4 5! unlock", "commit commit end"},
+		{"write of the second, no sync", "write", "lock 5 spill! 5 6! 5 6! unlock", "commit commit end"},
+		{"write of the second without page 1, no sync", "write", "lock 5 spill! 6! unlock", "commit end"},
+		{"write of the last counter, no sync", "write", "lock 4294967295 spill! 0!", "commit"},
+		{"write to a new database, no sync", "write", "lock 1 spill! empty 1! unlock", "commit end"},
+		{"write, and the lock given back", "write", "lock 5 spill! 4 unlock lock 5 unlock", "end end"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := &fakeConn{fails: tc.fails}
+			files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
+			f := files.Open(c, "a.db", nil)
+			var j *Journal
+			for step := range strings.FieldsSeq(tc.steps) {
+				step, fails := strings.CutSuffix(step, "!")
+				if err := run(files, f, &j, c, step); (err != nil) != fails {
+					t.Errorf("%s: %v", step, err)
+				}
+			}
+			if got := strings.Join(c.calls, " "); got != tc.want {
+				t.Errorf("%s: %s, want %s", tc.steps, got, tc.want)
+			}
+		})
+	}
+}
+
 // run makes the calls of one step of SQLite.
 func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err error) {
+	if counter, err := strconv.ParseUint(step, 10, 32); err == nil {
+		page := make([]byte, 512)
+		binary.BigEndian.PutUint32(page[24:], uint32(counter))
+		_, err = f.WriteAt(page, 0)
+		return err
+	}
 	switch step {
 	case "lock":
 		for level := Shared; level <= Exclusive && err == nil; level++ {
@@ -102,6 +169,14 @@ func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err erro
 		*j, err = files.OpenJournal("a.db-journal", nil)
 	case "write":
 		_, err = f.WriteAt(make([]byte, 512), 0)
+	case "spill": // another page
+		_, err = f.WriteAt(make([]byte, 512), 512)
+	case "empty":
+		err = f.Truncate(0)
+	case "version": // of the pages that SQLite has cached
+		_, err = f.ReadAt(make([]byte, 16), 24)
+	case "page":
+		_, err = f.ReadAt(make([]byte, 512), 0)
 	case "sync":
 		err = f.Sync()
 	case "close":
@@ -129,18 +204,21 @@ func run(files *Files, f *File, j **Journal, c *fakeConn, step string) (err erro
 }
 
 // TestFile_Errors checks that errors of a commit are returned, in whichever
-// call it is detected.
+// call it is detected. One after which SQLite does not roll back is a CommitError.
 func TestFile_Errors(t *testing.T) {
-	for _, tc := range []struct{ steps, fails string }{
-		{"lock journal write sync", "durable"},
-		{"lock journal write super sync", "several"},
-		{"lock journal write sync truncate", "commit"},
-		{"lock journal write zero", "commit"},
-		{"lock journal write close delete", "commit"},
-		{"lock write sync", "commit"},
-		{"lock write unlock", "commit"},
-		{"lock unlock", "end"},
-		{"lock write closefile", "commit"},
+	for _, tc := range []struct {
+		steps, fails string
+		final        bool
+	}{
+		{"lock journal write sync", "durable", false},
+		{"lock journal write super sync", "several", false},
+		{"lock journal write sync truncate", "commit", true},
+		{"lock journal write zero", "commit", true},
+		{"lock journal write close delete", "commit", true},
+		{"lock write sync", "commit", false},
+		{"lock write unlock", "commit", true},
+		{"lock unlock", "end", false},
+		{"lock write closefile", "commit", true},
 	} {
 		c := &fakeConn{fails: tc.fails}
 		files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
@@ -148,8 +226,12 @@ func TestFile_Errors(t *testing.T) {
 		var j *Journal
 		steps := strings.Fields(tc.steps)
 		for i, step := range steps {
-			if err := run(files, f, &j, c, step); (err != nil) != (i == len(steps)-1) {
+			err := run(files, f, &j, c, step)
+			if (err != nil) != (i == len(steps)-1) {
 				t.Errorf("%s: %s: %v", tc.steps, step, err)
+			}
+			if _, final := errors.AsType[*CommitError](err); err != nil && final != tc.final {
+				t.Errorf("%s: %s: a CommitError: %v", tc.steps, step, final)
 			}
 		}
 	}

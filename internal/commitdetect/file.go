@@ -12,8 +12,15 @@
 // to other connections. After an error SQLite may give up its lock without
 // finalising the journal, and then nothing is committed.
 //
+// After a call has failed, Conn ignores what SQLite writes to undo the transaction,
+// until Rollback. With locking_mode=EXCLUSIVE the lock does not say where the undoing
+// ends. The end of the journal does, or a sync, or the read by which SQLite begins
+// anew, or the change counter of the next transaction.
+//
 // The package knows no types of a driver.
 package commitdetect
+
+import "encoding/binary"
 
 // Conn is what the package needs of a connection's main file, which
 // litestream.Conn documents.
@@ -73,18 +80,47 @@ type File struct {
 	journal     *Journal // the open journal, nil if there is none
 	journalName string   // name of the last journal
 	memory      []byte   // memory of the last journal, for reuse by the next
+
+	failed  bool    // a write or a commit has failed since the last Rollback of conn
+	counter counter // in page 1 as SQLite has last written it
 }
 
-// ReadAt reads from the file.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.conn.ReadAt(p, off) }
+// counter is the change counter of a database.
+type counter struct {
+	n     uint32
+	known bool // SQLite has written page 1 under the lock that is held
+}
+
+// SQLite reads these bytes, which begin with the change counter, where it begins to
+// read and holds no pages, and reads them alone at no other time.
+const (
+	versionOffset = 24
+	versionSize   = 16
+)
+
+// ReadAt reads from the file. It sees that SQLite has given up a transaction when
+// SQLite begins the next one. With journal_mode=OFF and locking_mode=EXCLUSIVE there
+// is no other sign of that.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if f.failed && off == versionOffset && len(p) == versionSize {
+		f.rollback()
+	}
+	return f.conn.ReadAt(p, off)
+}
 
 // FileSize returns the size of the file in bytes.
 func (f *File) FileSize() (int64, error) { return f.conn.FileSize() }
 
 // Truncate sets the size of the file.
-func (f *File) Truncate(size int64) error { return f.conn.Truncate(size) }
+func (f *File) Truncate(size int64) error {
+	if size == 0 {
+		f.counter = counter{known: true} // a new database is rolled back, and its next transaction counts from 0
+	}
+	return f.note(f.conn.Truncate(size))
+}
 
-// WriteAt writes a page.
+// WriteAt writes a page. It fails if SQLite has undone a transaction that failed, and
+// commits another one.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	// With locking_mode=EXCLUSIVE, and where a cursor is open, the journal may stay
 	// open for the next transaction. It need not, since journal_mode can change.
@@ -96,7 +132,41 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	case f.state == journalFinal:
 		f.state = noJournal
 	}
-	return f.conn.WriteAt(p, off)
+	if off == 0 && f.countsOn(p) {
+		// With the journal in memory, synchronous=OFF and locking_mode=EXCLUSIVE
+		// there is no sign of the end of a transaction. So it is not known whether
+		// those before the one that failed were committed, and SQLite holds their
+		// pages. None is committed until the lock is given back.
+		if err := f.conn.Commit(false); err != nil {
+			return 0, err
+		}
+	}
+	n, err := f.conn.WriteAt(p, off)
+	return n, f.note(err)
+}
+
+// countsOn notes the change counter in page 1, which SQLite writes. It reports whether
+// a transaction has failed and this is the next one: a rollback writes the counter of
+// before its transaction, and SQLite increments it in the first commit after that.
+func (f *File) countsOn(page []byte) bool {
+	if len(page) < versionOffset+4 {
+		return false
+	}
+	before := f.counter
+	f.counter = counter{binary.BigEndian.Uint32(page[versionOffset:]), true}
+	return f.failed && before.known && int32(f.counter.n-before.n) > 0
+}
+
+// note notes whether a call that writes or commits has failed.
+func (f *File) note(err error) error {
+	f.failed = f.failed || err != nil
+	return err
+}
+
+// rollback drops what is not committed.
+func (f *File) rollback() {
+	f.conn.Rollback()
+	f.failed, f.counter = false, counter{}
 }
 
 // Lock begins a transaction at Shared, and takes the writer slot at Reserved.
@@ -116,7 +186,7 @@ func (f *File) Lock(level Level) error {
 			return err
 		}
 		if f.level < Reserved {
-			f.state = noJournal
+			f.state, f.failed, f.counter = noJournal, false, counter{}
 			f.files.setWriter(f)
 		}
 	}
@@ -147,7 +217,7 @@ func (f *File) endWrite() error {
 	var err error
 	isOpen := f.state == journalOpen || f.state == journalOfSeveral
 	if (!isOpen || f.conn.IsResized()) && !f.conn.IsRolledBack() {
-		err = f.conn.Commit(false)
+		err = final(f.conn.Commit(false))
 	}
 	f.files.forget(f.journalName, f)
 	if werr := f.conn.EndWrite(); err == nil {
@@ -176,19 +246,19 @@ func (f *File) Sync() error {
 // seal writes the transaction to the write buffer.
 func (f *File) seal() error {
 	if f.state == journalOfSeveral {
-		return f.conn.SealSeveral()
+		return f.note(f.conn.SealSeveral())
 	}
-	return f.conn.Seal(true)
+	return f.note(f.conn.Seal(true))
 }
 
 // settle makes what was written visible, or drops it if it is what a rollback
 // leaves.
 func (f *File) settle() error {
 	if f.conn.IsRolledBack() {
-		f.conn.Rollback()
+		f.rollback()
 		return nil
 	}
-	return f.conn.Commit(false)
+	return f.note(f.conn.Commit(false))
 }
 
 // journalNamesSuper is called when the journal gets the name of a super-journal,
@@ -206,7 +276,23 @@ func (f *File) journalIsFinal() error {
 		return nil
 	}
 	f.state = journalFinal
-	return f.settle()
+	return final(f.settle())
+}
+
+// CommitError is the error of a commit that was made when SQLite finalised the
+// journal or gave its lock back. SQLite drops the pages that it has cached only if the
+// code is that of an I/O error or of a full disk, so the caller returns one of these.
+type CommitError struct{ err error }
+
+func (e *CommitError) Error() string { return e.err.Error() }
+func (e *CommitError) Unwrap() error { return e.err }
+
+// final returns the error of a commit as a CommitError.
+func final(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &CommitError{err}
 }
 
 // Close commits as Unlock does, and closes the connection.
