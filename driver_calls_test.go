@@ -186,3 +186,32 @@ func TestDelete(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPsanford_NameOfLocal writes to a replica whose name begins with that of a local
+// file and a dash. Its journal is in memory.
+func TestPsanford_NameOfLocal(t *testing.T) {
+	t.Chdir(t.TempDir())
+	client := memoryClient()
+	registerPsanford(t, nil, writing(func(o *litestream.Options) {
+		o.NewClient = func(name string) (litestream.ReplicaClient, error) {
+			if name == "app-eu" {
+				return client, nil
+			}
+			return nil, nil
+		}
+	}))
+	local, replica := connectC(t, dsn(overPsanford, "app")), connectC(t, dsn(overPsanford, "app-eu"))
+	mustExec(t, local, "CREATE TABLE t (x)")
+	mustExec(t, replica, "PRAGMA cache_size = 1; BEGIN; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000))")
+	if got := fileNames(t, "."); got != "app" {
+		t.Errorf("files within a transaction of the replica: %s", got)
+	}
+	mustExec(t, local, "BEGIN; INSERT INTO t VALUES (1)")
+	if got := fileNames(t, "."); got != "app app-journal" {
+		t.Errorf("files within transactions of both: %s", got)
+	}
+	mustExec(t, local, "COMMIT")
+	mustExec(t, replica, "COMMIT")
+	wantSQL(t, local, "SELECT count(*) FROM t", "1")
+	wantSQL(t, replica, "SELECT count(*) FROM t", "1")
+}

@@ -2,6 +2,7 @@ package litestream_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,21 @@ func fileNames(t testing.TB, dir string) string {
 		names[i] = e.Name()
 	}
 	return strings.Join(names, " ")
+}
+
+// TestLocal_WALBeside opens a replica by a path where another database has left a WAL, in
+// folders whose names contain what those of super-journals do.
+func TestLocal_WALBeside(t *testing.T) {
+	client := memoryClient()
+	numberedReplica(t, client, 1)
+	for _, folder := range []string{"folder", "user-mjones", "a-mj123456789"} {
+		dir := filepath.Join(t.TempDir(), folder)
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "app.db-wal"), []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		vfsName, _ := newVFS(t, client, nil)
+		wantSQL(t, openConn(t, vfsName, filepath.ToSlash(filepath.Join(dir, "app.db"))), "SELECT n FROM t", "1")
+	}
 }
 
 // TestLocal_Attach creates, writes and reads a local file beside a replica.

@@ -89,25 +89,33 @@ func (n *Names) HasReplicas() bool {
 // IsCompanion reports whether a file beside a database, such as its journal, is one
 // of a replica that is open.
 func (n *Names) IsCompanion(path string) bool {
-	return n.IsReplica(databaseOf(path))
+	return n.IsReplica(DatabaseOf(path))
 }
 
-// databaseOf returns the path of the database of a companion: SQLite names its other
+// DatabaseOf returns the path of the database of a companion: SQLite names its other
 // files by suffixes. Other paths stay as they are. It is called in every
 // transaction.
-func databaseOf(path string) string {
+func DatabaseOf(path string) string {
 	i := strings.LastIndexByte(path, '-')
 	if i < 0 {
 		return path
 	}
-	switch suffix := path[i+1:]; {
-	case suffix == "journal", suffix == "wal":
-		return path[:i]
-	case len(suffix) == len("mj")+superDigits && suffix[:2] == "mj" && strings.Trim(suffix[2:], "0123456789ABCDEF") == "":
+	if suffix := path[i+1:]; suffix == "journal" || suffix == "wal" || isSuper(suffix) {
 		return path[:i]
 	}
 	return path
 }
 
+// IsSuperJournal reports whether a path ends as the name of a super-journal does.
+func IsSuperJournal(path string) bool {
+	i := strings.LastIndexByte(path, '-')
+	return i >= 0 && isSuper(path[i+1:])
+}
+
 // superDigits is the number of hex digits in the name of a super-journal.
 const superDigits = 9
+
+// isSuper reports whether a suffix is that of a super-journal.
+func isSuper(suffix string) bool {
+	return len(suffix) == len("mj")+superDigits && suffix[:2] == "mj" && strings.Trim(suffix[2:], "0123456789ABCDEF") == ""
+}

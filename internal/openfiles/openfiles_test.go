@@ -51,3 +51,23 @@ func TestNames(t *testing.T) {
 	}
 	must(n.AddReplica("/b.db"))
 }
+
+// TestDatabaseOf cuts the suffixes that SQLite appends, once, and no other ones.
+func TestDatabaseOf(t *testing.T) {
+	for path, want := range map[string]string{
+		"/a.db": "/a.db", "/a.db-journal": "/a.db", "/a.db-wal": "/a.db", "/a.db-mj0123ABC9E": "/a.db",
+		"/a-b-journal": "/a-b", "/a-journal-journal": "/a-journal", "/a-b": "/a-b", "/a-": "/a-", "-journal": "",
+		"/a.db-mj0123ABC9": "/a.db-mj0123ABC9", "/a.db-mj0123abc9e": "/a.db-mj0123abc9e", "/x-mjb/a.db": "/x-mjb/a.db",
+	} {
+		if got := openfiles.DatabaseOf(path); got != want {
+			t.Errorf("the database of %s is %s, want %s", path, got, want)
+		}
+	}
+	for path, want := range map[string]bool{
+		"/a.db-mj0123ABC9E": true, "mj0123ABC9E": false, "/a.db": false, "/a.db-journal": false, "/a.db-mj0123ABC9": false, "/x-mj0123ABC9E/a.db-wal": false, "": false,
+	} {
+		if openfiles.IsSuperJournal(path) != want {
+			t.Errorf("%s is a super-journal: %v", path, !want)
+		}
+	}
+}

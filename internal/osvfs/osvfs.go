@@ -18,11 +18,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"unsafe"
 
 	"github.com/psanford/sqlite3vfs"
+
+	"github.com/ltxvfs/litestream/internal/openfiles"
 )
 
 // Set knows which names are local files: databases that were opened here,
@@ -46,20 +47,17 @@ func NewSet() *Set {
 	return s
 }
 
-// path returns the path of a database of the set or of a companion of one. SQLite
-// names a companion by appending a suffix that starts with a dash.
+// path returns the path of a database of the set or of a companion of one. The name
+// of another database may begin with that of one of the set and a dash.
 func (s *Set) path(name string) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, ok := s.mu.names[name]; ok {
 		return p, true
 	}
-	for i := strings.LastIndexByte(name, '-'); i > 0; i = strings.LastIndexByte(name[:i], '-') {
-		if p, ok := s.mu.names[name[:i]]; ok {
-			return p + name[i:], true
-		}
-	}
-	return "", false
+	database := openfiles.DatabaseOf(name)
+	p, ok := s.mu.names[database]
+	return p + name[len(database):], ok
 }
 
 // Has reports whether name is a local database or a companion of one.

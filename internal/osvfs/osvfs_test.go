@@ -155,7 +155,8 @@ func TestSet(t *testing.T) {
 	open(t, set, "a.db", create)
 	open(t, set, "with-dash", create)
 	for name, want := range map[string]bool{
-		"a.db": true, "a.db-journal": true, "a.db-wal": true, "a.db-mj12345678": true, "with-dash": true, "with-dash-journal": true,
+		"a.db": true, "a.db-journal": true, "a.db-wal": true, "a.db-mj123456789": true, "with-dash": true, "with-dash-journal": true,
+		"a.db-copy": false, "a.db-copy-journal": false, "with-dash-2-journal": false, "with-dash-2-mj123456789": false, "a.db-journal-journal": false,
 		"a": false, "a.dbx": false, "b.db": false, "b.db-journal": false, "with": false, "with-": false, "-journal": false, "": false,
 	} {
 		if set.Has(name) != want {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/openfiles"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 )
 
@@ -57,10 +58,11 @@ func (s *Set) Has(name string) bool {
 
 // Exists reports whether a super-journal exists: one of the set, or one on disk of
 // a main database that is a plain file. A journal that names a super-journal counts
-// as long as that exists.
+// as long as that exists. Other files are not looked for on disk, whatever their
+// folder is called: one beside a replica is none of its companions.
 func (s *Set) Exists(name string) bool {
 	exists := s.Has(name)
-	if !exists && strings.Contains(name, "-mj") {
+	if !exists && openfiles.IsSuperJournal(name) {
 		_, err := os.Stat(name)
 		exists = err == nil
 	}

@@ -1,6 +1,7 @@
 package superjournal_test
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -44,5 +45,14 @@ func TestSet(t *testing.T) {
 	}
 	if !set.Exists(name) {
 		t.Error("a super-journal on disk does not exist")
+	}
+	// A file beside a replica, in a folder whose name contains that of super-journals.
+	folder := filepath.Join(dir, "user-mjones")
+	wal := filepath.Join(folder, "a.db-wal")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.WriteFile(wal, []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if set.Exists(wal) {
+		t.Error("the WAL of another database exists")
 	}
 }
