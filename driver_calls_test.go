@@ -192,7 +192,7 @@ func TestDelete(t *testing.T) {
 func TestPsanford_NameOfLocal(t *testing.T) {
 	t.Chdir(t.TempDir())
 	client := memoryClient()
-	registerPsanford(t, nil, writing(func(o *litestream.Options) {
+	registerPsanford(t, &psanfordSlot, nil, writing(func(o *litestream.Options) {
 		o.NewClient = func(name string) (litestream.ReplicaClient, error) {
 			if name == "app-eu" {
 				return client, nil

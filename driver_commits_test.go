@@ -96,20 +96,21 @@ func TestPsanford_CommitFails(t *testing.T) {
 			}
 			t.Run(mode+"/"+tt.how, func(t *testing.T) {
 				opts, fails := failingCommits(t, tt.err)
-				registerPsanford(t, memoryClient(), opts)
+				registerPsanford(t, &psanfordSlot, memoryClient(), opts)
 				commitFails(t, overPsanford, fails, "PRAGMA journal_mode = "+mode, tt.pragmas)
 			})
 		}
 	}
 }
 
-// registerPsanford serves databases over psanford/sqlite3vfs until the test ends.
-func registerPsanford(t *testing.T, client litestream.ReplicaClient, opts *litestream.Options) {
+// registerPsanford serves the databases of a slot over psanford/sqlite3vfs until the test
+// ends.
+func registerPsanford(t *testing.T, s *slot, client litestream.ReplicaClient, opts *litestream.Options) {
 	t.Helper()
 	o := *opts
 	o.Logger = testlog.New(t, nil)
 	vfs := litestream.NewVFS(client, &o)
-	psanfordSlot.vfs.Store(vfs)
+	s.vfs.Store(vfs)
 	t.Cleanup(func() {
 		if err := vfs.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -157,7 +158,7 @@ func commitFails(t *testing.T, vfs string, fails *atomic.Bool, mode, pragmas str
 func TestPsanford_WriteFails(t *testing.T) {
 	for _, mode := range []string{"MEMORY", "OFF"} {
 		t.Run(mode, func(t *testing.T) {
-			registerPsanford(t, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath = filepath.Join(t.TempDir(), "buffer") }))
+			registerPsanford(t, &psanfordSlot, memoryClient(), writing(func(o *litestream.Options) { o.WriteBufferPath = filepath.Join(t.TempDir(), "buffer") }))
 			conn := connectC(t, dsn(overPsanford, "app.db"))
 			mustExec(t, conn, "PRAGMA journal_mode = "+mode+"; CREATE TABLE t (x); INSERT INTO t VALUES (1)")
 			mustExec(t, conn, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA cache_spill = OFF; INSERT INTO t VALUES (2)")
@@ -191,16 +192,32 @@ func TestRegisterVFS_SeveralVFSs(t *testing.T) {
 	name, _ := registerC(t, memoryClient(), writing())
 	opts, fails := failingCommits(t, errors.New("the disk is gone"))
 	other, _ := registerC(t, memoryClient(), opts)
+	commitSeveral(t, name, other, fails)
+}
+
+// TestPsanford_SeveralVFSs is TestRegisterVFS_SeveralVFSs over psanford/sqlite3vfs.
+func TestPsanford_SeveralVFSs(t *testing.T) {
+	registerPsanford(t, &psanfordSlot, memoryClient(), writing())
+	opts, fails := failingCommits(t, errors.New("the disk is gone"))
+	registerPsanford(t, &psanfordSlotToo, memoryClient(), opts)
+	commitSeveral(t, overPsanford, overPsanfordToo, fails)
+}
+
+// commitSeveral has transactions over replicas of two VFSs. The commits of the second
+// one fail as long as fails is set.
+func commitSeveral(t *testing.T, name, other string, fails *atomic.Bool) {
 	conn := connectC(t, dsn(name, "a.db"))
 	mustExec(t, conn, "ATTACH '"+dsn(other, "b.db")+"' AS b; CREATE TABLE main.t (x); CREATE TABLE b.u (x)")
 	mustExec(t, conn, "BEGIN; INSERT INTO t VALUES (1); INSERT INTO u VALUES (1); COMMIT")
 	mustExec(t, conn, "BEGIN; INSERT INTO t VALUES (2); INSERT INTO u VALUES (2); ROLLBACK")
-	mustExec(t, conn, "BEGIN; INSERT INTO t VALUES (3); INSERT INTO u VALUES (3)")
-	fails.Store(true)
-	wantCode(t, conn, "COMMIT", litestream.CodeIOErr)
-	fails.Store(false)
-	for vfs, query := range map[string]string{dsn(name, "a.db"): "SELECT group_concat(x) FROM t", dsn(other, "b.db"): "SELECT group_concat(x) FROM u"} {
-		wantSQL(t, conn, query, "1")
-		wantSQL(t, connectC(t, vfs), query, "1")
+	for _, locking := range []string{"NORMAL", "EXCLUSIVE"} {
+		mustExec(t, conn, "PRAGMA locking_mode = "+locking+"; BEGIN; INSERT INTO t VALUES (3); INSERT INTO u VALUES (3)")
+		fails.Store(true)
+		wantCode(t, conn, "COMMIT", litestream.CodeIOErr)
+		fails.Store(false)
+		for vfs, query := range map[string]string{dsn(name, "a.db"): "SELECT group_concat(x) FROM t", dsn(other, "b.db"): "SELECT group_concat(x) FROM u"} {
+			wantSQL(t, conn, query, "1")
+			wantSQL(t, connectC(t, vfs), query, "1")
+		}
 	}
 }

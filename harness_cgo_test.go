@@ -24,6 +24,11 @@ const overPsanford = "litestream-test-over-psanford"
 
 var psanfordSlot slot
 
+// overPsanfordToo is a second such name, for transactions over two VFSs.
+const overPsanfordToo = "litestream-test-over-psanford-too"
+
+var psanfordSlotToo slot
+
 type slot struct {
 	vfs atomic.Pointer[litestream.VFS]
 }
@@ -83,8 +88,10 @@ func registerDriver() {
 }
 
 func init() {
-	if err := sqlite3vfs.RegisterVFS(overPsanford, &psanfordSlot); err != nil {
-		panic(err)
+	for name, s := range map[string]*slot{overPsanford: &psanfordSlot, overPsanfordToo: &psanfordSlotToo} {
+		if err := sqlite3vfs.RegisterVFS(name, s); err != nil {
+			panic(err)
+		}
 	}
 }
 

@@ -186,3 +186,79 @@ func TestCommits_Fail(t *testing.T) {
 		}
 	})
 }
+
+// failsToSeal is a connection's file whose part of a commit of several databases fails
+// as long as fails is set.
+type failsToSeal struct {
+	*litestream.Conn
+	fails bool
+}
+
+func (c *failsToSeal) SealSeveral() error {
+	if c.fails {
+		return errors.New("the buffer is gone")
+	}
+	return c.Conn.SealSeveral()
+}
+
+// TestCommits_SeveralVFSs commits and rolls back transactions over replicas of two VFSs.
+// The super-journal is one of the first VFS, and names journals of both.
+func TestCommits_SeveralVFSs(t *testing.T) {
+	for _, locking := range []string{"NORMAL", "EXCLUSIVE"} {
+		t.Run(locking, func(t *testing.T) {
+			for _, name := range []string{"ncruces-one", "ncruces-two"} {
+				v := litestream.NewVFS(memory.NewReplicaClient(), &litestream.Options{WriteEnabled: true, PollInterval: -1, Logger: testlog.New(t, nil)})
+				if err := RegisterVFS(name, v); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := v.Close(context.Background()); err != nil {
+						t.Error(err)
+					}
+					vfs.Unregister(name)
+				})
+			}
+			conn, err := sqlite3.Open("file:a.db?vfs=ncruces-one")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			exec := func(sql string) {
+				t.Helper()
+				if err := conn.Exec(sql); err != nil {
+					t.Fatalf("%s: %v", sql, err)
+				}
+			}
+			wantRows := func(want string) {
+				t.Helper()
+				for _, table := range []string{"t", "u"} {
+					if got := text(t, conn, "SELECT group_concat(x) FROM "+table); got != want {
+						t.Errorf("%s: rows %s, want %s", table, got, want)
+					}
+				}
+			}
+			exec("ATTACH 'file:b.db?vfs=ncruces-two' AS b")
+			got, err := conn.FileControl("b", sqlite3.FCNTL_FILE_POINTER)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := mainOf(got.(vfs.File))
+			second := &failsToSeal{Conn: f.conn}
+			f.main = mainfile.New(second)
+			exec("CREATE TABLE main.t (x); CREATE TABLE b.u (x); PRAGMA locking_mode = " + locking)
+			exec("BEGIN; INSERT INTO t VALUES (1); INSERT INTO u VALUES (1); COMMIT")
+			exec("BEGIN; INSERT INTO t VALUES (2); INSERT INTO u VALUES (2); ROLLBACK")
+			wantRows("1")
+
+			exec("BEGIN; INSERT INTO t VALUES (3); INSERT INTO u VALUES (3)")
+			second.fails = true
+			if err := conn.Exec("COMMIT"); !errors.Is(err, sqlite3.IOERR) {
+				t.Errorf("commit: %v", err)
+			}
+			second.fails = false
+			wantRows("1")
+			exec("BEGIN; INSERT INTO t VALUES (4); INSERT INTO u VALUES (4); COMMIT")
+			wantRows("1,4")
+		})
+	}
+}

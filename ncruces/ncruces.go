@@ -90,6 +90,8 @@ func RegisterVFS(name string, v *litestream.VFS) error {
 		return fmt.Errorf("register vfs: the name %q is taken", name)
 	}
 	extendConnections()
-	vfs.Register(name, newBinding(v))
+	b := newBinding(v)
+	addBinding(b)
+	vfs.Register(name, b)
 	return nil
 }

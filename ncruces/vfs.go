@@ -6,9 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/mainfile"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 	"github.com/ltxvfs/litestream/internal/superjournal"
 	"github.com/ltxvfs/litestream/internal/task"
 	"github.com/ltxvfs/litestream/internal/tempfile"
@@ -29,8 +32,42 @@ var _ vfs.VFSFilename = (*binding)(nil)
 
 func newBinding(v *litestream.VFS) *binding {
 	b := &binding{vfs: v, local: vfs.Find("os").(vfs.VFSFilename)}
-	b.supers = superjournal.NewSet(b.log, b.names.IsCompanion)
+	b.supers = superjournal.NewSet(b.log, isReplicas)
 	return b
+}
+
+// bindings are those of the VFSs that are registered. A transaction may have a replica
+// of one as its main database, and replicas of others attached. The slice is replaced
+// as a whole, with registering held.
+var bindings atomic.Pointer[[]*binding]
+
+// addBinding adds a binding, and removes those that serve nothing any more. The caller
+// holds registering.
+func addBinding(b *binding) {
+	all := []*binding{b}
+	if before := bindings.Load(); before != nil {
+		for _, other := range *before {
+			if !other.vfs.IsClosed() || other.names.HasReplicas() {
+				all = append(all, other)
+			}
+		}
+	}
+	bindings.Store(&all)
+}
+
+func anyBinding(is func(*binding) bool) bool {
+	all := bindings.Load()
+	return all != nil && slices.ContainsFunc(*all, is)
+}
+
+// isReplicas reports whether a journal is that of a replica that is open.
+func isReplicas(journal string) bool {
+	return anyBinding(func(b *binding) bool { return b.names.IsCompanion(journal) })
+}
+
+// isSuperJournal reports whether a file is a super-journal of a replica.
+func isSuperJournal(path string) bool {
+	return openfiles.IsSuperJournal(path) && anyBinding(func(b *binding) bool { return b.supers.Has(path) })
 }
 
 // log returns where the VFS logs to. The program may set that up to the first open,
@@ -126,6 +163,9 @@ func (b *binding) Delete(name string, syncDir bool) error {
 // Access reports whether a file exists, or can be accessed. Journals of replicas
 // are never found, since nothing is to be rolled back after a crash.
 func (b *binding) Access(name string, flags vfs.AccessFlag) (bool, error) {
+	if isSuperJournal(name) {
+		return true, nil // it may be that of a replica of another VFS
+	}
 	if b.names.IsCompanion(name) {
 		return b.supers.Exists(name), nil
 	}

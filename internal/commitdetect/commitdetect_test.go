@@ -279,25 +279,62 @@ func TestFiles_SameName(t *testing.T) {
 // others.
 func TestFiles_SuperJournal(t *testing.T) {
 	files := NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
-	f := files.Open(new(fakeConn), "a.db", nil)
-	s := files.OpenSuperJournal("a.db-mj123456789")
-	if !files.Exists("a.db-mj123456789") || files.Exists("a.db-journal") {
+	f := files.Open(new(fakeConn), "c.db", nil)
+	s := files.OpenSuperJournal("c.db-mj123456789")
+	if !files.Exists("c.db-mj123456789") || files.Exists("c.db-journal") {
 		t.Error("only the super-journal exists")
 	}
-	if _, err := s.WriteAt([]byte("a.db-journal\x00"), 0); err != nil {
+	if _, err := s.WriteAt([]byte("c.db-journal\x00"), 0); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.WriteAt([]byte("b.db-journal\x00"), 13); err == nil {
 		t.Error("a local file takes part in a transaction")
 	}
-	if err := files.Delete("a.db-mj123456789"); err != nil || files.Exists("a.db-mj123456789") {
+	if err := files.Delete("c.db-mj123456789"); err != nil || files.Exists("c.db-mj123456789") {
 		t.Errorf("the super-journal is there after it was deleted: %v", err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.WriteAt([]byte("a.db-journal\x00"), 26); err == nil {
+	if _, err := s.WriteAt([]byte("c.db-journal\x00"), 26); err == nil {
 		t.Error("a database that is closed takes part in a transaction")
+	}
+}
+
+// TestFiles_SeveralVFSs has a transaction over databases of two VFSs. The super-journal
+// is one of the first, and the second finds it when it rolls back.
+func TestFiles_SeveralVFSs(t *testing.T) {
+	var all [2]*Files
+	var opened [2]*File
+	for i, name := range []string{"one.db", "two.db"} {
+		all[i] = NewFiles(slog.New(slog.DiscardHandler), keyOf, func() uint64 { return 7 })
+		opened[i] = all[i].Open(new(fakeConn), name, nil)
+	}
+	const name = "one.db-mj123456789"
+	if all[1].Exists(name) {
+		t.Error("the super-journal exists before it is opened")
+	}
+	s := all[0].OpenSuperJournal(name)
+	if _, err := s.WriteAt([]byte("one.db-journal\x00two.db-journal\x00"), 0); err != nil {
+		t.Error(err)
+	}
+	if !all[1].Exists(name) || all[1].Exists("one.db-journal") {
+		t.Error("only the super-journal exists for the second database")
+	}
+	if err := all[0].Delete(name); err != nil || all[1].Exists(name) {
+		t.Errorf("the super-journal is there after it was deleted: %v", err)
+	}
+	if err := opened[1].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.WriteAt([]byte("two.db-journal\x00"), 0); err == nil {
+		t.Error("a database that is closed takes part in a transaction")
+	}
+	if err := opened[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if anyFiles(func(f *Files) bool { return f == all[0] || f == all[1] }) {
+		t.Error("a registry without open databases is kept")
 	}
 }
 

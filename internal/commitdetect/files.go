@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/ltxvfs/litestream/internal/openfiles"
 	"github.com/ltxvfs/litestream/internal/superjournal"
 )
 
@@ -26,6 +28,38 @@ type Files struct {
 	}
 }
 
+// inUse are the registries that have a database open, with the number of its main
+// files. A transaction may have a replica of one VFS as its main database, and
+// replicas of others attached. No other lock is taken while it is locked.
+var inUse struct {
+	sync.Mutex
+	files map[*Files]int
+}
+
+// use counts main files that a registry opens, or closes if n is negative.
+func (f *Files) use(n int) {
+	inUse.Lock()
+	defer inUse.Unlock()
+	if inUse.files == nil {
+		inUse.files = make(map[*Files]int)
+	}
+	if inUse.files[f] += n; inUse.files[f] == 0 {
+		delete(inUse.files, f)
+	}
+}
+
+func anyFiles(is func(*Files) bool) bool {
+	inUse.Lock()
+	all := slices.Collect(maps.Keys(inUse.files))
+	inUse.Unlock()
+	return slices.ContainsFunc(all, is)
+}
+
+// isReplicas reports whether a journal has the name of one of a replica that is open.
+func isReplicas(journal string) bool {
+	return anyFiles(func(f *Files) bool { return f.isOpen(journal) })
+}
+
 // KeyOf returns the key of the database that a name and the parameters of its URI
 // mean. A journal is opened with the parameters of its database.
 type KeyOf func(name string, params map[string]string) string
@@ -34,7 +68,7 @@ type KeyOf func(name string, params map[string]string) string
 // thread that SQLite calls on.
 func NewFiles(log *slog.Logger, keyOf KeyOf, thread func() uint64) *Files {
 	f := &Files{thread: thread, keyOf: keyOf}
-	f.supers = superjournal.NewSet(func() *slog.Logger { return log }, f.isOpen)
+	f.supers = superjournal.NewSet(func() *slog.Logger { return log }, isReplicas)
 	f.mu.open = make(map[string]int)
 	f.mu.writers = make(map[string]*File)
 	f.mu.closed = make(map[string]map[*File]uint64)
@@ -43,6 +77,7 @@ func NewFiles(log *slog.Logger, keyOf KeyOf, thread func() uint64) *Files {
 
 // Open adds a connection's main file.
 func (f *Files) Open(conn Conn, name string, params map[string]string) *File {
+	f.use(1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.open[name]++
@@ -61,6 +96,7 @@ func (f *Files) Len() (n int) {
 
 // close removes a file.
 func (f *Files) close(file *File) {
+	f.use(-1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.open[file.name]--; f.mu.open[file.name] == 0 {
@@ -152,6 +188,8 @@ func (f *Files) Delete(name string) error {
 }
 
 // Exists reports whether SQLite is to find a file, which is true for super-journals
-// only. Journals of replicas are never found, since nothing is to be rolled back
-// after a crash.
-func (f *Files) Exists(name string) bool { return f.supers.Exists(name) }
+// only, those of main databases of other VFSs included. Journals of replicas are never
+// found, since nothing is to be rolled back after a crash.
+func (f *Files) Exists(name string) bool {
+	return f.supers.Exists(name) || openfiles.IsSuperJournal(name) && anyFiles(func(g *Files) bool { return g.supers.Has(name) })
+}
