@@ -261,7 +261,7 @@ func TestUnlocked(t *testing.T) {
 	vfsName, vfs := newVFS(t, client, &litestream.Options{PollInterval: time.Millisecond})
 	follower := openConn(t, vfsName, "app.db")
 	var pinned []*sql.Conn
-	for _, param := range []string{"nolock=1", "immutable=1", "nolock=yes", "immutable=TRUE", "nolock=on", "nolock=2", "immutable=01x"} {
+	for _, param := range []string{"nolock=1", "immutable=1", "nolock=yes", "immutable=TRUE", "nolock=on", "nolock=2", "immutable=01x", "nolock=0x1", "immutable=0X0000000ffz"} {
 		conn := openConn(t, vfsName, "app.db", param)
 		if param != "immutable=1" {
 			at(t, conn) // one of them reads for the first time after the change
@@ -269,7 +269,7 @@ func TestUnlocked(t *testing.T) {
 		pinned = append(pinned, conn)
 	}
 	var moving []*sql.Conn
-	for _, param := range []string{"nolock=0", "immutable=no", "nolock=", "nolock=off", "immutable=x", "nolock=256"} {
+	for _, param := range []string{"nolock=0", "immutable=no", "nolock=", "nolock=off", "immutable=x", "nolock=256", "nolock=0x", "immutable=0xg1", "nolock=0x100", "immutable=0x80000001"} {
 		moving = append(moving, openConn(t, vfsName, "app.db", param))
 	}
 	p.Exec("UPDATE t SET n = n + 1; CREATE TABLE u (x)")

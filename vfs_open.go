@@ -168,10 +168,16 @@ func (v *VFS) route(name string, params map[string]string) (key string, newClien
 }
 
 // isSet reports whether a boolean URI parameter is true for SQLite: it begins with
-// a number whose low byte is not zero, or is a word for true.
+// a number, decimal or hexadecimal, whose low byte is not zero, or is a word for true.
 func isSet(s string) bool {
-	if digits := s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]; digits != "" {
-		n, err := strconv.ParseInt(digits, 10, 32)
+	digits, base := leading(s, "0123456789"), 10
+	if digits == "0" && len(s) > 1 && s[1]|0x20 == 'x' {
+		if hex := leading(s[2:], "0123456789abcdefABCDEF"); hex != "" {
+			digits, base = hex, 16
+		}
+	}
+	if digits != "" {
+		n, err := strconv.ParseInt(digits, base, 32)
 		return err == nil && n&0xff != 0
 	}
 	switch strings.ToLower(s) {
@@ -180,3 +186,6 @@ func isSet(s string) bool {
 	}
 	return false
 }
+
+// leading returns the longest prefix of s that has only the characters of set.
+func leading(s, set string) string { return s[:len(s)-len(strings.TrimLeft(s, set))] }
