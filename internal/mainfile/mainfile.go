@@ -204,6 +204,9 @@ func (f *File) Sync() error {
 // the pages that it has cached only if the code is that of an I/O error or of a full
 // disk, so the caller returns one of these.
 func (f *File) Commit() error {
+	if f.writes == writesUndone {
+		f.beginWrites() // the commit is one of another transaction, which has written nothing
+	}
 	err := f.conn.Commit(f.durable)
 	f.durable = false
 	f.writes = writesGood

@@ -117,6 +117,7 @@ func TestFile(t *testing.T) {
 		{"write failed", "write", "exclusive write! write! end write! unlock", "read begin write write rollback write end endread"},
 		{"write failed, no journal", "write", "exclusive write! version write! unlock", "read begin write rollback write end endread"},
 		{"write failed, going on", "write", "exclusive write! page write! unlock", "read begin write write end endread"},
+		{"write failed, then nothing to commit", "write", "exclusive write! end commit write! end unlock", "read begin write rollback commit write end endread"},
 		{"read between commits", "", "exclusive write end sync commit version write end sync commit unlock", "read begin write durable commit+ write commit+ end endread"},
 		{"seal failed", "durable", "exclusive write end sync! unlock", "read begin write durable end endread"},
 		{"seal of several failed", "several", "exclusive write endall! unlock", "read begin write several end endread"},
