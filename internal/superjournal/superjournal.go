@@ -34,7 +34,16 @@ func NewSet(log func() *slog.Logger, isOpen func(journal string) bool) *Set {
 	return s
 }
 
-// Open opens a super-journal, which exists until it is deleted.
+// Open opens a super-journal, which exists until it is deleted. The file is empty each
+// time, and the read of no bytes from it is io.EOF.
+//
+// After a commit that failed, SQLite rolls one database after the other back. With
+// each it opens the super-journal, reads it, and deletes it if none of the journals
+// that it names exists any more. For SQLite no journal of a replica exists. So with
+// the content it would delete the super-journal after the first database, and then
+// not roll back the others, whose journals name a super-journal that is gone: they
+// would keep changed pages in their caches. The end of the file is an error by which
+// SQLite leaves the super-journal alone. Its name stays in the set.
 func (s *Set) Open(name string) *File {
 	s.mu.Lock()
 	defer s.mu.Unlock()

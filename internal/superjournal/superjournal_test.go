@@ -2,6 +2,7 @@ package superjournal_test
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -54,5 +55,35 @@ func TestSet(t *testing.T) {
 	}
 	if set.Exists(wal) {
 		t.Error("the WAL of another database exists")
+	}
+}
+
+// TestSet_OpenAgain opens a super-journal as SQLite does with each database that it rolls
+// back. SQLite must not delete it, as it does after it has read all of it.
+func TestSet_OpenAgain(t *testing.T) {
+	set := superjournal.NewSet(func() *slog.Logger { return slog.New(slog.DiscardHandler) }, func(string) bool { return true })
+	name := filepath.Join(t.TempDir(), "a.db-mj123456789")
+	first := set.Open(name)
+	if _, err := first.WriteAt([]byte(name+"-journal\x00"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		f := set.Open(name)
+		size, err := f.FileSize()
+		if size != 0 || err != nil {
+			t.Errorf("the size is %d, %v", size, err)
+		}
+		if n, err := f.ReadAt(make([]byte, size), 0); n != 0 || err != io.EOF {
+			t.Errorf("a read of all of it: %d bytes, %v, want io.EOF", n, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if !set.Exists(name) {
+			t.Error("the super-journal is gone before it is deleted")
+		}
 	}
 }

@@ -24,7 +24,8 @@ type File struct {
 // New returns an empty file that uses memory that Spare returned.
 func New(memory []byte) File { return File{mem: memory[:0]} }
 
-// ReadAt implements io.ReaderAt.
+// ReadAt implements io.ReaderAt. At the end of the file a read of no bytes is io.EOF,
+// too, which package superjournal relies on.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read temp file: negative offset %d", off)
