@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/ltxvfs/litestream/decorate"
+	"github.com/ltxvfs/litestream/internal/errs"
+	"github.com/ltxvfs/litestream/internal/ltxtest"
+	"github.com/ltxvfs/litestream/memory"
 )
 
 // problemsAs fails the test unless the problems in Stats are what Health says.
@@ -154,6 +157,25 @@ func TestHealth_ReadsOfLongAgo(t *testing.T) {
 		c.travelTo(nil)
 		problemsAs(t, vfs, "app.db")
 	})
+}
+
+// TestHealth_FileLost deletes a file that the newest state needs. Reads of its pages fail
+// as those of an old state do whose files are merged and deleted, but for good.
+func TestHealth_FileLost(t *testing.T) {
+	store := memory.NewReplicaClient()
+	p := ltxtest.New(t, store, ltxtest.Options{PageSize: 512})
+	p.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(5000))")
+	p.Exec("CREATE TABLE u (y)")
+	vfs := NewVFS(store, &Options{PollInterval: -1, CacheSize: -1, Logger: slog.New(slog.DiscardHandler)})
+	defer vfs.Close(t.Context())
+	c := openFile(t, vfs, "app.db")
+	p.Delete(0, 1, 1)
+	mustBeginRead(t, c)
+	if _, err := c.ReadAt(make([]byte, 512), 3*512); !errors.Is(err, errs.ErrStateGone) {
+		t.Fatalf("read: %v", err)
+	}
+	c.EndRead()
+	problemsAs(t, vfs, "app.db", PartReads)
 }
 
 // TestHealth_FailedReadIsLocal has a read fail before the local file has every page.

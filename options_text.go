@@ -227,8 +227,8 @@ func (opt option) set(o *Options, s string) (err error) {
 		return assign(at, d, err)
 	case *patience:
 		d, err := opt.in.parseDuration(s)
-		if d == 0 {
-			d = -1
+		if d <= 0 {
+			d = -1 // one value for none, which text gives as 0s
 		}
 		return assign(at, patience(d), err)
 	case *int64:

@@ -152,22 +152,27 @@ func (c *Conn) fetchPage(v *view.View, pgno uint32, news func()) ([]byte, error)
 	if errors.Is(err, errs.ErrWriting) && v.Base != nil && len(c.appended) == 0 { // a sync would wait for an appended one
 		c.db.makeWay(ctx)
 	}
-	if err == nil || c.isOfDatabase(err) {
+	if err == nil || c.isOfDatabase(err, v, pgno) {
 		c.db.reads.Note(err)
 	}
 	return page, err
 }
 
-// isOfDatabase reports whether the error of a read says something of the reads of other
-// connections. That a state is gone, or that a file of the past cannot be read, concerns
-// those that look at it.
-func (c *Conn) isOfDatabase(err error) bool {
-	for _, own := range []error{ErrInterrupted, ErrClosed, errs.ErrStateGone} {
-		if errors.Is(err, own) {
-			return false
-		}
+// isOfDatabase reports whether the error of a read of a page of a view says something of
+// the reads of other connections. That a file of the past cannot be read concerns those
+// that look at it. So does a state that is gone, unless the newest one has that version
+// of the page, too.
+func (c *Conn) isOfDatabase(err error, v *view.View, pgno uint32) bool {
+	switch {
+	case errors.Is(err, ErrInterrupted), errors.Is(err, ErrClosed), c.past.Load() != nil:
+		return false
+	case errors.Is(err, errs.ErrStateGone):
+		newest := c.db.Newest()
+		has, ok := newest.Lookup(pgno)
+		had, _ := v.Lookup(pgno)
+		return ok && newest.Epoch == v.Epoch && has.Version == had.Version
 	}
-	return c.past.Load() == nil
+	return true
 }
 
 // servedLocally finishes the read of a page that came from the local file.

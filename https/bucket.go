@@ -20,7 +20,6 @@ type bucket struct {
 	root   *url.URL // address of the bucket
 	prefix string   // what the names of the replica's files begin with
 	hex    atomic.Bool
-	newest newestFiles
 }
 
 // findBucket looks for a listing of a bucket, whose name is in the host or is the
@@ -74,11 +73,8 @@ func (b *bucket) list(ctx context.Context, _ time.Time) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.newest.check(ctx, b.s, b, files); err != nil {
-		return nil, err
-	}
-	b.newest.set(files)
-	return files, nil
+	_, err = b.s.checkNewest(ctx, b, files)
+	return files, err
 }
 
 // pages returns the files in all pages of the listing, in order of level and TXIDs.

@@ -27,7 +27,6 @@ const heads = 32
 type folders struct {
 	s      *session
 	layout clientio.Layout
-	newest newestFiles
 
 	mu struct {
 		sync.Mutex // held for no I/O

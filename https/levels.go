@@ -58,7 +58,7 @@ func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 			files = append(files, listed{File: f, name: nameOf(fo.layout, f), size: e.size, createdAt: e.modified})
 		}
 	}
-	same, err := fo.newest.check(ctx, fo.s, fo, files)
+	same, err := fo.s.checkNewest(ctx, fo, files)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,6 @@ func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 		return nil, err
 	}
 	sortFiles(files)
-	fo.newest.set(files)
 	return files, nil
 }
 

@@ -98,7 +98,7 @@ func (s *session) Pager(prefix, _ string, _ bool) clientio.Pager {
 				page = append(page, clientio.Object{Key: key, Size: f.size, CreatedAt: f.createdAt, Version: s.pins.listed(f.File, f.size, f.createdAt)})
 			}
 		}
-		s.pins.keep(func(f clientio.File) bool { return known[f] })
+		s.pins.keep(func(f clientio.File, _ pin) bool { return known[f] })
 		return page, false, nil
 	}
 }

@@ -6,76 +6,44 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"sync"
 
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
-// newestFiles are the files that end at the newest transaction of the last listing. A
-// listing of a folder or of a bucket does not tell whether a file was replaced by one
-// of the same size: its times are in minutes or seconds, if there are any. If the
-// newest transaction is still the same, all earlier ones are. So the next listing
-// compares the entity tags of these files with those that they had.
-type newestFiles struct {
-	mu struct {
-		sync.Mutex // held for no I/O
-		files      []clientio.File
-	}
-}
-
-// set records the files of a listing.
-func (n *newestFiles) set(files []listed) {
-	var last ltx.TXID
-	for _, f := range files {
-		last = max(last, f.MaxTXID)
-	}
-	var newest []clientio.File
-	for _, f := range files {
-		if f.MaxTXID == last {
-			newest = append(newest, f.File)
-		}
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.mu.files = newest
-}
-
-// check reports whether one of the files of the last listing that are listed again is
-// the same. If none is, any file may have been replaced, and all get new versions.
-func (n *newestFiles) check(ctx context.Context, s *session, l lister, files []listed) (same bool, err error) {
-	n.mu.Lock()
-	last := n.mu.files
-	n.mu.Unlock()
-	if len(last) == 0 {
-		return true, nil
-	}
-	var left []clientio.File
-	for _, f := range files {
-		if slices.Contains(last, f.File) {
-			left = append(left, f.File)
-		}
-	}
-	unchanged := make([]bool, len(left))
-	err = clientio.Each(ctx, len(left), heads, func(ctx context.Context, i int) (err error) {
-		unchanged[i], err = s.isUnchanged(ctx, l, left[i])
-		return looking(left[i].String(), err)
+// checkNewest reports whether files of a listing are those that reads have seen, and
+// not files that have replaced them. A listing of a folder or of a bucket does not tell
+// whether a file was replaced by one of the same size: its times are in minutes or
+// seconds, if there are any. If the newest transaction that was read is still the same,
+// all earlier ones are. So this compares the entity tags of the files that end at it
+// with those that they had. If none is the same, any file may have been replaced, and
+// all get new versions. If one is, the later files do, since no read has seen them.
+func (s *session) checkNewest(ctx context.Context, l lister, files []listed) (same bool, err error) {
+	asked, last := s.pins.newestRead(files)
+	unchanged, errs := make([]bool, len(asked)), make([]error, len(asked))
+	_ = clientio.Each(ctx, len(asked), heads, func(ctx context.Context, i int) error {
+		unchanged[i], errs[i] = s.isUnchanged(ctx, l, asked[i])
+		errs[i] = looking(asked[i].String(), errs[i])
+		return nil // one that is the same is enough
 	})
-	if err != nil {
+	same = len(asked) == 0 || slices.Contains(unchanged, true)
+	if err := errors.Join(errs...); err != nil && !same {
 		return false, err
 	}
-	if slices.Contains(unchanged, true) {
-		return true, nil
-	}
-	s.pins.keep(func(f clientio.File) bool { return slices.Contains(left, f) }) // which were just read
-	return false, nil
+	s.pins.keep(func(f clientio.File, v pin) bool {
+		if same {
+			return v.isRead || f.MaxTXID <= last
+		}
+		return slices.Contains(asked, f) // it was just read
+	})
+	return same, nil
 }
 
-// isUnchanged reads the beginning of a file, and reports whether its entity tag is the
-// one that is known. If the server tells none, the size decides.
+// isUnchanged reads the beginning of a file, and reports whether it has the version
+// that the reads before have seen. If the server tells no entity tags, the size decides.
 func (s *session) isUnchanged(ctx context.Context, l lister, f clientio.File) (bool, error) {
-	before, wasTagged := s.pins.newest(f)
+	before := s.pins.newest(f)
 	u, err := l.find(ctx, f)
 	if err != nil {
 		return false, err
@@ -89,6 +57,5 @@ func (s *session) isUnchanged(ctx context.Context, l lister, f clientio.File) (b
 	}
 	_, _ = io.Copy(io.Discard, body) // so that the connection can be used again
 	_ = body.Close()                 // the content does not matter
-	after, isTagged := s.pins.newest(f)
-	return after == before && isTagged == wasTagged, nil
+	return s.pins.newest(f) == before, nil
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxvfs/litestream/internal/clientio"
 )
 
@@ -28,6 +30,7 @@ type pin struct {
 	tag      string    // entity tag, or the time of the last change; empty: no read has told it
 	at       time.Time // in listings; zero: none has told it
 	isListed bool      // a listing has shown the file
+	isRead   bool      // a read has seen this version
 }
 
 func (p pin) version() string { return fmt.Sprintf("%d-%d", p.size, p.number) }
@@ -55,7 +58,7 @@ func (p *pins) listed(f clientio.File, size int64, at time.Time) string {
 	v := p.mu.files[f]
 	isOther := !at.IsZero() && !v.at.IsZero() && !at.Equal(v.at)
 	if !v.isListed || v.size != size || isOther {
-		v.number, v.tag = p.next(), ""
+		v.number, v.tag, v.isRead = p.next(), "", false
 	}
 	v.size, v.isListed = size, true
 	if !at.IsZero() {
@@ -102,6 +105,7 @@ func (p *pins) seen(f clientio.File, began int, size int64, tag string) string {
 	if tag != "" {
 		v.tag = tag
 	}
+	v.isRead = true
 	p.store(f, v)
 	return v.version()
 }
@@ -114,22 +118,37 @@ func (p *pins) size(f clientio.File) (int64, bool) {
 	return v.size, known
 }
 
-// newest returns the newest known version of a file, and whether a read has told the
-// tag of that version.
-func (p *pins) newest(f clientio.File) (version string, isTagged bool) {
+// newest returns the newest known version of a file.
+func (p *pins) newest(f clientio.File) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := p.mu.files[f]
-	return v.version(), v.tag != ""
+	return p.mu.files[f].version()
 }
 
-// keep forgets all files but those for which listed returns true. A file that was
-// forgotten gets a version that it never had.
-func (p *pins) keep(listed func(clientio.File) bool) {
+// newestRead returns, of the files of a listing whose newest version a read has seen,
+// those that end at the newest transaction. They are at most one for each level.
+func (p *pins) newestRead(files []listed) (found []clientio.File, last ltx.TXID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for f := range p.mu.files {
-		if !listed(f) {
+	for _, f := range files {
+		switch v := p.mu.files[f.File]; {
+		case !v.isListed || !v.isRead || f.MaxTXID < last:
+			continue
+		case f.MaxTXID > last:
+			found, last = nil, f.MaxTXID
+		}
+		found = append(found, f.File)
+	}
+	return found, last
+}
+
+// keep forgets all files but those for which stays returns true. A file that was
+// forgotten gets a version that it never had.
+func (p *pins) keep(stays func(clientio.File, pin) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for f, v := range p.mu.files {
+		if !stays(f, v) {
 			delete(p.mu.files, f)
 		}
 	}

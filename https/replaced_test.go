@@ -197,6 +197,40 @@ func TestFolders_FileReplaced(t *testing.T) {
 	}
 }
 
+// The newest file of a listing was merged and deleted when the next one is made. What
+// was read before is what it was, and a file that no listing has shown is the only one
+// whose size is asked for.
+func TestFolders_NewestGone(t *testing.T) {
+	s := newServer(t)
+	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
+	for txid := ltx.TXID(1); txid <= 2; txid++ {
+		write(t, w, txid, encode(t, txid, uint64(txid), 5000))
+	}
+	first := versions(t, c)
+	for txid, v := range first {
+		if _, err := read(withVersion(t.Context(), v), c, txid, 0, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(s.root, "app", "ltx", "0", ltx.FormatFilename(2, 2))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, 3, encode(t, 3, 3, 5000))
+	write(t, w, 4, encode(t, 4, 4, 5000))
+	s.take()
+	second := versions(t, c)
+	if second[1] != first[1] || len(second) != 3 {
+		t.Errorf("versions %v are %v after the newest file was deleted", first, second)
+	}
+	if got := s.take(); strings.Count(got, "HEAD") != 2 || strings.Count(got, ltx.FormatFilename(1, 1)) != 1 {
+		t.Errorf("the listing asks for\n%s", got)
+	}
+	// No read has seen the later ones, so they may be others at each listing.
+	if third := versions(t, c); third[1] != first[1] || third[3] == second[3] || third[4] == second[4] {
+		t.Errorf("versions %v are %v then", second, third)
+	}
+}
+
 // A listing of a bucket, whose times may be in seconds, notices it, too.
 func TestBucket_FileReplaced(t *testing.T) {
 	s := newServer(t)
