@@ -79,15 +79,9 @@ func publish(ctx context.Context, s *session, client replica.Client, opts Publis
 	if err != nil {
 		return nil, err
 	}
-	exact := make(map[view.Key]time.Time)
-	if last := opts.Last; last != nil && last.hasOther(files) {
-		again, err := s.listForIndex(ctx, true)
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range again {
-			exact[view.KeyOf(f)] = f.CreatedAt
-		}
+	exact, err := s.exactTimes(ctx, opts.Last.others(files))
+	if err != nil {
+		return nil, err
 	}
 	p := &Published{Written: true, files: make(map[view.Key]publishedFile, len(files))}
 	if opts.Last != nil {
@@ -128,18 +122,49 @@ func (s *session) listForIndex(ctx context.Context, exact bool) ([]*ltx.FileInfo
 	return files, nil
 }
 
-// hasOther reports whether a later listing may have another file of a name that the
-// index has.
-func (p *Published) hasOther(files []*ltx.FileInfo) bool {
-	return slices.ContainsFunc(files, func(f *ltx.FileInfo) bool {
+// exactTimes returns the exact times of files, by a listing of each level from the
+// first of its files on.
+func (s *session) exactTimes(ctx context.Context, files []*ltx.FileInfo) (map[view.Key]time.Time, error) {
+	first := make(map[int]ltx.TXID)
+	for _, f := range files {
+		if seek, ok := first[f.Level]; !ok || f.MinTXID < seek {
+			first[f.Level] = f.MinTXID
+		}
+	}
+	exact := make(map[view.Key]time.Time)
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	for level, seek := range first {
+		var listed []*ltx.FileInfo
+		err := s.store.Retry(ctx, func() (err error) {
+			listed, err = s.store.List(ctx, level, seek, true)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range listed {
+			exact[view.KeyOf(f)] = f.CreatedAt
+		}
+	}
+	return exact, nil
+}
+
+// others returns the files that the index lacks, or of which it may have another one of
+// the same name. If there is no index, the listing has exact times for all files.
+func (p *Published) others(files []*ltx.FileInfo) []*ltx.FileInfo {
+	if p == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(f *ltx.FileInfo) bool {
 		before, ok := p.files[view.KeyOf(f)]
-		return ok && !before.isListedAs(f)
+		return ok && before.isListedAs(f)
 	})
 }
 
 // add adds listed files and returns their entries. A file that is listed as it was for
-// the last index keeps its time. Another file of the same name gets that of exact:
-// readers tell the two apart by it if they have the same size.
+// the last index keeps its time. Another one gets that of exact: readers tell two files
+// of the same name and size apart by it, and each Publish has to give a file the same.
 func (p *Published) add(files []*ltx.FileInfo, last *Published, exact map[view.Key]time.Time) []webindex.File {
 	layout := clientio.NewLayout("")
 	entries := make([]webindex.File, 0, len(files))
@@ -149,14 +174,12 @@ func (p *Published) add(files []*ltx.FileInfo, last *Published, exact map[view.K
 			name = clientio.NewHexLayout("").Key(f.Level, f.MinTXID, f.MaxTXID)[1:]
 		}
 		e := webindex.File{Name: name, Size: f.Size, Time: f.CreatedAt}
+		if at, ok := exact[view.KeyOf(f)]; ok {
+			e.Time = at
+		}
 		if last != nil {
-			before, known := last.files[view.KeyOf(f)]
-			at, isAsked := exact[view.KeyOf(f)]
-			switch {
-			case known && before.isListedAs(f):
+			if before, ok := last.files[view.KeyOf(f)]; ok && before.isListedAs(f) {
 				e.Time = before.Time
-			case known && isAsked:
-				e.Time = at
 			}
 		}
 		p.files[view.KeyOf(f)] = publishedFile{e, f, last == nil}

@@ -153,6 +153,49 @@ func TestPublish_Replaced(t *testing.T) {
 	}
 }
 
+// A file has the same time in an index that goes on from the last one as in one that is
+// made from nothing, so that readers do not take it for another file when a publisher is
+// started again.
+func TestPublish_TimeOfNews(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../testdata/replicas/compacted")); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "ltx", "0", ltx.FormatFilename(0x1d, 0x1d))
+	news, err := os.ReadFile(name)
+	if err := errors.Join(err, os.Remove(name)); err != nil {
+		t.Fatal(err)
+	}
+	client := file.NewReplicaClient(dir)
+	var index webindex.Index
+	publish := func(last *maintain.Published) *maintain.Published {
+		t.Helper()
+		p, err := maintain.Publish(t.Context(), client, maintain.PublishOptions{Last: last, Write: func(_ context.Context, b []byte) (err error) {
+			index, err = webindex.Decode(b)
+			return err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first := publish(nil)
+	uploaded := time.Now().Add(time.Hour) // which is not the time of the header
+	if err := errors.Join(os.WriteFile(name, news, 0o600), os.Chtimes(name, uploaded, uploaded)); err != nil {
+		t.Fatal(err)
+	}
+	if p := publish(first); p.Files != first.Files+1 {
+		t.Fatalf("%d files after %d", p.Files, first.Files)
+	}
+	after := index
+	publish(nil)
+	for i, f := range after.Files {
+		if again := index.Files[i]; f.Name != again.Name || !f.Time.Equal(again.Time) {
+			t.Errorf("%s has the time %s, and in an index from nothing %s has %s", f.Name, f.Time, again.Name, again.Time)
+		}
+	}
+}
+
 // hexed is a store with the layout of S3.
 type hexed struct{ *memory.ReplicaClient }
 
