@@ -136,9 +136,10 @@ type Options struct {
 	// newest state that was known. Then the database is opened with that state, and
 	// it follows the replica from when storage answers. Stats and the status say
 	// that it is offline, and the lag is the time since the state was last known to
-	// be the newest. While storage answers, however slowly, the open goes on with
-	// it, and a replica without files is never opened offline. Write mode does not
-	// open offline. Default 0: an open waits for storage; so does a negative value.
+	// be the newest. As long as parts of files and of listings come, the open goes
+	// on with storage, and a replica without files is never opened offline. Write
+	// mode does not open offline. Default 0: an open waits for storage; so does a
+	// negative value.
 	OfflineAfter time.Duration
 
 	// HydrationConcurrency is the number of requests that hydration makes at a

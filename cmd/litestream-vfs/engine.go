@@ -20,6 +20,7 @@ import (
 	"github.com/ltxvfs/litestream"
 	"github.com/ltxvfs/litestream/internal/cvfs"
 	"github.com/ltxvfs/litestream/internal/extension"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 )
 
 // engine serves the VFS of the extension. The router and the environment say where
@@ -33,7 +34,7 @@ var _ cvfs.Engine = engine{}
 var warned atomic.Bool
 
 func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
-	shown := extension.ShownPath(n.Path)
+	shown := openfiles.Shown(n.Path)
 	opened := false // OpenConn was called, whose errors have the name
 	defer func() {
 		if err != nil && !errors.Is(err, cvfs.ErrLocalFile) {
@@ -61,7 +62,7 @@ func (engine) Open(n cvfs.Name) (c cvfs.Conn, err error) {
 	if local {
 		switch {
 		case n.Create && !exists():
-			logger.Warn("a new local file is made, since the name is not that of a replica", "file", shown, "replica", extension.ShownPath(router.Bound()))
+			logger.Warn("a new local file is made, since the name is not that of a replica", "file", shown, "replica", openfiles.Shown(router.Bound()))
 		case env[extension.ReplicaURL] != "" && router.Bound() == "" && !warned.Swap(true):
 			logger.Warn("an existing local file is opened, and no name is the replica of "+extension.ReplicaURL+" yet", "file", shown)
 		default:

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"github.com/ltxvfs/litestream/internal/mainfile"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 	"github.com/ltxvfs/litestream/internal/sqllists"
 	"github.com/ltxvfs/litestream/internal/tempfile"
 )
@@ -147,8 +148,9 @@ func (v *VFS) openCompanion(path string, flags C.int) (*handle, error) {
 	case flags&C.SQLITE_OPEN_SUPER_JOURNAL != 0:
 		return &handle{file: v.supers.Open(path), vfs: v}, nil
 	case flags&C.SQLITE_OPEN_WAL != 0:
-		err := fmt.Errorf("open %s: there is no WAL mode", path)
-		v.engine.Log().Error("open failed", "db", path, "error", err)
+		shown := openfiles.Shown(path)
+		err := fmt.Errorf("open %s: there is no WAL mode", shown)
+		v.engine.Log().Error("open failed", "db", shown, "error", err)
 		return nil, err
 	}
 	// A journal exists as long as it is open, since nothing is to be rolled back

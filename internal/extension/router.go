@@ -100,7 +100,7 @@ func (r *Router) Open(n Name, environment Environment) (url string, local bool, 
 	case !n.Default && url == "" && !r.names.HasReplicas():
 		return "", false, ErrNoReplica
 	case r.names.IsReplica(n.Path):
-		return "", false, fmt.Errorf("%s is open as a replica", n.Path)
+		return "", false, fmt.Errorf("%s is open as a replica", openfiles.Shown(n.Path))
 	case files == litestream.NoLocalFiles:
 		return "", false, ErrNoLocalFiles
 	case missing:
@@ -115,7 +115,7 @@ func (r *Router) NotOpened(path string) { r.names.RemoveLocal(path) }
 // add records an open of a replica. The caller holds mu.
 func (r *Router) add(path, url string) error {
 	if old := r.mu.urls[path]; url != "" && old != "" && old != url {
-		return fmt.Errorf("%s is open with another %s", path, ReplicaURL)
+		return fmt.Errorf("%s is open with another %s", openfiles.Shown(path), ReplicaURL)
 	}
 	if err := r.names.AddReplica(path); err != nil {
 		return err

@@ -24,7 +24,7 @@ func (n *Names) AddReplica(path string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mu.local[path] > 0 {
-		return fmt.Errorf("%s was opened as a local file before", path)
+		return fmt.Errorf("%s was opened as a local file before", Shown(path))
 	}
 	if n.mu.replicas == nil {
 		n.mu.replicas = make(map[string]int)
@@ -47,7 +47,7 @@ func (n *Names) AddLocal(path string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mu.replicas[path] > 0 {
-		return fmt.Errorf("%s is open as a replica", path)
+		return fmt.Errorf("%s is open as a replica", Shown(path))
 	}
 	if n.mu.local == nil {
 		n.mu.local = make(map[string]int)

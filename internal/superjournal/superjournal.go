@@ -102,7 +102,7 @@ type File struct {
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	for name := range strings.SplitSeq(string(p), "\x00") {
 		if name != "" && !f.set.isReplicas(name) {
-			err := fmt.Errorf("a transaction over the local file of %s and another database is not possible with a replica as main database", name)
+			err := fmt.Errorf("a transaction over the local file of %s and another database is not possible with a replica as main database", openfiles.Shown(name))
 			f.set.log().Error("write of super-journal failed", "error", err)
 			return 0, err
 		}

@@ -1,14 +1,14 @@
-package extension_test
+package openfiles_test
 
 import (
 	"testing"
 
-	"github.com/ltxvfs/litestream/internal/extension"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 )
 
-// TestShownPath checks that paths that contain credentials are shown without them, and
+// TestShown checks that paths that contain credentials are shown without them, and
 // others as they are.
-func TestShownPath(t *testing.T) {
+func TestShown(t *testing.T) {
 	for path, want := range map[string]string{
 		"/x/app.db":            "/x/app.db",
 		"/x/what?.db":          "/x/what?.db",
@@ -21,7 +21,7 @@ func TestShownPath(t *testing.T) {
 		"/x/s3:/b/db?secret_access_key=secret": "/x/s3:/b/db?...",
 		"":                                     "",
 	} {
-		if got := extension.ShownPath(path); got != want {
+		if got := openfiles.Shown(path); got != want {
 			t.Errorf("%q is shown as %q, want %q", path, got, want)
 		}
 	}
