@@ -73,8 +73,11 @@ func (b *bucket) list(ctx context.Context, _ time.Time) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = b.s.checkNewest(ctx, b, files)
-	return files, err
+	if _, err := b.s.checkNewest(ctx, b, files); err != nil {
+		return nil, err
+	}
+	b.s.readNewest(ctx, b, files)
+	return files, nil
 }
 
 // pages returns the files in all pages of the listing, in order of level and TXIDs.

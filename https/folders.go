@@ -85,7 +85,7 @@ func (fo *folders) complete(ctx context.Context, files []listed) ([]listed, erro
 		if files[i].size >= 0 {
 			return nil
 		}
-		a, err := fo.attributes(ctx, files[i].File)
+		a, err := fo.attributes(ctx, files[i])
 		switch {
 		case errors.Is(err, clientio.ErrAbsent):
 			return nil
@@ -124,12 +124,14 @@ func (fo *folders) forget() {
 }
 
 // attributes returns size and time of a file. It asks the server once for each
-// version of the file that was seen.
-func (fo *folders) attributes(ctx context.Context, f clientio.File) (attributes, error) {
+// version of the file that was seen, and again for a file that may be another one.
+func (fo *folders) attributes(ctx context.Context, file listed) (attributes, error) {
+	f := file.File
 	fo.mu.Lock()
 	a, known := fo.mu.attributes[f]
 	fo.mu.Unlock()
-	if size, pinned := fo.s.pins.size(f); known && (!pinned || size == a.size) {
+	v := fo.s.pins.newest(f)
+	if known && (v.number == 0 || v.size == a.size) && (v.isRead || !file.isDoubtful) {
 		return a, nil
 	}
 	resp, err := fo.s.send(ctx, http.MethodHead, fo.s.url(nameOf(fo.layout, f)), nil)

@@ -129,6 +129,6 @@ func (x *index) find(ctx context.Context, f clientio.File) (*url.URL, error) {
 			return nil, fs.ErrNotExist
 		}
 	}
-	x.s.pins.named(f, file.size, file.createdAt)
+	x.s.pins.named(file)
 	return x.s.url(file.name), nil
 }

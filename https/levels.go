@@ -69,6 +69,7 @@ func (fo *folders) list(ctx context.Context, _ time.Time) ([]listed, error) {
 		return nil, err
 	}
 	sortFiles(files)
+	fo.s.readNewest(ctx, fo, files)
 	return files, nil
 }
 

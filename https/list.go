@@ -42,6 +42,10 @@ type listed struct {
 	name      string // relative to the folder of the replica
 	size      int64
 	createdAt time.Time
+
+	// isDoubtful is set if the listing cannot tell whether the file is the one of the
+	// listing before, unless a read has seen it.
+	isDoubtful bool
 }
 
 // sortFiles sorts files by level and TXIDs.
@@ -95,10 +99,10 @@ func (s *session) Pager(prefix, _ string, _ bool) clientio.Pager {
 		for _, f := range files {
 			known[f.File] = true
 			if key := nameOf(plainLayout, f.File); strings.HasPrefix(key, prefix) {
-				page = append(page, clientio.Object{Key: key, Size: f.size, CreatedAt: f.createdAt, Version: s.pins.listed(f.File, f.size, f.createdAt)})
+				page = append(page, clientio.Object{Key: key, Size: f.size, CreatedAt: f.createdAt, Version: s.pins.listed(f)})
 			}
 		}
-		s.pins.keep(func(f clientio.File, _ pin) bool { return known[f] })
+		s.pins.keep(func(f clientio.File) bool { return known[f] })
 		return page, false, nil
 	}
 }

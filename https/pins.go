@@ -31,6 +31,8 @@ type pin struct {
 	at       time.Time // in listings; zero: none has told it
 	isListed bool      // a listing has shown the file
 	isRead   bool      // a read has seen this version
+
+	hasChanged bool // a read has found another version than the last listing had
 }
 
 func (p pin) version() string { return fmt.Sprintf("%d-%d", p.size, p.number) }
@@ -49,33 +51,30 @@ func (p *pins) store(f clientio.File, newest pin) {
 	p.mu.files[f] = newest
 }
 
-// listed returns the version of a file that a listing shows with a size and a time,
-// which is zero if it is not known. A file that was read before any listing showed it
-// may have been replaced in between, so it gets a new version.
-func (p *pins) listed(f clientio.File, size int64, at time.Time) string {
+// listed returns the version of a file that a listing shows. Its time is zero if it is
+// not known. A file that was read before any listing showed it may have been replaced
+// in between, so it gets a new version.
+func (p *pins) listed(f listed) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := p.mu.files[f]
-	isOther := !at.IsZero() && !v.at.IsZero() && !at.Equal(v.at)
-	if !v.isListed || v.size != size || isOther {
+	v := p.mu.files[f.File]
+	isOther := !f.createdAt.IsZero() && !v.at.IsZero() && !f.createdAt.Equal(v.at)
+	if !v.isListed || v.size != f.size || isOther || f.isDoubtful && !v.isRead {
 		v.number, v.tag, v.isRead = p.next(), "", false
 	}
-	v.size, v.isListed = size, true
-	if !at.IsZero() {
-		v.at = at
+	v.size, v.isListed, v.hasChanged = f.size, true, false
+	if !f.createdAt.IsZero() {
+		v.at = f.createdAt
 	}
-	p.store(f, v)
+	p.store(f.File, v)
 	return v.version()
 }
 
 // named records what a listing says about a file that is read next, unless a listing
 // has already shown the file.
-func (p *pins) named(f clientio.File, size int64, at time.Time) {
-	p.mu.Lock()
-	known := p.mu.files[f].isListed
-	p.mu.Unlock()
-	if !known {
-		p.listed(f, size, at)
+func (p *pins) named(f listed) {
+	if !p.newest(f.File).isListed {
+		p.listed(f)
 	}
 }
 
@@ -98,9 +97,9 @@ func (p *pins) seen(f clientio.File, began int, size int64, tag string) string {
 	case known && v.number > began:
 		return pin{number: p.next(), size: size}.version()
 	case !known, v.size != size:
-		v.number, v.size, v.tag = p.next(), size, ""
+		v.number, v.size, v.tag, v.hasChanged = p.next(), size, "", known
 	case tag != "" && v.tag != "" && tag != v.tag:
-		v.number = p.next()
+		v.number, v.hasChanged = p.next(), true
 	}
 	if tag != "" {
 		v.tag = tag
@@ -110,19 +109,11 @@ func (p *pins) seen(f clientio.File, began int, size int64, tag string) string {
 	return v.version()
 }
 
-// size returns the size of a file, if it is known.
-func (p *pins) size(f clientio.File) (int64, bool) {
+// newest returns what is known of a file.
+func (p *pins) newest(f clientio.File) pin {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, known := p.mu.files[f]
-	return v.size, known
-}
-
-// newest returns the newest known version of a file.
-func (p *pins) newest(f clientio.File) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.mu.files[f].version()
+	return p.mu.files[f]
 }
 
 // newestRead returns, of the files of a listing whose newest version a read has seen,
@@ -144,14 +135,36 @@ func (p *pins) newestRead(files []listed) (found []clientio.File, last ltx.TXID)
 
 // keep forgets all files but those for which stays returns true. A file that was
 // forgotten gets a version that it never had.
-func (p *pins) keep(stays func(clientio.File, pin) bool) {
+func (p *pins) keep(stays func(clientio.File) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for f, v := range p.mu.files {
-		if !stays(f, v) {
+	for f := range p.mu.files {
+		if !stays(f) {
 			delete(p.mu.files, f)
 		}
 	}
+}
+
+// restart forgets all files but some, which were just read. What they are now is what
+// later listings compare.
+func (p *pins) restart(read []clientio.File) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := p.mu.files
+	p.mu.files = make(map[clientio.File]pin)
+	for _, f := range read {
+		if v, ok := all[f]; ok {
+			v.hasChanged = false
+			p.mu.files[f] = v
+		}
+	}
+}
+
+// isEmpty reports whether nothing is known of any file.
+func (p *pins) isEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.files) == 0
 }
 
 // tagOf returns what tells the versions of a file apart.

@@ -2,7 +2,9 @@ package https_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -145,8 +147,15 @@ func TestRead_LateAnswer(t *testing.T) {
 }
 
 // A listing of folders, which tells no times, notices that the newest file was replaced
-// by one of the same size. Then the files before it may be others, too.
+// by one of the same size. Then the files before it may be others, too, also if a read
+// has met the new one before the listing.
 func TestFolders_FileReplaced(t *testing.T) {
+	for _, met := range []bool{false, true} {
+		t.Run(fmt.Sprintf("met by a read=%t", met), func(t *testing.T) { foldersFileReplaced(t, met) })
+	}
+}
+
+func foldersFileReplaced(t *testing.T, met bool) {
 	s := newServer(t)
 	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
 	put := func(txid ltx.TXID, seed uint64, at time.Time) {
@@ -179,6 +188,11 @@ func TestFolders_FileReplaced(t *testing.T) {
 	}
 	for txid := ltx.TXID(2); txid <= 3; txid++ {
 		put(txid, uint64(txid), at.Add(time.Minute)) // the same content has the same size
+	}
+	if met {
+		if _, err := read(withVersion(t.Context(), second[3]), c, 3, 0, 100); err == nil {
+			t.Fatal("the file that was replaced is read as the one before")
+		}
 	}
 	third := versions(t, c)
 	for txid, v := range third {
@@ -228,6 +242,64 @@ func TestFolders_NewestGone(t *testing.T) {
 	// No read has seen the later ones, so they may be others at each listing.
 	if third := versions(t, c); third[1] != first[1] || third[3] == second[3] || third[4] == second[4] {
 		t.Errorf("versions %v are %v then", second, third)
+	}
+}
+
+// A listing of one level does not change the version of a file of another one, which no
+// read has seen.
+func TestFolders_ByLevel(t *testing.T) {
+	s := newServer(t)
+	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
+	write(t, w, 1, encode(t, 1, 1, 5000))
+	first := versions(t, c)
+	for range 2 {
+		if itr, err := c.LTXFiles(t.Context(), 1, 0, false); err != nil || itr.Close() != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := read(withVersion(t.Context(), first[1]), c, 1, 0, 100); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file that was never read and that was replaced by one of another size is listed
+// with that size.
+func TestFolders_UnreadReplaced(t *testing.T) {
+	s := newServer(t)
+	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
+	for i, size := range []int{5000, 6000, 6500, 7000} {
+		body := encode(t, 1, uint64(i), size)
+		write(t, w, 1, body)
+		infos, err := list(t.Context(), c)
+		if err != nil || len(infos) != 1 || infos[0].Size != int64(len(body)) {
+			t.Errorf("file of %d bytes is listed as %+v, %v", len(body), infos, err)
+		}
+	}
+}
+
+// A listing that is cancelled does not change what is known of files.
+func TestFolders_ListingCancelled(t *testing.T) {
+	s := newServer(t)
+	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
+	write(t, w, 1, encode(t, 1, 1, 5000))
+	first := versions(t, c)
+	if _, err := read(withVersion(t.Context(), first[1]), c, 1, 0, 100); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.answer(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, ".ltx") {
+			cancel()
+			<-r.Context().Done()
+		}
+		return false
+	})
+	if _, err := list(ctx, c); err == nil {
+		t.Error("the listing that was cancelled succeeds")
+	}
+	s.answer(nil)
+	if next := versions(t, c); next[1] != first[1] {
+		t.Errorf("version %s is %s after a listing that was cancelled", first[1], next[1])
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 // user matches the scheme and the user of a replica URL in a path. SQLite may have
 // taken one of its slashes.
-var user = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]+:/+)[^/]*@`)
+var user = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]+:/+).*@`)
 
 // Shown returns a path for a text, without what may be secret: the parameters of a
 // URI that was not read as one, and the user of a URL that was given as a file name.

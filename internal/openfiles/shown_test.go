@@ -17,6 +17,7 @@ func TestShown(t *testing.T) {
 		"/x/file:app.db?replica_url=sftp:/u:secret@h/db?host_key=a":             "/x/file:app.db?...",
 		"/x/app.db?replica_url=s3:/b?secret_access_key=secret":                  "/x/app.db?...",
 		"/x/sftp:/u:secret@h/db":               "/x/sftp:/h/db",
+		"/x/sftp:/u:se/cret@h/db":              "/x/sftp:/h/db",
 		"sftp://u:secr@et@h/db":                "sftp://h/db",
 		"/x/s3:/b/db?secret_access_key=secret": "/x/s3:/b/db?...",
 		"":                                     "",
