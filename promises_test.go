@@ -295,13 +295,13 @@ func testPromise7_NoSilentCorruption(t *testing.T) {
 					NewClient: func(string) (litestream.ReplicaClient, error) { return broken, nil },
 					Logger:    testlog.New(discardTB{t}, nil),
 				})
-				noticed := 0
+				noticed, flips := 0, tc.flips
 				if isHydrated(t) {
-					tc.flips /= 4
+					flips /= 4
 				}
 				// Whether a query reads a byte that is flipped depends on timing, if the
 				// database is hydrated: a few flips may all go by unnoticed.
-				for n := 0; n < testscale.Repeats(tc.flips) || noticed == 0 && n < 10*tc.flips; n++ {
+				for n := 0; n < testscale.Repeats(flips) || noticed == 0 && n < 10*flips; n++ {
 					f := files[rng.IntN(len(files))]
 					broken.flip(f, rng.Int64N(f.Size), byte(1+rng.IntN(255)))
 					got, err := func() (string, error) {
