@@ -63,8 +63,7 @@ func TestEndless(t *testing.T) {
 // After its caller has gone, a listing does not go on.
 func TestEndless_Canceled(t *testing.T) {
 	s, c := endless(t)
-	const listings = 3
-	for range listings {
+	for n := range int64(3) {
 		s.Take()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -77,12 +76,8 @@ func TestEndless_Canceled(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	}
-	// Each has given back its folder.
-	for deadline := time.Now().Add(10 * time.Second); s.Closed.Load() < listings; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d listings have ended", s.Closed.Load(), listings)
-		}
+		// Until then, the next listing would be taken for one that reads.
+		within(t, "the folder is given back", func() bool { return s.Closed.Load() == n+1 })
 	}
 	s.Endless.Store(false)
 	if infos, err := list(t.Context(), c); err != nil || len(infos) != 1 {
