@@ -117,7 +117,7 @@ func (s *Store) Retry(ctx context.Context, fn func() error) error {
 			return err
 		}
 		if before != nil && errors.Is(err, ctx.Err()) {
-			return fmt.Errorf("%w: %w", err, before) // keep the reason, which ctx.Err() would hide
+			return fmt.Errorf("%w: %w", ctx.Err(), before) // the reason; where this attempt was says nothing
 		}
 		before = err
 		if s.Retrying != nil && ctx.Err() == nil {

@@ -130,6 +130,27 @@ func TestStore_RetryEndsWithContext(t *testing.T) {
 	})
 }
 
+// TestStore_RetryEndsInAttempt has the limit come while fn runs: the error is the one of
+// a limit that comes between two attempts.
+func TestStore_RetryEndsInAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("list: connection reset")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		attempts := 0
+		err := new(Store).Retry(ctx, func() error {
+			if attempts++; attempts == 1 {
+				return broken
+			}
+			<-ctx.Done()
+			return fmt.Errorf("list: %w", ctx.Err())
+		})
+		if want := "context deadline exceeded: list: connection reset"; err == nil || err.Error() != want || !errors.Is(err, broken) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %d attempts: %v, want %s", attempts, err, want)
+		}
+	})
+}
+
 // listClient gives one listing for every level.
 type listClient struct {
 	*memory.ReplicaClient
