@@ -92,7 +92,8 @@ class TestOpen(Case):
             litestream_vfs.load(sqlite3.connect(":memory:"))
             text = None
             try:
-                sqlite3.connect("file:uri.db?vfs=litestream&replica_url=sftp%3A%2F%2Fu%3Asecret99%40h%2Fdb")
+                # With the dot it is a name everywhere: Debian's SQLite reads all URIs.
+                sqlite3.connect("./file:uri.db?vfs=litestream&replica_url=sftp%3A%2F%2Fu%3Asecret99%40h%2Fdb")
             except sqlite3.Error as e:
                 text = str(e)
             conn = sqlite3.connect("app.db")
