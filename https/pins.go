@@ -145,8 +145,8 @@ func (p *pins) keep(stays func(clientio.File) bool) {
 	}
 }
 
-// restart forgets all files but some, which were just read. What they are now is what
-// later listings compare.
+// restart forgets all files but some, which were just read, and when listings said that
+// these had changed. What they are now is what later listings compare.
 func (p *pins) restart(read []clientio.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,7 +154,7 @@ func (p *pins) restart(read []clientio.File) {
 	p.mu.files = make(map[clientio.File]pin)
 	for _, f := range read {
 		if v, ok := all[f]; ok {
-			v.hasChanged = false
+			v.hasChanged, v.at = false, time.Time{}
 			p.mu.files[f] = v
 		}
 	}

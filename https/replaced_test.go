@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -267,13 +268,43 @@ func TestFolders_ByLevel(t *testing.T) {
 func TestFolders_UnreadReplaced(t *testing.T) {
 	s := newServer(t)
 	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
-	for i, size := range []int{5000, 6000, 6500, 7000} {
+	for i, size := range []int{5000, 10000, 15000, 20000} {
 		body := encode(t, 1, uint64(i), size)
 		write(t, w, 1, body)
 		infos, err := list(t.Context(), c)
 		if err != nil || len(infos) != 1 || infos[0].Size != int64(len(body)) {
 			t.Errorf("file of %d bytes is listed as %+v, %v", len(body), infos, err)
 		}
+	}
+}
+
+// If nothing is read but listings, the second listing reads the newest file. Versions
+// stay from then on, until that file is replaced.
+func TestFolders_NothingRead(t *testing.T) {
+	s := newServer(t)
+	w, c := newServed(t, s.URL, s.root, "app", false), newClient(t, s.URL+"/app")
+	for txid := ltx.TXID(1); txid <= 3; txid++ {
+		write(t, w, txid, encode(t, txid, uint64(txid), 5000))
+	}
+	newest := filepath.Join(s.root, "app", "ltx", "0", ltx.FormatFilename(3, 3))
+	versions(t, c)
+	versions(t, c)
+	before := versions(t, c)
+	for year := 2020; year < 2023; year++ {
+		if next := versions(t, c); !maps.Equal(next, before) {
+			t.Errorf("versions %v are %v, and nothing has changed", before, next)
+		}
+		at := time.Date(year, 1, 2, 3, 4, 5, 0, time.UTC)
+		if err := os.Chtimes(newest, at, at); err != nil { // another one of the same size, to the server
+			t.Fatal(err)
+		}
+		next := versions(t, c)
+		for txid, v := range next {
+			if v == before[txid] {
+				t.Errorf("transaction %d has version %s still", txid, v)
+			}
+		}
+		before = next
 	}
 }
 
