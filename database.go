@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ltxvfs/litestream/internal/commitlog"
@@ -32,6 +33,8 @@ type database struct {
 	opts   Options         // complete
 	poller *poller
 	offline
+
+	uploadsPolled atomic.Int64 // number of uploads at the last poll that has asked storage
 
 	opening *opening // has ended once the database is open
 

@@ -69,7 +69,7 @@ func (db *database) problems() (found []problem) {
 	if polls := db.poller.polls.Last(); polls.IsFailing() && pollState(db.poller.state.Load()) == pollRunning {
 		found = append(found, failing(PartPolls, "polls", polls))
 	}
-	if reads := db.reads.Last(); reads.IsFailing() && db.needsStorage(reads.Failure) {
+	if reads := db.reads.Last(); reads.IsFailing() && db.stillCounts(reads.Failure) {
 		found = append(found, failing(PartReads, "reads", reads))
 	}
 	s, part := db.writer.Status(), PartSyncs
@@ -93,8 +93,8 @@ func (db *database) problems() (found []problem) {
 // in the cache or in the local file never say that storage works again.
 const readsMatter = time.Minute
 
-// needsStorage reports whether a read that failed at a time tells of the reads of now.
-func (db *database) needsStorage(failed time.Time) bool {
+// stillCounts reports whether a read that failed at a time tells of the reads of now.
+func (db *database) stillCounts(failed time.Time) bool {
 	return !db.poller.isIdle() && !db.pages.IsAllLocal() && time.Since(failed).Abs() < readsMatter
 }
 

@@ -15,7 +15,6 @@ import (
 // of it since. It is safe for concurrent use.
 type offline struct {
 	isOffline atomic.Bool
-	uploads   atomic.Int64 // number of uploads at the last poll that has asked storage
 }
 
 // first is what a database is opened with.
@@ -141,8 +140,8 @@ func (db *database) pollOnce(full bool) error {
 	uploads := db.writer.Status().Counts.Syncs
 	switch {
 	case !errors.Is(err, errs.ErrWriting):
-		db.uploads.Store(uploads)
-	case uploads > db.uploads.Load():
+		db.uploadsPolled.Store(uploads)
+	case uploads > db.uploadsPolled.Load():
 		err = nil
 	}
 	if err == nil && db.isOffline.CompareAndSwap(true, false) {

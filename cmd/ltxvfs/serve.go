@@ -255,7 +255,8 @@ func (s *served) failed() (all []metrics.Unopened) {
 	return all
 }
 
-// retry opens the databases that are not open in the background, since somebody looks.
+// retry begins to open the databases that are not open, since somebody looks. It does
+// not wait for them.
 func (s *served) retry() {
 	for _, d := range s.databases {
 		if s.ctx.Err() == nil && d.begin(reopenEvery) {

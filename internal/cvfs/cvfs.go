@@ -29,11 +29,11 @@ import (
 	"runtime/cgo"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"unsafe"
 
 	"github.com/ltxvfs/litestream/internal/mainfile"
+	"github.com/ltxvfs/litestream/internal/openfiles"
 	"github.com/ltxvfs/litestream/internal/superjournal"
 )
 
@@ -174,7 +174,7 @@ func isReplicas(journal string) bool {
 
 // isSuperJournal reports whether a file is a super-journal of a replica.
 func isSuperJournal(path string) bool {
-	return strings.Contains(path, "-mj") && anyVFS(func(v *VFS) bool { return v.supers.Has(path) })
+	return openfiles.IsSuperJournal(path) && anyVFS(func(v *VFS) bool { return v.supers.Has(path) })
 }
 
 // Pointer returns the ls_vfs of the VFS.
