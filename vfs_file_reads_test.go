@@ -150,9 +150,9 @@ func TestConn_ReadsAfterUpload(t *testing.T) {
 	if !ok || loc.File.Segment == nil {
 		t.Fatal("the commit was not in the write buffer")
 	}
-	if err := loc.ReadSegment(3, make([]byte, 512)); !errors.Is(err, fs.ErrClosed) {
-		t.Fatalf("the segment is not closed: %v", err)
-	}
+	await(t, "the segment to be closed, which a sync does not wait for", func() bool {
+		return errors.Is(loc.ReadSegment(3, make([]byte, 512)), fs.ErrClosed)
+	})
 	for _, tc := range []struct{ in, n, want int }{{0, 512, 512}, {100, 50, 50}, {500, 50, 12}} {
 		buf := make([]byte, tc.n)
 		n, err := other.readPage(before, buf, int64(2*512+tc.in))
