@@ -15,6 +15,7 @@ func (db *database) newHydration() *hydrate.Hydrator {
 		Name:        db.name,
 		Mode:        hydrate.Mode(db.opts.HydrationMode),
 		Path:        db.opts.HydrationPath,
+		Replica:     db.owner.Replica,
 		Concurrency: db.opts.HydrationConcurrency,
 		RateLimit:   db.opts.HydrationRateLimit,
 		ReadTimeout: db.opts.ReadTimeout,

@@ -72,7 +72,7 @@ func (db *database) buildUnlessSilent(ctx context.Context) (first, error) {
 			timer.Reset(db.opts.OfflineAfter)
 		}
 	}
-	recalled, err := hydrate.Recall(db.opts.HydrationPath)
+	recalled, err := hydrate.Recall(db.opts.HydrationPath, db.owner.Replica)
 	if err == nil {
 		err = db.useRecalled(recalled)
 	}

@@ -525,7 +525,7 @@ func TestOffline_AfterNews(t *testing.T) {
 		recalls := func() error {
 			dir := t.TempDir()
 			copyFiles(t, filepath.Dir(path), dir)
-			_, err := hydrate.Recall(filepath.Join(dir, "local.db"))
+			_, err := hydrate.Recall(filepath.Join(dir, "local.db"), "")
 			return err
 		}
 		if err := recalls(); err == nil {

@@ -290,7 +290,7 @@ func (h *Hydrator) supersede(l *lentPages, seen pageshare.Status) *keeper {
 	}
 	h.Log.Warn("the process that owns the hydration file has stopped; this one takes over with a new file",
 		"file", h.opts.Path, "owner", seen.Owner)
-	return &keeper{log: h.Log, fresh: h.Fresh, path: h.opts.Path + recordSuffix, file: file, marked: true}
+	return &keeper{log: h.Log, fresh: h.Fresh, replica: h.opts.Replica, path: h.opts.Path + recordSuffix, file: file, marked: true}
 }
 
 // salvage copies the pages of the file that was used before, or replaced, to the new

@@ -65,6 +65,7 @@ type Options struct {
 	Name        string        // of the database
 	Mode        Mode          // which pages come to the local file
 	Path        string        // of the local file; empty: a temporary one
+	Replica     string        // identity of the replica, without secrets; empty: not known
 	Concurrency int           // requests at a time
 	RateLimit   int64         // bytes a second; 0: none
 	ReadTimeout time.Duration // how long a request may bring no bytes; negative: no limit
@@ -350,7 +351,7 @@ func (h *Hydrator) openFile() (err error) {
 		h.file = h.keeper.file
 		return nil
 	case path != "" && !h.sharing.alone.is():
-		h.file, h.keeper, err = openKept(path, h.Log, h.Fresh)
+		h.file, h.keeper, err = openKept(path, h.opts.Replica, h.Log, h.Fresh)
 		return err
 	}
 	h.file, err = pagefile.CreateTemp()

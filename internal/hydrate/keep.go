@@ -35,10 +35,11 @@ const (
 // restarts and crashes. It is used by one goroutine, which is the one that
 // changes the view of the local pages.
 type keeper struct {
-	log   *slog.Logger
-	fresh func() time.Time // Access.Fresh
-	file  *pagefile.File
-	path  string // of the record
+	log     *slog.Logger
+	fresh   func() time.Time // Access.Fresh
+	replica string           // Options.Replica
+	file    *pagefile.File
+	path    string // of the record
 
 	old    storedRecord // the record as it was when the file was opened
 	marked bool         // the file had a mark then
@@ -60,8 +61,8 @@ type keeper struct {
 // openKept opens the hydration file at a path. It refuses a file without a
 // record beside it, which another program may have made, and a record that does
 // not begin like one.
-func openKept(path string, log *slog.Logger, fresh func() time.Time) (f *pagefile.File, k *keeper, err error) {
-	k = &keeper{log: log, fresh: fresh, path: path + recordSuffix}
+func openKept(path, replica string, log *slog.Logger, fresh func() time.Time) (f *pagefile.File, k *keeper, err error) {
+	k = &keeper{log: log, fresh: fresh, replica: replica, path: path + recordSuffix}
 	// Nothing is created beside something that is not a record of ours.
 	if _, err := readRecordFile(k.path); err != nil {
 		return nil, nil, err
@@ -280,7 +281,8 @@ func (k *keeper) checkpoint(l *localPages) error {
 // recordOf returns a record of a view, without its pages.
 func (k *keeper) recordOf(v *view.View) *record {
 	r := &record{recordHeader: recordHeader{
-		FileID: k.file.ID().String(), FileNumber: k.file.Identity().Lasting(), Closed: k.closing, PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID, Timestamp: v.Timestamp, Fresh: k.fresh().UnixMilli(),
+		FileID: k.file.ID().String(), FileNumber: k.file.Identity().Lasting(), Closed: k.closing, Replica: k.replica,
+		PageSize: v.PageSize, Commit: v.Commit, TXID: v.TXID, Timestamp: v.Timestamp, Fresh: k.fresh().UnixMilli(),
 	}}
 	for _, f := range historyOf(v) {
 		r.Files = append(r.Files, datedFile{nameOf(f), f.Timestamp, f.Commit})

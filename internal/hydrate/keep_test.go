@@ -49,7 +49,7 @@ func listed(t *testing.T, path string) (pgnos, compared []uint32) {
 // has some pages of the current view.
 func (b *bed) kept(path string, onDisk func(event string) error, pgnos ...uint32) (*keeper, *localPages) {
 	b.t.Helper()
-	file, k, err := openKept(path, b.access.Log, time.Now)
+	file, k, err := openKept(path, "", b.access.Log, time.Now)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestOpenKept_Foreign(t *testing.T) {
 			}
 		}
 		b := newBed(t)
-		_, k, err := openKept(path, b.access.Log, time.Now)
+		_, k, err := openKept(path, "", b.access.Log, time.Now)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -327,7 +327,7 @@ func TestHydrator_Resumes(t *testing.T) {
 func TestKeeper_ResumesBorrowed(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		b := newBed(t)
-		file, k, err := openKept(filepath.Join(t.TempDir(), "local.db"), b.access.Log, time.Now)
+		file, k, err := openKept(filepath.Join(t.TempDir(), "local.db"), "", b.access.Log, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -437,7 +437,7 @@ func TestRecall_TooManyPages(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err = Recall(path)
+	_, err = Recall(path, r.Replica)
 	runtime.ReadMemStats(&after)
 	if err == nil || !strings.Contains(err.Error(), "it has 100 bytes, and should have") {
 		t.Errorf("it is recalled: %v", err)
@@ -448,7 +448,7 @@ func TestRecall_TooManyPages(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Recall(path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Recall(path, r.Replica); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}
 }
@@ -463,7 +463,7 @@ func TestHydrator_Recalled(t *testing.T) {
 		synctest.Wait()
 		b.close()
 		recalled := func() (*bed, *Recalled) {
-			r, err := Recall(path)
+			r, err := Recall(path, "")
 			if err != nil {
 				t.Fatal(err)
 			}

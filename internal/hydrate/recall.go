@@ -25,16 +25,17 @@ type Recalled struct {
 }
 
 // Recall reads the record of the hydration file at a path. If that does not prove
-// that the file has every page of one state, the error says why not.
-func Recall(path string) (*Recalled, error) {
-	r, err := recall(path)
+// that the file has every page of one state of a replica, which has the identity that
+// Options.Replica is, the error says why not.
+func Recall(path, replica string) (*Recalled, error) {
+	r, err := recall(path, replica)
 	if err != nil {
 		return nil, fmt.Errorf("the local file %s does not give a state of the database: %w", path, err)
 	}
 	return r, nil
 }
 
-func recall(path string) (*Recalled, error) {
+func recall(path, replica string) (*Recalled, error) {
 	raw, err := readRecordFile(path + recordSuffix)
 	if err != nil {
 		return nil, err
@@ -44,6 +45,9 @@ func recall(path string) (*Recalled, error) {
 	}
 	rec, err := completeRecord(parseRecord(raw.b))
 	if err != nil {
+		return nil, err
+	}
+	if err := rec.checkReplica(replica); err != nil {
 		return nil, err
 	}
 	// A few bytes of a record can list any number of pages.
@@ -59,6 +63,21 @@ func recall(path string) (*Recalled, error) {
 		return nil, err
 	}
 	return &Recalled{View: v, Fresh: time.UnixMilli(rec.Fresh), record: rec}, nil
+}
+
+// checkReplica returns an error if a record may be of another replica than the one with
+// an identity. Transactions of two replicas have the same numbers, and only storage has
+// more to compare.
+func (r *record) checkReplica(identity string) error {
+	switch {
+	case r.Replica == identity:
+		return nil
+	case r.Replica == "":
+		return errors.New("its record does not say of which replica it is a copy; the next open with storage writes that")
+	case identity == "":
+		return fmt.Errorf("it is a copy of %s, and nothing tells that this is the replica", r.Replica)
+	}
+	return fmt.Errorf("it is a copy of %s, and the replica is %s", r.Replica, identity)
 }
 
 // completeRecord returns an error for a record that does not list all pages of a

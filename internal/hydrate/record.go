@@ -51,6 +51,9 @@ type recordHeader struct {
 	// record may come from a backup, with a table beside them that is newer.
 	Table uint64 `json:"table,omitempty"`
 
+	// Replica is Options.Replica. Earlier versions do not write it.
+	Replica string `json:"replica,omitempty"`
+
 	PageSize uint32   `json:"page_size"`
 	Commit   uint32   `json:"commit"`
 	TXID     ltx.TXID `json:"txid"`

@@ -482,7 +482,7 @@ func TestShare_Recalled(t *testing.T) {
 		b := newBed(t)
 		b.start(Options{Path: path})
 		synctest.Wait()
-		r, err := Recall(path)
+		r, err := Recall(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}
