@@ -51,9 +51,8 @@ func become(t *testing.T, client *hookClient, p *ltxtest.Primary, level0From, le
 	}
 	put := func(level int, first, last ltx.TXID) {
 		pages := make(map[uint32][]byte)
-		image, size := p.Image(last), p.PageSize()
+		image, was, size := p.Image(last), p.Image(first-1), p.PageSize()
 		for i := 0; i < len(image); i += size {
-			was := p.Image(first - 1)
 			if i >= len(was) || !bytes.Equal(image[i:][:size], was[i:][:size]) {
 				pages[uint32(i/size+1)] = image[i:][:size]
 			}

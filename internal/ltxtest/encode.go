@@ -77,8 +77,8 @@ func checkPages(hdr *ltx.Header, pgnos []uint32, pages map[uint32][]byte) error 
 }
 
 func encodeBlocks(hdr ltx.Header, pgnos []uint32, pages map[uint32][]byte) ([]byte, error) {
-	var buf bytes.Buffer
-	enc, err := ltx.NewEncoder(&buf)
+	buf := bytes.NewBuffer(make([]byte, 0, (len(pgnos)+1)*(int(hdr.PageSize)+64))) // pages need not become smaller
+	enc, err := ltx.NewEncoder(buf)
 	if err != nil {
 		return nil, err
 	}
