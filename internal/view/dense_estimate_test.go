@@ -7,6 +7,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 )
@@ -14,6 +15,7 @@ import (
 // TestDense_Estimate estimates the places of frames from parts of the index, of
 // databases whose frames differ in various ways.
 func TestDense_Estimate(t *testing.T) {
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
 	const (
 		pages = 200_000
 		part  = 32 << 10

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 	"github.com/superfly/ltx"
@@ -36,6 +37,7 @@ func find(t testing.TB, e *viewtest.Encoded, loc view.Loc, pgno uint32, size int
 // are read as needed, and the same ones with files that were read whole. The views
 // are the same at any time, and so are their differences.
 func TestDense_RandomHistories(t *testing.T) {
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 11))

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ltxvfs/litestream/internal/ltxio"
+	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/internal/view"
 	"github.com/ltxvfs/litestream/internal/view/viewtest"
 	"github.com/superfly/ltx"
@@ -138,6 +139,7 @@ func TestTable_NoNode(t *testing.T) {
 // Pages that lie far apart take memory for themselves, in the index and in sets
 // of pages, not for those in between.
 func TestTable_FarApart(t *testing.T) {
+	testscale.NeedsNoRace(t, testscale.OneGoroutine)
 	const pages, apart = 100_000, 1 << 12
 	v, size := viewtest.HeapOf(func() *view.View {
 		f, index := viewtest.File(t, 1, 1, 4096, 1, viewtest.AllPages(4096, 1))
