@@ -78,7 +78,10 @@ func wantStates(t testing.TB, client replica.Client, want map[ltx.TXID]string) b
 // Every state of every replica can become a snapshot. Restored from it, the state
 // is the same.
 func TestSnapshot(t *testing.T) {
-	for _, dir := range replicas(t) {
+	for i, dir := range replicas(t) {
+		if testscale.Race && i%4 > 0 {
+			continue // the same goroutines
+		}
 		b := readBucket(t, dir)
 		txids := b.reachable()
 		for i, txid := range txids {
