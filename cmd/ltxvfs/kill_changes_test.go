@@ -9,7 +9,6 @@ import (
 
 	"github.com/ltxvfs/litestream/file"
 	"github.com/ltxvfs/litestream/internal/storetest"
-	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -31,7 +30,7 @@ func TestChanges_Killed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			step := int64(1)
-			if testscale.Race {
+			if testing.Short() {
 				step = 5 // an odd number, so that both signals are sent
 			}
 			for k := int64(1); ; k += step {

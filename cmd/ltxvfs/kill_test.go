@@ -18,7 +18,6 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/ltxvfs/litestream/internal/storetest"
-	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
 // program runs the program in a process.
@@ -127,7 +126,7 @@ func TestRestore_Killed(t *testing.T) {
 	p.run("restore", "s3://bucket/app.db", "whole.db")
 	want := sumOf(t, filepath.Join(p.dir, "whole.db"))
 	step := int64(1)
-	if testscale.Race {
+	if testing.Short() {
 		step = 3 // an odd number, so that both signals are sent
 	}
 	for k := int64(1); ; k += step {

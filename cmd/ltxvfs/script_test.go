@@ -14,7 +14,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/superfly/ltx"
 
-	"github.com/ltxvfs/litestream/internal/testscale"
 	"github.com/ltxvfs/litestream/replica"
 )
 
@@ -63,8 +62,8 @@ func TestScripts(t *testing.T) {
 		}},
 	} {
 		t.Run(store.name, func(t *testing.T) {
-			if store.name == "file" {
-				testscale.NeedsNoRace(t, "it does what the scripts over S3 do")
+			if store.name == "file" && testing.Short() {
+				t.Skip("it does what the scripts over S3 do")
 			}
 			testscript.Run(t, testscript.Params{
 				Dir: "testdata/script", Setup: store.setup, UpdateScripts: *update && store.name == "file",
