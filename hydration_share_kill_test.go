@@ -13,13 +13,14 @@ import (
 )
 
 var (
-	shareKills = flag.Int("sharekills", 0, "how often TestPromise12_Kill kills a process that shares a local file; 0: 24, or 3 with the race detector or -short")
+	shareKills = flag.Int("sharekills", 0, "how often TestPromise12_Kill kills a process that shares a local file; 0: 24, or 3 with -short")
 	shareStops = flag.Int("sharestops", 1, "how often TestPromise12_Kill stops the owner of the local file for longer than it may be")
 )
 
 // TestPromise12_Kill kills processes that share a local file at random moments,
 // mostly the one that owns it, and stops that one for long.
 func TestPromise12_Kill(t *testing.T) {
+	testscale.NeedsNoRace(t, "it is about what killed processes leave")
 	t.Parallel()
 	store := t.TempDir()
 	kills := *shareKills

@@ -11,11 +11,12 @@ import (
 	"github.com/ltxvfs/litestream/internal/testscale"
 )
 
-var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0: 120, or 15 with the race detector or -short")
+var kills = flag.Int("kills", 0, "how often TestPromise5_Kill kills a process; 0: 120, or 15 with -short")
 
 // TestPromise5_Kill kills writing processes at random moments, while storage
 // fails now and then.
 func TestPromise5_Kill(t *testing.T) {
+	testscale.NeedsNoRace(t, "it is about what killed processes leave")
 	t.Parallel()
 	dir := t.TempDir()
 	killtest.Run(t, dir, cmp.Or(*kills, testscale.Repeats(120)), func(t *testing.T) string {

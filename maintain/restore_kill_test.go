@@ -88,6 +88,7 @@ func (task restoreTask) run(t testing.TB) (killed bool) {
 // compacted, written to or rolled back, restores the database that the replica has
 // then.
 func TestRestore_Killed(t *testing.T) {
+	testscale.NeedsNoRace(t, "it is about what killed processes leave")
 	all, _ := large(t)
 	kills := testscale.Repeats(50)
 	rng := rand.New(rand.NewPCG(1, 2))
