@@ -148,6 +148,7 @@ func TestHydration_FailedAppend(t *testing.T) {
 				awaitHydrated(t, db)
 				// The process is killed, and the replica returns to the state
 				// at which the record began.
+				synctest.Wait() // until the record is replaced, or is not
 				copyDir(t, crash, dir)
 			})
 			for txid := base + 1; txid <= p.TXID(); txid++ {

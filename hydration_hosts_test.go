@@ -279,6 +279,7 @@ func TestHydration_CopyInUse(t *testing.T) {
 		mustRefresh(t, db)
 		awaitHydrated(t, db)
 		time.Sleep(time.Minute)
+		synctest.Wait() // nothing is written just now
 		pagesFirst, recordFirst = copied("local.db", pages), copied("local.db-hydration", record)
 		closeDB(t, db)
 	})

@@ -241,6 +241,7 @@ func TestShare_CopyOfFolder(t *testing.T) {
 	first, _ := openKeptDB(t, client, path, Options{})
 	defer closeDB(t, first)
 	awaitHydrated(t, first)
+	awaitRecord(t, first, path) // the next one comes 10 seconds later
 	dir := t.TempDir()
 	pages, err := os.ReadFile(path) // before the news
 	if err != nil {

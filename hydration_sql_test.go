@@ -63,9 +63,9 @@ func TestHydration_SQL(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
-	if !strings.Contains(log.String(), "hydration complete") || !strings.Contains(log.String(), "mb_per_s=") {
-		t.Errorf("the log does not say so:\n%s", &log)
-	}
+	waitFor(t, "the log to say so", func() bool {
+		return strings.Contains(log.String(), "hydration complete") && strings.Contains(log.String(), "mb_per_s=")
+	})
 	waitFor(t, "the last progress", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

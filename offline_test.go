@@ -380,6 +380,7 @@ func TestOffline_NoProof(t *testing.T) {
 	killed := filepath.Join(t.TempDir(), "local.db")
 	db, _ = openKeptDB(t, client, killed, Options{})
 	awaitHydrated(t, db)
+	awaitRecord(t, db, killed) // the next one comes 10 seconds later
 	p.Exec("UPDATE t SET b = randomblob(1000) WHERE id < 20")
 	if err := db.poller.look(true); err != nil {
 		t.Fatal(err)
@@ -523,6 +524,7 @@ func TestOffline_AfterNews(t *testing.T) {
 		}
 		awaitHydrated(t, db)
 		recalls := func() error {
+			synctest.Wait() // nothing is written just now
 			dir := t.TempDir()
 			copyFiles(t, filepath.Dir(path), dir)
 			_, err := hydrate.Recall(filepath.Join(dir, "local.db"), "")
